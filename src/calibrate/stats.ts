@@ -1,0 +1,87 @@
+/**
+ * Activation statistics of one calibration set: for every channel at the input of an output projection (down_proj,
+ * o_proj) a few sums in float64. Sums merge, so a set can be split over time, processes or machines.
+ */
+import { internalError } from "../errors.ts";
+
+/** Sums over the tokens of a set, one value per channel of a space; all arrays have shape [channels]. */
+export interface ChannelStats {
+  /** sum of x */
+  readonly sum: Float64Array;
+  /** sum of x^2 */
+  readonly sumSquares: Float64Array;
+  /** sum over sequences of (mean over the sequence's tokens of |x|)^2, Minitron's statistic */
+  readonly sumMeanAbsSquared: Float64Array;
+  /** tokens at which |x| exceeds the root mean square over the channels of the same token */
+  readonly fired: Float64Array;
+}
+
+/** Statistics of one set over all spaces. */
+export interface CalibrationStats {
+  readonly tokens: number;
+  readonly sequences: number;
+  /** Keyed by space id. */
+  readonly spaces: ReadonlyMap<string, ChannelStats>;
+}
+
+/** Names of the sums, in storage order. */
+export const CHANNEL_SUMS = ["sum", "sumSquares", "sumMeanAbsSquared", "fired"] as const;
+
+/** Zero sums for `channels` channels. */
+export function emptyChannelStats(channels: number): ChannelStats {
+  const zero = (): Float64Array => new Float64Array(channels);
+  return { sum: zero(), sumSquares: zero(), sumMeanAbsSquared: zero(), fired: zero() };
+}
+
+/** Statistics of two disjoint lots of sequences taken together. Neither argument is changed. */
+export function mergeStats(a: CalibrationStats, b: CalibrationStats): CalibrationStats {
+  return combine([a, b], [1, 1]);
+}
+
+/**
+ * Several sets as one, each counting by its weight and not by its size: set d is scaled by w_d * T / T_d, where
+ * T is the number of tokens of all sets, T_d its own, and the weights are normalised to sum 1.
+ * @param weights - positive, one per set
+ */
+export function poolStats(sets: readonly CalibrationStats[], weights: readonly number[]): CalibrationStats {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const tokens = sets.reduce((sum, set) => sum + set.tokens, 0);
+  return combine(
+    sets,
+    sets.map((set, d) => ((weights[d]! / total) * tokens) / set.tokens),
+  );
+}
+
+function combine(sets: readonly CalibrationStats[], factors: readonly number[]): CalibrationStats {
+  const first = sets[0];
+  if (first === undefined) throw internalError("no statistics to combine");
+  const spaces = new Map<string, ChannelStats>();
+  for (const [id, { sum }] of first.spaces) {
+    const parts = sets.map((set) => channelsOf(set, id));
+    spaces.set(id, combineChannels(parts, factors, sum.length));
+  }
+  const scaled = (count: (set: CalibrationStats) => number): number =>
+    sets.reduce((total, set, d) => total + count(set) * factors[d]!, 0);
+  return { tokens: scaled((set) => set.tokens), sequences: scaled((set) => set.sequences), spaces };
+}
+
+function combineChannels(
+  parts: readonly ChannelStats[],
+  factors: readonly number[],
+  channels: number,
+): ChannelStats {
+  const result = emptyChannelStats(channels);
+  for (const key of CHANNEL_SUMS) {
+    for (const [d, part] of parts.entries()) {
+      if (part[key].length !== channels) throw internalError("statistics of models with different widths");
+      for (let j = 0; j < channels; j++) result[key][j]! += part[key][j]! * factors[d]!;
+    }
+  }
+  return result;
+}
+
+function channelsOf(stats: CalibrationStats, id: string): ChannelStats {
+  const channels = stats.spaces.get(id);
+  if (channels === undefined) throw internalError(`no statistics of space ${id}`);
+  return channels;
+}

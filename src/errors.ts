@@ -1,0 +1,46 @@
+/**
+ * The one error class of the project.
+ *
+ * A message reads `where: expected X, got Y`; `hint` says what to do next. Codes are stable and may be
+ * matched by callers. A message that starts with `internal:` reports a broken invariant of ours, never bad input.
+ */
+
+/** Stable machine-readable reasons; every one is the caller's to fix except `INTERNAL`. */
+export type ErrorCode =
+  | "NOT_FOUND"
+  | "BAD_FILE"
+  | "BAD_CONFIG"
+  | "BAD_TENSOR"
+  | "BAD_ARGUMENT"
+  | "BAD_PLAN"
+  | "BAD_TEXT"
+  | "NOT_FINITE"
+  | "UNSUPPORTED"
+  | "OUTPUT_EXISTS"
+  | "OUTPUT_FAILED"
+  | "INTERNAL";
+
+/** Extra facts of an error. */
+export interface ErrorDetails {
+  /** What the user can do about it, one sentence. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+/** An error whose message is meant to be read by the user of the tool. */
+export class GpruneError extends Error {
+  override readonly name = "GpruneError";
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, "cause" in details ? { cause: details.cause } : undefined);
+    this.code = code;
+    this.hint = details.hint;
+  }
+}
+
+/** An error that reports a bug of ours; the message gets the prefix `internal:`. */
+export function internalError(message: string): GpruneError {
+  return new GpruneError("INTERNAL", `internal: ${message}`);
+}

@@ -1,0 +1,70 @@
+/**
+ * Positional reads of files of any size. One read call takes at most 1 GiB (Node aborts the process at 2 GiB and
+ * returns short reads below that), so reads loop until the bytes are there or the file ends.
+ */
+import { type FileHandle, open } from "node:fs/promises";
+import { GpruneError } from "../errors.ts";
+
+/** Bytes asked for in one system call. */
+const MAX_READ_BYTES = 2 ** 30;
+
+/** A regular file opened for reading at any offset. */
+export class PositionalFile {
+  readonly path: string;
+  /** Bytes, as of opening. */
+  readonly size: number;
+  readonly #handle: FileHandle;
+
+  private constructor(path: string, size: number, handle: FileHandle) {
+    this.path = path;
+    this.size = size;
+    this.#handle = handle;
+  }
+
+  /** @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened */
+  static async open(path: string): Promise<PositionalFile> {
+    const handle = await open(path, "r").catch((cause: unknown) => {
+      const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown reason";
+      throw new GpruneError("NOT_FOUND", `${path}: expected a readable file, got ${reason}`, { cause });
+    });
+    const stat = await handle.stat();
+    if (!stat.isFile()) {
+      await handle.close();
+      throw new GpruneError("NOT_FOUND", `${path}: expected a regular file, got something else`);
+    }
+    return new PositionalFile(path, stat.size, handle);
+  }
+
+  /**
+   * Exactly `length` bytes from `offset`. The span is checked against the file's size before memory is allocated.
+   * @throws GpruneError BAD_FILE when the span is outside the file or the file shrank
+   */
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+      throw new GpruneError(
+        "BAD_FILE",
+        `${this.path}: expected a valid span, got ${length} bytes at ${offset}`,
+      );
+    }
+    if (offset + length > this.size) {
+      throw new GpruneError(
+        "BAD_FILE",
+        `${this.path}: expected ${length} bytes at offset ${offset}, got a file of ${this.size} bytes`,
+        { hint: "The file is truncated; copy or download it again." },
+      );
+    }
+    const bytes = new Uint8Array(length);
+    let done = 0;
+    while (done < length) {
+      const chunk = Math.min(MAX_READ_BYTES, length - done);
+      const { bytesRead } = await this.#handle.read(bytes, done, chunk, offset + done);
+      if (bytesRead === 0) throw new GpruneError("BAD_FILE", `${this.path}: ended while it was being read`);
+      done += bytesRead;
+    }
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}

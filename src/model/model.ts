@@ -1,0 +1,31 @@
+/**
+ * A model: its spec and the source of its tensors. Pruning, recovery and export take one and give one, so a pruned
+ * model needs no special case anywhere.
+ */
+import type { TensorSource } from "../tensor/tensor.ts";
+import type { ModelSpec } from "./spec.ts";
+
+/** A file that travels with the model unchanged (tokenizer, chat template, generation defaults). */
+export interface CarriedFile {
+  /** File name inside a Hugging Face directory. */
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Where a model came from, for cards and error messages. */
+export interface ModelOrigin {
+  /** What the user typed, or the file's own name. */
+  readonly name: string;
+  readonly format: "hf" | "gguf" | "memory";
+  /** dtype most parameters are stored in, e.g. `BF16` or `Q4_1`. */
+  readonly dtype: string;
+}
+
+export interface Model {
+  readonly spec: ModelSpec;
+  /** Holds at least every tensor of `weightsOf(spec)`, in those shapes. */
+  readonly weights: TensorSource;
+  /** tokenizer.json and its companions. */
+  readonly files: readonly CarriedFile[];
+  readonly origin: ModelOrigin;
+}

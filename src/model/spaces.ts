@@ -1,0 +1,161 @@
+/**
+ * The one idea of the project: every tensor axis of a model carries a named space, a space is a list of units, and
+ * pruning keeps some units of a space along every axis that carries it.
+ *
+ * | space | unit | axes |
+ * |---|---|---|
+ * | `layers.i.ffn` | neuron | rows of gate_proj and up_proj, columns of down_proj |
+ * | `layers.i.kv` | KV group | H rows of k_proj and v_proj, g*H rows of q_proj, g*H columns of o_proj |
+ */
+import { elementCount } from "../tensor/tensor.ts";
+import type { LayerSpec, ModelSpec, Projection } from "./spec.ts";
+
+export type SpaceKind = "ffn" | "kv";
+
+/** A list of units that can be removed together with everything that belongs to them. */
+export interface Space {
+  /** `layers.3.ffn`, the key in plans. */
+  readonly id: string;
+  readonly kind: SpaceKind;
+  readonly layer: number;
+  /** Number of units. */
+  readonly units: number;
+  /** Channels of a unit at the input of its output projection (down_proj, o_proj): 1 or g*H. */
+  readonly unitChannels: number;
+  /** Parameters that go with one unit, biases included. */
+  readonly unitParameters: number;
+}
+
+/** An axis of a weight: the space it carries (null: nothing that is pruned) and how many indices make a unit. */
+export interface Axis {
+  readonly space: string | null;
+  readonly blockSize: number;
+}
+
+/** A tensor that a model of this shape must have. */
+export interface WeightSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly axes: readonly Axis[];
+}
+
+const FREE: Axis = { space: null, blockSize: 1 };
+
+/** The output projection whose inputs are the channels of a space's units. */
+export const OUTPUT_PROJECTION: Readonly<Record<SpaceKind, Projection>> = { ffn: "down_proj", kv: "o_proj" };
+
+/** Projections that write a space's channels. */
+export const INPUT_PROJECTIONS: Readonly<Record<SpaceKind, readonly Projection[]>> = {
+  ffn: ["gate_proj", "up_proj"],
+  kv: ["q_proj", "k_proj", "v_proj"],
+};
+
+/** `layers.3.ffn`. */
+export function spaceId(layer: number, kind: SpaceKind): string {
+  return `layers.${layer}.${kind}`;
+}
+
+/** Checkpoint name of a projection's weight or bias. */
+export function projectionName(
+  layer: number,
+  projection: Projection,
+  part: "weight" | "bias" = "weight",
+): string {
+  const block =
+    INPUT_PROJECTIONS.ffn.includes(projection) || projection === OUTPUT_PROJECTION.ffn ? "mlp" : "self_attn";
+  return `model.layers.${layer}.${block}.${projection}.${part}`;
+}
+
+/** Every prunable space of a model, layer by layer, attention before FFN. */
+export function spacesOf(spec: ModelSpec): readonly Space[] {
+  return spec.layers.flatMap((layer, index) => {
+    const weights = projectionWeights(spec, layer, index);
+    return (["kv", "ffn"] as const).map((kind): Space => {
+      const id = spaceId(index, kind);
+      const units = kind === "ffn" ? layer.neurons : layer.kvGroups;
+      const unitChannels = kind === "ffn" ? 1 : layer.groupSize * spec.headDim;
+      return { id, kind, layer: index, units, unitChannels, unitParameters: parametersPerUnit(weights, id) };
+    });
+  });
+}
+
+/** Every tensor a model of this shape must have, under the Llama checkpoint names all families are read into. */
+export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
+  const norm = (name: string): WeightSpec => plain(name, [spec.hiddenSize]);
+  const head = plain("lm_head.weight", [spec.vocabSize, spec.hiddenSize]);
+  return [
+    plain("model.embed_tokens.weight", [spec.vocabSize, spec.hiddenSize]),
+    ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
+    norm("model.norm.weight"),
+    ...(spec.tiedEmbeddings ? [] : [head]),
+  ];
+}
+
+/** Every tensor of decoder layer `index`. */
+export function layerWeightsOf(spec: ModelSpec, index: number): readonly WeightSpec[] {
+  const layer = spec.layers[index]!;
+  const prefix = `model.layers.${index}`;
+  const norms = spec.postNorms
+    ? [
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+      ]
+    : ["input_layernorm", "post_attention_layernorm"];
+  const qkNorms = spec.qkNorm ? ["q_norm", "k_norm"] : [];
+  return [
+    ...norms.map((name) => plain(`${prefix}.${name}.weight`, [spec.hiddenSize])),
+    ...qkNorms.map((name) => plain(`${prefix}.self_attn.${name}.weight`, [spec.headDim])),
+    ...projectionWeights(spec, layer, index),
+  ];
+}
+
+/** Parameters of the prunable spaces together: what `--sparsity` is a fraction of. */
+export function prunableParameters(spec: ModelSpec): number {
+  return spacesOf(spec).reduce((sum, space) => sum + space.units * space.unitParameters, 0);
+}
+
+/** Parameters of the whole model. */
+export function parameterCount(spec: ModelSpec): number {
+  return weightsOf(spec).reduce((sum, weight) => sum + elementCount(weight.shape), 0);
+}
+
+function projectionWeights(spec: ModelSpec, layer: LayerSpec, index: number): readonly WeightSpec[] {
+  const neuron: Axis = { space: spaceId(index, "ffn"), blockSize: 1 };
+  const keyValue: Axis = { space: spaceId(index, "kv"), blockSize: spec.headDim };
+  const query: Axis = { space: spaceId(index, "kv"), blockSize: layer.groupSize * spec.headDim };
+  const axesOf: Readonly<Record<Projection, readonly [Axis, Axis]>> = {
+    q_proj: [query, FREE],
+    k_proj: [keyValue, FREE],
+    v_proj: [keyValue, FREE],
+    o_proj: [FREE, query],
+    gate_proj: [neuron, FREE],
+    up_proj: [neuron, FREE],
+    down_proj: [FREE, neuron],
+  };
+  const size = (axis: Axis): number => {
+    if (axis.space === null) return spec.hiddenSize;
+    return axis === neuron ? layer.neurons : layer.kvGroups * axis.blockSize;
+  };
+  return Object.entries(axesOf).flatMap(([key, axes]) => {
+    const projection = key as Projection;
+    const weight = { name: projectionName(index, projection), shape: axes.map(size), axes };
+    if (!layer.biases.includes(projection)) return [weight];
+    const name = projectionName(index, projection, "bias");
+    return [weight, { name, shape: [size(axes[0])], axes: [axes[0]] }];
+  });
+}
+
+function parametersPerUnit(weights: readonly WeightSpec[], space: string): number {
+  let sum = 0;
+  for (const { shape, axes } of weights) {
+    const index = axes.findIndex((axis) => axis.space === space);
+    if (index >= 0) sum += (elementCount(shape) / shape[index]!) * axes[index]!.blockSize;
+  }
+  return sum;
+}
+
+function plain(name: string, shape: readonly number[]): WeightSpec {
+  return { name, shape, axes: shape.map(() => FREE) };
+}

@@ -1,0 +1,86 @@
+/**
+ * What a decoder-only transformer is, as one JSON value: sizes, per-layer widths and the switches in which the
+ * families differ. Graphs, surgery, configuration files and exports are all derived from it.
+ *
+ * Shape letters, used in every docstring of this project: B batch, T tokens, C hidden size, F neurons of an FFN,
+ * K key/value heads (KV groups), N query heads (N = K * g), g query heads per KV head, H head size, V vocabulary.
+ */
+
+/** The seven projections of a decoder layer, by their checkpoint names. */
+export const PROJECTIONS = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+] as const;
+export type Projection = (typeof PROJECTIONS)[number];
+
+/** Rotary position embedding of one layer. */
+export interface RopeSpec {
+  /** Base of the geometric frequency sequence. */
+  readonly theta: number;
+  /** Channels of a head that are rotated; H unless the family rotates a part only. */
+  readonly rotaryDim: number;
+  readonly scaling: RopeScaling | null;
+}
+
+/** Changes of the rotary frequencies for longer contexts; `llama3` is Llama 3.1's, `linear` divides positions. */
+export type RopeScaling =
+  | { readonly type: "linear"; readonly factor: number }
+  | {
+      readonly type: "llama3";
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositions: number;
+    };
+
+/** One decoder layer. Widths differ from layer to layer once a model is pruned. */
+export interface LayerSpec {
+  /** F, neurons of the FFN. */
+  readonly neurons: number;
+  /** K, key/value heads. */
+  readonly kvGroups: number;
+  /** g, query heads that read one key/value head. */
+  readonly groupSize: number;
+  /** Tokens a query sees, itself included; null for the whole past. */
+  readonly window: number | null;
+  readonly rope: RopeSpec;
+  /** Projections that carry a bias. */
+  readonly biases: readonly Projection[];
+}
+
+/** A whole model. Everything is plain JSON. */
+export interface ModelSpec {
+  /** Key into the table of families, equal to `model_type` in config.json. */
+  readonly family: string;
+  readonly vocabSize: number;
+  /** C. */
+  readonly hiddenSize: number;
+  /** H. */
+  readonly headDim: number;
+  readonly layers: readonly LayerSpec[];
+  /** Whether the output projection is the embedding matrix. */
+  readonly tiedEmbeddings: boolean;
+  readonly activation: "silu" | "gelu_tanh";
+  readonly normEps: number;
+  /** RMSNorm multiplies by (normOffset + weight): 1 in Gemma, else 0. */
+  readonly normOffset: 0 | 1;
+  /** RMSNorm over H on queries and keys before the rotation (Qwen3, Gemma 3). */
+  readonly qkNorm: boolean;
+  /** RMSNorm on the outputs of attention and FFN before they are added to the stream (Gemma). */
+  readonly postNorms: boolean;
+  /** Factor on token embeddings: sqrt(C) in Gemma, else 1. */
+  readonly embeddingScale: number;
+  /** Factor on query-key products, usually H^-1/2. */
+  readonly attentionScale: number;
+  /** Logits become c * tanh(logits / c); null for none. */
+  readonly logitSoftcap: number | null;
+  /** The longest sequence the position embedding was made for. */
+  readonly maxPositions: number;
+  /** Settings that do not shape the computation and are carried to the output (token ids and the like). */
+  readonly extra: Readonly<Record<string, unknown>>;
+}

@@ -1,0 +1,34 @@
+/**
+ * What an importance metric is. The interface only: implementations are one file each beside it, registry.ts lists
+ * them. A score is >= 0 and says what the model loses with a channel; a unit's score is the sum over its channels.
+ */
+import type { ChannelStats } from "../calibrate/stats.ts";
+import type { Space } from "../model/spaces.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** What a metric needs to know: the weights alone, or activation statistics as well. */
+export type MetricInput = "weights" | "activations";
+
+/** One space of a model with what a metric may look at. */
+export interface ScoringView {
+  readonly space: Space;
+  /** down_proj or o_proj weight, [C, channels]; channels = units * unitChannels. */
+  readonly outputWeight: Tensor;
+  /** gate, up: [F, C] each; or q: [K*g*H, C], k and v: [K*H, C]. */
+  readonly inputWeights: readonly Tensor[];
+  /** Statistics of one set, or pooled over sets; absent for metrics with input `weights`. */
+  readonly stats?: ChannelStats & { readonly tokens: number; readonly sequences: number };
+  /** Drives metrics with a random part. */
+  readonly seed: number;
+}
+
+/** An importance metric. */
+export interface Metric {
+  /** Name on the command line. */
+  readonly name: string;
+  /** One sentence for `--help` and the report. */
+  readonly summary: string;
+  readonly input: MetricInput;
+  /** @returns scores, shape [channels] */
+  score(view: ScoringView): Float64Array;
+}

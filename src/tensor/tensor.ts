@@ -1,0 +1,93 @@
+/**
+ * Dense float32 tensors in row-major order and the one operation that pruning is made of: keeping some blocks
+ * of an axis. Not an array library: arithmetic on tensors runs in ONNX Runtime (src/graph).
+ */
+import { internalError } from "../errors.ts";
+
+/** A dense tensor; `data.length` is the product of `shape`. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** Rows `start` (inclusive) to `end` (exclusive) of axis 0. */
+export interface RowRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What a file says about a stored tensor: the format's own dtype name and the shape. */
+export interface TensorInfo {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+}
+
+/**
+ * Tensors that are read one at a time, as float32, when somebody asks. Implemented by checkpoint files
+ * (src/io) and by views over another source (surgery, renaming, replaced tensors).
+ */
+export interface TensorSource {
+  /** Every tensor's name, in a fixed order. */
+  readonly names: readonly string[];
+  /** @returns shape and stored dtype, or undefined when there is no such tensor. */
+  info(name: string): TensorInfo | undefined;
+  /**
+   * @param rows - part of axis 0 to read; everything when absent
+   * @throws GpruneError BAD_TENSOR for an unknown name or rows out of range, BAD_FILE when bytes are missing
+   */
+  read(name: string, rows?: RowRange): Promise<Tensor>;
+  /** Releases file handles; reading afterwards is a bug. */
+  close(): Promise<void>;
+}
+
+/** Number of elements of a shape; 1 for a scalar. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** A tensor of zeros. */
+export function zeros(shape: readonly number[]): Tensor {
+  return { shape, data: new Float32Array(elementCount(shape)) };
+}
+
+/**
+ * Keeps blocks of `blockSize` consecutive indices along `axis`, in the order of `keep`.
+ * With shape `[.., units * blockSize, ..]` the result has `[.., keep.length * blockSize, ..]`.
+ */
+export function gatherBlocks(
+  tensor: Tensor,
+  axis: number,
+  { keep, blockSize }: { readonly keep: readonly number[]; readonly blockSize: number },
+): Tensor {
+  const { shape, data } = tensor;
+  const length = shape[axis];
+  if (length === undefined) throw internalError(`gather along axis ${axis} of a rank ${shape.length} tensor`);
+  const outer = elementCount(shape.slice(0, axis));
+  const inner = elementCount(shape.slice(axis + 1)) * blockSize;
+  const units = length / blockSize;
+  const result = new Float32Array(outer * keep.length * inner);
+  let offset = 0;
+  for (let row = 0; row < outer; row++) {
+    for (const unit of keep) {
+      if (!(unit >= 0 && unit < units)) throw internalError(`gather of unit ${unit} from ${units} units`);
+      const start = (row * units + unit) * inner;
+      copyInto(result, data, { start, length: inner, offset });
+      offset += inner;
+    }
+  }
+  const resultShape = shape.with(axis, keep.length * blockSize);
+  return { shape: resultShape, data: result };
+}
+
+/** Copies a run of floats; a plain loop beats `subarray` + `set` for the single columns of a projection. */
+function copyInto(
+  target: Float32Array,
+  source: Float32Array,
+  run: { readonly start: number; readonly length: number; readonly offset: number },
+): void {
+  if (run.length >= 32) {
+    target.set(source.subarray(run.start, run.start + run.length), run.offset);
+    return;
+  }
+  for (let i = 0; i < run.length; i++) target[run.offset + i] = source[run.start + i]!;
+}
