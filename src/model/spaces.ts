@@ -8,7 +8,7 @@
  * | `layers.i.kv` | KV group | H rows of k_proj and v_proj, g*H rows of q_proj, g*H columns of o_proj |
  */
 import { elementCount } from "../tensor/tensor.ts";
-import type { LayerSpec, ModelSpec, Projection } from "./spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "./spec.ts";
 
 export type SpaceKind = "ffn" | "kv";
 
@@ -61,9 +61,7 @@ export function projectionName(
   projection: Projection,
   part: "weight" | "bias" = "weight",
 ): string {
-  const block =
-    INPUT_PROJECTIONS.ffn.includes(projection) || projection === OUTPUT_PROJECTION.ffn ? "mlp" : "self_attn";
-  return `model.layers.${layer}.${block}.${projection}.${part}`;
+  return `model.layers.${layer}.${PROJECTION_MODULE[projection]}.${projection}.${part}`;
 }
 
 /** Every prunable space of a model, layer by layer, attention before FFN. */

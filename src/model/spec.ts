@@ -18,6 +18,17 @@ export const PROJECTIONS = [
 ] as const;
 export type Projection = (typeof PROJECTIONS)[number];
 
+/** The sub-module of a layer that holds a projection, as checkpoints name it. */
+export const PROJECTION_MODULE: Readonly<Record<Projection, "self_attn" | "mlp">> = {
+  q_proj: "self_attn",
+  k_proj: "self_attn",
+  v_proj: "self_attn",
+  o_proj: "self_attn",
+  gate_proj: "mlp",
+  up_proj: "mlp",
+  down_proj: "mlp",
+};
+
 /** Rotary position embedding of one layer. */
 export interface RopeSpec {
   /** Base of the geometric frequency sequence. */

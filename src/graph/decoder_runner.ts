@@ -1,0 +1,210 @@
+/**
+ * Runs a model's decoder piece by piece: embeddings, one layer at a time, the head in chunks. Holds at most the
+ * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
+ */
+import { GpruneError, internalError } from "../errors.ts";
+import type { Model } from "../model/model.ts";
+import { layerWeightsOf } from "../model/spaces.ts";
+import type { LayerSpec } from "../model/spec.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { layerStructure } from "./decoder.ts";
+import { causalMask, rotaryTables, type Span } from "./positions.ts";
+import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
+import type { Feeds, Runtime } from "./runtime.ts";
+
+/** A layer's weights, ready to be fed. */
+export interface LoadedLayer {
+  readonly index: number;
+  readonly spec: LayerSpec;
+  readonly weights: Feeds;
+}
+
+/** Final norm and vocabulary projection, ready to be fed. */
+export interface LoadedHead {
+  readonly weights: Feeds;
+}
+
+/** Rows of the embedding matrix read at once. */
+const EMBEDDING_ROWS = 1024;
+/** Logits computed at once, elements. */
+const MAX_LOGITS = 2 ** 24;
+
+/** The computations of one model. */
+export class DecoderRunner {
+  readonly model: Model;
+  readonly #runtime: Runtime;
+  readonly #positions = new Map<string, Feeds>();
+
+  constructor(model: Model, runtime: Runtime) {
+    this.model = model;
+    this.#runtime = runtime;
+  }
+
+  /**
+   * Token embeddings, scaled as the family does.
+   * @param ids - token ids, B*T
+   * @returns shape [B, T, C]
+   * @throws GpruneError BAD_TEXT for an id outside the vocabulary
+   */
+  async embed(ids: Int32Array, [batch, tokens]: readonly [number, number]): Promise<Tensor> {
+    const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
+    if (ids.length !== batch * tokens) throw internalError(`${ids.length} ids for ${batch} x ${tokens}`);
+    const data = new Float32Array(ids.length * hiddenSize);
+    for (const [block, places] of placesByBlock(ids, vocabSize)) {
+      const start = block * EMBEDDING_ROWS;
+      const end = Math.min(vocabSize, start + EMBEDDING_ROWS);
+      const rows = await this.model.weights.read("model.embed_tokens.weight", { start, end });
+      for (const place of places) {
+        const row = (ids[place]! - start) * hiddenSize;
+        data.set(rows.data.subarray(row, row + hiddenSize), place * hiddenSize);
+      }
+    }
+    if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
+    return { shape: [batch, tokens, hiddenSize], data };
+  }
+
+  /** Reads the weights of layer `index` as float32. */
+  async loadLayer(index: number): Promise<LoadedLayer> {
+    const spec = this.model.spec.layers[index];
+    if (spec === undefined) throw internalError(`no layer ${index}`);
+    const prefix = `model.layers.${index}.`;
+    const weights: Record<string, Tensor> = {};
+    for (const { name } of layerWeightsOf(this.model.spec, index)) {
+      weights[name.slice(prefix.length)] = await this.model.weights.read(name);
+    }
+    return { index, spec, weights };
+  }
+
+  /**
+   * Runs one program on one layer.
+   * @param feeds - `hidden` [B, T, C] and what else the program takes
+   * @throws GpruneError NOT_FINITE when the layer's output is not finite
+   */
+  async runLayer(
+    program: LayerProgram,
+    layer: LoadedLayer,
+    { offset = 0, ...feeds }: { readonly hidden: Tensor; readonly offset?: number } & Feeds,
+  ): Promise<Readonly<Record<string, Tensor>>> {
+    const structure = layerStructure(this.model.spec, layer.spec);
+    const key = `${program} ${JSON.stringify(structure)}`;
+    const compiled = await this.#runtime.program(key, () => LAYER_PROGRAMS[program](structure));
+    const span = { tokens: feeds.hidden.shape[1]!, offset };
+    const outputs = await compiled.run({
+      ...layer.weights,
+      ...this.#positionFeeds(layer.spec, span),
+      ...feeds,
+    });
+    requireFinite(outputs.hidden!, `${program} of layer ${layer.index}`);
+    return outputs;
+  }
+
+  /** Reads final norm and vocabulary projection as float32. */
+  async loadHead(): Promise<LoadedHead> {
+    const { spec, weights } = this.model;
+    const projection = spec.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    return {
+      weights: {
+        norm: await weights.read("model.norm.weight"),
+        projection: await weights.read(projection),
+      },
+    };
+  }
+
+  /**
+   * Runs one program of the head over the rows of `hidden` in chunks, so that logits never exist for more than
+   * 16 million token-word pairs at once.
+   * @param rows - `hidden` [M, C] and what else the program takes, all with M rows
+   * @returns the outputs, joined along the rows
+   */
+  async runHead(
+    program: HeadProgram,
+    head: LoadedHead,
+    rows: { readonly hidden: Tensor } & Feeds,
+  ): Promise<Readonly<Record<string, Tensor>>> {
+    const { spec } = this.model;
+    const { normEps, normOffset, logitSoftcap, hiddenSize } = spec;
+    const key = `head ${program} ${JSON.stringify({ normEps, normOffset, logitSoftcap, hiddenSize })}`;
+    const compiled = await this.#runtime.program(key, () => HEAD_PROGRAMS[program](spec));
+    const count = rows.hidden.shape[0]!;
+    const chunk = Math.max(1, Math.floor(MAX_LOGITS / spec.vocabSize));
+    const parts: Readonly<Record<string, Tensor>>[] = [];
+    for (let start = 0; start < count; start += chunk) {
+      const part: Feeds = mapValues(rows as Feeds, (value) =>
+        sliceRows(value, start, Math.min(count, start + chunk)),
+      );
+      parts.push(await compiled.run({ ...head.weights, ...part }));
+    }
+    return joinRows(parts, count);
+  }
+
+  #positionFeeds({ rope, groupSize, window }: LayerSpec, span: Span): Feeds {
+    const key = JSON.stringify([rope, groupSize, window, span]);
+    let feeds = this.#positions.get(key);
+    if (feeds === undefined) {
+      feeds = { ...rotaryTables(rope, span), mask: causalMask(span, groupSize, window) };
+      // Generation asks for every offset once; only whole windows are worth keeping.
+      if (span.offset === 0) this.#positions.set(key, feeds);
+    }
+    return feeds;
+  }
+}
+
+/** Places of `ids` by the block of embedding rows that holds them, blocks ascending. */
+function placesByBlock(
+  ids: Int32Array,
+  vocabSize: number,
+): readonly (readonly [number, readonly number[]])[] {
+  const places = new Map<number, number[]>();
+  for (const [place, id] of ids.entries()) {
+    if (!(id >= 0 && id < vocabSize)) {
+      throw new GpruneError("BAD_TEXT", `token ${place}: expected an id below ${vocabSize}, got ${id}`, {
+        hint: "The tokenizer does not belong to this model.",
+      });
+    }
+    const block = Math.floor(id / EMBEDDING_ROWS);
+    const list = places.get(block);
+    if (list === undefined) places.set(block, [place]);
+    else list.push(place);
+  }
+  return [...places].sort(([a], [b]) => a - b);
+}
+
+/** @throws GpruneError NOT_FINITE naming `what` */
+function requireFinite({ data }: Tensor, what: string): void {
+  // NaN and infinities survive addition, so one sum tells.
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += data[i]!;
+  if (Number.isFinite(sum)) return;
+  throw new GpruneError("NOT_FINITE", `${what}: expected finite values, got NaN or infinity`, {
+    hint: "Check the checkpoint's weights in this layer, and the texts.",
+  });
+}
+
+function sliceRows({ shape, data }: Feeds[string], start: number, end: number): Feeds[string] {
+  const width = data.length / shape[0]!;
+  const rows = data.subarray(start * width, end * width);
+  return { shape: shape.with(0, end - start), data: rows } as Feeds[string];
+}
+
+function joinRows(
+  parts: readonly Readonly<Record<string, Tensor>>[],
+  rows: number,
+): Readonly<Record<string, Tensor>> {
+  if (parts.length === 1) return parts[0]!;
+  return mapValues(parts[0]!, ({ shape, data }, name) => {
+    const joined = new Float32Array((data.length / shape[0]!) * rows);
+    let offset = 0;
+    for (const part of parts) {
+      joined.set(part[name]!.data, offset);
+      offset += part[name]!.data.length;
+    }
+    return { shape: shape.with(0, rows), data: joined };
+  });
+}
+
+function mapValues<V, R>(
+  record: Readonly<Record<string, V>>,
+  map: (value: V, key: string) => R,
+): Record<string, R> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value, key)]));
+}

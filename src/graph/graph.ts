@@ -1,0 +1,302 @@
+/**
+ * The graph that everything heavy is written in: a list of ONNX nodes over named values with symbolic shapes, and a
+ * builder with one method per operator. Shapes are checked while building, so a wrong graph fails here with names
+ * and not inside the runtime. Not an optimiser; ONNX Runtime does that.
+ *
+ * Operators are ONNX opset 21 with their ONNX names, plus `FusedMatMul` of com.microsoft (a MatMul that reads its
+ * operands transposed and scales the product, so weights stay [out, in] as stored).
+ */
+import { internalError } from "../errors.ts";
+
+/** A size known when the graph is built, or the name of one known when it runs. */
+export type Dim = number | string;
+export type ValueType = "float32" | "int32" | "int64" | "bool";
+
+/** A tensor in a graph. */
+export interface Value {
+  readonly name: string;
+  readonly type: ValueType;
+  readonly shape: readonly Dim[];
+}
+
+/** A node attribute; floats are tagged because ONNX tells them from integers. */
+export type Attribute = number | readonly number[] | { readonly float: number } | { readonly text: string };
+
+export interface Node {
+  readonly op: string;
+  readonly inputs: readonly Value[];
+  readonly output: Value;
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+/** A constant baked into the graph. */
+export interface Constant {
+  readonly value: Value;
+  readonly data: Float32Array | BigInt64Array;
+}
+
+/** A finished graph; nodes are in an order in which they can run. */
+export interface Graph {
+  readonly inputs: readonly Value[];
+  readonly outputs: ReadonlyMap<string, Value>;
+  readonly nodes: readonly Node[];
+  readonly constants: readonly Constant[];
+}
+
+/** Transpositions of the last two axes of MatMul operands and a factor on the product. */
+export interface MatMulOptions {
+  readonly transA?: boolean;
+  readonly transB?: boolean;
+  readonly alpha?: number;
+}
+
+/** Makes graphs. Values belong to the builder that made them. */
+export class GraphBuilder {
+  readonly #inputs: Value[] = [];
+  readonly #outputs = new Map<string, Value>();
+  readonly #nodes: Node[] = [];
+  readonly #constants: Constant[] = [];
+
+  /** Nodes so far, in the order they run. */
+  get nodes(): readonly Node[] {
+    return this.#nodes;
+  }
+
+  input(name: string, shape: readonly Dim[], type: ValueType = "float32"): Value {
+    const value = { name, type, shape };
+    this.#inputs.push(value);
+    return value;
+  }
+
+  output(name: string, value: Value): void {
+    this.#outputs.set(name, value);
+  }
+
+  scalar(number: number): Value {
+    return this.#constant([], Float32Array.of(number));
+  }
+
+  finish(): Graph {
+    return {
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      nodes: this.#nodes,
+      constants: this.#constants,
+    };
+  }
+
+  add(a: Value, b: Value): Value {
+    return this.#elementwise("Add", a, b);
+  }
+
+  sub(a: Value, b: Value): Value {
+    return this.#elementwise("Sub", a, b);
+  }
+
+  mul(a: Value, b: Value): Value {
+    return this.#elementwise("Mul", a, b);
+  }
+
+  div(a: Value, b: Value): Value {
+    return this.#elementwise("Div", a, b);
+  }
+
+  /** 1 where a > b, else 0. */
+  greater(a: Value, b: Value): Value {
+    const shape = broadcast(a.shape, b.shape);
+    const mask = this.#node("Greater", [a, b], { shape, type: "bool" });
+    return this.#node("Cast", [mask], { shape }, { to: 1 });
+  }
+
+  neg(x: Value): Value {
+    return this.#node("Neg", [x], x);
+  }
+
+  abs(x: Value): Value {
+    return this.#node("Abs", [x], x);
+  }
+
+  exp(x: Value): Value {
+    return this.#node("Exp", [x], x);
+  }
+
+  sqrt(x: Value): Value {
+    return this.#node("Sqrt", [x], x);
+  }
+
+  sigmoid(x: Value): Value {
+    return this.#node("Sigmoid", [x], x);
+  }
+
+  tanh(x: Value): Value {
+    return this.#node("Tanh", [x], x);
+  }
+
+  /** Softmax over the last axis. */
+  softmax(x: Value): Value {
+    return this.#node("Softmax", [x], x, { axis: -1 });
+  }
+
+  /** Logarithm of the softmax over the last axis. */
+  logSoftmax(x: Value): Value {
+    return this.#node("LogSoftmax", [x], x, { axis: -1 });
+  }
+
+  /** Matrix product over the last two axes, leading axes broadcast. */
+  matmul(a: Value, b: Value, { transA = false, transB = false, alpha = 1 }: MatMulOptions = {}): Value {
+    const [rows, innerA] = lastTwo(a, transA);
+    const [innerB, columns] = lastTwo(b, transB);
+    if (innerA !== innerB) throw internalError(`matmul of ${describe(a)} and ${describe(b)}`);
+    const shape = [...broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)), rows, columns];
+    if (!transA && !transB && alpha === 1) return this.#node("MatMul", [a, b], { shape });
+    const attributes = { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } };
+    return this.#node("FusedMatMul", [a, b], { shape }, attributes);
+  }
+
+  transpose(x: Value, permutation: readonly number[]): Value {
+    const shape = permutation.map((axis) => x.shape[axis]!);
+    return this.#node("Transpose", [x], { shape }, { perm: permutation });
+  }
+
+  /**
+   * The same elements in another shape. At most one dimension may be neither a number nor the input's dimension at
+   * the same position, since ONNX derives at most one.
+   */
+  reshape(x: Value, shape: readonly Dim[]): Value {
+    const target = shape.map((dim, axis) => {
+      if (typeof dim === "number") return dim;
+      return dim === x.shape[axis] ? 0 : -1;
+    });
+    if (target.filter((size) => size === -1).length > 1) {
+      throw internalError(`reshape of ${describe(x)} to [${shape.join(", ")}] has two unknown sizes`);
+    }
+    return this.#node("Reshape", [x, this.#integers(target)], { shape });
+  }
+
+  /** All axes but the last folded into one: [.., C] gives a matrix. */
+  flatten(x: Value): Value {
+    const axis = x.shape.length - 1;
+    const rows = x.shape.slice(0, axis).join("*");
+    return this.#node("Flatten", [x], { shape: [rows, x.shape[axis]!] }, { axis });
+  }
+
+  /** Sum over axes, which stay with size 1. */
+  reduceSum(x: Value, axes: readonly number[]): Value {
+    return this.#reduce("ReduceSum", x, axes);
+  }
+
+  /** Mean over axes, which stay with size 1. */
+  reduceMean(x: Value, axes: readonly number[]): Value {
+    return this.#reduce("ReduceMean", x, axes);
+  }
+
+  /** Joins values along an axis into a dimension called `dim`. */
+  concat(parts: readonly Value[], axis: number, dim: Dim): Value {
+    return this.#node("Concat", parts, { shape: parts[0]!.shape.with(axis, dim) }, { axis });
+  }
+
+  /** Indices `start` to `end` (exclusive) of an axis of known size. */
+  slice(x: Value, axis: number, { start, end }: { readonly start: number; readonly end: number }): Value {
+    const inputs = [x, ...[[start], [end], [axis]].map((list) => this.#integers(list))];
+    return this.#node("Slice", inputs, { shape: x.shape.with(axis, end - start) });
+  }
+
+  /** x with zeros around along an axis of known size. */
+  pad(x: Value, axis: number, { before, after }: { readonly before: number; readonly after: number }): Value {
+    const pads = [0, 1].flatMap((side) =>
+      x.shape.map((_, index) => (index === axis ? [before, after][side]! : 0)),
+    );
+    const size = x.shape[axis];
+    if (typeof size !== "number") throw internalError(`pad of ${describe(x)} along axis ${axis}`);
+    return this.#node("Pad", [x, this.#integers(pads)], { shape: x.shape.with(axis, size + before + after) });
+  }
+
+  /** x[i, index[i, 0]] of a matrix: [M, V] and int32 [M, 1] give [M, 1]. */
+  gatherElements(x: Value, index: Value): Value {
+    return this.#node("GatherElements", [x, index], { shape: index.shape }, { axis: 1 });
+  }
+
+  /** x with updates [M, 1] added at x[i, index[i, 0]]. */
+  scatterAdd(x: Value, index: Value, updates: Value): Value {
+    return this.#node("ScatterElements", [x, index, updates], x, { axis: 1, reduction: { text: "add" } });
+  }
+
+  /** x repeated along its axes of size 1 to the shape of another value. */
+  expandLike(x: Value, like: Value): Value {
+    return this.#node("Expand", [x, this.#shapeOf(like)], like);
+  }
+
+  /** Zeros in the shape of another value. */
+  zerosLike(like: Value): Value {
+    return this.#node("ConstantOfShape", [this.#shapeOf(like)], { shape: like.shape });
+  }
+
+  /** The numbers of an integer constant of this builder. */
+  integersOf(value: Value): readonly number[] {
+    const constant = this.#constants.find((candidate) => candidate.value === value);
+    if (constant === undefined) throw internalError(`${value.name} is not a constant`);
+    return Array.from(constant.data, Number);
+  }
+
+  #shapeOf(value: Value): Value {
+    return this.#node("Shape", [value], { shape: [value.shape.length], type: "int64" });
+  }
+
+  #elementwise(op: string, a: Value, b: Value): Value {
+    return this.#node(op, [a, b], { shape: broadcast(a.shape, b.shape) });
+  }
+
+  #reduce(op: string, x: Value, axes: readonly number[]): Value {
+    const positive = axes.map((axis) => (axis < 0 ? axis + x.shape.length : axis));
+    const shape = x.shape.map((dim, axis) => (positive.includes(axis) ? 1 : dim));
+    return this.#node(op, [x, this.#integers(positive)], { shape }, { keepdims: 1 });
+  }
+
+  #integers(list: readonly number[]): Value {
+    return this.#constant([list.length], BigInt64Array.from(list, BigInt));
+  }
+
+  #constant(shape: readonly number[], data: Float32Array | BigInt64Array): Value {
+    const type = data instanceof Float32Array ? "float32" : "int64";
+    const value: Value = { name: `constant_${this.#constants.length}`, type, shape };
+    this.#constants.push({ value, data });
+    return value;
+  }
+
+  #node(
+    op: string,
+    inputs: readonly Value[],
+    output: { readonly shape: readonly Dim[]; readonly type?: ValueType },
+    attributes: Readonly<Record<string, Attribute>> = {},
+  ): Value {
+    const name = `${op}_${this.#nodes.length}`;
+    const value: Value = { name, type: output.type ?? "float32", shape: output.shape };
+    this.#nodes.push({ op, inputs, output: value, attributes });
+    return value;
+  }
+}
+
+/** NumPy broadcasting of two shapes. */
+export function broadcast(a: readonly Dim[], b: readonly Dim[]): readonly Dim[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, axis) => {
+    const left = a[axis - rank + a.length] ?? 1;
+    const right = b[axis - rank + b.length] ?? 1;
+    if (left !== right && left !== 1 && right !== 1) {
+      throw internalError(`shapes [${a.join(", ")}] and [${b.join(", ")}] do not broadcast`);
+    }
+    return left === 1 ? right : left;
+  });
+}
+
+/** `Add_3 [B, T, 64]`, for messages. */
+export function describe(value: Value): string {
+  return `${value.name} [${value.shape.join(", ")}]`;
+}
+
+function lastTwo(value: Value, transposed: boolean): readonly [Dim, Dim] {
+  const rows = value.shape.at(-2);
+  const columns = value.shape.at(-1);
+  if (rows === undefined || columns === undefined) throw internalError(`matmul of ${describe(value)}`);
+  return transposed ? [columns, rows] : [rows, columns];
+}

@@ -1,0 +1,120 @@
+/**
+ * The graphs that are run, one entry each: what a decoder layer or the head computes for calibration, evaluation,
+ * gradients and generation. Every layer program takes the inputs of `buildLayer` and gives `hidden` or its gradient.
+ */
+import type { ModelSpec } from "../model/spec.ts";
+import { buildLayer, buildLogits, type LayerStructure, type LayerValues } from "./decoder.ts";
+import { gradients } from "./differentiate.ts";
+import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+
+/** Programs of a decoder layer. */
+export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward";
+/** Programs of the head. */
+export type HeadProgram = "logits" | "loss" | "lossBackward";
+
+const KINDS = ["kv", "ffn"] as const;
+
+/**
+ * - `forward`: hidden
+ * - `cached`: hidden, keys, values, with past_keys and past_values as inputs
+ * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
+ * - `gram`: hidden, and `KIND.gram` [channels, channels], `KIND.sum`: moments of the output projections' inputs
+ * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
+ *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
+ *   is center + (x - center) * g
+ */
+export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
+  forward: (structure) => layerGraph(structure),
+  cached: (structure) => {
+    const b = new GraphBuilder();
+    const layer = buildLayer(b, structure, { cached: true });
+    b.output("hidden", layer.output);
+    b.output("keys", layer.keys);
+    b.output("values", layer.values);
+    return b.finish();
+  },
+  statistics: (structure) => layerGraph(structure, addStatistics),
+  gram: (structure) => layerGraph(structure, addGrams),
+  backward: buildBackward,
+};
+
+/**
+ * Inputs hidden [M, C], norm [C], projection [V, C].
+ * - `logits`: logits [M, V]
+ * - `loss`: with targets int32 [M, 1]: `nll` [M, 1] = -log p(target), nats
+ * - `lossBackward`: with targets and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
+ */
+export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Graph>> = {
+  logits: (spec) => {
+    const b = new GraphBuilder();
+    b.output("logits", buildLogits(b, spec).logits);
+    return b.finish();
+  },
+  loss: (spec) => {
+    const b = new GraphBuilder();
+    b.output("nll", addLoss(b, spec).nll);
+    return b.finish();
+  },
+  lossBackward: (spec) => {
+    const b = new GraphBuilder();
+    const { input, nll } = addLoss(b, spec);
+    const upstream = b.input("upstream", ["M", 1]);
+    const [gradient] = gradients(b, new Map([[nll, upstream]]), [input]);
+    b.output("nll", nll);
+    b.output("hidden", gradient!);
+    return b.finish();
+  },
+};
+
+function layerGraph(
+  structure: LayerStructure,
+  extend: (b: GraphBuilder, layer: LayerValues) => void = () => {},
+): Graph {
+  const b = new GraphBuilder();
+  const layer = buildLayer(b, structure);
+  b.output("hidden", layer.output);
+  extend(b, layer);
+  return b.finish();
+}
+
+function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
+  for (const kind of KINDS) {
+    const x = taps[kind];
+    const squares = b.mul(x, x);
+    const overTokens = (value: Value): Value => b.reduceSum(value, [1]);
+    b.output(`${kind}.sum`, overTokens(x));
+    b.output(`${kind}.squares`, overTokens(squares));
+    b.output(`${kind}.abs`, overTokens(b.abs(x)));
+    b.output(`${kind}.fired`, overTokens(b.greater(squares, b.reduceMean(squares, [-1]))));
+  }
+}
+
+function addGrams(b: GraphBuilder, { taps }: LayerValues): void {
+  for (const kind of KINDS) {
+    const x = taps[kind];
+    const rows = b.flatten(x);
+    b.output(`${kind}.gram`, b.matmul(rows, rows, { transA: true }));
+    b.output(`${kind}.sum`, b.reduceSum(x, [1]));
+  }
+}
+
+function buildBackward(structure: LayerStructure): Graph {
+  const b = new GraphBuilder();
+  const { input, output, taps } = buildLayer(b, structure);
+  const upstream = b.input("upstream", output.shape);
+  const seeds = new Map([[output, upstream]]);
+  const [hidden, ...tapGradients] = gradients(b, seeds, [input, ...KINDS.map((kind) => taps[kind])]);
+  b.output("hidden", hidden!);
+  for (const [index, kind] of KINDS.entries()) {
+    const x = taps[kind];
+    const deviation = b.sub(x, b.input(`${kind}.center`, [x.shape[2]!]));
+    b.output(`${kind}.gate`, b.reduceSum(b.mul(tapGradients[index]!, deviation), [1]));
+  }
+  return b.finish();
+}
+
+function addLoss(b: GraphBuilder, spec: ModelSpec): { readonly input: Value; readonly nll: Value } {
+  const { input, logits } = buildLogits(b, spec);
+  const targets = b.input("targets", ["M", 1], "int32");
+  return { input, nll: b.neg(b.gatherElements(b.logSoftmax(logits), targets)) };
+}

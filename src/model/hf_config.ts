@@ -1,0 +1,235 @@
+/**
+ * config.json of a Hugging Face checkpoint: read into a `ModelSpec`, and written from one. Nothing else of the file
+ * is trusted: keys that name code, paths or flags are dropped, a short list of harmless settings is carried along.
+ */
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { type Family, familyByName } from "./families.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, type RopeSpec } from "./spec.ts";
+
+/** The largest size or count in a config; real vocabularies and widths are far below. */
+const MAX_SIZE = 2 ** 31;
+const MAX_LAYERS = 4096;
+
+const size = z.int().positive().max(MAX_SIZE);
+const rope = z.object({
+  rope_type: z.string().optional(),
+  type: z.string().optional(),
+  rope_theta: z.number().positive().optional(),
+  factor: z.number().positive().optional(),
+  low_freq_factor: z.number().positive().optional(),
+  high_freq_factor: z.number().positive().optional(),
+  original_max_position_embeddings: size.optional(),
+  partial_rotary_factor: z.number().positive().max(1).optional(),
+});
+type RopeParameters = z.infer<typeof rope>;
+
+const layerOverride = z.object({
+  intermediate_size: size.optional(),
+  num_attention_heads: size.optional(),
+  num_key_value_heads: size.optional(),
+});
+
+const schema = z.object({
+  model_type: z.string(),
+  vocab_size: size,
+  hidden_size: size,
+  intermediate_size: size,
+  num_hidden_layers: size.max(MAX_LAYERS),
+  num_attention_heads: size,
+  num_key_value_heads: size.nullish(),
+  head_dim: size.nullish(),
+  rms_norm_eps: z.number().positive().optional(),
+  hidden_act: z.string().optional(),
+  hidden_activation: z.string().nullish(),
+  max_position_embeddings: size.default(2048),
+  rope_theta: z.number().positive().optional(),
+  rope_local_base_freq: z.number().positive().optional(),
+  rope_scaling: rope.nullish(),
+  rope_parameters: z.union([rope, z.record(z.string(), rope)]).nullish(),
+  partial_rotary_factor: z.number().positive().max(1).optional(),
+  tie_word_embeddings: z.boolean().optional(),
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  sliding_window: size.nullish(),
+  use_sliding_window: z.boolean().default(true),
+  layer_types: z.array(z.string()).nullish(),
+  query_pre_attn_scalar: z.number().positive().optional(),
+  final_logit_softcapping: z.number().positive().nullish(),
+  attn_logit_softcapping: z.null().optional(),
+  quantization_config: z
+    .null({ error: "quantised checkpoints are not read; use the original weights" })
+    .optional(),
+  per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
+});
+type Config = z.infer<typeof schema>;
+
+/** Settings carried to the output unchanged. */
+const CARRIED_KEYS = [
+  "bos_token_id",
+  "eos_token_id",
+  "pad_token_id",
+  "initializer_range",
+  "use_cache",
+] as const;
+
+const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu_pytorch_tanh: "gelu_tanh",
+  gelu_new: "gelu_tanh",
+};
+
+/**
+ * @param config - parsed config.json
+ * @param where - the file, for messages
+ * @throws GpruneError UNSUPPORTED for an unknown family or feature, BAD_CONFIG for values out of range
+ */
+export function readConfig(config: unknown, where: string): ModelSpec {
+  const modelType = z.object({ model_type: z.string() }).safeParse(config);
+  if (!modelType.success) {
+    throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);
+  }
+  const family = familyByName(modelType.data.model_type, where);
+  const result = schema.safeParse(config);
+  if (!result.success) {
+    throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
+  }
+  return specOf(result.data, { family, where, raw: config as Record<string, unknown> });
+}
+
+interface Context {
+  readonly family: Family;
+  readonly where: string;
+  readonly raw: Record<string, unknown>;
+}
+
+function specOf(config: Config, context: Context): ModelSpec {
+  const { family, raw } = context;
+  const headDim = config.head_dim ?? config.hidden_size / config.num_attention_heads;
+  if (!Number.isInteger(headDim)) {
+    throw bad(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
+  }
+  const scaleBase = family.scoreScale === "head_dim" ? headDim : (config.query_pre_attn_scalar ?? headDim);
+  return {
+    family: family.modelType,
+    vocabSize: config.vocab_size,
+    hiddenSize: config.hidden_size,
+    headDim,
+    layers: Array.from({ length: config.num_hidden_layers }, (_, index) =>
+      layerOf(config, context, { index, headDim }),
+    ),
+    tiedEmbeddings: config.tie_word_embeddings ?? family.defaults.tiedEmbeddings,
+    activation: activationOf(config, context),
+    normEps: config.rms_norm_eps ?? family.defaults.normEps,
+    normOffset: family.normOffset,
+    qkNorm: family.qkNorm,
+    postNorms: family.postNorms,
+    embeddingScale: family.scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1,
+    attentionScale: scaleBase ** -0.5,
+    logitSoftcap: config.final_logit_softcapping ?? null,
+    maxPositions: config.max_position_embeddings,
+    extra: Object.fromEntries(CARRIED_KEYS.flatMap((key) => (key in raw ? [[key, raw[key]]] : []))),
+  };
+}
+
+function layerOf(
+  config: Config,
+  context: Context,
+  { index, headDim }: { readonly index: number; readonly headDim: number },
+): LayerSpec {
+  const override = config.per_layer_config?.[String(index)] ?? {};
+  const heads = override.num_attention_heads ?? config.num_attention_heads;
+  const kvGroups = override.num_key_value_heads ?? config.num_key_value_heads ?? heads;
+  if (heads % kvGroups !== 0) {
+    throw bad(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
+  }
+  const window = windowOf(config, context.family, index);
+  return {
+    neurons: override.intermediate_size ?? config.intermediate_size,
+    kvGroups,
+    groupSize: heads / kvGroups,
+    window,
+    rope: ropeOf(config, context, { headDim, windowed: window !== null }),
+    biases: biasesOf(config, context.family),
+  };
+}
+
+function windowOf(config: Config, family: Family, index: number): number | null {
+  const window = config.sliding_window ?? null;
+  if (family.windows === "all") return window;
+  const windowed = config.use_sliding_window && config.layer_types?.[index] === "sliding_attention";
+  return family.windows === "layer_types" && windowed ? window : null;
+}
+
+function biasesOf(config: Config, family: Family): readonly Projection[] {
+  const present = {
+    never: false,
+    always: true,
+    attention_bias: config.attention_bias,
+    mlp_bias: config.mlp_bias,
+  };
+  return PROJECTIONS.filter((projection) => {
+    const part = projection === "o_proj" ? "o" : /^[qkv]_/.test(projection) ? "qkv" : "mlp";
+    return present[family.biases[part]];
+  });
+}
+
+function ropeOf(
+  config: Config,
+  context: Context,
+  { headDim, windowed }: { readonly headDim: number; readonly windowed: boolean },
+): RopeSpec {
+  const { defaults, ropeByLayerType } = context.family;
+  const local = ropeByLayerType && windowed;
+  const parameters = ropeParameters(config, local);
+  const theta = local
+    ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
+    : (parameters.rope_theta ?? config.rope_theta);
+  const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  const rotaryDim = Math.floor(headDim * part);
+  if (rotaryDim % 2 !== 0) throw bad(context, "an even number of rotated channels", rotaryDim);
+  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling: scalingOf(parameters, context) };
+}
+
+/** Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. */
+function ropeParameters(config: Config, local: boolean): RopeParameters {
+  const given = config.rope_parameters;
+  if (given === null || given === undefined) return local ? {} : (config.rope_scaling ?? {});
+  const byType = given as Readonly<Record<string, RopeParameters | undefined>>;
+  const typed = byType[local ? "sliding_attention" : "full_attention"];
+  return typeof typed === "object" ? typed : (given as RopeParameters);
+}
+
+function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scaling"] {
+  const type = parameters.rope_type ?? parameters.type ?? "default";
+  if (type === "default") return null;
+  if (type === "linear" && parameters.factor !== undefined) return { type, factor: parameters.factor };
+  const { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = parameters;
+  const complete = factor && low_freq_factor && high_freq_factor && original_max_position_embeddings;
+  if (type === "llama3" && complete) {
+    return {
+      type,
+      factor,
+      lowFreqFactor: low_freq_factor,
+      highFreqFactor: high_freq_factor,
+      originalMaxPositions: original_max_position_embeddings,
+    };
+  }
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `${context.where}: expected rope type default, linear or llama3 with its factors, got ${JSON.stringify(type)}`,
+  );
+}
+
+function activationOf(config: Config, context: Context): ModelSpec["activation"] {
+  const name = config[context.family.activationKey] ?? config.hidden_act ?? "silu";
+  const activation = ACTIVATIONS[name];
+  if (activation !== undefined) return activation;
+  const known = Object.keys(ACTIVATIONS).join(", ");
+  throw new GpruneError("UNSUPPORTED", `${context.where}: expected activation ${known}, got ${name}`);
+}
+
+function bad({ where }: Context, expected: string, got: unknown): GpruneError {
+  return new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${String(got)}`);
+}

@@ -1,0 +1,124 @@
+/** config.json derived from a `ModelSpec`, complete and never patched from another file. */
+import { type Family, familyByName } from "./families.ts";
+import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+
+type Json = Record<string, unknown>;
+
+const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
+  silu: "silu",
+  gelu_tanh: "gelu_pytorch_tanh",
+};
+
+/**
+ * Widths that differ between layers stand under `per_layer_config` (transformers' heterogeneous configurations),
+ * with the largest width of each kind in the usual key.
+ * @param dtype - transformers' name of the stored dtype, e.g. `float16`
+ */
+export function writeConfig(spec: ModelSpec, dtype: string): Json {
+  const family = familyByName(spec.family, "spec");
+  const widest = (width: (layer: LayerSpec) => number): number => Math.max(...spec.layers.map(width));
+  return {
+    architectures: [family.architecture],
+    model_type: family.modelType,
+    dtype,
+    vocab_size: spec.vocabSize,
+    hidden_size: spec.hiddenSize,
+    head_dim: spec.headDim,
+    num_hidden_layers: spec.layers.length,
+    intermediate_size: widest((layer) => layer.neurons),
+    num_attention_heads: widest((layer) => layer.kvGroups * layer.groupSize),
+    num_key_value_heads: widest((layer) => layer.kvGroups),
+    [family.activationKey]: ACTIVATION_NAMES[spec.activation],
+    rms_norm_eps: spec.normEps,
+    max_position_embeddings: spec.maxPositions,
+    tie_word_embeddings: spec.tiedEmbeddings,
+    ...biasFlags(spec, family),
+    ...ropeKeys(spec, family),
+    ...windowKeys(spec, family),
+    ...(family.scoreScale === "query_pre_attn_scalar"
+      ? { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 }
+      : {}),
+    ...(spec.logitSoftcap === null ? {} : { final_logit_softcapping: spec.logitSoftcap }),
+    ...perLayerKeys(spec),
+    ...spec.extra,
+  };
+}
+
+/** Whether every layer has the same widths. */
+export function hasUniformWidths({ layers }: ModelSpec): boolean {
+  return layers.every(
+    (layer) =>
+      layer.neurons === layers[0]!.neurons &&
+      layer.kvGroups === layers[0]!.kvGroups &&
+      layer.groupSize === layers[0]!.groupSize,
+  );
+}
+
+function perLayerKeys(spec: ModelSpec): Json {
+  if (hasUniformWidths(spec)) return {};
+  const entries = spec.layers.map(({ neurons, kvGroups, groupSize }, index) => [
+    String(index),
+    {
+      intermediate_size: neurons,
+      num_attention_heads: kvGroups * groupSize,
+      num_key_value_heads: kvGroups,
+    },
+  ]);
+  return { allow_global_per_layer_attribute_access: true, per_layer_config: Object.fromEntries(entries) };
+}
+
+/** A flag is set as soon as one projection under it has a bias; the others are then stored as zeros. */
+function biasFlags({ layers }: ModelSpec, { biases }: Family): Json {
+  const present = layers.flatMap((layer) => layer.biases);
+  const flags: Json = {};
+  const parts = { qkv: /^[qkv]_proj/, o: /^o_proj/, mlp: /^(gate|up|down)_proj/ };
+  for (const [part, pattern] of Object.entries(parts)) {
+    const flag = biases[part as keyof Family["biases"]];
+    if (flag === "never" || flag === "always") continue;
+    flags[flag] = flags[flag] === true || present.some((projection) => pattern.test(projection));
+  }
+  return flags;
+}
+
+function ropeKeys(spec: ModelSpec, { ropeByLayerType, defaults }: Family): Json {
+  const { layers, headDim } = spec;
+  const full = layers.find((layer) => layer.window === null)?.rope ?? layers[0]!.rope;
+  if (!ropeByLayerType) {
+    const scaling = full.scaling === null ? {} : { rope_scaling: ropeParameters(full) };
+    const partial = full.rotaryDim < headDim ? { partial_rotary_factor: full.rotaryDim / headDim } : {};
+    const parameters = { ...ropeParameters(full), ...partial };
+    return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
+  }
+  const local = layers.find((layer) => layer.window !== null)?.rope ?? full;
+  const hasFull = layers.some((layer) => layer.window === null);
+  const global = hasFull ? full : { ...full, theta: defaults.ropeTheta };
+  return {
+    rope_theta: global.theta,
+    rope_local_base_freq: local.theta,
+    rope_parameters: { full_attention: ropeParameters(global), sliding_attention: ropeParameters(local) },
+  };
+}
+
+function ropeParameters({ theta, scaling }: RopeSpec): Json {
+  if (scaling === null) return { rope_type: "default", rope_theta: theta };
+  if (scaling.type === "linear") return { rope_type: "linear", rope_theta: theta, factor: scaling.factor };
+  return {
+    rope_type: "llama3",
+    rope_theta: theta,
+    factor: scaling.factor,
+    low_freq_factor: scaling.lowFreqFactor,
+    high_freq_factor: scaling.highFreqFactor,
+    original_max_position_embeddings: scaling.originalMaxPositions,
+  };
+}
+
+function windowKeys({ layers }: ModelSpec, { windows }: Family): Json {
+  if (windows === "none") return {};
+  const window = layers.find((layer) => layer.window !== null)?.window ?? null;
+  if (windows === "all") return { sliding_window: window };
+  return {
+    sliding_window: window,
+    use_sliding_window: window !== null,
+    layer_types: layers.map((layer) => (layer.window === null ? "full_attention" : "sliding_attention")),
+  };
+}
