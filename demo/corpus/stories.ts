@@ -138,7 +138,7 @@ function animal({ rng, animal: [name, sound, food], hero, away }: Tale): string 
 
 function talk({ rng, hero, friend, away, thing, look, kin }: Tale): string {
   const asks = rng.pick([
-    [`Have you seen my ${look} ${thing}?`, `No, but I can ask in ${away.replace("the ", "the ")}.`],
+    [`Have you seen my ${look} ${thing}?`, `No, but I can ask in ${away}.`],
     [`Do you know the way to ${away}?`, `Of course. Follow the path until you can see ${away}.`],
     [`What would your ${kin.role} say?`, `My ${kin.role} always says that the ${thing} can wait.`],
     [`Will you come with me?`, `I will come, but only if we are back before dark.`],
@@ -148,7 +148,7 @@ function talk({ rng, hero, friend, away, thing, look, kin }: Tale): string {
   const [question, answer] = asks;
   const verb = rng.pick(["asked", "whispered", "called", "cried"]);
   const reply = rng.pick(["answered", "said", "replied", "laughed"]);
-  return `"${question}" ${verb} ${hero.name}. "${answer}" ${reply} ${friend.name}, the ${friend.role}.`;
+  return `"${question}" ${verb} ${hero.name}. "${answer.replace(/\.$/u, ",")}" ${reply} ${friend.name}, the ${friend.role}.`;
 }
 
 function meal({ rng, hero, friend, food, home }: Tale): string {

@@ -5,6 +5,7 @@
  * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma3.py (eager attention).
  */
+import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 
@@ -67,21 +68,33 @@ export function buildLayer(
 ): LayerValues {
   const layer = new LayerBuilder(b, structure);
   const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
-  const { postNorms } = structure;
-  const attention = layer.attention(layer.norm(input, "input_layernorm"), cached);
-  const attended = postNorms ? layer.norm(attention.output, "post_attention_layernorm") : attention.output;
-  const middle = b.add(input, attended);
-  const ffnNorm = postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
-  const ffn = layer.ffn(layer.norm(middle, ffnNorm));
-  const fed = postNorms ? layer.norm(ffn.output, "post_feedforward_layernorm") : ffn.output;
+  const attention = layer.attentionBlock(input, cached);
+  const ffn = layer.ffnBlock(attention.output);
   return {
     input,
-    output: b.add(middle, fed),
+    output: ffn.output,
     taps: { kv: attention.tap, ffn: ffn.tap },
     keys: attention.keys,
     values: attention.values,
     weights: layer.weights,
   };
+}
+
+/** One half of a layer: attention (kv) or FFN with its norms and its residual connection. */
+export interface BlockValues {
+  /** The residual stream after the block, [B, T, C]. */
+  readonly output: Value;
+  /** Input of the output projection, [B, T, channels]. */
+  readonly tap: Value;
+  /** Output of the output projection with its bias, before a norm that follows it, [B, T, C]. */
+  readonly projected: Value;
+}
+
+/** Adds one half of a layer; inputs as those of `buildLayer`, where `hidden` is the stream before the block. */
+export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: SpaceKind): BlockValues {
+  const layer = new LayerBuilder(b, structure);
+  const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
+  return kind === "kv" ? layer.attentionBlock(input, false) : layer.ffnBlock(input);
 }
 
 /**
@@ -122,22 +135,35 @@ class LayerBuilder {
     this.#structure = structure;
   }
 
-  norm(x: Value, name: string): Value {
+  attentionBlock(input: Value, cached: boolean): BlockValues & Pick<LayerValues, "keys" | "values"> {
+    const { postNorms } = this.#structure;
+    const attention = this.#attention(this.#norm(input, "input_layernorm"), cached);
+    const { projected } = attention;
+    const attended = postNorms ? this.#norm(projected, "post_attention_layernorm") : projected;
+    return { ...attention, output: this.#b.add(input, attended) };
+  }
+
+  ffnBlock(input: Value): BlockValues {
+    const { postNorms } = this.#structure;
+    const norm = postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+    const ffn = this.#ffn(this.#norm(input, norm));
+    const fed = postNorms ? this.#norm(ffn.projected, "post_feedforward_layernorm") : ffn.projected;
+    return { ...ffn, output: this.#b.add(input, fed) };
+  }
+
+  #norm(x: Value, name: string): Value {
     return rmsNorm(this.#b, x, this.#weight(`${name}.weight`, [x.shape.at(-1)!]), this.#structure);
   }
 
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
-  attention(
-    x: Value,
-    cached: boolean,
-  ): { readonly output: Value; readonly tap: Value; readonly keys: Value; readonly values: Value } {
+  #attention(x: Value, cached: boolean): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
     const b = this.#b;
     const { headDim, groupSize, attentionScale, qkNorm } = this.#structure;
     const q = b.reshape(this.#linear(x, "q_proj", "Q"), ["B", "T", "K", groupSize, headDim]);
     const k = b.reshape(this.#linear(x, "k_proj", "KV"), ["B", "T", "K", headDim]);
     const v = b.reshape(this.#linear(x, "v_proj", "KV"), ["B", "T", "K", headDim]);
-    const queries = b.transpose(qkNorm ? this.norm(q, "self_attn.q_norm") : q, [0, 2, 3, 1, 4]);
-    const newKeys = this.#rotate(b.transpose(qkNorm ? this.norm(k, "self_attn.k_norm") : k, [0, 2, 1, 3]));
+    const queries = b.transpose(qkNorm ? this.#norm(q, "self_attn.q_norm") : q, [0, 2, 3, 1, 4]);
+    const newKeys = this.#rotate(b.transpose(qkNorm ? this.#norm(k, "self_attn.k_norm") : k, [0, 2, 1, 3]));
     const keys = this.#withPast(newKeys, "past_keys", cached);
     const values = this.#withPast(b.transpose(v, [0, 2, 1, 3]), "past_values", cached);
     const stacked = b.reshape(this.#rotate(queries), ["B", "K", "gT", headDim]);
@@ -146,16 +172,16 @@ class LayerBuilder {
     const mixed = b.matmul(b.softmax(b.add(scores, mask)), values);
     const perHead = b.reshape(mixed, ["B", "K", groupSize, "T", headDim]);
     const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), ["B", "T", "Q"]);
-    return { output: this.#linear(tap, "o_proj", this.#structure.hiddenSize), tap, keys, values };
+    return { projected: this.#linear(tap, "o_proj", this.#structure.hiddenSize), tap, keys, values };
   }
 
   /** down(act(gate(x)) * up(x)); the tap is down's input. */
-  ffn(x: Value): { readonly output: Value; readonly tap: Value } {
+  #ffn(x: Value): Omit<BlockValues, "output"> {
     const b = this.#b;
     const gate = this.#linear(x, "gate_proj", "F");
     const activated = this.#structure.activation === "silu" ? b.mul(gate, b.sigmoid(gate)) : gelu(b, gate);
     const tap = b.mul(activated, this.#linear(x, "up_proj", "F"));
-    return { output: this.#linear(tap, "down_proj", this.#structure.hiddenSize), tap };
+    return { projected: this.#linear(tap, "down_proj", this.#structure.hiddenSize), tap };
   }
 
   #linear(x: Value, projection: Projection, outputs: string | number): Value {

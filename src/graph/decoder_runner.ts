@@ -24,6 +24,17 @@ export interface LoadedHead {
   readonly weights: Feeds;
 }
 
+/** What goes through a layer. */
+export interface LayerInput {
+  readonly hidden: Tensor;
+  /** Position of the first token in its sequence; 0 when absent. */
+  readonly offset?: number;
+  readonly feeds?: Feeds;
+}
+
+/** Results by name. */
+export type Outputs = Readonly<Record<string, Tensor>>;
+
 /** Rows of the embedding matrix read at once. */
 const EMBEDDING_ROWS = 1024;
 /** Logits computed at once, elements. */
@@ -77,23 +88,16 @@ export class DecoderRunner {
 
   /**
    * Runs one program on one layer.
-   * @param feeds - `hidden` [B, T, C] and what else the program takes
+   * @param input - `hidden` [B, T, C], its first position `offset`, and `feeds`: what else the program takes
    * @throws GpruneError NOT_FINITE when the layer's output is not finite
    */
-  async runLayer(
-    program: LayerProgram,
-    layer: LoadedLayer,
-    { offset = 0, ...feeds }: { readonly hidden: Tensor; readonly offset?: number } & Feeds,
-  ): Promise<Readonly<Record<string, Tensor>>> {
+  async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
+    const { hidden, offset = 0, feeds = {} } = input;
     const structure = layerStructure(this.model.spec, layer.spec);
     const key = `${program} ${JSON.stringify(structure)}`;
     const compiled = await this.#runtime.program(key, () => LAYER_PROGRAMS[program](structure));
-    const span = { tokens: feeds.hidden.shape[1]!, offset };
-    const outputs = await compiled.run({
-      ...layer.weights,
-      ...this.#positionFeeds(layer.spec, span),
-      ...feeds,
-    });
+    const positions = this.#positionFeeds(layer.spec, { tokens: hidden.shape[1]!, offset });
+    const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFinite(outputs.hidden!, `${program} of layer ${layer.index}`);
     return outputs;
   }
@@ -120,14 +124,14 @@ export class DecoderRunner {
     program: HeadProgram,
     head: LoadedHead,
     rows: { readonly hidden: Tensor } & Feeds,
-  ): Promise<Readonly<Record<string, Tensor>>> {
+  ): Promise<Outputs> {
     const { spec } = this.model;
     const { normEps, normOffset, logitSoftcap, hiddenSize } = spec;
     const key = `head ${program} ${JSON.stringify({ normEps, normOffset, logitSoftcap, hiddenSize })}`;
     const compiled = await this.#runtime.program(key, () => HEAD_PROGRAMS[program](spec));
     const count = rows.hidden.shape[0]!;
     const chunk = Math.max(1, Math.floor(MAX_LOGITS / spec.vocabSize));
-    const parts: Readonly<Record<string, Tensor>>[] = [];
+    const parts: Outputs[] = [];
     for (let start = 0; start < count; start += chunk) {
       const part: Feeds = mapValues(rows as Feeds, (value) =>
         sliceRows(value, start, Math.min(count, start + chunk)),
@@ -186,10 +190,7 @@ function sliceRows({ shape, data }: Feeds[string], start: number, end: number): 
   return { shape: shape.with(0, end - start), data: rows } as Feeds[string];
 }
 
-function joinRows(
-  parts: readonly Readonly<Record<string, Tensor>>[],
-  rows: number,
-): Readonly<Record<string, Tensor>> {
+function joinRows(parts: readonly Outputs[], rows: number): Outputs {
   if (parts.length === 1) return parts[0]!;
   return mapValues(parts[0]!, ({ shape, data }, name) => {
     const joined = new Float32Array((data.length / shape[0]!) * rows);

@@ -10,7 +10,7 @@ import { internalError } from "../errors.ts";
 
 /** A size known when the graph is built, or the name of one known when it runs. */
 export type Dim = number | string;
-export type ValueType = "float32" | "int32" | "int64" | "bool";
+export type ValueType = "float32" | "float64" | "int32" | "int64" | "bool";
 
 /** A tensor in a graph. */
 export interface Value {

@@ -29,6 +29,7 @@ const MICROSOFT_OPERATORS: ReadonlySet<string> = new Set(["FusedMatMul"]);
 
 const ELEMENT_TYPES: Readonly<Record<ValueType, TensorProto_DataType>> = {
   float32: TensorProto_DataType.FLOAT,
+  float64: TensorProto_DataType.DOUBLE,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
   bool: TensorProto_DataType.BOOL,

@@ -2,13 +2,16 @@
  * The graphs that are run, one entry each: what a decoder layer or the head computes for calibration, evaluation,
  * gradients and generation. Every layer program takes the inputs of `buildLayer` and gives `hidden` or its gradient.
  */
+import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { buildLayer, buildLogits, type LayerStructure, type LayerValues } from "./decoder.ts";
+import { buildBlock, buildLayer, buildLogits, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 
 /** Programs of a decoder layer. */
-export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward";
+export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | BlockProgram;
+/** Programs of one half of a decoder layer. */
+export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
 /** Programs of the head. */
 export type HeadProgram = "logits" | "loss" | "lossBackward";
 
@@ -22,6 +25,10 @@ const KINDS = ["kv", "ffn"] as const;
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is center + (x - center) * g
+ * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
+ * - `attentionMoments`, `ffnMoments`: with `target` [B, T, C] as input: hidden, and what a regression of the residual
+ *   r = target - projected on the output projection's input x needs: `gram` = sum of x x^T [channels, channels],
+ *   `cross` = sum of r x^T [C, channels], `inputSum` [B, 1, channels] and `residualSum` [B, 1, C]
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
@@ -36,6 +43,10 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   statistics: (structure) => layerGraph(structure, addStatistics),
   gram: (structure) => layerGraph(structure, addGrams),
   backward: buildBackward,
+  attention: (structure) => blockGraph(structure, "kv"),
+  ffn: (structure) => blockGraph(structure, "ffn"),
+  attentionMoments: (structure) => momentsGraph(structure, "kv"),
+  ffnMoments: (structure) => momentsGraph(structure, "ffn"),
 };
 
 /**
@@ -74,6 +85,27 @@ function layerGraph(
   const layer = buildLayer(b, structure);
   b.output("hidden", layer.output);
   extend(b, layer);
+  return b.finish();
+}
+
+function blockGraph(structure: LayerStructure, kind: SpaceKind): Graph {
+  const b = new GraphBuilder();
+  const { output, projected } = buildBlock(b, structure, kind);
+  b.output("hidden", output);
+  b.output("projected", projected);
+  return b.finish();
+}
+
+function momentsGraph(structure: LayerStructure, kind: SpaceKind): Graph {
+  const b = new GraphBuilder();
+  const { output, projected, tap } = buildBlock(b, structure, kind);
+  const residual = b.sub(b.input("target", projected.shape), projected);
+  const rows = b.flatten(tap);
+  b.output("hidden", output);
+  b.output("gram", b.matmul(rows, rows, { transA: true }));
+  b.output("cross", b.matmul(b.flatten(residual), rows, { transA: true }));
+  b.output("inputSum", b.reduceSum(tap, [1]));
+  b.output("residualSum", b.reduceSum(residual, [1]));
   return b.finish();
 }
 

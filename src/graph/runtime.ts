@@ -16,12 +16,20 @@ export interface IntegerTensor {
   readonly data: Int32Array;
 }
 
+/** A tensor of the few graphs that compute in double precision. */
+export interface DoubleTensor {
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+}
+
 export type Feeds = Readonly<Record<string, Tensor | IntegerTensor>>;
 
 /** A compiled graph. */
 export interface Program {
   /** Runs on the calling thread: the event loop stands still until the result is there. */
   run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>>;
+  /** The same for a graph whose inputs and outputs are all float64. */
+  runDouble(feeds: Readonly<Record<string, DoubleTensor>>): Promise<Readonly<Record<string, DoubleTensor>>>;
 }
 
 export interface RuntimeOptions {
@@ -67,36 +75,51 @@ export class Runtime {
       ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     });
     this.#sessions.push(session);
-    return { run: (feeds) => run(session, feeds) };
+    return {
+      run: async (feeds) => mapOutputs(await run(session, feeds), float32Tensor),
+      runDouble: async (feeds) => mapOutputs(await run(session, feeds), float64Tensor),
+    };
   }
 }
 
-async function run(session: InferenceSession, feeds: Feeds): Promise<Readonly<Record<string, Tensor>>> {
+type AnyTensor = Tensor | IntegerTensor | DoubleTensor;
+type OrtOutputs = Readonly<Record<string, OrtTensor>>;
+
+async function run(
+  session: InferenceSession,
+  feeds: Readonly<Record<string, AnyTensor>>,
+): Promise<OrtOutputs> {
   const inputs: Record<string, OrtTensor> = {};
   for (const name of session.inputNames) {
     const feed = feeds[name];
     if (feed === undefined) throw internalError(`graph input ${name} was not fed`);
     inputs[name] = toOrt(feed);
   }
-  const outputs = await session.run(inputs).catch((cause: unknown) => {
+  return session.run(inputs).catch((cause: unknown) => {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new GpruneError("INTERNAL", `internal: ONNX Runtime refused a run: ${reason}`, { cause });
   });
+}
+
+function mapOutputs<T>(outputs: OrtOutputs, map: (name: string, tensor: OrtTensor) => T): Record<string, T> {
   return Object.fromEntries(
-    Object.entries(outputs).map(([name, tensor]) => [
-      name.slice(OUTPUT_PREFIX.length),
-      fromOrt(name, tensor),
-    ]),
+    Object.entries(outputs).map(([name, tensor]) => [name.slice(OUTPUT_PREFIX.length), map(name, tensor)]),
   );
 }
 
-function toOrt({ data, shape }: Tensor | IntegerTensor): OrtTensor {
-  return data instanceof Float32Array
-    ? new OrtTensor("float32", data, shape)
+function toOrt({ data, shape }: AnyTensor): OrtTensor {
+  if (data instanceof Float32Array) return new OrtTensor("float32", data, shape);
+  return data instanceof Float64Array
+    ? new OrtTensor("float64", data, shape)
     : new OrtTensor("int32", data, shape);
 }
 
-function fromOrt(name: string, tensor: OrtTensor): Tensor {
-  if (!(tensor.data instanceof Float32Array)) throw internalError(`graph output ${name} is ${tensor.type}`);
-  return { shape: tensor.dims, data: tensor.data };
+function float32Tensor(name: string, { data, dims, type }: OrtTensor): Tensor {
+  if (!(data instanceof Float32Array)) throw internalError(`graph output ${name} is ${type}`);
+  return { shape: dims, data };
+}
+
+function float64Tensor(name: string, { data, dims, type }: OrtTensor): DoubleTensor {
+  if (!(data instanceof Float64Array)) throw internalError(`graph output ${name} is ${type}`);
+  return { shape: dims, data };
 }

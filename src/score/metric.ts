@@ -9,18 +9,24 @@ import type { Tensor } from "../tensor/tensor.ts";
 /** What a metric needs to know: the weights alone, or activation statistics as well. */
 export type MetricInput = "weights" | "activations";
 
+/** Weights around a space: the projections that write its channels, the one projection that reads them. */
+export type WeightSide = "input" | "output";
+
 /** One space of a model with what a metric may look at. */
 export interface ScoringView {
   readonly space: Space;
-  /** down_proj or o_proj weight, [C, channels]; channels = units * unitChannels. */
-  readonly outputWeight: Tensor;
-  /** gate, up: [F, C] each; or q: [K*g*H, C], k and v: [K*H, C]. */
+  /** down_proj or o_proj weight [C, units * unitChannels]; absent unless the metric reads `output`. */
+  readonly outputWeight?: Tensor;
+  /** gate, up: [F, C] each; or q: [K*g*H, C], k and v: [K*H, C]; empty unless the metric reads `input`. */
   readonly inputWeights: readonly Tensor[];
   /** Statistics of one set, or pooled over sets; absent for metrics with input `weights`. */
-  readonly stats?: ChannelStats & { readonly tokens: number; readonly sequences: number };
+  readonly stats?: SetChannelStats;
   /** Drives metrics with a random part. */
   readonly seed: number;
 }
+
+/** The sums of one space with the counts they were taken over. */
+export type SetChannelStats = ChannelStats & { readonly tokens: number; readonly sequences: number };
 
 /** An importance metric. */
 export interface Metric {
@@ -29,6 +35,8 @@ export interface Metric {
   /** One sentence for `--help` and the report. */
   readonly summary: string;
   readonly input: MetricInput;
+  /** The weights that `score` looks at; nothing else is read from the checkpoint. */
+  readonly reads: readonly WeightSide[];
   /** @returns scores, shape [channels] */
   score(view: ScoringView): Float64Array;
 }

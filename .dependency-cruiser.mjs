@@ -1,0 +1,115 @@
+/**
+ * The layer rule as a machine reads it. Imports go one way: a folder imports from itself and from the folders listed
+ * before it, type-only imports included. Only *.test.ts files are free. A new folder in src/ must be added to LAYERS.
+ */
+
+/** Lowest first. index.ts stands before cli: it exports everything but the command line, which is its first user. */
+const LAYERS = [
+  "errors.ts",
+  "tensor",
+  "io",
+  "model",
+  "graph",
+  "calibrate",
+  "score",
+  "gprune",
+  "prune",
+  "recover",
+  "export",
+  "evaluate",
+  "report",
+  "config.ts",
+  "pipeline.ts",
+  "workers",
+  "index.ts",
+  "cli",
+];
+
+/** Packages and Node modules that one place imports on behalf of all others. */
+const SOLE_IMPORTERS = [
+  { name: "onnxruntime", to: "node_modules/onnxruntime-", from: ["src/graph/runtime.ts"] },
+  { name: "onnx-protobuf", to: "node_modules/(onnx-buf|@bufbuild)/", from: ["src/graph/onnx.ts"] },
+  { name: "tokenizers", to: "node_modules/@huggingface/tokenizers/", from: ["src/model/tokenizer.ts"] },
+  { name: "yaml", to: "node_modules/yaml/", from: ["src/config.ts"] },
+  { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
+  { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/"] },
+  { name: "node-fs", to: "^(node:)?fs(/promises)?$", from: ["src/io/", "src/cli/"] },
+];
+
+const TEST = "[.]test[.]ts$";
+
+/** Anchored pattern of a file or, when the name has no extension, of a folder's content. */
+function pattern(place) {
+  const escaped = place.replaceAll(".", "[.]");
+  return place.endsWith(".ts") ? `^${escaped}$` : `^${escaped.replace(/[/]$/, "")}/`;
+}
+
+const layerPatterns = LAYERS.map((layer) => pattern(`src/${layer}`));
+
+const layerRules = LAYERS.map((layer, index) => ({
+  name: `layer-${layer}`,
+  comment: `src/${layer} imports from ${LAYERS.slice(0, index).join(", ") || "nothing"} and itself`,
+  severity: "error",
+  from: { path: layerPatterns[index], pathNot: TEST },
+  to: { path: "^src/", pathNot: layerPatterns.slice(0, index + 1) },
+}));
+
+const importerRules = SOLE_IMPORTERS.map(({ name, to, from }) => ({
+  name: `only-importer-of-${name}`,
+  comment: `only ${from.join(", ")} imports it`,
+  severity: "error",
+  from: { path: "^src/", pathNot: [...from.map(pattern), TEST] },
+  to: { path: to },
+}));
+
+export default {
+  forbidden: [
+    ...layerRules,
+    ...importerRules,
+    {
+      name: "known-layer",
+      comment: "every file of src/ is in a folder that LAYERS lists",
+      severity: "error",
+      module: { path: "^src/", pathNot: [...layerPatterns, TEST], numberOfDependentsLessThan: 100 },
+      from: {},
+    },
+    {
+      name: "no-cycles",
+      comment: "no cycles, type-only imports included",
+      severity: "error",
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: "inside-src",
+      comment: "what is shipped does not import tests, benchmarks, scripts or demo sources",
+      severity: "error",
+      from: { path: "^src/", pathNot: TEST },
+      to: { path: ["^(test|bench|scripts|demo)/", TEST] },
+    },
+    {
+      name: "shipped-dependencies",
+      comment: "what is shipped imports only what package.json#dependencies lists",
+      severity: "error",
+      from: { path: "^src/", pathNot: TEST },
+      to: { dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown", "undetermined"] },
+    },
+    {
+      name: "resolvable",
+      comment: "every import resolves",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "types", "default"],
+      mainFields: ["module", "main", "types"],
+    },
+  },
+};

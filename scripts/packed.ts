@@ -1,0 +1,52 @@
+/**
+ * Check what the published package would contain, from `npm pack --dry-run`. Needs a build in dist/.
+ *
+ * Usage: node --import tsx scripts/packed.ts
+ */
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+
+const REQUIRED = ["LICENSE", "README.md", "CHANGELOG.md", "package.json", "dist/index.js", "dist/index.d.ts"];
+const FORBIDDEN = /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench|scripts|docs|node_modules)[/]/;
+
+interface Packed {
+  readonly unpackedSize: number;
+  readonly files: readonly { readonly path: string }[];
+}
+
+function pack(): Packed {
+  const args = ["pack", "--dry-run", "--json", "--ignore-scripts"];
+  const output = execFileSync("npm", args, { encoding: "utf8", maxBuffer: 2 ** 26 });
+  const parsed: unknown = JSON.parse(output);
+  // npm prints a list, or from version 12 on an object with one entry per package.
+  const [packed] = Object.values(parsed as Record<string, Packed>);
+  if (packed === undefined) {
+    throw new Error(`npm pack: expected one package, got ${output}`);
+  }
+  return packed;
+}
+
+/** Paths that package.json promises to users. */
+function promised(): string[] {
+  const { bin } = JSON.parse(readFileSync("package.json", "utf8")) as { bin: Record<string, string> };
+  return [...REQUIRED, ...Object.values(bin)];
+}
+
+function main(): number {
+  const { files, unpackedSize } = pack();
+  const paths = files.map((file) => file.path);
+  const problems = [
+    ...promised()
+      .filter((path) => !paths.includes(path))
+      .map((path) => `${path}: expected in the package`),
+    ...paths.filter((path) => FORBIDDEN.test(path)).map((path) => `${path}: expected not in the package`),
+  ];
+  for (const problem of problems) {
+    console.log(problem);
+  }
+  const size = (unpackedSize / 1e6).toFixed(1);
+  console.log(`packed: ${paths.length} files, ${size} MB unpacked, ${problems.length} problems`);
+  return problems.length === 0 ? 0 : 1;
+}
+
+process.exitCode = main();

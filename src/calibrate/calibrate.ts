@@ -1,0 +1,80 @@
+/** Runs calibration sets through a model layer by layer and gathers the statistics that metrics need. */
+import { internalError } from "../errors.ts";
+import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import { embedWindows, forwardLayers, type MicroBatch } from "../graph/forward.ts";
+import { type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type CalibrationStats, type ChannelStats, emptyChannelStats } from "./stats.ts";
+
+/** A named set of token windows. */
+export interface TokenSet {
+  readonly name: string;
+  /** Windows of token ids, each [T]. */
+  readonly windows: readonly Int32Array[];
+}
+
+/**
+ * Statistics of every set at the inputs of every output projection.
+ * @returns one entry per set, by name
+ * @throws GpruneError NOT_FINITE when a layer's output is not finite
+ */
+export async function calibrate(
+  runner: DecoderRunner,
+  sets: readonly TokenSet[],
+  { onProgress = silent }: { readonly onProgress?: OnProgress } = {},
+): Promise<ReadonlyMap<string, CalibrationStats>> {
+  const batches: MicroBatch[] = [];
+  const owner: CalibrationStats[] = [];
+  const stats = new Map<string, CalibrationStats>();
+  for (const set of sets) {
+    if (stats.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
+    const entry = emptyStats(runner, set);
+    stats.set(set.name, entry);
+    for (const batch of await embedWindows(runner, set.windows)) {
+      batches.push(batch);
+      owner.push(entry);
+    }
+  }
+  await forwardLayers(runner, batches, {
+    program: "statistics",
+    stage: "calibrate",
+    onProgress,
+    onOutputs: (layer, batch, outputs) => {
+      for (const kind of ["kv", "ffn"] as const) {
+        const sums = owner[batch]!.spaces.get(spaceId(layer.index, kind))!;
+        addOutputs(sums, outputs, { kind, tokens: batches[batch]!.tokens });
+      }
+    },
+  });
+  return stats;
+}
+
+function emptyStats(runner: DecoderRunner, { windows }: TokenSet): CalibrationStats {
+  const spaces = spacesOf(runner.model.spec).map(
+    ({ id, units, unitChannels }) => [id, emptyChannelStats(units * unitChannels)] as const,
+  );
+  const tokens = windows.reduce((sum, window) => sum + window.length, 0);
+  return { tokens, sequences: windows.length, spaces: new Map(spaces) };
+}
+
+/** Adds one micro-batch's per-sequence sums, [B, 1, channels] each, in float64. */
+function addOutputs(
+  sums: ChannelStats,
+  outputs: Readonly<Record<string, Tensor>>,
+  { kind, tokens }: { readonly kind: SpaceKind; readonly tokens: number },
+): void {
+  const channels = sums.sum.length;
+  const add = (
+    target: Float64Array,
+    name: string,
+    map: (value: number) => number = (value) => value,
+  ): void => {
+    const { data } = outputs[`${kind}.${name}`]!;
+    for (let i = 0; i < data.length; i++) target[i % channels]! += map(data[i]!);
+  };
+  add(sums.sum, "sum");
+  add(sums.sumSquares, "squares");
+  add(sums.sumMeanAbsSquared, "abs", (sum) => (sum / tokens) ** 2);
+  add(sums.fired, "fired");
+}

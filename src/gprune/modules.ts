@@ -1,0 +1,215 @@
+/**
+ * Behaviour-consistent modules: the groups of a space's units that behave alike over the calibration sets, and that alone
+ * compete with each other when the space is pruned. GPrune-LLM (arXiv 2603.13418) has the idea; the construction is ours.
+ *
+ * points (behaviour.ts) -> clusterings for k = 1..maxModules (kmeans.ts) -> K (module_count.ts) -> small modules merged
+ *
+ * A space is one module, unclustered, when it has fewer than `minUnits` units (KV spaces), when there is one set, or when no
+ * unit ever changes its rank.
+ *
+ * Laws: sets in another order give the same modules. Units in another order give the same modules in that order: everything
+ * is computed with the units sorted by their ranks, so chance sees no index (units of equal ranks are interchangeable).
+ * Modules are numbered by ascending mean sigma, then mean rank, then smallest unit index, not by the clustering.
+ */
+import { internalError } from "../errors.ts";
+import { randomStream } from "../tensor/random.ts";
+import { type Behaviour, behaviourPoints } from "./behaviour.ts";
+import { type CountEvidence, chooseModules } from "./module_count.ts";
+import type { Sensitivity } from "./sensitivity.ts";
+
+export interface ModuleOptions {
+  readonly seed: number;
+  /** Most modules of a space, 1..255; default 4. */
+  readonly maxModules?: number;
+  /** Spaces with fewer units are one module; default 64. */
+  readonly minUnits?: number;
+  /** Smaller modules are merged into the nearest; default 2 % of the units, at least 16. */
+  readonly minModuleSize?: number;
+}
+
+/** One module in numbers. */
+export interface BehaviourModule {
+  readonly size: number;
+  readonly meanSigma: number;
+  /** Smallest and largest sigma. */
+  readonly sigmaRange: readonly [number, number];
+  readonly meanRank: number;
+  /** Smallest and largest mean rank. */
+  readonly rankRange: readonly [number, number];
+}
+
+/** The modules of one space; plain JSON. */
+export interface UnitModules {
+  readonly spaceId: string;
+  /** Number of each unit's module, [units]. */
+  readonly assignment: readonly number[];
+  /** Most robust first. */
+  readonly modules: readonly BehaviourModule[];
+  /** What spoke for each K; empty when the space was not clustered. */
+  readonly evidence: readonly CountEvidence[];
+  /** Principal components of the rank profiles that took part, and the share of their variance along them, 0..1. */
+  readonly components: number;
+  readonly explained: number;
+  /** Why there are as many modules as there are, one sentence. */
+  readonly reason: string;
+}
+
+/** Modules of one space. */
+export function behaviourModules(
+  spaceId: string,
+  sensitivity: Sensitivity,
+  options: ModuleOptions,
+): UnitModules {
+  const units = sensitivity.sigma.length;
+  const { maxModules = 4, minUnits = 64, minModuleSize = Math.max(16, Math.ceil(0.02 * units)) } = options;
+  if (!(Number.isInteger(maxModules) && maxModules >= 1 && maxModules <= 255)) {
+    throw internalError(`modules: maxModules is ${maxModules}`);
+  }
+  const reason = undividedReason(sensitivity, { maxModules, minUnits });
+  if (reason !== undefined) return oneModule(spaceId, sensitivity, reason);
+  const order = canonicalOrder(sensitivity.ranks);
+  const ranks = sensitivity.ranks.map((rho) => Float64Array.from(order, (u) => rho[u]!));
+  const behaviour = behaviourPoints(ranks);
+  const random = randomStream(options.seed, `modules/${spaceId}`);
+  const { k, assignment, evidence } = chooseModules(ranks, { behaviour, maxModules, random });
+  const groups = mergedSmall(groupsOf(assignment, k), behaviour, minModuleSize);
+  return {
+    spaceId,
+    ...numbered(groups, order, sensitivity),
+    evidence,
+    components: behaviour.components,
+    explained: behaviour.explained,
+    reason: countReason(evidence, k, groups.length),
+  };
+}
+
+/** Modules of every space of a model, by space id. */
+export function modelModules(
+  sensitivities: ReadonlyMap<string, Sensitivity>,
+  options: ModuleOptions,
+): ReadonlyMap<string, UnitModules> {
+  return new Map(
+    Array.from(sensitivities, ([id, sensitivity]) => [id, behaviourModules(id, sensitivity, options)]),
+  );
+}
+
+/** A space as one module: every unit competes with every other, as without modules. */
+export function oneModule(spaceId: string, sensitivity: Sensitivity, reason: string): UnitModules {
+  const order = canonicalOrder(sensitivity.ranks);
+  const all = [Array.from(order.keys())];
+  const result = numbered(all, order, sensitivity);
+  return { spaceId, ...result, evidence: [], components: 0, explained: 1, reason };
+}
+
+/** A standard deviation of ranks below this is rounding. */
+const SMALLEST_SIGMA = 1e-9;
+
+function undividedReason(
+  { sets, sigma }: Sensitivity,
+  { maxModules, minUnits }: { readonly maxModules: number; readonly minUnits: number },
+): string | undefined {
+  const units = sigma.length;
+  if (maxModules === 1) return "One module: no more were asked for.";
+  if (units < minUnits) return `One module: ${units} units are too few to group, fewer than ${minUnits}.`;
+  if (sets.length < 2) return "One module: one calibration set cannot show how ranks change between sets.";
+  if (sigma.every((value) => value < SMALLEST_SIGMA))
+    return "One module: no unit changes its rank between sets.";
+  return undefined;
+}
+
+/** Unit indices sorted by their ranks in the first set, then in the second, and so on, then by index, [units]. */
+function canonicalOrder(ranks: readonly Float64Array[]): Uint32Array {
+  const order = new Uint32Array(ranks[0]!.length);
+  for (let u = 0; u < order.length; u++) order[u] = u;
+  return order.sort((a, b) => {
+    for (const rho of ranks) if (rho[a] !== rho[b]) return rho[a]! - rho[b]!;
+    return a - b;
+  });
+}
+
+/** Positions of the points of each cluster that has any, ascending. */
+function groupsOf(assignment: Uint8Array, k: number): readonly (readonly number[])[] {
+  const groups = Array.from({ length: k }, (): number[] => []);
+  for (let i = 0; i < assignment.length; i++) groups[assignment[i]!]!.push(i);
+  return groups.filter((group) => group.length > 0);
+}
+
+/** While the smallest group is below the minimum and not alone, it joins the group with the nearest mean. */
+function mergedSmall(
+  groups: readonly (readonly number[])[],
+  behaviour: Behaviour,
+  minModuleSize: number,
+): readonly (readonly number[])[] {
+  const smallest = groups.reduce((a, b) => (b.length < a.length ? b : a));
+  if (groups.length === 1 || smallest.length >= minModuleSize) return groups;
+  const others = groups.filter((group) => group !== smallest);
+  const centre = centreOf(smallest, behaviour);
+  const distances = others.map((group) => squaredDistance(centreOf(group, behaviour), centre));
+  const nearest = distances.indexOf(Math.min(...distances));
+  const merged = others.map((group, g) => {
+    return g === nearest ? [...group, ...smallest].sort((a, b) => a - b) : group;
+  });
+  return mergedSmall(merged, behaviour, minModuleSize);
+}
+
+function centreOf(group: readonly number[], { points, dimensions }: Behaviour): Float64Array {
+  const centre = new Float64Array(dimensions);
+  for (const i of group) for (let j = 0; j < dimensions; j++) centre[j]! += points[i * dimensions + j]!;
+  return centre.map((sum) => sum / group.length);
+}
+
+function squaredDistance(a: Float64Array, b: Float64Array): number {
+  return a.reduce((sum, value, j) => sum + (value - b[j]!) ** 2, 0);
+}
+
+/** Groups of positions in `order` as numbered modules of units. */
+function numbered(
+  groups: readonly (readonly number[])[],
+  order: Uint32Array,
+  sensitivity: Sensitivity,
+): Pick<UnitModules, "assignment" | "modules"> {
+  const described = groups.map((positions) => {
+    const units = positions.map((i) => order[i]!);
+    return { units, first: units.reduce((a, b) => Math.min(a, b)), module: describe(units, sensitivity) };
+  });
+  described.sort(
+    (a, b) =>
+      a.module.meanSigma - b.module.meanSigma || a.module.meanRank - b.module.meanRank || a.first - b.first,
+  );
+  const assignment = new Array<number>(order.length).fill(0);
+  for (const [number, { units }] of described.entries()) for (const u of units) assignment[u] = number;
+  return { assignment, modules: described.map(({ module }) => module) };
+}
+
+function describe(units: readonly number[], { sigma, meanRank }: Sensitivity): BehaviourModule {
+  const [meanSigma, sigmaRange] = meanAndRange(units, sigma);
+  const [rank, rankRange] = meanAndRange(units, meanRank);
+  return { size: units.length, meanSigma, sigmaRange, meanRank: rank, rankRange };
+}
+
+function meanAndRange(
+  units: readonly number[],
+  values: Float64Array,
+): readonly [number, readonly [number, number]] {
+  let sum = 0;
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (const u of units) {
+    sum += values[u]!;
+    low = Math.min(low, values[u]!);
+    high = Math.max(high, values[u]!);
+  }
+  return [sum / units.length, [low, high]];
+}
+
+function countReason(evidence: readonly CountEvidence[], k: number, modules: number): string {
+  const percent = (share: number): string => `${Math.round(100 * share)} %`;
+  if (k === 1) {
+    const best = evidence.reduce((top, candidate) => (candidate.excess > top.excess ? candidate : top));
+    if (best.k === 1) return "One module: no grouping explains more than on units that all behave alike.";
+    return `One module: ${best.k} groups explain ${percent(best.explained)} of the behaviour, hardly more than the ${percent(best.expected)} on units that all behave alike.`;
+  }
+  const { explained, expected } = evidence[k - 1]!;
+  const joined = modules < k ? ` Too small ones were joined to others: ${modules} are left.` : "";
+  return `${k} modules explain ${percent(explained)} of the behaviour, against ${percent(expected)} on units that all behave alike.${joined}`;
+}

@@ -1,0 +1,221 @@
+/**
+ * Reliability of activation scores, measured for each module: do the scores from some calibration sets rank the module's units as
+ * the scores from a set they have not seen do? And the verdict: activation scores, or the activation-independent ones.
+ *
+ * For a held-out set d, with ranks over the whole space and correlations over the module's units only:
+ *
+ * observed_d = Spearman(sum over e != d of rank a^e, a^d)
+ * own_d = SB(Spearman(a^d from half A, a^d from half B))
+ * others_d = SB(Spearman(sum over e != d of rank of half A, the same of half B))     SB(r) = 2 r / (1 + |r|)
+ * corrected_d = observed_d / max(sqrt(max(0, own_d) max(0, others_d)), 1/2), clipped to [-1, 1]
+ * r = mean over d of corrected_d;   with one set r = own_d, all that can be measured
+ *
+ * The division is Spearman's correction for attenuation (1904): it undoes what the small number of tokens hides, so r tells
+ * whether the sets disagree and not whether they are small. It at most doubles the observed value: where the halves of a set
+ * do not agree with each other nothing is known, and noise must not be blown up. SB is the Spearman-Brown formula, from the
+ * reliability of a half to that of the whole, odd in r so that it stays in [-1, 1]. Spearman is 0 where one side is constant:
+ * units that never fire are not ranked at all.
+ *
+ * magnitude = mean over the module's units of (rank of g_u in the space + 1/2) / units,   g_u = mean over d of a_u^d / mean a^d
+ *
+ * so a space of one module has exactly 1/2. The mean of the quantiles, not the quantile of the mean: scores have long
+ * tails, a few strong units would lift any module above the median.
+ *
+ * Verdict: `fallback` iff r < threshold and magnitude < magnitudeThreshold. A module of fewer than `MIN_UNITS` units stays with
+ * `activation` and has r = null: two units have one order or the other, which measures nothing.
+ *
+ * GPrune-LLM (arXiv 2603.13418) judges modules by sensitivity and magnitude; measuring on held-out sets is ours.
+ */
+import { internalError } from "../errors.ts";
+import { averageRanks, clamp, mean, spearman } from "../tensor/statistics.ts";
+import type { UnitModules } from "./modules.ts";
+import { checkedScores, sortedSets } from "./sensitivity.ts";
+
+/** Scores of a space's units from one calibration set, [units] each. */
+export interface SplitScores {
+  readonly whole: Float64Array;
+  /** From disjoint halves of the set's windows. */
+  readonly halves: readonly [Float64Array, Float64Array];
+}
+
+export interface ReliabilityOptions {
+  /** r below which scores are unreliable; default 0.5. */
+  readonly threshold?: number;
+  /** Magnitude below which unreliable scores are given up; default 0.5. */
+  readonly magnitudeThreshold?: number;
+}
+
+/** How the scores of a module hold on one set; all -1..1. */
+export interface SetReliability {
+  readonly set: string;
+  /** Agreement of the other sets' scores with this one's; null with one set. */
+  readonly observed: number | null;
+  /** Split-half reliability of this set's scores, stepped up to the whole set. */
+  readonly own: number;
+  /** The same of the other sets' summed ranks; null with one set. */
+  readonly others: number | null;
+  /** `observed` corrected for noise; `own` with one set. */
+  readonly corrected: number;
+}
+
+/** What scores a module's units. */
+export type Verdict = "activation" | "fallback";
+
+/** The judgement on one module; plain JSON. */
+export interface ModuleVerdict {
+  readonly module: number;
+  /** Reliability, -1..1; null when the module is too small to measure. */
+  readonly r: number | null;
+  /** In the order of the sets' names; empty when r is null. */
+  readonly perSet: readonly SetReliability[];
+  /** Mean over the sets of `own`; null when r is null. */
+  readonly splitHalf: number | null;
+  /** Quantile of the module's scores in its space, 0..1. */
+  readonly magnitude: number;
+  readonly verdict: Verdict;
+  /** One sentence for a person. */
+  readonly reason: string;
+}
+
+/** Modules with fewer units are not measured. */
+const MIN_UNITS = 3;
+
+/** The correction for attenuation multiplies by 1 / this at most. */
+const SMALLEST_RELIABILITY = 0.5;
+
+/**
+ * Judges every module of a space.
+ * @param sets - scores by set name, at least one set; the order of sets and of halves changes nothing
+ */
+export function judgeModules(
+  { spaceId, assignment, modules }: UnitModules,
+  sets: ReadonlyMap<string, SplitScores>,
+  options: ReliabilityOptions = {},
+): readonly ModuleVerdict[] {
+  const named = sortedSets(sets);
+  if (named.length === 0) throw internalError(`reliability of ${spaceId}: no sets`);
+  for (const [set, { whole, halves }] of named) {
+    const where = `scores of ${spaceId}, set ${set}`;
+    for (const scores of [whole, ...halves]) checkedScores(scores, { where, units: assignment.length });
+  }
+  const rankings = rankSets(named);
+  const magnitudeRanks = averageRanks(meanNormalised(named));
+  const members = modules.map((): number[] => []);
+  for (const [u, module] of assignment.entries()) members[module]!.push(u);
+  return members.map((units, module) => {
+    const magnitude = (sumOver(units, magnitudeRanks) / units.length + 0.5) / assignment.length;
+    const perSet = units.length < MIN_UNITS ? [] : measure(rankings, units);
+    const measured = perSet.length > 0;
+    const r = measured ? mean(perSet.map(({ corrected }) => corrected)) : null;
+    const splitHalf = measured ? mean(perSet.map(({ own }) => own)) : null;
+    const judgement = judge({ r, magnitude, sets: named.length, size: units.length }, options);
+    return { module, r, perSet, splitHalf, magnitude, ...judgement };
+  });
+}
+
+/** Average ranks in the space of one set's scores, [units] each. */
+interface SetRanks {
+  readonly set: string;
+  readonly whole: Float64Array;
+  readonly halves: readonly [Float64Array, Float64Array];
+}
+
+function rankSets(named: readonly (readonly [string, SplitScores])[]): readonly SetRanks[] {
+  return named.map(([set, { whole, halves }]) => ({
+    set,
+    whole: averageRanks(whole),
+    halves: [averageRanks(halves[0]), averageRanks(halves[1])],
+  }));
+}
+
+/** Reliability of a module's scores on every set held out in turn. */
+function measure(rankings: readonly SetRanks[], units: readonly number[]): readonly SetReliability[] {
+  const ofModule = (ranks: Float64Array): Float64Array => Float64Array.from(units, (u) => ranks[u]!);
+  const local = rankings.map(({ set, whole, halves: [a, b] }) => ({
+    set,
+    whole: ofModule(whole),
+    a: ofModule(a),
+    b: ofModule(b),
+  }));
+  const total = {
+    whole: sumOf(local.map(({ whole }) => whole)),
+    a: sumOf(local.map(({ a }) => a)),
+    b: sumOf(local.map(({ b }) => b)),
+  };
+  return local.map(({ set, whole, a, b }) => {
+    const own = steppedUp(spearman(a, b));
+    if (local.length === 1) return { set, observed: null, own, others: null, corrected: own };
+    const observed = spearman(difference(total.whole, whole), whole);
+    const others = steppedUp(spearman(difference(total.a, a), difference(total.b, b)));
+    return { set, observed, own, others, corrected: corrected(observed, own, others) };
+  });
+}
+
+/** Spearman-Brown: reliability of a whole from the correlation of its halves. */
+function steppedUp(r: number): number {
+  return (2 * r) / (1 + Math.abs(r));
+}
+
+/** Spearman's correction for attenuation, at most doubling, in [-1, 1]. */
+function corrected(observed: number, own: number, others: number): number {
+  const reliability = Math.sqrt(Math.max(0, own) * Math.max(0, others));
+  return clamp(observed / Math.max(reliability, SMALLEST_RELIABILITY), -1, 1);
+}
+
+/** g: scores divided by their mean in the space, averaged over the sets; a set of zeros counts as zeros, [units]. */
+function meanNormalised(named: readonly (readonly [string, SplitScores])[]): Float64Array {
+  const sums = new Float64Array(named[0]![1].whole.length);
+  for (const [, { whole }] of named) {
+    const scale = mean(whole);
+    if (scale === 0) continue;
+    for (let u = 0; u < sums.length; u++) sums[u]! += whole[u]! / scale;
+  }
+  return sums.map((sum) => sum / named.length);
+}
+
+interface Measured {
+  readonly r: number | null;
+  readonly magnitude: number;
+  readonly sets: number;
+  readonly size: number;
+}
+
+function judge(
+  { r, magnitude, sets, size }: Measured,
+  { threshold = 0.5, magnitudeThreshold = 0.5 }: ReliabilityOptions,
+): { readonly verdict: Verdict; readonly reason: string } {
+  if (r === null) {
+    const reason = `Activation scores: ${size === 1 ? "one unit is" : `${size} units are`} too few to measure how reliable their scores are.`;
+    return { verdict: "activation", reason };
+  }
+  const by =
+    sets === 1
+      ? "one half of the set predicts the other"
+      : "scores from the other sets predict those of a held-out set";
+  const found = `${by} with r = ${r.toFixed(2)}`;
+  if (r >= threshold)
+    return { verdict: "activation", reason: `Activation scores: ${found}, at least ${threshold}.` };
+  const level = `the units score ${magnitude < magnitudeThreshold ? "low" : "high"} (quantile ${magnitude.toFixed(2)}`;
+  if (magnitude >= magnitudeThreshold) {
+    const reason = `Activation scores: ${found}, below ${threshold}, but ${level}, at least ${magnitudeThreshold}).`;
+    return { verdict: "activation", reason };
+  }
+  const reason = `Activation-independent scores: ${found}, below ${threshold}, and ${level}, below ${magnitudeThreshold}).`;
+  return { verdict: "fallback", reason };
+}
+
+/** Sum of the values of some units. */
+function sumOver(units: readonly number[], values: Float64Array): number {
+  return units.reduce((sum, u) => sum + values[u]!, 0);
+}
+
+/** Elementwise sum. */
+function sumOf(arrays: readonly Float64Array[]): Float64Array {
+  const sums = new Float64Array(arrays[0]!.length);
+  for (const array of arrays) for (let i = 0; i < sums.length; i++) sums[i]! += array[i]!;
+  return sums;
+}
+
+function difference(a: Float64Array, b: Float64Array): Float64Array {
+  return a.map((value, i) => value - b[i]!);
+}

@@ -1,0 +1,95 @@
+/**
+ * Files that are being written: the counterpart of `PositionalFile`, and the translation of what the file system
+ * refuses into errors a user can act on. Atomicity is not here but in output_directory.ts.
+ */
+import { type FileHandle, open } from "node:fs/promises";
+import { GpruneError } from "../errors.ts";
+
+/** Bytes given to one system call; Node refuses 2 GiB, and the kernel writes less than asked just below that. */
+const MAX_WRITE_BYTES = 2 ** 30;
+
+/** What the user can do about the reasons for which writing fails (errno names of POSIX). */
+const WRITE_HINTS: ReadonlyMap<string, string> = new Map([
+  ["ENOSPC", "The disk is full; free some space or write to another disk."],
+  ["EDQUOT", "The disk quota is used up; free some space or write to another disk."],
+  ["EFBIG", "The file system or a ulimit does not allow files this large; write to another disk."],
+  ["EACCES", "You may not write there; choose another place or change the permissions."],
+  ["EPERM", "You may not write there; choose another place or change the permissions."],
+  ["EROFS", "The file system is read-only; choose another place."],
+  ["ENAMETOOLONG", "Choose a shorter name."],
+  ["ENOTDIR", "A part of the path is a file; choose another place."],
+  ["EISDIR", "The path is a directory; choose another name."],
+  ["EEXIST", "Choose a name that is not in use."],
+  ["EMFILE", "Too many files are open; raise the limit with `ulimit -n`."],
+  ["EIO", "The disk reports an error; check it and write to another one."],
+]);
+
+/** The errno name of a failed file system call, or undefined when `cause` is something else. */
+export function errnoOf(cause: unknown): string | undefined {
+  return cause instanceof Error && "errno" in cause && "code" in cause ? String(cause.code) : undefined;
+}
+
+/** Error OUTPUT_FAILED for a failed file system call on an output; a `GpruneError` is handed back as it is. */
+export function outputFailed(path: string, cause: unknown): GpruneError {
+  if (cause instanceof GpruneError) return cause;
+  const errno = errnoOf(cause);
+  const hint = WRITE_HINTS.get(errno ?? "");
+  const message = `${path}: expected to write it, got ${errno ?? String(cause)}`;
+  return new GpruneError("OUTPUT_FAILED", message, hint === undefined ? { cause } : { hint, cause });
+}
+
+/** A new file, written from front to back. */
+export class OutputFile {
+  readonly path: string;
+  readonly #handle: FileHandle;
+
+  private constructor(path: string, handle: FileHandle) {
+    this.path = path;
+    this.#handle = handle;
+  }
+
+  /** @throws GpruneError OUTPUT_FAILED when the file exists or cannot be made */
+  static async create(path: string): Promise<OutputFile> {
+    const handle = await open(path, "wx").catch((cause: unknown) => {
+      throw outputFailed(path, cause);
+    });
+    return new OutputFile(path, handle);
+  }
+
+  /** Appends all of `bytes`, however many calls it takes. @throws GpruneError OUTPUT_FAILED */
+  async write(bytes: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < bytes.length) {
+      const length = Math.min(MAX_WRITE_BYTES, bytes.length - done);
+      const { bytesWritten } = await this.#handle.write(bytes, done, length).catch((cause: unknown) => {
+        throw outputFailed(this.path, cause);
+      });
+      done += bytesWritten;
+    }
+  }
+
+  /** Returns when the bytes are on the disk and not only in the kernel. @throws GpruneError OUTPUT_FAILED */
+  async sync(): Promise<void> {
+    await this.#handle.sync().catch((cause: unknown) => {
+      throw outputFailed(this.path, cause);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+/**
+ * Makes a file, lets `fill` write it, and returns when it is on the disk.
+ * @throws GpruneError OUTPUT_FAILED when the file exists or the file system refuses; errors of `fill` pass through
+ */
+export async function writeNewFile(path: string, fill: (file: OutputFile) => Promise<void>): Promise<void> {
+  const file = await OutputFile.create(path);
+  try {
+    await fill(file);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,345 @@
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  type BuiltTensor,
+  type BuiltValue,
+  buildGguf,
+  f32,
+  floatTensor,
+  i32s,
+  text,
+  texts,
+  u32,
+  withFile,
+} from "../../test/gguf_builder.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { openGgufModel } from "./gguf_model.ts";
+import { llama3Scaling } from "./gguf_spec.ts";
+import type { Model } from "./model.ts";
+import { weightsOf } from "./spaces.ts";
+import type { ModelSpec, RopeSpec } from "./spec.ts";
+import { Tokenizer } from "./tokenizer.ts";
+
+/** llama.cpp's own words for its permutation: W.reshape(N, 2, H/2, width).swapaxes(1, 2). */
+function permuted({ shape, data }: Tensor, headDim: number): Tensor {
+  const width = shape[1] ?? 1;
+  const result = new Float32Array(data.length);
+  const half = headDim / 2;
+  for (let head = 0; head * headDim < shape[0]!; head++) {
+    for (let side = 0; side < 2; side++) {
+      for (let i = 0; i < half; i++) {
+        const from = (head * headDim + side * half + i) * width;
+        result.set(data.subarray(from, from + width), (head * headDim + i * 2 + side) * width);
+      }
+    }
+  }
+  return { shape, data: result };
+}
+
+function joined(...parts: Tensor[]): Tensor {
+  const rows = parts.reduce((sum, part) => sum + part.shape[0]!, 0);
+  const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
+  return { shape: [rows, parts[0]!.shape[1]!], data };
+}
+
+interface Layout {
+  readonly architecture: string;
+  readonly permute?: boolean;
+  readonly postNorms?: boolean;
+  readonly fused?: boolean;
+}
+
+const NAMES: readonly (readonly [RegExp, string])[] = [
+  [/^model\.embed_tokens/, "token_embd"],
+  [/^model\.norm/, "output_norm"],
+  [/^lm_head/, "output"],
+  [/^model\.layers\.(\d+)\./, "blk.$1."],
+  [/self_attn\.(q|k)_norm/, "attn_$1_norm"],
+  [/self_attn\.(q|k|v)_proj/, "attn_$1"],
+  [/self_attn\.o_proj/, "attn_output"],
+  [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
+  [/input_layernorm/, "attn_norm"],
+];
+const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
+const POST_NORMS = [
+  [/post_attention_layernorm/, "post_attention_norm"],
+  [/pre_feedforward_layernorm/, "ffn_norm"],
+  [/post_feedforward_layernorm/, "post_ffw_norm"],
+] as const;
+
+/** The model's tensors as llama.cpp would store them. */
+async function storedTensors({ spec, weights }: Model, layout: Layout): Promise<BuiltTensor[]> {
+  const renames = [...NAMES, ...(layout.postNorms ? POST_NORMS : PLAIN_NORMS)];
+  const tensors = new Map<string, Tensor>();
+  for (const { name } of weightsOf(spec)) {
+    const stored = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
+    const tensor = await weights.read(name);
+    const data = name.includes("norm") ? tensor.data.map((value) => value + spec.normOffset) : tensor.data;
+    const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
+    tensors.set(stored, isRotated ? permuted(tensor, spec.headDim) : { shape: tensor.shape, data });
+  }
+  if (layout.fused === true) fuse(tensors, spec);
+  return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
+}
+
+function fuse(tensors: Map<string, Tensor>, spec: ModelSpec): void {
+  const take = (name: string): Tensor => {
+    const tensor = tensors.get(name)!;
+    tensors.delete(name);
+    return tensor;
+  };
+  for (const layer of spec.layers.keys()) {
+    const [q, k, v, gate, up] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"].map((stem) =>
+      take(`blk.${layer}.${stem}.weight`),
+    );
+    tensors.set(`blk.${layer}.attn_qkv.weight`, joined(q!, k!, v!));
+    tensors.set(`blk.${layer}.ffn_up.weight`, joined(gate!, up!));
+  }
+}
+
+function metadataOf(spec: ModelSpec, architecture: string): (readonly [string, BuiltValue])[] {
+  const { layers } = spec;
+  const key = (name: string): string => `${architecture}.${name}`;
+  return [
+    ["general.architecture", text(architecture)],
+    [key("block_count"), u32(layers.length)],
+    [key("context_length"), u32(spec.maxPositions)],
+    [key("embedding_length"), u32(spec.hiddenSize)],
+    [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons))],
+    [key("attention.head_count"), i32s(layers.map((layer) => layer.kvGroups * layer.groupSize))],
+    [key("attention.head_count_kv"), i32s(layers.map((layer) => layer.kvGroups))],
+    [key("attention.key_length"), u32(spec.headDim)],
+    [key("attention.value_length"), u32(spec.headDim)],
+    [key("attention.layer_norm_rms_epsilon"), f32(spec.normEps)],
+    [key("rope.freq_base"), f32(layers.at(-1)!.rope.theta)],
+    ["tokenizer.ggml.eos_token_id", u32(3)],
+  ];
+}
+
+interface Case extends Layout {
+  readonly model: Model;
+  /** Metadata besides the usual. */
+  readonly extra?: readonly (readonly [string, BuiltValue])[];
+}
+
+const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
+const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
+  layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(10_000), window: 16 },
+);
+
+const CASES: Readonly<Record<string, Case>> = {
+  llama: { architecture: "llama", permute: true, model: tinyModel() },
+  "llama with its own output and biases": {
+    architecture: "llama",
+    permute: true,
+    model: tinyModel({
+      tiedEmbeddings: false,
+      layers: [{ biases: ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"] }, {}],
+    }),
+  },
+  "llama of uneven layers": {
+    architecture: "deci",
+    permute: true,
+    model: tinyModel({
+      layers: [{ neurons: 3 }, { kvGroups: 1, groupSize: 3 }, { neurons: 9, kvGroups: 3 }],
+    }),
+  },
+  qwen2: {
+    architecture: "qwen2",
+    model: tinyModel({ family: "qwen2", layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }),
+  },
+  qwen3: { architecture: "qwen3", model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }) },
+  gemma3: {
+    architecture: "gemma3",
+    postNorms: true,
+    model: tinyModel({
+      family: "gemma3_text",
+      activation: "gelu_tanh",
+      normOffset: 1,
+      qkNorm: true,
+      postNorms: true,
+      embeddingScale: Math.sqrt(8),
+      layers: [...GEMMA_LAYERS.slice(0, 5), GEMMA_LAYERS[5]!],
+    }),
+    extra: [["gemma3.attention.sliding_window", u32(16)]],
+  },
+  phi3: {
+    architecture: "phi3",
+    fused: true,
+    model: tinyModel({
+      family: "phi3",
+      tiedEmbeddings: false,
+      layers: [{ window: 7 }, { window: 7, groupSize: 1 }],
+    }),
+    extra: [["phi3.attention.sliding_window", u32(7)]],
+  },
+};
+
+async function fileOf({ model, extra = [], ...layout }: Case): Promise<Uint8Array> {
+  const metadata = [...metadataOf(model.spec, layout.architecture), ...extra];
+  return buildGguf({ metadata, tensors: await storedTensors(model, layout) });
+}
+
+async function withModel(test: Case, use: (model: Model) => Promise<void>): Promise<void> {
+  await withFile(await fileOf(test), async (path) => {
+    const model = await openGgufModel(path);
+    await use(model);
+    await model.weights.close();
+  });
+}
+
+describe.each(Object.entries(CASES))("a GGUF of %s", (_, test) => {
+  it("has the spec and the weights of the model it was made from", async () => {
+    await withModel(test, async ({ spec, weights, files, origin }) => {
+      expect(spec).toEqual({ ...test.model.spec, extra: { eos_token_id: 3 } });
+      expect(weights.names).toEqual(weightsOf(spec).map(({ name }) => name));
+      for (const { name, shape } of weightsOf(spec)) {
+        const expected = await test.model.weights.read(name);
+        expect(weights.info(name)).toEqual({ dtype: "F32", shape });
+        const read = await weights.read(name);
+        expect(read.shape).toEqual(shape);
+        // Storing a norm with its offset rounds it.
+        read.data.forEach((value, i) => {
+          expect(value).toBeCloseTo(expected.data[i]!, name.includes("norm") ? 6 : 12);
+        });
+      }
+      expect(files).toEqual([]);
+      expect(origin).toMatchObject({ format: "gguf", dtype: "F32" });
+    });
+  });
+
+  it("gives any rows as the whole tensor has them", async () => {
+    await withModel(test, async ({ spec, weights }) => {
+      await fc.assert(
+        fc.asyncProperty(fc.constantFrom(...weightsOf(spec)), fc.nat(), fc.nat(), async (weight, a, b) => {
+          const rows = weight.shape[0]!;
+          const [start, end] = [a % (rows + 1), b % (rows + 1)].sort((x, y) => x - y) as [number, number];
+          const whole = await weights.read(weight.name);
+          const width = whole.data.length / rows;
+          const part = await weights.read(weight.name, { start, end });
+          expect(part.shape).toEqual(weight.shape.with(0, end - start));
+          expect(part.data).toEqual(whole.data.slice(start * width, end * width));
+        }),
+        { numRuns: 40, seed: 1 },
+      );
+    });
+  });
+});
+
+describe("refusals", () => {
+  const base: Case = CASES.llama!;
+
+  async function failure(change: Partial<Case>, tensors: BuiltTensor[] = []): Promise<unknown> {
+    const { model, extra = [], ...layout } = { ...base, ...change };
+    const replaced = new Map([...metadataOf(model.spec, layout.architecture), ...extra]);
+    const stored = await storedTensors(model, layout);
+    const bytes = buildGguf({ metadata: [...replaced], tensors: [...stored, ...tensors] });
+    return withFile(bytes, openGgufModel).catch((error: unknown) => error);
+  }
+
+  const vector = (name: string, type = 0, bytes = 8): BuiltTensor => ({
+    name,
+    dimensions: [type === 0 ? 2 : 32],
+    type,
+    data: new Uint8Array(bytes),
+  });
+
+  it.each<[string, Partial<Case>, BuiltTensor[], string]>([
+    ["unknown architectures", { architecture: "mamba" }, [], "got mamba"],
+    ["mixtures of experts", { extra: [["llama.expert_count", u32(8)]] }, [], "expert_count"],
+    ["parts of a split file", { extra: [["split.count", u32(2)]] }, [], "split.count"],
+    ["tensors without a place", {}, [vector("blk.0.attn_sinks.weight")], "got blk.0.attn_sinks.weight"],
+    ["unreadable types", {}, [vector("blk.0.attn_v.bias", 20, 18)], "got IQ4_NL"],
+    ["unknown rotary scalings", { extra: [["llama.rope.scaling.type", text("yarn")]] }, [], "got yarn"],
+    ["unknown rotary factors", {}, [vector("rope_freqs.weight")], "rotary factors of Llama 3"],
+    ["layers without attention", { extra: [["llama.attention.head_count_kv", i32s([0, 2])]] }, [], "layer 0"],
+  ])("refuses %s", async (_, change, tensors, says) => {
+    const error = await failure(change, tensors);
+    expect(error).toMatchObject({ code: "UNSUPPORTED", message: expect.stringContaining(says) });
+  });
+
+  it.each<[string, Partial<Case>, string]>([
+    ["no layers", { extra: [["llama.block_count", u32(0)]] }, "block_count"],
+    ["a billion layers", { extra: [["llama.block_count", u32(1e9)]] }, "block_count"],
+    ["a string for a size", { extra: [["llama.embedding_length", text("8")]] }, "embedding_length"],
+    ["heads that are no multiple", { extra: [["llama.attention.head_count", i32s([4, 3])]] }, "layer 1"],
+    ["arrays of another length", { extra: [["llama.feed_forward_length", i32s([6])]] }, "expected 2 numbers"],
+    ["an odd rotary size", { extra: [["llama.rope.dimension_count", u32(3)]] }, "rope.dimension_count"],
+    [
+      "more tokens than embeddings",
+      { extra: [["tokenizer.ggml.tokens", texts(Array.from({ length: 17 }, String))]] },
+      "17",
+    ],
+  ])("refuses %s", async (_, change, says) => {
+    const error = await failure(change);
+    expect(error).toMatchObject({ code: "BAD_FILE", message: expect.stringContaining(says) });
+  });
+});
+
+describe("Llama 3's rotary factors", () => {
+  /** transformers' `_compute_llama3_parameters`, as a factor on each frequency. */
+  function factorsOf({ theta, rotaryDim }: RopeSpec, factor: number): Float32Array {
+    return Float32Array.from({ length: rotaryDim / 2 }, (_, i) => {
+      const wavelength = 2 * Math.PI * theta ** ((2 * i) / rotaryDim);
+      if (wavelength < 8192 / 4) return 1;
+      if (wavelength > 8192 / 1) return factor;
+      const smooth = (8192 / wavelength - 1) / (4 - 1);
+      return 1 / ((1 - smooth) / factor + smooth);
+    });
+  }
+
+  const spec: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling: null };
+
+  it.each([8, 32])("gives back the factor %d", (factor) => {
+    expect(llama3Scaling(factorsOf(spec, factor), spec)).toEqual({
+      type: "llama3",
+      factor,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalMaxPositions: 8192,
+    });
+  });
+
+  it("takes ones for no scaling and others for nothing it knows", () => {
+    expect(llama3Scaling(new Float32Array(64).fill(1), spec)).toBeNull();
+    expect(llama3Scaling(new Float32Array(64).fill(2), spec)).toBeUndefined();
+    expect(llama3Scaling(new Float32Array(63).fill(1), spec)).toBeUndefined();
+    const other = factorsOf({ ...spec, theta: 10_000 }, 8);
+    expect(llama3Scaling(other, spec)).toBeUndefined();
+  });
+});
+
+const shared = process.env.GPRUNE_SHARED ?? new URL("../../../shared", import.meta.url).pathname;
+const smolLm = `${shared}/models/SmolLM2-135M-Instruct.Q4_1.gguf`;
+
+describe.skipIf(!existsSync(smolLm))("SmolLM2-135M-Instruct in Q4_1", () => {
+  /** SHA-256 of the float32 bytes that transformers 5.24.0's load_gguf_checkpoint gives. */
+  const HASHES: Readonly<Record<string, string>> = {
+    "model.layers.3.self_attn.k_proj.weight":
+      "64d260baa4d5478cd91053172dc60f6cb429f1860d6882920f4f8c18b846464a",
+    "model.layers.29.mlp.down_proj.weight":
+      "c19605745425a11e704e305ce3d27b632c406195d39eb3377e9cfb140ac643d1",
+    "model.embed_tokens.weight": "3fd491c8066dd9dc1a2bf6796701526c82817d95c0ecabacdef3013c2b8bbbaa",
+  };
+
+  it("has transformers' weights bit for bit and tokenizers' tokens", async () => {
+    const { spec, weights, files, origin } = await openGgufModel(smolLm);
+    expect(weights.names).toEqual(weightsOf(spec).map(({ name }) => name));
+    expect(origin.dtype).toBe("Q4_1");
+    for (const [name, hash] of Object.entries(HASHES)) {
+      const { data } = await weights.read(name);
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      expect(createHash("sha256").update(bytes).digest("hex"), name).toBe(hash);
+    }
+    await weights.close();
+    const text = "In 1984, Émile paid ½ price:\n\n    return x²<|im_end|>";
+    const tokenizer = Tokenizer.fromFiles(files);
+    expect([...tokenizer.encode(text)]).toEqual([
+      788, 216, 33, 41, 40, 36, 28, 28239, 19537, 5940, 216, 16738, 4319, 42, 1004, 1003, 1792, 19133, 2,
+    ]);
+    expect(tokenizer).toMatchObject({ eosIds: [2], bosId: 1, addsBos: false, vocabSize: spec.vocabSize });
+  });
+});

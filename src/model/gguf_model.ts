@@ -1,0 +1,108 @@
+/**
+ * GGUF files as models: tensors under Llama checkpoint names and in their row order, the spec from the metadata, the
+ * tokenizer rebuilt as Hugging Face files. Every tensor of the file must have a place in the model, since one that is
+ * left out would change what is computed.
+ */
+import { GpruneError } from "../errors.ts";
+import { dequantizerOf, GGML_TYPES } from "../io/ggml_types.ts";
+import { type GgufFile, openGguf } from "../io/gguf.ts";
+import { GgufMetadata } from "../io/gguf_metadata.ts";
+import { elementCount, type TensorSource } from "../tensor/tensor.ts";
+import { architectureByName, type GgufArchitecture } from "./gguf_architectures.ts";
+import { ggufName } from "./gguf_names.ts";
+import { specOfGguf } from "./gguf_spec.ts";
+import { tokenizerFilesOfGguf } from "./gguf_tokenizer.ts";
+import { type StoredWeight, storedWeights } from "./gguf_weights.ts";
+import type { Model } from "./model.ts";
+import { weightsOf } from "./spaces.ts";
+import type { ModelSpec } from "./spec.ts";
+
+/** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
+const ROTARY_TABLE = /^(rope_freqs|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
+
+/**
+ * Opens a GGUF file as a model. Weights are read and dequantised when somebody asks; the model's source owns the file.
+ * Shapes are not checked here (checkWeights in checkpoint.ts does that for every format).
+ * @throws GpruneError NOT_FOUND, BAD_FILE, or UNSUPPORTED for architectures, tensor types and tokenizers that are not
+ *   read
+ */
+export async function openGgufModel(path: string): Promise<Model> {
+  const file = await openGguf(path);
+  try {
+    const metadata = new GgufMetadata(path, file.metadata);
+    const architecture = architectureByName(metadata.text("general.architecture"), path);
+    const spec = await specOfGguf(file, architecture);
+    const stored = placeTensors(file, spec, architecture);
+    return {
+      spec,
+      weights: storedWeights(file.source, stored),
+      files: tokenizerFilesOfGguf(metadata, {
+        path,
+        mergeOrder: architecture.mergeOrder,
+        maxLength: spec.maxPositions,
+      }),
+      origin: { name: path, format: "gguf", dtype: commonType(file.source) },
+    };
+  } catch (error) {
+    await file.source.close();
+    throw error;
+  }
+}
+
+/** Where the file holds each weight of the model; weights it lacks are left out. */
+function placeTensors(
+  { path, source }: GgufFile,
+  spec: ModelSpec,
+  architecture: GgufArchitecture,
+): ReadonlyMap<string, StoredWeight> {
+  const stored = new Map<string, StoredWeight>();
+  /** Rows of each tensor that earlier weights took. */
+  const taken = new Map<string, number>();
+  for (const { name, shape } of weightsOf(spec)) {
+    const tensor = ggufName(name, architecture);
+    const info = tensor === undefined ? undefined : source.info(tensor);
+    if (tensor === undefined || info === undefined) continue;
+    const isNorm = name.endsWith("norm.weight");
+    const isRotated = /\.(q|k)_proj\./.test(name);
+    const start = taken.get(tensor) ?? 0;
+    const end = architecture.fused && shape.length > 1 ? start + shape[0]! : info.shape[0]!;
+    taken.set(tensor, end);
+    stored.set(name, {
+      tensor,
+      rows: { start, end },
+      permutedHeadDim: architecture.permuted && isRotated ? spec.headDim : null,
+      addend: architecture.offsetNorms && isNorm ? -spec.normOffset : 0,
+    });
+  }
+  for (const name of source.names) checkTensor({ path, source }, name, taken.get(name));
+  return stored;
+}
+
+/** A tensor must be taken by weights completely and be of a type that can be read. */
+function checkTensor(
+  { path, source }: Pick<GgufFile, "path" | "source">,
+  name: string,
+  takenRows: number | undefined,
+): void {
+  if (ROTARY_TABLE.test(name)) return;
+  const { shape, dtype } = source.info(name)!;
+  if (takenRows === undefined) {
+    throw new GpruneError("UNSUPPORTED", `${path}: expected tensors of the model's family, got ${name}`, {
+      hint: "The model computes something that is not supported; nothing is pruned rather than dropping it.",
+    });
+  }
+  if (takenRows !== (shape[0] ?? 1)) {
+    throw new GpruneError("BAD_FILE", `${path}: ${name}: expected ${takenRows} rows, got ${shape[0] ?? 1}`);
+  }
+  dequantizerOf(GGML_TYPES.get(dtype)!, `${path}: tensor ${name}`);
+}
+
+/** The type that holds most parameters. */
+function commonType(source: TensorSource): string {
+  const parameters = new Map<string, number>();
+  for (const name of source.names) {
+    const { dtype, shape } = source.info(name)!;
+    parameters.set(dtype, (parameters.get(dtype) ?? 0) + elementCount(shape));
+  }
+  return [...parameters].reduce((most, entry) => (entry[1] > most[1] ? entry : most), ["F32", 0])[0];
+}

@@ -1,0 +1,254 @@
+/**
+ * The metadata of a GGUF file as a `ModelSpec`. Biases and tied embeddings follow from which tensors there are,
+ * Llama 3's rotary scaling is recovered from the factors that llama.cpp stores instead of the setting.
+ *
+ * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
+ */
+import { GpruneError } from "../errors.ts";
+import type { GgufFile } from "../io/gguf.ts";
+import { GgufMetadata } from "../io/gguf_metadata.ts";
+import { familyByName } from "./families.ts";
+import type { GgufArchitecture } from "./gguf_architectures.ts";
+import { ggufName } from "./gguf_names.ts";
+import { projectionName } from "./spaces.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeScaling, type RopeSpec } from "./spec.ts";
+
+/** Far above every model; keeps a lying header from being expanded into as many layers. */
+const MAX_LAYERS = 4096;
+/** The published Llama 3.1, 3.2 and 3.3 models share all but the factor (their config.json). */
+const LLAMA3_SCALING = { lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 8192 } as const;
+/** Stored factors are float32 results of float32 arithmetic. */
+const FACTOR_TOLERANCE = 1e-4;
+
+/** Token ids that travel to config.json. */
+const TOKEN_IDS: Readonly<Record<string, string>> = {
+  bos_token_id: "tokenizer.ggml.bos_token_id",
+  eos_token_id: "tokenizer.ggml.eos_token_id",
+  pad_token_id: "tokenizer.ggml.padding_token_id",
+};
+
+/**
+ * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for mixtures of experts, layers without
+ *   attention, rotary scalings other than linear and Llama 3's
+ */
+export async function specOfGguf(file: GgufFile, architecture: GgufArchitecture): Promise<ModelSpec> {
+  return new SpecReader(file, architecture).read();
+}
+
+class SpecReader {
+  readonly #file: GgufFile;
+  readonly #architecture: GgufArchitecture;
+  readonly #metadata: GgufMetadata;
+  /** `llama.`. */
+  readonly #prefix: string;
+
+  constructor(file: GgufFile, architecture: GgufArchitecture) {
+    this.#file = file;
+    this.#architecture = architecture;
+    this.#metadata = new GgufMetadata(file.path, file.metadata);
+    this.#prefix = `${this.#metadata.text("general.architecture")}.`;
+  }
+
+  async read(): Promise<ModelSpec> {
+    this.#refuseUnsupported();
+    const family = familyByName(this.#architecture.family, this.#file.path);
+    const hiddenSize = this.#size("embedding_length");
+    const layerCount = this.#size("block_count", MAX_LAYERS);
+    const heads = this.#metadata.perLayer(this.#key("attention.head_count"), layerCount);
+    const headDim = this.#headDim(hiddenSize, heads);
+    const scoreWidth =
+      layerCount === this.#architecture.hiddenScaledLayers ? hiddenSize / heads[0]! : headDim;
+    return {
+      family: family.modelType,
+      vocabSize: this.#vocabSize(),
+      hiddenSize,
+      headDim,
+      layers: await this.#layers(heads, headDim),
+      tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
+      activation: this.#architecture.activation,
+      normEps: decimal(this.#metadata.number(this.#key("attention.layer_norm_rms_epsilon"))),
+      normOffset: family.normOffset,
+      qkNorm: family.qkNorm,
+      postNorms: family.postNorms,
+      embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
+      attentionScale: this.#metadata.optionalNumber(this.#key("attention.scale")) ?? scoreWidth ** -0.5,
+      logitSoftcap: this.#metadata.optionalNumber(this.#key("final_logit_softcapping")) ?? null,
+      maxPositions: this.#size("context_length"),
+      extra: this.#extra(),
+    };
+  }
+
+  #refuseUnsupported(): void {
+    const limits = { [this.#key("expert_count")]: 0, "split.count": 1 };
+    const hints: Readonly<Record<string, string>> = {
+      "split.count": "Join the parts first with llama-gguf-split --merge.",
+    };
+    for (const [key, most] of Object.entries(limits)) {
+      const value = this.#metadata.optionalNumber(key) ?? 0;
+      if (value <= most) continue;
+      const hint = hints[key] ?? "Mixtures of experts are not pruned.";
+      throw new GpruneError("UNSUPPORTED", this.#message(key, `at most ${most}`, value), { hint });
+    }
+  }
+
+  #headDim(hiddenSize: number, heads: readonly number[]): number {
+    const headDim = this.#metadata.has(this.#key("attention.key_length"))
+      ? this.#size("attention.key_length")
+      : hiddenSize / heads[0]!;
+    const valueLength = this.#metadata.optionalNumber(this.#key("attention.value_length")) ?? headDim;
+    if (valueLength !== headDim) {
+      const expected = `the key length ${headDim}`;
+      throw new GpruneError("UNSUPPORTED", this.#message("attention.value_length", expected, valueLength));
+    }
+    if (!(Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0)) {
+      throw new GpruneError("BAD_FILE", this.#message("head size", "an even number", headDim));
+    }
+    return headDim;
+  }
+
+  async #layers(heads: readonly number[], headDim: number): Promise<readonly LayerSpec[]> {
+    const count = heads.length;
+    const neurons = this.#metadata.perLayer(this.#key("feed_forward_length"), count);
+    const groupsKey = this.#key("attention.head_count_kv");
+    const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
+    const windows = this.#windows(count);
+    const rope = await this.#rope(headDim);
+    return heads.map((headCount, layer) => {
+      const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
+      this.#checkLayer(sizes, layer);
+      const window = windows[layer] ?? null;
+      return {
+        neurons: sizes.neurons,
+        kvGroups: sizes.kvGroups,
+        groupSize: headCount / sizes.kvGroups,
+        window,
+        rope: window === null ? rope.full : rope.windowed,
+        biases: PROJECTIONS.filter((projection) => {
+          const name = ggufName(projectionName(layer, projection, "bias"), this.#architecture);
+          return name !== undefined && this.#file.source.info(name) !== undefined;
+        }),
+      };
+    });
+  }
+
+  #checkLayer(sizes: Readonly<Record<"neurons" | "kvGroups" | "heads", number>>, layer: number): void {
+    if (Object.values(sizes).some((size) => size === 0)) {
+      throw new GpruneError(
+        "UNSUPPORTED",
+        this.#message(`layer ${layer}`, "attention and an FFN", "one of them"),
+      );
+    }
+    const valid = [...Object.values(sizes), sizes.heads / sizes.kvGroups].every(
+      (size) => Number.isSafeInteger(size) && size > 0,
+    );
+    if (valid) return;
+    const got = `${sizes.heads} heads, ${sizes.kvGroups} key/value heads, ${sizes.neurons} neurons`;
+    throw new GpruneError(
+      "BAD_FILE",
+      this.#message(`layer ${layer}`, "positive sizes, heads a multiple", got),
+    );
+  }
+
+  /** Sliding window of every layer; a file without a window length has none. */
+  #windows(layerCount: number): readonly (number | null)[] {
+    const every = this.#architecture.fullAttentionEvery;
+    const length = this.#metadata.optionalNumber(this.#key("attention.sliding_window")) ?? 0;
+    if (every === null || length === 0) return Array.from({ length: layerCount }, () => null);
+    return Array.from({ length: layerCount }, (_, layer) =>
+      every > 0 && (layer + 1) % every === 0 ? null : length,
+    );
+  }
+
+  /** Rotary embedding of layers that see everything and of layers with a window. */
+  async #rope(headDim: number): Promise<{ readonly full: RopeSpec; readonly windowed: RopeSpec }> {
+    const theta = decimal(this.#metadata.optionalNumber(this.#key("rope.freq_base")) ?? 10_000);
+    const rotaryDim = this.#metadata.optionalNumber(this.#key("rope.dimension_count")) ?? headDim;
+    if (!(rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0)) {
+      const expected = `an even number up to ${headDim}`;
+      throw new GpruneError("BAD_FILE", this.#message("rope.dimension_count", expected, rotaryDim));
+    }
+    const plain = { theta, rotaryDim, scaling: null };
+    const full: RopeSpec = { ...plain, scaling: await this.#ropeScaling(plain) };
+    const { localRopeTheta } = this.#architecture;
+    if (localRopeTheta === null) return { full, windowed: full };
+    const localTheta = this.#metadata.optionalNumber(this.#key("rope.freq_base_swa")) ?? localRopeTheta;
+    return { full, windowed: { ...plain, theta: decimal(localTheta) } };
+  }
+
+  async #ropeScaling(rope: RopeSpec): Promise<RopeScaling | null> {
+    const type = this.#metadata.optionalText(this.#key("rope.scaling.type")) ?? "none";
+    if (type === "linear") {
+      return { type, factor: decimal(this.#metadata.number(this.#key("rope.scaling.factor"))) };
+    }
+    if (type !== "none") {
+      throw new GpruneError("UNSUPPORTED", this.#message("rope.scaling.type", "none or linear", type));
+    }
+    if (this.#file.source.info("rope_freqs.weight") === undefined) return null;
+    const { data } = await this.#file.source.read("rope_freqs.weight");
+    const scaling = llama3Scaling(data, rope);
+    if (scaling !== undefined) return scaling;
+    throw new GpruneError(
+      "UNSUPPORTED",
+      this.#message("rope_freqs.weight", "the rotary factors of Llama 3", "other factors"),
+      { hint: "Use the original Hugging Face checkpoint." },
+    );
+  }
+
+  /** The vocabulary is as large as the embedding; the tokenizer's list must not be larger. */
+  #vocabSize(): number {
+    const rows = this.#file.source.info("token_embd.weight")?.shape[0];
+    if (rows === undefined) {
+      throw new GpruneError("BAD_FILE", this.#message("token_embd.weight", "a matrix", "no such tensor"));
+    }
+    const tokens = this.#metadata.optionalTexts("tokenizer.ggml.tokens")?.length ?? rows;
+    if (tokens <= rows) return rows;
+    throw new GpruneError(
+      "BAD_FILE",
+      this.#message("tokenizer.ggml.tokens", `at most ${rows} tokens`, tokens),
+    );
+  }
+
+  #extra(): Readonly<Record<string, unknown>> {
+    const ids = Object.entries(TOKEN_IDS).map(([name, key]) => [name, this.#metadata.optionalNumber(key)]);
+    return Object.fromEntries(ids.filter(([, id]) => id !== undefined));
+  }
+
+  #key(name: string): string {
+    return this.#prefix + name;
+  }
+
+  #size(name: string, most = 2 ** 31): number {
+    const value = this.#metadata.number(this.#key(name));
+    if (Number.isInteger(value) && value > 0 && value <= most) return value;
+    throw new GpruneError("BAD_FILE", this.#message(name, `an integer from 1 to ${most}`, value));
+  }
+
+  #message(where: string, expected: string, got: string | number): string {
+    return `${this.#file.path}: ${where}: expected ${expected}, got ${got}`;
+  }
+}
+
+/**
+ * The scaling that gives these factors on rotary frequencies, null for factors of 1, undefined when it is none of
+ * Llama 3's. Inverse of `_compute_llama3_parameters` in transformers' modeling_rope_utils.py.
+ * @param factors - shape [rotaryDim / 2]: what frequencies were divided by
+ */
+export function llama3Scaling(factors: Float32Array, rope: RopeSpec): RopeScaling | null | undefined {
+  if (factors.length !== rope.rotaryDim / 2) return undefined;
+  const factor = decimal(factors.reduce((most, value) => Math.max(most, value), 0));
+  if (factors.every((value) => value === 1)) return null;
+  const { lowFreqFactor, highFreqFactor, originalMaxPositions } = LLAMA3_SCALING;
+  const matches = factors.every((value, i) => {
+    const wavelength = 2 * Math.PI * rope.theta ** ((2 * i) / rope.rotaryDim);
+    const blend = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+    const kept = Math.min(1, Math.max(0, blend));
+    return Math.abs(value * ((1 - kept) / factor + kept) - 1) < FACTOR_TOLERANCE;
+  });
+  return matches ? { type: "llama3", factor, ...LLAMA3_SCALING } : undefined;
+}
+
+/** The short decimal number a float32 was made from, 1e-5 for 9.999999747378752e-6. */
+function decimal(value: number): number {
+  const short = Number(value.toPrecision(7));
+  return Math.fround(short) === Math.fround(value) ? short : value;
+}

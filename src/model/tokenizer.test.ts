@@ -1,0 +1,179 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { CarriedFile } from "./model.ts";
+import { Tokenizer } from "./tokenizer.ts";
+
+function file(name: string, value: unknown): CarriedFile {
+  return { name, bytes: Buffer.from(JSON.stringify(value)) };
+}
+
+interface Parts {
+  readonly tokens: readonly string[];
+  readonly merges?: readonly (readonly [string, string])[];
+  readonly added?: readonly string[];
+  readonly [key: string]: unknown;
+}
+
+function tokenizerJson({ tokens, merges = [], added = [], ...parts }: Parts): CarriedFile {
+  return file("tokenizer.json", {
+    added_tokens: added.map((content) => ({ id: tokens.indexOf(content), content, special: true })),
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    ...parts,
+    model: { type: "BPE", vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges },
+  });
+}
+
+function sequenceOf(...pretokenizers: readonly unknown[]): unknown {
+  return { type: "Sequence", pretokenizers };
+}
+
+const SPACES = { type: "Replace", pattern: { String: " " }, content: "▁" };
+const PIECES = ["▁", "a", "b", "\n", "▁▁", "▁a", "ab", "▁ab", "aa", "\n\n"];
+const PIECE_MERGES = [
+  ["a", "b"],
+  ["▁", "▁"],
+  ["▁", "ab"],
+  ["▁", "a"],
+  ["a", "a"],
+  ["\n", "\n"],
+] as const;
+
+describe("Tokenizer.fromFiles", () => {
+  const tokens = ["a", "b", "<s>", "</s>", "<end>"];
+  const json = tokenizerJson({ tokens, added: tokens.slice(2) });
+
+  it("needs tokenizer.json and nothing else", () => {
+    expect(() => Tokenizer.fromFiles([])).toThrow(expect.objectContaining({ code: "NOT_FOUND" }));
+    const tokenizer = Tokenizer.fromFiles([json]);
+    expect([...tokenizer.encode("ab<s>a")]).toEqual([0, 1, 2, 0]);
+    expect([...tokenizer.encode("")]).toEqual([]);
+    expect(tokenizer.decode([])).toBe("");
+    expect(tokenizer).toMatchObject({ eosIds: [], bosId: null, addsBos: false, vocabSize: 5 });
+  });
+
+  it("takes special ids from both configurations", () => {
+    const config = file("tokenizer_config.json", { bos_token: { content: "<s>" }, eos_token: "</s>" });
+    const generation = file("generation_config.json", { eos_token_id: [4, 3] });
+    expect(Tokenizer.fromFiles([json, config])).toMatchObject({ eosIds: [3], bosId: 2 });
+    expect(Tokenizer.fromFiles([generation, json, config])).toMatchObject({ eosIds: [3, 4], bosId: 2 });
+  });
+
+  it("adds no tokens of its own to a text and tells that transformers would", () => {
+    const post_processor = {
+      type: "TemplateProcessing",
+      single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+    };
+    const config = file("tokenizer_config.json", { bos_token: "<s>" });
+    const tokenizer = Tokenizer.fromFiles([
+      tokenizerJson({ tokens, added: ["<s>"], post_processor }),
+      config,
+    ]);
+    expect([...tokenizer.encode("ab")]).toEqual([0, 1]);
+    expect(tokenizer.addsBos).toBe(true);
+  });
+
+  it.each<[string, CarriedFile[], string]>([
+    ["text that is no JSON", [{ name: "tokenizer.json", bytes: Buffer.from("{") }], "BAD_FILE"],
+    ["bytes that are no text", [{ name: "tokenizer.json", bytes: Uint8Array.of(0xff) }], "BAD_FILE"],
+    ["no object", [file("tokenizer.json", [])], "BAD_FILE"],
+    ["no model", [file("tokenizer.json", {})], "BAD_FILE"],
+    ["a bad configuration", [json, file("tokenizer_config.json", { eos_token: 7 })], "BAD_FILE"],
+    ["unknown steps", [tokenizerJson({ tokens, pre_tokenizer: { type: "Magic" } })], "UNSUPPORTED"],
+    ["unknown steps in a sequence", [tokenizerJson({ tokens, pre_tokenizer: sequenceOf(7) })], "UNSUPPORTED"],
+    [
+      "ids without end",
+      [tokenizerJson({ tokens: ["a"], added_tokens: [{ id: 2 ** 31, content: "x" }] })],
+      "BAD_FILE",
+    ],
+    ["steps that are none", [tokenizerJson({ tokens, pre_tokenizer: 7 })], "BAD_FILE"],
+  ])("refuses %s", (_, files, code) => {
+    expect(() => Tokenizer.fromFiles(files)).toThrow(expect.objectContaining({ code }));
+  });
+});
+
+describe("corrections of the library", () => {
+  const pieceText = fc.string({ unit: fc.constantFrom("a", "b", " ", "  ", "\n", "▁"), maxLength: 40 });
+
+  function agree(fast: CarriedFile, plain: CarriedFile): void {
+    const [one, other] = [Tokenizer.fromFiles([fast]), Tokenizer.fromFiles([plain])];
+    fc.assert(
+      fc.property(pieceText, (text) => {
+        expect([...one.encode(text)]).toEqual([...other.encode(text)]);
+      }),
+      { numRuns: 300, seed: 1 },
+    );
+  }
+
+  it("cuts before spaces without changing tokens", () => {
+    const parts = { merges: PIECE_MERGES, normalizer: SPACES };
+    // A token that goes on after a space, which nothing makes, keeps the text whole.
+    agree(
+      tokenizerJson({ ...parts, tokens: PIECES }),
+      tokenizerJson({ ...parts, tokens: [...PIECES, "b▁b"] }),
+    );
+  });
+
+  it("does not cut where tokens go on after a space", () => {
+    const merges = [["a", "▁"], ["a▁", "a"], ...PIECE_MERGES] as const;
+    const tokens = [...PIECES, "a▁", "a▁a"];
+    const tokenizer = Tokenizer.fromFiles([tokenizerJson({ tokens, merges, normalizer: SPACES })]);
+    expect([...tokenizer.encode("a a")]).toEqual([tokens.indexOf("a▁a")]);
+  });
+
+  it("cuts where Metaspace does", () => {
+    const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "never" };
+    const parts = { tokens: PIECES, merges: PIECE_MERGES };
+    const splitting = Tokenizer.fromFiles([
+      tokenizerJson({ ...parts, pre_tokenizer: { ...metaspace, split: true } }),
+    ]);
+    const whole = Tokenizer.fromFiles([
+      tokenizerJson({ ...parts, pre_tokenizer: { ...metaspace, split: false } }),
+    ]);
+    expect([...splitting.encode("  ab")]).toEqual([0, 7]);
+    expect([...whole.encode("  ab")]).toEqual([4, 6]);
+  });
+
+  it("knows all numbers and spaces that tokenizers knows", () => {
+    // Bytes of U+00B2, U+0085 and U+FEFF in the alphabet of byte-level vocabularies.
+    const tokens = [
+      "Ġ",
+      "Â",
+      "²",
+      "ħ",
+      "ï",
+      "»",
+      "¿",
+      "ĠÂ",
+      "Â²",
+      "Âħ",
+      "ï»",
+      "ï»¿",
+      "ï»¿Ġ",
+      "ĠĠ",
+      "a",
+      "Ġa",
+    ];
+    const merges = [
+      ["Ġ", "Â"],
+      ["Â", "²"],
+      ["Â", "ħ"],
+      ["ï", "»"],
+      ["ï»", "¿"],
+      ["ï»¿", "Ġ"],
+      ["Ġ", "Ġ"],
+      ["Ġ", "a"],
+    ] as const;
+    const byteLevel = { type: "ByteLevel", add_prefix_space: false };
+    const digits = { type: "Digits", individual_digits: true };
+    const pre_tokenizer = sequenceOf(digits, byteLevel);
+    const tokenizer = Tokenizer.fromFiles([tokenizerJson({ tokens, merges, pre_tokenizer })]);
+    const pieces = (text: string): string[] => [...tokenizer.encode(text)].map((id) => tokens[id]!);
+    expect(pieces(" ²²")).toEqual(["Ġ", "Â²", "Â²"]);
+    expect(pieces("a\u0085 a")).toEqual(["a", "Âħ", "Ġa"]);
+    // With U+FEFF as a space this would be "\ufeff " and " a".
+    expect(pieces("\ufeff  a")).toEqual(["ï»¿", "Ġ", "Ġa"]);
+  });
+});

@@ -1,0 +1,194 @@
+/**
+ * Text to token ids and back; the one importer of @huggingface/tokenizers. What the library gets wrong or slow is
+ * corrected in the tokenizer.json it is given (`tuned`), never in the file that is carried to the output.
+ *
+ * Text is data: no BOS or EOS is added, but a special token that is spelled out in a text becomes that token, as in
+ * transformers.
+ */
+import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import type { CarriedFile } from "./model.ts";
+import { GPT2_WORDS } from "./pretokenizers.ts";
+
+/** Gemma 3's file, the largest known, has 33 MB. */
+const MAX_TOKENIZER_BYTES = 2 ** 27;
+
+/** Arrays are indexed by id; the largest real vocabularies have 262 thousand. */
+const MAX_TOKEN_ID = 2 ** 24;
+const tokenId = z.int().nonnegative().max(MAX_TOKEN_ID);
+
+const node = z.looseObject({
+  type: z.string(),
+  pretokenizers: z.array(z.unknown()).optional(),
+  use_regex: z.boolean().optional(),
+  add_prefix_space: z.boolean().optional(),
+  individual_digits: z.boolean().optional(),
+  split: z.boolean().optional(),
+});
+type Node = z.infer<typeof node>;
+const tokenizerSchema = z.looseObject({
+  added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string() })).default([]),
+  normalizer: node.nullish().default(null),
+  pre_tokenizer: node.nullish().default(null),
+  post_processor: node.nullish().default(null),
+  decoder: node.nullish().default(null),
+  model: z.looseObject({ type: z.string().optional(), vocab: z.custom(hasSmallIds, "ids below 2^24") }),
+});
+type TokenizerJson = z.infer<typeof tokenizerSchema>;
+
+const specialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
+const configSchema = z.looseObject({ bos_token: specialToken, eos_token: specialToken });
+type TokenizerConfig = z.infer<typeof configSchema>;
+const generationSchema = z.looseObject({
+  bos_token_id: tokenId.nullish(),
+  eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish(),
+});
+type GenerationConfig = z.infer<typeof generationSchema>;
+
+export class Tokenizer {
+  /** Ids that end a text, from tokenizer_config.json and generation_config.json, ascending. */
+  readonly eosIds: readonly number[];
+  /** Id that starts a text, null for tokenizers without one. */
+  readonly bosId: number | null;
+  /** Whether transformers puts `bosId` before a text by default. */
+  readonly addsBos: boolean;
+  /** One more than the largest id. */
+  readonly vocabSize: number;
+  readonly #library: LibraryTokenizer;
+
+  private constructor(library: LibraryTokenizer, config: TokenizerConfig, generation: GenerationConfig) {
+    this.#library = library;
+    const bos = generation.bos_token_id ?? idOf(library, config.bos_token);
+    const eos = [generation.eos_token_id, idOf(library, config.eos_token)].flat();
+    this.bosId = bos ?? null;
+    this.eosIds = [...new Set(eos.filter((id) => typeof id === "number"))].sort((a, b) => a - b);
+    this.addsBos = this.bosId !== null && library.encode("").ids[0] === this.bosId;
+    this.vocabSize = largest([...library.get_vocab().values()]) + 1;
+  }
+
+  /**
+   * @param files - tokenizer.json; tokenizer_config.json and generation_config.json where there are any
+   * @throws GpruneError NOT_FOUND without tokenizer.json, BAD_FILE for a malformed file, UNSUPPORTED for parts that
+   *   the library does not know
+   */
+  static fromFiles(files: readonly CarriedFile[]): Tokenizer {
+    const json = parse(files, "tokenizer.json", tokenizerSchema);
+    if (json === undefined) {
+      throw new GpruneError("NOT_FOUND", "tokenizer.json: expected with the model, got no such file", {
+        hint: "Put the tokenizer.json of the original model next to its weights.",
+      });
+    }
+    const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
+    const generation = parse(files, "generation_config.json", generationSchema) ?? {};
+    try {
+      return new Tokenizer(new LibraryTokenizer(tuned(json), config), config, generation);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
+        cause,
+      });
+    }
+  }
+
+  /** Token ids of a text, without tokens that the text does not contain. */
+  encode(text: string): Int32Array {
+    return Int32Array.from(this.#library.encode(text, { add_special_tokens: false }).ids);
+  }
+
+  /** Text of token ids, special tokens included. The library loses a U+FEFF that is spelled in byte tokens. */
+  decode(ids: ArrayLike<number>): string {
+    if (ids.length === 0) return "";
+    return this.#library.decode(Array.from(ids), { clean_up_tokenization_spaces: false });
+  }
+}
+
+/** A vocabulary by token has ids within the limit; a list (Unigram) has its indices. By hand: zod would copy it. */
+function hasSmallIds(vocab: unknown): boolean {
+  if (typeof vocab !== "object" || vocab === null) return false;
+  return (
+    Array.isArray(vocab) ||
+    Object.values(vocab).every((id) => Number.isInteger(id) && id >= 0 && id <= MAX_TOKEN_ID)
+  );
+}
+
+function largest(ids: readonly number[]): number {
+  return ids.reduce((most, id) => Math.max(most, id), -1);
+}
+
+function idOf(library: LibraryTokenizer, token: z.infer<typeof specialToken>): number | undefined {
+  const content = typeof token === "string" ? token : token?.content;
+  return content === undefined ? undefined : library.token_to_id(content);
+}
+
+/**
+ * A file's content, undefined when it is not there. Plain JSON.parse: a vocabulary may hold "__proto__", and nothing
+ * here merges objects.
+ */
+function parse<T>(files: readonly CarriedFile[], name: string, schema: z.ZodType<T>): T | undefined {
+  const file = files.find((candidate) => candidate.name === name);
+  if (file === undefined) return undefined;
+  if (file.bytes.length > MAX_TOKENIZER_BYTES) {
+    const message = `${name}: expected at most ${MAX_TOKENIZER_BYTES} bytes, got ${file.bytes.length}`;
+    throw new GpruneError("BAD_FILE", message);
+  }
+  try {
+    return schema.parse(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file.bytes)));
+  } catch (cause) {
+    const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : String(cause);
+    throw new GpruneError("BAD_FILE", `${name}: expected a Hugging Face tokenizer file, got ${reason}`, {
+      cause,
+    });
+  }
+}
+
+/** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */
+function tuned(json: TokenizerJson): TokenizerJson {
+  const step = json.pre_tokenizer === null ? null : corrected(json.pre_tokenizer);
+  const cut = json.model.type === "BPE" && !cutsWords(step) ? spaceCut(json) : null;
+  if (cut === null) return { ...json, pre_tokenizer: step };
+  return { ...json, pre_tokenizer: sequence(step === null ? [cut] : [step, cut]) };
+}
+
+/** Steps of the library that disagree with tokenizers, as steps that do not. */
+const CORRECTIONS: Readonly<Record<string, (step: Node) => Node>> = {
+  Sequence: (step) => sequence(z.array(node).parse(step.pretokenizers).map(corrected)),
+  // The library's step has JavaScript's \s, with U+FEFF and without U+0085, its Split step has Unicode's. With a
+  // prefix space the text must stay whole until the prefix is there.
+  ByteLevel: (step) =>
+    step.use_regex === false || step.add_prefix_space === true
+      ? step
+      : sequence([isolate(GPT2_WORDS), { ...step, use_regex: false }]),
+  // The library's step knows 0 to 9, tokenizers' every number character.
+  Digits: (step) => isolate(step.individual_digits === true ? "\\p{N}" : "\\p{N}+"),
+};
+
+function corrected(step: Node): Node {
+  return Object.hasOwn(CORRECTIONS, step.type) ? CORRECTIONS[step.type]!(step) : step;
+}
+
+/** Whether a text falls into short words already, as it does in all byte-level tokenizers. */
+function cutsWords(step: Node | null): boolean {
+  return step?.type === "Sequence" || step?.type === "ByteLevel";
+}
+
+/**
+ * SentencePiece vocabularies merge over the whole text, which is slow and caches nothing. When no token continues
+ * after a word with a space sign, no merge crosses the border before one, and cutting there changes nothing.
+ * @returns null when a cut could change tokens
+ */
+function spaceCut({ model, pre_tokenizer: step, added_tokens: added }: TokenizerJson): Node | null {
+  const splitsAtSpaces = step?.type === "Metaspace" && step.split !== false;
+  if (splitsAtSpaces) return isolate("▁[^▁]*|[^▁]+");
+  const whole = new Set(added.map((token) => token.content));
+  const crosses = Object.keys(Object(model.vocab)).some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
+  return crosses ? null : isolate("▁*[^▁]+|▁+");
+}
+
+function isolate(regex: string): Node {
+  return { type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false };
+}
+
+function sequence(steps: Node[]): Node {
+  return { type: "Sequence", pretokenizers: steps };
+}

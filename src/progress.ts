@@ -1,0 +1,19 @@
+/** How long-running stages tell what they are doing. Events are plain JSON, so they can cross process borders. */
+
+/** One step of a stage. */
+export interface ProgressEvent {
+  /** `calibrate`, `evaluate dense`, ...: a new name starts a new stage. */
+  readonly stage: string;
+  /** Work done so far and in all, in `unit`s; a stage ends with done = total. */
+  readonly done: number;
+  readonly total: number;
+  /** Plural noun: `tokens`, `layers`, `bytes`. */
+  readonly unit: string;
+  /** What is being worked on right now: `layer 3/30`. */
+  readonly detail?: string;
+}
+
+export type OnProgress = (event: ProgressEvent) => void;
+
+/** Ignores progress. */
+export const silent: OnProgress = () => {};

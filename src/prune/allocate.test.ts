@@ -1,0 +1,283 @@
+/**
+ * The laws of every allocation, then what is particular to each.
+ */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { tinyOptions } from "../../test/plans.ts";
+import { randomTensor, tinySpec } from "../../test/tiny_model.ts";
+import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import type { Importance } from "../score/importance.ts";
+import { ALLOCATIONS, allocationByName } from "./allocate.ts";
+import { standardise, standardisedUnits } from "./allocate_global.ts";
+import { makePlan, removedParameters, validatePlan, widths } from "./plan.ts";
+
+const specs = tinyOptions.map(tinySpec);
+const fractions = fc.double({ min: 0, max: 1, noNaN: true });
+
+/** Distinct random scores >= 0 for every channel. */
+function randomScores(spec: ModelSpec, seed = 0): Importance {
+  return new Map(
+    spacesOf(spec).map(({ id, units, unitChannels }) => {
+      const { data } = randomTensor([units * unitChannels], { seed, name: id, centre: 0.5 });
+      return [id, Float64Array.from(data)];
+    }),
+  );
+}
+
+/** The largest sparsity that leaves one unit in every space. */
+function largestSparsity(spec: ModelSpec): number {
+  const removable = spacesOf(spec).reduce((sum, s) => sum + (s.units - 1) * s.unitParameters, 0);
+  return removable / prunableParameters(spec);
+}
+
+/** Room for a neuron everywhere: then the budget can always be met to within one neuron. */
+function hasFineNeurons(spec: ModelSpec): boolean {
+  const neurons = spacesOf(spec).filter(({ kind }) => kind === "ffn");
+  const groups = spacesOf(spec).filter(({ kind }) => kind === "kv");
+  const spare = neurons.reduce((sum, s) => sum + (s.units - 1) * s.unitParameters, 0);
+  return spare >= Math.max(...groups.map((s) => s.unitParameters));
+}
+
+const largestNeuron = (spec: ModelSpec): number =>
+  Math.max(...spacesOf(spec).flatMap((s) => (s.kind === "ffn" ? [s.unitParameters] : [])));
+
+describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
+  const removedAt = (spec: ModelSpec, sparsity: number): number =>
+    removedParameters(
+      makePlan(spec, allocation.allocate({ spec, importance: randomScores(spec), sparsity })),
+      spec,
+    );
+
+  it("gives valid plans, so at least one unit stays in each space", () => {
+    fc.assert(
+      fc.property(specs, fractions, (spec, part) => {
+        const sparsity = part * largestSparsity(spec);
+        const keep = allocation.allocate({ spec, importance: randomScores(spec), sparsity });
+        expect(validatePlan(makePlan(spec, keep), spec)).toEqual({ ok: true });
+      }),
+    );
+  });
+
+  it("removes no more than the budget, and less by under one neuron", () => {
+    fc.assert(
+      fc.property(specs, fractions, (spec, part) => {
+        fc.pre(hasFineNeurons(spec));
+        const sparsity = part * largestSparsity(spec);
+        const missing = sparsity * prunableParameters(spec) - removedAt(spec, sparsity);
+        expect(missing).toBeGreaterThanOrEqual(-0.5);
+        expect(missing).toBeLessThan(largestNeuron(spec));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("removes at least as many parameters when the budget grows by a neuron or more", () => {
+    fc.assert(
+      fc.property(specs, fractions, fractions, (spec, a, b) => {
+        fc.pre(hasFineNeurons(spec));
+        const [less, more] = [Math.min(a, b), Math.max(a, b)].map((part) => part * largestSparsity(spec));
+        fc.pre((more! - less!) * prunableParameters(spec) >= largestNeuron(spec));
+        expect(removedAt(spec, more!)).toBeGreaterThanOrEqual(removedAt(spec, less!));
+      }),
+    );
+  });
+
+  it("removes nothing at 0 and everything but the minimum at the largest sparsity", () => {
+    fc.assert(
+      fc.property(specs, (spec) => {
+        expect(allocation.allocate({ spec, importance: randomScores(spec), sparsity: 0 })).toEqual({});
+        const all = makePlan(
+          spec,
+          allocation.allocate({ spec, importance: randomScores(spec), sparsity: largestSparsity(spec) }),
+        );
+        expect(widths(all, spec)).toEqual({ ffn: spec.layers.map(() => 1), kv: spec.layers.map(() => 1) });
+      }),
+    );
+  });
+
+  it("follows the units when they change places", () => {
+    fc.assert(
+      fc.property(specs, fc.nat(), fractions, (spec, seed, part) => {
+        fc.pre(spacesOf(spec).every(({ kind, units }) => kind === "kv" || units > 2));
+        const sparsity = part * largestSparsity(spec);
+        const importance = randomScores(spec, seed);
+        const orders = new Map(spacesOf(spec).map((s) => [s.id, shuffled(s, seed)]));
+        const moved = new Map(
+          spacesOf(spec).map((s) => [s.id, permuted(importance.get(s.id)!, s, orders.get(s.id)!)]),
+        );
+        const keep = allocation.allocate({ spec, importance, sparsity });
+        const keepMoved = allocation.allocate({ spec, importance: moved, sparsity });
+        const back = Object.entries(keepMoved).map(([id, kept]) => {
+          return [id, kept.map((unit) => orders.get(id)![unit]!).sort((a, b) => a - b)];
+        });
+        expect(Object.fromEntries(back)).toEqual(keep);
+      }),
+    );
+  });
+
+  it("breaks ties by index and then meets the budget as ever", () => {
+    const spec = tinySpec({ layers: [{ neurons: 10, kvGroups: 1 }] });
+    const importance = new Map(
+      spacesOf(spec).map((s) => [s.id, new Float64Array(s.units * s.unitChannels).fill(2)]),
+    );
+    const sparsity = (3 * 24) / prunableParameters(spec);
+    expect(allocation.allocate({ spec, importance, sparsity })).toEqual({
+      "layers.0.ffn": [3, 4, 5, 6, 7, 8, 9],
+    });
+  });
+
+  it("takes only from the spaces it is given, against the budget of the whole model", () => {
+    const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 40 }] });
+    const spaces = spacesOf(spec).filter(({ kind }) => kind === "ffn");
+    const keep = allocation.allocate({ spec, spaces, importance: randomScores(spec), sparsity: 0.3 });
+    const plan = makePlan(spec, keep);
+    expect(widths(plan, spec).kv).toEqual([2, 2]);
+    const missing = 0.3 * prunableParameters(spec) - removedParameters(plan, spec);
+    expect(missing).toBeGreaterThanOrEqual(-0.5);
+    expect(missing).toBeLessThan(24);
+  });
+
+  it("rounds FFN widths that change to multiples", () => {
+    const spec = tinySpec({ layers: [{ neurons: 64 }, { neurons: 61 }, { neurons: 3 }] });
+    for (const sparsity of [0.1, 0.3, 0.5, 0.7]) {
+      const keep = allocation.allocate({ spec, importance: randomScores(spec), sparsity, roundTo: 8 });
+      const plan = makePlan(spec, keep);
+      expect(validatePlan(plan, spec)).toEqual({ ok: true });
+      for (const [layer, width] of widths(plan, spec).ffn.entries()) {
+        expect(width % 8 === 0 || width === spec.layers[layer]!.neurons).toBe(true);
+      }
+      const missing = sparsity * prunableParameters(spec) - removedParameters(plan, spec);
+      expect(missing).toBeGreaterThanOrEqual(-0.5);
+      expect(missing).toBeLessThan(8 * 24);
+    }
+  });
+
+  it("says the largest possible sparsity when more is asked for", () => {
+    const spec = tinySpec({ layers: [{ neurons: 10, kvGroups: 2, groupSize: 1 }] });
+    const importance = randomScores(spec);
+    // removable 9 * 24 + 128 = 344 of 10 * 24 + 2 * 128 = 496
+    expect(() => allocation.allocate({ spec, importance, sparsity: 0.7 })).toThrow(
+      "sparsity: expected at most 0.6935, got 0.7",
+    );
+    for (const sparsity of [-0.1, 1, Number.NaN]) {
+      const act = (): unknown => allocation.allocate({ spec, importance, sparsity });
+      expect(act).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+    }
+    for (const roundTo of [0, 1.5]) {
+      const act = (): unknown => allocation.allocate({ spec, importance, sparsity: 0, roundTo });
+      expect(act).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+    }
+  });
+});
+
+describe("uniform", () => {
+  const { allocate } = allocationByName("uniform");
+
+  it("treats equal layers alike but for one neuron", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 30, max: 60 }),
+        fc.integer({ min: 1, max: 4 }),
+        fractions,
+        (neurons, kvGroups, s) => {
+          const spec = tinySpec({ layers: Array.from({ length: 4 }, () => ({ neurons, kvGroups })) });
+          const sparsity = s * largestSparsity(spec);
+          const { ffn, kv } = widths(
+            makePlan(spec, allocate({ spec, importance: randomScores(spec), sparsity })),
+            spec,
+          );
+          expect(Math.max(...ffn) - Math.min(...ffn)).toBeLessThanOrEqual(1);
+          expect(new Set(kv).size).toBe(1);
+          const groups = Math.min(kvGroups - 1, Math.floor(sparsity * kvGroups + 1e-9));
+          expect(kvGroups - kv[0]!).toBeGreaterThanOrEqual(groups);
+        },
+      ),
+    );
+  });
+
+  it("removes the lowest unit sums of a space", () => {
+    const spec = tinySpec({ layers: [{ neurons: 4, kvGroups: 3, groupSize: 1 }], headDim: 2 });
+    const importance = new Map([
+      ["layers.0.kv", Float64Array.of(3, 3, 0, 5, 1, 9)],
+      ["layers.0.ffn", Float64Array.of(4, 1, 3, 2)],
+    ]);
+    // 2 C H (2 g + 2) = 128 for two groups (64 each), 24 a neuron: half of 3 * 64 + 4 * 24 is 1 group and 3 neurons
+    expect(allocate({ spec, importance, sparsity: 0.5 })).toEqual({
+      "layers.0.kv": [0, 2],
+      "layers.0.ffn": [0],
+    });
+  });
+});
+
+describe("global", () => {
+  const { allocate } = allocationByName("global");
+  const space = (kind: "kv" | "ffn", units: number, unitChannels: number): Space => {
+    return { id: `layers.0.${kind}`, kind, layer: 0, units, unitChannels, unitParameters: 1 };
+  };
+
+  it("standardises with n - 1 and gives zeros where nothing varies", () => {
+    expect([...standardise(Float64Array.of(1, 2, 3))]).toEqual([-1, 0, 1]);
+    expect([...standardise(Float64Array.of(0.1, 0.1, 0.1))]).toEqual([0, 0, 0]);
+    expect([...standardise(Float64Array.of(7))]).toEqual([0]);
+    expect([...standardise(new Float64Array(2))]).toEqual([0, 0]);
+  });
+
+  it("squares attention scores, and only those, before standardising", () => {
+    const scores = Float64Array.of(1, 2, 3, 5);
+    const squared = standardise(Float64Array.of(1, 4, 9, 25));
+    const expected = [(squared[0]! + squared[1]!) / 2, (squared[2]! + squared[3]!) / 2];
+    expect([...standardisedUnits(scores, space("kv", 2, 2))]).toEqual(expected);
+    expect(standardisedUnits(scores, space("ffn", 4, 1))).toEqual(standardise(scores));
+  });
+
+  it("equals a naive ranking of all units while none is too dear", () => {
+    const spec = tinySpec({
+      layers: [
+        { neurons: 30, kvGroups: 1 },
+        { neurons: 20, kvGroups: 1 },
+      ],
+    });
+    const importance = randomScores(spec, 5);
+    const ranked = spacesOf(spec)
+      .filter(({ kind }) => kind === "ffn")
+      .flatMap((s) => Array.from(standardise(importance.get(s.id)!), (z, unit) => ({ id: s.id, unit, z })))
+      .sort((a, b) => a.z - b.z);
+    const removed = ranked.slice(0, 17);
+    const keep = allocate({ spec, importance, sparsity: (17 * 24) / prunableParameters(spec) });
+    for (const { id, units } of spacesOf(spec).filter(({ kind }) => kind === "ffn")) {
+      const gone = new Set(removed.filter((r) => r.id === id).map((r) => r.unit));
+      expect(keep[id]).toEqual(Array.from({ length: units }, (_, u) => u).filter((u) => !gone.has(u)));
+    }
+  });
+
+  it("trades neurons back for a KV group when neurons have run out", () => {
+    const spec = tinySpec({ layers: [{ neurons: 12, kvGroups: 3, groupSize: 1 }] });
+    const importance = new Map([
+      ["layers.0.kv", Float64Array.from({ length: 12 }, (_, j) => (j < 8 ? 9 + j / 100 : 1))],
+      ["layers.0.ffn", Float64Array.from({ length: 12 }, (_, j) => (j === 11 ? 100 : j / 100))],
+    ]);
+    // 11 neurons (264) and the low group (128) leave 90 of 482 unspent: two groups and 9 neurons are 472
+    const plan = makePlan(spec, allocate({ spec, importance, sparsity: 482 / prunableParameters(spec) }));
+    expect(removedParameters(plan, spec)).toBe(472);
+    expect(plan.keep).toEqual({ "layers.0.kv": [1], "layers.0.ffn": [9, 10, 11] });
+  });
+});
+
+describe("allocationByName", () => {
+  it("lists the known names", () => {
+    expect(() => allocationByName("fair")).toThrow('allocation: expected one of uniform, global, got "fair"');
+  });
+});
+
+/** A permutation of a space's units: unit u of the moved space is unit order[u] of the space. */
+function shuffled({ id, units }: Space, seed: number): readonly number[] {
+  const keys = randomTensor([units], { seed, name: `${id}/order` }).data;
+  return Array.from({ length: units }, (_, unit) => unit).sort((a, b) => keys[a]! - keys[b]!);
+}
+
+function permuted(scores: Float64Array, { unitChannels }: Space, order: readonly number[]): Float64Array {
+  return Float64Array.from(
+    order.flatMap((unit) => [...scores.slice(unit * unitChannels, (unit + 1) * unitChannels)]),
+  );
+}

@@ -1,0 +1,18 @@
+/**
+ * Every allocation. To add one: a file beside this one, a row here; the laws in allocate.test.ts then cover it.
+ */
+import { GpruneError } from "../errors.ts";
+import { global } from "./allocate_global.ts";
+import { uniform } from "./allocate_uniform.ts";
+import type { Allocation } from "./allocation.ts";
+
+/** In the order of `--help`. */
+export const ALLOCATIONS: readonly Allocation[] = [uniform, global];
+
+/** @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones */
+export function allocationByName(name: string): Allocation {
+  const allocation = ALLOCATIONS.find((candidate) => candidate.name === name);
+  if (allocation !== undefined) return allocation;
+  const names = ALLOCATIONS.map((candidate) => candidate.name).join(", ");
+  throw new GpruneError("BAD_ARGUMENT", `allocation: expected one of ${names}, got "${name}"`);
+}

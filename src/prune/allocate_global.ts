@@ -1,0 +1,93 @@
+/**
+ * Global: FLAP's AL-AM, one ranking of all units of all spaces.
+ *
+ * z_j = (s_j - mean s) / std s over the channels of a space, attention scores squared first; std 0 gives zeros
+ * unit value = mean of z over its channels; ascending, a unit goes while its parameters still fit the budget
+ *
+ * Source: FLAP (arXiv 2312.11983) lib/prune.py `prune_flap`, structure AL-AM @3bb57db. Standard deviation with
+ * n - 1, as torch.std. The published code squares the metric of attention channels (`** 2`) before
+ * standardising; that shapes this ranking and nothing else, so it is done here and the scores stay unsquared.
+ *
+ * Differs from the published code: a unit costs its own parameters, (2 g + 2) H C for a KV group, there 512/3
+ * neurons per head (MHA with H = 128); the budget is met to within one neuron, there by the nearest threshold,
+ * and ties at the threshold go all together; at least one unit stays in each space, there whole blocks may
+ * vanish.
+ */
+import type { Space, SpaceKind } from "../model/spaces.ts";
+import { square, sumOverUnits } from "../score/channels.ts";
+import {
+  type Allocation,
+  type AllocationRequest,
+  checkedRoundTo,
+  removalBudget,
+  requestedSpaces,
+  scoresOf,
+} from "./allocation.ts";
+import type { Keep } from "./plan.ts";
+import {
+  RemovalLedger,
+  type RemovalQueue,
+  removalQueue,
+  spend,
+  type Turn,
+  turnsOf,
+  unitsInBlocks,
+} from "./removal.ts";
+
+/** What happens to a channel score before spaces are compared. */
+const TRANSFORM: Readonly<Record<SpaceKind, (score: number) => number>> = {
+  ffn: (score) => score,
+  kv: square,
+};
+
+export const global: Allocation = {
+  name: "global",
+  summary: "FLAP: one ranking of standardised scores over all spaces",
+  allocate(request: AllocationRequest): Keep {
+    const roundTo = checkedRoundTo(request);
+    const ranked = requestedSpaces(request).map((space) => {
+      const values = standardisedUnits(scoresOf(request, space), space);
+      return { values, queue: removalQueue(space, values, roundTo) };
+    });
+    const queues = ranked.map(({ queue }) => queue);
+    const ledger = new RemovalLedger(queues);
+    ledger.grant(removalBudget(request, queues));
+    const turns = ranked.flatMap(({ queue, values }) => valuedTurns(queue, values));
+    spend(
+      ledger,
+      turns.sort((a, b) => a.value - b.value),
+    );
+    return ledger.keep();
+  },
+};
+
+/** Mean standardised score of every unit, [units]. */
+export function standardisedUnits(scores: Float64Array, space: Space): Float64Array {
+  const standardised = standardise(scores.map(TRANSFORM[space.kind]));
+  return sumOverUnits(standardised, space).map((sum) => sum / space.unitChannels);
+}
+
+/**
+ * (x - mean) / std with n - 1 degrees of freedom. Values that are equal up to float64 rounding (a standard
+ * deviation below 1e-12 of the largest magnitude) are all 0, as is a single value.
+ */
+export function standardise(values: Float64Array): Float64Array {
+  const n = values.length;
+  const mean = values.reduce((sum, value) => sum + value, 0) / n;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const deviation = n > 1 ? Math.sqrt(squares / (n - 1)) : 0;
+  const largest = values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+  if (deviation <= 1e-12 * largest) return new Float64Array(n);
+  return values.map((value) => (value - mean) / deviation);
+}
+
+/** A queue's turns, each with the mean value of its block's units. */
+function valuedTurns(
+  queue: RemovalQueue,
+  values: Float64Array,
+): readonly (Turn & { readonly value: number })[] {
+  return turnsOf(queue).map((turn) => {
+    const units = queue.order.slice(unitsInBlocks(queue, turn.block), unitsInBlocks(queue, turn.block + 1));
+    return { ...turn, value: units.reduce((sum, unit) => sum + values[unit]!, 0) / units.length };
+  });
+}

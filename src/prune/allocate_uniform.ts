@@ -1,0 +1,90 @@
+/**
+ * Uniform: the same fraction of every layer, UL-UM of FLAP and the allocation of Wanda-sp.
+ *
+ * A layer gets the budget fraction * (its prunable parameters) and what the layers before it left over. Of K
+ * groups floor(fraction * K) go, then whole neurons as the budget lasts; further groups only when neurons run
+ * out. So the total is exact to within one neuron, and two equal layers differ by at most one neuron. A layer
+ * that cannot give its share (one group and one neuron stay) gives what it can, and the others share the rest
+ * by size.
+ *
+ * Source: FLAP (arXiv 2312.11983) lib/prune.py `prune_wanda_sp` and structure UL-UM @3bb57db, which cut the
+ * same fraction of heads and of neurons and so round twice.
+ */
+import { unitScores } from "../score/importance.ts";
+import {
+  type Allocation,
+  type AllocationRequest,
+  checkedRoundTo,
+  removalBudget,
+  requestedSpaces,
+  scoresOf,
+} from "./allocation.ts";
+import type { Keep } from "./plan.ts";
+import { capacity, RemovalLedger, type RemovalQueue, removalQueue, spend, turnsOf } from "./removal.ts";
+
+export const uniform: Allocation = {
+  name: "uniform",
+  summary: "the same fraction of every layer",
+  allocate(request: AllocationRequest): Keep {
+    const roundTo = checkedRoundTo(request);
+    const queues = requestedSpaces(request).map((space) =>
+      removalQueue(space, unitScores(scoresOf(request, space), space), roundTo),
+    );
+    const budget = removalBudget(request, queues);
+    const layers = layersOf(queues);
+    const fractions = layerFractions(layers, budget);
+    const ledger = new RemovalLedger(queues);
+    for (const [index, layer] of layers.entries()) spendOnLayer(ledger, layer, fractions[index]!);
+    spend(ledger, queues.flatMap(turnsOf));
+    return ledger.keep();
+  },
+};
+
+/** The queues of one layer. */
+interface LayerQueues {
+  readonly queues: readonly RemovalQueue[];
+  /** Parameters of the layer's spaces. */
+  readonly parameters: number;
+  /** Parameters that can go. */
+  readonly removable: number;
+}
+
+function layersOf(queues: readonly RemovalQueue[]): readonly LayerQueues[] {
+  const layers = [...new Set(queues.map(({ space }) => space.layer))];
+  return layers.map((layer) => {
+    const own = queues.filter(({ space }) => space.layer === layer);
+    const parameters = own.reduce((sum, { space }) => sum + space.units * space.unitParameters, 0);
+    return { queues: own, parameters, removable: own.reduce((sum, queue) => sum + capacity(queue), 0) };
+  });
+}
+
+/**
+ * The fraction of every layer that goes: one fraction for all, found by giving the layers that cannot reach it
+ * what they can give and dividing the rest of the budget among the others until all can.
+ */
+function layerFractions(layers: readonly LayerQueues[], budget: number): readonly number[] {
+  const full = new Set<LayerQueues>();
+  for (;;) {
+    const open = layers.filter((layer) => !full.has(layer));
+    const given = [...full].reduce((sum, layer) => sum + layer.removable, 0);
+    const parameters = open.reduce((sum, layer) => sum + layer.parameters, 0);
+    const fraction = parameters === 0 ? 0 : (budget - given) / parameters;
+    const exhausted = open.filter((layer) => layer.removable < fraction * layer.parameters);
+    if (exhausted.length === 0) {
+      return layers.map((layer) => (full.has(layer) ? layer.removable / layer.parameters : fraction));
+    }
+    for (const layer of exhausted) full.add(layer);
+  }
+}
+
+function spendOnLayer(ledger: RemovalLedger, { queues, parameters }: LayerQueues, fraction: number): void {
+  ledger.grant(fraction * parameters);
+  for (const queue of queues.filter(({ space }) => space.kind === "kv")) {
+    // 1e-9: 0.29 * 100 is 28.999999999999996
+    const groups = Math.min(queue.blocks, Math.floor(fraction * queue.space.units + 1e-9));
+    while (ledger.taken(queue) < groups && ledger.fits(queue)) ledger.take(queue);
+  }
+  const ffn = queues.filter(({ space }) => space.kind === "ffn");
+  for (const queue of ffn) while (ledger.fits(queue)) ledger.take(queue);
+  if (ffn.every((queue) => !ledger.hasMore(queue))) spend(ledger, queues.flatMap(turnsOf));
+}

@@ -1,0 +1,84 @@
+/**
+ * What an allocation is: it decides how much each space loses under one parameter budget, and so which units
+ * stay. The interface and what all allocations check alike; implementations are the files allocate_*.ts,
+ * allocate.ts lists them.
+ */
+import { GpruneError, internalError } from "../errors.ts";
+import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import type { Importance } from "../score/importance.ts";
+import type { Keep } from "./plan.ts";
+import { capacity, type RemovalQueue } from "./removal.ts";
+
+export interface AllocationRequest {
+  readonly spec: ModelSpec;
+  /** Spaces that may lose units; all of the model's when absent. */
+  readonly spaces?: readonly Space[];
+  /** Channel scores of at least those spaces. */
+  readonly importance: Importance;
+  /** Fraction (0 <= s < 1) of `prunableParameters(spec)` to remove. */
+  readonly sparsity: number;
+  /** FFN widths that change become multiples of this; default 1. */
+  readonly roundTo?: number;
+}
+
+/**
+ * A rule for sharing the budget. Laws, whatever the rule: at least one KV group and one neuron (`roundTo`
+ * neurons) stay in each layer; never more than the budget is removed, and less by under one neuron (under one
+ * block of `roundTo`) wherever neurons are there to fill it; equal scores go by space order, then index; the same
+ * request gives the same answer.
+ */
+export interface Allocation {
+  /** Name on the command line. */
+  readonly name: string;
+  readonly summary: string;
+  /**
+   * @returns kept units of every space that loses some
+   * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow
+   */
+  allocate(request: AllocationRequest): Keep;
+}
+
+/** Spaces that a request lets lose units. */
+export function requestedSpaces({ spec, spaces }: AllocationRequest): readonly Space[] {
+  return spaces ?? spacesOf(spec);
+}
+
+/** Channel scores of one space, [units * unitChannels]. */
+export function scoresOf(
+  { importance }: AllocationRequest,
+  { id, units, unitChannels }: Space,
+): Float64Array {
+  const scores = importance.get(id);
+  if (scores?.length === units * unitChannels) return scores;
+  throw internalError(`importance of ${id}: expected ${units * unitChannels} scores, got ${scores?.length}`);
+}
+
+/** `roundTo` of a request. @throws GpruneError BAD_ARGUMENT unless it is a positive whole number */
+export function checkedRoundTo({ roundTo = 1 }: AllocationRequest): number {
+  if (Number.isSafeInteger(roundTo) && roundTo >= 1) return roundTo;
+  throw new GpruneError("BAD_ARGUMENT", `round-to: expected a positive whole number, got ${roundTo}`);
+}
+
+/**
+ * Parameters to remove, sparsity * prunable, not rounded.
+ * @throws GpruneError BAD_ARGUMENT outside 0 <= s < 1, or beyond what the queues can give
+ */
+export function removalBudget(
+  { spec, sparsity }: AllocationRequest,
+  queues: readonly RemovalQueue[],
+): number {
+  if (!(sparsity >= 0 && sparsity < 1)) {
+    throw new GpruneError("BAD_ARGUMENT", `sparsity: expected a fraction 0 <= s < 1, got ${sparsity}`);
+  }
+  const prunable = prunableParameters(spec);
+  const removable = queues.reduce((sum, queue) => sum + capacity(queue), 0);
+  const budget = sparsity * prunable;
+  if (budget > removable + 0.5) {
+    const largest = Math.floor((removable / prunable) * 10_000) / 10_000;
+    throw new GpruneError("BAD_ARGUMENT", `sparsity: expected at most ${largest}, got ${sparsity}`, {
+      hint: "Every layer keeps at least one KV group and one neuron, or as many neurons as widths are rounded to.",
+    });
+  }
+  return budget;
+}

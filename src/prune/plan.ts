@@ -1,0 +1,196 @@
+/**
+ * A pruning plan: which units of each space are kept, as an immutable JSON value. It is what the deciding half of the
+ * project gives to the acting half, is written beside every output and can be replayed on the same model.
+ *
+ * Not here: how plans are decided (allocation) and carried out (surgery.ts), and their text form (plan_json.ts).
+ */
+import { GpruneError } from "../errors.ts";
+import { prunableParameters, type Space, type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
+import type { LayerSpec, ModelSpec } from "../model/spec.ts";
+
+/** Any value that JSON can hold. */
+export type Json =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
+
+/** Kept unit indices by space id, ascending and never empty; a space that is absent is kept whole. */
+export type Keep = Readonly<Record<string, readonly number[]>>;
+
+/** The shapes a plan was made for; widths have one entry per layer. */
+export interface PlanBase {
+  readonly family: string;
+  readonly hiddenSize: number;
+  readonly headDim: number;
+  readonly neurons: readonly number[];
+  readonly kvGroups: readonly number[];
+  readonly groupSizes: readonly number[];
+}
+
+export interface PruningPlan {
+  readonly format: "gprune-plan";
+  readonly version: 1;
+  readonly base: PlanBase;
+  readonly keep: Keep;
+  /** How the plan came about: metric, allocation, sparsity asked for, seed, sets. Nothing reads it back. */
+  readonly provenance: Readonly<Record<string, Json>>;
+}
+
+/** Whether a plan fits, and if not, why: one sentence for each problem. */
+export type PlanCheck = { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] };
+
+/** Units of every layer, by kind. */
+export type Widths = Readonly<Record<SpaceKind, readonly number[]>>;
+
+/** The field of a layer's spec that counts the units of a kind of space. */
+const WIDTH_FIELD = { ffn: "neurons", kv: "kvGroups" } as const satisfies Record<SpaceKind, keyof LayerSpec>;
+
+/** A plan for a model of this shape. `keep` is taken as given: `validatePlan` judges it. */
+export function makePlan(
+  spec: ModelSpec,
+  keep: Keep,
+  provenance: Readonly<Record<string, Json>> = {},
+): PruningPlan {
+  return { format: "gprune-plan", version: 1, base: planBase(spec), keep, provenance };
+}
+
+/** The plan that removes nothing. */
+export function keepAll(spec: ModelSpec): PruningPlan {
+  return makePlan(spec, {});
+}
+
+/** What a plan records of the model it is for. */
+export function planBase(spec: ModelSpec): PlanBase {
+  const { family, hiddenSize, headDim, layers } = spec;
+  return {
+    family,
+    hiddenSize,
+    headDim,
+    neurons: layers.map((layer) => layer.neurons),
+    kvGroups: layers.map((layer) => layer.kvGroups),
+    groupSizes: layers.map((layer) => layer.groupSize),
+  };
+}
+
+/** Whether a plan is sound in itself and made for a model of this shape. */
+export function validatePlan(plan: PruningPlan, spec: ModelSpec): PlanCheck {
+  const problems = [...baseProblems(plan.base, planBase(spec)), ...keepProblems(plan)];
+  return problems.length === 0 ? { ok: true } : { ok: false, problems };
+}
+
+/**
+ * What is wrong with a plan's indices for the shapes that the plan itself names: unknown spaces, empty lists,
+ * indices out of range, not ascending or repeated.
+ */
+export function keepProblems({ base, keep }: PruningPlan): readonly string[] {
+  const units = unitsOf(base);
+  return Object.entries(keep).flatMap(([id, kept]) => {
+    const count = units.get(id);
+    if (count === undefined) return [`keep: expected a space of ${base.neurons.length} layers, got "${id}"`];
+    if (kept.length === 0) return [`keep ${id}: expected at least one unit, got none`];
+    const bad = kept.find((unit) => !(Number.isInteger(unit) && unit >= 0 && unit < count));
+    if (bad !== undefined) return [`keep ${id}: expected units 0..${count - 1}, got ${bad}`];
+    const at = kept.findIndex((unit, i) => i > 0 && unit <= kept[i - 1]!);
+    return at < 0 ? [] : [`keep ${id}: expected ascending units, got ${kept[at]} after ${kept[at - 1]}`];
+  });
+}
+
+/**
+ * One plan that does what `first` and then `second` do; `second` counts the units that `first` left.
+ * @throws GpruneError BAD_PLAN when `second` is not for the model after `first`, or either is unsound
+ */
+export function composePlans(first: PruningPlan, second: PruningPlan): PruningPlan {
+  const problems = [
+    ...keepProblems(first),
+    ...baseProblems(second.base, baseAfter(first)),
+    ...keepProblems(second),
+  ];
+  if (problems.length > 0) throw badPlan("composition of plans", problems);
+  const later = Object.entries(second.keep).map(([id, kept]) => {
+    const before = first.keep[id];
+    return [id, before === undefined ? kept : kept.map((unit) => before[unit]!)] as const;
+  });
+  return {
+    ...first,
+    keep: { ...first.keep, ...Object.fromEntries(later) },
+    provenance: { rounds: [first.provenance, second.provenance] },
+  };
+}
+
+/** The spec of the model that a plan makes of a model of shape `spec`. The plan must be valid. */
+export function prunedSpec(spec: ModelSpec, plan: PruningPlan): ModelSpec {
+  const after = widths(plan, spec);
+  const layers = spec.layers.map((layer, i) => ({
+    ...layer,
+    [WIDTH_FIELD.ffn]: after.ffn[i]!,
+    [WIDTH_FIELD.kv]: after.kv[i]!,
+  }));
+  return { ...spec, layers };
+}
+
+/** Units of every layer once the plan is carried out. */
+export function widths(plan: PruningPlan, spec: ModelSpec): Widths {
+  const ofKind = (kind: SpaceKind): readonly number[] =>
+    spec.layers.map((layer, i) => plan.keep[spaceId(i, kind)]?.length ?? layer[WIDTH_FIELD[kind]]);
+  return { ffn: ofKind("ffn"), kv: ofKind("kv") };
+}
+
+/** Units of a space that a plan removes, ascending. */
+export function removedUnits(plan: PruningPlan, space: Space): readonly number[] {
+  const kept = plan.keep[space.id];
+  if (kept === undefined) return [];
+  const isKept = new Set(kept);
+  return Array.from({ length: space.units }, (_, unit) => unit).filter((unit) => !isKept.has(unit));
+}
+
+/** Parameters that a valid plan removes, biases included. */
+export function removedParameters(plan: PruningPlan, spec: ModelSpec): number {
+  return spacesOf(spec).reduce((sum, { id, units, unitParameters }) => {
+    const kept = plan.keep[id]?.length ?? units;
+    return sum + (units - kept) * unitParameters;
+  }, 0);
+}
+
+/** Removed parameters as a fraction (0..1) of the prunable ones, the scale of `--sparsity`. */
+export function achievedSparsity(plan: PruningPlan, spec: ModelSpec): number {
+  return removedParameters(plan, spec) / prunableParameters(spec);
+}
+
+/** The error for a plan that cannot be used. */
+export function badPlan(where: string, problems: readonly string[]): GpruneError {
+  const shown = problems.slice(0, 5).join("; ");
+  const more = problems.length > 5 ? `; and ${problems.length - 5} more` : "";
+  return new GpruneError("BAD_PLAN", `${where}: ${shown}${more}`, {
+    hint: "A plan fits only models of the shape it was made for.",
+  });
+}
+
+/** The base of a plan for the model that `plan` makes. */
+function baseAfter({ base, keep }: PruningPlan): PlanBase {
+  const after = (kind: SpaceKind) => (units: number, layer: number) =>
+    keep[spaceId(layer, kind)]?.length ?? units;
+  return { ...base, neurons: base.neurons.map(after("ffn")), kvGroups: base.kvGroups.map(after("kv")) };
+}
+
+function baseProblems(got: PlanBase, expected: PlanBase): readonly string[] {
+  const keys = Object.keys(expected) as (keyof PlanBase)[];
+  return keys
+    .filter((key) => JSON.stringify(got[key]) !== JSON.stringify(expected[key]))
+    .map((key) => `base ${key}: expected ${shortly(expected[key])}, got ${shortly(got[key])}`);
+}
+
+function shortly(value: PlanBase[keyof PlanBase]): string {
+  if (typeof value !== "object") return `${value}`;
+  const same = new Set(value).size === 1;
+  return same ? `${value.length} layers of ${value[0]}` : `[${value.join(", ")}]`;
+}
+
+function unitsOf({ neurons, kvGroups }: PlanBase): ReadonlyMap<string, number> {
+  return new Map([
+    ...neurons.map((units, layer) => [spaceId(layer, "ffn"), units] as const),
+    ...kvGroups.map((units, layer) => [spaceId(layer, "kv"), units] as const),
+  ]);
+}

@@ -1,0 +1,78 @@
+/**
+ * Plans as text: zod at the border when one is read, deterministic JSON when one is written.
+ */
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { badPlan, type Json, keepProblems, type PruningPlan } from "./plan.ts";
+
+const count = z.int().positive();
+
+const planSchema = z.strictObject({
+  format: z.literal("gprune-plan"),
+  version: z.literal(1),
+  base: z.strictObject({
+    family: z.string(),
+    hiddenSize: count,
+    headDim: count,
+    neurons: z.array(count),
+    kvGroups: z.array(count),
+    groupSizes: z.array(count),
+  }),
+  keep: z.record(z.string(), z.array(z.int().nonnegative())),
+  provenance: z.record(z.string(), z.json()),
+});
+
+/**
+ * Reads a plan. Whether it fits a model is `validatePlan`'s question.
+ * @param where - the file's name, for the message
+ * @throws GpruneError BAD_PLAN when the text is not JSON, not a plan, or names units its own shapes do not have
+ */
+export function parsePlan(text: string, where: string): PruningPlan {
+  const result = planSchema.safeParse(parseJson(text, where));
+  if (!result.success) {
+    const problems = result.error.issues.map(
+      ({ path, message }) => `${path.join(".") || "plan"}: ${message}`,
+    );
+    throw badPlan(where, problems);
+  }
+  const plan: PruningPlan = result.data;
+  const problems = keepProblems(plan);
+  if (problems.length > 0) throw badPlan(where, problems);
+  return plan;
+}
+
+/** A plan as JSON text: keys sorted, arrays of numbers on one line, the same bytes for equal plans. */
+export function formatPlan(plan: PruningPlan): string {
+  return `${formatJson({ ...plan, base: { ...plan.base } }, "")}\n`;
+}
+
+function formatJson(value: Json, indent: string): string {
+  const inner = `${indent}  `;
+  if (Array.isArray(value)) {
+    const items = (value as readonly Json[]).map((item) => formatJson(item, inner));
+    return value.some(isContainer) ? block(items, indent, "[]") : `[${items.join(",")}]`;
+  }
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const entries = Object.entries(value).filter((entry): entry is [string, Json] => entry[1] !== undefined);
+  const lines = entries
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, item]) => `${JSON.stringify(key)}: ${formatJson(item, inner)}`);
+  return lines.length === 0 ? "{}" : block(lines, indent, "{}");
+}
+
+function block(lines: readonly string[], indent: string, brackets: "[]" | "{}"): string {
+  const body = lines.map((line) => `${indent}  ${line}`).join(",\n");
+  return `${brackets[0]}\n${body}\n${indent}${brackets[1]}`;
+}
+
+function isContainer(value: Json): boolean {
+  return value !== null && typeof value === "object";
+}
+
+function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new GpruneError("BAD_PLAN", `${where}: expected JSON, got text that does not parse`, { cause });
+  }
+}

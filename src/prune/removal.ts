@@ -1,0 +1,169 @@
+/**
+ * Spending a parameter budget unit by unit: in which order each space gives up its units, and a ledger of how
+ * far every space has got. All allocations are orders of taking from this ledger.
+ */
+import { internalError } from "../errors.ts";
+import type { Space } from "../model/spaces.ts";
+import type { Keep } from "./plan.ts";
+
+/**
+ * Units of a space in the order in which they may go. They go in blocks: of one unit, or, when FFN widths are
+ * rounded to R, of R neurons; if F is no multiple of R the first block has F mod R, so that every width after
+ * it is one.
+ */
+export interface RemovalQueue {
+  readonly space: Space;
+  /** All units, least important first. */
+  readonly order: readonly number[];
+  readonly blockSize: number;
+  /** Blocks that may go; at least one block stays. */
+  readonly blocks: number;
+}
+
+/**
+ * @param unitValues - shape [units]; smaller goes first, equal ones by index
+ * @param roundTo - R; applies to FFN spaces only
+ */
+export function removalQueue(space: Space, unitValues: Float64Array, roundTo: number): RemovalQueue {
+  const order = Array.from(unitValues.keys()).sort((a, b) => unitValues[a]! - unitValues[b]! || a - b);
+  const blockSize = space.kind === "ffn" ? roundTo : 1;
+  return { space, order, blockSize, blocks: Math.max(0, Math.ceil(space.units / blockSize) - 1) };
+}
+
+/** Units that the first `blocks` blocks of a queue hold together. */
+export function unitsInBlocks({ space, blockSize }: RemovalQueue, blocks: number): number {
+  const missing = (blockSize - (space.units % blockSize)) % blockSize;
+  return blocks === 0 ? 0 : blocks * blockSize - missing;
+}
+
+/** Parameters of a full block. */
+export function blockCost({ space, blockSize }: RemovalQueue): number {
+  return blockSize * space.unitParameters;
+}
+
+/** Parameters that a queue can give at most. */
+export function capacity(queue: RemovalQueue): number {
+  return unitsInBlocks(queue, queue.blocks) * queue.space.unitParameters;
+}
+
+/**
+ * How many blocks every queue has given, against a budget in parameters. Parameters are whole numbers and
+ * budgets are products of fractions, so a block fits when it exceeds what is left by no more than half a
+ * parameter.
+ */
+export class RemovalLedger {
+  readonly #taken: Map<RemovalQueue, number>;
+  #left = 0;
+
+  /** Nothing taken, nothing to spend; `keep` lists spaces in the order of the queues. */
+  constructor(queues: readonly RemovalQueue[]) {
+    this.#taken = new Map(queues.map((queue) => [queue, 0]));
+  }
+
+  /** Budget not yet spent, in parameters. */
+  get left(): number {
+    return this.#left;
+  }
+
+  /** Adds to the budget. */
+  grant(parameters: number): void {
+    this.#left += parameters;
+  }
+
+  /** Blocks taken from a queue so far. */
+  taken(queue: RemovalQueue): number {
+    return this.#taken.get(queue) ?? 0;
+  }
+
+  /** Whether a block may still go and the budget pays for it. */
+  fits(queue: RemovalQueue): boolean {
+    return this.hasMore(queue) && this.#costOfBlock(queue, this.taken(queue)) <= this.#left + 0.5;
+  }
+
+  /** Whether a block may still go, whatever it costs. */
+  hasMore(queue: RemovalQueue): boolean {
+    return this.taken(queue) < queue.blocks;
+  }
+
+  /** Takes the next block, even beyond the budget. */
+  take(queue: RemovalQueue): void {
+    if (!this.hasMore(queue)) throw internalError(`nothing left to remove from ${queue.space.id}`);
+    const taken = this.taken(queue);
+    this.#left -= this.#costOfBlock(queue, taken);
+    this.#taken.set(queue, taken + 1);
+  }
+
+  /** Undoes the last `take` of a queue. */
+  giveBack(queue: RemovalQueue): void {
+    const taken = this.taken(queue) - 1;
+    if (taken < 0) throw internalError(`nothing to give back to ${queue.space.id}`);
+    this.#left += this.#costOfBlock(queue, taken);
+    this.#taken.set(queue, taken);
+  }
+
+  /** Parameters taken from a queue so far. */
+  spentOn(queue: RemovalQueue): number {
+    return unitsInBlocks(queue, this.taken(queue)) * queue.space.unitParameters;
+  }
+
+  /** Kept units, ascending, of every queue that gave some. */
+  keep(): Keep {
+    const keep: Record<string, readonly number[]> = {};
+    for (const [queue, taken] of this.#taken) {
+      if (taken === 0) continue;
+      keep[queue.space.id] = queue.order.slice(unitsInBlocks(queue, taken)).sort((a, b) => a - b);
+    }
+    return keep;
+  }
+
+  #costOfBlock(queue: RemovalQueue, block: number): number {
+    const units = unitsInBlocks(queue, block + 1) - unitsInBlocks(queue, block);
+    return units * queue.space.unitParameters;
+  }
+}
+
+/** One block's place in an order of removal. */
+export interface Turn {
+  readonly queue: RemovalQueue;
+  /** Number of the block in its queue, from 0. */
+  readonly block: number;
+}
+
+/** The turns of one queue, in its order. */
+export function turnsOf(queue: RemovalQueue): readonly Turn[] {
+  return Array.from({ length: queue.blocks }, (_, block) => ({ queue, block }));
+}
+
+/**
+ * Spends what is left of the budget: takes every block that still fits, in the order given, then trades. A trade is
+ * needed when cheap blocks have run out while the rest of the budget is less than a dear one: the next dear block
+ * goes and the cheap blocks that went last come back, as few as make room for it.
+ * @param turns - every block that may go; blocks of one queue in the queue's order
+ */
+export function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
+  do {
+    for (const { queue, block } of turns) {
+      if (ledger.taken(queue) === block && ledger.fits(queue)) ledger.take(queue);
+    }
+  } while (trade(ledger, turns));
+}
+
+/**
+ * @returns whether a block was traded. Only cheaper blocks come back for it, so the numbers of blocks taken,
+ *   dearest first, grow lexicographically and trading ends.
+ */
+function trade(ledger: RemovalLedger, turns: readonly Turn[]): boolean {
+  const queues = [...new Set(turns.map(({ queue }) => queue))];
+  if (ledger.left + 0.5 < Math.min(...queues.map(blockCost))) return false;
+  const dear = turns.find(({ queue, block }) => ledger.taken(queue) === block)?.queue;
+  if (dear === undefined) return false;
+  const cheaper = new Set(queues.filter((queue) => blockCost(queue) < blockCost(dear)));
+  const returnable = [...cheaper].reduce((sum, queue) => sum + ledger.spentOn(queue), 0);
+  if (ledger.left + returnable + 0.5 < blockCost(dear)) return false;
+  ledger.take(dear);
+  for (const { queue, block } of turns.toReversed()) {
+    if (ledger.left >= -0.5) break;
+    if (cheaper.has(queue) && ledger.taken(queue) === block + 1) ledger.giveBack(queue);
+  }
+  return true;
+}

@@ -1,0 +1,98 @@
+/**
+ * Carries out a plan: a lazy gather along every axis that carries a pruned space. It knows spaces and axes, never the
+ * names of projections, so a new kind of space or a bias needs no change here. Nothing is read until somebody reads.
+ */
+import type { Model } from "../model/model.ts";
+import { type WeightSpec, weightsOf } from "../model/spaces.ts";
+import { checkRows } from "../tensor/memory.ts";
+import {
+  gatherBlocks,
+  type RowRange,
+  type Tensor,
+  type TensorInfo,
+  type TensorSource,
+} from "../tensor/tensor.ts";
+import { badPlan, type Keep, type PruningPlan, prunedSpec, validatePlan } from "./plan.ts";
+
+/** Kept blocks along one axis of one tensor. */
+interface Cut {
+  readonly axis: number;
+  readonly keep: readonly number[];
+  readonly blockSize: number;
+}
+
+/**
+ * The pruned model. Tensors without a pruned axis, and tensors that the spec does not know, pass through unchanged; the
+ * plan that keeps everything therefore gives back the very tensors of the model.
+ * @throws GpruneError BAD_PLAN when the plan is not for this model
+ */
+export function applyPlan(model: Model, plan: PruningPlan): Model {
+  const check = validatePlan(plan, model.spec);
+  if (!check.ok) throw badPlan(`plan for ${model.origin.name}`, check.problems);
+  const cuts = new Map<string, readonly Cut[]>();
+  for (const weight of weightsOf(model.spec)) {
+    const cutsOfWeight = cutsOf(weight, plan.keep);
+    if (cutsOfWeight.length > 0) cuts.set(weight.name, cutsOfWeight);
+  }
+  return { ...model, spec: prunedSpec(model.spec, plan), weights: gatheredSource(model.weights, cuts) };
+}
+
+function cutsOf({ axes, shape }: WeightSpec, keep: Keep): readonly Cut[] {
+  return axes.flatMap(({ space, blockSize }, axis) => {
+    const kept = space === null ? undefined : keep[space];
+    if (kept === undefined || kept.length * blockSize === shape[axis]) return [];
+    return [{ axis, keep: kept, blockSize }];
+  });
+}
+
+function gatheredSource(source: TensorSource, cuts: ReadonlyMap<string, readonly Cut[]>): TensorSource {
+  return {
+    names: source.names,
+    info(name: string): TensorInfo | undefined {
+      const info = source.info(name);
+      return info && { ...info, shape: cutShape(info.shape, cuts.get(name) ?? []) };
+    },
+    async read(name: string, rows?: RowRange): Promise<Tensor> {
+      const cutsOfTensor = cuts.get(name);
+      if (cutsOfTensor === undefined) return source.read(name, rows);
+      const rowCut = cutsOfTensor.find(({ axis }) => axis === 0);
+      const tensor =
+        rowCut === undefined ? await source.read(name, rows) : await readRows(source, name, { rowCut, rows });
+      return cutsOfTensor.filter((cut) => cut !== rowCut).reduce(gather, tensor);
+    },
+    close: () => source.close(),
+  };
+}
+
+/**
+ * Rows of a tensor whose rows are cut: the smallest run of stored rows that holds them is read, then gathered. Row r of
+ * the result is row keep[r / b] * b + r mod b of the stored tensor, b the block size.
+ */
+async function readRows(
+  source: TensorSource,
+  name: string,
+  { rowCut, rows }: { readonly rowCut: Cut; readonly rows: RowRange | undefined },
+): Promise<Tensor> {
+  const { keep, blockSize } = rowCut;
+  const range = rows ?? { start: 0, end: keep.length * blockSize };
+  checkRows(range, [keep.length * blockSize], name);
+  if (range.start === range.end) return source.read(name, { start: 0, end: 0 });
+  const stored = Array.from({ length: range.end - range.start }, (_, i) => {
+    const row = range.start + i;
+    return keep[Math.floor(row / blockSize)]! * blockSize + (row % blockSize);
+  });
+  const start = stored[0]!;
+  const run = await source.read(name, { start, end: stored.at(-1)! + 1 });
+  return gatherBlocks(run, 0, { keep: stored.map((row) => row - start), blockSize: 1 });
+}
+
+function gather(tensor: Tensor, { axis, keep, blockSize }: Cut): Tensor {
+  return gatherBlocks(tensor, axis, { keep, blockSize });
+}
+
+function cutShape(shape: readonly number[], cuts: readonly Cut[]): readonly number[] {
+  return cuts.reduce(
+    (result, { axis, keep, blockSize }) => result.with(axis, keep.length * blockSize),
+    shape,
+  );
+}

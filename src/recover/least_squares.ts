@@ -1,0 +1,272 @@
+/**
+ * Least squares: after pruning, o_proj and down_proj of every layer are refitted so that the pruned layer puts out what
+ * the dense one does, without training. Two streams of the same windows go through the layers together, the dense one and
+ * the pruned one, whose earlier layers are already refitted; so each layer also sees, and may repair, what the earlier
+ * ones got wrong.
+ *
+ * With x the input of the pruned output projection (W0, b0: its gathered columns and its bias), y_d the dense projection's
+ * output, h_d and h_p the streams before the block:
+ *
+ *   minimise over W, b:  E ||W x + b - y||^2 + lambda ||W - W0||^2,   y = y_d + drift * (h_d - h_p)
+ *
+ * E weighs every calibration set by its weight, not its size; lambda = ridge * mean variance of x. Directions that the
+ * texts hardly determine stay near W0; the means of removed units end up in b. drift = 1 asks for the dense stream after the
+ * block, drift = 0 for the dense block's own output. Where a norm follows the projection (Gemma), drift is 0: the
+ * streams' difference is not on the scale of y.
+ *
+ * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), whose asymmetric form, fitted on
+ * the pruned model's own inputs, this is.
+ */
+import type { TokenSet } from "../calibrate/calibrate.ts";
+import { GpruneError } from "../errors.ts";
+import { DecoderRunner, type LoadedLayer } from "../graph/decoder_runner.ts";
+import { embedWindows } from "../graph/forward.ts";
+import type { BlockProgram } from "../graph/programs.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { OUTPUT_PROJECTION, projectionName, type SpaceKind } from "../model/spaces.ts";
+import { type LayerSpec, PROJECTION_MODULE, PROJECTIONS, type Projection } from "../model/spec.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { Moments, regress } from "./regression.ts";
+import { withTensors } from "./with_tensors.ts";
+
+/** A calibration set and how much it counts. */
+export interface WeightedTokenSet extends TokenSet {
+  /** > 0, relative to the other sets. */
+  readonly weight: number;
+}
+
+export interface LeastSquaresRequest {
+  readonly dense: Model;
+  /** What `applyPlan` made of `dense`. */
+  readonly pruned: Model;
+  readonly runtime: Runtime;
+  readonly sets: readonly WeightedTokenSet[];
+  /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
+  readonly ridge?: number;
+  /** How much of the streams' difference a block is asked to repair, 0..1. */
+  readonly drift?: number;
+  /** Whether projections of spaces that lost nothing are refitted too. */
+  readonly refitIntact?: boolean;
+  readonly onProgress?: OnProgress;
+}
+
+/** The layer programs of each half of a layer. */
+const BLOCKS: Readonly<Record<SpaceKind, { readonly plain: BlockProgram; readonly moments: BlockProgram }>> =
+  {
+    kv: { plain: "attention", moments: "attentionMoments" },
+    ffn: { plain: "ffn", moments: "ffnMoments" },
+  };
+const KINDS = ["kv", "ffn"] as const;
+/** Passes over all tokens in a layer: to fit and to move on, for each half. */
+const PASSES = 2 * KINDS.length;
+
+/**
+ * The pruned model with refitted output projections, each with a bias. Holds one layer of both models, the two
+ * streams of hidden states and one Gram matrix at a time, besides the new weights.
+ * @throws GpruneError BAD_ARGUMENT for unusable settings or sets, NOT_FINITE naming the tensor or layer that is not finite
+ */
+export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
+  const refit = await Refit.open(request);
+  const layers: LayerSpec[] = [];
+  const tensors = new Map<string, Tensor>();
+  for (const index of request.pruned.spec.layers.keys()) {
+    layers.push(await refit.layer(index, tensors));
+  }
+  return withTensors(request.pruned, tensors, { layers });
+}
+
+/** A micro-batch in both models. */
+interface Stream {
+  readonly tokens: number;
+  /** What one of its tokens counts; over all streams the tokens' weights sum to 1. */
+  readonly tokenWeight: number;
+  /** Input of the next block in the dense and the pruned model, [B, T, C]. */
+  dense: Tensor;
+  pruned: Tensor;
+}
+
+/** One layer of both models. */
+interface LayerPair {
+  readonly dense: LoadedLayer;
+  readonly pruned: LoadedLayer;
+}
+
+type Settings = Required<Pick<LeastSquaresRequest, "runtime" | "ridge" | "drift" | "refitIntact">>;
+
+class Refit {
+  readonly #dense: DecoderRunner;
+  readonly #pruned: DecoderRunner;
+  readonly #streams: readonly Stream[];
+  readonly #settings: Settings;
+  readonly #onProgress: OnProgress;
+  #done = 0;
+
+  private constructor(
+    runners: readonly [DecoderRunner, DecoderRunner],
+    streams: readonly Stream[],
+    { onProgress, ...settings }: Settings & { readonly onProgress: OnProgress },
+  ) {
+    [this.#dense, this.#pruned] = runners;
+    this.#streams = streams;
+    this.#settings = settings;
+    this.#onProgress = onProgress;
+  }
+
+  static async open({
+    dense,
+    pruned,
+    runtime,
+    sets,
+    ridge = 0.01,
+    drift = 0.5,
+    refitIntact = false,
+    onProgress = silent,
+  }: LeastSquaresRequest): Promise<Refit> {
+    if (!(ridge > 0 && Number.isFinite(ridge))) throw badSetting("ridge", "a positive number", ridge);
+    if (!(drift >= 0 && drift <= 1)) throw badSetting("drift", "a number 0..1", drift);
+    const runners = [new DecoderRunner(dense, runtime), new DecoderRunner(pruned, runtime)] as const;
+    const streams = await openStreams(runners[0], sets);
+    const ownDrift = dense.spec.postNorms ? 0 : drift;
+    return new Refit(runners, streams, { runtime, ridge, drift: ownDrift, refitIntact, onProgress });
+  }
+
+  /** Refits layer `index`, adds its new tensors to `tensors` and moves both streams past it. */
+  async layer(index: number, tensors: Map<string, Tensor>): Promise<LayerSpec> {
+    const dense = await this.#dense.loadLayer(index);
+    let pruned = await this.#pruned.loadLayer(index);
+    for (const kind of KINDS) {
+      const moments = await this.#fit({ dense, pruned }, kind);
+      if (moments !== undefined) {
+        pruned = await this.#solve(pruned, kind, moments);
+        const projection = OUTPUT_PROJECTION[kind];
+        for (const part of ["weight", "bias"] as const) {
+          tensors.set(projectionName(index, projection, part), weightOf(pruned, projection, part)!);
+        }
+      }
+      for (const stream of this.#streams) {
+        const { hidden } = await this.#pruned.runLayer(BLOCKS[kind].plain, pruned, { hidden: stream.pruned });
+        stream.pruned = hidden!;
+        await this.#report(stream, index);
+      }
+    }
+    return pruned.spec;
+  }
+
+  /** Moves the dense stream past one block; moments of the pruned one unless it is to stay as it is. */
+  async #fit({ dense, pruned }: LayerPair, kind: SpaceKind): Promise<Moments | undefined> {
+    const { hiddenSize } = this.#pruned.model.spec;
+    const isIntact = unitsOf(pruned, kind) === unitsOf(dense, kind);
+    const channels = weightOf(pruned, OUTPUT_PROJECTION[kind])!.shape[1]!;
+    const moments = isIntact && !this.#settings.refitIntact ? undefined : new Moments(channels, hiddenSize);
+    for (const stream of this.#streams) {
+      const wanted = await this.#dense.runLayer(BLOCKS[kind].plain, dense, { hidden: stream.dense });
+      if (moments !== undefined) {
+        const target = targetOf(wanted.projected!, stream, this.#settings.drift);
+        const input = { hidden: stream.pruned, feeds: { target } };
+        moments.add(await this.#pruned.runLayer(BLOCKS[kind].moments, pruned, input), stream.tokenWeight);
+      }
+      stream.dense = wanted.hidden!;
+      await this.#report(stream, pruned.index);
+    }
+    return moments;
+  }
+
+  /** The layer with its output projection changed by what the moments say. */
+  async #solve(layer: LoadedLayer, kind: SpaceKind, moments: Moments): Promise<LoadedLayer> {
+    const { runtime, ridge } = this.#settings;
+    const projection = OUTPUT_PROJECTION[kind];
+    const name = projectionName(layer.index, projection);
+    const change = await regress(runtime, moments, { ridge, name });
+    const weight = sumOf(weightOf(layer, projection)!, change.weight);
+    const bias = weightOf(layer, projection, "bias") ?? {
+      shape: [change.bias.length],
+      data: new Float32Array(change.bias.length),
+    };
+    return {
+      index: layer.index,
+      spec: withBias(layer.spec, projection),
+      weights: {
+        ...layer.weights,
+        [feedName(projection, "weight")]: weight,
+        [feedName(projection, "bias")]: sumOf(bias, change.bias),
+      },
+    };
+  }
+
+  async #report({ tokens }: Stream, index: number): Promise<void> {
+    const layers = this.#pruned.model.spec.layers.length;
+    const total = this.#streams.reduce((sum, stream) => sum + stream.tokens, 0);
+    this.#done += tokens / (layers * PASSES);
+    const detail = `layer ${index + 1}/${layers}`;
+    this.#onProgress({
+      stage: "recover",
+      done: Math.min(this.#done, total),
+      total,
+      unit: "tokens",
+      detail,
+    });
+    // The event loop stands still during a run; let timers and signals in between two of them.
+    await new Promise(setImmediate);
+  }
+}
+
+/** Embeds the windows of every set, once for both models: embeddings are not pruned. */
+async function openStreams(
+  runner: DecoderRunner,
+  sets: readonly WeightedTokenSet[],
+): Promise<readonly Stream[]> {
+  const total = sets.reduce((sum, { weight }) => sum + weight, 0);
+  const streams: Stream[] = [];
+  for (const { name, weight, windows } of sets) {
+    const tokens = windows.reduce((sum, window) => sum + window.length, 0);
+    if (tokens === 0) throw badSetting(`calibration set ${name}`, "at least one token", 0);
+    if (!(weight > 0)) throw badSetting(`weight of calibration set ${name}`, "a positive number", weight);
+    for (const { ids, hidden } of await embedWindows(runner, windows)) {
+      const tokenWeight = weight / total / tokens;
+      streams.push({ tokens: ids.length, tokenWeight, dense: hidden, pruned: hidden });
+    }
+  }
+  if (streams.length === 0) throw badSetting("calibration sets", "at least one", 0);
+  return streams;
+}
+
+/** y_d + drift * (h_d - h_p). */
+function targetOf(projected: Tensor, { dense, pruned }: Stream, drift: number): Tensor {
+  if (drift === 0) return projected;
+  const data = projected.data.map((y, i) => y + drift * (dense.data[i]! - pruned.data[i]!));
+  return { shape: projected.shape, data };
+}
+
+function sumOf({ shape, data }: Tensor, change: Float64Array): Tensor {
+  return { shape, data: data.map((value, i) => value + change[i]!) };
+}
+
+function unitsOf({ spec }: LoadedLayer, kind: SpaceKind): number {
+  return kind === "kv" ? spec.kvGroups : spec.neurons;
+}
+
+function feedName(projection: Projection, part: "weight" | "bias"): string {
+  return `${PROJECTION_MODULE[projection]}.${projection}.${part}`;
+}
+
+function weightOf(
+  { weights }: LoadedLayer,
+  projection: Projection,
+  part: "weight" | "bias" = "weight",
+): Tensor | undefined {
+  return weights[feedName(projection, part)] as Tensor | undefined;
+}
+
+/** The layer with one more bias, listed in the order of `PROJECTIONS`. */
+function withBias(layer: LayerSpec, added: Projection): LayerSpec {
+  const biases = PROJECTIONS.filter(
+    (projection) => projection === added || layer.biases.includes(projection),
+  );
+  return { ...layer, biases };
+}
+
+function badSetting(what: string, expected: string, got: number): GpruneError {
+  return new GpruneError("BAD_ARGUMENT", `${what}: expected ${expected}, got ${got}`);
+}

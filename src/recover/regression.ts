@@ -1,0 +1,100 @@
+/**
+ * Ridge regression from moments: which change of a linear map's weight and bias removes most of a residual. Moments are
+ * sums over micro-batches in float64, so the tokens themselves are never held.
+ *
+ * minimise over D [C, n], e [C]:  E ||r - D x - e||^2 + lambda ||D||^2
+ * D = cov(r, x) (cov(x, x) + lambda I)^-1,   e = E r - D E x,   lambda = ridge * mean diagonal of cov(x, x)
+ */
+import { GpruneError } from "../errors.ts";
+import { solveSpd } from "../graph/cholesky.ts";
+import type { Outputs } from "../graph/decoder_runner.ts";
+import type { Runtime } from "../graph/runtime.ts";
+
+/** Moments of inputs x [n] and residuals r [C]: weighted sums over tokens, the weights of all tokens sum to 1. */
+export class Moments {
+  /** E x x^T, [n, n]. */
+  readonly gram: Float64Array;
+  /** E r x^T, [C, n]. */
+  readonly cross: Float64Array;
+  /** E x, [n]. */
+  readonly inputMean: Float64Array;
+  /** E r, [C]. */
+  readonly residualMean: Float64Array;
+
+  constructor(inputs: number, outputs: number) {
+    this.gram = new Float64Array(inputs * inputs);
+    this.cross = new Float64Array(outputs * inputs);
+    this.inputMean = new Float64Array(inputs);
+    this.residualMean = new Float64Array(outputs);
+  }
+
+  /**
+   * @param sums - `gram`, `cross`, `inputSum` and `residualSum` of the programs `attentionMoments` and `ffnMoments`
+   * @param tokenWeight - of each of the tokens summed over
+   */
+  add(sums: Outputs, tokenWeight: number): void {
+    addScaled(this.gram, sums.gram!.data, tokenWeight);
+    addScaled(this.cross, sums.cross!.data, tokenWeight);
+    addScaled(this.inputMean, sums.inputSum!.data, tokenWeight);
+    addScaled(this.residualMean, sums.residualSum!.data, tokenWeight);
+  }
+}
+
+/** A change of a linear map. */
+export interface LinearChange {
+  /** D, [C, n]. */
+  readonly weight: Float64Array;
+  /** e, [C]. */
+  readonly bias: Float64Array;
+}
+
+/**
+ * Solves the regression. The moments are used up: they are centred in place.
+ * @param ridge - lambda as a fraction of the mean variance of the inputs, > 0
+ * @param name - the tensor that is solved for, in error messages
+ * @throws GpruneError NOT_FINITE naming the tensor
+ */
+export async function regress(
+  runtime: Runtime,
+  moments: Moments,
+  { ridge, name }: { readonly ridge: number; readonly name: string },
+): Promise<LinearChange> {
+  const { gram, cross, inputMean, residualMean } = moments;
+  subtractOuter(gram, inputMean, inputMean);
+  subtractOuter(cross, residualMean, inputMean);
+  const system = { matrix: gram, rows: cross, ridge: ridge * meanVariance(gram, inputMean.length), name };
+  const { rows: weight } = await solveSpd(runtime, system);
+  const bias = residualMean.map((mean, i) => mean - dotRow(weight, i, inputMean));
+  const bad = bias.find((value) => !Number.isFinite(value));
+  if (bad !== undefined) throw new GpruneError("NOT_FINITE", `${name}: expected finite numbers, got ${bad}`);
+  return { weight, bias };
+}
+
+/** target += factor * values; several rows of values are added up in the target's one. */
+function addScaled(target: Float64Array, values: Float32Array, factor: number): void {
+  const { length } = target;
+  for (let start = 0; start < values.length; start += length) {
+    for (let i = 0; i < length; i++) target[i]! += factor * values[start + i]!;
+  }
+}
+
+/** matrix -= a b^T. */
+function subtractOuter(matrix: Float64Array, a: Float64Array, b: Float64Array): void {
+  const columns = b.length;
+  for (let i = 0; i < a.length; i++) {
+    for (let j = 0; j < columns; j++) matrix[i * columns + j]! -= a[i]! * b[j]!;
+  }
+}
+
+function meanVariance(covariance: Float64Array, n: number): number {
+  let sum = 0;
+  for (let i = 0; i < n; i++) sum += covariance[i * n + i]!;
+  return sum / n;
+}
+
+function dotRow(matrix: Float64Array, row: number, vector: Float64Array): number {
+  const start = row * vector.length;
+  let sum = 0;
+  for (let j = 0; j < vector.length; j++) sum += matrix[start + j]! * vector[j]!;
+  return sum;
+}

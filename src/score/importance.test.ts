@@ -1,0 +1,89 @@
+import { describe, expect, it } from "vitest";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
+import type { CalibrationStats } from "../calibrate/stats.ts";
+import type { Model } from "../model/model.ts";
+import { spacesOf } from "../model/spaces.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { scoreModel, unitScores } from "./importance.ts";
+import { metricByName } from "./registry.ts";
+
+const model = tinyModel();
+const stats = statsOfActivations(randomActivations(model.spec));
+
+/** The model with a note of what is read, or with one tensor's first value replaced. */
+function watched(base: Model, change: { log?: string[]; poison?: string; value?: number }): Model {
+  const read = async (name: string): Promise<Tensor> => {
+    change.log?.push(name);
+    const tensor = await base.weights.read(name);
+    if (name !== change.poison) return tensor;
+    return { ...tensor, data: tensor.data.map((x, i) => (i === 0 ? (change.value ?? Number.NaN) : x)) };
+  };
+  return { ...base, weights: { ...base.weights, read } };
+}
+
+describe("scoreModel", () => {
+  it.each([
+    ["ifv", []],
+    ["random", []],
+    ["wifv", ["self_attn.o_proj", "mlp.down_proj"]],
+    ["pon", ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"]],
+  ])("with %s reads only what the metric needs, layer by layer", async (name, projections) => {
+    const log: string[] = [];
+    await scoreModel({ model: watched(model, { log }), metric: metricByName(name), stats, seed: 0 });
+    const expected = [0, 1].flatMap((i) => projections.map((p) => `model.layers.${i}.${p}.weight`));
+    expect(log).toEqual(expected);
+  });
+
+  it("reports each layer once", async () => {
+    const calls: [number, number][] = [];
+    const onLayer = (done: number, layers: number): number => calls.push([done, layers]);
+    await scoreModel({ model, metric: metricByName("random"), seed: 0, onLayer });
+    expect(calls).toEqual([
+      [1, 2],
+      [2, 2],
+    ]);
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])("names a tensor that holds %s", async (value) => {
+    const poison = "model.layers.1.mlp.down_proj.weight";
+    const request = {
+      model: watched(model, { poison, value }),
+      metric: metricByName("wifv"),
+      stats,
+      seed: 0,
+    };
+    await expect(scoreModel(request)).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: expect.stringContaining(poison),
+    });
+  });
+
+  it("names a space whose statistics hold NaN", async () => {
+    const spaces = new Map(stats.spaces);
+    const { sum, ...rest } = spaces.get("layers.1.kv")!;
+    spaces.set("layers.1.kv", { ...rest, sum: sum.map((x, j) => (j === 2 ? Number.NaN : x)) });
+    const request = { model, metric: metricByName("ifv"), stats: { ...stats, spaces }, seed: 0 };
+    await expect(scoreModel(request)).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: "ifv scores of layers.1.kv: expected finite numbers, got NaN at 2",
+    });
+  });
+
+  it.each<[string, CalibrationStats | undefined]>([
+    ["no statistics", undefined],
+    ["statistics of no tokens", { ...stats, tokens: 0, sequences: 0 }],
+    ["statistics without a space", { ...stats, spaces: new Map() }],
+    ["statistics of other widths", statsOfActivations(randomActivations(tinyModel({ headDim: 8 }).spec))],
+  ])("refuses %s", async (_, given) => {
+    const request = { model, metric: metricByName("wifv"), seed: 0, ...(given && { stats: given }) };
+    await expect(scoreModel(request)).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+  });
+});
+
+describe("unitScores", () => {
+  it("sums over the channels of each unit", () => {
+    const [kv] = spacesOf(tinyModel({ headDim: 2, layers: [{ groupSize: 1 }] }).spec);
+    expect([...unitScores(Float64Array.of(1, 2, 3, 4), kv!)]).toEqual([3, 7]);
+  });
+});

@@ -1,0 +1,34 @@
+/**
+ * Magnitude: the product of the norms of everything that belongs to a unit. Activation-independent.
+ *
+ * neuron j:   s_j = ||gate_j||_2 * ||up_j||_2 * ||down_:j||_2
+ * KV group u: s_u = ||Q_u||_F * ||K_u||_F * ||V_u||_F * ||O_:u||_F   (its rows of q, k, v; its columns of o)
+ *
+ * A group's score is spread evenly over its g*H channels. The unit's contribution is homogeneous of degree one in
+ * each of these weights, so the product does not change when a factor is moved from one to another (as LayerNorm
+ * folding or quantisation scaling do); the sum of norms of Torch-Pruning and Mag-sp does. Ours, no published code.
+ */
+import {
+  columnSums,
+  outputWeightOf,
+  product,
+  spreadOverChannels,
+  square,
+  sumOverUnits,
+  unitRowSums,
+} from "./channels.ts";
+import type { Metric, ScoringView } from "./metric.ts";
+
+export const magnitude: Metric = {
+  name: "magnitude",
+  summary: "product of the norms of the unit's weights",
+  input: "weights",
+  reads: ["input", "output"],
+  score(view: ScoringView): Float64Array {
+    const { space, inputWeights } = view;
+    const rows = inputWeights.map((weight) => unitRowSums(weight, { units: space.units, term: square }));
+    const columns = sumOverUnits(columnSums(outputWeightOf(view), square), space);
+    const norms = [columns, ...rows].map((sums) => sums.map(Math.sqrt));
+    return spreadOverChannels(product(norms[0]!, ...norms.slice(1)), space);
+  },
+};

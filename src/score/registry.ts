@@ -1,0 +1,46 @@
+/**
+ * Every importance metric. To add one: a file beside this one, a row here, a case in metrics.test.ts.
+ */
+import { GpruneError } from "../errors.ts";
+import { flapIfv } from "./flap_ifv.ts";
+import { flapWifn } from "./flap_wifn.ts";
+import { flapWifv } from "./flap_wifv.ts";
+import { magnitude } from "./magnitude.ts";
+import { maw } from "./maw.ts";
+import type { Metric } from "./metric.ts";
+import { minitron } from "./minitron.ts";
+import { pon } from "./pon.ts";
+import { random } from "./random.ts";
+import { wandaSp } from "./wanda_sp.ts";
+
+/** In the order of `--help`: activation metrics first, then those that need the weights only. */
+export const METRICS: readonly Metric[] = [
+  flapWifv,
+  flapIfv,
+  flapWifn,
+  wandaSp,
+  minitron,
+  magnitude,
+  pon,
+  maw,
+  random,
+];
+
+/** @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones */
+export function metricByName(name: string): Metric {
+  const metric = METRICS.find((candidate) => candidate.name === name);
+  if (metric !== undefined) return metric;
+  const names = METRICS.map((candidate) => candidate.name);
+  const similar = names.find((known) => simplified(known) === simplified(name));
+  throw new GpruneError("BAD_ARGUMENT", `metric: expected one of ${names.join(", ")}, got "${name}"`, {
+    hint: similar === undefined ? "Choose one of the names above." : `Did you mean "${similar}"?`,
+  });
+}
+
+/** `FLAP_WIFV`, `flap-wifv` and `wifv` are one name to a reader. */
+function simplified(name: string): string {
+  return name
+    .toLowerCase()
+    .replaceAll(/[^a-z]/g, "")
+    .replace(/^flap/, "");
+}

@@ -1,0 +1,96 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  ascendingOrder,
+  averageRanks,
+  clamp,
+  mean,
+  populationDeviation,
+  quantile,
+  scaledRanks,
+  spearman,
+} from "./statistics.ts";
+
+/** Few distinct values, so that ties are common. */
+const tied = fc.array(fc.integer({ min: -3, max: 3 }), { minLength: 1, maxLength: 40 });
+const pairs = fc.array(fc.tuple(fc.integer({ min: -9, max: 9 }), fc.integer({ min: -9, max: 9 })), {
+  minLength: 1,
+  maxLength: 40,
+});
+
+describe("averageRanks", () => {
+  it("shares the mean rank among equal values", () => {
+    expect([...averageRanks([10, 20, 10, 5])]).toEqual([1.5, 3, 1.5, 0]);
+    expect([...averageRanks([7, 7, 7])]).toEqual([1, 1, 1]);
+  });
+
+  it("is the number of smaller values and half the number of other equal ones", () => {
+    fc.assert(
+      fc.property(tied, (values) => {
+        const naive = values.map((x) => {
+          const smaller = values.filter((y) => y < x).length;
+          return smaller + (values.filter((y) => y === x).length - 1) / 2;
+        });
+        expect([...averageRanks(values)]).toEqual(naive);
+      }),
+    );
+  });
+});
+
+describe("scaledRanks", () => {
+  it("spans 0 to 1, and is 1/2 for a single value", () => {
+    expect([...scaledRanks([3, 1, 2])]).toEqual([1, 0, 0.5]);
+    expect([...scaledRanks([3])]).toEqual([0.5]);
+  });
+});
+
+describe("ascendingOrder", () => {
+  it("orders equal values by index", () => {
+    expect([...ascendingOrder([2, 1, 2, 1])]).toEqual([1, 3, 0, 2]);
+  });
+});
+
+describe("spearman", () => {
+  it("gives the textbook value 1 - 6 sum d^2 / (n (n^2 - 1)) without ties", () => {
+    const iq = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110];
+    const television = [7, 27, 2, 50, 28, 29, 20, 12, 6, 17];
+    expect(spearman(iq, television)).toBeCloseTo(-29 / 165, 12);
+  });
+
+  it("lies in [-1, 1], is symmetric, and is 0 for constants", () => {
+    fc.assert(
+      fc.property(pairs, (rows) => {
+        const a = rows.map(([x]) => x);
+        const b = rows.map(([, y]) => y);
+        const r = spearman(a, b);
+        expect(Math.abs(r)).toBeLessThanOrEqual(1);
+        expect(spearman(b, a)).toBe(r);
+        expect(
+          spearman(
+            a,
+            a.map(() => 4),
+          ),
+        ).toBe(0);
+        expect(spearman([...a].reverse(), [...b].reverse())).toBe(r);
+      }),
+    );
+  });
+});
+
+describe("moments and quantiles", () => {
+  it("divides by n", () => {
+    expect(mean([1, 2, 6])).toBe(3);
+    expect(populationDeviation([1, 3])).toBe(1);
+    expect(mean([])).toBe(0);
+    expect(populationDeviation([])).toBe(0);
+  });
+
+  it("interpolates linearly", () => {
+    expect([0, 0.25, 0.5, 1].map((p) => quantile([1, 2, 3, 10], p))).toEqual([1, 1.75, 2.5, 10]);
+    expect(quantile([4], 0.9)).toBe(4);
+  });
+
+  it("clamps", () => {
+    expect([-2, 0.5, 2].map((x) => clamp(x, 0, 1))).toEqual([0, 0.5, 1]);
+  });
+});

@@ -1,0 +1,46 @@
+/**
+ * Random model shapes and plans for laws (fast-check arbitraries), and what a test compares two models by.
+ */
+import fc from "fast-check";
+import type { Model } from "../src/model/model.ts";
+import { spacesOf, weightsOf } from "../src/model/spaces.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS } from "../src/model/spec.ts";
+import { makePlan, type PruningPlan } from "../src/prune/plan.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import type { TinyModelOptions } from "./tiny_model.ts";
+
+const layers: fc.Arbitrary<Partial<LayerSpec>> = fc.record({
+  neurons: fc.integer({ min: 1, max: 12 }),
+  kvGroups: fc.integer({ min: 1, max: 4 }),
+  groupSize: fc.integer({ min: 1, max: 3 }),
+  biases: fc.subarray([...PROJECTIONS]),
+});
+
+/** Options of tiny models of one to four layers, every layer with widths, groups and biases of its own. */
+export const tinyOptions: fc.Arbitrary<TinyModelOptions> = fc.record({
+  headDim: fc.constantFrom(2, 4),
+  hiddenSize: fc.constantFrom(4, 6),
+  qkNorm: fc.boolean(),
+  tiedEmbeddings: fc.boolean(),
+  seed: fc.nat(1000),
+  layers: fc.array(layers, { minLength: 1, maxLength: 4 }),
+});
+
+/** Valid plans for a model: each space is absent or keeps a random non-empty subset. */
+export function plansFor(spec: ModelSpec): fc.Arbitrary<PruningPlan> {
+  const keeps = spacesOf(spec).map(({ id, units }) => {
+    const all = Array.from({ length: units }, (_, unit) => unit);
+    return fc
+      .option(fc.subarray(all, { minLength: 1 }), { nil: undefined })
+      .map((kept) => (kept === undefined ? [] : [[id, kept] as const]));
+  });
+  return fc.tuple(...keeps).map((entries) => makePlan(spec, Object.fromEntries(entries.flat())));
+}
+
+/** Every tensor of a model by name. */
+export async function tensorsOf({ spec, weights }: Model): Promise<ReadonlyMap<string, Tensor>> {
+  const names = new Set([...weights.names, ...weightsOf(spec).map(({ name }) => name)]);
+  return new Map(
+    await Promise.all([...names].map(async (name) => [name, await weights.read(name)] as const)),
+  );
+}

@@ -1,0 +1,77 @@
+/**
+ * Random models made in code, of any shape: every width, GQA, biases and the switches of the families. The weights
+ * are drawn per tensor from the seed and the tensor's name, so changing one layer leaves the others as they were.
+ */
+import type { Model } from "../src/model/model.ts";
+import { weightsOf } from "../src/model/spaces.ts";
+import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
+import { memorySource } from "../src/tensor/memory.ts";
+import { randomStream } from "../src/tensor/random.ts";
+import { elementCount, type Tensor } from "../src/tensor/tensor.ts";
+
+/** What differs from the default tiny model: spec fields, partial layers, and the seed of the weights. */
+export interface TinyModelOptions extends Partial<Omit<ModelSpec, "layers">> {
+  /** One entry a layer; absent fields are 6 neurons, 2 KV groups of 2 query heads, no biases. */
+  readonly layers?: readonly Partial<LayerSpec>[];
+  readonly seed?: number;
+}
+
+/** The spec of a tiny Llama: C 8, H 4, V 16, two layers unless told otherwise. */
+export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
+  const { layers = [{}, {}], seed: _, ...changes } = options;
+  const headDim = changes.headDim ?? 4;
+  return {
+    family: "llama",
+    vocabSize: 16,
+    hiddenSize: 8,
+    headDim,
+    tiedEmbeddings: true,
+    activation: "silu",
+    normEps: 1e-5,
+    normOffset: 0,
+    qkNorm: false,
+    postNorms: false,
+    embeddingScale: 1,
+    attentionScale: headDim ** -0.5,
+    logitSoftcap: null,
+    maxPositions: 64,
+    extra: {},
+    ...changes,
+    layers: layers.map((layer) => tinyLayer(layer, headDim)),
+  };
+}
+
+/** A model with random weights in memory: norm weights near 1, everything else in [-0.5, 0.5). */
+export function tinyModel(options: TinyModelOptions = {}): Model {
+  const spec = tinySpec(options);
+  const tensors = new Map(
+    weightsOf(spec).map(({ name, shape }) => {
+      const centre = name.includes("norm") ? 1 - spec.normOffset : 0;
+      return [name, randomTensor(shape, { seed: options.seed ?? 0, name, centre })];
+    }),
+  );
+  const origin = { name: "tiny", format: "memory", dtype: "F32" } as const;
+  return { spec, weights: memorySource(tensors), files: [], origin };
+}
+
+/** A tensor of values in [centre - 0.5, centre + 0.5), a function of the seed and the name only. */
+export function randomTensor(
+  shape: readonly number[],
+  { seed = 0, name = "", centre = 0 }: { seed?: number; name?: string; centre?: number } = {},
+): Tensor {
+  const next = randomStream(seed, name);
+  const data = Float32Array.from({ length: elementCount(shape) }, () => centre - 0.5 + next());
+  return { shape, data };
+}
+
+function tinyLayer(layer: Partial<LayerSpec>, headDim: number): LayerSpec {
+  return {
+    neurons: 6,
+    kvGroups: 2,
+    groupSize: 2,
+    window: null,
+    rope: { theta: 10000, rotaryDim: headDim, scaling: null },
+    biases: [],
+    ...layer,
+  };
+}
