@@ -6,15 +6,17 @@
 /** Lowest first. index.ts stands before cli: it exports everything but the command line, which is its first user. */
 const LAYERS = [
   "errors.ts",
+  "progress.ts",
+  "versions.ts",
   "tensor",
   "io",
   "model",
   "graph",
   "calibrate",
   "score",
-  "gprune",
   "prune",
   "recover",
+  "gprune",
   "export",
   "evaluate",
   "report",

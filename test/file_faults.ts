@@ -25,10 +25,10 @@ export async function temporaryDirectory(): Promise<string> {
 export async function withShortCalls<T>(maxBytes: number, run: () => Promise<T>): Promise<T> {
   return withPatched(
     ({ read, write }) => ({
-      read(buffer, offset, length, position) {
+      read(...[buffer, offset, length, position]) {
         return read.call(this, buffer, offset, Math.min(length, maxBytes), position);
       },
-      write(buffer, offset, length, position) {
+      write(...[buffer, offset, length, position]) {
         return write.call(this, buffer, offset, Math.min(length, maxBytes), position);
       },
     }),
@@ -44,7 +44,7 @@ export async function withFullDisk<T>(room: number, run: () => Promise<T>): Prom
     return await withPatched(
       ({ read, write }) => ({
         read,
-        write(buffer, offset, length, position) {
+        write(...[buffer, offset, length, position]) {
           if (left === 0) return write.call(full, buffer, offset, length, position);
           const written = Math.min(left, length);
           left -= written;
@@ -58,18 +58,12 @@ export async function withFullDisk<T>(room: number, run: () => Promise<T>): Prom
   }
 }
 
-type Transfer<Result> = (
-  this: FileHandle,
-  buffer: Uint8Array,
-  offset: number,
-  length: number,
-  position?: number,
-) => Promise<Result>;
+type Span = [buffer: Uint8Array, offset: number, length: number, position?: number];
 
 /** The two methods through which src/io moves bytes. */
 interface Transfers {
-  read: Transfer<{ readonly bytesRead: number }>;
-  write: Transfer<{ readonly bytesWritten: number }>;
+  read: (this: FileHandle, ...span: Span) => Promise<{ readonly bytesRead: number }>;
+  write: (this: FileHandle, ...span: Span) => Promise<{ readonly bytesWritten: number }>;
 }
 
 async function withPatched<T>(patch: (original: Transfers) => Transfers, run: () => Promise<T>): Promise<T> {

@@ -1,22 +1,23 @@
 /**
  * The behaviour of units over calibration sets as points that can be clustered.
  *
- * p_u = (rho_u^1 - meanRank_u, ..., rho_u^D - meanRank_u) / sqrt(D)      the centred rank profile; its length is sigma_u
+ * p_u = (rho_u^1 - meanRank_u, ..., rho_u^D - meanRank_u) / sqrt(D)   the centred rank profile; its length is sigma_u
  *
- * A point is (mean rank, sigma, coordinates of p_u along the leading principal components of all p), three blocks. A block
- * is centred by nothing (distances do not care), divided by its root total variance over the units and multiplied by the
- * root of its weight, so the total variance of a block is its weight whatever its unit: see `BLOCK_WEIGHTS`. A block
- * that does not vary is 0. As all ranks of a set average 1/2, the p average 0 and their second moments are their covariance.
+ * A point is (mean rank, sigma, coordinates of p_u along the leading principal components of all p), three blocks. A
+ * block is divided by its root total variance over the units and multiplied by the root of its weight, so its total
+ * variance is its weight: see `BLOCK_WEIGHTS`. A block that does not vary is 0; nothing is centred, as distances do not
+ * care. All ranks of a set average 1/2, so the p average 0 and their second moments are their covariance.
  *
- * As many components are used as explain `EXPLAINED_VARIANCE` of the profiles' variance, at most min(D - 1, 3): the profile lies
- * in the D - 1 dimensions orthogonal to (1, ..., 1), and k-means finds nothing in many dimensions of noise.
+ * As many components are used as explain `EXPLAINED_VARIANCE` of the profiles' variance, at most min(D - 1, 3): the
+ * profile lies in the D - 1 dimensions orthogonal to (1, ..., 1), and k-means finds nothing in many dimensions of
+ * noise.
  */
 import { symmetricEigen } from "./eigen.ts";
 
 /**
- * Share of each block in the total variance. Sigma (how much a unit moves) and the profile (where it moves) count alike. The
- * mean rank counts a quarter: it says which units matter, not how they behave, and modules that only slice a space by
- * importance would take away the competition that pruning lives on.
+ * Share of each block in the total variance. Sigma (how much a unit moves) and the profile (where it moves) count
+ * alike. The mean rank counts a quarter: it says which units matter, not how they behave, and modules that only slice
+ * a space by importance would take away the competition that pruning lives on.
  */
 export const BLOCK_WEIGHTS = { meanRank: 0.25, sigma: 1, profile: 1 } as const;
 

@@ -1,6 +1,6 @@
 /**
- * Eigenvalues of small symmetric matrices (one row for each calibration set) by cyclic Jacobi rotations: simple, accurate
- * to float64, deterministic. Source: Golub and Van Loan, Matrix Computations, 4th edition, section 8.5.
+ * Eigenvalues of small symmetric matrices (one row for each calibration set) by cyclic Jacobi rotations: simple,
+ * accurate to float64, deterministic. Source: Golub and Van Loan, Matrix Computations, 4th edition, section 8.5.
  */
 
 /** Eigenvalues, largest first, and unit eigenvectors of a symmetric matrix. */

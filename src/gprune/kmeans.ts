@@ -3,9 +3,9 @@
  *
  * inertia = sum over points of the squared distance to the nearest centre
  *
- * Deterministic: chance comes from the stream given, and equal distances go to the centre with the smaller number. Depends
- * on the order of the points (it draws by index), so callers bring points into an order of their own (modules.ts does).
- * Source: Arthur and Vassilvitskii, k-means++: the advantages of careful seeding (SODA 2007).
+ * Deterministic: chance comes from the stream given, and equal distances go to the centre with the smaller number.
+ * Depends on the order of the points (it draws by index), so callers bring points into an order of their own
+ * (modules.ts does). Source: Arthur and Vassilvitskii, k-means++: the advantages of careful seeding (SODA 2007).
  */
 
 export interface KMeansOptions {
@@ -23,10 +23,9 @@ export interface Clustering {
   readonly inertia: number;
 }
 
-/** Lloyd's iterations end when no point moves; on the spread-out clouds met here that can take long for no gain. */
-const MAX_ITERATIONS = 40;
-/** ... or when the inertia falls by less than this share of itself. */
+/** Iterations end when no point moves, when the inertia falls by less than this share, or after so many. */
 const MIN_IMPROVEMENT = 1e-4;
+const MAX_ITERATIONS = 40;
 
 /** @param points - row-major, [n * dimensions], n >= 1 */
 export function kMeans(points: Float64Array, options: KMeansOptions): Clustering {
@@ -39,7 +38,7 @@ export function kMeans(points: Float64Array, options: KMeansOptions): Clustering
   return best!;
 }
 
-/** k-means++: each next centre is a point drawn with probability proportional to its squared distance to the nearest one. */
+/** Draws each next centre from the points, by their squared distance to the nearest centre so far. */
 function seedCentres(points: Float64Array, { dimensions, k, random }: KMeansOptions): Float64Array {
   const n = points.length / dimensions;
   const centres = new Float64Array(k * dimensions);

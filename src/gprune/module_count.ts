@@ -6,16 +6,16 @@
  * s_k = sqrt(1 + 1/B) * standard deviation over the references of e_k^ref
  * K = the smallest k with excess_k >= excess_k* - max(2 s_k*, `MIN_EXCESS`), k* the k of the largest excess
  *
- * Tibshirani, Walther and Hastie (Estimating the number of clusters via the gap statistic, 2001) draw the references from a
- * uniform box. Ranks need another one: mean ranks are spread evenly and sigma is bent by the ends of [0, 1] even when all
- * units behave alike, and a box would take that for clusters. A reference here is a space whose units are draws from one
- * population, a Gaussian copula with the sets' observed rank correlations (r = 2 sin(pi rho_S / 6) for Spearman's rho_S), in
- * which every set has exactly the observed rank values, ties included. It goes through the same features and the same
- * clustering. So sets that disagree, or agree in pairs, are no reason for modules: only units that differ in how they
- * follow the sets are, such as robust ones beside sensitive ones.
+ * Tibshirani, Walther and Hastie (Estimating the number of clusters via the gap statistic, 2001) draw the references
+ * from a uniform box. Ranks need another one: mean ranks are spread evenly and sigma is bent by the ends of [0, 1]
+ * even when all units behave alike, and a box would take that for clusters. A reference here is a space whose units
+ * are draws from one population, a Gaussian copula with the sets' observed rank correlations (r = 2 sin(pi rho_S / 6)
+ * for Spearman's rho_S), in which every set has exactly the observed rank values, ties included. It goes through the
+ * same features and the same clustering. So sets that disagree, or agree in pairs, are no reason for modules: only
+ * units that differ in how they follow the sets are, such as robust ones beside sensitive ones.
  *
- * `MIN_EXCESS` makes the rule one of size and not of significance: with thousands of units any departure from a Gaussian is
- * significant, and modules are worth their cost only where they explain clearly more.
+ * `MIN_EXCESS` makes the rule one of size and not of significance: with thousands of units any departure from a
+ * Gaussian is significant, and modules are worth their cost only where they explain clearly more.
  */
 import { averageRanks, mean, populationDeviation, rankCorrelation } from "../tensor/statistics.ts";
 import { type Behaviour, behaviourPoints } from "./behaviour.ts";
@@ -23,12 +23,13 @@ import { symmetricEigen } from "./eigen.ts";
 import { type Clustering, kMeans } from "./kmeans.ts";
 
 /** Clusters must leave at least this share less inertia than on a reference: e^-0.1 is 0.905. */
-export const MIN_EXCESS = 0.1;
+const MIN_EXCESS = 0.1;
 
 /** B: e_k^ref varies little (about 0.02 with 768 units), so a few are enough. */
 const REFERENCES = 5;
 /** A reference has no more units than this: what k clusters explain does not depend on their number. */
 const MAX_REFERENCE_UNITS = 768;
+/** Runs of k-means for each k, on the space and on every reference alike. */
 const RESTARTS = 3;
 /** Keeps e_k finite when k clusters explain everything. */
 const SMALLEST_INERTIA = 1e-6;
@@ -135,7 +136,7 @@ function oneBehaviour(ranks: readonly Float64Array[]): (random: () => number) =>
 /** Smallest eigenvalue of a correlation matrix that is not rounding. */
 const SMALLEST_EIGENVALUE = 1e-12;
 
-/** L with L L^T = the copula's correlations, eigenvalues < 0 (rounding, or no such copula exists) taken as 0, [D * D]. */
+/** L with L L^T = the copula's correlations, [D * D]; eigenvalues < 0 (no such copula exists) are taken as 0. */
 function copulaLoadings(ranks: readonly Float64Array[]): Float64Array {
   const sets = ranks.length;
   const rankings = ranks.map(averageRanks);

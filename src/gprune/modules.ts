@@ -1,15 +1,17 @@
 /**
- * Behaviour-consistent modules: the groups of a space's units that behave alike over the calibration sets, and that alone
- * compete with each other when the space is pruned. GPrune-LLM (arXiv 2603.13418) has the idea; the construction is ours.
+ * Behaviour-consistent modules: the groups of a space's units that behave alike over the calibration sets, and that
+ * alone compete with each other when the space is pruned. GPrune-LLM (arXiv 2603.13418) has the idea; the
+ * construction is ours.
  *
  * points (behaviour.ts) -> clusterings for k = 1..maxModules (kmeans.ts) -> K (module_count.ts) -> small modules merged
  *
- * A space is one module, unclustered, when it has fewer than `minUnits` units (KV spaces), when there is one set, or when no
- * unit ever changes its rank.
+ * A space is one module, unclustered, when it has fewer than `minUnits` units (KV spaces), when there is one set, or
+ * when no unit ever changes its rank.
  *
- * Laws: sets in another order give the same modules. Units in another order give the same modules in that order: everything
- * is computed with the units sorted by their ranks, so chance sees no index (units of equal ranks are interchangeable).
- * Modules are numbered by ascending mean sigma, then mean rank, then smallest unit index, not by the clustering.
+ * Laws: sets in another order give the same modules. Units in another order give the same modules in that order:
+ * everything is computed with the units sorted by their ranks, so chance sees no index (units of equal ranks are
+ * interchangeable). Modules are numbered by ascending mean sigma, then mean rank, then smallest unit index, not by
+ * the clustering.
  */
 import { internalError } from "../errors.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -110,7 +112,7 @@ function undividedReason(
 ): string | undefined {
   const units = sigma.length;
   if (maxModules === 1) return "One module: no more were asked for.";
-  if (units < minUnits) return `One module: ${units} units are too few to group, fewer than ${minUnits}.`;
+  if (units < minUnits) return `One module: units can be grouped from ${minUnits} on, there are ${units}.`;
   if (sets.length < 2) return "One module: one calibration set cannot show how ranks change between sets.";
   if (sigma.every((value) => value < SMALLEST_SIGMA))
     return "One module: no unit changes its rank between sets.";
@@ -203,13 +205,17 @@ function meanAndRange(
 }
 
 function countReason(evidence: readonly CountEvidence[], k: number, modules: number): string {
-  const percent = (share: number): string => `${Math.round(100 * share)} %`;
-  if (k === 1) {
-    const best = evidence.reduce((top, candidate) => (candidate.excess > top.excess ? candidate : top));
-    if (best.k === 1) return "One module: no grouping explains more than on units that all behave alike.";
-    return `One module: ${best.k} groups explain ${percent(best.explained)} of the behaviour, hardly more than the ${percent(best.expected)} on units that all behave alike.`;
+  const shares = ({ explained, expected }: CountEvidence): readonly [string, string] => [
+    `explain ${Math.round(100 * explained)} % of the behaviour`,
+    `${Math.round(100 * expected)} % on units that all behave alike`,
+  ];
+  if (k > 1) {
+    const [here, alike] = shares(evidence[k - 1]!);
+    const joined = modules < k ? ` Too small ones were joined to others: ${modules} are left.` : "";
+    return `${k} modules ${here}, against ${alike}.${joined}`;
   }
-  const { explained, expected } = evidence[k - 1]!;
-  const joined = modules < k ? ` Too small ones were joined to others: ${modules} are left.` : "";
-  return `${k} modules explain ${percent(explained)} of the behaviour, against ${percent(expected)} on units that all behave alike.${joined}`;
+  const best = evidence.reduce((top, candidate) => (candidate.excess > top.excess ? candidate : top));
+  if (best.k === 1) return "One module: no grouping explains more than on units that all behave alike.";
+  const [here, alike] = shares(best);
+  return `One module: ${best.k} groups ${here}, hardly more than the ${alike}.`;
 }

@@ -1,6 +1,6 @@
 /**
- * The order in which each module gives up its units: by the base metric, or by the activation-independent one where the verdict
- * is `fallback`. Units compete only inside their module, so the scales of the two metrics never meet.
+ * The order in which each module gives up its units: by the base metric, or by the activation-independent one where
+ * the verdict is `fallback`. Units compete only inside their module, so the scales of the two metrics never meet.
  *
  * One module with verdict `activation` gives exactly the base metric's ranking of the space.
  */

@@ -1,6 +1,7 @@
 /**
- * Reliability of activation scores, measured for each module: do the scores from some calibration sets rank the module's units as
- * the scores from a set they have not seen do? And the verdict: activation scores, or the activation-independent ones.
+ * Reliability of activation scores, measured for each module: do the scores from some calibration sets rank the
+ * module's units as the scores from a set they have not seen do? And the verdict: activation scores, or the
+ * activation-independent ones.
  *
  * For a held-out set d, with ranks over the whole space and correlations over the module's units only:
  *
@@ -10,19 +11,20 @@
  * corrected_d = observed_d / max(sqrt(max(0, own_d) max(0, others_d)), 1/2), clipped to [-1, 1]
  * r = mean over d of corrected_d;   with one set r = own_d, all that can be measured
  *
- * The division is Spearman's correction for attenuation (1904): it undoes what the small number of tokens hides, so r tells
- * whether the sets disagree and not whether they are small. It at most doubles the observed value: where the halves of a set
- * do not agree with each other nothing is known, and noise must not be blown up. SB is the Spearman-Brown formula, from the
- * reliability of a half to that of the whole, odd in r so that it stays in [-1, 1]. Spearman is 0 where one side is constant:
- * units that never fire are not ranked at all.
+ * The division is Spearman's correction for attenuation (1904): it undoes what the small number of tokens hides, so r
+ * tells whether the sets disagree and not whether they are small. It at most doubles the observed value: where the
+ * halves of a set do not agree with each other nothing is known, and noise must not be blown up. SB is the
+ * Spearman-Brown formula, from the reliability of a half to that of the whole, odd in r so that it stays in [-1, 1].
+ * Spearman is 0 where one side is constant: units that never fire are not ranked at all.
  *
- * magnitude = mean over the module's units of (rank of g_u in the space + 1/2) / units,   g_u = mean over d of a_u^d / mean a^d
+ * magnitude = mean over the module's units of (rank of g_u in the space + 1/2) / units of the space
+ * g_u = mean over d of a_u^d / mean a^d
  *
  * so a space of one module has exactly 1/2. The mean of the quantiles, not the quantile of the mean: scores have long
  * tails, a few strong units would lift any module above the median.
  *
- * Verdict: `fallback` iff r < threshold and magnitude < magnitudeThreshold. A module of fewer than `MIN_UNITS` units stays with
- * `activation` and has r = null: two units have one order or the other, which measures nothing.
+ * Verdict: `fallback` iff r < threshold and magnitude < magnitudeThreshold. A module of fewer than `MIN_UNITS` units
+ * stays with `activation` and has r = null: two units have one order or the other, which measures nothing.
  *
  * GPrune-LLM (arXiv 2603.13418) judges modules by sensitivity and magnitude; measuring on held-out sets is ours.
  */
@@ -185,23 +187,26 @@ function judge(
   { threshold = 0.5, magnitudeThreshold = 0.5 }: ReliabilityOptions,
 ): { readonly verdict: Verdict; readonly reason: string } {
   if (r === null) {
-    const reason = `Activation scores: ${size === 1 ? "one unit is" : `${size} units are`} too few to measure how reliable their scores are.`;
+    const few = size === 1 ? "one unit is" : `${size} units are`;
+    const reason = `Activation scores: ${few} too few to measure how reliable their scores are.`;
     return { verdict: "activation", reason };
   }
   const by =
     sets === 1
       ? "one half of the set predicts the other"
       : "scores from the other sets predict those of a held-out set";
-  const found = `${by} with r = ${r.toFixed(2)}`;
-  if (r >= threshold)
-    return { verdict: "activation", reason: `Activation scores: ${found}, at least ${threshold}.` };
-  const level = `the units score ${magnitude < magnitudeThreshold ? "low" : "high"} (quantile ${magnitude.toFixed(2)}`;
-  if (magnitude >= magnitudeThreshold) {
-    const reason = `Activation scores: ${found}, below ${threshold}, but ${level}, at least ${magnitudeThreshold}).`;
+  if (r >= threshold) {
+    const reason = `Activation scores: ${by} with r = ${r.toFixed(2)}, at least ${threshold}.`;
     return { verdict: "activation", reason };
   }
-  const reason = `Activation-independent scores: ${found}, below ${threshold}, and ${level}, below ${magnitudeThreshold}).`;
-  return { verdict: "fallback", reason };
+  const found = `${by} with r = ${r.toFixed(2)}, below ${threshold},`;
+  const quantile = `quantile ${magnitude.toFixed(2)}`;
+  if (magnitude >= magnitudeThreshold) {
+    const reason = `Activation scores: ${found} but the units score high (${quantile}, at least ${magnitudeThreshold}).`;
+    return { verdict: "activation", reason };
+  }
+  const level = `the units score low (${quantile}, below ${magnitudeThreshold})`;
+  return { verdict: "fallback", reason: `Activation-independent scores: ${found} and ${level}.` };
 }
 
 /** Sum of the values of some units. */

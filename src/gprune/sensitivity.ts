@@ -6,9 +6,9 @@
  * sigma_u = sqrt(mean over d of (rho_u^d - meanRank_u)^2)                    in [0, 1/2]
  * W = 12 S / (m^2 (n^3 - n) - m sum_d T_d)                                   in [0, 1]; 1: all sets agree
  *
- * where R_u = sum over d of the unscaled ranks, S = sum_u (R_u - mean R)^2, m = number of sets, and T_d = sum over the groups
- * of t equal scores of t^3 - t. Source: Kendall, Rank Correlation Methods (1948), chapter 6; the idea that sensitive
- * units must be told from robust ones is GPrune-LLM's (arXiv 2603.13418).
+ * where R_u = sum over d of the unscaled ranks, S = sum_u (R_u - mean R)^2, m = number of sets, and T_d = sum over
+ * the groups of t equal scores of t^3 - t. Source: Kendall, Rank Correlation Methods (1948), chapter 6; the idea that
+ * sensitive units must be told from robust ones is GPrune-LLM's (arXiv 2603.13418).
  *
  * Sets are taken in the order of their names, so the order in which they are given changes nothing.
  * Not here: the summary for people (sensitivity_summary.ts), the grouping of units (modules.ts).
@@ -41,7 +41,9 @@ export function unitSensitivity(scores: SetScores): Sensitivity {
   const named = sortedSets(scores);
   const units = named[0]?.[1].length ?? 0;
   if (units === 0) throw internalError("sensitivity of no sets or no units");
-  const rankings = named.map(([set, values]) => averageRanks(checkedScores(values, { where: `scores of set ${set}`, units })));
+  const rankings = named.map(([set, values]) =>
+    averageRanks(checkedScores(values, { where: `scores of set ${set}`, units })),
+  );
   const scale = units === 1 ? () => 0.5 : (rank: number): number => rank / (units - 1);
   const ranks = rankings.map((ranking) => ranking.map(scale));
   const meanRank = new Float64Array(units);

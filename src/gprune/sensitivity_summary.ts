@@ -1,7 +1,7 @@
 /**
- * What `gprune sensitivity` and the report show of a model's sensitivity: a JSON value with one row for each space, of fixed
- * size however wide the model is. A space's rows hold the table (means, quantiles, W), a row of the heat map (mean sigma
- * by bin of mean rank) and a histogram of sigma.
+ * What `gprune sensitivity` and the report show of a model's sensitivity: a JSON value with one row for each space,
+ * of fixed size however wide the model is. A space's rows hold the table (means, quantiles, W), a row of the heat map
+ * (mean sigma by bin of mean rank) and a histogram of sigma.
  */
 import { internalError } from "../errors.ts";
 import type { Space, SpaceKind } from "../model/spaces.ts";

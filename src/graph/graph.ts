@@ -50,6 +50,13 @@ export interface MatMulOptions {
   readonly alpha?: number;
 }
 
+/** Shape and type of a node's output, and the node's attributes. */
+interface NodeResult {
+  readonly shape: readonly Dim[];
+  readonly type?: ValueType;
+  readonly attributes?: Readonly<Record<string, Attribute>>;
+}
+
 /** Makes graphs. Values belong to the builder that made them. */
 export class GraphBuilder {
   readonly #inputs: Value[] = [];
@@ -105,7 +112,7 @@ export class GraphBuilder {
   greater(a: Value, b: Value): Value {
     const shape = broadcast(a.shape, b.shape);
     const mask = this.#node("Greater", [a, b], { shape, type: "bool" });
-    return this.#node("Cast", [mask], { shape }, { to: 1 });
+    return this.#node("Cast", [mask], { shape, attributes: { to: 1 } });
   }
 
   neg(x: Value): Value {
@@ -134,12 +141,12 @@ export class GraphBuilder {
 
   /** Softmax over the last axis. */
   softmax(x: Value): Value {
-    return this.#node("Softmax", [x], x, { axis: -1 });
+    return this.#node("Softmax", [x], { ...x, attributes: { axis: -1 } });
   }
 
   /** Logarithm of the softmax over the last axis. */
   logSoftmax(x: Value): Value {
-    return this.#node("LogSoftmax", [x], x, { axis: -1 });
+    return this.#node("LogSoftmax", [x], { ...x, attributes: { axis: -1 } });
   }
 
   /** Matrix product over the last two axes, leading axes broadcast. */
@@ -150,12 +157,12 @@ export class GraphBuilder {
     const shape = [...broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)), rows, columns];
     if (!transA && !transB && alpha === 1) return this.#node("MatMul", [a, b], { shape });
     const attributes = { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } };
-    return this.#node("FusedMatMul", [a, b], { shape }, attributes);
+    return this.#node("FusedMatMul", [a, b], { shape, attributes });
   }
 
   transpose(x: Value, permutation: readonly number[]): Value {
     const shape = permutation.map((axis) => x.shape[axis]!);
-    return this.#node("Transpose", [x], { shape }, { perm: permutation });
+    return this.#node("Transpose", [x], { shape, attributes: { perm: permutation } });
   }
 
   /**
@@ -177,7 +184,7 @@ export class GraphBuilder {
   flatten(x: Value): Value {
     const axis = x.shape.length - 1;
     const rows = x.shape.slice(0, axis).join("*");
-    return this.#node("Flatten", [x], { shape: [rows, x.shape[axis]!] }, { axis });
+    return this.#node("Flatten", [x], { shape: [rows, x.shape[axis]!], attributes: { axis } });
   }
 
   /** Sum over axes, which stay with size 1. */
@@ -192,7 +199,7 @@ export class GraphBuilder {
 
   /** Joins values along an axis into a dimension called `dim`. */
   concat(parts: readonly Value[], axis: number, dim: Dim): Value {
-    return this.#node("Concat", parts, { shape: parts[0]!.shape.with(axis, dim) }, { axis });
+    return this.#node("Concat", parts, { shape: parts[0]!.shape.with(axis, dim), attributes: { axis } });
   }
 
   /** Indices `start` to `end` (exclusive) of an axis of known size. */
@@ -213,12 +220,13 @@ export class GraphBuilder {
 
   /** x[i, index[i, 0]] of a matrix: [M, V] and int32 [M, 1] give [M, 1]. */
   gatherElements(x: Value, index: Value): Value {
-    return this.#node("GatherElements", [x, index], { shape: index.shape }, { axis: 1 });
+    return this.#node("GatherElements", [x, index], { shape: index.shape, attributes: { axis: 1 } });
   }
 
   /** x with updates [M, 1] added at x[i, index[i, 0]]. */
   scatterAdd(x: Value, index: Value, updates: Value): Value {
-    return this.#node("ScatterElements", [x, index, updates], x, { axis: 1, reduction: { text: "add" } });
+    const attributes = { axis: 1, reduction: { text: "add" } };
+    return this.#node("ScatterElements", [x, index, updates], { ...x, attributes });
   }
 
   /** x repeated along its axes of size 1 to the shape of another value. */
@@ -249,7 +257,7 @@ export class GraphBuilder {
   #reduce(op: string, x: Value, axes: readonly number[]): Value {
     const positive = axes.map((axis) => (axis < 0 ? axis + x.shape.length : axis));
     const shape = x.shape.map((dim, axis) => (positive.includes(axis) ? 1 : dim));
-    return this.#node(op, [x, this.#integers(positive)], { shape }, { keepdims: 1 });
+    return this.#node(op, [x, this.#integers(positive)], { shape, attributes: { keepdims: 1 } });
   }
 
   #integers(list: readonly number[]): Value {
@@ -263,14 +271,10 @@ export class GraphBuilder {
     return value;
   }
 
-  #node(
-    op: string,
-    inputs: readonly Value[],
-    output: { readonly shape: readonly Dim[]; readonly type?: ValueType },
-    attributes: Readonly<Record<string, Attribute>> = {},
-  ): Value {
+  #node(op: string, inputs: readonly Value[], result: NodeResult): Value {
+    const { shape, type = "float32", attributes = {} } = result;
     const name = `${op}_${this.#nodes.length}`;
-    const value: Value = { name, type: output.type ?? "float32", shape: output.shape };
+    const value: Value = { name, type, shape };
     this.#nodes.push({ op, inputs, output: value, attributes });
     return value;
   }

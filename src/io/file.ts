@@ -2,7 +2,7 @@
  * Positional reads of files of any size. One read call takes at most 1 GiB (Node aborts the process at 2 GiB and
  * returns short reads below that), so reads loop until the bytes are there or the file ends.
  */
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
 
 /** Bytes asked for in one system call. */
@@ -66,5 +66,27 @@ export class PositionalFile {
 
   async close(): Promise<void> {
     await this.#handle.close();
+  }
+}
+
+/** What is at a path; links are followed. */
+export async function kindOfPath(path: string): Promise<"file" | "directory" | "other" | "missing"> {
+  const found = await stat(path).catch(() => null);
+  if (found === null) return "missing";
+  if (found.isDirectory()) return "directory";
+  return found.isFile() ? "file" : "other";
+}
+
+/**
+ * A whole file of at most `maxBytes`.
+ * @throws GpruneError NOT_FOUND when it cannot be opened, BAD_FILE when it is larger
+ */
+export async function readSmallFile(path: string, maxBytes: number): Promise<Uint8Array> {
+  const file = await PositionalFile.open(path);
+  try {
+    if (file.size <= maxBytes) return await file.read(0, file.size);
+    throw new GpruneError("BAD_FILE", `${path}: expected at most ${maxBytes} bytes, got ${file.size}`);
+  } finally {
+    await file.close();
   }
 }

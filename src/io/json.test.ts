@@ -58,7 +58,7 @@ describe("keys", () => {
   test.each([
     '{"a":1,"a":1}',
     '{"a":1,"b":[{"c":1}],"a":2}',
-    '[{"b":{"a":{},"c":[],"a":1}}]',
+    '{"b":{"a":{},"c":[],"a":1}}',
     String.raw`{"a":1,"\u0061":2}`,
     String.raw`{"\"":1,"\u0022":2}`,
   ])("a repeated key is refused: %s", (text) => {

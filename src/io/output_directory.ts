@@ -52,6 +52,14 @@ export async function writeDirectoryAtomically(
 }
 
 /**
+ * Checks that a directory can be written, before hours of work for it.
+ * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory
+ */
+export async function requireFreeDirectory(target: string): Promise<void> {
+  await freeDirectory(target);
+}
+
+/**
  * Writes a file in one step, in place of the one that may be there. Missing parent directories are made.
  * @param content - bytes, or text to be encoded as UTF-8
  * @throws GpruneError OUTPUT_FAILED when the file system refuses
@@ -85,7 +93,7 @@ async function writeAtomically(path: string, write: (temporaryPath: string) => P
     throw errnoOf(cause) === undefined ? cause : outputFailed(path, cause);
   }
   live.delete(temporary);
-  await syncDirectory(parent).catch((cause: unknown) => {
+  await syncParents(temporary).catch((cause: unknown) => {
     throw outputFailed(path, cause);
   });
 }
@@ -94,8 +102,9 @@ async function writeAtomically(path: string, write: (temporaryPath: string) => P
 async function renameTo(path: string, temporaryPath: string): Promise<void> {
   await rename(temporaryPath, path).catch((cause: unknown) => {
     const errno = errnoOf(cause);
-    if (errno === "ENOTEMPTY" || errno === "EEXIST")
+    if (errno === "ENOTEMPTY" || errno === "EEXIST") {
       throw outputExists(path, "one that somebody else just wrote");
+    }
     throw cause;
   });
 }
@@ -145,6 +154,15 @@ function removeMadeParents({ parent, madeFrom }: Temporary): void {
   for (let directory = parent; directory.length >= madeFrom.length; directory = dirname(directory)) {
     rmdirSync(directory);
   }
+}
+
+/** Flushes the directory that holds the output, and those that hold the directories made for it. */
+async function syncParents({ parent, madeFrom }: Temporary): Promise<void> {
+  const topmost = madeFrom === null ? parent : dirname(madeFrom);
+  for (let directory = parent; directory.length > topmost.length; directory = dirname(directory)) {
+    await syncDirectory(directory);
+  }
+  await syncDirectory(topmost);
 }
 
 /** Flushes all files and directories of a tree; a directory after what it holds. */

@@ -97,8 +97,9 @@ async function readHeader(
   if (size < HEADER_LENGTH_BYTES) throw badFile(path, "a safetensors file", `a file of ${size} bytes`);
   const lengthBytes = await file.read(0, HEADER_LENGTH_BYTES);
   const length = new DataView(lengthBytes.buffer).getBigUint64(0, true);
-  if (length > MAX_HEADER_BYTES)
+  if (length > MAX_HEADER_BYTES) {
     throw badFile(path, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`);
+  }
   const dataStart = HEADER_LENGTH_BYTES + Number(length);
   if (dataStart > size) throw badFile(path, `a header of ${length} bytes`, `a file of ${size} bytes`);
   const header = parseJson(await file.read(HEADER_LENGTH_BYTES, Number(length)), {
@@ -134,8 +135,9 @@ function parseEntries(header: Readonly<Record<string, unknown>>, path: string): 
 }
 
 function parseEntry(value: unknown, where: string): Entry {
-  if (!isJsonObject(value))
+  if (!isJsonObject(value)) {
     throw badFile(where, "an object with dtype, shape and data_offsets", shown(value));
+  }
   const { dtype, shape, data_offsets: offsets } = value;
   const format = typeof dtype === "string" ? STORED_DTYPES.get(dtype) : undefined;
   if (typeof dtype !== "string" || format === undefined) {
@@ -150,11 +152,8 @@ function parseEntry(value: unknown, where: string): Entry {
   const [start, end] = [offsets[0]!, offsets[1]!];
   const bits = shape.reduce((product, size) => product * BigInt(size), BigInt(format.bits));
   if (bits !== BigInt(end - start) * 8n) {
-    throw badFile(
-      where,
-      `${bits} bits of data for ${dtype} ${shown(shape)}`,
-      `data_offsets ${shown(offsets)}`,
-    );
+    const expected = `${bits} bits of data for ${dtype} ${shown(shape)}`;
+    throw badFile(where, expected, `data_offsets ${shown(offsets)}`);
   }
   return { dtype, format, shape, start, end };
 }
@@ -230,13 +229,7 @@ function allocate(elements: number, where: string): Float32Array {
   try {
     return new Float32Array(elements);
   } catch (cause) {
-    throw new GpruneError(
-      "BAD_TENSOR",
-      `${where}: expected a tensor that fits in memory, got ${elements} elements`,
-      {
-        hint: "Read it by rows.",
-        cause,
-      },
-    );
+    const message = `${where}: expected a tensor that fits in memory, got ${elements} elements`;
+    throw new GpruneError("BAD_TENSOR", message, { hint: "Read it by rows.", cause });
   }
 }

@@ -31,7 +31,10 @@ export function fusedTensors(spec: ModelSpec): readonly FusedTensor[] {
 
 /** The same tensors with fused ones presented as their parts; reads just the rows of a part. */
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
-  const partRows = new Map<string, { readonly fused: string; readonly start: number; readonly end: number }>();
+  const partRows = new Map<
+    string,
+    { readonly fused: string; readonly start: number; readonly end: number }
+  >();
   const hidden = new Set<string>();
   for (const { name, parts } of fusedTensors(spec)) {
     hidden.add(name);
@@ -80,4 +83,3 @@ function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
   if (name.includes(".mlp.")) return neurons;
   return kvGroups * headDim * (name.includes("q_proj") ? groupSize : 1);
 }
-

@@ -18,9 +18,10 @@ import { statsOf, variances } from "./channels.ts";
 import type { Metric, ScoringView } from "./metric.ts";
 
 export const flapIfv: Metric = {
-  name: "ifv",
+  name: "flap-ifv",
   summary: "FLAP: variance of the activation",
   input: "activations",
+  allocation: "global",
   reads: [],
   score: (view: ScoringView): Float64Array => variances(statsOf(view)),
 };

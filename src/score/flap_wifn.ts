@@ -11,9 +11,10 @@ import type { Metric } from "./metric.ts";
 import { weightedInputNorm } from "./wanda_sp.ts";
 
 export const flapWifn: Metric = {
-  name: "wifn",
+  name: "flap-wifn",
   summary: "FLAP: mean weight magnitude times the root mean square activation (the scores of wanda-sp)",
   input: "activations",
+  allocation: "global",
   reads: ["output"],
   score: weightedInputNorm,
 };

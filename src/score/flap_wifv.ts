@@ -10,9 +10,10 @@ import { columnSums, outputWeightOf, product, square, statsOf, variances } from 
 import type { Metric, ScoringView } from "./metric.ts";
 
 export const flapWifv: Metric = {
-  name: "wifv",
+  name: "flap-wifv",
   summary: "FLAP: variance of the activation times the squared norm of its output column",
   input: "activations",
+  allocation: "global",
   reads: ["output"],
   score: (view: ScoringView): Float64Array =>
     product(variances(statsOf(view)), columnSums(outputWeightOf(view), square)),

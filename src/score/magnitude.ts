@@ -23,6 +23,7 @@ export const magnitude: Metric = {
   name: "magnitude",
   summary: "product of the norms of the unit's weights",
   input: "weights",
+  allocation: "uniform",
   reads: ["input", "output"],
   score(view: ScoringView): Float64Array {
     const { space, inputWeights } = view;

@@ -17,6 +17,7 @@ export const maw: Metric = {
   name: "maw",
   summary: "range of the weights in the unit's input rows",
   input: "weights",
+  allocation: "uniform",
   reads: ["input"],
   score({ space, inputWeights }: ScoringView): Float64Array {
     const values = new Float64Array(space.units);

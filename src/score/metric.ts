@@ -35,6 +35,8 @@ export interface Metric {
   /** One sentence for `--help` and the report. */
   readonly summary: string;
   readonly input: MetricInput;
+  /** The allocation it was published with, the default without GPrune. */
+  readonly allocation: "global" | "uniform";
   /** The weights that `score` looks at; nothing else is read from the checkpoint. */
   readonly reads: readonly WeightSide[];
   /** @returns scores, shape [channels] */

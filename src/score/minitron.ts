@@ -18,6 +18,7 @@ export const minitron: Metric = {
   name: "minitron",
   summary: "L2 norm over sequences of the mean activation magnitude",
   input: "activations",
+  allocation: "uniform",
   reads: [],
   score(view: ScoringView): Float64Array {
     const { sumMeanAbsSquared, sequences } = statsOf(view);

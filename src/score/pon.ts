@@ -14,6 +14,7 @@ export const pon: Metric = {
   name: "pon",
   summary: "product of the L1 norms of the unit's input weights",
   input: "weights",
+  allocation: "uniform",
   reads: ["input"],
   score({ space, inputWeights }: ScoringView): Float64Array {
     const options = { units: space.units, term: Math.abs };

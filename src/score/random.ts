@@ -11,6 +11,7 @@ export const random: Metric = {
   name: "random",
   summary: "a seeded random number, the control",
   input: "weights",
+  allocation: "uniform",
   reads: [],
   score({ space, seed }: ScoringView): Float64Array {
     const values = Float64Array.from({ length: space.units }, randomStream(seed, space.id));

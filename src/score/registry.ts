@@ -26,15 +26,15 @@ export const METRICS: readonly Metric[] = [
   random,
 ];
 
-/** @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones */
+/**
+ * The metric of a name; case, underscores and the prefix `flap-` do not matter, so that `wifv` is `flap-wifv`.
+ * @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones
+ */
 export function metricByName(name: string): Metric {
-  const metric = METRICS.find((candidate) => candidate.name === name);
+  const metric = METRICS.find((candidate) => simplified(candidate.name) === simplified(name));
   if (metric !== undefined) return metric;
-  const names = METRICS.map((candidate) => candidate.name);
-  const similar = names.find((known) => simplified(known) === simplified(name));
-  throw new GpruneError("BAD_ARGUMENT", `metric: expected one of ${names.join(", ")}, got "${name}"`, {
-    hint: similar === undefined ? "Choose one of the names above." : `Did you mean "${similar}"?`,
-  });
+  const names = METRICS.map((candidate) => candidate.name).join(", ");
+  throw new GpruneError("BAD_ARGUMENT", `metric: expected one of ${names}, got "${name}"`);
 }
 
 /** `FLAP_WIFV`, `flap-wifv` and `wifv` are one name to a reader. */

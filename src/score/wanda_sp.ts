@@ -25,6 +25,7 @@ export const wandaSp: Metric = {
   name: "wanda-sp",
   summary: "mean weight magnitude times the root mean square activation",
   input: "activations",
+  allocation: "uniform",
   reads: ["output"],
   score: weightedInputNorm,
 };

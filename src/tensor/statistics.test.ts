@@ -7,7 +7,6 @@ import {
   mean,
   populationDeviation,
   quantile,
-  scaledRanks,
   spearman,
 } from "./statistics.ts";
 
@@ -34,13 +33,6 @@ describe("averageRanks", () => {
         expect([...averageRanks(values)]).toEqual(naive);
       }),
     );
-  });
-});
-
-describe("scaledRanks", () => {
-  it("spans 0 to 1, and is 1/2 for a single value", () => {
-    expect([...scaledRanks([3, 1, 2])]).toEqual([1, 0, 0.5]);
-    expect([...scaledRanks([3])]).toEqual([0.5]);
   });
 });
 

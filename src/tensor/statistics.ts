@@ -1,6 +1,6 @@
 /**
- * Rank statistics in float64: ranks with ties, Spearman's correlation, quantiles, moments. All answers are finite for finite
- * input of any length >= 1; values that do not vary are a documented case, never NaN.
+ * Rank statistics in float64: ranks with ties, Spearman's correlation, quantiles, moments. All answers are finite for
+ * finite input of any length >= 1; values that do not vary are a documented case, never NaN.
  *
  * Ranks are multiples of 1/2, so sums of ranks and of products of ranks are exact below 2^53: what is built from them
  * does not depend on the order of the values.
@@ -41,15 +41,9 @@ export function averageRanks(values: ArrayLike<number>): Float64Array {
   return ranks;
 }
 
-/** Ranks scaled to [0, 1]: rank / (n - 1); a single value has 1/2, [n]. */
-export function scaledRanks(values: ArrayLike<number>): Float64Array {
-  const n = values.length;
-  return averageRanks(values).map((rank) => (n === 1 ? 0.5 : rank / (n - 1)));
-}
-
 /**
- * Spearman's rank correlation, Pearson's correlation of the average ranks, in [-1, 1]. 0 when either side is constant: then it
- * orders nothing, so it says nothing about the other.
+ * Spearman's rank correlation, Pearson's correlation of the average ranks, in [-1, 1]. 0 when either side is
+ * constant: then it orders nothing, so it says nothing about the other.
  */
 export function spearman(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return rankCorrelation(averageRanks(a), averageRanks(b));

@@ -1,0 +1,80 @@
+/** Windows of tokens cut from texts, and the seeded choice among them. */
+import { GpruneError } from "../errors.ts";
+import { readText } from "../io/texts.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { randomStream } from "../tensor/random.ts";
+import type { TokenSet } from "./calibrate.ts";
+
+/** A named text and its weight among the sets. */
+export interface TextSet {
+  readonly name: string;
+  /** A text file, a JSON Lines file or a directory of such. */
+  readonly path: string;
+  /** Positive; sets count in proportion to it. */
+  readonly weight: number;
+}
+
+/** Bytes of text read for a set, at least; and for every token that is asked for. */
+const MIN_TEXT_BYTES = 2 ** 23;
+const TEXT_BYTES_PER_TOKEN = 16;
+
+/**
+ * `NAME=PATH[:WEIGHT]`.
+ * @param option - the option's name, for messages
+ * @throws GpruneError BAD_ARGUMENT
+ */
+export function parseTextSet(argument: string, option: string): TextSet {
+  const match = /^(?<name>[^=\s]+)=(?<path>.+?)(?::(?<weight>\d+(?:\.\d+)?))?$/.exec(argument);
+  const { name, path, weight = "1" } = match?.groups ?? {};
+  if (name === undefined || path === undefined || !(Number(weight) > 0)) {
+    throw new GpruneError(
+      "BAD_ARGUMENT",
+      `${option}: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`,
+      {
+        hint: `For example ${option} web=texts/web.txt or ${option} code=src.jsonl:2.`,
+      },
+    );
+  }
+  return { name, path, weight: Number(weight) };
+}
+
+/**
+ * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
+ * @throws GpruneError BAD_TEXT when there is not one whole window
+ */
+export function cutWindows(ids: Int32Array, length: number, where: string): readonly Int32Array[] {
+  const count = Math.floor(ids.length / length);
+  if (count > 0) {
+    return Array.from({ length: count }, (_, w) => ids.subarray(w * length, (w + 1) * length));
+  }
+  throw new GpruneError("BAD_TEXT", `${where}: expected at least ${length} tokens, got ${ids.length}`, {
+    hint: "Give more text, or shorter windows with --seq-len.",
+  });
+}
+
+/** `count` of the windows, or all if there are fewer; which ones depends on the seed and the label alone. */
+export function chooseWindows<T>(
+  windows: readonly T[],
+  count: number,
+  { seed, label }: { readonly seed: number; readonly label: string },
+): readonly T[] {
+  const random = randomStream(seed, `windows ${label}`);
+  const order = windows.map((_, index) => index);
+  const chosen = Math.min(count, windows.length);
+  for (let i = 0; i < chosen; i++) {
+    const j = i + Math.floor(random() * (order.length - i));
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order.slice(0, chosen).map((index) => windows[index]!);
+}
+
+/** Reads, tokenises and samples a calibration set. */
+export async function loadTokenSet(
+  { name, path }: TextSet,
+  tokenizer: Tokenizer,
+  { samples, seqLen, seed }: { readonly samples: number; readonly seqLen: number; readonly seed: number },
+): Promise<TokenSet> {
+  const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN));
+  const windows = cutWindows(tokenizer.encode(text), seqLen, `calibration set ${name} (${path})`);
+  return { name, windows: chooseWindows(windows, samples, { seed, label: name }) };
+}

@@ -1,0 +1,91 @@
+/**
+ * The configuration of a pruning run: one zod schema from which types, defaults and the JSON Schema follow. A resolved
+ * configuration is written into every output as gprune.yaml and can be given back with `--config`.
+ */
+import { parseDocument, stringify } from "yaml";
+import { z } from "zod";
+import { GpruneError } from "./errors.ts";
+
+/** Bytes of a configuration file. */
+const MAX_CONFIG_BYTES = 2 ** 20;
+
+const textSet = z.strictObject({
+  name: z.string().min(1).describe("name of the set, for reports"),
+  path: z.string().min(1).describe("text file, JSON Lines file or directory of such"),
+  weight: z.number().positive().default(1).describe("how much the set counts"),
+});
+
+/** Everything `gprune prune` can be told. */
+export const runConfigSchema = z.strictObject({
+  model: z.string().min(1).describe("Hugging Face directory or .gguf file"),
+  output: z.string().min(1).describe("directory to be made"),
+  sparsity: z.number().min(0).lt(1).default(0.3).describe("fraction of the prunable parameters to remove"),
+  method: z.enum(["gprune", "none"]).default("gprune").describe("gprune, or the metric alone"),
+  metric: z.string().default("flap-wifv").describe("importance metric"),
+  allocation: z
+    .enum(["learned", "global", "uniform"])
+    .optional()
+    .describe("how layers share the budget; learned with gprune, else the metric's own"),
+  rounds: z.int().min(1).max(64).default(4).describe("rounds of learned allocation"),
+  gradientWindows: z.int().min(1).default(4).describe("windows of every set for gradients, in each round"),
+  robust: z.boolean().default(false).describe("give the sets that lose most more weight"),
+  fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
+  maxModules: z.int().min(1).max(16).default(4).describe("most modules in one space"),
+  calibration: z.array(textSet).default([]).describe("calibration sets"),
+  samples: z.int().positive().default(16).describe("windows of every calibration set"),
+  seqLen: z.int().min(8).default(512).describe("tokens in a window"),
+  seed: z.int().min(0).default(0).describe("drives every random choice"),
+  recover: z.enum(["none", "bias", "lstsq"]).default("bias").describe("how removed units are made up for"),
+  roundTo: z.int().positive().default(1).describe("FFN widths become multiples of this"),
+  dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
+  plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
+  threads: z.int().positive().optional().describe("threads of one operator"),
+});
+
+/** A complete configuration. */
+export type RunConfig = z.infer<typeof runConfigSchema>;
+/** A configuration in which defaults may be missing. */
+export type RunConfigInput = z.input<typeof runConfigSchema>;
+
+/**
+ * Checks values and fills in defaults.
+ * @param where - for messages: `command line` or a file's name
+ * @throws GpruneError BAD_CONFIG naming every wrong field
+ */
+export function resolveRunConfig(input: unknown, where: string): RunConfig {
+  const result = runConfigSchema.safeParse(input);
+  if (result.success) return result.data;
+  throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error).replaceAll("✖ ", "")}`, {
+    hint: "`gprune prune --help` lists the options and their ranges.",
+  });
+}
+
+/**
+ * Reads a YAML (or JSON) run configuration; fields may be missing.
+ * @throws GpruneError BAD_CONFIG with line and column
+ */
+export function parseRunConfig(text: string, where: string): Readonly<Record<string, unknown>> {
+  if (text.length > MAX_CONFIG_BYTES) {
+    throw new GpruneError(
+      "BAD_CONFIG",
+      `${where}: expected at most ${MAX_CONFIG_BYTES} characters, got ${text.length}`,
+    );
+  }
+  const document = parseDocument(text, { schema: "core", uniqueKeys: true });
+  const problem = document.errors[0];
+  if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${problem.message}`);
+  const value: unknown = document.toJS({ maxAliasCount: 100 });
+  const result = runConfigSchema.partial().safeParse(value ?? {});
+  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
+  return value as Readonly<Record<string, unknown>>;
+}
+
+/** A configuration as YAML. */
+export function formatRunConfig(config: RunConfig): string {
+  return stringify(config);
+}
+
+/** JSON Schema of a run configuration, draft 2020-12. */
+export function runConfigJsonSchema(): unknown {
+  return z.toJSONSchema(runConfigSchema, { io: "input" });
+}

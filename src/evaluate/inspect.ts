@@ -1,0 +1,56 @@
+/** What a model is, without running it. */
+import { hasUniformWidths } from "../model/hf_config_writer.ts";
+import type { Model } from "../model/model.ts";
+import { parameterCount, prunableParameters } from "../model/spaces.ts";
+
+/** Facts about a model, as `gprune inspect --json` prints them. */
+export interface Inspection {
+  readonly model: string;
+  readonly format: string;
+  readonly family: string;
+  /** dtype of most parameters, as stored. */
+  readonly dtype: string;
+  readonly parameters: { readonly total: number; readonly prunable: number };
+  readonly layers: number;
+  readonly hidden_size: number;
+  readonly head_dim: number;
+  readonly vocab_size: number;
+  readonly tied_embeddings: boolean;
+  readonly widths: {
+    readonly ffn: readonly number[];
+    readonly kv: readonly number[];
+    readonly heads: readonly number[];
+  };
+  /** Layers with biases at the output projections, as recovery adds them. */
+  readonly output_biases: number;
+  /** Which programs can hold these shapes. */
+  readonly runtimes: Readonly<Record<string, string>>;
+}
+
+/** Reads no tensor. */
+export function inspectModel({ spec, origin }: Model): Inspection {
+  const { layers } = spec;
+  return {
+    model: origin.name,
+    format: origin.format,
+    family: spec.family,
+    dtype: origin.dtype,
+    parameters: { total: parameterCount(spec), prunable: prunableParameters(spec) },
+    layers: layers.length,
+    hidden_size: spec.hiddenSize,
+    head_dim: spec.headDim,
+    vocab_size: spec.vocabSize,
+    tied_embeddings: spec.tiedEmbeddings,
+    widths: {
+      ffn: layers.map((layer) => layer.neurons),
+      kv: layers.map((layer) => layer.kvGroups),
+      heads: layers.map((layer) => layer.kvGroups * layer.groupSize),
+    },
+    output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
+      .length,
+    runtimes: {
+      gprune: "yes",
+      transformers: hasUniformWidths(spec) ? "yes" : "no: stock classes build every layer alike",
+    },
+  };
+}

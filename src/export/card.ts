@@ -1,0 +1,88 @@
+/** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
+import type { Json } from "../prune/plan.ts";
+
+/** What a card tells. */
+export interface CardFacts {
+  /** The base model as the user named it. */
+  readonly base: string;
+  readonly method: string;
+  readonly metric: string;
+  readonly allocation: string;
+  readonly recover: string;
+  /** Fractions of the prunable parameters. */
+  readonly sparsity: { readonly asked: number; readonly achieved: number };
+  readonly parameters: { readonly before: number; readonly after: number };
+  readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
+  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  readonly seed: number;
+  readonly uniform: boolean;
+  /** Resolved configuration, YAML. */
+  readonly config: string;
+}
+
+const LOAD_UNIFORM = `Every layer has the same widths, so the stock classes load it:
+
+    from transformers import AutoModelForCausalLM
+    model = AutoModelForCausalLM.from_pretrained("PATH")`;
+
+const LOAD_PER_LAYER = `Layers have different widths (\`per_layer_config\` in config.json). gprune loads it
+(\`gprune eval\`, \`gprune generate\`, \`gprune prune\`); stock classes that build every layer alike refuse it with a size
+mismatch.`;
+
+/** The card as Markdown with Hugging Face front matter. */
+export function modelCard(facts: CardFacts): string {
+  const { sparsity, parameters, widths, calibration } = facts;
+  const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
+  const sets = Object.entries(calibration);
+  return `---
+base_model: ${JSON.stringify(facts.base)}
+library_name: transformers
+tags: [gprune, pruning, structured-pruning]
+---
+
+# ${lastPart(facts.base)}, ${percent(sparsity.achieved)} pruned
+
+Made with gprune by removing whole FFN neurons and whole attention KV groups.
+
+| | |
+|---|---|
+| base model | \`${facts.base.replaceAll("`", "'")}\` |
+| method | ${facts.method}, metric ${facts.metric}, allocation ${facts.allocation}, recovery ${facts.recover} |
+| removed | ${percent(sparsity.achieved)} of the attention and FFN parameters (asked: ${percent(sparsity.asked)}) |
+| parameters | ${parameters.after.toLocaleString("en")} of ${parameters.before.toLocaleString("en")} |
+| neurons per layer | ${widths.ffn.join(", ")} |
+| KV groups per layer | ${widths.kv.join(", ")} |
+| seed | ${facts.seed} |
+
+## Calibration
+
+${sets.length === 0 ? "None." : sets.map(([name, { windows, tokens }]) => `- ${name}: ${windows} windows, ${tokens} tokens`).join("\n")}
+
+## Loading
+
+${facts.uniform ? LOAD_UNIFORM : LOAD_PER_LAYER}
+
+## Evaluation
+
+Not measured when this card was written. \`gprune eval PATH --text NAME=FILE --baseline BASE\` prints dense and pruned
+perplexities side by side.
+
+## The run
+
+\`plan.json\` holds the kept units and can be carried out again with \`gprune prune --plan\`. The configuration was:
+
+\`\`\`yaml
+${facts.config.trimEnd()}
+\`\`\`
+`;
+}
+
+/** A value that JSON can hold, for a plan's provenance. */
+export function toJson(value: unknown): Json {
+  return JSON.parse(JSON.stringify(value)) as Json;
+}
+
+function lastPart(name: string): string {
+  const parts = name.split(/[\\/]/).filter((part) => part !== "");
+  return (parts.at(-1) ?? name).replace(/[<>`]/g, "");
+}

@@ -1,0 +1,114 @@
+/**
+ * Writes a model as a Hugging Face directory: config.json derived from the spec, safetensors, the carried tokenizer
+ * files, and whatever documents belong to it. The directory appears complete or not at all.
+ */
+import { join } from "node:path";
+import { GpruneError } from "../errors.ts";
+import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
+import { type TensorToWrite, writeSafetensors } from "../io/safetensors_writer.ts";
+import { familyByName } from "../model/families.ts";
+import { fusedTensors, readFused } from "../model/fused.ts";
+import { readConfig } from "../model/hf_config.ts";
+import { writeConfig } from "../model/hf_config_writer.ts";
+import type { Model } from "../model/model.ts";
+import { weightsOf } from "../model/spaces.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
+import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
+
+/** dtype names in config.json. */
+const CONFIG_DTYPES: Readonly<Record<FloatDType, string>> = {
+  F32: "float32",
+  F16: "float16",
+  BF16: "bfloat16",
+};
+
+/** The choice of `--dtype`. */
+export type DTypeChoice = "auto" | "f32" | "f16" | "bf16";
+
+export interface ExportOptions {
+  readonly dtype?: DTypeChoice;
+  /** Further files of the directory by name: card, plan, resolved run. */
+  readonly documents?: ReadonlyMap<string, string>;
+  readonly onProgress?: OnProgress;
+}
+
+/**
+ * @param directory - must not exist, or be empty
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; NOT_FINITE naming a tensor that is not finite in the stored dtype
+ */
+export async function exportHuggingFace(
+  model: Model,
+  directory: string,
+  { dtype = "auto", documents = new Map(), onProgress = silent }: ExportOptions = {},
+): Promise<void> {
+  const stored = storedDType(model, dtype);
+  const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
+  const tensors = tensorsToWrite(model, { stored, config });
+  const bytesPerElement = stored === "F32" ? 4 : 2;
+  const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
+  let done = 0;
+  await writeDirectoryAtomically(directory, async (temporary) => {
+    const files = new Map(documents);
+    files.set("config.json", `${JSON.stringify(config, null, 2)}\n`);
+    for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
+    for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);
+    await writeSafetensors(temporary, tensors, {
+      onBytes: (bytes) => {
+        done += bytes;
+        onProgress({ stage: "save", done, total, unit: "bytes" });
+      },
+    });
+  });
+}
+
+/** `auto` keeps the dtype of a float checkpoint; a quantised one becomes F32, so that nothing is rounded. */
+export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType {
+  if (choice === "auto") return isFloatDType(origin.dtype) ? origin.dtype : "F32";
+  return choice.toUpperCase() as FloatDType;
+}
+
+/**
+ * The tensors of the checkpoint: those of the spec, biases that the configuration's flags imply as zeros, and
+ * projections joined where the family stores them joined.
+ */
+function tensorsToWrite(
+  model: Model,
+  { stored, config }: { readonly stored: FloatDType; readonly config: unknown },
+): readonly TensorToWrite[] {
+  const { spec, weights, origin } = model;
+  const own = weightsOf(spec);
+  const known = new Set(own.map(({ name }) => name));
+  const implied = weightsOf(readConfig(config, "config.json")).filter(({ name }) => !known.has(name));
+  const fused = familyByName(spec.family, origin.name).fusedProjections ? fusedTensors(spec) : [];
+  const parts = new Set(fused.flatMap((tensor) => tensor.parts));
+  const rows = (name: string): number => own.find((weight) => weight.name === name)!.shape[0]!;
+  const entry = (name: string, shape: readonly number[], read: () => Promise<Tensor>): TensorToWrite => ({
+    name,
+    shape,
+    dtype: stored,
+    read: async () => requireFinite(name, await read(), stored),
+  });
+  return [
+    ...own
+      .filter(({ name }) => !parts.has(name))
+      .map(({ name, shape }) => entry(name, shape, () => weights.read(name))),
+    ...implied.map(({ name, shape }) => entry(name, shape, async () => zeros(shape))),
+    ...fused.map((tensor) => {
+      const height = tensor.parts.reduce((sum, part) => sum + rows(part), 0);
+      return entry(tensor.name, [height, spec.hiddenSize], () => readFused(weights, tensor));
+    }),
+  ];
+}
+
+/** The largest finite float16. */
+const MAX_F16 = 65_504;
+
+function requireFinite(name: string, tensor: Tensor, dtype: FloatDType): Tensor {
+  const limit = dtype === "F16" ? MAX_F16 : Number.MAX_VALUE;
+  const bad = tensor.data.findIndex((value) => !(Math.abs(value) <= limit));
+  if (bad < 0) return tensor;
+  throw new GpruneError("NOT_FINITE", `${name}: expected finite ${dtype} values, got ${tensor.data[bad]}`, {
+    hint: dtype === "F16" ? "Store it as bf16 or f32 with --dtype." : "The weights are damaged.",
+  });
+}

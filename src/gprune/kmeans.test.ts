@@ -1,0 +1,78 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { randomStream } from "../tensor/random.ts";
+import { kMeans } from "./kmeans.ts";
+
+const clouds = fc.record({
+  seed: fc.integer({ min: 0, max: 1e6 }),
+  n: fc.integer({ min: 1, max: 60 }),
+  dimensions: fc.integer({ min: 1, max: 4 }),
+  k: fc.integer({ min: 1, max: 5 }),
+});
+
+const cloud = (seed: number, size: number): Float64Array =>
+  Float64Array.from({ length: size }, randomStream(seed, "cloud"));
+
+/** Inertia of an assignment about the means of its clusters. */
+function inertiaOf(points: Float64Array, assignment: Uint8Array, dimensions: number): number {
+  let total = 0;
+  for (const cluster of new Set(assignment)) {
+    const members = Array.from(assignment.keys()).filter((i) => assignment[i] === cluster);
+    for (let j = 0; j < dimensions; j++) {
+      const values = members.map((i) => points[i * dimensions + j]!);
+      const centre = values.reduce((a, b) => a + b) / values.length;
+      total += values.reduce((sum, x) => sum + (x - centre) ** 2, 0);
+    }
+  }
+  return total;
+}
+
+describe("kMeans", () => {
+  it("finds groups that are far apart", () => {
+    const noise = cloud(1, 90);
+    const points = noise.map((x, at) => x + 10 * (Math.floor(at / 2) % 3));
+    const { assignment, inertia } = kMeans(points, {
+      dimensions: 2,
+      k: 3,
+      restarts: 3,
+      random: randomStream(0, "k"),
+    });
+    for (const [i, cluster] of assignment.entries()) expect(cluster).toBe(assignment[i % 3]);
+    expect(new Set(assignment).size).toBe(3);
+    expect(inertia).toBeCloseTo(inertiaOf(points, assignment, 2), 8);
+  });
+
+  it("of one cluster is the total dispersion", () => {
+    const points = cloud(2, 40);
+    const { inertia } = kMeans(points, { dimensions: 2, k: 1, restarts: 1, random: randomStream(0, "k") });
+    expect(inertia).toBeCloseTo(inertiaOf(points, new Uint8Array(20), 2), 10);
+  });
+
+  it("repeats for one stream, stays below k, and never exceeds the total dispersion", () => {
+    fc.assert(
+      fc.property(clouds, ({ seed, n, dimensions, k }) => {
+        const points = cloud(seed, n * dimensions);
+        const run = () => kMeans(points, { dimensions, k, restarts: 2, random: randomStream(seed, "k") });
+        const result = run();
+        expect(run()).toEqual(result);
+        expect(result.assignment.every((c) => c < k)).toBe(true);
+        const total = inertiaOf(points, new Uint8Array(n), dimensions);
+        expect(result.inertia).toBeLessThanOrEqual(total * (1 + 1e-9) + 1e-12);
+        expect(inertiaOf(points, result.assignment, dimensions)).toBeLessThanOrEqual(
+          result.inertia * (1 + 1e-9) + 1e-12,
+        );
+      }),
+    );
+  });
+
+  it("leaves centres empty when fewer points differ", () => {
+    const { assignment, inertia } = kMeans(Float64Array.of(1, 1, 5, 5, 1), {
+      dimensions: 1,
+      k: 4,
+      restarts: 3,
+      random: randomStream(0, "k"),
+    });
+    expect(inertia).toBe(0);
+    expect(new Set(assignment).size).toBe(2);
+  });
+});

@@ -1,0 +1,192 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { randomStream } from "../tensor/random.ts";
+import { behaviourModules, type ModuleOptions, modelModules, type UnitModules } from "./modules.ts";
+import { unitSensitivity } from "./sensitivity.ts";
+
+/** Score of a unit on set d, from its importance t and fresh standard normal noise. */
+type Behaviour = (unit: number, d: number, chance: { readonly t: number; readonly noise: number }) => number;
+
+interface Planted {
+  readonly units: number;
+  readonly sets: number;
+  readonly seed: number;
+}
+
+function scoresOf(behaviour: Behaviour, { units, sets, seed }: Planted): Map<string, Float64Array> {
+  const uniform = randomStream(seed, "planted");
+  const normal = (): number => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  const t = Float64Array.from({ length: units }, normal);
+  return new Map(
+    Array.from({ length: sets }, (_, d) => [
+      `set${String(d).padStart(2, "0")}`,
+      t.map((value, u) => behaviour(u, d, { t: value, noise: normal() })),
+    ]),
+  );
+}
+
+const modulesOf = (
+  scores: ReadonlyMap<string, Float64Array>,
+  options: Partial<ModuleOptions> = {},
+): UnitModules => behaviourModules("layers.0.ffn", unitSensitivity(scores), { seed: 0, ...options });
+
+/** Units 3i keep their rank, units 3i+1 matter on set 0 only, units 3i+2 everywhere but on set 0. */
+const three: Behaviour = (u, d, { t, noise }) => {
+  if (u % 3 === 0) return t + 0.05 * noise;
+  return (u % 3 === 1) === (d === 0) ? 4 + 0.1 * noise : -4 + 0.1 * noise;
+};
+
+/** All units behave alike. */
+const alike: Record<string, Behaviour> = {
+  "independent noise": (_, __, { noise }) => noise,
+  "one importance with little noise": (_, __, { t, noise }) => t + 0.3 * noise,
+  "one importance with much noise": (_, __, { t, noise }) => t + noise,
+  "sets of unequal noise": (_, d, { t, noise }) => t + (d === 0 ? 1.5 : 0.3) * noise,
+  "two groups of sets": (u, d, { t, noise }) => (d < 2 ? t : ((u * 7919) % 997) / 400) + 0.2 * noise,
+  "many units that never fire": (_, __, { t, noise }) => Math.max(0, t + 0.5 * noise),
+};
+
+const planted = { units: 600, sets: 5, seed: 1 };
+
+describe("behaviourModules", () => {
+  it("separates three planted behaviours", () => {
+    const { assignment, modules, evidence } = modulesOf(scoresOf(three, planted));
+    expect(modules).toHaveLength(3);
+    expect(evidence).toHaveLength(4);
+    const right = assignment.filter((module, u) => module === assignment[u % 3]).length;
+    expect(right / planted.units).toBeGreaterThan(0.97);
+    expect(new Set(assignment.slice(0, 3)).size).toBe(3);
+    expect(assignment[0]).toBe(0);
+  });
+
+  it("separates robust from sensitive units", () => {
+    const behaviour: Behaviour = (u, _, { t, noise }) => t + (u % 4 === 0 ? 1 : 0.1) * noise;
+    const { assignment, modules } = modulesOf(scoresOf(behaviour, planted));
+    expect(modules.length).toBeGreaterThanOrEqual(2);
+    const robust = assignment.filter((module, u) => module === 0 && u % 4 !== 0).length;
+    expect(robust / (0.75 * planted.units)).toBeGreaterThan(0.9);
+    expect(modules.at(-1)!.meanSigma).toBeGreaterThan(2 * modules[0]!.meanSigma);
+  });
+
+  it.each(Object.entries(alike))("is one module for %s", (_, behaviour) => {
+    const counts = [0, 1, 2, 3, 4].flatMap((seed) =>
+      [
+        { units: 200, sets: 5, seed },
+        { units: 400, sets: 2, seed },
+        { units: 200, sets: 12, seed },
+      ].map((shape) => modulesOf(scoresOf(behaviour, shape)).modules.length),
+    );
+    expect(counts.filter((count) => count === 1).length).toBeGreaterThanOrEqual(13);
+  });
+
+  it("numbers modules by ascending sigma and describes them", () => {
+    const scores = scoresOf(three, planted);
+    const { sigma, meanRank } = unitSensitivity(scores);
+    const { assignment, modules } = modulesOf(scores);
+    for (const [number, module] of modules.entries()) {
+      const units = Array.from(assignment.keys()).filter((u) => assignment[u] === number);
+      expect(module.size).toBe(units.length);
+      expect(module.sigmaRange).toEqual([
+        Math.min(...units.map((u) => sigma[u]!)),
+        Math.max(...units.map((u) => sigma[u]!)),
+      ]);
+      const rank = units.reduce((sum, u) => sum + meanRank[u]!, 0) / units.length;
+      expect(module.meanRank).toBeCloseTo(rank, 12);
+      if (number > 0) expect(module.meanSigma).toBeGreaterThanOrEqual(modules[number - 1]!.meanSigma);
+    }
+  });
+
+  it("is the same for sets in another order, and repeats byte for byte", () => {
+    const scores = scoresOf(three, planted);
+    const json = JSON.stringify(modulesOf(scores));
+    expect(JSON.stringify(modulesOf(scores))).toBe(json);
+    fc.assert(
+      fc.property(fc.shuffledSubarray([...scores.keys()], { minLength: 5 }), (names) => {
+        expect(JSON.stringify(modulesOf(new Map(names.map((name) => [name, scores.get(name)!]))))).toBe(json);
+      }),
+      { numRuns: 5 },
+    );
+  });
+
+  it("permutes with the units, exactly", () => {
+    const scores = scoresOf(three, planted);
+    const { assignment, ...rest } = modulesOf(scores);
+    const random = randomStream(3, "order");
+    const keys = Array.from({ length: planted.units }, random);
+    const order = Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]!);
+    const moved = new Map(
+      Array.from(scores, ([set, values]) => [set, Float64Array.from(order, (u) => values[u]!)]),
+    );
+    const result = modulesOf(moved);
+    expect(result).toEqual({ ...rest, assignment: order.map((u) => assignment[u]!) });
+  });
+
+  it("finds the same modules for any seed and any names of the sets", () => {
+    const scores = scoresOf(three, planted);
+    const { assignment } = modulesOf(scores);
+    expect(modulesOf(scores, { seed: 7 }).assignment).toEqual(assignment);
+    const names = ["e", "d", "c", "b", "a"];
+    const renamed = new Map([...scores.values()].map((values, d) => [names[d]!, values]));
+    expect(modulesOf(renamed).assignment).toEqual(assignment);
+  });
+
+  it("keeps no module below the minimum size", () => {
+    const few: Behaviour = (u, d, { t, noise }) => (u < 10 ? (d === 0 ? 9 : -9) + noise : t + 0.1 * noise);
+    const scores = scoresOf(few, planted);
+    for (const minModuleSize of [16, 100, 400]) {
+      const { modules, assignment } = modulesOf(scores, { minModuleSize });
+      expect(modules.every(({ size }) => size >= minModuleSize)).toBe(true);
+      expect(modules.reduce((sum, { size }) => sum + size, 0)).toBe(assignment.length);
+    }
+  });
+
+  it.each<[string, Planted, Partial<ModuleOptions>, string]>([
+    ["few units", { units: 63, sets: 5, seed: 0 }, {}, "from 64 on, there are 63"],
+    ["one unit", { units: 1, sets: 5, seed: 0 }, {}, "from 64 on, there are 1"],
+    ["one set", { units: 600, sets: 1, seed: 0 }, {}, "one calibration set"],
+    ["a maximum of one", planted, { maxModules: 1 }, "no more were asked for"],
+  ])("is one module for %s", (_, shape, options, reason) => {
+    const result = modulesOf(scoresOf(three, shape), options);
+    expect(result.modules).toHaveLength(1);
+    expect(result.evidence).toEqual([]);
+    expect(result.assignment.every((module) => module === 0)).toBe(true);
+    expect(result.reason).toContain(reason);
+  });
+
+  it("is one module when no unit changes its rank", () => {
+    for (const behaviour of [() => 1, (u: number) => u, (_: number, d: number) => d] as Behaviour[]) {
+      const result = modulesOf(scoresOf(behaviour, planted));
+      expect(result.modules).toHaveLength(1);
+      expect(result.reason).toContain("no unit changes its rank");
+    }
+  });
+
+  it("has no NaN with constant sets, ties and twenty sets", () => {
+    const shapes: [Behaviour, Planted][] = [
+      [(_, d, { noise }) => (d === 0 ? 1 : noise), planted],
+      [(u, d) => (u + d) % 2, planted],
+      [(u, d) => (u % 2 === 0 ? d : -d), planted],
+      [three, { units: 200, sets: 20, seed: 2 }],
+      [three, { units: 64, sets: 2, seed: 2 }],
+    ];
+    for (const [behaviour, shape] of shapes) {
+      const text = JSON.stringify(modulesOf(scoresOf(behaviour, shape)), (_, value) => {
+        if (typeof value === "number" && !Number.isFinite(value)) throw new Error("not finite");
+        return value;
+      });
+      expect(JSON.parse(text)).toMatchObject({ spaceId: "layers.0.ffn" });
+    }
+  });
+
+  it("refuses an impossible maximum", () => {
+    expect(() => modulesOf(scoresOf(three, planted), { maxModules: 0 })).toThrow("internal:");
+  });
+});
+
+describe("modelModules", () => {
+  it("gives each space its own chance", () => {
+    const sensitivity = unitSensitivity(scoresOf(three, planted));
+    const all = modelModules(new Map([["layers.1.ffn", sensitivity]]), { seed: 5 });
+    expect(all.get("layers.1.ffn")).toEqual(behaviourModules("layers.1.ffn", sensitivity, { seed: 5 }));
+  });
+});

@@ -1,0 +1,100 @@
+/**
+ * Text from files: plain text, JSON Lines with a text field, or a directory of such files. A file larger than the
+ * limit is sampled in evenly spaced pieces cut at line ends, so that huge corpora cost no more than small ones.
+ */
+import { readdir } from "node:fs/promises";
+import { extname, join } from "node:path";
+import { GpruneError } from "../errors.ts";
+import { kindOfPath, PositionalFile } from "./file.ts";
+import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
+
+/** Fields that hold the text of a JSON line, in order of preference. */
+const TEXT_FIELDS = ["text", "content"] as const;
+/** One document of a JSON Lines file. */
+const MAX_LINE_BYTES = 2 ** 26;
+/** Pieces that are read of a file that is too large. */
+const PIECES = 32;
+const TEXT_EXTENSIONS: ReadonlySet<string> = new Set([".txt", ".md", ".text", ".jsonl"]);
+const LINE_FEED = 10;
+
+/**
+ * The text at a path; documents of JSON Lines and files of a directory are joined by an empty line, files in the order
+ * of their names.
+ * @param maxBytes - bytes read in all
+ * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text
+ */
+export async function readText(path: string, maxBytes: number): Promise<string> {
+  const files = await textFiles(path);
+  const parts: string[] = [];
+  for (const file of files) parts.push(await readTextFile(file, Math.floor(maxBytes / files.length)));
+  const text = parts.filter((part) => part !== "").join("\n\n");
+  if (text.trim() !== "") return text;
+  throw new GpruneError("BAD_TEXT", `${path}: expected text, got none`, {
+    hint: "The file is empty or holds only white space.",
+  });
+}
+
+async function textFiles(path: string): Promise<readonly string[]> {
+  const kind = await kindOfPath(path);
+  if (kind === "file") return [path];
+  if (kind !== "directory") {
+    throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got none`);
+  }
+  const names = (await readdir(path)).filter((name) => TEXT_EXTENSIONS.has(extname(name))).sort();
+  if (names.length > 0) return names.map((name) => join(path, name));
+  const known = [...TEXT_EXTENSIONS].join(", ");
+  throw new GpruneError("NOT_FOUND", `${path}: expected files ending in ${known}, got none`);
+}
+
+async function readTextFile(path: string, maxBytes: number): Promise<string> {
+  const file = await PositionalFile.open(path);
+  try {
+    const pieces = await readPieces(file, maxBytes);
+    const texts = pieces.map((bytes) => decodeUtf8(bytes, path));
+    if (extname(path) !== ".jsonl") return texts.join("\n");
+    return texts.flatMap((text) => documentsOf(text, path)).join("\n\n");
+  } finally {
+    await file.close();
+  }
+}
+
+/** The whole file, or evenly spaced pieces of whole lines. */
+async function readPieces(file: PositionalFile, maxBytes: number): Promise<readonly Uint8Array[]> {
+  if (file.size <= maxBytes) return [await file.read(0, file.size)];
+  const length = Math.floor(maxBytes / PIECES);
+  const stride = Math.floor(file.size / PIECES);
+  const pieces: Uint8Array[] = [];
+  for (let i = 0; i < PIECES; i++) {
+    const bytes = await file.read(i * stride, length);
+    const first = i === 0 ? 0 : bytes.indexOf(LINE_FEED) + 1;
+    const last = bytes.lastIndexOf(LINE_FEED);
+    if (last > first) pieces.push(bytes.subarray(first, last));
+  }
+  return pieces;
+}
+
+function decodeUtf8(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new GpruneError("BAD_TEXT", `${path}: expected UTF-8 text, got other bytes`, {
+      hint: "Convert the file to UTF-8.",
+      cause,
+    });
+  }
+}
+
+function documentsOf(text: string, path: string): readonly string[] {
+  return text.split("\n").flatMap((line, index) => {
+    if (line.trim() === "") return [];
+    const where = `${path}:${index + 1}`;
+    const value = parseJson(line, { where, maxBytes: MAX_LINE_BYTES, maxDepth: MAX_JSON_DEPTH });
+    const fields = isJsonObject(value) ? TEXT_FIELDS.map((field) => value[field]) : [];
+    const found = fields.find((field) => typeof field === "string");
+    if (typeof found === "string") return [found];
+    throw new GpruneError(
+      "BAD_TEXT",
+      `${where}: expected an object with a text field (${TEXT_FIELDS.join(" or ")}), got none`,
+    );
+  });
+}

@@ -1,0 +1,131 @@
+/**
+ * Opens a model wherever it lies: a Hugging Face directory or a GGUF file. Whatever the format, every tensor the spec
+ * asks for is there in the right shape before anything is computed.
+ */
+import { join } from "node:path";
+import { GpruneError } from "../errors.ts";
+import { kindOfPath, readSmallFile } from "../io/file.ts";
+import { CONFIG_JSON_LIMITS, readJsonFile } from "../io/json.ts";
+import { openCheckpointTensors } from "../io/safetensors_shards.ts";
+import { elementCount, type TensorSource } from "../tensor/tensor.ts";
+import { familyByName } from "./families.ts";
+import { splitFused } from "./fused.ts";
+import { openGgufModel } from "./gguf_model.ts";
+import { readConfig } from "./hf_config.ts";
+import type { CarriedFile, Model } from "./model.ts";
+import { projectionName, weightsOf } from "./spaces.ts";
+import { type ModelSpec, PROJECTIONS } from "./spec.ts";
+
+/** Files that travel to the output unchanged, where there are any. */
+const CARRIED_FILES = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "tokenizer.model",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "chat_template.jinja",
+  "generation_config.json",
+] as const;
+
+/** Gemma 3's tokenizer.json, the largest known, has 33 MB. */
+const MAX_CARRIED_BYTES = 2 ** 27;
+
+/** Problems listed in one message. */
+const MAX_LISTED = 8;
+
+/**
+ * Opens a checkpoint; weights are read when somebody asks for them.
+ * @param path - a Hugging Face directory or a .gguf file
+ * @throws GpruneError NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or BAD_TENSOR listing what
+ *   is missing or has the wrong shape
+ */
+export async function openModel(path: string): Promise<Model> {
+  const kind = await kindOfPath(path);
+  if (kind === "missing") {
+    throw new GpruneError("NOT_FOUND", `${path}: expected a model, got no such file or directory`, {
+      hint: "Give a Hugging Face directory (config.json and safetensors) or a .gguf file.",
+    });
+  }
+  const model = kind === "directory" ? await openHuggingFace(path) : await openGgufModel(path);
+  try {
+    checkWeights(model);
+  } catch (error) {
+    await model.weights.close();
+    throw error;
+  }
+  return model;
+}
+
+/**
+ * Compares the tensors a model has with those its spec asks for.
+ * @throws GpruneError BAD_TENSOR listing every difference, up to eight
+ */
+export function checkWeights({ spec, weights, origin }: Model): void {
+  const problems = weightsOf(spec).flatMap(({ name, shape }) => {
+    const found = weights.info(name)?.shape;
+    if (found !== undefined && found.join() === shape.join()) return [];
+    return [
+      `${name}: expected [${shape.join(", ")}], got ${found ? `[${found.join(", ")}]` : "no such tensor"}`,
+    ];
+  });
+  if (problems.length === 0) return;
+  const more = problems.length > MAX_LISTED ? [`and ${problems.length - MAX_LISTED} more`] : [];
+  const list = [...problems.slice(0, MAX_LISTED), ...more].map((problem) => `\n  ${problem}`).join("");
+  throw new GpruneError("BAD_TENSOR", `${origin.name}: tensors do not fit the configuration:${list}`, {
+    hint: "config.json and the weights must come from the same model.",
+  });
+}
+
+async function openHuggingFace(directory: string): Promise<Model> {
+  const configPath = join(directory, "config.json");
+  const declared = readConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS), configPath);
+  const tensors = await openCheckpointTensors(directory);
+  try {
+    const fused = familyByName(declared.family, configPath).fusedProjections;
+    const weights = fused ? splitFused(tensors, declared) : tensors;
+    return {
+      spec: withFoundBiases(declared, weights),
+      weights,
+      files: await carriedFiles(directory),
+      origin: { name: directory, format: "hf", dtype: commonDType(weights, declared) },
+    };
+  } catch (error) {
+    await tensors.close();
+    throw error;
+  }
+}
+
+/** Recovery adds biases that the family's configuration cannot announce; what is in the file counts. */
+function withFoundBiases(spec: ModelSpec, weights: TensorSource): ModelSpec {
+  const layers = spec.layers.map((layer, index) => ({
+    ...layer,
+    biases: PROJECTIONS.filter(
+      (projection) =>
+        layer.biases.includes(projection) ||
+        weights.info(projectionName(index, projection, "bias")) !== undefined,
+    ),
+  }));
+  return { ...spec, layers };
+}
+
+async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {
+  const files: CarriedFile[] = [];
+  for (const name of CARRIED_FILES) {
+    const path = join(directory, name);
+    if ((await kindOfPath(path)) !== "file") continue;
+    files.push({ name, bytes: await readSmallFile(path, MAX_CARRIED_BYTES) });
+  }
+  return files;
+}
+
+/** The dtype that holds most parameters. */
+function commonDType(weights: TensorSource, spec: ModelSpec): string {
+  const counts = new Map<string, number>();
+  for (const { name, shape } of weightsOf(spec)) {
+    const dtype = weights.info(name)?.dtype ?? "none";
+    counts.set(dtype, (counts.get(dtype) ?? 0) + elementCount(shape));
+  }
+  return [...counts].sort((a, b) => b[1] - a[1])[0]![0];
+}

@@ -1,0 +1,218 @@
+/** The whole path from a model and texts to a smaller model, read top to bottom. */
+import { calibrate, type TokenSet } from "./calibrate/calibrate.ts";
+import { type CalibrationStats, poolStats } from "./calibrate/stats.ts";
+import { loadTokenSet } from "./calibrate/windows.ts";
+import { formatRunConfig, type RunConfig } from "./config.ts";
+import { GpruneError } from "./errors.ts";
+import { modelCard, toJson } from "./export/card.ts";
+import { exportHuggingFace } from "./export/hf.ts";
+import { DecoderRunner } from "./graph/decoder_runner.ts";
+import { Runtime } from "./graph/runtime.ts";
+import { readSmallFile } from "./io/file.ts";
+import { requireFreeDirectory } from "./io/output_directory.ts";
+import { openModel } from "./model/checkpoint.ts";
+import { hasUniformWidths } from "./model/hf_config_writer.ts";
+import type { Model } from "./model/model.ts";
+import { parameterCount } from "./model/spaces.ts";
+import { Tokenizer } from "./model/tokenizer.ts";
+import { type OnProgress, silent } from "./progress.ts";
+import { allocationByName } from "./prune/allocate.ts";
+import { achievedSparsity, makePlan, type PruningPlan, type Widths, widths } from "./prune/plan.ts";
+import { formatPlan, parsePlan } from "./prune/plan_json.ts";
+import { applyPlan } from "./prune/surgery.ts";
+import { compensateMeans } from "./recover/mean_compensation.ts";
+import { scoreModel } from "./score/importance.ts";
+import type { Metric } from "./score/metric.ts";
+import { metricByName } from "./score/registry.ts";
+import { versions } from "./versions.ts";
+
+/** What a run did, as `gprune prune --json` prints it. */
+export interface PruneResult {
+  /** The directory that was written. */
+  readonly output: string;
+  /** Fractions of the prunable parameters that were to be and were removed. */
+  readonly sparsity: { readonly asked: number; readonly achieved: number };
+  readonly parameters: { readonly before: number; readonly after: number };
+  readonly widths: Widths;
+  /** Seconds per stage. */
+  readonly timings: Readonly<Record<string, number>>;
+  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  /** Calibration tokens per second of the calibration stage; 0 without one. */
+  readonly tokens_per_second: number;
+  readonly peak_rss_bytes: number;
+  readonly seed: number;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** The largest plan.json; one of 126 layers with 53 thousand neurons has about 50 MB. */
+const MAX_PLAN_BYTES = 2 ** 28;
+
+/**
+ * Prunes a model: open, calibrate, score, allocate, cut, recover, save.
+ * @throws GpruneError when the input is wrong or the output cannot be written; nothing is left behind then
+ */
+export async function prune(
+  config: RunConfig,
+  { onProgress = silent }: { readonly onProgress?: OnProgress } = {},
+): Promise<PruneResult> {
+  const clock = new Stopwatch();
+  const metric = metricByName(config.metric);
+  await requireFreeDirectory(config.output);
+  const model = await clock.time("open", () => openModel(config.model));
+  const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
+  try {
+    const sets = await clock.time("tokenize", () => loadCalibration(config, model, metric));
+    const run: Run = { config, model, runtime, sets, metric, onProgress };
+    const stats = await clock.time("calibrate", () => pooledStatistics(run));
+    const plan = await clock.time("decide", () => decide(run, stats));
+    const pruned = await clock.time("recover", () => recover(run, plan, stats));
+    const result = {
+      sparsity: { asked: config.sparsity, achieved: achievedSparsity(plan, model.spec) },
+      parameters: { before: parameterCount(model.spec), after: parameterCount(pruned.spec) },
+      widths: widths(plan, model.spec),
+      calibration: calibrationSummary(sets),
+    };
+    await clock.time("save", () => save(run, pruned, { plan, result }));
+    const tokens = Object.values(result.calibration).reduce((sum, set) => sum + set.tokens, 0);
+    return {
+      output: config.output,
+      ...result,
+      timings: clock.seconds,
+      tokens_per_second: tokens === 0 ? 0 : tokens / clock.seconds.calibrate!,
+      peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
+      seed: config.seed,
+      versions: versions(),
+    };
+  } finally {
+    await runtime.close();
+    await model.weights.close();
+  }
+}
+
+/** What the stages of one run share. */
+interface Run {
+  readonly config: RunConfig;
+  readonly model: Model;
+  readonly runtime: Runtime;
+  readonly sets: readonly TokenSet[];
+  readonly metric: Metric;
+  readonly onProgress: OnProgress;
+}
+
+async function loadCalibration(
+  config: RunConfig,
+  model: Model,
+  metric: Metric,
+): Promise<readonly TokenSet[]> {
+  if (config.calibration.length === 0) {
+    if (metric.input === "weights" && config.recover === "none" && config.method === "none") return [];
+    throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
+      hint: "Give --calib NAME=PATH, or use --method none --metric magnitude --recover none, which needs no text.",
+    });
+  }
+  const tokenizer = Tokenizer.fromFiles(model.files);
+  const sets: TokenSet[] = [];
+  for (const set of config.calibration) sets.push(await loadTokenSet(set, tokenizer, config));
+  return sets;
+}
+
+/** Statistics pooled over the sets by their weights; undefined without sets. */
+async function pooledStatistics({
+  config,
+  model,
+  runtime,
+  sets,
+  onProgress,
+}: Run): Promise<CalibrationStats | undefined> {
+  if (sets.length === 0) return undefined;
+  const stats = await calibrate(new DecoderRunner(model, runtime), sets, { onProgress });
+  return poolStats(
+    [...stats.values()],
+    config.calibration.map(({ weight }) => weight),
+  );
+}
+
+/** The plan: read from a file, or scores and their allocation. */
+async function decide(run: Run, stats: CalibrationStats | undefined): Promise<PruningPlan> {
+  const { config, model, metric } = run;
+  if (config.plan !== undefined) {
+    const bytes = await readSmallFile(config.plan, MAX_PLAN_BYTES);
+    return parsePlan(new TextDecoder().decode(bytes), config.plan);
+  }
+  const allocation = config.allocation ?? metric.allocation;
+  const layers = model.spec.layers.length;
+  const importance = await scoreModel({
+    model,
+    metric,
+    seed: config.seed,
+    ...(stats === undefined ? {} : { stats }),
+    onLayer: (done) => run.onProgress({ stage: "score", done, total: layers, unit: "layers" }),
+  });
+  const { sparsity, roundTo, seed, method } = config;
+  const keep = allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo });
+  const sets = config.calibration.map(({ name, weight }) => ({ name, weight }));
+  const provenance = { method, metric: metric.name, allocation, sparsity, seed, sets };
+  return makePlan(model.spec, keep, toJson(provenance) as PruningPlan["provenance"]);
+}
+
+async function recover(
+  { config, model }: Run,
+  plan: PruningPlan,
+  stats: CalibrationStats | undefined,
+): Promise<Model> {
+  if (config.recover === "none" || stats === undefined) return applyPlan(model, plan);
+  return compensateMeans(model, plan, stats);
+}
+
+async function save(
+  { config, metric, onProgress }: Run,
+  pruned: Model,
+  {
+    plan,
+    result,
+  }: {
+    readonly plan: PruningPlan;
+    readonly result: Pick<PruneResult, "sparsity" | "parameters" | "widths" | "calibration">;
+  },
+): Promise<void> {
+  const resolved = { ...config, allocation: config.allocation ?? metric.allocation, metric: metric.name };
+  const text = formatRunConfig(resolved);
+  const card = modelCard({
+    ...result,
+    base: config.model,
+    method: config.method,
+    metric: metric.name,
+    allocation: resolved.allocation,
+    recover: config.recover,
+    seed: config.seed,
+    uniform: hasUniformWidths(pruned.spec),
+    config: text,
+  });
+  const documents = new Map([
+    ["README.md", card],
+    ["gprune.yaml", text],
+    ["plan.json", formatPlan(plan)],
+  ]);
+  await exportHuggingFace(pruned, config.output, { dtype: config.dtype, documents, onProgress });
+}
+
+function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
+  return Object.fromEntries(
+    sets.map(({ name, windows }) => [
+      name,
+      { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
+    ]),
+  );
+}
+
+/** Wall-clock seconds by stage. */
+class Stopwatch {
+  readonly seconds: Record<string, number> = {};
+
+  async time<T>(stage: string, work: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    const result = await work();
+    this.seconds[stage] = Math.round(performance.now() - start) / 1000;
+    return result;
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * Bytes of .safetensors files for tests, well formed or not, laid out by hand and not by the writer under test.
+ */
+
+/** The header's entry of one tensor. */
+export interface HeaderEntry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data_offsets: readonly [number, number];
+}
+
+/** A file: the length of the header, the header, the data. */
+export function safetensorsBytes(
+  header: string | Uint8Array | object,
+  data: Uint8Array | number = 0,
+): Uint8Array {
+  const raw = typeof header === "string" || header instanceof Uint8Array ? header : JSON.stringify(header);
+  const headerBytes = Buffer.from(raw);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(headerBytes.length));
+  return Buffer.concat([length, headerBytes, typeof data === "number" ? new Uint8Array(data) : data]);
+}
+
+/** Tensors of float32 one after the other. */
+export function float32File(tensors: Readonly<Record<string, readonly number[]>>): Uint8Array {
+  const header: Record<string, HeaderEntry> = {};
+  let end = 0;
+  for (const [name, values] of Object.entries(tensors)) {
+    const start = end;
+    end += values.length * 4;
+    header[name] = { dtype: "F32", shape: [values.length], data_offsets: [start, end] };
+  }
+  return safetensorsBytes(header, new Uint8Array(Float32Array.from(Object.values(tensors).flat()).buffer));
+}
