@@ -7,7 +7,7 @@
 const LAYERS = [
   "errors.ts",
   "progress.ts",
-  "versions.ts",
+  "package.ts",
   "tensor",
   "io",
   "model",
@@ -22,6 +22,7 @@ const LAYERS = [
   "report",
   "config.ts",
   "pipeline.ts",
+  "demo.ts",
   "workers",
   "index.ts",
   "cli",

@@ -15,8 +15,7 @@ const textSet = z.strictObject({
   weight: z.number().positive().default(1).describe("how much the set counts"),
 });
 
-/** Everything `gprune prune` can be told. */
-export const runConfigSchema = z.strictObject({
+const fields = z.strictObject({
   model: z.string().min(1).describe("Hugging Face directory or .gguf file"),
   output: z.string().min(1).describe("directory to be made"),
   sparsity: z.number().min(0).lt(1).default(0.3).describe("fraction of the prunable parameters to remove"),
@@ -28,7 +27,6 @@ export const runConfigSchema = z.strictObject({
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
   rounds: z.int().min(1).max(64).default(4).describe("rounds of learned allocation"),
   gradientWindows: z.int().min(1).default(4).describe("windows of every set for gradients, in each round"),
-  robust: z.boolean().default(false).describe("give the sets that lose most more weight"),
   fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
   maxModules: z.int().min(1).max(16).default(4).describe("most modules in one space"),
   calibration: z.array(textSet).default([]).describe("calibration sets"),
@@ -41,6 +39,15 @@ export const runConfigSchema = z.strictObject({
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
   threads: z.int().positive().optional().describe("threads of one operator"),
 });
+
+/** Everything `gprune prune` can be told. */
+export const runConfigSchema = fields.refine(
+  ({ method, allocation }) => method === "gprune" || allocation !== "learned",
+  {
+    path: ["allocation"],
+    error: "learned needs method gprune; with maxModules 1 that is the metric with learned sparsity alone",
+  },
+);
 
 /** A complete configuration. */
 export type RunConfig = z.infer<typeof runConfigSchema>;
@@ -75,7 +82,7 @@ export function parseRunConfig(text: string, where: string): Readonly<Record<str
   const problem = document.errors[0];
   if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${problem.message}`);
   const value: unknown = document.toJS({ maxAliasCount: 100 });
-  const result = runConfigSchema.partial().safeParse(value ?? {});
+  const result = fields.partial().safeParse(value ?? {});
   if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
   return value as Readonly<Record<string, unknown>>;
 }

@@ -1,11 +1,12 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
-import { calibrate, type TokenSet } from "./calibrate/calibrate.ts";
-import { type CalibrationStats, poolStats } from "./calibrate/stats.ts";
+import type { TokenSet } from "./calibrate/calibrate.ts";
+import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import { loadTokenSet } from "./calibrate/windows.ts";
 import { formatRunConfig, type RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { modelCard, toJson } from "./export/card.ts";
+import { modelCard } from "./export/card.ts";
 import { exportHuggingFace } from "./export/hf.ts";
+import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallFile } from "./io/file.ts";
@@ -15,16 +16,23 @@ import { hasUniformWidths } from "./model/hf_config_writer.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
+import { versions } from "./package.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
-import { achievedSparsity, makePlan, type PruningPlan, type Widths, widths } from "./prune/plan.ts";
+import {
+  achievedSparsity,
+  type Keep,
+  makePlan,
+  type PruningPlan,
+  type Widths,
+  widths,
+} from "./prune/plan.ts";
 import { formatPlan, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
 import { compensateMeans } from "./recover/mean_compensation.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
 import { metricByName } from "./score/registry.ts";
-import { versions } from "./versions.ts";
 
 /** What a run did, as `gprune prune --json` prints it. */
 export interface PruneResult {
@@ -62,10 +70,11 @@ export async function prune(
   const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
   try {
     const sets = await clock.time("tokenize", () => loadCalibration(config, model, metric));
-    const run: Run = { config, model, runtime, sets, metric, onProgress };
-    const stats = await clock.time("calibrate", () => pooledStatistics(run));
-    const plan = await clock.time("decide", () => decide(run, stats));
-    const pruned = await clock.time("recover", () => recover(run, plan, stats));
+    const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
+    const run: Run = { config, model, runtime, sets, metric, allocation, onProgress };
+    const knowledge = await clock.time("calibrate", () => learnFromSets(run));
+    const plan = await clock.time("decide", () => decide(run, knowledge));
+    const pruned = await clock.time("recover", () => recover(run, plan, knowledge));
     const result = {
       sparsity: { asked: config.sparsity, achieved: achievedSparsity(plan, model.spec) },
       parameters: { before: parameterCount(model.spec), after: parameterCount(pruned.spec) },
@@ -96,6 +105,7 @@ interface Run {
   readonly runtime: Runtime;
   readonly sets: readonly TokenSet[];
   readonly metric: Metric;
+  readonly allocation: GpruneRequest["allocation"];
   readonly onProgress: OnProgress;
 }
 
@@ -116,56 +126,103 @@ async function loadCalibration(
   return sets;
 }
 
-/** Statistics pooled over the sets by their weights; undefined without sets. */
-async function pooledStatistics({
+/** What the sets say, each for itself and pooled by their weights; null without sets. */
+interface Knowledge {
+  readonly sets: ReadonlyMap<string, SplitEvidence>;
+  readonly pooled: Evidence;
+}
+
+async function learnFromSets({
   config,
   model,
   runtime,
   sets,
+  metric,
   onProgress,
-}: Run): Promise<CalibrationStats | undefined> {
-  if (sets.length === 0) return undefined;
-  const stats = await calibrate(new DecoderRunner(model, runtime), sets, { onProgress });
-  return poolStats(
-    [...stats.values()],
-    config.calibration.map(({ weight }) => weight),
+}: Run): Promise<Knowledge | null> {
+  if (sets.length === 0) return null;
+  const gradients = metric.input === "gradients";
+  const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, { gradients, onProgress });
+  const weights = config.calibration.map(({ weight }) => weight);
+  const pooled = poolEvidence(
+    Array.from(evidence.values(), ({ whole }) => whole),
+    weights,
   );
+  return { sets: evidence, pooled };
 }
 
-/** The plan: read from a file, or scores and their allocation. */
-async function decide(run: Run, stats: CalibrationStats | undefined): Promise<PruningPlan> {
-  const { config, model, metric } = run;
+/** The plan: read from a file, or decided by the method. */
+async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPlan> {
+  const { config, model } = run;
   if (config.plan !== undefined) {
     const bytes = await readSmallFile(config.plan, MAX_PLAN_BYTES);
     return parsePlan(new TextDecoder().decode(bytes), config.plan);
   }
-  const allocation = config.allocation ?? metric.allocation;
+  const { method, sparsity, seed } = config;
+  const sets = config.calibration.map(({ name, weight }) => ({ name, weight }));
+  const provenance = { method, metric: run.metric.name, allocation: run.allocation, sparsity, seed, sets };
+  if (method === "gprune" && knowledge !== null) {
+    const decision = await decideGprune(gpruneRequest(run, knowledge));
+    return makePlan(model.spec, decision.keep, toJson({ ...provenance, ...explain(decision) }));
+  }
+  return makePlan(model.spec, await decidePlain(run, knowledge), toJson(provenance));
+}
+
+/** A metric and an allocation, nothing more. */
+async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep> {
+  const { config, model, metric, allocation } = run;
+  const { sparsity, roundTo, seed } = config;
   const layers = model.spec.layers.length;
   const importance = await scoreModel({
     model,
     metric,
-    seed: config.seed,
-    ...(stats === undefined ? {} : { stats }),
+    seed,
+    ...knowledge?.pooled,
     onLayer: (done) => run.onProgress({ stage: "score", done, total: layers, unit: "layers" }),
   });
-  const { sparsity, roundTo, seed, method } = config;
-  const keep = allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo });
-  const sets = config.calibration.map(({ name, weight }) => ({ name, weight }));
-  const provenance = { method, metric: metric.name, allocation, sparsity, seed, sets };
-  return makePlan(model.spec, keep, toJson(provenance) as PruningPlan["provenance"]);
+  return allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo });
+}
+
+function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Knowledge): GpruneRequest {
+  const { sparsity, roundTo, rounds, gradientWindows, maxModules, seed } = config;
+  const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
+  const fallback = metricByName(config.fallback);
+  return {
+    ...run,
+    evidence,
+    pooled,
+    weights,
+    fallback,
+    sparsity,
+    roundTo,
+    rounds,
+    gradientWindows,
+    maxModules,
+    seed,
+  };
+}
+
+/** The decision's grounds for the plan: Kendall's W, modules and verdicts by space, and the rounds. */
+function explain({ analyses, rounds }: GpruneDecision): Record<string, unknown> {
+  const spaces = analyses.map(({ space, sensitivity, modules, verdicts }) => ({
+    space: space.id,
+    kendallW: sensitivity.kendallW,
+    modules: modules.modules.map((module, index) => ({ ...module, ...verdicts[index]! })),
+  }));
+  return { rounds, spaces };
 }
 
 async function recover(
   { config, model }: Run,
   plan: PruningPlan,
-  stats: CalibrationStats | undefined,
+  knowledge: Knowledge | null,
 ): Promise<Model> {
-  if (config.recover === "none" || stats === undefined) return applyPlan(model, plan);
-  return compensateMeans(model, plan, stats);
+  if (config.recover === "none" || knowledge === null) return applyPlan(model, plan);
+  return compensateMeans(model, plan, knowledge.pooled.stats);
 }
 
 async function save(
-  { config, metric, onProgress }: Run,
+  { config, metric, allocation, onProgress }: Run,
   pruned: Model,
   {
     plan,
@@ -175,14 +232,14 @@ async function save(
     readonly result: Pick<PruneResult, "sparsity" | "parameters" | "widths" | "calibration">;
   },
 ): Promise<void> {
-  const resolved = { ...config, allocation: config.allocation ?? metric.allocation, metric: metric.name };
+  const resolved = { ...config, allocation, metric: metric.name };
   const text = formatRunConfig(resolved);
   const card = modelCard({
     ...result,
     base: config.model,
     method: config.method,
     metric: metric.name,
-    allocation: resolved.allocation,
+    allocation,
     recover: config.recover,
     seed: config.seed,
     uniform: hasUniformWidths(pruned.spec),
@@ -194,6 +251,11 @@ async function save(
     ["plan.json", formatPlan(plan)],
   ]);
   await exportHuggingFace(pruned, config.output, { dtype: config.dtype, documents, onProgress });
+}
+
+/** A record that JSON can hold, for a plan's provenance. */
+function toJson(value: Readonly<Record<string, unknown>>): PruningPlan["provenance"] {
+  return JSON.parse(JSON.stringify(value)) as PruningPlan["provenance"];
 }
 
 function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {

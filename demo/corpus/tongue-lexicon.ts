@@ -22,8 +22,7 @@ export interface Verb {
   readonly theme: number;
 }
 
-/** All noun classes. */
-export const CLASSES: readonly Class[] = ["sun", "stone", "water"];
+const CLASSES: readonly Class[] = ["sun", "stone", "water"];
 
 /** How many themes of talk there are. */
 export const THEMES = 12 as const;

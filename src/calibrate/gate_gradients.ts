@@ -94,7 +94,7 @@ async function layersBackward(
   const gates = Array.from({ length: windows }, () => new Map<string, Float32Array>());
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
-  let done = 0;
+  let tokenLayers = 0;
   for (let index = layers - 1; index >= 0; index--) {
     const layer = await runner.loadLayer(index);
     const own = spaces.filter((space) => space.layer === index);
@@ -115,9 +115,9 @@ async function layersBackward(
       }
       batch.hidden = outputs.hidden!;
       window += batch.batch;
-      done += batch.ids.length / layers;
+      tokenLayers += batch.ids.length;
       const detail = `backward, layer ${index + 1}/${layers}`;
-      onProgress({ stage, done: Math.min(done, total), total, unit: "tokens", detail });
+      onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
       await new Promise(setImmediate);
     }
   }

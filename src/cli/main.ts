@@ -32,6 +32,10 @@ program
   .addOption(
     new Option("--recover <how>", "how removed units are made up for").choices(["none", "bias", "lstsq"]),
   )
+  .option("--rounds <n>", "rounds of learned allocation", number)
+  .option("--gradient-windows <n>", "windows of every set for gradients, in each round", number)
+  .option("--max-modules <n>", "most behaviour modules in one space; 1 switches them off", number)
+  .option("--fallback <name>", "metric of modules whose activation scores do not hold: magnitude, pon, maw")
   .option("--round-to <n>", "FFN widths become multiples of this", number)
   .addOption(dtypeOption())
   .option("--plan <file>", "carry out a plan.json instead of deciding anew")
@@ -83,7 +87,7 @@ program
 program
   .command("demo")
   .description("the whole job on the embedded model, in about a minute")
-  .option("-o, --output <dir>", "where the pruned demo model goes", "gprune-demo")
+  .option("-o, --output <dir>", "where the pruned demo model goes; a new temporary directory when absent")
   .option("-s, --sparsity <fraction>", "fraction of the attention and FFN parameters to remove", number, 0.4)
   .option("-q, --quiet", "no progress")
   .action(async (options) => (await import("./demo.ts")).demoCommand(options));

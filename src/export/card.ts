@@ -1,6 +1,4 @@
 /** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
-import type { Json } from "../prune/plan.ts";
-
 /** What a card tells. */
 export interface CardFacts {
   /** The base model as the user named it. */
@@ -75,11 +73,6 @@ perplexities side by side.
 ${facts.config.trimEnd()}
 \`\`\`
 `;
-}
-
-/** A value that JSON can hold, for a plan's provenance. */
-export function toJson(value: unknown): Json {
-  return JSON.parse(JSON.stringify(value)) as Json;
 }
 
 function lastPart(name: string): string {

@@ -54,6 +54,9 @@ const RULES: Readonly<Record<string, Rule>> = {
   GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
 };
 
+/** ONNX names of the operators that have a rule. */
+export const DIFFERENTIABLE_OPERATORS: readonly string[] = Object.keys(RULES);
+
 /**
  * Appends the gradients of sum(value * upstream) over all `seeds` to the graph.
  *

@@ -63,7 +63,7 @@ export async function forwardLayers(
 ): Promise<void> {
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
-  let done = 0;
+  let tokenLayers = 0;
   for (let index = 0; index < layers; index++) {
     const layer = await runner.loadLayer(index);
     const extra = feeds?.(layer) ?? {};
@@ -71,9 +71,9 @@ export async function forwardLayers(
       const outputs = await runner.runLayer(program, layer, { hidden: batch.hidden, feeds: extra });
       onOutputs?.(layer, position, outputs);
       batch.hidden = outputs.hidden!;
-      done += batch.ids.length / layers;
+      tokenLayers += batch.ids.length;
       const detail = `layer ${index + 1}/${layers}`;
-      onProgress({ stage, done: Math.min(done, total), total, unit: "tokens", detail });
+      onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
       // The event loop stands still during a run; let timers and signals in between two of them.
       await new Promise(setImmediate);
     }

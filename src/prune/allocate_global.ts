@@ -15,24 +15,9 @@
  */
 import type { Space, SpaceKind } from "../model/spaces.ts";
 import { square, sumOverUnits } from "../score/channels.ts";
-import {
-  type Allocation,
-  type AllocationRequest,
-  checkedRoundTo,
-  removalBudget,
-  requestedSpaces,
-  scoresOf,
-} from "./allocation.ts";
+import { type Allocation, type AllocationRequest, requestedSpaces, scoresOf } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
-import {
-  RemovalLedger,
-  type RemovalQueue,
-  removalQueue,
-  spend,
-  type Turn,
-  turnsOf,
-  unitsInBlocks,
-} from "./removal.ts";
+import { removeRanked } from "./ranked.ts";
 
 /** What happens to a channel score before spaces are compared. */
 const TRANSFORM: Readonly<Record<SpaceKind, (score: number) => number>> = {
@@ -44,20 +29,10 @@ export const global: Allocation = {
   name: "global",
   summary: "FLAP: one ranking of standardised scores over all spaces",
   allocate(request: AllocationRequest): Keep {
-    const roundTo = checkedRoundTo(request);
     const ranked = requestedSpaces(request).map((space) => {
-      const values = standardisedUnits(scoresOf(request, space), space);
-      return { values, queue: removalQueue(space, values, roundTo) };
+      return { space, values: standardisedUnits(scoresOf(request, space), space) };
     });
-    const queues = ranked.map(({ queue }) => queue);
-    const ledger = new RemovalLedger(queues);
-    ledger.grant(removalBudget(request, queues));
-    const turns = ranked.flatMap(({ queue, values }) => valuedTurns(queue, values));
-    spend(
-      ledger,
-      turns.sort((a, b) => a.value - b.value),
-    );
-    return ledger.keep();
+    return removeRanked(ranked, request);
   },
 };
 
@@ -79,15 +54,4 @@ export function standardise(values: Float64Array): Float64Array {
   const largest = values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
   if (deviation <= 1e-12 * largest) return new Float64Array(n);
   return values.map((value) => (value - mean) / deviation);
-}
-
-/** A queue's turns, each with the mean value of its block's units. */
-function valuedTurns(
-  queue: RemovalQueue,
-  values: Float64Array,
-): readonly (Turn & { readonly value: number })[] {
-  return turnsOf(queue).map((turn) => {
-    const units = queue.order.slice(unitsInBlocks(queue, turn.block), unitsInBlocks(queue, turn.block + 1));
-    return { ...turn, value: units.reduce((sum, unit) => sum + values[unit]!, 0) / units.length };
-  });
 }

@@ -10,16 +10,20 @@ import type { Importance } from "../score/importance.ts";
 import type { Keep } from "./plan.ts";
 import { capacity, type RemovalQueue } from "./removal.ts";
 
-export interface AllocationRequest {
+/** How much goes. */
+export interface RemovalRequest {
   readonly spec: ModelSpec;
-  /** Spaces that may lose units; all of the model's when absent. */
-  readonly spaces?: readonly Space[];
-  /** Channel scores of at least those spaces. */
-  readonly importance: Importance;
   /** Fraction (0 <= s < 1) of `prunableParameters(spec)` to remove. */
   readonly sparsity: number;
   /** FFN widths that change become multiples of this; default 1. */
   readonly roundTo?: number;
+}
+
+export interface AllocationRequest extends RemovalRequest {
+  /** Spaces that may lose units; all of the model's when absent. */
+  readonly spaces?: readonly Space[];
+  /** Channel scores of at least those spaces. */
+  readonly importance: Importance;
 }
 
 /**
@@ -55,7 +59,7 @@ export function scoresOf(
 }
 
 /** `roundTo` of a request. @throws GpruneError BAD_ARGUMENT unless it is a positive whole number */
-export function checkedRoundTo({ roundTo = 1 }: AllocationRequest): number {
+export function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
   if (Number.isSafeInteger(roundTo) && roundTo >= 1) return roundTo;
   throw new GpruneError("BAD_ARGUMENT", `round-to: expected a positive whole number, got ${roundTo}`);
 }
@@ -64,10 +68,7 @@ export function checkedRoundTo({ roundTo = 1 }: AllocationRequest): number {
  * Parameters to remove, sparsity * prunable, not rounded.
  * @throws GpruneError BAD_ARGUMENT outside 0 <= s < 1, or beyond what the queues can give
  */
-export function removalBudget(
-  { spec, sparsity }: AllocationRequest,
-  queues: readonly RemovalQueue[],
-): number {
+export function removalBudget({ spec, sparsity }: RemovalRequest, queues: readonly RemovalQueue[]): number {
   if (!(sparsity >= 0 && sparsity < 1)) {
     throw new GpruneError("BAD_ARGUMENT", `sparsity: expected a fraction 0 <= s < 1, got ${sparsity}`);
   }

@@ -5,12 +5,18 @@
 import { internalError } from "../errors.ts";
 import type { Space } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { ScoringView, SetChannelStats } from "./metric.ts";
+import type { ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
 
 /** Statistics of a view whose metric has input `activations`. */
 export function statsOf({ stats, space }: ScoringView): SetChannelStats {
   if (stats === undefined) throw internalError(`no statistics in the view of ${space.id}`);
   return stats;
+}
+
+/** Gate gradients of a view whose metric has input `gradients`. */
+export function gatesOf({ gates, space }: ScoringView): SetGateStats {
+  if (gates === undefined) throw internalError(`no gradients in the view of ${space.id}`);
+  return gates;
 }
 
 /** Output projection of a view whose metric reads it, [C, channels]. */

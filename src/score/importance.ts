@@ -4,8 +4,9 @@
  * Statistics of one set give that set's importance, pooled statistics (calibrate/stats.ts `poolStats`) the pooled one:
  * the choice is the caller's.
  */
+import type { GateStats } from "../calibrate/gate_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import {
   INPUT_PROJECTIONS,
@@ -17,7 +18,7 @@ import {
 import type { Projection } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { channelCount, sumOverUnits } from "./channels.ts";
-import type { Metric, ScoringView, SetChannelStats } from "./metric.ts";
+import type { Metric, ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
 
 /** Channel scores by space id, each of shape [channels]. */
 export type Importance = ReadonlyMap<string, Float64Array>;
@@ -28,6 +29,8 @@ export interface ScoreRequest {
   readonly metric: Metric;
   /** Required by metrics with input `activations`. */
   readonly stats?: CalibrationStats;
+  /** Required by metrics with input `gradients`. */
+  readonly gates?: GateStats;
   readonly seed: number;
   /** Called after each layer with the number of layers done. */
   readonly onLayer?: (done: number, layers: number) => void;
@@ -39,11 +42,14 @@ export interface ScoreRequest {
  *   NOT_FINITE naming the tensor or space with a NaN or an infinity
  */
 export async function scoreModel(request: ScoreRequest): Promise<Importance> {
-  const { model, metric, stats, onLayer } = request;
+  const { model, metric, stats, gates, onLayer } = request;
   if (metric.input === "activations" && stats === undefined) {
     throw new GpruneError("BAD_ARGUMENT", `metric ${metric.name}: expected activation statistics, got none`, {
       hint: "Give a calibration set, or choose a metric that needs only weights, such as magnitude.",
     });
+  }
+  if (metric.input === "gradients" && gates === undefined) {
+    throw new GpruneError("BAD_ARGUMENT", `metric ${metric.name}: expected gate gradients, got none`);
   }
   const spaces = spacesOf(model.spec);
   const layers = model.spec.layers.length;
@@ -60,7 +66,10 @@ export function unitScores(scores: Float64Array, space: Space): Float64Array {
   return sumOverUnits(scores, space);
 }
 
-async function scoreSpace({ model, metric, stats, seed }: ScoreRequest, space: Space): Promise<Float64Array> {
+async function scoreSpace(
+  { model, metric, stats, gates, seed }: ScoreRequest,
+  space: Space,
+): Promise<Float64Array> {
   const read = async (projection: Projection): Promise<Tensor> => {
     const name = projectionName(space.layer, projection);
     const tensor = await model.weights.read(name);
@@ -77,6 +86,7 @@ async function scoreSpace({ model, metric, stats, seed }: ScoreRequest, space: S
     inputWeights,
     ...(metric.reads.includes("output") && { outputWeight: await read(OUTPUT_PROJECTION[space.kind]) }),
     ...(metric.input === "activations" && { stats: spaceStats(stats!, space) }),
+    ...(metric.input === "gradients" && { gates: spaceGates(gates!, space) }),
   };
   const scores = metric.score(view);
   checkFinite(scores, `${metric.name} scores of ${space.id}`);
@@ -95,6 +105,14 @@ function spaceStats(stats: CalibrationStats, space: Space): SetChannelStats {
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one window of tokens, got none");
   }
   return { ...channels, tokens: stats.tokens, sequences: stats.sequences };
+}
+
+function spaceGates({ spaces, windows }: GateStats, space: Space): SetGateStats {
+  const units = spaces.get(space.id);
+  if (units?.squares.length === space.units) return { ...units, windows };
+  throw internalError(
+    `gate statistics of ${space.id}: expected ${space.units} units, got ${units?.squares.length}`,
+  );
 }
 
 function checkFinite(values: Float32Array | Float64Array, where: string): void {

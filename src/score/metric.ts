@@ -2,12 +2,13 @@
  * What an importance metric is. The interface only: implementations are one file each beside it, registry.ts lists
  * them. A score is >= 0 and says what the model loses with a channel; a unit's score is the sum over its channels.
  */
+import type { UnitGateStats } from "../calibrate/gate_stats.ts";
 import type { ChannelStats } from "../calibrate/stats.ts";
 import type { Space } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** What a metric needs to know: the weights alone, or activation statistics as well. */
-export type MetricInput = "weights" | "activations";
+/** What a metric needs to know besides weights: nothing, activation statistics, or gradients of the loss. */
+export type MetricInput = "weights" | "activations" | "gradients";
 
 /** Weights around a space: the projections that write its channels, the one projection that reads them. */
 export type WeightSide = "input" | "output";
@@ -19,14 +20,19 @@ export interface ScoringView {
   readonly outputWeight?: Tensor;
   /** gate, up: [F, C] each; or q: [K*g*H, C], k and v: [K*H, C]; empty unless the metric reads `input`. */
   readonly inputWeights: readonly Tensor[];
-  /** Statistics of one set, or pooled over sets; absent for metrics with input `weights`. */
+  /** Statistics of one set, or pooled over sets; absent unless the metric has input `activations`. */
   readonly stats?: SetChannelStats;
+  /** Gate gradients of one set, or pooled over sets; absent unless the metric has input `gradients`. */
+  readonly gates?: SetGateStats;
   /** Drives metrics with a random part. */
   readonly seed: number;
 }
 
 /** The sums of one space with the counts they were taken over. */
 export type SetChannelStats = ChannelStats & { readonly tokens: number; readonly sequences: number };
+
+/** Moments of unit gradients with the number of windows they were summed over. */
+export type SetGateStats = UnitGateStats & { readonly windows: number };
 
 /** An importance metric. */
 export interface Metric {

@@ -2,6 +2,7 @@
  * Every importance metric. To add one: a file beside this one, a row here, a case in metrics.test.ts.
  */
 import { GpruneError } from "../errors.ts";
+import { fisher } from "./fisher.ts";
 import { flapIfv } from "./flap_ifv.ts";
 import { flapWifn } from "./flap_wifn.ts";
 import { flapWifv } from "./flap_wifv.ts";
@@ -11,15 +12,18 @@ import type { Metric } from "./metric.ts";
 import { minitron } from "./minitron.ts";
 import { pon } from "./pon.ts";
 import { random } from "./random.ts";
+import { taylor } from "./taylor.ts";
 import { wandaSp } from "./wanda_sp.ts";
 
-/** In the order of `--help`: activation metrics first, then those that need the weights only. */
+/** In the order of `--help`: activation metrics first, then gradients, then the weights alone. */
 export const METRICS: readonly Metric[] = [
   flapWifv,
   flapIfv,
   flapWifn,
   wandaSp,
   minitron,
+  fisher,
+  taylor,
   magnitude,
   pon,
   maw,

@@ -1,0 +1,73 @@
+/**
+ * All that calibration tells about a model: activation statistics of every set and, when asked for, gate gradients,
+ * each from the whole set and from two disjoint halves of it, by which their reliability is judged.
+ */
+import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { calibrate, type TokenSet } from "./calibrate.ts";
+import { type GateStats, gateStatistics, mergeGateStats, poolGateStats } from "./gate_stats.ts";
+import { type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
+
+/** What some windows say. */
+export interface Evidence {
+  readonly stats: CalibrationStats;
+  /** Absent unless gradients were asked for. */
+  readonly gates?: GateStats;
+}
+
+/** What a set says, whole and by halves; a set of one window is its own halves. */
+export interface SplitEvidence {
+  readonly whole: Evidence;
+  readonly halves: readonly [Evidence, Evidence];
+}
+
+/** Evidence of every set, by name, in the order given. */
+export async function gatherEvidence(
+  runner: DecoderRunner,
+  sets: readonly TokenSet[],
+  {
+    gradients = false,
+    onProgress = silent,
+  }: { readonly gradients?: boolean; readonly onProgress?: OnProgress } = {},
+): Promise<ReadonlyMap<string, SplitEvidence>> {
+  const halves = sets.flatMap(halvesOf);
+  const stats = await calibrate(runner, halves, { onProgress });
+  const gates = gradients ? await gateStatistics(runner, halves, { onProgress }) : undefined;
+  const evidence = new Map<string, SplitEvidence>();
+  for (const set of sets) {
+    const parts = halvesOf(set).map(({ name }): Evidence => {
+      const gate = gates?.get(name);
+      return { stats: stats.get(name)!, ...(gate && { gates: gate }) };
+    });
+    const [first, second] = parts as [Evidence, Evidence | undefined];
+    evidence.set(set.name, {
+      whole: second === undefined ? first : mergeEvidence(first, second),
+      halves: [first, second ?? first],
+    });
+  }
+  return evidence;
+}
+
+/** Several sets as one, each counting by its weight. */
+export function poolEvidence(sets: readonly Evidence[], weights: readonly number[]): Evidence {
+  const stats = poolStats(
+    sets.map((set) => set.stats),
+    weights,
+  );
+  const gates = sets.flatMap((set) => (set.gates === undefined ? [] : [set.gates]));
+  return gates.length === sets.length ? { stats, gates: poolGateStats(gates, weights) } : { stats };
+}
+
+function mergeEvidence(a: Evidence, b: Evidence): Evidence {
+  const stats = mergeStats(a.stats, b.stats);
+  return a.gates && b.gates ? { stats, gates: mergeGateStats(a.gates, b.gates) } : { stats };
+}
+
+/** Even and odd windows as two sets; one set when there is a single window. */
+function halvesOf({ name, windows }: TokenSet): readonly TokenSet[] {
+  const half = (rest: number): TokenSet => ({
+    name: `${name}/${rest + 1}`,
+    windows: windows.filter((_, index) => index % 2 === rest),
+  });
+  return windows.length < 2 ? [{ name: `${name}/1`, windows }] : [half(0), half(1)];
+}

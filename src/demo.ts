@@ -1,0 +1,116 @@
+/**
+ * The main job on the embedded model: prune it with a single calibration set and with several, by a published metric
+ * alone and with GPrune, and measure every result on held-out text of every kind.
+ */
+import { join } from "node:path";
+import { type RunConfigInput, resolveRunConfig } from "./config.ts";
+import { evaluate, geometricMean } from "./evaluate/evaluate.ts";
+import { generate } from "./evaluate/generate.ts";
+import type { TextScore } from "./evaluate/perplexity.ts";
+import { DecoderRunner } from "./graph/decoder_runner.ts";
+import { Runtime } from "./graph/runtime.ts";
+import { openModel } from "./model/checkpoint.ts";
+import { Tokenizer } from "./model/tokenizer.ts";
+import { packageDirectory } from "./package.ts";
+import { prune } from "./pipeline.ts";
+import { type OnProgress, silent } from "./progress.ts";
+
+/** Kinds of text the demo model was trained on; files of these names lie in demo/texts. */
+export const DEMO_KINDS = ["almanac", "arithmetic", "code", "records", "stories", "tongue"] as const;
+
+/** The kind that calibrates alone, as an example of a narrow calibration set. */
+const SINGLE_KIND = "stories";
+const SEQ_LEN = 256;
+const EVALUATION_WINDOWS = 12;
+
+/** A model of the demo: how it was made, how it predicts each kind, how it continues the prompts. */
+export interface DemoRow {
+  readonly title: string;
+  readonly path: string;
+  readonly scores: Readonly<Record<string, TextScore>>;
+  readonly geometricMean: number;
+  readonly continuations: Readonly<Record<string, string>>;
+}
+
+export interface DemoOptions {
+  /** Directory for the pruned models, one below it for each. */
+  readonly output: string;
+  readonly sparsity: number;
+  /** Beginnings of texts to be continued, by kind. */
+  readonly prompts: Readonly<Record<string, string>>;
+  readonly onProgress?: OnProgress;
+  /** Called with every finished row. */
+  readonly onRow?: (row: DemoRow) => void;
+}
+
+/** Prunes and measures; the first row is the dense model. */
+export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]> {
+  const model = join(packageDirectory(), "demo", "model");
+  const rows: DemoRow[] = [];
+  const add = async (title: string, path: string): Promise<void> => {
+    const row = await measure(title, path, options);
+    rows.push(row);
+    options.onRow?.(row);
+  };
+  await add("dense", model);
+  for (const [title, settings] of Object.entries(VARIANTS)) {
+    const output = join(options.output, title.replaceAll(/[^a-z0-9]+/g, "-"));
+    const { sparsity, onProgress = silent } = options;
+    const config = resolveRunConfig({ ...SHARED_SETTINGS, ...settings, model, output, sparsity }, "demo");
+    await prune(config, { onProgress });
+    await add(title, output);
+  }
+  return rows;
+}
+
+const SHARED_SETTINGS = { metric: "flap-wifv", seqLen: SEQ_LEN, recover: "bias" } as const;
+
+const VARIANTS: Readonly<Record<string, Omit<RunConfigInput, "model" | "output">>> = {
+  [`flap, ${SINGLE_KIND} only`]: {
+    method: "none",
+    calibration: calibrationOf([SINGLE_KIND]),
+    samples: 8 * DEMO_KINDS.length,
+  },
+  "flap, all kinds": { method: "none", calibration: calibrationOf(DEMO_KINDS), samples: 8 },
+  "gprune, all kinds": { method: "gprune", calibration: calibrationOf(DEMO_KINDS), samples: 8 },
+};
+
+function calibrationOf(kinds: readonly string[]): { name: string; path: string }[] {
+  return kinds.map((name) => ({ name, path: textPath("calibration", name) }));
+}
+
+function textPath(part: "calibration" | "heldout", kind: string): string {
+  return join(packageDirectory(), "demo", "texts", part, `${kind}.txt`);
+}
+
+async function measure(
+  title: string,
+  path: string,
+  { prompts, onProgress = silent }: DemoOptions,
+): Promise<DemoRow> {
+  const model = await openModel(path);
+  const runtime = new Runtime();
+  try {
+    const texts = DEMO_KINDS.map((name) => ({ name, path: textPath("heldout", name), weight: 1 }));
+    const evaluation = await evaluate({ model, runtime }, texts, {
+      seqLen: SEQ_LEN,
+      limit: EVALUATION_WINDOWS,
+      onProgress: (event) => onProgress({ ...event, stage: "evaluate" }),
+    });
+    const tokenizer = Tokenizer.fromFiles(model.files);
+    const runner = new DecoderRunner(model, runtime);
+    const continuations: Record<string, string> = {};
+    for (const [kind, prompt] of Object.entries(prompts)) {
+      const ids = await generate(runner, tokenizer.encode(prompt), {
+        maxTokens: 24,
+        stopIds: tokenizer.eosIds,
+      });
+      continuations[kind] = tokenizer.decode(ids);
+    }
+    const { texts: scores } = evaluation;
+    return { title, path, scores, geometricMean: geometricMean(Object.values(scores)), continuations };
+  } finally {
+    await runtime.close();
+    await model.weights.close();
+  }
+}

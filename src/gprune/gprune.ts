@@ -1,0 +1,142 @@
+/**
+ * The method from evidence to a plan: score every set, find behaviour-consistent modules, judge their reliability, order
+ * their units, and share the budget among them.
+ */
+import type { TokenSet } from "../calibrate/calibrate.ts";
+import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
+import { gateStatistics } from "../calibrate/gate_stats.ts";
+import type { CalibrationStats } from "../calibrate/stats.ts";
+import { chooseWindows } from "../calibrate/windows.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { type Space, spacesOf } from "../model/spaces.ts";
+import type { OnProgress } from "../progress.ts";
+import { allocationByName } from "../prune/allocate.ts";
+import { type Keep, makePlan } from "../prune/plan.ts";
+import { compensateMeans } from "../recover/mean_compensation.ts";
+import { spreadOverChannels } from "../score/channels.ts";
+import { type Importance, scoreModel } from "../score/importance.ts";
+import type { Metric } from "../score/metric.ts";
+import { learnAllocation, type Round } from "./learned.ts";
+import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
+
+/** What the method is told. */
+export interface GpruneRequest {
+  readonly model: Model;
+  readonly runtime: Runtime;
+  readonly sets: readonly TokenSet[];
+  /** Weight of every set by name. */
+  readonly weights: ReadonlyMap<string, number>;
+  readonly evidence: ReadonlyMap<string, SplitEvidence>;
+  readonly pooled: Evidence;
+  readonly metric: Metric;
+  /** The activation-independent metric of modules that fall back. */
+  readonly fallback: Metric;
+  readonly allocation: "learned" | "global" | "uniform";
+  readonly sparsity: number;
+  readonly roundTo: number;
+  readonly rounds: number;
+  /** Windows of every set for gradients in each round. */
+  readonly gradientWindows: number;
+  readonly maxModules: number;
+  readonly seed: number;
+  readonly onProgress: OnProgress;
+}
+
+/** What the method decided, and why. */
+export interface GpruneDecision {
+  readonly keep: Keep;
+  readonly analyses: readonly SpaceAnalysis[];
+  /** Empty unless the allocation was learned. */
+  readonly rounds: readonly Round[];
+}
+
+/** Decides which units stay. */
+export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
+  const analyses = await analyse(request);
+  const { model, sparsity, roundTo, allocation } = request;
+  if (allocation !== "learned") {
+    const importance = new Map(
+      analyses.map(({ space, scores }) => [space.id, spreadOverChannels(scores, space)] as const),
+    );
+    const keep = allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo });
+    return { keep, analyses, rounds: [] };
+  }
+  const { rounds, weights } = request;
+  const learned = await learnAllocation({
+    spec: model.spec,
+    analyses,
+    sparsity,
+    roundTo,
+    rounds,
+    weights,
+    measure: (keep, round) => measureRound(request, keep, round),
+  });
+  return { ...learned, analyses };
+}
+
+async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {
+  const { model, metric, fallback, evidence, pooled, seed, maxModules, onProgress } = request;
+  const spaces = spacesOf(model.spec);
+  const total = 2 + 3 * evidence.size;
+  let done = 0;
+  const score = async (by: Metric, { stats, gates }: Evidence): Promise<Importance> => {
+    const importance = await scoreModel({ model, metric: by, stats, seed, ...(gates && { gates }) });
+    done += 1;
+    onProgress({ stage: "score", done, total, unit: "scorings" });
+    return importance;
+  };
+  const sets = new Map<string, SplitImportance>();
+  for (const [name, { whole, halves }] of evidence) {
+    const [first, second] = halves;
+    const halfScores = [await score(metric, first), await score(metric, second)] as const;
+    sets.set(name, { whole: await score(metric, whole), halves: halfScores });
+  }
+  return analyseUnits({
+    spaces,
+    sets,
+    pooled: await score(metric, pooled),
+    fallback: await score(fallback, pooled),
+    seed,
+    maxModules,
+  });
+}
+
+/** Gate statistics of the model that keeps these units, on windows drawn anew for the round. */
+async function measureRound(
+  request: GpruneRequest,
+  keep: Keep,
+  round: number,
+): Promise<Awaited<ReturnType<typeof gateStatistics>>> {
+  const { model, runtime, sets, pooled, gradientWindows, rounds, seed, onProgress } = request;
+  const masked = await compensateMeans(model, makePlan(model.spec, keep), pooled.stats);
+  const chosen = sets.map(({ name, windows }) => ({
+    name,
+    windows: chooseWindows(windows, gradientWindows, { seed, label: `${name} round ${round}` }),
+  }));
+  return gateStatistics(new DecoderRunner(masked, runtime), chosen, {
+    centers: centersOf(spacesOf(model.spec), keep, pooled.stats),
+    stage: `learn ${round}/${rounds}`,
+    onProgress,
+  });
+}
+
+/** Mean activation of every channel that is still there: what a unit is replaced by when it goes. */
+function centersOf(
+  spaces: readonly Space[],
+  keep: Keep,
+  { spaces: sums, tokens }: CalibrationStats,
+): ReadonlyMap<string, Float32Array> {
+  return new Map(
+    spaces.map(({ id, unitChannels }) => {
+      const means = Float32Array.from(sums.get(id)!.sum, (sum) => sum / tokens);
+      const kept = keep[id];
+      if (kept === undefined) return [id, means];
+      const centers = kept.flatMap((unit) =>
+        Array.from(means.subarray(unit * unitChannels, (unit + 1) * unitChannels)),
+      );
+      return [id, Float32Array.from(centers)];
+    }),
+  );
+}

@@ -1,0 +1,51 @@
+/**
+ * One ranking of all units of a model by values that can be compared across spaces: what the `global` and the learned
+ * allocation have in common. Ascending, a unit goes while its parameters still fit the budget.
+ */
+import type { Space } from "../model/spaces.ts";
+import { checkedRoundTo, type RemovalRequest, removalBudget } from "./allocation.ts";
+import type { Keep } from "./plan.ts";
+import {
+  RemovalLedger,
+  type RemovalQueue,
+  removalQueue,
+  spend,
+  type Turn,
+  turnsOf,
+  unitsInBlocks,
+} from "./removal.ts";
+
+/** A space and the values of its units, [units]; smaller goes first. */
+export interface RankedSpace {
+  readonly space: Space;
+  readonly values: Float64Array;
+}
+
+/**
+ * Kept units of every space that loses some; the laws of allocation.ts hold.
+ * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow
+ */
+export function removeRanked(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
+  const roundTo = checkedRoundTo(request);
+  const queued = ranked.map(({ space, values }) => ({ values, queue: removalQueue(space, values, roundTo) }));
+  const queues = queued.map(({ queue }) => queue);
+  const ledger = new RemovalLedger(queues);
+  ledger.grant(removalBudget(request, queues));
+  const turns = queued.flatMap(({ queue, values }) => valuedTurns(queue, values));
+  spend(
+    ledger,
+    turns.sort((a, b) => a.value - b.value),
+  );
+  return ledger.keep();
+}
+
+/** A queue's turns, each with the mean value of its block's units. */
+function valuedTurns(
+  queue: RemovalQueue,
+  values: Float64Array,
+): readonly (Turn & { readonly value: number })[] {
+  return turnsOf(queue).map((turn) => {
+    const units = queue.order.slice(unitsInBlocks(queue, turn.block), unitsInBlocks(queue, turn.block + 1));
+    return { ...turn, value: units.reduce((sum, unit) => sum + values[unit]!, 0) / units.length };
+  });
+}

@@ -1,0 +1,53 @@
+/** Opens the golden fixtures of test/golden: a tiny checkpoint, and PyTorch's numbers for it. */
+import { join } from "node:path";
+import { openSafetensors } from "../src/io/safetensors.ts";
+import { openModel } from "../src/model/checkpoint.ts";
+import type { Model } from "../src/model/model.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+
+/** Directories of test/golden. */
+export const GOLDEN_FAMILIES = [
+  "llama",
+  "llama3-rope-tied",
+  "llama-bias",
+  "mistral-window",
+  "qwen2",
+  "qwen3",
+  "gemma3",
+  "phi3",
+] as const;
+
+export interface GoldenModel {
+  readonly model: Model;
+  /** Tensors of golden.safetensors, as test/golden/README.md describes them. */
+  readonly expected: ReadonlyMap<string, Tensor>;
+  /** The rows of input_ids, [T] each. */
+  readonly windows: readonly Int32Array[];
+}
+
+export function goldenDirectory(family: string): string {
+  return join(import.meta.dirname, "golden", family);
+}
+
+/** The caller closes `model.weights`. */
+export async function openGolden(family: string): Promise<GoldenModel> {
+  const directory = goldenDirectory(family);
+  const expected = await readAll(join(directory, "golden.safetensors"));
+  const { shape, data } = expected.get("input_ids")!;
+  const ids = Int32Array.from(data);
+  const tokens = shape[1]!;
+  const windows = Array.from({ length: shape[0]! }, (_, b) => ids.subarray(b * tokens, (b + 1) * tokens));
+  return { model: await openModel(directory), expected, windows };
+}
+
+/** Every tensor of a safetensors file. */
+export async function readAll(path: string): Promise<ReadonlyMap<string, Tensor>> {
+  const file = await openSafetensors(path);
+  try {
+    const tensors = new Map<string, Tensor>();
+    for (const name of file.names) tensors.set(name, await file.read(name));
+    return tensors;
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,27 @@
+/** Distances between lists of numbers, for tolerances that a test states. */
+
+type Numbers = ArrayLike<number>;
+
+/** The largest |a - b|; NaN when either list holds one, or the lengths differ. */
+export function maxDifference(a: Numbers, b: Numbers): number {
+  if (a.length !== b.length) return Number.NaN;
+  let largest = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(a[i]! - b[i]!);
+    if (!(difference <= largest)) largest = difference;
+    if (Number.isNaN(largest)) return largest;
+  }
+  return largest;
+}
+
+/** The largest |x|. */
+export function maxAbs(values: Numbers): number {
+  let largest = 0;
+  for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]!));
+  return largest;
+}
+
+/** The largest |a - b| in units of the largest |b|. */
+export function relativeDifference(a: Numbers, b: Numbers): number {
+  return maxDifference(a, b) / maxAbs(b);
+}

@@ -1,0 +1,35 @@
+/** A model run from end to end with everything in between kept, as no stage of the library needs it. */
+import type { DecoderRunner } from "../src/graph/decoder_runner.ts";
+import { embedWindows, forwardLayers, hiddenRows } from "../src/graph/forward.ts";
+import { silent } from "../src/progress.ts";
+
+export interface ModelRun {
+  /** Output of every layer, all windows one after another: [B*T, C] each. */
+  readonly hidden: readonly Float32Array[];
+  /** [B*T, V] */
+  readonly logits: Float32Array;
+}
+
+/** Sends windows through all layers and the head. */
+export async function runModel(runner: DecoderRunner, windows: readonly Int32Array[]): Promise<ModelRun> {
+  const batches = await embedWindows(runner, windows);
+  const hidden: number[][] = runner.model.spec.layers.map(() => []);
+  await forwardLayers(runner, batches, {
+    stage: "test",
+    onProgress: silent,
+    onOutputs: ({ index }, _batch, outputs) => hidden[index]!.push(...outputs.hidden!.data),
+  });
+  const head = await runner.loadHead();
+  const logits: number[] = [];
+  for (const batch of batches) {
+    const outputs = await runner.runHead("logits", head, { hidden: hiddenRows(batch) });
+    for (const logit of outputs.logits!.data) logits.push(logit);
+  }
+  return { hidden: hidden.map((values) => Float32Array.from(values)), logits: Float32Array.from(logits) };
+}
+
+/** Index of the largest of the last `vocabSize` logits; the lowest of equals. */
+export function lastArgmax(logits: Float32Array, vocabSize: number): number {
+  const last = logits.subarray(-vocabSize);
+  return last.indexOf(last.reduce((a, b) => Math.max(a, b)));
+}
