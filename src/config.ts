@@ -4,6 +4,7 @@
  */
 import { parseDocument, stringify } from "yaml";
 import { z } from "zod";
+import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 
 /** Bytes of a configuration file. */
@@ -40,19 +41,45 @@ const fields = z.strictObject({
   threads: z.int().positive().optional().describe("threads of one operator"),
 });
 
+/** Settings with what they are when nothing is said; the schema holds ranges, defaults and descriptions. */
+export interface RunConfig {
+  readonly model: string;
+  readonly output: string;
+  readonly sparsity: number;
+  readonly method: "gprune" | "none";
+  readonly metric: string;
+  /** Absent: learned with gprune, else the allocation the metric was published with. */
+  readonly allocation?: "learned" | "global" | "uniform" | undefined;
+  readonly rounds: number;
+  readonly gradientWindows: number;
+  readonly fallback: string;
+  readonly maxModules: number;
+  readonly calibration: readonly TextSet[];
+  readonly samples: number;
+  readonly seqLen: number;
+  readonly seed: number;
+  readonly recover: "none" | "bias" | "lstsq";
+  readonly roundTo: number;
+  readonly dtype: "auto" | "f32" | "f16" | "bf16";
+  readonly plan?: string | undefined;
+  readonly threads?: number | undefined;
+}
+
+/** A configuration in which everything with a default may be missing. */
+export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration">> {
+  readonly calibration?:
+    | readonly (Omit<TextSet, "weight"> & { readonly weight?: number | undefined })[]
+    | undefined;
+}
+
 /** Everything `gprune prune` can be told. */
-export const runConfigSchema = fields.refine(
+const runConfigSchema: z.ZodType<RunConfig> = fields.refine(
   ({ method, allocation }) => method === "gprune" || allocation !== "learned",
   {
     path: ["allocation"],
     error: "learned needs method gprune; with maxModules 1 that is the metric with learned sparsity alone",
   },
 );
-
-/** A complete configuration. */
-export type RunConfig = z.infer<typeof runConfigSchema>;
-/** A configuration in which defaults may be missing. */
-export type RunConfigInput = z.input<typeof runConfigSchema>;
 
 /**
  * Checks values and fills in defaults.

@@ -65,7 +65,7 @@ export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]>
 
 const SHARED_SETTINGS = { metric: "flap-wifv", seqLen: SEQ_LEN, recover: "bias" } as const;
 
-const VARIANTS: Readonly<Record<string, Omit<RunConfigInput, "model" | "output">>> = {
+const VARIANTS: Readonly<Record<string, RunConfigInput>> = {
   [`flap, ${SINGLE_KIND} only`]: {
     method: "none",
     calibration: calibrationOf([SINGLE_KIND]),

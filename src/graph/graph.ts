@@ -7,6 +7,7 @@
  * operands transposed and scales the product, so weights stay [out, in] as stored).
  */
 import { internalError } from "../errors.ts";
+import { elementCount } from "../tensor/tensor.ts";
 
 /** A size known when the graph is built, or the name of one known when it runs. */
 export type Dim = number | string;
@@ -161,6 +162,9 @@ export class GraphBuilder {
   }
 
   transpose(x: Value, permutation: readonly number[]): Value {
+    if ([...permutation].sort((a, b) => a - b).join() !== x.shape.map((_, axis) => axis).join()) {
+      throw internalError(`transpose of ${describe(x)} by [${permutation.join(", ")}]`);
+    }
     const shape = permutation.map((axis) => x.shape[axis]!);
     return this.#node("Transpose", [x], { shape, attributes: { perm: permutation } });
   }
@@ -176,6 +180,10 @@ export class GraphBuilder {
     });
     if (target.filter((size) => size === -1).length > 1) {
       throw internalError(`reshape of ${describe(x)} to [${shape.join(", ")}] has two unknown sizes`);
+    }
+    const [before, after] = [fixedSizes(x.shape), fixedSizes(shape)];
+    if (before !== undefined && after !== undefined && elementCount(before) !== elementCount(after)) {
+      throw internalError(`reshape of ${describe(x)} to [${shape.join(", ")}] changes the number of elements`);
     }
     return this.#node("Reshape", [x, this.#integers(target)], { shape });
   }
@@ -199,11 +207,20 @@ export class GraphBuilder {
 
   /** Joins values along an axis into a dimension called `dim`. */
   concat(parts: readonly Value[], axis: number, dim: Dim): Value {
+    const others = new Set(parts.map(({ shape }) => shape.toSpliced(axis, 1).join()));
+    const total = fixedSizes(parts.map(({ shape }) => shape[axis]!))?.reduce((sum, size) => sum + size, 0);
+    if (others.size !== 1 || (total !== undefined && total !== dim)) {
+      throw internalError(`concat of ${parts.map(describe).join(", ")} along axis ${axis} to ${dim}`);
+    }
     return this.#node("Concat", parts, { shape: parts[0]!.shape.with(axis, dim), attributes: { axis } });
   }
 
   /** Indices `start` to `end` (exclusive) of an axis of known size. */
   slice(x: Value, axis: number, { start, end }: { readonly start: number; readonly end: number }): Value {
+    const size = x.shape[axis];
+    if (typeof size !== "number" || !(0 <= start && start < end && end <= size)) {
+      throw internalError(`slice of ${describe(x)} along axis ${axis} from ${start} to ${end}`);
+    }
     const inputs = [x, ...[[start], [end], [axis]].map((list) => this.#integers(list))];
     return this.#node("Slice", inputs, { shape: x.shape.with(axis, end - start) });
   }
@@ -291,6 +308,11 @@ export function broadcast(a: readonly Dim[], b: readonly Dim[]): readonly Dim[] 
     }
     return left === 1 ? right : left;
   });
+}
+
+/** Sizes when all are known, else undefined. */
+function fixedSizes(dims: readonly Dim[]): readonly number[] | undefined {
+  return dims.every((dim) => typeof dim === "number") ? dims : undefined;
 }
 
 /** `Add_3 [B, T, 64]`, for messages. */

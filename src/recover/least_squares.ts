@@ -235,7 +235,8 @@ async function openStreams(
 /** y_d + drift * (h_d - h_p). */
 function targetOf(projected: Tensor, { dense, pruned }: Stream, drift: number): Tensor {
   if (drift === 0) return projected;
-  const data = projected.data.map((y, i) => y + drift * (dense.data[i]! - pruned.data[i]!));
+  const data = projected.data.slice();
+  for (let i = 0; i < data.length; i++) data[i]! += drift * (dense.data[i]! - pruned.data[i]!);
   return { shape: projected.shape, data };
 }
 

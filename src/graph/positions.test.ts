@@ -1,0 +1,94 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { RopeSpec } from "../model/spec.ts";
+import { causalMask, inverseFrequencies, rotaryTables } from "./positions.ts";
+
+const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
+
+/** modeling_rope_utils.py, `_compute_llama3_parameters`, channel by channel. */
+function llama3Frequency(frequency: number, scaling: Extract<RopeSpec["scaling"], { type: "llama3" }>): number {
+  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
+  const wavelength = (2 * Math.PI) / frequency;
+  if (wavelength > originalMaxPositions / lowFreqFactor) return frequency / factor;
+  if (wavelength < originalMaxPositions / highFreqFactor) return frequency;
+  const smooth = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+  return ((1 - smooth) * frequency) / factor + smooth * frequency;
+}
+
+describe("inverseFrequencies", () => {
+  it("is theta^(-2i / rotaryDim)", () => {
+    const expected = [1, 0.1, 0.01, 0.001].map(Math.fround);
+    expect([...inverseFrequencies(PLAIN)]).toEqual(expected);
+  });
+
+  it("divides by the factor of linear scaling", () => {
+    const scaled = inverseFrequencies({ ...PLAIN, scaling: { type: "linear", factor: 4 } });
+    expect([...scaled]).toEqual([0.25, 0.025, 0.0025, 0.00025].map(Math.fround));
+  });
+
+  it("scales low, middle and high frequencies as Llama 3.1 does", () => {
+    const scaling = {
+      type: "llama3",
+      factor: 8,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalMaxPositions: 8192,
+    } as const;
+    const rope: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling };
+    const plain = inverseFrequencies({ ...rope, scaling: null });
+    const scaled = inverseFrequencies(rope);
+    for (const [i, frequency] of scaled.entries()) {
+      expect(frequency / llama3Frequency(500_000 ** ((-2 * i) / 128), scaling)).toBeCloseTo(1, 6);
+    }
+    const ratios = plain.map((frequency, i) => scaled[i]! / frequency);
+    expect(ratios[0]).toBe(1);
+    expect(ratios.at(-1)).toBe(1 / 8);
+    expect(ratios.some((ratio) => ratio > 0.2 && ratio < 0.9)).toBe(true);
+  });
+});
+
+describe("rotaryTables", () => {
+  it("holds cos and sin of position times frequency", () => {
+    const { cos, sin } = rotaryTables(PLAIN, { tokens: 5, offset: 100 });
+    expect(cos.shape).toEqual([5, 4]);
+    expect(sin.shape).toEqual([5, 4]);
+    for (let t = 0; t < 5; t++) {
+      for (let i = 0; i < 4; i++) {
+        const angle = (100 + t) * 10 ** -i;
+        expect(cos.data[4 * t + i]).toBeCloseTo(Math.cos(angle), 5);
+        expect(sin.data[4 * t + i]).toBeCloseTo(Math.sin(angle), 5);
+      }
+    }
+  });
+
+  it("continues where an offset says", () => {
+    const whole = rotaryTables(PLAIN, { tokens: 9, offset: 0 });
+    const rest = rotaryTables(PLAIN, { tokens: 4, offset: 5 });
+    expect([...rest.cos.data]).toEqual([...whole.cos.data.subarray(5 * 4)]);
+    expect([...rest.sin.data]).toEqual([...whole.sin.data.subarray(5 * 4)]);
+  });
+});
+
+describe("causalMask", () => {
+  it("shows a query the keys up to itself, and of those the window's", () => {
+    const sizes = fc.record({
+      tokens: fc.integer({ min: 1, max: 6 }),
+      offset: fc.integer({ min: 0, max: 6 }),
+      groupSize: fc.integer({ min: 1, max: 3 }),
+      window: fc.option(fc.integer({ min: 1, max: 8 })),
+    });
+    fc.assert(
+      fc.property(sizes, ({ tokens, offset, groupSize, window }) => {
+        const { shape, data } = causalMask({ tokens, offset }, groupSize, window);
+        const keys = offset + tokens;
+        expect(shape).toEqual([groupSize * tokens, keys]);
+        const expected = Array.from({ length: groupSize * tokens * keys }, (_, i) => {
+          const query = offset + (Math.floor(i / keys) % tokens);
+          const distance = query - (i % keys);
+          return distance >= 0 && distance < (window ?? Number.POSITIVE_INFINITY) ? 0 : Math.fround(-1e30);
+        });
+        expect([...data]).toEqual(expected);
+      }),
+    );
+  });
+});
