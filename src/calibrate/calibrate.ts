@@ -14,6 +14,24 @@ export interface TokenSet {
   readonly windows: readonly Int32Array[];
 }
 
+/** The uncentred Gram matrix of one space on one set. */
+export interface GramMatrix {
+  readonly set: string;
+  /** Space id. */
+  readonly space: string;
+  /** sum over tokens of x x^T, [channels, channels], row by row. */
+  readonly matrix: Float64Array;
+}
+
+export interface CalibrateOptions {
+  /**
+   * Asks for Gram matrices. Called once for every set and space as soon as the layer is done, so that memory holds the
+   * matrices of one layer; whoever wants to keep them does.
+   */
+  readonly onGram?: (gram: GramMatrix) => void;
+  readonly onProgress?: OnProgress;
+}
+
 /**
  * Statistics of every set at the inputs of every output projection.
  * @returns one entry per set, by name
@@ -22,32 +40,53 @@ export interface TokenSet {
 export async function calibrate(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
-  { onProgress = silent }: { readonly onProgress?: OnProgress } = {},
+  { onGram, onProgress = silent }: CalibrateOptions = {},
 ): Promise<ReadonlyMap<string, CalibrationStats>> {
   const batches: MicroBatch[] = [];
-  const owner: CalibrationStats[] = [];
+  const owner: string[] = [];
   const stats = new Map<string, CalibrationStats>();
   for (const set of sets) {
     if (stats.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
-    const entry = emptyStats(runner, set);
-    stats.set(set.name, entry);
+    stats.set(set.name, emptyStats(runner, set));
     for (const batch of await embedWindows(runner, set.windows)) {
       batches.push(batch);
-      owner.push(entry);
+      owner.push(set.name);
     }
   }
+  const grams = new GramCollector();
   await forwardLayers(runner, batches, {
-    program: "statistics",
+    program: onGram === undefined ? "statistics" : "gram",
     stage: "calibrate",
     onProgress,
     onOutputs: (layer, batch, outputs) => {
+      const set = owner[batch]!;
       for (const kind of ["kv", "ffn"] as const) {
-        const sums = owner[batch]!.spaces.get(spaceId(layer.index, kind))!;
+        const space = spaceId(layer.index, kind);
+        const sums = stats.get(set)!.spaces.get(space)!;
         addOutputs(sums, outputs, { kind, tokens: batches[batch]!.tokens });
+        if (onGram !== undefined) grams.add({ set, space }, outputs[`${kind}.gram`]!);
       }
+      if (onGram !== undefined && batch === batches.length - 1) grams.flush(onGram);
     },
   });
   return stats;
+}
+
+/** Adds up the Gram matrices of one layer. */
+class GramCollector {
+  readonly #sums = new Map<string, GramMatrix>();
+
+  add({ set, space }: Omit<GramMatrix, "matrix">, { data }: Tensor): void {
+    const key = `${set} ${space}`;
+    const gram = this.#sums.get(key) ?? { set, space, matrix: new Float64Array(data.length) };
+    this.#sums.set(key, gram);
+    for (let i = 0; i < data.length; i++) gram.matrix[i]! += data[i]!;
+  }
+
+  flush(onGram: (gram: GramMatrix) => void): void {
+    for (const gram of this.#sums.values()) onGram(gram);
+    this.#sums.clear();
+  }
 }
 
 function emptyStats(runner: DecoderRunner, { windows }: TokenSet): CalibrationStats {

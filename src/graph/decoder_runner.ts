@@ -119,6 +119,7 @@ export class DecoderRunner {
    * 16 million token-word pairs at once.
    * @param rows - `hidden` [M, C] and what else the program takes, all with M rows
    * @returns the outputs, joined along the rows
+   * @throws GpruneError NOT_FINITE when logits or losses are not finite
    */
   async runHead(
     program: HeadProgram,
@@ -136,7 +137,9 @@ export class DecoderRunner {
       const part: Feeds = mapValues(rows as Feeds, (value) =>
         sliceRows(value, start, Math.min(count, start + chunk)),
       );
-      parts.push(await compiled.run({ ...head.weights, ...part }));
+      const outputs = await compiled.run({ ...head.weights, ...part });
+      requireFinite((outputs.logits ?? outputs.nll)!, `${program} of the head`);
+      parts.push(outputs);
     }
     return joinRows(parts, count);
   }

@@ -21,7 +21,7 @@ const KINDS = ["kv", "ffn"] as const;
  * - `forward`: hidden
  * - `cached`: hidden, keys, values, with past_keys and past_values as inputs
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
- * - `gram`: hidden, and `KIND.gram` [channels, channels], `KIND.sum`: moments of the output projections' inputs
+ * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is center + (x - center) * g
@@ -121,12 +121,11 @@ function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
   }
 }
 
-function addGrams(b: GraphBuilder, { taps }: LayerValues): void {
+function addGrams(b: GraphBuilder, layer: LayerValues): void {
+  addStatistics(b, layer);
   for (const kind of KINDS) {
-    const x = taps[kind];
-    const rows = b.flatten(x);
+    const rows = b.flatten(layer.taps[kind]);
     b.output(`${kind}.gram`, b.matmul(rows, rows, { transA: true }));
-    b.output(`${kind}.sum`, b.reduceSum(x, [1]));
   }
 }
 

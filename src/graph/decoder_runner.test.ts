@@ -1,0 +1,163 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { maxDifference } from "../../test/numbers.ts";
+import { tensorsOf } from "../../test/plans.ts";
+import { randomWindows } from "../../test/random_windows.ts";
+import { referenceDecoder } from "../../test/reference_decoder.ts";
+import { runModel } from "../../test/run_model.ts";
+import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import type { Model } from "../model/model.ts";
+import { memorySource } from "../tensor/memory.ts";
+import { DecoderRunner } from "./decoder_runner.ts";
+import { forwardLayers } from "./forward.ts";
+import { Runtime } from "./runtime.ts";
+
+let runtime: Runtime;
+beforeAll(() => {
+  runtime = new Runtime({ threads: 1 });
+});
+afterAll(() => runtime.close());
+
+describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) => {
+  it("computes what the naive decoder computes", async () => {
+    const model = tinyModel(options);
+    const windows = randomWindows([11, 11, 5]);
+    const reference = await referenceDecoder(model);
+    const expected = windows.map((window) => reference(window));
+    const { hidden, logits } = await runModel(new DecoderRunner(model, runtime), windows);
+    for (const [layer, values] of hidden.entries()) {
+      const rows = expected.flatMap((run) => run.hidden[layer]!).flat();
+      expect(maxDifference(values, rows)).toBeLessThan(1e-5);
+    }
+    expect(maxDifference(logits, expected.flatMap((run) => run.logits).flat())).toBeLessThan(1e-5);
+  });
+
+  it("gives the bits of the whole layer by its halves", async () => {
+    const runner = new DecoderRunner(tinyModel(options), runtime);
+    const layer = await runner.loadLayer(1);
+    const hidden = randomTensor([2, 7, 8], { name: "hidden" });
+    const whole = await runner.runLayer("forward", layer, { hidden });
+    const attention = await runner.runLayer("attention", layer, { hidden });
+    const ffn = await runner.runLayer("ffn", layer, { hidden: attention.hidden! });
+    expect(ffn.hidden!.shape).toEqual([2, 7, 8]);
+    expect(maxDifference(ffn.hidden!.data, whole.hidden!.data)).toBeLessThan(1e-6);
+  });
+
+  it("continues from a cache as if it had seen everything", async () => {
+    const runner = new DecoderRunner(tinyModel(options), runtime);
+    const layer = await runner.loadLayer(0);
+    const { kvGroups } = layer.spec;
+    const { headDim } = runner.model.spec;
+    const hidden = randomTensor([1, 8, 8], { name: "hidden" });
+    const rows = (start: number, end: number): typeof hidden => ({
+      shape: [1, end - start, 8],
+      data: hidden.data.slice(start * 8, end * 8),
+    });
+    const whole = await runner.runLayer("forward", layer, { hidden });
+    const none = { shape: [1, kvGroups, 0, headDim], data: new Float32Array(0) };
+    const first = await runner.runLayer("cached", layer, {
+      hidden: rows(0, 5),
+      feeds: { past_keys: none, past_values: none },
+    });
+    const second = await runner.runLayer("cached", layer, {
+      hidden: rows(5, 8),
+      offset: 5,
+      feeds: { past_keys: first.keys!, past_values: first.values! },
+    });
+    expect(second.keys!.shape).toEqual([1, kvGroups, 8, headDim]);
+    const joined = [...first.hidden!.data, ...second.hidden!.data];
+    expect(maxDifference(joined, whole.hidden!.data)).toBeLessThan(1e-6);
+  });
+});
+
+describe("DecoderRunner", () => {
+  it("runs layers of equal structure with one compiled program, whatever their widths", async () => {
+    const own = new Runtime({ threads: 1 });
+    const keys: string[] = [];
+    const program = own.program.bind(own);
+    own.program = (key, build) => {
+      keys.push(key);
+      return program(key, build);
+    };
+    await runModel(
+      new DecoderRunner(tinyModel({ layers: [{ neurons: 2 }, { neurons: 7, kvGroups: 1 }] }), own),
+      randomWindows([4]),
+    );
+    await own.close();
+    expect(new Set(keys.filter((key) => key.startsWith("forward"))).size).toBe(1);
+  });
+
+  it("reads embeddings in blocks of rows", async () => {
+    const model = tinyModel({ vocabSize: 3000, embeddingScale: 2 });
+    const table = (await model.weights.read("model.embed_tokens.weight")).data;
+    const ids = Int32Array.of(2999, 0, 1023, 1024, 2999, 7);
+    const { shape, data } = await new DecoderRunner(model, runtime).embed(ids, [2, 3]);
+    expect(shape).toEqual([2, 3, 8]);
+    expect([...data]).toEqual([...ids].flatMap((id) => [...table.subarray(8 * id, 8 * id + 8)].map((x) => 2 * x)));
+  });
+
+  it.each([16, -1])("refuses token id %i of a vocabulary of 16", async (id) => {
+    const runner = new DecoderRunner(tinyModel(), runtime);
+    await expect(runner.embed(Int32Array.of(3, id), [1, 2])).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `token 1: expected an id below 16, got ${id}`,
+    });
+  });
+
+  it("refuses a layer that is not there", async () => {
+    await expect(new DecoderRunner(tinyModel(), runtime).loadLayer(2)).rejects.toThrow("internal: no layer 2");
+  });
+
+  it.each([
+    ["model.layers.1.mlp.up_proj.weight", Number.NaN, /layer 1: expected finite values/],
+    ["model.layers.0.self_attn.v_proj.weight", Number.POSITIVE_INFINITY, /layer 0: expected finite values/],
+    ["model.norm.weight", Number.NaN, /head: expected finite values/],
+  ])("stops at %s with a value of %s", async (name, value, message) => {
+    const runner = new DecoderRunner(await withValue(tinyModel(), name, value), runtime);
+    await expect(runModel(runner, randomWindows([4]))).rejects.toMatchObject({ code: "NOT_FINITE", message: expect.stringMatching(message) });
+  });
+
+  it("gives the same bits when the head runs in chunks", async () => {
+    // 2^24 logits at once: 3 rows of this vocabulary
+    const model = tinyModel({ vocabSize: 2 ** 22 + 2 ** 20, hiddenSize: 2, layers: [] });
+    const runner = new DecoderRunner(model, runtime);
+    const head = await runner.loadHead();
+    const hidden = randomTensor([7, 2], { name: "hidden" });
+    const targets = { shape: [7, 1], data: Int32Array.from([0, 1, 2, 3, 4, 5, 2 ** 22]) };
+    const chunked = await runner.runHead("loss", head, { hidden, targets });
+    expect(chunked.nll!.shape).toEqual([7, 1]);
+    for (let row = 0; row < 7; row++) {
+      const single = await runner.runHead("loss", head, {
+        hidden: { shape: [1, 2], data: hidden.data.slice(2 * row, 2 * row + 2) },
+        targets: { shape: [1, 1], data: targets.data.slice(row, row + 1) },
+      });
+      expect(chunked.nll!.data[row]).toBeCloseTo(single.nll!.data[0]!, 5);
+    }
+  });
+
+  it("hands over every output before the hidden states move on", async () => {
+    const runner = new DecoderRunner(tinyModel(), runtime);
+    const hidden = randomTensor([1, 3, 8], { name: "hidden" });
+    const batch = { ids: new Int32Array(3), batch: 1, tokens: 3, hidden };
+    const seen: unknown[] = [];
+    const events: number[] = [];
+    await forwardLayers(runner, [batch], {
+      stage: "test",
+      onProgress: ({ done, total }) => events.push(done / total),
+      onOutputs: (layer, position, outputs) => seen.push([layer.index, position, outputs.hidden === batch.hidden]),
+    });
+    expect(seen).toEqual([
+      [0, 0, false],
+      [1, 0, false],
+    ]);
+    expect(events).toEqual([0.5, 1]);
+  });
+});
+
+/** The model with one weight replaced in one place. */
+async function withValue(model: Model, name: string, value: number): Promise<Model> {
+  const tensors = new Map(await tensorsOf(model));
+  const { shape, data } = tensors.get(name)!;
+  tensors.set(name, { shape, data: data.with(data.length - 1, value) });
+  return { ...model, weights: memorySource(tensors) };
+}

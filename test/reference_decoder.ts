@@ -1,0 +1,200 @@
+/**
+ * The decoder in plain float64 JavaScript, one sequence at a time and row by row, as the papers and transformers'
+ * modeling files define it. The naive twin of src/graph/decoder.ts; it shares no code with it.
+ */
+import type { Model } from "../src/model/model.ts";
+import type { LayerSpec, ModelSpec, RopeSpec } from "../src/model/spec.ts";
+import { tensorsOf } from "./plans.ts";
+
+type Row = readonly number[];
+/** One row per token. */
+type Rows = readonly Row[];
+type Weights = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: ArrayLike<number> }>;
+
+export interface ReferenceRun {
+  /** Output of every layer, rows of C. */
+  readonly hidden: readonly Rows[];
+  /** Inputs of the output projections by space id, as they enter them. */
+  readonly taps: ReadonlyMap<string, Rows>;
+  /** Rows of V. */
+  readonly logits: Rows;
+  /** Mean next-token cross entropy, nats. */
+  readonly loss: number;
+}
+
+/** Changes the rows that enter an output projection; the identity when absent. */
+export type EditTap = (space: string, rows: Rows) => Rows;
+
+/** Reads all weights once and returns the model as a function of token ids. */
+export async function referenceDecoder(
+  model: Model,
+): Promise<(ids: ArrayLike<number>, edit?: EditTap) => ReferenceRun> {
+  const weights = await tensorsOf(model);
+  return (ids, edit = (_, rows) => rows) => run(model.spec, weights, { ids: Array.from(ids), edit });
+}
+
+function run(
+  spec: ModelSpec,
+  weights: Weights,
+  { ids, edit }: { readonly ids: readonly number[]; readonly edit: EditTap },
+): ReferenceRun {
+  const embeddings = matrix(weights, "model.embed_tokens.weight");
+  let stream: Rows = ids.map((id) => embeddings[id]!.map((x) => x * spec.embeddingScale));
+  const hidden: Rows[] = [];
+  const taps = new Map<string, Rows>();
+  for (const [index, layer] of spec.layers.entries()) {
+    const context = new LayerContext(spec, layer, { weights, prefix: `model.layers.${index}.` });
+    const gate = (kind: "kv" | "ffn", rows: Rows): Rows => {
+      const id = `layers.${index}.${kind}`;
+      taps.set(id, edit(id, rows));
+      return taps.get(id)!;
+    };
+    stream = context.attention(stream, (rows) => gate("kv", rows));
+    stream = context.ffn(stream, (rows) => gate("ffn", rows));
+    hidden.push(stream);
+  }
+  const finalNorm = vector(weights, "model.norm.weight");
+  const head = spec.tiedEmbeddings ? embeddings : matrix(weights, "lm_head.weight");
+  const logits = stream.map((row) => softcap(linear(norm(row, finalNorm, spec), head), spec.logitSoftcap));
+  return { hidden, taps, logits, loss: crossEntropy(logits, ids) };
+}
+
+class LayerContext {
+  readonly spec: ModelSpec;
+  readonly layer: LayerSpec;
+  readonly weights: Weights;
+  readonly prefix: string;
+
+  constructor(
+    spec: ModelSpec,
+    layer: LayerSpec,
+    { weights, prefix }: { readonly weights: Weights; readonly prefix: string },
+  ) {
+    this.spec = spec;
+    this.layer = layer;
+    this.weights = weights;
+    this.prefix = prefix;
+  }
+
+  attention(stream: Rows, gate: (rows: Rows) => Rows): Rows {
+    const normed = this.norm(stream, "input_layernorm");
+    const { headDim, qkNorm, postNorms, attentionScale } = this.spec;
+    const { groupSize, rope, window } = this.layer;
+    const heads = (projection: string): readonly Rows[] =>
+      normed.map((row) => chunks(this.project("self_attn", projection, row), headDim));
+    const prepared = (projection: string, normName: string): readonly Rows[] =>
+      heads(projection).map((row, t) =>
+        row.map((head) => rotate(qkNorm ? norm(head, this.vector(normName), this.spec) : head, t, rope)),
+      );
+    const queries = prepared("q_proj", "self_attn.q_norm.weight");
+    const keys = prepared("k_proj", "self_attn.k_norm.weight");
+    const values = heads("v_proj");
+    const mixed = queries.map((row, t) =>
+      row.flatMap((query, n) => {
+        const group = Math.floor(n / groupSize);
+        const first = window === null ? 0 : Math.max(0, t - window + 1);
+        const seen = keys.slice(first, t + 1);
+        const scores = softmax(seen.map((key) => attentionScale * dot(query, key[group]!)));
+        return query.map((_, c) => dot(scores, values.slice(first, t + 1).map((value) => value[group]![c]!)));
+      }),
+    );
+    const out = gate(mixed).map((row) => this.project("self_attn", "o_proj", row));
+    return add(stream, postNorms ? this.norm(out, "post_attention_layernorm") : out);
+  }
+
+  ffn(stream: Rows, gate: (rows: Rows) => Rows): Rows {
+    const { activation, postNorms } = this.spec;
+    const normed = this.norm(stream, postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm");
+    const inner = normed.map((row) => {
+      const up = this.project("mlp", "up_proj", row);
+      return this.project("mlp", "gate_proj", row).map((x, j) => ACTIVATIONS[activation](x) * up[j]!);
+    });
+    const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
+    return add(stream, postNorms ? this.norm(out, "post_feedforward_layernorm") : out);
+  }
+
+  private norm(rows: Rows, name: string): Rows {
+    return rows.map((row) => norm(row, this.vector(`${name}.weight`), this.spec));
+  }
+
+  private project(module: string, projection: string, row: Row): Row {
+    const name = `${this.prefix}${module}.${projection}`;
+    const product = linear(row, matrix(this.weights, `${name}.weight`));
+    if (!this.layer.biases.some((biased) => biased === projection)) return product;
+    const bias = vector(this.weights, `${name}.bias`);
+    return product.map((x, i) => x + bias[i]!);
+  }
+
+  private vector(name: string): Row {
+    return vector(this.weights, this.prefix + name);
+  }
+}
+
+const ACTIVATIONS: Readonly<Record<ModelSpec["activation"], (x: number) => number>> = {
+  silu: (x) => x / (1 + Math.exp(-x)),
+  gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+};
+
+/** x / sqrt(mean(x^2) + eps) * (offset + weight) */
+function norm(row: Row, weight: Row, { normEps, normOffset }: ModelSpec): Row {
+  const root = Math.sqrt(dot(row, row) / row.length + normEps);
+  return row.map((x, i) => (x / root) * (normOffset + weight[i]!));
+}
+
+/** Turns the pairs (i, i + R/2) of the first R channels of a head by position * frequency_i. */
+function rotate(head: Row, position: number, { theta, rotaryDim, scaling }: RopeSpec): Row {
+  if (scaling !== null && scaling.type !== "linear") throw new Error("not in the reference");
+  const half = rotaryDim / 2;
+  const turned = [...head];
+  for (let i = 0; i < half; i++) {
+    const angle = (position / (scaling?.factor ?? 1)) * theta ** ((-2 * i) / rotaryDim);
+    const [a, b] = [head[i]!, head[i + half]!];
+    turned[i] = a * Math.cos(angle) - b * Math.sin(angle);
+    turned[i + half] = b * Math.cos(angle) + a * Math.sin(angle);
+  }
+  return turned;
+}
+
+function softcap(row: Row, cap: number | null): Row {
+  return cap === null ? row : row.map((x) => cap * Math.tanh(x / cap));
+}
+
+function crossEntropy(logits: Rows, ids: Row): number {
+  const losses = ids.slice(1).map((next, t) => -Math.log(softmax(logits[t]!)[next]!));
+  return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+}
+
+function softmax(row: Row): Row {
+  const largest = Math.max(...row);
+  const powers = row.map((x) => Math.exp(x - largest));
+  const total = powers.reduce((sum, power) => sum + power, 0);
+  return powers.map((power) => power / total);
+}
+
+/** W x */
+function linear(row: Row, weight: Rows): Row {
+  return weight.map((weights) => dot(row, weights));
+}
+
+function dot(a: Row, b: Row): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+}
+
+function add(a: Rows, b: Rows): Rows {
+  return a.map((row, t) => row.map((x, c) => x + b[t]![c]!));
+}
+
+function chunks(row: Row, size: number): Rows {
+  return Array.from({ length: row.length / size }, (_, n) => row.slice(n * size, (n + 1) * size));
+}
+
+function matrix(weights: Weights, name: string): Rows {
+  const { shape, data } = weights.get(name)!;
+  return chunks(Array.from(data), shape[1]!);
+}
+
+function vector(weights: Weights, name: string): Row {
+  return Array.from(weights.get(name)!.data);
+}

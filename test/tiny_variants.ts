@@ -1,0 +1,35 @@
+/** Tiny models that between them use every switch of a spec, each with other widths in every layer. */
+import { PROJECTIONS } from "../src/model/spec.ts";
+import type { TinyModelOptions } from "./tiny_model.ts";
+
+const WIDTHS = [
+  { neurons: 6, kvGroups: 2, groupSize: 2 },
+  { neurons: 3, kvGroups: 1, groupSize: 2 },
+  { neurons: 9, kvGroups: 3, groupSize: 1 },
+] as const;
+
+export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
+  "per-layer widths": { layers: WIDTHS },
+  "all biases, untied head": {
+    layers: WIDTHS.map((widths) => ({ ...widths, biases: PROJECTIONS })),
+    tiedEmbeddings: false,
+  },
+  "query and key norms, wide heads": { layers: WIDTHS, qkNorm: true, headDim: 6 },
+  "windows, linear scaling and partial rotation": {
+    layers: WIDTHS.map((widths, index) => ({
+      ...widths,
+      window: index === 1 ? null : 3,
+      rope: { theta: 100, rotaryDim: 2, scaling: { type: "linear", factor: 2 } },
+    })),
+  },
+  "as Gemma": {
+    layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
+    activation: "gelu_tanh",
+    normOffset: 1,
+    qkNorm: true,
+    postNorms: true,
+    embeddingScale: Math.sqrt(8),
+    attentionScale: 0.3,
+    logitSoftcap: 2,
+  },
+};
