@@ -30,7 +30,11 @@ const fields = z.strictObject({
   gradientWindows: z.int().min(1).default(4).describe("windows of every set for gradients, in each round"),
   fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
   maxModules: z.int().min(1).max(16).default(4).describe("most modules in one space"),
-  calibration: z.array(textSet).default([]).describe("calibration sets"),
+  calibration: z
+    .array(textSet)
+    .refine((sets) => new Set(sets.map(({ name }) => name)).size === sets.length, "two sets of the same name")
+    .default([])
+    .describe("calibration sets"),
   samples: z.int().positive().default(16).describe("windows of every calibration set"),
   seqLen: z.int().min(8).default(512).describe("tokens in a window"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
@@ -89,14 +93,12 @@ const runConfigSchema: z.ZodType<RunConfig> = fields.refine(
 export function resolveRunConfig(input: unknown, where: string): RunConfig {
   const result = runConfigSchema.safeParse(input);
   if (result.success) return result.data;
-  throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error).replaceAll("✖ ", "")}`, {
-    hint: "`gprune prune --help` lists the options and their ranges.",
-  });
+  throw wrongFields(result.error, where);
 }
 
 /**
  * Reads a YAML (or JSON) run configuration; fields may be missing.
- * @throws GpruneError BAD_CONFIG with line and column
+ * @throws GpruneError BAD_CONFIG with line and column for what is no YAML, else naming every wrong field
  */
 export function parseRunConfig(text: string, where: string): Readonly<Record<string, unknown>> {
   if (text.length > MAX_CONFIG_BYTES) {
@@ -105,13 +107,29 @@ export function parseRunConfig(text: string, where: string): Readonly<Record<str
       `${where}: expected at most ${MAX_CONFIG_BYTES} characters, got ${text.length}`,
     );
   }
-  const document = parseDocument(text, { schema: "core", uniqueKeys: true });
-  const problem = document.errors[0];
-  if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${problem.message}`);
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
-  const result = fields.partial().safeParse(value ?? {});
-  if (!result.success) throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
+  const value = parseYaml(text, where) ?? {};
+  const result = fields.partial().safeParse(value);
+  if (!result.success) throw wrongFields(result.error, where);
   return value as Readonly<Record<string, unknown>>;
+}
+
+function parseYaml(text: string, where: string): unknown {
+  const document = parseDocument(text, { schema: "core", uniqueKeys: true });
+  // A warning says that a tag is not known and its value would be guessed.
+  const problem = document.errors[0] ?? document.warnings[0];
+  if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${problem.message}`);
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new GpruneError("BAD_CONFIG", `${where}: ${reason}`, { cause });
+  }
+}
+
+function wrongFields(error: z.ZodError, where: string): GpruneError {
+  return new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(error).replaceAll("✖ ", "")}`, {
+    hint: "`gprune prune --help` lists the options and their ranges.",
+  });
 }
 
 /** A configuration as YAML. */

@@ -21,24 +21,27 @@ import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import {
   achievedSparsity,
+  badPlan,
   type Keep,
   makePlan,
   type PruningPlan,
+  validatePlan,
   type Widths,
   widths,
 } from "./prune/plan.ts";
 import { formatPlan, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
+import { refitLeastSquares } from "./recover/least_squares.ts";
 import { compensateMeans } from "./recover/mean_compensation.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
-import { metricByName } from "./score/registry.ts";
+import { METRICS, metricByName } from "./score/registry.ts";
 
 /** What a run did, as `gprune prune --json` prints it. */
 export interface PruneResult {
   /** The directory that was written. */
   readonly output: string;
-  /** Fractions of the prunable parameters that were to be and were removed. */
+  /** Fractions of the prunable parameters that were to be and were removed; the same when a plan was given. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: Widths;
@@ -65,18 +68,22 @@ export async function prune(
 ): Promise<PruneResult> {
   const clock = new Stopwatch();
   const metric = metricByName(config.metric);
+  const fallback = fallbackByName(config.fallback);
+  const given = await readPlan(config);
   await requireFreeDirectory(config.output);
   const model = await clock.time("open", () => openModel(config.model));
   const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
   try {
+    requireFit(given, { model, where: config.plan });
     const sets = await clock.time("tokenize", () => loadCalibration(config, model, metric));
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const run: Run = { config, model, runtime, sets, metric, allocation, onProgress };
+    const run: Run = { config, model, runtime, sets, metric, fallback, allocation, onProgress };
     const knowledge = await clock.time("calibrate", () => learnFromSets(run));
-    const plan = await clock.time("decide", () => decide(run, knowledge));
+    const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
     const pruned = await clock.time("recover", () => recover(run, plan, knowledge));
+    const achieved = achievedSparsity(plan, model.spec);
     const result = {
-      sparsity: { asked: config.sparsity, achieved: achievedSparsity(plan, model.spec) },
+      sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
       parameters: { before: parameterCount(model.spec), after: parameterCount(pruned.spec) },
       widths: widths(plan, model.spec),
       calibration: calibrationSummary(sets),
@@ -105,8 +112,34 @@ interface Run {
   readonly runtime: Runtime;
   readonly sets: readonly TokenSet[];
   readonly metric: Metric;
+  readonly fallback: Metric;
   readonly allocation: GpruneRequest["allocation"];
   readonly onProgress: OnProgress;
+}
+
+/** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
+function fallbackByName(name: string): Metric {
+  const metric = metricByName(name);
+  if (metric.input === "weights") return metric;
+  const names = METRICS.filter(({ input }) => input === "weights").map((candidate) => candidate.name);
+  throw new GpruneError("BAD_ARGUMENT", `fallback: expected one of ${names.join(", ")}, got ${metric.name}`, {
+    hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
+  });
+}
+
+/** The plan to be carried out; null when one is to be made. */
+async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan | null> {
+  if (path === undefined) return null;
+  return parsePlan(new TextDecoder().decode(await readSmallFile(path, MAX_PLAN_BYTES)), path);
+}
+
+/** @throws GpruneError BAD_PLAN when there is a plan and it is for another model */
+function requireFit(
+  plan: PruningPlan | null,
+  { model, where = "plan" }: { readonly model: Model; readonly where: string | undefined },
+): void {
+  const check = plan === null ? { ok: true as const } : validatePlan(plan, model.spec);
+  if (!check.ok) throw badPlan(where, check.problems);
 }
 
 async function loadCalibration(
@@ -115,9 +148,10 @@ async function loadCalibration(
   metric: Metric,
 ): Promise<readonly TokenSet[]> {
   if (config.calibration.length === 0) {
-    if (metric.input === "weights" && config.recover === "none" && config.method === "none") return [];
+    const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
+    if (decided && config.recover === "none") return [];
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-      hint: "Give --calib NAME=PATH, or use --method none --metric magnitude --recover none, which needs no text.",
+      hint: `Give --calib NAME=PATH; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
     });
   }
   const tokenizer = Tokenizer.fromFiles(model.files);
@@ -141,7 +175,7 @@ async function learnFromSets({
   onProgress,
 }: Run): Promise<Knowledge | null> {
   if (sets.length === 0) return null;
-  const gradients = metric.input === "gradients";
+  const gradients = metric.input === "gradients" && config.plan === undefined;
   const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, { gradients, onProgress });
   const weights = config.calibration.map(({ weight }) => weight);
   const pooled = poolEvidence(
@@ -151,13 +185,9 @@ async function learnFromSets({
   return { sets: evidence, pooled };
 }
 
-/** The plan: read from a file, or decided by the method. */
+/** The plan, decided by the method. */
 async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPlan> {
   const { config, model } = run;
-  if (config.plan !== undefined) {
-    const bytes = await readSmallFile(config.plan, MAX_PLAN_BYTES);
-    return parsePlan(new TextDecoder().decode(bytes), config.plan);
-  }
   const { method, sparsity, seed } = config;
   const sets = config.calibration.map(({ name, weight }) => ({ name, weight }));
   const provenance = { method, metric: run.metric.name, allocation: run.allocation, sparsity, seed, sets };
@@ -186,13 +216,11 @@ async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep>
 function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Knowledge): GpruneRequest {
   const { sparsity, roundTo, rounds, gradientWindows, maxModules, seed } = config;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
-  const fallback = metricByName(config.fallback);
   return {
     ...run,
     evidence,
     pooled,
     weights,
-    fallback,
     sparsity,
     roundTo,
     rounds,
@@ -212,13 +240,12 @@ function explain({ analyses, rounds }: GpruneDecision): Record<string, unknown> 
   return { rounds, spaces };
 }
 
-async function recover(
-  { config, model }: Run,
-  plan: PruningPlan,
-  knowledge: Knowledge | null,
-): Promise<Model> {
+async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Model> {
+  const { config, model, runtime, onProgress } = run;
   if (config.recover === "none" || knowledge === null) return applyPlan(model, plan);
-  return compensateMeans(model, plan, knowledge.pooled.stats);
+  if (config.recover === "bias") return compensateMeans(model, plan, knowledge.pooled.stats);
+  const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
+  return refitLeastSquares({ dense: model, pruned: applyPlan(model, plan), runtime, sets, onProgress });
 }
 
 async function save(
@@ -241,6 +268,7 @@ async function save(
     metric: metric.name,
     allocation,
     recover: config.recover,
+    plan: config.plan,
     seed: config.seed,
     uniform: hasUniformWidths(pruned.spec),
     config: text,

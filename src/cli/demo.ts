@@ -1,9 +1,13 @@
 /** `gprune demo`: the table and the texts that src/demo.ts produces. */
+import { rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEMO_KINDS, type DemoRow, runDemo } from "../demo.ts";
-import { plainText, print, progressDisplay, table } from "./terminal.ts";
+import { requireFreeDirectory } from "../io/output_directory.ts";
+import { onInterrupt } from "./interrupt.ts";
+import { withProgress } from "./progress.ts";
+import { plainText, print, table } from "./terminal.ts";
 
 interface DemoCommandOptions {
   readonly output?: string;
@@ -17,17 +21,32 @@ const PROMPTS = {
   arithmetic: "12 + 7 =",
 };
 
-export async function demoCommand({ output, sparsity, quiet }: DemoCommandOptions): Promise<void> {
-  const directory = output ?? (await mkdtemp(join(tmpdir(), "gprune-demo-")));
-  const display = progressDisplay({ quiet });
+export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
+  if (output === undefined) return inTemporaryDirectory((directory) => demo(directory, options));
+  await requireFreeDirectory(output);
+  await demo(output, options);
+}
+
+async function demo(output: string, { sparsity, quiet }: Omit<DemoCommandOptions, "output">): Promise<void> {
+  const rows = await withProgress({ quiet }, (onProgress) =>
+    runDemo({ output, sparsity, prompts: PROMPTS, onProgress }),
+  );
+  print(report(rows, sparsity));
+  print(plainText(rows.at(-1)!.path));
+}
+
+/** The directory stays when `run` succeeds, and only then. */
+async function inTemporaryDirectory(run: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), "gprune-demo-"));
+  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+  const forget = onInterrupt(remove);
   try {
-    const { onProgress } = display;
-    const rows = await runDemo({ output: directory, sparsity, prompts: PROMPTS, onProgress });
-    display.stop();
-    print(report(rows, sparsity));
-    print(plainText(rows.at(-1)!.path));
+    await run(directory);
+  } catch (error) {
+    remove();
+    throw error;
   } finally {
-    display.stop();
+    forget();
   }
 }
 

@@ -1,9 +1,12 @@
 /** `gprune eval` */
-import { parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { type Evaluation, evaluate, geometricMean } from "../evaluate/evaluate.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { openModel } from "../model/checkpoint.ts";
-import { plainText, print, printJson, progressDisplay, table } from "./terminal.ts";
+import type { Model } from "../model/model.ts";
+import type { OnProgress } from "../progress.ts";
+import { withProgress } from "./progress.ts";
+import { plainText, print, printJson, table } from "./terminal.ts";
+import { parseTextSets, requireTexts } from "./text_sets.ts";
 
 interface EvalOptions {
   readonly text: readonly string[];
@@ -15,58 +18,63 @@ interface EvalOptions {
   readonly quiet?: boolean;
 }
 
+/** The model, and what it is compared with when there is something. */
+type Evaluations = readonly [Evaluation, Evaluation | undefined];
+
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
-  const texts = options.text.map((argument) => parseTextSet(argument, "--text"));
-  const evaluation = await evaluateModel(path, texts, options);
-  const baseline =
-    options.baseline === undefined ? undefined : await evaluateModel(options.baseline, texts, options);
+  const [evaluation, baseline] = await evaluateAll(path, options);
   if (options.json) printJson(baseline === undefined ? evaluation : { ...evaluation, baseline });
-  else print(tableOf(evaluation, baseline));
+  else print(report(evaluation, baseline));
 }
 
-async function evaluateModel(
+/** Opens everything before anything is computed, so that a wrong path is reported at once. */
+async function evaluateAll(
   path: string,
-  texts: readonly TextSet[],
-  options: EvalOptions,
-): Promise<Evaluation> {
-  const model = await openModel(path);
-  const runtime = new Runtime(options.threads === undefined ? {} : { threads: options.threads });
-  const display = progressDisplay({ quiet: options.quiet });
+  { text, seqLen, limit, baseline, threads, quiet }: EvalOptions,
+): Promise<Evaluations> {
+  const texts = parseTextSets(text, "--text");
+  await requireTexts(texts);
+  const models: Model[] = [];
+  const runtime = new Runtime(threads === undefined ? {} : { threads });
   try {
-    const { seqLen, limit } = options;
-    return await evaluate({ model, runtime }, texts, { seqLen, limit, onProgress: display.onProgress });
+    for (const name of baseline === undefined ? [path] : [path, baseline]) models.push(await openModel(name));
+    const [first, second] = await withProgress({ quiet }, async (onProgress) => {
+      const results: Evaluation[] = [];
+      for (const [index, model] of models.entries()) {
+        const options = { seqLen, limit, onProgress: index === 0 ? onProgress : ofBaseline(onProgress) };
+        results.push(await evaluate({ model, runtime }, texts, options));
+      }
+      return results;
+    });
+    return [first!, second];
   } finally {
-    display.stop();
     await runtime.close();
-    await model.weights.close();
+    for (const { weights } of models) await weights.close();
   }
 }
 
-function tableOf({ model, texts }: Evaluation, baseline: Evaluation | undefined): string {
+function ofBaseline(onProgress: OnProgress): OnProgress {
+  return (event) => onProgress({ ...event, stage: `${event.stage} (baseline)` });
+}
+
+function report(own: Evaluation, baseline: Evaluation | undefined): string {
   const ppl = (value: number): string => value.toFixed(3);
-  const names = Object.keys(texts);
-  const header = [
-    "text",
-    "windows",
-    ...(baseline ? ["baseline ppl"] : []),
-    "ppl",
-    ...(baseline ? ["ratio"] : []),
+  const line = (name: string, [value, base]: readonly [number, number | undefined]): string[] => [
+    name,
+    ...(base === undefined ? [] : [ppl(base)]),
+    ppl(value),
+    ...(base === undefined ? [] : [ppl(value / base)]),
   ];
-  const rows = names.map((name) => {
-    const own = texts[name]!;
-    const base = baseline?.texts[name];
-    return base === undefined
-      ? [plainText(name), String(own.windows), ppl(own.ppl)]
-      : [plainText(name), String(own.windows), ppl(base.ppl), ppl(own.ppl), ppl(own.ppl / base.ppl)];
-  });
-  if (names.length > 1) {
-    const mean = geometricMean(Object.values(texts));
-    const base = baseline && geometricMean(Object.values(baseline.texts));
-    rows.push(
-      base === undefined
-        ? ["geometric mean", "", ppl(mean)]
-        : ["geometric mean", "", ppl(base), ppl(mean), ppl(mean / base)],
-    );
+  const scores = Object.entries(own.texts);
+  const rows = scores.map(([name, score]) => [
+    ...line(plainText(name), [score.ppl, baseline?.texts[name]?.ppl]),
+    `${score.windows}`,
+  ]);
+  const mean = (evaluation: Evaluation): number => geometricMean(Object.values(evaluation.texts));
+  if (scores.length > 1) {
+    rows.push(line("geometric mean", [mean(own), baseline && mean(baseline)]));
   }
-  return [plainText(model), table([header, ...rows])].join("\n");
+  const header = baseline === undefined ? ["text", "ppl"] : ["text", "baseline", "ppl", "ratio"];
+  const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
+  return [names.join(" against "), table([[...header, "windows"], ...rows])].join("\n");
 }

@@ -1,7 +1,9 @@
 /** `gprune export` */
 import { type DTypeChoice, exportHuggingFace } from "../export/hf.ts";
+import { requireFreeDirectory } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
-import { plainText, print, progressDisplay } from "./terminal.ts";
+import { withProgress } from "./progress.ts";
+import { plainText, print } from "./terminal.ts";
 
 interface ExportCommandOptions {
   readonly output: string;
@@ -9,16 +11,13 @@ interface ExportCommandOptions {
   readonly quiet?: boolean;
 }
 
-export async function exportCommand(
-  path: string,
-  { output, dtype = "auto", quiet }: ExportCommandOptions,
-): Promise<void> {
+export async function exportCommand(path: string, options: ExportCommandOptions): Promise<void> {
+  const { output, dtype = "auto" } = options;
+  await requireFreeDirectory(output);
   const model = await openModel(path);
-  const display = progressDisplay({ quiet });
   try {
-    await exportHuggingFace(model, output, { dtype, onProgress: display.onProgress });
+    await withProgress(options, (onProgress) => exportHuggingFace(model, output, { dtype, onProgress }));
   } finally {
-    display.stop();
     await model.weights.close();
   }
   print(plainText(output));

@@ -1,108 +1,222 @@
 #!/usr/bin/env node
 /** The command line: which commands and options there are. Everything that computes is imported when it is needed. */
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { fail, handleSignals } from "./exit.ts";
+import { Command, CommanderError, Option } from "commander";
+import { versions } from "../package.ts";
+import { fail, handleExits, ignoreClosedPipes } from "./exit.ts";
+import { choiceOption, countOption, numberOption, textSetsOption } from "./options.ts";
+
+const MODEL = "Hugging Face directory or .gguf file";
 
 const program = new Command("gprune")
   .description(
     "Makes transformer language models smaller so that they still work on data they did not calibrate on.",
   )
+  .version(versions().gprune, "-V, --version", "print the version")
   .showSuggestionAfterError()
-  .exitOverride();
+  .showHelpAfterError("`gprune --help` and `gprune COMMAND --help` show options and examples.")
+  .exitOverride()
+  .addHelpText(
+    "after",
+    `
+Progress goes to stderr, results to stdout. Exit codes: 0 good, 1 the input was wrong, 2 a bug in gprune,
+130 and 143 interrupted. An output directory appears complete or not at all.
+
+Examples:
+  $ gprune demo
+  $ gprune prune MODEL -o SMALLER --sparsity 0.3 --calib web=web.txt code=code.jsonl
+  $ gprune eval SMALLER --text news=news.txt --baseline MODEL
+  $ gprune prune --help`,
+  );
 
 program
   .command("prune")
-  .description("remove FFN neurons and attention KV groups, and save the smaller model")
-  .argument("[model]", "Hugging Face directory or .gguf file")
+  .summary("remove FFN neurons and attention KV groups, and save the smaller model")
+  .description(
+    "Removes whole FFN neurons and whole attention KV groups (a key/value head with the query heads that read it), " +
+      "and saves the smaller model as a Hugging Face directory with its plan, configuration and model card.",
+  )
+  .usage("MODEL -o DIR [options]")
+  .argument("[model]", `${MODEL}; may be in the --config file instead`)
   .option("-o, --output <dir>", "directory to be made")
-  .option("-s, --sparsity <fraction>", "fraction of the attention and FFN parameters to remove", number)
-  .addOption(new Option("--method <name>", "gprune, or the metric alone").choices(["gprune", "none"]))
-  .option("--metric <name>", "importance metric: flap-wifv, wanda-sp, magnitude, ...")
+  .addOption(sparsityOption("(default: 0.3)"))
+  .optionsGroup("What decides:")
   .addOption(
-    new Option("--allocation <name>", "how layers share the budget").choices([
-      "learned",
-      "global",
-      "uniform",
-    ]),
+    choiceOption("--method <name>", "gprune, or the metric alone (default: gprune)", ["gprune", "none"]),
   )
-  .option("--calib <sets...>", "calibration sets NAME=PATH[:WEIGHT]: text, JSON Lines or directories of such")
-  .option("--samples <n>", "windows of every set", number)
-  .option("--seq-len <n>", "tokens in a window", number)
-  .option("--seed <n>", "drives every random choice", number)
+  .option("--metric <name>", "importance metric, see below (default: flap-wifv)")
   .addOption(
-    new Option("--recover <how>", "how removed units are made up for").choices(["none", "bias", "lstsq"]),
+    choiceOption(
+      "--allocation <name>",
+      "how layers share the budget; learned with gprune, else the metric's own",
+      ["learned", "global", "uniform"],
+    ),
   )
-  .option("--rounds <n>", "rounds of learned allocation", number)
-  .option("--gradient-windows <n>", "windows of every set for gradients, in each round", number)
-  .option("--max-modules <n>", "most behaviour modules in one space; 1 switches them off", number)
-  .option("--fallback <name>", "metric of modules whose activation scores do not hold: magnitude, pon, maw")
-  .option("--round-to <n>", "FFN widths become multiples of this", number)
-  .addOption(dtypeOption())
+  .addOption(
+    choiceOption(
+      "--recover <how>",
+      "how removed units are made up for: biases or least squares (default: bias)",
+      ["none", "bias", "lstsq"],
+    ),
+  )
+  .addOption(countOption("--rounds <n>", "rounds of learned allocation (default: 4)", { min: 1 }))
+  .addOption(
+    countOption("--gradient-windows <n>", "windows of every set in each round (default: 4)", { min: 1 }),
+  )
+  .addOption(
+    countOption(
+      "--max-modules <n>",
+      "most behaviour modules in one space; 1 switches them off (default: 4)",
+      {
+        min: 1,
+      },
+    ),
+  )
+  .option("--fallback <name>", "metric of modules with unreliable scores (default: magnitude)")
+  .addOption(countOption("--round-to <n>", "FFN widths become multiples of this (default: 1)", { min: 1 }))
+  .addOption(countOption("--seed <n>", "drives every random choice (default: 0)", { min: 0 }))
   .option("--plan <file>", "carry out a plan.json instead of deciding anew")
   .option("--config <file>", "YAML file with any of these settings; options override it")
-  .option("--threads <n>", "threads of one operator", number)
-  .option("--json", "print one JSON document on stdout and nothing else")
-  .option("-q, --quiet", "no progress")
+  .optionsGroup("Calibration:")
+  .addOption(
+    textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each: text, JSON Lines or a directory of such"),
+  )
+  .addOption(countOption("--samples <n>", "windows of every set (default: 16)", { min: 1 }))
+  .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
+  .optionsGroup("Output and running:")
+  .addOption(dtypeOption())
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Metrics:
+  flap-wifv, flap-ifv, flap-wifn, wanda-sp, minitron   from activations on the calibration sets
+  fisher, taylor                                       from gradients on the calibration sets
+  magnitude, pon, maw, random                          from the weights alone
+
+Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
+follows it, so MODEL goes before it. The last line on stdout is the output directory.
+
+Examples:
+  $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
+  $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
+  $ gprune prune MODEL -o OUT --method none --metric magnitude --recover none
+  $ gprune prune MODEL -o OUT2 --plan OUT/plan.json --recover none --dtype bf16
+  $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1`,
+  )
   .action(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options));
 
 program
   .command("eval")
   .description("perplexity of a model on texts")
-  .argument("<model>", "Hugging Face directory or .gguf file")
-  .requiredOption("--text <texts...>", "texts to evaluate on, NAME=PATH")
-  .option("--seq-len <n>", "tokens in a window", number, 512)
-  .option("--limit <n>", "at most this many windows of each text", number)
+  .usage("MODEL --text NAME=PATH... [options]")
+  .argument("<model>", MODEL)
+  .addOption(
+    textSetsOption(
+      "--text <texts...>",
+      "NAME=PATH each: text, JSON Lines or a directory of such",
+    ).makeOptionMandatory(),
+  )
+  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
+  .addOption(countOption("--limit <n>", "at most this many windows of each text", { min: 1 }))
   .option("--baseline <model>", "second model to be shown beside it")
-  .option("--threads <n>", "threads of one operator", number)
-  .option("--json", "print one JSON document on stdout and nothing else")
-  .option("-q, --quiet", "no progress")
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Perplexity is over consecutive windows that do not overlap; the last partial one is dropped.
+
+Examples:
+  $ gprune eval MODEL --text news=news.txt code=code.jsonl
+  $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json`,
+  )
   .action(async (model, options) => (await import("./eval.ts")).evalCommand(model, options));
 
 program
   .command("export")
   .description("write a model in another format or dtype")
-  .argument("<model>", "Hugging Face directory or .gguf file")
+  .usage("MODEL -o DIR [options]")
+  .argument("<model>", MODEL)
   .requiredOption("-o, --output <dir>", "directory to be made")
-  .addOption(new Option("--format <name>", "format of the output").choices(["hf"]).default("hf"))
+  .addOption(choiceOption("--format <name>", "format of the output", ["hf"]).default("hf"))
   .addOption(dtypeOption())
-  .option("-q, --quiet", "no progress")
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+auto keeps the dtype of a float checkpoint and writes a quantised one as f32.
+
+Examples:
+  $ gprune export model.Q4_1.gguf -o model-hf
+  $ gprune export model.Q4_1.gguf -o model-bf16 --dtype bf16`,
+  )
   .action(async (model, options) => (await import("./export.ts")).exportCommand(model, options));
 
 program
   .command("inspect")
   .description("parameters, widths and shapes of a model")
-  .argument("<model>", "Hugging Face directory or .gguf file")
-  .option("--json", "print one JSON document on stdout and nothing else")
+  .usage("MODEL [options]")
+  .argument("<model>", MODEL)
+  .addOption(jsonOption())
+  .addHelpText("after", "\nExample:\n  $ gprune inspect PRUNED --json")
   .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
 
 program
   .command("generate")
   .description("continue a prompt, the most probable token each time")
-  .argument("<model>", "Hugging Face directory or .gguf file")
+  .usage("MODEL --prompt TEXT [options]")
+  .argument("<model>", MODEL)
   .requiredOption("--prompt <text>", "text to continue")
-  .option("--max-tokens <n>", "tokens to generate at most", number, 32)
-  .option("--threads <n>", "threads of one operator", number)
+  .addOption(countOption("--max-tokens <n>", "tokens to generate at most", { min: 1, default: 32 }))
+  .addOption(threadsOption())
+  .addHelpText("after", '\nExample:\n  $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64')
   .action(async (model, options) => (await import("./generate.ts")).generateCommand(model, options));
 
 program
   .command("demo")
   .description("the whole job on the embedded model, in about a minute")
-  .option("-o, --output <dir>", "where the pruned demo model goes; a new temporary directory when absent")
-  .option("-s, --sparsity <fraction>", "fraction of the attention and FFN parameters to remove", number, 0.4)
-  .option("-q, --quiet", "no progress")
+  .usage("[options]")
+  .option("-o, --output <dir>", "where the pruned demo models go (default: a new temporary directory)")
+  .addOption(sparsityOption("", 0.4))
+  .addOption(quietOption())
+  .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
   .action(async (options) => (await import("./demo.ts")).demoCommand(options));
 
+function sparsityOption(note: string, preset?: number): Option {
+  const description = `fraction of the attention and FFN parameters to remove ${note}`.trimEnd();
+  const range = { min: 0, below: 1, hint: "Give a fraction: 0.3 removes 30 %." };
+  return numberOption("-s, --sparsity <fraction>", description, {
+    ...range,
+    ...(preset !== undefined && { default: preset }),
+  });
+}
+
 function dtypeOption(): Option {
-  return new Option("--dtype <name>", "dtype of the output").choices(["auto", "f32", "f16", "bf16"]);
+  return choiceOption("--dtype <name>", "dtype of the output (default: auto)", [
+    "auto",
+    "f32",
+    "f16",
+    "bf16",
+  ]);
 }
 
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== "" && Number.isFinite(value)) return value;
-  throw new InvalidArgumentError("Expected a number.");
+function threadsOption(): Option {
+  return countOption("--threads <n>", "threads of one operator (default: one for each core)", { min: 1 });
 }
 
-handleSignals();
+function jsonOption(): Option {
+  return new Option("--json", "print one JSON document on stdout and nothing else");
+}
+
+function quietOption(): Option {
+  return new Option("-q, --quiet", "no progress");
+}
+
+ignoreClosedPipes();
+handleExits();
 try {
   await program.parseAsync();
 } catch (error) {

@@ -1,9 +1,11 @@
 /** `gprune prune` */
-import { parseTextSet } from "../calibrate/windows.ts";
 import { parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
+import { GpruneError } from "../errors.ts";
 import { readSmallFile } from "../io/file.ts";
 import { type PruneResult, prune } from "../pipeline.ts";
-import { plainText, print, printJson, progressDisplay } from "./terminal.ts";
+import { withProgress } from "./progress.ts";
+import { pairs, plainText, print, printJson } from "./terminal.ts";
+import { parseTextSets, requireTexts } from "./text_sets.ts";
 
 /** Options as commander gives them; those that were not given are absent. */
 interface PruneOptions {
@@ -18,15 +20,10 @@ const MAX_CONFIG_BYTES = 2 ** 20;
 
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
   const config = await configOf(model, options);
-  const display = progressDisplay({ quiet: options.quiet });
-  try {
-    const result = await prune(config, { onProgress: display.onProgress });
-    display.stop();
-    if (options.json) printJson(result);
-    else print(summaryOf(result));
-  } finally {
-    display.stop();
-  }
+  await requireTexts(config.calibration);
+  const result = await withProgress(options, (onProgress) => prune(config, { onProgress }));
+  if (options.json) printJson(result);
+  else print(summaryOf(result, config.model));
 }
 
 /** The configuration file's settings, overridden by what the command line says. */
@@ -36,21 +33,61 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
     path === undefined
       ? {}
       : parseRunConfig(new TextDecoder().decode(await readSmallFile(path, MAX_CONFIG_BYTES)), path);
-  const calibration = calib?.map((argument) => parseTextSet(argument, "--calib"));
-  const given = { ...(model === undefined ? {} : { model }), ...(calibration && { calibration }) };
-  return resolveRunConfig({ ...file, ...settings, ...given }, path ?? "command line");
+  const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
+  const input = { ...file, ...settings, ...(model !== undefined && { model }), ...calibration };
+  requireSetting(input, "model", "a Hugging Face directory or .gguf file");
+  requireSetting(input, "output", "a directory to be made (-o)");
+  return resolveRunConfig(input, path ?? "command line");
 }
 
-function summaryOf({ output, sparsity, parameters, widths, timings, peak_rss_bytes }: PruneResult): string {
+function requireSetting(input: Readonly<Record<string, unknown>>, name: string, expected: string): void {
+  if (input[name] !== undefined) return;
+  throw new GpruneError("BAD_ARGUMENT", `${name}: expected ${expected}, got none`, {
+    hint: "gprune prune MODEL -o OUT --calib NAME=PATH; `gprune prune --help` shows more.",
+  });
+}
+
+function summaryOf(
+  { output, sparsity, parameters, widths, ...result }: PruneResult,
+  baseline: string,
+): string {
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
-  const range = (values: readonly number[]): string => `${Math.min(...values)}-${Math.max(...values)}`;
-  const seconds = Object.values(timings).reduce((sum, time) => sum + time, 0);
   const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M`;
-  return [
-    `removed     ${percent(sparsity.achieved)} of attention and FFN (asked ${percent(sparsity.asked)})`,
-    `parameters  ${millions(parameters.before)} -> ${millions(parameters.after)}`,
-    `widths      ${range(widths.ffn)} neurons, ${range(widths.kv)} KV groups per layer`,
-    `time        ${seconds.toFixed(1)} s, ${(peak_rss_bytes / 2 ** 30).toFixed(2)} GiB at most`,
-    plainText(output),
-  ].join("\n");
+  const fewer = percent(1 - parameters.after / parameters.before);
+  const path = plainText(output);
+  const rows: (readonly [string, string])[] = [
+    ["removed", `${percent(sparsity.achieved)} of attention and FFN (asked: ${percent(sparsity.asked)})`],
+    ["parameters", `${millions(parameters.before)} -> ${millions(parameters.after)}, ${fewer} fewer`],
+    ["neurons", `${range(widths.ffn)} in a layer`],
+    ["KV groups", `${range(widths.kv)} in a layer`],
+    ["calibration", calibrationOf(result)],
+    ["time", timeOf(result)],
+    ["next", `gprune eval ${path} --text NAME=FILE --baseline ${plainText(baseline)}`],
+  ];
+  return `${pairs(rows)}\n${path}`;
+}
+
+function calibrationOf({
+  calibration,
+  tokens_per_second: speed,
+}: Pick<PruneResult, "calibration" | "tokens_per_second">): string {
+  const sets = Object.entries(calibration);
+  if (sets.length === 0) return "none";
+  const tokens = sets.reduce((sum, [, set]) => sum + set.tokens, 0);
+  const names = sets.map(([name, { windows }]) => `${plainText(name)} (${windows})`).join(", ");
+  const total = `${tokens.toLocaleString("en")} tokens, ${Math.round(speed).toLocaleString("en")} tokens/s`;
+  return `windows of ${names}; ${total}`;
+}
+
+function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" | "peak_rss_bytes">): string {
+  const seconds = Object.values(timings).reduce((sum, time) => sum + time, 0);
+  const stages = Object.entries(timings)
+    .filter(([, time]) => time >= 0.1)
+    .map(([stage, time]) => `${stage} ${time.toFixed(1)}`);
+  return `${seconds.toFixed(1)} s (${stages.join(", ")}), ${(peak / 2 ** 30).toFixed(2)} GiB at most`;
+}
+
+function range(values: readonly number[]): string {
+  const [min, max] = [Math.min(...values), Math.max(...values)];
+  return min === max ? `${min}` : `${min} to ${max}`;
 }

@@ -1,5 +1,6 @@
 /** Evaluates a model on named texts. */
 import { cutWindows, type TextSet } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import { readText } from "../io/texts.ts";
@@ -22,27 +23,40 @@ export interface EvaluateOptions {
   readonly onProgress?: OnProgress;
 }
 
+/** A window of one token predicts nothing. */
+const MIN_WINDOW = 2;
 /** Bytes of text read at most for one text. */
 const MAX_TEXT_BYTES = 2 ** 28;
 
 /**
  * Perplexity on every text, by the protocol of perplexity.ts.
- * @throws GpruneError BAD_TEXT for a text shorter than one window
+ * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens or
+ *   a limit below one
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
   texts: readonly TextSet[],
   { seqLen, limit, onProgress = silent }: EvaluateOptions,
 ): Promise<Evaluation> {
+  requireCount("--seq-len", seqLen, MIN_WINDOW);
+  if (limit !== undefined) requireCount("--limit", limit, 1);
   const tokenizer = Tokenizer.fromFiles(model.files);
   const runner = new DecoderRunner(model, runtime);
-  const scores: Record<string, TextScore> = {};
+  const loaded: { readonly name: string; readonly windows: readonly Int32Array[] }[] = [];
   for (const { name, path } of texts) {
     const ids = tokenizer.encode(await readText(path, MAX_TEXT_BYTES));
-    const windows = cutWindows(ids, seqLen, `text ${name} (${path})`).slice(0, limit);
-    scores[name] = await perplexity(runner, windows, { stage: `evaluate ${name}`, onProgress });
+    loaded.push({ name, windows: cutWindows(ids, seqLen, `text ${name} (${path})`).slice(0, limit) });
   }
-  return { model: model.origin.name, texts: scores };
+  const scores: [string, TextScore][] = [];
+  for (const { name, windows } of loaded) {
+    scores.push([name, await perplexity(runner, windows, { stage: `evaluate ${name}`, onProgress })]);
+  }
+  return { model: model.origin.name, texts: Object.fromEntries(scores) };
+}
+
+function requireCount(option: string, count: number, least: number): void {
+  if (Number.isSafeInteger(count) && count >= least) return;
+  throw new GpruneError("BAD_ARGUMENT", `${option}: expected a whole number from ${least}, got ${count}`);
 }
 
 /** exp of the mean of the log perplexities. */

@@ -1,4 +1,5 @@
 /** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
+
 /** What a card tells. */
 export interface CardFacts {
   /** The base model as the user named it. */
@@ -7,6 +8,8 @@ export interface CardFacts {
   readonly metric: string;
   readonly allocation: string;
   readonly recover: string;
+  /** The plan file that was carried out; absent when the method decided. */
+  readonly plan?: string | undefined;
   /** Fractions of the prunable parameters. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
@@ -44,8 +47,8 @@ Made with gprune by removing whole FFN neurons and whole attention KV groups.
 
 | | |
 |---|---|
-| base model | \`${facts.base.replaceAll("`", "'")}\` |
-| method | ${facts.method}, metric ${facts.metric}, allocation ${facts.allocation}, recovery ${facts.recover} |
+| base model | ${code(facts.base)} |
+| method | ${methodOf(facts)} |
 | removed | ${percent(sparsity.achieved)} of the attention and FFN parameters (asked: ${percent(sparsity.asked)}) |
 | parameters | ${parameters.after.toLocaleString("en")} of ${parameters.before.toLocaleString("en")} |
 | neurons per layer | ${widths.ffn.join(", ")} |
@@ -54,7 +57,7 @@ Made with gprune by removing whole FFN neurons and whole attention KV groups.
 
 ## Calibration
 
-${sets.length === 0 ? "None." : sets.map(([name, { windows, tokens }]) => `- ${name}: ${windows} windows, ${tokens} tokens`).join("\n")}
+${sets.length === 0 ? "None." : sets.map(([name, set]) => `- ${code(name)}: ${set.windows} windows, ${set.tokens} tokens`).join("\n")}
 
 ## Loading
 
@@ -69,13 +72,29 @@ perplexities side by side.
 
 \`plan.json\` holds the kept units and can be carried out again with \`gprune prune --plan\`. The configuration was:
 
-\`\`\`yaml
-${facts.config.trimEnd()}
-\`\`\`
+${indented(facts.config.trimEnd())}
 `;
+}
+
+function methodOf({ plan, method, metric, allocation, recover }: CardFacts): string {
+  const decided =
+    plan === undefined
+      ? `${method}, metric ${metric}, allocation ${allocation}`
+      : `the plan ${code(plan)} carried out`;
+  return `${decided}, recovery ${recover}`;
+}
+
+/** Inline code on one line of a table, whatever the text holds. */
+function code(text: string): string {
+  return `\`${text.replaceAll("`", "'").replaceAll("|", "\\|").replaceAll(/\s+/g, " ")}\``;
+}
+
+/** A code block that nothing in the text can end. */
+function indented(text: string): string {
+  return text.replaceAll(/^/gm, "    ");
 }
 
 function lastPart(name: string): string {
   const parts = name.split(/[\\/]/).filter((part) => part !== "");
-  return (parts.at(-1) ?? name).replace(/[<>`]/g, "");
+  return (parts.at(-1) ?? name).replaceAll(/[<>`\s]+/g, " ");
 }

@@ -32,7 +32,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     expect(maxDifference(logits, expected.flatMap((run) => run.logits).flat())).toBeLessThan(1e-5);
   });
 
-  it("gives the bits of the whole layer by its halves", async () => {
+  it("gives the whole layer by its halves", async () => {
     const runner = new DecoderRunner(tinyModel(options), runtime);
     const layer = await runner.loadLayer(1);
     const hidden = randomTensor([2, 7, 8], { name: "hidden" });
@@ -117,7 +117,7 @@ describe("DecoderRunner", () => {
     await expect(runModel(runner, randomWindows([4]))).rejects.toMatchObject({ code: "NOT_FINITE", message: expect.stringMatching(message) });
   });
 
-  it("gives the same bits when the head runs in chunks", async () => {
+  it("gives the same losses when the head runs in chunks", async () => {
     // 2^24 logits at once: 3 rows of this vocabulary
     const model = tinyModel({ vocabSize: 2 ** 22 + 2 ** 20, hiddenSize: 2, layers: [] });
     const runner = new DecoderRunner(model, runtime);

@@ -183,7 +183,7 @@ function requireFinite({ data }: Tensor, what: string): void {
   for (let i = 0; i < data.length; i++) sum += data[i]!;
   if (Number.isFinite(sum)) return;
   throw new GpruneError("NOT_FINITE", `${what}: expected finite values, got NaN or infinity`, {
-    hint: "Check the checkpoint's weights in this layer, and the texts.",
+    hint: "Check the checkpoint's weights there, and the texts.",
   });
 }
 

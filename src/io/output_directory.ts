@@ -6,7 +6,7 @@
  * A process that is killed outright leaves its temporary, `.<name>.tmp-<random>`, which nothing reads.
  */
 import { randomBytes } from "node:crypto";
-import { rmdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { lstat, mkdir, open, readdir, realpath, rename } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
@@ -52,11 +52,21 @@ export async function writeDirectoryAtomically(
 }
 
 /**
- * Checks that a directory can be written, before hours of work for it.
- * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory
+ * Checks that a directory can be written, before hours of work for it: makes and removes an empty one in the nearest
+ * directory that exists.
+ * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory, OUTPUT_FAILED when the file system
+ *   refuses
  */
 export async function requireFreeDirectory(target: string): Promise<void> {
-  await freeDirectory(target);
+  const path = await freeDirectory(target);
+  let parent = dirname(path);
+  while (!existsSync(parent)) parent = dirname(parent);
+  try {
+    // Synchronous, so that no interrupt comes between the two.
+    rmdirSync(mkdtempSync(join(parent, ".gprune-")));
+  } catch (cause) {
+    throw outputFailed(target, cause);
+  }
 }
 
 /**
@@ -141,7 +151,8 @@ function outputExists(target: string, found: string): GpruneError {
 function remove(temporary: Temporary): void {
   live.delete(temporary);
   try {
-    rmSync(temporary.path, { recursive: true, force: true });
+    // A write that is still under way may put a file into a directory that was just emptied.
+    rmSync(temporary.path, { recursive: true, force: true, maxRetries: 4, retryDelay: 25 });
     removeMadeParents(temporary);
   } catch {
     // The error that led here is the one worth reporting.

@@ -1,6 +1,7 @@
 /**
  * Text from files: plain text, JSON Lines with a text field, or a directory of such files. A file larger than the
- * limit is sampled in evenly spaced pieces cut at line ends, so that huge corpora cost no more than small ones.
+ * limit is sampled in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge
+ * corpora cost no more than small ones.
  */
 import { readdir } from "node:fs/promises";
 import { extname, join } from "node:path";
@@ -16,6 +17,7 @@ const MAX_LINE_BYTES = 2 ** 26;
 const PIECES = 32;
 const TEXT_EXTENSIONS: ReadonlySet<string> = new Set([".txt", ".md", ".text", ".jsonl"]);
 const LINE_FEED = 10;
+const SPACE = 32;
 
 /**
  * The text at a path; documents of JSON Lines and files of a directory are joined by an empty line, files in the order
@@ -30,7 +32,7 @@ export async function readText(path: string, maxBytes: number): Promise<string> 
   const text = parts.filter((part) => part !== "").join("\n\n");
   if (text.trim() !== "") return text;
   throw new GpruneError("BAD_TEXT", `${path}: expected text, got none`, {
-    hint: "The file is empty or holds only white space.",
+    hint: "It is empty, holds only white space, or is one line that is too long to be read whole.",
   });
 }
 
@@ -49,28 +51,47 @@ async function textFiles(path: string): Promise<readonly string[]> {
 async function readTextFile(path: string, maxBytes: number): Promise<string> {
   const file = await PositionalFile.open(path);
   try {
-    const pieces = await readPieces(file, maxBytes);
-    const texts = pieces.map((bytes) => decodeUtf8(bytes, path));
-    if (extname(path) !== ".jsonl") return texts.join("\n");
-    return texts.flatMap((text) => documentsOf(text, path)).join("\n\n");
+    const lines = extname(path) === ".jsonl";
+    const pieces = await readPieces(file, { maxBytes, separators: lines ? [LINE_FEED] : [LINE_FEED, SPACE] });
+    const texts = pieces.map((piece) => decodeUtf8(piece.bytes, path));
+    if (!lines) return texts.join("\n");
+    return texts.flatMap((text, i) => documentsOf(text, placeOf(path, pieces[i]!))).join("\n\n");
   } finally {
     await file.close();
   }
 }
 
-/** The whole file, or evenly spaced pieces of whole lines. */
-async function readPieces(file: PositionalFile, maxBytes: number): Promise<readonly Uint8Array[]> {
-  if (file.size <= maxBytes) return [await file.read(0, file.size)];
+/** A part of a file, from byte `start`. */
+interface Piece {
+  readonly start: number;
+  readonly bytes: Uint8Array;
+}
+
+/** The whole file, or evenly spaced pieces between two bytes of the first separator that a piece has twice. */
+async function readPieces(
+  file: PositionalFile,
+  { maxBytes, separators }: { readonly maxBytes: number; readonly separators: readonly number[] },
+): Promise<readonly Piece[]> {
+  if (file.size <= maxBytes) return [{ start: 0, bytes: await file.read(0, file.size) }];
   const length = Math.floor(maxBytes / PIECES);
   const stride = Math.floor(file.size / PIECES);
-  const pieces: Uint8Array[] = [];
+  const pieces: Piece[] = [];
   for (let i = 0; i < PIECES; i++) {
     const bytes = await file.read(i * stride, length);
-    const first = i === 0 ? 0 : bytes.indexOf(LINE_FEED) + 1;
-    const last = bytes.lastIndexOf(LINE_FEED);
-    if (last > first) pieces.push(bytes.subarray(first, last));
+    for (const separator of separators) {
+      const first = i === 0 ? 0 : bytes.indexOf(separator) + 1;
+      const last = bytes.lastIndexOf(separator);
+      if (last <= first) continue;
+      pieces.push({ start: i * stride + first, bytes: bytes.subarray(first, last) });
+      break;
+    }
   }
   return pieces;
+}
+
+/** What comes before the number of a line in messages: the lines of a later piece count from its start. */
+function placeOf(path: string, { start }: Piece): string {
+  return start === 0 ? path : `${path} from byte ${start}`;
 }
 
 function decodeUtf8(bytes: Uint8Array, path: string): string {
@@ -84,10 +105,10 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
   }
 }
 
-function documentsOf(text: string, path: string): readonly string[] {
+function documentsOf(text: string, place: string): readonly string[] {
   return text.split("\n").flatMap((line, index) => {
     if (line.trim() === "") return [];
-    const where = `${path}:${index + 1}`;
+    const where = `${place}:${index + 1}`;
     const value = parseJson(line, { where, maxBytes: MAX_LINE_BYTES, maxDepth: MAX_JSON_DEPTH });
     const fields = isJsonObject(value) ? TEXT_FIELDS.map((field) => value[field]) : [];
     const found = fields.find((field) => typeof field === "string");

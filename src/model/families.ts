@@ -37,6 +37,8 @@ export interface Family {
     readonly ropeTheta: number;
     /** Base for windowed layers, where they differ. */
     readonly localRopeTheta?: number;
+    /** Every how many layers one has no window, in configurations older than `layer_types`. */
+    readonly windowPattern?: number;
   };
 }
 
@@ -95,7 +97,13 @@ const FAMILIES: readonly Family[] = [
     scoreScale: "query_pre_attn_scalar",
     windows: "layer_types",
     ropeByLayerType: true,
-    defaults: { tiedEmbeddings: true, normEps: 1e-6, ropeTheta: 1_000_000, localRopeTheta: 10_000 },
+    defaults: {
+      tiedEmbeddings: true,
+      normEps: 1e-6,
+      ropeTheta: 1_000_000,
+      localRopeTheta: 10_000,
+      windowPattern: 6,
+    },
   },
   {
     ...LLAMA,

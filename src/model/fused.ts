@@ -3,6 +3,7 @@
  * `gate_up_proj`). Reading splits them into the usual seven projections, writing joins them again.
  */
 import { internalError } from "../errors.ts";
+import { checkRows } from "../tensor/memory.ts";
 import { elementCount, type Tensor, type TensorSource } from "../tensor/tensor.ts";
 import { projectionName } from "./spaces.ts";
 import type { ModelSpec, Projection } from "./spec.ts";
@@ -29,19 +30,28 @@ export function fusedTensors(spec: ModelSpec): readonly FusedTensor[] {
   );
 }
 
-/** The same tensors with fused ones presented as their parts; reads just the rows of a part. */
+/** Rows `start` to `end` of a fused tensor, which has `total`. */
+interface Part {
+  readonly fused: string;
+  readonly start: number;
+  readonly end: number;
+  readonly total: number;
+}
+
+/**
+ * The same tensors with fused ones presented as their parts; reads just the rows of a part. A fused tensor of another
+ * height gives every part its own shape, which is never a part's, so that it is noticed.
+ */
 export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
-  const partRows = new Map<
-    string,
-    { readonly fused: string; readonly start: number; readonly end: number }
-  >();
+  const partRows = new Map<string, Part>();
   const hidden = new Set<string>();
   for (const { name, parts } of fusedTensors(spec)) {
     hidden.add(name);
+    const total = parts.reduce((sum, part) => sum + rowsOf(spec, part), 0);
     let start = 0;
     for (const part of parts) {
       const end = start + rowsOf(spec, part);
-      partRows.set(part, { fused: name, start, end });
+      partRows.set(part, { fused: name, start, end, total });
       start = end;
     }
   }
@@ -51,11 +61,13 @@ export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource 
       const part = partRows.get(name);
       if (part === undefined) return source.info(name);
       const fused = source.info(part.fused);
-      return fused && { dtype: fused.dtype, shape: fused.shape.with(0, part.end - part.start) };
+      if (fused?.shape[0] !== part.total) return fused;
+      return { dtype: fused.dtype, shape: fused.shape.with(0, part.end - part.start) };
     },
-    read: (name, rows) => {
+    read: async (name, rows) => {
       const part = partRows.get(name);
       if (part === undefined) return source.read(name, rows);
+      if (rows !== undefined) checkRows(rows, [part.end - part.start], name);
       const range = { start: part.start + (rows?.start ?? 0), end: rows ? part.start + rows.end : part.end };
       return source.read(part.fused, range);
     },

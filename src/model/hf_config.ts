@@ -23,6 +23,8 @@ const rope = z.object({
   partial_rotary_factor: z.number().positive().max(1).optional(),
 });
 type RopeParameters = z.infer<typeof rope>;
+/** Of transformers 5: the same for all layers, or by type of layer. */
+const ropeByLayerType = rope.extend({ full_attention: rope.nullish(), sliding_attention: rope.nullish() });
 
 const layerOverride = z.object({
   intermediate_size: size.optional(),
@@ -46,14 +48,16 @@ const schema = z.object({
   rope_theta: z.number().positive().optional(),
   rope_local_base_freq: z.number().positive().optional(),
   rope_scaling: rope.nullish(),
-  rope_parameters: z.union([rope, z.record(z.string(), rope)]).nullish(),
+  rope_parameters: ropeByLayerType.nullish(),
   partial_rotary_factor: z.number().positive().max(1).optional(),
   tie_word_embeddings: z.boolean().optional(),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
   sliding_window: size.nullish(),
-  use_sliding_window: z.boolean().default(true),
-  layer_types: z.array(z.string()).nullish(),
+  use_sliding_window: z.boolean().optional(),
+  layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
+  sliding_window_pattern: size.nullish(),
+  max_window_layers: z.int().nonnegative().optional(),
   query_pre_attn_scalar: z.number().positive().optional(),
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.null().optional(),
@@ -158,8 +162,16 @@ function layerOf(
 function windowOf(config: Config, family: Family, index: number): number | null {
   const window = config.sliding_window ?? null;
   if (family.windows === "all") return window;
-  const windowed = config.use_sliding_window && config.layer_types?.[index] === "sliding_attention";
-  return family.windows === "layer_types" && windowed ? window : null;
+  return family.windows === "layer_types" && isWindowed(config, family, index) ? window : null;
+}
+
+/** As `layer_types` says or, in files older than that key, as transformers derives it. */
+function isWindowed(config: Config, { defaults }: Family, index: number): boolean {
+  const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
+  if (types) return used !== false && types[index] === "sliding_attention";
+  const pattern = config.sliding_window_pattern ?? defaults.windowPattern;
+  if (pattern !== undefined) return (index + 1) % pattern !== 0;
+  return used === true && firstWindowed !== undefined && index >= firstWindowed;
 }
 
 function biasesOf(config: Config, family: Family): readonly Projection[] {
@@ -196,9 +208,7 @@ function ropeOf(
 function ropeParameters(config: Config, local: boolean): RopeParameters {
   const given = config.rope_parameters;
   if (given === null || given === undefined) return local ? {} : (config.rope_scaling ?? {});
-  const byType = given as Readonly<Record<string, RopeParameters | undefined>>;
-  const typed = byType[local ? "sliding_attention" : "full_attention"];
-  return typeof typed === "object" ? typed : (given as RopeParameters);
+  return given[local ? "sliding_attention" : "full_attention"] ?? given;
 }
 
 function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scaling"] {
@@ -224,7 +234,7 @@ function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scal
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
   const name = config[context.family.activationKey] ?? config.hidden_act ?? "silu";
-  const activation = ACTIVATIONS[name];
+  const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
   const known = Object.keys(ACTIVATIONS).join(", ");
   throw new GpruneError("UNSUPPORTED", `${context.where}: expected activation ${known}, got ${name}`);

@@ -85,7 +85,7 @@ function ropeKeys(spec: ModelSpec, { ropeByLayerType, defaults }: Family): Json 
   const full = layers.find((layer) => layer.window === null)?.rope ?? layers[0]!.rope;
   if (!ropeByLayerType) {
     const scaling = full.scaling === null ? {} : { rope_scaling: ropeParameters(full) };
-    const partial = full.rotaryDim < headDim ? { partial_rotary_factor: full.rotaryDim / headDim } : {};
+    const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
     const parameters = { ...ropeParameters(full), ...partial };
     return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
   }
@@ -97,6 +97,12 @@ function ropeKeys(spec: ModelSpec, { ropeByLayerType, defaults }: Family): Json 
     rope_local_base_freq: local.theta,
     rope_parameters: { full_attention: ropeParameters(global), sliding_attention: ropeParameters(local) },
   };
+}
+
+/** A factor whose product with H, rounded down as readers do, is the number of rotated channels. */
+function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
+  const part = rotaryDim / headDim;
+  return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
 }
 
 function ropeParameters({ theta, scaling }: RopeSpec): Json {

@@ -196,18 +196,23 @@ describe("refitLeastSquares", () => {
     await expect(refused).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
   });
 
-  it("names the tensor whose moments are not finite", async () => {
-    const dense = tinyModel();
-    const name = projectionName(1, "down_proj");
-    const { shape, data } = await dense.weights.read(name);
-    // Finite in float32 in the layer, infinite in the squares of the residual's products.
-    const huge = { shape, data: data.map((value) => value * 1e38) };
-    const pruned = applyPlan(
-      withTensors(dense, new Map([[name, huge]])),
-      makePlan(dense.spec, { "layers.1.ffn": [0, 1] }),
-    );
+  it("names the projection whose moments are not finite", async () => {
+    const model = tinyModel();
+    // The layer's output is finite; the squares of down_proj's inputs are not, in float32.
+    const scaled = new Map<string, Tensor>();
+    for (const [projection, factor] of [
+      ["up_proj", 1e20],
+      ["down_proj", 1e-20],
+    ] as const) {
+      const name = projectionName(1, projection);
+      const { shape, data } = await model.weights.read(name);
+      scaled.set(name, { shape, data: data.map((value) => value * factor) });
+    }
+    const dense = withTensors(model, scaled);
+    const pruned = applyPlan(dense, makePlan(dense.spec, { "layers.1.ffn": [0, 1] }));
     await expect(refitLeastSquares({ dense, pruned, runtime, sets })).rejects.toMatchObject({
       code: "NOT_FINITE",
+      message: expect.stringContaining("model.layers.1.mlp.down_proj.weight"),
     });
   });
 });

@@ -14,6 +14,9 @@
  * block, drift = 0 for the dense block's own output. Where a norm follows the projection (Gemma), drift is 0: the
  * streams' difference is not on the scale of y.
  *
+ * The default drift of 0.5 is a compromise: perplexity on unseen calibration text at 35 %, ridge 0.01, drift 0 / 0.5 / 1,
+ * was 320 / 44.2 / 49.7 for SmolLM2-135M (uniform) and 2.55 / 2.44 / 2.41 for the demo model (global).
+ *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), whose asymmetric form, fitted on
  * the pruned model's own inputs, this is.
  */

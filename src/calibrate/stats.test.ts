@@ -1,0 +1,84 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { expectSameStats } from "../../test/stats_equality.ts";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
+import { CHANNEL_SUMS, type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
+
+const SPEC = tinySpec();
+
+/** Statistics of random activations; sizes follow from the seed. */
+const stats: fc.Arbitrary<CalibrationStats> = fc
+  .record({ seed: fc.nat(1000), sequences: fc.integer({ min: 1, max: 3 }), tokens: fc.integer({ min: 1, max: 4 }) })
+  .map((options) => statsOfActivations(randomActivations(SPEC, options)));
+
+describe("mergeStats", () => {
+  it("is commutative, and associative up to rounding", () => {
+    fc.assert(
+      fc.property(stats, stats, stats, (a, b, c) => {
+        expect(mergeStats(a, b)).toEqual(mergeStats(b, a));
+        expectSameStats(mergeStats(mergeStats(a, b), c), mergeStats(a, mergeStats(b, c)), 1e-14);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it("is the statistics of all sequences together", () => {
+    const [a, b] = [1, 2].map((seed) => randomActivations(SPEC, { seed, sequences: seed }));
+    const together = new Map([...a!].map(([id, sequences]) => [id, [...sequences, ...b!.get(id)!]] as const));
+    expectSameStats(
+      mergeStats(statsOfActivations(a!), statsOfActivations(b!)),
+      statsOfActivations(together),
+      1e-14,
+    );
+  });
+
+  it("changes neither argument", () => {
+    const [a, b] = [1, 2].map((seed) => statsOfActivations(randomActivations(SPEC, { seed })));
+    const before = structuredClone([a, b]);
+    mergeStats(a!, b!);
+    expect([a, b]).toEqual(before);
+  });
+
+  it("refuses statistics of another model", () => {
+    const own = statsOfActivations(randomActivations(SPEC));
+    const wider = statsOfActivations(randomActivations(tinySpec({ layers: [{ neurons: 7 }, {}] })));
+    const shorter = statsOfActivations(randomActivations(tinySpec({ layers: [{}] })));
+    expect(() => mergeStats(own, wider)).toThrow("internal: statistics of models with different widths");
+    expect(() => mergeStats(own, shorter)).toThrow("internal: no statistics of space layers.1.kv");
+    expect(() => poolStats([], [])).toThrow("internal: no statistics to combine");
+  });
+});
+
+describe("poolStats", () => {
+  it("counts sets by their weights and not by their sizes", () => {
+    const small = statsOfActivations(randomActivations(SPEC, { seed: 1, sequences: 1 }));
+    const large = statsOfActivations(randomActivations(SPEC, { seed: 2, sequences: 4 }));
+    const pooled = poolStats([small, large], [3, 1]);
+    expect(pooled.tokens).toBeCloseTo(small.tokens + large.tokens, 10);
+    for (const [id, sums] of pooled.spaces) {
+      for (const key of CHANNEL_SUMS) {
+        for (const [j, sum] of sums[key].entries()) {
+          const perToken = (set: CalibrationStats): number => set.spaces.get(id)![key][j]! / set.tokens;
+          expect(sum / pooled.tokens).toBeCloseTo(0.75 * perToken(small) + 0.25 * perToken(large), 10);
+        }
+      }
+    }
+  });
+
+  it("does not see the scale of the weights, nor the order of the sets", () => {
+    fc.assert(
+      fc.property(stats, stats, fc.double({ min: 0.1, max: 10, noNaN: true }), (a, b, scale) => {
+        const pooled = poolStats([a, b], [1, 2]);
+        expectSameStats(poolStats([a, b], [scale, 2 * scale]), pooled, 1e-12);
+        expectSameStats(poolStats([b, a], [2, 1]), pooled, 1e-12);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it("leaves a single set as it is", () => {
+    const own = statsOfActivations(randomActivations(SPEC));
+    expect(poolStats([own], [7])).toEqual(own);
+  });
+});

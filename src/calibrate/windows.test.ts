@@ -1,0 +1,139 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { chooseWindows, cutWindows, loadTokenSet, parseTextSet } from "./windows.ts";
+
+describe("parseTextSet", () => {
+  it.each([
+    ["web=texts/web.txt", { name: "web", path: "texts/web.txt", weight: 1 }],
+    ["code=src.jsonl:2", { name: "code", path: "src.jsonl", weight: 2 }],
+    ["code=src.jsonl:0.25", { name: "code", path: "src.jsonl", weight: 0.25 }],
+    ["a=dir/", { name: "a", path: "dir/", weight: 1 }],
+    ["a=with space.txt", { name: "a", path: "with space.txt", weight: 1 }],
+    ["a=b=c.txt", { name: "a", path: "b=c.txt", weight: 1 }],
+    ["a=C:\\texts\\a.txt", { name: "a", path: "C:\\texts\\a.txt", weight: 1 }],
+    ["a=C:\\texts\\a.txt:3", { name: "a", path: "C:\\texts\\a.txt", weight: 3 }],
+    ["a=2024:10:2", { name: "a", path: "2024:10", weight: 2 }],
+  ])("reads %s", (argument, expected) => {
+    expect(parseTextSet(argument, "--calib")).toEqual(expected);
+  });
+
+  it.each(["", "web", "=web.txt", "web=", "a=b:0", "a=b:0.0", "a b=c.txt", "web.txt:2"])(
+    "refuses %j",
+    (argument) => {
+      expect(() => parseTextSet(argument, "--calib")).toThrow(
+        expect.objectContaining({
+          code: "BAD_ARGUMENT",
+          message: `--calib: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`,
+          hint: expect.stringContaining("--calib web=texts/web.txt"),
+        }),
+      );
+    },
+  );
+});
+
+describe("cutWindows", () => {
+  it("cuts consecutive windows and drops the rest", () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(99), { minLength: 1 }), fc.integer({ min: 1, max: 9 }), (list, length) => {
+        fc.pre(list.length >= length);
+        const windows = cutWindows(Int32Array.from(list), length, "text");
+        expect(windows.every((window) => window.length === length)).toBe(true);
+        expect(windows.flatMap((window) => [...window])).toEqual(
+          list.slice(0, list.length - (list.length % length)),
+        );
+      }),
+    );
+  });
+
+  it("refuses a text shorter than a window", () => {
+    expect(() => cutWindows(new Int32Array(7), 8, "set web (web.txt)")).toThrow(
+      expect.objectContaining({
+        code: "BAD_TEXT",
+        message: "set web (web.txt): expected at least 8 tokens, got 7",
+        hint: expect.stringContaining("--seq-len"),
+      }),
+    );
+  });
+});
+
+describe("chooseWindows", () => {
+  const windows = Array.from({ length: 40 }, (_, i) => i);
+
+  it("chooses different windows, as many as asked or all", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 60 }), fc.nat(), fc.string(), (count, seed, label) => {
+        const chosen = chooseWindows(windows, count, { seed, label });
+        expect(chosen).toHaveLength(Math.min(count, 40));
+        expect(new Set(chosen).size).toBe(chosen.length);
+        expect(chosen.every((window) => windows.includes(window))).toBe(true);
+      }),
+    );
+  });
+
+  it("depends on seed and label, and starts alike for every count", () => {
+    const choose = (count: number, seed: number, label: string): readonly number[] =>
+      chooseWindows(windows, count, { seed, label });
+    expect(choose(10, 1, "web")).toEqual(choose(10, 1, "web"));
+    expect(choose(10, 1, "web")).toEqual(choose(40, 1, "web").slice(0, 10));
+    expect(choose(10, 1, "web")).not.toEqual(choose(10, 2, "web"));
+    expect(choose(10, 1, "web")).not.toEqual(choose(10, 1, "code"));
+  });
+
+  it("gives every window the same chance", () => {
+    const counts = new Float64Array(40);
+    for (let seed = 0; seed < 2000; seed++) {
+      for (const window of chooseWindows(windows, 10, { seed, label: "web" })) counts[window]!++;
+    }
+    // 500 expected, standard deviation 19
+    expect(Math.min(...counts)).toBeGreaterThan(400);
+    expect(Math.max(...counts)).toBeLessThan(600);
+  });
+
+  it("leaves its argument as it is", () => {
+    const list = [...windows];
+    chooseWindows(list, 10, { seed: 0, label: "web" });
+    expect(list).toEqual(windows);
+  });
+});
+
+describe("loadTokenSet", () => {
+  /** Words of one letter, `a` to `z`, are the ids 0 to 25. */
+  function letterTokenizer(): Tokenizer {
+    const vocab = Object.fromEntries(Array.from("abcdefghijklmnopqrstuvwxyz", (letter, id) => [letter, id]));
+    const json = {
+      added_tokens: [],
+      pre_tokenizer: { type: "WhitespaceSplit" },
+      model: { type: "WordLevel", vocab, unk_token: "z" },
+    };
+    return Tokenizer.fromFiles([{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }]);
+  }
+
+  it("reads, cuts and samples a set, independently of other sets", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, `${"a b c d e f g h ".repeat(10)}a b`);
+    const options = { samples: 3, seqLen: 5, seed: 7 };
+    const set = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), options);
+    const all = cutWindows(
+      Int32Array.from({ length: 82 }, (_, i) => i % 8),
+      5,
+      "text",
+    );
+    expect(set).toEqual({ name: "web", windows: chooseWindows(all, 3, { seed: 7, label: "web" }) });
+  });
+
+  it("names set and file when the text is too short", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c");
+    const options = { samples: 3, seqLen: 8, seed: 0 };
+    await expect(
+      loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), options),
+    ).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `calibration set web (${path}): expected at least 8 tokens, got 3`,
+    });
+  });
+});

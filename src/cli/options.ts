@@ -1,0 +1,66 @@
+/** Options that judge their values while the command line is parsed, before anything is opened. */
+import { Option } from "commander";
+import { GpruneError } from "../errors.ts";
+
+interface NumberRange {
+  readonly min: number;
+  readonly below?: number;
+  readonly whole?: boolean;
+  readonly default?: number;
+  /** The next step for somebody whose number is refused. */
+  readonly hint?: string;
+}
+
+/** An option with a whole number of at least `min`. */
+export function countOption(
+  flags: string,
+  description: string,
+  range: { readonly min: number; readonly default?: number },
+): Option {
+  return numberOption(flags, description, { ...range, whole: true });
+}
+
+/** An option with a number in `min <= x < below`. @throws GpruneError BAD_ARGUMENT while parsing */
+export function numberOption(flags: string, description: string, range: NumberRange): Option {
+  const option = new Option(flags, description);
+  if (range.default !== undefined) option.default(range.default);
+  const { min, below = Number.POSITIVE_INFINITY, whole = false, hint } = range;
+  return option.argParser((text: string) => {
+    const value = text.trim() === "" ? Number.NaN : Number(text);
+    const fits = value >= min && value < below && Number.isFinite(value);
+    if (fits && (!whole || Number.isSafeInteger(value))) return value;
+    const kind = whole ? "a whole number" : "a number";
+    const limit = Number.isFinite(below) ? ` and below ${below}` : "";
+    throw badValue(option, { expected: `${kind} of at least ${min}${limit}`, got: text, hint });
+  });
+}
+
+/** An option with one of a few words. @throws GpruneError BAD_ARGUMENT while parsing */
+export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
+  const option = new Option(flags, description).choices(choices);
+  return option.argParser((text: string) => {
+    if (choices.includes(text)) return text;
+    throw badValue(option, { expected: `one of ${choices.join(", ")}`, got: text });
+  });
+}
+
+/** A repeatable option with any number of `NAME=PATH`. @throws GpruneError BAD_ARGUMENT while parsing */
+export function textSetsOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string, previous: readonly string[] | undefined) => {
+    if (text.includes("=")) return [...(previous ?? []), text];
+    const hint = `${option.long} takes every value that follows it, so the model goes before it.`;
+    throw badValue(option, { expected: "NAME=PATH", got: text, hint });
+  });
+}
+
+interface Mismatch {
+  readonly expected: string;
+  readonly got: string;
+  readonly hint?: string | undefined;
+}
+
+function badValue({ long }: Option, { expected, got, hint }: Mismatch): GpruneError {
+  const message = `${long}: expected ${expected}, got ${JSON.stringify(got)}`;
+  return new GpruneError("BAD_ARGUMENT", message, hint === undefined ? {} : { hint });
+}

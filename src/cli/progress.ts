@@ -1,0 +1,70 @@
+/** Progress on stderr: a bar on a terminal, plain lines elsewhere. */
+import type { OnProgress } from "../progress.ts";
+import { type ProgressDisplay, Rate } from "./display.ts";
+import { onInterrupt } from "./interrupt.ts";
+import { plainText } from "./terminal.ts";
+
+/** Seconds between two lines of the same stage when stderr is not a terminal. */
+const LINE_INTERVAL = 10;
+
+/**
+ * Runs with the display that fits: nothing when quiet, a bar on a terminal, else lines. The display is gone when the
+ * result is there or the process is interrupted.
+ */
+export async function withProgress<T>(
+  { quiet = false }: { readonly quiet?: boolean | undefined },
+  run: (onProgress: OnProgress) => Promise<T>,
+): Promise<T> {
+  const display = quiet ? noDisplay() : await loudDisplay();
+  const forget = onInterrupt(() => display.stop());
+  try {
+    return await run(display.onProgress);
+  } finally {
+    display.stop();
+    forget();
+  }
+}
+
+async function loudDisplay(): Promise<ProgressDisplay> {
+  const isTerminal = process.stderr.isTTY && process.env.TERM !== "dumb";
+  if (isTerminal) return (await import("./bar.ts")).barDisplay();
+  return lineDisplay((line) => process.stderr.write(`${line}\n`));
+}
+
+function noDisplay(): ProgressDisplay {
+  return { onProgress: () => {}, stop: () => {} };
+}
+
+/** A line when a stage begins, every ten seconds, and when it ends. */
+export function lineDisplay(print: (line: string) => void): ProgressDisplay {
+  let rate = new Rate();
+  let stage = "";
+  let last = 0;
+  const onProgress: OnProgress = (event) => {
+    const now = performance.now() / 1000;
+    const ended = event.done >= event.total;
+    const say = (text: string): void => print(plainText(`${event.stage}: ${text}`));
+    if (event.stage !== stage) {
+      stage = event.stage;
+      rate = new Rate();
+      last = now;
+      if (!ended) say(count(event.total, event.unit));
+    }
+    if (ended) {
+      say(`done, ${count(event.total, event.unit)}, ${rate.text(event)}`);
+      stage = "";
+    } else if (now - last >= LINE_INTERVAL) {
+      last = now;
+      const percent = Math.floor((100 * event.done) / event.total);
+      const parts = [`${percent} %`, rate.text(event), rate.timeLeft(event), event.detail ?? ""];
+      say(parts.filter((part) => part !== "").join(", "));
+    }
+  };
+  return { onProgress, stop: () => {} };
+}
+
+function count(total: number, unit: string): string {
+  return unit === "bytes"
+    ? `${(total / 1e6).toFixed(1)} MB`
+    : `${Math.round(total).toLocaleString("en")} ${unit}`;
+}

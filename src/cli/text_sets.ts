@@ -1,0 +1,30 @@
+/** Named texts as the command line gives them. */
+import { parseTextSet, type TextSet } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
+import { kindOfPath } from "../io/file.ts";
+
+/**
+ * `NAME=PATH[:WEIGHT]`, one for each set.
+ * @param option - the option's name, for messages
+ * @throws GpruneError BAD_ARGUMENT also when two sets have the same name
+ */
+export function parseTextSets(values: readonly string[], option: string): readonly TextSet[] {
+  const sets = values.map((value) => parseTextSet(value, option));
+  const names = sets.map(({ name }) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return sets;
+  throw new GpruneError("BAD_ARGUMENT", `${option}: expected different names, got ${twice} twice`, {
+    hint: "Give every set a name of its own; a directory of files is one set.",
+  });
+}
+
+/** @throws GpruneError NOT_FOUND when there is nothing at the path of a set */
+export async function requireTexts(sets: readonly TextSet[]): Promise<void> {
+  for (const { name, path } of sets) {
+    if ((await kindOfPath(path)) !== "missing") continue;
+    throw new GpruneError(
+      "NOT_FOUND",
+      `${path}: expected the text of set ${name}, got no such file or directory`,
+    );
+  }
+}

@@ -1,0 +1,89 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { evaluate, geometricMean } from "./evaluate.ts";
+import { inspectModel } from "./inspect.ts";
+import { perplexity } from "./perplexity.ts";
+
+/** A tiny model whose words are the letters a to p. */
+function letterModel(): Model {
+  const vocab = Object.fromEntries(Array.from("abcdefghijklmnop", (letter, id) => [letter, id]));
+  const json = {
+    added_tokens: [],
+    pre_tokenizer: { type: "WhitespaceSplit" },
+    model: { type: "WordLevel", vocab, unk_token: "p" },
+  };
+  return { ...tinyModel(), files: [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }] };
+}
+
+let runtime: Runtime;
+beforeAll(() => {
+  runtime = new Runtime({ threads: 1 });
+});
+afterAll(() => runtime.close());
+
+describe("evaluate", () => {
+  it("scores the first windows of every text, whatever it is called", async () => {
+    const directory = await temporaryDirectory();
+    const model = letterModel();
+    const texts = ["long", "__proto__"].map((name) => ({ name, path: join(directory, name), weight: 1 }));
+    await writeFile(texts[0]!.path, "a b c d e f g h i j k l m n o");
+    await writeFile(texts[1]!.path, "c b a c b a");
+    const { texts: scores } = await evaluate({ model, runtime }, texts, { seqLen: 4, limit: 2 });
+    expect(Object.keys(scores)).toEqual(["long", "__proto__"]);
+    const runner = new DecoderRunner(model, runtime);
+    const windows = [Int32Array.of(0, 1, 2, 3), Int32Array.of(4, 5, 6, 7)];
+    expect(scores.long).toEqual(await perplexity(runner, windows));
+    expect(Object.values(scores)[1]).toEqual(await perplexity(runner, [Int32Array.of(2, 1, 0, 2)]));
+  });
+
+  it("names a text that is too short", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c");
+    const texts = [{ name: "short", path, weight: 1 }];
+    await expect(evaluate({ model: letterModel(), runtime }, texts, { seqLen: 4 })).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `text short (${path}): expected at least 4 tokens, got 3`,
+    });
+  });
+
+  it.each([
+    [{ seqLen: 1 }, "--seq-len: expected a whole number from 2, got 1"],
+    [{ seqLen: 2.5 }, "--seq-len: expected a whole number from 2, got 2.5"],
+    [{ seqLen: 4, limit: 0 }, "--limit: expected a whole number from 1, got 0"],
+  ])("refuses %j", async (options, message) => {
+    await expect(evaluate({ model: letterModel(), runtime }, [], options)).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message,
+    });
+  });
+});
+
+describe("geometricMean", () => {
+  it("is exp of the mean of the losses", () => {
+    const scores = [2, 8].map((ppl) => ({ ppl, nll: Math.log(ppl), windows: 1, tokens: 1 }));
+    expect(geometricMean(scores)).toBeCloseTo(4, 12);
+  });
+});
+
+describe("inspectModel", () => {
+  it("counts parameters and widths", () => {
+    const { spec, origin, ...rest } = tinyModel({ layers: [{ neurons: 3, biases: ["down_proj"] }, { kvGroups: 1 }] });
+    // C 8, H 4, V 16, g 2: attention (2 * 2 + 2) * 4 * 8 a group, FFN 3 * 8 a neuron, one bias of 8
+    const attention = 3 * 6 * 4 * 8;
+    const ffn = (3 + 6) * 3 * 8;
+    expect(inspectModel({ spec, origin, ...rest })).toMatchObject({
+      family: "llama",
+      parameters: { prunable: attention + ffn, total: attention + ffn + 8 + 16 * 8 + 5 * 8 },
+      widths: { ffn: [3, 6], kv: [2, 1], heads: [4, 2] },
+      output_biases: 1,
+      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^no: /) },
+    });
+    expect(inspectModel(tinyModel()).runtimes.transformers).toBe("yes");
+  });
+});

@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { randomWindows } from "../../test/random_windows.ts";
+import { lastArgmax, runModel } from "../../test/run_model.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { Runtime } from "../graph/runtime.ts";
+import { generate } from "./generate.ts";
+
+let runtime: Runtime;
+beforeAll(() => {
+  runtime = new Runtime({ threads: 1 });
+});
+afterAll(() => runtime.close());
+
+describe("generate", () => {
+  it.each(Object.entries(TINY_VARIANTS))("continues as without a cache: %s", async (_, options) => {
+    const runner = new DecoderRunner(tinyModel({ ...options, seed: 2 }), runtime);
+    let ids: Int32Array = randomWindows([5])[0]!;
+    const generated = await generate(runner, ids, { maxTokens: 8, stopIds: [] });
+    for (const id of generated) {
+      const { logits } = await runModel(runner, [ids]);
+      expect(id).toBe(lastArgmax(logits, 16));
+      ids = Int32Array.of(...ids, id);
+    }
+  });
+
+  it("ends before a stop id and hands over every token before it", async () => {
+    const runner = new DecoderRunner(tinyModel({ tiedEmbeddings: false, seed: 4 }), runtime);
+    const prompt = Int32Array.of(1, 2, 3);
+    const all = [...(await generate(runner, prompt, { maxTokens: 12, stopIds: [] }))];
+    const stop = all.find((id) => id !== all[0])!;
+    const seen: number[] = [];
+    const options = { maxTokens: 12, stopIds: [stop], onToken: (id: number) => seen.push(id) };
+    const stopped = [...(await generate(runner, prompt, options))];
+    expect(stopped).toEqual(all.slice(0, all.indexOf(stop)));
+    expect(seen).toEqual(stopped);
+  });
+
+  it("needs a prompt, and no token to give none", async () => {
+    const runner = new DecoderRunner(tinyModel(), runtime);
+    const options = { maxTokens: 0, stopIds: [] };
+    await expect(generate(runner, new Int32Array(0), options)).rejects.toMatchObject({ code: "BAD_TEXT" });
+    expect(await generate(runner, Int32Array.of(1), options)).toHaveLength(0);
+  });
+});

@@ -1,0 +1,92 @@
+import { readFile, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { tensorsOf } from "../../test/plans.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { openModel } from "../model/checkpoint.ts";
+import type { Model } from "../model/model.ts";
+import type { ProgressEvent } from "../progress.ts";
+import { memorySource } from "../tensor/memory.ts";
+import { exportHuggingFace, storedDType } from "./hf.ts";
+
+/** The model with the first element of one tensor replaced. */
+async function withValue(model: Model, name: string, value: number): Promise<Model> {
+  const tensors = new Map(await tensorsOf(model));
+  const { shape, data } = tensors.get(name)!;
+  tensors.set(name, { shape, data: data.with(0, value) });
+  return { ...model, weights: memorySource(tensors) };
+}
+
+describe("exportHuggingFace", () => {
+  it("writes configuration, weights, carried files and documents", async () => {
+    const files = [{ name: "tokenizer.json", bytes: Uint8Array.of(1, 2, 3) }];
+    const model = { ...tinyModel({ layers: [{ neurons: 3 }, {}] }), files };
+    const directory = join(await temporaryDirectory(), "out");
+    const events: ProgressEvent[] = [];
+    await exportHuggingFace(model, directory, {
+      documents: new Map([["README.md", "# card"]]),
+      onProgress: (event) => events.push(event),
+    });
+    expect((await readdir(directory)).sort()).toEqual(["README.md", "config.json", "model.safetensors", "tokenizer.json"]);
+    expect([...(await readFile(join(directory, "tokenizer.json")))]).toEqual([1, 2, 3]);
+    expect(await readFile(join(directory, "README.md"), "utf8")).toBe("# card");
+    expect(events.at(-1)).toMatchObject({ stage: "save", done: events.at(-1)!.total, unit: "bytes" });
+    const opened = await openModel(directory);
+    expect(opened.spec).toEqual(model.spec);
+    expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
+    await opened.weights.close();
+  });
+
+  it("stores biases that the configuration's flags imply as zeros", async () => {
+    const model = tinyModel({ layers: [{ biases: ["o_proj"] }, {}] });
+    const directory = join(await temporaryDirectory(), "out");
+    await exportHuggingFace(model, directory);
+    const opened = await openModel(directory);
+    const attention = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    expect(opened.spec.layers.map(({ biases }) => biases)).toEqual([attention, attention]);
+    const before = await tensorsOf(model);
+    for (const [name, tensor] of await tensorsOf(opened)) {
+      const zero = { shape: tensor.shape, data: new Float32Array(tensor.data.length) };
+      expect(tensor, name).toEqual(before.get(name) ?? zero);
+    }
+    await opened.weights.close();
+  });
+
+  it.each([
+    ["f32", Number.NaN, "expected finite F32 values, got NaN"],
+    ["bf16", Number.NEGATIVE_INFINITY, "expected finite BF16 values, got -Infinity"],
+    ["f16", 70_000, "expected finite F16 values, got 70000"],
+  ] as const)("refuses in %s a value of %f, and leaves nothing behind", async (dtype, value, message) => {
+    const name = "model.layers.1.mlp.up_proj.weight";
+    const parent = await temporaryDirectory();
+    const model = await withValue(tinyModel(), name, value);
+    await expect(exportHuggingFace(model, join(parent, "out"), { dtype })).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: `${name}: ${message}`,
+    });
+    expect(await readdir(parent)).toEqual([]);
+  });
+
+  it("refuses a directory that holds something", async () => {
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, "precious.txt"), "");
+    await expect(exportHuggingFace(tinyModel(), directory)).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+    expect(await readdir(directory)).toEqual(["precious.txt"]);
+  });
+});
+
+describe("storedDType", () => {
+  const from = (dtype: string): Model => ({ ...tinyModel(), origin: { name: "m", format: "gguf", dtype } });
+
+  it("keeps a float dtype and turns a quantised one into float32", () => {
+    expect(["F32", "F16", "BF16", "Q4_1", "F64"].map((dtype) => storedDType(from(dtype), "auto"))).toEqual([
+      "F32",
+      "F16",
+      "BF16",
+      "F32",
+      "F32",
+    ]);
+    expect(storedDType(from("F32"), "bf16")).toBe("BF16");
+  });
+});

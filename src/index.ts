@@ -1,0 +1,144 @@
+/**
+ * The public API of gprune. `prune` does the whole job; the stages it is made of stand below it in the order in which
+ * they run, each a function from plain values to plain values, for whoever wants to do one of them differently.
+ *
+ * ```ts
+ * import { prune, resolveRunConfig } from "gprune";
+ *
+ * const config = resolveRunConfig(
+ *   {
+ *     model: "SmolLM2-135M",
+ *     output: "SmolLM2-135M-pruned",
+ *     sparsity: 0.3,
+ *     calibration: [{ name: "web", path: "web.txt" }, { name: "code", path: "code.jsonl" }],
+ *   },
+ *   "my program",
+ * );
+ * const { sparsity, widths } = await prune(config);
+ * ```
+ *
+ * Whatever is wrong with the input is a {@link GpruneError} with a stable `code`. Nothing writes to the console.
+ *
+ * @packageDocumentation
+ */
+
+// Calibration
+export { type CalibrateOptions, calibrate, type GramMatrix, type TokenSet } from "./calibrate/calibrate.ts";
+export { type GateGradientOptions, gateGradients, type WindowGradients } from "./calibrate/gate_gradients.ts";
+export {
+  type GateStats,
+  type GateStatsOptions,
+  gateStatistics,
+  mergeGateStats,
+  poolGateStats,
+  type UnitGateStats,
+} from "./calibrate/gate_stats.ts";
+export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
+export { loadTokenSet, parseTextSet, type TextSet } from "./calibrate/windows.ts";
+// The whole path
+export {
+  formatRunConfig,
+  parseRunConfig,
+  type RunConfig,
+  type RunConfigInput,
+  resolveRunConfig,
+  runConfigJsonSchema,
+} from "./config.ts";
+// Errors, progress, versions
+export { type ErrorCode, type ErrorDetails, GpruneError } from "./errors.ts";
+// Saving and measuring
+export { type EvaluateOptions, type Evaluation, evaluate, geometricMean } from "./evaluate/evaluate.ts";
+export { type GenerateOptions, generate } from "./evaluate/generate.ts";
+export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
+export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
+export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+// Running them
+export {
+  DecoderRunner,
+  type LayerInput,
+  type LoadedHead,
+  type LoadedLayer,
+  type Outputs,
+} from "./graph/decoder_runner.ts";
+export type {
+  Attribute as GraphAttribute,
+  Constant as GraphConstant,
+  Dim as GraphDim,
+  Graph,
+  Node as GraphNode,
+  Value as GraphValue,
+  ValueType as GraphValueType,
+} from "./graph/graph.ts";
+export type { BlockProgram, HeadProgram, LayerProgram } from "./graph/programs.ts";
+export {
+  type DoubleTensor,
+  type Feeds,
+  type IntegerTensor,
+  type Program,
+  Runtime,
+  type RuntimeOptions,
+} from "./graph/runtime.ts";
+// Models
+export { openModel } from "./model/checkpoint.ts";
+export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
+export {
+  type Axis,
+  parameterCount,
+  prunableParameters,
+  type Space,
+  type SpaceKind,
+  spacesOf,
+  type WeightSpec,
+  weightsOf,
+} from "./model/spaces.ts";
+export {
+  type LayerSpec,
+  type ModelSpec,
+  PROJECTIONS,
+  type Projection,
+  type RopeScaling,
+  type RopeSpec,
+} from "./model/spec.ts";
+export { Tokenizer } from "./model/tokenizer.ts";
+export { versions } from "./package.ts";
+export { type PruneResult, prune } from "./pipeline.ts";
+export type { OnProgress, ProgressEvent } from "./progress.ts";
+// Plans
+export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
+export type { Allocation, AllocationRequest, RemovalRequest } from "./prune/allocation.ts";
+export {
+  achievedSparsity,
+  composePlans,
+  type Json,
+  type Keep,
+  keepAll,
+  makePlan,
+  type PlanBase,
+  type PlanCheck,
+  type PruningPlan,
+  prunedSpec,
+  validatePlan,
+  type Widths,
+  widths,
+} from "./prune/plan.ts";
+export { formatPlan, parsePlan } from "./prune/plan_json.ts";
+export { applyPlan } from "./prune/surgery.ts";
+// Recovery
+export {
+  type LeastSquaresRequest,
+  refitLeastSquares,
+  type WeightedTokenSet,
+} from "./recover/least_squares.ts";
+export { compensateMeans } from "./recover/mean_compensation.ts";
+// Importance
+export { type Importance, type ScoreRequest, scoreModel } from "./score/importance.ts";
+export type {
+  Metric,
+  MetricInput,
+  ScoringView,
+  SetChannelStats,
+  SetGateStats,
+  WeightSide,
+} from "./score/metric.ts";
+export { METRICS, metricByName } from "./score/registry.ts";
+export type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor/tensor.ts";

@@ -1,0 +1,136 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { readText } from "./texts.ts";
+
+const MEBIBYTE = 2 ** 20;
+
+/** A directory with these files. */
+async function directoryWith(files: Readonly<Record<string, string | Uint8Array>>): Promise<string> {
+  const directory = await temporaryDirectory();
+  for (const [name, content] of Object.entries(files)) await writeFile(join(directory, name), content);
+  return directory;
+}
+
+/** Reads a file of this content. */
+async function readContent(name: string, content: string | Uint8Array, maxBytes = MEBIBYTE): Promise<string> {
+  return readText(join(await directoryWith({ [name]: content }), name), maxBytes);
+}
+
+describe("readText", () => {
+  it("gives a text as it is, whatever its name", async () => {
+    const text = "Zwei Zeilen,\r\n  nicht gekürzt: 你好 🙂\n\n";
+    expect(await readContent("text.txt", text)).toBe(text);
+    expect(await readContent("text.anything", text)).toBe(text);
+  });
+
+  it("drops a byte order mark", async () => {
+    expect(await readContent("text.txt", Buffer.from([0xef, 0xbb, 0xbf, 0x61]))).toBe("a");
+  });
+
+  it("joins the documents of JSON Lines by an empty line, text before content", async () => {
+    const lines = ['{"text": "one"}', "", '{"content": "two", "id": 2}\r', '{"content": "no", "text": "three"}', ""];
+    expect(await readContent("lines.jsonl", lines.join("\n"))).toBe("one\n\ntwo\n\nthree");
+  });
+
+  it("reads the text files of a directory in the order of their names", async () => {
+    const directory = await directoryWith({
+      "b.txt": "second",
+      "a.jsonl": '{"text": "first"}',
+      "c.md": "third",
+      "empty.txt": "",
+      "picture.png": "not text",
+    });
+    await mkdir(join(directory, "d.txt.d"));
+    expect(await readText(directory, MEBIBYTE)).toBe("first\n\nsecond\n\nthird");
+  });
+
+  it.each([
+    ["an empty file", "a.txt", ""],
+    ["white space", "a.txt", " \n\t\n"],
+    ["JSON Lines without a line", "a.jsonl", "\n\n"],
+    ["documents without text", "a.jsonl", '{"text": ""}\n{"text": " "}'],
+  ])("refuses %s", async (_, name, content) => {
+    await expect(readContent(name, content)).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: expect.stringMatching(/: expected text, got none$/),
+    });
+  });
+
+  it("refuses what is not UTF-8", async () => {
+    await expect(readContent("a.txt", Uint8Array.of(0x61, 0xff, 0xfe))).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: expect.stringMatching(/a\.txt: expected UTF-8 text, got other bytes$/),
+    });
+  });
+
+  it.each([
+    ['{"text": "a"}\n{"text": ', "BAD_FILE", /a\.jsonl:2: expected JSON/],
+    ['{"text": "a"}\n\n["b"]', "BAD_TEXT", /a\.jsonl:3: expected an object with a text field \(text or content\)/],
+    ['{"text": 1}', "BAD_TEXT", /a\.jsonl:1: expected an object with a text field/],
+    ['{"text": "a", "__proto__": {}}', "BAD_FILE", /a\.jsonl:1: expected plain keys/],
+  ])("names the line of %j", async (content, code, message) => {
+    await expect(readContent("a.jsonl", content)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it("says that there is nothing at a path or in a directory", async () => {
+    const directory = await directoryWith({ "picture.png": "" });
+    await expect(readText(join(directory, "none.txt"), 1)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(readText(directory, 1)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: expect.stringMatching(/expected files ending in \.txt, \.md, \.text, \.jsonl, got none$/),
+    });
+  });
+});
+
+describe("readText of a file larger than the limit", () => {
+  const lines = Array.from({ length: 5000 }, (_, i) => `line ${i} ä`);
+
+  it("gives whole lines from all over the file, and no more than the limit", async () => {
+    const text = await readContent("a.txt", lines.join("\n"), 16_000);
+    const found = text.split("\n");
+    const known = new Set(lines);
+    expect(found.every((line) => known.has(line))).toBe(true);
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(16_000);
+    expect(Buffer.byteLength(text)).toBeGreaterThan(12_000);
+    const places = found.map((line) => Number(line.split(" ")[1]));
+    expect(places).toEqual([...places].sort((a, b) => a - b));
+    for (let part = 0; part < 10; part++) {
+      expect(places.some((place) => Math.floor(place / 500) === part)).toBe(true);
+    }
+  });
+
+  it("gives whole documents of JSON Lines", async () => {
+    const documents = lines.map((text) => JSON.stringify({ text }));
+    const found = (await readContent("a.jsonl", documents.join("\n"), 20_000)).split("\n\n");
+    expect(found.length).toBeGreaterThan(300);
+    expect(found.every((document) => lines.includes(document))).toBe(true);
+  });
+
+  it("says where in the file a bad line is", async () => {
+    const documents = lines.map((text, i) => (i === 4990 ? "{" : JSON.stringify({ text })));
+    const content = documents.join("\n");
+    const error: unknown = await readContent("a.jsonl", content, content.length - 1).catch((thrown) => thrown);
+    const [, start, line] = /from byte (\d+):(\d+): expected JSON/.exec(String(error))!.map(Number);
+    expect(Buffer.from(content).subarray(start!).toString().split("\n")[line! - 1]).toBe("{");
+  });
+
+  it("cuts at spaces where there are no lines", async () => {
+    const words = Array.from({ length: 5000 }, (_, i) => `wörd${i}`);
+    const found = (await readContent("a.txt", words.join(" "), 8000)).split(/\s/);
+    const known = new Set(words);
+    expect(found.length).toBeGreaterThan(500);
+    expect(found.every((word) => known.has(word))).toBe(true);
+  });
+
+  it("shares the limit among the files of a directory", async () => {
+    const directory = await directoryWith({ "a.txt": lines.join("\n"), "b.txt": "short" });
+    const text = await readText(directory, 16_000);
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(8000 + "\n\nshort".length);
+    expect(text.endsWith("\n\nshort")).toBe(true);
+  });
+});

@@ -1,0 +1,120 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { tensorsOf } from "../../test/plans.ts";
+import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
+import { writeSafetensors } from "../io/safetensors_writer.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { openModel } from "./checkpoint.ts";
+import { writeConfig } from "./hf_config_writer.ts";
+import type { Model } from "./model.ts";
+
+const LAYER = "model.layers.0";
+
+/** A checkpoint directory of a model, with tensors added, replaced or (undefined) left out. */
+async function checkpointOf(
+  model: Model,
+  changes: Readonly<Record<string, Tensor | undefined>> = {},
+): Promise<string> {
+  const directory = await temporaryDirectory();
+  const tensors = { ...Object.fromEntries(await tensorsOf(model)), ...changes };
+  const present = Object.entries(tensors).flatMap(([name, tensor]) =>
+    tensor === undefined ? [] : [{ name, shape: tensor.shape, dtype: "F32", read: async () => tensor } as const],
+  );
+  await writeSafetensors(directory, present);
+  await writeFile(join(directory, "config.json"), JSON.stringify(writeConfig(model.spec, "float32")));
+  return directory;
+}
+
+describe("openModel", () => {
+  it("opens a directory with its tokenizer files and nothing else it holds", async () => {
+    const model = tinyModel({ layers: [{ neurons: 3 }, { kvGroups: 1 }] });
+    const directory = await checkpointOf(model);
+    await writeFile(join(directory, "tokenizer.json"), "{}");
+    await writeFile(join(directory, "modeling_evil.py"), "");
+    await mkdir(join(directory, "vocab.json"));
+    const opened = await openModel(directory);
+    expect(opened.spec).toEqual(model.spec);
+    expect(opened.origin).toEqual({ name: directory, format: "hf", dtype: "F32" });
+    expect(opened.files.map(({ name }) => name)).toEqual(["tokenizer.json"]);
+    expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
+    await opened.weights.close();
+  });
+
+  it("finds biases that the configuration does not announce", async () => {
+    const model = tinyModel({ family: "mistral" });
+    const bias = randomTensor([8]);
+    const opened = await openModel(await checkpointOf(model, { [`${LAYER}.mlp.down_proj.bias`]: bias }));
+    expect(opened.spec.layers.map(({ biases }) => biases)).toEqual([["down_proj"], []]);
+    await opened.weights.close();
+  });
+
+  it("lists every tensor that is missing or has another shape", async () => {
+    const directory = await checkpointOf(tinyModel(), {
+      "model.norm.weight": undefined,
+      [`${LAYER}.mlp.up_proj.weight`]: randomTensor([5, 8]),
+      [`${LAYER}.self_attn.o_proj.weight`]: randomTensor([8, 16, 1]),
+      [`${LAYER}.mlp.gate_proj.bias`]: randomTensor([7]),
+      "model.extra.weight": randomTensor([1]),
+    });
+    await expect(openModel(directory)).rejects.toMatchObject({
+      code: "BAD_TENSOR",
+      message: [
+        `${directory}: tensors do not fit the configuration:`,
+        `  ${LAYER}.self_attn.o_proj.weight: expected [8, 16], got [8, 16, 1]`,
+        `  ${LAYER}.mlp.gate_proj.bias: expected [6], got [7]`,
+        `  ${LAYER}.mlp.up_proj.weight: expected [6, 8], got [5, 8]`,
+        "  model.norm.weight: expected [8], got no such tensor",
+      ].join("\n"),
+    });
+  });
+
+  it("does not list more than eight", async () => {
+    const model = tinyModel();
+    const names = [...(await tensorsOf(model)).keys()];
+    const changes = Object.fromEntries(names.slice(1).map((name) => [name, undefined]));
+    await expect(openModel(await checkpointOf(model, changes))).rejects.toMatchObject({
+      code: "BAD_TENSOR",
+      message: expect.stringMatching(new RegExp(`\\n  and ${names.length - 1 - 8} more$`)),
+    });
+  });
+
+  it("notices a fused tensor of another height", async () => {
+    const model = tinyModel({ family: "phi3" });
+    const parts = ["gate_proj", "up_proj"].map((name) => `${LAYER}.mlp.${name}.weight`);
+    const changes = {
+      ...Object.fromEntries([...(await tensorsOf(model)).keys()].map((name) => [name, undefined])),
+      [`${LAYER}.mlp.gate_up_proj.weight`]: randomTensor([11, 8]),
+    };
+    await expect(openModel(await checkpointOf(model, changes))).rejects.toMatchObject({
+      code: "BAD_TENSOR",
+      message: expect.stringContaining(`${parts[0]}: expected [6, 8], got [11, 8]`),
+    });
+  });
+
+  it("says what is missing", async () => {
+    const directory = await temporaryDirectory();
+    await expect(openModel(join(directory, "none"))).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: expect.stringContaining("expected a model, got no such file or directory"),
+    });
+    await expect(openModel(directory)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: expect.stringContaining("config.json"),
+    });
+    await writeFile(join(directory, "config.json"), JSON.stringify(writeConfig(tinyModel().spec, "float32")));
+    await expect(openModel(directory)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: expect.stringContaining("expected model.safetensors or model.safetensors.index.json, got neither"),
+    });
+    await writeFile(join(directory, "pytorch_model.bin"), "");
+    await expect(openModel(directory)).rejects.toMatchObject({ code: "UNSUPPORTED" });
+  });
+
+  it("says that config.json is no JSON", async () => {
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, "config.json"), "{");
+    await expect(openModel(directory)).rejects.toMatchObject({ code: "BAD_FILE" });
+  });
+});

@@ -1,0 +1,278 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { FAMILY_NAMES } from "./families.ts";
+import { readConfig } from "./hf_config.ts";
+import { hasUniformWidths, writeConfig } from "./hf_config_writer.ts";
+import type { ModelSpec } from "./spec.ts";
+
+/** The least config.json of a Llama. */
+const LLAMA = {
+  model_type: "llama",
+  vocab_size: 100,
+  hidden_size: 32,
+  intermediate_size: 48,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+};
+const GEMMA = {
+  ...LLAMA,
+  model_type: "gemma3_text",
+  num_hidden_layers: 7,
+  head_dim: 8,
+  sliding_window: 16,
+  hidden_activation: "gelu_pytorch_tanh",
+  query_pre_attn_scalar: 8,
+};
+const QWEN = { ...LLAMA, model_type: "qwen2", num_hidden_layers: 4, sliding_window: 16 };
+
+function read(config: object): ModelSpec {
+  return readConfig(JSON.parse(JSON.stringify(config)), "config.json");
+}
+
+/** Windows of the layers. */
+function windowsOf(config: object): readonly (number | null)[] {
+  return read(config).layers.map(({ window }) => window);
+}
+
+describe("readConfig", () => {
+  it("fills in what the family assumes", () => {
+    const spec = read(LLAMA);
+    expect(spec).toMatchObject({
+      family: "llama",
+      headDim: 8,
+      tiedEmbeddings: false,
+      activation: "silu",
+      normEps: 1e-6,
+      attentionScale: 8 ** -0.5,
+      maxPositions: 2048,
+      extra: {},
+    });
+    expect(spec.layers).toHaveLength(2);
+    expect(spec.layers[1]).toEqual({
+      neurons: 48,
+      kvGroups: 4,
+      groupSize: 1,
+      window: null,
+      rope: { theta: 10_000, rotaryDim: 8, scaling: null },
+      biases: [],
+    });
+  });
+
+  it("takes heads of any size and fewer key/value heads", () => {
+    const spec = read({ ...LLAMA, head_dim: 24, num_key_value_heads: 2 });
+    expect(spec.headDim).toBe(24);
+    expect(spec.layers[0]).toMatchObject({ kvGroups: 2, groupSize: 2 });
+  });
+
+  it("reads widths of single layers", () => {
+    const per_layer_config = { 1: { intermediate_size: 7, num_attention_heads: 2, num_key_value_heads: 1 } };
+    const { layers } = read({ ...LLAMA, per_layer_config });
+    expect(layers[0]).toMatchObject({ neurons: 48, kvGroups: 4, groupSize: 1 });
+    expect(layers[1]).toMatchObject({ neurons: 7, kvGroups: 1, groupSize: 2 });
+  });
+
+  it("carries token ids and drops what names code, paths or anything unknown", () => {
+    const spec = read({
+      ...LLAMA,
+      bos_token_id: 1,
+      eos_token_id: [2, 3],
+      auto_map: { AutoModelForCausalLM: "modeling.Evil" },
+      custom_pipelines: { x: { impl: "evil.py" } },
+      _name_or_path: "/etc/passwd",
+      trust_remote_code: true,
+      architectures: ["Evil"],
+    });
+    expect(spec.extra).toEqual({ bos_token_id: 1, eos_token_id: [2, 3] });
+    const written = JSON.stringify(writeConfig(spec, "float32"));
+    expect(written).not.toMatch(/evil|auto_map|passwd|trust|custom/i);
+    expect(writeConfig(spec, "float32")).toMatchObject({ architectures: ["LlamaForCausalLM"], dtype: "float32" });
+  });
+
+  it("lists the families it knows", () => {
+    const known = FAMILY_NAMES.join(", ");
+    expect(() => read({ ...LLAMA, model_type: "mamba" })).toThrow(
+      expect.objectContaining({
+        code: "UNSUPPORTED",
+        message: `config.json: expected one of the model types ${known}, got "mamba"`,
+      }),
+    );
+    expect(known).toContain("llama");
+  });
+
+  it.each([
+    [null, "expected a JSON object"],
+    [[], "expected a JSON object"],
+    [{ vocab_size: 1 }, '"model_type"'],
+    [{ ...LLAMA, hidden_size: undefined }, "hidden_size"],
+    [{ ...LLAMA, vocab_size: 0 }, "vocab_size"],
+    [{ ...LLAMA, intermediate_size: 1.5 }, "intermediate_size"],
+    [{ ...LLAMA, num_hidden_layers: 1e9 }, "num_hidden_layers"],
+    [{ ...LLAMA, hidden_size: "32" }, "hidden_size"],
+    [{ ...LLAMA, num_attention_heads: 5 }, "head_dim, or hidden_size divisible by num_attention_heads"],
+    [{ ...LLAMA, num_key_value_heads: 3 }, "num_attention_heads divisible by num_key_value_heads in layer 0"],
+    [{ ...LLAMA, per_layer_config: { 1: { num_key_value_heads: 3 } } }, "num_key_value_heads in layer 1"],
+    [{ ...LLAMA, per_layer_config: { constructor: {} } }, "per_layer_config"],
+    [{ ...LLAMA, head_dim: 6, partial_rotary_factor: 0.5 }, "even number of rotated channels, got 3"],
+    [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
+    [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],
+    [{ ...QWEN, layer_types: ["full_attention", "linear_attention"] }, "layer_types"],
+    [{ ...LLAMA, quantization_config: { bits: 4 } }, "quantised checkpoints are not read; use the original weights"],
+  ])("refuses %j", (config, named) => {
+    expect(() => readConfig(config, "config.json")).toThrow(
+      expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringContaining(named) }),
+    );
+  });
+
+  it.each(["gelu", "relu", "constructor", "toString"])("refuses the activation %s", (hidden_act) => {
+    expect(() => read({ ...LLAMA, hidden_act })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(`got ${hidden_act}`) }),
+    );
+  });
+});
+
+describe("rotary parameters", () => {
+  const factors = {
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 8192,
+  };
+  const llama3 = {
+    type: "llama3",
+    factor: 8,
+    lowFreqFactor: 1,
+    highFreqFactor: 4,
+    originalMaxPositions: 8192,
+  };
+
+  it.each([
+    [{ rope_theta: 500 }, { theta: 500, scaling: null }],
+    [{ rope_theta: 500, rope_scaling: null }, { theta: 500, scaling: null }],
+    [{ rope_parameters: { rope_theta: 500, rope_type: "default" } }, { theta: 500, scaling: null }],
+    [{ rope_scaling: { type: "linear", factor: 2 } }, { theta: 10_000, scaling: { type: "linear", factor: 2 } }],
+    [{ rope_theta: 500, rope_scaling: { rope_type: "llama3", ...factors } }, { theta: 500, scaling: llama3 }],
+    [
+      { rope_parameters: { rope_theta: 500, rope_type: "llama3", ...factors } },
+      { theta: 500, scaling: llama3 },
+    ],
+    [
+      { rope_theta: 1, rope_scaling: { type: "linear", factor: 2 }, rope_parameters: { rope_theta: 500 } },
+      { theta: 500, scaling: null },
+    ],
+  ])("reads %j", (keys, expected) => {
+    expect(read({ ...LLAMA, ...keys }).layers[0]!.rope).toEqual({ rotaryDim: 8, ...expected });
+  });
+
+  it.each([{ partial_rotary_factor: 0.5 }, { rope_parameters: { partial_rotary_factor: 0.5 } }])(
+    "rotates a part of a head: %j",
+    (keys) => {
+      expect(read({ ...LLAMA, ...keys }).layers[0]!.rope.rotaryDim).toBe(4);
+    },
+  );
+
+  it.each([
+    { rope_scaling: { type: "yarn", factor: 2 } },
+    { rope_scaling: { type: "longrope", short_factor: [1], long_factor: [1] } },
+    { rope_scaling: { type: "dynamic", factor: 2 } },
+    { rope_scaling: { type: "linear" } },
+    { rope_parameters: { rope_type: "llama3", factor: 8 } },
+  ])("refuses %j", (keys) => {
+    expect(() => read({ ...LLAMA, ...keys })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("rope type") }),
+    );
+  });
+
+  it("reads one set for windowed layers and one for the others, before and since transformers 5", () => {
+    const layer_types = ["sliding_attention", "full_attention"];
+    const scaled = { rope_type: "linear", factor: 8 };
+    const config = { ...GEMMA, num_hidden_layers: 2, layer_types };
+    const since = {
+      full_attention: { ...scaled, rope_theta: 500_000 },
+      sliding_attention: { rope_type: "default", rope_theta: 77 },
+    };
+    const before = { rope_theta: 500_000, rope_local_base_freq: 77, rope_scaling: scaled };
+    for (const keys of [{ rope_parameters: since }, before]) {
+      expect(read({ ...config, ...keys }).layers.map(({ rope }) => rope)).toEqual([
+        { theta: 77, rotaryDim: 8, scaling: null },
+        { theta: 500_000, rotaryDim: 8, scaling: { type: "linear", factor: 8 } },
+      ]);
+    }
+  });
+});
+
+describe("windows", () => {
+  it("are those of all layers in Mistral, of none in Llama", () => {
+    expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: 16 })).toEqual([16, 16]);
+    expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: null })).toEqual([null, null]);
+    expect(windowsOf({ ...LLAMA, sliding_window: 16 })).toEqual([null, null]);
+  });
+
+  it("are those that layer_types names, unless windows are switched off", () => {
+    const types = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"];
+    const config = { ...QWEN, layer_types: types };
+    expect(windowsOf({ ...config, use_sliding_window: true })).toEqual([null, 16, null, 16]);
+    expect(windowsOf({ ...config, use_sliding_window: false })).toEqual([null, null, null, null]);
+    expect(windowsOf({ ...config, sliding_window: null })).toEqual([null, null, null, null]);
+  });
+
+  it("are derived as transformers does where layer_types is missing", () => {
+    const gemma = [16, 16, 16, 16, 16, null, 16];
+    expect(windowsOf(GEMMA)).toEqual(gemma);
+    expect(windowsOf({ ...GEMMA, sliding_window_pattern: 6 })).toEqual(gemma);
+    expect(windowsOf({ ...GEMMA, sliding_window_pattern: 2 })).toEqual([16, null, 16, null, 16, null, 16]);
+    expect(windowsOf({ ...QWEN, max_window_layers: 2 })).toEqual([null, null, null, null]);
+    expect(windowsOf({ ...QWEN, max_window_layers: 2, use_sliding_window: true })).toEqual([null, null, 16, 16]);
+  });
+});
+
+describe("writeConfig", () => {
+  const widths = fc.record({
+    neurons: fc.integer({ min: 1, max: 64 }),
+    kvGroups: fc.integer({ min: 1, max: 6 }),
+    groupSize: fc.integer({ min: 1, max: 4 }),
+  });
+
+  it("writes what readConfig reads, for widths of every kind", () => {
+    const specs = fc.array(widths, { minLength: 1, maxLength: 5 }).map((layers) => tinySpec({ layers }));
+    fc.assert(
+      fc.property(specs, fc.boolean(), (spec, tiedEmbeddings) => {
+        const changed = { ...spec, tiedEmbeddings, extra: { eos_token_id: [1, 2] } };
+        expect(read(writeConfig(changed, "float16"))).toEqual(changed);
+        expect("per_layer_config" in writeConfig(spec, "float16")).toBe(!hasUniformWidths(spec));
+      }),
+    );
+  });
+
+  it("writes heads that are rotated in part so that the part comes back", () => {
+    for (let headDim = 2; headDim <= 256; headDim += 2) {
+      for (let rotaryDim = 2; rotaryDim <= headDim; rotaryDim += 2) {
+        const spec = tinySpec({ headDim, layers: [{ rope: { theta: 10_000, rotaryDim, scaling: null } }] });
+        expect(read(writeConfig(spec, "float32")).layers[0]!.rope.rotaryDim, `${rotaryDim}/${headDim}`).toBe(
+          rotaryDim,
+        );
+      }
+    }
+  });
+
+  it.each([
+    GEMMA,
+    { ...GEMMA, final_logit_softcapping: 30, attention_bias: true },
+    { ...GEMMA, num_hidden_layers: 5 },
+    { ...QWEN, max_window_layers: 2, use_sliding_window: true },
+    { ...LLAMA, model_type: "qwen3", head_dim: 16, attention_bias: true },
+    { ...LLAMA, model_type: "phi3", sliding_window: 16, partial_rotary_factor: 0.5 },
+    { ...LLAMA, model_type: "mistral", rope_scaling: { type: "linear", factor: 4 } },
+    { ...LLAMA, mlp_bias: true },
+  ])("round-trips %j", (config) => {
+    const spec = read(config);
+    expect(read(writeConfig(spec, "float32"))).toEqual(spec);
+  });
+
+  it("announces a bias that one layer has", () => {
+    const biased = tinySpec({ layers: [{}, { biases: ["o_proj"] }] });
+    const config = writeConfig(biased, "float32");
+    expect(config).toMatchObject({ attention_bias: true, mlp_bias: false });
+    expect(read(config).layers[0]!.biases).toEqual(["q_proj", "k_proj", "v_proj", "o_proj"]);
+  });
+});

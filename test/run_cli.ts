@@ -1,0 +1,70 @@
+/** Runs the command line as a user does: in a process of its own, from the sources. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+const ROOT = join(import.meta.dirname, "..");
+
+export interface CliResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A command under way. */
+export interface CliRun {
+  readonly child: ChildProcess;
+  /** Resolves when the text has been written to stderr. */
+  said(text: string): Promise<void>;
+  readonly result: Promise<CliResult>;
+}
+
+/** `gprune ARGUMENTS`, in the project's directory. */
+export async function gprune(...commandLine: readonly string[]): Promise<CliResult> {
+  return startCli(commandLine).result;
+}
+
+export function startCli(commandLine: readonly string[]): CliRun {
+  const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...commandLine], {
+    cwd: ROOT,
+    env: { ...process.env, NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  const listeners = new Set<() => void>();
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+    for (const listener of listeners) listener();
+  });
+  const result = new Promise<CliResult>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, stdout, stderr }));
+  });
+  const said = (text: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const check = (): void => {
+        if (stderr.includes(text)) resolve();
+      };
+      listeners.add(check);
+      check();
+      void result.then(() => reject(new Error(`expected "${text}" on stderr, got ${stderr}`)));
+    });
+  return { child, said, result };
+}
+
+/** SHA-256 of files of a directory, by name. */
+export async function hashes(
+  directory: string,
+  names: readonly string[] = ["model.safetensors", "plan.json"],
+): Promise<Record<string, string>> {
+  const entries = names.map(async (name) => {
+    const bytes = await readFile(join(directory, name));
+    return [name, createHash("sha256").update(bytes).digest("hex")] as const;
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}

@@ -1,0 +1,91 @@
+/**
+ * The real model, where it is: SmolLM2-135M-Instruct and PyTorch's numbers for it, in the directory that GPRUNE_SHARED
+ * names or in ../shared. Skipped without it, so that a bare clone tests everything else. GPRUNE_SHARED_ALL=1 checks
+ * every text and not just one of each kind.
+ */
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { calibrate } from "../src/calibrate/calibrate.ts";
+import { cutWindows } from "../src/calibrate/windows.ts";
+import { evaluate } from "../src/evaluate/evaluate.ts";
+import { DecoderRunner } from "../src/graph/decoder_runner.ts";
+import { Runtime } from "../src/graph/runtime.ts";
+import { readText } from "../src/io/texts.ts";
+import { openModel } from "../src/model/checkpoint.ts";
+import type { Model } from "../src/model/model.ts";
+import { spaceId } from "../src/model/spaces.ts";
+import { Tokenizer } from "../src/model/tokenizer.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import { readAll } from "./golden_model.ts";
+import { maxDifference, relativeDifference } from "./numbers.ts";
+import { runModel } from "./run_model.ts";
+
+const SHARED = process.env.GPRUNE_SHARED ?? join(import.meta.dirname, "../../shared");
+const MODEL = join(SHARED, "models/SmolLM2-135M-Instruct.Q4_1.gguf");
+const GOLDEN = join(SHARED, "golden/smollm2-135m");
+const ALL = process.env.GPRUNE_SHARED_ALL === "1";
+const SETS = ["code", "multilingual", "technical", "web", "wiki"].slice(ALL ? 0 : -1);
+const TEXTS = ["math", "web", "wikitext2", "python"].slice(ALL ? 0 : -1);
+const SEQ_LEN = 512;
+
+interface GoldenScores {
+  readonly calibration_windows: number;
+  readonly perplexity: Readonly<
+    Record<string, { readonly windows: number; readonly tokens: number; readonly nll: number }>
+  >;
+}
+
+describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))("SmolLM2-135M-Instruct", { timeout: 240_000 }, () => {
+  const runtime = new Runtime({ threads: 2 });
+  let model: Model;
+  let runner: DecoderRunner;
+  let expected: ReadonlyMap<string, Tensor>;
+  let scores: GoldenScores;
+
+  beforeAll(async () => {
+    model = await openModel(MODEL);
+    runner = new DecoderRunner(model, runtime);
+    expected = await readAll(join(GOLDEN, "golden.safetensors"));
+    scores = JSON.parse(await readFile(join(GOLDEN, "golden.json"), "utf8"));
+  });
+  afterAll(async () => {
+    await runtime.close();
+    await model.weights.close();
+  });
+
+  it("gives PyTorch's logits of a prompt within 2e-3", async () => {
+    const prompt = Int32Array.from(expected.get("prompt_ids")!.data);
+    const { logits } = await runModel(runner, [prompt]);
+    expect(maxDifference(logits, expected.get("prompt_logits")!.data)).toBeLessThan(2e-3);
+  });
+
+  it.each(SETS)("sums PyTorch's activations on %s within 1e-3 of the layer's largest sum", async (name) => {
+    const ids = Tokenizer.fromFiles(model.files).encode(
+      await readText(join(SHARED, `data/calibration/${name}.txt`), 2 ** 24),
+    );
+    const windows = cutWindows(ids, SEQ_LEN, name).slice(0, scores.calibration_windows);
+    expect([...windows[0]!]).toEqual([...expected.get(`cal.${name}.first_window_ids`)!.data]);
+    const stats = (await calibrate(runner, [{ name, windows }])).get(name)!;
+    for (const [kind, file] of [["kv", "attn"], ["ffn", "ffn"]] as const) {
+      for (const [key, suffix] of [["sum", "sum"], ["sumSquares", "sqsum"]] as const) {
+        const { shape, data } = expected.get(`cal.${name}.${file}_in_${suffix}`)!;
+        for (const layer of model.spec.layers.keys()) {
+          const row = data.subarray(layer * shape[1]!, (layer + 1) * shape[1]!);
+          const found = stats.spaces.get(spaceId(layer, kind))![key];
+          expect(relativeDifference(found, row), `layer ${layer} ${kind} ${key}`).toBeLessThan(1e-3);
+        }
+      }
+    }
+  });
+
+  it.each(TEXTS)("has PyTorch's perplexity on %s within 0.1 %%", async (name) => {
+    const { windows, tokens, nll } = scores.perplexity[name]!;
+    const text = { name, path: join(SHARED, `data/eval/${name}.txt`), weight: 1 };
+    const { texts } = await evaluate({ model, runtime }, [text], { seqLen: SEQ_LEN, limit: windows });
+    expect(texts[name]).toMatchObject({ windows, tokens });
+    expect(texts[name]!.ppl / Math.exp(nll)).toBeGreaterThan(0.999);
+    expect(texts[name]!.ppl / Math.exp(nll)).toBeLessThan(1.001);
+  });
+});

@@ -1,0 +1,43 @@
+/** A tiny random model on the disk, with the demo model's tokenizer, and texts to calibrate it on. */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { exportHuggingFace } from "../src/export/hf.ts";
+import type { Model } from "../src/model/model.ts";
+import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
+
+const DEMO = join(import.meta.dirname, "..", "demo");
+
+/** The embedded model. */
+export const DEMO_MODEL: string = join(DEMO, "model");
+
+/** A text of the demo. */
+export function demoText(part: "calibration" | "heldout", kind: string): string {
+  return join(DEMO, "texts", part, `${kind}.txt`);
+}
+
+/** C 16, H 4, three layers of 64 neurons and 2 KV groups: removing one neuron is 0.42 % of what can go. */
+const SHAPE = { vocabSize: 2048, hiddenSize: 16, layers: [0, 1, 2].map(() => ({ neurons: 64 })) };
+
+/** Writes a model of the shape above, or of another, as a Hugging Face directory in F32. */
+export async function writeTinyCheckpoint(
+  directory: string,
+  options: TinyModelOptions = {},
+): Promise<string> {
+  const names = ["tokenizer.json", "tokenizer_config.json"];
+  const files = await Promise.all(
+    names.map(async (name) => ({ name, bytes: await readFile(join(DEMO_MODEL, name)) })),
+  );
+  const model: Model = { ...tinyModel({ ...SHAPE, ...options }), files };
+  await exportHuggingFace(model, directory);
+  return directory;
+}
+
+/** Writes the beginnings of two texts of different kinds, about 1500 tokens each; their paths. */
+export async function writeTinyTexts(directory: string): Promise<{ stories: string; code: string }> {
+  const write = async (kind: string): Promise<string> => {
+    const path = join(directory, `${kind}.txt`);
+    await writeFile(path, (await readFile(demoText("calibration", kind), "utf8")).slice(0, 6000));
+    return path;
+  };
+  return { stories: await write("stories"), code: await write("code") };
+}
