@@ -6,7 +6,9 @@ const LEAST = { model: "in", output: "out" };
 
 describe("resolveRunConfig", () => {
   it("fills in defaults", () => {
-    expect(resolveRunConfig({ ...LEAST, calibration: [{ name: "web", path: "web.txt" }] }, "here")).toMatchObject({
+    expect(
+      resolveRunConfig({ ...LEAST, calibration: [{ name: "web", path: "web.txt" }] }, "here"),
+    ).toMatchObject({
       ...LEAST,
       sparsity: 0.3,
       method: "gprune",
@@ -19,7 +21,15 @@ describe("resolveRunConfig", () => {
   });
 
   it("keeps what was given", () => {
-    const given = { ...LEAST, sparsity: 0, method: "none", allocation: "global", seed: 7, recover: "lstsq", threads: 3 };
+    const given = {
+      ...LEAST,
+      sparsity: 0,
+      method: "none",
+      allocation: "global",
+      seed: 7,
+      recover: "lstsq",
+      threads: 3,
+    };
     expect(resolveRunConfig(given, "here")).toMatchObject(given);
   });
 
@@ -40,7 +50,10 @@ describe("resolveRunConfig", () => {
     [{ ...LEAST, method: "none", allocation: "learned" }, "allocation"],
     [{ ...LEAST, calibration: [{ name: "web", path: "web.txt", weight: 0 }] }, "weight"],
     [{ ...LEAST, calibration: [{ name: "", path: "web.txt" }] }, "name"],
-    [{ ...LEAST, calibration: ["a", "b"].map((path) => ({ name: "web", path })) }, "two sets of the same name"],
+    [
+      { ...LEAST, calibration: ["a", "b"].map((path) => ({ name: "web", path })) },
+      "two sets of the same name",
+    ],
     [{ ...LEAST, speed: 3 }, "speed"],
     [{ ...LEAST, constructor: 3 }, "constructor"],
     [JSON.parse('{"model": "in", "output": "out", "__proto__": {"sparsity": 0.9}}'), "__proto__"],

@@ -52,10 +52,11 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
     const permutation = perm as readonly number[];
     return generate(
       permutation.map((axis) => x!.shape[axis]!),
-      (index) => at(
-        x!,
-        x!.shape.map((_, axis) => index[permutation.indexOf(axis)]!),
-      ),
+      (index) =>
+        at(
+          x!,
+          x!.shape.map((_, axis) => index[permutation.indexOf(axis)]!),
+        ),
     );
   },
   Reshape: ([x, target]) => {
@@ -138,7 +139,9 @@ function floatOf(attribute: Attribute | undefined): number {
 function swapLast(x: Array64): Array64 {
   const lead = x.shape.slice(0, -2);
   const [rows, columns] = x.shape.slice(-2) as [number, number];
-  return generate([...lead, columns, rows], (index) => at(x, [...index.slice(0, -2), index.at(-1)!, index.at(-2)!]));
+  return generate([...lead, columns, rows], (index) =>
+    at(x, [...index.slice(0, -2), index.at(-1)!, index.at(-2)!]),
+  );
 }
 
 function logSoftmax(x: Array64, finish: (log: number) => number): Array64 {

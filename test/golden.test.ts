@@ -57,7 +57,12 @@ describe.each(GOLDEN_FAMILIES)("golden numbers of %s", (family) => {
   it("gives PyTorch's losses, and the perplexity that follows from them", async () => {
     const losses = [...golden.expected.get("loss_per_sequence")!.data];
     const scores = await Promise.all(golden.windows.map((window) => perplexity(runner, [window])));
-    expect(maxDifference(scores.map(({ nll }) => nll), losses)).toBeLessThan(1e-5);
+    expect(
+      maxDifference(
+        scores.map(({ nll }) => nll),
+        losses,
+      ),
+    ).toBeLessThan(1e-5);
     const both = await perplexity(runner, golden.windows);
     const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
     expect(both).toMatchObject({ windows: 2, tokens: 2 * 47 });

@@ -25,7 +25,7 @@ export interface GoldenModel {
   readonly windows: readonly Int32Array[];
 }
 
-export function goldenDirectory(family: string): string {
+function goldenDirectory(family: string): string {
   return join(import.meta.dirname, "golden", family);
 }
 

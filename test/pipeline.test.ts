@@ -42,9 +42,9 @@ async function run(settings: RunConfigInput): Promise<PruneResult> {
   return prune(resolveRunConfig({ ...shared, ...small, ...settings }, "test"));
 }
 
-/** What holds of every output. */
-async function expectSound({ output, sparsity, widths }: PruneResult): Promise<void> {
-  expect(Math.abs(sparsity.achieved - sparsity.asked)).toBeLessThanOrEqual(0.005);
+/** What holds of every output. A model so small that one neuron is more than half a point needs a wider tolerance. */
+async function expectSound({ output, sparsity, widths }: PruneResult, tolerance = 0.005): Promise<void> {
+  expect(Math.abs(sparsity.achieved - sparsity.asked)).toBeLessThanOrEqual(tolerance);
   expect(Math.min(...widths.ffn, ...widths.kv)).toBeGreaterThanOrEqual(1);
   const pruned = await openModel(output);
   try {
@@ -109,11 +109,11 @@ describe("prune", () => {
   });
 
   test("widths become multiples of roundTo, and a pruned model can be pruned again", async () => {
-    const first = await run({ roundTo: 8, sparsity: 0.4 });
+    const first = await run({ roundTo: 8, sparsity: 0.4, recover: "none" });
     expect(first.widths.ffn.every((width) => width % 8 === 0)).toBe(true);
     const second = await run({ model: first.output, sparsity: 0.2 });
     expect(second.parameters.before).toBe(first.parameters.after);
-    await expectSound(second);
+    await expectSound(second, 0.01);
   });
 
   test("a plan alone is carried out without text, and asks for what it achieves", async () => {

@@ -95,7 +95,12 @@ class LayerContext {
         const first = window === null ? 0 : Math.max(0, t - window + 1);
         const seen = keys.slice(first, t + 1);
         const scores = softmax(seen.map((key) => attentionScale * dot(query, key[group]!)));
-        return query.map((_, c) => dot(scores, values.slice(first, t + 1).map((value) => value[group]![c]!)));
+        return query.map((_, c) =>
+          dot(
+            scores,
+            values.slice(first, t + 1).map((value) => value[group]![c]!),
+          ),
+        );
       }),
     );
     const out = gate(mixed).map((row) => this.project("self_attn", "o_proj", row));

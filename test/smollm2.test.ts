@@ -2,6 +2,12 @@
  * The real model, where it is: SmolLM2-135M-Instruct and PyTorch's numbers for it, in the directory that GPRUNE_SHARED
  * names or in ../shared. Skipped without it, so that a bare clone tests everything else. GPRUNE_SHARED_ALL=1 checks
  * every text and not just one of each kind.
+ *
+ * PyTorch's numbers are for other tokens than the model's own: transformers, reading the GGUF file, cut words by
+ * GPT-2's expression alone, and the file's `smollm` separates digits first. That differs where a number follows two or
+ * more spaces or line feeds (in technical, math and python, within the windows used here). To compare numbers, texts
+ * are cut here as they were there; with the model's own tokens the perplexity of python is 0.70 % higher, that of math
+ * 0.17 %.
  */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -9,12 +15,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { cutWindows } from "../src/calibrate/windows.ts";
-import { evaluate } from "../src/evaluate/evaluate.ts";
+import { perplexity } from "../src/evaluate/perplexity.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { readText } from "../src/io/texts.ts";
 import { openModel } from "../src/model/checkpoint.ts";
-import type { Model } from "../src/model/model.ts";
+import type { CarriedFile, Model } from "../src/model/model.ts";
 import { spaceId } from "../src/model/spaces.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -27,7 +33,7 @@ const MODEL = join(SHARED, "models/SmolLM2-135M-Instruct.Q4_1.gguf");
 const GOLDEN = join(SHARED, "golden/smollm2-135m");
 const ALL = process.env.GPRUNE_SHARED_ALL === "1";
 const SETS = ["code", "multilingual", "technical", "web", "wiki"].slice(ALL ? 0 : -1);
-const TEXTS = ["math", "web", "wikitext2", "python"].slice(ALL ? 0 : -1);
+const TEXTS = ["math", "python", "web", "wikitext2"].slice(ALL ? 0 : -1);
 const SEQ_LEN = 512;
 
 interface GoldenScores {
@@ -37,55 +43,87 @@ interface GoldenScores {
   >;
 }
 
-describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))("SmolLM2-135M-Instruct", { timeout: 240_000 }, () => {
-  const runtime = new Runtime({ threads: 2 });
-  let model: Model;
-  let runner: DecoderRunner;
-  let expected: ReadonlyMap<string, Tensor>;
-  let scores: GoldenScores;
+describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
+  "SmolLM2-135M-Instruct",
+  { timeout: 240_000 },
+  () => {
+    const runtime = new Runtime({ threads: 2 });
+    let model: Model;
+    let runner: DecoderRunner;
+    let expected: ReadonlyMap<string, Tensor>;
+    let scores: GoldenScores;
 
-  beforeAll(async () => {
-    model = await openModel(MODEL);
-    runner = new DecoderRunner(model, runtime);
-    expected = await readAll(join(GOLDEN, "golden.safetensors"));
-    scores = JSON.parse(await readFile(join(GOLDEN, "golden.json"), "utf8"));
-  });
-  afterAll(async () => {
-    await runtime.close();
-    await model.weights.close();
-  });
+    beforeAll(async () => {
+      model = await openModel(MODEL);
+      runner = new DecoderRunner(model, runtime);
+      expected = await readAll(join(GOLDEN, "golden.safetensors"));
+      scores = JSON.parse(await readFile(join(GOLDEN, "golden.json"), "utf8"));
+    });
+    afterAll(async () => {
+      await runtime.close();
+      await model.weights.close();
+    });
 
-  it("gives PyTorch's logits of a prompt within 2e-3", async () => {
-    const prompt = Int32Array.from(expected.get("prompt_ids")!.data);
-    const { logits } = await runModel(runner, [prompt]);
-    expect(maxDifference(logits, expected.get("prompt_logits")!.data)).toBeLessThan(2e-3);
-  });
+    /** Windows of a text under data/ in the golden numbers' tokens. */
+    async function goldenWindows(path: string): Promise<readonly Int32Array[]> {
+      const text = await readText(join(SHARED, "data", path), 2 ** 24);
+      return cutWindows(goldenTokenizer(model.files).encode(text), SEQ_LEN, path);
+    }
 
-  it.each(SETS)("sums PyTorch's activations on %s within 1e-3 of the layer's largest sum", async (name) => {
-    const ids = Tokenizer.fromFiles(model.files).encode(
-      await readText(join(SHARED, `data/calibration/${name}.txt`), 2 ** 24),
-    );
-    const windows = cutWindows(ids, SEQ_LEN, name).slice(0, scores.calibration_windows);
-    expect([...windows[0]!]).toEqual([...expected.get(`cal.${name}.first_window_ids`)!.data]);
-    const stats = (await calibrate(runner, [{ name, windows }])).get(name)!;
-    for (const [kind, file] of [["kv", "attn"], ["ffn", "ffn"]] as const) {
-      for (const [key, suffix] of [["sum", "sum"], ["sumSquares", "sqsum"]] as const) {
-        const { shape, data } = expected.get(`cal.${name}.${file}_in_${suffix}`)!;
-        for (const layer of model.spec.layers.keys()) {
-          const row = data.subarray(layer * shape[1]!, (layer + 1) * shape[1]!);
-          const found = stats.spaces.get(spaceId(layer, kind))![key];
-          expect(relativeDifference(found, row), `layer ${layer} ${kind} ${key}`).toBeLessThan(1e-3);
+    it("gives PyTorch's logits of a prompt within 2e-3", async () => {
+      const prompt = Int32Array.from(expected.get("prompt_ids")!.data);
+      const { logits } = await runModel(runner, [prompt]);
+      expect(maxDifference(logits, expected.get("prompt_logits")!.data)).toBeLessThan(2e-3);
+    });
+
+    it.each(SETS)("sums PyTorch's activations on %s within 1e-3 of the layer's largest sum", async (name) => {
+      const windows = (await goldenWindows(`calibration/${name}.txt`)).slice(0, scores.calibration_windows);
+      expect([...windows[0]!]).toEqual([...expected.get(`cal.${name}.first_window_ids`)!.data]);
+      const stats = (await calibrate(runner, [{ name, windows }])).get(name)!;
+      for (const [kind, file] of [
+        ["kv", "attn"],
+        ["ffn", "ffn"],
+      ] as const) {
+        for (const [key, suffix] of [
+          ["sum", "sum"],
+          ["sumSquares", "sqsum"],
+        ] as const) {
+          const { shape, data } = expected.get(`cal.${name}.${file}_in_${suffix}`)!;
+          for (const layer of model.spec.layers.keys()) {
+            const row = data.subarray(layer * shape[1]!, (layer + 1) * shape[1]!);
+            const found = stats.spaces.get(spaceId(layer, kind))![key];
+            expect(relativeDifference(found, row), `layer ${layer} ${kind} ${key}`).toBeLessThan(1e-3);
+          }
         }
       }
-    }
-  });
+    });
 
-  it.each(TEXTS)("has PyTorch's perplexity on %s within 0.1 %%", async (name) => {
-    const { windows, tokens, nll } = scores.perplexity[name]!;
-    const text = { name, path: join(SHARED, `data/eval/${name}.txt`), weight: 1 };
-    const { texts } = await evaluate({ model, runtime }, [text], { seqLen: SEQ_LEN, limit: windows });
-    expect(texts[name]).toMatchObject({ windows, tokens });
-    expect(texts[name]!.ppl / Math.exp(nll)).toBeGreaterThan(0.999);
-    expect(texts[name]!.ppl / Math.exp(nll)).toBeLessThan(1.001);
+    it.each(TEXTS)("has PyTorch's perplexity on %s within 0.1 percent", async (name) => {
+      const { windows, tokens, nll } = scores.perplexity[name]!;
+      const chosen = (await goldenWindows(`eval/${name}.txt`)).slice(0, windows);
+      const score = await perplexity(runner, chosen);
+      expect(score).toMatchObject({ windows, tokens });
+      expect(Math.abs(score.ppl / Math.exp(nll) - 1)).toBeLessThan(1e-3);
+    });
+
+    it("has the golden numbers' tokens where no number follows a run of spaces", async () => {
+      const text = await readText(join(SHARED, "data/eval/wikitext2.txt"), 2 ** 24);
+      const own = Tokenizer.fromFiles(model.files).encode(text);
+      expect(
+        Buffer.from(own.buffer).equals(Buffer.from(goldenTokenizer(model.files).encode(text).buffer)),
+      ).toBe(true);
+    });
+  },
+);
+
+/** The tokenizer without the step that separates digits. */
+function goldenTokenizer(files: readonly CarriedFile[]): Tokenizer {
+  const changed = files.map((file) => {
+    if (file.name !== "tokenizer.json") return file;
+    const json = JSON.parse(new TextDecoder().decode(file.bytes));
+    const steps: readonly { readonly type: string }[] = json.pre_tokenizer.pretokenizers;
+    json.pre_tokenizer.pretokenizers = steps.filter(({ type }) => type !== "Digits");
+    return { name: file.name, bytes: Buffer.from(JSON.stringify(json)) };
   });
-});
+  return Tokenizer.fromFiles(changed);
+}

@@ -1,6 +1,6 @@
 /** Comparison of calibration statistics. */
 import { expect } from "vitest";
-import { CHANNEL_SUMS, type CalibrationStats } from "../src/calibrate/stats.ts";
+import { type CalibrationStats, CHANNEL_SUMS } from "../src/calibrate/stats.ts";
 import { maxAbs, maxDifference } from "./numbers.ts";
 
 /** Fails unless all sums are equal within `tolerance` of the largest of their kind and space. */

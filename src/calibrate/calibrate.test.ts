@@ -23,18 +23,23 @@ async function statsOf(runner: DecoderRunner, windows: readonly Int32Array[]): P
 }
 
 describe("calibrate", () => {
-  it.each(Object.entries(TINY_VARIANTS))("sums what enters the output projections: %s", async (_, options) => {
-    const model = tinyModel(options);
-    const windows = randomWindows([9, 9, 9, 5]);
-    const reference = await referenceDecoder(model);
-    const runs = windows.map((window) => reference(window).taps);
-    const ids = [...runs[0]!.keys()];
-    const activations = new Map(
-      ids.map((id) => [id, runs.map((taps) => taps.get(id)!.map((row) => Float32Array.from(row)))] as const),
-    );
-    const stats = await statsOf(new DecoderRunner(model, runtime), windows);
-    expectSameStats(stats, statsOfActivations(activations), 1e-5);
-  });
+  it.each(Object.entries(TINY_VARIANTS))(
+    "sums what enters the output projections: %s",
+    async (_, options) => {
+      const model = tinyModel(options);
+      const windows = randomWindows([9, 9, 9, 5]);
+      const reference = await referenceDecoder(model);
+      const runs = windows.map((window) => reference(window).taps);
+      const ids = [...runs[0]!.keys()];
+      const activations = new Map(
+        ids.map(
+          (id) => [id, runs.map((taps) => taps.get(id)!.map((row) => Float32Array.from(row)))] as const,
+        ),
+      );
+      const stats = await statsOf(new DecoderRunner(model, runtime), windows);
+      expectSameStats(stats, statsOfActivations(activations), 1e-5);
+    },
+  );
 
   it("gives the merged statistics of two halves of a set", async () => {
     const runner = new DecoderRunner(tinyModel({ seed: 3 }), runtime);
@@ -78,7 +83,13 @@ describe("calibrate", () => {
     expect(stats.get("long")).toMatchObject({ tokens: 16, sequences: 2 });
     expect(stats.get("short")).toMatchObject({ tokens: 4, sequences: 1 });
     expect(events.map(({ done }) => done)).toEqual([8, 10, 18, 20]);
-    expect(events.at(-1)).toEqual({ stage: "calibrate", done: 20, total: 20, unit: "tokens", detail: "layer 2/2" });
+    expect(events.at(-1)).toEqual({
+      stage: "calibrate",
+      done: 20,
+      total: 20,
+      unit: "tokens",
+      detail: "layer 2/2",
+    });
   });
 
   it("refuses two sets of one name", async () => {

@@ -25,36 +25,42 @@ function gated(space: string, channel: number, { center, gate }: { center: numbe
 }
 
 describe("gateGradients", () => {
-  it.each(Object.entries(TINY_VARIANTS))("equals central differences of the naive decoder: %s", async (_, options) => {
-    const model = tinyModel(options);
-    const windows = randomWindows([7, 7, 4], { seed: 5 });
-    const centers = new Map(
-      spacesOf(model.spec)
-        // A space without centers counts from zero.
-        .filter(({ layer }) => layer !== 2)
-        .map(({ id, units, unitChannels }) => [id, randomTensor([units * unitChannels], { name: id }).data]),
-    );
-    const found = await gateGradients(new DecoderRunner(model, runtime), windows, { centers });
-    const reference = await referenceDecoder(model);
-    const step = 1e-4;
-    for (const [w, { loss, gates }] of found.entries()) {
-      expect(loss).toBeCloseTo(reference(windows[w]!).loss, 5);
-      expect([...gates.keys()].sort()).toEqual(
+  it.each(Object.entries(TINY_VARIANTS))(
+    "equals central differences of the naive decoder: %s",
+    async (_, options) => {
+      const model = tinyModel(options);
+      const windows = randomWindows([7, 7, 4], { seed: 5 });
+      const centers = new Map(
         spacesOf(model.spec)
-          .map(({ id }) => id)
-          .sort(),
+          // A space without centers counts from zero.
+          .filter(({ layer }) => layer !== 2)
+          .map(({ id, units, unitChannels }) => [
+            id,
+            randomTensor([units * unitChannels], { name: id }).data,
+          ]),
       );
-      for (const [id, gradient] of gates) {
-        const expected = [...gradient.keys()].map((channel) => {
-          const center = centers.get(id)?.[channel] ?? 0;
-          const lossAt = (gate: number): number =>
-            reference(windows[w]!, gated(id, channel, { center, gate })).loss;
-          return (lossAt(1 + step) - lossAt(1 - step)) / (2 * step);
-        });
-        expect(maxDifference(gradient, expected), id).toBeLessThan(1e-6 + 1e-4 * maxAbs(expected));
+      const found = await gateGradients(new DecoderRunner(model, runtime), windows, { centers });
+      const reference = await referenceDecoder(model);
+      const step = 1e-4;
+      for (const [w, { loss, gates }] of found.entries()) {
+        expect(loss).toBeCloseTo(reference(windows[w]!).loss, 5);
+        expect([...gates.keys()].sort()).toEqual(
+          spacesOf(model.spec)
+            .map(({ id }) => id)
+            .sort(),
+        );
+        for (const [id, gradient] of gates) {
+          const expected = [...gradient.keys()].map((channel) => {
+            const center = centers.get(id)?.[channel] ?? 0;
+            const lossAt = (gate: number): number =>
+              reference(windows[w]!, gated(id, channel, { center, gate })).loss;
+            return (lossAt(1 + step) - lossAt(1 - step)) / (2 * step);
+          });
+          expect(maxDifference(gradient, expected), id).toBeLessThan(1e-6 + 1e-4 * maxAbs(expected));
+        }
       }
-    }
-  });
+    },
+  );
 
   it("gives a window the same gradients alone and among others", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
@@ -80,7 +86,10 @@ describe("gateGradients", () => {
   it("reports forward and backward as one stage", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const events: ProgressEvent[] = [];
-    await gateGradients(runner, randomWindows([6]), { stage: "fisher", onProgress: (event) => events.push(event) });
+    await gateGradients(runner, randomWindows([6]), {
+      stage: "fisher",
+      onProgress: (event) => events.push(event),
+    });
     expect(events.map(({ done, total }) => done / total)).toEqual([0.25, 0.5, 0.75, 1]);
     expect(events.map(({ detail }) => detail)).toEqual([
       "layer 1/2",

@@ -3,13 +3,17 @@ import { describe, expect, it } from "vitest";
 import { expectSameStats } from "../../test/stats_equality.ts";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
-import { CHANNEL_SUMS, type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
+import { type CalibrationStats, CHANNEL_SUMS, mergeStats, poolStats } from "./stats.ts";
 
 const SPEC = tinySpec();
 
 /** Statistics of random activations; sizes follow from the seed. */
 const stats: fc.Arbitrary<CalibrationStats> = fc
-  .record({ seed: fc.nat(1000), sequences: fc.integer({ min: 1, max: 3 }), tokens: fc.integer({ min: 1, max: 4 }) })
+  .record({
+    seed: fc.nat(1000),
+    sequences: fc.integer({ min: 1, max: 3 }),
+    tokens: fc.integer({ min: 1, max: 4 }),
+  })
   .map((options) => statsOfActivations(randomActivations(SPEC, options)));
 
 describe("mergeStats", () => {

@@ -73,7 +73,9 @@ describe("geometricMean", () => {
 
 describe("inspectModel", () => {
   it("counts parameters and widths", () => {
-    const { spec, origin, ...rest } = tinyModel({ layers: [{ neurons: 3, biases: ["down_proj"] }, { kvGroups: 1 }] });
+    const { spec, origin, ...rest } = tinyModel({
+      layers: [{ neurons: 3, biases: ["down_proj"] }, { kvGroups: 1 }],
+    });
     // C 8, H 4, V 16, g 2: attention (2 * 2 + 2) * 4 * 8 a group, FFN 3 * 8 a neuron, one bias of 8
     const attention = 3 * 6 * 4 * 8;
     const ffn = (3 + 6) * 3 * 8;

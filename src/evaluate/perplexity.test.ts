@@ -43,7 +43,10 @@ describe("perplexity", () => {
   it("counts every token once for progress", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const events: ProgressEvent[] = [];
-    await perplexity(runner, randomWindows([600, 600]), { stage: "dense", onProgress: (event) => events.push(event) });
+    await perplexity(runner, randomWindows([600, 600]), {
+      stage: "dense",
+      onProgress: (event) => events.push(event),
+    });
     expect(events.map(({ done }) => done)).toEqual([300, 600, 900, 1200]);
     expect(events.at(-1)).toMatchObject({ stage: "dense", total: 1200, unit: "tokens" });
   });

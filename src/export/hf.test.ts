@@ -1,4 +1,4 @@
-import { readFile, readdir, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
@@ -28,7 +28,12 @@ describe("exportHuggingFace", () => {
       documents: new Map([["README.md", "# card"]]),
       onProgress: (event) => events.push(event),
     });
-    expect((await readdir(directory)).sort()).toEqual(["README.md", "config.json", "model.safetensors", "tokenizer.json"]);
+    expect((await readdir(directory)).sort()).toEqual([
+      "README.md",
+      "config.json",
+      "model.safetensors",
+      "tokenizer.json",
+    ]);
     expect([...(await readFile(join(directory, "tokenizer.json")))]).toEqual([1, 2, 3]);
     expect(await readFile(join(directory, "README.md"), "utf8")).toBe("# card");
     expect(events.at(-1)).toMatchObject({ stage: "save", done: events.at(-1)!.total, unit: "bytes" });

@@ -93,7 +93,9 @@ describe("DecoderRunner", () => {
     const ids = Int32Array.of(2999, 0, 1023, 1024, 2999, 7);
     const { shape, data } = await new DecoderRunner(model, runtime).embed(ids, [2, 3]);
     expect(shape).toEqual([2, 3, 8]);
-    expect([...data]).toEqual([...ids].flatMap((id) => [...table.subarray(8 * id, 8 * id + 8)].map((x) => 2 * x)));
+    expect([...data]).toEqual(
+      [...ids].flatMap((id) => [...table.subarray(8 * id, 8 * id + 8)].map((x) => 2 * x)),
+    );
   });
 
   it.each([16, -1])("refuses token id %i of a vocabulary of 16", async (id) => {
@@ -105,7 +107,9 @@ describe("DecoderRunner", () => {
   });
 
   it("refuses a layer that is not there", async () => {
-    await expect(new DecoderRunner(tinyModel(), runtime).loadLayer(2)).rejects.toThrow("internal: no layer 2");
+    await expect(new DecoderRunner(tinyModel(), runtime).loadLayer(2)).rejects.toThrow(
+      "internal: no layer 2",
+    );
   });
 
   it.each([
@@ -114,7 +118,10 @@ describe("DecoderRunner", () => {
     ["model.norm.weight", Number.NaN, /head: expected finite values/],
   ])("stops at %s with a value of %s", async (name, value, message) => {
     const runner = new DecoderRunner(await withValue(tinyModel(), name, value), runtime);
-    await expect(runModel(runner, randomWindows([4]))).rejects.toMatchObject({ code: "NOT_FINITE", message: expect.stringMatching(message) });
+    await expect(runModel(runner, randomWindows([4]))).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: expect.stringMatching(message),
+    });
   });
 
   it("gives the same losses when the head runs in chunks", async () => {
@@ -144,7 +151,8 @@ describe("DecoderRunner", () => {
     await forwardLayers(runner, [batch], {
       stage: "test",
       onProgress: ({ done, total }) => events.push(done / total),
-      onOutputs: (layer, position, outputs) => seen.push([layer.index, position, outputs.hidden === batch.hidden]),
+      onOutputs: (layer, position, outputs) =>
+        seen.push([layer.index, position, outputs.hidden === batch.hidden]),
     });
     expect(seen).toEqual([
       [0, 0, false],

@@ -19,7 +19,14 @@ const SIZES: Readonly<Record<string, number>> = { B: 2, T: 3, M: 4, N: 5 };
 
 const CASES: Readonly<Record<string, Case>> = {
   add: { inputs: [["B", "T", 4], [4]], build: (b, [x, y]) => b.add(x!, y!), shape: ["B", "T", 4] },
-  sub: { inputs: [["B", 1], [1, "T"]], build: (b, [x, y]) => b.sub(x!, y!), shape: ["B", "T"] },
+  sub: {
+    inputs: [
+      ["B", 1],
+      [1, "T"],
+    ],
+    build: (b, [x, y]) => b.sub(x!, y!),
+    shape: ["B", "T"],
+  },
   mul: { inputs: [[3], ["B", 3]], build: (b, [x, y]) => b.mul(x!, y!), shape: ["B", 3] },
   div: { inputs: [["B"]], build: (b, [x]) => b.div(x!, b.scalar(7)), shape: ["B"] },
   greater: { inputs: [["B", 3], [3]], build: (b, [x, y]) => b.greater(x!, y!), shape: ["B", 3] },
@@ -31,7 +38,14 @@ const CASES: Readonly<Record<string, Case>> = {
   tanh: { inputs: [["B"]], build: (b, [x]) => b.tanh(x!), shape: ["B"] },
   softmax: { inputs: [["B", "T"]], build: (b, [x]) => b.softmax(x!), shape: ["B", "T"] },
   logSoftmax: { inputs: [["B", "T"]], build: (b, [x]) => b.logSoftmax(x!), shape: ["B", "T"] },
-  matmul: { inputs: [["B", "M", 3], [3, "N"]], build: (b, [x, y]) => b.matmul(x!, y!), shape: ["B", "M", "N"] },
+  matmul: {
+    inputs: [
+      ["B", "M", 3],
+      [3, "N"],
+    ],
+    build: (b, [x, y]) => b.matmul(x!, y!),
+    shape: ["B", "M", "N"],
+  },
   "matmul transposed and scaled": {
     inputs: [
       ["B", 3, "M"],
@@ -71,20 +85,34 @@ const CASES: Readonly<Record<string, Case>> = {
     shape: ["S", 2],
   },
   slice: { inputs: [["B", 6]], build: (b, [x]) => b.slice(x!, 1, { start: 2, end: 5 }), shape: ["B", 3] },
-  pad: { inputs: [["B", 2, 2]], build: (b, [x]) => b.pad(x!, 1, { before: 1, after: 3 }), shape: ["B", 6, 2] },
-  expandLike: { inputs: [["B", 1], ["B", "T"]], build: (b, [x, y]) => b.expandLike(x!, y!), shape: ["B", "T"] },
+  pad: {
+    inputs: [["B", 2, 2]],
+    build: (b, [x]) => b.pad(x!, 1, { before: 1, after: 3 }),
+    shape: ["B", 6, 2],
+  },
+  expandLike: {
+    inputs: [
+      ["B", 1],
+      ["B", "T"],
+    ],
+    build: (b, [x, y]) => b.expandLike(x!, y!),
+    shape: ["B", "T"],
+  },
   zerosLike: { inputs: [["B", "T"]], build: (b, [x]) => b.zerosLike(x!), shape: ["B", "T"] },
 };
 
 describe("GraphBuilder", () => {
-  it.each(Object.entries(CASES))("%s has the right shape, and ONNX Runtime gives the right values", async (_, test) => {
-    const b = new GraphBuilder();
-    const inputs = test.inputs.map((shape, i) => b.input(`x${i}`, shape));
-    const value = test.build(b, inputs);
-    expect(value.shape).toEqual(test.shape);
-    b.output("value", value);
-    await expectTwinsAgree(b, Object.fromEntries(inputs.map(({ name, shape }) => [name, concrete(shape)])));
-  });
+  it.each(Object.entries(CASES))(
+    "%s has the right shape, and ONNX Runtime gives the right values",
+    async (_, test) => {
+      const b = new GraphBuilder();
+      const inputs = test.inputs.map((shape, i) => b.input(`x${i}`, shape));
+      const value = test.build(b, inputs);
+      expect(value.shape).toEqual(test.shape);
+      b.output("value", value);
+      await expectTwinsAgree(b, Object.fromEntries(inputs.map(({ name, shape }) => [name, concrete(shape)])));
+    },
+  );
 
   it("gathers and scatters along rows", async () => {
     const b = new GraphBuilder();
@@ -125,13 +153,15 @@ describe("GraphBuilder", () => {
     "matmul of x [B, T, 6] and y [5, 6]": (b, x) => b.matmul(x, b.input("y", [5, 6])),
     "matmul of y [6]": (b, x) => b.matmul(x, b.input("y", [6])),
     "reshape of x [B, T, 6] to [K, M] has two unknown sizes": (b, x) => b.reshape(x, ["K", "M"]),
-    "reshape of y [2, 3] to [4, 2] changes the number of elements": (b) => b.reshape(b.input("y", [2, 3]), [4, 2]),
+    "reshape of y [2, 3] to [4, 2] changes the number of elements": (b) =>
+      b.reshape(b.input("y", [2, 3]), [4, 2]),
     "transpose of x [B, T, 6] by [0, 1]": (b, x) => b.transpose(x, [0, 1]),
     "transpose of x [B, T, 6] by [0, 1, 1]": (b, x) => b.transpose(x, [0, 1, 1]),
     "slice of x [B, T, 6] along axis 2 from 4 to 7": (b, x) => b.slice(x, 2, { start: 4, end: 7 }),
     "slice of x [B, T, 6] along axis 1 from 0 to 1": (b, x) => b.slice(x, 1, { start: 0, end: 1 }),
     "pad of x [B, T, 6] along axis 0": (b, x) => b.pad(x, 0, { before: 1, after: 1 }),
-    "concat of x [B, T, 6], y [B, 6] along axis 2 to 12": (b, x) => b.concat([x, b.input("y", ["B", 6])], 2, 12),
+    "concat of x [B, T, 6], y [B, 6] along axis 2 to 12": (b, x) =>
+      b.concat([x, b.input("y", ["B", 6])], 2, 12),
     "concat of x [B, T, 6], x [B, T, 6] along axis 2 to 11": (b, x) => b.concat([x, x], 2, 11),
   };
   it.each(Object.entries(WRONG))("throws: %s", (message, build) => {

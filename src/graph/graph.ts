@@ -183,7 +183,9 @@ export class GraphBuilder {
     }
     const [before, after] = [fixedSizes(x.shape), fixedSizes(shape)];
     if (before !== undefined && after !== undefined && elementCount(before) !== elementCount(after)) {
-      throw internalError(`reshape of ${describe(x)} to [${shape.join(", ")}] changes the number of elements`);
+      throw internalError(
+        `reshape of ${describe(x)} to [${shape.join(", ")}] changes the number of elements`,
+      );
     }
     return this.#node("Reshape", [x, this.#integers(target)], { shape });
   }
@@ -316,7 +318,7 @@ function fixedSizes(dims: readonly Dim[]): readonly number[] | undefined {
 }
 
 /** `Add_3 [B, T, 64]`, for messages. */
-export function describe(value: Value): string {
+function describe(value: Value): string {
   return `${value.name} [${value.shape.join(", ")}]`;
 }
 

@@ -6,7 +6,10 @@ import { causalMask, inverseFrequencies, rotaryTables } from "./positions.ts";
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
 /** modeling_rope_utils.py, `_compute_llama3_parameters`, channel by channel. */
-function llama3Frequency(frequency: number, scaling: Extract<RopeSpec["scaling"], { type: "llama3" }>): number {
+function llama3Frequency(
+  frequency: number,
+  scaling: Extract<RopeSpec["scaling"], { type: "llama3" }>,
+): number {
   const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
   const wavelength = (2 * Math.PI) / frequency;
   if (wavelength > originalMaxPositions / lowFreqFactor) return frequency / factor;

@@ -95,7 +95,9 @@ describe("Runtime", () => {
 
   it("gives float32 and float64 outputs each to the call that asks for them", async () => {
     const single = await runtime.program("product", productGraph);
-    await expect(single.runDouble({ ...doubleFeeds("x"), ...doubleFeeds("weight") })).rejects.toThrow("internal:");
+    await expect(single.runDouble({ ...doubleFeeds("x"), ...doubleFeeds("weight") })).rejects.toThrow(
+      "internal:",
+    );
     const double = await runtime.program("double", doubleGraph);
     const { sum } = await double.runDouble(doubleFeeds("x"));
     expect(sum!.data).toEqual(Float64Array.of(0.2, 2 ** -39 + 2));

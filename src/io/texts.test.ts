@@ -30,7 +30,13 @@ describe("readText", () => {
   });
 
   it("joins the documents of JSON Lines by an empty line, text before content", async () => {
-    const lines = ['{"text": "one"}', "", '{"content": "two", "id": 2}\r', '{"content": "no", "text": "three"}', ""];
+    const lines = [
+      '{"text": "one"}',
+      "",
+      '{"content": "two", "id": 2}\r',
+      '{"content": "no", "text": "three"}',
+      "",
+    ];
     expect(await readContent("lines.jsonl", lines.join("\n"))).toBe("one\n\ntwo\n\nthree");
   });
 
@@ -67,7 +73,11 @@ describe("readText", () => {
 
   it.each([
     ['{"text": "a"}\n{"text": ', "BAD_FILE", /a\.jsonl:2: expected JSON/],
-    ['{"text": "a"}\n\n["b"]', "BAD_TEXT", /a\.jsonl:3: expected an object with a text field \(text or content\)/],
+    [
+      '{"text": "a"}\n\n["b"]',
+      "BAD_TEXT",
+      /a\.jsonl:3: expected an object with a text field \(text or content\)/,
+    ],
     ['{"text": 1}', "BAD_TEXT", /a\.jsonl:1: expected an object with a text field/],
     ['{"text": "a", "__proto__": {}}', "BAD_FILE", /a\.jsonl:1: expected plain keys/],
   ])("names the line of %j", async (content, code, message) => {
@@ -114,7 +124,9 @@ describe("readText of a file larger than the limit", () => {
   it("says where in the file a bad line is", async () => {
     const documents = lines.map((text, i) => (i === 4990 ? "{" : JSON.stringify({ text })));
     const content = documents.join("\n");
-    const error: unknown = await readContent("a.jsonl", content, content.length - 1).catch((thrown) => thrown);
+    const error: unknown = await readContent("a.jsonl", content, content.length - 1).catch(
+      (thrown) => thrown,
+    );
     const [, start, line] = /from byte (\d+):(\d+): expected JSON/.exec(String(error))!.map(Number);
     expect(Buffer.from(content).subarray(start!).toString().split("\n")[line! - 1]).toBe("{");
   });

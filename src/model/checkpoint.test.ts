@@ -20,7 +20,9 @@ async function checkpointOf(
   const directory = await temporaryDirectory();
   const tensors = { ...Object.fromEntries(await tensorsOf(model)), ...changes };
   const present = Object.entries(tensors).flatMap(([name, tensor]) =>
-    tensor === undefined ? [] : [{ name, shape: tensor.shape, dtype: "F32", read: async () => tensor } as const],
+    tensor === undefined
+      ? []
+      : [{ name, shape: tensor.shape, dtype: "F32", read: async () => tensor } as const],
   );
   await writeSafetensors(directory, present);
   await writeFile(join(directory, "config.json"), JSON.stringify(writeConfig(model.spec, "float32")));
@@ -106,7 +108,9 @@ describe("openModel", () => {
     await writeFile(join(directory, "config.json"), JSON.stringify(writeConfig(tinyModel().spec, "float32")));
     await expect(openModel(directory)).rejects.toMatchObject({
       code: "NOT_FOUND",
-      message: expect.stringContaining("expected model.safetensors or model.safetensors.index.json, got neither"),
+      message: expect.stringContaining(
+        "expected model.safetensors or model.safetensors.index.json, got neither",
+      ),
     });
     await writeFile(join(directory, "pytorch_model.bin"), "");
     await expect(openModel(directory)).rejects.toMatchObject({ code: "UNSUPPORTED" });

@@ -62,7 +62,7 @@ export async function openModel(path: string): Promise<Model> {
  * Compares the tensors a model has with those its spec asks for.
  * @throws GpruneError BAD_TENSOR listing every difference, up to eight
  */
-export function checkWeights({ spec, weights, origin }: Model): void {
+function checkWeights({ spec, weights, origin }: Model): void {
   const problems = weightsOf(spec).flatMap(({ name, shape }) => {
     const found = weights.info(name)?.shape;
     if (found !== undefined && found.join() === shape.join()) return [];

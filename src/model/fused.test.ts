@@ -62,16 +62,19 @@ describe("splitFused", () => {
     ).rejects.toMatchObject({ code: "BAD_TENSOR" });
   });
 
-  it.each([[[33, 8]], [[31, 8]], [[]]])("does not pass a fused tensor of shape %j off as its parts", async (shape) => {
-    const { spec, fused } = await fusedCheckpoint();
-    const name = "model.layers.0.self_attn.qkv_proj.weight";
-    expect(fused.get(name)!.shape).toEqual([40, 8]);
-    fused.set(name, randomTensor(shape));
-    const split = splitFused(memorySource(fused), spec);
-    for (const projection of ["q_proj", "k_proj", "v_proj"]) {
-      expect(split.info(`model.layers.0.self_attn.${projection}.weight`)?.shape).toEqual(shape);
-    }
-  });
+  it.each([[[33, 8]], [[31, 8]], [[]]])(
+    "does not pass a fused tensor of shape %j off as its parts",
+    async (shape) => {
+      const { spec, fused } = await fusedCheckpoint();
+      const name = "model.layers.0.self_attn.qkv_proj.weight";
+      expect(fused.get(name)!.shape).toEqual([40, 8]);
+      fused.set(name, randomTensor(shape));
+      const split = splitFused(memorySource(fused), spec);
+      for (const projection of ["q_proj", "k_proj", "v_proj"]) {
+        expect(split.info(`model.layers.0.self_attn.${projection}.weight`)?.shape).toEqual(shape);
+      }
+    },
+  );
 
   it("knows no part of a tensor that is missing", () => {
     const empty: TensorSource = memorySource(new Map());

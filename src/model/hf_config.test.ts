@@ -86,7 +86,10 @@ describe("readConfig", () => {
     expect(spec.extra).toEqual({ bos_token_id: 1, eos_token_id: [2, 3] });
     const written = JSON.stringify(writeConfig(spec, "float32"));
     expect(written).not.toMatch(/evil|auto_map|passwd|trust|custom/i);
-    expect(writeConfig(spec, "float32")).toMatchObject({ architectures: ["LlamaForCausalLM"], dtype: "float32" });
+    expect(writeConfig(spec, "float32")).toMatchObject({
+      architectures: ["LlamaForCausalLM"],
+      dtype: "float32",
+    });
   });
 
   it("lists the families it knows", () => {
@@ -117,7 +120,10 @@ describe("readConfig", () => {
     [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
     [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],
     [{ ...QWEN, layer_types: ["full_attention", "linear_attention"] }, "layer_types"],
-    [{ ...LLAMA, quantization_config: { bits: 4 } }, "quantised checkpoints are not read; use the original weights"],
+    [
+      { ...LLAMA, quantization_config: { bits: 4 } },
+      "quantised checkpoints are not read; use the original weights",
+    ],
   ])("refuses %j", (config, named) => {
     expect(() => readConfig(config, "config.json")).toThrow(
       expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringContaining(named) }),
@@ -148,10 +154,19 @@ describe("rotary parameters", () => {
 
   it.each([
     [{ rope_theta: 500 }, { theta: 500, scaling: null }],
-    [{ rope_theta: 500, rope_scaling: null }, { theta: 500, scaling: null }],
+    [
+      { rope_theta: 500, rope_scaling: null },
+      { theta: 500, scaling: null },
+    ],
     [{ rope_parameters: { rope_theta: 500, rope_type: "default" } }, { theta: 500, scaling: null }],
-    [{ rope_scaling: { type: "linear", factor: 2 } }, { theta: 10_000, scaling: { type: "linear", factor: 2 } }],
-    [{ rope_theta: 500, rope_scaling: { rope_type: "llama3", ...factors } }, { theta: 500, scaling: llama3 }],
+    [
+      { rope_scaling: { type: "linear", factor: 2 } },
+      { theta: 10_000, scaling: { type: "linear", factor: 2 } },
+    ],
+    [
+      { rope_theta: 500, rope_scaling: { rope_type: "llama3", ...factors } },
+      { theta: 500, scaling: llama3 },
+    ],
     [
       { rope_parameters: { rope_theta: 500, rope_type: "llama3", ...factors } },
       { theta: 500, scaling: llama3 },
@@ -222,7 +237,12 @@ describe("windows", () => {
     expect(windowsOf({ ...GEMMA, sliding_window_pattern: 6 })).toEqual(gemma);
     expect(windowsOf({ ...GEMMA, sliding_window_pattern: 2 })).toEqual([16, null, 16, null, 16, null, 16]);
     expect(windowsOf({ ...QWEN, max_window_layers: 2 })).toEqual([null, null, null, null]);
-    expect(windowsOf({ ...QWEN, max_window_layers: 2, use_sliding_window: true })).toEqual([null, null, 16, 16]);
+    expect(windowsOf({ ...QWEN, max_window_layers: 2, use_sliding_window: true })).toEqual([
+      null,
+      null,
+      16,
+      16,
+    ]);
   });
 });
 

@@ -1,0 +1,69 @@
+import { Command, type Option } from "commander";
+import { describe, expect, it } from "vitest";
+import { choiceOption, countOption, numberOption, textSetsOption } from "./options.ts";
+
+/** The option's value after a command line. */
+function parsed(option: Option, ...words: readonly string[]): unknown {
+  const command = new Command().exitOverride().addOption(option);
+  return command.parse(words, { from: "user" }).opts()[option.attributeName()];
+}
+
+describe("numberOption", () => {
+  const sparsity = (): Option =>
+    numberOption("-s, --sparsity <x>", "", { min: 0, below: 1, hint: "A fraction." });
+
+  it.each([
+    ["0", 0],
+    ["0.25", 0.25],
+    ["1e-3", 0.001],
+  ])("takes %s", (text, value) => {
+    expect(parsed(sparsity(), "-s", text)).toBe(value);
+  });
+
+  it.each(["1", "-0.1", "NaN", "Infinity", "", " ", "0.3x", "30%"])("refuses %j", (text) => {
+    expect(() => parsed(sparsity(), "--sparsity", text)).toThrowError(
+      expect.objectContaining({
+        code: "BAD_ARGUMENT",
+        message: `--sparsity: expected a number of at least 0 and below 1, got ${JSON.stringify(text)}`,
+        hint: "A fraction.",
+      }),
+    );
+  });
+});
+
+describe("countOption", () => {
+  it("takes whole numbers from the least one, or its default", () => {
+    const option = (): Option => countOption("--samples <n>", "", { min: 2, default: 16 });
+    expect(parsed(option(), "--samples", "2")).toBe(2);
+    expect(parsed(option())).toBe(16);
+    for (const text of ["1", "2.5", "1e30", "many"]) {
+      expect(() => parsed(option(), "--samples", text)).toThrowError(/expected a whole number of at least 2/);
+    }
+  });
+});
+
+describe("choiceOption", () => {
+  it("takes the words it lists", () => {
+    const option = (): Option => choiceOption("--dtype <name>", "", ["f32", "f16"]);
+    expect(parsed(option(), "--dtype", "f16")).toBe("f16");
+    expect(() => parsed(option(), "--dtype", "F16")).toThrowError(
+      '--dtype: expected one of f32, f16, got "F16"',
+    );
+    expect(new Command().addOption(option()).helpInformation()).toContain('choices: "f32", "f16"');
+  });
+});
+
+describe("textSetsOption", () => {
+  const option = (): Option => textSetsOption("--text <texts...>", "");
+
+  it("takes several values at once and again", () => {
+    expect(parsed(option(), "--text", "a=1", "b=2", "--text", "c=3")).toEqual(["a=1", "b=2", "c=3"]);
+    expect(parsed(option())).toBeUndefined();
+  });
+
+  it("notices a model that it has swallowed", () => {
+    expect(() => parsed(option(), "--text", "a=1", "model")).toThrowError(
+      expect.objectContaining({ code: "BAD_ARGUMENT", hint: expect.stringContaining("model goes before") }),
+    );
+  });
+});

@@ -1,0 +1,84 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { ProgressEvent } from "../progress.ts";
+import { runCleanups } from "./interrupt.ts";
+import { lineDisplay, withProgress } from "./progress.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** An event of a stage of 1000 tokens. */
+function event(done: number, changes: Partial<ProgressEvent> = {}): ProgressEvent {
+  return { stage: "calibrate", done, total: 1000, unit: "tokens", ...changes };
+}
+
+function seconds(count: number): void {
+  vi.advanceTimersByTime(1000 * count);
+}
+
+describe("lineDisplay", () => {
+  it("prints when a stage begins, at most every ten seconds, and when it ends", () => {
+    const lines: string[] = [];
+    const { onProgress } = lineDisplay((line) => lines.push(line));
+    onProgress(event(0));
+    for (let second = 1; second < 25; second++) {
+      seconds(1);
+      onProgress(event(40 * second, { detail: `layer ${second}/25` }));
+    }
+    seconds(1);
+    onProgress(event(1000));
+    expect(lines).toEqual([
+      "calibrate: 1,000 tokens",
+      "calibrate: 40 %, 40 tokens/s, 0:15 left, layer 10/25",
+      "calibrate: 80 %, 40 tokens/s, 0:05 left, layer 20/25",
+      "calibrate: done, 1,000 tokens, 40 tokens/s",
+    ]);
+  });
+
+  it("prints one line for a stage that is over at once, and starts anew when a stage comes back", () => {
+    const lines: string[] = [];
+    const { onProgress } = lineDisplay((line) => lines.push(line));
+    seconds(1);
+    onProgress(event(2_500_000, { stage: "save", total: 2_500_000, unit: "bytes" }));
+    onProgress(event(0));
+    onProgress(event(1000));
+    onProgress(event(0));
+    expect(lines).toEqual([
+      expect.stringMatching(/^save: done, 2\.5 MB, \d+ MB\/s$/),
+      "calibrate: 1,000 tokens",
+      expect.stringMatching(/^calibrate: done, /),
+      "calibrate: 1,000 tokens",
+    ]);
+  });
+
+  it("neutralises terminal escapes in names", () => {
+    const lines: string[] = [];
+    const { onProgress } = lineDisplay((line) => lines.push(line));
+    onProgress(event(0, { stage: "evaluate \u001b[2J" }));
+    expect(lines).toEqual(["evaluate \\x1b[2J: 1,000 tokens"]);
+  });
+});
+
+describe("withProgress", () => {
+  it("hands the result through, and says nothing when quiet", async () => {
+    const write = vi.spyOn(process.stderr, "write").mockImplementation(() => true);
+    const result = await withProgress({ quiet: true }, async (onProgress) => {
+      onProgress(event(0));
+      return 7;
+    });
+    expect(result).toBe(7);
+    expect(write).not.toHaveBeenCalled();
+    await withProgress({}, async (onProgress) => onProgress(event(0)));
+    expect(write).toHaveBeenCalledExactlyOnceWith("calibrate: 1,000 tokens\n");
+    write.mockRestore();
+  });
+
+  it("takes the display away when the run fails or is interrupted", async () => {
+    const failing = withProgress({ quiet: true }, () => Promise.reject(new Error("no")));
+    await expect(failing).rejects.toThrow("no");
+    await withProgress({ quiet: true }, async () => runCleanups());
+  });
+});

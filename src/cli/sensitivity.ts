@@ -1,0 +1,77 @@
+/** `gprune sensitivity` */
+import { loadTokenSet } from "../calibrate/windows.ts";
+import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
+import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
+import { Runtime } from "../graph/runtime.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { metricByName } from "../score/registry.ts";
+import { withProgress } from "./progress.ts";
+import { plainText, print, printJson, table } from "./terminal.ts";
+import { parseTextSets, requireTexts } from "./text_sets.ts";
+
+interface SensitivityOptions {
+  readonly calib: readonly string[];
+  readonly metric: string;
+  readonly samples: number;
+  readonly seqLen: number;
+  readonly seed: number;
+  readonly threads?: number;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
+  const { samples, seqLen, seed, threads, quiet } = options;
+  const metric = metricByName(options.metric);
+  const texts = parseTextSets(options.calib, "--calib");
+  await requireTexts(texts);
+  const model = await openModel(path);
+  const runtime = new Runtime(threads === undefined ? {} : { threads });
+  try {
+    const tokenizer = Tokenizer.fromFiles(model.files);
+    const sets = await Promise.all(
+      texts.map((text) => loadTokenSet(text, tokenizer, { samples, seqLen, seed })),
+    );
+    const report = await withProgress({ quiet }, (onProgress) =>
+      measureSensitivity({ model, runtime, sets, metric, seed, onProgress }),
+    );
+    if (options.json) printJson(report);
+    else print(tableOf(report));
+  } finally {
+    await runtime.close();
+    await model.weights.close();
+  }
+}
+
+/** Shades from calm to sensitive, for sigma 0 to 0.3 and above. */
+const SHADES = " .:-=+*#%@";
+const DARKEST_SIGMA = 0.3;
+
+function tableOf({ model, metric, sets, spaces }: SensitivityReport): string {
+  const header = ["space", "units", "Kendall W", "mean sigma", "p90", "max", "sigma by rank"];
+  const rows = spaces.map((space) => [
+    space.space,
+    String(space.units),
+    space.kendallW.toFixed(3),
+    space.meanSigma.toFixed(3),
+    space.sigmaQuantiles.p90.toFixed(3),
+    space.sigmaQuantiles.max.toFixed(3),
+    `|${shadesOf(space)}|`,
+  ]);
+  return [
+    `${plainText(model)}, ${metric} over ${sets.map(plainText).join(", ")}`,
+    table([header, ...rows]),
+    "Kendall W: 1 when all sets rank the units alike. sigma: standard deviation of a unit's rank (0 to 1) over the sets.",
+    `sigma by rank: least important units left, most important right; darker is more sensitive (${SHADES.trim()}).`,
+  ].join("\n");
+}
+
+function shadesOf({ sigmaByRank }: SpaceSensitivity): string {
+  return sigmaByRank
+    .map((sigma) => {
+      if (sigma === null) return " ";
+      return SHADES[Math.min(SHADES.length - 1, Math.floor((sigma / DARKEST_SIGMA) * SHADES.length))]!;
+    })
+    .join("");
+}

@@ -1,0 +1,56 @@
+import { describe, expect, it } from "vitest";
+import { type CardFacts, modelCard } from "./card.ts";
+
+const FACTS: CardFacts = {
+  base: "models/SmolLM2-135M",
+  method: "gprune",
+  metric: "flap-wifv",
+  allocation: "learned",
+  recover: "bias",
+  sparsity: { asked: 0.3, achieved: 0.2996 },
+  parameters: { before: 134_515_008, after: 103_000_000 },
+  widths: { ffn: [1000, 900], kv: [3, 2] },
+  calibration: { web: { windows: 16, tokens: 8192 } },
+  seed: 7,
+  uniform: false,
+  config: "model: models/SmolLM2-135M\nsparsity: 0.3\n",
+};
+
+describe("modelCard", () => {
+  it("says what the model is, how it was made and how to load it", () => {
+    const card = modelCard(FACTS);
+    const header = '---\nbase_model: "models/SmolLM2-135M"\nlibrary_name: transformers\n';
+    expect(card.startsWith(header)).toBe(true);
+    expect(card).toContain("\n# SmolLM2-135M, 29.96 % pruned\n");
+    expect(card).toContain("| method | gprune, metric flap-wifv, allocation learned, recovery bias |");
+    expect(card).toContain("| parameters | 103,000,000 of 134,515,008 |");
+    expect(card).toContain("| neurons per layer | 1000, 900 |");
+    expect(card).toContain("- `web`: 16 windows, 8192 tokens");
+    expect(card).toContain("per_layer_config");
+    expect(card).toContain("\n    model: models/SmolLM2-135M\n    sparsity: 0.3\n");
+    expect(modelCard({ ...FACTS, uniform: true })).toContain("AutoModelForCausalLM.from_pretrained");
+  });
+
+  it("of a given plan claims no method", () => {
+    const card = modelCard({ ...FACTS, plan: "old/plan.json", calibration: {} });
+    expect(card).toContain("| method | the plan `old/plan.json` carried out, recovery bias |");
+    expect(card).toContain("## Calibration\n\nNone.\n");
+  });
+
+  it("keeps its form whatever the names hold", () => {
+    const base = 'x"|y`\n\n# z <script>';
+    const calibration = { "`|\n- a": { windows: 1, tokens: 2 } };
+    const card = modelCard({ ...FACTS, base, calibration, config: "```\n# not a heading" });
+    expect(card.split("\n").filter((line) => line.startsWith("#"))).toEqual([
+      '# x"|y # z script , 29.96 % pruned',
+      "## Calibration",
+      "## Loading",
+      "## Evaluation",
+      "## The run",
+    ]);
+    expect(card).toContain("| base model | `x\"\\|y' # z <script>` |");
+    expect(card).toContain("- `'\\| - a`: 1 windows, 2 tokens");
+    expect(card).toContain(`base_model: ${JSON.stringify(base)}\n`);
+    expect(card).not.toMatch(/^```/m);
+  });
+});

@@ -1,0 +1,62 @@
+/** Sensitivity of a model's units to the calibration set, without pruning: what `gprune sensitivity` shows. */
+import { calibrate, type TokenSet } from "../calibrate/calibrate.ts";
+import { gateStatistics } from "../calibrate/gate_stats.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { spacesOf } from "../model/spaces.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { scoreModel, unitScores } from "../score/importance.ts";
+import type { Metric } from "../score/metric.ts";
+import { modelSensitivity } from "./sensitivity.ts";
+import { type SensitivitySummary, summariseSensitivity } from "./sensitivity_summary.ts";
+
+/** Sensitivity per unit and per space; plain JSON. */
+export interface SensitivityReport extends SensitivitySummary {
+  readonly model: string;
+  readonly metric: string;
+  /** By space id, shape [units] each: mean over the sets of the unit's importance rank, and its standard deviation. */
+  readonly units: Readonly<
+    Record<string, { readonly meanRank: readonly number[]; readonly sigma: readonly number[] }>
+  >;
+}
+
+export interface SensitivityRequest {
+  readonly model: Model;
+  readonly runtime: Runtime;
+  readonly sets: readonly TokenSet[];
+  readonly metric: Metric;
+  readonly seed: number;
+  readonly onProgress?: OnProgress;
+}
+
+/** Calibrates on every set, scores every set alone, and compares the ranks. */
+export async function measureSensitivity(request: SensitivityRequest): Promise<SensitivityReport> {
+  const { model, runtime, sets, metric, seed, onProgress = silent } = request;
+  const runner = new DecoderRunner(model, runtime);
+  const spaces = spacesOf(model.spec);
+  const stats = await calibrate(runner, sets, { onProgress });
+  const gates = metric.input === "gradients" ? await gateStatistics(runner, sets, { onProgress }) : undefined;
+  const scores = new Map<string, ReadonlyMap<string, Float64Array>>();
+  for (const { name } of sets) {
+    const gate = gates?.get(name);
+    const importance = await scoreModel({
+      model,
+      metric,
+      seed,
+      stats: stats.get(name)!,
+      ...(gate && { gates: gate }),
+    });
+    const units = spaces.map((space) => [space.id, unitScores(importance.get(space.id)!, space)] as const);
+    scores.set(name, new Map(units));
+  }
+  const sensitivities = modelSensitivity(scores);
+  const units = Object.fromEntries(
+    Array.from(sensitivities, ([id, { meanRank, sigma }]) => [
+      id,
+      { meanRank: Array.from(meanRank), sigma: Array.from(sigma) },
+    ]),
+  );
+  const summary = summariseSensitivity(spaces, sensitivities);
+  return { model: model.origin.name, metric: metric.name, ...summary, units };
+}

@@ -1,0 +1,247 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { METRICS, resolveRunConfig, versions } from "../src/index.ts";
+import { type CliResult, gprune, hashes, startCli } from "./run_cli.ts";
+import { DEMO_MODEL, demoText, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+
+let root: string;
+let model: string;
+let calib: readonly string[];
+let heldout: readonly string[];
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-cli-"));
+  model = await writeTinyCheckpoint(join(root, "model"));
+  const texts = await writeTinyTexts(root);
+  calib = ["--calib", `stories=${texts.stories}`, `code=${texts.code}:2`];
+  heldout = ["--text", `stories=${texts.stories}`, `code=${texts.code}`];
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+const SMALL = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--gradient-windows", "2"];
+
+/** The one JSON document on stdout. */
+function json(result: CliResult): Record<string, unknown> {
+  expect(result).toMatchObject({ code: 0 });
+  return JSON.parse(result.stdout) as Record<string, unknown>;
+}
+
+function lines({ stdout }: CliResult): readonly string[] {
+  return stdout.trimEnd().split("\n");
+}
+
+describe("help", () => {
+  test("prune's names every metric and every default", async () => {
+    const { code, stdout, stderr } = await gprune("prune", "--help");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    for (const { name } of METRICS) expect(stdout).toContain(name);
+    const defaults = resolveRunConfig({ model: "m", output: "o" }, "test");
+    const shown = [...stdout.replaceAll(/\s+/g, " ").matchAll(/\(default: ([^)]+)\)/g)].map(
+      ([, value]) => value,
+    );
+    const { sparsity, method, metric, recover, rounds, gradientWindows, maxModules } = defaults;
+    const { fallback, roundTo, seed, samples, seqLen, dtype } = defaults;
+    const order = [
+      sparsity,
+      method,
+      metric,
+      recover,
+      rounds,
+      gradientWindows,
+      maxModules,
+      fallback,
+      roundTo,
+      seed,
+    ];
+    expect(shown).toEqual([...order, samples, seqLen, dtype, "one for each core"].map(String));
+  });
+
+  test("every command has examples, and the version is the package's", async () => {
+    for (const command of ["eval", "export", "inspect", "generate", "demo"]) {
+      const { code, stdout } = await gprune(command, "--help");
+      expect(code).toBe(0);
+      expect(stdout).toMatch(new RegExp(`Examples?:\n {2}\\$ gprune ${command} `));
+    }
+    const { stdout } = await gprune("--version");
+    expect(stdout).toBe(`${versions().gprune}\n`);
+  });
+});
+
+describe("prune, inspect, eval, generate, and prune again", () => {
+  let first: string;
+  let printed: CliResult;
+
+  beforeAll(async () => {
+    first = join(root, "first");
+    printed = await gprune("prune", model, "-o", first, "--sparsity", "0.3", ...SMALL, ...calib);
+  });
+
+  test("the path is the last line, progress is on stderr, and the directory is complete", async () => {
+    expect(printed.code).toBe(0);
+    expect(lines(printed).at(-1)).toBe(first);
+    expect(printed.stdout).toMatch(/^removed +\d+\.\d\d % of attention and FFN \(asked: 30\.00 %\)$/m);
+    expect(printed.stderr).toContain("calibrate: done, 144 tokens");
+    expect(printed.stderr).not.toContain("\u001b");
+    expect((await readdir(first)).sort()).toEqual([
+      "README.md",
+      "config.json",
+      "gprune.yaml",
+      "model.safetensors",
+      "plan.json",
+      "tokenizer.json",
+      "tokenizer_config.json",
+    ]);
+    expect((await readdir(root)).filter((name) => name.startsWith("."))).toEqual([]);
+  });
+
+  test("the same seed and settings give the same bytes, from options or from the output's configuration", async () => {
+    const byOptions = join(root, "by-options");
+    const byFile = join(root, "by-file");
+    const [one, two] = await Promise.all([
+      gprune("prune", model, "-o", byOptions, "--sparsity", "0.3", ...SMALL, "-q", ...calib),
+      gprune("prune", "-o", byFile, "--config", join(first, "gprune.yaml"), "-q"),
+    ]);
+    expect([one.stderr, two.stderr]).toEqual(["", ""]);
+    const expected = await hashes(first);
+    expect(await hashes(byOptions)).toEqual(expected);
+    expect(await hashes(byFile)).toEqual(expected);
+  });
+
+  test("the plan is replayed to the same bits", async () => {
+    const original = join(root, "original");
+    const replayed = join(root, "replayed");
+    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none"];
+    const decided = await gprune("prune", model, "-o", original, "--sparsity", "0.4", ...settings);
+    expect(decided.code).toBe(0);
+    const plan = join(original, "plan.json");
+    const again = await gprune("prune", model, "-o", replayed, "--plan", plan, "--recover", "none");
+    expect(again.code).toBe(0);
+    expect(await hashes(replayed)).toEqual(await hashes(original));
+  });
+
+  test("prune --json has the keys that scripts rely on", async () => {
+    const output = join(root, "second");
+    const options = ["-o", output, "--sparsity", "0.2", "--json", "--seed", "3"];
+    const result = json(await gprune("prune", first, ...options, ...SMALL, ...calib));
+    expect(Object.keys(result).sort()).toEqual([
+      "calibration",
+      "output",
+      "parameters",
+      "peak_rss_bytes",
+      "seed",
+      "sparsity",
+      "timings",
+      "tokens_per_second",
+      "versions",
+      "widths",
+    ]);
+    expect(result).toMatchObject({
+      output,
+      seed: 3,
+      sparsity: { asked: 0.2 },
+      calibration: { stories: { windows: 3, tokens: 72 }, code: { windows: 3, tokens: 72 } },
+      versions: versions(),
+      widths: { ffn: expect.any(Array), kv: expect.any(Array) },
+    });
+    const { achieved } = result.sparsity as { readonly achieved: number };
+    expect(Math.abs(achieved - 0.2)).toBeLessThanOrEqual(0.005);
+    const inspected = json(await gprune("inspect", output, "--json"));
+    expect(inspected.widths).toMatchObject(result.widths as object);
+  });
+
+  test("inspect shows what the model is", async () => {
+    const result = json(await gprune("inspect", first, "--json"));
+    expect(result).toMatchObject({ family: "llama", format: "hf", dtype: "F32", layers: 3, hidden_size: 16 });
+    expect(result).toMatchObject({
+      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^no: /) },
+    });
+    const text = await gprune("inspect", model);
+    expect(text.stdout).toMatch(/^neurons +64 in every layer$/m);
+    expect(text.stdout).toMatch(/^runs in transformers +yes$/m);
+  });
+
+  test("eval prints one document, or dense and pruned side by side", async () => {
+    const options = ["--seq-len", "24", "--limit", "2"];
+    const result = json(await gprune("eval", first, ...options, "--json", "--baseline", model, ...heldout));
+    const scores = { ppl: expect.any(Number), nll: expect.any(Number), windows: 2, tokens: 46 };
+    const texts = { stories: scores, code: scores };
+    expect(result).toEqual({ model: first, texts, baseline: { model, texts } });
+    const text = await gprune("eval", first, ...options, "--baseline", model, "-q", ...heldout);
+    expect(text.stderr).toBe("");
+    expect(lines(text)).toEqual([
+      `${first} against ${model}`,
+      expect.stringMatching(/^text +baseline +ppl +ratio +windows$/),
+      expect.stringMatching(/^stories +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
+      expect.stringMatching(/^code +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
+      expect.stringMatching(/^geometric mean +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3}$/),
+    ]);
+  });
+
+  test("generate continues a prompt the same way each time", async () => {
+    const run = (): Promise<CliResult> => gprune("generate", first, "--prompt", "Once", "--max-tokens", "5");
+    const [one, two] = await Promise.all([run(), run()]);
+    expect(one.code).toBe(0);
+    expect(one.stdout.startsWith("Once")).toBe(true);
+    expect(two).toEqual(one);
+  });
+
+  test.each(["f16", "bf16", "f32"])("export as %s can be opened again", async (dtype) => {
+    const output = join(root, `as-${dtype}`);
+    const exported = await gprune("export", first, "-o", output, "--dtype", dtype);
+    expect(exported.code).toBe(0);
+    expect(lines(exported)).toEqual([output]);
+    expect(json(await gprune("inspect", output, "--json"))).toMatchObject({ dtype: dtype.toUpperCase() });
+    if (dtype !== "f32") return;
+    expect(await hashes(output, ["model.safetensors"])).toEqual(await hashes(first, ["model.safetensors"]));
+  });
+});
+
+test("names with terminal escapes are printed harmlessly", async () => {
+  const output = join(root, "e\u001b[31mvil\u009b");
+  const exported = await gprune("export", model, "-o", output);
+  expect(exported.code).toBe(0);
+  expect(lines(exported).at(-1)).toBe(join(root, "e\\x1b[31mvil\\x9b"));
+  const inspected = await gprune("inspect", output);
+  expect(inspected.stdout).toContain("e\\x1b[31mvil\\x9b");
+  const refused = await gprune("inspect", `${output}/\u001b]0;x`);
+  for (const control of ["\u001b", "\u009b"])
+    expect(refused.stderr + inspected.stdout).not.toContain(control);
+});
+
+test("a reader that stops reading is no error", async () => {
+  const { child, result } = startCli(["inspect", model, "--json"]);
+  child.stdout!.destroy();
+  const { code, stderr } = await result;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+});
+
+describe("interrupts", () => {
+  const slow = ["--samples", "64", "--seq-len", "256", "--calib", `code=${demoText("calibration", "code")}`];
+
+  test.each([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)("%s ends a run with %i and leaves nothing", async (signal, code) => {
+    const parent = await mkdtemp(join(root, "parent-"));
+    const run = startCli(["prune", DEMO_MODEL, "-o", join(parent, "a", "b"), ...slow]);
+    await run.said("calibrate: ");
+    run.child.kill(signal);
+    run.child.kill(signal);
+    const result = await run.result;
+    expect(result).toMatchObject({ code, stdout: "" });
+    expect(result.stderr).toContain(`interrupted by ${signal}; nothing unfinished is left behind`);
+    expect(await readdir(parent)).toEqual([]);
+  });
+
+  test("while the output is written, there is all of it or nothing", async () => {
+    const parent = await mkdtemp(join(root, "parent-"));
+    const run = startCli(["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"]);
+    await run.said("save: ");
+    run.child.kill("SIGINT");
+    const { code } = await run.result;
+    if (code === 130) expect(await readdir(parent)).toEqual([]);
+    else expect(await readFile(join(parent, "out", "config.json"), "utf8")).toContain("float32");
+  });
+});

@@ -1,0 +1,181 @@
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { gprune } from "./run_cli.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+
+let root: string;
+/** The parent of all outputs; stays empty. */
+let outputs: string;
+let calib: string;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-errors-"));
+  outputs = join(root, "outputs");
+  await mkdir(outputs);
+  await writeTinyCheckpoint(join(root, "model"));
+  calib = `stories=${(await writeTinyTexts(root)).stories}`;
+  await writeFile(join(root, "empty.txt"), " \n");
+  await writeFile(join(root, "file"), "not a directory");
+  await writeFile(join(root, "corrupt.json"), '{"format": "gprune-plan", "version": 1');
+  await writeFile(join(root, "typo.yaml"), "sparsty: 0.3\n");
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+/** A copy of the model with one file changed. */
+async function damaged(name: string, change: (directory: string) => Promise<void>): Promise<void> {
+  const directory = join(root, name);
+  await cp(join(root, "model"), directory, { recursive: true });
+  await change(directory);
+}
+
+async function editConfig(directory: string, change: Record<string, unknown>): Promise<void> {
+  const path = join(directory, "config.json");
+  const config = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+  await writeFile(path, JSON.stringify({ ...config, ...change }));
+}
+
+/** Expects exit code 1, this on stderr, nothing on stdout, and nothing left behind. Paths are relative to the test's. */
+async function expectRefused(commandLine: readonly string[], message: string | RegExp): Promise<void> {
+  const given = commandLine.map((word) => word.replaceAll("@", `${root}/`));
+  const { code, stdout, stderr } = await gprune(...given);
+  expect(stderr.replaceAll(`${root}/`, "@")).toMatch(message);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  expect(stderr).not.toMatch(/\n\s+at |node:internal/);
+  expect(await readdir(outputs)).toEqual([]);
+}
+
+/** `prune` of a model with everything it needs. */
+function pruneOf(model: string, ...more: readonly string[]): readonly string[] {
+  const small = ["--samples", "2", "--seq-len", "16", "--calib", calib];
+  return ["prune", model, "-o", "@outputs/made/out", ...small, ...more];
+}
+
+describe("models", () => {
+  test("that are not there", async () => {
+    await expectRefused(pruneOf("@nowhere"), "error NOT_FOUND: @nowhere: expected a model, got no such file");
+    await expectRefused(["inspect", "@nowhere"], /^error NOT_FOUND: .*\nhint: Give a Hugging Face directory/);
+  });
+
+  test("of an unknown architecture", async () => {
+    await damaged("mamba", (directory) => editConfig(directory, { model_type: "mamba" }));
+    await expectRefused(pruneOf("@mamba"), /^error UNSUPPORTED: @mamba\/config\.json: .*mamba/);
+  });
+
+  test("with a missing or misshapen tensor", async () => {
+    await damaged("deeper", (directory) => editConfig(directory, { num_hidden_layers: 4 }));
+    await expectRefused(
+      pruneOf("@deeper"),
+      /^error BAD_TENSOR: @deeper: .*\n {2}model\.layers\.3\.input_layernorm\.weight: expected \[16\], got no such tensor/,
+    );
+    await damaged("wider", (directory) => editConfig(directory, { intermediate_size: 65 }));
+    await expectRefused(
+      pruneOf("@wider"),
+      /^error BAD_TENSOR: .*(\n.*)*mlp\.gate_proj\.weight: expected \[65, 16\], got \[64, 16\]/,
+    );
+  });
+
+  test("with truncated weights", async () => {
+    await damaged("short", (directory) => truncate(join(directory, "model.safetensors"), 100_000));
+    await expectRefused(pruneOf("@short"), /^error BAD_FILE: @short\/model\.safetensors: expected /);
+    await damaged("stump", (directory) => truncate(join(directory, "model.safetensors"), 5));
+    await expectRefused(["export", "@stump", "-o", "@outputs/made/out"], /^error BAD_FILE: /);
+  });
+});
+
+describe("texts", () => {
+  test("that are empty, too short or not there", async () => {
+    await expectRefused(
+      pruneOf("@model", "--calib", "blank=@empty.txt"),
+      "error BAD_TEXT: @empty.txt: expected text, got none",
+    );
+    await expectRefused(
+      ["eval", "@model", "--text", "blank=@file"],
+      /^error BAD_TEXT: text blank \(@file\): expected at least 512 tokens, got \d+\nhint: Give more text/,
+    );
+    await expectRefused(
+      pruneOf("@model", "--calib", "web=@nowhere.txt"),
+      "error NOT_FOUND: @nowhere.txt: expected the text of set web, got no such file or directory",
+    );
+  });
+
+  test("without a name, with one name twice, or none at all", async () => {
+    await expectRefused(
+      ["eval", "--text", "web=@file", "@model"],
+      /^error BAD_ARGUMENT: --text: expected NAME=PATH, got "@model"\nhint: .* the model goes before it/,
+    );
+    await expectRefused(
+      pruneOf("@model", "--calib", "a=@file", "a=@empty.txt"),
+      "error BAD_ARGUMENT: --calib: expected different names, got a twice",
+    );
+    await expectRefused(
+      ["prune", "@model", "-o", "@outputs/out"],
+      "error BAD_ARGUMENT: calibration: expected at least one set, got none",
+    );
+  });
+});
+
+describe("settings", () => {
+  test.each([
+    [
+      ["--sparsity", "1"],
+      '--sparsity: expected a number of at least 0 and below 1, got "1"\nhint: Give a fraction',
+    ],
+    [["--sparsity", "-0.1"], '--sparsity: expected a number of at least 0 and below 1, got "-0.1"'],
+    [["--samples", "1.5"], '--samples: expected a whole number of at least 1, got "1.5"'],
+    [["--seq-len", "many"], '--seq-len: expected a whole number of at least 8, got "many"'],
+    [["--metric", "wandering"], "metric: expected one of flap-wifv, flap-ifv, "],
+    [["--fallback", "fisher"], "fallback: expected one of magnitude, pon, maw, random, got fisher"],
+    [["--recover", "all"], '--recover: expected one of none, bias, lstsq, got "all"'],
+  ])("%j is refused", async (options, message) => {
+    await expectRefused(pruneOf("@model", ...options), `error BAD_ARGUMENT: ${message}`);
+  });
+
+  test("more than the minimum widths allow is refused", async () => {
+    await expectRefused(pruneOf("@model", "--sparsity", "0.99"), /^(.*\n)*error BAD_ARGUMENT: .*0\.99/);
+  });
+
+  test("a configuration file with a typo, an unknown option, a missing model or output", async () => {
+    await expectRefused(
+      pruneOf("@model", "--config", "@typo.yaml"),
+      /^error BAD_CONFIG: @typo\.yaml: .*sparsty/s,
+    );
+    await expectRefused(pruneOf("@model", "--smaples", "3"), "(Did you mean --samples?)");
+    await expectRefused(["prune", "-o", "@outputs/out"], /^error BAD_ARGUMENT: model: expected /);
+    await expectRefused(["prune", "@model"], /^error BAD_ARGUMENT: output: expected /);
+    await expectRefused(["inspect"], "error: missing required argument 'model'");
+  });
+});
+
+describe("plans", () => {
+  test("that are corrupt or of another model", async () => {
+    await expectRefused(
+      pruneOf("@model", "--plan", "@corrupt.json"),
+      "error BAD_PLAN: @corrupt.json: expected JSON",
+    );
+    await writeTinyCheckpoint(join(root, "other"), { layers: [{ neurons: 32 }, { neurons: 32 }] });
+    const decided = join(root, "decided");
+    const magnitude = ["--method", "none", "--metric", "magnitude", "--recover", "none"];
+    expect(await gprune("prune", `${root}/other`, "-o", decided, ...magnitude)).toMatchObject({ code: 0 });
+    await expectRefused(
+      pruneOf("@model", "--plan", "@decided/plan.json"),
+      "error BAD_PLAN: @decided/plan.json: base neurons: expected 3 layers of 64, got 2 layers of 32",
+    );
+  });
+});
+
+describe("outputs", () => {
+  test("that are taken, or inside a file", async () => {
+    await expectRefused(
+      pruneOf("@model", "-o", "@model"),
+      "error OUTPUT_EXISTS: @model: expected a new or empty directory, got a directory with files in it",
+    );
+    await expectRefused(
+      pruneOf("@model", "-o", "@file/out"),
+      /^error OUTPUT_FAILED: @file\/out: expected to write it, got ENOTDIR\nhint: /,
+    );
+    await expectRefused(["export", "@model", "-o", "@file"], "error OUTPUT_EXISTS: @file: ");
+    expect(await readFile(join(root, "file"), "utf8")).toBe("not a directory");
+  });
+});
