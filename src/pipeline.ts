@@ -5,7 +5,7 @@ import { loadTokenSet } from "./calibrate/windows.ts";
 import { formatRunConfig, type RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { modelCard } from "./export/card.ts";
-import { exportHuggingFace } from "./export/hf.ts";
+import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
 import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
@@ -84,7 +84,7 @@ export async function prune(
     const achieved = achievedSparsity(plan, model.spec);
     const result = {
       sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
-      parameters: { before: parameterCount(model.spec), after: parameterCount(pruned.spec) },
+      parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
       widths: widths(plan, model.spec),
       calibration: calibrationSummary(sets),
     };
@@ -147,9 +147,9 @@ async function loadCalibration(
   model: Model,
   metric: Metric,
 ): Promise<readonly TokenSet[]> {
+  const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
+  if (decided && config.recover === "none") return [];
   if (config.calibration.length === 0) {
-    const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
-    if (decided && config.recover === "none") return [];
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
       hint: `Give --calib NAME=PATH; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
     });

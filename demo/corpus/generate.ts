@@ -18,18 +18,18 @@ const CALIBRATION_BYTES = 80_000;
 const HELDOUT_BYTES = 36_000;
 const TRAIN_BYTES = 6_000_000;
 
+/** A part of the texts: its label seeds the documents. */
+interface Part {
+  readonly label: string;
+  readonly bytes: number;
+}
+
 /** Collect documents that have not been seen before until there are enough bytes. */
-function collect(
-  kind: string,
-  part: string,
-  generator: Generator,
-  bytes: number,
-  seen: Set<string>,
-): string[] {
+function collect({ label, bytes }: Part, generator: Generator, seen: Set<string>): string[] {
   const documents: string[] = [];
   let size = 0;
   for (let index = 0; size < bytes; index += 1) {
-    const document = generator(seedOf(`${kind}/${part}`, index));
+    const document = generator(seedOf(label, index));
     if (!seen.has(document)) {
       seen.add(document);
       documents.push(document);
@@ -48,9 +48,11 @@ function main(outDir: string, trainBytes: number): void {
   const texts = fileURLToPath(new URL("../texts", import.meta.url));
   for (const [kind, generator] of Object.entries(KINDS)) {
     const seen = new Set<string>();
-    write(join(texts, "heldout"), kind, collect(kind, "heldout", generator, HELDOUT_BYTES, seen));
-    write(join(texts, "calibration"), kind, collect(kind, "calibration", generator, CALIBRATION_BYTES, seen));
-    write(outDir, kind, collect(kind, "train", generator, trainBytes, seen));
+    const documents = (part: string, bytes: number): string[] =>
+      collect({ label: `${kind}/${part}`, bytes }, generator, seen);
+    write(join(texts, "heldout"), kind, documents("heldout", HELDOUT_BYTES));
+    write(join(texts, "calibration"), kind, documents("calibration", CALIBRATION_BYTES));
+    write(outDir, kind, documents("train", trainBytes));
   }
 }
 

@@ -48,7 +48,11 @@ interface Tale {
 
 type Scene = (tale: Tale) => string;
 
-function person(rng: Rng, role: string, they?: "she" | "he", taken?: string): Person {
+function person(
+  rng: Rng,
+  role: string,
+  { they, taken }: { they?: "she" | "he"; taken?: string } = {},
+): Person {
   const kind = they ?? (rng.chance(0.5) ? "she" : "he");
   const names = (kind === "she" ? SHE_NAMES : HE_NAMES).filter((name) => name !== taken);
   const name = rng.skewed(names);
@@ -63,9 +67,9 @@ function article(word: string): string {
 
 function newTale(rng: Rng): Tale {
   const hero = person(rng, rng.chance(0.5) ? "child" : rng.skewed(JOBS));
-  const friend = person(rng, rng.pick(JOBS), undefined, hero.name);
+  const friend = person(rng, rng.pick(JOBS), { taken: hero.name });
   const [role, they] = rng.pick(FAMILY);
-  const kin = person(rng, role, they);
+  const kin = person(rng, role, { they });
   const [home = "", away = ""] = rng.sample(PLACES, 2);
   const [thing, material] = rng.pick(THINGS);
   const look = rng.pick(THING_LOOKS);

@@ -39,7 +39,14 @@ function ending(noun: Noun, role: string, plural: boolean): string {
   return CASES[noun.kind][role]?.[plural ? 1 : 0] ?? "";
 }
 
-function nounPhrase(talk: Talk, theme: number, role: string, depth: number): Phrase {
+/** What a noun phrase is about, its grammatical case, and how many phrases may be nested in it. */
+interface PhraseWish {
+  readonly theme: number;
+  readonly role: string;
+  readonly depth: number;
+}
+
+function nounPhrase(talk: Talk, { theme, role, depth }: PhraseWish): Phrase {
   const { rng } = talk;
   const familiar = talk.nouns.filter((noun) => noun.theme === theme);
   const noun =
@@ -57,11 +64,11 @@ function nounPhrase(talk: Talk, theme: number, role: string, depth: number): Phr
   if (owned) {
     parts.push(`${rng.pick(talk.persons)}so`);
   } else if (depth > 0 && rng.chance(0.2)) {
-    parts.push(nounPhrase(talk, rng.pick(talk.themes), "gen", depth - 1).text);
+    parts.push(nounPhrase(talk, { theme: rng.pick(talk.themes), role: "gen", depth: depth - 1 }).text);
   }
   if (depth > 0 && rng.chance(0.12)) {
     const verb = verbOf(talk, rng.pick(talk.themes));
-    const object = nounPhrase(talk, verb.theme, "acc", 0);
+    const object = nounPhrase(talk, { theme: verb.theme, role: "acc", depth: 0 });
     parts.push(`, ke ${object.text} ${verb.root}${verbEnding(talk, noun.kind, plural)},`);
   }
   return { text: parts.join(" ").replace(/ ,/gu, ","), kind: noun.kind, plural };
@@ -83,7 +90,7 @@ function subject(talk: Talk, theme: number): Phrase {
     }
     return { text: rng.chance(0.25) ? "ša" : rng.pick(talk.persons), kind: "sun", plural: false };
   }
-  return nounPhrase(talk, theme, "nom", 1);
+  return nounPhrase(talk, { theme, role: "nom", depth: 1 });
 }
 
 function clause(talk: Talk): string {
@@ -96,17 +103,19 @@ function clause(talk: Talk): string {
     parts.push(rng.skewed(ADVERBS));
   }
   if (rng.chance(0.35)) {
-    parts.push(nounPhrase(talk, rng.pick(talk.themes), rng.pick(["loc", "abl"]), 0).text);
+    parts.push(
+      nounPhrase(talk, { theme: rng.pick(talk.themes), role: rng.pick(["loc", "abl"]), depth: 0 }).text,
+    );
   }
   if (rng.chance(0.25)) {
     parts.push(
       rng.chance(0.5)
         ? `${rng.pick(talk.persons)}mu`
-        : nounPhrase(talk, rng.pick(talk.themes), "dat", 0).text,
+        : nounPhrase(talk, { theme: rng.pick(talk.themes), role: "dat", depth: 0 }).text,
     );
   }
   if (rng.chance(0.8)) {
-    parts.push(nounPhrase(talk, theme, "acc", 1).text);
+    parts.push(nounPhrase(talk, { theme, role: "acc", depth: 1 }).text);
   }
   if (rng.chance(0.15)) {
     parts.push("ne");

@@ -165,6 +165,32 @@ program
   .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
 
 program
+  .command("sensitivity")
+  .description(
+    "how much each unit's importance moves from calibration set to calibration set, without pruning",
+  )
+  .usage("MODEL --calib NAME=PATH... [options]")
+  .argument("<model>", MODEL)
+  .addOption(
+    textSetsOption(
+      "--calib <sets...>",
+      "NAME=PATH each, at least two: text, JSON Lines or a directory of such",
+    ).makeOptionMandatory(),
+  )
+  .option("--metric <name>", "importance metric", "flap-wifv")
+  .addOption(countOption("--samples <n>", "windows of every set", { min: 1, default: 16 }))
+  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 8, default: 512 }))
+  .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    "\nExample:\n  $ gprune sensitivity MODEL --calib web=web.txt code=code.txt wiki=wiki.txt",
+  )
+  .action(async (model, options) => (await import("./sensitivity.ts")).sensitivityCommand(model, options));
+
+program
   .command("generate")
   .description("continue a prompt, the most probable token each time")
   .usage("MODEL --prompt TEXT [options]")

@@ -12,6 +12,7 @@ import { readConfig } from "../model/hf_config.ts";
 import { writeConfig } from "../model/hf_config_writer.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
+import { type ModelSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
@@ -44,7 +45,7 @@ export async function exportHuggingFace(
 ): Promise<void> {
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
-  const tensors = tensorsToWrite(model, { stored, config });
+  const tensors = tensorsToWrite(model, stored);
   const bytesPerElement = stored === "F32" ? 4 : 2;
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
   let done = 0;
@@ -68,18 +69,27 @@ export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType 
   return choice.toUpperCase() as FloatDType;
 }
 
+/** The spec of the checkpoint that a model becomes: a bias flag of the configuration implies biases of zeros. */
+export function writtenSpec(spec: ModelSpec): ModelSpec {
+  const declared = readConfig(writeConfig(spec, CONFIG_DTYPES.F32), "config.json");
+  const layers = spec.layers.map((layer, index) => {
+    const implied = declared.layers[index]!.biases;
+    const has = (projection: Projection): boolean =>
+      layer.biases.includes(projection) || implied.includes(projection);
+    return { ...layer, biases: PROJECTIONS.filter(has) };
+  });
+  return { ...spec, layers };
+}
+
 /**
  * The tensors of the checkpoint: those of the spec, biases that the configuration's flags imply as zeros, and
  * projections joined where the family stores them joined.
  */
-function tensorsToWrite(
-  model: Model,
-  { stored, config }: { readonly stored: FloatDType; readonly config: unknown },
-): readonly TensorToWrite[] {
+function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrite[] {
   const { spec, weights, origin } = model;
   const own = weightsOf(spec);
   const known = new Set(own.map(({ name }) => name));
-  const implied = weightsOf(readConfig(config, "config.json")).filter(({ name }) => !known.has(name));
+  const implied = weightsOf(writtenSpec(spec)).filter(({ name }) => !known.has(name));
   const fused = familyByName(spec.family, origin.name).fusedProjections ? fusedTensors(spec) : [];
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
   const rows = (name: string): number => own.find((weight) => weight.name === name)!.shape[0]!;

@@ -26,9 +26,10 @@ const KINDS = ["kv", "ffn"] as const;
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is center + (x - center) * g
  * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
- * - `attentionMoments`, `ffnMoments`: with `target` [B, T, C] as input: hidden, and what a regression of the residual
- *   r = target - projected on the output projection's input x needs: `gram` = sum of x x^T [channels, channels],
- *   `cross` = sum of r x^T [C, channels], `inputSum` [B, 1, channels] and `residualSum` [B, 1, C]
+ * - `attentionMoments`, `ffnMoments`: with `target` [B, T, C] and `importance` [B, T, 1] as inputs: hidden, and what a
+ *   weighted regression of the residual r = target - projected on the output projection's input x needs: `gram` = sum of
+ *   w x x^T [channels, channels], `cross` = sum of w r x^T [C, channels], `inputSum` [B, 1, channels], `residualSum`
+ *   [B, 1, C], w the token's importance
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
@@ -100,12 +101,14 @@ function momentsGraph(structure: LayerStructure, kind: SpaceKind): Graph {
   const b = new GraphBuilder();
   const { output, projected, tap } = buildBlock(b, structure, kind);
   const residual = b.sub(b.input("target", projected.shape), projected);
-  const rows = b.flatten(tap);
+  const importance = b.input("importance", ["B", "T", 1]);
+  const weighted = b.mul(tap, importance);
+  const rows = b.flatten(weighted);
   b.output("hidden", output);
-  b.output("gram", b.matmul(rows, rows, { transA: true }));
+  b.output("gram", b.matmul(rows, b.flatten(tap), { transA: true }));
   b.output("cross", b.matmul(b.flatten(residual), rows, { transA: true }));
-  b.output("inputSum", b.reduceSum(tap, [1]));
-  b.output("residualSum", b.reduceSum(residual, [1]));
+  b.output("inputSum", b.reduceSum(weighted, [1]));
+  b.output("residualSum", b.reduceSum(b.mul(residual, importance), [1]));
   return b.finish();
 }
 

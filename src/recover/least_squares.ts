@@ -167,7 +167,8 @@ class Refit {
       const wanted = await this.#dense.runLayer(BLOCKS[kind].plain, dense, { hidden: stream.dense });
       if (moments !== undefined) {
         const target = targetOf(wanted.projected!, stream, this.#settings.drift);
-        const input = { hidden: stream.pruned, feeds: { target } };
+        const feeds = { target, importance: tokenImportance(wanted.hidden!) };
+        const input = { hidden: stream.pruned, feeds };
         moments.add(await this.#pruned.runLayer(BLOCKS[kind].moments, pruned, input), stream.tokenWeight);
       }
       stream.dense = wanted.hidden!;
@@ -241,6 +242,24 @@ function targetOf(projected: Tensor, { dense, pruned }: Stream, drift: number): 
   const data = projected.data.slice();
   for (let i = 0; i < data.length; i++) data[i]! += drift * (dense.data[i]! - pruned.data[i]!);
   return { shape: projected.shape, data };
+}
+
+/**
+ * How much each token counts: the inverse mean square of the dense stream after the block, scaled to mean 1. Whatever
+ * reads the stream normalises it first, so it is the relative error that matters; and the few tokens with massive
+ * activations (arXiv 2402.17762) would otherwise decide the fit alone.
+ * @returns shape [B, T, 1]
+ */
+function tokenImportance({ shape, data }: Tensor): Tensor {
+  const [batch = 0, tokens = 0, size = 0] = shape;
+  const inverse = new Float64Array(batch * tokens);
+  for (let t = 0; t < inverse.length; t++) {
+    let squares = 0;
+    for (let i = t * size; i < (t + 1) * size; i++) squares += data[i]! ** 2;
+    inverse[t] = size / Math.max(squares, Number.MIN_VALUE);
+  }
+  const mean = inverse.reduce((sum, value) => sum + value, 0) / inverse.length;
+  return { shape: [batch, tokens, 1], data: Float32Array.from(inverse, (value) => value / mean) };
 }
 
 function sumOf({ shape, data }: Tensor, change: Float64Array): Tensor {
