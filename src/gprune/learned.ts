@@ -67,6 +67,7 @@ export async function learnAllocation(
     const ranked = analyses.map((analysis) => ({
       space: analysis.space,
       values: rankedValues(analysis, smoothed!, keep),
+      ties: positions(analysis),
     }));
     keep = removeRanked(ranked, { spec, sparsity, roundTo });
     rounds.push({
@@ -113,21 +114,21 @@ function rankedValues({ space, orders }: SpaceAnalysis, marginals: Marginals, ke
   const values = new Float64Array(space.units).fill(-1);
   for (const { units } of orders) {
     const remaining = units.filter((unit) => present.has(unit));
-    const curve = marginalCurve(remaining, marginal);
+    const curve = isotonic(Float64Array.from(remaining, (unit) => marginal[unit]!));
     for (const [position, unit] of remaining.entries())
       values[unit] = curve[position]! / space.unitParameters;
   }
   return values;
 }
 
-/** The marginals along an order, made non-decreasing. */
-function marginalCurve(order: readonly number[], marginal: Float64Array): Float64Array {
-  const along = Float64Array.from(order, (unit) => marginal[unit]!);
-  return CURVES[CURVE](along);
+/** Every unit's place in its module's order, 0..1: pooled stretches of a curve are equal, and the order holds in them. */
+function positions({ space, orders }: SpaceAnalysis): Float64Array {
+  const result = new Float64Array(space.units);
+  for (const { units } of orders) {
+    for (const [position, unit] of units.entries()) result[unit] = position / units.length;
+  }
+  return result;
 }
-
-const CURVES = { isotonic, sorted: (values: Float64Array): Float64Array => values.slice().sort() };
-const CURVE: keyof typeof CURVES = (process.env.CURVE as "isotonic" | undefined) ?? "isotonic";
 
 function meanLoss({ loss, windows }: GateStats): number {
   return loss / windows;

@@ -32,6 +32,7 @@ describe.each(models)("the halves of a layer, %s", (_, options) => {
   it("have the moments of the gram program, and of the residual to the target", async () => {
     const layer = await runner.loadLayer(0);
     const target = randomTensor([2, 5, 8], { name: "target" });
+    const importance = { shape: [2, 5, 1], data: new Float32Array(10).fill(1) };
     const middle = await runner.runLayer("attention", layer, { hidden });
     const grams = await runner.runLayer("gram", layer, { hidden });
     for (const [kind, plain, input] of [
@@ -39,7 +40,10 @@ describe.each(models)("the halves of a layer, %s", (_, options) => {
       ["ffn", "ffn", middle.hidden!],
     ] as const) {
       const { projected } = await runner.runLayer(plain, layer, { hidden: input });
-      const moments = await runner.runLayer(`${plain}Moments`, layer, { hidden: input, feeds: { target } });
+      const moments = await runner.runLayer(`${plain}Moments`, layer, {
+        hidden: input,
+        feeds: { target, importance },
+      });
       expectClose(moments.gram!, grams[`${kind}.gram`]!);
       expectClose(moments.inputSum!, grams[`${kind}.sum`]!);
       const sums = new Float32Array(2 * 8);

@@ -28,7 +28,7 @@ export const uniform: Allocation = {
   allocate(request: AllocationRequest): Keep {
     const roundTo = checkedRoundTo(request);
     const queues = requestedSpaces(request).map((space) =>
-      removalQueue(space, unitScores(scoresOf(request, space), space), roundTo),
+      removalQueue(space, unitScores(scoresOf(request, space), space), { roundTo }),
     );
     const budget = removalBudget(request, queues);
     const layers = layersOf(queues);

@@ -19,6 +19,8 @@ import {
 export interface RankedSpace {
   readonly space: Space;
   readonly values: Float64Array;
+  /** Decides between equal values, [units]; smaller goes first. */
+  readonly ties?: Float64Array;
 }
 
 /**
@@ -27,7 +29,10 @@ export interface RankedSpace {
  */
 export function removeRanked(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
   const roundTo = checkedRoundTo(request);
-  const queued = ranked.map(({ space, values }) => ({ values, queue: removalQueue(space, values, roundTo) }));
+  const queued = ranked.map(({ space, values, ties }) => ({
+    values,
+    queue: removalQueue(space, values, { roundTo, ties }),
+  }));
   const queues = queued.map(({ queue }) => queue);
   const ledger = new RemovalLedger(queues);
   ledger.grant(removalBudget(request, queues));

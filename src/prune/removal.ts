@@ -20,12 +20,23 @@ export interface RemovalQueue {
   readonly blocks: number;
 }
 
-/**
- * @param unitValues - shape [units]; smaller goes first, equal ones by index
- * @param roundTo - R; applies to FFN spaces only
- */
-export function removalQueue(space: Space, unitValues: Float64Array, roundTo: number): RemovalQueue {
-  const order = Array.from(unitValues.keys()).sort((a, b) => unitValues[a]! - unitValues[b]! || a - b);
+/** How a queue is made. */
+interface QueueOptions {
+  /** R; applies to FFN spaces only. */
+  readonly roundTo: number;
+  /** Decides between equal values, shape [units]; smaller goes first, equal ones by index. */
+  readonly ties?: Float64Array | undefined;
+}
+
+/** @param unitValues - shape [units]; smaller goes first */
+export function removalQueue(
+  space: Space,
+  unitValues: Float64Array,
+  { roundTo, ties }: QueueOptions,
+): RemovalQueue {
+  const order = Array.from(unitValues.keys()).sort(
+    (a, b) => unitValues[a]! - unitValues[b]! || (ties ? ties[a]! - ties[b]! : 0) || a - b,
+  );
   const blockSize = space.kind === "ffn" ? roundTo : 1;
   return { space, order, blockSize, blocks: Math.max(0, Math.ceil(space.units / blockSize) - 1) };
 }

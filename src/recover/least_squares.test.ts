@@ -130,7 +130,7 @@ describe("refitLeastSquares", () => {
       sets.map(({ weight }) => weight),
     );
     const compensated = await compensateMeans(dense, plan, pooled);
-    const request = { dense, pruned: applyPlan(dense, plan), runtime, sets, ridge: 1e12 };
+    const request = { dense, pruned: applyPlan(dense, plan), runtime, sets, ridge: 1e12, relative: false };
     const refitted = await refitLeastSquares(request);
     expect(refitted.spec).toEqual(compensated.spec);
     const expected = await tensorsOf(compensated);
@@ -147,7 +147,7 @@ describe("refitLeastSquares", () => {
     const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 2, 5], [`layers.1.${kind}`]: [1] });
     const pruned = applyPlan(dense, plan);
     const ridge = 0.05;
-    const refitted = await refitLeastSquares({ dense, pruned, runtime, sets, ridge, drift });
+    const refitted = await refitLeastSquares({ dense, pruned, runtime, sets, ridge, drift, relative: false });
     const objective = await objectiveOf({ dense, pruned, refitted, kind, drift, ridge });
     const smallest = objective(0, 0);
     expect(smallest).toBeGreaterThan(0);
@@ -172,6 +172,27 @@ describe("refitLeastSquares", () => {
     const expected = await outputsOf(dense);
     const before = meanSquare(await outputsOf(compensated), expected);
     expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(before);
+  });
+
+  it("weighs tokens by the inverse of their size in the stream, at the same mean weight", async () => {
+    const dense = tinyModel({ layers: [{ neurons: 12 }], seed: 2 });
+    const pruned = applyPlan(dense, makePlan(dense.spec, { "layers.0.ffn": [0, 3, 6, 9] }));
+    const name = projectionName(0, "down_proj", "bias");
+    const biasOf = async (relative: boolean): Promise<Float32Array> => {
+      const refitted = await refitLeastSquares({
+        dense,
+        pruned,
+        runtime,
+        sets,
+        drift: 0,
+        ridge: 1e12,
+        relative,
+      });
+      return (await refitted.weights.read(name)).data;
+    };
+    const [plain, weighted] = [await biasOf(false), await biasOf(true)];
+    expect(largestDifference(plain, weighted)).toBeGreaterThan(1e-4);
+    expect(largestDifference(plain, weighted)).toBeLessThan(0.5 * Math.max(...plain.map(Math.abs)) + 0.1);
   });
 
   it("reports progress up to the end", async () => {

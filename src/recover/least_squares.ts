@@ -9,7 +9,8 @@
  *
  *   minimise over W, b:  E ||W x + b - y||^2 + lambda ||W - W0||^2,   y = y_d + drift * (h_d - h_p)
  *
- * E weighs every calibration set by its weight, not its size; lambda = ridge * mean variance of x. Directions that the
+ * E weighs every calibration set by its weight, not its size, and every token by the inverse of its size in the stream
+ * (`relative`); lambda = ridge * mean variance of x. Directions that the
  * texts hardly determine stay near W0; the means of removed units end up in b. drift = 1 asks for the dense stream after the
  * block, drift = 0 for the dense block's own output. Where a norm follows the projection (Gemma), drift is 0: the
  * streams' difference is not on the scale of y.
@@ -50,6 +51,8 @@ export interface LeastSquaresRequest {
   readonly ridge?: number;
   /** How much of the streams' difference a block is asked to repair, 0..1. */
   readonly drift?: number;
+  /** Whether tokens count by the inverse of their size in the stream; otherwise all count alike. */
+  readonly relative?: boolean;
   /** Whether projections of spaces that lost nothing are refitted too. */
   readonly refitIntact?: boolean;
   readonly onProgress?: OnProgress;
@@ -96,7 +99,9 @@ interface LayerPair {
   readonly pruned: LoadedLayer;
 }
 
-type Settings = Required<Pick<LeastSquaresRequest, "runtime" | "ridge" | "drift" | "refitIntact">>;
+type Settings = Required<
+  Pick<LeastSquaresRequest, "runtime" | "ridge" | "drift" | "relative" | "refitIntact">
+>;
 
 class Refit {
   readonly #dense: DecoderRunner;
@@ -124,6 +129,7 @@ class Refit {
     sets,
     ridge = 0.01,
     drift = 0.5,
+    relative = true,
     refitIntact = false,
     onProgress = silent,
   }: LeastSquaresRequest): Promise<Refit> {
@@ -132,7 +138,14 @@ class Refit {
     const runners = [new DecoderRunner(dense, runtime), new DecoderRunner(pruned, runtime)] as const;
     const streams = await openStreams(runners[0], sets);
     const ownDrift = dense.spec.postNorms ? 0 : drift;
-    return new Refit(runners, streams, { runtime, ridge, drift: ownDrift, refitIntact, onProgress });
+    return new Refit(runners, streams, {
+      runtime,
+      ridge,
+      drift: ownDrift,
+      relative,
+      refitIntact,
+      onProgress,
+    });
   }
 
   /** Refits layer `index`, adds its new tensors to `tensors` and moves both streams past it. */
@@ -167,7 +180,7 @@ class Refit {
       const wanted = await this.#dense.runLayer(BLOCKS[kind].plain, dense, { hidden: stream.dense });
       if (moments !== undefined) {
         const target = targetOf(wanted.projected!, stream, this.#settings.drift);
-        const feeds = { target, importance: tokenImportance(wanted.hidden!) };
+        const feeds = { target, importance: tokenImportance(wanted.hidden!, this.#settings.relative) };
         const input = { hidden: stream.pruned, feeds };
         moments.add(await this.#pruned.runLayer(BLOCKS[kind].moments, pruned, input), stream.tokenWeight);
       }
@@ -245,18 +258,18 @@ function targetOf(projected: Tensor, { dense, pruned }: Stream, drift: number): 
 }
 
 /**
- * How much each token counts: the inverse mean square of the dense stream after the block, scaled to mean 1. Whatever
- * reads the stream normalises it first, so it is the relative error that matters; and the few tokens with massive
- * activations (arXiv 2402.17762) would otherwise decide the fit alone.
- * @returns shape [B, T, 1]
+ * How much each token counts, shape [B, T, 1]: 1, or the inverse root mean square of the dense stream after the block,
+ * scaled to mean 1. Whatever reads the stream normalises it first, so large tokens matter less than their size; and
+ * the few with massive activations (arXiv 2402.17762) would otherwise decide the fit alone. The full inverse mean square
+ * went too far on held-out calibration text.
  */
-function tokenImportance({ shape, data }: Tensor): Tensor {
+function tokenImportance({ shape, data }: Tensor, relative: boolean): Tensor {
   const [batch = 0, tokens = 0, size = 0] = shape;
-  const inverse = new Float64Array(batch * tokens);
-  for (let t = 0; t < inverse.length; t++) {
+  const inverse = new Float64Array(batch * tokens).fill(1);
+  for (let t = 0; relative && t < inverse.length; t++) {
     let squares = 0;
     for (let i = t * size; i < (t + 1) * size; i++) squares += data[i]! ** 2;
-    inverse[t] = size / Math.max(squares, Number.MIN_VALUE);
+    inverse[t] = Math.sqrt(size / Math.max(squares, Number.MIN_VALUE));
   }
   const mean = inverse.reduce((sum, value) => sum + value, 0) / inverse.length;
   return { shape: [batch, tokens, 1], data: Float32Array.from(inverse, (value) => value / mean) };

@@ -66,7 +66,7 @@ describe("scoreModel", () => {
     const request = { model, metric: metricByName("ifv"), stats: { ...stats, spaces }, seed: 0 };
     await expect(scoreModel(request)).rejects.toMatchObject({
       code: "NOT_FINITE",
-      message: "ifv scores of layers.1.kv: expected finite numbers, got NaN at 2",
+      message: "flap-ifv scores of layers.1.kv: expected finite numbers, got NaN at 2",
     });
   });
 

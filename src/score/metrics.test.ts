@@ -3,6 +3,7 @@
  * activations and plain nested arrays.
  */
 import { describe, expect, it } from "vitest";
+import { randomUnitGradients, statsOfUnitGradients } from "../../test/tiny_gates.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { type Activations, randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
@@ -19,22 +20,24 @@ const model = tinyModel({
 });
 const activations = randomActivations(model.spec, { seed: 7, sequences: 4, tokens: 6 });
 const stats = statsOfActivations(activations);
+const gradients = randomUnitGradients(model.spec, { seed: 7 });
+const gates = statsOfUnitGradients(gradients);
 const spaces = spacesOf(model.spec);
 
 describe.each(METRICS)("metric $name", (metric) => {
   it("scores every channel of every space with a finite number >= 0, the same every time", async () => {
-    const importance = await scoreModel({ model, metric, stats, seed: 3 });
+    const importance = await scoreModel({ model, metric, stats, gates, seed: 3 });
     expect([...importance.keys()]).toEqual(spaces.map(({ id }) => id));
     for (const { id, units, unitChannels } of spaces) {
       const scores = importance.get(id)!;
       expect(scores).toHaveLength(units * unitChannels);
       expect(scores.every((score) => Number.isFinite(score) && score >= 0)).toBe(true);
     }
-    expect(await scoreModel({ model, metric, stats, seed: 3 })).toEqual(importance);
+    expect(await scoreModel({ model, metric, stats, gates, seed: 3 })).toEqual(importance);
   });
 
   it("gives no NaN on channels that are constant, zero, or of zero variance up to cancellation", async () => {
-    const importance = await scoreModel({ model, metric, stats: degenerateStats(), seed: 3 });
+    const importance = await scoreModel({ model, metric, stats: degenerateStats(), gates, seed: 3 });
     for (const scores of importance.values()) {
       expect(scores.every((score) => Number.isFinite(score) && score >= 0)).toBe(true);
     }
@@ -65,16 +68,20 @@ const UNIT_FORMULAS: Readonly<Record<string, (space: Space) => Promise<number[]>
     const ofRow = (row: readonly number[]): number => Math.max(...row) + Math.abs(Math.min(...row));
     return range(space.units).map((u) => sum(inputs.map((rows) => mean(rows[u]!.map(ofRow)))));
   },
-  ifv: async (space) => perUnit(space, columnsOf(activations, space).map(variance)),
-  wifv: async (space) => {
+  "flap-ifv": async (space) => perUnit(space, columnsOf(activations, space).map(variance)),
+  "flap-wifv": async (space) => {
     const weight = await matrix(space, outputOf(space));
     const scores = columnsOf(activations, space).map(
       (xs, j) => variance(xs) * sum(weight.map((row) => row[j]! ** 2)),
     );
     return perUnit(space, scores);
   },
-  wifn: (space) => wanda(space),
+  "flap-wifn": (space) => wanda(space),
   "wanda-sp": (space) => wanda(space),
+  fisher: async ({ id, units }) =>
+    range(units).map((u) => mean(gradients.get(id)!.map((window) => window[u]! ** 2))),
+  taylor: async ({ id, units }) =>
+    range(units).map((u) => mean(gradients.get(id)!.map((window) => Math.abs(window[u]!)))),
   minitron: async (space) => {
     const sequences = activations.get(space.id)!;
     const squares = range(space.units * space.unitChannels).map((j) =>
@@ -86,7 +93,7 @@ const UNIT_FORMULAS: Readonly<Record<string, (space: Space) => Promise<number[]>
 
 describe("unit scores equal the naive formula", () => {
   it.each(Object.entries(UNIT_FORMULAS))("%s", async (name, formula) => {
-    const importance = await scoreModel({ model, metric: metricByName(name), stats, seed: 0 });
+    const importance = await scoreModel({ model, metric: metricByName(name), stats, gates, seed: 0 });
     for (const space of spaces) {
       const expected = await formula(space);
       const got = unitScores(importance.get(space.id)!, space);

@@ -1,0 +1,112 @@
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../../test/tiny_model.ts";
+import type { GateStats } from "../calibrate/gate_stats.ts";
+import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import { achievedSparsity, type Keep, makePlan } from "../prune/plan.ts";
+import { randomStream } from "../tensor/random.ts";
+import { type LearnedRequest, learnAllocation } from "./learned.ts";
+import { analyseUnits, type SpaceAnalysis } from "./units.ts";
+
+const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 30, kvGroups: 4 }, { neurons: 50 }] });
+const spaces = spacesOf(spec);
+
+/** Analyses of a metric that gives every unit a random score, the same on every set. */
+function analyses(): readonly SpaceAnalysis[] {
+  const importance = new Map(
+    spaces.map(({ id, units, unitChannels }) => {
+      const random = randomStream(1, id);
+      return [id, Float64Array.from({ length: units * unitChannels }, random)] as const;
+    }),
+  );
+  const split = { whole: importance, halves: [importance, importance] as const };
+  const sets = new Map([
+    ["a", split],
+    ["b", split],
+  ]);
+  return analyseUnits({ spaces, sets, pooled: importance, fallback: importance, seed: 0, maxModules: 4 });
+}
+
+/** Gate statistics that `value` gives each dense unit, for the units that are kept. */
+function statsOf(keep: Keep, value: (space: Space, unit: number) => number): GateStats {
+  const entries = spaces.map((space) => {
+    const kept = keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit);
+    const squares = Float64Array.from(kept, (unit) => value(space, unit));
+    return [space.id, { absolute: squares, squares }] as const;
+  });
+  return { windows: 2, loss: 3, spaces: new Map(entries) };
+}
+
+const request = (changes: Partial<LearnedRequest> = {}): LearnedRequest => ({
+  spec,
+  analyses: analyses(),
+  sparsity: 0.4,
+  roundTo: 1,
+  rounds: 3,
+  weights: new Map([["a", 1]]),
+  measure: async (keep) => new Map([["a", statsOf(keep, ({ layer }) => layer + 1)]]),
+  ...changes,
+});
+
+describe("learnAllocation", () => {
+  it("meets the budget to within one neuron and keeps a unit of every space", async () => {
+    for (const sparsity of [0, 0.1, 0.35, 0.6, 0.8]) {
+      const { keep, rounds } = await learnAllocation(request({ sparsity }));
+      const achieved = achievedSparsity(makePlan(spec, keep), spec);
+      const neuron = spaces.find(({ kind }) => kind === "ffn")!.unitParameters / prunableParameters(spec);
+      expect(achieved).toBeLessThanOrEqual(sparsity + 1e-9);
+      expect(achieved).toBeGreaterThan(sparsity - neuron - 1e-9);
+      for (const kept of Object.values(keep)) expect(kept.length).toBeGreaterThan(0);
+      expect(rounds.map((round) => round.sparsity)).toEqual([1, 2, 3].map((r) => (sparsity * r) / 3));
+      expect(rounds[0]!.losses).toEqual({ a: 1.5 });
+    }
+  });
+
+  it("takes from the spaces that lose least, in the order of the metric's scores", async () => {
+    const { keep } = await learnAllocation(request({ sparsity: 0.2 }));
+    const removed = (id: string): number =>
+      spaces.find((space) => space.id === id)!.units - (keep[id]?.length ?? Infinity);
+    expect(removed("layers.0.ffn")).toBeGreaterThan(0);
+    expect(keep["layers.2.ffn"]).toBeUndefined();
+    const { scores } = analyses().find(({ space }) => space.id === "layers.0.ffn")!;
+    const kept = new Set(keep["layers.0.ffn"]);
+    const goneScores = scores.filter((_, unit) => !kept.has(unit));
+    const keptScores = scores.filter((_, unit) => kept.has(unit));
+    expect(Math.max(...goneScores)).toBeLessThan(Math.min(...keptScores));
+  });
+
+  it("never brings a unit back", async () => {
+    const keeps: Keep[] = [];
+    const random = randomStream(3, "noise");
+    const { keep } = await learnAllocation(
+      request({
+        rounds: 4,
+        measure: async (current) => {
+          keeps.push(current);
+          return new Map([["a", statsOf(current, () => random())]]);
+        },
+      }),
+    );
+    for (const [index, later] of [...keeps.slice(1), keep].entries()) {
+      for (const [id, before] of Object.entries(keeps[index]!)) {
+        for (const unit of later[id]!) expect(before).toContain(unit);
+      }
+    }
+  });
+
+  it("weighs sets, whatever the size of their gradients", async () => {
+    const measure =
+      (scale: number) =>
+      async (keep: Keep): Promise<ReadonlyMap<string, GateStats>> =>
+        new Map([
+          ["a", statsOf(keep, ({ layer }) => layer + 1)],
+          ["b", statsOf(keep, ({ layer }) => scale * (3 - layer))],
+        ]);
+    const weights = new Map([
+      ["a", 1],
+      ["b", 2],
+    ]);
+    const plain = await learnAllocation(request({ weights, measure: measure(1) }));
+    const scaled = await learnAllocation(request({ weights, measure: measure(1e6) }));
+    expect(scaled.keep).toEqual(plain.keep);
+  });
+});
