@@ -15,6 +15,7 @@ import { GraphBuilder } from "../src/graph/graph.ts";
 import { type Program, Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
+import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { tinyModel } from "../test/tiny_model.ts";
@@ -37,7 +38,7 @@ const windowCount = Number(values.windows);
 /** Rounds of pass and bare products in turn; the fastest of each counts. */
 const REPEATS = 3;
 
-const model = positionals[0] === undefined ? smolLikeModel() : await openModel(positionals[0]);
+const model = positionals[0] === undefined ? await smolLikeModel() : await openModel(positionals[0]);
 const runtime = new Runtime();
 const runner = new DecoderRunner(model, runtime);
 const windows = randomWindows();
@@ -76,15 +77,21 @@ async function bareTime(products: readonly Product[], head: number): Promise<num
   const { layers, vocabSize, hiddenSize } = model.spec;
   let total = 0;
   for (const product of products) {
-    const { program, feeds } = await bare(product);
-    total += (await seconds(() => program.run(feeds))) * layers.length * (tokens / (2 * seqLen));
+    total += (await bareSeconds(product)) * layers.length * (tokens / (2 * seqLen));
   }
   if (head > 0) {
     const rows = Math.min(1024, Math.floor(2 ** 24 / vocabSize));
-    const { program, feeds } = await bare({ batch: 1, m: rows, k: hiddenSize, n: vocabSize });
-    total += ((await seconds(() => program.run(feeds))) * head * tokens) / rows;
+    total += ((await bareSeconds({ batch: 1, m: rows, k: hiddenSize, n: vocabSize })) * head * tokens) / rows;
   }
   return total;
+}
+
+/** The fastest of a few runs of one product. */
+async function bareSeconds(product: Product): Promise<number> {
+  const { program, feeds } = await bare(product);
+  let fastest = Number.POSITIVE_INFINITY;
+  for (let run = 0; run < 5; run++) fastest = Math.min(fastest, await seconds(() => program.run(feeds)));
+  return fastest;
 }
 
 async function bare({
@@ -152,7 +159,7 @@ function randomWindows(): readonly Int32Array[] {
 }
 
 /** Four layers of SmolLM2-135M's shape with random weights. */
-function smolLikeModel(): Model {
+async function smolLikeModel(): Promise<Model> {
   const rope = { theta: 100_000, rotaryDim: 64, scaling: null };
   const layer = { neurons: 1536, kvGroups: 3, groupSize: 3, rope };
   const small = tinyModel({
@@ -161,19 +168,10 @@ function smolLikeModel(): Model {
     vocabSize: 49152,
     layers: [layer, layer, layer, layer],
   });
-  const scaled = async (name: string): Promise<Tensor> => {
+  const tensors = new Map<string, Tensor>();
+  for (const name of small.weights.names) {
     const { shape, data } = await small.weights.read(name);
-    return name.includes("norm") ? { shape, data } : { shape, data: data.map((value) => value * 0.05) };
-  };
-  return {
-    ...small,
-    weights: {
-      ...small.weights,
-      read: async (name, rows) => {
-        if (rows === undefined) return scaled(name);
-        const tensor = await small.weights.read(name, rows);
-        return { shape: tensor.shape, data: tensor.data.map((value) => value * 0.05) };
-      },
-    },
-  };
+    tensors.set(name, { shape, data: name.includes("norm") ? data : data.map((value) => value * 0.05) });
+  }
+  return { ...small, weights: memorySource(tensors) };
 }

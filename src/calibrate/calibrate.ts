@@ -1,7 +1,7 @@
 /** Runs calibration sets through a model layer by layer and gathers the statistics that metrics need. */
 import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { embedWindows, forwardLayers, type MicroBatch } from "../graph/forward.ts";
+import { embedGroups, forwardLayers, type MicroBatch } from "../graph/forward.ts";
 import { type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -45,13 +45,15 @@ export async function calibrate(
   const batches: MicroBatch[] = [];
   const owner: string[] = [];
   const stats = new Map<string, CalibrationStats>();
-  for (const set of sets) {
+  const groups = await embedGroups(
+    runner,
+    sets.map((set) => set.windows),
+  );
+  for (const [index, set] of sets.entries()) {
     if (stats.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
     stats.set(set.name, emptyStats(runner, set));
-    for (const batch of await embedWindows(runner, set.windows)) {
-      batches.push(batch);
-      owner.push(set.name);
-    }
+    batches.push(...groups[index]!);
+    owner.push(...groups[index]!.map(() => set.name));
   }
   const grams = new GramCollector();
   await forwardLayers(runner, batches, {

@@ -27,21 +27,50 @@ export async function embedWindows(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
 ): Promise<readonly MicroBatch[]> {
-  const batches: MicroBatch[] = [];
+  const [batches] = await embedGroups(runner, [windows]);
+  return batches!;
+}
+
+/** Embeds several lots of windows with one pass over the embedding matrix; no micro-batch holds windows of two lots. */
+export async function embedGroups(
+  runner: DecoderRunner,
+  groups: readonly (readonly Int32Array[])[],
+): Promise<readonly (readonly MicroBatch[])[]> {
+  const windows = groups.flat();
+  const ids = new Int32Array(windows.reduce((sum, { length }) => sum + length, 0));
   let start = 0;
-  while (start < windows.length) {
-    const tokens = windows[start]!.length;
-    if (tokens === 0) throw internalError("an empty window");
-    const limit = start + Math.max(1, Math.floor(MICRO_BATCH_TOKENS / tokens));
-    let end = start + 1;
-    while (end < Math.min(limit, windows.length) && windows[end]!.length === tokens) end++;
-    const ids = new Int32Array((end - start) * tokens);
-    for (let w = start; w < end; w++) ids.set(windows[w]!, (w - start) * tokens);
-    const hidden = await runner.embed(ids, [end - start, tokens]);
-    batches.push({ ids, batch: end - start, tokens, hidden });
-    start = end;
+  for (const window of windows) {
+    ids.set(window, start);
+    start += window.length;
   }
-  return batches;
+  const { data } = await runner.embed(ids, [1, ids.length]);
+  const size = runner.model.spec.hiddenSize;
+  let offset = 0;
+  return groups.map((group) =>
+    lotsOfEqualLength(group).map(({ batch, tokens }): MicroBatch => {
+      const end = offset + batch * tokens;
+      const shape = [batch, tokens, size];
+      const hidden = { shape, data: data.subarray(offset * size, end * size) };
+      const lot = { ids: ids.subarray(offset, end), batch, tokens, hidden };
+      offset = end;
+      return lot;
+    }),
+  );
+}
+
+/** Numbers of consecutive windows of equal length that go together. */
+function lotsOfEqualLength(
+  windows: readonly Int32Array[],
+): readonly { readonly batch: number; readonly tokens: number }[] {
+  const lots: { batch: number; tokens: number }[] = [];
+  for (const { length: tokens } of windows) {
+    if (tokens === 0) throw internalError("an empty window");
+    const last = lots.at(-1);
+    const fits = last?.tokens === tokens && (last.batch + 1) * tokens <= MICRO_BATCH_TOKENS;
+    if (fits) last.batch += 1;
+    else lots.push({ batch: 1, tokens });
+  }
+  return lots;
 }
 
 export interface ForwardOptions {

@@ -24,7 +24,7 @@
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner, type LoadedLayer } from "../graph/decoder_runner.ts";
-import { embedWindows } from "../graph/forward.ts";
+import { embedGroups } from "../graph/forward.ts";
 import type { BlockProgram } from "../graph/programs.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
@@ -236,11 +236,15 @@ async function openStreams(
 ): Promise<readonly Stream[]> {
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
   const streams: Stream[] = [];
-  for (const { name, weight, windows } of sets) {
+  const groups = await embedGroups(
+    runner,
+    sets.map(({ windows }) => windows),
+  );
+  for (const [index, { name, weight, windows }] of sets.entries()) {
     const tokens = windows.reduce((sum, window) => sum + window.length, 0);
     if (tokens === 0) throw badSetting(`calibration set ${name}`, "at least one token", 0);
     if (!(weight > 0)) throw badSetting(`weight of calibration set ${name}`, "a positive number", weight);
-    for (const { ids, hidden } of await embedWindows(runner, windows)) {
+    for (const { ids, hidden } of groups[index]!) {
       const tokenWeight = weight / total / tokens;
       streams.push({ tokens: ids.length, tokenWeight, dense: hidden, pruned: hidden });
     }
