@@ -96,7 +96,7 @@ export function modelModules(
 }
 
 /** A space as one module: every unit competes with every other, as without modules. */
-export function oneModule(spaceId: string, sensitivity: Sensitivity, reason: string): UnitModules {
+function oneModule(spaceId: string, sensitivity: Sensitivity, reason: string): UnitModules {
   const order = canonicalOrder(sensitivity.ranks);
   const all = [Array.from(order.keys())];
   const result = numbered(all, order, sensitivity);

@@ -16,7 +16,7 @@ import { PositionalFile } from "./file.ts";
 import { dequantizerOf, type GgmlType } from "./ggml_types.ts";
 import { type GgufHeader, type GgufTensor, type GgufValue, readGgufHeader } from "./gguf_header.ts";
 
-export type { GgufScalar, GgufValue } from "./gguf_header.ts";
+export type { GgufValue } from "./gguf_header.ts";
 
 /** Quantised bytes held while a tensor is read. */
 const CHUNK_BYTES = 2 ** 23;

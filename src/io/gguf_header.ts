@@ -95,7 +95,7 @@ export async function readGgufHeader(cursor: ByteCursor, path: string): Promise<
 }
 
 /** Smallest multiple of `alignment` that is not below `offset`; arithmetic, since `&` would cut at 32 bits. */
-export function alignUp(offset: number, alignment: number): number {
+function alignUp(offset: number, alignment: number): number {
   return Math.ceil(offset / alignment) * alignment;
 }
 

@@ -63,7 +63,7 @@ export function keepAll(spec: ModelSpec): PruningPlan {
 }
 
 /** What a plan records of the model it is for. */
-export function planBase(spec: ModelSpec): PlanBase {
+function planBase(spec: ModelSpec): PlanBase {
   const { family, hiddenSize, headDim, layers } = spec;
   return {
     family,

@@ -48,7 +48,7 @@ export function unitsInBlocks({ space, blockSize }: RemovalQueue, blocks: number
 }
 
 /** Parameters of a full block. */
-export function blockCost({ space, blockSize }: RemovalQueue): number {
+function blockCost({ space, blockSize }: RemovalQueue): number {
   return blockSize * space.unitParameters;
 }
 
