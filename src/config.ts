@@ -38,7 +38,10 @@ const fields = z.strictObject({
   samples: z.int().positive().default(16).describe("windows of every calibration set"),
   seqLen: z.int().min(8).default(512).describe("tokens in a window"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
-  recover: z.enum(["none", "bias", "lstsq"]).default("bias").describe("how removed units are made up for"),
+  recover: z
+    .enum(["none", "bias", "lstsq"])
+    .optional()
+    .describe("how removed units are made up for; lstsq with gprune, else bias"),
   roundTo: z.int().positive().default(1).describe("FFN widths become multiples of this"),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
@@ -77,13 +80,16 @@ export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration">> 
 }
 
 /** Everything `gprune prune` can be told. */
-const runConfigSchema: z.ZodType<RunConfig> = fields.refine(
+const runConfigSchema = fields.refine(
   ({ method, allocation }) => method === "gprune" || allocation !== "learned",
   {
     path: ["allocation"],
     error: "learned needs method gprune; with maxModules 1 that is the metric with learned sparsity alone",
   },
 );
+
+/** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
+const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
 /**
  * Checks values and fills in defaults.
@@ -92,7 +98,7 @@ const runConfigSchema: z.ZodType<RunConfig> = fields.refine(
  */
 export function resolveRunConfig(input: unknown, where: string): RunConfig {
   const result = runConfigSchema.safeParse(input);
-  if (result.success) return result.data;
+  if (result.success) return { ...result.data, recover: result.data.recover ?? RECOVERY[result.data.method] };
   throw wrongFields(result.error, where);
 }
 

@@ -63,7 +63,7 @@ export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]>
   return rows;
 }
 
-const SHARED_SETTINGS = { metric: "flap-wifv", seqLen: SEQ_LEN, recover: "bias" } as const;
+const SHARED_SETTINGS = { metric: "flap-wifv", seqLen: SEQ_LEN } as const;
 
 const VARIANTS: Readonly<Record<string, RunConfigInput>> = {
   [`flap, ${SINGLE_KIND} only`]: {

@@ -41,20 +41,9 @@ describe("help", () => {
     const shown = [...stdout.replaceAll(/\s+/g, " ").matchAll(/\(default: ([^)]+)\)/g)].map(
       ([, value]) => value,
     );
-    const { sparsity, method, metric, recover, rounds, gradientWindows, maxModules } = defaults;
+    const { sparsity, method, metric, rounds, gradientWindows, maxModules } = defaults;
     const { fallback, roundTo, seed, samples, seqLen, dtype } = defaults;
-    const order = [
-      sparsity,
-      method,
-      metric,
-      recover,
-      rounds,
-      gradientWindows,
-      maxModules,
-      fallback,
-      roundTo,
-      seed,
-    ];
+    const order = [sparsity, method, metric, rounds, gradientWindows, maxModules, fallback, roundTo, seed];
     expect(shown).toEqual([...order, samples, seqLen, dtype, "one for each core"].map(String));
   });
 

@@ -15,10 +15,11 @@ interface DemoCommandOptions {
   readonly quiet?: boolean;
 }
 
-/** Beginnings in two of the languages the demo model knows. */
+/** Beginnings in three of the languages the demo model knows. */
 const PROMPTS = {
-  stories: "Once upon a time",
-  arithmetic: "12 + 7 =",
+  stories: "Once there was a girl called",
+  arithmetic: "Exercise 1. Multiply 34 by 6.\nFirst:",
+  code: "# count the tables whose size is above the limit\nfn",
 };
 
 export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
@@ -59,7 +60,7 @@ function report(rows: readonly DemoRow[], sparsity: number): string {
   ]);
   const texts = Object.entries(PROMPTS).flatMap(([kind, prompt]) => [
     "",
-    `${prompt} ...`,
+    `${oneLine(prompt)} ...`,
     ...rows.map(({ title, continuations }) => `  ${title.padEnd(20)} ${oneLine(continuations[kind]!)}`),
   ]);
   const removed = `${Math.round(100 * sparsity)} % of attention and FFN removed; mean = geometric mean`;

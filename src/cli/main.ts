@@ -54,7 +54,7 @@ program
   .addOption(
     choiceOption(
       "--recover <how>",
-      "how removed units are made up for: biases or least squares (default: bias)",
+      "how removed units are made up for: least squares with gprune, else biases",
       ["none", "bias", "lstsq"],
     ),
   )
