@@ -10,7 +10,7 @@
  * table. Both sides of a comparison see the same number of calibration tokens: a single set gets as many windows as
  * all sets together.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -54,6 +54,7 @@ if (model === undefined || values.calib === undefined || values.texts === undefi
 }
 
 const results = join(import.meta.dirname, "results");
+mkdirSync(results, { recursive: true });
 const calibration = namedTexts(values.calib);
 const texts = namedTexts(values.texts);
 const seqLen = Number(values["seq-len"]);

@@ -23,6 +23,9 @@ export class PositionalFile {
 
   /** @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened */
   static async open(path: string): Promise<PositionalFile> {
+    // Asked before opening, because opening a named pipe waits for a writer.
+    const kind = await kindOfPath(path);
+    if (kind === "directory" || kind === "other") throw notRegular(path);
     const handle = await open(path, "r").catch((cause: unknown) => {
       const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown reason";
       throw new GpruneError("NOT_FOUND", `${path}: expected a readable file, got ${reason}`, { cause });
@@ -30,7 +33,7 @@ export class PositionalFile {
     const stat = await handle.stat();
     if (!stat.isFile()) {
       await handle.close();
-      throw new GpruneError("NOT_FOUND", `${path}: expected a regular file, got something else`);
+      throw notRegular(path);
     }
     return new PositionalFile(path, stat.size, handle);
   }
@@ -67,6 +70,10 @@ export class PositionalFile {
   async close(): Promise<void> {
     await this.#handle.close();
   }
+}
+
+function notRegular(path: string): GpruneError {
+  return new GpruneError("NOT_FOUND", `${path}: expected a regular file, got something else`);
 }
 
 /** What is at a path; links are followed. */

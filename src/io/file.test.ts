@@ -1,0 +1,58 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { kindOfPath, PositionalFile, readSmallFile } from "./file.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "gprune-file-"));
+const file = join(directory, "ten");
+writeFileSync(file, "0123456789");
+afterAll(() => rmSync(directory, { recursive: true }));
+
+describe("PositionalFile", () => {
+  it("reads spans, the empty one and the whole one included", async () => {
+    const opened = await PositionalFile.open(file);
+    expect(opened.size).toBe(10);
+    const text = async (offset: number, length: number): Promise<string> =>
+      new TextDecoder().decode(await opened.read(offset, length));
+    expect(await text(3, 4)).toBe("3456");
+    expect(await text(0, 10)).toBe("0123456789");
+    expect(await text(10, 0)).toBe("");
+    await opened.close();
+  });
+
+  it.each([
+    [8, 3],
+    [-1, 2],
+    [0, 1.5],
+    [Number.MAX_SAFE_INTEGER, 1],
+  ])("refuses %d + %d before it allocates", async (offset, length) => {
+    const opened = await PositionalFile.open(file);
+    await expect(opened.read(offset, length)).rejects.toMatchObject({ code: "BAD_FILE" });
+    await opened.close();
+  });
+
+  it("refuses directories, devices and named pipes without waiting for a writer", async () => {
+    const pipe = join(directory, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    for (const path of [directory, "/dev/zero", pipe]) {
+      await expect(PositionalFile.open(path)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    }
+    await expect(PositionalFile.open(join(directory, "nothing"))).rejects.toThrow(/ENOENT/);
+  });
+});
+
+describe("readSmallFile and kindOfPath", () => {
+  it("read up to the limit and not beyond", async () => {
+    expect(await readSmallFile(file, 10)).toHaveLength(10);
+    await expect(readSmallFile(file, 9)).rejects.toMatchObject({ code: "BAD_FILE" });
+  });
+
+  it("tell what is there", async () => {
+    expect(await kindOfPath(file)).toBe("file");
+    expect(await kindOfPath(directory)).toBe("directory");
+    expect(await kindOfPath("/dev/zero")).toBe("other");
+    expect(await kindOfPath(join(directory, "nothing"))).toBe("missing");
+  });
+});
