@@ -12,7 +12,7 @@ import { readConfig } from "../model/hf_config.ts";
 import { writeConfig } from "../model/hf_config_writer.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
-import { type ModelSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
+import { type ModelSpec, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
@@ -72,12 +72,7 @@ export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType 
 /** The spec of the checkpoint that a model becomes: a bias flag of the configuration implies biases of zeros. */
 export function writtenSpec(spec: ModelSpec): ModelSpec {
   const declared = readConfig(writeConfig(spec, CONFIG_DTYPES.F32), "config.json");
-  const layers = spec.layers.map((layer, index) => {
-    const implied = declared.layers[index]!.biases;
-    const has = (projection: Projection): boolean =>
-      layer.biases.includes(projection) || implied.includes(projection);
-    return { ...layer, biases: PROJECTIONS.filter(has) };
-  });
+  const layers = spec.layers.map((layer, index) => withBiases(layer, declared.layers[index]!.biases));
   return { ...spec, layers };
 }
 

@@ -14,7 +14,7 @@ import { openGgufModel } from "./gguf_model.ts";
 import { readConfig } from "./hf_config.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { projectionName, weightsOf } from "./spaces.ts";
-import { type ModelSpec, PROJECTIONS } from "./spec.ts";
+import { type ModelSpec, PROJECTIONS, withBiases } from "./spec.ts";
 
 /** Files that travel to the output unchanged, where there are any. */
 const CARRIED_FILES = [
@@ -99,14 +99,12 @@ async function openHuggingFace(directory: string): Promise<Model> {
 
 /** Recovery adds biases that the family's configuration cannot announce; what is in the file counts. */
 function withFoundBiases(spec: ModelSpec, weights: TensorSource): ModelSpec {
-  const layers = spec.layers.map((layer, index) => ({
-    ...layer,
-    biases: PROJECTIONS.filter(
-      (projection) =>
-        layer.biases.includes(projection) ||
-        weights.info(projectionName(index, projection, "bias")) !== undefined,
-    ),
-  }));
+  const layers = spec.layers.map((layer, index) => {
+    const stored = PROJECTIONS.filter((projection) =>
+      weights.info(projectionName(index, projection, "bias")),
+    );
+    return withBiases(layer, stored);
+  });
   return { ...spec, layers };
 }
 

@@ -95,3 +95,11 @@ export interface ModelSpec {
   /** Settings that do not shape the computation and are carried to the output (token ids and the like). */
   readonly extra: Readonly<Record<string, unknown>>;
 }
+
+/** The layer with more biases, listed in the order of `PROJECTIONS`. */
+export function withBiases(layer: LayerSpec, added: readonly Projection[]): LayerSpec {
+  const biases = PROJECTIONS.filter(
+    (projection) => added.includes(projection) || layer.biases.includes(projection),
+  );
+  return { ...layer, biases };
+}

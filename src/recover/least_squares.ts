@@ -29,7 +29,7 @@ import type { BlockProgram } from "../graph/programs.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, projectionName, type SpaceKind } from "../model/spaces.ts";
-import { type LayerSpec, PROJECTION_MODULE, PROJECTIONS, type Projection } from "../model/spec.ts";
+import { type LayerSpec, PROJECTION_MODULE, type Projection, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Moments, regress } from "./regression.ts";
@@ -203,7 +203,7 @@ class Refit {
     };
     return {
       index: layer.index,
-      spec: withBias(layer.spec, projection),
+      spec: withBiases(layer.spec, [projection]),
       weights: {
         ...layer.weights,
         [feedName(projection, "weight")]: weight,
@@ -297,14 +297,6 @@ function weightOf(
   part: "weight" | "bias" = "weight",
 ): Tensor | undefined {
   return weights[feedName(projection, part)] as Tensor | undefined;
-}
-
-/** The layer with one more bias, listed in the order of `PROJECTIONS`. */
-function withBias(layer: LayerSpec, added: Projection): LayerSpec {
-  const biases = PROJECTIONS.filter(
-    (projection) => projection === added || layer.biases.includes(projection),
-  );
-  return { ...layer, biases };
 }
 
 function badSetting(what: string, expected: string, got: number): GpruneError {

@@ -12,7 +12,7 @@ import type { CalibrationStats } from "../calibrate/stats.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
-import { type LayerSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
+import { withBiases } from "../model/spec.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -38,7 +38,7 @@ export async function compensateMeans(
     const projection = OUTPUT_PROJECTION[space.kind];
     const name = projectionName(space.layer, projection, "bias");
     biases.set(name, await compensatedBias(model, { space, removed, means: channelMeans(stats, space) }));
-    layers[space.layer] = withBias(layers[space.layer]!, projection);
+    layers[space.layer] = withBiases(layers[space.layer]!, [projection]);
   }
   return withTensors(pruned, biases, { layers });
 }
@@ -79,12 +79,4 @@ function channelMeans(stats: CalibrationStats, space: Space): Float64Array {
     throw internalError(`statistics of ${space.id}: expected ${expected} channels, got ${sums?.length}`);
   }
   return sums.map((sum) => sum / stats.tokens);
-}
-
-/** The layer with one more bias, listed in the order of `PROJECTIONS`. */
-function withBias(layer: LayerSpec, added: Projection): LayerSpec {
-  const biases = PROJECTIONS.filter(
-    (projection) => projection === added || layer.biases.includes(projection),
-  );
-  return { ...layer, biases };
 }
