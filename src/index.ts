@@ -34,7 +34,7 @@ export {
   type UnitGateStats,
 } from "./calibrate/gate_stats.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
-export { loadTokenSet, parseTextSet, type TextSet } from "./calibrate/windows.ts";
+export { loadTokenSet, parseTextSet, type SampledSet, type TextSet } from "./calibrate/windows.ts";
 // The whole path
 export {
   formatRunConfig,
@@ -49,6 +49,7 @@ export { type ErrorCode, type ErrorDetails, GpruneError } from "./errors.ts";
 // Saving and measuring
 export { type EvaluateOptions, type Evaluation, evaluate, geometricMean } from "./evaluate/evaluate.ts";
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
+export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";

@@ -1,10 +1,11 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
-import { loadTokenSet } from "./calibrate/windows.ts";
+import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
 import { formatRunConfig, type RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { modelCard } from "./export/card.ts";
+import { compareHeldOut, type HeldOutScore } from "./evaluate/held_out.ts";
+import { type CardFacts, modelCard } from "./export/card.ts";
 import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
 import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
@@ -45,6 +46,8 @@ export interface PruneResult {
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: Widths;
+  /** Perplexity before and after on windows of the calibration texts that were not used, by set. */
+  readonly held_out: Readonly<Record<string, HeldOutScore>>;
   /** Seconds per stage. */
   readonly timings: Readonly<Record<string, number>>;
   readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
@@ -88,11 +91,14 @@ export async function prune(
       widths: widths(plan, model.spec),
       calibration: calibrationSummary(sets),
     };
-    await clock.time("save", () => save(run, pruned, { plan, result }));
+    const pair = { dense: model, pruned, runtime };
+    const heldOut = await clock.time("check", () => compareHeldOut(pair, sets, onProgress));
+    await clock.time("save", () => save(run, pruned, { plan, result: { ...result, heldOut } }));
     const tokens = Object.values(result.calibration).reduce((sum, set) => sum + set.tokens, 0);
     return {
       output: config.output,
       ...result,
+      held_out: heldOut,
       timings: clock.seconds,
       tokens_per_second: tokens === 0 ? 0 : tokens / clock.seconds.calibrate!,
       peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
@@ -110,7 +116,7 @@ interface Run {
   readonly config: RunConfig;
   readonly model: Model;
   readonly runtime: Runtime;
-  readonly sets: readonly TokenSet[];
+  readonly sets: readonly SampledSet[];
   readonly metric: Metric;
   readonly fallback: Metric;
   readonly allocation: GpruneRequest["allocation"];
@@ -146,7 +152,7 @@ async function loadCalibration(
   config: RunConfig,
   model: Model,
   metric: Metric,
-): Promise<readonly TokenSet[]> {
+): Promise<readonly SampledSet[]> {
   const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
   if (decided && config.recover === "none") return [];
   if (config.calibration.length === 0) {
@@ -155,7 +161,7 @@ async function loadCalibration(
     });
   }
   const tokenizer = Tokenizer.fromFiles(model.files);
-  const sets: TokenSet[] = [];
+  const sets: SampledSet[] = [];
   for (const set of config.calibration) sets.push(await loadTokenSet(set, tokenizer, config));
   return sets;
 }
@@ -256,7 +262,7 @@ async function save(
     result,
   }: {
     readonly plan: PruningPlan;
-    readonly result: Pick<PruneResult, "sparsity" | "parameters" | "widths" | "calibration">;
+    readonly result: Pick<CardFacts, "sparsity" | "parameters" | "widths" | "calibration" | "heldOut">;
   },
 ): Promise<void> {
   const resolved = { ...config, allocation, metric: metric.name };

@@ -116,6 +116,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("prune", first, ...options, ...SMALL, ...calib));
     expect(Object.keys(result).sort()).toEqual([
       "calibration",
+      "held_out",
       "output",
       "parameters",
       "peak_rss_bytes",

@@ -122,7 +122,14 @@ describe("loadTokenSet", () => {
       5,
       "text",
     );
-    expect(set).toEqual({ name: "web", windows: chooseWindows(all, 3, { seed: 7, label: "web" }) });
+    const chosen = chooseWindows(all, 5, { seed: 7, label: "web" });
+    expect(set).toEqual({ name: "web", windows: chosen.slice(0, 3), heldOut: chosen.slice(3) });
+    expect(set.windows).toEqual(chooseWindows(all, 3, { seed: 7, label: "web" }));
+    const whole = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), {
+      ...options,
+      samples: 15,
+    });
+    expect([whole.windows.length, whole.heldOut.length]).toEqual([15, 1]);
   });
 
   it("names set and file when the text is too short", async () => {

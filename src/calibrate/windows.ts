@@ -68,13 +68,22 @@ export function chooseWindows<T>(
   return order.slice(0, chosen).map((index) => windows[index]!);
 }
 
+/** A sampled set with a few windows of the same text that calibration does not see. */
+export interface SampledSet extends TokenSet {
+  readonly heldOut: readonly Int32Array[];
+}
+
+/** Windows of each set that are held out, as far as the text has them. */
+const HELD_OUT_WINDOWS = 2;
+
 /** Reads, tokenises and samples a calibration set. */
 export async function loadTokenSet(
   { name, path }: TextSet,
   tokenizer: Tokenizer,
   { samples, seqLen, seed }: { readonly samples: number; readonly seqLen: number; readonly seed: number },
-): Promise<TokenSet> {
+): Promise<SampledSet> {
   const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN));
   const windows = cutWindows(tokenizer.encode(text), seqLen, `calibration set ${name} (${path})`);
-  return { name, windows: chooseWindows(windows, samples, { seed, label: name }) };
+  const chosen = chooseWindows(windows, samples + HELD_OUT_WINDOWS, { seed, label: name });
+  return { name, windows: chosen.slice(0, samples), heldOut: chosen.slice(samples) };
 }

@@ -61,10 +61,19 @@ function summaryOf(
     ["neurons", `${range(widths.ffn)} in a layer`],
     ["KV groups", `${range(widths.kv)} in a layer`],
     ["calibration", calibrationOf(result)],
+    ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
     ["next", `gprune eval ${path} --text NAME=FILE --baseline ${plainText(baseline)}`],
   ];
   return `${pairs(rows)}\n${path}`;
+}
+
+/** Perplexities before and after on unused windows of the calibration texts. */
+function heldOutOf({ held_out: heldOut }: Pick<PruneResult, "held_out">): string {
+  const sets = Object.entries(heldOut).map(
+    ([name, { dense, pruned }]) => `${plainText(name)} ${dense.toFixed(2)} -> ${pruned.toFixed(2)}`,
+  );
+  return sets.length === 0 ? "nothing; the texts were used up" : `perplexity of ${sets.join(", ")}`;
 }
 
 function calibrationOf({

@@ -11,6 +11,7 @@ const FACTS: CardFacts = {
   parameters: { before: 134_515_008, after: 103_000_000 },
   widths: { ffn: [1000, 900], kv: [3, 2] },
   calibration: { web: { windows: 16, tokens: 8192 } },
+  heldOut: { web: { windows: 2, dense: 24.3, pruned: 40.125 } },
   seed: 7,
   uniform: false,
   config: "model: models/SmolLM2-135M\nsparsity: 0.3\n",
@@ -26,6 +27,7 @@ describe("modelCard", () => {
     expect(card).toContain("| parameters | 103,000,000 of 134,515,008 |");
     expect(card).toContain("| neurons per layer | 1000, 900 |");
     expect(card).toContain("- `web`: 16 windows, 8192 tokens");
+    expect(card).toContain("| `web` | 2 | 24.30 | 40.13 |");
     expect(card).toContain("per_layer_config");
     expect(card).toContain("\n    model: models/SmolLM2-135M\n    sparsity: 0.3\n");
     expect(modelCard({ ...FACTS, uniform: true })).toContain("AutoModelForCausalLM.from_pretrained");

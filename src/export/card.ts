@@ -15,6 +15,10 @@ export interface CardFacts {
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
   readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  /** Perplexities on unused windows of the calibration texts, by set. */
+  readonly heldOut: Readonly<
+    Record<string, { readonly windows: number; readonly dense: number; readonly pruned: number }>
+  >;
   readonly seed: number;
   readonly uniform: boolean;
   /** Resolved configuration, YAML. */
@@ -65,8 +69,9 @@ ${facts.uniform ? LOAD_UNIFORM : LOAD_PER_LAYER}
 
 ## Evaluation
 
-Not measured when this card was written. \`gprune eval PATH --text NAME=FILE --baseline BASE\` prints dense and pruned
-perplexities side by side.
+${heldOutTable(facts.heldOut)}
+
+\`gprune eval PATH --text NAME=FILE --baseline BASE\` prints dense and pruned perplexities on other texts.
 
 ## The run
 
@@ -82,6 +87,18 @@ function methodOf({ plan, method, metric, allocation, recover }: CardFacts): str
       ? `${method}, metric ${metric}, allocation ${allocation}`
       : `the plan ${code(plan)} carried out`;
   return `${decided}, recovery ${recover}`;
+}
+
+function heldOutTable(heldOut: CardFacts["heldOut"]): string {
+  const sets = Object.entries(heldOut);
+  if (sets.length === 0) return "No windows of the calibration texts were left to measure on.";
+  const rows = sets.map(
+    ([name, { windows, dense, pruned }]) =>
+      `| ${code(name)} | ${windows} | ${dense.toFixed(2)} | ${pruned.toFixed(2)} |`,
+  );
+  const head =
+    "| held-out calibration text | windows | dense perplexity | pruned perplexity |\n|---|---|---|---|";
+  return [head, ...rows].join("\n");
 }
 
 /** Inline code on one line of a table, whatever the text holds. */
