@@ -35,8 +35,6 @@ export interface LayerValues {
   /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past. */
   readonly keys: Value;
   readonly values: Value;
-  /** Weight inputs by name. */
-  readonly weights: ReadonlyMap<string, Value>;
 }
 
 /** The structure of one layer of a model. */
@@ -76,7 +74,6 @@ export function buildLayer(
     taps: { kv: attention.tap, ffn: ffn.tap },
     keys: attention.keys,
     values: attention.values,
-    weights: layer.weights,
   };
 }
 
@@ -126,7 +123,7 @@ function rmsNorm(
 }
 
 class LayerBuilder {
-  readonly weights = new Map<string, Value>();
+  readonly #weights = new Map<string, Value>();
   readonly #b: GraphBuilder;
   readonly #structure: LayerStructure;
 
@@ -218,10 +215,10 @@ class LayerBuilder {
   }
 
   #weight(name: string, shape: Value["shape"]): Value {
-    let value = this.weights.get(name);
+    let value = this.#weights.get(name);
     if (value === undefined) {
       value = this.#b.input(name, shape);
-      this.weights.set(name, value);
+      this.#weights.set(name, value);
     }
     return value;
   }

@@ -7,7 +7,6 @@ import type { OnProgress } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
 import type { LayerProgram } from "./programs.ts";
-import type { Feeds } from "./runtime.ts";
 
 /** Windows of equal length that go through the graphs together; `hidden` moves on from layer to layer. */
 export interface MicroBatch {
@@ -78,8 +77,6 @@ export interface ForwardOptions {
   readonly program?: Exclude<LayerProgram, "cached" | "backward">;
   /** Called with every output of every layer and micro-batch, before `hidden` is replaced. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => void;
-  /** Extra feeds of a layer. */
-  readonly feeds?: (layer: LoadedLayer) => Feeds;
   readonly stage: string;
   readonly onProgress: OnProgress;
 }
@@ -88,16 +85,15 @@ export interface ForwardOptions {
 export async function forwardLayers(
   runner: DecoderRunner,
   batches: readonly MicroBatch[],
-  { program = "forward", onOutputs, feeds, stage, onProgress }: ForwardOptions,
+  { program = "forward", onOutputs, stage, onProgress }: ForwardOptions,
 ): Promise<void> {
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
   let tokenLayers = 0;
   for (let index = 0; index < layers; index++) {
     const layer = await runner.loadLayer(index);
-    const extra = feeds?.(layer) ?? {};
     for (const [position, batch] of batches.entries()) {
-      const outputs = await runner.runLayer(program, layer, { hidden: batch.hidden, feeds: extra });
+      const outputs = await runner.runLayer(program, layer, { hidden: batch.hidden });
       onOutputs?.(layer, position, outputs);
       batch.hidden = outputs.hidden!;
       tokenLayers += batch.ids.length;
