@@ -35,6 +35,8 @@ export interface LayerValues {
   /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past. */
   readonly keys: Value;
   readonly values: Value;
+  /** The weights and biases that the layer reads, by their names in the graph. */
+  readonly weights: ReadonlyMap<string, Value>;
 }
 
 /** The structure of one layer of a model. */
@@ -74,6 +76,7 @@ export function buildLayer(
     taps: { kv: attention.tap, ffn: ffn.tap },
     keys: attention.keys,
     values: attention.values,
+    weights: layer.weights(),
   };
 }
 
@@ -94,20 +97,28 @@ export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: Spa
   return kind === "kv" ? layer.attentionBlock(input, false) : layer.ffnBlock(input);
 }
 
+/** Everything that shapes the head's graph. */
+export type HeadStructure = Pick<ModelSpec, "hiddenSize" | "normEps" | "normOffset" | "logitSoftcap">;
+
 /**
- * Adds final norm and vocabulary projection: inputs `hidden` [M, C], `norm` [C], `projection` [V, C].
- * @returns input and logits [M, V]
+ * Adds final norm and vocabulary projection: inputs `norm` [C], `projection` [V, C], and `hidden` [M, C] with any
+ * number of other streams of the same shape by name.
+ * @returns input and logits [M, V] of every stream
  */
 export function buildLogits(
   b: GraphBuilder,
-  spec: Pick<ModelSpec, "hiddenSize" | "normEps" | "normOffset" | "logitSoftcap">,
-): { readonly input: Value; readonly logits: Value } {
-  const input = b.input("hidden", ["M", spec.hiddenSize]);
-  const normed = rmsNorm(b, input, b.input("norm", [spec.hiddenSize]), spec);
-  const logits = b.matmul(normed, b.input("projection", ["V", spec.hiddenSize]), { transB: true });
-  if (spec.logitSoftcap === null) return { input, logits };
-  const cap = b.scalar(spec.logitSoftcap);
-  return { input, logits: b.mul(b.tanh(b.div(logits, cap)), cap) };
+  spec: HeadStructure,
+  streams: readonly string[] = ["hidden"],
+): readonly { readonly input: Value; readonly logits: Value }[] {
+  const inputs = streams.map((name) => b.input(name, ["M", spec.hiddenSize]));
+  const norm = b.input("norm", [spec.hiddenSize]);
+  const projection = b.input("projection", ["V", spec.hiddenSize]);
+  return inputs.map((input) => {
+    const logits = b.matmul(rmsNorm(b, input, norm, spec), projection, { transB: true });
+    if (spec.logitSoftcap === null) return { input, logits };
+    const cap = b.scalar(spec.logitSoftcap);
+    return { input, logits: b.mul(b.tanh(b.div(logits, cap)), cap) };
+  });
 }
 
 /** x / sqrt(mean(x^2) + eps) * (offset + weight) over the last axis (arXiv 1910.07467). */
@@ -146,6 +157,11 @@ class LayerBuilder {
     const ffn = this.#ffn(this.#norm(input, norm));
     const fed = postNorms ? this.#norm(ffn.projected, "post_feedforward_layernorm") : ffn.projected;
     return { ...ffn, output: this.#b.add(input, fed) };
+  }
+
+  /** What was read so far, without the tables of positions. */
+  weights(): ReadonlyMap<string, Value> {
+    return new Map([...this.#weights].filter(([name]) => /\.(?:weight|bias)$/.test(name)));
   }
 
   #norm(x: Value, name: string): Value {

@@ -74,7 +74,7 @@ function lotsOfEqualLength(
 
 export interface ForwardOptions {
   /** Which layer program runs; it must give `hidden`. */
-  readonly program?: Exclude<LayerProgram, "cached" | "backward">;
+  readonly program?: Exclude<LayerProgram, "cached" | "backward" | "train">;
   /** Called with every output of every layer and micro-batch, before `hidden` is replaced. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => void;
   readonly stage: string;

@@ -9,11 +9,11 @@ import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 
 /** Programs of a decoder layer. */
-export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | BlockProgram;
+export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | "train" | BlockProgram;
 /** Programs of one half of a decoder layer. */
 export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
 /** Programs of the head. */
-export type HeadProgram = "logits" | "loss" | "lossBackward";
+export type HeadProgram = "logits" | "loss" | "lossBackward" | "divergenceBackward";
 
 const KINDS = ["kv", "ffn"] as const;
 
@@ -25,6 +25,8 @@ const KINDS = ["kv", "ffn"] as const;
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is center + (x - center) * g
+ * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
+ *   under its own name
  * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
  * - `attentionMoments`, `ffnMoments`: with `target` [B, T, C] and `importance` [B, T, 1] as inputs: hidden, and what a
  *   weighted regression of the residual r = target - projected on the output projection's input x needs: `gram` = sum of
@@ -44,6 +46,7 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   statistics: (structure) => layerGraph(structure, addStatistics),
   gram: (structure) => layerGraph(structure, addGrams),
   backward: buildBackward,
+  train: buildTrain,
   attention: (structure) => blockGraph(structure, "kv"),
   ffn: (structure) => blockGraph(structure, "ffn"),
   attentionMoments: (structure) => momentsGraph(structure, "kv"),
@@ -55,11 +58,14 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
  * - `logits`: logits [M, V]
  * - `loss`: with targets int32 [M, 1]: `nll` [M, 1] = -log p(target), nats
  * - `lossBackward`: with targets and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
+ * - `divergenceBackward`: with `teacher` [M, C], the dense model's hidden states, and `upstream` [M, 1] = d loss / d
+ *   divergence as inputs: `nll` [M, 1] = KL(teacher's distribution || hidden's), nats, and the gradient of hidden. The
+ *   head is the same for both, so hidden states stand for log-probabilities and nothing of size V is ever stored.
  */
 export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Graph>> = {
   logits: (spec) => {
     const b = new GraphBuilder();
-    b.output("logits", buildLogits(b, spec).logits);
+    b.output("logits", buildLogits(b, spec)[0]!.logits);
     return b.finish();
   },
   loss: (spec) => {
@@ -69,11 +75,12 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
   },
   lossBackward: (spec) => {
     const b = new GraphBuilder();
-    const { input, nll } = addLoss(b, spec);
-    const upstream = b.input("upstream", ["M", 1]);
-    const [gradient] = gradients(b, new Map([[nll, upstream]]), [input]);
-    b.output("nll", nll);
-    b.output("hidden", gradient!);
+    addBackward(b, addLoss(b, spec));
+    return b.finish();
+  },
+  divergenceBackward: (spec) => {
+    const b = new GraphBuilder();
+    addBackward(b, addDivergence(b, spec));
     return b.finish();
   },
 };
@@ -147,8 +154,42 @@ function buildBackward(structure: LayerStructure): Graph {
   return b.finish();
 }
 
-function addLoss(b: GraphBuilder, spec: ModelSpec): { readonly input: Value; readonly nll: Value } {
-  const { input, logits } = buildLogits(b, spec);
+/** The gradients of everything that can be learned in a layer. */
+function buildTrain(structure: LayerStructure): Graph {
+  const b = new GraphBuilder();
+  const { input, output, weights } = buildLayer(b, structure);
+  const upstream = b.input("upstream", output.shape);
+  const [hidden, ...rest] = gradients(b, new Map([[output, upstream]]), [input, ...weights.values()]);
+  b.output("hidden", hidden!);
+  for (const [index, name] of [...weights.keys()].entries()) b.output(name, rest[index]!);
+  return b.finish();
+}
+
+/** A loss per row and the hidden states it is differentiated by. */
+interface HeadLoss {
+  readonly input: Value;
+  /** [M, 1] */
+  readonly nll: Value;
+}
+
+function addLoss(b: GraphBuilder, spec: ModelSpec): HeadLoss {
+  const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
   const targets = b.input("targets", ["M", 1], "int32");
   return { input, nll: b.neg(b.gatherElements(b.logSoftmax(logits), targets)) };
+}
+
+/** sum over words of p_teacher * (log p_teacher - log p). */
+function addDivergence(b: GraphBuilder, spec: ModelSpec): HeadLoss {
+  const [own, teacher] = buildLogits(b, spec, ["hidden", "teacher"]).map(({ input, logits }) => {
+    return { input, logs: b.logSoftmax(logits) };
+  }) as [{ input: Value; logs: Value }, { input: Value; logs: Value }];
+  const nll = b.reduceSum(b.mul(b.exp(teacher.logs), b.sub(teacher.logs, own.logs)), [-1]);
+  return { input: own.input, nll };
+}
+
+function addBackward(b: GraphBuilder, { input, nll }: HeadLoss): void {
+  const upstream = b.input("upstream", ["M", 1]);
+  const [gradient] = gradients(b, new Map([[nll, upstream]]), [input]);
+  b.output("nll", nll);
+  b.output("hidden", gradient!);
 }

@@ -1,0 +1,125 @@
+/**
+ * The way back through a model: forward through all layers keeping layer inputs, the head in chunks, then backwards
+ * layer by layer with recomputation. Memory holds one layer's weights and the layer inputs of the windows at hand.
+ */
+import type { OnProgress } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
+import { forwardLayers, hiddenRows, type MicroBatch, nextTokens } from "./forward.ts";
+import type { Feeds } from "./runtime.ts";
+
+interface Reporting {
+  readonly stage: string;
+  readonly onProgress: OnProgress;
+}
+
+/** Moves the micro-batches through all layers. @returns the input of every layer by micro-batch, [B, T, C] each */
+export async function forwardKeepingInputs(
+  runner: DecoderRunner,
+  batches: readonly MicroBatch[],
+  reporting: Reporting,
+): Promise<readonly (readonly Tensor[])[]> {
+  const inputs: Tensor[][] = batches.map(() => []);
+  await forwardLayers(runner, batches, {
+    ...reporting,
+    onOutputs: (_layer, batch) => inputs[batch]!.push(batches[batch]!.hidden),
+  });
+  return inputs;
+}
+
+/** What the head is asked to make small. */
+export interface Objective {
+  readonly program: "lossBackward" | "divergenceBackward";
+  /** What the program takes besides hidden states, with one row for each token of the micro-batch. */
+  feeds(batch: MicroBatch, index: number): Feeds;
+  /** Whether a window's last token counts: it has no next token to be predicted. */
+  readonly countsLast: boolean;
+}
+
+/** Cross entropy of the next token. */
+export const NEXT_TOKEN: Objective = {
+  program: "lossBackward",
+  feeds: (batch) => ({ targets: nextTokens(batch) }),
+  countsLast: false,
+};
+
+/** Divergence from a dense model. @param teacher - its final hidden states by micro-batch, [B, T, C] */
+export function divergenceFrom(teacher: readonly Tensor[]): Objective {
+  return {
+    program: "divergenceBackward",
+    feeds: (batch, index) => ({ teacher: hiddenRows({ ...batch, hidden: teacher[index]! }) }),
+    countsLast: true,
+  };
+}
+
+/**
+ * Runs the head on final hidden states and leaves in each micro-batch's `hidden` the gradient of the sum over windows of
+ * each window's mean objective.
+ * @returns the objective's mean over the tokens of every window, nats
+ */
+export async function headBackward(
+  runner: DecoderRunner,
+  batches: readonly MicroBatch[],
+  { program, feeds, countsLast }: Objective = NEXT_TOKEN,
+): Promise<readonly number[]> {
+  const head = await runner.loadHead();
+  const losses: number[] = [];
+  for (const [index, batch] of batches.entries()) {
+    const { tokens } = batch;
+    const counted = countsLast ? tokens : tokens - 1;
+    const weights = Float32Array.from({ length: batch.ids.length }, (_, i) =>
+      i % tokens < counted ? 1 / counted : 0,
+    );
+    const upstream = { shape: [weights.length, 1], data: weights };
+    const rows = { hidden: hiddenRows(batch), ...feeds(batch, index), upstream };
+    const { nll, hidden } = await runner.runHead(program, head, rows);
+    for (let start = 0; start < weights.length; start += tokens) {
+      let loss = 0;
+      for (let i = start; i < start + tokens; i++) loss += nll!.data[i]! * weights[i]!;
+      losses.push(loss);
+    }
+    batch.hidden = { shape: batch.hidden.shape, data: hidden!.data };
+  }
+  return losses;
+}
+
+export interface BackwardOptions extends Reporting {
+  readonly program: "backward" | "train";
+  /** Layer inputs as `forwardKeepingInputs` gives them. */
+  readonly inputs: readonly (readonly Tensor[])[];
+  /** What the program takes besides the layer input and `upstream`. */
+  readonly feeds?: (layer: LoadedLayer) => Feeds;
+  /** Called with the outputs of every layer and micro-batch, when its `hidden` is the gradient of the layer's input. */
+  readonly onOutputs: (layer: LoadedLayer, batch: number, outputs: Outputs) => void;
+  /** Called when all micro-batches are through a layer. */
+  readonly onLayer?: (layer: LoadedLayer) => void;
+}
+
+/** Takes the gradients in the micro-batches' `hidden` from the last layer's output to the first one's input. */
+export async function backwardLayers(
+  runner: DecoderRunner,
+  batches: readonly MicroBatch[],
+  { program, inputs, feeds, onOutputs, onLayer, stage, onProgress }: BackwardOptions,
+): Promise<void> {
+  const layers = runner.model.spec.layers.length;
+  const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  let tokenLayers = 0;
+  for (let index = layers - 1; index >= 0; index--) {
+    const layer = await runner.loadLayer(index);
+    const fixed = feeds?.(layer);
+    for (const [position, batch] of batches.entries()) {
+      const hidden = inputs[position]![index]!;
+      const outputs = await runner.runLayer(program, layer, {
+        hidden,
+        feeds: { ...fixed, upstream: batch.hidden },
+      });
+      batch.hidden = outputs.hidden!;
+      onOutputs(layer, position, outputs);
+      tokenLayers += batch.ids.length;
+      const detail = `backward, layer ${index + 1}/${layers}`;
+      onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
+      await new Promise(setImmediate);
+    }
+    onLayer?.(layer);
+  }
+}
