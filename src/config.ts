@@ -39,9 +39,11 @@ const fields = z.strictObject({
   seqLen: z.int().min(8).default(512).describe("tokens in a window"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
   recover: z
-    .enum(["none", "bias", "lstsq"])
+    .enum(["none", "bias", "lstsq", "distill"])
     .optional()
     .describe("how removed units are made up for; lstsq with gprune, else bias"),
+  steps: z.int().positive().default(300).describe("training steps of recovery by distillation"),
+  learningRate: z.number().positive().default(3e-4).describe("highest learning rate of distillation"),
   roundTo: z.int().positive().default(1).describe("FFN widths become multiples of this"),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
@@ -65,7 +67,9 @@ export interface RunConfig {
   readonly samples: number;
   readonly seqLen: number;
   readonly seed: number;
-  readonly recover: "none" | "bias" | "lstsq";
+  readonly recover: "none" | "bias" | "lstsq" | "distill";
+  readonly steps: number;
+  readonly learningRate: number;
   readonly roundTo: number;
   readonly dtype: "auto" | "f32" | "f16" | "bf16";
   readonly plan?: string | undefined;

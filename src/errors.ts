@@ -13,6 +13,7 @@ export type ErrorCode =
   | "BAD_TENSOR"
   | "BAD_ARGUMENT"
   | "BAD_PLAN"
+  | "BAD_CHECKPOINT"
   | "BAD_TEXT"
   | "NOT_FINITE"
   | "UNSUPPORTED"

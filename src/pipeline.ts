@@ -32,7 +32,9 @@ import {
 } from "./prune/plan.ts";
 import { formatPlan, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
-import { refitLeastSquares } from "./recover/least_squares.ts";
+import { distill, type TrainingStep } from "./recover/distill.ts";
+import { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
+import { refitLeastSquares, type WeightedTokenSet } from "./recover/least_squares.ts";
 import { compensateMeans } from "./recover/mean_compensation.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
@@ -83,7 +85,7 @@ export async function prune(
     const run: Run = { config, model, runtime, sets, metric, fallback, allocation, onProgress };
     const knowledge = await clock.time("calibrate", () => learnFromSets(run));
     const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
-    const pruned = await clock.time("recover", () => recover(run, plan, knowledge));
+    const { pruned, curve, checkpoints } = await clock.time("recover", () => recover(run, plan, knowledge));
     const achieved = achievedSparsity(plan, model.spec);
     const result = {
       sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
@@ -93,7 +95,8 @@ export async function prune(
     };
     const pair = { dense: model, pruned, runtime };
     const heldOut = await clock.time("check", () => compareHeldOut(pair, sets, onProgress));
-    await clock.time("save", () => save(run, pruned, { plan, result: { ...result, heldOut } }));
+    await clock.time("save", () => save(run, pruned, { plan, curve, result: { ...result, heldOut } }));
+    await checkpoints?.clear();
     const tokens = Object.values(result.calibration).reduce((sum, set) => sum + set.tokens, 0);
     return {
       output: config.output,
@@ -246,12 +249,39 @@ function explain({ analyses, rounds }: GpruneDecision): Record<string, unknown> 
   return { rounds, spaces };
 }
 
-async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Model> {
+/** A model that makes up for what it lost. */
+interface Recovered {
+  readonly pruned: Model;
+  /** The loss curve when it was trained. */
+  readonly curve?: readonly TrainingStep[];
+  /** Where training kept its progress. */
+  readonly checkpoints?: DistillCheckpoints;
+}
+
+async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
   const { config, model, runtime, onProgress } = run;
-  if (config.recover === "none" || knowledge === null) return applyPlan(model, plan);
-  if (config.recover === "bias") return compensateMeans(model, plan, knowledge.pooled.stats);
+  if (config.recover === "none" || knowledge === null) return { pruned: applyPlan(model, plan) };
+  if (config.recover === "bias") {
+    return { pruned: await compensateMeans(model, plan, knowledge.pooled.stats) };
+  }
   const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
-  return refitLeastSquares({ dense: model, pruned: applyPlan(model, plan), runtime, sets, onProgress });
+  const pruned = applyPlan(model, plan);
+  const refitted = await refitLeastSquares({ dense: model, pruned, runtime, sets, onProgress });
+  return config.recover === "lstsq" ? { pruned: refitted } : train(run, refitted);
+}
+
+/** Distills the dense model into the student, on all text of the sets but what is held out. */
+async function train(run: Run, student: Model): Promise<Recovered> {
+  const { config, model: dense, runtime, onProgress } = run;
+  const sets = run.sets.map(({ name, windows, unused }, d): WeightedTokenSet => {
+    return { name, windows: [...windows, ...unused], weight: config.calibration[d]!.weight };
+  });
+  const { steps, learningRate, seed, calibration, seqLen } = config;
+  const settings = { steps, learningRate, seed, calibration, seqLen };
+  const checkpoints = new DistillCheckpoints(`${config.output}.training`, JSON.stringify(settings));
+  const request = { dense, student, runtime, sets, steps, learningRate, seed, checkpoints, onProgress };
+  const { model: pruned, curve } = await distill(request);
+  return { pruned, curve, checkpoints };
 }
 
 async function save(
@@ -259,9 +289,11 @@ async function save(
   pruned: Model,
   {
     plan,
+    curve,
     result,
   }: {
     readonly plan: PruningPlan;
+    readonly curve: readonly TrainingStep[] | undefined;
     readonly result: Pick<CardFacts, "sparsity" | "parameters" | "widths" | "calibration" | "heldOut">;
   },
 ): Promise<void> {
@@ -283,8 +315,14 @@ async function save(
     ["README.md", card],
     ["gprune.yaml", text],
     ["plan.json", formatPlan(plan)],
+    ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
   ]);
   await exportHuggingFace(pruned, config.output, { dtype: config.dtype, documents, onProgress });
+}
+
+/** The loss curve as JSON, one step a line. */
+function formatCurve(curve: readonly TrainingStep[]): string {
+  return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
 }
 
 /** A record that JSON can hold, for a plan's provenance. */

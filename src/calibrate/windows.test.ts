@@ -122,8 +122,13 @@ describe("loadTokenSet", () => {
       5,
       "text",
     );
-    const chosen = chooseWindows(all, 5, { seed: 7, label: "web" });
-    expect(set).toEqual({ name: "web", windows: chosen.slice(0, 3), heldOut: chosen.slice(3) });
+    const chosen = chooseWindows(all, 16, { seed: 7, label: "web" });
+    expect(set).toEqual({
+      name: "web",
+      windows: chosen.slice(0, 3),
+      heldOut: chosen.slice(3, 5),
+      unused: chosen.slice(5),
+    });
     expect(set.windows).toEqual(chooseWindows(all, 3, { seed: 7, label: "web" }));
     const whole = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), {
       ...options,

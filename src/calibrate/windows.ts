@@ -68,9 +68,12 @@ export function chooseWindows<T>(
   return order.slice(0, chosen).map((index) => windows[index]!);
 }
 
-/** A sampled set with a few windows of the same text that calibration does not see. */
+/** A sampled set with the windows of the same text that calibration does not see. */
 export interface SampledSet extends TokenSet {
+  /** A few that nothing may learn from. */
   readonly heldOut: readonly Int32Array[];
+  /** All others, in random order. */
+  readonly unused: readonly Int32Array[];
 }
 
 /** Windows of each set that are held out, as far as the text has them. */
@@ -84,6 +87,12 @@ export async function loadTokenSet(
 ): Promise<SampledSet> {
   const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN));
   const windows = cutWindows(tokenizer.encode(text), seqLen, `calibration set ${name} (${path})`);
-  const chosen = chooseWindows(windows, samples + HELD_OUT_WINDOWS, { seed, label: name });
-  return { name, windows: chosen.slice(0, samples), heldOut: chosen.slice(samples) };
+  const shuffled = chooseWindows(windows, windows.length, { seed, label: name });
+  const heldOutEnd = samples + HELD_OUT_WINDOWS;
+  return {
+    name,
+    windows: shuffled.slice(0, samples),
+    heldOut: shuffled.slice(samples, heldOutEnd),
+    unused: shuffled.slice(heldOutEnd),
+  };
 }

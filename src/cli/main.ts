@@ -54,10 +54,11 @@ program
   .addOption(
     choiceOption(
       "--recover <how>",
-      "how removed units are made up for: least squares with gprune, else biases",
-      ["none", "bias", "lstsq"],
+      "how removed units are made up for: least squares with gprune, else biases; distill trains after least squares",
+      ["none", "bias", "lstsq", "distill"],
     ),
   )
+  .addOption(countOption("--steps <n>", "training steps of --recover distill (default: 300)", { min: 1 }))
   .addOption(countOption("--rounds <n>", "rounds of learned allocation (default: 4)", { min: 1 }))
   .addOption(
     countOption("--gradient-windows <n>", "windows of every set in each round (default: 4)", { min: 1 }),

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
-import { lstat, mkdir, open, readdir, realpath, rename } from "node:fs/promises";
+import { lstat, mkdir, open, readdir, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { errnoOf, outputFailed, writeNewFile } from "./output_file.ts";
@@ -79,6 +79,22 @@ export async function writeFileAtomically(path: string, content: Uint8Array | st
   await writeAtomically(resolve(path), (temporaryPath) =>
     writeNewFile(temporaryPath, (file) => file.write(bytes)),
   );
+}
+
+/** Names of the directories in `path`, none when there is no such directory; half-written ones are left out. */
+export async function listDirectories(path: string): Promise<readonly string[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch((cause: unknown) => {
+    if (errnoOf(cause) === "ENOENT") return [];
+    throw outputFailed(path, cause);
+  });
+  return entries.flatMap((entry) => (entry.isDirectory() && !entry.name.startsWith(".") ? [entry.name] : []));
+}
+
+/** Removes a directory of ours with all that is in it; nothing happens when there is none. */
+export async function removeDirectory(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch((cause: unknown) => {
+    throw outputFailed(path, cause);
+  });
 }
 
 /** Removes what this process has half written; synchronous, for handlers of SIGINT and SIGTERM. Never throws. */

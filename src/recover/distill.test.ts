@@ -1,0 +1,150 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { tensorsOf } from "../../test/plans.ts";
+import { randomWindows } from "../../test/random_windows.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { Runtime } from "../graph/runtime.ts";
+import { makePlan } from "../prune/plan.ts";
+import { applyPlan } from "../prune/surgery.ts";
+import { AdamW } from "./adamw.ts";
+import { type DistillRequest, distill } from "./distill.ts";
+import { planBatches } from "./distill_batches.ts";
+import { DistillCheckpoints } from "./distill_checkpoints.ts";
+import type { WeightedTokenSet } from "./least_squares.ts";
+
+const runtime = new Runtime({ threads: 1 });
+afterAll(() => runtime.close());
+
+const dense = tinyModel({ layers: [{}, {}, {}] });
+const student = applyPlan(
+  dense,
+  makePlan(dense.spec, { "layers.0.ffn": [0, 2, 4], "layers.1.kv": [1], "layers.2.ffn": [1, 3, 5] }),
+);
+const sets: readonly WeightedTokenSet[] = [
+  { name: "a", weight: 2, windows: randomWindows([12, 12, 12, 12]) },
+  { name: "b", weight: 1, windows: randomWindows([12, 12], { seed: 1 }) },
+];
+const request: DistillRequest = { dense, student, runtime, sets, steps: 24, learningRate: 3e-3, seed: 0 };
+
+describe("distill", () => {
+  it("brings the student nearer to the dense model and leaves both models it was given alone", async () => {
+    const before = await tensorsOf(student);
+    const { model, curve } = await distill({ ...request, steps: 60 });
+    expect(curve.map(({ step }) => step)).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
+    const mean = (key: "divergence" | "hidden", start: number): number =>
+      curve.slice(start, start + 6).reduce((sum, point) => sum + point[key], 0) / 6;
+    expect(mean("divergence", 54)).toBeLessThan(0.6 * mean("divergence", 0));
+    expect(mean("hidden", 54)).toBeLessThan(0.8 * mean("hidden", 0));
+    expect(model.spec).toEqual(student.spec);
+    for (const [name, { data }] of before) expect((await student.weights.read(name)).data).toEqual(data);
+  });
+
+  it("has nothing to learn from itself", async () => {
+    const { curve } = await distill({ ...request, student: dense, steps: 1 });
+    expect(curve[0]!.divergence).toBeLessThan(1e-6);
+    expect(curve[0]!.hidden).toBeLessThan(1e-10);
+  });
+
+  it("does the same again with the same seed, and something else with another one", async () => {
+    const tensors = async (seed: number): Promise<unknown> =>
+      tensorsOf((await distill({ ...request, steps: 3, seed })).model);
+    const first = await tensors(0);
+    expect(await tensors(0)).toEqual(first);
+    expect(await tensors(1)).not.toEqual(first);
+  });
+});
+
+describe("DistillCheckpoints", () => {
+  const made: string[] = [];
+  afterEach(async () => {
+    for (const path of made.splice(0)) await rm(path, { recursive: true, force: true });
+  });
+  async function directory(): Promise<string> {
+    const path = await mkdtemp(join(tmpdir(), "gprune-distill-"));
+    made.push(path);
+    return join(path, "out.training");
+  }
+
+  /** Runs until `step`, writes a checkpoint, and is cut off. */
+  async function runUntil(step: number, path: string): Promise<void> {
+    const checkpoints = new DistillCheckpoints(path, "settings");
+    const save = checkpoints.save.bind(checkpoints);
+    checkpoints.save = async (state) => {
+      await save(state);
+      if (state.curve.length < step) return;
+      await checkpoints.write(state);
+      throw new Error("cut off");
+    };
+    await expect(distill({ ...request, checkpoints })).rejects.toThrow("cut off");
+  }
+
+  it("lets an interrupted run end with the bytes of an uninterrupted one", async () => {
+    const path = await directory();
+    await runUntil(5, path);
+    await runUntil(13, path);
+    expect(await readdir(path)).toEqual(["step-000000013"]);
+    const resumed = await distill({ ...request, checkpoints: new DistillCheckpoints(path, "settings") });
+    const whole = await distill(request);
+    expect(resumed.curve).toEqual(whole.curve);
+    expect(await tensorsOf(resumed.model)).toEqual(await tensorsOf(whole.model));
+  });
+
+  it("refuses the progress of a run with other settings", async () => {
+    const path = await directory();
+    await runUntil(2, path);
+    const checkpoints = new DistillCheckpoints(path, "other settings");
+    await expect(distill({ ...request, checkpoints })).rejects.toMatchObject({
+      code: "BAD_CHECKPOINT",
+      message: expect.stringContaining("step-000000002: expected progress of this run"),
+    });
+  });
+
+  it("leaves nothing behind when it is cleared", async () => {
+    const path = await directory();
+    await runUntil(2, path);
+    await new DistillCheckpoints(path, "settings").clear();
+    await expect(readdir(path)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+});
+
+describe("planBatches", () => {
+  it("gives sets their share and every window once before any comes again", () => {
+    const batches = planBatches(sets, { steps: 6, size: 2, seed: 0 });
+    const drawn = batches.flat();
+    const of = (set: WeightedTokenSet): readonly Int32Array[] =>
+      drawn.filter((window) => set.windows.includes(window));
+    expect([of(sets[0]!).length, of(sets[1]!).length]).toEqual([8, 4]);
+    for (const set of sets) {
+      const seen = of(set);
+      for (let start = 0; start < seen.length; start += set.windows.length) {
+        expect(new Set(seen.slice(start, start + set.windows.length)).size).toBe(set.windows.length);
+      }
+    }
+  });
+
+  it("begins alike whatever the number of steps", () => {
+    const short = planBatches(sets, { steps: 3, size: 2, seed: 5 });
+    expect(planBatches(sets, { steps: 9, size: 2, seed: 5 }).slice(0, 3)).toEqual(short);
+  });
+});
+
+describe("AdamW", () => {
+  it("does what algorithm 2 of the paper says", () => {
+    const settings = { beta1: 0.8, beta2: 0.9, epsilon: 1e-3, decay: 0.1 };
+    const optimizer = new AdamW(settings);
+    const weights = Float32Array.of(1, -2);
+    let [w, m, v] = [1, 0, 0];
+    for (let time = 1; time <= 4; time++) {
+      const g = Math.sin(time);
+      optimizer.update("w", { weights, gradient: Float32Array.of(g, 0) }, { time, rate: 0.05 });
+      m = 0.8 * m + 0.2 * g;
+      v = 0.9 * v + 0.1 * g * g;
+      const direction = m / (1 - 0.8 ** time) / (Math.sqrt(v / (1 - 0.9 ** time)) + 1e-3);
+      w -= 0.05 * (direction + 0.1 * w);
+      expect(weights[0]).toBeCloseTo(w, 6);
+    }
+    expect(weights[1]).toBeCloseTo(-2 * (1 - 0.005) ** 4, 6);
+  });
+});

@@ -1,0 +1,264 @@
+/**
+ * Distillation: trains the pruned model, all weights of its layers, to answer as the dense one does, through our own
+ * backward graphs. Loss of a batch of windows, means over tokens t:
+ *
+ *   KL(p_dense(t) || p(t)) + hiddenWeight * mean over layers l of |h_l(t) - h_dense,l(t)|^2 / |h_dense,l(t)|^2
+ *
+ * h_l is the residual stream after layer l; relative to its own size, because a few tokens have massive activations
+ * (arXiv 2402.17762). Embeddings, final norm and head are shared with the dense model and stay. The learning rate rises
+ * over the first steps and then falls to a tenth along a cosine.
+ *
+ * Based on knowledge distillation (Hinton et al., arXiv 1503.02531) with hints from hidden layers (FitNets, arXiv
+ * 1412.6550), as Minitron (arXiv 2407.14679) retrains pruned models.
+ */
+import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
+import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
+import { embedWindows, forwardLayers, type MicroBatch } from "../graph/forward.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { layerWeightsOf } from "../model/spaces.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { AdamW } from "./adamw.ts";
+import { planBatches } from "./distill_batches.ts";
+import type { DistillCheckpoints } from "./distill_checkpoints.ts";
+import type { WeightedTokenSet } from "./least_squares.ts";
+import { withTensors } from "./with_tensors.ts";
+
+/** What one step measured before it changed the weights. */
+export interface TrainingStep {
+  /** From 1. */
+  readonly step: number;
+  /** KL divergence from the dense model, nats per token. */
+  readonly divergence: number;
+  /** Mean relative squared error of the hidden states over layers and tokens. */
+  readonly hidden: number;
+  readonly learningRate: number;
+}
+
+export interface DistillRequest {
+  readonly dense: Model;
+  /** A pruned `dense`, with the same embeddings and head. */
+  readonly student: Model;
+  readonly runtime: Runtime;
+  readonly sets: readonly WeightedTokenSet[];
+  readonly steps: number;
+  /** Windows of a step. */
+  readonly batchWindows?: number;
+  readonly learningRate?: number;
+  readonly hiddenWeight?: number;
+  readonly seed: number;
+  /** Where progress is kept, if anywhere. */
+  readonly checkpoints?: DistillCheckpoints;
+  readonly onProgress?: OnProgress;
+}
+
+export interface Distilled {
+  readonly model: Model;
+  readonly curve: readonly TrainingStep[];
+}
+
+/** Share of the steps in which the learning rate rises. */
+const WARMUP = 0.05;
+/** What is left of the learning rate at the end. */
+const FINAL_RATE = 0.1;
+/** Dense hidden states held at once, bytes. */
+const MAX_TEACHER_BYTES = 2 ** 28;
+
+/**
+ * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps.
+ * @throws GpruneError NOT_FINITE when training diverges; BAD_CHECKPOINT for progress of another run
+ */
+export async function distill(request: DistillRequest): Promise<Distilled> {
+  const { dense, student, steps, batchWindows = 2, seed, sets, checkpoints, onProgress = silent } = request;
+  const training = await Training.start(request);
+  const batches = planBatches(sets, { steps, size: batchWindows, seed });
+  await checkpoints?.restore(training.state);
+  const { curve } = training.state;
+  const perStep = batches[0]!.reduce((sum, { length }) => sum + length, 0) * 4 * dense.spec.hiddenSize;
+  const lot = Math.max(1, Math.floor(MAX_TEACHER_BYTES / (perStep * dense.spec.layers.length)));
+  const report = (detail?: string): void =>
+    onProgress({
+      stage: "distill",
+      done: curve.length,
+      total: steps,
+      unit: "steps",
+      ...(detail && { detail }),
+    });
+  while (curve.length < steps) {
+    const lessons = await training.teach(batches.slice(curve.length, curve.length + lot));
+    for (const lesson of lessons) {
+      const measured = await training.step(lesson, { step: curve.length + 1, steps });
+      curve.push(measured);
+      report(`divergence ${measured.divergence.toFixed(3)}`);
+      await checkpoints?.save(training.state);
+    }
+  }
+  return { model: withTensors(student, training.state.tensors), curve };
+}
+
+/** All that a run has to remember. */
+export interface TrainingState {
+  /** Weights in training, changed in place. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly optimizer: AdamW;
+  readonly curve: TrainingStep[];
+}
+
+/** A batch with what the dense model makes of it. */
+interface Lesson {
+  readonly windows: readonly Int32Array[];
+  /** Dense hidden states after every layer by micro-batch, [B, T, C]. */
+  readonly hidden: readonly (readonly Tensor[])[];
+}
+
+class Training {
+  readonly state: TrainingState;
+  readonly #teacher: DecoderRunner;
+  readonly #student: DecoderRunner;
+  readonly #hiddenWeight: number;
+  readonly #learningRate: number;
+
+  private constructor(request: DistillRequest, tensors: ReadonlyMap<string, Tensor>) {
+    const { dense, student, runtime, hiddenWeight = 1, learningRate = 3e-4 } = request;
+    this.state = { tensors, optimizer: new AdamW(), curve: [] };
+    this.#teacher = new DecoderRunner(dense, runtime);
+    this.#student = new DecoderRunner(withTensors(student, tensors), runtime);
+    this.#hiddenWeight = hiddenWeight;
+    this.#learningRate = learningRate;
+  }
+
+  /** Copies all layer weights of the student, which will change. */
+  static async start(request: DistillRequest): Promise<Training> {
+    const { student } = request;
+    const tensors = new Map<string, Tensor>();
+    for (const index of student.spec.layers.keys()) {
+      for (const { name } of layerWeightsOf(student.spec, index)) {
+        const { shape, data } = await student.weights.read(name);
+        tensors.set(name, { shape, data: data.slice() });
+      }
+    }
+    return new Training(request, tensors);
+  }
+
+  /** Runs the dense model on several batches at once, so that its weights are read once for all of them. */
+  async teach(batches: readonly (readonly Int32Array[])[]): Promise<readonly Lesson[]> {
+    const groups: MicroBatch[][] = [];
+    for (const windows of batches) groups.push([...(await embedWindows(this.#teacher, windows))]);
+    const all = groups.flat();
+    const hidden: Tensor[][] = all.map(() => []);
+    await forwardLayers(this.#teacher, all, {
+      stage: "distill",
+      onProgress: silent,
+      onOutputs: (_layer, batch, outputs) => hidden[batch]!.push(outputs.hidden!),
+    });
+    let start = 0;
+    return batches.map((windows, index) => {
+      const end = start + groups[index]!.length;
+      const lesson = { windows, hidden: hidden.slice(start, end) };
+      start = end;
+      return lesson;
+    });
+  }
+
+  /** One step of training. */
+  async step(
+    { windows, hidden }: Lesson,
+    { step, steps }: { readonly step: number; readonly steps: number },
+  ): Promise<TrainingStep> {
+    const rate = this.#learningRate * schedule(step, steps);
+    const reporting = { stage: "distill", onProgress: silent };
+    const batches = await embedWindows(this.#student, windows);
+    const inputs = await forwardKeepingInputs(this.#student, batches, reporting);
+    const last = batches.map((batch) => batch.hidden);
+    const targets = hidden.map((states) => states.at(-1)!);
+    const losses = await headBackward(this.#student, batches, divergenceFrom(targets));
+    const layers = this.#student.model.spec.layers.length;
+    const weight = this.#hiddenWeight / layers;
+    let hiddenLoss = 0;
+    const pull = (batch: number, layer: number, state: Tensor): void => {
+      const gradient = batches[batch]!.hidden;
+      const loss = addHiddenGradient(gradient, { state, target: hidden[batch]![layer]!, weight });
+      hiddenLoss += loss / layers;
+    };
+    for (const [batch, state] of last.entries()) pull(batch, inputs[batch]!.length - 1, state);
+    const gradients = new GradientSum();
+    await backwardLayers(this.#student, batches, {
+      ...reporting,
+      program: "train",
+      inputs,
+      onOutputs: ({ index }, batch, outputs) => {
+        gradients.add(outputs);
+        if (index > 0) pull(batch, index - 1, inputs[batch]![index]!);
+      },
+      onLayer: ({ index }) => this.#update(index, gradients.take(), { time: step, rate }),
+    });
+    const divergence = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+    return { step, divergence, hidden: hiddenLoss / windows.length, learningRate: rate };
+  }
+
+  #update(
+    layer: number,
+    gradients: ReadonlyMap<string, Float32Array>,
+    when: { readonly time: number; readonly rate: number },
+  ): void {
+    const { tensors, optimizer } = this.state;
+    for (const [name, gradient] of gradients) {
+      const full = `model.layers.${layer}.${name}`;
+      optimizer.update(full, { weights: tensors.get(full)!.data, gradient }, when);
+    }
+  }
+}
+
+/** Gradients of one layer, summed over micro-batches. */
+class GradientSum {
+  #sums = new Map<string, Float32Array>();
+
+  /** @param outputs - of the program `train` */
+  add({ hidden: _, ...gradients }: Outputs): void {
+    for (const [name, { data }] of Object.entries(gradients)) {
+      const sum = this.#sums.get(name);
+      if (sum === undefined) this.#sums.set(name, data);
+      else for (let i = 0; i < data.length; i++) sum[i]! += data[i]!;
+    }
+  }
+
+  take(): ReadonlyMap<string, Float32Array> {
+    const sums = this.#sums;
+    this.#sums = new Map();
+    return sums;
+  }
+}
+
+/**
+ * Adds to a gradient [B, T, C] that of weight * sum over sequences of mean over tokens of |state - target|^2 / |target|^2.
+ * @returns that sum for weight 1
+ */
+function addHiddenGradient(
+  gradient: Tensor,
+  { state, target, weight }: { readonly state: Tensor; readonly target: Tensor; readonly weight: number },
+): number {
+  const [, tokens = 0, size = 0] = target.shape;
+  let loss = 0;
+  for (let start = 0; start < target.data.length; start += size) {
+    let error = 0;
+    let square = Number.MIN_VALUE;
+    for (let i = start; i < start + size; i++) {
+      error += (state.data[i]! - target.data[i]!) ** 2;
+      square += target.data[i]! ** 2;
+    }
+    loss += error / square / tokens;
+    const factor = (2 * weight) / square / tokens;
+    for (let i = start; i < start + size; i++)
+      gradient.data[i]! += factor * (state.data[i]! - target.data[i]!);
+  }
+  return loss;
+}
+
+/** Factor of the learning rate at step 1..steps. */
+function schedule(step: number, steps: number): number {
+  const warmup = Math.max(1, Math.round(WARMUP * steps));
+  if (step <= warmup) return step / warmup;
+  const progress = (step - warmup) / Math.max(1, steps - warmup);
+  return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + Math.cos(Math.PI * progress));
+}
