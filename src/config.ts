@@ -23,9 +23,10 @@ const fields = z.strictObject({
   method: z.enum(["gprune", "none"]).default("gprune").describe("gprune, or the metric alone"),
   metric: z.string().default("flap-wifv").describe("importance metric"),
   allocation: z
-    .enum(["learned", "global", "uniform"])
+    .enum(["learned", "curves", "global", "uniform"])
     .optional()
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
+  robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
   rounds: z.int().min(1).max(64).default(4).describe("rounds of learned allocation"),
   gradientWindows: z.int().min(1).default(4).describe("windows of every set for gradients, in each round"),
   fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
@@ -58,7 +59,8 @@ export interface RunConfig {
   readonly method: "gprune" | "none";
   readonly metric: string;
   /** Absent: learned with gprune, else the allocation the metric was published with. */
-  readonly allocation?: "learned" | "global" | "uniform" | undefined;
+  readonly allocation?: "learned" | "curves" | "global" | "uniform" | undefined;
+  readonly robust: boolean;
   readonly rounds: number;
   readonly gradientWindows: number;
   readonly fallback: string;
@@ -85,10 +87,11 @@ export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration">> 
 
 /** Everything `gprune prune` can be told. */
 const runConfigSchema = fields.refine(
-  ({ method, allocation }) => method === "gprune" || allocation !== "learned",
+  ({ method, allocation }) => method === "gprune" || !["learned", "curves"].includes(allocation ?? ""),
   {
     path: ["allocation"],
-    error: "learned needs method gprune; with maxModules 1 that is the metric with learned sparsity alone",
+    error:
+      "learned and curves need method gprune; with maxModules 1 that is the metric with its sparsity learned alone",
   },
 );
 

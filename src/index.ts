@@ -23,7 +23,7 @@
  */
 
 // Calibration
-export { type CalibrateOptions, calibrate, type GramMatrix, type TokenSet } from "./calibrate/calibrate.ts";
+export { type CalibrateOptions, calibrate, type TokenSet } from "./calibrate/calibrate.ts";
 export { type GateGradientOptions, gateGradients, type WindowGradients } from "./calibrate/gate_gradients.ts";
 export {
   type GateStats,

@@ -223,7 +223,7 @@ async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep>
 }
 
 function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Knowledge): GpruneRequest {
-  const { sparsity, roundTo, rounds, gradientWindows, maxModules, seed } = config;
+  const { sparsity, roundTo, rounds, robust, gradientWindows, maxModules, seed } = config;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
   return {
     ...run,
@@ -233,6 +233,7 @@ function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Know
     sparsity,
     roundTo,
     rounds,
+    robust,
     gradientWindows,
     maxModules,
     seed,

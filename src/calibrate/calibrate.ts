@@ -14,21 +14,7 @@ export interface TokenSet {
   readonly windows: readonly Int32Array[];
 }
 
-/** The uncentred Gram matrix of one space on one set. */
-export interface GramMatrix {
-  readonly set: string;
-  /** Space id. */
-  readonly space: string;
-  /** sum over tokens of x x^T, [channels, channels], row by row. */
-  readonly matrix: Float64Array;
-}
-
 export interface CalibrateOptions {
-  /**
-   * Asks for Gram matrices. Called once for every set and space as soon as the layer is done, so that memory holds the
-   * matrices of one layer; whoever wants to keep them does.
-   */
-  readonly onGram?: (gram: GramMatrix) => void;
   readonly onProgress?: OnProgress;
 }
 
@@ -40,7 +26,7 @@ export interface CalibrateOptions {
 export async function calibrate(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
-  { onGram, onProgress = silent }: CalibrateOptions = {},
+  { onProgress = silent }: CalibrateOptions = {},
 ): Promise<ReadonlyMap<string, CalibrationStats>> {
   const batches: MicroBatch[] = [];
   const owner: string[] = [];
@@ -55,40 +41,19 @@ export async function calibrate(
     batches.push(...groups[index]!);
     owner.push(...groups[index]!.map(() => set.name));
   }
-  const grams = new GramCollector();
   await forwardLayers(runner, batches, {
-    program: onGram === undefined ? "statistics" : "gram",
+    program: "statistics",
     stage: "calibrate",
     onProgress,
     onOutputs: (layer, batch, outputs) => {
       const set = owner[batch]!;
       for (const kind of ["kv", "ffn"] as const) {
-        const space = spaceId(layer.index, kind);
-        const sums = stats.get(set)!.spaces.get(space)!;
+        const sums = stats.get(set)!.spaces.get(spaceId(layer.index, kind))!;
         addOutputs(sums, outputs, { kind, tokens: batches[batch]!.tokens });
-        if (onGram !== undefined) grams.add({ set, space }, outputs[`${kind}.gram`]!);
       }
-      if (onGram !== undefined && batch === batches.length - 1) grams.flush(onGram);
     },
   });
   return stats;
-}
-
-/** Adds up the Gram matrices of one layer. */
-class GramCollector {
-  readonly #sums = new Map<string, GramMatrix>();
-
-  add({ set, space }: Omit<GramMatrix, "matrix">, { data }: Tensor): void {
-    const key = `${set} ${space}`;
-    const gram = this.#sums.get(key) ?? { set, space, matrix: new Float64Array(data.length) };
-    this.#sums.set(key, gram);
-    for (let i = 0; i < data.length; i++) gram.matrix[i]! += data[i]!;
-  }
-
-  flush(onGram: (gram: GramMatrix) => void): void {
-    for (const gram of this.#sums.values()) onGram(gram);
-    this.#sums.clear();
-  }
 }
 
 function emptyStats(runner: DecoderRunner, { windows }: TokenSet): CalibrationStats {

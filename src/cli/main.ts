@@ -47,10 +47,11 @@ program
   .addOption(
     choiceOption(
       "--allocation <name>",
-      "how layers share the budget; learned with gprune, else the metric's own",
-      ["learned", "global", "uniform"],
+      "how layers share the budget; learned with gprune, else the metric's own. curves needs no gradients",
+      ["learned", "curves", "global", "uniform"],
     ),
   )
+  .option("--robust", "when learning, let the sets that suffer most count more")
   .addOption(
     choiceOption(
       "--recover <how>",

@@ -8,6 +8,7 @@ import { gateStatistics } from "../calibrate/gate_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import { chooseWindows } from "../calibrate/windows.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { nextTokenLoss } from "../graph/loss.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
@@ -18,7 +19,9 @@ import { compensateMeans } from "../recover/mean_compensation.ts";
 import { spreadOverChannels } from "../score/channels.ts";
 import { type Importance, scoreModel } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
-import { learnAllocation, type Round } from "./learned.ts";
+import { errorCurves } from "./error_curves.ts";
+import { learnAllocation, type Measured, type Round } from "./learned.ts";
+import { removeByMarginals } from "./marginals.ts";
 import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
 
 /** What the method is told. */
@@ -33,7 +36,9 @@ export interface GpruneRequest {
   readonly metric: Metric;
   /** The activation-independent metric of modules that fall back. */
   readonly fallback: Metric;
-  readonly allocation: "learned" | "global" | "uniform";
+  readonly allocation: "learned" | "curves" | "global" | "uniform";
+  /** Whether learning makes sets count more the more they suffer. */
+  readonly robust: boolean;
   readonly sparsity: number;
   readonly roundTo: number;
   readonly rounds: number;
@@ -55,25 +60,36 @@ export interface GpruneDecision {
 /** Decides which units stay. */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
   const analyses = await analyse(request);
-  const { model, sparsity, roundTo, allocation } = request;
-  if (allocation !== "learned") {
-    const importance = new Map(
-      analyses.map(({ space, scores }) => [space.id, spreadOverChannels(scores, space)] as const),
-    );
-    const keep = allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo });
-    return { keep, analyses, rounds: [] };
+  return { rounds: [], ...(await allocate(request, analyses)), analyses };
+}
+
+async function allocate(
+  request: GpruneRequest,
+  analyses: readonly SpaceAnalysis[],
+): Promise<Pick<GpruneDecision, "keep"> & Partial<GpruneDecision>> {
+  const { model, sparsity, roundTo, allocation, rounds, weights, robust } = request;
+  const budget = { spec: model.spec, sparsity, roundTo };
+  switch (allocation) {
+    case "learned":
+      return learnAllocation({
+        ...budget,
+        analyses,
+        rounds,
+        weights,
+        robust,
+        measure: (keep, round) => measureRound(request, keep, round),
+      });
+    case "curves": {
+      const marginals = await errorCurves({ ...request, analyses });
+      return { keep: removeByMarginals(marginals, { ...budget, analyses, keep: {} }) };
+    }
+    default: {
+      const importance = new Map(
+        analyses.map(({ space, scores }) => [space.id, spreadOverChannels(scores, space)] as const),
+      );
+      return { keep: allocationByName(allocation).allocate({ ...budget, importance }) };
+    }
   }
-  const { rounds, weights } = request;
-  const learned = await learnAllocation({
-    spec: model.spec,
-    analyses,
-    sparsity,
-    roundTo,
-    rounds,
-    weights,
-    measure: (keep, round) => measureRound(request, keep, round),
-  });
-  return { ...learned, analyses };
 }
 
 async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {
@@ -103,23 +119,33 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
   });
 }
 
-/** Gate statistics of the model that keeps these units, on windows drawn anew for the round. */
+/** What the model that keeps these units does on windows drawn anew for the round. */
 async function measureRound(
   request: GpruneRequest,
   keep: Keep,
   round: number,
-): Promise<Awaited<ReturnType<typeof gateStatistics>>> {
-  const { model, runtime, sets, pooled, gradientWindows, rounds, seed, onProgress } = request;
+): Promise<ReadonlyMap<string, Measured>> {
+  const { model, runtime, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
   const masked = await compensateMeans(model, makePlan(model.spec, keep), pooled.stats);
   const chosen = sets.map(({ name, windows }) => ({
     name,
     windows: chooseWindows(windows, gradientWindows, { seed, label: `${name} round ${round}` }),
   }));
-  return gateStatistics(new DecoderRunner(masked, runtime), chosen, {
+  const gates = await gateStatistics(new DecoderRunner(masked, runtime), chosen, {
     centers: centersOf(spacesOf(model.spec), keep, pooled.stats),
     stage: `learn ${round}/${rounds}`,
     onProgress,
   });
+  const measured = new Map<string, Measured>();
+  for (const { name, windows } of chosen) {
+    const of = gates.get(name)!;
+    if (!robust) measured.set(name, { gates: of });
+    else {
+      const { nll, predictions } = await nextTokenLoss(new DecoderRunner(model, runtime), windows);
+      measured.set(name, { gates: of, denseLoss: nll / predictions });
+    }
+  }
+  return measured;
 }
 
 /** Mean activation of every channel that is still there: what a unit is replaced by when it goes. */

@@ -4,7 +4,7 @@ import type { GateStats } from "../calibrate/gate_stats.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import { achievedSparsity, type Keep, makePlan } from "../prune/plan.ts";
 import { randomStream } from "../tensor/random.ts";
-import { type LearnedRequest, learnAllocation } from "./learned.ts";
+import { type LearnedRequest, learnAllocation, type Measured } from "./learned.ts";
 import { analyseUnits, type SpaceAnalysis } from "./units.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 30, kvGroups: 4 }, { neurons: 50 }] });
@@ -43,7 +43,8 @@ const request = (changes: Partial<LearnedRequest> = {}): LearnedRequest => ({
   roundTo: 1,
   rounds: 3,
   weights: new Map([["a", 1]]),
-  measure: async (keep) => new Map([["a", statsOf(keep, ({ layer }) => layer + 1)]]),
+  robust: false,
+  measure: async (keep) => new Map([["a", { gates: statsOf(keep, ({ layer }) => layer + 1) }]]),
   ...changes,
 });
 
@@ -82,7 +83,7 @@ describe("learnAllocation", () => {
         rounds: 4,
         measure: async (current) => {
           keeps.push(current);
-          return new Map([["a", statsOf(current, () => random())]]);
+          return new Map([["a", { gates: statsOf(current, () => random()) }]]);
         },
       }),
     );
@@ -96,10 +97,10 @@ describe("learnAllocation", () => {
   it("weighs sets, whatever the size of their gradients", async () => {
     const measure =
       (scale: number) =>
-      async (keep: Keep): Promise<ReadonlyMap<string, GateStats>> =>
+      async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
         new Map([
-          ["a", statsOf(keep, ({ layer }) => layer + 1)],
-          ["b", statsOf(keep, ({ layer }) => scale * (3 - layer))],
+          ["a", { gates: statsOf(keep, ({ layer }) => layer + 1) }],
+          ["b", { gates: statsOf(keep, ({ layer }) => scale * (3 - layer)) }],
         ]);
     const weights = new Map([
       ["a", 1],
@@ -108,5 +109,30 @@ describe("learnAllocation", () => {
     const plain = await learnAllocation(request({ weights, measure: measure(1) }));
     const scaled = await learnAllocation(request({ weights, measure: measure(1e6) }));
     expect(scaled.keep).toEqual(plain.keep);
+  });
+
+  it("lets the sets that suffer more count more when it is to be robust, and their weights sum to what they did", async () => {
+    const cheapIn =
+      (cheap: number) =>
+      ({ kind, layer }: Space): number =>
+        kind === "kv" ? 1000 : layer === cheap ? 1 : 10;
+    const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
+      new Map([
+        ["a", { gates: statsOf(keep, cheapIn(0)), denseLoss: 1.5 }],
+        ["b", { gates: statsOf(keep, cheapIn(2)), denseLoss: 0.5 }],
+      ]);
+    const weights = new Map([
+      ["a", 2],
+      ["b", 2],
+    ]);
+    const settings = { weights, measure, rounds: 2, sparsity: 0.3 };
+    const { rounds, keep } = await learnAllocation(request({ ...settings, robust: true }));
+    for (const [index, { weights: used }] of rounds.entries()) {
+      expect(used.b! / used.a!).toBeCloseTo(Math.exp(index + 1), 9);
+      expect(used.a! + used.b!).toBeCloseTo(4, 9);
+    }
+    const plain = await learnAllocation(request(settings));
+    expect(plain.rounds[1]!.weights).toEqual({ a: 2, b: 2 });
+    expect(keep["layers.2.ffn"]!.length).toBeLessThan(plain.keep["layers.2.ffn"]!.length);
   });
 });

@@ -6,9 +6,7 @@
  *
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
- * smoothed over rounds (half old, half new). Inside a module units go in the module's own order, so its marginal curve
- * is c along that order, made non-decreasing; all units are then ranked by curve value per parameter and removed until
- * b_t is met exactly, which is the bisection for one multiplier lambda carried to the last unit.
+ * smoothed over rounds (half old, half new); marginals.ts makes them kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
@@ -17,12 +15,8 @@ import { type GateStats, poolGateStats } from "../calibrate/gate_stats.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Keep } from "../prune/plan.ts";
-import { removeRanked } from "../prune/ranked.ts";
-import { isotonic } from "./isotonic.ts";
+import { type Marginals, removeByMarginals } from "./marginals.ts";
 import type { SpaceAnalysis } from "./units.ts";
-
-/** Marginal loss of every unit by space id, [units]; units that are gone have none. */
-export type Marginals = ReadonlyMap<string, Float64Array>;
 
 /** What one round did. */
 export interface Round {
@@ -42,41 +36,68 @@ export interface LearnedRequest {
   readonly rounds: number;
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
-  /** Gate statistics by set of the model that keeps these units, on fresh windows. */
-  readonly measure: (keep: Keep, round: number) => Promise<ReadonlyMap<string, GateStats>>;
+  /** Whether sets count more the more they suffer. */
+  readonly robust: boolean;
+  /** What the model that keeps these units does on fresh windows, by set. */
+  readonly measure: (keep: Keep, round: number) => Promise<ReadonlyMap<string, Measured>>;
+}
+
+/** Gate statistics of one set, and the dense model's loss on the same windows, nats per token, when it is asked for. */
+export interface Measured {
+  readonly gates: GateStats;
+  readonly denseLoss?: number;
 }
 
 /** Weight of the past in the smoothed marginals. */
 const MEMORY = 0.5;
+/** Step of the robust weights, per nat. */
+const ROBUST_STEP = 1;
 
 /** Runs the rounds. @returns kept units of every space that loses some, and the rounds */
 export async function learnAllocation(
   request: LearnedRequest,
 ): Promise<{ readonly keep: Keep; readonly rounds: readonly Round[] }> {
-  const { analyses, spec, roundTo, weights } = request;
+  const { analyses, spec, roundTo, robust } = request;
   const rounds: Round[] = [];
+  let { weights } = request;
   let keep: Keep = {};
   let smoothed: Marginals | undefined;
   for (let round = 1; round <= request.rounds; round++) {
     const measured = await request.measure(keep, round);
-    const names = [...measured.keys()];
-    const shares = names.map((name) => weights.get(name) ?? 1);
-    const pooled = poolGateStats([...measured.values()], shares);
+    if (robust) weights = robustWeights(weights, measured);
+    const shares = Array.from(measured.keys(), (name) => weights.get(name) ?? 1);
+    const pooled = poolGateStats(
+      Array.from(measured.values(), ({ gates }) => gates),
+      shares,
+    );
     smoothed = smooth(smoothed, marginalsOf(pooled, analyses, keep));
     const sparsity = (request.sparsity * round) / request.rounds;
-    const ranked = analyses.map((analysis) => ({
-      space: analysis.space,
-      values: rankedValues(analysis, smoothed!, keep),
-      ties: positions(analysis),
-    }));
-    keep = removeRanked(ranked, { spec, sparsity, roundTo });
+    keep = removeByMarginals(smoothed, { spec, analyses, keep, sparsity, roundTo });
     rounds.push({
       sparsity,
-      losses: Object.fromEntries(names.map((name) => [name, meanLoss(measured.get(name)!)])),
-      weights: Object.fromEntries(names.map((name, d) => [name, shares[d]!])),
+      losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),
+      weights: Object.fromEntries(Array.from(measured.keys(), (name, d) => [name, shares[d]!])),
     });
   }
   return { keep, rounds };
+}
+
+/**
+ * Group distributionally robust weights: every set's weight times exp(step * its loss increase), sum unchanged. Sets that
+ * suffer most count more in the next decision. Source: Sagawa et al., arXiv 1911.08731, algorithm 1, with the increase over
+ * the dense model in place of the loss, since texts differ in what can be predicted at all.
+ */
+function robustWeights(
+  weights: ReadonlyMap<string, number>,
+  measured: ReadonlyMap<string, Measured>,
+): ReadonlyMap<string, number> {
+  const raised = Array.from(measured, ([name, { gates, denseLoss }]): readonly [string, number] => {
+    if (denseLoss === undefined) throw internalError(`no dense loss of ${name}`);
+    return [name, (weights.get(name) ?? 1) * Math.exp(ROBUST_STEP * (meanLoss(gates) - denseLoss))];
+  });
+  const before = raised.reduce((sum, [name]) => sum + (weights.get(name) ?? 1), 0);
+  const after = raised.reduce((sum, [, weight]) => sum + weight, 0);
+  return new Map(raised.map(([name, weight]) => [name, (weight * before) / after]));
 }
 
 /** Marginals in the dense model's unit numbers; 0 for units that are gone. */
@@ -101,33 +122,6 @@ function smooth(past: Marginals | undefined, present: Marginals): Marginals {
       return [id, values.map((value, u) => MEMORY * before[u]! + (1 - MEMORY) * value)];
     }),
   );
-}
-
-/**
- * Values by which a space's units are ranked among all: the module's non-decreasing marginal curve per parameter, and
- * below all others the units that are gone already.
- */
-function rankedValues({ space, orders }: SpaceAnalysis, marginals: Marginals, keep: Keep): Float64Array {
-  const marginal = marginals.get(space.id)!;
-  const kept = keep[space.id];
-  const present = new Set(kept ?? marginal.keys());
-  const values = new Float64Array(space.units).fill(-1);
-  for (const { units } of orders) {
-    const remaining = units.filter((unit) => present.has(unit));
-    const curve = isotonic(Float64Array.from(remaining, (unit) => marginal[unit]!));
-    for (const [position, unit] of remaining.entries())
-      values[unit] = curve[position]! / space.unitParameters;
-  }
-  return values;
-}
-
-/** Every unit's place in its module's order, 0..1: pooled stretches of a curve are equal, and the order holds in them. */
-function positions({ space, orders }: SpaceAnalysis): Float64Array {
-  const result = new Float64Array(space.units);
-  for (const { units } of orders) {
-    for (const [position, unit] of units.entries()) result[unit] = position / units.length;
-  }
-  return result;
 }
 
 function meanLoss({ loss, windows }: GateStats): number {

@@ -75,8 +75,8 @@ function lotsOfEqualLength(
 export interface ForwardOptions {
   /** Which layer program runs; it must give `hidden`. */
   readonly program?: Exclude<LayerProgram, "cached" | "backward" | "train">;
-  /** Called with every output of every layer and micro-batch, before `hidden` is replaced. */
-  readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => void;
+  /** Called with every output of every layer and micro-batch, before `hidden` is replaced; waited for. */
+  readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
   readonly stage: string;
   readonly onProgress: OnProgress;
 }
@@ -94,7 +94,7 @@ export async function forwardLayers(
     const layer = await runner.loadLayer(index);
     for (const [position, batch] of batches.entries()) {
       const outputs = await runner.runLayer(program, layer, { hidden: batch.hidden });
-      onOutputs?.(layer, position, outputs);
+      await onOutputs?.(layer, position, outputs);
       batch.hidden = outputs.hidden!;
       tokenLayers += batch.ids.length;
       const detail = `layer ${index + 1}/${layers}`;

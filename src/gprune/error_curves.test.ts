@@ -1,0 +1,107 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { randomWindows } from "../../test/random_windows.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { calibrate } from "../calibrate/calibrate.ts";
+import { poolStats } from "../calibrate/stats.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { embedWindows, forwardLayers } from "../graph/forward.ts";
+import { Runtime } from "../graph/runtime.ts";
+import { spacesOf } from "../model/spaces.ts";
+import { silent } from "../progress.ts";
+import { makePlan } from "../prune/plan.ts";
+import { compensateMeans } from "../recover/mean_compensation.ts";
+import { scoreModel } from "../score/importance.ts";
+import { metricByName } from "../score/registry.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { errorCurves } from "./error_curves.ts";
+import { analyseUnits } from "./units.ts";
+
+const runtime = new Runtime({ threads: 1 });
+afterAll(() => runtime.close());
+
+const model = tinyModel({ layers: [{}, { neurons: 9, kvGroups: 3 }] });
+const runner = new DecoderRunner(model, runtime);
+const sets = [
+  { name: "a", windows: randomWindows([10, 10]) },
+  { name: "b", windows: randomWindows([10], { seed: 1 }) },
+];
+const weights = new Map([
+  ["a", 1],
+  ["b", 3],
+]);
+
+/** Each token's weight is its set's share by its tokens. */
+const tokenWeights = [...Array<number>(20).fill(1 / 4 / 20), ...Array<number>(10).fill(3 / 4 / 10)];
+
+async function analyses(): Promise<ReturnType<typeof analyseUnits>> {
+  const importance = await scoreModel({ model, metric: metricByName("magnitude"), seed: 0 });
+  const split = { whole: importance, halves: [importance, importance] as const };
+  return analyseUnits({
+    spaces: spacesOf(model.spec),
+    sets: new Map(sets.map(({ name }) => [name, split])),
+    pooled: importance,
+    fallback: importance,
+    seed: 0,
+    maxModules: 2,
+  });
+}
+
+describe("errorCurves", () => {
+  it("add up to the relative error of a block whose removed units are replaced by their means", async () => {
+    const found = await analyses();
+    const curves = await errorCurves({ model, runtime, sets, weights, analyses: found, onProgress: silent });
+    const stats = poolStats([...(await calibrate(runner, sets)).values()], [1, 3]);
+    for (const { space, orders } of found) {
+      for (const { units: order } of orders) {
+        for (const count of [1, Math.min(4, order.length)].filter((k) => k < space.units)) {
+          const gone = new Set(order.slice(0, count));
+          const kept = Array.from({ length: space.units }, (_, u) => u).filter((u) => !gone.has(u));
+          const pruned = await compensateMeans(model, makePlan(model.spec, { [space.id]: kept }), stats);
+          const measured = await relativeError(new DecoderRunner(pruned, runtime), space);
+          const expected = order.slice(0, count).reduce((sum, unit) => sum + curves.get(space.id)![unit]!, 0);
+          expect(Math.abs(expected / measured - 1)).toBeLessThan(1e-3);
+        }
+      }
+    }
+  });
+});
+
+/** Mean square of what the block puts out too much or too little, times the mean inverse square of the dense stream. */
+async function relativeError(
+  pruned: DecoderRunner,
+  { layer, kind }: { readonly layer: number; readonly kind: "kv" | "ffn" },
+): Promise<number> {
+  const batches = await embedWindows(
+    runner,
+    sets.flatMap(({ windows }) => windows),
+  );
+  const before: Tensor[] = [];
+  const after: Tensor[] = [];
+  await forwardLayers(runner, batches, {
+    stage: "test",
+    onProgress: silent,
+    onOutputs: ({ index }, batch, outputs) => {
+      if (index !== layer) return;
+      before.push(batches[batch]!.hidden);
+      after.push(outputs.hidden!);
+    },
+  });
+  const [dense, changed] = [await runner.loadLayer(layer), await pruned.loadLayer(layer)];
+  let error = 0;
+  let inverse = 0;
+  let token = 0;
+  for (const [batch, hidden] of before.entries()) {
+    const attended = kind === "kv" ? hidden : (await runner.runLayer("attention", dense, { hidden })).hidden!;
+    const program = kind === "kv" ? "attention" : "ffn";
+    const wanted = (await runner.runLayer(program, dense, { hidden: attended })).projected!.data;
+    const got = (await pruned.runLayer(program, changed, { hidden: attended })).projected!.data;
+    const square = (start: number, value: (i: number) => number): number =>
+      Array.from({ length: 8 }, (_, c) => value(start + c) ** 2).reduce((sum, term) => sum + term, 0);
+    for (let start = 0; start < wanted.length; start += 8) {
+      const weight = tokenWeights[token++]!;
+      error += weight * square(start, (i) => wanted[i]! - got[i]!);
+      inverse += weight / square(start, (i) => after[batch]!.data[i]!);
+    }
+  }
+  return error * inverse;
+}

@@ -1,0 +1,167 @@
+/**
+ * Marginals without gradients: how much the block's output moves when units go in their module's order.
+ *
+ *   E_k = sum over d of w_d * E |W[:, R_k] (x[R_k] - mean x[R_k])|^2 * E 1 / |h|^2,   R_k the first k units of the module
+ *
+ * W is down_proj or o_proj, x its input, h the residual stream after the layer: the error is relative to the stream,
+ * since whatever reads the stream normalises it first. The unit at position k counts E_k+1 - E_k. One forward pass gives
+ * the curves; they are measured once, on the dense model, and know nothing of how later layers react.
+ */
+import type { TokenSet } from "../calibrate/calibrate.ts";
+import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
+import { embedGroups, forwardLayers } from "../graph/forward.ts";
+import { type Graph, GraphBuilder } from "../graph/graph.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
+import { PROJECTION_MODULE } from "../model/spec.ts";
+import type { OnProgress } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Marginals } from "./marginals.ts";
+import type { SpaceAnalysis } from "./units.ts";
+
+export interface ErrorCurvesRequest {
+  readonly model: Model;
+  readonly runtime: Runtime;
+  readonly sets: readonly TokenSet[];
+  /** Weight of every set by name. */
+  readonly weights: ReadonlyMap<string, number>;
+  readonly analyses: readonly SpaceAnalysis[];
+  readonly onProgress: OnProgress;
+}
+
+/** Increase of the relative output error by space id, [units]. Holds the Gram matrices of one layer. */
+export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginals> {
+  const { model, runtime, sets, weights, analyses, onProgress } = request;
+  const runner = new DecoderRunner(model, runtime);
+  const total = sets.reduce((sum, { name }) => sum + (weights.get(name) ?? 1), 0);
+  const groups = await embedGroups(
+    runner,
+    sets.map(({ windows }) => windows),
+  );
+  const tokenWeights = groups.flatMap((batches, d) => {
+    const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+    return batches.map(() => (weights.get(sets[d]!.name) ?? 1) / total / tokens);
+  });
+  const batches = groups.flat();
+  const curves = new Map<string, Float64Array>();
+  let moments = new LayerMoments();
+  await forwardLayers(runner, batches, {
+    program: "gram",
+    stage: "curves",
+    onProgress,
+    onOutputs: async (layer, batch, outputs) => {
+      moments.add(outputs, tokenWeights[batch]!);
+      if (batch < batches.length - 1) return;
+      for (const analysis of analyses.filter(({ space }) => space.layer === layer.index)) {
+        const interactions = await interactionsOf(runtime, { layer, space: analysis.space, moments });
+        curves.set(analysis.space.id, increases(analysis, interactions, moments.inverseSquare));
+      }
+      moments = new LayerMoments();
+    },
+  });
+  return curves;
+}
+
+/** Weighted means over tokens of what one layer puts out. */
+class LayerMoments {
+  readonly #sums = new Map<string, Float64Array>();
+  /** E 1 / |h|^2 */
+  inverseSquare = 0;
+
+  add(outputs: Outputs, tokenWeight: number): void {
+    for (const kind of ["kv", "ffn"] as const) {
+      this.#addTo(`${kind}.gram`, outputs[`${kind}.gram`]!, tokenWeight);
+      const { shape, data } = outputs[`${kind}.sum`]!;
+      const channels = shape.at(-1)!;
+      for (let start = 0; start < data.length; start += channels) {
+        const sums = { shape: [channels], data: data.subarray(start, start + channels) };
+        this.#addTo(`${kind}.sum`, sums, tokenWeight);
+      }
+    }
+    const { shape, data } = outputs.hidden!;
+    const size = shape.at(-1)!;
+    for (let start = 0; start < data.length; start += size) {
+      let square = Number.MIN_VALUE;
+      for (let i = start; i < start + size; i++) square += data[i]! ** 2;
+      this.inverseSquare += tokenWeight / square;
+    }
+  }
+
+  /** Covariance of the channels of a space, [channels, channels]. */
+  covariance(kind: Space["kind"]): Tensor {
+    const gram = this.#sums.get(`${kind}.gram`)!;
+    const mean = this.#sums.get(`${kind}.sum`)!;
+    const n = mean.length;
+    const data = Float32Array.from(gram, (value, i) => value - mean[Math.floor(i / n)]! * mean[i % n]!);
+    return { shape: [n, n], data };
+  }
+
+  #addTo(name: string, { data }: Tensor, weight: number): void {
+    const sum = this.#sums.get(name) ?? new Float64Array(data.length);
+    this.#sums.set(name, sum);
+    for (let i = 0; i < data.length; i++) sum[i]! += weight * data[i]!;
+  }
+}
+
+/** cov(x_i, x_j) * <W_i, W_j> of every two channels, W_i a column of the output projection: [channels, channels]. */
+async function interactionsOf(
+  runtime: Runtime,
+  {
+    layer,
+    space,
+    moments,
+  }: { readonly layer: LoadedLayer; readonly space: Space; readonly moments: LayerMoments },
+): Promise<Float32Array> {
+  const projection = OUTPUT_PROJECTION[space.kind];
+  const weight = layer.weights[`${PROJECTION_MODULE[projection]}.${projection}.weight`] as Tensor;
+  const program = await runtime.program("interactions", interactionsGraph);
+  const { interactions } = await program.run({ weight, covariance: moments.covariance(space.kind) });
+  return interactions!.data;
+}
+
+function interactionsGraph(): Graph {
+  const b = new GraphBuilder();
+  const weight = b.input("weight", ["C", "n"]);
+  const products = b.matmul(weight, weight, { transA: true });
+  b.output("interactions", b.mul(products, b.input("covariance", ["n", "n"])));
+  return b.finish();
+}
+
+/** E_k+1 - E_k for the unit at every position of its module's order, times `scale`; [units]. */
+function increases(
+  { space, orders }: SpaceAnalysis,
+  interactions: Float32Array,
+  scale: number,
+): Float64Array {
+  const { units } = space;
+  const between = unitInteractions(interactions, space);
+  const result = new Float64Array(units);
+  for (const order of orders) {
+    const gone: number[] = [];
+    for (const unit of order.units) {
+      let increase = between[unit * units + unit]!;
+      for (const other of gone) increase += 2 * between[unit * units + other]!;
+      result[unit] = increase * scale;
+      gone.push(unit);
+    }
+  }
+  return result;
+}
+
+/** Sums over the channels of every two units, [units, units]. */
+function unitInteractions(
+  interactions: Float32Array,
+  { units, unitChannels }: Space,
+): Float32Array | Float64Array {
+  if (unitChannels === 1) return interactions;
+  const channels = units * unitChannels;
+  const result = new Float64Array(units * units);
+  for (let i = 0; i < channels; i++) {
+    const row = Math.floor(i / unitChannels) * units;
+    for (let j = 0; j < channels; j++) {
+      result[row + Math.floor(j / unitChannels)]! += interactions[i * channels + j]!;
+    }
+  }
+  return result;
+}

@@ -1,0 +1,48 @@
+/** The loss of a model on windows of text. */
+import { type OnProgress, silent } from "../progress.ts";
+import type { DecoderRunner } from "./decoder_runner.ts";
+import { embedWindows, forwardLayers, hiddenRows, nextTokens } from "./forward.ts";
+
+/** Sums over the predictions of some windows, T - 1 in a window of T tokens. */
+export interface LossSum {
+  /** Next-token cross entropy, nats. */
+  readonly nll: number;
+  readonly predictions: number;
+}
+
+/** Hidden states held at once, bytes; more windows than fit go through the model in several passes. */
+const MAX_HIDDEN_BYTES = 2 ** 29;
+
+/** @param windows - token ids, each [T], T >= 2 */
+export async function nextTokenLoss(
+  runner: DecoderRunner,
+  windows: readonly Int32Array[],
+  {
+    stage = "evaluate",
+    onProgress = silent,
+  }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
+): Promise<LossSum> {
+  const perWindow = windows[0]!.length * runner.model.spec.hiddenSize * 4;
+  const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
+  const total = windows.reduce((sum, window) => sum + window.length, 0);
+  const head = await runner.loadHead();
+  let nll = 0;
+  let predictions = 0;
+  let seen = 0;
+  for (let start = 0; start < windows.length; start += lot) {
+    const base = seen;
+    const batches = await embedWindows(runner, windows.slice(start, start + lot));
+    await forwardLayers(runner, batches, {
+      stage,
+      onProgress: (event) => onProgress({ ...event, done: base + event.done, total }),
+    });
+    for (const batch of batches) {
+      const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
+      const { data } = (await runner.runHead("loss", head, rows)).nll!;
+      for (let i = 0; i < data.length; i++) if ((i + 1) % batch.tokens !== 0) nll += data[i]!;
+      predictions += batch.batch * (batch.tokens - 1);
+      seen += batch.ids.length;
+    }
+  }
+  return { nll, predictions };
+}
