@@ -3,7 +3,7 @@
  * ppl = exp(mean next-token cross entropy in nats), T - 1 predictions per window of T tokens.
  */
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { embedWindows, forwardLayers, hiddenRows, nextTokens } from "../graph/forward.ts";
+import { embedWindows, forwardLayers, hiddenRows, MAX_HIDDEN_BYTES, nextTokens } from "../graph/forward.ts";
 import { type OnProgress, silent } from "../progress.ts";
 
 /** How well a model predicts a text. */
@@ -16,9 +16,6 @@ export interface TextScore {
   /** Predictions: windows * (T - 1). */
   readonly tokens: number;
 }
-
-/** Hidden states held at once, bytes; more windows than fit go through the model in several passes. */
-const MAX_HIDDEN_BYTES = 2 ** 29;
 
 /** @param windows - token ids, each [T], T >= 2 */
 export async function perplexity(

@@ -6,7 +6,7 @@ import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { buildBlock, buildLayer, buildLogits, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
-import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
 
 /** Programs of a decoder layer. */
 export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | BlockProgram;
@@ -53,8 +53,8 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
 /**
  * Inputs hidden [M, C], norm [C], projection [V, C].
  * - `logits`: logits [M, V]
- * - `loss`: with targets int32 [M, 1]: `nll` [M, 1] = -log p(target), nats
- * - `lossBackward`: with targets and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
+ * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
+ * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
  */
 export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Graph>> = {
   logits: (spec) => {
@@ -64,12 +64,12 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
   },
   loss: (spec) => {
     const b = new GraphBuilder();
-    b.output("nll", addLoss(b, spec).nll);
+    b.output("nll", addLoss(b, spec, "A").nll);
     return b.finish();
   },
   lossBackward: (spec) => {
     const b = new GraphBuilder();
-    const { input, nll } = addLoss(b, spec);
+    const { input, nll } = addLoss(b, spec, 1);
     const upstream = b.input("upstream", ["M", 1]);
     const [gradient] = gradients(b, new Map([[nll, upstream]]), [input]);
     b.output("nll", nll);
@@ -147,8 +147,12 @@ function buildBackward(structure: LayerStructure): Graph {
   return b.finish();
 }
 
-function addLoss(b: GraphBuilder, spec: ModelSpec): { readonly input: Value; readonly nll: Value } {
+function addLoss(
+  b: GraphBuilder,
+  spec: ModelSpec,
+  alternatives: Dim,
+): { readonly input: Value; readonly nll: Value } {
   const { input, logits } = buildLogits(b, spec);
-  const targets = b.input("targets", ["M", 1], "int32");
+  const targets = b.input("targets", ["M", alternatives], "int32");
   return { input, nll: b.neg(b.gatherElements(b.logSoftmax(logits), targets)) };
 }
