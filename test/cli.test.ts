@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -157,7 +157,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("eval", first, ...options, "--json", "--baseline", model, ...heldout));
     const scores = { ppl: expect.any(Number), nll: expect.any(Number), windows: 2, tokens: 46 };
     const texts = { stories: scores, code: scores };
-    expect(result).toEqual({ model: first, texts, baseline: { model, texts } });
+    expect(result).toEqual({ model: first, texts, tasks: {}, baseline: { model, texts, tasks: {} } });
     const text = await gprune("eval", first, ...options, "--baseline", model, "-q", ...heldout);
     expect(text.stderr).toBe("");
     expect(lines(text)).toEqual([
@@ -166,6 +166,38 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       expect.stringMatching(/^stories +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
       expect.stringMatching(/^code +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
       expect.stringMatching(/^geometric mean +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3}$/),
+    ]);
+  });
+
+  test("eval scores tasks, alone or beside a baseline", async () => {
+    const path = join(root, "task.jsonl");
+    const line = { query: "Once upon", choices: ["a time", "a", "the", "every time"], gold: 1 };
+    await writeFile(path, Array(5).fill(JSON.stringify(line)).join("\n"));
+    const options = ["--tasks", `once=${path}`, "--limit", "4", "-q"];
+    const result = json(await gprune("eval", first, ...options, "--json"));
+    const number = expect.any(Number);
+    const once = { acc: number, acc_norm: number, stderr: number, acc_norm_stderr: number, n: 4 };
+    expect(result).toEqual({ model: first, texts: {}, tasks: { once } });
+    const alone = await gprune("eval", first, ...options);
+    expect(lines(alone)).toEqual([
+      first,
+      expect.stringMatching(/^task +acc +acc_norm +documents$/),
+      expect.stringMatching(/^once( +[01]\.000 ±0\.000){2} +4$/),
+    ]);
+    const beside = await gprune(
+      "eval",
+      first,
+      ...options,
+      "--baseline",
+      model,
+      ...heldout,
+      "--seq-len",
+      "24",
+    );
+    expect(lines(beside).slice(-3)).toEqual([
+      "",
+      expect.stringMatching(/^task +baseline acc +acc +baseline acc_norm +acc_norm +documents$/),
+      expect.stringMatching(/^once( +[01]\.000 ±0\.000){4} +4$/),
     ]);
   });
 

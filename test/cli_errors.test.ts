@@ -100,6 +100,21 @@ describe("texts", () => {
     );
   });
 
+  test("and tasks that are not there or malformed, or neither", async () => {
+    await expectRefused(
+      ["eval", "@model"],
+      "error BAD_ARGUMENT: eval: expected --text or --tasks, got neither",
+    );
+    await expectRefused(
+      ["eval", "@model", "--tasks", "piqa=@nowhere.jsonl"],
+      "error NOT_FOUND: @nowhere.jsonl: expected the documents of task piqa, got no such file or directory",
+    );
+    await expectRefused(
+      ["eval", "@model", "--tasks", "piqa=@corrupt.json"],
+      "error BAD_FILE: @corrupt.json line 1: expected JSON, got ",
+    );
+  });
+
   test("without a name, with one name twice, or none at all", async () => {
     await expectRefused(
       ["eval", "--text", "web=@file", "@model"],

@@ -15,7 +15,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { cutWindows } from "../src/calibrate/windows.ts";
+import { type Continuation, logLikelihoods } from "../src/evaluate/log_likelihood.ts";
 import { perplexity } from "../src/evaluate/perplexity.ts";
+import { readTask } from "../src/evaluate/task_file.ts";
+import { encodeDocument } from "../src/evaluate/tasks.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { readText } from "../src/io/texts.ts";
@@ -35,6 +38,25 @@ const ALL = process.env.GPRUNE_SHARED_ALL === "1";
 const SETS = ["code", "multilingual", "technical", "web", "wiki"].slice(ALL ? 0 : -1);
 const TEXTS = ["math", "python", "web", "wikitext2"].slice(ALL ? 0 : -1);
 const SEQ_LEN = 512;
+
+/**
+ * Sums of log-probabilities of the candidates of the first documents: lm_eval 0.4.13, transformers 5.24.0 and torch 2.15.0
+ * in float32, on what `gprune export` writes for this model. docs/METHODS.md has the whole comparison.
+ */
+const LOG_LIKELIHOODS: Readonly<Record<string, readonly (readonly number[])[]>> = {
+  arc_easy: [
+    [-25.644, -37.0673, -36.5198, -33.2793],
+    [-20.5099, -21.4006, -22.8499, -24.8141],
+  ],
+  piqa: [
+    [-120.6846, -121.7701],
+    [-52.4531, -71.2918],
+  ],
+  winogrande: [
+    [-27.4235, -25.0686],
+    [-27.4961, -24.8498],
+  ],
+};
 
 interface GoldenScores {
   readonly calibration_windows: number;
@@ -104,6 +126,18 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       const score = await perplexity(runner, chosen);
       expect(score).toMatchObject({ windows, tokens });
       expect(Math.abs(score.ppl / Math.exp(nll) - 1)).toBeLessThan(1e-3);
+    });
+
+    it("gives lm-evaluation-harness' log-likelihoods within 1e-3", async () => {
+      const tokenizer = Tokenizer.fromFiles(model.files);
+      const continuations: Continuation[] = [];
+      for (const [name, sums] of Object.entries(LOG_LIKELIHOODS)) {
+        for (const document of await readTask(join(SHARED, `data/tasks/${name}.jsonl`), sums.length)) {
+          continuations.push(...encodeDocument(document, tokenizer, model.spec.maxPositions).continuations);
+        }
+      }
+      const expected = Object.values(LOG_LIKELIHOODS).flat(2);
+      expect(maxDifference(await logLikelihoods(runner, continuations), expected)).toBeLessThan(1e-3);
     });
 
     it("has the golden numbers' tokens where no number follows a run of spaces", async () => {

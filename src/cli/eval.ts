@@ -1,4 +1,5 @@
 /** `gprune eval` */
+import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluate, geometricMean } from "../evaluate/evaluate.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { openModel } from "../model/checkpoint.ts";
@@ -9,7 +10,8 @@ import { plainText, print, printJson, table } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
 interface EvalOptions {
-  readonly text: readonly string[];
+  readonly text?: readonly string[];
+  readonly tasks?: readonly string[];
   readonly seqLen: number;
   readonly limit?: number;
   readonly baseline?: string;
@@ -30,10 +32,15 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
 /** Opens everything before anything is computed, so that a wrong path is reported at once. */
 async function evaluateAll(
   path: string,
-  { text, seqLen, limit, baseline, threads, quiet }: EvalOptions,
+  { text = [], tasks: task = [], seqLen, limit, baseline, threads, quiet }: EvalOptions,
 ): Promise<Evaluations> {
   const texts = parseTextSets(text, "--text");
+  const tasks = parseTextSets(task, "--tasks");
+  if (texts.length + tasks.length === 0) {
+    throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
+  }
   await requireTexts(texts);
+  await requireTexts(tasks, "documents of task");
   const models: Model[] = [];
   const runtime = new Runtime(threads === undefined ? {} : { threads });
   try {
@@ -41,7 +48,12 @@ async function evaluateAll(
     const [first, second] = await withProgress({ quiet }, async (onProgress) => {
       const results: Evaluation[] = [];
       for (const [index, model] of models.entries()) {
-        const options = { seqLen, limit, onProgress: index === 0 ? onProgress : ofBaseline(onProgress) };
+        const options = {
+          seqLen,
+          tasks,
+          limit,
+          onProgress: index === 0 ? onProgress : ofBaseline(onProgress),
+        };
         results.push(await evaluate({ model, runtime }, texts, options));
       }
       return results;
@@ -58,6 +70,13 @@ function ofBaseline(onProgress: OnProgress): OnProgress {
 }
 
 function report(own: Evaluation, baseline: Evaluation | undefined): string {
+  const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
+  const tables = [textRows(own, baseline), taskRows(own, baseline)].filter(({ length }) => length > 1);
+  return [names.join(" against "), tables.map(table).join("\n\n")].join("\n");
+}
+
+/** A head and one row for each text. */
+function textRows(own: Evaluation, baseline: Evaluation | undefined): readonly (readonly string[])[] {
   const ppl = (value: number): string => value.toFixed(3);
   const line = (name: string, [value, base]: readonly [number, number | undefined]): string[] => [
     name,
@@ -75,6 +94,26 @@ function report(own: Evaluation, baseline: Evaluation | undefined): string {
     rows.push(line("geometric mean", [mean(own), baseline && mean(baseline)]));
   }
   const header = baseline === undefined ? ["text", "ppl"] : ["text", "baseline", "ppl", "ratio"];
-  const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
-  return [names.join(" against "), table([[...header, "windows"], ...rows])].join("\n");
+  return [[...header, "windows"], ...rows];
+}
+
+/** A head and one row for each task; every accuracy with its standard error. */
+function taskRows(own: Evaluation, baseline: Evaluation | undefined): readonly (readonly string[])[] {
+  const columns = [baseline, own].filter((evaluation) => evaluation !== undefined);
+  const row = (name: string): string[] => {
+    const scores = columns.map(({ tasks }) => tasks[name]!);
+    return [
+      plainText(name),
+      ...scores.map(({ acc, stderr }) => accuracy(acc, stderr)),
+      ...scores.map(({ acc_norm, acc_norm_stderr }) => accuracy(acc_norm, acc_norm_stderr)),
+      `${scores[0]!.n}`,
+    ];
+  };
+  const accuracies = ["acc", "acc_norm"];
+  const header = accuracies.flatMap((name) => (baseline === undefined ? [name] : [`baseline ${name}`, name]));
+  return [["task", ...header, "documents"], ...Object.keys(own.tasks).map(row)];
+}
+
+function accuracy(mean: number, standardError: number | null): string {
+  return `${mean.toFixed(3)} ±${standardError?.toFixed(3) ?? "?"}`;
 }

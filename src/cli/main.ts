@@ -111,17 +111,22 @@ Examples:
 
 program
   .command("eval")
-  .description("perplexity of a model on texts")
-  .usage("MODEL --text NAME=PATH... [options]")
+  .description("perplexity of a model on texts, and accuracy on tasks")
+  .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
   .argument("<model>", MODEL)
+  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each: text, JSON Lines or a directory of such"))
   .addOption(
     textSetsOption(
-      "--text <texts...>",
-      "NAME=PATH each: text, JSON Lines or a directory of such",
-    ).makeOptionMandatory(),
+      "--tasks <tasks...>",
+      "NAME=PATH each: JSON Lines of {query, choices, gold} or {contexts, continuation, gold}",
+    ),
   )
   .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
-  .addOption(countOption("--limit <n>", "at most this many windows of each text", { min: 1 }))
+  .addOption(
+    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
+      min: 1,
+    }),
+  )
   .option("--baseline <model>", "second model to be shown beside it")
   .addOption(threadsOption())
   .addOption(jsonOption())
@@ -129,11 +134,14 @@ program
   .addHelpText(
     "after",
     `
-Perplexity is over consecutive windows that do not overlap; the last partial one is dropped.
+Perplexity is over consecutive windows that do not overlap; the last partial one is dropped. acc is the share of
+documents whose right answer is the most probable one, acc_norm the same with log-probabilities divided by the answers'
+lengths in characters, both as in lm-evaluation-harness and with their standard errors.
 
 Examples:
   $ gprune eval MODEL --text news=news.txt code=code.jsonl
-  $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json`,
+  $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json
+  $ gprune eval PRUNED --tasks piqa=piqa.jsonl arc_easy=arc_easy.jsonl --limit 200 --baseline MODEL`,
   )
   .action(async (model, options) => (await import("./eval.ts")).evalCommand(model, options));
 

@@ -18,13 +18,16 @@ export function parseTextSets(values: readonly string[], option: string): readon
   });
 }
 
-/** @throws GpruneError NOT_FOUND when there is nothing at the path of a set */
-export async function requireTexts(sets: readonly TextSet[]): Promise<void> {
+/**
+ * @param what - what a set is, for messages
+ * @throws GpruneError NOT_FOUND when there is nothing at the path of a set
+ */
+export async function requireTexts(sets: readonly TextSet[], what = "text of set"): Promise<void> {
   for (const { name, path } of sets) {
     if ((await kindOfPath(path)) !== "missing") continue;
     throw new GpruneError(
       "NOT_FOUND",
-      `${path}: expected the text of set ${name}, got no such file or directory`,
+      `${path}: expected the ${what} ${name}, got no such file or directory`,
     );
   }
 }

@@ -2,24 +2,13 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
+import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import type { Model } from "../model/model.ts";
 import { evaluate, geometricMean } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
 import { perplexity } from "./perplexity.ts";
-
-/** A tiny model whose words are the letters a to p. */
-function letterModel(): Model {
-  const vocab = Object.fromEntries(Array.from("abcdefghijklmnop", (letter, id) => [letter, id]));
-  const json = {
-    added_tokens: [],
-    pre_tokenizer: { type: "WhitespaceSplit" },
-    model: { type: "WordLevel", vocab, unk_token: "p" },
-  };
-  return { ...tinyModel(), files: [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }] };
-}
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -40,6 +29,22 @@ describe("evaluate", () => {
     const windows = [Int32Array.of(0, 1, 2, 3), Int32Array.of(4, 5, 6, 7)];
     expect(scores.long).toEqual(await perplexity(runner, windows));
     expect(Object.values(scores)[1]).toEqual(await perplexity(runner, [Int32Array.of(2, 1, 0, 2)]));
+  });
+
+  it("scores the first documents of every task, and needs no text", async () => {
+    const path = join(await temporaryDirectory(), "task.jsonl");
+    const lines = [0, 1, 0].map((gold) => ({ query: "a b", choices: ["c", "c d"], gold }));
+    await writeFile(path, lines.map((line) => JSON.stringify(line)).join("\n"));
+    const tasks = [{ name: "letters", path, weight: 1 }];
+    const evaluation = await evaluate({ model: letterModel(), runtime }, [], { seqLen: 4, tasks, limit: 2 });
+    // Adding a word makes an answer less probable, so the first one is always chosen.
+    expect(evaluation).toEqual({
+      model: "tiny",
+      texts: {},
+      tasks: {
+        letters: { acc: 0.5, acc_norm: expect.any(Number), stderr: 0.5, acc_norm_stderr: 0.5, n: 2 },
+      },
+    });
   });
 
   it("names a text that is too short", async () => {

@@ -1,4 +1,4 @@
-/** Evaluates a model on named texts. */
+/** Evaluates a model on named texts and tasks. */
 import { cutWindows, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -8,17 +8,22 @@ import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { perplexity, type TextScore } from "./perplexity.ts";
+import { readTask } from "./task_file.ts";
+import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
 
 /** Scores of a model, as `gprune eval --json` prints them. */
 export interface Evaluation {
   readonly model: string;
   readonly texts: Readonly<Record<string, TextScore>>;
+  readonly tasks: Readonly<Record<string, TaskScore>>;
 }
 
 export interface EvaluateOptions {
   /** Tokens in a window. */
   readonly seqLen: number;
-  /** At most this many windows of each text. */
+  /** Tasks in the formats of task_file.ts; none when absent. */
+  readonly tasks?: readonly TextSet[];
+  /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
   readonly onProgress?: OnProgress;
 }
@@ -29,29 +34,52 @@ const MIN_WINDOW = 2;
 const MAX_TEXT_BYTES = 2 ** 28;
 
 /**
- * Perplexity on every text, by the protocol of perplexity.ts.
+ * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts.
+ * Everything is read before anything is computed.
  * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens or
- *   a limit below one
+ *   a limit below one, and what `readTask` and `encodeDocument` throw
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
   texts: readonly TextSet[],
-  { seqLen, limit, onProgress = silent }: EvaluateOptions,
+  { seqLen, tasks = [], limit, onProgress = silent }: EvaluateOptions,
 ): Promise<Evaluation> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
   const tokenizer = Tokenizer.fromFiles(model.files);
-  const runner = new DecoderRunner(model, runtime);
-  const loaded: { readonly name: string; readonly windows: readonly Int32Array[] }[] = [];
+  const windows: [string, readonly Int32Array[]][] = [];
   for (const { name, path } of texts) {
     const ids = tokenizer.encode(await readText(path, MAX_TEXT_BYTES));
-    loaded.push({ name, windows: cutWindows(ids, seqLen, `text ${name} (${path})`).slice(0, limit) });
+    windows.push([name, cutWindows(ids, seqLen, `text ${name} (${path})`).slice(0, limit)]);
   }
-  const scores: [string, TextScore][] = [];
-  for (const { name, windows } of loaded) {
-    scores.push([name, await perplexity(runner, windows, { stage: `evaluate ${name}`, onProgress })]);
+  const documents: [string, readonly EncodedDocument[]][] = [];
+  for (const { name, path } of tasks) {
+    const { maxPositions } = model.spec;
+    const read = await readTask(path, limit);
+    documents.push([name, read.map((document) => encodeDocument(document, tokenizer, maxPositions))]);
   }
-  return { model: model.origin.name, texts: Object.fromEntries(scores) };
+  const runner = new DecoderRunner(model, runtime);
+  return {
+    model: model.origin.name,
+    texts: await scoresOf(windows, onProgress, (own, options) => perplexity(runner, own, options)),
+    tasks: await scoresOf(documents, onProgress, (own, options) => scoreTask(runner, own, options)),
+  };
+}
+
+/** Scores one named set after the other. */
+async function scoresOf<Content, Score>(
+  sets: readonly (readonly [string, Content])[],
+  onProgress: OnProgress,
+  score: (
+    content: Content,
+    options: { readonly stage: string; readonly onProgress: OnProgress },
+  ) => Promise<Score>,
+): Promise<Readonly<Record<string, Score>>> {
+  const scores: [string, Score][] = [];
+  for (const [name, content] of sets) {
+    scores.push([name, await score(content, { stage: `evaluate ${name}`, onProgress })]);
+  }
+  return Object.fromEntries(scores);
 }
 
 function requireCount(option: string, count: number, least: number): void {

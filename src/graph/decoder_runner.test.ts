@@ -7,9 +7,11 @@ import { runModel } from "../../test/run_model.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { Model } from "../model/model.ts";
+import { silent } from "../progress.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { forwardLayers } from "./forward.ts";
+import { embedForests, forwardLayers } from "./forward.ts";
+import { PrefixForest } from "./prefix_forest.ts";
 import { Runtime } from "./runtime.ts";
 
 let runtime: Runtime;
@@ -30,6 +32,28 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       expect(maxDifference(values, rows)).toBeLessThan(1e-5);
     }
     expect(maxDifference(logits, expected.flatMap((run) => run.logits).flat())).toBeLessThan(1e-5);
+  });
+
+  it("computes a forest as the naive decoder computes its sequences", async () => {
+    const model = tinyModel(options);
+    const reference = await referenceDecoder(model);
+    const sequences = [
+      [1, 2, 3, 4, 5, 6, 7],
+      [1, 2, 3, 9, 9, 9],
+      [8, 2],
+      [1, 2, 3, 4, 5, 0],
+    ];
+    const forest = new PrefixForest();
+    const paths = sequences.map((ids) => forest.add(Int32Array.from(ids)));
+    const runner = new DecoderRunner(model, runtime);
+    const batches = await embedForests(runner, [forest.finish()]);
+    await forwardLayers(runner, batches, { stage: "test", onProgress: silent });
+    const { data } = batches[0]!.hidden;
+    for (const [index, path] of paths.entries()) {
+      const computed = [...path].flatMap((node) => [...data.subarray(8 * node, 8 * node + 8)]);
+      const expected = reference(sequences[index]!).hidden.at(-1)!.flat();
+      expect(maxDifference(computed, expected)).toBeLessThan(1e-5);
+    }
   });
 
   it("gives the whole layer by its halves", async () => {

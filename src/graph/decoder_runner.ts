@@ -8,7 +8,8 @@ import { layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { layerStructure } from "./decoder.ts";
-import { causalMask, rotaryTables, type Span } from "./positions.ts";
+import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
+import { depths } from "./prefix_forest.ts";
 import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
 import type { Feeds, Runtime } from "./runtime.ts";
 
@@ -29,6 +30,8 @@ export interface LayerInput {
   readonly hidden: Tensor;
   /** Position of the first token in its sequence; 0 when absent. */
   readonly offset?: number;
+  /** The token before each one, [T], when tokens are a forest (prefix_forest.ts) and not a sequence. */
+  readonly parents?: Int32Array | undefined;
   readonly feeds?: Feeds;
 }
 
@@ -88,15 +91,18 @@ export class DecoderRunner {
 
   /**
    * Runs one program on one layer.
-   * @param input - `hidden` [B, T, C], its first position `offset`, and `feeds`: what else the program takes
+   * @param input - `hidden` [B, T, C], where its tokens are, and `feeds`: what else the program takes
    * @throws GpruneError NOT_FINITE when the layer's output is not finite
    */
   async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
-    const { hidden, offset = 0, feeds = {} } = input;
+    const { hidden, offset = 0, parents, feeds = {} } = input;
     const structure = layerStructure(this.model.spec, layer.spec);
     const key = `${program} ${JSON.stringify(structure)}`;
     const compiled = await this.#runtime.program(key, () => LAYER_PROGRAMS[program](structure));
-    const positions = this.#positionFeeds(layer.spec, { tokens: hidden.shape[1]!, offset });
+    const positions =
+      parents === undefined
+        ? this.#spanFeeds(layer.spec, { tokens: hidden.shape[1]!, offset })
+        : forestFeeds(layer.spec, parents);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFinite(outputs.hidden!, `${program} of layer ${layer.index}`);
     return outputs;
@@ -144,16 +150,20 @@ export class DecoderRunner {
     return joinRows(parts, count);
   }
 
-  #positionFeeds({ rope, groupSize, window }: LayerSpec, span: Span): Feeds {
+  #spanFeeds({ rope, groupSize, window }: LayerSpec, span: Span): Feeds {
     const key = JSON.stringify([rope, groupSize, window, span]);
     let feeds = this.#positions.get(key);
     if (feeds === undefined) {
-      feeds = { ...rotaryTables(rope, span), mask: causalMask(span, groupSize, window) };
+      feeds = { ...rotaryTables(rope, spanPositions(span)), mask: causalMask(span, groupSize, window) };
       // Generation asks for every offset once; only whole windows are worth keeping.
       if (span.offset === 0) this.#positions.set(key, feeds);
     }
     return feeds;
   }
+}
+
+function forestFeeds({ rope, groupSize, window }: LayerSpec, parents: Int32Array): Feeds {
+  return { ...rotaryTables(rope, depths(parents)), mask: forestMask(parents, groupSize, window) };
 }
 
 /** Places of `ids` by the block of embedding rows that holds them, blocks ascending. */

@@ -6,6 +6,7 @@ import { internalError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
+import type { TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
 
 /** Windows of equal length that go through the graphs together; `hidden` moves on from layer to layer. */
@@ -14,9 +15,14 @@ export interface MicroBatch {
   readonly ids: Int32Array;
   readonly batch: number;
   readonly tokens: number;
+  /** The token before each one, [T], when B = 1 and the tokens are a forest; absent when windows are sequences. */
+  readonly parents?: Int32Array;
   /** [B, T, C], the input of the next layer. */
   hidden: Tensor;
 }
+
+/** Hidden states held at once, bytes; what does not fit goes through the model in several passes. */
+export const MAX_HIDDEN_BYTES: number = 2 ** 29;
 
 /** Matrix products reach full speed from about 512 rows; more rows only cost cache and memory. */
 const MICRO_BATCH_TOKENS = 1024;
@@ -57,6 +63,18 @@ export async function embedGroups(
   );
 }
 
+/** Embeds forests, each a micro-batch of its own, with one pass over the embedding matrix. */
+export async function embedForests(
+  runner: DecoderRunner,
+  forests: readonly TokenForest[],
+): Promise<readonly MicroBatch[]> {
+  const groups = await embedGroups(
+    runner,
+    forests.map(({ ids }) => [ids]),
+  );
+  return groups.map(([batch], index) => ({ ...batch!, parents: forests[index]!.parents }));
+}
+
 /** Numbers of consecutive windows of equal length that go together. */
 function lotsOfEqualLength(
   windows: readonly Int32Array[],
@@ -93,7 +111,7 @@ export async function forwardLayers(
   for (let index = 0; index < layers; index++) {
     const layer = await runner.loadLayer(index);
     for (const [position, batch] of batches.entries()) {
-      const outputs = await runner.runLayer(program, layer, { hidden: batch.hidden });
+      const outputs = await runner.runLayer(program, layer, { hidden: batch.hidden, parents: batch.parents });
       await onOutputs?.(layer, position, outputs);
       batch.hidden = outputs.hidden!;
       tokenLayers += batch.ids.length;

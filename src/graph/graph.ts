@@ -237,7 +237,7 @@ export class GraphBuilder {
     return this.#node("Pad", [x, this.#integers(pads)], { shape: x.shape.with(axis, size + before + after) });
   }
 
-  /** x[i, index[i, 0]] of a matrix: [M, V] and int32 [M, 1] give [M, 1]. */
+  /** x[i, index[i, j]] of a matrix: [M, V] and int32 [M, A] give [M, A]. */
   gatherElements(x: Value, index: Value): Value {
     return this.#node("GatherElements", [x, index], { shape: index.shape, attributes: { axis: 1 } });
   }

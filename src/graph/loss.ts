@@ -1,7 +1,7 @@
 /** The loss of a model on windows of text. */
 import { type OnProgress, silent } from "../progress.ts";
 import type { DecoderRunner } from "./decoder_runner.ts";
-import { embedWindows, forwardLayers, hiddenRows, nextTokens } from "./forward.ts";
+import { embedWindows, forwardLayers, hiddenRows, MAX_HIDDEN_BYTES, nextTokens } from "./forward.ts";
 
 /** Sums over the predictions of some windows, T - 1 in a window of T tokens. */
 export interface LossSum {
@@ -9,9 +9,6 @@ export interface LossSum {
   readonly nll: number;
   readonly predictions: number;
 }
-
-/** Hidden states held at once, bytes; more windows than fit go through the model in several passes. */
-const MAX_HIDDEN_BYTES = 2 ** 29;
 
 /** @param windows - token ids, each [T], T >= 2 */
 export async function nextTokenLoss(

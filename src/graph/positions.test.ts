@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { RopeSpec } from "../model/spec.ts";
-import { causalMask, inverseFrequencies, rotaryTables } from "./positions.ts";
+import { causalMask, forestMask, inverseFrequencies, rotaryTables, spanPositions } from "./positions.ts";
 
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
@@ -52,7 +52,7 @@ describe("inverseFrequencies", () => {
 
 describe("rotaryTables", () => {
   it("holds cos and sin of position times frequency", () => {
-    const { cos, sin } = rotaryTables(PLAIN, { tokens: 5, offset: 100 });
+    const { cos, sin } = rotaryTables(PLAIN, spanPositions({ tokens: 5, offset: 100 }));
     expect(cos.shape).toEqual([5, 4]);
     expect(sin.shape).toEqual([5, 4]);
     for (let t = 0; t < 5; t++) {
@@ -65,8 +65,8 @@ describe("rotaryTables", () => {
   });
 
   it("continues where an offset says", () => {
-    const whole = rotaryTables(PLAIN, { tokens: 9, offset: 0 });
-    const rest = rotaryTables(PLAIN, { tokens: 4, offset: 5 });
+    const whole = rotaryTables(PLAIN, spanPositions({ tokens: 9, offset: 0 }));
+    const rest = rotaryTables(PLAIN, spanPositions({ tokens: 4, offset: 5 }));
     expect([...rest.cos.data]).toEqual([...whole.cos.data.subarray(5 * 4)]);
     expect([...rest.sin.data]).toEqual([...whole.sin.data.subarray(5 * 4)]);
   });
@@ -93,5 +93,33 @@ describe("causalMask", () => {
         expect([...data]).toEqual(expected);
       }),
     );
+  });
+});
+
+describe("forestMask", () => {
+  it("is the causal mask when every token follows the one before it", () => {
+    const sizes = fc.record({
+      tokens: fc.integer({ min: 1, max: 8 }),
+      groupSize: fc.integer({ min: 1, max: 3 }),
+      window: fc.option(fc.integer({ min: 1, max: 9 })),
+    });
+    fc.assert(
+      fc.property(sizes, ({ tokens, groupSize, window }) => {
+        const chain = Int32Array.from({ length: tokens }, (_, t) => t - 1);
+        const expected = causalMask({ tokens, offset: 0 }, groupSize, window);
+        expect(forestMask(chain, groupSize, window)).toEqual(expected);
+      }),
+    );
+  });
+
+  it("shows a token its predecessors and nothing of other branches", () => {
+    // 0 1 2 is a sequence, 3 another end of it, 4 5 a sequence of its own
+    const visible = (window: number | null): number[][] => {
+      const { data } = forestMask(Int32Array.of(-1, 0, 1, 1, -1, 4), 1, window);
+      const row = (t: number): number[] => [0, 1, 2, 3, 4, 5].filter((key) => data[t * 6 + key] === 0);
+      return [0, 1, 2, 3, 4, 5].map(row);
+    };
+    expect(visible(null)).toEqual([[0], [0, 1], [0, 1, 2], [0, 1, 3], [4], [4, 5]]);
+    expect(visible(2)).toEqual([[0], [0, 1], [1, 2], [1, 3], [4], [4, 5]]);
   });
 });

@@ -15,19 +15,25 @@ export interface Span {
 /** Added to scores of invisible keys; far below any score, and finite so that sums stay finite. */
 const INVISIBLE = -1e30;
 
-/** cos and sin of the rotation angles, shape [T, rotaryDim / 2] each. */
+/** The positions of a span, [T]. */
+export function spanPositions({ tokens, offset }: Span): Int32Array {
+  return Int32Array.from({ length: tokens }, (_, t) => offset + t);
+}
+
+/** cos and sin of the rotation angles at positions [T], shape [T, rotaryDim / 2] each. */
 export function rotaryTables(
   rope: RopeSpec,
-  { tokens, offset }: Span,
+  positions: Int32Array,
 ): { readonly cos: Tensor; readonly sin: Tensor } {
   const frequencies = inverseFrequencies(rope);
   const half = frequencies.length;
+  const tokens = positions.length;
   const cos = new Float32Array(tokens * half);
   const sin = new Float32Array(tokens * half);
   for (let t = 0; t < tokens; t++) {
     for (let i = 0; i < half; i++) {
       // float32 products, as the reference forms them
-      const angle = Math.fround((offset + t) * frequencies[i]!);
+      const angle = Math.fround(positions[t]! * frequencies[i]!);
       cos[t * half + i] = Math.cos(angle);
       sin[t * half + i] = Math.sin(angle);
     }
@@ -65,6 +71,31 @@ export function causalMask({ tokens, offset }: Span, groupSize: number, window: 
     row.fill(INVISIBLE, 0, first);
     row.fill(INVISIBLE, last + 1);
   }
-  for (let head = 1; head < groupSize; head++) data.copyWithin(head * tokens * keys, 0, tokens * keys);
-  return { shape: [groupSize * tokens, keys], data };
+  return forEveryHead(data, { rows: tokens, keys, groupSize });
+}
+
+/**
+ * The mask of a forest of T tokens, repeated for the g heads of a group: a token sees itself and its predecessors.
+ * @param parents - index of the token before each one, [T]; -1 where a sequence begins
+ * @param window - tokens a query sees, itself included; null for all
+ * @returns shape [g*T, T]: 0 for visible keys, -1e30 for the others
+ */
+export function forestMask(parents: Int32Array, groupSize: number, window: number | null): Tensor {
+  const tokens = parents.length;
+  const data = new Float32Array(groupSize * tokens * tokens);
+  data.fill(INVISIBLE, 0, tokens * tokens);
+  for (let t = 0; t < tokens; t++) {
+    let left = window ?? tokens;
+    for (let seen = t; seen >= 0 && left > 0; seen = parents[seen]!, left--) data[t * tokens + seen] = 0;
+  }
+  return forEveryHead(data, { rows: tokens, keys: tokens, groupSize });
+}
+
+/** Copies the first head's rows to the other heads of the group. */
+function forEveryHead(
+  data: Float32Array,
+  { rows, keys, groupSize }: { readonly rows: number; readonly keys: number; readonly groupSize: number },
+): Tensor {
+  for (let head = 1; head < groupSize; head++) data.copyWithin(head * rows * keys, 0, rows * keys);
+  return { shape: [groupSize * rows, keys], data };
 }

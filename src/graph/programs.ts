@@ -6,7 +6,7 @@ import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { buildBlock, buildLayer, buildLogits, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
-import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
 
 /** Programs of a decoder layer. */
 export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | "train" | BlockProgram;
@@ -56,8 +56,8 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
 /**
  * Inputs hidden [M, C], norm [C], projection [V, C].
  * - `logits`: logits [M, V]
- * - `loss`: with targets int32 [M, 1]: `nll` [M, 1] = -log p(target), nats
- * - `lossBackward`: with targets and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
+ * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
+ * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
  * - `divergenceBackward`: with `teacher` [M, C], the dense model's hidden states, and `upstream` [M, 1] = d loss / d
  *   divergence as inputs: `nll` [M, 1] = KL(teacher's distribution || hidden's), nats, and the gradient of hidden. The
  *   head is the same for both, so hidden states stand for log-probabilities and nothing of size V is ever stored.
@@ -70,12 +70,12 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
   },
   loss: (spec) => {
     const b = new GraphBuilder();
-    b.output("nll", addLoss(b, spec).nll);
+    b.output("nll", addLoss(b, spec, "A").nll);
     return b.finish();
   },
   lossBackward: (spec) => {
     const b = new GraphBuilder();
-    addBackward(b, addLoss(b, spec));
+    addBackward(b, addLoss(b, spec, 1));
     return b.finish();
   },
   divergenceBackward: (spec) => {
@@ -165,16 +165,15 @@ function buildTrain(structure: LayerStructure): Graph {
   return b.finish();
 }
 
-/** A loss per row and the hidden states it is differentiated by. */
+/** Losses by row and the hidden states they are differentiated by. */
 interface HeadLoss {
   readonly input: Value;
-  /** [M, 1] */
   readonly nll: Value;
 }
 
-function addLoss(b: GraphBuilder, spec: ModelSpec): HeadLoss {
+function addLoss(b: GraphBuilder, spec: ModelSpec, alternatives: Dim): HeadLoss {
   const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
-  const targets = b.input("targets", ["M", 1], "int32");
+  const targets = b.input("targets", ["M", alternatives], "int32");
   return { input, nll: b.neg(b.gatherElements(b.logSoftmax(logits), targets)) };
 }
 

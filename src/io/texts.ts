@@ -7,12 +7,11 @@ import { readdir } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, PositionalFile } from "./file.ts";
-import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
+import { isJsonObject } from "./json.ts";
+import { jsonLines } from "./json_lines.ts";
 
 /** Fields that hold the text of a JSON line, in order of preference. */
 const TEXT_FIELDS = ["text", "content"] as const;
-/** One document of a JSON Lines file. */
-const MAX_LINE_BYTES = 2 ** 26;
 /** Pieces that are read of a file that is too large. */
 const PIECES = 32;
 const TEXT_EXTENSIONS: ReadonlySet<string> = new Set([".txt", ".md", ".text", ".jsonl"]);
@@ -94,7 +93,8 @@ function placeOf(path: string, { start }: Piece): string {
   return start === 0 ? path : `${path} from byte ${start}`;
 }
 
-function decodeUtf8(bytes: Uint8Array, path: string): string {
+/** @throws GpruneError BAD_TEXT for other bytes */
+export function decodeUtf8(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
@@ -106,16 +106,16 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
 }
 
 function documentsOf(text: string, place: string): readonly string[] {
-  return text.split("\n").flatMap((line, index) => {
-    if (line.trim() === "") return [];
-    const where = `${place}:${index + 1}`;
-    const value = parseJson(line, { where, maxBytes: MAX_LINE_BYTES, maxDepth: MAX_JSON_DEPTH });
-    const fields = isJsonObject(value) ? TEXT_FIELDS.map((field) => value[field]) : [];
-    const found = fields.find((field) => typeof field === "string");
-    if (typeof found === "string") return [found];
-    throw new GpruneError(
-      "BAD_TEXT",
-      `${where}: expected an object with a text field (${TEXT_FIELDS.join(" or ")}), got none`,
-    );
-  });
+  return Array.from(
+    jsonLines(text, (line) => `${place}:${line}`),
+    ({ where, value }) => {
+      const fields = isJsonObject(value) ? TEXT_FIELDS.map((field) => value[field]) : [];
+      const found = fields.find((field) => typeof field === "string");
+      if (typeof found === "string") return found;
+      throw new GpruneError(
+        "BAD_TEXT",
+        `${where}: expected an object with a text field (${TEXT_FIELDS.join(" or ")}), got none`,
+      );
+    },
+  );
 }

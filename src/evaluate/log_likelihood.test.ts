@@ -1,0 +1,104 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { maxDifference } from "../../test/numbers.ts";
+import { randomWindows } from "../../test/random_windows.ts";
+import { referenceDecoder } from "../../test/reference_decoder.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import type { ProgressEvent } from "../progress.ts";
+import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
+
+let runtime: Runtime;
+beforeAll(() => {
+  runtime = new Runtime({ threads: 1 });
+});
+afterAll(() => runtime.close());
+
+/** Every end after the context, as continuations that share it. */
+function continued(
+  context: readonly number[],
+  ends: readonly (readonly number[])[],
+): readonly Continuation[] {
+  return ends.map((end) => ({ ids: Int32Array.from([...context, ...end]), context: context.length }));
+}
+
+/** One continuation at a time, every token of it computed anew, in float64. */
+async function naive(model: Model, continuations: readonly Continuation[]): Promise<readonly number[]> {
+  const reference = await referenceDecoder(model);
+  return continuations.map(({ ids, context }) => {
+    const { logits } = reference(ids);
+    let sum = 0;
+    for (let t = context; t < ids.length; t++) {
+      const row = logits[t - 1]!;
+      sum += row[ids[t]!]! - Math.log(row.reduce((total, logit) => total + Math.exp(logit), 0));
+    }
+    return sum;
+  });
+}
+
+/** Documents of two candidates each, of random contexts of one length. */
+function documents(count: number, contextLength: number): readonly (readonly Continuation[])[] {
+  const contexts = randomWindows(Array(count).fill(contextLength));
+  return contexts.map((context, i) => continued([...context], [[i % 16, 3], [7]]));
+}
+
+/** Shared beginnings, one end that is another's beginning, equal ends, ends that part late, contexts of one token. */
+const FOREST = [
+  ...continued([1, 2, 3, 4, 5], [[6, 7, 8], [6, 7], [6, 7, 9, 10, 11, 12], [13], [6, 7, 8]]),
+  ...continued([1, 2, 3], [[4, 5, 6], [9]]),
+  ...continued([14], [[0], [1, 2, 3, 4, 5, 6, 7, 8]]),
+  ...continued([3, 3, 3, 3, 3, 3], [[3, 3, 3, 3], [2]]),
+];
+
+describe("logLikelihoods", () => {
+  it.each(Object.entries(TINY_VARIANTS))("are those of every continuation alone: %s", async (_, options) => {
+    const model = tinyModel({ ...options, seed: 5 });
+    const sums = await logLikelihoods(new DecoderRunner(model, runtime), FOREST);
+    expect(maxDifference(sums, await naive(model, FOREST))).toBeLessThan(1e-5);
+    expect(sums[4]).toBe(sums[0]);
+  });
+
+  it("do not depend on the order and the packing of documents", async () => {
+    const model = tinyModel({ ...TINY_VARIANTS["as Gemma"]!, seed: 1 });
+    const runner = new DecoderRunner(model, runtime);
+    const all = documents(40, 30);
+    const expected = await naive(model, all.flat());
+    const orders = fc.shuffledSubarray([...all.keys()], { minLength: 20 });
+    await fc.assert(
+      fc.asyncProperty(orders, async (order) => {
+        const sums = await logLikelihoods(
+          runner,
+          order.flatMap((index) => all[index]!),
+        );
+        const own = order.flatMap((index) => expected.slice(2 * index, 2 * index + 2));
+        expect(maxDifference(sums, own)).toBeLessThan(1e-5);
+      }),
+      { numRuns: 5 },
+    );
+  });
+
+  it("computes what is shared once, and no last token", async () => {
+    const nodes = async (continuations: readonly Continuation[]): Promise<number> => {
+      const events: ProgressEvent[] = [];
+      const runner = new DecoderRunner(tinyModel(), runtime);
+      await logLikelihoods(runner, continuations, { stage: "t", onProgress: (event) => events.push(event) });
+      const last = events.at(-1)!;
+      expect(last).toMatchObject({ stage: "t", done: last.total, unit: "tokens" });
+      return last.total;
+    };
+    const ends = [0, 1, 2, 3].map((end) => [end, 9, 9]);
+    expect(await nodes(continued([1, 2, 3, 4, 5], ends))).toBe(5 + 4 * 2);
+    // A long context is not computed again because its ends exceed a pack, and a prompt that all share hardly is.
+    const prompt = Array(600).fill(1) as number[];
+    expect(await nodes(continued(prompt, ends))).toBe(600 + 4 * 2);
+    const shots = documents(30, 30).flat();
+    const prompted = shots.map(({ ids, context }) => ({
+      ids: Int32Array.from([...prompt, ...ids]),
+      context: 600 + context,
+    }));
+    expect(await nodes(prompted)).toBeLessThan((await nodes(shots)) + 3 * 600);
+  });
+});

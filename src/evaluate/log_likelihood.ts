@@ -1,0 +1,163 @@
+/**
+ * Log-probabilities of continuations. Continuations that begin alike are computed once up to where they part: they are
+ * packed into forests of prefixes (graph/prefix_forest.ts), and a continuation's last token, which predicts nothing,
+ * is not computed at all. The head sees only the positions that something is predicted from.
+ */
+import type { DecoderRunner, LoadedHead } from "../graph/decoder_runner.ts";
+import { embedForests, forwardLayers, MAX_HIDDEN_BYTES, type MicroBatch } from "../graph/forward.ts";
+import { PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
+import { type OnProgress, silent } from "../progress.ts";
+
+/** Tokens whose last ones are to be predicted. */
+export interface Continuation {
+  /** Context and continuation, token ids. */
+  readonly ids: Int32Array;
+  /** Tokens of the context, at least one. */
+  readonly context: number;
+}
+
+/** A forest, and the continuations in it. */
+interface Pack {
+  readonly forest: TokenForest;
+  readonly members: readonly Member[];
+}
+
+interface Member extends Continuation {
+  /** Place among all continuations. */
+  readonly index: number;
+  /** Nodes of all tokens but the last. */
+  readonly nodes: Int32Array;
+}
+
+/**
+ * Nodes of a pack. Matrix products reach full speed from about 512 rows, and attention, which looks at all pairs of
+ * nodes, is still cheap there.
+ */
+const PACK_TOKENS = 512;
+
+/**
+ * log p(continuation | context), nats, of every one: the sum over its tokens in float64.
+ * @param continuations - those with common beginnings next to one another
+ */
+export async function logLikelihoods(
+  runner: DecoderRunner,
+  continuations: readonly Continuation[],
+  {
+    stage = "evaluate",
+    onProgress = silent,
+  }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
+): Promise<Float64Array> {
+  const packs = packContinuations(continuations);
+  const total = countNodes(packs);
+  const head = await runner.loadHead();
+  const sums = new Float64Array(continuations.length);
+  let seen = 0;
+  for (const lot of lotsOf(packs, MAX_HIDDEN_BYTES / (4 * runner.model.spec.hiddenSize))) {
+    const base = seen;
+    const batches = await embedForests(
+      runner,
+      lot.map(({ forest }) => forest),
+    );
+    await forwardLayers(runner, batches, {
+      stage,
+      onProgress: (event) => onProgress({ ...event, done: base + event.done, total }),
+    });
+    for (const [place, { members }] of lot.entries()) {
+      const losses = await lossesOf(runner, head, { batch: batches[place]!, members });
+      for (const { index, loss } of losses) sums[index] = -loss;
+    }
+    seen += countNodes(lot);
+  }
+  return sums;
+}
+
+/** A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. */
+function packContinuations(continuations: readonly Continuation[]): readonly Pack[] {
+  const packs: Pack[] = [];
+  let forest = new PrefixForest();
+  let members: Member[] = [];
+  const close = (): void => {
+    if (members.length > 0) packs.push({ forest: forest.finish(), members });
+    forest = new PrefixForest();
+    members = [];
+  };
+  for (const [index, continuation] of continuations.entries()) {
+    const inputs = continuation.ids.subarray(0, -1);
+    const shared = forest.shared(inputs);
+    const room = shared > inputs.length / 2 ? 2 * Math.max(PACK_TOKENS, inputs.length) : PACK_TOKENS;
+    if (forest.size + inputs.length - shared > room) close();
+    members.push({ ...continuation, index, nodes: forest.add(inputs) });
+  }
+  close();
+  return packs;
+}
+
+/** Consecutive packs of at most `maxNodes` nodes together, at least one pack in each lot. */
+function lotsOf(packs: readonly Pack[], maxNodes: number): readonly (readonly Pack[])[] {
+  const lots: Pack[][] = [];
+  let nodes = Number.POSITIVE_INFINITY;
+  for (const pack of packs) {
+    nodes += pack.forest.ids.length;
+    if (nodes <= maxNodes) lots.at(-1)!.push(pack);
+    else {
+      lots.push([pack]);
+      nodes = pack.forest.ids.length;
+    }
+  }
+  return lots;
+}
+
+function countNodes(packs: readonly Pack[]): number {
+  return packs.reduce((sum, { forest }) => sum + forest.ids.length, 0);
+}
+
+/** Sums of the losses of a pack's continuations, from the outputs of the last layer. */
+async function lossesOf(
+  runner: DecoderRunner,
+  head: LoadedHead,
+  { batch, members }: { readonly batch: MicroBatch; readonly members: readonly Member[] },
+): Promise<readonly { readonly index: number; readonly loss: number }[]> {
+  const predictions = predictionsOf(members);
+  const width = Math.max(...[...predictions.values()].map(({ targets }) => targets.size));
+  const size = runner.model.spec.hiddenSize;
+  const hidden = new Float32Array(predictions.size * size);
+  const targets = new Int32Array(predictions.size * width);
+  for (const [node, { row, targets: places }] of predictions) {
+    hidden.set(batch.hidden.data.subarray(node * size, (node + 1) * size), row * size);
+    for (const [id, place] of places) targets[row * width + place] = id;
+  }
+  const { nll } = await runner.runHead("loss", head, {
+    hidden: { shape: [predictions.size, size], data: hidden },
+    targets: { shape: [predictions.size, width], data: targets },
+  });
+  return members.map(({ index, ids, context, nodes }) => {
+    let loss = 0;
+    for (let t = context; t < ids.length; t++) {
+      const { row, targets: places } = predictions.get(nodes[t - 1]!)!;
+      loss += nll!.data[row * width + places.get(ids[t]!)!]!;
+    }
+    return { index, loss };
+  });
+}
+
+/** What is predicted from one node. */
+interface Prediction {
+  /** Its row among the rows of the head. */
+  readonly row: number;
+  /** Tokens that may come next, numbered. */
+  readonly targets: Map<number, number>;
+}
+
+/** By node, what its pack's continuations ask of it. */
+function predictionsOf(members: readonly Member[]): ReadonlyMap<number, Prediction> {
+  const predictions = new Map<number, Prediction>();
+  for (const { ids, context, nodes } of members) {
+    for (let t = context; t < ids.length; t++) {
+      const node = nodes[t - 1]!;
+      const known = predictions.get(node) ?? { row: predictions.size, targets: new Map<number, number>() };
+      predictions.set(node, known);
+      if (!known.targets.has(ids[t]!)) known.targets.set(ids[t]!, known.targets.size);
+    }
+  }
+  return predictions;
+}

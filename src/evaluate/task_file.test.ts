@@ -1,0 +1,111 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { readTask, type TaskDocument } from "./task_file.ts";
+
+/** Reads a file of these lines; places and messages without its directory. */
+async function readLines(lines: readonly unknown[], limit?: number): Promise<readonly TaskDocument[]> {
+  const path = join(await temporaryDirectory(), "task.jsonl");
+  const text = lines.map((line) => (typeof line === "string" ? line : JSON.stringify(line))).join("\n");
+  await writeFile(path, text);
+  const documents = await readTask(path, limit).catch((error: Error) => {
+    error.message = error.message.replaceAll(path, "PATH");
+    throw error;
+  });
+  return documents.map((document) => ({ ...document, where: document.where.replace(path, "PATH") }));
+}
+
+const CHOICE = { query: "q", choices: ["a", "b"], gold: 0 };
+const PARTIAL = { contexts: ["x", "y"], continuation: "z", gold: 1 };
+
+describe("readTask", () => {
+  it("reads multiple choice: a space and a choice after the query", async () => {
+    const lines = [{ id: 7, query: "Two?\n", choices: ["ja 🙂", "no"], gold: 1, more: {} }, "\r", CHOICE];
+    expect(await readLines(lines)).toEqual([
+      {
+        where: "PATH line 1",
+        gold: 1,
+        candidates: [
+          { context: "Two?\n", continuation: " ja 🙂", characters: 4 },
+          { context: "Two?\n", continuation: " no", characters: 2 },
+        ],
+      },
+      expect.objectContaining({ where: "PATH line 3", gold: 0 }),
+    ]);
+  });
+
+  it("reads partial evaluation: a space and the continuation after every context", async () => {
+    expect(await readLines([PARTIAL])).toEqual([
+      {
+        where: "PATH line 1",
+        gold: 1,
+        candidates: [
+          { context: "x", continuation: " z", characters: 1 },
+          { context: "y", continuation: " z", characters: 1 },
+        ],
+      },
+    ]);
+  });
+
+  it("stops at the limit, whatever follows", async () => {
+    expect(await readLines([CHOICE, CHOICE, "no JSON"], 2)).toHaveLength(2);
+    await expect(readLines([CHOICE, CHOICE, "no JSON"], 3)).rejects.toMatchObject({ code: "BAD_FILE" });
+  });
+
+  it.each<[string, readonly unknown[], string]>([
+    ["no documents", ["", " "], "PATH: expected a JSON document on every line, got an empty file"],
+    [
+      "an unknown form",
+      [{ text: "a" }],
+      'PATH line 1: expected {query, choices, gold} or {contexts, continuation, gold}, got {"text":"a"}',
+    ],
+    ["another form later", [CHOICE, PARTIAL], "PATH line 2: expected a text as query, got nothing"],
+    ["no object later", [CHOICE, [1]], "PATH line 2: expected an object, got [1]"],
+    [
+      "a wrong choice",
+      [CHOICE, "", { ...CHOICE, choices: ["a", 5] }],
+      "PATH line 3: expected a text as choices.1, got 5",
+    ],
+    [
+      "an empty choice",
+      [{ ...CHOICE, choices: ["", "b"] }],
+      'PATH line 1: expected a text that is not empty as choices.0, got ""',
+    ],
+    [
+      "a single choice",
+      [{ ...CHOICE, choices: ["a"] }],
+      'PATH line 1: expected at least two texts as choices, got ["a"]',
+    ],
+    [
+      "choices that are no list",
+      [{ ...CHOICE, choices: "ab" }],
+      'PATH line 1: expected a list of texts as choices, got "ab"',
+    ],
+    [
+      "a fraction as gold",
+      [{ ...CHOICE, gold: 0.5 }],
+      "PATH line 1: expected a whole number as gold, got 0.5",
+    ],
+    ["gold too large", [{ ...CHOICE, gold: 2 }], "PATH line 1: expected an index of choices as gold, got 2"],
+    [
+      "gold below zero",
+      [{ ...PARTIAL, gold: -1 }],
+      "PATH line 1: expected an index of contexts as gold, got -1",
+    ],
+    [
+      "a long wrong value",
+      [{ ...PARTIAL, continuation: ["c".repeat(99)] }],
+      `PATH line 1: expected a text as continuation, got ["${"c".repeat(58)}...`,
+    ],
+  ])("refuses %s", async (_, lines, message) => {
+    await expect(readLines(lines)).rejects.toMatchObject({ code: "BAD_TEXT", message });
+  });
+
+  it("names the line that is no JSON", async () => {
+    await expect(readLines([CHOICE, "{"])).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringMatching(/^PATH line 2: expected JSON, got /),
+    });
+  });
+});

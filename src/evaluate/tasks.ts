@@ -1,0 +1,114 @@
+/**
+ * Accuracy on tasks with given answers, as lm-evaluation-harness (lm_eval/models/huggingface.py, lm_eval/api/task.py)
+ * computes it for `multiple_choice`: the model chooses the answer that is most probable after its context.
+ */
+import { GpruneError } from "../errors.ts";
+import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import type { OnProgress } from "../progress.ts";
+import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
+import type { Candidate, TaskDocument } from "./task_file.ts";
+
+/** How often a model chooses the right answer. */
+export interface TaskScore {
+  /** Fraction of documents whose right candidate has the largest sum of log-probabilities; the first of equals counts. */
+  readonly acc: number;
+  /** The same for the largest sum divided by the answer's length in code points. */
+  readonly acc_norm: number;
+  /** Standard error of acc, sqrt(p (1 - p) / (n - 1)); null for one document. */
+  readonly stderr: number | null;
+  readonly acc_norm_stderr: number | null;
+  /** Documents. */
+  readonly n: number;
+}
+
+/** A document and its candidates in tokens. */
+export interface EncodedDocument extends TaskDocument {
+  readonly continuations: readonly Continuation[];
+}
+
+/**
+ * Candidates as tokens; a context that is too long for the model loses tokens at its beginning.
+ * @param maxPositions - the longest sequence of the model
+ * @throws GpruneError BAD_TEXT for a continuation that has no token or does not fit
+ */
+export function encodeDocument(
+  document: TaskDocument,
+  tokenizer: Tokenizer,
+  maxPositions: number,
+): EncodedDocument {
+  const continuations = document.candidates.map((candidate) => {
+    const { ids, context } = encodePair(candidate, tokenizer);
+    if (context === 0) throw withoutContext(document.where);
+    // The last token is predicted only, so one more than the model's positions fits.
+    const excess = Math.max(0, ids.length - (maxPositions + 1));
+    const length = ids.length - context;
+    if (length > 0 && context > excess) return { ids: ids.subarray(excess), context: context - excess };
+    const expected = `a continuation of 1 to ${maxPositions} tokens`;
+    throw new GpruneError("BAD_TEXT", `${document.where}: expected ${expected}, got ${length}`);
+  });
+  return { ...document, continuations };
+}
+
+function withoutContext(where: string): GpruneError {
+  return new GpruneError("BAD_TEXT", `${where}: expected a context, got none`, {
+    hint: "This tokenizer has no token that begins or ends a text and could stand in for it.",
+  });
+}
+
+/** Scores a task. */
+export async function scoreTask(
+  runner: DecoderRunner,
+  documents: readonly EncodedDocument[],
+  options: { readonly stage: string; readonly onProgress: OnProgress },
+): Promise<TaskScore> {
+  const sums = await logLikelihoods(
+    runner,
+    documents.flatMap(({ continuations }) => continuations),
+    options,
+  );
+  let [hits, hitsPerCharacter, start] = [0, 0, 0];
+  for (const { candidates, gold } of documents) {
+    const own = sums.subarray(start, start + candidates.length);
+    const perCharacter = own.map((sum, index) => sum / candidates[index]!.characters);
+    hits += Number(firstMaximum(own) === gold);
+    hitsPerCharacter += Number(firstMaximum(perCharacter) === gold);
+    start += candidates.length;
+  }
+  const n = documents.length;
+  const [acc, accNorm] = [hits / n, hitsPerCharacter / n];
+  const [stderr, accNormStderr] = [standardError(acc, n), standardError(accNorm, n)];
+  return { acc, acc_norm: accNorm, stderr, acc_norm_stderr: accNormStderr, n };
+}
+
+/**
+ * `HFLM._encode_pair`: white space at the context's end belongs to the continuation, and the continuation's tokens are
+ * those of the whole text after as many tokens as the context has alone. BOS comes first where the tokenizer adds it
+ * by default and the text does not begin with it; in place of an empty context it does in any case, or else EOS.
+ */
+function encodePair({ context, continuation }: Candidate, tokenizer: Tokenizer): Continuation {
+  const alone = tokenizer.encode(withoutTrailingSpace(context));
+  const whole = tokenizer.encode(context + continuation);
+  const first = tokenizer.bosId ?? tokenizer.eosIds[0];
+  const wanted = first !== undefined && (tokenizer.addsBos || alone.length === 0);
+  const added = wanted && whole[0] !== first ? [first] : [];
+  const ids = Int32Array.from([...added, ...alone, ...whole.subarray(alone.length)]);
+  // The continuation of an empty context may spell out the token that would be put before it.
+  return { ids, context: wanted ? Math.max(1, added.length + alone.length) : alone.length };
+}
+
+/** By hand: an expression anchored at the end alone takes quadratic time on long runs of spaces. */
+function withoutTrailingSpace(text: string): string {
+  let end = text.length;
+  while (end > 0 && /\p{White_Space}/u.test(text[end - 1]!)) end--;
+  return text.slice(0, end);
+}
+
+function firstMaximum(values: Float64Array): number {
+  return values.indexOf(values.reduce((a, b) => Math.max(a, b)));
+}
+
+/** Of a mean of n zeros and ones. */
+function standardError(mean: number, n: number): number | null {
+  return n > 1 ? Math.sqrt((mean * (1 - mean)) / (n - 1)) : null;
+}
