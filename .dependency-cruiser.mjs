@@ -33,6 +33,7 @@ const SOLE_IMPORTERS = [
   { name: "onnxruntime", to: "node_modules/onnxruntime-", from: ["src/graph/runtime.ts"] },
   { name: "onnx-protobuf", to: "node_modules/(onnx-buf|@bufbuild)/", from: ["src/graph/onnx.ts"] },
   { name: "tokenizers", to: "node_modules/@huggingface/tokenizers/", from: ["src/model/tokenizer.ts"] },
+  { name: "plots", to: "node_modules/(vega|vega-lite|@resvg)/", from: ["src/report/pictures.ts"] },
   { name: "yaml", to: "node_modules/yaml/", from: ["src/config.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
   { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/"] },

@@ -1,34 +1,48 @@
 /**
  * Quality of pruned models: every metric alone on one calibration set, alone on all sets, and with GPrune on all sets, at
- * several sparsities and with several recoveries, as perplexity on held-out texts.
+ * several sparsities and with several recoveries, as perplexity on held-out texts and accuracy on tasks.
  *
- *   node --import tsx bench/quality.ts MODEL --calib DIR --texts DIR [--single wiki] [--metrics flap-wifv,wanda-sp]
- *       [--sparsities 0.2,0.35,0.5] [--recover bias,lstsq] [--variants single,base,gprune] [--samples 24] [--limit 24]
- *       [--tag NAME]
+ *   node --import tsx bench/quality.ts MODEL --calib DIR --texts DIR [--tasks DIR] [--single wiki]
+ *       [--metrics flap-wifv,wanda-sp] [--sparsities 0.5,0.35,0.2] [--recover bias,lstsq]
+ *       [--variants single,base,gprune] [--samples 24] [--limit 24] [--task-limit 200] [--leave-out] [--tag NAME]
  *
- * DIRs hold NAME.txt files. Finished rows are kept in bench/results/TAG.json and not run again; bench/results/TAG.md is the
- * table. Both sides of a comparison see the same number of calibration tokens: a single set gets as many windows as
- * all sets together.
+ * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again;
+ * bench/results/TAG.md is the table. Both sides of a comparison see the same number of calibration tokens: a single set
+ * gets as many windows as all sets together. A plan is decided once and carried out with every recovery.
+ *
+ * Variants: `single`, `base` (the metric with its own allocation), `modules` (behaviour modules and the fallback on top of
+ * it), `learned` (learned sparsity without modules), `curves` (sparsity from error curves), `gprune` (all), `robust` (all,
+ * with robust set weights).
+ *
+ * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { TextSet } from "../src/calibrate/windows.ts";
 import { type RunConfigInput, resolveRunConfig } from "../src/config.ts";
-import { evaluate, geometricMean } from "../src/evaluate/evaluate.ts";
+import { type Evaluation, evaluate, geometricMean } from "../src/evaluate/evaluate.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import { prune } from "../src/pipeline.ts";
 
-/** One measured row. */
-interface Row {
+/** What a row is about. */
+interface Key {
   readonly sparsity: number;
   readonly recover: string;
   readonly metric: string;
   readonly variant: string;
+  /** The set that calibration did not see and the row is evaluated on; empty without --leave-out. */
+  readonly leftOut: string;
+}
+
+/** One measured row. */
+interface Row extends Key {
   readonly achieved: number;
   readonly ppl: Readonly<Record<string, number>>;
   readonly geometricMean: number;
+  readonly tasks: Readonly<Record<string, { readonly acc: number; readonly acc_norm: number }>>;
   readonly seconds: number;
 }
 
@@ -37,14 +51,17 @@ const { values, positionals } = parseArgs({
   options: {
     calib: { type: "string" },
     texts: { type: "string" },
+    tasks: { type: "string" },
     single: { type: "string", default: "wiki" },
     metrics: { type: "string", default: "magnitude,wanda-sp,flap-wifv,minitron,taylor,fisher" },
-    sparsities: { type: "string", default: "0.2,0.35,0.5" },
+    sparsities: { type: "string", default: "0.5,0.35,0.2" },
     recover: { type: "string", default: "bias,lstsq" },
     variants: { type: "string", default: "single,base,gprune" },
     samples: { type: "string", default: "24" },
     limit: { type: "string", default: "24" },
+    "task-limit": { type: "string", default: "200" },
     "seq-len": { type: "string", default: "512" },
+    "leave-out": { type: "boolean", default: false },
     tag: { type: "string", default: "quality" },
   },
 });
@@ -53,83 +70,101 @@ if (model === undefined || values.calib === undefined || values.texts === undefi
   throw new Error("usage: bench/quality.ts MODEL --calib DIR --texts DIR; see the head of the file");
 }
 
+/** What each variant changes. */
+const VARIANTS: Readonly<Record<string, RunConfigInput>> = {
+  single: { method: "none" },
+  base: { method: "none" },
+  modules: { method: "gprune", allocation: "global" },
+  learned: { method: "gprune", maxModules: 1 },
+  curves: { method: "gprune", allocation: "curves" },
+  gprune: { method: "gprune" },
+  robust: { method: "gprune", robust: true },
+};
+
 const results = join(import.meta.dirname, "results");
 mkdirSync(results, { recursive: true });
-const calibration = namedTexts(values.calib);
-const texts = namedTexts(values.texts);
+const calibration = namedFiles(values.calib, ".txt");
+const texts = namedFiles(values.texts, ".txt");
+const tasks = values.tasks === undefined ? [] : namedFiles(values.tasks, ".jsonl");
 const seqLen = Number(values["seq-len"]);
 const rows: Row[] = finishedRows();
 
-await addDense();
+const leftOuts = values["leave-out"] ? calibration.map(({ name }) => name) : [""];
+for (const leftOut of leftOuts) {
+  const key = { sparsity: 0, recover: "none", metric: "dense", variant: "dense", leftOut };
+  if (!isFinished(key)) keep({ ...key, achieved: 0, seconds: 0, ...(await measure(model, leftOut)) });
+}
 for (const sparsity of list(values.sparsities).map(Number)) {
-  for (const recover of list(values.recover)) {
-    for (const metric of list(values.metrics)) {
-      for (const variant of list(values.variants)) await addRow({ sparsity, recover, metric, variant });
+  for (const metric of list(values.metrics)) {
+    for (const variant of list(values.variants)) {
+      for (const leftOut of leftOuts) await addRows({ sparsity, metric, variant, leftOut });
     }
   }
 }
 console.log(markdown());
 
-async function addDense(): Promise<void> {
-  const key = { sparsity: 0, recover: "none", metric: "dense", variant: "dense" };
-  if (isFinished(key)) return;
-  keep({ ...key, achieved: 0, seconds: 0, ...(await measure(model!)) });
-}
-
-async function addRow(key: Pick<Row, "sparsity" | "recover" | "metric" | "variant">): Promise<void> {
-  if (isFinished(key)) return;
+/** One row for each recovery. */
+async function addRows(about: Omit<Key, "recover">): Promise<void> {
+  const missing = list(values.recover).filter((recover) => !isFinished({ ...about, recover }));
   const scratch = mkdtempSync(join(tmpdir(), "gprune-quality-"));
   try {
-    const output = join(scratch, "model");
-    const start = performance.now();
-    const { sparsity } = await prune(resolveRunConfig({ ...settingsOf(key), model, output }, "bench"));
-    const seconds = Math.round((performance.now() - start) / 1000);
-    keep({ ...key, achieved: sparsity.achieved, seconds, ...(await measure(output)) });
+    let plan: string | undefined;
+    for (const recover of missing) {
+      const output = join(scratch, recover);
+      const settings = { ...settingsOf(about), model, output, recover, ...(plan !== undefined && { plan }) };
+      const start = performance.now();
+      const { sparsity } = await prune(resolveRunConfig(settings, "bench"));
+      const seconds = Math.round((performance.now() - start) / 1000);
+      plan ??= join(output, "plan.json");
+      const achieved = sparsity.achieved;
+      keep({ ...about, recover, achieved, seconds, ...(await measure(output, about.leftOut)) });
+    }
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
 }
 
-function settingsOf({
-  sparsity,
-  recover,
-  metric,
-  variant,
-}: Pick<Row, "sparsity" | "recover" | "metric" | "variant">): RunConfigInput {
+function settingsOf({ sparsity, metric, variant, leftOut }: Omit<Key, "recover">): RunConfigInput {
+  const changes = VARIANTS[variant];
+  if (changes === undefined) throw new Error(`variant: ${variant} is none of ${Object.keys(VARIANTS)}`);
+  const seen = calibration.filter(({ name }) => name !== leftOut);
   const single = variant === "single";
-  const samples = Number(values.samples) * (single ? calibration.length : 1);
-  return {
-    sparsity,
-    metric,
-    samples,
-    seqLen,
-    recover: recover as "bias" | "lstsq",
-    method: variant === "gprune" ? "gprune" : "none",
-    calibration: single ? calibration.filter(({ name }) => name === values.single) : calibration,
-  };
+  const samples = Number(values.samples) * (single ? seen.length : 1);
+  const sets = single ? seen.filter(({ name }) => name === values.single) : seen;
+  return { sparsity, metric, samples, seqLen, calibration: sets, ...changes };
 }
 
-async function measure(path: string): Promise<Pick<Row, "ppl" | "geometricMean">> {
+async function measure(path: string, leftOut: string): Promise<Pick<Row, "ppl" | "geometricMean" | "tasks">> {
   const opened = await openModel(path);
   const runtime = new Runtime();
+  const both = { model: opened, runtime };
+  const own = leftOut === "" ? texts : calibration.filter(({ name }) => name === leftOut);
   try {
-    const { texts: scores } = await evaluate({ model: opened, runtime }, texts, {
-      seqLen,
-      limit: Number(values.limit),
-    });
-    const ppl = Object.fromEntries(Object.entries(scores).map(([name, score]) => [name, score.ppl]));
-    return { ppl, geometricMean: geometricMean(Object.values(scores)) };
+    const { texts: scores } = await evaluate(both, own, { seqLen, limit: Number(values.limit) });
+    const scored: Evaluation["tasks"] =
+      tasks.length === 0 || leftOut !== ""
+        ? {}
+        : (await evaluate(both, [], { seqLen, tasks, limit: Number(values["task-limit"]) })).tasks;
+    return {
+      ppl: mapValues(scores, ({ ppl }) => ppl),
+      geometricMean: geometricMean(Object.values(scores)),
+      tasks: mapValues(scored, ({ acc, acc_norm }) => ({ acc, acc_norm })),
+    };
   } finally {
     await runtime.close();
     await opened.weights.close();
   }
 }
 
-function namedTexts(directory: string): { name: string; path: string; weight: number }[] {
+function namedFiles(directory: string, ending: string): TextSet[] {
   const files = readdirSync(directory)
-    .filter((file) => file.endsWith(".txt"))
+    .filter((file) => file.endsWith(ending))
     .sort();
-  return files.map((file) => ({ name: file.slice(0, -4), path: join(directory, file), weight: 1 }));
+  return files.map((file) => ({
+    name: file.slice(0, -ending.length),
+    path: join(directory, file),
+    weight: 1,
+  }));
 }
 
 function finishedRows(): Row[] {
@@ -140,7 +175,7 @@ function finishedRows(): Row[] {
   }
 }
 
-function isFinished(key: Pick<Row, "sparsity" | "recover" | "metric" | "variant">): boolean {
+function isFinished(key: Key): boolean {
   return rows.some((row) => Object.entries(key).every(([name, value]) => row[name as keyof Row] === value));
 }
 
@@ -148,22 +183,38 @@ function keep(row: Row): void {
   rows.push(row);
   writeFileSync(join(results, `${values.tag}.json`), `${JSON.stringify(rows, null, 1)}\n`);
   writeFileSync(join(results, `${values.tag}.md`), markdown());
-  console.log(`${row.sparsity} ${row.recover} ${row.metric} ${row.variant}: ${row.geometricMean.toFixed(2)}`);
+  const { sparsity, recover, metric, variant, leftOut } = row;
+  console.log(`${sparsity} ${recover} ${metric} ${variant} ${leftOut}: ${row.geometricMean.toFixed(2)}`);
 }
 
 function markdown(): string {
-  const names = texts.map(({ name }) => name);
-  const head = ["removed", "recovery", "metric", "variant", ...names, "geometric mean", "seconds"];
-  const body = rows.map(({ sparsity, recover, metric, variant, ppl, geometricMean: mean, seconds }) => [
-    String(sparsity),
-    recover,
-    metric,
-    variant,
-    ...names.map((name) => ppl[name]!.toFixed(2)),
-    mean.toFixed(2),
-    String(seconds),
+  const textNames = [...new Set(rows.flatMap(({ ppl }) => Object.keys(ppl)))];
+  const taskNames = [...new Set(rows.flatMap((row) => Object.keys(row.tasks)))];
+  const head = [
+    "removed",
+    "recovery",
+    "metric",
+    "variant",
+    ...textNames,
+    "geometric mean",
+    ...taskNames,
+    "s",
+  ];
+  const body = rows.map((row) => [
+    String(row.sparsity),
+    row.recover,
+    row.metric,
+    row.variant,
+    ...textNames.map((name) => row.ppl[name]?.toFixed(2) ?? ""),
+    row.geometricMean.toFixed(2),
+    ...taskNames.map((name) => row.tasks[name]?.acc_norm.toFixed(3) ?? ""),
+    String(row.seconds),
   ]);
   return [head, head.map(() => "---"), ...body].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+}
+
+function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V) => R): Record<string, R> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }
 
 function list(text: string): readonly string[] {

@@ -83,7 +83,7 @@ export async function prune(
     const sets = await clock.time("tokenize", () => loadCalibration(config, model, metric));
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
     const run: Run = { config, model, runtime, sets, metric, fallback, allocation, onProgress };
-    const knowledge = await clock.time("calibrate", () => learnFromSets(run));
+    const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
     const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
     const { pruned, curve, checkpoints } = await clock.time("recover", () => recover(run, plan, knowledge));
     const achieved = achievedSparsity(plan, model.spec);
@@ -103,7 +103,7 @@ export async function prune(
       ...result,
       held_out: heldOut,
       timings: clock.seconds,
-      tokens_per_second: tokens === 0 ? 0 : tokens / clock.seconds.calibrate!,
+      tokens_per_second: knowledge === null ? 0 : tokens / clock.seconds.calibrate!,
       peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
       seed: config.seed,
       versions: versions(),
@@ -175,16 +175,13 @@ interface Knowledge {
   readonly pooled: Evidence;
 }
 
-async function learnFromSets({
-  config,
-  model,
-  runtime,
-  sets,
-  metric,
-  onProgress,
-}: Run): Promise<Knowledge | null> {
-  if (sets.length === 0) return null;
-  const gradients = metric.input === "gradients" && config.plan === undefined;
+/** Nothing is learned that nobody asks for: plans that are given need statistics for mean compensation alone. */
+async function learnFromSets(
+  { config, model, runtime, sets, metric, onProgress }: Run,
+  given: PruningPlan | null,
+): Promise<Knowledge | null> {
+  if (sets.length === 0 || (given !== null && config.recover !== "bias")) return null;
+  const gradients = metric.input === "gradients" && given === null;
   const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, { gradients, onProgress });
   const weights = config.calibration.map(({ weight }) => weight);
   const pooled = poolEvidence(
@@ -261,9 +258,9 @@ interface Recovered {
 
 async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
   const { config, model, runtime, onProgress } = run;
-  if (config.recover === "none" || knowledge === null) return { pruned: applyPlan(model, plan) };
+  if (config.recover === "none" || run.sets.length === 0) return { pruned: applyPlan(model, plan) };
   if (config.recover === "bias") {
-    return { pruned: await compensateMeans(model, plan, knowledge.pooled.stats) };
+    return { pruned: await compensateMeans(model, plan, knowledge!.pooled.stats) };
   }
   const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
   const pruned = applyPlan(model, plan);

@@ -191,12 +191,13 @@ program
   .addOption(countOption("--samples <n>", "windows of every set", { min: 1, default: 16 }))
   .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 8, default: 512 }))
   .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
+  .option("--picture <file>", "heat map and histogram as .svg or .png")
   .addOption(threadsOption())
   .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
     "after",
-    "\nExample:\n  $ gprune sensitivity MODEL --calib web=web.txt code=code.txt wiki=wiki.txt",
+    "\nExample:\n  $ gprune sensitivity MODEL --calib web=web.txt code=code.txt wiki=wiki.txt --picture sigma.svg",
   )
   .action(async (model, options) => (await import("./sensitivity.ts")).sensitivityCommand(model, options));
 

@@ -3,8 +3,11 @@ import { loadTokenSet } from "../calibrate/windows.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { Runtime } from "../graph/runtime.ts";
+import { writeFileAtomically } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { chartFile, requirePictureName } from "../report/pictures.ts";
+import { sensitivityChart } from "../report/sensitivity_chart.ts";
 import { metricByName } from "../score/registry.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
@@ -19,11 +22,13 @@ interface SensitivityOptions {
   readonly threads?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  readonly picture?: string;
 }
 
 export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
   const { samples, seqLen, seed, threads, quiet } = options;
   const metric = metricByName(options.metric);
+  if (options.picture !== undefined) requirePictureName(options.picture);
   const texts = parseTextSets(options.calib, "--calib");
   await requireTexts(texts);
   const model = await openModel(path);
@@ -36,12 +41,19 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
     const report = await withProgress({ quiet }, (onProgress) =>
       measureSensitivity({ model, runtime, sets, metric, seed, onProgress }),
     );
+    if (options.picture !== undefined) await draw(report, options.picture);
     if (options.json) printJson(report);
     else print(tableOf(report));
   } finally {
     await runtime.close();
     await model.weights.close();
   }
+}
+
+/** Writes the picture, in place of one that may be there. */
+async function draw({ model, metric, sets, spaces }: SensitivityReport, path: string): Promise<void> {
+  const title = `${model}: ${metric} over ${sets.join(", ")}`;
+  await writeFileAtomically(path, await chartFile(sensitivityChart(spaces, { title }), path));
 }
 
 /** Shades from calm to sensitive, for sigma 0 to 0.3 and above. */

@@ -100,6 +100,16 @@ export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: Spa
 /** Everything that shapes the head's graph. */
 export type HeadStructure = Pick<ModelSpec, "hiddenSize" | "normEps" | "normOffset" | "logitSoftcap">;
 
+/** Normed streams as one half of a layer reads them, [B, T, C] each: the inputs `names`, and the weight of its norm. */
+export function buildNormed(
+  b: GraphBuilder,
+  structure: LayerStructure,
+  { kind, names }: { readonly kind: SpaceKind; readonly names: readonly string[] },
+): readonly Value[] {
+  const layer = new LayerBuilder(b, structure);
+  return names.map((name) => layer.normed(b.input(name, ["B", "T", structure.hiddenSize]), kind));
+}
+
 /**
  * Adds final norm and vocabulary projection: inputs `norm` [C], `projection` [V, C], and `hidden` [M, C] with any
  * number of other streams of the same shape by name.
@@ -145,7 +155,7 @@ class LayerBuilder {
 
   attentionBlock(input: Value, cached: boolean): BlockValues & Pick<LayerValues, "keys" | "values"> {
     const { postNorms } = this.#structure;
-    const attention = this.#attention(this.#norm(input, "input_layernorm"), cached);
+    const attention = this.#attention(this.normed(input, "kv"), cached);
     const { projected } = attention;
     const attended = postNorms ? this.#norm(projected, "post_attention_layernorm") : projected;
     return { ...attention, output: this.#b.add(input, attended) };
@@ -153,10 +163,15 @@ class LayerBuilder {
 
   ffnBlock(input: Value): BlockValues {
     const { postNorms } = this.#structure;
-    const norm = postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
-    const ffn = this.#ffn(this.#norm(input, norm));
+    const ffn = this.#ffn(this.normed(input, "ffn"));
     const fed = postNorms ? this.#norm(ffn.projected, "post_feedforward_layernorm") : ffn.projected;
     return { ...ffn, output: this.#b.add(input, fed) };
+  }
+
+  /** The stream as the input projections of one half of the layer see it. */
+  normed(input: Value, kind: SpaceKind): Value {
+    const beforeFfn = this.#structure.postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+    return this.#norm(input, kind === "kv" ? "input_layernorm" : beforeFfn);
   }
 
   /** What was read so far, without the tables of positions. */

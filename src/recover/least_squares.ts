@@ -32,6 +32,7 @@ import { OUTPUT_PROJECTION, projectionName, type SpaceKind } from "../model/spac
 import { type LayerSpec, PROJECTION_MODULE, type Projection, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { alignedInputs, type StreamPair } from "./alignment.ts";
 import { Moments, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
@@ -53,6 +54,8 @@ export interface LeastSquaresRequest {
   readonly drift?: number;
   /** Whether tokens count by the inverse of their size in the stream; otherwise all count alike. */
   readonly relative?: boolean;
+  /** How far each block's input projections are turned towards the dense stream, 0..1; see alignment.ts. */
+  readonly align?: number;
   /** Whether projections of spaces that lost nothing are refitted too. */
   readonly refitIntact?: boolean;
   readonly onProgress?: OnProgress;
@@ -83,12 +86,9 @@ export async function refitLeastSquares(request: LeastSquaresRequest): Promise<M
   return withTensors(request.pruned, tensors, { layers });
 }
 
-/** A micro-batch in both models. */
-interface Stream {
+/** A micro-batch in both models; both move on from block to block. */
+interface Stream extends StreamPair {
   readonly tokens: number;
-  /** What one of its tokens counts; over all streams the tokens' weights sum to 1. */
-  readonly tokenWeight: number;
-  /** Input of the next block in the dense and the pruned model, [B, T, C]. */
   dense: Tensor;
   pruned: Tensor;
 }
@@ -100,7 +100,7 @@ interface LayerPair {
 }
 
 type Settings = Required<
-  Pick<LeastSquaresRequest, "runtime" | "ridge" | "drift" | "relative" | "refitIntact">
+  Pick<LeastSquaresRequest, "runtime" | "ridge" | "drift" | "relative" | "align" | "refitIntact">
 >;
 
 class Refit {
@@ -130,11 +130,13 @@ class Refit {
     ridge = 0.01,
     drift = 0.5,
     relative = true,
+    align = 0.5,
     refitIntact = false,
     onProgress = silent,
   }: LeastSquaresRequest): Promise<Refit> {
     if (!(ridge > 0 && Number.isFinite(ridge))) throw badSetting("ridge", "a positive number", ridge);
     if (!(drift >= 0 && drift <= 1)) throw badSetting("drift", "a number 0..1", drift);
+    if (!(align >= 0 && align <= 1)) throw badSetting("align", "a number 0..1", align);
     const runners = [new DecoderRunner(dense, runtime), new DecoderRunner(pruned, runtime)] as const;
     const streams = await openStreams(runners[0], sets);
     const ownDrift = dense.spec.postNorms ? 0 : drift;
@@ -143,6 +145,7 @@ class Refit {
       ridge,
       drift: ownDrift,
       relative,
+      align,
       refitIntact,
       onProgress,
     });
@@ -153,6 +156,7 @@ class Refit {
     const dense = await this.#dense.loadLayer(index);
     let pruned = await this.#pruned.loadLayer(index);
     for (const kind of KINDS) {
+      pruned = await this.#align(pruned, kind, tensors);
       const moments = await this.#fit({ dense, pruned }, kind);
       if (moments !== undefined) {
         pruned = await this.#solve(pruned, kind, moments);
@@ -168,6 +172,19 @@ class Refit {
       }
     }
     return pruned.spec;
+  }
+
+  /** The layer with its input projections turned towards the dense stream. */
+  async #align(layer: LoadedLayer, kind: SpaceKind, tensors: Map<string, Tensor>): Promise<LoadedLayer> {
+    const { runtime, ridge, align } = this.#settings;
+    if (align === 0) return layer;
+    const programs = { runner: this.#pruned, runtime };
+    const block = { layer, kind, streams: this.#streams };
+    const weights = await alignedInputs(programs, block, { ridge, share: align });
+    for (const [feed, weight] of Object.entries(weights)) {
+      tensors.set(`model.layers.${layer.index}.${feed}`, weight);
+    }
+    return { ...layer, weights: { ...layer.weights, ...weights } };
   }
 
   /** Moves the dense stream past one block; moments of the pruned one unless it is to stay as it is. */
