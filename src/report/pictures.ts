@@ -14,6 +14,8 @@ const PNG_SCALE = 2;
 export async function chartSvg(chart: Chart): Promise<string> {
   const [{ compile }, vega] = await Promise.all([import("vega-lite"), import("vega")]);
   const { spec } = compile(chart as unknown as Parameters<typeof compile>[0], { logger: SILENT });
+  // Names of gradients are numbered on and on otherwise, and equal charts would differ.
+  vega.resetSVGDefIds();
   const view = new vega.View(vega.parse(spec), { renderer: "none", logLevel: vega.Error });
   try {
     return await view.toSVG();
