@@ -145,7 +145,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("inspect", first, "--json"));
     expect(result).toMatchObject({ family: "llama", format: "hf", dtype: "F32", layers: 3, hidden_size: 16 });
     expect(result).toMatchObject({
-      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^no: /) },
+      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^with trust_remote_code: /) },
     });
     const text = await gprune("inspect", model);
     expect(text.stdout).toMatch(/^neurons +64 in every layer$/m);
