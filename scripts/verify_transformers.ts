@@ -59,7 +59,9 @@ async function writePruned(
     return [id, Array.from({ length: kept }, (_, unit) => unit)] as const;
   });
   const plan = makePlan(model.spec, Object.fromEntries(keep));
-  const stats = (await calibrate(new DecoderRunner(model, runtime), [{ name: "golden", windows }])).get("golden")!;
+  const stats = (await calibrate(new DecoderRunner(model, runtime), [{ name: "golden", windows }])).get(
+    "golden",
+  )!;
   const pruned = biased ? await compensateMeans(model, plan, stats) : applyPlan(model, plan);
   await exportHuggingFace(pruned, directory);
   await runtime.close();
@@ -71,7 +73,10 @@ async function caseOf(name: string, path: string, logits: string): Promise<Case>
   const model: Model = await openModel(path);
   const runtime = new Runtime();
   const runner = new DecoderRunner(model, runtime);
-  const ids = Int32Array.from({ length: PROMPT }, (_, i) => 3 + ((7 * i * i + 11 * i) % (model.spec.vocabSize - 3)));
+  const ids = Int32Array.from(
+    { length: PROMPT },
+    (_, i) => 3 + ((7 * i * i + 11 * i) % (model.spec.vocabSize - 3)),
+  );
   const computed = await runModel(runner, [ids]);
   await writeFile(logits, new Uint8Array(Float32Array.from(computed.logits).buffer));
   const generated = await generate(runner, ids, { maxTokens: TOKENS, stopIds: [] });
