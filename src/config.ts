@@ -42,6 +42,10 @@ const fields = z.strictObject({
     .enum(["none", "bias", "lstsq"])
     .optional()
     .describe("how removed units are made up for; lstsq with gprune, else bias"),
+  shape: z
+    .enum(["per-layer", "uniform"])
+    .default("per-layer")
+    .describe("widths: every layer its own, or the same in all layers"),
   roundTo: z.int().positive().default(1).describe("FFN widths become multiples of this"),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
@@ -66,6 +70,7 @@ export interface RunConfig {
   readonly seqLen: number;
   readonly seed: number;
   readonly recover: "none" | "bias" | "lstsq";
+  readonly shape: "per-layer" | "uniform";
   readonly roundTo: number;
   readonly dtype: "auto" | "f32" | "f16" | "bf16";
   readonly plan?: string | undefined;

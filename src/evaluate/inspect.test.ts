@@ -27,8 +27,8 @@ describe("inspectModel", () => {
       output_biases: 1,
       runtimes: {
         gprune: "yes",
-        transformers: "with trust_remote_code: layers differ in width",
-        vllm: "no: layers differ in width",
+        transformers: "with trust_remote_code (layers differ in width)",
+        vllm: "no (layers differ in width)",
       },
     });
   });

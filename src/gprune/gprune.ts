@@ -13,6 +13,7 @@ import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
+import type { Shape } from "../prune/allocation.ts";
 import { type Keep, makePlan } from "../prune/plan.ts";
 import { compensateMeans } from "../recover/mean_compensation.ts";
 import { spreadOverChannels } from "../score/channels.ts";
@@ -36,6 +37,7 @@ export interface GpruneRequest {
   readonly allocation: "learned" | "global" | "uniform";
   readonly sparsity: number;
   readonly roundTo: number;
+  readonly shape: Shape;
   readonly rounds: number;
   /** Windows of every set for gradients in each round. */
   readonly gradientWindows: number;
@@ -55,12 +57,18 @@ export interface GpruneDecision {
 /** Decides which units stay. */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
   const analyses = await analyse(request);
-  const { model, sparsity, roundTo, allocation } = request;
+  const { model, sparsity, roundTo, shape, allocation } = request;
   if (allocation !== "learned") {
     const importance = new Map(
       analyses.map(({ space, scores }) => [space.id, spreadOverChannels(scores, space)] as const),
     );
-    const keep = allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo });
+    const keep = allocationByName(allocation).allocate({
+      spec: model.spec,
+      importance,
+      sparsity,
+      roundTo,
+      shape,
+    });
     return { keep, analyses, rounds: [] };
   }
   const { rounds, weights } = request;
@@ -69,6 +77,7 @@ export async function decideGprune(request: GpruneRequest): Promise<GpruneDecisi
     analyses,
     sparsity,
     roundTo,
+    shape,
     rounds,
     weights,
     measure: (keep, round) => measureRound(request, keep, round),

@@ -16,6 +16,7 @@
 import { type GateStats, poolGateStats } from "../calibrate/gate_stats.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { isotonic } from "./isotonic.ts";
@@ -39,6 +40,7 @@ export interface LearnedRequest {
   readonly analyses: readonly SpaceAnalysis[];
   readonly sparsity: number;
   readonly roundTo: number;
+  readonly shape: Shape;
   readonly rounds: number;
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
@@ -53,7 +55,7 @@ const MEMORY = 0.5;
 export async function learnAllocation(
   request: LearnedRequest,
 ): Promise<{ readonly keep: Keep; readonly rounds: readonly Round[] }> {
-  const { analyses, spec, roundTo, weights } = request;
+  const { analyses, spec, roundTo, shape, weights } = request;
   const rounds: Round[] = [];
   let keep: Keep = {};
   let smoothed: Marginals | undefined;
@@ -69,7 +71,7 @@ export async function learnAllocation(
       values: rankedValues(analysis, smoothed!, keep),
       ties: positions(analysis),
     }));
-    keep = removeRanked(ranked, { spec, sparsity, roundTo });
+    keep = removeRanked(ranked, { spec, sparsity, roundTo, shape });
     rounds.push({
       sparsity,
       losses: Object.fromEntries(names.map((name) => [name, meanLoss(measured.get(name)!)])),
