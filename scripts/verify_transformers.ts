@@ -1,7 +1,7 @@
 /**
  * Compares what gprune computes with what Hugging Face transformers computes from the directories that gprune writes:
  * logits and 20 greedy tokens with a cache. The models are the golden ones, pruned to widths of their own in every layer
- * and to the same widths in all, with and without biases, and whatever directories are given.
+ * and to the same widths in all, with and without biases; tiny ones that take another class; and what directories are given.
  *
  * Usage: node --import tsx scripts/verify_transformers.ts PYTHON [DIR...]
  *
@@ -25,6 +25,7 @@ import { applyPlan } from "../src/prune/surgery.ts";
 import { compensateMeans } from "../src/recover/mean_compensation.ts";
 import { GOLDEN_FAMILIES, openGolden } from "../test/golden_model.ts";
 import { runModel } from "../test/run_model.ts";
+import { type TinyModelOptions, tinyModel } from "../test/tiny_model.ts";
 
 const TOKENS = 20;
 const PROMPT = 24;
@@ -33,6 +34,26 @@ const PROMPT = 24;
 const SHAPES: Readonly<Record<string, (kind: "ffn" | "kv", layer: number) => number>> = {
   "per-layer": (kind, layer) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
   uniform: (kind) => (kind === "ffn" ? 12 : 1),
+};
+
+const THREE_HEADS = { kvGroups: 3, groupSize: 1 } as const;
+const BIASES = ["o_proj", "down_proj"] as const;
+const HALF_ROTATED = { rope: { theta: 10_000, rotaryDim: 2, scaling: null } } as const;
+
+/** Models whose stock class is another family's, or none. C is 8, so three heads do not divide it. */
+const TINY: Readonly<Record<string, TinyModelOptions>> = {
+  "llama of three heads": { layers: [THREE_HEADS, THREE_HEADS] },
+  "llama of three heads with biases": { layers: [{ ...THREE_HEADS, biases: BIASES }, THREE_HEADS] },
+  "phi3 rotated in part": {
+    family: "phi3",
+    extra: { pad_token_id: 0 },
+    layers: [HALF_ROTATED, HALF_ROTATED],
+  },
+  "phi3 rotated in part per-layer": {
+    family: "phi3",
+    extra: { pad_token_id: 0 },
+    layers: [HALF_ROTATED, { ...HALF_ROTATED, ...THREE_HEADS, biases: BIASES }],
+  },
 };
 
 /** What Python checks: a directory, and what gprune computed from it. */
@@ -99,6 +120,11 @@ async function main([python, ...directories]: readonly string[]): Promise<number
         cases.push(await caseOf(name, path, `${path}.logits`));
       }
     }
+  }
+  for (const [name, options] of Object.entries(TINY)) {
+    const path = join(root, name.replaceAll(" ", "-"));
+    await exportHuggingFace(tinyModel(options), path);
+    cases.push(await caseOf(name, path, `${path}.logits`));
   }
   for (const [index, path] of directories.entries()) {
     cases.push(await caseOf(path, path, join(root, `${index}.logits`)));

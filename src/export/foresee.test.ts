@@ -43,4 +43,11 @@ describe("foreseeRuntimes", () => {
       expect(() => foreseeRuntimes(run({ sparsity: 0.99, shape }))).toThrow("sparsity: expected at most");
     }
   });
+
+  it("refuses what no configuration describes", () => {
+    const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
+    expect(() => foreseeRuntimes(run({ spec: tinySpec({ layers }) }))).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+  });
 });

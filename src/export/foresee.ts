@@ -1,4 +1,5 @@
 /** What can be said before a run about who will load its result: enough to refuse early what cannot become anything. */
+import { hfForm } from "../model/hf_form.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
 import { checkedRoundTo, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
@@ -18,10 +19,12 @@ export interface ForeseenRun extends RemovalRequest {
 /**
  * Who will load the result. Where that depends on what the run decides, the answers are joined by "or".
  * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or shape uniform for a model whose
- *   layers differ; BAD_PLAN for a plan that makes them differ
+ *   layers differ; BAD_PLAN for a plan that makes them differ; UNSUPPORTED for what no configuration describes
  */
 export function foreseeRuntimes(run: ForeseenRun): Runtimes {
-  const answers = outcomesOf(run).map((spec) => runtimesOf(run.addsBiases ? recovered(spec) : spec));
+  const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? recovered(spec) : spec));
+  for (const spec of outcomes) hfForm(spec);
+  const answers = outcomes.map(runtimesOf);
   const joined = (program: keyof Runtimes): string =>
     [...new Set(answers.map((answer) => answer[program]))].join(" or ");
   return { gprune: joined("gprune"), transformers: joined("transformers"), vllm: joined("vllm") };

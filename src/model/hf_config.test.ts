@@ -375,6 +375,11 @@ describe("hfForm", () => {
       { family: "phi3", layers: [{ ...partial, biases: recovered }] },
       "gprune_phi3",
     ],
+    [
+      "Llama for a Phi-3 with biases where projections are joined",
+      { family: "phi3", layers: [{ biases: qkv }] },
+      "llama",
+    ],
     ["Llama for other Phi-3 with biases", { family: "phi3", layers: [{ biases: recovered }] }, "llama"],
   ])("gives %s", (_, options, expected) => {
     expect(writeConfig(tinySpec(options), "float32").model_type).toBe(expected);

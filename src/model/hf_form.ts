@@ -7,7 +7,8 @@ import { GpruneError } from "../errors.ts";
 import { FAMILIES, type Family, familyByName } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
 import { configOf, type HfForm } from "./hf_config_writer.ts";
-import { hasUniformWidths, type ModelSpec } from "./spec.ts";
+import { INPUT_PROJECTIONS } from "./spaces.ts";
+import { hasUniformWidths, type ModelSpec, type Projection } from "./spec.ts";
 
 /**
  * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
@@ -17,9 +18,10 @@ import { hasUniformWidths, type ModelSpec } from "./spec.ts";
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
-  const stock = [own, ...FAMILIES].filter((family) => hasStockClass(spec, family));
-  const family = stock.find((candidate) => vllmKeepsHeads(spec, candidate)) ?? stock[0];
-  if (family !== undefined) return { family, remoteCode: false };
+  const families = [own, ...FAMILIES];
+  const inVllm = families.filter((family) => vllmKeepsHeads(spec, family));
+  const stock = [...inVllm, ...families].find((family) => hasStockClass(spec, family));
+  if (stock !== undefined) return { family: stock, remoteCode: false };
   const form = { family: own, remoteCode: true };
   return holds(spec, form) ? form : null;
 }
@@ -59,8 +61,10 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
 
 /** Whether a configuration says all of a spec; biases that a flag adds are stored as zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
+  const { partialRotary, fusedProjections } = form.family;
   const rotatesAll = spec.layers.every(({ rope }) => rope.rotaryDim === spec.headDim);
-  if (!rotatesAll && !form.family.partialRotary) return false;
+  if (!rotatesAll && !partialRotary) return false;
+  if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isJoined))) return false;
   const read = readConfig(configOf(spec, form, "float32"), "config.json");
   const hasBiases = spec.layers.every(({ biases }, index) =>
     biases.every((projection) => read.layers[index]!.biases.includes(projection)),
@@ -71,6 +75,11 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
 /** A spec without what may differ between two families that compute the same. */
 function computation({ layers, ...spec }: ModelSpec): unknown {
   return { ...spec, family: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
+}
+
+/** Whether a projection is part of a joined one where there are such; joined ones carry no bias. */
+function isJoined(projection: Projection): boolean {
+  return Object.values(INPUT_PROJECTIONS).some((projections) => projections.includes(projection));
 }
 
 function heads({ kvGroups, groupSize }: ModelSpec["layers"][number]): number {
