@@ -52,7 +52,9 @@ export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
+export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+export { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 // Running them
 export {
   DecoderRunner,
@@ -102,11 +104,11 @@ export {
 } from "./model/spec.ts";
 export { Tokenizer } from "./model/tokenizer.ts";
 export { versions } from "./package.ts";
-export { type PruneResult, prune } from "./pipeline.ts";
+export { type PruneOptions, type PruneResult, prune } from "./pipeline.ts";
 export type { OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
-export type { Allocation, AllocationRequest, RemovalRequest } from "./prune/allocation.ts";
+export type { Allocation, AllocationRequest, RemovalRequest, Shape } from "./prune/allocation.ts";
 export {
   achievedSparsity,
   composePlans,

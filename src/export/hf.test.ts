@@ -6,6 +6,7 @@ import { temporaryDirectory } from "../../test/file_faults.ts";
 import { tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { openModel } from "../model/checkpoint.ts";
+import { FAMILIES } from "../model/families.ts";
 import type { Model } from "../model/model.ts";
 import type { Projection } from "../model/spec.ts";
 import type { ProgressEvent } from "../progress.ts";
@@ -65,6 +66,17 @@ describe("exportHuggingFace", () => {
       }),
       { numRuns: 30 },
     );
+  });
+
+  it("has a class of every family in the modelling file it writes", async () => {
+    const directory = join(await temporaryDirectory(), "out");
+    await exportHuggingFace(tinyModel({ layers: [{ neurons: 3 }, {}] }), directory);
+    const code = await readFile(join(directory, "modeling_gprune.py"), "utf8");
+    for (const { modelType, architecture, configClass } of FAMILIES) {
+      expect(code).toContain(`class Gprune${configClass}(PrunedConfig, ${configClass}):`);
+      expect(code).toContain(`    model_type = "gprune_${modelType}"\n`);
+      expect(code).toContain(`class Gprune${architecture}(PrunedModel, ${architecture}):`);
+    }
   });
 
   it("stores biases that the configuration's flags imply as zeros", async () => {
