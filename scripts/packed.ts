@@ -6,7 +6,15 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 
-const REQUIRED = ["LICENSE", "README.md", "CHANGELOG.md", "package.json", "dist/index.js", "dist/index.d.ts"];
+const REQUIRED = [
+  "LICENSE",
+  "README.md",
+  "CHANGELOG.md",
+  "package.json",
+  "dist/index.js",
+  "dist/index.d.ts",
+  "resources/modeling_gprune.py",
+];
 const FORBIDDEN = /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench|scripts|docs|node_modules)[/]/;
 
 interface Packed {

@@ -45,6 +45,10 @@ const fields = z.strictObject({
     .describe("how removed units are made up for; lstsq with gprune, else bias"),
   steps: z.int().positive().default(300).describe("training steps of recovery by distillation"),
   learningRate: z.number().positive().default(3e-4).describe("highest learning rate of distillation"),
+  shape: z
+    .enum(["per-layer", "uniform"])
+    .default("per-layer")
+    .describe("widths: every layer its own, or the same in all layers"),
   roundTo: z.int().positive().default(1).describe("FFN widths become multiples of this"),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
@@ -72,6 +76,7 @@ export interface RunConfig {
   readonly recover: "none" | "bias" | "lstsq" | "distill";
   readonly steps: number;
   readonly learningRate: number;
+  readonly shape: "per-layer" | "uniform";
   readonly roundTo: number;
   readonly dtype: "auto" | "f32" | "f16" | "bf16";
   readonly plan?: string | undefined;

@@ -55,7 +55,9 @@ export { type Continuation, logLikelihoods } from "./evaluate/log_likelihood.ts"
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type Candidate, readTask, type TaskDocument } from "./evaluate/task_file.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
+export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+export { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 // Running them
 export {
   DecoderRunner,
@@ -105,11 +107,11 @@ export {
 } from "./model/spec.ts";
 export { Tokenizer } from "./model/tokenizer.ts";
 export { versions } from "./package.ts";
-export { type PruneResult, prune } from "./pipeline.ts";
+export { type PruneOptions, type PruneResult, prune } from "./pipeline.ts";
 export type { OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
-export type { Allocation, AllocationRequest, RemovalRequest } from "./prune/allocation.ts";
+export type { Allocation, AllocationRequest, RemovalRequest, Shape } from "./prune/allocation.ts";
 export {
   achievedSparsity,
   composePlans,

@@ -6,14 +6,16 @@ import { formatRunConfig, type RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { compareHeldOut, type HeldOutScore } from "./evaluate/held_out.ts";
 import { type CardFacts, modelCard } from "./export/card.ts";
+import { foreseeRuntimes } from "./export/foresee.ts";
 import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
+import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallFile } from "./io/file.ts";
 import { requireFreeDirectory } from "./io/output_directory.ts";
 import { openModel } from "./model/checkpoint.ts";
-import { hasUniformWidths } from "./model/hf_config_writer.ts";
+import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
@@ -48,6 +50,8 @@ export interface PruneResult {
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: Widths;
+  /** Which programs load the output. */
+  readonly runtimes: Runtimes;
   /** Perplexity before and after on windows of the calibration texts that were not used, by set. */
   readonly held_out: Readonly<Record<string, HeldOutScore>>;
   /** Seconds per stage. */
@@ -60,6 +64,13 @@ export interface PruneResult {
   readonly versions: Readonly<Record<string, string>>;
 }
 
+/** What a caller may want to hear while a run goes on. */
+export interface PruneOptions {
+  readonly onProgress?: OnProgress;
+  /** Called before anything is computed with who will load the result, as far as that is known then. */
+  readonly onForeseen?: (runtimes: Runtimes) => void;
+}
+
 /** The largest plan.json; one of 126 layers with 53 thousand neurons has about 50 MB. */
 const MAX_PLAN_BYTES = 2 ** 28;
 
@@ -69,7 +80,7 @@ const MAX_PLAN_BYTES = 2 ** 28;
  */
 export async function prune(
   config: RunConfig,
-  { onProgress = silent }: { readonly onProgress?: OnProgress } = {},
+  { onProgress = silent, onForeseen = () => {} }: PruneOptions = {},
 ): Promise<PruneResult> {
   const clock = new Stopwatch();
   const metric = metricByName(config.metric);
@@ -80,6 +91,7 @@ export async function prune(
   const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
   try {
     requireFit(given, { model, where: config.plan });
+    onForeseen(foresee(config, { model, plan: given }));
     const sets = await clock.time("tokenize", () => loadCalibration(config, model, metric));
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
     const run: Run = { config, model, runtime, sets, metric, fallback, allocation, onProgress };
@@ -91,6 +103,7 @@ export async function prune(
       sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
       parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
       widths: widths(plan, model.spec),
+      runtimes: runtimesOf(pruned.spec),
       calibration: calibrationSummary(sets),
     };
     const pair = { dense: model, pruned, runtime };
@@ -151,6 +164,21 @@ function requireFit(
   if (!check.ok) throw badPlan(where, check.problems);
 }
 
+/** Who will load the result; refuses what nothing could. */
+function foresee(
+  { sparsity, roundTo, shape, recover: recovery }: RunConfig,
+  { model, plan }: { readonly model: Model; readonly plan: PruningPlan | null },
+): Runtimes {
+  return foreseeRuntimes({
+    spec: model.spec,
+    sparsity,
+    roundTo,
+    shape,
+    plan,
+    addsBiases: recovery !== "none",
+  });
+}
+
 async function loadCalibration(
   config: RunConfig,
   model: Model,
@@ -194,9 +222,17 @@ async function learnFromSets(
 /** The plan, decided by the method. */
 async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPlan> {
   const { config, model } = run;
-  const { method, sparsity, seed } = config;
+  const { method, sparsity, shape, seed } = config;
   const sets = config.calibration.map(({ name, weight }) => ({ name, weight }));
-  const provenance = { method, metric: run.metric.name, allocation: run.allocation, sparsity, seed, sets };
+  const provenance = {
+    method,
+    metric: run.metric.name,
+    allocation: run.allocation,
+    shape,
+    sparsity,
+    seed,
+    sets,
+  };
   if (method === "gprune" && knowledge !== null) {
     const decision = await decideGprune(gpruneRequest(run, knowledge));
     return makePlan(model.spec, decision.keep, toJson({ ...provenance, ...explain(decision) }));
@@ -207,7 +243,7 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
 /** A metric and an allocation, nothing more. */
 async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep> {
   const { config, model, metric, allocation } = run;
-  const { sparsity, roundTo, seed } = config;
+  const { sparsity, roundTo, shape, seed } = config;
   const layers = model.spec.layers.length;
   const importance = await scoreModel({
     model,
@@ -216,11 +252,11 @@ async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep>
     ...knowledge?.pooled,
     onLayer: (done) => run.onProgress({ stage: "score", done, total: layers, unit: "layers" }),
   });
-  return allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo });
+  return allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo, shape });
 }
 
 function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Knowledge): GpruneRequest {
-  const { sparsity, roundTo, rounds, robust, gradientWindows, maxModules, seed } = config;
+  const { sparsity, roundTo, shape, rounds, robust, gradientWindows, maxModules, seed } = config;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
   return {
     ...run,
@@ -229,6 +265,7 @@ function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Know
     weights,
     sparsity,
     roundTo,
+    shape,
     rounds,
     robust,
     gradientWindows,
@@ -292,7 +329,10 @@ async function save(
   }: {
     readonly plan: PruningPlan;
     readonly curve: readonly TrainingStep[] | undefined;
-    readonly result: Pick<CardFacts, "sparsity" | "parameters" | "widths" | "calibration" | "heldOut">;
+    readonly result: Pick<
+      CardFacts,
+      "sparsity" | "parameters" | "widths" | "runtimes" | "calibration" | "heldOut"
+    >;
   },
 ): Promise<void> {
   const resolved = { ...config, allocation, metric: metric.name };
@@ -306,7 +346,7 @@ async function save(
     recover: config.recover,
     plan: config.plan,
     seed: config.seed,
-    uniform: hasUniformWidths(pruned.spec),
+    remoteCode: hfForm(pruned.spec).remoteCode,
     config: text,
   });
   const documents = new Map([

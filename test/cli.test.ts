@@ -42,8 +42,19 @@ describe("help", () => {
       ([, value]) => value,
     );
     const { sparsity, method, metric, rounds, gradientWindows, maxModules } = defaults;
-    const { fallback, roundTo, seed, samples, seqLen, dtype } = defaults;
-    const order = [sparsity, method, metric, rounds, gradientWindows, maxModules, fallback, roundTo, seed];
+    const { fallback, shape, roundTo, seed, samples, seqLen, dtype } = defaults;
+    const order = [
+      sparsity,
+      method,
+      metric,
+      rounds,
+      gradientWindows,
+      maxModules,
+      fallback,
+      shape,
+      roundTo,
+      seed,
+    ];
     expect(shown).toEqual([...order, samples, seqLen, dtype, "one for each core"].map(String));
   });
 
@@ -71,6 +82,9 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(printed.code).toBe(0);
     expect(lines(printed).at(-1)).toBe(first);
     expect(printed.stdout).toMatch(/^removed +\d+\.\d\d % of attention and FFN \(asked: 30\.00 %\)$/m);
+    expect(printed.stderr).toMatch(
+      /^the result will run in gprune: yes; transformers: with trust_remote_code /,
+    );
     expect(printed.stderr).toContain("calibrate: done, 144 tokens");
     expect(printed.stderr).not.toContain("\u001b");
     expect((await readdir(first)).sort()).toEqual([
@@ -78,6 +92,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       "config.json",
       "gprune.yaml",
       "model.safetensors",
+      "modeling_gprune.py",
       "plan.json",
       "tokenizer.json",
       "tokenizer_config.json",
@@ -120,6 +135,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       "output",
       "parameters",
       "peak_rss_bytes",
+      "runtimes",
       "seed",
       "sparsity",
       "timings",
@@ -145,11 +161,11 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("inspect", first, "--json"));
     expect(result).toMatchObject({ family: "llama", format: "hf", dtype: "F32", layers: 3, hidden_size: 16 });
     expect(result).toMatchObject({
-      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^no: /) },
+      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^with trust_remote_code /) },
     });
     const text = await gprune("inspect", model);
     expect(text.stdout).toMatch(/^neurons +64 in every layer$/m);
-    expect(text.stdout).toMatch(/^runs in transformers +yes$/m);
+    expect(text.stdout).toMatch(/^runs in transformers +yes \(LlamaForCausalLM\)$/m);
   });
 
   test("eval prints one document, or dense and pruned side by side", async () => {

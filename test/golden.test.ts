@@ -9,7 +9,7 @@ import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import { readConfig } from "../src/model/hf_config.ts";
-import { writeConfig } from "../src/model/hf_config_writer.ts";
+import { writeConfig } from "../src/model/hf_form.ts";
 import { spaceId, weightsOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { decode, encode, type FloatDType } from "../src/tensor/dtype.ts";

@@ -116,6 +116,31 @@ describe("prune", () => {
     await expectSound(second, 0.01);
   });
 
+  test.each([
+    { method: "none", allocation: "uniform" },
+    { method: "none", allocation: "global" },
+    { method: "gprune", allocation: "uniform" },
+    { method: "gprune", allocation: "learned", roundTo: 4 },
+  ] as const)("shape uniform gives every layer the same widths: %j", async (settings) => {
+    const result = await run({ ...settings, shape: "uniform", sparsity: 0.4 });
+    await expectSound(result, 0.1);
+    for (const widths of Object.values(result.widths)) expect(new Set(widths).size).toBe(1);
+    expect(result.sparsity.achieved).toBeLessThanOrEqual(0.4);
+    expect(result.runtimes.transformers).toBe("yes (LlamaForCausalLM)");
+  });
+
+  test("what nothing could hold is refused before anything is computed", async () => {
+    const uneven = await run({ sparsity: 0.4, recover: "none" });
+    const calibration = [{ name: "missing", path: join(root, "missing.txt") }];
+    const act = (settings: RunConfigInput): Promise<unknown> => run({ ...settings, calibration });
+    await expect(act({ sparsity: 0.99 })).rejects.toThrow("sparsity: expected at most");
+    await expect(act({ model: uneven.output, shape: "uniform" })).rejects.toThrow(
+      "shape: expected per-layer for layers that differ in width, got uniform",
+    );
+    const plan = join(uneven.output, "plan.json");
+    await expect(act({ plan, shape: "uniform" })).rejects.toMatchObject({ code: "BAD_PLAN" });
+  });
+
   test("a plan alone is carried out without text, and asks for what it achieves", async () => {
     const first = await run({ recover: "none" });
     const plan = join(first.output, "plan.json");

@@ -74,6 +74,12 @@ program
     ),
   )
   .option("--fallback <name>", "metric of modules with unreliable scores (default: magnitude)")
+  .addOption(
+    choiceOption("--shape <name>", "widths: every layer its own, or the same in all (default: per-layer)", [
+      "per-layer",
+      "uniform",
+    ]),
+  )
   .addOption(countOption("--round-to <n>", "FFN widths become multiples of this (default: 1)", { min: 1 }))
   .addOption(countOption("--seed <n>", "drives every random choice (default: 0)", { min: 0 }))
   .option("--plan <file>", "carry out a plan.json instead of deciding anew")
@@ -100,8 +106,12 @@ Metrics:
 Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
 follows it, so MODEL goes before it. The last line on stdout is the output directory.
 
+Who loads the result is said before the run. Layers of their own widths (the default) are smaller at the same quality and
+need trust_remote_code in transformers; --shape uniform gives what stock classes and vLLM build.
+
 Examples:
   $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
+  $ gprune prune MODEL -o OUT --shape uniform --round-to 64 --calib web=web.txt code=src.jsonl
   $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
   $ gprune prune MODEL -o OUT --method none --metric magnitude --recover none
   $ gprune prune MODEL -o OUT2 --plan OUT/plan.json --recover none --dtype bf16

@@ -1,6 +1,7 @@
 /** `gprune prune` */
 import { parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
+import type { Runtimes } from "../export/runtimes.ts";
 import { readSmallFile } from "../io/file.ts";
 import { type PruneResult, prune } from "../pipeline.ts";
 import { withProgress } from "./progress.ts";
@@ -21,9 +22,21 @@ const MAX_CONFIG_BYTES = 2 ** 20;
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
   const config = await configOf(model, options);
   await requireTexts(config.calibration);
-  const result = await withProgress(options, (onProgress) => prune(config, { onProgress }));
+  const onForeseen = options.quiet ? () => {} : sayForeseen;
+  const result = await withProgress(options, (onProgress) => prune(config, { onProgress, onForeseen }));
   if (options.json) printJson(result);
   else print(summaryOf(result, config.model));
+}
+
+/** One line on stderr before the work: who will load the result. */
+function sayForeseen(runtimes: Runtimes): void {
+  process.stderr.write(`the result will run in ${runtimesText(runtimes)}\n`);
+}
+
+function runtimesText(runtimes: Runtimes): string {
+  return Object.entries(runtimes)
+    .map(([program, answer]) => `${program}: ${answer}`)
+    .join("; ");
 }
 
 /** The configuration file's settings, overridden by what the command line says. */
@@ -60,6 +73,7 @@ function summaryOf(
     ["parameters", `${millions(parameters.before)} -> ${millions(parameters.after)}, ${fewer} fewer`],
     ["neurons", `${range(widths.ffn)} in a layer`],
     ["KV groups", `${range(widths.kv)} in a layer`],
+    ["runs in", runtimesText(result.runtimes)],
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],

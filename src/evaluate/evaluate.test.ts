@@ -89,8 +89,8 @@ describe("inspectModel", () => {
       parameters: { prunable: attention + ffn, total: attention + ffn + 8 + 16 * 8 + 5 * 8 },
       widths: { ffn: [3, 6], kv: [2, 1], heads: [4, 2] },
       output_biases: 1,
-      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^no: /) },
+      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^with trust_remote_code /) },
     });
-    expect(inspectModel(tinyModel()).runtimes.transformers).toBe("yes");
+    expect(inspectModel(tinyModel()).runtimes.transformers).toBe("yes (LlamaForCausalLM)");
   });
 });

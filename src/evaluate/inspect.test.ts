@@ -25,16 +25,11 @@ describe("inspectModel", () => {
       tied_embeddings: true,
       widths: { ffn: [6, 4], kv: [2, 1], heads: [4, 2] },
       output_biases: 1,
-      runtimes: { gprune: "yes", transformers: "no: stock classes build every layer alike" },
+      runtimes: {
+        gprune: "yes",
+        transformers: "with trust_remote_code (layers differ in width)",
+        vllm: "no (layers differ in width)",
+      },
     });
-  });
-
-  it("knows which biases the stock classes have", () => {
-    const transformers = (family: string): string => {
-      const biases = ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"] as const;
-      return inspectModel(tinyModel({ family, layers: [{ biases }] })).runtimes.transformers!;
-    };
-    expect(transformers("llama")).toBe("yes");
-    expect(transformers("qwen2")).toBe("no: its qwen2 has no model.layers.0.self_attn.o_proj.bias");
   });
 });

@@ -1,9 +1,7 @@
 /** What a model is, without running it. */
-import { readConfig } from "../model/hf_config.ts";
-import { hasUniformWidths, writeConfig } from "../model/hf_config_writer.ts";
+import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
 import type { Model } from "../model/model.ts";
-import { parameterCount, prunableParameters, weightsOf } from "../model/spaces.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { parameterCount, prunableParameters } from "../model/spaces.ts";
 
 /** Facts about a model, as `gprune inspect --json` prints them. */
 export interface Inspection {
@@ -25,8 +23,8 @@ export interface Inspection {
   };
   /** Layers with biases at the output projections, as recovery adds them. */
   readonly output_biases: number;
-  /** Which programs can hold these shapes. */
-  readonly runtimes: Readonly<Record<string, string>>;
+  /** Which programs load it, once it is a Hugging Face directory that gprune wrote. */
+  readonly runtimes: Runtimes;
 }
 
 /** Reads no tensor. */
@@ -50,16 +48,6 @@ export function inspectModel({ spec, origin }: Model): Inspection {
     },
     output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
       .length,
-    runtimes: { gprune: "yes", transformers: transformersAnswer(spec) },
+    runtimes: runtimesOf(spec),
   };
-}
-
-/** Stock classes build what config.json says: the same widths in every layer, and the biases of the family. */
-function transformersAnswer(spec: ModelSpec): string {
-  if (!hasUniformWidths(spec)) return "no: stock classes build every layer alike";
-  const built = new Set(
-    weightsOf(readConfig(writeConfig(spec, "float32"), "config")).map(({ name }) => name),
-  );
-  const foreign = weightsOf(spec).find(({ name }) => !built.has(name));
-  return foreign === undefined ? "yes" : `no: its ${spec.family} has no ${foreign.name}`;
 }

@@ -13,7 +13,8 @@ const FACTS: CardFacts = {
   calibration: { web: { windows: 16, tokens: 8192 } },
   heldOut: { web: { windows: 2, dense: 24.3, pruned: 40.125 } },
   seed: 7,
-  uniform: false,
+  runtimes: { gprune: "yes", transformers: "with trust_remote_code (a reason)", vllm: "no (a reason)" },
+  remoteCode: true,
   config: "model: models/SmolLM2-135M\nsparsity: 0.3\n",
 };
 
@@ -30,7 +31,11 @@ describe("modelCard", () => {
     expect(card).toContain("| `web` | 2 | 24.30 | 40.13 |");
     expect(card).toContain("per_layer_config");
     expect(card).toContain("\n    model: models/SmolLM2-135M\n    sparsity: 0.3\n");
-    expect(modelCard({ ...FACTS, uniform: true })).toContain("AutoModelForCausalLM.from_pretrained");
+    expect(card).toContain('from_pretrained("PATH", trust_remote_code=True)');
+    expect(card).toContain("| transformers | with trust_remote_code (a reason) |");
+    const stock = modelCard({ ...FACTS, remoteCode: false });
+    expect(stock).toContain('from_pretrained("PATH")');
+    expect(stock).not.toContain("trust_remote_code=True");
   });
 
   it("of a given plan claims no method", () => {

@@ -1,5 +1,8 @@
 /** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
 
+import { MODELLING_FILE } from "../model/hf_config_writer.ts";
+import type { Runtimes } from "./runtimes.ts";
+
 /** What a card tells. */
 export interface CardFacts {
   /** The base model as the user named it. */
@@ -20,19 +23,27 @@ export interface CardFacts {
     Record<string, { readonly windows: number; readonly dense: number; readonly pruned: number }>
   >;
   readonly seed: number;
-  readonly uniform: boolean;
+  /** Who loads the directory. */
+  readonly runtimes: Runtimes;
+  /** Whether transformers needs the modelling file beside config.json. */
+  readonly remoteCode: boolean;
   /** Resolved configuration, YAML. */
   readonly config: string;
 }
 
-const LOAD_UNIFORM = `Every layer has the same widths, so the stock classes load it:
+const LOAD_STOCK = `The stock classes of transformers load it:
 
     from transformers import AutoModelForCausalLM
     model = AutoModelForCausalLM.from_pretrained("PATH")`;
 
-const LOAD_PER_LAYER = `Layers have different widths (\`per_layer_config\` in config.json). gprune loads it
-(\`gprune eval\`, \`gprune generate\`, \`gprune prune\`); stock classes that build every layer alike refuse it with a size
-mismatch.`;
+const LOAD_REMOTE_CODE = `\`${MODELLING_FILE}\` builds every layer in the widths (\`per_layer_config\`) and with the biases
+(\`projection_biases\`) that config.json gives it, from transformers' own layers. It is short: read it, then let
+transformers 4.57 or later run it:
+
+    from transformers import AutoModelForCausalLM
+    model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)
+
+Without \`trust_remote_code\` transformers refuses the model.`;
 
 /** The card as Markdown with Hugging Face front matter. */
 export function modelCard(facts: CardFacts): string {
@@ -65,7 +76,13 @@ ${sets.length === 0 ? "None." : sets.map(([name, set]) => `- ${code(name)}: ${se
 
 ## Loading
 
-${facts.uniform ? LOAD_UNIFORM : LOAD_PER_LAYER}
+${facts.remoteCode ? LOAD_REMOTE_CODE : LOAD_STOCK}
+
+| program | loads it |
+|---|---|
+${Object.entries(facts.runtimes)
+  .map(([program, answer]) => `| ${program} | ${answer} |`)
+  .join("\n")}
 
 ## Evaluation
 

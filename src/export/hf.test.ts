@@ -1,11 +1,14 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
-import { tensorsOf } from "../../test/plans.ts";
+import { tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { openModel } from "../model/checkpoint.ts";
+import { FAMILIES } from "../model/families.ts";
 import type { Model } from "../model/model.ts";
+import type { Projection } from "../model/spec.ts";
 import type { ProgressEvent } from "../progress.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { exportHuggingFace, storedDType } from "./hf.ts";
@@ -16,6 +19,11 @@ async function withValue(model: Model, name: string, value: number): Promise<Mod
   const { shape, data } = tensors.get(name)!;
   tensors.set(name, { shape, data: data.with(0, value) });
   return { ...model, weights: memorySource(tensors) };
+}
+
+/** Of some biases those that recovery can add; joined projections have none. */
+function recoverable(biases: readonly Projection[] = []): readonly Projection[] {
+  return biases.filter((projection) => projection === "o_proj" || projection === "down_proj");
 }
 
 describe("exportHuggingFace", () => {
@@ -32,6 +40,7 @@ describe("exportHuggingFace", () => {
       "README.md",
       "config.json",
       "model.safetensors",
+      "modeling_gprune.py",
       "tokenizer.json",
     ]);
     expect([...(await readFile(join(directory, "tokenizer.json")))]).toEqual([1, 2, 3]);
@@ -41,6 +50,33 @@ describe("exportHuggingFace", () => {
     expect(opened.spec).toEqual(model.spec);
     expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
     await opened.weights.close();
+  });
+
+  it("reads back what it writes for any widths, biases and joined projections", async () => {
+    await fc.assert(
+      fc.asyncProperty(tinyOptions, fc.constantFrom("llama", "phi3"), async (options, family) => {
+        const layers = options.layers!.map((layer) => ({ ...layer, biases: recoverable(layer.biases) }));
+        const model = tinyModel({ ...options, qkNorm: false, family, layers });
+        const directory = join(await temporaryDirectory(), "out");
+        await exportHuggingFace(model, directory);
+        const opened = await openModel(directory);
+        const written = await tensorsOf(opened);
+        for (const [name, tensor] of await tensorsOf(model)) expect(written.get(name), name).toEqual(tensor);
+        await opened.weights.close();
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it("has a class of every family in the modelling file it writes", async () => {
+    const directory = join(await temporaryDirectory(), "out");
+    await exportHuggingFace(tinyModel({ layers: [{ neurons: 3 }, {}] }), directory);
+    const code = await readFile(join(directory, "modeling_gprune.py"), "utf8");
+    for (const { modelType, architecture, configClass } of FAMILIES) {
+      expect(code).toContain(`class Gprune${configClass}(PrunedConfig, ${configClass}):`);
+      expect(code).toContain(`    model_type = "gprune_${modelType}"\n`);
+      expect(code).toContain(`class Gprune${architecture}(PrunedModel, ${architecture}):`);
+    }
   });
 
   it("stores biases that the configuration's flags imply as zeros", async () => {

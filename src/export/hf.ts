@@ -4,15 +4,17 @@
  */
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
+import { readSmallFile } from "../io/file.ts";
 import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
 import { type TensorToWrite, writeSafetensors } from "../io/safetensors_writer.ts";
-import { familyByName } from "../model/families.ts";
 import { fusedTensors, readFused } from "../model/fused.ts";
 import { readConfig } from "../model/hf_config.ts";
-import { writeConfig } from "../model/hf_config_writer.ts";
+import { MODELLING_FILE } from "../model/hf_config_writer.ts";
+import { hfForm, writeConfig } from "../model/hf_form.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
-import { type ModelSpec, withBiases } from "../model/spec.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { packageDirectory } from "../package.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
@@ -23,6 +25,8 @@ const CONFIG_DTYPES: Readonly<Record<FloatDType, string>> = {
   F16: "float16",
   BF16: "bfloat16",
 };
+
+const MAX_MODELLING_BYTES = 2 ** 20;
 
 /** The choice of `--dtype`. */
 export type DTypeChoice = "auto" | "f32" | "f16" | "bf16";
@@ -45,6 +49,7 @@ export async function exportHuggingFace(
 ): Promise<void> {
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
+  const { remoteCode } = hfForm(model.spec);
   const tensors = tensorsToWrite(model, stored);
   const bytesPerElement = stored === "F32" ? 4 : 2;
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
@@ -52,6 +57,7 @@ export async function exportHuggingFace(
   await writeDirectoryAtomically(directory, async (temporary) => {
     const files = new Map(documents);
     files.set("config.json", `${JSON.stringify(config, null, 2)}\n`);
+    if (remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
     for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);
     await writeSafetensors(temporary, tensors, {
@@ -63,17 +69,25 @@ export async function exportHuggingFace(
   });
 }
 
+/** Our modelling file for transformers, as it lies in the package. */
+async function modellingFile(): Promise<string> {
+  const path = join(packageDirectory(), "resources", MODELLING_FILE);
+  return new TextDecoder().decode(await readSmallFile(path, MAX_MODELLING_BYTES));
+}
+
 /** `auto` keeps the dtype of a float checkpoint; a quantised one becomes F32, so that nothing is rounded. */
 export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType {
   if (choice === "auto") return isFloatDType(origin.dtype) ? origin.dtype : "F32";
   return choice.toUpperCase() as FloatDType;
 }
 
-/** The spec of the checkpoint that a model becomes: a bias flag of the configuration implies biases of zeros. */
+/**
+ * The spec of the checkpoint that a model becomes: perhaps of another family that computes the same, and with biases of
+ * zeros where a flag of the configuration implies them.
+ * @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says
+ */
 export function writtenSpec(spec: ModelSpec): ModelSpec {
-  const declared = readConfig(writeConfig(spec, CONFIG_DTYPES.F32), "config.json");
-  const layers = spec.layers.map((layer, index) => withBiases(layer, declared.layers[index]!.biases));
-  return { ...spec, layers };
+  return readConfig(writeConfig(spec, CONFIG_DTYPES.F32), "config.json");
 }
 
 /**
@@ -81,11 +95,11 @@ export function writtenSpec(spec: ModelSpec): ModelSpec {
  * projections joined where the family stores them joined.
  */
 function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrite[] {
-  const { spec, weights, origin } = model;
+  const { spec, weights } = model;
   const own = weightsOf(spec);
   const known = new Set(own.map(({ name }) => name));
   const implied = weightsOf(writtenSpec(spec)).filter(({ name }) => !known.has(name));
-  const fused = familyByName(spec.family, origin.name).fusedProjections ? fusedTensors(spec) : [];
+  const fused = hfForm(spec).family.fusedProjections ? fusedTensors(spec) : [];
   const parts = new Set(fused.flatMap((tensor) => tensor.parts));
   const rows = (name: string): number => own.find((weight) => weight.name === name)!.shape[0]!;
   const entry = (name: string, shape: readonly number[], read: () => Promise<Tensor>): TensorToWrite => ({

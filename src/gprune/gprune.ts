@@ -14,6 +14,7 @@ import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
+import type { Shape } from "../prune/allocation.ts";
 import { type Keep, makePlan } from "../prune/plan.ts";
 import { compensateMeans } from "../recover/mean_compensation.ts";
 import { spreadOverChannels } from "../score/channels.ts";
@@ -41,6 +42,7 @@ export interface GpruneRequest {
   readonly robust: boolean;
   readonly sparsity: number;
   readonly roundTo: number;
+  readonly shape: Shape;
   readonly rounds: number;
   /** Windows of every set for gradients in each round. */
   readonly gradientWindows: number;
@@ -67,8 +69,8 @@ async function allocate(
   request: GpruneRequest,
   analyses: readonly SpaceAnalysis[],
 ): Promise<Pick<GpruneDecision, "keep"> & Partial<GpruneDecision>> {
-  const { model, sparsity, roundTo, allocation, rounds, weights, robust } = request;
-  const budget = { spec: model.spec, sparsity, roundTo };
+  const { model, sparsity, roundTo, shape, allocation, rounds, weights, robust } = request;
+  const budget = { spec: model.spec, sparsity, roundTo, shape };
   switch (allocation) {
     case "learned":
       return learnAllocation({

@@ -41,6 +41,7 @@ const request = (changes: Partial<LearnedRequest> = {}): LearnedRequest => ({
   analyses: analyses(),
   sparsity: 0.4,
   roundTo: 1,
+  shape: "per-layer",
   rounds: 3,
   weights: new Map([["a", 1]]),
   robust: false,

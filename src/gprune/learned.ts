@@ -14,6 +14,7 @@
 import { type GateStats, poolGateStats } from "../calibrate/gate_stats.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { type Marginals, removeByMarginals } from "./marginals.ts";
 import type { SpaceAnalysis } from "./units.ts";
@@ -33,6 +34,7 @@ export interface LearnedRequest {
   readonly analyses: readonly SpaceAnalysis[];
   readonly sparsity: number;
   readonly roundTo: number;
+  readonly shape: Shape;
   readonly rounds: number;
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
@@ -57,7 +59,7 @@ const ROBUST_STEP = 1;
 export async function learnAllocation(
   request: LearnedRequest,
 ): Promise<{ readonly keep: Keep; readonly rounds: readonly Round[] }> {
-  const { analyses, spec, roundTo, robust } = request;
+  const { analyses, spec, roundTo, shape, robust } = request;
   const rounds: Round[] = [];
   let { weights } = request;
   let keep: Keep = {};
@@ -72,7 +74,7 @@ export async function learnAllocation(
     );
     smoothed = smooth(smoothed, marginalsOf(pooled, analyses, keep));
     const sparsity = (request.sparsity * round) / request.rounds;
-    keep = removeByMarginals(smoothed, { spec, analyses, keep, sparsity, roundTo });
+    keep = removeByMarginals(smoothed, { spec, analyses, keep, sparsity, roundTo, shape });
     rounds.push({
       sparsity,
       losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),

@@ -4,6 +4,7 @@
  * until the budget is met exactly, which is the bisection for one multiplier carried to the last unit.
  */
 import type { ModelSpec } from "../model/spec.ts";
+import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { isotonic } from "./isotonic.ts";
@@ -19,19 +20,20 @@ export interface MarginalRemoval {
   readonly keep: Keep;
   readonly sparsity: number;
   readonly roundTo: number;
+  readonly shape: Shape;
 }
 
 /** @returns kept units of every space that loses some */
 export function removeByMarginals(
   marginals: Marginals,
-  { spec, analyses, keep, sparsity, roundTo }: MarginalRemoval,
+  { spec, analyses, keep, sparsity, roundTo, shape }: MarginalRemoval,
 ): Keep {
   const ranked = analyses.map((analysis) => ({
     space: analysis.space,
     values: rankedValues(analysis, marginals, keep),
     ties: positions(analysis),
   }));
-  return removeRanked(ranked, { spec, sparsity, roundTo });
+  return removeRanked(ranked, { spec, sparsity, roundTo, shape });
 }
 
 /**

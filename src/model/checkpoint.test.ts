@@ -7,7 +7,7 @@ import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { writeSafetensors } from "../io/safetensors_writer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { openModel } from "./checkpoint.ts";
-import { writeConfig } from "./hf_config_writer.ts";
+import { writeConfig } from "./hf_form.ts";
 import type { Model } from "./model.ts";
 
 const LAYER = "model.layers.0";

@@ -14,6 +14,8 @@ export interface Family {
   readonly modelType: string;
   /** Class name under `architectures`. */
   readonly architecture: string;
+  /** Class name of the configuration. */
+  readonly configClass: string;
   /** Where config.json keeps the activation's name. */
   readonly activationKey: "hidden_act" | "hidden_activation";
   readonly biases: Readonly<Record<"qkv" | "o" | "mlp", BiasRule>>;
@@ -30,6 +32,12 @@ export interface Family {
   readonly ropeByLayerType: boolean;
   /** q, k, v and gate, up are stored as one tensor each. */
   readonly fusedProjections: boolean;
+  /** The class can rotate a part of each head. */
+  readonly partialRotary: boolean;
+  /** The class refuses a hidden size that is no multiple of the number of query heads. */
+  readonly headsDivideHidden: boolean;
+  /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
+  readonly vllmReadsHeadDim: boolean;
   /** What the family assumes where config.json is silent. */
   readonly defaults: {
     readonly tiedEmbeddings: boolean;
@@ -47,6 +55,7 @@ const NO_BIASES = { qkv: "never", o: "never", mlp: "never" } as const;
 const LLAMA: Family = {
   modelType: "llama",
   architecture: "LlamaForCausalLM",
+  configClass: "LlamaConfig",
   activationKey: "hidden_act",
   biases: { qkv: "attention_bias", o: "attention_bias", mlp: "mlp_bias" },
   qkNorm: false,
@@ -57,37 +66,48 @@ const LLAMA: Family = {
   windows: "none",
   ropeByLayerType: false,
   fusedProjections: false,
+  partialRotary: false,
+  headsDivideHidden: true,
+  vllmReadsHeadDim: true,
   defaults: { tiedEmbeddings: false, normEps: 1e-6, ropeTheta: 10_000 },
 };
 
-const FAMILIES: readonly Family[] = [
+export const FAMILIES: readonly Family[] = [
   LLAMA,
   {
     ...LLAMA,
     modelType: "mistral",
     architecture: "MistralForCausalLM",
+    configClass: "MistralConfig",
     biases: NO_BIASES,
     windows: "all",
+    headsDivideHidden: false,
   },
   {
     ...LLAMA,
     modelType: "qwen2",
     architecture: "Qwen2ForCausalLM",
+    configClass: "Qwen2Config",
     biases: { qkv: "always", o: "never", mlp: "never" },
     windows: "layer_types",
+    headsDivideHidden: false,
+    vllmReadsHeadDim: false,
   },
   {
     ...LLAMA,
     modelType: "qwen3",
     architecture: "Qwen3ForCausalLM",
+    configClass: "Qwen3Config",
     biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
     qkNorm: true,
     windows: "layer_types",
+    headsDivideHidden: false,
   },
   {
     ...LLAMA,
     modelType: "gemma3_text",
     architecture: "Gemma3ForCausalLM",
+    configClass: "Gemma3TextConfig",
     activationKey: "hidden_activation",
     biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
     qkNorm: true,
@@ -109,12 +129,18 @@ const FAMILIES: readonly Family[] = [
     ...LLAMA,
     modelType: "phi3",
     architecture: "Phi3ForCausalLM",
+    configClass: "Phi3Config",
     biases: NO_BIASES,
     windows: "all",
     fusedProjections: true,
+    partialRotary: true,
+    headsDivideHidden: false,
     defaults: { tiedEmbeddings: false, normEps: 1e-5, ropeTheta: 10_000 },
   },
 ];
+
+/** Before the `model_type` of a checkpoint that our own modelling file loads, so that no stock class takes it. */
+export const REMOTE_CODE_PREFIX = "gprune_";
 
 /** `model_type` of every family that can be read. */
 export const FAMILY_NAMES: readonly string[] = FAMILIES.map((family) => family.modelType);

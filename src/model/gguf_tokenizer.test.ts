@@ -79,6 +79,7 @@ describe("byte-level vocabularies", () => {
     const files = convert(byteLevelEntries("llama-bpe"));
     const end = byteLevel.tokens.indexOf("<|end|>");
     expect(json(files, "tokenizer_config.json")).toMatchObject({
+      model_input_names: ["input_ids", "attention_mask"],
       bos_token: "<|end|>",
       eos_token: "<|end|>",
       add_bos_token: true,

@@ -235,6 +235,8 @@ function tokenizerConfig(
   const template = metadata.optionalText("tokenizer.chat_template");
   return {
     tokenizer_class: "PreTrainedTokenizerFast",
+    // else transformers 4 adds token_type_ids, which no decoder takes
+    model_input_names: ["input_ids", "attention_mask"],
     model_max_length: maxLength,
     clean_up_tokenization_spaces: false,
     add_bos_token: addBos,

@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { tinySpec } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { FAMILY_NAMES } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
-import { hasUniformWidths, writeConfig } from "./hf_config_writer.ts";
-import type { ModelSpec } from "./spec.ts";
+import { hfForm, writeConfig } from "./hf_form.ts";
+import { hasUniformWidths, type ModelSpec, PROJECTIONS } from "./spec.ts";
 
 /** The least config.json of a Llama. */
 const LLAMA = {
@@ -253,13 +253,35 @@ describe("writeConfig", () => {
     groupSize: fc.integer({ min: 1, max: 4 }),
   });
 
+  const layers = fc.array(widths, { minLength: 1, maxLength: 5 });
+  const biases = fc.subarray([...PROJECTIONS]);
+
   it("writes what readConfig reads, for widths of every kind", () => {
-    const specs = fc.array(widths, { minLength: 1, maxLength: 5 }).map((layers) => tinySpec({ layers }));
     fc.assert(
-      fc.property(specs, fc.boolean(), (spec, tiedEmbeddings) => {
-        const changed = { ...spec, tiedEmbeddings, extra: { eos_token_id: [1, 2] } };
-        expect(read(writeConfig(changed, "float16"))).toEqual(changed);
-        expect("per_layer_config" in writeConfig(spec, "float16")).toBe(!hasUniformWidths(spec));
+      fc.property(layers, fc.boolean(), (widthsOfLayers, tiedEmbeddings) => {
+        const spec = {
+          ...tinySpec({ layers: widthsOfLayers }),
+          tiedEmbeddings,
+          extra: { eos_token_id: [1, 2] },
+        };
+        const config = writeConfig(spec, "float16");
+        expect({ ...read(config), family: "llama" }).toEqual(spec);
+        expect("per_layer_config" in config).toBe(!hasUniformWidths(spec));
+      }),
+    );
+  });
+
+  it("loses no bias, and adds one only where the class has a flag for several", () => {
+    fc.assert(
+      fc.property(layers, fc.array(biases, { minLength: 5, maxLength: 5 }), (widthsOfLayers, wanted) => {
+        const spec = tinySpec({
+          layers: widthsOfLayers.map((layer, i) => ({ ...layer, biases: wanted[i]! })),
+        });
+        const { remoteCode } = hfForm(spec);
+        for (const [index, { biases: found }] of read(writeConfig(spec, "float16")).layers.entries()) {
+          if (remoteCode) expect(found).toEqual(spec.layers[index]!.biases);
+          else expect(found).toEqual(expect.arrayContaining([...spec.layers[index]!.biases]));
+        }
       }),
     );
   });
@@ -294,5 +316,72 @@ describe("writeConfig", () => {
     const config = writeConfig(biased, "float32");
     expect(config).toMatchObject({ attention_bias: true, mlp_bias: false });
     expect(read(config).layers[0]!.biases).toEqual(["q_proj", "k_proj", "v_proj", "o_proj"]);
+  });
+
+  it("names our modelling file, and a model type that no stock class takes, for layers that differ", () => {
+    const biases = ["o_proj"] as const;
+    const config = writeConfig(tinySpec({ layers: [{}, { neurons: 5, biases }] }), "float32");
+    expect(config).toMatchObject({
+      model_type: "gprune_llama",
+      architectures: ["GpruneLlamaForCausalLM"],
+      auto_map: {
+        AutoConfig: "modeling_gprune.GpruneLlamaConfig",
+        AutoModelForCausalLM: "modeling_gprune.GpruneLlamaForCausalLM",
+      },
+      intermediate_size: 6,
+      per_layer_config: { 0: { intermediate_size: 6 }, 1: { intermediate_size: 5 } },
+      projection_biases: [[], biases],
+    });
+  });
+
+  it("refuses layers that it has no keys for", () => {
+    const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
+    expect(() => writeConfig(tinySpec({ layers }), "float32")).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+  });
+});
+
+describe("hfForm", () => {
+  const recovered = ["o_proj", "down_proj"] as const;
+  const qkv = ["q_proj", "k_proj", "v_proj"] as const;
+  const three = { kvGroups: 3, groupSize: 1 };
+  const partial = { rope: { theta: 10_000, rotaryDim: 2, scaling: null } };
+  const window = { window: 8 };
+
+  it.each<[string, TinyModelOptions, string]>([
+    ["its own class", { layers: [{ biases: recovered }, {}] }, "llama"],
+    ["Mistral for heads that do not divide the hidden size", { layers: [three] }, "mistral"],
+    [
+      "no stock class for such heads with biases",
+      { layers: [{ ...three, biases: recovered }] },
+      "gprune_llama",
+    ],
+    ["Llama for a Mistral with biases", { family: "mistral", layers: [{ biases: recovered }] }, "llama"],
+    [
+      "no stock class with windows and biases",
+      { family: "mistral", layers: [{ ...window, biases: recovered }] },
+      "gprune_mistral",
+    ],
+    ["Qwen2's own class", { family: "qwen2", layers: [{ biases: qkv, kvGroups: 2, groupSize: 1 }] }, "qwen2"],
+    [
+      "Llama for a Qwen2 with biases",
+      { family: "qwen2", layers: [{ biases: [...qkv, ...recovered] }] },
+      "llama",
+    ],
+    ["Phi-3's own class for heads rotated in part", { family: "phi3", layers: [partial] }, "phi3"],
+    [
+      "no stock class for such heads with biases",
+      { family: "phi3", layers: [{ ...partial, biases: recovered }] },
+      "gprune_phi3",
+    ],
+    [
+      "Llama for a Phi-3 with biases where projections are joined",
+      { family: "phi3", layers: [{ biases: qkv }] },
+      "llama",
+    ],
+    ["Llama for other Phi-3 with biases", { family: "phi3", layers: [{ biases: recovered }] }, "llama"],
+  ])("gives %s", (_, options, expected) => {
+    expect(writeConfig(tinySpec(options), "float32").model_type).toBe(expected);
   });
 });

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import { type Family, familyByName } from "./families.ts";
+import { type Family, familyByName, REMOTE_CODE_PREFIX } from "./families.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, type RopeSpec } from "./spec.ts";
 
 /** The largest size or count in a config; real vocabularies and widths are far below. */
@@ -65,6 +65,7 @@ const schema = z.object({
     .null({ error: "quantised checkpoints are not read; use the original weights" })
     .optional(),
   per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
+  projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
 });
 type Config = z.infer<typeof schema>;
 
@@ -94,7 +95,11 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   if (!modelType.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);
   }
-  const family = familyByName(modelType.data.model_type, where);
+  const name = modelType.data.model_type;
+  const family = familyByName(
+    name.startsWith(REMOTE_CODE_PREFIX) ? name.slice(REMOTE_CODE_PREFIX.length) : name,
+    where,
+  );
   const result = schema.safeParse(config);
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
@@ -155,7 +160,7 @@ function layerOf(
     groupSize: heads / kvGroups,
     window,
     rope: ropeOf(config, context, { headDim, windowed: window !== null }),
-    biases: biasesOf(config, context.family),
+    biases: config.projection_biases?.[index] ?? biasesOf(config, context.family),
   };
 }
 

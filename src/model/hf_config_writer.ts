@@ -1,6 +1,9 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
-import { type Family, familyByName } from "./families.ts";
+import { type Family, REMOTE_CODE_PREFIX } from "./families.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+
+/** The modelling file that lies beside a config.json which needs it. */
+export const MODELLING_FILE = "modeling_gprune.py";
 
 type Json = Record<string, unknown>;
 
@@ -9,13 +12,19 @@ const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
   gelu_tanh: "gelu_pytorch_tanh",
 };
 
+/** How config.json presents a model. */
+export interface HfForm {
+  /** The family under whose name it goes: its own, or another whose stock class computes the same. */
+  readonly family: Family;
+  /** Whether it needs our modelling file, and so `trust_remote_code`. */
+  readonly remoteCode: boolean;
+}
+
 /**
- * Widths that differ between layers stand under `per_layer_config` (transformers' heterogeneous configurations),
- * with the largest width of each kind in the usual key.
+ * Of widths that differ between layers the usual keys hold the largest.
  * @param dtype - transformers' name of the stored dtype, e.g. `float16`
  */
-export function writeConfig(spec: ModelSpec, dtype: string): Json {
-  const family = familyByName(spec.family, "spec");
+export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): Json {
   const widest = (width: (layer: LayerSpec) => number): number => Math.max(...spec.layers.map(width));
   return {
     architectures: [family.architecture],
@@ -32,31 +41,24 @@ export function writeConfig(spec: ModelSpec, dtype: string): Json {
     rms_norm_eps: spec.normEps,
     max_position_embeddings: spec.maxPositions,
     tie_word_embeddings: spec.tiedEmbeddings,
-    ...biasFlags(spec, family),
+    ...(remoteCode ? {} : biasFlags(spec, family)),
     ...ropeKeys(spec, family),
     ...windowKeys(spec, family),
     ...(family.scoreScale === "query_pre_attn_scalar"
       ? { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 }
       : {}),
     ...(spec.logitSoftcap === null ? {} : { final_logit_softcapping: spec.logitSoftcap }),
-    ...perLayerKeys(spec),
+    ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
     ...spec.extra,
   };
 }
 
-/** Whether every layer has the same widths. */
-export function hasUniformWidths({ layers }: ModelSpec): boolean {
-  return layers.every(
-    (layer) =>
-      layer.neurons === layers[0]!.neurons &&
-      layer.kvGroups === layers[0]!.kvGroups &&
-      layer.groupSize === layers[0]!.groupSize,
-  );
-}
-
-function perLayerKeys(spec: ModelSpec): Json {
-  if (hasUniformWidths(spec)) return {};
-  const entries = spec.layers.map(({ neurons, kvGroups, groupSize }, index) => [
+/**
+ * What our own modelling file (resources/modeling_gprune.py) reads: the widths of every layer under `per_layer_config`
+ * (transformers' heterogeneous configurations), and exactly the biases there are.
+ */
+function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, configClass }: Family): Json {
+  const widths = layers.map(({ neurons, kvGroups, groupSize }, index) => [
     String(index),
     {
       intermediate_size: neurons,
@@ -64,7 +66,18 @@ function perLayerKeys(spec: ModelSpec): Json {
       num_key_value_heads: kvGroups,
     },
   ]);
-  return { allow_global_per_layer_attribute_access: true, per_layer_config: Object.fromEntries(entries) };
+  const module = MODELLING_FILE.replace(/[.]py$/, "");
+  return {
+    architectures: [`Gprune${architecture}`],
+    model_type: `${REMOTE_CODE_PREFIX}${modelType}`,
+    auto_map: {
+      AutoConfig: `${module}.Gprune${configClass}`,
+      AutoModelForCausalLM: `${module}.Gprune${architecture}`,
+    },
+    allow_global_per_layer_attribute_access: true,
+    per_layer_config: Object.fromEntries(widths),
+    projection_biases: layers.map(({ biases }) => biases),
+  };
 }
 
 /** A flag is set as soon as one projection under it has a bias; the others are then stored as zeros. */

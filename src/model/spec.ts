@@ -103,3 +103,13 @@ export function withBiases(layer: LayerSpec, added: readonly Projection[]): Laye
   );
   return { ...layer, biases };
 }
+
+/** Whether every layer has the same widths. */
+export function hasUniformWidths({ layers }: ModelSpec): boolean {
+  return layers.every(
+    (layer) =>
+      layer.neurons === layers[0]!.neurons &&
+      layer.kvGroups === layers[0]!.kvGroups &&
+      layer.groupSize === layers[0]!.groupSize,
+  );
+}

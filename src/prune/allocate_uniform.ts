@@ -20,12 +20,22 @@ import {
   scoresOf,
 } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
-import { capacity, RemovalLedger, type RemovalQueue, removalQueue, spend, turnsOf } from "./removal.ts";
+import { removeRanked } from "./ranked.ts";
+import {
+  capacity,
+  type RankedSpace,
+  RemovalLedger,
+  type RemovalQueue,
+  removalQueue,
+  spend,
+  turnsOf,
+} from "./removal.ts";
 
 export const uniform: Allocation = {
   name: "uniform",
   summary: "the same fraction of every layer",
   allocate(request: AllocationRequest): Keep {
+    if (request.shape === "uniform") return removeRanked(quantiles(request), request);
     const roundTo = checkedRoundTo(request);
     const queues = requestedSpaces(request).map((space) =>
       removalQueue(space, unitScores(scoresOf(request, space), space), { roundTo }),
@@ -39,6 +49,19 @@ export const uniform: Allocation = {
     return ledger.keep();
   },
 };
+
+/**
+ * Every unit's quantile in its space: ranked by it, all spaces give the same fraction. With shape `uniform` that is what
+ * is left to share out, since no layer gives more than another.
+ */
+function quantiles(request: AllocationRequest): readonly RankedSpace[] {
+  return requestedSpaces(request).map((space) => {
+    const { order } = removalQueue(space, unitScores(scoresOf(request, space), space), { roundTo: 1 });
+    const values = new Float64Array(space.units);
+    for (const [position, unit] of order.entries()) values[unit] = (position + 0.5) / space.units;
+    return { space, values };
+  });
+}
 
 /** The queues of one layer. */
 interface LayerQueues {

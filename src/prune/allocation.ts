@@ -10,6 +10,9 @@ import type { Importance } from "../score/importance.ts";
 import type { Keep } from "./plan.ts";
 import { capacity, type RemovalQueue } from "./removal.ts";
 
+/** Whether layers end up with widths of their own or all with the same. */
+export type Shape = "per-layer" | "uniform";
+
 /** How much goes. */
 export interface RemovalRequest {
   readonly spec: ModelSpec;
@@ -17,6 +20,8 @@ export interface RemovalRequest {
   readonly sparsity: number;
   /** FFN widths that change become multiples of this; default 1. */
   readonly roundTo?: number;
+  /** Default `per-layer`. */
+  readonly shape?: Shape;
 }
 
 export interface AllocationRequest extends RemovalRequest {
@@ -29,8 +34,8 @@ export interface AllocationRequest extends RemovalRequest {
 /**
  * A rule for sharing the budget. Laws, whatever the rule: at least one KV group and one neuron (`roundTo`
  * neurons) stay in each layer; never more than the budget is removed, and less by under one neuron (under one
- * block of `roundTo`) wherever neurons are there to fill it; equal scores go by space order, then index; the same
- * request gives the same answer.
+ * block of `roundTo`) wherever neurons are there to fill it, with shape `uniform` one in every layer; equal scores go
+ * by space order, then index; the same request gives the same answer.
  */
 export interface Allocation {
   /** Name on the command line. */

@@ -2,10 +2,10 @@
  * One ranking of all units of a model by values that can be compared across spaces: what the `global` and the learned
  * allocation have in common. Ascending, a unit goes while its parameters still fit the budget.
  */
-import type { Space } from "../model/spaces.ts";
-import { checkedRoundTo, type RemovalRequest, removalBudget } from "./allocation.ts";
+import { checkedRoundTo, type RemovalRequest, removalBudget, type Shape } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import {
+  type RankedSpace,
   RemovalLedger,
   type RemovalQueue,
   removalQueue,
@@ -14,20 +14,24 @@ import {
   turnsOf,
   unitsInBlocks,
 } from "./removal.ts";
+import { removeUniform } from "./uniform_shape.ts";
 
-/** A space and the values of its units, [units]; smaller goes first. */
-export interface RankedSpace {
-  readonly space: Space;
-  readonly values: Float64Array;
-  /** Decides between equal values, [units]; smaller goes first. */
-  readonly ties?: Float64Array;
-}
+/** How much the layers of the result may differ. */
+const REMOVALS: Readonly<Record<Shape, (ranked: readonly RankedSpace[], request: RemovalRequest) => Keep>> = {
+  "per-layer": removePerLayer,
+  uniform: removeUniform,
+};
 
 /**
- * Kept units of every space that loses some; the laws of allocation.ts hold.
- * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow
+ * Kept units of every space that loses some, in the shape that is asked for; the laws of allocation.ts hold.
+ * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or shape uniform for a model
+ *   whose layers differ
  */
 export function removeRanked(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
+  return REMOVALS[request.shape ?? "per-layer"](ranked, request);
+}
+
+function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
   const roundTo = checkedRoundTo(request);
   const queued = ranked.map(({ space, values, ties }) => ({
     values,

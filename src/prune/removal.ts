@@ -6,6 +6,14 @@ import { internalError } from "../errors.ts";
 import type { Space } from "../model/spaces.ts";
 import type { Keep } from "./plan.ts";
 
+/** A space and the values of its units, [units]; smaller goes first. */
+export interface RankedSpace {
+  readonly space: Space;
+  readonly values: Float64Array;
+  /** Decides between equal values, [units]; smaller goes first. */
+  readonly ties?: Float64Array;
+}
+
 /**
  * Units of a space in the order in which they may go. They go in blocks: of one unit, or, when FFN widths are
  * rounded to R, of R neurons; if F is no multiple of R the first block has F mod R, so that every width after

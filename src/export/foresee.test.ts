@@ -1,0 +1,53 @@
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { makePlan } from "../prune/plan.ts";
+import { type ForeseenRun, foreseeRuntimes } from "./foresee.ts";
+
+const ALIKE = tinySpec({
+  layers: [
+    { neurons: 40, kvGroups: 4, groupSize: 1 },
+    { neurons: 40, kvGroups: 4, groupSize: 1 },
+  ],
+});
+const run = (changes: Partial<ForeseenRun> = {}): ForeseenRun => {
+  return { spec: ALIKE, sparsity: 0.4, plan: null, addsBiases: false, ...changes };
+};
+const transformers = (changes: Partial<ForeseenRun>): string => foreseeRuntimes(run(changes)).transformers;
+
+describe("foreseeRuntimes", () => {
+  it("expects layers to differ, unless nothing goes or they are to be alike", () => {
+    expect(transformers({})).toBe("with trust_remote_code (layers differ in width)");
+    expect(transformers({ sparsity: 0 })).toBe("yes (LlamaForCausalLM)");
+  });
+
+  it("joins the answers that a run may end with", () => {
+    // C is 8: one, two and four heads divide it, three do not.
+    const stock = "yes (LlamaForCausalLM) or yes (MistralForCausalLM)";
+    expect(transformers({ shape: "uniform" }).split(" or ").sort().join(" or ")).toBe(stock);
+    expect(transformers({ shape: "uniform", addsBiases: true })).toContain("with trust_remote_code");
+  });
+
+  it("knows what a plan leaves, and refuses one that does not fit the shape", () => {
+    const neurons = Array.from({ length: 30 }, (_, unit) => unit);
+    const uneven = makePlan(ALIKE, { "layers.0.ffn": neurons });
+    const even = makePlan(ALIKE, { "layers.0.ffn": neurons, "layers.1.ffn": neurons });
+    expect(transformers({ plan: uneven })).toBe("with trust_remote_code (layers differ in width)");
+    expect(transformers({ plan: even, shape: "uniform" })).toBe("yes (LlamaForCausalLM)");
+    expect(() => foreseeRuntimes(run({ plan: uneven, shape: "uniform" }))).toThrow(
+      "the same widths in every layer",
+    );
+  });
+
+  it("refuses more than can go", () => {
+    for (const shape of ["per-layer", "uniform"] as const) {
+      expect(() => foreseeRuntimes(run({ sparsity: 0.99, shape }))).toThrow("sparsity: expected at most");
+    }
+  });
+
+  it("refuses what no configuration describes", () => {
+    const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
+    expect(() => foreseeRuntimes(run({ spec: tinySpec({ layers }) }))).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+  });
+});

@@ -1,0 +1,58 @@
+/** What can be said before a run about who will load its result: enough to refuse early what cannot become anything. */
+import { hfForm } from "../model/hf_form.ts";
+import { spacesOf } from "../model/spaces.ts";
+import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
+import { checkedRoundTo, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
+import { badPlan, type PruningPlan, prunedSpec } from "../prune/plan.ts";
+import { removalQueue } from "../prune/removal.ts";
+import { uniformOutcomes } from "../prune/uniform_shape.ts";
+import { type Runtimes, runtimesOf } from "./runtimes.ts";
+
+/** What a run is about to do. */
+export interface ForeseenRun extends RemovalRequest {
+  /** The plan to be carried out, if one was given; it must be for the model. */
+  readonly plan: PruningPlan | null;
+  /** Whether recovery puts biases on output projections. */
+  readonly addsBiases: boolean;
+}
+
+/**
+ * Who will load the result. Where that depends on what the run decides, the answers are joined by "or".
+ * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or shape uniform for a model whose
+ *   layers differ; BAD_PLAN for a plan that makes them differ; UNSUPPORTED for what no configuration describes
+ */
+export function foreseeRuntimes(run: ForeseenRun): Runtimes {
+  const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? recovered(spec) : spec));
+  for (const spec of outcomes) hfForm(spec);
+  const answers = outcomes.map(runtimesOf);
+  const joined = (program: keyof Runtimes): string =>
+    [...new Set(answers.map((answer) => answer[program]))].join(" or ");
+  return { gprune: joined("gprune"), transformers: joined("transformers"), vllm: joined("vllm") };
+}
+
+/** Specs that stand for all that the run may end with. */
+function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
+  if (run.plan !== null) return [plannedSpec(run, run.plan)];
+  if (run.shape === "uniform") return uniformOutcomes(run);
+  const roundTo = checkedRoundTo(run);
+  const queues = spacesOf(run.spec).map((space) =>
+    removalQueue(space, new Float64Array(space.units), { roundTo }),
+  );
+  return [removalBudget(run, queues) === 0 ? run.spec : withUnlikeLayer(run.spec)];
+}
+
+function plannedSpec({ spec, shape }: ForeseenRun, plan: PruningPlan): ModelSpec {
+  const planned = prunedSpec(spec, plan);
+  if (shape !== "uniform" || hasUniformWidths(planned)) return planned;
+  throw badPlan("plan", ["shape uniform: expected the same widths in every layer, got others"]);
+}
+
+/** The model with one layer unlike the others, as nearly every run leaves it. */
+function withUnlikeLayer({ layers, ...spec }: ModelSpec): ModelSpec {
+  const [first, ...others] = layers;
+  return { ...spec, layers: [{ ...first!, neurons: first!.neurons + 1 }, ...others] };
+}
+
+function recovered({ layers, ...spec }: ModelSpec): ModelSpec {
+  return { ...spec, layers: layers.map((layer) => withBiases(layer, ["o_proj", "down_proj"])) };
+}

@@ -1,0 +1,49 @@
+import { describe, expect, it } from "vitest";
+import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
+import { runtimesOf } from "./runtimes.ts";
+
+const answers = (options: TinyModelOptions): unknown => {
+  const { transformers, vllm } = runtimesOf(tinySpec(options));
+  return [transformers, vllm];
+};
+const same = (answer: string): unknown => [answer, answer];
+const RECOVERED = ["o_proj", "down_proj"] as const;
+
+describe("runtimesOf", () => {
+  it("names the stock class of equal layers", () => {
+    expect(answers({})).toEqual(same("yes (LlamaForCausalLM)"));
+    expect(answers({ layers: [{ biases: RECOVERED }, {}] })).toEqual(same("yes (LlamaForCausalLM)"));
+    expect(answers({ layers: [{ kvGroups: 3, groupSize: 1 }] })).toEqual(same("yes (MistralForCausalLM)"));
+  });
+
+  it("asks for our modelling file where layers differ or no stock class has the biases", () => {
+    expect(answers({ layers: [{}, { neurons: 5 }] })).toEqual([
+      "with trust_remote_code (layers differ in width)",
+      "no (layers differ in width)",
+    ]);
+    const reason = "no stock class has these heads and biases in a qwen3";
+    expect(answers({ family: "qwen3", qkNorm: true, layers: [{ biases: RECOVERED }] })).toEqual([
+      `with trust_remote_code (${reason})`,
+      `no (${reason})`,
+    ]);
+  });
+
+  it("knows that vLLM's Qwen2 has heads of C / N", () => {
+    const biases = ["q_proj", "k_proj", "v_proj"] as const;
+    const full = { family: "qwen2", layers: [{ biases, kvGroups: 1, groupSize: 2 }] };
+    expect(answers(full)).toEqual(same("yes (Qwen2ForCausalLM)"));
+    expect(answers({ ...full, layers: [{ biases, kvGroups: 1, groupSize: 1 }] })).toEqual(
+      same("yes (LlamaForCausalLM)"),
+    );
+    expect(answers({ ...full, layers: [{ biases, kvGroups: 1, groupSize: 3 }] })).toEqual([
+      "yes (Qwen2ForCausalLM)",
+      "no (its Qwen2ForCausalLM assumes another head size)",
+    ]);
+  });
+
+  it("says no to layers that no configuration describes", () => {
+    const rope = (theta: number) => ({ theta, rotaryDim: 4, scaling: null });
+    const odd = { layers: [{ rope: rope(10) }, { rope: rope(20) }] };
+    expect(answers(odd)).toEqual(same("no (config.json has no keys for these layers)"));
+  });
+});

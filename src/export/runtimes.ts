@@ -1,0 +1,28 @@
+/** Which programs can load a model of given shapes. */
+import { findHfForm, vllmKeepsHeads } from "../model/hf_form.ts";
+import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
+
+/** By program: `yes`, `no` or under which condition, and in parentheses which class loads it or why none does. */
+export type Runtimes = Readonly<Record<"gprune" | "transformers" | "vllm", string>>;
+
+/** Who loads the directory that a model of this shape becomes. */
+export function runtimesOf(spec: ModelSpec): Runtimes {
+  const form = findHfForm(spec);
+  const gprune = "yes";
+  if (form === null) {
+    const no = "no (config.json has no keys for these layers)";
+    return { gprune, transformers: no, vllm: no };
+  }
+  const { family, remoteCode } = form;
+  if (remoteCode) {
+    const reason = hasUniformWidths(spec)
+      ? `no stock class has these heads and biases in a ${family.modelType}`
+      : "layers differ in width";
+    return { gprune, transformers: `with trust_remote_code (${reason})`, vllm: `no (${reason})` };
+  }
+  const yes = `yes (${family.architecture})`;
+  const vllm = vllmKeepsHeads(spec, family)
+    ? yes
+    : `no (its ${family.architecture} assumes another head size)`;
+  return { gprune, transformers: yes, vllm };
+}

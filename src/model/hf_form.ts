@@ -1,0 +1,87 @@
+/**
+ * Which class of transformers is to load a model: a stock class wherever one computes the same, else our own modelling
+ * file. "The same" is not a list of cases: a family can hold a spec if its configuration, read back, is that spec.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { GpruneError } from "../errors.ts";
+import { FAMILIES, type Family, familyByName } from "./families.ts";
+import { readConfig } from "./hf_config.ts";
+import { configOf, type HfForm } from "./hf_config_writer.ts";
+import { INPUT_PROJECTIONS } from "./spaces.ts";
+import { hasUniformWidths, type ModelSpec, type Projection } from "./spec.ts";
+
+/**
+ * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
+ * hidden size, Llama for a Qwen2 with biases on its output projections), else its own family's with our modelling file.
+ * Among stock classes one that vLLM builds in the same shapes goes first. Null when config.json has no keys for what
+ * the spec says.
+ */
+export function findHfForm(spec: ModelSpec): HfForm | null {
+  const own = familyByName(spec.family, "spec");
+  const families = [own, ...FAMILIES];
+  const inVllm = families.filter((family) => vllmKeepsHeads(spec, family));
+  const stock = [...inVllm, ...families].find((family) => hasStockClass(spec, family));
+  if (stock !== undefined) return { family: stock, remoteCode: false };
+  const form = { family: own, remoteCode: true };
+  return holds(spec, form) ? form : null;
+}
+
+/** The form of a model. @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says */
+export function hfForm(spec: ModelSpec): HfForm {
+  const form = findHfForm(spec);
+  if (form !== null) return form;
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `${spec.family}: expected layers that config.json can describe, got others`,
+    {
+      hint: "Their rotary embeddings or windows differ in a way that the family's configuration has no keys for.",
+    },
+  );
+}
+
+/**
+ * config.json of a model in its form.
+ * @param dtype - transformers' name of the stored dtype, e.g. `float16`
+ * @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says
+ */
+export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unknown> {
+  return configOf(spec, hfForm(spec), dtype);
+}
+
+/** Whether vLLM's class of a family gives every head its size: some assume C / N. */
+export function vllmKeepsHeads({ hiddenSize, headDim, layers }: ModelSpec, family: Family): boolean {
+  return family.vllmReadsHeadDim || layers.every((layer) => heads(layer) * headDim === hiddenSize);
+}
+
+function hasStockClass(spec: ModelSpec, family: Family): boolean {
+  const divides = spec.layers.every((layer) => spec.hiddenSize % heads(layer) === 0);
+  const fits = hasUniformWidths(spec) && (divides || !family.headsDivideHidden);
+  return fits && holds(spec, { family, remoteCode: false });
+}
+
+/** Whether a configuration says all of a spec; biases that a flag adds are stored as zeros. */
+function holds(spec: ModelSpec, form: HfForm): boolean {
+  const { partialRotary, fusedProjections } = form.family;
+  const rotatesAll = spec.layers.every(({ rope }) => rope.rotaryDim === spec.headDim);
+  if (!rotatesAll && !partialRotary) return false;
+  if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isJoined))) return false;
+  const read = readConfig(configOf(spec, form, "float32"), "config.json");
+  const hasBiases = spec.layers.every(({ biases }, index) =>
+    biases.every((projection) => read.layers[index]!.biases.includes(projection)),
+  );
+  return hasBiases && isDeepStrictEqual(computation(read), computation(spec));
+}
+
+/** A spec without what may differ between two families that compute the same. */
+function computation({ layers, ...spec }: ModelSpec): unknown {
+  return { ...spec, family: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
+}
+
+/** Whether a projection is part of a joined one where there are such; joined ones carry no bias. */
+function isJoined(projection: Projection): boolean {
+  return Object.values(INPUT_PROJECTIONS).some((projections) => projections.includes(projection));
+}
+
+function heads({ kvGroups, groupSize }: ModelSpec["layers"][number]): number {
+  return kvGroups * groupSize;
+}
