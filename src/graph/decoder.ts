@@ -54,12 +54,12 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
   };
 }
 
-/** Where the weights of a layer come from, and how the graph multiplies by them. Names lack the layer's prefix. */
+/** Where the weights of a layer come from, and how the graph multiplies by them. */
 export interface WeightSupply {
-  /** A norm's weight or a bias, float32. */
+  /** A norm's weight or a bias, float32, by its name without the layer's prefix. */
   tensor(name: string, shape: readonly Dim[]): Value;
-  /** x [.., inputs] times the transpose of a weight [outputs, inputs]. */
-  product(x: Value, name: string, outputs: Dim): Value;
+  /** x [.., inputs] times the transpose of a projection's weight [outputs, inputs]. */
+  product(x: Value, projection: Projection, outputs: Dim): Value;
 }
 
 /** What attention reads besides the stream and the weights. */
@@ -182,6 +182,11 @@ function rmsNorm(
   return b.mul(normed, norm.normOffset === 1 ? b.add(norm.weight, b.scalar(1)) : norm.weight);
 }
 
+/** `self_attn.q_proj`. */
+function moduleOf(projection: Projection): string {
+  return `${PROJECTION_MODULE[projection]}.${projection}`;
+}
+
 /** Weights as inputs of the graph, in their stored layout. */
 class WeightInputs implements WeightSupply {
   readonly #inputs = new Map<string, Value>();
@@ -197,8 +202,9 @@ class WeightInputs implements WeightSupply {
     return value;
   }
 
-  product(x: Value, name: string, outputs: Dim): Value {
-    return this.#b.matmul(x, this.tensor(name, [outputs, x.shape.at(-1)!]), { transB: true });
+  product(x: Value, projection: Projection, outputs: Dim): Value {
+    const weight = this.tensor(`${moduleOf(projection)}.weight`, [outputs, x.shape.at(-1)!]);
+    return this.#b.matmul(x, weight, { transB: true });
   }
 }
 
@@ -303,10 +309,9 @@ class LayerBuilder {
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {
-    const name = `${PROJECTION_MODULE[projection]}.${projection}`;
-    const product = this.#weights.product(x, `${name}.weight`, outputs);
+    const product = this.#weights.product(x, projection, outputs);
     if (!this.#structure.biases.includes(projection)) return product;
-    const bias = this.#weights.tensor(`${name}.bias`, [outputs]);
+    const bias = this.#weights.tensor(`${moduleOf(projection)}.bias`, [outputs]);
     return this.#b.add(product, this.#b.cast(bias, product.type));
   }
 
