@@ -53,6 +53,8 @@ export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/he
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
+export type { OnnxDType } from "./export/onnx_formats.ts";
 // Running them
 export {
   DecoderRunner,

@@ -63,7 +63,9 @@ export class OnnxDecoder {
     const entries: Record<string, Tensor> = {};
     for (const meta of this.#session.inputMetadata) {
       if (!meta.isTensor || !meta.name.startsWith("past_key_values")) continue;
-      const shape = meta.shape.map((dim) => (typeof dim === "number" ? dim : dim === "batch_size" ? batch : 0));
+      const shape = meta.shape.map((dim) =>
+        typeof dim === "number" ? dim : dim === "batch_size" ? batch : 0,
+      );
       const data = meta.type === "float16" ? new Uint16Array(0) : new Float32Array(0);
       entries[meta.name] = new Tensor(meta.type as "float32", data as Float32Array, shape);
     }

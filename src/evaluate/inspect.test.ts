@@ -25,7 +25,12 @@ describe("inspectModel", () => {
       tied_embeddings: true,
       widths: { ffn: [6, 4], kv: [2, 1], heads: [4, 2] },
       output_biases: 1,
-      runtimes: { gprune: "yes", transformers: "no: stock classes build every layer alike" },
+      runtimes: {
+        gprune: "yes",
+        transformers: "no: stock classes build every layer alike",
+        onnx: "yes: after gprune export --format onnx",
+        "transformers.js": "yes: after gprune export --format onnx",
+      },
     });
   });
 

@@ -29,6 +29,9 @@ export interface Inspection {
   readonly runtimes: Readonly<Record<string, string>>;
 }
 
+/** The graph that the export writes is built for the shapes, whatever they are. */
+const ONNX_ANSWER = "yes: after gprune export --format onnx";
+
 /** Reads no tensor. */
 export function inspectModel({ spec, origin }: Model): Inspection {
   const { layers } = spec;
@@ -50,7 +53,12 @@ export function inspectModel({ spec, origin }: Model): Inspection {
     },
     output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
       .length,
-    runtimes: { gprune: "yes", transformers: transformersAnswer(spec) },
+    runtimes: {
+      gprune: "yes",
+      transformers: transformersAnswer(spec),
+      onnx: ONNX_ANSWER,
+      "transformers.js": ONNX_ANSWER,
+    },
   };
 }
 

@@ -46,8 +46,9 @@ function byteCodes(matrix: Tensor): BlockCodes {
   forEachBlock(matrix, (block, { index }) => {
     const scale = symmetricScale(block);
     scales[index] = scale;
-    for (let i = 0; i < BLOCK_SIZE; i++)
+    for (let i = 0; i < BLOCK_SIZE; i++) {
       codes[index * BLOCK_SIZE + i] = codeOf(block[i]!, { scale, zero: BYTE_ZERO }, 255);
+    }
   });
   return { codes, scales, zeros: null };
 }
@@ -63,8 +64,9 @@ function nibbleCodes(matrix: Tensor): BlockCodes {
     const fit = refitted(block, rangeFit(block));
     scales[index] = fit.scale;
     setNibble(zeros, row * zerosPerRow * 2 + column, fit.zero);
-    for (let i = 0; i < BLOCK_SIZE; i++)
+    for (let i = 0; i < BLOCK_SIZE; i++) {
       setNibble(codes, index * BLOCK_SIZE + i, codeOf(block[i]!, fit, HIGHEST));
+    }
   });
   return { codes, scales, zeros };
 }
