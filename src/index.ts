@@ -57,6 +57,8 @@ export { type Candidate, readTask, type TaskDocument } from "./evaluate/task_fil
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
+export type { OnnxDType } from "./export/onnx_formats.ts";
 export { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 // Running them
 export {

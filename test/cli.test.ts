@@ -234,6 +234,26 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     if (dtype !== "f32") return;
     expect(await hashes(output, ["model.safetensors"])).toEqual(await hashes(first, ["model.safetensors"]));
   });
+
+  test("export as ONNX writes what transformers.js loads", async () => {
+    const output = join(root, "as-onnx");
+    const exported = await gprune("export", first, "-o", output, "--format", "onnx", "--dtype", "int4");
+    expect(exported.code).toBe(0);
+    expect(lines(exported)).toEqual([output]);
+    expect((await readdir(output)).sort()).toEqual(
+      expect.arrayContaining(["config.json", "onnx", "tokenizer.json"]),
+    );
+    expect(await readdir(join(output, "onnx"))).toEqual(["model_q4.onnx"]);
+  });
+
+  test("export refuses a dtype that the format does not have", async () => {
+    const output = join(root, "as-nothing");
+    const refused = await gprune("export", first, "-o", output, "--format", "hf", "--dtype", "int4");
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain(
+      "--dtype: expected one of auto, f32, f16, bf16 with --format hf, got int4",
+    );
+  });
 });
 
 test("names with terminal escapes are printed harmlessly", async () => {

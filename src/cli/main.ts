@@ -161,17 +161,20 @@ program
   .usage("MODEL -o DIR [options]")
   .argument("<model>", MODEL)
   .requiredOption("-o, --output <dir>", "directory to be made")
-  .addOption(choiceOption("--format <name>", "format of the output", ["hf"]).default("hf"))
-  .addOption(dtypeOption())
+  .addOption(choiceOption("--format <name>", "format of the output", ["hf", "onnx"]).default("hf"))
+  .addOption(dtypeOption(["int8", "int4"]))
   .addOption(quietOption())
   .addHelpText(
     "after",
     `
-auto keeps the dtype of a float checkpoint and writes a quantised one as f32.
+auto keeps the dtype of a float checkpoint and writes a quantised one as f32; ONNX files of bf16 checkpoints are f32.
+hf is a Hugging Face directory (f32, f16, bf16), onnx a directory for transformers.js and ONNX Runtime: one decoder with
+a key/value cache (f32, f16; int8 and int4 keep activations in f32).
 
 Examples:
   $ gprune export model.Q4_1.gguf -o model-hf
-  $ gprune export model.Q4_1.gguf -o model-bf16 --dtype bf16`,
+  $ gprune export model.Q4_1.gguf -o model-bf16 --dtype bf16
+  $ gprune export PRUNED -o model-onnx --format onnx --dtype int4`,
   )
   .action(async (model, options) => (await import("./export.ts")).exportCommand(model, options));
 
@@ -241,12 +244,13 @@ function sparsityOption(note: string, preset?: number): Option {
   });
 }
 
-function dtypeOption(): Option {
+function dtypeOption(further: readonly string[] = []): Option {
   return choiceOption("--dtype <name>", "dtype of the output (default: auto)", [
     "auto",
     "f32",
     "f16",
     "bf16",
+    ...further,
   ]);
 }
 

@@ -29,6 +29,8 @@ describe("inspectModel", () => {
         gprune: "yes",
         transformers: "with trust_remote_code (layers differ in width)",
         vllm: "no (layers differ in width)",
+        onnx: "after gprune export --format onnx",
+        "transformers.js": "after gprune export --format onnx",
       },
     });
   });

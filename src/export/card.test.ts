@@ -13,7 +13,13 @@ const FACTS: CardFacts = {
   calibration: { web: { windows: 16, tokens: 8192 } },
   heldOut: { web: { windows: 2, dense: 24.3, pruned: 40.125 } },
   seed: 7,
-  runtimes: { gprune: "yes", transformers: "with trust_remote_code (a reason)", vllm: "no (a reason)" },
+  runtimes: {
+    gprune: "yes",
+    transformers: "with trust_remote_code (a reason)",
+    vllm: "no (a reason)",
+    onnx: "after an export",
+    "transformers.js": "after an export",
+  },
   remoteCode: true,
   config: "model: models/SmolLM2-135M\nsparsity: 0.3\n",
 };

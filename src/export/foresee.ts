@@ -27,7 +27,8 @@ export function foreseeRuntimes(run: ForeseenRun): Runtimes {
   const answers = outcomes.map(runtimesOf);
   const joined = (program: keyof Runtimes): string =>
     [...new Set(answers.map((answer) => answer[program]))].join(" or ");
-  return { gprune: joined("gprune"), transformers: joined("transformers"), vllm: joined("vllm") };
+  const programs = Object.keys(answers[0]!) as (keyof Runtimes)[];
+  return Object.fromEntries(programs.map((program) => [program, joined(program)])) as Runtimes;
 }
 
 /** Specs that stand for all that the run may end with. */

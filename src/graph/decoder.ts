@@ -7,7 +7,7 @@
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
-import type { GraphBuilder, Value } from "./graph.ts";
+import type { Dim, GraphBuilder, Value } from "./graph.ts";
 
 /** Everything that shapes a layer's graph apart from its widths. */
 export interface LayerStructure {
@@ -56,6 +56,41 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
   };
 }
 
+/** Where the weights of a layer come from, and how the graph multiplies by them. */
+export interface WeightSupply {
+  /** A norm's weight or a bias, float32, by its name without the layer's prefix. */
+  tensor(name: string, shape: readonly Dim[]): Value;
+  /** x [.., inputs] times the transpose of a projection's weight [outputs, inputs]. */
+  product(x: Value, projection: Projection, outputs: Dim): Value;
+}
+
+/** What attention reads besides the stream and the weights. */
+export interface AttentionInputs {
+  /** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
+  readonly cos: Value;
+  readonly sin: Value;
+  /** Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. */
+  readonly mask: Value;
+  /** Rotated keys and values of the past, [B, K, P, H]; null without a past. */
+  readonly past: { readonly keys: Value; readonly values: Value } | null;
+}
+
+/** Sizes that pruning changes: K, N and F. */
+export interface LayerSizes {
+  readonly kvGroups: Dim;
+  readonly heads: Dim;
+  readonly neurons: Dim;
+}
+
+/** What a layer is made of. */
+export interface LayerParts {
+  readonly structure: LayerStructure;
+  readonly weights: WeightSupply;
+  readonly sizes: LayerSizes;
+}
+
+const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
+
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2],
  * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token), and
@@ -66,9 +101,21 @@ export function buildLayer(
   structure: LayerStructure,
   { cached = false }: { readonly cached?: boolean } = {},
 ): LayerValues {
-  const layer = new LayerBuilder(b, structure);
   const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
-  const attention = layer.attentionBlock(input, cached);
+  const weights = new WeightInputs(b);
+  const parts = { structure, weights, sizes: ANY_SIZES };
+  const layer = addLayer(b, parts, { input, ...attentionInputs(b, structure, cached) });
+  return { ...layer, weights: weights.inputs };
+}
+
+/** Adds a decoder layer whose inputs are values of a larger graph. */
+export function addLayer(
+  b: GraphBuilder,
+  parts: LayerParts,
+  { input, ...attentionInputs }: AttentionInputs & { readonly input: Value },
+): Omit<LayerValues, "weights"> {
+  const layer = new LayerBuilder(b, parts);
+  const attention = layer.attentionBlock(input, attentionInputs);
   const ffn = layer.ffnBlock(attention.output);
   return {
     input,
@@ -76,7 +123,6 @@ export function buildLayer(
     taps: { kv: attention.tap, ffn: ffn.tap },
     keys: attention.keys,
     values: attention.values,
-    weights: layer.weights(),
   };
 }
 
@@ -92,13 +138,11 @@ export interface BlockValues {
 
 /** Adds one half of a layer; inputs as those of `buildLayer`, where `hidden` is the stream before the block. */
 export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: SpaceKind): BlockValues {
-  const layer = new LayerBuilder(b, structure);
+  const layer = new LayerBuilder(b, { structure, weights: new WeightInputs(b), sizes: ANY_SIZES });
   const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
-  return kind === "kv" ? layer.attentionBlock(input, false) : layer.ffnBlock(input);
+  if (kind === "ffn") return layer.ffnBlock(input);
+  return layer.attentionBlock(input, attentionInputs(b, structure, false));
 }
-
-/** Everything that shapes the head's graph. */
-export type HeadStructure = Pick<ModelSpec, "hiddenSize" | "normEps" | "normOffset" | "logitSoftcap">;
 
 /** Normed streams as one half of a layer reads them, [B, T, C] each: the inputs `names`, and the weight of its norm. */
 export function buildNormed(
@@ -106,9 +150,12 @@ export function buildNormed(
   structure: LayerStructure,
   { kind, names }: { readonly kind: SpaceKind; readonly names: readonly string[] },
 ): readonly Value[] {
-  const layer = new LayerBuilder(b, structure);
+  const layer = new LayerBuilder(b, { structure, weights: new WeightInputs(b), sizes: ANY_SIZES });
   return names.map((name) => layer.normed(b.input(name, ["B", "T", structure.hiddenSize]), kind));
 }
+
+/** Everything that shapes the head's graph. */
+type HeadStructure = Pick<ModelSpec, "hiddenSize" | "normEps" | "normOffset" | "logitSoftcap">;
 
 /**
  * Adds final norm and vocabulary projection: inputs `norm` [C], `projection` [V, C], and `hidden` [M, C] with any
@@ -123,49 +170,112 @@ export function buildLogits(
   const inputs = streams.map((name) => b.input(name, ["M", spec.hiddenSize]));
   const norm = b.input("norm", [spec.hiddenSize]);
   const projection = b.input("projection", ["V", spec.hiddenSize]);
-  return inputs.map((input) => {
-    const logits = b.matmul(rmsNorm(b, input, norm, spec), projection, { transB: true });
-    if (spec.logitSoftcap === null) return { input, logits };
-    const cap = b.scalar(spec.logitSoftcap);
-    return { input, logits: b.mul(b.tanh(b.div(logits, cap)), cap) };
-  });
+  const project = (x: Value): Value => b.matmul(x, projection, { transB: true });
+  return inputs.map((input) => ({ input, logits: addLogits(b, spec, { input, norm, project }) }));
 }
 
-/** x / sqrt(mean(x^2) + eps) * (offset + weight) over the last axis (arXiv 1910.07467). */
+/** Adds final norm and vocabulary projection whose inputs are values of a larger graph; gives float32 logits. */
+export function addLogits(
+  b: GraphBuilder,
+  spec: HeadStructure,
+  head: { readonly input: Value; readonly norm: Value; readonly project: (x: Value) => Value },
+): Value {
+  const logits = b.cast(head.project(rmsNorm(b, head.input, { ...spec, weight: head.norm })), "float32");
+  if (spec.logitSoftcap === null) return logits;
+  const cap = b.scalar(spec.logitSoftcap);
+  return b.mul(b.tanh(b.div(logits, cap)), cap);
+}
+
+/** x / sqrt(mean(x^2) + eps) * (offset + weight) over the last axis, in float32 (arXiv 1910.07467). */
 function rmsNorm(
   b: GraphBuilder,
-  x: Value,
-  weight: Value,
-  { normEps, normOffset }: Pick<ModelSpec, "normEps" | "normOffset">,
+  input: Value,
+  norm: Pick<ModelSpec, "normEps" | "normOffset"> & { readonly weight: Value },
 ): Value {
+  const x = b.cast(input, "float32");
   const meanSquare = b.reduceMean(b.mul(x, x), [-1]);
-  const normed = b.div(x, b.sqrt(b.add(meanSquare, b.scalar(normEps))));
-  return b.mul(normed, normOffset === 1 ? b.add(weight, b.scalar(1)) : weight);
+  const normed = b.div(x, b.sqrt(b.add(meanSquare, b.scalar(norm.normEps))));
+  return b.mul(normed, norm.normOffset === 1 ? b.add(norm.weight, b.scalar(1)) : norm.weight);
 }
 
-class LayerBuilder {
-  readonly #weights = new Map<string, Value>();
-  readonly #b: GraphBuilder;
-  readonly #structure: LayerStructure;
+/** `self_attn.q_proj`. */
+function moduleOf(projection: Projection): string {
+  return `${PROJECTION_MODULE[projection]}.${projection}`;
+}
 
-  constructor(b: GraphBuilder, structure: LayerStructure) {
+/** Weights as inputs of the graph, in their stored layout. */
+class WeightInputs implements WeightSupply {
+  /** By name. */
+  readonly inputs: Map<string, Value> = new Map();
+  readonly #b: GraphBuilder;
+
+  constructor(b: GraphBuilder) {
     this.#b = b;
-    this.#structure = structure;
   }
 
-  attentionBlock(input: Value, cached: boolean): BlockValues & Pick<LayerValues, "keys" | "values"> {
+  tensor(name: string, shape: readonly Dim[]): Value {
+    const value = this.inputs.get(name) ?? this.#b.input(name, shape);
+    this.inputs.set(name, value);
+    return value;
+  }
+
+  product(x: Value, projection: Projection, outputs: Dim): Value {
+    const weight = this.tensor(`${moduleOf(projection)}.weight`, [outputs, x.shape.at(-1)!]);
+    return this.#b.matmul(x, weight, { transB: true });
+  }
+}
+
+/** Attention's inputs as inputs of the graph, see `buildLayer`. */
+function attentionInputs(
+  b: GraphBuilder,
+  { headDim, rotaryDim }: LayerStructure,
+  cached: boolean,
+): AttentionInputs {
+  const half = rotaryDim / 2;
+  const angles = (name: string): Value => b.reshape(b.input(name, ["T", half]), ["T", 1, half]);
+  const past = (name: string): Value => b.input(name, ["B", ANY_SIZES.kvGroups, "P", headDim]);
+  return {
+    cos: angles("cos"),
+    sin: angles("sin"),
+    mask: b.input("mask", ["gT", cached ? "S" : "T"]),
+    past: cached ? { keys: past("past_keys"), values: past("past_values") } : null,
+  };
+}
+
+/**
+ * Number formats follow from the weights: a product has the format that its supply gives it, keys and values that of
+ * the past; norms, softmax and the stream are float32. Casts to a format that a value has already add nothing.
+ */
+class LayerBuilder {
+  readonly #b: GraphBuilder;
+  readonly #structure: LayerStructure;
+  readonly #weights: WeightSupply;
+  readonly #sizes: LayerSizes;
+
+  constructor(b: GraphBuilder, { structure, weights, sizes }: LayerParts) {
+    this.#b = b;
+    this.#structure = structure;
+    this.#weights = weights;
+    this.#sizes = sizes;
+  }
+
+  attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
     const { postNorms } = this.#structure;
-    const attention = this.#attention(this.normed(input, "kv"), cached);
+    const attention = this.#attention(this.normed(input, "kv"), inputs);
     const { projected } = attention;
     const attended = postNorms ? this.#norm(projected, "post_attention_layernorm") : projected;
-    return { ...attention, output: this.#b.add(input, attended) };
+    return { ...attention, output: this.#residual(input, attended) };
   }
 
   ffnBlock(input: Value): BlockValues {
     const { postNorms } = this.#structure;
     const ffn = this.#ffn(this.normed(input, "ffn"));
     const fed = postNorms ? this.#norm(ffn.projected, "post_feedforward_layernorm") : ffn.projected;
-    return { ...ffn, output: this.#b.add(input, fed) };
+    return { ...ffn, output: this.#residual(input, fed) };
+  }
+
+  #residual(stream: Value, change: Value): Value {
+    return this.#b.add(stream, this.#b.cast(change, stream.type));
   }
 
   /** The stream as the input projections of one half of the layer see it. */
@@ -174,61 +284,80 @@ class LayerBuilder {
     return this.#norm(input, kind === "kv" ? "input_layernorm" : beforeFfn);
   }
 
-  /** What was read so far, without the tables of positions. */
-  weights(): ReadonlyMap<string, Value> {
-    return new Map([...this.#weights].filter(([name]) => /\.(?:weight|bias)$/.test(name)));
-  }
-
   #norm(x: Value, name: string): Value {
-    return rmsNorm(this.#b, x, this.#weight(`${name}.weight`, [x.shape.at(-1)!]), this.#structure);
+    const weight = this.#weights.tensor(`${name}.weight`, [x.shape.at(-1)!]);
+    return rmsNorm(this.#b, x, { ...this.#structure, weight });
   }
 
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
-  #attention(x: Value, cached: boolean): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
+  #attention(
+    x: Value,
+    { mask, past, ...angles }: AttentionInputs,
+  ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
     const b = this.#b;
-    const { headDim, groupSize, attentionScale, qkNorm } = this.#structure;
-    const q = b.reshape(this.#linear(x, "q_proj", "Q"), ["B", "T", "K", groupSize, headDim]);
-    const k = b.reshape(this.#linear(x, "k_proj", "KV"), ["B", "T", "K", headDim]);
-    const v = b.reshape(this.#linear(x, "v_proj", "KV"), ["B", "T", "K", headDim]);
-    const queries = b.transpose(qkNorm ? this.#norm(q, "self_attn.q_norm") : q, [0, 2, 3, 1, 4]);
-    const newKeys = this.#rotate(b.transpose(qkNorm ? this.#norm(k, "self_attn.k_norm") : k, [0, 2, 1, 3]));
-    const keys = this.#withPast(newKeys, "past_keys", cached);
-    const values = this.#withPast(b.transpose(v, [0, 2, 1, 3]), "past_values", cached);
-    const stacked = b.reshape(this.#rotate(queries), ["B", "K", "gT", headDim]);
+    const { hiddenSize, headDim, groupSize, attentionScale } = this.#structure;
+    const { kvGroups } = this.#sizes;
+    const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
+    const queries = this.#rotate(this.#headsOf(x, "q_proj", "q_norm"), angles);
+    const newKeys = this.#rotate(this.#headsOf(x, "k_proj", "k_norm"), angles);
+    const newValues = this.#headsOf(x, "v_proj");
+    const span = mask.shape.at(-1)!;
+    const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, span);
+    const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, span);
+    const grouped = b.transpose(
+      b.reshape(queries, [batch, tokens, kvGroups, groupSize, headDim]),
+      [0, 2, 3, 1, 4],
+    );
+    const stacked = b.reshape(b.cast(grouped, keys.type), [batch, kvGroups, "gT", headDim]);
     const scores = b.matmul(stacked, keys, { transB: true, alpha: attentionScale });
-    const mask = b.input("mask", ["gT", keys.shape[2]!]);
-    const mixed = b.matmul(b.softmax(b.add(scores, mask)), values);
-    const perHead = b.reshape(mixed, ["B", "K", groupSize, "T", headDim]);
-    const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), ["B", "T", "Q"]);
-    return { projected: this.#linear(tap, "o_proj", this.#structure.hiddenSize), tap, keys, values };
+    const attention = b.softmax(b.add(b.cast(scores, mask.type), mask));
+    const mixed = b.matmul(b.cast(attention, values.type), values);
+    const perHead = b.reshape(mixed, [batch, kvGroups, groupSize, tokens, headDim]);
+    const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
+      batch,
+      tokens,
+      this.#channels(this.#sizes.heads),
+    ]);
+    return { projected: this.#linear(tap, "o_proj", hiddenSize), tap, keys, values };
   }
 
   /** down(act(gate(x)) * up(x)); the tap is down's input. */
   #ffn(x: Value): Omit<BlockValues, "output"> {
     const b = this.#b;
-    const gate = this.#linear(x, "gate_proj", "F");
+    const gate = this.#linear(x, "gate_proj", this.#sizes.neurons);
     const activated = this.#structure.activation === "silu" ? b.mul(gate, b.sigmoid(gate)) : gelu(b, gate);
-    const tap = b.mul(activated, this.#linear(x, "up_proj", "F"));
+    const tap = b.mul(activated, this.#linear(x, "up_proj", this.#sizes.neurons));
     return { projected: this.#linear(tap, "down_proj", this.#structure.hiddenSize), tap };
   }
 
-  #linear(x: Value, projection: Projection, outputs: string | number): Value {
-    const name = `${PROJECTION_MODULE[projection]}.${projection}`;
-    const product = this.#b.matmul(x, this.#weight(`${name}.weight`, [outputs, x.shape.at(-1)!]), {
-      transB: true,
-    });
+  #linear(x: Value, projection: Projection, outputs: Dim): Value {
+    const product = this.#weights.product(x, projection, outputs);
     if (!this.#structure.biases.includes(projection)) return product;
-    return this.#b.add(product, this.#weight(`${name}.bias`, [outputs]));
+    const bias = this.#weights.tensor(`${moduleOf(projection)}.bias`, [outputs]);
+    return this.#b.add(product, this.#b.cast(bias, product.type));
+  }
+
+  /** Outputs of a projection by heads, normed where the family does: [B, T, heads, H]. */
+  #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj", norm?: "q_norm" | "k_norm"): Value {
+    const count = projection === "q_proj" ? this.#sizes.heads : this.#sizes.kvGroups;
+    const product = this.#linear(x, projection, this.#channels(count));
+    const heads = this.#b.reshape(product, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
+    return norm !== undefined && this.#structure.qkNorm ? this.#norm(heads, `self_attn.${norm}`) : heads;
+  }
+
+  /** Channels of some heads. */
+  #channels(heads: Dim): Dim {
+    const { headDim } = this.#structure;
+    return typeof heads === "number" ? heads * headDim : `${heads}*H`;
   }
 
   /** Rotates channel pairs (i, i + R/2) of the first R channels of the last axis by the token's angles. */
-  #rotate(x: Value): Value {
+  #rotate(x: Value, angles: Pick<AttentionInputs, "cos" | "sin">): Value {
     const b = this.#b;
     const { headDim, rotaryDim } = this.#structure;
     const half = rotaryDim / 2;
     const axis = x.shape.length - 1;
-    const cos = this.#weight("cos", ["T", half]);
-    const sin = this.#weight("sin", ["T", half]);
+    const [cos, sin] = [b.cast(angles.cos, x.type), b.cast(angles.sin, x.type)];
     const first = b.slice(x, axis, { start: 0, end: half });
     const second = b.slice(x, axis, { start: half, end: rotaryDim });
     const turned = [
@@ -239,25 +368,16 @@ class LayerBuilder {
     return b.concat([...turned, ...rest], axis, headDim);
   }
 
-  #withPast(present: Value, name: string, cached: boolean): Value {
-    if (!cached) return present;
-    const past = this.#b.input(name, present.shape.with(2, "P"));
-    return this.#b.concat([past, present], 2, "S");
-  }
-
-  #weight(name: string, shape: Value["shape"]): Value {
-    let value = this.#weights.get(name);
-    if (value === undefined) {
-      value = this.#b.input(name, shape);
-      this.#weights.set(name, value);
-    }
-    return value;
+  #withPast(present: Value, past: Value | undefined, span: Dim): Value {
+    if (past === undefined) return present;
+    return this.#b.concat([past, this.#b.cast(present, past.type)], 2, span);
   }
 }
 
 /** The tanh approximation of GELU (arXiv 1606.08415): x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))). */
 function gelu(b: GraphBuilder, x: Value): Value {
+  const scalar = (number: number): Value => b.scalar(number, x.type);
   const cube = b.mul(b.mul(x, x), x);
-  const inner = b.mul(b.add(x, b.mul(cube, b.scalar(0.044715))), b.scalar(Math.sqrt(2 / Math.PI)));
-  return b.mul(b.mul(x, b.scalar(0.5)), b.add(b.tanh(inner), b.scalar(1)));
+  const inner = b.mul(b.add(x, b.mul(cube, scalar(0.044715))), scalar(Math.sqrt(2 / Math.PI)));
+  return b.mul(b.mul(x, scalar(0.5)), b.add(b.tanh(inner), scalar(1)));
 }

@@ -138,6 +138,34 @@ describe("GraphBuilder", () => {
     expect(nodes.map(({ op }) => op)).toEqual(["Add", "Mul"]);
   });
 
+  it("without FusedMatMul says the same in standard operators", async () => {
+    const graphs = [true, false].map((fused) => {
+      const b = new GraphBuilder({ fused });
+      const [x, y] = [b.input("x", ["B", 3, 4]), b.input("y", ["B", 5, 3])];
+      b.output("product", b.matmul(x, y, { transA: true, transB: true, alpha: 0.5 }));
+      return b.finish();
+    });
+    expect(graphs[1]!.nodes.map(({ op }) => op)).toEqual(["Mul", "Transpose", "Transpose", "MatMul"]);
+    const feeds = { x: randomTensor([2, 3, 4], { name: "x" }), y: randomTensor([2, 5, 3], { name: "y" }) };
+    const runtime = new Runtime({ threads: 1 });
+    const [fused, standard] = await Promise.all(
+      graphs.map(async (graph, i) => (await runtime.program(String(i), () => graph)).run(feeds)),
+    );
+    expect(standard!.product!.shape).toEqual(fused!.product!.shape);
+    expect(maxDifference(standard!.product!.data, fused!.product!.data)).toBeLessThan(1e-6);
+    await runtime.close();
+  });
+
+  it("casts to another format, and not to the same one", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", ["B", 2]);
+    expect(b.cast(x, "float32")).toBe(x);
+    const half = b.mul(b.cast(x, "float16"), b.scalar(0.1, "float16"));
+    expect(half).toMatchObject({ shape: ["B", 2], type: "float16" });
+    // 0x2e66 is the float16 next to 0.1.
+    expect(b.finish().constants[0]).toMatchObject({ data: Uint16Array.of(0x2e66) });
+  });
+
   it("knows the numbers of its integer constants only", () => {
     const b = new GraphBuilder();
     const x = b.input("x", [6]);

@@ -7,11 +7,12 @@
  * operands transposed and scales the product, so weights stay [out, in] as stored).
  */
 import { internalError } from "../errors.ts";
+import { float16Pattern } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 
 /** A size known when the graph is built, or the name of one known when it runs. */
 export type Dim = number | string;
-export type ValueType = "float32" | "float64" | "int32" | "int64" | "bool";
+export type ValueType = "float32" | "float64" | "float16" | "int32" | "int64" | "uint8" | "bool";
 
 /** A tensor in a graph. */
 export interface Value {
@@ -20,8 +21,13 @@ export interface Value {
   readonly shape: readonly Dim[];
 }
 
-/** A node attribute; floats are tagged because ONNX tells them from integers. */
-export type Attribute = number | readonly number[] | { readonly float: number } | { readonly text: string };
+/** A node attribute; floats are tagged because ONNX tells them from integers, and types have numbers there. */
+export type Attribute =
+  | number
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly text: string }
+  | { readonly type: ValueType };
 
 export interface Node {
   readonly op: string;
@@ -30,10 +36,10 @@ export interface Node {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
-/** A constant baked into the graph. */
+/** A constant baked into the graph; float16 as bit patterns. */
 export interface Constant {
   readonly value: Value;
-  readonly data: Float32Array | BigInt64Array;
+  readonly data: Float32Array | Uint16Array | BigInt64Array;
 }
 
 /** A finished graph; nodes are in an order in which they can run. */
@@ -42,6 +48,16 @@ export interface Graph {
   readonly outputs: ReadonlyMap<string, Value>;
   readonly nodes: readonly Node[];
   readonly constants: readonly Constant[];
+  /** Weights whose numbers are not here: the file that the graph is written to holds them. */
+  readonly initializers?: readonly Value[];
+}
+
+export interface GraphBuilderOptions {
+  /**
+   * Whether `matmul` may use FusedMatMul, which runtimes other than ONNX Runtime's CPU provider lack; else it becomes
+   * the standard operators that say the same.
+   */
+  readonly fused?: boolean;
 }
 
 /** Transpositions of the last two axes of MatMul operands and a factor on the product. */
@@ -51,8 +67,8 @@ export interface MatMulOptions {
   readonly alpha?: number;
 }
 
-/** Shape and type of a node's output, and the node's attributes. */
-interface NodeResult {
+/** Shape and type of a node's output, the type that of the first input when absent; and the node's attributes. */
+export interface NodeResult {
   readonly shape: readonly Dim[];
   readonly type?: ValueType;
   readonly attributes?: Readonly<Record<string, Attribute>>;
@@ -64,6 +80,12 @@ export class GraphBuilder {
   readonly #outputs = new Map<string, Value>();
   readonly #nodes: Node[] = [];
   readonly #constants: Constant[] = [];
+  readonly #initializers: Value[] = [];
+  readonly #fused: boolean;
+
+  constructor({ fused = true }: GraphBuilderOptions = {}) {
+    this.#fused = fused;
+  }
 
   /** Nodes so far, in the order they run. */
   get nodes(): readonly Node[] {
@@ -80,8 +102,30 @@ export class GraphBuilder {
     this.#outputs.set(name, value);
   }
 
-  scalar(number: number): Value {
-    return this.#constant([], Float32Array.of(number));
+  /** A weight that the written graph holds; see `Graph.initializers`. */
+  initializer(name: string, shape: readonly number[], type: ValueType): Value {
+    const value = { name, type, shape };
+    this.#initializers.push(value);
+    return value;
+  }
+
+  /** @param type - float32 or float16 */
+  scalar(number: number, type: ValueType = "float32"): Value {
+    const data = type === "float16" ? Uint16Array.of(float16Pattern(number)) : Float32Array.of(number);
+    return this.#constant([], { type, data });
+  }
+
+  vector(numbers: Float32Array): Value {
+    return this.#constant([numbers.length], { type: "float32", data: numbers });
+  }
+
+  integer(number: number): Value {
+    return this.#constant([], { type: "int64", data: BigInt64Array.of(BigInt(number)) });
+  }
+
+  /** An operator that has no method here; shape and type are the caller's word. */
+  operator(op: string, inputs: readonly Value[], result: NodeResult): Value {
+    return this.#node(op, inputs, result);
   }
 
   finish(): Graph {
@@ -90,6 +134,7 @@ export class GraphBuilder {
       outputs: this.#outputs,
       nodes: this.#nodes,
       constants: this.#constants,
+      initializers: this.#initializers,
     };
   }
 
@@ -113,7 +158,13 @@ export class GraphBuilder {
   greater(a: Value, b: Value): Value {
     const shape = broadcast(a.shape, b.shape);
     const mask = this.#node("Greater", [a, b], { shape, type: "bool" });
-    return this.#node("Cast", [mask], { shape, attributes: { to: 1 } });
+    return this.cast(mask, "float32");
+  }
+
+  /** x in another number format; x itself when it has that one. */
+  cast(x: Value, type: ValueType): Value {
+    if (x.type === type) return x;
+    return this.#node("Cast", [x], { shape: x.shape, type, attributes: { to: { type } } });
   }
 
   neg(x: Value): Value {
@@ -157,6 +208,11 @@ export class GraphBuilder {
     if (innerA !== innerB) throw internalError(`matmul of ${describe(a)} and ${describe(b)}`);
     const shape = [...broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)), rows, columns];
     if (!transA && !transB && alpha === 1) return this.#node("MatMul", [a, b], { shape });
+    if (!this.#fused) {
+      const factor = alpha === 1 ? a : this.mul(a, this.scalar(alpha, a.type));
+      const [left, right] = [transA ? this.#turned(factor) : factor, transB ? this.#turned(b) : b];
+      return this.#node("MatMul", [left, right], { shape });
+    }
     const attributes = { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } };
     return this.#node("FusedMatMul", [a, b], { shape, attributes });
   }
@@ -255,7 +311,7 @@ export class GraphBuilder {
 
   /** Zeros in the shape of another value. */
   zerosLike(like: Value): Value {
-    return this.#node("ConstantOfShape", [this.#shapeOf(like)], { shape: like.shape });
+    return this.#node("ConstantOfShape", [this.#shapeOf(like)], { shape: like.shape, type: "float32" });
   }
 
   /** The numbers of an integer constant of this builder. */
@@ -279,19 +335,24 @@ export class GraphBuilder {
     return this.#node(op, [x, this.#integers(positive)], { shape, attributes: { keepdims: 1 } });
   }
 
-  #integers(list: readonly number[]): Value {
-    return this.#constant([list.length], BigInt64Array.from(list, BigInt));
+  /** The last two axes exchanged. */
+  #turned(x: Value): Value {
+    const axes = x.shape.map((_, axis) => axis);
+    return this.transpose(x, [...axes.slice(0, -2), ...axes.slice(-2).reverse()]);
   }
 
-  #constant(shape: readonly number[], data: Float32Array | BigInt64Array): Value {
-    const type = data instanceof Float32Array ? "float32" : "int64";
+  #integers(list: readonly number[]): Value {
+    return this.#constant([list.length], { type: "int64", data: BigInt64Array.from(list, BigInt) });
+  }
+
+  #constant(shape: readonly number[], { type, data }: Pick<Constant, "data"> & Pick<Value, "type">): Value {
     const value: Value = { name: `constant_${this.#constants.length}`, type, shape };
     this.#constants.push({ value, data });
     return value;
   }
 
   #node(op: string, inputs: readonly Value[], result: NodeResult): Value {
-    const { shape, type = "float32", attributes = {} } = result;
+    const { shape, type = inputs[0]!.type, attributes = {} } = result;
     const name = `${op}_${this.#nodes.length}`;
     const value: Value = { name, type, shape };
     this.#nodes.push({ op, inputs, output: value, attributes });

@@ -1,15 +1,22 @@
-/** Writes a graph as an ONNX model. The one importer of the ONNX message types. */
+/**
+ * Writes a graph as an ONNX model: in one piece for the runtime, or in pieces between which a file's writer puts the
+ * weights. The one importer of the ONNX message types.
+ */
 import { create, toBinary } from "@bufbuild/protobuf";
 import {
   type AttributeProto,
   AttributeProto_AttributeType,
   AttributeProtoSchema,
+  type GraphProto,
   GraphProtoSchema,
+  type ModelProto,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
+  StringStringEntryProtoSchema,
   type TensorProto,
+  TensorProto_DataLocation,
   TensorProto_DataType,
   TensorProtoSchema,
   TensorShapeProto_DimensionSchema,
@@ -25,41 +32,135 @@ const OPSET_VERSION = 21n;
 /** The first IR version that knows opset 21. */
 const IR_VERSION = 10n;
 const MICROSOFT_DOMAIN = "com.microsoft";
-const MICROSOFT_OPERATORS: ReadonlySet<string> = new Set(["FusedMatMul"]);
+const MICROSOFT_OPERATORS: ReadonlySet<string> = new Set(["FusedMatMul", "MatMulNBits"]);
 
 const ELEMENT_TYPES: Readonly<Record<ValueType, TensorProto_DataType>> = {
   float32: TensorProto_DataType.FLOAT,
   float64: TensorProto_DataType.DOUBLE,
+  float16: TensorProto_DataType.FLOAT16,
   int32: TensorProto_DataType.INT32,
   int64: TensorProto_DataType.INT64,
+  uint8: TensorProto_DataType.UINT8,
   bool: TensorProto_DataType.BOOL,
+};
+
+const ELEMENT_BYTES: Readonly<Record<ValueType, number>> = {
+  float32: 4,
+  float64: 8,
+  float16: 2,
+  int32: 4,
+  int64: 8,
+  uint8: 1,
+  bool: 1,
 };
 
 /** Before the names of outputs, so that a graph may give an output the name of an input. */
 export const OUTPUT_PREFIX = "out:";
 
+/** Numbers of the fields that are framed by hand (onnx.proto). */
+const FIELDS = { modelGraph: 7, graphInitializer: 5, tensorRawData: 9 } as const;
+/** Wire type of a field with a length before its bytes (protobuf encoding). */
+const LENGTH_DELIMITED = 2;
+
 /** The serialised model; outputs are called by their names in `graph.outputs` after `OUTPUT_PREFIX`. */
 export function encodeOnnx(graph: Graph): Uint8Array {
-  const outputs = [...graph.outputs];
-  const identities = outputs.map(([name, value]) =>
-    create(NodeProtoSchema, { opType: "Identity", input: [value.name], output: [OUTPUT_PREFIX + name] }),
-  );
-  const model = create(ModelProtoSchema, {
+  const model = encodeModel();
+  model.graph = encodeGraph(graph, OUTPUT_PREFIX);
+  return toBinary(ModelProtoSchema, model);
+}
+
+/** Where a file beside the model holds an initializer. */
+export interface ExternalPlace {
+  readonly file: string;
+  /** Bytes. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * The serialised model in pieces, to be written one after the other: bytes, and the initializers whose own bytes come
+ * at that point, `byteLength` many. Outputs are called by their names in `graph.outputs`.
+ * @param places - of initializers that lie in other files
+ */
+export function onnxPieces(
+  graph: Graph,
+  places: ReadonlyMap<string, ExternalPlace> = new Map(),
+): readonly (Uint8Array | Value)[] {
+  const head = toBinary(GraphProtoSchema, encodeGraph(graph, ""));
+  const { initializers = [] } = graph;
+  const tensors = initializers.map((value) => initializerPieces(value, places.get(value.name)));
+  const graphBytes = tensors.flat().reduce((sum, piece) => sum + pieceBytes(piece), head.length);
+  return [
+    toBinary(ModelProtoSchema, encodeModel()),
+    fieldStart(FIELDS.modelGraph, graphBytes),
+    head,
+    ...tensors.flat(),
+  ];
+}
+
+/** Bytes of a value whose shape is known. */
+export function byteLength({ type, shape }: Value): number {
+  return shape.reduce<number>((product, dim) => product * Number(dim), ELEMENT_BYTES[type]);
+}
+
+function pieceBytes(piece: Uint8Array | Value): number {
+  return piece instanceof Uint8Array ? piece.length : byteLength(piece);
+}
+
+/** One TensorProto as a field of GraphProto. */
+function initializerPieces(value: Value, place: ExternalPlace | undefined): readonly (Uint8Array | Value)[] {
+  const dims = value.shape.map((dim) => BigInt(dim));
+  const tensor = create(TensorProtoSchema, { name: value.name, dims, dataType: ELEMENT_TYPES[value.type] });
+  if (place !== undefined) {
+    const entries = { location: place.file, offset: String(place.offset), length: String(place.length) };
+    tensor.dataLocation = TensorProto_DataLocation.EXTERNAL;
+    tensor.externalData = Object.entries(entries).map(([key, text]) =>
+      create(StringStringEntryProtoSchema, { key, value: text }),
+    );
+  }
+  const head = toBinary(TensorProtoSchema, tensor);
+  if (place !== undefined) return [fieldStart(FIELDS.graphInitializer, head.length), head];
+  const data = fieldStart(FIELDS.tensorRawData, byteLength(value));
+  const length = head.length + data.length + byteLength(value);
+  return [fieldStart(FIELDS.graphInitializer, length), head, data, value];
+}
+
+/** Tag and length of a field; both are varints, seven bits a byte, lowest first. */
+function fieldStart(field: number, length: number): Uint8Array {
+  const bytes: number[] = [];
+  for (const number of [field * 8 + LENGTH_DELIMITED, length]) {
+    let rest = number;
+    for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
+    bytes.push(rest);
+  }
+  return Uint8Array.from(bytes);
+}
+
+/** A model without its graph. */
+function encodeModel(): ModelProto {
+  return create(ModelProtoSchema, {
     irVersion: IR_VERSION,
     producerName: "gprune",
     opsetImport: [
       create(OperatorSetIdProtoSchema, { domain: "", version: OPSET_VERSION }),
       create(OperatorSetIdProtoSchema, { domain: MICROSOFT_DOMAIN, version: 1n }),
     ],
-    graph: create(GraphProtoSchema, {
-      name: "gprune",
-      node: [...graph.nodes.map(encodeNode), ...identities],
-      input: graph.inputs.map((value) => encodeValue(value.name, value)),
-      output: outputs.map(([name, value]) => encodeValue(OUTPUT_PREFIX + name, value)),
-      initializer: graph.constants.map(encodeConstant),
-    }),
   });
-  return toBinary(ModelProtoSchema, model);
+}
+
+/** A graph without the initializers whose numbers it does not have. */
+function encodeGraph(graph: Graph, outputPrefix: string): GraphProto {
+  const outputs = [...graph.outputs];
+  const identities = outputs.map(([name, value]) =>
+    create(NodeProtoSchema, { opType: "Identity", input: [value.name], output: [outputPrefix + name] }),
+  );
+  return create(GraphProtoSchema, {
+    name: "gprune",
+    node: [...graph.nodes.map(encodeNode), ...identities],
+    input: graph.inputs.map((value) => encodeValue(value.name, value)),
+    output: outputs.map(([name, value]) => encodeValue(outputPrefix + name, value)),
+    initializer: graph.constants.map(encodeConstant),
+  });
 }
 
 function encodeNode(node: Node): NodeProto {
@@ -76,6 +177,9 @@ function encodeAttribute(name: string, value: Attribute): AttributeProto {
   const Type = AttributeProto_AttributeType;
   if (typeof value === "number") {
     return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(value) });
+  }
+  if ("type" in value) {
+    return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(ELEMENT_TYPES[value.type]) });
   }
   if ("float" in value) return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
   if ("text" in value) {

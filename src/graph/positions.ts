@@ -13,7 +13,7 @@ export interface Span {
 }
 
 /** Added to scores of invisible keys; far below any score, and finite so that sums stay finite. */
-const INVISIBLE = -1e30;
+export const INVISIBLE = -1e30;
 
 /** The positions of a span, [T]. */
 export function spanPositions({ tokens, offset }: Span): Int32Array {

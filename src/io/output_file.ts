@@ -2,7 +2,7 @@
  * Files that are being written: the counterpart of `PositionalFile`, and the translation of what the file system
  * refuses into errors a user can act on. Atomicity is not here but in output_directory.ts.
  */
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
 
 /** Bytes given to one system call; Node refuses 2 GiB, and the kernel writes less than asked just below that. */
@@ -92,4 +92,11 @@ export async function writeNewFile(path: string, fill: (file: OutputFile) => Pro
   } finally {
     await file.close();
   }
+}
+
+/** Makes a directory in one that exists. @throws GpruneError OUTPUT_FAILED when the file system refuses */
+export async function makeDirectory(path: string): Promise<void> {
+  await mkdir(path).catch((cause: unknown) => {
+    throw outputFailed(path, cause);
+  });
 }

@@ -1,0 +1,180 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file_faults.ts";
+import { GOLDEN_FAMILIES, openGolden } from "../../test/golden_model.ts";
+import { maxDifference } from "../../test/numbers.ts";
+import { OnnxDecoder } from "../../test/onnx_session.ts";
+import { runModel } from "../../test/run_model.ts";
+import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { memorySource } from "../tensor/memory.ts";
+import { exportOnnx, type OnnxExportOptions } from "./onnx.ts";
+
+const runtime = new Runtime({ threads: 1 });
+afterAll(() => runtime.close());
+
+const IDS = [3, 1, 14, 7, 5, 9, 2, 11, 6, 15];
+
+/** The exported directory, and its decoder opened. */
+async function exported(
+  model: Model,
+  options: OnnxExportOptions = {},
+): Promise<{ readonly directory: string; readonly decoder: OnnxDecoder }> {
+  const directory = join(await temporaryDirectory(), "out");
+  await exportOnnx(model, directory, options);
+  const file = (await readdir(join(directory, "onnx"))).find((name) => name.endsWith(".onnx"))!;
+  return { directory, decoder: await OnnxDecoder.open(join(directory, "onnx", file)) };
+}
+
+/** Logits of our own layer-by-layer run. */
+async function expectedLogits(model: Model, ids: readonly number[]): Promise<Float32Array> {
+  const { logits } = await runModel(new DecoderRunner(model, runtime), [Int32Array.from(ids)]);
+  return logits;
+}
+
+/** Logits of a prefill followed by single tokens from the cache. */
+async function logitsInSteps(decoder: OnnxDecoder, ids: readonly number[]): Promise<Float32Array> {
+  const prefill = Math.ceil(ids.length / 2);
+  const parts = [await decoder.step({ ids: [ids.slice(0, prefill)] })];
+  for (const id of ids.slice(prefill)) parts.push(await decoder.step({ ids: [[id]] }));
+  return Float32Array.from(parts.flatMap((part) => [...part]));
+}
+
+describe("exportOnnx", () => {
+  it.each(Object.entries(TINY_VARIANTS))("computes what our runner computes: %s", async (_, options) => {
+    const model = tinyModel(options);
+    const { decoder } = await exported(model);
+    const expected = await expectedLogits(model, IDS);
+    expect(maxDifference(await logitsInSteps(decoder, IDS), expected)).toBeLessThan(1e-4);
+    await decoder.close();
+  });
+
+  it.each(GOLDEN_FAMILIES)("computes PyTorch's logits: %s", async (family) => {
+    const { model, expected, windows } = await openGolden(family);
+    const { decoder } = await exported(model);
+    const logits = await decoder.step({ ids: windows.map((window) => [...window]) });
+    expect(maxDifference(logits, expected.get("logits")!.data)).toBeLessThan(2e-4);
+    await decoder.close();
+    await model.weights.close();
+  });
+
+  it("gives prompts of a padded batch what they get alone, with the past and without", async () => {
+    const model = tinyModel(TINY_VARIANTS["as Gemma"] as TinyModelOptions);
+    const { decoder } = await exported(model);
+    const [long, short] = [IDS.slice(0, 6), IDS.slice(6, 9)];
+    const padding = long.length - short.length;
+    const padded = [...new Array<number>(padding).fill(0), ...short];
+    const mask = [long.map(() => 1), padded.map((_, i) => Number(i >= padding))];
+    const first = await decoder.step({ ids: [long, padded], mask });
+    const second = await decoder.step({ ids: [[4], [8]], mask: mask.map((row) => [...row, 1]) });
+    const { vocabSize } = model.spec;
+    const alone = [await expectedLogits(model, [...long, 4]), await expectedLogits(model, [...short, 8])];
+    const lengths = [long.length, short.length];
+    for (const [row, logits] of alone.entries()) {
+      const end = (row + 1) * long.length * vocabSize;
+      const own = first.subarray(end - lengths[row]! * vocabSize, end);
+      expect(maxDifference(own, logits.subarray(0, own.length))).toBeLessThan(1e-4);
+      const next = second.subarray(row * vocabSize, (row + 1) * vocabSize);
+      expect(maxDifference(next, logits.subarray(own.length))).toBeLessThan(1e-4);
+    }
+    await decoder.close();
+  });
+
+  it("declares inputs and outputs as transformers.js reads them, KV heads layer by layer", async () => {
+    const { decoder } = await exported(tinyModel(TINY_VARIANTS["per-layer widths"] as TinyModelOptions));
+    const { inputMetadata, inputNames, outputNames } = decoder.session;
+    expect(inputNames.slice(0, 3)).toEqual(["input_ids", "attention_mask", "position_ids"]);
+    const caches = inputMetadata.filter(({ name }) => name.startsWith("past_key_values"));
+    expect(caches.map((meta) => meta.isTensor && meta.shape)).toEqual(
+      [2, 2, 1, 1, 3, 3].map((kvGroups) => ["batch_size", kvGroups, "past_sequence_length", 4]),
+    );
+    const names = [0, 1, 2].flatMap((layer) => [`present.${layer}.key`, `present.${layer}.value`]);
+    expect(outputNames).toEqual([...names, "logits"]);
+    await decoder.close();
+  });
+
+  it.each([
+    ["f16", "_fp16", "fp16", 0.003],
+    ["int8", "_int8", "int8", 0.1],
+    ["int4", "_q4", "q4", 0.25],
+  ] as const)(
+    "in %s stays near, by the root mean square of its logits' errors",
+    async (dtype, suffix, name, tolerance) => {
+      for (const options of Object.values(TINY_VARIANTS)) {
+        const model = tinyModel(options);
+        const { directory, decoder } = await exported(model, { dtype });
+        expect(await readdir(join(directory, "onnx"))).toEqual([`model${suffix}.onnx`]);
+        const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+        expect(config["transformers.js_config"].dtype).toBe(name);
+        const expected = await expectedLogits(model, IDS);
+        const got = await logitsInSteps(decoder, IDS);
+        expect(rms(got.map((logit, i) => logit - expected[i]!)) / rms(expected)).toBeLessThan(tolerance);
+        await decoder.close();
+      }
+    },
+  );
+
+  it("writes configuration and carried files beside it", async () => {
+    const files = [{ name: "tokenizer.json", bytes: Uint8Array.of(1, 2, 3) }];
+    const model = { ...tinyModel({ layers: [{ neurons: 3 }, {}] }), files };
+    const { directory, decoder } = await exported(model);
+    expect((await readdir(directory)).sort()).toEqual(["config.json", "onnx", "tokenizer.json"]);
+    expect([...(await readFile(join(directory, "tokenizer.json")))]).toEqual([1, 2, 3]);
+    const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    expect(config).toMatchObject({ model_type: "llama", "transformers.js_config": { dtype: "fp32" } });
+    await decoder.close();
+  });
+
+  it("puts large weights into data files beside the model", async () => {
+    const model = tinyModel({ layers: [{ neurons: 100 }, { neurons: 90 }] });
+    const { directory, decoder } = await exported(model, { maxFileBytes: 3 * 4096 });
+    const data = (await readdir(join(directory, "onnx"))).filter((name) => name !== "model.onnx");
+    // Every tensor of this model is smaller than a page and begins one.
+    const count = Math.ceil(model.weights.names.length / 3);
+    expect(data.sort()).toEqual(
+      Array.from({ length: count }, (_, i) => `model.onnx_data${i === 0 ? "" : `_${i}`}`).sort(),
+    );
+    const config = JSON.parse(await readFile(join(directory, "config.json"), "utf8"));
+    const format = config["transformers.js_config"].use_external_data_format;
+    expect(format).toEqual({ "model.onnx": count });
+    const expected = await expectedLogits(model, IDS);
+    expect(maxDifference(await logitsInSteps(decoder, IDS), expected)).toBeLessThan(1e-4);
+    await decoder.close();
+  });
+
+  it("refuses values that are not finite, and leaves nothing behind", async () => {
+    const name = "model.layers.1.mlp.up_proj.weight";
+    const model = tinyModel();
+    const tensors = new Map<string, Awaited<ReturnType<Model["weights"]["read"]>>>();
+    for (const each of model.weights.names) tensors.set(each, await model.weights.read(each));
+    const { shape, data } = tensors.get(name)!;
+    tensors.set(name, { shape, data: data.with(0, 70_000) });
+    const parent = await temporaryDirectory();
+    const directory = join(parent, "out");
+    const broken = { ...model, weights: memorySource(tensors) };
+    await expect(exportOnnx(broken, directory, { dtype: "f16" })).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: `${name}: expected finite F16 values, got 70000`,
+    });
+    expect(await readdir(parent)).toEqual([]);
+  });
+
+  it.runIf(CAN_FILL_DISK)("leaves nothing behind when the disk is full", async () => {
+    const parent = await temporaryDirectory();
+    await withFullDisk(5000, async () => {
+      await expect(exportOnnx(tinyModel(), join(parent, "out"))).rejects.toMatchObject({
+        code: "OUTPUT_FAILED",
+      });
+    });
+    expect(await readdir(parent)).toEqual([]);
+  });
+});
+
+/** Root of the mean square. */
+function rms(values: Float32Array): number {
+  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
+}

@@ -1,0 +1,74 @@
+/**
+ * Writes a model as ONNX in the layout that transformers.js loads: `onnx/model*.onnx`, one decoder with a key/value
+ * cache, and beside it config.json and the carried tokenizer files. The directory appears complete or not at all.
+ */
+import { basename, dirname, join } from "node:path";
+import { buildDecoder } from "../graph/decoder_model.ts";
+import { GraphBuilder } from "../graph/graph.ts";
+import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
+import { makeDirectory } from "../io/output_file.ts";
+import { familyByName } from "../model/families.ts";
+import { configOf } from "../model/hf_config_writer.ts";
+import type { Model } from "../model/model.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
+import { ONNX_FORMATS, type OnnxDType, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
+
+export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
+  /** `auto` keeps float16 checkpoints so and writes all others as float32. */
+  readonly dtype?: "auto" | OnnxDType;
+  readonly onProgress?: OnProgress;
+}
+
+/**
+ * @param directory - must not exist, or be empty
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; NOT_FINITE naming a tensor that is not finite in the stored format
+ */
+export async function exportOnnx(
+  model: Model,
+  directory: string,
+  { dtype = "auto", onProgress = silent, ...options }: OnnxExportOptions = {},
+): Promise<void> {
+  const automatic = model.origin.dtype === "F16" ? "f16" : "f32";
+  const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];
+  const onnx = onnxModel(model.spec, format);
+  const total = weightBytes(onnx);
+  let done = 0;
+  const onBytes = (bytes: number): void => {
+    done += bytes;
+    onProgress({ stage: "save", done, total, unit: "bytes" });
+  };
+  await writeDirectoryAtomically(directory, async (temporary) => {
+    const path = join(temporary, "onnx", `model${format.suffix}.onnx`);
+    await makeDirectory(dirname(path));
+    const { weights } = model;
+    const dataFiles = await writeOnnxFile(path, { ...onnx, weights }, { ...options, onBytes });
+    const config = clientConfig(model.spec, format, { name: basename(path), dataFiles });
+    await writeFileAtomically(join(temporary, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+    for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);
+  });
+}
+
+function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {
+  const b = new GraphBuilder({ fused: false });
+  const weights = new StoredWeights(b, spec, format);
+  const graph = buildDecoder(b, spec, weights);
+  return { graph, stored: weights.stored };
+}
+
+/** config.json with what transformers.js has to know of the file: its dtype, and how many data files it has. */
+function clientConfig(
+  spec: ModelSpec,
+  { dtype, cacheType }: OnnxFormat,
+  { name, dataFiles }: { readonly name: string; readonly dataFiles: number },
+): Readonly<Record<string, unknown>> {
+  return {
+    ...configOf(spec, { family: familyByName(spec.family, "spec"), remoteCode: false }, cacheType),
+    "transformers.js_config": {
+      dtype,
+      ...(cacheType === "float16" ? { kv_cache_dtype: { [dtype]: cacheType } } : {}),
+      ...(dataFiles === 0 ? {} : { use_external_data_format: { [name]: dataFiles } }),
+    },
+  };
+}

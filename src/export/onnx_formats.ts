@@ -1,0 +1,138 @@
+/** The number formats of ONNX exports as data, and the supply of a decoder's weights in one of them. */
+import type { DecoderWeights } from "../graph/decoder_model.ts";
+import type { GraphBuilder, Value, ValueType } from "../graph/graph.ts";
+import { projectionName, weightsOf } from "../model/spaces.ts";
+import { type ModelSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
+import {
+  blocks,
+  floatColumns,
+  floatRows,
+  type Matrix,
+  type MatrixFormat,
+  plainTensor,
+  type StoredTensor,
+} from "./onnx_matrices.ts";
+
+/** The number format of an ONNX file. */
+export type OnnxDType = "f32" | "f16" | "int8" | "int4";
+
+export interface OnnxFormat {
+  /** transformers.js's name of the dtype. */
+  readonly dtype: string;
+  /** What it puts between `model` and `.onnx` (src/utils/dtypes.js of transformers.js). */
+  readonly suffix: string;
+  readonly cacheType: ValueType;
+  readonly projections: Readonly<Record<Projection, MatrixFormat>>;
+  /** The matrix whose rows are the words' embeddings, and which is also the head of tied models. */
+  readonly embeddings: MatrixFormat;
+  /** The head of models that are not tied. */
+  readonly head: MatrixFormat;
+}
+
+/**
+ * With four bits the matrices that suffer most from them keep eight: v_proj and down_proj, to which llama.cpp's mixtures
+ * give more bits too (`llama_tensor_get_type`), and those of the vocabulary.
+ */
+export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
+  f32: {
+    dtype: "fp32",
+    suffix: "",
+    cacheType: "float32",
+    projections: alike(floatColumns("float32")),
+    embeddings: floatRows("float32"),
+    head: floatColumns("float32"),
+  },
+  f16: {
+    dtype: "fp16",
+    suffix: "_fp16",
+    cacheType: "float16",
+    projections: alike(floatColumns("float16")),
+    embeddings: floatRows("float16"),
+    head: floatColumns("float16"),
+  },
+  int8: {
+    dtype: "int8",
+    suffix: "_int8",
+    cacheType: "float32",
+    projections: alike(blocks(8)),
+    embeddings: blocks(8),
+    head: blocks(8),
+  },
+  int4: {
+    dtype: "q4",
+    suffix: "_q4",
+    cacheType: "float32",
+    projections: { ...alike(blocks(4)), v_proj: blocks(8), down_proj: blocks(8) },
+    embeddings: blocks(8),
+    head: blocks(8),
+  },
+};
+
+/** The weights of a model as initializers of a graph. */
+export class StoredWeights implements DecoderWeights {
+  readonly cacheType: ValueType;
+  readonly #b: GraphBuilder;
+  readonly #spec: ModelSpec;
+  readonly #format: OnnxFormat;
+  readonly #shapes: ReadonlyMap<string, readonly number[]>;
+  readonly #stored: StoredTensor[] = [];
+  #embeddings: Matrix | undefined;
+
+  constructor(b: GraphBuilder, spec: ModelSpec, format: OnnxFormat) {
+    this.#b = b;
+    this.#spec = spec;
+    this.#format = format;
+    this.#shapes = new Map(weightsOf(spec).map(({ name, shape }) => [name, shape]));
+    this.cacheType = format.cacheType;
+  }
+
+  /** What the graph asked for, in the order of its initializers. */
+  get stored(): readonly StoredTensor[] {
+    return this.#stored;
+  }
+
+  embed(ids: Value): Value {
+    this.#embeddings = this.#matrix("model.embed_tokens.weight", this.#format.embeddings);
+    return this.#embeddings.rows(ids);
+  }
+
+  layer(index: number): ReturnType<DecoderWeights["layer"]> {
+    const prefix = `model.layers.${index}.`;
+    return {
+      tensor: (name) => this.#tensor(prefix + name),
+      product: (x, projection) =>
+        this.#matrix(projectionName(index, projection), this.#format.projections[projection]).product(x),
+    };
+  }
+
+  finalNorm(): Value {
+    return this.#tensor("model.norm.weight");
+  }
+
+  project(x: Value): Value {
+    const head = this.#spec.tiedEmbeddings
+      ? this.#embeddings!
+      : this.#matrix("lm_head.weight", this.#format.head);
+    return head.product(x);
+  }
+
+  #matrix(name: string, format: MatrixFormat): Matrix {
+    const matrix = format(this.#b, name, this.#shapes.get(name)! as readonly [number, number]);
+    this.#stored.push(matrix.stored);
+    return matrix;
+  }
+
+  #tensor(name: string): Value {
+    const { value, stored } = plainTensor(this.#b, name, this.#shapes.get(name)!);
+    this.#stored.push(stored);
+    return value;
+  }
+}
+
+/** One format for every projection. */
+function alike(format: MatrixFormat): Readonly<Record<Projection, MatrixFormat>> {
+  return Object.fromEntries(PROJECTIONS.map((projection) => [projection, format])) as Record<
+    Projection,
+    MatrixFormat
+  >;
+}

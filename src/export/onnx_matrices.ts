@@ -1,0 +1,129 @@
+/** How matrices lie in an ONNX file, and how its graph multiplies by them: as floats, or in blocks of few bits. */
+import type { GraphBuilder, Value } from "../graph/graph.ts";
+import { type BlockMatrix, blockProduct, gatherRows } from "../graph/operators.ts";
+import { encode, type FloatDType } from "../tensor/dtype.ts";
+import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { BLOCK_SIZE, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";
+import { requireFinite } from "./finite.ts";
+
+/** A tensor of the checkpoint and the initializers that it becomes. */
+export interface StoredTensor {
+  /** Checkpoint name. */
+  readonly source: string;
+  /** In the order of the file. */
+  readonly initializers: readonly Value[];
+  /** The bytes of each initializer. @throws GpruneError NOT_FINITE */
+  readonly encode: (tensor: Tensor) => readonly Uint8Array[];
+}
+
+/** A matrix [N, I] of the file. */
+export interface Matrix {
+  readonly stored: StoredTensor;
+  /** x [.., I] times the transposed matrix: [.., N]. */
+  product(x: Value): Value;
+  /** Rows by index, float32: indices [..] give [.., I]. */
+  rows(indices: Value): Value;
+}
+
+/** Adds a matrix of checkpoint name and shape to a graph. */
+export type MatrixFormat = (b: GraphBuilder, name: string, shape: readonly [number, number]) => Matrix;
+
+type FloatType = "float32" | "float16";
+
+const STORED: Readonly<Record<FloatType, FloatDType>> = { float32: "F32", float16: "F16" };
+
+/** A tensor as it is, in float32: norms and biases. */
+export function plainTensor(
+  b: GraphBuilder,
+  name: string,
+  shape: readonly number[],
+): { readonly value: Value; readonly stored: StoredTensor } {
+  const value = b.initializer(name, shape, "float32");
+  const encodeIt = (tensor: Tensor): readonly Uint8Array[] => [floatBytes(name, tensor, "float32")];
+  return { value, stored: { source: name, initializers: [value], encode: encodeIt } };
+}
+
+/** Floats in the checkpoint's layout [N, I], for matrices whose rows are read. */
+export function floatRows(type: FloatType): MatrixFormat {
+  return (b, name, shape) => {
+    const value = b.initializer(name, shape, type);
+    return {
+      stored: {
+        source: name,
+        initializers: [value],
+        encode: (tensor) => [floatBytes(name, tensor, type)],
+      },
+      product: (x) => b.matmul(b.cast(x, type), value, { transB: true }),
+      rows: (indices) => b.cast(gatherRows(b, value, indices), "float32"),
+    };
+  };
+}
+
+/** Floats as [I, N], as MatMul reads them without a copy. */
+export function floatColumns(type: FloatType): MatrixFormat {
+  return (b, name, [rows, columns]) => {
+    const value = b.initializer(name, [columns, rows], type);
+    return {
+      stored: {
+        source: name,
+        initializers: [value],
+        encode: (tensor) => [floatBytes(name, transposed(tensor), type)],
+      },
+      product: (x) => b.matmul(b.cast(x, type), value),
+      rows: (indices) => b.cast(gatherRows(b, b.transpose(value, [1, 0]), indices), "float32"),
+    };
+  };
+}
+
+/** Blocks of `BLOCK_SIZE` codes; products run in MatMulNBits, rows are decoded by standard operators (8 bits only). */
+export function blocks(bits: 4 | 8): MatrixFormat {
+  return (b, name, [rows, columns]) => {
+    const count = blocksOf(columns);
+    const codes = b.initializer(`${name}.codes`, [rows, count, (BLOCK_SIZE * bits) / 8], "uint8");
+    const scales = b.initializer(`${name}.scales`, [rows, count], "float32");
+    const zeros = bits === 8 ? null : b.initializer(`${name}.zeros`, [rows, Math.ceil(count / 2)], "uint8");
+    const matrix: BlockMatrix = { bits, blockSize: BLOCK_SIZE, columns, codes, scales, zeros };
+    return {
+      stored: {
+        source: name,
+        initializers: [codes, scales, ...(zeros === null ? [] : [zeros])],
+        encode: (tensor) => {
+          const coded = blockCodes(requireFinite(name, tensor, "F32"), bits);
+          const factors = encode("F32", coded.scales);
+          return [coded.codes, factors, ...(coded.zeros === null ? [] : [coded.zeros])];
+        },
+      },
+      product: (x) => blockProduct(b, x, matrix),
+      rows: (indices) => decodedRows(b, matrix, indices),
+    };
+  };
+}
+
+/** (code - 128) * scale of some rows of a matrix with codes of 8 bits. */
+function decodedRows(b: GraphBuilder, { codes, scales, columns, blockSize }: BlockMatrix, ids: Value): Value {
+  const steps = b.sub(b.cast(gatherRows(b, codes, ids), "float32"), b.scalar(BYTE_ZERO));
+  const factors = gatherRows(b, scales, ids);
+  const values = b.mul(steps, b.reshape(factors, [...factors.shape, 1]));
+  const padded = blocksOf(columns) * blockSize;
+  const rows = b.reshape(values, [...ids.shape, padded]);
+  return padded === columns ? rows : b.slice(rows, ids.shape.length, { start: 0, end: columns });
+}
+
+function floatBytes(name: string, tensor: Tensor, type: FloatType): Uint8Array {
+  return encode(STORED[type], requireFinite(name, tensor, STORED[type]).data);
+}
+
+/** Side of the squares that are turned at a time, so that both their rows and their columns stay in the cache. */
+const TILE = 32;
+
+function transposed({ shape, data }: Tensor): Tensor {
+  const [rows, columns] = shape as readonly [number, number];
+  const result = new Float32Array(elementCount(shape));
+  for (let top = 0; top < rows; top += TILE) {
+    const bottom = Math.min(rows, top + TILE);
+    for (let column = 0; column < columns; column++) {
+      for (let row = top; row < bottom; row++) result[column * rows + row] = data[row * columns + column]!;
+    }
+  }
+  return { shape: [columns, rows], data: result };
+}

@@ -1,0 +1,56 @@
+/** Operators that only the graph of a whole decoder needs: integers, gathers, quantised products. */
+import type { Dim, GraphBuilder, Value } from "./graph.ts";
+
+export function cos(b: GraphBuilder, x: Value): Value {
+  return b.operator("Cos", [x], x);
+}
+
+export function sin(b: GraphBuilder, x: Value): Value {
+  return b.operator("Sin", [x], x);
+}
+
+/** Rows of x by index: [R, ..] and indices [..] give [.., ..]. */
+export function gatherRows(b: GraphBuilder, x: Value, indices: Value): Value {
+  return b.operator("Gather", [x, indices], { shape: [...indices.shape, ...x.shape.slice(1)] });
+}
+
+/** The size of an axis when the graph runs, an int64 scalar. */
+export function sizeOf(b: GraphBuilder, x: Value, axis: number): Value {
+  const shape = b.operator("Shape", [x], { shape: [x.shape.length], type: "int64" });
+  return b.operator("Gather", [shape, b.integer(axis)], { shape: [] });
+}
+
+/** The integers from `start` to `end` (exclusive), int64 scalars both, as an axis called `dim`. */
+export function range(
+  b: GraphBuilder,
+  { start, end, dim }: { readonly start: Value; readonly end: Value; readonly dim: Dim },
+): Value {
+  return b.operator("Range", [start, end, b.integer(1)], { shape: [dim] });
+}
+
+/** A matrix [N, I] in blocks along I, as MatMulNBits of com.microsoft reads it; a weight is (code - zero) * scale. */
+export interface BlockMatrix {
+  readonly bits: 4 | 8;
+  readonly blockSize: number;
+  /** I. */
+  readonly columns: number;
+  /** uint8 [N, blocks, blockSize * bits / 8]; the lower half of a byte comes first. */
+  readonly codes: Value;
+  /** float32 [N, blocks] */
+  readonly scales: Value;
+  /** uint8 [N, ceil(blocks * bits / 8)], packed like codes; null when all are 2^(bits - 1). */
+  readonly zeros: Value | null;
+}
+
+/** Products of int8 activations: 9 to 24 times the speed of float32 ones on a CPU (ONNX Runtime 1.30). */
+const INT8_ACTIVATIONS = 4;
+
+/** x [.., I] times the transpose of a block matrix: [.., N]. */
+export function blockProduct(b: GraphBuilder, x: Value, matrix: BlockMatrix): Value {
+  const { bits, blockSize, columns, codes, scales, zeros } = matrix;
+  const rows = codes.shape[0] as number;
+  return b.operator("MatMulNBits", [x, codes, scales, ...(zeros === null ? [] : [zeros])], {
+    shape: [...x.shape.slice(0, -1), rows],
+    attributes: { K: columns, N: rows, bits, block_size: blockSize, accuracy_level: INT8_ACTIVATIONS },
+  });
+}

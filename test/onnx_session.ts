@@ -1,0 +1,84 @@
+/** Runs exported ONNX files the way transformers.js does, with ONNX Runtime and nothing of src/graph in between. */
+import { InferenceSession, Tensor } from "onnxruntime-node";
+
+/** Sequences of equal length that go on where the cache ends. */
+export interface DecoderStep {
+  /** [B][T] */
+  readonly ids: readonly (readonly number[])[];
+  /** [B][S], past included; 0 marks padding. All ones when absent. */
+  readonly mask?: readonly (readonly number[])[];
+}
+
+/** A decoder with its cache. */
+export class OnnxDecoder {
+  readonly #session: InferenceSession;
+  #cache: Readonly<Record<string, Tensor>> = {};
+  #length = 0;
+
+  private constructor(session: InferenceSession) {
+    this.#session = session;
+  }
+
+  static async open(path: string): Promise<OnnxDecoder> {
+    return new OnnxDecoder(await InferenceSession.create(path, { logSeverityLevel: 3 }));
+  }
+
+  get session(): InferenceSession {
+    return this.#session;
+  }
+
+  /** Forgets all tokens. */
+  reset(): void {
+    this.#cache = {};
+    this.#length = 0;
+  }
+
+  /** Logits of all new tokens, [B*T*V]; the cache then holds them too. */
+  async step({ ids, mask }: DecoderStep): Promise<Float32Array> {
+    const [batch, tokens] = [ids.length, ids[0]!.length];
+    const total = this.#length + tokens;
+    const attention = mask ?? ids.map(() => new Array<number>(total).fill(1));
+    const positions = attention.map((row) => positionsOf(row).slice(-tokens));
+    const outputs = await this.#session.run({
+      input_ids: integers(ids),
+      attention_mask: integers(attention),
+      position_ids: integers(positions),
+      ...(this.#length === 0 ? this.#emptyCache(batch) : this.#cache),
+    });
+    this.#length = total;
+    this.#cache = Object.fromEntries(
+      Object.entries(outputs)
+        .filter(([name]) => name.startsWith("present"))
+        .map(([name, tensor]) => [name.replace("present", "past_key_values"), tensor]),
+    );
+    return outputs.logits!.data as Float32Array;
+  }
+
+  async close(): Promise<void> {
+    await this.#session.release();
+  }
+
+  /** As transformers.js makes it: from the shapes that the file declares. */
+  #emptyCache(batch: number): Readonly<Record<string, Tensor>> {
+    const entries: Record<string, Tensor> = {};
+    for (const meta of this.#session.inputMetadata) {
+      if (!meta.isTensor || !meta.name.startsWith("past_key_values")) continue;
+      const shape = meta.shape.map((dim) =>
+        typeof dim === "number" ? dim : dim === "batch_size" ? batch : 0,
+      );
+      const data = meta.type === "float16" ? new Uint16Array(0) : new Float32Array(0);
+      entries[meta.name] = new Tensor(meta.type as "float32", data as Float32Array, shape);
+    }
+    return entries;
+  }
+}
+
+/** Places among the tokens that are not padding; padding gets 1, as in transformers. */
+function positionsOf(mask: readonly number[]): readonly number[] {
+  let count = 0;
+  return mask.map((visible) => (visible === 0 ? 1 : count++));
+}
+
+function integers(rows: readonly (readonly number[])[]): Tensor {
+  return new Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0]!.length]);
+}
