@@ -17,7 +17,10 @@ const textSet = z.strictObject({
 });
 
 const fields = z.strictObject({
-  model: z.string().min(1).describe("Hugging Face directory or .gguf file"),
+  model: z
+    .string()
+    .min(1)
+    .describe("Hugging Face directory, .gguf file or hf://ORG/NAME[@REVISION][/FILE.gguf]"),
   output: z.string().min(1).describe("directory to be made"),
   sparsity: z.number().min(0).lt(1).default(0.3).describe("fraction of the prunable parameters to remove"),
   method: z.enum(["gprune", "none"]).default("gprune").describe("gprune, or the metric alone"),

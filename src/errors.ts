@@ -5,7 +5,7 @@
  * matched by callers. A message that starts with `internal:` reports a broken invariant of ours, never bad input.
  */
 
-/** Stable machine-readable reasons; every one is the caller's to fix except `INTERNAL`. */
+/** Stable machine-readable reasons; every one is the caller's to fix except `INTERNAL` and mostly `NETWORK`. */
 export type ErrorCode =
   | "NOT_FOUND"
   | "BAD_FILE"
@@ -19,6 +19,8 @@ export type ErrorCode =
   | "UNSUPPORTED"
   | "OUTPUT_EXISTS"
   | "OUTPUT_FAILED"
+  | "FORBIDDEN"
+  | "NETWORK"
   | "INTERNAL";
 
 /** Extra facts of an error. */

@@ -87,6 +87,9 @@ export {
   type RuntimeOptions,
 } from "./graph/runtime.ts";
 // Models
+export type { HubOptions } from "./io/hub.ts";
+export type { HubClientOptions } from "./io/hub_client.ts";
+export type { Environment } from "./io/hub_settings.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {

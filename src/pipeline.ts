@@ -13,6 +13,7 @@ import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallFile } from "./io/file.ts";
+import { isHubAddress, parseHubAddress } from "./io/hub_address.ts";
 import { requireFreeDirectory } from "./io/output_directory.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { hfForm } from "./model/hf_form.ts";
@@ -87,7 +88,7 @@ export async function prune(
   const fallback = fallbackByName(config.fallback);
   const given = await readPlan(config);
   await requireFreeDirectory(config.output);
-  const model = await clock.time("open", () => openModel(config.model));
+  const model = await clock.time("open", () => openModel(config.model, { onProgress }));
   const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
   try {
     requireFit(given, { model, where: config.plan });
@@ -339,7 +340,7 @@ async function save(
   const text = formatRunConfig(resolved);
   const card = modelCard({
     ...result,
-    base: config.model,
+    base: baseName(config.model),
     method: config.method,
     metric: metric.name,
     allocation,
@@ -356,6 +357,11 @@ async function save(
     ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
   ]);
   await exportHuggingFace(pruned, config.output, { dtype: config.dtype, documents, onProgress });
+}
+
+/** A model of the hub by its name there, which the hub links to; any other as the user named it. */
+function baseName(model: string): string {
+  return isHubAddress(model) ? (parseHubAddress(model)?.id ?? model) : model;
 }
 
 /** The loss curve as JSON, one step a line. */

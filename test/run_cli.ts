@@ -25,10 +25,15 @@ export async function gprune(...commandLine: readonly string[]): Promise<CliResu
   return startCli(commandLine).result;
 }
 
-export function startCli(commandLine: readonly string[]): CliRun {
+/** @param environment - added to the process's own, without its HF_ variables */
+export function startCli(
+  commandLine: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): CliRun {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("HF_"));
   const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...commandLine], {
     cwd: ROOT,
-    env: { ...process.env, NO_COLOR: "1" },
+    env: { ...Object.fromEntries(inherited), ...environment, NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let stdout = "";

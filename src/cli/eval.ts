@@ -44,7 +44,10 @@ async function evaluateAll(
   const models: Model[] = [];
   const runtime = new Runtime(threads === undefined ? {} : { threads });
   try {
-    for (const name of baseline === undefined ? [path] : [path, baseline]) models.push(await openModel(name));
+    const names = baseline === undefined ? [path] : [path, baseline];
+    await withProgress({ quiet }, async (onProgress) => {
+      for (const name of names) models.push(await openModel(name, { onProgress }));
+    });
     const [first, second] = await withProgress({ quiet }, async (onProgress) => {
       const results: Evaluation[] = [];
       for (const [index, model] of models.entries()) {

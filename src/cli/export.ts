@@ -49,7 +49,7 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
     );
   }
   await requireFreeDirectory(output);
-  const model = await openModel(path);
+  const model = await withProgress(options, (onProgress) => openModel(path, { onProgress }));
   try {
     await withProgress(options, (onProgress) => write(model, output, { dtype, onProgress }));
   } finally {

@@ -4,6 +4,7 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { withProgress } from "./progress.ts";
 import { plainText, print } from "./terminal.ts";
 
 interface GenerateCommandOptions {
@@ -13,7 +14,7 @@ interface GenerateCommandOptions {
 }
 
 export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
-  const model = await openModel(path);
+  const model = await withProgress({}, (onProgress) => openModel(path, { onProgress }));
   const runtime = new Runtime(options.threads === undefined ? {} : { threads: options.threads });
   try {
     const tokenizer = Tokenizer.fromFiles(model.files);

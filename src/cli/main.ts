@@ -5,7 +5,7 @@ import { versions } from "../package.ts";
 import { fail, handleExits, ignoreClosedPipes } from "./exit.ts";
 import { choiceOption, countOption, numberOption, textSetsOption } from "./options.ts";
 
-const MODEL = "Hugging Face directory or .gguf file";
+const MODEL = "Hugging Face directory, .gguf file, or hf://ORG/NAME[@REVISION][/FILE.gguf] on the hub";
 
 const program = new Command("gprune")
   .description(
@@ -20,6 +20,8 @@ const program = new Command("gprune")
     `
 Progress goes to stderr, results to stdout. Exit codes: 0 good, 1 the input was wrong, 2 a bug in gprune,
 130 and 143 interrupted. An output directory appears complete or not at all.
+
+Models on the hub go into its usual cache; HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected.
 
 Examples:
   $ gprune demo
@@ -113,7 +115,7 @@ Examples:
   $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
   $ gprune prune MODEL -o OUT --shape uniform --round-to 64 --calib web=web.txt code=src.jsonl
   $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
-  $ gprune prune MODEL -o OUT --method none --metric magnitude --recover none
+  $ gprune prune hf://ORG/NAME -o OUT --method none --metric magnitude --recover none
   $ gprune prune MODEL -o OUT2 --plan OUT/plan.json --recover none --dtype bf16
   $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1`,
   )

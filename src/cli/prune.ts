@@ -48,7 +48,7 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
       : parseRunConfig(new TextDecoder().decode(await readSmallFile(path, MAX_CONFIG_BYTES)), path);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
   const input = { ...file, ...settings, ...(model !== undefined && { model }), ...calibration };
-  requireSetting(input, "model", "a Hugging Face directory or .gguf file");
+  requireSetting(input, "model", "a Hugging Face directory, .gguf file or hf://ORG/NAME");
   requireSetting(input, "output", "a directory to be made (-o)");
   return resolveRunConfig(input, path ?? "command line");
 }

@@ -31,7 +31,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   if (options.picture !== undefined) requirePictureName(options.picture);
   const texts = parseTextSets(options.calib, "--calib");
   await requireTexts(texts);
-  const model = await openModel(path);
+  const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const runtime = new Runtime(threads === undefined ? {} : { threads });
   try {
     const tokenizer = Tokenizer.fromFiles(model.files);

@@ -81,6 +81,16 @@ async function openIndexed(directory: string): Promise<TensorSource> {
   }
 }
 
+/**
+ * The files that an index names, in the order of their names.
+ * @throws GpruneError BAD_FILE when it is no index or names something that is no plain file name
+ */
+export async function shardNames(indexPath: string): Promise<readonly string[]> {
+  const names = new Set(parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath).values());
+  if (names.size <= MAX_SHARDS) return [...names].sort();
+  throw new GpruneError("BAD_FILE", `${indexPath}: expected at most ${MAX_SHARDS} shards, got ${names.size}`);
+}
+
 /** File name by tensor name. */
 function parseWeightMap(index: unknown, path: string): ReadonlyMap<string, string> {
   const weightMap = isJsonObject(index) ? index.weight_map : undefined;

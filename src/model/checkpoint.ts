@@ -1,10 +1,12 @@
 /**
- * Opens a model wherever it lies: a Hugging Face directory or a GGUF file. Whatever the format, every tensor the spec
+ * Opens a model wherever it lies: a Hugging Face directory or a GGUF file, on the disk or on the hub. Whatever the format, every tensor the spec
  * asks for is there in the right shape before anything is computed.
  */
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, readSmallFile } from "../io/file.ts";
+import { type HubOptions, hubFile, hubModelDirectory } from "../io/hub.ts";
+import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../io/hub_address.ts";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../io/json.ts";
 import { openCheckpointTensors } from "../io/safetensors_shards.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
@@ -36,19 +38,18 @@ const MAX_CARRIED_BYTES = 2 ** 27;
 const MAX_LISTED = 8;
 
 /**
- * Opens a checkpoint; weights are read when somebody asks for them.
- * @param path - a Hugging Face directory or a .gguf file
+ * Opens a checkpoint; weights are read when somebody asks for them. What is on the hub is downloaded into its cache
+ * first, unless it is there.
+ * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
+ *   there is nothing of that name on the disk
  * @throws GpruneError NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or BAD_TENSOR listing what
- *   is missing or has the wrong shape
+ *   is missing or has the wrong shape; FORBIDDEN and NETWORK from the hub
  */
-export async function openModel(path: string): Promise<Model> {
-  const kind = await kindOfPath(path);
-  if (kind === "missing") {
-    throw new GpruneError("NOT_FOUND", `${path}: expected a model, got no such file or directory`, {
-      hint: "Give a Hugging Face directory (config.json and safetensors) or a .gguf file.",
-    });
-  }
-  const model = kind === "directory" ? await openHuggingFace(path) : await openGgufModel(path);
+export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
+  const path = await localModel(name, options);
+  const opened =
+    (await kindOfPath(path)) === "directory" ? await openHuggingFace(path) : await openGgufModel(path);
+  const model = { ...opened, origin: { ...opened.origin, name } };
   try {
     checkWeights(model);
   } catch (error) {
@@ -56,6 +57,39 @@ export async function openModel(path: string): Promise<Model> {
     throw error;
   }
   return model;
+}
+
+/** Where a model is on the disk, perhaps only now. */
+async function localModel(name: string, options: HubOptions): Promise<string> {
+  if (!isHubAddress(name) && (await kindOfPath(name)) !== "missing") return name;
+  const address = parseHubAddress(name);
+  if (address === null) {
+    throw new GpruneError("NOT_FOUND", `${name}: expected a model, got no such file or directory`, {
+      hint: "Give a Hugging Face directory (config.json and safetensors), a .gguf file, or hf://ORG/NAME.",
+    });
+  }
+  try {
+    return await fetchModel(address, options);
+  } catch (error) {
+    throw isHubAddress(name) ? error : notHereEither(name, error);
+  }
+}
+
+async function fetchModel(address: HubAddress, options: HubOptions): Promise<string> {
+  const { kind, file } = address;
+  if (kind === "model" && file === undefined) return hubModelDirectory(address, CARRIED_FILES, options);
+  if (kind === "model" && file?.endsWith(".gguf")) return hubFile({ ...address, file }, options);
+  throw new GpruneError("BAD_ARGUMENT", `${hubName(address)}/${file}: expected a model, got another file`, {
+    hint: "Give hf://ORG/NAME or hf://ORG/NAME/FILE.gguf.",
+  });
+}
+
+/** Somebody who mistyped a path is told that the hub was asked because there is no such path. */
+function notHereEither(name: string, error: unknown): unknown {
+  if (!(error instanceof GpruneError)) return error;
+  const { code, message, hint = "" } = error;
+  const what = `There is no file or directory ${name} either.`;
+  return new GpruneError(code, message, { hint: `${what} ${hint}`.trim(), cause: error });
 }
 
 /**
