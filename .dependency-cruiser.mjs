@@ -35,6 +35,7 @@ const SOLE_IMPORTERS = [
   { name: "tokenizers", to: "node_modules/@huggingface/tokenizers/", from: ["src/model/tokenizer.ts"] },
   { name: "plots", to: "node_modules/(vega|vega-lite|@resvg)/", from: ["src/report/pictures.ts"] },
   { name: "yaml", to: "node_modules/yaml/", from: ["src/config.ts"] },
+  { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/parquet.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
   { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/"] },
   { name: "node-fs", to: "^(node:)?fs(/promises)?$", from: ["src/io/", "src/cli/"] },

@@ -12,7 +12,12 @@ const MAX_CONFIG_BYTES = 2 ** 20;
 
 const textSet = z.strictObject({
   name: z.string().min(1).describe("name of the set, for reports"),
-  path: z.string().min(1).describe("text file, JSON Lines file or directory of such"),
+  path: z
+    .string()
+    .min(1)
+    .describe(
+      "text, JSON, JSON Lines or Parquet file, directory of such, or hf://datasets/ORG/NAME/FILE[#COLUMN]",
+    ),
   weight: z.number().positive().default(1).describe("how much the set counts"),
 });
 

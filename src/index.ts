@@ -34,7 +34,13 @@ export {
   type UnitGateStats,
 } from "./calibrate/gate_stats.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
-export { loadTokenSet, parseTextSet, type SampledSet, type TextSet } from "./calibrate/windows.ts";
+export {
+  loadTokenSet,
+  parseTextSet,
+  type SampledSet,
+  type SamplingOptions,
+  type TextSet,
+} from "./calibrate/windows.ts";
 // The whole path
 export {
   formatRunConfig,

@@ -93,7 +93,7 @@ export async function prune(
   try {
     requireFit(given, { model, where: config.plan });
     onForeseen(foresee(config, { model, plan: given }));
-    const sets = await clock.time("tokenize", () => loadCalibration(config, model, metric));
+    const sets = await clock.time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
     const run: Run = { config, model, runtime, sets, metric, fallback, allocation, onProgress };
     const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
@@ -182,8 +182,7 @@ function foresee(
 
 async function loadCalibration(
   config: RunConfig,
-  model: Model,
-  metric: Metric,
+  { model, metric, onProgress }: Pick<Run, "model" | "metric" | "onProgress">,
 ): Promise<readonly SampledSet[]> {
   const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
   if (decided && config.recover === "none") return [];
@@ -194,7 +193,9 @@ async function loadCalibration(
   }
   const tokenizer = Tokenizer.fromFiles(model.files);
   const sets: SampledSet[] = [];
-  for (const set of config.calibration) sets.push(await loadTokenSet(set, tokenizer, config));
+  const { samples, seqLen, seed } = config;
+  const sampling = { samples, seqLen, seed, onProgress };
+  for (const set of config.calibration) sets.push(await loadTokenSet(set, tokenizer, sampling));
   return sets;
 }
 

@@ -1,11 +1,12 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { openModel } from "../src/index.ts";
 import { COMMIT, type MockFile, MockHub } from "./mock_hub.ts";
 import { type CliResult, startCli } from "./run_cli.ts";
-import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let hub: MockHub;
 let root: string;
@@ -67,4 +68,61 @@ test("prune takes a model from the hub, shows the download, and names the base i
   expect(await readFile(join(out, "README.md"), "utf8")).toContain('base_model: "org/tiny"');
   const offline = await run("prune", ["inspect", "org/tiny", "--json"], true);
   expect(JSON.parse(offline.stdout)).toMatchObject({ model: "org/tiny", layers: 3 });
+});
+
+test("texts and tasks of data sets are read wherever a path may stand", async () => {
+  const { stories, code } = await writeTinyTexts(root);
+  const lines = (await readFile(code, "utf8")).split("\n").map((line) => JSON.stringify({ body: line }));
+  const title = { name: "title", data: ["no", "no"], type: "STRING" as const };
+  const text = {
+    name: "story",
+    data: [await readFile(stories, "utf8"), "The end."],
+    type: "STRING" as const,
+  };
+  const task = JSON.stringify({ query: "1 +", choices: ["1", "2"], gold: 1 });
+  hub.add({
+    name: "datasets/org/texts",
+    files: new Map([
+      [
+        "data/stories.parquet",
+        { bytes: new Uint8Array(parquetWriteBuffer({ columnData: [title, text] })), lfs: true },
+      ],
+      ["code.jsonl", { bytes: Buffer.from(lines.join("\n")) }],
+      ["task.jsonl", { bytes: Buffer.from(task) }],
+    ]),
+  });
+  hub.add({ name: "models/org/tiny", files });
+  const set = "hf://datasets/org/texts";
+  const small = ["--samples", "2", "--seq-len", "16", "--method", "none", "--json"];
+  const sets = [`stories=${set}/data/stories.parquet#story:2`, `code=${set}/code.jsonl#body`];
+  const pruned = await run("texts", [
+    "prune",
+    "org/tiny",
+    "-o",
+    join(root, "cut"),
+    ...small,
+    "--calib",
+    ...sets,
+  ]);
+  expect(pruned.stderr).toContain("download org/texts: ");
+  expect(JSON.parse(pruned.stdout)).toMatchObject({
+    calibration: { stories: { windows: 2 }, code: { windows: 2 } },
+  });
+  const measure = [
+    "--seq-len",
+    "16",
+    "--limit",
+    "1",
+    "--text",
+    sets[1]!,
+    "--tasks",
+    `sums=${set}/task.jsonl`,
+  ];
+  const evaluated = await run("texts", ["eval", "org/tiny", "--json", ...measure]);
+  expect(JSON.parse(evaluated.stdout)).toMatchObject({
+    texts: { code: { windows: 1 } },
+    tasks: { sums: { n: 1 } },
+  });
+  const refused = await run("texts", ["eval", "org/tiny", "--text", "a=hf://datasets/org/texts"]);
+  expect(refused.stderr).toMatch(/^error BAD_ARGUMENT: hf:\/\/datasets\/org\/texts: expected /);
 });

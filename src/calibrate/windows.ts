@@ -1,5 +1,6 @@
 /** Windows of tokens cut from texts, and the seeded choice among them. */
 import { GpruneError } from "../errors.ts";
+import type { HubOptions } from "../io/hub.ts";
 import { readText } from "../io/texts.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -8,7 +9,7 @@ import type { TokenSet } from "./calibrate.ts";
 /** A named text and its weight among the sets. */
 export interface TextSet {
   readonly name: string;
-  /** A text file, a JSON Lines file or a directory of such. */
+  /** A text, JSON, JSON Lines or Parquet file or a directory of such; or `hf://datasets/ORG/NAME[@REVISION]/FILE`. */
   readonly path: string;
   /** Positive; sets count in proportion to it. */
   readonly weight: number;
@@ -76,16 +77,24 @@ export interface SampledSet extends TokenSet {
   readonly unused: readonly Int32Array[];
 }
 
+export interface SamplingOptions extends HubOptions {
+  /** Windows. */
+  readonly samples: number;
+  /** Tokens in a window. */
+  readonly seqLen: number;
+  readonly seed: number;
+}
+
 /** Windows of each set that are held out, as far as the text has them. */
 const HELD_OUT_WINDOWS = 2;
 
-/** Reads, tokenises and samples a calibration set. */
+/** Reads, perhaps downloads, tokenises and samples a calibration set. */
 export async function loadTokenSet(
   { name, path }: TextSet,
   tokenizer: Tokenizer,
-  { samples, seqLen, seed }: { readonly samples: number; readonly seqLen: number; readonly seed: number },
+  { samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
-  const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN));
+  const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN), hub);
   const windows = cutWindows(tokenizer.encode(text), seqLen, `calibration set ${name} (${path})`);
   const shuffled = chooseWindows(windows, windows.length, { seed, label: name });
   const heldOutEnd = samples + HELD_OUT_WINDOWS;

@@ -87,9 +87,7 @@ program
   .option("--plan <file>", "carry out a plan.json instead of deciding anew")
   .option("--config <file>", "YAML file with any of these settings; options override it")
   .optionsGroup("Calibration:")
-  .addOption(
-    textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each: text, JSON Lines or a directory of such"),
-  )
+  .addOption(textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each, see below"))
   .addOption(countOption("--samples <n>", "windows of every set (default: 16)", { min: 1 }))
   .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
   .optionsGroup("Output and running:")
@@ -105,6 +103,9 @@ Metrics:
   fisher, taylor                                       from gradients on the calibration sets
   magnitude, pon, maw, random                          from the weights alone
 
+PATH is a text, JSON, JSON Lines or Parquet file, a directory of such, or hf://datasets/ORG/NAME[@REVISION]/FILE on the
+hub. #COLUMN after a file says which column or field holds the text.
+
 Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
 follows it, so MODEL goes before it. The last line on stdout is the output directory.
 
@@ -113,6 +114,7 @@ need trust_remote_code in transformers; --shape uniform gives what stock classes
 
 Examples:
   $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
+  $ gprune prune MODEL -o OUT --calib books=hf://datasets/ORG/NAME/data/train.parquet#story:2 code=src.jsonl
   $ gprune prune MODEL -o OUT --shape uniform --round-to 64 --calib web=web.txt code=src.jsonl
   $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
   $ gprune prune hf://ORG/NAME -o OUT --method none --metric magnitude --recover none
@@ -126,7 +128,7 @@ program
   .description("perplexity of a model on texts, and accuracy on tasks")
   .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
   .argument("<model>", MODEL)
-  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each: text, JSON Lines or a directory of such"))
+  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"))
   .addOption(
     textSetsOption(
       "--tasks <tasks...>",
@@ -199,7 +201,7 @@ program
   .addOption(
     textSetsOption(
       "--calib <sets...>",
-      "NAME=PATH each, at least two: text, JSON Lines or a directory of such",
+      "NAME=PATH each, at least two, as for gprune prune --calib",
     ).makeOptionMandatory(),
   )
   .option("--metric <name>", "importance metric", "flap-wifv")

@@ -1,4 +1,5 @@
 /** `gprune sensitivity` */
+import type { TokenSet } from "../calibrate/calibrate.ts";
 import { loadTokenSet } from "../calibrate/windows.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
@@ -35,12 +36,13 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   const runtime = new Runtime(threads === undefined ? {} : { threads });
   try {
     const tokenizer = Tokenizer.fromFiles(model.files);
-    const sets = await Promise.all(
-      texts.map((text) => loadTokenSet(text, tokenizer, { samples, seqLen, seed })),
-    );
-    const report = await withProgress({ quiet }, (onProgress) =>
-      measureSensitivity({ model, runtime, sets, metric, seed, onProgress }),
-    );
+    const report = await withProgress({ quiet }, async (onProgress) => {
+      const sets: TokenSet[] = [];
+      for (const text of texts) {
+        sets.push(await loadTokenSet(text, tokenizer, { samples, seqLen, seed, onProgress }));
+      }
+      return measureSensitivity({ model, runtime, sets, metric, seed, onProgress });
+    });
     if (options.picture !== undefined) await draw(report, options.picture);
     if (options.json) printJson(report);
     else print(tableOf(report));

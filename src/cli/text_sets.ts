@@ -1,7 +1,7 @@
 /** Named texts as the command line gives them. */
 import { parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { kindOfPath } from "../io/file.ts";
+import { mayBeText } from "../io/texts.ts";
 
 /**
  * `NAME=PATH[:WEIGHT]`, one for each set.
@@ -20,11 +20,11 @@ export function parseTextSets(values: readonly string[], option: string): readon
 
 /**
  * @param what - what a set is, for messages
- * @throws GpruneError NOT_FOUND when there is nothing at the path of a set
+ * @throws GpruneError NOT_FOUND when there is nothing at the path of a set, BAD_ARGUMENT for a malformed hf:// address
  */
 export async function requireTexts(sets: readonly TextSet[], what = "text of set"): Promise<void> {
   for (const { name, path } of sets) {
-    if ((await kindOfPath(path)) !== "missing") continue;
+    if (await mayBeText(path)) continue;
     throw new GpruneError(
       "NOT_FOUND",
       `${path}: expected the ${what} ${name}, got no such file or directory`,

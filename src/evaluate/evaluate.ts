@@ -3,6 +3,7 @@ import { cutWindows, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
+import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
@@ -26,6 +27,8 @@ export interface EvaluateOptions {
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
   readonly onProgress?: OnProgress;
+  /** Where HF_HOME and the like are looked up; the process's own variables when absent. */
+  readonly environment?: Environment;
 }
 
 /** A window of one token predicts nothing. */
@@ -42,20 +45,20 @@ const MAX_TEXT_BYTES = 2 ** 28;
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
   texts: readonly TextSet[],
-  { seqLen, tasks = [], limit, onProgress = silent }: EvaluateOptions,
+  { seqLen, tasks = [], limit, onProgress = silent, environment }: EvaluateOptions,
 ): Promise<Evaluation> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
   const tokenizer = Tokenizer.fromFiles(model.files);
   const windows: [string, readonly Int32Array[]][] = [];
   for (const { name, path } of texts) {
-    const ids = tokenizer.encode(await readText(path, MAX_TEXT_BYTES));
+    const ids = tokenizer.encode(await readText(path, MAX_TEXT_BYTES, { onProgress, environment }));
     windows.push([name, cutWindows(ids, seqLen, `text ${name} (${path})`).slice(0, limit)]);
   }
   const documents: [string, readonly EncodedDocument[]][] = [];
   for (const { name, path } of tasks) {
     const { maxPositions } = model.spec;
-    const read = await readTask(path, limit);
+    const read = await readTask(path, limit, { onProgress, environment });
     documents.push([name, read.map((document) => encodeDocument(document, tokenizer, maxPositions))]);
   }
   const runner = new DecoderRunner(model, runtime);

@@ -8,9 +8,10 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { readSmallFile } from "../io/file.ts";
+import type { HubOptions } from "../io/hub.ts";
 import { isJsonObject } from "../io/json.ts";
 import { type JsonLine, jsonLines } from "../io/json_lines.ts";
-import { decodeUtf8 } from "../io/texts.ts";
+import { decodeUtf8, textPlace } from "../io/texts.ts";
 
 /** One of the answers that a model chooses from. */
 export interface Candidate {
@@ -56,13 +57,16 @@ const FORMATS: Readonly<Record<string, z.ZodType<Omit<TaskDocument, "where">>>> 
 
 /**
  * The first `limit` documents of a task.
+ * @param name - a JSON Lines file, or `hf://datasets/ORG/NAME[@REVISION]/FILE.jsonl`
  * @throws GpruneError NOT_FOUND without the file, BAD_FILE for what is too large or no JSON, BAD_TEXT for a line of
  *   another form and for a file without documents
  */
 export async function readTask(
-  path: string,
+  name: string,
   limit: number = Number.POSITIVE_INFINITY,
+  options: HubOptions = {},
 ): Promise<readonly TaskDocument[]> {
+  const { path } = await textPlace(name, options);
   const content = decodeUtf8(await readSmallFile(path, MAX_TASK_BYTES), path);
   const documents: TaskDocument[] = [];
   let format: z.ZodType<Omit<TaskDocument, "where">> | undefined;

@@ -40,6 +40,32 @@ describe("readText", () => {
     expect(await readContent("lines.jsonl", lines.join("\n"))).toBe("one\n\ntwo\n\nthree");
   });
 
+  it("takes the field that is asked for, of JSON Lines and of JSON, which may be a list or lines", async () => {
+    const directory = await directoryWith({
+      "a.jsonl": '{"text": "no", "body": "one"}\n{"body": "two"}',
+      "list.json": ' [{"text": "three"}, {"content": "four"}]',
+      "lines.json": '{"text": "five"}\n{"text": "six"}',
+      "b.json#x": "a name like any other",
+    });
+    const read = (name: string): Promise<string> => readText(join(directory, name), MEBIBYTE);
+    expect(await read("a.jsonl#body")).toBe("one\n\ntwo");
+    expect(await read("list.json")).toBe("three\n\nfour");
+    expect(await read("lines.json")).toBe("five\n\nsix");
+    expect(await read("b.json#x")).toBe("a name like any other");
+    await expect(read("list.json#text")).rejects.toThrow(
+      "list.json item 2: expected an object with a text field (text)",
+    );
+    await expect(readText("hf://org/name", MEBIBYTE)).rejects.toThrow(
+      "hf://org/name: expected a file, got a repository",
+    );
+  });
+
+  it("reads every second, third, ... document of a list that is too large", async () => {
+    const list = Array.from({ length: 1000 }, (_, i) => ({ text: `document ${i}` }));
+    const text = await readContent("a.json", JSON.stringify(list), 8000);
+    expect(text.split("\n\n").slice(0, 3)).toEqual(["document 0", "document 3", "document 6"]);
+  });
+
   it("reads the text files of a directory in the order of their names", async () => {
     const directory = await directoryWith({
       "b.txt": "second",
@@ -92,7 +118,9 @@ describe("readText", () => {
     await expect(readText(join(directory, "none.txt"), 1)).rejects.toMatchObject({ code: "NOT_FOUND" });
     await expect(readText(directory, 1)).rejects.toMatchObject({
       code: "NOT_FOUND",
-      message: expect.stringMatching(/expected files ending in \.txt, \.md, \.text, \.jsonl, got none$/),
+      message: expect.stringMatching(
+        /expected files ending in \.txt, \.md, \.text, \.jsonl, \.parquet, got none$/,
+      ),
     });
   });
 });

@@ -1,5 +1,6 @@
 /**
- * Text from files: plain text, JSON Lines with a text field, or a directory of such files. A file larger than the
+ * Text from files: plain text, JSON Lines or a JSON list with a text field, Parquet with a text column, or a directory of
+ * such files; on the disk or on the hub. A file larger than the
  * limit is sampled in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge
  * corpora cost no more than small ones.
  */
@@ -7,30 +8,74 @@ import { readdir } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, PositionalFile } from "./file.ts";
-import { isJsonObject } from "./json.ts";
+import { type HubOptions, hubFile } from "./hub.ts";
+import { isHubAddress, parseHubAddress } from "./hub_address.ts";
+import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { jsonLines } from "./json_lines.ts";
+import { readParquetTexts } from "./parquet.ts";
 
 /** Fields that hold the text of a JSON line, in order of preference. */
 const TEXT_FIELDS = ["text", "content"] as const;
 /** Pieces that are read of a file that is too large. */
 const PIECES = 32;
-const TEXT_EXTENSIONS: ReadonlySet<string> = new Set([".txt", ".md", ".text", ".jsonl"]);
+const TEXT_EXTENSIONS: ReadonlySet<string> = new Set([".txt", ".md", ".text", ".jsonl", ".parquet"]);
 const LINE_FEED = 10;
 const SPACE = 32;
+/** A JSON list is parsed as one document. */
+const MAX_LIST_BYTES = 2 ** 28;
+
+/** A text where it is on the disk. */
+export interface TextPlace {
+  readonly path: string;
+  /** The column or field that was asked for. */
+  readonly column: string | undefined;
+}
 
 /**
- * The text at a path; documents of JSON Lines and files of a directory are joined by an empty line, files in the order
- * of their names.
- * @param maxBytes - bytes read in all
- * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text
+ * Downloads a text of the hub, unless it is in the cache, and takes `#COLUMN` off the names of Parquet and JSON files.
+ * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`; each perhaps with `#COLUMN`
+ * @throws GpruneError BAD_ARGUMENT for an address without a file, and as `hubFile`
  */
-export async function readText(path: string, maxBytes: number): Promise<string> {
+export async function textPlace(name: string, options: HubOptions = {}): Promise<TextPlace> {
+  if (!isHubAddress(name)) return localPlace(name);
+  const { file, ...repo } = parseHubAddress(name)!;
+  if (file !== undefined) {
+    return { path: await hubFile({ ...repo, file }, options), column: repo.column };
+  }
+  throw new GpruneError("BAD_ARGUMENT", `${name}: expected a file, got a repository`, {
+    hint: "Name one: hf://datasets/ORG/NAME/FILE.",
+  });
+}
+
+/** Whether there is a text, as far as that can be said without asking the hub. @throws GpruneError BAD_ARGUMENT */
+export async function mayBeText(name: string): Promise<boolean> {
+  if (isHubAddress(name)) return parseHubAddress(name) !== null;
+  return (await kindOfPath((await localPlace(name)).path)) !== "missing";
+}
+
+async function localPlace(name: string): Promise<TextPlace> {
+  const { path, column } = /^(?<path>.+\.(?:parquet|jsonl?))#(?<column>[^#/]+)$/.exec(name)?.groups ?? {};
+  const plain = path === undefined || (await kindOfPath(name)) !== "missing";
+  return plain ? { path: name, column: undefined } : { path, column };
+}
+
+/**
+ * A text; documents and files of a directory are joined by an empty line, files in the order of their names.
+ * @param name - as of `textPlace`
+ * @param maxBytes - bytes read in all
+ * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and as
+ *   `textPlace`
+ */
+export async function readText(name: string, maxBytes: number, options: HubOptions = {}): Promise<string> {
+  const { path, column } = await textPlace(name, options);
   const files = await textFiles(path);
   const parts: string[] = [];
-  for (const file of files) parts.push(await readTextFile(file, Math.floor(maxBytes / files.length)));
+  for (const file of files) {
+    parts.push(await readTextFile(file, { column, maxBytes: Math.floor(maxBytes / files.length) }));
+  }
   const text = parts.filter((part) => part !== "").join("\n\n");
   if (text.trim() !== "") return text;
-  throw new GpruneError("BAD_TEXT", `${path}: expected text, got none`, {
+  throw new GpruneError("BAD_TEXT", `${name}: expected text, got none`, {
     hint: "It is empty, holds only white space, or is one line that is too long to be read whole.",
   });
 }
@@ -47,17 +92,63 @@ async function textFiles(path: string): Promise<readonly string[]> {
   throw new GpruneError("NOT_FOUND", `${path}: expected files ending in ${known}, got none`);
 }
 
-async function readTextFile(path: string, maxBytes: number): Promise<string> {
+/** How much is read of a file, and of which column or field. */
+interface ReadOptions {
+  readonly maxBytes: number;
+  readonly column: string | undefined;
+}
+
+/** How the documents of a file are found, by the ending of its name; any other file is one text. */
+const READERS: ReadonlyMap<
+  string,
+  (file: PositionalFile, options: ReadOptions) => Promise<readonly string[]>
+> = new Map([
+  [".jsonl", readLines],
+  [".json", readJson],
+  [".parquet", readParquetTexts],
+]);
+
+async function readTextFile(path: string, options: ReadOptions): Promise<string> {
   const file = await PositionalFile.open(path);
   try {
-    const lines = extname(path) === ".jsonl";
-    const pieces = await readPieces(file, { maxBytes, separators: lines ? [LINE_FEED] : [LINE_FEED, SPACE] });
-    const texts = pieces.map((piece) => decodeUtf8(piece.bytes, path));
-    if (!lines) return texts.join("\n");
-    return texts.flatMap((text, i) => documentsOf(text, placeOf(path, pieces[i]!))).join("\n\n");
+    const documents = await READERS.get(extname(path))?.(file, options);
+    if (documents !== undefined) return documents.join("\n\n");
+    const pieces = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
+    return pieces.map((piece) => decodeUtf8(piece.bytes, path)).join("\n");
   } finally {
     await file.close();
   }
+}
+
+async function readLines(
+  file: PositionalFile,
+  { maxBytes, column }: ReadOptions,
+): Promise<readonly string[]> {
+  const pieces = await readPieces(file, { maxBytes, separators: [LINE_FEED] });
+  return pieces.flatMap((piece) => {
+    const place = placeOf(file.path, piece);
+    const lines = jsonLines(decodeUtf8(piece.bytes, file.path), (line) => `${place}:${line}`);
+    return Array.from(lines, ({ where, value }) => textOf(value, { where, column }));
+  });
+}
+
+/** A list of documents, or in spite of its name JSON Lines, as many data sets have it. */
+async function readJson(file: PositionalFile, options: ReadOptions): Promise<readonly string[]> {
+  const start = new TextDecoder().decode(await file.read(0, Math.min(file.size, 64))).trimStart();
+  if (!start.startsWith("[")) return readLines(file, options);
+  const { path: where, size } = file;
+  const limits = { maxBytes: MAX_LIST_BYTES, maxDepth: MAX_JSON_DEPTH };
+  if (size > limits.maxBytes) {
+    throw new GpruneError("BAD_FILE", `${where}: expected at most ${limits.maxBytes} bytes, got ${size}`, {
+      hint: "Write it as JSON Lines, of which samples are read.",
+    });
+  }
+  const documents = parseJson(await file.read(0, size), { ...limits, where }) as readonly unknown[];
+  const { maxBytes, column } = options;
+  const stride = Math.max(1, Math.ceil(size / maxBytes));
+  return documents
+    .filter((_, index) => index % stride === 0)
+    .map((document, index) => textOf(document, { where: `${where} item ${index * stride + 1}`, column }));
 }
 
 /** A part of a file, from byte `start`. */
@@ -105,17 +196,17 @@ export function decodeUtf8(bytes: Uint8Array, path: string): string {
   }
 }
 
-function documentsOf(text: string, place: string): readonly string[] {
-  return Array.from(
-    jsonLines(text, (line) => `${place}:${line}`),
-    ({ where, value }) => {
-      const fields = isJsonObject(value) ? TEXT_FIELDS.map((field) => value[field]) : [];
-      const found = fields.find((field) => typeof field === "string");
-      if (typeof found === "string") return found;
-      throw new GpruneError(
-        "BAD_TEXT",
-        `${where}: expected an object with a text field (${TEXT_FIELDS.join(" or ")}), got none`,
-      );
-    },
+/** @throws GpruneError BAD_TEXT for a document without the field */
+function textOf(
+  document: unknown,
+  { where, column }: { readonly where: string; readonly column: string | undefined },
+): string {
+  const names = column === undefined ? TEXT_FIELDS : [column];
+  const fields = isJsonObject(document) ? names.map((name) => document[name]) : [];
+  const found = fields.find((field) => typeof field === "string");
+  if (typeof found === "string") return found;
+  throw new GpruneError(
+    "BAD_TEXT",
+    `${where}: expected an object with a text field (${names.join(" or ")}), got none`,
   );
 }

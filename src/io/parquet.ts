@@ -1,0 +1,195 @@
+/**
+ * Texts from one column of a Parquet file. Row groups are read one at a time, of that column alone, and sizes are checked
+ * against limits before anything is unpacked: a few bytes of a page may claim to be gigabytes.
+ */
+import { type FileMetaData, parquetMetadataAsync, parquetRead, parquetSchema } from "hyparquet";
+import { compressors, decompressZstd } from "hyparquet-compressors";
+import { GpruneError } from "../errors.ts";
+import type { PositionalFile } from "./file.ts";
+
+/** Columns that hold the text when nobody says which, in order of preference; else the first column of texts. */
+const TEXT_COLUMNS = ["text", "content"] as const;
+/** Row groups that are read of a file that is too large. */
+const MAX_GROUPS = 32;
+/** Of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
+const MAX_FOOTER_BYTES = 2 ** 26;
+/** Of one column in one row group, packed or not. Writers aim at 128 MB to 1 GB for all columns together. */
+const MAX_COLUMN_BYTES = 2 ** 29;
+/** Of one page, unpacked; writers aim at 1 MB. */
+const MAX_PAGE_BYTES = 2 ** 28;
+/** Of one row group. */
+const MAX_ROWS = 2 ** 24;
+/** `PAR1`, which ends every Parquet file. */
+const MAGIC = 0x31524150;
+
+/** Rows `start` to `end` and what their texts take. */
+interface RowGroup {
+  readonly start: number;
+  readonly end: number;
+  /** Unpacked. */
+  readonly bytes: number;
+}
+
+/**
+ * Texts of a column, in the order of the rows; null is left out. When there are more than `maxBytes` of them, some of
+ * evenly spaced rows of evenly spaced row groups.
+ * @param column - absent: `text`, `content`, or the first column of texts
+ * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit; BAD_TEXT without such a column
+ */
+export async function readParquetTexts(
+  file: PositionalFile,
+  { maxBytes, column }: { readonly maxBytes: number; readonly column?: string | undefined },
+): Promise<readonly string[]> {
+  const metadata = await readMetadata(file);
+  const name = chooseColumn(metadata, { path: file.path, column });
+  const groups = rowGroups(metadata, { path: file.path, column: name });
+  const chosen = sizeOf(groups) <= maxBytes ? groups : evenly(groups, MAX_GROUPS);
+  const texts: string[] = [];
+  for (const group of chosen) {
+    const read = await readGroup(file, { metadata, column: name, group });
+    texts.push(...sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
+  }
+  return texts;
+}
+
+/** Every text, or every second, third, ... when all are too long; equal texts may be stored once. */
+function sample(texts: readonly string[], maxLength: number): readonly string[] {
+  const stride = Math.ceil(texts.reduce((sum, { length }) => sum + length, 0) / maxLength);
+  return stride <= 1 ? texts : texts.filter((_, index) => index % stride === 0);
+}
+
+/** The footer, whose size is checked before it is read. */
+async function readMetadata(file: PositionalFile): Promise<FileMetaData> {
+  const end = file.size >= 12 ? await file.read(file.size - 8, 8) : new Uint8Array(8);
+  const view = new DataView(end.buffer);
+  if (view.getUint32(4, true) !== MAGIC) throw badParquet(file.path, "a Parquet file", "something else");
+  const length = view.getUint32(0, true);
+  if (length > Math.min(MAX_FOOTER_BYTES, file.size - 12)) {
+    throw badParquet(file.path, `a footer of at most ${MAX_FOOTER_BYTES} bytes inside the file`, `${length}`);
+  }
+  return guarded(file.path, () => parquetMetadataAsync(bufferOf(file), { initialFetchSize: length + 8 }));
+}
+
+function chooseColumn(
+  metadata: FileMetaData,
+  { path, column }: { readonly path: string; readonly column: string | undefined },
+): string {
+  const columns = parquetSchema(metadata).children.flatMap(({ element, children }) => {
+    const {
+      name,
+      type,
+      converted_type: converted,
+      logical_type: logical,
+      repetition_type: repeated,
+    } = element;
+    const isText = type === "BYTE_ARRAY" && (converted === "UTF8" || logical?.type === "STRING");
+    return isText && children.length === 0 && repeated !== "REPEATED" ? [name] : [];
+  });
+  const preferred = column === undefined ? [...TEXT_COLUMNS, columns[0]] : [column];
+  const found = preferred.find((name) => name !== undefined && columns.includes(name));
+  if (found !== undefined) return found;
+  const hint = columns.length === 0 ? "It has no column of texts." : `It has texts in ${columns.join(", ")}.`;
+  const wanted = column === undefined ? "a column of texts" : `texts in column ${column}`;
+  throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
+}
+
+/** @throws GpruneError BAD_FILE when a row group exceeds a limit */
+function rowGroups(
+  { row_groups: groups }: FileMetaData,
+  { path, column }: { readonly path: string; readonly column: string },
+): readonly RowGroup[] {
+  let end = 0;
+  return groups.map(({ columns, num_rows }) => {
+    const data = columns.find(
+      ({ meta_data: chunk }) => chunk?.path_in_schema.join("\n") === column,
+    )?.meta_data;
+    const [rows, bytes, packed] = [num_rows, data?.total_uncompressed_size, data?.total_compressed_size].map(
+      Number,
+    );
+    const start = end;
+    end += rows!;
+    if (rows! >= 0 && rows! <= MAX_ROWS && Math.max(bytes!, packed!) <= MAX_COLUMN_BYTES) {
+      return { start, end, bytes: bytes! };
+    }
+    const limits = `at most ${MAX_ROWS} rows and ${MAX_COLUMN_BYTES} bytes of ${column}`;
+    throw badParquet(path, `row groups of ${limits}`, `${rows} rows and ${bytes} bytes`);
+  });
+}
+
+function sizeOf(groups: readonly RowGroup[]): number {
+  return groups.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** At most `count` of the items, evenly spaced. */
+function evenly<T>(items: readonly T[], count: number): readonly T[] {
+  if (items.length <= count) return items;
+  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]!);
+}
+
+async function readGroup(
+  file: PositionalFile,
+  request: { readonly metadata: FileMetaData; readonly column: string; readonly group: RowGroup },
+): Promise<readonly string[]> {
+  const { metadata, column, group } = request;
+  let rows: readonly (readonly unknown[])[] = [];
+  await guarded(file.path, () =>
+    parquetRead({
+      file: bufferOf(file),
+      metadata,
+      columns: [column],
+      rowStart: group.start,
+      rowEnd: group.end,
+      compressors: limitedCompressors(),
+      onComplete: (read) => {
+        rows = read;
+      },
+    }),
+  );
+  return rows.flatMap(([text]) => (typeof text === "string" ? [text] : []));
+}
+
+/** The decompressors, for pages of a bounded size. */
+function limitedCompressors(): typeof compressors {
+  const own = {
+    ...compressors,
+    ZSTD: (input: Uint8Array, length: number) => decompressZstd(input, new Uint8Array(length)),
+  };
+  return Object.fromEntries(
+    Object.entries(own).map(([codec, unpack]) => [
+      codec,
+      (input: Uint8Array, length: number): Uint8Array => {
+        if (length <= MAX_PAGE_BYTES) return unpack(input, length);
+        throw new Error(`a page of ${length} bytes`);
+      },
+    ]),
+  );
+}
+
+function bufferOf(file: PositionalFile): {
+  byteLength: number;
+  slice(start: number, end?: number): Promise<ArrayBuffer>;
+} {
+  return {
+    byteLength: file.size,
+    slice: async (start, end = file.size) => {
+      if (end - start > MAX_COLUMN_BYTES) throw new Error(`a read of ${end - start} bytes`);
+      return (await file.read(start, end - start)).buffer as ArrayBuffer;
+    },
+  };
+}
+
+/** What the reader throws means that the file is bad. */
+async function guarded<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    if (cause instanceof GpruneError) throw cause;
+    throw badParquet(path, "a Parquet file", cause instanceof Error ? cause.message : String(cause));
+  }
+}
+
+function badParquet(path: string, expected: string, got: string): GpruneError {
+  return new GpruneError("BAD_FILE", `${path}: expected ${expected}, got ${got}`, {
+    hint: "Download it again, or write it anew with smaller row groups.",
+  });
+}
