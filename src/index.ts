@@ -95,6 +95,7 @@ export {
 // Models
 export type { HubOptions } from "./io/hub.ts";
 export type { HubClientOptions } from "./io/hub_client.ts";
+export { type Pushed, type PushOptions, pushDirectory } from "./io/hub_push.ts";
 export type { Environment } from "./io/hub_settings.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";

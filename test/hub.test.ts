@@ -1,11 +1,13 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { openModel } from "../src/index.ts";
-import { COMMIT, type MockFile, MockHub } from "./mock_hub.ts";
-import { type CliResult, startCli } from "./run_cli.ts";
+import { COMMIT, MockHub } from "./mock_hub.ts";
+import { type MockFile, TOKEN } from "./mock_repo.ts";
+import { type CliResult, type CliRun, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let hub: MockHub;
@@ -31,10 +33,17 @@ afterAll(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-/** Runs the command line with a cache in `home` and, unless it is offline, this hub. */
-function run(home: string, commandLine: readonly string[], offline = false): Promise<CliResult> {
-  const where = offline ? { HF_HUB_OFFLINE: "1" } : { HF_ENDPOINT: hub.endpoint };
-  return startCli(commandLine, { ...where, HF_HOME: join(root, home) }).result;
+/** Starts the command line with a cache in `home` and, unless it is offline, this hub. */
+function start(
+  home: string,
+  commandLine: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+): CliRun {
+  return startCli(commandLine, { HF_ENDPOINT: hub.endpoint, HF_HOME: join(root, home), ...more });
+}
+
+function run(...args: Parameters<typeof start>): Promise<CliResult> {
+  return start(...args).result;
 }
 
 test("models are opened by their names on the hub, and keep them", async () => {
@@ -66,7 +75,7 @@ test("prune takes a model from the hub, shows the download, and names the base i
   expect(stderr).toMatch(/^download org\/tiny: \d+\.\d MB\n/);
   expect(code).toBe(0);
   expect(await readFile(join(out, "README.md"), "utf8")).toContain('base_model: "org/tiny"');
-  const offline = await run("prune", ["inspect", "org/tiny", "--json"], true);
+  const offline = await run("prune", ["inspect", "org/tiny", "--json"], { HF_HUB_OFFLINE: "1" });
   expect(JSON.parse(offline.stdout)).toMatchObject({ model: "org/tiny", layers: 3 });
 });
 
@@ -125,4 +134,47 @@ test("texts and tasks of data sets are read wherever a path may stand", async ()
   });
   const refused = await run("texts", ["eval", "org/tiny", "--text", "a=hf://datasets/org/texts"]);
   expect(refused.stderr).toMatch(/^error BAD_ARGUMENT: hf:\/\/datasets\/org\/texts: expected /);
+});
+
+test("an interrupted download is left for the next one to go on with", async () => {
+  hub.add({ name: "models/org/tiny", files });
+  hub.faults.stallAfter = 50_000;
+  const { child, said, result } = start("interrupted", ["inspect", "org/tiny"]);
+  await said("download org/tiny: ");
+  const blobs = join(root, "interrupted", "hub", "models--org--tiny", "blobs");
+  const partSizes = async (): Promise<readonly number[]> => {
+    const names = (await readdir(blobs)).filter((name) => name.endsWith(".incomplete"));
+    return Promise.all(names.map(async (name) => (await stat(join(blobs, name))).size));
+  };
+  while (!(await partSizes()).includes(50_000)) await setTimeout(20);
+  child.kill("SIGINT");
+  expect(await result).toMatchObject({ code: 130 });
+  hub.faults.stallAfter = undefined;
+  hub.seen.length = 0;
+  expect(await run("interrupted", ["inspect", "org/tiny"])).toMatchObject({ code: 0 });
+  const ranges = hub.seen.flatMap(({ server, headers }) => (server === "storage" ? [headers.range] : []));
+  expect(ranges[0]).toBe("bytes=50000-");
+  expect(await partSizes()).toEqual([]);
+});
+
+test("push uploads an output and prints its address; the token is never printed", async () => {
+  const out = join(root, "pushed");
+  await run("push", ["export", join(root, "model"), "-o", out]);
+  const token = { HF_TOKEN: TOKEN };
+  const pushed = await run("push", ["push", out, "org/mine", "--private"], token);
+  expect(pushed).toMatchObject({ code: 0, stdout: `${hub.endpoint}/org/mine\n` });
+  expect(pushed.stderr).toContain("upload org/mine: done");
+  const again = await run("push", ["push", out, "org/mine", "--json", "-q"], token);
+  expect(JSON.parse(again.stdout)).toEqual({
+    url: `${hub.endpoint}/org/mine`,
+    commit: hub.repos.get("models/org/mine")?.commit,
+  });
+  const wrong = await run("push", ["push", out, "org/mine"], { HF_TOKEN: "hf_wrong" });
+  expect(wrong).toMatchObject({ code: 1, stdout: "" });
+  expect(wrong.stderr).toMatch(/^error FORBIDDEN: hf:\/\/org\/mine: .*\nhint: .*your token/);
+  const empty = await run("push", ["push", join(root, "push"), "org/mine"], token);
+  expect(empty.stderr).toMatch(/^error NOT_FOUND: /);
+  expect([pushed, again, wrong, empty].map(({ stderr }) => stderr).join("")).not.toMatch(
+    /hf_mockToken|hf_wrong/,
+  );
 });

@@ -6,30 +6,8 @@ import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { HubOptions } from "../src/io/hub.ts";
-
-export interface MockFile {
-  readonly bytes: Uint8Array;
-  /** Whether the bytes lie in the storage. */
-  readonly lfs?: boolean;
-}
-
-export interface MockRepo {
-  /** `models/ORG/NAME` or `datasets/ORG/NAME` */
-  readonly name: string;
-  readonly commit: string;
-  readonly files: ReadonlyMap<string, MockFile>;
-  /** Whether only the token may read it. */
-  readonly gated?: boolean;
-}
-
-/** One request as a server saw it. */
-export interface Seen {
-  readonly server: "hub" | "storage";
-  readonly method: string;
-  readonly path: string;
-  readonly headers: IncomingMessage["headers"];
-  readonly body: Buffer;
-}
+import { type MockFile, type MockRepo, type Seen, TOKEN } from "./mock_repo.ts";
+import { MockUploads } from "./mock_uploads.ts";
 
 /** What goes wrong; each entry works on its own. */
 export interface Faults {
@@ -39,6 +17,8 @@ export interface Faults {
   statusHeaders: Record<string, string>;
   /** Breaks the storage's answers after this many bytes, as often as listed. */
   cutAfter: number[];
+  /** Stops the storage's answers for good after this many bytes. */
+  stallAfter: number | undefined;
   /** Added to every announced size. */
   sizeError: number;
   /** Replaces the first byte of files in the storage. */
@@ -51,12 +31,12 @@ export interface Faults {
   redirect: string | undefined;
 }
 
-export const TOKEN = "hf_mockToken";
 export const COMMIT: string = "0123456789abcdef".repeat(3).slice(0, 40);
 
 export class MockHub {
   readonly seen: Seen[] = [];
   readonly repos: Map<string, MockRepo> = new Map();
+  readonly uploads: MockUploads = new MockUploads(this);
   readonly faults: Faults = noFaults();
   readonly #servers: readonly [Server, Server];
   #urls: readonly [string, string] = ["", ""];
@@ -99,6 +79,7 @@ export class MockHub {
   reset(): void {
     this.seen.length = 0;
     this.repos.clear();
+    this.uploads.reset();
     Object.assign(this.faults, noFaults());
   }
 
@@ -115,9 +96,11 @@ export class MockHub {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const { method = "GET", url = "/", headers } = request;
-    this.seen.push({ server, method, path: url, headers, body: Buffer.concat(chunks) });
+    const seen = { server, method, path: url, headers, body: Buffer.concat(chunks) };
+    this.seen.push(seen);
     const status = this.faults.statuses.shift();
     if (status !== undefined) response.writeHead(status, this.faults.statusHeaders).end();
+    else if (this.uploads.answers(seen)) this.uploads.answer(seen, response);
     else if (server === "storage") this.#fromStorage(request, response);
     else this.#fromHub(request, response);
   }
@@ -134,8 +117,9 @@ export class MockHub {
     else response.end(JSON.stringify(this.#infoOf(repo!)));
   }
 
-  #infoOf({ commit, files }: MockRepo): unknown {
+  #infoOf({ name, commit, files }: MockRepo): unknown {
     return {
+      id: name.slice(name.indexOf("/") + 1),
       sha: this.faults.commit ?? commit,
       siblings: [...files.keys()].map((rfilename) => ({ rfilename })),
     };
@@ -184,7 +168,9 @@ export class MockHub {
     if (start > 0) response.setHeader("content-range", `bytes ${start}-${bytes.length - 1}/${bytes.length}`);
     response.setHeader("content-length", rest.length);
     const cut = storage && request.method === "GET" ? this.faults.cutAfter.shift() : undefined;
+    const stall = storage ? this.faults.stallAfter : undefined;
     if (request.method === "HEAD") response.end();
+    else if (stall !== undefined) response.write(rest.subarray(0, stall));
     else if (cut === undefined) response.end(rest);
     else response.write(rest.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
   }
@@ -195,6 +181,7 @@ function noFaults(): Faults {
     statuses: [],
     statusHeaders: {},
     cutAfter: [],
+    stallAfter: undefined,
     sizeError: 0,
     damage: false,
     noRanges: false,

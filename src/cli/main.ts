@@ -230,6 +230,26 @@ program
   .action(async (model, options) => (await import("./generate.ts")).generateCommand(model, options));
 
 program
+  .command("push")
+  .description("upload the output of prune or export to the hub")
+  .usage("DIR ORG/NAME [options]")
+  .argument("<dir>", "directory that gprune wrote")
+  .argument("<repo>", "ORG/NAME on the hub; made when there is none")
+  .option("--private", "make it private; one that exists must be")
+  .option("--revision <branch>", "branch to commit to, made when there is none (default: main)")
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Uploads every file but hidden ones in one commit and prints the address. HF_TOKEN must be allowed to write.
+
+Example:
+  $ gprune push OUT my-org/my-model --private`,
+  )
+  .action(async (dir, repo, options) => (await import("./push.ts")).pushCommand(dir, repo, options));
+
+program
   .command("demo")
   .description("the whole job on the embedded model, in about a minute")
   .usage("[options]")

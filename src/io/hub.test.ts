@@ -2,7 +2,8 @@ import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeF
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { COMMIT, etagOf, type MockFile, MockHub, TOKEN } from "../../test/mock_hub.ts";
+import { COMMIT, etagOf, MockHub } from "../../test/mock_hub.ts";
+import { type MockFile, TOKEN } from "../../test/mock_repo.ts";
 import type { ProgressEvent } from "../progress.ts";
 import { type HubOptions, hubFile, hubModelDirectory } from "./hub.ts";
 import { parseHubAddress } from "./hub_address.ts";
@@ -49,6 +50,10 @@ function fetchModel(options: HubOptions = hub.options(home), name = "hf://org/na
   return hubModelDirectory(parseHubAddress(name)!, CARRIED, options);
 }
 
+async function holdsWeights(directory: string): Promise<boolean> {
+  return (await readFile(join(directory, "model.safetensors"))).equals(WEIGHTS.bytes);
+}
+
 function offline(): HubOptions {
   return hub.options(home, { HF_HUB_OFFLINE: "1" });
 }
@@ -69,7 +74,7 @@ describe("a model", () => {
     expect(directory).toBe(join(cache, "snapshots", COMMIT));
     expect((await readdir(directory)).sort()).toEqual(["config.json", "model.safetensors", "tokenizer.json"]);
     expect(await readlink(join(directory, "model.safetensors"))).toBe(`../../blobs/${etagOf(WEIGHTS)}`);
-    expect(Uint8Array.from(await readFile(join(directory, "model.safetensors")))).toEqual(WEIGHTS.bytes);
+    expect(await holdsWeights(directory)).toBe(true);
     expect(await readFile(join(cache, "refs", "main"), "utf8")).toBe(COMMIT);
     expect((await readdir(join(cache, "blobs"))).sort()).toEqual(
       ["config.json", "model.safetensors", "tokenizer.json"].map((name) => etagOf(FILES.get(name)!)).sort(),
@@ -184,7 +189,7 @@ describe("a download", () => {
     addModel();
     hub.faults.cutAfter = [50_000, 70_000];
     const directory = await fetchModel();
-    expect(Uint8Array.from(await readFile(join(directory, "model.safetensors")))).toEqual(WEIGHTS.bytes);
+    expect(await holdsWeights(directory)).toBe(true);
     const ranges = hub.seen.filter(
       ({ server, path }) => server === "storage" && path.includes("safetensors"),
     );
@@ -208,7 +213,7 @@ describe("a download", () => {
     hub.faults.noRanges = true;
     hub.faults.cutAfter = [50_000];
     const directory = await fetchModel();
-    expect(Uint8Array.from(await readFile(join(directory, "model.safetensors")))).toEqual(WEIGHTS.bytes);
+    expect(await holdsWeights(directory)).toBe(true);
   });
 
   test("of other bytes or another size than announced is thrown away", async () => {
@@ -335,7 +340,7 @@ describe("failures", () => {
     addModel();
     await expect(fetchModel(hub.options(home), "org/name@v9")).rejects.toThrow("(RevisionNotFound)");
     hub.faults.redirect = "file:///etc/passwd";
-    await expect(fetchModel()).rejects.toThrow("expected a redirect to http: or https:");
+    await expect(fetchModel()).rejects.toThrow("expected an address with http: or https:");
   });
 });
 

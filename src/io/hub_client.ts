@@ -170,14 +170,23 @@ function userAgent(): string {
   return `gprune/${gprune}; node/${node}`;
 }
 
-/** Where a redirect leads. @throws GpruneError BAD_FILE for other protocols and from https to http */
+/**
+ * An address that the hub gives us.
+ * @param endpoint - where it came from
+ * @throws GpruneError BAD_FILE for other protocols than http(s), and for http from https
+ */
+export function safeUrl(address: string, endpoint: string): string {
+  return nextUrl(address, new URL(endpoint)).href;
+}
+
+/** Where a redirect leads. */
 function nextUrl(location: string, from: URL): URL {
   const url = URL.canParse(location, from.href) ? new URL(location, from) : null;
   const allowed = from.protocol === "https:" ? ["https:"] : ["http:", "https:"];
   if (url !== null && allowed.includes(url.protocol)) return url;
   throw new GpruneError(
     "BAD_FILE",
-    `${from.host}: expected a redirect to ${allowed.join(" or ")}//, got another`,
+    `${from.host}: expected an address with ${allowed.join(" or ")}, got another`,
   );
 }
 
