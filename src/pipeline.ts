@@ -13,7 +13,7 @@ import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallFile } from "./io/file.ts";
-import { isHubAddress, parseHubAddress } from "./io/hub_address.ts";
+import { parseHubAddress } from "./io/hub_address.ts";
 import { requireFreeDirectory } from "./io/output_directory.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { hfForm } from "./model/hf_form.ts";
@@ -360,9 +360,9 @@ async function save(
   await exportHuggingFace(pruned, config.output, { dtype: config.dtype, documents, onProgress });
 }
 
-/** A model of the hub by its name there, which the hub links to; any other as the user named it. */
+/** `ORG/NAME` of a model on the hub, which links to it; any other as the user named it. */
 function baseName(model: string): string {
-  return isHubAddress(model) ? (parseHubAddress(model)?.id ?? model) : model;
+  return parseHubAddress(model)?.id ?? model;
 }
 
 /** The loss curve as JSON, one step a line. */

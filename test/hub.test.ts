@@ -144,7 +144,14 @@ test("an interrupted download is left for the next one to go on with", async () 
   const blobs = join(root, "interrupted", "hub", "models--org--tiny", "blobs");
   const partSizes = async (): Promise<readonly number[]> => {
     const names = (await readdir(blobs)).filter((name) => name.endsWith(".incomplete"));
-    return Promise.all(names.map(async (name) => (await stat(join(blobs, name))).size));
+    // One that was just completed has another name by now.
+    const sizes = names.map((name) =>
+      stat(join(blobs, name)).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    );
+    return Promise.all(sizes);
   };
   while (!(await partSizes()).includes(50_000)) await setTimeout(20);
   child.kill("SIGINT");

@@ -47,6 +47,8 @@ export class MockHub {
         void this.#handle(server, request, response);
       });
     this.#servers = [serverOf("hub"), serverOf("storage")];
+    // A connection that is closed just when it is used again would look like a failure.
+    for (const server of this.#servers) server.keepAliveTimeout = 0;
   }
 
   static async start(): Promise<MockHub> {

@@ -30,7 +30,7 @@ const FIRST_PAUSE = 500;
 /** Somebody who is told to wait longer than this is told so at once. */
 const MAX_PAUSE = 60_000;
 const MAX_REDIRECTS = 5;
-/** Milliseconds until an answer begins. */
+/** Milliseconds until the answer to a request without a body begins. */
 const ANSWER_TIMEOUT = 60_000;
 /** The longest known list of a model's files has a few hundred KiB. */
 const MAX_JSON_BYTES = 2 ** 25;
@@ -146,7 +146,9 @@ export class HubClient {
 async function fetchAnswer(url: URL, init: RequestInit): Promise<Response> {
   const controller = new AbortController();
   const streams = init.body !== undefined && typeof init.body !== "string";
-  const timer = streams ? undefined : setTimeout(() => controller.abort(timeout()), ANSWER_TIMEOUT);
+  // How long a body takes to send nobody knows.
+  const timer =
+    init.body === undefined ? setTimeout(() => controller.abort(timeout()), ANSWER_TIMEOUT) : undefined;
   try {
     const duplex = streams && { duplex: "half" as const };
     return await fetch(url, { ...init, ...duplex, redirect: "manual", signal: controller.signal });

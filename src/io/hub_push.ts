@@ -4,13 +4,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { silent } from "../progress.ts";
-import { PositionalFile } from "./file.ts";
+import { kindOfPath, PositionalFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
 import { type HubRepo, hubName, isSafeFile, parseHubAddress } from "./hub_address.ts";
 import { HubClient } from "./hub_client.ts";
 import { type LargeFile, sha256Of, uploadLarge } from "./hub_lfs.ts";
 import { hubSettings } from "./hub_settings.ts";
-import { INDEX_FILE, SINGLE_FILE } from "./safetensors_shards.ts";
 
 export interface PushOptions extends HubOptions {
   /** Branch; `main` when absent. */
@@ -35,6 +34,9 @@ const SAMPLE_BYTES = 512;
 /** The hub wants files from 10 MB on in its storage. */
 const MAX_REGULAR_BYTES = 2 ** 25;
 const MAX_DEPTH = 4;
+const CONFIG_FILE = "config.json";
+/** What shows that a directory holds a model. */
+const WEIGHTS = /^(?:model\.safetensors(?:\.index\.json)?|onnx\/.+\.onnx)$/;
 
 const repoState = z.object({ private: z.boolean().optional() });
 const uploadModes = z.object({
@@ -109,20 +111,16 @@ async function writingClient(
  * @throws GpruneError NOT_FOUND without a model; BAD_FILE for links and names that are not the same everywhere
  */
 async function modelFiles(directory: string): Promise<readonly string[]> {
-  const files = await listFiles(directory, "", MAX_DEPTH);
-  const hasWeights = files.some(
-    (name) => [SINGLE_FILE, INDEX_FILE].includes(name) || /^onnx\/.+\.onnx$/.test(name),
-  );
-  if (files.includes("config.json") && hasWeights) return files;
+  const hasConfig = (await kindOfPath(join(directory, CONFIG_FILE))) === "file";
+  const files = hasConfig ? await listFiles(directory, "", MAX_DEPTH) : [];
+  if (files.some((name) => WEIGHTS.test(name))) return files;
   throw new GpruneError("NOT_FOUND", `${directory}: expected a directory that gprune wrote, got no model`, {
     hint: "Give the output of gprune prune or gprune export: config.json with safetensors or ONNX files.",
   });
 }
 
 async function listFiles(root: string, folder: string, depth: number): Promise<readonly string[]> {
-  const entries = await readdir(join(root, folder), { withFileTypes: true }).catch((cause: unknown) => {
-    throw new GpruneError("NOT_FOUND", `${root}: expected a directory, got none`, { cause });
-  });
+  const entries = await readdir(join(root, folder), { withFileTypes: true });
   const files: string[] = [];
   for (const entry of entries.filter(({ name }) => !name.startsWith("."))) {
     const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
