@@ -132,12 +132,15 @@ export {
 export { formatPlan, parsePlan } from "./prune/plan_json.ts";
 export { applyPlan } from "./prune/surgery.ts";
 // Recovery
+export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
+export { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
 export {
   type LeastSquaresRequest,
   refitLeastSquares,
   type WeightedTokenSet,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
+export type { TrainingState, TrainingStep } from "./recover/training_state.ts";
 // Importance
 export { type Importance, type ScoreRequest, scoreModel } from "./score/importance.ts";
 export type {
