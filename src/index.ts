@@ -132,6 +132,7 @@ export {
 export { formatPlan, parsePlan } from "./prune/plan_json.ts";
 export { applyPlan } from "./prune/surgery.ts";
 // Recovery
+export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts";
 export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
 export { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
 export {
