@@ -1,24 +1,80 @@
 /** `gprune export` */
+import { GpruneError } from "../errors.ts";
+import { exportGguf } from "../export/gguf.ts";
+import { GGUF_DTYPES, type GgufDType } from "../export/gguf_types.ts";
 import { type DTypeChoice, exportHuggingFace } from "../export/hf.ts";
-import { requireFreeDirectory } from "../io/output_directory.ts";
+import { requireFreeDirectory, requireFreeFile } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
+import type { Model } from "../model/model.ts";
+import type { OnProgress } from "../progress.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print } from "./terminal.ts";
 
 interface ExportCommandOptions {
   readonly output: string;
-  readonly dtype?: DTypeChoice;
+  readonly format?: string;
+  readonly dtype?: string;
+  readonly pre?: string;
   readonly quiet?: boolean;
 }
 
+/** A format of the output. */
+interface Format {
+  /** Choices of `--dtype`. */
+  readonly dtypes: readonly string[];
+  /** Before the model is opened. @throws GpruneError when the output cannot be written */
+  readonly require: (output: string) => Promise<void>;
+  /** @returns what the user should know about the output */
+  readonly write: (
+    model: Model,
+    options: ExportCommandOptions,
+    onProgress: OnProgress,
+  ) => Promise<readonly string[]>;
+}
+
+const FORMATS: Readonly<Record<string, Format>> = {
+  hf: {
+    dtypes: ["auto", "f32", "f16", "bf16"],
+    require: requireFreeDirectory,
+    write: async (model, { output, dtype = "auto" }, onProgress) => {
+      await exportHuggingFace(model, output, { dtype: dtype as DTypeChoice, onProgress });
+      return [];
+    },
+  },
+  gguf: {
+    dtypes: ["auto", ...GGUF_DTYPES],
+    require: async (output) => {
+      if (!isGgufName(output)) {
+        throw new GpruneError("BAD_ARGUMENT", `--output: expected a file named *.gguf, got ${output}`);
+      }
+      await requireFreeFile(output);
+    },
+    write: async (model, { output, dtype = "auto", pre }, onProgress) => {
+      const options = { dtype: dtype as "auto" | GgufDType, pre, onProgress };
+      return (await exportGguf(model, output, options)).warnings;
+    },
+  },
+};
+
 export async function exportCommand(path: string, options: ExportCommandOptions): Promise<void> {
   const { output, dtype = "auto" } = options;
-  await requireFreeDirectory(output);
+  const name = options.format ?? (isGgufName(output) ? "gguf" : "hf");
+  const format = FORMATS[name]!;
+  if (!format.dtypes.includes(dtype)) {
+    const message = `--dtype: expected one of ${format.dtypes.join(", ")} for the format ${name}, got ${dtype}`;
+    throw new GpruneError("BAD_ARGUMENT", message);
+  }
+  await format.require(output);
   const model = await openModel(path);
   try {
-    await withProgress(options, (onProgress) => exportHuggingFace(model, output, { dtype, onProgress }));
+    const warnings = await withProgress(options, (onProgress) => format.write(model, options, onProgress));
+    for (const warning of warnings) process.stderr.write(`warning: ${plainText(warning)}\n`);
   } finally {
     await model.weights.close();
   }
   print(plainText(output));
+}
+
+function isGgufName(output: string): boolean {
+  return output.toLowerCase().endsWith(".gguf");
 }

@@ -3,7 +3,6 @@
  * files, and whatever documents belong to it. The directory appears complete or not at all.
  */
 import { join } from "node:path";
-import { GpruneError } from "../errors.ts";
 import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
 import { type TensorToWrite, writeSafetensors } from "../io/safetensors_writer.ts";
 import { familyByName } from "../model/families.ts";
@@ -16,6 +15,7 @@ import { type ModelSpec, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
+import { requireFinite } from "./finite.ts";
 
 /** dtype names in config.json. */
 const CONFIG_DTYPES: Readonly<Record<FloatDType, string>> = {
@@ -104,16 +104,4 @@ function tensorsToWrite(model: Model, stored: FloatDType): readonly TensorToWrit
       return entry(tensor.name, [height, spec.hiddenSize], () => readFused(weights, tensor));
     }),
   ];
-}
-
-/** The largest finite float16. */
-const MAX_F16 = 65_504;
-
-function requireFinite(name: string, tensor: Tensor, dtype: FloatDType): Tensor {
-  const limit = dtype === "F16" ? MAX_F16 : Number.MAX_VALUE;
-  const bad = tensor.data.findIndex((value) => !(Math.abs(value) <= limit));
-  if (bad < 0) return tensor;
-  throw new GpruneError("NOT_FINITE", `${name}: expected finite ${dtype} values, got ${tensor.data[bad]}`, {
-    hint: dtype === "F16" ? "Store it as bf16 or f32 with --dtype." : "The weights are damaged.",
-  });
 }

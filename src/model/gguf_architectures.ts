@@ -25,6 +25,8 @@ export interface GgufLoads {
   readonly partialRotation: boolean;
   /** Sliding windows are computed; else every token sees all before it. */
   readonly windows: boolean;
+  /** Logits may be capped by a tangent. */
+  readonly logitSoftcap: boolean;
 }
 
 export interface GgufArchitecture {
@@ -60,6 +62,7 @@ const LLAMA_LOADS: GgufLoads = {
   rotaryFactors: true,
   partialRotation: false,
   windows: false,
+  logitSoftcap: false,
 };
 const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false };
 
@@ -109,7 +112,7 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       localRopeTheta: 10_000,
       // Gemma 3 27B.
       hiddenScaledLayers: 62,
-      loads: { ...NO_EXTRAS, families: ["gemma3_text"], windows: true },
+      loads: { ...NO_EXTRAS, families: ["gemma3_text"], windows: true, logitSoftcap: true },
     },
   ],
   [

@@ -19,6 +19,10 @@ import type { ModelSpec } from "./spec.ts";
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
 const ROTARY_TABLE = /^(rope_freqs|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
 
+/** What a file says that holds for the model in any other form; what it says of its own form is written anew. */
+const CARRIED_KEYS =
+  /^tokenizer\.|^general\.(?!architecture$|file_type$|quantization_version$|alignment$|size_label$)/;
+
 /**
  * Opens a GGUF file as a model. Weights are read and dequantised when somebody asks; the model's source owns the file.
  * Shapes are not checked here (checkWeights in checkpoint.ts does that for every format).
@@ -40,12 +44,20 @@ export async function openGgufModel(path: string): Promise<Model> {
         mergeOrder: architecture.mergeOrder,
         maxLength: spec.maxPositions,
       }),
+      ggufMetadata: await carriedMetadata(file),
       origin: { name: path, format: "gguf", dtype: commonType(file.source) },
     };
   } catch (error) {
     await file.source.close();
     throw error;
   }
+}
+
+/** The tokenizer, and who made the model under which name and licence. */
+async function carriedMetadata(file: GgufFile): Promise<ReadonlyMap<string, Uint8Array>> {
+  const keys = [...file.metadata.keys()].filter((key) => CARRIED_KEYS.test(key));
+  const entries = keys.map(async (key) => [key, await file.encodedValue(key)] as const);
+  return new Map(await Promise.all(entries));
 }
 
 /** Where the file holds each weight of the model; weights it lacks are left out. */

@@ -17,7 +17,7 @@ import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeScaling, type Rop
 /** Far above every model; keeps a lying header from being expanded into as many layers. */
 const MAX_LAYERS = 4096;
 /** Token ids that travel to config.json. */
-export const TOKEN_IDS: Readonly<Record<string, string>> = {
+const TOKEN_IDS: Readonly<Record<string, string>> = {
   bos_token_id: "tokenizer.ggml.bos_token_id",
   eos_token_id: "tokenizer.ggml.eos_token_id",
   pad_token_id: "tokenizer.ggml.padding_token_id",
