@@ -52,6 +52,8 @@ export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
+export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
+export type { GgufDType } from "./export/gguf_types.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 // Running them
 export {

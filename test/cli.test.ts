@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -145,7 +145,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("inspect", first, "--json"));
     expect(result).toMatchObject({ family: "llama", format: "hf", dtype: "F32", layers: 3, hidden_size: 16 });
     expect(result).toMatchObject({
-      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^no: /) },
+      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^no: /), "llama.cpp": "yes, as deci" },
     });
     const text = await gprune("inspect", model);
     expect(text.stdout).toMatch(/^neurons +64 in every layer$/m);
@@ -185,6 +185,45 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(json(await gprune("inspect", output, "--json"))).toMatchObject({ dtype: dtype.toUpperCase() });
     if (dtype !== "f32") return;
     expect(await hashes(output, ["model.safetensors"])).toEqual(await hashes(first, ["model.safetensors"]));
+  });
+
+  test("export writes a GGUF with the tokenizer, which can be opened, evaluated and exported again", async () => {
+    const output = join(root, "ggufs", "pruned.gguf");
+    const exported = await gprune("export", first, "-o", output, "--dtype", "q8_0");
+    expect(exported).toMatchObject({ code: 0, stdout: `${output}\n` });
+    expect(exported.stderr).toMatch(
+      /^warning: \d+ of 22 matrices have rows that do not fill whole Q8_0 blocks/m,
+    );
+    const inspected = json(await gprune("inspect", output, "--json"));
+    expect(inspected).toMatchObject({ format: "gguf", family: "llama", layers: 3 });
+    expect(inspected.widths).toEqual(json(await gprune("inspect", first, "--json")).widths);
+    const same = join(root, "ggufs", "same.gguf");
+    expect((await gprune("export", first, "-o", same)).code).toBe(0);
+    const again = join(root, "ggufs", "again.gguf");
+    expect((await gprune("export", same, "-o", again, "--format", "gguf")).code).toBe(0);
+    const options = ["--seq-len", "24", "--limit", "2", "--json", ...heldout];
+    const scores = await Promise.all([first, again].map((path) => gprune("eval", path, ...options)));
+    const [before, after] = scores.map((score) => json(score).texts);
+    expect(after).toEqual(before);
+  });
+
+  test("export never writes over a file, nor in a dtype that the format does not have", async () => {
+    const taken = join(root, "taken.gguf");
+    await writeFile(taken, "mine");
+    const cases: readonly (readonly [readonly string[], string])[] = [
+      [["-o", taken], "error OUTPUT_EXISTS"],
+      [["-o", join(root, "plain"), "--format", "gguf"], "expected a file named *.gguf"],
+      [
+        ["-o", join(root, "plain"), "--dtype", "q4_k"],
+        "expected one of auto, f32, f16, bf16 for the format hf",
+      ],
+    ];
+    for (const [options, says] of cases) {
+      const result = await gprune("export", first, ...options);
+      expect(result).toMatchObject({ code: 1, stdout: "" });
+      expect(result.stderr).toContain(says);
+    }
+    expect(await readFile(taken, "utf8")).toBe("mine");
   });
 });
 

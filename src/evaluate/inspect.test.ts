@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { tinyModel } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { inspectModel } from "./inspect.ts";
 
 describe("inspectModel", () => {
@@ -25,7 +25,11 @@ describe("inspectModel", () => {
       tied_embeddings: true,
       widths: { ffn: [6, 4], kv: [2, 1], heads: [4, 2] },
       output_biases: 1,
-      runtimes: { gprune: "yes", transformers: "no: stock classes build every layer alike" },
+      runtimes: {
+        gprune: "yes",
+        transformers: "no: stock classes build every layer alike",
+        "llama.cpp": "yes, as deci",
+      },
     });
   });
 
@@ -36,5 +40,22 @@ describe("inspectModel", () => {
     };
     expect(transformers("llama")).toBe("yes");
     expect(transformers("qwen2")).toBe("no: its qwen2 has no model.layers.0.self_attn.o_proj.bias");
+  });
+
+  it("names the architecture of llama.cpp, what it adds or leaves out, or what is in the way", () => {
+    const answer = (options: TinyModelOptions): string =>
+      inspectModel(tinyModel(options)).runtimes["llama.cpp"]!;
+    expect(answer({})).toBe("yes, as llama");
+    expect(answer({ family: "mistral", layers: [{ window: 8 }] })).toBe(
+      "yes, as llama, without the window of 8 tokens",
+    );
+    const uneven = { family: "qwen3", qkNorm: true, layers: [{ neurons: 3 }, {}] };
+    expect(answer(uneven)).toBe("yes, as openelm");
+    expect(answer({ ...uneven, tiedEmbeddings: false })).toBe(
+      "yes, as qwen3, with 6 % more parameters, which are zeros",
+    );
+    expect(answer({ family: "qwen3", qkNorm: true, layers: [{ biases: ["down_proj"] }] })).toBe(
+      "no: qwen3 cannot have biases at down_proj; openelm cannot have biases at down_proj",
+    );
   });
 });

@@ -1,4 +1,5 @@
 /** What a model is, without running it. */
+import { findGgufTarget } from "../export/gguf_target.ts";
 import { readConfig } from "../model/hf_config.ts";
 import { hasUniformWidths, writeConfig } from "../model/hf_config_writer.ts";
 import type { Model } from "../model/model.ts";
@@ -50,8 +51,21 @@ export function inspectModel({ spec, origin }: Model): Inspection {
     },
     output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
       .length,
-    runtimes: { gprune: "yes", transformers: transformersAnswer(spec) },
+    runtimes: { gprune: "yes", transformers: transformersAnswer(spec), "llama.cpp": llamaCppAnswer(spec) },
   };
+}
+
+/** As `gprune export` writes it for llama.cpp. */
+function llamaCppAnswer(spec: ModelSpec): string {
+  const answer = findGgufTarget(spec);
+  if (answer.target === null) return `no: ${answer.reason}`;
+  const { name, zeros, ignoredWindow } = answer.target;
+  const percent = Math.max(1, Math.round((100 * zeros) / parameterCount(spec)));
+  const notes = [
+    zeros === 0 ? [] : [`with ${percent} % more parameters, which are zeros`],
+    ignoredWindow === null ? [] : [`without the window of ${ignoredWindow} tokens`],
+  ];
+  return [`yes, as ${name}`, ...notes.flat()].join(", ");
 }
 
 /** Stock classes build what config.json says: the same widths in every layer, and the biases of the family. */

@@ -16,7 +16,7 @@ import { type OnProgress, silent } from "../progress.ts";
 import { isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { requireFinite } from "./finite.ts";
-import { type GgufTarget, ggufTarget } from "./gguf_target.ts";
+import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 import { fallbackWarning, fileTypeOf, type GgufDType, ggmlTypeOf } from "./gguf_types.ts";
 import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 
@@ -54,7 +54,7 @@ export async function exportGguf(
   { dtype: choice = "auto", pre, onProgress = silent }: ExportGgufOptions = {},
 ): Promise<GgufExport> {
   const dtype = choice === "auto" ? ownDType(model) : choice;
-  const target = ggufTarget(model.spec, model.origin.name);
+  const target = requireGgufTarget(model.spec, model.origin.name);
   const metadata = metadataOf(model, target, { dtype, pre });
   const tensors = tensorsToWrite(model, target, dtype);
   const tensorBytes = tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);

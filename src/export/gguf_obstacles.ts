@@ -51,7 +51,7 @@ const RULES: readonly Rule[] = [
       );
       return foreign.length === 0 ? null : `biases at ${foreign.join(", ")}`;
     },
-    hint: "Recovery adds them: prune with --recover none for llama.cpp.",
+    hint: "Recovery adds biases to the outputs: prune this family with --recover none for llama.cpp.",
   },
   {
     finds: ({ tiedEmbeddings }, { loads }) =>

@@ -21,17 +21,19 @@ export interface GgufTarget {
   readonly ignoredWindow: number | null;
 }
 
-/**
- * @param where - the model, for the message
- * @throws GpruneError UNSUPPORTED saying for every architecture of the family what is in the way
- */
-export function ggufTarget(spec: ModelSpec, where: string): GgufTarget {
+/** A target, or what is in the way of every architecture of the family. */
+export type GgufAnswer =
+  | { readonly target: GgufTarget }
+  | { readonly target: null; readonly reason: string; readonly hint: string | undefined };
+
+/** The first architecture of the family that holds the model as it is, else the first that holds it filled up. */
+export function findGgufTarget(spec: ModelSpec): GgufAnswer {
   const candidates = architecturesOfFamily(spec.family);
   for (const written of [(same: ModelSpec) => same, widened]) {
     for (const [name, architecture] of candidates) {
       const wider = written(spec, architecture);
       if (wider !== null && ggufObstacles(wider, architecture).length === 0) {
-        return targetOf(spec, { name, architecture, spec: wider });
+        return { target: targetOf(spec, { name, architecture, spec: wider }) };
       }
     }
   }
@@ -39,13 +41,23 @@ export function ggufTarget(spec: ModelSpec, where: string): GgufTarget {
     name,
     found: ggufObstacles(widened(spec, architecture) ?? spec, architecture),
   }));
-  const got = obstacles.map(({ name, found }) => `${name}: ${found.map(({ what }) => what).join(", ")}`);
-  const hint = obstacles.flatMap(({ found }) => found.flatMap((obstacle) => obstacle.hint ?? []))[0];
-  throw new GpruneError(
-    "UNSUPPORTED",
-    `${where}: expected a model that llama.cpp can hold, got what it cannot (${got.join("; ")})`,
-    hint === undefined ? {} : { hint },
+  const reasons = obstacles.map(
+    ({ name, found }) => `${name} cannot have ${found.map(({ what }) => what).join(" or ")}`,
   );
+  const hint = obstacles.flatMap(({ found }) => found.flatMap((obstacle) => obstacle.hint ?? []))[0];
+  return { target: null, reason: reasons.join("; "), hint };
+}
+
+/**
+ * @param where - the model, for the message
+ * @throws GpruneError UNSUPPORTED saying for every architecture of the family what is in the way
+ */
+export function requireGgufTarget(spec: ModelSpec, where: string): GgufTarget {
+  const answer = findGgufTarget(spec);
+  if (answer.target !== null) return answer.target;
+  const { reason, hint } = answer;
+  const message = `${where}: expected a model that llama.cpp can hold, got what it cannot: ${reason}`;
+  throw new GpruneError("UNSUPPORTED", message, hint === undefined ? {} : { hint });
 }
 
 function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architecture" | "spec">): GgufTarget {

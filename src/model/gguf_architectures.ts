@@ -66,7 +66,8 @@ const LLAMA_LOADS: GgufLoads = {
 };
 const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false };
 
-const FUSED_QKV = { attn_qkv: ["q_proj", "k_proj", "v_proj"] } as const;
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
+const FUSED_QKV = { attn_qkv: QKV } as const;
 
 const LLAMA: GgufArchitecture = {
   family: "llama",
@@ -93,12 +94,15 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       loads: {
         ...NO_EXTRAS,
         families: ["qwen2"],
-        biases: ["q_proj", "k_proj", "v_proj"],
+        biases: QKV,
         fullWidthAttention: true,
       },
     },
   ],
-  ["qwen3", { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"] } }],
+  [
+    "qwen3",
+    { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
+  ],
   [
     "gemma3",
     {
@@ -112,7 +116,7 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       localRopeTheta: 10_000,
       // Gemma 3 27B.
       hiddenScaledLayers: 62,
-      loads: { ...NO_EXTRAS, families: ["gemma3_text"], windows: true, logitSoftcap: true },
+      loads: { ...NO_EXTRAS, families: ["gemma3_text"], biases: QKV, windows: true, logitSoftcap: true },
     },
   ],
   [
