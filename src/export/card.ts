@@ -32,7 +32,7 @@ const LOAD_UNIFORM = `Every layer has the same widths, so the stock classes load
 
 const LOAD_PER_LAYER = `Layers have different widths (\`per_layer_config\` in config.json). gprune loads it
 (\`gprune eval\`, \`gprune generate\`, \`gprune prune\`); stock classes that build every layer alike refuse it with a size
-mismatch.`;
+mismatch. For llama.cpp, where \`gprune inspect\` says that it can hold the model: \`gprune export PATH -o model.gguf\`.`;
 
 /** The card as Markdown with Hugging Face front matter. */
 export function modelCard(facts: CardFacts): string {

@@ -104,23 +104,18 @@ function tensorsToWrite(
 ): readonly GgufTensorToWrite[] {
   const read = zeroFilled(weights, spec);
   const factors = rotaryFactors(spec);
-  const rotary: readonly GgufTensorToWrite[] =
-    factors === null
-      ? []
-      : [
-          {
-            name: ROTARY_FACTORS,
-            shape: [factors.length],
-            type: "F32",
-            read: async () => ({ shape: [factors.length], data: factors }),
-          },
-        ];
+  const rotary = factors === null ? [] : [vector(ROTARY_FACTORS, factors)];
   const own = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
     const type = ggmlTypeOf(plan, dtype);
     const { name, shape } = plan;
     return { name, shape, type, read: async () => requireFinite(name, await readTensor(plan, read), type) };
   });
   return [...rotary, ...own];
+}
+
+function vector(name: string, data: Float32Array): GgufTensorToWrite {
+  const shape = [data.length];
+  return { name, shape, type: "F32", read: async () => ({ shape, data }) };
 }
 
 /** The rows of a tensor's parts, one part after another. */
@@ -160,7 +155,7 @@ function warningsOf(
       ? null
       : `llama.cpp's ${name} computes no sliding windows: texts of more than ${ignoredWindow} tokens see more than ` +
         "the model was made for",
-    hasVocabulary ? null : `there is no tokenizer.json beside the weights, so the file has no vocabulary`,
+    hasVocabulary ? null : "there is no tokenizer.json beside the weights, so the file has no vocabulary",
     fallbackWarning(tensors, dtype),
   ];
   return warnings.filter((warning) => warning !== null);

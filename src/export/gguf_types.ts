@@ -1,6 +1,5 @@
 /** Which ggml type each tensor of a file gets, decided from names and shapes alone. */
-import type { WrittenGgmlType } from "../io/ggml_encode.ts";
-import { writtenGgmlType } from "../io/ggml_encode.ts";
+import { type WrittenGgmlType, writtenGgmlType } from "../io/ggml_encode.ts";
 
 /** A choice of `--dtype` for GGUF files. */
 export type GgufDType = "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | "q4_k" | "q6_k";
@@ -51,9 +50,7 @@ export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgm
   return types.find((type) => shape.at(-1)! % writtenGgmlType(type).blockSize === 0) ?? types.at(-1)!;
 }
 
-/**
- * What to tell about matrices that did not get the type they should have, null when all did.
- */
+/** What to tell about matrices that did not get the type they should have, null when all did. */
 export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): string | null {
   const matrices = tensors.filter(({ shape }) => shape.length > 1);
   const fallen = matrices.filter(
