@@ -56,6 +56,8 @@ export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type Candidate, readTask, type TaskDocument } from "./evaluate/task_file.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
+export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
+export type { GgufDType } from "./export/gguf_types.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
 export type { OnnxDType } from "./export/onnx_formats.ts";
