@@ -62,6 +62,8 @@ export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type Candidate, readTask, type TaskDocument } from "./evaluate/task_file.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
+export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
+export type { GgufDType } from "./export/gguf_types.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
 export type { OnnxDType } from "./export/onnx_formats.ts";
@@ -142,12 +144,16 @@ export {
 export { formatPlan, parsePlan } from "./prune/plan_json.ts";
 export { applyPlan } from "./prune/surgery.ts";
 // Recovery
+export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts";
+export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
+export { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
 export {
   type LeastSquaresRequest,
   refitLeastSquares,
   type WeightedTokenSet,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
+export type { TrainingState, TrainingStep } from "./recover/training_state.ts";
 // Importance
 export { type Importance, type ScoreRequest, scoreModel } from "./score/importance.ts";
 export type {

@@ -35,10 +35,11 @@ import {
 } from "./prune/plan.ts";
 import { formatPlan, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
-import { distill, type TrainingStep } from "./recover/distill.ts";
+import { distill } from "./recover/distill.ts";
 import { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
 import { refitLeastSquares, type WeightedTokenSet } from "./recover/least_squares.ts";
 import { compensateMeans } from "./recover/mean_compensation.ts";
+import type { TrainingStep } from "./recover/training_state.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
 import { METRICS, metricByName } from "./score/registry.ts";

@@ -41,12 +41,13 @@ describe("help", () => {
     const shown = [...stdout.replaceAll(/\s+/g, " ").matchAll(/\(default: ([^)]+)\)/g)].map(
       ([, value]) => value,
     );
-    const { sparsity, method, metric, rounds, gradientWindows, maxModules } = defaults;
+    const { sparsity, method, metric, steps, rounds, gradientWindows, maxModules } = defaults;
     const { fallback, shape, roundTo, seed, samples, seqLen, dtype } = defaults;
     const order = [
       sparsity,
       method,
       metric,
+      steps,
       rounds,
       gradientWindows,
       maxModules,
@@ -161,7 +162,11 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("inspect", first, "--json"));
     expect(result).toMatchObject({ family: "llama", format: "hf", dtype: "F32", layers: 3, hidden_size: 16 });
     expect(result).toMatchObject({
-      runtimes: { gprune: "yes", transformers: expect.stringMatching(/^with trust_remote_code /) },
+      runtimes: {
+        gprune: "yes",
+        transformers: expect.stringMatching(/^with trust_remote_code /),
+        "llama.cpp": "after gprune export (as deci)",
+      },
     });
     const text = await gprune("inspect", model);
     expect(text.stdout).toMatch(/^neurons +64 in every layer$/m);
@@ -246,13 +251,47 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(await readdir(join(output, "onnx"))).toEqual(["model_q4.onnx"]);
   });
 
-  test("export refuses a dtype that the format does not have", async () => {
-    const output = join(root, "as-nothing");
-    const refused = await gprune("export", first, "-o", output, "--format", "hf", "--dtype", "int4");
-    expect(refused.code).toBe(1);
-    expect(refused.stderr).toContain(
-      "--dtype: expected one of auto, f32, f16, bf16 with --format hf, got int4",
+  test("export writes a GGUF with the tokenizer, which can be opened, evaluated and exported again", async () => {
+    const output = join(root, "ggufs", "pruned.gguf");
+    const exported = await gprune("export", first, "-o", output, "--dtype", "q8_0");
+    expect(exported).toMatchObject({ code: 0, stdout: `${output}\n` });
+    expect(exported.stderr).toMatch(
+      /^warning: \d+ of 22 matrices have rows that do not fill whole Q8_0 blocks/m,
     );
+    const inspected = json(await gprune("inspect", output, "--json"));
+    expect(inspected).toMatchObject({ format: "gguf", family: "llama", layers: 3 });
+    expect(inspected.widths).toEqual(json(await gprune("inspect", first, "--json")).widths);
+    const same = join(root, "ggufs", "same.gguf");
+    expect((await gprune("export", first, "-o", same)).code).toBe(0);
+    const again = join(root, "ggufs", "again.gguf");
+    expect((await gprune("export", same, "-o", again, "--format", "gguf")).code).toBe(0);
+    const options = ["--seq-len", "24", "--limit", "2", "--json", ...heldout];
+    const scores = await Promise.all([first, again].map((path) => gprune("eval", path, ...options)));
+    const [before, after] = scores.map((score) => json(score).texts);
+    expect(after).toEqual(before);
+  });
+
+  test("export never writes over a file, nor in a dtype that the format does not have", async () => {
+    const taken = join(root, "taken.gguf");
+    await writeFile(taken, "mine");
+    const cases: readonly (readonly [readonly string[], string])[] = [
+      [["-o", taken], "error OUTPUT_EXISTS"],
+      [["-o", join(root, "plain"), "--format", "gguf"], "expected a file named *.gguf"],
+      [
+        ["-o", join(root, "plain"), "--dtype", "q4_k"],
+        "expected one of auto, f32, f16, bf16 for the format hf",
+      ],
+      [
+        ["-o", join(root, "plain"), "--format", "onnx", "--dtype", "bf16"],
+        "expected one of auto, f32, f16, int8, int4 for the format onnx",
+      ],
+    ];
+    for (const [options, says] of cases) {
+      const result = await gprune("export", first, ...options);
+      expect(result).toMatchObject({ code: 1, stdout: "" });
+      expect(result.stderr).toContain(says);
+    }
+    expect(await readFile(taken, "utf8")).toBe("mine");
   });
 });
 

@@ -142,7 +142,7 @@ describe("settings", () => {
     [["--seq-len", "many"], '--seq-len: expected a whole number of at least 8, got "many"'],
     [["--metric", "wandering"], "metric: expected one of flap-wifv, flap-ifv, "],
     [["--fallback", "fisher"], "fallback: expected one of magnitude, pon, maw, random, got fisher"],
-    [["--recover", "all"], '--recover: expected one of none, bias, lstsq, got "all"'],
+    [["--recover", "all"], '--recover: expected one of none, bias, lstsq, distill, got "all"'],
   ])("%j is refused", async (options, message) => {
     await expectRefused(pruneOf("@model", ...options), `error BAD_ARGUMENT: ${message}`);
   });

@@ -188,3 +188,27 @@ test("on the demo model, GPrune with all kinds keeps what FLAP with stories alon
   expect(general).toBeLessThan(4);
   expect(narrow).toBeGreaterThan(5 * general);
 });
+
+describe("recovery by distillation", () => {
+  it("writes the loss curve, leaves no progress behind, and does the same again", async () => {
+    const settings = { recover: "distill", steps: 3, allocation: "curves" } as const;
+    const first = await run(settings);
+    await expectSound(first);
+    const curve = JSON.parse(await readFile(join(first.output, "training.json"), "utf8"));
+    expect(curve).toMatchObject([{ step: 1 }, { step: 2 }, { step: 3 }]);
+    expect(curve[0].divergence).toBeGreaterThan(0);
+    await expect(readFile(`${first.output}.training`)).rejects.toMatchObject({ code: "ENOENT" });
+    const weights = async ({ output }: PruneResult): Promise<unknown> =>
+      (await hashes(output))["model.safetensors"];
+    expect(await weights(await run(settings))).toBe(await weights(first));
+    expect(await weights(await run({ ...settings, steps: 4 }))).not.toBe(await weights(first));
+  });
+});
+
+it("robust weights are in the plan's rounds", async () => {
+  const { output } = await run({ robust: true, recover: "none" });
+  const plan = JSON.parse(await readFile(join(output, "plan.json"), "utf8"));
+  const weights = plan.provenance.rounds.map((round: { weights: Record<string, number> }) => round.weights);
+  for (const { stories, code } of weights) expect(stories + code).toBeCloseTo(2, 9);
+  expect(weights[1].stories).not.toBe(1);
+});

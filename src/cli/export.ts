@@ -1,8 +1,11 @@
 /** `gprune export` */
 import { GpruneError } from "../errors.ts";
-import { exportHuggingFace } from "../export/hf.ts";
+import { exportGguf } from "../export/gguf.ts";
+import { GGUF_DTYPES, type GgufDType } from "../export/gguf_types.ts";
+import { type DTypeChoice, exportHuggingFace } from "../export/hf.ts";
 import { exportOnnx } from "../export/onnx.ts";
-import { requireFreeDirectory } from "../io/output_directory.ts";
+import type { OnnxDType } from "../export/onnx_formats.ts";
+import { requireFreeDirectory, requireFreeFile } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
@@ -11,49 +14,77 @@ import { plainText, print } from "./terminal.ts";
 
 interface ExportCommandOptions {
   readonly output: string;
-  readonly format: string;
+  readonly format?: string;
   readonly dtype?: string;
+  readonly pre?: string;
   readonly quiet?: boolean;
 }
 
-/** A format of `--format` and what it takes as `--dtype`. */
-interface ExportFormat<D extends string = string> {
-  readonly dtypes: readonly D[];
+/** A format of the output. */
+interface Format {
+  /** Choices of `--dtype`. */
+  readonly dtypes: readonly string[];
+  /** Before the model is opened. @throws GpruneError when the output cannot be written */
+  readonly require: (output: string) => Promise<void>;
+  /** @returns what the user should know about the output */
   readonly write: (
     model: Model,
-    output: string,
-    options: { readonly dtype: D; readonly onProgress: OnProgress },
-  ) => Promise<void>;
+    options: ExportCommandOptions,
+    onProgress: OnProgress,
+  ) => Promise<readonly string[]>;
 }
 
-const FORMATS: ReadonlyMap<string, ExportFormat> = new Map([
-  ["hf", format({ dtypes: ["auto", "f32", "f16", "bf16"], write: exportHuggingFace })],
-  ["onnx", format({ dtypes: ["auto", "f32", "f16", "int8", "int4"], write: exportOnnx })],
-]);
-
-/** Forgets the names of the dtypes: `exportCommand` checks them while the program runs. */
-function format<D extends string>({ dtypes, write }: ExportFormat<D>): ExportFormat {
-  return {
-    dtypes,
-    write: (model, output, options) => write(model, output, options as { dtype: D } & typeof options),
-  };
-}
+const FORMATS: Readonly<Record<string, Format>> = {
+  hf: {
+    dtypes: ["auto", "f32", "f16", "bf16"],
+    require: requireFreeDirectory,
+    write: async (model, { output, dtype = "auto" }, onProgress) => {
+      await exportHuggingFace(model, output, { dtype: dtype as DTypeChoice, onProgress });
+      return [];
+    },
+  },
+  onnx: {
+    dtypes: ["auto", "f32", "f16", "int8", "int4"],
+    require: requireFreeDirectory,
+    write: async (model, { output, dtype = "auto" }, onProgress) => {
+      await exportOnnx(model, output, { dtype: dtype as "auto" | OnnxDType, onProgress });
+      return [];
+    },
+  },
+  gguf: {
+    dtypes: ["auto", ...GGUF_DTYPES],
+    require: async (output) => {
+      if (!isGgufName(output)) {
+        throw new GpruneError("BAD_ARGUMENT", `--output: expected a file named *.gguf, got ${output}`);
+      }
+      await requireFreeFile(output);
+    },
+    write: async (model, { output, dtype = "auto", pre }, onProgress) => {
+      const options = { dtype: dtype as "auto" | GgufDType, pre, onProgress };
+      return (await exportGguf(model, output, options)).warnings;
+    },
+  },
+};
 
 export async function exportCommand(path: string, options: ExportCommandOptions): Promise<void> {
-  const { output, format: name, dtype = "auto" } = options;
-  const { dtypes, write } = FORMATS.get(name)!;
-  if (!dtypes.includes(dtype)) {
-    throw new GpruneError(
-      "BAD_ARGUMENT",
-      `--dtype: expected one of ${dtypes.join(", ")} with --format ${name}, got ${dtype}`,
-    );
+  const { output, dtype = "auto" } = options;
+  const name = options.format ?? (isGgufName(output) ? "gguf" : "hf");
+  const format = FORMATS[name]!;
+  if (!format.dtypes.includes(dtype)) {
+    const message = `--dtype: expected one of ${format.dtypes.join(", ")} for the format ${name}, got ${dtype}`;
+    throw new GpruneError("BAD_ARGUMENT", message);
   }
-  await requireFreeDirectory(output);
+  await format.require(output);
   const model = await withProgress(options, (onProgress) => openModel(path, { onProgress }));
   try {
-    await withProgress(options, (onProgress) => write(model, output, { dtype, onProgress }));
+    const warnings = await withProgress(options, (onProgress) => format.write(model, options, onProgress));
+    for (const warning of warnings) process.stderr.write(`warning: ${plainText(warning)}\n`);
   } finally {
     await model.weights.close();
   }
   print(plainText(output));
+}
+
+function isGgufName(output: string): boolean {
+  return output.toLowerCase().endsWith(".gguf");
 }

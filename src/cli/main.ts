@@ -162,22 +162,47 @@ Examples:
 program
   .command("export")
   .description("write a model in another format or dtype")
-  .usage("MODEL -o DIR [options]")
+  .usage("MODEL -o OUT [options]")
   .argument("<model>", MODEL)
-  .requiredOption("-o, --output <dir>", "directory to be made")
-  .addOption(choiceOption("--format <name>", "format of the output", ["hf", "onnx"]).default("hf"))
-  .addOption(dtypeOption(["int8", "int4"]))
+  .requiredOption("-o, --output <path>", "directory to be made, or a file named *.gguf")
+  .addOption(
+    choiceOption("--format <name>", "format of the output (default: gguf for *.gguf, else hf)", [
+      "hf",
+      "gguf",
+      "onnx",
+    ]),
+  )
+  .addOption(
+    choiceOption("--dtype <name>", "dtype of the output (default: auto)", [
+      "auto",
+      "f32",
+      "f16",
+      "bf16",
+      "q8_0",
+      "q4_0",
+      "q4_k",
+      "q6_k",
+      "int8",
+      "int4",
+    ]),
+  )
+  .option(
+    "--pre <name>",
+    "gguf: llama.cpp's name for the tokenizer's cut into words, when it is not recognised",
+  )
   .addOption(quietOption())
   .addHelpText(
     "after",
     `
 auto keeps the dtype of a float checkpoint and writes a quantised one as f32; ONNX files of bf16 checkpoints are f32.
-hf is a Hugging Face directory (f32, f16, bf16), onnx a directory for transformers.js and ONNX Runtime: one decoder with
-a key/value cache (f32, f16; int8 and int4 keep activations in f32).
+hf is a Hugging Face directory (f32, f16, bf16); gguf a file for llama.cpp (f32, f16, bf16 and the q types; rows that do not
+fill their blocks are stored as Q8_0 or F16, and a warning counts them); onnx a directory for transformers.js and ONNX
+Runtime: one decoder with a key/value cache (f32, f16; int8 and int4 keep activations in f32).
 
 Examples:
   $ gprune export model.Q4_1.gguf -o model-hf
   $ gprune export model.Q4_1.gguf -o model-bf16 --dtype bf16
+  $ gprune export PRUNED -o pruned.gguf --dtype q8_0
   $ gprune export PRUNED -o model-onnx --format onnx --dtype int4`,
   )
   .action(async (model, options) => (await import("./export.ts")).exportCommand(model, options));

@@ -17,6 +17,7 @@ const FACTS: CardFacts = {
     gprune: "yes",
     transformers: "with trust_remote_code (a reason)",
     vllm: "no (a reason)",
+    "llama.cpp": "after an export",
     onnx: "after an export",
     "transformers.js": "after an export",
   },

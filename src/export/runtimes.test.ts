@@ -46,4 +46,20 @@ describe("runtimesOf", () => {
     const odd = { layers: [{ rope: rope(10) }, { rope: rope(20) }] };
     expect(answers(odd)).toEqual(same("no (config.json has no keys for these layers)"));
   });
+
+  it("names the architecture of llama.cpp, what it adds or leaves out, or what is in the way", () => {
+    const answer = (options: TinyModelOptions): string => runtimesOf(tinySpec(options))["llama.cpp"];
+    expect(answer({})).toBe("after gprune export (as llama)");
+    expect(answer({ family: "mistral", layers: [{ window: 8 }] })).toBe(
+      "after gprune export (as llama, without the window of 8 tokens)",
+    );
+    const uneven = { family: "qwen3", qkNorm: true, layers: [{ neurons: 3 }, {}] };
+    expect(answer(uneven)).toBe("after gprune export (as openelm)");
+    expect(answer({ ...uneven, tiedEmbeddings: false })).toBe(
+      "after gprune export (as qwen3, with 6 % more parameters, which are zeros)",
+    );
+    expect(answer({ family: "qwen3", qkNorm: true, layers: [{ biases: ["down_proj"] }] })).toBe(
+      "no (qwen3 cannot have biases at down_proj; openelm cannot have biases at down_proj)",
+    );
+  });
 });

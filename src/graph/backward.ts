@@ -37,7 +37,7 @@ export interface Objective {
 }
 
 /** Cross entropy of the next token. */
-export const NEXT_TOKEN: Objective = {
+const NEXT_TOKEN: Objective = {
   program: "lossBackward",
   feeds: (batch) => ({ targets: nextTokens(batch) }),
   countsLast: false,

@@ -144,16 +144,6 @@ export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: Spa
   return layer.attentionBlock(input, attentionInputs(b, structure, false));
 }
 
-/** Normed streams as one half of a layer reads them, [B, T, C] each: the inputs `names`, and the weight of its norm. */
-export function buildNormed(
-  b: GraphBuilder,
-  structure: LayerStructure,
-  { kind, names }: { readonly kind: SpaceKind; readonly names: readonly string[] },
-): readonly Value[] {
-  const layer = new LayerBuilder(b, { structure, weights: new WeightInputs(b), sizes: ANY_SIZES });
-  return names.map((name) => layer.normed(b.input(name, ["B", "T", structure.hiddenSize]), kind));
-}
-
 /** Everything that shapes the head's graph. */
 type HeadStructure = Pick<ModelSpec, "hiddenSize" | "normEps" | "normOffset" | "logitSoftcap">;
 
@@ -261,7 +251,7 @@ class LayerBuilder {
 
   attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
     const { postNorms } = this.#structure;
-    const attention = this.#attention(this.normed(input, "kv"), inputs);
+    const attention = this.#attention(this.#norm(input, "input_layernorm"), inputs);
     const { projected } = attention;
     const attended = postNorms ? this.#norm(projected, "post_attention_layernorm") : projected;
     return { ...attention, output: this.#residual(input, attended) };
@@ -269,19 +259,14 @@ class LayerBuilder {
 
   ffnBlock(input: Value): BlockValues {
     const { postNorms } = this.#structure;
-    const ffn = this.#ffn(this.normed(input, "ffn"));
+    const norm = postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+    const ffn = this.#ffn(this.#norm(input, norm));
     const fed = postNorms ? this.#norm(ffn.projected, "post_feedforward_layernorm") : ffn.projected;
     return { ...ffn, output: this.#residual(input, fed) };
   }
 
   #residual(stream: Value, change: Value): Value {
     return this.#b.add(stream, this.#b.cast(change, stream.type));
-  }
-
-  /** The stream as the input projections of one half of the layer see it. */
-  normed(input: Value, kind: SpaceKind): Value {
-    const beforeFfn = this.#structure.postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
-    return this.#norm(input, kind === "kv" ? "input_layernorm" : beforeFfn);
   }
 
   #norm(x: Value, name: string): Value {

@@ -4,27 +4,14 @@
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import {
-  buildBlock,
-  buildLayer,
-  buildLogits,
-  buildNormed,
-  type LayerStructure,
-  type LayerValues,
-} from "./decoder.ts";
+import { buildBlock, buildLayer, buildLogits, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
 
 /** Programs of a decoder layer. */
 export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | "train" | BlockProgram;
 /** Programs of one half of a decoder layer. */
-export type BlockProgram =
-  | "attention"
-  | "ffn"
-  | "attentionMoments"
-  | "ffnMoments"
-  | "attentionDrift"
-  | "ffnDrift";
+export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
 /** Programs of the head. */
 export type HeadProgram = "logits" | "loss" | "lossBackward" | "divergenceBackward";
 
@@ -45,8 +32,6 @@ const KINDS = ["kv", "ffn"] as const;
  *   weighted regression of the residual r = target - projected on the output projection's input x needs: `gram` = sum of
  *   w x x^T [channels, channels], `cross` = sum of w r x^T [C, channels], `inputSum` [B, 1, channels], `residualSum`
  *   [B, 1, C], w the token's importance
- * - `attentionDrift`, `ffnDrift`: with `wanted` [B, T, C], another stream, as input: with x and y the two streams
- *   as the half's norm gives them, `hidden` = x, `gram` = sum of x x^T and `cross` = sum of (y - x) x^T, [C, C]
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
@@ -66,8 +51,6 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   ffn: (structure) => blockGraph(structure, "ffn"),
   attentionMoments: (structure) => momentsGraph(structure, "kv"),
   ffnMoments: (structure) => momentsGraph(structure, "ffn"),
-  attentionDrift: (structure) => driftGraph(structure, "kv"),
-  ffnDrift: (structure) => driftGraph(structure, "ffn"),
 };
 
 /**
@@ -133,16 +116,6 @@ function momentsGraph(structure: LayerStructure, kind: SpaceKind): Graph {
   b.output("cross", b.matmul(b.flatten(residual), rows, { transA: true }));
   b.output("inputSum", b.reduceSum(weighted, [1]));
   b.output("residualSum", b.reduceSum(b.mul(residual, importance), [1]));
-  return b.finish();
-}
-
-function driftGraph(structure: LayerStructure, kind: SpaceKind): Graph {
-  const b = new GraphBuilder();
-  const [x, y] = buildNormed(b, structure, { kind, names: ["hidden", "wanted"] }) as [Value, Value];
-  const rows = b.flatten(x);
-  b.output("hidden", x);
-  b.output("gram", b.matmul(rows, rows, { transA: true }));
-  b.output("cross", b.matmul(b.flatten(b.sub(y, x)), rows, { transA: true }));
   return b.finish();
 }
 

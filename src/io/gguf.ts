@@ -1,8 +1,8 @@
 /**
  * GGUF files as tensor sources: the header is parsed at once, tensors are read by position and dequantised to float32
- * when somebody asks. Not a writer (src/export), and it knows nothing about models (src/model/gguf_model.ts).
+ * when somebody asks. Not a writer (gguf_writer.ts), and it knows nothing about models (src/model/gguf_model.ts).
  */
-import { GpruneError } from "../errors.ts";
+import { GpruneError, internalError } from "../errors.ts";
 import { checkRows, unknownTensor } from "../tensor/memory.ts";
 import {
   elementCount,
@@ -15,6 +15,7 @@ import { ByteCursor } from "./byte_cursor.ts";
 import { PositionalFile } from "./file.ts";
 import { dequantizerOf, type GgmlType } from "./ggml_types.ts";
 import { type GgufHeader, type GgufTensor, type GgufValue, readGgufHeader } from "./gguf_header.ts";
+import type { EncodedValue } from "./gguf_values.ts";
 
 export type { GgufValue } from "./gguf_header.ts";
 
@@ -26,6 +27,8 @@ export interface GgufFile {
   readonly path: string;
   /** Metadata by key, in file order. */
   readonly metadata: ReadonlyMap<string, GgufValue>;
+  /** A metadata value as the file spells it, type included. */
+  readonly encodedValue: (key: string) => Promise<EncodedValue>;
   /** Tensors under the file's names, shapes outermost axis first; `info().dtype` is ggml's type name. */
   readonly source: TensorSource;
 }
@@ -39,7 +42,12 @@ export async function openGguf(path: string): Promise<GgufFile> {
   try {
     const header = await readGgufHeader(new ByteCursor(file), path);
     checkLayout(header, file);
-    return { path, metadata: header.metadata, source: new GgufSource(file, header) };
+    const encodedValue = async (key: string): Promise<EncodedValue> => {
+      const span = header.valueSpans.get(key);
+      if (span === undefined) throw internalError(`${path} has no ${key}`);
+      return file.read(span.start, span.end - span.start);
+    };
+    return { path, metadata: header.metadata, encodedValue, source: new GgufSource(file, header) };
   } catch (error) {
     await file.close();
     throw error;

@@ -8,6 +8,7 @@ import { GpruneError } from "../errors.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { ByteCursor } from "./byte_cursor.ts";
 import { type GgmlType, ggmlTypeOfId } from "./ggml_types.ts";
+import { GGUF_TYPE_IDS as ID } from "./gguf_values.ts";
 
 export type GgufScalar = string | number | bigint | boolean;
 /** A metadata value; 64-bit integers are numbers where they fit exactly, else bigints. */
@@ -25,8 +26,16 @@ export interface GgufTensor {
   readonly bytes: number;
 }
 
+/** A part of a file, bytes: `start` inclusive, `end` exclusive. */
+export interface ByteSpan {
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface GgufHeader {
   readonly metadata: ReadonlyMap<string, GgufValue>;
+  /** Where the type and value of each metadata key stand. */
+  readonly valueSpans: ReadonlyMap<string, ByteSpan>;
   readonly tensors: readonly GgufTensor[];
   /** Tensor data starts at multiples of this, bytes. */
   readonly alignment: number;
@@ -66,22 +75,19 @@ interface ScalarType {
   get(view: DataView, at: number): GgufScalar;
 }
 
-const STRING_ID = 8;
-const ARRAY_ID = 9;
-const UINT32_ID = 4;
-/** enum gguf_type of gguf.h without strings and arrays. */
+/** Types of single numbers by their ids. */
 const SCALAR_TYPES: ReadonlyMap<number, ScalarType> = new Map<number, ScalarType>([
-  [0, { name: "uint8", bytes: 1, get: (view, at) => view.getUint8(at) }],
-  [1, { name: "int8", bytes: 1, get: (view, at) => view.getInt8(at) }],
-  [2, { name: "uint16", bytes: 2, get: (view, at) => view.getUint16(at, true) }],
-  [3, { name: "int16", bytes: 2, get: (view, at) => view.getInt16(at, true) }],
-  [UINT32_ID, { name: "uint32", bytes: 4, get: (view, at) => view.getUint32(at, true) }],
-  [5, { name: "int32", bytes: 4, get: (view, at) => view.getInt32(at, true) }],
-  [6, { name: "float32", bytes: 4, get: (view, at) => view.getFloat32(at, true) }],
-  [7, { name: "bool", bytes: 1, get: (view, at) => view.getUint8(at) !== 0 }],
-  [10, { name: "uint64", bytes: 8, get: (view, at) => narrow(view.getBigUint64(at, true)) }],
-  [11, { name: "int64", bytes: 8, get: (view, at) => narrow(view.getBigInt64(at, true)) }],
-  [12, { name: "float64", bytes: 8, get: (view, at) => view.getFloat64(at, true) }],
+  [ID.uint8, { name: "uint8", bytes: 1, get: (view, at) => view.getUint8(at) }],
+  [ID.int8, { name: "int8", bytes: 1, get: (view, at) => view.getInt8(at) }],
+  [ID.uint16, { name: "uint16", bytes: 2, get: (view, at) => view.getUint16(at, true) }],
+  [ID.int16, { name: "int16", bytes: 2, get: (view, at) => view.getInt16(at, true) }],
+  [ID.uint32, { name: "uint32", bytes: 4, get: (view, at) => view.getUint32(at, true) }],
+  [ID.int32, { name: "int32", bytes: 4, get: (view, at) => view.getInt32(at, true) }],
+  [ID.float32, { name: "float32", bytes: 4, get: (view, at) => view.getFloat32(at, true) }],
+  [ID.bool, { name: "bool", bytes: 1, get: (view, at) => view.getUint8(at) !== 0 }],
+  [ID.uint64, { name: "uint64", bytes: 8, get: (view, at) => narrow(view.getBigUint64(at, true)) }],
+  [ID.int64, { name: "int64", bytes: 8, get: (view, at) => narrow(view.getBigInt64(at, true)) }],
+  [ID.float64, { name: "float64", bytes: 8, get: (view, at) => view.getFloat64(at, true) }],
 ]);
 
 /**
@@ -95,7 +101,7 @@ export async function readGgufHeader(cursor: ByteCursor, path: string): Promise<
 }
 
 /** Smallest multiple of `alignment` that is not below `offset`; arithmetic, since `&` would cut at 32 bits. */
-function alignUp(offset: number, alignment: number): number {
+export function alignUp(offset: number, alignment: number): number {
   return Math.ceil(offset / alignment) * alignment;
 }
 
@@ -107,6 +113,7 @@ function narrow(value: bigint): number | bigint {
 class HeaderReader {
   readonly #cursor: ByteCursor;
   readonly #path: string;
+  readonly #valueSpans = new Map<string, ByteSpan>();
   #alignment = DEFAULT_ALIGNMENT;
 
   constructor(cursor: ByteCursor, path: string) {
@@ -124,7 +131,7 @@ class HeaderReader {
     const metadata = await this.#metadata(entryCount);
     const tensors = await this.#tensors(tensorCount);
     const dataStart = alignUp(this.#cursor.offset, this.#alignment);
-    return { metadata, tensors, alignment: this.#alignment, dataStart };
+    return { metadata, valueSpans: this.#valueSpans, tensors, alignment: this.#alignment, dataStart };
   }
 
   async #metadata(count: number): Promise<Map<string, GgufValue>> {
@@ -133,9 +140,11 @@ class HeaderReader {
       const key = await this.#string("a metadata key", GGUF_LIMITS.stringBytes);
       if (key === "") throw this.#bad("metadata key", "a name", "an empty string");
       if (metadata.has(key)) throw this.#bad(`metadata key ${key}`, "unique keys", "a duplicate");
+      const start = this.#cursor.offset;
       await this.#cursor.need(4, `the type of ${key}`);
       const type = this.#cursor.u32();
       const value = await this.#value(type, key);
+      this.#valueSpans.set(key, { start, end: this.#cursor.offset });
       if (key === "general.alignment") this.#alignment = this.#checkAlignment(type, value);
       metadata.set(key, value);
     }
@@ -143,8 +152,8 @@ class HeaderReader {
   }
 
   async #value(type: number, key: string): Promise<GgufValue> {
-    if (type === STRING_ID) return this.#string(key, GGUF_LIMITS.stringBytes);
-    if (type === ARRAY_ID) return this.#array(key);
+    if (type === ID.string) return this.#string(key, GGUF_LIMITS.stringBytes);
+    if (type === ID.array) return this.#array(key);
     const scalar = this.#scalarType(type, key);
     await this.#cursor.need(scalar.bytes, key);
     return scalar.get(this.#cursor.bytes(scalar.bytes), 0);
@@ -153,7 +162,7 @@ class HeaderReader {
   async #array(key: string): Promise<readonly GgufScalar[]> {
     await this.#cursor.need(12, `array ${key}`);
     const type = this.#cursor.u32();
-    const isString = type === STRING_ID;
+    const isString = type === ID.string;
     const scalar = isString ? undefined : this.#scalarType(type, key);
     const count = this.#count(`elements of ${key}`, GGUF_LIMITS.arrayElements, scalar?.bytes ?? 8);
     if (scalar === undefined) {
@@ -228,7 +237,7 @@ class HeaderReader {
   #scalarType(type: number, key: string): ScalarType {
     const scalar = SCALAR_TYPES.get(type);
     if (scalar !== undefined) return scalar;
-    const got = type === ARRAY_ID ? "an array of arrays" : `type ${type}`;
+    const got = type === ID.array ? "an array of arrays" : `type ${type}`;
     throw this.#bad(`metadata ${key}`, "a value type of the GGUF format", got);
   }
 
@@ -263,7 +272,7 @@ class HeaderReader {
 
   #checkAlignment(type: number, value: GgufValue): number {
     const isPowerOfTwo = typeof value === "number" && value > 0 && Number.isInteger(Math.log2(value));
-    if (type === UINT32_ID && isPowerOfTwo) return value;
+    if (type === ID.uint32 && isPowerOfTwo) return value;
     const got = `${String(value)} of type ${SCALAR_TYPES.get(type)?.name ?? "string or array"}`;
     throw this.#bad("general.alignment", "a uint32 power of two", got);
   }

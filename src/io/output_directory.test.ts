@@ -2,7 +2,13 @@ import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file_faults.ts";
-import { removeTemporaries, writeDirectoryAtomically, writeFileAtomically } from "./output_directory.ts";
+import {
+  removeTemporaries,
+  requireFreeFile,
+  writeDirectoryAtomically,
+  writeFileAtomically,
+  writeNewFileAtomically,
+} from "./output_directory.ts";
 
 /** A `fill` that leaves a file and a nested one. */
 async function fillTwoFiles(path: string): Promise<void> {
@@ -163,5 +169,47 @@ describe("writeFileAtomically", () => {
     });
     expect(await readdir(root)).toEqual(["run.json"]);
     expect(await readFile(path, "utf8")).toBe("old");
+  });
+});
+
+describe("writeNewFileAtomically", () => {
+  test("the file appears when everything is written, missing parents with it", async () => {
+    const root = await temporaryDirectory();
+    const target = join(root, "a", "b", "out");
+    await requireFreeFile(target);
+    expect(await readdir(root)).toEqual([]);
+    await writeNewFileAtomically(target, async (file) => {
+      await file.write(Buffer.from("new"));
+      expect(await readdir(join(root, "a", "b"))).toEqual([expect.stringMatching(/^\.out\.tmp-/)]);
+    });
+    expect(await readFile(target, "utf8")).toBe("new");
+    expect(await readdir(join(root, "a", "b"))).toEqual(["out"]);
+  });
+
+  test("whatever is there already is refused and left alone", async () => {
+    const root = await temporaryDirectory();
+    await fillTwoFiles(root);
+    await symlink("nowhere", join(root, "dangling"));
+    const before = await readdir(root);
+    for (const target of ["", "nested", "a.txt", "dangling"]) {
+      const path = join(root, target);
+      const refusal = { code: "OUTPUT_EXISTS", hint: expect.any(String) };
+      await expect(requireFreeFile(path)).rejects.toMatchObject(refusal);
+      const writing = writeNewFileAtomically(path, () => expect.fail("must not begin"));
+      await expect(writing).rejects.toMatchObject(refusal);
+    }
+    expect(await readdir(root)).toEqual(before);
+  });
+
+  test("a file that appears in the meantime is not replaced", async () => {
+    const root = await temporaryDirectory();
+    const target = join(root, "out");
+    const writing = writeNewFileAtomically(target, async (file) => {
+      await file.write(Buffer.from("mine"));
+      await writeFile(target, "theirs");
+    });
+    await expect(writing).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+    expect(await readFile(target, "utf8")).toBe("theirs");
+    expect(await readdir(root)).toEqual(["out"]);
   });
 });

@@ -7,10 +7,10 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
-import { lstat, mkdir, open, readdir, realpath, rename, rm } from "node:fs/promises";
+import { link, lstat, mkdir, open, readdir, realpath, rename, rm, unlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
-import { errnoOf, outputFailed, writeNewFile } from "./output_file.ts";
+import { errnoOf, type OutputFile, outputFailed, writeNewFile } from "./output_file.ts";
 
 /** Characters of the destination's name in a temporary's name: file systems allow 255 bytes, UTF-8 takes up to 3 each. */
 const MAX_NAME_PREFIX = 64;
@@ -58,7 +58,19 @@ export async function writeDirectoryAtomically(
  *   refuses
  */
 export async function requireFreeDirectory(target: string): Promise<void> {
-  const path = await freeDirectory(target);
+  requireWritable(target, await freeDirectory(target));
+}
+
+/**
+ * Checks that a new file can be written, before hours of work for it, as `requireFreeDirectory` does.
+ * @throws GpruneError OUTPUT_EXISTS when there is something, OUTPUT_FAILED when the file system refuses
+ */
+export async function requireFreeFile(target: string): Promise<void> {
+  requireWritable(target, await freeFile(target));
+}
+
+/** @throws GpruneError OUTPUT_FAILED */
+function requireWritable(target: string, path: string): void {
   let parent = dirname(path);
   while (!existsSync(parent)) parent = dirname(parent);
   try {
@@ -67,6 +79,20 @@ export async function requireFreeDirectory(target: string): Promise<void> {
   } catch (cause) {
     throw outputFailed(target, cause);
   }
+}
+
+/**
+ * Writes a file in one step where there is none. Missing parent directories are made. Whatever fails, nothing is left
+ * behind.
+ * @throws GpruneError OUTPUT_EXISTS when there is something at `target`, at the beginning or at the end; OUTPUT_FAILED
+ *   when the file system refuses; errors of `fill` pass through
+ */
+export async function writeNewFileAtomically(
+  target: string,
+  fill: (file: OutputFile) => Promise<void>,
+): Promise<void> {
+  const path = await freeFile(target);
+  await writeAtomically(path, (temporaryPath) => writeNewFile(temporaryPath, fill), linkTo);
 }
 
 /**
@@ -102,8 +128,12 @@ export function removeTemporaries(): void {
   for (const temporary of live) remove(temporary);
 }
 
-/** `write` makes the temporary; afterwards it is renamed to `path` and the rename is flushed. */
-async function writeAtomically(path: string, write: (temporaryPath: string) => Promise<void>): Promise<void> {
+/** `write` makes the temporary; afterwards `publish` gives it the name `path`, and the name is flushed. */
+async function writeAtomically(
+  path: string,
+  write: (temporaryPath: string) => Promise<void>,
+  publish: (path: string, temporaryPath: string) => Promise<void> = renameTo,
+): Promise<void> {
   const parent = dirname(path);
   const madeFrom = await mkdir(parent, { recursive: true }).catch((cause: unknown) => {
     throw outputFailed(path, cause);
@@ -113,7 +143,7 @@ async function writeAtomically(path: string, write: (temporaryPath: string) => P
   live.add(temporary);
   try {
     await write(temporary.path);
-    await renameTo(path, temporary.path);
+    await publish(path, temporary.path);
   } catch (cause) {
     remove(temporary);
     throw errnoOf(cause) === undefined ? cause : outputFailed(path, cause);
@@ -133,6 +163,21 @@ async function renameTo(path: string, temporaryPath: string): Promise<void> {
     }
     throw cause;
   });
+}
+
+/**
+ * Unlike a rename, a hard link never replaces a file that has appeared in the meantime.
+ * @throws GpruneError OUTPUT_EXISTS when one has
+ */
+async function linkTo(path: string, temporaryPath: string): Promise<void> {
+  try {
+    await link(temporaryPath, path);
+  } catch (cause) {
+    if (errnoOf(cause) === "EEXIST") throw fileExists(path);
+    // File systems without hard links, FAT for instance.
+    return rename(temporaryPath, path);
+  }
+  await unlink(temporaryPath);
 }
 
 /**
@@ -156,6 +201,26 @@ async function freeDirectory(target: string): Promise<string> {
     throw outputFailed(target, cause);
   }
   throw outputExists(target, "a directory with files in it");
+}
+
+/**
+ * The absolute path a file will have.
+ * @throws GpruneError OUTPUT_EXISTS when there is something, be it a link to nowhere
+ */
+async function freeFile(target: string): Promise<string> {
+  const path = resolve(target);
+  const found = await lstat(path).catch((cause: unknown) => {
+    if (errnoOf(cause) === "ENOENT") return null;
+    throw outputFailed(target, cause);
+  });
+  if (found !== null) throw fileExists(target);
+  return path;
+}
+
+function fileExists(target: string): GpruneError {
+  return new GpruneError("OUTPUT_EXISTS", `${target}: expected a new file, got a name that is in use`, {
+    hint: "Choose another output file, or remove this one.",
+  });
 }
 
 function outputExists(target: string, found: string): GpruneError {

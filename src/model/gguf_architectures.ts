@@ -1,11 +1,33 @@
 /**
- * The architectures of GGUF files as data: which family they are and how llama.cpp stores them. No other file asks
- * for an architecture by name.
+ * The architectures of GGUF files as data: which family they are, how llama.cpp stores them and what it loads. No other
+ * file asks for an architecture by name.
  *
- * Facts from conversion/ and src/models/ of ggml-org/llama.cpp.
+ * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; what it loads was tried with its release v0.5.0.
  */
 import { GpruneError } from "../errors.ts";
-import type { ModelSpec } from "./spec.ts";
+import { type ModelSpec, PROJECTIONS, type Projection } from "./spec.ts";
+
+/** What llama.cpp can hold under the name of an architecture. */
+export interface GgufLoads {
+  /** Families of ours whose computation it is. */
+  readonly families: readonly string[];
+  /** Layers may have different widths; else llama.cpp builds every layer like the first. */
+  readonly perLayerWidths: boolean;
+  /** Projections that may carry a bias. */
+  readonly biases: readonly Projection[];
+  /** The heads together must be as wide as the hidden state, N * H = C. */
+  readonly fullWidthAttention: boolean;
+  /** There is no output matrix besides the embedding. */
+  readonly tiedOnly: boolean;
+  /** Rotary frequencies may be divided by Llama 3's factors. */
+  readonly rotaryFactors: boolean;
+  /** A part of each head may stay unrotated. */
+  readonly partialRotation: boolean;
+  /** Sliding windows are computed; else every token sees all before it. */
+  readonly windows: boolean;
+  /** Logits may be capped by a tangent. */
+  readonly logitSoftcap: boolean;
+}
 
 export interface GgufArchitecture {
   /** Key into the table of families (families.ts). */
@@ -15,8 +37,8 @@ export interface GgufArchitecture {
   readonly permuted: boolean;
   /** Norm weights are stored with the family's offset added, 1 + w. */
   readonly offsetNorms: boolean;
-  /** q, k, v are one tensor `attn_qkv`, gate and up one tensor `ffn_up`. */
-  readonly fused: boolean;
+  /** Tensors that hold the rows of several projections, one after another. */
+  readonly fused: Readonly<Record<string, readonly Projection[]>>;
   /** How the vocabulary of type "llama" becomes merges: by score, or by position in the file. */
   readonly mergeOrder: "score" | "position";
   /**
@@ -28,26 +50,59 @@ export interface GgufArchitecture {
   readonly localRopeTheta: number | null;
   /** Number of layers of the one size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2. */
   readonly hiddenScaledLayers: number | null;
+  readonly loads: GgufLoads;
 }
+
+const LLAMA_LOADS: GgufLoads = {
+  families: ["llama", "mistral"],
+  perLayerWidths: false,
+  biases: PROJECTIONS,
+  fullWidthAttention: false,
+  tiedOnly: false,
+  rotaryFactors: true,
+  partialRotation: false,
+  windows: false,
+  logitSoftcap: false,
+};
+const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false };
+
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
+const FUSED_QKV = { attn_qkv: QKV } as const;
 
 const LLAMA: GgufArchitecture = {
   family: "llama",
   activation: "silu",
   permuted: true,
   offsetNorms: false,
-  fused: false,
+  fused: {},
   mergeOrder: "score",
   fullAttentionEvery: null,
   localRopeTheta: null,
   hiddenScaledLayers: null,
+  loads: LLAMA_LOADS,
 };
 
+/** A family's own architecture stands before those that hold it as well: the first one that fits is written. */
 const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, GgufArchitecture>([
   ["llama", LLAMA],
-  // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
-  ["deci", LLAMA],
-  ["qwen2", { ...LLAMA, family: "qwen2", permuted: false }],
-  ["qwen3", { ...LLAMA, family: "qwen3", permuted: false }],
+  [
+    "qwen2",
+    {
+      ...LLAMA,
+      family: "qwen2",
+      permuted: false,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["qwen2"],
+        biases: QKV,
+        fullWidthAttention: true,
+      },
+    },
+  ],
+  [
+    "qwen3",
+    { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
+  ],
   [
     "gemma3",
     {
@@ -61,10 +116,42 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       localRopeTheta: 10_000,
       // Gemma 3 27B.
       hiddenScaledLayers: 62,
+      loads: { ...NO_EXTRAS, families: ["gemma3_text"], biases: QKV, windows: true, logitSoftcap: true },
     },
   ],
-  ["phi3", { ...LLAMA, family: "phi3", permuted: false, fused: true, fullAttentionEvery: 0 }],
+  [
+    "phi3",
+    {
+      ...LLAMA,
+      family: "phi3",
+      permuted: false,
+      fused: { ...FUSED_QKV, ffn_up: ["gate_proj", "up_proj"] },
+      fullAttentionEvery: 0,
+      loads: { ...NO_EXTRAS, families: ["phi3"], fullWidthAttention: true, partialRotation: true },
+    },
+  ],
+  // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
+  [
+    "deci",
+    { ...LLAMA, loads: { ...LLAMA_LOADS, families: ["llama", "mistral", "qwen2"], perLayerWidths: true } },
+  ],
+  // Apple's OpenELM is a tied Qwen3 of uneven layers.
+  [
+    "openelm",
+    {
+      ...LLAMA,
+      family: "qwen3",
+      permuted: false,
+      fused: FUSED_QKV,
+      loads: { ...NO_EXTRAS, families: ["qwen3"], perLayerWidths: true, tiedOnly: true },
+    },
+  ],
 ]);
+
+/** Architectures that hold a family, by name, best first. */
+export function architecturesOfFamily(family: string): readonly (readonly [string, GgufArchitecture])[] {
+  return [...ARCHITECTURES].filter(([, { loads }]) => loads.families.includes(family));
+}
 
 /**
  * @param name - general.architecture

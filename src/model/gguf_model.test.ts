@@ -17,7 +17,7 @@ import {
 import { tinyModel } from "../../test/tiny_model.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { openGgufModel } from "./gguf_model.ts";
-import { llama3Scaling } from "./gguf_spec.ts";
+import { llama3Scaling } from "./gguf_rotary.ts";
 import type { Model } from "./model.ts";
 import { weightsOf } from "./spaces.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";

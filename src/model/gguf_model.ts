@@ -9,16 +9,19 @@ import { type GgufFile, openGguf } from "../io/gguf.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
 import { architectureByName, type GgufArchitecture } from "./gguf_architectures.ts";
-import { ggufName } from "./gguf_names.ts";
+import { ggufPlaces } from "./gguf_places.ts";
 import { specOfGguf } from "./gguf_spec.ts";
 import { tokenizerFilesOfGguf } from "./gguf_tokenizer.ts";
 import { type StoredWeight, storedWeights } from "./gguf_weights.ts";
 import type { Model } from "./model.ts";
-import { weightsOf } from "./spaces.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
 const ROTARY_TABLE = /^(rope_freqs|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
+
+/** What a file says that holds for the model in any other form; what it says of its own form is written anew. */
+const CARRIED_KEYS =
+  /^tokenizer\.|^general\.(?!architecture$|file_type$|quantization_version$|alignment$|size_label$)/;
 
 /**
  * Opens a GGUF file as a model. Weights are read and dequantised when somebody asks; the model's source owns the file.
@@ -41,12 +44,20 @@ export async function openGgufModel(path: string): Promise<Model> {
         mergeOrder: architecture.mergeOrder,
         maxLength: spec.maxPositions,
       }),
+      ggufMetadata: await carriedMetadata(file),
       origin: { name: path, format: "gguf", dtype: commonType(file.source) },
     };
   } catch (error) {
     await file.source.close();
     throw error;
   }
+}
+
+/** The tokenizer, and who made the model under which name and licence. */
+async function carriedMetadata(file: GgufFile): Promise<ReadonlyMap<string, Uint8Array>> {
+  const keys = [...file.metadata.keys()].filter((key) => CARRIED_KEYS.test(key));
+  const entries = keys.map(async (key) => [key, await file.encodedValue(key)] as const);
+  return new Map(await Promise.all(entries));
 }
 
 /** Where the file holds each weight of the model; weights it lacks are left out. */
@@ -58,21 +69,13 @@ function placeTensors(
   const stored = new Map<string, StoredWeight>();
   /** Rows of each tensor that earlier weights took. */
   const taken = new Map<string, number>();
-  for (const { name, shape } of weightsOf(spec)) {
-    const tensor = ggufName(name, architecture);
-    const info = tensor === undefined ? undefined : source.info(tensor);
-    if (tensor === undefined || info === undefined) continue;
-    const isNorm = name.endsWith("norm.weight");
-    const isRotated = /\.(q|k)_proj\./.test(name);
+  for (const { weight, tensor, fused, permutedHeadDim, normOffset } of ggufPlaces(spec, architecture)) {
+    const info = source.info(tensor);
+    if (info === undefined) continue;
     const start = taken.get(tensor) ?? 0;
-    const end = architecture.fused && shape.length > 1 ? start + shape[0]! : info.shape[0]!;
+    const end = fused ? start + weight.shape[0]! : info.shape[0]!;
     taken.set(tensor, end);
-    stored.set(name, {
-      tensor,
-      rows: { start, end },
-      permutedHeadDim: architecture.permuted && isRotated ? spec.headDim : null,
-      addend: architecture.offsetNorms && isNorm ? -spec.normOffset : 0,
-    });
+    stored.set(weight.name, { tensor, rows: { start, end }, permutedHeadDim, addend: -normOffset });
   }
   for (const name of source.names) checkTensor({ path, source }, name, taken.get(name));
   return stored;

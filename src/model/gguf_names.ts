@@ -33,23 +33,26 @@ const POST_NORM_MODULES: Readonly<Record<string, string>> = {
   post_feedforward_layernorm: "post_ffw_norm",
 };
 
-const FUSED_MODULES: Readonly<Record<string, string>> = {
-  "self_attn.q_proj": "attn_qkv",
-  "self_attn.k_proj": "attn_qkv",
-  "self_attn.v_proj": "attn_qkv",
-  "mlp.gate_proj": "ffn_up",
-};
-
 /** The tensor that holds a weight, or undefined for a name that no GGUF has. */
 export function ggufName(name: string, architecture: GgufArchitecture): string | undefined {
-  const [, layer, module, part] = /^model\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name) ?? [];
+  const { layer, module, part } = layerPart(name);
   if (layer === undefined || module === undefined) return MODEL_TENSORS[name];
   const { postNorms } = familyByName(architecture.family, name);
-  const modules = {
-    ...LAYER_MODULES,
-    ...(postNorms ? POST_NORM_MODULES : {}),
-    ...(architecture.fused ? FUSED_MODULES : {}),
-  };
-  const stem = modules[module];
+  const modules = { ...LAYER_MODULES, ...(postNorms ? POST_NORM_MODULES : {}) };
+  const stem = fusedStem(module, architecture) ?? modules[module];
   return stem && `blk.${layer}.${stem}.${part}`;
+}
+
+/** Whether a weight is some rows of a tensor that holds others as well. */
+export function isFused(name: string, architecture: GgufArchitecture): boolean {
+  return fusedStem(layerPart(name).module ?? "", architecture) !== undefined;
+}
+
+function fusedStem(module: string, { fused }: GgufArchitecture): string | undefined {
+  const holders = Object.entries(fused);
+  return holders.find(([, parts]) => parts.some((part) => module.endsWith(`.${part}`)))?.[0];
+}
+
+function layerPart(name: string): Partial<Record<"layer" | "module" | "part", string>> {
+  return /^model\.layers\.(?<layer>\d+)\.(?<module>.+)\.(?<part>weight|bias)$/.exec(name)?.groups ?? {};
 }

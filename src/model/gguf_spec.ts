@@ -10,16 +10,12 @@ import { GgufMetadata } from "../io/gguf_metadata.ts";
 import { familyByName } from "./families.ts";
 import type { GgufArchitecture } from "./gguf_architectures.ts";
 import { ggufName } from "./gguf_names.ts";
+import { decimal, llama3Scaling } from "./gguf_rotary.ts";
 import { projectionName } from "./spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeScaling, type RopeSpec } from "./spec.ts";
 
 /** Far above every model; keeps a lying header from being expanded into as many layers. */
 const MAX_LAYERS = 4096;
-/** The published Llama 3.1, 3.2 and 3.3 models share all but the factor (their config.json). */
-const LLAMA3_SCALING = { lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 8192 } as const;
-/** Stored factors are float32 results of float32 arithmetic. */
-const FACTOR_TOLERANCE = 1e-4;
-
 /** Token ids that travel to config.json. */
 const TOKEN_IDS: Readonly<Record<string, string>> = {
   bos_token_id: "tokenizer.ggml.bos_token_id",
@@ -185,7 +181,8 @@ class SpecReader {
     }
     if (this.#file.source.info("rope_freqs.weight") === undefined) return null;
     const { data } = await this.#file.source.read("rope_freqs.weight");
-    const scaling = llama3Scaling(data, rope);
+    const trainedPositions = this.#metadata.optionalNumber(this.#key("rope.scaling.original_context_length"));
+    const scaling = llama3Scaling(data, rope, trainedPositions);
     if (scaling !== undefined) return scaling;
     throw new GpruneError(
       "UNSUPPORTED",
@@ -226,29 +223,4 @@ class SpecReader {
   #message(where: string, expected: string, got: string | number): string {
     return `${this.#file.path}: ${where}: expected ${expected}, got ${got}`;
   }
-}
-
-/**
- * The scaling that gives these factors on rotary frequencies, null for factors of 1, undefined when it is none of
- * Llama 3's. Inverse of `_compute_llama3_parameters` in transformers' modeling_rope_utils.py.
- * @param factors - shape [rotaryDim / 2]: what frequencies were divided by
- */
-export function llama3Scaling(factors: Float32Array, rope: RopeSpec): RopeScaling | null | undefined {
-  if (factors.length !== rope.rotaryDim / 2) return undefined;
-  const factor = decimal(factors.reduce((most, value) => Math.max(most, value), 0));
-  if (factors.every((value) => value === 1)) return null;
-  const { lowFreqFactor, highFreqFactor, originalMaxPositions } = LLAMA3_SCALING;
-  const matches = factors.every((value, i) => {
-    const wavelength = 2 * Math.PI * rope.theta ** ((2 * i) / rope.rotaryDim);
-    const blend = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-    const kept = Math.min(1, Math.max(0, blend));
-    return Math.abs(value * ((1 - kept) / factor + kept) - 1) < FACTOR_TOLERANCE;
-  });
-  return matches ? { type: "llama3", factor, ...LLAMA3_SCALING } : undefined;
-}
-
-/** The short decimal number a float32 was made from, 1e-5 for 9.999999747378752e-6. */
-function decimal(value: number): number {
-  const short = Number(value.toPrecision(7));
-  return Math.fround(short) === Math.fround(value) ? short : value;
 }

@@ -22,9 +22,16 @@ export interface GgufTokenizerOptions {
 }
 
 /** enum llama_token_type of llama.h. */
-const TOKEN_TYPE = { normal: 1, unknown: 2, control: 3, userDefined: 4, byte: 6 } as const;
+export const TOKEN_TYPE = {
+  normal: 1,
+  unknown: 2,
+  control: 3,
+  userDefined: 4,
+  unused: 5,
+  byte: 6,
+} as const;
 /** SentencePiece's sign for a space, U+2581. */
-const SPACE = "▁";
+export const SPACE = "▁";
 
 type SpecialRole = "bos" | "eos" | "unk" | "pad";
 const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {

@@ -4,6 +4,7 @@
  */
 import { checkRows, sliceRows, unknownTensor } from "../tensor/memory.ts";
 import type { RowRange, Tensor, TensorInfo, TensorSource } from "../tensor/tensor.ts";
+import { storedRow } from "./gguf_rotary.ts";
 
 /** Where and how a weight is stored. */
 export interface StoredWeight {
@@ -46,10 +47,7 @@ async function readWeight(source: TensorSource, weight: StoredWeight, rows: RowR
   return { shape: stored.shape, data: stored.data.map((value) => value + addend) };
 }
 
-/**
- * llama.cpp rotates channels 2i and 2i + 1 of a head, the checkpoint i and i + H/2, so its converter moved row
- * (s, i) of a head, s in 0..1, i in 0..H/2, to (i, s). Here it goes back; whole heads are read.
- */
+/** Rows back in the checkpoint's order; whole heads are read. */
 async function readPermuted(
   source: TensorSource,
   tensor: string,
@@ -67,12 +65,4 @@ async function readPermuted(
   }
   const heads = { shape: stored.shape, data };
   return sliceRows(heads, { start: rows.start - firstRow, end: rows.end - firstRow }, tensor);
-}
-
-/** Row of the file that holds row `row` of the checkpoint. */
-function storedRow(row: number, headDim: number): number {
-  const channel = row % headDim;
-  const half = headDim / 2;
-  const [side, index] = channel < half ? [0, channel] : [1, channel - half];
-  return row - channel + 2 * index + side;
 }

@@ -27,5 +27,7 @@ export interface Model {
   readonly weights: TensorSource;
   /** tokenizer.json and its companions. */
   readonly files: readonly CarriedFile[];
+  /** Metadata of a GGUF file that travels to another one unchanged, by key, as the file spells it. */
+  readonly ggufMetadata?: ReadonlyMap<string, Uint8Array>;
   readonly origin: ModelOrigin;
 }

@@ -56,10 +56,11 @@ const LLAMA3: WordCut = { ...GPT2, steps: [split(LLAMA3_WORDS)], ignoreMerges: t
 const QWEN2: WordCut = { ...GPT2, steps: [split(QWEN2_WORDS)], normalizer: { type: "NFC" } };
 const GPT4O: WordCut = { ...GPT2, steps: [split(GPT4O_WORDS)] };
 
+/** Of several names for one cut the most usual one stands first. */
 const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
+  ["gpt-2", GPT2],
   // Files from before April 2024 say "default" or nothing.
   ["default", GPT2],
-  ["gpt-2", GPT2],
   ["phi-2", GPT2],
   ["smollm", SINGLE_DIGITS],
   ["starcoder", SINGLE_DIGITS],
@@ -107,4 +108,33 @@ export function wordCutByName(name: string, where: string): WordCut {
   throw new GpruneError("UNSUPPORTED", message, {
     hint: "Use the original Hugging Face checkpoint, whose tokenizer.json says how text is cut.",
   });
+}
+
+/**
+ * The name llama.cpp has for the cut of a tokenizer.json, undefined when it has none. Normalisation is not compared,
+ * for llama.cpp does none.
+ * @param step - `pre_tokenizer`
+ * @param ignoreMerges - of the BPE model
+ */
+export function wordCutName(step: TokenizerNode, ignoreMerges: boolean): string | undefined {
+  const wanted = expressionsOf(step).join("\n");
+  const found = [...WORD_CUTS].find(
+    ([, cut]) => cut.ignoreMerges === ignoreMerges && cut.steps.flatMap(expressionsOf).join("\n") === wanted,
+  );
+  return found?.[0];
+}
+
+/** What the steps of a cut split at, in order; for a step that does more than split, what it is. */
+export function expressionsOf(step: TokenizerNode): readonly string[] {
+  const { type, pretokenizers, pattern, behavior, invert } = step;
+  if (type === "Sequence" && Array.isArray(pretokenizers)) return pretokenizers.flatMap(expressionsOf);
+  // Keeping the matches only is the same where, as in all of these, everything matches.
+  const isolates =
+    (behavior === "Isolated" && invert !== true) || (behavior === "Removed" && invert === true);
+  const regex = Object(pattern).Regex;
+  if (type === "Split" && isolates && typeof regex === "string") return [regex];
+  if (type === "Digits") return [step.individual_digits === true ? "\\p{N}" : "\\p{N}+"];
+  if (type === "ByteLevel" && step.add_prefix_space !== true)
+    return step.use_regex === false ? [] : [GPT2_WORDS];
+  return [JSON.stringify(step)];
 }

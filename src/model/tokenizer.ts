@@ -10,13 +10,7 @@ import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { CarriedFile } from "./model.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
-
-/** Gemma 3's file, the largest known, has 33 MB. */
-const MAX_TOKENIZER_BYTES = 2 ** 27;
-
-/** Arrays are indexed by id; the largest real vocabularies have 262 thousand. */
-const MAX_TOKEN_ID = 2 ** 24;
-const tokenId = z.int().nonnegative().max(MAX_TOKEN_ID);
+import { hasSmallIds, parseTokenizerFile as parse, tokenId } from "./tokenizer_files.ts";
 
 const node = z.looseObject({
   type: z.string(),
@@ -53,6 +47,8 @@ export class Tokenizer {
   readonly bosId: number | null;
   /** Whether transformers puts `bosId` before a text by default. */
   readonly addsBos: boolean;
+  /** Whether transformers puts an ending id after a text by default. */
+  readonly addsEos: boolean;
   /** One more than the largest id. */
   readonly vocabSize: number;
   readonly #library: LibraryTokenizer;
@@ -63,7 +59,9 @@ export class Tokenizer {
     const eos = [generation.eos_token_id, idOf(library, config.eos_token)].flat();
     this.bosId = bos ?? null;
     this.eosIds = [...new Set(eos.filter((id) => typeof id === "number"))].sort((a, b) => a - b);
-    this.addsBos = this.bosId !== null && library.encode("").ids[0] === this.bosId;
+    const added = library.encode("").ids;
+    this.addsBos = this.bosId !== null && added[0] === this.bosId;
+    this.addsEos = this.eosIds.includes(added.slice(this.addsBos ? 1 : 0).at(-1) ?? -1);
     this.vocabSize = largest([...library.get_vocab().values()]) + 1;
   }
 
@@ -103,15 +101,6 @@ export class Tokenizer {
   }
 }
 
-/** A vocabulary by token has ids within the limit; a list (Unigram) has its indices. By hand: zod would copy it. */
-function hasSmallIds(vocab: unknown): boolean {
-  if (typeof vocab !== "object" || vocab === null) return false;
-  return (
-    Array.isArray(vocab) ||
-    Object.values(vocab).every((id) => Number.isInteger(id) && id >= 0 && id <= MAX_TOKEN_ID)
-  );
-}
-
 function largest(ids: readonly number[]): number {
   return ids.reduce((most, id) => Math.max(most, id), -1);
 }
@@ -119,27 +108,6 @@ function largest(ids: readonly number[]): number {
 function idOf(library: LibraryTokenizer, token: z.infer<typeof specialToken>): number | undefined {
   const content = typeof token === "string" ? token : token?.content;
   return content === undefined ? undefined : library.token_to_id(content);
-}
-
-/**
- * A file's content, undefined when it is not there. Plain JSON.parse: a vocabulary may hold "__proto__", and nothing
- * here merges objects.
- */
-function parse<T>(files: readonly CarriedFile[], name: string, schema: z.ZodType<T>): T | undefined {
-  const file = files.find((candidate) => candidate.name === name);
-  if (file === undefined) return undefined;
-  if (file.bytes.length > MAX_TOKENIZER_BYTES) {
-    const message = `${name}: expected at most ${MAX_TOKENIZER_BYTES} bytes, got ${file.bytes.length}`;
-    throw new GpruneError("BAD_FILE", message);
-  }
-  try {
-    return schema.parse(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file.bytes)));
-  } catch (cause) {
-    const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : String(cause);
-    throw new GpruneError("BAD_FILE", `${name}: expected a Hugging Face tokenizer file, got ${reason}`, {
-      cause,
-    });
-  }
 }
 
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */

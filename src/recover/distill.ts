@@ -23,18 +23,8 @@ import { AdamW } from "./adamw.ts";
 import { planBatches } from "./distill_batches.ts";
 import type { DistillCheckpoints } from "./distill_checkpoints.ts";
 import type { WeightedTokenSet } from "./least_squares.ts";
+import type { TrainingState, TrainingStep } from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
-
-/** What one step measured before it changed the weights. */
-export interface TrainingStep {
-  /** From 1. */
-  readonly step: number;
-  /** KL divergence from the dense model, nats per token. */
-  readonly divergence: number;
-  /** Mean relative squared error of the hidden states over layers and tokens. */
-  readonly hidden: number;
-  readonly learningRate: number;
-}
 
 export interface DistillRequest {
   readonly dense: Model;
@@ -97,14 +87,6 @@ export async function distill(request: DistillRequest): Promise<Distilled> {
   return { model: withTensors(student, training.state.tensors), curve };
 }
 
-/** All that a run has to remember. */
-export interface TrainingState {
-  /** Weights in training, changed in place. */
-  readonly tensors: ReadonlyMap<string, Tensor>;
-  readonly optimizer: AdamW;
-  readonly curve: TrainingStep[];
-}
-
 /** A batch with what the dense model makes of it. */
 interface Lesson {
   readonly windows: readonly Int32Array[];
@@ -120,7 +102,7 @@ class Training {
   readonly #learningRate: number;
 
   private constructor(request: DistillRequest, tensors: ReadonlyMap<string, Tensor>) {
-    const { dense, student, runtime, hiddenWeight = 1, learningRate = 3e-4 } = request;
+    const { dense, student, runtime, hiddenWeight = 1, learningRate = 5e-4 } = request;
     this.state = { tensors, optimizer: new AdamW(), curve: [] };
     this.#teacher = new DecoderRunner(dense, runtime);
     this.#student = new DecoderRunner(withTensors(student, tensors), runtime);

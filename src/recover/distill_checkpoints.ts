@@ -13,7 +13,7 @@ import { writeNewFile } from "../io/output_file.ts";
 import { openCheckpointTensors } from "../io/safetensors_shards.ts";
 import { type TensorToWrite, writeSafetensors } from "../io/safetensors_writer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { TrainingState } from "./distill.ts";
+import type { TrainingState } from "./training_state.ts";
 
 /** Seconds between two checkpoints. */
 const INTERVAL_SECONDS = 300;

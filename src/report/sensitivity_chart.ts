@@ -2,7 +2,7 @@
  * The picture of `gprune sensitivity`: for FFN and attention a heat map of sigma, layer by rank, and below them how many
  * units have which sigma.
  */
-import { SIGMA_BINS, type SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
+import { RANK_BINS, SIGMA_BINS, type SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import type { Chart } from "./pictures.ts";
 
 const TITLES = { ffn: "FFN neurons", kv: "KV groups" } as const;
@@ -28,10 +28,11 @@ export function sensitivityChart(
 }
 
 function heatMap(spaces: readonly SpaceSensitivity[], kind: "ffn" | "kv"): Chart {
+  const middleOf = (bin: number): number => (bin + 0.5) / RANK_BINS;
   const values = spaces
     .filter((space) => space.kind === kind)
     .flatMap(({ layer, sigmaByRank }) =>
-      sigmaByRank.map((sigma, bin) => ({ layer, rank: (bin + 0.5) / sigmaByRank.length, sigma })),
+      sigmaByRank.map((sigma, bin) => ({ layer, rank: middleOf(bin), sigma })),
     )
     .filter(({ sigma }) => sigma !== null);
   const layers = new Set(values.map(({ layer }) => layer)).size;
@@ -46,6 +47,7 @@ function heatMap(spaces: readonly SpaceSensitivity[], kind: "ffn" | "kv"): Chart
         field: "rank",
         type: "ordinal",
         title: "mean rank, least important left",
+        scale: { domain: Array.from({ length: RANK_BINS }, (_, bin) => middleOf(bin)) },
         axis: { format: ".2f", labelAngle: 0, labelOverlap: true },
       },
       y: { field: "layer", type: "ordinal", title: "layer", axis: { labelOverlap: true } },

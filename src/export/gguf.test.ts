@@ -1,0 +1,247 @@
+import { readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file_faults.ts";
+import { maxDifference } from "../../test/numbers.ts";
+import { tensorsOf } from "../../test/plans.ts";
+import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+import { openGguf } from "../io/gguf.ts";
+import { openModel } from "../model/checkpoint.ts";
+import type { Model } from "../model/model.ts";
+import { PROJECTIONS, type RopeSpec } from "../model/spec.ts";
+import type { ProgressEvent } from "../progress.ts";
+import { memorySource } from "../tensor/memory.ts";
+import { type ExportGgufOptions, exportGguf, type GgufExport } from "./gguf.ts";
+import type { GgufDType } from "./gguf_types.ts";
+
+const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
+const LLAMA3 = {
+  theta: 10_000,
+  rotaryDim: 4,
+  scaling: { type: "llama3", factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 32 },
+} as const;
+const UNEVEN = [{ neurons: 3 }, { kvGroups: 1, groupSize: 3 }, { neurons: 9, kvGroups: 3 }] as const;
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
+const GEMMA = {
+  family: "gemma3_text",
+  activation: "gelu_tanh",
+  normOffset: 1,
+  qkNorm: true,
+  postNorms: true,
+  embeddingScale: Math.sqrt(8),
+  logitSoftcap: 30,
+} as const;
+const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
+  layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(5_000), window: 16 },
+);
+
+/** Models by what they are there for, and the family they are read back as where it is another. */
+const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: string }>> = {
+  llama: {},
+  "llama with its own output and all biases": {
+    tiedEmbeddings: false,
+    layers: [{ biases: PROJECTIONS }, {}],
+  },
+  "llama 3": { layers: [{ rope: LLAMA3 }] },
+  "llama with stretched positions": {
+    layers: [{ rope: { ...rope(500), scaling: { type: "linear", factor: 4 } } }],
+  },
+  "uneven llama": { layers: UNEVEN },
+  "uneven llama with biases at the outputs": {
+    layers: UNEVEN.map((widths) => ({ ...widths, biases: ["o_proj", "down_proj"] })),
+  },
+  mistral: { family: "mistral", readAs: "llama", tiedEmbeddings: false },
+  qwen2: { family: "qwen2", layers: [{ biases: QKV, kvGroups: 1 }] },
+  "uneven qwen2": { family: "qwen2", readAs: "llama", layers: UNEVEN.map((w) => ({ ...w, biases: QKV })) },
+  qwen3: { family: "qwen3", qkNorm: true, headDim: 6, layers: [{ rope: { ...rope(1e6), rotaryDim: 6 } }] },
+  "uneven qwen3": { family: "qwen3", qkNorm: true, layers: UNEVEN },
+  gemma3: { ...GEMMA, layers: GEMMA_LAYERS },
+  phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
+};
+
+async function exported(
+  model: Model,
+  options: ExportGgufOptions = {},
+): Promise<GgufExport & { readonly path: string; readonly directory: string }> {
+  const directory = await temporaryDirectory();
+  const path = join(directory, "out.gguf");
+  return { ...(await exportGguf(model, path, options)), path, directory };
+}
+
+describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options }) => {
+  const model = tinyModel(options);
+
+  it("is read back as the model it was made of", async () => {
+    const { path, warnings } = await exported(model);
+    const opened = await openModel(path);
+    expect(opened.spec).toEqual({ ...model.spec, family: readAs ?? model.spec.family });
+    const before = await tensorsOf(model);
+    const after = await tensorsOf(opened);
+    expect([...after.keys()]).toEqual([...before.keys()]);
+    for (const [name, { shape, data }] of after) {
+      expect(shape).toEqual(before.get(name)!.shape);
+      // Storing a norm with its offset rounds it.
+      const tolerance = model.spec.normOffset === 1 && name.includes("norm") ? 1e-6 : 0;
+      expect(maxDifference(data, before.get(name)!.data), name).toBeLessThanOrEqual(tolerance);
+    }
+    await opened.weights.close();
+    expect(warnings).toEqual([expect.stringContaining("no vocabulary")]);
+  });
+});
+
+describe("zeros", () => {
+  it("fill the layers of a family without an uneven architecture, and nothing else changes", async () => {
+    const model = tinyModel({
+      ...GEMMA,
+      layers: [{ neurons: 3 }, { kvGroups: 1 }].map((l) => ({ ...l, window: 16 })),
+    });
+    const { path, warnings } = await exported(model);
+    expect(warnings[0]).toContain("filled up with zeros to 6 neurons and 2 KV groups");
+    const opened = await openModel(path);
+    const before = await tensorsOf(model);
+    for (const [name, { shape, data }] of await tensorsOf(opened)) {
+      const [rows, width = 1] = before.get(name)!.shape as [number, number?];
+      const inside = data.filter(
+        (_, i) => i % (shape[1] ?? 1) < width && Math.floor(i / (shape[1] ?? 1)) < rows,
+      );
+      expect(maxDifference(inside, before.get(name)!.data), name).toBeLessThan(1e-6);
+      const sum = (values: Float32Array): number =>
+        values.reduce((total, value) => total + Math.abs(value), 0);
+      expect(sum(data), name).toBeCloseTo(sum(inside), 4);
+    }
+    await opened.weights.close();
+  });
+});
+
+describe("types", () => {
+  const model = tinyModel({
+    vocabSize: 4,
+    hiddenSize: 256,
+    tiedEmbeddings: false,
+    layers: [{ neurons: 256 }, { neurons: 32 }, { neurons: 5 }],
+  });
+
+  async function typesOf(
+    dtype: GgufDType,
+  ): Promise<{ types: Record<string, string>; warnings: readonly string[] }> {
+    const { path, warnings } = await exported(model, { dtype });
+    const { source, metadata } = await openGguf(path);
+    const names = ["token_embd", "output", "blk.0.ffn_up", "blk.0.attn_norm", "blk.0.attn_output"];
+    const downs = [0, 1, 2].map((layer) => `blk.${layer}.ffn_down`);
+    const types = [...names, ...downs].map((name) => [name, source.info(`${name}.weight`)!.dtype]);
+    await source.close();
+    return { types: { ...Object.fromEntries(types), file: metadata.get("general.file_type") }, warnings };
+  }
+
+  it.each<[GgufDType, number, string, string, readonly string[]]>([
+    ["f32", 0, "F32", "F32", ["F32", "F32", "F32"]],
+    ["f16", 1, "F16", "F16", ["F16", "F16", "F16"]],
+    ["bf16", 32, "BF16", "BF16", ["BF16", "BF16", "BF16"]],
+    ["q8_0", 7, "Q8_0", "Q8_0", ["Q8_0", "Q8_0", "F16"]],
+    ["q4_0", 2, "Q4_0", "Q6_K", ["Q4_0", "Q4_0", "F16"]],
+    ["q4_k", 14, "Q4_K", "Q6_K", ["Q4_K", "Q8_0", "F16"]],
+    ["q6_k", 18, "Q6_K", "Q6_K", ["Q6_K", "Q8_0", "F16"]],
+  ])("of %s fit the rows", async (dtype, file, matrix, embedding, downs) => {
+    const { types, warnings } = await typesOf(dtype);
+    expect(types).toEqual({
+      token_embd: embedding,
+      output: embedding,
+      "blk.0.ffn_up": matrix,
+      "blk.0.attn_norm": "F32",
+      "blk.0.attn_output": dtype.startsWith("q") ? "F16" : matrix,
+      "blk.0.ffn_down": downs[0],
+      "blk.1.ffn_down": downs[1],
+      "blk.2.ffn_down": downs[2],
+      file,
+    });
+    const told = warnings.filter((warning) => warning.includes("matrices"));
+    expect(told.length).toBe(dtype.startsWith("q") ? 1 : 0);
+  });
+
+  it("that do not fit are counted, with what to do", async () => {
+    const { warnings } = await typesOf("q8_0");
+    // o_proj has rows of 16 in three layers, down_proj of 5 in one.
+    expect(warnings.at(-1)).toBe(
+      "4 of 23 matrices have rows that do not fill whole Q8_0 blocks and are stored larger: 4 as F16; prune with " +
+        "--round-to 32 for FFN widths that fit",
+    );
+  });
+
+  it("come back within their step", async () => {
+    const { path } = await exported(model, { dtype: "q8_0" });
+    const opened = await openModel(path);
+    expect(opened.origin.dtype).toBe("Q8_0");
+    const before = await tensorsOf(model);
+    for (const [name, { data }] of await tensorsOf(opened)) {
+      expect(maxDifference(data, before.get(name)!.data), name).toBeLessThan(0.5 / 127);
+    }
+    await opened.weights.close();
+  });
+
+  it("are the checkpoint's own when nothing is asked", async () => {
+    const half = { ...tinyModel(), origin: { name: "tiny", format: "memory", dtype: "BF16" } as const };
+    expect((await exported(half)).dtype).toBe("bf16");
+    const quantised = { ...half, origin: { ...half.origin, dtype: "Q4_1" } };
+    expect((await exported(quantised)).dtype).toBe("f32");
+  });
+});
+
+describe("metadata", () => {
+  it("of a GGUF goes on as it stands, what it says of its own form is written anew", async () => {
+    const model = {
+      ...tinyModel(),
+      origin: { name: "some/where/tiny.gguf", format: "memory", dtype: "F32" } as const,
+    };
+    const first = await exported(model, { dtype: "q8_0" });
+    const opened = await openModel(first.path);
+    const second = await exported(opened, { dtype: "f16", pre: "smollm" });
+    const file = await openGguf(second.path);
+    expect(Object.fromEntries(file.metadata)).toMatchObject({
+      "general.architecture": "llama",
+      "general.name": "tiny",
+      "general.file_type": 1,
+      "tokenizer.ggml.model": "none",
+      "tokenizer.ggml.pre": "smollm",
+      "llama.attention.head_count": 4,
+    });
+    await file.source.close();
+    await opened.weights.close();
+  });
+});
+
+describe("refusals and faults", () => {
+  it("names the tensor that is not finite", async () => {
+    const model = tinyModel();
+    const tensors = new Map(await tensorsOf(model));
+    const name = "model.layers.1.mlp.up_proj.weight";
+    const { shape, data } = tensors.get(name)!;
+    tensors.set(name, { shape, data: data.with(3, 70_000) });
+    const large = { ...model, weights: memorySource(tensors) };
+    const failure = { code: "NOT_FINITE", message: expect.stringContaining("blk.1.ffn_up.weight") };
+    await expect(exported(large, { dtype: "f16" })).rejects.toMatchObject(failure);
+    await expect(exported(large, { dtype: "bf16" })).resolves.toMatchObject({ dtype: "bf16" });
+  });
+
+  it("leaves a file alone that is there", async () => {
+    const directory = await temporaryDirectory();
+    const path = join(directory, "out.gguf");
+    await writeFile(path, "mine");
+    await expect(exportGguf(tinyModel(), path)).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+    expect(await readdir(directory)).toEqual(["out.gguf"]);
+  });
+
+  it.skipIf(!CAN_FILL_DISK)("leaves nothing on a disk that fills up", async () => {
+    for (const room of [0, 500, 3000]) {
+      const directory = await temporaryDirectory();
+      const writing = withFullDisk(room, () => exportGguf(tinyModel(), join(directory, "a", "out.gguf")));
+      await expect(writing).rejects.toMatchObject({ code: "OUTPUT_FAILED" });
+      expect(await readdir(directory)).toEqual([]);
+    }
+  });
+
+  it("says how far it is", async () => {
+    const events: ProgressEvent[] = [];
+    const { tensorBytes } = await exported(tinyModel(), { onProgress: (event) => events.push(event) });
+    expect(events.at(-1)).toEqual({ stage: "save", done: tensorBytes, total: tensorBytes, unit: "bytes" });
+  });
+});

@@ -1,0 +1,162 @@
+/**
+ * Writes a model as a GGUF file for llama.cpp and what is built on it. Which architecture and which tensor types are
+ * decided first (gguf_target.ts, gguf_types.ts); then tensors go through memory one at a time. The file appears complete
+ * or not at all, and never in place of another.
+ */
+import { basename } from "node:path";
+import { type EncodedValue, text, u32 } from "../io/gguf_values.ts";
+import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/gguf_writer.ts";
+import { writeNewFileAtomically } from "../io/output_directory.ts";
+import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf_places.ts";
+import { storedRows } from "../model/gguf_rotary.ts";
+import { ggufMetadataOf, rotaryFactors } from "../model/gguf_spec_writer.ts";
+import { ggufVocabularyOf } from "../model/gguf_vocabulary.ts";
+import type { Model } from "../model/model.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { isFloatDType } from "../tensor/dtype.ts";
+import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { requireFinite } from "./finite.ts";
+import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
+import { fallbackWarning, fileTypeOf, type GgufDType, ggmlTypeOf } from "./gguf_types.ts";
+import { type WeightReader, zeroFilled } from "./zero_fill.ts";
+
+/** GGML_QNT_VERSION of ggml.h. */
+const QUANTIZATION_VERSION = 2;
+const ROTARY_FACTORS = "rope_freqs.weight";
+
+export interface ExportGgufOptions {
+  /** `auto` keeps the dtype of a float checkpoint and writes a quantised one as f32. */
+  readonly dtype?: "auto" | GgufDType;
+  /** llama.cpp's name for the cut of the tokenizer into words; found by comparing when absent. */
+  readonly pre?: string | undefined;
+  readonly onProgress?: OnProgress;
+}
+
+/** What was written. */
+export interface GgufExport {
+  /** general.architecture. */
+  readonly architecture: string;
+  readonly dtype: GgufDType;
+  /** Bytes of all tensors. */
+  readonly tensorBytes: number;
+  /** What differs from what one would expect, a sentence each. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * @param path - must not exist
+ * @throws GpruneError UNSUPPORTED for a model or tokenizer that llama.cpp cannot hold, OUTPUT_EXISTS, OUTPUT_FAILED;
+ *   NOT_FINITE naming a tensor that is not finite in the stored type
+ */
+export async function exportGguf(
+  model: Model,
+  path: string,
+  { dtype: choice = "auto", pre, onProgress = silent }: ExportGgufOptions = {},
+): Promise<GgufExport> {
+  const dtype = choice === "auto" ? ownDType(model) : choice;
+  const target = requireGgufTarget(model.spec, model.origin.name);
+  const metadata = metadataOf(model, target, { dtype, pre });
+  const tensors = tensorsToWrite(model, target, dtype);
+  const tensorBytes = tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
+  let done = 0;
+  const onBytes = (bytes: number): void => {
+    done += bytes;
+    onProgress({ stage: "save", done, total: tensorBytes, unit: "bytes" });
+  };
+  await writeNewFileAtomically(path, (file) => writeGguf(file, { metadata, tensors }, { onBytes }));
+  return {
+    architecture: target.name,
+    dtype,
+    tensorBytes,
+    warnings: warningsOf(model, target, { tensors, dtype }),
+  };
+}
+
+function ownDType({ origin }: Model): GgufDType {
+  return isFloatDType(origin.dtype) ? (origin.dtype.toLowerCase() as GgufDType) : "f32";
+}
+
+/** Later entries replace earlier ones of the same key. */
+function metadataOf(
+  { origin, files, spec, ggufMetadata = new Map() }: Model,
+  target: GgufTarget,
+  { dtype, pre }: { readonly dtype: GgufDType; readonly pre: string | undefined },
+): ReadonlyMap<string, EncodedValue> {
+  const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre };
+  const hasVocabulary = ggufMetadata.has("tokenizer.ggml.model");
+  return new Map<string, EncodedValue>([
+    ["general.architecture", text(target.name)],
+    ["general.type", text("model")],
+    ["general.name", text(basename(origin.name).replace(/\.gguf$/i, ""))],
+    ["general.file_type", u32(fileTypeOf(dtype))],
+    ["general.quantization_version", u32(QUANTIZATION_VERSION)],
+    ...ggufMetadataOf(target.spec, target.name, target.architecture),
+    ...(hasVocabulary ? [] : ggufVocabularyOf(files, options)),
+    ...ggufMetadata,
+    ...(pre === undefined ? [] : [["tokenizer.ggml.pre", text(pre)] as const]),
+  ]);
+}
+
+function tensorsToWrite(
+  { weights }: Model,
+  { spec, architecture }: GgufTarget,
+  dtype: GgufDType,
+): readonly GgufTensorToWrite[] {
+  const read = zeroFilled(weights, spec);
+  const factors = rotaryFactors(spec);
+  const rotary = factors === null ? [] : [vector(ROTARY_FACTORS, factors)];
+  const own = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
+    const type = ggmlTypeOf(plan, dtype);
+    const { name, shape } = plan;
+    return { name, shape, type, read: async () => requireFinite(name, await readTensor(plan, read), type) };
+  });
+  return [...rotary, ...own];
+}
+
+function vector(name: string, data: Float32Array): GgufTensorToWrite {
+  const shape = [data.length];
+  return { name, shape, type: "F32", read: async () => ({ shape, data }) };
+}
+
+/** The rows of a tensor's parts, one part after another. */
+async function readTensor({ shape, parts }: GgufTensorPlan, read: WeightReader): Promise<Tensor> {
+  const [only] = parts;
+  if (parts.length === 1) return storedPart(only!, await read(only!.weight.name));
+  const data = new Float32Array(elementCount(shape));
+  let offset = 0;
+  for (const part of parts) {
+    const rows = storedPart(part, await read(part.weight.name));
+    data.set(rows.data, offset);
+    offset += rows.data.length;
+  }
+  return { shape, data };
+}
+
+function storedPart({ permutedHeadDim, normOffset }: GgufPlace, tensor: Tensor): Tensor {
+  const rows = permutedHeadDim === null ? tensor : storedRows(tensor, permutedHeadDim);
+  if (normOffset === 0) return rows;
+  return { shape: rows.shape, data: rows.data.map((value) => value + normOffset) };
+}
+
+function warningsOf(
+  { files, ggufMetadata }: Model,
+  { name, zeros, ignoredWindow, spec: written }: GgufTarget,
+  { tensors, dtype }: { readonly tensors: readonly GgufTensorToWrite[]; readonly dtype: GgufDType },
+): readonly string[] {
+  const widest = written.layers[0]!;
+  const sizes = `${widest.neurons} neurons and ${widest.kvGroups} KV groups`;
+  const hasVocabulary = ggufMetadata !== undefined || files.some((file) => file.name === "tokenizer.json");
+  const warnings: readonly (string | null)[] = [
+    zeros === 0
+      ? null
+      : `llama.cpp's ${name} builds every layer alike: all were filled up with zeros to ${sizes}, ` +
+        `${zeros.toLocaleString("en")} parameters that compute nothing`,
+    ignoredWindow === null
+      ? null
+      : `llama.cpp's ${name} computes no sliding windows: texts of more than ${ignoredWindow} tokens see more than ` +
+        "the model was made for",
+    hasVocabulary ? null : "there is no tokenizer.json beside the weights, so the file has no vocabulary",
+    fallbackWarning(tensors, dtype),
+  ];
+  return warnings.filter((warning) => warning !== null);
+}

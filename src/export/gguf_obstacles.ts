@@ -1,0 +1,134 @@
+/**
+ * What keeps a model out of an architecture of llama.cpp, as a table. The architectures' side of it is data
+ * (gguf_architectures.ts); nothing here asks for a name.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { familyByName } from "../model/families.ts";
+import type { GgufArchitecture } from "../model/gguf_architectures.ts";
+import { isPublishedScaling } from "../model/gguf_rotary.ts";
+import { mainRope } from "../model/gguf_spec_writer.ts";
+import { hasUniformWidths, type LayerSpec, type ModelSpec, PROJECTIONS } from "../model/spec.ts";
+
+/** Something that an architecture cannot hold. */
+export interface GgufObstacle {
+  /** `biases at o_proj`. */
+  readonly what: string;
+  /** What the user can do about it. */
+  readonly hint: string | null;
+}
+
+/** LLAMA_MAX_LAYERS of llama.cpp. */
+const MAX_LAYERS = 512;
+/** Relative difference of score scales that the rounding of settings explains. */
+const SCALE_TOLERANCE = 1e-4;
+
+interface Rule {
+  /** What is in the way; null for nothing. */
+  readonly finds: (spec: ModelSpec, architecture: GgufArchitecture) => string | null;
+  readonly hint?: string;
+}
+
+const RULES: readonly Rule[] = [
+  {
+    finds: ({ layers }) => (layers.length > MAX_LAYERS ? `more than ${MAX_LAYERS} layers` : null),
+  },
+  {
+    finds: (spec, { loads }) =>
+      loads.perLayerWidths || hasUniformWidths(spec) ? null : "layers of different widths",
+  },
+  {
+    finds: ({ layers, headDim, hiddenSize }, { loads }) =>
+      loads.fullWidthAttention && layers.some((layer) => heads(layer) * headDim !== hiddenSize)
+        ? `heads that are not together as wide as the hidden size ${hiddenSize}`
+        : null,
+  },
+  {
+    finds: ({ layers }, { loads }) => {
+      const foreign = PROJECTIONS.filter(
+        (projection) =>
+          !loads.biases.includes(projection) && layers.some(({ biases }) => biases.includes(projection)),
+      );
+      return foreign.length === 0 ? null : `biases at ${foreign.join(", ")}`;
+    },
+    hint: "Recovery adds biases to the outputs: prune this family with --recover none for llama.cpp.",
+  },
+  {
+    finds: ({ tiedEmbeddings }, { loads }) =>
+      loads.tiedOnly && !tiedEmbeddings ? "an output matrix besides the embedding" : null,
+  },
+  {
+    finds: (spec, { family, activation }) => {
+      const { qkNorm, postNorms, normOffset, scaledEmbeddings } = familyByName(family, "llama.cpp");
+      const scale = scaledEmbeddings ? Math.sqrt(spec.hiddenSize) : 1;
+      const same =
+        spec.qkNorm === qkNorm &&
+        spec.postNorms === postNorms &&
+        spec.normOffset === normOffset &&
+        isClose(spec.embeddingScale, scale) &&
+        spec.activation === activation;
+      return same ? null : "norms, an activation or an embedding scale of another kind";
+    },
+  },
+  {
+    finds: ({ attentionScale, ...spec }, architecture) =>
+      isClose(attentionScale, scoreScale(spec, architecture)) ? null : `the score scale ${attentionScale}`,
+  },
+  {
+    finds: ({ logitSoftcap }, { loads }) =>
+      logitSoftcap === null || loads.logitSoftcap ? null : "capped logits",
+  },
+  { finds: rotaryObstacle },
+  { finds: windowObstacle },
+];
+
+/** Everything that is in the way; empty where the architecture holds the model. */
+export function ggufObstacles(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufObstacle[] {
+  return RULES.flatMap(({ finds, hint = null }) => {
+    const what = finds(spec, architecture);
+    return what === null ? [] : [{ what, hint }];
+  });
+}
+
+/** N, query heads. */
+export function heads({ kvGroups, groupSize }: LayerSpec): number {
+  return kvGroups * groupSize;
+}
+
+/** What llama.cpp multiplies query-key products by. */
+function scoreScale(
+  { layers, hiddenSize, headDim }: Pick<ModelSpec, "layers" | "hiddenSize" | "headDim">,
+  { hiddenScaledLayers }: GgufArchitecture,
+): number {
+  const width = layers.length === hiddenScaledLayers ? hiddenSize / heads(layers[0]!) : headDim;
+  return width ** -0.5;
+}
+
+function isClose(a: number, b: number): boolean {
+  return Math.abs(a - b) <= SCALE_TOLERANCE * Math.abs(b);
+}
+
+/** One rotary embedding for all layers, and a second base for those with windows where the architecture has one. */
+function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitecture): string | null {
+  const main = mainRope(spec);
+  const windowed = spec.layers.find(({ window }) => window !== null)?.rope ?? main;
+  const expected = (window: number | null) => (window === null ? main : windowed);
+  const same = spec.layers.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
+  const allowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
+  if (!same || !allowed) return "rotary embeddings that differ from layer to layer";
+  if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "heads that are rotated in part";
+  if (main.scaling?.type !== "llama3") return null;
+  return loads.rotaryFactors && isPublishedScaling(main.scaling)
+    ? null
+    : "Llama 3's scaling of rotary frequencies";
+}
+
+/** Where windows are computed, llama.cpp knows which layers have one. */
+function windowObstacle(
+  { layers }: ModelSpec,
+  { loads, fullAttentionEvery: every }: GgufArchitecture,
+): string | null {
+  const length = layers.find(({ window }) => window !== null)?.window ?? null;
+  if (!loads.windows || every === null || length === null) return null;
+  const isUsual = layers.every(({ window }, index) => window === ((index + 1) % every === 0 ? null : length));
+  return isUsual ? null : `sliding windows in other layers than all but each ${every}th`;
+}

@@ -1,0 +1,140 @@
+import { describe, expect, it } from "vitest";
+import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
+import type { GpruneError } from "../errors.ts";
+import type { LayerSpec, RopeSpec } from "../model/spec.ts";
+import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
+
+const rope = (change: Partial<RopeSpec>): RopeSpec => ({
+  theta: 10_000,
+  rotaryDim: 4,
+  scaling: null,
+  ...change,
+});
+const LLAMA3 = {
+  type: "llama3",
+  factor: 8,
+  lowFreqFactor: 1,
+  highFreqFactor: 4,
+  originalMaxPositions: 8192,
+} as const;
+const UNEVEN: readonly Partial<LayerSpec>[] = [{ neurons: 3 }, { kvGroups: 1 }];
+const QWEN3 = { family: "qwen3", qkNorm: true } as const;
+const GEMMA3 = {
+  family: "gemma3_text",
+  activation: "gelu_tanh",
+  normOffset: 1,
+  qkNorm: true,
+  postNorms: true,
+  embeddingScale: Math.sqrt(8),
+} as const;
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
+const OUTPUTS = ["o_proj", "down_proj"] as const;
+const gemmaLayer = (index: number): Partial<LayerSpec> =>
+  index % 6 === 5 ? { rope: rope({ theta: 1e6 }) } : { window: 16 };
+const GEMMA_LAYERS = Array.from({ length: 7 }, (_, index) => gemmaLayer(index));
+
+function targetOf(options: TinyModelOptions): GgufTarget {
+  return requireGgufTarget(tinySpec(options), "tiny");
+}
+
+describe("the architecture", () => {
+  it.each<[string, TinyModelOptions, string]>([
+    ["is the family's own for layers that are alike", {}, "llama"],
+    ["is Llama's for Mistral", { family: "mistral" }, "llama"],
+    ["is the family's own with any biases of Llama", { layers: [{ biases: OUTPUTS }] }, "llama"],
+    ["is deci for uneven Llamas", { layers: UNEVEN }, "deci"],
+    ["is deci for groups of other sizes", { layers: [{ groupSize: 1 }, {}] }, "deci"],
+    ["is deci for uneven Mistrals", { family: "mistral", layers: UNEVEN }, "deci"],
+    ["is qwen2 for Qwen2", { family: "qwen2", layers: [{ biases: QKV, kvGroups: 1 }] }, "qwen2"],
+    [
+      "is deci for Qwen2 with other biases",
+      { family: "qwen2", layers: [{ biases: OUTPUTS, kvGroups: 1 }] },
+      "deci",
+    ],
+    [
+      "is deci for Qwen2 with fewer heads",
+      { family: "qwen2", hiddenSize: 12, layers: [{ kvGroups: 1 }] },
+      "deci",
+    ],
+    ["is qwen3 for Qwen3", { ...QWEN3, layers: [{ biases: QKV }] }, "qwen3"],
+    ["is openelm for uneven tied Qwen3", { ...QWEN3, layers: UNEVEN }, "openelm"],
+    ["is gemma3 for Gemma 3", { ...GEMMA3, layers: GEMMA_LAYERS, logitSoftcap: 3 }, "gemma3"],
+    [
+      "is phi3 for Phi-3",
+      { family: "phi3", layers: [{ kvGroups: 1, rope: rope({ rotaryDim: 2 }) }] },
+      "phi3",
+    ],
+    ["takes Llama 3's rotary factors", { layers: [{ rope: rope({ scaling: LLAMA3 }) }] }, "llama"],
+  ])("%s", (_, options, name) => {
+    const target = targetOf(options);
+    expect(target).toMatchObject({ name, zeros: 0, ignoredWindow: null });
+    expect(target.spec).toEqual(tinySpec(options));
+  });
+
+  it("says which window it does not compute, unless no text is longer", () => {
+    expect(targetOf({ family: "mistral", layers: [{ window: 8 }, {}] }).ignoredWindow).toBe(8);
+    expect(targetOf({ family: "mistral", layers: [{ window: 64 }] }).ignoredWindow).toBeNull();
+    expect(targetOf({ ...GEMMA3, layers: GEMMA_LAYERS }).ignoredWindow).toBeNull();
+  });
+});
+
+describe("zeros", () => {
+  it("fill the layers of families that have no uneven architecture", () => {
+    const target = targetOf({ ...QWEN3, tiedEmbeddings: false, layers: UNEVEN });
+    expect(target.name).toBe("qwen3");
+    expect(target.spec.layers.map(({ neurons, kvGroups }) => [neurons, kvGroups])).toEqual([
+      [6, 2],
+      [6, 2],
+    ]);
+    // 3 neurons of 3 C, and one KV group of (2 g + 2) H C.
+    expect(target.zeros).toBe(3 * 3 * 8 + 6 * 4 * 8);
+  });
+
+  it("fill the hidden state where heads must", () => {
+    const target = targetOf({ family: "phi3", hiddenSize: 24, layers: [{}, { kvGroups: 1 }] });
+    expect(target.spec.layers.map(({ kvGroups }) => kvGroups)).toEqual([3, 3]);
+  });
+});
+
+describe("refusals", () => {
+  const partial = { layers: [{ rope: rope({ rotaryDim: 2 }) }] };
+  const otherWindows = { ...GEMMA3, layers: [{ window: 16 }, { rope: rope({ theta: 1e6 }) }] };
+  const mixed = { layers: [{}, { rope: rope({ theta: 5 }) }] };
+  const strange = { layers: [{ rope: rope({ scaling: { ...LLAMA3, lowFreqFactor: 2 } }) }] };
+
+  it.each<[string, TinyModelOptions, string]>([
+    [
+      "biases",
+      { ...QWEN3, layers: [{ biases: OUTPUTS }] },
+      "qwen3 cannot have biases at o_proj, down_proj; openelm",
+    ],
+    [
+      "groups of other sizes",
+      { ...GEMMA3, layers: [{ groupSize: 1 }, {}] },
+      "cannot have layers of different widths",
+    ],
+    [
+      "heads wider than the hidden state",
+      { family: "phi3", layers: [{ kvGroups: 2 }] },
+      "as wide as the hidden size 8",
+    ],
+    ["rotation in part", partial, "llama cannot have heads that are rotated in part; deci"],
+    ["capped logits", { logitSoftcap: 3 }, "capped logits"],
+    ["other score scales", { attentionScale: 0.3 }, "the score scale 0.3"],
+    ["other activations", { activation: "gelu_tanh" }, "an activation"],
+    ["windows elsewhere", otherWindows, "all but each 6th"],
+    ["rotary bases by layer", mixed, "differ from layer to layer"],
+    ["other factors", strange, "Llama 3's scaling"],
+    ["factors elsewhere", { ...QWEN3, layers: [{ rope: rope({ scaling: LLAMA3 }) }] }, "Llama 3's scaling"],
+    ["too many layers", { layers: Array.from({ length: 513 }, () => ({})) }, "more than 512 layers"],
+  ])("of %s say what is in the way", (_, options, says) => {
+    const error = { code: "UNSUPPORTED", message: expect.stringContaining(says) };
+    expect(() => targetOf(options)).toThrow(expect.objectContaining(error) as GpruneError);
+    expect(findGgufTarget(tinySpec(options))).toMatchObject({ target: null });
+  });
+
+  it("tell how to prune without biases", () => {
+    const answer = findGgufTarget(tinySpec({ ...QWEN3, layers: [{ biases: OUTPUTS }] }));
+    expect(answer).toMatchObject({ hint: expect.stringContaining("--recover none") });
+  });
+});

@@ -1,0 +1,78 @@
+/** Which ggml type each tensor of a file gets, decided from names and shapes alone. */
+import { type WrittenGgmlType, writtenGgmlType } from "../io/ggml_encode.ts";
+
+/** A choice of `--dtype` for GGUF files. */
+export type GgufDType = "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | "q4_k" | "q6_k";
+
+interface Recipe {
+  /** general.file_type, enum llama_ftype of llama.h. */
+  readonly fileType: number;
+  /** Types of a matrix, best first: the first whose blocks fit its rows. */
+  readonly matrices: readonly WrittenGgmlType[];
+  /** The same for the embedding and the output matrix, which suffer most. */
+  readonly embeddings: readonly WrittenGgmlType[];
+}
+
+function plain(fileType: number, type: WrittenGgmlType): Recipe {
+  return { fileType, matrices: [type], embeddings: [type] };
+}
+
+/** As llama-quantize chooses, except that what is no multiple of 256 becomes Q8_0 where that has Q5_0. */
+const RECIPES: Readonly<Record<GgufDType, Recipe>> = {
+  f32: plain(0, "F32"),
+  f16: plain(1, "F16"),
+  bf16: plain(32, "BF16"),
+  q8_0: { fileType: 7, matrices: ["Q8_0", "F16"], embeddings: ["Q8_0", "F16"] },
+  q4_0: { fileType: 2, matrices: ["Q4_0", "F16"], embeddings: ["Q6_K", "Q8_0", "F16"] },
+  q4_k: { fileType: 14, matrices: ["Q4_K", "Q8_0", "F16"], embeddings: ["Q6_K", "Q8_0", "F16"] },
+  q6_k: { fileType: 18, matrices: ["Q6_K", "Q8_0", "F16"], embeddings: ["Q6_K", "Q8_0", "F16"] },
+};
+
+/** Every choice of `--dtype` for GGUF files. */
+export const GGUF_DTYPES: readonly GgufDType[] = Object.keys(RECIPES) as GgufDType[];
+
+const EMBEDDINGS: ReadonlySet<string> = new Set(["token_embd.weight", "output.weight"]);
+
+interface Named {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** general.file_type. */
+export function fileTypeOf(dtype: GgufDType): number {
+  return RECIPES[dtype].fileType;
+}
+
+/** Vectors stay F32, as in every GGUF file; a matrix gets the first type of its recipe that fits its rows. */
+export function ggmlTypeOf({ name, shape }: Named, dtype: GgufDType): WrittenGgmlType {
+  if (shape.length < 2) return "F32";
+  const types = wantedTypes(name, dtype);
+  return types.find((type) => shape.at(-1)! % writtenGgmlType(type).blockSize === 0) ?? types.at(-1)!;
+}
+
+/** What to tell about matrices that did not get the type they should have, null when all did. */
+export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): string | null {
+  const matrices = tensors.filter(({ shape }) => shape.length > 1);
+  const fallen = matrices.filter(
+    (tensor) => ggmlTypeOf(tensor, dtype) !== wantedTypes(tensor.name, dtype)[0],
+  );
+  if (fallen.length === 0) return null;
+  const counts = new Map<string, number>();
+  for (const tensor of fallen) {
+    const type = ggmlTypeOf(tensor, dtype);
+    counts.set(type, (counts.get(type) ?? 0) + 1);
+  }
+  const { blockSize } = writtenGgmlType(RECIPES[dtype].matrices[0]!);
+  const as = [...counts].map(([type, count]) => `${count} as ${type}`).join(", ");
+  const hint = fallen.some(({ name }) => name.includes("ffn_down"))
+    ? `; prune with --round-to ${blockSize} for FFN widths that fit`
+    : "";
+  return (
+    `${fallen.length} of ${matrices.length} matrices have rows that do not fill whole ${dtype.toUpperCase()} ` +
+    `blocks and are stored larger: ${as}${hint}`
+  );
+}
+
+function wantedTypes(name: string, dtype: GgufDType): readonly WrittenGgmlType[] {
+  return RECIPES[dtype][EMBEDDINGS.has(name) ? "embeddings" : "matrices"];
+}

@@ -1,0 +1,79 @@
+/**
+ * The metadata of a GGUF file derived from a `ModelSpec`, complete and never patched from another file. The way back is
+ * in gguf_spec.ts.
+ *
+ * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
+ */
+import { type EncodedValue, f32, i32s, text, u32 } from "../io/gguf_values.ts";
+import type { GgufArchitecture } from "./gguf_architectures.ts";
+import { llama3Factors } from "./gguf_rotary.ts";
+import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+
+/** Everything under the architecture's own prefix. */
+export function ggufMetadataOf(
+  spec: ModelSpec,
+  name: string,
+  architecture: GgufArchitecture,
+): ReadonlyMap<string, EncodedValue> {
+  const rope = mainRope(spec);
+  const entries: readonly (readonly [string, EncodedValue])[] = [
+    ["vocab_size", u32(spec.vocabSize)],
+    ["context_length", u32(spec.maxPositions)],
+    ["embedding_length", u32(spec.hiddenSize)],
+    ["block_count", u32(spec.layers.length)],
+    ["feed_forward_length", perLayer(spec, ({ neurons }) => neurons)],
+    ["attention.head_count", perLayer(spec, ({ kvGroups, groupSize }) => kvGroups * groupSize)],
+    ["attention.head_count_kv", perLayer(spec, ({ kvGroups }) => kvGroups)],
+    ["attention.key_length", u32(spec.headDim)],
+    ["attention.value_length", u32(spec.headDim)],
+    ["attention.layer_norm_rms_epsilon", f32(spec.normEps)],
+    ["rope.dimension_count", u32(rope.rotaryDim)],
+    ["rope.freq_base", f32(rope.theta)],
+    ...scalingEntries(rope),
+    ...windowEntries(spec, architecture),
+    ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
+  ];
+  return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));
+}
+
+/**
+ * What rotary frequencies are divided by, shape [rotaryDim / 2], for the tensor `rope_freqs.weight`; null for a model
+ * without such factors.
+ */
+export function rotaryFactors(spec: ModelSpec): Float32Array | null {
+  const rope = mainRope(spec);
+  return rope.scaling?.type === "llama3" ? llama3Factors(rope, rope.scaling) : null;
+}
+
+/** Rotary embedding of the layers that see everything or, when all have windows, of all. */
+export function mainRope({ layers }: ModelSpec): RopeSpec {
+  return (layers.find(({ window }) => window === null) ?? layers[0]!).rope;
+}
+
+/** A number where all layers agree, else an array. */
+function perLayer({ layers }: ModelSpec, width: (layer: LayerSpec) => number): EncodedValue {
+  const widths = layers.map(width);
+  return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
+}
+
+function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, EncodedValue])[] {
+  if (scaling === null) return [];
+  // The factors of Llama 3 are a tensor; with the length they can be told from others.
+  if (scaling.type === "llama3") {
+    return [["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)]];
+  }
+  return [
+    ["rope.scaling.type", text("linear")],
+    ["rope.scaling.factor", f32(scaling.factor)],
+  ];
+}
+
+function windowEntries(
+  { layers }: ModelSpec,
+  { fullAttentionEvery, localRopeTheta }: GgufArchitecture,
+): readonly (readonly [string, EncodedValue])[] {
+  const windowed = layers.find(({ window }) => window !== null);
+  if (fullAttentionEvery === null || windowed === undefined) return [];
+  const length = ["attention.sliding_window", u32(windowed.window ?? 0)] as const;
+  return localRopeTheta === null ? [length] : [length, ["rope.freq_base_swa", f32(windowed.rope.theta)]];
+}

@@ -1,0 +1,220 @@
+/**
+ * The tokenizer of a Hugging Face directory as the metadata of a GGUF file: vocabulary, merges or scores, token types,
+ * special tokens and the chat template. Byte-level BPE becomes "gpt2", SentencePiece BPE "llama". The way back is in
+ * gguf_tokenizer.ts.
+ *
+ * What llama.cpp wants follows conversion/base.py and llama-vocab.cpp of ggml-org/llama.cpp.
+ */
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { type EncodedValue, f32s, flag, i32s, text, texts, u32 } from "../io/gguf_values.ts";
+import { SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
+import type { CarriedFile } from "./model.ts";
+import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
+import { Tokenizer } from "./tokenizer.ts";
+import { hasSmallIds, parseTokenizerFile, tokenId } from "./tokenizer_files.ts";
+
+export interface GgufVocabularyOptions {
+  /** Rows of the embedding matrix; llama.cpp wants as many tokens. */
+  readonly vocabSize: number;
+  /** Token ids of the configuration, for roles that tokenizer_config.json does not name. */
+  readonly fallbackIds: Readonly<Record<string, unknown>>;
+  /** llama.cpp's name for the cut into words; found by comparing when absent. */
+  readonly pre?: string | undefined;
+}
+
+const pair = z.tuple([z.string(), z.string()]);
+const tokenizerSchema = z.looseObject({
+  added_tokens: z
+    .array(z.looseObject({ id: tokenId, content: z.string(), special: z.boolean().default(false) }))
+    .default([]),
+  normalizer: z.looseObject({ type: z.string() }).nullish(),
+  pre_tokenizer: z.looseObject({ type: z.string() }).nullish(),
+  model: z.looseObject({
+    type: z.string().default("BPE"),
+    vocab: z.custom<Readonly<Record<string, number>>>(hasSmallIds, "ids below 2^24"),
+    merges: z.array(z.union([z.string(), pair])).default([]),
+    unk_token: z.string().nullish(),
+    byte_fallback: z.boolean().nullish(),
+    ignore_merges: z.boolean().nullish(),
+  }),
+});
+type TokenizerJson = z.infer<typeof tokenizerSchema>;
+
+const specialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
+const namedTemplates = z.array(z.looseObject({ name: z.string(), template: z.string() }));
+const configSchema = z.looseObject({
+  bos_token: specialToken,
+  eos_token: specialToken,
+  unk_token: specialToken,
+  pad_token: specialToken,
+  chat_template: z.union([z.string(), namedTemplates]).nullish(),
+});
+type TokenizerConfig = z.infer<typeof configSchema>;
+
+/** Roles of tokens: key in tokenizer_config.json, key in config.json, key in GGUF files. */
+const ROLES = [
+  ["bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id"],
+  ["eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id"],
+  ["unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id"],
+  ["pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"],
+] as const;
+
+/** tokenizer.ggml.model. */
+type Kind = "gpt2" | "llama";
+type Entries = readonly (readonly [string, EncodedValue])[];
+
+/** A vocabulary by id. */
+interface Vocabulary {
+  readonly tokens: readonly string[];
+  readonly types: readonly number[];
+  readonly idOf: ReadonlyMap<string, number>;
+}
+
+/**
+ * Metadata of a tokenizer; that of a file without one when there is no tokenizer.json.
+ * @throws GpruneError UNSUPPORTED for kinds of tokenizers and cuts into words that llama.cpp does not have, BAD_FILE for
+ *   a malformed file or one with more tokens than the model
+ */
+export function ggufVocabularyOf(
+  files: readonly CarriedFile[],
+  options: GgufVocabularyOptions,
+): ReadonlyMap<string, EncodedValue> {
+  const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
+  if (json === undefined) return new Map([["tokenizer.ggml.model", text("none")]]);
+  const config = parseTokenizerFile(files, "tokenizer_config.json", configSchema) ?? {};
+  const kind = kindOf(json);
+  const vocabulary = vocabularyOf(json, kind, options.vocabSize);
+  const { addsBos, addsEos } = Tokenizer.fromFiles(files);
+  const template = chatTemplate(files, config);
+  return new Map<string, EncodedValue>([
+    ["tokenizer.ggml.model", text(kind)],
+    ...KIND_ENTRIES[kind](json, vocabulary, options.pre),
+    ["tokenizer.ggml.tokens", texts(vocabulary.tokens)],
+    ["tokenizer.ggml.token_type", i32s(vocabulary.types)],
+    ...roleEntries(vocabulary, config, options),
+    ["tokenizer.ggml.add_bos_token", flag(addsBos)],
+    ["tokenizer.ggml.add_eos_token", flag(addsEos)],
+    ...(template === undefined ? [] : [["tokenizer.chat_template", text(template)] as const]),
+  ]);
+}
+
+/** Tokens of the model and added ones, with names for the rows that have none. */
+function vocabularyOf({ model, added_tokens: added }: TokenizerJson, kind: Kind, size: number): Vocabulary {
+  const idOf = new Map(Object.entries(model.vocab));
+  const isByte = (token: string): boolean => kind === "llama" && /^<0x[0-9A-F]{2}>$/.test(token);
+  for (const { id, content } of added) idOf.set(content, id);
+  const tokens = Array.from({ length: size }, (_, id) => `[PAD${id}]`);
+  const types: number[] = tokens.map(() => TOKEN_TYPE.unused);
+  for (const [token, id] of idOf) {
+    if (id >= size) {
+      const message = `tokenizer.json: expected ids below the ${size} rows of the embedding, got ${id}`;
+      throw new GpruneError("BAD_FILE", message, { hint: "The tokenizer must come from the same model." });
+    }
+    tokens[id] = token;
+    types[id] = isByte(token) ? TOKEN_TYPE.byte : TOKEN_TYPE.normal;
+  }
+  for (const { id, content, special } of added) {
+    types[id] = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
+    // llama.cpp looks for these in the text before spaces become signs.
+    if (!special) tokens[id] = content.replaceAll(SPACE, " ");
+  }
+  const unknown = idOf.get(model.unk_token ?? "");
+  if (unknown !== undefined && kind === "llama") types[unknown] = TOKEN_TYPE.unknown;
+  return { tokens, types, idOf };
+}
+
+/** tokenizer.ggml.model. @throws GpruneError UNSUPPORTED */
+function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): Kind {
+  if (model.type === "BPE" && model.byte_fallback === true) return "llama";
+  if (model.type === "BPE" && JSON.stringify(cut ?? null).includes('"ByteLevel"')) return "gpt2";
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `tokenizer.json: expected byte-level BPE or BPE with byte fallback for llama.cpp, got ${model.type}`,
+  );
+}
+
+/** What distinguishes the two kinds. */
+const KIND_ENTRIES: Readonly<
+  Record<Kind, (json: TokenizerJson, vocabulary: Vocabulary, pre: string | undefined) => Entries>
+> = {
+  gpt2: ({ model, pre_tokenizer: cut }, _, pre) => [
+    ["tokenizer.ggml.pre", text(pre ?? cutName(cut as TokenizerNode, model.ignore_merges === true))],
+    ["tokenizer.ggml.merges", texts(mergesOf(model).map(([left, right]) => `${left} ${right}`))],
+  ],
+  llama: (json, vocabulary, pre) => [
+    ["tokenizer.ggml.pre", text(pre ?? "default")],
+    ["tokenizer.ggml.scores", f32s(scoresOf(vocabulary, mergesOf(json.model)))],
+    ["tokenizer.ggml.add_space_prefix", flag(addsSpace(json))],
+  ],
+};
+
+function mergesOf({ merges }: TokenizerJson["model"]): readonly (readonly [string, string])[] {
+  return merges.map((merge) => (typeof merge === "string" ? splitMerge(merge) : merge));
+}
+
+/** The first space ends the left part; older files have pairs as text. */
+function splitMerge(merge: string): [string, string] {
+  const at = merge.indexOf(" ", 1);
+  return [merge.slice(0, at), merge.slice(at + 1)];
+}
+
+/** @throws GpruneError UNSUPPORTED for a cut that llama.cpp has no name for */
+function cutName(cut: TokenizerNode, ignoreMerges: boolean): string {
+  const name = wordCutName(cut, ignoreMerges);
+  if (name !== undefined) return name;
+  const got = expressionsOf(cut).map((expression) => JSON.stringify(expression));
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `tokenizer.json: expected a cut into words that llama.cpp has a name for, got ${got.join(", then ")}` +
+      `${ignoreMerges ? ", words that are tokens staying whole" : ""}`,
+    { hint: "If llama.cpp has it, name it as its convert_hf_to_gguf.py does: --pre NAME." },
+  );
+}
+
+/**
+ * llama.cpp joins the neighbours whose join scores best, so a token scores minus the rank of its first merge; those that
+ * nothing is joined to come last.
+ */
+function scoresOf(
+  { tokens, idOf }: Vocabulary,
+  merges: readonly (readonly [string, string])[],
+): readonly number[] {
+  const scores = tokens.map(() => -merges.length - 1);
+  for (const [rank, [left, right]] of merges.entries()) {
+    const id = idOf.get(left + right);
+    if (id !== undefined) scores[id] = Math.max(scores[id]!, -rank);
+  }
+  return scores;
+}
+
+/** Whether a space comes before each text: the older normaliser, or the newer step before cutting. */
+function addsSpace({ normalizer, pre_tokenizer: cut }: TokenizerJson): boolean {
+  const steps = JSON.stringify([normalizer ?? null, cut ?? null]);
+  return steps.includes('"Prepend"') || /"prepend_scheme":"(first|always)"/.test(steps);
+}
+
+function roleEntries(
+  { tokens, idOf }: Vocabulary,
+  config: TokenizerConfig,
+  { fallbackIds }: GgufVocabularyOptions,
+): Entries {
+  return ROLES.flatMap(([name, idName, key]) => {
+    const token = config[name];
+    const content = typeof token === "string" ? token : token?.content;
+    const fallback = [fallbackIds[idName]].flat()[0];
+    const id = idOf.get(content ?? "") ?? fallback;
+    return typeof id === "number" && id < tokens.length ? [[key, u32(id)] as const] : [];
+  });
+}
+
+/** chat_template.jinja, which transformers prefers, or the template of tokenizer_config.json, of several the default. */
+function chatTemplate(
+  files: readonly CarriedFile[],
+  { chat_template: configured }: TokenizerConfig,
+): string | undefined {
+  const file = files.find(({ name }) => name === "chat_template.jinja");
+  if (file !== undefined) return new TextDecoder().decode(file.bytes);
+  if (typeof configured === "string") return configured;
+  return configured?.find(({ name }) => name === "default")?.template;
+}
