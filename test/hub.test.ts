@@ -56,6 +56,23 @@ test("models are opened by their names on the hub, and keep them", async () => {
   }
 });
 
+test("a GGUF file of a repository is fetched alone", async () => {
+  const path = join(root, "tiny.gguf");
+  expect(await run("gguf", ["export", join(root, "model"), "-o", path])).toMatchObject({ code: 0 });
+  hub.add({
+    name: "models/org/tiny-GGUF",
+    files: new Map([["q/tiny.gguf", { bytes: await readFile(path), lfs: true }]]),
+  });
+  const name = "hf://org/tiny-GGUF/q/tiny.gguf";
+  const online = await run("gguf", ["inspect", name, "--json"]);
+  expect(JSON.parse(online.stdout)).toMatchObject({ model: name, format: "gguf", layers: 3 });
+  expect(await run("gguf", ["inspect", name, "--json"], { HF_HUB_OFFLINE: "1" })).toMatchObject({
+    stdout: online.stdout,
+  });
+  const whole = await run("gguf", ["inspect", "hf://org/tiny-GGUF"]);
+  expect(whole.stderr).toContain("hint: Name one: hf://org/tiny-GGUF/q/tiny.gguf.");
+});
+
 test("a directory of the same name goes first; what is nowhere is said to be nowhere", async () => {
   await expect(openModel("org/none", hub.options(join(root, "none")))).rejects.toMatchObject({
     code: "NOT_FOUND",

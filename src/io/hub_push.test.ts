@@ -94,6 +94,14 @@ test("sends parts when the storage wants parts, and sends a part that failed aga
   expect(parts).toEqual(["1000000", "1000000", "1000000", "500000"]);
 });
 
+test("a directory of GGUF files needs nothing else", async () => {
+  const gguf = join(root, "gguf");
+  await mkdir(gguf);
+  await writeFile(join(gguf, "model.Q4_K.gguf"), WEIGHTS);
+  await pushDirectory(gguf, "org/gguf", options());
+  expect(filesOf("models/org/gguf")).toEqual({ "model.Q4_K.gguf": "lfs 2500000" });
+});
+
 test("a branch is made when there is none", async () => {
   const { url } = await pushDirectory(directory, "org/new", { ...options(), revision: "v2/x" });
   expect(url).toBe(`${hub.endpoint}/org/new/tree/v2%2Fx`);

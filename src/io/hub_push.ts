@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { silent } from "../progress.ts";
-import { kindOfPath, PositionalFile } from "./file.ts";
+import { PositionalFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
 import { type HubRepo, hubName, isSafeFile, parseHubAddress } from "./hub_address.ts";
 import { HubClient } from "./hub_client.ts";
@@ -36,6 +36,7 @@ const MAX_REGULAR_BYTES = 2 ** 25;
 const MAX_DEPTH = 4;
 const CONFIG_FILE = "config.json";
 /** What shows that a directory holds a model. */
+const GGUF = /^[^/]+\.gguf$/;
 const WEIGHTS = /^(?:model\.safetensors(?:\.index\.json)?|onnx\/.+\.onnx)$/;
 
 const repoState = z.object({ private: z.boolean().optional() });
@@ -111,11 +112,13 @@ async function writingClient(
  * @throws GpruneError NOT_FOUND without a model; BAD_FILE for links and names that are not the same everywhere
  */
 async function modelFiles(directory: string): Promise<readonly string[]> {
-  const hasConfig = (await kindOfPath(join(directory, CONFIG_FILE))) === "file";
-  const files = hasConfig ? await listFiles(directory, "", MAX_DEPTH) : [];
-  if (files.some((name) => WEIGHTS.test(name))) return files;
+  const top = await readdir(directory).catch(() => []);
+  const looksRight = top.some((name) => name === CONFIG_FILE || GGUF.test(name));
+  const files = looksRight ? await listFiles(directory, "", MAX_DEPTH) : [];
+  const complete = files.includes(CONFIG_FILE) && files.some((name) => WEIGHTS.test(name));
+  if (complete || files.some((name) => GGUF.test(name))) return files;
   throw new GpruneError("NOT_FOUND", `${directory}: expected a directory that gprune wrote, got no model`, {
-    hint: "Give the output of gprune prune or gprune export: config.json with safetensors or ONNX files.",
+    hint: "Give the output of gprune prune or gprune export: config.json with weights, or a directory of GGUF files.",
   });
 }
 
