@@ -102,7 +102,7 @@ class Training {
   readonly #learningRate: number;
 
   private constructor(request: DistillRequest, tensors: ReadonlyMap<string, Tensor>) {
-    const { dense, student, runtime, hiddenWeight = 1, learningRate = 5e-4 } = request;
+    const { dense, student, runtime, hiddenWeight = 1, learningRate = 2e-4 } = request;
     this.state = { tensors, optimizer: new AdamW(), curve: [] };
     this.#teacher = new DecoderRunner(dense, runtime);
     this.#student = new DecoderRunner(withTensors(student, tensors), runtime);
