@@ -26,6 +26,7 @@ import { type Evaluation, evaluate, geometricMean } from "../src/evaluate/evalua
 import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import { prune } from "../src/pipeline.ts";
+import { metricByName } from "../src/score/registry.ts";
 
 /** What a row is about. */
 interface Key {
@@ -70,15 +71,15 @@ if (model === undefined || values.calib === undefined || values.texts === undefi
   throw new Error("usage: bench/quality.ts MODEL --calib DIR --texts DIR; see the head of the file");
 }
 
-/** What each variant changes. */
-const VARIANTS: Readonly<Record<string, RunConfigInput>> = {
-  single: { method: "none" },
-  base: { method: "none" },
-  modules: { method: "gprune", allocation: "global" },
-  learned: { method: "gprune", maxModules: 1 },
-  curves: { method: "gprune", allocation: "curves" },
-  gprune: { method: "gprune" },
-  robust: { method: "gprune", robust: true },
+/** What each variant changes for a metric. */
+const VARIANTS: Readonly<Record<string, (metric: string) => RunConfigInput>> = {
+  single: () => ({ method: "none" }),
+  base: () => ({ method: "none" }),
+  modules: (metric) => ({ method: "gprune", allocation: metricByName(metric).allocation }),
+  learned: () => ({ method: "gprune", maxModules: 1 }),
+  curves: () => ({ method: "gprune", allocation: "curves" }),
+  gprune: () => ({ method: "gprune" }),
+  robust: () => ({ method: "gprune", robust: true }),
 };
 
 const results = join(import.meta.dirname, "results");
@@ -131,7 +132,7 @@ function settingsOf({ sparsity, metric, variant, leftOut }: Omit<Key, "recover">
   const single = variant === "single";
   const samples = Number(values.samples) * (single ? seen.length : 1);
   const sets = single ? seen.filter(({ name }) => name === values.single) : seen;
-  return { sparsity, metric, samples, seqLen, calibration: sets, ...changes };
+  return { sparsity, metric, samples, seqLen, calibration: sets, ...changes(metric) };
 }
 
 async function measure(path: string, leftOut: string): Promise<Pick<Row, "ppl" | "geometricMean" | "tasks">> {
