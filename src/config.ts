@@ -2,13 +2,10 @@
  * The configuration of a pruning run: one zod schema from which types, defaults and the JSON Schema follow. A resolved
  * configuration is written into every output as gprune.yaml and can be given back with `--config`.
  */
-import { parseDocument, stringify } from "yaml";
 import { z } from "zod";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
-
-/** Bytes of a configuration file. */
-const MAX_CONFIG_BYTES = 2 ** 20;
+import { formatYaml, parseYaml } from "./io/yaml.ts";
 
 const textSet = z.strictObject({
   name: z.string().min(1).describe("name of the set, for reports"),
@@ -127,29 +124,10 @@ export function resolveRunConfig(input: unknown, where: string): RunConfig {
  * @throws GpruneError BAD_CONFIG with line and column for what is no YAML, else naming every wrong field
  */
 export function parseRunConfig(text: string, where: string): Readonly<Record<string, unknown>> {
-  if (text.length > MAX_CONFIG_BYTES) {
-    throw new GpruneError(
-      "BAD_CONFIG",
-      `${where}: expected at most ${MAX_CONFIG_BYTES} characters, got ${text.length}`,
-    );
-  }
-  const value = parseYaml(text, where) ?? {};
+  const value = parseYaml(text, where, "BAD_CONFIG") ?? {};
   const result = fields.partial().safeParse(value);
   if (!result.success) throw wrongFields(result.error, where);
   return value as Readonly<Record<string, unknown>>;
-}
-
-function parseYaml(text: string, where: string): unknown {
-  const document = parseDocument(text, { schema: "core", uniqueKeys: true });
-  // A warning says that a tag is not known and its value would be guessed.
-  const problem = document.errors[0] ?? document.warnings[0];
-  if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${problem.message}`);
-  try {
-    return document.toJS({ maxAliasCount: 100 });
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new GpruneError("BAD_CONFIG", `${where}: ${reason}`, { cause });
-  }
 }
 
 function wrongFields(error: z.ZodError, where: string): GpruneError {
@@ -160,7 +138,7 @@ function wrongFields(error: z.ZodError, where: string): GpruneError {
 
 /** A configuration as YAML. */
 export function formatRunConfig(config: RunConfig): string {
-  return stringify(config);
+  return formatYaml(config);
 }
 
 /** JSON Schema of a run configuration, draft 2020-12. */

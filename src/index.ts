@@ -57,9 +57,10 @@ export { type EvaluateOptions, type Evaluation, evaluate, geometricMean } from "
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
-export { type Continuation, logLikelihoods } from "./evaluate/log_likelihood.ts";
+export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
-export { type Candidate, readTask, type TaskDocument } from "./evaluate/task_file.ts";
+export { readTask, type TaskDocument } from "./evaluate/task_file.ts";
+export type { Candidate } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";

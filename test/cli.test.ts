@@ -205,6 +205,12 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       expect.stringMatching(/^task +acc +acc_norm +documents$/),
       expect.stringMatching(/^once( +[01]\.000 ±0\.000){2} +4$/),
     ]);
+    const shown = json(await gprune("eval", first, ...options, "--num-fewshot", "2", "--json"));
+    expect(shown).toMatchObject({ tasks: { once: { n: 4 } } });
+    const stray = await gprune("eval", first, ...options, "--num-fewshot", "1", "--fewshot", `twice=${path}`);
+    expect(stray.stderr).toBe(
+      "error BAD_ARGUMENT: --fewshot: expected the name of a task, got twice\nhint: Tasks are once.\n",
+    );
     const beside = await gprune(
       "eval",
       first,

@@ -137,7 +137,8 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
         }
       }
       const expected = Object.values(LOG_LIKELIHOODS).flat(2);
-      expect(maxDifference(await logLikelihoods(runner, continuations), expected)).toBeLessThan(1e-3);
+      const own = (await logLikelihoods(runner, continuations)).map(({ sum }) => sum);
+      expect(maxDifference(own, expected)).toBeLessThan(1e-3);
     });
 
     it("has the golden numbers' tokens where no number follows a run of spaces", async () => {

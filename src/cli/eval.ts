@@ -1,4 +1,5 @@
 /** `gprune eval` */
+import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluate, geometricMean } from "../evaluate/evaluate.ts";
 import { Runtime } from "../graph/runtime.ts";
@@ -12,6 +13,9 @@ import { parseTextSets, requireTexts } from "./text_sets.ts";
 interface EvalOptions {
   readonly text?: readonly string[];
   readonly tasks?: readonly string[];
+  readonly numFewshot: number;
+  readonly fewshot?: readonly string[];
+  readonly seed: number;
   readonly seqLen: number;
   readonly limit?: number;
   readonly baseline?: string;
@@ -32,7 +36,17 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
 /** Opens everything before anything is computed, so that a wrong path is reported at once. */
 async function evaluateAll(
   path: string,
-  { text = [], tasks: task = [], seqLen, limit, baseline, threads, quiet }: EvalOptions,
+  {
+    text = [],
+    tasks: task = [],
+    fewshot = [],
+    seqLen,
+    limit,
+    baseline,
+    threads,
+    quiet,
+    ...options
+  }: EvalOptions,
 ): Promise<Evaluations> {
   const texts = parseTextSets(text, "--text");
   const tasks = parseTextSets(task, "--tasks");
@@ -41,6 +55,8 @@ async function evaluateAll(
   }
   await requireTexts(texts);
   await requireTexts(tasks, "documents of task");
+  const fewShot = { count: options.numFewshot, seed: options.seed, pools: poolsOf(fewshot, tasks) };
+  await requireTexts(fewShot.pools, "solved questions of task");
   const models: Model[] = [];
   const runtime = new Runtime(threads === undefined ? {} : { threads });
   try {
@@ -54,6 +70,7 @@ async function evaluateAll(
         const options = {
           seqLen,
           tasks,
+          fewShot,
           limit,
           onProgress: index === 0 ? onProgress : ofBaseline(onProgress),
         };
@@ -66,6 +83,17 @@ async function evaluateAll(
     await runtime.close();
     for (const { weights } of models) await weights.close();
   }
+}
+
+/** @throws GpruneError BAD_ARGUMENT for a pool of no task */
+function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonly TextSet[] {
+  const pools = parseTextSets(fewshot, "--fewshot");
+  const names = tasks.map(({ name }) => name);
+  const stray = pools.find(({ name }) => !names.includes(name));
+  if (stray === undefined) return pools;
+  throw new GpruneError("BAD_ARGUMENT", `--fewshot: expected the name of a task, got ${stray.name}`, {
+    hint: `Tasks are ${names.join(", ") || "given with --tasks"}.`,
+  });
 }
 
 function ofBaseline(onProgress: OnProgress): OnProgress {

@@ -132,9 +132,22 @@ program
   .addOption(
     textSetsOption(
       "--tasks <tasks...>",
-      "NAME=PATH each: JSON Lines of {query, choices, gold} or {contexts, continuation, gold}",
+      "NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats below",
     ),
   )
+  .addOption(
+    countOption("--num-fewshot <n>", "solved questions before each question of a task", {
+      min: 0,
+      default: 0,
+    }),
+  )
+  .addOption(
+    textSetsOption(
+      "--fewshot <tasks...>",
+      "NAME=PATH each: where a task's solved questions come from, not its own",
+    ),
+  )
+  .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
   .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
   .addOption(
     countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
@@ -152,10 +165,15 @@ Perplexity is over consecutive windows that do not overlap; the last partial one
 documents whose right answer is the most probable one, acc_norm the same with log-probabilities divided by the answers'
 lengths in characters, both as in lm-evaluation-harness and with their standard errors.
 
+Tasks may be in the published layouts of arc_easy, arc_challenge, boolq, hellaswag, lambada, openbook_qa, piqa and
+winogrande, with the harness's prompts; have records {query, choices, gold} or {contexts, continuation, gold}; or be a YAML
+file as the harness has them, with Jinja templates (doc_to_text, doc_to_choice, doc_to_target).
+
 Examples:
   $ gprune eval MODEL --text news=news.txt code=code.jsonl
   $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json
-  $ gprune eval PRUNED --tasks piqa=piqa.jsonl arc_easy=arc_easy.jsonl --limit 200 --baseline MODEL`,
+  $ gprune eval PRUNED --tasks piqa=piqa.jsonl arc_easy=arc_easy.jsonl --limit 200 --baseline MODEL
+  $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5`,
   )
   .action(async (model, options) => (await import("./eval.ts")).evalCommand(model, options));
 

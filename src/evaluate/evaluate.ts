@@ -3,13 +3,15 @@ import { cutWindows, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
+import type { HubOptions } from "../io/hub.ts";
 import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { withShots } from "./few_shot.ts";
 import { perplexity, type TextScore } from "./perplexity.ts";
-import { readTask } from "./task_file.ts";
+import { readTask, type TaskDocument } from "./task_file.ts";
 import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
 
 /** Scores of a model, as `gprune eval --json` prints them. */
@@ -24,12 +26,24 @@ export interface EvaluateOptions {
   readonly seqLen: number;
   /** Tasks in the formats of task_file.ts; none when absent. */
   readonly tasks?: readonly TextSet[];
+  /** Solved questions before each one. */
+  readonly fewShot?: TaskShots;
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
   readonly onProgress?: OnProgress;
   /** Where HF_HOME and the like are looked up; the process's own variables when absent. */
   readonly environment?: Environment;
 }
+
+/** Solved questions that every question of a task comes after. */
+export interface TaskShots {
+  readonly count: number;
+  readonly seed: number;
+  /** Files they come from, by the task's name; a task that has none shows its own other questions. */
+  readonly pools: readonly TextSet[];
+}
+
+const NO_SHOTS: TaskShots = { count: 0, seed: 0, pools: [] };
 
 /** A window of one token predicts nothing. */
 const MIN_WINDOW = 2;
@@ -45,7 +59,7 @@ const MAX_TEXT_BYTES = 2 ** 28;
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
   texts: readonly TextSet[],
-  { seqLen, tasks = [], limit, onProgress = silent, environment }: EvaluateOptions,
+  { seqLen, tasks = [], fewShot = NO_SHOTS, limit, onProgress = silent, environment }: EvaluateOptions,
 ): Promise<Evaluation> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
@@ -56,10 +70,10 @@ export async function evaluate(
     windows.push([name, cutWindows(ids, seqLen, `text ${name} (${path})`).slice(0, limit)]);
   }
   const documents: [string, readonly EncodedDocument[]][] = [];
-  for (const { name, path } of tasks) {
+  for (const task of tasks) {
     const { maxPositions } = model.spec;
-    const read = await readTask(path, limit, { onProgress, environment });
-    documents.push([name, read.map((document) => encodeDocument(document, tokenizer, maxPositions))]);
+    const read = await readQuestions(task, { limit, fewShot, hub: { onProgress, environment } });
+    documents.push([task.name, read.map((document) => encodeDocument(document, tokenizer, maxPositions))]);
   }
   const runner = new DecoderRunner(model, runtime);
   return {
@@ -67,6 +81,26 @@ export async function evaluate(
     texts: await scoresOf(windows, onProgress, (own, options) => perplexity(runner, own, options)),
     tasks: await scoresOf(documents, onProgress, (own, options) => scoreTask(runner, own, options)),
   };
+}
+
+/** The questions of a task, after the solved ones that they are to come after. */
+async function readQuestions(
+  { name, path }: TextSet,
+  {
+    limit,
+    fewShot,
+    hub,
+  }: {
+    readonly limit: number | undefined;
+    readonly fewShot: TaskShots;
+    readonly hub: HubOptions;
+  },
+): Promise<readonly TaskDocument[]> {
+  const { count, seed, pools } = fewShot;
+  const own = pools.find((pool) => pool.name === name);
+  const documents = await readTask(path, limit, hub);
+  const pool = count === 0 ? [] : await readTask(own?.path ?? path, undefined, hub);
+  return withShots(documents, { count, seed, name, pool });
 }
 
 /** Scores one named set after the other. */

@@ -16,6 +16,14 @@ export interface Continuation {
   readonly context: number;
 }
 
+/** How a model sees a continuation. */
+export interface LogLikelihood {
+  /** log p(continuation | context), nats: the sum over its tokens in float64. */
+  readonly sum: number;
+  /** Whether every token of it is the most probable one. */
+  readonly isGreedy: boolean;
+}
+
 /** A forest, and the continuations in it. */
 interface Pack {
   readonly forest: TokenForest;
@@ -36,7 +44,7 @@ interface Member extends Continuation {
 const PACK_TOKENS = 512;
 
 /**
- * log p(continuation | context), nats, of every one: the sum over its tokens in float64.
+ * Log-probabilities of continuations after their contexts.
  * @param continuations - those with common beginnings next to one another
  */
 export async function logLikelihoods(
@@ -46,11 +54,11 @@ export async function logLikelihoods(
     stage = "evaluate",
     onProgress = silent,
   }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
-): Promise<Float64Array> {
+): Promise<readonly LogLikelihood[]> {
   const packs = packContinuations(continuations);
   const total = countNodes(packs);
   const head = await runner.loadHead();
-  const sums = new Float64Array(continuations.length);
+  const results: LogLikelihood[] = Array(continuations.length);
   let seen = 0;
   for (const lot of lotsOf(packs, MAX_HIDDEN_BYTES / (4 * runner.model.spec.hiddenSize))) {
     const base = seen;
@@ -63,12 +71,12 @@ export async function logLikelihoods(
       onProgress: (event) => onProgress({ ...event, done: base + event.done, total }),
     });
     for (const [place, { members }] of lot.entries()) {
-      const losses = await lossesOf(runner, head, { batch: batches[place]!, members });
-      for (const { index, loss } of losses) sums[index] = -loss;
+      const own = await likelihoodsOf(runner, head, { batch: batches[place]!, members });
+      for (const [position, { index }] of members.entries()) results[index] = own[position]!;
     }
     seen += countNodes(lot);
   }
-  return sums;
+  return results;
 }
 
 /** A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. */
@@ -111,12 +119,12 @@ function countNodes(packs: readonly Pack[]): number {
   return packs.reduce((sum, { forest }) => sum + forest.ids.length, 0);
 }
 
-/** Sums of the losses of a pack's continuations, from the outputs of the last layer. */
-async function lossesOf(
+/** What the outputs of the last layer say about a pack's continuations. */
+async function likelihoodsOf(
   runner: DecoderRunner,
   head: LoadedHead,
   { batch, members }: { readonly batch: MicroBatch; readonly members: readonly Member[] },
-): Promise<readonly { readonly index: number; readonly loss: number }[]> {
+): Promise<readonly LogLikelihood[]> {
   const predictions = predictionsOf(members);
   const width = Math.max(...[...predictions.values()].map(({ targets }) => targets.size));
   const size = runner.model.spec.hiddenSize;
@@ -126,17 +134,19 @@ async function lossesOf(
     hidden.set(batch.hidden.data.subarray(node * size, (node + 1) * size), row * size);
     for (const [id, place] of places) targets[row * width + place] = id;
   }
-  const { nll } = await runner.runHead("loss", head, {
+  const { nll, best } = await runner.runHead("ranking", head, {
     hidden: { shape: [predictions.size, size], data: hidden },
     targets: { shape: [predictions.size, width], data: targets },
   });
-  return members.map(({ index, ids, context, nodes }) => {
-    let loss = 0;
+  return members.map(({ ids, context, nodes }) => {
+    let [loss, isGreedy] = [0, true];
     for (let t = context; t < ids.length; t++) {
       const { row, targets: places } = predictions.get(nodes[t - 1]!)!;
-      loss += nll!.data[row * width + places.get(ids[t]!)!]!;
+      const own = nll!.data[row * width + places.get(ids[t]!)!]!;
+      loss += own;
+      isGreedy &&= own === best!.data[row]!;
     }
-    return { index, loss };
+    return { sum: -loss, isGreedy };
   });
 }
 

@@ -54,12 +54,8 @@ describe("readTask", () => {
   });
 
   it.each<[string, readonly unknown[], string]>([
-    ["no documents", ["", " "], "PATH: expected a JSON document on every line, got an empty file"],
-    [
-      "an unknown form",
-      [{ text: "a" }],
-      'PATH line 1: expected {query, choices, gold} or {contexts, continuation, gold}, got {"text":"a"}',
-    ],
+    ["no documents", ["", " "], "PATH: expected at least one record, got an empty file"],
+    ["an unknown form", [{ title: "a" }], 'PATH line 1: expected a question, got {"title":"a"}'],
     ["another form later", [CHOICE, PARTIAL], "PATH line 2: expected a text as query, got nothing"],
     ["no object later", [CHOICE, [1]], "PATH line 2: expected an object, got [1]"],
     [

@@ -7,13 +7,17 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
-import type { Candidate, TaskDocument } from "./task_file.ts";
+import type { TaskDocument } from "./task_file.ts";
+import type { Candidate } from "./task_layouts.ts";
 
 /** How often a model chooses the right answer. */
 export interface TaskScore {
-  /** Fraction of documents whose right candidate has the largest sum of log-probabilities; the first of equals counts. */
+  /**
+   * Fraction of documents whose right candidate has the largest sum of log-probabilities, of equals the first; of a single
+   * candidate, whether each of its tokens is the most probable one.
+   */
   readonly acc: number;
-  /** The same for the largest sum divided by the answer's length in code points. */
+  /** The same for the largest sum divided by the answer's length in code points; acc for single candidates. */
   readonly acc_norm: number;
   /** Standard error of acc, sqrt(p (1 - p) / (n - 1)); null for one document. */
   readonly stderr: number | null;
@@ -62,18 +66,24 @@ export async function scoreTask(
   documents: readonly EncodedDocument[],
   options: { readonly stage: string; readonly onProgress: OnProgress },
 ): Promise<TaskScore> {
-  const sums = await logLikelihoods(
+  const likelihoods = await logLikelihoods(
     runner,
     documents.flatMap(({ continuations }) => continuations),
     options,
   );
   let [hits, hitsPerCharacter, start] = [0, 0, 0];
   for (const { candidates, gold } of documents) {
-    const own = sums.subarray(start, start + candidates.length);
-    const perCharacter = own.map((sum, index) => sum / candidates[index]!.characters);
-    hits += Number(firstMaximum(own) === gold);
-    hitsPerCharacter += Number(firstMaximum(perCharacter) === gold);
+    const own = likelihoods.slice(start, start + candidates.length);
     start += candidates.length;
+    if (own.length === 1) {
+      hits += Number(own[0]!.isGreedy);
+      hitsPerCharacter += Number(own[0]!.isGreedy);
+      continue;
+    }
+    hits += Number(firstMaximum(own.map(({ sum }) => sum)) === gold);
+    hitsPerCharacter += Number(
+      firstMaximum(own.map(({ sum }, index) => sum / candidates[index]!.characters)) === gold,
+    );
   }
   const n = documents.length;
   const [acc, accNorm] = [hits / n, hitsPerCharacter / n];
@@ -104,8 +114,8 @@ function withoutTrailingSpace(text: string): string {
   return text.slice(0, end);
 }
 
-function firstMaximum(values: Float64Array): number {
-  return values.indexOf(values.reduce((a, b) => Math.max(a, b)));
+function firstMaximum(values: readonly number[]): number {
+  return values.indexOf(Math.max(...values));
 }
 
 /** Of a mean of n zeros and ones. */

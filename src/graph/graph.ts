@@ -263,6 +263,11 @@ export class GraphBuilder {
     return this.#reduce("ReduceMean", x, axes);
   }
 
+  /** Largest over axes, which stay with size 1. */
+  reduceMax(x: Value, axes: readonly number[]): Value {
+    return this.#reduce("ReduceMax", x, axes);
+  }
+
   /** Joins values along an axis into a dimension called `dim`. */
   concat(parts: readonly Value[], axis: number, dim: Dim): Value {
     const others = new Set(parts.map(({ shape }) => shape.toSpliced(axis, 1).join()));

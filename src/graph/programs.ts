@@ -13,7 +13,7 @@ export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backw
 /** Programs of one half of a decoder layer. */
 export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
 /** Programs of the head. */
-export type HeadProgram = "logits" | "loss" | "lossBackward" | "divergenceBackward";
+export type HeadProgram = "logits" | "loss" | "ranking" | "lossBackward" | "divergenceBackward";
 
 const KINDS = ["kv", "ffn"] as const;
 
@@ -57,6 +57,7 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
  * Inputs hidden [M, C], norm [C], projection [V, C].
  * - `logits`: logits [M, V]
  * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
+ * - `ranking`: what `loss` gives, and `best` [M, 1], the smallest -log p of any token
  * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
  * - `divergenceBackward`: with `teacher` [M, C], the dense model's hidden states, and `upstream` [M, 1] = d loss / d
  *   divergence as inputs: `nll` [M, 1] = KL(teacher's distribution || hidden's), nats, and the gradient of hidden. The
@@ -71,6 +72,13 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
   loss: (spec) => {
     const b = new GraphBuilder();
     b.output("nll", addLoss(b, spec, "A").nll);
+    return b.finish();
+  },
+  ranking: (spec) => {
+    const b = new GraphBuilder();
+    const { nll, logs } = addLoss(b, spec, "A");
+    b.output("nll", nll);
+    b.output("best", b.neg(b.reduceMax(logs, [-1])));
     return b.finish();
   },
   lossBackward: (spec) => {
@@ -171,10 +179,11 @@ interface HeadLoss {
   readonly nll: Value;
 }
 
-function addLoss(b: GraphBuilder, spec: ModelSpec, alternatives: Dim): HeadLoss {
+function addLoss(b: GraphBuilder, spec: ModelSpec, alternatives: Dim): HeadLoss & { readonly logs: Value } {
   const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
   const targets = b.input("targets", ["M", alternatives], "int32");
-  return { input, nll: b.neg(b.gatherElements(b.logSoftmax(logits), targets)) };
+  const logs = b.logSoftmax(logits);
+  return { input, logs, nll: b.neg(b.gatherElements(logs, targets)) };
 }
 
 /** sum over words of p_teacher * (log p_teacher - log p). */

@@ -1,8 +1,8 @@
 /**
- * Texts from one column of a Parquet file. Row groups are read one at a time, of that column alone, and sizes are checked
- * against limits before anything is unpacked: a few bytes of a page may claim to be gigabytes.
+ * Rows of a Parquet file, or the texts of one of its columns. Row groups are read one at a time, of the wanted columns
+ * alone, and sizes are checked against limits before anything is unpacked: a few bytes of a page may claim to be gigabytes.
  */
-import { type FileMetaData, parquetMetadataAsync, parquetRead, parquetSchema } from "hyparquet";
+import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
 import { GpruneError } from "../errors.ts";
 import type { PositionalFile } from "./file.ts";
@@ -13,7 +13,7 @@ const TEXT_COLUMNS = ["text", "content"] as const;
 const MAX_GROUPS = 32;
 /** Of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
 const MAX_FOOTER_BYTES = 2 ** 26;
-/** Of one column in one row group, packed or not. Writers aim at 128 MB to 1 GB for all columns together. */
+/** Of what is read of one row group, packed or not. Writers aim at 128 MB to 1 GB for all columns together. */
 const MAX_COLUMN_BYTES = 2 ** 29;
 /** Of one page, unpacked; writers aim at 1 MB. */
 const MAX_PAGE_BYTES = 2 ** 28;
@@ -22,7 +22,7 @@ const MAX_ROWS = 2 ** 24;
 /** `PAR1`, which ends every Parquet file. */
 const MAGIC = 0x31524150;
 
-/** Rows `start` to `end` and what their texts take. */
+/** Rows `start` to `end` and what the wanted columns of theirs take. */
 interface RowGroup {
   readonly start: number;
   readonly end: number;
@@ -46,10 +46,38 @@ export async function readParquetTexts(
   const chosen = sizeOf(groups) <= maxBytes ? groups : evenly(groups, MAX_GROUPS);
   const texts: string[] = [];
   for (const group of chosen) {
-    const read = await readGroup(file, { metadata, column: name, group });
+    const rows = await readGroup(file, { metadata, columns: [name], group });
+    const read = rows.flatMap(({ [name]: text }) => (typeof text === "string" ? [text] : []));
     texts.push(...sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
   }
   return texts;
+}
+
+/**
+ * The first `limit` rows as objects, keyed by column; lists and structures inside as JSON has them, whole numbers as
+ * numbers.
+ * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit
+ */
+export async function readParquetRows(
+  file: PositionalFile,
+  limit: number,
+): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const metadata = await readMetadata(file);
+  const rows: Readonly<Record<string, unknown>>[] = [];
+  for (const group of rowGroups(metadata, { path: file.path })) {
+    if (rows.length >= limit) break;
+    const end = Math.min(group.end, group.start + limit - rows.length);
+    rows.push(...(await readGroup(file, { metadata, group: { ...group, end } })));
+  }
+  return rows.map((row) => plain(row) as Readonly<Record<string, unknown>>);
+}
+
+/** Parquet's 64-bit integers are bigints; those of tasks are labels and indices. */
+function plain(value: unknown): unknown {
+  if (typeof value === "bigint") return Number(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
 }
 
 /** Every text, or every second, third, ... when all are too long; equal texts may be stored once. */
@@ -93,25 +121,32 @@ function chooseColumn(
   throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
 }
 
-/** @throws GpruneError BAD_FILE when a row group exceeds a limit */
+/**
+ * Row groups by the sizes of one column, or of all.
+ * @throws GpruneError BAD_FILE when a row group exceeds a limit
+ */
 function rowGroups(
   { row_groups: groups }: FileMetaData,
-  { path, column }: { readonly path: string; readonly column: string },
+  { path, column }: { readonly path: string; readonly column?: string },
 ): readonly RowGroup[] {
   let end = 0;
   return groups.map(({ columns, num_rows }) => {
-    const data = columns.find(
-      ({ meta_data: chunk }) => chunk?.path_in_schema.join("\n") === column,
-    )?.meta_data;
-    const [rows, bytes, packed] = [num_rows, data?.total_uncompressed_size, data?.total_compressed_size].map(
-      Number,
-    );
+    const chunks = columns.flatMap(({ meta_data: chunk }) => {
+      return column === undefined || chunk?.path_in_schema.join("\n") === column ? [chunk] : [];
+    });
+    const sum = (key: "total_uncompressed_size" | "total_compressed_size"): number =>
+      chunks.reduce((total, chunk) => total + Number(chunk?.[key]), 0);
+    const [rows, bytes, packed] = [
+      Number(num_rows),
+      sum("total_uncompressed_size"),
+      sum("total_compressed_size"),
+    ];
     const start = end;
-    end += rows!;
-    if (rows! >= 0 && rows! <= MAX_ROWS && Math.max(bytes!, packed!) <= MAX_COLUMN_BYTES) {
-      return { start, end, bytes: bytes! };
+    end += rows;
+    if (rows >= 0 && rows <= MAX_ROWS && Math.max(bytes, packed) <= MAX_COLUMN_BYTES) {
+      return { start, end, bytes };
     }
-    const limits = `at most ${MAX_ROWS} rows and ${MAX_COLUMN_BYTES} bytes of ${column}`;
+    const limits = `at most ${MAX_ROWS} rows and ${MAX_COLUMN_BYTES} bytes of ${column ?? "all columns"}`;
     throw badParquet(path, `row groups of ${limits}`, `${rows} rows and ${bytes} bytes`);
   });
 }
@@ -128,24 +163,24 @@ function evenly<T>(items: readonly T[], count: number): readonly T[] {
 
 async function readGroup(
   file: PositionalFile,
-  request: { readonly metadata: FileMetaData; readonly column: string; readonly group: RowGroup },
-): Promise<readonly string[]> {
-  const { metadata, column, group } = request;
-  let rows: readonly (readonly unknown[])[] = [];
-  await guarded(file.path, () =>
-    parquetRead({
+  request: {
+    readonly metadata: FileMetaData;
+    /** All when absent. */
+    readonly columns?: string[];
+    readonly group: RowGroup;
+  },
+): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const { metadata, columns, group } = request;
+  return guarded(file.path, () =>
+    parquetReadObjects({
       file: bufferOf(file),
       metadata,
-      columns: [column],
+      ...(columns && { columns }),
       rowStart: group.start,
       rowEnd: group.end,
       compressors: limitedCompressors(),
-      onComplete: (read) => {
-        rows = read;
-      },
     }),
   );
-  return rows.flatMap(([text]) => (typeof text === "string" ? [text] : []));
 }
 
 /** The decompressors, for pages of a bounded size. */

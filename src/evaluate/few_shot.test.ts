@@ -1,0 +1,51 @@
+import { describe, expect, it } from "vitest";
+import { withShots } from "./few_shot.ts";
+import type { TaskDocument } from "./task_file.ts";
+import { candidate } from "./task_layouts.ts";
+
+const POOL = Array.from({ length: 6 }, (_, i): TaskDocument => {
+  const candidates = ["no", "yes"].map((answer) => candidate(`Q${i}?`, answer));
+  return { where: `line ${i}`, gold: i % 2, candidates };
+});
+const SETTINGS = { count: 2, seed: 0, name: "t", pool: POOL };
+
+function contexts(documents: readonly TaskDocument[]): readonly string[] {
+  return documents.map(({ candidates }) => candidates[0]!.context);
+}
+
+describe("withShots", () => {
+  it("puts the same solved questions before all but themselves", () => {
+    const prompts = contexts(withShots(POOL, SETTINGS));
+    for (const [i, prompt] of prompts.entries()) {
+      expect(prompt).toMatch(/^(Q\d\? (no|yes)\n\n){2}Q\d\?$/);
+      expect(prompt.match(/Q\d/g)!.filter((name) => name === `Q${i}`)).toHaveLength(1);
+      for (const [, number, answer] of prompt.matchAll(/Q(\d)\? (no|yes)/g)) {
+        expect(answer).toBe(Number(number) % 2 === 0 ? "no" : "yes");
+      }
+    }
+    const beginnings = prompts.map((prompt) => prompt.slice(0, prompt.lastIndexOf("Q")));
+    expect(new Set(beginnings).size).toBeLessThanOrEqual(3);
+  });
+
+  it("draws by seed and name", () => {
+    const of = (change: object): string => contexts(withShots(POOL, { ...SETTINGS, ...change })).join("|");
+    expect(of({})).toBe(of({}));
+    const draws = Array.from({ length: 8 }, (_, seed) => of({ seed }));
+    expect(new Set(draws).size).toBeGreaterThan(1);
+  });
+
+  it("puts the description first and once", () => {
+    const described = POOL.map((document) => ({ ...document, description: "Answer.\n" }));
+    expect(contexts(withShots(described, { ...SETTINGS, pool: described }))[0]).toMatch(
+      /^Answer\.\nQ\d\? (no|yes)\n\nQ\d\? (no|yes)\n\nQ0\?$/,
+    );
+    expect(contexts(withShots(described, { ...SETTINGS, count: 0 }))[0]).toBe("Answer.\nQ0?");
+  });
+
+  it("refuses a pool that is too small", () => {
+    expect(() => withShots(POOL, { ...SETTINGS, count: 6 })).toThrow(
+      "task t: expected more than 6 questions to show 6 before each, got 6",
+    );
+    expect(withShots(POOL.slice(0, 1), { ...SETTINGS, count: 5 })).toHaveLength(1);
+  });
+});

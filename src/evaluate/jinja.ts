@@ -1,0 +1,120 @@
+/**
+ * Jinja templates from files that nobody vouches for. A template is a program that may loop for ever or fill the memory, so
+ * they are rendered in a worker thread that is ended when it takes too long.
+ */
+import { createRequire } from "node:module";
+import { Worker } from "node:worker_threads";
+import { Template } from "@huggingface/jinja";
+import { GpruneError } from "../errors.ts";
+
+/** Characters of one template. */
+const MAX_LENGTH = 2 ** 16;
+/** For all records of a file. */
+const MAX_SECONDS = 20;
+const MAX_MEGABYTES = 512;
+
+/** Names that a template may use and a record need not have. */
+const BUILT_IN: ReadonlySet<string> = new Set([
+  ...["true", "false", "none", "True", "False", "None"],
+  ...["range", "loop", "namespace", "raise_exception"],
+]);
+
+/** Plain JavaScript, since a worker's file would be found neither by bundlers nor from sources. */
+const WORKER = `
+const { parentPort, workerData } = require("node:worker_threads");
+const { Template } = require(workerData.jinja);
+const templates = workerData.templates.map((text) => new Template(text));
+for (const [record, values] of workerData.records.entries()) {
+  try {
+    parentPort.postMessage({ record, texts: templates.map((template) => template.render(values)) });
+  } catch (error) {
+    parentPort.postMessage({ record, problem: String(error.message) });
+    break;
+  }
+}
+`;
+
+type Message =
+  | { readonly record: number; readonly texts: readonly string[] }
+  | { readonly record: number; readonly problem: string };
+
+/**
+ * Checks the syntax of a template.
+ * @returns names that it takes from a record
+ * @throws GpruneError BAD_FILE naming `where`
+ */
+export function templateNames(text: string, where: string): ReadonlySet<string> {
+  if (text.length > MAX_LENGTH) {
+    throw new GpruneError(
+      "BAD_FILE",
+      `${where}: expected at most ${MAX_LENGTH} characters, got ${text.length}`,
+    );
+  }
+  try {
+    const used = new Set<string>();
+    const bound = new Set(BUILT_IN);
+    collectNames(new Template(text).parsed, used, bound);
+    return new Set([...used].filter((name) => !bound.has(name)));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new GpruneError("BAD_FILE", `${where}: expected a Jinja template: ${reason}`, { cause });
+  }
+}
+
+/** Parts of a syntax tree that hold names of no variable. */
+const NAMELESS: ReadonlySet<string> = new Set(["filter", "test", "key"]);
+/** Parts that give variables a value. */
+const BINDING: ReadonlySet<string> = new Set(["loopvar", "assignee", "name"]);
+
+function collectNames(node: unknown, used: Set<string>, bound: Set<string>): void {
+  if (Array.isArray(node)) for (const item of node) collectNames(item, used, bound);
+  if (node instanceof Map) for (const pair of node) collectNames([...pair], used, bound);
+  if (typeof node !== "object" || node === null || Array.isArray(node)) return;
+  const { type, value, computed } = node as { type?: string; value?: unknown; computed?: boolean };
+  if (type === "Identifier" && typeof value === "string") used.add(value);
+  for (const [part, child] of Object.entries(node)) {
+    const isName = NAMELESS.has(part) && (child as { type?: string } | null)?.type === "Identifier";
+    if (isName || (part === "property" && computed === false)) continue;
+    collectNames(child, BINDING.has(part) ? bound : used, bound);
+  }
+}
+
+/**
+ * Renders all templates for every record.
+ * @param where - what a message calls a record by its index
+ * @returns texts [records][templates]
+ * @throws GpruneError BAD_TEXT for a record that a template fails on, BAD_FILE when the templates take too long
+ */
+export async function renderTemplates(
+  templates: readonly string[],
+  records: readonly unknown[],
+  where: (record: number) => string,
+): Promise<readonly (readonly string[])[]> {
+  const jinja = createRequire(import.meta.url).resolve("@huggingface/jinja");
+  const worker = new Worker(WORKER, {
+    eval: true,
+    workerData: { jinja, templates, records },
+    resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
+  });
+  const rendered: (readonly string[])[] = [];
+  const tooLong = (): GpruneError =>
+    new GpruneError(
+      "BAD_FILE",
+      `${where(rendered.length)}: expected templates to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, got more`,
+    );
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => finish(tooLong()), MAX_SECONDS * 1000);
+    const finish = (error?: GpruneError): void => {
+      clearTimeout(timer);
+      void worker.terminate();
+      if (error === undefined) resolve(rendered);
+      else reject(error);
+    };
+    worker.on("message", (message: Message) => {
+      if ("problem" in message) {
+        finish(new GpruneError("BAD_TEXT", `${where(message.record)}: template: ${message.problem}`));
+      } else if (rendered.push(message.texts) === records.length) finish();
+    });
+    worker.on("error", () => finish(tooLong()));
+  });
+}

@@ -1,0 +1,184 @@
+/**
+ * Layouts of task records, one table entry each: our own two, and those in which well-known data sets are published. Prompts
+ * and answers are those of lm-evaluation-harness (lm_eval/tasks of version 0.4.13; the file is named at each).
+ *
+ * A record belongs to the first layout all of whose fields it has. Other fields are ignored.
+ */
+import { z } from "zod";
+
+/** One of the answers that a model chooses from. */
+export interface Candidate {
+  readonly context: string;
+  readonly continuation: string;
+  /** Length of the answer in code points, the space before it not counted. */
+  readonly characters: number;
+}
+
+/** A question; with a single candidate it is whether the model would go on with just that. */
+export interface Question {
+  readonly candidates: readonly Candidate[];
+  /** Index of the right candidate. */
+  readonly gold: number;
+}
+
+/** How records of one kind become questions. The schema's messages say what is expected. */
+export interface TaskLayout {
+  readonly fields: readonly string[];
+  readonly question: z.ZodType<Question>;
+}
+
+const text = z.string({ error: "a text" });
+const answer = text.min(1, { error: "a text that is not empty" });
+const index = z.int({ error: "a whole number" });
+/** A number or, as some files have it, its digits. Test splits without answers have -1 or an empty text. */
+const label = z.union([index, z.string().regex(/^\d+$/).transform(Number)], {
+  error: "the number of the right answer",
+});
+const gapped = text.regex(/_\s*\S/, { error: "a sentence that goes on after a gap, _," });
+const truth = z.union([z.boolean(), z.int().min(0).max(1)], { error: "true or false" });
+const lettered = z.object(
+  { text: listOf(answer), label: listOf(answer) },
+  { error: "an object of two lists, text and label" },
+);
+
+export const TASK_LAYOUTS: readonly TaskLayout[] = [
+  {
+    fields: ["query", "choices", "gold"],
+    question: questions(z.object({ query: text, choices: listOf(answer), gold: index }), {
+      ...chosenBy("gold", "an index of choices"),
+      of: ({ query, choices, gold }) => choosing(query, choices, gold),
+    }),
+  },
+  {
+    fields: ["contexts", "continuation", "gold"],
+    question: questions(z.object({ contexts: listOf(text), continuation: answer, gold: index }), {
+      ...chosenBy("gold", "an index of contexts"),
+      of: ({ contexts, continuation, gold }) => completing(contexts, continuation, gold),
+    }),
+  },
+  // arc/arc_easy.yaml, arc_challenge.yaml
+  {
+    fields: ["question", "choices", "answerKey"],
+    question: questions(z.object({ question: text, choices: lettered, answerKey: text }), {
+      ...chosenBy("answerKey", "one of the labels of choices"),
+      of: ({ question, choices, answerKey }) =>
+        choosing(`Question: ${question}\nAnswer:`, choices.text, choices.label.indexOf(answerKey)),
+    }),
+  },
+  // openbookqa/openbookqa.yaml
+  {
+    fields: ["question_stem", "choices", "answerKey"],
+    question: questions(z.object({ question_stem: text, choices: lettered, answerKey: text }), {
+      ...chosenBy("answerKey", "one of the labels of choices"),
+      of: ({ question_stem: stem, choices, answerKey }) =>
+        choosing(stem, choices.text, choices.label.indexOf(answerKey.trimStart())),
+    }),
+  },
+  // piqa/piqa.yaml
+  {
+    fields: ["goal", "sol1", "sol2", "label"],
+    question: questions(z.object({ goal: text, sol1: answer, sol2: answer, label }), {
+      ...chosenBy("label", "0 or 1"),
+      of: ({ goal, sol1, sol2, label: gold }) => choosing(`Question: ${goal}\nAnswer:`, [sol1, sol2], gold),
+    }),
+  },
+  // hellaswag/hellaswag.yaml, utils.py
+  {
+    fields: ["activity_label", "ctx_a", "ctx_b", "endings", "label"],
+    question: questions(
+      z.object({ activity_label: text, ctx_a: text, ctx_b: text, endings: listOf(answer), label }),
+      {
+        ...chosenBy("label", "an index of endings"),
+        of: ({ activity_label: activity, ctx_a: first, ctx_b: second, endings, label: gold }) =>
+          choosing(
+            withoutMarks(`${activity}: ${first} ${capitalised(second)}`),
+            endings.map(withoutMarks),
+            gold,
+          ),
+      },
+    ),
+  },
+  // winogrande/default.yaml, preprocess_winogrande.py
+  {
+    fields: ["sentence", "option1", "option2", "answer"],
+    question: questions(z.object({ sentence: gapped, option1: answer, option2: answer, answer: label }), {
+      ...chosenBy("answer", "1 or 2"),
+      of: ({ sentence, option1, option2, answer: gold }) => {
+        const gap = sentence.indexOf("_");
+        const contexts = [option1, option2].map((option) => sentence.slice(0, gap) + option);
+        return completing(contexts, sentence.slice(gap + 1).trim(), gold - 1);
+      },
+    }),
+  },
+  // super_glue/boolq/default.yaml; the original files have `answer`, those of SuperGLUE `label`
+  ...["answer", "label"].map((field) => ({
+    fields: ["passage", "question", field],
+    question: questions(z.object({ passage: text, question: text, [field]: truth }), {
+      ...chosenBy(field, "true or false"),
+      of: ({ passage, question, [field]: gold }) =>
+        choosing(`${passage}\nQuestion: ${question}?\nAnswer:`, ["no", "yes"], Number(gold)),
+    }),
+  })),
+  // lambada/lambada_openai.yaml: whether the last word is what the model would write
+  {
+    fields: ["text"],
+    question: z
+      .object({ text: text.regex(/\S \S+$/, { error: "a text of at least two words" }) })
+      .transform(({ text: passage }) => {
+        const gap = passage.lastIndexOf(" ");
+        return completing([passage.slice(0, gap)], passage.slice(gap + 1), 0);
+      }),
+  },
+];
+
+/** A context and an answer, a space between them unless said otherwise. */
+export function candidate(context: string, answered: string, delimiter = " "): Candidate {
+  return { context, continuation: `${delimiter}${answered}`, characters: [...answered].length };
+}
+
+function choosing(query: string, choices: readonly string[], gold: number): Question {
+  return { candidates: choices.map((choice) => candidate(query, choice)), gold };
+}
+
+function completing(contexts: readonly string[], continuation: string, gold: number): Question {
+  return { candidates: contexts.map((context) => candidate(context, continuation)), gold };
+}
+
+/** Which field says which candidate is right, and what that can be. */
+interface GoldField {
+  readonly path: string[];
+  readonly error: string;
+}
+
+function chosenBy(field: string, expected: string): GoldField {
+  return { path: [field], error: expected };
+}
+
+/** Records of a schema as questions; refuses a right answer that is not among the candidates. */
+function questions<T>(
+  schema: z.ZodType<T>,
+  { of, ...goldField }: GoldField & { readonly of: (record: T) => Question },
+): z.ZodType<Question> {
+  return schema
+    .transform(of)
+    .refine(({ candidates, gold }) => gold >= 0 && gold < candidates.length, goldField);
+}
+
+function listOf(item: z.ZodString): z.ZodArray<z.ZodString> {
+  return z.array(item, { error: "a list of texts" }).min(2, { error: "at least two texts" });
+}
+
+/** Without the marks that WikiHow's texts carry. */
+function withoutMarks(passage: string): string {
+  return passage
+    .trim()
+    .replaceAll(" [title]", ". ")
+    .replaceAll(/\[[^\]\n]{0,1000}\]/g, "")
+    .replaceAll("  ", " ");
+}
+
+/** Python's `str.capitalize`. */
+function capitalised(sentence: string): string {
+  const [first = "", ...rest] = sentence;
+  return first.toUpperCase() + rest.join("").toLowerCase();
+}

@@ -1,0 +1,139 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { readTask, type TaskDocument } from "./task_file.ts";
+
+const ARC = [
+  { question: " What shines?", choices: { text: ["sun", "moon"], label: ["A", "B"] }, answerKey: "A" },
+  { question: "What waxes?", choices: { text: ["sun", "moon"], label: ["1", "2"] }, answerKey: "2" },
+];
+
+/** Reads a task of this YAML beside a file of these records; messages without the directory. */
+async function readYaml(
+  yaml: string,
+  records: readonly unknown[] = ARC,
+  limit?: number,
+): Promise<readonly TaskDocument[]> {
+  const directory = await temporaryDirectory();
+  await writeFile(join(directory, "a.jsonl"), records.map((record) => JSON.stringify(record)).join("\n"));
+  const path = join(directory, "task.yaml");
+  await writeFile(path, yaml);
+  return readTask(path, limit).catch((error: Error) => {
+    error.message = error.message.replaceAll(`${directory}/`, "");
+    throw error;
+  });
+}
+
+const HEAD = "dataset_path: json\ndataset_kwargs: {data_files: {test: a.jsonl}}\n";
+const TEMPLATES = `
+doc_to_text: "Question: {{question.strip()}}\\nAnswer:"
+doc_to_choice: "{{choices.text}}"
+doc_to_target: "{{choices.label.index(answerKey)}}"
+`;
+
+describe("tasks by templates", () => {
+  it("are read as lm-evaluation-harness reads them", async () => {
+    const extra =
+      "task: mine\ntest_split: test\nmetric_list: [{metric: acc}]\ndescription: 'Answer.\n\n  '\n";
+    const [first, second] = await readYaml(HEAD + extra + TEMPLATES);
+    expect(first).toMatchObject({
+      gold: 0,
+      description: "Answer.\n",
+      candidates: [
+        { context: "Question: What shines?\nAnswer:", continuation: " sun", characters: 3 },
+        { context: "Question: What shines?\nAnswer:", continuation: " moon", characters: 4 },
+      ],
+    });
+    expect(second).toMatchObject({ gold: 1, where: expect.stringMatching(/a\.jsonl line 2$/) });
+  });
+
+  it("name fields, list choices, and give the right answer as its text", async () => {
+    const yaml = `
+dataset_path: json
+dataset_kwargs: {data_files: a.jsonl}
+doc_to_text: q
+doc_to_choice: ["no {", "yes"]
+doc_to_target: a
+target_delimiter: ""
+`;
+    const records = [
+      { q: "ok\n", a: "yes" },
+      { q: "?", a: 0 },
+    ];
+    expect(await readYaml(yaml, records)).toMatchObject([
+      { gold: 1, candidates: [{ context: "ok\n", continuation: "no {" }, { continuation: "yes" }] },
+      { gold: 0 },
+    ]);
+    expect(await readYaml(yaml, records, 1)).toHaveLength(1);
+  });
+
+  it("keep a line break at the end of a prompt", async () => {
+    const yaml = `${HEAD}doc_to_text: "{{a}}\\n"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
+    const [document] = await readYaml(yaml, [{ a: "b" }]);
+    expect(document!.candidates[0]!.context).toBe("b\n");
+  });
+
+  it.each<[string, string, string, string]>([
+    [
+      "an unknown field",
+      HEAD + TEMPLATES.replace("question.", "query."),
+      "BAD_FILE",
+      "task.yaml: doc_to_text: expected a field of the records, got query",
+    ],
+    [
+      "a template that does not end",
+      HEAD + TEMPLATES.replace("()}}", "()"),
+      "BAD_FILE",
+      "task.yaml: doc_to_text: expected a Jinja template: ",
+    ],
+    [
+      "a function of Python",
+      `${HEAD}doc_to_text: !function utils.text\ndoc_to_choice: [a, b]\ndoc_to_target: 0`,
+      "BAD_FILE",
+      "task.yaml: Unresolved tag: !function",
+    ],
+    [
+      "another kind of task",
+      `${HEAD}output_type: generate_until\n${TEMPLATES}`,
+      "BAD_FILE",
+      "task.yaml: multiple_choice",
+    ],
+    [
+      "no file",
+      `dataset_path: org/name\n${TEMPLATES}`,
+      "BAD_FILE",
+      "task.yaml: expected dataset_kwargs.data_files to name a file of test",
+    ],
+    [
+      "a right answer that is no choice",
+      HEAD + TEMPLATES.replace("{{choices.label.index(answerKey)}}", "C"),
+      "BAD_TEXT",
+      "a.jsonl line 1: expected doc_to_target to give a choice or its number, 0 to 1, got C",
+    ],
+    [
+      "choices that are no texts",
+      HEAD + TEMPLATES.replace("{{choices.text}}", "{{[1, 2]}}"),
+      "BAD_TEXT",
+      "a.jsonl line 1: expected doc_to_choice to give two texts or more, got [1, 2]",
+    ],
+    [
+      "what fails at a record",
+      HEAD + TEMPLATES.replace("question.strip()", "question.nothing()"),
+      "BAD_TEXT",
+      "a.jsonl line 1: template: ",
+    ],
+  ])("refuse %s", async (_, yaml, code, message) => {
+    await expect(readYaml(yaml)).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(message),
+    });
+  });
+
+  it("end when they take too much memory", async () => {
+    const hungry =
+      "{% set ns = namespace(a='x') %}{% for i in range(60) %}{% set ns.a = ns.a + ns.a %}{% endfor %}{{question}}";
+    const yaml = HEAD + TEMPLATES.replace("Question: {{question.strip()}}\\nAnswer:", hungry);
+    await expect(readYaml(yaml)).rejects.toMatchObject({ code: expect.stringMatching(/^BAD_(FILE|TEXT)$/) });
+  });
+});

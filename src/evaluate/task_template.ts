@@ -1,0 +1,176 @@
+/**
+ * Tasks from a YAML file as lm-evaluation-harness has them: where the records are, and Jinja templates that make a question
+ * of each. Read are `dataset_path`, `dataset_kwargs.data_files`, `test_split`, `validation_split`, `doc_to_text`,
+ * `doc_to_choice`, `doc_to_target`, `target_delimiter` and `description`; only `output_type: multiple_choice`, which is also
+ * what is assumed. Templates that are functions of Python are refused, as every unknown YAML tag is.
+ */
+import { dirname, resolve } from "node:path";
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { readSmallFile } from "../io/file.ts";
+import type { HubOptions } from "../io/hub.ts";
+import { isHubAddress } from "../io/hub_address.ts";
+import { isJsonObject } from "../io/json.ts";
+import type { JsonLine } from "../io/json_lines.ts";
+import { readRecords } from "../io/records.ts";
+import { decodeUtf8, textPlace } from "../io/texts.ts";
+import { parseYaml } from "../io/yaml.ts";
+import { renderTemplates, templateNames } from "./jinja.ts";
+import { candidate, type Question } from "./task_layouts.ts";
+
+const MAX_BYTES = 2 ** 20;
+
+const dataFiles = z.union([
+  z.string(),
+  z.record(z.string(), z.union([z.string(), z.array(z.string()).length(1)])),
+]);
+const schema = z.object({
+  dataset_path: z.string(),
+  dataset_kwargs: z.object({ data_files: dataFiles }).optional(),
+  test_split: z.string().nullish(),
+  validation_split: z.string().nullish(),
+  output_type: z.literal("multiple_choice", { error: "multiple_choice" }).default("multiple_choice"),
+  doc_to_text: z.string(),
+  doc_to_choice: z.union([z.string(), z.array(z.string()).min(2)]),
+  doc_to_target: z.union([z.string(), z.int()]),
+  target_delimiter: z.string().default(" "),
+  description: z.string().default(""),
+});
+type TaskTemplate = z.infer<typeof schema>;
+
+/** A question of a file, and what comes before all questions. */
+interface PlacedQuestion extends Question {
+  readonly where: string;
+  readonly description: string;
+}
+
+/**
+ * The first `limit` questions.
+ * @param name - a YAML file, or `hf://datasets/ORG/NAME[@REVISION]/FILE.yaml`
+ * @throws GpruneError BAD_FILE for a YAML file that is none or lacks something, BAD_TEXT for a record that does not fit, and
+ *   as `readRecords`
+ */
+export async function readTemplatedTask(
+  name: string,
+  limit: number,
+  options: HubOptions,
+): Promise<readonly PlacedQuestion[]> {
+  const { path } = await textPlace(name, options);
+  const value = parseYaml(decodeUtf8(await readSmallFile(path, MAX_BYTES), path), path, "BAD_FILE");
+  const { data, error } = schema.safeParse(value);
+  if (error) throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`);
+  const records = await readRecords(dataFile(data, path), limit, options);
+  const templates = templatesOf(data, { path, record: records[0]! });
+  const rendered = await renderTemplates(
+    templates,
+    records.map((record) => record.value),
+    (index) => records[index]!.where,
+  );
+  return records.map((record, index) => ({
+    where: record.where,
+    description: data.description,
+    ...questionOf(record, { texts: rendered[index]!, task: data }),
+  }));
+}
+
+/** The file of the split that is scored; relative to the YAML file. */
+function dataFile({ dataset_kwargs: kwargs, ...task }: TaskTemplate, path: string): string {
+  const split = task.test_split ?? task.validation_split ?? "test";
+  const files = kwargs?.data_files;
+  const file = typeof files === "string" ? files : [files?.[split] ?? []].flat()[0];
+  if (file === undefined) {
+    throw new GpruneError(
+      "BAD_FILE",
+      `${path}: expected dataset_kwargs.data_files to name a file of ${split}`,
+      {
+        hint: "Name a JSON Lines, JSON or Parquet file, or hf://datasets/ORG/NAME/FILE.",
+      },
+    );
+  }
+  return isHubAddress(file) ? file : resolve(dirname(path), file);
+}
+
+/** Templates of the prompt, of the right answer and, unless they are the same for all records, of the choices as JSON. */
+function templatesOf(
+  { doc_to_text, doc_to_choice, doc_to_target }: TaskTemplate,
+  { path, record }: { readonly path: string; readonly record: JsonLine },
+): readonly string[] {
+  const fields = isJsonObject(record.value) ? Object.keys(record.value) : [];
+  // A template that is the name of a field stands for its value.
+  const ofField = (template: string, filter = ""): string =>
+    fields.includes(template) ? `{{ ${template}${filter} }}` : template;
+  const templates: Record<string, string> = {
+    // The line break that Jinja drops at a template's end is kept by a second one.
+    doc_to_text: ofField(doc_to_text).replace(/\n$/, "\n\n"),
+    doc_to_target: positionTemplate(ofField(String(doc_to_target))),
+  };
+  if (typeof doc_to_choice === "string") {
+    templates.doc_to_choice = listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`);
+  }
+  for (const [part, template] of Object.entries(templates)) {
+    const missing = [...templateNames(template, `${path}: ${part}`)].find((name) => !fields.includes(name));
+    if (missing === undefined) continue;
+    throw new GpruneError("BAD_FILE", `${path}: ${part}: expected a field of the records, got ${missing}`, {
+      hint: `${record.where} has ${fields.join(", ")}.`,
+    });
+  }
+  return Object.values(templates);
+}
+
+/** `{{ expression }}` as `{{ (expression) | tojson }}`: a list is read, not Python's way of writing one. */
+function listTemplate(template: string, where: string): string {
+  const { expression } = /^\s*\{\{(?<expression>(?:(?!\}\}).)+)\}\}\s*$/s.exec(template)?.groups ?? {};
+  if (expression !== undefined) return `{{ (${expression}) | tojson }}`;
+  throw new GpruneError("BAD_FILE", `${where}: expected {{ a list }}, a field or a list, got ${template}`);
+}
+
+/** `{{ list.index(item) }}`, which our Jinja does not have, as the list and the item. */
+function positionTemplate(template: string): string {
+  const { list, item } =
+    /^\s*\{\{(?<list>[^{}]+)\.index\((?<item>[^(){}]+)\)\s*\}\}\s*$/.exec(template)?.groups ?? {};
+  return list === undefined ? template : `{{ [${list}, ${item}] | tojson }}`;
+}
+
+function questionOf(
+  { where }: JsonLine,
+  {
+    texts: [query, target, listed],
+    task,
+  }: { readonly texts: readonly string[]; readonly task: TaskTemplate },
+): Question {
+  const choices = listed === undefined ? (task.doc_to_choice as readonly string[]) : parseList(listed);
+  if (choices === undefined || choices.length < 2) {
+    throw new GpruneError(
+      "BAD_TEXT",
+      `${where}: expected doc_to_choice to give two texts or more, got ${listed}`,
+    );
+  }
+  const gold = goldOf(target!.trim(), choices);
+  if (gold < 0 || gold >= choices.length) {
+    const expected = `a choice or its number, 0 to ${choices.length - 1}`;
+    throw new GpruneError("BAD_TEXT", `${where}: expected doc_to_target to give ${expected}, got ${target}`);
+  }
+  return { candidates: choices.map((choice) => candidate(query!, choice, task.target_delimiter)), gold };
+}
+
+/** The index of the right choice; -1 when there is none. */
+function goldOf(target: string, choices: readonly string[]): number {
+  if (/^\d+$/.test(target)) return Number(target);
+  const [list, item] = parsed(target) as [unknown, unknown];
+  return Array.isArray(list) ? list.indexOf(item) : choices.indexOf(target);
+}
+
+function parseList(json: string): readonly string[] | undefined {
+  const list = parsed(json);
+  return list.every((item) => typeof item === "string" && item !== "") ? (list as string[]) : undefined;
+}
+
+/** A JSON list; empty for anything else. */
+function parsed(json: string): readonly unknown[] {
+  try {
+    const value: unknown = JSON.parse(json);
+    return Array.isArray(value) ? value : [];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,55 @@
+/** Records of a data set: the objects of a JSON Lines, JSON or Parquet file, on the disk or on the hub. */
+import { extname } from "node:path";
+import { GpruneError } from "../errors.ts";
+import { PositionalFile, readSmallFile } from "./file.ts";
+import type { HubOptions } from "./hub.ts";
+import { MAX_JSON_DEPTH, parseJson } from "./json.ts";
+import { type JsonLine, jsonLines } from "./json_lines.ts";
+import { readParquetRows } from "./parquet.ts";
+import { decodeUtf8, textPlace } from "./texts.ts";
+
+/** Of a file that is read whole. */
+const MAX_BYTES = 2 ** 28;
+
+/**
+ * The first `limit` records and their places; what follows them is not looked at.
+ * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`
+ * @throws GpruneError NOT_FOUND without the file, BAD_FILE for what is too large or neither JSON nor Parquet, BAD_TEXT for
+ *   a file without records
+ */
+export async function readRecords(
+  name: string,
+  limit: number,
+  options: HubOptions = {},
+): Promise<readonly JsonLine[]> {
+  const { path } = await textPlace(name, options);
+  const records = extname(path) === ".parquet" ? await rowsOf(path, limit) : await jsonOf(path, limit);
+  if (records.length > 0) return records;
+  throw new GpruneError("BAD_TEXT", `${path}: expected at least one record, got an empty file`);
+}
+
+async function rowsOf(path: string, limit: number): Promise<readonly JsonLine[]> {
+  const file = await PositionalFile.open(path);
+  try {
+    const rows = await readParquetRows(file, limit);
+    return rows.map((value, index) => ({ where: `${path} row ${index + 1}`, value }));
+  } finally {
+    await file.close();
+  }
+}
+
+/** A JSON list, or whatever its name JSON Lines. */
+async function jsonOf(path: string, limit: number): Promise<readonly JsonLine[]> {
+  const text = decodeUtf8(await readSmallFile(path, MAX_BYTES), path);
+  if (text.trimStart().startsWith("[")) {
+    const list = parseJson(text, { where: path, maxBytes: MAX_BYTES, maxDepth: MAX_JSON_DEPTH });
+    const items = (list as readonly unknown[]).slice(0, limit);
+    return items.map((value, index) => ({ where: `${path} item ${index + 1}`, value }));
+  }
+  const records: JsonLine[] = [];
+  for (const line of jsonLines(text, (number) => `${path} line ${number}`)) {
+    records.push(line);
+    if (records.length >= limit) break;
+  }
+  return records;
+}
