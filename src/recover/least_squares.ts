@@ -14,9 +14,8 @@
  * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the stream
  * of the layers refitted before it, to repair what those got wrong as well, looks a little better on unseen windows of the
  * calibration texts and is far worse on other kinds of text: the errors of a damaged model belong to the texts it was
- * fitted on. SmolLM2-135M at 50 %, geometric means of perplexity over four kinds of text, when the fit saw the kind / did
- * not: on its own stream with half of the drift repaired 52.1 / 87.4, on the dense stream 53.3 / 69.7, there with ridge
- * 0.03 52.9 / 67.8.
+ * fitted on; docs/METHODS.md has the numbers. A ridge of 10 % of the variance is what kinds of text that the fit did not see
+ * want, too.
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
@@ -118,7 +117,7 @@ class Refit {
     pruned,
     runtime,
     sets,
-    ridge = 0.03,
+    ridge = 0.1,
     relative = true,
     refitIntact = false,
     onProgress = silent,
