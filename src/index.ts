@@ -59,6 +59,7 @@ export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/he
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
+export { type SampleOptions, sampleTexts } from "./evaluate/sample.ts";
 export { readTask, type TaskDocument } from "./evaluate/task_file.ts";
 export type { Candidate } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";

@@ -1,30 +1,66 @@
 /** `gprune generate` */
+import { GpruneError } from "../errors.ts";
 import { generate } from "../evaluate/generate.ts";
+import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
+import { writeNewFile } from "../io/output_file.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print } from "./terminal.ts";
 
 interface GenerateCommandOptions {
-  readonly prompt: string;
-  readonly maxTokens: number;
+  readonly prompt?: string;
+  readonly maxTokens?: number;
+  readonly sample?: boolean;
+  readonly count: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly seed: number;
+  readonly output?: string;
   readonly threads?: number;
+  readonly quiet?: boolean;
 }
 
+const PROMPTED_TOKENS = 32;
+const SAMPLED_TOKENS = 512;
+
 export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
-  const model = await withProgress({}, (onProgress) => openModel(path, { onProgress }));
-  const runtime = new Runtime(options.threads === undefined ? {} : { threads: options.threads });
+  const { prompt, sample = false, threads, quiet } = options;
+  if (sample === (prompt !== undefined)) {
+    const got = sample ? "both" : "neither";
+    throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
+  }
+  const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
+  const runtime = new Runtime(threads === undefined ? {} : { threads });
   try {
+    const runner = new DecoderRunner(model, runtime);
     const tokenizer = Tokenizer.fromFiles(model.files);
-    const ids = await generate(new DecoderRunner(model, runtime), tokenizer.encode(options.prompt), {
-      maxTokens: options.maxTokens,
-      stopIds: tokenizer.eosIds,
-    });
-    print(plainText(options.prompt + tokenizer.decode(ids)));
+    if (prompt === undefined) await sampleLines({ runner, tokenizer }, options);
+    else {
+      const ids = await generate(runner, tokenizer.encode(prompt), {
+        maxTokens: options.maxTokens ?? PROMPTED_TOKENS,
+        stopIds: tokenizer.eosIds,
+      });
+      print(plainText(prompt + tokenizer.decode(ids)));
+    }
   } finally {
     await runtime.close();
     await model.weights.close();
   }
+}
+
+/** JSON Lines of texts, to a file or the standard output. */
+async function sampleLines(
+  { runner, tokenizer }: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
+  { maxTokens: tokens = SAMPLED_TOKENS, output, quiet, ...options }: GenerateCommandOptions,
+): Promise<void> {
+  const windows = await withProgress({ quiet }, (onProgress) =>
+    sampleTexts(runner, tokenizer, { ...options, tokens, onProgress }),
+  );
+  const lines = windows.flat().map((text) => JSON.stringify({ text }));
+  if (output === undefined) return print(lines.join("\n"));
+  await writeNewFile(output, (file) => file.write(Buffer.from(`${lines.join("\n")}\n`)));
+  print(output);
 }

@@ -263,13 +263,34 @@ program
 
 program
   .command("generate")
-  .description("continue a prompt, the most probable token each time")
-  .usage("MODEL --prompt TEXT [options]")
+  .description("continue a prompt, the most probable token each time; or write texts to calibrate on")
+  .usage("MODEL --prompt TEXT [options]\n       gprune generate MODEL --sample [-o FILE] [options]")
   .argument("<model>", MODEL)
-  .requiredOption("--prompt <text>", "text to continue")
-  .addOption(countOption("--max-tokens <n>", "tokens to generate at most", { min: 1, default: 32 }))
+  .option("--prompt <text>", "text to continue")
+  .addOption(
+    countOption("--max-tokens <n>", "tokens to generate at most, 32; of every sample, 512", { min: 1 }),
+  )
+  .option("--sample", "texts drawn from what the model knows, as JSON Lines")
+  .addOption(countOption("--count <n>", "windows of --max-tokens tokens to sample", { min: 1, default: 16 }))
+  .addOption(numberOption("--temperature <t>", "of sampling", { min: 0.01, default: 1 }))
+  .addOption(
+    numberOption("--top-p <p>", "draw from the most probable tokens that together have this probability", {
+      min: 0.01,
+      below: 1 + Number.EPSILON,
+      default: 1,
+    }),
+  )
+  .addOption(countOption("--seed <n>", "draws the samples", { min: 0, default: 0 }))
+  .option("-o, --output <file>", "file for the samples, to be made; the standard output when absent")
   .addOption(threadsOption())
-  .addHelpText("after", '\nExample:\n  $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64')
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Examples:
+  $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64
+  $ gprune generate MODEL --sample --count 64 -o own.jsonl && gprune prune MODEL -o SMALLER --calib own=own.jsonl`,
+  )
   .action(async (model, options) => (await import("./generate.ts")).generateCommand(model, options));
 
 program

@@ -1,0 +1,153 @@
+/**
+ * Text that a model writes by itself, to calibrate on where there is none: it comes from the distribution that the model
+ * was trained on, all of it, as far as the model knows it.
+ *
+ * Every text begins with a token drawn uniformly from those that begin a word, and goes on by sampling; one that ends
+ * is followed by another, until all tokens are there. Source: LLM-QAT (arXiv 2305.17888), self-calibration (arXiv
+ * 2410.17170).
+ */
+import { GpruneError } from "../errors.ts";
+import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { randomStream } from "../tensor/random.ts";
+import { Decoding } from "./decoding.ts";
+
+export interface SampleOptions {
+  /** Windows of text. */
+  readonly count: number;
+  /** Tokens in a window. */
+  readonly tokens: number;
+  /** > 0; 1 samples from the model's own distribution. */
+  readonly temperature: number;
+  /** In (0, 1]; only the most probable tokens that together have this probability are drawn. */
+  readonly topP: number;
+  readonly seed: number;
+  readonly onProgress?: OnProgress;
+}
+
+/** Sequences that are decoded at once: their caches must fit into memory, and more gain little. */
+const BATCH = 8;
+
+/**
+ * Texts by the windows they are from; a window holds several when the model ended one. The same seed gives the same
+ * texts, whatever `count`.
+ * @throws GpruneError BAD_ARGUMENT when the model cannot hold so many tokens
+ */
+export async function sampleTexts(
+  runner: DecoderRunner,
+  tokenizer: Tokenizer,
+  { count, onProgress = silent, ...options }: SampleOptions,
+): Promise<readonly (readonly string[])[]> {
+  const { maxPositions } = runner.model.spec;
+  if (options.tokens > maxPositions) {
+    const expected = `at most the model's ${maxPositions} tokens`;
+    throw new GpruneError("BAD_ARGUMENT", `--max-tokens: expected ${expected}, got ${options.tokens}`);
+  }
+  const beginnings = beginningsOf(tokenizer, runner.model.spec.vocabSize);
+  const windows: (readonly string[])[] = [];
+  const total = count * options.tokens;
+  for (let start = 0; start < count; start += BATCH) {
+    const lanes = Array.from({ length: Math.min(BATCH, count - start) }, (_, lane) => {
+      return { random: randomStream(options.seed, `sample ${start + lane}`), ids: [] as number[] };
+    });
+    const report = (length: number): void => {
+      const done = start * options.tokens + length * lanes.length;
+      onProgress({ stage: "sample", done, total, unit: "tokens" });
+    };
+    await fillLanes(runner, { lanes, beginnings, ends: new Set(tokenizer.eosIds), report, ...options });
+    for (const { ids } of lanes) windows.push(textsOf(ids, tokenizer));
+  }
+  return windows;
+}
+
+/** One sequence, and what it draws from. */
+interface Lane {
+  readonly random: () => number;
+  readonly ids: number[];
+}
+
+async function fillLanes(
+  runner: DecoderRunner,
+  {
+    lanes,
+    beginnings,
+    ends,
+    report,
+    tokens,
+    temperature,
+    topP,
+  }: Pick<SampleOptions, "tokens" | "temperature" | "topP"> & {
+    readonly lanes: readonly Lane[];
+    readonly beginnings: readonly number[];
+    readonly ends: ReadonlySet<number>;
+    readonly report: (length: number) => void;
+  },
+): Promise<void> {
+  const decoding = await Decoding.open(runner, lanes.length);
+  const begin = ({ random }: Lane): number => beginnings[Math.floor(random() * beginnings.length)]!;
+  for (const lane of lanes) lane.ids.push(begin(lane));
+  for (let length = 1; length < tokens; length++) {
+    const last = Int32Array.from(lanes, ({ ids }) => ids.at(-1)!);
+    const { data, shape } = await decoding.append(last);
+    const size = shape[1]!;
+    for (const [b, lane] of lanes.entries()) {
+      const ended = ends.has(last[b]!);
+      const logits = data.subarray(b * size, (b + 1) * size);
+      lane.ids.push(ended ? begin(lane) : draw(logits, { temperature, topP, random: lane.random }));
+    }
+    report(length + 1);
+    // The event loop stands still during a run; let timers and signals in between two of them.
+    await new Promise(setImmediate);
+  }
+}
+
+/** Tokens that decode to the beginning of a word, which special tokens and parts of characters do not. */
+function beginningsOf(tokenizer: Tokenizer, vocabSize: number): readonly number[] {
+  const all = Array.from({ length: Math.min(vocabSize, tokenizer.vocabSize) }, (_, id) => id);
+  const words = all.filter((id) => /^[ ▁]?\p{L}[\p{L}\p{M}]*$/u.test(tokenizer.decode([id])));
+  return words.length > 0 ? words : all;
+}
+
+/** A token by softmax(logits / temperature), cut to the smallest set of probability `topP`. */
+function draw(
+  logits: Float32Array,
+  {
+    temperature,
+    topP,
+    random,
+  }: { readonly temperature: number; readonly topP: number; readonly random: () => number },
+): number {
+  const highest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const weights = Float64Array.from(logits, (logit) => Math.exp((logit - highest) / temperature));
+  const kept = topP < 1 ? nucleus(weights, topP) : Array.from(weights.keys());
+  let rest = random() * kept.reduce((sum, id) => sum + weights[id]!, 0);
+  for (const id of kept) {
+    rest -= weights[id]!;
+    if (rest < 0) return id;
+  }
+  // Rounding may leave a little over.
+  return kept.at(-1)!;
+}
+
+/** The most probable tokens that together have probability `topP`, most probable first, of equals the lower id first. */
+function nucleus(weights: Float64Array, topP: number): readonly number[] {
+  const order = Array.from(weights.keys()).sort((a, b) => weights[b]! - weights[a]! || a - b);
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  let seen = 0;
+  const count = order.findIndex((id) => {
+    seen += weights[id]! / total;
+    return seen >= topP;
+  });
+  return order.slice(0, count < 0 ? order.length : count + 1);
+}
+
+/** The texts of a window, cut where the model ended one; white space alone is none. */
+function textsOf(ids: readonly number[], tokenizer: Tokenizer): readonly string[] {
+  const texts: number[][] = [[]];
+  for (const id of ids) {
+    if (tokenizer.eosIds.includes(id)) texts.push([]);
+    else texts.at(-1)!.push(id);
+  }
+  return texts.map((own) => tokenizer.decode(own).trim()).filter((text) => text !== "");
+}
