@@ -53,7 +53,13 @@ export {
 // Errors, progress, versions
 export { type ErrorCode, type ErrorDetails, GpruneError } from "./errors.ts";
 // Saving and measuring
-export { type EvaluateOptions, type Evaluation, evaluate, geometricMean } from "./evaluate/evaluate.ts";
+export {
+  type EvaluateOptions,
+  type Evaluation,
+  evaluate,
+  geometricMean,
+  type TaskShots,
+} from "./evaluate/evaluate.ts";
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
