@@ -19,6 +19,8 @@ export interface Format {
   readonly exact: boolean;
   /** Written of the families' fixtures too, which have no tokenizer. */
   readonly forFixtures: boolean;
+  /** What gprune itself computes from it gets a row too. */
+  readonly ours: boolean;
   readonly write: (model: Model, path: string) => Promise<unknown>;
 }
 
@@ -31,6 +33,7 @@ function directory(dtype: DTypeChoice): Format {
     opens: true,
     exact: true,
     forFixtures: dtype === "f32",
+    ours: dtype === "f32",
     write: (model, path) => exportHuggingFace(model, path, { dtype }),
   };
 }
@@ -44,6 +47,7 @@ function gguf(dtype: GgufDType): Format {
     opens: true,
     exact: dtype === "f32",
     forFixtures: false,
+    ours: false,
     write: (model, path) => exportGguf(model, path, { dtype }),
   };
 }
@@ -56,6 +60,7 @@ function onnx(dtype: OnnxDType): Format {
     opens: false,
     exact: dtype === "f32",
     forFixtures: dtype === "f32",
+    ours: false,
     write: (model, path) => exportOnnx(model, path, { dtype }),
   };
 }

@@ -35,7 +35,7 @@ interface Export {
   readonly refused: string | null;
 }
 
-/** A row for each client and file. */
+/** A row of our own for each subject, and one for each client and file. */
 export async function trial(
   subjects: readonly Subject[],
   formats: readonly Format[],
@@ -48,7 +48,12 @@ export async function trial(
     const references = new Map(exports.map((item) => [referenceOf(item), item]));
     const cases = [...references].map(([path, item]) => caseOf("gprune", { ...item, path }, options));
     const ours = askClient("gprune", cases, null);
-    return options.clients.flatMap((client) => clientRows(client, exports, { ...options, ours }));
+    return [
+      ...exports
+        .filter(({ format, subject }) => format.ours && !subject.fixture)
+        .map((item) => ownRow(item, ours)),
+      ...options.clients.flatMap((client) => clientRows(client, exports, { ...options, ours })),
+    ];
   } finally {
     rmSync(scratch, { recursive: true });
   }
@@ -111,17 +116,12 @@ function clientRows(
   return own.map((item) => rowOf(client, item, { ours: options.ours, theirs }));
 }
 
-function rowOf(
-  client: ClientName,
-  item: Export,
-  { ours, theirs }: { readonly ours: Answers; readonly theirs: Answers },
-): Row {
-  const { subject, format, spec, path, refused } = item;
-  const { name: model, fixture, mayBeRefused } = subject;
-  const blank: Row = {
+/** What there is to say of a file before anybody has loaded it. */
+function blankRow(client: ClientName, { subject, format, spec, path, refused }: Export): Row {
+  return {
     client,
-    model,
-    fixture,
+    model: subject.name,
+    fixture: subject.fixture,
     format: format.name,
     widths: `${subject.shape}: ${widthsOf(spec)}`,
     against: format.opens || format.exact ? "same weights" : "float32 weights",
@@ -131,8 +131,25 @@ function rowOf(
     problems: [],
     skipped: null,
   };
+}
+
+/** How fast the runtime is that others are held against. */
+function ownRow(item: Export, ours: Answers): Row {
+  const answer = answerOf(ours, referenceOf(item));
+  const blank = blankRow("gprune", item);
+  if ("error" in answer) return { ...blank, problems: [answer.error] };
+  return { ...blank, speed: speedOf(answer, item.subject.ids.length) };
+}
+
+function rowOf(
+  client: ClientName,
+  item: Export,
+  { ours, theirs }: { readonly ours: Answers; readonly theirs: Answers },
+): Row {
+  const { subject, format, path, refused } = item;
+  const blank = blankRow(client, item);
   if (refused !== null)
-    return mayBeRefused ? { ...blank, skipped: refused } : { ...blank, problems: [refused] };
+    return { ...blank, ...(subject.mayBeRefused ? { skipped: refused } : { problems: [refused] }) };
   if (theirs.unavailable !== null) return { ...blank, skipped: theirs.unavailable };
   const reference = answerOf(ours, referenceOf(item));
   const answer = answerOf(theirs, path);
