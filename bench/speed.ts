@@ -22,6 +22,7 @@ import {
   clientVersions,
   installNodeClients,
 } from "../scripts/clients/clients.ts";
+import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
 import { machine, markdownTable } from "../scripts/clients/table.ts";
 import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
 import { exportGguf } from "../src/export/gguf.ts";
@@ -198,10 +199,10 @@ async function main(): Promise<void> {
   });
   if (models.length < 2) throw new Error("usage: bench/speed.ts DENSE PRUNED...; see the head of the file");
   const settings: Settings = {
-    prompt: Number(values.prompt),
-    tokens: Number(values.tokens),
-    rounds: Number(values.rounds),
-    threads: values.threads === undefined ? null : Number(values.threads),
+    prompt: positiveInteger("prompt", values.prompt),
+    tokens: positiveInteger("tokens", values.tokens),
+    rounds: positiveInteger("rounds", values.rounds),
+    threads: threadsOf(values.threads),
     load: loadavg()[0]!,
   };
   installNodeClients();

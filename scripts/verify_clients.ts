@@ -20,8 +20,9 @@ import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { type ClientName, clientVersions, installNodeClients, installPython } from "./clients/clients.ts";
 import { FORMATS, type Format } from "./clients/formats.ts";
+import { threadsOf } from "./clients/options.ts";
 import { demoSubject, fixtureSubjects, givenSubject, SHAPES, type Subject } from "./clients/subjects.ts";
-import { type Row, reportJson, reportMarkdown, summary } from "./clients/table.ts";
+import { absentRow, type Row, reportJson, reportMarkdown, summary } from "./clients/table.ts";
 import { type TrialOptions, trial } from "./clients/trial.ts";
 
 const NODE_CLIENTS: readonly ClientName[] = ["llama.cpp", "onnxruntime-node", "transformers.js"];
@@ -42,7 +43,7 @@ async function main(): Promise<number> {
   const versions = clientVersions(python);
   const scratch = mkdtempSync(join(tmpdir(), "gprune-verify-"));
   const clients = python === null ? NODE_CLIENTS : (["transformers", ...NODE_CLIENTS] as const);
-  const threads = values.threads === undefined ? null : Number(values.threads);
+  const threads = threadsOf(values.threads);
   try {
     const options = { clients, python, threads, scratch };
     const rows = [...(await smallRows(values.demo, options)), ...(await givenRows(values.model, options))];
@@ -72,7 +73,8 @@ async function givenRows(models: readonly string[], options: TrialOptions): Prom
   const rows: Row[] = [];
   for (const model of models) {
     if (!existsSync(model)) {
-      console.log(`skipped: ${model}: there is no such model`);
+      console.error(`skipped: ${model}: there is no such model`);
+      rows.push(absentRow(model));
       continue;
     }
     for (const shape of SHAPES) {
@@ -94,6 +96,10 @@ async function tried(
   const what = names.length > 2 ? `${names.length} models` : names.join(", ");
   const how = formats.length > 1 ? "all formats" : formats[0]!.name;
   console.error(`${what}, ${how}: ${summary(rows)}`);
+  const skipped = rows.flatMap((row) =>
+    row.skipped === null ? [] : [`skipped: ${row.client}: ${row.skipped}`],
+  );
+  for (const line of new Set(skipped)) console.error(line);
   return rows;
 }
 

@@ -1,5 +1,6 @@
 /** What the comparison found, as one table and as JSON. */
 import { cpus } from "node:os";
+import { basename } from "node:path";
 import type { Comparison } from "./compare.ts";
 
 /** One client with one file. */
@@ -27,6 +28,23 @@ export interface Row {
 export interface Report {
   readonly versions: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
+}
+
+/** The row of a model that is not there. */
+export function absentRow(model: string): Row {
+  return {
+    client: "all",
+    model: basename(model),
+    fixture: false,
+    format: "all",
+    widths: "",
+    against: "same weights",
+    comparison: null,
+    speed: null,
+    bytes: null,
+    problems: [],
+    skipped: "there is no such model",
+  };
 }
 
 /** The report as JSON, with the machine it was measured on. */
