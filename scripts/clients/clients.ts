@@ -49,17 +49,21 @@ export function askClient(name: ClientName, cases: readonly Case[], python: stri
   while (left.length > 0) {
     const { lines, death } = runProgram(name, left, python);
     for (const line of lines) {
-      if ("unavailable" in line) return line;
+      if ("unavailable" in line) return notHere(line.unavailable);
       byId.set(line.id, line);
     }
     left = left.filter(({ id }) => !byId.has(id));
     if (left.length === 0) break;
     const unavailable = CLIENTS[name].noBinary?.exec(death);
-    if (unavailable != null) return { unavailable: unavailable[0] };
+    if (unavailable != null) return notHere(unavailable[0]);
     byId.set(left[0]!.id, { error: death });
     left = left.slice(1);
   }
   return { unavailable: null, byId };
+}
+
+function notHere(reason: string): Answers {
+  return { unavailable: `its package has no binary for ${process.platform}-${process.arch} (${reason})` };
 }
 
 function runProgram(

@@ -9,8 +9,11 @@ const EXACT = {
   experimentalKvCacheValueType: "F32",
 };
 
+/** The binary is tried in a process of its own each time it is loaded: once is enough. */
+let llama;
+
 async function open({ path, ids, tokens, exact, threads }) {
-  const llama = await getLlama({ gpu: false, build: "never", skipDownload: true, logLevel: "error" });
+  llama ??= await getLlama({ gpu: false, build: "never", skipDownload: true, logLevel: "error" });
   const model = await llama.loadModel({ modelPath: path });
   const context = await model.createContext({
     contextSize: ids.length + tokens,

@@ -83,7 +83,7 @@ const COLUMNS: Readonly<Record<string, (row: Row) => string>> = {
   model: ({ model }) => model,
   format: ({ format }) => format,
   widths: ({ widths }) => widths,
-  "held against": ({ against }) => against,
+  "held against": ({ against, comparison }) => (comparison === null ? "" : against),
   "largest logit difference": ({ comparison }) => comparison?.difference.toExponential(1) ?? "",
   "same first token": ({ comparison }) =>
     comparison === null ? "" : `${(100 * comparison.sameFirst).toFixed(0)} %`,
