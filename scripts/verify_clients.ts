@@ -7,8 +7,9 @@
  * Without options: the demo model in every format, and fixtures of all families in float32. --demo leaves the fixtures
  * out, --model adds a model in every format, --node-only leaves transformers out. The Node clients are installed in
  * scripts/clients by npm, and so is transformers by pip in a virtual environment there, unless --python names a Python
- * that has it. PATH.md and PATH.json hold the table; bench/results/clients unless --out says otherwise. Temporary files
- * take the room of a given model in float32 twice.
+ * that has it. --threads sets the threads of every client; without it the small models get one and given models what
+ * each client chooses. PATH.md and PATH.json hold the table; bench/results/clients unless --out says otherwise. Temporary
+ * files take the room of a given model in float32 three times.
  *
  * Exits 1 when a file is not written or does not load, when a text is cut into other tokens, when logits in float32
  * differ by more than 2e-3 or one of 20 greedy tokens does, and when rounded weights give another first token in more
@@ -38,12 +39,12 @@ async function main(): Promise<number> {
       out: { type: "string", default: join("bench", "results", "clients") },
     },
   });
+  const threads = threadsOf(values.threads);
   installNodeClients();
   const python = values["node-only"] ? null : (values.python ?? installPython());
   const versions = clientVersions(python);
   const scratch = mkdtempSync(join(tmpdir(), "gprune-verify-"));
   const clients = python === null ? NODE_CLIENTS : (["transformers", ...NODE_CLIENTS] as const);
-  const threads = threadsOf(values.threads);
   try {
     const options = { clients, python, threads, scratch };
     const rows = [...(await smallRows(values.demo, options)), ...(await givenRows(values.model, options))];
