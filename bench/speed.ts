@@ -1,0 +1,222 @@
+/**
+ * How much smaller and faster pruned models are, in llama.cpp and in our own runtime, beside the dense model.
+ *
+ *   node --import tsx bench/speed.ts DENSE PRUNED... [--types f16,q8_0,q4_0] [--prompt 512] [--tokens 64] [--rounds 5]
+ *       [--threads N] [--out bench/results/speed]
+ *
+ * Every round measures every model in every type once, each in a process of its own, the models of one type after one
+ * another, so that what slows the machine down for a while slows all of them down; rounds start with different models.
+ * Each process runs the model once before the clock starts. Our own runtime reads the first type, and computes in float32
+ * whatever it reads. Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the
+ * same round, and against what the numbers of parameters promise (speed_summary.ts). PATH.md and PATH.json hold the
+ * table. Measure on a machine that does nothing else: its load at the start is written down. Temporary files take the
+ * room of every model in every type.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { parseArgs } from "node:util";
+import {
+  askClient,
+  type ClientName,
+  clientVersions,
+  installNodeClients,
+} from "../scripts/clients/clients.ts";
+import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { machine, markdownTable } from "../scripts/clients/table.ts";
+import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
+import { exportGguf } from "../src/export/gguf.ts";
+import type { GgufDType } from "../src/export/gguf_types.ts";
+import { openModel } from "../src/model/checkpoint.ts";
+import { parameterCount } from "../src/model/spaces.ts";
+import type { ModelSpec } from "../src/model/spec.ts";
+import { type Gain, type Series, type Spread, type Summary, summarise } from "./speed_summary.ts";
+
+/** A model in a runtime and type. */
+interface Contestant {
+  readonly client: ClientName;
+  readonly type: string;
+  readonly model: string;
+  readonly spec: ModelSpec;
+  readonly path: string;
+  readonly bytes: number;
+  readonly prompt: number[];
+  readonly decode: number[];
+}
+
+interface Row extends Summary {
+  readonly client: string;
+  readonly type: string;
+  readonly parameters: number;
+  /** Fraction of the dense model's parameters that is gone. */
+  readonly removed: number;
+  readonly bytes: number;
+}
+
+interface Settings {
+  readonly prompt: number;
+  readonly tokens: number;
+  readonly rounds: number;
+  readonly threads: number | null;
+  /** Of the machine, when it started. */
+  readonly load: number;
+}
+
+/** Every model as a GGUF file of every type for llama.cpp, and of the first type for our own runtime too. */
+async function enter(
+  paths: readonly string[],
+  types: readonly GgufDType[],
+  scratch: string,
+): Promise<readonly Contestant[]> {
+  const contestants: Contestant[] = [];
+  for (const [index, source] of paths.entries()) {
+    const model = await openModel(source);
+    const { spec } = model;
+    for (const type of types) {
+      const path = join(scratch, `${index}.${type}.gguf`);
+      const { warnings } = await exportGguf(model, path, { dtype: type });
+      for (const warning of warnings) console.error(`${basename(source)}, ${type}: ${warning}`);
+      const shared = { type, model: basename(source), spec, path, bytes: bytesOf(path) };
+      const clients: readonly ClientName[] = type === types[0] ? ["llama.cpp", "gprune"] : ["llama.cpp"];
+      contestants.push(...clients.map((client) => ({ ...shared, client, prompt: [], decode: [] })));
+    }
+    await model.weights.close();
+  }
+  const kinds = [...new Set(contestants.map(kindOf))];
+  return kinds.flatMap((kind) => contestants.filter((contestant) => kindOf(contestant) === kind));
+}
+
+/** One round, which starts with another contestant than the one before. */
+function measureAll(contestants: readonly Contestant[], round: number, settings: Settings): void {
+  const start = round % contestants.length;
+  for (const contestant of [...contestants.slice(start), ...contestants.slice(0, start)]) {
+    const { prompt, decode } = measure(contestant, settings);
+    contestant.prompt.push(prompt);
+    contestant.decode.push(decode);
+  }
+}
+
+/** Tokens per second. @throws Error when the client cannot run the model */
+function measure(
+  { client, path, spec }: Contestant,
+  { prompt, tokens, threads }: Settings,
+): { readonly prompt: number; readonly decode: number } {
+  const ids = Array.from({ length: prompt }, (_, i) => (7 * i * i + 11 * i) % spec.vocabSize);
+  const asked = {
+    id: path,
+    path,
+    ids,
+    tokens,
+    text: null,
+    logits: null,
+    exact: false,
+    remoteCode: false,
+    threads,
+  };
+  const answers = askClient(client, [asked], null);
+  if (answers.unavailable !== null) throw new Error(`${client}: ${answers.unavailable}`);
+  const answer = answers.byId.get(path)!;
+  if ("error" in answer) throw new Error(`${client}, ${path}: ${answer.error}`);
+  return speedOf(answer, ids.length);
+}
+
+/** Rows of one runtime and type together, the dense model first. */
+function rowsOf(contestants: readonly Contestant[]): readonly Row[] {
+  const kinds = [...new Set(contestants.map(kindOf))];
+  return kinds.flatMap((kind) => {
+    const own = contestants.filter((contestant) => kindOf(contestant) === kind);
+    const dense = parameterCount(own[0]!.spec);
+    return summarise(own satisfies readonly Series[]).map((summary, index) => {
+      const { client, type, bytes, spec } = own[index]!;
+      const parameters = parameterCount(spec);
+      return { client, type, parameters, removed: 1 - parameters / dense, bytes, ...summary };
+    });
+  });
+}
+
+function kindOf({ client, type }: Contestant): string {
+  return `${client} ${type}`;
+}
+
+const COLUMNS: Readonly<Record<string, (row: Row) => string>> = {
+  runtime: ({ client }) => client,
+  type: ({ type }) => type,
+  model: ({ model }) => model,
+  "parameters, million": ({ parameters }) => (parameters / 1e6).toFixed(1),
+  removed: ({ removed }) => percent(removed),
+  MB: ({ bytes }) => (bytes / 1e6).toFixed(1),
+  "prompt tokens/s": ({ prompt }) => spreadCell(prompt.speed, 0),
+  "prompt speed-up": ({ prompt }) => gainCell(prompt),
+  "decoding tokens/s": ({ decode }) => spreadCell(decode.speed, 1),
+  "decoding speed-up": ({ decode }) => gainCell(decode),
+};
+
+function spreadCell({ median, least, most }: Spread, digits: number): string {
+  return `${median.toFixed(digits)} (${least.toFixed(digits)} to ${most.toFixed(digits)})`;
+}
+
+function gainCell({ speedUp, promised, kept }: Gain): string {
+  return `${spreadCell(speedUp, 2)} of ${promised.toFixed(2)}: ${percent(kept)}`;
+}
+
+function percent(fraction: number): string {
+  return `${(100 * fraction).toFixed(0)} %`;
+}
+
+function report(rows: readonly Row[], settings: Settings, out: string): void {
+  const { prompt, tokens, rounds, threads, load } = settings;
+  const versions = clientVersions(null);
+  const conditions =
+    `${machine()}, load ${load.toFixed(2)} at the start, threads: ${threads ?? "as each chooses"}; ` +
+    `${prompt} tokens of prompt, ${tokens} decoded, ${rounds} rounds; node-llama-cpp ${versions["node-llama-cpp"]}`;
+  const table = markdownTable(
+    Object.keys(COLUMNS),
+    rows.map((row) => Object.values(COLUMNS).map((cell) => cell(row))),
+  );
+  const text =
+    `${conditions}. Median (range) of the rounds; speed-up over the first model of the same kind, of what the number ` +
+    `of parameters promises.\n\n${table}\n`;
+  mkdirSync(dirname(out), { recursive: true });
+  writeFileSync(`${out}.md`, text);
+  writeFileSync(
+    `${out}.json`,
+    `${JSON.stringify({ versions, machine: machine(), ...settings, rows }, null, 1)}\n`,
+  );
+  console.log(text);
+}
+
+async function main(): Promise<void> {
+  const { values, positionals: models } = parseArgs({
+    allowPositionals: true,
+    options: {
+      types: { type: "string", default: "f16,q8_0,q4_0" },
+      prompt: { type: "string", default: "512" },
+      tokens: { type: "string", default: "64" },
+      rounds: { type: "string", default: "5" },
+      threads: { type: "string" },
+      out: { type: "string", default: join("bench", "results", "speed") },
+    },
+  });
+  if (models.length < 2) throw new Error("usage: bench/speed.ts DENSE PRUNED...; see the head of the file");
+  const settings: Settings = {
+    prompt: positiveInteger("prompt", values.prompt),
+    tokens: positiveInteger("tokens", values.tokens),
+    rounds: positiveInteger("rounds", values.rounds),
+    threads: threadsOf(values.threads),
+    load: loadavg()[0]!,
+  };
+  installNodeClients();
+  const scratch = mkdtempSync(join(tmpdir(), "gprune-speed-"));
+  try {
+    const contestants = await enter(models, values.types.split(",") as GgufDType[], scratch);
+    for (let round = 0; round < settings.rounds; round++) {
+      measureAll(contestants, round, settings);
+      console.error(`round ${round + 1} of ${settings.rounds}`);
+    }
+    report(rowsOf(contestants), settings, values.out);
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
+}
+
+await main();

@@ -1,0 +1,41 @@
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../test/tiny_model.ts";
+import { spread, summarise } from "./speed_summary.ts";
+
+describe("the spread of timings", () => {
+  it("is the median between the least and the most", () => {
+    expect(spread([5, 1, 2])).toEqual({ median: 2, least: 1, most: 5 });
+    expect(spread([10, 1, 2, 4])).toEqual({ median: 3, least: 1, most: 10 });
+    expect(spread([7])).toEqual({ median: 7, least: 7, most: 7 });
+  });
+});
+
+describe("what pruning gains", () => {
+  const dense = tinySpec({ layers: [{ neurons: 6 }, { neurons: 6 }] });
+  const pruned = tinySpec({ layers: [{ neurons: 4 }, { neurons: 2 }] });
+  // C 8, V 16, four heads and two KV groups of size 4. Norms of a layer: 2 x 8; attention: 128 + 64 + 64 + 128.
+  const layers = 2 * (16 + 384);
+  const [denseLayers, prunedLayers] = [layers + 12 * 3 * 8, layers + 6 * 3 * 8];
+  const [vocabulary, norm] = [16 * 8, 8];
+
+  it("is held against the dense model round by round, and against the parameters", () => {
+    const [own, other] = summarise([
+      { model: "dense", spec: dense, prompt: [100, 50], decode: [10, 20] },
+      { model: "pruned", spec: pruned, prompt: [150, 100], decode: [20, 30] },
+    ]);
+    expect(own!.decode).toMatchObject({ promised: 1, kept: 1 });
+    expect(other!.prompt.speedUp).toEqual({ median: 1.75, least: 1.5, most: 2 });
+    expect(other!.prompt.promised).toBeCloseTo(denseLayers / prunedLayers, 12);
+    const promised = (denseLayers + vocabulary + norm) / (prunedLayers + vocabulary + norm);
+    expect(other!.decode.promised).toBeCloseTo(promised, 12);
+    expect(other!.decode.kept).toBeCloseTo(1.75 / promised, 12);
+    expect(other!.decode.speed).toEqual({ median: 25, least: 20, most: 30 });
+  });
+
+  it("leaves out embeddings of which decoding reads one row", () => {
+    const untied = (spec: typeof dense): typeof dense => ({ ...spec, tiedEmbeddings: false });
+    const series = [dense, pruned].map((spec) => ({ model: "m", spec, prompt: [1], decode: [1] }));
+    const apart = series.map((one) => ({ ...one, spec: untied(one.spec) }));
+    expect(summarise(apart)[1]!.decode.promised).toBe(summarise(series)[1]!.decode.promised);
+  });
+});

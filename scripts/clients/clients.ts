@@ -1,0 +1,150 @@
+/** The programs that load models: how they get here, and how they are asked. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Answer, Case, Line } from "./program.ts";
+
+const HERE = import.meta.dirname;
+const VENV = join(HERE, "venv");
+
+export type ClientName = "gprune" | "transformers" | "llama.cpp" | "onnxruntime-node" | "transformers.js";
+
+interface Client {
+  readonly program: string;
+  /** The npm package with its version; null for gprune and for Python. */
+  readonly npm: string | null;
+  /** What the program dies of where its package has no binary for the machine. */
+  readonly noBinary?: RegExp;
+}
+
+const CLIENTS: Readonly<Record<ClientName, Client>> = {
+  gprune: { program: "gprune.ts", npm: null },
+  transformers: { program: "run_transformers.py", npm: null },
+  "llama.cpp": { program: "llama_cpp.mjs", npm: "node-llama-cpp" },
+  "onnxruntime-node": {
+    program: "onnxruntime.mjs",
+    npm: "onnxruntime-node",
+    noBinary: /Cannot find module '[^']*onnxruntime_binding[.]node'/,
+  },
+  "transformers.js": {
+    program: "transformers_js.mjs",
+    npm: "@huggingface/transformers",
+    noBinary: /Could not load the "sharp" module/,
+  },
+};
+
+/** What a client answered to each case by id, or why it cannot answer any on this machine. */
+export type Answers =
+  | { readonly unavailable: null; readonly byId: ReadonlyMap<string, Answer | { readonly error: string }> }
+  | { readonly unavailable: string };
+
+/**
+ * Asks a client. A program that dies is started again with the cases after the one it died of.
+ * @param python - for transformers
+ */
+export function askClient(name: ClientName, cases: readonly Case[], python: string | null): Answers {
+  const byId = new Map<string, Answer | { readonly error: string }>();
+  let left = cases;
+  while (left.length > 0) {
+    const { lines, death } = runProgram(name, left, python);
+    for (const line of lines) {
+      if ("unavailable" in line) return notHere(line.unavailable);
+      byId.set(line.id, line);
+    }
+    left = left.filter(({ id }) => !byId.has(id));
+    if (left.length === 0) break;
+    const unavailable = CLIENTS[name].noBinary?.exec(death);
+    if (unavailable != null) return notHere(unavailable[0]);
+    byId.set(left[0]!.id, { error: death });
+    left = left.slice(1);
+  }
+  return { unavailable: null, byId };
+}
+
+function notHere(reason: string): Answers {
+  return { unavailable: `its package has no binary for ${process.platform}-${process.arch} (${reason})` };
+}
+
+function runProgram(
+  name: ClientName,
+  cases: readonly Case[],
+  python: string | null,
+): { readonly lines: readonly Line[]; readonly death: string } {
+  const { program } = CLIENTS[name];
+  const scratch = mkdtempSync(join(tmpdir(), "gprune-ask-"));
+  const [list, answers] = [join(scratch, "cases.json"), join(scratch, "answers.jsonl")];
+  writeFileSync(list, JSON.stringify(cases));
+  const [command, ...runner] = program.endsWith(".py") ? [python!] : [process.execPath, "--import", "tsx"];
+  const { status, signal, stderr } = spawnSync(command, [...runner, join(HERE, program), list, answers], {
+    stdio: ["ignore", "ignore", "pipe"],
+    encoding: "utf8",
+    maxBuffer: 2 ** 28,
+  });
+  const text = existsSync(answers) ? readFileSync(answers, "utf8").trim() : "";
+  rmSync(scratch, { recursive: true });
+  const lines = text === "" ? [] : text.split("\n").map((line) => JSON.parse(line) as Line);
+  return { lines, death: `ended with ${signal ?? `exit code ${status}`}: ${firstError(stderr)}` };
+}
+
+/** The line of an error text that says what happened. */
+function firstError(stderr: string): string {
+  const lines = stderr.split("\n").filter((line) => line.trim() !== "");
+  return lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? "no error text";
+}
+
+/** Installs the npm packages of the lock file beside this file, unless they are there. Runs no install scripts. */
+export function installNodeClients(): void {
+  const [lock, done] = [join(HERE, "package-lock.json"), join(HERE, "node_modules", ".package-lock.json")];
+  if (existsSync(done) && statSync(done).mtimeMs >= statSync(lock).mtimeMs) return;
+  run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], "the npm clients");
+}
+
+/**
+ * A Python with transformers, in a virtual environment beside this file that is made when there is none.
+ * @returns its path
+ */
+export function installPython(): string {
+  const python = join(VENV, process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
+  const requirements = join(HERE, "requirements.txt");
+  const done = join(VENV, "requirements.txt");
+  const wanted = readFileSync(requirements, "utf8");
+  if (existsSync(done) && readFileSync(done, "utf8") === wanted) return python;
+  run("python3", ["-m", "venv", VENV], "a virtual environment");
+  run(python, ["-m", "pip", "install", "--quiet", "-r", requirements], "the Python clients");
+  writeFileSync(done, wanted);
+  return python;
+}
+
+function run(command: string, args: readonly string[], what: string): void {
+  console.error(`installing ${what}`);
+  const { status, error } = spawnSync(command, args, { cwd: HERE, stdio: ["ignore", "inherit", "inherit"] });
+  if (status !== 0) {
+    throw new Error(
+      `${what}: expected ${command} to install them, got ${error?.message ?? `exit code ${status}`}`,
+    );
+  }
+}
+
+/** Versions of the clients that are there, by name. */
+export function clientVersions(python: string | null): Readonly<Record<string, string>> {
+  const npm = Object.values(CLIENTS).flatMap(({ npm: name }) => (name === null ? [] : [name]));
+  const versions = npm.map((name) => {
+    const path = join(HERE, "node_modules", name, "package.json");
+    return [name, (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version] as const;
+  });
+  return { ...Object.fromEntries(versions), ...(python === null ? {} : pythonVersions(python)) };
+}
+
+/** @throws Error when the Python lacks a package */
+function pythonVersions(python: string): Readonly<Record<string, string>> {
+  const program =
+    "import json, torch, transformers as t; print(json.dumps([t.__version__, torch.__version__]))";
+  const { status, stdout, stderr, error } = spawnSync(python, ["-c", program], { encoding: "utf8" });
+  if (status !== 0) {
+    const got = error?.message ?? firstError(stderr);
+    throw new Error(`${python}: expected a Python with torch and transformers, got ${got}`);
+  }
+  const [transformers, torch] = JSON.parse(stdout.trim().split("\n").at(-1)!) as [string, string];
+  return { transformers, torch };
+}

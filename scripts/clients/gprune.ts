@@ -1,0 +1,66 @@
+/** Hugging Face directories and GGUF files in gprune itself, which the other clients are held against. */
+import { type GenerateOptions, generate } from "../../src/evaluate/generate.ts";
+import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
+import { embedWindows, forwardLayers, hiddenRows } from "../../src/graph/forward.ts";
+import { Runtime } from "../../src/graph/runtime.ts";
+import { openModel } from "../../src/model/checkpoint.ts";
+import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { silent } from "../../src/progress.ts";
+import type { Tensor } from "../../src/tensor/tensor.ts";
+import { answerCases, type Case, type Continuation, type LoadedModel } from "./program.ts";
+
+async function open({ path, threads }: Case): Promise<LoadedModel> {
+  const model = await openModel(path);
+  const runtime = new Runtime(threads === null ? {} : { threads });
+  const runner = new TimedRunner(model, runtime);
+  return {
+    tokenize: (text) => Tokenizer.fromFiles(model.files).encode(text),
+    logits: (ids) => logitsOf(runner, ids),
+    generate: (ids, tokens) => runner.generate(ids, tokens),
+    async close() {
+      await runtime.close();
+      await model.weights.close();
+    },
+  };
+}
+
+async function logitsOf(runner: DecoderRunner, ids: readonly number[]): Promise<Float32Array> {
+  const batches = await embedWindows(runner, [Int32Array.from(ids)]);
+  await forwardLayers(runner, batches, { stage: "logits", onProgress: silent });
+  const outputs = await runner.runHead("logits", await runner.loadHead(), {
+    hidden: hiddenRows(batches[0]!),
+  });
+  return outputs.logits!.data;
+}
+
+/** Starts the clock when the weights are in memory: that is when the prompt's embeddings are asked for. */
+class TimedRunner extends DecoderRunner {
+  #start: number | null = null;
+
+  override async embed(ids: Int32Array, shape: readonly [number, number]): Promise<Tensor> {
+    this.#start ??= performance.now();
+    return super.embed(ids, shape);
+  }
+
+  async generate(ids: readonly number[], tokens: number): Promise<Continuation> {
+    this.#start = null;
+    let first: number | null = null;
+    const options: GenerateOptions = {
+      maxTokens: tokens,
+      stopIds: [],
+      onToken: () => {
+        first ??= performance.now();
+      },
+    };
+    const generated = [...(await generate(this, Int32Array.from(ids), options))];
+    const end = performance.now();
+    const [started, answered] = [this.#start ?? end, first ?? end];
+    return {
+      generated,
+      promptSeconds: (answered - started) / 1000,
+      decodeSeconds: (end - answered) / 1000,
+    };
+  }
+}
+
+await answerCases(open);

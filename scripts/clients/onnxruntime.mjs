@@ -1,0 +1,71 @@
+/** ONNX exports in ONNX Runtime, with nothing but a session around them. They hold no tokenizer for it to read. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { answerCases, argmax, greedy } from "./program.ts";
+
+async function open({ path, threads }) {
+  const directory = join(path, "onnx");
+  const file = readdirSync(directory).find((name) => name.endsWith(".onnx"));
+  const session = await InferenceSession.create(join(directory, file), {
+    logSeverityLevel: 3,
+    ...(threads === null ? {} : { intraOpNumThreads: threads }),
+  });
+  let cache = emptyCache(session);
+  let length = 0;
+  return {
+    tokenize: () => null,
+    async logits(ids) {
+      clear();
+      return run(ids);
+    },
+    async generate(ids, tokens) {
+      clear();
+      return greedy(step, ids, tokens);
+    },
+    close: () => session.release(),
+  };
+
+  function clear() {
+    cache = emptyCache(session);
+    length = 0;
+  }
+
+  async function step(ids) {
+    const logits = await run(ids);
+    return argmax(logits.subarray(-(logits.length / ids.length)));
+  }
+
+  /** Logits of all new tokens, [T, V]; the cache then holds them too. */
+  async function run(ids) {
+    const total = length + ids.length;
+    const { logits, ...present } = await session.run({
+      input_ids: integers(ids),
+      attention_mask: integers(new Array(total).fill(1)),
+      position_ids: integers(ids.map((_, i) => length + i)),
+      ...cache,
+    });
+    cache = Object.fromEntries(
+      Object.entries(present).map(([name, tensor]) => [name.replace("present", "past_key_values"), tensor]),
+    );
+    length = total;
+    return logits.data;
+  }
+}
+
+/** Keys and values of no token, in the shapes that the file declares. */
+function emptyCache({ inputMetadata }) {
+  const entries = inputMetadata
+    .filter(({ name }) => name.startsWith("past_key_values"))
+    .map(({ name, type, shape: [, heads, , headDim] }) => {
+      const data = type === "float16" ? new Uint16Array(0) : new Float32Array(0);
+      return [name, new Tensor(type, data, [1, heads, 0, headDim])];
+    });
+  return Object.fromEntries(entries);
+}
+
+function integers(values) {
+  return new Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
+}
+
+await answerCases(open);

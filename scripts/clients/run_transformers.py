@@ -1,0 +1,97 @@
+"""
+Hugging Face directories in transformers, as program.ts describes programs. Also says what differs after the model was
+saved and loaded again, and whether a directory with code of its own loads without being trusted.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1")
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.generation.streamers import BaseStreamer
+
+
+def load(path, trusted):
+    """A model whose weights were stored in any dtype, computing in float32."""
+    model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trusted, torch_dtype=torch.float32)
+    model.generation_config.eos_token_id = None
+    return model.eval()
+
+
+class Clock(BaseStreamer):
+    """Notes when the prompt and every token after it arrive."""
+
+    def __init__(self):
+        self.times = []
+
+    def put(self, value):
+        self.times.append(time.perf_counter())
+
+    def end(self):
+        pass
+
+
+def refused_without_trust(path):
+    try:
+        AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False)
+    except ValueError as error:
+        return "trust_remote_code" in str(error)
+    return False
+
+
+def problems_of(model, case, ids, logits):
+    if case["remoteCode"] and not refused_without_trust(case["path"]):
+        yield "loads without trust_remote_code"
+    with tempfile.TemporaryDirectory() as saved:
+        model.save_pretrained(saved)
+        if not torch.equal(load(saved, case["remoteCode"])(ids).logits[0], logits):
+            yield "differs after saving and loading"
+
+
+def answer(case):
+    if case["threads"] is not None:
+        torch.set_num_threads(case["threads"])
+    model = load(case["path"], case["remoteCode"])
+    tokenized = None
+    if case["text"] is not None:
+        tokenizer = AutoTokenizer.from_pretrained(case["path"])
+        tokenized = tokenizer(case["text"], add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([case["ids"]])
+    logits = model(ids).logits[0]
+    if case["logits"] is not None:
+        logits.numpy().tofile(case["logits"])
+    clock = Clock()
+    mask = torch.ones_like(ids)
+    out = model.generate(
+        ids, attention_mask=mask, max_new_tokens=case["tokens"], do_sample=False, use_cache=True, streamer=clock
+    )
+    return {
+        "id": case["id"],
+        "tokenized": tokenized,
+        "generated": out[0, ids.shape[1] :].tolist(),
+        "promptSeconds": clock.times[1] - clock.times[0],
+        "decodeSeconds": clock.times[-1] - clock.times[1],
+        "problems": list(problems_of(model, case, ids, logits)) if case["logits"] is not None else [],
+    }
+
+
+def main(cases, answers):
+    with open(cases) as file:
+        asked = json.load(file)
+    for case in asked:
+        try:
+            with torch.inference_mode():
+                line = answer(case)
+        except Exception as error:
+            line = {"id": case["id"], "error": f"{type(error).__name__}: {error}"}
+        with open(answers, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

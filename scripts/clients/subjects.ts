@@ -1,0 +1,172 @@
+/** The models that clients are tried with: Hugging Face directories in float32, pruned in two shapes. */
+import { readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { calibrate } from "../../src/calibrate/calibrate.ts";
+import { type RunConfigInput, resolveRunConfig } from "../../src/config.ts";
+import { exportHuggingFace } from "../../src/export/hf.ts";
+import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
+import { Runtime } from "../../src/graph/runtime.ts";
+import { openModel } from "../../src/model/checkpoint.ts";
+import { spacesOf } from "../../src/model/spaces.ts";
+import type { ModelSpec } from "../../src/model/spec.ts";
+import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { packageDirectory } from "../../src/package.ts";
+import { prune } from "../../src/pipeline.ts";
+import type { Shape } from "../../src/prune/allocation.ts";
+import { makePlan } from "../../src/prune/plan.ts";
+import { applyPlan } from "../../src/prune/surgery.ts";
+import { compensateMeans } from "../../src/recover/mean_compensation.ts";
+import { GOLDEN_FAMILIES, openGolden } from "../../test/golden_model.ts";
+import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+
+export interface Subject {
+  readonly name: string;
+  readonly shape: Shape;
+  /** Hugging Face directory. */
+  readonly directory: string;
+  /** Prompt as a text; null for models without a tokenizer. */
+  readonly text: string | null;
+  /** The prompt that every client gets. */
+  readonly ids: readonly number[];
+  /** A model of a family's fixture, which goes through float32 alone. */
+  readonly fixture: boolean;
+  /** Nobody promised that every format holds it. */
+  readonly mayBeRefused: boolean;
+}
+
+export const SHAPES: readonly Shape[] = ["per-layer", "uniform"];
+
+const PROMPT = 64;
+const FIXTURE_PROMPT = 24;
+
+/** Units that go from the end of a space of a fixture, by kind and layer. */
+const REMOVED: Readonly<Record<Shape, (kind: "ffn" | "kv", layer: number) => number>> = {
+  "per-layer": (kind, layer) => (kind === "ffn" ? 3 + 5 * layer : layer % 2),
+  uniform: (kind) => (kind === "ffn" ? 12 : 1),
+};
+
+const THREE_HEADS = { kvGroups: 3, groupSize: 1 } as const;
+const BIASES = ["o_proj", "down_proj"] as const;
+const HALF_ROTATED = { rope: { theta: 10_000, rotaryDim: 2, scaling: null } } as const;
+const PHI3 = { family: "phi3", extra: { pad_token_id: 0 } } as const;
+
+/** Models whose stock class is another family's, or none. C is 8, so three heads do not divide it. */
+const TINY: Readonly<Record<string, TinyModelOptions & { readonly shape: Shape }>> = {
+  "llama of three heads": { shape: "uniform", layers: [THREE_HEADS, THREE_HEADS] },
+  "llama of three heads with biases": {
+    shape: "uniform",
+    layers: [{ ...THREE_HEADS, biases: BIASES }, THREE_HEADS],
+  },
+  "phi3 rotated in part": { ...PHI3, shape: "uniform", layers: [HALF_ROTATED, HALF_ROTATED] },
+  "phi3 rotated in part with biases": {
+    ...PHI3,
+    shape: "per-layer",
+    layers: [HALF_ROTATED, { ...HALF_ROTATED, ...THREE_HEADS, biases: BIASES }],
+  },
+};
+
+/** The demo model in a shape, with biases that make up for what is gone. */
+export async function demoSubject(root: string, shape: Shape): Promise<Subject> {
+  const model = join(packageDirectory(), "demo", "model");
+  const directory = await prunedDirectory({ model, shape, recover: "bias" }, join(root, `demo-${shape}`));
+  return subjectOf(directory, { name: "demo", shape, mayBeRefused: false });
+}
+
+/** A model of the user's in a shape, without biases, which not every format holds. */
+export async function givenSubject(model: string, root: string, shape: Shape): Promise<Subject> {
+  const name = basename(model).replace(/[.]gguf$/, "");
+  const directory = await prunedDirectory({ model, shape, recover: "none" }, join(root, `${name}-${shape}`));
+  return subjectOf(directory, { name, shape, mayBeRefused: true });
+}
+
+/**
+ * Prunes by 35 %, to neurons in multiples of what quantised formats have in a block. Activations have a say, for in a model
+ * that is ruined rounding alone moves logits by more than the comparison allows: SmolLM2-135M pruned by `magnitude` with
+ * allocation `global` has float32 logits in PyTorch 2e-3 from its float64 ones, by `flap-wifv` 6e-5.
+ */
+async function prunedDirectory(
+  settings: Pick<RunConfigInput, "model" | "shape" | "recover">,
+  output: string,
+): Promise<string> {
+  const how = { method: "none", metric: "flap-wifv", sparsity: 0.35, roundTo: 32, dtype: "f32" } as const;
+  const calibration = ["stories", "code"].map((name) => ({ name, path: demoText("calibration", name) }));
+  const run = { ...settings, ...how, calibration, samples: 4, seqLen: 128, output };
+  await prune(resolveRunConfig(run, "verify:clients"));
+  return output;
+}
+
+async function subjectOf(
+  directory: string,
+  facts: Pick<Subject, "name" | "shape" | "mayBeRefused">,
+): Promise<Subject> {
+  const { files, weights } = await openModel(directory);
+  await weights.close();
+  const tokenizer = Tokenizer.fromFiles(files);
+  const text = promptText();
+  const start = tokenizer.addsBos ? [tokenizer.bosId!] : [];
+  const ids = [...start, ...tokenizer.encode(text)].slice(0, PROMPT);
+  return { ...facts, directory, text, ids, fixture: false };
+}
+
+/** The models of test/golden in both shapes, with and without biases, and tiny ones that take unusual classes. */
+export async function fixtureSubjects(root: string): Promise<readonly Subject[]> {
+  const subjects: Subject[] = [];
+  for (const family of GOLDEN_FAMILIES) {
+    for (const shape of SHAPES) {
+      for (const biased of [true, false]) {
+        const name = biased ? `${family} with biases` : family;
+        const directory = join(root, `${name}-${shape}`.replaceAll(" ", "-"));
+        const spec = await writeGolden(family, directory, { shape, biased });
+        subjects.push(fixtureOf(name, directory, { shape, spec }));
+      }
+    }
+  }
+  for (const [name, { shape, ...options }] of Object.entries(TINY)) {
+    const directory = join(root, name.replaceAll(" ", "-"));
+    const model = tinyModel(options);
+    await exportHuggingFace(model, directory);
+    subjects.push(fixtureOf(name, directory, { shape, spec: model.spec }));
+  }
+  return subjects;
+}
+
+function fixtureOf(
+  name: string,
+  directory: string,
+  { shape, spec }: { readonly shape: Shape; readonly spec: ModelSpec },
+): Subject {
+  const size = spec.vocabSize - 3;
+  const ids = Array.from({ length: FIXTURE_PROMPT }, (_, i) => 3 + ((7 * i * i + 11 * i) % size));
+  return { name, shape, directory, text: null, ids, fixture: true, mayBeRefused: false };
+}
+
+async function writeGolden(
+  family: string,
+  directory: string,
+  { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
+): Promise<ModelSpec> {
+  const { model, windows } = await openGolden(family);
+  const runtime = new Runtime();
+  const keep = spacesOf(model.spec).map(({ id, kind, layer, units }) => {
+    const kept = units - REMOVED[shape](kind, layer);
+    return [id, Array.from({ length: kept }, (_, unit) => unit)] as const;
+  });
+  const plan = makePlan(model.spec, Object.fromEntries(keep));
+  const runner = new DecoderRunner(model, runtime);
+  const stats = (await calibrate(runner, [{ name: "golden", windows }])).get("golden")!;
+  const pruned = biased ? await compensateMeans(model, plan, stats) : applyPlan(model, plan);
+  await exportHuggingFace(pruned, directory);
+  await runtime.close();
+  await model.weights.close();
+  return pruned.spec;
+}
+
+/** Beginnings of texts of three kinds, with words, digits, code and letters beyond ASCII. */
+function promptText(): string {
+  const beginning = (kind: string): string => readFileSync(demoText("heldout", kind), "utf8").slice(0, 150);
+  return ["stories", "code", "tongue"].map(beginning).join("\n");
+}
+
+function demoText(part: "calibration" | "heldout", kind: string): string {
+  return join(packageDirectory(), "demo", "texts", part, `${kind}.txt`);
+}

@@ -1,0 +1,198 @@
+/** Writes models in formats, asks every client, and compares. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { GpruneError } from "../../src/errors.ts";
+import { openModel } from "../../src/model/checkpoint.ts";
+import { hfForm } from "../../src/model/hf_form.ts";
+import type { ModelSpec } from "../../src/model/spec.ts";
+import { type Answers, askClient, type ClientName } from "./clients.ts";
+import { type Computed, compare } from "./compare.ts";
+import type { Format } from "./formats.ts";
+import type { Answer, Case } from "./program.ts";
+import type { Subject } from "./subjects.ts";
+import type { Row } from "./table.ts";
+
+/** Tokens that every client generates. */
+const TOKENS = 20;
+
+export interface TrialOptions {
+  readonly clients: readonly ClientName[];
+  /** For transformers. */
+  readonly python: string | null;
+  /** Threads of one operator; null for what each client chooses. */
+  readonly threads: number | null;
+  /** Directory that has room for every subject in all of the formats, which are gone afterwards. */
+  readonly scratch: string;
+}
+
+/** A subject in a format. */
+interface Export {
+  readonly subject: Subject;
+  readonly format: Format;
+  readonly spec: ModelSpec;
+  readonly path: string;
+  /** Why it was not written. */
+  readonly refused: string | null;
+}
+
+/** A row of our own for each subject, and one for each client and file. */
+export async function trial(
+  subjects: readonly Subject[],
+  formats: readonly Format[],
+  options: TrialOptions,
+): Promise<readonly Row[]> {
+  const scratch = mkdtempSync(join(options.scratch, "trial-"));
+  try {
+    const exports: Export[] = [];
+    for (const subject of subjects) exports.push(...(await writeExports(subject, formats, scratch)));
+    const references = new Map(exports.map((item) => [referenceOf(item), item]));
+    const cases = [...references].map(([path, item]) => caseOf("gprune", { ...item, path }, options));
+    const ours = askClient("gprune", cases, null);
+    return [
+      ...exports
+        .filter(({ format, subject }) => format.ours && !subject.fixture)
+        .map((item) => ownRow(item, ours)),
+      ...options.clients.flatMap((client) => clientRows(client, exports, { ...options, ours })),
+    ];
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
+}
+
+/** Fixtures go through the formats that are exact in float32 and need no tokenizer. */
+async function writeExports(
+  subject: Subject,
+  formats: readonly Format[],
+  scratch: string,
+): Promise<readonly Export[]> {
+  const model = await openModel(subject.directory);
+  const exports: Export[] = [];
+  for (const format of formats.filter(({ forFixtures }) => forFixtures || !subject.fixture)) {
+    const path = join(mkdtempSync(join(scratch, "export-")), `model${format.ending}`);
+    const item = { subject, format, spec: model.spec, path };
+    try {
+      await format.write(model, path);
+      exports.push({ ...item, refused: null });
+    } catch (error) {
+      if (!(error instanceof GpruneError && error.code === "UNSUPPORTED")) throw error;
+      exports.push({ ...item, refused: error.message });
+    }
+  }
+  await model.weights.close();
+  return exports;
+}
+
+/** What gprune computes to hold a file against: the file itself, or the model it was made from. */
+function referenceOf({ format, path, subject, refused }: Export): string {
+  return format.opens && refused === null ? path : subject.directory;
+}
+
+function caseOf(client: ClientName, { subject, format, spec, path }: Export, options: TrialOptions): Case {
+  return {
+    id: path,
+    path,
+    ids: subject.ids,
+    tokens: TOKENS,
+    text: subject.text,
+    logits: logitsFile(client, path),
+    exact: format.exact,
+    remoteCode: client === "transformers" && hfForm(spec).remoteCode,
+    threads: options.threads,
+  };
+}
+
+function logitsFile(client: ClientName, path: string): string {
+  return `${path}.${client}.logits`;
+}
+
+function clientRows(
+  client: ClientName,
+  exports: readonly Export[],
+  options: TrialOptions & { readonly ours: Answers },
+): readonly Row[] {
+  const own = exports.filter(({ format }) => format.clients.includes(client));
+  const cases = own.filter(({ refused }) => refused === null).map((item) => caseOf(client, item, options));
+  const theirs = askClient(client, cases, options.python);
+  return own.map((item) => rowOf(client, item, { ours: options.ours, theirs }));
+}
+
+/** What there is to say of a file before anybody has loaded it. */
+function blankRow(client: ClientName, { subject, format, spec, path, refused }: Export): Row {
+  return {
+    client,
+    model: subject.name,
+    fixture: subject.fixture,
+    format: format.name,
+    widths: `${subject.shape}: ${widthsOf(spec)}`,
+    against: format.opens || format.exact ? "same weights" : "float32 weights",
+    comparison: null,
+    speed: null,
+    bytes: refused === null ? bytesOf(path) : null,
+    problems: [],
+    skipped: null,
+  };
+}
+
+/** How fast the runtime is that others are held against. */
+function ownRow(item: Export, ours: Answers): Row {
+  const answer = answerOf(ours, referenceOf(item));
+  const blank = blankRow("gprune", item);
+  if ("error" in answer) return { ...blank, problems: [answer.error] };
+  return { ...blank, speed: speedOf(answer, item.subject.ids.length) };
+}
+
+function rowOf(
+  client: ClientName,
+  item: Export,
+  { ours, theirs }: { readonly ours: Answers; readonly theirs: Answers },
+): Row {
+  const { subject, format, path, refused } = item;
+  const blank = blankRow(client, item);
+  if (refused !== null)
+    return { ...blank, ...(subject.mayBeRefused ? { skipped: refused } : { problems: [refused] }) };
+  if (theirs.unavailable !== null) return { ...blank, skipped: theirs.unavailable };
+  const reference = answerOf(ours, referenceOf(item));
+  const answer = answerOf(theirs, path);
+  if ("error" in answer) return { ...blank, problems: [answer.error] };
+  if ("error" in reference) return { ...blank, problems: [`gprune: ${reference.error}`] };
+  const { problems, ...comparison } = compare(computed("gprune", reference), computed(client, answer), {
+    places: subject.ids.length,
+    exact: format.exact,
+  });
+  return { ...blank, comparison, problems, speed: speedOf(answer, subject.ids.length) };
+}
+
+function answerOf(answers: Answers, id: string): Answer | { readonly error: string } {
+  if (answers.unavailable !== null) return { error: answers.unavailable };
+  return answers.byId.get(id) ?? { error: "no answer" };
+}
+
+function computed(client: ClientName, answer: Answer): Computed {
+  return {
+    answer,
+    logits: new Float32Array(new Uint8Array(readFileSync(logitsFile(client, answer.id))).buffer),
+  };
+}
+
+/** Tokens per second. */
+export function speedOf(
+  answer: Answer,
+  prompt: number,
+): { readonly prompt: number; readonly decode: number } {
+  const { generated, promptSeconds, decodeSeconds } = answer;
+  return { prompt: prompt / promptSeconds, decode: (generated.length - 1) / decodeSeconds };
+}
+
+function widthsOf({ layers }: ModelSpec): string {
+  const range = (values: readonly number[]): string => {
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    return least === most ? String(least) : `${least} to ${most}`;
+  };
+  return `${range(layers.map(({ neurons }) => neurons))} neurons, ${range(layers.map(({ kvGroups }) => kvGroups))} KV groups`;
+}
+
+/** Bytes of a file, or of all files in a directory. */
+export function bytesOf(path: string): number {
+  if (!statSync(path).isDirectory()) return statSync(path).size;
+  return readdirSync(path).reduce((sum, name) => sum + bytesOf(join(path, name)), 0);
+}
