@@ -6,6 +6,7 @@
 /** Lowest first. index.ts stands before cli: it exports everything but the command line, which is its first user. */
 const LAYERS = [
   "errors.ts",
+  "plain_text.ts",
   "progress.ts",
   "package.ts",
   "tensor",

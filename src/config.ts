@@ -6,9 +6,13 @@ import { parseDocument, stringify } from "yaml";
 import { z } from "zod";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
+import { plainText } from "./plain_text.ts";
 
-/** Bytes of a configuration file. */
-const MAX_CONFIG_BYTES = 2 ** 20;
+/** Bytes of a configuration file. One of a thousand sets has about 60 KB; checking keys takes time with their square. */
+export const MAX_CONFIG_BYTES: number = 2 ** 16;
+
+/** Values that aliases may stand for; a real file has none. */
+const MAX_ALIASED = 100;
 
 const textSet = z.strictObject({
   name: z.string().min(1).describe("name of the set, for reports"),
@@ -143,9 +147,9 @@ function parseYaml(text: string, where: string): unknown {
   const document = parseDocument(text, { schema: "core", uniqueKeys: true });
   // A warning says that a tag is not known and its value would be guessed.
   const problem = document.errors[0] ?? document.warnings[0];
-  if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${problem.message}`);
+  if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${plainText(problem.message)}`);
   try {
-    return document.toJS({ maxAliasCount: 100 });
+    return document.toJS({ maxAliasCount: MAX_ALIASED });
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new GpruneError("BAD_CONFIG", `${where}: ${reason}`, { cause });
