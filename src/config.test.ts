@@ -109,6 +109,16 @@ describe("parseRunConfig", () => {
     );
   });
 
+  it("prints nothing of a file on its own", async () => {
+    const warnings: Error[] = [];
+    const listen = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", listen);
+    expect(() => parseRunConfig("? {a: b}\n: 1", "run.yaml")).toThrow("Unrecognized key");
+    await new Promise(setImmediate);
+    process.off("warning", listen);
+    expect(warnings).toEqual([]);
+  });
+
   it("refuses aliases that multiply", () => {
     const levels = ["a: &a [x, x, x, x, x, x, x, x, x]"];
     for (const [name, last] of ["ba", "cb", "dc", "ed", "fe"]) {

@@ -144,7 +144,8 @@ export function parseRunConfig(text: string, where: string): Readonly<Record<str
 }
 
 function parseYaml(text: string, where: string): unknown {
-  const document = parseDocument(text, { schema: "core", uniqueKeys: true });
+  // The log level keeps the library from printing parts of the file as warnings of the process.
+  const document = parseDocument(text, { schema: "core", uniqueKeys: true, logLevel: "error" });
   // A warning says that a tag is not known and its value would be guessed.
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem !== undefined) throw new GpruneError("BAD_CONFIG", `${where}: ${plainText(problem.message)}`);
