@@ -29,7 +29,7 @@ export function requireFiniteResult({ data }: Tensor, { what, weights, nameOf }:
 }
 
 /** @throws GpruneError NOT_FINITE naming the tensor and the place */
-export function requireFiniteWeight(name: string, { shape, data }: Tensor, where: string): void {
+function requireFiniteWeight(name: string, { shape, data }: Tensor, where: string): void {
   if (isAllFinite(data)) return;
   const bad = data.findIndex((value) => !Number.isFinite(value));
   const width = shape.slice(1).reduce((product, size) => product * size, 1);
