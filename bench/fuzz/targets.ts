@@ -6,6 +6,8 @@ import { modelConfigTarget } from "./targets/model_config.ts";
 import { planTarget } from "./targets/plan.ts";
 import { runConfigTarget } from "./targets/run_config.ts";
 import { safetensorsTarget } from "./targets/safetensors.ts";
+import { textsTarget } from "./targets/texts.ts";
+import { tokenizerTarget } from "./targets/tokenizer.ts";
 
 export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   safetensorsTarget,
@@ -15,4 +17,6 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   modelConfigTarget,
   planTarget,
   runConfigTarget,
+  tokenizerTarget,
+  textsTarget,
 ];

@@ -2,7 +2,7 @@
 import { Worker } from "node:worker_threads";
 
 /** Milliseconds after which an input hangs for good. */
-const PATIENCE = 30_000;
+const PATIENCE = 120_000;
 
 /** Runs beside the main thread: when its counter stands still, says so and ends the process. */
 const PROGRAM = `

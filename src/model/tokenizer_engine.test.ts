@@ -136,7 +136,7 @@ describe("steps that lengthen texts", () => {
   });
 
   test("need a pattern that is one", () => {
-    for (const pattern of [{}, null, { Regex: 1 }, "a"]) {
+    for (const pattern of [{}, null, undefined, { Regex: 1 }, "a"]) {
       expect(() => letters({ normalizer: replace(pattern as object, "x") })).toThrow(
         expect.objectContaining({ code: "BAD_FILE" }),
       );

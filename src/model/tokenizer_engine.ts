@@ -68,6 +68,9 @@ const requests = {
 };
 port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...parameters)));`;
 
+/** Ends the threads of engines that nobody holds any more. */
+const ABANDONED = new FinalizationRegistry<Worker>((worker) => void worker.terminate());
+
 /**
  * Runs in a thread of its own, which is ended when an answer takes longer than 2 seconds and 20 microseconds for each
  * character. The caller waits, as it would for the library itself.
@@ -105,12 +108,14 @@ export function guardedEngine(files: EngineFiles): TokenizerEngine {
     return wait(isOver ? 0 : TIME.call + TIME.character * characters);
   };
   const largestId = wait(TIME.build) as number;
-  return {
+  const engine: TokenizerEngine = {
     encode: (text, special) => ask(text.length, "encode", text, special) as number[],
     decode: (ids) => ask(ids.length * 16, "decode", [...ids]) as string,
     idOf: (token) => ask(0, "idOf", token) as number | undefined,
     largestId,
   };
+  ABANDONED.register(engine, worker);
+  return engine;
 }
 
 /** The library's file for `require`, which a thread needs no loader for. */

@@ -46,9 +46,12 @@ interface Pattern {
   readonly String?: string;
 }
 
+/** Steps without a meaning when they lack a pattern. */
+const PATTERN_STEPS: ReadonlySet<unknown> = new Set(["Split", "Replace"]);
+
 /** The pattern of a node that has one. */
-function patternOf({ pattern }: Node): readonly Pattern[] {
-  if (pattern === undefined) return [];
+function patternOf({ type, pattern }: Node): readonly Pattern[] {
+  if (pattern === undefined && !PATTERN_STEPS.has(type)) return [];
   const { Regex: regex, String: text } = Object(pattern) as Record<string, unknown>;
   if (typeof regex === "string") return [{ Regex: regex }];
   if (typeof text === "string") return [{ String: text }];
