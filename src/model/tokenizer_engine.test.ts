@@ -61,19 +61,23 @@ describe("regular expressions of the file's own", () => {
     ["cuts words", { pre_tokenizer: split("(a+)+$") }],
     ["normalises", { normalizer: replace({ Regex: "(a|a)*$" }, "") }],
     ["is inside other steps", { pre_tokenizer: { type: "Sequence", pretokenizers: [split("(a*)*b")] } }],
-  ])(
-    "that take for ever are stopped when one %s, and the tokenizer stays usable for an error",
-    (_, parts) => {
-      const tokenizer = letters(parts);
-      expect([...tokenizer.encode("b")]).toEqual([1]);
-      const failure = expect.objectContaining({
-        code: "UNSUPPORTED",
-        message: "tokenizer.json: expected a text to be cut into words within 2.0 s, got no end",
-      });
-      expect(() => tokenizer.encode(`${"a".repeat(40)}c`)).toThrow(failure);
-      expect(() => tokenizer.encode("b")).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
-    },
-  );
+  ])("that take for ever are stopped when one %s, and nothing is asked of the thread again", (_, parts) => {
+    const times = { build: 60_000, call: 1000, character: 0 };
+    const model = { ...json.model, type: "BPE", merges: [] };
+    const engine = guardedEngine({ json: { ...json, ...parts, model }, config: {} }, times);
+    const failure = expect.objectContaining({
+      code: "UNSUPPORTED",
+      message: "tokenizer.json: expected a text to be cut into words within 1.0 s, got no end",
+    });
+    expect(() => engine.encode(`${"a".repeat(40)}c`, false)).toThrow(failure);
+    expect(() => engine.encode("b", false)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
+  });
+
+  test("are run in a thread, whichever file they come from", () => {
+    const tokenizer = letters({ pre_tokenizer: split("(a+)+$") });
+    expect([...tokenizer.encode("b")]).toEqual([1]);
+    expect(() => tokenizer.encode(`${"a".repeat(40)}c`)).toThrow("within 10.0 s, got no end");
+  });
 
   test("that are no expressions are refused", () => {
     expect(() => letters({ pre_tokenizer: split("(") })).toThrow(
