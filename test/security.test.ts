@@ -8,7 +8,7 @@ const promises = readFileSync(join(ROOT, "SECURITY.md"), "utf8")
   .split("\n## ")
   .find((section) => section.startsWith("What is promised"))!
   .split("\n")
-  .filter((line) => line.startsWith("| ") && !line.startsWith("| promise"))
+  .filter((line) => /^[|] (?!promise|-)/.test(line))
   .map((line) => line.split("|").map((cell) => cell.trim()))
   .map(([, promise = "", tests = ""]) => [promise, tests] as const);
 
