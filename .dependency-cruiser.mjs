@@ -6,6 +6,7 @@
 /** Lowest first. index.ts stands before cli: it exports everything but the command line, which is its first user. */
 const LAYERS = [
   "errors.ts",
+  "plain_text.ts",
   "progress.ts",
   "package.ts",
   "tensor",
@@ -32,7 +33,11 @@ const LAYERS = [
 const SOLE_IMPORTERS = [
   { name: "onnxruntime", to: "node_modules/onnxruntime-", from: ["src/graph/runtime.ts"] },
   { name: "onnx-protobuf", to: "node_modules/(onnx-buf|@bufbuild)/", from: ["src/graph/onnx.ts"] },
-  { name: "tokenizers", to: "node_modules/@huggingface/tokenizers/", from: ["src/model/tokenizer.ts"] },
+  {
+    name: "tokenizers",
+    to: "node_modules/@huggingface/tokenizers/",
+    from: ["src/model/tokenizer_engine.ts"],
+  },
   { name: "plots", to: "node_modules/(vega|vega-lite|@resvg)/", from: ["src/report/pictures.ts"] },
   { name: "yaml", to: "node_modules/yaml/", from: ["src/io/yaml.ts"] },
   { name: "jinja", to: "node_modules/@huggingface/jinja/", from: ["src/evaluate/jinja.ts"] },

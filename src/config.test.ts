@@ -95,11 +95,28 @@ describe("parseRunConfig", () => {
     ["- sparsity", /^run\.yaml: .*expected object, received array/],
     ["sparsity", /^run\.yaml: .*expected object, received string/],
     ["sparsity: .nan", /^run\.yaml: .*sparsity/s],
-    ["a".repeat(2 ** 20 + 1), /^run\.yaml: expected at most 1048576 characters, got 1048577$/],
+    ["a".repeat(2 ** 16 + 1), /^run\.yaml: expected at most 65536 bytes, got 65537$/],
+    ["[".repeat(2 ** 16), /^run\.yaml: /],
+    ["{a: ".repeat(2 ** 14), /^run\.yaml: /],
+    ["- ".repeat(2 ** 15), /^run\.yaml: /],
+    ["? ".repeat(2 ** 15), /^run\.yaml: /],
+    [Array.from({ length: 7000 }, (_, i) => `k${i}: 1`).join("\n"), /^run\.yaml: Unrecognized keys/],
+    ["calibration: [{name: a, path: b, constructor: {prototype: {weight: 3}}}]", /constructor/],
+    ['model: "\\x1b]0;\n', /^run\.yaml: [ -~\n]*$/],
   ])("refuses %.60j", (text, message) => {
     expect(() => parseRunConfig(text, "run.yaml")).toThrow(
       expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringMatching(message) }),
     );
+  });
+
+  it("prints nothing of a file on its own", async () => {
+    const warnings: Error[] = [];
+    const listen = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", listen);
+    expect(() => parseRunConfig("? {a: b}\n: 1", "run.yaml")).toThrow("Unrecognized key");
+    await new Promise(setImmediate);
+    process.off("warning", listen);
+    expect(warnings).toEqual([]);
   });
 
   it("refuses aliases that multiply", () => {

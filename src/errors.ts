@@ -30,6 +30,9 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
+/** Characters of a message; a file with a million wrong keys does not get a million lines on the screen. */
+const MAX_MESSAGE = 8000;
+
 /** An error whose message is meant to be read by the user of the tool. */
 export class GpruneError extends Error {
   override readonly name = "GpruneError";
@@ -37,10 +40,15 @@ export class GpruneError extends Error {
   readonly hint: string | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, "cause" in details ? { cause: details.cause } : undefined);
+    super(shortened(message), "cause" in details ? { cause: details.cause } : undefined);
     this.code = code;
     this.hint = details.hint;
   }
+}
+
+function shortened(message: string): string {
+  const rest = message.length - MAX_MESSAGE;
+  return rest <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${rest} characters more)`;
 }
 
 /** An error that reports a bug of ours; the message gets the prefix `internal:`. */

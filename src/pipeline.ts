@@ -12,7 +12,7 @@ import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
-import { readSmallFile } from "./io/file.ts";
+import { readSmallText } from "./io/file.ts";
 import { parseHubAddress } from "./io/hub_address.ts";
 import { requireFreeDirectory } from "./io/output_directory.ts";
 import { openModel } from "./model/checkpoint.ts";
@@ -33,7 +33,7 @@ import {
   type Widths,
   widths,
 } from "./prune/plan.ts";
-import { formatPlan, parsePlan } from "./prune/plan_json.ts";
+import { formatPlan, PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
 import { distill } from "./recover/distill.ts";
 import { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
@@ -72,9 +72,6 @@ export interface PruneOptions {
   /** Called before anything is computed with who will load the result, as far as that is known then. */
   readonly onForeseen?: (runtimes: Runtimes) => void;
 }
-
-/** The largest plan.json; one of 126 layers with 53 thousand neurons has about 50 MB. */
-const MAX_PLAN_BYTES = 2 ** 28;
 
 /**
  * Prunes a model: open, calibrate, score, allocate, cut, recover, save.
@@ -154,7 +151,7 @@ function fallbackByName(name: string): Metric {
 /** The plan to be carried out; null when one is to be made. */
 async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan | null> {
   if (path === undefined) return null;
-  return parsePlan(new TextDecoder().decode(await readSmallFile(path, MAX_PLAN_BYTES)), path);
+  return parsePlan(await readSmallText(path, PLAN_LIMITS.maxBytes), path);
 }
 
 /** @throws GpruneError BAD_PLAN when there is a plan and it is for another model */

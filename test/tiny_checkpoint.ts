@@ -3,6 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exportHuggingFace } from "../src/export/hf.ts";
 import type { Model } from "../src/model/model.ts";
+import type { TensorSource } from "../src/tensor/tensor.ts";
 import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
 
 const DEMO = join(import.meta.dirname, "..", "demo");
@@ -18,17 +19,29 @@ export function demoText(part: "calibration" | "heldout", kind: string): string 
 /** C 16, H 4, three layers of 64 neurons and 2 KV groups: removing one neuron is 0.42 % of what can go. */
 const SHAPE = { vocabSize: 2048, hiddenSize: 16, layers: [0, 1, 2].map(() => ({ neurons: 64 })) };
 
-/** Writes a model of the shape above, or of another, as a Hugging Face directory in F32. */
+/**
+ * Writes a model of the shape above, or of another, as a Hugging Face directory in F32.
+ * @param change - other values of a tensor, from a copy of its own
+ */
 export async function writeTinyCheckpoint(
   directory: string,
   options: TinyModelOptions = {},
+  change?: (name: string, data: Float32Array) => Float32Array,
 ): Promise<string> {
   const names = ["tokenizer.json", "tokenizer_config.json"];
   const files = await Promise.all(
     names.map(async (name) => ({ name, bytes: await readFile(join(DEMO_MODEL, name)) })),
   );
   const model: Model = { ...tinyModel({ ...SHAPE, ...options }), files };
-  await exportHuggingFace(model, directory);
+  const { weights } = model;
+  const changed: TensorSource = {
+    ...weights,
+    read: async (name, rows) => {
+      const { shape, data } = await weights.read(name, rows);
+      return { shape, data: change?.(name, data.slice()) ?? data };
+    },
+  };
+  await exportHuggingFace({ ...model, weights: changed }, directory);
   return directory;
 }
 

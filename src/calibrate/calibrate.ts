@@ -1,17 +1,20 @@
 /** Runs calibration sets through a model layer by layer and gathers the statistics that metrics need. */
-import { internalError } from "../errors.ts";
+import { GpruneError, internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { embedGroups, forwardLayers, type MicroBatch } from "../graph/forward.ts";
 import { type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
+import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type CalibrationStats, type ChannelStats, emptyChannelStats } from "./stats.ts";
+import { type CalibrationStats, CHANNEL_SUMS, type ChannelStats, emptyChannelStats } from "./stats.ts";
 
 /** A named set of token windows. */
 export interface TokenSet {
   readonly name: string;
   /** Windows of token ids, each [T]. */
   readonly windows: readonly Int32Array[];
+  /** The set that this is a part of, for messages; the name when absent. */
+  readonly partOf?: string;
 }
 
 export interface CalibrateOptions {
@@ -21,7 +24,7 @@ export interface CalibrateOptions {
 /**
  * Statistics of every set at the inputs of every output projection.
  * @returns one entry per set, by name
- * @throws GpruneError NOT_FINITE when a layer's output is not finite
+ * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set
  */
 export async function calibrate(
   runner: DecoderRunner,
@@ -38,7 +41,7 @@ export async function calibrate(
   for (const [index, set] of sets.entries()) {
     if (stats.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
     stats.set(set.name, emptyStats(runner, set));
-    batches.push(...groups[index]!);
+    batches.push(...groups[index]!.map((batch) => ({ ...batch, texts: textsOf(set) })));
     owner.push(...groups[index]!.map(() => set.name));
   }
   await forwardLayers(runner, batches, {
@@ -53,7 +56,27 @@ export async function calibrate(
       }
     },
   });
+  for (const set of sets) requireFiniteStats(set, stats.get(set.name)!);
   return stats;
+}
+
+/** `calibration set web` */
+export function textsOf({ name, partOf = name }: Pick<TokenSet, "name" | "partOf">): string {
+  return `calibration set ${plainName(partOf)}`;
+}
+
+/** @throws GpruneError NOT_FINITE when activations are finite but their sums of squares are not */
+function requireFiniteStats(set: TokenSet, { spaces }: CalibrationStats): void {
+  for (const [id, sums] of spaces) {
+    if (CHANNEL_SUMS.every((key) => sums[key].every(Number.isFinite))) continue;
+    throw new GpruneError(
+      "NOT_FINITE",
+      `statistics of ${id}: expected finite sums, got NaN or infinity, on ${textsOf(set)}`,
+      {
+        hint: "Its activations are so large that their squares exceed float32; check the checkpoint and the texts.",
+      },
+    );
+  }
 }
 
 function emptyStats(runner: DecoderRunner, { windows }: TokenSet): CalibrationStats {

@@ -67,7 +67,8 @@ function mergeEvidence(a: Evidence, b: Evidence): Evidence {
 function halvesOf({ name, windows }: TokenSet): readonly TokenSet[] {
   const half = (rest: number): TokenSet => ({
     name: `${name}/${rest + 1}`,
+    partOf: name,
     windows: windows.filter((_, index) => index % 2 === rest),
   });
-  return windows.length < 2 ? [{ name: `${name}/1`, windows }] : [half(0), half(1)];
+  return windows.length < 2 ? [{ name: `${name}/1`, partOf: name, windows }] : [half(0), half(1)];
 }

@@ -5,9 +5,10 @@
  */
 import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import { naming } from "../graph/finite.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import type { TokenSet } from "./calibrate.ts";
+import { type TokenSet, textsOf } from "./calibrate.ts";
 import { gateGradients, type WindowGradients } from "./gate_gradients.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
@@ -47,11 +48,14 @@ export async function gateStatistics(
   const total = sets.reduce((sum, { windows }) => sum + 2 * tokensOf(windows), 0);
   let base = 0;
   const result = new Map<string, GateStats>();
-  for (const { name, windows } of sets) {
+  for (const set of sets) {
+    const { name, windows } = set;
     let stats = emptyGateStats(spaces);
     for (const lot of lotsOf(windows, runner)) {
       const report: OnProgress = (event) => onProgress({ ...event, done: base + event.done, total });
-      const gradients = await gateGradients(runner, lot, { centers, stage, onProgress: report });
+      const gradients = await naming(textsOf(set), () =>
+        gateGradients(runner, lot, { centers, stage, onProgress: report }),
+      );
       for (const window of gradients) stats = addWindow(stats, window, spaces);
       base += 2 * tokensOf(lot);
     }

@@ -1,8 +1,10 @@
 /** `gprune prune` */
+
 import { parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import type { Runtimes } from "../export/runtimes.ts";
-import { readSmallFile } from "../io/file.ts";
+import { readSmallText } from "../io/file.ts";
+import { MAX_YAML_BYTES } from "../io/yaml.ts";
 import { type PruneResult, prune } from "../pipeline.ts";
 import { withProgress } from "./progress.ts";
 import { pairs, plainText, print, printJson } from "./terminal.ts";
@@ -16,8 +18,6 @@ interface PruneOptions {
   readonly quiet?: boolean;
   readonly [setting: string]: unknown;
 }
-
-const MAX_CONFIG_BYTES = 2 ** 20;
 
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
   const config = await configOf(model, options);
@@ -42,10 +42,7 @@ function runtimesText(runtimes: Runtimes): string {
 /** The configuration file's settings, overridden by what the command line says. */
 async function configOf(model: string | undefined, options: PruneOptions): Promise<RunConfig> {
   const { config: path, calib, json: _json, quiet: _quiet, ...settings } = options;
-  const file =
-    path === undefined
-      ? {}
-      : parseRunConfig(new TextDecoder().decode(await readSmallFile(path, MAX_CONFIG_BYTES)), path);
+  const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
   const input = { ...file, ...settings, ...(model !== undefined && { model }), ...calibration };
   requireSetting(input, "model", "a Hugging Face directory, .gguf file or hf://ORG/NAME");

@@ -2,14 +2,9 @@
  * Text for the terminal: results on stdout, tables, names from files made harmless. Nothing is coloured, so NO_COLOR has
  * nothing to switch off.
  */
+import { plainJson, plainText } from "../plain_text.ts";
 
-/** Text from files without what could steer a terminal: control characters become visible escapes. */
-export function plainText(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => {
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
-  });
-}
+export { plainText } from "../plain_text.ts";
 
 /** Rows as aligned columns: the first column to the left, the others to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -37,12 +32,12 @@ function length(text = ""): number {
   return [...text].length;
 }
 
-/** Writes to stdout. */
+/** Writes to stdout, whatever the text holds. */
 export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${plainText(text)}\n`);
 }
 
 /** Writes one JSON document to stdout. */
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2));
+  print(plainJson(value));
 }

@@ -2,12 +2,14 @@
 import { cutWindows, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { naming } from "../graph/finite.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { HubOptions } from "../io/hub.ts";
 import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { withShots } from "./few_shot.ts";
 import { perplexity, type TextScore } from "./perplexity.ts";
@@ -114,7 +116,8 @@ async function scoresOf<Content, Score>(
 ): Promise<Readonly<Record<string, Score>>> {
   const scores: [string, Score][] = [];
   for (const [name, content] of sets) {
-    scores.push([name, await score(content, { stage: `evaluate ${name}`, onProgress })]);
+    const stage = `evaluate ${name}`;
+    scores.push([name, await naming(plainName(name), () => score(content, { stage, onProgress }))]);
   }
   return Object.fromEntries(scores);
 }

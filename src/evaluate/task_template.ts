@@ -14,11 +14,9 @@ import { isJsonObject } from "../io/json.ts";
 import type { JsonLine } from "../io/json_lines.ts";
 import { readRecords } from "../io/records.ts";
 import { decodeUtf8, textPlace } from "../io/texts.ts";
-import { parseYaml } from "../io/yaml.ts";
+import { MAX_YAML_BYTES, parseYaml } from "../io/yaml.ts";
 import { renderTemplates, templateNames } from "./jinja.ts";
 import { candidate, type Question } from "./task_layouts.ts";
-
-const MAX_BYTES = 2 ** 20;
 
 const dataFiles = z.union([
   z.string(),
@@ -56,7 +54,7 @@ export async function readTemplatedTask(
   options: HubOptions,
 ): Promise<readonly PlacedQuestion[]> {
   const { path } = await textPlace(name, options);
-  const value = parseYaml(decodeUtf8(await readSmallFile(path, MAX_BYTES), path), path, "BAD_FILE");
+  const value = parseYaml(decodeUtf8(await readSmallFile(path, MAX_YAML_BYTES), path), path, "BAD_FILE");
   const { data, error } = schema.safeParse(value);
   if (error) throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`);
   const records = await readRecords(dataFile(data, path), limit, options);

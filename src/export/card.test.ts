@@ -56,7 +56,7 @@ describe("modelCard", () => {
     const calibration = { "`|\n- a": { windows: 1, tokens: 2 } };
     const card = modelCard({ ...FACTS, base, calibration, config: "```\n# not a heading" });
     expect(card.split("\n").filter((line) => line.startsWith("#"))).toEqual([
-      '# x"|y # z script , 29.96 % pruned',
+      '# x"\\|y\\` \\# z \\<script\\>, 29.96 % pruned',
       "## Calibration",
       "## Loading",
       "## Evaluation",
@@ -66,5 +66,16 @@ describe("modelCard", () => {
     expect(card).toContain("- `'\\| - a`: 1 windows, 2 tokens");
     expect(card).toContain(`base_model: ${JSON.stringify(base)}\n`);
     expect(card).not.toMatch(/^```/m);
+  });
+
+  it.each([
+    ["![x](http:evil)", "\\!\\[x\\]\\(http:evil\\)"],
+    ["<img src=x onerror=alert(1)>", "\\<img src=x onerror=alert\\(1\\)\\>"],
+    ["&lt;script&gt;", "\\&lt;script\\&gt;"],
+    ["a\u001b[31m\u202eb", "a\\\\x1b\\[31m\\\\u202eb"],
+  ])("has a heading that is only text for a model named %j", (base, title) => {
+    // In GFM a backslash before punctuation makes it plain.
+    const card = modelCard({ ...FACTS, base, config: base });
+    expect(card).toContain(`\n# ${title}, 29.96 % pruned\n`);
   });
 });

@@ -1,6 +1,7 @@
 /** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
 
 import { MODELLING_FILE } from "../model/hf_config_writer.ts";
+import { plainText } from "../plain_text.ts";
 import type { Runtimes } from "./runtimes.ts";
 
 /** What a card tells. */
@@ -51,7 +52,7 @@ export function modelCard(facts: CardFacts): string {
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
   const sets = Object.entries(calibration);
   return `---
-base_model: ${JSON.stringify(facts.base)}
+base_model: ${JSON.stringify(plainText(facts.base))}
 library_name: transformers
 tags: [gprune, pruning, structured-pruning]
 ---
@@ -120,7 +121,7 @@ function heldOutTable(heldOut: CardFacts["heldOut"]): string {
 
 /** Inline code on one line of a table, whatever the text holds. */
 function code(text: string): string {
-  return `\`${text.replaceAll("`", "'").replaceAll("|", "\\|").replaceAll(/\s+/g, " ")}\``;
+  return `\`${plainText(text).replaceAll("`", "'").replaceAll("|", "\\|").replaceAll(/\s+/g, " ")}\``;
 }
 
 /** A code block that nothing in the text can end. */
@@ -128,7 +129,9 @@ function indented(text: string): string {
   return text.replaceAll(/^/gm, "    ");
 }
 
+/** The last part of a path as a heading: no character of it means anything to Markdown or HTML. */
 function lastPart(name: string): string {
   const parts = name.split(/[\\/]/).filter((part) => part !== "");
-  return (parts.at(-1) ?? name).replaceAll(/[<>`\s]+/g, " ");
+  const title = plainText((parts.at(-1) ?? name).replaceAll(/\s+/g, " "));
+  return title.replaceAll(/[\\`*_[\]<>()#&!|~$]/g, "\\$&");
 }

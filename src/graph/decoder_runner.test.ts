@@ -137,14 +137,39 @@ describe("DecoderRunner", () => {
   });
 
   it.each([
-    ["model.layers.1.mlp.up_proj.weight", Number.NaN, /layer 1: expected finite values/],
-    ["model.layers.0.self_attn.v_proj.weight", Number.POSITIVE_INFINITY, /layer 0: expected finite values/],
-    ["model.norm.weight", Number.NaN, /head: expected finite values/],
-  ])("stops at %s with a value of %s", async (name, value, message) => {
+    ["model.layers.1.mlp.up_proj.weight", Number.NaN, "forward of layer 1"],
+    ["model.layers.0.self_attn.v_proj.weight", Number.POSITIVE_INFINITY, "forward of layer 0"],
+    ["model.layers.0.input_layernorm.weight", Number.NEGATIVE_INFINITY, "forward of layer 0"],
+    ["model.norm.weight", Number.NaN, "logits of the head"],
+  ])("stops at %s with a value of %s and names it", async (name, value, where) => {
+    const message = `${name}: expected finite weights, got ${value} at `;
     const runner = new DecoderRunner(await withValue(tinyModel(), name, value), runtime);
     await expect(runModel(runner, randomWindows([4]))).rejects.toMatchObject({
       code: "NOT_FINITE",
-      message: expect.stringMatching(message),
+      message: expect.stringMatching(new RegExp(`^${message}.*[(]${where}[)]$`)),
+    });
+  });
+
+  it("names the token whose embedding is not finite", async () => {
+    const model = await withValue(tinyModel(), "model.embed_tokens.weight", Number.NaN);
+    const runner = new DecoderRunner(model, runtime);
+    await expect(runner.embed(Int32Array.of(3, 15), [1, 2])).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: expect.stringMatching(
+        /^model.embed_tokens.weight: expected finite weights, got NaN at row 15, column 7$/,
+      ),
+    });
+    expect((await runner.embed(Int32Array.of(3, 1), [1, 2])).data.every(Number.isFinite)).toBe(true);
+  });
+
+  it("names the layer whose activations grow beyond float32 with finite weights", async () => {
+    const runner = new DecoderRunner(
+      await withValue(tinyModel(), "model.layers.1.post_attention_layernorm.weight", 3e38),
+      runtime,
+    );
+    await expect(runModel(runner, randomWindows([4]))).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: "forward of layer 1: expected finite activations, got NaN or infinity",
     });
   });
 

@@ -5,9 +5,10 @@
 import { GpruneError, internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
-import type { LayerSpec } from "../model/spec.ts";
+import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { layerStructure } from "./decoder.ts";
+import { requireFiniteResult } from "./finite.ts";
 import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
 import { depths } from "./prefix_forest.ts";
 import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
@@ -38,6 +39,7 @@ export interface LayerInput {
 /** Results by name. */
 export type Outputs = Readonly<Record<string, Tensor>>;
 
+const EMBEDDING = "model.embed_tokens.weight";
 /** Rows of the embedding matrix read at once. */
 const EMBEDDING_ROWS = 1024;
 /** Logits computed at once, elements. */
@@ -58,7 +60,7 @@ export class DecoderRunner {
    * Token embeddings, scaled as the family does.
    * @param ids - token ids, B*T
    * @returns shape [B, T, C]
-   * @throws GpruneError BAD_TEXT for an id outside the vocabulary
+   * @throws GpruneError BAD_TEXT for an id outside the vocabulary, NOT_FINITE for an embedding that is not finite
    */
   async embed(ids: Int32Array, [batch, tokens]: readonly [number, number]): Promise<Tensor> {
     const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
@@ -67,12 +69,13 @@ export class DecoderRunner {
     for (const [block, places] of placesByBlock(ids, vocabSize)) {
       const start = block * EMBEDDING_ROWS;
       const end = Math.min(vocabSize, start + EMBEDDING_ROWS);
-      const rows = await this.model.weights.read("model.embed_tokens.weight", { start, end });
+      const rows = await this.model.weights.read(EMBEDDING, { start, end });
       for (const place of places) {
         const row = (ids[place]! - start) * hiddenSize;
         data.set(rows.data.subarray(row, row + hiddenSize), place * hiddenSize);
       }
     }
+    requireFiniteRows(data, ids, hiddenSize);
     if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
     return { shape: [batch, tokens, hiddenSize], data };
   }
@@ -92,7 +95,7 @@ export class DecoderRunner {
   /**
    * Runs one program on one layer.
    * @param input - `hidden` [B, T, C], where its tokens are, and `feeds`: what else the program takes
-   * @throws GpruneError NOT_FINITE when the layer's output is not finite
+   * @throws GpruneError NOT_FINITE when the layer's output is not finite, naming the tensor that is at fault
    */
   async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
     const { hidden, offset = 0, parents, feeds = {} } = input;
@@ -104,19 +107,20 @@ export class DecoderRunner {
         ? this.#spanFeeds(layer.spec, { tokens: hidden.shape[1]!, offset })
         : forestFeeds(layer.spec, parents);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
-    requireFinite(outputs.hidden!, `${program} of layer ${layer.index}`);
+    requireFiniteResult(outputs.hidden!, {
+      what: `${program} of layer ${layer.index}`,
+      weights: layer.weights,
+      nameOf: (feed) => `model.layers.${layer.index}.${feed}`,
+    });
     return outputs;
   }
 
   /** Reads final norm and vocabulary projection as float32. */
   async loadHead(): Promise<LoadedHead> {
     const { spec, weights } = this.model;
-    const projection = spec.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    const names = headWeights(spec);
     return {
-      weights: {
-        norm: await weights.read("model.norm.weight"),
-        projection: await weights.read(projection),
-      },
+      weights: { norm: await weights.read(names.norm), projection: await weights.read(names.projection) },
     };
   }
 
@@ -125,7 +129,7 @@ export class DecoderRunner {
    * 16 million token-word pairs at once.
    * @param rows - `hidden` [M, C] and what else the program takes, all with M rows
    * @returns the outputs, joined along the rows
-   * @throws GpruneError NOT_FINITE when logits or losses are not finite
+   * @throws GpruneError NOT_FINITE when logits or losses are not finite, naming the tensor that is at fault
    */
   async runHead(
     program: HeadProgram,
@@ -144,7 +148,11 @@ export class DecoderRunner {
         sliceRows(value, start, Math.min(count, start + chunk)),
       );
       const outputs = await compiled.run({ ...head.weights, ...part });
-      requireFinite((outputs.logits ?? outputs.nll)!, `${program} of the head`);
+      requireFiniteResult((outputs.logits ?? outputs.nll)!, {
+        what: `${program} of the head`,
+        weights: head.weights,
+        nameOf: (feed) => headWeights(spec)[feed === "norm" ? "norm" : "projection"],
+      });
       parts.push(outputs);
     }
     return joinRows(parts, count);
@@ -186,14 +194,21 @@ function placesByBlock(
   return [...places].sort(([a], [b]) => a - b);
 }
 
-/** @throws GpruneError NOT_FINITE naming `what` */
-function requireFinite({ data }: Tensor, what: string): void {
-  // NaN and infinities survive addition, so one sum tells.
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i]!;
-  if (Number.isFinite(sum)) return;
-  throw new GpruneError("NOT_FINITE", `${what}: expected finite values, got NaN or infinity`, {
-    hint: "Check the checkpoint's weights there, and the texts.",
+/** Names in the model of what the head is fed. */
+function headWeights({ tiedEmbeddings }: ModelSpec): { readonly norm: string; readonly projection: string } {
+  return {
+    norm: "model.norm.weight",
+    projection: tiedEmbeddings ? EMBEDDING : "lm_head.weight",
+  };
+}
+
+/** @throws GpruneError NOT_FINITE naming the token whose embedding is not finite */
+function requireFiniteRows(data: Float32Array, ids: Int32Array, size: number): void {
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  const place = `row ${ids[Math.floor(bad / size)]}, column ${bad % size}`;
+  throw new GpruneError("NOT_FINITE", `${EMBEDDING}: expected finite weights, got ${data[bad]} at ${place}`, {
+    hint: "The checkpoint is damaged; copy or download it again.",
   });
 }
 

@@ -6,6 +6,7 @@ import { internalError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
+import { naming } from "./finite.ts";
 import type { TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
 
@@ -17,6 +18,8 @@ export interface MicroBatch {
   readonly tokens: number;
   /** The token before each one, [T], when B = 1 and the tokens are a forest; absent when windows are sequences. */
   readonly parents?: Int32Array;
+  /** Which texts these are, for messages: `calibration set web`. */
+  readonly texts?: string;
   /** [B, T, C], the input of the next layer. */
   hidden: Tensor;
 }
@@ -111,7 +114,8 @@ export async function forwardLayers(
   for (let index = 0; index < layers; index++) {
     const layer = await runner.loadLayer(index);
     for (const [position, batch] of batches.entries()) {
-      const outputs = await runner.runLayer(program, layer, { hidden: batch.hidden, parents: batch.parents });
+      const { hidden, parents, texts } = batch;
+      const outputs = await naming(texts, () => runner.runLayer(program, layer, { hidden, parents }));
       await onOutputs?.(layer, position, outputs);
       batch.hidden = outputs.hidden!;
       tokenLayers += batch.ids.length;

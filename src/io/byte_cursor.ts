@@ -3,6 +3,7 @@
  * parsed. Never holds more than one chunk or one requested item. Numbers are little-endian.
  */
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import type { PositionalFile } from "./file.ts";
 
 /** Bytes fetched at a time: a vocabulary is a few hundred kilobytes, small headers cost one read. */
@@ -41,7 +42,7 @@ export class ByteCursor {
     if (length > this.remaining) {
       throw new GpruneError(
         "BAD_FILE",
-        `${this.#file.path}: expected ${length} bytes of ${what} at offset ${this.offset}, got ${this.remaining}`,
+        `${this.#file.path}: expected ${length} bytes of ${plainName(what)} at offset ${this.offset}, got ${this.remaining}`,
         { hint: "The file is truncated or not a GGUF; copy or download it again." },
       );
     }

@@ -97,3 +97,16 @@ export async function readSmallFile(path: string, maxBytes: number): Promise<Uin
     await file.close();
   }
 }
+
+/**
+ * A whole text file of at most `maxBytes`.
+ * @throws GpruneError as `readSmallFile`, and BAD_FILE for bytes that are no UTF-8
+ */
+export async function readSmallText(path: string, maxBytes: number): Promise<string> {
+  const bytes = await readSmallFile(path, maxBytes);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new GpruneError("BAD_FILE", `${path}: expected text in UTF-8, got other bytes`, { cause });
+  }
+}

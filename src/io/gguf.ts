@@ -3,6 +3,7 @@
  * when somebody asks. Not a writer (gguf_writer.ts), and it knows nothing about models (src/model/gguf_model.ts).
  */
 import { GpruneError, internalError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import { checkRows, unknownTensor } from "../tensor/memory.ts";
 import {
   elementCount,
@@ -59,7 +60,7 @@ function checkLayout({ tensors, alignment, dataStart }: GgufHeader, file: Positi
   const inOrder = tensors.toSorted((a, b) => a.offset - b.offset || a.bytes - b.bytes);
   let end = 0;
   for (const { name, offset, bytes } of inOrder) {
-    const where = `${file.path}: tensor ${name}`;
+    const where = `${file.path}: tensor ${plainName(name)}`;
     if (offset % alignment !== 0) {
       throw new GpruneError(
         "BAD_FILE",
@@ -122,7 +123,7 @@ class GgufSource implements TensorSource {
   /** Elements `first` to `last` of a tensor, both at block borders, in chunks of whole blocks. */
   async #elements(tensor: GgufTensor, first: number, last: number): Promise<Float32Array> {
     const { type, name, offset } = tensor;
-    const dequantize = dequantizerOf(type, `${this.#file.path}: tensor ${name}`);
+    const dequantize = dequantizerOf(type, `${this.#file.path}: tensor ${plainName(name)}`);
     const data = new Float32Array(last - first);
     const chunk = elementsPerChunk(type);
     for (let done = 0; done < data.length; done += chunk) {

@@ -5,6 +5,7 @@
  * Format: docs/gguf.md of ggml-org/ggml; what is refused follows gguf.cpp and tests/test-gguf.cpp of llama.cpp.
  */
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { ByteCursor } from "./byte_cursor.ts";
 import { type GgmlType, ggmlTypeOfId } from "./ggml_types.ts";
@@ -189,7 +190,7 @@ class HeaderReader {
 
   async #tensor(): Promise<GgufTensor> {
     const name = await this.#string("a tensor name", GGUF_LIMITS.tensorNameBytes);
-    const what = `tensor ${name}`;
+    const what = `tensor ${plainName(name)}`;
     await this.#cursor.need(4, what);
     const rank = this.#cursor.u32();
     if (rank > GGUF_LIMITS.dimensions) {
@@ -278,6 +279,9 @@ class HeaderReader {
   }
 
   #bad(where: string, expected: string, got: string): GpruneError {
-    return new GpruneError("BAD_FILE", `${this.#path}: ${where}: expected ${expected}, got ${got}`);
+    return new GpruneError(
+      "BAD_FILE",
+      `${this.#path}: ${plainName(where)}: expected ${expected}, got ${plainName(got)}`,
+    );
   }
 }

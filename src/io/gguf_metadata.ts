@@ -3,6 +3,7 @@
  * reported with the file's name.
  */
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import type { GgufScalar, GgufValue } from "./gguf_header.ts";
 
 export class GgufMetadata {
@@ -85,7 +86,7 @@ export class GgufMetadata {
   }
 
   #fail(key: string, expected: string, got: string): never {
-    throw new GpruneError("BAD_FILE", `${this.#path}: ${key}: expected ${expected}, got ${got}`);
+    throw new GpruneError("BAD_FILE", `${this.#path}: ${plainName(key)}: expected ${expected}, got ${got}`);
   }
 }
 

@@ -6,6 +6,7 @@
  * The scan is not a second parser: of text that is not JSON it makes what it can, and `JSON.parse` decides.
  */
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import { PositionalFile } from "./file.ts";
 
 /** What a JSON document may cost. */
@@ -14,6 +15,10 @@ export interface JsonLimits {
   readonly maxBytes: number;
   /** Objects and arrays inside one another; 1 for a flat document. */
   readonly maxDepth: number;
+  /** Commas and brackets; ten million when absent. */
+  readonly maxItems?: number;
+  /** Whether keys may be repeated or named `__proto__`, as tokens of a vocabulary may; nobody may merge the result. */
+  readonly anyKeys?: boolean;
 }
 
 /** Deeper than every checkpoint file in use; the same cap as huggingface.js has for weight indices. */
@@ -26,7 +31,7 @@ export const MAX_JSON_DEPTH = 64;
 export const CONFIG_JSON_LIMITS: JsonLimits = { maxBytes: 10_000_000, maxDepth: MAX_JSON_DEPTH };
 
 /**
- * Commas and brackets of one document. A parsed item takes up to about 100 bytes, so this bounds memory near 1 GB;
+ * Commas and brackets of one document, when nothing else is said. A parsed item takes up to about 100 bytes, so this bounds memory near 1 GB;
  * the largest real documents, tokenizers with 500 thousand merges, have about 2 million.
  */
 const MAX_ITEMS = 10_000_000;
@@ -53,7 +58,7 @@ export function parseJson(
   const size = typeof input === "string" ? Buffer.byteLength(input) : input.length;
   if (size > maxBytes) throw tooLarge(where, size, maxBytes);
   const text = typeof input === "string" ? input : decodeUtf8(input, where);
-  const problem = scan(text, options.maxDepth);
+  const problem = scan(text, options);
   if (problem !== null) throw new GpruneError("BAD_FILE", `${where}: ${problem}`);
   try {
     return JSON.parse(text);
@@ -98,7 +103,7 @@ function decodeUtf8(bytes: Uint8Array, where: string): string {
  * One pass over the text.
  * @returns what is wrong, as the rest of a message, or null
  */
-function scan(text: string, maxDepth: number): string | null {
+function scan(text: string, { maxDepth, maxItems = MAX_ITEMS, anyKeys = false }: JsonLimits): string | null {
   /** Keys seen in each open object; null for an open array. */
   const open: (Set<string> | null)[] = [];
   let keyComes = false;
@@ -108,7 +113,7 @@ function scan(text: string, maxDepth: number): string | null {
     if (code === QUOTE) {
       const end = endOfString(text, i);
       if (end === -1) return null;
-      const problem = keyComes ? addKey(open.at(-1), text.slice(i, end + 1)) : null;
+      const problem = keyComes && !anyKeys ? addKey(open.at(-1), text.slice(i, end + 1)) : null;
       if (problem !== null) return problem;
       keyComes = false;
       i = end;
@@ -124,7 +129,7 @@ function scan(text: string, maxDepth: number): string | null {
       open.pop();
       keyComes = false;
     }
-    if (items > MAX_ITEMS) return `expected JSON of at most ${MAX_ITEMS} items, got more`;
+    if (items > maxItems) return `expected JSON of at most ${maxItems} items, got more`;
   }
   return null;
 }
@@ -147,7 +152,7 @@ function addKey(keys: Set<string> | null | undefined, literal: string): string |
   const key = literal.includes("\\") ? unescapeString(literal) : literal.slice(1, -1);
   if (key === undefined) return null;
   if (key === "__proto__") return 'expected plain keys, got "__proto__"';
-  if (keys?.has(key)) return `expected every key once, got ${literal} again`;
+  if (keys?.has(key)) return `expected every key once, got ${plainName(literal)} again`;
   keys?.add(key);
   return null;
 }

@@ -5,6 +5,7 @@
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import type { PositionalFile } from "./file.ts";
 
 /** Columns that hold the text when nobody says which, in order of preference; else the first column of texts. */
@@ -116,7 +117,10 @@ function chooseColumn(
   const preferred = column === undefined ? [...TEXT_COLUMNS, columns[0]] : [column];
   const found = preferred.find((name) => name !== undefined && columns.includes(name));
   if (found !== undefined) return found;
-  const hint = columns.length === 0 ? "It has no column of texts." : `It has texts in ${columns.join(", ")}.`;
+  const hint =
+    columns.length === 0
+      ? "It has no column of texts."
+      : `It has texts in ${columns.map(plainName).join(", ")}.`;
   const wanted = column === undefined ? "a column of texts" : `texts in column ${column}`;
   throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
 }

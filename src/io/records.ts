@@ -1,11 +1,11 @@
 /** Records of a data set: the objects of a JSON Lines, JSON or Parquet file, on the disk or on the hub. */
 import { extname } from "node:path";
 import { GpruneError } from "../errors.ts";
-import { PositionalFile, readSmallFile } from "./file.ts";
+import { readSmallFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
 import { MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { type JsonLine, jsonLines } from "./json_lines.ts";
-import { readParquetRows } from "./parquet.ts";
+import { parquetRows } from "./parquet_process.ts";
 import { decodeUtf8, textPlace } from "./texts.ts";
 
 /** Of a file that is read whole. */
@@ -29,13 +29,8 @@ export async function readRecords(
 }
 
 async function rowsOf(path: string, limit: number): Promise<readonly JsonLine[]> {
-  const file = await PositionalFile.open(path);
-  try {
-    const rows = await readParquetRows(file, limit);
-    return rows.map((value, index) => ({ where: `${path} row ${index + 1}`, value }));
-  } finally {
-    await file.close();
-  }
+  const rows = await parquetRows(path, limit);
+  return rows.map((value, index) => ({ where: `${path} row ${index + 1}`, value }));
 }
 
 /** A JSON list, or whatever its name JSON Lines. */

@@ -7,6 +7,7 @@
  * Whitespace before the header's `{` is accepted, as there. Values are not looked at: NaN is for the caller.
  */
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import { STORED_DTYPES, type StoredDType, unreadableDType } from "../tensor/dtype.ts";
 import { checkRows, unknownTensor } from "../tensor/memory.ts";
 import {
@@ -27,9 +28,6 @@ export const MAX_HEADER_BYTES = 100_000_000;
 
 /** Axes of a tensor; PyTorch and NumPy have the same limit. */
 const MAX_RANK = 64;
-
-/** Characters of a file's own text that a message repeats. */
-const MAX_SHOWN = 100;
 
 /** The header's entry that is not a tensor. */
 export const METADATA_KEY = "__metadata__";
@@ -86,8 +84,7 @@ function badFile(where: string, expected: string, got: string): GpruneError {
 
 /** A value of the header as part of a message. */
 function shown(value: unknown): string {
-  const text = typeof value === "string" ? value : String(JSON.stringify(value));
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;
+  return plainName(typeof value === "string" ? value : String(JSON.stringify(value)));
 }
 
 async function readHeader(
@@ -197,7 +194,7 @@ async function readTensor(
 ): Promise<Tensor> {
   const entry = entries.get(name);
   if (entry === undefined) throw unknownTensor(name);
-  const where = `${file.path}: ${name}`;
+  const where = `${file.path}: ${plainName(name)}`;
   const { bits, decode } = entry.format;
   if (decode === null) throw unreadableDType(where, entry.dtype);
   const { shape, firstElement } = selectRows(entry.shape, name, rows);

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { float32File } from "../../test/safetensors_builder.ts";
 import { openCheckpointTensors } from "./safetensors_shards.ts";
@@ -53,7 +53,7 @@ describe("a checkpoint directory", () => {
   });
 
   test("in the layout of the Hugging Face cache, links into blobs", async () => {
-    const directory = await temporaryDirectory();
+    const directory = join(await temporaryDirectory(), "models--org--name");
     const snapshot = join(directory, "snapshots", "0123");
     await mkdir(snapshot, { recursive: true });
     await mkdir(join(directory, "blobs"));
@@ -66,6 +66,17 @@ describe("a checkpoint directory", () => {
     const tensors = await openCheckpointTensors(snapshot);
     expect((await tensors.read("c")).data).toEqual(Float32Array.of(4, 5, 6));
     await tensors.close();
+  });
+});
+
+test.each(Object.keys(SHARDED))("a link from %s out of the directory is refused", async (name) => {
+  const directory = await directoryOf(SHARDED);
+  await rename(join(directory, name), `${directory}.elsewhere`);
+  onTestFinished(() => rm(`${directory}.elsewhere`));
+  await symlink(`${directory}.elsewhere`, join(directory, name));
+  await expect(openCheckpointTensors(directory)).rejects.toMatchObject({
+    code: "BAD_FILE",
+    message: expect.stringContaining(`${name}: expected a file of the directory, got a link to`),
   });
 });
 

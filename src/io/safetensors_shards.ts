@@ -3,14 +3,14 @@
  * `model.safetensors.index.json` that says which tensor is in which. Pickled checkpoints are not read: unpickling
  * runs code.
  *
- * The Hugging Face cache keeps files as links into its `blobs` directory, so links are followed; what an index names
- * must nevertheless be a plain file name in the directory.
+ * What an index names must be a plain file name in the directory, and no link may lead out of it (inside.ts).
  */
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import { unknownTensor } from "../tensor/memory.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
+import { fileInside } from "./inside.ts";
 import { isJsonObject, type JsonLimits, MAX_JSON_DEPTH, readJsonFile } from "./json.ts";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
 
@@ -45,7 +45,7 @@ export async function openCheckpointTensors(directory: string): Promise<TensorSo
       cause,
     });
   });
-  if (files.includes(SINGLE_FILE)) return openSafetensors(join(directory, SINGLE_FILE));
+  if (files.includes(SINGLE_FILE)) return openSafetensors(await fileInside(directory, SINGLE_FILE));
   if (files.includes(INDEX_FILE)) return openIndexed(directory);
   throw noCheckpoint(directory, files);
 }
@@ -64,14 +64,17 @@ function noCheckpoint(directory: string, files: readonly string[]): GpruneError 
 }
 
 async function openIndexed(directory: string): Promise<TensorSource> {
-  const indexPath = join(directory, INDEX_FILE);
+  const indexPath = await fileInside(directory, INDEX_FILE);
   const shardOf = parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath);
   const shards = await openShards(directory, new Set(shardOf.values()));
   try {
     const holder = findHolders(shards);
     for (const [name, file] of shardOf) {
       if (holder.get(name) !== shards.get(file)) {
-        throw new GpruneError("BAD_FILE", `${indexPath}: expected ${name} in ${file}, got a file without it`);
+        throw new GpruneError(
+          "BAD_FILE",
+          `${indexPath}: expected ${plainName(name)} in ${file}, got a file without it`,
+        );
       }
     }
     return shardedSource(shards, new Map([...holder].filter(([name]) => shardOf.has(name))));
@@ -100,7 +103,7 @@ function parseWeightMap(index: unknown, path: string): ReadonlyMap<string, strin
   const shardOf = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
     if (typeof file !== "string" || !SHARD_NAME.test(file)) {
-      const got = String(JSON.stringify(file)).slice(0, 100);
+      const got = plainName(String(JSON.stringify(file)));
       throw new GpruneError("BAD_FILE", `${path}: expected the name of a .safetensors file, got ${got}`);
     }
     shardOf.set(name, file);
@@ -121,7 +124,9 @@ async function openShards(
   }
   const shards = new Map<string, SafetensorsFile>();
   try {
-    for (const file of [...files].sort()) shards.set(file, await openSafetensors(join(directory, file)));
+    for (const file of [...files].sort()) {
+      shards.set(file, await openSafetensors(await fileInside(directory, file)));
+    }
     return shards;
   } catch (error) {
     await closeAll(shards);
@@ -141,7 +146,7 @@ function findHolders(shards: ReadonlyMap<string, SafetensorsFile>): ReadonlyMap<
       if (other !== undefined) {
         throw new GpruneError(
           "BAD_FILE",
-          `${shard.path}: expected ${name} in one shard, got it in ${other.path} too`,
+          `${shard.path}: expected ${plainName(name)} in one shard, got it in ${other.path} too`,
         );
       }
       holder.set(name, shard);

@@ -12,7 +12,7 @@ import { type HubOptions, hubFile } from "./hub.ts";
 import { isHubAddress, parseHubAddress } from "./hub_address.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { jsonLines } from "./json_lines.ts";
-import { readParquetTexts } from "./parquet.ts";
+import { parquetTexts } from "./parquet_process.ts";
 
 /** Fields that hold the text of a JSON line, in order of preference. */
 const TEXT_FIELDS = ["text", "content"] as const;
@@ -105,7 +105,7 @@ const READERS: ReadonlyMap<
 > = new Map([
   [".jsonl", readLines],
   [".json", readJson],
-  [".parquet", readParquetTexts],
+  [".parquet", ({ path }, options) => parquetTexts({ path, ...options })],
 ]);
 
 async function readTextFile(path: string, options: ReadOptions): Promise<string> {

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
@@ -41,6 +41,24 @@ describe("openModel", () => {
     expect(opened.origin).toEqual({ name: directory, format: "hf", dtype: "F32" });
     expect(opened.files.map(({ name }) => name)).toEqual(["tokenizer.json"]);
     expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
+    await opened.weights.close();
+  });
+
+  it("refuses a file that is a link to somewhere else, and a chat template of more than a megabyte", async () => {
+    const directory = await checkpointOf(tinyModel());
+    const secret = join(await temporaryDirectory(), "id_rsa");
+    await writeFile(secret, "secret");
+    await symlink(secret, join(directory, "added_tokens.json"));
+    await expect(openModel(directory)).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: `${directory}/added_tokens.json: expected a file of the directory, got a link to ${secret}`,
+    });
+    await rm(join(directory, "added_tokens.json"));
+    await writeFile(join(directory, "chat_template.jinja"), "x".repeat(2 ** 20 + 1));
+    await expect(openModel(directory)).rejects.toThrow("expected at most 1048576 bytes, got 1048577");
+    await writeFile(join(directory, "chat_template.jinja"), "{{ range(10 ** 12) }}");
+    const opened = await openModel(directory);
+    expect(opened.files.map(({ name }) => name)).toEqual(["chat_template.jinja"]);
     await opened.weights.close();
   });
 

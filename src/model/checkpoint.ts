@@ -2,14 +2,15 @@
  * Opens a model wherever it lies: a Hugging Face directory or a GGUF file, on the disk or on the hub. Whatever the format, every tensor the spec
  * asks for is there in the right shape before anything is computed.
  */
-import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, readSmallFile } from "../io/file.ts";
 import { type HubOptions, hubFile, hubModelDirectory } from "../io/hub.ts";
 import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../io/hub_address.ts";
+import { fileInside } from "../io/inside.ts";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../io/json.ts";
 import { openCheckpointTensors } from "../io/safetensors_shards.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
+import { MAX_TEMPLATE_BYTES } from "./chat_template.ts";
 import { familyByName } from "./families.ts";
 import { splitFused } from "./fused.ts";
 import { openGgufModel } from "./gguf_model.ts";
@@ -113,7 +114,7 @@ function checkWeights({ spec, weights, origin }: Model): void {
 }
 
 async function openHuggingFace(directory: string): Promise<Model> {
-  const configPath = join(directory, "config.json");
+  const configPath = await fileInside(directory, "config.json");
   const declared = readConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS), configPath);
   const tensors = await openCheckpointTensors(directory);
   try {
@@ -145,9 +146,13 @@ function withFoundBiases(spec: ModelSpec, weights: TensorSource): ModelSpec {
 async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {
   const files: CarriedFile[] = [];
   for (const name of CARRIED_FILES) {
-    const path = join(directory, name);
+    const path = await fileInside(directory, name);
     if ((await kindOfPath(path)) !== "file") continue;
-    files.push({ name, bytes: await readSmallFile(path, MAX_CARRIED_BYTES) });
+    const isTemplate = name === "chat_template.jinja";
+    files.push({
+      name,
+      bytes: await readSmallFile(path, isTemplate ? MAX_TEMPLATE_BYTES : MAX_CARRIED_BYTES),
+    });
   }
   return files;
 }

@@ -7,6 +7,7 @@ import { GpruneError } from "../errors.ts";
 import { dequantizerOf, GGML_TYPES } from "../io/ggml_types.ts";
 import { type GgufFile, openGguf } from "../io/gguf.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
+import { plainName } from "../plain_text.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
 import { architectureByName, type GgufArchitecture } from "./gguf_architectures.ts";
 import { ggufPlaces } from "./gguf_places.ts";
@@ -90,12 +91,19 @@ function checkTensor(
   if (ROTARY_TABLE.test(name)) return;
   const { shape, dtype } = source.info(name)!;
   if (takenRows === undefined) {
-    throw new GpruneError("UNSUPPORTED", `${path}: expected tensors of the model's family, got ${name}`, {
-      hint: "The model computes something that is not supported; nothing is pruned rather than dropping it.",
-    });
+    throw new GpruneError(
+      "UNSUPPORTED",
+      `${path}: expected tensors of the model's family, got ${plainName(name)}`,
+      {
+        hint: "The model computes something that is not supported; nothing is pruned rather than dropping it.",
+      },
+    );
   }
   if (takenRows !== (shape[0] ?? 1)) {
-    throw new GpruneError("BAD_FILE", `${path}: ${name}: expected ${takenRows} rows, got ${shape[0] ?? 1}`);
+    throw new GpruneError(
+      "BAD_FILE",
+      `${path}: ${plainName(name)}: expected ${takenRows} rows, got ${shape[0] ?? 1}`,
+    );
   }
   dequantizerOf(GGML_TYPES.get(dtype)!, `${path}: tensor ${name}`);
 }

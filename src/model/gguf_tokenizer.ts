@@ -7,6 +7,7 @@
  */
 import { GpruneError } from "../errors.ts";
 import type { GgufMetadata } from "../io/gguf_metadata.ts";
+import { requireTemplate } from "./chat_template.ts";
 import type { CarriedFile } from "./model.ts";
 import { type TokenizerNode, wordCutByName } from "./pretokenizers.ts";
 import { mergesOfPieces } from "./sentencepiece.ts";
@@ -236,10 +237,11 @@ function addedTokens({ tokens, types, special }: Vocabulary): readonly Tokenizer
 }
 
 function tokenizerConfig(
-  { metadata, special }: Vocabulary,
+  { path, metadata, special }: Vocabulary,
   { addBos, maxLength }: { readonly addBos: boolean; readonly maxLength: number },
 ): TokenizerNode {
-  const template = metadata.optionalText("tokenizer.chat_template");
+  const key = "tokenizer.chat_template";
+  const template = metadata.optionalText(key);
   return {
     tokenizer_class: "PreTrainedTokenizerFast",
     // else transformers 4 adds token_type_ids, which no decoder takes
@@ -249,7 +251,7 @@ function tokenizerConfig(
     add_bos_token: addBos,
     add_eos_token: metadata.optionalFlag("tokenizer.ggml.add_eos_token") ?? false,
     ...Object.fromEntries(Object.entries(special).map(([role, token]) => [`${role}_token`, token])),
-    ...(template === undefined ? {} : { chat_template: template }),
+    ...(template === undefined ? {} : { chat_template: requireTemplate(template, `${path}: ${key}`) }),
   };
 }
 

@@ -221,6 +221,15 @@ describe("entries", () => {
 });
 
 describe("refusals", () => {
+  it("of a chat template of more than a megabyte, wherever it stands", () => {
+    const long = "x".repeat(2 ** 20 + 1);
+    const json = file("tokenizer.json", SMALL);
+    const message = "chat template: expected a chat template of at most 1048576 bytes, got 1048577";
+    expect(() => convert([json, file("tokenizer_config.json", { chat_template: long })])).toThrow(message);
+    expect(() => convert([json, file("chat_template.jinja", long)])).toThrow(message);
+    expect(() => convert([json, file("chat_template.jinja", long.slice(1))])).not.toThrow();
+  });
+
   it("of more tokens than the model has, and of other kinds of tokenizers", () => {
     const files = [file("tokenizer.json", SMALL)];
     expect(() => convert(files, { vocabSize: 4 })).toThrow(/below the 4 rows of the embedding, got 4/);

@@ -8,6 +8,7 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { type EncodedValue, f32s, flag, i32s, text, texts, u32 } from "../io/gguf_values.ts";
+import { requireTemplate } from "./chat_template.ts";
 import { SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
 import type { CarriedFile } from "./model.ts";
 import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
@@ -86,7 +87,8 @@ export function ggufVocabularyOf(
   const kind = kindOf(json);
   const vocabulary = vocabularyOf(json, kind, options.vocabSize);
   const { addsBos, addsEos } = Tokenizer.fromFiles(files);
-  const template = chatTemplate(files, config);
+  const found = chatTemplate(files, config);
+  const template = found && requireTemplate(found, "chat template");
   return new Map<string, EncodedValue>([
     ["tokenizer.ggml.model", text(kind)],
     ...KIND_ENTRIES[kind](json, vocabulary, options.pre),

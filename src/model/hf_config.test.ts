@@ -124,6 +124,10 @@ describe("readConfig", () => {
       { ...LLAMA, quantization_config: { bits: 4 } },
       "quantised checkpoints are not read; use the original weights",
     ],
+    [{ ...LLAMA, bos_token_id: { auto_map: "evil" } }, "bos_token_id"],
+    [{ ...LLAMA, eos_token_id: [1, "2"] }, "eos_token_id"],
+    [{ ...LLAMA, initializer_range: "0.02; rm" }, "initializer_range"],
+    [{ ...LLAMA, use_cache: [[[]]] }, "use_cache"],
   ])("refuses %j", (config, named) => {
     expect(() => readConfig(config, "config.json")).toThrow(
       expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringContaining(named) }),

@@ -32,7 +32,18 @@ const layerOverride = z.object({
   num_key_value_heads: size.optional(),
 });
 
-const schema = z.object({
+const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
+
+/** Settings carried to the output unchanged. */
+const carried = z.object({
+  bos_token_id: tokenIds,
+  eos_token_id: tokenIds,
+  pad_token_id: tokenIds,
+  initializer_range: z.number().nullish(),
+  use_cache: z.boolean().nullish(),
+});
+
+const schema = carried.extend({
   model_type: z.string(),
   vocab_size: size,
   hidden_size: size,
@@ -69,15 +80,6 @@ const schema = z.object({
 });
 type Config = z.infer<typeof schema>;
 
-/** Settings carried to the output unchanged. */
-const CARRIED_KEYS = [
-  "bos_token_id",
-  "eos_token_id",
-  "pad_token_id",
-  "initializer_range",
-  "use_cache",
-] as const;
-
 const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
   silu: "silu",
   swish: "silu",
@@ -104,17 +106,16 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
   }
-  return specOf(result.data, { family, where, raw: config as Record<string, unknown> });
+  return specOf(result.data, { family, where });
 }
 
 interface Context {
   readonly family: Family;
   readonly where: string;
-  readonly raw: Record<string, unknown>;
 }
 
 function specOf(config: Config, context: Context): ModelSpec {
-  const { family, raw } = context;
+  const { family } = context;
   const headDim = config.head_dim ?? config.hidden_size / config.num_attention_heads;
   if (!Number.isInteger(headDim)) {
     throw bad(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
@@ -138,7 +139,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     attentionScale: scaleBase ** -0.5,
     logitSoftcap: config.final_logit_softcapping ?? null,
     maxPositions: config.max_position_embeddings,
-    extra: Object.fromEntries(CARRIED_KEYS.flatMap((key) => (key in raw ? [[key, raw[key]]] : []))),
+    extra: carried.parse(config),
   };
 }
 

@@ -96,6 +96,16 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ],
 ]);
 
+/** Expressions that were read with care: none goes back over a text more than a few times. */
+const KNOWN_EXPRESSIONS: ReadonlySet<string> = new Set(
+  [...WORD_CUTS.values()].flatMap(({ steps }) => steps.flatMap(expressionsOf)),
+);
+
+/** Whether a regular expression of a tokenizer.json is one of this file. */
+export function isKnownExpression(expression: string): boolean {
+  return KNOWN_EXPRESSIONS.has(expression);
+}
+
 /**
  * @param name - tokenizer.ggml.pre
  * @throws GpruneError UNSUPPORTED for names that are not in the table

@@ -1,16 +1,17 @@
 /**
- * Text to token ids and back; the one importer of @huggingface/tokenizers. What the library gets wrong or slow is
- * corrected in the tokenizer.json it is given (`tuned`), never in the file that is carried to the output.
+ * Text to token ids and back. What the library (tokenizer_engine.ts) gets wrong or slow is corrected in the
+ * tokenizer.json it is given (`tuned`), never in the file that is carried to the output.
  *
  * Text is data: no BOS or EOS is added, but a special token that is spelled out in a text becomes that token, as in
  * transformers.
  */
-import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { CarriedFile } from "./model.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
+import { directEngine, guardedEngine, type TokenizerEngine } from "./tokenizer_engine.ts";
 import { hasSmallIds, parseTokenizerFile as parse, tokenId } from "./tokenizer_files.ts";
+import { judgeSteps } from "./tokenizer_steps.ts";
 
 const node = z.looseObject({
   type: z.string(),
@@ -51,24 +52,24 @@ export class Tokenizer {
   readonly addsEos: boolean;
   /** One more than the largest id. */
   readonly vocabSize: number;
-  readonly #library: LibraryTokenizer;
+  readonly #engine: TokenizerEngine;
 
-  private constructor(library: LibraryTokenizer, config: TokenizerConfig, generation: GenerationConfig) {
-    this.#library = library;
-    const bos = generation.bos_token_id ?? idOf(library, config.bos_token);
-    const eos = [generation.eos_token_id, idOf(library, config.eos_token)].flat();
+  private constructor(engine: TokenizerEngine, config: TokenizerConfig, generation: GenerationConfig) {
+    this.#engine = engine;
+    const bos = generation.bos_token_id ?? idOf(engine, config.bos_token);
+    const eos = [generation.eos_token_id, idOf(engine, config.eos_token)].flat();
     this.bosId = bos ?? null;
     this.eosIds = [...new Set(eos.filter((id) => typeof id === "number"))].sort((a, b) => a - b);
-    const added = library.encode("").ids;
+    const added = engine.encode("", true);
     this.addsBos = this.bosId !== null && added[0] === this.bosId;
     this.addsEos = this.eosIds.includes(added.slice(this.addsBos ? 1 : 0).at(-1) ?? -1);
-    this.vocabSize = largest([...library.get_vocab().values()]) + 1;
+    this.vocabSize = engine.largestId + 1;
   }
 
   /**
    * @param files - tokenizer.json; tokenizer_config.json and generation_config.json where there are any
    * @throws GpruneError NOT_FOUND without tokenizer.json, BAD_FILE for a malformed file, UNSUPPORTED for parts that
-   *   the library does not know
+   *   the library does not know or that lengthen texts without end
    */
   static fromFiles(files: readonly CarriedFile[]): Tokenizer {
     const json = parse(files, "tokenizer.json", tokenizerSchema);
@@ -79,9 +80,12 @@ export class Tokenizer {
     }
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
+    const { known } = judgeSteps([json.normalizer, json.pre_tokenizer, json.decoder]);
     try {
-      return new Tokenizer(new LibraryTokenizer(tuned(json), config), config, generation);
+      const engine = (known ? directEngine : guardedEngine)({ json: tuned(json), config });
+      return new Tokenizer(engine, config, generation);
     } catch (cause) {
+      if (cause instanceof GpruneError) throw cause;
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
         cause,
@@ -89,25 +93,29 @@ export class Tokenizer {
     }
   }
 
-  /** Token ids of a text, without tokens that the text does not contain. */
+  /**
+   * Token ids of a text, without tokens that the text does not contain.
+   * @throws GpruneError UNSUPPORTED when regular expressions of the file's own do not come to an end in time, BAD_TEXT for
+   *   a part of the text that no token stands for
+   */
   encode(text: string): Int32Array {
-    return Int32Array.from(this.#library.encode(text, { add_special_tokens: false }).ids);
+    const ids = this.#engine.encode(text, false);
+    if (ids.every(Number.isInteger)) return Int32Array.from(ids);
+    throw new GpruneError("BAD_TEXT", "text: expected words of the vocabulary, got one that has no token", {
+      hint: "The tokenizer has no token for unknown words; use that of the original model.",
+    });
   }
 
   /** Text of token ids, special tokens included. The library loses a U+FEFF that is spelled in byte tokens. */
   decode(ids: ArrayLike<number>): string {
     if (ids.length === 0) return "";
-    return this.#library.decode(Array.from(ids), { clean_up_tokenization_spaces: false });
+    return this.#engine.decode(Array.from(ids));
   }
 }
 
-function largest(ids: readonly number[]): number {
-  return ids.reduce((most, id) => Math.max(most, id), -1);
-}
-
-function idOf(library: LibraryTokenizer, token: z.infer<typeof specialToken>): number | undefined {
+function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): number | undefined {
   const content = typeof token === "string" ? token : token?.content;
-  return content === undefined ? undefined : library.token_to_id(content);
+  return content === undefined ? undefined : engine.idOf(content);
 }
 
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */

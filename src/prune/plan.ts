@@ -7,6 +7,7 @@
 import { GpruneError } from "../errors.ts";
 import { prunableParameters, type Space, type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
+import { plainName } from "../plain_text.ts";
 
 /** Any value that JSON can hold. */
 export type Json =
@@ -89,7 +90,8 @@ export function keepProblems({ base, keep }: PruningPlan): readonly string[] {
   const units = unitsOf(base);
   return Object.entries(keep).flatMap(([id, kept]) => {
     const count = units.get(id);
-    if (count === undefined) return [`keep: expected a space of ${base.neurons.length} layers, got "${id}"`];
+    if (count === undefined)
+      return [`keep: expected a space of ${base.neurons.length} layers, got "${plainName(id)}"`];
     if (kept.length === 0) return [`keep ${id}: expected at least one unit, got none`];
     const bad = kept.find((unit) => !(Number.isInteger(unit) && unit >= 0 && unit < count));
     if (bad !== undefined) return [`keep ${id}: expected units 0..${count - 1}, got ${bad}`];

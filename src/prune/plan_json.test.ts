@@ -49,7 +49,7 @@ describe("formatPlan", () => {
     const cases = fc.tuple(plans, fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 2 })));
     fc.assert(
       fc.property(cases, ([made, settings]) => {
-        // -0 is written as 0, and zod drops the key "__proto__"
+        // -0 is written as 0, and the key "__proto__" is refused
         const provenance = JSON.parse(JSON.stringify({ ...settings }));
         fc.pre(!JSON.stringify(settings).includes("__proto__"));
         const text = formatPlan({ ...made, provenance });
@@ -59,6 +59,11 @@ describe("formatPlan", () => {
     );
   });
 });
+
+/** Lists inside one another. */
+function nested(depth: number): unknown {
+  return Array.from({ length: depth }).reduce((inner) => [inner], 0);
+}
 
 describe("parsePlan", () => {
   const changed = (change: Record<string, unknown>): string => JSON.stringify({ ...plan, ...change });
@@ -77,6 +82,23 @@ describe("parsePlan", () => {
       changed({ keep: { "layers.0.ffn": [6] } }),
       /expected units 0..5, got 6/,
     ],
+    ["nothing", "", /expected JSON/],
+    [
+      "a polluted space",
+      changed({}).replace('"keep":{', '"keep":{"__proto__":[0],'),
+      /plain keys, got "__proto__"/,
+    ],
+    ["a polluted record", changed({ provenance: { a: 1 } }).replace('"a"', '"__proto__"'), /"__proto__"/],
+    ["two spaces of one name", changed({}).replace('"keep":{', '"keep":{"a":[0],"a":[1],'), /every key once/],
+    ["a space named like a method", changed({ keep: { toString: [0] } }), /got "toString"/],
+    ["deep grounds", changed({ provenance: nested(100) }), /64 levels deep/],
+    ["too many layers", changed({ base: { ...plan.base, neurons: Array(4097).fill(1) } }), /base.neurons/],
+    ["units that are no whole numbers", changed({ keep: { "layers.0.ffn": [0.5] } }), /keep.layers.0.ffn.0/],
+    ["units beyond 2^53", changed({ keep: { "layers.0.ffn": [2 ** 60] } }), /keep.layers.0.ffn.0/],
+    ["a unit twice", changed({ keep: { "layers.0.ffn": [1, 1] } }), /ascending units, got 1 after 1/],
+    ["units out of order", changed({ keep: { "layers.0.ffn": [2, 1] } }), /ascending units, got 1 after 2/],
+    ["no units", changed({ keep: { "layers.0.kv": [] } }), /at least one unit/],
+    ["a space with a line break", changed({ keep: { "a\nhint: b": [0] } }), /got "a\\x0ahint: b"/],
     ["an unknown space", changed({ keep: { hidden: [0] } }), /got "hidden"/],
   ])("refuses %s", (_, text, message) => {
     expect(() => parsePlan(text, "plan.json")).toThrow(message);

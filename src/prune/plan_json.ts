@@ -3,9 +3,18 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
+import { type JsonLimits, MAX_JSON_DEPTH, parseJson as parseLimited } from "../io/json.ts";
+import { plainName } from "../plain_text.ts";
 import { badPlan, type Json, keepProblems, type PruningPlan } from "./plan.ts";
 
+/** The largest plan.json; one of 126 layers with 53 thousand neurons has about 50 MB and 7 million numbers. */
+export const PLAN_LIMITS: JsonLimits = { maxBytes: 2 ** 28, maxDepth: MAX_JSON_DEPTH, maxItems: 4e7 };
+
+/** As in configurations of models. */
+const MAX_LAYERS = 4096;
+
 const count = z.int().positive();
+const perLayer = z.array(count).max(MAX_LAYERS);
 
 const planSchema = z.strictObject({
   format: z.literal("gprune-plan"),
@@ -14,9 +23,9 @@ const planSchema = z.strictObject({
     family: z.string(),
     hiddenSize: count,
     headDim: count,
-    neurons: z.array(count),
-    kvGroups: z.array(count),
-    groupSizes: z.array(count),
+    neurons: perLayer,
+    kvGroups: perLayer,
+    groupSizes: perLayer,
   }),
   keep: z.record(z.string(), z.array(z.int().nonnegative())),
   provenance: z.record(z.string(), z.json()),
@@ -25,13 +34,14 @@ const planSchema = z.strictObject({
 /**
  * Reads a plan. Whether it fits a model is `validatePlan`'s question.
  * @param where - the file's name, for the message
- * @throws GpruneError BAD_PLAN when the text is not JSON, not a plan, or names units its own shapes do not have
+ * @throws GpruneError BAD_PLAN when the text is not JSON or exceeds the limits of json.ts, is not a plan, or names units
+ *   that its own shapes do not have
  */
 export function parsePlan(text: string, where: string): PruningPlan {
   const result = planSchema.safeParse(parseJson(text, where));
   if (!result.success) {
     const problems = result.error.issues.map(
-      ({ path, message }) => `${path.join(".") || "plan"}: ${message}`,
+      ({ path, message }) => `${plainName(path.join(".")) || "plan"}: ${message}`,
     );
     throw badPlan(where, problems);
   }
@@ -71,8 +81,9 @@ function isContainer(value: Json): boolean {
 
 function parseJson(text: string, where: string): unknown {
   try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new GpruneError("BAD_PLAN", `${where}: expected JSON, got text that does not parse`, { cause });
+    return parseLimited(text, { ...PLAN_LIMITS, where });
+  } catch (error) {
+    if (!(error instanceof GpruneError)) throw error;
+    throw new GpruneError("BAD_PLAN", error.message, { cause: error });
   }
 }

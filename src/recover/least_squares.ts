@@ -19,9 +19,10 @@
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
-import type { TokenSet } from "../calibrate/calibrate.ts";
+import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner, type LoadedLayer } from "../graph/decoder_runner.ts";
+import { naming } from "../graph/finite.ts";
 import { embedGroups } from "../graph/forward.ts";
 import type { BlockProgram } from "../graph/programs.ts";
 import type { Runtime } from "../graph/runtime.ts";
@@ -78,6 +79,8 @@ export async function refitLeastSquares(request: LeastSquaresRequest): Promise<M
 
 /** A micro-batch in the dense model. */
 interface Stream {
+  /** For messages. */
+  readonly texts: string;
   readonly tokens: number;
   /** What one of its tokens counts; over all streams the tokens' weights sum to 1. */
   readonly tokenWeight: number;
@@ -151,8 +154,8 @@ class Refit {
     const channels = weightOf(pruned, OUTPUT_PROJECTION[kind])!.shape[1]!;
     const moments = isIntact && !this.#settings.refitIntact ? undefined : new Moments(channels, hiddenSize);
     for (const stream of this.#streams) {
-      const { hidden } = stream;
-      const wanted = await this.#dense.runLayer(BLOCKS[kind].plain, dense, { hidden });
+      const { hidden, texts } = stream;
+      const wanted = await naming(texts, () => this.#dense.runLayer(BLOCKS[kind].plain, dense, { hidden }));
       if (moments !== undefined) {
         const importance = tokenImportance(wanted.hidden!, this.#settings.relative);
         const input = { hidden, feeds: { target: wanted.projected!, importance } };
@@ -220,7 +223,7 @@ async function openStreams(
     if (!(weight > 0)) throw badSetting(`weight of calibration set ${name}`, "a positive number", weight);
     for (const { ids, hidden } of groups[index]!) {
       const tokenWeight = weight / total / tokens;
-      streams.push({ tokens: ids.length, tokenWeight, hidden });
+      streams.push({ texts: textsOf({ name }), tokens: ids.length, tokenWeight, hidden });
     }
   }
   if (streams.length === 0) throw badSetting("calibration sets", "at least one", 0);

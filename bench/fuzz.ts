@@ -1,0 +1,48 @@
+/**
+ * Gives generated files to everything that reads files of strangers, and prints what came of it.
+ *
+ *   node --import tsx bench/fuzz.ts [--inputs 100000] [--seed 1] [--only NAME]
+ *
+ * Each input must be read or refused with a `GpruneError`, within 2 seconds of processor time, without allocating more than 8 times the
+ * size of the files (16 times where data is decoded to float32). Exits 1 when one was not; the first failure of each
+ * reader is shrunk and printed with the seed that brings it back.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { fuzz } from "./fuzz/harness.ts";
+import { FUZZ_TARGETS } from "./fuzz/targets.ts";
+
+const { values } = parseArgs({
+  options: {
+    inputs: { type: "string", default: "100000" },
+    seed: { type: "string", default: "1" },
+    only: { type: "string" },
+  },
+});
+
+const targets = FUZZ_TARGETS.filter(({ name }) => values.only === undefined || name === values.only);
+const shares = targets.reduce((sum, { share }) => sum + share, 0);
+const directory = mkdtempSync(join(tmpdir(), "gprune-fuzz-"));
+let total = 0;
+let failures = 0;
+try {
+  for (const target of targets) {
+    const inputs = Math.ceil((Number(values.inputs) * target.share) / shares);
+    const start = performance.now();
+    const result = await fuzz(target, { inputs, seed: Number(values.seed), directory });
+    const seconds = ((performance.now() - start) / 1000).toFixed(0);
+    const { inputs: done, accepted, slowest, failure } = result;
+    console.log(
+      `${target.name.padEnd(12)} ${done} inputs, ${accepted} read, ${done - accepted} refused, ` +
+        `slowest ${slowest.toFixed(0)} ms, ${seconds} s${failure === null ? "" : `\nFAILED\n${failure}`}`,
+    );
+    total += done;
+    if (failure !== null) failures += 1;
+  }
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
+console.log(`${total} inputs, ${failures === 0 ? "no failure" : `${failures} readers failed`}`);
+if (failures > 0) process.exitCode = 1;

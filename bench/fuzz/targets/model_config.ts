@@ -1,0 +1,87 @@
+/** config.json of every family with tampered values. */
+import { join } from "node:path";
+import fc from "fast-check";
+import { CONFIG_JSON_LIMITS, readJsonFile } from "../../../src/io/json.ts";
+import { readConfig } from "../../../src/model/hf_config.ts";
+import { findHfForm, writeConfig } from "../../../src/model/hf_form.ts";
+import { weightsOf } from "../../../src/model/spaces.ts";
+import type { ModelSpec } from "../../../src/model/spec.ts";
+import { tinySpec } from "../../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
+import type { FuzzTarget } from "../harness.ts";
+import { damaged, hostileValue, jsonBytes, tamperedJson } from "../mutate.ts";
+
+/** A plain config of 2 layers, as published ones look. */
+const PLAIN = {
+  vocab_size: 16,
+  hidden_size: 8,
+  intermediate_size: 6,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  rms_norm_eps: 1e-5,
+  hidden_act: "silu",
+  max_position_embeddings: 64,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+};
+
+const MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3", "gprune_llama", "gpt2"];
+
+/** Keys that plain configs lack. */
+const further = fc.record(
+  {
+    head_dim: fc.constantFrom<unknown>(4, 5, 2 ** 31),
+    sliding_window: hostileValue,
+    layer_types: fc.constantFrom<unknown>([], ["full_attention", "sliding_attention"], ["x"]),
+    rope_scaling: fc.constantFrom<unknown>(
+      null,
+      { type: "linear", factor: 2 },
+      { rope_type: "yarn" },
+      { type: 1 },
+    ),
+    rope_parameters: hostileValue,
+    per_layer_config: fc.constantFrom<unknown>({ 1: { intermediate_size: 3 } }, { "-1": {} }, { 99999: {} }),
+    projection_biases: fc.constantFrom<unknown>([["o_proj"], []], [["x"]], [[], [], []]),
+    quantization_config: hostileValue,
+    auto_map: fc.constant<unknown>({ AutoModel: "evil.Evil" }),
+    eos_token_id: hostileValue,
+    _attn_implementation_internal: fc.constant<unknown>("evil/kernel"),
+  },
+  { requiredKeys: [] },
+);
+
+const written = Object.values(TINY_VARIANTS)
+  .map(tinySpec)
+  .filter((spec) => findHfForm(spec) !== null)
+  .map((spec): unknown => writeConfig(spec, "float32"));
+const configs = fc.oneof(
+  fc
+    .tuple(fc.constantFrom(...MODEL_TYPES), fc.oneof({ arbitrary: fc.constant({}), weight: 2 }, further))
+    .map(([model_type, more]): unknown => ({ model_type, ...PLAIN, ...more })),
+  fc.constantFrom(...written),
+);
+
+export const modelConfigTarget: FuzzTarget = {
+  name: "config",
+  share: 4,
+  files: damaged(tamperedJson(configs).map(jsonBytes)).map((bytes) => ({ "config.json": bytes })),
+  open: async (directory) => {
+    const path = join(directory, "config.json");
+    const spec = readConfig(await readJsonFile(path, CONFIG_JSON_LIMITS), path);
+    requireSound(spec);
+    return undefined;
+  },
+};
+
+/** @throws Error for a spec that no model can have, or one that carries what it should have dropped */
+function requireSound(spec: ModelSpec): void {
+  const sizes = [spec.vocabSize, spec.hiddenSize, spec.headDim, spec.maxPositions];
+  const widths = spec.layers.flatMap(({ neurons, kvGroups, groupSize }) => [neurons, kvGroups, groupSize]);
+  const odd = [...sizes, ...widths].find((size) => !Number.isSafeInteger(size) || size < 1);
+  if (odd !== undefined) throw new Error(`a size of ${odd}`);
+  const scales = [spec.normEps, spec.attentionScale, spec.embeddingScale, spec.logitSoftcap ?? 1];
+  if (!scales.every((scale) => Number.isFinite(scale))) throw new Error(`scales ${scales}`);
+  if (/evil|auto_map/.test(JSON.stringify(spec))) throw new Error("code in a spec");
+  if (spec.layers.length <= 16 && weightsOf(spec).length === 0) throw new Error("no weights");
+}

@@ -1,0 +1,101 @@
+/**
+ * Checks what is shipped and what it depends on: licences that ask for nothing but their own text, no code that runs
+ * while something is installed. Reads package.json and package-lock.json, no network.
+ *
+ *   node --import tsx scripts/dependencies.ts
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** A package as package-lock.json lists it. */
+export interface LockedPackage {
+  readonly version?: string;
+  readonly license?: string;
+  readonly dev?: boolean;
+  readonly hasInstallScript?: boolean;
+}
+
+/** package.json, as far as it is looked at. */
+export interface Manifest {
+  readonly scripts?: Readonly<Record<string, string>>;
+  readonly allowScripts?: Readonly<Record<string, boolean>>;
+}
+
+/** SPDX identifiers of licences under which everything may be used and shipped. */
+const PERMISSIVE: ReadonlySet<string> = new Set([
+  "MIT",
+  "ISC",
+  "0BSD",
+  "BSD-2-Clause",
+  "BSD-3-Clause",
+  "Apache-2.0",
+  "BlueOak-1.0.0",
+  "CC0-1.0",
+  "Unlicense",
+  "Python-2.0",
+]);
+
+/**
+ * Licences that are fine for the packages named: MPL-2.0 asks that changes to its own files stay open, and they are used
+ * as they are.
+ */
+const EXCEPTIONS: Readonly<Record<string, RegExp>> = { "MPL-2.0": /^(@resvg\/resvg-js|lightningcss)/ };
+
+/** Scripts that npm runs on the machine of whoever installs a package. */
+const INSTALL_SCRIPTS = ["preinstall", "install", "postinstall", "prepare"];
+
+/** What is wrong, a line each. */
+export function dependencyProblems(
+  manifest: Manifest,
+  packages: Readonly<Record<string, LockedPackage>>,
+): readonly string[] {
+  const own = INSTALL_SCRIPTS.filter((name) => manifest.scripts?.[name] !== undefined);
+  const problems = own.map((name) => `package.json: expected no ${name} script, got one`);
+  for (const [path, { license, hasInstallScript }] of Object.entries(packages)) {
+    const name = path.split("node_modules/").at(-1)!;
+    if (name === "") continue;
+    if (!isAllowed(license, name)) {
+      problems.push(`${name}: expected a permissive licence, got ${license ?? "none"}`);
+    }
+    if (hasInstallScript === true && manifest.allowScripts?.[name] !== false) {
+      problems.push(`${name}: expected allowScripts to forbid its install script, got nothing`);
+    }
+  }
+  return problems;
+}
+
+/** An SPDX expression of identifiers with AND and OR. */
+function isAllowed(license: string | undefined, name: string): boolean {
+  if (license === undefined) return false;
+  const isFine = (id: string): boolean => PERMISSIVE.has(id) || EXCEPTIONS[id]?.test(name) === true;
+  return license
+    .replaceAll(/[()]/g, "")
+    .split(" AND ")
+    .every((part) => part.split(" OR ").some((id) => isFine(id.trim())));
+}
+
+/** How many packages have each licence. */
+function countLicences(packages: readonly LockedPackage[]): string {
+  const counts = new Map<string, number>();
+  for (const { license = "none" } of packages) counts.set(license, (counts.get(license) ?? 0) + 1);
+  return [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .map(([license, count]) => `${count} ${license}`)
+    .join(", ");
+}
+
+function main(): void {
+  const read = (name: string): unknown =>
+    JSON.parse(readFileSync(join(import.meta.dirname, "..", name), "utf8"));
+  const { packages } = read("package-lock.json") as { packages: Record<string, LockedPackage> };
+  const problems = dependencyProblems(read("package.json") as Manifest, packages);
+  for (const problem of problems) console.log(problem);
+  const all = Object.entries(packages).flatMap(([path, entry]) => (path === "" ? [] : [entry]));
+  const shipped = all.filter(({ dev }) => dev !== true);
+  console.log(`shipped: ${countLicences(shipped)}`);
+  console.log(`for development: ${countLicences(all.filter(({ dev }) => dev === true))}`);
+  console.log(`${all.length} packages, ${problems.length} problems`);
+  if (problems.length > 0) process.exitCode = 1;
+}
+
+if (process.argv[1] === import.meta.filename) main();

@@ -1,0 +1,29 @@
+/**
+ * The program of the process that unpacks Parquet files for parquet_process.ts: takes a request as its only argument,
+ * writes texts, rows or what is wrong as JSON to stdout.
+ */
+import { GpruneError } from "../errors.ts";
+import { PositionalFile } from "./file.ts";
+import { readParquetRows, readParquetTexts } from "./parquet.ts";
+import type { ParquetAnswer, ParquetRequest } from "./parquet_process.ts";
+
+async function answerTo(request: ParquetRequest): Promise<ParquetAnswer> {
+  const file = await PositionalFile.open(request.path);
+  try {
+    const isRows = "rows" in request;
+    return {
+      values: isRows ? await readParquetRows(file, request.rows) : await readParquetTexts(file, request),
+    };
+  } finally {
+    await file.close();
+  }
+}
+
+function failure(error: unknown): ParquetAnswer {
+  if (!(error instanceof GpruneError)) throw error;
+  const { code, message, hint } = error;
+  return { error: { code, message, hint } };
+}
+
+const request = JSON.parse(process.argv[2]!) as ParquetRequest;
+process.stdout.write(JSON.stringify(await answerTo(request).catch(failure)));
