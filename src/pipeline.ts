@@ -9,7 +9,8 @@ import { type CardFacts, modelCard } from "./export/card.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
-import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
+import { explainDecision } from "./gprune/explanation.ts";
+import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallFile } from "./io/file.ts";
@@ -238,7 +239,11 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
   };
   if (method === "gprune" && knowledge !== null) {
     const decision = await decideGprune(gpruneRequest(run, knowledge));
-    return makePlan(model.spec, decision.keep, toJson({ ...provenance, ...explain(decision) }));
+    return makePlan(
+      model.spec,
+      decision.keep,
+      toJson({ ...provenance, rounds: decision.rounds, ...explainDecision(decision) }),
+    );
   }
   return makePlan(model.spec, await decidePlain(run, knowledge), toJson(provenance));
 }
@@ -275,16 +280,6 @@ function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Know
     maxModules,
     seed,
   };
-}
-
-/** The decision's grounds for the plan: Kendall's W, modules and verdicts by space, and the rounds. */
-function explain({ analyses, rounds }: GpruneDecision): Record<string, unknown> {
-  const spaces = analyses.map(({ space, sensitivity, modules, verdicts }) => ({
-    space: space.id,
-    kendallW: sensitivity.kendallW,
-    modules: modules.modules.map((module, index) => ({ ...module, ...verdicts[index]! })),
-  }));
-  return { rounds, spaces };
 }
 
 /** A model that makes up for what it lost. */

@@ -182,11 +182,7 @@ interface HeadLoss {
   readonly nll: Value;
 }
 
-function addLoss(
-  b: GraphBuilder,
-  spec: ModelSpec,
-  alternatives: Dim,
-): HeadLoss & { readonly logits: Value } {
+function addLoss(b: GraphBuilder, spec: ModelSpec, alternatives: Dim): HeadLoss & { readonly logits: Value } {
   const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
   const targets = b.input("targets", ["M", alternatives], "int32");
   return { input, logits, nll: b.neg(b.gatherElements(b.logSoftmax(logits), targets)) };
