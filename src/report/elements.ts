@@ -10,10 +10,10 @@ export function figure({ id, title, caption }: Picture, drawing: Html): Html {
   return html`<figure id="${id}"><h3>${title}</h3>${drawing}<figcaption>${caption}</figcaption></figure>`;
 }
 
-/** The figures of these ids that there are, side by side where there is room. */
-export function figureRow(figures: Figures, ...ids: readonly string[]): Html | null {
-  const found = ids.flatMap((id) => figures.get(id) ?? []);
-  return found.length === 0 ? null : html`<div class="figures">${found}</div>`;
+/** The figures of these ids that there are, and tables, side by side where there is room. */
+export function row(figures: Figures, ...parts: readonly (string | Html | null)[]): Html | null {
+  const found = parts.flatMap((part) => (typeof part === "string" ? figures.get(part) : part) ?? []);
+  return found.length === 0 ? null : html`<div class="row">${found}</div>`;
 }
 
 /** A cell; with a number beside its text, it is sorted by that number. */
@@ -41,18 +41,19 @@ export interface Table {
 /** A table that can be sorted where scripts run, and read where they do not. */
 export function table({ caption, columns, rows, long = false }: Table): Html {
   const head = columns.map(
-    ({ title, numeric }) => html`<th scope="col"${numeric ? html` class="number"` : null}>${title}</th>`,
+    ({ title, numeric }, index) =>
+      html`<th scope="col"${numeric && index > 0 ? html` class="number"` : null}>${title}</th>`,
   );
   const body = rows.map(
     (row) => html`<tr>${row.map((cell, index) => td(cell, { ...columns[index]!, index }))}</tr>`,
   );
-  return html`<div class="scroll${long ? " long" : ""}" tabindex="0" role="region" aria-label="${caption}"><table>
-<caption>${caption}</caption><thead><tr>${head}</tr></thead><tbody>
-${body.flatMap((row) => [
-  row,
+  return html`<div class="table"><h3>${caption}</h3><div class="scroll${long ? " long" : ""}" tabindex="0" role="region" aria-label="${caption}"><table aria-label="${caption}">
+<thead><tr>${head}</tr></thead><tbody>
+${body.flatMap((line) => [
+  line,
   html`
 `,
-])}</tbody></table></div>`;
+])}</tbody></table></div></div>`;
 }
 
 function td(cell: Cell, { numeric = false, index }: Column & { readonly index: number }): Html {

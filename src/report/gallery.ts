@@ -4,17 +4,19 @@ import { layerErrorPicture, perplexityPicture, tasksPicture } from "./charts/qua
 import {
   agreementPicture,
   heatMapPicture,
+  histogramPicture,
   profilesPicture,
   reliabilityPicture,
   setsPicture,
 } from "./charts/sensitivity.ts";
-import { sparsityPicture, widthsPicture } from "./charts/shape.ts";
+import { compositionPicture, sparsityPicture, widthsPicture } from "./charts/shape.ts";
 import type { Facts } from "./facts.ts";
 import type { Picture } from "./picture.ts";
 
 export function picturesOf(facts: Facts): readonly Picture[] {
   const { heldOut, texts } = facts;
   const candidates = [
+    compositionPicture(facts),
     sparsityPicture(facts),
     widthsPicture(facts, "ffn"),
     widthsPicture(facts, "kv"),
@@ -36,6 +38,7 @@ export function picturesOf(facts: Facts): readonly Picture[] {
     layerErrorPicture(facts),
     heatMapPicture(facts),
     agreementPicture(facts),
+    histogramPicture(facts),
     setsPicture(facts),
     profilesPicture(facts),
     reliabilityPicture(facts),

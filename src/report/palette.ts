@@ -64,7 +64,7 @@ export const PAGE: Palette = {
 const FONT = "system-ui, 'Segoe UI', Roboto, Inter, 'Helvetica Neue', Arial, sans-serif";
 
 /** Width of a figure in units of its SVG; pages scale it. */
-export const WIDTH = 480;
+const WIDTH = 420;
 
 /** A specification with the shared look. @param chart - marks, data and encodings, without `config` */
 export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
@@ -72,8 +72,8 @@ export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
     labelColor: muted,
     titleColor: muted,
     titleFontWeight: "normal",
-    labelFontSize: 11,
-    titleFontSize: 11,
+    labelFontSize: 12,
+    titleFontSize: 12,
     titlePadding: 8,
     gridColor: line,
     domainColor: line,
@@ -87,11 +87,12 @@ export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
     labelColor: ink,
     titleColor: muted,
     titleFontWeight: "normal",
-    labelFontSize: 11,
-    titleFontSize: 11,
+    labelFontSize: 12,
+    titleFontSize: 12,
     symbolStrokeWidth: 2,
-    labelLimit: 120,
+    labelLimit: 180,
     columnPadding: 14,
+    symbolSize: 70,
     gradientLength: 160,
     gradientThickness: 10,
   };
@@ -110,8 +111,8 @@ export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
       axisX: { grid: false },
       axisY: { domain: false, ticks: false },
       legend,
-      title: { color: ink, anchor: "start", fontSize: 13, fontWeight: 600, offset: 10 },
-      text: { font: FONT, fontSize: 11, color: ink },
+      title: { color: ink, anchor: "start", fontSize: 14, fontWeight: 600, offset: 10 },
+      text: { font: FONT, fontSize: 12, color: ink },
     },
   };
 }

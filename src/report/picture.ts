@@ -51,10 +51,10 @@ function harmless(chart: Chart): Chart {
   return JSON.parse(JSON.stringify(chart, clean)) as Chart;
 }
 
-/** Without what does nothing on a page: empty paths, attributes that repeat their defaults. */
+/** Without what does nothing on a page: empty paths, attributes that repeat defaults, roles inside of an image. */
 function compact(svg: string): string {
   return svg
     .replaceAll(/<path class="(?:fore|back)ground"[^>]*(?:d=""|d="M0,0h0v0h0Z")[^>]*\/>/g, "")
-    .replaceAll(/ (?:pointer-events="none"|opacity="1"|aria-hidden="true")/g, "")
+    .replaceAll(/ (?:pointer-events="none"|opacity="1"|(?:role|aria-[a-z]+)="[^"]*")/g, "")
     .replaceAll(/ class="mark-[^"]*"/g, "");
 }

@@ -11,7 +11,12 @@ export function visible(text: string): string {
   });
 }
 
-/** The last part of a path. */
-export function lastPart(path: string): string {
-  return path.split(/[\\/]/).findLast((part) => part !== "") ?? path;
+/** Last parts of paths that say nothing by themselves. */
+const GENERIC = new Set(["model", "checkpoint", "out", "output", "final"]);
+
+/** A short name for a path or an address: its last part, with the one before where that says nothing. */
+export function shortName(path: string): string {
+  const parts = path.split(/[\\/]/).filter((part) => part !== "");
+  const last = parts.at(-1) ?? path;
+  return GENERIC.has(last.toLowerCase()) ? parts.slice(-2).join("/") : last.replace(/\.gguf$/i, "");
 }

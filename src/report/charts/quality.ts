@@ -4,6 +4,7 @@ import { perplexity, times } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
+import type { SavedAccuracy } from "../saved_evaluation.ts";
 import { layerAxis } from "./shape.ts";
 
 interface QualityOptions {
@@ -79,9 +80,9 @@ function dots(
 export function tasksPicture({ evaluation }: Facts): Picture | null {
   const tasks = evaluation?.tasks ?? [];
   if (tasks.length === 0) return null;
-  const values = tasks.flatMap(({ name, acc_norm, acc_norm_stderr, baseline }) => [
-    ...(baseline === null ? [] : [bar(name, "dense", baseline.acc_norm, baseline.acc_norm_stderr)]),
-    bar(name, "pruned", acc_norm, acc_norm_stderr),
+  const values = tasks.flatMap(({ baseline, ...own }) => [
+    ...(baseline === null ? [] : [interval("dense", own.name, baseline)]),
+    interval("pruned", own.name, own),
   ]);
   const words = tasks.map(({ name, acc_norm, baseline }) => {
     const from = baseline === null ? "" : `${baseline.acc_norm.toFixed(3)} to `;
@@ -119,8 +120,10 @@ export function tasksPicture({ evaluation }: Facts): Picture | null {
   };
 }
 
-function bar(name: string, model: string, value: number, error: number | null) {
-  return { name, model, value, low: value - (error ?? 0), high: value + (error ?? 0) };
+/** acc_norm with one standard error to each side. */
+function interval(model: string, name: string, { acc_norm: value, acc_norm_stderr }: SavedAccuracy) {
+  const error = acc_norm_stderr ?? 0;
+  return { name, model, value, low: value - error, high: value + error };
 }
 
 function accuracyAxis(): Chart {

@@ -3,6 +3,7 @@ import type { RankProfile, SpaceExplanation } from "../../gprune/explanation.ts"
 import { RANK_BINS } from "../../gprune/sensitivity_summary.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
+import { whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
@@ -86,6 +87,45 @@ function rampColor(field: string, { palette, title, domain }: RampOptions): Char
   };
 }
 
+/** How many FFN neurons have which sigma. */
+export function histogramPicture(facts: Facts): Picture | null {
+  const spaces = spacesOfKind(facts, "ffn");
+  const bins = spaces[0]?.sigmaHistogram.length ?? 0;
+  const counts = Array.from({ length: bins }, (_, bin) =>
+    spaces.reduce((sum, { sigmaHistogram }) => sum + (sigmaHistogram[bin] ?? 0), 0),
+  );
+  const units = counts.reduce((sum, count) => sum + count, 0);
+  if (units === 0) return null;
+  const step = MAX_SIGMA / bins;
+  const values = counts.map((neurons, bin) => ({ from: bin * step, to: (bin + 1) * step, neurons }));
+  const mean = spaces.reduce((sum, space) => sum + space.meanSigma * space.units, 0) / units;
+  return {
+    id: "sigma",
+    title: "How sensitive the neurons are",
+    words: `Sensitivity of ${whole(units)} FFN neurons; its mean is ${mean.toFixed(3)}.`,
+    caption: "σ is 0 for a neuron that has the same rank on every set, and at most 0.5.",
+    chart: (palette) => ({
+      height: 210,
+      data: { values },
+      mark: { type: "bar", color: palette.accent },
+      encoding: {
+        x: { field: "from", type: "quantitative", title: "σ", bin: "binned", axis: { tickCount: 6 } },
+        x2: { field: "to" },
+        y: {
+          field: "neurons",
+          type: "quantitative",
+          title: "neurons",
+          stack: null,
+          axis: { tickCount: 4, format: "~s" },
+        },
+      },
+    }),
+  };
+}
+
+/** A standard deviation inside [0, 1] is at most this. */
+const MAX_SIGMA = 0.5;
+
 /** Kendall's W of every space. */
 export function agreementPicture(facts: Facts): Picture | null {
   const values = facts.grounds.spaces.map(({ space, kendallW }) => {
@@ -136,7 +176,7 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
   );
   const most = values.reduce((x, y) => (y.value > x.value ? y : x));
   const least = values.reduce((x, y) => (y.value < x.value ? y : x));
-  const axis = { labelAngle: 0, labelOverlap: true, ticks: false, domain: false };
+  const axis = { ticks: false, domain: false };
   return {
     id: "sets",
     title: "Which sets agree",
@@ -146,7 +186,13 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
       height: { step: 32 },
       data: { values },
       encoding: {
-        x: { field: "a", type: "nominal", title: null, scale: { domain: setOrder }, axis },
+        x: {
+          field: "a",
+          type: "nominal",
+          title: null,
+          scale: { domain: setOrder },
+          axis: { ...axis, ...setLabels(setOrder) },
+        },
         y: { field: "b", type: "nominal", title: null, scale: { domain: setOrder }, axis },
       },
       layer: [
@@ -192,7 +238,7 @@ export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Pic
           type: "nominal",
           title: null,
           scale: { domain: setOrder },
-          axis: { labelAngle: 0, ticks: false },
+          axis: { ticks: false, ...setLabels(setOrder) },
         },
         y: {
           field: "rank",
@@ -211,6 +257,15 @@ export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Pic
       },
     }),
   };
+}
+
+/** Characters that fit beside one another below a figure. */
+const LABEL_CHARACTERS = 44;
+
+/** Names of sets below a figure, slanting where they would touch. */
+function setLabels(names: readonly string[]): Chart {
+  const longest = Math.max(...names.map(({ length }) => length));
+  return names.length * (longest + 1) <= LABEL_CHARACTERS ? { labelAngle: 0 } : { labelAngle: -35 };
 }
 
 function profileValues({ space, unit, kept, ranks }: RankProfile, setOrder: readonly string[]) {

@@ -1,7 +1,7 @@
 /** Charts of what is left: widths of the layers, and how much of each was removed. */
 import { placeOf } from "../explained.ts";
 import type { Facts, LayerFacts } from "../facts.ts";
-import { percent, whole } from "../format.ts";
+import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
@@ -29,6 +29,55 @@ export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
         bars("before", { color: palette.gone, title: UNITS[kind] }),
         bars("after", { color: palette.accent, title: UNITS[kind] }),
       ],
+    }),
+  };
+}
+
+/** Parameters by what they belong to, before and after. */
+export function compositionPicture({ record, removed }: Facts): Picture {
+  const prunable = (kind: "ffn" | "kv"): number =>
+    record.widths.before[kind].reduce(
+      (sum, units, layer) => sum + units * record.unit_parameters[kind][layer]!,
+      0,
+    );
+  const [ffn, kv] = [prunable("ffn"), prunable("kv")];
+  const { before, after } = record.parameters;
+  const [ffnLeft, kvLeft] = [ffn * (1 - removed.ffn), kv * (1 - removed.kv)];
+  const parts = ["FFN", "attention", "embeddings, norms"];
+  const amounts = {
+    dense: [ffn, kv, before - ffn - kv],
+    pruned: [ffnLeft, kvLeft, after - ffnLeft - kvLeft],
+  };
+  const values = Object.entries(amounts).flatMap(([model, counts]) =>
+    counts.map((parameters, part) => ({ model, part: parts[part]!, order: part, parameters })),
+  );
+  return {
+    id: "composition",
+    title: "Where the parameters are",
+    words:
+      `FFN: ${short(ffn)} before, ${short(ffnLeft)} after. Attention: ${short(kv)} before, ${short(kvLeft)} after. ` +
+      `All: ${short(before)} before, ${short(after)} after.`,
+    caption: "Only attention and FFN are pruned; recovery may add biases.",
+    chart: (palette) => ({
+      height: { step: 46 },
+      data: { values },
+      mark: { type: "bar", height: { band: 0.6 } },
+      encoding: {
+        y: { field: "model", type: "nominal", title: null, sort: ["dense", "pruned"] },
+        x: {
+          field: "parameters",
+          type: "quantitative",
+          title: "parameters",
+          axis: { grid: true, tickCount: 4, format: "~s" },
+        },
+        order: { field: "order", type: "quantitative" },
+        color: {
+          field: "part",
+          type: "nominal",
+          title: null,
+          scale: { domain: parts, range: [palette.accent, palette.second, palette.gone] },
+        },
+      },
     }),
   };
 }

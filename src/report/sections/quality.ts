@@ -1,13 +1,5 @@
 /** How the pruned model does beside the dense one. */
-import {
-  type Cell,
-  type Column,
-  type Figures,
-  figureRow,
-  type Section,
-  section,
-  table,
-} from "../elements.ts";
+import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
 import type { Facts } from "../facts.ts";
 import { percent, perplexity, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
@@ -16,10 +8,10 @@ import { count, decimal } from "./shape.ts";
 
 export function qualitySection(facts: Facts, figures: Figures): Section | null {
   return section("quality", "How it does", [
-    figureRow(figures, "held-out", "texts", "tasks", "layer-error"),
-    heldOutTable(facts),
+    row(figures, "texts", "layer-error"),
     textTable(facts),
-    taskTable(facts),
+    row(figures, "tasks", taskTable(facts)),
+    row(figures, "held-out", heldOutTable(facts)),
     facts.evaluation === null ? hint() : null,
   ]);
 }

@@ -1,20 +1,12 @@
 /** What is left: widths, and what every layer gave up. */
-import {
-  type Cell,
-  type Column,
-  type Figures,
-  figureRow,
-  type Section,
-  section,
-  table,
-} from "../elements.ts";
+import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
 import { percent, whole } from "../format.ts";
 
 export function shapeSection(facts: Facts, figures: Figures): Section | null {
   return section("shape", "What is left", [
-    figureRow(figures, "sparsity", "widths-ffn", "widths-kv"),
+    row(figures, "composition", "sparsity", "widths-ffn", "widths-kv"),
     layerTable(facts),
   ]);
 }

@@ -3,7 +3,7 @@ import { deepestLayers } from "../charts/shape.ts";
 import { type Facts, meanQuality, type Quality } from "../facts.ts";
 import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
-import { lastPart } from "../text.ts";
+import { shortName } from "../text.ts";
 
 /** Kicker, name, the result in a sentence, and five numbers. */
 export function header(facts: Facts): Html {
@@ -11,7 +11,7 @@ export function header(facts: Facts): Html {
   const version = record.versions.find(({ name }) => name === "gprune")?.version ?? "";
   return html`<header>
 <p class="kicker">Pruning report <span>gprune ${version}</span> <time datetime="${record.started}">${day(record.started)}</time></p>
-<h1>${lastPart(record.base)}</h1>
+<h1>${shortName(record.base)}</h1>
 <p class="lead">${percent(record.sparsity.achieved)} of the attention and FFN parameters removed. ${methodSentence(facts)}</p>
 <ul class="cards">${cards(facts)}</ul>
 ${findings(facts)}

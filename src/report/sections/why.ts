@@ -1,14 +1,6 @@
 /** Why units went: sensitivity, modules, verdicts, and the rounds that shared the budget. */
 import type { ModuleExplanation, SpaceExplanation } from "../../gprune/explanation.ts";
-import {
-  type Cell,
-  type Column,
-  type Figures,
-  figureRow,
-  type Section,
-  section,
-  table,
-} from "../elements.ts";
+import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
 import type { Facts } from "../facts.ts";
 import { type Html, html } from "../html.ts";
 import { count, decimal, share } from "./shape.ts";
@@ -17,15 +9,17 @@ export function whySection(facts: Facts, figures: Figures): Section | null {
   if (facts.grounds.spaces.length === 0) return null;
   return section("why", "Why these units", [
     html`<p>A unit's importance is measured on every calibration set alone. Units whose rank moves from set to set are <em>sensitive</em> (σ); units that behave alike form a <em>module</em> and compete only inside it; a module whose activation scores do not hold on a set left out is scored by the weights instead.</p>`,
-    figureRow(figures, "sensitivity", "kendall", "sets", "profiles", "reliability"),
+    row(figures, "sensitivity", "sigma", "kendall", "sets", "profiles", "reliability"),
     moduleTable(facts),
+    spaceTable(facts),
   ]);
 }
 
 export function courseSection(facts: Facts, figures: Figures): Section | null {
   return section("budget", "How the budget was shared", [
-    figureRow(figures, "rounds", "training"),
-    roundTable(facts),
+    ...(figures.has("training")
+      ? [row(figures, "rounds", "training"), roundTable(facts)]
+      : [row(figures, "rounds", roundTable(facts))]),
   ]);
 }
 
@@ -56,7 +50,7 @@ function moduleTable({ grounds }: Facts): Html {
 }
 
 function moduleRow(
-  { space, modules, reason }: SpaceExplanation,
+  { space, modules }: SpaceExplanation,
   module: ModuleExplanation,
   index: number,
 ): readonly Cell[] {
@@ -72,8 +66,37 @@ function moduleRow(
     decimal(module.r),
     decimal(module.magnitude),
     { text: fell ? "weights" : "activations", value: Number(fell), mark: fell ? "loss" : "" },
-    index === 0 ? `${module.reason} ${reason}` : module.reason,
+    sentence(module.reason),
   ];
+}
+
+/** A reason without the verdict in front of it, which has a column of its own. */
+function sentence(reason: string): string {
+  const rest = reason.replace(/^Activation(?:-independent)? scores: /, "");
+  return rest.charAt(0).toUpperCase() + rest.slice(1);
+}
+
+function spaceTable({ grounds }: Facts): Html {
+  return table({
+    caption: "Spaces: how far the sets agree about their units",
+    columns: [
+      { title: "Space" },
+      ...["Units", "Kendall's W", "Mean σ", "Median σ", "90 % below", "Largest σ", "Modules"].map(numeric),
+      { title: "Why as many" },
+    ],
+    rows: grounds.spaces.map((space) => [
+      space.space,
+      count(space.units),
+      decimal(space.kendallW),
+      decimal(space.meanSigma, 3),
+      decimal(space.sigmaQuantiles.p50, 3),
+      decimal(space.sigmaQuantiles.p90, 3),
+      decimal(space.sigmaQuantiles.max, 3),
+      count(space.modules.length),
+      space.reason,
+    ]),
+    long: grounds.spaces.length > 16,
+  });
 }
 
 function roundTable({ grounds: { rounds } }: Facts): Html | null {
