@@ -37,6 +37,7 @@
     const colors = getComputedStyle(document.documentElement);
     copy.setAttribute("width", copy.viewBox.baseVal.width);
     copy.setAttribute("height", copy.viewBox.baseVal.height);
+    copy.setAttribute("font-family", "system-ui, sans-serif");
     const text = new XMLSerializer().serializeToString(copy);
     return text.replaceAll(/var\((--[a-z0-9-]+), [^)]*\)/g, (_, name) =>
       colors.getPropertyValue(name).trim(),

@@ -47,14 +47,28 @@ function ofItsOwn({ title, chart }: Picture): Chart {
 /** The specification with every text in it as it may be shown. */
 function harmless(chart: Chart): Chart {
   const clean = (_key: string, value: unknown): unknown =>
-    typeof value === "string" ? visible(value) : value;
+    typeof value === "string" ? ordinaryKey(visible(value)) : value;
   return JSON.parse(JSON.stringify(chart, clean)) as Chart;
 }
 
-/** Without what does nothing on a page: empty paths, attributes that repeat defaults, roles inside of an image. */
+/**
+ * The plotting library uses values as keys of objects. `__proto__` and `constructor` are there before it puts anything in;
+ * a space without width makes them words like others.
+ */
+function ordinaryKey(text: string): string {
+  return text in Object.prototype ? `${text}\u200b` : text;
+}
+
+/**
+ * Without what does nothing on a page: empty paths, attributes that repeat defaults, roles inside of an image, the font
+ * that the style sheet gives, digits that nobody can see.
+ */
 function compact(svg: string): string {
   return svg
     .replaceAll(/<path class="(?:fore|back)ground"[^>]*(?:d=""|d="M0,0h0v0h0Z")[^>]*\/>/g, "")
     .replaceAll(/ (?:pointer-events="none"|opacity="1"|(?:role|aria-[a-z]+)="[^"]*")/g, "")
-    .replaceAll(/ class="mark-[^"]*"/g, "");
+    .replaceAll(/ (?:font-family="[^"]*"|class="mark-[^"]*")/g, "")
+    .replaceAll(/ (?:transform|d|[xy]2?|width|height|viewBox)="[^"]*"/g, (attribute) =>
+      attribute.replaceAll(/\d+\.\d{3,}/g, (number) => `${Number(Number(number).toFixed(2))}`),
+    );
 }
