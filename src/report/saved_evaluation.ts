@@ -90,7 +90,7 @@ export function savedEvaluation(
 ): SavedEvaluation {
   const divergences = new Map<string, Divergence>(Object.entries(own.fromFirst?.divergence ?? {}));
   const [texts, tasks] = [baseline?.texts, baseline?.tasks].map((all) => new Map(Object.entries(all ?? {})));
-  return {
+  const saved = {
     format: "gprune-evaluation",
     version: 1,
     model: own.model,
@@ -109,6 +109,8 @@ export function savedEvaluation(
       baseline: tasks!.get(name) ?? null,
     })),
   };
+  // Keeps what the file has names for.
+  return evaluationSchema.parse(saved);
 }
 
 /** An evaluation as JSON text. */
