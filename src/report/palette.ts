@@ -44,7 +44,7 @@ const SERIES = [
   "#7a4f9a",
   "#3f8a5a",
   "#b5452c",
-  "#5b6bb5",
+  "#b04a8c",
   "#8a6d4f",
   "#5c646c",
 ] as const;

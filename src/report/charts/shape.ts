@@ -20,7 +20,7 @@ export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
     words:
       `${whole(left)} of ${whole(all)} ${UNITS[kind]} stay. ` +
       `Layer ${narrowest.layer} is the narrowest with ${whole(narrowest.after)} of ${whole(narrowest.before)}.`,
-    caption: "Solid: what stays. Pale: what was removed. Layer 0 reads the embeddings.",
+    caption: "Solid: what stays. Faint: what was removed. Layer 0 reads the embeddings.",
     chart: (palette) => ({
       height: 190,
       data: { values },

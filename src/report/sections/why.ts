@@ -105,11 +105,11 @@ function roundTable({ grounds: { rounds } }: Facts): Html | null {
   const weighted = rounds.some(({ weights }) => new Set(Object.values(weights)).size > 1);
   return table({
     caption: weighted
-      ? "Rounds: loss of every set before the round, nats per token, and how much the set counted"
-      : "Rounds: loss of every set before the round, nats per token",
+      ? "Rounds: removed after each, loss of every set before it in nats per token, and how much the set counted"
+      : "Rounds: removed after each, and loss of every set before it, nats per token",
     columns: [
       numeric("Round"),
-      numeric("Removed after it"),
+      numeric("Removed"),
       ...sets.map(numeric),
       ...(weighted ? sets.map((set) => numeric(`weight of ${set}`)) : []),
     ],
