@@ -2,7 +2,7 @@
 import type { ComparedModel } from "../evaluate/compare.ts";
 import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
 import type { TaskScore } from "../evaluate/tasks.ts";
-import { percent, perplexity, whole } from "./format.ts";
+import { perplexity, whole } from "./format.ts";
 import { visible } from "./text.ts";
 
 /** A row: what is measured, and one cell for each model. */
@@ -30,6 +30,11 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
 
 function relative(value: number, first: number): string {
   return value === first ? whole(value) : `${whole(value)} (${percent(value / first - 1)})`;
+}
+
+/** With a plain space: the table is text. */
+function percent(fraction: number): string {
+  return `${(100 * fraction).toFixed(1)} %`;
 }
 
 function range(values: readonly number[]): string {

@@ -1,8 +1,11 @@
 /** Numbers as the report shows them, the same in every locale. */
 
+/** Between a number and its unit: no line ends there. */
+const UNIT = "\u00a0";
+
 /** `34.98 %` */
 export function percent(fraction: number, digits = 1): string {
-  return `${(100 * fraction).toFixed(digits)} %`;
+  return `${(100 * fraction).toFixed(digits)}${UNIT}%`;
 }
 
 /** `134.5 M`, `5.24 M`, `1.24 B`, `812 K` */
@@ -12,7 +15,7 @@ export function short(count: number): string {
     [1e6, "M"],
     [1e3, "K"],
   ] as const) {
-    if (count >= size) return `${(count / size).toFixed(count >= 100 * size ? 1 : 2)} ${unit}`;
+    if (count >= size) return `${(count / size).toFixed(count >= 100 * size ? 1 : 2)}${UNIT}${unit}`;
   }
   return `${count}`;
 }
@@ -34,16 +37,18 @@ export function times(ratio: number): string {
 
 /** `1 h 02 min`, `3 min 05 s`, `12.3 s` */
 export function duration(seconds: number): string {
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)}${UNIT}s`;
   const pad = (value: number): string => String(value).padStart(2, "0");
   const total = Math.round(seconds);
-  if (total < 3600) return `${Math.floor(total / 60)} min ${pad(total % 60)} s`;
-  return `${Math.floor(total / 3600)} h ${pad(Math.floor((total % 3600) / 60))} min`;
+  if (total < 3600) return [Math.floor(total / 60), "min", pad(total % 60), "s"].join(UNIT);
+  return [Math.floor(total / 3600), "h", pad(Math.floor((total % 3600) / 60)), "min"].join(UNIT);
 }
 
 /** `0.52 GiB`, `98 MiB` */
 export function bytes(count: number): string {
-  return count >= 2 ** 30 ? `${(count / 2 ** 30).toFixed(2)} GiB` : `${Math.round(count / 2 ** 20)} MiB`;
+  return count >= 2 ** 30
+    ? `${(count / 2 ** 30).toFixed(2)}${UNIT}GiB`
+    : `${Math.round(count / 2 ** 20)}${UNIT}MiB`;
 }
 
 /** Exp of the mean logarithm; 1 for no values. */

@@ -75,9 +75,11 @@ describe("renderReport", () => {
       "512 MiB",
       "2 January 2026",
     ]) {
-      expect(page).toContain(text);
+      expect(page.replaceAll("\u00a0", " ")).toContain(text);
     }
-    expect(page).toContain("dense model&#39;s in 75.0 % of the cases; KL 0.500 nats per token.");
+    expect(page.replaceAll("\u00a0", " ")).toContain(
+      "dense model&#39;s in 75.0 % of the cases; KL 0.500 nats per token.",
+    );
   });
 
   it("is a function of the files", async () => {
