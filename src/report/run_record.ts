@@ -8,15 +8,10 @@ import { GpruneError } from "../errors.ts";
 import { isJsonObject, parseJson } from "../io/json.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import type { Json } from "../prune/plan.ts";
+import type { Json, Widths } from "../prune/plan.ts";
 import { formatDocument } from "../prune/plan_json.ts";
 
-/** Widths of all layers, by kind. */
-interface LayerWidths {
-  readonly ffn: readonly number[];
-  readonly kv: readonly number[];
-}
-
+/** What a run was asked, and what came out. */
 export interface RunRecord {
   readonly format: "gprune-run";
   readonly version: 1;
@@ -34,9 +29,9 @@ export interface RunRecord {
   /** Fractions of the prunable parameters. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
-  readonly widths: { readonly before: LayerWidths; readonly after: LayerWidths };
+  readonly widths: { readonly before: Widths; readonly after: Widths };
   /** Parameters that go with a unit, by layer. */
-  readonly unit_parameters: LayerWidths;
+  readonly unit_parameters: Widths;
   readonly runtimes: readonly { readonly program: string; readonly answer: string }[];
   readonly calibration: readonly {
     readonly name: string;
@@ -96,7 +91,7 @@ const MAX_DEPTH = 16;
 export interface RunOutcome
   extends Pick<RunRecord, "sparsity" | "parameters" | "tokens_per_second" | "peak_rss_bytes"> {
   /** After it. */
-  readonly widths: LayerWidths;
+  readonly widths: Widths;
   readonly runtimes: Readonly<Record<string, string>>;
   readonly held_out: Readonly<Record<string, Omit<RunRecord["held_out"][number], "name">>>;
   readonly timings: Readonly<Record<string, number>>;
@@ -123,7 +118,7 @@ export interface RunInput {
 export function runRecord(outcome: RunOutcome, { model, started, settings }: RunInput): RunRecord {
   const { spec, origin } = model;
   const spaces = spacesOf(spec);
-  const byLayer = (of: (space: Space) => number): LayerWidths => ({
+  const byLayer = (of: (space: Space) => number): Widths => ({
     ffn: spaces.filter(({ kind }) => kind === "ffn").map(of),
     kv: spaces.filter(({ kind }) => kind === "kv").map(of),
   });
