@@ -229,7 +229,7 @@ export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Pic
     words: `Ranks of the ${own.length} most sensitive FFN neurons on every set; ${kept} of them stay.`,
     caption: `Each line is one of the ${own.length} most sensitive FFN neurons: its rank in its layer on every set, 1 the most important.`,
     chart: (palette) => ({
-      height: 210,
+      height: 250,
       data: { values },
       mark: { type: "line", strokeWidth: 1.5, opacity: 0.8, point: { size: 22, filled: true } },
       encoding: {
