@@ -56,6 +56,7 @@ const fields = z.strictObject({
     .describe("widths: every layer its own, or the same in all layers"),
   roundTo: z.int().positive().default(1).describe("FFN widths become multiples of this"),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
+  report: z.boolean().default(true).describe("whether report.html is written beside the model"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
   threads: z.int().positive().optional().describe("threads of one operator"),
 });
@@ -84,6 +85,7 @@ export interface RunConfig {
   readonly shape: "per-layer" | "uniform";
   readonly roundTo: number;
   readonly dtype: "auto" | "f32" | "f16" | "bf16";
+  readonly report: boolean;
   readonly plan?: string | undefined;
   readonly threads?: number | undefined;
 }

@@ -53,10 +53,19 @@ export {
 // Errors, progress, versions
 export { type ErrorCode, type ErrorDetails, GpruneError } from "./errors.ts";
 // Saving and measuring
+export { type ComparedModel, compareModels } from "./evaluate/compare.ts";
+export {
+  type ComparedText,
+  compareOnWindows,
+  type Divergence,
+  incomparable,
+} from "./evaluate/divergence.ts";
 export {
   type EvaluateOptions,
   type Evaluation,
   evaluate,
+  evaluateTogether,
+  type FromFirst,
   geometricMean,
   type TaskShots,
 } from "./evaluate/evaluate.ts";
@@ -162,6 +171,18 @@ export {
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
 export type { TrainingState, TrainingStep } from "./recover/training_state.ts";
+// Reports
+export { renderComparison } from "./report/comparison.ts";
+export type { RunFiles } from "./report/facts.ts";
+export { renderReport } from "./report/report.ts";
+export { readRun } from "./report/run_directory.ts";
+export type { RunRecord } from "./report/run_record.ts";
+export type {
+  SavedAccuracy,
+  SavedEvaluation,
+  SavedTask,
+  SavedText,
+} from "./report/saved_evaluation.ts";
 // Importance
 export { type Importance, type ScoreRequest, scoreModel } from "./score/importance.ts";
 export type {

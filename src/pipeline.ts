@@ -1,4 +1,5 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
+import { join } from "node:path";
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
@@ -9,7 +10,8 @@ import { type CardFacts, modelCard } from "./export/card.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
-import { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
+import { explainDecision } from "./gprune/explanation.ts";
+import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
@@ -40,6 +42,8 @@ import { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
 import { refitLeastSquares, type WeightedTokenSet } from "./recover/least_squares.ts";
 import { compensateMeans } from "./recover/mean_compensation.ts";
 import type { TrainingStep } from "./recover/training_state.ts";
+import { runDocuments } from "./report/run_documents.ts";
+import { runRecord } from "./report/run_record.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
 import { METRICS, metricByName } from "./score/registry.ts";
@@ -64,6 +68,9 @@ export interface PruneResult {
   readonly peak_rss_bytes: number;
   readonly seed: number;
   readonly versions: Readonly<Record<string, string>>;
+  /** The report's file; null when none was asked for or it could not be drawn, and why. */
+  readonly report: string | null;
+  readonly report_problem: string | null;
 }
 
 /** What a caller may want to hear while a run goes on. */
@@ -81,6 +88,7 @@ export async function prune(
   config: RunConfig,
   { onProgress = silent, onForeseen = () => {} }: PruneOptions = {},
 ): Promise<PruneResult> {
+  const started = new Date();
   const clock = new Stopwatch();
   const metric = metricByName(config.metric);
   const fallback = fallbackByName(config.fallback);
@@ -93,7 +101,7 @@ export async function prune(
     onForeseen(foresee(config, { model, plan: given }));
     const sets = await clock.time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const run: Run = { config, model, runtime, sets, metric, fallback, allocation, onProgress };
+    const run: Run = { started, config, model, runtime, sets, metric, fallback, allocation, onProgress };
     const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
     const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
     const { pruned, curve, checkpoints } = await clock.time("recover", () => recover(run, plan, knowledge));
@@ -107,27 +115,32 @@ export async function prune(
     };
     const pair = { dense: model, pruned, runtime };
     const heldOut = await clock.time("check", () => compareHeldOut(pair, sets, onProgress));
-    await clock.time("save", () => save(run, pruned, { plan, curve, result: { ...result, heldOut } }));
-    await checkpoints?.clear();
     const tokens = Object.values(result.calibration).reduce((sum, set) => sum + set.tokens, 0);
-    return {
-      output: config.output,
+    const outcome = (): Outcome => ({
       ...result,
       held_out: heldOut,
-      timings: clock.seconds,
+      timings: clock.secondsSoFar(),
       tokens_per_second: knowledge === null ? 0 : tokens / clock.seconds.calibrate!,
       peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
       seed: config.seed,
       versions: versions(),
-    };
+    });
+    const saving = { plan, curve, result: { ...result, heldOut }, outcome };
+    const reported = await clock.time("save", () => save(run, pruned, saving));
+    await checkpoints?.clear();
+    return { output: config.output, ...outcome(), ...reported };
   } finally {
     await runtime.close();
     await model.weights.close();
   }
 }
 
+/** What a run did, the places of its files aside. */
+type Outcome = Omit<PruneResult, "output" | "report" | "report_problem">;
+
 /** What the stages of one run share. */
 interface Run {
+  readonly started: Date;
   readonly config: RunConfig;
   readonly model: Model;
   readonly runtime: Runtime;
@@ -235,7 +248,11 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
   };
   if (method === "gprune" && knowledge !== null) {
     const decision = await decideGprune(gpruneRequest(run, knowledge));
-    return makePlan(model.spec, decision.keep, toJson({ ...provenance, ...explain(decision) }));
+    return makePlan(
+      model.spec,
+      decision.keep,
+      toJson({ ...provenance, rounds: decision.rounds, ...explainDecision(decision) }),
+    );
   }
   return makePlan(model.spec, await decidePlain(run, knowledge), toJson(provenance));
 }
@@ -274,16 +291,6 @@ function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Know
   };
 }
 
-/** The decision's grounds for the plan: Kendall's W, modules and verdicts by space, and the rounds. */
-function explain({ analyses, rounds }: GpruneDecision): Record<string, unknown> {
-  const spaces = analyses.map(({ space, sensitivity, modules, verdicts }) => ({
-    space: space.id,
-    kendallW: sensitivity.kendallW,
-    modules: modules.modules.map((module, index) => ({ ...module, ...verdicts[index]! })),
-  }));
-  return { rounds, spaces };
-}
-
 /** A model that makes up for what it lost. */
 interface Recovered {
   readonly pruned: Model;
@@ -319,22 +326,25 @@ async function train(run: Run, student: Model): Promise<Recovered> {
   return { pruned, curve, checkpoints };
 }
 
+/** What `save` writes besides the model. */
+interface Saving {
+  readonly plan: PruningPlan;
+  readonly curve: readonly TrainingStep[] | undefined;
+  readonly result: Pick<
+    CardFacts,
+    "sparsity" | "parameters" | "widths" | "runtimes" | "calibration" | "heldOut"
+  >;
+  /** What the run did up to now. */
+  readonly outcome: () => Outcome;
+}
+
+/** Writes the output. @returns where its report is */
 async function save(
-  { config, metric, allocation, onProgress }: Run,
+  run: Run,
   pruned: Model,
-  {
-    plan,
-    curve,
-    result,
-  }: {
-    readonly plan: PruningPlan;
-    readonly curve: readonly TrainingStep[] | undefined;
-    readonly result: Pick<
-      CardFacts,
-      "sparsity" | "parameters" | "widths" | "runtimes" | "calibration" | "heldOut"
-    >;
-  },
-): Promise<void> {
+  { plan, curve, result, outcome }: Saving,
+): Promise<Pick<PruneResult, "report" | "report_problem">> {
+  const { config, model, metric, allocation, started, onProgress } = run;
   const resolved = { ...config, allocation, metric: metric.name };
   const text = formatRunConfig(resolved);
   const card = modelCard({
@@ -355,7 +365,20 @@ async function save(
     ["plan.json", formatPlan(plan)],
     ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
   ]);
-  await exportHuggingFace(pruned, config.output, { dtype: config.dtype, documents, onProgress });
+  let problem: string | null = null;
+  await exportHuggingFace(pruned, config.output, {
+    dtype: config.dtype,
+    documents,
+    lastDocuments: async () => {
+      const record = runRecord(outcome(), { model, started, settings: resolved });
+      const written = await runDocuments({ record, plan, curve, report: config.report });
+      problem = written.problem;
+      return written.documents;
+    },
+    onProgress,
+  });
+  const report = config.report && problem === null ? join(config.output, "report.html") : null;
+  return { report, report_problem: problem };
 }
 
 /** `ORG/NAME` of a model on the hub, which links to it; any other as the user named it. */
@@ -385,11 +408,20 @@ function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration
 /** Wall-clock seconds by stage. */
 class Stopwatch {
   readonly seconds: Record<string, number> = {};
+  #running: { readonly stage: string; readonly start: number } | null = null;
 
   async time<T>(stage: string, work: () => Promise<T>): Promise<T> {
-    const start = performance.now();
+    this.#running = { stage, start: performance.now() };
     const result = await work();
-    this.seconds[stage] = Math.round(performance.now() - start) / 1000;
+    Object.assign(this.seconds, this.secondsSoFar());
+    this.#running = null;
     return result;
+  }
+
+  /** The stage that is under way included. */
+  secondsSoFar(): Readonly<Record<string, number>> {
+    if (this.#running === null) return { ...this.seconds };
+    const { stage, start } = this.#running;
+    return { ...this.seconds, [stage]: Math.round(performance.now() - start) / 1000 };
   }
 }

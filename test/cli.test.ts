@@ -95,10 +95,51 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       "model.safetensors",
       "modeling_gprune.py",
       "plan.json",
+      "report.html",
+      "run.json",
       "tokenizer.json",
       "tokenizer_config.json",
     ]);
     expect((await readdir(root)).filter((name) => name.startsWith("."))).toEqual([]);
+    expect(printed.stdout).toMatch(/^report +\S+report\.html$/m);
+  });
+
+  test("the report can be made again with the same bytes, and its figures as pictures", async () => {
+    const written = await readFile(join(first, "report.html"), "utf8");
+    const again = join(root, "again.html");
+    const figures = join(root, "figures");
+    const result = await gprune("report", first, "-o", again, "--pictures", figures);
+    expect(result).toMatchObject({ code: 0, stdout: `${again}\n`, stderr: "" });
+    expect(await readFile(again, "utf8")).toBe(written);
+    expect(written).toContain("stories");
+    const names = await readdir(figures);
+    expect(names).toEqual(expect.arrayContaining(["sparsity.png", "sparsity.svg", "timings.svg"]));
+  });
+
+  test("several runs are compared on one page, which needs a name", async () => {
+    const page = join(root, "both.html");
+    expect(await gprune("report", first, first)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("report: expected -o FILE with several runs, got none"),
+    });
+    expect(await gprune("report", first, first, "-o", page)).toMatchObject({ code: 0, stdout: `${page}\n` });
+    expect(await readFile(page, "utf8")).toContain("first (2)");
+    expect(await gprune("report", model)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("expected an output of gprune prune, got no run.json"),
+    });
+  });
+
+  test("no report is written when none is wanted", async () => {
+    const output = join(root, "without");
+    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none"];
+    const result = json(await gprune("prune", model, "-o", output, "--no-report", "--json", ...settings));
+    expect(result).toMatchObject({ report: null, report_problem: null });
+    expect(await readdir(output)).not.toContain("report.html");
+    const byFile = join(root, "without-by-file");
+    await gprune("prune", "-o", byFile, "--config", join(output, "gprune.yaml"), "-q");
+    expect(await readdir(byFile)).not.toContain("report.html");
+    expect(await readdir(byFile)).toContain("run.json");
   });
 
   test("the same seed and settings give the same bytes, from options or from the output's configuration", async () => {
@@ -178,7 +219,17 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("eval", first, ...options, "--json", "--baseline", model, ...heldout));
     const scores = { ppl: expect.any(Number), nll: expect.any(Number), windows: 2, tokens: 46 };
     const texts = { stories: scores, code: scores };
-    expect(result).toEqual({ model: first, texts, tasks: {}, baseline: { model, texts, tasks: {} } });
+    const number = expect.any(Number);
+    const layers = [number, number, number];
+    const far = { kl: number, agreement: number, loss_difference: number, layers };
+    const divergence = { stories: far, code: far };
+    expect(result).toEqual({
+      model: first,
+      texts,
+      tasks: {},
+      divergence,
+      baseline: { model, texts, tasks: {} },
+    });
     const text = await gprune("eval", first, ...options, "--baseline", model, "-q", ...heldout);
     expect(text.stderr).toBe("");
     expect(lines(text)).toEqual([
@@ -187,7 +238,37 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       expect.stringMatching(/^stories +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
       expect.stringMatching(/^code +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3} +2$/),
       expect.stringMatching(/^geometric mean +\d+\.\d{3} +\d+\.\d{3} +\d\.\d{3}$/),
+      "",
+      expect.stringMatching(/^distance from the baseline +loss +KL +same top token +hidden error$/),
+      expect.stringMatching(/^stories +-?0\.\d{4} +0\.\d{4} +\d+\.\d % +0\.\d{4}$/),
+      expect.stringMatching(/^code +-?0\.\d{4} +0\.\d{4} +\d+\.\d % +0\.\d{4}$/),
     ]);
+  });
+
+  test("eval --save adds what it measured to the report", async () => {
+    const output = join(root, "saved");
+    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none", "-q"];
+    await gprune("prune", model, "-o", output, ...settings);
+    const before = await readFile(join(output, "report.html"), "utf8");
+    const options = ["--seq-len", "24", "--limit", "2", "-q", "--baseline", model, ...heldout];
+    expect(await gprune("eval", output, ...options, "--save")).toMatchObject({ code: 0 });
+    const saved = JSON.parse(await readFile(join(output, "evaluation.json"), "utf8"));
+    expect(saved).toMatchObject({ model: output, baseline: model, seq_len: 24 });
+    expect(saved.texts).toMatchObject([{ name: "stories" }, { name: "code" }]);
+    const after = await readFile(join(output, "report.html"), "utf8");
+    expect([before, after].map((page) => page.includes('<figure id="texts">'))).toEqual([false, true]);
+    expect(await gprune("eval", model, ...options, "--save")).toMatchObject({ code: 1 });
+  });
+
+  test("compare prints a table, or one document", async () => {
+    const options = ["--seq-len", "24", "--limit", "2", "-q", ...heldout];
+    const table = await gprune("compare", model, first, model, ...options);
+    expect(table).toMatchObject({ code: 0, stderr: "" });
+    expect(lines(table)[0]).toMatch(/^\| +\| +\S+ \| +\S+ \| +\S+ \|$/);
+    expect(table.stdout).toMatch(/^\| same top token, mean +\| +\| +\d+\.\d % \| +100\.0 % \|$/m);
+    const { models } = json(await gprune("compare", model, first, "--json")) as { models: object[] };
+    expect(models).toMatchObject([{ model }, { model: first, texts: {}, tasks: {} }]);
+    expect(await gprune("compare", model)).toMatchObject({ code: 1 });
   });
 
   test("eval scores tasks, alone or beside a baseline", async () => {

@@ -38,7 +38,7 @@ async function run(settings: RunConfigInput): Promise<PruneResult> {
   runs += 1;
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
   const shared = { model, output: join(root, `run-${runs}`), sparsity: 0.3, calibration };
-  const small = { samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2 };
+  const small = { samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2, report: false };
   return prune(resolveRunConfig({ ...shared, ...small, ...settings }, "test"));
 }
 

@@ -1,12 +1,15 @@
 /** `gprune eval` */
+
+import { join } from "node:path";
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { type Evaluation, evaluate, geometricMean } from "../evaluate/evaluate.ts";
-import { Runtime } from "../graph/runtime.ts";
-import { openModel } from "../model/checkpoint.ts";
-import type { Model } from "../model/model.ts";
-import type { OnProgress } from "../progress.ts";
-import { withProgress } from "./progress.ts";
+import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
+import { writeFileAtomically } from "../io/output_directory.ts";
+import type { RunFiles } from "../report/facts.ts";
+import { renderReport } from "../report/report.ts";
+import { readRun } from "../report/run_directory.ts";
+import { formatEvaluation, type SavedEvaluation, savedEvaluation } from "../report/saved_evaluation.ts";
+import { withModels } from "./models.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
@@ -19,21 +22,26 @@ interface EvalOptions {
   readonly seqLen: number;
   readonly limit?: number;
   readonly baseline?: string;
+  readonly save?: boolean;
   readonly threads?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
 
 /** The model, and what it is compared with when there is something. */
-type Evaluations = readonly [Evaluation, Evaluation | undefined];
+type Evaluations = readonly [Evaluation & { readonly fromFirst?: FromFirst }, Evaluation | undefined];
 
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
-  const [evaluation, baseline] = await evaluateAll(path, options);
-  if (options.json) printJson(baseline === undefined ? evaluation : { ...evaluation, baseline });
-  else print(report(evaluation, baseline));
+  // A wrong directory is reported before anything is computed.
+  const run = options.save ? await readRun(path) : null;
+  const [own, baseline] = await evaluateAll(path, options);
+  if (run !== null) await save(path, run, savedEvaluation(own, baseline, options.seqLen));
+  const { fromFirst, ...evaluation } = own;
+  if (options.json)
+    printJson(baseline === undefined ? evaluation : { ...evaluation, ...fromFirst, baseline });
+  else print(report(own, baseline));
 }
 
-/** Opens everything before anything is computed, so that a wrong path is reported at once. */
 async function evaluateAll(
   path: string,
   {
@@ -57,32 +65,12 @@ async function evaluateAll(
   await requireTexts(tasks, "documents of task");
   const fewShot = { count: options.numFewshot, seed: options.seed, pools: poolsOf(fewshot, tasks) };
   await requireTexts(fewShot.pools, "solved questions of task");
-  const models: Model[] = [];
-  const runtime = new Runtime(threads === undefined ? {} : { threads });
-  try {
-    const names = baseline === undefined ? [path] : [path, baseline];
-    await withProgress({ quiet }, async (onProgress) => {
-      for (const name of names) models.push(await openModel(name, { onProgress }));
-    });
-    const [first, second] = await withProgress({ quiet }, async (onProgress) => {
-      const results: Evaluation[] = [];
-      for (const [index, model] of models.entries()) {
-        const options = {
-          seqLen,
-          tasks,
-          fewShot,
-          limit,
-          onProgress: index === 0 ? onProgress : ofBaseline(onProgress),
-        };
-        results.push(await evaluate({ model, runtime }, texts, options));
-      }
-      return results;
-    });
-    return [first!, second];
-  } finally {
-    await runtime.close();
-    for (const { weights } of models) await weights.close();
-  }
+  const paths = baseline === undefined ? [path] : [baseline, path];
+  return withModels(paths, { threads, quiet }, async ({ models, runtime, onProgress }) => {
+    const settings = { seqLen, tasks, fewShot, limit, onProgress };
+    const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
+    return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];
+  });
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a pool of no task */
@@ -96,14 +84,32 @@ function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonl
   });
 }
 
-function ofBaseline(onProgress: OnProgress): OnProgress {
-  return (event) => onProgress({ ...event, stage: `${event.stage} (baseline)` });
+/** Leaves the evaluation beside the model, and makes its report again. */
+async function save(directory: string, run: RunFiles, evaluation: SavedEvaluation): Promise<void> {
+  await writeFileAtomically(join(directory, "evaluation.json"), formatEvaluation(evaluation));
+  const page = await renderReport({ ...run, evaluation });
+  await writeFileAtomically(join(directory, "report.html"), page);
 }
 
-function report(own: Evaluation, baseline: Evaluation | undefined): string {
+function report(own: Evaluations[0], baseline: Evaluation | undefined): string {
   const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
-  const tables = [textRows(own, baseline), taskRows(own, baseline)].filter(({ length }) => length > 1);
-  return [names.join(" against "), tables.map(table).join("\n\n")].join("\n");
+  const all = [textRows(own, baseline), divergenceRows(own), taskRows(own, baseline)];
+  const tables = all.filter(({ length }) => length > 1).map(table);
+  const { incomparable } = own.fromFirst ?? {};
+  const note = incomparable === undefined ? [] : [`No divergence: ${plainText(incomparable)}.`];
+  return [names.join(" against "), [...tables, ...note].join("\n\n")].join("\n");
+}
+
+/** A head and one row for each text: how far the model is from its baseline. */
+function divergenceRows({ fromFirst }: Evaluations[0]): readonly (readonly string[])[] {
+  const rows = Object.entries(fromFirst?.divergence ?? {}).map(([name, divergence]) => [
+    plainText(name),
+    divergence.loss_difference.toFixed(4),
+    divergence.kl.toFixed(4),
+    `${(100 * divergence.agreement).toFixed(1)} %`,
+    divergence.layers.at(-1)!.toFixed(4),
+  ]);
+  return [["distance from the baseline", "loss", "KL", "same top token", "hidden error"], ...rows];
 }
 
 /** A head and one row for each text. */

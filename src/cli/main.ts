@@ -92,6 +92,7 @@ program
   .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
   .optionsGroup("Output and running:")
   .addOption(dtypeOption())
+  .option("--no-report", "write no report.html")
   .addOption(threadsOption())
   .addOption(jsonOption())
   .addOption(quietOption())
@@ -154,7 +155,8 @@ program
       min: 1,
     }),
   )
-  .option("--baseline <model>", "second model to be shown beside it")
+  .option("--baseline <model>", "second model to be shown beside it, and how far the first is from it")
+  .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
   .addOption(threadsOption())
   .addOption(jsonOption())
   .addOption(quietOption())
@@ -168,14 +170,61 @@ lengths in characters, both as in lm-evaluation-harness and with their standard 
 Tasks may be in the published layouts of arc_easy, arc_challenge, boolq, hellaswag, lambada, openbook_qa, piqa and
 winogrande, with the harness's prompts; have records {query, choices, gold} or {contexts, continuation, gold}; or be a YAML
 file as the harness has them, with Jinja templates (doc_to_text, doc_to_choice, doc_to_target).
+Against a baseline of the same vocabulary and layers: KL(baseline || model) in nats per token, how often both put the
+same token first, and the relative error of the hidden states after the last layer (of all layers in --json).
 
 Examples:
   $ gprune eval MODEL --text news=news.txt code=code.jsonl
   $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json
   $ gprune eval PRUNED --tasks piqa=piqa.jsonl arc_easy=arc_easy.jsonl --limit 200 --baseline MODEL
-  $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5`,
+  $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5
+  $ gprune eval OUT --text news=news.txt --baseline MODEL --save`,
   )
   .action(async (model, options) => (await import("./eval.ts")).evalCommand(model, options));
+
+program
+  .command("compare")
+  .summary("several models in one table; the first is what the others are compared with")
+  .description("Compares parameters, size and widths of models, and with --text and --tasks how they do.")
+  .usage("A B [C...] [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
+  .argument("<a>", MODEL)
+  .argument("<b>", "another model")
+  .argument("[others...]", "further models")
+  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune eval"))
+  .addOption(textSetsOption("--tasks <tasks...>", "NAME=PATH each, as for gprune eval"))
+  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
+  .addOption(
+    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
+      min: 1,
+    }),
+  )
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    "\nExample:\n  $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md",
+  )
+  .action(async (a, b, others, options) =>
+    (await import("./compare.ts")).compareCommand([a, b, others], options),
+  );
+
+program
+  .command("report")
+  .summary("make the report of a run, or compare several runs")
+  .description(
+    "Makes report.html of an output of gprune prune again, with what gprune eval --save has added; with several outputs, " +
+      "one page that compares them.",
+  )
+  .usage("RUN... [options]")
+  .argument("<runs...>", "directories that gprune prune wrote")
+  .option("-o, --output <file>", "HTML file, in place of one that may be there (default: RUN/report.html)")
+  .option("--pictures <dir>", "also write every figure as SVG and PNG there")
+  .addHelpText(
+    "after",
+    "\nExamples:\n  $ gprune report OUT --pictures figures\n  $ gprune report OUT1 OUT2 -o comparison.html",
+  )
+  .action(async (runs, options) => (await import("./report.ts")).reportCommand(runs, options));
 
 program
   .command("export")

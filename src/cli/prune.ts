@@ -41,10 +41,12 @@ function runtimesText(runtimes: Runtimes): string {
 
 /** The configuration file's settings, overridden by what the command line says. */
 async function configOf(model: string | undefined, options: PruneOptions): Promise<RunConfig> {
-  const { config: path, calib, json: _json, quiet: _quiet, ...settings } = options;
+  const { config: path, calib, report, json: _json, quiet: _quiet, ...settings } = options;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
-  const input = { ...file, ...settings, ...(model !== undefined && { model }), ...calibration };
+  // What is not given is true here, and the file may say otherwise.
+  const noReport = report === false && { report };
+  const input = { ...file, ...settings, ...noReport, ...(model !== undefined && { model }), ...calibration };
   requireSetting(input, "model", "a Hugging Face directory, .gguf file or hf://ORG/NAME");
   requireSetting(input, "output", "a directory to be made (-o)");
   return resolveRunConfig(input, path ?? "command line");
@@ -74,9 +76,18 @@ function summaryOf(
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
-    ["next", `gprune eval ${path} --text NAME=FILE --baseline ${plainText(baseline)}`],
+    ["report", reportOf(result)],
+    ["next", `gprune eval ${path} --text NAME=FILE --baseline ${plainText(baseline)} --save`],
   ];
   return `${pairs(rows)}\n${path}`;
+}
+
+function reportOf({
+  report,
+  report_problem: problem,
+}: Pick<PruneResult, "report" | "report_problem">): string {
+  if (problem !== null) return `none (${plainText(problem)}); gprune report makes it from run.json`;
+  return report === null ? "none was asked for" : plainText(report);
 }
 
 /** Perplexities before and after on unused windows of the calibration texts. */

@@ -6,7 +6,8 @@ import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { evaluate, geometricMean } from "./evaluate.ts";
+import { compareModels } from "./compare.ts";
+import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
 import { perplexity } from "./perplexity.ts";
 
@@ -66,6 +67,63 @@ describe("evaluate", () => {
       code: "BAD_ARGUMENT",
       message,
     });
+  });
+});
+
+describe("evaluateTogether", () => {
+  it("scores every model as if it were alone, and says how far it is from the first", async () => {
+    const directory = await temporaryDirectory();
+    const texts = [{ name: "letters", path: join(directory, "a.txt"), weight: 1 }];
+    const tasks = [{ name: "task", path: join(directory, "t.jsonl"), weight: 1 }];
+    await writeFile(texts[0]!.path, "a b c d e f g h i j k l");
+    await writeFile(tasks[0]!.path, JSON.stringify({ query: "a b", choices: ["c", "c d"], gold: 0 }));
+    const first = letterModel();
+    const models = [first, letterModel({ seed: 1 }), letterModel({ layers: [{}] })];
+    const options = { seqLen: 4, tasks };
+    const together = await evaluateTogether({ models, runtime }, texts, options);
+    for (const [index, model] of models.entries()) {
+      const alone = await evaluate({ model, runtime }, texts, options);
+      expect(together[index]!.tasks).toEqual(alone.tasks);
+      expect(together[index]!.texts.letters!.nll).toBeCloseTo(alone.texts.letters!.nll, 6);
+      expect(together[index]!.texts.letters).toMatchObject({ windows: 3, tokens: 9 });
+    }
+    const [one, two, three] = together.map(({ fromFirst }) => fromFirst);
+    expect(one).toBeUndefined();
+    expect(two!.divergence!.letters!.layers).toHaveLength(2);
+    expect(two!.divergence!.letters!.kl).toBeGreaterThan(0.01);
+    expect(three).toEqual({ divergence: null, incomparable: "expected 2 layers, got 1" });
+    const tasksOnly = await evaluateTogether({ models: [first, first], runtime }, [], options);
+    expect(tasksOnly[1]!.fromFirst).toBeUndefined();
+  });
+
+  it("does not compare what was cut into other tokens", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c d e f g h");
+    const vocab = Object.fromEntries(Array.from("bacdefghijklmnop", (letter, id) => [letter, id]));
+    const other = letterModel({}, { model: { type: "WordLevel", vocab, unk_token: "p" } });
+    const texts = [{ name: "letters", path, weight: 1 }];
+    const together = await evaluateTogether({ models: [letterModel(), other], runtime }, texts, {
+      seqLen: 4,
+    });
+    expect(together[1]!.fromFirst).toEqual({
+      divergence: null,
+      incomparable: "expected the same tokens of text letters, got others",
+    });
+  });
+});
+
+describe("compareModels", () => {
+  it("says what models are, and computes nothing that nobody asks for", async () => {
+    const models = [tinyModel(), tinyModel({ layers: [{ neurons: 3 }, { kvGroups: 1 }] })];
+    const [dense, small] = await compareModels({ models, runtime }, [], { seqLen: 4 });
+    const total = inspectModel(models[1]!).parameters.total;
+    expect(small).toMatchObject({
+      parameters: { total },
+      bytes: 4 * total,
+      widths: { ffn: [3, 6], kv: [2, 1] },
+    });
+    expect(dense).toMatchObject({ model: "tiny", dtype: "F32", texts: {}, tasks: {} });
+    expect(small).not.toHaveProperty("divergence");
   });
 });
 

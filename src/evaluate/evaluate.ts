@@ -11,6 +11,7 @@ import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { type ComparedText, compareOnWindows, type Divergence, incomparable } from "./divergence.ts";
 import { withShots } from "./few_shot.ts";
 import { perplexity, type TextScore } from "./perplexity.ts";
 import { readTask, type TaskDocument } from "./task_file.ts";
@@ -61,8 +62,94 @@ const MAX_TEXT_BYTES = 2 ** 28;
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
   texts: readonly TextSet[],
-  { seqLen, tasks = [], fewShot = NO_SHOTS, limit, onProgress = silent, environment }: EvaluateOptions,
+  options: EvaluateOptions,
 ): Promise<Evaluation> {
+  const { windows, documents } = await readMaterial(model, texts, options);
+  const { onProgress = silent } = options;
+  const runner = new DecoderRunner(model, runtime);
+  return {
+    model: model.origin.name,
+    texts: await scoresOf(windows, onProgress, (own, more) => perplexity(runner, own, more)),
+    tasks: await scoresOf(documents, onProgress, (own, more) => scoreTask(runner, own, more)),
+  };
+}
+
+/** Distance from the first of several models, or why there is none. */
+export type FromFirst =
+  | { readonly divergence: Readonly<Record<string, Divergence>>; readonly incomparable?: never }
+  | { readonly divergence: null; readonly incomparable: string };
+
+/**
+ * Evaluates several models, each as `evaluate` does, and says how far the later ones are from the first. Those that can be
+ * compared token by token go through the texts together with the first one; the others alone.
+ * @returns an evaluation of every model; `fromFirst` is absent in the first and without texts
+ * @throws GpruneError as `evaluate`
+ */
+export async function evaluateTogether(
+  { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
+  texts: readonly TextSet[],
+  options: EvaluateOptions,
+): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
+  const materials: Material[] = [];
+  for (const model of models) materials.push(await readMaterial(model, texts, options));
+  const reasons = models.map(({ spec }, m) => {
+    return incomparable(models[0]!.spec, spec) ?? otherTokens(materials[0]!, materials[m]!);
+  });
+  const together = models.filter((_, m) => reasons[m] === null);
+  const runners = together.map((model) => new DecoderRunner(model, runtime));
+  const { onProgress = silent } = options;
+  const compared = await scoresOf(materials[0]!.windows, onProgress, (own, more) =>
+    compareOnWindows(runners, own, more),
+  );
+  const evaluations: (Evaluation & { readonly fromFirst?: FromFirst })[] = [];
+  for (const [m, model] of models.entries()) {
+    const { windows, documents } = materials[m]!;
+    const runner = new DecoderRunner(model, runtime);
+    const place = together.indexOf(model);
+    const ofModel: OnProgress = (event) =>
+      onProgress(m === 0 ? event : { ...event, stage: `${event.stage}, model ${m + 1}` });
+    evaluations.push({
+      model: model.origin.name,
+      texts:
+        place >= 0
+          ? mapValues(compared, ({ scores }) => scores[place]!)
+          : await scoresOf(windows, ofModel, (own, more) => perplexity(runner, own, more)),
+      tasks: await scoresOf(documents, ofModel, (own, more) => scoreTask(runner, own, more)),
+      ...(m > 0 && windows.length > 0 && { fromFirst: fromFirst(compared, place, reasons[m]!) }),
+    });
+  }
+  return evaluations;
+}
+
+function fromFirst(
+  compared: Readonly<Record<string, ComparedText>>,
+  place: number,
+  reason: string | null,
+): FromFirst {
+  if (reason !== null) return { divergence: null, incomparable: reason };
+  return { divergence: mapValues(compared, ({ divergences }) => divergences[place - 1]!) };
+}
+
+/** Why windows that should hold the same tokens do not; null when they do. */
+function otherTokens(first: Material, other: Material): string | null {
+  const text = first.windows.find(([, windows], t) => {
+    return `${windows.map(String)}` !== `${other.windows[t]![1].map(String)}`;
+  });
+  return text === undefined ? null : `expected the same tokens of text ${text[0]}, got others`;
+}
+
+/** What is to be computed on, in tokens of a model's own tokenizer. */
+interface Material {
+  readonly windows: readonly (readonly [string, readonly Int32Array[]])[];
+  readonly documents: readonly (readonly [string, readonly EncodedDocument[]])[];
+}
+
+/** Reads and tokenises all texts and tasks. */
+async function readMaterial(
+  model: Model,
+  texts: readonly TextSet[],
+  { seqLen, tasks = [], fewShot = NO_SHOTS, limit, onProgress = silent, environment }: EvaluateOptions,
+): Promise<Material> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
   const tokenizer = Tokenizer.fromFiles(model.files);
@@ -77,12 +164,7 @@ export async function evaluate(
     const read = await readQuestions(task, { limit, fewShot, hub: { onProgress, environment } });
     documents.push([task.name, read.map((document) => encodeDocument(document, tokenizer, maxPositions))]);
   }
-  const runner = new DecoderRunner(model, runtime);
-  return {
-    model: model.origin.name,
-    texts: await scoresOf(windows, onProgress, (own, options) => perplexity(runner, own, options)),
-    tasks: await scoresOf(documents, onProgress, (own, options) => scoreTask(runner, own, options)),
-  };
+  return { windows, documents };
 }
 
 /** The questions of a task, after the solved ones that they are to come after. */
@@ -125,6 +207,10 @@ async function scoresOf<Content, Score>(
 function requireCount(option: string, count: number, least: number): void {
   if (Number.isSafeInteger(count) && count >= least) return;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected a whole number from ${least}, got ${count}`);
+}
+
+function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V) => R): Record<string, R> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }
 
 /** exp of the mean of the log perplexities. */

@@ -35,6 +35,8 @@ export interface ExportOptions {
   readonly dtype?: DTypeChoice;
   /** Further files of the directory by name: card, plan, resolved run. */
   readonly documents?: ReadonlyMap<string, string>;
+  /** Documents that tell how the writing went: asked for when everything else is written. */
+  readonly lastDocuments?: () => Promise<ReadonlyMap<string, string>>;
   readonly onProgress?: OnProgress;
 }
 
@@ -45,7 +47,7 @@ export interface ExportOptions {
 export async function exportHuggingFace(
   model: Model,
   directory: string,
-  { dtype = "auto", documents = new Map(), onProgress = silent }: ExportOptions = {},
+  { dtype = "auto", documents = new Map(), lastDocuments, onProgress = silent }: ExportOptions = {},
 ): Promise<void> {
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
@@ -66,6 +68,9 @@ export async function exportHuggingFace(
         onProgress({ stage: "save", done, total, unit: "bytes" });
       },
     });
+    for (const [name, text] of (await lastDocuments?.()) ?? []) {
+      await writeFileAtomically(join(temporary, name), text);
+    }
   });
 }
 

@@ -4,7 +4,14 @@
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { buildBlock, buildLayer, buildLogits, type LayerStructure, type LayerValues } from "./decoder.ts";
+import {
+  addLogits,
+  buildBlock,
+  buildLayer,
+  buildLogits,
+  type LayerStructure,
+  type LayerValues,
+} from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
 
@@ -13,7 +20,13 @@ export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backw
 /** Programs of one half of a decoder layer. */
 export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
 /** Programs of the head. */
-export type HeadProgram = "logits" | "loss" | "ranking" | "lossBackward" | "divergenceBackward";
+export type HeadProgram =
+  | "logits"
+  | "loss"
+  | "ranking"
+  | "divergence"
+  | "lossBackward"
+  | "divergenceBackward";
 
 const KINDS = ["kv", "ffn"] as const;
 
@@ -58,6 +71,9 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
  * - `logits`: logits [M, V]
  * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
  * - `ranking`: what `loss` gives, and `best` [M, 1], the smallest -log p of any token
+ * - `divergence`: with targets [M, 1], and of another model `teacher` [M, C], `teacherNorm`, `teacherProjection`: `nll`
+ *   [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || own), nats; `agreement` [M, 1], 1 where both put the same
+ *   token first
  * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
  * - `divergenceBackward`: with `teacher` [M, C], the dense model's hidden states, and `upstream` [M, 1] = d loss / d
  *   divergence as inputs: `nll` [M, 1] = KL(teacher's distribution || hidden's), nats, and the gradient of hidden. The
@@ -81,6 +97,7 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
     b.output("best", b.neg(b.reduceMax(logs, [-1])));
     return b.finish();
   },
+  divergence: buildDivergence,
   lossBackward: (spec) => {
     const b = new GraphBuilder();
     addBackward(b, addLoss(b, spec, 1));
@@ -179,20 +196,47 @@ interface HeadLoss {
   readonly nll: Value;
 }
 
-function addLoss(b: GraphBuilder, spec: ModelSpec, alternatives: Dim): HeadLoss & { readonly logs: Value } {
+function addLoss(
+  b: GraphBuilder,
+  spec: ModelSpec,
+  alternatives: Dim,
+): HeadLoss & { readonly logits: Value; readonly logs: Value } {
   const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
   const targets = b.input("targets", ["M", alternatives], "int32");
   const logs = b.logSoftmax(logits);
-  return { input, logs, nll: b.neg(b.gatherElements(logs, targets)) };
+  return { input, logits, logs, nll: b.neg(b.gatherElements(logs, targets)) };
 }
 
-/** sum over words of p_teacher * (log p_teacher - log p). */
+/** The divergence of the own distribution from that of `teacher`, by one head. */
 function addDivergence(b: GraphBuilder, spec: ModelSpec): HeadLoss {
   const [own, teacher] = buildLogits(b, spec, ["hidden", "teacher"]).map(({ input, logits }) => {
     return { input, logs: b.logSoftmax(logits) };
   }) as [{ input: Value; logs: Value }, { input: Value; logs: Value }];
-  const nll = b.reduceSum(b.mul(b.exp(teacher.logs), b.sub(teacher.logs, own.logs)), [-1]);
-  return { input: own.input, nll };
+  return { input: own.input, nll: divergence(b, own.logs, teacher.logs) };
+}
+
+/** Compares two heads of equal structure; both distributions exist only inside the graph. */
+function buildDivergence(spec: ModelSpec): Graph {
+  const b = new GraphBuilder();
+  const { nll, logits } = addLoss(b, spec, 1);
+  const input = b.input("teacher", ["M", spec.hiddenSize]);
+  const norm = b.input("teacherNorm", [spec.hiddenSize]);
+  const projection = b.input("teacherProjection", ["V", spec.hiddenSize]);
+  const project = (x: Value): Value => b.matmul(x, projection, { transB: true });
+  const teacher = addLogits(b, spec, { input, norm, project });
+  b.output("nll", nll);
+  b.output("divergence", divergence(b, b.logSoftmax(logits), b.logSoftmax(teacher)));
+  const first = (x: Value): Value => {
+    return b.operator("ArgMax", [x], { shape: ["M", 1], type: "int64", attributes: { axis: -1 } });
+  };
+  const same = b.operator("Equal", [first(logits), first(teacher)], { shape: ["M", 1], type: "bool" });
+  b.output("agreement", b.cast(same, "float32"));
+  return b.finish();
+}
+
+/** sum over words of p_teacher * (log p_teacher - log p), from logarithms of both [M, V]: [M, 1]. */
+function divergence(b: GraphBuilder, own: Value, teacher: Value): Value {
+  return b.reduceSum(b.mul(b.exp(teacher), b.sub(teacher, own)), [-1]);
 }
 
 function addBackward(b: GraphBuilder, { input, nll }: HeadLoss): void {

@@ -53,7 +53,12 @@ export function parsePlan(text: string, where: string): PruningPlan {
 
 /** A plan as JSON text: keys sorted, arrays of numbers on one line, the same bytes for equal plans. */
 export function formatPlan(plan: PruningPlan): string {
-  return `${formatJson({ ...plan, base: { ...plan.base } }, "")}\n`;
+  return formatDocument({ ...plan, base: { ...plan.base } });
+}
+
+/** Any JSON value as the text of a file, laid out as plans are. */
+export function formatDocument(value: Json): string {
+  return `${formatJson(value, "")}\n`;
 }
 
 function formatJson(value: Json, indent: string): string {

@@ -1,0 +1,47 @@
+/** `gprune report` */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { GpruneError } from "../errors.ts";
+import { writeFileAtomically } from "../io/output_directory.ts";
+import { renderComparison } from "../report/comparison.ts";
+import { factsOf, type RunFiles } from "../report/facts.ts";
+import { picturesOf } from "../report/gallery.ts";
+import { picturePng, pictureSvg } from "../report/picture.ts";
+import { renderReport } from "../report/report.ts";
+import { readRun } from "../report/run_directory.ts";
+import { plainText, print } from "./terminal.ts";
+
+interface ReportOptions {
+  readonly output?: string;
+  readonly pictures?: string;
+}
+
+export async function reportCommand(
+  directories: readonly string[],
+  { output, pictures }: ReportOptions,
+): Promise<void> {
+  const runs: RunFiles[] = [];
+  for (const directory of directories) runs.push(await readRun(directory));
+  const [run] = runs as [RunFiles];
+  if (runs.length > 1 && output === undefined) {
+    throw new GpruneError("BAD_ARGUMENT", "report: expected -o FILE with several runs, got none", {
+      hint: "For example gprune report A B -o comparison.html.",
+    });
+  }
+  if (runs.length > 1 && pictures !== undefined) {
+    throw new GpruneError("BAD_ARGUMENT", `--pictures: expected one run, got ${runs.length}`);
+  }
+  const path = output ?? join(directories[0]!, "report.html");
+  await writeFileAtomically(path, runs.length === 1 ? await renderReport(run) : await renderComparison(runs));
+  if (pictures !== undefined) await writePictures(run, pictures);
+  print(plainText(path));
+}
+
+/** Every picture as SVG and as PNG, in place of those that may be there. */
+async function writePictures(run: RunFiles, directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  for (const picture of picturesOf(factsOf(run))) {
+    await writeFileAtomically(join(directory, `${picture.id}.svg`), await pictureSvg(picture));
+    await writeFileAtomically(join(directory, `${picture.id}.png`), await picturePng(picture));
+  }
+}

@@ -1,0 +1,50 @@
+/** Several models in one table: what they are, how they do, how far they are from the first. */
+import type { TextSet } from "../calibrate/windows.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { parameterCount, prunableParameters } from "../model/spaces.ts";
+import { storedBytes } from "../model/stored_size.ts";
+import { type EvaluateOptions, type Evaluation, evaluateTogether, type FromFirst } from "./evaluate.ts";
+
+/** One model of a comparison; plain JSON, as `gprune compare --json` prints it. */
+export interface ComparedModel extends Evaluation {
+  readonly dtype: string;
+  readonly parameters: { readonly total: number; readonly prunable: number };
+  /** Bytes of the weights as stored. */
+  readonly bytes: number;
+  readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
+  /** Distance from the first model by text; absent in the first, null when they cannot be compared. */
+  readonly divergence?: FromFirst["divergence"];
+  /** Why not. */
+  readonly incomparable?: string;
+}
+
+/**
+ * Compares models with the first one. Without texts and tasks only what they are is compared, and nothing is computed.
+ * @throws GpruneError as `evaluate`
+ */
+export async function compareModels(
+  { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
+  texts: readonly TextSet[],
+  options: EvaluateOptions,
+): Promise<readonly ComparedModel[]> {
+  const evaluations =
+    texts.length + (options.tasks?.length ?? 0) === 0
+      ? models.map(({ origin }) => ({ model: origin.name, texts: {}, tasks: {} }))
+      : await evaluateTogether({ models, runtime }, texts, options);
+  return models.map((model, index) => {
+    const { fromFirst, ...evaluation }: Evaluation & { readonly fromFirst?: FromFirst } = evaluations[index]!;
+    const { spec, origin } = model;
+    return {
+      ...evaluation,
+      dtype: origin.dtype,
+      parameters: { total: parameterCount(spec), prunable: prunableParameters(spec) },
+      bytes: storedBytes(model),
+      widths: {
+        ffn: spec.layers.map(({ neurons }) => neurons),
+        kv: spec.layers.map(({ kvGroups }) => kvGroups),
+      },
+      ...fromFirst,
+    };
+  });
+}

@@ -1,0 +1,203 @@
+/**
+ * How far models are from a first one, usually the dense one, on the same windows: their predictions, and their hidden
+ * states layer by layer. All models take a layer before any takes the next, so memory holds the weights of one layer of
+ * one model and the hidden states of all.
+ */
+import type { DecoderRunner, LoadedHead, Outputs } from "../graph/decoder_runner.ts";
+import { embedWindows, hiddenRows, MAX_HIDDEN_BYTES, type MicroBatch, nextTokens } from "../graph/forward.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { TextScore } from "./perplexity.ts";
+
+/** Distance of a model from the first one, over the predictions that perplexity is measured on. */
+export interface Divergence {
+  /** Mean KL(first model's distribution || this one's), nats per token. */
+  readonly kl: number;
+  /** Share of the predictions, 0..1, in which both models put the same token first. */
+  readonly agreement: number;
+  /** Mean next-token loss of this model minus that of the first one, nats per token. */
+  readonly loss_difference: number;
+  /** By layer, mean over tokens of |h - h_first| / |h_first|, h the layer's output. */
+  readonly layers: readonly number[];
+}
+
+/** What one text says about all models. */
+export interface ComparedText {
+  /** One for each model. */
+  readonly scores: readonly TextScore[];
+  /** One for each model but the first. */
+  readonly divergences: readonly Divergence[];
+}
+
+/** Why two models cannot be compared token by token and layer by layer; null when they can. */
+export function incomparable(first: ModelSpec, other: ModelSpec): string | null {
+  const facts: readonly (readonly [string, (spec: ModelSpec) => unknown])[] = [
+    ["words in the vocabulary", ({ vocabSize }) => vocabSize],
+    ["as hidden size", ({ hiddenSize }) => hiddenSize],
+    ["layers", ({ layers }) => layers.length],
+    ["as the head's settings", headSettings],
+  ];
+  const different = facts.find(([, of]) => of(first) !== of(other));
+  if (different === undefined) return null;
+  const [what, of] = different;
+  return `expected ${of(first)} ${what}, got ${of(other)}`;
+}
+
+/** Both heads run in one graph, so they must be built alike. */
+function headSettings({ normEps, normOffset, logitSoftcap }: ModelSpec): string {
+  return JSON.stringify({ normEps, normOffset, logitSoftcap });
+}
+
+/**
+ * Sends windows through all models.
+ * @param runners - the first one is what the others are compared with; `incomparable` must be null for each of them
+ * @param windows - token ids, each [T], T >= 2
+ */
+export async function compareOnWindows(
+  runners: readonly DecoderRunner[],
+  windows: readonly Int32Array[],
+  {
+    stage = "evaluate",
+    onProgress = silent,
+  }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
+): Promise<ComparedText> {
+  const { spec } = runners[0]!.model;
+  const layers = spec.layers.length;
+  const perWindow = windows[0]!.length * spec.hiddenSize * 4 * runners.length;
+  const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
+  const heads: LoadedHead[] = [];
+  for (const runner of runners) heads.push(await runner.loadHead());
+  const total = windows.reduce((sum, { length }) => sum + length, 0);
+  const sums = runners.map(() => new Sums(layers));
+  let seen = 0;
+  for (let start = 0; start < windows.length; start += lot) {
+    const part = windows.slice(start, start + lot);
+    const tokens = part.reduce((sum, { length }) => sum + length, 0);
+    const streams: (readonly MicroBatch[])[] = [];
+    for (const runner of runners) streams.push(await embedWindows(runner, part));
+    const passage = { runners, streams, sums };
+    await passLayers(passage, (done) => {
+      const event = { stage, total, unit: "tokens", detail: `layer ${done}/${layers}` };
+      onProgress({ ...event, done: seen + (tokens * done) / layers });
+    });
+    await passHeads(passage, heads);
+    seen += tokens;
+  }
+  const scores = sums.map((sum) => sum.score(windows.length));
+  const divergences = sums.slice(1).map((sum, index) => sum.divergence(scores[index + 1]!, scores[0]!));
+  return { scores, divergences };
+}
+
+/** Some models on some windows. */
+interface Passage {
+  readonly runners: readonly DecoderRunner[];
+  /** By model; micro-batches of all models hold the same windows. */
+  readonly streams: readonly (readonly MicroBatch[])[];
+  readonly sums: readonly Sums[];
+}
+
+/** Moves the streams through all layers, and adds up how far each is from the first. */
+async function passLayers(
+  { runners, streams, sums }: Passage,
+  onLayer: (layers: number) => void,
+): Promise<void> {
+  for (let index = 0; index < runners[0]!.model.spec.layers.length; index++) {
+    for (const [place, runner] of runners.entries()) {
+      const layer = await runner.loadLayer(index);
+      for (const [position, batch] of streams[place]!.entries()) {
+        const outputs = await runner.runLayer("forward", layer, { hidden: batch.hidden });
+        batch.hidden = outputs.hidden!;
+        if (place > 0) sums[place]!.addLayer(index, batch.hidden, streams[0]![position]!.hidden);
+        // The event loop stands still during a run; let timers and signals in between two of them.
+        await new Promise(setImmediate);
+      }
+    }
+    onLayer(index + 1);
+  }
+}
+
+/** Runs the heads on what the last layers gave. */
+async function passHeads({ runners, streams, sums }: Passage, heads: readonly LoadedHead[]): Promise<void> {
+  const [{ norm, projection }] = heads.map(({ weights }) => weights) as [LoadedHead["weights"]];
+  for (const [place, runner] of runners.entries()) {
+    const pair = {
+      weights: { ...heads[place]!.weights, teacherNorm: norm!, teacherProjection: projection! },
+    };
+    for (const [position, batch] of streams[place]!.entries()) {
+      const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
+      const outputs =
+        place === 0
+          ? await runner.runHead("loss", heads[0]!, rows)
+          : await runner.runHead("divergence", pair, {
+              ...rows,
+              teacher: hiddenRows(streams[0]![position]!),
+            });
+      sums[place]!.addPredictions(batch.tokens, outputs);
+    }
+  }
+}
+
+/** What adds up over windows, in float64. */
+class Sums {
+  readonly #layers: Float64Array;
+  #tokens = 0;
+  #predictions = 0;
+  #nll = 0;
+  #kl = 0;
+  #agreed = 0;
+
+  constructor(layers: number) {
+    this.#layers = new Float64Array(layers);
+  }
+
+  /** @param own - output of layer `index`, [B, T, C]; @param first - that of the first model */
+  addLayer(index: number, own: Tensor, first: Tensor): void {
+    const size = own.shape.at(-1)!;
+    for (let start = 0; start < own.data.length; start += size) {
+      this.#layers[index]! += relativeError(own.data, first.data, { start, end: start + size });
+    }
+    if (index === 0) this.#tokens += own.data.length / size;
+  }
+
+  /** The last token of a window of `tokens` tokens predicts nothing. */
+  addPredictions(tokens: number, { nll, divergence, agreement }: Outputs): void {
+    for (let i = 0; i < nll!.data.length; i++) {
+      if ((i + 1) % tokens === 0) continue;
+      this.#predictions += 1;
+      this.#nll += nll!.data[i]!;
+      this.#kl += divergence?.data[i] ?? 0;
+      this.#agreed += agreement?.data[i] ?? 0;
+    }
+  }
+
+  score(windows: number): TextScore {
+    const nll = this.#nll / this.#predictions;
+    return { ppl: Math.exp(nll), nll, windows, tokens: this.#predictions };
+  }
+
+  divergence(own: TextScore, first: TextScore): Divergence {
+    return {
+      // Rounding may leave a divergence of nothing just below zero.
+      kl: Math.max(0, this.#kl / this.#predictions),
+      agreement: this.#agreed / this.#predictions,
+      loss_difference: own.nll - first.nll,
+      layers: Array.from(this.#layers, (sum) => sum / this.#tokens),
+    };
+  }
+}
+
+/** |own - first| / |first| of some elements; 1 where only `first` is zero. */
+function relativeError(
+  own: Float32Array,
+  first: Float32Array,
+  { start, end }: { readonly start: number; readonly end: number },
+): number {
+  let [difference, size] = [0, 0];
+  for (let i = start; i < end; i++) {
+    difference += (own[i]! - first[i]!) ** 2;
+    size += first[i]! ** 2;
+  }
+  if (size === 0) return difference === 0 ? 0 : 1;
+  return Math.sqrt(difference / size);
+}

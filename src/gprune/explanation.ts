@@ -1,0 +1,129 @@
+/**
+ * The grounds of a decision as a JSON value of a few numbers for each space, however wide the model is: what plan.json
+ * keeps of them and the report draws. Numbers are rounded to four digits; nothing is computed from them again.
+ */
+import type { Keep } from "../prune/plan.ts";
+import { mean, spearman } from "../tensor/statistics.ts";
+import type { GpruneDecision } from "./gprune.ts";
+import type { BehaviourModule } from "./modules.ts";
+import type { ModuleVerdict } from "./reliability.ts";
+import { type SpaceSensitivity, summariseSensitivity } from "./sensitivity_summary.ts";
+import type { SpaceAnalysis } from "./units.ts";
+
+/** Units of each kind whose ranks are told one by one. */
+const PROFILES = 12;
+
+/** A module, the verdict on it, and what the plan does to it. */
+export interface ModuleExplanation extends BehaviourModule, ModuleVerdict {
+  /** Units that stay. */
+  readonly kept: number;
+  /** Mean rank of its units by set, 0..1, in the order of the sets' names. */
+  readonly profile: readonly number[];
+}
+
+export interface SpaceExplanation extends Omit<SpaceSensitivity, "kind" | "layer"> {
+  /** Why there are as many modules as there are. */
+  readonly reason: string;
+  readonly modules: readonly ModuleExplanation[];
+}
+
+/** A unit that the sets disagree about: its rank on each, 0..1. */
+export interface RankProfile {
+  readonly space: string;
+  readonly unit: number;
+  readonly kept: boolean;
+  readonly ranks: readonly number[];
+}
+
+/** How well one set's ranking of the units predicts another's: Spearman's correlation, mean over the spaces of a kind. */
+export type SetAgreement = Readonly<Record<"ffn" | "kv", readonly (readonly number[])[]>>;
+
+/** Plain JSON. */
+export interface Explanation {
+  /** Names of the calibration sets, ascending: the order of profiles, ranks and agreements. */
+  readonly setOrder: readonly string[];
+  readonly spaces: readonly SpaceExplanation[];
+  readonly agreement: SetAgreement;
+  /** The units with the largest sigma, `PROFILES` of each kind, most sensitive first. */
+  readonly profiles: readonly RankProfile[];
+}
+
+/** Why the units that stay do. */
+export function explainDecision({ analyses, keep }: GpruneDecision): Explanation {
+  const sensitivities = new Map(analyses.map(({ space, sensitivity }) => [space.id, sensitivity]));
+  const { sets, spaces } = summariseSensitivity(
+    analyses.map(({ space }) => space),
+    sensitivities,
+  );
+  return rounded({
+    setOrder: sets,
+    spaces: spaces.map(({ kind: _kind, layer: _layer, ...row }, index) => ({
+      ...row,
+      reason: analyses[index]!.modules.reason,
+      modules: explainModules(analyses[index]!, keep),
+    })),
+    agreement: { ffn: agreementOf(analyses, "ffn"), kv: agreementOf(analyses, "kv") },
+    profiles: [...profilesOf(analyses, "ffn", keep), ...profilesOf(analyses, "kv", keep)],
+  });
+}
+
+function explainModules(
+  { space, sensitivity, modules, verdicts }: SpaceAnalysis,
+  keep: Keep,
+): readonly ModuleExplanation[] {
+  const kept = keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit);
+  return modules.modules.map((module, index) => {
+    const members = modules.assignment.flatMap((of, unit) => (of === index ? [unit] : []));
+    return {
+      ...module,
+      ...verdicts[index]!,
+      kept: kept.filter((unit) => modules.assignment[unit] === index).length,
+      profile: sensitivity.ranks.map((ranks) => mean(members.map((unit) => ranks[unit]!))),
+    };
+  });
+}
+
+function agreementOf(analyses: readonly SpaceAnalysis[], kind: "ffn" | "kv"): readonly (readonly number[])[] {
+  // A space of two units has one order or the other, which says little.
+  const own = analyses.filter(({ space }) => space.kind === kind && space.units > 2);
+  const sets = analyses[0]?.sensitivity.ranks.length ?? 0;
+  if (own.length === 0) return [];
+  const rows = Array.from({ length: sets }, () => new Array<number>(sets).fill(1));
+  for (let a = 0; a < sets; a++) {
+    for (let b = 0; b < a; b++) {
+      const value = mean(own.map(({ sensitivity: { ranks } }) => spearman(ranks[a]!, ranks[b]!)));
+      rows[a]![b] = value;
+      rows[b]![a] = value;
+    }
+  }
+  return rows;
+}
+
+function profilesOf(
+  analyses: readonly SpaceAnalysis[],
+  kind: "ffn" | "kv",
+  keep: Keep,
+): readonly RankProfile[] {
+  const top: { readonly analysis: SpaceAnalysis; readonly unit: number; readonly sigma: number }[] = [];
+  for (const analysis of analyses.filter(({ space }) => space.kind === kind)) {
+    for (const [unit, sigma] of analysis.sensitivity.sigma.entries()) {
+      if (top.length === PROFILES && sigma <= top.at(-1)!.sigma) continue;
+      top.splice(PROFILES - 1);
+      const place = top.findIndex((other) => other.sigma < sigma);
+      top.splice(place < 0 ? top.length : place, 0, { analysis, unit, sigma });
+    }
+  }
+  return top.map(({ analysis: { space, sensitivity }, unit }) => ({
+    space: space.id,
+    unit,
+    kept: keep[space.id]?.includes(unit) ?? true,
+    ranks: sensitivity.ranks.map((ranks) => ranks[unit]!),
+  }));
+}
+
+/** The value with every fraction rounded. */
+function rounded<T>(value: T): T {
+  const round = (_key: string, part: unknown): unknown =>
+    typeof part === "number" ? Number(part.toFixed(4)) : part;
+  return JSON.parse(JSON.stringify(value, round)) as T;
+}

@@ -1,0 +1,114 @@
+/** Charts of how a run went: rounds, training, time. */
+import type { Facts } from "../facts.ts";
+import { duration, percent } from "../format.ts";
+import type { Picture } from "../picture.ts";
+import { seriesColor } from "./quality.ts";
+
+/** Loss of every set while the budget rises. */
+export function roundsPicture({ grounds: { rounds } }: Facts): Picture | null {
+  if (rounds.length < 2) return null;
+  const names = Object.keys(rounds[0]!.losses);
+  const values = rounds.flatMap(({ losses }, index) =>
+    Object.entries(losses).map(([set, loss]) => ({ set, loss, removed: rounds[index - 1]?.sparsity ?? 0 })),
+  );
+  const words = names.map((name) => {
+    const [first, last] = [rounds[0]!, rounds.at(-1)!].map(({ losses }) => losses[name]);
+    return `${name} ${first?.toFixed(2)} to ${last?.toFixed(2)}`;
+  });
+  return {
+    id: "rounds",
+    title: "Loss while the budget rises",
+    words: `Next-token loss on calibration windows, first to last of ${rounds.length} rounds: ${words.join(", ")}.`,
+    caption: "Next-token loss before each round, on windows drawn anew, with what was removed until then.",
+    chart: (palette) => ({
+      height: 210,
+      data: { values },
+      mark: { type: "line", point: { size: 30, filled: true }, strokeWidth: 1.75 },
+      encoding: {
+        x: {
+          field: "removed",
+          type: "quantitative",
+          title: "removed before the round",
+          axis: { format: ".0%", tickCount: 5 },
+        },
+        y: {
+          field: "loss",
+          type: "quantitative",
+          title: "loss, nats per token",
+          scale: { zero: false },
+          axis: { tickCount: 5 },
+        },
+        color: seriesColor("set", names, palette),
+      },
+    }),
+  };
+}
+
+/** Points drawn of a long curve. */
+const MAX_STEPS = 300;
+
+/** Divergence from the dense model while it trains. */
+export function trainingPicture({ curve }: Facts): Picture | null {
+  if (curve === null || curve.length < 2) return null;
+  const stride = Math.ceil(curve.length / MAX_STEPS);
+  const values = curve
+    .filter((_, index) => index % stride === 0)
+    .map(({ step, divergence }) => ({ step, divergence }));
+  const [first, last] = [curve[0]!, curve.at(-1)!];
+  return {
+    id: "training",
+    title: "Distillation",
+    words: `Divergence from the dense model fell from ${first.divergence.toFixed(3)} to ${last.divergence.toFixed(3)} nats per token in ${last.step} steps.`,
+    caption: "KL divergence from the dense model on each step's windows, logarithmic.",
+    chart: (palette) => ({
+      height: 210,
+      data: { values },
+      mark: { type: "line", strokeWidth: 1.5, color: palette.accent },
+      encoding: {
+        x: { field: "step", type: "quantitative", title: "step", axis: { tickCount: 6 } },
+        y: {
+          field: "divergence",
+          type: "quantitative",
+          title: "KL, nats per token",
+          scale: { type: "log", nice: false },
+          axis: { tickCount: 4, format: "~g" },
+        },
+      },
+    }),
+  };
+}
+
+/** Seconds of every stage. */
+export function timingsPicture({ record }: Facts): Picture | null {
+  const total = record.timings.reduce((sum, { seconds }) => sum + seconds, 0);
+  if (total === 0) return null;
+  const values = record.timings.map(({ stage, seconds }) => ({ stage, seconds, label: duration(seconds) }));
+  const longest = record.timings.reduce((a, b) => (b.seconds > a.seconds ? b : a));
+  return {
+    id: "timings",
+    title: "Where the time went",
+    words: `${duration(total)} in all; the longest stage is ${longest.stage} with ${percent(longest.seconds / total, 0)}.`,
+    caption: "Wall-clock time of each stage.",
+    chart: (palette) => ({
+      height: { step: 24 },
+      data: { values },
+      encoding: {
+        y: { field: "stage", type: "nominal", title: null, sort: null, axis: { labelLimit: 160 } },
+        x: {
+          field: "seconds",
+          type: "quantitative",
+          title: null,
+          scale: { domain: [0, 1.15 * longest.seconds], nice: false },
+          axis: null,
+        },
+      },
+      layer: [
+        { mark: { type: "bar", color: palette.accent, cornerRadiusEnd: 1, height: { band: 0.62 } } },
+        {
+          mark: { type: "text", align: "left", dx: 6, color: palette.ink },
+          encoding: { text: { field: "label", type: "nominal" } },
+        },
+      ],
+    }),
+  };
+}

@@ -1,0 +1,169 @@
+/** Charts of how the pruned model does beside the dense one. */
+import { type Facts, meanQuality, type Quality } from "../facts.ts";
+import { perplexity, times } from "../format.ts";
+import type { Palette } from "../palette.ts";
+import type { Picture } from "../picture.ts";
+import type { Chart } from "../pictures.ts";
+import type { SavedAccuracy } from "../saved_evaluation.ts";
+import { layerAxis } from "./shape.ts";
+
+interface QualityOptions {
+  readonly id: string;
+  readonly title: string;
+  readonly caption: string;
+}
+
+/** Perplexity before and after, one row for each text, the text that suffers most on top. */
+export function perplexityPicture(rows: readonly Quality[], { id, title, caption }: QualityOptions): Picture {
+  const sorted = rows.toSorted((a, b) => b.ratio - a.ratio);
+  const mean = meanQuality(rows);
+  const values = sorted.map((row) => ({ ...row, label: times(row.ratio) }));
+  const ends = rows.flatMap(({ dense, pruned }) => [dense, pruned]);
+  const domain = [Math.min(...ends) / 1.12, Math.max(...ends) * 1.35];
+  const words = sorted.map((row) => `${row.name} ${perplexity(row.dense)} to ${perplexity(row.pruned)}`);
+  return {
+    id,
+    title,
+    words: `Perplexity from dense to pruned: ${words.join(", ")}; geometric mean ${perplexity(mean.dense)} to ${perplexity(mean.pruned)}.`,
+    caption,
+    chart: (palette) => ({
+      height: { step: 27 },
+      data: { values },
+      encoding: {
+        y: { field: "name", type: "nominal", title: null, sort: values.map(({ name }) => name) },
+      },
+      layer: [
+        {
+          mark: { type: "rule", strokeWidth: 2.5, color: palette.gone },
+          encoding: { x: perplexityAxis("dense", domain), x2: { field: "pruned" } },
+        },
+        dots("dense", { palette, domain }),
+        dots("pruned", { palette, domain }),
+        {
+          mark: { type: "text", align: "left", dx: 10, color: palette.ink },
+          encoding: { x: perplexityAxis("pruned", domain), text: { field: "label", type: "nominal" } },
+        },
+      ],
+    }),
+  };
+}
+
+function perplexityAxis(field: string, domain: readonly number[]): Chart {
+  return {
+    field,
+    type: "quantitative",
+    title: "perplexity, logarithmic",
+    scale: { type: "log", domain, nice: false },
+    axis: { grid: true, tickCount: 5, format: "~g", labelOverlap: true },
+  };
+}
+
+function dots(
+  field: "dense" | "pruned",
+  { palette, domain }: { readonly palette: Palette; readonly domain: readonly number[] },
+): Chart {
+  return {
+    mark: { type: "point", filled: true, size: 70, opacity: 1 },
+    encoding: {
+      x: perplexityAxis(field, domain),
+      color: {
+        datum: field,
+        type: "nominal",
+        title: null,
+        scale: { domain: ["dense", "pruned"], range: [palette.muted, palette.loss] },
+      },
+    },
+  };
+}
+
+/** Accuracy of both models on every task, with standard errors. */
+export function tasksPicture({ evaluation }: Facts): Picture | null {
+  const tasks = evaluation?.tasks ?? [];
+  if (tasks.length === 0) return null;
+  const values = tasks.flatMap(({ baseline, ...own }) => [
+    ...(baseline === null ? [] : [interval("dense", own.name, baseline)]),
+    interval("pruned", own.name, own),
+  ]);
+  const words = tasks.map(({ name, acc_norm, baseline }) => {
+    const from = baseline === null ? "" : `${baseline.acc_norm.toFixed(3)} to `;
+    return `${name} ${from}${acc_norm.toFixed(3)}`;
+  });
+  return {
+    id: "tasks",
+    title: "Accuracy on tasks",
+    words: `acc_norm: ${words.join(", ")}.`,
+    caption: "acc_norm with one standard error to each side.",
+    chart: (palette) => ({
+      height: { step: 27 },
+      data: { values },
+      encoding: {
+        y: { field: "name", type: "nominal", title: null, sort: tasks.map(({ name }) => name) },
+        yOffset: { field: "model", type: "nominal", scale: { domain: ["dense", "pruned"] } },
+        color: {
+          field: "model",
+          type: "nominal",
+          title: null,
+          scale: { domain: ["dense", "pruned"], range: [palette.muted, palette.loss] },
+        },
+      },
+      layer: [
+        {
+          mark: { type: "rule", strokeWidth: 1.5 },
+          encoding: { x: { field: "low", ...accuracyAxis() }, x2: { field: "high" } },
+        },
+        {
+          mark: { type: "point", filled: true, size: 60, opacity: 1 },
+          encoding: { x: { field: "value", ...accuracyAxis() } },
+        },
+      ],
+    }),
+  };
+}
+
+/** acc_norm with one standard error to each side. */
+function interval(model: string, name: string, { acc_norm: value, acc_norm_stderr }: SavedAccuracy) {
+  const error = acc_norm_stderr ?? 0;
+  return { name, model, value, low: value - error, high: value + error };
+}
+
+function accuracyAxis(): Chart {
+  return {
+    type: "quantitative",
+    title: "acc_norm",
+    scale: { zero: false, padding: 12 },
+    axis: { grid: true, tickCount: 5, format: ".2f" },
+  };
+}
+
+/** How far the residual stream is from the dense model's, layer by layer. */
+export function layerErrorPicture({ evaluation }: Facts): Picture | null {
+  const texts = (evaluation?.texts ?? []).filter(({ divergence }) => divergence !== null);
+  if (texts.length === 0) return null;
+  const values = texts.flatMap(({ name, divergence }) =>
+    divergence!.layers.map((error, layer) => ({ name, layer, error })),
+  );
+  const last = texts.map(({ name, divergence }) => `${name} ${divergence!.layers.at(-1)!.toFixed(2)}`);
+  const names = texts.map(({ name }) => name);
+  return {
+    id: "layer-error",
+    title: "Distance of the hidden states",
+    words: `Relative error after the last layer: ${last.join(", ")}.`,
+    caption: "Mean over tokens of |h − h dense| / |h dense| after every layer.",
+    chart: (palette) => ({
+      height: 210,
+      data: { values },
+      mark: { type: "line", strokeWidth: 1.75 },
+      encoding: {
+        x: layerAxis(),
+        y: { field: "error", type: "quantitative", title: "relative error", axis: { tickCount: 5 } },
+        color: seriesColor("name", names, palette),
+      },
+    }),
+  };
+}
+
+/** Colours of things side by side, named in a legend. */
+export function seriesColor(field: string, names: readonly string[], palette: Palette): Chart {
+  const range = names.map((_, index) => palette.series[index % palette.series.length]!);
+  return { field, type: "nominal", title: null, scale: { domain: names, range }, legend: { columns: 4 } };
+}

@@ -1,0 +1,350 @@
+/** Charts of why: how much the calibration sets agree about the units, and which scores were trusted. */
+import type { RankProfile, SpaceExplanation } from "../../gprune/explanation.ts";
+import { RANK_BINS } from "../../gprune/sensitivity_summary.ts";
+import { placeOf } from "../explained.ts";
+import type { Facts } from "../facts.ts";
+import { whole } from "../format.ts";
+import type { Palette } from "../palette.ts";
+import type { Picture } from "../picture.ts";
+import type { Chart } from "../pictures.ts";
+import { layerAxis } from "./shape.ts";
+
+const KIND = { ffn: "FFN", kv: "attention" } as const;
+
+function spacesOfKind({ grounds }: Facts, kind: "ffn" | "kv"): readonly SpaceExplanation[] {
+  return grounds.spaces.filter(({ space }) => placeOf(space).kind === kind);
+}
+
+/** Mean sigma by layer and rank of the FFN neurons. */
+export function heatMapPicture(facts: Facts): Picture | null {
+  const spaces = spacesOfKind(facts, "ffn");
+  const values = spaces.flatMap(({ space, sigmaByRank }) =>
+    sigmaByRank.flatMap((sigma, bin) =>
+      sigma === null ? [] : [{ layer: placeOf(space).layer, rank: `${10 * bin}–${10 * (bin + 1)} %`, sigma }],
+    ),
+  );
+  if (values.length === 0) return null;
+  const most = spaces.reduce((a, b) => (b.meanSigma > a.meanSigma ? b : a));
+  const least = spaces.reduce((a, b) => (b.meanSigma < a.meanSigma ? b : a));
+  return {
+    id: "sensitivity",
+    title: "Where ranks move from set to set",
+    words:
+      `Mean sensitivity of FFN neurons by layer and rank. Highest in layer ${placeOf(most.space).layer} ` +
+      `(${most.meanSigma.toFixed(3)}), lowest in layer ${placeOf(least.space).layer} (${least.meanSigma.toFixed(3)}).`,
+    caption:
+      "σ of FFN neurons: standard deviation of a neuron's rank over the calibration sets, by layer and mean rank; " +
+      "darker moves more.",
+    chart: (palette) => ({
+      height: { step: Math.max(6, Math.min(22, 260 / spaces.length)) },
+      data: { values },
+      mark: { type: "rect" },
+      encoding: {
+        x: {
+          field: "rank",
+          type: "ordinal",
+          title: "mean rank, least important left",
+          sort: null,
+          scale: { domain: binNames() },
+          axis: { labelAngle: 0, labelOverlap: true, ticks: false, domain: false },
+        },
+        y: {
+          field: "layer",
+          type: "ordinal",
+          title: "layer",
+          axis: { labelOverlap: true, ticks: false, domain: false },
+        },
+        color: rampColor("sigma", { palette, title: "mean σ", domain: [0, highest(values)] }),
+      },
+    }),
+  };
+}
+
+function binNames(): readonly string[] {
+  return Array.from({ length: RANK_BINS }, (_, bin) => `${10 * bin}–${10 * (bin + 1)} %`);
+}
+
+/** The largest sigma, rounded up to a readable number. */
+function highest(values: readonly { readonly sigma: number }[]): number {
+  const max = Math.max(...values.map(({ sigma }) => sigma));
+  return Math.max(0.05, Math.ceil(max * 20) / 20);
+}
+
+interface RampOptions {
+  readonly palette: Palette;
+  readonly title: string;
+  readonly domain: readonly [number, number];
+}
+
+/** Equal steps of the ramp, so that a page's colours need not be mixed. */
+function rampColor(field: string, { palette, title, domain }: RampOptions): Chart {
+  return {
+    field,
+    type: "quantitative",
+    title,
+    scale: { type: "quantize", domain, range: palette.ramp },
+    legend: { format: ".2f", direction: "horizontal" },
+  };
+}
+
+/** How many FFN neurons have which sigma. */
+export function histogramPicture(facts: Facts): Picture | null {
+  const spaces = spacesOfKind(facts, "ffn");
+  const bins = spaces[0]?.sigmaHistogram.length ?? 0;
+  const counts = Array.from({ length: bins }, (_, bin) =>
+    spaces.reduce((sum, { sigmaHistogram }) => sum + (sigmaHistogram[bin] ?? 0), 0),
+  );
+  const units = counts.reduce((sum, count) => sum + count, 0);
+  if (units === 0) return null;
+  const step = MAX_SIGMA / bins;
+  const values = counts.map((neurons, bin) => ({ from: bin * step, to: (bin + 1) * step, neurons }));
+  const mean = spaces.reduce((sum, space) => sum + space.meanSigma * space.units, 0) / units;
+  return {
+    id: "sigma",
+    title: "How sensitive the neurons are",
+    words: `Sensitivity of ${whole(units)} FFN neurons; its mean is ${mean.toFixed(3)}.`,
+    caption: "σ is 0 for a neuron that has the same rank on every set, and at most 0.5.",
+    chart: (palette) => ({
+      height: 210,
+      data: { values },
+      mark: { type: "bar", color: palette.accent },
+      encoding: {
+        x: { field: "from", type: "quantitative", title: "σ", bin: "binned", axis: { tickCount: 6 } },
+        x2: { field: "to" },
+        y: {
+          field: "neurons",
+          type: "quantitative",
+          title: "neurons",
+          stack: null,
+          axis: { tickCount: 4, format: "~s" },
+        },
+      },
+    }),
+  };
+}
+
+/** A standard deviation inside [0, 1] is at most this. */
+const MAX_SIGMA = 0.5;
+
+/** Kendall's W of every space. */
+export function agreementPicture(facts: Facts): Picture | null {
+  const values = facts.grounds.spaces.map(({ space, kendallW }) => {
+    const { layer, kind } = placeOf(space);
+    return { layer, kind: KIND[kind], w: kendallW };
+  });
+  if (values.length === 0) return null;
+  const ffn = values.filter(({ kind }) => kind === KIND.ffn);
+  const lowest = ffn.reduce((a, b) => (b.w < a.w ? b : a));
+  return {
+    id: "kendall",
+    title: "Agreement of the sets, layer by layer",
+    words: `Kendall's W of FFN layers is lowest in layer ${lowest.layer} (${lowest.w.toFixed(2)}).`,
+    caption:
+      "Kendall's W: 1 when all calibration sets rank a layer's units alike, near 0 when they have nothing in common.",
+    chart: (palette) => ({
+      height: 210,
+      data: { values },
+      mark: { type: "line", point: { size: 26, filled: true }, strokeWidth: 1.75 },
+      encoding: {
+        x: layerAxis(),
+        y: {
+          field: "w",
+          type: "quantitative",
+          title: "Kendall's W",
+          scale: { domain: [0, 1] },
+          axis: { tickCount: 5 },
+        },
+        color: {
+          field: "kind",
+          type: "nominal",
+          title: null,
+          scale: { domain: ["FFN", "attention"], range: [palette.accent, palette.second] },
+        },
+      },
+    }),
+  };
+}
+
+/** How well one set's ranking predicts another's. */
+export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Picture | null {
+  const rows = agreement.ffn;
+  if (setOrder.length < 2 || rows.length !== setOrder.length) return null;
+  const values = rows.flatMap((row, a) =>
+    row.flatMap((value, b) =>
+      a === b ? [] : [{ a: setOrder[a]!, b: setOrder[b]!, value, label: value.toFixed(2) }],
+    ),
+  );
+  const most = values.reduce((x, y) => (y.value > x.value ? y : x));
+  const least = values.reduce((x, y) => (y.value < x.value ? y : x));
+  const axis = { ticks: false, domain: false };
+  return {
+    id: "sets",
+    title: "Which sets agree",
+    words: `Most alike: ${most.a} and ${most.b} (${most.label}); least: ${least.a} and ${least.b} (${least.label}).`,
+    caption: "Spearman's correlation of the FFN neurons' ranks on two sets, mean over the layers.",
+    chart: (palette) => ({
+      height: { step: 32 },
+      data: { values },
+      encoding: {
+        x: {
+          field: "a",
+          type: "nominal",
+          title: null,
+          scale: { domain: setOrder },
+          axis: { ...axis, ...setLabels(setOrder) },
+        },
+        y: { field: "b", type: "nominal", title: null, scale: { domain: setOrder }, axis },
+      },
+      layer: [
+        {
+          mark: { type: "rect" },
+          encoding: {
+            color: { ...rampColor("value", { palette, title: null as never, domain: [0, 1] }), legend: null },
+          },
+        },
+        {
+          mark: { type: "text" },
+          encoding: {
+            text: { field: "label", type: "nominal" },
+            color: {
+              condition: { test: "datum.value >= 0.57", value: palette.inverse },
+              value: palette.ink,
+            },
+          },
+        },
+      ],
+    }),
+  };
+}
+
+/** Ranks of the units that the sets disagree most about. */
+export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Picture | null {
+  const own = profiles.filter(({ space }) => placeOf(space).kind === "ffn");
+  if (setOrder.length < 2 || own.length === 0) return null;
+  const values = own.flatMap((profile) => profileValues(profile, setOrder));
+  const kept = own.filter((profile) => profile.kept).length;
+  return {
+    id: "profiles",
+    title: "The neurons the sets disagree about",
+    words: `Ranks of the ${own.length} most sensitive FFN neurons on every set; ${kept} of them stay.`,
+    caption: `Each line is one of the ${own.length} most sensitive FFN neurons: its rank in its layer on every set, 1 the most important.`,
+    chart: (palette) => ({
+      height: 250,
+      data: { values },
+      mark: { type: "line", strokeWidth: 1.5, opacity: 0.8, point: { size: 22, filled: true } },
+      encoding: {
+        x: {
+          field: "set",
+          type: "nominal",
+          title: null,
+          scale: { domain: setOrder },
+          axis: { ticks: false, ...setLabels(setOrder) },
+        },
+        y: {
+          field: "rank",
+          type: "quantitative",
+          title: "rank",
+          scale: { domain: [0, 1] },
+          axis: { tickCount: 5 },
+        },
+        detail: { field: "unit", type: "nominal" },
+        color: {
+          field: "fate",
+          type: "nominal",
+          title: null,
+          scale: { domain: ["stays", "removed"], range: [palette.accent, palette.loss] },
+        },
+      },
+    }),
+  };
+}
+
+/** Characters that fit beside one another below a figure. */
+const LABEL_CHARACTERS = 44;
+
+/** Names of sets below a figure, slanting where they would touch. */
+function setLabels(names: readonly string[]): Chart {
+  const longest = Math.max(...names.map(({ length }) => length));
+  return names.length * (longest + 1) <= LABEL_CHARACTERS ? { labelAngle: 0 } : { labelAngle: -35 };
+}
+
+function profileValues({ space, unit, kept, ranks }: RankProfile, setOrder: readonly string[]) {
+  return ranks.map((rank, index) => ({
+    unit: `${space} ${unit}`,
+    set: setOrder[index] ?? "",
+    rank,
+    fate: kept ? "stays" : "removed",
+  }));
+}
+
+const THRESHOLD = 0.5;
+
+/** Every module between reliable and not, strong and weak. */
+export function reliabilityPicture({ grounds }: Facts): Picture | null {
+  const values = grounds.spaces.flatMap(({ modules }) =>
+    modules.flatMap(({ r, magnitude, size, verdict }) =>
+      r === null
+        ? []
+        : [{ r, magnitude, size, scores: verdict === "activation" ? "activations" : "weights" }],
+    ),
+  );
+  if (values.length === 0) return null;
+  const fell = values.filter(({ scores }) => scores === "weights").length;
+  const lowest = Math.min(...values.map(({ r }) => r));
+  return {
+    id: "reliability",
+    title: "Which scores are trusted",
+    words: `${fell} of ${values.length} measured modules are scored by the weights; the least reliable has r = ${lowest.toFixed(2)}.`,
+    caption:
+      "A point is a module. r: how well scores from the other sets rank its units on a set held out. Left of and below " +
+      "both dashed lines, weights decide instead of activations.",
+    chart: (palette) => ({
+      height: 210,
+      layer: [
+        rule({ r: THRESHOLD }, { field: "r", channel: "x", palette }),
+        rule({ magnitude: THRESHOLD }, { field: "magnitude", channel: "y", palette }),
+        {
+          data: { values },
+          mark: { type: "point", filled: true, opacity: 0.65 },
+          encoding: {
+            x: {
+              field: "r",
+              type: "quantitative",
+              title: "reliability r",
+              scale: { domain: [Math.min(0, Math.floor(lowest * 10) / 10), 1] },
+              axis: { grid: true, tickCount: 6 },
+            },
+            y: {
+              field: "magnitude",
+              type: "quantitative",
+              title: "quantile of the scores",
+              scale: { domain: [0, 1] },
+              axis: { tickCount: 5 },
+            },
+            size: { field: "size", type: "quantitative", legend: null, scale: { range: [24, 180] } },
+            color: {
+              field: "scores",
+              type: "nominal",
+              title: "scored by",
+              scale: { domain: ["activations", "weights"], range: [palette.accent, palette.loss] },
+            },
+          },
+        },
+      ],
+    }),
+  };
+}
+
+interface RuleOptions {
+  readonly field: string;
+  readonly channel: "x" | "y";
+  readonly palette: Palette;
+}
+
+function rule(value: Readonly<Record<string, number>>, { field, channel, palette }: RuleOptions): Chart {
+  return {
+    data: { values: [value] },
+    mark: { type: "rule", strokeDash: [4, 4], color: palette.muted },
+    encoding: { [channel]: { field, type: "quantitative" } },
+  };
+}

@@ -1,0 +1,204 @@
+/** Charts of what is left: widths of the layers, and how much of each was removed. */
+import { placeOf } from "../explained.ts";
+import type { Facts, LayerFacts } from "../facts.ts";
+import { percent, short, whole } from "../format.ts";
+import type { Palette } from "../palette.ts";
+import type { Picture } from "../picture.ts";
+import type { Chart } from "../pictures.ts";
+
+const UNITS = { ffn: "FFN neurons", kv: "KV groups" } as const;
+
+/** Kept units of every layer in front of what there was. */
+export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
+  const values = layers.map(({ layer, [kind]: { before, after } }) => ({ layer, before, after }));
+  const left = values.reduce((sum, { after }) => sum + after, 0);
+  const all = values.reduce((sum, { before }) => sum + before, 0);
+  const narrowest = values.reduce((a, b) => (b.after < a.after ? b : a));
+  return {
+    id: `widths-${kind}`,
+    title: `${UNITS[kind]} of every layer`,
+    words:
+      `${whole(left)} of ${whole(all)} ${UNITS[kind]} stay. ` +
+      `Layer ${narrowest.layer} is the narrowest with ${whole(narrowest.after)} of ${whole(narrowest.before)}.`,
+    caption: "Solid: what stays. Faint: what was removed. Layer 0 reads the embeddings.",
+    chart: (palette) => ({
+      height: 190,
+      data: { values },
+      encoding: { x: layerAxis() },
+      layer: [
+        bars("before", { color: palette.gone, title: UNITS[kind] }),
+        bars("after", { color: palette.accent, title: UNITS[kind] }),
+      ],
+    }),
+  };
+}
+
+/** Parameters by what they belong to, before and after. */
+export function compositionPicture({ record, removed }: Facts): Picture {
+  const prunable = (kind: "ffn" | "kv"): number =>
+    record.widths.before[kind].reduce(
+      (sum, units, layer) => sum + units * record.unit_parameters[kind][layer]!,
+      0,
+    );
+  const [ffn, kv] = [prunable("ffn"), prunable("kv")];
+  const { before, after } = record.parameters;
+  const [ffnLeft, kvLeft] = [ffn * (1 - removed.ffn), kv * (1 - removed.kv)];
+  const parts = ["FFN", "attention", "embeddings, norms"];
+  const amounts = {
+    dense: [ffn, kv, before - ffn - kv],
+    pruned: [ffnLeft, kvLeft, after - ffnLeft - kvLeft],
+  };
+  const values = Object.entries(amounts).flatMap(([model, counts]) =>
+    counts.map((parameters, part) => ({ model, part: parts[part]!, order: part, parameters })),
+  );
+  return {
+    id: "composition",
+    title: "Where the parameters are",
+    words:
+      `FFN: ${short(ffn)} before, ${short(ffnLeft)} after. Attention: ${short(kv)} before, ${short(kvLeft)} after. ` +
+      `All: ${short(before)} before, ${short(after)} after.`,
+    caption: "Only attention and FFN are pruned; recovery may add biases.",
+    chart: (palette) => ({
+      height: { step: 46 },
+      data: { values },
+      mark: { type: "bar", height: { band: 0.6 } },
+      encoding: {
+        y: { field: "model", type: "nominal", title: null, sort: ["dense", "pruned"] },
+        x: {
+          field: "parameters",
+          type: "quantitative",
+          title: "parameters",
+          axis: { grid: true, tickCount: 4, format: "~s" },
+        },
+        order: { field: "order", type: "quantitative" },
+        color: {
+          field: "part",
+          type: "nominal",
+          title: null,
+          scale: { domain: parts, range: [palette.accent, palette.second, palette.gone] },
+        },
+      },
+    }),
+  };
+}
+
+function bars(field: string, { color, title }: { readonly color: string; readonly title: string }): Chart {
+  return {
+    mark: { type: "bar", color, cornerRadiusEnd: 1 },
+    encoding: {
+      y: { field, type: "quantitative", title, stack: null, axis: { tickCount: 4, tickMinStep: 1 } },
+    },
+  };
+}
+
+/** Share of every space that was removed, and of every module where spaces have several. */
+export function sparsityPicture(facts: Facts): Picture {
+  const { layers, record } = facts;
+  const values = layers.flatMap(({ layer, ffn, kv }) => [
+    { layer, kind: "FFN", removed: ffn.removed },
+    { layer, kind: "attention", removed: kv.removed },
+  ]);
+  const modules = moduleValues(facts);
+  const deepest = layers.reduce((a, b) => (b.removed > a.removed ? b : a));
+  const lightest = layers.reduce((a, b) => (b.removed < a.removed ? b : a));
+  const points = modules.length === 0 ? "" : " Points: behaviour modules, larger ones with more units.";
+  return {
+    id: "sparsity",
+    title: "Removed from every layer",
+    words:
+      `Most was removed from layer ${deepest.layer} (${percent(deepest.removed)} of its attention and FFN parameters), ` +
+      `least from layer ${lightest.layer} (${percent(lightest.removed)}); ${percent(record.sparsity.achieved)} overall.`,
+    caption: `Share of the units that is gone. Dashed: the whole model.${points}`,
+    chart: (palette) => ({
+      height: 210,
+      layer: [
+        overallRule(record.sparsity.achieved, palette),
+        {
+          data: { values },
+          mark: {
+            type: "line",
+            point: modules.length === 0 ? { size: 26, filled: true } : false,
+            strokeWidth: 1.75,
+          },
+          encoding: sparsityEncoding(palette),
+        },
+        ...(modules.length === 0 ? [] : [modulePoints(modules, palette)]),
+      ],
+    }),
+  };
+}
+
+function overallRule(sparsity: number, palette: Palette): Chart {
+  return {
+    data: { values: [{ sparsity }] },
+    mark: { type: "rule", strokeDash: [4, 4], color: palette.muted },
+    encoding: { y: { field: "sparsity", type: "quantitative" } },
+  };
+}
+
+interface ModuleValue {
+  readonly layer: number;
+  readonly kind: string;
+  readonly removed: number;
+  readonly units: number;
+}
+
+/** None when no space has more than one module. */
+function moduleValues({ grounds }: Facts): readonly ModuleValue[] {
+  if (grounds.spaces.every(({ modules }) => modules.length < 2)) return [];
+  return grounds.spaces.flatMap(({ space, modules }) => {
+    const { layer, kind } = placeOf(space);
+    if (modules.length < 2) return [];
+    return modules.map(({ size, kept }) => ({
+      layer,
+      kind: kind === "ffn" ? "FFN" : "attention",
+      removed: 1 - kept / size,
+      units: size,
+    }));
+  });
+}
+
+function modulePoints(values: readonly ModuleValue[], palette: Palette): Chart {
+  return {
+    data: { values },
+    mark: { type: "point", filled: true, opacity: 0.55 },
+    encoding: {
+      ...sparsityEncoding(palette),
+      size: { field: "units", type: "quantitative", legend: null, scale: { range: [12, 160] } },
+    },
+  };
+}
+
+function sparsityEncoding(palette: Palette): Chart {
+  return {
+    x: layerAxis(),
+    y: {
+      field: "removed",
+      type: "quantitative",
+      title: "removed",
+      scale: { domain: [0, 1] },
+      axis: { format: ".0%", tickCount: 5 },
+    },
+    color: {
+      field: "kind",
+      type: "nominal",
+      title: null,
+      scale: { domain: ["FFN", "attention"], range: [palette.accent, palette.second] },
+    },
+  };
+}
+
+/** Layers from left to right. */
+export function layerAxis(): Chart {
+  return {
+    field: "layer",
+    type: "ordinal",
+    title: "layer",
+    axis: { labelAngle: 0, labelOverlap: true, ticks: false },
+  };
+}
+
+/** Layers that lose most, deepest first. */
+export function deepestLayers(layers: readonly LayerFacts[], count: number): readonly LayerFacts[] {
+  return layers.toSorted((a, b) => b.removed - a.removed).slice(0, count);
+}

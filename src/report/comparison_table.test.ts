@@ -1,0 +1,64 @@
+import { expect, it } from "vitest";
+import type { ComparedModel } from "../evaluate/compare.ts";
+import { comparisonTable } from "./comparison_table.ts";
+
+const text = (ppl: number) => ({ ppl, nll: Math.log(ppl), windows: 1, tokens: 9 });
+const dense: ComparedModel = {
+  model: "a|b",
+  dtype: "F16",
+  parameters: { total: 2000, prunable: 1000 },
+  bytes: 4_000_000,
+  widths: { ffn: [9, 9], kv: [2, 2] },
+  texts: { web: text(4), code: text(9) },
+  tasks: { quiz: { acc: 0.5, acc_norm: 0.25, stderr: 0.1, acc_norm_stderr: null, n: 3 } },
+};
+const far = { kl: 0.1, agreement: 0.5, loss_difference: 0.25, layers: [0.5, 1] };
+const pruned: ComparedModel = {
+  ...dense,
+  model: "p\u001b",
+  parameters: { total: 1500, prunable: 500 },
+  widths: { ffn: [3, 9], kv: [1, 2] },
+  divergence: { web: far, code: { ...far, kl: 0.3 } },
+};
+const other: ComparedModel = { ...dense, model: "o", divergence: null, incomparable: "other words" };
+
+/** Cells of every line, without padding. */
+const cellsOf = (table: string): string[][] =>
+  table
+    .split("\n")
+    .filter((line) => line.startsWith("|"))
+    .map((line) =>
+      line
+        .slice(2, -2)
+        .split(/(?<!\\)\|/)
+        .map((cell) => cell.trim()),
+    );
+
+it("is Markdown with a column for each model", () => {
+  const table = comparisonTable([dense, pruned, other]);
+  const [head, rule, ...rows] = cellsOf(table);
+  expect(head).toEqual(["", "a\\|b", "p\\u001b", "o"]);
+  expect(rule!.every((cell) => /^-+:?$/.test(cell))).toBe(true);
+  expect(rows).toEqual([
+    ["parameters", "2,000", "1,500 (-25.0 %)", "2,000"],
+    ["prunable", "1,000", "500 (-50.0 %)", "1,000"],
+    ["stored", "4.0 MB (F16)", "4.0 MB (F16)", "4.0 MB (F16)"],
+    ["neurons in a layer", "9", "3 to 9", "9"],
+    ["KV groups in a layer", "2", "1 to 2", "2"],
+    ["perplexity, web", "4.00", "4.00", "4.00"],
+    ["perplexity, code", "9.00", "9.00", "9.00"],
+    ["perplexity, geometric mean", "6.00", "6.00", "6.00"],
+    ["loss over the first, nats, mean", "", "0.2500", ""],
+    ["KL from the first, nats, mean", "", "0.2000", ""],
+    ["same top token, mean", "", "50.0 %", ""],
+    ["hidden error, last layer", "", "1.0000", ""],
+    ["quiz, acc", "0.500 ± 0.100", "0.500 ± 0.100", "0.500 ± 0.100"],
+    ["quiz, acc_norm", "0.250", "0.250", "0.250"],
+  ]);
+  expect(table.split("\n").at(-1)).toBe("o has no divergence: other words.");
+  const lengths = table
+    .split("\n")
+    .filter((line) => line.startsWith("|"))
+    .map((line) => line.length);
+  expect(new Set(lengths).size).toBe(1);
+});

@@ -1,0 +1,119 @@
+/** The table of `gprune compare`: Markdown, one column for each model. */
+import type { ComparedModel } from "../evaluate/compare.ts";
+import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
+import type { TaskScore } from "../evaluate/tasks.ts";
+import { perplexity, whole } from "./format.ts";
+import { visible } from "./text.ts";
+
+/** A row: what is measured, and one cell for each model. */
+type Line = readonly [string, readonly string[]];
+
+/** The comparison as Markdown; the first model is what the others are compared with. */
+export function comparisonTable(models: readonly ComparedModel[]): string {
+  const [first] = models as readonly [ComparedModel];
+  const each = (of: (model: ComparedModel) => string): readonly string[] => models.map(of);
+  const lines: Line[] = [
+    ["parameters", each(({ parameters }) => relative(parameters.total, first.parameters.total))],
+    ["prunable", each(({ parameters }) => relative(parameters.prunable, first.parameters.prunable))],
+    ["stored", each(({ bytes, dtype }) => `${(bytes / 1e6).toFixed(1)} MB (${dtype})`)],
+    ["neurons in a layer", each(({ widths }) => range(widths.ffn))],
+    ["KV groups in a layer", each(({ widths }) => range(widths.kv))],
+    ...textLines(models),
+    ...taskLines(models),
+  ];
+  const rows = [["", ...each(({ model }) => model)], ...lines.map(([name, cells]) => [name, ...cells])];
+  const notes = models.flatMap(({ model, incomparable }) =>
+    incomparable === undefined ? [] : [`${visible(model)} has no divergence: ${visible(incomparable)}.`],
+  );
+  return [markdown(rows), ...notes.map((note) => `\n${note}`)].join("\n");
+}
+
+function relative(value: number, first: number): string {
+  return value === first ? whole(value) : `${whole(value)} (${percent(value / first - 1)})`;
+}
+
+/** With a plain space: the table is text. */
+function percent(fraction: number): string {
+  return `${(100 * fraction).toFixed(1)} %`;
+}
+
+function range(values: readonly number[]): string {
+  const [min, max] = [Math.min(...values), Math.max(...values)];
+  return min === max ? `${min}` : `${min} to ${max}`;
+}
+
+function textLines(models: readonly ComparedModel[]): readonly Line[] {
+  const names = Object.keys(models[0]!.texts);
+  if (names.length === 0) return [];
+  const perText = names.map(
+    (name): Line => [`perplexity, ${name}`, models.map(({ texts }) => perplexity(texts[name]!.ppl))],
+  );
+  const means: Line = [
+    "perplexity, geometric mean",
+    models.map(({ texts }) => perplexity(meanPerplexity(Object.values(texts)))),
+  ];
+  return [...perText, ...(names.length > 1 ? [means] : []), ...divergenceLines(models, names)];
+}
+
+function divergenceLines(models: readonly ComparedModel[], names: readonly string[]): readonly Line[] {
+  if (models.length < 2) return [];
+  const average = (model: ComparedModel, of: "kl" | "agreement" | "loss_difference"): number | null => {
+    const all = Object.values(model.divergence ?? {});
+    return all.length === 0 ? null : all.reduce((sum, one) => sum + one[of], 0) / all.length;
+  };
+  const line = (
+    title: string,
+    of: "kl" | "agreement" | "loss_difference",
+    show: (value: number) => string,
+  ): Line => {
+    const cells = models.map((model) => {
+      const value = average(model, of);
+      return value === null ? "" : show(value);
+    });
+    return [names.length > 1 ? `${title}, mean` : title, cells];
+  };
+  return [
+    line("loss over the first, nats", "loss_difference", (value) => value.toFixed(4)),
+    line("KL from the first, nats", "kl", (value) => value.toFixed(4)),
+    line("same top token", "agreement", (value) => percent(value)),
+    ["hidden error, last layer", models.map((model) => lastLayerError(model))],
+  ];
+}
+
+function lastLayerError({ divergence }: ComparedModel): string {
+  const errors = Object.values(divergence ?? {}).map(({ layers }) => layers.at(-1)!);
+  if (errors.length === 0) return "";
+  return (errors.reduce((sum, error) => sum + error, 0) / errors.length).toFixed(4);
+}
+
+function taskLines(models: readonly ComparedModel[]): readonly Line[] {
+  return Object.keys(models[0]!.tasks).flatMap((name): readonly Line[] => {
+    const scores = models.map(({ tasks }) => tasks[name]!);
+    return [
+      [`${name}, acc`, scores.map((score) => accuracy(score.acc, score.stderr))],
+      [`${name}, acc_norm`, scores.map((score) => accuracy(score.acc_norm, score.acc_norm_stderr))],
+    ];
+  });
+}
+
+function accuracy(mean: number, error: TaskScore["stderr"]): string {
+  return `${mean.toFixed(3)}${error === null ? "" : ` ± ${error.toFixed(3)}`}`;
+}
+
+/** Columns padded to equal widths, the first one to the left and the others to the right. */
+function markdown(rows: readonly (readonly string[])[]): string {
+  const cells = rows.map((row) => row.map((text) => visible(text).replaceAll("|", "\\|")));
+  const length = (text: string): number => [...text].length;
+  const widths = cells[0]!.map((_, column) => Math.max(3, ...cells.map((row) => length(row[column]!))));
+  const line = (row: readonly string[]): string => {
+    const padded = row.map((text, column) => {
+      const space = " ".repeat(widths[column]! - length(text));
+      return column === 0 ? text + space : space + text;
+    });
+    return `| ${padded.join(" | ")} |`;
+  };
+  const rule = widths.map((width, column) =>
+    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
+  );
+  return [line(cells[0]!), line(rule), ...cells.slice(1).map(line)].join("\n");
+}

@@ -1,0 +1,30 @@
+import { describe, expect, it } from "vitest";
+import { bytes, duration, geometricMean, percent, perplexity, short, times } from "./format.ts";
+
+describe("numbers of the report", () => {
+  it.each([
+    [percent(0.34987), "35.0 %"],
+    [short(812), "812"],
+    [short(4_950_000), "4.95 M"],
+    [short(134_515_008), "134.5 M"],
+    [short(7.24e9), "7.24 B"],
+    [perplexity(5.006), "5.01"],
+    [perplexity(123.45), "123.5"],
+    [perplexity(56_789.4), "56,789"],
+    [times(1.304), "×1.30"],
+    [times(1234), "×1,234"],
+    [duration(0.374), "0.37 s"],
+    [duration(59.94), "59.9 s"],
+    [duration(185), "3 min 05 s"],
+    [duration(3599.9), "1 h 00 min"],
+    [bytes(98 * 2 ** 20), "98 MiB"],
+    [bytes(1.5 * 2 ** 30), "1.50 GiB"],
+  ])("%s", (shown, expected) => {
+    expect(shown).toBe(expected.replaceAll(" ", "\u00a0"));
+  });
+
+  it("has the geometric mean", () => {
+    expect(geometricMean([2, 8])).toBeCloseTo(4, 12);
+    expect(geometricMean([])).toBe(1);
+  });
+});

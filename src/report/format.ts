@@ -1,0 +1,58 @@
+/** Numbers as the report shows them, the same in every locale. */
+
+/** Between a number and its unit: no line ends there. */
+const UNIT = "\u00a0";
+
+/** `34.98 %` */
+export function percent(fraction: number, digits = 1): string {
+  return `${(100 * fraction).toFixed(digits)}${UNIT}%`;
+}
+
+/** `134.5 M`, `5.24 M`, `1.24 B`, `812 K` */
+export function short(count: number): string {
+  for (const [size, unit] of [
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "K"],
+  ] as const) {
+    if (count >= size) return `${(count / size).toFixed(count >= 100 * size ? 1 : 2)}${UNIT}${unit}`;
+  }
+  return `${count}`;
+}
+
+/** `134,515,008` */
+export function whole(count: number): string {
+  return count.toLocaleString("en");
+}
+
+/** A perplexity with as many digits as are worth reading. */
+export function perplexity(value: number): string {
+  return value >= 1000 ? whole(Math.round(value)) : value.toFixed(value >= 100 ? 1 : 2);
+}
+
+/** `×1.58` */
+export function times(ratio: number): string {
+  return `×${ratio >= 100 ? whole(Math.round(ratio)) : ratio.toFixed(2)}`;
+}
+
+/** `1 h 02 min`, `3 min 05 s`, `12.3 s` */
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)}${UNIT}s`;
+  const pad = (value: number): string => String(value).padStart(2, "0");
+  const total = Math.round(seconds);
+  if (total < 3600) return [Math.floor(total / 60), "min", pad(total % 60), "s"].join(UNIT);
+  return [Math.floor(total / 3600), "h", pad(Math.floor((total % 3600) / 60)), "min"].join(UNIT);
+}
+
+/** `0.52 GiB`, `98 MiB` */
+export function bytes(count: number): string {
+  return count >= 2 ** 30
+    ? `${(count / 2 ** 30).toFixed(2)}${UNIT}GiB`
+    : `${Math.round(count / 2 ** 20)}${UNIT}MiB`;
+}
+
+/** Exp of the mean logarithm; 1 for no values. */
+export function geometricMean(values: readonly number[]): number {
+  const sum = values.reduce((total, value) => total + Math.log(value), 0);
+  return Math.exp(values.length === 0 ? 0 : sum / values.length);
+}

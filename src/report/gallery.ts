@@ -1,0 +1,50 @@
+/** All pictures of a run, those that its files have the numbers for. */
+import { roundsPicture, timingsPicture, trainingPicture } from "./charts/course.ts";
+import { layerErrorPicture, perplexityPicture, tasksPicture } from "./charts/quality.ts";
+import {
+  agreementPicture,
+  heatMapPicture,
+  histogramPicture,
+  profilesPicture,
+  reliabilityPicture,
+  setsPicture,
+} from "./charts/sensitivity.ts";
+import { compositionPicture, sparsityPicture, widthsPicture } from "./charts/shape.ts";
+import type { Facts } from "./facts.ts";
+import type { Picture } from "./picture.ts";
+
+export function picturesOf(facts: Facts): readonly Picture[] {
+  const { heldOut, texts } = facts;
+  const candidates = [
+    compositionPicture(facts),
+    sparsityPicture(facts),
+    widthsPicture(facts, "ffn"),
+    widthsPicture(facts, "kv"),
+    heldOut.length === 0
+      ? null
+      : perplexityPicture(heldOut, {
+          id: "held-out",
+          title: "Perplexity on held-out calibration text",
+          caption: "Windows of the calibration texts that decided nothing. Number: how many times higher.",
+        }),
+    texts.length === 0
+      ? null
+      : perplexityPicture(texts, {
+          id: "texts",
+          title: "Perplexity on evaluation texts",
+          caption: "Texts of gprune eval. Number: how many times higher.",
+        }),
+    tasksPicture(facts),
+    layerErrorPicture(facts),
+    heatMapPicture(facts),
+    agreementPicture(facts),
+    histogramPicture(facts),
+    setsPicture(facts),
+    profilesPicture(facts),
+    reliabilityPicture(facts),
+    roundsPicture(facts),
+    trainingPicture(facts),
+    timingsPicture(facts),
+  ];
+  return candidates.filter((picture) => picture !== null);
+}

@@ -1,0 +1,118 @@
+/**
+ * Colours of charts, and the look that all charts share. On a page colours are variables of its style sheet, so that they
+ * follow the reader's theme; in a picture of its own they are the light theme's.
+ */
+import type { Chart } from "./pictures.ts";
+
+/** What a colour is for. */
+export interface Palette {
+  readonly ink: string;
+  readonly muted: string;
+  readonly line: string;
+  /** What a figure is about. */
+  readonly accent: string;
+  /** A second thing beside it. */
+  readonly second: string;
+  /** Damage. */
+  readonly loss: string;
+  /** What was removed. */
+  readonly gone: string;
+  /** Text on the dark end of the ramp. */
+  readonly inverse: string;
+  /** From little to much. */
+  readonly ramp: readonly string[];
+  /** Things side by side. */
+  readonly series: readonly string[];
+}
+
+/** The light theme; resources/report.css has the same values and those of the dark theme. */
+const LIGHT = {
+  ink: "#1d2125",
+  muted: "#5c646c",
+  line: "#e2ded6",
+  accent: "#1f6f8b",
+  second: "#b7791f",
+  loss: "#b5452c",
+  gone: "#d9d3c7",
+  inverse: "#ffffff",
+} as const;
+
+const RAMP = ["#eef3f4", "#d3e4e8", "#acd0d9", "#7eb6c5", "#4c97ad", "#24748f", "#0f4f66"] as const;
+const SERIES = [
+  "#1f6f8b",
+  "#b7791f",
+  "#7a4f9a",
+  "#3f8a5a",
+  "#b5452c",
+  "#b04a8c",
+  "#8a6d4f",
+  "#5c646c",
+] as const;
+
+/** For files. */
+export const PAPER: Palette = { ...LIGHT, ramp: RAMP, series: SERIES };
+
+/** For pages. */
+export const PAGE: Palette = {
+  ...(Object.fromEntries(
+    Object.entries(LIGHT).map(([name, color]) => [name, `var(--${name}, ${color})`]),
+  ) as unknown as typeof LIGHT),
+  ramp: RAMP.map((color, index) => `var(--ramp-${index}, ${color})`),
+  series: SERIES.map((color, index) => `var(--series-${index}, ${color})`),
+};
+
+const FONT = "system-ui, 'Segoe UI', Roboto, Inter, 'Helvetica Neue', Arial, sans-serif";
+
+/** Width of a figure in units of its SVG; pages scale it. */
+const WIDTH = 420;
+
+/** A specification with the shared look. @param chart - marks, data and encodings, without `config` */
+export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
+  const axis = {
+    labelColor: muted,
+    titleColor: muted,
+    titleFontWeight: "normal",
+    labelFontSize: 12,
+    titleFontSize: 12,
+    titlePadding: 8,
+    gridColor: line,
+    domainColor: line,
+    tickColor: line,
+    tickSize: 4,
+    labelPadding: 4,
+    labelLimit: 130,
+  };
+  const legend = {
+    orient: "top",
+    labelColor: ink,
+    titleColor: muted,
+    titleFontWeight: "normal",
+    labelFontSize: 12,
+    titleFontSize: 12,
+    symbolStrokeWidth: 2,
+    labelLimit: 180,
+    columnPadding: 14,
+    symbolSize: 70,
+    gradientLength: 160,
+    gradientThickness: 10,
+  };
+  return {
+    $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+    background: null,
+    width: WIDTH,
+    autosize: { type: "fit", contains: "padding" },
+    padding: 4,
+    ...chart,
+    config: {
+      aria: false,
+      font: FONT,
+      view: { stroke: null },
+      axis,
+      axisX: { grid: false },
+      axisY: { domain: false, ticks: false },
+      legend,
+      title: { color: ink, anchor: "start", fontSize: 14, fontWeight: 600, offset: 10 },
+      text: { font: FONT, fontSize: 12, color: ink },
+    },
+  };
+}

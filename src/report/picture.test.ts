@@ -1,0 +1,29 @@
+import { expect, it } from "vitest";
+import { reportFiles } from "../../test/report_files.ts";
+import { factsOf } from "./facts.ts";
+import { picturesOf } from "./gallery.ts";
+import { picturePng, pictureSvg } from "./picture.ts";
+
+const pictures = picturesOf(factsOf(reportFiles({ names: ["a<b", "__proto__"] })));
+
+it("is a file that says what it shows and needs no style sheet", async () => {
+  const picture = pictures.find(({ id }) => id === "texts")!;
+  const svg = await pictureSvg(picture);
+  expect(svg).toMatch(
+    /^<svg [^>]*><title>Perplexity on evaluation texts<\/title><desc>Perplexity from dense/,
+  );
+  expect(svg).toContain("a&lt;b");
+  expect(svg).not.toContain("var(--");
+  const png = await picturePng(picture);
+  expect(Buffer.from(png.subarray(1, 4)).toString()).toBe("PNG");
+});
+
+it("has words and a caption, each picture its own", () => {
+  for (const { words, caption, title } of pictures) {
+    expect(words).toMatch(/\.$/);
+    expect(words).not.toMatch(/NaN|undefined|Infinity/);
+    expect(caption).toMatch(/\.$/);
+    expect(title).not.toBe("");
+  }
+  expect(new Set(pictures.map(({ id }) => id)).size).toBe(pictures.length);
+});

@@ -1,0 +1,74 @@
+/** A chart with what it is called and what it says in words: drawn into a page, or as a file of its own. */
+
+import { escapeHtml, type Html, trusted } from "./html.ts";
+import { framed, PAGE, PAPER, type Palette } from "./palette.ts";
+import { type Chart, chartPng, chartSvg } from "./pictures.ts";
+import { visible } from "./text.ts";
+
+export interface Picture {
+  /** Name of its file and anchor: letters and hyphens. */
+  readonly id: string;
+  readonly title: string;
+  /** What the chart shows, for those who cannot see it. */
+  readonly words: string;
+  /** One sentence below the chart: how to read it. */
+  readonly caption: string;
+  /** Marks, data and encodings; `framed` adds the look. */
+  readonly chart: (palette: Palette) => Chart;
+}
+
+/** The picture as an element of a page. */
+export async function pictureMarkup(picture: Picture): Promise<Html> {
+  const svg = await chartSvg(harmless(framed(picture.chart(PAGE), PAGE)));
+  const label = `role="img" aria-label="${escapeHtml(`${picture.title}. ${picture.words}`)}"`;
+  // Several drawings share a page, and so their names must differ.
+  const named = svg
+    .replaceAll(/\bid="([a-z_]+\d+)"/g, `id="${picture.id}-$1"`)
+    .replaceAll(/url\(#([a-z_]+\d+)\)/g, `url(#${picture.id}-$1)`);
+  return trusted(compact(named).replace("<svg ", () => `<svg ${label} `));
+}
+
+/** The picture as an SVG file that says what it is. */
+export async function pictureSvg(picture: Picture): Promise<string> {
+  const svg = await chartSvg(ofItsOwn(picture));
+  const words = `<title>${escapeHtml(picture.title)}</title><desc>${escapeHtml(picture.words)}</desc>`;
+  return svg.replace(/^<svg [^>]*>/, (start) => start + words);
+}
+
+/** The picture as a PNG file on white. */
+export function picturePng(picture: Picture): Promise<Uint8Array> {
+  return chartPng(ofItsOwn(picture));
+}
+
+function ofItsOwn({ title, chart }: Picture): Chart {
+  return harmless(framed({ title, background: "white", padding: 12, ...chart(PAPER) }, PAPER));
+}
+
+/** The specification with every text in it as it may be shown. */
+function harmless(chart: Chart): Chart {
+  const clean = (_key: string, value: unknown): unknown =>
+    typeof value === "string" ? ordinaryKey(visible(value)) : value;
+  return JSON.parse(JSON.stringify(chart, clean)) as Chart;
+}
+
+/**
+ * The plotting library uses values as keys of objects. `__proto__` and `constructor` are there before it puts anything in;
+ * a space without width makes them words like others.
+ */
+function ordinaryKey(text: string): string {
+  return text in Object.prototype ? `${text}\u200b` : text;
+}
+
+/**
+ * Without what does nothing on a page: empty paths, attributes that repeat defaults, roles inside of an image, the font
+ * that the style sheet gives, digits that nobody can see.
+ */
+function compact(svg: string): string {
+  return svg
+    .replaceAll(/<path class="(?:fore|back)ground"[^>]*(?:d=""|d="M0,0h0v0h0Z")[^>]*\/>/g, "")
+    .replaceAll(/ (?:pointer-events="none"|opacity="1"|(?:role|aria-[a-z]+)="[^"]*")/g, "")
+    .replaceAll(/ (?:font-family="[^"]*"|class="mark-[^"]*")/g, "")
+    .replaceAll(/ (?:transform|d|[xy]2?|width|height|viewBox)="[^"]*"/g, (attribute) =>
+      attribute.replaceAll(/\d+\.\d{3,}/g, (number) => `${Number(Number(number).toFixed(2))}`),
+    );
+}

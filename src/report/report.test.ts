@@ -1,0 +1,142 @@
+import { createHash } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
+import { renderComparison } from "./comparison.ts";
+import { renderReport } from "./report.ts";
+
+const render = (options: ReportFilesOptions = {}): Promise<string> => renderReport(reportFiles(options));
+
+/** What stands between the tags of an element. */
+function contents(page: string, tag: string): string[] {
+  return Array.from(page.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, "g")), (match) => match[1]!);
+}
+
+function ids(page: string): string[] {
+  return Array.from(page.matchAll(/\sid="([^"]*)"/g), (match) => match[1]!);
+}
+
+/** What a page must not have, whatever is in it: anything that runs, loads or leads out. */
+function expectSelfContained(page: string): void {
+  const hash = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+  const [styles, scripts] = [contents(page, "style"), contents(page, "script")];
+  expect([styles.length, scripts.length]).toEqual([1, 1]);
+  const policy = /http-equiv="Content-Security-Policy" content="([^"]*)"/.exec(page)![1]!;
+  expect(policy.replaceAll("&#39;", "'")).toBe(
+    `default-src 'none'; style-src ${hash(styles[0]!)}; script-src ${hash(scripts[0]!)}; base-uri 'none'; form-action 'none'`,
+  );
+  const body = page.replace(styles[0]!, "").replace(scripts[0]!, "");
+  const tag = /<(\/?[a-z][a-z0-9]*)((?:\s[\w:-]+(?:="[^"]*")?)*)\s?\/?>/gi;
+  // Nothing is left over that could be read as a tag of another kind.
+  expect(body.replace("<!doctype html>", "").replaceAll(tag, "").match(/[<>]/g)).toBeNull();
+  const tags = Array.from(body.matchAll(tag), ([, name, attributes]) => [name!, attributes!] as const);
+  const forbidden = ["a", "base", "embed", "form", "iframe", "image", "img", "link", "object", "use"];
+  expect(tags.filter(([name, rest]) => forbidden.includes(name) && !/ href="#[a-z]+"/.test(rest))).toEqual(
+    [],
+  );
+  const attributes = tags.flatMap(([, rest]) =>
+    Array.from(rest.matchAll(/\s([\w:-]+)(?:=|(?=\s)|$)(?:"[^"]*")?/g), ([, name]) => name!),
+  );
+  expect(attributes.filter((name) => /^(?:on|style|src|xlink)/.test(name))).toEqual([]);
+  expect(new Set(ids(page)).size).toBe(ids(page).length);
+}
+
+describe("renderReport", () => {
+  it("shows everything the files have", async () => {
+    const page = await render({ trained: true });
+    expectSelfContained(page);
+    const figures = [
+      "composition",
+      "sparsity",
+      "widths-ffn",
+      "widths-kv",
+      "held-out",
+      "texts",
+      "tasks",
+      "layer-error",
+      "sensitivity",
+      "sigma",
+      "kendall",
+      "sets",
+      "profiles",
+      "reliability",
+      "rounds",
+      "training",
+      "timings",
+    ];
+    expect(ids(page)).toEqual(expect.arrayContaining(figures));
+    expect(page.match(/<svg /g)).toHaveLength(figures.length);
+    expect(page.match(/<svg role="img" aria-label="[^"]{20,}"/g)).toHaveLength(figures.length);
+    for (const text of [
+      "39.8 %",
+      "asked 40.0 %",
+      "2.90 K",
+      "×1.45",
+      "1 min 23 s",
+      "512 MiB",
+      "2 January 2026",
+    ]) {
+      expect(page.replaceAll("\u00a0", " ")).toContain(text);
+    }
+    expect(page.replaceAll("\u00a0", " ")).toContain(
+      "dense model&#39;s in 75.0 % of the cases; KL 0.500 nats per token.",
+    );
+  });
+
+  it("is a function of the files", async () => {
+    expect(await render()).toBe(await render());
+  });
+
+  it("leaves out what the files have not", async () => {
+    const { record } = reportFiles();
+    const page = await renderReport({
+      record: { ...record, calibration: [], held_out: [], timings: [] },
+      plan: null,
+      evaluation: null,
+      curve: null,
+    });
+    expectSelfContained(page);
+    expect(page.match(/<figure id="[^"]*"/g)).toEqual(
+      ["composition", "sparsity", "widths-ffn", "widths-kv"].map((id) => `<figure id="${id}"`),
+    );
+    expect(/NaN|undefined|Infinity|\[object/.exec(page)).toBeNull();
+  });
+
+  it("leaves out grounds that cannot be read", async () => {
+    const files = reportFiles();
+    const provenance = { ...files.plan!.provenance, spaces: "edited", rounds: [{ sparsity: "much" }] };
+    const page = await renderReport({ ...files, plan: { ...files.plan!, provenance } });
+    expectSelfContained(page);
+    expect(ids(page)).not.toContain("why");
+    expect(ids(page)).toContain("texts");
+  });
+
+  it.each([
+    ["markup", "</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>'],
+    ["keys of objects", "__proto__", "constructor"],
+    ["entities and quotes", "&lt;b&gt;' onload='x", 'a" style="color:red'],
+    ["templates and expressions", ["$", "{alert(1)}"].join(""), "datum.value; {{x}} #{y}"],
+    ["a policy", "'unsafe-inline' https:", "http://example.org/x.css"],
+    ["invisible marks", "a\u202eb\u0000c\ud800", "\u2066x\u200e\u001b[31m"],
+    ["many letters", "x".repeat(3000), "字".repeat(500)],
+  ])("is not led astray by names that are %s", async (_, first, second) => {
+    const page = await render({ names: [first, second], trained: true });
+    expectSelfContained(page);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    expect(/[\u0000-\u0009\u000b-\u001f\u202a-\u202e\u2066-\u2069]|\p{Surrogate}/u.exec(page)).toBeNull();
+    expect(/NaN|undefined|\[object/.exec(page)).toBeNull();
+  });
+});
+
+describe("renderComparison", () => {
+  it("sets runs beside each other and tells equal names apart", async () => {
+    const hostile = reportFiles({ names: ["<b>web</b>", "__proto__"] });
+    const page = await renderComparison([reportFiles(), hostile, reportFiles()]);
+    expectSelfContained(page);
+    expect(page).toContain("code (1)");
+    expect(page).toContain("code (2)");
+    expect(page).toContain("&lt;b&gt;web&lt;/b&gt;");
+    expect(ids(page)).toEqual(
+      expect.arrayContaining(["compare-held-out", "compare-texts", "compare-sparsity", "compare-ffn"]),
+    );
+  });
+});

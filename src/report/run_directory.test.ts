@@ -1,0 +1,79 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { reportFiles } from "../../test/report_files.ts";
+import { formatPlan, parsePlan } from "../prune/plan_json.ts";
+import { renderReport } from "./report.ts";
+import { readRun } from "./run_directory.ts";
+import { runDocuments } from "./run_documents.ts";
+import { formatRunRecord, parseRunRecord } from "./run_record.ts";
+import { formatEvaluation, parseEvaluation } from "./saved_evaluation.ts";
+
+const files = reportFiles({ names: ["web", "__proto__"] });
+
+describe("readRun", () => {
+  it("reads what a run wrote, and the report made from it has the same bytes", async () => {
+    const directory = await temporaryDirectory();
+    const { record, plan, evaluation } = files;
+    const { documents, problem } = await runDocuments({
+      record,
+      plan: plan!,
+      curve: undefined,
+      report: true,
+    });
+    expect(problem).toBeNull();
+    for (const [name, text] of documents) await writeFile(join(directory, name), text);
+    await writeFile(join(directory, "plan.json"), formatPlan(plan!));
+    const read = await readRun(directory);
+    // Of a plan's grounds, keys that could mean something are dropped when they are read.
+    const known = parsePlan(formatPlan(plan!), "plan.json");
+    expect(read).toEqual({ record, plan: known, evaluation: null, curve: null });
+    expect(await renderReport(read)).toBe(documents.get("report.html"));
+    await writeFile(join(directory, "evaluation.json"), formatEvaluation(evaluation!));
+    expect((await readRun(directory)).evaluation).toEqual(evaluation);
+  });
+
+  it("says what is missing or something else", async () => {
+    const directory = await temporaryDirectory();
+    await expect(readRun(directory)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: `${directory}: expected an output of gprune prune, got no run.json`,
+    });
+    await writeFile(join(directory, "run.json"), formatRunRecord(files.record));
+    await writeFile(join(directory, "training.json"), "[1]");
+    await expect(readRun(directory)).rejects.toThrow("training.json: expected the loss curve of a training");
+  });
+});
+
+describe("files that are something else", () => {
+  it.each([
+    ["{}", "expected the record of a run, got no record"],
+    ['{"format": "gprune-run", "version": 2}', "expected the record of a run, got version 2"],
+    ["[", "expected JSON"],
+  ])("run.json: %s", (text, message) => {
+    expect(() => parseRunRecord(text, "run.json")).toThrow(`run.json: ${message}`);
+  });
+
+  it("evaluation.json", () => {
+    expect(() => parseEvaluation("{}", "evaluation.json")).toThrow(
+      "evaluation.json: expected a saved evaluation, got something else (format: ",
+    );
+  });
+});
+
+describe("runDocuments", () => {
+  it("keeps the record when the report cannot be drawn, and says why", async () => {
+    const record = { ...files.record, widths: { ...files.record.widths, after: { ffn: [], kv: [] } } };
+    const written = await runDocuments({ record, plan: files.plan!, curve: undefined, report: true });
+    expect([...written.documents.keys()]).toEqual(["run.json"]);
+    expect(written.problem).toContain("widths.after.ffn");
+  });
+
+  it("draws nothing that was not asked for", async () => {
+    const { record, plan } = files;
+    const written = await runDocuments({ record, plan: plan!, curve: undefined, report: false });
+    expect([...written.documents.keys()]).toEqual(["run.json"]);
+    expect(written.problem).toBeNull();
+  });
+});

@@ -1,0 +1,174 @@
+/**
+ * The record of a run, run.json of an output: what was asked and what came out, timings included. With plan.json it is
+ * all that a report needs. Sets are lists and not keys, so that no name can mean anything.
+ */
+import { basename, resolve } from "node:path";
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { isJsonObject, parseJson } from "../io/json.ts";
+import type { Model } from "../model/model.ts";
+import { type Space, spacesOf } from "../model/spaces.ts";
+import type { Json, Widths } from "../prune/plan.ts";
+import { formatDocument } from "../prune/plan_json.ts";
+
+/** What a run was asked, and what came out. */
+export interface RunRecord {
+  readonly format: "gprune-run";
+  readonly version: 1;
+  /** Last part of the output's path. */
+  readonly name: string;
+  /** When the run began, ISO 8601. */
+  readonly started: string;
+  /** The model as the user named it. */
+  readonly base: string;
+  readonly family: string;
+  /** dtype of most parameters of the base. */
+  readonly dtype: string;
+  /** The resolved configuration. */
+  readonly settings: Readonly<Record<string, Json>>;
+  /** Fractions of the prunable parameters. */
+  readonly sparsity: { readonly asked: number; readonly achieved: number };
+  readonly parameters: { readonly before: number; readonly after: number };
+  readonly widths: { readonly before: Widths; readonly after: Widths };
+  /** Parameters that go with a unit, by layer. */
+  readonly unit_parameters: Widths;
+  readonly runtimes: readonly { readonly program: string; readonly answer: string }[];
+  readonly calibration: readonly {
+    readonly name: string;
+    readonly path: string;
+    readonly weight: number;
+    readonly windows: number;
+    readonly tokens: number;
+  }[];
+  /** Perplexities on unused windows of the calibration texts. */
+  readonly held_out: readonly {
+    readonly name: string;
+    readonly windows: number;
+    readonly dense: number;
+    readonly pruned: number;
+  }[];
+  /** Seconds by stage, in the order they ran. */
+  readonly timings: readonly { readonly stage: string; readonly seconds: number }[];
+  readonly tokens_per_second: number;
+  readonly peak_rss_bytes: number;
+  readonly versions: readonly { readonly name: string; readonly version: string }[];
+}
+
+const count = z.int().nonnegative();
+const fraction = z.number().min(0).max(1);
+const perplexity = z.number().positive();
+const widths = z.object({ ffn: z.array(count).min(1), kv: z.array(count).min(1) });
+
+const recordSchema: z.ZodType<RunRecord> = z.object({
+  format: z.literal("gprune-run"),
+  version: z.literal(1),
+  name: z.string(),
+  started: z.iso.datetime(),
+  base: z.string(),
+  family: z.string(),
+  dtype: z.string(),
+  settings: z.record(z.string(), z.json()),
+  sparsity: z.object({ asked: fraction, achieved: fraction }),
+  parameters: z.object({ before: count.min(1), after: count.min(1) }),
+  widths: z.object({ before: widths, after: widths }),
+  unit_parameters: widths,
+  runtimes: z.array(z.object({ program: z.string(), answer: z.string() })),
+  calibration: z.array(
+    z.object({ name: z.string(), path: z.string(), weight: z.number(), windows: count, tokens: count }),
+  ),
+  held_out: z.array(z.object({ name: z.string(), windows: count, dense: perplexity, pruned: perplexity })),
+  timings: z.array(z.object({ stage: z.string(), seconds: z.number().nonnegative() })),
+  tokens_per_second: z.number().nonnegative(),
+  peak_rss_bytes: count,
+  versions: z.array(z.object({ name: z.string(), version: z.string() })),
+});
+
+/** A run of a few hundred layers and sets has about 100 kB. */
+const MAX_BYTES = 2 ** 24;
+const MAX_DEPTH = 16;
+
+/** What a run did, under the names of `gprune prune --json`. */
+export interface RunOutcome
+  extends Pick<RunRecord, "sparsity" | "parameters" | "tokens_per_second" | "peak_rss_bytes"> {
+  /** After it. */
+  readonly widths: Widths;
+  readonly runtimes: Readonly<Record<string, string>>;
+  readonly held_out: Readonly<Record<string, Omit<RunRecord["held_out"][number], "name">>>;
+  readonly timings: Readonly<Record<string, number>>;
+  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** What it was given. */
+export interface RunInput {
+  readonly model: Model;
+  readonly started: Date;
+  readonly settings: {
+    readonly model: string;
+    readonly output: string;
+    readonly calibration: readonly {
+      readonly name: string;
+      readonly path: string;
+      readonly weight: number;
+    }[];
+  };
+}
+
+/** The record of a run. */
+export function runRecord(outcome: RunOutcome, { model, started, settings }: RunInput): RunRecord {
+  const { spec, origin } = model;
+  const spaces = spacesOf(spec);
+  const byLayer = (of: (space: Space) => number): Widths => ({
+    ffn: spaces.filter(({ kind }) => kind === "ffn").map(of),
+    kv: spaces.filter(({ kind }) => kind === "kv").map(of),
+  });
+  const { calibration, ...rest } = settings;
+  const used = new Map(Object.entries(outcome.calibration));
+  return {
+    format: "gprune-run",
+    version: 1,
+    name: basename(resolve(settings.output)),
+    started: started.toISOString(),
+    base: settings.model,
+    family: spec.family,
+    dtype: origin.dtype,
+    settings: JSON.parse(JSON.stringify(rest)) as RunRecord["settings"],
+    sparsity: outcome.sparsity,
+    parameters: outcome.parameters,
+    widths: { before: byLayer(({ units }) => units), after: outcome.widths },
+    unit_parameters: byLayer(({ unitParameters }) => unitParameters),
+    runtimes: Object.entries(outcome.runtimes).map(([program, answer]) => ({ program, answer })),
+    calibration: calibration.flatMap(({ name, path, weight }) => {
+      const found = used.get(name);
+      return found === undefined ? [] : [{ name, path, weight, ...found }];
+    }),
+    held_out: Object.entries(outcome.held_out).map(([name, score]) => ({ name, ...score })),
+    timings: Object.entries(outcome.timings).map(([stage, seconds]) => ({ stage, seconds })),
+    tokens_per_second: outcome.tokens_per_second,
+    peak_rss_bytes: outcome.peak_rss_bytes,
+    versions: Object.entries(outcome.versions).map(([name, version]) => ({ name, version })),
+  };
+}
+
+/** A record as JSON text. */
+export function formatRunRecord(record: RunRecord): string {
+  return formatDocument(record as unknown as Json);
+}
+
+/**
+ * Reads a record.
+ * @param where - the file's name, for messages
+ * @throws GpruneError BAD_FILE
+ */
+export function parseRunRecord(text: string, where: string): RunRecord {
+  const value = parseJson(text, { maxBytes: MAX_BYTES, maxDepth: MAX_DEPTH, where });
+  const result = recordSchema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const got = isJsonObject(value) && value.format === "gprune-run" ? `version ${value.version}` : "no record";
+  throw new GpruneError(
+    "BAD_FILE",
+    `${where}: expected the record of a run, got ${got} (${issue?.path.join(".")}: ${issue?.message})`,
+    { hint: "gprune prune writes run.json beside plan.json." },
+  );
+}

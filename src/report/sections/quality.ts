@@ -1,0 +1,93 @@
+/** How the pruned model does beside the dense one. */
+import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
+import type { Facts } from "../facts.ts";
+import { percent, perplexity, times } from "../format.ts";
+import { type Html, html } from "../html.ts";
+import type { SavedAccuracy, SavedText } from "../saved_evaluation.ts";
+import { count, decimal } from "./shape.ts";
+
+export function qualitySection(facts: Facts, figures: Figures): Section | null {
+  return section("quality", "How it does", [
+    row(figures, "texts", "layer-error"),
+    textTable(facts),
+    row(figures, "tasks", taskTable(facts)),
+    row(figures, "held-out", heldOutTable(facts)),
+    facts.evaluation === null ? hint() : null,
+  ]);
+}
+
+function hint(): Html {
+  return html`<p class="aside">Held-out windows come from the calibration texts. <code>gprune eval OUT --text NAME=FILE --tasks NAME=FILE --baseline MODEL --save</code> measures other texts and tasks and adds them here.</p>`;
+}
+
+const NUMBERS = (titles: readonly string[]): readonly Column[] =>
+  titles.map((title) => ({ title, numeric: true }));
+
+function heldOutTable({ heldOut, record }: Facts): Html | null {
+  if (heldOut.length === 0) return null;
+  const rows = heldOut.map(({ name, dense, pruned, ratio }, index): readonly Cell[] => [
+    name,
+    ppl(dense),
+    ppl(pruned),
+    { text: times(ratio), value: ratio },
+    count(record.held_out[index]!.windows),
+  ]);
+  return table({
+    caption: "Perplexity on held-out calibration text",
+    columns: [{ title: "Set" }, ...NUMBERS(["Dense", "Pruned", "Ratio", "Windows"])],
+    rows,
+  });
+}
+
+function ppl(value: number | null): Cell {
+  return value === null ? null : { text: perplexity(value), value };
+}
+
+function textTable({ evaluation }: Facts): Html | null {
+  if (evaluation === null || evaluation.texts.length === 0) return null;
+  const columns = ["Baseline", "Pruned", "Ratio", "Loss", "KL", "Same token", "Windows"];
+  return table({
+    caption: `Evaluation texts, windows of ${evaluation.seq_len} tokens; baseline ${evaluation.baseline ?? "none"}`,
+    columns: [{ title: "Text" }, ...NUMBERS(columns)],
+    rows: evaluation.texts.map(textRow),
+  });
+}
+
+function textRow({ name, ppl: own, baseline, divergence, windows }: SavedText): readonly Cell[] {
+  const ratio = baseline === null ? null : own / baseline;
+  const rise = baseline === null ? null : Math.log(own / baseline);
+  return [
+    name,
+    ppl(baseline),
+    ppl(own),
+    ratio === null ? null : { text: times(ratio), value: ratio },
+    rise === null ? null : { text: `${rise < 0 ? "−" : "+"}${Math.abs(rise).toFixed(3)}`, value: rise },
+    decimal(divergence?.kl, 3),
+    divergence === null ? null : { text: percent(divergence.agreement), value: divergence.agreement },
+    count(windows),
+  ];
+}
+
+function taskTable({ evaluation }: Facts): Html | null {
+  if (evaluation === null || evaluation.tasks.length === 0) return null;
+  const columns = ["Baseline acc", "acc", "Baseline acc_norm", "acc_norm", "Documents"];
+  return table({
+    caption: "Accuracy on tasks, with standard errors",
+    columns: [{ title: "Task" }, ...NUMBERS(columns)],
+    rows: evaluation.tasks.map(({ name, n, baseline, ...own }) => [
+      name,
+      accuracy(baseline, "acc"),
+      accuracy(own, "acc"),
+      accuracy(baseline, "acc_norm"),
+      accuracy(own, "acc_norm"),
+      count(n),
+    ]),
+  });
+}
+
+function accuracy(score: SavedAccuracy | null, which: "acc" | "acc_norm"): Cell {
+  if (score === null) return null;
+  const error = which === "acc" ? score.stderr : score.acc_norm_stderr;
+  const spread = error === null ? "" : ` ± ${error.toFixed(3)}`;
+  return { text: `${score[which].toFixed(3)}${spread}`, value: score[which] };
+}

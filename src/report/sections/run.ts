@@ -1,0 +1,67 @@
+/** The run itself: what it was given, what it took, who loads the result. */
+import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
+import type { Facts } from "../facts.ts";
+import { bytes, percent, whole } from "../format.ts";
+import { type Html, html } from "../html.ts";
+import { count } from "./shape.ts";
+
+export function runSection(facts: Facts, figures: Figures): Section | null {
+  const { record } = facts;
+  const runtimes = definitions(record.runtimes.map(({ program, answer }) => [program, answer]));
+  return section("run", "The run", [
+    row(
+      figures,
+      html`<div class="stack">${figures.get("timings") ?? null}<div class="facts"><h3>Who loads the result</h3>${runtimes}</div></div>`,
+      html`<div class="facts"><h3>What was asked</h3>${given(facts)}</div>`,
+    ),
+    calibrationTable(facts),
+    html`<p class="aside"><code>gprune prune --config gprune.yaml</code> runs it again; <code>gprune prune MODEL --plan plan.json</code> carries out the same plan. ${record.versions.map(({ name, version }, index) => `${index === 0 ? "" : ", "}${name} ${version}`)}.</p>`,
+  ]);
+}
+
+/** Settings that the report shows elsewhere. */
+const SHOWN_ELSEWHERE: readonly string[] = ["model", "output", "sparsity", "report"];
+
+function given({ record }: Facts): Html {
+  const { recover, method } = record.settings;
+  const hidden = new Set([
+    ...SHOWN_ELSEWHERE,
+    ...(recover === "distill" ? [] : ["steps", "learningRate"]),
+    ...(method === "gprune" ? [] : ["rounds", "gradientWindows", "fallback", "maxModules", "robust"]),
+  ]);
+  const settings = Object.entries(record.settings).filter(([name, value]) => {
+    return !hidden.has(name) && value !== null && typeof value !== "object";
+  });
+  return definitions([
+    ["model", record.base],
+    [
+      "removed",
+      `${percent(record.sparsity.asked, 2)} asked, ${percent(record.sparsity.achieved, 2)} achieved`,
+    ],
+    ["family", `${record.family}, ${record.dtype}`],
+    ...settings.map(([name, value]) => [name, `${value as string | number | boolean}`] as const),
+    ["calibration speed", `${whole(Math.round(record.tokens_per_second))} tokens/s`],
+    ["peak memory", bytes(record.peak_rss_bytes)],
+  ]);
+}
+
+function calibrationTable({ record }: Facts): Html | null {
+  if (record.calibration.length === 0) return null;
+  return table({
+    caption: "Calibration sets",
+    columns: [
+      { title: "Set" },
+      { title: "Windows", numeric: true },
+      { title: "Tokens", numeric: true },
+      { title: "Weight", numeric: true },
+      { title: "Read from" },
+    ],
+    rows: record.calibration.map(({ name, windows, tokens, weight, path }): readonly Cell[] => [
+      name,
+      count(windows),
+      count(tokens),
+      { text: `${weight}`, value: weight },
+      html`<code>${path}</code>`,
+    ]),
+  });
+}

@@ -1,0 +1,54 @@
+/** What is left: widths, and what every layer gave up. */
+import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
+import { placeOf } from "../explained.ts";
+import type { Facts } from "../facts.ts";
+import { percent, whole } from "../format.ts";
+
+export function shapeSection(facts: Facts, figures: Figures): Section | null {
+  return section("shape", "What is left", [
+    row(figures, "composition", "sparsity", "widths-ffn", "widths-kv"),
+    layerTable(facts),
+  ]);
+}
+
+function layerTable({ layers, grounds }: Facts) {
+  const known = grounds.spaces.length > 0;
+  const columns: Column[] = [
+    { title: "Layer", numeric: true },
+    ...["Removed", "Neurons", "of", "removed", "KV groups", "of", "removed"].map((title) => ({
+      title,
+      numeric: true,
+    })),
+    ...(known ? ["W of FFN", "σ of FFN", "W of KV"].map((title) => ({ title, numeric: true })) : []),
+  ];
+  const rows = layers.map(({ layer, removed, ffn, kv }): readonly Cell[] => {
+    const [ofFfn, ofKv] = (["ffn", "kv"] as const).map((kind) =>
+      grounds.spaces.find(({ space }) => placeOf(space).layer === layer && placeOf(space).kind === kind),
+    );
+    return [
+      `${layer}`,
+      share(removed),
+      count(ffn.after),
+      count(ffn.before),
+      share(ffn.removed),
+      count(kv.after),
+      count(kv.before),
+      share(kv.removed),
+      ...(known ? [decimal(ofFfn?.kendallW), decimal(ofFfn?.meanSigma, 3), decimal(ofKv?.kendallW)] : []),
+    ];
+  });
+  const caption = "Layers: share of their attention and FFN parameters that was removed, and units that stay";
+  return table({ caption, columns, rows, long: rows.length > 16 });
+}
+
+export function share(fraction: number): Cell {
+  return { text: percent(fraction), value: fraction };
+}
+
+export function count(value: number): Cell {
+  return { text: whole(value), value };
+}
+
+export function decimal(value: number | null | undefined, digits = 2): Cell {
+  return value === null || value === undefined ? null : { text: value.toFixed(digits), value };
+}

@@ -1,0 +1,164 @@
+/** The top of a report: what a person should know after ten seconds. */
+import { deepestLayers } from "../charts/shape.ts";
+import { type Facts, meanQuality, type Quality } from "../facts.ts";
+import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
+import { type Html, html } from "../html.ts";
+import { shortName } from "../text.ts";
+
+/** Kicker, name, the result in a sentence, and five numbers. */
+export function header(facts: Facts): Html {
+  const { record } = facts;
+  const version = record.versions.find(({ name }) => name === "gprune")?.version ?? "";
+  return html`<header>
+<p class="kicker">Pruning report <span>gprune ${version}</span> <time datetime="${record.started}">${day(record.started)}</time></p>
+<h1>${shortName(record.base)}</h1>
+<p class="lead">${percent(record.sparsity.achieved)} of the attention and FFN parameters removed. ${methodSentence(facts)}</p>
+<ul class="cards">${cards(facts)}</ul>
+${findings(facts)}
+</header>`;
+}
+
+/** `24 November 2026`, from the date as it is written, whatever the time zone. */
+export function day(iso: string): string {
+  const [year, month, date] = iso.slice(0, 10).split("-").map(Number);
+  const names = "January February March April May June July August September October November December".split(
+    " ",
+  );
+  return `${date} ${names[month! - 1] ?? ""} ${year}`;
+}
+
+const RECOVERIES: Readonly<Record<string, string>> = {
+  none: "nothing recovered",
+  bias: "means of removed units added as biases",
+  lstsq: "output projections refitted by least squares",
+  distill: "then trained on the dense model's answers",
+};
+
+/** Who decided, and what was done about the damage. */
+export function methodSentence({ record: { settings } }: Pick<Facts, "record">): string {
+  const { method, metric, allocation, recover, plan } = settings;
+  const decided =
+    typeof plan === "string"
+      ? "A given plan was carried out"
+      : method === "gprune"
+        ? `GPrune on ${metric}, ${allocation} allocation`
+        : `Metric ${metric}, ${allocation} allocation`;
+  return `${decided}; ${RECOVERIES[`${recover}`] ?? `recovery ${recover}`}.`;
+}
+
+function cards(facts: Facts): readonly Html[] {
+  const { record, removed, heldOut, texts } = facts;
+  const { asked, achieved } = record.sparsity;
+  const { before, after } = record.parameters;
+  const rows = texts.length > 0 ? texts : heldOut;
+  const seconds = record.timings.reduce((sum, timing) => sum + timing.seconds, 0);
+  return [
+    card({
+      label: "Removed",
+      value: percent(achieved),
+      note: `asked ${percent(asked)}; FFN ${percent(removed.ffn)}, attention ${percent(removed.kv)}`,
+    }),
+    card({
+      label: "Parameters",
+      value: short(after),
+      note: `of ${short(before)}, ${percent(1 - after / before)} fewer`,
+    }),
+    ...(rows.length === 0
+      ? []
+      : qualityCards(rows, texts.length > 0 ? "evaluation texts" : "held-out texts")),
+    card({
+      label: "Run",
+      value: duration(seconds),
+      note: `${bytes(record.peak_rss_bytes)} of memory at most`,
+    }),
+  ];
+}
+
+function qualityCards(rows: readonly Quality[], what: string): readonly Html[] {
+  const mean = meanQuality(rows);
+  const worst = mostHarmed(rows);
+  const change = ({ dense, pruned }: Quality): string => `${perplexity(dense)} → ${perplexity(pruned)}`;
+  const cards = [
+    card({
+      label: "Perplexity",
+      value: times(mean.ratio),
+      note: `${change(mean)}, mean of ${rows.length} ${what}`,
+      mark: mean.ratio > 1.005 ? "loss" : "",
+    }),
+  ];
+  if (rows.length > 1) {
+    const note = `${times(worst.ratio)}: ${change(worst)}`;
+    cards.push(card({ label: "Hit hardest", value: worst.name, note }));
+  }
+  return cards;
+}
+
+interface Card {
+  readonly label: string;
+  readonly value: string;
+  readonly note: string;
+  /** `loss` for bad news. */
+  readonly mark?: string;
+}
+
+function card({ label, value, note, mark = "" }: Card): Html {
+  return html`<li><span class="label">${label}</span><strong class="value ${mark}">${value}</strong><span class="note">${note}</span></li>`;
+}
+
+function mostHarmed(rows: readonly Quality[]): Quality {
+  return rows.reduce((a, b) => (b.ratio > a.ratio ? b : a));
+}
+
+/** What stands out, in sentences. */
+function findings(facts: Facts): Html {
+  const sentences = [
+    qualityFinding(facts),
+    agreementFinding(facts),
+    shapeFinding(facts),
+    trustFinding(facts),
+  ].filter((sentence) => sentence !== null);
+  return html`<ul class="findings">${sentences.map((sentence) => html`<li>${sentence}</li>`)}</ul>`;
+}
+
+function qualityFinding({ heldOut, texts }: Facts): string | null {
+  const rows = texts.length > 0 ? texts : heldOut;
+  if (rows.length < 2) return null;
+  const worst = mostHarmed(rows);
+  const best = rows.reduce((a, b) => (b.ratio < a.ratio ? b : a));
+  return `Perplexity rises most on ${worst.name} (${times(worst.ratio)}) and least on ${best.name} (${times(best.ratio)}).`;
+}
+
+function agreementFinding({ evaluation }: Facts): string | null {
+  const known = (evaluation?.texts ?? []).flatMap(({ divergence }) => divergence ?? []);
+  if (known.length === 0) return null;
+  const mean = (of: (one: (typeof known)[number]) => number): number =>
+    known.reduce((sum, one) => sum + of(one), 0) / known.length;
+  return (
+    `The most probable next token is the dense model's in ${percent(mean(({ agreement }) => agreement))} of the cases; ` +
+    `KL ${mean(({ kl }) => kl).toFixed(3)} nats per token.`
+  );
+}
+
+function shapeFinding({ layers }: Facts): string {
+  const deepest = deepestLayers(layers, 3);
+  const shallowest = deepestLayers(layers, layers.length).at(-1)!;
+  if (deepest[0]!.removed - shallowest.removed < 0.02) return "Every layer gives up about the same share.";
+  const list = deepest.map(({ layer, removed }) => `${layer} (${percent(removed, 0)})`).join(", ");
+  return `Layers cut deepest: ${list}. Least: layer ${shallowest.layer} (${percent(shallowest.removed, 0)}).`;
+}
+
+function trustFinding({ grounds }: Facts): string | null {
+  const modules = grounds.spaces.flatMap((space) => space.modules);
+  if (modules.length === 0) return null;
+  const fallen = modules.filter(({ verdict }) => verdict === "fallback");
+  const several = grounds.spaces.filter((space) => space.modules.length > 1).length;
+  const grouped =
+    several === 0
+      ? "Units behave alike enough that every space is one module"
+      : `${several} of ${grounds.spaces.length} spaces split into behaviour modules, ${modules.length} modules in all`;
+  const trusted =
+    fallen.length === 0
+      ? "and all of them keep their activation scores."
+      : `and ${fallen.length} are scored by the weights, because activation scores do not hold there.`;
+  return `${grouped}, ${trusted}`;
+}
