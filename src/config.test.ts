@@ -50,6 +50,7 @@ describe("resolveRunConfig", () => {
     [{ ...LEAST, method: "none", allocation: "learned" }, "allocation"],
     [{ ...LEAST, calibration: [{ name: "web", path: "web.txt", weight: 0 }] }, "weight"],
     [{ ...LEAST, calibration: [{ name: "", path: "web.txt" }] }, "name"],
+    [{ ...LEAST, calibration: [{ name: "__proto__", path: "web.txt" }] }, "a name that plans cannot hold"],
     [
       { ...LEAST, calibration: ["a", "b"].map((path) => ({ name: "web", path })) },
       "two sets of the same name",

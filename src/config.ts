@@ -8,7 +8,11 @@ import { GpruneError } from "./errors.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
 
 const textSet = z.strictObject({
-  name: z.string().min(1).describe("name of the set, for reports"),
+  name: z
+    .string()
+    .min(1)
+    .refine((name) => name !== "__proto__", "a name that plans cannot hold")
+    .describe("name of the set, for reports"),
   path: z
     .string()
     .min(1)

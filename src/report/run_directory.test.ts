@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { reportFiles } from "../../test/report_files.ts";
-import { formatPlan, parsePlan } from "../prune/plan_json.ts";
+import { formatPlan } from "../prune/plan_json.ts";
 import { renderReport } from "./report.ts";
 import { readRun } from "./run_directory.ts";
 import { runDocuments } from "./run_documents.ts";
 import { formatRunRecord, parseRunRecord } from "./run_record.ts";
 import { formatEvaluation, parseEvaluation } from "./saved_evaluation.ts";
 
-const files = reportFiles({ names: ["web", "__proto__"] });
+const files = reportFiles({ names: ["web", "constructor"] });
 
 describe("readRun", () => {
   it("reads what a run wrote, and the report made from it has the same bytes", async () => {
@@ -26,9 +26,7 @@ describe("readRun", () => {
     for (const [name, text] of documents) await writeFile(join(directory, name), text);
     await writeFile(join(directory, "plan.json"), formatPlan(plan!));
     const read = await readRun(directory);
-    // Of a plan's grounds, keys that could mean something are dropped when they are read.
-    const known = parsePlan(formatPlan(plan!), "plan.json");
-    expect(read).toEqual({ record, plan: known, evaluation: null, curve: null });
+    expect(read).toEqual({ record, plan, evaluation: null, curve: null });
     expect(await renderReport(read)).toBe(documents.get("report.html"));
     await writeFile(join(directory, "evaluation.json"), formatEvaluation(evaluation!));
     expect((await readRun(directory)).evaluation).toEqual(evaluation);
