@@ -12,8 +12,8 @@
  * files take the room of a given model in float32 three times.
  *
  * Exits 1 when a file is not written or does not load, when a text is cut into other tokens, when logits in float32
- * differ by more than 2e-3 or one of 20 greedy tokens does, and when rounded weights give another first token in more
- * than half of the places. A model that is not there and a client without a binary for this machine are skipped.
+ * differ by more than 2e-3 or one of 20 greedy tokens does, and when rounded weights give the same first token in
+ * less than a quarter of the places. A model that is not there and a client without a binary for this machine are skipped.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

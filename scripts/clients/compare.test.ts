@@ -47,7 +47,7 @@ describe("comparing a client with gprune", () => {
 
   it("fails when rounded weights choose other words", () => {
     expect(problemsOf(computed({}, [3, 2, 1, 4, 5, 6]), false)).toEqual([
-      "the first token agrees in less than 50 % of places",
+      "the first token agrees in less than 25 % of places",
     ]);
   });
 
