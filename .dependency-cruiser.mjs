@@ -7,6 +7,7 @@
 const LAYERS = [
   "errors.ts",
   "progress.ts",
+  "stages.ts",
   "package.ts",
   "tensor",
   "io",
@@ -21,6 +22,9 @@ const LAYERS = [
   "evaluate",
   "report",
   "config.ts",
+  "run_facts.ts",
+  "run_result.ts",
+  "preflight.ts",
   "pipeline.ts",
   "demo.ts",
   "workers",

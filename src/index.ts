@@ -121,7 +121,7 @@ export {
 } from "./model/spec.ts";
 export { Tokenizer } from "./model/tokenizer.ts";
 export { versions } from "./package.ts";
-export { type PruneOptions, type PruneResult, prune } from "./pipeline.ts";
+export { type PruneOptions, prune } from "./pipeline.ts";
 export type { OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
@@ -146,14 +146,14 @@ export { applyPlan } from "./prune/surgery.ts";
 // Recovery
 export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts";
 export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
-export { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
 export {
   type LeastSquaresRequest,
   refitLeastSquares,
   type WeightedTokenSet,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
-export type { TrainingState, TrainingStep } from "./recover/training_state.ts";
+export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
+export type { PruneResult } from "./run_result.ts";
 // Importance
 export { type Importance, type ScoreRequest, scoreModel } from "./score/importance.ts";
 export type {

@@ -1,11 +1,11 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
-import type { TokenSet } from "./calibrate/calibrate.ts";
+import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
 import { formatRunConfig, type RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { compareHeldOut, type HeldOutScore } from "./evaluate/held_out.ts";
-import { type CardFacts, modelCard } from "./export/card.ts";
+import { compareHeldOut } from "./evaluate/held_out.ts";
+import { modelCard } from "./export/card.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
@@ -14,13 +14,15 @@ import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallFile } from "./io/file.ts";
 import { parseHubAddress } from "./io/hub_address.ts";
-import { requireFreeDirectory } from "./io/output_directory.ts";
+import { differences, type JsonValue } from "./io/json_difference.ts";
+import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
+import { RunDirectory } from "./io/run_directory.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
-import { versions } from "./package.ts";
+import { estimateNeeds, requireRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import {
@@ -30,103 +32,140 @@ import {
   makePlan,
   type PruningPlan,
   validatePlan,
-  type Widths,
   widths,
 } from "./prune/plan.ts";
 import { formatPlan, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
-import { distill } from "./recover/distill.ts";
-import { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
-import { refitLeastSquares, type WeightedTokenSet } from "./recover/least_squares.ts";
+import { trainTensors } from "./recover/distill.ts";
+import {
+  type RefitState,
+  refitProjections,
+  type WeightedTokenSet,
+  withRefitted,
+} from "./recover/least_squares.ts";
 import { compensateMeans } from "./recover/mean_compensation.ts";
-import type { TrainingStep } from "./recover/training_state.ts";
+import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
+import { withTensors } from "./recover/with_tensors.ts";
+import { formatRecord, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
+import {
+  calibrationSummary,
+  measurements,
+  type PruneResult,
+  type RunOutcome,
+  Stopwatch,
+  tokensOf,
+} from "./run_result.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
 import { METRICS, metricByName } from "./score/registry.ts";
+import { type Checkpoints, interruptible } from "./stages.ts";
 
-/** What a run did, as `gprune prune --json` prints it. */
-export interface PruneResult {
-  /** The directory that was written. */
-  readonly output: string;
-  /** Fractions of the prunable parameters that were to be and were removed; the same when a plan was given. */
-  readonly sparsity: { readonly asked: number; readonly achieved: number };
-  readonly parameters: { readonly before: number; readonly after: number };
-  readonly widths: Widths;
-  /** Which programs load the output. */
-  readonly runtimes: Runtimes;
-  /** Perplexity before and after on windows of the calibration texts that were not used, by set. */
-  readonly held_out: Readonly<Record<string, HeldOutScore>>;
-  /** Seconds per stage. */
-  readonly timings: Readonly<Record<string, number>>;
-  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
-  /** Calibration tokens per second of the calibration stage; 0 without one. */
-  readonly tokens_per_second: number;
-  readonly peak_rss_bytes: number;
-  readonly seed: number;
-  readonly versions: Readonly<Record<string, string>>;
-}
-
-/** What a caller may want to hear while a run goes on. */
+/** What a caller may want to hear while a run goes on, and to tell it. */
 export interface PruneOptions {
   readonly onProgress?: OnProgress;
   /** Called before anything is computed with who will load the result, as far as that is known then. */
   readonly onForeseen?: (runtimes: Runtimes) => void;
+  /** Goes on with the unfinished run of the same output, if there is one; otherwise such a run is refused. */
+  readonly resume?: boolean;
+  /** Stops the run after the unit of work it is at, or in ten seconds, so that it can be resumed. */
+  readonly signal?: AbortSignal;
+  /** Seconds between two states that are kept of a stage, at least; 300 when absent. Whole stages are always kept. */
+  readonly checkpointInterval?: number;
+  /** Bytes of tensors in one file of the output; 5 GB when absent. */
+  readonly maxShardBytes?: number;
 }
 
 /** The largest plan.json; one of 126 layers with 53 thousand neurons has about 50 MB. */
 const MAX_PLAN_BYTES = 2 ** 28;
 
 /**
- * Prunes a model: open, calibrate, score, allocate, cut, recover, save.
- * @throws GpruneError when the input is wrong or the output cannot be written; nothing is left behind then
+ * Prunes a model: open, calibrate, score, allocate, cut, recover, save. What has been computed is kept in OUT.run until
+ * the output is there; whatever ends a run, it can be resumed and writes the same bytes then.
+ * @throws GpruneError when the input is wrong or the output cannot be written; LOCKED when another run is at it;
+ *   INTERRUPTED after the signal; BAD_CHECKPOINT when what is to be resumed was another run
  */
-export async function prune(
-  config: RunConfig,
-  { onProgress = silent, onForeseen = () => {} }: PruneOptions = {},
-): Promise<PruneResult> {
-  const clock = new Stopwatch();
-  const metric = metricByName(config.metric);
-  const fallback = fallbackByName(config.fallback);
+export async function prune(config: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
+  const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
+  const request = { metric: metricByName(config.metric), fallback: fallbackByName(config.fallback) };
   const given = await readPlan(config);
-  await requireFreeDirectory(config.output);
+  const record = resume ? await readRecord(join(config.output, RECORD_FILE)) : null;
+  if (record === null) await requireFreeDirectory(config.output);
+  const stages = await RunDirectory.claim(config.output, { resume, signal, interval });
+  try {
+    const told = { ...options, onProgress: interruptible(onProgress, signal) };
+    return await pruneModel({ config, given, stages, record, ...request }, told);
+  } finally {
+    await stages.leave();
+  }
+}
+
+/** What a run is made of before anything is read. */
+interface RunRequest extends Pick<Run, "config" | "stages" | "metric" | "fallback"> {
+  /** The plan to be carried out; null when one is to be made. */
+  readonly given: PruningPlan | null;
+  /** Of an output that is there already. */
+  readonly record: RunRecord | null;
+}
+
+async function pruneModel(request: RunRequest, options: PruneOptions): Promise<PruneResult> {
+  const { config, given, stages, metric } = request;
+  const { onProgress = silent, onForeseen = () => {} } = options;
+  const clock = new Stopwatch(stages);
   const model = await clock.time("open", () => openModel(config.model, { onProgress }));
   const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
   try {
     requireFit(given, { model, where: config.plan });
     onForeseen(foresee(config, { model, plan: given }));
     const sets = await clock.time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
+    const facts = await runFacts(config, { model, sets, plan: given }, onProgress);
+    const done = await finishedResult(request, facts);
+    if (done !== null) return done;
+    stages.begin(facts);
+    await requireRoom(estimateNeeds(model, config, tokensOf(calibrationSummary(sets))), config.output);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const run: Run = { config, model, runtime, sets, metric, fallback, allocation, onProgress };
-    const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
-    const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
-    const { pruned, curve, checkpoints } = await clock.time("recover", () => recover(run, plan, knowledge));
-    const achieved = achievedSparsity(plan, model.spec);
-    const result = {
-      sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
-      parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
-      widths: widths(plan, model.spec),
-      runtimes: runtimesOf(pruned.spec),
-      calibration: calibrationSummary(sets),
-    };
-    const pair = { dense: model, pruned, runtime };
-    const heldOut = await clock.time("check", () => compareHeldOut(pair, sets, onProgress));
-    await clock.time("save", () => save(run, pruned, { plan, curve, result: { ...result, heldOut } }));
-    await checkpoints?.clear();
-    const tokens = Object.values(result.calibration).reduce((sum, set) => sum + set.tokens, 0);
-    return {
-      output: config.output,
-      ...result,
-      held_out: heldOut,
-      timings: clock.seconds,
-      tokens_per_second: knowledge === null ? 0 : tokens / clock.seconds.calibrate!,
-      peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
-      seed: config.seed,
-      versions: versions(),
-    };
+    const { maxShardBytes } = options;
+    const run: Run = { ...request, model, runtime, sets, allocation, facts, onProgress, maxShardBytes };
+    return await computeAll(run, given, clock);
   } finally {
     await runtime.close();
     await model.weights.close();
   }
+}
+
+/** The result of a run that was interrupted after its output was there; null when there is none. */
+async function finishedResult(
+  { config, record, stages }: RunRequest,
+  facts: JsonValue,
+): Promise<PruneResult | null> {
+  if (record === null) return null;
+  if (differences(record.facts, facts).length > 0) await requireFreeDirectory(config.output);
+  stages.clear();
+  const result = record.result as unknown as RunOutcome;
+  return { output: config.output, ...result, ...measurements(config, { timings: {}, speed: 0 }) };
+}
+
+async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch): Promise<PruneResult> {
+  const { config, model, runtime, sets, stages, onProgress } = run;
+  const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
+  const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
+  const { pruned, curve } = await clock.time("recover", () => recover(run, plan, knowledge));
+  const achieved = achievedSparsity(plan, model.spec);
+  const pair = { dense: model, pruned, runtime };
+  const heldOut = await clock.time("check", () =>
+    stages.run("check", () => compareHeldOut(pair, sets, onProgress)),
+  );
+  const outcome: RunOutcome = {
+    sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
+    parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
+    widths: widths(plan, model.spec),
+    runtimes: runtimesOf(pruned.spec),
+    held_out: heldOut,
+    calibration: calibrationSummary(sets),
+  };
+  await clock.time("save", () => save(run, pruned, { plan, curve, outcome }));
+  stages.clear();
+  const speed = knowledge === null ? 0 : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
+  return { output: config.output, ...outcome, ...measurements(config, { timings: clock.seconds, speed }) };
 }
 
 /** What the stages of one run share. */
@@ -138,7 +177,10 @@ interface Run {
   readonly metric: Metric;
   readonly fallback: Metric;
   readonly allocation: GpruneRequest["allocation"];
+  readonly stages: RunDirectory;
+  readonly facts: JsonValue;
   readonly onProgress: OnProgress;
+  readonly maxShardBytes: number | undefined;
 }
 
 /** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
@@ -208,12 +250,13 @@ interface Knowledge {
 
 /** Nothing is learned that nobody asks for: plans that are given need statistics for mean compensation alone. */
 async function learnFromSets(
-  { config, model, runtime, sets, metric, onProgress }: Run,
+  { config, model, runtime, sets, metric, stages, onProgress }: Run,
   given: PruningPlan | null,
 ): Promise<Knowledge | null> {
   if (sets.length === 0 || (given !== null && config.recover !== "bias")) return null;
   const gradients = metric.input === "gradients" && given === null;
-  const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, { gradients, onProgress });
+  const options = { gradients, onProgress, stages };
+  const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, options);
   const weights = config.calibration.map(({ weight }) => weight);
   const pooled = poolEvidence(
     Array.from(evidence.values(), ({ whole }) => whole),
@@ -238,9 +281,9 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
   };
   if (method === "gprune" && knowledge !== null) {
     const decision = await decideGprune(gpruneRequest(run, knowledge));
-    return makePlan(model.spec, decision.keep, toJson({ ...provenance, ...explain(decision) }));
+    return makePlan(model.spec, decision.keep, provenanceOf({ ...provenance, ...explain(decision) }));
   }
-  return makePlan(model.spec, await decidePlain(run, knowledge), toJson(provenance));
+  return makePlan(model.spec, await decidePlain(run, knowledge), provenanceOf(provenance));
 }
 
 /** A metric and an allocation, nothing more. */
@@ -292,56 +335,50 @@ interface Recovered {
   readonly pruned: Model;
   /** The loss curve when it was trained. */
   readonly curve?: readonly TrainingStep[];
-  /** Where training kept its progress. */
-  readonly checkpoints?: DistillCheckpoints;
 }
 
 async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
-  const { config, model, runtime, onProgress } = run;
+  const { config, model, runtime, stages, onProgress } = run;
   if (config.recover === "none" || run.sets.length === 0) return { pruned: applyPlan(model, plan) };
   if (config.recover === "bias") {
     return { pruned: await compensateMeans(model, plan, knowledge!.pooled.stats) };
   }
   const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
   const pruned = applyPlan(model, plan);
-  const refitted = await refitLeastSquares({ dense: model, pruned, runtime, sets, onProgress });
-  return config.recover === "lstsq" ? { pruned: refitted } : train(run, refitted);
+  const refitted = await stages.run("refit", (checkpoints: Checkpoints<RefitState>) =>
+    refitProjections({ dense: model, pruned, runtime, sets, onProgress, checkpoints }),
+  );
+  const student = withRefitted(pruned, refitted);
+  return config.recover === "lstsq" ? { pruned: student } : train(run, student);
 }
 
 /** Distills the dense model into the student, on all text of the sets but what is held out. */
 async function train(run: Run, student: Model): Promise<Recovered> {
-  const { config, model: dense, runtime, onProgress } = run;
+  const { config, model: dense, runtime, stages, onProgress } = run;
   const sets = run.sets.map(({ name, windows, unused }, d): WeightedTokenSet => {
     return { name, windows: [...windows, ...unused], weight: config.calibration[d]!.weight };
   });
-  const { steps, learningRate, seed, calibration, seqLen } = config;
-  const settings = { steps, learningRate, seed, calibration, seqLen };
-  const checkpoints = new DistillCheckpoints(`${config.output}.training`, JSON.stringify(settings));
-  const request = { dense, student, runtime, sets, steps, learningRate, seed, checkpoints, onProgress };
-  const { model: pruned, curve } = await distill(request);
-  return { pruned, curve, checkpoints };
+  const { steps, learningRate, seed } = config;
+  const { tensors, curve } = await stages.run("distill", (checkpoints: Checkpoints<TrainingSnapshot>) =>
+    trainTensors({ dense, student, runtime, sets, steps, learningRate, seed, onProgress, checkpoints }),
+  );
+  return { pruned: withTensors(student, tensors), curve };
 }
 
-async function save(
-  { config, metric, allocation, onProgress }: Run,
-  pruned: Model,
-  {
-    plan,
-    curve,
-    result,
-  }: {
-    readonly plan: PruningPlan;
-    readonly curve: readonly TrainingStep[] | undefined;
-    readonly result: Pick<
-      CardFacts,
-      "sparsity" | "parameters" | "widths" | "runtimes" | "calibration" | "heldOut"
-    >;
-  },
-): Promise<void> {
+/** What is saved beside the weights. */
+interface Findings {
+  readonly plan: PruningPlan;
+  readonly curve: readonly TrainingStep[] | undefined;
+  readonly outcome: RunOutcome;
+}
+
+async function save(run: Run, pruned: Model, { plan, curve, outcome }: Findings): Promise<void> {
+  const { config, metric, allocation, stages, facts, onProgress, maxShardBytes } = run;
   const resolved = { ...config, allocation, metric: metric.name };
   const text = formatRunConfig(resolved);
   const card = modelCard({
-    ...result,
+    ...outcome,
+    heldOut: outcome.held_out,
     base: baseName(config.model),
     method: config.method,
     metric: metric.name,
@@ -356,9 +393,12 @@ async function save(
     ["README.md", card],
     ["gprune.yaml", text],
     ["plan.json", formatPlan(plan)],
+    [RECORD_FILE, formatRecord({ facts, result: toJson(outcome) })],
     ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
   ]);
-  await exportHuggingFace(pruned, config.output, { dtype: config.dtype, documents, onProgress });
+  const write: WriteDirectory = (directory, fill) => stages.writeOutput(directory, fill);
+  const options = { dtype: config.dtype, documents, onProgress, write, maxShardBytes };
+  await exportHuggingFace(pruned, config.output, options);
 }
 
 /** `ORG/NAME` of a model on the hub, which links to it; any other as the user named it. */
@@ -372,27 +412,6 @@ function formatCurve(curve: readonly TrainingStep[]): string {
 }
 
 /** A record that JSON can hold, for a plan's provenance. */
-function toJson(value: Readonly<Record<string, unknown>>): PruningPlan["provenance"] {
-  return JSON.parse(JSON.stringify(value)) as PruningPlan["provenance"];
-}
-
-function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
-  return Object.fromEntries(
-    sets.map(({ name, windows }) => [
-      name,
-      { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
-    ]),
-  );
-}
-
-/** Wall-clock seconds by stage. */
-class Stopwatch {
-  readonly seconds: Record<string, number> = {};
-
-  async time<T>(stage: string, work: () => Promise<T>): Promise<T> {
-    const start = performance.now();
-    const result = await work();
-    this.seconds[stage] = Math.round(performance.now() - start) / 1000;
-    return result;
-  }
+function provenanceOf(value: Readonly<Record<string, unknown>>): PruningPlan["provenance"] {
+  return toJson(value) as PruningPlan["provenance"];
 }
