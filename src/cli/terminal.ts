@@ -3,6 +3,31 @@
  * nothing to switch off.
  */
 
+import type { ProgressEvent } from "../progress.ts";
+
+/** Where text and progress of a command go. */
+export interface Outlet {
+  out(text: string): void;
+  err(text: string): void;
+  /** Absent where this process draws progress itself. */
+  progress?(event: ProgressEvent): void;
+  progressEnd?(): void;
+}
+
+let outlet: Outlet = {
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+};
+
+/** Sends what commands say somewhere else. */
+export function setOutlet(other: Outlet): void {
+  outlet = other;
+}
+
+export function currentOutlet(): Outlet {
+  return outlet;
+}
+
 /** Text from files without what could steer a terminal: control characters become visible escapes. */
 export function plainText(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -37,9 +62,14 @@ function length(text = ""): number {
   return [...text].length;
 }
 
-/** Writes to stdout. */
+/** A line on stdout. */
 export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  outlet.out(`${text}\n`);
+}
+
+/** A line on stderr. */
+export function say(text: string): void {
+  outlet.err(`${text}\n`);
 }
 
 /** Writes one JSON document to stdout. */

@@ -18,7 +18,7 @@ import { errnoOf, type OutputFile, outputFailed, writeNewFile } from "./output_f
 const MAX_NAME_PREFIX = 64;
 
 /** Something half written. */
-interface Temporary {
+export interface Temporary {
   readonly path: string;
   /** The directory that is to hold the output. */
   readonly parent: string;
@@ -42,6 +42,14 @@ export type WriteDirectory = (
 
 /** Temporaries of this process that are neither renamed nor removed yet. */
 const live = new Set<Temporary>();
+
+/** Hears of temporaries that begin or cease to exist. */
+let listener: (temporary: Temporary, isLive: boolean) => void = () => {};
+
+/** Has every temporary of this process announced, so that another one can remove it when this one is killed. */
+export function onTemporary(listen: (temporary: Temporary, isLive: boolean) => void): void {
+  listener = listen;
+}
 
 /**
  * Writes a directory in one step: `fill` writes into a temporary sibling, which takes the target's name once all
@@ -157,6 +165,17 @@ export function removeTemporaries(): void {
   for (const temporary of live) remove(temporary);
 }
 
+/** Removes what a process that was killed has left half written. Never throws. */
+export function removeTemporary({ path, parent, madeFrom }: Temporary): void {
+  try {
+    // A write that is still under way may put a file into a directory that was just emptied.
+    rmSync(path, { recursive: true, force: true, maxRetries: 4, retryDelay: 25 });
+    removeMade(parent, madeFrom);
+  } catch {
+    // The error that led here is the one worth reporting.
+  }
+}
+
 /** `write` makes the temporary; afterwards `publish` gives it the name `path`, and the name is flushed. */
 async function writeAtomically(
   path: string,
@@ -170,6 +189,7 @@ async function writeAtomically(
   const name = `.${basename(path).slice(0, MAX_NAME_PREFIX)}.tmp-${randomBytes(6).toString("hex")}`;
   const temporary: Temporary = { path: join(parent, name), parent, madeFrom: madeFrom ?? null };
   live.add(temporary);
+  listener(temporary, true);
   try {
     await write(temporary.path);
     failPoint("before-rename", path);
@@ -179,6 +199,7 @@ async function writeAtomically(
     throw errnoOf(cause) === undefined ? cause : outputFailed(path, cause);
   }
   live.delete(temporary);
+  listener(temporary, false);
   try {
     failPoint("after-rename", path);
     await syncMade(temporary.parent, temporary.madeFrom);
@@ -264,11 +285,6 @@ function outputExists(target: string, found: string): GpruneError {
 
 function remove(temporary: Temporary): void {
   live.delete(temporary);
-  try {
-    // A write that is still under way may put a file into a directory that was just emptied.
-    rmSync(temporary.path, { recursive: true, force: true, maxRetries: 4, retryDelay: 25 });
-    removeMade(temporary.parent, temporary.madeFrom);
-  } catch {
-    // The error that led here is the one worth reporting.
-  }
+  removeTemporary(temporary);
+  listener(temporary, false);
 }

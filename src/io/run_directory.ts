@@ -298,6 +298,12 @@ export class RunDirectory implements Stages {
   }
 }
 
+/** The directory that holds the progress of a run which did not finish; null when there is none. */
+export async function keptProgress(output: string): Promise<string | null> {
+  const path = `${await directoryPath(output)}.run`;
+  return (await kindOfPath(join(path, MANIFEST))) === "file" ? path : null;
+}
+
 function stateName(stage: string): string {
   return `${stage} so far`;
 }
