@@ -19,6 +19,7 @@ import {
 } from "./messages.ts";
 import { loudDisplay } from "./progress.ts";
 import { CHILD_VARIABLE } from "./role.ts";
+import { plainText } from "./terminal.ts";
 
 /** Seconds without a sign of life after which the user is told; one product of large matrices takes less. */
 const SILENCE_SECONDS = 300;
@@ -29,6 +30,9 @@ const TAIL_LENGTH = 8192;
 /** What V8 and C++ say when they get no memory. */
 const NO_MEMORY =
   /out of memory|bad_alloc|ERR_WORKER_OUT_OF_MEMORY|Failed to allocate memory|Array buffer allocation/i;
+
+/** Whether the command keeps what it has computed. */
+const CAN_RESUME = process.argv[2] === "prune";
 
 /** How a child ended. */
 interface Ending {
@@ -102,9 +106,7 @@ class Watch {
     this.#display.stop();
     for (const temporary of this.#temporaries.values()) removeTemporary(temporary);
     if (this.#stopped !== null && code !== 0 && (signal !== null || this.#failure?.code === "INTERRUPTED")) {
-      const hint = this.#failure?.hint;
-      const rest = signal === null && hint === undefined ? "; nothing unfinished is left behind" : "";
-      process.stderr.write(`\ninterrupted by ${this.#stopped}${rest}\n${hint ? `hint: ${hint}\n` : ""}`);
+      this.#sayInterrupted(this.#stopped, signal !== null);
       return EXIT_CODES[this.#stopped];
     }
     if (this.#failure !== null) printFailure(this.#failure);
@@ -150,7 +152,7 @@ class Watch {
   /** The error of a child that did not say why it ended. */
   #death(code: number | null, signal: NodeJS.Signals | null): GpruneError {
     const how = signal === null ? `exit code ${code}` : signal;
-    const resume = process.argv[2] === "prune" ? " What was computed is kept; --resume goes on with it." : "";
+    const resume = CAN_RESUME ? " What was computed is kept; --resume goes on with it." : "";
     if (signal === "SIGKILL" || signal === "SIGTERM" || NO_MEMORY.test(this.#tail)) {
       const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
       const used =
@@ -161,6 +163,14 @@ class Watch {
       });
     }
     return new GpruneError("INTERNAL", `internal: the computing process ended by ${how}.${resume}`);
+  }
+
+  #sayInterrupted(by: StopSignal, atOnce: boolean): void {
+    const hint =
+      atOnce && CAN_RESUME ? "What was computed is kept; --resume goes on with it." : this.#failure?.hint;
+    const rest = atOnce || hint !== undefined ? "" : "; nothing unfinished is left behind";
+    process.stderr.write(`\ninterrupted by ${by}${rest}\n`);
+    if (hint !== undefined) process.stderr.write(`hint: ${plainText(hint)}\n`);
   }
 
   #mindSilence(): void {
