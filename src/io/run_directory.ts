@@ -14,60 +14,47 @@ import { randomBytes } from "node:crypto";
 import { rmdirSync } from "node:fs";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { type Checkpoints, interrupted, type Stages } from "../stages.ts";
 import { removeMade, syncMade } from "./durable.ts";
-import { failPoint } from "./fail_points.ts";
 import { kindOfPath } from "./file.ts";
-import { readJsonFile } from "./json.ts";
 import { differences, type JsonValue } from "./json_difference.ts";
 import {
   directoryPath,
   type KeptFiles,
   publishDirectory,
   replaceFileAtomically,
-  writeFileAtomically,
 } from "./output_directory.ts";
 import { errnoOf, outputFailed } from "./output_file.ts";
 import { RunLock } from "./run_lock.ts";
+import { MANIFEST, RunManifest } from "./run_manifest.ts";
 import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts";
 
 /** Seconds between two states of a stage, at least; and the share of the time that writing them may take. */
 const INTERVAL_SECONDS = 300;
 const WRITING_SHARE = 0.05;
 
-const MANIFEST = "manifest.json";
 const LOCK = "lock";
 const OUTPUT = "output";
-const MANIFEST_LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
 
 /** Everything of ours that can be in the directory. */
 const OWN_NAME =
   /^(manifest\.json|lock(\.[0-9a-f]+(\.stale)?)?|output|[^.].*\.stage|\..+\.tmp-[0-9a-f]{12})$/;
 
-const entrySchema = z.strictObject({
-  file: z.string().regex(/^(output\/)?[A-Za-z0-9][A-Za-z0-9._-]*$/),
-  bytes: z.int().nonnegative(),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  /** What it took to compute. */
-  seconds: z.number().nonnegative(),
-});
-type Entry = z.infer<typeof entrySchema>;
-
-const manifestSchema = z.strictObject({
-  format: z.literal("gprune-run"),
-  version: z.literal(1),
-  facts: z.json(),
-  entries: z.record(z.string(), entrySchema),
-});
-
 export interface RunOptions {
   /** Whether a run that is there is gone on with; otherwise it is refused. */
   readonly resume?: boolean;
   readonly signal?: AbortSignal | undefined;
-  /** Seconds between two states of a stage; 300 when absent. */
+  /** Seconds between two states of a stage, at least; 0 keeps all of them. 300 when absent. */
   readonly interval?: number | undefined;
+}
+
+/** What a process has when it holds a run's directory. */
+interface Claim extends RunOptions {
+  readonly lock: RunLock;
+  /** The topmost directory that was made to have it; null when there was one. */
+  readonly madeFrom: string | null;
+  readonly manifest: RunManifest;
 }
 
 /** A run's directory, held by this process. */
@@ -78,22 +65,16 @@ export class RunDirectory implements Stages {
   readonly #options: RunOptions;
   readonly #lock: RunLock;
   readonly #madeFrom: string | null;
-  #facts: JsonValue;
-  #entries: Map<string, Entry>;
+  readonly #manifest: RunManifest;
   /** When the next state may be written, milliseconds of `performance.now()`. */
   #due: number;
 
-  private constructor(
-    path: string,
-    { lock, madeFrom, ...options }: RunOptions & { readonly lock: RunLock; readonly madeFrom: string | null },
-    manifest: z.infer<typeof manifestSchema> | null,
-  ) {
+  private constructor(path: string, { lock, madeFrom, manifest, ...options }: Claim) {
     this.path = path;
     this.#options = options;
     this.#lock = lock;
     this.#madeFrom = madeFrom;
-    this.#facts = manifest?.facts ?? null;
-    this.#entries = new Map(Object.entries(manifest?.entries ?? {}));
+    this.#manifest = manifest;
     this.#due = performance.now() + this.#interval;
   }
 
@@ -112,8 +93,9 @@ export class RunDirectory implements Stages {
     try {
       await requireOurs(path);
       lock = await RunLock.take(join(path, LOCK));
-      const run = new RunDirectory(path, { ...options, lock, madeFrom }, await readManifest(path));
-      if (run.#entries.size > 0 && !options.resume) throw unfinished(path);
+      const manifest = await RunManifest.open(path);
+      if (manifest.entries.size > 0 && !options.resume) throw unfinished(path);
+      const run = new RunDirectory(path, { ...options, lock, madeFrom, manifest });
       await run.#removeUnnamed();
       await syncMade(dirname(path), madeFrom === path ? null : madeFrom);
       return run;
@@ -129,20 +111,15 @@ export class RunDirectory implements Stages {
    * @throws GpruneError BAD_CHECKPOINT naming what differs when something is kept that depends on something else
    */
   begin(facts: JsonValue): void {
-    if (this.#entries.size > 0) {
-      const changes = differences(this.#facts, facts);
-      if (changes.length > 0) {
-        const list = changes.map((change) => `\n  ${change}`).join("");
-        throw new GpruneError(
-          "BAD_CHECKPOINT",
-          `${this.path}: expected to go on with the same run, got${list}`,
-          {
-            hint: `Repeat the command that began it, or remove ${this.path} to start anew.`,
-          },
-        );
-      }
+    const changes = this.hasProgress ? differences(this.#manifest.facts, facts) : [];
+    if (changes.length === 0) {
+      this.#manifest.facts = facts;
+      return;
     }
-    this.#facts = facts;
+    const list = changes.map((change) => `\n  ${change}`).join("");
+    throw new GpruneError("BAD_CHECKPOINT", `${this.path}: expected to go on with the same run, got${list}`, {
+      hint: `Repeat the command that began it, or remove ${this.path} to start anew.`,
+    });
   }
 
   async run<T, S = unknown>(name: string, compute: (checkpoints: Checkpoints<S>) => Promise<T>): Promise<T> {
@@ -150,7 +127,7 @@ export class RunDirectory implements Stages {
     const kept = await this.#read(name);
     if (kept !== undefined) return kept as T;
     const state = stateName(name);
-    const before = this.#entries.get(state)?.seconds ?? 0;
+    const before = this.#manifest.entries.get(state)?.seconds ?? 0;
     const start = performance.now();
     const seconds = (): number => before + (performance.now() - start) / 1000;
     const value = await compute({
@@ -191,12 +168,12 @@ export class RunDirectory implements Stages {
 
   /** Whether there is anything to go on with. */
   get hasProgress(): boolean {
-    return this.#entries.size > 0;
+    return this.#manifest.entries.size > 0;
   }
 
   /** Forgets all of it, once the output is safe. */
   clear(): void {
-    this.#entries.clear();
+    this.#manifest.clear();
   }
 
   /** Lets go of it: what counts stays, and all of it goes when nothing does. Never throws. */
@@ -204,7 +181,7 @@ export class RunDirectory implements Stages {
     try {
       await this.#removeUnnamed();
       await this.#lock.release();
-      if (this.#entries.size === 0) removeEmpty(this.path, this.#madeFrom);
+      if (!this.hasProgress) removeEmpty(this.path, this.#madeFrom);
     } catch {
       // Whatever ended the run is the error worth reporting, and the next run tidies up.
     }
@@ -223,7 +200,7 @@ export class RunDirectory implements Stages {
 
   /** The value of an entry; undefined when there is none or it is damaged. */
   async #read(name: string): Promise<unknown> {
-    const entry = this.#entries.get(name);
+    const entry = this.#manifest.entries.get(name);
     if (entry === undefined) return undefined;
     const path = join(this.path, entry.file);
     const value = (await kindOfPath(path)) === "file" ? await readValue(path, entry) : undefined;
@@ -242,17 +219,18 @@ export class RunDirectory implements Stages {
     await replaceFileAtomically(join(this.path, file), async (output) => {
       digest = await writeValue(output, value);
     });
-    const old = [this.#entries.get(name), this.#entries.get(replaces)];
-    this.#entries.delete(replaces);
-    this.#entries.set(name, { file, ...digest, seconds: Math.round(seconds * 1000) / 1000 });
-    await this.#writeManifest();
-    for (const entry of old) if (entry !== undefined) await rm(join(this.path, entry.file), { force: true });
+    const { entries } = this.#manifest;
+    const entry = { file, ...digest, seconds: Math.round(seconds * 1000) / 1000 };
+    await this.#manifest.put(name, entry, replaces);
+    for (const old of [entries.get(name), entries.get(replaces)])
+      if (old !== undefined) await rm(join(this.path, old.file), { force: true });
     const now = performance.now();
-    this.#due = now + Math.max(this.#interval, (now - start) / WRITING_SHARE);
+    const writing = this.#interval === 0 ? 0 : (now - start) / WRITING_SHARE;
+    this.#due = now + Math.max(this.#interval, writing);
   }
 
   async #hasFile(file: string): Promise<boolean> {
-    const entry = this.#entries.get(file);
+    const entry = this.#manifest.entries.get(file);
     const path = join(this.path, file);
     if (entry === undefined || (await kindOfPath(path)) !== "file") return false;
     const { bytes, sha256 } = await digestFile(path);
@@ -262,30 +240,15 @@ export class RunDirectory implements Stages {
   }
 
   async #addFile(file: string): Promise<void> {
-    this.#entries.set(file, { file, ...(await digestFile(join(this.path, file))), seconds: 0 });
-    await this.#writeManifest();
+    const entry = { file, ...(await digestFile(join(this.path, file))), seconds: 0 };
+    await this.#manifest.put(file, entry);
     this.#stopIfAsked();
-  }
-
-  async #writeManifest(): Promise<void> {
-    const path = join(this.path, MANIFEST);
-    const manifest = {
-      format: "gprune-run",
-      version: 1,
-      facts: this.#facts,
-      entries: Object.fromEntries(this.#entries),
-    } satisfies z.infer<typeof manifestSchema>;
-    try {
-      failPoint("before-manifest", path);
-    } catch (cause) {
-      throw outputFailed(path, cause);
-    }
-    await writeFileAtomically(path, `${JSON.stringify(manifest, null, 1)}\n`);
   }
 
   /** Removes what the manifest does not name: temporaries and values that were never or are no longer of use. */
   async #removeUnnamed(): Promise<void> {
-    const named = new Set([LOCK, ...Array.from(this.#entries.values(), ({ file }) => file)]);
+    if (!this.#manifest.isKnown) return;
+    const named = new Set([LOCK, ...Array.from(this.#manifest.entries.values(), ({ file }) => file)]);
     if (named.size > 1) named.add(MANIFEST);
     if ([...named].some((file) => file.startsWith(`${OUTPUT}/`))) named.add(OUTPUT);
     const output = join(this.path, OUTPUT);
@@ -320,21 +283,6 @@ function unfinished(path: string): GpruneError {
   return new GpruneError("OUTPUT_EXISTS", `${path}: expected no unfinished run, got one`, {
     hint: `Go on with it by --resume, or remove ${path} to start anew.`,
   });
-}
-
-/** Null when there is none. @throws GpruneError BAD_CHECKPOINT when it is damaged */
-async function readManifest(directory: string): Promise<z.infer<typeof manifestSchema> | null> {
-  const path = join(directory, MANIFEST);
-  if ((await kindOfPath(path)) === "missing") return null;
-  try {
-    return manifestSchema.parse(await readJsonFile(path, MANIFEST_LIMITS));
-  } catch (cause) {
-    if (cause instanceof GpruneError && errnoOf(cause.cause) !== undefined) throw cause;
-    throw new GpruneError("BAD_CHECKPOINT", `${path}: expected the manifest of a run, got something else`, {
-      hint: `It is damaged, or of another version of gprune; remove ${directory} to start anew.`,
-      cause,
-    });
-  }
 }
 
 /** A failed call of the file system as an error of the output; anything else as it is. */

@@ -17,8 +17,10 @@ const ALIGNMENT = 8;
 /** The plan of a model with 126 layers of 53 thousand neurons takes about 50 MB. */
 const MAX_HEADER_BYTES = 2 ** 28;
 const MAX_DEPTH = 64;
-/** Bytes hashed or copied at a time. */
+/** Bytes written, read or hashed at a time. */
 const CHUNK_BYTES = 2 ** 26;
+/** Small pieces are joined up to this size. */
+const BUFFER_BYTES = 2 ** 20;
 
 const ARRAYS = { Float32Array, Float64Array, Int32Array, Uint8Array } as const;
 type ArrayName = keyof typeof ARRAYS;
@@ -40,13 +42,7 @@ export interface Digest {
 
 /** Writes a value. @throws GpruneError OUTPUT_FAILED; INTERNAL for a value that is not plain */
 export async function writeValue(file: OutputFile, value: unknown): Promise<Digest> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  const write = async (piece: Uint8Array): Promise<void> => {
-    await file.write(piece);
-    hash.update(piece);
-    bytes += piece.length;
-  };
+  const writer = new HashingWriter(file);
   const arrays: TypedArray[] = [];
   const tree = toJson(value, arrays);
   const types = arrays.map((array) => [nameOf(array), array.length]);
@@ -55,16 +51,51 @@ export async function writeValue(file: OutputFile, value: unknown): Promise<Dige
   header.copy(padded);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
-  await write(Buffer.concat([MAGIC, length, padded]));
+  await writer.add(Buffer.concat([MAGIC, length, padded]));
   for (const array of arrays) {
-    for (let start = 0; start < array.byteLength; start += CHUNK_BYTES) {
-      const size = Math.min(CHUNK_BYTES, array.byteLength - start);
-      await write(new Uint8Array(array.buffer, array.byteOffset + start, size));
-    }
-    const padding = aligned(array.byteLength) - array.byteLength;
-    if (padding > 0) await write(new Uint8Array(padding));
+    await writer.add(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+    await writer.add(new Uint8Array(aligned(array.byteLength) - array.byteLength));
   }
-  return { bytes, sha256: hash.digest("hex") };
+  return writer.finish();
+}
+
+/** Joins small pieces to larger calls, and hashes them. */
+class HashingWriter {
+  readonly #file: OutputFile;
+  readonly #hash = createHash("sha256");
+  readonly #buffer = Buffer.alloc(BUFFER_BYTES);
+  #buffered = 0;
+  #bytes = 0;
+
+  constructor(file: OutputFile) {
+    this.#file = file;
+  }
+
+  async add(piece: Uint8Array): Promise<void> {
+    if (this.#buffered + piece.length > BUFFER_BYTES) await this.#flush();
+    if (piece.length > BUFFER_BYTES) return this.#write(piece);
+    this.#buffer.set(piece, this.#buffered);
+    this.#buffered += piece.length;
+  }
+
+  async finish(): Promise<Digest> {
+    await this.#flush();
+    return { bytes: this.#bytes, sha256: this.#hash.digest("hex") };
+  }
+
+  async #flush(): Promise<void> {
+    await this.#write(this.#buffer.subarray(0, this.#buffered));
+    this.#buffered = 0;
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
+      const chunk = bytes.subarray(start, start + CHUNK_BYTES);
+      await this.#file.write(chunk);
+      this.#hash.update(chunk);
+      this.#bytes += chunk.length;
+    }
+  }
 }
 
 /**
