@@ -13,7 +13,7 @@ export interface FaultRun {
 }
 
 /** Tensors that fill one shard of the output. */
-const SHARD_BYTES = 2 ** 12;
+const SHARD_BYTES = 2 ** 11;
 
 /** Writes what the run reads. */
 export async function prepareFaultRun(root: string): Promise<FaultRun> {

@@ -22,7 +22,7 @@ export const WRITING: readonly FailPoint[] = [
   "after-rename",
   "before-manifest",
 ];
-export const EVERYWHERE: readonly FailPoint[] = [...WRITING, "before-read"];
+const EVERYWHERE: readonly FailPoint[] = [...WRITING, "before-read"];
 
 /** What fails, and where. */
 export interface FaultKind {
@@ -57,7 +57,7 @@ export function failingAt(
 }
 
 /** A failed system call as Node reports it. */
-export function systemError(code: "ENOSPC" | "EIO"): Error {
+function systemError(code: "ENOSPC" | "EIO"): Error {
   const errno = { ENOSPC: -28, EIO: -5 }[code];
   return Object.assign(new Error(`${code}: injected`), { code, errno, syscall: "write" });
 }

@@ -18,7 +18,7 @@ export async function syncTree(directory: string): Promise<void> {
 }
 
 /** Flushes the names in a directory. */
-export async function syncDirectory(path: string): Promise<void> {
+async function syncDirectory(path: string): Promise<void> {
   if (!ON_WINDOWS) await syncOpened(path, "r");
 }
 

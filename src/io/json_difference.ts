@@ -19,9 +19,9 @@ export function differences(before: JsonValue, now: JsonValue): readonly string[
 
 /** Every value that holds no others, as JSON, by its path. */
 function leaves(value: JsonValue, path = "", found: Map<string, string> = new Map()): Map<string, string> {
-  if (typeof value !== "object" || value === null || Object.keys(value).length === 0) {
-    return found.set(path, JSON.stringify(value));
-  }
+  const isLeaf =
+    typeof value !== "object" || value === null || (path !== "" && Object.keys(value).length === 0);
+  if (isLeaf) return found.set(path, JSON.stringify(value));
   for (const [key, item] of Object.entries(value)) leaves(item, path === "" ? key : `${path}.${key}`, found);
   return found;
 }
