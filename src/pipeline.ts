@@ -69,7 +69,7 @@ export interface PruneOptions {
   readonly resume?: boolean;
   /** Stops the run after the unit of work it is at, or in ten seconds, so that it can be resumed. */
   readonly signal?: AbortSignal;
-  /** Seconds between two states that are kept of a stage, at least; 0 keeps all of them. 300 when absent. */
+  /** Seconds between two states that are kept of a stage, at least; 0 keeps all of them. 60 when absent. */
   readonly checkpointInterval?: number;
   /** Bytes of tensors in one file of the output; 5 GB when absent. */
   readonly maxShardBytes?: number;

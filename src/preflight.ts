@@ -10,8 +10,10 @@ import type { Model } from "./model/model.ts";
 import { layerWeightsOf, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
 import { elementCount } from "./tensor/tensor.ts";
 
-/** Node, ONNX Runtime, the tokenizer, and the logits of one chunk of tokens. */
-const BASE_BYTES = 500e6;
+/** Node, ONNX Runtime, the tokenizer, activations of one micro-batch. */
+const BASE_BYTES = 400e6;
+/** Logits of one chunk of tokens, their gradients, and what lies in between (decoder_runner.ts). */
+const LOGITS_BYTES = 4 * 4 * 2 ** 24;
 /** Layer inputs or dense hidden states that backward passes and training hold (gate_stats.ts, distill.ts). */
 const KEPT_BYTES = 2 ** 28;
 const GIB = 2 ** 30;
@@ -44,11 +46,12 @@ export function estimateNeeds({ spec, origin, ...rest }: Model, config: RunConfi
     fits ? 2 * largest + 2 * hidden + refitted + moments : 0,
     recover === "distill" ? 3 * trained + 2 * largest + KEPT_BYTES + refitted : 0,
   ];
+  const head = LOGITS_BYTES + 2 * 4 * spec.vocabSize * spec.hiddenSize;
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType({ spec, origin, ...rest }, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
   const progress = [hidden, fits ? refitted + hidden : 0, recover === "distill" ? 6 * trained + refitted : 0];
-  return { memory: BASE_BYTES + Math.max(...stages), disk: output + Math.max(...progress) };
+  return { memory: BASE_BYTES + head + Math.max(...stages), disk: output + Math.max(...progress) };
 }
 
 /**

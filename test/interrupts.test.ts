@@ -1,4 +1,4 @@
-import { access, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -86,14 +86,23 @@ test("Ctrl-C before anything was kept leaves nothing", async () => {
 });
 
 describe("a process that is killed", () => {
-  test("while it computes: the other one says so and what to do, and the run can be resumed", async () => {
-    const { run, output } = await runUntil("recover: ");
-    process.kill(await computingProcess(output), "SIGKILL");
-    const { code, stderr } = await run.result;
-    expect(code).toBe(1);
-    expect(stderr).toMatch(
+  test.each([
+    [
+      "SIGKILL",
+      1,
       /^error OUT_OF_MEMORY: the computing process was ended by SIGKILL, most likely .*\nhint: .*--resume goes on/m,
-    );
+    ],
+    [
+      "SIGABRT",
+      2,
+      /internal: the computing process ended by SIGABRT\..*--resume goes on(.*\n)*This is a bug in gprune/,
+    ],
+  ] as const)("by %s while it computes: the other one says what to do", async (signal, code, says) => {
+    const { run, output } = await runUntil("recover: ");
+    process.kill(await computingProcess(output), signal);
+    const result = await run.result;
+    expect(result.code).toBe(code);
+    expect(result.stderr).toMatch(says);
     await expectResumed(output);
   });
 
@@ -139,8 +148,6 @@ test("what a run depends on must not have changed", async () => {
 
 test("a directory that is not ours is left alone", async () => {
   const output = join(root, "foreign");
-  await rm(`${output}.run`, { recursive: true, force: true });
-  const { mkdir } = await import("node:fs/promises");
   await mkdir(`${output}.run`);
   await writeFile(join(`${output}.run`, "thesis.txt"), "mine");
   const { code, stderr } = await gprune(...pruneTo(output, "--resume"));

@@ -31,7 +31,7 @@ import { MANIFEST, RunManifest } from "./run_manifest.ts";
 import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts";
 
 /** Seconds between two states of a stage, at least; and the share of the time that writing them may take. */
-const INTERVAL_SECONDS = 300;
+const INTERVAL_SECONDS = 60;
 const WRITING_SHARE = 0.05;
 
 const LOCK = "lock";
@@ -39,13 +39,13 @@ const OUTPUT = "output";
 
 /** Everything of ours that can be in the directory. */
 const OWN_NAME =
-  /^(manifest\.json|lock(\.[0-9a-f]+(\.stale)?)?|output|[^.].*\.stage|\..+\.tmp-[0-9a-f]{12})$/;
+  /^(manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.stage|\..+\.tmp-[0-9a-f]{12})$/;
 
 export interface RunOptions {
   /** Whether a run that is there is gone on with; otherwise it is refused. */
   readonly resume?: boolean;
   readonly signal?: AbortSignal | undefined;
-  /** Seconds between two states of a stage, at least; 0 keeps all of them. 300 when absent. */
+  /** Seconds between two states of a stage, at least; 0 keeps all of them. 60 when absent. */
   readonly interval?: number | undefined;
 }
 
@@ -256,7 +256,8 @@ export class RunDirectory implements Stages {
     // The manifest goes first: without it the rest is nothing.
     const names = (await readdir(this.path)).sort((a, b) => Number(b === MANIFEST) - Number(a === MANIFEST));
     for (const name of [...names, ...inOutput.map((file) => `${OUTPUT}/${file}`)]) {
-      if (!named.has(name)) await rm(join(this.path, name), { recursive: true, force: true });
+      if (!named.has(name) && !name.startsWith(`${LOCK}.`))
+        await rm(join(this.path, name), { recursive: true, force: true });
     }
   }
 }

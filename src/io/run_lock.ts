@@ -4,12 +4,14 @@
  * gone from this machine is taken over.
  */
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { link, readFile, rename, rm } from "node:fs/promises";
+import { constants, readFileSync } from "node:fs";
+import { copyFile, link, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import { errnoOf, outputFailed, writeNewFile } from "./output_file.ts";
+import { kindOfPath } from "./file.ts";
+import { errnoOf, outputFailed } from "./output_file.ts";
 
 /** Who holds a lock. */
 const holderSchema = z.strictObject({
@@ -24,6 +26,9 @@ const holderSchema = z.strictObject({
   token: z.string(),
 });
 type Holder = z.infer<typeof holderSchema>;
+
+/** What file systems without hard links answer, FAT for instance. */
+const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
 /** Attempts when others come and go at the same time. */
 const MAX_ATTEMPTS = 20;
@@ -49,12 +54,12 @@ export class RunLock {
     const own = { ...self(), since: new Date().toISOString(), token: randomBytes(8).toString("hex") };
     const temporary = `${path}.${own.token}`;
     try {
-      await writeNewFile(temporary, (file) => file.write(Buffer.from(JSON.stringify(own))));
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        if (await linked(temporary, path)) return new RunLock(path, own);
-        const other = await readHolder(path);
-        if (other !== null && isAlive(other)) throw locked(path, other);
-        await moveAway(path, `${temporary}.stale`, other);
+        // Somebody who tidies up may have removed it.
+        await writeFile(temporary, JSON.stringify(own));
+        if (await linked(temporary, path)) return await RunLock.#taken(path, own);
+        requireGone(path, await readHolder(path));
+        if (await takenOver(temporary, path)) return await RunLock.#taken(path, own);
       }
     } catch (cause) {
       throw outputFailed(path, cause);
@@ -64,6 +69,17 @@ export class RunLock {
     throw new GpruneError("LOCKED", `${path}: expected to get the lock, got others in between each time`, {
       hint: "Start one run at a time.",
     });
+  }
+
+  /** Removes what processes that are gone have left beside the lock. */
+  static async #taken(path: string, own: Holder): Promise<RunLock> {
+    const beside = (await readdir(dirname(path))).filter((name) => name.startsWith(`${basename(path)}.`));
+    for (const name of beside) {
+      const other = join(dirname(path), name);
+      const holder = await readHolder(other);
+      if (holder === null || !isAlive(holder)) await rm(other, { force: true });
+    }
+    return new RunLock(path, own);
   }
 
   /** Gives it back, unless somebody has taken it over. */
@@ -78,19 +94,50 @@ async function linked(temporary: string, path: string): Promise<boolean> {
     await link(temporary, path);
     return true;
   } catch (cause) {
+    const errno = errnoOf(cause) ?? "";
+    if (errno === "EEXIST" || errno === "ENOENT") return false;
+    if (!NO_LINKS.has(errno)) throw cause;
+    return copied(temporary, path);
+  }
+}
+
+/** The same where there are no hard links; somebody may see a lock that does not say yet who holds it. */
+async function copied(temporary: string, path: string): Promise<boolean> {
+  try {
+    await copyFile(temporary, path, constants.COPYFILE_EXCL);
+    return true;
+  } catch (cause) {
     if (errnoOf(cause) === "EEXIST") return false;
     throw cause;
   }
 }
 
-/** Takes a stale lock out of the way; puts it back when it is a fresh one by now. */
-async function moveAway(path: string, aside: string, stale: Holder | null): Promise<void> {
-  await rename(path, aside).catch((cause: unknown) => {
-    if (errnoOf(cause) !== "ENOENT") throw cause;
-  });
-  const moved = await readHolder(aside);
-  if (moved !== null && moved.token !== stale?.token) await linked(aside, path);
-  await rm(aside, { force: true });
+/**
+ * Takes the place of a lock whose holder is gone. A second lock lets one process at a time do so; should that be stale too,
+ * it is removed.
+ * @returns false when the first lock is no longer stale, or the second was
+ * @throws GpruneError LOCKED when another process is taking over
+ */
+async function takenOver(temporary: string, path: string): Promise<boolean> {
+  const guard = `${path}.takeover`;
+  if (!(await linked(temporary, guard))) {
+    requireGone(path, await readHolder(guard));
+    await rm(guard, { force: true });
+    return false;
+  }
+  try {
+    if ((await kindOfPath(path)) === "missing") return false;
+    requireGone(path, await readHolder(path));
+    await rename(temporary, path);
+    return true;
+  } finally {
+    await rm(guard, { force: true });
+  }
+}
+
+/** @throws GpruneError LOCKED unless the holder is gone, or nobody */
+function requireGone(path: string, holder: Holder | null): void {
+  if (holder !== null && isAlive(holder)) throw locked(path, holder);
 }
 
 /** Null when there is no lock, or one that says nothing. */
