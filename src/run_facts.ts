@@ -3,6 +3,7 @@
  * on with kept results must have the same facts, and every output says which they were.
  */
 import { createHash } from "node:crypto";
+import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import { z } from "zod";
 import type { SampledSet } from "./calibrate/windows.ts";
@@ -45,16 +46,17 @@ export interface RunInputs {
 }
 
 /**
- * The facts of a run. Reads the model's files once. Where the output goes and the number of threads change no byte.
+ * The facts of a run. Reads the model's files once. Where the output goes changes no byte; the number of threads seldom
+ * does (graph/runtime.ts), so the facts have the one that is used.
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(
-  { output: _, threads: __, ...settings }: RunConfig,
+  { output: _, threads = availableParallelism(), ...settings }: RunConfig,
   { model, sets, plan }: RunInputs,
   onProgress: OnProgress,
 ): Promise<JsonValue> {
   return toJson({
-    settings,
+    settings: { ...settings, threads },
     inputs: {
       model: Object.fromEntries([...(await hashedFiles(model, onProgress)), ...model.files.map(carried)]),
       sets: Object.fromEntries(sets.map((set) => [set.name, windowsHash(set)])),
