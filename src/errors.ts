@@ -19,6 +19,9 @@ export type ErrorCode =
   | "UNSUPPORTED"
   | "OUTPUT_EXISTS"
   | "OUTPUT_FAILED"
+  | "LOCKED"
+  | "INTERRUPTED"
+  | "OUT_OF_MEMORY"
   | "FORBIDDEN"
   | "NETWORK"
   | "INTERNAL";

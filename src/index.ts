@@ -138,7 +138,7 @@ export {
 } from "./model/spec.ts";
 export { Tokenizer } from "./model/tokenizer.ts";
 export { versions } from "./package.ts";
-export { type PruneOptions, type PruneResult, prune } from "./pipeline.ts";
+export { type PruneOptions, prune } from "./pipeline.ts";
 export type { OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
@@ -163,14 +163,13 @@ export { applyPlan } from "./prune/surgery.ts";
 // Recovery
 export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts";
 export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
-export { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
 export {
   type LeastSquaresRequest,
   refitLeastSquares,
   type WeightedTokenSet,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
-export type { TrainingState, TrainingStep } from "./recover/training_state.ts";
+export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 // Reports
 export { renderComparison } from "./report/comparison.ts";
 export type { RunFiles } from "./report/facts.ts";
@@ -183,6 +182,7 @@ export type {
   SavedTask,
   SavedText,
 } from "./report/saved_evaluation.ts";
+export type { PruneResult } from "./run_result.ts";
 // Importance
 export { type Importance, type ScoreRequest, scoreModel } from "./score/importance.ts";
 export type {

@@ -1,12 +1,11 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
 import { join } from "node:path";
-import type { TokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
 import { formatRunConfig, type RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { compareHeldOut, type HeldOutScore } from "./evaluate/held_out.ts";
-import { type CardFacts, modelCard } from "./export/card.ts";
+import { compareHeldOut } from "./evaluate/held_out.ts";
+import { modelCard } from "./export/card.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
@@ -14,15 +13,17 @@ import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
-import { readSmallText } from "./io/file.ts";
+import { kindOfPath, readSmallText } from "./io/file.ts";
 import { parseHubAddress } from "./io/hub_address.ts";
-import { requireFreeDirectory } from "./io/output_directory.ts";
+import { differences, type JsonValue } from "./io/json_difference.ts";
+import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
+import { RunDirectory } from "./io/run_directory.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
-import { versions } from "./package.ts";
+import { estimateNeeds, requireRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import {
@@ -32,111 +33,165 @@ import {
   makePlan,
   type PruningPlan,
   validatePlan,
-  type Widths,
   widths,
 } from "./prune/plan.ts";
 import { formatPlan, PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
-import { distill } from "./recover/distill.ts";
-import { DistillCheckpoints } from "./recover/distill_checkpoints.ts";
-import { refitLeastSquares, type WeightedTokenSet } from "./recover/least_squares.ts";
+import { trainTensors } from "./recover/distill.ts";
+import {
+  type RefitState,
+  refitProjections,
+  type WeightedTokenSet,
+  withRefitted,
+} from "./recover/least_squares.ts";
 import { compensateMeans } from "./recover/mean_compensation.ts";
-import type { TrainingStep } from "./recover/training_state.ts";
+import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
+import { withTensors } from "./recover/with_tensors.ts";
 import { runDocuments } from "./report/run_documents.ts";
 import { runRecord } from "./report/run_record.ts";
+import { formatRecord, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
+import {
+  calibrationSummary,
+  type Measurements,
+  measurements,
+  type PruneResult,
+  type RunOutcome,
+  Stopwatch,
+  tokensOf,
+} from "./run_result.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
 import { METRICS, metricByName } from "./score/registry.ts";
+import { type Checkpoints, interruptible } from "./stages.ts";
 
-/** What a run did, as `gprune prune --json` prints it. */
-export interface PruneResult {
-  /** The directory that was written. */
-  readonly output: string;
-  /** Fractions of the prunable parameters that were to be and were removed; the same when a plan was given. */
-  readonly sparsity: { readonly asked: number; readonly achieved: number };
-  readonly parameters: { readonly before: number; readonly after: number };
-  readonly widths: Widths;
-  /** Which programs load the output. */
-  readonly runtimes: Runtimes;
-  /** Perplexity before and after on windows of the calibration texts that were not used, by set. */
-  readonly held_out: Readonly<Record<string, HeldOutScore>>;
-  /** Seconds per stage. */
-  readonly timings: Readonly<Record<string, number>>;
-  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
-  /** Calibration tokens per second of the calibration stage; 0 without one. */
-  readonly tokens_per_second: number;
-  readonly peak_rss_bytes: number;
-  readonly seed: number;
-  readonly versions: Readonly<Record<string, string>>;
-  /** The report's file; null when none was asked for or it could not be drawn, and why. */
-  readonly report: string | null;
-  readonly report_problem: string | null;
-}
-
-/** What a caller may want to hear while a run goes on. */
+/** What a caller may want to hear while a run goes on, and to tell it. */
 export interface PruneOptions {
   readonly onProgress?: OnProgress;
   /** Called before anything is computed with who will load the result, as far as that is known then. */
   readonly onForeseen?: (runtimes: Runtimes) => void;
+  /** Goes on with the unfinished run of the same output, if there is one; otherwise such a run is refused. */
+  readonly resume?: boolean;
+  /** Stops the run after the unit of work it is at, or in ten seconds, so that it can be resumed. */
+  readonly signal?: AbortSignal;
+  /** Seconds between two states that are kept of a stage, at least; 0 keeps all of them. 60 when absent. */
+  readonly checkpointInterval?: number;
+  /** Bytes of tensors in one file of the output; 5 GB when absent. */
+  readonly maxShardBytes?: number;
 }
 
 /**
- * Prunes a model: open, calibrate, score, allocate, cut, recover, save.
- * @throws GpruneError when the input is wrong or the output cannot be written; nothing is left behind then
+ * Prunes a model: open, calibrate, score, allocate, cut, recover, save. What has been computed is kept in OUT.run until
+ * the output is there; whatever ends a run, it can be resumed and writes the same bytes then.
+ * @throws GpruneError when the input is wrong or the output cannot be written; LOCKED when another run is at it;
+ *   INTERRUPTED after the signal; BAD_CHECKPOINT when what is to be resumed was another run
  */
-export async function prune(
-  config: RunConfig,
-  { onProgress = silent, onForeseen = () => {} }: PruneOptions = {},
-): Promise<PruneResult> {
-  const started = new Date();
-  const clock = new Stopwatch();
-  const metric = metricByName(config.metric);
-  const fallback = fallbackByName(config.fallback);
+export async function prune(config: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
+  const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
+  const request = { metric: metricByName(config.metric), fallback: fallbackByName(config.fallback) };
   const given = await readPlan(config);
-  await requireFreeDirectory(config.output);
+  const record = resume ? await readRecord(join(config.output, RECORD_FILE)) : null;
+  if (record === null) await requireFreeDirectory(config.output);
+  const stages = await RunDirectory.claim(config.output, { resume, signal, interval });
+  try {
+    const told = { ...options, onProgress: interruptible(onProgress, signal) };
+    return await pruneModel({ config, given, stages, record, ...request }, told);
+  } catch (error) {
+    // What led to numbers that are not finite leads there again.
+    if (error instanceof GpruneError && error.code === "NOT_FINITE") stages.clear();
+    throw error;
+  } finally {
+    await stages.leave();
+  }
+}
+
+/** What a run is made of before anything is read. */
+interface RunRequest extends Pick<Run, "config" | "stages" | "metric" | "fallback"> {
+  /** The plan to be carried out; null when one is to be made. */
+  readonly given: PruningPlan | null;
+  /** Of an output that is there already. */
+  readonly record: RunRecord | null;
+}
+
+async function pruneModel(request: RunRequest, options: PruneOptions): Promise<PruneResult> {
+  const { config, given, stages, metric } = request;
+  const { onProgress = silent, onForeseen = () => {} } = options;
+  const started = new Date();
+  const clock = new Stopwatch(stages);
   const model = await clock.time("open", () => openModel(config.model, { onProgress }));
   const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
   try {
     requireFit(given, { model, where: config.plan });
     onForeseen(foresee(config, { model, plan: given }));
     const sets = await clock.time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
+    const facts = await runFacts(config, { model, sets, plan: given }, onProgress);
+    const done = await finishedResult(request, facts);
+    if (done !== null) return done;
+    stages.begin(facts);
+    await requireRoom(estimateNeeds(model, config, tokensOf(calibrationSummary(sets))), config.output);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const run: Run = { started, config, model, runtime, sets, metric, fallback, allocation, onProgress };
-    const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
-    const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
-    const { pruned, curve, checkpoints } = await clock.time("recover", () => recover(run, plan, knowledge));
-    const achieved = achievedSparsity(plan, model.spec);
-    const result = {
-      sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
-      parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
-      widths: widths(plan, model.spec),
-      runtimes: runtimesOf(pruned.spec),
-      calibration: calibrationSummary(sets),
+    const { maxShardBytes } = options;
+    const run: Run = {
+      ...request,
+      started,
+      model,
+      runtime,
+      sets,
+      allocation,
+      facts,
+      onProgress,
+      maxShardBytes,
     };
-    const pair = { dense: model, pruned, runtime };
-    const heldOut = await clock.time("check", () => compareHeldOut(pair, sets, onProgress));
-    const tokens = Object.values(result.calibration).reduce((sum, set) => sum + set.tokens, 0);
-    const outcome = (): Outcome => ({
-      ...result,
-      held_out: heldOut,
-      timings: clock.secondsSoFar(),
-      tokens_per_second: knowledge === null ? 0 : tokens / clock.seconds.calibrate!,
-      peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
-      seed: config.seed,
-      versions: versions(),
-    });
-    const saving = { plan, curve, result: { ...result, heldOut }, outcome };
-    const reported = await clock.time("save", () => save(run, pruned, saving));
-    await checkpoints?.clear();
-    return { output: config.output, ...outcome(), ...reported };
+    return await computeAll(run, given, clock);
   } finally {
     await runtime.close();
     await model.weights.close();
   }
 }
 
-/** What a run did, the places of its files aside. */
-type Outcome = Omit<PruneResult, "output" | "report" | "report_problem">;
+/** The result of a run that was interrupted after its output was there; null when there is none. */
+async function finishedResult(
+  { config, record, stages }: RunRequest,
+  facts: JsonValue,
+): Promise<PruneResult | null> {
+  if (record === null) return null;
+  if (differences(record.facts, facts).length > 0) await requireFreeDirectory(config.output);
+  stages.clear();
+  const result = record.result as unknown as RunOutcome;
+  const report = await reportOf(config);
+  return {
+    output: config.output,
+    ...result,
+    ...measurements(config, { timings: {}, speed: 0 }),
+    report,
+    report_problem: null,
+  };
+}
+
+async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch): Promise<PruneResult> {
+  const { config, model, runtime, sets, stages, onProgress } = run;
+  const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
+  const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
+  const { pruned, curve } = await clock.time("recover", () => recover(run, plan, knowledge));
+  const achieved = achievedSparsity(plan, model.spec);
+  const pair = { dense: model, pruned, runtime };
+  const heldOut = await clock.time("check", () =>
+    stages.run("check", () => compareHeldOut(pair, sets, onProgress)),
+  );
+  const outcome: RunOutcome = {
+    sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
+    parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
+    widths: widths(plan, model.spec),
+    runtimes: runtimesOf(pruned.spec),
+    held_out: heldOut,
+    calibration: calibrationSummary(sets),
+  };
+  const speed = knowledge === null ? 0 : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
+  const measured = (): Measurements => measurements(config, { timings: clock.secondsSoFar(), speed });
+  const saving = { plan, curve, outcome, measured };
+  const reported = await clock.time("save", () => save(run, pruned, saving));
+  stages.clear();
+  return { output: config.output, ...outcome, ...measured(), ...reported };
+}
 
 /** What the stages of one run share. */
 interface Run {
@@ -148,7 +203,10 @@ interface Run {
   readonly metric: Metric;
   readonly fallback: Metric;
   readonly allocation: GpruneRequest["allocation"];
+  readonly stages: RunDirectory;
+  readonly facts: JsonValue;
   readonly onProgress: OnProgress;
+  readonly maxShardBytes: number | undefined;
 }
 
 /** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
@@ -218,12 +276,13 @@ interface Knowledge {
 
 /** Nothing is learned that nobody asks for: plans that are given need statistics for mean compensation alone. */
 async function learnFromSets(
-  { config, model, runtime, sets, metric, onProgress }: Run,
+  { config, model, runtime, sets, metric, stages, onProgress }: Run,
   given: PruningPlan | null,
 ): Promise<Knowledge | null> {
   if (sets.length === 0 || (given !== null && config.recover !== "bias")) return null;
   const gradients = metric.input === "gradients" && given === null;
-  const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, { gradients, onProgress });
+  const options = { gradients, onProgress, stages };
+  const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, options);
   const weights = config.calibration.map(({ weight }) => weight);
   const pooled = poolEvidence(
     Array.from(evidence.values(), ({ whole }) => whole),
@@ -251,10 +310,14 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
     return makePlan(
       model.spec,
       decision.keep,
-      toJson({ ...provenance, rounds: decision.rounds, ...explainDecision(decision) }),
+      provenanceOf({
+        ...provenance,
+        rounds: decision.rounds,
+        ...explainDecision(decision),
+      }),
     );
   }
-  return makePlan(model.spec, await decidePlain(run, knowledge), toJson(provenance));
+  return makePlan(model.spec, await decidePlain(run, knowledge), provenanceOf(provenance));
 }
 
 /** A metric and an allocation, nothing more. */
@@ -296,59 +359,57 @@ interface Recovered {
   readonly pruned: Model;
   /** The loss curve when it was trained. */
   readonly curve?: readonly TrainingStep[];
-  /** Where training kept its progress. */
-  readonly checkpoints?: DistillCheckpoints;
 }
 
 async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
-  const { config, model, runtime, onProgress } = run;
+  const { config, model, runtime, stages, onProgress } = run;
   if (config.recover === "none" || run.sets.length === 0) return { pruned: applyPlan(model, plan) };
   if (config.recover === "bias") {
     return { pruned: await compensateMeans(model, plan, knowledge!.pooled.stats) };
   }
   const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
   const pruned = applyPlan(model, plan);
-  const refitted = await refitLeastSquares({ dense: model, pruned, runtime, sets, onProgress });
-  return config.recover === "lstsq" ? { pruned: refitted } : train(run, refitted);
+  const refitted = await stages.run("refit", (checkpoints: Checkpoints<RefitState>) =>
+    refitProjections({ dense: model, pruned, runtime, sets, onProgress, checkpoints }),
+  );
+  const student = withRefitted(pruned, refitted);
+  return config.recover === "lstsq" ? { pruned: student } : train(run, student);
 }
 
 /** Distills the dense model into the student, on all text of the sets but what is held out. */
 async function train(run: Run, student: Model): Promise<Recovered> {
-  const { config, model: dense, runtime, onProgress } = run;
+  const { config, model: dense, runtime, stages, onProgress } = run;
   const sets = run.sets.map(({ name, windows, unused }, d): WeightedTokenSet => {
     return { name, windows: [...windows, ...unused], weight: config.calibration[d]!.weight };
   });
-  const { steps, learningRate, seed, calibration, seqLen } = config;
-  const settings = { steps, learningRate, seed, calibration, seqLen };
-  const checkpoints = new DistillCheckpoints(`${config.output}.training`, JSON.stringify(settings));
-  const request = { dense, student, runtime, sets, steps, learningRate, seed, checkpoints, onProgress };
-  const { model: pruned, curve } = await distill(request);
-  return { pruned, curve, checkpoints };
+  const { steps, learningRate, seed } = config;
+  const { tensors, curve } = await stages.run("distill", (checkpoints: Checkpoints<TrainingSnapshot>) =>
+    trainTensors({ dense, student, runtime, sets, steps, learningRate, seed, onProgress, checkpoints }),
+  );
+  return { pruned: withTensors(student, tensors), curve };
 }
 
-/** What `save` writes besides the model. */
-interface Saving {
+/** What is saved beside the weights. */
+interface Findings {
   readonly plan: PruningPlan;
   readonly curve: readonly TrainingStep[] | undefined;
-  readonly result: Pick<
-    CardFacts,
-    "sparsity" | "parameters" | "widths" | "runtimes" | "calibration" | "heldOut"
-  >;
-  /** What the run did up to now. */
-  readonly outcome: () => Outcome;
+  readonly outcome: RunOutcome;
+  /** How it went up to now. */
+  readonly measured: () => Measurements;
 }
 
 /** Writes the output. @returns where its report is */
 async function save(
   run: Run,
   pruned: Model,
-  { plan, curve, result, outcome }: Saving,
+  { plan, curve, outcome, measured }: Findings,
 ): Promise<Pick<PruneResult, "report" | "report_problem">> {
-  const { config, model, metric, allocation, started, onProgress } = run;
+  const { config, model, metric, allocation, started, stages, facts, onProgress, maxShardBytes } = run;
   const resolved = { ...config, allocation, metric: metric.name };
   const text = formatRunConfig(resolved);
   const card = modelCard({
-    ...result,
+    ...outcome,
+    heldOut: outcome.held_out,
     base: baseName(config.model),
     method: config.method,
     metric: metric.name,
@@ -363,22 +424,26 @@ async function save(
     ["README.md", card],
     ["gprune.yaml", text],
     ["plan.json", formatPlan(plan)],
+    [RECORD_FILE, formatRecord({ facts, result: toJson(outcome) })],
     ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
   ]);
+  const write: WriteDirectory = (directory, fill) => stages.writeOutput(directory, fill);
   let problem: string | null = null;
-  await exportHuggingFace(pruned, config.output, {
-    dtype: config.dtype,
-    documents,
-    lastDocuments: async () => {
-      const record = runRecord(outcome(), { model, started, settings: resolved });
-      const written = await runDocuments({ record, plan, curve, report: config.report });
-      problem = written.problem;
-      return written.documents;
-    },
-    onProgress,
-  });
-  const report = config.report && problem === null ? join(config.output, "report.html") : null;
-  return { report, report_problem: problem };
+  const lastDocuments = async (): Promise<ReadonlyMap<string, string>> => {
+    const record = runRecord({ ...outcome, ...measured() }, { model, started, settings: resolved });
+    const written = await runDocuments({ record, plan, curve, report: config.report });
+    problem = written.problem;
+    return written.documents;
+  };
+  const options = { dtype: config.dtype, documents, lastDocuments, onProgress, write, maxShardBytes };
+  await exportHuggingFace(pruned, config.output, options);
+  return { report: await reportOf(config), report_problem: problem };
+}
+
+/** The report of a finished run; null when there is none. */
+async function reportOf({ output }: RunConfig): Promise<string | null> {
+  const path = join(output, "report.html");
+  return (await kindOfPath(path)) === "file" ? path : null;
 }
 
 /** `ORG/NAME` of a model on the hub, which links to it; any other as the user named it. */
@@ -392,36 +457,6 @@ function formatCurve(curve: readonly TrainingStep[]): string {
 }
 
 /** A record that JSON can hold, for a plan's provenance. */
-function toJson(value: Readonly<Record<string, unknown>>): PruningPlan["provenance"] {
-  return JSON.parse(JSON.stringify(value)) as PruningPlan["provenance"];
-}
-
-function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
-  return Object.fromEntries(
-    sets.map(({ name, windows }) => [
-      name,
-      { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
-    ]),
-  );
-}
-
-/** Wall-clock seconds by stage. */
-class Stopwatch {
-  readonly seconds: Record<string, number> = {};
-  #running: { readonly stage: string; readonly start: number } | null = null;
-
-  async time<T>(stage: string, work: () => Promise<T>): Promise<T> {
-    this.#running = { stage, start: performance.now() };
-    const result = await work();
-    Object.assign(this.seconds, this.secondsSoFar());
-    this.#running = null;
-    return result;
-  }
-
-  /** The stage that is under way included. */
-  secondsSoFar(): Readonly<Record<string, number>> {
-    if (this.#running === null) return { ...this.seconds };
-    const { stage, start } = this.#running;
-    return { ...this.seconds, [stage]: Math.round(performance.now() - start) / 1000 };
-  }
+function provenanceOf(value: Readonly<Record<string, unknown>>): PruningPlan["provenance"] {
+  return toJson(value) as PruningPlan["provenance"];
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { METRICS, resolveRunConfig, versions } from "../src/index.ts";
 import { type CliResult, gprune, hashes, startCli } from "./run_cli.ts";
-import { DEMO_MODEL, demoText, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let root: string;
 let model: string;
@@ -91,6 +91,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect((await readdir(first)).sort()).toEqual([
       "README.md",
       "config.json",
+      "facts.json",
       "gprune.yaml",
       "model.safetensors",
       "modeling_gprune.py",
@@ -177,6 +178,8 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       "output",
       "parameters",
       "peak_rss_bytes",
+      "report",
+      "report_problem",
       "runtimes",
       "seed",
       "sparsity",
@@ -414,33 +417,4 @@ test("a reader that stops reading is no error", async () => {
   child.stdout!.destroy();
   const { code, stderr } = await result;
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-});
-
-describe("interrupts", () => {
-  const slow = ["--samples", "64", "--seq-len", "256", "--calib", `code=${demoText("calibration", "code")}`];
-
-  test.each([
-    ["SIGINT", 130],
-    ["SIGTERM", 143],
-  ] as const)("%s ends a run with %i and leaves nothing", async (signal, code) => {
-    const parent = await mkdtemp(join(root, "parent-"));
-    const run = startCli(["prune", DEMO_MODEL, "-o", join(parent, "a", "b"), ...slow]);
-    await run.said("calibrate: ");
-    run.child.kill(signal);
-    run.child.kill(signal);
-    const result = await run.result;
-    expect(result).toMatchObject({ code, stdout: "" });
-    expect(result.stderr).toContain(`interrupted by ${signal}; nothing unfinished is left behind`);
-    expect(await readdir(parent)).toEqual([]);
-  });
-
-  test("while the output is written, there is all of it or nothing", async () => {
-    const parent = await mkdtemp(join(root, "parent-"));
-    const run = startCli(["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"]);
-    await run.said("save: ");
-    run.child.kill("SIGINT");
-    const { code } = await run.result;
-    if (code === 130) expect(await readdir(parent)).toEqual([]);
-    else expect(await readFile(join(parent, "out", "config.json"), "utf8")).toContain("float32");
-  });
 });

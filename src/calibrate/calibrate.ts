@@ -1,10 +1,18 @@
 /** Runs calibration sets through a model layer by layer and gathers the statistics that metrics need. */
 import { GpruneError, internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { embedGroups, forwardLayers, type MicroBatch } from "../graph/forward.ts";
+import {
+  embedGroups,
+  type ForwardState,
+  forwardLayers,
+  forwardState,
+  type MicroBatch,
+  resumeForward,
+} from "../graph/forward.ts";
 import { type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
 import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type CalibrationStats, CHANNEL_SUMS, type ChannelStats, emptyChannelStats } from "./stats.ts";
 
@@ -19,6 +27,13 @@ export interface TokenSet {
 
 export interface CalibrateOptions {
   readonly onProgress?: OnProgress;
+  /** Keeps its state between layers. */
+  readonly checkpoints?: Checkpoints<CalibrationState>;
+}
+
+/** Where calibration stands between two layers. */
+export interface CalibrationState extends ForwardState {
+  readonly stats: ReadonlyMap<string, CalibrationStats>;
 }
 
 /**
@@ -29,18 +44,21 @@ export interface CalibrateOptions {
 export async function calibrate(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
-  { onProgress = silent }: CalibrateOptions = {},
+  { onProgress = silent, checkpoints = NO_CHECKPOINTS }: CalibrateOptions = {},
 ): Promise<ReadonlyMap<string, CalibrationStats>> {
   const batches: MicroBatch[] = [];
   const owner: string[] = [];
-  const stats = new Map<string, CalibrationStats>();
+  const kept = await checkpoints.restore();
+  const stats = new Map<string, CalibrationStats>(kept?.stats);
+  const seen = new Set<string>();
   const groups = await embedGroups(
     runner,
     sets.map((set) => set.windows),
   );
   for (const [index, set] of sets.entries()) {
-    if (stats.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
-    stats.set(set.name, emptyStats(runner, set));
+    if (seen.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
+    seen.add(set.name);
+    if (kept === undefined) stats.set(set.name, emptyStats(runner, set));
     batches.push(...groups[index]!.map((batch) => ({ ...batch, texts: textsOf(set) })));
     owner.push(...groups[index]!.map(() => set.name));
   }
@@ -48,6 +66,8 @@ export async function calibrate(
     program: "statistics",
     stage: "calibrate",
     onProgress,
+    from: resumeForward(kept, batches),
+    onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, batches), stats })),
     onOutputs: (layer, batch, outputs) => {
       const set = owner[batch]!;
       for (const kind of ["kv", "ffn"] as const) {

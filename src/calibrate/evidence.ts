@@ -4,8 +4,15 @@
  */
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import { calibrate, type TokenSet } from "./calibrate.ts";
-import { type GateStats, gateStatistics, mergeGateStats, poolGateStats } from "./gate_stats.ts";
+import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
+import { type CalibrationState, calibrate, type TokenSet } from "./calibrate.ts";
+import {
+  type GateStats,
+  type GateStatsState,
+  gateStatistics,
+  mergeGateStats,
+  poolGateStats,
+} from "./gate_stats.ts";
 import { type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
 
 /** What some windows say. */
@@ -28,11 +35,18 @@ export async function gatherEvidence(
   {
     gradients = false,
     onProgress = silent,
-  }: { readonly gradients?: boolean; readonly onProgress?: OnProgress } = {},
+    stages = NO_STAGES,
+  }: { readonly gradients?: boolean; readonly onProgress?: OnProgress; readonly stages?: Stages } = {},
 ): Promise<ReadonlyMap<string, SplitEvidence>> {
   const halves = sets.flatMap(halvesOf);
-  const stats = await calibrate(runner, halves, { onProgress });
-  const gates = gradients ? await gateStatistics(runner, halves, { onProgress }) : undefined;
+  const stats = await stages.run("calibrate", (checkpoints: Checkpoints<CalibrationState>) =>
+    calibrate(runner, halves, { onProgress, checkpoints }),
+  );
+  const gates = gradients
+    ? await stages.run("gradients", (checkpoints: Checkpoints<GateStatsState>) =>
+        gateStatistics(runner, halves, { onProgress, checkpoints }),
+      )
+    : undefined;
   const evidence = new Map<string, SplitEvidence>();
   for (const set of sets) {
     const parts = halvesOf(set).map(({ name }): Evidence => {

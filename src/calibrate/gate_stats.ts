@@ -8,6 +8,7 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
 import { gateGradients, type WindowGradients } from "./gate_gradients.ts";
 
@@ -36,28 +37,44 @@ export interface GateStatsOptions {
   readonly centers?: ReadonlyMap<string, Float32Array>;
   readonly stage?: string;
   readonly onProgress?: OnProgress;
+  /** Keeps its state between lots of windows. */
+  readonly checkpoints?: Checkpoints<GateStatsState>;
+}
+
+/** What is known between two lots of windows. */
+export interface GateStatsState {
+  /** Of every set that has been begun; complete but for the last. */
+  readonly sets: ReadonlyMap<string, GateStats>;
 }
 
 /** Gate statistics of every set, by name. */
 export async function gateStatistics(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
-  { centers = new Map(), stage = "gradients", onProgress = silent }: GateStatsOptions = {},
+  {
+    centers = new Map(),
+    stage = "gradients",
+    onProgress = silent,
+    checkpoints = NO_CHECKPOINTS,
+  }: GateStatsOptions = {},
 ): Promise<ReadonlyMap<string, GateStats>> {
   const spaces = spacesOf(runner.model.spec);
   const total = sets.reduce((sum, { windows }) => sum + 2 * tokensOf(windows), 0);
   let base = 0;
-  const result = new Map<string, GateStats>();
+  const result = new Map((await checkpoints.restore())?.sets);
   for (const set of sets) {
     const { name, windows } = set;
-    let stats = emptyGateStats(spaces);
-    for (const lot of lotsOf(windows, runner)) {
+    let stats = result.get(name) ?? emptyGateStats(spaces);
+    base += 2 * tokensOf(windows.slice(0, stats.windows));
+    for (const lot of lotsOf(windows.slice(stats.windows), runner)) {
       const report: OnProgress = (event) => onProgress({ ...event, done: base + event.done, total });
       const gradients = await naming(textsOf(set), () =>
         gateGradients(runner, lot, { centers, stage, onProgress: report }),
       );
       for (const window of gradients) stats = addWindow(stats, window, spaces);
       base += 2 * tokensOf(lot);
+      result.set(name, stats);
+      await checkpoints.reached(() => ({ sets: result }));
     }
     result.set(name, stats);
   }

@@ -2,23 +2,44 @@
 import { GpruneError } from "../errors.ts";
 import { removeTemporaries } from "../io/output_directory.ts";
 import { runCleanups } from "./interrupt.ts";
+import type { Failure, StopSignal } from "./messages.ts";
 import { plainText } from "./terminal.ts";
 
-const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+export const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
-/** Prints what went wrong and sets the exit code. Only bugs show a stack. */
+/** Answers the signals in place of ending the process. */
+let answer: ((signal: StopSignal) => void) | null = null;
+
+/** Prints what went wrong and sets the exit code. */
 export function fail(error: unknown): void {
+  const { failure, exitCode } = failureOf(error);
+  printFailure(failure);
+  process.exitCode = exitCode;
+}
+
+/** What went wrong, in words, and the exit code. Only bugs show a stack. */
+export function failureOf(error: unknown): { readonly failure: Failure; readonly exitCode: number } {
   if (error instanceof GpruneError && error.code !== "INTERNAL") {
-    process.stderr.write(`error ${error.code}: ${plainText(error.message)}\n`);
-    if (error.hint !== undefined) process.stderr.write(`hint: ${plainText(error.hint)}\n`);
-    process.exitCode = 1;
+    const { code, message, hint } = error;
+    return { failure: { code, message, ...(hint !== undefined && { hint }) }, exitCode: 1 };
+  }
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { failure: { message }, exitCode: 2 };
+}
+
+export function printFailure({ code, message, hint }: Failure): void {
+  if (code === undefined) {
+    const request = "This is a bug in gprune; please report it with the text above.";
+    process.stderr.write(`${plainText(message)}\n${request}\n`);
     return;
   }
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(
-    `${plainText(text)}\nThis is a bug in gprune; please report it with the text above.\n`,
-  );
-  process.exitCode = 2;
+  process.stderr.write(`error ${code}: ${plainText(message)}\n`);
+  if (hint !== undefined) process.stderr.write(`hint: ${plainText(hint)}\n`);
+}
+
+/** Has signals answered by `handler` from now on; a process that does so ends by itself. */
+export function onSignals(handler: (signal: StopSignal) => void): void {
+  answer = handler;
 }
 
 /**
@@ -28,6 +49,7 @@ export function fail(error: unknown): void {
 export function handleExits(): void {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.on(signal, () => {
+      if (answer !== null) return answer(signal);
       undo();
       process.stderr.write(`\ninterrupted by ${signal}; nothing unfinished is left behind\n`);
       process.exit(EXIT_CODES[signal]);

@@ -10,7 +10,7 @@ import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
 import { withProgress } from "./progress.ts";
-import { plainText, print } from "./terminal.ts";
+import { plainText, print, say } from "./terminal.ts";
 
 interface ExportCommandOptions {
   readonly output: string;
@@ -78,7 +78,7 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
   const model = await withProgress(options, (onProgress) => openModel(path, { onProgress }));
   try {
     const warnings = await withProgress(options, (onProgress) => format.write(model, options, onProgress));
-    for (const warning of warnings) process.stderr.write(`warning: ${plainText(warning)}\n`);
+    for (const warning of warnings) say(`warning: ${plainText(warning)}`);
   } finally {
     await model.weights.close();
   }

@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from "commander";
 import { versions } from "../package.ts";
 import { fail, handleExits, ignoreClosedPipes } from "./exit.ts";
 import { choiceOption, countOption, numberOption, textSetsOption } from "./options.ts";
+import { isComputeChild } from "./role.ts";
 
 const MODEL = "Hugging Face directory, .gguf file, or hf://ORG/NAME[@REVISION][/FILE.gguf] on the hub";
 
@@ -19,7 +20,7 @@ const program = new Command("gprune")
     "after",
     `
 Progress goes to stderr, results to stdout. Exit codes: 0 good, 1 the input was wrong, 2 a bug in gprune,
-130 and 143 interrupted. An output directory appears complete or not at all.
+130 and 143 interrupted. An output directory appears complete or not at all; an interrupted prune can be resumed.
 
 Models on the hub go into its usual cache; HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected.
 
@@ -94,6 +95,7 @@ program
   .addOption(dtypeOption())
   .option("--no-report", "write no report.html")
   .addOption(threadsOption())
+  .option("--resume", "go on with a run that was interrupted, with the same bytes in the end")
   .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
@@ -113,6 +115,9 @@ follows it, so MODEL goes before it. The last line on stdout is the output direc
 Who loads the result is said before the run. Layers of their own widths (the default) are smaller at the same quality and
 need trust_remote_code in transformers; --shape uniform gives what stock classes and vLLM build.
 
+Until the output is there, what has been computed is kept in DIR.run. Ctrl-C stops where --resume can go on, a second one at
+once; after a crash or a power failure --resume works too.
+
 Examples:
   $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
   $ gprune prune MODEL -o OUT --calib books=hf://datasets/ORG/NAME/data/train.parquet#story:2 code=src.jsonl
@@ -122,7 +127,7 @@ Examples:
   $ gprune prune MODEL -o OUT2 --plan OUT/plan.json --recover none --dtype bf16
   $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1`,
   )
-  .action(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options));
+  .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
 
 program
   .command("eval")
@@ -180,7 +185,7 @@ Examples:
   $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5
   $ gprune eval OUT --text news=news.txt --baseline MODEL --save`,
   )
-  .action(async (model, options) => (await import("./eval.ts")).evalCommand(model, options));
+  .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
 
 program
   .command("compare")
@@ -205,8 +210,10 @@ program
     "after",
     "\nExample:\n  $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md",
   )
-  .action(async (a, b, others, options) =>
-    (await import("./compare.ts")).compareCommand([a, b, others], options),
+  .action(
+    computing(async (a, b, others, options) =>
+      (await import("./compare.ts")).compareCommand([a, b, others], options),
+    ),
   );
 
 program
@@ -272,7 +279,7 @@ Examples:
   $ gprune export PRUNED -o pruned.gguf --dtype q8_0
   $ gprune export PRUNED -o model-onnx --format onnx --dtype int4`,
   )
-  .action(async (model, options) => (await import("./export.ts")).exportCommand(model, options));
+  .action(computing(async (model, options) => (await import("./export.ts")).exportCommand(model, options)));
 
 program
   .command("inspect")
@@ -308,7 +315,11 @@ program
     "after",
     "\nExample:\n  $ gprune sensitivity MODEL --calib web=web.txt code=code.txt wiki=wiki.txt --picture sigma.svg",
   )
-  .action(async (model, options) => (await import("./sensitivity.ts")).sensitivityCommand(model, options));
+  .action(
+    computing(async (model, options) =>
+      (await import("./sensitivity.ts")).sensitivityCommand(model, options),
+    ),
+  );
 
 program
   .command("generate")
@@ -340,7 +351,9 @@ Examples:
   $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64
   $ gprune generate MODEL --sample --count 64 -o own.jsonl && gprune prune MODEL -o SMALLER --calib own=own.jsonl`,
   )
-  .action(async (model, options) => (await import("./generate.ts")).generateCommand(model, options));
+  .action(
+    computing(async (model, options) => (await import("./generate.ts")).generateCommand(model, options)),
+  );
 
 program
   .command("push")
@@ -370,7 +383,17 @@ program
   .addOption(sparsityOption("", 0.4))
   .addOption(quietOption())
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
-  .action(async (options) => (await import("./demo.ts")).demoCommand(options));
+  .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));
+
+/** A command whose work is done by a child of this process, which is this process when it is the child. */
+function computing<A extends unknown[]>(
+  action: (...given: A) => Promise<void>,
+): (...given: A) => Promise<void> {
+  return async (...given) => {
+    if (!isComputeChild()) return (await import("./compute_parent.ts")).computeInChild();
+    return (await import("./compute_child.ts")).computeForParent(() => action(...given));
+  };
+}
 
 function sparsityOption(note: string, preset?: number): Option {
   const description = `fraction of the attention and FFN parameters to remove ${note}`.trimEnd();
@@ -404,7 +427,7 @@ function quietOption(): Option {
 }
 
 ignoreClosedPipes();
-handleExits();
+if (!isComputeChild()) handleExits();
 try {
   await program.parseAsync();
 } catch (error) {

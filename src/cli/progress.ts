@@ -2,7 +2,7 @@
 import type { OnProgress } from "../progress.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { onInterrupt } from "./interrupt.ts";
-import { plainText } from "./terminal.ts";
+import { currentOutlet, plainText } from "./terminal.ts";
 
 /** Seconds between two lines of the same stage when stderr is not a terminal. */
 const LINE_INTERVAL = 10;
@@ -15,7 +15,7 @@ export async function withProgress<T>(
   { quiet = false }: { readonly quiet?: boolean | undefined },
   run: (onProgress: OnProgress) => Promise<T>,
 ): Promise<T> {
-  const display = quiet ? noDisplay() : await loudDisplay();
+  const display = quiet ? noDisplay() : (distantDisplay() ?? (await loudDisplay()));
   const forget = onInterrupt(() => display.stop());
   try {
     return await run(display.onProgress);
@@ -25,7 +25,14 @@ export async function withProgress<T>(
   }
 }
 
-async function loudDisplay(): Promise<ProgressDisplay> {
+/** The display of the process that this one computes for; undefined when there is none. */
+function distantDisplay(): ProgressDisplay | undefined {
+  const { progress, progressEnd } = currentOutlet();
+  return progress && progressEnd && { onProgress: progress, stop: progressEnd };
+}
+
+/** The display of this process's own terminal. */
+export async function loudDisplay(): Promise<ProgressDisplay> {
   const isTerminal = process.stderr.isTTY && process.env.TERM !== "dumb";
   if (isTerminal) return (await import("./bar.ts")).barDisplay();
   return lineDisplay((line) => process.stderr.write(`${line}\n`));

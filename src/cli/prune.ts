@@ -4,16 +4,20 @@ import { parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { readSmallText } from "../io/file.ts";
+import { keptProgress } from "../io/run_directory.ts";
 import { MAX_YAML_BYTES } from "../io/yaml.ts";
-import { type PruneResult, prune } from "../pipeline.ts";
+import { prune } from "../pipeline.ts";
+import type { PruneResult } from "../run_result.ts";
+import { stopSignal } from "./compute_child.ts";
 import { withProgress } from "./progress.ts";
-import { pairs, plainText, print, printJson } from "./terminal.ts";
+import { pairs, plainText, print, printJson, say } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
 /** Options as commander gives them; those that were not given are absent. */
 interface PruneOptions {
   readonly config?: string;
   readonly calib?: readonly string[];
+  readonly resume?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly [setting: string]: unknown;
@@ -23,14 +27,35 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
   const config = await configOf(model, options);
   await requireTexts(config.calibration);
   const onForeseen = options.quiet ? () => {} : sayForeseen;
-  const result = await withProgress(options, (onProgress) => prune(config, { onProgress, onForeseen }));
+  const { resume = false } = options;
+  const result = await withProgress(options, (onProgress) =>
+    prune(config, { onProgress, onForeseen, resume, signal: stopSignal() }),
+  ).catch(async (error: unknown) => {
+    throw await saidWhatIsKept(error, config);
+  });
   if (options.json) printJson(result);
   else print(summaryOf(result, config.model));
 }
 
+/** Errors after which the same command would fail again whatever has been kept. */
+const REFUSALS: ReadonlySet<string> = new Set(["BAD_CHECKPOINT", "LOCKED", "OUTPUT_EXISTS"]);
+
+/** An error whose hint says how to go on, when something was kept. */
+async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<unknown> {
+  if (!(error instanceof GpruneError) || REFUSALS.has(error.code)) return error;
+  const kept = await keptProgress(output);
+  const { code, message, hint = "", cause } = error;
+  if (kept === null) return code === "INTERRUPTED" ? new GpruneError(code, message) : error;
+  const goOn = `Progress is kept in ${kept}; repeat the command with --resume to go on.`;
+  return new GpruneError(code, message, {
+    hint: code === "INTERRUPTED" ? goOn : `${hint} ${goOn}`.trim(),
+    cause,
+  });
+}
+
 /** One line on stderr before the work: who will load the result. */
 function sayForeseen(runtimes: Runtimes): void {
-  process.stderr.write(`the result will run in ${runtimesText(runtimes)}\n`);
+  say(`the result will run in ${runtimesText(runtimes)}`);
 }
 
 function runtimesText(runtimes: Runtimes): string {
@@ -41,7 +66,7 @@ function runtimesText(runtimes: Runtimes): string {
 
 /** The configuration file's settings, overridden by what the command line says. */
 async function configOf(model: string | undefined, options: PruneOptions): Promise<RunConfig> {
-  const { config: path, calib, report, json: _json, quiet: _quiet, ...settings } = options;
+  const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...settings } = options;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
   // What is not given is true here, and the file may say otherwise.

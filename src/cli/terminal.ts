@@ -6,6 +6,31 @@ import { plainJson, plainText } from "../plain_text.ts";
 
 export { plainText } from "../plain_text.ts";
 
+import type { ProgressEvent } from "../progress.ts";
+
+/** Where text and progress of a command go. */
+export interface Outlet {
+  out(text: string): void;
+  err(text: string): void;
+  /** Absent where this process draws progress itself. */
+  progress?(event: ProgressEvent): void;
+  progressEnd?(): void;
+}
+
+let outlet: Outlet = {
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+};
+
+/** Sends what commands say somewhere else. */
+export function setOutlet(other: Outlet): void {
+  outlet = other;
+}
+
+export function currentOutlet(): Outlet {
+  return outlet;
+}
+
 /** Rows as aligned columns: the first column to the left, the others to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const columns = Math.max(0, ...rows.map((row) => row.length));
@@ -32,9 +57,14 @@ function length(text = ""): number {
   return [...text].length;
 }
 
-/** Writes to stdout, whatever the text holds. */
+/** A line on stdout, whatever the text holds. */
 export function print(text: string): void {
-  process.stdout.write(`${plainText(text)}\n`);
+  outlet.out(`${plainText(text)}\n`);
+}
+
+/** A line on stderr. */
+export function say(text: string): void {
+  outlet.err(`${plainText(text)}\n`);
 }
 
 /** Writes one JSON document to stdout. */

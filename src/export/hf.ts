@@ -4,7 +4,11 @@
  */
 import { join } from "node:path";
 import { readSmallFile } from "../io/file.ts";
-import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
+import {
+  type WriteDirectory,
+  writeDirectoryAtomically,
+  writeFileAtomically,
+} from "../io/output_directory.ts";
 import { type TensorToWrite, writeSafetensors } from "../io/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/fused.ts";
 import { readConfig } from "../model/hf_config.ts";
@@ -38,6 +42,10 @@ export interface ExportOptions {
   /** Documents that tell how the writing went: asked for when everything else is written. */
   readonly lastDocuments?: () => Promise<ReadonlyMap<string, string>>;
   readonly onProgress?: OnProgress;
+  /** How the directory is made; at once when absent. */
+  readonly write?: WriteDirectory;
+  /** Bytes of tensors in one file; 5 GB when absent. */
+  readonly maxShardBytes?: number | undefined;
 }
 
 /**
@@ -47,8 +55,11 @@ export interface ExportOptions {
 export async function exportHuggingFace(
   model: Model,
   directory: string,
-  { dtype = "auto", documents = new Map(), lastDocuments, onProgress = silent }: ExportOptions = {},
+  options: ExportOptions = {},
 ): Promise<void> {
+  const { dtype = "auto", documents = new Map(), onProgress = silent, maxShardBytes } = options;
+  const { lastDocuments } = options;
+  const write: WriteDirectory = options.write ?? writeDirectoryAtomically;
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
   const { remoteCode } = hfForm(model.spec);
@@ -56,13 +67,15 @@ export async function exportHuggingFace(
   const bytesPerElement = stored === "F32" ? 4 : 2;
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
   let done = 0;
-  await writeDirectoryAtomically(directory, async (temporary) => {
+  await write(directory, async (temporary, kept) => {
     const files = new Map(documents);
     files.set("config.json", `${JSON.stringify(config, null, 2)}\n`);
     if (remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
     for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);
     await writeSafetensors(temporary, tensors, {
+      kept,
+      ...(maxShardBytes && { maxShardBytes }),
       onBytes: (bytes) => {
         done += bytes;
         onProgress({ stage: "save", done, total, unit: "bytes" });

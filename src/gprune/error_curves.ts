@@ -9,13 +9,20 @@
  */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
-import { embedGroups, forwardLayers } from "../graph/forward.ts";
+import {
+  embedGroups,
+  type ForwardState,
+  forwardLayers,
+  forwardState,
+  resumeForward,
+} from "../graph/forward.ts";
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
 import type { OnProgress } from "../progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Marginals } from "./marginals.ts";
 import type { SpaceAnalysis } from "./units.ts";
@@ -28,11 +35,18 @@ export interface ErrorCurvesRequest {
   readonly weights: ReadonlyMap<string, number>;
   readonly analyses: readonly SpaceAnalysis[];
   readonly onProgress: OnProgress;
+  /** Keeps its state between layers. */
+  readonly checkpoints?: Checkpoints<ErrorCurvesState>;
+}
+
+/** Where the pass stands between two layers. */
+export interface ErrorCurvesState extends ForwardState {
+  readonly curves: Marginals;
 }
 
 /** Increase of the relative output error by space id, [units]. Holds the Gram matrices of one layer. */
 export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginals> {
-  const { model, runtime, sets, weights, analyses, onProgress } = request;
+  const { model, runtime, sets, weights, analyses, onProgress, checkpoints = NO_CHECKPOINTS } = request;
   const runner = new DecoderRunner(model, runtime);
   const total = sets.reduce((sum, { name }) => sum + (weights.get(name) ?? 1), 0);
   const groups = await embedGroups(
@@ -44,12 +58,15 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
     return batches.map(() => (weights.get(sets[d]!.name) ?? 1) / total / tokens);
   });
   const batches = groups.flat();
-  const curves = new Map<string, Float64Array>();
+  const kept = await checkpoints.restore();
+  const curves = new Map(kept?.curves);
   let moments = new LayerMoments();
   await forwardLayers(runner, batches, {
     program: "gram",
     stage: "curves",
     onProgress,
+    from: resumeForward(kept, batches),
+    onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, batches), curves })),
     onOutputs: async (layer, batch, outputs) => {
       moments.add(outputs, tokenWeights[batch]!);
       if (batch < batches.length - 1) return;

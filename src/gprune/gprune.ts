@@ -4,7 +4,7 @@
  */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
-import { gateStatistics } from "../calibrate/gate_stats.ts";
+import { type GateStatsState, gateStatistics } from "../calibrate/gate_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import { chooseWindows } from "../calibrate/windows.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -20,7 +20,8 @@ import { compensateMeans } from "../recover/mean_compensation.ts";
 import { spreadOverChannels } from "../score/channels.ts";
 import { type Importance, scoreModel } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
-import { errorCurves } from "./error_curves.ts";
+import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
+import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
 import { learnAllocation, type Measured, type Round } from "./learned.ts";
 import { removeByMarginals } from "./marginals.ts";
 import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
@@ -49,6 +50,8 @@ export interface GpruneRequest {
   readonly maxModules: number;
   readonly seed: number;
   readonly onProgress: OnProgress;
+  /** Keeps scores, curves and what each round measured. */
+  readonly stages?: Stages;
 }
 
 /** What the method decided, and why. */
@@ -61,7 +64,8 @@ export interface GpruneDecision {
 
 /** Decides which units stay. */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
-  const analyses = await analyse(request);
+  const { stages = NO_STAGES } = request;
+  const analyses = await stages.run("analyse", () => analyse(request));
   return { rounds: [], ...(await allocate(request, analyses)), analyses };
 }
 
@@ -69,7 +73,17 @@ async function allocate(
   request: GpruneRequest,
   analyses: readonly SpaceAnalysis[],
 ): Promise<Pick<GpruneDecision, "keep"> & Partial<GpruneDecision>> {
-  const { model, sparsity, roundTo, shape, allocation, rounds, weights, robust } = request;
+  const {
+    model,
+    sparsity,
+    roundTo,
+    shape,
+    allocation,
+    rounds,
+    weights,
+    robust,
+    stages = NO_STAGES,
+  } = request;
   const budget = { spec: model.spec, sparsity, roundTo, shape };
   switch (allocation) {
     case "learned":
@@ -79,10 +93,15 @@ async function allocate(
         rounds,
         weights,
         robust,
-        measure: (keep, round) => measureRound(request, keep, round),
+        measure: (keep, round) =>
+          stages.run(`round ${round}`, (checkpoints: Checkpoints<GateStatsState>) =>
+            measureRound(request, keep, { round, checkpoints }),
+          ),
       });
     case "curves": {
-      const marginals = await errorCurves({ ...request, analyses });
+      const marginals = await stages.run("curves", (checkpoints: Checkpoints<ErrorCurvesState>) =>
+        errorCurves({ ...request, analyses, checkpoints }),
+      );
       return { keep: removeByMarginals(marginals, { ...budget, analyses, keep: {} }) };
     }
     default: {
@@ -125,7 +144,7 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
 async function measureRound(
   request: GpruneRequest,
   keep: Keep,
-  round: number,
+  { round, checkpoints }: { readonly round: number; readonly checkpoints: Checkpoints<GateStatsState> },
 ): Promise<ReadonlyMap<string, Measured>> {
   const { model, runtime, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
   const masked = await compensateMeans(model, makePlan(model.spec, keep), pooled.stats);
@@ -137,6 +156,7 @@ async function measureRound(
     centers: centersOf(spacesOf(model.spec), keep, pooled.stats),
     stage: `learn ${round}/${rounds}`,
     onProgress,
+    checkpoints,
   });
   const measured = new Map<string, Measured>();
   for (const { name, windows } of chosen) {

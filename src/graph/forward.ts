@@ -98,6 +98,10 @@ export interface ForwardOptions {
   readonly program?: Exclude<LayerProgram, "cached" | "backward" | "train">;
   /** Called with every output of every layer and micro-batch, before `hidden` is replaced; waited for. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
+  /** The first layer; hidden states are its inputs. 0 when absent. */
+  readonly from?: number | undefined;
+  /** Called after each layer with the index of the next one; waited for. */
+  readonly onLayer?: (next: number) => Promise<void>;
   readonly stage: string;
   readonly onProgress: OnProgress;
 }
@@ -106,12 +110,12 @@ export interface ForwardOptions {
 export async function forwardLayers(
   runner: DecoderRunner,
   batches: readonly MicroBatch[],
-  { program = "forward", onOutputs, stage, onProgress }: ForwardOptions,
+  { program = "forward", onOutputs, from = 0, onLayer, stage, onProgress }: ForwardOptions,
 ): Promise<void> {
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
-  let tokenLayers = 0;
-  for (let index = 0; index < layers; index++) {
+  let tokenLayers = from * total;
+  for (let index = from; index < layers; index++) {
     const layer = await runner.loadLayer(index);
     for (const [position, batch] of batches.entries()) {
       const { hidden, parents, texts } = batch;
@@ -124,7 +128,26 @@ export async function forwardLayers(
       // The event loop stands still during a run; let timers and signals in between two of them.
       await new Promise(setImmediate);
     }
+    await onLayer?.(index + 1);
   }
+}
+
+/** Where a forward pass stands: the next layer, and the input of it of every micro-batch. */
+export interface ForwardState {
+  readonly next: number;
+  readonly hidden: readonly Tensor[];
+}
+
+/** Where micro-batches stand before layer `next`. */
+export function forwardState(next: number, batches: readonly MicroBatch[]): ForwardState {
+  return { next, hidden: batches.map(({ hidden }) => hidden) };
+}
+
+/** Puts micro-batches back to where they stood. @returns the next layer; 0 when there is no state */
+export function resumeForward(state: ForwardState | undefined, batches: readonly MicroBatch[]): number {
+  if (state === undefined) return 0;
+  for (const [index, hidden] of state.hidden.entries()) batches[index]!.hidden = hidden;
+  return state.next;
 }
 
 /** Hidden states of a micro-batch as rows [B*T, C], as the head takes them. */

@@ -4,6 +4,7 @@
  */
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
+import { bytesToMove } from "./fail_points.ts";
 
 /** Bytes asked for in one system call. */
 const MAX_READ_BYTES = 2 ** 30;
@@ -40,7 +41,7 @@ export class PositionalFile {
 
   /**
    * Exactly `length` bytes from `offset`. The span is checked against the file's size before memory is allocated.
-   * @throws GpruneError BAD_FILE when the span is outside the file or the file shrank
+   * @throws GpruneError BAD_FILE when the span is outside the file, the file shrank or the disk reports an error
    */
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
@@ -60,7 +61,7 @@ export class PositionalFile {
     let done = 0;
     while (done < length) {
       const chunk = Math.min(MAX_READ_BYTES, length - done);
-      const { bytesRead } = await this.#handle.read(bytes, done, chunk, offset + done);
+      const bytesRead = await this.#readSome(bytes, { done, chunk, offset });
       if (bytesRead === 0) throw new GpruneError("BAD_FILE", `${this.path}: ended while it was being read`);
       done += bytesRead;
     }
@@ -69,6 +70,21 @@ export class PositionalFile {
 
   async close(): Promise<void> {
     await this.#handle.close();
+  }
+
+  /** One system call. @returns bytes read, 0 at the end of the file */
+  async #readSome(
+    bytes: Uint8Array,
+    { done, chunk, offset }: { readonly done: number; readonly chunk: number; readonly offset: number },
+  ): Promise<number> {
+    try {
+      const length = bytesToMove("before-read", this.path, chunk);
+      return (await this.#handle.read(bytes, done, length, offset + done)).bytesRead;
+    } catch (cause) {
+      const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+      const hint = "Check the disk, and that the file is still there; then repeat the command.";
+      throw new GpruneError("BAD_FILE", `${this.path}: expected to read it, got ${reason}`, { hint, cause });
+    }
   }
 }
 

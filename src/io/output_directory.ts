@@ -7,19 +7,18 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
-import { link, lstat, mkdir, open, readdir, realpath, rename, rm, unlink } from "node:fs/promises";
+import { link, lstat, mkdir, readdir, realpath, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
+import { removeMade, syncMade, syncTree } from "./durable.ts";
+import { failPoint } from "./fail_points.ts";
 import { errnoOf, type OutputFile, outputFailed, writeNewFile } from "./output_file.ts";
 
 /** Characters of the destination's name in a temporary's name: file systems allow 255 bytes, UTF-8 takes up to 3 each. */
 const MAX_NAME_PREFIX = 64;
 
-/** Windows flushes only handles opened for writing, and no directories at all. */
-const ON_WINDOWS = process.platform === "win32";
-
 /** Something half written. */
-interface Temporary {
+export interface Temporary {
   readonly path: string;
   /** The directory that is to hold the output. */
   readonly parent: string;
@@ -27,8 +26,30 @@ interface Temporary {
   readonly madeFrom: string | null;
 }
 
+/** Files of an output that an interrupted run completed. */
+export interface KeptFiles {
+  /** Whether a file of that name is there, with the bytes that were written. */
+  has(name: string): Promise<boolean>;
+  /** Remembers a file that has been written and flushed. */
+  add(name: string): Promise<void>;
+}
+
+/** Makes a directory of what `fill` writes into an empty one, or one that has nothing but kept files. */
+export type WriteDirectory = (
+  target: string,
+  fill: (temporaryPath: string, kept?: KeptFiles) => Promise<void>,
+) => Promise<void>;
+
 /** Temporaries of this process that are neither renamed nor removed yet. */
 const live = new Set<Temporary>();
+
+/** Hears of temporaries that begin or cease to exist. */
+let listener: (temporary: Temporary, isLive: boolean) => void = () => {};
+
+/** Has every temporary of this process announced, so that another one can remove it when this one is killed. */
+export function onTemporary(listen: (temporary: Temporary, isLive: boolean) => void): void {
+  listener = listen;
+}
 
 /**
  * Writes a directory in one step: `fill` writes into a temporary sibling, which takes the target's name once all
@@ -102,30 +123,57 @@ export async function writeNewFileAtomically(
  */
 export async function writeFileAtomically(path: string, content: Uint8Array | string): Promise<void> {
   const bytes = typeof content === "string" ? Buffer.from(content) : content;
-  await writeAtomically(resolve(path), (temporaryPath) =>
-    writeNewFile(temporaryPath, (file) => file.write(bytes)),
-  );
+  await replaceFileAtomically(path, (file) => file.write(bytes));
 }
 
-/** Names of the directories in `path`, none when there is no such directory; half-written ones are left out. */
-export async function listDirectories(path: string): Promise<readonly string[]> {
-  const entries = await readdir(path, { withFileTypes: true }).catch((cause: unknown) => {
-    if (errnoOf(cause) === "ENOENT") return [];
-    throw outputFailed(path, cause);
-  });
-  return entries.flatMap((entry) => (entry.isDirectory() && !entry.name.startsWith(".") ? [entry.name] : []));
+/**
+ * The same for a file that `fill` writes piece by piece.
+ * @throws GpruneError OUTPUT_FAILED when the file system refuses; errors of `fill` pass through
+ */
+export async function replaceFileAtomically(
+  path: string,
+  fill: (file: OutputFile) => Promise<void>,
+): Promise<void> {
+  await writeAtomically(resolve(path), (temporaryPath) => writeNewFile(temporaryPath, fill));
 }
 
-/** Removes a directory of ours with all that is in it; nothing happens when there is none. */
-export async function removeDirectory(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true }).catch((cause: unknown) => {
+/**
+ * Gives a directory that has been filled beside its destination the name `target`, once all its files are on the disk.
+ * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory at `target`, OUTPUT_FAILED
+ */
+export async function publishDirectory(from: string, target: string): Promise<void> {
+  const path = await freeDirectory(target);
+  try {
+    await syncTree(from);
+    failPoint("before-rename", path);
+    await renameTo(path, from);
+    failPoint("after-rename", path);
+    await syncMade(dirname(path), null);
+  } catch (cause) {
     throw outputFailed(path, cause);
-  });
+  }
+}
+
+/** Where a directory is or will be, links followed. */
+export async function directoryPath(target: string): Promise<string> {
+  const path = resolve(target);
+  return realpath(path).catch(() => path);
 }
 
 /** Removes what this process has half written; synchronous, for handlers of SIGINT and SIGTERM. Never throws. */
 export function removeTemporaries(): void {
   for (const temporary of live) remove(temporary);
+}
+
+/** Removes what a process that was killed has left half written. Never throws. */
+export function removeTemporary({ path, parent, madeFrom }: Temporary): void {
+  try {
+    // A write that is still under way may put a file into a directory that was just emptied.
+    rmSync(path, { recursive: true, force: true, maxRetries: 4, retryDelay: 25 });
+    removeMade(parent, madeFrom);
+  } catch {
+    // The error that led here is the one worth reporting.
+  }
 }
 
 /** `write` makes the temporary; afterwards `publish` gives it the name `path`, and the name is flushed. */
@@ -141,17 +189,23 @@ async function writeAtomically(
   const name = `.${basename(path).slice(0, MAX_NAME_PREFIX)}.tmp-${randomBytes(6).toString("hex")}`;
   const temporary: Temporary = { path: join(parent, name), parent, madeFrom: madeFrom ?? null };
   live.add(temporary);
+  listener(temporary, true);
   try {
     await write(temporary.path);
+    failPoint("before-rename", path);
     await publish(path, temporary.path);
   } catch (cause) {
     remove(temporary);
     throw errnoOf(cause) === undefined ? cause : outputFailed(path, cause);
   }
   live.delete(temporary);
-  await syncParents(temporary).catch((cause: unknown) => {
+  listener(temporary, false);
+  try {
+    failPoint("after-rename", path);
+    await syncMade(temporary.parent, temporary.madeFrom);
+  } catch (cause) {
     throw outputFailed(path, cause);
-  });
+  }
 }
 
 /** @throws GpruneError OUTPUT_EXISTS when a directory with files has appeared at `path` in the meantime */
@@ -231,51 +285,6 @@ function outputExists(target: string, found: string): GpruneError {
 
 function remove(temporary: Temporary): void {
   live.delete(temporary);
-  try {
-    // A write that is still under way may put a file into a directory that was just emptied.
-    rmSync(temporary.path, { recursive: true, force: true, maxRetries: 4, retryDelay: 25 });
-    removeMadeParents(temporary);
-  } catch {
-    // The error that led here is the one worth reporting.
-  }
-}
-
-/** From the innermost outwards; a directory that has other files by now ends it with ENOTEMPTY. */
-function removeMadeParents({ parent, madeFrom }: Temporary): void {
-  if (madeFrom === null) return;
-  for (let directory = parent; directory.length >= madeFrom.length; directory = dirname(directory)) {
-    rmdirSync(directory);
-  }
-}
-
-/** Flushes the directory that holds the output, and those that hold the directories made for it. */
-async function syncParents({ parent, madeFrom }: Temporary): Promise<void> {
-  const topmost = madeFrom === null ? parent : dirname(madeFrom);
-  for (let directory = parent; directory.length > topmost.length; directory = dirname(directory)) {
-    await syncDirectory(directory);
-  }
-  await syncDirectory(topmost);
-}
-
-/** Flushes all files and directories of a tree; a directory after what it holds. */
-async function syncTree(directory: string): Promise<void> {
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    const path = join(directory, entry.name);
-    if (entry.isDirectory()) await syncTree(path);
-    else if (entry.isFile()) await syncOpened(path, ON_WINDOWS ? "r+" : "r");
-  }
-  await syncDirectory(directory);
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  if (!ON_WINDOWS) await syncOpened(path, "r");
-}
-
-async function syncOpened(path: string, flags: "r" | "r+"): Promise<void> {
-  const handle = await open(path, flags);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  removeTemporary(temporary);
+  listener(temporary, false);
 }

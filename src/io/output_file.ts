@@ -4,6 +4,7 @@
  */
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
+import { bytesToMove, failPoint } from "./fail_points.ts";
 
 /** Bytes given to one system call; Node refuses 2 GiB, and the kernel writes less than asked just below that. */
 const MAX_WRITE_BYTES = 2 ** 30;
@@ -58,21 +59,25 @@ export class OutputFile {
 
   /** Appends all of `bytes`, however many calls it takes. @throws GpruneError OUTPUT_FAILED */
   async write(bytes: Uint8Array): Promise<void> {
-    let done = 0;
-    while (done < bytes.length) {
-      const length = Math.min(MAX_WRITE_BYTES, bytes.length - done);
-      const { bytesWritten } = await this.#handle.write(bytes, done, length).catch((cause: unknown) => {
-        throw outputFailed(this.path, cause);
-      });
-      done += bytesWritten;
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        const point = done === 0 ? "before-write" : "mid-write";
+        const length = bytesToMove(point, this.path, Math.min(MAX_WRITE_BYTES, bytes.length - done));
+        done += (await this.#handle.write(bytes, done, length)).bytesWritten;
+      }
+    } catch (cause) {
+      throw outputFailed(this.path, cause);
     }
   }
 
   /** Returns when the bytes are on the disk and not only in the kernel. @throws GpruneError OUTPUT_FAILED */
   async sync(): Promise<void> {
-    await this.#handle.sync().catch((cause: unknown) => {
+    try {
+      failPoint("before-fsync", this.path);
+      await this.#handle.sync();
+    } catch (cause) {
       throw outputFailed(this.path, cause);
-    });
+    }
   }
 
   async close(): Promise<void> {

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { encode, FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import type { KeptFiles } from "./output_directory.ts";
 import { type OutputFile, writeNewFile } from "./output_file.ts";
 import { HEADER_LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY } from "./safetensors.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./safetensors_shards.ts";
@@ -41,6 +42,8 @@ export interface WriteSafetensorsOptions {
   readonly maxShardBytes?: number;
   /** Called after every piece that is written, with its number of bytes. */
   readonly onBytes?: (bytes: number) => void;
+  /** Shards that are there already. */
+  readonly kept?: KeptFiles | undefined;
 }
 
 /** What was written. */
@@ -53,7 +56,7 @@ export interface WrittenSafetensors {
 
 /**
  * Writes `model.safetensors`, or shards and their index when the tensors exceed `maxShardBytes`, and flushes them.
- * @param directory - must exist and hold no file of these names
+ * @param directory - must exist and hold no file of these names, except those that are kept
  * @throws GpruneError BAD_TENSOR for a repeated or reserved name, a shape that is none, or a tensor of another shape
  *   than declared; OUTPUT_FAILED when the file system refuses
  */
@@ -62,13 +65,20 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   options: WriteSafetensorsOptions = {},
 ): Promise<WrittenSafetensors> {
-  const { maxShardBytes = DEFAULT_SHARD_BYTES, onBytes = () => {} } = options;
+  const { maxShardBytes = DEFAULT_SHARD_BYTES, onBytes = () => {}, kept } = options;
   const sorted = tensors.toSorted((a, b) => compareText(a.name, b.name));
   checkTensors(sorted);
   const shards = splitIntoShards(sorted, maxShardBytes);
   const tensorBytes = sorted.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
   const names = shards.map((_, i) => shardName(i, shards.length));
-  for (const [i, shard] of shards.entries()) await writeShard(join(directory, names[i]!), shard, onBytes);
+  for (const [i, shard] of shards.entries()) {
+    if (await kept?.has(names[i]!)) {
+      onBytes(shard.reduce((sum, tensor) => sum + bytesOf(tensor), 0));
+      continue;
+    }
+    await writeShard(join(directory, names[i]!), shard, onBytes);
+    await kept?.add(names[i]!);
+  }
   if (shards.length === 1) return { files: names, tensorBytes };
   const index = Buffer.from(indexText(shards, names, tensorBytes));
   await writeNewFile(join(directory, INDEX_FILE), (file) => file.write(index));

@@ -38,7 +38,7 @@ describe("openModel", () => {
     await mkdir(join(directory, "vocab.json"));
     const opened = await openModel(directory);
     expect(opened.spec).toEqual(model.spec);
-    expect(opened.origin).toEqual({ name: directory, format: "hf", dtype: "F32" });
+    expect(opened.origin).toEqual({ name: directory, path: directory, format: "hf", dtype: "F32" });
     expect(opened.files.map(({ name }) => name)).toEqual(["tokenizer.json"]);
     expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
     await opened.weights.close();

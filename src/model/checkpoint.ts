@@ -2,13 +2,14 @@
  * Opens a model wherever it lies: a Hugging Face directory or a GGUF file, on the disk or on the hub. Whatever the format, every tensor the spec
  * asks for is there in the right shape before anything is computed.
  */
+import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
-import { kindOfPath, readSmallFile } from "../io/file.ts";
+import { kindOfPath, PositionalFile, readSmallFile } from "../io/file.ts";
 import { type HubOptions, hubFile, hubModelDirectory } from "../io/hub.ts";
 import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../io/hub_address.ts";
 import { fileInside } from "../io/inside.ts";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../io/json.ts";
-import { openCheckpointTensors } from "../io/safetensors_shards.ts";
+import { INDEX_FILE, openCheckpointTensors, SINGLE_FILE, shardNames } from "../io/safetensors_shards.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
 import { MAX_TEMPLATE_BYTES } from "./chat_template.ts";
 import { familyByName } from "./families.ts";
@@ -50,7 +51,7 @@ export async function openModel(name: string, options: HubOptions = {}): Promise
   const path = await localModel(name, options);
   const opened =
     (await kindOfPath(path)) === "directory" ? await openHuggingFace(path) : await openGgufModel(path);
-  const model = { ...opened, origin: { ...opened.origin, name } };
+  const model = { ...opened, origin: { ...opened.origin, name, path } };
   try {
     checkWeights(model);
   } catch (error) {
@@ -58,6 +59,31 @@ export async function openModel(name: string, options: HubOptions = {}): Promise
     throw error;
   }
   return model;
+}
+
+/** The files that hold a model's configuration and weights, and their sizes in bytes; none for a model in memory. */
+export async function modelFiles({
+  origin: { path },
+}: Model): Promise<readonly { readonly path: string; readonly bytes: number }[]> {
+  if (path === undefined) return [];
+  const names = (await kindOfPath(path)) === "directory" ? await checkpointFiles(path) : [path];
+  const files: { path: string; bytes: number }[] = [];
+  for (const name of names) {
+    const file = await PositionalFile.open(name);
+    files.push({ path: name, bytes: file.size });
+    await file.close();
+  }
+  return files;
+}
+
+async function checkpointFiles(directory: string): Promise<readonly string[]> {
+  const single = join(directory, SINGLE_FILE);
+  const index = join(directory, INDEX_FILE);
+  const weights =
+    (await kindOfPath(single)) === "file"
+      ? [single]
+      : [index, ...(await shardNames(index)).map((name) => join(directory, name))];
+  return [join(directory, "config.json"), ...weights];
 }
 
 /** Where a model is on the disk, perhaps only now. */

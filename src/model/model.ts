@@ -19,6 +19,8 @@ export interface ModelOrigin {
   readonly format: "hf" | "gguf" | "memory";
   /** dtype most parameters are stored in, e.g. `BF16` or `Q4_1`. */
   readonly dtype: string;
+  /** Where it lies on the disk; absent for models in memory. */
+  readonly path?: string;
 }
 
 export interface Model {

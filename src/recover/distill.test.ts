@@ -1,18 +1,16 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
+import type { Checkpoints } from "../stages.ts";
 import { AdamW } from "./adamw.ts";
 import { type DistillRequest, distill } from "./distill.ts";
 import { planBatches } from "./distill_batches.ts";
-import { DistillCheckpoints } from "./distill_checkpoints.ts";
 import type { WeightedTokenSet } from "./least_squares.ts";
+import type { TrainingSnapshot } from "./training_state.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
@@ -56,56 +54,26 @@ describe("distill", () => {
   });
 });
 
-describe("DistillCheckpoints", () => {
-  const made: string[] = [];
-  afterEach(async () => {
-    for (const path of made.splice(0)) await rm(path, { recursive: true, force: true });
-  });
-  async function directory(): Promise<string> {
-    const path = await mkdtemp(join(tmpdir(), "gprune-distill-"));
-    made.push(path);
-    return join(path, "out.training");
-  }
-
-  /** Runs until `step`, writes a checkpoint, and is cut off. */
-  async function runUntil(step: number, path: string): Promise<void> {
-    const checkpoints = new DistillCheckpoints(path, "settings");
-    const save = checkpoints.save.bind(checkpoints);
-    checkpoints.save = async (state) => {
-      await save(state);
-      if (state.curve.length < step) return;
-      await checkpoints.write(state);
-      throw new Error("cut off");
-    };
-    await expect(distill({ ...request, checkpoints })).rejects.toThrow("cut off");
-  }
-
-  it("lets an interrupted run end with the bytes of an uninterrupted one", async () => {
-    const path = await directory();
-    await runUntil(5, path);
-    await runUntil(13, path);
-    expect(await readdir(path)).toEqual(["step-000000013"]);
-    const resumed = await distill({ ...request, checkpoints: new DistillCheckpoints(path, "settings") });
+describe("checkpoints", () => {
+  it("let an interrupted run end with the bytes of an uninterrupted one", async () => {
+    let kept: TrainingSnapshot | undefined;
+    /** Keeps a copy of the state at `step`, and is cut off there. */
+    const until = (step: number): Checkpoints<TrainingSnapshot> => ({
+      restore: async () => kept,
+      reached: async (state) => {
+        if (state().curve.length < step) return;
+        kept = structuredClone(state());
+        throw new Error("cut off");
+      },
+    });
+    for (const step of [5, 13]) {
+      await expect(distill({ ...request, checkpoints: until(step) })).rejects.toThrow("cut off");
+      expect(kept!.curve).toHaveLength(step);
+    }
+    const resumed = await distill({ ...request, checkpoints: until(Number.POSITIVE_INFINITY) });
     const whole = await distill(request);
     expect(resumed.curve).toEqual(whole.curve);
     expect(await tensorsOf(resumed.model)).toEqual(await tensorsOf(whole.model));
-  });
-
-  it("refuses the progress of a run with other settings", async () => {
-    const path = await directory();
-    await runUntil(2, path);
-    const checkpoints = new DistillCheckpoints(path, "other settings");
-    await expect(distill({ ...request, checkpoints })).rejects.toMatchObject({
-      code: "BAD_CHECKPOINT",
-      message: expect.stringContaining("step-000000002: expected progress of this run"),
-    });
-  });
-
-  it("leaves nothing behind when it is cleared", async () => {
-    const path = await directory();
-    await runUntil(2, path);
-    await new DistillCheckpoints(path, "settings").clear();
-    await expect(readdir(path)).rejects.toMatchObject({ code: "ENOENT" });
   });
 });
 

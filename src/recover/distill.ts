@@ -18,12 +18,18 @@ import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { planBatches } from "./distill_batches.ts";
-import type { DistillCheckpoints } from "./distill_checkpoints.ts";
 import type { WeightedTokenSet } from "./least_squares.ts";
-import type { TrainingState, TrainingStep } from "./training_state.ts";
+import {
+  restoreSnapshot,
+  snapshotOf,
+  type TrainingSnapshot,
+  type TrainingState,
+  type TrainingStep,
+} from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
 
 export interface DistillRequest {
@@ -38,13 +44,19 @@ export interface DistillRequest {
   readonly learningRate?: number;
   readonly hiddenWeight?: number;
   readonly seed: number;
-  /** Where progress is kept, if anywhere. */
-  readonly checkpoints?: DistillCheckpoints;
+  /** Keeps its state between steps. */
+  readonly checkpoints?: Checkpoints<TrainingSnapshot>;
   readonly onProgress?: OnProgress;
 }
 
 export interface Distilled {
   readonly model: Model;
+  readonly curve: readonly TrainingStep[];
+}
+
+/** The trained weights by name, and the loss curve. */
+export interface TrainedTensors {
+  readonly tensors: ReadonlyMap<string, Tensor>;
   readonly curve: readonly TrainingStep[];
 }
 
@@ -57,34 +69,35 @@ const MAX_TEACHER_BYTES = 2 ** 28;
 
 /**
  * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps.
- * @throws GpruneError NOT_FINITE when training diverges; BAD_CHECKPOINT for progress of another run
+ * @throws GpruneError NOT_FINITE when training diverges
  */
 export async function distill(request: DistillRequest): Promise<Distilled> {
-  const { dense, student, steps, batchWindows = 2, seed, sets, checkpoints, onProgress = silent } = request;
+  const { tensors, curve } = await trainTensors(request);
+  return { model: withTensors(request.student, tensors), curve };
+}
+
+/** What `distill` puts into the model, as plain values. */
+export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
+  const { dense, steps, batchWindows = 2, seed, sets } = request;
+  const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
   const training = await Training.start(request);
   const batches = planBatches(sets, { steps, size: batchWindows, seed });
-  await checkpoints?.restore(training.state);
-  const { curve } = training.state;
+  const kept = await checkpoints.restore();
+  if (kept !== undefined) restoreSnapshot(training.state, kept);
+  const { curve, tensors } = training.state;
   const perStep = batches[0]!.reduce((sum, { length }) => sum + length, 0) * 4 * dense.spec.hiddenSize;
   const lot = Math.max(1, Math.floor(MAX_TEACHER_BYTES / (perStep * dense.spec.layers.length)));
-  const report = (detail?: string): void =>
-    onProgress({
-      stage: "distill",
-      done: curve.length,
-      total: steps,
-      unit: "steps",
-      ...(detail && { detail }),
-    });
   while (curve.length < steps) {
     const lessons = await training.teach(batches.slice(curve.length, curve.length + lot));
     for (const lesson of lessons) {
       const measured = await training.step(lesson, { step: curve.length + 1, steps });
       curve.push(measured);
-      report(`divergence ${measured.divergence.toFixed(3)}`);
-      await checkpoints?.save(training.state);
+      const detail = `divergence ${measured.divergence.toFixed(3)}`;
+      onProgress({ stage: "distill", done: curve.length, total: steps, unit: "steps", detail });
+      await checkpoints.reached(() => snapshotOf(training.state));
     }
   }
-  return { model: withTensors(student, training.state.tensors), curve };
+  return { tensors, curve };
 }
 
 /** A batch with what the dense model makes of it. */

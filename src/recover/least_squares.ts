@@ -30,6 +30,7 @@ import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, projectionName, type SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, PROJECTION_MODULE, type Projection, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Moments, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
@@ -53,6 +54,19 @@ export interface LeastSquaresRequest {
   /** Whether projections of spaces that lost nothing are refitted too. */
   readonly refitIntact?: boolean;
   readonly onProgress?: OnProgress;
+  /** Keeps its state between layers. */
+  readonly checkpoints?: Checkpoints<RefitState>;
+}
+
+/** The refitted projections: their tensors by name, and the layers with the biases they gained. */
+export interface Refitted {
+  readonly layers: readonly LayerSpec[];
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+
+/** The layers so far, and the input of the next one of every micro-batch. */
+export interface RefitState extends Refitted {
+  readonly hidden: readonly Tensor[];
 }
 
 /** The layer programs of each half of a layer. */
@@ -68,13 +82,27 @@ const KINDS = ["kv", "ffn"] as const;
  * @throws GpruneError BAD_ARGUMENT for unusable settings or sets, NOT_FINITE naming the tensor or layer that is not finite
  */
 export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
+  return withRefitted(request.pruned, await refitProjections(request));
+}
+
+/** The pruned model with what `refitProjections` gave. */
+export function withRefitted(pruned: Model, { layers, tensors }: Refitted): Model {
+  return withTensors(pruned, tensors, { layers });
+}
+
+/** What `refitLeastSquares` puts into the model, as plain values. */
+export async function refitProjections(request: LeastSquaresRequest): Promise<Refitted> {
+  const { pruned, checkpoints = NO_CHECKPOINTS } = request;
   const refit = await Refit.open(request);
-  const layers: LayerSpec[] = [];
-  const tensors = new Map<string, Tensor>();
-  for (const index of request.pruned.spec.layers.keys()) {
+  const kept = await checkpoints.restore();
+  const layers = [...(kept?.layers ?? [])];
+  const tensors = new Map(kept?.tensors);
+  if (kept !== undefined) refit.resume(layers.length, kept.hidden);
+  for (let index = layers.length; index < pruned.spec.layers.length; index++) {
     layers.push(await refit.layer(index, tensors));
+    await checkpoints.reached(() => ({ layers, tensors, hidden: refit.hidden }));
   }
-  return withTensors(request.pruned, tensors, { layers });
+  return { layers, tensors };
 }
 
 /** A micro-batch in the dense model. */
@@ -129,6 +157,18 @@ class Refit {
     const runners = [new DecoderRunner(dense, runtime), new DecoderRunner(pruned, runtime)] as const;
     const streams = await openStreams(runners[0], sets);
     return new Refit(runners, streams, { runtime, ridge, relative, refitIntact, onProgress });
+  }
+
+  /** Input of the next layer of every micro-batch. */
+  get hidden(): readonly Tensor[] {
+    return this.#streams.map(({ hidden }) => hidden);
+  }
+
+  /** Puts the stream back to the input of layer `next`. */
+  resume(next: number, hidden: readonly Tensor[]): void {
+    for (const [index, stream] of this.#streams.entries()) stream.hidden = hidden[index]!;
+    const tokens = this.#streams.reduce((sum, stream) => sum + stream.tokens, 0);
+    this.#done = (tokens * next) / this.#pruned.model.spec.layers.length;
   }
 
   /** Refits layer `index`, adds its new tensors to `tensors` and moves the stream past it. */

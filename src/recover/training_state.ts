@@ -1,6 +1,6 @@
 /** What a training run remembers from step to step. */
 import type { Tensor } from "../tensor/tensor.ts";
-import type { AdamW } from "./adamw.ts";
+import type { AdamMoments, AdamW } from "./adamw.ts";
 
 /** What one step measured before it changed the weights. */
 export interface TrainingStep {
@@ -19,4 +19,26 @@ export interface TrainingState {
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly optimizer: AdamW;
   readonly curve: TrainingStep[];
+}
+
+/** The same as plain values. */
+export interface TrainingSnapshot {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly moments: ReadonlyMap<string, AdamMoments>;
+  readonly curve: readonly TrainingStep[];
+}
+
+/** A view of the state: it changes when the state does. */
+export function snapshotOf({ tensors, optimizer, curve }: TrainingState): TrainingSnapshot {
+  return { tensors, moments: optimizer.moments, curve };
+}
+
+/** Brings a state that has not made a step yet to where the snapshot was taken. */
+export function restoreSnapshot(
+  { tensors, optimizer, curve }: TrainingState,
+  snapshot: TrainingSnapshot,
+): void {
+  for (const [name, { data }] of snapshot.tensors) tensors.get(name)!.data.set(data);
+  for (const [name, moments] of snapshot.moments) optimizer.moments.set(name, moments);
+  curve.push(...snapshot.curve);
 }

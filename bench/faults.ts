@@ -1,0 +1,46 @@
+/**
+ * Lets a small run fail at every single place where it touches the disk, and prints how many faults it survived.
+ *
+ * Usage: node --import tsx bench/faults.ts [STEP]
+ *
+ * After every fault there must be the old state or the new one, and the resumed run must end with the bytes of a run that
+ * nothing disturbed; the first exception ends the walk. With STEP only every STEP-th place is tried; about a quarter of an
+ * hour without.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { prepareFaultRun } from "../test/fault_run.ts";
+import {
+  chainErrors,
+  chainKills,
+  KINDS,
+  undisturbed,
+  walkErrors,
+  walkShortCalls,
+} from "../test/fault_walk.ts";
+
+const step = Number(process.argv[2] ?? 1);
+const root = await mkdtemp(join(tmpdir(), "gprune-faults-"));
+try {
+  const run = await prepareFaultRun(root);
+  const expected = await undisturbed(run);
+  const walks: Readonly<Record<string, () => Promise<number>>> = {
+    "full disk, each time a fresh run": () => walkErrors(run, expected, { ...KINDS["full disk"], step }),
+    "failing write, flush or rename, each time a fresh run": () =>
+      walkErrors(run, expected, { ...KINDS["failing writes"], step }),
+    "failing disk, one run again and again": () =>
+      chainErrors(run, expected, { ...KINDS["failing disk"], step }),
+    "reads and writes of a single byte": () => walkShortCalls(run, expected, 3),
+    "killed processes, one run again and again": () => chainKills(run, expected, step),
+  };
+  let total = 0;
+  for (const [name, walk] of Object.entries(walks)) {
+    const faults = await walk();
+    total += faults;
+    console.log(`${String(faults).padStart(6)}  ${name}`);
+  }
+  console.log(`${String(total).padStart(6)}  faults survived`);
+} finally {
+  await rm(root, { recursive: true, force: true });
+}

@@ -1,0 +1,74 @@
+/**
+ * The computing process of a command. It has no terminal: what it has to say it sends to its parent, which also tells it
+ * to stop. When the parent is gone it stops by itself.
+ */
+import { GpruneError } from "../errors.ts";
+import { onTemporary, removeTemporaries } from "../io/output_directory.ts";
+import { EXIT_CODES, failureOf } from "./exit.ts";
+import { runCleanups } from "./interrupt.ts";
+import { type ChildMessage, parentMessageSchema, type StopSignal } from "./messages.ts";
+import { setOutlet } from "./terminal.ts";
+
+/** Seconds between two signs of life, when the event loop lets them through. */
+const ALIVE_SECONDS = 5;
+
+let gentle: AbortController | null = null;
+let stopped: StopSignal | null = null;
+
+/**
+ * Aborted when the command is to stop. A command that asks for it ends by itself then; any other is ended at once.
+ */
+export function stopSignal(): AbortSignal {
+  gentle ??= new AbortController();
+  if (stopped !== null) gentle.abort(stopped);
+  return gentle.signal;
+}
+
+/** Runs a command for the parent. */
+export async function computeForParent(action: () => Promise<void>): Promise<void> {
+  setOutlet({
+    out: (text) => send({ type: "out", text }),
+    err: (text) => send({ type: "err", text }),
+    progress: (event) => send({ type: "progress", event }),
+    progressEnd: () => send({ type: "progress-end" }),
+  });
+  onTemporary((temporary, live) => send({ type: "temporary", live, ...temporary }));
+  process.on("message", (message) => stop(parentMessageSchema.parse(message).signal));
+  process.on("disconnect", () => stop("SIGTERM"));
+  // Ctrl-C reaches the whole group of processes; the parent decides what it means.
+  process.on("SIGINT", () => {});
+  process.on("SIGTERM", () => stop("SIGTERM"));
+  process.on("uncaughtException", (error) => leave(error));
+  setInterval(() => send({ type: "alive", rss: process.memoryUsage.rss() }), 1000 * ALIVE_SECONDS).unref();
+  try {
+    await action();
+    process.removeAllListeners("disconnect");
+    if (process.connected) process.disconnect();
+  } catch (error) {
+    if (error instanceof GpruneError && error.code === "INTERRUPTED" && stopped !== null) {
+      leave(error, EXIT_CODES[stopped]);
+    } else leave(error);
+  }
+}
+
+function stop(signal: StopSignal): void {
+  if (stopped !== null) return;
+  stopped = signal;
+  if (gentle !== null) gentle.abort(signal);
+  else leave(new GpruneError("INTERRUPTED", "stopped"), EXIT_CODES[signal]);
+}
+
+/** Removes what is half written, says why, and ends the process once that is said. */
+function leave(error: unknown, code?: number): void {
+  runCleanups();
+  removeTemporaries();
+  const { failure, exitCode } = failureOf(error);
+  const exit = (): never => process.exit(code ?? exitCode);
+  if (process.connected) process.send!({ type: "failed", failure } satisfies ChildMessage, exit);
+  else exit();
+}
+
+function send(message: ChildMessage): void {
+  // The parent may be gone, and this process about to notice.
+  if (process.connected) process.send!(message, () => {});
+}

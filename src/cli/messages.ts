@@ -1,0 +1,80 @@
+/**
+ * What the two processes of a command tell each other: the parent has the terminal and the signals, the child computes.
+ * Both check what they receive.
+ */
+import { z } from "zod";
+import type { Temporary } from "../io/output_directory.ts";
+
+/** A progress event as it crosses the border. */
+export interface DistantEvent {
+  readonly stage: string;
+  readonly done: number;
+  readonly total: number;
+  readonly unit: string;
+  readonly detail?: string | undefined;
+}
+
+/** Why a command failed. */
+export interface Failure {
+  /** A code of `GpruneError`; absent for an error that nobody expected. */
+  readonly code?: string | undefined;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
+
+/** From the child to its parent. */
+export type ChildMessage =
+  | { readonly type: "progress"; readonly event: DistantEvent }
+  /** The last stage has ended, or there is none. */
+  | { readonly type: "progress-end" }
+  /** Text for stdout or stderr. */
+  | { readonly type: "out" | "err"; readonly text: string }
+  | { readonly type: "failed"; readonly failure: Failure }
+  /** A sign of life, with the resident memory in bytes. */
+  | { readonly type: "alive"; readonly rss: number }
+  /** Something half written begins or ceases to exist. */
+  | ({ readonly type: "temporary"; readonly live: boolean } & Temporary);
+
+export type StopSignal = "SIGINT" | "SIGTERM";
+
+/** From the parent to its child. */
+export interface ParentMessage {
+  readonly type: "stop";
+  readonly signal: StopSignal;
+}
+
+export const childMessageSchema: z.ZodType<ChildMessage> = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("progress"),
+    event: z.strictObject({
+      stage: z.string(),
+      done: z.number(),
+      total: z.number(),
+      unit: z.string(),
+      detail: z.string().optional(),
+    }),
+  }),
+  z.strictObject({ type: z.literal("progress-end") }),
+  z.strictObject({ type: z.enum(["out", "err"]), text: z.string() }),
+  z.strictObject({
+    type: z.literal("failed"),
+    failure: z.strictObject({
+      code: z.string().optional(),
+      message: z.string(),
+      hint: z.string().optional(),
+    }),
+  }),
+  z.strictObject({ type: z.literal("alive"), rss: z.number() }),
+  z.strictObject({
+    type: z.literal("temporary"),
+    live: z.boolean(),
+    path: z.string(),
+    parent: z.string(),
+    madeFrom: z.string().nullable(),
+  }),
+]);
+
+export const parentMessageSchema: z.ZodType<ParentMessage> = z.strictObject({
+  type: z.literal("stop"),
+  signal: z.enum(["SIGINT", "SIGTERM"]),
+});

@@ -1,0 +1,31 @@
+/** How two JSON values differ, for people. */
+
+export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
+
+/** Differences listed, and characters shown of each value. */
+const MAX_LISTED = 8;
+const MAX_SHOWN = 60;
+
+/** Lines such as `sparsity: 0.5 instead of 0.3`, up to eight; empty when the values are equal. */
+export function differences(before: JsonValue, now: JsonValue): readonly string[] {
+  const [old, fresh] = [leaves(before), leaves(now)];
+  const paths = [...new Set([...old.keys(), ...fresh.keys()])];
+  const lines = paths
+    .filter((path) => old.get(path) !== fresh.get(path))
+    .map((path) => `${path}: ${shown(fresh.get(path))} instead of ${shown(old.get(path))}`);
+  const more = lines.length - MAX_LISTED;
+  return more > 0 ? [...lines.slice(0, MAX_LISTED), `and ${more} more`] : lines;
+}
+
+/** Every value that holds no others, as JSON, by its path. */
+function leaves(value: JsonValue, path = "", found: Map<string, string> = new Map()): Map<string, string> {
+  const isLeaf =
+    typeof value !== "object" || value === null || (path !== "" && Object.keys(value).length === 0);
+  if (isLeaf) return found.set(path, JSON.stringify(value));
+  for (const [key, item] of Object.entries(value)) leaves(item, path === "" ? key : `${path}.${key}`, found);
+  return found;
+}
+
+function shown(text = "nothing"): string {
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;
+}

@@ -1,0 +1,43 @@
+/** What of this machine a result may depend on or needs: instruction sets, memory, room on the disk. */
+import { existsSync, readFileSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
+import { dirname, resolve } from "node:path";
+
+/** Extensions that kernels choose by; one model of processor may have more of them than another of the same name. */
+const FEATURES =
+  /^(sse4_[12]|avx\w*|f16c|fma|amx_\w+|neon|asimd\w*|sve\w*|sme\w*|i8mm|bf16|fphp|lsx|lasx|vsx|v)$/;
+
+/** The processor as far as results can depend on it. */
+export function processor(): { readonly arch: string; readonly features: readonly string[] } {
+  const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(textOf("/proc/cpuinfo"))?.[1]?.split(/\s+/) ?? [];
+  const features = flags.filter((flag) => FEATURES.test(flag)).sort();
+  return { arch: process.arch, features: features.length > 0 ? features : [cpus()[0]?.model ?? "unknown"] };
+}
+
+/** Bytes of memory that this process can ever have: the machine's, or what its control group allows. */
+export function memoryLimit(): number {
+  // Node reports a huge number, or 0, where nothing limits the process.
+  const allowed = process.constrainedMemory();
+  return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem();
+}
+
+/** Bytes that can be written where `path` is or will be; infinite where that cannot be asked. */
+export async function freeDiskBytes(path: string): Promise<number> {
+  let place = resolve(path);
+  while (!existsSync(place) && dirname(place) !== place) place = dirname(place);
+  try {
+    const { bavail, bsize } = await statfs(place);
+    return bavail * bsize;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}

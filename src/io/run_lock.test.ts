@@ -1,0 +1,87 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { RunLock } from "./run_lock.ts";
+
+async function lockFile(): Promise<string> {
+  return join(await temporaryDirectory(), "lock");
+}
+
+/** A lock as a process left it that is no more, or whatever `changes` say. */
+async function leave(path: string, changes: Record<string, unknown>): Promise<void> {
+  const lock = await RunLock.take(path);
+  const holder = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+  await lock.release();
+  await writeFile(path, JSON.stringify({ ...holder, token: "other", ...changes }));
+}
+
+/** The number of a process that has ended. */
+async function deadProcess(): Promise<number> {
+  const child = spawn(process.execPath, ["-e", ""]);
+  await once(child, "exit");
+  return child.pid!;
+}
+
+test("a held lock is refused, naming the process and since when; a released one is free", async () => {
+  const path = await lockFile();
+  const lock = await RunLock.take(path);
+  await expect(RunLock.take(path)).rejects.toMatchObject({
+    code: "LOCKED",
+    message: expect.stringMatching(
+      new RegExp(
+        `lock: expected no other run there, got process ${process.pid} on ${hostname()} since \\d{4}-`,
+      ),
+    ),
+    hint: expect.any(String),
+  });
+  await lock.release();
+  await (await RunLock.take(path)).release();
+  expect(await readdir(join(path, ".."))).toEqual([]);
+});
+
+test("of many at once one gets it", async () => {
+  const path = await lockFile();
+  const taken = await Promise.allSettled(Array.from({ length: 16 }, () => RunLock.take(path)));
+  expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  expect(await readdir(join(path, ".."))).toEqual(["lock"]);
+});
+
+test("a lock is taken over from a process that is gone, and of many one gets it", async () => {
+  const path = await lockFile();
+  await leave(path, { pid: await deadProcess() });
+  const taken = await Promise.allSettled(Array.from({ length: 8 }, () => RunLock.take(path)));
+  expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  expect(await readdir(join(path, ".."))).toEqual(["lock"]);
+});
+
+test.each([
+  ["whose process number is another's by now", { started: "1" }],
+  ["of an earlier start of the machine", { boot: "earlier" }],
+])("a lock %s is taken over", async (_, changes) => {
+  const path = await lockFile();
+  await leave(path, changes);
+  await (await RunLock.take(path)).release();
+});
+
+test("a lock that says nothing is taken over, one of another machine is not", async () => {
+  const path = await lockFile();
+  await writeFile(path, "half a lo");
+  await (await RunLock.take(path)).release();
+  await leave(path, { host: "elsewhere", pid: await deadProcess() });
+  await expect(RunLock.take(path)).rejects.toMatchObject({
+    code: "LOCKED",
+    hint: `Wait for it, or remove ${path} when it is gone.`,
+  });
+});
+
+test("releasing a lock that somebody has taken over leaves theirs", async () => {
+  const path = await lockFile();
+  const lock = await RunLock.take(path);
+  await writeFile(path, (await readFile(path, "utf8")).replace(/"token":"[0-9a-f]+"/, '"token":"theirs"'));
+  await lock.release();
+  expect(await readFile(path, "utf8")).toContain("theirs");
+});

@@ -1,0 +1,196 @@
+/**
+ * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but no
+ * byte depends on it: whoever writes does so under names of its own and publishes by renaming. A lock whose holder is
+ * gone from this machine is taken over.
+ */
+import { randomBytes } from "node:crypto";
+import { constants, readFileSync } from "node:fs";
+import { copyFile, link, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { kindOfPath } from "./file.ts";
+import { errnoOf, outputFailed } from "./output_file.ts";
+
+/** Who holds a lock. */
+const holderSchema = z.strictObject({
+  pid: z.int().positive(),
+  host: z.string(),
+  /** Of the machine's start, and of the process's: a process number alone may be somebody else's by now. */
+  boot: z.string(),
+  started: z.string(),
+  /** ISO 8601, for people. */
+  since: z.string(),
+  /** Tells two holders apart. */
+  token: z.string(),
+});
+type Holder = z.infer<typeof holderSchema>;
+
+/** What file systems without hard links answer, FAT for instance. */
+const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
+/** Attempts when others come and go at the same time. */
+const MAX_ATTEMPTS = 20;
+
+/** Ticks from the machine's start to the process's: field 22 of proc_pid_stat(5), where the state is field 3. */
+const START_FIELD = 19;
+
+/** A lock that is held. */
+export class RunLock {
+  readonly #path: string;
+  readonly #own: Holder;
+
+  private constructor(path: string, own: Holder) {
+    this.#path = path;
+    this.#own = own;
+  }
+
+  /**
+   * @param path - of the lock file, in a directory that exists
+   * @throws GpruneError LOCKED naming the process that holds it, OUTPUT_FAILED
+   */
+  static async take(path: string): Promise<RunLock> {
+    const own = { ...self(), since: new Date().toISOString(), token: randomBytes(8).toString("hex") };
+    const temporary = `${path}.${own.token}`;
+    try {
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        // Somebody who tidies up may have removed it.
+        await writeFile(temporary, JSON.stringify(own));
+        if (await linked(temporary, path)) return await RunLock.#taken(path, own);
+        requireGone(path, await readHolder(path));
+        if (await takenOver(temporary, path)) return await RunLock.#taken(path, own);
+      }
+    } catch (cause) {
+      throw outputFailed(path, cause);
+    } finally {
+      await rm(temporary, { force: true }).catch(() => {});
+    }
+    throw new GpruneError("LOCKED", `${path}: expected to get the lock, got others in between each time`, {
+      hint: "Start one run at a time.",
+    });
+  }
+
+  /** Removes what processes that are gone have left beside the lock. */
+  static async #taken(path: string, own: Holder): Promise<RunLock> {
+    const beside = (await readdir(dirname(path))).filter((name) => name.startsWith(`${basename(path)}.`));
+    for (const name of beside) {
+      const other = join(dirname(path), name);
+      const holder = await readHolder(other);
+      if (holder === null || !isAlive(holder)) await rm(other, { force: true });
+    }
+    return new RunLock(path, own);
+  }
+
+  /** Gives it back, unless somebody has taken it over. */
+  async release(): Promise<void> {
+    if ((await readHolder(this.#path))?.token === this.#own.token) await rm(this.#path, { force: true });
+  }
+}
+
+/** A hard link is made by one process only. @returns whether it was this one */
+async function linked(temporary: string, path: string): Promise<boolean> {
+  try {
+    await link(temporary, path);
+    return true;
+  } catch (cause) {
+    const errno = errnoOf(cause) ?? "";
+    if (errno === "EEXIST" || errno === "ENOENT") return false;
+    if (!NO_LINKS.has(errno)) throw cause;
+    return copied(temporary, path);
+  }
+}
+
+/** The same where there are no hard links; somebody may see a lock that does not say yet who holds it. */
+async function copied(temporary: string, path: string): Promise<boolean> {
+  try {
+    await copyFile(temporary, path, constants.COPYFILE_EXCL);
+    return true;
+  } catch (cause) {
+    if (errnoOf(cause) === "EEXIST") return false;
+    throw cause;
+  }
+}
+
+/**
+ * Takes the place of a lock whose holder is gone. A second lock lets one process at a time do so; should that be stale too,
+ * it is removed.
+ * @returns false when the first lock is no longer stale, or the second was
+ * @throws GpruneError LOCKED when another process is taking over
+ */
+async function takenOver(temporary: string, path: string): Promise<boolean> {
+  const guard = `${path}.takeover`;
+  if (!(await linked(temporary, guard))) {
+    requireGone(path, await readHolder(guard));
+    await rm(guard, { force: true });
+    return false;
+  }
+  try {
+    if ((await kindOfPath(path)) === "missing") return false;
+    requireGone(path, await readHolder(path));
+    await rename(temporary, path);
+    return true;
+  } finally {
+    await rm(guard, { force: true });
+  }
+}
+
+/** @throws GpruneError LOCKED unless the holder is gone, or nobody */
+function requireGone(path: string, holder: Holder | null): void {
+  if (holder !== null && isAlive(holder)) throw locked(path, holder);
+}
+
+/** Null when there is no lock, or one that says nothing. */
+async function readHolder(path: string): Promise<Holder | null> {
+  const text = await readFile(path, "utf8").catch(() => "");
+  try {
+    return holderSchema.parse(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}
+
+/** Processes of other machines count as alive, for nobody here can know. */
+function isAlive({ pid, host, boot, started }: Holder): boolean {
+  const own = self();
+  if (host !== own.host) return true;
+  if (boot !== own.boot) return false;
+  try {
+    process.kill(pid, 0);
+  } catch (cause) {
+    if (errnoOf(cause) === "ESRCH") return false;
+  }
+  const stat = statOf(pid);
+  const isGone = stat[0] === "Z" || stat[0] === "X";
+  return !isGone && started === (stat[START_FIELD] ?? "");
+}
+
+function locked(path: string, { pid, host, since }: Holder): GpruneError {
+  const message = `${path}: expected no other run there, got process ${pid} on ${host} since ${since}`;
+  const hint =
+    host === hostname()
+      ? "Wait for it, stop it, or choose another output."
+      : `Wait for it, or remove ${path} when it is gone.`;
+  return new GpruneError("LOCKED", message, { hint });
+}
+
+function self(): Pick<Holder, "pid" | "host" | "boot" | "started"> {
+  const { pid } = process;
+  const boot = textOf("/proc/sys/kernel/random/boot_id").trim();
+  return { pid, host: hostname(), boot, started: statOf(pid)[START_FIELD] ?? "" };
+}
+
+/** What Linux says about a process, from its state on; a single empty field elsewhere. */
+function statOf(pid: number): readonly string[] {
+  const stat = textOf(`/proc/${pid}/stat`);
+  // The command before it stands in parentheses and may hold anything.
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * Files that hold one plain value: numbers, strings, booleans, null, arrays, records, maps and typed arrays, whose bits
+ * come back as they were. They are read on the machine that wrote them, so numbers lie in its own byte order.
+ *
+ * Layout: magic (8 bytes), length of the header (8 bytes), header (JSON: the value with its typed arrays as references,
+ * and their types and lengths), then the arrays, each at a multiple of 8 bytes.
+ */
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { GpruneError, internalError } from "../errors.ts";
+import { PositionalFile } from "./file.ts";
+import { parseJson } from "./json.ts";
+import type { OutputFile } from "./output_file.ts";
+
+const MAGIC = Buffer.from("GPRUNEv1");
+const ALIGNMENT = 8;
+/** The plan of a model with 126 layers of 53 thousand neurons takes about 50 MB. */
+const MAX_HEADER_BYTES = 2 ** 28;
+const MAX_DEPTH = 64;
+/** Bytes written, read or hashed at a time. */
+const CHUNK_BYTES = 2 ** 26;
+/** Small pieces are joined up to this size. */
+const BUFFER_BYTES = 2 ** 20;
+
+const ARRAYS = { Float32Array, Float64Array, Int32Array, Uint8Array } as const;
+type ArrayName = keyof typeof ARRAYS;
+type TypedArray = InstanceType<(typeof ARRAYS)[ArrayName]>;
+
+const headerSchema = z.strictObject({
+  value: z.unknown(),
+  arrays: z.array(
+    z.tuple([z.enum(Object.keys(ARRAYS) as [ArrayName, ...ArrayName[]]), z.int().nonnegative()]),
+  ),
+});
+
+/** A file's size and hash. */
+export interface Digest {
+  readonly bytes: number;
+  /** SHA-256, hexadecimal. */
+  readonly sha256: string;
+}
+
+/** Writes a value. @throws GpruneError OUTPUT_FAILED; INTERNAL for a value that is not plain */
+export async function writeValue(file: OutputFile, value: unknown): Promise<Digest> {
+  const writer = new HashingWriter(file);
+  const arrays: TypedArray[] = [];
+  const tree = toJson(value, arrays);
+  const types = arrays.map((array) => [nameOf(array), array.length]);
+  const header = Buffer.from(JSON.stringify({ value: tree, arrays: types }));
+  const padded = Buffer.alloc(aligned(header.length), " ");
+  header.copy(padded);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  await writer.add(Buffer.concat([MAGIC, length, padded]));
+  for (const array of arrays) {
+    await writer.add(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+    await writer.add(new Uint8Array(aligned(array.byteLength) - array.byteLength));
+  }
+  return writer.finish();
+}
+
+/** Joins small pieces to larger calls, and hashes them. */
+class HashingWriter {
+  readonly #file: OutputFile;
+  readonly #hash = createHash("sha256");
+  readonly #buffer = Buffer.alloc(BUFFER_BYTES);
+  #buffered = 0;
+  #bytes = 0;
+
+  constructor(file: OutputFile) {
+    this.#file = file;
+  }
+
+  async add(piece: Uint8Array): Promise<void> {
+    if (this.#buffered + piece.length > BUFFER_BYTES) await this.#flush();
+    if (piece.length > BUFFER_BYTES) return this.#write(piece);
+    this.#buffer.set(piece, this.#buffered);
+    this.#buffered += piece.length;
+  }
+
+  async finish(): Promise<Digest> {
+    await this.#flush();
+    return { bytes: this.#bytes, sha256: this.#hash.digest("hex") };
+  }
+
+  async #flush(): Promise<void> {
+    await this.#write(this.#buffer.subarray(0, this.#buffered));
+    this.#buffered = 0;
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
+      const chunk = bytes.subarray(start, start + CHUNK_BYTES);
+      await this.#file.write(chunk);
+      this.#hash.update(chunk);
+      this.#bytes += chunk.length;
+    }
+  }
+}
+
+/**
+ * Reads a value back.
+ * @returns undefined when the file is not the one that was written
+ * @throws GpruneError NOT_FOUND, or BAD_FILE when it cannot be read
+ */
+export async function readValue(path: string, { bytes, sha256 }: Digest): Promise<unknown> {
+  const file = await PositionalFile.open(path);
+  try {
+    if (file.size !== bytes || (await digestOf(file)) !== sha256) return undefined;
+    return await decode(file);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Size and hash of a file. @param onBytes - hears how many more bytes were read */
+export async function digestFile(path: string, onBytes: (bytes: number) => void = () => {}): Promise<Digest> {
+  const file = await PositionalFile.open(path);
+  try {
+    return { bytes: file.size, sha256: await digestOf(file, onBytes) };
+  } finally {
+    await file.close();
+  }
+}
+
+async function digestOf(file: PositionalFile, onBytes: (bytes: number) => void = () => {}): Promise<string> {
+  const hash = createHash("sha256");
+  for (let start = 0; start < file.size; start += CHUNK_BYTES) {
+    const chunk = await file.read(start, Math.min(CHUNK_BYTES, file.size - start));
+    hash.update(chunk);
+    onBytes(chunk.length);
+  }
+  return hash.digest("hex");
+}
+
+async function decode(file: PositionalFile): Promise<unknown> {
+  const start = await file.read(0, 16);
+  const length = Number(new DataView(start.buffer).getBigUint64(8, true));
+  if (!MAGIC.equals(start.subarray(0, 8)) || length > MAX_HEADER_BYTES) throw notOurs(file.path);
+  const limits = { where: file.path, maxBytes: MAX_HEADER_BYTES, maxDepth: MAX_DEPTH };
+  const header = headerSchema.safeParse(parseJson(await file.read(16, length), limits));
+  if (!header.success) throw notOurs(file.path);
+  const arrays: TypedArray[] = [];
+  let offset = 16 + length;
+  for (const [type, count] of header.data.arrays) {
+    const size = count * ARRAYS[type].BYTES_PER_ELEMENT;
+    const bytes = await file.read(offset, size);
+    arrays.push(new ARRAYS[type](bytes.buffer as ArrayBuffer, 0, count));
+    offset += aligned(size);
+  }
+  return fromJson(header.data.value, arrays);
+}
+
+function notOurs(path: string): GpruneError {
+  return new GpruneError("BAD_FILE", `${path}: expected a value that gprune kept, got something else`);
+}
+
+/** What JSON cannot hold becomes a record with one key that starts with `$`. */
+function toJson(value: unknown, arrays: TypedArray[]): unknown {
+  if (typeof value === "number") {
+    return Number.isFinite(value) && !Object.is(value, -0) ? value : { $number: numberName(value) };
+  }
+  if (value === null || typeof value === "string" || typeof value === "boolean") return value;
+  if (Array.isArray(value)) return value.map((item) => toJson(item, arrays));
+  if (value instanceof Map) {
+    return { $map: Array.from(value, ([key, item]) => [toJson(key, arrays), toJson(item, arrays)]) };
+  }
+  if (ArrayBuffer.isView(value)) {
+    arrays.push(value as TypedArray);
+    return { $array: arrays.length - 1 };
+  }
+  if (typeof value !== "object" || Object.getPrototypeOf(value) !== Object.prototype) {
+    throw internalError(`a value of type ${typeof value} is not plain`);
+  }
+  const entries = Object.entries(value).filter(([, item]) => item !== undefined);
+  const special = entries.find(([key]) => key.startsWith("$"));
+  if (special !== undefined) throw internalError(`a record with the key ${special[0]}`);
+  return Object.fromEntries(entries.map(([key, item]) => [key, toJson(item, arrays)]));
+}
+
+function fromJson(value: unknown, arrays: readonly TypedArray[]): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => fromJson(item, arrays));
+  if ("$number" in value) return value.$number === "-0" ? -0 : Number(value.$number);
+  if ("$array" in value) return arrays[Number(value.$array)];
+  if ("$map" in value)
+    return new Map(fromJson(value.$map, arrays) as readonly (readonly [unknown, unknown])[]);
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, fromJson(item, arrays)]));
+}
+
+function numberName(value: number): string {
+  return Object.is(value, -0) ? "-0" : String(value);
+}
+
+/** @throws GpruneError INTERNAL for an array of another type */
+function nameOf(array: TypedArray): ArrayName {
+  const name = Object.getPrototypeOf(array).constructor.name as string;
+  if (name in ARRAYS) return name as ArrayName;
+  // A Buffer is a Uint8Array.
+  if (array instanceof Uint8Array) return "Uint8Array";
+  throw internalError(`a value of type ${name} is not plain`);
+}
+
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}

@@ -1,0 +1,118 @@
+/**
+ * What the bytes of a run's output depend on: settings, inputs by their hashes, versions, the processor. A run that goes
+ * on with kept results must have the same facts, and every output says which they were.
+ */
+import { createHash } from "node:crypto";
+import { availableParallelism } from "node:os";
+import { basename } from "node:path";
+import { z } from "zod";
+import type { SampledSet } from "./calibrate/windows.ts";
+import type { RunConfig } from "./config.ts";
+import { kindOfPath } from "./io/file.ts";
+import { readJsonFile } from "./io/json.ts";
+import type { JsonValue } from "./io/json_difference.ts";
+import { processor } from "./io/machine.ts";
+import { digestFile } from "./io/stage_file.ts";
+import { modelFiles } from "./model/checkpoint.ts";
+import type { Model } from "./model/model.ts";
+import { versions } from "./package.ts";
+import type { OnProgress } from "./progress.ts";
+import type { PruningPlan } from "./prune/plan.ts";
+import { formatPlan } from "./prune/plan_json.ts";
+
+/** File of an output that holds the facts. */
+export const RECORD_FILE: string = "facts.json";
+const RECORD_LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
+
+const recordSchema = z.strictObject({
+  format: z.literal("gprune-facts"),
+  version: z.literal(1),
+  facts: z.json(),
+  result: z.json(),
+});
+
+/** What an output says about the run that made it. */
+export interface RunRecord {
+  readonly facts: JsonValue;
+  readonly result: JsonValue;
+}
+
+/** What a run reads. */
+export interface RunInputs {
+  readonly model: Model;
+  readonly sets: readonly SampledSet[];
+  /** The plan that is carried out, if one was given. */
+  readonly plan: PruningPlan | null;
+}
+
+/**
+ * The facts of a run. Reads the model's files once. Where the output goes changes no byte; the number of threads seldom
+ * does (graph/runtime.ts), so the facts have the one that is used.
+ * @throws GpruneError BAD_FILE when a file cannot be read
+ */
+export async function runFacts(
+  { output: _, threads = availableParallelism(), ...settings }: RunConfig,
+  { model, sets, plan }: RunInputs,
+  onProgress: OnProgress,
+): Promise<JsonValue> {
+  return toJson({
+    settings: { ...settings, threads },
+    inputs: {
+      model: Object.fromEntries([...(await hashedFiles(model, onProgress)), ...model.files.map(carried)]),
+      sets: Object.fromEntries(sets.map((set) => [set.name, windowsHash(set)])),
+      ...(plan && { plan: sha256(formatPlan(plan)) }),
+    },
+    versions: versions(),
+    processor: processor(),
+  });
+}
+
+/** The text of an output's record. */
+export function formatRecord({ facts, result }: RunRecord): string {
+  return `${JSON.stringify({ format: "gprune-facts", version: 1, facts, result }, null, 1)}\n`;
+}
+
+/** The record of an output; null when there is none. @throws GpruneError BAD_FILE when it cannot be read */
+export async function readRecord(path: string): Promise<RunRecord | null> {
+  if ((await kindOfPath(path)) !== "file") return null;
+  const record = recordSchema.safeParse(await readJsonFile(path, RECORD_LIMITS));
+  return record.success ? record.data : null;
+}
+
+/** A value as JSON holds it. */
+export function toJson(value: unknown): JsonValue {
+  return JSON.parse(JSON.stringify(value)) as JsonValue;
+}
+
+async function hashedFiles(model: Model, onProgress: OnProgress): Promise<readonly [string, string][]> {
+  const files = await modelFiles(model);
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  let done = 0;
+  const hashes: [string, string][] = [];
+  for (const { path } of files) {
+    const digest = await digestFile(path, (bytes) => {
+      done += bytes;
+      onProgress({ stage: "check files", done, total, unit: "bytes" });
+    });
+    hashes.push([basename(path), digest.sha256]);
+  }
+  return hashes;
+}
+
+function carried({ name, bytes }: Model["files"][number]): [string, string] {
+  return [name, sha256(bytes)];
+}
+
+/** Hash of the token ids of a set, window by window. */
+function windowsHash({ windows, heldOut, unused }: SampledSet): string {
+  const hash = createHash("sha256");
+  for (const lot of [windows, heldOut, unused]) {
+    hash.update(`${lot.length} windows\n`);
+    for (const ids of lot) hash.update(Uint32Array.from(ids));
+  }
+  return hash.digest("hex");
+}
+
+function sha256(content: string | Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
+}

@@ -1,0 +1,94 @@
+/** What a pruning run gives back: what it made, which settings and inputs determine, and how long that took. */
+import type { TokenSet } from "./calibrate/calibrate.ts";
+import type { HeldOutScore } from "./evaluate/held_out.ts";
+import type { Runtimes } from "./export/runtimes.ts";
+import { versions } from "./package.ts";
+import type { Widths } from "./prune/plan.ts";
+
+/** What a run did, as `gprune prune --json` prints it. */
+export interface PruneResult {
+  /** The directory that was written. */
+  readonly output: string;
+  /** Fractions of the prunable parameters that were to be and were removed; the same when a plan was given. */
+  readonly sparsity: { readonly asked: number; readonly achieved: number };
+  readonly parameters: { readonly before: number; readonly after: number };
+  readonly widths: Widths;
+  /** Which programs load the output. */
+  readonly runtimes: Runtimes;
+  /** Perplexity before and after on windows of the calibration texts that were not used, by set. */
+  readonly held_out: Readonly<Record<string, HeldOutScore>>;
+  /** Seconds per stage. */
+  readonly timings: Readonly<Record<string, number>>;
+  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  /** Calibration tokens per second of the calibration stage; 0 without one. */
+  readonly tokens_per_second: number;
+  readonly peak_rss_bytes: number;
+  readonly seed: number;
+  readonly versions: Readonly<Record<string, string>>;
+  /** The report's file; null when none was asked for or it could not be drawn, and why. */
+  readonly report: string | null;
+  readonly report_problem: string | null;
+}
+
+/** The part of a result that settings and inputs determine. */
+export type RunOutcome = Pick<
+  PruneResult,
+  "sparsity" | "parameters" | "widths" | "runtimes" | "held_out" | "calibration"
+>;
+
+/** The part that differs from time to time, and what belongs to it. */
+export type Measurements = Pick<
+  PruneResult,
+  "timings" | "tokens_per_second" | "peak_rss_bytes" | "seed" | "versions"
+>;
+
+export function measurements(
+  { seed }: Pick<PruneResult, "seed">,
+  { timings, speed }: { readonly timings: PruneResult["timings"]; readonly speed: number },
+): Measurements {
+  const peak = process.resourceUsage().maxRSS * 1024;
+  return { timings, tokens_per_second: speed, peak_rss_bytes: peak, seed, versions: versions() };
+}
+
+/** Windows and tokens of every set. */
+export function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
+  return Object.fromEntries(
+    sets.map(({ name, windows }) => [
+      name,
+      { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
+    ]),
+  );
+}
+
+/** Tokens of all sets. */
+export function tokensOf(calibration: PruneResult["calibration"]): number {
+  return Object.values(calibration).reduce((sum, { tokens }) => sum + tokens, 0);
+}
+
+/** Seconds by stage, those that an interrupted run spent on it included. */
+export class Stopwatch {
+  readonly seconds: Record<string, number> = {};
+  readonly #stages: { readonly restoredSeconds: number };
+  #running: { readonly stage: string; readonly start: number; readonly restored: number } | null = null;
+
+  /** @param stages - says how many seconds it has saved so far */
+  constructor(stages: { readonly restoredSeconds: number }) {
+    this.#stages = stages;
+  }
+
+  async time<T>(stage: string, work: () => Promise<T>): Promise<T> {
+    this.#running = { stage, start: performance.now(), restored: this.#stages.restoredSeconds };
+    const result = await work();
+    Object.assign(this.seconds, this.secondsSoFar());
+    this.#running = null;
+    return result;
+  }
+
+  /** The stage that is under way included. */
+  secondsSoFar(): Readonly<Record<string, number>> {
+    if (this.#running === null) return { ...this.seconds };
+    const { stage, start, restored } = this.#running;
+    const seconds = (performance.now() - start) / 1000 + this.#stages.restoredSeconds - restored;
+    return { ...this.seconds, [stage]: Math.round(1000 * seconds) / 1000 };
+  }
+}

@@ -1,0 +1,45 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { prune, type RunConfigInput, resolveRunConfig, versions } from "../src/index.ts";
+import { temporaryDirectory } from "./file_faults.ts";
+import { hashes } from "./run_cli.ts";
+import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
+
+/** The others name the number of threads. */
+const FILES = ["config.json", "model.safetensors", "plan.json"];
+
+async function run(root: string, name: string, settings: RunConfigInput): Promise<string> {
+  const calibration = ["code", "stories"].map((kind) => ({
+    name: kind,
+    path: demoText("calibration", kind),
+  }));
+  const small = { samples: 4, seqLen: 128, rounds: 1, gradientWindows: 1, calibration };
+  const output = join(root, name);
+  await prune(resolveRunConfig({ model: DEMO_MODEL, output, ...small, ...settings }, "test"));
+  return output;
+}
+
+test("one thread and two give the same bytes, and the record says what they depend on", {
+  timeout: 180_000,
+}, async () => {
+  const root = await temporaryDirectory();
+  const one = await run(root, "one", { threads: 1 });
+  const two = await run(root, "two", { threads: 2 });
+  expect(await hashes(two, FILES)).toEqual(await hashes(one, FILES));
+  const record = JSON.parse(await readFile(join(one, "facts.json"), "utf8"));
+  const weights = await readFile(join(DEMO_MODEL, "model.safetensors"));
+  expect(record.facts.inputs.model["model.safetensors"]).toBe(
+    createHash("sha256").update(weights).digest("hex"),
+  );
+  expect(Object.keys(record.facts.inputs.sets)).toEqual(["code", "stories"]);
+  expect(record.facts.versions).toEqual(versions());
+  expect(record.facts.processor).toMatchObject({ arch: process.arch, features: expect.any(Array) });
+  expect(record.facts.processor.features.length).toBeGreaterThan(0);
+  expect(record.facts.settings.threads).toBe(1);
+  expect(record.result.calibration).toEqual({
+    code: { windows: 4, tokens: 512 },
+    stories: { windows: 4, tokens: 512 },
+  });
+});

@@ -1,0 +1,13 @@
+/** One attempt at a run in a process of its own, which kills itself at its n-th place: `fault_child.ts N RUN`. */
+import { armFailPoints } from "../src/io/fail_points.ts";
+import { attempt, type FaultRun } from "./fault_run.ts";
+import { failingAt, WRITING } from "./fault_walk.ts";
+
+const [n, run] = process.argv.slice(2);
+armFailPoints(
+  failingAt(Number(n), { points: WRITING }, () => {
+    process.kill(process.pid, "SIGKILL");
+    return undefined;
+  }).hook,
+);
+await attempt(JSON.parse(run!) as FaultRun);

@@ -1,0 +1,50 @@
+/** A sample of the places at which bench/faults.ts lets a run fail. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type FaultRun, prepareFaultRun } from "./fault_run.ts";
+import { chainErrors, chainKills, KINDS, undisturbed, walkErrors, walkShortCalls } from "./fault_walk.ts";
+
+let root: string;
+let run: FaultRun;
+let expected: Readonly<Record<string, string>>;
+let survived = 0;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-faults-"));
+  run = await prepareFaultRun(root);
+  expected = await undisturbed(run);
+});
+afterAll(async () => {
+  process.stdout.write(`${survived} faults survived\n`);
+  await rm(root, { recursive: true, force: true });
+});
+
+/** Expects that there were faults at all. */
+function count(faults: number): void {
+  expect(faults).toBeGreaterThan(4);
+  survived += faults;
+}
+
+test("the run has shards, a plan and a record", () => {
+  const shards = Object.keys(expected).filter((name) => name.startsWith("model-0000"));
+  expect(shards.length).toBeGreaterThan(3);
+  expect(Object.keys(expected)).toEqual(expect.arrayContaining(["facts.json", "plan.json", "run.json"]));
+});
+
+test("a full disk", async () => count(await walkErrors(run, expected, { ...KINDS["full disk"], step: 11 })));
+
+test("writes, flushes and renames that fail", async () => {
+  count(await walkErrors(run, expected, { ...KINDS["failing writes"], step: 23 }));
+});
+
+test("a disk that fails again and again", async () => {
+  count(await chainErrors(run, expected, { ...KINDS["failing disk"], step: 19 }));
+});
+
+test("calls that move a single byte", async () => count(await walkShortCalls(run, expected, 3)));
+
+test("processes that are killed again and again", { timeout: 120_000 }, async () => {
+  count(await chainKills(run, expected, 17));
+});

@@ -1,0 +1,183 @@
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type CliRun, gprune, hashes, startCli } from "./run_cli.ts";
+import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
+
+const CALIBRATION = ["--calib", `code=${demoText("calibration", "code")}`];
+const SETTINGS = [
+  "--samples",
+  "24",
+  "--seq-len",
+  "128",
+  "--threads",
+  "1",
+  "--allocation",
+  "uniform",
+  "--no-report",
+];
+const FILES = ["config.json", "model.safetensors", "plan.json", "facts.json"];
+
+let root: string;
+/** Hashes of an output that nothing interrupted. */
+let expected: Record<string, string>;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-interrupts-"));
+  const output = join(root, "whole");
+  expect(await gprune(...pruneTo(output))).toMatchObject({ code: 0 });
+  expected = await hashes(output, FILES);
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+function pruneTo(output: string, ...more: readonly string[]): readonly string[] {
+  return ["prune", DEMO_MODEL, "-o", output, ...SETTINGS, ...more, ...CALIBRATION];
+}
+
+/** A run into a new directory of a new parent, once it has said something. */
+async function runUntil(text: string): Promise<{ run: CliRun; parent: string; output: string }> {
+  const parent = await mkdtemp(join(root, "parent-"));
+  const output = join(parent, "made", "out");
+  const run = startCli(pruneTo(output));
+  await run.said(text);
+  return { run, parent, output };
+}
+
+/** The process that computes, by the lock it holds. */
+async function computingProcess(output: string): Promise<number> {
+  const holder = JSON.parse(await readFile(`${output}.run/lock`, "utf8")) as { readonly pid: number };
+  return holder.pid;
+}
+
+/** Expects that the run goes on, ends with the bytes of an uninterrupted one, and leaves nothing else. */
+async function expectResumed(output: string): Promise<void> {
+  expect(await gprune(...pruneTo(output, "--resume"))).toMatchObject({ code: 0 });
+  expect(await hashes(output, FILES)).toEqual(expected);
+  expect(await readdir(join(output, ".."))).toEqual(["out"]);
+}
+
+describe.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)("%s", (signal, code) => {
+  test.each(["calibrate: ", "recover: "])("at %j stops where the run can be resumed", async (text) => {
+    const { run, output } = await runUntil(text);
+    run.child.kill(signal);
+    const { stdout, stderr, ...result } = await run.result;
+    expect({ ...result, stdout }).toEqual({ code, stdout: "" });
+    expect(stderr).toContain("stopping at the end of this step; Ctrl-C again stops at once");
+    expect(stderr).toMatch(new RegExp(`interrupted by ${signal}\\nhint: Progress is kept in .*/out\\.run; `));
+    await expect(access(output)).rejects.toMatchObject({ code: "ENOENT" });
+    const again = await gprune(...pruneTo(output));
+    expect(again.code).toBe(1);
+    expect(again.stderr).toMatch(
+      /error OUTPUT_EXISTS: .*out\.run: expected no unfinished run, got one\nhint: .*--resume/,
+    );
+    await expectResumed(output);
+  });
+
+  test("twice stops at once, and there is no output", async () => {
+    const { run, output } = await runUntil("calibrate: ");
+    run.child.kill(signal);
+    run.child.kill(signal);
+    expect(await run.result).toMatchObject({ code, stdout: "" });
+    await expect(access(output)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+});
+
+test("Ctrl-C before anything was kept leaves nothing", async () => {
+  const { run, parent } = await runUntil("the result will run in");
+  run.child.kill("SIGINT");
+  const { code, stderr } = await run.result;
+  expect(code).toBe(130);
+  if (stderr.includes("nothing unfinished is left behind")) expect(await readdir(parent)).toEqual([]);
+  else expect(stderr).toContain("--resume");
+});
+
+describe("a process that is killed", () => {
+  test.each([
+    [
+      "SIGKILL",
+      1,
+      /^error OUT_OF_MEMORY: the computing process was ended by SIGKILL, most likely .*\nhint: .*--resume goes on/m,
+    ],
+    [
+      "SIGABRT",
+      2,
+      /internal: the computing process ended by SIGABRT\..*--resume goes on(.*\n)*This is a bug in gprune/,
+    ],
+  ] as const)("by %s while it computes: the other one says what to do", async (signal, code, says) => {
+    const { run, output } = await runUntil("recover: ");
+    process.kill(await computingProcess(output), signal);
+    const result = await run.result;
+    expect(result.code).toBe(code);
+    expect(result.stderr).toMatch(says);
+    await expectResumed(output);
+  });
+
+  test("in front of the user: the computing one stops by itself, and the run can be resumed", async () => {
+    const { run, output } = await runUntil("recover: ");
+    const pid = await computingProcess(output);
+    run.child.kill("SIGKILL");
+    await run.result;
+    await expect.poll(() => isRunning(pid), { timeout: 30_000 }).toBe(false);
+    await expectResumed(output);
+  });
+});
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+test("while an export is written, Ctrl-C leaves all of it or nothing", async () => {
+  const parent = await mkdtemp(join(root, "parent-"));
+  const run = startCli(["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"]);
+  await run.said("save: ");
+  run.child.kill("SIGINT");
+  const { code } = await run.result;
+  if (code === 130) expect(await readdir(parent)).toEqual([]);
+  else expect(await readFile(join(parent, "out", "config.json"), "utf8")).toContain("float32");
+});
+
+test("what a run depends on must not have changed", async () => {
+  const { run, output } = await runUntil("recover: ");
+  run.child.kill("SIGINT");
+  await run.result;
+  const { code, stderr } = await gprune(...pruneTo(output, "--resume", "--seed", "1", "--samples", "23"));
+  expect(code).toBe(1);
+  expect(stderr).toContain("error BAD_CHECKPOINT: ");
+  expect(stderr).toMatch(/\n {2}settings\.samples: 23 instead of 24\n {2}settings\.seed: 1 instead of 0\n/);
+  expect(stderr).toMatch(/\nhint: Repeat the command that began it, or remove .*out\.run to start anew\./);
+  await expectResumed(output);
+});
+
+test("a directory that is not ours is left alone", async () => {
+  const output = join(root, "foreign");
+  await mkdir(`${output}.run`);
+  await writeFile(join(`${output}.run`, "thesis.txt"), "mine");
+  const { code, stderr } = await gprune(...pruneTo(output, "--resume"));
+  expect(code).toBe(1);
+  expect(stderr).toMatch(
+    /error OUTPUT_EXISTS: .*foreign\.run: expected a directory for the progress of a run, got .*thesis\.txt/,
+  );
+  expect(await readdir(`${output}.run`)).toEqual(["thesis.txt"]);
+});
+
+test("of two runs on one directory the second is refused, with who holds it and since when", async () => {
+  const { run, output } = await runUntil("calibrate: ");
+  const second = await gprune(...pruneTo(output, "--resume"));
+  expect(second.code).toBe(1);
+  const pid = await computingProcess(output);
+  expect(second.stderr).toMatch(
+    new RegExp(
+      `error LOCKED: .*lock: expected no other run there, got process ${pid} on .* since \\d{4}-\\d\\d-`,
+    ),
+  );
+  expect(await run.result).toMatchObject({ code: 0 });
+  expect(await hashes(output, FILES)).toEqual(expected);
+});
