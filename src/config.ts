@@ -36,8 +36,8 @@ const fields = z.strictObject({
     .optional()
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
   robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
-  rounds: z.int().min(1).max(64).default(4).describe("rounds of learned allocation"),
-  gradientWindows: z.int().min(1).default(4).describe("windows of every set for gradients, in each round"),
+  rounds: z.int().min(1).max(64).default(8).describe("rounds of learned allocation"),
+  gradientWindows: z.int().min(1).default(2).describe("windows of every set for gradients, in each round"),
   fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
   maxModules: z.int().min(1).max(16).default(4).describe("most modules in one space"),
   calibration: z

@@ -54,6 +54,30 @@ describe("gateStatistics", () => {
   });
 });
 
+describe("damped statistics", () => {
+  it("count every window by the root of its sum, so that their total is the sum of the roots", async () => {
+    const totalOf = async (window: Int32Array, damped: boolean): Promise<number> => {
+      const [stats] = (await gateStatistics(runner, [{ name: "a", windows: [window] }], { damped })).values();
+      return [...stats!.spaces.values()].reduce(
+        (sum, { squares }) => squares.reduce((a, b) => a + b, sum),
+        0,
+      );
+    };
+    let roots = 0;
+    for (const window of windows) {
+      const root = Math.sqrt(await totalOf(window, false));
+      expect((await totalOf(window, true)) / root).toBeCloseTo(1, 6);
+      roots += root;
+    }
+    const [all] = (await gateStatistics(runner, [{ name: "a", windows }], { damped: true })).values();
+    const total = [...all!.spaces.values()].reduce(
+      (sum, { squares }) => squares.reduce((a, b) => a + b, sum),
+      0,
+    );
+    expect(total / roots).toBeCloseTo(1, 4);
+  });
+});
+
 describe("poolGateStats", () => {
   it("counts sets by weight and not by the size of their gradients", async () => {
     const [a, b] = [windows.slice(0, 2), windows.slice(2)].map((part, i) => ({

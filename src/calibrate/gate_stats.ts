@@ -33,6 +33,11 @@ export interface GateStats {
 const MAX_KEPT_BYTES = 2 ** 28;
 
 export interface GateStatsOptions {
+  /**
+   * Whether the squares of a window count by the inverse root of their sum over the model, so that a few windows with
+   * large gradients do not decide alone.
+   */
+  readonly damped?: boolean;
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
   readonly centers?: ReadonlyMap<string, Float32Array>;
   readonly stage?: string;
@@ -52,6 +57,7 @@ export async function gateStatistics(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
   {
+    damped = false,
     centers = new Map(),
     stage = "gradients",
     onProgress = silent,
@@ -71,7 +77,7 @@ export async function gateStatistics(
       const gradients = await naming(textsOf(set), () =>
         gateGradients(runner, lot, { centers, stage, onProgress: report }),
       );
-      for (const window of gradients) stats = addWindow(stats, window, spaces);
+      for (const window of gradients) stats = addWindow(stats, window, { spaces, damped });
       base += 2 * tokensOf(lot);
       result.set(name, stats);
       await checkpoints.reached(() => ({ sets: result }));
@@ -139,18 +145,30 @@ function emptyGateStats(spaces: readonly Space[]): GateStats {
 }
 
 /** Adds one window in place of the sums and returns them with the counts moved on. */
-function addWindow(stats: GateStats, { loss, gates }: WindowGradients, spaces: readonly Space[]): GateStats {
-  for (const { id, units, unitChannels } of spaces) {
+function addWindow(
+  stats: GateStats,
+  { loss, gates }: WindowGradients,
+  { spaces, damped }: { readonly spaces: readonly Space[]; readonly damped: boolean },
+): GateStats {
+  const gradients = spaces.map((space) => unitGradients(gates.get(space.id)!, space));
+  let total = 0;
+  for (const own of gradients) for (const gradient of own) total += gradient * gradient;
+  const share = damped && total > 0 ? 1 / Math.sqrt(total) : 1;
+  for (const [index, { id }] of spaces.entries()) {
     const { absolute, squares } = stats.spaces.get(id)!;
-    const channels = gates.get(id)!;
-    for (let unit = 0; unit < units; unit++) {
-      let gradient = 0;
-      for (let j = unit * unitChannels; j < (unit + 1) * unitChannels; j++) gradient += channels[j]!;
+    for (const [unit, gradient] of gradients[index]!.entries()) {
       absolute[unit]! += Math.abs(gradient);
-      squares[unit]! += gradient * gradient;
+      squares[unit]! += share * gradient * gradient;
     }
   }
   return { ...stats, windows: stats.windows + 1, loss: stats.loss + loss };
+}
+
+/** Gradients of units from those of their channels. */
+function unitGradients(channels: Float32Array, { units, unitChannels }: Space): Float64Array {
+  const gradients = new Float64Array(units);
+  for (let j = 0; j < units * unitChannels; j++) gradients[Math.floor(j / unitChannels)]! += channels[j]!;
+  return gradients;
 }
 
 /** Windows in lots whose layer inputs fit into memory. */

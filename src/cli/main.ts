@@ -63,9 +63,9 @@ program
     ),
   )
   .addOption(countOption("--steps <n>", "training steps of --recover distill (default: 300)", { min: 1 }))
-  .addOption(countOption("--rounds <n>", "rounds of learned allocation (default: 4)", { min: 1 }))
+  .addOption(countOption("--rounds <n>", "rounds of learned allocation (default: 8)", { min: 1 }))
   .addOption(
-    countOption("--gradient-windows <n>", "windows of every set in each round (default: 4)", { min: 1 }),
+    countOption("--gradient-windows <n>", "windows of every set in each round (default: 2)", { min: 1 }),
   )
   .addOption(
     countOption(

@@ -153,6 +153,7 @@ async function measureRound(
     windows: chooseWindows(windows, gradientWindows, { seed, label: `${name} round ${round}` }),
   }));
   const gates = await gateStatistics(new DecoderRunner(masked, runtime), chosen, {
+    damped: true,
     centers: centersOf(spacesOf(model.spec), keep, pooled.stats),
     stage: `learn ${round}/${rounds}`,
     onProgress,
