@@ -23,11 +23,17 @@
  */
 
 // Calibration
-export { type CalibrateOptions, calibrate, type TokenSet } from "./calibrate/calibrate.ts";
+export {
+  type CalibrateOptions,
+  type CalibrationState,
+  calibrate,
+  type TokenSet,
+} from "./calibrate/calibrate.ts";
 export { type GateGradientOptions, gateGradients, type WindowGradients } from "./calibrate/gate_gradients.ts";
 export {
   type GateStats,
   type GateStatsOptions,
+  type GateStatsState,
   gateStatistics,
   mergeGateStats,
   poolGateStats,
@@ -116,6 +122,7 @@ export type { HubOptions } from "./io/hub.ts";
 export type { HubClientOptions } from "./io/hub_client.ts";
 export { type Pushed, type PushOptions, pushDirectory } from "./io/hub_push.ts";
 export type { Environment } from "./io/hub_settings.ts";
+export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {
@@ -165,6 +172,7 @@ export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts"
 export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
 export {
   type LeastSquaresRequest,
+  type RefitState,
   refitLeastSquares,
   type WeightedTokenSet,
 } from "./recover/least_squares.ts";
@@ -194,4 +202,6 @@ export type {
   WeightSide,
 } from "./score/metric.ts";
 export { METRICS, metricByName } from "./score/registry.ts";
+// Progress that is kept
+export type { Checkpoints } from "./stages.ts";
 export type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor/tensor.ts";
