@@ -25,6 +25,7 @@ const LAYERS = [
   "config.ts",
   "run_facts.ts",
   "run_result.ts",
+  "run_output.ts",
   "preflight.ts",
   "pipeline.ts",
   "demo.ts",

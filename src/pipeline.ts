@@ -2,24 +2,21 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
-import { formatRunConfig, type RunConfig } from "./config.ts";
+import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { compareHeldOut } from "./evaluate/held_out.ts";
-import { modelCard } from "./export/card.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
-import { exportHuggingFace, writtenSpec } from "./export/hf.ts";
+import { writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
-import { kindOfPath, readSmallText } from "./io/file.ts";
-import { parseHubAddress } from "./io/hub_address.ts";
+import { readSmallText } from "./io/file.ts";
 import { differences, type JsonValue } from "./io/json_difference.ts";
 import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
 import { RunDirectory } from "./io/run_directory.ts";
 import { openModel } from "./model/checkpoint.ts";
-import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
@@ -35,7 +32,7 @@ import {
   validatePlan,
   widths,
 } from "./prune/plan.ts";
-import { formatPlan, PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
+import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import { applyPlan } from "./prune/surgery.ts";
 import { trainTensors } from "./recover/distill.ts";
 import {
@@ -47,9 +44,8 @@ import {
 import { compensateMeans } from "./recover/mean_compensation.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { withTensors } from "./recover/with_tensors.ts";
-import { runDocuments } from "./report/run_documents.ts";
-import { runRecord } from "./report/run_record.ts";
-import { formatRecord, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
+import { RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
+import { type Findings, reportOf, saveRun } from "./run_output.ts";
 import {
   calibrationSummary,
   type Measurements,
@@ -157,7 +153,7 @@ async function finishedResult(
   if (differences(record.facts, facts).length > 0) await requireFreeDirectory(config.output);
   stages.clear();
   const result = record.result as unknown as RunOutcome;
-  const report = await reportOf(config);
+  const report = await reportOf(config.output);
   return {
     output: config.output,
     ...result,
@@ -187,8 +183,8 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
   };
   const speed = knowledge === null ? 0 : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
   const measured = (): Measurements => measurements(config, { timings: clock.secondsSoFar(), speed });
-  const saving = { plan, curve, outcome, measured };
-  const reported = await clock.time("save", () => save(run, pruned, saving));
+  const findings = { plan, curve, outcome, measured };
+  const reported = await clock.time("save", () => save(run, pruned, findings));
   stages.clear();
   return { output: config.output, ...outcome, ...measured(), ...reported };
 }
@@ -389,71 +385,11 @@ async function train(run: Run, student: Model): Promise<Recovered> {
   return { pruned: withTensors(student, tensors), curve };
 }
 
-/** What is saved beside the weights. */
-interface Findings {
-  readonly plan: PruningPlan;
-  readonly curve: readonly TrainingStep[] | undefined;
-  readonly outcome: RunOutcome;
-  /** How it went up to now. */
-  readonly measured: () => Measurements;
-}
-
-/** Writes the output. @returns where its report is */
-async function save(
-  run: Run,
-  pruned: Model,
-  { plan, curve, outcome, measured }: Findings,
-): Promise<Pick<PruneResult, "report" | "report_problem">> {
+function save(run: Run, pruned: Model, findings: Findings): ReturnType<typeof saveRun> {
   const { config, model, metric, allocation, started, stages, facts, onProgress, maxShardBytes } = run;
-  const resolved = { ...config, allocation, metric: metric.name };
-  const text = formatRunConfig(resolved);
-  const card = modelCard({
-    ...outcome,
-    heldOut: outcome.held_out,
-    base: baseName(config.model),
-    method: config.method,
-    metric: metric.name,
-    allocation,
-    recover: config.recover,
-    plan: config.plan,
-    seed: config.seed,
-    remoteCode: hfForm(pruned.spec).remoteCode,
-    config: text,
-  });
-  const documents = new Map([
-    ["README.md", card],
-    ["gprune.yaml", text],
-    ["plan.json", formatPlan(plan)],
-    [RECORD_FILE, formatRecord({ facts, result: toJson(outcome) })],
-    ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
-  ]);
+  const settings = { ...config, allocation, metric: metric.name };
   const write: WriteDirectory = (directory, fill) => stages.writeOutput(directory, fill);
-  let problem: string | null = null;
-  const lastDocuments = async (): Promise<ReadonlyMap<string, string>> => {
-    const record = runRecord({ ...outcome, ...measured() }, { model, started, settings: resolved });
-    const written = await runDocuments({ record, plan, curve, report: config.report });
-    problem = written.problem;
-    return written.documents;
-  };
-  const options = { dtype: config.dtype, documents, lastDocuments, onProgress, write, maxShardBytes };
-  await exportHuggingFace(pruned, config.output, options);
-  return { report: await reportOf(config), report_problem: problem };
-}
-
-/** The report of a finished run; null when there is none. */
-async function reportOf({ output }: RunConfig): Promise<string | null> {
-  const path = join(output, "report.html");
-  return (await kindOfPath(path)) === "file" ? path : null;
-}
-
-/** `ORG/NAME` of a model on the hub, which links to it; any other as the user named it. */
-function baseName(model: string): string {
-  return parseHubAddress(model)?.id ?? model;
-}
-
-/** The loss curve as JSON, one step a line. */
-function formatCurve(curve: readonly TrainingStep[]): string {
-  return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
+  return saveRun({ settings, model, started, facts, write, onProgress, maxShardBytes }, pruned, findings);
 }
 
 /** A record that JSON can hold, for a plan's provenance. */

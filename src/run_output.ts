@@ -1,0 +1,91 @@
+/** What a run leaves behind: the checkpoint, and documents about itself beside it. */
+import { join } from "node:path";
+import { formatRunConfig, type RunConfig } from "./config.ts";
+import { modelCard } from "./export/card.ts";
+import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+import { kindOfPath } from "./io/file.ts";
+import { parseHubAddress } from "./io/hub_address.ts";
+import type { JsonValue } from "./io/json_difference.ts";
+import { hfForm } from "./model/hf_form.ts";
+import type { Model } from "./model/model.ts";
+import type { PruningPlan } from "./prune/plan.ts";
+import { formatPlan } from "./prune/plan_json.ts";
+import type { TrainingStep } from "./recover/training_state.ts";
+import { runDocuments } from "./report/run_documents.ts";
+import { runRecord } from "./report/run_record.ts";
+import { formatRecord, RECORD_FILE, toJson } from "./run_facts.ts";
+import type { Measurements, PruneResult, RunOutcome } from "./run_result.ts";
+
+/** A run that is to be saved, and how. */
+export interface SavedRun extends Pick<ExportOptions, "write" | "onProgress" | "maxShardBytes"> {
+  /** With the metric and the allocation that were used. */
+  readonly settings: RunConfig & { readonly allocation: string };
+  readonly model: Model;
+  readonly started: Date;
+  /** What the bytes depend on. */
+  readonly facts: JsonValue;
+}
+
+/** What is saved beside the weights. */
+export interface Findings {
+  readonly plan: PruningPlan;
+  /** The loss curve when the model was trained. */
+  readonly curve: readonly TrainingStep[] | undefined;
+  readonly outcome: RunOutcome;
+  /** How it went up to now. */
+  readonly measured: () => Measurements;
+}
+
+/** Writes the output. @returns where its report is */
+export async function saveRun(
+  { settings, model, started, facts, ...options }: SavedRun,
+  pruned: Model,
+  { plan, curve, outcome, measured }: Findings,
+): Promise<Pick<PruneResult, "report" | "report_problem">> {
+  const text = formatRunConfig(settings);
+  const card = modelCard({
+    ...settings,
+    ...outcome,
+    heldOut: outcome.held_out,
+    base: baseName(settings.model),
+    remoteCode: hfForm(pruned.spec).remoteCode,
+    config: text,
+  });
+  const documents = new Map([
+    ["README.md", card],
+    ["gprune.yaml", text],
+    ["plan.json", formatPlan(plan)],
+    [RECORD_FILE, formatRecord({ facts, result: toJson(outcome) })],
+    ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
+  ]);
+  let problem: string | null = null;
+  const lastDocuments = async (): Promise<ReadonlyMap<string, string>> => {
+    const record = runRecord({ ...outcome, ...measured() }, { model, started, settings });
+    const written = await runDocuments({ record, plan, curve, report: settings.report });
+    problem = written.problem;
+    return written.documents;
+  };
+  await exportHuggingFace(pruned, settings.output, {
+    ...options,
+    dtype: settings.dtype,
+    documents,
+    lastDocuments,
+  });
+  return { report: await reportOf(settings.output), report_problem: problem };
+}
+
+/** The report of a finished run; null when there is none. */
+export async function reportOf(output: string): Promise<string | null> {
+  const path = join(output, "report.html");
+  return (await kindOfPath(path)) === "file" ? path : null;
+}
+
+/** `ORG/NAME` of a model on the hub, which links to it; any other as the user named it. */
+function baseName(model: string): string {
+  return parseHubAddress(model)?.id ?? model;
+}
+
+/** The loss curve as JSON, one step a line. */
+function formatCurve(curve: readonly TrainingStep[]): string {
+  return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
+}
