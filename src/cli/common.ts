@@ -1,0 +1,48 @@
+/** What several commands share: how the model is named, common options, and computing in a child process. */
+import { Option } from "commander";
+import { choiceOption, countOption, numberOption } from "./options.ts";
+import { isComputeChild } from "./role.ts";
+
+export const MODEL: string =
+  "Hugging Face directory, .gguf file, or hf://ORG/NAME[@REVISION][/FILE.gguf] on the hub";
+
+/** A command whose work is done by a child of this process, which is this process when it is the child. */
+export function computing<A extends unknown[]>(
+  action: (...given: A) => Promise<void>,
+): (...given: A) => Promise<void> {
+  return async (...given) => {
+    if (!isComputeChild()) return (await import("./compute_parent.ts")).computeInChild();
+    return (await import("./compute_child.ts")).computeForParent(() => action(...given));
+  };
+}
+
+export function sparsityOption(note: string, preset?: number): Option {
+  const description = `fraction of the attention and FFN parameters to remove ${note}`.trimEnd();
+  const range = { min: 0, below: 1, hint: "Give a fraction: 0.3 removes 30 %." };
+  return numberOption("-s, --sparsity <fraction>", description, {
+    ...range,
+    ...(preset !== undefined && { default: preset }),
+  });
+}
+
+export function dtypeOption(further: readonly string[] = []): Option {
+  return choiceOption("--dtype <name>", "dtype of the output (default: auto)", [
+    "auto",
+    "f32",
+    "f16",
+    "bf16",
+    ...further,
+  ]);
+}
+
+export function threadsOption(): Option {
+  return countOption("--threads <n>", "threads of one operator (default: one for each core)", { min: 1 });
+}
+
+export function jsonOption(): Option {
+  return new Option("--json", "print one JSON document on stdout and nothing else");
+}
+
+export function quietOption(): Option {
+  return new Option("-q, --quiet", "no progress");
+}

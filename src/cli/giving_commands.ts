@@ -1,0 +1,70 @@
+/** The commands that hand a model on. */
+import { Command } from "commander";
+import { computing, jsonOption, MODEL, quietOption } from "./common.ts";
+import { choiceOption } from "./options.ts";
+
+export const exportCommand: Command = new Command("export")
+  .description("write a model in another format or dtype")
+  .usage("MODEL -o OUT [options]")
+  .argument("<model>", MODEL)
+  .requiredOption("-o, --output <path>", "directory to be made, or a file named *.gguf")
+  .addOption(
+    choiceOption("--format <name>", "format of the output (default: gguf for *.gguf, else hf)", [
+      "hf",
+      "gguf",
+      "onnx",
+    ]),
+  )
+  .addOption(
+    choiceOption("--dtype <name>", "dtype of the output (default: auto)", [
+      "auto",
+      "f32",
+      "f16",
+      "bf16",
+      "q8_0",
+      "q4_0",
+      "q4_k",
+      "q6_k",
+      "int8",
+      "int4",
+    ]),
+  )
+  .option(
+    "--pre <name>",
+    "gguf: llama.cpp's name for the tokenizer's cut into words, when it is not recognised",
+  )
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+auto keeps the dtype of a float checkpoint and writes a quantised one as f32; ONNX files of bf16 checkpoints are f32.
+hf is a Hugging Face directory (f32, f16, bf16); gguf a file for llama.cpp (f32, f16, bf16 and the q types; rows that do not
+fill their blocks are stored as Q8_0 or F16, and a warning counts them); onnx a directory for transformers.js and ONNX
+Runtime: one decoder with a key/value cache (f32, f16; int8 and int4 keep activations in f32).
+
+Examples:
+  $ gprune export model.Q4_1.gguf -o model-hf
+  $ gprune export model.Q4_1.gguf -o model-bf16 --dtype bf16
+  $ gprune export PRUNED -o pruned.gguf --dtype q8_0
+  $ gprune export PRUNED -o model-onnx --format onnx --dtype int4`,
+  )
+  .action(computing(async (model, options) => (await import("./export.ts")).exportCommand(model, options)));
+
+export const pushCommand: Command = new Command("push")
+  .description("upload the output of prune or export to the hub")
+  .usage("DIR ORG/NAME [options]")
+  .argument("<dir>", "directory that gprune wrote")
+  .argument("<repo>", "ORG/NAME on the hub; made when there is none")
+  .option("--private", "make it private; one that exists must be")
+  .option("--revision <branch>", "branch to commit to, made when there is none (default: main)")
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Uploads every file but hidden ones in one commit and prints the address. HF_TOKEN must be allowed to write.
+
+Example:
+  $ gprune push OUT my-org/my-model --private`,
+  )
+  .action(async (dir, repo, options) => (await import("./push.ts")).pushCommand(dir, repo, options));

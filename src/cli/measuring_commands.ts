@@ -1,0 +1,146 @@
+/** The commands that look at models. */
+import { Command } from "commander";
+import { computing, jsonOption, MODEL, quietOption, threadsOption } from "./common.ts";
+import { countOption, numberOption, textSetsOption } from "./options.ts";
+
+export const evalCommand: Command = new Command("eval")
+  .description("perplexity of a model on texts, and accuracy on tasks")
+  .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
+  .argument("<model>", MODEL)
+  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"))
+  .addOption(
+    textSetsOption(
+      "--tasks <tasks...>",
+      "NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats below",
+    ),
+  )
+  .addOption(
+    countOption("--num-fewshot <n>", "solved questions before each question of a task", {
+      min: 0,
+      default: 0,
+    }),
+  )
+  .addOption(
+    textSetsOption(
+      "--fewshot <tasks...>",
+      "NAME=PATH each: where a task's solved questions come from, not its own",
+    ),
+  )
+  .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
+  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
+  .addOption(
+    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
+      min: 1,
+    }),
+  )
+  .option("--baseline <model>", "second model to be shown beside it, and how far the first is from it")
+  .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Perplexity is over consecutive windows that do not overlap; the last partial one is dropped. acc is the share of
+documents whose right answer is the most probable one, acc_norm the same with log-probabilities divided by the answers'
+lengths in characters, both as in lm-evaluation-harness and with their standard errors.
+
+Tasks may be in the published layouts of arc_easy, arc_challenge, boolq, hellaswag, lambada, openbook_qa, piqa and
+winogrande, with the harness's prompts; have records {query, choices, gold} or {contexts, continuation, gold}; or be a YAML
+file as the harness has them, with Jinja templates (doc_to_text, doc_to_choice, doc_to_target).
+Against a baseline of the same vocabulary and layers: KL(baseline || model) in nats per token, how often both put the
+same token first, and the relative error of the hidden states after the last layer (of all layers in --json).
+
+Examples:
+  $ gprune eval MODEL --text news=news.txt code=code.jsonl
+  $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json
+  $ gprune eval PRUNED --tasks piqa=piqa.jsonl arc_easy=arc_easy.jsonl --limit 200 --baseline MODEL
+  $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5
+  $ gprune eval OUT --text news=news.txt --baseline MODEL --save`,
+  )
+  .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
+
+export const compareCommand: Command = new Command("compare")
+  .summary("several models in one table; the first is what the others are compared with")
+  .description("Compares parameters, size and widths of models, and with --text and --tasks how they do.")
+  .usage("A B [C...] [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
+  .argument("<a>", MODEL)
+  .argument("<b>", "another model")
+  .argument("[others...]", "further models")
+  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune eval"))
+  .addOption(textSetsOption("--tasks <tasks...>", "NAME=PATH each, as for gprune eval"))
+  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
+  .addOption(
+    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
+      min: 1,
+    }),
+  )
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    "\nExample:\n  $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md",
+  )
+  .action(
+    computing(async (a, b, others, options) =>
+      (await import("./compare.ts")).compareCommand([a, b, others], options),
+    ),
+  );
+
+export const reportCommand: Command = new Command("report")
+  .summary("make the report of a run, or compare several runs")
+  .description(
+    "Makes report.html of an output of gprune prune again, with what gprune eval --save has added; with several outputs, " +
+      "one page that compares them.",
+  )
+  .usage("RUN... [options]")
+  .argument("<runs...>", "directories that gprune prune wrote")
+  .option("-o, --output <file>", "HTML file, in place of one that may be there (default: RUN/report.html)")
+  .option("--pictures <dir>", "also write every figure as SVG and PNG there")
+  .addHelpText(
+    "after",
+    "\nExamples:\n  $ gprune report OUT --pictures figures\n  $ gprune report OUT1 OUT2 -o comparison.html",
+  )
+  .action(async (runs, options) => (await import("./report.ts")).reportCommand(runs, options));
+
+export const inspectCommand: Command = new Command("inspect")
+  .description("parameters, widths and shapes of a model")
+  .usage("MODEL [options]")
+  .argument("<model>", MODEL)
+  .addOption(jsonOption())
+  .addHelpText("after", "\nExample:\n  $ gprune inspect PRUNED --json")
+  .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
+
+export const generateCommand: Command = new Command("generate")
+  .description("continue a prompt, the most probable token each time; or write texts to calibrate on")
+  .usage("MODEL --prompt TEXT [options]\n       gprune generate MODEL --sample [-o FILE] [options]")
+  .argument("<model>", MODEL)
+  .option("--prompt <text>", "text to continue")
+  .addOption(
+    countOption("--max-tokens <n>", "tokens to generate at most, 32; of every sample, 512", { min: 1 }),
+  )
+  .option("--sample", "texts drawn from what the model knows, as JSON Lines")
+  .addOption(countOption("--count <n>", "windows of --max-tokens tokens to sample", { min: 1, default: 16 }))
+  .addOption(numberOption("--temperature <t>", "of sampling", { min: 0.01, default: 1 }))
+  .addOption(
+    numberOption("--top-p <p>", "draw from the most probable tokens that together have this probability", {
+      min: 0.01,
+      below: 1 + Number.EPSILON,
+      default: 1,
+    }),
+  )
+  .addOption(countOption("--seed <n>", "draws the samples", { min: 0, default: 0 }))
+  .option("-o, --output <file>", "file for the samples, to be made; the standard output when absent")
+  .addOption(threadsOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Examples:
+  $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64
+  $ gprune generate MODEL --sample --count 64 -o own.jsonl && gprune prune MODEL -o SMALLER --calib own=own.jsonl`,
+  )
+  .action(
+    computing(async (model, options) => (await import("./generate.ts")).generateCommand(model, options)),
+  );

@@ -1,0 +1,148 @@
+/** The commands that decide and prune. */
+import { Command } from "commander";
+import {
+  computing,
+  dtypeOption,
+  jsonOption,
+  MODEL,
+  quietOption,
+  sparsityOption,
+  threadsOption,
+} from "./common.ts";
+import { choiceOption, countOption, textSetsOption } from "./options.ts";
+
+export const pruneCommand: Command = new Command("prune")
+  .summary("remove FFN neurons and attention KV groups, and save the smaller model")
+  .description(
+    "Removes whole FFN neurons and whole attention KV groups (a key/value head with the query heads that read it), " +
+      "and saves the smaller model as a Hugging Face directory with its plan, configuration and model card.",
+  )
+  .usage("MODEL -o DIR [options]")
+  .argument("[model]", `${MODEL}; may be in the --config file instead`)
+  .option("-o, --output <dir>", "directory to be made")
+  .addOption(sparsityOption("(default: 0.3)"))
+  .optionsGroup("What decides:")
+  .addOption(
+    choiceOption("--method <name>", "gprune, or the metric alone (default: gprune)", ["gprune", "none"]),
+  )
+  .option("--metric <name>", "importance metric, see below (default: flap-wifv)")
+  .addOption(
+    choiceOption(
+      "--allocation <name>",
+      "how layers share the budget; learned with gprune, else the metric's own. curves needs no gradients",
+      ["learned", "curves", "global", "uniform"],
+    ),
+  )
+  .option("--robust", "when learning, let the sets that suffer most count more")
+  .addOption(
+    choiceOption(
+      "--recover <how>",
+      "how removed units are made up for: least squares with gprune, else biases; distill trains after least squares",
+      ["none", "bias", "lstsq", "distill"],
+    ),
+  )
+  .addOption(countOption("--steps <n>", "training steps of --recover distill (default: 300)", { min: 1 }))
+  .addOption(countOption("--rounds <n>", "rounds of learned allocation (default: 8)", { min: 1 }))
+  .addOption(
+    countOption("--gradient-windows <n>", "windows of every set in each round (default: 2)", { min: 1 }),
+  )
+  .addOption(
+    countOption(
+      "--max-modules <n>",
+      "most behaviour modules in one space; 1 switches them off (default: 4)",
+      {
+        min: 1,
+      },
+    ),
+  )
+  .option("--fallback <name>", "metric of modules with unreliable scores (default: magnitude)")
+  .addOption(
+    choiceOption("--shape <name>", "widths: every layer its own, or the same in all (default: per-layer)", [
+      "per-layer",
+      "uniform",
+    ]),
+  )
+  .addOption(countOption("--round-to <n>", "FFN widths become multiples of this (default: 1)", { min: 1 }))
+  .addOption(countOption("--seed <n>", "drives every random choice (default: 0)", { min: 0 }))
+  .option("--plan <file>", "carry out a plan.json instead of deciding anew")
+  .option("--config <file>", "YAML file with any of these settings; options override it")
+  .optionsGroup("Calibration:")
+  .addOption(textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each, see below"))
+  .addOption(countOption("--samples <n>", "windows of every set (default: 16)", { min: 1 }))
+  .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
+  .optionsGroup("Output and running:")
+  .addOption(dtypeOption())
+  .option("--no-report", "write no report.html")
+  .addOption(threadsOption())
+  .option("--resume", "go on with a run that was interrupted, with the same bytes in the end")
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    `
+Metrics:
+  flap-wifv, flap-ifv, flap-wifn, wanda-sp, minitron   from activations on the calibration sets
+  fisher, taylor                                       from gradients on the calibration sets
+  magnitude, pon, maw, random                          from the weights alone
+
+PATH is a text, JSON, JSON Lines or Parquet file, a directory of such, or hf://datasets/ORG/NAME[@REVISION]/FILE on the
+hub. #COLUMN after a file says which column or field holds the text.
+
+Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
+follows it, so MODEL goes before it. The last line on stdout is the output directory.
+
+Who loads the result is said before the run. Layers of their own widths (the default) are smaller at the same quality and
+need trust_remote_code in transformers; --shape uniform gives what stock classes and vLLM build.
+
+Until the output is there, what has been computed is kept in DIR.run. Ctrl-C stops where --resume can go on, a second one at
+once; after a crash or a power failure --resume works too.
+
+Examples:
+  $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
+  $ gprune prune MODEL -o OUT --calib books=hf://datasets/ORG/NAME/data/train.parquet#story:2 code=src.jsonl
+  $ gprune prune MODEL -o OUT --shape uniform --round-to 64 --calib web=web.txt code=src.jsonl
+  $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
+  $ gprune prune hf://ORG/NAME -o OUT --method none --metric magnitude --recover none
+  $ gprune prune MODEL -o OUT2 --plan OUT/plan.json --recover none --dtype bf16
+  $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1`,
+  )
+  .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
+
+export const sensitivityCommand: Command = new Command("sensitivity")
+  .description(
+    "how much each unit's importance moves from calibration set to calibration set, without pruning",
+  )
+  .usage("MODEL --calib NAME=PATH... [options]")
+  .argument("<model>", MODEL)
+  .addOption(
+    textSetsOption(
+      "--calib <sets...>",
+      "NAME=PATH each, at least two, as for gprune prune --calib",
+    ).makeOptionMandatory(),
+  )
+  .option("--metric <name>", "importance metric", "flap-wifv")
+  .addOption(countOption("--samples <n>", "windows of every set", { min: 1, default: 16 }))
+  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 8, default: 512 }))
+  .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
+  .option("--picture <file>", "heat map and histogram as .svg or .png")
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .addOption(quietOption())
+  .addHelpText(
+    "after",
+    "\nExample:\n  $ gprune sensitivity MODEL --calib web=web.txt code=code.txt wiki=wiki.txt --picture sigma.svg",
+  )
+  .action(
+    computing(async (model, options) =>
+      (await import("./sensitivity.ts")).sensitivityCommand(model, options),
+    ),
+  );
+
+export const demoCommand: Command = new Command("demo")
+  .description("the whole job on the embedded model, in about a minute")
+  .usage("[options]")
+  .option("-o, --output <dir>", "where the pruned demo models go (default: a new temporary directory)")
+  .addOption(sparsityOption("", 0.4))
+  .addOption(quietOption())
+  .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
+  .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));
