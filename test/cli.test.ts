@@ -271,6 +271,18 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(table.stdout).toMatch(/^\| same top token, mean +\| +\| +\d+\.\d % \| +100\.0 % \|$/m);
     const { models } = json(await gprune("compare", model, first, "--json")) as { models: object[] };
     expect(models).toMatchObject([{ model }, { model: first, texts: {}, tasks: {} }]);
+    const fast = await gprune(
+      "compare",
+      model,
+      first,
+      "--speed",
+      "--new-tokens",
+      "2",
+      "--repeats",
+      "1",
+      "-q",
+    );
+    expect(fast.stdout).toMatch(/^\| decoding tokens\/s +\| [^|]+ \| [^|]+, ×\d+\.\d\d \|$/m);
     expect(await gprune("compare", model)).toMatchObject({ code: 1 });
   });
 

@@ -10,6 +10,11 @@ interface CompareOptions {
   readonly tasks?: readonly string[];
   readonly seqLen: number;
   readonly limit?: number;
+  readonly speed?: boolean;
+  readonly batch: number;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  readonly repeats: number;
   readonly threads?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -17,7 +22,7 @@ interface CompareOptions {
 
 export async function compareCommand(
   [first, second, others]: readonly [string, string, readonly string[]],
-  { text = [], tasks: task = [], seqLen, limit, threads, json, quiet }: CompareOptions,
+  { text = [], tasks: task = [], seqLen, limit, threads, json, quiet, ...options }: CompareOptions,
 ): Promise<void> {
   const texts = parseTextSets(text, "--text");
   const tasks = parseTextSets(task, "--tasks");
@@ -26,8 +31,11 @@ export async function compareCommand(
   const models: readonly ComparedModel[] = await withModels(
     [first, second, ...others],
     { threads, quiet },
-    ({ models: opened, runtime, onProgress }) =>
-      compareModels({ models: opened, runtime }, texts, { seqLen, tasks, limit, onProgress }),
+    ({ models: opened, runtime, onProgress }) => {
+      const speed = options.speed ? { ...options, onProgress } : undefined;
+      const settings = { seqLen, tasks, limit, speed, onProgress };
+      return compareModels({ models: opened, runtime }, texts, settings);
+    },
   );
   if (json) printJson({ models });
   else print(comparisonTable(models));

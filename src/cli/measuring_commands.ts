@@ -75,6 +75,11 @@ export const compareCommand: Command = new Command("compare")
       min: 1,
     }),
   )
+  .option("--speed", "also how fast they answer, in turns, with this runtime")
+  .addOption(countOption("--batch <n>", "with --speed: sequences at once", { min: 1, default: 1 }))
+  .addOption(countOption("--prompt-tokens <n>", "with --speed: tokens of a prompt", { min: 1, default: 128 }))
+  .addOption(countOption("--new-tokens <n>", "with --speed: tokens to go on with", { min: 1, default: 32 }))
+  .addOption(countOption("--repeats <n>", "with --speed: rounds that count", { min: 1, default: 5 }))
   .addOption(threadsOption())
   .addOption(jsonOption())
   .addOption(quietOption())

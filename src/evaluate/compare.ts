@@ -5,6 +5,7 @@ import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { storedBytes } from "../model/stored_size.ts";
 import { type EvaluateOptions, type Evaluation, evaluateTogether, type FromFirst } from "./evaluate.ts";
+import { type Latency, type LatencyOptions, measureLatency } from "./latency.ts";
 
 /** One model of a comparison; plain JSON, as `gprune compare --json` prints it. */
 export interface ComparedModel extends Evaluation {
@@ -17,6 +18,8 @@ export interface ComparedModel extends Evaluation {
   readonly divergence?: FromFirst["divergence"];
   /** Why not. */
   readonly incomparable?: string;
+  /** How fast it is, when that was asked. */
+  readonly speed?: Latency;
 }
 
 /**
@@ -26,12 +29,13 @@ export interface ComparedModel extends Evaluation {
 export async function compareModels(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
   texts: readonly TextSet[],
-  options: EvaluateOptions,
+  { speed, ...options }: EvaluateOptions & { readonly speed?: LatencyOptions | undefined },
 ): Promise<readonly ComparedModel[]> {
   const evaluations =
     texts.length + (options.tasks?.length ?? 0) === 0
       ? models.map(({ origin }) => ({ model: origin.name, texts: {}, tasks: {} }))
       : await evaluateTogether({ models, runtime }, texts, options);
+  const latencies = speed === undefined ? [] : await measureLatency({ models, runtime }, speed);
   return models.map((model, index) => {
     const { fromFirst, ...evaluation }: Evaluation & { readonly fromFirst?: FromFirst } = evaluations[index]!;
     const { spec, origin } = model;
@@ -45,6 +49,7 @@ export async function compareModels(
         kv: spec.layers.map(({ kvGroups }) => kvGroups),
       },
       ...fromFirst,
+      ...(latencies.length > 0 && { speed: latencies[index]! }),
     };
   });
 }

@@ -1,6 +1,7 @@
 /** The table of `gprune compare`: Markdown, one column for each model. */
 import type { ComparedModel } from "../evaluate/compare.ts";
 import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
+import type { Latency, Spread } from "../evaluate/latency.ts";
 import type { TaskScore } from "../evaluate/tasks.ts";
 import { perplexity, whole } from "./format.ts";
 import { visible } from "./text.ts";
@@ -20,6 +21,7 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
     ["KV groups in a layer", each(({ widths }) => range(widths.kv))],
     ...textLines(models),
     ...taskLines(models),
+    ...speedLines(models),
   ];
   const rows = [["", ...each(({ model }) => model)], ...lines.map(([name, cells]) => [name, ...cells])];
   const notes = models.flatMap(({ model, incomparable }) =>
@@ -94,6 +96,26 @@ function taskLines(models: readonly ComparedModel[]): readonly Line[] {
       [`${name}, acc_norm`, scores.map((score) => accuracy(score.acc_norm, score.acc_norm_stderr))],
     ];
   });
+}
+
+/** Medians, the range of the rounds in brackets, and how many times as fast as the first. */
+function speedLines(models: readonly ComparedModel[]): readonly Line[] {
+  if (models[0]!.speed === undefined) return [];
+  const line = (title: string, show: (speed: Latency) => string): Line => [
+    title,
+    models.map(({ speed }) => (speed === undefined ? "" : show(speed))),
+  ];
+  const rate = ({ median, min, max }: Spread, over: Spread | undefined): string => {
+    const times = over === undefined ? "" : `, ×${over.median.toFixed(2)}`;
+    return `${median.toFixed(1)} (${min.toFixed(1)} to ${max.toFixed(1)})${times}`;
+  };
+  return [
+    line("prompt tokens/s", ({ prompt, over_first: over }) => rate(prompt, over?.prompt)),
+    line("decoding tokens/s", ({ decoding, over_first: over }) => rate(decoding, over?.decoding)),
+    line("first token, ms", ({ first_token: wait }) => (1000 * wait.median).toFixed(1)),
+    line("weights in float32", ({ memory }) => `${(memory.weights / 1e6).toFixed(1)} MB`),
+    line("key/value cache", ({ memory }) => `${(memory.cache / 1e6).toFixed(1)} MB`),
+  ];
 }
 
 function accuracy(mean: number, error: TaskScore["stderr"]): string {

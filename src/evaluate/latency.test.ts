@@ -1,0 +1,56 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { Runtime } from "../graph/runtime.ts";
+import type { ProgressEvent } from "../progress.ts";
+import { measureLatency } from "./latency.ts";
+
+let runtime: Runtime;
+beforeAll(() => {
+  runtime = new Runtime({ threads: 1 });
+});
+afterAll(() => runtime.close());
+
+const OPTIONS = { batch: 2, promptTokens: 6, newTokens: 3, repeats: 3 };
+
+describe("measureLatency", () => {
+  it("measures models in turns, with spreads, and the later ones over the first", async () => {
+    const models = [tinyModel({ layers: [{}, {}] }), tinyModel({ layers: [{ kvGroups: 1 }, {}] })];
+    const events: ProgressEvent[] = [];
+    const onProgress = (event: ProgressEvent): number => events.push(event);
+    const [first, second] = await measureLatency({ models, runtime }, { ...OPTIONS, onProgress });
+    expect(events).toHaveLength(8);
+    expect(first).not.toHaveProperty("over_first");
+    for (const { prompt, decoding, first_token: wait } of [first!, second!]) {
+      for (const { min, median, max } of [prompt, decoding, wait]) {
+        expect(min).toBeGreaterThan(0);
+        expect(median).toBeGreaterThanOrEqual(min);
+        expect(max).toBeGreaterThanOrEqual(median);
+      }
+      expect(prompt.max * wait.min).toBeCloseTo(12, 6);
+    }
+    const ratio = second!.over_first!.decoding;
+    expect(ratio.min).toBeGreaterThanOrEqual((second!.decoding.min / first!.decoding.max) * (1 - 1e-9));
+    expect(ratio.max).toBeLessThanOrEqual((second!.decoding.max / first!.decoding.min) * (1 + 1e-9));
+  });
+
+  it("counts weights in float32 and the cache of all sequences", async () => {
+    const model = tinyModel({ layers: [{ kvGroups: 2 }, { kvGroups: 1 }] });
+    const [{ memory }] = (await measureLatency({ models: [model], runtime }, { ...OPTIONS, repeats: 1 })) as [
+      Awaited<ReturnType<typeof measureLatency>>[number],
+    ];
+    const keysAndValues = 2 * (2 + 1) * model.spec.headDim * (6 + 3) * 2;
+    expect(memory.cache).toBe(4 * keysAndValues);
+    expect(memory.weights).toBeGreaterThan(4 * model.spec.vocabSize * model.spec.hiddenSize);
+  });
+
+  it("refuses more tokens than a model holds", async () => {
+    const model = tinyModel();
+    const promptTokens = model.spec.maxPositions;
+    await expect(
+      measureLatency({ models: [model], runtime }, { ...OPTIONS, promptTokens }),
+    ).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: expect.stringContaining(`expected at most ${promptTokens} tokens, got ${promptTokens + 3}`),
+    });
+  });
+});

@@ -1,0 +1,134 @@
+/**
+ * How fast models answer, and what they hold in memory meanwhile: the prompt in one pass, then token after token with a
+ * key/value cache. Models take turns, so that a busy machine slows all of them alike, and a round that compiles comes first
+ * and does not count.
+ */
+import { GpruneError } from "../errors.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { parameterCount } from "../model/spaces.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { randomStream } from "../tensor/random.ts";
+import { Decoding } from "./decoding.ts";
+
+export interface LatencyOptions {
+  /** Sequences at once. */
+  readonly batch: number;
+  /** Tokens of each prompt. */
+  readonly promptTokens: number;
+  /** Tokens that each sequence goes on with. */
+  readonly newTokens: number;
+  /** Rounds that count. */
+  readonly repeats: number;
+  readonly onProgress?: OnProgress;
+}
+
+/** Of several rounds. */
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** How fast one model is. */
+export interface Latency {
+  /** Tokens per second over all sequences. */
+  readonly prompt: Spread;
+  readonly decoding: Spread;
+  /** Seconds until the first token of every sequence is there. */
+  readonly first_token: Spread;
+  /** Rates over the first model's in the same round; absent in the first. */
+  readonly over_first?: { readonly prompt: Spread; readonly decoding: Spread };
+  /** Bytes of weights in float32 and of the cache at the end. */
+  readonly memory: { readonly weights: number; readonly cache: number };
+}
+
+/** Seconds of one round. */
+interface Times {
+  readonly prompt: number;
+  readonly decoding: number;
+}
+
+/**
+ * Measures models in turns. One model's weights are in memory at a time.
+ * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens
+ */
+export async function measureLatency(
+  { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
+  { onProgress = silent, ...options }: LatencyOptions,
+): Promise<readonly Latency[]> {
+  for (const model of models) requireRoom(model, options);
+  const total = (options.repeats + 1) * models.length;
+  const times: Times[][] = models.map(() => []);
+  for (let round = 0; round <= options.repeats; round++) {
+    for (const [m, model] of models.entries()) {
+      const measured = await oneRound(new DecoderRunner(model, runtime), options);
+      if (round > 0) times[m]!.push(measured);
+      onProgress({ stage: "speed", done: round * models.length + m + 1, total, unit: "rounds" });
+    }
+  }
+  return models.map((model, m) => {
+    const own = times[m]!;
+    const memory = memoryOf(model, options);
+    const rates = ratesOf(own, options);
+    if (m === 0) return { ...rates, memory };
+    const over = (of: keyof Times): Spread =>
+      spread(own.map((time, round) => times[0]![round]![of] / time[of]));
+    return { ...rates, over_first: { prompt: over("prompt"), decoding: over("decoding") }, memory };
+  });
+}
+
+async function oneRound(
+  runner: DecoderRunner,
+  { batch, promptTokens, newTokens }: Pick<LatencyOptions, "batch" | "promptTokens" | "newTokens">,
+): Promise<Times> {
+  const { vocabSize } = runner.model.spec;
+  const random = randomStream(0, "latency");
+  const draw = (count: number): Int32Array => Int32Array.from({ length: count }, () => random() * vocabSize);
+  const decoding = await Decoding.open(runner, batch);
+  const start = performance.now();
+  await decoding.append(draw(batch * promptTokens));
+  const middle = performance.now();
+  for (let token = 0; token < newTokens; token++) {
+    await decoding.append(draw(batch));
+    // The event loop stands still during a run; let timers and signals in between two of them.
+    await new Promise(setImmediate);
+  }
+  const end = performance.now();
+  return { prompt: (middle - start) / 1000, decoding: (end - middle) / 1000 };
+}
+
+function ratesOf(
+  times: readonly Times[],
+  { batch, promptTokens, newTokens }: LatencyOptions,
+): Pick<Latency, "prompt" | "decoding" | "first_token"> {
+  return {
+    prompt: spread(times.map(({ prompt }) => (batch * promptTokens) / prompt)),
+    decoding: spread(times.map(({ decoding }) => (batch * newTokens) / decoding)),
+    first_token: spread(times.map(({ prompt }) => prompt)),
+  };
+}
+
+function memoryOf({ spec }: Model, { batch, promptTokens, newTokens }: LatencyOptions): Latency["memory"] {
+  const heads = spec.layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
+  const cache = 4 * 2 * heads * spec.headDim * batch * (promptTokens + newTokens);
+  return { weights: 4 * parameterCount(spec), cache };
+}
+
+function spread(values: readonly number[]): Spread {
+  const sorted = values.toSorted((a, b) => a - b);
+  const half = (sorted.length - 1) / 2;
+  const median = (sorted[Math.floor(half)]! + sorted[Math.ceil(half)]!) / 2;
+  return { median, min: sorted[0]!, max: sorted.at(-1)! };
+}
+
+function requireRoom({ spec, origin }: Model, { promptTokens, newTokens }: LatencyOptions): void {
+  const tokens = promptTokens + newTokens;
+  if (tokens <= spec.maxPositions) return;
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `speed of ${origin.name}: expected at most ${spec.maxPositions} tokens, got ${tokens}`,
+    { hint: "Ask for shorter prompts or fewer tokens with --prompt-tokens and --new-tokens." },
+  );
+}
