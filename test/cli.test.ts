@@ -276,6 +276,8 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       model,
       first,
       "--speed",
+      "--prompt-tokens",
+      "8",
       "--new-tokens",
       "2",
       "--repeats",
