@@ -38,11 +38,19 @@ function clamp(value: number, least: number, most: number): number {
  * @param values - whole blocks of 256 finite numbers
  */
 export function quantizeQ4K(values: Float32Array): Uint8Array {
-  const bytes = new Uint8Array((values.length / SUPER_BLOCK) * Q4_K_BYTES);
+  return quantizeBlocks(values, Q4_K_BYTES, encodeQ4K);
+}
+
+/** Encodes every block of 256 into `blockBytes` bytes. */
+function quantizeBlocks(
+  values: Float32Array,
+  blockBytes: number,
+  encode: (block: Float32Array, quants: Uint8Array, out: Uint8Array) => void,
+): Uint8Array {
+  const bytes = new Uint8Array((values.length / SUPER_BLOCK) * blockBytes);
   const quants = new Uint8Array(SUPER_BLOCK);
-  for (let o = 0, at = 0; o < values.length; o += SUPER_BLOCK, at += Q4_K_BYTES) {
-    const block = values.subarray(o, o + SUPER_BLOCK);
-    encodeQ4K(block, quants, bytes.subarray(at, at + Q4_K_BYTES));
+  for (let o = 0, at = 0; o < values.length; o += SUPER_BLOCK, at += blockBytes) {
+    encode(values.subarray(o, o + SUPER_BLOCK), quants, bytes.subarray(at, at + blockBytes));
   }
   return bytes;
 }
@@ -211,13 +219,7 @@ function errorOf(x: Float32Array, { scale, min }: Line, limit: number): number {
  * @param values - whole blocks of 256 finite numbers
  */
 export function quantizeQ6K(values: Float32Array): Uint8Array {
-  const bytes = new Uint8Array((values.length / SUPER_BLOCK) * Q6_K_BYTES);
-  const quants = new Uint8Array(SUPER_BLOCK);
-  for (let o = 0, at = 0; o < values.length; o += SUPER_BLOCK, at += Q6_K_BYTES) {
-    const block = values.subarray(o, o + SUPER_BLOCK);
-    encodeQ6K(block, quants, bytes.subarray(at, at + Q6_K_BYTES));
-  }
-  return bytes;
+  return quantizeBlocks(values, Q6_K_BYTES, encodeQ6K);
 }
 
 /** Leaves zeros for a block of zeros. */
