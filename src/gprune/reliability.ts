@@ -40,6 +40,10 @@ export interface SplitScores {
   readonly halves: readonly [Float64Array, Float64Array];
 }
 
+/** r below which scores are unreliable, and the magnitude below which unreliable scores are given up. */
+export const RELIABILITY_THRESHOLD = 0.5;
+export const MAGNITUDE_THRESHOLD = 0.5;
+
 export interface ReliabilityOptions {
   /** r below which scores are unreliable; default 0.5. */
   readonly threshold?: number;
@@ -184,7 +188,7 @@ interface Measured {
 
 function judge(
   { r, magnitude, sets, size }: Measured,
-  { threshold = 0.5, magnitudeThreshold = 0.5 }: ReliabilityOptions,
+  { threshold = RELIABILITY_THRESHOLD, magnitudeThreshold = MAGNITUDE_THRESHOLD }: ReliabilityOptions,
 ): { readonly verdict: Verdict; readonly reason: string } {
   if (r === null) {
     const few = size === 1 ? "one unit is" : `${size} units are`;

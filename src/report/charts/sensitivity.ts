@@ -1,5 +1,6 @@
 /** Charts of why: how much the calibration sets agree about the units, and which scores were trusted. */
 import type { RankProfile, SpaceExplanation } from "../../gprune/explanation.ts";
+import { MAGNITUDE_THRESHOLD, RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
 import { RANK_BINS } from "../../gprune/sensitivity_summary.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
@@ -18,9 +19,10 @@ function spacesOfKind({ grounds }: Facts, kind: "ffn" | "kv"): readonly SpaceExp
 /** Mean sigma by layer and rank of the FFN neurons. */
 export function heatMapPicture(facts: Facts): Picture | null {
   const spaces = spacesOfKind(facts, "ffn");
+  const ranks = Array.from({ length: RANK_BINS }, (_, bin) => `${10 * bin}–${10 * (bin + 1)} %`);
   const values = spaces.flatMap(({ space, sigmaByRank }) =>
     sigmaByRank.flatMap((sigma, bin) =>
-      sigma === null ? [] : [{ layer: placeOf(space).layer, rank: `${10 * bin}–${10 * (bin + 1)} %`, sigma }],
+      sigma === null ? [] : [{ layer: placeOf(space).layer, rank: ranks[bin]!, sigma }],
     ),
   );
   if (values.length === 0) return null;
@@ -45,7 +47,7 @@ export function heatMapPicture(facts: Facts): Picture | null {
           type: "ordinal",
           title: "mean rank, least important left",
           sort: null,
-          scale: { domain: binNames() },
+          scale: { domain: ranks },
           axis: { labelAngle: 0, labelOverlap: true, ticks: false, domain: false },
         },
         y: {
@@ -58,10 +60,6 @@ export function heatMapPicture(facts: Facts): Picture | null {
       },
     }),
   };
-}
-
-function binNames(): readonly string[] {
-  return Array.from({ length: RANK_BINS }, (_, bin) => `${10 * bin}–${10 * (bin + 1)} %`);
 }
 
 /** The largest sigma, rounded up to a readable number. */
@@ -85,6 +83,12 @@ function rampColor(field: string, { palette, title, domain }: RampOptions): Char
     scale: { type: "quantize", domain, range: palette.ramp },
     legend: { format: ".2f", direction: "horizontal" },
   };
+}
+
+/** A colour for each value of a field. */
+function namedColor(field: string, colors: Readonly<Record<string, string>>): Chart {
+  const scale = { domain: Object.keys(colors), range: Object.values(colors) };
+  return { field, type: "nominal", title: null, scale };
 }
 
 /** How many FFN neurons have which sigma. */
@@ -154,12 +158,7 @@ export function agreementPicture(facts: Facts): Picture | null {
           scale: { domain: [0, 1] },
           axis: { tickCount: 5 },
         },
-        color: {
-          field: "kind",
-          type: "nominal",
-          title: null,
-          scale: { domain: ["FFN", "attention"], range: [palette.accent, palette.second] },
-        },
+        color: namedColor("kind", { FFN: palette.accent, attention: palette.second }),
       },
     }),
   };
@@ -248,12 +247,7 @@ export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Pic
           axis: { tickCount: 5 },
         },
         detail: { field: "unit", type: "nominal" },
-        color: {
-          field: "fate",
-          type: "nominal",
-          title: null,
-          scale: { domain: ["stays", "removed"], range: [palette.accent, palette.loss] },
-        },
+        color: namedColor("fate", { stays: palette.accent, removed: palette.loss }),
       },
     }),
   };
@@ -277,8 +271,6 @@ function profileValues({ space, unit, kept, ranks }: RankProfile, setOrder: read
   }));
 }
 
-const THRESHOLD = 0.5;
-
 /** Every module between reliable and not, strong and weak. */
 export function reliabilityPicture({ grounds }: Facts): Picture | null {
   const values = grounds.spaces.flatMap(({ modules }) =>
@@ -301,8 +293,8 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
     chart: (palette) => ({
       height: 210,
       layer: [
-        rule({ r: THRESHOLD }, { field: "r", channel: "x", palette }),
-        rule({ magnitude: THRESHOLD }, { field: "magnitude", channel: "y", palette }),
+        rule({ r: RELIABILITY_THRESHOLD }, { field: "r", channel: "x", palette }),
+        rule({ magnitude: MAGNITUDE_THRESHOLD }, { field: "magnitude", channel: "y", palette }),
         {
           data: { values },
           mark: { type: "point", filled: true, opacity: 0.65 },
@@ -323,10 +315,8 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
             },
             size: { field: "size", type: "quantitative", legend: null, scale: { range: [24, 180] } },
             color: {
-              field: "scores",
-              type: "nominal",
+              ...namedColor("scores", { activations: palette.accent, weights: palette.loss }),
               title: "scored by",
-              scale: { domain: ["activations", "weights"], range: [palette.accent, palette.loss] },
             },
           },
         },
