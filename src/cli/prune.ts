@@ -1,5 +1,4 @@
 /** `gprune prune` */
-
 import { parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import type { Runtimes } from "../export/runtimes.ts";
@@ -7,6 +6,7 @@ import { readSmallText } from "../io/file.ts";
 import { keptProgress } from "../io/run_directory.ts";
 import { MAX_YAML_BYTES } from "../io/yaml.ts";
 import { prune } from "../pipeline.ts";
+import { range } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
 import { withProgress } from "./progress.ts";
@@ -141,9 +141,4 @@ function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" |
     .filter(([, time]) => time >= 0.1)
     .map(([stage, time]) => `${stage} ${time.toFixed(1)}`);
   return `${seconds.toFixed(1)} s (${stages.join(", ")}), ${(peak / 2 ** 30).toFixed(2)} GiB at most`;
-}
-
-function range(values: readonly number[]): string {
-  const [min, max] = [Math.min(...values), Math.max(...values)];
-  return min === max ? `${min}` : `${min} to ${max}`;
 }

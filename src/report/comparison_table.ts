@@ -3,7 +3,7 @@ import type { ComparedModel } from "../evaluate/compare.ts";
 import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
 import type { Latency, Spread } from "../evaluate/latency.ts";
 import type { TaskScore } from "../evaluate/tasks.ts";
-import { perplexity, whole } from "./format.ts";
+import { perplexity, range, whole } from "./format.ts";
 import { visible } from "./text.ts";
 
 /** A row: what is measured, and one cell for each model. */
@@ -37,11 +37,6 @@ function relative(value: number, first: number): string {
 /** With a plain space: the table is text. */
 function percent(fraction: number): string {
   return `${(100 * fraction).toFixed(1)} %`;
-}
-
-function range(values: readonly number[]): string {
-  const [min, max] = [Math.min(...values), Math.max(...values)];
-  return min === max ? `${min}` : `${min} to ${max}`;
 }
 
 function textLines(models: readonly ComparedModel[]): readonly Line[] {

@@ -25,6 +25,12 @@ export function whole(count: number): string {
   return count.toLocaleString("en");
 }
 
+/** `384 to 1536`, or one number when all are equal. */
+export function range(values: readonly number[]): string {
+  const [min, max] = [Math.min(...values), Math.max(...values)];
+  return min === max ? `${min}` : `${min} to ${max}`;
+}
+
 /** A perplexity with as many digits as are worth reading. */
 export function perplexity(value: number): string {
   return value >= 1000 ? whole(Math.round(value)) : value.toFixed(value >= 100 ? 1 : 2);
