@@ -2,6 +2,18 @@
 import { PROJECTIONS } from "../src/model/spec.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
 
+/** What sets Gemma apart, at a hidden size of 8. */
+export const GEMMA_SWITCHES: Pick<
+  TinyModelOptions,
+  "activation" | "normOffset" | "qkNorm" | "postNorms" | "embeddingScale"
+> = {
+  activation: "gelu_tanh",
+  normOffset: 1,
+  qkNorm: true,
+  postNorms: true,
+  embeddingScale: Math.sqrt(8),
+};
+
 const WIDTHS = [
   { neurons: 6, kvGroups: 2, groupSize: 2 },
   { neurons: 3, kvGroups: 1, groupSize: 2 },
@@ -24,11 +36,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
   },
   "as Gemma": {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
-    activation: "gelu_tanh",
-    normOffset: 1,
-    qkNorm: true,
-    postNorms: true,
-    embeddingScale: Math.sqrt(8),
+    ...GEMMA_SWITCHES,
     attentionScale: 0.3,
     logitSoftcap: 2,
   },

@@ -5,6 +5,7 @@ import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
+import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
 import { openGguf } from "../io/gguf.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
@@ -24,11 +25,7 @@ const UNEVEN = [{ neurons: 3 }, { kvGroups: 1, groupSize: 3 }, { neurons: 9, kvG
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const GEMMA = {
   family: "gemma3_text",
-  activation: "gelu_tanh",
-  normOffset: 1,
-  qkNorm: true,
-  postNorms: true,
-  embeddingScale: Math.sqrt(8),
+  ...GEMMA_SWITCHES,
   logitSoftcap: 30,
 } as const;
 const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>

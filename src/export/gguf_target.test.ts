@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
+import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
 import type { LayerSpec, RopeSpec } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
@@ -21,11 +22,7 @@ const UNEVEN: readonly Partial<LayerSpec>[] = [{ neurons: 3 }, { kvGroups: 1 }];
 const QWEN3 = { family: "qwen3", qkNorm: true } as const;
 const GEMMA3 = {
   family: "gemma3_text",
-  activation: "gelu_tanh",
-  normOffset: 1,
-  qkNorm: true,
-  postNorms: true,
-  embeddingScale: Math.sqrt(8),
+  ...GEMMA_SWITCHES,
 } as const;
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const OUTPUTS = ["o_proj", "down_proj"] as const;

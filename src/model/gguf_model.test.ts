@@ -15,6 +15,7 @@ import {
   withFile,
 } from "../../test/gguf_builder.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
+import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { openGgufModel } from "./gguf_model.ts";
 import { llama3Scaling } from "./gguf_rotary.ts";
@@ -157,11 +158,7 @@ const CASES: Readonly<Record<string, Case>> = {
     postNorms: true,
     model: tinyModel({
       family: "gemma3_text",
-      activation: "gelu_tanh",
-      normOffset: 1,
-      qkNorm: true,
-      postNorms: true,
-      embeddingScale: Math.sqrt(8),
+      ...GEMMA_SWITCHES,
       layers: [...GEMMA_LAYERS.slice(0, 5), GEMMA_LAYERS[5]!],
     }),
     extra: [["gemma3.attention.sliding_window", u32(16)]],
