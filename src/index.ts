@@ -82,8 +82,8 @@ export { type Latency, type LatencyOptions, measureLatency, type Spread } from "
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type SampleOptions, sampleTexts } from "./evaluate/sample.ts";
-export { readTask, type TaskDocument } from "./evaluate/task_file.ts";
-export type { Candidate } from "./evaluate/task_layouts.ts";
+export { readTask } from "./evaluate/task_file.ts";
+export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";

@@ -3,10 +3,9 @@
  * nothing to switch off.
  */
 import { plainJson, plainText } from "../plain_text.ts";
+import type { ProgressEvent } from "../progress.ts";
 
 export { plainText } from "../plain_text.ts";
-
-import type { ProgressEvent } from "../progress.ts";
 
 /** Where text and progress of a command go. */
 export interface Outlet {

@@ -7,32 +7,32 @@ interface Cache {
   values: Tensor;
 }
 
+/** A model with all its weights in memory. */
+export interface LoadedDecoder {
+  readonly runner: DecoderRunner;
+  readonly layers: readonly LoadedLayer[];
+  readonly head: LoadedHead;
+}
+
+/** Reads all weights of a model. */
+export async function loadDecoder(runner: DecoderRunner): Promise<LoadedDecoder> {
+  const layers = await Promise.all(runner.model.spec.layers.map((_, index) => runner.loadLayer(index)));
+  return { runner, layers, head: await runner.loadHead() };
+}
+
 /** Sequences of equal length that grow together. */
 export class Decoding {
-  readonly #runner: DecoderRunner;
-  readonly #layers: readonly LoadedLayer[];
-  readonly #head: LoadedHead;
+  readonly #decoder: LoadedDecoder;
   readonly #caches: readonly Cache[];
   readonly #batch: number;
   #length = 0;
 
-  private constructor(
-    runner: DecoderRunner,
-    { layers, head }: { readonly layers: readonly LoadedLayer[]; readonly head: LoadedHead },
-    batch: number,
-  ) {
-    this.#runner = runner;
-    this.#layers = layers;
-    this.#head = head;
+  /** `batch` empty sequences. */
+  constructor(decoder: LoadedDecoder, batch: number) {
+    this.#decoder = decoder;
     this.#batch = batch;
-    const { headDim } = runner.model.spec;
-    this.#caches = layers.map(({ spec }) => emptyCache([batch, spec.kvGroups, 0, headDim]));
-  }
-
-  /** Loads the model for `batch` empty sequences. */
-  static async open(runner: DecoderRunner, batch: number): Promise<Decoding> {
-    const layers = await Promise.all(runner.model.spec.layers.map((_, index) => runner.loadLayer(index)));
-    return new Decoding(runner, { layers, head: await runner.loadHead() }, batch);
+    const { headDim } = decoder.runner.model.spec;
+    this.#caches = decoder.layers.map(({ spec }) => emptyCache([batch, spec.kvGroups, 0, headDim]));
   }
 
   /**
@@ -41,19 +41,20 @@ export class Decoding {
    * @returns logits of the tokens that come next, [B, V]
    */
   async append(ids: Int32Array): Promise<Tensor> {
+    const { runner, layers, head } = this.#decoder;
     const tokens = ids.length / this.#batch;
-    let hidden = await this.#runner.embed(ids, [this.#batch, tokens]);
-    for (const [index, layer] of this.#layers.entries()) {
+    let hidden = await runner.embed(ids, [this.#batch, tokens]);
+    for (const [index, layer] of layers.entries()) {
       const cache = this.#caches[index]!;
       const feeds = { past_keys: cache.keys, past_values: cache.values };
-      const outputs = await this.#runner.runLayer("cached", layer, { hidden, offset: this.#length, feeds });
+      const outputs = await runner.runLayer("cached", layer, { hidden, offset: this.#length, feeds });
       cache.keys = outputs.keys!;
       cache.values = outputs.values!;
       hidden = outputs.hidden!;
     }
     this.#length += tokens;
     const last = lastRows(hidden);
-    return (await this.#runner.runHead("logits", this.#head, { hidden: last })).logits!;
+    return (await runner.runHead("logits", head, { hidden: last })).logits!;
   }
 }
 

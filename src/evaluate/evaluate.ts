@@ -14,7 +14,8 @@ import { type OnProgress, silent } from "../progress.ts";
 import { type ComparedText, compareOnWindows, type Divergence, incomparable } from "./divergence.ts";
 import { withShots } from "./few_shot.ts";
 import { perplexity, type TextScore } from "./perplexity.ts";
-import { readTask, type TaskDocument } from "./task_file.ts";
+import { readTask } from "./task_file.ts";
+import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
 
 /** Scores of a model, as `gprune eval --json` prints them. */
@@ -182,9 +183,10 @@ async function readQuestions(
 ): Promise<readonly TaskDocument[]> {
   const { count, seed, pools } = fewShot;
   const own = pools.find((pool) => pool.name === name);
-  const documents = await readTask(path, limit, hub);
-  const pool = count === 0 ? [] : await readTask(own?.path ?? path, undefined, hub);
-  return withShots(documents, { count, seed, name, pool });
+  const isOwnPool = count > 0 && own === undefined;
+  const documents = await readTask(path, isOwnPool ? undefined : limit, hub);
+  const pool = own !== undefined && count > 0 ? await readTask(own.path, undefined, hub) : documents;
+  return withShots(documents.slice(0, limit), { count, seed, name, pool });
 }
 
 /** Scores one named set after the other. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { withShots } from "./few_shot.ts";
-import type { TaskDocument } from "./task_file.ts";
+import type { TaskDocument } from "./task_layouts.ts";
 import { candidate } from "./task_layouts.ts";
 
 const POOL = Array.from({ length: 6 }, (_, i): TaskDocument => {

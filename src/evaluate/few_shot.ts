@@ -7,7 +7,7 @@
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import type { TaskDocument } from "./task_file.ts";
+import type { TaskDocument } from "./task_layouts.ts";
 
 export interface FewShot {
   /** Solved questions before each one. */

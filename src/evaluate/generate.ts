@@ -1,7 +1,7 @@
 /** Greedy text generation. */
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Decoding } from "./decoding.ts";
+import { Decoding, loadDecoder } from "./decoding.ts";
 
 export interface GenerateOptions {
   readonly maxTokens: number;
@@ -22,7 +22,7 @@ export async function generate(
   { maxTokens, stopIds, onToken }: GenerateOptions,
 ): Promise<Int32Array> {
   if (prompt.length === 0) throw new GpruneError("BAD_TEXT", "prompt: expected at least one token, got none");
-  const decoding = await Decoding.open(runner, 1);
+  const decoding = new Decoding(await loadDecoder(runner), 1);
   const generated: number[] = [];
   let ids = prompt;
   while (generated.length < maxTokens) {

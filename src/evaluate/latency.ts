@@ -10,7 +10,8 @@ import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { randomStream } from "../tensor/random.ts";
-import { Decoding } from "./decoding.ts";
+import { quantile } from "../tensor/statistics.ts";
+import { Decoding, loadDecoder } from "./decoding.ts";
 
 export interface LatencyOptions {
   /** Sequences at once. */
@@ -86,7 +87,7 @@ async function oneRound(
   const { vocabSize } = runner.model.spec;
   const random = randomStream(0, "latency");
   const draw = (count: number): Int32Array => Int32Array.from({ length: count }, () => random() * vocabSize);
-  const decoding = await Decoding.open(runner, batch);
+  const decoding = new Decoding(await loadDecoder(runner), batch);
   const start = performance.now();
   await decoding.append(draw(batch * promptTokens));
   const middle = performance.now();
@@ -118,9 +119,7 @@ function memoryOf({ spec }: Model, { batch, promptTokens, newTokens }: LatencyOp
 
 function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
-  const half = (sorted.length - 1) / 2;
-  const median = (sorted[Math.floor(half)]! + sorted[Math.ceil(half)]!) / 2;
-  return { median, min: sorted[0]!, max: sorted.at(-1)! };
+  return { median: quantile(sorted, 0.5), min: sorted[0]!, max: sorted.at(-1)! };
 }
 
 function requireRoom({ spec, origin }: Model, { promptTokens, newTokens }: LatencyOptions): void {

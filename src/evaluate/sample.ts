@@ -11,7 +11,7 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { randomStream } from "../tensor/random.ts";
-import { Decoding } from "./decoding.ts";
+import { Decoding, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 
 export interface SampleOptions {
   /** Windows of text. */
@@ -45,6 +45,7 @@ export async function sampleTexts(
     throw new GpruneError("BAD_ARGUMENT", `--max-tokens: expected ${expected}, got ${options.tokens}`);
   }
   const beginnings = beginningsOf(tokenizer, runner.model.spec.vocabSize);
+  const decoder = await loadDecoder(runner);
   const windows: (readonly string[])[] = [];
   const total = count * options.tokens;
   for (let start = 0; start < count; start += BATCH) {
@@ -55,7 +56,7 @@ export async function sampleTexts(
       const done = start * options.tokens + length * lanes.length;
       onProgress({ stage: "sample", done, total, unit: "tokens" });
     };
-    await fillLanes(runner, { lanes, beginnings, ends: new Set(tokenizer.eosIds), report, ...options });
+    await fillLanes(decoder, { lanes, beginnings, ends: new Set(tokenizer.eosIds), report, ...options });
     for (const { ids } of lanes) windows.push(textsOf(ids, tokenizer));
   }
   return windows;
@@ -68,7 +69,7 @@ interface Lane {
 }
 
 async function fillLanes(
-  runner: DecoderRunner,
+  decoder: LoadedDecoder,
   {
     lanes,
     beginnings,
@@ -84,7 +85,7 @@ async function fillLanes(
     readonly report: (length: number) => void;
   },
 ): Promise<void> {
-  const decoding = await Decoding.open(runner, lanes.length);
+  const decoding = new Decoding(decoder, lanes.length);
   const begin = ({ random }: Lane): number => beginnings[Math.floor(random() * beginnings.length)]!;
   for (const lane of lanes) lane.ids.push(begin(lane));
   for (let length = 1; length < tokens; length++) {

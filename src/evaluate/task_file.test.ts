@@ -2,7 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
-import { readTask, type TaskDocument } from "./task_file.ts";
+import { readTask } from "./task_file.ts";
+import type { TaskDocument } from "./task_layouts.ts";
 
 /** Reads a file of these lines; places and messages without its directory. */
 async function readLines(lines: readonly unknown[], limit?: number): Promise<readonly TaskDocument[]> {

@@ -10,16 +10,8 @@ import type { HubOptions } from "../io/hub.ts";
 import { isJsonObject } from "../io/json.ts";
 import type { JsonLine } from "../io/json_lines.ts";
 import { readRecords } from "../io/records.ts";
-import { type Question, TASK_LAYOUTS, type TaskLayout } from "./task_layouts.ts";
+import { TASK_LAYOUTS, type TaskDocument, type TaskLayout } from "./task_layouts.ts";
 import { readTemplatedTask } from "./task_template.ts";
-
-/** A question of a file. */
-export interface TaskDocument extends Question {
-  /** File and line, for messages. */
-  readonly where: string;
-  /** What the task tells the model before all questions. */
-  readonly description?: string;
-}
 
 /** Characters of a wrong value that a message shows. */
 const SHOWN = 60;

@@ -21,6 +21,14 @@ export interface Question {
   readonly gold: number;
 }
 
+/** A question of a file. */
+export interface TaskDocument extends Question {
+  /** File and line, for messages. */
+  readonly where: string;
+  /** What the task tells the model before all questions. */
+  readonly description?: string;
+}
+
 /** How records of one kind become questions. The schema's messages say what is expected. */
 export interface TaskLayout {
   readonly fields: readonly string[];

@@ -2,7 +2,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
-import { readTask, type TaskDocument } from "./task_file.ts";
+import { readTask } from "./task_file.ts";
+import type { TaskDocument } from "./task_layouts.ts";
 
 const ARC = [
   { question: " What shines?", choices: { text: ["sun", "moon"], label: ["A", "B"] }, answerKey: "A" },

@@ -13,10 +13,10 @@ import { isHubAddress } from "../io/hub_address.ts";
 import { isJsonObject } from "../io/json.ts";
 import type { JsonLine } from "../io/json_lines.ts";
 import { readRecords } from "../io/records.ts";
-import { decodeUtf8, textPlace } from "../io/texts.ts";
+import { decodeText, textPlace } from "../io/texts.ts";
 import { MAX_YAML_BYTES, parseYaml } from "../io/yaml.ts";
 import { renderTemplates, templateNames } from "./jinja.ts";
-import { candidate, type Question } from "./task_layouts.ts";
+import { candidate, type Question, type TaskDocument } from "./task_layouts.ts";
 
 const dataFiles = z.union([
   z.string(),
@@ -36,12 +36,6 @@ const schema = z.object({
 });
 type TaskTemplate = z.infer<typeof schema>;
 
-/** A question of a file, and what comes before all questions. */
-interface PlacedQuestion extends Question {
-  readonly where: string;
-  readonly description: string;
-}
-
 /**
  * The first `limit` questions.
  * @param name - a YAML file, or `hf://datasets/ORG/NAME[@REVISION]/FILE.yaml`
@@ -52,9 +46,9 @@ export async function readTemplatedTask(
   name: string,
   limit: number,
   options: HubOptions,
-): Promise<readonly PlacedQuestion[]> {
+): Promise<readonly TaskDocument[]> {
   const { path } = await textPlace(name, options);
-  const value = parseYaml(decodeUtf8(await readSmallFile(path, MAX_YAML_BYTES), path), path, "BAD_FILE");
+  const value = parseYaml(decodeText(await readSmallFile(path, MAX_YAML_BYTES), path), path, "BAD_FILE");
   const { data, error } = schema.safeParse(value);
   if (error) throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`);
   const records = await readRecords(dataFile(data, path), limit, options);
@@ -95,8 +89,7 @@ function templatesOf(
 ): readonly string[] {
   const fields = isJsonObject(record.value) ? Object.keys(record.value) : [];
   // A template that is the name of a field stands for its value.
-  const ofField = (template: string, filter = ""): string =>
-    fields.includes(template) ? `{{ ${template}${filter} }}` : template;
+  const ofField = (template: string): string => (fields.includes(template) ? `{{ ${template} }}` : template);
   const templates: Record<string, string> = {
     // The line break that Jinja drops at a template's end is kept by a second one.
     doc_to_text: ofField(doc_to_text).replace(/\n$/, "\n\n"),

@@ -9,7 +9,7 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { silent } from "../progress.ts";
-import type { TaskDocument } from "./task_file.ts";
+import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
 
 const LETTERS = Array.from("abcdefghijklmnop");

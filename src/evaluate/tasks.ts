@@ -7,8 +7,7 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
-import type { TaskDocument } from "./task_file.ts";
-import type { Candidate } from "./task_layouts.ts";
+import type { Candidate, TaskDocument } from "./task_layouts.ts";
 
 /** How often a model chooses the right answer. */
 export interface TaskScore {

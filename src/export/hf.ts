@@ -57,8 +57,8 @@ export async function exportHuggingFace(
   directory: string,
   options: ExportOptions = {},
 ): Promise<void> {
-  const { dtype = "auto", documents = new Map(), onProgress = silent, maxShardBytes } = options;
-  const { lastDocuments } = options;
+  const { dtype = "auto", documents = new Map(), lastDocuments, onProgress = silent } = options;
+  const { maxShardBytes } = options;
   const write: WriteDirectory = options.write ?? writeDirectoryAtomically;
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);

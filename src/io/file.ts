@@ -5,6 +5,7 @@
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
 import { bytesToMove } from "./fail_points.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
 /** Bytes asked for in one system call. */
 const MAX_READ_BYTES = 2 ** 30;
@@ -120,9 +121,5 @@ export async function readSmallFile(path: string, maxBytes: number): Promise<Uin
  */
 export async function readSmallText(path: string, maxBytes: number): Promise<string> {
   const bytes = await readSmallFile(path, maxBytes);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new GpruneError("BAD_FILE", `${path}: expected text in UTF-8, got other bytes`, { cause });
-  }
+  return decodeUtf8(bytes, { where: path, code: "BAD_FILE", expected: "text in UTF-8" });
 }

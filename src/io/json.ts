@@ -8,6 +8,7 @@
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import { PositionalFile } from "./file.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
 /** What a JSON document may cost. */
 export interface JsonLimits {
@@ -57,7 +58,10 @@ export function parseJson(
   const { where, maxBytes } = options;
   const size = typeof input === "string" ? Buffer.byteLength(input) : input.length;
   if (size > maxBytes) throw tooLarge(where, size, maxBytes);
-  const text = typeof input === "string" ? input : decodeUtf8(input, where);
+  const text =
+    typeof input === "string"
+      ? input
+      : decodeUtf8(input, { where, code: "BAD_FILE", expected: "JSON in UTF-8" });
   const problem = scan(text, options);
   if (problem !== null) throw new GpruneError("BAD_FILE", `${where}: ${problem}`);
   try {
@@ -89,14 +93,6 @@ export function isJsonObject(value: unknown): value is Readonly<Record<string, u
 
 function tooLarge(where: string, size: number, maxBytes: number): GpruneError {
   return new GpruneError("BAD_FILE", `${where}: expected at most ${maxBytes} bytes of JSON, got ${size}`);
-}
-
-function decodeUtf8(bytes: Uint8Array, where: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new GpruneError("BAD_FILE", `${where}: expected JSON in UTF-8, got other bytes`, { cause });
-  }
 }
 
 /**

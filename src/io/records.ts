@@ -6,7 +6,7 @@ import type { HubOptions } from "./hub.ts";
 import { MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { type JsonLine, jsonLines } from "./json_lines.ts";
 import { parquetRows } from "./parquet_process.ts";
-import { decodeUtf8, textPlace } from "./texts.ts";
+import { decodeText, textPlace } from "./texts.ts";
 
 /** Of a file that is read whole. */
 const MAX_BYTES = 2 ** 28;
@@ -35,7 +35,7 @@ async function rowsOf(path: string, limit: number): Promise<readonly JsonLine[]>
 
 /** A JSON list, or whatever its name JSON Lines. */
 async function jsonOf(path: string, limit: number): Promise<readonly JsonLine[]> {
-  const text = decodeUtf8(await readSmallFile(path, MAX_BYTES), path);
+  const text = decodeText(await readSmallFile(path, MAX_BYTES), path);
   if (text.trimStart().startsWith("[")) {
     const list = parseJson(text, { where: path, maxBytes: MAX_BYTES, maxDepth: MAX_JSON_DEPTH });
     const items = (list as readonly unknown[]).slice(0, limit);

@@ -13,6 +13,7 @@ import { isHubAddress, parseHubAddress } from "./hub_address.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { jsonLines } from "./json_lines.ts";
 import { parquetTexts } from "./parquet_process.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
 /** Fields that hold the text of a JSON line, in order of preference. */
 const TEXT_FIELDS = ["text", "content"] as const;
@@ -114,7 +115,7 @@ async function readTextFile(path: string, options: ReadOptions): Promise<string>
     const documents = await READERS.get(extname(path))?.(file, options);
     if (documents !== undefined) return documents.join("\n\n");
     const pieces = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
-    return pieces.map((piece) => decodeUtf8(piece.bytes, path)).join("\n");
+    return pieces.map((piece) => decodeText(piece.bytes, path)).join("\n");
   } finally {
     await file.close();
   }
@@ -127,7 +128,7 @@ async function readLines(
   const pieces = await readPieces(file, { maxBytes, separators: [LINE_FEED] });
   return pieces.flatMap((piece) => {
     const place = placeOf(file.path, piece);
-    const lines = jsonLines(decodeUtf8(piece.bytes, file.path), (line) => `${place}:${line}`);
+    const lines = jsonLines(decodeText(piece.bytes, file.path), (line) => `${place}:${line}`);
     return Array.from(lines, ({ where, value }) => textOf(value, { where, column }));
   });
 }
@@ -185,15 +186,9 @@ function placeOf(path: string, { start }: Piece): string {
 }
 
 /** @throws GpruneError BAD_TEXT for other bytes */
-export function decodeUtf8(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new GpruneError("BAD_TEXT", `${path}: expected UTF-8 text, got other bytes`, {
-      hint: "Convert the file to UTF-8.",
-      cause,
-    });
-  }
+export function decodeText(bytes: Uint8Array, where: string): string {
+  const hint = "Convert the file to UTF-8.";
+  return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
 }
 
 /** @throws GpruneError BAD_TEXT for a document without the field */
