@@ -7,7 +7,7 @@
  *       [--variants single,base,gprune] [--samples 24] [--limit 24] [--task-limit 200] [--leave-out] [--tag NAME]
  *
  * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again;
- * bench/results/TAG.md is the table. Both sides of a comparison see the same number of calibration tokens: a single set
+ * bench/results/TAG.md has the tables. Both sides of a comparison see the same number of calibration tokens: a single set
  * gets as many windows as all sets together. A plan is decided once and carried out with every recovery; nothing is saved,
  * so weights are float32 where they change. Seconds are those of deciding and recovering, without calibration statistics,
  * which rows share.
@@ -28,25 +28,7 @@ import type { Model } from "../src/model/model.ts";
 import { achievedSparsity } from "../src/prune/plan.ts";
 import { metricByName } from "../src/score/registry.ts";
 import { Lab } from "./quality/lab.ts";
-
-/** What a row is about. */
-interface Key {
-  readonly sparsity: number;
-  readonly recover: string;
-  readonly metric: string;
-  readonly variant: string;
-  /** The set that calibration did not see and the row is evaluated on; empty without --leave-out. */
-  readonly leftOut: string;
-}
-
-/** One measured row. */
-interface Row extends Key {
-  readonly achieved: number;
-  readonly ppl: Readonly<Record<string, number>>;
-  readonly geometricMean: number;
-  readonly tasks: Readonly<Record<string, { readonly acc: number; readonly acc_norm: number }>>;
-  readonly seconds: number;
-}
+import { type Key, markdown, type Row } from "./quality/table.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -105,7 +87,7 @@ for (const sparsity of list(values.sparsities).map(Number)) {
   }
 }
 await lab.close();
-console.log(markdown());
+console.log(markdown(rows));
 
 /** One row for each recovery. */
 async function addRows(about: Omit<Key, "recover">): Promise<void> {
@@ -179,43 +161,9 @@ function isFinished(key: Key): boolean {
 function keep(row: Row): void {
   rows.push(row);
   writeFileSync(join(results, `${values.tag}.json`), `${JSON.stringify(rows, null, 1)}\n`);
-  writeFileSync(join(results, `${values.tag}.md`), markdown());
+  writeFileSync(join(results, `${values.tag}.md`), markdown(rows));
   const { sparsity, recover, metric, variant, leftOut } = row;
   console.log(`${sparsity} ${recover} ${metric} ${variant} ${leftOut}: ${row.geometricMean.toFixed(2)}`);
-}
-
-function markdown(): string {
-  const textNames = [...new Set(rows.flatMap(({ ppl }) => Object.keys(ppl)))];
-  const taskNames = [...new Set(rows.flatMap((row) => Object.keys(row.tasks)))];
-  const head = [
-    "removed",
-    "recovery",
-    "metric",
-    "variant",
-    ...textNames,
-    "geometric mean",
-    ...taskNames,
-    "tasks",
-    "s",
-  ];
-  const body = rows.map((row) => [
-    String(row.sparsity),
-    row.recover,
-    row.metric,
-    row.variant,
-    ...textNames.map((name) => row.ppl[name]?.toFixed(2) ?? ""),
-    row.geometricMean.toFixed(2),
-    ...taskNames.map((name) => row.tasks[name]?.acc_norm.toFixed(3) ?? ""),
-    meanAccuracy(row),
-    String(row.seconds),
-  ]);
-  return [head, head.map(() => "---"), ...body].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
-}
-
-function meanAccuracy({ tasks: scores }: Row): string {
-  const accuracies = Object.values(scores).map(({ acc_norm }) => acc_norm);
-  if (accuracies.length === 0) return "";
-  return (accuracies.reduce((sum, value) => sum + value, 0) / accuracies.length).toFixed(4);
 }
 
 function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V) => R): Record<string, R> {
