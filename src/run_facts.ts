@@ -46,8 +46,8 @@ export interface RunInputs {
 }
 
 /**
- * The facts of a run. Reads the model's files once. Where the output goes changes no byte; the number of threads seldom
- * does (graph/runtime.ts), so the facts have the one that is used.
+ * The facts of a run. Reads the model's files once. Where the output goes and the number of threads change no byte
+ * (graph/thread_limit.ts; tried on x86-64 alone, so that elsewhere the facts have the number).
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(
@@ -56,7 +56,7 @@ export async function runFacts(
   onProgress: OnProgress,
 ): Promise<JsonValue> {
   return toJson({
-    settings: { ...settings, threads },
+    settings: { ...settings, ...(process.arch !== "x64" && { threads }) },
     inputs: {
       model: Object.fromEntries([...(await hashedFiles(model, onProgress)), ...model.files.map(carried)]),
       sets: Object.fromEntries(sets.map((set) => [set.name, windowsHash(set)])),
