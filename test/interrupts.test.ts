@@ -154,7 +154,9 @@ const COMMANDS: readonly (readonly [string, (parent: string) => readonly string[
 ];
 
 describe.each(COMMANDS)("Ctrl-C while %s is at work", (_, commandLine, text) => {
-  test("ends it after the step it is at, and leaves all of its output or nothing", async () => {
+  test("ends it after the step it is at, and leaves all of its output or nothing", {
+    timeout: 180_000,
+  }, async () => {
     const parent = await mkdtemp(join(root, "parent-"));
     const run = startCli(commandLine(parent));
     await run.said(text);
@@ -172,7 +174,7 @@ describe("an evaluation", () => {
     "that %s ends goes on with --resume and says the same",
     async (signal) => {
       const parent = await mkdtemp(join(root, "parent-"));
-      const small = ["eval", DEMO_MODEL, "--text", ...TEXTS, "--limit", "40", "--seq-len", "128", "--json"];
+      const small = ["eval", DEMO_MODEL, "--text", ...TEXTS, "--limit", "20", "--seq-len", "128", "--json"];
       const commandLine = [...small, "--resume", join(parent, "scores")];
       const run = startCli(commandLine);
       await run.said("evaluate stories: ");
