@@ -129,15 +129,22 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     const past = (name: string): ReturnType<typeof randomTensor> => {
       return randomTensor([batch, kvGroups, 200, headDim], { name });
     };
-    const importance = randomTensor([batch, tokens, 1], { name: "importance", centre: 1 });
-    const moments = { target: stream("target"), importance };
+    const moments = (channels: number): Feeds => {
+      const all = Array.from({ length: channels }, (_, index) => index);
+      const [kept, removed] = [all.filter((j) => j % 3 !== 1), all.filter((j) => j % 3 === 1)];
+      return {
+        kept: { shape: [kept.length], data: Int32Array.from(kept) },
+        removed: { shape: [removed.length], data: Int32Array.from(removed) },
+        removedWeight: randomTensor([hiddenSize, removed.length], { name: "removed" }),
+      };
+    };
     const programs: readonly (readonly [LayerProgram, Feeds])[] = [
       ["forward", {}],
       ["gram", {}],
       ["backward", { upstream: stream("upstream"), ...centers }],
       ["train", { upstream: stream("upstream") }],
-      ["attentionMoments", moments],
-      ["ffnMoments", moments],
+      ["attentionMoments", moments(kvGroups * groupSize * headDim)],
+      ["ffnMoments", moments(neurons)],
       ["cached", { past_keys: past("keys"), past_values: past("values") }],
     ];
     for (const [program, feeds] of programs) {
