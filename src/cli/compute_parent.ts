@@ -32,7 +32,7 @@ const NO_MEMORY =
   /out of memory|bad_alloc|ERR_WORKER_OUT_OF_MEMORY|Failed to allocate memory|Array buffer allocation/i;
 
 /** Whether the command keeps what it has computed. */
-const CAN_RESUME = process.argv[2] === "prune";
+const CAN_RESUME = process.argv[2] === "prune" || process.argv.some((word) => /^--resume(=|$)/.test(word));
 
 /** How a child ended. */
 interface Ending {
