@@ -7,6 +7,7 @@
 const LAYERS = [
   "errors.ts",
   "plain_text.ts",
+  "byte_size.ts",
   "progress.ts",
   "stages.ts",
   "package.ts",
@@ -23,6 +24,7 @@ const LAYERS = [
   "evaluate",
   "report",
   "config.ts",
+  "memory_plan.ts",
   "run_facts.ts",
   "run_result.ts",
   "run_output.ts",

@@ -3,6 +3,7 @@
  * configuration is written into every output as gprune.yaml and can be given back with `--config`.
  */
 import { z } from "zod";
+import { parseSize } from "./byte_size.ts";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
@@ -20,6 +21,13 @@ const textSet = z.strictObject({
       "text, JSON, JSON Lines or Parquet file, directory of such, or hf://datasets/ORG/NAME/FILE[#COLUMN]",
     ),
   weight: z.number().positive().default(1).describe("how much the set counts"),
+});
+
+const size = z.union([z.int().positive(), z.string()]).transform((value, context) => {
+  const bytes = typeof value === "number" ? value : parseSize(value);
+  if (bytes !== null) return bytes;
+  context.addIssue({ code: "custom", message: `expected a size such as 4GB, got ${JSON.stringify(value)}` });
+  return z.NEVER;
 });
 
 const fields = z.strictObject({
@@ -63,6 +71,7 @@ const fields = z.strictObject({
   report: z.boolean().default(true).describe("whether report.html is written beside the model"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
   threads: z.int().positive().optional().describe("threads of one operator"),
+  maxMemory: size.optional().describe("memory that the computing process may take: 4GB, 512MiB, or bytes"),
 });
 
 /** Settings with what they are when nothing is said; the schema holds ranges, defaults and descriptions. */
@@ -92,10 +101,14 @@ export interface RunConfig {
   readonly report: boolean;
   readonly plan?: string | undefined;
   readonly threads?: number | undefined;
+  /** Bytes. Absent: what the machine has. */
+  readonly maxMemory?: number | undefined;
 }
 
 /** A configuration in which everything with a default may be missing. */
-export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration">> {
+export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration" | "maxMemory">> {
+  /** Bytes, or `4GB`. */
+  readonly maxMemory?: number | string | undefined;
   readonly calibration?:
     | readonly (Omit<TextSet, "weight"> & { readonly weight?: number | undefined })[]
     | undefined;

@@ -109,6 +109,7 @@ export type {
   Value as GraphValue,
   ValueType as GraphValueType,
 } from "./graph/graph.ts";
+export { type MemoryPolicy, ROOMY } from "./graph/memory_policy.ts";
 export type { BlockProgram, HeadProgram, LayerProgram } from "./graph/programs.ts";
 export {
   type DoubleTensor,
@@ -124,6 +125,7 @@ export type { HubClientOptions } from "./io/hub_client.ts";
 export { type Pushed, type PushOptions, pushDirectory } from "./io/hub_push.ts";
 export type { Environment } from "./io/hub_settings.ts";
 export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
+export type { Items, MemoryPlan, Places } from "./memory_plan.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {
@@ -205,4 +207,11 @@ export type {
 export { METRICS, metricByName } from "./score/registry.ts";
 // Progress that is kept
 export type { Checkpoints } from "./stages.ts";
+export {
+  type AnyTensor,
+  type Scratch,
+  type Stash,
+  StoredFloats,
+  type StoredTensor,
+} from "./tensor/stash.ts";
 export type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor/tensor.ts";

@@ -14,8 +14,10 @@ import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import { differences, type JsonValue } from "./io/json_difference.ts";
+import { memoryLimit } from "./io/machine.ts";
 import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
 import { RunDirectory } from "./io/run_directory.ts";
+import { type MemoryPlan, planMemory } from "./memory_plan.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
@@ -65,6 +67,8 @@ export interface PruneOptions {
   readonly onProgress?: OnProgress;
   /** Called before anything is computed with who will load the result, as far as that is known then. */
   readonly onForeseen?: (runtimes: Runtimes) => void;
+  /** Called before anything is computed with what the run will hold in memory. */
+  readonly onPlanned?: (plan: MemoryPlan) => void;
   /** Goes on with the unfinished run of the same output, if there is one; otherwise such a run is refused. */
   readonly resume?: boolean;
   /** Stops the run after the unit of work it is at, or in ten seconds, so that it can be resumed. */
@@ -110,11 +114,11 @@ interface RunRequest extends Pick<Run, "config" | "stages" | "metric" | "fallbac
 
 async function pruneModel(request: RunRequest, options: PruneOptions): Promise<PruneResult> {
   const { config, given, stages, metric } = request;
-  const { onProgress = silent, onForeseen = () => {} } = options;
+  const { onProgress = silent, onForeseen = () => {}, onPlanned = () => {} } = options;
   const started = new Date();
   const clock = new Stopwatch(stages);
   const model = await clock.time("open", () => openModel(config.model, { onProgress }));
-  const runtime = new Runtime(config.threads === undefined ? {} : { threads: config.threads });
+  let runtime: Runtime | undefined;
   try {
     requireFit(given, { model, where: config.plan });
     onForeseen(foresee(config, { model, plan: given }));
@@ -123,8 +127,13 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
     const done = await finishedResult(request, facts);
     if (done !== null) return done;
     stages.begin(facts);
-    await requireRoom(estimateNeeds(model, config, tokensOf(calibrationSummary(sets))), config.output);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
+    const tokens = tokensOf(calibrationSummary(sets));
+    const gradients = metric.input === "gradients";
+    const plan = planMemory({ spec: model.spec, config, tokens, allocation, gradients }, memoryLimit());
+    await requireRoom(estimateNeeds(model, config, { plan, tokens }), config.output);
+    onPlanned(plan);
+    runtime = new Runtime({ threads: config.threads, memory: { ...plan.places, scratch: stages } });
     const { maxShardBytes } = options;
     const run: Run = {
       ...request,
@@ -133,13 +142,14 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
       runtime,
       sets,
       allocation,
+      memory: plan,
       facts,
       onProgress,
       maxShardBytes,
     };
     return await computeAll(run, given, clock);
   } finally {
-    await runtime.close();
+    await runtime?.close();
     await model.weights.close();
   }
 }
@@ -157,7 +167,7 @@ async function finishedResult(
   return {
     output: config.output,
     ...result,
-    ...measurements(config, { timings: {}, speed: 0 }),
+    ...measurements(config, { timings: {}, speed: 0, memory: null }),
     report,
     report_problem: null,
   };
@@ -182,7 +192,8 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
     calibration: calibrationSummary(sets),
   };
   const speed = knowledge === null ? 0 : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
-  const measured = (): Measurements => measurements(config, { timings: clock.secondsSoFar(), speed });
+  const measured = (): Measurements =>
+    measurements(config, { timings: clock.secondsSoFar(), speed, memory: run.memory });
   const findings = { plan, curve, outcome, measured };
   const reported = await clock.time("save", () => save(run, pruned, findings));
   stages.clear();
@@ -200,6 +211,7 @@ interface Run {
   readonly fallback: Metric;
   readonly allocation: GpruneRequest["allocation"];
   readonly stages: RunDirectory;
+  readonly memory: MemoryPlan;
   readonly facts: JsonValue;
   readonly onProgress: OnProgress;
   readonly maxShardBytes: number | undefined;

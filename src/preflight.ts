@@ -1,21 +1,16 @@
 /**
  * What a run will need, said before it begins: an estimate from the shapes of the model, the settings and the number of
- * tokens. It leaves out what is small, and errs upwards.
+ * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
 import { layerWeightsOf, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
 import { elementCount } from "./tensor/tensor.ts";
 
-/** Node, ONNX Runtime, the tokenizer, activations of one micro-batch. */
-const BASE_BYTES = 400e6;
-/** Logits of one chunk of tokens, their gradients, and what lies in between (decoder_runner.ts). */
-const LOGITS_BYTES = 4 * 4 * 2 ** 24;
-/** Layer inputs or dense hidden states that backward passes and training hold (gate_stats.ts, distill.ts). */
-const KEPT_BYTES = 2 ** 28;
 const GIB = 2 ** 30;
 
 /** Bytes. */
@@ -26,32 +21,29 @@ export interface Needs {
   readonly disk: number;
 }
 
-/** @param tokens - of the calibration windows, all sets together */
-export function estimateNeeds({ spec, origin, ...rest }: Model, config: RunConfig, tokens: number): Needs {
+/**
+ * @param plan - what the run holds in memory
+ * @param tokens - of the calibration windows, all sets together
+ */
+export function estimateNeeds(
+  { spec, origin, ...rest }: Model,
+  config: RunConfig,
+  { plan, tokens }: { readonly plan: MemoryPlan; readonly tokens: number },
+): Needs {
   const layers = spec.layers.map((_, index) =>
     layerWeightsOf(spec, index).reduce((sum, { shape }) => sum + elementCount(shape), 0),
   );
-  const largest = 4 * Math.max(...layers);
   const trained = (1 - config.sparsity) * 4 * layers.reduce((sum, count) => sum + count, 0);
   const hidden = 4 * tokens * spec.hiddenSize;
   const channels = spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels);
-  const widest = Math.max(...channels);
   const refitted = (1 - config.sparsity) * 4 * channels.reduce((sum, n) => sum + n * spec.hiddenSize, 0);
-  // In float64 the Gram matrix of one projection, its factor, and the matrix with the residuals.
-  const moments = 8 * (2 * widest ** 2 + 2 * widest * spec.hiddenSize);
   const { recover } = config;
   const fits = tokens > 0 && (recover === "lstsq" || recover === "distill");
-  const stages = [
-    2 * largest + 2 * hidden + KEPT_BYTES,
-    fits ? 2 * largest + 2 * hidden + refitted + moments : 0,
-    recover === "distill" ? 3 * trained + 2 * largest + KEPT_BYTES + refitted : 0,
-  ];
-  const head = LOGITS_BYTES + 2 * 4 * spec.vocabSize * spec.hiddenSize;
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType({ spec, origin, ...rest }, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
   const progress = [hidden, fits ? refitted + hidden : 0, recover === "distill" ? 6 * trained + refitted : 0];
-  return { memory: BASE_BYTES + head + Math.max(...stages), disk: output + Math.max(...progress) };
+  return { memory: plan.peak, disk: output + plan.spilled + Math.max(...progress) };
 }
 
 /**

@@ -44,12 +44,13 @@ export interface RunInputs {
 }
 
 /**
- * The facts of a run. Reads the model's files once. Where the output goes and the number of threads change no byte
- * (graph/thread_limit.ts; tried on x86-64 alone, so that elsewhere the facts have the number).
+ * The facts of a run. Reads the model's files once. Where the output goes, how much memory there is and the number of
+ * threads change no byte (graph/thread_limit.ts; tried on x86-64 alone, so that elsewhere the facts have the number of
+ * threads).
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(
-  { output: _, threads = availableParallelism(), ...settings }: RunConfig,
+  { output: _, maxMemory: __, threads = availableParallelism(), ...settings }: RunConfig,
   { model, sets, plan }: RunInputs,
   onProgress: OnProgress,
 ): Promise<JsonValue> {

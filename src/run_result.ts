@@ -2,6 +2,7 @@
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import type { HeldOutScore } from "./evaluate/held_out.ts";
 import type { Runtimes } from "./export/runtimes.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
 import { versions } from "./package.ts";
 import type { Widths } from "./prune/plan.ts";
 
@@ -23,6 +24,8 @@ export interface PruneResult {
   /** Calibration tokens per second of the calibration stage; 0 without one. */
   readonly tokens_per_second: number;
   readonly peak_rss_bytes: number;
+  /** What the run was to stay within, and what was planned: bytes at most, and by stage; null when nothing was run. */
+  readonly memory: Pick<MemoryPlan, "budget" | "peak" | "spilled" | "stages"> | null;
   readonly seed: number;
   readonly versions: Readonly<Record<string, string>>;
   /** The report's file; null when none was asked for or it could not be drawn, and why. */
@@ -39,15 +42,34 @@ export type RunOutcome = Pick<
 /** The part that differs from time to time, and what belongs to it. */
 export type Measurements = Pick<
   PruneResult,
-  "timings" | "tokens_per_second" | "peak_rss_bytes" | "seed" | "versions"
+  "timings" | "tokens_per_second" | "peak_rss_bytes" | "memory" | "seed" | "versions"
 >;
 
 export function measurements(
   { seed }: Pick<PruneResult, "seed">,
-  { timings, speed }: { readonly timings: PruneResult["timings"]; readonly speed: number },
+  {
+    timings,
+    speed,
+    memory,
+  }: {
+    readonly timings: PruneResult["timings"];
+    readonly speed: number;
+    readonly memory: MemoryPlan | null;
+  },
 ): Measurements {
   const peak = process.resourceUsage().maxRSS * 1024;
-  return { timings, tokens_per_second: speed, peak_rss_bytes: peak, seed, versions: versions() };
+  return {
+    timings,
+    tokens_per_second: speed,
+    peak_rss_bytes: peak,
+    memory: memory && pickPlan(memory),
+    seed,
+    versions: versions(),
+  };
+}
+
+function pickPlan({ budget, peak, spilled, stages }: MemoryPlan): PruneResult["memory"] {
+  return { budget, peak, spilled, stages };
 }
 
 /** Windows and tokens of every set. */

@@ -2,13 +2,14 @@
 import { GpruneError, internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import {
-  embedGroups,
+  beginForward,
   type ForwardState,
-  forwardLayers,
   forwardState,
-  type MicroBatch,
-  resumeForward,
+  forwardStream,
+  microBatches,
+  type TokenBatch,
 } from "../graph/forward.ts";
+import { hiddenStash } from "../graph/memory_policy.ts";
 import { type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
 import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
@@ -46,28 +47,26 @@ export async function calibrate(
   sets: readonly TokenSet[],
   { onProgress = silent, checkpoints = NO_CHECKPOINTS }: CalibrateOptions = {},
 ): Promise<ReadonlyMap<string, CalibrationStats>> {
-  const batches: MicroBatch[] = [];
+  const batches: TokenBatch[] = [];
   const owner: string[] = [];
   const kept = await checkpoints.restore();
   const stats = new Map<string, CalibrationStats>(kept?.stats);
   const seen = new Set<string>();
-  const groups = await embedGroups(
-    runner,
-    sets.map((set) => set.windows),
-  );
-  for (const [index, set] of sets.entries()) {
+  for (const set of sets) {
     if (seen.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
     seen.add(set.name);
     if (kept === undefined) stats.set(set.name, emptyStats(runner, set));
-    batches.push(...groups[index]!.map((batch) => ({ ...batch, texts: textsOf(set) })));
-    owner.push(...groups[index]!.map(() => set.name));
+    const own = microBatches(set.windows, textsOf(set));
+    batches.push(...own);
+    owner.push(...own.map(() => set.name));
   }
-  await forwardLayers(runner, batches, {
+  const stream = { batches, states: await hiddenStash(runner.memory, "calibrate") };
+  await forwardStream(runner, stream, {
     program: "statistics",
     stage: "calibrate",
     onProgress,
-    from: resumeForward(kept, batches),
-    onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, batches), stats })),
+    from: await beginForward(runner, stream, kept),
+    onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, stream), stats })),
     onOutputs: (layer, batch, outputs) => {
       const set = owner[batch]!;
       for (const kind of ["kv", "ffn"] as const) {
@@ -76,6 +75,7 @@ export async function calibrate(
       }
     },
   });
+  await stream.states.close();
   for (const set of sets) requireFiniteStats(set, stats.get(set.name)!);
   return stats;
 }

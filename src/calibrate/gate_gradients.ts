@@ -3,9 +3,10 @@
  */
 import { backwardLayers, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { embedWindows } from "../graph/forward.ts";
+import { embedMicroBatches, microBatches, type TokenBatch } from "../graph/forward.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import type { Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** What happens to the gradients of one window. */
@@ -22,6 +23,8 @@ export interface WindowGradients {
 export interface GateGradientOptions {
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
   readonly centers?: ReadonlyMap<string, Float32Array>;
+  /** Where layer inputs wait for the way back; in memory when absent. */
+  readonly stash?: Stash | undefined;
   readonly stage?: string;
   readonly onProgress?: OnProgress;
 }
@@ -30,21 +33,30 @@ export interface GateGradientOptions {
 export async function gateGradients(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
-  { centers = new Map(), stage = "gradients", onProgress = silent }: GateGradientOptions = {},
+  options: GateGradientOptions = {},
 ): Promise<readonly WindowGradients[]> {
-  const batches = await embedWindows(runner, windows);
-  const total = 2 * windows.reduce((sum, window) => sum + window.length, 0);
+  return batchGradients(runner, microBatches(windows), options);
+}
+
+/** The same for windows that have been put into micro-batches. */
+export async function batchGradients(
+  runner: DecoderRunner,
+  tokens: readonly TokenBatch[],
+  { centers = new Map(), stash, stage = "gradients", onProgress = silent }: GateGradientOptions = {},
+): Promise<readonly WindowGradients[]> {
+  const batches = await embedMicroBatches(runner, tokens);
+  const total = 2 * batches.reduce((sum, { ids }) => sum + ids.length, 0);
   const report =
     (base: number): OnProgress =>
     (event) =>
       onProgress({ ...event, done: base + event.done, total });
-  const inputs = await forwardKeepingInputs(runner, batches, { stage, onProgress: report(0) });
+  const reporting = { stage, onProgress: report(0), ...(stash && { stash }) };
+  const inputs = await forwardKeepingInputs(runner, batches, reporting);
   const losses = await headBackward(runner, batches);
   const spaces = spacesOf(runner.model.spec);
-  const firstWindows = batches.map((_, index) =>
-    batches.slice(0, index).reduce((sum, { batch }) => sum + batch, 0),
+  const gates = batches.map(({ batch }) =>
+    Array.from({ length: batch }, () => new Map<string, Float32Array>()),
   );
-  const gates = windows.map(() => new Map<string, Float32Array>());
   await backwardLayers(runner, batches, {
     program: "backward",
     inputs,
@@ -61,13 +73,13 @@ export async function gateGradients(
         if (layer !== index) continue;
         const channels = units * unitChannels;
         const { data } = outputs[`${kind}.gate`]!;
-        for (let b = 0; b < batches[batch]!.batch; b++) {
-          gates[firstWindows[batch]! + b]!.set(id, data.slice(b * channels, (b + 1) * channels));
+        for (const [b, window] of gates[batch]!.entries()) {
+          window.set(id, data.slice(b * channels, (b + 1) * channels));
         }
       }
     },
   });
-  return losses.map((loss, window) => ({ loss, gates: gates[window]! }));
+  return gates.flat().map((window, index) => ({ loss: losses[index]!, gates: window }));
 }
 
 function centerOf({ id, units, unitChannels }: Space, centers: ReadonlyMap<string, Float32Array>): Tensor {

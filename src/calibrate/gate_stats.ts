@@ -5,12 +5,13 @@
  */
 import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { naming } from "../graph/finite.ts";
+import { microBatches, type TokenBatch } from "../graph/forward.ts";
+import { inputStash } from "../graph/memory_policy.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
-import { gateGradients, type WindowGradients } from "./gate_gradients.ts";
+import { batchGradients, type WindowGradients } from "./gate_gradients.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
 export interface UnitGateStats {
@@ -29,9 +30,6 @@ export interface GateStats {
   readonly spaces: ReadonlyMap<string, UnitGateStats>;
 }
 
-/** Layer inputs kept at once for the way back, bytes. */
-const MAX_KEPT_BYTES = 2 ** 28;
-
 export interface GateStatsOptions {
   /**
    * Whether the squares of a window count by the inverse root of their sum over the model, so that a few windows with
@@ -48,7 +46,7 @@ export interface GateStatsOptions {
 
 /** What is known between two lots of windows. */
 export interface GateStatsState {
-  /** Of every set that has been begun; complete but for the last. */
+  /** Of every set, as far as its windows are through, which are taken in order. */
   readonly sets: ReadonlyMap<string, GateStats>;
 }
 
@@ -65,26 +63,57 @@ export async function gateStatistics(
   }: GateStatsOptions = {},
 ): Promise<ReadonlyMap<string, GateStats>> {
   const spaces = spacesOf(runner.model.spec);
-  const total = sets.reduce((sum, { windows }) => sum + 2 * tokensOf(windows), 0);
-  let base = 0;
   const result = new Map((await checkpoints.restore())?.sets);
-  for (const set of sets) {
-    const { name, windows } = set;
-    let stats = result.get(name) ?? emptyGateStats(spaces);
-    base += 2 * tokensOf(windows.slice(0, stats.windows));
-    for (const lot of lotsOf(windows.slice(stats.windows), runner)) {
-      const report: OnProgress = (event) => onProgress({ ...event, done: base + event.done, total });
-      const gradients = await naming(textsOf(set), () =>
-        gateGradients(runner, lot, { centers, stage, onProgress: report }),
-      );
-      for (const window of gradients) stats = addWindow(stats, window, { spaces, damped });
-      base += 2 * tokensOf(lot);
-      result.set(name, stats);
-      await checkpoints.reached(() => ({ sets: result }));
+  const queue = sets.flatMap((set) => batchesLeft(set, result.get(set.name)));
+  for (const { name } of sets) if (!result.has(name)) result.set(name, emptyGateStats(spaces));
+  const total = 2 * sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
+  let done = total - 2 * tokensOf(queue.map(({ ids }) => ids));
+  for (let start = 0; start < queue.length; ) {
+    const { stash, bytes } = await inputStash(runner.memory, "layer inputs");
+    const lot = lotFrom(queue.slice(start), bytes / inputBytes(runner));
+    const report: OnProgress = (event) => onProgress({ ...event, done: done + event.done, total });
+    const gradients = await batchGradients(runner, lot, { centers, stash, stage, onProgress: report });
+    await stash.close();
+    const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
+    for (const [window, name] of owners.entries()) {
+      result.set(name, addWindow(result.get(name)!, gradients[window]!, { spaces, damped }));
     }
-    result.set(name, stats);
+    start += lot.length;
+    done += 2 * tokensOf(lot.map(({ ids }) => ids));
+    await checkpoints.reached(() => ({ sets: result }));
   }
   return result;
+}
+
+/** A micro-batch and its set. */
+interface OwnedBatch extends TokenBatch {
+  readonly set: string;
+}
+
+/** Micro-batches of a set without those that its statistics have. */
+function batchesLeft(set: TokenSet, stats: GateStats | undefined): readonly OwnedBatch[] {
+  let seen = 0;
+  return microBatches(set.windows, textsOf(set))
+    .filter(({ batch }) => {
+      seen += batch;
+      return seen > (stats?.windows ?? 0);
+    })
+    .map((batch) => ({ ...batch, set: set.name }));
+}
+
+/** The first micro-batches that have at most so many tokens together, at least one. */
+function lotFrom(batches: readonly OwnedBatch[], maxTokens: number): readonly OwnedBatch[] {
+  let tokens = 0;
+  const end = batches.findIndex(({ ids }, index) => {
+    tokens += ids.length;
+    return index > 0 && tokens > maxTokens;
+  });
+  return end < 0 ? batches : batches.slice(0, end);
+}
+
+/** Bytes of a token's inputs of all layers. */
+function inputBytes({ model: { spec } }: DecoderRunner): number {
+  return 4 * spec.hiddenSize * spec.layers.length;
 }
 
 /** Statistics of two disjoint lots of windows taken together. */
@@ -169,16 +198,6 @@ function unitGradients(channels: Float32Array, { units, unitChannels }: Space): 
   const gradients = new Float64Array(units);
   for (let j = 0; j < units * unitChannels; j++) gradients[Math.floor(j / unitChannels)]! += channels[j]!;
   return gradients;
-}
-
-/** Windows in lots whose layer inputs fit into memory. */
-function lotsOf(windows: readonly Int32Array[], runner: DecoderRunner): readonly (readonly Int32Array[])[] {
-  const { hiddenSize, layers } = runner.model.spec;
-  const perWindow = (windows[0]?.length ?? 1) * hiddenSize * layers.length * 4;
-  const size = Math.max(1, Math.floor(MAX_KEPT_BYTES / perWindow));
-  return Array.from({ length: Math.ceil(windows.length / size) }, (_, i) =>
-    windows.slice(i * size, (i + 1) * size),
-  );
 }
 
 function tokensOf(windows: readonly Int32Array[]): number {

@@ -1,5 +1,6 @@
 /** Options that judge their values while the command line is parsed, before anything is opened. */
 import { Option } from "commander";
+import { parseSize } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
 
 interface NumberRange {
@@ -32,6 +33,16 @@ export function numberOption(flags: string, description: string, range: NumberRa
     const kind = whole ? "a whole number" : "a number";
     const limit = Number.isFinite(below) ? ` and below ${below}` : "";
     throw badValue(option, { expected: `${kind} of at least ${min}${limit}`, got: text, hint });
+  });
+}
+
+/** An option with a number of bytes, such as `4GB`. @throws GpruneError BAD_ARGUMENT while parsing */
+export function sizeOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string) => {
+    const bytes = parseSize(text);
+    if (bytes !== null) return bytes;
+    throw badValue(option, { expected: "a size such as 4GB or 512MiB", got: text });
   });
 }
 

@@ -5,6 +5,7 @@ import type { Runtimes } from "../export/runtimes.ts";
 import { readSmallText } from "../io/file.ts";
 import { keptProgress } from "../io/run_directory.ts";
 import { MAX_YAML_BYTES } from "../io/yaml.ts";
+import { type MemoryPlan, planText } from "../memory_plan.ts";
 import { prune } from "../pipeline.ts";
 import { range } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
@@ -27,9 +28,12 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
   const config = await configOf(model, options);
   await requireTexts(config.calibration);
   const onForeseen = options.quiet ? () => {} : sayForeseen;
+  // Without a budget what the machine has is enough, or the run is refused.
+  const tellsPlan = !options.quiet && config.maxMemory !== undefined;
+  const onPlanned = tellsPlan ? (plan: MemoryPlan) => say(planText(plan)) : () => {};
   const { resume = false } = options;
   const result = await withProgress(options, (onProgress) =>
-    prune(config, { onProgress, onForeseen, resume, signal: stopSignal() }),
+    prune(config, { onProgress, onForeseen, onPlanned, resume, signal: stopSignal() }),
   ).catch(async (error: unknown) => {
     throw await saidWhatIsKept(error, config);
   });

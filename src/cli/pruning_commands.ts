@@ -9,7 +9,7 @@ import {
   sparsityOption,
   threadsOption,
 } from "./common.ts";
-import { choiceOption, countOption, textSetsOption } from "./options.ts";
+import { choiceOption, countOption, sizeOption, textSetsOption } from "./options.ts";
 
 export const pruneCommand: Command = new Command("prune")
   .summary("remove FFN neurons and attention KV groups, and save the smaller model")
@@ -74,6 +74,12 @@ export const pruneCommand: Command = new Command("prune")
   .addOption(dtypeOption())
   .option("--no-report", "write no report.html")
   .addOption(threadsOption())
+  .addOption(
+    sizeOption(
+      "--max-memory <size>",
+      "memory that computing may take, 4GB or 512MiB; the bytes stay the same",
+    ),
+  )
   .option("--resume", "go on with a run that was interrupted, with the same bytes in the end")
   .addOption(jsonOption())
   .addOption(quietOption())
@@ -93,6 +99,9 @@ follows it, so MODEL goes before it. The last line on stdout is the output direc
 
 Who loads the result is said before the run. Layers of their own widths (the default) are smaller at the same quality and
 need trust_remote_code in transformers; --shape uniform gives what stock classes and vLLM build.
+
+With --max-memory what does not fit waits in files beside the output. The plan is printed first; a run that cannot stay
+within it is refused with what would do.
 
 Until the output is there, what has been computed is kept in DIR.run. Ctrl-C stops where --resume can go on, a second one at
 once; after a crash or a power failure --resume works too.

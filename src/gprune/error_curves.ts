@@ -7,16 +7,17 @@
  * since whatever reads the stream normalises it first. The unit at position k counts E_k+1 - E_k. One forward pass gives
  * the curves; they are measured once, on the dense model, and know nothing of how later layers react.
  */
-import type { TokenSet } from "../calibrate/calibrate.ts";
+import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
 import {
-  embedGroups,
+  beginForward,
   type ForwardState,
-  forwardLayers,
   forwardState,
-  resumeForward,
+  forwardStream,
+  microBatches,
 } from "../graph/forward.ts";
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
+import { hiddenStash } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
@@ -49,10 +50,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
   const { model, runtime, sets, weights, analyses, onProgress, checkpoints = NO_CHECKPOINTS } = request;
   const runner = new DecoderRunner(model, runtime);
   const total = sets.reduce((sum, { name }) => sum + (weights.get(name) ?? 1), 0);
-  const groups = await embedGroups(
-    runner,
-    sets.map(({ windows }) => windows),
-  );
+  const groups = sets.map((set) => microBatches(set.windows, textsOf(set)));
   const tokenWeights = groups.flatMap((batches, d) => {
     const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
     return batches.map(() => (weights.get(sets[d]!.name) ?? 1) / total / tokens);
@@ -61,12 +59,13 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
   const kept = await checkpoints.restore();
   const curves = new Map(kept?.curves);
   let moments = new LayerMoments();
-  await forwardLayers(runner, batches, {
+  const stream = { batches, states: await hiddenStash(runner.memory, "curves") };
+  await forwardStream(runner, stream, {
     program: "gram",
     stage: "curves",
     onProgress,
-    from: resumeForward(kept, batches),
-    onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, batches), curves })),
+    from: await beginForward(runner, stream, kept),
+    onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, stream), curves })),
     onOutputs: async (layer, batch, outputs) => {
       moments.add(outputs, tokenWeights[batch]!);
       if (batch < batches.length - 1) return;
@@ -77,6 +76,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
       moments = new LayerMoments();
     },
   });
+  await stream.states.close();
   return curves;
 }
 

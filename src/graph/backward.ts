@@ -3,8 +3,10 @@
  * layer by layer with recomputation. Memory holds one layer's weights and the layer inputs of the windows at hand.
  */
 import type { OnProgress } from "../progress.ts";
+import { MemoryStash, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
+import { naming } from "./finite.ts";
 import { forwardLayers, hiddenRows, type MicroBatch, nextTokens } from "./forward.ts";
 import type { Feeds } from "./runtime.ts";
 
@@ -13,17 +15,39 @@ interface Reporting {
   readonly onProgress: OnProgress;
 }
 
-/** Moves the micro-batches through all layers. @returns the input of every layer by micro-batch, [B, T, C] each */
+/** The input of every layer of every micro-batch, [B, T, C] each, in a stash. */
+export class LayerInputs {
+  readonly #stash: Stash;
+  readonly #batches: number;
+
+  /** @param batches - number of micro-batches */
+  constructor(stash: Stash, batches: number) {
+    this.#stash = stash;
+    this.#batches = batches;
+  }
+
+  put(layer: number, batch: number, hidden: Tensor): Promise<void> {
+    return this.#stash.put(layer * this.#batches + batch, hidden);
+  }
+
+  /** Reads ahead in the order of the way back: all micro-batches of a layer, then those of the layer before it. */
+  get(layer: number, batch: number): Promise<Tensor> {
+    const slot = layer * this.#batches + batch;
+    const next = batch + 1 < this.#batches ? slot + 1 : slot + 1 - 2 * this.#batches;
+    return this.#stash.get(slot, next < 0 ? undefined : next);
+  }
+}
+
+/** Moves the micro-batches through all layers. @param stash - where the inputs of layers are kept */
 export async function forwardKeepingInputs(
   runner: DecoderRunner,
   batches: readonly MicroBatch[],
-  reporting: Reporting,
-): Promise<readonly (readonly Tensor[])[]> {
-  const inputs: Tensor[][] = batches.map(() => []);
-  await forwardLayers(runner, batches, {
-    ...reporting,
-    onOutputs: (_layer, batch) => inputs[batch]!.push(batches[batch]!.hidden),
-  });
+  { stash = new MemoryStash(), ...reporting }: Reporting & { readonly stash?: Stash },
+): Promise<LayerInputs> {
+  const inputs = new LayerInputs(stash, batches.length);
+  const onInput = (layer: number, batch: number, hidden: Tensor): Promise<void> =>
+    inputs.put(layer, batch, hidden);
+  await forwardLayers(runner, batches, { ...reporting, onInput });
   return inputs;
 }
 
@@ -72,7 +96,7 @@ export async function headBackward(
     );
     const upstream = { shape: [weights.length, 1], data: weights };
     const rows = { hidden: hiddenRows(batch), ...feeds(batch, index), upstream };
-    const { nll, hidden } = await runner.runHead(program, head, rows);
+    const { nll, hidden } = await naming(batch.texts, () => runner.runHead(program, head, rows));
     for (let start = 0; start < weights.length; start += tokens) {
       let loss = 0;
       for (let i = start; i < start + tokens; i++) loss += nll!.data[i]! * weights[i]!;
@@ -86,11 +110,14 @@ export async function headBackward(
 export interface BackwardOptions extends Reporting {
   readonly program: "backward" | "train";
   /** Layer inputs as `forwardKeepingInputs` gives them. */
-  readonly inputs: readonly (readonly Tensor[])[];
+  readonly inputs: LayerInputs;
   /** What the program takes besides the layer input and `upstream`. */
   readonly feeds?: (layer: LoadedLayer) => Feeds;
-  /** Called with the outputs of every layer and micro-batch, when its `hidden` is the gradient of the layer's input. */
-  readonly onOutputs: (layer: LoadedLayer, batch: number, outputs: Outputs) => void;
+  /**
+   * Called with the outputs of every layer and micro-batch, when its `hidden` is the gradient of the layer's input; waited
+   * for.
+   */
+  readonly onOutputs: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
   /** Called when all micro-batches are through a layer. */
   readonly onLayer?: (layer: LoadedLayer) => void;
 }
@@ -104,19 +131,16 @@ export async function backwardLayers(
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
   let tokenLayers = 0;
-  for (let index = layers - 1; index >= 0; index--) {
-    const layer = await runner.loadLayer(index);
+  for await (const layer of runner.loadLayers(layers - 1, -1)) {
     const fixed = feeds?.(layer);
     for (const [position, batch] of batches.entries()) {
-      const hidden = inputs[position]![index]!;
-      const outputs = await runner.runLayer(program, layer, {
-        hidden,
-        feeds: { ...fixed, upstream: batch.hidden },
-      });
+      const hidden = await inputs.get(layer.index, position);
+      const feeds = { ...fixed, upstream: batch.hidden };
+      const outputs = await naming(batch.texts, () => runner.runLayer(program, layer, { hidden, feeds }));
       batch.hidden = outputs.hidden!;
-      onOutputs(layer, position, outputs);
+      await onOutputs(layer, position, outputs);
       tokenLayers += batch.ids.length;
-      const detail = `backward, layer ${index + 1}/${layers}`;
+      const detail = `backward, layer ${layer.index + 1}/${layers}`;
       onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
       await new Promise(setImmediate);
     }

@@ -3,12 +3,14 @@
  * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
  */
 import { GpruneError, internalError } from "../errors.ts";
+import { collectGarbage } from "../io/machine.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
+import type { MemoryPolicy } from "./memory_policy.ts";
 import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
 import { depths } from "./prefix_forest.ts";
 import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
@@ -43,7 +45,7 @@ const EMBEDDING = "model.embed_tokens.weight";
 /** Rows of the embedding matrix read at once. */
 const EMBEDDING_ROWS = 1024;
 /** Logits computed at once, elements. */
-const MAX_LOGITS = 2 ** 24;
+export const MAX_LOGITS: number = 2 ** 24;
 
 /** The computations of one model. */
 export class DecoderRunner {
@@ -78,6 +80,37 @@ export class DecoderRunner {
     requireFiniteRows(data, ids, hiddenSize);
     if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
     return { shape: [batch, tokens, hiddenSize], data };
+  }
+
+  /** How much may be held in memory. */
+  get memory(): MemoryPolicy {
+    return this.#runtime.memory;
+  }
+
+  /**
+   * Layers `first` to `end` (exclusive), downwards when `end` is smaller; each is read while the one before is computed. A
+   * layer has its weights until the next one is asked for.
+   */
+  async *loadLayers(first: number, end: number): AsyncGenerator<LoadedLayer> {
+    const step = first <= end ? 1 : -1;
+    const load = (index: number): Promise<LoadedLayer> | null => {
+      if (index === end) return null;
+      const layer = this.loadLayer(index);
+      // Whoever takes the layer hears of it.
+      layer.catch(() => {});
+      return layer;
+    };
+    let next = load(first);
+    for (let index = first; next !== null; index += step) {
+      const layer = await next;
+      next = this.memory.prefetch ? load(index + step) : null;
+      yield layer;
+      // Whoever asks for the next layer still has this one in hand.
+      const weights = layer.weights as Record<string, Feeds[string]>;
+      for (const name of Object.keys(weights)) delete weights[name];
+      if (!this.memory.arena) collectGarbage();
+      next ??= load(index + step);
+    }
   }
 
   /** Reads the weights of layer `index` as float32. */

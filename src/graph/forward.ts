@@ -4,14 +4,15 @@
  */
 import { internalError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
+import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
 import { naming } from "./finite.ts";
 import type { TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
 
-/** Windows of equal length that go through the graphs together; `hidden` moves on from layer to layer. */
-export interface MicroBatch {
+/** Windows of equal length that go through the graphs together. */
+export interface TokenBatch {
   /** Token ids, B*T. */
   readonly ids: Int32Array;
   readonly batch: number;
@@ -20,50 +21,87 @@ export interface MicroBatch {
   readonly parents?: Int32Array;
   /** Which texts these are, for messages: `calibration set web`. */
   readonly texts?: string;
+}
+
+/** A micro-batch in memory; `hidden` moves on from layer to layer. */
+export interface MicroBatch extends TokenBatch {
   /** [B, T, C], the input of the next layer. */
   hidden: Tensor;
+}
+
+/** Micro-batches whose hidden states, [B, T, C] each, wait in a stash between layers, by their places in the list. */
+export interface Stream {
+  readonly batches: readonly TokenBatch[];
+  readonly states: Stash;
 }
 
 /** Hidden states held at once, bytes; what does not fit goes through the model in several passes. */
 export const MAX_HIDDEN_BYTES: number = 2 ** 29;
 
 /** Matrix products reach full speed from about 512 rows; more rows only cost cache and memory. */
-const MICRO_BATCH_TOKENS = 1024;
+export const MICRO_BATCH_TOKENS = 1024;
+
+/** Embeddings made with one pass over the embedding matrix, bytes. */
+const EMBEDDED_BYTES = 2 ** 27;
 
 /** Embeds windows, each [T], in micro-batches of equal length, keeping their order. */
 export async function embedWindows(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
 ): Promise<readonly MicroBatch[]> {
-  const [batches] = await embedGroups(runner, [windows]);
-  return batches!;
+  return embedMicroBatches(runner, microBatches(windows));
 }
 
-/** Embeds several lots of windows with one pass over the embedding matrix; no micro-batch holds windows of two lots. */
-export async function embedGroups(
+/** Embeds micro-batches with one pass over the embedding matrix. */
+export async function embedMicroBatches(
   runner: DecoderRunner,
-  groups: readonly (readonly Int32Array[])[],
-): Promise<readonly (readonly MicroBatch[])[]> {
-  const windows = groups.flat();
+  batches: readonly TokenBatch[],
+): Promise<readonly MicroBatch[]> {
+  const all = joined(batches.map(({ ids }) => ids));
+  const { data } = await runner.embed(all, [1, all.length]);
+  const size = runner.model.spec.hiddenSize;
+  let offset = 0;
+  return batches.map((lot) => {
+    const start = offset;
+    offset += lot.ids.length * size;
+    const hidden = { shape: [lot.batch, lot.tokens, size], data: data.subarray(start, offset) };
+    return { ...lot, hidden };
+  });
+}
+
+/** Embeds micro-batches into a stash, by their places in the list. */
+async function embedStream(runner: DecoderRunner, { batches, states }: Stream): Promise<void> {
+  const perToken = 4 * runner.model.spec.hiddenSize;
+  for (let start = 0; start < batches.length; ) {
+    let end = start;
+    for (let bytes = 0; end < batches.length; end++) {
+      bytes += perToken * batches[end]!.ids.length;
+      if (bytes > EMBEDDED_BYTES && end > start) break;
+    }
+    for (const { hidden } of await embedMicroBatches(runner, batches.slice(start, end))) {
+      await states.put(start++, hidden);
+    }
+  }
+}
+
+/** Windows, each [T], as micro-batches of equal length, keeping their order. */
+export function microBatches(windows: readonly Int32Array[], texts?: string): readonly TokenBatch[] {
+  let next = 0;
+  return lotsOfEqualLength(windows).map(({ batch, tokens }) => {
+    const ids = joined(windows.slice(next, next + batch));
+    next += batch;
+    return { ids, batch, tokens, ...(texts !== undefined && { texts }) };
+  });
+}
+
+function joined(windows: readonly Int32Array[]): Int32Array {
   const ids = new Int32Array(windows.reduce((sum, { length }) => sum + length, 0));
   let start = 0;
   for (const window of windows) {
     ids.set(window, start);
     start += window.length;
   }
-  const { data } = await runner.embed(ids, [1, ids.length]);
-  const size = runner.model.spec.hiddenSize;
-  let offset = 0;
-  return groups.map((group) =>
-    lotsOfEqualLength(group).map(({ batch, tokens }): MicroBatch => {
-      const end = offset + batch * tokens;
-      const shape = [batch, tokens, size];
-      const hidden = { shape, data: data.subarray(offset * size, end * size) };
-      const lot = { ids: ids.subarray(offset, end), batch, tokens, hidden };
-      offset = end;
-      return lot;
-    }),
-  );
+  return ids;
 }
 
 /** Embeds forests, each a micro-batch of its own, with one pass over the embedding matrix. */
@@ -71,11 +109,8 @@ export async function embedForests(
   runner: DecoderRunner,
   forests: readonly TokenForest[],
 ): Promise<readonly MicroBatch[]> {
-  const groups = await embedGroups(
-    runner,
-    forests.map(({ ids }) => [ids]),
-  );
-  return groups.map(([batch], index) => ({ ...batch!, parents: forests[index]!.parents }));
+  const batches = forests.map(({ ids, parents }) => ({ ids, batch: 1, tokens: ids.length, parents }));
+  return embedMicroBatches(runner, batches);
 }
 
 /** Numbers of consecutive windows of equal length that go together. */
@@ -98,6 +133,8 @@ export interface ForwardOptions {
   readonly program?: Exclude<LayerProgram, "cached" | "backward" | "train">;
   /** Called with every output of every layer and micro-batch, before `hidden` is replaced; waited for. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
+  /** Called with the input of every layer and micro-batch, before it is computed; waited for. */
+  readonly onInput?: (layer: number, batch: number, hidden: Tensor) => Promise<void>;
   /** The first layer; hidden states are its inputs. 0 when absent. */
   readonly from?: number | undefined;
   /** Called after each layer with the index of the next one; waited for. */
@@ -110,43 +147,82 @@ export interface ForwardOptions {
 export async function forwardLayers(
   runner: DecoderRunner,
   batches: readonly MicroBatch[],
-  { program = "forward", onOutputs, from = 0, onLayer, stage, onProgress }: ForwardOptions,
+  options: ForwardOptions,
+): Promise<void> {
+  await forwardStream(runner, { batches, states: new InPlace(batches) }, options);
+}
+
+/** Moves hidden states that wait in a stash through all layers. */
+export async function forwardStream(
+  runner: DecoderRunner,
+  { batches, states }: Stream,
+  { program = "forward", onOutputs, onInput, from = 0, onLayer, stage, onProgress }: ForwardOptions,
 ): Promise<void> {
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
   let tokenLayers = from * total;
-  for (let index = from; index < layers; index++) {
-    const layer = await runner.loadLayer(index);
-    for (const [position, batch] of batches.entries()) {
-      const { hidden, parents, texts } = batch;
+  for await (const layer of runner.loadLayers(from, layers)) {
+    for (const [position, { ids, parents, texts }] of batches.entries()) {
+      const hidden = await states.get(position, (position + 1) % batches.length);
+      await onInput?.(layer.index, position, hidden);
       const outputs = await naming(texts, () => runner.runLayer(program, layer, { hidden, parents }));
       await onOutputs?.(layer, position, outputs);
-      batch.hidden = outputs.hidden!;
-      tokenLayers += batch.ids.length;
-      const detail = `layer ${index + 1}/${layers}`;
+      await states.put(position, outputs.hidden!);
+      tokenLayers += ids.length;
+      const detail = `layer ${layer.index + 1}/${layers}`;
       onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
       // The event loop stands still during a run; let timers and signals in between two of them.
       await new Promise(setImmediate);
     }
-    await onLayer?.(index + 1);
+    await onLayer?.(layer.index + 1);
   }
+}
+
+/** The hidden states that micro-batches hold themselves. */
+class InPlace implements Stash {
+  readonly #batches: readonly MicroBatch[];
+
+  constructor(batches: readonly MicroBatch[]) {
+    this.#batches = batches;
+  }
+
+  async put(slot: number, hidden: Tensor): Promise<void> {
+    this.#batches[slot]!.hidden = hidden;
+  }
+
+  async get(slot: number): Promise<Tensor> {
+    return this.entry(slot);
+  }
+
+  entry(slot: number): Tensor {
+    return this.#batches[slot]!.hidden;
+  }
+
+  async close(): Promise<void> {}
 }
 
 /** Where a forward pass stands: the next layer, and the input of it of every micro-batch. */
 export interface ForwardState {
   readonly next: number;
-  readonly hidden: readonly Tensor[];
+  readonly hidden: readonly AnyTensor[];
 }
 
 /** Where micro-batches stand before layer `next`. */
-export function forwardState(next: number, batches: readonly MicroBatch[]): ForwardState {
-  return { next, hidden: batches.map(({ hidden }) => hidden) };
+export function forwardState(next: number, { batches, states }: Stream): ForwardState {
+  return { next, hidden: batches.map((_, place) => states.entry(place)) };
 }
 
-/** Puts micro-batches back to where they stood. @returns the next layer; 0 when there is no state */
-export function resumeForward(state: ForwardState | undefined, batches: readonly MicroBatch[]): number {
-  if (state === undefined) return 0;
-  for (const [index, hidden] of state.hidden.entries()) batches[index]!.hidden = hidden;
+/** Begins a pass: with the embeddings, or where it stood. @returns the next layer */
+export async function beginForward(
+  runner: DecoderRunner,
+  stream: Stream,
+  state: ForwardState | undefined,
+): Promise<number> {
+  if (state === undefined) {
+    await embedStream(runner, stream);
+    return 0;
+  }
+  for (const [place, hidden] of state.hidden.entries()) await stream.states.put(place, await loaded(hidden));
   return state.next;
 }
 
@@ -156,7 +232,7 @@ export function hiddenRows({ hidden, batch, tokens }: MicroBatch): Tensor {
 }
 
 /** For every position the next token of its window, shape [B*T, 1]; the last position of a window gets token 0. */
-export function nextTokens({ ids, tokens }: MicroBatch): {
+export function nextTokens({ ids, tokens }: TokenBatch): {
   readonly shape: readonly number[];
   readonly data: Int32Array;
 } {

@@ -14,6 +14,17 @@ import { elementCount } from "../tensor/tensor.ts";
 export type Dim = number | string;
 export type ValueType = "float32" | "float64" | "float16" | "int32" | "int64" | "uint8" | "bool";
 
+/** Bytes of one element. */
+export const VALUE_BYTES: Readonly<Record<ValueType, number>> = {
+  float32: 4,
+  float64: 8,
+  float16: 2,
+  int32: 4,
+  int64: 8,
+  uint8: 1,
+  bool: 1,
+};
+
 /** A tensor in a graph. */
 export interface Value {
   readonly name: string;

@@ -22,7 +22,6 @@ export async function nextTokenLoss(
   const perWindow = windows[0]!.length * runner.model.spec.hiddenSize * 4;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
   const total = windows.reduce((sum, window) => sum + window.length, 0);
-  const head = await runner.loadHead();
   let nll = 0;
   let predictions = 0;
   let seen = 0;
@@ -33,6 +32,7 @@ export async function nextTokenLoss(
       stage,
       onProgress: (event) => onProgress({ ...event, done: base + event.done, total }),
     });
+    const head = await runner.loadHead();
     for (const batch of batches) {
       const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
       const { data } = (await runner.runHead("loss", head, rows)).nll!;

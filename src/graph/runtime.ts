@@ -11,6 +11,7 @@ import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Graph } from "./graph.ts";
+import { type MemoryPolicy, ROOMY } from "./memory_policy.ts";
 import { encodeOnnx, OUTPUT_PREFIX } from "./onnx.ts";
 import { threadLimit } from "./thread_limit.ts";
 
@@ -38,7 +39,9 @@ export interface Program {
 
 export interface RuntimeOptions {
   /** Threads of one operator at most; the number of cores when absent. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
+  /** What whoever computes may hold in memory; everything when absent. */
+  readonly memory?: MemoryPolicy;
 }
 
 /** ORT's "error" level: warnings about values it cannot infer are not the user's business. */
@@ -50,12 +53,14 @@ const DO_NOT_SPIN = { session: { intra_op: { allow_spinning: "0" } } };
 
 /** Compiles graphs once per key and runs them. */
 export class Runtime {
+  readonly memory: MemoryPolicy;
   readonly #programs = new Map<string, Promise<Program>>();
   readonly #sessions: InferenceSession[] = [];
   readonly #options: RuntimeOptions;
 
   constructor(options: RuntimeOptions = {}) {
     this.#options = options;
+    this.memory = options.memory ?? ROOMY;
   }
 
   /** The program for `key`, built by `build` the first time. Equal keys must mean equal graphs. */
@@ -104,6 +109,7 @@ export class Runtime {
       executionProviders: ["cpu"],
       graphOptimizationLevel: "all",
       logSeverityLevel: LOG_ERRORS_ONLY,
+      enableCpuMemArena: this.memory.arena,
       extra: {
         optimization: { disable_specified_optimizers: KEPT_APART },
         // Threads that wait for work in a loop take the cores of those that have some.

@@ -165,6 +165,36 @@ describe("a claim", () => {
   });
 });
 
+describe("what does not fit into memory", () => {
+  test("waits in a file that outlives the writing of the output and goes with the run", async () => {
+    const output = await target();
+    const run = await claimed(output);
+    const stash = await run.openStash("layer inputs");
+    await stash.put(0, { shape: [2], data: Float32Array.of(1, 2) });
+    expect(await readdir(run.path)).toContainEqual(
+      expect.stringMatching(/^layer-inputs\.[0-9a-f]{12}\.spill$/),
+    );
+    await run.writeOutput(output, async () => {
+      expect(await stash.get(0)).toEqual({ shape: [2], data: Float32Array.of(1, 2) });
+    });
+    run.clear();
+    await run.leave();
+    await expect(readdir(run.path)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  test("of a run that was killed is removed", async () => {
+    const output = await target();
+    const killed = await claimed(output);
+    await killed.run("a stage", async () => 1);
+    await killed.leave();
+    await writeFile(join(`${output}.run`, "refit.0123456789ab.spill"), "left");
+    const next = await claimed(output);
+    expect((await readdir(next.path)).filter((name) => name.endsWith(".spill"))).toEqual([]);
+    next.clear();
+    await next.leave();
+  });
+});
+
 describe("the output", () => {
   test("appears at once, without files that are left from before, and goes on with those that are kept", async () => {
     const output = await target();

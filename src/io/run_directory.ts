@@ -5,6 +5,7 @@
  *     lock              who works on it (run_lock.ts)
  *     manifest.json     what the run depends on, and the size and SHA-256 of every file that counts
  *     NAME.RANDOM.stage the value of a stage, or its last state
+ *     NAME.RANDOM.spill what does not fit into memory, for this process alone (spill_file.ts)
  *     output/           the output while it is being written
  *
  * Every file is written under a temporary name, flushed and renamed, its directory is flushed, and only then the manifest
@@ -16,6 +17,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { type Checkpoints, interrupted, type Stages } from "../stages.ts";
+import type { Scratch, Stash } from "../tensor/stash.ts";
 import { removeMade, syncMade } from "./durable.ts";
 import { kindOfPath } from "./file.ts";
 import { differences, type JsonValue } from "./json_difference.ts";
@@ -28,6 +30,7 @@ import {
 import { errnoOf, outputFailed } from "./output_file.ts";
 import { RunLock } from "./run_lock.ts";
 import { MANIFEST, RunManifest } from "./run_manifest.ts";
+import { SpillFile } from "./spill_file.ts";
 import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts";
 
 /** Seconds between two states of a stage, at least; and the share of the time that writing them may take. */
@@ -39,7 +42,7 @@ const OUTPUT = "output";
 
 /** Everything of ours that can be in the directory. */
 const OWN_NAME =
-  /^(manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.stage|\..+\.tmp-[0-9a-f]{12})$/;
+  /^(manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.(stage|spill)|\..+\.tmp-[0-9a-f]{12})$/;
 
 export interface RunOptions {
   /** Whether a run that is there is gone on with; otherwise it is refused. */
@@ -58,7 +61,7 @@ interface Claim extends RunOptions {
 }
 
 /** A run's directory, held by this process. */
-export class RunDirectory implements Stages {
+export class RunDirectory implements Stages, Scratch {
   readonly path: string;
   /** Seconds that stages would have taken if they had not been kept. */
   restoredSeconds = 0;
@@ -66,6 +69,8 @@ export class RunDirectory implements Stages {
   readonly #lock: RunLock;
   readonly #madeFrom: string | null;
   readonly #manifest: RunManifest;
+  /** Files that are in use, by name. */
+  readonly #spills = new Map<string, Stash>();
   /** When the next state may be written, milliseconds of `performance.now()`. */
   #due: number;
 
@@ -151,6 +156,13 @@ export class RunDirectory implements Stages {
     return value;
   }
 
+  async openStash(name: string): Promise<Stash> {
+    const file = fileName(name, "spill");
+    const stash = await SpillFile.create(join(this.path, file));
+    this.#spills.set(file, stash);
+    return stash;
+  }
+
   /**
    * Writes a directory in one step, as `writeDirectoryAtomically` does, but goes on with what an interrupted run wrote.
    * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; errors of `fill` that are not about writing pass through
@@ -187,6 +199,8 @@ export class RunDirectory implements Stages {
   /** Lets go of it: what counts stays, and all of it goes when nothing does. Never throws. */
   async leave(): Promise<void> {
     try {
+      for (const stash of this.#spills.values()) await stash.close();
+      this.#spills.clear();
       await this.#removeUnnamed();
       await this.#lock.release();
       if (!this.hasProgress) removeEmpty(this.path, this.#madeFrom);
@@ -222,7 +236,7 @@ export class RunDirectory implements Stages {
     { seconds, replaces = "" }: { readonly seconds: number; readonly replaces?: string },
   ): Promise<void> {
     const start = performance.now();
-    const file = `${name.replaceAll(/[^A-Za-z0-9-]+/g, "-")}.${randomBytes(6).toString("hex")}.stage`;
+    const file = fileName(name, "stage");
     let digest: Digest = { bytes: 0, sha256: "" };
     await replaceFileAtomically(join(this.path, file), async (output) => {
       digest = await writeValue(output, value);
@@ -259,6 +273,7 @@ export class RunDirectory implements Stages {
     const named = new Set([LOCK, ...Array.from(this.#manifest.entries.values(), ({ file }) => file)]);
     if (named.size > 1) named.add(MANIFEST);
     if ([...named].some((file) => file.startsWith(`${OUTPUT}/`))) named.add(OUTPUT);
+    for (const file of this.#spills.keys()) named.add(file);
     const output = join(this.path, OUTPUT);
     const inOutput = (await kindOfPath(output)) === "directory" ? await readdir(output) : [];
     // The manifest goes first: without it the rest is nothing.
@@ -274,6 +289,10 @@ export class RunDirectory implements Stages {
 export async function keptProgress(output: string): Promise<string | null> {
   const path = `${await directoryPath(output)}.run`;
   return (await kindOfPath(join(path, MANIFEST))) === "file" ? path : null;
+}
+
+function fileName(name: string, kind: "stage" | "spill"): string {
+  return `${name.replaceAll(/[^A-Za-z0-9-]+/g, "-")}.${randomBytes(6).toString("hex")}.${kind}`;
 }
 
 function stateName(stage: string): string {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory, withShortCalls } from "../../test/file_faults.ts";
+import { StoredFloats } from "../tensor/stash.ts";
 import { writeNewFile } from "./output_file.ts";
 import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts";
 
@@ -36,6 +37,27 @@ const plain = fc.letrec<{ value: unknown }>((tie) => ({
 })).value;
 
 describe("values", () => {
+  test("whose floats are not in memory are written from where they are, and read when somebody asks", async () => {
+    const path = join(await temporaryDirectory(), "stored");
+    let reads = 0;
+    const stored = (values: readonly number[]): StoredFloats =>
+      new StoredFloats(values.length, async () => {
+        reads += 1;
+        return Float32Array.from(values);
+      });
+    const value = { a: { shape: [3], data: stored([1, 2, 3]) }, b: Float64Array.of(7), c: stored([]) };
+    const digest = await written(path, value);
+    expect(reads).toBe(2);
+    const found = (await readValue(path, digest)) as typeof value;
+    expect(found.b).toEqual(Float64Array.of(7));
+    expect(found.a.data).toBeInstanceOf(StoredFloats);
+    expect(found.a.data.length).toBe(3);
+    expect(await found.a.data.read()).toEqual(Float32Array.of(1, 2, 3));
+    expect(await found.c.read()).toEqual(new Float32Array(0));
+    // What was read back can be kept again.
+    expect((await written(`${path}-again`, found)).sha256).toBe(digest.sha256);
+  });
+
   test("come back as they were, bit by bit", async () => {
     const root = await temporaryDirectory();
     let n = 0;

@@ -2,12 +2,16 @@
  * Files that hold one plain value: numbers, strings, booleans, null, arrays, records, maps and typed arrays, whose bits
  * come back as they were. They are read on the machine that wrote them, so numbers lie in its own byte order.
  *
+ * Floats that are not in memory (tensor/stash.ts) are written one array at a time, and come back as what is read from this
+ * file when somebody asks, as long as it is there.
+ *
  * Layout: magic (8 bytes), length of the header (8 bytes), header (JSON: the value with its typed arrays as references,
  * and their types and lengths), then the arrays, each at a multiple of 8 bytes.
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { GpruneError, internalError } from "../errors.ts";
+import { StoredFloats } from "../tensor/stash.ts";
 import { PositionalFile } from "./file.ts";
 import { parseJson } from "./json.ts";
 import type { OutputFile } from "./output_file.ts";
@@ -23,14 +27,14 @@ const CHUNK_BYTES = 2 ** 26;
 const BUFFER_BYTES = 2 ** 20;
 
 const ARRAYS = { Float32Array, Float64Array, Int32Array, Uint8Array } as const;
-type ArrayName = keyof typeof ARRAYS;
-type TypedArray = InstanceType<(typeof ARRAYS)[ArrayName]>;
+type TypedName = keyof typeof ARRAYS;
+type ArrayName = TypedName | "StoredFloats";
+type AnyArray = InstanceType<(typeof ARRAYS)[TypedName]> | StoredFloats;
 
+const arrayName = z.enum(["StoredFloats", ...(Object.keys(ARRAYS) as TypedName[])]);
 const headerSchema = z.strictObject({
   value: z.unknown(),
-  arrays: z.array(
-    z.tuple([z.enum(Object.keys(ARRAYS) as [ArrayName, ...ArrayName[]]), z.int().nonnegative()]),
-  ),
+  arrays: z.array(z.tuple([arrayName, z.int().nonnegative()])),
 });
 
 /** A file's size and hash. */
@@ -43,7 +47,7 @@ export interface Digest {
 /** Writes a value. @throws GpruneError OUTPUT_FAILED; INTERNAL for a value that is not plain */
 export async function writeValue(file: OutputFile, value: unknown): Promise<Digest> {
   const writer = new HashingWriter(file);
-  const arrays: TypedArray[] = [];
+  const arrays: AnyArray[] = [];
   const tree = toJson(value, arrays);
   const types = arrays.map((array) => [nameOf(array), array.length]);
   const header = Buffer.from(JSON.stringify({ value: tree, arrays: types }));
@@ -52,7 +56,8 @@ export async function writeValue(file: OutputFile, value: unknown): Promise<Dige
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
   await writer.add(Buffer.concat([MAGIC, length, padded]));
-  for (const array of arrays) {
+  for (const entry of arrays) {
+    const array = entry instanceof StoredFloats ? await entry.read() : entry;
     await writer.add(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
     await writer.add(new Uint8Array(aligned(array.byteLength) - array.byteLength));
   }
@@ -140,15 +145,27 @@ async function decode(file: PositionalFile): Promise<unknown> {
   const limits = { where: file.path, maxBytes: MAX_HEADER_BYTES, maxDepth: MAX_DEPTH };
   const header = headerSchema.safeParse(parseJson(await file.read(16, length), limits));
   if (!header.success) throw notOurs(file.path);
-  const arrays: TypedArray[] = [];
+  const arrays: AnyArray[] = [];
   let offset = 16 + length;
   for (const [type, count] of header.data.arrays) {
-    const size = count * ARRAYS[type].BYTES_PER_ELEMENT;
-    const bytes = await file.read(offset, size);
-    arrays.push(new ARRAYS[type](bytes.buffer as ArrayBuffer, 0, count));
+    const at = offset;
+    const typed = type === "StoredFloats" ? "Float32Array" : type;
+    const size = count * ARRAYS[typed].BYTES_PER_ELEMENT;
+    if (type === "StoredFloats") arrays.push(new StoredFloats(count, () => floatsAt(file.path, at, size)));
+    else arrays.push(new ARRAYS[typed]((await file.read(at, size)).buffer as ArrayBuffer, 0, count));
     offset += aligned(size);
   }
   return fromJson(header.data.value, arrays);
+}
+
+/** Floats of a file that was checked before. */
+async function floatsAt(path: string, offset: number, size: number): Promise<Float32Array> {
+  const file = await PositionalFile.open(path);
+  try {
+    return new Float32Array((await file.read(offset, size)).buffer as ArrayBuffer);
+  } finally {
+    await file.close();
+  }
 }
 
 function notOurs(path: string): GpruneError {
@@ -156,7 +173,7 @@ function notOurs(path: string): GpruneError {
 }
 
 /** What JSON cannot hold becomes a record with one key that starts with `$`. */
-function toJson(value: unknown, arrays: TypedArray[]): unknown {
+function toJson(value: unknown, arrays: AnyArray[]): unknown {
   if (typeof value === "number") {
     return Number.isFinite(value) && !Object.is(value, -0) ? value : { $number: numberName(value) };
   }
@@ -165,8 +182,8 @@ function toJson(value: unknown, arrays: TypedArray[]): unknown {
   if (value instanceof Map) {
     return { $map: Array.from(value, ([key, item]) => [toJson(key, arrays), toJson(item, arrays)]) };
   }
-  if (ArrayBuffer.isView(value)) {
-    arrays.push(value as TypedArray);
+  if (ArrayBuffer.isView(value) || value instanceof StoredFloats) {
+    arrays.push(value as AnyArray);
     return { $array: arrays.length - 1 };
   }
   if (typeof value !== "object" || Object.getPrototypeOf(value) !== Object.prototype) {
@@ -178,7 +195,7 @@ function toJson(value: unknown, arrays: TypedArray[]): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [key, toJson(item, arrays)]));
 }
 
-function fromJson(value: unknown, arrays: readonly TypedArray[]): unknown {
+function fromJson(value: unknown, arrays: readonly AnyArray[]): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map((item) => fromJson(item, arrays));
   if ("$number" in value) return value.$number === "-0" ? -0 : Number(value.$number);
@@ -193,7 +210,8 @@ function numberName(value: number): string {
 }
 
 /** @throws GpruneError INTERNAL for an array of another type */
-function nameOf(array: TypedArray): ArrayName {
+function nameOf(array: AnyArray): ArrayName {
+  if (array instanceof StoredFloats) return "StoredFloats";
   const name = Object.getPrototypeOf(array).constructor.name as string;
   if (name in ARRAYS) return name as ArrayName;
   // A Buffer is a Uint8Array.

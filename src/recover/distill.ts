@@ -176,15 +176,15 @@ class Training {
       const loss = addHiddenGradient(gradient, { state, target: hidden[batch]![layer]!, weight });
       hiddenLoss += loss / layers;
     };
-    for (const [batch, state] of last.entries()) pull(batch, inputs[batch]!.length - 1, state);
+    for (const [batch, state] of last.entries()) pull(batch, layers - 1, state);
     const gradients = new GradientSum();
     await backwardLayers(this.#student, batches, {
       ...reporting,
       program: "train",
       inputs,
-      onOutputs: ({ index }, batch, outputs) => {
+      onOutputs: async ({ index }, batch, outputs) => {
         gradients.add(outputs);
-        if (index > 0) pull(batch, index - 1, inputs[batch]![index]!);
+        if (index > 0) pull(batch, index - 1, await inputs.get(index, batch));
       },
       onLayer: ({ index }) => this.#update(index, gradients.take(), { time: step, rate }),
     });

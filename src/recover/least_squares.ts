@@ -23,7 +23,8 @@ import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner, type LoadedLayer } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
-import { embedGroups } from "../graph/forward.ts";
+import { beginForward, forwardState, microBatches, type Stream, type TokenBatch } from "../graph/forward.ts";
+import { hiddenStash } from "../graph/memory_policy.ts";
 import type { BlockProgram } from "../graph/programs.ts";
 import type { Feeds, Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
@@ -33,6 +34,7 @@ import { type OnProgress, silent } from "../progress.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
+import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { Moments, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
@@ -58,12 +60,12 @@ export interface LeastSquaresRequest {
 /** The refitted projections: their tensors by name, and the layers with the biases they gained. */
 export interface Refitted {
   readonly layers: readonly LayerSpec[];
-  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly tensors: ReadonlyMap<string, AnyTensor>;
 }
 
 /** The layers so far, and the input of the next one of every micro-batch. */
 export interface RefitState extends Refitted {
-  readonly hidden: readonly Tensor[];
+  readonly hidden: readonly AnyTensor[];
 }
 
 /** The layer programs of each half of a layer. */
@@ -74,8 +76,8 @@ const BLOCKS: Readonly<Record<SpaceKind, { readonly plain: BlockProgram; readonl
   };
 
 /**
- * The pruned model with refitted output projections, each with a bias. Holds one layer, the hidden states and one Gram
- * matrix at a time, besides the new weights.
+ * The pruned model with refitted output projections, each with a bias. Holds one layer and one Gram matrix at a time,
+ * perhaps the next layer, and the hidden states and the new weights unless the memory policy puts them elsewhere.
  * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for unusable settings or sets, NOT_FINITE
  *   naming the tensor or layer that is not finite
  */
@@ -90,28 +92,46 @@ export function withRefitted(pruned: Model, { layers, tensors }: Refitted): Mode
 
 /** What `refitLeastSquares` puts into the model, as plain values. */
 export async function refitProjections(request: LeastSquaresRequest): Promise<Refitted> {
-  const { dense, checkpoints = NO_CHECKPOINTS } = request;
+  const { checkpoints = NO_CHECKPOINTS } = request;
   const refit = await Refit.open(request);
   const kept = await checkpoints.restore();
   const layers = [...(kept?.layers ?? [])];
-  const tensors = new Map(kept?.tensors);
-  if (kept !== undefined) refit.resume(layers.length, kept.hidden);
-  for (let index = layers.length; index < dense.spec.layers.length; index++) {
-    layers.push(await refit.layer(index, tensors));
-    await checkpoints.reached(() => ({ layers, tensors, hidden: refit.hidden }));
+  const fitted = new FittedTensors(await hiddenStash(request.runtime.memory, "refitted weights"));
+  for (const [name, tensor] of kept?.tensors ?? []) await fitted.set(name, await loaded(tensor));
+  await refit.begin(kept);
+  for await (const layer of refit.loadLayers(layers.length)) {
+    layers.push(await refit.layer(layer, fitted));
+    await checkpoints.reached(() => ({ layers, tensors: fitted.tensors, hidden: refit.hidden }));
   }
-  return { layers, tensors };
+  await refit.close();
+  return { layers, tensors: fitted.tensors };
+}
+
+/** The new tensors by name, in a stash. */
+class FittedTensors {
+  readonly tensors: Map<string, AnyTensor> = new Map();
+  readonly #stash: Stash;
+
+  constructor(stash: Stash) {
+    this.#stash = stash;
+  }
+
+  async set(name: string, tensor: Tensor): Promise<void> {
+    const slot = this.tensors.size;
+    await this.#stash.put(slot, tensor);
+    this.tensors.set(name, this.#stash.entry(slot));
+  }
 }
 
 /** A micro-batch in the dense model. */
-interface Stream {
-  /** For messages. */
-  readonly texts: string;
-  readonly tokens: number;
-  /** What one of its tokens counts; over all streams the tokens' weights sum to 1. */
+interface WeightedBatch extends TokenBatch {
+  /** What one of its tokens counts; over all batches the tokens' weights sum to 1. */
   readonly tokenWeight: number;
-  /** Input of the next block, [B, T, C]. */
-  hidden: Tensor;
+}
+
+/** All of them, and the inputs of the next block, [B, T, C] each. */
+interface WeightedStream extends Stream {
+  readonly batches: readonly WeightedBatch[];
 }
 
 /** An output projection that loses inputs. */
@@ -134,11 +154,11 @@ class Refit {
   readonly #ridge: number;
   readonly #pruned: readonly LayerSpec[];
   readonly #spaces: readonly Space[];
-  readonly #streams: readonly Stream[];
+  readonly #stream: WeightedStream;
   readonly #onProgress: OnProgress;
   #done = 0;
 
-  private constructor(request: LeastSquaresRequest, runner: DecoderRunner, streams: readonly Stream[]) {
+  private constructor(request: LeastSquaresRequest, runner: DecoderRunner, stream: WeightedStream) {
     const { dense, plan, runtime, ridge = 0.1, onProgress = silent } = request;
     if (!(ridge > 0 && Number.isFinite(ridge))) throw badSetting("ridge", "a positive number", ridge);
     this.#runner = runner;
@@ -147,30 +167,40 @@ class Refit {
     this.#ridge = ridge;
     this.#pruned = applyPlan(dense, plan).spec.layers;
     this.#spaces = spacesOf(dense.spec);
-    this.#streams = streams;
+    this.#stream = stream;
     this.#onProgress = onProgress;
   }
 
   static async open(request: LeastSquaresRequest): Promise<Refit> {
     const runner = new DecoderRunner(request.dense, request.runtime);
-    return new Refit(request, runner, await openStreams(runner, request.sets));
+    const batches = weightedBatches(request.sets);
+    return new Refit(request, runner, { batches, states: await hiddenStash(runner.memory, "refit") });
   }
 
   /** Input of the next layer of every micro-batch. */
-  get hidden(): readonly Tensor[] {
-    return this.#streams.map(({ hidden }) => hidden);
+  get hidden(): readonly AnyTensor[] {
+    return forwardState(0, this.#stream).hidden;
   }
 
-  /** Puts the stream back to the input of layer `next`. */
-  resume(next: number, hidden: readonly Tensor[]): void {
-    for (const [index, stream] of this.#streams.entries()) stream.hidden = hidden[index]!;
-    const tokens = this.#streams.reduce((sum, stream) => sum + stream.tokens, 0);
-    this.#done = (tokens * next) / this.#pruned.length;
+  /** Puts the stream to the input of the first layer that has not been refitted. */
+  async begin(kept: RefitState | undefined): Promise<void> {
+    const state = kept && { next: kept.layers.length, hidden: kept.hidden };
+    const next = await beginForward(this.#runner, this.#stream, state);
+    this.#done = (this.#tokens * next) / this.#pruned.length;
   }
 
-  /** Refits layer `index`, adds its new tensors to `tensors` and moves the stream past it. */
-  async layer(index: number, tensors: Map<string, Tensor>): Promise<LayerSpec> {
-    const layer = await this.#runner.loadLayer(index);
+  /** The layers that are left. */
+  loadLayers(next: number): AsyncGenerator<LoadedLayer> {
+    return this.#runner.loadLayers(next, this.#pruned.length);
+  }
+
+  close(): Promise<void> {
+    return this.#stream.states.close();
+  }
+
+  /** Refits a layer, adds its new tensors to `fitted` and moves the stream past it. */
+  async layer(layer: LoadedLayer, fitted: FittedTensors): Promise<LayerSpec> {
+    const { index } = layer;
     let spec = this.#pruned[index]!;
     for (const space of this.#spaces.filter((candidate) => candidate.layer === index)) {
       const cut = cutOf(layer, space, removedUnits(this.#plan, space));
@@ -178,8 +208,8 @@ class Refit {
       if (cut === undefined || moments === undefined) continue;
       const projection = OUTPUT_PROJECTION[space.kind];
       const { weight, bias } = await this.#solve(cut, moments, projectionName(index, projection));
-      tensors.set(projectionName(index, projection), weight);
-      tensors.set(projectionName(index, projection, "bias"), bias);
+      await fitted.set(projectionName(index, projection), weight);
+      await fitted.set(projectionName(index, projection, "bias"), bias);
       spec = withBiases(spec, [projection]);
     }
     return spec;
@@ -190,12 +220,13 @@ class Refit {
     const moments = cut && new Moments(cut.kept.length, this.#runner.model.spec.hiddenSize);
     const program = BLOCKS[kind][cut === undefined ? "plain" : "moments"];
     const feeds: Feeds = cut === undefined ? {} : feedsOf(cut);
-    for (const stream of this.#streams) {
-      const { hidden, texts } = stream;
+    const { batches, states } = this.#stream;
+    for (const [place, { ids, texts, tokenWeight }] of batches.entries()) {
+      const hidden = await states.get(place, (place + 1) % batches.length);
       const outputs = await naming(texts, () => this.#runner.runLayer(program, layer, { hidden, feeds }));
-      moments?.add(outputs, stream.tokenWeight);
-      stream.hidden = outputs.hidden!;
-      await this.#report(stream, layer.index);
+      moments?.add(outputs, tokenWeight);
+      await states.put(place, outputs.hidden!);
+      await this.#report(ids.length, layer.index);
     }
     return moments;
   }
@@ -210,9 +241,13 @@ class Refit {
     return { weight: sumOf(keptWeight, change.weight), bias: sumOf(bias, change.bias) };
   }
 
-  async #report({ tokens }: Stream, index: number): Promise<void> {
+  get #tokens(): number {
+    return this.#stream.batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  }
+
+  async #report(tokens: number, index: number): Promise<void> {
     const layers = this.#pruned.length;
-    const total = this.#streams.reduce((sum, stream) => sum + stream.tokens, 0);
+    const total = this.#tokens;
     this.#done += tokens / (layers * Object.keys(BLOCKS).length);
     const done = Math.min(this.#done, total);
     const detail = `layer ${index + 1}/${layers}`;
@@ -255,28 +290,19 @@ function feedsOf({ kept, removed, removedWeight }: Cut): Feeds {
   };
 }
 
-/** Embeds the windows of every set. */
-async function openStreams(
-  runner: DecoderRunner,
-  sets: readonly WeightedTokenSet[],
-): Promise<readonly Stream[]> {
+/** The windows of every set in micro-batches. */
+function weightedBatches(sets: readonly WeightedTokenSet[]): readonly WeightedBatch[] {
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
-  const streams: Stream[] = [];
-  const groups = await embedGroups(
-    runner,
-    sets.map(({ windows }) => windows),
-  );
-  for (const [index, { name, weight, windows }] of sets.entries()) {
+  const batches: WeightedBatch[] = [];
+  for (const { name, weight, windows } of sets) {
     const tokens = windows.reduce((sum, window) => sum + window.length, 0);
     if (tokens === 0) throw badSetting(`calibration set ${name}`, "at least one token", 0);
     if (!(weight > 0)) throw badSetting(`weight of calibration set ${name}`, "a positive number", weight);
-    for (const { ids, hidden } of groups[index]!) {
-      const tokenWeight = weight / total / tokens;
-      streams.push({ texts: textsOf({ name }), tokens: ids.length, tokenWeight, hidden });
-    }
+    const tokenWeight = weight / total / tokens;
+    batches.push(...microBatches(windows, textsOf({ name })).map((batch) => ({ ...batch, tokenWeight })));
   }
-  if (streams.length === 0) throw badSetting("calibration sets", "at least one", 0);
-  return streams;
+  if (batches.length === 0) throw badSetting("calibration sets", "at least one", 0);
+  return batches;
 }
 
 function sumOf({ shape, data }: Tensor, change: Float64Array): Tensor {

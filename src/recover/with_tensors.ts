@@ -4,6 +4,7 @@
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { memorySource } from "../tensor/memory.ts";
+import type { AnyTensor } from "../tensor/stash.ts";
 import type { RowRange, Tensor, TensorInfo } from "../tensor/tensor.ts";
 
 /**
@@ -12,7 +13,7 @@ import type { RowRange, Tensor, TensorInfo } from "../tensor/tensor.ts";
  */
 export function withTensors(
   model: Model,
-  tensors: ReadonlyMap<string, Tensor>,
+  tensors: ReadonlyMap<string, AnyTensor>,
   specChange: Partial<ModelSpec> = {},
 ): Model {
   const { weights: base } = model;

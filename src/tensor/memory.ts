@@ -1,11 +1,12 @@
 /**
- * Tensors that are already in memory, as a `TensorSource`. Not a cache: nothing is read from anywhere.
+ * Tensors that somebody has made, as a `TensorSource`. Not a cache: each is where its maker put it.
  */
 import { GpruneError } from "../errors.ts";
+import { type AnyTensor, loaded } from "./stash.ts";
 import type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor.ts";
 
 /** A source over a map of tensors, in the map's order; it reports every dtype as `F32`. */
-export function memorySource(tensors: ReadonlyMap<string, Tensor>): TensorSource {
+export function memorySource(tensors: ReadonlyMap<string, AnyTensor>): TensorSource {
   return {
     names: [...tensors.keys()],
     info(name: string): TensorInfo | undefined {
@@ -13,8 +14,9 @@ export function memorySource(tensors: ReadonlyMap<string, Tensor>): TensorSource
       return tensor && { dtype: "F32", shape: tensor.shape };
     },
     async read(name: string, rows?: RowRange): Promise<Tensor> {
-      const tensor = tensors.get(name);
-      if (tensor === undefined) throw unknownTensor(name);
+      const entry = tensors.get(name);
+      if (entry === undefined) throw unknownTensor(name);
+      const tensor = await loaded(entry);
       return rows === undefined ? tensor : sliceRows(tensor, rows, name);
     },
     async close(): Promise<void> {},

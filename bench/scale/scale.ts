@@ -1,0 +1,154 @@
+/**
+ * How time and memory of `gprune prune` grow: prunes Llamas of published shapes with random weights by 30 %, from five
+ * sets, and prints a table, with a straight line through the time of calibration over tokens times layers.
+ *
+ *   node --import tsx bench/scale/scale.ts --data DIR 135Mx10 135M 135M@4 7B:5GB [--learn] [--recover bias]
+ *
+ * A run is SIZE[xLAYERS][@WINDOWS][:MAX_MEMORY]. Models and texts are made in DIR, unless they are there. Texts hold just
+ * the windows that are asked for, so nothing is left to compare the models on, which would take as long as calibrating.
+ * Without --learn the metric decides alone; with it, sparsity is learned in one round from one window of every set.
+ */
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs, promisify } from "node:util";
+import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { lineThrough } from "./line.ts";
+import { SHAPES } from "./shapes.ts";
+import { writeSynthetic } from "./synthetic.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const SETS = ["almanac", "code", "records", "stories", "tongue"];
+const RUN = /^(?<size>\w+?)(?:x(?<layers>\d+))?(?:@(?<windows>\d+))?(?::(?<budget>[\w.]+))?$/;
+
+interface Run {
+  readonly text: string;
+  readonly size: string;
+  readonly layers: number;
+  /** Of every set. */
+  readonly windows: number;
+  readonly budget: string | undefined;
+}
+
+/** What `prune --json` says that is of interest here. */
+interface Result {
+  readonly timings: Readonly<Record<string, number>>;
+  readonly peak_rss_bytes: number;
+  readonly memory: { readonly budget: number | null; readonly peak: number };
+  readonly calibration: Readonly<Record<string, { readonly tokens: number }>>;
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    data: { type: "string", default: "bench-data" },
+    "seq-len": { type: "string", default: "512" },
+    learn: { type: "boolean", default: false },
+    recover: { type: "string", default: "bias" },
+  },
+});
+const seqLen = Number(values["seq-len"]);
+
+const results: { readonly run: Run; readonly result: Result }[] = [];
+console.log("| run | layers | tokens | stages, s | tokens/s | plan | peak RSS | of budget |");
+console.log("| --- | --- | --- | --- | --- | --- | --- | --- |");
+for (const run of positionals.map(parseRun)) {
+  const result = await measure(run);
+  results.push({ run, result });
+  console.log(row(run, result));
+}
+for (const size of new Set(results.map(({ run }) => run.size))) sayLine(size);
+
+function parseRun(text: string): Run {
+  const { size = "", layers, windows = "2", budget } = RUN.exec(text)?.groups ?? {};
+  const shape = SHAPES[size];
+  if (shape === undefined) throw new Error(`${text}: expected SIZE[xLAYERS][@WINDOWS][:MAX_MEMORY]`);
+  return { text, size, layers: Number(layers ?? shape.layers), windows: Number(windows), budget };
+}
+
+async function measure({ size, layers, windows, budget }: Run): Promise<Result> {
+  const model = join(values.data, `${size}x${layers}`);
+  if (!existsSync(model)) await writeSynthetic({ ...SHAPES[size]!, layers }, model);
+  const calibration = await textsOf(model, windows);
+  const output = join(values.data, "out");
+  await rm(output, { recursive: true, force: true });
+  await rm(`${output}.run`, { recursive: true, force: true });
+  const method = values.learn ? ["--rounds", "1", "--gradient-windows", "1"] : ["--method", "none"];
+  const settings = ["--sparsity", "0.3", "--samples", `${windows}`, "--seq-len", `${seqLen}`, ...method];
+  const limit = budget === undefined ? [] : ["--max-memory", budget];
+  const command = ["--import", "tsx", join(ROOT, "src", "cli", "main.ts"), "prune", model, "-o", output];
+  const options = ["--recover", values.recover, "--no-report", "--json", "--quiet"];
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [...command, ...settings, ...limit, ...options, "--calib", ...calibration],
+    { maxBuffer: 2 ** 26, cwd: ROOT },
+  );
+  await rm(output, { recursive: true, force: true });
+  return JSON.parse(stdout) as Result;
+}
+
+/** The beginnings of the demo's texts that hold just so many windows; `NAME=PATH` each. */
+async function textsOf(model: string, windows: number): Promise<readonly string[]> {
+  const files = [{ name: "tokenizer.json", bytes: await readFile(join(model, "tokenizer.json")) }];
+  const tokenizer = Tokenizer.fromFiles(files);
+  const directory = join(values.data, `texts-${windows}x${seqLen}`);
+  await mkdir(directory, { recursive: true });
+  return Promise.all(
+    SETS.map(async (name) => {
+      const path = join(directory, `${name}.txt`);
+      const text = await readFile(join(ROOT, "demo", "texts", "calibration", `${name}.txt`), "utf8");
+      await writeFile(path, text.slice(0, shortest(text, tokenizer, windows * seqLen)));
+      return `${name}=${path}`;
+    }),
+  );
+}
+
+/** Characters of the shortest beginning of a text with so many tokens. */
+function shortest(text: string, tokenizer: Tokenizer, tokens: number): number {
+  let [low, high] = [0, text.length];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (tokenizer.encode(text.slice(0, middle)).length < tokens) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function tokensOf({ calibration }: Result): number {
+  return Object.values(calibration).reduce((sum, { tokens }) => sum + tokens, 0);
+}
+
+function row({ text, layers }: Run, result: Result): string {
+  const { timings, memory, peak_rss_bytes: peak } = result;
+  const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+  const stages = Object.entries(timings).map(([stage, seconds]) => `${stage} ${seconds.toFixed(1)}`);
+  const speed = (tokensOf(result) / timings.calibrate!).toFixed(1);
+  const share = memory.budget === null ? "" : (peak / memory.budget).toFixed(2);
+  const cells = [
+    text,
+    layers,
+    tokensOf(result),
+    stages.join(", "),
+    speed,
+    gigabytes(memory.peak),
+    gigabytes(peak),
+    share,
+  ];
+  return `| ${cells.join(" | ")} |`;
+}
+
+/** The time of calibration over tokens times layers, when a size was run in several. */
+function sayLine(size: string): void {
+  const own = results.filter(({ run }) => run.size === size);
+  const points = own.map(({ run, result }) => ({
+    x: (tokensOf(result) * run.layers) / 1e3,
+    y: result.timings.calibrate!,
+  }));
+  if (new Set(points.map(({ x }) => x)).size < 3) return;
+  const { intercept, slope, worst } = lineThrough(points);
+  const formula = `${intercept.toFixed(2)} s + ${(1e3 * slope).toFixed(2)} ms * (tokens / 1000 * layers)`;
+  console.log(
+    `\n${size}: calibration takes ${formula}; no point is more than ${(100 * worst).toFixed(1)} % off`,
+  );
+}

@@ -1,0 +1,75 @@
+/** Shapes of published models of the Llama family, for models with random weights. */
+import type { ModelSpec } from "../../src/model/spec.ts";
+
+/** What tells one Llama from another. */
+export interface LlamaShape {
+  readonly layers: number;
+  readonly hiddenSize: number;
+  readonly neurons: number;
+  readonly heads: number;
+  readonly kvGroups: number;
+  readonly vocabSize: number;
+  readonly tied: boolean;
+}
+
+/** By size: SmolLM2-135M, TinyLlama-1.1B and Llama-2-7B. */
+export const SHAPES: Readonly<Record<string, LlamaShape>> = {
+  "135M": {
+    layers: 30,
+    hiddenSize: 576,
+    neurons: 1536,
+    heads: 9,
+    kvGroups: 3,
+    vocabSize: 49152,
+    tied: true,
+  },
+  "1B": {
+    layers: 22,
+    hiddenSize: 2048,
+    neurons: 5632,
+    heads: 32,
+    kvGroups: 4,
+    vocabSize: 32000,
+    tied: false,
+  },
+  "7B": {
+    layers: 32,
+    hiddenSize: 4096,
+    neurons: 11008,
+    heads: 32,
+    kvGroups: 32,
+    vocabSize: 32000,
+    tied: false,
+  },
+};
+
+/** The spec of a shape. */
+export function specOf(shape: LlamaShape): ModelSpec {
+  const headDim = shape.hiddenSize / shape.heads;
+  const layer = {
+    neurons: shape.neurons,
+    kvGroups: shape.kvGroups,
+    groupSize: shape.heads / shape.kvGroups,
+    window: null,
+    rope: { theta: 10_000, rotaryDim: headDim, scaling: null },
+    biases: [],
+  };
+  return {
+    family: "llama",
+    vocabSize: shape.vocabSize,
+    hiddenSize: shape.hiddenSize,
+    headDim,
+    tiedEmbeddings: shape.tied,
+    activation: "silu",
+    normEps: 1e-5,
+    normOffset: 0,
+    qkNorm: false,
+    postNorms: false,
+    embeddingScale: 1,
+    attentionScale: headDim ** -0.5,
+    logitSoftcap: null,
+    maxPositions: 2048,
+    extra: {},
+    layers: Array.from({ length: shape.layers }, () => layer),
+  };
+}

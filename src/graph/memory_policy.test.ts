@@ -1,0 +1,135 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { randomWindows } from "../../test/random_windows.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { calibrate } from "../calibrate/calibrate.ts";
+import { gateStatistics } from "../calibrate/gate_stats.ts";
+import { RunDirectory } from "../io/run_directory.ts";
+import { makePlan } from "../prune/plan.ts";
+import { type RefitState, refitProjections } from "../recover/least_squares.ts";
+import type { Checkpoints } from "../stages.ts";
+import { loaded, StoredFloats } from "../tensor/stash.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { DecoderRunner } from "./decoder_runner.ts";
+import { hiddenStash, inputStash, ROOMY } from "./memory_policy.ts";
+import { Runtime } from "./runtime.ts";
+
+const model = tinyModel({ layers: [{}, { neurons: 9 }, {}, { kvGroups: 3 }] });
+/** Two micro-batches of the first set, of different lengths, and one of the second. */
+const SETS = [
+  { name: "a", windows: randomWindows([12, 12, 12, 7, 7], { seed: 1 }), weight: 1 },
+  { name: "b", windows: randomWindows([12, 12, 12, 12], { seed: 2 }), weight: 2 },
+];
+const PLAN = makePlan(model.spec, {
+  "layers.0.ffn": [0, 2, 3],
+  "layers.1.ffn": [1, 4],
+  "layers.3.kv": [0, 2],
+});
+const roomy = new Runtime({ threads: 1 });
+let root: string;
+let run: RunDirectory;
+let tight: Runtime;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-policy-"));
+  run = await RunDirectory.claim(join(root, "out"), { interval: 0 });
+  run.begin({});
+  const places = { prefetch: false, spillHidden: true, spillInputs: true, arena: false };
+  tight = new Runtime({ threads: 1, memory: { ...places, scratch: run } });
+});
+afterAll(async () => {
+  await roomy.close();
+  await tight.close();
+  run.clear();
+  await run.leave();
+  await rm(root, { recursive: true, force: true });
+});
+
+/** All tensors of a refit, in memory. */
+async function tensorsOf(tensors: RefitState["tensors"]): Promise<ReadonlyMap<string, Tensor>> {
+  const read = Array.from(tensors, async ([name, tensor]) => [name, await loaded(tensor)] as const);
+  return new Map(await Promise.all(read));
+}
+
+describe("with everything in files, to the bit, as in memory", () => {
+  it("statistics are the same", async () => {
+    const [free, spilled] = [roomy, tight].map((runtime) =>
+      calibrate(new DecoderRunner(model, runtime), SETS),
+    );
+    expect(await spilled).toEqual(await free);
+  });
+
+  it("gate statistics are the same", async () => {
+    const [free, spilled] = [roomy, tight].map((runtime) =>
+      gateStatistics(new DecoderRunner(model, runtime), SETS, { damped: true }),
+    );
+    expect(await spilled).toEqual(await free);
+  });
+
+  it("refitted weights are the same, and are read when they are asked for", async () => {
+    const request = { dense: model, plan: PLAN, sets: SETS };
+    const free = await refitProjections({ ...request, runtime: roomy });
+    const spilled = await refitProjections({ ...request, runtime: tight });
+    for (const { data } of spilled.tensors.values()) expect(data).toBeInstanceOf(StoredFloats);
+    expect(spilled.layers).toEqual(free.layers);
+    expect(await tensorsOf(spilled.tensors)).toEqual(await tensorsOf(free.tensors));
+  });
+
+  it.each([
+    ["files", "memory"],
+    ["memory", "files"],
+    ["files", "files"],
+  ])("a stage that was cut off in %s goes on in %s", async (first, second) => {
+    const runtimeOf = (place: string): Runtime => (place === "files" ? tight : roomy);
+    const request = { dense: model, plan: PLAN, sets: SETS };
+    const stage = (place: string, layers: number): Promise<{ readonly tensors: RefitState["tensors"] }> =>
+      run.run(`refit ${first} ${second}`, (checkpoints: Checkpoints<RefitState>) => {
+        const reached: typeof checkpoints.reached = async (state) => {
+          await checkpoints.reached(state);
+          if (state().layers.length === layers) throw new Error("cut off");
+        };
+        const restore = (): ReturnType<typeof checkpoints.restore> => checkpoints.restore();
+        return refitProjections({ ...request, runtime: runtimeOf(place), checkpoints: { restore, reached } });
+      });
+    await expect(stage(first, 2)).rejects.toThrow("cut off");
+    const found = await stage(second, Number.NaN);
+    const expected = await refitProjections({ ...request, runtime: roomy });
+    expect(await tensorsOf(found.tensors)).toEqual(await tensorsOf(expected.tensors));
+    // What was kept of the whole stage is the same again.
+    expect(await tensorsOf((await stage(first, Number.NaN)).tensors)).toEqual(
+      await tensorsOf(expected.tensors),
+    );
+  });
+});
+
+it("without scratch everything stays in memory", async () => {
+  const memory = { ...ROOMY, spillHidden: true, spillInputs: true };
+  const stash = await hiddenStash(memory, "x");
+  const tensor = { shape: [1], data: Float32Array.of(1) };
+  await stash.put(0, tensor);
+  expect(stash.entry(0)).toBe(tensor);
+  expect((await inputStash(memory, "x")).bytes).toBe((await inputStash(ROOMY, "x")).bytes);
+});
+
+describe("loadLayers", () => {
+  it.each([true, false])(
+    "gives the layers in order, upwards and downwards, prefetch %s",
+    async (prefetch) => {
+      const runtime = new Runtime({ threads: 1, memory: { ...ROOMY, prefetch } });
+      const runner = new DecoderRunner(model, runtime);
+      const indices = async (first: number, end: number): Promise<readonly number[]> => {
+        const found: number[] = [];
+        for await (const { index } of runner.loadLayers(first, end)) found.push(index);
+        return found;
+      };
+      expect(await indices(0, 4)).toEqual([0, 1, 2, 3]);
+      expect(await indices(2, 4)).toEqual([2, 3]);
+      expect(await indices(3, -1)).toEqual([3, 2, 1, 0]);
+      expect(await indices(4, 4)).toEqual([]);
+      await expect(indices(3, 6)).rejects.toThrow("internal: no layer 4");
+      await runtime.close();
+    },
+  );
+});

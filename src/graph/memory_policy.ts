@@ -1,0 +1,49 @@
+/**
+ * How much of what grows with texts and layers computations hold in memory, and where the rest waits. No result depends
+ * on it: micro-batches are the same, and what waits in a file comes back bit by bit.
+ */
+import { MemoryStash, type Scratch, type Stash } from "../tensor/stash.ts";
+
+/** What one run may hold. */
+export interface MemoryPolicy {
+  /** Whether the next layer's weights are read while one is computed: two layers in memory. */
+  readonly prefetch: boolean;
+  /** Whether hidden states of all texts, and new weights, wait in `scratch` between two layers. */
+  readonly spillHidden: boolean;
+  /** Whether layer inputs that the way back needs wait in `scratch`. */
+  readonly spillInputs: boolean;
+  /** Whether ONNX Runtime keeps memory from one run to the next: a little faster, and never given back. */
+  readonly arena: boolean;
+  /** Where things wait; null when everything stays in memory. */
+  readonly scratch: Scratch | null;
+}
+
+/** Everything in memory, as far as it goes. */
+export const ROOMY: MemoryPolicy = {
+  prefetch: true,
+  spillHidden: false,
+  spillInputs: false,
+  arena: true,
+  scratch: null,
+};
+
+/** Layer inputs of one lot of windows, bytes: in memory, and in a file, where reading the weights once is worth more. */
+export const INPUT_BYTES: { readonly memory: number; readonly file: number } = {
+  memory: 2 ** 29,
+  file: 2 ** 32,
+};
+
+/** A stash for hidden states between layers. @param name - what is kept there */
+export async function hiddenStash({ spillHidden, scratch }: MemoryPolicy, name: string): Promise<Stash> {
+  return spillHidden && scratch !== null ? scratch.openStash(name) : new MemoryStash();
+}
+
+/** A stash for layer inputs, and how many bytes of them go through the model at a time. */
+export async function inputStash(
+  { spillInputs, scratch }: MemoryPolicy,
+  name: string,
+): Promise<{ readonly stash: Stash; readonly bytes: number }> {
+  return spillInputs && scratch !== null
+    ? { stash: await scratch.openStash(name), bytes: INPUT_BYTES.file }
+    : { stash: new MemoryStash(), bytes: INPUT_BYTES.memory };
+}

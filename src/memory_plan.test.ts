@@ -1,0 +1,146 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { hashes } from "../test/run_cli.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
+import { tinySpec } from "../test/tiny_model.ts";
+import { type RunConfigInput, resolveRunConfig } from "./config.ts";
+import { type MemoryPlan, type PlannedRun, planMemory, planText } from "./memory_plan.ts";
+import { prune } from "./pipeline.ts";
+
+/** C 4096, F 11008, 32 heads: the layers of a Llama of 7B. */
+function bigSpec(layers: number): PlannedRun["spec"] {
+  const rope = { theta: 10_000, rotaryDim: 128, scaling: null };
+  const layer = { neurons: 11_008, kvGroups: 32, groupSize: 1, rope };
+  const widths = { hiddenSize: 4096, headDim: 128, vocabSize: 32_000 };
+  return tinySpec({ ...widths, layers: Array.from({ length: layers }, () => layer) });
+}
+
+const CALIBRATION = ["a", "b", "c", "d", "e"].map((name) => ({ name, path: `${name}.txt` }));
+
+function planned(settings: RunConfigInput, { layers = 32, tokens = 5120 } = {}): PlannedRun {
+  const base = { model: "m", output: "o", calibration: CALIBRATION, samples: 2, recover: "bias" } as const;
+  const config = resolveRunConfig({ ...base, ...settings }, "test");
+  const allocation = config.allocation ?? "learned";
+  return { spec: bigSpec(layers), config, tokens, allocation, gradients: false };
+}
+
+const plan = (settings: RunConfigInput, shape = {}): MemoryPlan =>
+  planMemory(planned(settings, shape), Number.POSITIVE_INFINITY);
+
+describe("planMemory", () => {
+  it("holds everything in memory when nothing is said", () => {
+    const { places, budget, spilled } = plan({});
+    expect(places).toEqual({ prefetch: true, spillHidden: false, spillInputs: false, arena: true });
+    expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
+  });
+
+  it("stays within the budget, or says how small one would do", () => {
+    for (const recover of ["none", "bias", "lstsq"] as const) {
+      let peak = Number.POSITIVE_INFINITY;
+      for (const maxMemory of ["8GB", "5GB", "4GB", "3GB"]) {
+        const config = { recover, maxMemory, gradientWindows: 2, rounds: 1 };
+        try {
+          const found = plan(config, { tokens: 40_960 });
+          expect(found.peak).toBeLessThanOrEqual(Number.parseFloat(maxMemory) * 1e9);
+          expect(found.peak).toBeLessThanOrEqual(peak);
+          peak = found.peak;
+        } catch (error) {
+          expect(error).toMatchObject({ code: "OUT_OF_MEMORY" });
+          const [, least] = /expected at least ([\d.]+) GB/.exec((error as Error).message)!;
+          expect(
+            plan({ ...config, maxMemory: `${Number(least) + 0.01}GB` }, { tokens: 40_960 }).peak / 1e9,
+          ).toBeCloseTo(Number(least), 1);
+        }
+      }
+      expect(peak).toBeLessThan(8e9);
+    }
+  });
+
+  it("names the stage that needs most and what it holds", () => {
+    expect(() => plan({ maxMemory: "1GB", recover: "lstsq" })).toThrow(
+      expect.objectContaining({
+        code: "OUT_OF_MEMORY",
+        message: expect.stringMatching(
+          /^max-memory: expected at least [\d.]+ GB for this run, got 1\.00 GB$/,
+        ),
+        hint: expect.stringMatching(/^(refit|solve) alone takes .*Gram matrices/),
+      }),
+    );
+  });
+
+  it("lets what grows with tokens and layers wait in files, so that only statistics grow with the layers", () => {
+    const shape = { tokens: 1_000_000 };
+    const budget = { maxMemory: "5GB" };
+    const peaks = [8, 16, 32].map((layers) => {
+      const { peak, stages } = plan(budget, { ...shape, layers });
+      return peak - stages.learn!.statistics!;
+    });
+    expect(new Set(peaks).size).toBe(1);
+    expect(plan(budget, shape).places).toMatchObject({ spillHidden: true, spillInputs: true });
+    expect(plan(budget, shape).spilled).toBe(4 * 1_000_000 * 4096);
+  });
+
+  it("plans only stages that run", () => {
+    const stages = (settings: RunConfigInput): readonly string[] => Object.keys(plan(settings).stages);
+    expect(stages({})).toEqual(["calibrate", "learn", "head", "check", "score", "save"]);
+    expect(stages({ allocation: "curves" })).toEqual(["calibrate", "curves", "check", "score", "save"]);
+    expect(stages({ recover: "distill" })).toContain("distill");
+    expect(Object.keys(plan({}, { tokens: 0 }).stages)).toEqual(["save"]);
+  });
+
+  it("is said in lines", () => {
+    const [first, ...rest] = planText(plan({ maxMemory: "5GB" }, { tokens: 1_000_000 })).split("\n");
+    expect(first).toMatch(
+      /^memory: at most [\d.]+ GB of 5\.00 GB; up to [\d.]+ GB wait in files beside the output; the next layer is read while/,
+    );
+    expect(rest[0]).toMatch(/^ {2}calibrate +[\d.]+ GB {2}layers 1\.\d+, base 0\.40, /);
+  });
+});
+
+describe("a run with a budget", () => {
+  let root: string;
+  let model: string;
+  let texts: { readonly stories: string; readonly code: string };
+  let runs = 0;
+
+  beforeAll(async () => {
+    root = await mkdtemp(join(tmpdir(), "gprune-memory-"));
+    model = await writeTinyCheckpoint(join(root, "model"));
+    texts = await writeTinyTexts(root);
+  });
+  afterAll(() => rm(root, { recursive: true, force: true }));
+
+  function configOf(settings: RunConfigInput): ReturnType<typeof resolveRunConfig> {
+    const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
+    const small = { samples: 5, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 3, report: false };
+    runs += 1;
+    const output = join(root, `run-${runs}`);
+    return resolveRunConfig({ model, output, calibration, ...small, ...settings }, "test");
+  }
+
+  it.each([{ recover: "lstsq" }, { recover: "bias", allocation: "curves" }] as const)(
+    "says what it plans, and gives the bytes of one without: %j",
+    async (settings) => {
+      const free = configOf(settings);
+      await prune(free);
+      const tight = configOf({ ...settings, maxMemory: "450MB" });
+      let found: MemoryPlan | undefined;
+      const result = await prune(tight, {
+        onPlanned: (plan) => {
+          found = plan;
+        },
+      });
+      expect(found).toMatchObject({ budget: 450e6 });
+      expect(found!.peak).toBeLessThanOrEqual(450e6);
+      expect(result.memory).toMatchObject({ budget: 450e6, peak: found!.peak, stages: found!.stages });
+      const files = ["model.safetensors", "plan.json", "config.json", "facts.json"];
+      expect(await hashes(tight.output, files)).toEqual(await hashes(free.output, files));
+      await expect(prune(configOf({ ...settings, maxMemory: "100MB" }))).rejects.toMatchObject({
+        code: "OUT_OF_MEMORY",
+      });
+      expect((await readdir(root)).filter((name) => name.endsWith(".run"))).toEqual([]);
+    },
+  );
+});

@@ -1,0 +1,76 @@
+/**
+ * Places where tensors wait until they are needed again: in memory, or wherever whoever opens a stash puts them
+ * (io/spill_file.ts). Float32 goes in and the same bits come out, so no result depends on the place.
+ */
+import { internalError } from "../errors.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** Numbers that are not in memory and are read whenever somebody asks. */
+export class StoredFloats {
+  readonly length: number;
+  readonly read: () => Promise<Float32Array>;
+
+  constructor(length: number, read: () => Promise<Float32Array>) {
+    this.length = length;
+    this.read = read;
+  }
+}
+
+/** A tensor whose numbers are somewhere else. */
+export interface StoredTensor {
+  readonly shape: readonly number[];
+  readonly data: StoredFloats;
+}
+
+/** A tensor, wherever its numbers are. */
+export type AnyTensor = Tensor | StoredTensor;
+
+/** Tensors by slot. Who puts a tensor gives it away: it is not changed afterwards. */
+export interface Stash {
+  /** Puts a tensor in place of what was there; one of the same slot has the same number of elements. */
+  put(slot: number, tensor: Tensor): Promise<void>;
+  /** @param next - the slot that is asked for next, which may be read already */
+  get(slot: number, next?: number): Promise<Tensor>;
+  /** What is in a slot, until something else is put there. */
+  entry(slot: number): AnyTensor;
+  /** Forgets all of it. */
+  close(): Promise<void>;
+}
+
+/** Opens stashes outside memory. */
+export interface Scratch {
+  /** @param name - what is kept there, as a part of a file's name */
+  openStash(name: string): Promise<Stash>;
+}
+
+/** A stash in memory. */
+export class MemoryStash implements Stash {
+  readonly #tensors = new Map<number, Tensor>();
+
+  async put(slot: number, tensor: Tensor): Promise<void> {
+    this.#tensors.set(slot, tensor);
+  }
+
+  async get(slot: number): Promise<Tensor> {
+    return this.entry(slot);
+  }
+
+  entry(slot: number): Tensor {
+    const tensor = this.#tensors.get(slot);
+    if (tensor === undefined) throw internalError(`nothing in slot ${slot}`);
+    return tensor;
+  }
+
+  async close(): Promise<void> {
+    this.#tensors.clear();
+  }
+}
+
+/** The tensor, read if it is somewhere else. */
+export async function loaded(tensor: AnyTensor): Promise<Tensor> {
+  return isStored(tensor) ? { shape: tensor.shape, data: await tensor.data.read() } : tensor;
+}
+
+function isStored(tensor: AnyTensor): tensor is StoredTensor {
+  return tensor.data instanceof StoredFloats;
+}
