@@ -7,7 +7,7 @@ import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type OnProgress, type ProgressEvent, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
 import { gateGradients, type WindowGradients } from "./gate_gradients.ts";
@@ -73,7 +73,10 @@ export async function gateStatistics(
     let stats = result.get(name) ?? emptyGateStats(spaces);
     base += 2 * tokensOf(windows.slice(0, stats.windows));
     for (const lot of lotsOf(windows.slice(stats.windows), runner)) {
-      const report: OnProgress = (event) => onProgress({ ...event, done: base + event.done, total });
+      // The end is said below, with what came out.
+      const report: OnProgress = (event) => {
+        if (base + event.done < total) onProgress({ ...event, done: base + event.done, total });
+      };
       const gradients = await naming(textsOf(set), () =>
         gateGradients(runner, lot, { centers, stage, onProgress: report }),
       );
@@ -84,7 +87,18 @@ export async function gateStatistics(
     }
     result.set(name, stats);
   }
+  onProgress({ stage, done: total, total, unit: "tokens", ...lossesOf(result) });
   return result;
+}
+
+/** Mean loss of every set, nats per token, for progress events. */
+function lossesOf(sets: ReadonlyMap<string, GateStats>): Pick<ProgressEvent, "detail" | "values"> {
+  const known = [...sets].filter(([, { windows }]) => windows > 0);
+  const values = known.map(([name, { loss, windows }]) => ({ name, value: loss / windows }));
+  return {
+    detail: `loss ${values.map(({ name, value }) => `${name} ${value.toFixed(2)}`).join(", ")}`,
+    values,
+  };
 }
 
 /** Statistics of two disjoint lots of windows taken together. */
