@@ -87,7 +87,10 @@ function ListField({ name, property, items, onChange }: ListFieldProps) {
     onChange(items.map((item, other) => (other === index ? changed : item)));
   return (
     <div class="list">
-      <p class="note">{property.description}; several of different kinds keep the model general</p>
+      <p class="note">
+        {property.description}; several of different kinds keep the model general.{" "}
+        {required.map((field) => `${labelOf(field)}: ${properties[field]?.description}.`).join(" ")}
+      </p>
       {items.map((item, index) => (
         <fieldset key={index} class="item">
           <legend>

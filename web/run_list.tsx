@@ -98,7 +98,7 @@ function Outcome({ figures }: { figures: RunFigures }) {
         <Figure
           name="Perplexity"
           value={`×${(heldOut.pruned / heldOut.dense).toFixed(2)}`}
-          note={`${heldOut.dense.toFixed(1)} → ${heldOut.pruned.toFixed(1)}`}
+          note={`${heldOut.dense.toFixed(2)} → ${heldOut.pruned.toFixed(2)}`}
         />
       )}
       <Figure name="Took" value={clock(seconds)} note={bytes(peakBytes)} />

@@ -40,8 +40,22 @@ export function otherFields({ properties }: RunSchema): readonly string[] {
   return Object.keys(properties).filter((name) => !grouped.has(name) && !HIDDEN.has(name));
 }
 
+/** Names of fields that say more than their keys. */
+const LABELS: Readonly<Record<string, string>> = {
+  calibration: "Set",
+  samples: "Windows of each set",
+  seqLen: "Tokens in a window",
+  recover: "Recovery",
+  maxModules: "Most modules",
+  roundTo: "Round widths to",
+  steps: "Training steps",
+  dtype: "Stored as",
+};
+
 /** `gradientWindows` as `Gradient windows`. */
 export function labelOf(name: string): string {
+  const label = LABELS[name];
+  if (label !== undefined) return label;
   const words = name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
   return words[0]!.toUpperCase() + words.slice(1);
 }

@@ -6,7 +6,7 @@ const config: UserConfig = defineConfig({
   root: import.meta.dirname,
   base: "/",
   publicDir: false,
-  logLevel: "warn",
+  logLevel: "error",
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: {
     outDir: join(import.meta.dirname, "..", "dist", "ui"),

@@ -31,6 +31,8 @@ export interface ComputeCommand {
   /** The command line's own file. */
   readonly script: string;
   readonly args: readonly string[];
+  /** Options of Node; this process's own when absent. */
+  readonly execArgv?: readonly string[];
 }
 
 /** Hears what the child says. */
@@ -76,12 +78,13 @@ export class ComputeProcess {
   #rss = 0;
   #heard = performance.now();
 
-  constructor({ script, args }: ComputeCommand, listener: ComputeListener) {
+  constructor({ script, args, execArgv }: ComputeCommand, listener: ComputeListener) {
     this.#listener = listener;
     this.#canResume = args[0] === "prune";
     this.#child = fork(script, args, {
       env: { ...process.env, [CHILD_VARIABLE]: "1" },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
+      ...(execArgv !== undefined && { execArgv: [...execArgv] }),
     });
     this.#child.on("message", (message) => this.#receive(childMessageSchema.parse(message)));
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {

@@ -6,15 +6,18 @@ import { formatRunConfig } from "../config.ts";
 import type { RunEnding, StartRun } from "../ui/start_run.ts";
 import { ComputeProcess, type Outcome } from "./compute_process.ts";
 
-/** @param script - the command line's own file */
-export function pruneStarter(script: string): StartRun {
+/**
+ * @param script - the command line's own file
+ * @param execArgv - options of Node for it; this process's own when absent
+ */
+export function pruneStarter(script: string, execArgv?: readonly string[]): StartRun {
   return ({ config, resume }, listener) => {
     const directory = mkdtempSync(join(tmpdir(), "gprune-ui-"));
     const file = join(directory, "run.yaml");
     writeFileSync(file, formatRunConfig(config));
     const args = ["prune", "--config", file, ...(resume ? ["--resume"] : [])];
     const child = new ComputeProcess(
-      { script, args },
+      { script, args, ...(execArgv !== undefined && { execArgv }) },
       {
         onProgress: (event) => listener.onProgress(event),
         onProgressEnd: () => {},

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { serve } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
+import { HTTPException } from "hono/http-exception";
 import { type SSEStreamingApi, streamSSE } from "hono/streaming";
 import { runConfigJsonSchema } from "../config.ts";
 import { GpruneError } from "../errors.ts";
@@ -108,9 +109,15 @@ function appOf({ runs, token, port, page }: AppParts): Hono {
   app.get("/api/state", async (c) => c.json(await runs.state()));
   app.get("/api/schema", (c) => c.json(formSchema()));
   app.get("/api/events", (c) => streamSSE(c, (stream) => sendStates(stream, runs)));
-  app.post("/api/runs", async (c) => accepted(c, runs.start(await c.req.json())));
-  app.post("/api/resume", async (c) => accepted(c, await runs.resume(await c.req.json())));
-  app.post("/api/stop", (c) => accepted(c, runs.stop()));
+  const accepts = (path: string, change: (body: unknown) => void | Promise<void>): void => {
+    app.post(path, async (c) => {
+      await change(await c.req.json());
+      return c.json({ ok: true }, 202);
+    });
+  };
+  accepts("/api/runs", (body) => runs.start(body));
+  accepts("/api/resume", (body) => runs.resume(body));
+  accepts("/api/stop", () => runs.stop());
   app.get("/runs/report", async (c) => document(c, await runs.report(c.req.query("run") ?? "")));
   app.get("/runs/compare", async (c) => document(c, await runs.comparison(c.req.queries("run") ?? [])));
   app.notFound((c) => c.json({ code: "NOT_FOUND", message: "expected a page of gprune", hint: null }, 404));
@@ -121,14 +128,16 @@ function appOf({ runs, token, port, page }: AppParts): Hono {
         400,
       );
     }
+    if (error instanceof HTTPException) {
+      return c.json(
+        { code: "BAD_ARGUMENT", message: "body: expected a form, got more", hint: null },
+        error.status,
+      );
+    }
     const problem = problemOf(error);
     return c.json(problem, STATUS[problem.code as keyof typeof STATUS] ?? 500);
   });
   return app;
-}
-
-function accepted(c: Context, _done: undefined | void): Response {
-  return c.json({ ok: true }, 202);
 }
 
 /** The schema of a run, with the names that the registry knows. */
