@@ -1,4 +1,4 @@
-/** Builds the page of `gprune ui` into dist/ui, where src/ui/server.ts finds it. */
+/** Builds the page of `gprune ui` into dist/page, where src/ui/server.ts finds it. */
 import { join } from "node:path";
 import { defineConfig, type UserConfig } from "vite";
 
@@ -9,7 +9,7 @@ const config: UserConfig = defineConfig({
   logLevel: "error",
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: {
-    outDir: join(import.meta.dirname, "..", "dist", "ui"),
+    outDir: join(import.meta.dirname, "..", "dist", "page"),
     emptyOutDir: true,
     // The page's policy allows nothing inline.
     assetsInlineLimit: 0,

@@ -72,7 +72,7 @@ export async function serveUi({ directory, start, port = 0, page }: UiOptions): 
     runs,
     token,
     port: () => listening,
-    page: page ?? join(packageDirectory(), "dist", "ui"),
+    page: page ?? join(packageDirectory(), "dist", "page"),
   });
   const server = await listen(app, port);
   listening = portOf(server);
