@@ -110,7 +110,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     };
     await startRun("first", { Model: join(root, "none"), Sparsity: "0.3", ...small });
     await page.getByRole("alert").getByText("none").waitFor();
-    await page.getByRole("link", { name: "New run" }).click();
+    await page.getByRole("link", { name: "New run" }).first().click();
     await expect.poll(() => page.getByRole("button", { name: "Start pruning" }).isEnabled()).toBe(true);
     await page.getByRole("button", { name: "Add a set" }).click();
     for (const [index, [name, path]] of Object.entries(Object.entries(texts))) {

@@ -81,7 +81,9 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
         ) : (
           <>
             {state.live !== null && <LivePanel live={state.live} />}
-            <RunList runs={state.runs} isBusy={isActive(state.live)} />
+            {(state.runs.length > 0 || state.live === null) && (
+              <RunList runs={state.runs} isBusy={isActive(state.live)} />
+            )}
           </>
         )}
       </main>
