@@ -7,8 +7,10 @@
  *       [--variants single,base,gprune] [--samples 24] [--limit 24] [--task-limit 200] [--leave-out] [--tag NAME]
  *
  * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again;
- * bench/results/TAG.md is the table. Both sides of a comparison see the same number of calibration tokens: a single set
- * gets as many windows as all sets together. A plan is decided once and carried out with every recovery.
+ * bench/results/TAG.md has the tables. Both sides of a comparison see the same number of calibration tokens: a single set
+ * gets as many windows as all sets together. A plan is decided once and carried out with every recovery; nothing is saved,
+ * so weights are float32 where they change. Seconds are those of deciding and recovering, without calibration statistics,
+ * which rows share.
  *
  * Variants: `single`, `base` (the metric with its own allocation), `modules` (behaviour modules and the fallback on top of
  * it), `learned` (learned sparsity without modules), `curves` (sparsity from error curves), `gprune` (all), `robust` (all,
@@ -16,36 +18,17 @@
  *
  * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { TextSet } from "../src/calibrate/windows.ts";
-import { type RunConfigInput, resolveRunConfig } from "../src/config.ts";
-import { type Evaluation, evaluate, geometricMean } from "../src/evaluate/evaluate.ts";
-import { Runtime } from "../src/graph/runtime.ts";
-import { openModel } from "../src/model/checkpoint.ts";
-import { prune } from "../src/pipeline.ts";
+import { type RunConfig, type RunConfigInput, resolveRunConfig } from "../src/config.ts";
+import { geometricMean } from "../src/evaluate/evaluate.ts";
+import type { Model } from "../src/model/model.ts";
+import { achievedSparsity } from "../src/prune/plan.ts";
 import { metricByName } from "../src/score/registry.ts";
-
-/** What a row is about. */
-interface Key {
-  readonly sparsity: number;
-  readonly recover: string;
-  readonly metric: string;
-  readonly variant: string;
-  /** The set that calibration did not see and the row is evaluated on; empty without --leave-out. */
-  readonly leftOut: string;
-}
-
-/** One measured row. */
-interface Row extends Key {
-  readonly achieved: number;
-  readonly ppl: Readonly<Record<string, number>>;
-  readonly geometricMean: number;
-  readonly tasks: Readonly<Record<string, { readonly acc: number; readonly acc_norm: number }>>;
-  readonly seconds: number;
-}
+import { Lab } from "./quality/lab.ts";
+import { type Key, markdown, type Row } from "./quality/table.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -89,11 +72,12 @@ const texts = namedFiles(values.texts, ".txt");
 const tasks = values.tasks === undefined ? [] : namedFiles(values.tasks, ".jsonl");
 const seqLen = Number(values["seq-len"]);
 const rows: Row[] = finishedRows();
+const lab = await Lab.open(model);
 
 const leftOuts = values["leave-out"] ? calibration.map(({ name }) => name) : [""];
 for (const leftOut of leftOuts) {
   const key = { sparsity: 0, recover: "none", metric: "dense", variant: "dense", leftOut };
-  if (!isFinished(key)) keep({ ...key, achieved: 0, seconds: 0, ...(await measure(model, leftOut)) });
+  if (!isFinished(key)) keep({ ...key, achieved: 0, seconds: 0, ...(await measure(lab.dense, leftOut)) });
 }
 for (const sparsity of list(values.sparsities).map(Number)) {
   for (const metric of list(values.metrics)) {
@@ -102,59 +86,53 @@ for (const sparsity of list(values.sparsities).map(Number)) {
     }
   }
 }
-console.log(markdown());
+await lab.close();
+console.log(markdown(rows));
 
 /** One row for each recovery. */
 async function addRows(about: Omit<Key, "recover">): Promise<void> {
   const missing = list(values.recover).filter((recover) => !isFinished({ ...about, recover }));
-  const scratch = mkdtempSync(join(tmpdir(), "gprune-quality-"));
-  try {
-    let plan: string | undefined;
-    for (const recover of missing) {
-      const output = join(scratch, recover);
-      const settings = { ...settingsOf(about), model, output, recover, ...(plan !== undefined && { plan }) };
-      const start = performance.now();
-      const { sparsity } = await prune(resolveRunConfig(settings, "bench"));
-      const seconds = Math.round((performance.now() - start) / 1000);
-      plan ??= join(output, "plan.json");
-      const achieved = sparsity.achieved;
-      keep({ ...about, recover, achieved, seconds, ...(await measure(output, about.leftOut)) });
-    }
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
+  if (missing.length === 0) return;
+  const start = performance.now();
+  const plan = await lab.plan(configOf({ ...about, recover: missing[0]! }));
+  const decided = performance.now() - start;
+  for (const recover of missing) {
+    const recoveryStart = performance.now();
+    const pruned = await lab.pruned(plan, configOf({ ...about, recover }));
+    const seconds = Math.round((decided + performance.now() - recoveryStart) / 1000);
+    const achieved = achievedSparsity(plan, lab.dense.spec);
+    keep({ ...about, recover, achieved, seconds, ...(await measure(pruned, about.leftOut)) });
   }
 }
 
-function settingsOf({ sparsity, metric, variant, leftOut }: Omit<Key, "recover">): RunConfigInput {
+function configOf({ sparsity, recover, metric, variant, leftOut }: Key): RunConfig {
   const changes = VARIANTS[variant];
   if (changes === undefined) throw new Error(`variant: ${variant} is none of ${Object.keys(VARIANTS)}`);
   const seen = calibration.filter(({ name }) => name !== leftOut);
   const single = variant === "single";
   const samples = Number(values.samples) * (single ? seen.length : 1);
   const sets = single ? seen.filter(({ name }) => name === values.single) : seen;
-  return { sparsity, metric, samples, seqLen, calibration: sets, ...changes(metric) };
+  const settings = { sparsity, metric, recover, samples, seqLen, calibration: sets, ...changes(metric) };
+  return resolveRunConfig({ model, output: "nowhere", ...settings } as RunConfigInput, "bench");
 }
 
-async function measure(path: string, leftOut: string): Promise<Pick<Row, "ppl" | "geometricMean" | "tasks">> {
-  const opened = await openModel(path);
-  const runtime = new Runtime();
-  const both = { model: opened, runtime };
-  const own = leftOut === "" ? texts : calibration.filter(({ name }) => name === leftOut);
-  try {
-    const { texts: scores } = await evaluate(both, own, { seqLen, limit: Number(values.limit) });
-    const scored: Evaluation["tasks"] =
-      tasks.length === 0 || leftOut !== ""
-        ? {}
-        : (await evaluate(both, [], { seqLen, tasks, limit: Number(values["task-limit"]) })).tasks;
-    return {
-      ppl: mapValues(scores, ({ ppl }) => ppl),
-      geometricMean: geometricMean(Object.values(scores)),
-      tasks: mapValues(scored, ({ acc, acc_norm }) => ({ acc, acc_norm })),
-    };
-  } finally {
-    await runtime.close();
-    await opened.weights.close();
-  }
+async function measure(
+  pruned: Model,
+  leftOut: string,
+): Promise<Pick<Row, "ppl" | "geometricMean" | "tasks">> {
+  const isLeftOut = leftOut !== "";
+  const { texts: scores, tasks: scored } = await lab.examine(pruned, {
+    texts: isLeftOut ? calibration.filter(({ name }) => name === leftOut) : texts,
+    tasks: isLeftOut ? [] : tasks,
+    seqLen,
+    windows: Number(values.limit),
+    documents: Number(values["task-limit"]),
+  });
+  return {
+    ppl: mapValues(scores, ({ ppl }) => ppl),
+    geometricMean: geometricMean(Object.values(scores)),
+    tasks: mapValues(scored, ({ acc, acc_norm }) => ({ acc, acc_norm })),
+  };
 }
 
 function namedFiles(directory: string, ending: string): TextSet[] {
@@ -183,35 +161,9 @@ function isFinished(key: Key): boolean {
 function keep(row: Row): void {
   rows.push(row);
   writeFileSync(join(results, `${values.tag}.json`), `${JSON.stringify(rows, null, 1)}\n`);
-  writeFileSync(join(results, `${values.tag}.md`), markdown());
+  writeFileSync(join(results, `${values.tag}.md`), markdown(rows));
   const { sparsity, recover, metric, variant, leftOut } = row;
   console.log(`${sparsity} ${recover} ${metric} ${variant} ${leftOut}: ${row.geometricMean.toFixed(2)}`);
-}
-
-function markdown(): string {
-  const textNames = [...new Set(rows.flatMap(({ ppl }) => Object.keys(ppl)))];
-  const taskNames = [...new Set(rows.flatMap((row) => Object.keys(row.tasks)))];
-  const head = [
-    "removed",
-    "recovery",
-    "metric",
-    "variant",
-    ...textNames,
-    "geometric mean",
-    ...taskNames,
-    "s",
-  ];
-  const body = rows.map((row) => [
-    String(row.sparsity),
-    row.recover,
-    row.metric,
-    row.variant,
-    ...textNames.map((name) => row.ppl[name]?.toFixed(2) ?? ""),
-    row.geometricMean.toFixed(2),
-    ...taskNames.map((name) => row.tasks[name]?.acc_norm.toFixed(3) ?? ""),
-    String(row.seconds),
-  ]);
-  return [head, head.map(() => "---"), ...body].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
 }
 
 function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V) => R): Record<string, R> {

@@ -364,11 +364,10 @@ async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null)
     return { pruned: await compensateMeans(model, plan, knowledge!.pooled.stats) };
   }
   const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
-  const pruned = applyPlan(model, plan);
   const refitted = await stages.run("refit", (checkpoints: Checkpoints<RefitState>) =>
-    refitProjections({ dense: model, pruned, runtime, sets, onProgress, checkpoints }),
+    refitProjections({ dense: model, plan, runtime, sets, onProgress, checkpoints }),
   );
-  const student = withRefitted(pruned, refitted);
+  const student = withRefitted(applyPlan(model, plan), refitted);
   return config.recover === "lstsq" ? { pruned: student } : train(run, student);
 }
 

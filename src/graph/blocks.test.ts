@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { PROJECTIONS } from "../model/spec.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { gatherBlocks, type Tensor } from "../tensor/tensor.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { Runtime } from "./runtime.ts";
+import { type Feeds, Runtime } from "./runtime.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
@@ -29,32 +29,85 @@ describe.each(models)("the halves of a layer, %s", (_, options) => {
     expectClose(end.hidden!, whole.hidden!);
   });
 
-  it("have the moments of the gram program, and of the residual to the target", async () => {
+  it("have the weighted moments of what is kept and of what is lost", async () => {
     const layer = await runner.loadLayer(0);
-    const target = randomTensor([2, 5, 8], { name: "target" });
-    const importance = { shape: [2, 5, 1], data: new Float32Array(10).fill(1) };
     const middle = await runner.runLayer("attention", layer, { hidden });
-    const grams = await runner.runLayer("gram", layer, { hidden });
-    for (const [kind, plain, input] of [
-      ["kv", "attention", hidden],
-      ["ffn", "ffn", middle.hidden!],
+    for (const [plain, projection, input] of [
+      ["attention", "self_attn.o_proj", hidden],
+      ["ffn", "mlp.down_proj", middle.hidden!],
     ] as const) {
-      const { projected } = await runner.runLayer(plain, layer, { hidden: input });
-      const moments = await runner.runLayer(`${plain}Moments`, layer, {
+      const weight = layer.weights[`${projection}.weight`] as Tensor;
+      const n = weight.shape[1]!;
+      const channels = Array.from({ length: n }, (_, j) => j);
+      const [kept, removed] = [channels.filter((j) => j % 3 !== 1), channels.filter((j) => j % 3 === 1)];
+      const outputs = await runner.runLayer(`${plain}Moments`, layer, {
         hidden: input,
-        feeds: { target, importance },
+        feeds: {
+          kept: { shape: [kept.length], data: Int32Array.from(kept) },
+          removed: { shape: [removed.length], data: Int32Array.from(removed) },
+          removedWeight: gatherBlocks(weight, 1, { keep: removed, blockSize: 1 }),
+        },
       });
-      expectClose(moments.gram!, grams[`${kind}.gram`]!);
-      expectClose(moments.inputSum!, grams[`${kind}.sum`]!);
-      const sums = new Float32Array(2 * 8);
-      for (const [i, y] of target.data.entries()) {
-        sums[Math.floor(i / 40) * 8 + (i % 8)]! += y - projected!.data[i]!;
-      }
-      expectClose(moments.residualSum!, { shape: [2, 1, 8], data: sums });
-      expect(moments.cross!.shape).toEqual([8, moments.gram!.shape[0]!]);
+      expectClose(outputs.hidden!, (await runner.runLayer(plain, layer, { hidden: input })).hidden!);
+      const x = await inputsOf(runner, { plain, projection, input });
+      const w = importanceOf(outputs.hidden!);
+      const lost = x.map((row) =>
+        Array.from({ length: 8 }, (_, c) =>
+          removed.reduce((sum, j) => sum + weight.data[c * n + j]! * row[j]!, 0),
+        ),
+      );
+      const sum = (f: (token: number) => number): number => w.reduce((all, own, t) => all + own * f(t), 0);
+      const gram = kept.flatMap((i) => kept.map((j) => sum((t) => x[t]![i]! * x[t]![j]!)));
+      expectClose(outputs.gram!, tensor([kept.length, kept.length], gram));
+      const cross = lost[0]!.flatMap((_, c) => kept.map((j) => sum((t) => lost[t]![c]! * x[t]![j]!)));
+      expectClose(outputs.cross!, tensor([8, kept.length], cross));
+      const ofSequence = (b: number, f: (token: number) => number): number =>
+        sum((t) => (Math.floor(t / 5) === b ? f(t) : 0));
+      const inputSum = [0, 1].flatMap((b) => kept.map((j) => ofSequence(b, (t) => x[t]![j]!)));
+      expectClose(outputs.inputSum!, tensor([2, 1, kept.length], inputSum));
+      const residualSum = [0, 1].flatMap((b) => lost[0]!.map((_, c) => ofSequence(b, (t) => lost[t]![c]!)));
+      expectClose(outputs.residualSum!, tensor([2, 1, 8], residualSum));
     }
   });
 });
+
+/** Inputs of a block's output projection by token, read off through projections that put one of them out. */
+async function inputsOf(
+  runner: DecoderRunner,
+  {
+    plain,
+    projection,
+    input,
+  }: { readonly plain: "attention" | "ffn"; readonly projection: string; readonly input: Tensor },
+): Promise<readonly (readonly number[])[]> {
+  const layer = await runner.loadLayer(0);
+  const { shape } = layer.weights[`${projection}.weight`] as Tensor;
+  const rows: number[][] = Array.from({ length: 10 }, () => []);
+  for (let j = 0; j < shape[1]!; j++) {
+    const weights: Record<string, Feeds[string]> = { ...layer.weights };
+    const probe = new Float32Array(shape[0]! * shape[1]!);
+    probe[j] = 1;
+    weights[`${projection}.weight`] = { shape, data: probe };
+    if (`${projection}.bias` in weights) weights[`${projection}.bias`] = tensor([8], new Array(8).fill(0));
+    const { projected } = await runner.runLayer(plain, { ...layer, weights }, { hidden: input });
+    for (const [t, row] of rows.entries()) row.push(projected!.data[t * 8]!);
+  }
+  return rows;
+}
+
+/** Inverse root mean square of every token, with mean 1. */
+function importanceOf({ data }: Tensor): readonly number[] {
+  const inverse = Array.from({ length: 10 }, (_, t) => {
+    const squares = data.subarray(t * 8, (t + 1) * 8).reduce((sum, value) => sum + value ** 2, 0);
+    return 1 / Math.sqrt(squares / 8);
+  });
+  const mean = inverse.reduce((sum, value) => sum + value, 0) / 10;
+  return inverse.map((value) => value / mean);
+}
+
+function tensor(shape: readonly number[], values: readonly number[]): Tensor {
+  return { shape, data: Float32Array.from(values) };
+}
 
 function expectClose(got: Tensor, expected: Tensor): void {
   expect(got.shape).toEqual(expected.shape);

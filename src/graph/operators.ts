@@ -1,4 +1,4 @@
-/** Operators that only the graph of a whole decoder needs: integers, gathers, quantised products. */
+/** Operators that are needed rarely: integers, gathers, quantised products. Nothing is differentiated through them. */
 import type { Dim, GraphBuilder, Value } from "./graph.ts";
 
 export function cos(b: GraphBuilder, x: Value): Value {
@@ -12,6 +12,12 @@ export function sin(b: GraphBuilder, x: Value): Value {
 /** Rows of x by index: [R, ..] and indices [..] give [.., ..]. */
 export function gatherRows(b: GraphBuilder, x: Value, indices: Value): Value {
   return b.operator("Gather", [x, indices], { shape: [...indices.shape, ...x.shape.slice(1)] });
+}
+
+/** Entries of the last axis of x by index: [.., N] and indices [k] give [.., k]. */
+export function gatherLast(b: GraphBuilder, x: Value, indices: Value): Value {
+  const shape = [...x.shape.slice(0, -1), ...indices.shape];
+  return b.operator("Gather", [x, indices], { shape, attributes: { axis: x.shape.length - 1 } });
 }
 
 /** The size of an axis when the graph runs, an int64 scalar. */

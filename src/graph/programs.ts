@@ -14,6 +14,7 @@ import {
 } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
+import { gatherLast } from "./operators.ts";
 
 /** Programs of a decoder layer. */
 export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | "train" | BlockProgram;
@@ -41,10 +42,11 @@ const KINDS = ["kv", "ffn"] as const;
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
  *   under its own name
  * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
- * - `attentionMoments`, `ffnMoments`: with `target` [B, T, C] and `importance` [B, T, 1] as inputs: hidden, and what a
- *   weighted regression of the residual r = target - projected on the output projection's input x needs: `gram` = sum of
- *   w x x^T [channels, channels], `cross` = sum of w r x^T [C, channels], `inputSum` [B, 1, channels], `residualSum`
- *   [B, 1, C], w the token's importance
+ * - `attentionMoments`, `ffnMoments`: with int32 `kept` [k] and `removed` [m], channels of the output projection's input x,
+ *   and `removedWeight` [C, m], the columns of the latter, as inputs: hidden, and what a weighted regression of the lost
+ *   output r = removedWeight x[removed] on x[kept] needs: `gram` = sum over tokens of w x x^T [k, k], `cross` = sum of
+ *   w r x^T [C, k], `inputSum` [B, 1, k], `residualSum` [B, 1, C]; w is the inverse root mean square of the token's
+ *   hidden, with mean 1
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
@@ -131,17 +133,33 @@ function blockGraph(structure: LayerStructure, kind: SpaceKind): Graph {
 
 function momentsGraph(structure: LayerStructure, kind: SpaceKind): Graph {
   const b = new GraphBuilder();
-  const { output, projected, tap } = buildBlock(b, structure, kind);
-  const residual = b.sub(b.input("target", projected.shape), projected);
-  const importance = b.input("importance", ["B", "T", 1]);
-  const weighted = b.mul(tap, importance);
+  const { output, tap } = buildBlock(b, structure, kind);
+  const kept = gatherLast(b, tap, b.input("kept", ["k"], "int32"));
+  const removed = gatherLast(b, tap, b.input("removed", ["m"], "int32"));
+  const lost = b.matmul(removed, b.input("removedWeight", [structure.hiddenSize, "m"]), { transB: true });
+  const importance = tokenImportance(b, output);
+  const weighted = b.mul(kept, importance);
   const rows = b.flatten(weighted);
   b.output("hidden", output);
-  b.output("gram", b.matmul(rows, b.flatten(tap), { transA: true }));
-  b.output("cross", b.matmul(b.flatten(residual), rows, { transA: true }));
+  b.output("gram", b.matmul(rows, b.flatten(kept), { transA: true }));
+  b.output("cross", b.matmul(b.flatten(lost), rows, { transA: true }));
   b.output("inputSum", b.reduceSum(weighted, [1]));
-  b.output("residualSum", b.reduceSum(b.mul(residual, importance), [1]));
+  b.output("residualSum", b.reduceSum(b.mul(lost, importance), [1]));
   return b.finish();
+}
+
+/** Keeps the inverse of a token's size finite where its hidden state is zero. */
+const SMALLEST_SQUARE = 1e-30;
+
+/**
+ * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1. Whatever reads
+ * the stream normalises it first, so large tokens matter less than their size; and the few with massive activations (arXiv
+ * 2402.17762) would otherwise decide alone.
+ */
+function tokenImportance(b: GraphBuilder, hidden: Value): Value {
+  const square = b.add(b.reduceMean(b.mul(hidden, hidden), [-1]), b.scalar(SMALLEST_SQUARE));
+  const inverse = b.div(b.scalar(1), b.sqrt(square));
+  return b.div(inverse, b.reduceMean(inverse, [0, 1]));
 }
 
 function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {

@@ -2,14 +2,14 @@
  * Least squares: o_proj and down_proj of every layer are refitted so that what is left of the layer puts out what the dense
  * one does, without training.
  *
- * With x the inputs of the output projection that are kept, in the dense model, W0 and b0 its gathered columns and its
- * bias, y the dense projection's output:
+ * With x the inputs of the output projection in the dense model, K those that are kept, R those that are removed, W its
+ * dense columns:
  *
- *   minimise over W, b:  E ||W x + b - y||^2 + lambda ||W - W0||^2
+ *   minimise over D, e:  E |W_R x_R - D x_K - e|^2 + lambda |D|^2,   then W' = W_K + D,  b' = b + e
  *
  * E weighs every calibration set by its weight, not its size, and every token by the inverse of its size in the stream;
- * lambda = ridge * mean variance of x. Directions that the texts hardly determine stay near W0; the means of removed units
- * end up in b.
+ * lambda = ridge * mean variance of x_K. Directions that the texts hardly determine stay near W_K; the means of removed
+ * units end up in b'.
  *
  * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the stream
  * of the layers refitted before it, to repair what those got wrong as well, looks a little better on unseen windows of the
@@ -25,13 +25,15 @@ import { DecoderRunner, type LoadedLayer } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
 import { embedGroups } from "../graph/forward.ts";
 import type { BlockProgram } from "../graph/programs.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import type { Feeds, Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { OUTPUT_PROJECTION, projectionName, type SpaceKind } from "../model/spaces.ts";
-import { type LayerSpec, PROJECTION_MODULE, type Projection, withBiases } from "../model/spec.ts";
+import { OUTPUT_PROJECTION, projectionName, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
+import { type LayerSpec, PROJECTION_MODULE, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { type PruningPlan, removedUnits } from "../prune/plan.ts";
+import { applyPlan } from "../prune/surgery.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { Moments, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
@@ -43,16 +45,11 @@ export interface WeightedTokenSet extends TokenSet {
 
 export interface LeastSquaresRequest {
   readonly dense: Model;
-  /** What `applyPlan` made of `dense`. */
-  readonly pruned: Model;
+  readonly plan: PruningPlan;
   readonly runtime: Runtime;
   readonly sets: readonly WeightedTokenSet[];
   /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
   readonly ridge?: number;
-  /** Whether tokens count by the inverse of their size in the stream; otherwise all count alike. */
-  readonly relative?: boolean;
-  /** Whether projections of spaces that lost nothing are refitted too. */
-  readonly refitIntact?: boolean;
   readonly onProgress?: OnProgress;
   /** Keeps its state between layers. */
   readonly checkpoints?: Checkpoints<RefitState>;
@@ -75,14 +72,15 @@ const BLOCKS: Readonly<Record<SpaceKind, { readonly plain: BlockProgram; readonl
     kv: { plain: "attention", moments: "attentionMoments" },
     ffn: { plain: "ffn", moments: "ffnMoments" },
   };
-const KINDS = ["kv", "ffn"] as const;
+
 /**
- * The pruned model with refitted output projections, each with a bias. Holds one layer of both models, the dense hidden
- * states and one Gram matrix at a time, besides the new weights.
- * @throws GpruneError BAD_ARGUMENT for unusable settings or sets, NOT_FINITE naming the tensor or layer that is not finite
+ * The pruned model with refitted output projections, each with a bias. Holds one layer, the hidden states and one Gram
+ * matrix at a time, besides the new weights.
+ * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for unusable settings or sets, NOT_FINITE
+ *   naming the tensor or layer that is not finite
  */
 export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
-  return withRefitted(request.pruned, await refitProjections(request));
+  return withRefitted(applyPlan(request.dense, request.plan), await refitProjections(request));
 }
 
 /** The pruned model with what `refitProjections` gave. */
@@ -92,13 +90,13 @@ export function withRefitted(pruned: Model, { layers, tensors }: Refitted): Mode
 
 /** What `refitLeastSquares` puts into the model, as plain values. */
 export async function refitProjections(request: LeastSquaresRequest): Promise<Refitted> {
-  const { pruned, checkpoints = NO_CHECKPOINTS } = request;
+  const { dense, checkpoints = NO_CHECKPOINTS } = request;
   const refit = await Refit.open(request);
   const kept = await checkpoints.restore();
   const layers = [...(kept?.layers ?? [])];
   const tensors = new Map(kept?.tensors);
   if (kept !== undefined) refit.resume(layers.length, kept.hidden);
-  for (let index = layers.length; index < pruned.spec.layers.length; index++) {
+  for (let index = layers.length; index < dense.spec.layers.length; index++) {
     layers.push(await refit.layer(index, tensors));
     await checkpoints.reached(() => ({ layers, tensors, hidden: refit.hidden }));
   }
@@ -116,47 +114,46 @@ interface Stream {
   hidden: Tensor;
 }
 
-/** One layer of both models. */
-interface LayerPair {
-  readonly dense: LoadedLayer;
-  readonly pruned: LoadedLayer;
+/** An output projection that loses inputs. */
+interface Cut {
+  readonly kind: SpaceKind;
+  /** Channels, ascending; together all of the projection's inputs. */
+  readonly kept: Int32Array;
+  readonly removed: Int32Array;
+  /** Their columns of the dense weight, [C, k] and [C, m]. */
+  readonly keptWeight: Tensor;
+  readonly removedWeight: Tensor;
+  /** [C] */
+  readonly bias: Tensor;
 }
 
-type Settings = Required<Pick<LeastSquaresRequest, "runtime" | "ridge" | "relative" | "refitIntact">>;
-
 class Refit {
-  readonly #dense: DecoderRunner;
-  readonly #pruned: DecoderRunner;
+  readonly #runner: DecoderRunner;
+  readonly #runtime: Runtime;
+  readonly #plan: PruningPlan;
+  readonly #ridge: number;
+  readonly #pruned: readonly LayerSpec[];
+  readonly #spaces: readonly Space[];
   readonly #streams: readonly Stream[];
-  readonly #settings: Settings;
   readonly #onProgress: OnProgress;
   #done = 0;
 
-  private constructor(
-    runners: readonly [DecoderRunner, DecoderRunner],
-    streams: readonly Stream[],
-    { onProgress, ...settings }: Settings & { readonly onProgress: OnProgress },
-  ) {
-    [this.#dense, this.#pruned] = runners;
+  private constructor(request: LeastSquaresRequest, runner: DecoderRunner, streams: readonly Stream[]) {
+    const { dense, plan, runtime, ridge = 0.1, onProgress = silent } = request;
+    if (!(ridge > 0 && Number.isFinite(ridge))) throw badSetting("ridge", "a positive number", ridge);
+    this.#runner = runner;
+    this.#runtime = runtime;
+    this.#plan = plan;
+    this.#ridge = ridge;
+    this.#pruned = applyPlan(dense, plan).spec.layers;
+    this.#spaces = spacesOf(dense.spec);
     this.#streams = streams;
-    this.#settings = settings;
     this.#onProgress = onProgress;
   }
 
-  static async open({
-    dense,
-    pruned,
-    runtime,
-    sets,
-    ridge = 0.1,
-    relative = true,
-    refitIntact = false,
-    onProgress = silent,
-  }: LeastSquaresRequest): Promise<Refit> {
-    if (!(ridge > 0 && Number.isFinite(ridge))) throw badSetting("ridge", "a positive number", ridge);
-    const runners = [new DecoderRunner(dense, runtime), new DecoderRunner(pruned, runtime)] as const;
-    const streams = await openStreams(runners[0], sets);
-    return new Refit(runners, streams, { runtime, ridge, relative, refitIntact, onProgress });
+  static async open(request: LeastSquaresRequest): Promise<Refit> {
+    const runner = new DecoderRunner(request.dense, request.runtime);
+    return new Refit(request, runner, await openStreams(runner, request.sets));
   }
 
   /** Input of the next layer of every micro-batch. */
@@ -168,82 +165,94 @@ class Refit {
   resume(next: number, hidden: readonly Tensor[]): void {
     for (const [index, stream] of this.#streams.entries()) stream.hidden = hidden[index]!;
     const tokens = this.#streams.reduce((sum, stream) => sum + stream.tokens, 0);
-    this.#done = (tokens * next) / this.#pruned.model.spec.layers.length;
+    this.#done = (tokens * next) / this.#pruned.length;
   }
 
   /** Refits layer `index`, adds its new tensors to `tensors` and moves the stream past it. */
   async layer(index: number, tensors: Map<string, Tensor>): Promise<LayerSpec> {
-    const dense = await this.#dense.loadLayer(index);
-    let pruned = await this.#pruned.loadLayer(index);
-    for (const kind of KINDS) {
-      const moments = await this.#fit({ dense, pruned }, kind);
-      if (moments === undefined) continue;
-      pruned = await this.#solve(pruned, kind, moments);
-      const projection = OUTPUT_PROJECTION[kind];
-      for (const part of ["weight", "bias"] as const) {
-        tensors.set(projectionName(index, projection, part), weightOf(pruned, projection, part)!);
-      }
+    const layer = await this.#runner.loadLayer(index);
+    let spec = this.#pruned[index]!;
+    for (const space of this.#spaces.filter((candidate) => candidate.layer === index)) {
+      const cut = cutOf(layer, space, removedUnits(this.#plan, space));
+      const moments = await this.#pass(layer, space.kind, cut);
+      if (cut === undefined || moments === undefined) continue;
+      const projection = OUTPUT_PROJECTION[space.kind];
+      const { weight, bias } = await this.#solve(cut, moments, projectionName(index, projection));
+      tensors.set(projectionName(index, projection), weight);
+      tensors.set(projectionName(index, projection, "bias"), bias);
+      spec = withBiases(spec, [projection]);
     }
-    return pruned.spec;
+    return spec;
   }
 
-  /** Moves the stream past one block; moments of the block's units that are kept, unless it is to stay as it is. */
-  async #fit({ dense, pruned }: LayerPair, kind: SpaceKind): Promise<Moments | undefined> {
-    const { hiddenSize } = this.#pruned.model.spec;
-    const isIntact = unitsOf(pruned, kind) === unitsOf(dense, kind);
-    const channels = weightOf(pruned, OUTPUT_PROJECTION[kind])!.shape[1]!;
-    const moments = isIntact && !this.#settings.refitIntact ? undefined : new Moments(channels, hiddenSize);
+  /** Moves the stream past one block; moments for its output projection where that is cut. */
+  async #pass(layer: LoadedLayer, kind: SpaceKind, cut: Cut | undefined): Promise<Moments | undefined> {
+    const moments = cut && new Moments(cut.kept.length, this.#runner.model.spec.hiddenSize);
+    const program = BLOCKS[kind][cut === undefined ? "plain" : "moments"];
+    const feeds: Feeds = cut === undefined ? {} : feedsOf(cut);
     for (const stream of this.#streams) {
       const { hidden, texts } = stream;
-      const wanted = await naming(texts, () => this.#dense.runLayer(BLOCKS[kind].plain, dense, { hidden }));
-      if (moments !== undefined) {
-        const importance = tokenImportance(wanted.hidden!, this.#settings.relative);
-        const input = { hidden, feeds: { target: wanted.projected!, importance } };
-        moments.add(await this.#pruned.runLayer(BLOCKS[kind].moments, pruned, input), stream.tokenWeight);
-      }
-      stream.hidden = wanted.hidden!;
-      await this.#report(stream, pruned.index);
+      const outputs = await naming(texts, () => this.#runner.runLayer(program, layer, { hidden, feeds }));
+      moments?.add(outputs, stream.tokenWeight);
+      stream.hidden = outputs.hidden!;
+      await this.#report(stream, layer.index);
     }
     return moments;
   }
 
-  /** The layer with its output projection changed by what the moments say. */
-  async #solve(layer: LoadedLayer, kind: SpaceKind, moments: Moments): Promise<LoadedLayer> {
-    const { runtime, ridge } = this.#settings;
-    const projection = OUTPUT_PROJECTION[kind];
-    const name = projectionName(layer.index, projection);
-    const change = await regress(runtime, moments, { ridge, name });
-    const weight = sumOf(weightOf(layer, projection)!, change.weight);
-    const bias = weightOf(layer, projection, "bias") ?? {
-      shape: [change.bias.length],
-      data: new Float32Array(change.bias.length),
-    };
-    return {
-      index: layer.index,
-      spec: withBiases(layer.spec, [projection]),
-      weights: {
-        ...layer.weights,
-        [feedName(projection, "weight")]: weight,
-        [feedName(projection, "bias")]: sumOf(bias, change.bias),
-      },
-    };
+  /** The kept columns changed by what the moments say, and the bias. */
+  async #solve(
+    { keptWeight, bias }: Cut,
+    moments: Moments,
+    name: string,
+  ): Promise<{ readonly weight: Tensor; readonly bias: Tensor }> {
+    const change = await regress(this.#runtime, moments, { ridge: this.#ridge, name });
+    return { weight: sumOf(keptWeight, change.weight), bias: sumOf(bias, change.bias) };
   }
 
   async #report({ tokens }: Stream, index: number): Promise<void> {
-    const layers = this.#pruned.model.spec.layers.length;
+    const layers = this.#pruned.length;
     const total = this.#streams.reduce((sum, stream) => sum + stream.tokens, 0);
-    this.#done += tokens / (layers * KINDS.length);
+    this.#done += tokens / (layers * Object.keys(BLOCKS).length);
+    const done = Math.min(this.#done, total);
     const detail = `layer ${index + 1}/${layers}`;
-    this.#onProgress({
-      stage: "recover",
-      done: Math.min(this.#done, total),
-      total,
-      unit: "tokens",
-      detail,
-    });
+    this.#onProgress({ stage: "recover", done, total, unit: "tokens", detail });
     // The event loop stands still during a run; let timers and signals in between two of them.
     await new Promise(setImmediate);
   }
+}
+
+/** What becomes of a space's output projection; undefined when no unit goes. */
+function cutOf({ weights }: LoadedLayer, space: Space, removed: readonly number[]): Cut | undefined {
+  if (removed.length === 0) return undefined;
+  const { kind, units, unitChannels: blockSize } = space;
+  const gone = new Set(removed);
+  const kept = Array.from({ length: units }, (_, unit) => unit).filter((unit) => !gone.has(unit));
+  const projection = OUTPUT_PROJECTION[kind];
+  const name = `${PROJECTION_MODULE[projection]}.${projection}`;
+  const weight = weights[`${name}.weight`] as Tensor;
+  return {
+    kind,
+    kept: channelsOf(kept, blockSize),
+    removed: channelsOf(removed, blockSize),
+    keptWeight: gatherBlocks(weight, 1, { keep: kept, blockSize }),
+    removedWeight: gatherBlocks(weight, 1, { keep: removed, blockSize }),
+    bias: (weights[`${name}.bias`] as Tensor | undefined) ?? zeros([weight.shape[0]!]),
+  };
+}
+
+function channelsOf(units: readonly number[], unitChannels: number): Int32Array {
+  return Int32Array.from({ length: units.length * unitChannels }, (_, i) => {
+    return units[Math.floor(i / unitChannels)]! * unitChannels + (i % unitChannels);
+  });
+}
+
+function feedsOf({ kept, removed, removedWeight }: Cut): Feeds {
+  return {
+    kept: { shape: [kept.length], data: kept },
+    removed: { shape: [removed.length], data: removed },
+    removedWeight,
+  };
 }
 
 /** Embeds the windows of every set. */
@@ -270,42 +279,8 @@ async function openStreams(
   return streams;
 }
 
-/**
- * How much each token counts, shape [B, T, 1]: 1, or the inverse root mean square of the dense stream after the block,
- * scaled to mean 1. Whatever reads the stream normalises it first, so large tokens matter less than their size; and
- * the few with massive activations (arXiv 2402.17762) would otherwise decide the fit alone. The full inverse mean square
- * went too far on held-out calibration text.
- */
-function tokenImportance({ shape, data }: Tensor, relative: boolean): Tensor {
-  const [batch = 0, tokens = 0, size = 0] = shape;
-  const inverse = new Float64Array(batch * tokens).fill(1);
-  for (let t = 0; relative && t < inverse.length; t++) {
-    let squares = 0;
-    for (let i = t * size; i < (t + 1) * size; i++) squares += data[i]! ** 2;
-    inverse[t] = Math.sqrt(size / Math.max(squares, Number.MIN_VALUE));
-  }
-  const mean = inverse.reduce((sum, value) => sum + value, 0) / inverse.length;
-  return { shape: [batch, tokens, 1], data: Float32Array.from(inverse, (value) => value / mean) };
-}
-
 function sumOf({ shape, data }: Tensor, change: Float64Array): Tensor {
   return { shape, data: data.map((value, i) => value + change[i]!) };
-}
-
-function unitsOf({ spec }: LoadedLayer, kind: SpaceKind): number {
-  return kind === "kv" ? spec.kvGroups : spec.neurons;
-}
-
-function feedName(projection: Projection, part: "weight" | "bias"): string {
-  return `${PROJECTION_MODULE[projection]}.${projection}.${part}`;
-}
-
-function weightOf(
-  { weights }: LoadedLayer,
-  projection: Projection,
-  part: "weight" | "bias" = "weight",
-): Tensor | undefined {
-  return weights[feedName(projection, part)] as Tensor | undefined;
 }
 
 function badSetting(what: string, expected: string, got: number): GpruneError {

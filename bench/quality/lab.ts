@@ -1,0 +1,174 @@
+/**
+ * Prunes one model in many ways without saving it, and evaluates what comes out. What does not depend on the way is kept:
+ * tokens, activation statistics and gate gradients of every set, so that a row costs what only it needs.
+ */
+import {
+  type Evidence,
+  gatherEvidence,
+  poolEvidence,
+  type SplitEvidence,
+} from "../../src/calibrate/evidence.ts";
+import { loadTokenSet, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
+import type { RunConfig } from "../../src/config.ts";
+import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
+import { decideGprune } from "../../src/gprune/gprune.ts";
+import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
+import { Runtime } from "../../src/graph/runtime.ts";
+import { openModel } from "../../src/model/checkpoint.ts";
+import type { Model } from "../../src/model/model.ts";
+import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { silent } from "../../src/progress.ts";
+import { allocationByName } from "../../src/prune/allocate.ts";
+import { type Keep, makePlan, type PruningPlan } from "../../src/prune/plan.ts";
+import { applyPlan } from "../../src/prune/surgery.ts";
+import { refitLeastSquares } from "../../src/recover/least_squares.ts";
+import { compensateMeans } from "../../src/recover/mean_compensation.ts";
+import { scoreModel } from "../../src/score/importance.ts";
+import { metricByName } from "../../src/score/registry.ts";
+
+/** What is measured of a model. */
+export interface Examination {
+  readonly texts: readonly TextSet[];
+  readonly tasks: readonly TextSet[];
+  readonly seqLen: number;
+  /** At most this many windows of each text. */
+  readonly windows: number;
+  /** At most this many documents of each task. */
+  readonly documents: number;
+}
+
+export class Lab {
+  readonly dense: Model;
+  readonly #runtime = new Runtime();
+  readonly #tokenizer: Tokenizer;
+  readonly #sets = new Map<string, SampledSet>();
+  readonly #evidence = new Map<string, SplitEvidence>();
+
+  private constructor(dense: Model) {
+    this.dense = dense;
+    this.#tokenizer = Tokenizer.fromFiles(dense.files);
+  }
+
+  static async open(model: string): Promise<Lab> {
+    return new Lab(await openModel(model));
+  }
+
+  async close(): Promise<void> {
+    await this.#runtime.close();
+    await this.dense.weights.close();
+  }
+
+  /** Decides as `prune` does with this configuration. */
+  async plan(config: RunConfig): Promise<PruningPlan> {
+    const knowledge = await this.#knowledge(config);
+    const keep =
+      config.method === "none" ? this.#keepByMetric(config, knowledge) : this.#decide(config, knowledge);
+    return makePlan(this.dense.spec, await keep);
+  }
+
+  /** Carries a plan out, with the configuration's recovery. */
+  async pruned(plan: PruningPlan, config: RunConfig): Promise<Model> {
+    const { dense } = this;
+    switch (config.recover) {
+      case "none":
+        return applyPlan(dense, plan);
+      case "bias":
+        return compensateMeans(dense, plan, (await this.#knowledge(config)).pooled.stats);
+      case "lstsq": {
+        const sets = await this.#weightedSets(config);
+        return refitLeastSquares({ dense, plan, runtime: this.#runtime, sets });
+      }
+      default:
+        throw new Error(`recover: ${config.recover} is not measured here`);
+    }
+  }
+
+  async examine(
+    model: Model,
+    { texts, tasks, seqLen, windows, documents }: Examination,
+  ): Promise<Pick<Evaluation, "texts" | "tasks">> {
+    const both = { model, runtime: this.#runtime };
+    const read = await evaluate(both, texts, { seqLen, limit: windows });
+    const answered = await evaluate(both, [], { seqLen, tasks, limit: documents });
+    return { texts: read.texts, tasks: answered.tasks };
+  }
+
+  async #keepByMetric(config: RunConfig, { pooled }: Knowledge): Promise<Keep> {
+    const { sparsity, roundTo, shape, seed } = config;
+    const metric = metricByName(config.metric);
+    const importance = await scoreModel({ model: this.dense, metric, seed, ...pooled });
+    const allocation = allocationByName(config.allocation ?? metric.allocation);
+    return allocation.allocate({ spec: this.dense.spec, importance, sparsity, roundTo, shape });
+  }
+
+  async #decide(config: RunConfig, { evidence, pooled }: Knowledge): Promise<Keep> {
+    const { keep } = await decideGprune({
+      ...config,
+      model: this.dense,
+      runtime: this.#runtime,
+      sets: await this.#weightedSets(config),
+      weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
+      evidence,
+      pooled,
+      metric: metricByName(config.metric),
+      fallback: metricByName(config.fallback),
+      allocation: config.allocation ?? "learned",
+      onProgress: silent,
+    });
+    return keep;
+  }
+
+  async #weightedSets(config: RunConfig): Promise<readonly (SampledSet & { readonly weight: number })[]> {
+    const sets: (SampledSet & { readonly weight: number })[] = [];
+    for (const set of config.calibration) {
+      sets.push({ ...(await this.#sampled(set, config)), weight: set.weight });
+    }
+    return sets;
+  }
+
+  async #sampled(set: TextSet, config: RunConfig): Promise<SampledSet> {
+    const { samples, seqLen, seed } = config;
+    const key = keyOf(set, config);
+    const known = this.#sets.get(key);
+    if (known !== undefined) return known;
+    const sampled = await loadTokenSet(set, this.#tokenizer, { samples, seqLen, seed });
+    this.#sets.set(key, sampled);
+    return sampled;
+  }
+
+  /** Evidence of every set; what one set says does not depend on the others. */
+  async #knowledge(config: RunConfig): Promise<Knowledge> {
+    const gradients = metricByName(config.metric).input === "gradients";
+    const evidence = new Map<string, SplitEvidence>();
+    for (const set of config.calibration) {
+      const key = keyOf(set, config);
+      let own = this.#evidence.get(key);
+      if (own === undefined || (gradients && own.whole.gates === undefined)) {
+        const sampled = await this.#sampled(set, config);
+        const runner = new DecoderRunner(this.dense, this.#runtime);
+        own = (await gatherEvidence(runner, [sampled], { gradients })).get(set.name)!;
+        this.#evidence.set(key, own);
+      }
+      evidence.set(set.name, own);
+    }
+    const wholes = Array.from(evidence.values(), ({ whole }) => (gradients ? whole : { stats: whole.stats }));
+    return {
+      evidence,
+      pooled: poolEvidence(
+        wholes,
+        config.calibration.map(({ weight }) => weight),
+      ),
+    };
+  }
+}
+
+/** What the sets of a configuration say, each for itself and pooled by weight. */
+interface Knowledge {
+  readonly evidence: ReadonlyMap<string, SplitEvidence>;
+  readonly pooled: Evidence;
+}
+
+/** Which windows of which text. */
+function keyOf({ path }: TextSet, { samples, seqLen, seed }: RunConfig): string {
+  return JSON.stringify([path, samples, seqLen, seed]);
+}
