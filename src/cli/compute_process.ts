@@ -24,7 +24,7 @@ const NO_MEMORY =
   /out of memory|bad_alloc|ERR_WORKER_OUT_OF_MEMORY|Failed to allocate memory|Array buffer allocation/i;
 
 /** The next step for a run whose progress is kept. */
-export const RESUME_HINT = "What was computed is kept; --resume goes on with it.";
+const RESUME_HINT = "What was computed is kept; --resume goes on with it.";
 
 /** What is to be run. */
 export interface ComputeCommand {
