@@ -37,6 +37,19 @@ test("draws the stage under way on one line, and leaves a line for each that has
   ]);
 });
 
+test("says what was measured, and that a stage has ended when the next begins", () => {
+  const written: string[] = [];
+  const { onProgress } = barDisplay(screen(100, written));
+  onProgress(event(500));
+  vi.advanceTimersByTime(2000);
+  onProgress(event(10, { stage: "check", total: 10, unit: "sets", detail: "loss web 2.10", values: [] }));
+  const lines = written.filter((text) => text.endsWith("\n"));
+  expect(lines).toEqual([
+    "✓ calibrate   2.0 s  250 tokens/s\n",
+    expect.stringMatching(/^✓ check {7}0\.0 s {2}\d+ sets\/s {2}loss web 2\.10\n$/),
+  ]);
+});
+
 test("goes on with its rate after something else was printed", () => {
   const written: string[] = [];
   const { onProgress, stop } = barDisplay(screen(100, written));

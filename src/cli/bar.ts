@@ -29,7 +29,8 @@ const SHOW_CURSOR = "\u001b[?25h";
 
 /** Signals are handled in exit.ts, which stops the display and so shows the cursor again. */
 export function barDisplay(screen: Screen = standardError()): ProgressDisplay {
-  let stage = "";
+  /** The last event of the stage under way. */
+  let current: ProgressEvent | null = null;
   let rate = new Rate();
   let isDrawn = false;
   let due = 0;
@@ -37,18 +38,20 @@ export function barDisplay(screen: Screen = standardError()): ProgressDisplay {
     if (isDrawn) screen.write(CLEAR_LINE + SHOW_CURSOR);
     isDrawn = false;
   };
+  const leave = (event: ProgressEvent): void => {
+    erase();
+    screen.write(`${endedLine(event, rate, screen)}\n`);
+    current = null;
+  };
   const onProgress: OnProgress = (event) => {
-    if (event.stage !== stage) {
-      stage = event.stage;
+    if (event.stage !== current?.stage) {
+      // A stage that never said so has ended when the next one begins.
+      if (current !== null) leave(current);
       rate = new Rate();
       due = 0;
     }
-    if (event.done >= event.total) {
-      erase();
-      screen.write(`${endedLine(event, rate, screen)}\n`);
-      stage = "";
-      return;
-    }
+    current = event;
+    if (event.done >= event.total) return leave(event);
     const now = performance.now();
     if (now < due) return;
     due = now + FRAME;
@@ -78,7 +81,8 @@ function runningLine(event: ProgressEvent, rate: Rate, { columns, paint }: Scree
 }
 
 function endedLine(event: ProgressEvent, rate: Rate, { columns, paint }: Screen): string {
-  const facts = [rate.elapsed(), rate.text(event), plainText(event.detail ?? "")];
+  const measured = event.values === undefined ? "" : plainText(event.detail ?? "");
+  const facts = [rate.elapsed(), rate.text(event), measured];
   const text = facts.filter((part) => part !== "").join("  ");
   return `${paint.green("✓")} ${nameOf(event)} ${paint.dim(cut(text, columns() - NAME_WIDTH - 4))}`;
 }
