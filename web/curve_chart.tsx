@@ -30,11 +30,11 @@ export function CurveChart({ curves, title, unit }: CurveChartProps) {
           </g>
         ))}
         {[...new Set([1, count])].map((step) => (
-          <text key={step} class="tick-label" x={x(step - 1)} y={PLOT.bottom + 18} text-anchor="middle">
+          <text key={step} class="tick-label" x={x(step - 1)} y={PLOT.bottom + 15} text-anchor="middle">
             {step}
           </text>
         ))}
-        <text class="tick-label" x={(PLOT.left + PLOT.right) / 2} y={PLOT.bottom + 26} text-anchor="middle">
+        <text class="tick-label" x={(PLOT.left + PLOT.right) / 2} y={PLOT.bottom + 30} text-anchor="middle">
           {unit}
         </text>
         {curves.map(({ name, values }, index) => (
