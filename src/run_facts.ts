@@ -4,7 +4,6 @@
  */
 import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
-import { basename } from "node:path";
 import { z } from "zod";
 import type { SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
@@ -12,9 +11,8 @@ import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
 import type { JsonValue } from "./io/json_difference.ts";
 import { processor } from "./io/machine.ts";
-import { digestFile } from "./io/stage_file.ts";
-import { modelFiles } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
+import { modelHashes } from "./model/model_hashes.ts";
 import { versions } from "./package.ts";
 import type { OnProgress } from "./progress.ts";
 import type { PruningPlan } from "./prune/plan.ts";
@@ -46,8 +44,8 @@ export interface RunInputs {
 }
 
 /**
- * The facts of a run. Reads the model's files once. Where the output goes changes no byte; the number of threads seldom
- * does (graph/runtime.ts), so the facts have the one that is used.
+ * The facts of a run. Reads the model's files once. Where the output goes and the number of threads change no byte
+ * (graph/thread_limit.ts; tried on x86-64 alone, so that elsewhere the facts have the number).
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(
@@ -56,9 +54,9 @@ export async function runFacts(
   onProgress: OnProgress,
 ): Promise<JsonValue> {
   return toJson({
-    settings: { ...settings, threads },
+    settings: { ...settings, ...(process.arch !== "x64" && { threads }) },
     inputs: {
-      model: Object.fromEntries([...(await hashedFiles(model, onProgress)), ...model.files.map(carried)]),
+      model: await modelHashes(model, onProgress),
       sets: Object.fromEntries(sets.map((set) => [set.name, windowsHash(set)])),
       ...(plan && { plan: sha256(formatPlan(plan)) }),
     },
@@ -84,25 +82,6 @@ export function toJson(value: unknown): JsonValue {
   return JSON.parse(JSON.stringify(value)) as JsonValue;
 }
 
-async function hashedFiles(model: Model, onProgress: OnProgress): Promise<readonly [string, string][]> {
-  const files = await modelFiles(model);
-  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  let done = 0;
-  const hashes: [string, string][] = [];
-  for (const { path } of files) {
-    const digest = await digestFile(path, (bytes) => {
-      done += bytes;
-      onProgress({ stage: "check files", done, total, unit: "bytes" });
-    });
-    hashes.push([basename(path), digest.sha256]);
-  }
-  return hashes;
-}
-
-function carried({ name, bytes }: Model["files"][number]): [string, string] {
-  return [name, sha256(bytes)];
-}
-
 /** Hash of the token ids of a set, window by window. */
 function windowsHash({ windows, heldOut, unused }: SampledSet): string {
   const hash = createHash("sha256");
@@ -113,6 +92,6 @@ function windowsHash({ windows, heldOut, unused }: SampledSet): string {
   return hash.digest("hex");
 }
 
-function sha256(content: string | Uint8Array): string {
+function sha256(content: string): string {
   return createHash("sha256").update(content).digest("hex");
 }

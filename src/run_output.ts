@@ -42,7 +42,8 @@ export async function saveRun(
   pruned: Model,
   { plan, curve, outcome, measured }: Findings,
 ): Promise<Pick<PruneResult, "report" | "report_problem">> {
-  const text = formatRunConfig(settings);
+  // Threads are a matter of the machine and change no byte.
+  const text = formatRunConfig({ ...settings, threads: undefined });
   const card = modelCard({
     ...settings,
     ...outcome,

@@ -45,13 +45,18 @@ export function interrupted(signal: AbortSignal, hint: string): GpruneError {
 
 /**
  * Progress events that end a run which was told to stop and does not come to the end of a unit of work. Where the state is
- * kept in time, this never happens.
+ * kept in time, this never happens; where none is kept, 0 seconds of grace end it at the next event.
+ * @throws GpruneError INTERRUPTED, from the event
  */
-export function interruptible(onProgress: OnProgress, signal: AbortSignal | undefined): OnProgress {
+export function interruptible(
+  onProgress: OnProgress,
+  signal: AbortSignal | undefined,
+  graceSeconds: number = GRACE_SECONDS,
+): OnProgress {
   if (signal === undefined) return onProgress;
   let stop = Number.POSITIVE_INFINITY;
   const begin = (): void => {
-    stop = performance.now() + 1000 * GRACE_SECONDS;
+    stop = performance.now() + 1000 * graceSeconds;
   };
   if (signal.aborted) begin();
   else signal.addEventListener("abort", begin, { once: true });

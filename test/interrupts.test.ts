@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type CliRun, gprune, hashes, startCli } from "./run_cli.ts";
 import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 
+const TEXTS = ["code", "stories"].map((kind) => `${kind}=${demoText("calibration", kind)}`);
 const CALIBRATION = ["--calib", `code=${demoText("calibration", "code")}`];
 const SETTINGS = [
   "--samples",
@@ -134,14 +135,60 @@ function isRunning(pid: number): boolean {
   }
 }
 
-test("while an export is written, Ctrl-C leaves all of it or nothing", async () => {
-  const parent = await mkdtemp(join(root, "parent-"));
-  const run = startCli(["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"]);
-  await run.said("save: ");
-  run.child.kill("SIGINT");
-  const { code } = await run.result;
-  if (code === 130) expect(await readdir(parent)).toEqual([]);
-  else expect(await readFile(join(parent, "out", "config.json"), "utf8")).toContain("float32");
+/** Commands that keep nothing, what they say when they compute, and the file or directory they would leave. */
+const COMMANDS: readonly (readonly [string, (parent: string) => readonly string[], string])[] = [
+  ["export", (parent) => ["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"], "save: "],
+  [
+    "export to GGUF",
+    (parent) => ["export", DEMO_MODEL, "-o", join(parent, "out.gguf"), "--dtype", "q6_k"],
+    "save: ",
+  ],
+  ["eval", () => ["eval", DEMO_MODEL, "--text", ...TEXTS, "--threads", "1"], "evaluate code: "],
+  ["compare", () => ["compare", DEMO_MODEL, DEMO_MODEL, "--text", ...TEXTS], "evaluate code: "],
+  ["sensitivity", () => ["sensitivity", DEMO_MODEL, "--calib", ...TEXTS, "--samples", "99"], "calibrate: "],
+  [
+    "generate",
+    (parent) => ["generate", DEMO_MODEL, "--sample", "--count", "99", "-o", join(parent, "out.jsonl")],
+    "sample: ",
+  ],
+];
+
+describe.each(COMMANDS)("Ctrl-C while %s is at work", (_, commandLine, text) => {
+  test("ends it after the step it is at, and leaves all of its output or nothing", {
+    timeout: 180_000,
+  }, async () => {
+    const parent = await mkdtemp(join(root, "parent-"));
+    const run = startCli(commandLine(parent));
+    await run.said(text);
+    run.child.kill("SIGINT");
+    const { code, stdout, stderr } = await run.result;
+    expect([0, 130]).toContain(code);
+    expect(await readdir(parent)).toHaveLength(code === 130 ? 0 : Number(stdout.startsWith(parent)));
+    if (code === 130)
+      expect({ stdout, stderr }).toMatchObject({ stdout: "", stderr: /interrupted by SIGINT/ });
+  });
+});
+
+describe("an evaluation", () => {
+  test.each(["SIGKILL", "SIGINT"] as const)(
+    "that %s ends goes on with --resume and says the same",
+    async (signal) => {
+      const parent = await mkdtemp(join(root, "parent-"));
+      const small = ["eval", DEMO_MODEL, "--text", ...TEXTS, "--limit", "20", "--seq-len", "128", "--json"];
+      const commandLine = [...small, "--resume", join(parent, "scores")];
+      const run = startCli(commandLine);
+      await run.said("evaluate stories: ");
+      run.child.kill(signal);
+      expect((await run.result).stdout).toBe("");
+      // The computing process notices that nobody is in front of it.
+      const again = startCli(commandLine);
+      let result = await again.result;
+      while (result.stderr.includes("error LOCKED")) result = await startCli(commandLine).result;
+      expect(result.stderr).not.toContain("evaluate code");
+      expect(result.stderr).toContain("evaluate stories");
+      expect(result.stdout).toBe((await gprune(...small)).stdout);
+    },
+  );
 });
 
 test("what a run depends on must not have changed", async () => {

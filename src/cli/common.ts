@@ -39,6 +39,13 @@ export function threadsOption(): Option {
   return countOption("--threads <n>", "threads of one operator (default: one for each core)", { min: 1 });
 }
 
+export function resumeOption(): Option {
+  return new Option(
+    "--resume <dir>",
+    "keep every finished text and task in DIR, and take from there what is finished already",
+  );
+}
+
 export function jsonOption(): Option {
   return new Option("--json", "print one JSON document on stdout and nothing else");
 }

@@ -1,6 +1,7 @@
 /** `gprune compare` */
 import { type ComparedModel, compareModels } from "../evaluate/compare.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
+import { keeping } from "./keeping.ts";
 import { withModels } from "./models.ts";
 import { print, printJson } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
@@ -10,6 +11,7 @@ interface CompareOptions {
   readonly tasks?: readonly string[];
   readonly seqLen: number;
   readonly limit?: number;
+  readonly resume?: string;
   readonly speed?: boolean;
   readonly batch: number;
   readonly promptTokens: number;
@@ -22,7 +24,7 @@ interface CompareOptions {
 
 export async function compareCommand(
   [first, second, others]: readonly [string, string, readonly string[]],
-  { text = [], tasks: task = [], seqLen, limit, threads, json, quiet, ...options }: CompareOptions,
+  { text = [], tasks: task = [], seqLen, limit, resume, threads, json, quiet, ...options }: CompareOptions,
 ): Promise<void> {
   const texts = parseTextSets(text, "--text");
   const tasks = parseTextSets(task, "--tasks");
@@ -33,7 +35,7 @@ export async function compareCommand(
     { threads, quiet },
     ({ models: opened, runtime, onProgress }) => {
       const speed = options.speed ? { ...options, onProgress } : undefined;
-      const settings = { seqLen, tasks, limit, speed, onProgress };
+      const settings = { seqLen, tasks, limit, speed, onProgress, ...keeping(resume) };
       return compareModels({ models: opened, runtime }, texts, settings);
     },
   );

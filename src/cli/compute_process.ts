@@ -70,6 +70,7 @@ export class ComputeProcess {
   readonly outcome: Promise<Outcome>;
   readonly #child: ChildProcess;
   readonly #listener: ComputeListener;
+  /** Whether the command keeps what it has computed. */
   readonly #canResume: boolean;
   readonly #temporaries = new Map<string, Temporary>();
   #stopped: StopSignal | null = null;
@@ -80,7 +81,7 @@ export class ComputeProcess {
 
   constructor({ script, args, execArgv }: ComputeCommand, listener: ComputeListener) {
     this.#listener = listener;
-    this.#canResume = args[0] === "prune";
+    this.#canResume = args[0] === "prune" || args.some((word) => /^--resume(=|$)/.test(word));
     this.#child = fork(script, args, {
       env: { ...process.env, [CHILD_VARIABLE]: "1" },
       stdio: ["ignore", "ignore", "pipe", "ipc"],

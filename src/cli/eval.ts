@@ -9,6 +9,7 @@ import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
 import { formatEvaluation, type SavedEvaluation, savedEvaluation } from "../report/saved_evaluation.ts";
+import { keeping } from "./keeping.ts";
 import { withModels } from "./models.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
@@ -23,6 +24,7 @@ interface EvalOptions {
   readonly limit?: number;
   readonly baseline?: string;
   readonly save?: boolean;
+  readonly resume?: string;
   readonly threads?: number;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -53,6 +55,7 @@ async function evaluateAll(
     baseline,
     threads,
     quiet,
+    resume,
     ...options
   }: EvalOptions,
 ): Promise<Evaluations> {
@@ -67,7 +70,7 @@ async function evaluateAll(
   await requireTexts(fewShot.pools, "solved questions of task");
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, { threads, quiet }, async ({ models, runtime, onProgress }) => {
-    const settings = { seqLen, tasks, fewShot, limit, onProgress };
+    const settings = { seqLen, tasks, fewShot, limit, onProgress, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
     return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];
   });

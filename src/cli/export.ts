@@ -5,10 +5,12 @@ import { GGUF_DTYPES, type GgufDType } from "../export/gguf_types.ts";
 import { type DTypeChoice, exportHuggingFace } from "../export/hf.ts";
 import { exportOnnx } from "../export/onnx.ts";
 import type { OnnxDType } from "../export/onnx_formats.ts";
+import { exportResumably } from "../export/resumed_export.ts";
 import { requireFreeDirectory, requireFreeFile } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
+import { stopSignal } from "./compute_child.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, say } from "./terminal.ts";
 
@@ -17,6 +19,7 @@ interface ExportCommandOptions {
   readonly format?: string;
   readonly dtype?: string;
   readonly pre?: string;
+  readonly resume?: boolean;
   readonly quiet?: boolean;
 }
 
@@ -38,8 +41,10 @@ const FORMATS: Readonly<Record<string, Format>> = {
   hf: {
     dtypes: ["auto", "f32", "f16", "bf16"],
     require: requireFreeDirectory,
-    write: async (model, { output, dtype = "auto" }, onProgress) => {
-      await exportHuggingFace(model, output, { dtype: dtype as DTypeChoice, onProgress });
+    write: async (model, { output, dtype = "auto", resume }, onProgress) => {
+      const settings = { dtype: dtype as DTypeChoice, onProgress };
+      if (resume) await exportResumably(model, output, { ...settings, signal: stopSignal() });
+      else await exportHuggingFace(model, output, settings);
       return [];
     },
   },
@@ -73,6 +78,11 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
   if (!format.dtypes.includes(dtype)) {
     const message = `--dtype: expected one of ${format.dtypes.join(", ")} for the format ${name}, got ${dtype}`;
     throw new GpruneError("BAD_ARGUMENT", message);
+  }
+  if (options.resume && name !== "hf") {
+    throw new GpruneError("BAD_ARGUMENT", `--resume: expected the format hf, got ${name}`, {
+      hint: "Files of other formats are written in one piece.",
+    });
   }
   await format.require(output);
   const model = await withProgress(options, (onProgress) => openModel(path, { onProgress }));

@@ -1,6 +1,6 @@
 /** The commands that look at models. */
 import { Command } from "commander";
-import { computing, jsonOption, MODEL, quietOption, threadsOption } from "./common.ts";
+import { computing, jsonOption, MODEL, quietOption, resumeOption, threadsOption } from "./common.ts";
 import { countOption, numberOption, textSetsOption } from "./options.ts";
 
 export const evalCommand: Command = new Command("eval")
@@ -35,6 +35,7 @@ export const evalCommand: Command = new Command("eval")
   )
   .option("--baseline <model>", "second model to be shown beside it, and how far the first is from it")
   .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
+  .addOption(resumeOption())
   .addOption(threadsOption())
   .addOption(jsonOption())
   .addOption(quietOption())
@@ -51,12 +52,16 @@ file as the harness has them, with Jinja templates (doc_to_text, doc_to_choice, 
 Against a baseline of the same vocabulary and layers: KL(baseline || model) in nats per token, how often both put the
 same token first, and the relative error of the hidden states after the last layer (of all layers in --json).
 
+With --resume DIR a command that was cut off by Ctrl-C, a crash or a power failure goes on when it is repeated, after the last
+text or task that was finished. What depends on a changed model, text or setting is computed anew. Remove DIR in the end.
+
 Examples:
   $ gprune eval MODEL --text news=news.txt code=code.jsonl
   $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json
   $ gprune eval PRUNED --tasks piqa=piqa.jsonl arc_easy=arc_easy.jsonl --limit 200 --baseline MODEL
   $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5
-  $ gprune eval OUT --text news=news.txt --baseline MODEL --save`,
+  $ gprune eval OUT --text news=news.txt --baseline MODEL --save
+  $ gprune eval MODEL --text news=news.txt wiki=wiki.txt --tasks piqa=piqa.jsonl --resume scores`,
   )
   .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
 
@@ -75,6 +80,7 @@ export const compareCommand: Command = new Command("compare")
       min: 1,
     }),
   )
+  .addOption(resumeOption())
   .option("--speed", "also how fast they answer, in turns, with this runtime")
   .addOption(countOption("--batch <n>", "with --speed: sequences at once", { min: 1, default: 1 }))
   .addOption(countOption("--prompt-tokens <n>", "with --speed: tokens of a prompt", { min: 1, default: 128 }))

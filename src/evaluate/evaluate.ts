@@ -11,8 +11,10 @@ import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { interruptible } from "../stages.ts";
 import { type ComparedText, compareOnWindows, type Divergence, incomparable } from "./divergence.ts";
 import { withShots } from "./few_shot.ts";
+import { type ScoreKeeper, withKeptScores } from "./kept_scores.ts";
 import { perplexity, type TextScore } from "./perplexity.ts";
 import { readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
@@ -35,8 +37,26 @@ export interface EvaluateOptions {
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
   readonly onProgress?: OnProgress;
+  /**
+   * Directory that keeps the score of every text and task that is finished, so that the same call goes on after whatever
+   * cut it off; see kept_scores.ts. Kept nowhere when absent.
+   */
+  readonly keep?: string | undefined;
+  /** Ends the evaluation at the next step. */
+  readonly signal?: AbortSignal | undefined;
   /** Where HF_HOME and the like are looked up; the process's own variables when absent. */
   readonly environment?: Environment;
+}
+
+/** Options as the functions below take them. */
+interface Evaluating extends EvaluateOptions {
+  readonly onProgress: OnProgress;
+}
+
+/** @throws GpruneError INTERRUPTED, from progress events after the signal */
+function evaluating(options: EvaluateOptions): Evaluating {
+  const { onProgress = silent, signal } = options;
+  return { ...options, onProgress: interruptible(onProgress, signal, 0) };
 }
 
 /** Solved questions that every question of a task comes after. */
@@ -58,21 +78,20 @@ const MAX_TEXT_BYTES = 2 ** 28;
  * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts.
  * Everything is read before anything is computed.
  * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens or
- *   a limit below one, and what `readTask` and `encodeDocument` throw
+ *   a limit below one, INTERRUPTED after the signal, and what `readTask`, `encodeDocument` and `withKeptScores` throw
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
   texts: readonly TextSet[],
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const { windows, documents } = await readMaterial(model, texts, options);
-  const { onProgress = silent } = options;
+  const told = evaluating(options);
+  const material = await readMaterial(model, texts, told);
   const runner = new DecoderRunner(model, runtime);
-  return {
-    model: model.origin.name,
-    texts: await scoresOf(windows, onProgress, (own, more) => perplexity(runner, own, more)),
-    tasks: await scoresOf(documents, onProgress, (own, more) => scoreTask(runner, own, more)),
-  };
+  return withKeptScores(told, async (keeper) => {
+    const own = { ...material, runner, keeper, onProgress: told.onProgress };
+    return { model: model.origin.name, texts: await textScores(own), tasks: await taskScores(own) };
+  });
 }
 
 /** Distance from the first of several models, or why there is none. */
@@ -91,35 +110,57 @@ export async function evaluateTogether(
   texts: readonly TextSet[],
   options: EvaluateOptions,
 ): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
+  const told = evaluating(options);
   const materials: Material[] = [];
-  for (const model of models) materials.push(await readMaterial(model, texts, options));
+  for (const model of models) materials.push(await readMaterial(model, texts, told));
   const reasons = models.map(({ spec }, m) => {
     return incomparable(models[0]!.spec, spec) ?? otherTokens(materials[0]!, materials[m]!);
   });
   const together = models.filter((_, m) => reasons[m] === null);
-  const runners = together.map((model) => new DecoderRunner(model, runtime));
-  const { onProgress = silent } = options;
-  const compared = await scoresOf(materials[0]!.windows, onProgress, (own, more) =>
-    compareOnWindows(runners, own, more),
+  return withKeptScores(told, async (keeper) => {
+    const runners = together.map((model) => new DecoderRunner(model, runtime));
+    const compared = await scoresOf(materials[0]!.windows, told.onProgress, (content, more) =>
+      keeper({ kind: "divergence", models: together, content }, () =>
+        compareOnWindows(runners, content, more),
+      ),
+    );
+    const evaluations: (Evaluation & { readonly fromFirst?: FromFirst })[] = [];
+    for (const [m, model] of models.entries()) {
+      const place = together.indexOf(model);
+      const onProgress: OnProgress = (event) =>
+        told.onProgress(m === 0 ? event : { ...event, stage: `${event.stage}, model ${m + 1}` });
+      const known = place < 0 ? null : mapValues(compared, ({ scores }) => scores[place]!);
+      const own = { ...materials[m]!, runner: new DecoderRunner(model, runtime), keeper, onProgress };
+      evaluations.push({
+        model: model.origin.name,
+        texts: known ?? (await textScores(own)),
+        tasks: await taskScores(own),
+        ...(m > 0 && texts.length > 0 && { fromFirst: fromFirst(compared, place, reasons[m]!) }),
+      });
+    }
+    return evaluations;
+  });
+}
+
+/** One model and what it is evaluated on. */
+interface OwnEvaluation extends Material {
+  readonly runner: DecoderRunner;
+  readonly keeper: ScoreKeeper;
+  readonly onProgress: OnProgress;
+}
+
+function textScores({ windows, runner, keeper, onProgress }: OwnEvaluation): Promise<Evaluation["texts"]> {
+  const models = [runner.model];
+  return scoresOf(windows, onProgress, (content, more) =>
+    keeper({ kind: "perplexity", models, content }, () => perplexity(runner, content, more)),
   );
-  const evaluations: (Evaluation & { readonly fromFirst?: FromFirst })[] = [];
-  for (const [m, model] of models.entries()) {
-    const { windows, documents } = materials[m]!;
-    const runner = new DecoderRunner(model, runtime);
-    const place = together.indexOf(model);
-    const ofModel: OnProgress = (event) =>
-      onProgress(m === 0 ? event : { ...event, stage: `${event.stage}, model ${m + 1}` });
-    evaluations.push({
-      model: model.origin.name,
-      texts:
-        place >= 0
-          ? mapValues(compared, ({ scores }) => scores[place]!)
-          : await scoresOf(windows, ofModel, (own, more) => perplexity(runner, own, more)),
-      tasks: await scoresOf(documents, ofModel, (own, more) => scoreTask(runner, own, more)),
-      ...(m > 0 && windows.length > 0 && { fromFirst: fromFirst(compared, place, reasons[m]!) }),
-    });
-  }
-  return evaluations;
+}
+
+function taskScores({ documents, runner, keeper, onProgress }: OwnEvaluation): Promise<Evaluation["tasks"]> {
+  const models = [runner.model];
+  return scoresOf(documents, onProgress, (content, more) =>
+    keeper({ kind: "task", models, content }, () => scoreTask(runner, content, more)),
+  );
 }
 
 function fromFirst(
@@ -149,7 +190,7 @@ interface Material {
 async function readMaterial(
   model: Model,
   texts: readonly TextSet[],
-  { seqLen, tasks = [], fewShot = NO_SHOTS, limit, onProgress = silent, environment }: EvaluateOptions,
+  { seqLen, tasks = [], fewShot = NO_SHOTS, limit, onProgress, environment }: Evaluating,
 ): Promise<Material> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);

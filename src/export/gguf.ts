@@ -18,6 +18,7 @@ import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { requireFinite } from "./finite.ts";
 import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 import { fallbackWarning, fileTypeOf, type GgufDType, ggmlTypeOf } from "./gguf_types.ts";
+import { requireExportRoom } from "./room.ts";
 import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 
 /** GGML_QNT_VERSION of ggml.h. */
@@ -58,6 +59,7 @@ export async function exportGguf(
   const metadata = metadataOf(model, target, { dtype, pre });
   const tensors = tensorsToWrite(model, target, dtype);
   const tensorBytes = tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
+  await requireExportRoom(model, { output: path, bytes: tensorBytes });
   let done = 0;
   const onBytes = (bytes: number): void => {
     done += bytes;

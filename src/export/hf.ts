@@ -22,6 +22,7 @@ import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
 import { requireFinite } from "./finite.ts";
+import { requireExportRoom } from "./room.ts";
 
 /** dtype names in config.json. */
 const CONFIG_DTYPES: Readonly<Record<FloatDType, string>> = {
@@ -66,6 +67,8 @@ export async function exportHuggingFace(
   const tensors = tensorsToWrite(model, stored);
   const bytesPerElement = stored === "F32" ? 4 : 2;
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
+  // Whoever writes in a way of their own knows what is there already.
+  if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   let done = 0;
   await write(directory, async (temporary, kept) => {
     const files = new Map(documents);

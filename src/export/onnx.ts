@@ -14,6 +14,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
 import { ONNX_FORMATS, type OnnxDType, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
+import { requireExportRoom } from "./room.ts";
 
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
   /** `auto` keeps float16 checkpoints so and writes all others as float32. */
@@ -34,6 +35,7 @@ export async function exportOnnx(
   const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];
   const onnx = onnxModel(model.spec, format);
   const total = weightBytes(onnx);
+  await requireExportRoom(model, { output: directory, bytes: total });
   let done = 0;
   const onBytes = (bytes: number): void => {
     done += bytes;

@@ -333,7 +333,7 @@ class LayerBuilder {
   /** Channels of some heads. */
   #channels(heads: Dim): Dim {
     const { headDim } = this.#structure;
-    return typeof heads === "number" ? heads * headDim : `${heads}*H`;
+    return typeof heads === "number" ? heads * headDim : `${heads}*${headDim}`;
   }
 
   /** Rotates channel pairs (i, i + R/2) of the first R channels of the last axis by the token's angles. */

@@ -319,6 +319,14 @@ export class GraphBuilder {
     return this.#node("ConstantOfShape", [this.#shapeOf(like)], { shape: like.shape, type: "float32" });
   }
 
+  /** Ones [size, 1], as many as an axis of another value has. */
+  onesAlong(like: Value, axis: number): Value {
+    const attributes = { start: axis, end: axis + 1 };
+    const size = this.#node("Shape", [like], { shape: [1], type: "int64", attributes });
+    const shape = this.concat([size, this.#integers([1])], 0, 2);
+    return this.#node("Expand", [this.scalar(1), shape], { shape: [like.shape[axis]!, 1] });
+  }
+
   /** The numbers of an integer constant of this builder. */
   integersOf(value: Value): readonly number[] {
     const constant = this.#constants.find((candidate) => candidate.value === value);

@@ -143,9 +143,17 @@ function momentsGraph(structure: LayerStructure, kind: SpaceKind): Graph {
   b.output("hidden", output);
   b.output("gram", b.matmul(rows, b.flatten(kept), { transA: true }));
   b.output("cross", b.matmul(b.flatten(lost), rows, { transA: true }));
-  b.output("inputSum", b.reduceSum(weighted, [1]));
-  b.output("residualSum", b.reduceSum(b.mul(lost, importance), [1]));
+  b.output("inputSum", sumOverTokens(b, weighted));
+  b.output("residualSum", sumOverTokens(b, b.mul(lost, importance)));
   return b.finish();
+}
+
+/**
+ * The sum over tokens of [B, T, N], as [B, 1, N]: a product with ones, since ONNX Runtime reduces an axis in the middle in
+ * an order that depends on the number of threads.
+ */
+function sumOverTokens(b: GraphBuilder, x: Value): Value {
+  return b.matmul(b.onesAlong(x, 1), x, { transA: true });
 }
 
 /** Keeps the inverse of a token's size finite where its hidden state is zero. */
@@ -166,11 +174,10 @@ function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
   for (const kind of KINDS) {
     const x = taps[kind];
     const squares = b.mul(x, x);
-    const overTokens = (value: Value): Value => b.reduceSum(value, [1]);
-    b.output(`${kind}.sum`, overTokens(x));
-    b.output(`${kind}.squares`, overTokens(squares));
-    b.output(`${kind}.abs`, overTokens(b.abs(x)));
-    b.output(`${kind}.fired`, overTokens(b.greater(squares, b.reduceMean(squares, [-1]))));
+    b.output(`${kind}.sum`, sumOverTokens(b, x));
+    b.output(`${kind}.squares`, sumOverTokens(b, squares));
+    b.output(`${kind}.abs`, sumOverTokens(b, b.abs(x)));
+    b.output(`${kind}.fired`, sumOverTokens(b, b.greater(squares, b.reduceMean(squares, [-1]))));
   }
 }
 
@@ -192,7 +199,7 @@ function buildBackward(structure: LayerStructure): Graph {
   for (const [index, kind] of KINDS.entries()) {
     const x = taps[kind];
     const deviation = b.sub(x, b.input(`${kind}.center`, [x.shape[2]!]));
-    b.output(`${kind}.gate`, b.reduceSum(b.mul(tapGradients[index]!, deviation), [1]));
+    b.output(`${kind}.gate`, sumOverTokens(b, b.mul(tapGradients[index]!, deviation)));
   }
   return b.finish();
 }

@@ -2,15 +2,17 @@
  * Runs graphs. The one importer of ONNX Runtime: everything above sees tensors in and tensors out.
  *
  * Weights are graph inputs, so one session serves every layer of the same structure whatever its widths. The bits of
- * a result depend on how weights are fed, so there is just this one way. They hardly depend on the number of threads:
- * only products of [M, K] and [K, N] with N > M and K > 128 of which a thread gets 64 columns or fewer differ in the last
- * bit, since MLAS then adds along K in longer blocks (measured with ONNX Runtime 1.30.0).
+ * a result depend on how weights are fed, so there is just this one way. They do not depend on the number of threads: a
+ * run gets no more than give the bits of one (thread_limit.ts). That costs nothing where products have as many rows as
+ * columns or at least 80 columns for each thread.
  */
+import { availableParallelism } from "node:os";
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Graph } from "./graph.ts";
 import { encodeOnnx, OUTPUT_PREFIX } from "./onnx.ts";
+import { threadLimit } from "./thread_limit.ts";
 
 /** Integers that a graph takes as input (token ids). */
 export interface IntegerTensor {
@@ -35,12 +37,16 @@ export interface Program {
 }
 
 export interface RuntimeOptions {
-  /** Threads of one operator; the number of cores when absent. */
+  /** Threads of one operator at most; the number of cores when absent. */
   readonly threads?: number;
 }
 
 /** ORT's "error" level: warnings about values it cannot infer are not the user's business. */
 const LOG_ERRORS_ONLY = 3;
+
+/** Products with a factor have other kernels than those without, which thread_limit.ts must be able to tell apart. */
+const KEPT_APART = "MatMulScaleFusion";
+const DO_NOT_SPIN = { session: { intra_op: { allow_spinning: "0" } } };
 
 /** Compiles graphs once per key and runs them. */
 export class Runtime {
@@ -69,18 +75,44 @@ export class Runtime {
   }
 
   async #compile(graph: Graph): Promise<Program> {
+    const encoded = encodeOnnx(graph);
+    const sessions = new Map<number | undefined, Promise<InferenceSession>>();
+    const sessionFor = async (feeds: Readonly<Record<string, AnyTensor>>): Promise<InferenceSession> => {
+      const missing = graph.inputs.find(({ name }) => feeds[name] === undefined);
+      if (missing !== undefined) throw internalError(`graph input ${missing.name} was not fed`);
+      const threads = this.#threadsFor(graph, feeds);
+      const session = sessions.get(threads) ?? this.#open(encoded, threads);
+      sessions.set(threads, session);
+      return session;
+    };
+    return {
+      run: async (feeds) => mapOutputs(await run(await sessionFor(feeds), feeds), float32Tensor),
+      runDouble: async (feeds) => mapOutputs(await run(await sessionFor(feeds), feeds), float64Tensor),
+    };
+  }
+
+  /** Undefined leaves the number to ONNX Runtime, which takes no more than there are cores. */
+  #threadsFor(graph: Graph, feeds: Readonly<Record<string, AnyTensor>>): number | undefined {
     const { threads } = this.#options;
-    const session = await InferenceSession.create(encodeOnnx(graph), {
+    const most = threads ?? availableParallelism();
+    const limit = threadLimit(graph, feeds, most);
+    return limit < most ? limit : threads;
+  }
+
+  async #open(encoded: Uint8Array, threads: number | undefined): Promise<InferenceSession> {
+    const session = await InferenceSession.create(encoded, {
       executionProviders: ["cpu"],
       graphOptimizationLevel: "all",
       logSeverityLevel: LOG_ERRORS_ONLY,
+      extra: {
+        optimization: { disable_specified_optimizers: KEPT_APART },
+        // Threads that wait for work in a loop take the cores of those that have some.
+        ...(threads !== undefined && threads > availableParallelism() ? DO_NOT_SPIN : {}),
+      },
       ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     });
     this.#sessions.push(session);
-    return {
-      run: async (feeds) => mapOutputs(await run(session, feeds), float32Tensor),
-      runDouble: async (feeds) => mapOutputs(await run(session, feeds), float64Tensor),
-    };
+    return session;
   }
 }
 
@@ -92,11 +124,7 @@ async function run(
   feeds: Readonly<Record<string, AnyTensor>>,
 ): Promise<OrtOutputs> {
   const inputs: Record<string, OrtTensor> = {};
-  for (const name of session.inputNames) {
-    const feed = feeds[name];
-    if (feed === undefined) throw internalError(`graph input ${name} was not fed`);
-    inputs[name] = toOrt(feed);
-  }
+  for (const name of session.inputNames) inputs[name] = toOrt(feeds[name]!);
   return session.run(inputs).catch((cause: unknown) => {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new GpruneError("INTERNAL", `internal: ONNX Runtime refused a run: ${reason}`, { cause });

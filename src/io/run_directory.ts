@@ -84,10 +84,18 @@ export class RunDirectory implements Stages {
    *   be resumed; BAD_CHECKPOINT when its manifest is damaged; OUTPUT_FAILED
    */
   static async claim(output: string, options: RunOptions = {}): Promise<RunDirectory> {
-    const path = `${await directoryPath(output)}.run`;
+    return RunDirectory.claimAt(`${await directoryPath(output)}.run`, options);
+  }
+
+  /**
+   * The same for a directory that the user has named.
+   * @throws GpruneError as `claim`
+   */
+  static async claimAt(directory: string, options: RunOptions = {}): Promise<RunDirectory> {
+    const path = await directoryPath(directory);
     const madeFrom =
       (await mkdir(path, { recursive: true }).catch((cause: unknown) => {
-        throw outputFailed(output, cause);
+        throw outputFailed(path, cause);
       })) ?? null;
     let lock: RunLock | undefined;
     try {
@@ -102,7 +110,7 @@ export class RunDirectory implements Stages {
     } catch (error) {
       await lock?.release();
       if (madeFrom !== null) removeEmpty(path, madeFrom);
-      throw explained(output, error);
+      throw explained(path, error);
     }
   }
 

@@ -1,0 +1,124 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { failingAt, KINDS } from "../../test/fault_walk.ts";
+import { letterModel } from "../../test/letter_model.ts";
+import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { Runtime } from "../graph/runtime.ts";
+import { armFailPoints } from "../io/fail_points.ts";
+import { openModel } from "../model/checkpoint.ts";
+import type { Model } from "../model/model.ts";
+import type { ProgressEvent } from "../progress.ts";
+import { type EvaluateOptions, type Evaluation, evaluate, evaluateTogether } from "./evaluate.ts";
+
+const runtime = new Runtime({ threads: 1 });
+let root: string;
+let model: Model;
+let other: Model;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-scores-"));
+  model = await openModel(await writeTinyCheckpoint(join(root, "model"), {}));
+  other = await openModel(await writeTinyCheckpoint(join(root, "other"), { seed: 1 }));
+  await writeText("one", "a b c d e f g h i j");
+  await writeText("two", "j i h g f e d c b a a b c d");
+  await writeFile(join(root, "task"), '{"query": "a b", "choices": ["c", "d"], "gold": 0}\n');
+});
+afterAll(async () => {
+  await runtime.close();
+  await rm(root, { recursive: true, force: true });
+});
+
+async function writeText(name: string, text: string): Promise<void> {
+  await writeFile(join(root, name), text);
+}
+
+function set(name: string): { readonly name: string; readonly path: string; readonly weight: number } {
+  return { name, path: join(root, name), weight: 1 };
+}
+
+/** Evaluates on both texts and the task. @returns what, and the stages that were computed */
+async function run(
+  options: Partial<EvaluateOptions> = {},
+): Promise<{ readonly evaluation: Evaluation; readonly computed: readonly string[] }> {
+  const computed = new Set<string>();
+  const onProgress = ({ stage }: ProgressEvent): void => void computed.add(stage);
+  const settings = { seqLen: 4, tasks: [set("task")], onProgress, ...options };
+  const evaluation = await evaluate({ model, runtime }, [set("one"), set("two")], settings);
+  return { evaluation, computed: [...computed].filter((stage) => stage.startsWith("evaluate")) };
+}
+
+describe("evaluate with keep", () => {
+  it("computes nothing twice, and anew what depends on something else", async () => {
+    const keep = join(root, "scores");
+    const plain = await run();
+    const first = await run({ keep });
+    expect(first).toEqual(plain);
+    expect(first.computed).toEqual(["evaluate one", "evaluate two", "evaluate task"]);
+    expect(await run({ keep })).toEqual({ evaluation: plain.evaluation, computed: [] });
+    await writeText("two", "j i h g f e d c b a a b c d e f");
+    const changed = await run({ keep });
+    expect(changed.computed).toEqual(["evaluate two"]);
+    expect(changed.evaluation).toEqual((await run()).evaluation);
+    expect((await run({ keep, seqLen: 5 })).computed).toEqual(["evaluate one", "evaluate two"]);
+    expect(await readdir(keep)).not.toContain("lock");
+  });
+
+  it("keeps several models apart from one", async () => {
+    const keep = join(root, "together");
+    await run({ keep });
+    const models = [model, other];
+    const options = { seqLen: 4, keep };
+    const first = await evaluateTogether({ models, runtime }, [set("one")], options);
+    expect(first[1]!.fromFirst!.divergence!.one!.kl).toBeGreaterThan(0);
+    expect(await evaluateTogether({ models, runtime }, [set("one")], options)).toEqual(first);
+    const turned = await evaluateTogether({ models: models.toReversed(), runtime }, [set("one")], options);
+    expect(turned[1]!.texts).toEqual(first[0]!.texts);
+    expect(turned[1]!.fromFirst!.divergence).not.toEqual(first[1]!.fromFirst!.divergence);
+  });
+
+  it("gives the same scores after any failure of the disk", { timeout: 180_000 }, async () => {
+    const { evaluation } = await run();
+    let faults = 0;
+    for (let n = 1; ; n += 4) {
+      const keep = join(root, `failing-${n}`);
+      const { hook, passed } = failingAt(n, KINDS["failing writes"], () => {
+        throw Object.assign(new Error("EIO: injected"), { code: "EIO", errno: -5, syscall: "write" });
+      });
+      armFailPoints(hook);
+      await run({ keep }).catch((error: unknown) => expect(error).toMatchObject({ code: "OUTPUT_FAILED" }));
+      armFailPoints(null);
+      expect((await run({ keep })).evaluation).toEqual(evaluation);
+      if (passed() < n) break;
+      faults += 1;
+    }
+    expect(faults).toBeGreaterThan(5);
+  });
+
+  it("stops at the signal, says how to go on, and does", async () => {
+    const keep = join(root, "stopped");
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const onProgress = ({ stage }: ProgressEvent): void => {
+      seen.push(stage);
+      if (stage === "evaluate two") stop.abort("SIGINT");
+    };
+    await expect(run({ keep, onProgress, signal: stop.signal })).rejects.toMatchObject({
+      code: "INTERRUPTED",
+      hint: `Finished texts and tasks are kept in ${keep}; the same command goes on from there.`,
+    });
+    expect(seen.filter((stage) => stage === "evaluate two")).toHaveLength(1);
+    const { evaluation, computed } = await run({ keep });
+    expect(computed).toEqual(["evaluate two", "evaluate task"]);
+    expect(evaluation).toEqual((await run()).evaluation);
+  });
+
+  it("refuses models in memory, and directories with something else in them", async () => {
+    const inMemory = evaluate({ model: letterModel(), runtime }, [set("one")], {
+      seqLen: 4,
+      keep: join(root, "memory"),
+    });
+    await expect(inMemory).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+    await expect(run({ keep: root })).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+  });
+});

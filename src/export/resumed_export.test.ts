@@ -1,0 +1,63 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { hashes } from "../../test/run_cli.ts";
+import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { openModel } from "../model/checkpoint.ts";
+import type { Model } from "../model/model.ts";
+import { exportHuggingFace } from "./hf.ts";
+import { exportResumably } from "./resumed_export.ts";
+
+const SHARDS = { maxShardBytes: 20_000 };
+
+let root: string;
+let model: Model;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-exports-"));
+  model = await openModel(await writeTinyCheckpoint(join(root, "model")));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+test("an export that is cut off after any shard goes on, reads nothing twice, and ends with the same bytes", async () => {
+  const plain = join(root, "plain");
+  await exportHuggingFace(model, plain, SHARDS);
+  const names = await readdir(plain);
+  const expected = await hashes(plain, names);
+  expect(names.length).toBeGreaterThan(6);
+  const output = join(root, "made", "out");
+  let attempts = 0;
+  for (let ended = false; !ended; attempts++) {
+    const stop = new AbortController();
+    const onProgress = ({ stage }: { readonly stage: string }): void => {
+      if (stage === "save") stop.abort("SIGINT");
+    };
+    ended = await exportResumably(model, output, { ...SHARDS, signal: stop.signal, onProgress }).then(
+      () => true,
+      (error: unknown) => {
+        expect(error).toMatchObject({ code: "INTERRUPTED" });
+        return false;
+      },
+    );
+    if (!ended) expect(await readdir(join(root, "made"))).toEqual(["out.run"]);
+  }
+  expect(attempts).toBeGreaterThan(3);
+  expect(await hashes(output, names)).toEqual(expected);
+  expect(await readdir(join(root, "made"))).toEqual(["out"]);
+});
+
+test("shards of another dtype are refused", async () => {
+  const output = join(root, "other");
+  const signal = AbortSignal.abort("SIGINT");
+  const stop = new AbortController();
+  const onProgress = ({ stage }: { readonly stage: string }): void => {
+    if (stage === "save") stop.abort("SIGINT");
+  };
+  await expect(exportResumably(model, output, { signal })).rejects.toMatchObject({ code: "INTERRUPTED" });
+  const options = { ...SHARDS, signal: stop.signal, onProgress };
+  await expect(exportResumably(model, output, options)).rejects.toMatchObject({ code: "INTERRUPTED" });
+  await expect(exportResumably(model, output, { dtype: "bf16" })).rejects.toMatchObject({
+    code: "BAD_CHECKPOINT",
+    message: expect.stringContaining("export.dtype"),
+  });
+});

@@ -1,0 +1,36 @@
+/** Exports of many shards that go on where they were cut off. */
+import { RunDirectory } from "../io/run_directory.ts";
+import type { Model } from "../model/model.ts";
+import { modelHashes } from "../model/model_hashes.ts";
+import { versions } from "../package.ts";
+import { silent } from "../progress.ts";
+import { type ExportOptions, exportHuggingFace, storedDType } from "./hf.ts";
+
+/**
+ * Does what `exportHuggingFace` does, but keeps every finished shard in OUT.run until the output is there, and takes those
+ * from there that an interrupted export of the same model in the same dtype has left.
+ * @throws GpruneError as `exportHuggingFace`; LOCKED; BAD_CHECKPOINT when the shards are of something else; INTERRUPTED after
+ *   the signal
+ */
+export async function exportResumably(
+  model: Model,
+  directory: string,
+  options: Omit<ExportOptions, "write" | "documents" | "lastDocuments"> & { readonly signal?: AbortSignal },
+): Promise<void> {
+  const { dtype = "auto", signal, onProgress = silent } = options;
+  const stages = await RunDirectory.claim(directory, { resume: true, signal });
+  try {
+    stages.begin({
+      export: { dtype: storedDType(model, dtype) },
+      model: await modelHashes(model, onProgress),
+      versions: { ...versions() },
+    });
+    await exportHuggingFace(model, directory, {
+      ...options,
+      write: (target, fill) => stages.writeOutput(target, fill),
+    });
+    stages.clear();
+  } finally {
+    await stages.leave();
+  }
+}

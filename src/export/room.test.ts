@@ -1,0 +1,38 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { exportGguf } from "./gguf.ts";
+import { exportHuggingFace } from "./hf.ts";
+import { exportOnnx } from "./onnx.ts";
+import { requireExportRoom } from "./room.ts";
+
+const output = join(tmpdir(), "gprune-not-there", "out");
+
+test("what does not fit onto the disk is refused, with what is there", async () => {
+  await requireExportRoom(tinyModel(), { output, bytes: 1e6 });
+  await expect(requireExportRoom(tinyModel(), { output, bytes: 2 ** 60 })).rejects.toMatchObject({
+    code: "OUTPUT_FAILED",
+    message: expect.stringMatching(/out: expected 1073741824\.00 GiB of free space, got [\d.]+ GiB$/),
+  });
+});
+
+test("a tensor that cannot be held is refused before anything is written, in every format", async () => {
+  const parent = await mkdtemp(join(tmpdir(), "gprune-room-"));
+  const { constrainedMemory } = process;
+  process.constrainedMemory = () => 1e6;
+  try {
+    const refused = {
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(/^memory: expected .* for the largest/),
+    };
+    await expect(exportHuggingFace(tinyModel(), join(parent, "hf"))).rejects.toMatchObject(refused);
+    await expect(exportOnnx(tinyModel(), join(parent, "onnx"))).rejects.toMatchObject(refused);
+    await expect(exportGguf(tinyModel(), join(parent, "out.gguf"))).rejects.toMatchObject(refused);
+    expect(await readdir(parent)).toEqual([]);
+  } finally {
+    process.constrainedMemory = constrainedMemory;
+    await rm(parent, { recursive: true });
+  }
+});

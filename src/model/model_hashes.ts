@@ -1,0 +1,32 @@
+/** What a model is, by the SHA-256 of its files. */
+import { createHash } from "node:crypto";
+import { basename } from "node:path";
+import { digestFile } from "../io/stage_file.ts";
+import type { OnProgress } from "../progress.ts";
+import { modelFiles } from "./checkpoint.ts";
+import type { Model } from "./model.ts";
+
+/**
+ * SHA-256 by file name, hexadecimal, of configuration, weights and carried files. Reads the weights once.
+ * @throws GpruneError BAD_FILE when a file cannot be read
+ */
+export async function modelHashes(
+  model: Model,
+  onProgress: OnProgress,
+): Promise<Readonly<Record<string, string>>> {
+  const files = await modelFiles(model);
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  let done = 0;
+  const hashes: [string, string][] = [];
+  for (const { path } of files) {
+    const digest = await digestFile(path, (bytes) => {
+      done += bytes;
+      onProgress({ stage: "check files", done, total, unit: "bytes" });
+    });
+    hashes.push([basename(path), digest.sha256]);
+  }
+  const carried = model.files.map(({ name, bytes }) => {
+    return [name, createHash("sha256").update(bytes).digest("hex")] as const;
+  });
+  return Object.fromEntries([...hashes, ...carried]);
+}
