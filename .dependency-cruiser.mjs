@@ -33,6 +33,7 @@ const LAYERS = [
   "demo.ts",
   "workers",
   "index.ts",
+  "ui",
   "cli",
 ];
 
@@ -50,6 +51,7 @@ const SOLE_IMPORTERS = [
   { name: "jinja", to: "node_modules/@huggingface/jinja/", from: ["src/evaluate/jinja.ts"] },
   { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/parquet.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
+  { name: "hono", to: "node_modules/(hono|@hono)/", from: ["src/ui/server.ts", "src/ui/guard.ts"] },
   { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/"] },
   { name: "node-fs", to: "^(node:)?fs(/promises)?$", from: ["src/io/", "src/cli/"] },
 ];
@@ -104,6 +106,13 @@ export default {
       severity: "error",
       from: { path: "^src/", pathNot: TEST },
       to: { path: ["^(test|bench|scripts|demo)/", TEST] },
+    },
+    {
+      name: "page",
+      comment: "the page runs in a browser: it imports itself, preact, and the types of what the server says",
+      severity: "error",
+      from: { path: "^web/", pathNot: "[.]config[.]ts$" },
+      to: { pathNot: ["^web/", "^src/ui/api[.]ts$", "node_modules/preact/", "^preact$"] },
     },
     {
       name: "shipped-dependencies",

@@ -8,6 +8,7 @@ const config: ViteUserConfig = defineConfig({
       "demo/**/*.test.ts",
       "scripts/**/*.test.ts",
       "bench/**/*.test.ts",
+      "web/**/*.test.ts",
     ],
     setupFiles: ["test/setup.ts"],
     // ONNX Runtime is native: ending a worker thread while a session runs aborts the whole process.

@@ -37,9 +37,11 @@ const PERMISSIVE: ReadonlySet<string> = new Set([
 
 /**
  * Licences that are fine for the packages named: MPL-2.0 asks that changes to its own files stay open, and they are used
- * as they are.
+ * as they are, or only for tests.
  */
-const EXCEPTIONS: Readonly<Record<string, RegExp>> = { "MPL-2.0": /^(@resvg\/resvg-js|lightningcss)/ };
+const EXCEPTIONS: Readonly<Record<string, RegExp>> = {
+  "MPL-2.0": /^(@resvg\/resvg-js|lightningcss|axe-core$)/,
+};
 
 /** Scripts that npm runs on the machine of whoever installs a package. */
 const INSTALL_SCRIPTS = ["preinstall", "install", "postinstall", "prepare"];

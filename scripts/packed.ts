@@ -13,6 +13,7 @@ const REQUIRED = [
   "package.json",
   "dist/index.js",
   "dist/index.d.ts",
+  "dist/page/index.html",
   "resources/modeling_gprune.py",
 ];
 const FORBIDDEN = /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench|scripts|docs|node_modules)[/]/;

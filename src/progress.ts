@@ -11,6 +11,14 @@ export interface ProgressEvent {
   readonly unit: string;
   /** What is being worked on right now: `layer 3/30`. */
   readonly detail?: string;
+  /** What was measured up to here, for curves: the loss of every set, or the divergence of a training step. */
+  readonly values?: readonly NamedValue[];
+}
+
+/** A list of these and not a record, so that no name of a set can mean anything. */
+export interface NamedValue {
+  readonly name: string;
+  readonly value: number;
 }
 
 export type OnProgress = (event: ProgressEvent) => void;

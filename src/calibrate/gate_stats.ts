@@ -8,7 +8,7 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
 import { inputStash } from "../graph/memory_policy.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type OnProgress, type ProgressEvent, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
 import { batchGradients, type WindowGradients } from "./gate_gradients.ts";
@@ -71,7 +71,10 @@ export async function gateStatistics(
   for (let start = 0; start < queue.length; ) {
     const { stash, bytes } = await inputStash(runner.memory, "layer inputs");
     const lot = lotFrom(queue.slice(start), bytes / inputBytes(runner));
-    const report: OnProgress = (event) => onProgress({ ...event, done: done + event.done, total });
+    // The end is said below, with what came out.
+    const report: OnProgress = (event) => {
+      if (done + event.done < total) onProgress({ ...event, done: done + event.done, total });
+    };
     const gradients = await batchGradients(runner, lot, { centers, stash, stage, onProgress: report });
     await stash.close();
     const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
@@ -82,6 +85,7 @@ export async function gateStatistics(
     done += 2 * tokensOf(lot.map(({ ids }) => ids));
     await checkpoints.reached(() => ({ sets: result }));
   }
+  onProgress({ stage, done: total, total, unit: "tokens", ...lossesOf(result) });
   return result;
 }
 
@@ -114,6 +118,16 @@ function lotFrom(batches: readonly OwnedBatch[], maxTokens: number): readonly Ow
 /** Bytes of a token's inputs of all layers. */
 function inputBytes({ model: { spec } }: DecoderRunner): number {
   return 4 * spec.hiddenSize * spec.layers.length;
+}
+
+/** Mean loss of every set, nats per token, for progress events. */
+function lossesOf(sets: ReadonlyMap<string, GateStats>): Pick<ProgressEvent, "detail" | "values"> {
+  const known = [...sets].filter(([, { windows }]) => windows > 0);
+  const values = known.map(([name, { loss, windows }]) => ({ name, value: loss / windows }));
+  return {
+    detail: `loss ${values.map(({ name, value }) => `${name} ${value.toFixed(2)}`).join(", ")}`,
+    values,
+  };
 }
 
 /** Statistics of two disjoint lots of windows taken together. */

@@ -1,45 +1,106 @@
-/** The progress bar of a terminal. Loaded only where there is one. */
-import { Presets, SingleBar } from "cli-progress";
+/**
+ * Progress on a terminal: one line that is drawn again and again for the stage under way, and a line that stays for each
+ * that has ended. Loaded only where there is a terminal.
+ *
+ *     ✓ calibrate   12.3 s  810 tokens/s
+ *       learn 1/8   ━━━━━━━━━━━━━━━╸──────────  62 %  410 tokens/s  0:12 left  backward, layer 19/30
+ */
 import type { OnProgress, ProgressEvent } from "../progress.ts";
+import { type Paint, paintFor, wantsColour } from "./colour.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { plainText } from "./terminal.ts";
 
-const FORMAT = "{stage} {bar} {percentage} %  {rate}  {left}  {detail}";
+/** What is drawn on. */
+export interface Screen {
+  write(text: string): void;
+  /** Characters of a line. */
+  columns(): number;
+  readonly paint: Paint;
+}
 
-/** One bar at a time: `calibrate  ████░░ 62 %  810 tokens/s  0:12 left  layer 19/30`. */
-export function barDisplay(): ProgressDisplay {
-  let bar: SingleBar | null = null;
+/** Milliseconds between two drawings of one stage. */
+const FRAME = 80;
+const NAME_WIDTH = 11;
+const BAR_WIDTH = 26;
+
+const CLEAR_LINE = "\r\u001b[2K";
+const HIDE_CURSOR = "\u001b[?25l";
+const SHOW_CURSOR = "\u001b[?25h";
+
+/** Signals are handled in exit.ts, which stops the display and so shows the cursor again. */
+export function barDisplay(screen: Screen = standardError()): ProgressDisplay {
+  /** The last event of the stage under way. */
+  let current: ProgressEvent | null = null;
   let rate = new Rate();
-  let stage = "";
-  const stop = (): void => {
-    bar?.stop();
-    bar = null;
+  let isDrawn = false;
+  let due = 0;
+  const erase = (): void => {
+    if (isDrawn) screen.write(CLEAR_LINE + SHOW_CURSOR);
+    isDrawn = false;
+  };
+  const leave = (event: ProgressEvent): void => {
+    erase();
+    screen.write(`${endedLine(event, rate, screen)}\n`);
+    current = null;
   };
   const onProgress: OnProgress = (event) => {
-    if (bar === null || event.stage !== stage) {
-      stop();
-      stage = event.stage;
+    if (event.stage !== current?.stage) {
+      // A stage that never said so has ended when the next one begins.
+      if (current !== null) leave(current);
       rate = new Rate();
-      bar = newBar();
-      bar.start(event.total, 0, payloadOf(event, rate));
+      due = 0;
     }
-    bar.update(event.done, payloadOf(event, rate));
-    if (event.done >= event.total) stop();
+    current = event;
+    if (event.done >= event.total) return leave(event);
+    const now = performance.now();
+    if (now < due) return;
+    due = now + FRAME;
+    screen.write(`${isDrawn ? "" : HIDE_CURSOR}${CLEAR_LINE}${runningLine(event, rate, screen)}`);
+    isDrawn = true;
   };
-  return { onProgress, stop };
+  return { onProgress, stop: erase };
 }
 
-function newBar(): SingleBar {
-  // Signals are handled in exit.ts, which stops the display and so shows the cursor again.
-  const options = { format: FORMAT, hideCursor: true, barsize: 28, gracefulExit: false };
-  return new SingleBar({ ...options, stream: process.stderr }, Presets.shades_classic);
-}
-
-function payloadOf(event: ProgressEvent, rate: Rate): Record<string, string> {
+function standardError(): Screen {
   return {
-    stage: plainText(event.stage).padEnd(10),
-    rate: rate.text(event),
-    left: rate.timeLeft(event),
-    detail: plainText(event.detail ?? ""),
+    write: (text) => process.stderr.write(text),
+    columns: () => process.stderr.columns ?? 80,
+    paint: paintFor(wantsColour(process.stderr)),
   };
+}
+
+function runningLine(event: ProgressEvent, rate: Rate, { columns, paint }: Screen): string {
+  const share = event.total > 0 ? event.done / event.total : 0;
+  const head = `  ${nameOf(event)} `;
+  const percent = `${Math.floor(100 * share)}`.padStart(3);
+  const parts = [`${percent} %`, rate.text(event), rate.timeLeft(event), plainText(event.detail ?? "")];
+  const tail = parts.filter((part) => part !== "").join("  ");
+  const room = columns() - head.length - 1;
+  const width = Math.max(0, Math.min(BAR_WIDTH, room - 8));
+  return `${paint.bold(head)}${bar(share, width, paint)}  ${paint.dim(cut(tail, room - width - 2))}`;
+}
+
+function endedLine(event: ProgressEvent, rate: Rate, { columns, paint }: Screen): string {
+  const measured = event.values === undefined ? "" : plainText(event.detail ?? "");
+  const facts = [rate.elapsed(), rate.text(event), measured];
+  const text = facts.filter((part) => part !== "").join("  ");
+  return `${paint.green("✓")} ${nameOf(event)} ${paint.dim(cut(text, columns() - NAME_WIDTH - 4))}`;
+}
+
+/** `━━━━━━╸──────` */
+function bar(share: number, width: number, paint: Paint): string {
+  const halves = Math.floor(2 * width * Math.min(1, share));
+  const full = "━".repeat(Math.floor(halves / 2)) + (halves % 2 === 1 ? "╸" : "");
+  return paint.cyan(full) + paint.dim("─".repeat(width - full.length));
+}
+
+function nameOf({ stage }: ProgressEvent): string {
+  return plainText(stage).replaceAll(/\s+/g, " ").padEnd(NAME_WIDTH);
+}
+
+/** On one line and not beyond its end: what is wrapped cannot be drawn again. */
+function cut(text: string, length: number): string {
+  const characters = [...text.replaceAll(/\s+/g, " ")];
+  const isLong = characters.length > Math.max(0, length);
+  return isLong ? `${characters.slice(0, Math.max(0, length - 1)).join("")}…` : text;
 }

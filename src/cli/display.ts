@@ -26,6 +26,14 @@ export class Rate {
     return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")} left`;
   }
 
+  /** `12.3 s`, `2 min 05 s` */
+  elapsed(): string {
+    const seconds = this.#seconds();
+    if (seconds < 60) return `${seconds.toFixed(1)} s`;
+    const whole = Math.round(seconds);
+    return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  }
+
   #seconds(): number {
     return Math.max(1e-3, (performance.now() - this.#start) / 1000);
   }

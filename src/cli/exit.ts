@@ -1,6 +1,7 @@
 /** How the process ends: 0 good, 1 the user's input was wrong, 2 a bug, 130 and 143 interrupted. */
 import { GpruneError } from "../errors.ts";
 import { removeTemporaries } from "../io/output_directory.ts";
+import { paintFor, wantsColour } from "./colour.ts";
 import { runCleanups } from "./interrupt.ts";
 import type { Failure, StopSignal } from "./messages.ts";
 import { plainText } from "./terminal.ts";
@@ -33,8 +34,9 @@ export function printFailure({ code, message, hint }: Failure): void {
     process.stderr.write(`${plainText(message)}\n${request}\n`);
     return;
   }
-  process.stderr.write(`error ${code}: ${plainText(message)}\n`);
-  if (hint !== undefined) process.stderr.write(`hint: ${plainText(hint)}\n`);
+  const paint = paintFor(wantsColour(process.stderr));
+  process.stderr.write(`${paint.red(`error ${code}:`)} ${plainText(message)}\n`);
+  if (hint !== undefined) process.stderr.write(`${paint.cyan("hint:")} ${plainText(hint)}\n`);
 }
 
 /** Has signals answered by `handler` from now on; a process that does so ends by itself. */

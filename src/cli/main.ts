@@ -11,7 +11,7 @@ import {
   inspectCommand,
   reportCommand,
 } from "./measuring_commands.ts";
-import { demoCommand, pruneCommand, sensitivityCommand } from "./pruning_commands.ts";
+import { demoCommand, pruneCommand, sensitivityCommand, uiCommand } from "./pruning_commands.ts";
 import { isComputeChild } from "./role.ts";
 
 const program = new Command("gprune")
@@ -47,6 +47,7 @@ for (const command of [
   sensitivityCommand,
   generateCommand,
   pushCommand,
+  uiCommand,
   demoCommand,
 ]) {
   program.addCommand(command.copyInheritedSettings(program));

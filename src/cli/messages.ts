@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { Temporary } from "../io/output_directory.ts";
+import type { NamedValue } from "../progress.ts";
 
 /** A progress event as it crosses the border. */
 export interface DistantEvent {
@@ -12,6 +13,7 @@ export interface DistantEvent {
   readonly total: number;
   readonly unit: string;
   readonly detail?: string | undefined;
+  readonly values?: readonly NamedValue[] | undefined;
 }
 
 /** Why a command failed. */
@@ -52,6 +54,7 @@ export const childMessageSchema: z.ZodType<ChildMessage> = z.discriminatedUnion(
       total: z.number(),
       unit: z.string(),
       detail: z.string().optional(),
+      values: z.array(z.strictObject({ name: z.string(), value: z.number() })).optional(),
     }),
   }),
   z.strictObject({ type: z.literal("progress-end") }),

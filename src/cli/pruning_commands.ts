@@ -147,6 +147,18 @@ export const sensitivityCommand: Command = new Command("sensitivity")
     ),
   );
 
+export const uiCommand: Command = new Command("ui")
+  .summary("a local page: runs, live progress, new runs, comparisons, reports")
+  .description(
+    "Serves a page on this machine that lists the runs below a directory, starts, shows, stops and resumes prunes, " +
+      "compares runs and opens their reports. It listens on 127.0.0.1 only; the address it prints has a token in it.",
+  )
+  .usage("[DIR] [options]")
+  .argument("[dir]", "directory of runs", ".")
+  .addOption(countOption("--port <n>", "port to listen on; 0 is any that is free", { min: 0, default: 0 }))
+  .addHelpText("after", "\nExample:\n  $ gprune ui runs --port 4747")
+  .action(async (directory, options) => (await import("./ui.ts")).uiCommand(directory, options));
+
 export const demoCommand: Command = new Command("demo")
   .description("the whole job on the embedded model, in about a minute")
   .usage("[options]")

@@ -1,7 +1,4 @@
-/**
- * Text for the terminal: results on stdout, tables, names from files made harmless. Nothing is coloured, so NO_COLOR has
- * nothing to switch off.
- */
+/** Text for the terminal: results on stdout, tables, names from files made harmless. Results are never coloured. */
 import { plainJson, plainText } from "../plain_text.ts";
 import type { ProgressEvent } from "../progress.ts";
 

@@ -88,6 +88,14 @@ export class RunLock {
   }
 }
 
+/** Who holds a lock now: the process, and since when, ISO 8601. Null when nobody does. */
+export async function holderOf(
+  path: string,
+): Promise<{ readonly pid: number; readonly since: string } | null> {
+  const holder = await readHolder(path);
+  return holder !== null && isAlive(holder) ? { pid: holder.pid, since: holder.since } : null;
+}
+
 /** A hard link is made by one process only. @returns whether it was this one */
 async function linked(temporary: string, path: string): Promise<boolean> {
   try {

@@ -17,7 +17,7 @@ import { embedWindows, forwardLayers, type MicroBatch } from "../graph/forward.t
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type OnProgress, type ProgressEvent, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
@@ -92,12 +92,23 @@ export async function trainTensors(request: DistillRequest): Promise<TrainedTens
     for (const lesson of lessons) {
       const measured = await training.step(lesson, { step: curve.length + 1, steps });
       curve.push(measured);
-      const detail = `divergence ${measured.divergence.toFixed(3)}`;
-      onProgress({ stage: "distill", done: curve.length, total: steps, unit: "steps", detail });
+      onProgress(stepEvent(curve.length, steps, measured));
       await checkpoints.reached(() => snapshotOf(training.state));
     }
   }
   return { tensors, curve };
+}
+
+function stepEvent(done: number, total: number, { divergence }: TrainingStep): ProgressEvent {
+  const values = [{ name: "divergence", value: divergence }];
+  return {
+    stage: "distill",
+    done,
+    total,
+    unit: "steps",
+    detail: `divergence ${divergence.toFixed(3)}`,
+    values,
+  };
 }
 
 /** A batch with what the dense model makes of it. */

@@ -1,0 +1,203 @@
+/**
+ * A child process that computes: the command line once more, which sends what it has to say as messages. Whoever starts
+ * one hears its progress, may ask it to stop, and learns how it ended.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { GpruneError } from "../errors.ts";
+import { memoryLimit } from "../io/machine.ts";
+import { removeTemporary, type Temporary } from "../io/output_directory.ts";
+import type { ProgressEvent } from "../progress.ts";
+import { failureOf } from "./exit.ts";
+import {
+  type ChildMessage,
+  childMessageSchema,
+  type DistantEvent,
+  type Failure,
+  type StopSignal,
+} from "./messages.ts";
+import { CHILD_VARIABLE } from "./role.ts";
+
+/** Characters of the child's stderr that are looked at when it has died. */
+const TAIL_LENGTH = 8192;
+/** What V8 and C++ say when they get no memory. */
+const NO_MEMORY =
+  /out of memory|bad_alloc|ERR_WORKER_OUT_OF_MEMORY|Failed to allocate memory|Array buffer allocation/i;
+
+/** The next step for a run whose progress is kept. */
+const RESUME_HINT = "What was computed is kept; --resume goes on with it.";
+
+/** What is to be run. */
+export interface ComputeCommand {
+  /** The command line's own file. */
+  readonly script: string;
+  readonly args: readonly string[];
+  /** Options of Node; this process's own when absent. */
+  readonly execArgv?: readonly string[];
+}
+
+/** Hears what the child says. */
+export interface ComputeListener {
+  onProgress(event: ProgressEvent): void;
+  /** The last stage has ended. */
+  onProgressEnd(): void;
+  /** Text for stdout. */
+  onOut(text: string): void;
+  /** Text for stderr. */
+  onErr(text: string): void;
+  /** Resident memory in bytes, every few seconds. */
+  onMemory?(rss: number): void;
+}
+
+/** How it ended. */
+export type Outcome =
+  | { readonly kind: "exited"; readonly code: number }
+  /** `atOnce`: it was killed; else it ended by itself. */
+  | {
+      readonly kind: "interrupted";
+      readonly by: StopSignal;
+      readonly atOnce: boolean;
+      readonly hint: string | undefined;
+    }
+  | { readonly kind: "failed"; readonly failure: Failure; readonly exitCode: number };
+
+interface Ending {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export class ComputeProcess {
+  /** Resolves when the child is gone and all it sent has been heard. */
+  readonly outcome: Promise<Outcome>;
+  readonly #child: ChildProcess;
+  readonly #listener: ComputeListener;
+  /** Whether the command keeps what it has computed. */
+  readonly #canResume: boolean;
+  readonly #temporaries = new Map<string, Temporary>();
+  #stopped: StopSignal | null = null;
+  #failure: Failure | null = null;
+  #tail = "";
+  #rss = 0;
+  #heard = performance.now();
+
+  constructor({ script, args, execArgv }: ComputeCommand, listener: ComputeListener) {
+    this.#listener = listener;
+    this.#canResume = args[0] === "prune" || args.some((word) => /^--resume(=|$)/.test(word));
+    this.#child = fork(script, args, {
+      env: { ...process.env, [CHILD_VARIABLE]: "1" },
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      ...(execArgv !== undefined && { execArgv: [...execArgv] }),
+    });
+    this.#child.on("message", (message) => this.#receive(childMessageSchema.parse(message)));
+    this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      this.#tail = (this.#tail + text).slice(-TAIL_LENGTH);
+      listener.onErr(text);
+    });
+    this.outcome = ended(this.#child).then((ending) => this.#conclude(ending));
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Why it is to stop; null while nobody asked. */
+  get stopped(): StopSignal | null {
+    return this.#stopped;
+  }
+
+  /** Seconds since it was last heard of. */
+  get silentSeconds(): number {
+    return (performance.now() - this.#heard) / 1000;
+  }
+
+  /** The first time asks it to stop where it can be resumed, the second time ends it. */
+  stop(signal: StopSignal): void {
+    if (this.#stopped !== null) {
+      this.#child.kill("SIGKILL");
+      return;
+    }
+    this.#stopped = signal;
+    if (this.#child.connected) this.#child.send({ type: "stop", signal }, () => {});
+  }
+
+  #receive(message: ChildMessage): void {
+    this.#heard = performance.now();
+    switch (message.type) {
+      case "progress":
+        this.#listener.onProgress(withoutUndefined(message.event));
+        break;
+      case "progress-end":
+        this.#listener.onProgressEnd();
+        break;
+      case "out":
+        this.#listener.onOut(message.text);
+        break;
+      case "err":
+        this.#listener.onErr(message.text);
+        break;
+      case "failed":
+        this.#failure = message.failure;
+        break;
+      case "alive":
+        this.#rss = message.rss;
+        this.#listener.onMemory?.(message.rss);
+        break;
+      case "temporary":
+        if (message.live) this.#temporaries.set(message.path, message);
+        else this.#temporaries.delete(message.path);
+        break;
+      default:
+        message satisfies never;
+    }
+  }
+
+  #conclude({ code, signal }: Ending): Outcome {
+    for (const temporary of this.#temporaries.values()) removeTemporary(temporary);
+    const [by, failure] = [this.#stopped, this.#failure];
+    if (by !== null && code !== 0 && (signal !== null || failure?.code === "INTERRUPTED")) {
+      const atOnce = signal !== null;
+      return {
+        kind: "interrupted",
+        by,
+        atOnce,
+        hint: atOnce && this.#canResume ? RESUME_HINT : failure?.hint,
+      };
+    }
+    if (failure !== null) return { kind: "failed", failure, exitCode: code ?? 2 };
+    if (code === 0) return { kind: "exited", code };
+    return { kind: "failed", ...failureOf(this.#death(code, signal)) };
+  }
+
+  /** The error of a child that did not say why it ended. */
+  #death(code: number | null, signal: NodeJS.Signals | null): GpruneError {
+    const how = signal === null ? `exit code ${code}` : signal;
+    const resume = this.#canResume ? ` ${RESUME_HINT}` : "";
+    if (signal === "SIGKILL" || signal === "SIGTERM" || NO_MEMORY.test(this.#tail)) {
+      const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+      const used =
+        this.#rss > 0 ? `; it had ${gib(this.#rss)} of ${gib(memoryLimit())} when last heard of` : "";
+      const reason = NO_MEMORY.test(this.#tail) ? "it got no more memory" : "most likely memory ran out";
+      return new GpruneError("OUT_OF_MEMORY", `the computing process was ended by ${how}, ${reason}${used}`, {
+        hint: `Give fewer or shorter windows, close other programs, or use a larger machine.${resume}`,
+      });
+    }
+    return new GpruneError("INTERNAL", `internal: the computing process ended by ${how}.${resume}`);
+  }
+}
+
+/** Resolves when the child is gone and all it sent has been received. */
+async function ended(child: ChildProcess): Promise<Ending> {
+  const closed = new Promise<Ending>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code, signal) => resolve({ code, signal }));
+  });
+  const disconnected = new Promise<void>((resolve) => {
+    child.once("disconnect", resolve);
+    child.once("error", () => resolve());
+  });
+  await disconnected;
+  return closed;
+}
+
+function withoutUndefined({ detail, values, ...event }: DistantEvent): ProgressEvent {
+  return { ...event, ...(detail !== undefined && { detail }), ...(values !== undefined && { values }) };
+}

@@ -1,0 +1,23 @@
+/** `gprune ui` */
+import { serveUi } from "../ui/server.ts";
+import { EXIT_CODES, onSignals } from "./exit.ts";
+import { print, say } from "./terminal.ts";
+import { pruneStarter } from "./ui_process.ts";
+
+interface UiOptions {
+  readonly port: number;
+}
+
+/** Serves until a signal comes. The first one stops the run under way where it can be resumed, the second one leaves. */
+export async function uiCommand(directory: string, { port }: UiOptions): Promise<void> {
+  const server = await serveUi({ directory, port, start: pruneStarter(process.argv[1]!) });
+  let isLeaving = false;
+  onSignals((signal) => {
+    if (isLeaving) process.exit(EXIT_CODES[signal]);
+    isLeaving = true;
+    say("\nstopping; Ctrl-C again leaves at once");
+    void server.close().then(() => process.exit(EXIT_CODES[signal]));
+  });
+  say("The page is open to this machine only, and to whoever has this address. Ctrl-C ends it.");
+  print(server.address);
+}

@@ -1,0 +1,47 @@
+/** Starts prunes for the page, each in a process of its own. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { formatRunConfig } from "../config.ts";
+import type { RunEnding, StartRun } from "../ui/start_run.ts";
+import { ComputeProcess, type Outcome } from "./compute_process.ts";
+
+/**
+ * @param script - the command line's own file
+ * @param execArgv - options of Node for it; this process's own when absent
+ */
+export function pruneStarter(script: string, execArgv?: readonly string[]): StartRun {
+  return ({ config, resume }, listener) => {
+    const directory = mkdtempSync(join(tmpdir(), "gprune-ui-"));
+    const file = join(directory, "run.yaml");
+    writeFileSync(file, formatRunConfig(config));
+    const args = ["prune", "--config", file, ...(resume ? ["--resume"] : [])];
+    const child = new ComputeProcess(
+      { script, args, ...(execArgv !== undefined && { execArgv }) },
+      {
+        onProgress: (event) => listener.onProgress(event),
+        onProgressEnd: () => {},
+        onOut: (text) => listener.onText(text),
+        onErr: (text) => listener.onText(text),
+        onMemory: (rss) => listener.onMemory(rss),
+      },
+    );
+    const ending = child.outcome
+      .then(endingOf)
+      .finally(() => rmSync(directory, { recursive: true, force: true }));
+    return { stop: () => child.stop("SIGINT"), ending };
+  };
+}
+
+function endingOf(outcome: Outcome): RunEnding {
+  switch (outcome.kind) {
+    case "exited":
+      return { state: "finished" };
+    case "interrupted":
+      return { state: "stopped" };
+    case "failed": {
+      const { code = "INTERNAL", message, hint = null } = outcome.failure;
+      return { state: "failed", problem: { code, message, hint: hint ?? null } };
+    }
+  }
+}

@@ -1,0 +1,18 @@
+/** What is in a directory. */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+
+/** Entries of one directory that are looked at. */
+const MAX_ENTRIES = 10_000;
+
+/** Names of the directories in a directory, links to directories included and hidden ones not; sorted. */
+export async function directoriesIn(path: string): Promise<readonly string[]> {
+  const names = (await readdir(path).catch(() => [])).slice(0, MAX_ENTRIES).sort();
+  const kinds = await Promise.all(
+    names.map(async (name) => {
+      const found = await stat(join(path, name)).catch(() => null);
+      return found?.isDirectory() === true && !name.startsWith(".");
+    }),
+  );
+  return names.filter((_, index) => kinds[index]);
+}

@@ -1,0 +1,98 @@
+/** What the page and its server tell each other, as JSON. The page imports this file and nothing else of src/. */
+
+/** A run in the directory that is shown. */
+export interface RunSummary {
+  /** Path below the directory, with slashes: `small`, `demo-out/gprune-all-kinds`. */
+  readonly id: string;
+  readonly state: "finished" | "unfinished" | "running elsewhere" | "damaged";
+  /** The model as it was named. */
+  readonly base: string;
+  /** ISO 8601; null where nothing says it. */
+  readonly started: string | null;
+  /** One line: metric, method, recovery. */
+  readonly how: string;
+  /** What came out; null for what is not finished. */
+  readonly outcome: RunFigures | null;
+  /** What a new run like it takes; null for what is damaged. */
+  readonly settings: Settings | null;
+  /** Why it cannot be shown, or which stages are kept; null when there is nothing to say. */
+  readonly note: string | null;
+}
+
+export interface RunFigures {
+  /** Fraction of the prunable parameters. */
+  readonly removed: number;
+  readonly parameters: { readonly before: number; readonly after: number };
+  /** Geometric means over unused windows of the calibration texts; null when there were none. */
+  readonly heldOut: { readonly dense: number; readonly pruned: number } | null;
+  readonly seconds: number;
+  readonly peakBytes: number;
+}
+
+/** A run configuration without its output. */
+export type Settings = Readonly<Record<string, unknown>>;
+
+export type LiveState = "running" | "stopping" | "finished" | "stopped" | "failed";
+
+/** The run that this server started last. */
+export interface LiveRun {
+  /** Of the run's directory. */
+  readonly id: string;
+  readonly base: string;
+  readonly state: LiveState;
+  /** Milliseconds since it was started. */
+  readonly elapsed: number;
+  readonly stages: readonly LiveStage[];
+  readonly memory: { readonly now: number; readonly peak: number } | null;
+  /** What was measured, in order: the loss of every set in each round. */
+  readonly curves: readonly LiveCurve[];
+  /** The last lines of what it said. */
+  readonly log: readonly string[];
+  readonly failure: Problem | null;
+}
+
+export interface LiveStage {
+  readonly name: string;
+  readonly done: number;
+  readonly total: number;
+  readonly unit: string;
+  readonly detail: string | null;
+  /** Seconds since it began, or that it took. */
+  readonly seconds: number;
+  readonly ended: boolean;
+}
+
+/** Values of one name over the rounds or steps of a stage. */
+export interface LiveCurve {
+  /** Without its round: `learn`, `distill`. */
+  readonly stage: string;
+  readonly name: string;
+  readonly values: readonly number[];
+}
+
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+/** What the page shows. */
+export interface UiState {
+  readonly version: string;
+  /** The directory whose runs are shown. */
+  readonly directory: string;
+  readonly runs: readonly RunSummary[];
+  readonly live: LiveRun | null;
+}
+
+/** `POST /api/runs` */
+export interface StartRequest {
+  /** Name of the directory to be made. */
+  readonly name: string;
+  readonly settings: Settings;
+}
+
+/** `POST /api/resume` */
+export interface ResumeRequest {
+  readonly id: string;
+}

@@ -1,0 +1,108 @@
+/**
+ * Who may talk to the server. It listens on the loopback interface only, but every page in a browser can send requests
+ * there, so a request must name this server as its host (against DNS rebinding), come from the server's own page if it says
+ * where it comes from, and carry the token: in the printed address once, then in a cookie that scripts cannot read, or in a
+ * header. The page and its script hold nothing secret and are given to everybody.
+ */
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import type { Context, MiddlewareHandler } from "hono";
+import { getCookie, setCookie } from "hono/cookie";
+
+/** Nothing from anywhere else, nothing inline, no frame around it. */
+const PAGE_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+/** A report runs in an origin of its own, so whatever is in it cannot use the cookie. */
+export const REPORT_POLICY: string = [
+  "sandbox allow-scripts allow-downloads",
+  "default-src 'none'",
+  "script-src 'unsafe-inline'",
+  "style-src 'unsafe-inline'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+const HEADERS: Readonly<Record<string, string>> = {
+  "Cache-Control": "no-store",
+  "Content-Security-Policy": PAGE_POLICY,
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "Referrer-Policy": "no-referrer",
+  "X-Content-Type-Options": "nosniff",
+};
+
+/** Bytes of a token. */
+const TOKEN_BYTES = 24;
+const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+
+/** A token that nobody can guess. */
+export function newToken(): string {
+  return randomBytes(TOKEN_BYTES).toString("base64url");
+}
+
+export interface Guard {
+  /** Refuses what is not meant for this server or comes from another page, and says what a browser may do. */
+  readonly everything: MiddlewareHandler;
+  /** Refuses who does not have the token. */
+  readonly secrets: MiddlewareHandler;
+  /** Takes the token out of the address into a cookie. */
+  readonly entrance: MiddlewareHandler;
+}
+
+/** @param port - asked for when a request comes, since it is known only after listening */
+export function guardOf(token: string, port: () => number): Guard {
+  const cookie = (): string => `gprune-${port()}`;
+  const hasToken = (given: string | undefined): boolean => given !== undefined && equal(given, token);
+  return {
+    everything: async (c, next) => {
+      for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
+      const host = c.req.header("Host") ?? "";
+      const hosts = [`127.0.0.1:${port()}`, `localhost:${port()}`];
+      if (!hosts.includes(host)) return refusal(c, 421, `host: expected ${hosts[0]}, got another`);
+      const origin = c.req.header("Origin");
+      if (origin !== undefined && origin !== `http://${host}`) {
+        return refusal(c, 403, "origin: expected this server's page, got another");
+      }
+      return next();
+    },
+    secrets: async (c, next) => {
+      const [, bearer] = /^Bearer (\S+)$/.exec(c.req.header("Authorization") ?? "") ?? [];
+      if (hasToken(bearer)) return next();
+      if (!hasToken(getCookie(c, cookie()))) {
+        return refusal(c, 401, "token: expected the one of the address that gprune ui printed");
+      }
+      // Browsers say where a request that changes something comes from.
+      if (!READING.has(c.req.method) && c.req.header("Origin") === undefined) {
+        return refusal(c, 403, "origin: expected this server's page, got none");
+      }
+      return next();
+    },
+    entrance: async (c, next) => {
+      const given = c.req.query("token");
+      if (given === undefined) return next();
+      if (hasToken(given)) {
+        setCookie(c, cookie(), token, { httpOnly: true, sameSite: "Strict", path: "/" });
+      }
+      return c.redirect("/", 303);
+    },
+  };
+}
+
+/** Compared in a time that says nothing about the token, its length included. */
+function equal(a: string, b: string): boolean {
+  const [first, second] = [a, b].map((text) => createHash("sha256").update(text).digest());
+  return timingSafeEqual(first!, second!);
+}
+
+function refusal(c: Context, status: 401 | 403 | 421, message: string): Response {
+  return c.json({ code: "FORBIDDEN", message, hint: null }, status);
+}

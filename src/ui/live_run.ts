@@ -1,0 +1,119 @@
+/** What is known of a run under way: progress events in, a snapshot for the page out. */
+import type { NamedValue, ProgressEvent } from "../progress.ts";
+import type { LiveCurve, LiveRun, LiveStage, LiveState, Problem } from "./api.ts";
+import type { RunListener } from "./start_run.ts";
+
+/** Lines that are kept of what it said. */
+const LOG_LINES = 200;
+/** Values that are shown of a curve; longer ones lose every second. */
+const MAX_VALUES = 400;
+
+/** `learn 3/8` is a round of the stage `learn`. */
+const ROUND = / \d+[/]\d+$/;
+
+interface Stage extends Omit<LiveStage, "seconds"> {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Collects; `onChange` is called after every change. */
+export class LiveRunRecorder implements RunListener {
+  readonly id: string;
+  readonly #base: string;
+  readonly #onChange: () => void;
+  readonly #start = performance.now();
+  #end: number | null = null;
+  #state: LiveState = "running";
+  #stages: readonly Stage[] = [];
+  #memory: LiveRun["memory"] = null;
+  #curves: readonly LiveCurve[] = [];
+  #log: readonly string[] = [];
+  #failure: Problem | null = null;
+
+  constructor({ id, base }: Pick<LiveRun, "id" | "base">, onChange: () => void) {
+    this.id = id;
+    this.#base = base;
+    this.#onChange = onChange;
+  }
+
+  get isOver(): boolean {
+    return this.#end !== null;
+  }
+
+  get isStopping(): boolean {
+    return this.#state === "stopping";
+  }
+
+  onProgress({ stage: name, done, total, unit, detail, values = [] }: ProgressEvent): void {
+    const now = performance.now();
+    const ended = done >= total;
+    const last = this.#stages.at(-1);
+    // Work that takes up again what another stage interrupted is a stage of its own, as in the terminal.
+    const isSame = last?.name === name && (!last.ended || ended);
+    const start = isSame ? last.start : now;
+    const stage: Stage = { name, done, total, unit, detail: detail ?? null, ended, start, end: now };
+    const before = (isSame ? this.#stages.slice(0, -1) : this.#stages).map((s) => ({ ...s, ended: true }));
+    this.#stages = [...before, stage];
+    for (const value of values) this.#add(name.replace(ROUND, ""), value);
+    this.#onChange();
+  }
+
+  onMemory(rss: number): void {
+    this.#memory = { now: rss, peak: Math.max(rss, this.#memory?.peak ?? 0) };
+    this.#onChange();
+  }
+
+  onText(text: string): void {
+    const lines = text.split("\n").filter((line) => line.trim() !== "");
+    this.#log = [...this.#log, ...lines].slice(-LOG_LINES);
+    this.#onChange();
+  }
+
+  /** It was told to stop. */
+  stopping(): void {
+    this.#state = "stopping";
+    this.#onChange();
+  }
+
+  /** It is over. */
+  end(state: LiveState, failure: Problem | null = null): void {
+    this.#state = state;
+    this.#failure = failure;
+    this.#end = performance.now();
+    this.#stages = this.#stages.map((stage, index, all) =>
+      index < all.length - 1 || state === "finished" ? { ...stage, ended: true } : stage,
+    );
+    this.#onChange();
+  }
+
+  snapshot(): LiveRun {
+    const now = this.#end ?? performance.now();
+    const seconds = ({ start, end, ended }: Stage): number => ((ended ? end : now) - start) / 1000;
+    return {
+      id: this.id,
+      base: this.#base,
+      state: this.#state,
+      elapsed: now - this.#start,
+      stages: this.#stages.map((stage) => {
+        const { start: _start, end: _end, ...rest } = stage;
+        return { ...rest, seconds: seconds(stage) };
+      }),
+      memory: this.#memory,
+      curves: this.#curves,
+      log: this.#log,
+      failure: this.#failure,
+    };
+  }
+
+  #add(stage: string, { name, value }: NamedValue): void {
+    const isIt = (curve: LiveCurve): boolean => curve.stage === stage && curve.name === name;
+    const values = [...(this.#curves.find(isIt)?.values ?? []), value];
+    const curve = { stage, name, values: values.length > MAX_VALUES ? everySecond(values) : values };
+    const isNew = !this.#curves.some(isIt);
+    this.#curves = isNew ? [...this.#curves, curve] : this.#curves.map((old) => (isIt(old) ? curve : old));
+  }
+}
+
+function everySecond(values: readonly number[]): readonly number[] {
+  return values.filter((_, index) => index % 2 === 1);
+}

@@ -1,0 +1,115 @@
+/** The runs below a directory: finished outputs, and what OUT.run keeps of those that are not. */
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { kindOfPath, readSmallText } from "../io/file.ts";
+import { fileInside } from "../io/inside.ts";
+import { directoriesIn } from "../io/listing.ts";
+import { holderOf } from "../io/run_lock.ts";
+import { MANIFEST, RunManifest } from "../io/run_manifest.ts";
+import { factsOf, meanQuality } from "../report/facts.ts";
+import { parseRunRecord, type RunRecord } from "../report/run_record.ts";
+import type { RunFigures, RunSummary, Settings } from "./api.ts";
+
+/** Runs that are shown; a directory of more is no list to look at. */
+const MAX_RUNS = 500;
+/** Levels of directories that are looked into: OUT, and DIR/OUT as `gprune demo -o DIR` leaves them. */
+const DEPTH = 2;
+const MAX_RECORD_BYTES = 2 ** 24;
+const SUFFIX = ".run";
+
+/** The newest first. Directories that hold no run are left out, and what cannot be read is there with its reason. */
+export async function listRuns(directory: string): Promise<readonly RunSummary[]> {
+  const runs = await runsBelow(directory, "", DEPTH);
+  return runs.toSorted((a, b) => (b.started ?? "9").localeCompare(a.started ?? "9")).slice(0, MAX_RUNS);
+}
+
+async function runsBelow(root: string, prefix: string, depth: number): Promise<readonly RunSummary[]> {
+  const runs: RunSummary[] = [];
+  for (const name of await directoriesIn(join(root, prefix))) {
+    const id = prefix === "" ? name : `${prefix}/${name}`;
+    const run = await summaryOf(join(root, id), id);
+    if (run !== null) runs.push(run);
+    else if (depth > 1 && !name.endsWith(SUFFIX)) runs.push(...(await runsBelow(root, id, depth - 1)));
+  }
+  return runs;
+}
+
+/** Null when the directory is no run. */
+async function summaryOf(path: string, id: string): Promise<RunSummary | null> {
+  try {
+    if ((await kindOfPath(join(path, "run.json"))) === "file") return await finished(path, id);
+    if (path.endsWith(SUFFIX) && (await kindOfPath(join(path, MANIFEST))) === "file") {
+      return await unfinished(path, id.slice(0, -SUFFIX.length));
+    }
+    return null;
+  } catch (error) {
+    const note = error instanceof Error ? error.message : String(error);
+    return { id, state: "damaged", base: "", started: null, how: "", outcome: null, settings: null, note };
+  }
+}
+
+async function finished(path: string, id: string): Promise<RunSummary> {
+  const file = await fileInside(path, "run.json");
+  const record = parseRunRecord(await readSmallText(file, MAX_RECORD_BYTES), file);
+  const { base, started, settings, calibration } = record;
+  const sets = calibration.map(({ name, path: text, weight }) => ({ name, path: text, weight }));
+  return {
+    id,
+    state: "finished",
+    base,
+    started,
+    how: howOf(settings),
+    outcome: figuresOf(record),
+    settings: withoutOutput({ ...settings, calibration: sets }),
+    note: null,
+  };
+}
+
+function figuresOf(record: RunRecord): RunFigures {
+  const { heldOut } = factsOf({ record, plan: null, evaluation: null, curve: null });
+  const mean = heldOut.length === 0 ? null : meanQuality(heldOut);
+  return {
+    removed: record.sparsity.achieved,
+    parameters: record.parameters,
+    heldOut: mean && { dense: mean.dense, pruned: mean.pruned },
+    seconds: record.timings.reduce((sum, { seconds }) => sum + seconds, 0),
+    peakBytes: record.peak_rss_bytes,
+  };
+}
+
+/** What the facts of a run say about how to go on with it. */
+const keptSchema = z.object({ settings: z.looseObject({ model: z.string() }) });
+
+async function unfinished(path: string, id: string): Promise<RunSummary> {
+  const holder = await holderOf(join(path, "lock"));
+  const manifest = await RunManifest.open(path);
+  const kept = keptSchema.safeParse(manifest.facts);
+  if (!kept.success) {
+    const hint = "Remove the directory to start anew.";
+    throw new GpruneError("BAD_CHECKPOINT", `${basename(path)}: expected the settings of a run`, { hint });
+  }
+  const { settings } = kept.data;
+  const stages = [...manifest.entries.keys()].filter((name) => !name.startsWith("output/"));
+  return {
+    id,
+    state: holder === null ? "unfinished" : "running elsewhere",
+    base: settings.model,
+    started: holder?.since ?? null,
+    how: howOf(settings),
+    outcome: null,
+    settings: withoutOutput(settings),
+    note: `kept so far: ${stages.join(", ") || "nothing"}`,
+  };
+}
+
+function withoutOutput({ output: _, ...settings }: Settings): Settings {
+  return settings;
+}
+
+/** `gprune on flap-wifv, 30 % asked, lstsq` */
+function howOf({ method, metric, sparsity, recover }: Settings): string {
+  const way = method === "none" ? `${metric} alone` : `GPrune on ${metric}`;
+  const asked = typeof sparsity === "number" ? `, ${Math.round(1000 * sparsity) / 10} % asked` : "";
+  return `${way}${asked}, recovery ${recover}`;
+}

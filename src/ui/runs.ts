@@ -1,0 +1,162 @@
+/** The runs that a server shows, starts, stops and resumes: one at a time, since each takes what the machine has. */
+import { join } from "node:path";
+import { z } from "zod";
+import { type RunConfig, resolveRunConfig } from "../config.ts";
+import { GpruneError } from "../errors.ts";
+import { kindOfPath, readSmallText } from "../io/file.ts";
+import { fileInside } from "../io/inside.ts";
+import { versions } from "../package.ts";
+import { renderComparison } from "../report/comparison.ts";
+import { renderReport } from "../report/report.ts";
+import { readRun } from "../report/run_directory.ts";
+import type { Problem, ResumeRequest, RunSummary, StartRequest, UiState } from "./api.ts";
+import { LiveRunRecorder } from "./live_run.ts";
+import { listRuns } from "./run_list.ts";
+import type { RunHandle, StartRun } from "./start_run.ts";
+
+/** A directory name that every file system takes and that leads nowhere else. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+const MAX_REPORT_BYTES = 2 ** 27;
+/** Milliseconds for which the list of runs is taken as it is. */
+const LIST_AGE = 3000;
+/** Runs on one page. */
+const MAX_COMPARED = 12;
+
+const startSchema: z.ZodType<StartRequest> = z.strictObject({
+  name: z.string().regex(NAME, "expected letters, digits, dots, dashes and underscores"),
+  settings: z.record(z.string(), z.unknown()),
+});
+const resumeSchema: z.ZodType<ResumeRequest> = z.strictObject({ id: z.string() });
+
+export class Runs {
+  readonly #directory: string;
+  readonly #start: StartRun;
+  readonly #listeners = new Set<() => void>();
+  #live: LiveRunRecorder | null = null;
+  #handle: RunHandle | null = null;
+  #list: { readonly runs: readonly RunSummary[]; readonly until: number } = { runs: [], until: 0 };
+
+  constructor(directory: string, start: StartRun) {
+    this.#directory = directory;
+    this.#start = start;
+  }
+
+  /** Calls `listener` when the run under way has changed. @returns takes it off again */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async state(): Promise<UiState> {
+    const live = this.#live?.snapshot() ?? null;
+    const isActive = this.#live !== null && !this.#live.isOver;
+    const runs = (await this.#recentList()).filter(
+      ({ id, state }) => !(isActive && id === live?.id && state !== "finished"),
+    );
+    return { version: versions().gprune, directory: this.#directory, runs, live };
+  }
+
+  /** @throws GpruneError BAD_CONFIG, LOCKED when a run is under way */
+  start(request: unknown): void {
+    const { name, settings } = checked(startSchema, request);
+    const output = join(this.#directory, name);
+    this.#launch(name, resolveRunConfig({ ...settings, output }, "form"), false);
+  }
+
+  /** @throws GpruneError NOT_FOUND, BAD_CONFIG, LOCKED when a run is under way */
+  async resume(request: unknown): Promise<void> {
+    const { id } = checked(resumeSchema, request);
+    const { settings } = await this.#find(id, "unfinished");
+    const output = join(this.#directory, id);
+    this.#launch(id, resolveRunConfig({ ...settings, output }, `${id}.run`), true);
+  }
+
+  /** Asks the run under way to stop; the second time ends it. @throws GpruneError NOT_FOUND when there is none */
+  stop(): void {
+    if (this.#handle === null) throw new GpruneError("NOT_FOUND", "stop: expected a run under way, got none");
+    this.#live!.stopping();
+    this.#handle.stop();
+  }
+
+  /** Stops the run under way and waits until it is gone. */
+  async close(): Promise<void> {
+    const handle = this.#handle;
+    if (handle === null) return;
+    if (!this.#live!.isStopping) this.stop();
+    await handle.ending;
+  }
+
+  /** The report of a run, made anew where the output has none. @throws GpruneError NOT_FOUND */
+  async report(id: string): Promise<string> {
+    await this.#find(id, "finished");
+    const path = join(this.#directory, id);
+    const file = await fileInside(path, "report.html");
+    if ((await kindOfPath(file)) === "file") return readSmallText(file, MAX_REPORT_BYTES);
+    return renderReport(await readRun(path));
+  }
+
+  /** One page over several runs. @throws GpruneError NOT_FOUND, BAD_ARGUMENT */
+  async comparison(ids: readonly string[]): Promise<string> {
+    if (ids.length < 2 || ids.length > MAX_COMPARED) {
+      throw new GpruneError("BAD_ARGUMENT", `compare: expected 2 to ${MAX_COMPARED} runs, got ${ids.length}`);
+    }
+    for (const id of ids) await this.#find(id, "finished");
+    return renderComparison(await Promise.all(ids.map((id) => readRun(join(this.#directory, id)))));
+  }
+
+  /** A run that the list has: what is not in it cannot be named. */
+  async #find(id: string, state: RunSummary["state"]): Promise<RunSummary> {
+    const found = (await listRuns(this.#directory)).find((run) => run.id === id && run.state === state);
+    if (found === undefined)
+      throw new GpruneError("NOT_FOUND", `run: expected one that is ${state}, got none`);
+    return found;
+  }
+
+  async #recentList(): Promise<readonly RunSummary[]> {
+    const now = performance.now();
+    if (now >= this.#list.until) {
+      // Whoever asks meanwhile gets the list before, and a change makes it old again.
+      this.#list = { ...this.#list, until: now + LIST_AGE };
+      this.#list = { ...this.#list, runs: await listRuns(this.#directory) };
+    }
+    return this.#list.runs;
+  }
+
+  #launch(id: string, config: RunConfig, resume: boolean): void {
+    if (this.#handle !== null) {
+      const hint = "Wait for it, or stop it; a stopped run can be resumed.";
+      throw new GpruneError("LOCKED", `start: expected no run under way, got ${this.#live?.id}`, { hint });
+    }
+    const live = new LiveRunRecorder({ id, base: config.model }, () => this.#changed());
+    const handle = this.#start({ config, resume }, live);
+    this.#live = live;
+    this.#handle = handle;
+    this.#list = { ...this.#list, until: 0 };
+    void handle.ending.then((ending) => {
+      this.#handle = null;
+      this.#list = { ...this.#list, until: 0 };
+      live.end(ending.state, ending.state === "failed" ? ending.problem : null);
+    });
+    this.#changed();
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+/** @throws GpruneError BAD_ARGUMENT */
+function checked<T>(schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new GpruneError("BAD_ARGUMENT", `${issue?.path.join(".") || "request"}: ${issue?.message}`);
+}
+
+/** An error as the page is told. */
+export function problemOf(error: unknown): Problem {
+  if (error instanceof GpruneError) {
+    return { code: error.code, message: error.message, hint: error.hint ?? null };
+  }
+  return { code: "INTERNAL", message: error instanceof Error ? error.message : String(error), hint: null };
+}

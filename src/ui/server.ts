@@ -1,0 +1,219 @@
+/** The local page: hono on the loopback interface, JSON and server-sent events; what may be asked is decided in guard.ts. */
+import type { Server } from "node:http";
+import { join, resolve } from "node:path";
+import { serve } from "@hono/node-server";
+import { type Context, Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { HTTPException } from "hono/http-exception";
+import { type SSEStreamingApi, streamSSE } from "hono/streaming";
+import { runConfigJsonSchema } from "../config.ts";
+import { GpruneError } from "../errors.ts";
+import { kindOfPath, readSmallFile } from "../io/file.ts";
+import { packageDirectory } from "../package.ts";
+import { METRICS } from "../score/registry.ts";
+import { guardOf, newToken, REPORT_POLICY } from "./guard.ts";
+import { problemOf, Runs } from "./runs.ts";
+import type { StartRun } from "./start_run.ts";
+
+export interface UiOptions {
+  /** Where runs are looked for and made. */
+  readonly directory: string;
+  readonly start: StartRun;
+  /** 0: any that is free. */
+  readonly port?: number;
+  /** The built page; the package's own when absent. */
+  readonly page?: string;
+}
+
+/** A server that listens. */
+export interface UiServer {
+  /** With the token. */
+  readonly address: string;
+  readonly token: string;
+  readonly port: number;
+  /** Stops the run under way so that it can be resumed, then the server. */
+  close(): Promise<void>;
+}
+
+/** The only interface it listens on. */
+const HOST = "127.0.0.1";
+const MAX_BODY_BYTES = 2 ** 18;
+const MAX_ASSET_BYTES = 2 ** 24;
+/** Milliseconds between two snapshots of a run, and between two looks at the directory. */
+const LIVE_INTERVAL = 200;
+const LIST_INTERVAL = 4000;
+
+const TYPES: Readonly<Record<string, string>> = {
+  css: "text/css; charset=utf-8",
+  html: "text/html; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  svg: "image/svg+xml",
+};
+
+/** HTTP status of an error's code; 500 for others. */
+const STATUS = {
+  BAD_ARGUMENT: 400,
+  BAD_CONFIG: 400,
+  BAD_FILE: 400,
+  NOT_FOUND: 404,
+  LOCKED: 409,
+} as const;
+
+/** @throws GpruneError NOT_FOUND without a built page or a directory, BAD_ARGUMENT for a port that is taken */
+export async function serveUi({ directory, start, port = 0, page }: UiOptions): Promise<UiServer> {
+  const root = resolve(directory);
+  if ((await kindOfPath(root)) !== "directory") {
+    throw new GpruneError("NOT_FOUND", `${directory}: expected a directory of runs, got none`);
+  }
+  const token = newToken();
+  const runs = new Runs(root, start);
+  let listening = port;
+  const app = appOf({
+    runs,
+    token,
+    port: () => listening,
+    page: page ?? join(packageDirectory(), "dist", "page"),
+  });
+  const server = await listen(app, port);
+  listening = portOf(server);
+  return {
+    address: `http://${HOST}:${listening}/?token=${token}`,
+    token,
+    port: listening,
+    close: async () => {
+      await runs.close();
+      server.closeAllConnections();
+      await new Promise<void>((done) => server.close(() => done()));
+    },
+  };
+}
+
+interface AppParts {
+  readonly runs: Runs;
+  readonly token: string;
+  readonly port: () => number;
+  readonly page: string;
+}
+
+function appOf({ runs, token, port, page }: AppParts): Hono {
+  const guard = guardOf(token, port);
+  const app = new Hono();
+  app.use(guard.everything);
+  app.get("/", guard.entrance, (c) => asset(c, page, "index.html"));
+  app.get("/assets/:name{[A-Za-z0-9_-]+[.](?:js|css|svg)}", (c) =>
+    asset(c, join(page, "assets"), c.req.param("name")),
+  );
+  app.use("/api/*", guard.secrets);
+  app.use("/runs/*", guard.secrets);
+  app.use("/api/*", bodyLimit({ maxSize: MAX_BODY_BYTES }));
+  app.get("/api/state", async (c) => c.json(await runs.state()));
+  app.get("/api/schema", (c) => c.json(formSchema()));
+  app.get("/api/events", (c) => streamSSE(c, (stream) => sendStates(stream, runs)));
+  const accepts = (path: string, change: (body: unknown) => void | Promise<void>): void => {
+    app.post(path, async (c) => {
+      await change(await c.req.json());
+      return c.json({ ok: true }, 202);
+    });
+  };
+  accepts("/api/runs", (body) => runs.start(body));
+  accepts("/api/resume", (body) => runs.resume(body));
+  accepts("/api/stop", () => runs.stop());
+  app.get("/runs/report", async (c) => document(c, await runs.report(c.req.query("run") ?? "")));
+  app.get("/runs/compare", async (c) => document(c, await runs.comparison(c.req.queries("run") ?? [])));
+  app.notFound((c) => c.json({ code: "NOT_FOUND", message: "expected a page of gprune", hint: null }, 404));
+  app.onError((error, c) => {
+    if (error instanceof SyntaxError) {
+      return c.json(
+        { code: "BAD_ARGUMENT", message: "body: expected JSON, got something else", hint: null },
+        400,
+      );
+    }
+    if (error instanceof HTTPException) {
+      return c.json(
+        { code: "BAD_ARGUMENT", message: "body: expected a form, got more", hint: null },
+        error.status,
+      );
+    }
+    const problem = problemOf(error);
+    return c.json(problem, STATUS[problem.code as keyof typeof STATUS] ?? 500);
+  });
+  return app;
+}
+
+/** The schema of a run, with the names that the registry knows. */
+function formSchema(): unknown {
+  const schema = runConfigJsonSchema() as { readonly properties: Record<string, Record<string, unknown>> };
+  const named = (choose: (input: string) => boolean): string[] =>
+    METRICS.filter(({ input }) => choose(input)).map(({ name }) => name);
+  const { metric, fallback } = schema.properties;
+  const properties = {
+    ...schema.properties,
+    metric: { ...metric, enum: named(() => true) },
+    fallback: { ...fallback, enum: named((input) => input === "weights") },
+  };
+  return { ...schema, properties };
+}
+
+/** Sends the state at once, after every change of the run under way, and when the directory has changed. */
+async function sendStates(stream: SSEStreamingApi, runs: Runs): Promise<void> {
+  let wake: () => void = () => {};
+  let isChanged = true;
+  const forget = runs.onChange(() => {
+    isChanged = true;
+    wake();
+  });
+  stream.onAbort(() => wake());
+  let last = "";
+  while (!stream.aborted && !stream.closed) {
+    isChanged = false;
+    const state = JSON.stringify(await runs.state());
+    if (state !== last) await stream.writeSSE({ event: "state", data: state });
+    last = state;
+    await stream.sleep(LIVE_INTERVAL);
+    if (isChanged || stream.aborted) continue;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, LIST_INTERVAL);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+  forget();
+}
+
+async function asset(c: Context, directory: string, name: string): Promise<Response> {
+  const path = join(directory, name);
+  if ((await kindOfPath(path)) !== "file") {
+    const hint = "Run `npm run build` in a checkout of the sources.";
+    return c.json({ code: "NOT_FOUND", message: `${name}: expected the built page, got none`, hint }, 404);
+  }
+  const type = TYPES[name.slice(name.lastIndexOf(".") + 1)] ?? "application/octet-stream";
+  return c.body(Uint8Array.from(await readSmallFile(path, MAX_ASSET_BYTES)).buffer, 200, {
+    "Content-Type": type,
+  });
+}
+
+function document(c: Context, html: string): Response {
+  c.header("Content-Security-Policy", REPORT_POLICY);
+  // A page of its own origin cannot be in this server's group of pages.
+  c.header("Cross-Origin-Opener-Policy", "unsafe-none");
+  return c.html(html);
+}
+
+function listen(app: Hono, port: number): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = serve({ fetch: app.fetch, hostname: HOST, port }, () => resolve(server)) as Server;
+    server.once("error", (cause: NodeJS.ErrnoException) => {
+      const message = `--port: expected a free port, got ${port} (${cause.code})`;
+      reject(
+        new GpruneError("BAD_ARGUMENT", message, { hint: "Leave --port away for any free one.", cause }),
+      );
+    });
+  });
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}

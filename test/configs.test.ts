@@ -1,0 +1,21 @@
+/** The run configurations of docs/configs are valid, one for each family, and say how they are used. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { parseRunConfig, resolveRunConfig } from "../src/index.ts";
+import { FAMILY_NAMES } from "../src/model/families.ts";
+
+const DIRECTORY = join(import.meta.dirname, "..", "docs", "configs");
+const names = readdirSync(DIRECTORY);
+
+test("there is one for each family", () => {
+  expect(names.map((name) => name.replace(/[.]yaml$/, "")).sort()).toEqual([...FAMILY_NAMES].sort());
+});
+
+test.each(names)("%s", (name) => {
+  const text = readFileSync(join(DIRECTORY, name), "utf8");
+  const config = resolveRunConfig(parseRunConfig(text, name), name);
+  expect(text).toContain(`gprune prune --config docs/configs/${name}`);
+  expect(config.calibration.length).toBeGreaterThan(1);
+  expect(config.model).toMatch(/^hf:\/\//);
+});

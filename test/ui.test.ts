@@ -1,0 +1,186 @@
+/**
+ * `gprune ui` in a browser, as a user meets it: from the printed address through a run, its end and its report. Skipped
+ * where there is no Chromium; .ci/run installs it.
+ */
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import axe from "axe-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { build } from "vite";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pruneStarter } from "../src/cli/ui_process.ts";
+import { serveUi, type UiServer } from "../src/ui/server.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+
+const ROOT = join(import.meta.dirname, "..");
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
+  existsSync,
+);
+/** A machine that does other things too takes its time. */
+const PATIENCE = 120_000;
+
+describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * PATIENCE }, () => {
+  let root: string;
+  let server: UiServer;
+  let browser: Browser;
+  let context: BrowserContext;
+  let page: Page;
+  let model: string;
+  let texts: { readonly stories: string; readonly code: string };
+  const problems: string[] = [];
+
+  beforeAll(async () => {
+    root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
+    const [runs, built] = [join(root, "runs"), join(root, "page")];
+    await mkdir(runs);
+    model = await writeTinyCheckpoint(join(root, "model"));
+    texts = await writeTinyTexts(root);
+    await build({ configFile: join(ROOT, "web", "vite.config.ts"), build: { outDir: built } });
+    const start = pruneStarter(join(ROOT, "src", "cli", "main.ts"), ["--import", "tsx"]);
+    server = await serveUi({ directory: runs, page: built, start });
+    browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
+    context = await browser.newContext({ viewport: { width: 390, height: 800 } });
+    context.setDefaultTimeout(PATIENCE);
+    page = await context.newPage();
+    page.on("pageerror", (error) => problems.push(error.message));
+    page.on("console", (message) => problems.push(message.text()));
+    page.on("request", (request) => {
+      if (!request.url().startsWith(`http://127.0.0.1:${server.port}/`)) problems.push(request.url());
+    });
+  }, PATIENCE);
+  afterAll(async () => {
+    await browser?.close();
+    await server?.close();
+    await rm(root, { recursive: true, force: true });
+  }, PATIENCE);
+
+  /** Of both themes at the width of a phone and of a screen: nothing that axe finds, and nothing that sticks out. */
+  async function expectGoodLooks(): Promise<void> {
+    for (const colorScheme of ["light", "dark"] as const) {
+      for (const width of [390, 1280]) {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ width, height: 800 });
+        const violations = await page.evaluate<string[]>(
+          `${axe.source}; axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + " " + nodes[0].html))`,
+        );
+        expect(violations).toEqual([]);
+        expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+      }
+    }
+  }
+
+  /** Fills the form by keyboard and label, and sends it. */
+  async function startRun(name: string, settings: Readonly<Record<string, string>>): Promise<void> {
+    await page.getByLabel("Name", { exact: true }).first().fill(name);
+    for (const [label, value] of Object.entries(settings))
+      await page.getByLabel(label, { exact: true }).fill(value);
+    await page.getByRole("button", { name: "Start pruning" }).press("Enter");
+  }
+
+  test("lets in who has the address", async () => {
+    await page.goto(`http://127.0.0.1:${server.port}/`);
+    await page.getByRole("alert").waitFor();
+    expect(await page.getByRole("alert").textContent()).toContain("token");
+    problems.length = 0;
+    await page.goto(server.address);
+    await page.getByRole("heading", { name: "No runs yet" }).waitFor();
+    expect(page.url()).toBe(`http://127.0.0.1:${server.port}/`);
+    await expectGoodLooks();
+  });
+
+  test("says what is wrong with a form, then starts it and shows it to its end", async () => {
+    await page.getByRole("link", { name: "New run" }).first().press("Enter");
+    await page.getByRole("button", { name: "Add a set" }).click();
+    const sets = page.getByRole("group", { name: /^Set \d/ });
+    for (const [index, [name, path]] of Object.entries(Object.entries(texts))) {
+      await sets.nth(Number(index)).getByLabel("Name").fill(name);
+      await sets.nth(Number(index)).getByLabel("Path").fill(path);
+    }
+    await page.getByText("More settings").first().click();
+    await expectGoodLooks();
+    const small = {
+      "Windows of each set": "3",
+      "Tokens in a window": "24",
+      Rounds: "3",
+      "Gradient windows": "2",
+    };
+    await startRun("first", { Model: join(root, "none"), Sparsity: "0.3", ...small });
+    await page.getByRole("alert").getByText("none").waitFor();
+    await page.getByRole("link", { name: "New run" }).first().click();
+    await expect.poll(() => page.getByRole("button", { name: "Start pruning" }).isEnabled()).toBe(true);
+    await page.getByRole("button", { name: "Add a set" }).click();
+    for (const [index, [name, path]] of Object.entries(Object.entries(texts))) {
+      await sets.nth(Number(index)).getByLabel("Name").fill(name);
+      await sets.nth(Number(index)).getByLabel("Path").fill(path);
+    }
+    await page.getByText("More settings").first().click();
+    await startRun("first", { Model: model, Sparsity: "0.3", ...small });
+    const live = page.getByRole("region", { name: /^first/ });
+    await live.getByText("Finished").waitFor();
+    expect(await live.getByRole("listitem").allInnerTexts()).toEqual(
+      expect.arrayContaining([expect.stringContaining("learn"), expect.stringContaining("recover")]),
+    );
+    const chart = await live.getByRole("img").getAttribute("aria-label");
+    expect(chart).toMatch(
+      /^Loss of each set, nats per token, by round: stories from [\d.]+ to [\d.]+; code from/,
+    );
+    await page.getByRole("listitem").getByText("of attention and FFN").first().waitFor();
+    await expectGoodLooks();
+  });
+
+  test("opens the report, in an origin of its own, and starts another run like the first", async () => {
+    const opened = context.waitForEvent("page");
+    await page.getByRole("link", { name: /^Open report/ }).click();
+    const report = await opened;
+    await report.waitForLoadState();
+    expect(await report.title()).toContain("pruned: first");
+    expect(await report.evaluate("self.origin")).toBe("null");
+    await report.close();
+    await page.getByRole("link", { name: "New like this first" }).click();
+    expect(await page.getByLabel("Name", { exact: true }).first().inputValue()).toBe("first-2");
+    expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(model);
+    await startRun("first-2", { Sparsity: "0.5" });
+    await page
+      .getByRole("region", { name: /^first-2/ })
+      .getByText("Finished")
+      .waitFor();
+  });
+
+  test("compares runs", async () => {
+    for (const box of await page.getByRole("checkbox").all()) await box.check();
+    await expectGoodLooks();
+    const opened = context.waitForEvent("page");
+    await page.getByRole("link", { name: /^Compare/ }).click();
+    const comparison = await opened;
+    await comparison.getByText("Comparison of 2 pruning runs").waitFor();
+    await comparison.close();
+    expect(problems).toEqual([]);
+  });
+
+  test("stops a run, which can be resumed", async () => {
+    await page.getByRole("link", { name: "New like this first", exact: true }).click();
+    await startRun("long", { Sparsity: "0.5" });
+    const live = page.getByRole("region", { name: /^long/ });
+    await live.getByText("learn").first().waitFor();
+    await live.getByRole("button", { name: "Stop" }).click();
+    await live.getByText("Stopped").waitFor();
+    await page.getByRole("button", { name: "Resume long" }).click();
+    await live.getByText("Finished").waitFor();
+    expect(existsSync(join(root, "runs", "long", "report.html"))).toBe(true);
+  });
+});
+
+test("gprune ui prints its address and leaves when it is told to", async () => {
+  const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", "ui", tmpdir()], {
+    cwd: ROOT,
+  });
+  const address = await new Promise<string>((resolve) => {
+    child.stdout.setEncoding("utf8").once("data", (text: string) => resolve(text));
+  });
+  expect(address).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/\?token=[\w-]{32}\n$/);
+  child.kill("SIGINT");
+  expect(await new Promise((resolve) => child.once("close", resolve))).toBe(130);
+});

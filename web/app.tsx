@@ -1,0 +1,128 @@
+/** The page: which view is shown, and what is said aloud. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { LiveRun, UiState } from "../src/ui/api.ts";
+import { LivePanel } from "./live_panel.tsx";
+import { NewRun } from "./new_run.tsx";
+import { ProblemNote } from "./problem_note.tsx";
+import { RunList } from "./run_list.tsx";
+import { useConnection } from "./server.ts";
+import { stageRows } from "./stages.ts";
+
+/** A view of the page, as the address names it after its #. */
+interface Route {
+  readonly view: "runs" | "new";
+  /** Run whose settings a new one begins with. */
+  readonly like: string | null;
+}
+
+export function App() {
+  const connection = useConnection();
+  const route = useRoute();
+  switch (connection.kind) {
+    case "waiting":
+      return <p class="aside">Loading…</p>;
+    case "refused":
+      return (
+        <main>
+          <h1>gprune</h1>
+          <ProblemNote problem={connection.problem} />
+          <p class="aside">Open the address that gprune ui printed; it lets this browser in.</p>
+        </main>
+      );
+    case "open":
+      return <Page state={connection.state} isLost={connection.isLost} route={route} />;
+  }
+}
+
+function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route: Route }) {
+  const main = useRef<HTMLElement>(null);
+  const title = useRef<HTMLHeadingElement>(null);
+  const isFirst = useRef(true);
+  const heading = route.view === "new" ? "New run" : "Runs";
+  useEffect(() => {
+    document.title = `${heading} · gprune`;
+    if (!isFirst.current) title.current?.focus();
+    isFirst.current = false;
+  }, [heading]);
+  return (
+    <>
+      <button type="button" class="skip action" onClick={() => main.current?.focus()}>
+        Skip to the content
+      </button>
+      <header>
+        <p class="kicker">
+          <span>gprune {state.version}</span>
+          <code>{state.directory}</code>
+        </p>
+        <div class="bar">
+          <h1 ref={title} tabIndex={-1}>
+            {heading}
+          </h1>
+          {route.view === "new" ? (
+            <a class="action" href="#runs">
+              All runs
+            </a>
+          ) : (
+            <a class="action primary" href="#new">
+              New run
+            </a>
+          )}
+        </div>
+      </header>
+      <main ref={main} tabIndex={-1}>
+        {isLost && (
+          <p class="problem" role="status">
+            The connection is lost. Is gprune ui still running? This page tries again by itself.
+          </p>
+        )}
+        <Announcement live={state.live} />
+        {route.view === "new" ? (
+          <NewRun state={state} like={route.like} key={route.like} />
+        ) : (
+          <>
+            {state.live !== null && <LivePanel live={state.live} />}
+            {(state.runs.length > 0 || state.live === null) && (
+              <RunList runs={state.runs} isBusy={isActive(state.live)} />
+            )}
+          </>
+        )}
+      </main>
+    </>
+  );
+}
+
+/** Whether a run is under way. */
+function isActive(live: LiveRun | null): boolean {
+  return live?.state === "running" || live?.state === "stopping";
+}
+
+/** Says new stages and the end aloud, and nothing in between. */
+function Announcement({ live }: { live: LiveRun | null }) {
+  const text =
+    live === null
+      ? ""
+      : live.state === "running"
+        ? `${live.id}: ${stageRows(live.stages).at(-1)?.name ?? "starting"}`
+        : `${live.id}: ${live.state}`;
+  return (
+    <p class="unseen" role="status">
+      {text}
+    </p>
+  );
+}
+
+function useRoute(): Route {
+  const [route, setRoute] = useState(currentRoute);
+  useEffect(() => {
+    const follow = (): void => setRoute(currentRoute());
+    window.addEventListener("hashchange", follow);
+    return () => window.removeEventListener("hashchange", follow);
+  }, []);
+  return route;
+}
+
+function currentRoute(): Route {
+  const [view, query = ""] = location.hash.slice(1).split("?");
+  const like = new URLSearchParams(query).get("like");
+  return view === "new" ? { view: "new", like } : { view: "runs", like: null };
+}

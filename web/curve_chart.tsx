@@ -1,0 +1,116 @@
+/** Lines over rounds or steps, with the same numbers as a table. */
+import type { LiveCurve } from "../src/ui/api.ts";
+
+interface CurveChartProps {
+  readonly curves: readonly LiveCurve[];
+  readonly title: string;
+  /** What the horizontal axis counts. */
+  readonly unit: string;
+}
+
+/** Units of the drawing; the page scales it. */
+const SIZE = { width: 420, height: 210 };
+const PLOT = { left: 44, right: 408, top: 12, bottom: 178 };
+/** Rows of the table at most; long curves are thinned. */
+const MAX_ROWS = 20;
+
+export function CurveChart({ curves, title, unit }: CurveChartProps) {
+  const count = Math.max(...curves.map(({ values }) => values.length));
+  const { x, y, ticks } = scales(curves, count);
+  return (
+    <figure>
+      <h3>{title}</h3>
+      <svg viewBox={`0 0 ${SIZE.width} ${SIZE.height}`} role="img" aria-label={spoken(curves, title, unit)}>
+        {ticks.map((tick) => (
+          <g key={tick}>
+            <line class="grid" x1={PLOT.left} x2={PLOT.right} y1={y(tick)} y2={y(tick)} />
+            <text class="tick-label" x={PLOT.left - 6} y={y(tick) + 4} text-anchor="end">
+              {tick.toFixed(2)}
+            </text>
+          </g>
+        ))}
+        {[...new Set([1, count])].map((step) => (
+          <text key={step} class="tick-label" x={x(step - 1)} y={PLOT.bottom + 15} text-anchor="middle">
+            {step}
+          </text>
+        ))}
+        <text class="tick-label" x={(PLOT.left + PLOT.right) / 2} y={PLOT.bottom + 30} text-anchor="middle">
+          {unit}
+        </text>
+        {curves.map(({ name, values }, index) => (
+          <g key={name} class={`series-${index % 8}`}>
+            <polyline points={values.map((value, step) => `${x(step)},${y(value)}`).join(" ")} />
+            <circle cx={x(values.length - 1)} cy={y(values.at(-1)!)} r="3.5" />
+          </g>
+        ))}
+      </svg>
+      <ul class="legend">
+        {curves.map(({ name, values }, index) => (
+          <li key={name} class={`series-${index % 8}`}>
+            <span class="swatch" aria-hidden="true" />
+            {name} {values.at(-1)!.toFixed(2)}
+          </li>
+        ))}
+      </ul>
+      <Numbers curves={curves} count={count} unit={unit} />
+    </figure>
+  );
+}
+
+function Numbers({ curves, count, unit }: Omit<CurveChartProps, "title"> & { readonly count: number }) {
+  const every = Math.ceil(count / MAX_ROWS);
+  const steps = Array.from({ length: count }, (_, step) => step).filter(
+    (step) => (count - 1 - step) % every === 0,
+  );
+  return (
+    <details>
+      <summary>As a table</summary>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">{unit}</th>
+            {curves.map(({ name }) => (
+              <th key={name} scope="col" class="number">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {steps.map((step) => (
+            <tr key={step}>
+              <th scope="row">{step + 1}</th>
+              {curves.map(({ name, values }) => (
+                <td key={name} class="number">
+                  {values[step]?.toFixed(3)}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </details>
+  );
+}
+
+function scales(curves: readonly LiveCurve[], count: number) {
+  const all = curves.flatMap(({ values }) => values);
+  const [min, max] = [Math.min(...all), Math.max(...all)];
+  const room = (max - min || Math.abs(max) || 1) * 0.1;
+  const [low, high] = [Math.max(0, min - room), max + room];
+  return {
+    x: (step: number): number =>
+      count < 2
+        ? (PLOT.left + PLOT.right) / 2
+        : PLOT.left + 8 + ((PLOT.right - PLOT.left - 16) * step) / (count - 1),
+    y: (value: number): number => PLOT.bottom - ((PLOT.bottom - PLOT.top) * (value - low)) / (high - low),
+    ticks: [0, 1, 2, 3].map((index) => low + ((high - low) * index) / 3),
+  };
+}
+
+function spoken(curves: readonly LiveCurve[], title: string, unit: string): string {
+  const parts = curves.map(
+    ({ name, values }) => `${name} from ${values[0]!.toFixed(2)} to ${values.at(-1)!.toFixed(2)}`,
+  );
+  return `${title}, by ${unit}: ${parts.join("; ")}`;
+}

@@ -1,0 +1,161 @@
+/** All runs of the directory, and what can be done with them. */
+import { useState } from "preact/hooks";
+import type { Problem, RunFigures, RunSummary } from "../src/ui/api.ts";
+import { bytes, clock, lastPart, moment, percent, short } from "./format.ts";
+import { ProblemNote } from "./problem_note.tsx";
+import { post } from "./server.ts";
+
+interface RunListProps {
+  readonly runs: readonly RunSummary[];
+  /** Whether a run is under way, so that none can be resumed. */
+  readonly isBusy: boolean;
+}
+
+export function RunList({ runs, isBusy }: RunListProps) {
+  const [selected, setSelected] = useState<readonly string[]>([]);
+  const chosen = selected.filter((id) => runs.some((run) => run.id === id && run.state === "finished"));
+  const toggle = (id: string): void =>
+    setSelected(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
+  if (runs.length === 0) return <Empty />;
+  return (
+    <section aria-labelledby="list-title">
+      <h2 id="list-title" class={isBusy ? "" : "unseen"}>
+        All runs
+      </h2>
+      <ul class="runs">
+        {runs.map((run) => (
+          <li key={`${run.id} ${run.state}`}>
+            <Run run={run} isBusy={isBusy} isSelected={chosen.includes(run.id)} onToggle={toggle} />
+          </li>
+        ))}
+      </ul>
+      {chosen.length > 0 && <CompareBar ids={chosen} onClear={() => setSelected([])} />}
+    </section>
+  );
+}
+
+function Empty() {
+  return (
+    <section class="empty">
+      <h2>No runs yet</h2>
+      <p>
+        Start one with <a href="#new">New run</a>, or with gprune prune in a terminal; what it leaves in this
+        directory appears here.
+      </p>
+    </section>
+  );
+}
+
+interface RunProps {
+  readonly run: RunSummary;
+  readonly isBusy: boolean;
+  readonly isSelected: boolean;
+  readonly onToggle: (id: string) => void;
+}
+
+function Run({ run, isBusy, isSelected, onToggle }: RunProps) {
+  const isFinished = run.state === "finished";
+  return (
+    <article class="run">
+      <div class="who">
+        <h3>
+          {run.id} {!isFinished && <span class={`state ${run.state.split(" ")[0]}`}>{run.state}</span>}
+        </h3>
+        <p class="note">
+          {run.base !== "" && <span title={run.base}>{lastPart(run.base)} · </span>}
+          {run.how}
+          {run.started !== null && <> · {moment(run.started)}</>}
+        </p>
+        {run.note !== null && <p class="note">{run.note}</p>}
+      </div>
+      {run.outcome !== null && <Outcome figures={run.outcome} />}
+      <div class="actions">
+        {isFinished && (
+          <label class="choice">
+            <input type="checkbox" checked={isSelected} onChange={() => onToggle(run.id)} />
+            Compare<span class="unseen"> {run.id}</span>
+          </label>
+        )}
+        {isFinished && <Report id={run.id} />}
+        {run.state === "unfinished" && <Resume id={run.id} isBusy={isBusy} />}
+        {run.settings !== null && (
+          <a class="action" href={`#new?${new URLSearchParams({ like: run.id })}`}>
+            New like this<span class="unseen"> {run.id}</span>
+          </a>
+        )}
+      </div>
+    </article>
+  );
+}
+
+function Outcome({ figures }: { figures: RunFigures }) {
+  const { removed, parameters, heldOut, seconds, peakBytes } = figures;
+  return (
+    <dl class="figures">
+      <Figure name="Removed" value={percent(removed)} note="of attention and FFN" />
+      <Figure name="Parameters" value={short(parameters.after)} note={`of ${short(parameters.before)}`} />
+      {heldOut !== null && (
+        <Figure
+          name="Perplexity"
+          value={`×${(heldOut.pruned / heldOut.dense).toFixed(2)}`}
+          note={`${heldOut.dense.toFixed(2)} → ${heldOut.pruned.toFixed(2)}`}
+        />
+      )}
+      <Figure name="Took" value={clock(seconds)} note={bytes(peakBytes)} />
+    </dl>
+  );
+}
+
+function Figure({ name, value, note }: { name: string; value: string; note: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>
+        <span class="amount">{value}</span> <span class="note">{note}</span>
+      </dd>
+    </div>
+  );
+}
+
+function Report({ id }: { id: string }) {
+  return (
+    <a
+      class="action"
+      href={`/runs/report?${new URLSearchParams({ run: id })}`}
+      target="_blank"
+      rel="noopener"
+    >
+      Report<span class="unseen"> of {id} in a new tab</span>
+    </a>
+  );
+}
+
+function Resume({ id, isBusy }: { id: string; isBusy: boolean }) {
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const resume = async (): Promise<void> => setProblem(await post("/api/resume", { id }));
+  return (
+    <>
+      {problem !== null && <ProblemNote problem={problem} />}
+      <button type="button" class="action primary" disabled={isBusy} onClick={resume}>
+        Resume<span class="unseen"> {id}</span>
+      </button>
+    </>
+  );
+}
+
+function CompareBar({ ids, onClear }: { ids: readonly string[]; onClear: () => void }) {
+  const query = ids.map((id) => `run=${encodeURIComponent(id)}`).join("&");
+  return (
+    <section class="compare" aria-label="Comparison">
+      <p role="status">{ids.length === 1 ? "1 run chosen; choose another" : `${ids.length} runs chosen`}</p>
+      <button type="button" class="action" onClick={onClear}>
+        Clear
+      </button>
+      {ids.length > 1 && (
+        <a class="action primary" href={`/runs/compare?${query}`} target="_blank" rel="noopener">
+          Compare<span class="unseen"> in a new tab</span>
+        </a>
+      )}
+    </section>
+  );
+}
