@@ -175,6 +175,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(Object.keys(result).sort()).toEqual([
       "calibration",
       "held_out",
+      "memory",
       "output",
       "parameters",
       "peak_rss_bytes",
