@@ -154,12 +154,25 @@ function finishedRows(): Row[] {
   }
 }
 
+/** Whether there is a row with all that is asked for. */
 function isFinished(key: Key): boolean {
-  return rows.some((row) => Object.entries(key).every(([name, value]) => row[name as keyof Row] === value));
+  const row = rows[placeOf(key)];
+  const wanted = key.leftOut === "" ? tasks : [];
+  return row !== undefined && wanted.every(({ name }) => name in row.tasks);
+}
+
+/** -1 when there is no row. */
+function placeOf({ sparsity, recover, metric, variant, leftOut }: Key): number {
+  const key = { sparsity, recover, metric, variant, leftOut };
+  return rows.findIndex((row) =>
+    Object.entries(key).every(([name, value]) => row[name as keyof Row] === value),
+  );
 }
 
 function keep(row: Row): void {
-  rows.push(row);
+  const place = placeOf(row);
+  if (place < 0) rows.push(row);
+  else rows[place] = row;
   writeFileSync(join(results, `${values.tag}.json`), `${JSON.stringify(rows, null, 1)}\n`);
   writeFileSync(join(results, `${values.tag}.md`), markdown(rows));
   const { sparsity, recover, metric, variant, leftOut } = row;

@@ -6,14 +6,15 @@
  *
  * Every round measures every model in every type once, each in a process of its own, the models of one type after one
  * another, so that what slows the machine down for a while slows all of them down; rounds start with different models.
- * Each process runs the model once before the clock starts. Our own runtime reads the first type, and computes in float32
+ * Each process runs the model once before the clock starts. All have as many threads as there are cores, or N: left to itself,
+ * llama.cpp's binding takes more than a small machine has, and decodes 200 times slower. Our own runtime reads the first type, and computes in float32
  * whatever it reads. Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the
  * same round, and against what the numbers of parameters promise (speed_summary.ts). PATH.md and PATH.json hold the
  * table. Measure on a machine that does nothing else: its load at the start is written down. Temporary files take the
  * room of every model in every type.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { loadavg, tmpdir } from "node:os";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import {
@@ -57,7 +58,7 @@ interface Settings {
   readonly prompt: number;
   readonly tokens: number;
   readonly rounds: number;
-  readonly threads: number | null;
+  readonly threads: number;
   /** Of the machine, when it started. */
   readonly load: number;
 }
@@ -167,7 +168,7 @@ function report(rows: readonly Row[], settings: Settings, out: string): void {
   const { prompt, tokens, rounds, threads, load } = settings;
   const versions = clientVersions(null);
   const conditions =
-    `${machine()}, load ${load.toFixed(2)} at the start, threads: ${threads ?? "as each chooses"}; ` +
+    `${machine()}, load ${load.toFixed(2)} at the start, ${threads} threads; ` +
     `${prompt} tokens of prompt, ${tokens} decoded, ${rounds} rounds; node-llama-cpp ${versions["node-llama-cpp"]}`;
   const table = markdownTable(
     Object.keys(COLUMNS),
@@ -202,7 +203,7 @@ async function main(): Promise<void> {
     prompt: positiveInteger("prompt", values.prompt),
     tokens: positiveInteger("tokens", values.tokens),
     rounds: positiveInteger("rounds", values.rounds),
-    threads: threadsOf(values.threads),
+    threads: threadsOf(values.threads) ?? availableParallelism(),
     load: loadavg()[0]!,
   };
   installNodeClients();
