@@ -306,6 +306,8 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     ]);
     const shown = json(await gprune("eval", first, ...options, "--num-fewshot", "2", "--json"));
     expect(shown).toMatchObject({ tasks: { once: { n: 4 } } });
+    const compared = await gprune("compare", model, first, ...options, "--num-fewshot", "2", "--json");
+    expect(json(compared)).toMatchObject({ models: [{}, { tasks: (shown as { tasks: object }).tasks }] });
     const stray = await gprune("eval", first, ...options, "--num-fewshot", "1", "--fewshot", `twice=${path}`);
     expect(stray.stderr).toBe(
       "error BAD_ARGUMENT: --fewshot: expected the name of a task, got twice\nhint: Tasks are once.\n",

@@ -2,15 +2,11 @@
 import { type ComparedModel, compareModels } from "../evaluate/compare.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
+import { type MaterialOptions, namedMaterial } from "./material.ts";
 import { withModels } from "./models.ts";
 import { print, printJson } from "./terminal.ts";
-import { parseTextSets, requireTexts } from "./text_sets.ts";
 
-interface CompareOptions {
-  readonly text?: readonly string[];
-  readonly tasks?: readonly string[];
-  readonly seqLen: number;
-  readonly limit?: number;
+interface CompareOptions extends MaterialOptions {
   readonly resume?: string;
   readonly speed?: boolean;
   readonly batch: number;
@@ -24,18 +20,15 @@ interface CompareOptions {
 
 export async function compareCommand(
   [first, second, others]: readonly [string, string, readonly string[]],
-  { text = [], tasks: task = [], seqLen, limit, resume, threads, json, quiet, ...options }: CompareOptions,
+  { resume, threads, json, quiet, ...options }: CompareOptions,
 ): Promise<void> {
-  const texts = parseTextSets(text, "--text");
-  const tasks = parseTextSets(task, "--tasks");
-  await requireTexts(texts);
-  await requireTexts(tasks, "documents of task");
+  const { texts, ...material } = await namedMaterial(options);
   const models: readonly ComparedModel[] = await withModels(
     [first, second, ...others],
     { threads, quiet },
     ({ models: opened, runtime, onProgress }) => {
       const speed = options.speed ? { ...options, onProgress } : undefined;
-      const settings = { seqLen, tasks, limit, speed, onProgress, ...keeping(resume) };
+      const settings = { ...material, speed, onProgress, ...keeping(resume) };
       return compareModels({ models: opened, runtime }, texts, settings);
     },
   );

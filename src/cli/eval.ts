@@ -1,7 +1,6 @@
 /** `gprune eval` */
 
 import { join } from "node:path";
-import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
@@ -10,18 +9,11 @@ import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
 import { formatEvaluation, type SavedEvaluation, savedEvaluation } from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
+import { type MaterialOptions, namedMaterial } from "./material.ts";
 import { withModels } from "./models.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
-import { parseTextSets, requireTexts } from "./text_sets.ts";
 
-interface EvalOptions {
-  readonly text?: readonly string[];
-  readonly tasks?: readonly string[];
-  readonly numFewshot: number;
-  readonly fewshot?: readonly string[];
-  readonly seed: number;
-  readonly seqLen: number;
-  readonly limit?: number;
+interface EvalOptions extends MaterialOptions {
   readonly baseline?: string;
   readonly save?: boolean;
   readonly resume?: string;
@@ -46,44 +38,17 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
 
 async function evaluateAll(
   path: string,
-  {
-    text = [],
-    tasks: task = [],
-    fewshot = [],
-    seqLen,
-    limit,
-    baseline,
-    threads,
-    quiet,
-    resume,
-    ...options
-  }: EvalOptions,
+  { baseline, threads, quiet, resume, ...options }: EvalOptions,
 ): Promise<Evaluations> {
-  const texts = parseTextSets(text, "--text");
-  const tasks = parseTextSets(task, "--tasks");
-  if (texts.length + tasks.length === 0) {
+  const { texts, ...material } = await namedMaterial(options);
+  if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
   }
-  await requireTexts(texts);
-  await requireTexts(tasks, "documents of task");
-  const fewShot = { count: options.numFewshot, seed: options.seed, pools: poolsOf(fewshot, tasks) };
-  await requireTexts(fewShot.pools, "solved questions of task");
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, { threads, quiet }, async ({ models, runtime, onProgress }) => {
-    const settings = { seqLen, tasks, fewShot, limit, onProgress, ...keeping(resume) };
+    const settings = { ...material, onProgress, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
     return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];
-  });
-}
-
-/** @throws GpruneError BAD_ARGUMENT for a pool of no task */
-function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonly TextSet[] {
-  const pools = parseTextSets(fewshot, "--fewshot");
-  const names = tasks.map(({ name }) => name);
-  const stray = pools.find(({ name }) => !names.includes(name));
-  if (stray === undefined) return pools;
-  throw new GpruneError("BAD_ARGUMENT", `--fewshot: expected the name of a task, got ${stray.name}`, {
-    hint: `Tasks are ${names.join(", ") || "given with --tasks"}.`,
   });
 }
 

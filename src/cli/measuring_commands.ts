@@ -3,36 +3,43 @@ import { Command } from "commander";
 import { computing, jsonOption, MODEL, quietOption, resumeOption, threadsOption } from "./common.ts";
 import { countOption, numberOption, textSetsOption } from "./options.ts";
 
-export const evalCommand: Command = new Command("eval")
-  .description("perplexity of a model on texts, and accuracy on tasks")
-  .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
-  .argument("<model>", MODEL)
-  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"))
-  .addOption(
-    textSetsOption(
-      "--tasks <tasks...>",
-      "NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats below",
-    ),
-  )
-  .addOption(
-    countOption("--num-fewshot <n>", "solved questions before each question of a task", {
-      min: 0,
-      default: 0,
-    }),
-  )
-  .addOption(
-    textSetsOption(
-      "--fewshot <tasks...>",
-      "NAME=PATH each: where a task's solved questions come from, not its own",
-    ),
-  )
-  .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
-  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
-  .addOption(
-    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
-      min: 1,
-    }),
-  )
+/** Gives a command the options that say what models are evaluated on. */
+function materialOptions(command: Command): Command {
+  return command
+    .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"))
+    .addOption(
+      textSetsOption(
+        "--tasks <tasks...>",
+        "NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; see gprune eval",
+      ),
+    )
+    .addOption(
+      countOption("--num-fewshot <n>", "solved questions before each question of a task", {
+        min: 0,
+        default: 0,
+      }),
+    )
+    .addOption(
+      textSetsOption(
+        "--fewshot <tasks...>",
+        "NAME=PATH each: where a task's solved questions come from, not its own",
+      ),
+    )
+    .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
+    .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
+    .addOption(
+      countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
+        min: 1,
+      }),
+    );
+}
+
+export const evalCommand: Command = materialOptions(
+  new Command("eval")
+    .description("perplexity of a model on texts, and accuracy on tasks")
+    .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
+    .argument("<model>", MODEL),
+)
   .option("--baseline <model>", "second model to be shown beside it, and how far the first is from it")
   .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
   .addOption(resumeOption())
@@ -65,21 +72,15 @@ Examples:
   )
   .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
 
-export const compareCommand: Command = new Command("compare")
-  .summary("several models in one table; the first is what the others are compared with")
-  .description("Compares parameters, size and widths of models, and with --text and --tasks how they do.")
-  .usage("A B [C...] [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
-  .argument("<a>", MODEL)
-  .argument("<b>", "another model")
-  .argument("[others...]", "further models")
-  .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune eval"))
-  .addOption(textSetsOption("--tasks <tasks...>", "NAME=PATH each, as for gprune eval"))
-  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
-  .addOption(
-    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
-      min: 1,
-    }),
-  )
+export const compareCommand: Command = materialOptions(
+  new Command("compare")
+    .summary("several models in one table; the first is what the others are compared with")
+    .description("Compares parameters, size and widths of models, and with --text and --tasks how they do.")
+    .usage("A B [C...] [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
+    .argument("<a>", MODEL)
+    .argument("<b>", "another model")
+    .argument("[others...]", "further models"),
+)
   .addOption(resumeOption())
   .option("--speed", "also how fast they answer, in turns, with this runtime")
   .addOption(countOption("--batch <n>", "with --speed: sequences at once", { min: 1, default: 1 }))

@@ -1,0 +1,58 @@
+/** Texts and tasks as the command line names them, for the commands that evaluate models. */
+import type { TextSet } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
+import type { TaskShots } from "../evaluate/evaluate.ts";
+import { parseTextSets, requireTexts } from "./text_sets.ts";
+
+/** What the options that say it give. */
+export interface MaterialOptions {
+  readonly text?: readonly string[];
+  readonly tasks?: readonly string[];
+  readonly numFewshot: number;
+  readonly fewshot?: readonly string[];
+  readonly seed: number;
+  readonly seqLen: number;
+  readonly limit?: number;
+}
+
+/** What models are evaluated on. */
+export interface Material {
+  readonly texts: readonly TextSet[];
+  readonly tasks: readonly TextSet[];
+  readonly fewShot: TaskShots;
+  readonly seqLen: number;
+  readonly limit: number | undefined;
+}
+
+/**
+ * The texts and tasks, all of which are there.
+ * @throws GpruneError BAD_ARGUMENT or NOT_FOUND naming the option or the path
+ */
+export async function namedMaterial({
+  text = [],
+  tasks: task = [],
+  fewshot = [],
+  numFewshot: count,
+  seed,
+  seqLen,
+  limit,
+}: MaterialOptions): Promise<Material> {
+  const texts = parseTextSets(text, "--text");
+  const tasks = parseTextSets(task, "--tasks");
+  await requireTexts(texts);
+  await requireTexts(tasks, "documents of task");
+  const pools = poolsOf(fewshot, tasks);
+  await requireTexts(pools, "solved questions of task");
+  return { texts, tasks, fewShot: { count, seed, pools }, seqLen, limit };
+}
+
+/** @throws GpruneError BAD_ARGUMENT for a pool of no task */
+function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonly TextSet[] {
+  const pools = parseTextSets(fewshot, "--fewshot");
+  const names = tasks.map(({ name }) => name);
+  const stray = pools.find(({ name }) => !names.includes(name));
+  if (stray === undefined) return pools;
+  throw new GpruneError("BAD_ARGUMENT", `--fewshot: expected the name of a task, got ${stray.name}`, {
+    hint: `Tasks are ${names.join(", ") || "given with --tasks"}.`,
+  });
+}
