@@ -149,7 +149,7 @@ export {
 export { Tokenizer } from "./model/tokenizer.ts";
 export { versions } from "./package.ts";
 export { type PruneOptions, prune } from "./pipeline.ts";
-export type { OnProgress, ProgressEvent } from "./progress.ts";
+export type { NamedValue, OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
 export type { Allocation, AllocationRequest, RemovalRequest, Shape } from "./prune/allocation.ts";
