@@ -10,7 +10,7 @@ function materialOptions(command: Command): Command {
     .addOption(
       textSetsOption(
         "--tasks <tasks...>",
-        "NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; see gprune eval",
+        "NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats in gprune eval --help",
       ),
     )
     .addOption(

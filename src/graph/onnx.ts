@@ -26,7 +26,16 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "onnx-buf";
-import type { Attribute, Constant, Dim, Graph, Node, Value, ValueType } from "./graph.ts";
+import {
+  type Attribute,
+  type Constant,
+  type Dim,
+  type Graph,
+  type Node,
+  VALUE_BYTES,
+  type Value,
+  type ValueType,
+} from "./graph.ts";
 
 const OPSET_VERSION = 21n;
 /** The first IR version that knows opset 21. */
@@ -42,16 +51,6 @@ const ELEMENT_TYPES: Readonly<Record<ValueType, TensorProto_DataType>> = {
   int64: TensorProto_DataType.INT64,
   uint8: TensorProto_DataType.UINT8,
   bool: TensorProto_DataType.BOOL,
-};
-
-const ELEMENT_BYTES: Readonly<Record<ValueType, number>> = {
-  float32: 4,
-  float64: 8,
-  float16: 2,
-  int32: 4,
-  int64: 8,
-  uint8: 1,
-  bool: 1,
 };
 
 /** Before the names of outputs, so that a graph may give an output the name of an input. */
@@ -100,7 +99,7 @@ export function onnxPieces(
 
 /** Bytes of a value whose shape is known. */
 export function byteLength({ type, shape }: Value): number {
-  return shape.reduce<number>((product, dim) => product * Number(dim), ELEMENT_BYTES[type]);
+  return shape.reduce<number>((product, dim) => product * Number(dim), VALUE_BYTES[type]);
 }
 
 function pieceBytes(piece: Uint8Array | Value): number {
