@@ -162,7 +162,9 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
 
   test("stops a run, which can be resumed", async () => {
     await page.getByRole("link", { name: "New like this first", exact: true }).click();
-    await startRun("long", { Sparsity: "0.5" });
+    await page.getByText("More settings").first().click();
+    // Long enough to be stopped before it ends, on any machine.
+    await startRun("long", { Sparsity: "0.5", Rounds: "64", "Gradient windows": "3" });
     const live = page.getByRole("region", { name: /^long/ });
     await live.getByText("learn").first().waitFor();
     await live.getByRole("button", { name: "Stop" }).click();
