@@ -8,6 +8,7 @@ const LAYERS = [
   "errors.ts",
   "plain_text.ts",
   "byte_size.ts",
+  "map_values.ts",
   "progress.ts",
   "stages.ts",
   "package.ts",

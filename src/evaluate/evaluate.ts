@@ -7,6 +7,7 @@ import type { Runtime } from "../graph/runtime.ts";
 import type { HubOptions } from "../io/hub.ts";
 import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
+import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { plainName } from "../plain_text.ts";
@@ -250,10 +251,6 @@ async function scoresOf<Content, Score>(
 function requireCount(option: string, count: number, least: number): void {
   if (Number.isSafeInteger(count) && count >= least) return;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected a whole number from ${least}, got ${count}`);
-}
-
-function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V) => R): Record<string, R> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }
 
 /** exp of the mean of the log perplexities. */

@@ -10,7 +10,7 @@ import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { randomStream } from "../tensor/random.ts";
-import { quantile } from "../tensor/statistics.ts";
+import { type Spread, spread } from "../tensor/statistics.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";
 
 export interface LatencyOptions {
@@ -23,13 +23,6 @@ export interface LatencyOptions {
   /** Rounds that count. */
   readonly repeats: number;
   readonly onProgress?: OnProgress;
-}
-
-/** Of several rounds. */
-export interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
 }
 
 /** How fast one model is. */
@@ -115,11 +108,6 @@ function memoryOf({ spec }: Model, { batch, promptTokens, newTokens }: LatencyOp
   const heads = spec.layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
   const cache = 4 * 2 * heads * spec.headDim * batch * (promptTokens + newTokens);
   return { weights: 4 * parameterCount(spec), cache };
-}
-
-function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  return { median: quantile(sorted, 0.5), min: sorted[0]!, max: sorted.at(-1)! };
 }
 
 function requireRoom({ spec, origin }: Model, { promptTokens, newTokens }: LatencyOptions): void {

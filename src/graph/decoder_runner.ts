@@ -4,6 +4,7 @@
  */
 import { GpruneError, internalError } from "../errors.ts";
 import { collectGarbage } from "../io/machine.ts";
+import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
@@ -262,11 +263,4 @@ function joinRows(parts: readonly Outputs[], rows: number): Outputs {
     }
     return { shape: shape.with(0, rows), data: joined };
   });
-}
-
-function mapValues<V, R>(
-  record: Readonly<Record<string, V>>,
-  map: (value: V, key: string) => R,
-): Record<string, R> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value, key)]));
 }

@@ -1,8 +1,9 @@
 /** The table of `gprune compare`: Markdown, one column for each model. */
 import type { ComparedModel } from "../evaluate/compare.ts";
 import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
-import type { Latency, Spread } from "../evaluate/latency.ts";
+import type { Latency } from "../evaluate/latency.ts";
 import type { TaskScore } from "../evaluate/tasks.ts";
+import type { Spread } from "../tensor/statistics.ts";
 import { perplexity, range, whole } from "./format.ts";
 import { visible } from "./text.ts";
 
