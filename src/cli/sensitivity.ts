@@ -7,8 +7,8 @@ import { Runtime } from "../graph/runtime.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { chartFile, requirePictureName } from "../report/pictures.ts";
-import { sensitivityChart } from "../report/sensitivity_chart.ts";
+import { sensitivityPicture } from "../report/charts/sigma.ts";
+import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
@@ -55,7 +55,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
 /** Writes the picture, in place of one that may be there. */
 async function draw({ model, metric, sets, spaces }: SensitivityReport, path: string): Promise<void> {
   const title = `${model}: ${metric} over ${sets.join(", ")}`;
-  await writeFileAtomically(path, await chartFile(sensitivityChart(spaces, { title }), path));
+  await writeFileAtomically(path, await pictureFile(sensitivityPicture(spaces, { title }), path));
 }
 
 /** Shades from calm to sensitive, for sigma 0 to 0.3 and above. */

@@ -5,6 +5,7 @@ import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
+import { layerAxis } from "./parts.ts";
 
 const UNITS = { ffn: "FFN neurons", kv: "KV groups" } as const;
 
@@ -185,16 +186,6 @@ function sparsityEncoding(palette: Palette): Chart {
       title: null,
       scale: { domain: ["FFN", "attention"], range: [palette.accent, palette.second] },
     },
-  };
-}
-
-/** Layers from left to right. */
-export function layerAxis(): Chart {
-  return {
-    field: "layer",
-    type: "ordinal",
-    title: "layer",
-    axis: { labelAngle: 0, labelOverlap: true, ticks: false },
   };
 }
 
