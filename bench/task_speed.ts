@@ -9,7 +9,8 @@
  * several begin with counts once, whichever questions they belong to. These tokens, cut into full windows of one length, go
  * through embeddings and layers with nothing done to what comes out, and as many rows as there are predictions through the
  * head to logits that nobody reads. Of `--lengths` the one that is fastest in the first round, which does not count, is
- * taken. Rounds measure both, in turns who is first. PATH.md and PATH.json hold the table.
+ * taken. Rounds measure both, in turns who is first. Time is that of the clock, which other work on the machine lengthens, and
+ * that of the processor, all threads together, which it does not. PATH.md and PATH.json hold the table.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -39,11 +40,17 @@ interface BareTokens {
   readonly predictions: number;
 }
 
-/** Seconds of one round. */
+/** Seconds. */
+interface Time {
+  readonly clock: number;
+  readonly processor: number;
+}
+
+/** One round. */
 interface Round {
-  readonly evaluation: number;
-  readonly layers: number;
-  readonly head: number;
+  readonly evaluation: Time;
+  readonly layers: Time;
+  readonly head: Time;
 }
 
 interface Bare {
@@ -104,42 +111,39 @@ async function bareTokens({ files, spec }: Model, file: string): Promise<BareTok
 
 async function oneRound(evaluationFirst: boolean): Promise<Round> {
   const early = evaluationFirst ? await evaluated() : null;
-  const passes = await bareSeconds(bare);
-  const { seconds } = early ?? (await evaluated());
-  return { evaluation: seconds, ...passes };
+  const passes = await bareTime(bare);
+  const { time } = early ?? (await evaluated());
+  return { evaluation: time, ...passes };
 }
 
-async function evaluated(): Promise<{ readonly seconds: number; readonly score: TaskScore }> {
-  const start = performance.now();
+async function evaluated(): Promise<{ readonly time: Time; readonly score: TaskScore }> {
+  const since = stopwatch();
   const options = { seqLen: 512, tasks: [{ name: "task", path: task!, weight: 1 }], limit };
   const { tasks } = await evaluate({ model, runtime }, [], options);
-  return { seconds: secondsSince(start), score: tasks.task! };
+  return { time: since(), score: tasks.task! };
 }
 
 async function fastestLength(): Promise<number> {
   const lengths = values.lengths.split(",").map((text) => positiveInteger("lengths", text));
   const seconds: number[] = [];
-  for (const length of lengths) seconds.push((await bareSeconds({ tokens, length })).layers);
+  for (const length of lengths) seconds.push((await bareTime({ tokens, length })).layers.clock);
   return lengths[seconds.indexOf(Math.min(...seconds))]!;
 }
 
-async function bareSeconds({
-  tokens: { ids, predictions },
-  length,
-}: Bare): Promise<Omit<Round, "evaluation">> {
-  const start = performance.now();
+async function bareTime({ tokens: { ids, predictions }, length }: Bare): Promise<Omit<Round, "evaluation">> {
+  const since = stopwatch();
   const windows = Array.from({ length: Math.ceil(ids.length / length) }, (_, index) =>
     ids.subarray(index * length, (index + 1) * length),
   );
   const batches = await embedMicroBatches(runner, microBatches(windows));
   await forwardLayers(runner, batches, { stage: "bare", onProgress: silent });
-  const layers = secondsSince(start);
-  return { layers, head: await headSeconds(predictions) };
+  const layers = since();
+  return { layers, head: await headTime(predictions) };
 }
 
-async function headSeconds(predictions: number): Promise<number> {
+async function headTime(predictions: number): Promise<Time> {
   const { vocabSize, hiddenSize } = model.spec;
-  const start = performance.now();
+  const since = stopwatch();
   const head = await runner.loadHead();
   const most = Math.max(1, Math.floor(MAX_LOGITS / vocabSize));
   for (let done = 0; done < predictions; done += most) {
@@ -147,18 +151,20 @@ async function headSeconds(predictions: number): Promise<number> {
     const data = new Float32Array(rows * hiddenSize).fill(1);
     await runner.runHead("logits", head, { hidden: { shape: [rows, hiddenSize], data } });
   }
-  return secondsSince(start);
+  return since();
 }
 
-function secondsSince(start: number): number {
-  return (performance.now() - start) / 1000;
+/** Starts a clock. @returns what reads it */
+function stopwatch(): () => Time {
+  const [start, used] = [performance.now(), process.cpuUsage()];
+  return () => {
+    const { user, system } = process.cpuUsage(used);
+    return { clock: (performance.now() - start) / 1000, processor: (user + system) / 1e6 };
+  };
 }
 
 function write(): void {
-  const evaluation = spread(measured.map((round) => round.evaluation));
-  const passes = spread(measured.map(({ layers, head }) => layers + head));
-  const ratio = spread(measured.map((round) => round.evaluation / (round.layers + round.head)));
-  const overLayers = spread(measured.map((round) => round.evaluation / round.layers));
+  const times = (["clock", "processor"] as const).map((by) => ({ by, ...summaryBy(by) }));
   const result = {
     versions: versions(),
     machine: machine(),
@@ -171,40 +177,37 @@ function write(): void {
     predictions: tokens.predictions,
     window: bare.length,
     rounds: measured,
-    evaluation,
-    passes,
-    ratio,
-    over_layers: overLayers,
+    times,
   };
   const table = markdownTable(
-    [
-      "task",
-      "documents",
-      "tokens",
-      "predictions",
-      "evaluation, s",
-      "bare passes, s",
-      "ratio",
-      "over layers alone",
-    ],
-    [
-      [
-        `${result.task}, ${result.model}`,
-        `${score.n}`,
-        `${result.tokens}`,
-        `${result.predictions}`,
-        ...[evaluation, passes].map((of) => cell(of, 1)),
-        ...[ratio, overLayers].map((of) => cell(of, 3)),
-      ],
-    ],
+    ["time by", "evaluation, s", "bare passes, s", "ratio", "over the layers alone"],
+    times.map(({ by, evaluation, passes, ratio, overLayers }) => [
+      by,
+      ...[evaluation, passes].map((of) => cell(of, 1)),
+      ...[ratio, overLayers].map((of) => cell(of, 2)),
+    ]),
   );
   const text =
-    `${machine()}, load ${load.toFixed(2)} at the start; windows of ${bare.length} tokens. Median (range) of ${rounds} ` +
-    `rounds; ratios are those of each round.\n\n${table}\n`;
+    `${machine()}, load ${load.toFixed(2)} at the start; ${result.model}, ${score.n} documents of ${result.task}, ` +
+    `${result.tokens} different tokens in windows of ${bare.length}, ${tokens.predictions} predictions. ` +
+    `Median (range) of ${rounds} rounds; ratios are those of each round.\n\n${table}\n`;
   mkdirSync(dirname(values.out), { recursive: true });
   writeFileSync(`${values.out}.md`, text);
   writeFileSync(`${values.out}.json`, `${JSON.stringify(result, null, 1)}\n`);
   console.log(text);
+}
+
+function summaryBy(
+  by: keyof Time,
+): Readonly<Record<"evaluation" | "passes" | "ratio" | "overLayers", Spread>> {
+  const passes = measured.map(({ layers, head }) => layers[by] + head[by]);
+  const evaluation = measured.map((round) => round.evaluation[by]);
+  return {
+    evaluation: spread(evaluation),
+    passes: spread(passes),
+    ratio: spread(evaluation.map((time, round) => time / passes[round]!)),
+    overLayers: spread(evaluation.map((time, round) => time / measured[round]!.layers[by])),
+  };
 }
 
 function cell({ median, min, max }: Spread, digits: number): string {

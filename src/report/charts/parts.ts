@@ -12,6 +12,11 @@ export function layerAxis(): Chart {
   };
 }
 
+/** Ticks of counts: `0`, `50M`, `100M`. */
+export function countAxis(): Chart {
+  return { tickCount: 4, format: "~s", labelExpr: "datum.value === 0 ? '0' : datum.label" };
+}
+
 interface LayerLines {
   /** Records with `layer`, and the fields of y and color. */
   readonly values: readonly object[];

@@ -33,8 +33,8 @@ export function heatMapPicture(facts: Facts): Picture | null {
       `Mean sensitivity of FFN neurons by layer and rank. Highest in layer ${most.layer} ` +
       `(${most.meanSigma.toFixed(3)}), lowest in layer ${least.layer} (${least.meanSigma.toFixed(3)}).`,
     caption:
-      "σ of FFN neurons: standard deviation of a neuron's rank over the calibration sets, by layer and mean rank; " +
-      "darker moves more.",
+      "σ of FFN neurons: standard deviation of a neuron's rank over the calibration sets, by layer and mean rank. " +
+      "What stands out most moves most.",
     chart: (palette) => sigmaMap(spaces, { palette }),
   };
 }
@@ -79,6 +79,9 @@ export function agreementPicture(facts: Facts): Picture | null {
   };
 }
 
+/** The first step of the ramp on which ink cannot be read. */
+const DARK_STEP = 4;
+
 /** How well one set's ranking predicts another's. */
 export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Picture | null {
   const rows = agreement.ffn;
@@ -121,7 +124,10 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
           encoding: {
             text: { field: "label", type: "nominal" },
             color: {
-              condition: { test: "datum.value >= 0.57", value: palette.inverse },
+              condition: {
+                test: `datum.value >= ${DARK_STEP / palette.ramp.length}`,
+                value: palette.inverse,
+              },
               value: palette.ink,
             },
           },

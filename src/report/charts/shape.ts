@@ -5,7 +5,7 @@ import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { layerAxis } from "./parts.ts";
+import { countAxis, layerAxis } from "./parts.ts";
 
 const UNITS = { ffn: "FFN neurons", kv: "KV groups" } as const;
 
@@ -69,7 +69,7 @@ export function compositionPicture({ record, removed }: Facts): Picture {
           field: "parameters",
           type: "quantitative",
           title: "parameters",
-          axis: { grid: true, tickCount: 4, format: "~s" },
+          axis: { grid: true, ...countAxis() },
         },
         order: { field: "order", type: "quantitative" },
         color: {

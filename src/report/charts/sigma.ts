@@ -3,7 +3,7 @@ import { RANK_BINS, SIGMA_BINS, type SpaceSensitivity } from "../../gprune/sensi
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { rampColor } from "./parts.ts";
+import { countAxis, rampColor } from "./parts.ts";
 
 /** What the charts show of a space. */
 export type SigmaSpace = Pick<
@@ -78,7 +78,7 @@ export function sigmaHistogram(
         type: "quantitative",
         title: unit,
         stack: null,
-        axis: { tickCount: 4, format: "~s" },
+        axis: countAxis(),
       },
     },
   };
@@ -103,7 +103,7 @@ export function sensitivityPicture(
     words:
       `Sensitivity of ${spaces.length} spaces: standard deviation over calibration sets of each unit's importance rank. ` +
       `Most sensitive on average: ${most.space} (${most.meanSigma.toFixed(3)}), least: ${least.space} (${least.meanSigma.toFixed(3)}).`,
-    caption: "Darker moves more from set to set.",
+    caption: "What stands out most moves most from set to set.",
     chart: (palette) => ({
       width: undefined,
       autosize: undefined,
