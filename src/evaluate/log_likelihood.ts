@@ -38,10 +38,10 @@ interface Member extends Continuation {
 }
 
 /**
- * Nodes of a pack. Matrix products reach full speed from about 512 rows, and attention, which looks at all pairs of
- * nodes, is still cheap there.
+ * Nodes of a pack: enough rows for matrix products to be fast, and few enough that attention, which looks at all pairs of
+ * nodes, stays cheap. Of 128, 192, 256, 384 and 512 the fastest on arc_easy with SmolLM2-135M, a sixth faster than 512.
  */
-const PACK_TOKENS = 512;
+const PACK_TOKENS = 256;
 
 /**
  * Log-probabilities of continuations after their contexts.
