@@ -38,10 +38,7 @@ interface Member extends Continuation {
   readonly nodes: Int32Array;
 }
 
-/**
- * Nodes of a pack: enough rows for matrix products to be fast, and few enough that attention, which looks at all pairs of
- * nodes, stays cheap. Of 128, 192, 256, 384 and 512 the fastest on arc_easy with SmolLM2-135M, a sixth faster than 512.
- */
+/** Nodes of a pack: few, since attention looks at all pairs of them; packs go through the layers several at a time. */
 const PACK_TOKENS = 256;
 
 /**
