@@ -57,6 +57,10 @@ describe("models", () => {
     await expectRefused(pruneOf("@nowhere"), "error NOT_FOUND: @nowhere: expected a model, got no such file");
     await expectRefused(["inspect", "@nowhere"], /^error NOT_FOUND: .*\nhint: Give a Hugging Face directory/);
     await expectRefused(
+      ["sensitivity", "@model", "--calib", calib],
+      /^error BAD_ARGUMENT: --calib: expected at least two sets, got 1\nhint: /,
+    );
+    await expectRefused(
       pruneOf("@outputs"),
       /^error NOT_FOUND: @outputs: expected a model, got a directory without config\.json\nhint: Give a Hugging Face/,
     );

@@ -1,6 +1,7 @@
 /** `gprune sensitivity` */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import { loadTokenSet } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { Runtime } from "../graph/runtime.ts";
@@ -31,6 +32,11 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   const metric = metricByName(options.metric);
   if (options.picture !== undefined) requirePictureName(options.picture);
   const texts = parseTextSets(options.calib, "--calib");
+  if (texts.length < 2) {
+    throw new GpruneError("BAD_ARGUMENT", `--calib: expected at least two sets, got ${texts.length}`, {
+      hint: "Sensitivity is how much ranks move from one set to another.",
+    });
+  }
   await requireTexts(texts);
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const runtime = new Runtime(threads === undefined ? {} : { threads });
