@@ -32,7 +32,7 @@ const plan = (settings: RunConfigInput, shape = {}): MemoryPlan =>
 describe("planMemory", () => {
   it("holds everything in memory when nothing is said", () => {
     const { places, budget, spilled } = plan({});
-    expect(places).toEqual({ prefetch: true, spillHidden: false, spillInputs: false, arena: true });
+    expect(places).toEqual({ prefetch: true, spillHidden: false, spillInputs: false, collect: false });
     expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
   });
 

@@ -54,11 +54,11 @@ export interface PlannedRun {
 
 /** From everything in memory to as little as will do. */
 const CHOICES: readonly Places[] = [
-  { prefetch: true, spillHidden: false, spillInputs: false, arena: true },
-  { prefetch: true, spillHidden: false, spillInputs: false, arena: false },
-  { prefetch: true, spillHidden: false, spillInputs: true, arena: false },
-  { prefetch: true, spillHidden: true, spillInputs: true, arena: false },
-  { prefetch: false, spillHidden: true, spillInputs: true, arena: false },
+  { prefetch: true, spillHidden: false, spillInputs: false, collect: false },
+  { prefetch: true, spillHidden: false, spillInputs: false, collect: true },
+  { prefetch: true, spillHidden: false, spillInputs: true, collect: true },
+  { prefetch: true, spillHidden: true, spillInputs: true, collect: true },
+  { prefetch: false, spillHidden: true, spillInputs: true, collect: true },
 ];
 
 /**
@@ -238,11 +238,9 @@ class RunSizes {
 
   /** What every pass through the layers holds. */
   passing(programs: readonly LayerProgram[]): Items {
-    const { arena } = this.#places;
-    const activations = programs.map((program) => this.#layerFootprint(program));
     return {
       ...this.layers(),
-      activations: arena ? total(activations) : Math.max(...activations),
+      activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
       statistics: this.statistics,
     };
   }

@@ -46,7 +46,7 @@ const EMBEDDING = "model.embed_tokens.weight";
 /** Rows of the embedding matrix read at once. */
 const EMBEDDING_ROWS = 1024;
 /** Logits computed at once, elements. */
-export const MAX_LOGITS: number = 2 ** 24;
+export const MAX_LOGITS: number = 2 ** 23;
 
 /** The computations of one model. */
 export class DecoderRunner {
@@ -109,7 +109,7 @@ export class DecoderRunner {
       // Whoever asks for the next layer still has this one in hand.
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];
-      if (!this.memory.arena) collectGarbage();
+      if (this.memory.collect) collectGarbage();
       next ??= load(index + step);
     }
   }
@@ -160,7 +160,7 @@ export class DecoderRunner {
 
   /**
    * Runs one program of the head over the rows of `hidden` in chunks, so that logits never exist for more than
-   * 16 million token-word pairs at once.
+   * 8 million token-word pairs at once.
    * @param rows - `hidden` [M, C] and what else the program takes, all with M rows
    * @returns the outputs, joined along the rows
    * @throws GpruneError NOT_FINITE when logits or losses are not finite, naming the tensor that is at fault

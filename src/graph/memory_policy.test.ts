@@ -36,7 +36,7 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "gprune-policy-"));
   run = await RunDirectory.claim(join(root, "out"), { interval: 0 });
   run.begin({});
-  const places = { prefetch: false, spillHidden: true, spillInputs: true, arena: false };
+  const places = { prefetch: false, spillHidden: true, spillInputs: true, collect: true };
   tight = new Runtime({ threads: 1, memory: { ...places, scratch: run } });
 });
 afterAll(async () => {

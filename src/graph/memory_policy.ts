@@ -12,8 +12,8 @@ export interface MemoryPolicy {
   readonly spillHidden: boolean;
   /** Whether layer inputs that the way back needs wait in `scratch`. */
   readonly spillInputs: boolean;
-  /** Whether ONNX Runtime keeps memory from one run to the next: a little faster, and never given back. */
-  readonly arena: boolean;
+  /** Whether garbage is collected after every layer; V8 would wait until there is more of it. */
+  readonly collect: boolean;
   /** Where things wait; null when everything stays in memory. */
   readonly scratch: Scratch | null;
 }
@@ -23,7 +23,7 @@ export const ROOMY: MemoryPolicy = {
   prefetch: true,
   spillHidden: false,
   spillInputs: false,
-  arena: true,
+  collect: false,
   scratch: null,
 };
 

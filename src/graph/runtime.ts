@@ -114,7 +114,8 @@ export class Runtime {
       executionProviders: ["cpu"],
       graphOptimizationLevel: "all",
       logSeverityLevel: LOG_ERRORS_ONLY,
-      enableCpuMemArena: this.memory.arena,
+      // An arena doubles in size whenever it has to grow, each session has one, and none gives anything back.
+      enableCpuMemArena: false,
       extra: {
         optimization: { disable_specified_optimizers: KEPT_APART },
         // Threads that wait for work in a loop take the cores of those that have some.
