@@ -25,6 +25,7 @@ const LAYERS = [
   "evaluate",
   "report",
   "config.ts",
+  "memory_stages.ts",
   "memory_plan.ts",
   "run_facts.ts",
   "run_result.ts",

@@ -6,7 +6,8 @@ import { hashes } from "../test/run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
 import { tinySpec } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
-import { type MemoryPlan, type PlannedRun, planMemory, planText } from "./memory_plan.ts";
+import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
+import type { PlannedRun } from "./memory_stages.ts";
 import { prune } from "./pipeline.ts";
 
 /** C 4096, F 11008, 32 heads: the layers of a Llama of 7B. */

@@ -1,0 +1,334 @@
+/**
+ * What every stage of a run holds in memory, from the shapes of the model, the settings and the number of tokens. It errs
+ * upwards: widths of the pruned model are not known yet, so every layer counts as whole.
+ */
+import type { RunConfig } from "./config.ts";
+import { layerStructure } from "./graph/decoder.ts";
+import { MAX_LOGITS } from "./graph/decoder_runner.ts";
+import { footprint } from "./graph/footprint.ts";
+import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
+import { INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
+import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./graph/programs.ts";
+import { WRITES_BEHIND } from "./io/spill_file.ts";
+import { layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
+import type { LayerSpec, ModelSpec } from "./model/spec.ts";
+import { elementCount } from "./tensor/tensor.ts";
+
+/** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
+const BASE_BYTES = 400e6;
+/** Dense hidden states that training holds (distill.ts). */
+const TEACHER_BYTES = 2 ** 28;
+
+/** Bytes by what they are for. */
+export type Items = Readonly<Record<string, number>>;
+
+/** Where things are; the bytes of the output do not depend on it. */
+export type Places = Omit<MemoryPolicy, "scratch">;
+
+/** What a plan is made for. */
+export interface PlannedRun {
+  readonly spec: ModelSpec;
+  readonly config: RunConfig;
+  /** Of the calibration windows, all sets together; 0 without sets. */
+  readonly tokens: number;
+  readonly allocation: string;
+  /** Whether the metric looks at gradients. */
+  readonly gradients: boolean;
+}
+
+/** Items of the stages that a run has, in bytes, by stage. */
+export function stageItems(run: PlannedRun, places: Places): Readonly<Record<string, Items>> {
+  const sizes = new RunSizes(run, places);
+  const stages = STAGES.filter(({ runs }) => runs(run));
+  return Object.fromEntries(stages.map(({ name, items }) => [name, present(items(sizes))]));
+}
+
+/** Bytes that wait in files, at most at one time. */
+export function spilledBytes(run: PlannedRun, places: Places): number {
+  return new RunSizes(run, places).spilled;
+}
+
+interface Stage {
+  readonly name: string;
+  readonly runs: (run: PlannedRun) => boolean;
+  readonly items: (sizes: RunSizes) => Items;
+}
+
+const refits = ({ config: { recover }, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (recover === "lstsq" || recover === "distill");
+const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (allocation === "learned" || gradients);
+
+/** What every stage holds. */
+const STAGES: readonly Stage[] = [
+  {
+    name: "calibrate",
+    runs: ({ tokens }) => tokens > 0,
+    items: (run) => ({
+      ...run.passing(["statistics"]),
+      "hidden states": run.hidden,
+    }),
+  },
+  {
+    name: "learn",
+    runs: learns,
+    items: (run) => ({
+      ...run.passing(["forward", "backward"]),
+      "hidden states": run.lotHidden,
+      "layer inputs": run.inputs,
+    }),
+  },
+  {
+    name: "head",
+    runs: learns,
+    items: (run) => ({
+      ...run.head("lossBackward"),
+      "hidden states": 2 * run.lotHidden,
+      "layer inputs": run.inputs,
+    }),
+  },
+  {
+    name: "curves",
+    runs: ({ allocation, tokens }) => tokens > 0 && allocation === "curves",
+    items: (run) => ({
+      ...run.passing(["gram"]),
+      "hidden states": run.hidden,
+      // Sums of both spaces in float64; of the larger one covariance, products and interactions in float32.
+      "Gram matrices": 8 * run.channels.reduce((total, n) => total + n ** 2, 0) + 16 * run.widest ** 2,
+    }),
+  },
+  {
+    name: "refit",
+    runs: refits,
+    items: (run) => ({
+      ...run.passing(["attention", "ffn", "attentionMoments", "ffnMoments"]),
+      "hidden states": run.hidden,
+      // Columns that stay and columns that go.
+      "output projection": 4 * run.widest * run.hiddenSize,
+      // Sums in float64 of the inputs and of the residuals.
+      "Gram matrices": 8 * run.widest * (run.widest + run.hiddenSize),
+      "refitted weights": run.refitted,
+    }),
+  },
+  {
+    name: "solve",
+    runs: refits,
+    items: (run) => ({
+      ...run.layers(),
+      statistics: run.statistics,
+      "hidden states": run.hidden,
+      "Gram matrices": 8 * run.widest * (run.widest + run.hiddenSize),
+      // The factor and what is beside it (graph/cholesky.ts).
+      factor: 8 * run.widest * (run.widest / 2 + 2 * run.hiddenSize),
+      "refitted weights": run.refitted,
+    }),
+  },
+  {
+    name: "distill",
+    runs: (run) => refits(run) && run.config.recover === "distill",
+    items: (run) => ({
+      ...run.passing(["train"]),
+      "weights in training": 3 * run.trained,
+      "hidden states": TEACHER_BYTES,
+      "refitted weights": run.refitted,
+    }),
+  },
+  {
+    name: "check",
+    runs: ({ tokens }) => tokens > 0,
+    items: (run) => ({ ...run.passing(["forward"]), "new weights": run.newWeights }),
+  },
+  {
+    name: "score",
+    runs: ({ tokens }) => tokens > 0,
+    items: (run) => ({ ...run.head("loss"), "new weights": run.newWeights }),
+  },
+  {
+    name: "save",
+    runs: () => true,
+    items: (run) => ({
+      base: BASE_BYTES,
+      // As it is stored, with what is cut away and without.
+      "one tensor": 2 * run.largestTensor,
+      statistics: run.statistics,
+      "new weights": run.newWeights,
+    }),
+  },
+];
+
+/** Bytes of what a run holds, in its places. */
+class RunSizes {
+  readonly hiddenSize: number;
+  /** Channels of every kind of space, in the widest layer. */
+  readonly channels: readonly number[];
+  readonly widest: number;
+  readonly #run: PlannedRun;
+  readonly #places: Places;
+
+  constructor(run: PlannedRun, places: Places) {
+    this.#run = run;
+    this.#places = places;
+    this.hiddenSize = run.spec.hiddenSize;
+    const channels = (kind: string): number =>
+      Math.max(
+        ...spacesOf(run.spec)
+          .filter((space) => space.kind === kind)
+          .map(({ units, unitChannels }) => units * unitChannels),
+      );
+    this.channels = [channels("kv"), channels("ffn")];
+    this.widest = Math.max(...this.channels);
+  }
+
+  /** What every pass through the layers holds. */
+  passing(programs: readonly LayerProgram[]): Items {
+    return {
+      ...this.layers(),
+      activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
+      statistics: this.statistics,
+    };
+  }
+
+  /** Layers in memory. */
+  layers(): Items {
+    const count = this.#places.prefetch ? 2 : 1;
+    const layers = this.#run.spec.layers.map((_, index) =>
+      total(layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape))),
+    );
+    const matrices = this.#run.spec.layers.flatMap((_, index) =>
+      layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape)),
+    );
+    // A tensor is read before it is cut.
+    return { base: BASE_BYTES, layers: count * Math.max(...layers) + Math.max(...matrices) };
+  }
+
+  /** What a program of the head holds. */
+  head(program: HeadProgram): Items {
+    const { vocabSize } = this.#run.spec;
+    const rows = Math.min(this.#batch.B * this.#batch.T, Math.max(1, Math.floor(MAX_LOGITS / vocabSize)));
+    const sizes = { M: rows, V: vocabSize, A: 1 };
+    return {
+      base: BASE_BYTES,
+      head: 4 * vocabSize * this.hiddenSize,
+      activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), sizes),
+      statistics: this.statistics,
+    };
+  }
+
+  /** Hidden states between two layers that are in memory. */
+  get hidden(): number {
+    return this.#places.spillHidden ? this.#waiting : this.#allHidden;
+  }
+
+  /** Hidden states of the windows that go to the head and back together. */
+  get lotHidden(): number {
+    return this.#lotInputs / this.#run.spec.layers.length;
+  }
+
+  /** Layer inputs for the way back that are in memory. */
+  get inputs(): number {
+    return this.#places.spillInputs ? this.#waiting : this.#lotInputs;
+  }
+
+  /** Sums per channel and set, of halves and wholes, and the scores made of them. */
+  get statistics(): number {
+    if (this.#run.tokens === 0) return 0;
+    const channels = total(spacesOf(this.#run.spec).map(({ units, unitChannels }) => units * unitChannels));
+    return 8 * channels * (this.#run.config.calibration.length + 1) * (3 * 4 + 3);
+  }
+
+  /** Refitted projections that are in memory while they are made. */
+  get refitted(): number {
+    return this.#places.spillHidden ? 0 : this.#allRefitted;
+  }
+
+  /** Tensors of the pruned model that are no longer those of the file. */
+  get newWeights(): number {
+    const { recover } = this.#run.config;
+    if (recover === "distill") return this.trained;
+    return recover === "lstsq" ? this.refitted : 0;
+  }
+
+  /** The layers' weights that training changes; with the share that pruning leaves. */
+  get trained(): number {
+    const { spec, config } = this.#run;
+    const all = spec.layers.flatMap((_, index) => layerWeightsOf(spec, index));
+    return (1 - config.sparsity) * total(all.map(({ shape }) => 4 * elementCount(shape)));
+  }
+
+  get largestTensor(): number {
+    return Math.max(...weightsOf(this.#run.spec).map(({ shape }) => 4 * elementCount(shape)));
+  }
+
+  /** In files, at most at one time. */
+  get spilled(): number {
+    const { spillHidden, spillInputs } = this.#places;
+    const hidden = spillHidden ? this.#allHidden + (refits(this.#run) ? this.#allRefitted : 0) : 0;
+    return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
+  }
+
+  get #allHidden(): number {
+    return 4 * this.#run.tokens * this.hiddenSize;
+  }
+
+  /** Output projections of the pruned model. */
+  get #allRefitted(): number {
+    if (!refits(this.#run)) return 0;
+    const { spec, config } = this.#run;
+    const channels = total(spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels));
+    return (1 - config.sparsity) * 4 * channels * this.hiddenSize;
+  }
+
+  /** Micro-batches of a file that are in memory: one that is computed, one read ahead, some to be written. */
+  get #waiting(): number {
+    return (2 + WRITES_BEHIND) * 4 * this.#batch.B * this.#batch.T * this.hiddenSize;
+  }
+
+  /** Inputs of all layers for the windows that go there and back together. */
+  get #lotInputs(): number {
+    const { spec, config, tokens, gradients } = this.#run;
+    const perToken = 4 * spec.layers.length * this.hiddenSize;
+    const perRound =
+      config.calibration.length * Math.min(config.gradientWindows, config.samples) * config.seqLen;
+    const most = this.#places.spillInputs ? INPUT_BYTES.file : INPUT_BYTES.memory;
+    const wanted = perToken * (gradients ? tokens : Math.min(tokens, perRound));
+    return Math.min(wanted, Math.max(most, perToken * this.#batch.B * this.#batch.T));
+  }
+
+  get #batch(): { readonly B: number; readonly T: number } {
+    const { seqLen, samples } = this.#run.config;
+    return { B: Math.max(1, Math.min(samples, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
+  }
+
+  #layerFootprint(program: LayerProgram): number {
+    const { spec } = this.#run;
+    return Math.max(...distinctLayers(spec).map((layer) => this.#footprintOf(program, layer)));
+  }
+
+  #footprintOf(program: LayerProgram, layer: LayerSpec): number {
+    const { spec, config } = this.#run;
+    // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
+    const graph = LAYER_PROGRAMS[program](layerStructure(spec, layer));
+    const { kvGroups: K, groupSize, neurons: F } = layer;
+    const [N, H] = [K * groupSize, spec.headDim];
+    // Channels that stay and that go: all of them, where it is not known yet.
+    const k = program === "attentionMoments" ? N * H : F;
+    return footprint(graph, { ...this.#batch, K, N, F, H, gT: groupSize * config.seqLen, k, m: k });
+  }
+}
+
+/** Layers of different shapes. */
+function distinctLayers({ layers }: ModelSpec): readonly LayerSpec[] {
+  return [...new Map(layers.map((layer) => [JSON.stringify(layer), layer])).values()];
+}
+
+function present(items: Items): Items {
+  return Object.fromEntries(
+    Object.entries(items)
+      .filter(([, bytes]) => bytes > 0)
+      .map(([name, bytes]) => [name, Math.round(bytes)]),
+  );
+}
+
+function total(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0);
+}
