@@ -8,6 +8,7 @@ const LAYERS = [
   "errors.ts",
   "plain_text.ts",
   "byte_size.ts",
+  "map_values.ts",
   "progress.ts",
   "stages.ts",
   "package.ts",
@@ -110,10 +111,18 @@ export default {
     },
     {
       name: "page",
-      comment: "the page runs in a browser: it imports itself, preact, and the types of what the server says",
+      comment:
+        "the page runs in a browser: it imports itself, preact, the types of what the server says, and how numbers are written",
       severity: "error",
       from: { path: "^web/", pathNot: "[.]config[.]ts$" },
-      to: { pathNot: ["^web/", "^src/ui/api[.]ts$", "node_modules/preact/", "^preact$"] },
+      to: { pathNot: ["^web/", "^src/(ui/api|report/format)[.]ts$", "node_modules/preact/", "^preact$"] },
+    },
+    {
+      name: "read-by-page",
+      comment: "what the page imports from src/ must run in a browser, and so imports nothing",
+      severity: "error",
+      from: { path: "^src/(ui/api|report/format)[.]ts$" },
+      to: {},
     },
     {
       name: "shipped-dependencies",

@@ -24,6 +24,7 @@ import { parseArgs } from "node:util";
 import type { TextSet } from "../src/calibrate/windows.ts";
 import { type RunConfig, type RunConfigInput, resolveRunConfig } from "../src/config.ts";
 import { geometricMean } from "../src/evaluate/evaluate.ts";
+import { mapValues } from "../src/map_values.ts";
 import type { Model } from "../src/model/model.ts";
 import { achievedSparsity } from "../src/prune/plan.ts";
 import { metricByName } from "../src/score/registry.ts";
@@ -177,10 +178,6 @@ function keep(row: Row): void {
   writeFileSync(join(results, `${values.tag}.md`), markdown(rows));
   const { sparsity, recover, metric, variant, leftOut } = row;
   console.log(`${sparsity} ${recover} ${metric} ${variant} ${leftOut}: ${row.geometricMean.toFixed(2)}`);
-}
-
-function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V) => R): Record<string, R> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }
 
 function list(text: string): readonly string[] {

@@ -31,7 +31,8 @@ import type { GgufDType } from "../src/export/gguf_types.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import { parameterCount } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
-import { type Gain, type Series, type Spread, type Summary, summarise } from "./speed_summary.ts";
+import type { Spread } from "../src/tensor/statistics.ts";
+import { type Gain, type Series, type Summary, summarise } from "./speed_summary.ts";
 
 /** A model in a runtime and type. */
 interface Contestant {
@@ -152,8 +153,8 @@ const COLUMNS: Readonly<Record<string, (row: Row) => string>> = {
   "decoding speed-up": ({ decode }) => gainCell(decode),
 };
 
-function spreadCell({ median, least, most }: Spread, digits: number): string {
-  return `${median.toFixed(digits)} (${least.toFixed(digits)} to ${most.toFixed(digits)})`;
+function spreadCell({ median, min, max }: Spread, digits: number): string {
+  return `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
 }
 
 function gainCell({ speedUp, promised, kept }: Gain): string {

@@ -2,6 +2,7 @@
 
 import { parameterCount, weightsOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
+import { type Spread, spread } from "../src/tensor/statistics.ts";
 
 /** The timings of one model in one runtime and type. */
 export interface Series {
@@ -10,13 +11,6 @@ export interface Series {
   /** Tokens per second in every round. */
   readonly prompt: readonly number[];
   readonly decode: readonly number[];
-}
-
-/** Over the rounds. */
-export interface Spread {
-  readonly median: number;
-  readonly least: number;
-  readonly most: number;
 }
 
 /** Measured and promised gain over the dense model. */
@@ -66,12 +60,4 @@ function layerParameters(spec: ModelSpec): number {
 
 function readParameters(spec: ModelSpec): number {
   return parameterCount(spec) - (spec.tiedEmbeddings ? 0 : spec.vocabSize * spec.hiddenSize);
-}
-
-/** @param values - at least one */
-export function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const median = (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
-  return { median, least: sorted[0]!, most: sorted.at(-1)! };
 }

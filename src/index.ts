@@ -78,7 +78,7 @@ export {
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
-export { type Latency, type LatencyOptions, measureLatency, type Spread } from "./evaluate/latency.ts";
+export { type Latency, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type SampleOptions, sampleTexts } from "./evaluate/sample.ts";

@@ -2,6 +2,7 @@
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import type { HeldOutScore } from "./evaluate/held_out.ts";
 import type { Runtimes } from "./export/runtimes.ts";
+import { peakResidentBytes } from "./io/machine.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { versions } from "./package.ts";
 import type { Widths } from "./prune/plan.ts";
@@ -57,11 +58,10 @@ export function measurements(
     readonly memory: MemoryPlan | null;
   },
 ): Measurements {
-  const peak = process.resourceUsage().maxRSS * 1024;
   return {
     timings,
     tokens_per_second: speed,
-    peak_rss_bytes: peak,
+    peak_rss_bytes: peakResidentBytes(),
     memory: memory && pickPlan(memory),
     seed,
     versions: versions(),

@@ -286,6 +286,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       "-q",
     );
     expect(fast.stdout).toMatch(/^\| decoding tokens\/s +\| [^|]+ \| [^|]+, ×\d+\.\d\d \|$/m);
+    expect(fast.stdout).toMatch(/^\| peak memory of a process +\| +\d+\.\d MB \| +\d+\.\d MB \|$/m);
     expect(await gprune("compare", model)).toMatchObject({ code: 1 });
   });
 

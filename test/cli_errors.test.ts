@@ -56,6 +56,18 @@ describe("models", () => {
   test("that are not there", async () => {
     await expectRefused(pruneOf("@nowhere"), "error NOT_FOUND: @nowhere: expected a model, got no such file");
     await expectRefused(["inspect", "@nowhere"], /^error NOT_FOUND: .*\nhint: Give a Hugging Face directory/);
+    await expectRefused(
+      ["sensitivity", "@model", "--calib", calib],
+      /^error BAD_ARGUMENT: --calib: expected at least two sets, got 1\nhint: /,
+    );
+    await expectRefused(
+      pruneOf("@outputs"),
+      /^error NOT_FOUND: @outputs: expected a model, got a directory without config\.json\nhint: Give a Hugging Face/,
+    );
+    await expectRefused(
+      ["inspect", "@file"],
+      /first bytes: expected "GGUF", got .*\nhint: A model is a \.gguf file or/,
+    );
   });
 
   test("of an unknown architecture", async () => {

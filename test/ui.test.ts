@@ -7,18 +7,15 @@ import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import axe from "axe-core";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pruneStarter } from "../src/cli/ui_process.ts";
 import { serveUi, type UiServer } from "../src/ui/server.ts";
+import { CHROMIUM, fits, THEMES, violations } from "./browser.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
-  existsSync,
-);
 /** A machine that does other things too takes its time. */
 const PATIENCE = 120_000;
 
@@ -59,15 +56,12 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
 
   /** Of both themes at the width of a phone and of a screen: nothing that axe finds, and nothing that sticks out. */
   async function expectGoodLooks(): Promise<void> {
-    for (const colorScheme of ["light", "dark"] as const) {
+    for (const colorScheme of THEMES) {
       for (const width of [390, 1280]) {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize({ width, height: 800 });
-        const violations = await page.evaluate<string[]>(
-          `${axe.source}; axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + " " + nodes[0].html))`,
-        );
-        expect(violations).toEqual([]);
-        expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+        expect(await violations(page)).toEqual([]);
+        expect(await fits(page)).toBe(true);
       }
     }
   }

@@ -1,8 +1,9 @@
 /** The run that was started last: stages, speed, memory, losses, and how it ended. */
 import { useEffect, useState } from "preact/hooks";
+import { bytes } from "../src/report/format.ts";
 import type { LiveRun, LiveState, Problem } from "../src/ui/api.ts";
 import { CurveChart } from "./curve_chart.tsx";
-import { bytes, clock, rate } from "./format.ts";
+import { clock, rate } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
 import { post } from "./server.ts";
 import { type StageRow, stageRows } from "./stages.ts";

@@ -1,7 +1,8 @@
 /** All runs of the directory, and what can be done with them. */
 import { useState } from "preact/hooks";
+import { bytes, percent, short } from "../src/report/format.ts";
 import type { Problem, RunFigures, RunSummary } from "../src/ui/api.ts";
-import { bytes, clock, lastPart, moment, percent, short } from "./format.ts";
+import { clock, lastPart, moment } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
 import { post } from "./server.ts";
 

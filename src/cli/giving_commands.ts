@@ -4,7 +4,8 @@ import { computing, jsonOption, MODEL, quietOption } from "./common.ts";
 import { choiceOption } from "./options.ts";
 
 export const exportCommand: Command = new Command("export")
-  .description("write a model in another format or dtype")
+  .summary("write a model in another format or dtype")
+  .description("Writes a model in another format or dtype.")
   .usage("MODEL -o OUT [options]")
   .argument("<model>", MODEL)
   .requiredOption("-o, --output <path>", "directory to be made, or a file named *.gguf")
@@ -52,7 +53,8 @@ Examples:
   .action(computing(async (model, options) => (await import("./export.ts")).exportCommand(model, options)));
 
 export const pushCommand: Command = new Command("push")
-  .description("upload the output of prune or export to the hub")
+  .summary("upload the output of prune or export to the hub")
+  .description("Uploads the output of prune or export to the hub.")
   .usage("DIR ORG/NAME [options]")
   .argument("<dir>", "directory that gprune wrote")
   .argument("<repo>", "ORG/NAME on the hub; made when there is none")

@@ -20,7 +20,7 @@ const program = new Command("gprune")
   )
   .version(versions().gprune, "-V, --version", "print the version")
   .showSuggestionAfterError()
-  .showHelpAfterError("`gprune --help` and `gprune COMMAND --help` show options and examples.")
+  .showHelpAfterError("`gprune --help` shows all commands.")
   .exitOverride()
   .addHelpText(
     "after",
@@ -50,7 +50,9 @@ for (const command of [
   uiCommand,
   demoCommand,
 ]) {
-  program.addCommand(command.copyInheritedSettings(program));
+  command.copyInheritedSettings(program);
+  command.showHelpAfterError(`\`gprune ${command.name()} --help\` shows options and examples.`);
+  program.addCommand(command);
 }
 
 ignoreClosedPipes();

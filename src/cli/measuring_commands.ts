@@ -3,14 +3,14 @@ import { Command } from "commander";
 import { computing, jsonOption, MODEL, quietOption, resumeOption, threadsOption } from "./common.ts";
 import { countOption, numberOption, textSetsOption } from "./options.ts";
 
-/** Gives a command the options that say what models are evaluated on. */
-function materialOptions(command: Command): Command {
+/** Gives a command the options that say what models are evaluated on. @param formats - where formats of tasks are listed */
+function materialOptions(command: Command, formats: string): Command {
   return command
     .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"))
     .addOption(
       textSetsOption(
         "--tasks <tasks...>",
-        "NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats in gprune eval --help",
+        `NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats ${formats}`,
       ),
     )
     .addOption(
@@ -36,9 +36,13 @@ function materialOptions(command: Command): Command {
 
 export const evalCommand: Command = materialOptions(
   new Command("eval")
-    .description("perplexity of a model on texts, and accuracy on tasks")
+    .summary("perplexity of a model on texts, and accuracy on tasks")
+    .description(
+      "Measures perplexity on texts, accuracy on tasks, or both, of a model alone or beside a baseline.",
+    )
     .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
     .argument("<model>", MODEL),
+  "below",
 )
   .option("--baseline <model>", "second model to be shown beside it, and how far the first is from it")
   .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
@@ -80,9 +84,10 @@ export const compareCommand: Command = materialOptions(
     .argument("<a>", MODEL)
     .argument("<b>", "another model")
     .argument("[others...]", "further models"),
+  "in gprune eval --help",
 )
   .addOption(resumeOption())
-  .option("--speed", "also how fast they answer, in turns, with this runtime")
+  .option("--speed", "also how fast they answer with this runtime, and in how much memory")
   .addOption(countOption("--batch <n>", "with --speed: sequences at once", { min: 1, default: 1 }))
   .addOption(countOption("--prompt-tokens <n>", "with --speed: tokens of a prompt", { min: 1, default: 128 }))
   .addOption(countOption("--new-tokens <n>", "with --speed: tokens to go on with", { min: 1, default: 32 }))
@@ -92,7 +97,13 @@ export const compareCommand: Command = materialOptions(
   .addOption(quietOption())
   .addHelpText(
     "after",
-    "\nExample:\n  $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md",
+    `
+With --speed models take turns, and a cell has the median and the range of the rounds, and how many times as fast as the
+first model it is. Peak memory is that of a process of its own for each model, Node and ONNX Runtime included.
+
+Examples:
+  $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md
+  $ gprune compare MODEL OUT --speed --prompt-tokens 256 --repeats 9`,
   )
   .action(
     computing(async (a, b, others, options) =>
@@ -117,7 +128,8 @@ export const reportCommand: Command = new Command("report")
   .action(async (runs, options) => (await import("./report.ts")).reportCommand(runs, options));
 
 export const inspectCommand: Command = new Command("inspect")
-  .description("parameters, widths and shapes of a model")
+  .summary("parameters, widths and shapes of a model")
+  .description("Shows parameters, size, widths and shapes of a model, and which programs load it.")
   .usage("MODEL [options]")
   .argument("<model>", MODEL)
   .addOption(jsonOption())
@@ -125,7 +137,8 @@ export const inspectCommand: Command = new Command("inspect")
   .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
 
 export const generateCommand: Command = new Command("generate")
-  .description("continue a prompt, the most probable token each time; or write texts to calibrate on")
+  .summary("continue a prompt, the most probable token each time; or write texts to calibrate on")
+  .description("Continues a prompt, the most probable token each time; or writes texts to calibrate on.")
   .usage("MODEL --prompt TEXT [options]\n       gprune generate MODEL --sample [-o FILE] [options]")
   .argument("<model>", MODEL)
   .option("--prompt <text>", "text to continue")

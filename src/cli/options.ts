@@ -60,7 +60,9 @@ export function textSetsOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string, previous: readonly string[] | undefined) => {
     if (text.includes("=")) return [...(previous ?? []), text];
-    const hint = `${option.long} takes every value that follows it, so the model goes before it.`;
+    const isFile = /[./]/.test(text);
+    const named = isFile ? `name=${text}` : `${text}=PATH`;
+    const hint = `Give a name and a path, as in ${named}; ${option.long} takes every value that follows it, so the model goes before it.`;
     throw badValue(option, { expected: "NAME=PATH", got: text, hint });
   });
 }

@@ -118,8 +118,9 @@ Examples:
   .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
 
 export const sensitivityCommand: Command = new Command("sensitivity")
+  .summary("how much each unit's importance moves from calibration set to calibration set, without pruning")
   .description(
-    "how much each unit's importance moves from calibration set to calibration set, without pruning",
+    "Measures how much each unit's importance moves from calibration set to calibration set, without pruning.",
   )
   .usage("MODEL --calib NAME=PATH... [options]")
   .argument("<model>", MODEL)
@@ -160,7 +161,8 @@ export const uiCommand: Command = new Command("ui")
   .action(async (directory, options) => (await import("./ui.ts")).uiCommand(directory, options));
 
 export const demoCommand: Command = new Command("demo")
-  .description("the whole job on the embedded model, in about a minute")
+  .summary("the whole job on the embedded model, in about a minute")
+  .description("Runs the whole job on the embedded model, which takes about a minute.")
   .usage("[options]")
   .option("-o, --output <dir>", "where the pruned demo models go (default: a new temporary directory)")
   .addOption(sparsityOption("", 0.4))

@@ -6,7 +6,7 @@ import { writeFileAtomically } from "../io/output_directory.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { factsOf, type RunFiles } from "../report/facts.ts";
 import { picturesOf } from "../report/gallery.ts";
-import { picturePng, pictureSvg } from "../report/picture.ts";
+import { pictureFile } from "../report/picture.ts";
 import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
 import { plainText, print } from "./terminal.ts";
@@ -41,7 +41,9 @@ export async function reportCommand(
 async function writePictures(run: RunFiles, directory: string): Promise<void> {
   await mkdir(directory, { recursive: true });
   for (const picture of picturesOf(factsOf(run))) {
-    await writeFileAtomically(join(directory, `${picture.id}.svg`), await pictureSvg(picture));
-    await writeFileAtomically(join(directory, `${picture.id}.png`), await picturePng(picture));
+    for (const ending of [".svg", ".png"]) {
+      const path = join(directory, `${picture.id}${ending}`);
+      await writeFileAtomically(path, await pictureFile(picture, path));
+    }
   }
 }

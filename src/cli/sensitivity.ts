@@ -1,14 +1,15 @@
 /** `gprune sensitivity` */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import { loadTokenSet } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { chartFile, requirePictureName } from "../report/pictures.ts";
-import { sensitivityChart } from "../report/sensitivity_chart.ts";
+import { sensitivityPicture } from "../report/charts/sigma.ts";
+import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
@@ -31,6 +32,11 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   const metric = metricByName(options.metric);
   if (options.picture !== undefined) requirePictureName(options.picture);
   const texts = parseTextSets(options.calib, "--calib");
+  if (texts.length < 2) {
+    throw new GpruneError("BAD_ARGUMENT", `--calib: expected at least two sets, got ${texts.length}`, {
+      hint: "Sensitivity is how much ranks move from one set to another.",
+    });
+  }
   await requireTexts(texts);
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const runtime = new Runtime(threads === undefined ? {} : { threads });
@@ -55,7 +61,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
 /** Writes the picture, in place of one that may be there. */
 async function draw({ model, metric, sets, spaces }: SensitivityReport, path: string): Promise<void> {
   const title = `${model}: ${metric} over ${sets.join(", ")}`;
-  await writeFileAtomically(path, await chartFile(sensitivityChart(spaces, { title }), path));
+  await writeFileAtomically(path, await pictureFile(sensitivityPicture(spaces, { title }), path));
 }
 
 /** Shades from calm to sensitive, for sigma 0 to 0.3 and above. */

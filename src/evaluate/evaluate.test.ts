@@ -1,11 +1,12 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
+import { armFailPoints } from "../io/fail_points.ts";
 import { compareModels } from "./compare.ts";
 import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
@@ -94,6 +95,29 @@ describe("evaluateTogether", () => {
     expect(three).toEqual({ divergence: null, incomparable: "expected 2 layers, got 1" });
     const tasksOnly = await evaluateTogether({ models: [first, first], runtime }, [], options);
     expect(tasksOnly[1]!.fromFirst).toBeUndefined();
+  });
+
+  it("reads texts and tasks once, whatever the number of models and tokenizers", async () => {
+    const directory = await temporaryDirectory();
+    const [text, task] = ["a.txt", "t.jsonl"].map((name) => join(directory, name)) as [string, string];
+    await writeFile(text, "a b c d e f g h");
+    await writeFile(task, JSON.stringify({ query: "a b", choices: ["c", "c d"], gold: 0 }));
+    const vocab = Object.fromEntries(Array.from("bacdefghijklmnop", (letter, id) => [letter, id]));
+    const other = letterModel({}, { model: { type: "WordLevel", vocab, unk_token: "p" } });
+    const reads: string[] = [];
+    armFailPoints((point, path) => {
+      if (point === "before-read") reads.push(path);
+      return undefined;
+    });
+    onTestFinished(() => armFailPoints(null));
+    const tasks = [{ name: "task", path: task, weight: 1 }];
+    await evaluateTogether(
+      { models: [letterModel(), letterModel({ seed: 1 }), other], runtime },
+      [{ name: "letters", path: text, weight: 1 }],
+      { seqLen: 4, tasks },
+    );
+    expect(reads.filter((path) => path === text)).toHaveLength(1);
+    expect(reads.filter((path) => path === task)).toHaveLength(1);
   });
 
   it("does not compare what was cut into other tokens", async () => {

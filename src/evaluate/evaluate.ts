@@ -7,8 +7,9 @@ import type { Runtime } from "../graph/runtime.ts";
 import type { HubOptions } from "../io/hub.ts";
 import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
+import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
-import { Tokenizer } from "../model/tokenizer.ts";
+import { isSameTokenizer, Tokenizer } from "../model/tokenizer.ts";
 import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { interruptible } from "../stages.ts";
@@ -86,7 +87,7 @@ export async function evaluate(
   options: EvaluateOptions,
 ): Promise<Evaluation> {
   const told = evaluating(options);
-  const material = await readMaterial(model, texts, told);
+  const material = tokenMaterial(model, await readMaterial(texts, told), told);
   const runner = new DecoderRunner(model, runtime);
   return withKeptScores(told, async (keeper) => {
     const own = { ...material, runner, keeper, onProgress: told.onProgress };
@@ -100,7 +101,7 @@ export type FromFirst =
   | { readonly divergence: null; readonly incomparable: string };
 
 /**
- * Evaluates several models, each as `evaluate` does, and says how far the later ones are from the first. Those that can be
+ * Evaluates several models, each as `evaluate` does but on texts that are read once, and says how far the later ones are from the first. Those that can be
  * compared token by token go through the texts together with the first one; the others alone.
  * @returns an evaluation of every model; `fromFirst` is absent in the first and without texts
  * @throws GpruneError as `evaluate`
@@ -111,8 +112,12 @@ export async function evaluateTogether(
   options: EvaluateOptions,
 ): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
   const told = evaluating(options);
+  const read = await readMaterial(texts, told);
   const materials: Material[] = [];
-  for (const model of models) materials.push(await readMaterial(model, texts, told));
+  for (const model of models) {
+    const twin = models.slice(0, materials.length).findIndex((other) => readsAlike(other, model));
+    materials.push(materials[twin] ?? tokenMaterial(model, read, told));
+  }
   const reasons = models.map(({ spec }, m) => {
     return incomparable(models[0]!.spec, spec) ?? otherTokens(materials[0]!, materials[m]!);
   });
@@ -172,8 +177,14 @@ function fromFirst(
   return { divergence: mapValues(compared, ({ divergences }) => divergences[place - 1]!) };
 }
 
+/** Whether two models make the same tokens of everything. */
+function readsAlike(a: Model, b: Model): boolean {
+  return a.spec.maxPositions === b.spec.maxPositions && isSameTokenizer(a.files, b.files);
+}
+
 /** Why windows that should hold the same tokens do not; null when they do. */
 function otherTokens(first: Material, other: Material): string | null {
+  if (first === other) return null;
   const text = first.windows.find(([, windows], t) => {
     return `${windows.map(String)}` !== `${other.windows[t]![1].map(String)}`;
   });
@@ -186,27 +197,46 @@ interface Material {
   readonly documents: readonly (readonly [string, readonly EncodedDocument[]])[];
 }
 
-/** Reads and tokenises all texts and tasks. */
+/** The same as it was read. */
+interface ReadMaterial {
+  readonly texts: readonly { readonly name: string; readonly path: string; readonly text: string }[];
+  readonly tasks: readonly (readonly [string, readonly TaskDocument[]])[];
+}
+
+/** Reads all texts and tasks. */
 async function readMaterial(
-  model: Model,
-  texts: readonly TextSet[],
-  { seqLen, tasks = [], fewShot = NO_SHOTS, limit, onProgress, environment }: Evaluating,
-): Promise<Material> {
+  sets: readonly TextSet[],
+  { seqLen, tasks: taskSets = [], fewShot = NO_SHOTS, limit, onProgress, environment }: Evaluating,
+): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
-  const tokenizer = Tokenizer.fromFiles(model.files);
-  const windows: [string, readonly Int32Array[]][] = [];
-  for (const { name, path } of texts) {
-    const ids = tokenizer.encode(await readText(path, MAX_TEXT_BYTES, { onProgress, environment }));
-    windows.push([name, cutWindows(ids, seqLen, `text ${name} (${path})`).slice(0, limit)]);
+  const hub = { onProgress, environment };
+  const texts: { name: string; path: string; text: string }[] = [];
+  for (const { name, path } of sets) {
+    texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, hub) });
   }
-  const documents: [string, readonly EncodedDocument[]][] = [];
-  for (const task of tasks) {
-    const { maxPositions } = model.spec;
-    const read = await readQuestions(task, { limit, fewShot, hub: { onProgress, environment } });
-    documents.push([task.name, read.map((document) => encodeDocument(document, tokenizer, maxPositions))]);
-  }
-  return { windows, documents };
+  const tasks: [string, readonly TaskDocument[]][] = [];
+  for (const task of taskSets) tasks.push([task.name, await readQuestions(task, { limit, fewShot, hub })]);
+  return { texts, tasks };
+}
+
+/** Tokenises all texts and tasks. */
+function tokenMaterial(
+  { files, spec }: Model,
+  { texts, tasks }: ReadMaterial,
+  { seqLen, limit }: Evaluating,
+): Material {
+  const tokenizer = Tokenizer.fromFiles(files);
+  return {
+    windows: texts.map(({ name, path, text }) => {
+      const windows = cutWindows(tokenizer.encode(text), seqLen, `text ${name} (${path})`);
+      return [name, windows.slice(0, limit)];
+    }),
+    documents: tasks.map(([name, documents]) => [
+      name,
+      documents.map((document) => encodeDocument(document, tokenizer, spec.maxPositions)),
+    ]),
+  };
 }
 
 /** The questions of a task, after the solved ones that they are to come after. */
@@ -250,10 +280,6 @@ async function scoresOf<Content, Score>(
 function requireCount(option: string, count: number, least: number): void {
   if (Number.isSafeInteger(count) && count >= least) return;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected a whole number from ${least}, got ${count}`);
-}
-
-function mapValues<V, R>(record: Readonly<Record<string, V>>, map: (value: V) => R): Record<string, R> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 }
 
 /** exp of the mean of the log perplexities. */

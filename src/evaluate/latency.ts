@@ -1,7 +1,7 @@
 /**
  * How fast models answer, and what they hold in memory meanwhile: the prompt in one pass, then token after token with a
  * key/value cache. Models take turns, so that a busy machine slows all of them alike, and a round that compiles comes first
- * and does not count.
+ * and does not count. Memory is measured before, in a process for each model (peak_memory.ts).
  */
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -10,26 +10,14 @@ import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { randomStream } from "../tensor/random.ts";
-import { quantile } from "../tensor/statistics.ts";
+import { type Spread, spread } from "../tensor/statistics.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";
+import { peakMemory, type Workload } from "./peak_memory.ts";
 
-export interface LatencyOptions {
-  /** Sequences at once. */
-  readonly batch: number;
-  /** Tokens of each prompt. */
-  readonly promptTokens: number;
-  /** Tokens that each sequence goes on with. */
-  readonly newTokens: number;
+export interface LatencyOptions extends Workload {
   /** Rounds that count. */
   readonly repeats: number;
   readonly onProgress?: OnProgress;
-}
-
-/** Of several rounds. */
-export interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
 }
 
 /** How fast one model is. */
@@ -41,8 +29,17 @@ export interface Latency {
   readonly first_token: Spread;
   /** Rates over the first model's in the same round; absent in the first. */
   readonly over_first?: { readonly prompt: Spread; readonly decoding: Spread };
-  /** Bytes of weights in float32 and of the cache at the end. */
-  readonly memory: { readonly weights: number; readonly cache: number };
+  readonly memory: LatencyMemory;
+}
+
+/** Bytes. */
+export interface LatencyMemory {
+  /** Of the weights in float32. */
+  readonly weights: number;
+  /** Of keys and values at the end. */
+  readonly cache: number;
+  /** Of a process that does the same with this model alone, as `peakMemory` measures it; null for a model in memory. */
+  readonly peak_rss_bytes: number | null;
 }
 
 /** Seconds of one round. */
@@ -60,18 +57,23 @@ export async function measureLatency(
   { onProgress = silent, ...options }: LatencyOptions,
 ): Promise<readonly Latency[]> {
   for (const model of models) requireRoom(model, options);
+  const peaks: (number | null)[] = [];
+  for (const model of models) {
+    peaks.push(await peakMemory(model, { ...options, threads: runtime.threads }));
+    onProgress({ stage: "memory", done: peaks.length, total: models.length, unit: "models" });
+  }
   const total = (options.repeats + 1) * models.length;
   const times: Times[][] = models.map(() => []);
   for (let round = 0; round <= options.repeats; round++) {
     for (const [m, model] of models.entries()) {
-      const measured = await oneRound(new DecoderRunner(model, runtime), options);
+      const measured = await answerOnce(new DecoderRunner(model, runtime), options);
       if (round > 0) times[m]!.push(measured);
       onProgress({ stage: "speed", done: round * models.length + m + 1, total, unit: "rounds" });
     }
   }
   return models.map((model, m) => {
     const own = times[m]!;
-    const memory = memoryOf(model, options);
+    const memory = { ...memoryOf(model, options), peak_rss_bytes: peaks[m]! };
     const rates = ratesOf(own, options);
     if (m === 0) return { ...rates, memory };
     const over = (of: keyof Times): Spread =>
@@ -80,9 +82,10 @@ export async function measureLatency(
   });
 }
 
-async function oneRound(
+/** Takes prompts of random tokens in and goes on with them; the clock stands still while weights are read. */
+export async function answerOnce(
   runner: DecoderRunner,
-  { batch, promptTokens, newTokens }: Pick<LatencyOptions, "batch" | "promptTokens" | "newTokens">,
+  { batch, promptTokens, newTokens }: Workload,
 ): Promise<Times> {
   const { vocabSize } = runner.model.spec;
   const random = randomStream(0, "latency");
@@ -111,15 +114,13 @@ function ratesOf(
   };
 }
 
-function memoryOf({ spec }: Model, { batch, promptTokens, newTokens }: LatencyOptions): Latency["memory"] {
+function memoryOf(
+  { spec }: Model,
+  { batch, promptTokens, newTokens }: Workload,
+): Omit<LatencyMemory, "peak_rss_bytes"> {
   const heads = spec.layers.reduce((sum, { kvGroups }) => sum + kvGroups, 0);
   const cache = 4 * 2 * heads * spec.headDim * batch * (promptTokens + newTokens);
   return { weights: 4 * parameterCount(spec), cache };
-}
-
-function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  return { median: quantile(sorted, 0.5), min: sorted[0]!, max: sorted.at(-1)! };
 }
 
 function requireRoom({ spec, origin }: Model, { promptTokens, newTokens }: LatencyOptions): void {

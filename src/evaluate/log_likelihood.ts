@@ -4,9 +4,10 @@
  * is not computed at all. The head sees only the positions that something is predicted from.
  */
 import type { DecoderRunner, LoadedHead } from "../graph/decoder_runner.ts";
-import { embedForests, forwardLayers, MAX_HIDDEN_BYTES, type MicroBatch } from "../graph/forward.ts";
+import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
 import { PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** Tokens whose last ones are to be predicted. */
 export interface Continuation {
@@ -37,11 +38,8 @@ interface Member extends Continuation {
   readonly nodes: Int32Array;
 }
 
-/**
- * Nodes of a pack. Matrix products reach full speed from about 512 rows, and attention, which looks at all pairs of
- * nodes, is still cheap there.
- */
-const PACK_TOKENS = 512;
+/** Nodes of a pack: few, since attention looks at all pairs of them; packs go through the layers several at a time. */
+const PACK_TOKENS = 256;
 
 /**
  * Log-probabilities of continuations after their contexts.
@@ -62,17 +60,21 @@ export async function logLikelihoods(
   let seen = 0;
   for (const lot of lotsOf(packs, MAX_HIDDEN_BYTES / (4 * runner.model.spec.hiddenSize))) {
     const base = seen;
-    const batches = await embedForests(
+    const { batches, places } = await embedForests(
       runner,
       lot.map(({ forest }) => forest),
     );
     await forwardLayers(runner, batches, {
       stage,
-      onProgress: (event) => onProgress({ ...event, done: base + event.done, total }),
+      // Padding counts there, and not here.
+      onProgress: (event) =>
+        onProgress({ ...event, done: base + (event.done / event.total) * countNodes(lot), total }),
     });
-    for (const [place, { members }] of lot.entries()) {
-      const own = await likelihoodsOf(runner, head, { batch: batches[place]!, members });
-      for (const [position, { index }] of members.entries()) results[index] = own[position]!;
+    for (const [index, { members }] of lot.entries()) {
+      const { batch, row } = places[index]!;
+      const { hidden, tokens } = batches[batch]!;
+      const own = await likelihoodsOf(runner, head, { hidden, first: row * tokens, members });
+      for (const [position, member] of members.entries()) results[member.index] = own[position]!;
     }
     seen += countNodes(lot);
   }
@@ -119,11 +121,15 @@ function countNodes(packs: readonly Pack[]): number {
   return packs.reduce((sum, { forest }) => sum + forest.ids.length, 0);
 }
 
-/** What the outputs of the last layer say about a pack's continuations. */
+/** What the outputs of the last layer say about a pack's continuations; its nodes are rows from `first` on. */
 async function likelihoodsOf(
   runner: DecoderRunner,
   head: LoadedHead,
-  { batch, members }: { readonly batch: MicroBatch; readonly members: readonly Member[] },
+  {
+    hidden: outputs,
+    first,
+    members,
+  }: { readonly hidden: Tensor; readonly first: number; readonly members: readonly Member[] },
 ): Promise<readonly LogLikelihood[]> {
   const predictions = predictionsOf(members);
   const width = Math.max(...[...predictions.values()].map(({ targets }) => targets.size));
@@ -131,7 +137,7 @@ async function likelihoodsOf(
   const hidden = new Float32Array(predictions.size * size);
   const targets = new Int32Array(predictions.size * width);
   for (const [node, { row, targets: places }] of predictions) {
-    hidden.set(batch.hidden.data.subarray(node * size, (node + 1) * size), row * size);
+    hidden.set(outputs.data.subarray((first + node) * size, (first + node + 1) * size), row * size);
     for (const [id, place] of places) targets[row * width + place] = id;
   }
   const { nll, best } = await runner.runHead("ranking", head, {

@@ -94,17 +94,18 @@ const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2],
  * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token), and
- * with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H].
+ * with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H]. With `forest` every sequence
+ * has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1, g*T, T].
  */
 export function buildLayer(
   b: GraphBuilder,
   structure: LayerStructure,
-  { cached = false }: { readonly cached?: boolean } = {},
+  positions: { readonly cached?: boolean; readonly forest?: boolean } = {},
 ): LayerValues {
   const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
   const weights = new WeightInputs(b);
   const parts = { structure, weights, sizes: ANY_SIZES };
-  const layer = addLayer(b, parts, { input, ...attentionInputs(b, structure, cached) });
+  const layer = addLayer(b, parts, { input, ...attentionInputs(b, structure, positions) });
   return { ...layer, weights: weights.inputs };
 }
 
@@ -141,7 +142,7 @@ export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: Spa
   const layer = new LayerBuilder(b, { structure, weights: new WeightInputs(b), sizes: ANY_SIZES });
   const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
   if (kind === "ffn") return layer.ffnBlock(input);
-  return layer.attentionBlock(input, attentionInputs(b, structure, false));
+  return layer.attentionBlock(input, attentionInputs(b, structure, {}));
 }
 
 /** Everything that shapes the head's graph. */
@@ -219,15 +220,17 @@ class WeightInputs implements WeightSupply {
 function attentionInputs(
   b: GraphBuilder,
   { headDim, rotaryDim }: LayerStructure,
-  cached: boolean,
+  { cached = false, forest = false }: { readonly cached?: boolean; readonly forest?: boolean },
 ): AttentionInputs {
   const half = rotaryDim / 2;
-  const angles = (name: string): Value => b.reshape(b.input(name, ["T", half]), ["T", 1, half]);
+  const own: readonly Dim[] = forest ? ["B"] : [];
+  const angles = (name: string): Value =>
+    b.reshape(b.input(name, [...own, "T", half]), [...own, "T", 1, half]);
   const past = (name: string): Value => b.input(name, ["B", ANY_SIZES.kvGroups, "P", headDim]);
   return {
     cos: angles("cos"),
     sin: angles("sin"),
-    mask: b.input("mask", ["gT", cached ? "S" : "T"]),
+    mask: b.input("mask", forest ? ["B", 1, "gT", "T"] : ["gT", cached ? "S" : "T"]),
     past: cached ? { keys: past("past_keys"), values: past("past_values") } : null,
   };
 }

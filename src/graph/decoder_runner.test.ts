@@ -34,7 +34,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     expect(maxDifference(logits, expected.flatMap((run) => run.logits).flat())).toBeLessThan(1e-5);
   });
 
-  it("computes a forest as the naive decoder computes its sequences", async () => {
+  it("computes forests of several sizes as the naive decoder computes their sequences", async () => {
     const model = tinyModel(options);
     const reference = await referenceDecoder(model);
     const sequences = [
@@ -43,14 +43,24 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       [8, 2],
       [1, 2, 3, 4, 5, 0],
     ];
-    const forest = new PrefixForest();
-    const paths = sequences.map((ids) => forest.add(Int32Array.from(ids)));
+    // The first sequence is a forest of its own, which is smaller than the other and so is padded.
+    const forests = [new PrefixForest(), new PrefixForest()] as const;
+    const paths = sequences.map((ids, index) => ({
+      forest: index === 0 ? 0 : 1,
+      nodes: forests[index === 0 ? 0 : 1].add(Int32Array.from(ids)),
+    }));
     const runner = new DecoderRunner(model, runtime);
-    const batches = await embedForests(runner, [forest.finish()]);
+    const finished = forests.map((forest) => forest.finish());
+    const { batches, places } = await embedForests(runner, finished);
+    expect(batches.map(({ batch, tokens }) => [batch, tokens])).toEqual([[2, 11]]);
     await forwardLayers(runner, batches, { stage: "test", onProgress: silent });
-    const { data } = batches[0]!.hidden;
-    for (const [index, path] of paths.entries()) {
-      const computed = [...path].flatMap((node) => [...data.subarray(8 * node, 8 * node + 8)]);
+    for (const [index, { forest, nodes }] of paths.entries()) {
+      const { batch, row } = places[forest]!;
+      const { hidden, tokens } = batches[batch]!;
+      const computed = [...nodes].flatMap((node) => {
+        const start = 8 * (row * tokens + node);
+        return [...hidden.data.subarray(start, start + 8)];
+      });
       const expected = reference(sequences[index]!).hidden.at(-1)!.flat();
       expect(maxDifference(computed, expected)).toBeLessThan(1e-5);
     }

@@ -4,6 +4,7 @@
  */
 import { GpruneError, internalError } from "../errors.ts";
 import { collectGarbage } from "../io/machine.ts";
+import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
@@ -33,7 +34,7 @@ export interface LayerInput {
   readonly hidden: Tensor;
   /** Position of the first token in its sequence; 0 when absent. */
   readonly offset?: number;
-  /** The token before each one, [T], when tokens are a forest (prefix_forest.ts) and not a sequence. */
+  /** The token before each one of its row, [B*T], for the program `forest` (prefix_forest.ts). */
   readonly parents?: Int32Array | undefined;
   readonly feeds?: Feeds;
 }
@@ -138,7 +139,7 @@ export class DecoderRunner {
     const positions =
       parents === undefined
         ? this.#spanFeeds(layer.spec, { tokens: hidden.shape[1]!, offset })
-        : forestFeeds(layer.spec, parents);
+        : forestFeeds(layer.spec, parents, hidden.shape[0]!);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
       what: `${program} of layer ${layer.index}`,
@@ -203,8 +204,25 @@ export class DecoderRunner {
   }
 }
 
-function forestFeeds({ rope, groupSize, window }: LayerSpec, parents: Int32Array): Feeds {
-  return { ...rotaryTables(rope, depths(parents)), mask: forestMask(parents, groupSize, window) };
+/** @param parents - of the forests one after another, as many nodes in each */
+function forestFeeds({ rope, groupSize, window }: LayerSpec, parents: Int32Array, forests: number): Feeds {
+  const tokens = parents.length / forests;
+  const own = Array.from({ length: forests }, (_, f) => parents.subarray(f * tokens, (f + 1) * tokens));
+  const angles = own.map((nodes) => rotaryTables(rope, depths(nodes)));
+  const masks = stacked(own.map((nodes) => forestMask(nodes, groupSize, window)));
+  return {
+    cos: stacked(angles.map(({ cos }) => cos)),
+    sin: stacked(angles.map(({ sin }) => sin)),
+    mask: { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data },
+  };
+}
+
+/** Tensors of one shape as one with an axis more, in front. */
+function stacked(tensors: readonly Tensor[]): Tensor {
+  const { shape, data } = tensors[0]!;
+  const joined = new Float32Array(tensors.length * data.length);
+  for (const [index, tensor] of tensors.entries()) joined.set(tensor.data, index * data.length);
+  return { shape: [tensors.length, ...shape], data: joined };
 }
 
 /** Places of `ids` by the block of embedding rows that holds them, blocks ascending. */
@@ -262,11 +280,4 @@ function joinRows(parts: readonly Outputs[], rows: number): Outputs {
     }
     return { shape: shape.with(0, rows), data: joined };
   });
-}
-
-function mapValues<V, R>(
-  record: Readonly<Record<string, V>>,
-  map: (value: V, key: string) => R,
-): Record<string, R> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value, key)]));
 }

@@ -17,7 +17,7 @@ export interface TokenBatch {
   readonly ids: Int32Array;
   readonly batch: number;
   readonly tokens: number;
-  /** The token before each one, [T], when B = 1 and the tokens are a forest; absent when windows are sequences. */
+  /** The token before each one of its row, [B*T], when rows are forests; absent when they are sequences. */
   readonly parents?: Int32Array;
   /** Which texts these are, for messages: `calibration set web`. */
   readonly texts?: string;
@@ -104,13 +104,53 @@ function joined(windows: readonly Int32Array[]): Int32Array {
   return ids;
 }
 
-/** Embeds forests, each a micro-batch of its own, with one pass over the embedding matrix. */
+/** Where a forest is: row of a micro-batch. */
+export interface ForestPlace {
+  readonly batch: number;
+  readonly row: number;
+}
+
+/**
+ * Embeds forests with one pass over the embedding matrix. Those of about the same size share a micro-batch, the smaller ones
+ * padded with tokens that nothing follows.
+ * @returns the micro-batches, and the place of every forest
+ */
 export async function embedForests(
   runner: DecoderRunner,
   forests: readonly TokenForest[],
-): Promise<readonly MicroBatch[]> {
-  const batches = forests.map(({ ids, parents }) => ({ ids, batch: 1, tokens: ids.length, parents }));
-  return embedMicroBatches(runner, batches);
+): Promise<{ readonly batches: readonly MicroBatch[]; readonly places: readonly ForestPlace[] }> {
+  const groups = groupsOfForests(forests);
+  const places: ForestPlace[] = Array(forests.length);
+  for (const [batch, group] of groups.entries()) {
+    for (const [row, forest] of group.entries()) places[forest] = { batch, row };
+  }
+  const batches = groups.map((group) => padded(group.map((forest) => forests[forest]!)));
+  return { batches: await embedMicroBatches(runner, batches), places };
+}
+
+/** Indices of forests that go together, largest first. */
+function groupsOfForests(forests: readonly TokenForest[]): readonly (readonly number[])[] {
+  const size = (forest: number): number => forests[forest]!.ids.length;
+  const groups: number[][] = [];
+  for (const forest of [...forests.keys()].sort((a, b) => size(b) - size(a) || a - b)) {
+    const last = groups.at(-1);
+    const fits = last !== undefined && (last.length + 1) * size(last[0]!) <= MICRO_BATCH_TOKENS;
+    if (fits) last.push(forest);
+    else groups.push([forest]);
+  }
+  return groups;
+}
+
+/** @param forests - the largest first */
+function padded(forests: readonly TokenForest[]): TokenBatch & { readonly parents: Int32Array } {
+  const tokens = forests[0]!.ids.length;
+  const ids = new Int32Array(forests.length * tokens);
+  const parents = new Int32Array(forests.length * tokens).fill(-1);
+  for (const [row, forest] of forests.entries()) {
+    ids.set(forest.ids, row * tokens);
+    parents.set(forest.parents, row * tokens);
+  }
+  return { ids, batch: forests.length, tokens, parents };
 }
 
 /** Numbers of consecutive windows of equal length that go together. */
@@ -129,8 +169,8 @@ function lotsOfEqualLength(
 }
 
 export interface ForwardOptions {
-  /** Which layer program runs; it must give `hidden`. */
-  readonly program?: Exclude<LayerProgram, "cached" | "backward" | "train">;
+  /** Which layer program runs over sequences; it must give `hidden`. Forests have their own. */
+  readonly program?: Exclude<LayerProgram, "forest" | "cached" | "backward" | "train">;
   /** Called with every output of every layer and micro-batch, before `hidden` is replaced; waited for. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
   /** Called with the input of every layer and micro-batch, before it is computed; waited for. */
@@ -165,7 +205,8 @@ export async function forwardStream(
     for (const [position, { ids, parents, texts }] of batches.entries()) {
       const hidden = await states.get(position, (position + 1) % batches.length);
       await onInput?.(layer.index, position, hidden);
-      const outputs = await naming(texts, () => runner.runLayer(program, layer, { hidden, parents }));
+      const own = parents === undefined ? program : "forest";
+      const outputs = await naming(texts, () => runner.runLayer(own, layer, { hidden, parents }));
       await onOutputs?.(layer, position, outputs);
       await states.put(position, outputs.hidden!);
       tokenLayers += ids.length;

@@ -17,7 +17,15 @@ import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { gatherLast } from "./operators.ts";
 
 /** Programs of a decoder layer. */
-export type LayerProgram = "forward" | "cached" | "statistics" | "gram" | "backward" | "train" | BlockProgram;
+export type LayerProgram =
+  | "forward"
+  | "forest"
+  | "cached"
+  | "statistics"
+  | "gram"
+  | "backward"
+  | "train"
+  | BlockProgram;
 /** Programs of one half of a decoder layer. */
 export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
 /** Programs of the head. */
@@ -33,6 +41,7 @@ const KINDS = ["kv", "ffn"] as const;
 
 /**
  * - `forward`: hidden
+ * - `forest`: the same of token forests, with angles and a mask for each
  * - `cached`: hidden, keys, values, with past_keys and past_values as inputs
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
@@ -50,6 +59,11 @@ const KINDS = ["kv", "ffn"] as const;
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
+  forest: (structure) => {
+    const b = new GraphBuilder();
+    b.output("hidden", buildLayer(b, structure, { forest: true }).output);
+    return b.finish();
+  },
   cached: (structure) => {
     const b = new GraphBuilder();
     const layer = buildLayer(b, structure, { cached: true });

@@ -63,6 +63,11 @@ export class Runtime {
     this.memory = options.memory ?? ROOMY;
   }
 
+  /** Threads of one operator at most; undefined where nobody said it. */
+  get threads(): number | undefined {
+    return this.#options.threads;
+  }
+
   /** The program for `key`, built by `build` the first time. Equal keys must mean equal graphs. */
   program(key: string, build: () => Graph): Promise<Program> {
     let program = this.#programs.get(key);

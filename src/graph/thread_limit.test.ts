@@ -140,6 +140,7 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     };
     const programs: readonly (readonly [LayerProgram, Feeds])[] = [
       ["forward", {}],
+      ["forest", {}],
       ["gram", {}],
       ["backward", { upstream: stream("upstream"), ...centers }],
       ["train", { upstream: stream("upstream") }],
@@ -149,9 +150,12 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     ];
     for (const [program, feeds] of programs) {
       const offset = program === "cached" ? 200 : 0;
+      const [rows, tokens] = hidden.shape as readonly [number, number, number];
+      const parents = Int32Array.from({ length: rows * tokens }, (_, node) => (node % tokens) - 1);
+      const input = { hidden, feeds, offset, ...(program === "forest" && { parents }) };
       await expectSameBits(async (runtime) => {
         const runner = new DecoderRunner(model, runtime);
-        return runner.runLayer(program, await runner.loadLayer(0), { hidden, feeds, offset });
+        return runner.runLayer(program, await runner.loadLayer(0), input);
       });
     }
   });

@@ -257,7 +257,10 @@ class HeaderReader {
   #checkMagic(magic: number): void {
     if (magic === MAGIC) return;
     const got = JSON.stringify(String.fromCharCode(...[0, 8, 16, 24].map((shift) => (magic >> shift) & 255)));
-    throw this.#bad("first bytes", '"GGUF"', got);
+    const message = `${this.#path}: first bytes: expected "GGUF", got ${plainName(got)}`;
+    throw new GpruneError("BAD_FILE", message, {
+      hint: "A model is a .gguf file or a Hugging Face directory.",
+    });
   }
 
   #checkVersion(version: number): void {

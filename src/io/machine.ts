@@ -24,6 +24,17 @@ export function memoryLimit(): number {
   return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem();
 }
 
+/**
+ * Bytes of memory that this process has held at most, everything in it counted.
+ *
+ * Where the system says it of the process's own memory (Linux), that is taken: getrusage(2) of a process that another one
+ * started also knows the peak of that one.
+ */
+export function peakResidentBytes(): number {
+  const own = /^VmHWM:\s*(\d+) kB$/m.exec(textOf("/proc/self/status"))?.[1];
+  return 1024 * (own === undefined ? process.resourceUsage().maxRSS : Number(own));
+}
+
 /** Bytes that can be written where `path` is or will be; infinite where that cannot be asked. */
 export async function freeDiskBytes(path: string): Promise<number> {
   let place = resolve(path);

@@ -3,8 +3,8 @@
  * and neither a catch nor a thread survives the memory they take; a process ends alone.
  */
 import { execFile } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { type ErrorCode, GpruneError } from "../errors.ts";
+import { ownProgram } from "./own_program.ts";
 
 /** What the process is asked. */
 export type ParquetRequest = { readonly path: string } & (
@@ -71,7 +71,8 @@ function run(
   maxBytes: number,
   { seconds, heapMegabytes }: ProcessLimits,
 ): Promise<ParquetAnswer> {
-  const program = [...loader(), `--max-old-space-size=${heapMegabytes}`, childProgram()];
+  const { path, nodeOptions } = ownProgram("parquet_child", import.meta.url);
+  const program = [...nodeOptions, `--max-old-space-size=${heapMegabytes}`, path];
   const settings = {
     timeout: 1000 * seconds,
     killSignal: "SIGKILL",
@@ -83,20 +84,6 @@ function run(
       else reject(tooMuch(request.path, { seconds, heapMegabytes }, cause));
     });
   });
-}
-
-function childProgram(): string {
-  return fileURLToPath(new URL(`./parquet_child${ownExtension()}`, import.meta.url));
-}
-
-/** `.js`, or `.ts` when the sources run. */
-function ownExtension(): string {
-  return import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-}
-
-/** What lets Node run the sources. */
-function loader(): readonly string[] {
-  return ownExtension() === ".ts" ? ["--import", "tsx"] : [];
 }
 
 function tooMuch(path: string, { seconds, heapMegabytes }: ProcessLimits, cause: Error): GpruneError {

@@ -36,6 +36,9 @@ const CARRIED_FILES = [
 /** Gemma 3's tokenizer.json, the largest known, has 33 MB. */
 const MAX_CARRIED_BYTES = 2 ** 27;
 
+const MODEL_HINT =
+  "Give a Hugging Face directory (config.json and safetensors), a .gguf file, or hf://ORG/NAME.";
+
 /** Problems listed in one message. */
 const MAX_LISTED = 8;
 
@@ -92,7 +95,7 @@ async function localModel(name: string, options: HubOptions): Promise<string> {
   const address = parseHubAddress(name);
   if (address === null) {
     throw new GpruneError("NOT_FOUND", `${name}: expected a model, got no such file or directory`, {
-      hint: "Give a Hugging Face directory (config.json and safetensors), a .gguf file, or hf://ORG/NAME.",
+      hint: MODEL_HINT,
     });
   }
   try {
@@ -141,6 +144,10 @@ function checkWeights({ spec, weights, origin }: Model): void {
 
 async function openHuggingFace(directory: string): Promise<Model> {
   const configPath = await fileInside(directory, "config.json");
+  if ((await kindOfPath(configPath)) === "missing") {
+    const message = `${directory}: expected a model, got a directory without config.json`;
+    throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
+  }
   const declared = readConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS), configPath);
   const tensors = await openCheckpointTensors(directory);
   try {

@@ -113,6 +113,17 @@ export class Tokenizer {
   }
 }
 
+/** Files that decide about tokens. */
+const FILES = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] as const;
+
+/** Whether two models' tokenizers are the same, byte by byte. */
+export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFile[]): boolean {
+  return FILES.every((name) => {
+    const [own, other] = [a, b].map((files) => files.find((file) => file.name === name)?.bytes);
+    return own === other || (own !== undefined && other !== undefined && Buffer.compare(own, other) === 0);
+  });
+}
+
 function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): number | undefined {
   const content = typeof token === "string" ? token : token?.content;
   return content === undefined ? undefined : engine.idOf(content);

@@ -1,8 +1,9 @@
 /** The table of `gprune compare`: Markdown, one column for each model. */
 import type { ComparedModel } from "../evaluate/compare.ts";
 import { geometricMean as meanPerplexity } from "../evaluate/evaluate.ts";
-import type { Latency, Spread } from "../evaluate/latency.ts";
+import type { Latency } from "../evaluate/latency.ts";
 import type { TaskScore } from "../evaluate/tasks.ts";
+import type { Spread } from "../tensor/statistics.ts";
 import { perplexity, range, whole } from "./format.ts";
 import { visible } from "./text.ts";
 
@@ -110,7 +111,12 @@ function speedLines(models: readonly ComparedModel[]): readonly Line[] {
     line("first token, ms", ({ first_token: wait }) => (1000 * wait.median).toFixed(1)),
     line("weights in float32", ({ memory }) => `${(memory.weights / 1e6).toFixed(1)} MB`),
     line("key/value cache", ({ memory }) => `${(memory.cache / 1e6).toFixed(1)} MB`),
+    line("peak memory of a process", peakCell),
   ];
+}
+
+function peakCell({ memory: { peak_rss_bytes: peak } }: Latency): string {
+  return peak === null ? "" : `${(peak / 1e6).toFixed(1)} MB`;
 }
 
 function accuracy(mean: number, error: TaskScore["stderr"]): string {

@@ -1,7 +1,7 @@
-/** Numbers as the report shows them, the same in every locale. */
+/** Numbers as the report and the page of `gprune ui` show them, the same in every locale. It runs in browsers too. */
 
 /** Between a number and its unit: no line ends there. */
-const UNIT = "\u00a0";
+export const UNIT = "\u00a0";
 
 /** `34.98 %` */
 export function percent(fraction: number, digits = 1): string {

@@ -37,7 +37,7 @@ const LIGHT = {
   inverse: "#ffffff",
 } as const;
 
-const RAMP = ["#eef3f4", "#d3e4e8", "#acd0d9", "#7eb6c5", "#4c97ad", "#24748f", "#0f4f66"] as const;
+const RAMP = ["#eef3f4", "#d3e4e8", "#a0c8d3", "#66a6b8", "#357e97", "#1b6079", "#0b4254"] as const;
 const SERIES = [
   "#1f6f8b",
   "#b7791f",

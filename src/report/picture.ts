@@ -1,5 +1,6 @@
 /** A chart with what it is called and what it says in words: drawn into a page, or as a file of its own. */
 
+import { GpruneError } from "../errors.ts";
 import { escapeHtml, type Html, trusted } from "./html.ts";
 import { framed, PAGE, PAPER, type Palette } from "./palette.ts";
 import { type Chart, chartPng, chartSvg } from "./pictures.ts";
@@ -38,6 +39,21 @@ export async function pictureSvg(picture: Picture): Promise<string> {
 /** The picture as a PNG file on white. */
 export function picturePng(picture: Picture): Promise<Uint8Array> {
   return chartPng(ofItsOwn(picture));
+}
+
+/**
+ * The picture in the format that a file's name ends with.
+ * @throws GpruneError BAD_ARGUMENT unless it ends with .svg or .png
+ */
+export async function pictureFile(picture: Picture, path: string): Promise<string | Uint8Array> {
+  requirePictureName(path);
+  return path.endsWith(".svg") ? pictureSvg(picture) : picturePng(picture);
+}
+
+/** @throws GpruneError BAD_ARGUMENT unless the name ends with .svg or .png */
+export function requirePictureName(path: string): void {
+  if (/\.(?:svg|png)$/.test(path)) return;
+  throw new GpruneError("BAD_ARGUMENT", `picture: expected a name that ends with .svg or .png, got ${path}`);
 }
 
 function ofItsOwn({ title, chart }: Picture): Chart {

@@ -2,7 +2,6 @@
  * Draws charts: a vega-lite specification in, an SVG or a PNG out, without a browser. The one importer of the plotting
  * libraries; they are loaded when somebody wants a picture.
  */
-import { GpruneError } from "../errors.ts";
 
 /** A vega-lite specification: plain JSON. */
 export type Chart = Readonly<Record<string, unknown>>;
@@ -29,21 +28,6 @@ export async function chartPng(chart: Chart): Promise<Uint8Array> {
   const { Resvg } = await import("@resvg/resvg-js");
   const fitTo = { mode: "zoom", value: PNG_SCALE } as const;
   return new Resvg(await chartSvg(chart), { fitTo, background: "white" }).render().asPng();
-}
-
-/**
- * The chart in the format that a file's name ends with.
- * @throws GpruneError BAD_ARGUMENT unless it ends with .svg or .png
- */
-export async function chartFile(chart: Chart, path: string): Promise<string | Uint8Array> {
-  requirePictureName(path);
-  return path.endsWith(".svg") ? chartSvg(chart) : chartPng(chart);
-}
-
-/** @throws GpruneError BAD_ARGUMENT unless the name ends with .svg or .png */
-export function requirePictureName(path: string): void {
-  if (/\.(?:svg|png)$/.test(path)) return;
-  throw new GpruneError("BAD_ARGUMENT", `picture: expected a name that ends with .svg or .png, got ${path}`);
 }
 
 /** Warnings about scales and domains are for those who write charts, not for those who look at them. */

@@ -32,7 +32,7 @@ export async function readRun(directory: string): Promise<RunFiles> {
   const record = await read("run.json", parseRunRecord);
   if (record === null) {
     throw new GpruneError("NOT_FOUND", `${directory}: expected an output of gprune prune, got no run.json`, {
-      hint: "gprune report RUN takes the directory that gprune prune -o RUN wrote.",
+      hint: "It is the directory that gprune prune -o RUN wrote.",
     });
   }
   const plan = await read("plan.json", parsePlan);

@@ -8,6 +8,7 @@ import {
   populationDeviation,
   quantile,
   spearman,
+  spread,
 } from "./statistics.ts";
 
 /** Few distinct values, so that ties are common. */
@@ -80,6 +81,11 @@ describe("moments and quantiles", () => {
   it("interpolates linearly", () => {
     expect([0, 0.25, 0.5, 1].map((p) => quantile([1, 2, 3, 10], p))).toEqual([1, 1.75, 2.5, 10]);
     expect(quantile([4], 0.9)).toBe(4);
+  });
+
+  it("gives the median between the ends of values in any order", () => {
+    expect(spread([10, 1, 2, 4])).toEqual({ median: 3, min: 1, max: 10 });
+    expect(spread([7])).toEqual({ median: 7, min: 7, max: 7 });
   });
 
   it("clamps", () => {

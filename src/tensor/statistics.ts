@@ -79,6 +79,19 @@ export function quantile(sorted: ArrayLike<number>, fraction: number): number {
   return low + (high - low) * (at - below);
 }
 
+/** Where repeated measurements lie. */
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** @param values - in any order, at least one */
+export function spread(values: readonly number[]): Spread {
+  const sorted = values.toSorted((a, b) => a - b);
+  return { median: quantile(sorted, 0.5), min: sorted[0]!, max: sorted.at(-1)! };
+}
+
 /** The nearest number in [low, high]. */
 export function clamp(value: number, low: number, high: number): number {
   return Math.min(high, Math.max(low, value));

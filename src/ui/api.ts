@@ -1,4 +1,4 @@
-/** What the page and its server tell each other, as JSON. The page imports this file and nothing else of src/. */
+/** What the page and its server tell each other, as JSON. The page imports this file, and how the report writes numbers. */
 
 /** A run in the directory that is shown. */
 export interface RunSummary {

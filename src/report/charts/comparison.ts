@@ -3,8 +3,7 @@ import type { Facts, Quality } from "../facts.ts";
 import { percent, times } from "../format.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { seriesColor } from "./quality.ts";
-import { layerAxis } from "./shape.ts";
+import { layerLines, seriesColor } from "./parts.ts";
 
 interface NamedFacts {
   readonly name: string;
@@ -96,15 +95,7 @@ function layerPicture(runs: readonly NamedFacts[], { id, title, caption, y, of }
     title,
     words: `By layer, for runs that removed: ${totals.join(", ")}.`,
     caption,
-    chart: (palette) => ({
-      height: 210,
-      data: { values },
-      mark: { type: "line", strokeWidth: 1.75 },
-      encoding: {
-        x: layerAxis(),
-        y: { field: "value", type: "quantitative", ...y },
-        color: seriesColor("run", names, palette),
-      },
-    }),
+    chart: (palette) =>
+      layerLines({ values, y: { field: "value", ...y }, color: seriesColor("run", names, palette) }),
   };
 }

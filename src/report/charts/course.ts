@@ -2,7 +2,7 @@
 import type { Facts } from "../facts.ts";
 import { duration, percent } from "../format.ts";
 import type { Picture } from "../picture.ts";
-import { seriesColor } from "./quality.ts";
+import { seriesColor } from "./parts.ts";
 
 /** Loss of every set while the budget rises. */
 export function roundsPicture({ grounds: { rounds } }: Facts): Picture | null {

@@ -5,7 +5,7 @@ import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
 import type { SavedAccuracy } from "../saved_evaluation.ts";
-import { layerAxis } from "./shape.ts";
+import { layerLines, seriesColor } from "./parts.ts";
 
 interface QualityOptions {
   readonly id: string;
@@ -149,21 +149,11 @@ export function layerErrorPicture({ evaluation }: Facts): Picture | null {
     title: "Distance of the hidden states",
     words: `Relative error after the last layer: ${last.join(", ")}.`,
     caption: "Mean over tokens of |h − h dense| / |h dense| after every layer.",
-    chart: (palette) => ({
-      height: 210,
-      data: { values },
-      mark: { type: "line", strokeWidth: 1.75 },
-      encoding: {
-        x: layerAxis(),
-        y: { field: "error", type: "quantitative", title: "relative error", axis: { tickCount: 5 } },
+    chart: (palette) =>
+      layerLines({
+        values,
+        y: { field: "error", title: "relative error", axis: { tickCount: 5 } },
         color: seriesColor("name", names, palette),
-      },
-    }),
+      }),
   };
-}
-
-/** Colours of things side by side, named in a legend. */
-export function seriesColor(field: string, names: readonly string[], palette: Palette): Chart {
-  const range = names.map((_, index) => palette.series[index % palette.series.length]!);
-  return { field, type: "nominal", title: null, scale: { domain: names, range }, legend: { columns: 4 } };
 }

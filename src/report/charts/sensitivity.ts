@@ -1,134 +1,58 @@
 /** Charts of why: how much the calibration sets agree about the units, and which scores were trusted. */
-import type { RankProfile, SpaceExplanation } from "../../gprune/explanation.ts";
+import type { RankProfile } from "../../gprune/explanation.ts";
 import { MAGNITUDE_THRESHOLD, RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
-import { RANK_BINS } from "../../gprune/sensitivity_summary.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
 import { whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { layerAxis } from "./shape.ts";
+import { layerLines, namedColor, rampColor } from "./parts.ts";
+import { type SigmaSpace, sigmaHistogram, sigmaMap } from "./sigma.ts";
 
 const KIND = { ffn: "FFN", kv: "attention" } as const;
 
-function spacesOfKind({ grounds }: Facts, kind: "ffn" | "kv"): readonly SpaceExplanation[] {
-  return grounds.spaces.filter(({ space }) => placeOf(space).kind === kind);
+/** What is known of every layer's FFN. */
+function neuronSpaces({ grounds }: Facts): readonly SigmaSpace[] {
+  return grounds.spaces.flatMap((space) => {
+    const { kind, layer } = placeOf(space.space);
+    return kind === "ffn" ? [{ ...space, layer }] : [];
+  });
 }
 
 /** Mean sigma by layer and rank of the FFN neurons. */
 export function heatMapPicture(facts: Facts): Picture | null {
-  const spaces = spacesOfKind(facts, "ffn");
-  const ranks = Array.from({ length: RANK_BINS }, (_, bin) => `${10 * bin}–${10 * (bin + 1)} %`);
-  const values = spaces.flatMap(({ space, sigmaByRank }) =>
-    sigmaByRank.flatMap((sigma, bin) =>
-      sigma === null ? [] : [{ layer: placeOf(space).layer, rank: ranks[bin]!, sigma }],
-    ),
-  );
-  if (values.length === 0) return null;
+  const spaces = neuronSpaces(facts);
+  if (spaces.every(({ sigmaByRank }) => sigmaByRank.every((sigma) => sigma === null))) return null;
   const most = spaces.reduce((a, b) => (b.meanSigma > a.meanSigma ? b : a));
   const least = spaces.reduce((a, b) => (b.meanSigma < a.meanSigma ? b : a));
   return {
     id: "sensitivity",
     title: "Where ranks move from set to set",
     words:
-      `Mean sensitivity of FFN neurons by layer and rank. Highest in layer ${placeOf(most.space).layer} ` +
-      `(${most.meanSigma.toFixed(3)}), lowest in layer ${placeOf(least.space).layer} (${least.meanSigma.toFixed(3)}).`,
+      `Mean sensitivity of FFN neurons by layer and rank. Highest in layer ${most.layer} ` +
+      `(${most.meanSigma.toFixed(3)}), lowest in layer ${least.layer} (${least.meanSigma.toFixed(3)}).`,
     caption:
-      "σ of FFN neurons: standard deviation of a neuron's rank over the calibration sets, by layer and mean rank; " +
-      "darker moves more.",
-    chart: (palette) => ({
-      height: { step: Math.max(6, Math.min(22, 260 / spaces.length)) },
-      data: { values },
-      mark: { type: "rect" },
-      encoding: {
-        x: {
-          field: "rank",
-          type: "ordinal",
-          title: "mean rank, least important left",
-          sort: null,
-          scale: { domain: ranks },
-          axis: { labelAngle: 0, labelOverlap: true, ticks: false, domain: false },
-        },
-        y: {
-          field: "layer",
-          type: "ordinal",
-          title: "layer",
-          axis: { labelOverlap: true, ticks: false, domain: false },
-        },
-        color: rampColor("sigma", { palette, title: "mean σ", domain: [0, highest(values)] }),
-      },
-    }),
+      "σ of FFN neurons: standard deviation of a neuron's rank over the calibration sets, by layer and mean rank. " +
+      "What stands out most moves most.",
+    chart: (palette) => sigmaMap(spaces, { palette }),
   };
-}
-
-/** The largest sigma, rounded up to a readable number. */
-function highest(values: readonly { readonly sigma: number }[]): number {
-  const max = Math.max(...values.map(({ sigma }) => sigma));
-  return Math.max(0.05, Math.ceil(max * 20) / 20);
-}
-
-interface RampOptions {
-  readonly palette: Palette;
-  readonly title: string;
-  readonly domain: readonly [number, number];
-}
-
-/** Equal steps of the ramp, so that a page's colours need not be mixed. */
-function rampColor(field: string, { palette, title, domain }: RampOptions): Chart {
-  return {
-    field,
-    type: "quantitative",
-    title,
-    scale: { type: "quantize", domain, range: palette.ramp },
-    legend: { format: ".2f", direction: "horizontal" },
-  };
-}
-
-/** A colour for each value of a field. */
-function namedColor(field: string, colors: Readonly<Record<string, string>>): Chart {
-  const scale = { domain: Object.keys(colors), range: Object.values(colors) };
-  return { field, type: "nominal", title: null, scale };
 }
 
 /** How many FFN neurons have which sigma. */
 export function histogramPicture(facts: Facts): Picture | null {
-  const spaces = spacesOfKind(facts, "ffn");
-  const bins = spaces[0]?.sigmaHistogram.length ?? 0;
-  const counts = Array.from({ length: bins }, (_, bin) =>
-    spaces.reduce((sum, { sigmaHistogram }) => sum + (sigmaHistogram[bin] ?? 0), 0),
-  );
-  const units = counts.reduce((sum, count) => sum + count, 0);
+  const spaces = neuronSpaces(facts);
+  const units = spaces.reduce((sum, space) => sum + space.units, 0);
   if (units === 0) return null;
-  const step = MAX_SIGMA / bins;
-  const values = counts.map((neurons, bin) => ({ from: bin * step, to: (bin + 1) * step, neurons }));
   const mean = spaces.reduce((sum, space) => sum + space.meanSigma * space.units, 0) / units;
   return {
     id: "sigma",
     title: "How sensitive the neurons are",
     words: `Sensitivity of ${whole(units)} FFN neurons; its mean is ${mean.toFixed(3)}.`,
     caption: "σ is 0 for a neuron that has the same rank on every set, and at most 0.5.",
-    chart: (palette) => ({
-      height: 210,
-      data: { values },
-      mark: { type: "bar", color: palette.accent },
-      encoding: {
-        x: { field: "from", type: "quantitative", title: "σ", bin: "binned", axis: { tickCount: 6 } },
-        x2: { field: "to" },
-        y: {
-          field: "neurons",
-          type: "quantitative",
-          title: "neurons",
-          stack: null,
-          axis: { tickCount: 4, format: "~s" },
-        },
-      },
-    }),
+    chart: (palette) => sigmaHistogram(spaces, { palette, unit: "neurons" }),
   };
 }
-
-/** A standard deviation inside [0, 1] is at most this. */
-const MAX_SIGMA = 0.5;
 
 /** Kendall's W of every space. */
 export function agreementPicture(facts: Facts): Picture | null {
@@ -145,24 +69,18 @@ export function agreementPicture(facts: Facts): Picture | null {
     words: `Kendall's W of FFN layers is lowest in layer ${lowest.layer} (${lowest.w.toFixed(2)}).`,
     caption:
       "Kendall's W: 1 when all calibration sets rank a layer's units alike, near 0 when they have nothing in common.",
-    chart: (palette) => ({
-      height: 210,
-      data: { values },
-      mark: { type: "line", point: { size: 26, filled: true }, strokeWidth: 1.75 },
-      encoding: {
-        x: layerAxis(),
-        y: {
-          field: "w",
-          type: "quantitative",
-          title: "Kendall's W",
-          scale: { domain: [0, 1] },
-          axis: { tickCount: 5 },
-        },
+    chart: (palette) =>
+      layerLines({
+        values,
+        y: { field: "w", title: "Kendall's W", scale: { domain: [0, 1] }, axis: { tickCount: 5 } },
         color: namedColor("kind", { FFN: palette.accent, attention: palette.second }),
-      },
-    }),
+        points: true,
+      }),
   };
 }
+
+/** The first step of the ramp on which ink cannot be read. */
+const DARK_STEP = 4;
 
 /** How well one set's ranking predicts another's. */
 export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Picture | null {
@@ -198,7 +116,7 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
         {
           mark: { type: "rect" },
           encoding: {
-            color: { ...rampColor("value", { palette, title: null as never, domain: [0, 1] }), legend: null },
+            color: { ...rampColor("value", { palette, title: null, domain: [0, 1] }), legend: null },
           },
         },
         {
@@ -206,7 +124,10 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
           encoding: {
             text: { field: "label", type: "nominal" },
             color: {
-              condition: { test: "datum.value >= 0.57", value: palette.inverse },
+              condition: {
+                test: `datum.value >= ${DARK_STEP / palette.ramp.length}`,
+                value: palette.inverse,
+              },
               value: palette.ink,
             },
           },

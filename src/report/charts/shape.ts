@@ -5,6 +5,7 @@ import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
+import { countAxis, layerAxis } from "./parts.ts";
 
 const UNITS = { ffn: "FFN neurons", kv: "KV groups" } as const;
 
@@ -68,7 +69,7 @@ export function compositionPicture({ record, removed }: Facts): Picture {
           field: "parameters",
           type: "quantitative",
           title: "parameters",
-          axis: { grid: true, tickCount: 4, format: "~s" },
+          axis: { grid: true, ...countAxis() },
         },
         order: { field: "order", type: "quantitative" },
         color: {
@@ -185,16 +186,6 @@ function sparsityEncoding(palette: Palette): Chart {
       title: null,
       scale: { domain: ["FFN", "attention"], range: [palette.accent, palette.second] },
     },
-  };
-}
-
-/** Layers from left to right. */
-export function layerAxis(): Chart {
-  return {
-    field: "layer",
-    type: "ordinal",
-    title: "layer",
-    axis: { labelAngle: 0, labelOverlap: true, ticks: false },
   };
 }
 

@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { tinySpec } from "../../test/tiny_model.ts";
-import { modelSensitivity } from "../gprune/sensitivity.ts";
-import { summariseSensitivity } from "../gprune/sensitivity_summary.ts";
-import { spacesOf } from "../model/spaces.ts";
-import { randomStream } from "../tensor/random.ts";
-import { chartFile, chartPng, chartSvg, requirePictureName } from "./pictures.ts";
-import { sensitivityChart } from "./sensitivity_chart.ts";
+import { tinySpec } from "../../../test/tiny_model.ts";
+import { modelSensitivity } from "../../gprune/sensitivity.ts";
+import { summariseSensitivity } from "../../gprune/sensitivity_summary.ts";
+import { spacesOf } from "../../model/spaces.ts";
+import { randomStream } from "../../tensor/random.ts";
+import { PAPER } from "../palette.ts";
+import { pictureFile, picturePng, pictureSvg } from "../picture.ts";
+import { sensitivityPicture } from "./sigma.ts";
 
 const spaces = spacesOf(tinySpec({ layers: [{ neurons: 40 }, { neurons: 30, kvGroups: 3 }] }));
 const scores = new Map(
@@ -15,11 +16,13 @@ const scores = new Map(
   }),
 );
 const { spaces: rows } = summariseSensitivity(spaces, modelSensitivity(scores));
-const chart = sensitivityChart(rows, { title: "tiny <model>" });
+const picture = sensitivityPicture(rows, { title: "tiny <model>" });
 
-describe("sensitivityChart", () => {
+describe("the picture of sensitivity", () => {
   it("shows every layer and rank bin with units, and every unit in the histograms", () => {
-    const [maps, histograms] = chart.vconcat as { hconcat: { data: { values: { units?: number }[] } }[] }[];
+    const [maps, histograms] = picture.chart(PAPER).vconcat as {
+      hconcat: { data: { values: { units?: number }[] } }[];
+    }[];
     const cells = rows.flatMap(({ sigmaByRank }) => sigmaByRank.filter((sigma) => sigma !== null)).length;
     expect(maps!.hconcat.flatMap(({ data }) => data.values)).toHaveLength(cells);
     const units = histograms!.hconcat.flatMap(({ data }) => data.values).map((bar) => bar.units!);
@@ -27,21 +30,21 @@ describe("sensitivityChart", () => {
   });
 
   it("is drawn as SVG with its title escaped and a description", async () => {
-    const svg = await chartSvg(chart);
+    const svg = await pictureSvg(picture);
     expect(svg).toMatch(/^<svg /);
     expect(svg).toContain("tiny &lt;model&gt;");
     expect(svg).toContain("FFN neurons");
-    expect(chart.description).toContain("Sensitivity of 4 spaces");
+    expect(picture.words).toContain("Sensitivity of 4 spaces");
   });
 
   it("is drawn as PNG", async () => {
-    const bytes = await chartPng(chart);
+    const bytes = await picturePng(picture);
     expect([...bytes.subarray(1, 4)]).toEqual([..."PNG"].map((letter) => letter.charCodeAt(0)));
-    expect(await chartFile(chart, "x.svg")).toBe(await chartSvg(chart));
+    expect(await pictureFile(picture, "x.svg")).toBe(await pictureSvg(picture));
   });
 
-  it("goes into files with names that say what they are", () => {
-    expect(() => requirePictureName("a.jpeg")).toThrow(
+  it("goes into files with names that say what they are", async () => {
+    await expect(pictureFile(picture, "a.jpeg")).rejects.toThrow(
       "picture: expected a name that ends with .svg or .png, got a.jpeg",
     );
   });

@@ -1,0 +1,58 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { peakResidentBytes } from "../io/machine.ts";
+import { openModel } from "../model/checkpoint.ts";
+import type { Model } from "../model/model.ts";
+import { parameterCount } from "../model/spaces.ts";
+import { peakMemory } from "./peak_memory.ts";
+
+const WORKLOAD = { batch: 1, promptTokens: 8, newTokens: 2, threads: 1 };
+
+let directory: string;
+const models: Record<string, Model> = {};
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "gprune-peak-"));
+  for (const [name, neurons] of Object.entries({ small: 64, large: 400_000 })) {
+    const path = join(directory, name);
+    await writeTinyCheckpoint(path, { layers: [{ neurons }, { neurons }] });
+    models[name] = await openModel(path);
+  }
+});
+afterAll(async () => {
+  for (const { weights } of Object.values(models)) await weights.close();
+  await rm(directory, { recursive: true });
+});
+
+describe("the peak memory of a process with one model", () => {
+  it("is that of the model alone, whatever was measured before and whatever the caller holds", async () => {
+    const ballast = Buffer.alloc(2 ** 30, 1);
+    const held = peakResidentBytes();
+    expect(held).toBeGreaterThan(ballast.length);
+    const large = await peakMemory(models.large!, WORKLOAD);
+    const small = await peakMemory(models.small!, WORKLOAD);
+    const weights = 4 * (parameterCount(models.large!.spec) - parameterCount(models.small!.spec));
+    expect(large! - small!).toBeGreaterThan(0.8 * weights);
+    expect(large).toBeLessThan(ballast.length);
+    expect(small).toBeGreaterThan(2 ** 24);
+  });
+
+  it("is unknown for a model that is not on the disk as it is", async () => {
+    expect(await peakMemory(tinyModel(), WORKLOAD)).toBeNull();
+    const { small, large } = models as Record<"small" | "large", Model>;
+    expect(await peakMemory({ ...small, origin: large.origin }, WORKLOAD)).toBeNull();
+  });
+
+  it("names the model whose process ended before it answered", async () => {
+    const { origin, ...rest } = models.small!;
+    const gone: Model = { ...rest, origin: { ...origin, name: "gone", path: join(directory, "gone") } };
+    await expect(peakMemory(gone, WORKLOAD)).rejects.toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: "memory of gone: expected a process that answers, it ended with exit code 1",
+    });
+  });
+});

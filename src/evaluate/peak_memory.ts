@@ -1,0 +1,73 @@
+/**
+ * What a process that does nothing but answer with one model holds in memory at most. Every model gets a process of its own:
+ * in one that several models go through, the largest would hide the others, and what an allocator keeps for later would count
+ * as the next one's.
+ */
+import { fork } from "node:child_process";
+import { GpruneError } from "../errors.ts";
+import { ownProgram } from "../io/own_program.ts";
+import type { Model } from "../model/model.ts";
+import type { ModelSpec } from "../model/spec.ts";
+
+/** What is computed: sequences at once, tokens of each prompt, tokens that each goes on with. */
+export interface Workload {
+  readonly batch: number;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+}
+
+/** What the process is asked. */
+export interface PeakRequest extends Workload {
+  readonly path: string;
+  /** The model that is meant. */
+  readonly spec: ModelSpec;
+  readonly threads: number | undefined;
+}
+
+/** What it answers. */
+export interface PeakAnswer {
+  /** Bytes; null when another model lies at the path. */
+  readonly peak: number | null;
+}
+
+/**
+ * Peak memory, bytes, of a process that opens the model, reads all its weights, takes the prompts in and goes on with them:
+ * weights in float32, buffers for reading them, cache, activations, and the some 100 MB of Node and ONNX Runtime themselves.
+ * @returns null for a model that does not lie on the disk as it is
+ * @throws GpruneError OUT_OF_MEMORY when the process ends before it has answered
+ */
+export async function peakMemory(
+  { origin, spec }: Model,
+  { batch, promptTokens, newTokens, threads }: Workload & { readonly threads?: number | undefined },
+): Promise<number | null> {
+  const { path } = origin;
+  if (path === undefined) return null;
+  const { peak } = await ask({ path, spec, threads, batch, promptTokens, newTokens }, origin.name);
+  return peak;
+}
+
+function ask(request: PeakRequest, name: string): Promise<PeakAnswer> {
+  const program = ownProgram("peak_memory_child", import.meta.url);
+  const child = fork(program.path, {
+    execArgv: [...program.nodeOptions],
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+  });
+  let said = "";
+  child.stderr!.on("data", (text) => {
+    said += String(text);
+  });
+  return new Promise((resolve, reject) => {
+    child.once("message", (answer) => resolve(answer as PeakAnswer));
+    child.once("error", reject);
+    child.once("close", (code, signal) => reject(endedEarly(name, signal ?? `exit code ${code}`, said)));
+    child.send(request, () => {});
+  });
+}
+
+function endedEarly(name: string, how: string, said: string): GpruneError {
+  const message = `memory of ${name}: expected a process that answers, it ended with ${how}`;
+  return new GpruneError("OUT_OF_MEMORY", message, {
+    hint: "Ask for shorter prompts or fewer sequences with --prompt-tokens and --batch, or leave --speed out.",
+    cause: new Error(said),
+  });
+}

@@ -1,0 +1,23 @@
+/**
+ * The program of the process that peak_memory.ts measures: takes a request as a message, answers with its own peak, and
+ * ends with whoever asked.
+ */
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { Runtime } from "../graph/runtime.ts";
+import { peakResidentBytes } from "../io/machine.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { answerOnce } from "./latency.ts";
+import type { PeakAnswer, PeakRequest } from "./peak_memory.ts";
+
+async function answerTo({ path, spec, threads, ...workload }: PeakRequest): Promise<PeakAnswer> {
+  const model = await openModel(path);
+  if (JSON.stringify(model.spec) !== JSON.stringify(spec)) return { peak: null };
+  await answerOnce(new DecoderRunner(model, new Runtime({ threads })), workload);
+  return { peak: peakResidentBytes() };
+}
+
+process.once("disconnect", () => process.exit());
+process.once("message", async (request) => {
+  const answer = await answerTo(request as PeakRequest);
+  process.send!(answer, () => process.disconnect());
+});
