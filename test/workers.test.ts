@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
 import { distributed, runWorker, type WorkerEvent, type WorkerSettings } from "../src/workers/index.ts";
 import { freePort, hasRedis, RedisServer } from "./redis_server.ts";
-import { hashes } from "./run_cli.ts";
+import { gprune, hashes, startCli } from "./run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 import type { WorkerProcessSettings } from "./worker_process.ts";
 
@@ -274,6 +274,29 @@ describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
     await expect(wrong.ended).rejects.toMatchObject({ code: "MODEL_DIFFERS" });
     work(store);
     expect(await run).toEqual(expected);
+  });
+
+  test("the command line does the same, and a worker that is told to stop ends well", async () => {
+    const store = freshName();
+    const output = freshName();
+    const place = ["--redis", redis.url, "--store", store, "--json"];
+    const worker = startCli(["worker", ...place, "--threads", "1"]);
+    running.push({ stop: async () => void worker.child.kill("SIGKILL") });
+    const { calibration } = config(output);
+    const settings = ["--samples", "5", "--seq-len", "48", "--rounds", "2", "--max-modules", "2"];
+    const texts = calibration.map(({ name, path }) => `${name}=${path}`);
+    const rest = ["--robust", "--metric", "fisher", "--threads", "1", "--no-report", "--calib", ...texts];
+    expect(await gprune("prune", model, "-o", output, ...settings, ...place, ...rest)).toMatchObject({
+      code: 0,
+    });
+    expect(await hashes(output, FILES)).toEqual(expected);
+    worker.child.kill("SIGTERM");
+    const { code, stdout } = await worker.result;
+    expect(code).toBe(0);
+    const events = stdout.split("\n").filter((line) => line !== "");
+    expect(events.map((line) => JSON.parse(line).event)).toContain("finished");
+    const half = await gprune("prune", model, "-o", output, "--redis", redis.url, ...rest);
+    expect(half).toMatchObject({ code: 1, stderr: expect.stringContaining("--store") });
   });
 
   test("a server or a store that is not there is named", async () => {

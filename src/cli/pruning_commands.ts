@@ -1,5 +1,5 @@
 /** The commands that decide and prune. */
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import {
   computing,
   dtypeOption,
@@ -166,7 +166,7 @@ export const workerCommand: Command = new Command("worker")
   .option("--model <path>", "where the model lies on this machine (default: where the run has it)")
   .addOption(threadsOption())
   .addOption(countOption("--unit-limit <seconds>", "time that a unit may take (default: 3600)", { min: 1 }))
-  .addOption(new Option("--json", "print one JSON document on stdout for everything that happens"))
+  .option("--json", "print a line of JSON on stdout for everything that happens")
   .addHelpText(
     "after",
     `

@@ -47,7 +47,11 @@ test("what is damaged, cut or gone is not given back, and can be kept again", as
   const file = join(path, "objects", object.sha256.slice(0, 2), object.sha256);
   const bytes = await readFile(file);
   const harms = [
-    () => writeFile(file, bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte))),
+    () =>
+      writeFile(
+        file,
+        bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte)),
+      ),
     () => truncate(file, bytes.length - 8),
     () => rm(file),
   ];

@@ -1,7 +1,6 @@
 /** Computes units: reads what a unit names from the store, runs the pass, keeps what comes out. */
 import { type CalibrationState, calibrate } from "../calibrate/calibrate.ts";
 import { windowStatistics } from "../calibrate/gate_stats.ts";
-import type { ModelRecipe } from "../calibrate/passes.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches } from "../graph/forward.ts";
@@ -16,6 +15,7 @@ import { silent } from "../progress.ts";
 import { makeModel } from "../recover/recipe.ts";
 import type { Checkpoints } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { keptRecipe } from "./recipes.ts";
 import type { GradientsUnit, LossesUnit, StatisticsUnit, UnitJob, UnitResult, Windows } from "./unit.ts";
 
 export interface ComputerOptions {
@@ -111,10 +111,7 @@ export class UnitComputer {
     if (recipe === null) return dense;
     const known = this.#made;
     if (known?.recipe === recipe.sha256 && known.dense === dense) return known.model;
-    const { model } = await makeModel(
-      dense,
-      (await requireValue(this.#options.store, recipe)) as ModelRecipe,
-    );
+    const { model } = await makeModel(dense, await keptRecipe(this.#options.store, recipe));
     this.#made = { recipe: recipe.sha256, dense, model };
     return model;
   }

@@ -61,7 +61,7 @@ function queueFailed(url: string, reason: string, cause?: unknown): GpruneError 
 }
 
 /** An address without user and password. */
-export function withoutSecrets(address: string): string {
+function withoutSecrets(address: string): string {
   return address.replace(/\/\/[^/]*@/, "//");
 }
 

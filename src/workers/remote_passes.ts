@@ -31,6 +31,7 @@ import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { silent } from "../progress.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { keepRecipe } from "./recipes.ts";
 import { queueName, type StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
@@ -91,8 +92,8 @@ interface Remote {
 
 class RemotePasses implements OpenPasses {
   readonly #remote: Remote;
-  /** Objects of values that are sent more than once. */
-  readonly #kept = new WeakMap<object, Promise<Digest>>();
+  /** Recipes that were kept already. */
+  readonly #recipes = new WeakMap<ModelRecipe, Promise<Digest>>();
 
   constructor(remote: Remote) {
     this.#remote = remote;
@@ -179,7 +180,7 @@ class RemotePasses implements OpenPasses {
     const progress = new UnitProgress(dispatcher, { stage, total, unit: "tokens", onProgress });
     return progress.during(async () => {
       const recipe = await this.#recipe(made.recipe);
-      const from = centers === undefined ? null : await this.#keep(centers);
+      const from = centers === undefined ? null : await keepValue(this.#remote.store, centers);
       const compute = async (set: string, windows: readonly Int32Array[]): Promise<readonly GateStats[]> => {
         const given = await this.#windows(set, windows);
         const value = await dispatcher.value(
@@ -248,12 +249,9 @@ class RemotePasses implements OpenPasses {
 
   /** Null for the dense model, which workers have. */
   async #recipe(recipe: ModelRecipe): Promise<Digest | null> {
-    return Object.keys(recipe).length === 0 ? null : this.#keep(recipe);
-  }
-
-  #keep(value: object): Promise<Digest> {
-    const known = this.#kept.get(value) ?? keepValue(this.#remote.store, value);
-    this.#kept.set(value, known);
+    if (Object.keys(recipe).length === 0) return null;
+    const known = this.#recipes.get(recipe) ?? keepRecipe(this.#remote.store, recipe);
+    this.#recipes.set(recipe, known);
     return known;
   }
 }
