@@ -52,6 +52,7 @@ const SOLE_IMPORTERS = [
   { name: "yaml", to: "node_modules/yaml/", from: ["src/io/yaml.ts"] },
   { name: "jinja", to: "node_modules/@huggingface/jinja/", from: ["src/evaluate/jinja.ts"] },
   { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/parquet.ts"] },
+  { name: "s3", to: "node_modules/aws4fetch/", from: ["src/io/s3_store.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
   { name: "hono", to: "node_modules/(hono|@hono)/", from: ["src/ui/server.ts", "src/ui/guard.ts"] },
   { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/queue.ts"] },

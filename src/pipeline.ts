@@ -1,13 +1,7 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
-import {
-  localPasses,
-  type MadeModel,
-  type OpenPasses,
-  type Passes,
-  type PassesBase,
-} from "./calibrate/passes.ts";
+import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
 import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
@@ -42,8 +36,9 @@ import {
 } from "./prune/plan.ts";
 import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import { trainTensors } from "./recover/distill.ts";
-import { type RefitState, refitProjections, type WeightedTokenSet } from "./recover/least_squares.ts";
-import { makeModel } from "./recover/recipe.ts";
+import type { RefitState, WeightedTokenSet } from "./recover/least_squares.ts";
+import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
+import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { modelHashesIn, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
 import { type Findings, reportOf, saveRun } from "./run_output.ts";
@@ -78,7 +73,7 @@ export interface PruneOptions {
   /** Bytes of tensors in one file of the output; 5 GB when absent. */
   readonly maxShardBytes?: number;
   /** Where passes over texts are computed; in this process when absent. `gprune/workers` has one for many machines. */
-  readonly openPasses?: (base: PassesBase) => Promise<OpenPasses>;
+  readonly openPasses?: (base: PassesBase) => Promise<OpenRunPasses>;
 }
 
 /**
@@ -121,7 +116,7 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
   const clock = new Stopwatch(stages);
   const model = await clock.time("open", () => openModel(config.model, { onProgress }));
   let runtime: Runtime | undefined;
-  let opened: OpenPasses | undefined;
+  let opened: OpenRunPasses | undefined;
   try {
     requireFit(given, { model, where: config.plan });
     onForeseen(foresee(config, { model, plan: given }));
@@ -137,14 +132,14 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
     await requireRoom(estimateNeeds(model, config, { plan, tokens }), config.output);
     onPlanned(plan);
     runtime = new Runtime({ threads: config.threads, memory: { ...plan.places, scratch: stages } });
-    const { maxShardBytes, openPasses, signal } = options;
-    opened = await openPasses?.({ model, hashes: modelHashesIn(facts), onProgress, signal });
+    const { maxShardBytes, openPasses } = options;
+    opened = await openPasses?.({ model, hashes: modelHashesIn(facts) });
     const run: Run = {
       ...request,
       started,
       model,
       runtime,
-      passes: opened ?? localPasses(model, runtime),
+      passes: runPasses(model, runtime, opened),
       sets,
       allocation,
       memory: plan,
@@ -213,7 +208,7 @@ interface Run {
   readonly config: RunConfig;
   readonly model: Model;
   readonly runtime: Runtime;
-  readonly passes: Passes;
+  readonly passes: RunPasses;
   readonly sets: readonly SampledSet[];
   readonly metric: Metric;
   readonly fallback: Metric;
@@ -378,17 +373,17 @@ interface Recovered {
 }
 
 async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
-  const { config, model, runtime, stages, onProgress } = run;
+  const { config, model, passes, stages, onProgress } = run;
   const { keep } = plan;
-  if (config.recover === "none" || run.sets.length === 0) return { made: await makeModel(model, { keep }) };
+  if (config.recover === "none" || run.sets.length === 0) return { made: makeModel(model, { keep }) };
   if (config.recover === "bias") {
-    return { made: await makeModel(model, { keep, means: knowledge!.pooled.stats }) };
+    return { made: await makeCompensated(model, keep, knowledge!.pooled.stats) };
   }
   const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
   const refitted = await stages.run("refit", (checkpoints: Checkpoints<RefitState>) =>
-    refitProjections({ dense: model, plan, runtime, sets, onProgress, checkpoints }),
+    passes.refit({ plan, sets, onProgress, checkpoints }),
   );
-  const student = await makeModel(model, { keep, ...refitted });
+  const student = makeModel(model, { keep, ...refitted });
   return config.recover === "lstsq" ? { made: student } : train(run, student);
 }
 
@@ -403,7 +398,7 @@ async function train(run: Run, { model: student, recipe }: MadeModel): Promise<R
     trainTensors({ dense, student, runtime, sets, steps, learningRate, seed, onProgress, checkpoints }),
   );
   const trained = new Map<string, AnyTensor>([...(recipe.tensors ?? []), ...tensors]);
-  return { made: await makeModel(dense, { ...recipe, tensors: trained }), curve };
+  return { made: makeModel(dense, { ...recipe, tensors: trained }), curve };
 }
 
 function save(run: Run, pruned: Model, findings: Findings): ReturnType<typeof saveRun> {

@@ -4,9 +4,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
 import { distributed, runWorker, type WorkerEvent, type WorkerSettings } from "../src/workers/index.ts";
+import { MockS3 } from "./mock_s3.ts";
 import { freePort, hasRedis, RedisServer } from "./redis_server.ts";
 import { gprune, hashes, startCli } from "./run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
@@ -176,6 +177,10 @@ describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
     expect(await pruned(store)).toEqual(expected);
     const done = workers.map(({ events }) => events.filter(({ event }) => event === "finished").length);
     expect(Math.min(...done)).toBeGreaterThan(0);
+    const kinds = workers.flatMap(({ events }) =>
+      events.flatMap((event) => (event.event === "started" ? [event.what.split(" ")[0]] : [])),
+    );
+    expect(new Set(kinds)).toEqual(new Set(["statistics", "gradients", "losses", "refit"]));
     const before = await records(store);
     expect(done[0]! + done[1]! + 1).toBe(Object.keys(before).length);
     await damageObjects(store, Object.values(before));
@@ -276,19 +281,19 @@ describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
     expect(await run).toEqual(expected);
   });
 
-  test("the command line does the same, and a worker that is told to stop ends well", async () => {
-    const store = freshName();
+  test("the command line does the same with a bucket, and a worker that is told to stop ends well", async () => {
+    const s3 = await MockS3.start();
+    onTestFinished(() => s3.close());
     const output = freshName();
-    const place = ["--redis", redis.url, "--store", store, "--json"];
-    const worker = startCli(["worker", ...place, "--threads", "1"]);
+    const place = ["--redis", redis.url, "--store", "s3://bucket/some/place", "--json"];
+    const worker = startCli(["worker", ...place, "--threads", "1"], s3.environment);
     running.push({ stop: async () => void worker.child.kill("SIGKILL") });
     const { calibration } = config(output);
     const settings = ["--samples", "5", "--seq-len", "48", "--rounds", "2", "--max-modules", "2"];
     const texts = calibration.map(({ name, path }) => `${name}=${path}`);
     const rest = ["--robust", "--metric", "fisher", "--threads", "1", "--no-report", "--calib", ...texts];
-    expect(await gprune("prune", model, "-o", output, ...settings, ...place, ...rest)).toMatchObject({
-      code: 0,
-    });
+    const command = ["prune", model, "-o", output, ...settings, ...place, ...rest];
+    expect(await startCli(command, s3.environment).result).toMatchObject({ code: 0 });
     expect(await hashes(output, FILES)).toEqual(expected);
     worker.child.kill("SIGTERM");
     const { code, stdout } = await worker.result;

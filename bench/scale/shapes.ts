@@ -12,7 +12,7 @@ export interface LlamaShape {
   readonly tied: boolean;
 }
 
-/** By size: SmolLM2-135M, TinyLlama-1.1B and Llama-2-7B. */
+/** By size: SmolLM2-135M, TinyLlama-1.1B, Llama-2-7B and Llama-2-70B. */
 export const SHAPES: Readonly<Record<string, LlamaShape>> = {
   "135M": {
     layers: 30,
@@ -38,6 +38,15 @@ export const SHAPES: Readonly<Record<string, LlamaShape>> = {
     neurons: 11008,
     heads: 32,
     kvGroups: 32,
+    vocabSize: 32000,
+    tied: false,
+  },
+  "70B": {
+    layers: 80,
+    hiddenSize: 8192,
+    neurons: 28672,
+    heads: 64,
+    kvGroups: 8,
     vocabSize: 32000,
     tied: false,
   },

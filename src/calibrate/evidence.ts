@@ -73,11 +73,17 @@ function mergeEvidence(a: Evidence, b: Evidence): Evidence {
 }
 
 /** Even and odd windows as two sets; one set when there is a single window. */
-function halvesOf({ name, windows }: TokenSet): readonly TokenSet[] {
-  const half = (rest: number): TokenSet => ({
-    name: `${name}/${rest + 1}`,
-    partOf: name,
-    windows: windows.filter((_, index) => index % 2 === rest),
+export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
+  const all = [...windows.keys()];
+  const halves = all.length < 2 ? [all] : [0, 1].map((rest) => all.filter((place) => place % 2 === rest));
+  return halves.map((places, half) => {
+    const own = places.map((place) => windows[place]!);
+    return { name: `${name}/${half + 1}`, partOf: name, windows: own, places };
   });
-  return windows.length < 2 ? [{ name: `${name}/1`, partOf: name, windows }] : [half(0), half(1)];
+}
+
+/** A part of a set. */
+interface HalfSet extends TokenSet {
+  /** Indices of its windows among those of the set. */
+  readonly places: readonly number[];
 }

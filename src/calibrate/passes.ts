@@ -18,8 +18,6 @@ import type { CalibrationStats } from "./stats.ts";
 export interface ModelRecipe {
   /** Kept unit indices by space id; a space that is absent is kept whole. */
   readonly keep?: Readonly<Record<string, readonly number[]>>;
-  /** Statistics of the dense model, from which removed units are made up for by their means. */
-  readonly means?: CalibrationStats;
   /** Tensors in place of its own, by name, and the layers with the biases that they bring. */
   readonly tensors?: ReadonlyMap<string, AnyTensor>;
   readonly layers?: readonly LayerSpec[];
@@ -65,8 +63,6 @@ export interface PassesBase {
   /** The model that is pruned, and the SHA-256 of its files by name. */
   readonly model: Model;
   readonly hashes: Readonly<Record<string, string>>;
-  readonly onProgress: OnProgress;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Passes that hold connections. */

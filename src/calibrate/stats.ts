@@ -73,8 +73,9 @@ function combineChannels(
   const result = emptyChannelStats(channels);
   for (const key of CHANNEL_SUMS) {
     for (const [d, part] of parts.entries()) {
-      if (part[key].length !== channels) throw internalError("statistics of models with different widths");
-      for (let j = 0; j < channels; j++) result[key][j]! += part[key][j]! * factors[d]!;
+      const [sums, added, factor] = [result[key], part[key], factors[d]!];
+      if (added.length !== channels) throw internalError("statistics of models with different widths");
+      for (let j = 0; j < channels; j++) sums[j]! += added[j]! * factor;
     }
   }
   return result;

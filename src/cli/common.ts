@@ -51,7 +51,10 @@ export function redisOption(description: string): Option {
 }
 
 export function storeOption(): Option {
-  return new Option("--store <place>", "directory that the run and all its workers share");
+  return new Option(
+    "--store <place>",
+    "directory, or s3://BUCKET[/PREFIX], that the run and all its workers reach",
+  );
 }
 
 export function jsonOption(): Option {

@@ -165,7 +165,7 @@ export const workerCommand: Command = new Command("worker")
   .addOption(storeOption().makeOptionMandatory())
   .option("--model <path>", "where the model lies on this machine (default: where the run has it)")
   .addOption(threadsOption())
-  .addOption(countOption("--unit-limit <seconds>", "time that a unit may take (default: 3600)", { min: 1 }))
+  .addOption(countOption("--unit-limit <seconds>", "time that a unit may take (default: 21600)", { min: 1 }))
   .option("--json", "print a line of JSON on stdout for everything that happens")
   .addHelpText(
     "after",

@@ -15,7 +15,7 @@ import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
-import { makeModel } from "../recover/recipe.ts";
+import { makeCompensated } from "../recover/recipe.ts";
 import { spreadOverChannels } from "../score/channels.ts";
 import { type Importance, scoreModel } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
@@ -147,7 +147,7 @@ async function measureRound(
   { round, checkpoints }: { readonly round: number; readonly checkpoints: Checkpoints<GateStatsState> },
 ): Promise<ReadonlyMap<string, Measured>> {
   const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
-  const masked = await makeModel(model, { keep, means: pooled.stats });
+  const masked = await makeCompensated(model, keep, pooled.stats);
   const chosen = sets.map(({ name, windows }) => ({
     name,
     windows: chooseWindows(windows, gradientWindows, { seed, label: `${name} round ${round}` }),

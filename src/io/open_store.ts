@@ -4,9 +4,11 @@ import type { Store } from "./store.ts";
 
 /**
  * Opens a store.
- * @param address - a directory
- * @throws GpruneError STORE_FAILED when it cannot be used
+ * @param address - a directory, or `s3://BUCKET[/PREFIX]`
+ * @throws GpruneError STORE_FAILED when it cannot be used; BAD_ARGUMENT for a bucket without a name or credentials
  */
 export async function openStore(address: string): Promise<Store> {
-  return DirectoryStore.open(address);
+  if (!address.startsWith("s3://")) return DirectoryStore.open(address);
+  const { S3Store } = await import("./s3_store.ts");
+  return S3Store.open(address);
 }

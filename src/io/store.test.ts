@@ -1,71 +1,149 @@
-import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
+import { CREDENTIALS, MockS3 } from "../../test/mock_s3.ts";
 import { openStore } from "./open_store.ts";
+import { S3Store } from "./s3_store.ts";
 import { keepValue, keptValue, requireValue, type Store, storeIdentity } from "./store.ts";
 
 const VALUE = { numbers: Float64Array.of(1, -0, Number.NaN), names: new Map([["a", Int32Array.of(3)]]) };
 
-async function directoryStore(): Promise<{ readonly store: Store; readonly path: string }> {
-  const path = join(await temporaryDirectory(), "deep", "store");
-  return { store: await openStore(path), path };
+/** A place for stores, and the bytes that lie there. */
+interface Place {
+  open(): Promise<Store>;
+  get(sha256: string): Promise<Buffer>;
+  /** Null removes. */
+  set(sha256: string, bytes: Buffer | null): Promise<void>;
 }
 
-test("values come back bit by bit, by their hashes, and equal ones are one object", async () => {
-  const { store, path } = await directoryStore();
-  const object = await keepValue(store, VALUE);
-  expect(await keepValue(store, VALUE)).toEqual(object);
-  expect(await keptValue(store, object)).toEqual(VALUE);
-  expect(await store.has(object)).toBe(true);
-  expect(await readdir(join(path, "objects", object.sha256.slice(0, 2)))).toEqual([object.sha256]);
-  expect(await readdir(join(path, "tmp"))).toEqual([]);
+let s3: MockS3;
+beforeAll(async () => {
+  s3 = await MockS3.start();
 });
+afterAll(() => s3.close());
 
-test("the first record of a name stays until it is forgotten", async () => {
-  const { store } = await directoryStore();
-  expect(await store.record("unit-1")).toBeNull();
-  const claims = await Promise.all(["a", "b", "c"].map((text) => store.claim("unit-1", text)));
-  expect(claims.filter(Boolean)).toHaveLength(1);
-  expect(await store.claim("unit-1", "d")).toBe(false);
-  expect(await store.record("unit-1")).toBe(["a", "b", "c"][claims.indexOf(true)]);
-  await store.forget("unit-1");
-  await store.forget("unit-1");
-  expect(await store.record("unit-1")).toBeNull();
-});
+async function directoryPlace(): Promise<Place> {
+  const path = join(await temporaryDirectory(), "deep", "store");
+  const file = (sha256: string): string => join(path, "objects", sha256.slice(0, 2), sha256);
+  return {
+    open: () => openStore(path),
+    get: (sha256) => readFile(file(sha256)),
+    set: (sha256, bytes) => (bytes === null ? rm(file(sha256)) : writeFile(file(sha256), bytes)),
+  };
+}
 
-test("all who open a store agree which one it is", async () => {
-  const { store, path } = await directoryStore();
-  const [first, second] = await Promise.all([storeIdentity(store), storeIdentity(await openStore(path))]);
-  expect(first).toBe(second);
-  expect(await storeIdentity((await directoryStore()).store)).not.toBe(first);
-});
+let prefixes = 0;
 
-test("what is damaged, cut or gone is not given back, and can be kept again", async () => {
-  const { store, path } = await directoryStore();
-  const object = await keepValue(store, VALUE);
-  const file = join(path, "objects", object.sha256.slice(0, 2), object.sha256);
-  const bytes = await readFile(file);
-  const harms = [
-    () =>
-      writeFile(
-        file,
-        bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte)),
-      ),
-    () => truncate(file, bytes.length - 8),
-    () => rm(file),
-  ];
-  for (const harm of harms) {
-    await harm();
-    expect(await keptValue(store, object)).toBeUndefined();
-    await expect(requireValue(store, object)).rejects.toMatchObject({ code: "STORE_FAILED" });
-    await keepValue(store, VALUE);
+async function s3Place(): Promise<Place> {
+  prefixes += 1;
+  const prefix = `deep/${prefixes}`;
+  const key = (sha256: string): string => `${prefix}/objects/${sha256.slice(0, 2)}/${sha256}`;
+  return {
+    open: () => S3Store.open(`s3://bucket/${prefix}`, s3.environment),
+    get: async (sha256) => s3.objects.get(key(sha256))!,
+    set: async (sha256, bytes) => {
+      if (bytes === null) s3.objects.delete(key(sha256));
+      else s3.objects.set(key(sha256), bytes);
+    },
+  };
+}
+
+describe.each([
+  ["a directory", directoryPlace],
+  ["a bucket", s3Place],
+])("%s", (_, place) => {
+  test("values come back bit by bit, by their hashes", async () => {
+    const store = await (await place()).open();
+    const object = await keepValue(store, VALUE);
+    expect(await keepValue(store, VALUE)).toEqual(object);
     expect(await keptValue(store, object)).toEqual(VALUE);
-  }
+    expect(await store.has(object)).toBe(true);
+    expect(await store.has({ ...object, bytes: object.bytes + 1 })).toBe(false);
+  });
+
+  test("the first record of a name stays until it is forgotten", async () => {
+    const store = await (await place()).open();
+    expect(await store.record("unit-1")).toBeNull();
+    const claims = await Promise.all(["a", "b", "c"].map((text) => store.claim("unit-1", text)));
+    expect(claims.filter(Boolean)).toHaveLength(1);
+    expect(await store.claim("unit-1", "d")).toBe(false);
+    expect(await store.record("unit-1")).toBe(["a", "b", "c"][claims.indexOf(true)]);
+    await store.forget("unit-1");
+    await store.forget("unit-1");
+    expect(await store.record("unit-1")).toBeNull();
+  });
+
+  test("all who open a store agree which one it is", async () => {
+    const here = await place();
+    const [first, second] = await Promise.all([
+      storeIdentity(await here.open()),
+      storeIdentity(await here.open()),
+    ]);
+    expect(first).toBe(second);
+    expect(await storeIdentity(await (await place()).open())).not.toBe(first);
+  });
+
+  test("what is damaged, cut or gone is not given back, and can be kept again", async () => {
+    const here = await place();
+    const store = await here.open();
+    const object = await keepValue(store, VALUE);
+    const bytes = await here.get(object.sha256);
+    const flipped = Buffer.from(bytes);
+    flipped[flipped.length - 1]! ^= 1;
+    for (const harmed of [flipped, bytes.subarray(0, -8), null]) {
+      await here.set(object.sha256, harmed);
+      expect(await keptValue(store, object)).toBeUndefined();
+      await expect(requireValue(store, object)).rejects.toMatchObject({ code: "STORE_FAILED" });
+      await keepValue(store, VALUE);
+      expect(await keptValue(store, object)).toEqual(VALUE);
+    }
+  });
 });
 
-test("a place that cannot be a store is refused", async () => {
+test("a directory that cannot be a store is refused", async () => {
   const directory = await temporaryDirectory();
   await writeFile(join(directory, "file"), "");
   await expect(openStore(join(directory, "file"))).rejects.toMatchObject({ code: "STORE_FAILED" });
+});
+
+test("nothing half written is left in a directory", async () => {
+  const path = await temporaryDirectory();
+  const store = await openStore(path);
+  const failing = store.keep(async (file) => {
+    await writeFile(file, "half");
+    throw new Error("no more");
+  });
+  await expect(failing).rejects.toThrow("no more");
+  await keepValue(store, VALUE);
+  await store.claim("record", "text");
+  expect(await readdir(join(path, "tmp"))).toEqual([]);
+});
+
+test("a bucket that fails now and then is asked again, and nothing is left on this machine", async () => {
+  const own = async (): Promise<readonly string[]> =>
+    (await readdir(tmpdir())).filter((name) => name.startsWith("gprune-store-"));
+  const before = await own();
+  const store = await (await s3Place()).open();
+  s3.failures = 2;
+  const object = await keepValue(store, VALUE);
+  s3.cuts = 1;
+  expect(await keptValue(store, object)).toEqual(VALUE);
+  expect(await own()).toEqual(before);
+});
+
+test("buckets without credentials, with wrong ones, and addresses that are none are refused", async () => {
+  const open = (address: string, change: Readonly<Record<string, string>> = {}): Promise<Store> =>
+    S3Store.open(address, { ...s3.environment, ...change });
+  await expect(open("s3://bucket", { AWS_ACCESS_KEY_ID: "" })).rejects.toMatchObject({
+    code: "BAD_ARGUMENT",
+  });
+  await expect(open("s3://bucket", { AWS_ACCESS_KEY_ID: "other" })).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    message: expect.not.stringContaining(CREDENTIALS.AWS_SECRET_ACCESS_KEY),
+  });
+  for (const address of ["s3://", "s3://Bucket", "s3://bucket/a?b", "s3://bucket/../other"]) {
+    await expect(open(address)).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+  }
 });

@@ -55,6 +55,8 @@ export interface LeastSquaresRequest {
   readonly onProgress?: OnProgress;
   /** Keeps its state between layers. */
   readonly checkpoints?: Checkpoints<RefitState>;
+  /** The layer before which it ends; all layers when absent. */
+  readonly end?: number;
 }
 
 /** The refitted projections: their tensors by name, and the layers with the biases they gained. */
@@ -95,7 +97,7 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
   const fitted = new FittedTensors(await hiddenStash(request.runtime.memory, "refitted weights"));
   for (const [name, tensor] of kept?.tensors ?? []) await fitted.set(name, await loaded(tensor));
   await refit.begin(kept);
-  for await (const layer of refit.loadLayers(layers.length)) {
+  for await (const layer of refit.loadLayers(layers.length, request.end)) {
     layers.push(await refit.layer(layer, fitted));
     await checkpoints.reached(() => ({ layers, tensors: fitted.tensors, hidden: refit.hidden }));
   }
@@ -186,8 +188,8 @@ class Refit {
   }
 
   /** The layers that are left. */
-  loadLayers(next: number): AsyncGenerator<LoadedLayer> {
-    return this.#runner.loadLayers(next, this.#pruned.length);
+  loadLayers(next: number, end: number = this.#pruned.length): AsyncGenerator<LoadedLayer> {
+    return this.#runner.loadLayers(next, end);
   }
 
   close(): Promise<void> {

@@ -12,7 +12,7 @@ import type { CalibrationStats } from "../calibrate/stats.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
-import { withBiases } from "../model/spec.ts";
+import { type LayerSpec, withBiases } from "../model/spec.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -29,9 +29,18 @@ export async function compensateMeans(
   plan: PruningPlan,
   stats: CalibrationStats,
 ): Promise<Model> {
-  const pruned = applyPlan(model, plan);
+  const { tensors, layers } = await compensatedBiases(model, plan, stats);
+  return withTensors(applyPlan(model, plan), tensors, { layers });
+}
+
+/** The biases that `compensateMeans` puts into the model, and the layers that have them. @throws as it does */
+export async function compensatedBiases(
+  model: Model,
+  plan: PruningPlan,
+  stats: CalibrationStats,
+): Promise<{ readonly tensors: ReadonlyMap<string, Tensor>; readonly layers: readonly LayerSpec[] }> {
   const biases = new Map<string, Tensor>();
-  const layers = [...pruned.spec.layers];
+  const layers = [...applyPlan(model, plan).spec.layers];
   for (const space of spacesOf(model.spec)) {
     const removed = removedUnits(plan, space);
     if (removed.length === 0) continue;
@@ -40,7 +49,7 @@ export async function compensateMeans(
     biases.set(name, await compensatedBias(model, { space, removed, means: channelMeans(stats, space) }));
     layers[space.layer] = withBiases(layers[space.layer]!, [projection]);
   }
-  return withTensors(pruned, biases, { layers });
+  return { tensors: biases, layers };
 }
 
 interface Removal {

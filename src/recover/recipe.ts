@@ -1,22 +1,24 @@
 /** Makes models from recipes: what a pruned model has to be elsewhere, in plain values. */
 import type { MadeModel, ModelRecipe } from "../calibrate/passes.ts";
+import type { CalibrationStats } from "../calibrate/stats.ts";
 import type { Model } from "../model/model.ts";
-import { makePlan } from "../prune/plan.ts";
+import { type Keep, makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
-import { compensateMeans } from "./mean_compensation.ts";
+import { compensatedBiases } from "./mean_compensation.ts";
 import { withTensors } from "./with_tensors.ts";
 
+/** The model that a recipe makes of the dense one. @throws GpruneError BAD_PLAN when the kept units are not the model's */
+export function makeModel(dense: Model, recipe: ModelRecipe): MadeModel {
+  const { keep, tensors, layers } = recipe;
+  const pruned = keep === undefined ? dense : applyPlan(dense, makePlan(dense.spec, keep));
+  if (tensors === undefined) return { model: pruned, recipe };
+  return { model: withTensors(pruned, tensors, layers === undefined ? {} : { layers }), recipe };
+}
+
 /**
- * The model that a recipe makes of the dense one.
- * @throws GpruneError BAD_PLAN when the kept units are not the model's, NOT_FINITE naming a bias that is no number
+ * The model that keeps these units and has the means of the others in its biases.
+ * @throws GpruneError as `compensateMeans`
  */
-export async function makeModel(dense: Model, recipe: ModelRecipe): Promise<MadeModel> {
-  const { keep, means, tensors, layers } = recipe;
-  let model = dense;
-  if (keep !== undefined) {
-    const plan = makePlan(dense.spec, keep);
-    model = means === undefined ? applyPlan(dense, plan) : await compensateMeans(dense, plan, means);
-  }
-  if (tensors !== undefined) model = withTensors(model, tensors, layers === undefined ? {} : { layers });
-  return { model, recipe };
+export async function makeCompensated(dense: Model, keep: Keep, stats: CalibrationStats): Promise<MadeModel> {
+  return makeModel(dense, { keep, ...(await compensatedBiases(dense, makePlan(dense.spec, keep), stats)) });
 }

@@ -15,6 +15,7 @@ import { silent } from "../progress.ts";
 import { makeModel } from "../recover/recipe.ts";
 import type { Checkpoints } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { refitUnit } from "./compute_refit.ts";
 import { keptRecipe } from "./recipes.ts";
 import type { GradientsUnit, LossesUnit, StatisticsUnit, UnitJob, UnitResult, Windows } from "./unit.ts";
 
@@ -50,8 +51,10 @@ export class UnitComputer {
    * @throws GpruneError as the pass; STORE_FAILED; MODEL_DIFFERS when the model here is another one
    */
   async compute({ model, unit }: UnitJob): Promise<UnitResult> {
+    const { store } = this.#options;
     const dense = await this.#verified(this.#options.model ?? model, unit.hashes);
-    const windows = (await requireValue(this.#options.store, unit.windows)) as Windows;
+    if (unit.kind === "refit") return refitUnit(unit, { dense, runtime: this.#runtime, store });
+    const windows = (await requireValue(store, unit.windows)) as Windows;
     switch (unit.kind) {
       case "statistics":
         return this.#statistics(dense, unit, windows);
@@ -111,7 +114,7 @@ export class UnitComputer {
     if (recipe === null) return dense;
     const known = this.#made;
     if (known?.recipe === recipe.sha256 && known.dense === dense) return known.model;
-    const { model } = await makeModel(dense, await keptRecipe(this.#options.store, recipe));
+    const { model } = makeModel(dense, await keptRecipe(this.#options.store, recipe));
     this.#made = { recipe: recipe.sha256, dense, model };
     return model;
   }

@@ -4,20 +4,14 @@
  */
 import { resolve } from "node:path";
 import type { CalibrateOptions, TokenSet } from "../calibrate/calibrate.ts";
+import { halvesOf } from "../calibrate/evidence.ts";
 import {
   addedInPlace,
   emptyGateStats,
   type GateStats,
   type GateStatsOptions,
 } from "../calibrate/gate_stats.ts";
-import type {
-  LossOptions,
-  LossRequest,
-  MadeModel,
-  ModelRecipe,
-  OpenPasses,
-  PassesBase,
-} from "../calibrate/passes.ts";
+import type { LossOptions, LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
 import { shardsOf } from "../calibrate/shards.ts";
 import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
@@ -30,9 +24,12 @@ import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { silent } from "../progress.ts";
+import type { Refitted } from "../recover/least_squares.ts";
+import type { OpenRunPasses, RefitOrder } from "../recover/passes.ts";
+import type { AnyTensor } from "../tensor/stash.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { keepRecipe } from "./recipes.ts";
-import { queueName, type StatisticsUnit } from "./unit.ts";
+import { keepRecipe, keptRecipe } from "./recipes.ts";
+import { queueName, type RefitSet, type StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** Where a run's units are computed. */
@@ -43,30 +40,28 @@ export interface Distribution {
   readonly store: string;
   /** Threads of one operator, on processors where results may depend on it. */
   readonly threads?: number | undefined;
-  /** Layers of a unit of statistics; as many as have two billion parameters when absent. */
+  /** Layers of a unit of statistics or refitting; an eighth, or as many as have a billion parameters, when absent. */
   readonly layersPerUnit?: number | undefined;
 }
 
 /** Parameters that the layers of one unit of statistics have together: some minutes for one machine. */
-const UNIT_PARAMETERS = 2 ** 31;
+const UNIT_PARAMETERS = 2 ** 30;
+/** Ranges of layers at least, where there are layers: as many units refit at once. */
+const MIN_RANGES = 8;
 
 /**
  * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same Redis server and have the same store.
  * @throws GpruneError, when opened, QUEUE_FAILED or STORE_FAILED
  */
-export function distributed(distribution: Distribution): (base: PassesBase) => Promise<OpenPasses> {
+export function distributed(distribution: Distribution): (base: PassesBase) => Promise<OpenRunPasses> {
   return async (base) => {
     const store = await openStore(distribution.store);
     const name = queueName(await storeIdentity(store), distribution.threads);
     const model = addressOf(base.model);
     const dispatcher = await Dispatcher.open({ redis: distribution.redis, name, store, model });
-    const {
-      model: { spec },
-      hashes,
-      signal,
-    } = base;
+    const { spec } = base.model;
     const range = distribution.layersPerUnit ?? layersOfUnit(spec);
-    return new RemotePasses({ store, dispatcher, spec, hashes, range, signal });
+    return new RemotePasses({ store, dispatcher, spec, hashes: base.hashes, range });
   };
 }
 
@@ -76,8 +71,9 @@ function addressOf({ origin }: Model): string {
 }
 
 function layersOfUnit(spec: ModelSpec): number {
-  const perLayer = parameterCount(spec) / spec.layers.length;
-  return Math.max(1, Math.floor(UNIT_PARAMETERS / perLayer));
+  const layers = spec.layers.length;
+  const most = Math.floor((UNIT_PARAMETERS * layers) / parameterCount(spec));
+  return Math.max(1, Math.min(most, Math.ceil(layers / MIN_RANGES)));
 }
 
 interface Remote {
@@ -87,10 +83,9 @@ interface Remote {
   readonly hashes: Readonly<Record<string, string>>;
   /** Layers of a unit of statistics. */
   readonly range: number;
-  readonly signal: AbortSignal | undefined;
 }
 
-class RemotePasses implements OpenPasses {
+class RemotePasses implements OpenRunPasses {
   readonly #remote: Remote;
   /** Recipes that were kept already. */
   readonly #recipes = new WeakMap<ModelRecipe, Promise<Digest>>();
@@ -128,11 +123,11 @@ class RemotePasses implements OpenPasses {
     });
   }
 
-  /** A shard's way through the layers, a range of them after the other. @returns its units */
+  /** A shard's way through the layers, a range of them after the other. */
   async #shard(
     { name, partOf = name }: TokenSet,
     windows: readonly Int32Array[],
-    progress: UnitProgress,
+    progress?: UnitProgress,
   ): Promise<readonly StatisticsUnit[]> {
     const { spec, hashes, range } = this.#remote;
     const layers = spec.layers.length;
@@ -144,7 +139,7 @@ class RemotePasses implements OpenPasses {
       const unit: StatisticsUnit = { kind: "statistics", hashes, windows: given, first, end, hidden };
       hidden = await this.#hiddenAfter(unit);
       units.push(unit);
-      progress.advance((tokensOf(windows) * (end - first)) / layers);
+      progress?.advance((tokensOf(windows) * (end - first)) / layers);
     }
     return units;
   }
@@ -239,6 +234,53 @@ class RemotePasses implements OpenPasses {
     });
   }
 
+  /** On the hidden states that units of statistics have, as long as those are what refitting itself has. */
+  async refit({ plan, sets, onProgress }: RefitOrder): Promise<Refitted | null> {
+    const { dispatcher, store, hashes } = this.#remote;
+    const total = tokensOf(sets.flatMap(({ windows }) => windows));
+    const progress = new UnitProgress(dispatcher, { stage: "recover", total, unit: "tokens", onProgress });
+    return progress.during(async () => {
+      const recipe = await keepRecipe(store, { keep: plan.keep });
+      const ways = await Promise.all(sets.map((set) => this.#waysOf(set)));
+      const ranges = ways[0]![0]!.units;
+      const parts = await Promise.all(
+        ranges.map(async ({ first, end }, range): Promise<RefitPart> => {
+          const given = sets.map(({ name, weight, windows }, d): RefitSet => {
+            const shards = ways[d]!.map(({ places, units }) => ({ places, hidden: units[range]!.hidden }));
+            return { name, weight, windows, shards };
+          });
+          const unit = {
+            kind: "refit",
+            hashes,
+            recipe,
+            sets: await keepValue(store, given),
+            first,
+            end,
+          } as const;
+          const after = (await dispatcher.value(unit, "after")) as readonly Digest[];
+          const { refitted } = await dispatcher.result(unit);
+          progress.advance((total * (end - first)) / this.#remote.spec.layers.length);
+          return { ...(await keptRecipe(store, refitted!)), after };
+        }),
+      );
+      const known = ranges.map((_, range) => ways.flat().map(({ units }) => units[range]!.hidden));
+      return isSameStream(parts, known) ? joinedParts(parts) : null;
+    });
+  }
+
+  /** The shards of a set's halves, and their units. */
+  async #waysOf(set: TokenSet): Promise<readonly ShardWay[]> {
+    const ways = halvesOf(set).flatMap((half) => {
+      let next = 0;
+      return shardsOf(half.windows).map(async (windows): Promise<ShardWay> => {
+        next += windows.length;
+        const places = half.places.slice(next - windows.length, next);
+        return { places, units: await this.#shard(half, windows) };
+      });
+    });
+    return Promise.all(ways);
+  }
+
   close(): Promise<void> {
     return this.#remote.dispatcher.close();
   }
@@ -254,6 +296,39 @@ class RemotePasses implements OpenPasses {
     this.#recipes.set(recipe, known);
     return known;
   }
+}
+
+/** A shard's windows among those of its set, and its units of statistics, one for each range of layers. */
+interface ShardWay {
+  readonly places: readonly number[];
+  readonly units: readonly StatisticsUnit[];
+}
+
+/** What a unit of refitting gave. */
+interface RefitPart extends ModelRecipe {
+  /** Hidden states of every shard after its range. */
+  readonly after: readonly Digest[];
+}
+
+/**
+ * Whether every range ended with the states that the next one began with. Then the first one, which began with the embeddings as
+ * a single process does, and all after it have computed what that process computes, whatever programs and micro-batches the
+ * units of statistics have.
+ * @param known - states of every shard before each range
+ */
+function isSameStream(parts: readonly RefitPart[], known: readonly (readonly (Digest | null)[])[]): boolean {
+  return parts.slice(0, -1).every(({ after }, range) => {
+    const next = known[range + 1]!;
+    return after.length === next.length && after.every(({ sha256 }, s) => sha256 === next[s]?.sha256);
+  });
+}
+
+/** Ranges of layers as one. */
+function joinedParts(parts: readonly RefitPart[]): Refitted {
+  return {
+    layers: parts.flatMap(({ layers = [] }) => layers),
+    tensors: new Map(parts.flatMap(({ tensors = new Map<string, AnyTensor>() }) => [...tensors])),
+  };
 }
 
 function tokensOf(windows: readonly Int32Array[]): number {

@@ -50,8 +50,36 @@ export interface LossesUnit extends AnyUnit {
   readonly recipe: Digest | null;
 }
 
+/** Refitted projections of a range of layers. */
+export interface RefitUnit extends Omit<AnyUnit, "windows"> {
+  readonly kind: "refit";
+  /** A value `ModelRecipe`. */
+  readonly recipe: Digest;
+  /** A value `readonly RefitSet[]`. */
+  readonly sets: Digest;
+  readonly first: number;
+  /** Exclusive. */
+  readonly end: number;
+}
+
+/** A set as it is refitted on, and where its windows stand before the first layer. */
+export interface RefitSet {
+  readonly name: string;
+  readonly weight: number;
+  readonly windows: readonly Int32Array[];
+  readonly shards: readonly RefitShard[];
+}
+
+/** A shard of a half of a set, as it went through the units of statistics. */
+export interface RefitShard {
+  /** Indices of its windows among those of the set. */
+  readonly places: readonly number[];
+  /** A value `readonly Tensor[]`, its hidden states before the first layer; null before layer 0. */
+  readonly hidden: Digest | null;
+}
+
 /** A unit of work. */
-export type Unit = StatisticsUnit | GradientsUnit | LossesUnit;
+export type Unit = StatisticsUnit | GradientsUnit | LossesUnit | RefitUnit;
 
 const shared = { hashes: z.record(z.string(), sha256), windows: object };
 const layer = z.int().nonnegative();
@@ -72,6 +100,14 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
     centers: object.nullable(),
   }),
   z.strictObject({ kind: z.literal("losses"), ...shared, recipe: object.nullable() }),
+  z.strictObject({
+    kind: z.literal("refit"),
+    hashes: shared.hashes,
+    recipe: object,
+    sets: object,
+    first: layer,
+    end: layer,
+  }),
 ]);
 
 /** Windows of one set, and its name for messages. */
@@ -119,8 +155,8 @@ export function unitKey(unit: Unit, queue: string): string {
 
 /** `statistics of layers 1-12` */
 export function describeUnit(unit: Unit): string {
-  if (unit.kind !== "statistics") return unit.kind;
-  return `statistics of layers ${unit.first + 1}-${unit.end}`;
+  if (unit.kind === "gradients" || unit.kind === "losses") return unit.kind;
+  return `${unit.kind} of layers ${unit.first + 1}-${unit.end}`;
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
+import { withLargePages } from "../io/machine.ts";
 import { ownProgram } from "../io/own_program.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
@@ -27,6 +28,7 @@ export class UnitProcess {
     if (this.#child !== null) return;
     const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
     const child = fork(path, [JSON.stringify(this.#settings)], {
+      env: withLargePages(process.env),
       execArgv: [...nodeOptions],
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });

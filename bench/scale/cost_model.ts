@@ -1,0 +1,203 @@
+/**
+ * What the units of a distributed prune cost, from what one machine was measured to do: as many units as workers/remote_passes.ts
+ * makes, with the floating-point operations, bytes and waits of each. Times are seconds, sizes bytes, rates per second.
+ */
+import type { LlamaShape } from "./shapes.ts";
+
+/** Rates of one machine, and of what joins the machines. */
+export interface Rates {
+  /** Floating-point operations of a forward pass with statistics, and of one with its way back. */
+  readonly forward: number;
+  readonly backward: number;
+  /** Weights of layers read and made float32. */
+  readonly read: number;
+  /** Bytes to and from the store, of a worker, and of the run. */
+  readonly workerStore: number;
+  readonly runStore: number;
+  /** Numbers that the run adds to sums. */
+  readonly add: number;
+  /** Weights that the run reads and multiplies with means for biases. */
+  readonly compensate: number;
+  /** Operations of Cholesky factorisation and substitution. */
+  readonly solve: number;
+  /** Of a unit besides: queue, messages, files. */
+  readonly overhead: number;
+}
+
+/** What is pruned, and how. */
+export interface Work {
+  readonly shape: LlamaShape;
+  readonly sets: number;
+  /** Of every set. */
+  readonly windows: number;
+  readonly seqLen: number;
+  readonly rounds: number;
+  /** Of every set in a round. */
+  readonly gradientWindows: number;
+  readonly sparsity: number;
+  readonly recovery: "lstsq" | "bias";
+}
+
+/** A unit: what it takes a worker, and what of that is computing, which one machine alone would have to do as well. */
+export interface UnitCost {
+  readonly compute: number;
+  readonly move: number;
+}
+
+/** Units of which each one waits for the one before. */
+export interface Chain {
+  readonly units: readonly UnitCost[];
+  /** What the run does with the results. */
+  readonly reduce: UnitCost;
+}
+
+/** Chains that may be computed at once, after something that only the run can do. */
+export interface Phase {
+  readonly name: string;
+  readonly before: UnitCost;
+  readonly chains: readonly Chain[];
+}
+
+const SHARD_TOKENS = 4096;
+const MICRO_BATCH_TOKENS = 1024;
+const UNIT_PARAMETERS = 2 ** 30;
+const MIN_RANGES = 8;
+const HELD_OUT = 2;
+const NOTHING: UnitCost = { compute: 0, move: 0 };
+
+/** The phases of a run, in order. */
+export function phasesOf(work: Work, rates: Rates): readonly Phase[] {
+  const model = new Costs(work, rates);
+  const rounds = Array.from({ length: work.rounds }, (_, round) => model.round(round + 1));
+  const recovery = work.recovery === "lstsq" ? [model.refit()] : [];
+  return [model.statistics(), ...rounds, ...recovery, model.check()];
+}
+
+class Costs {
+  readonly #work: Work;
+  readonly #rates: Rates;
+  /** Parameters of a layer and of the output projections in it. */
+  readonly #layer: number;
+  readonly #projections: number;
+  readonly #channels: number;
+  readonly #range: number;
+
+  constructor(work: Work, rates: Rates) {
+    const { hiddenSize: c, neurons: f, heads, kvGroups, layers } = work.shape;
+    const head = c / heads;
+    this.#work = work;
+    this.#rates = rates;
+    this.#layer = 3 * c * f + 2 * c * c + 2 * c * kvGroups * head;
+    this.#projections = c * (f + c);
+    this.#channels = f + c;
+    const most = Math.floor(UNIT_PARAMETERS / this.#layer);
+    this.#range = Math.max(1, Math.min(most, Math.ceil(layers / MIN_RANGES)));
+  }
+
+  statistics(): Phase {
+    const { sets, windows, seqLen } = this.#work;
+    const half = windows / 2;
+    const perShard = Math.max(1, Math.floor(SHARD_TOKENS / seqLen));
+    const chains = Array.from({ length: 2 * sets }, (_, set) =>
+      set % 2 === 0 ? Math.ceil(half) : Math.floor(half),
+    );
+    return {
+      name: "statistics",
+      before: NOTHING,
+      chains: chains.flatMap((count) => sizes(count, perShard).map((own) => this.#shard(own * seqLen))),
+    };
+  }
+
+  /** A shard through all ranges of layers. */
+  #shard(tokens: number): Chain {
+    const { add, runStore } = this.#rates;
+    const hidden = 4 * tokens * this.#work.shape.hiddenSize;
+    const sums = 4 * 8 * this.#channels;
+    const units = this.#ranges().map((layers, range, all) => {
+      const ends = (range > 0 ? 1 : 0) + (range < all.length - 1 ? 1 : 0);
+      return this.#unit(this.#forward(tokens, layers), ends * hidden + sums * layers);
+    });
+    const { layers } = this.#work.shape;
+    return {
+      units,
+      reduce: { compute: (4 * this.#channels * layers) / add, move: (sums * layers) / runStore },
+    };
+  }
+
+  round(round: number): Phase {
+    const { sets, gradientWindows, seqLen, rounds, sparsity, shape } = this.#work;
+    const { backward, read, add, compensate, runStore } = this.#rates;
+    const perUnit = Math.max(1, Math.floor(MICRO_BATCH_TOKENS / seqLen));
+    // The model of the round is smaller already.
+    const left = 1 - (sparsity * (round - 1)) / rounds;
+    const parameters = left * shape.layers * this.#layer + shape.hiddenSize * shape.vocabSize;
+    const moments = 2 * 8 * shape.layers * (shape.neurons + shape.kvGroups);
+    const chain = (windows: number): Chain => {
+      const compute = (6 * parameters * windows * seqLen) / backward;
+      // Weights are read on the way there and on the way back.
+      const reading = (2 * parameters) / read;
+      return {
+        units: [this.#unit(Math.max(compute, reading), moments * windows)],
+        reduce: { compute: (moments * windows) / 8 / add, move: (moments * windows) / runStore },
+      };
+    };
+    return {
+      name: `round ${round}`,
+      before: { compute: round === 1 ? 0 : (shape.layers * this.#projections) / compensate, move: 0 },
+      chains: Array.from({ length: sets }, () => sizes(gradientWindows, perUnit).map(chain)).flat(),
+    };
+  }
+
+  /** A unit for each range of layers, which takes all windows. */
+  refit(): Phase {
+    const { sets, windows, seqLen, sparsity, shape } = this.#work;
+    const { forward, solve, runStore } = this.#rates;
+    const tokens = sets * windows * seqLen;
+    const c = shape.hiddenSize;
+    const perLayer = [shape.neurons, c].map((n) => {
+      const kept = (1 - sparsity) * n;
+      const moments = 2 * tokens * (kept * kept + c * kept + c * (n - kept));
+      return moments / forward + (kept ** 3 / 3 + 2 * kept * kept * c) / solve;
+    });
+    const weights = 4 * (1 - sparsity) * this.#projections;
+    const states = 4 * tokens * c;
+    const chains = this.#ranges().map((layers): Chain => {
+      const compute = this.#forward(tokens, layers) + layers * (perLayer[0]! + perLayer[1]!);
+      const unit = this.#unit(compute, 2 * states + layers * weights);
+      return { units: [unit], reduce: { compute: 0, move: (layers * weights) / runStore } };
+    });
+    return { name: "refit", before: NOTHING, chains };
+  }
+
+  check(): Phase {
+    const { sets, seqLen, sparsity, shape } = this.#work;
+    const vocabulary = 2 * HELD_OUT * seqLen * shape.hiddenSize * shape.vocabSize;
+    const chain = (left: number): Chain => {
+      const layers = left * this.#forward(HELD_OUT * seqLen, shape.layers);
+      const move = left < 1 ? 4 * left * shape.layers * this.#projections : 0;
+      return { units: [this.#unit(layers + vocabulary / this.#rates.forward, move)], reduce: NOTHING };
+    };
+    const pairs = Array.from({ length: sets }, () => [chain(1), chain(1 - sparsity)]);
+    return { name: "check", before: NOTHING, chains: pairs.flat() };
+  }
+
+  /** Seconds of a forward pass; weights are read while the layer before is computed. */
+  #forward(tokens: number, layers: number): number {
+    const { forward, read } = this.#rates;
+    return layers * Math.max((2 * this.#layer * tokens) / forward, this.#layer / read);
+  }
+
+  #unit(compute: number, bytes: number): UnitCost {
+    return { compute, move: bytes / this.#rates.workerStore + this.#rates.overhead };
+  }
+
+  #ranges(): readonly number[] {
+    return sizes(this.#work.shape.layers, this.#range);
+  }
+}
+
+/** So many things in lots of a size; the last one may be smaller. */
+function sizes(count: number, size: number): readonly number[] {
+  const lots = Array.from({ length: Math.floor(count / size) }, () => size);
+  return count % size === 0 ? lots : [...lots, count % size];
+}

@@ -1,0 +1,89 @@
+/**
+ * How much faster a prune is on many workers, from a cost model whose rates are measured on this machine or given.
+ *
+ *   node --import tsx bench/scale/simulate.ts [--measure 1B --data DIR] [--rates FILE.json] [--scale 16]
+ *       [--size 70B] [--sets 8] [--windows 128] [--seq-len 2048] [--rounds 8] [--gradient-windows 64] [--workers 1,10,100]
+ *
+ * Rates are those of one core by its processor time. --scale: how many cores a machine has for matrix products, factorisation and
+ * reading; what the run adds up and multiplies in JavaScript has one. --store: bytes a second of each machine to the store;
+ * --overhead: seconds of a unit besides. Prints rates, and for each number of workers the time, the speed-up over one such machine
+ * that does everything itself, and where the time goes.
+ */
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { phasesOf, type Rates, type Work } from "./cost_model.ts";
+import { type CoreRates, measureRates } from "./rates.ts";
+import { SHAPES } from "./shapes.ts";
+import { alone, distributed, type Played } from "./simulation.ts";
+
+const { values } = parseArgs({
+  options: {
+    measure: { type: "string" },
+    data: { type: "string", default: "bench-data" },
+    rates: { type: "string", default: "bench/results/rates.json" },
+    scale: { type: "string", default: "16" },
+    overhead: { type: "string", default: "0.5" },
+    store: { type: "string", default: "1e9" },
+    size: { type: "string", default: "70B" },
+    sets: { type: "string", default: "8" },
+    windows: { type: "string", default: "128" },
+    "seq-len": { type: "string", default: "2048" },
+    rounds: { type: "string", default: "8" },
+    "gradient-windows": { type: "string", default: "64" },
+    workers: { type: "string", default: "1,2,10,30,100,300" },
+  },
+});
+
+const measured = await ratesOf();
+console.log(JSON.stringify(measured, null, 2));
+const scale = Number(values.scale);
+const rates: Rates = {
+  ...measured,
+  forward: scale * measured.forward,
+  backward: scale * measured.backward,
+  read: scale * measured.read,
+  solve: scale * measured.solve,
+  overhead: Number(values.overhead),
+  workerStore: Number(values.store),
+  runStore: Number(values.store),
+};
+for (const recovery of ["lstsq", "bias"] as const) {
+  const work: Work = {
+    shape: SHAPES[values.size]!,
+    sets: Number(values.sets),
+    windows: Number(values.windows),
+    seqLen: Number(values["seq-len"]),
+    rounds: Number(values.rounds),
+    gradientWindows: Number(values["gradient-windows"]),
+    sparsity: 0.3,
+    recovery,
+  };
+  const phases = phasesOf(work, rates);
+  const one = alone(phases);
+  console.log(`\n--recover ${recovery}: one machine ${hours(one.seconds)} h (${shares(one)})\n`);
+  console.log("| workers | hours | speed-up | where the time goes |\n| --- | --- | --- | --- |");
+  for (const workers of values.workers.split(",").map(Number)) {
+    const played = distributed(phases, workers);
+    const speedUp = (one.seconds / played.seconds).toFixed(1);
+    console.log(`| ${workers} | ${hours(played.seconds)} | ${speedUp} | ${shares(played)} |`);
+  }
+}
+
+async function ratesOf(): Promise<CoreRates> {
+  if (values.measure !== undefined) return measureRates(values.measure, values.data);
+  return JSON.parse(readFileSync(values.rates, "utf8"));
+}
+
+function hours(seconds: number): string {
+  return (seconds / 3600).toFixed(2);
+}
+
+/** Percentages of the kinds of phases. */
+function shares({ phases, seconds }: Played): string {
+  const kinds = new Map<string, number>();
+  for (const phase of phases) {
+    const kind = phase.name.replace(/ \d+$/, "s");
+    kinds.set(kind, (kinds.get(kind) ?? 0) + phase.seconds);
+  }
+  return Array.from(kinds, ([kind, own]) => `${kind} ${((100 * own) / seconds).toFixed(1)} %`).join(", ");
+}

@@ -1,0 +1,212 @@
+/**
+ * A store in an S3 bucket, of Amazon or of whoever speaks the same. Requests are signed with the hash of what they send, so the
+ * server refuses what was damaged on its way.
+ *
+ * Credentials and region are those of the AWS command line's variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+ * AWS_SESSION_TOKEN, AWS_REGION; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names another server.
+ */
+import { createHash, randomUUID } from "node:crypto";
+import { createWriteStream } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { AwsClient } from "aws4fetch";
+import { GpruneError } from "../errors.ts";
+import type { Digest } from "./stage_file.ts";
+import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
+
+/** `process.env` or a part of it. */
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const ADDRESS =
+  /^s3:\/\/(?<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(?<prefix>[\w-][\w.-]*(?:\/[\w-][\w.-]*)*))?\/?$/;
+/** What goes up in one request; Node reads no larger file at once. */
+const MAX_OBJECT_BYTES = 2 ** 31 - 1;
+const MAX_ATTEMPTS = 5;
+/** Milliseconds before the second attempt; twice as many before each further one. */
+const PAUSE_MS = 200;
+/** Answers after which the same request may succeed. */
+const TEMPORARY: ReadonlySet<number> = new Set([408, 409, 429, 500, 502, 503, 504]);
+
+interface S3Request {
+  readonly method: "GET" | "HEAD" | "PUT" | "DELETE";
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array<ArrayBuffer>;
+}
+
+export class S3Store implements Store {
+  readonly name: string;
+  readonly #client: AwsClient;
+  /** URL of the bucket and the prefix. */
+  readonly #root: string;
+
+  private constructor(name: string, root: string, client: AwsClient) {
+    this.name = name;
+    this.#root = root;
+    this.#client = client;
+  }
+
+  /**
+   * @param address - `s3://BUCKET[/PREFIX]`
+   * @throws GpruneError BAD_ARGUMENT for another address or without credentials; STORE_FAILED when the bucket does not answer
+   */
+  static async open(address: string, environment: Environment = process.env): Promise<S3Store> {
+    const { bucket, prefix = "" } = ADDRESS.exec(address)?.groups ?? {};
+    if (bucket === undefined) {
+      throw new GpruneError("BAD_ARGUMENT", `--store: expected s3://BUCKET[/PREFIX], got ${address}`);
+    }
+    const client = clientOf(environment);
+    const root = `${addressOf(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
+    const store = new S3Store(address, root, client);
+    await store.record("store");
+    return store;
+  }
+
+  async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
+    const path = scratchFile();
+    try {
+      const digest = await fill(path);
+      if (digest.bytes > MAX_OBJECT_BYTES) {
+        throw new GpruneError(
+          "STORE_FAILED",
+          `${this.name}: expected objects below 2 GiB, got ${digest.bytes} bytes`,
+          {
+            hint: "Give shorter windows, or a directory as the store.",
+          },
+        );
+      }
+      const body = await readFile(path);
+      const headers = { "x-amz-content-sha256": digest.sha256 };
+      await this.#send(objectPath(digest), { method: "PUT", headers, body });
+      return digest;
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
+    const path = scratchFile();
+    try {
+      if (!(await this.#download(objectPath(object), path))) return null;
+      return await use(path);
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async has(object: Digest): Promise<boolean> {
+    const answer = await this.#send(objectPath(object), { method: "HEAD" }, [404]);
+    return answer.status !== 404 && answer.headers.get("content-length") === String(object.bytes);
+  }
+
+  async claim(name: string, text: string): Promise<boolean> {
+    const body = new TextEncoder().encode(text);
+    const headers = {
+      "if-none-match": "*",
+      "x-amz-content-sha256": createHash("sha256").update(body).digest("hex"),
+    };
+    const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, [412]);
+    return answer.status !== 412;
+  }
+
+  async record(name: string): Promise<string | null> {
+    const answer = await this.#send(`records/${name}`, { method: "GET" }, [404]);
+    if (answer.status === 404) return null;
+    const bytes = await answer.arrayBuffer();
+    if (bytes.byteLength > MAX_RECORD)
+      throw storeFailed(this.name, new Error(`a record of ${bytes.byteLength} bytes`));
+    return new TextDecoder().decode(bytes);
+  }
+
+  async forget(name: string): Promise<void> {
+    await this.#send(`records/${name}`, { method: "DELETE" }, [404]);
+  }
+
+  /** @returns whether there was something to be downloaded */
+  async #download(key: string, path: string): Promise<boolean> {
+    for (let attempt = 1; ; attempt++) {
+      const answer = await this.#send(key, { method: "GET" }, [404]);
+      if (answer.status === 404) return false;
+      try {
+        await pipeline(Readable.fromWeb(answer.body! as never), createWriteStream(path));
+        return true;
+      } catch (error) {
+        if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, error);
+        await pause(attempt);
+      }
+    }
+  }
+
+  /**
+   * Sends until there is an answer that says something.
+   * @param accept - statuses that are answers, besides good ones
+   */
+  async #send(key: string, request: S3Request, accept: readonly number[] = []): Promise<Response> {
+    for (let attempt = 1; ; attempt++) {
+      const answer = await this.#client
+        .fetch(`${this.#root}/${key}`, request as RequestInit)
+        .catch((error: unknown) => {
+          return error instanceof Error ? error : new Error(String(error));
+        });
+      if (answer instanceof Response && (answer.ok || accept.includes(answer.status))) {
+        if (request.method !== "GET") await answer.body?.cancel();
+        return answer;
+      }
+      const isFinal = answer instanceof Response && !TEMPORARY.has(answer.status);
+      const reason =
+        answer instanceof Response ? new Error(`status ${answer.status}`) : (answer.cause ?? answer);
+      if (answer instanceof Response) await answer.body?.cancel();
+      if (isFinal || attempt === MAX_ATTEMPTS) throw storeFailed(this.name, reason);
+      await pause(attempt);
+    }
+  }
+}
+
+/** @throws GpruneError BAD_ARGUMENT without credentials */
+function clientOf(environment: Environment): AwsClient {
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = environment;
+  if (!accessKeyId || !secretAccessKey) {
+    throw new GpruneError(
+      "BAD_ARGUMENT",
+      "--store: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, got none",
+      {
+        hint: "A store in a bucket takes the variables of the AWS command line.",
+      },
+    );
+  }
+  const sessionToken = environment.AWS_SESSION_TOKEN;
+  return new AwsClient({
+    accessKeyId,
+    secretAccessKey,
+    ...(sessionToken && { sessionToken }),
+    service: "s3",
+    region: regionOf(environment),
+    // What is tried again is decided here.
+    retries: 0,
+  });
+}
+
+function addressOf(bucket: string, environment: Environment): string {
+  const endpoint = environment.AWS_ENDPOINT_URL_S3 || environment.AWS_ENDPOINT_URL;
+  if (endpoint) return `${endpoint.replace(/\/$/, "")}/${bucket}`;
+  return `https://${bucket}.s3.${regionOf(environment)}.amazonaws.com`;
+}
+
+function regionOf(environment: Environment): string {
+  return environment.AWS_REGION || environment.AWS_DEFAULT_REGION || "us-east-1";
+}
+
+function objectPath({ sha256 }: Digest): string {
+  return `objects/${sha256.slice(0, 2)}/${sha256}`;
+}
+
+/** A file of this machine, for an object on its way. */
+function scratchFile(): string {
+  return join(tmpdir(), `gprune-store-${randomUUID()}`);
+}
+
+function pause(attempt: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, PAUSE_MS * 2 ** (attempt - 1)));
+}

@@ -1,0 +1,80 @@
+/** An S3 server on loopback with one bucket: objects by key, conditional puts, and failures on request. */
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+
+const BUCKET = "bucket";
+export const CREDENTIALS = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "secret" } as const;
+
+export class MockS3 {
+  readonly objects: Map<string, Buffer> = new Map();
+  /** Requests that get status 503 before one is answered. */
+  failures = 0;
+  /** Downloads that break off in the middle. */
+  cuts = 0;
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+    server.on("request", (request, response) => void this.#answer(request, response));
+  }
+
+  static async start(): Promise<MockS3> {
+    const server = createServer();
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return new MockS3(server);
+  }
+
+  /** Variables that lead to it. */
+  get environment(): Readonly<Record<string, string>> {
+    const address = this.#server.address();
+    const port = typeof address === "object" ? address!.port : 0;
+    return { ...CREDENTIALS, AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}` };
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = Buffer.concat(await request.toArray());
+    const [status, content] = this.#decide(request, body);
+    if (request.method === "HEAD" && content !== undefined)
+      response.setHeader("content-length", content.length);
+    response.writeHead(status);
+    if (request.method === "HEAD" || content === undefined) response.end();
+    else if (this.cuts > 0) {
+      this.cuts -= 1;
+      response.write(content.subarray(0, content.length / 2), () => response.destroy());
+    } else response.end(content);
+  }
+
+  #decide({ method, url = "", headers }: IncomingMessage, body: Buffer): readonly [number, Buffer?] {
+    if (this.failures > 0) {
+      this.failures -= 1;
+      return [503];
+    }
+    const [, bucket, ...parts] = decodeURIComponent(url).split("/");
+    const key = parts.join("/");
+    if (!headers.authorization?.startsWith("AWS4-HMAC-SHA256 Credential=key/")) return [403];
+    if (bucket !== BUCKET) return [404];
+    const known = this.objects.get(key);
+    switch (method) {
+      case "PUT": {
+        const hash = createHash("sha256").update(body).digest("hex");
+        if (headers["x-amz-content-sha256"] !== hash) return [400];
+        if (headers["if-none-match"] === "*" && known !== undefined) return [412];
+        this.objects.set(key, body);
+        return [200];
+      }
+      case "DELETE":
+        this.objects.delete(key);
+        return [204];
+      default:
+        return known === undefined ? [404] : [200, known];
+    }
+  }
+}
