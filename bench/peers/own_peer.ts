@@ -83,7 +83,8 @@ async function main(path: string): Promise<void> {
     return { name, windows: own.map((ids) => Int32Array.from(ids)) };
   });
   const runtime = new Runtime({ threads: request.threads });
-  const runner = new DecoderRunner(await openModel(request.model), runtime);
+  const model = await openModel(request.model);
+  const runner = new DecoderRunner(model, runtime);
   const startBytes = peakResidentBytes();
   const start = performance.now();
   const finish = await WORK[request.job]({ runner, runtime, sets });
@@ -92,6 +93,7 @@ async function main(path: string): Promise<void> {
   const answer: Answer = { seconds, startBytes, peakBytes, values: await finish() };
   writeFileSync(request.answer, JSON.stringify(answer));
   await runtime.close();
+  await model.weights.close();
 }
 
 await main(process.argv[2]!);
