@@ -10,8 +10,8 @@
  * round; the bare matrix products (bare_products.ts) have a process too. The clock runs for the job alone: programs are
  * started and PyTorch's weights are in memory before; ours are read while it runs. Peak memory is that of the whole process.
  * All have large arrays in large pages (`withLargePages`).
- * bfloat16 casting takes part in the first rounds only, since it is slow on processors without instructions for it. PATH.md and
- * PATH.json hold the tables. Without --python a virtual environment is made in scripts/clients, of some GB. Measure on a
+ * bfloat16 casting takes part in the last rounds only, since it is slow on processors without instructions for it. PATH.md and
+ * PATH.json hold the tables, after every round. Without --python a virtual environment is made in scripts/clients, of some GB. Measure on a
  * machine that does nothing else: its load at the start is written down.
  */
 import { spawnSync } from "node:child_process";
@@ -44,6 +44,7 @@ interface Settings {
   readonly castingRounds: number;
   readonly threads: number;
   readonly python: string;
+  readonly versions: ReturnType<typeof pythonVersions>;
   /** Of the machine, when it started. */
   readonly load: number;
 }
@@ -66,7 +67,7 @@ function ask(
 }
 
 function measureRound(round: number, material: Material, settings: Settings): Round {
-  const { batch, threads, python, castingRounds } = settings;
+  const { batch, threads, python, rounds, castingRounds } = settings;
   const { model, windows, scratch } = material;
   const torch = { command: python, args: [join(HERE, "peers", "torch_peer.py")] };
   const request = (job: Request["job"], side: Side): Omit<Request, "answer"> => ({
@@ -77,7 +78,8 @@ function measureRound(round: number, material: Material, settings: Settings): Ro
     threads,
     precision: PRECISIONS[side],
   });
-  const sides = SIDES.filter((side) => PRECISIONS[side] === "float32" || round < castingRounds);
+  const casting = round >= rounds - castingRounds;
+  const sides = SIDES.filter((side) => casting || PRECISIONS[side] === "float32");
   const start = round % sides.length;
   const order = [...sides.slice(start), ...sides.slice(0, start)];
   const bare = ask(OWN, scratch, request("bare", "gprune")).values.seconds!;
@@ -99,18 +101,18 @@ function report(
   { tokens }: Material,
   settings: Settings,
 ): { text: string; json: string } {
-  const { python, ...conditions } = settings;
-  const versions = pythonVersions(python);
+  const { python: _, ...conditions } = settings;
   const rows = rowsOf(rounds, tokens);
   const targets = targetsOf(rounds, rows);
-  const { seqLen, batch, castingRounds, threads, load } = conditions;
+  const { seqLen, batch, threads, load, versions } = conditions;
+  const casting = rounds.filter(({ answers }) => answers.calibrate["PyTorch bfloat16 autocast"]).length;
   const head =
     `${machine()}, ${threads} threads, load ${load.toFixed(2)} at the start; torch ${versions.torch}, transformers ` +
     `${versions.transformers}; windows of ${seqLen} tokens, ${batch} at a time: ${tokens.calibrate} tokens to calibrate, ` +
-    `${tokens.evaluate} to evaluate; ${rounds.length} rounds, ${castingRounds} with casting. Median (range).`;
+    `${tokens.evaluate} to evaluate; ${rounds.length} rounds, ${casting} with casting. Median (range).`;
   return {
     text: `${head}\n\n${rowTable(rows)}\n\n${targetTable(targets)}\n`,
-    json: `${JSON.stringify({ versions, machine: machine(), ...conditions, rows, targets }, null, 1)}\n`,
+    json: `${JSON.stringify({ machine: machine(), ...conditions, rows, targets }, null, 1)}\n`,
   };
 }
 
@@ -139,27 +141,30 @@ async function main(): Promise<void> {
   const number = (
     name: "windows" | "eval-windows" | "seq-len" | "batch" | "rounds" | "casting-rounds",
   ): number => positiveInteger(name, values[name]);
+  const python = values.python ?? installPython();
   const settings: Settings = {
     seqLen: number("seq-len"),
     batch: number("batch"),
     rounds: number("rounds"),
     castingRounds: number("casting-rounds"),
     threads: threadsOf(values.threads) ?? availableParallelism(),
-    python: values.python ?? installPython(),
+    python,
+    versions: pythonVersions(python),
     load: loadavg()[0]!,
   };
   const scratch = mkdtempSync(join(tmpdir(), "gprune-peers-"));
   try {
     const counts = { windows: number("windows"), evalWindows: number("eval-windows") };
     const material = await prepare({ model, calib, texts, ...counts, seqLen: settings.seqLen }, scratch);
-    const rounds = Array.from({ length: settings.rounds }, (_, round) =>
-      measureRound(round, material, settings),
-    );
-    const { text, json } = report(rounds, material, settings);
     mkdirSync(dirname(out), { recursive: true });
-    writeFileSync(`${out}.md`, text);
-    writeFileSync(`${out}.json`, json);
-    console.log(text);
+    const rounds: Round[] = [];
+    while (rounds.length < settings.rounds) {
+      rounds.push(measureRound(rounds.length, material, settings));
+      const { text, json } = report(rounds, material, settings);
+      writeFileSync(`${out}.md`, text);
+      writeFileSync(`${out}.json`, json);
+    }
+    console.log(readFileSync(`${out}.md`, "utf8"));
   } finally {
     rmSync(scratch, { recursive: true });
   }
