@@ -101,15 +101,15 @@ function report(
   { tokens }: Material,
   settings: Settings,
 ): { text: string; json: string } {
-  const { python: _, ...conditions } = settings;
   const rows = rowsOf(rounds, tokens);
   const targets = targetsOf(rounds, rows);
-  const { seqLen, batch, threads, load, versions } = conditions;
-  const casting = rounds.filter(({ answers }) => answers.calibrate["PyTorch bfloat16 autocast"]).length;
+  const { seqLen, batch, threads, load, versions } = settings;
+  const castingRounds = rounds.filter(({ answers }) => answers.calibrate["PyTorch bfloat16 autocast"]).length;
+  const conditions = { seqLen, batch, rounds: rounds.length, castingRounds, threads, versions, load };
   const head =
     `${machine()}, ${threads} threads, load ${load.toFixed(2)} at the start; torch ${versions.torch}, transformers ` +
     `${versions.transformers}; windows of ${seqLen} tokens, ${batch} at a time: ${tokens.calibrate} tokens to calibrate, ` +
-    `${tokens.evaluate} to evaluate; ${rounds.length} rounds, ${casting} with casting. Median (range).`;
+    `${tokens.evaluate} to evaluate; ${rounds.length} rounds, ${castingRounds} with casting. Median (range).`;
   return {
     text: `${head}\n\n${rowTable(rows)}\n\n${targetTable(targets)}\n`,
     json: `${JSON.stringify({ machine: machine(), ...conditions, rows, targets }, null, 1)}\n`,
