@@ -13,7 +13,9 @@ import { goldenNumbers } from "./golden_contract.ts";
 import { GOLDEN_FAMILIES, type GoldenModel, openGolden } from "./golden_model.ts";
 
 describe.each(GOLDEN_FAMILIES)("golden numbers of %s", (family) => {
-  goldenNumbers(family, () => new Runtime({ threads: 2 }));
+  const runtime = new Runtime({ threads: 2 });
+  afterAll(() => runtime.close());
+  goldenNumbers(family, () => runtime);
 });
 
 describe.each(GOLDEN_FAMILIES)("the golden model of %s", (family) => {

@@ -17,9 +17,8 @@ const KINDS = [
   ["ffn", "ffn"],
 ] as const;
 
-/** Tests of one family inside a `describe`. @param open - called once the tests run */
-export function goldenNumbers(family: string, open: () => Runtime): void {
-  let runtime: Runtime;
+/** Tests of one family inside a `describe`. @param runtime - called once the tests run; the caller closes what it gives */
+export function goldenNumbers(family: string, runtime: () => Runtime): void {
   let golden: GoldenModel;
   let runner: DecoderRunner;
 
@@ -32,12 +31,10 @@ export function goldenNumbers(family: string, open: () => Runtime): void {
   }
 
   beforeAll(async () => {
-    runtime = open();
     golden = await openGolden(family);
-    runner = new DecoderRunner(golden.model, runtime);
+    runner = new DecoderRunner(golden.model, runtime());
   });
   afterAll(async () => {
-    await runtime.close();
     await golden.model.weights.close();
   });
 

@@ -8,9 +8,11 @@ import { type Device, graphFor } from "../src/graph/device.ts";
 import type { Dim, Graph, Value } from "../src/graph/graph.ts";
 import { encodeOnnx } from "../src/graph/onnx.ts";
 import { HEAD_PROGRAMS, LAYER_PROGRAMS } from "../src/graph/programs.ts";
+import type { Feeds } from "../src/graph/runtime.ts";
+import { mapValues } from "../src/map_values.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { randomStream } from "../src/tensor/random.ts";
-import { relativeDifference } from "./numbers.ts";
+import { maxAbs, maxDifference } from "./numbers.ts";
 
 const STRUCTURE: LayerStructure = {
   hiddenSize: 12,
@@ -49,7 +51,9 @@ export interface Placements {
 
 /** Runs a graph on random numbers, on the CPU and on the device. */
 export async function placements(graph: Graph, device: Device): Promise<Placements> {
-  const feeds = randomFeeds(graph);
+  const feeds = mapValues(randomTensors(graph), ({ shape, data }) =>
+    data instanceof Float32Array ? new Tensor("float32", data, shape) : new Tensor("int32", data, shape),
+  );
   const expected = await runOnce(encodeOnnx(graph), feeds, { executionProviders: ["cpu"] });
   const directory = await mkdtemp(join(tmpdir(), "gprune-profile-"));
   try {
@@ -65,9 +69,10 @@ export async function placements(graph: Graph, device: Device): Promise<Placemen
       const own = nodes.filter(({ args }) => args!.provider!.startsWith("CPU") === cpu);
       return [...new Set(own.map(operatorOf))];
     };
-    const differences = Object.entries(expected).map(([name, { data }]) =>
-      relativeDifference(Float32Array.from(outputs[name]!.data as Float32Array), data as Float32Array),
-    );
+    const differences = Object.entries(expected).map(([name, { data }]) => {
+      const [own, right] = [outputs[name]!.data as Float32Array, data as Float32Array];
+      return maxDifference(own, right) / (maxAbs(right) || 1);
+    });
     return { onCpu: ranOn(true), onDevice: ranOn(false), difference: Math.max(...differences) };
   } finally {
     await rm(directory, { recursive: true });
@@ -104,23 +109,14 @@ async function runOnce(
   }
 }
 
-/** Numbers around zero for floats, small indices for integers. */
-function randomFeeds({ inputs }: Graph): Readonly<Record<string, Tensor>> {
+/** What a graph may be fed: numbers around zero for floats, small indices for integers. */
+export function randomTensors({ inputs }: Graph): Feeds {
   const random = randomStream(0, "placements");
-  const tensorOf = ({ type, shape }: Value): Tensor => {
+  const tensorOf = ({ type, shape }: Value): Feeds[string] => {
     const sizes = shape.map(sizeOf);
     const length = sizes.reduce((product, size) => product * size, 1);
-    if (type === "int32")
-      return new Tensor(
-        type,
-        Int32Array.from({ length }, (_, i) => i % 9),
-        sizes,
-      );
-    return new Tensor(
-      "float32",
-      Float32Array.from({ length }, () => random() - 0.5),
-      sizes,
-    );
+    if (type === "int32") return { shape: sizes, data: Int32Array.from({ length }, (_, i) => i % 9) };
+    return { shape: sizes, data: Float32Array.from({ length }, () => random() - 0.5) };
   };
   return Object.fromEntries(inputs.map((input) => [input.name, tensorOf(input)]));
 }

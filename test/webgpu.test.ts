@@ -24,22 +24,26 @@ const WEBGPU = { name: "webgpu", dtype: "f32" } as const;
 const PATIENCE = 240_000;
 
 describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, () => {
-  beforeAll(useSwiftShader);
+  /** Open throughout, so that its shaders, which take most of the time, are compiled once. */
+  let runtime: Runtime;
+  beforeAll(() => {
+    useSwiftShader();
+    runtime = new Runtime({ threads: 1, device: WEBGPU });
+  });
+  afterAll(() => runtime.close());
 
   describe("golden numbers of llama", () => {
-    goldenNumbers("llama", () => new Runtime({ threads: 1, device: WEBGPU }));
+    goldenNumbers("llama", () => runtime);
   });
 
   it.each(GOLDEN_FAMILIES.filter((family) => family !== "llama"))(
     "gives PyTorch's logits of %s within 2e-4",
     async (family) => {
       const { model, expected, windows } = await openGolden(family);
-      const runtime = new Runtime({ threads: 1, device: WEBGPU });
       try {
         const { logits } = await runModel(new DecoderRunner(model, runtime), windows);
         expect(maxDifference(logits, expected.get("logits")!.data)).toBeLessThan(2e-4);
       } finally {
-        await runtime.close();
         await model.weights.close();
       }
     },

@@ -39,7 +39,11 @@ export async function findDevice({
   const asked: Device = { name: device, dtype: deviceDtype };
   const candidates = [asked, ...(deviceDtype === "f32" ? [] : [{ ...asked, dtype: "f32" } as const])];
   const problems: string[] = [];
-  if (device === "cpu") return { asked, used: CPU, problem: deviceDtype === "f32" ? null : HALF_ON_CPU };
+  if (device === "cpu") {
+    if (deviceDtype === "f32") return { asked, used: CPU, problem: null };
+    if (requireDevice) throw new GpruneError("UNSUPPORTED", HALF_ON_CPU);
+    return { asked, used: CPU, problem: HALF_ON_CPU };
+  }
   for (const used of candidates) {
     const problem = await problemOf(used);
     if (problem === null) return { asked, used, problem: problems[0] ?? null };
