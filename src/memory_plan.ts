@@ -20,12 +20,11 @@ export interface MemoryPlan {
 }
 
 /** From everything in memory to as little as will do. */
-const CHOICES: readonly Places[] = [
-  { prefetch: true, spillHidden: false, spillInputs: false, collect: false },
-  { prefetch: true, spillHidden: false, spillInputs: false, collect: true },
-  { prefetch: true, spillHidden: false, spillInputs: true, collect: true },
-  { prefetch: true, spillHidden: true, spillInputs: true, collect: true },
-  { prefetch: false, spillHidden: true, spillInputs: true, collect: true },
+const CHOICES: readonly Omit<Places, "collect">[] = [
+  { prefetch: true, spillHidden: false, spillInputs: false },
+  { prefetch: true, spillHidden: false, spillInputs: true },
+  { prefetch: true, spillHidden: true, spillInputs: true },
+  { prefetch: false, spillHidden: true, spillInputs: true },
 ];
 
 /**
@@ -36,7 +35,9 @@ const CHOICES: readonly Places[] = [
 export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const { maxMemory } = run.config;
   const budget = maxMemory ?? limit;
-  const candidates = CHOICES.map((places) => planOf(run, places));
+  // Whoever names a budget pays for it with the time that collecting garbage takes.
+  const collect = maxMemory !== undefined;
+  const candidates = CHOICES.map((places) => planOf(run, { ...places, collect }));
   const plan = candidates.find(({ peak }) => peak <= budget);
   if (plan !== undefined) return plan;
   const least = candidates.reduce((a, b) => (b.peak < a.peak ? b : a));

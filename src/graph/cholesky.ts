@@ -8,6 +8,7 @@
  */
 import { GpruneError, internalError } from "../errors.ts";
 import type { Graph, Value } from "./graph.ts";
+import { tidy } from "./memory_policy.ts";
 import type { DoubleTensor, Program, Runtime } from "./runtime.ts";
 
 /** X (A + ridge I) = B, row by row: each row of B [m, n] is one right-hand side. */
@@ -90,7 +91,7 @@ interface Factor {
 
 /** A + ridge I = L L^T and Z = B L^-T; undefined when a pivot is not positive. */
 async function factorise(
-  { subtractTransposed, multiplyTransposed }: Products,
+  { subtractTransposed, multiplyTransposed, tidy }: Products,
   system: SpdSystem & { readonly n: number; readonly blockSize: number },
 ): Promise<Factor | undefined> {
   const { n, rows, blockSize } = system;
@@ -115,13 +116,14 @@ async function factorise(
       data.set(await multiplyTransposed(matrixOf(below, width), matrixOf(inverse, width)), width * width);
     }
     panels.push({ start, width, data, inverse });
+    tidy();
   }
   return { n, m, panels };
 }
 
 /** X = Z L^-1, block column by block column from the last: X_k = (Z_k - sum over j > k of X_j L_jk) L_kk^-1. */
 async function substituteBack(
-  { subtract, multiply }: Products,
+  { subtract, multiply, tidy }: Products,
   { n, m, panels }: Factor,
 ): Promise<Float64Array> {
   const solved = new Float64Array(m * n);
@@ -141,6 +143,7 @@ async function substituteBack(
     const own = await multiply(matrixOf(rest, width), matrixOf(inverse, width));
     columns.push({ start, width, data: own });
     for (let i = 0; i < m; i++) solved.set(own.subarray(i * width, (i + 1) * width), i * n + start);
+    tidy();
   }
   return solved;
 }
@@ -221,6 +224,8 @@ interface Products {
   readonly multiply: Product;
   readonly subtractTransposed: Update;
   readonly subtract: Update;
+  /** For between two panels: every product is a new array. */
+  readonly tidy: () => void;
 }
 
 async function compileProducts(runtime: Runtime): Promise<Products> {
@@ -239,6 +244,7 @@ async function compileProducts(runtime: Runtime): Promise<Products> {
     multiply: await product(false),
     subtractTransposed: await update(true),
     subtract: await update(false),
+    tidy: () => tidy(runtime.memory),
   };
 }
 

@@ -3,7 +3,6 @@
  * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
  */
 import { GpruneError, internalError } from "../errors.ts";
-import { collectGarbage } from "../io/machine.ts";
 import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
@@ -11,7 +10,7 @@ import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
-import type { MemoryPolicy } from "./memory_policy.ts";
+import { type MemoryPolicy, tidy } from "./memory_policy.ts";
 import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
 import { depths } from "./prefix_forest.ts";
 import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
@@ -110,7 +109,7 @@ export class DecoderRunner {
       this.#runtime.release(layer.weights);
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];
-      if (this.memory.collect) collectGarbage();
+      tidy(this.memory);
       next ??= load(index + step);
     }
   }

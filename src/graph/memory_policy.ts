@@ -2,6 +2,7 @@
  * How much of what grows with texts and layers computations hold in memory, and where the rest waits. No result depends
  * on it: micro-batches are the same, and what waits in a file comes back bit by bit.
  */
+import { collectGarbage } from "../io/machine.ts";
 import { MemoryStash, type Scratch, type Stash } from "../tensor/stash.ts";
 
 /** What one run may hold. */
@@ -12,7 +13,7 @@ export interface MemoryPolicy {
   readonly spillHidden: boolean;
   /** Whether layer inputs that the way back needs wait in `scratch`. */
   readonly spillInputs: boolean;
-  /** Whether garbage is collected after every layer; V8 would wait until there is more of it. */
+  /** Whether garbage is collected where large arrays have just been dropped; V8 would wait until there is more of it. */
   readonly collect: boolean;
   /** Where things wait; null when everything stays in memory. */
   readonly scratch: Scratch | null;
@@ -32,6 +33,11 @@ export const INPUT_BYTES: { readonly memory: number; readonly file: number } = {
   memory: 2 ** 29,
   file: 2 ** 32,
 };
+
+/** To be called where large arrays have just been dropped. */
+export function tidy({ collect }: MemoryPolicy): void {
+  if (collect) collectGarbage();
+}
 
 /** A stash for hidden states between layers. @param name - what is kept there */
 export async function hiddenStash({ spillHidden, scratch }: MemoryPolicy, name: string): Promise<Stash> {

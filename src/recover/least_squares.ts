@@ -24,7 +24,7 @@ import { GpruneError } from "../errors.ts";
 import { DecoderRunner, type LoadedLayer } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
 import { beginForward, forwardState, microBatches, type Stream, type TokenBatch } from "../graph/forward.ts";
-import { hiddenStash } from "../graph/memory_policy.ts";
+import { hiddenStash, tidy } from "../graph/memory_policy.ts";
 import type { BlockProgram } from "../graph/programs.ts";
 import type { Feeds, Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
@@ -226,6 +226,7 @@ class Refit {
       const outputs = await naming(texts, () => this.#runner.runLayer(program, layer, { hidden, feeds }));
       moments?.add(outputs, tokenWeight);
       await states.put(place, outputs.hidden!);
+      if (moments !== undefined) tidy(this.#runner.memory);
       await this.#report(ids.length, layer.index);
     }
     return moments;
