@@ -18,10 +18,6 @@ export const SWIFTSHADER: string | undefined = DIRECTORIES.map((directory) => jo
   (path) => existsSync(path) && existsSync(join(dirname(path), LOADER)),
 );
 
-/** What a process that is to find SwiftShader, and no other adapter, must have in its environment. */
-export const SWIFTSHADER_ENVIRONMENT: Readonly<Record<string, string>> =
-  SWIFTSHADER === undefined ? {} : { VK_ICD_FILENAMES: SWIFTSHADER, LD_LIBRARY_PATH: dirname(SWIFTSHADER) };
-
 /** What a process has that is to find no adapter at all. */
 export const NO_ADAPTER: Readonly<Record<string, string>> = { VK_ICD_FILENAMES: "/no/driver.json" };
 

@@ -6,17 +6,20 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type RunConfig, resolveRunConfig } from "../src/config.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { findDevice } from "../src/graph/device_check.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { CPU_OPERATORS } from "../src/graph/webgpu_operators.ts";
+import { prune } from "../src/pipeline.ts";
+import type { OnProgress } from "../src/progress.ts";
 import { goldenNumbers } from "./golden_contract.ts";
 import { GOLDEN_FAMILIES, openGolden } from "./golden_model.ts";
 import { maxDifference } from "./numbers.ts";
 import { PROGRAMS, placements } from "./placements.ts";
 import { startCli } from "./run_cli.ts";
 import { runModel } from "./run_model.ts";
-import { NO_ADAPTER, SWIFTSHADER, SWIFTSHADER_ENVIRONMENT, useSwiftShader } from "./swiftshader.ts";
+import { NO_ADAPTER, SWIFTSHADER, useSwiftShader } from "./swiftshader.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const WEBGPU = { name: "webgpu", dtype: "f32" } as const;
@@ -59,6 +62,47 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
     },
   );
 
+  it("prunes nearly as on the CPU, and goes on there alone", async () => {
+    const root = await mkdtemp(join(tmpdir(), "gprune-webgpu-"));
+    try {
+      const model = await writeTinyCheckpoint(join(root, "model"), {
+        layers: [{ neurons: 64 }, { neurons: 64 }],
+      });
+      const calibration = Object.entries(await writeTinyTexts(root)).map(([name, path]) => ({ name, path }));
+      const settings = {
+        model,
+        calibration,
+        samples: 2,
+        seqLen: 32,
+        rounds: 1,
+        gradientWindows: 1,
+        threads: 1,
+      };
+      const configOf = (device: "cpu" | "webgpu", output: string): RunConfig =>
+        resolveRunConfig({ ...settings, device, output: join(root, output), report: false }, "test");
+      const cpu = await prune(configOf("cpu", "cpu"));
+      const stop = new AbortController();
+      const webgpu = configOf("webgpu", "webgpu");
+      const onProgress: OnProgress = ({ stage }) => stage === "calibrate" && stop.abort();
+      const stopped = prune(webgpu, { signal: stop.signal, onProgress });
+      await expect(stopped).rejects.toMatchObject({ code: "INTERRUPTED" });
+      await expect(prune({ ...webgpu, device: "cpu" }, { resume: true })).rejects.toMatchObject({
+        code: "BAD_CHECKPOINT",
+        message: expect.stringContaining("device"),
+      });
+      const result = await prune(webgpu, { resume: true });
+      expect(result.device).toEqual({ used: "webgpu", asked: "webgpu", problem: null });
+      expect(result.parameters).toEqual(cpu.parameters);
+      for (const [name, { dense, pruned }] of Object.entries(result.held_out)) {
+        expect(dense / cpu.held_out[name]!.dense).toBeCloseTo(1, 4);
+        expect(pruned / cpu.held_out[name]!.pruned).toBeCloseTo(1, 2);
+      }
+      expect(await readFile(join(webgpu.output, "gprune.yaml"), "utf8")).toContain("device: webgpu");
+    } finally {
+      await rm(root, { recursive: true, force: true });
+    }
+  });
+
   it("computes in float32 where the adapter has no float16, and says so", async () => {
     const found = await findDevice({ device: "webgpu", deviceDtype: "f16", requireDevice: false });
     expect(found).toMatchObject({ used: WEBGPU, problem: expect.stringContaining("does not support") });
@@ -77,37 +121,15 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
   });
   afterAll(() => rm(root, { recursive: true, force: true }));
 
-  const prune = (name: string): string[] => [
+  const command = (name: string): string[] => [
     ...["prune", model, "-o", join(root, name), "--sparsity", "0.3", "--samples", "2", "--seq-len", "32"],
     ...["--rounds", "1", "--gradient-windows", "1", "--no-report", "--threads", "1", "--json"],
     ...["--calib", `stories=${texts.stories}`, `code=${texts.code}`],
   ];
 
-  it.skipIf(SWIFTSHADER === undefined)(
-    "prunes on WebGPU nearly as on the CPU, and resumes nowhere else",
-    async () => {
-      const onCpu = await startCli(prune("cpu")).result;
-      const device = await startCli([...prune("webgpu"), "--device", "webgpu"], SWIFTSHADER_ENVIRONMENT)
-        .result;
-      expect(device).toMatchObject({ code: 0, stderr: expect.not.stringContaining("warning") });
-      const [cpu, webgpu] = [onCpu, device].map(({ stdout }) => JSON.parse(stdout));
-      expect(webgpu.device).toEqual({ used: "webgpu", asked: "webgpu", problem: null });
-      expect(webgpu.parameters).toEqual(cpu.parameters);
-      for (const [name, { dense, pruned }] of Object.entries<Record<"dense" | "pruned", number>>(
-        webgpu.held_out,
-      )) {
-        expect(dense / cpu.held_out[name].dense).toBeCloseTo(1, 4);
-        expect(pruned / cpu.held_out[name].pruned).toBeCloseTo(1, 2);
-      }
-      expect(await readFile(join(root, "webgpu", "gprune.yaml"), "utf8")).toContain("device: webgpu");
-      const facts = JSON.parse(await readFile(join(root, "webgpu", "facts.json"), "utf8")).facts;
-      expect(facts.settings).toMatchObject({ device: "webgpu", deviceDtype: "f32" });
-    },
-  );
-
   it("computes on the CPU with a warning where there is no adapter", async () => {
     const { code, stdout, stderr } = await startCli(
-      [...prune("fallback"), "--device", "webgpu", "-q"],
+      [...command("fallback"), "--device", "webgpu", "-q"],
       NO_ADAPTER,
     ).result;
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("warning: webgpu: ") });
