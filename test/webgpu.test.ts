@@ -146,13 +146,13 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
     expect(record.settings).toMatchObject({ device: "cpu" });
   });
 
-  it.each(["webgpu", "cuda"])("fails where %s is required and not there", async (device) => {
+  it("fails where the device is required and not there", async () => {
     const { code, stdout, stderr } = await startCli(
-      ["generate", model, "--prompt", "once", "--device", device, "--require-device"],
+      ["generate", model, "--prompt", "once", "--device", "webgpu", "--require-device"],
       NO_ADAPTER,
     ).result;
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-    expect(stderr).toContain(`${device}: ONNX Runtime refused`);
+    expect(stderr).toContain("webgpu: ONNX Runtime refused");
     expect(stderr).toContain("Without --require-device the CPU computes instead");
   });
 });

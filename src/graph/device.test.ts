@@ -73,6 +73,15 @@ describe("finding a device", () => {
     expect(fallbackText(found)).toBeNull();
   });
 
+  it("says what CUDA needs where it is not there", async () => {
+    const found = await findDevice({ device: "cuda", deviceDtype: "f32", requireDevice: false });
+    const problem = expect.stringContaining("CUDA needs Linux on x86-64, CUDA 12, cuDNN 9");
+    expect([
+      { used: { name: "cuda" }, problem: null },
+      { used: { name: "cpu" }, problem },
+    ]).toContainEqual({ used: { name: found.used.name }, problem: found.problem });
+  });
+
   it("says that the CPU has no half precision", async () => {
     const found = await findDevice({ device: "cpu", deviceDtype: "f16", requireDevice: false });
     expect(fallbackText(found)).toBe(
