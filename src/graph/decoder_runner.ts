@@ -145,6 +145,7 @@ export class DecoderRunner {
     requireFiniteResult(outputs.hidden!, {
       what: `${program} of layer ${layer.index}`,
       weights: layer.weights,
+      dtype: this.#runtime.device.dtype,
       nameOf: (feed) => `model.layers.${layer.index}.${feed}`,
     });
     return outputs;
@@ -186,6 +187,7 @@ export class DecoderRunner {
       requireFiniteResult((outputs.logits ?? outputs.nll)!, {
         what: `${program} of the head`,
         weights: head.weights,
+        dtype: this.#runtime.device.dtype,
         nameOf: (feed) => headWeights(spec)[feed === "norm" ? "norm" : "projection"],
       });
       parts.push(outputs);

@@ -67,6 +67,7 @@ export class Runtime {
   readonly #resident: ResidentTensors<OrtTensor> | null;
   readonly #programs = new Map<string, Promise<Program>>();
   readonly #sessions: InferenceSession[] = [];
+  readonly #running = new Set<Readonly<Record<string, AnyTensor>>>();
   readonly #uploaders = new Map<string, Promise<InferenceSession>>();
   readonly #options: RuntimeOptions;
 
@@ -126,11 +127,15 @@ export class Runtime {
     };
     const run = async (feeds: Readonly<Record<string, AnyTensor>>): Promise<OrtOutputs> => {
       const session = await sessionFor(feeds);
-      const fed = await this.#feed(placed, feeds);
+      // Tensors that nobody has any more lose their copies, and these are being read.
+      this.#running.add(feeds);
       try {
-        return await runSession(session, fed.inputs, device);
+        const { inputs, passing } = await this.#feed(placed, feeds);
+        return await runSession(session, inputs, device).finally(() => {
+          for (const tensor of passing) tensor.dispose();
+        });
       } finally {
-        for (const tensor of fed.passing) tensor.dispose();
+        this.#running.delete(feeds);
       }
     };
     return {
