@@ -54,7 +54,7 @@ const SOLE_IMPORTERS = [
   { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/parquet.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
   { name: "hono", to: "node_modules/(hono|@hono)/", from: ["src/ui/server.ts", "src/ui/guard.ts"] },
-  { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/"] },
+  { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/queue.ts"] },
   { name: "node-fs", to: "^(node:)?fs(/promises)?$", from: ["src/io/", "src/cli/"] },
 ];
 

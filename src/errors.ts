@@ -24,6 +24,10 @@ export type ErrorCode =
   | "OUT_OF_MEMORY"
   | "FORBIDDEN"
   | "NETWORK"
+  | "QUEUE_FAILED"
+  | "STORE_FAILED"
+  | "MODEL_DIFFERS"
+  | "UNIT_FAILED"
   | "INTERNAL";
 
 /** Extra facts of an error. */

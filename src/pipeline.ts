@@ -1,16 +1,22 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
+import {
+  localPasses,
+  type MadeModel,
+  type OpenPasses,
+  type Passes,
+  type PassesBase,
+} from "./calibrate/passes.ts";
 import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { compareHeldOut } from "./evaluate/held_out.ts";
+import { heldOutScores } from "./evaluate/held_out.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import { writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
-import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
@@ -36,18 +42,11 @@ import {
   widths,
 } from "./prune/plan.ts";
 import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
-import { applyPlan } from "./prune/surgery.ts";
 import { trainTensors } from "./recover/distill.ts";
-import {
-  type RefitState,
-  refitProjections,
-  type WeightedTokenSet,
-  withRefitted,
-} from "./recover/least_squares.ts";
-import { compensateMeans } from "./recover/mean_compensation.ts";
+import { type RefitState, refitProjections, type WeightedTokenSet } from "./recover/least_squares.ts";
+import { makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
-import { withTensors } from "./recover/with_tensors.ts";
-import { RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
+import { modelHashesIn, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
 import { type Findings, reportOf, saveRun } from "./run_output.ts";
 import {
   calibrationSummary,
@@ -62,6 +61,7 @@ import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
 import { METRICS, metricByName } from "./score/registry.ts";
 import { type Checkpoints, interruptible } from "./stages.ts";
+import type { AnyTensor } from "./tensor/stash.ts";
 
 /** What a caller may want to hear while a run goes on, and to tell it. */
 export interface PruneOptions {
@@ -80,6 +80,8 @@ export interface PruneOptions {
   readonly checkpointInterval?: number;
   /** Bytes of tensors in one file of the output; 5 GB when absent. */
   readonly maxShardBytes?: number;
+  /** Where passes over texts are computed; in this process when absent. `gprune/workers` has one for many machines. */
+  readonly openPasses?: (base: PassesBase) => Promise<OpenPasses>;
 }
 
 /**
@@ -91,6 +93,7 @@ export interface PruneOptions {
  */
 export async function prune(asked: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
+  if (options.openPasses !== undefined) requireCpu(asked);
   const device = await findDevice(asked);
   options.onDevice?.(device);
   // What was used is what the run depends on.
@@ -113,6 +116,14 @@ export async function prune(asked: RunConfig, options: PruneOptions = {}): Promi
   }
 }
 
+/** @throws GpruneError BAD_ARGUMENT when a distributed run is to compute elsewhere than its workers do */
+function requireCpu({ device }: RunConfig): void {
+  if (device === "cpu") return;
+  throw new GpruneError("BAD_ARGUMENT", `device: expected cpu for a distributed run, got ${device}`, {
+    hint: "Workers compute on the CPU, so that the plan is that of a single machine to the byte.",
+  });
+}
+
 /** What a run is made of before anything is read. */
 interface RunRequest extends Pick<Run, "config" | "device" | "stages" | "metric" | "fallback"> {
   /** The plan to be carried out; null when one is to be made. */
@@ -128,6 +139,7 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
   const clock = new Stopwatch(stages);
   const model = await clock.time("open", () => openModel(config.model, { onProgress }));
   let runtime: Runtime | undefined;
+  let opened: OpenPasses | undefined;
   try {
     requireFit(given, { model, where: config.plan });
     onForeseen(foresee(config, { model, plan: given }));
@@ -147,12 +159,14 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
       memory: { ...plan.places, scratch: stages },
       device: request.device.used,
     });
-    const { maxShardBytes } = options;
+    const { maxShardBytes, openPasses, signal } = options;
+    opened = await openPasses?.({ model, hashes: modelHashesIn(facts), onProgress, signal });
     const run: Run = {
       ...request,
       started,
       model,
       runtime,
+      passes: opened ?? localPasses(model, runtime),
       sets,
       allocation,
       memory: plan,
@@ -162,6 +176,7 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
     };
     return await computeAll(run, given, clock);
   } finally {
+    await opened?.close();
     await runtime?.close();
     await model.weights.close();
   }
@@ -187,14 +202,15 @@ async function finishedResult(
 }
 
 async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch): Promise<PruneResult> {
-  const { config, model, runtime, sets, stages, onProgress } = run;
+  const { config, model, passes, sets, stages, onProgress } = run;
   const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
   const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
-  const { pruned, curve } = await clock.time("recover", () => recover(run, plan, knowledge));
+  const { made, curve } = await clock.time("recover", () => recover(run, plan, knowledge));
+  const { model: pruned } = made;
   const achieved = achievedSparsity(plan, model.spec);
-  const pair = { dense: model, pruned, runtime };
+  const pair = { dense: { model, recipe: {} }, pruned: made };
   const heldOut = await clock.time("check", () =>
-    stages.run("check", () => compareHeldOut(pair, sets, onProgress)),
+    stages.run("check", () => heldOutScores(passes, pair, { sets, onProgress })),
   );
   const outcome: RunOutcome = {
     sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
@@ -221,6 +237,7 @@ interface Run {
   readonly device: DeviceFound;
   readonly model: Model;
   readonly runtime: Runtime;
+  readonly passes: Passes;
   readonly sets: readonly SampledSet[];
   readonly metric: Metric;
   readonly fallback: Metric;
@@ -299,13 +316,13 @@ interface Knowledge {
 
 /** Nothing is learned that nobody asks for: plans that are given need statistics for mean compensation alone. */
 async function learnFromSets(
-  { config, model, runtime, sets, metric, stages, onProgress }: Run,
+  { config, model, passes, sets, metric, stages, onProgress }: Run,
   given: PruningPlan | null,
 ): Promise<Knowledge | null> {
   if (sets.length === 0 || (given !== null && config.recover !== "bias")) return null;
   const gradients = metric.input === "gradients" && given === null;
   const options = { gradients, onProgress, stages };
-  const evidence = await gatherEvidence(new DecoderRunner(model, runtime), sets, options);
+  const evidence = await gatherEvidence({ model, passes }, sets, options);
   const weights = config.calibration.map(({ weight }) => weight);
   const pooled = poolEvidence(
     Array.from(evidence.values(), ({ whole }) => whole),
@@ -379,27 +396,28 @@ function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Know
 
 /** A model that makes up for what it lost. */
 interface Recovered {
-  readonly pruned: Model;
+  readonly made: MadeModel;
   /** The loss curve when it was trained. */
   readonly curve?: readonly TrainingStep[];
 }
 
 async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
   const { config, model, runtime, stages, onProgress } = run;
-  if (config.recover === "none" || run.sets.length === 0) return { pruned: applyPlan(model, plan) };
+  const { keep } = plan;
+  if (config.recover === "none" || run.sets.length === 0) return { made: await makeModel(model, { keep }) };
   if (config.recover === "bias") {
-    return { pruned: await compensateMeans(model, plan, knowledge!.pooled.stats) };
+    return { made: await makeModel(model, { keep, means: knowledge!.pooled.stats }) };
   }
   const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
   const refitted = await stages.run("refit", (checkpoints: Checkpoints<RefitState>) =>
     refitProjections({ dense: model, plan, runtime, sets, onProgress, checkpoints }),
   );
-  const student = withRefitted(applyPlan(model, plan), refitted);
-  return config.recover === "lstsq" ? { pruned: student } : train(run, student);
+  const student = await makeModel(model, { keep, ...refitted });
+  return config.recover === "lstsq" ? { made: student } : train(run, student);
 }
 
 /** Distills the dense model into the student, on all text of the sets but what is held out. */
-async function train(run: Run, student: Model): Promise<Recovered> {
+async function train(run: Run, { model: student, recipe }: MadeModel): Promise<Recovered> {
   const { config, model: dense, runtime, stages, onProgress } = run;
   const sets = run.sets.map(({ name, windows, unused }, d): WeightedTokenSet => {
     return { name, windows: [...windows, ...unused], weight: config.calibration[d]!.weight };
@@ -408,7 +426,8 @@ async function train(run: Run, student: Model): Promise<Recovered> {
   const { tensors, curve } = await stages.run("distill", (checkpoints: Checkpoints<TrainingSnapshot>) =>
     trainTensors({ dense, student, runtime, sets, steps, learningRate, seed, onProgress, checkpoints }),
   );
-  return { pruned: withTensors(student, tensors), curve };
+  const trained = new Map<string, AnyTensor>([...(recipe.tensors ?? []), ...tensors]);
+  return { made: await makeModel(dense, { ...recipe, tensors: trained }), curve };
 }
 
 function save(run: Run, pruned: Model, findings: Findings): ReturnType<typeof saveRun> {

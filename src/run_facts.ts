@@ -66,6 +66,12 @@ export async function runFacts(
   });
 }
 
+/** The hashes of the model's files that the facts hold, by name. */
+export function modelHashesIn(facts: JsonValue): Readonly<Record<string, string>> {
+  return z.object({ inputs: z.object({ model: z.record(z.string(), z.string()) }) }).parse(facts).inputs
+    .model;
+}
+
 /** The text of an output's record. */
 export function formatRecord({ facts, result }: RunRecord): string {
   return `${JSON.stringify({ format: "gprune-facts", version: 1, facts, result }, null, 1)}\n`;

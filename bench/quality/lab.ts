@@ -8,11 +8,11 @@ import {
   poolEvidence,
   type SplitEvidence,
 } from "../../src/calibrate/evidence.ts";
+import { localPasses } from "../../src/calibrate/passes.ts";
 import { loadTokenSet, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { RunConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { decideGprune } from "../../src/gprune/gprune.ts";
-import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
 import { Runtime } from "../../src/graph/runtime.ts";
 import { openModel } from "../../src/model/checkpoint.ts";
 import type { Model } from "../../src/model/model.ts";
@@ -106,6 +106,7 @@ export class Lab {
       ...config,
       model: this.dense,
       runtime: this.#runtime,
+      passes: localPasses(this.dense, this.#runtime),
       sets: await this.#weightedSets(config),
       weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
       evidence,
@@ -145,8 +146,8 @@ export class Lab {
       let own = this.#evidence.get(key);
       if (own === undefined || (gradients && own.whole.gates === undefined)) {
         const sampled = await this.#sampled(set, config);
-        const runner = new DecoderRunner(this.dense, this.#runtime);
-        own = (await gatherEvidence(runner, [sampled], { gradients })).get(set.name)!;
+        const dense = { model: this.dense, passes: localPasses(this.dense, this.#runtime) };
+        own = (await gatherEvidence(dense, [sampled], { gradients })).get(set.name)!;
         this.#evidence.set(key, own);
       }
       evidence.set(set.name, own);

@@ -10,16 +10,15 @@
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
-import { Tokenizer } from "../../src/model/tokenizer.ts";
 import { lineThrough } from "./line.ts";
 import { SHAPES } from "./shapes.ts";
 import { writeSynthetic } from "./synthetic.ts";
+import { writeTexts } from "./texts.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const SETS = ["almanac", "code", "records", "stories", "tongue"];
 const RUN = /^(?<size>\w+?)(?:x(?<layers>\d+))?(?:@(?<windows>\d+))?(?::(?<budget>[\w.]+))?$/;
 
 interface Run {
@@ -70,7 +69,7 @@ function parseRun(text: string): Run {
 async function measure({ size, layers, windows, budget }: Run): Promise<Result> {
   const model = join(values.data, `${size}x${layers}`);
   if (!existsSync(model)) await writeSynthetic({ ...SHAPES[size]!, layers }, model);
-  const calibration = await textsOf(model, windows);
+  const calibration = await writeTexts(model, { data: values.data, windows, seqLen });
   const output = join(values.data, "out");
   await rm(output, { recursive: true, force: true });
   await rm(`${output}.run`, { recursive: true, force: true });
@@ -86,33 +85,6 @@ async function measure({ size, layers, windows, budget }: Run): Promise<Result> 
   );
   await rm(output, { recursive: true, force: true });
   return JSON.parse(stdout) as Result;
-}
-
-/** The beginnings of the demo's texts that hold just so many windows; `NAME=PATH` each. */
-async function textsOf(model: string, windows: number): Promise<readonly string[]> {
-  const files = [{ name: "tokenizer.json", bytes: await readFile(join(model, "tokenizer.json")) }];
-  const tokenizer = Tokenizer.fromFiles(files);
-  const directory = join(values.data, `texts-${windows}x${seqLen}`);
-  await mkdir(directory, { recursive: true });
-  return Promise.all(
-    SETS.map(async (name) => {
-      const path = join(directory, `${name}.txt`);
-      const text = await readFile(join(ROOT, "demo", "texts", "calibration", `${name}.txt`), "utf8");
-      await writeFile(path, text.slice(0, shortest(text, tokenizer, windows * seqLen)));
-      return `${name}=${path}`;
-    }),
-  );
-}
-
-/** Characters of the shortest beginning of a text with so many tokens. */
-function shortest(text: string, tokenizer: Tokenizer, tokens: number): number {
-  let [low, high] = [0, text.length];
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    if (tokenizer.encode(text.slice(0, middle)).length < tokens) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 function tokensOf({ calibration }: Result): number {

@@ -2,17 +2,12 @@
  * All that calibration tells about a model: activation statistics of every set and, when asked for, gate gradients,
  * each from the whole set and from two disjoint halves of it, by which their reliability is judged.
  */
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Model } from "../model/model.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
-import { type CalibrationState, calibrate, type TokenSet } from "./calibrate.ts";
-import {
-  type GateStats,
-  type GateStatsState,
-  gateStatistics,
-  mergeGateStats,
-  poolGateStats,
-} from "./gate_stats.ts";
+import type { CalibrationState, TokenSet } from "./calibrate.ts";
+import { type GateStats, type GateStatsState, mergeGateStats, poolGateStats } from "./gate_stats.ts";
+import type { Passes } from "./passes.ts";
 import { type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
 
 /** What some windows say. */
@@ -30,7 +25,7 @@ export interface SplitEvidence {
 
 /** Evidence of every set, by name, in the order given. */
 export async function gatherEvidence(
-  runner: DecoderRunner,
+  { model, passes }: { readonly model: Model; readonly passes: Passes },
   sets: readonly TokenSet[],
   {
     gradients = false,
@@ -40,11 +35,11 @@ export async function gatherEvidence(
 ): Promise<ReadonlyMap<string, SplitEvidence>> {
   const halves = sets.flatMap(halvesOf);
   const stats = await stages.run("calibrate", (checkpoints: Checkpoints<CalibrationState>) =>
-    calibrate(runner, halves, { onProgress, checkpoints }),
+    passes.statistics(halves, { onProgress, checkpoints }),
   );
   const gates = gradients
     ? await stages.run("gradients", (checkpoints: Checkpoints<GateStatsState>) =>
-        gateStatistics(runner, halves, { onProgress, checkpoints }),
+        passes.gateStatistics({ model, recipe: {} }, halves, { onProgress, checkpoints }),
       )
     : undefined;
   const evidence = new Map<string, SplitEvidence>();

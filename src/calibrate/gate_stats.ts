@@ -11,7 +11,7 @@ import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, type ProgressEvent, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
-import { batchGradients, type WindowGradients } from "./gate_gradients.ts";
+import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
 export interface UnitGateStats {
@@ -79,7 +79,8 @@ export async function gateStatistics(
     await stash.close();
     const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
     for (const [window, name] of owners.entries()) {
-      result.set(name, addWindow(result.get(name)!, gradients[window]!, { spaces, damped }));
+      const own = statsOfWindow(gradients[window]!, { spaces, damped });
+      result.set(name, addedInPlace(result.get(name)!, own));
     }
     start += lot.length;
     done += 2 * tokensOf(lot.map(({ ids }) => ids));
@@ -87,6 +88,17 @@ export async function gateStatistics(
   }
   onProgress({ stage, done: total, total, unit: "tokens", ...lossesOf(result) });
   return result;
+}
+
+/** Gate statistics of every window by itself, in order. The windows' layer inputs are held at once. */
+export async function windowStatistics(
+  runner: DecoderRunner,
+  batches: readonly TokenBatch[],
+  { damped = false, ...options }: GateGradientOptions & Pick<GateStatsOptions, "damped">,
+): Promise<readonly GateStats[]> {
+  const spaces = spacesOf(runner.model.spec);
+  const gradients = await batchGradients(runner, batches, options);
+  return gradients.map((window) => statsOfWindow(window, { spaces, damped }));
 }
 
 /** A micro-batch and its set. */
@@ -178,7 +190,8 @@ function modelSum({ spaces }: GateStats, key: keyof UnitGateStats): number {
   return sum;
 }
 
-function emptyGateStats(spaces: readonly Space[]): GateStats {
+/** Sums of no windows. */
+export function emptyGateStats(spaces: readonly Space[]): GateStats {
   const zero = ({ units }: Space): Float64Array => new Float64Array(units);
   return {
     windows: 0,
@@ -187,9 +200,20 @@ function emptyGateStats(spaces: readonly Space[]): GateStats {
   };
 }
 
-/** Adds one window in place of the sums and returns them with the counts moved on. */
-function addWindow(
-  stats: GateStats,
+/** Adds statistics in place of the sums and returns them with the counts moved on. */
+export function addedInPlace(sums: GateStats, added: GateStats): GateStats {
+  for (const [id, { absolute, squares }] of sums.spaces) {
+    const other = added.spaces.get(id);
+    if (other?.absolute.length !== absolute.length) throw internalError(`gate statistics of ${id}`);
+    for (let u = 0; u < absolute.length; u++) {
+      absolute[u]! += other.absolute[u]!;
+      squares[u]! += other.squares[u]!;
+    }
+  }
+  return { ...sums, windows: sums.windows + added.windows, loss: sums.loss + added.loss };
+}
+
+function statsOfWindow(
   { loss, gates }: WindowGradients,
   { spaces, damped }: { readonly spaces: readonly Space[]; readonly damped: boolean },
 ): GateStats {
@@ -197,14 +221,12 @@ function addWindow(
   let total = 0;
   for (const own of gradients) for (const gradient of own) total += gradient * gradient;
   const share = damped && total > 0 ? 1 / Math.sqrt(total) : 1;
-  for (const [index, { id }] of spaces.entries()) {
-    const { absolute, squares } = stats.spaces.get(id)!;
-    for (const [unit, gradient] of gradients[index]!.entries()) {
-      absolute[unit]! += Math.abs(gradient);
-      squares[unit]! += share * gradient * gradient;
-    }
-  }
-  return { ...stats, windows: stats.windows + 1, loss: stats.loss + loss };
+  const moments = spaces.map(({ id }, index) => {
+    const own = gradients[index]!;
+    const squares = own.map((gradient) => share * gradient * gradient);
+    return [id, { absolute: own.map(Math.abs), squares }] as const;
+  });
+  return { windows: 1, loss, spaces: new Map(moments) };
 }
 
 /** Gradients of units from those of their channels. */

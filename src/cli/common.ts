@@ -46,6 +46,14 @@ export function resumeOption(): Option {
   );
 }
 
+export function redisOption(description: string): Option {
+  return new Option("--redis <url>", `redis://HOST[:PORT]: ${description}`);
+}
+
+export function storeOption(): Option {
+  return new Option("--store <place>", "directory that the run and all its workers share");
+}
+
 export function jsonOption(): Option {
   return new Option("--json", "print one JSON document on stdout and nothing else");
 }

@@ -11,7 +11,13 @@ import {
   inspectCommand,
   reportCommand,
 } from "./measuring_commands.ts";
-import { demoCommand, pruneCommand, sensitivityCommand, uiCommand } from "./pruning_commands.ts";
+import {
+  demoCommand,
+  pruneCommand,
+  sensitivityCommand,
+  uiCommand,
+  workerCommand,
+} from "./pruning_commands.ts";
 import { isComputeChild } from "./role.ts";
 
 const program = new Command("gprune")
@@ -48,6 +54,7 @@ for (const command of [
   generateCommand,
   pushCommand,
   uiCommand,
+  workerCommand,
   demoCommand,
 ]) {
   command.copyInheritedSettings(program);

@@ -6,7 +6,7 @@ import { readSmallText } from "../io/file.ts";
 import { keptProgress } from "../io/run_directory.ts";
 import { MAX_YAML_BYTES } from "../io/yaml.ts";
 import { type MemoryPlan, planText } from "../memory_plan.ts";
-import { prune } from "../pipeline.ts";
+import { type PruneOptions as PruneSettings, prune } from "../pipeline.ts";
 import { range } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
@@ -22,6 +22,8 @@ interface PruneOptions {
   readonly resume?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  readonly redis?: string;
+  readonly store?: string;
   readonly [setting: string]: unknown;
 }
 
@@ -33,13 +35,42 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
   const onPlanned = tellsPlan ? (plan: MemoryPlan) => say(planText(plan)) : () => {};
   const { resume = false } = options;
+  const distribution = distributionOf(options, config);
   const result = await withProgress(options, (onProgress) =>
-    prune(config, { onProgress, onForeseen, onDevice: sayFallback, onPlanned, resume, signal: stopSignal() }),
+    prune(config, {
+      onProgress,
+      onForeseen,
+      onDevice: sayFallback,
+      onPlanned,
+      resume,
+      signal: stopSignal(),
+      ...distribution,
+    }),
   ).catch(async (error: unknown) => {
     throw await saidWhatIsKept(error, config);
   });
   if (options.json) printJson(result);
   else print(summaryOf(result, config.model));
+}
+
+/** Who computes the passes over texts, when it is not this process. @throws GpruneError BAD_ARGUMENT for half of an answer */
+function distributionOf(
+  { redis, store }: PruneOptions,
+  { threads }: RunConfig,
+): Pick<PruneSettings, "openPasses"> {
+  if (redis === undefined && store === undefined) return {};
+  if (redis !== undefined && store !== undefined) {
+    return {
+      openPasses: async (base) => {
+        const { distributed } = await import("../workers/remote_passes.ts");
+        return distributed({ redis, store, threads })(base);
+      },
+    };
+  }
+  const [given, missing] = redis === undefined ? ["--store", "--redis"] : ["--redis", "--store"];
+  throw new GpruneError("BAD_ARGUMENT", `${missing}: expected it together with ${given}, got none`, {
+    hint: "gprune prune MODEL -o OUT --calib NAME=PATH --redis redis://HOST --store DIR",
+  });
 }
 
 /** Errors after which the same command would fail again whatever has been kept. */
@@ -71,7 +102,8 @@ function runtimesText(runtimes: Runtimes): string {
 
 /** The configuration file's settings, overridden by what the command line says. */
 async function configOf(model: string | undefined, options: PruneOptions): Promise<RunConfig> {
-  const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...settings } = options;
+  const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
+  const { redis: _redis, store: _store, ...settings } = rest;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
   // What is not given is true here, and the file may say otherwise.

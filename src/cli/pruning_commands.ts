@@ -6,7 +6,9 @@ import {
   jsonOption,
   MODEL,
   quietOption,
+  redisOption,
   sparsityOption,
+  storeOption,
   threadsOption,
 } from "./common.ts";
 import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.ts";
@@ -85,6 +87,8 @@ export const pruneCommand: Command = new Command("prune")
     ),
   )
   .option("--resume", "go on with a run that was interrupted, with the same bytes in the end")
+  .addOption(redisOption("have `gprune worker`s compute the passes over the texts; needs --store"))
+  .addOption(storeOption())
   .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
@@ -120,7 +124,8 @@ Examples:
   $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
   $ gprune prune hf://ORG/NAME -o OUT --method none --metric magnitude --recover none
   $ gprune prune MODEL -o OUT2 --plan OUT/plan.json --recover none --dtype bf16
-  $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1`,
+  $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1
+  $ gprune prune MODEL -o OUT --calib web=web.txt code=src.jsonl --redis redis://HOST --store /mnt/shared`,
   )
   .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
 
@@ -157,6 +162,31 @@ export const sensitivityCommand: Command = new Command("sensitivity")
       (await import("./sensitivity.ts")).sensitivityCommand(model, options),
     ),
   );
+
+export const workerCommand: Command = new Command("worker")
+  .summary("compute units of work of distributed prunes, on this machine")
+  .description(
+    "Computes units of work of every `gprune prune` that has the same Redis server and store, until a signal comes. " +
+      "Any number may run, on any number of machines; all need the same version of gprune and processors with the same " +
+      "instruction sets, so that the output has the bytes of a run on one machine.",
+  )
+  .usage("--redis URL --store DIR [options]")
+  .addOption(redisOption("where units wait").makeOptionMandatory())
+  .addOption(storeOption().makeOptionMandatory())
+  .option("--model <path>", "where the model lies on this machine (default: where the run has it)")
+  .addOption(threadsOption())
+  .addOption(countOption("--unit-limit <seconds>", "time that a unit may take (default: 3600)", { min: 1 }))
+  .option("--json", "print a line of JSON on stdout for everything that happens")
+  .addHelpText(
+    "after",
+    `
+Whoever can write to the Redis server or to the store decides what workers compute: keep both inside your network.
+
+Examples:
+  $ gprune worker --redis redis://HOST --store /mnt/shared
+  $ gprune worker --redis redis://HOST --store /mnt/shared --model /models/MODEL --threads 8`,
+  )
+  .action(async (options) => (await import("./worker.ts")).workerCommand(options));
 
 export const uiCommand: Command = new Command("ui")
   .summary("a local page: runs, live progress, new runs, comparisons, reports")

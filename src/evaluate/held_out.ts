@@ -2,11 +2,11 @@
  * A first look at what pruning did: perplexity of the dense and the pruned model on windows of the calibration texts that
  * were not used. It says whether a run went well; how the model does on other texts is for `gprune eval` to say.
  */
-import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { localPasses, type MadeModel, type Passes } from "../calibrate/passes.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import { perplexity } from "./perplexity.ts";
+import { textScore } from "./perplexity.ts";
 
 /** Perplexities on the unused windows of one set. */
 export interface HeldOutScore {
@@ -28,14 +28,30 @@ export async function compareHeldOut(
   sets: readonly { readonly name: string; readonly heldOut: readonly Int32Array[] }[],
   onProgress: OnProgress = silent,
 ): Promise<Readonly<Record<string, HeldOutScore>>> {
+  const made = (model: Model): MadeModel => ({ model, recipe: {} });
+  const pair = { dense: made(dense), pruned: made(pruned) };
+  return heldOutScores(localPasses(dense, runtime), pair, { sets, onProgress });
+}
+
+interface HeldOutRequest {
+  readonly sets: readonly { readonly name: string; readonly heldOut: readonly Int32Array[] }[];
+  readonly onProgress: OnProgress;
+}
+
+/** The same, wherever the passes are computed. */
+export async function heldOutScores(
+  passes: Passes,
+  { dense, pruned }: { readonly dense: MadeModel; readonly pruned: MadeModel },
+  { sets, onProgress }: HeldOutRequest,
+): Promise<Readonly<Record<string, HeldOutScore>>> {
   const present = sets.filter(({ heldOut }) => heldOut.length > 0);
-  const runners = { dense: new DecoderRunner(dense, runtime), pruned: new DecoderRunner(pruned, runtime) };
-  const scores: [string, HeldOutScore][] = [];
-  for (const [index, { name, heldOut }] of present.entries()) {
-    const before = await perplexity(runners.dense, heldOut);
-    const after = await perplexity(runners.pruned, heldOut);
-    scores.push([name, { windows: heldOut.length, dense: before.ppl, pruned: after.ppl }]);
-    onProgress({ stage: "check", done: index + 1, total: present.length, unit: "sets" });
-  }
+  const requests = present.flatMap(({ heldOut: windows }) =>
+    [dense, pruned].map((made) => ({ made, windows })),
+  );
+  const losses = await passes.losses(requests, { stage: "check", onProgress });
+  const ppl = (index: number): number => textScore(losses[index]!, requests[index]!.windows.length).ppl;
+  const scores = present.map(({ name, heldOut }, d): readonly [string, HeldOutScore] => {
+    return [name, { windows: heldOut.length, dense: ppl(2 * d), pruned: ppl(2 * d + 1) }];
+  });
   return Object.fromEntries(scores);
 }

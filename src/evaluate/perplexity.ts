@@ -3,7 +3,7 @@
  * ppl = exp(mean next-token cross entropy in nats), T - 1 predictions per window of T tokens.
  */
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { nextTokenLoss } from "../graph/loss.ts";
+import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
 import type { OnProgress } from "../progress.ts";
 
 /** How well a model predicts a text. */
@@ -23,7 +23,11 @@ export async function perplexity(
   windows: readonly Int32Array[],
   options: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
 ): Promise<TextScore> {
-  const { nll: sum, predictions: tokens } = await nextTokenLoss(runner, windows, options);
+  return textScore(await nextTokenLoss(runner, windows, options), windows.length);
+}
+
+/** The score of so many windows from the sum of their losses. */
+export function textScore({ nll: sum, predictions: tokens }: LossSum, windows: number): TextScore {
   const nll = sum / tokens;
-  return { ppl: Math.exp(nll), nll, windows: windows.length, tokens };
+  return { ppl: Math.exp(nll), nll, windows, tokens };
 }

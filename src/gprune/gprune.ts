@@ -4,19 +4,18 @@
  */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
-import { type GateStatsState, gateStatistics } from "../calibrate/gate_stats.ts";
+import type { GateStatsState } from "../calibrate/gate_stats.ts";
+import type { Passes } from "../calibrate/passes.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import { chooseWindows } from "../calibrate/windows.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { nextTokenLoss } from "../graph/loss.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
 import type { Shape } from "../prune/allocation.ts";
-import { type Keep, makePlan } from "../prune/plan.ts";
-import { compensateMeans } from "../recover/mean_compensation.ts";
+import type { Keep } from "../prune/plan.ts";
+import { makeModel } from "../recover/recipe.ts";
 import { spreadOverChannels } from "../score/channels.ts";
 import { type Importance, scoreModel } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
@@ -30,6 +29,7 @@ import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.
 export interface GpruneRequest {
   readonly model: Model;
   readonly runtime: Runtime;
+  readonly passes: Passes;
   readonly sets: readonly TokenSet[];
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
@@ -146,29 +146,30 @@ async function measureRound(
   keep: Keep,
   { round, checkpoints }: { readonly round: number; readonly checkpoints: Checkpoints<GateStatsState> },
 ): Promise<ReadonlyMap<string, Measured>> {
-  const { model, runtime, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
-  const masked = await compensateMeans(model, makePlan(model.spec, keep), pooled.stats);
+  const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
+  const masked = await makeModel(model, { keep, means: pooled.stats });
   const chosen = sets.map(({ name, windows }) => ({
     name,
     windows: chooseWindows(windows, gradientWindows, { seed, label: `${name} round ${round}` }),
   }));
-  const gates = await gateStatistics(new DecoderRunner(masked, runtime), chosen, {
+  const gates = await passes.gateStatistics(masked, chosen, {
     damped: true,
     centers: centersOf(spacesOf(model.spec), keep, pooled.stats),
     stage: `learn ${round}/${rounds}`,
     onProgress,
     checkpoints,
   });
-  const measured = new Map<string, Measured>();
-  for (const { name, windows } of chosen) {
-    const of = gates.get(name)!;
-    if (!robust) measured.set(name, { gates: of });
-    else {
-      const { nll, predictions } = await nextTokenLoss(new DecoderRunner(model, runtime), windows);
-      measured.set(name, { gates: of, denseLoss: nll / predictions });
-    }
-  }
-  return measured;
+  if (!robust) return new Map(chosen.map(({ name }) => [name, { gates: gates.get(name)! }]));
+  const made = { model, recipe: {} };
+  const losses = await passes.losses(
+    chosen.map(({ windows }) => ({ made, windows })),
+    { stage: `dense losses ${round}/${rounds}`, onProgress },
+  );
+  const measured = chosen.map(({ name }, d): readonly [string, Measured] => {
+    const { nll, predictions } = losses[d]!;
+    return [name, { gates: gates.get(name)!, denseLoss: nll / predictions }];
+  });
+  return new Map(measured);
 }
 
 /** Mean activation of every channel that is still there: what a unit is replaced by when it goes. */

@@ -177,6 +177,8 @@ export interface ForwardOptions {
   readonly onInput?: (layer: number, batch: number, hidden: Tensor) => Promise<void>;
   /** The first layer; hidden states are its inputs. 0 when absent. */
   readonly from?: number | undefined;
+  /** The layer before which the pass ends; all layers when absent. */
+  readonly end?: number | undefined;
   /** Called after each layer with the index of the next one; waited for. */
   readonly onLayer?: (next: number) => Promise<void>;
   readonly stage: string;
@@ -196,12 +198,12 @@ export async function forwardLayers(
 export async function forwardStream(
   runner: DecoderRunner,
   { batches, states }: Stream,
-  { program = "forward", onOutputs, onInput, from = 0, onLayer, stage, onProgress }: ForwardOptions,
+  { program = "forward", onOutputs, onInput, from = 0, end, onLayer, stage, onProgress }: ForwardOptions,
 ): Promise<void> {
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
   let tokenLayers = from * total;
-  for await (const layer of runner.loadLayers(from, layers)) {
+  for await (const layer of runner.loadLayers(from, end ?? layers)) {
     for (const [position, { ids, parents, texts }] of batches.entries()) {
       const hidden = await states.get(position, (position + 1) % batches.length);
       await onInput?.(layer.index, position, hidden);

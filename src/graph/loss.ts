@@ -10,19 +10,37 @@ export interface LossSum {
   readonly predictions: number;
 }
 
+interface LossOptions {
+  readonly stage?: string;
+  readonly onProgress?: OnProgress;
+}
+
 /** @param windows - token ids, each [T], T >= 2 */
 export async function nextTokenLoss(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
-  {
-    stage = "evaluate",
-    onProgress = silent,
-  }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
+  options: LossOptions = {},
 ): Promise<LossSum> {
+  return lossSum([await predictionLosses(runner, windows, options)]);
+}
+
+/** The losses of several lots of predictions, added one after another. */
+export function lossSum(lots: readonly Float32Array[]): LossSum {
+  let nll = 0;
+  for (const losses of lots) for (const loss of losses) nll += loss;
+  return { nll, predictions: lots.reduce((sum, { length }) => sum + length, 0) };
+}
+
+/** Next-token cross entropy of every prediction, in order, nats. @param windows - token ids, each [T], T >= 2 */
+export async function predictionLosses(
+  runner: DecoderRunner,
+  windows: readonly Int32Array[],
+  { stage = "evaluate", onProgress = silent }: LossOptions = {},
+): Promise<Float32Array> {
   const perWindow = windows[0]!.length * runner.model.spec.hiddenSize * 4;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
   const total = windows.reduce((sum, window) => sum + window.length, 0);
-  let nll = 0;
+  const losses = new Float32Array(total - windows.length);
   let predictions = 0;
   let seen = 0;
   for (let start = 0; start < windows.length; start += lot) {
@@ -36,10 +54,11 @@ export async function nextTokenLoss(
     for (const batch of batches) {
       const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
       const { data } = (await runner.runHead("loss", head, rows)).nll!;
-      for (let i = 0; i < data.length; i++) if ((i + 1) % batch.tokens !== 0) nll += data[i]!;
-      predictions += batch.batch * (batch.tokens - 1);
+      for (let i = 0; i < data.length; i++) {
+        if ((i + 1) % batch.tokens !== 0) losses[predictions++] = data[i]!;
+      }
       seen += batch.ids.length;
     }
   }
-  return { nll, predictions };
+  return losses;
 }

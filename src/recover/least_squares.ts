@@ -82,12 +82,8 @@ const BLOCKS: Readonly<Record<SpaceKind, { readonly plain: BlockProgram; readonl
  *   naming the tensor or layer that is not finite
  */
 export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
-  return withRefitted(applyPlan(request.dense, request.plan), await refitProjections(request));
-}
-
-/** The pruned model with what `refitProjections` gave. */
-export function withRefitted(pruned: Model, { layers, tensors }: Refitted): Model {
-  return withTensors(pruned, tensors, { layers });
+  const { layers, tensors } = await refitProjections(request);
+  return withTensors(applyPlan(request.dense, request.plan), tensors, { layers });
 }
 
 /** What `refitLeastSquares` puts into the model, as plain values. */

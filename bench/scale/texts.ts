@@ -1,0 +1,45 @@
+/** Texts for synthetic models: five kinds of the demo's, each with just so many windows. */
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Tokenizer } from "../../src/model/tokenizer.ts";
+
+const TEXTS = join(import.meta.dirname, "..", "..", "demo", "texts", "calibration");
+const SETS = ["almanac", "code", "records", "stories", "tongue"];
+
+export interface TextSize {
+  /** Directory for what is written. */
+  readonly data: string;
+  /** Windows of every set, and tokens of a window. */
+  readonly windows: number;
+  readonly seqLen: number;
+}
+
+/** Writes the beginnings of the demo's texts that hold just so many windows; `NAME=PATH` each. */
+export async function writeTexts(
+  model: string,
+  { data, windows, seqLen }: TextSize,
+): Promise<readonly string[]> {
+  const files = [{ name: "tokenizer.json", bytes: await readFile(join(model, "tokenizer.json")) }];
+  const tokenizer = Tokenizer.fromFiles(files);
+  const directory = join(data, `texts-${windows}x${seqLen}`);
+  await mkdir(directory, { recursive: true });
+  return Promise.all(
+    SETS.map(async (name) => {
+      const path = join(directory, `${name}.txt`);
+      const text = await readFile(join(TEXTS, `${name}.txt`), "utf8");
+      await writeFile(path, text.slice(0, shortest(text, tokenizer, windows * seqLen)));
+      return `${name}=${path}`;
+    }),
+  );
+}
+
+/** Characters of the shortest beginning of a text with so many tokens. */
+function shortest(text: string, tokenizer: Tokenizer, tokens: number): number {
+  let [low, high] = [0, text.length];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (tokenizer.encode(text.slice(0, middle)).length < tokens) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,113 @@
+/**
+ * What distribution costs: the same prune by one process with two threads, and with two workers of one thread each, one after
+ * the other as often as is asked for, and the ratio of their times. Starts a Redis server and workers of its own.
+ *
+ *   node --import tsx bench/scale/workers.ts --data DIR [--size 135Mx10] [--windows 4] [--rounds 2] [--repeat 3]
+ *
+ * The workers listen before the run begins, but have opened nothing. Times are those of the whole command.
+ */
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs, promisify } from "node:util";
+import { RedisServer } from "../../test/redis_server.ts";
+import { SHAPES } from "./shapes.ts";
+import { writeSynthetic } from "./synthetic.ts";
+import { writeTexts } from "./texts.ts";
+
+const CLI = ["--import", "tsx", join(import.meta.dirname, "..", "..", "src", "cli", "main.ts")];
+const WORKERS = 2;
+
+const { values } = parseArgs({
+  options: {
+    data: { type: "string", default: "bench-data" },
+    size: { type: "string", default: "135Mx10" },
+    windows: { type: "string", default: "4" },
+    rounds: { type: "string", default: "2" },
+    repeat: { type: "string", default: "3" },
+  },
+});
+
+const scratch = await mkdtemp(join(tmpdir(), "gprune-workers-"));
+const redis = await RedisServer.start(scratch);
+try {
+  const model = await modelOf(values.size);
+  // Two more windows of every set are held out.
+  const windows = Number(values.windows) + 2;
+  const texts = await writeTexts(model, { data: values.data, windows, seqLen: 512 });
+  const ratios: number[] = [];
+  console.log("| one process, s | two workers, s | ratio |\n| --- | --- | --- |");
+  for (let run = 0; run < Number(values.repeat); run++) {
+    const one = await prune(model, texts, ["--threads", `${WORKERS}`]);
+    const two = await withWorkers((place) => prune(model, texts, place), `${run}`);
+    if (one.plan !== two.plan) throw new Error("expected the same bytes, got others");
+    ratios.push(two.seconds / one.seconds);
+    console.log(`| ${one.seconds.toFixed(1)} | ${two.seconds.toFixed(1)} | ${ratios.at(-1)!.toFixed(3)} |`);
+    console.log(`one process: ${one.stages}; two workers: ${two.stages}`);
+  }
+  const median = ratios.sort((a, b) => a - b)[Math.floor(ratios.length / 2)]!;
+  console.log(`median ratio ${median.toFixed(3)}; the bytes are the same`);
+} finally {
+  await redis.kill();
+  await rm(scratch, { recursive: true, force: true });
+}
+
+async function modelOf(size: string): Promise<string> {
+  const [name = "", layers] = size.split("x");
+  const model = join(values.data, size);
+  const shape = SHAPES[name]!;
+  if (!existsSync(model)) await writeSynthetic({ ...shape, layers: Number(layers ?? shape.layers) }, model);
+  return model;
+}
+
+interface Measured {
+  readonly seconds: number;
+  readonly stages: string;
+  /** Hash of plan and weights. */
+  readonly plan: string;
+}
+
+async function prune(model: string, texts: readonly string[], more: readonly string[]): Promise<Measured> {
+  const output = join(scratch, "out");
+  await rm(output, { recursive: true, force: true });
+  const settings = ["--samples", values.windows, "--rounds", values.rounds, "--no-report", "--json", "-q"];
+  const start = performance.now();
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [...CLI, "prune", model, "-o", output, ...settings, ...more, "--calib", ...texts],
+    { maxBuffer: 2 ** 26 },
+  );
+  const seconds = (performance.now() - start) / 1000;
+  const { timings } = JSON.parse(stdout) as { readonly timings: Readonly<Record<string, number>> };
+  const hash = createHash("sha256");
+  for (const file of ["plan.json", "model.safetensors"]) hash.update(await readFile(join(output, file)));
+  const stages = Object.entries(timings).map(([stage, time]) => `${stage} ${time.toFixed(1)}`);
+  return { seconds, stages: stages.join(", "), plan: hash.digest("hex") };
+}
+
+/** Has something done while workers listen. @param name - of a store that is not there yet */
+async function withWorkers<T>(act: (place: readonly string[]) => Promise<T>, name: string): Promise<T> {
+  const place = ["--redis", redis.url, "--store", join(scratch, name)];
+  const workers = Array.from({ length: WORKERS }, () => {
+    return spawn(process.execPath, [...CLI, "worker", ...place, "--threads", "1", "--json"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+  });
+  try {
+    await Promise.all(workers.map(({ stdout }) => once(stdout!, "data")));
+    for (const { stdout } of workers) stdout!.resume();
+    return await act(place);
+  } finally {
+    await Promise.all(workers.map(ended));
+  }
+}
+
+async function ended(worker: ChildProcess): Promise<void> {
+  const exit = once(worker, "exit");
+  worker.kill("SIGTERM");
+  await exit;
+}

@@ -1,0 +1,92 @@
+/**
+ * The passes over texts that a run spends its time on, as whoever asks for them sees them: which model, which windows, which
+ * sums. They are computed here by the process that asks; workers/remote_passes.ts has other processes compute them, and gives the
+ * same bits.
+ */
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import type { LayerSpec } from "../model/spec.ts";
+import type { OnProgress } from "../progress.ts";
+import type { AnyTensor } from "../tensor/stash.ts";
+import { type CalibrateOptions, calibrate, type TokenSet } from "./calibrate.ts";
+import { type GateStats, type GateStatsOptions, gateStatistics } from "./gate_stats.ts";
+import type { CalibrationStats } from "./stats.ts";
+
+/** How a model comes from the one that is pruned, as a plain value: recover/recipe.ts makes it. */
+export interface ModelRecipe {
+  /** Kept unit indices by space id; a space that is absent is kept whole. */
+  readonly keep?: Readonly<Record<string, readonly number[]>>;
+  /** Statistics of the dense model, from which removed units are made up for by their means. */
+  readonly means?: CalibrationStats;
+  /** Tensors in place of its own, by name, and the layers with the biases that they bring. */
+  readonly tensors?: ReadonlyMap<string, AnyTensor>;
+  readonly layers?: readonly LayerSpec[];
+}
+
+/** A model, and how it is made. */
+export interface MadeModel {
+  readonly model: Model;
+  readonly recipe: ModelRecipe;
+}
+
+/** Windows whose losses are asked for. */
+export interface LossRequest {
+  readonly made: MadeModel;
+  /** Token ids, each [T], T >= 2. */
+  readonly windows: readonly Int32Array[];
+}
+
+/** Everything that is computed from many windows. */
+export interface Passes {
+  /** As `calibrate`, on the model that is pruned. */
+  statistics(
+    sets: readonly TokenSet[],
+    options?: CalibrateOptions,
+  ): Promise<ReadonlyMap<string, CalibrationStats>>;
+  /** As `gateStatistics`. */
+  gateStatistics(
+    made: MadeModel,
+    sets: readonly TokenSet[],
+    options?: GateStatsOptions,
+  ): Promise<ReadonlyMap<string, GateStats>>;
+  /** As `nextTokenLoss`, one sum for each request. */
+  losses(requests: readonly LossRequest[], options: LossOptions): Promise<readonly LossSum[]>;
+}
+
+export interface LossOptions {
+  readonly stage: string;
+  readonly onProgress: OnProgress;
+}
+
+/** What passes are opened for. */
+export interface PassesBase {
+  /** The model that is pruned, and the SHA-256 of its files by name. */
+  readonly model: Model;
+  readonly hashes: Readonly<Record<string, string>>;
+  readonly onProgress: OnProgress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Passes that hold connections. */
+export interface OpenPasses extends Passes {
+  close(): Promise<void>;
+}
+
+/** Passes that this process computes. @param dense - the model that is pruned */
+export function localPasses(dense: Model, runtime: Runtime): Passes {
+  return {
+    statistics: (sets, options) => calibrate(new DecoderRunner(dense, runtime), sets, options),
+    gateStatistics: ({ model }, sets, options) =>
+      gateStatistics(new DecoderRunner(model, runtime), sets, options),
+    losses: async (requests, { stage, onProgress }) => {
+      const sums: LossSum[] = [];
+      for (const { made, windows } of requests) {
+        sums.push(await nextTokenLoss(new DecoderRunner(made.model, runtime), windows));
+        onProgress({ stage, done: sums.length, total: requests.length, unit: "texts" });
+      }
+      return sums;
+    },
+  };
+}

@@ -1,0 +1,54 @@
+/** `gprune worker` */
+import { runWorker, type WorkerEvent } from "../workers/worker.ts";
+import { EXIT_CODES, onSignals } from "./exit.ts";
+import { print, say } from "./terminal.ts";
+
+interface WorkerOptions {
+  readonly redis: string;
+  readonly store: string;
+  readonly model?: string;
+  readonly threads?: number;
+  readonly unitLimit?: number;
+  readonly json?: boolean;
+}
+
+/** Works until a signal comes, which is how it ends well. A second one leaves at once. */
+export async function workerCommand(options: WorkerOptions): Promise<void> {
+  const end = new AbortController();
+  onSignals((signal) => {
+    if (end.signal.aborted) process.exit(EXIT_CODES[signal]);
+    say("giving the unit back and leaving");
+    end.abort();
+  });
+  const { redis, store, model, threads, unitLimit: unitSeconds } = options;
+  await runWorker({
+    redis,
+    store,
+    model,
+    threads,
+    unitSeconds,
+    signal: end.signal,
+    onEvent: (event) => (options.json ? print(JSON.stringify(event)) : say(lineOf(event))),
+  });
+}
+
+function lineOf(event: WorkerEvent): string {
+  switch (event.event) {
+    case "listening":
+      return `listening at ${event.queue}; Ctrl-C ends it`;
+    case "started":
+      return `${nameOf(event.unit)} started: ${event.what}`;
+    case "finished":
+      return `${nameOf(event.unit)} finished in ${event.seconds.toFixed(1)} s${event.first ? "" : ", after another worker"}`;
+    case "known":
+      return `${nameOf(event.unit)} is known already`;
+    case "failed":
+      return `${nameOf(event.unit)} failed: ${event.reason}`;
+    case "dropped":
+      return `${nameOf(event.unit)} given back`;
+  }
+}
+
+function nameOf(unit: string): string {
+  return `unit ${unit.slice(0, 12)}`;
+}

@@ -1,0 +1,114 @@
+/**
+ * A store in a directory that all machines share. Files are written under a name of their own, flushed, and then get the name
+ * by which they are found, so nobody sees half of one.
+ */
+import { randomUUID } from "node:crypto";
+import { link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { GpruneError } from "../errors.ts";
+import { readSmallText } from "./file.ts";
+import { errnoOf } from "./output_file.ts";
+import type { Digest } from "./stage_file.ts";
+import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
+
+/** Layout: `objects/` by the first two digits of their hashes, `records/`, `tmp/`. */
+export class DirectoryStore implements Store {
+  readonly name: string;
+  readonly #root: string;
+
+  private constructor(root: string) {
+    this.name = root;
+    this.#root = root;
+  }
+
+  /** Makes the directory if there is none. @throws GpruneError STORE_FAILED */
+  static async open(path: string): Promise<DirectoryStore> {
+    const store = new DirectoryStore(resolve(path));
+    await store.#guard(async () => {
+      for (const part of ["objects", "records", "tmp"])
+        await mkdir(join(store.#root, part), { recursive: true });
+    });
+    return store;
+  }
+
+  async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
+    const own = this.#temporary();
+    try {
+      const digest = await fill(own);
+      await this.#guard(async () => {
+        await mkdir(join(this.#root, "objects", digest.sha256.slice(0, 2)), { recursive: true });
+        await rename(own, this.#object(digest));
+      });
+      return digest;
+    } finally {
+      await rm(own, { force: true });
+    }
+  }
+
+  async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
+    return (await this.has(object)) ? use(this.#object(object)) : null;
+  }
+
+  has(object: Digest): Promise<boolean> {
+    return this.#guard(async () => {
+      const bytes = await stat(this.#object(object)).then(
+        ({ size }) => size,
+        (error: unknown) => {
+          if (errnoOf(error) === "ENOENT") return null;
+          throw error;
+        },
+      );
+      return bytes === object.bytes;
+    });
+  }
+
+  claim(name: string, text: string): Promise<boolean> {
+    return this.#guard(async () => {
+      const own = this.#temporary();
+      try {
+        await writeFile(own, text, { flag: "wx", flush: true });
+        // Unlike a rename, a link is refused where there is something.
+        await link(own, this.#record(name));
+        return true;
+      } catch (error) {
+        if (errnoOf(error) === "EEXIST") return false;
+        throw error;
+      } finally {
+        await rm(own, { force: true });
+      }
+    });
+  }
+
+  async record(name: string): Promise<string | null> {
+    try {
+      return await readSmallText(this.#record(name), MAX_RECORD);
+    } catch (error) {
+      if (error instanceof GpruneError && error.code === "NOT_FOUND") return null;
+      throw storeFailed(this.name, error);
+    }
+  }
+
+  forget(name: string): Promise<void> {
+    return this.#guard(() => rm(this.#record(name), { force: true }));
+  }
+
+  #object({ sha256 }: Digest): string {
+    return join(this.#root, "objects", sha256.slice(0, 2), sha256);
+  }
+
+  #record(name: string): string {
+    return join(this.#root, "records", name);
+  }
+
+  #temporary(): string {
+    return join(this.#root, "tmp", randomUUID());
+  }
+
+  async #guard<T>(act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (error) {
+      throw error instanceof GpruneError ? error : storeFailed(this.name, error);
+    }
+  }
+}

@@ -1,0 +1,139 @@
+/** Computes units: reads what a unit names from the store, runs the pass, keeps what comes out. */
+import { type CalibrationState, calibrate } from "../calibrate/calibrate.ts";
+import { windowStatistics } from "../calibrate/gate_stats.ts";
+import { GpruneError } from "../errors.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { microBatches } from "../graph/forward.ts";
+import { predictionLosses } from "../graph/loss.ts";
+import { Runtime } from "../graph/runtime.ts";
+import type { Digest } from "../io/stage_file.ts";
+import { keepValue, requireValue, type Store } from "../io/store.ts";
+import { openModel } from "../model/checkpoint.ts";
+import type { Model } from "../model/model.ts";
+import { modelHashes } from "../model/model_hashes.ts";
+import { silent } from "../progress.ts";
+import { makeModel } from "../recover/recipe.ts";
+import type { Checkpoints } from "../stages.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { keptRecipe } from "./recipes.ts";
+import type { GradientsUnit, LossesUnit, StatisticsUnit, UnitJob, UnitResult, Windows } from "./unit.ts";
+
+export interface ComputerOptions {
+  readonly store: Store;
+  /** Where the model lies on this machine; where the job says when absent. */
+  readonly model?: string | undefined;
+  readonly threads?: number | undefined;
+}
+
+/** A model that is the one a run prunes. */
+interface Known {
+  readonly name: string;
+  readonly hashes: string;
+  readonly model: Model;
+}
+
+/** Holds the model and compiled graphs from unit to unit. */
+export class UnitComputer {
+  readonly #options: ComputerOptions;
+  readonly #runtime: Runtime;
+  #dense: Known | null = null;
+  /** The last pruned model: the units of a round have the same one. */
+  #made: { readonly recipe: string; readonly dense: Model; readonly model: Model } | null = null;
+
+  constructor(options: ComputerOptions) {
+    this.#options = options;
+    this.#runtime = new Runtime({ threads: options.threads });
+  }
+
+  /**
+   * Computes a unit and keeps its result.
+   * @throws GpruneError as the pass; STORE_FAILED; MODEL_DIFFERS when the model here is another one
+   */
+  async compute({ model, unit }: UnitJob): Promise<UnitResult> {
+    const dense = await this.#verified(this.#options.model ?? model, unit.hashes);
+    const windows = (await requireValue(this.#options.store, unit.windows)) as Windows;
+    switch (unit.kind) {
+      case "statistics":
+        return this.#statistics(dense, unit, windows);
+      case "gradients":
+        return this.#gradients(dense, unit, windows);
+      case "losses":
+        return this.#losses(dense, unit, windows);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#dense?.model.weights.close();
+    await this.#runtime.close();
+  }
+
+  async #statistics(
+    dense: Model,
+    { first, end, hidden }: StatisticsUnit,
+    { set, windows }: Windows,
+  ): Promise<UnitResult> {
+    const { store } = this.#options;
+    const from = hidden && ((await requireValue(store, hidden)) as readonly Tensor[]);
+    let after: Digest | undefined;
+    const checkpoints: Checkpoints<CalibrationState> = {
+      restore: async () => (from ? { next: first, hidden: from, stats: new Map() } : undefined),
+      reached: async (state) => {
+        const { next, hidden: output } = state();
+        if (next === end && end < dense.spec.layers.length) after = await keepValue(store, output);
+      },
+    };
+    const stats = await calibrate(new DecoderRunner(dense, this.#runtime), [{ name: set, windows }], {
+      checkpoints,
+      end,
+    });
+    return { stats: await keepValue(store, stats.get(set)), ...(after && { hidden: after }) };
+  }
+
+  async #gradients(
+    dense: Model,
+    { recipe, damped, centers }: GradientsUnit,
+    { set, windows }: Windows,
+  ): Promise<UnitResult> {
+    const { store } = this.#options;
+    const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
+    const from = centers && ((await requireValue(store, centers)) as ReadonlyMap<string, Float32Array>);
+    const batches = microBatches(windows, `calibration set ${set}`);
+    const gates = await windowStatistics(runner, batches, { damped, ...(from && { centers: from }) });
+    return { windows: await keepValue(store, gates) };
+  }
+
+  async #losses(dense: Model, { recipe }: LossesUnit, { windows }: Windows): Promise<UnitResult> {
+    const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
+    return { losses: await keepValue(this.#options.store, await predictionLosses(runner, windows)) };
+  }
+
+  async #makeModel(dense: Model, recipe: Digest | null): Promise<Model> {
+    if (recipe === null) return dense;
+    const known = this.#made;
+    if (known?.recipe === recipe.sha256 && known.dense === dense) return known.model;
+    const { model } = await makeModel(dense, await keptRecipe(this.#options.store, recipe));
+    this.#made = { recipe: recipe.sha256, dense, model };
+    return model;
+  }
+
+  /** The model, once its files have the hashes. */
+  async #verified(name: string, expected: Readonly<Record<string, string>>): Promise<Model> {
+    const hashes = JSON.stringify(Object.entries(expected).sort());
+    if (this.#dense?.name === name && this.#dense.hashes === hashes) return this.#dense.model;
+    await this.#dense?.model.weights.close();
+    this.#dense = null;
+    const model = await openModel(name);
+    const own = Object.entries(await modelHashes(model, silent)).sort();
+    if (JSON.stringify(own) !== hashes) {
+      await model.weights.close();
+      const wrong = own.find(([file, hash]) => expected[file] !== hash)?.[0];
+      throw new GpruneError(
+        "MODEL_DIFFERS",
+        `${name}: expected the files of the model that is pruned, got other ones${wrong ? ` (${wrong})` : ""}`,
+        { hint: "Copy the model to this machine again, or say with --model where the right one lies." },
+      );
+    }
+    this.#dense = { name, hashes, model };
+    return model;
+  }
+}

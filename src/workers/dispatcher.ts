@@ -1,0 +1,208 @@
+/**
+ * Has units computed by whoever listens to the queue. What is true lies in the store: a unit is done when a record says what it
+ * gave and every object is there with the right hash. Events of the queue, and a look at it every few seconds in case one was
+ * lost, only say when to look.
+ */
+import { GpruneError } from "../errors.ts";
+import { keptValue, type Store } from "../io/store.ts";
+import { JobQueue, type QueueAddress } from "./queue.ts";
+import {
+  describeUnit,
+  formatJob,
+  parseResult,
+  recordName,
+  type Unit,
+  type UnitResult,
+  unitKey,
+} from "./unit.ts";
+import { parseFailure } from "./unit_messages.ts";
+
+/** Seconds between two looks at the queue. */
+const SWEEP_SECONDS = 3;
+/** Seconds without an answer of the server after which a run ends, to be resumed. */
+const PATIENCE_SECONDS = 900;
+/** Times that a result which is not what its record says is computed anew. */
+const MAX_DAMAGED = 3;
+
+export interface DispatcherOptions extends QueueAddress {
+  readonly store: Store;
+  /** Where the model is, for workers that are not told. */
+  readonly model: string;
+}
+
+/** Codes of failures that a run on one machine would have as well. */
+const OWN_CODES: ReadonlySet<string> = new Set([
+  "NOT_FINITE",
+  "BAD_TEXT",
+  "BAD_PLAN",
+  "BAD_TENSOR",
+  "BAD_ARGUMENT",
+]);
+
+/** A unit that somebody waits for. */
+class Waiting {
+  readonly unit: Unit;
+  readonly promise: Promise<UnitResult>;
+  settle!: (result: UnitResult) => void;
+  reject!: (error: unknown) => void;
+  /** Whether somebody is looking what has become of it, and whether to look once more then. */
+  looking = false;
+  again = false;
+
+  constructor(unit: Unit) {
+    this.unit = unit;
+    this.promise = new Promise((resolve, reject) => {
+      this.settle = resolve;
+      this.reject = reject;
+    });
+  }
+}
+
+/** Units that are waited for. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #timer: NodeJS.Timeout;
+  #queue!: JobQueue;
+  #answered = performance.now();
+  #workers = 0;
+  #sweeping = false;
+  #failure: unknown;
+
+  private constructor(options: DispatcherOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => void this.#sweep(), 1000 * SWEEP_SECONDS);
+  }
+
+  /** @throws GpruneError QUEUE_FAILED */
+  static async open(options: DispatcherOptions): Promise<Dispatcher> {
+    const dispatcher = new Dispatcher(options);
+    try {
+      dispatcher.#queue = await JobQueue.open(options, (key) => void dispatcher.#look(key, false));
+      dispatcher.#workers = await dispatcher.#queue.workers();
+      return dispatcher;
+    } catch (error) {
+      clearInterval(dispatcher.#timer);
+      throw error;
+    }
+  }
+
+  /** Workers that listened when somebody last looked. */
+  get workers(): number {
+    return this.#workers;
+  }
+
+  /**
+   * The result of a unit, computed unless it is known already.
+   * @throws GpruneError UNIT_FAILED naming the unit and the reason when nobody can compute it; the error of the pass when it is
+   *   one that a run on one machine would have; QUEUE_FAILED when the server stays away; STORE_FAILED
+   */
+  async result(unit: Unit): Promise<UnitResult> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const key = unitKey(unit, this.#options.name);
+    const known = this.#waiting.get(key);
+    if (known !== undefined) return known.promise;
+    const waiting = new Waiting(unit);
+    this.#waiting.set(key, waiting);
+    void this.#look(key, true);
+    return waiting.promise;
+  }
+
+  /** A value that a unit gave; the unit is computed anew when it is gone or damaged. */
+  async value(unit: Unit, name: string): Promise<unknown> {
+    for (let damaged = 0; ; damaged++) {
+      const object = (await this.result(unit))[name];
+      const value = object && (await keptValue(this.#options.store, object));
+      if (value !== undefined) return value;
+      if (damaged === MAX_DAMAGED)
+        throw this.#failed(unit, `its result is damaged in ${this.#options.store.name}`);
+      await this.forget(unit);
+    }
+  }
+
+  /** Forgets the result of a unit, so that it is computed anew. */
+  async forget(unit: Unit): Promise<void> {
+    await this.#options.store.forget(recordName(unitKey(unit, this.#options.name)));
+  }
+
+  /** Ends all waiting with an error. */
+  fail(error: unknown): void {
+    this.#failure ??= error;
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+
+  /** Units that nobody waits for any more stay in the queue: their results serve the run when it is resumed. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.fail(new GpruneError("INTERRUPTED", "stopped before the units were finished"));
+    await this.#queue.close();
+  }
+
+  /** Looks what has become of a unit. @param isNew - whether what the queue knows may be of an earlier run */
+  async #look(key: string, isNew: boolean): Promise<void> {
+    const waiting = this.#waiting.get(key);
+    if (waiting === undefined) return;
+    waiting.again = waiting.looking;
+    if (waiting.looking) return;
+    waiting.looking = true;
+    try {
+      await this.#settleOrAdd(key, waiting, isNew);
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      waiting.looking = false;
+    }
+    if (waiting.again) await this.#look(key, false);
+  }
+
+  async #settleOrAdd(key: string, { unit, settle }: Waiting, isNew: boolean): Promise<void> {
+    const state = await this.#queue.state(key);
+    this.#answered = performance.now();
+    if (state.kind === "open") return;
+    const result = await this.#known(key);
+    if (result !== null) {
+      this.#waiting.delete(key);
+      return settle(result);
+    }
+    if (state.kind === "failed" && !isNew) throw this.#failed(unit, state.reason);
+    if (state.kind !== "none") await this.#queue.remove(key);
+    await this.#queue.add(key, formatJob({ model: this.#options.model, unit }));
+  }
+
+  async #known(key: string): Promise<UnitResult | null> {
+    const record = await this.#options.store.record(recordName(key));
+    return record === null ? null : parseResult(record, key);
+  }
+
+  async #sweep(): Promise<void> {
+    if (performance.now() - this.#answered > 1000 * PATIENCE_SECONDS && this.#waiting.size > 0) {
+      this.fail(
+        new GpruneError("QUEUE_FAILED", `the queue: expected an answer in ${PATIENCE_SECONDS} s, got none`, {
+          hint: "Units that were finished are in the store; resume the run when Redis is back.",
+        }),
+      );
+    }
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    this.#workers = await this.#queue.workers().catch(() => this.#workers);
+    for (const key of [...this.#waiting.keys()]) await this.#look(key, false);
+    this.#sweeping = false;
+  }
+
+  #failed(unit: Unit, reason: string): GpruneError {
+    const failure = parseFailure(reason);
+    const { code, message, hint } = failure ?? { code: "UNIT_FAILED" as const, message: reason };
+    if (OWN_CODES.has(code)) return new GpruneError(code, message, hint === undefined ? {} : { hint });
+    const key = unitKey(unit, this.#options.name);
+    return new GpruneError(
+      "UNIT_FAILED",
+      `${describeUnit(unit)} (unit ${key}): expected a result, got: ${message}`,
+      {
+        hint:
+          hint ??
+          "Workers tried it several times; what they say on stderr may tell more. --resume tries it again.",
+      },
+    );
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * Passes over texts whose parts other processes compute. Parts are those that one process adds up apart as well
+ * (calibrate/shards.ts), their results are added here in the same order, and so every bit is the same.
+ */
+import { resolve } from "node:path";
+import type { CalibrateOptions, TokenSet } from "../calibrate/calibrate.ts";
+import {
+  addedInPlace,
+  emptyGateStats,
+  type GateStats,
+  type GateStatsOptions,
+} from "../calibrate/gate_stats.ts";
+import type {
+  LossOptions,
+  LossRequest,
+  MadeModel,
+  ModelRecipe,
+  OpenPasses,
+  PassesBase,
+} from "../calibrate/passes.ts";
+import { shardsOf } from "../calibrate/shards.ts";
+import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
+import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
+import { type LossSum, lossSum } from "../graph/loss.ts";
+import { isHubAddress } from "../io/hub_address.ts";
+import { openStore } from "../io/open_store.ts";
+import type { Digest } from "../io/stage_file.ts";
+import { keepValue, type Store, storeIdentity } from "../io/store.ts";
+import type { Model } from "../model/model.ts";
+import { parameterCount, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { silent } from "../progress.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { keepRecipe } from "./recipes.ts";
+import { queueName, type StatisticsUnit } from "./unit.ts";
+import { UnitProgress } from "./unit_progress.ts";
+
+/** Where a run's units are computed. */
+export interface Distribution {
+  /** `redis://HOST[:PORT]` */
+  readonly redis: string;
+  /** A directory, or `s3://BUCKET/PREFIX`, that all workers reach. */
+  readonly store: string;
+  /** Threads of one operator, on processors where results may depend on it. */
+  readonly threads?: number | undefined;
+  /** Layers of a unit of statistics; as many as have two billion parameters when absent. */
+  readonly layersPerUnit?: number | undefined;
+}
+
+/** Parameters that the layers of one unit of statistics have together: some minutes for one machine. */
+const UNIT_PARAMETERS = 2 ** 31;
+
+/**
+ * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same Redis server and have the same store.
+ * @throws GpruneError, when opened, QUEUE_FAILED or STORE_FAILED
+ */
+export function distributed(distribution: Distribution): (base: PassesBase) => Promise<OpenPasses> {
+  return async (base) => {
+    const store = await openStore(distribution.store);
+    const name = queueName(await storeIdentity(store), distribution.threads);
+    const model = addressOf(base.model);
+    const dispatcher = await Dispatcher.open({ redis: distribution.redis, name, store, model });
+    const {
+      model: { spec },
+      hashes,
+      signal,
+    } = base;
+    const range = distribution.layersPerUnit ?? layersOfUnit(spec);
+    return new RemotePasses({ store, dispatcher, spec, hashes, range, signal });
+  };
+}
+
+/** What a worker is to open. */
+function addressOf({ origin }: Model): string {
+  return isHubAddress(origin.name) ? origin.name : resolve(origin.path ?? origin.name);
+}
+
+function layersOfUnit(spec: ModelSpec): number {
+  const perLayer = parameterCount(spec) / spec.layers.length;
+  return Math.max(1, Math.floor(UNIT_PARAMETERS / perLayer));
+}
+
+interface Remote {
+  readonly store: Store;
+  readonly dispatcher: Dispatcher;
+  readonly spec: ModelSpec;
+  readonly hashes: Readonly<Record<string, string>>;
+  /** Layers of a unit of statistics. */
+  readonly range: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+class RemotePasses implements OpenPasses {
+  readonly #remote: Remote;
+  /** Recipes that were kept already. */
+  readonly #recipes = new WeakMap<ModelRecipe, Promise<Digest>>();
+
+  constructor(remote: Remote) {
+    this.#remote = remote;
+  }
+
+  async statistics(
+    sets: readonly TokenSet[],
+    { onProgress = silent }: CalibrateOptions = {},
+  ): Promise<ReadonlyMap<string, CalibrationStats>> {
+    const shards = sets.map(({ windows }) => shardsOf(windows));
+    const total = tokensOf(sets.flatMap(({ windows }) => windows));
+    const progress = new UnitProgress(this.#remote.dispatcher, {
+      stage: "calibrate",
+      total,
+      unit: "tokens",
+      onProgress,
+    });
+    return progress.during(async () => {
+      const chains = sets.map((set, d) =>
+        shards[d]!.map((windows) => handled(this.#shard(set, windows, progress))),
+      );
+      const result = new Map<string, CalibrationStats>();
+      for (const [d, { name }] of sets.entries()) {
+        let sum: CalibrationStats | undefined;
+        for (const shard of chains[d]!) {
+          const own = await this.#joined(await shard);
+          sum = sum === undefined ? own : mergeStats(sum, own);
+        }
+        result.set(name, sum!);
+      }
+      return result;
+    });
+  }
+
+  /** A shard's way through the layers, a range of them after the other. @returns its units */
+  async #shard(
+    { name, partOf = name }: TokenSet,
+    windows: readonly Int32Array[],
+    progress: UnitProgress,
+  ): Promise<readonly StatisticsUnit[]> {
+    const { spec, hashes, range } = this.#remote;
+    const layers = spec.layers.length;
+    const given = await this.#windows(partOf, windows);
+    const units: StatisticsUnit[] = [];
+    let hidden: Digest | null = null;
+    for (let first = 0; first < layers; first += range) {
+      const end = Math.min(layers, first + range);
+      const unit: StatisticsUnit = { kind: "statistics", hashes, windows: given, first, end, hidden };
+      hidden = await this.#hiddenAfter(unit);
+      units.push(unit);
+      progress.advance((tokensOf(windows) * (end - first)) / layers);
+    }
+    return units;
+  }
+
+  /** What the next unit goes on with; computed anew when an earlier run's is gone. */
+  async #hiddenAfter(unit: StatisticsUnit): Promise<Digest | null> {
+    const { dispatcher, store } = this.#remote;
+    const { hidden } = await dispatcher.result(unit);
+    if (hidden === undefined || (await store.has(hidden))) return hidden ?? null;
+    await dispatcher.forget(unit);
+    return (await dispatcher.result(unit)).hidden ?? null;
+  }
+
+  /** Statistics of ranges of layers as one. */
+  async #joined(units: readonly StatisticsUnit[]): Promise<CalibrationStats> {
+    const spaces = new Map<string, ChannelStats>();
+    let counts = { tokens: 0, sequences: 0 };
+    for (const unit of units) {
+      const own = (await this.#remote.dispatcher.value(unit, "stats")) as CalibrationStats;
+      counts = { tokens: own.tokens, sequences: own.sequences };
+      for (const [id, sums] of own.spaces) spaces.set(id, sums);
+    }
+    return { ...counts, spaces };
+  }
+
+  async gateStatistics(
+    made: MadeModel,
+    sets: readonly TokenSet[],
+    { damped = false, centers, stage = "gradients", onProgress = silent }: GateStatsOptions = {},
+  ): Promise<ReadonlyMap<string, GateStats>> {
+    const { dispatcher, hashes } = this.#remote;
+    const total = tokensOf(sets.flatMap(({ windows }) => windows));
+    const progress = new UnitProgress(dispatcher, { stage, total, unit: "tokens", onProgress });
+    return progress.during(async () => {
+      const recipe = await this.#recipe(made.recipe);
+      const from = centers === undefined ? null : await keepValue(this.#remote.store, centers);
+      const compute = async (set: string, windows: readonly Int32Array[]): Promise<readonly GateStats[]> => {
+        const given = await this.#windows(set, windows);
+        const value = await dispatcher.value(
+          { kind: "gradients", hashes, windows: given, recipe, damped, centers: from },
+          "windows",
+        );
+        progress.advance(tokensOf(windows));
+        return value as readonly GateStats[];
+      };
+      const lots = sets.map(({ name, partOf = name, windows }) =>
+        shardsOf(windows, MICRO_BATCH_TOKENS).map((shard) => handled(compute(partOf, shard))),
+      );
+      const result = new Map<string, GateStats>();
+      for (const [d, { name }] of sets.entries()) {
+        let sums = emptyGateStats(spacesOf(made.model.spec));
+        for (const lot of lots[d]!) for (const window of await lot) sums = addedInPlace(sums, window);
+        result.set(name, sums);
+      }
+      return result;
+    });
+  }
+
+  async losses(
+    requests: readonly LossRequest[],
+    { stage, onProgress }: LossOptions,
+  ): Promise<readonly LossSum[]> {
+    const { dispatcher, hashes } = this.#remote;
+    const progress = new UnitProgress(dispatcher, {
+      stage,
+      total: requests.length,
+      unit: "texts",
+      onProgress,
+    });
+    return progress.during(async () => {
+      const compute = async (
+        recipe: Digest | null,
+        windows: readonly Int32Array[],
+      ): Promise<Float32Array> => {
+        const given = await this.#windows("", windows);
+        return (await dispatcher.value(
+          { kind: "losses", hashes, windows: given, recipe },
+          "losses",
+        )) as Float32Array;
+      };
+      const lots: Promise<Float32Array>[][] = [];
+      for (const { made, windows } of requests) {
+        const recipe = await this.#recipe(made.recipe);
+        lots.push(shardsOf(windows).map((shard) => handled(compute(recipe, shard))));
+      }
+      const sums: LossSum[] = [];
+      for (const lot of lots) {
+        sums.push(lossSum(await Promise.all(lot)));
+        progress.advance(1);
+      }
+      return sums;
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#remote.dispatcher.close();
+  }
+
+  #windows(set: string, windows: readonly Int32Array[]): Promise<Digest> {
+    return keepValue(this.#remote.store, { set, windows });
+  }
+
+  /** Null for the dense model, which workers have. */
+  async #recipe(recipe: ModelRecipe): Promise<Digest | null> {
+    if (Object.keys(recipe).length === 0) return null;
+    const known = this.#recipes.get(recipe) ?? keepRecipe(this.#remote.store, recipe);
+    this.#recipes.set(recipe, known);
+    return known;
+  }
+}
+
+function tokensOf(windows: readonly Int32Array[]): number {
+  return windows.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** A promise whose failure is heard later, or not at all when another one fails first. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}

@@ -1,0 +1,37 @@
+/**
+ * The program of the process that computes units for a worker (unit_process.ts): takes settings as its only argument and jobs as
+ * messages, and answers each. It ends when its worker does.
+ */
+import { GpruneError } from "../errors.ts";
+import { openStore } from "../io/open_store.ts";
+import { UnitComputer } from "./compute.ts";
+import type { UnitJob } from "./unit.ts";
+import type { ChildSettings, UnitAnswer, UnitFailure } from "./unit_messages.ts";
+
+const { store, ...settings } = JSON.parse(process.argv[2]!) as ChildSettings;
+let computer: UnitComputer | null = null;
+
+async function answerTo(job: UnitJob): Promise<UnitAnswer> {
+  try {
+    computer ??= new UnitComputer({ store: await openStore(store), ...settings });
+    return { type: "done", objects: await computer.compute(job) };
+  } catch (error) {
+    return { type: "failed", failure: failureOf(error) };
+  }
+}
+
+function failureOf(error: unknown): UnitFailure {
+  if (!(error instanceof GpruneError)) {
+    return {
+      code: "INTERNAL",
+      message: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    };
+  }
+  const { code, message, hint } = error;
+  return { code, message, ...(hint !== undefined && { hint }) };
+}
+
+process.on("disconnect", () => process.exit());
+// Ctrl-C reaches the whole group of processes; the worker decides what it means.
+process.on("SIGINT", () => {});
+process.on("message", async (job) => process.send?.(await answerTo(job as UnitJob)));

@@ -1,0 +1,82 @@
+/**
+ * The process that computes a worker's units, one at a time. A run of ONNX Runtime blocks a process, and what goes wrong in it
+ * may end one: the worker itself stays free to keep its lock and to say what happened.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { GpruneError } from "../errors.ts";
+import { ownProgram } from "../io/own_program.ts";
+import type { UnitJob } from "./unit.ts";
+import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
+
+/** A child, started when there is something to compute and again when it has died. */
+export class UnitProcess {
+  readonly #settings: ChildSettings;
+  #child: ChildProcess | null = null;
+
+  constructor(settings: ChildSettings) {
+    this.#settings = settings;
+  }
+
+  /** The process, while there is one. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  /** Starts the process unless there is one. */
+  start(): void {
+    if (this.#child !== null) return;
+    const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
+    const child = fork(path, [JSON.stringify(this.#settings)], {
+      execArgv: [...nodeOptions],
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
+    this.#child = child;
+    child.once("exit", () => {
+      if (this.#child === child) this.#child = null;
+    });
+  }
+
+  /**
+   * Has a unit computed.
+   * @param seconds - after which the process is ended
+   * @throws GpruneError UNIT_FAILED when the process ends before it answers
+   */
+  async compute(job: UnitJob, seconds: number): Promise<UnitAnswer> {
+    this.start();
+    const child = this.#child!;
+    let late = false;
+    const deadline = setTimeout(() => {
+      late = true;
+      child.kill("SIGKILL");
+    }, 1000 * seconds);
+    try {
+      return await new Promise<UnitAnswer>((resolve, reject) => {
+        const onExit = (code: number | null, signal: NodeJS.Signals | null): void => {
+          const how = late ? `the limit of ${seconds} s` : (signal ?? `exit code ${code}`);
+          reject(new GpruneError("UNIT_FAILED", `the computing process was ended by ${how}`));
+        };
+        const onError = (error: Error | null): void => {
+          // What cannot be sent to it is not heard by it: the end of the process says why.
+          if (error !== null && child.pid === undefined) reject(error);
+        };
+        child.once("exit", onExit).once("error", onError);
+        child.once("message", (answer) => {
+          child.off("exit", onExit).off("error", onError);
+          resolve(answer as UnitAnswer);
+        });
+        child.send(job, onError);
+      });
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  /** Ends the process, whatever it is at. */
+  async stop(): Promise<void> {
+    const child = this.#child;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+    child.kill("SIGKILL");
+    await gone;
+  }
+}

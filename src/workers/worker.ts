@@ -1,0 +1,189 @@
+/**
+ * A worker: takes units from the queue, has a child compute them, and records what they gave. Whatever happens to it, its unit
+ * goes to another one; the first record of a unit's result stays, and others are not looked at.
+ */
+import { type ErrorCode, GpruneError } from "../errors.ts";
+import { openStore } from "../io/open_store.ts";
+import { type Store, storeIdentity } from "../io/store.ts";
+import { HopelessJob, JobGivenBack, JobWorker } from "./queue.ts";
+import {
+  describeUnit,
+  formatResult,
+  parseJob,
+  parseResult,
+  queueName,
+  recordName,
+  type UnitJob,
+  type UnitResult,
+} from "./unit.ts";
+import { formatFailure, type UnitFailure } from "./unit_messages.ts";
+import { UnitProcess } from "./unit_process.ts";
+
+/** What happens to a worker. */
+export type WorkerEvent =
+  | { readonly event: "listening"; readonly queue: string }
+  | {
+      readonly event: "started";
+      readonly unit: string;
+      readonly what: string;
+      readonly pid: number | undefined;
+    }
+  | { readonly event: "finished"; readonly unit: string; readonly seconds: number; readonly first: boolean }
+  /** Another worker has recorded the result already. */
+  | { readonly event: "known"; readonly unit: string }
+  | { readonly event: "failed"; readonly unit: string; readonly reason: string }
+  | { readonly event: "dropped"; readonly unit: string };
+
+export interface WorkerSettings {
+  /** `redis://HOST[:PORT]` */
+  readonly redis: string;
+  /** A directory, or `s3://BUCKET/PREFIX`: the same place as that of the runs. */
+  readonly store: string;
+  /** Where the model lies on this machine; where the run has it when absent. */
+  readonly model?: string | undefined;
+  /** Threads of one operator. */
+  readonly threads?: number | undefined;
+  /** Ends the worker; its unit goes to another one. */
+  readonly signal?: AbortSignal | undefined;
+  /** Waited for. */
+  readonly onEvent?: (event: WorkerEvent) => unknown;
+  /** Seconds after which a unit goes to another worker when nothing was heard of this one. 30 when absent. */
+  readonly lockSeconds?: number | undefined;
+  /** Seconds that a unit may take; 3600 when absent. */
+  readonly unitSeconds?: number | undefined;
+}
+
+/** Errors that say something about this machine, so that it must not have more units. */
+const UNFIT: ReadonlySet<ErrorCode> = new Set(["MODEL_DIFFERS", "NOT_FOUND", "FORBIDDEN", "UNSUPPORTED"]);
+/** Errors that another attempt may not have. */
+const PASSING: ReadonlySet<ErrorCode> = new Set([
+  "STORE_FAILED",
+  "OUTPUT_FAILED",
+  "OUT_OF_MEMORY",
+  "NETWORK",
+  "BAD_FILE",
+  "INTERNAL",
+]);
+
+/**
+ * Computes units until it is told to stop.
+ * @throws GpruneError QUEUE_FAILED and STORE_FAILED when they cannot be reached at the beginning; MODEL_DIFFERS and NOT_FOUND
+ *   when this machine has not the model that a run prunes
+ */
+export async function runWorker(settings: WorkerSettings): Promise<void> {
+  const { redis, store: address, threads, signal, lockSeconds = 30 } = settings;
+  const store = await openStore(address);
+  const name = queueName(await storeIdentity(store), threads);
+  const worker = new UnitWorker(settings, { store, queue: name });
+  const queue = await JobWorker.start({
+    redis,
+    name,
+    lockSeconds,
+    compute: (key, data) => worker.compute(key, data),
+  });
+  try {
+    await settings.onEvent?.({ event: "listening", queue: name });
+    await worker.ended(signal);
+  } finally {
+    await worker.stop();
+    await queue.close();
+  }
+}
+
+class UnitWorker {
+  readonly #settings: WorkerSettings;
+  readonly #store: Store;
+  readonly #queue: string;
+  readonly #process: UnitProcess;
+  readonly #unfit: Promise<never>;
+  #refuse: (error: GpruneError) => void = () => {};
+  #stopping = false;
+
+  constructor(settings: WorkerSettings, { store, queue }: { readonly store: Store; readonly queue: string }) {
+    this.#settings = settings;
+    this.#store = store;
+    this.#queue = queue;
+    const { model, threads } = settings;
+    this.#process = new UnitProcess({ store: settings.store, model, threads });
+    this.#unfit = new Promise((_, reject) => {
+      this.#refuse = (error) => {
+        this.#stopping = true;
+        reject(error);
+      };
+    });
+  }
+
+  /** Resolves when the signal says so. @throws GpruneError when this machine turns out to be unfit */
+  async ended(signal: AbortSignal | undefined): Promise<void> {
+    const told = new Promise<void>((resolve) => {
+      if (signal?.aborted) resolve();
+      else signal?.addEventListener("abort", () => resolve(), { once: true });
+    });
+    await Promise.race([told, this.#unfit]);
+  }
+
+  /** Ends the child; the unit that it is at is given back. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#process.stop();
+  }
+
+  /** Computes one unit and records its result. */
+  async compute(key: string, data: unknown): Promise<void> {
+    const job = parsed(key, data, this.#queue);
+    if (await this.#isKnown(key)) return this.#tell({ event: "known", unit: key });
+    this.#process.start();
+    await this.#tell({ event: "started", unit: key, what: describeUnit(job.unit), pid: this.#process.pid });
+    const started = performance.now();
+    const objects = await this.#objectsOf(key, job);
+    const first = await this.#store.claim(recordName(key), formatResult(key, objects));
+    const seconds = (performance.now() - started) / 1000;
+    await this.#tell({ event: "finished", unit: key, seconds, first });
+  }
+
+  async #objectsOf(key: string, job: UnitJob): Promise<UnitResult> {
+    let failure: UnitFailure;
+    try {
+      const answer = await this.#process.compute(job, this.#settings.unitSeconds ?? 3600);
+      if (answer.type === "done") return answer.objects;
+      failure = answer.failure;
+    } catch (error) {
+      const { code, message } =
+        error instanceof GpruneError ? error : { code: "INTERNAL" as const, message: String(error) };
+      failure = { code, message };
+    }
+    throw await this.#judged(key, failure);
+  }
+
+  /** What the queue is told about a failure. */
+  async #judged(key: string, failure: UnitFailure): Promise<Error> {
+    const { code, message, hint } = failure;
+    if (this.#stopping || UNFIT.has(code)) {
+      await this.#tell({ event: "dropped", unit: key });
+      if (!this.#stopping) this.#refuse(new GpruneError(code, message, hint === undefined ? {} : { hint }));
+      return new JobGivenBack();
+    }
+    await this.#tell({ event: "failed", unit: key, reason: message });
+    const again = code === "UNIT_FAILED" || PASSING.has(code);
+    return again ? new Error(formatFailure(failure)) : new HopelessJob(formatFailure(failure));
+  }
+
+  async #isKnown(key: string): Promise<boolean> {
+    const record = await this.#store.record(recordName(key));
+    return record !== null && parseResult(record, key) !== null;
+  }
+
+  async #tell(event: WorkerEvent): Promise<void> {
+    await this.#settings.onEvent?.(event);
+  }
+}
+
+/** @throws HopelessJob for what is no unit */
+function parsed(key: string, data: unknown, queue: string): UnitJob {
+  try {
+    return parseJob(data, key, queue);
+  } catch (error) {
+    const { code, message } = error as GpruneError;
+    throw new HopelessJob(formatFailure({ code, message }));
+  }
+}

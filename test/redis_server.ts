@@ -1,0 +1,75 @@
+/** A Redis server of a test's own, which can be killed, started again and paused. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+
+const PROGRAM = "redis-server";
+
+/** Whether this machine has the server. */
+export const hasRedis: boolean = spawnSync(PROGRAM, ["--version"]).status === 0;
+
+export class RedisServer {
+  readonly url: string;
+  readonly #port: number;
+  readonly #directory: string;
+  #process: ChildProcess | null = null;
+
+  private constructor(port: number, directory: string) {
+    this.#port = port;
+    this.#directory = directory;
+    this.url = `redis://127.0.0.1:${port}`;
+  }
+
+  /** Starts one that keeps everything it says it has. @param directory - for its files */
+  static async start(directory: string): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), directory);
+    await server.start();
+    return server;
+  }
+
+  async start(): Promise<void> {
+    const durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+    const place = ["--port", String(this.#port), "--bind", "127.0.0.1", "--dir", this.#directory];
+    this.#process = spawn(PROGRAM, [...place, ...durable], { stdio: "ignore" });
+    while (!(await answers(this.#port))) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  /** Ends it as a power failure would. */
+  async kill(): Promise<void> {
+    const process = this.#process;
+    this.#process = null;
+    if (process === null) return;
+    const gone = once(process, "exit");
+    process.kill("SIGKILL");
+    await gone;
+  }
+
+  pause(): void {
+    this.#process!.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#process!.kill("SIGCONT");
+  }
+}
+
+/** A port of this machine that nobody listens at. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" ? address!.port : 0;
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => socket.write("PING\r\n"));
+    socket.on("data", (data) => {
+      socket.destroy();
+      resolve(data.toString().startsWith("+PONG"));
+    });
+    socket.on("error", () => resolve(false));
+  });
+}

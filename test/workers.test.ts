@@ -1,0 +1,327 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
+import { distributed, runWorker, type WorkerEvent, type WorkerSettings } from "../src/workers/index.ts";
+import { freePort, hasRedis, RedisServer } from "./redis_server.ts";
+import { gprune, hashes, startCli } from "./run_cli.ts";
+import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
+import type { WorkerProcessSettings } from "./worker_process.ts";
+
+/** The others tell times. */
+const FILES = ["config.json", "facts.json", "model.safetensors", "plan.json"];
+/** Seconds after which a unit of a worker that says nothing goes to another one. */
+const LOCK_SECONDS = 2;
+
+let root: string;
+let redis: RedisServer;
+let model: string;
+let expected: Readonly<Record<string, string>>;
+let names = 0;
+
+function freshName(): string {
+  names += 1;
+  return join(root, `${names}`);
+}
+
+/** A run with gradients, robust rounds and least squares. */
+function config(output: string): RunConfig {
+  const calibration = ["code", "stories"].map((kind) => ({
+    name: kind,
+    path: demoText("calibration", kind),
+  }));
+  const settings = { samples: 5, seqLen: 48, rounds: 2, robust: true, metric: "fisher", report: false };
+  return resolveRunConfig({ model, output, calibration, threads: 1, maxModules: 2, ...settings }, "test");
+}
+
+/** Prunes with workers, a layer in each unit of statistics. @returns hashes of what came out */
+async function pruned(store: string, options: PruneOptions = {}, output = freshName()): Promise<unknown> {
+  const openPasses = distributed({ redis: redis.url, store, layersPerUnit: 1 });
+  await prune(config(output), { openPasses, ...options });
+  return hashes(output, FILES);
+}
+
+interface Started {
+  readonly events: WorkerEvent[];
+  readonly ended: Promise<void>;
+  stop(): Promise<void>;
+}
+
+const running: { stop(): Promise<void> }[] = [];
+
+/** A worker of this process, whose units a child computes. */
+function work(store: string, more: Partial<WorkerSettings> = {}): Started {
+  const events: WorkerEvent[] = [];
+  const end = new AbortController();
+  const ended = runWorker({
+    redis: redis.url,
+    store,
+    threads: 1,
+    lockSeconds: LOCK_SECONDS,
+    signal: end.signal,
+    ...more,
+    onEvent: async (event) => {
+      events.push(event);
+      await more.onEvent?.(event);
+    },
+  });
+  ended.catch(() => {});
+  const stop = async (): Promise<void> => {
+    end.abort();
+    await ended.catch(() => {});
+  };
+  const worker = { events, ended, stop };
+  running.push(worker);
+  return worker;
+}
+
+/** A worker in a process of its own. */
+class WorkerProcess {
+  readonly child: ChildProcess;
+  readonly #events: WorkerEvent[] = [];
+  readonly #heard = new Set<() => void>();
+
+  constructor(store: string, hold: string) {
+    const settings: WorkerProcessSettings = {
+      redis: redis.url,
+      store,
+      threads: 1,
+      lockSeconds: LOCK_SECONDS,
+      hold,
+    };
+    const program = join(import.meta.dirname, "worker_process.ts");
+    this.child = spawn(process.execPath, ["--import", "tsx", program, JSON.stringify(settings)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    createInterface(this.child.stdout!).on("line", (line) => {
+      this.#events.push(JSON.parse(line) as WorkerEvent);
+      for (const listener of this.#heard) listener();
+    });
+    running.push(this);
+  }
+
+  /** The first event of a kind. */
+  said<K extends WorkerEvent["event"]>(kind: K): Promise<Extract<WorkerEvent, { readonly event: K }>> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        const event = this.#events.find((candidate) => candidate.event === kind);
+        if (event !== undefined) resolve(event as Extract<WorkerEvent, { readonly event: K }>);
+      };
+      this.#heard.add(look);
+      look();
+    });
+  }
+
+  /** Lets it go on from where it holds. */
+  release(): void {
+    this.child.stdin!.write("\n");
+  }
+
+  async stop(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const gone = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await gone;
+  }
+}
+
+/** Records of a store by name. */
+async function records(store: string): Promise<Readonly<Record<string, string>>> {
+  const directory = join(store, "records");
+  const entries = (await readdir(directory)).map(
+    async (name) => [name, await readFile(join(directory, name), "utf8")] as const,
+  );
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+async function gone(pid: number): Promise<void> {
+  for (;;) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Seconds are few when nothing else runs; on a machine that is busy every process takes long to start. */
+describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
+  beforeAll(async () => {
+    root = await mkdtemp(join(tmpdir(), "gprune-test-"));
+    await mkdir(join(root, "redis"));
+    redis = await RedisServer.start(join(root, "redis"));
+    model = await writeTinyCheckpoint(join(root, "model"));
+    const output = freshName();
+    await prune(config(output));
+    expected = await hashes(output, FILES);
+  }, 300_000);
+
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((worker) => worker.stop()));
+  });
+
+  afterAll(async () => {
+    await redis?.kill();
+    await rm(root, { recursive: true, force: true });
+  });
+
+  test("two workers give the bytes of a run without any, and what is damaged is made again", async () => {
+    const store = freshName();
+    const workers = [work(store), work(store)];
+    expect(await pruned(store)).toEqual(expected);
+    const done = workers.map(({ events }) => events.filter(({ event }) => event === "finished").length);
+    expect(Math.min(...done)).toBeGreaterThan(0);
+    const before = await records(store);
+    expect(done[0]! + done[1]! + 1).toBe(Object.keys(before).length);
+    await damageObjects(store, Object.values(before));
+    expect(await pruned(store)).toEqual(expected);
+    expect(await records(store)).toEqual(before);
+  });
+
+  test("the units of a worker that is killed or stopped go to another one", async () => {
+    const store = freshName();
+    const first = new WorkerProcess(store, "started");
+    const run = pruned(store);
+    const { pid, unit } = await first.said("started");
+    first.child.kill("SIGKILL");
+    await gone(pid!);
+    let second: Started | undefined;
+    const third = new Promise<Started>((resolve) => {
+      // Told to stop in the middle of its second unit, it gives that back.
+      let seen = 0;
+      const onEvent = ({ event }: WorkerEvent): void => {
+        seen += event === "started" ? 1 : 0;
+        if (seen !== 2) return;
+        seen += 1;
+        void second!.stop();
+        resolve(work(store));
+      };
+      second = work(store, { onEvent });
+    });
+    const { events } = await third;
+    expect(await run).toEqual(expected);
+    const [all, last] = [second!.events, events];
+    expect([...all, ...last]).toContainEqual(expect.objectContaining({ event: "finished", unit }));
+    expect(all.at(-1)).toMatchObject({ event: "dropped" });
+  });
+
+  test("a server that is killed and started again, and one that stands still, cost nothing but time", async () => {
+    const store = freshName();
+    let started = 0;
+    const onEvent = async ({ event }: WorkerEvent): Promise<void> => {
+      if (event === "started") started += 1;
+      if (event === "started" && started === 2) {
+        await redis.kill();
+        await redis.start();
+      }
+      if (event === "started" && started === 5) {
+        redis.pause();
+        setTimeout(() => redis.resume(), 1500 * LOCK_SECONDS);
+      }
+    };
+    work(store, { onEvent });
+    work(store);
+    expect(await pruned(store)).toEqual(expected);
+  });
+
+  test("a worker that comes too late changes nothing", async () => {
+    const store = freshName();
+    const late = new WorkerProcess(store, "started");
+    const run = pruned(store);
+    const { unit } = await late.said("started");
+    late.child.kill("SIGSTOP");
+    const other = work(store);
+    expect(await run).toEqual(expected);
+    await other.stop();
+    const before = await records(store);
+    expect(other.events).toContainEqual(expect.objectContaining({ event: "finished", unit, first: true }));
+    late.child.kill("SIGCONT");
+    late.release();
+    expect(await late.said("finished")).toMatchObject({ unit, first: false });
+    expect(await records(store)).toEqual(before);
+  });
+
+  test("a unit that ends every process is named, and the run goes on with another worker", async () => {
+    const store = freshName();
+    const output = freshName();
+    const poisoned = work(store, {
+      onEvent: (event) => {
+        if (event.event === "started" && event.what === "losses") process.kill(event.pid!, "SIGKILL");
+      },
+    });
+    await expect(pruned(store, {}, output)).rejects.toMatchObject({
+      code: "UNIT_FAILED",
+      message: expect.stringMatching(/^losses \(unit [0-9a-f]{64}\): .*ended by SIGKILL/),
+    });
+    await poisoned.stop();
+    const { events } = work(store);
+    expect(await pruned(store, { resume: true }, output)).toEqual(expected);
+    expect(
+      events.filter((event) => event.event === "started" && event.what.startsWith("statistics")),
+    ).toEqual([]);
+  });
+
+  test("a worker with another model gives its unit back and says so", async () => {
+    const store = freshName();
+    const other = await writeTinyCheckpoint(freshName(), { hiddenSize: 8 });
+    const wrong = work(store, { model: other });
+    const run = pruned(store);
+    await expect(wrong.ended).rejects.toMatchObject({ code: "MODEL_DIFFERS" });
+    work(store);
+    expect(await run).toEqual(expected);
+  });
+
+  test("the command line does the same, and a worker that is told to stop ends well", async () => {
+    const store = freshName();
+    const output = freshName();
+    const place = ["--redis", redis.url, "--store", store, "--json"];
+    const worker = startCli(["worker", ...place, "--threads", "1"]);
+    running.push({ stop: async () => void worker.child.kill("SIGKILL") });
+    const { calibration } = config(output);
+    const settings = ["--samples", "5", "--seq-len", "48", "--rounds", "2", "--max-modules", "2"];
+    const texts = calibration.map(({ name, path }) => `${name}=${path}`);
+    const rest = ["--robust", "--metric", "fisher", "--threads", "1", "--no-report", "--calib", ...texts];
+    expect(await gprune("prune", model, "-o", output, ...settings, ...place, ...rest)).toMatchObject({
+      code: 0,
+    });
+    expect(await hashes(output, FILES)).toEqual(expected);
+    worker.child.kill("SIGTERM");
+    const { code, stdout } = await worker.result;
+    expect(code).toBe(0);
+    const events = stdout.split("\n").filter((line) => line !== "");
+    expect(events.map((line) => JSON.parse(line).event)).toContain("finished");
+    const half = await gprune("prune", model, "-o", output, "--redis", redis.url, ...rest);
+    expect(half).toMatchObject({ code: 1, stderr: expect.stringContaining("--store") });
+  });
+
+  test("a server or a store that is not there is named", async () => {
+    const url = `redis://user:secret@127.0.0.1:${await freePort()}`;
+    const store = freshName();
+    const unreachable = { code: "QUEUE_FAILED", message: expect.not.stringContaining("secret") };
+    await expect(runWorker({ redis: url, store })).rejects.toMatchObject(unreachable);
+    const openPasses = distributed({ redis: url, store });
+    await expect(prune(config(freshName()), { openPasses })).rejects.toMatchObject(unreachable);
+    await writeFile(join(root, "file"), "");
+    await expect(runWorker({ redis: redis.url, store: join(root, "file") })).rejects.toMatchObject({
+      code: "STORE_FAILED",
+    });
+    await expect(runWorker({ redis: "localhost", store })).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+  });
+});
+
+/** Changes a byte of the objects that units of statistics and of losses gave. */
+async function damageObjects(store: string, texts: readonly string[]): Promise<void> {
+  for (const kind of ["stats", "losses"]) {
+    const record = texts.find((text) => text.includes(`"${kind}":`))!;
+    const { sha256 } = JSON.parse(record).objects[kind] as { readonly sha256: string };
+    const path = join(store, "objects", sha256.slice(0, 2), sha256);
+    const bytes = await readFile(path);
+    bytes[bytes.length - 9]! ^= 1;
+    await writeFile(path, bytes);
+  }
+}
