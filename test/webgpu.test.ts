@@ -146,6 +146,15 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
     expect(record.settings).toMatchObject({ device: "cpu" });
   });
 
+  it("refuses a distributed run, whose workers have the CPU", async () => {
+    const config = resolveRunConfig({ model, output: join(root, "distributed"), device: "webgpu" }, "test");
+    const openPasses = (): never => expect.fail("no passes are opened");
+    await expect(prune(config, { openPasses })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: "device: expected cpu for a distributed run, got webgpu",
+    });
+  });
+
   it("fails where the device is required and not there", async () => {
     const { code, stdout, stderr } = await startCli(
       ["generate", model, "--prompt", "once", "--device", "webgpu", "--require-device"],
