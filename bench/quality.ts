@@ -18,16 +18,16 @@
  *
  * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { TextSet } from "../src/calibrate/windows.ts";
 import { type RunConfig, type RunConfigInput, resolveRunConfig } from "../src/config.ts";
 import { geometricMean } from "../src/evaluate/evaluate.ts";
 import { mapValues } from "../src/map_values.ts";
 import type { Model } from "../src/model/model.ts";
 import { achievedSparsity } from "../src/prune/plan.ts";
 import { metricByName } from "../src/score/registry.ts";
+import { namedFiles } from "./named_files.ts";
 import { Lab } from "./quality/lab.ts";
 import { type Key, markdown, type Row } from "./quality/table.ts";
 
@@ -134,17 +134,6 @@ async function measure(
     geometricMean: geometricMean(Object.values(scores)),
     tasks: mapValues(scored, ({ acc, acc_norm }) => ({ acc, acc_norm })),
   };
-}
-
-function namedFiles(directory: string, ending: string): TextSet[] {
-  const files = readdirSync(directory)
-    .filter((file) => file.endsWith(ending))
-    .sort();
-  return files.map((file) => ({
-    name: file.slice(0, -ending.length),
-    path: join(directory, file),
-    weight: 1,
-  }));
 }
 
 function finishedRows(): Row[] {

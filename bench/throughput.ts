@@ -11,22 +11,14 @@ import { parseArgs } from "node:util";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { gateGradients } from "../src/calibrate/gate_gradients.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
-import { GraphBuilder } from "../src/graph/graph.ts";
-import { type Program, Runtime } from "../src/graph/runtime.ts";
+import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
 import { memorySource } from "../src/tensor/memory.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { tinyModel } from "../test/tiny_model.ts";
-
-/** One matrix product of a pass: [batch, m, k] x [batch, n, k]^T, `count` times a layer and micro-batch. */
-interface Product {
-  readonly batch: number;
-  readonly m: number;
-  readonly k: number;
-  readonly n: number;
-}
+import { bareBackward, bareForward } from "./bare_products.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -42,108 +34,34 @@ const model = positionals[0] === undefined ? await smolLikeModel() : await openM
 const runtime = new Runtime();
 const runner = new DecoderRunner(model, runtime);
 const windows = randomWindows();
-const tokens = windowCount * seqLen;
+
+const pass = { spec: model.spec, seqLen, tokens: windowCount * seqLen };
 
 await report("calibration", {
-  pass: () => calibrate(runner, [{ name: "random", windows }]),
-  products: forwardProducts(),
+  whole: () => calibrate(runner, [{ name: "random", windows }]),
+  bare: () => bareForward(runtime, pass),
 });
 await report("forward + backward", {
-  pass: () => gateGradients(runner, windows),
-  products: [...forwardProducts(), ...forwardProducts(), ...backwardProducts()],
-  head: 2,
+  whole: () => gateGradients(runner, windows),
+  bare: () => bareBackward(runtime, pass),
 });
 await runtime.close();
 
 async function report(
   name: string,
-  { pass, products, head = 0 }: { pass: () => Promise<unknown>; products: readonly Product[]; head?: number },
+  { whole, bare }: { readonly whole: () => Promise<unknown>; readonly bare: () => Promise<number> },
 ): Promise<void> {
-  let passSeconds = Number.POSITIVE_INFINITY;
+  let wholeSeconds = Number.POSITIVE_INFINITY;
   let bareSeconds = Number.POSITIVE_INFINITY;
   for (let repeat = 0; repeat < REPEATS; repeat++) {
-    passSeconds = Math.min(passSeconds, await seconds(pass));
-    bareSeconds = Math.min(bareSeconds, await bareTime(products, head));
+    wholeSeconds = Math.min(wholeSeconds, await seconds(whole));
+    bareSeconds = Math.min(bareSeconds, await bare());
   }
-  const share = ((100 * bareSeconds) / passSeconds).toFixed(0);
-  const rate = (tokens / passSeconds).toFixed(0);
+  const share = ((100 * bareSeconds) / wholeSeconds).toFixed(0);
+  const rate = (pass.tokens / wholeSeconds).toFixed(0);
   console.log(
-    `${name}: ${rate} tokens/s, ${passSeconds.toFixed(2)} s, bare products ${bareSeconds.toFixed(2)} s, share ${share} %`,
+    `${name}: ${rate} tokens/s, ${wholeSeconds.toFixed(2)} s, bare products ${bareSeconds.toFixed(2)} s, share ${share} %`,
   );
-}
-
-/** Seconds that all products of a pass over all layers take on their own; `head` vocabulary products per token. */
-async function bareTime(products: readonly Product[], head: number): Promise<number> {
-  const { layers, vocabSize, hiddenSize } = model.spec;
-  let total = 0;
-  for (const product of products) {
-    total += (await bareSeconds(product)) * layers.length * (tokens / (2 * seqLen));
-  }
-  if (head > 0) {
-    const rows = Math.min(1024, Math.floor(2 ** 24 / vocabSize));
-    total += ((await bareSeconds({ batch: 1, m: rows, k: hiddenSize, n: vocabSize })) * head * tokens) / rows;
-  }
-  return total;
-}
-
-/** The fastest of a few runs of one product. */
-async function bareSeconds(product: Product): Promise<number> {
-  const { program, feeds } = await bare(product);
-  let fastest = Number.POSITIVE_INFINITY;
-  for (let run = 0; run < 5; run++) fastest = Math.min(fastest, await seconds(() => program.run(feeds)));
-  return fastest;
-}
-
-async function bare({
-  batch,
-  m,
-  k,
-  n,
-}: Product): Promise<{ program: Program; feeds: Record<string, Tensor> }> {
-  const program = await runtime.program(`bare ${batch === 1}`, () => {
-    const b = new GraphBuilder();
-    const lead = batch === 1 ? [] : ["B"];
-    const product = b.matmul(b.input("a", [...lead, "M", "K"]), b.input("b", [...lead, "N", "K"]), {
-      transB: true,
-    });
-    b.output("c", product);
-    return b.finish();
-  });
-  const tensor = (rows: number): Tensor => {
-    const shape = batch === 1 ? [rows, k] : [batch, rows, k];
-    return { shape, data: new Float32Array(batch * rows * k).fill(0.01) };
-  };
-  return { program, feeds: { a: tensor(m), b: tensor(n) } };
-}
-
-/** Products of one layer's forward pass on a micro-batch of two windows. */
-function forwardProducts(): readonly Product[] {
-  const { hiddenSize: c, headDim, layers } = model.spec;
-  const { neurons, kvGroups, groupSize } = layers[0]!;
-  const rows = 2 * seqLen;
-  const q = kvGroups * groupSize * headDim;
-  const kv = kvGroups * headDim;
-  const linear = (k: number, n: number): Product => ({ batch: 1, m: rows, k, n });
-  const heads = { batch: 2 * kvGroups, m: groupSize * seqLen };
-  return [
-    linear(c, q),
-    linear(c, kv),
-    linear(c, kv),
-    { ...heads, k: headDim, n: seqLen },
-    { ...heads, k: seqLen, n: headDim },
-    linear(q, c),
-    linear(c, neurons),
-    linear(c, neurons),
-    linear(neurons, c),
-  ];
-}
-
-/** Products of one layer's backward pass with respect to activations: linear layers once, attention products twice. */
-function backwardProducts(): readonly Product[] {
-  const forward = forwardProducts();
-  const attention = forward.filter(({ batch }) => batch > 1);
-  const linear = forward.filter(({ batch }) => batch === 1).map((p) => ({ ...p, k: p.n, n: p.k }));
-  return [...linear, ...attention, ...attention];
 }
 
 async function seconds(work: () => Promise<unknown>): Promise<number> {

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { parseSize } from "./byte_size.ts";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
+import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
 
 const textSet = z.strictObject({
@@ -71,6 +72,15 @@ const fields = z.strictObject({
   report: z.boolean().default(true).describe("whether report.html is written beside the model"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
   threads: z.int().positive().optional().describe("threads of one operator"),
+  device: z
+    .enum(DEVICE_NAMES)
+    .default("cpu")
+    .describe("where graphs run; the CPU, with a message, when the device is not there"),
+  deviceDtype: z
+    .enum(DEVICE_DTYPES)
+    .default("f32")
+    .describe("number format of products with weights on a device"),
+  requireDevice: z.boolean().default(false).describe("whether a run without the device is refused"),
   maxMemory: size.optional().describe("memory that the computing process may take: 4GB, 512MiB, or bytes"),
 });
 
@@ -101,6 +111,9 @@ export interface RunConfig {
   readonly report: boolean;
   readonly plan?: string | undefined;
   readonly threads?: number | undefined;
+  readonly device: DeviceName;
+  readonly deviceDtype: DeviceDtype;
+  readonly requireDevice: boolean;
   /** Bytes. Absent: what the machine has. */
   readonly maxMemory?: number | undefined;
 }

@@ -8,6 +8,7 @@ import { evaluate, geometricMean } from "./evaluate/evaluate.ts";
 import { generate } from "./evaluate/generate.ts";
 import type { TextScore } from "./evaluate/perplexity.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
+import { CPU, type Device } from "./graph/device.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
@@ -36,6 +37,8 @@ export interface DemoOptions {
   /** Directory for the pruned models, one below it for each. */
   readonly output: string;
   readonly sparsity: number;
+  /** Where graphs run; the CPU when absent. */
+  readonly device?: Device;
   /** Beginnings of texts to be continued, by kind. */
   readonly prompts: Readonly<Record<string, string>>;
   readonly onProgress?: OnProgress;
@@ -55,8 +58,10 @@ export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]>
   await add("dense", model);
   for (const [title, settings] of Object.entries(VARIANTS)) {
     const output = join(options.output, title.replaceAll(/[^a-z0-9]+/g, "-"));
-    const { sparsity, onProgress = silent } = options;
-    const config = resolveRunConfig({ ...SHARED_SETTINGS, ...settings, model, output, sparsity }, "demo");
+    const { sparsity, device = CPU, onProgress = silent } = options;
+    const place = { device: device.name, deviceDtype: device.dtype };
+    const input = { ...SHARED_SETTINGS, ...settings, ...place, model, output, sparsity };
+    const config = resolveRunConfig(input, "demo");
     await prune(config, { onProgress });
     await add(title, output);
   }
@@ -86,10 +91,10 @@ function textPath(part: "calibration" | "heldout", kind: string): string {
 async function measure(
   title: string,
   path: string,
-  { prompts, onProgress = silent }: DemoOptions,
+  { device = CPU, prompts, onProgress = silent }: DemoOptions,
 ): Promise<DemoRow> {
   const model = await openModel(path);
-  const runtime = new Runtime();
+  const runtime = new Runtime({ device });
   try {
     const texts = DEMO_KINDS.map((name) => ({ name, path: textPath("heldout", name), weight: 1 }));
     const evaluation = await evaluate({ model, runtime }, texts, {

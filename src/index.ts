@@ -100,6 +100,8 @@ export {
   type LoadedLayer,
   type Outputs,
 } from "./graph/decoder_runner.ts";
+export type { Device, DeviceDtype, DeviceName } from "./graph/device.ts";
+export { type DeviceFound, type DeviceRequest, findDevice } from "./graph/device_check.ts";
 export type {
   Attribute as GraphAttribute,
   Constant as GraphConstant,

@@ -11,6 +11,7 @@ import { writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
+import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import { differences, type JsonValue } from "./io/json_difference.ts";
@@ -62,6 +63,8 @@ export interface PruneOptions {
   readonly onProgress?: OnProgress;
   /** Called before anything is computed with who will load the result, as far as that is known then. */
   readonly onForeseen?: (runtimes: Runtimes) => void;
+  /** Called before anything is computed with where that will be. */
+  readonly onDevice?: (device: DeviceFound) => void;
   /** Called before anything is computed with what the run will hold in memory. */
   readonly onPlanned?: (plan: MemoryPlan) => void;
   /** Goes on with the unfinished run of the same output, if there is one; otherwise such a run is refused. */
@@ -80,10 +83,17 @@ export interface PruneOptions {
  * Prunes a model: open, calibrate, score, allocate, cut, recover, save. What has been computed is kept in OUT.run until
  * the output is there; whatever ends a run, it can be resumed and writes the same bytes then.
  * @throws GpruneError when the input is wrong or the output cannot be written; LOCKED when another run is at it;
- *   INTERRUPTED after the signal; BAD_CHECKPOINT when what is to be resumed was another run
+ *   INTERRUPTED after the signal; BAD_CHECKPOINT when what is to be resumed was another run, on another device for one;
+ *   UNSUPPORTED when a device that is required is not there
  */
-export async function prune(config: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
+export async function prune(asked: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
+  if (options.openPasses !== undefined) requireCpu(asked);
+  const device = await findDevice(asked);
+  options.onDevice?.(device);
+  // What was used is what the run depends on.
+  const { name, dtype: deviceDtype } = device.used;
+  const config: RunConfig = { ...asked, device: name, deviceDtype, requireDevice: false };
   const request = { metric: metricByName(config.metric), fallback: fallbackByName(config.fallback) };
   const given = await readPlan(config);
   const record = resume ? await readRecord(join(config.output, RECORD_FILE)) : null;
@@ -91,7 +101,7 @@ export async function prune(config: RunConfig, options: PruneOptions = {}): Prom
   const stages = await RunDirectory.claim(config.output, { resume, signal, interval });
   try {
     const told = { ...options, onProgress: interruptible(onProgress, signal) };
-    return await pruneModel({ config, given, stages, record, ...request }, told);
+    return await pruneModel({ config, device, given, stages, record, ...request }, told);
   } catch (error) {
     // What led to numbers that are not finite leads there again.
     if (error instanceof GpruneError && error.code === "NOT_FINITE") stages.clear();
@@ -101,8 +111,16 @@ export async function prune(config: RunConfig, options: PruneOptions = {}): Prom
   }
 }
 
+/** @throws GpruneError BAD_ARGUMENT when a distributed run is to compute elsewhere than its workers do */
+function requireCpu({ device }: RunConfig): void {
+  if (device === "cpu") return;
+  throw new GpruneError("BAD_ARGUMENT", `device: expected cpu for a distributed run, got ${device}`, {
+    hint: "Workers compute on the CPU, so that the plan is that of a single machine to the byte.",
+  });
+}
+
 /** What a run is made of before anything is read. */
-interface RunRequest extends Pick<Run, "config" | "stages" | "metric" | "fallback"> {
+interface RunRequest extends Pick<Run, "config" | "device" | "stages" | "metric" | "fallback"> {
   /** The plan to be carried out; null when one is to be made. */
   readonly given: PruningPlan | null;
   /** Of an output that is there already. */
@@ -131,7 +149,11 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
     const plan = planMemory({ spec: model.spec, config, tokens, allocation, gradients }, memoryLimit());
     await requireRoom(estimateNeeds(model, config, { plan, tokens }), config.output);
     onPlanned(plan);
-    runtime = new Runtime({ threads: config.threads, memory: { ...plan.places, scratch: stages } });
+    runtime = new Runtime({
+      threads: config.threads,
+      memory: { ...plan.places, scratch: stages },
+      device: request.device.used,
+    });
     const { maxShardBytes, openPasses } = options;
     opened = await openPasses?.({ model, hashes: modelHashesIn(facts) });
     const run: Run = {
@@ -157,7 +179,7 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
 
 /** The result of a run that was interrupted after its output was there; null when there is none. */
 async function finishedResult(
-  { config, record, stages }: RunRequest,
+  { config, device, record, stages }: RunRequest,
   facts: JsonValue,
 ): Promise<PruneResult | null> {
   if (record === null) return null;
@@ -168,7 +190,7 @@ async function finishedResult(
   return {
     output: config.output,
     ...result,
-    ...measurements(config, { timings: {}, speed: 0, memory: null }),
+    ...measurements(config, { timings: {}, speed: 0, memory: null, device }),
     report,
     report_problem: null,
   };
@@ -195,7 +217,7 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
   };
   const speed = knowledge === null ? 0 : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
   const measured = (): Measurements =>
-    measurements(config, { timings: clock.secondsSoFar(), speed, memory: run.memory });
+    measurements(config, { timings: clock.secondsSoFar(), speed, memory: run.memory, device: run.device });
   const findings = { plan, curve, outcome, measured };
   const reported = await clock.time("save", () => save(run, pruned, findings));
   stages.clear();
@@ -205,7 +227,9 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
 /** What the stages of one run share. */
 interface Run {
   readonly started: Date;
+  /** With the device that is used. */
   readonly config: RunConfig;
+  readonly device: DeviceFound;
   readonly model: Model;
   readonly runtime: Runtime;
   readonly passes: RunPasses;

@@ -2,6 +2,8 @@
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import type { HeldOutScore } from "./evaluate/held_out.ts";
 import type { Runtimes } from "./export/runtimes.ts";
+import { deviceText } from "./graph/device.ts";
+import type { DeviceFound } from "./graph/device_check.ts";
 import { peakResidentBytes } from "./io/machine.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { versions } from "./package.ts";
@@ -27,6 +29,8 @@ export interface PruneResult {
   readonly peak_rss_bytes: number;
   /** What the run was to stay within, and what was planned: bytes at most, and by stage; null when nothing was run. */
   readonly memory: Pick<MemoryPlan, "budget" | "peak" | "spilled" | "stages"> | null;
+  /** Where it computed, where that was to be, and why it is not the same place. */
+  readonly device: { readonly used: string; readonly asked: string; readonly problem: string | null };
   readonly seed: number;
   readonly versions: Readonly<Record<string, string>>;
   /** The report's file; null when none was asked for or it could not be drawn, and why. */
@@ -43,7 +47,7 @@ export type RunOutcome = Pick<
 /** The part that differs from time to time, and what belongs to it. */
 export type Measurements = Pick<
   PruneResult,
-  "timings" | "tokens_per_second" | "peak_rss_bytes" | "memory" | "seed" | "versions"
+  "timings" | "tokens_per_second" | "peak_rss_bytes" | "memory" | "device" | "seed" | "versions"
 >;
 
 export function measurements(
@@ -52,10 +56,12 @@ export function measurements(
     timings,
     speed,
     memory,
+    device: { used, asked, problem },
   }: {
     readonly timings: PruneResult["timings"];
     readonly speed: number;
     readonly memory: MemoryPlan | null;
+    readonly device: DeviceFound;
   },
 ): Measurements {
   return {
@@ -63,6 +69,7 @@ export function measurements(
     tokens_per_second: speed,
     peak_rss_bytes: peakResidentBytes(),
     memory: memory && pickPlan(memory),
+    device: { used: deviceText(used), asked: deviceText(asked), problem },
     seed,
     versions: versions(),
   };

@@ -174,6 +174,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const result = json(await gprune("prune", first, ...options, ...SMALL, ...calib));
     expect(Object.keys(result).sort()).toEqual([
       "calibration",
+      "device",
       "held_out",
       "memory",
       "output",

@@ -136,8 +136,8 @@ export function clientVersions(python: string | null): Readonly<Record<string, s
   return { ...Object.fromEntries(versions), ...(python === null ? {} : pythonVersions(python)) };
 }
 
-/** @throws Error when the Python lacks a package */
-function pythonVersions(python: string): Readonly<Record<string, string>> {
+/** Of transformers and torch. @throws Error when the Python lacks a package */
+export function pythonVersions(python: string): Readonly<Record<"transformers" | "torch", string>> {
   const program =
     "import json, torch, transformers as t; print(json.dumps([t.__version__, torch.__version__]))";
   const { status, stdout, stderr, error } = spawnSync(python, ["-c", program], { encoding: "utf8" });

@@ -3,29 +3,27 @@ import { type ComparedModel, compareModels } from "../evaluate/compare.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
 import { type MaterialOptions, namedMaterial } from "./material.ts";
-import { withModels } from "./models.ts";
+import { type ComputingOptions, withModels } from "./models.ts";
 import { print, printJson } from "./terminal.ts";
 
-interface CompareOptions extends MaterialOptions {
+interface CompareOptions extends MaterialOptions, ComputingOptions {
   readonly resume?: string;
   readonly speed?: boolean;
   readonly batch: number;
   readonly promptTokens: number;
   readonly newTokens: number;
   readonly repeats: number;
-  readonly threads?: number;
   readonly json?: boolean;
-  readonly quiet?: boolean;
 }
 
 export async function compareCommand(
   [first, second, others]: readonly [string, string, readonly string[]],
-  { resume, threads, json, quiet, ...options }: CompareOptions,
+  { resume, json, ...options }: CompareOptions,
 ): Promise<void> {
   const { texts, ...material } = await namedMaterial(options);
   const models: readonly ComparedModel[] = await withModels(
     [first, second, ...others],
-    { threads, quiet },
+    options,
     ({ models: opened, runtime, onProgress }) => {
       const speed = options.speed ? { ...options, onProgress } : undefined;
       const settings = { ...material, speed, onProgress, ...keeping(resume) };

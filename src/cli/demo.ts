@@ -5,11 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEMO_KINDS, type DemoRow, runDemo } from "../demo.ts";
 import { requireFreeDirectory } from "../io/output_directory.ts";
+import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, table } from "./terminal.ts";
 
-interface DemoCommandOptions {
+interface DemoCommandOptions extends DeviceOptions {
   readonly output?: string;
   readonly sparsity: number;
   readonly quiet?: boolean;
@@ -28,9 +29,13 @@ export async function demoCommand({ output, ...options }: DemoCommandOptions): P
   await demo(output, options);
 }
 
-async function demo(output: string, { sparsity, quiet }: Omit<DemoCommandOptions, "output">): Promise<void> {
+async function demo(
+  output: string,
+  { sparsity, quiet, ...options }: Omit<DemoCommandOptions, "output">,
+): Promise<void> {
+  const { used: device } = await findDeviceFor(options);
   const rows = await withProgress({ quiet }, (onProgress) =>
-    runDemo({ output, sparsity, prompts: PROMPTS, onProgress }),
+    runDemo({ output, sparsity, device, prompts: PROMPTS, onProgress }),
   );
   print(report(rows, sparsity));
   print(plainText(rows.at(-1)!.path));

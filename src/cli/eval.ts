@@ -10,16 +10,14 @@ import { readRun } from "../report/run_directory.ts";
 import { formatEvaluation, type SavedEvaluation, savedEvaluation } from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
 import { type MaterialOptions, namedMaterial } from "./material.ts";
-import { withModels } from "./models.ts";
+import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
 
-interface EvalOptions extends MaterialOptions {
+interface EvalOptions extends MaterialOptions, ComputingOptions {
   readonly baseline?: string;
   readonly save?: boolean;
   readonly resume?: string;
-  readonly threads?: number;
   readonly json?: boolean;
-  readonly quiet?: boolean;
 }
 
 /** The model, and what it is compared with when there is something. */
@@ -38,14 +36,14 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
 
 async function evaluateAll(
   path: string,
-  { baseline, threads, quiet, resume, ...options }: EvalOptions,
+  { baseline, resume, ...options }: EvalOptions,
 ): Promise<Evaluations> {
   const { texts, ...material } = await namedMaterial(options);
   if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
   }
   const paths = baseline === undefined ? [path] : [baseline, path];
-  return withModels(paths, { threads, quiet }, async ({ models, runtime, onProgress }) => {
+  return withModels(paths, options, async ({ models, runtime, onProgress }) => {
     const settings = { ...material, onProgress, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
     return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];

@@ -7,10 +7,12 @@ import { Runtime } from "../graph/runtime.ts";
 import { writeNewFile } from "../io/output_file.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { findDeviceFor } from "./device.ts";
+import type { ComputingOptions } from "./models.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print } from "./terminal.ts";
 
-interface GenerateCommandOptions {
+interface GenerateCommandOptions extends ComputingOptions {
   readonly prompt?: string;
   readonly maxTokens?: number;
   readonly sample?: boolean;
@@ -19,8 +21,6 @@ interface GenerateCommandOptions {
   readonly topP: number;
   readonly seed: number;
   readonly output?: string;
-  readonly threads?: number;
-  readonly quiet?: boolean;
 }
 
 const PROMPTED_TOKENS = 32;
@@ -33,7 +33,8 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
   }
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
-  const runtime = new Runtime(threads === undefined ? {} : { threads });
+  const { used: device } = await findDeviceFor(options);
+  const runtime = new Runtime({ threads, device });
   try {
     const runner = new DecoderRunner(model, runtime);
     const tokenizer = Tokenizer.fromFiles(model.files);

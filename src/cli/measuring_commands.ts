@@ -1,6 +1,7 @@
 /** The commands that look at models. */
 import { Command } from "commander";
 import { computing, jsonOption, MODEL, quietOption, resumeOption, threadsOption } from "./common.ts";
+import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.ts";
 import { countOption, numberOption, textSetsOption } from "./options.ts";
 
 /** Gives a command the options that say what models are evaluated on. @param formats - where formats of tasks are listed */
@@ -48,6 +49,9 @@ export const evalCommand: Command = materialOptions(
   .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
   .addOption(resumeOption())
   .addOption(threadsOption())
+  .addOption(deviceOption())
+  .addOption(deviceDtypeOption())
+  .addOption(requireDeviceOption())
   .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
@@ -93,6 +97,9 @@ export const compareCommand: Command = materialOptions(
   .addOption(countOption("--new-tokens <n>", "with --speed: tokens to go on with", { min: 1, default: 32 }))
   .addOption(countOption("--repeats <n>", "with --speed: rounds that count", { min: 1, default: 5 }))
   .addOption(threadsOption())
+  .addOption(deviceOption())
+  .addOption(deviceDtypeOption())
+  .addOption(requireDeviceOption())
   .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
@@ -158,6 +165,9 @@ export const generateCommand: Command = new Command("generate")
   .addOption(countOption("--seed <n>", "draws the samples", { min: 0, default: 0 }))
   .option("-o, --output <file>", "file for the samples, to be made; the standard output when absent")
   .addOption(threadsOption())
+  .addOption(deviceOption())
+  .addOption(deviceDtypeOption())
+  .addOption(requireDeviceOption())
   .addOption(quietOption())
   .addHelpText(
     "after",

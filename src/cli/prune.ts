@@ -10,6 +10,7 @@ import { type PruneOptions as PruneSettings, prune } from "../pipeline.ts";
 import { range } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
+import { sayFallback } from "./device.ts";
 import { withProgress } from "./progress.ts";
 import { pairs, plainText, print, printJson, say } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
@@ -36,7 +37,15 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
   const { resume = false } = options;
   const distribution = distributionOf(options, config);
   const result = await withProgress(options, (onProgress) =>
-    prune(config, { onProgress, onForeseen, onPlanned, resume, signal: stopSignal(), ...distribution }),
+    prune(config, {
+      onProgress,
+      onForeseen,
+      onDevice: sayFallback,
+      onPlanned,
+      resume,
+      signal: stopSignal(),
+      ...distribution,
+    }),
   ).catch(async (error: unknown) => {
     throw await saidWhatIsKept(error, config);
   });

@@ -11,6 +11,7 @@ import {
   storeOption,
   threadsOption,
 } from "./common.ts";
+import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.ts";
 import { choiceOption, countOption, sizeOption, textSetsOption } from "./options.ts";
 
 export const pruneCommand: Command = new Command("prune")
@@ -76,6 +77,9 @@ export const pruneCommand: Command = new Command("prune")
   .addOption(dtypeOption())
   .option("--no-report", "write no report.html")
   .addOption(threadsOption())
+  .addOption(deviceOption())
+  .addOption(deviceDtypeOption())
+  .addOption(requireDeviceOption())
   .addOption(
     sizeOption(
       "--max-memory <size>",
@@ -106,6 +110,9 @@ need trust_remote_code in transformers; --shape uniform gives what stock classes
 
 With --max-memory what does not fit waits in files beside the output. The plan is printed first; a run that cannot stay
 within it is refused with what would do.
+
+--device webgpu and cuda compute on a graphics card, with the CPU in its place and a warning when it is not there. Numbers are
+then the CPU's within rounding, not to the bit.
 
 Until the output is there, what has been computed is kept in DIR.run. Ctrl-C stops where --resume can go on, a second one at
 once; after a crash or a power failure --resume works too.
@@ -141,6 +148,9 @@ export const sensitivityCommand: Command = new Command("sensitivity")
   .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
   .option("--picture <file>", "heat map and histogram as .svg or .png")
   .addOption(threadsOption())
+  .addOption(deviceOption())
+  .addOption(deviceDtypeOption())
+  .addOption(requireDeviceOption())
   .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
@@ -196,6 +206,9 @@ export const demoCommand: Command = new Command("demo")
   .usage("[options]")
   .option("-o, --output <dir>", "where the pruned demo models go (default: a new temporary directory)")
   .addOption(sparsityOption("", 0.4))
+  .addOption(deviceOption())
+  .addOption(deviceDtypeOption())
+  .addOption(requireDeviceOption())
   .addOption(quietOption())
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
   .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));

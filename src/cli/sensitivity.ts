@@ -11,19 +11,19 @@ import { Tokenizer } from "../model/tokenizer.ts";
 import { sensitivityPicture } from "../report/charts/sigma.ts";
 import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
+import { findDeviceFor } from "./device.ts";
+import type { ComputingOptions } from "./models.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
-interface SensitivityOptions {
+interface SensitivityOptions extends ComputingOptions {
   readonly calib: readonly string[];
   readonly metric: string;
   readonly samples: number;
   readonly seqLen: number;
   readonly seed: number;
-  readonly threads?: number;
   readonly json?: boolean;
-  readonly quiet?: boolean;
   readonly picture?: string;
 }
 
@@ -39,7 +39,8 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   }
   await requireTexts(texts);
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
-  const runtime = new Runtime(threads === undefined ? {} : { threads });
+  const { used: device } = await findDeviceFor(options);
+  const runtime = new Runtime({ threads, device });
   try {
     const tokenizer = Tokenizer.fromFiles(model.files);
     const report = await withProgress({ quiet }, async (onProgress) => {

@@ -89,7 +89,7 @@ export async function evaluate(
   const told = evaluating(options);
   const material = tokenMaterial(model, await readMaterial(texts, told), told);
   const runner = new DecoderRunner(model, runtime);
-  return withKeptScores(told, async (keeper) => {
+  return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
     const own = { ...material, runner, keeper, onProgress: told.onProgress };
     return { model: model.origin.name, texts: await textScores(own), tasks: await taskScores(own) };
   });
@@ -122,7 +122,7 @@ export async function evaluateTogether(
     return incomparable(models[0]!.spec, spec) ?? otherTokens(materials[0]!, materials[m]!);
   });
   const together = models.filter((_, m) => reasons[m] === null);
-  return withKeptScores(told, async (keeper) => {
+  return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
     const runners = together.map((model) => new DecoderRunner(model, runtime));
     const compared = await scoresOf(materials[0]!.windows, told.onProgress, (content, more) =>
       keeper({ kind: "divergence", models: together, content }, () =>

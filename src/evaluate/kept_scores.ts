@@ -1,10 +1,11 @@
 /**
  * Keeps the score of every text and task that is finished, so that an evaluation that was cut off goes on where it was. A
- * score is found again by the hash of all it depends on: models, tokens, versions, instruction sets. What has changed is
+ * score is found again by the hash of all it depends on: models, tokens, device, versions, instruction sets. What has changed is
  * therefore computed anew, and nothing else; names and paths do not matter.
  */
 import { createHash } from "node:crypto";
 import { GpruneError } from "../errors.ts";
+import type { Device } from "../graph/device.ts";
 import { processor } from "../io/machine.ts";
 import { RunDirectory } from "../io/run_directory.ts";
 import type { Model } from "../model/model.ts";
@@ -29,6 +30,8 @@ export interface KeepOptions {
   /** Directory for finished scores, made when there is none; they are kept nowhere when absent. */
   readonly keep?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Where scores are computed; another device has other last digits. */
+  readonly device: Device;
   readonly onProgress: OnProgress;
 }
 
@@ -41,14 +44,14 @@ const FACTS = { evaluation: "scores by what they depend on" };
  *   something else; OUTPUT_FAILED; BAD_ARGUMENT for a model in memory, of which nobody can tell whether it is the same
  */
 export async function withKeptScores<T>(
-  { keep, signal, onProgress }: KeepOptions,
+  { keep, signal, device, onProgress }: KeepOptions,
   evaluate: (keeper: ScoreKeeper) => Promise<T>,
 ): Promise<T> {
   if (keep === undefined) return evaluate((_scored, compute) => compute());
   const directory = await RunDirectory.claimAt(keep, { resume: true, signal });
   try {
     directory.begin(FACTS);
-    return await evaluate(keeperOf(directory, onProgress));
+    return await evaluate(keeperOf(directory, device, onProgress));
   } catch (error) {
     throw error instanceof GpruneError && error.code === "INTERRUPTED" ? sayingHowToGoOn(error, keep) : error;
   } finally {
@@ -61,7 +64,7 @@ function sayingHowToGoOn({ code, message, cause }: GpruneError, keep: string): G
   return new GpruneError(code, message, { hint, cause });
 }
 
-function keeperOf(stages: Stages, onProgress: OnProgress): ScoreKeeper {
+function keeperOf(stages: Stages, device: Device, onProgress: OnProgress): ScoreKeeper {
   const hashes = new Map<Model, Promise<Readonly<Record<string, string>>>>();
   const hashesOf = (model: Model): Promise<Readonly<Record<string, string>>> => {
     const known = hashes.get(model) ?? modelHashes(requireFiles(model), onProgress);
@@ -73,6 +76,7 @@ function keeperOf(stages: Stages, onProgress: OnProgress): ScoreKeeper {
       kind,
       models: await Promise.all(models.map(hashesOf)),
       content,
+      device,
       versions: versions(),
       processor: processor(),
     };

@@ -59,7 +59,7 @@ export async function measureLatency(
   for (const model of models) requireRoom(model, options);
   const peaks: (number | null)[] = [];
   for (const model of models) {
-    peaks.push(await peakMemory(model, { ...options, threads: runtime.threads }));
+    peaks.push(await peakMemory(model, { ...options, threads: runtime.threads, device: runtime.device }));
     onProgress({ stage: "memory", done: peaks.length, total: models.length, unit: "models" });
   }
   const total = (options.repeats + 1) * models.length;

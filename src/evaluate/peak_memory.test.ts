@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
+import { CPU } from "../graph/device.ts";
 import { peakResidentBytes } from "../io/machine.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { peakMemory } from "./peak_memory.ts";
 
-const WORKLOAD = { batch: 1, promptTokens: 8, newTokens: 2, threads: 1 };
+const WORKLOAD = { batch: 1, promptTokens: 8, newTokens: 2, threads: 1, device: CPU };
 
 let directory: string;
 const models: Record<string, Model> = {};

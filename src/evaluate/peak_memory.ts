@@ -5,6 +5,7 @@
  */
 import { fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
+import type { Device } from "../graph/device.ts";
 import { ownProgram } from "../io/own_program.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -22,6 +23,7 @@ export interface PeakRequest extends Workload {
   /** The model that is meant. */
   readonly spec: ModelSpec;
   readonly threads: number | undefined;
+  readonly device: Device;
 }
 
 /** What it answers. */
@@ -33,16 +35,18 @@ export interface PeakAnswer {
 /**
  * Peak memory, bytes, of a process that opens the model, reads all its weights, takes the prompts in and goes on with them:
  * weights in float32, buffers for reading them, cache, activations, and the some 100 MB of Node and ONNX Runtime themselves.
+ * On another device than the CPU weights are there too, which is not counted.
  * @returns null for a model that does not lie on the disk as it is
  * @throws GpruneError OUT_OF_MEMORY when the process ends before it has answered
  */
 export async function peakMemory(
   { origin, spec }: Model,
-  { batch, promptTokens, newTokens, threads }: Workload & { readonly threads?: number | undefined },
+  workload: Workload & Pick<PeakRequest, "threads" | "device">,
 ): Promise<number | null> {
   const { path } = origin;
+  const { batch, promptTokens, newTokens, threads, device } = workload;
   if (path === undefined) return null;
-  const { peak } = await ask({ path, spec, threads, batch, promptTokens, newTokens }, origin.name);
+  const { peak } = await ask({ path, spec, threads, device, batch, promptTokens, newTokens }, origin.name);
   return peak;
 }
 

@@ -9,10 +9,10 @@ import { openModel } from "../model/checkpoint.ts";
 import { answerOnce } from "./latency.ts";
 import type { PeakAnswer, PeakRequest } from "./peak_memory.ts";
 
-async function answerTo({ path, spec, threads, ...workload }: PeakRequest): Promise<PeakAnswer> {
+async function answerTo({ path, spec, threads, device, ...workload }: PeakRequest): Promise<PeakAnswer> {
   const model = await openModel(path);
   if (JSON.stringify(model.spec) !== JSON.stringify(spec)) return { peak: null };
-  await answerOnce(new DecoderRunner(model, new Runtime({ threads })), workload);
+  await answerOnce(new DecoderRunner(model, new Runtime({ threads, device })), workload);
   return { peak: peakResidentBytes() };
 }
 

@@ -106,6 +106,7 @@ export class DecoderRunner {
       next = this.memory.prefetch ? load(index + step) : null;
       yield layer;
       // Whoever asks for the next layer still has this one in hand.
+      this.#runtime.release(layer.weights);
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];
       tidy(this.memory);
@@ -122,6 +123,7 @@ export class DecoderRunner {
     for (const { name } of layerWeightsOf(this.model.spec, index)) {
       weights[name.slice(prefix.length)] = await this.model.weights.read(name);
     }
+    this.#runtime.keep(weights);
     return { index, spec, weights };
   }
 
@@ -143,6 +145,7 @@ export class DecoderRunner {
     requireFiniteResult(outputs.hidden!, {
       what: `${program} of layer ${layer.index}`,
       weights: layer.weights,
+      dtype: this.#runtime.device.dtype,
       nameOf: (feed) => `model.layers.${layer.index}.${feed}`,
     });
     return outputs;
@@ -152,9 +155,9 @@ export class DecoderRunner {
   async loadHead(): Promise<LoadedHead> {
     const { spec, weights } = this.model;
     const names = headWeights(spec);
-    return {
-      weights: { norm: await weights.read(names.norm), projection: await weights.read(names.projection) },
-    };
+    const feeds = { norm: await weights.read(names.norm), projection: await weights.read(names.projection) };
+    this.#runtime.keep(feeds);
+    return { weights: feeds };
   }
 
   /**
@@ -184,6 +187,7 @@ export class DecoderRunner {
       requireFiniteResult((outputs.logits ?? outputs.nll)!, {
         what: `${program} of the head`,
         weights: head.weights,
+        dtype: this.#runtime.device.dtype,
         nameOf: (feed) => headWeights(spec)[feed === "norm" ? "norm" : "projection"],
       });
       parts.push(outputs);
@@ -197,7 +201,10 @@ export class DecoderRunner {
     if (feeds === undefined) {
       feeds = { ...rotaryTables(rope, spanPositions(span)), mask: causalMask(span, groupSize, window) };
       // Generation asks for every offset once; only whole windows are worth keeping.
-      if (span.offset === 0) this.#positions.set(key, feeds);
+      if (span.offset === 0) {
+        this.#positions.set(key, feeds);
+        this.#runtime.keep(feeds);
+      }
     }
     return feeds;
   }

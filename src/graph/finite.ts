@@ -4,6 +4,7 @@
  */
 import { GpruneError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { DeviceDtype } from "./device.ts";
 import type { Feeds } from "./runtime.ts";
 
 /** A computation whose result is judged. */
@@ -13,18 +14,23 @@ export interface Computation {
   readonly weights: Feeds;
   /** The name of a weight in the model, by its name in the graph. */
   readonly nameOf: (feed: string) => string;
+  /** Of its products. */
+  readonly dtype: DeviceDtype;
 }
 
 /**
  * @throws GpruneError NOT_FINITE naming a weight of the computation that is not finite, or the computation when all are
  */
-export function requireFiniteResult({ data }: Tensor, { what, weights, nameOf }: Computation): void {
+export function requireFiniteResult({ data }: Tensor, { what, weights, nameOf, dtype }: Computation): void {
   if (isAllFinite(data)) return;
   for (const [feed, weight] of Object.entries(weights)) {
     if (weight.data instanceof Float32Array) requireFiniteWeight(nameOf(feed), weight as Tensor, what);
   }
   throw new GpruneError("NOT_FINITE", `${what}: expected finite activations, got NaN or infinity`, {
-    hint: "All of its weights are finite, so the activations grow beyond float32; check the checkpoint and the texts.",
+    hint:
+      dtype === "f32"
+        ? "All of its weights are finite, so the activations grow beyond float32; check the checkpoint and the texts."
+        : "All of its weights are finite, so the activations grow beyond float16; try --device-dtype f32.",
   });
 }
 

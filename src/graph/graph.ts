@@ -123,15 +123,21 @@ export class GraphBuilder {
   /** @param type - float32 or float16 */
   scalar(number: number, type: ValueType = "float32"): Value {
     const data = type === "float16" ? Uint16Array.of(float16Pattern(number)) : Float32Array.of(number);
-    return this.#constant([], { type, data });
+    return this.constant([], { type, data });
   }
 
   vector(numbers: Float32Array): Value {
-    return this.#constant([numbers.length], { type: "float32", data: numbers });
+    return this.constant([numbers.length], { type: "float32", data: numbers });
   }
 
   integer(number: number): Value {
-    return this.#constant([], { type: "int64", data: BigInt64Array.of(BigInt(number)) });
+    return this.constant([], { type: "int64", data: BigInt64Array.of(BigInt(number)) });
+  }
+
+  constant(shape: readonly number[], { type, data }: Pick<Constant, "data"> & Pick<Value, "type">): Value {
+    const value: Value = { name: `constant_${this.#constants.length}`, type, shape };
+    this.#constants.push({ value, data });
+    return value;
   }
 
   /** An operator that has no method here; shape and type are the caller's word. */
@@ -366,13 +372,7 @@ export class GraphBuilder {
   }
 
   #integers(list: readonly number[]): Value {
-    return this.#constant([list.length], { type: "int64", data: BigInt64Array.from(list, BigInt) });
-  }
-
-  #constant(shape: readonly number[], { type, data }: Pick<Constant, "data"> & Pick<Value, "type">): Value {
-    const value: Value = { name: `constant_${this.#constants.length}`, type, shape };
-    this.#constants.push({ value, data });
-    return value;
+    return this.constant([list.length], { type: "int64", data: BigInt64Array.from(list, BigInt) });
   }
 
   #node(op: string, inputs: readonly Value[], result: NodeResult): Value {

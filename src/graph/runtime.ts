@@ -5,14 +5,19 @@
  * a result depend on how weights are fed, so there is just this one way. They do not depend on the number of threads: a
  * run gets no more than give the bits of one (thread_limit.ts). That costs nothing where products have as many rows as
  * columns or at least 80 columns for each thread.
+ *
+ * All that holds of the CPU. On another device (device.ts) a graph is said in what its provider can do, weights are
+ * copied there once while somebody keeps them, and bits are whatever the device gives.
  */
 import { availableParallelism } from "node:os";
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Graph } from "./graph.ts";
+import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
+import { type Dim, type Graph, GraphBuilder, type ValueType } from "./graph.ts";
 import { type MemoryPolicy, ROOMY } from "./memory_policy.ts";
 import { encodeOnnx, OUTPUT_PREFIX } from "./onnx.ts";
+import { type CopyType, ResidentTensors } from "./resident.ts";
 import { threadLimit } from "./thread_limit.ts";
 
 /** Integers that a graph takes as input (token ids). */
@@ -42,10 +47,14 @@ export interface RuntimeOptions {
   readonly threads?: number | undefined;
   /** What whoever computes may hold in memory; everything when absent. */
   readonly memory?: MemoryPolicy;
+  /** Where graphs run; the CPU when absent. A device that may not be there is found by device_check.ts. */
+  readonly device?: Device;
 }
 
 /** ORT's "error" level: warnings about values it cannot infer are not the user's business. */
 const LOG_ERRORS_ONLY = 3;
+/** Its "fatal" level: what a device refuses becomes an error of ours. */
+const LOG_NOTHING = 4;
 
 /** Products with a factor have other kernels than those without, which thread_limit.ts must be able to tell apart. */
 const KEPT_APART = "MatMulScaleFusion";
@@ -54,13 +63,20 @@ const DO_NOT_SPIN = { session: { intra_op: { allow_spinning: "0" } } };
 /** Compiles graphs once per key and runs them. */
 export class Runtime {
   readonly memory: MemoryPolicy;
+  readonly device: Device;
+  readonly #resident: ResidentTensors<OrtTensor> | null;
   readonly #programs = new Map<string, Promise<Program>>();
   readonly #sessions: InferenceSession[] = [];
+  readonly #running = new Set<Readonly<Record<string, AnyTensor>>>();
+  readonly #uploaders = new Map<string, Promise<InferenceSession>>();
   readonly #options: RuntimeOptions;
 
   constructor(options: RuntimeOptions = {}) {
     this.#options = options;
     this.memory = options.memory ?? ROOMY;
+    this.device = options.device ?? CPU;
+    const upload = (tensor: Tensor, type: CopyType): Promise<OrtTensor> => this.#upload(tensor, type);
+    this.#resident = keepsTensors(this.device) ? new ResidentTensors(upload) : null;
   }
 
   /** Threads of one operator at most; undefined where nobody said it. */
@@ -78,27 +94,80 @@ export class Runtime {
     return program;
   }
 
+  /** Lets weights stay on the device after the first run that is fed them; they must not change until they are released. */
+  keep(weights: Feeds): void {
+    for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.keep(tensor);
+  }
+
+  /** Undoes one `keep`. Tensors that nobody has any more are released in any case. */
+  release(weights: Feeds): void {
+    for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.release(tensor);
+  }
+
   /** Frees native memory. */
   async close(): Promise<void> {
+    await this.#resident?.close();
     this.#programs.clear();
+    this.#uploaders.clear();
     await Promise.all(this.#sessions.splice(0).map((session) => session.release()));
   }
 
   async #compile(graph: Graph): Promise<Program> {
-    const encoded = encodeOnnx(graph);
+    const device = placeOf(this.device, graph);
+    const placed = graphFor(device, graph);
+    const encoded = encodeOnnx(placed);
     const sessions = new Map<number | undefined, Promise<InferenceSession>>();
     const sessionFor = async (feeds: Readonly<Record<string, AnyTensor>>): Promise<InferenceSession> => {
       const missing = graph.inputs.find(({ name }) => feeds[name] === undefined);
       if (missing !== undefined) throw internalError(`graph input ${missing.name} was not fed`);
-      const threads = this.#threadsFor(graph, feeds);
-      const session = sessions.get(threads) ?? this.#open(encoded, threads);
+      const threads = device.name === "cpu" ? this.#threadsFor(graph, feeds) : this.threads;
+      const session = sessions.get(threads) ?? this.#open(encoded, { device, threads });
       sessions.set(threads, session);
       return session;
     };
-    return {
-      run: async (feeds) => mapOutputs(await run(await sessionFor(feeds), feeds), float32Tensor),
-      runDouble: async (feeds) => mapOutputs(await run(await sessionFor(feeds), feeds), float64Tensor),
+    const run = async (feeds: Readonly<Record<string, AnyTensor>>): Promise<OrtOutputs> => {
+      const session = await sessionFor(feeds);
+      // Tensors that nobody has any more lose their copies, and these are being read.
+      this.#running.add(feeds);
+      try {
+        const { inputs, passing } = await this.#feed(placed, feeds);
+        return await runSession(session, inputs, device).finally(() => {
+          for (const tensor of passing) tensor.dispose();
+        });
+      } finally {
+        this.#running.delete(feeds);
+      }
     };
+    return {
+      run: async (feeds) => mapOutputs(await run(feeds), float32Tensor),
+      runDouble: async (feeds) => mapOutputs(await run(feeds), float64Tensor),
+    };
+  }
+
+  /** What a graph is fed, and what of it is on the device for this run alone. */
+  async #feed({ inputs: values }: Graph, feeds: Readonly<Record<string, AnyTensor>>): Promise<Fed> {
+    const inputs: Record<string, OrtTensor> = {};
+    const passing: OrtTensor[] = [];
+    for (const { name, type } of values) {
+      const tensor = feeds[name]!;
+      const copyType = type === "float16" ? type : "float32";
+      const copy = isFloat32(tensor) ? await this.#resident?.copyOf(tensor, copyType) : undefined;
+      inputs[name] = copy ?? toOrt(tensor);
+      if (copy !== undefined || type !== "float16") continue;
+      inputs[name] = await this.#upload(tensor as Tensor, type);
+      passing.push(inputs[name]);
+    }
+    return { inputs, passing };
+  }
+
+  /** Copies a tensor to the device. */
+  async #upload(tensor: Tensor, type: CopyType): Promise<OrtTensor> {
+    const rank = tensor.shape.length;
+    const key = `copy ${type} ${rank}`;
+    const session = this.#uploaders.get(key) ?? this.#open(encodeOnnx(copyGraph(rank, type)), COPIED);
+    this.#uploaders.set(key, session);
+    const outputs = await runSession(await session, { x: toOrt(tensor) }, this.device);
+    return Object.values(outputs)[0]!;
   }
 
   /** Undefined leaves the number to ONNX Runtime, which takes no more than there are cores. */
@@ -109,11 +178,14 @@ export class Runtime {
     return limit < most ? limit : threads;
   }
 
-  async #open(encoded: Uint8Array, threads: number | undefined): Promise<InferenceSession> {
-    const session = await InferenceSession.create(encoded, {
-      executionProviders: ["cpu"],
+  async #open(
+    encoded: Uint8Array,
+    { device = this.device, threads, keeps }: OpenOptions,
+  ): Promise<InferenceSession> {
+    const opening = InferenceSession.create(encoded, {
+      executionProviders: [device.name],
       graphOptimizationLevel: "all",
-      logSeverityLevel: LOG_ERRORS_ONLY,
+      logSeverityLevel: device.name === "cpu" ? LOG_ERRORS_ONLY : LOG_NOTHING,
       // An arena doubles in size whenever it has to grow, each session has one, and none gives anything back.
       enableCpuMemArena: false,
       extra: {
@@ -122,24 +194,63 @@ export class Runtime {
         ...(threads !== undefined && threads > availableParallelism() ? DO_NOT_SPIN : {}),
       },
       ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+      ...(keeps === undefined ? {} : { preferredOutputLocation: keeps }),
+    });
+    const session = await opening.catch((cause: unknown) => {
+      throw refusal(cause, { device, what: "to open a graph" });
     });
     this.#sessions.push(session);
     return session;
   }
 }
 
+/** How a session is opened: on the runtime's device, outputs in the computer's memory, when nothing else is said. */
+interface OpenOptions {
+  readonly device?: Device;
+  readonly threads?: number | undefined;
+  readonly keeps?: "gpu-buffer";
+}
+
+const COPIED: OpenOptions = { threads: 1, keeps: "gpu-buffer" };
+
+interface Fed {
+  readonly inputs: Readonly<Record<string, OrtTensor>>;
+  readonly passing: readonly OrtTensor[];
+}
+
+/** Takes a float32 tensor `x` and gives it in a number format. */
+function copyGraph(rank: number, type: ValueType): Graph {
+  const b = new GraphBuilder();
+  const shape = Array.from({ length: rank }, (_, axis): Dim => `d${axis}`);
+  b.output("copy", b.cast(b.input("x", shape), type));
+  return b.finish();
+}
+
 type AnyTensor = Tensor | IntegerTensor | DoubleTensor;
 type OrtOutputs = Readonly<Record<string, OrtTensor>>;
 
-async function run(
+async function runSession(
   session: InferenceSession,
-  feeds: Readonly<Record<string, AnyTensor>>,
+  inputs: Readonly<Record<string, OrtTensor>>,
+  device: Device,
 ): Promise<OrtOutputs> {
-  const inputs: Record<string, OrtTensor> = {};
-  for (const name of session.inputNames) inputs[name] = toOrt(feeds[name]!);
   return session.run(inputs).catch((cause: unknown) => {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new GpruneError("INTERNAL", `internal: ONNX Runtime refused a run: ${reason}`, { cause });
+    throw refusal(cause, { device, what: "a run" });
+  });
+}
+
+/** On the CPU a bug of ours; on another device mostly what it lacks: memory, a number format, a buffer that large. */
+function refusal(
+  cause: unknown,
+  { device, what }: { readonly device: Device; readonly what: string },
+): GpruneError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  if (device.name === "cpu") {
+    return new GpruneError("INTERNAL", `internal: ONNX Runtime refused ${what}: ${reason}`, { cause });
+  }
+  return new GpruneError("UNSUPPORTED", `${deviceText(device)}: ONNX Runtime refused ${what}: ${reason}`, {
+    hint: "Leave --device out to compute on the CPU; docs/DEVICES.md says what devices need.",
+    cause,
   });
 }
 
@@ -147,6 +258,10 @@ function mapOutputs<T>(outputs: OrtOutputs, map: (name: string, tensor: OrtTenso
   return Object.fromEntries(
     Object.entries(outputs).map(([name, tensor]) => [name.slice(OUTPUT_PREFIX.length), map(name, tensor)]),
   );
+}
+
+function isFloat32(tensor: AnyTensor): tensor is Tensor {
+  return tensor.data instanceof Float32Array;
 }
 
 function toOrt({ data, shape }: AnyTensor): OrtTensor {

@@ -51,6 +51,10 @@ export interface RunRecord {
   readonly timings: readonly { readonly stage: string; readonly seconds: number }[];
   readonly tokens_per_second: number;
   readonly peak_rss_bytes: number;
+  /** Where it computed, where that was to be, and why it is not the same place; absent in records of versions before. */
+  readonly device?:
+    | { readonly used: string; readonly asked: string; readonly problem: string | null }
+    | undefined;
   readonly versions: readonly { readonly name: string; readonly version: string }[];
 }
 
@@ -80,6 +84,7 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   timings: z.array(z.object({ stage: z.string(), seconds: z.number().nonnegative() })),
   tokens_per_second: z.number().nonnegative(),
   peak_rss_bytes: count,
+  device: z.object({ used: z.string(), asked: z.string(), problem: z.string().nullable() }).optional(),
   versions: z.array(z.object({ name: z.string(), version: z.string() })),
 });
 
@@ -89,7 +94,7 @@ const MAX_DEPTH = 16;
 
 /** What a run did, under the names of `gprune prune --json`. */
 export interface RunOutcome
-  extends Pick<RunRecord, "sparsity" | "parameters" | "tokens_per_second" | "peak_rss_bytes"> {
+  extends Pick<RunRecord, "sparsity" | "parameters" | "tokens_per_second" | "peak_rss_bytes" | "device"> {
   /** After it. */
   readonly widths: Widths;
   readonly runtimes: Readonly<Record<string, string>>;
@@ -146,6 +151,7 @@ export function runRecord(outcome: RunOutcome, { model, started, settings }: Run
     timings: Object.entries(outcome.timings).map(([stage, seconds]) => ({ stage, seconds })),
     tokens_per_second: outcome.tokens_per_second,
     peak_rss_bytes: outcome.peak_rss_bytes,
+    device: outcome.device,
     versions: Object.entries(outcome.versions).map(([name, version]) => ({ name, version })),
   };
 }

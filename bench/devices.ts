@@ -1,0 +1,109 @@
+/**
+ * The same work on the CPU and on a device, in turns and in one run: seconds of each, their ratio, and how far the numbers are
+ * apart.
+ *
+ *   node --import tsx bench/devices.ts [MODEL] [--device webgpu|cuda] [--device-dtype f32|f16] [--windows 4] [--seq-len 128]
+ *
+ * Without MODEL a random model of two layers of SmolLM2-135M's width and 2048 words is used. On SwiftShader, which stands in
+ * for a graphics card in tests (docs/DEVICES.md), the differences mean something and the seconds nothing.
+ */
+import { parseArgs } from "node:util";
+import { calibrate } from "../src/calibrate/calibrate.ts";
+import { gateGradients } from "../src/calibrate/gate_gradients.ts";
+import { perplexity } from "../src/evaluate/perplexity.ts";
+import { DecoderRunner } from "../src/graph/decoder_runner.ts";
+import { DEVICE_DTYPES, DEVICE_NAMES, deviceText } from "../src/graph/device.ts";
+import { findDevice } from "../src/graph/device_check.ts";
+import { Runtime } from "../src/graph/runtime.ts";
+import { openModel } from "../src/model/checkpoint.ts";
+import type { Model } from "../src/model/model.ts";
+import { memorySource } from "../src/tensor/memory.ts";
+import { randomStream } from "../src/tensor/random.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import { maxAbs, maxDifference } from "../test/numbers.ts";
+import { tinyModel } from "../test/tiny_model.ts";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    device: { type: "string", default: "webgpu" },
+    "device-dtype": { type: "string", default: "f32" },
+    windows: { type: "string", default: "4" },
+    "seq-len": { type: "string", default: "128" },
+  },
+});
+/** Rounds in which devices take turns; the first one, which compiles, does not count. */
+const ROUNDS = 3;
+
+const { used, problem } = await findDevice({
+  device: DEVICE_NAMES.find((name) => name === values.device)!,
+  deviceDtype: DEVICE_DTYPES.find((name) => name === values["device-dtype"])!,
+  requireDevice: true,
+});
+const model = positionals[0] === undefined ? await smallModel() : await openModel(positionals[0]);
+const runtimes = { cpu: new Runtime(), device: new Runtime({ device: used }) };
+const windows = randomWindows(Number(values.windows), Number(values["seq-len"]));
+
+/** Work by name, which gives its numbers by name. */
+const WORK: Readonly<Record<string, (runner: DecoderRunner) => Promise<Numbers>>> = {
+  calibration: async (runner) => {
+    const stats = (await calibrate(runner, [{ name: "random", windows }])).get("random")!;
+    return new Map([...stats.spaces].map(([space, { sumSquares }]) => [space, sumSquares]));
+  },
+  "gate gradients": async (runner) => {
+    const [first] = await gateGradients(runner, windows);
+    return first!.gates;
+  },
+  evaluation: async (runner) => {
+    const { nll } = await perplexity(runner, windows);
+    return new Map([["nll", Float64Array.of(nll)]]);
+  },
+};
+
+type Numbers = ReadonlyMap<string, Float32Array | Float64Array>;
+
+console.log(`${deviceText(used)} against the CPU, ${windows.length} windows of ${windows[0]!.length} tokens`);
+if (problem !== null) console.log(problem);
+console.log(
+  "| work | CPU s | device s | CPU / device | largest relative difference |\n|---|---|---|---|---|",
+);
+for (const [name, work] of Object.entries(WORK)) console.log(await compared(name, work));
+for (const runtime of Object.values(runtimes)) await runtime.close();
+await model.weights.close();
+
+async function compared(name: string, work: (runner: DecoderRunner) => Promise<Numbers>): Promise<string> {
+  const best = { cpu: Number.POSITIVE_INFINITY, device: Number.POSITIVE_INFINITY };
+  const found: Partial<Record<keyof typeof runtimes, Numbers>> = {};
+  for (let round = 0; round <= ROUNDS; round++) {
+    for (const place of ["cpu", "device"] as const) {
+      const start = performance.now();
+      found[place] = await work(new DecoderRunner(model, runtimes[place]));
+      if (round > 0) best[place] = Math.min(best[place], (performance.now() - start) / 1000);
+    }
+  }
+  const apart = [...found.cpu!].map(
+    ([key, right]) => maxDifference(found.device!.get(key)!, right) / (maxAbs(right) || 1),
+  );
+  const cells = [best.cpu.toFixed(2), best.device.toFixed(2), (best.cpu / best.device).toFixed(2)];
+  return `| ${[name, ...cells, Math.max(...apart).toExponential(1)].join(" | ")} |`;
+}
+
+/** Two layers of SmolLM2-135M's shape, with weights as small as trained ones. */
+async function smallModel(): Promise<Model> {
+  const layer = { neurons: 1536, kvGroups: 3, groupSize: 3 };
+  const large = tinyModel({ vocabSize: 2048, hiddenSize: 576, headDim: 64, layers: [layer, layer] });
+  const tensors = new Map<string, Tensor>();
+  for (const name of large.weights.names) {
+    const { shape, data } = await large.weights.read(name);
+    tensors.set(name, { shape, data: name.includes("norm") ? data : data.map((value) => value * 0.05) });
+  }
+  return { ...large, weights: memorySource(tensors) };
+}
+
+function randomWindows(count: number, tokens: number): readonly Int32Array[] {
+  const random = randomStream(0, "devices");
+  const { vocabSize } = model.spec;
+  return Array.from({ length: count }, () =>
+    Int32Array.from({ length: tokens }, () => Math.floor(random() * vocabSize)),
+  );
+}

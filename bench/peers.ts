@@ -1,0 +1,173 @@
+/**
+ * The work of pruning in gprune and in PyTorch with transformers, on the same tokens in the same run: calibration, gate
+ * gradients and perplexity, in time, memory and results.
+ *
+ *   node --import tsx bench/peers.ts MODEL --calib DIR --texts DIR [--python PATH] [--windows 1] [--eval-windows 2]
+ *       [--seq-len 512] [--batch 2] [--rounds 3] [--casting-rounds 1] [--threads N] [--out bench/results/peers]
+ *
+ * DIR holds texts, NAME.txt each, of which the first windows are taken. The model is written in float32 for both. Every
+ * round does every job on every side once, each in a process of its own, sides in turns, starting with another one each
+ * round; the bare matrix products (bare_products.ts) have a process too. The clock runs for the job alone: programs are
+ * started and PyTorch's weights are in memory before; ours are read while it runs. Peak memory is that of the whole process.
+ * All have large arrays in large pages (`withLargePages`).
+ * bfloat16 casting takes part in the last rounds only, since it is slow on processors without instructions for it. PATH.md and
+ * PATH.json hold the tables, after every round. Without --python a virtual environment is made in scripts/clients, of some GB. Measure on a
+ * machine that does nothing else: its load at the start is written down.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { parseArgs } from "node:util";
+import { installPython, pythonVersions } from "../scripts/clients/clients.ts";
+import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
+import { machine } from "../scripts/clients/table.ts";
+import { withLargePages } from "../src/io/machine.ts";
+import { type Answer, JOBS, type Precision, type Request } from "./peers/jobs.ts";
+import { type Material, prepare } from "./peers/material.ts";
+import { type Round, rowsOf, SIDES, type Side, targetsOf } from "./peers/summary.ts";
+import { rowTable, targetTable } from "./peers/table.ts";
+
+const HERE = import.meta.dirname;
+const OWN = { command: process.execPath, args: ["--import", "tsx", join(HERE, "peers", "own_peer.ts")] };
+const PRECISIONS: Readonly<Record<Side, Precision>> = {
+  gprune: "float32",
+  "PyTorch float32": "float32",
+  "PyTorch bfloat16 autocast": "bfloat16",
+};
+
+interface Settings {
+  readonly seqLen: number;
+  /** Windows that go through PyTorch together; ours makes micro-batches of 1024 tokens. */
+  readonly batch: number;
+  readonly rounds: number;
+  readonly castingRounds: number;
+  readonly threads: number;
+  readonly python: string;
+  readonly versions: ReturnType<typeof pythonVersions>;
+  /** Of the machine, when it started. */
+  readonly load: number;
+}
+
+/** @throws Error when the peer fails */
+function ask(
+  { command, args }: { readonly command: string; readonly args: readonly string[] },
+  scratch: string,
+  request: Omit<Request, "answer">,
+): Answer {
+  const [path, answer] = [join(scratch, "request.json"), join(scratch, "answer.json")];
+  writeFileSync(path, JSON.stringify({ ...request, answer } satisfies Request));
+  const { status, signal } = spawnSync(command, [...args, path], {
+    // As gprune's command starts what computes.
+    env: withLargePages(process.env),
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  if (status !== 0) throw new Error(`${request.job}: ${basename(command)} ended with ${signal ?? status}`);
+  return JSON.parse(readFileSync(answer, "utf8")) as Answer;
+}
+
+function measureRound(round: number, material: Material, settings: Settings): Round {
+  const { batch, threads, python, rounds, castingRounds } = settings;
+  const { model, windows, scratch } = material;
+  const torch = { command: python, args: [join(HERE, "peers", "torch_peer.py")] };
+  const request = (job: Request["job"], side: Side): Omit<Request, "answer"> => ({
+    job,
+    model,
+    windows: windows[job === "bare" ? "calibrate" : job],
+    batch,
+    threads,
+    precision: PRECISIONS[side],
+  });
+  const casting = round >= rounds - castingRounds;
+  const sides = SIDES.filter((side) => casting || PRECISIONS[side] === "float32");
+  const start = round % sides.length;
+  const order = [...sides.slice(start), ...sides.slice(0, start)];
+  const bare = ask(OWN, scratch, request("bare", "gprune")).values.seconds!;
+  const answers = JOBS.map((job) => {
+    const own = order.map((side) => {
+      return [side, ask(side === "gprune" ? OWN : torch, scratch, request(job, side))] as const;
+    });
+    console.error(own.map(([side, { seconds }]) => `${job}, ${side}: ${seconds.toFixed(1)} s`).join("; "));
+    return [job, Object.fromEntries(own)] as const;
+  });
+  return {
+    answers: Object.fromEntries(answers) as Round["answers"],
+    bare: { calibrate: bare.calibrate![0]!, gradients: bare.gradients![0]! },
+  };
+}
+
+function report(
+  rounds: readonly Round[],
+  { tokens }: Material,
+  settings: Settings,
+): { text: string; json: string } {
+  const rows = rowsOf(rounds, tokens);
+  const targets = targetsOf(rounds, rows);
+  const { seqLen, batch, threads, load, versions } = settings;
+  const castingRounds = rounds.filter(({ answers }) => answers.calibrate["PyTorch bfloat16 autocast"]).length;
+  const conditions = { seqLen, batch, rounds: rounds.length, castingRounds, threads, versions, load };
+  const head =
+    `${machine()}, ${threads} threads, load ${load.toFixed(2)} at the start; torch ${versions.torch}, transformers ` +
+    `${versions.transformers}; windows of ${seqLen} tokens, ${batch} at a time: ${tokens.calibrate} tokens to calibrate, ` +
+    `${tokens.evaluate} to evaluate; ${rounds.length} rounds, ${castingRounds} with casting. Median (range).`;
+  return {
+    text: `${head}\n\n${rowTable(rows)}\n\n${targetTable(targets)}\n`,
+    json: `${JSON.stringify({ machine: machine(), ...conditions, rows, targets }, null, 1)}\n`,
+  };
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      calib: { type: "string" },
+      texts: { type: "string" },
+      python: { type: "string" },
+      windows: { type: "string", default: "1" },
+      "eval-windows": { type: "string", default: "2" },
+      "seq-len": { type: "string", default: "512" },
+      batch: { type: "string", default: "2" },
+      rounds: { type: "string", default: "3" },
+      "casting-rounds": { type: "string", default: "1" },
+      threads: { type: "string" },
+      out: { type: "string", default: join("bench", "results", "peers") },
+    },
+  });
+  const [model] = positionals;
+  const { calib, texts, out } = values;
+  if (model === undefined || calib === undefined || texts === undefined) {
+    throw new Error("usage: bench/peers.ts MODEL --calib DIR --texts DIR; see the head of the file");
+  }
+  const number = (
+    name: "windows" | "eval-windows" | "seq-len" | "batch" | "rounds" | "casting-rounds",
+  ): number => positiveInteger(name, values[name]);
+  const python = values.python ?? installPython();
+  const settings: Settings = {
+    seqLen: number("seq-len"),
+    batch: number("batch"),
+    rounds: number("rounds"),
+    castingRounds: number("casting-rounds"),
+    threads: threadsOf(values.threads) ?? availableParallelism(),
+    python,
+    versions: pythonVersions(python),
+    load: loadavg()[0]!,
+  };
+  const scratch = mkdtempSync(join(tmpdir(), "gprune-peers-"));
+  try {
+    const counts = { windows: number("windows"), evalWindows: number("eval-windows") };
+    const material = await prepare({ model, calib, texts, ...counts, seqLen: settings.seqLen }, scratch);
+    mkdirSync(dirname(out), { recursive: true });
+    const rounds: Round[] = [];
+    while (rounds.length < settings.rounds) {
+      rounds.push(measureRound(rounds.length, material, settings));
+      const { text, json } = report(rounds, material, settings);
+      writeFileSync(`${out}.md`, text);
+      writeFileSync(`${out}.json`, json);
+    }
+    console.log(readFileSync(`${out}.md`, "utf8"));
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
+}
+
+await main();

@@ -1,0 +1,76 @@
+/** What the peers work on: a model in float32, and files of windows. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { cutWindows } from "../../src/calibrate/windows.ts";
+import { exportHuggingFace } from "../../src/export/hf.ts";
+import { readText } from "../../src/io/texts.ts";
+import { openModel } from "../../src/model/checkpoint.ts";
+import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { namedFiles } from "../named_files.ts";
+import type { Job, Windows } from "./jobs.ts";
+
+/** Bytes of a text, for every token that is wanted of it. */
+const TEXT_BYTES_PER_TOKEN = 32;
+
+/** What the sides are given. */
+export interface Material {
+  /** Everything is below this directory. */
+  readonly scratch: string;
+  /** A Hugging Face directory. */
+  readonly model: string;
+  /** Files of windows, and how many tokens they have, by job. */
+  readonly windows: Readonly<Record<Job, string>>;
+  readonly tokens: Readonly<Record<Job, number>>;
+}
+
+/** Where it comes from. */
+export interface Sources {
+  readonly model: string;
+  /** Directories of texts. */
+  readonly calib: string;
+  readonly texts: string;
+  /** Windows of every text. */
+  readonly windows: number;
+  readonly evalWindows: number;
+  readonly seqLen: number;
+}
+
+export async function prepare(sources: Sources, scratch: string): Promise<Material> {
+  const model = await openModel(sources.model);
+  const directory = join(scratch, "model");
+  await exportHuggingFace(model, directory, { dtype: "f32" });
+  const tokenizer = Tokenizer.fromFiles(model.files);
+  const { seqLen } = sources;
+  const calibration = await windowsOf(sources.calib, tokenizer, { count: sources.windows, seqLen });
+  const evaluation = await windowsOf(sources.texts, tokenizer, { count: sources.evalWindows, seqLen });
+  await model.weights.close();
+  const write = (name: string, windows: Windows): string => {
+    const path = join(scratch, `${name}.json`);
+    writeFileSync(path, JSON.stringify(windows));
+    return path;
+  };
+  const [calib, texts] = [write("calibration", calibration), write("evaluation", evaluation)];
+  const tokensOf = (windows: Windows): number => Object.values(windows).flat(2).length;
+  const calibrated = tokensOf(calibration);
+  return {
+    scratch,
+    model: directory,
+    windows: { calibrate: calib, gradients: calib, evaluate: texts },
+    tokens: { calibrate: calibrated, gradients: calibrated, evaluate: tokensOf(evaluation) },
+  };
+}
+
+/** The first windows of every text. */
+async function windowsOf(
+  directory: string,
+  tokenizer: Tokenizer,
+  { count, seqLen }: { readonly count: number; readonly seqLen: number },
+): Promise<Windows> {
+  const sets: Record<string, number[][]> = {};
+  for (const { name, path } of namedFiles(directory, ".txt")) {
+    const text = await readText(path, count * seqLen * TEXT_BYTES_PER_TOKEN);
+    const windows = cutWindows(tokenizer.encode(text), seqLen, path).slice(0, count);
+    sets[name] = windows.map((ids) => [...ids]);
+  }
+  return sets;
+}

@@ -1,0 +1,123 @@
+/** What the rounds say: every peer's time, speed and memory beside ours, and how far the targets are reached. */
+import { type Spread, spread } from "../../src/tensor/statistics.ts";
+import { type Difference, differences } from "./difference.ts";
+import { type Answer, JOBS, type Job } from "./jobs.ts";
+
+/** Who does the jobs: ours first, then those it is held against. */
+export const SIDES = ["gprune", "PyTorch float32", "PyTorch bfloat16 autocast"] as const;
+
+export type Side = (typeof SIDES)[number];
+
+/** One round: the answers of every side to every job that it was asked, and the bare products' seconds. */
+export interface Round {
+  readonly answers: Readonly<Record<Job, Readonly<Partial<Record<Side, Answer>>>>>;
+  readonly bare: { readonly calibrate: number; readonly gradients: number };
+}
+
+export interface Row {
+  readonly job: Job;
+  readonly side: Side;
+  readonly tokens: number;
+  readonly seconds: Spread;
+  readonly peakBytes: Spread;
+  readonly startBytes: Spread;
+  /** How many times as long as gprune in the same round; absent for gprune itself. */
+  readonly timesSlower?: Spread;
+  /** gprune's peak over this one's, in the same round. */
+  readonly ownMemory?: Spread;
+  /** Of gprune's results from these. */
+  readonly differences?: Readonly<Record<string, Difference>>;
+}
+
+export interface Target {
+  readonly what: string;
+  readonly got: Spread;
+  readonly wanted: number;
+  /** Whether `got` may not be more, or may not be less, than `wanted`. */
+  readonly at: "least" | "most";
+}
+
+/** A row for every job and side. @param tokens - that a job goes through */
+export function rowsOf(rounds: readonly Round[], tokens: Readonly<Record<Job, number>>): readonly Row[] {
+  return JOBS.flatMap((job) =>
+    SIDES.flatMap((side) => {
+      const pairs = rounds.flatMap(({ answers }) => {
+        const [own, other] = [answers[job].gprune, answers[job][side]];
+        return own === undefined || other === undefined ? [] : [{ own, other }];
+      });
+      return pairs.length === 0 ? [] : [rowOf({ job, side, tokens: tokens[job] }, pairs)];
+    }),
+  );
+}
+
+function rowOf(
+  what: Pick<Row, "job" | "side" | "tokens">,
+  pairs: readonly { readonly own: Answer; readonly other: Answer }[],
+): Row {
+  const over = (of: (pair: { own: Answer; other: Answer }) => number): Spread => spread(pairs.map(of));
+  const measured = {
+    seconds: over(({ other }) => other.seconds),
+    peakBytes: over(({ other }) => other.peakBytes),
+    startBytes: over(({ other }) => other.startBytes),
+  };
+  if (what.side === "gprune") return { ...what, ...measured };
+  const { own, other } = pairs[0]!;
+  return {
+    ...what,
+    ...measured,
+    timesSlower: over(({ own, other }) => other.seconds / own.seconds),
+    ownMemory: over(({ own, other }) => own.peakBytes / other.peakBytes),
+    differences: differences(own.values, other.values),
+  };
+}
+
+const NAMES: Readonly<Record<Job, string>> = {
+  calibrate: "calibration",
+  gradients: "forward and backward",
+  evaluate: "evaluation",
+};
+
+/** Shares of bare speed, speed over PyTorch in float32, memory beside it. */
+const WANTED: Readonly<Record<Job, { readonly bare?: number; readonly faster: number }>> = {
+  calibrate: { bare: 0.85, faster: 1.5 },
+  gradients: { bare: 0.75, faster: 1.3 },
+  evaluate: { faster: 1.3 },
+};
+const WANTED_MEMORY = 0.5;
+
+export function targetsOf(rounds: readonly Round[], rows: readonly Row[]): readonly Target[] {
+  return JOBS.flatMap((job) => {
+    const { bare, faster } = WANTED[job];
+    const { timesSlower, ownMemory } = rows.find((row) => row.job === job && row.side === "PyTorch float32")!;
+    const what = NAMES[job];
+    const speed = {
+      what: `${what}: speed over PyTorch's`,
+      got: timesSlower!,
+      wanted: faster,
+      at: "least",
+    } as const;
+    const memory = {
+      what: `${what}: peak memory over PyTorch's`,
+      got: ownMemory!,
+      wanted: WANTED_MEMORY,
+      at: "most",
+    } as const;
+    if (bare === undefined || job === "evaluate") return [speed, memory];
+    const shares = rounds.map((round) => round.bare[job] / round.answers[job].gprune!.seconds);
+    const share = {
+      what: `${what}: share of bare speed`,
+      got: spread(shares),
+      wanted: bare,
+      at: "least",
+    } as const;
+    return [share, speed, memory];
+  });
+}
+
+/** `reached`, or by how much not. */
+export function verdict({ got: { median }, wanted, at }: Target): string {
+  const reached = at === "least" ? median >= wanted : median <= wanted;
+  if (reached) return "reached";
+  const missing = Math.abs(median / wanted - 1);
+  return `${(100 * missing).toFixed(0)} % ${at === "least" ? "too little" : "too much"}`;
+}

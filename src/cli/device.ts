@@ -1,0 +1,47 @@
+/** `--device` and what belongs to it, the same for every command that computes. */
+import { Option } from "commander";
+import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "../graph/device.ts";
+import { type DeviceFound, fallbackText, findDevice } from "../graph/device_check.ts";
+import { choiceOption } from "./options.ts";
+import { say } from "./terminal.ts";
+
+/** Options as commander gives them; those that were not given are absent. */
+export interface DeviceOptions {
+  readonly device?: DeviceName;
+  readonly deviceDtype?: DeviceDtype;
+  readonly requireDevice?: boolean;
+}
+
+export function deviceOption(): Option {
+  return choiceOption(
+    "--device <name>",
+    "where to compute: cpu, webgpu or cuda (default: cpu)",
+    DEVICE_NAMES,
+  );
+}
+
+export function deviceDtypeOption(): Option {
+  const description = "format of products with weights on a device: f32, or f16 (default: f32)";
+  return choiceOption("--device-dtype <name>", description, DEVICE_DTYPES);
+}
+
+export function requireDeviceOption(): Option {
+  return new Option("--require-device", "fail without the device, in place of computing on the CPU");
+}
+
+/** The device to compute on; says on stderr when it is not the one that was asked for. */
+export async function findDeviceFor({
+  device = "cpu",
+  deviceDtype = "f32",
+  requireDevice = false,
+}: DeviceOptions): Promise<DeviceFound> {
+  const found = await findDevice({ device, deviceDtype, requireDevice });
+  sayFallback(found);
+  return found;
+}
+
+/** A line on stderr when the work is done elsewhere than asked. */
+export function sayFallback(found: DeviceFound): void {
+  const text = fallbackText(found);
+  if (text !== null) say(`warning: ${text}`);
+}

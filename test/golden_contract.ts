@@ -1,0 +1,113 @@
+/** What a golden fixture says of the whole way from tokens to losses, statistics and gradients, on any device. */
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { calibrate } from "../src/calibrate/calibrate.ts";
+import { gateGradients } from "../src/calibrate/gate_gradients.ts";
+import { generate } from "../src/evaluate/generate.ts";
+import { perplexity } from "../src/evaluate/perplexity.ts";
+import { DecoderRunner } from "../src/graph/decoder_runner.ts";
+import type { Runtime } from "../src/graph/runtime.ts";
+import { spaceId } from "../src/model/spaces.ts";
+import { type GoldenModel, openGolden } from "./golden_model.ts";
+import { maxDifference, relativeDifference } from "./numbers.ts";
+import { lastArgmax, runModel } from "./run_model.ts";
+
+/** Space kinds and how golden.safetensors calls them. */
+const KINDS = [
+  ["kv", "attn"],
+  ["ffn", "ffn"],
+] as const;
+
+interface Given {
+  readonly golden: GoldenModel;
+  readonly runner: DecoderRunner;
+}
+
+/** Tests of one family inside a `describe`. @param runtime - called once the tests run; the caller closes what it gives */
+export function goldenNumbers(family: string, runtime: () => Runtime): void {
+  let given: Given;
+  beforeAll(async () => {
+    const golden = await openGolden(family);
+    given = { golden, runner: new DecoderRunner(golden.model, runtime()) };
+  });
+  afterAll(async () => {
+    await given.golden.model.weights.close();
+  });
+  predictions(() => given);
+  calibration(() => given);
+}
+
+/** One row of a tensor of golden.safetensors along its leading axes. */
+function expectedRow({ golden }: Given, name: string, indices: readonly number[]): Float32Array {
+  const { shape, data } = golden.expected.get(name)!;
+  const size = shape.slice(indices.length).reduce((product, length) => product * length, 1);
+  const row = indices.reduce((sum, index, axis) => sum * shape[axis]! + index, 0);
+  return data.subarray(row * size, (row + 1) * size);
+}
+
+function predictions(given: () => Given): void {
+  it("gives PyTorch's hidden states and logits within 2e-4", async () => {
+    const { golden, runner } = given();
+    const { hidden, logits } = await runModel(runner, golden.windows);
+    for (const [layer, values] of hidden.entries()) {
+      expect(maxDifference(values, expectedRow(given(), "hidden_after_layer", [layer]))).toBeLessThan(2e-4);
+    }
+    expect(maxDifference(logits, golden.expected.get("logits")!.data)).toBeLessThan(2e-4);
+  });
+
+  it("gives PyTorch's losses, and the perplexity that follows from them", async () => {
+    const { golden, runner } = given();
+    const losses = [...golden.expected.get("loss_per_sequence")!.data];
+    const scores = await Promise.all(golden.windows.map((window) => perplexity(runner, [window])));
+    const found = scores.map(({ nll }) => nll);
+    expect(maxDifference(found, losses)).toBeLessThan(1e-5);
+    const both = await perplexity(runner, golden.windows);
+    const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+    expect(both).toMatchObject({ windows: 2, tokens: 2 * 47 });
+    expect(both.nll).toBeCloseTo(mean, 5);
+    expect(both.ppl / Math.exp(mean)).toBeCloseTo(1, 5);
+  });
+
+  it("generates with a cache what the whole forward pass predicts step by step", async () => {
+    const { golden, runner } = given();
+    let ids = golden.windows[0]!.slice(0, 21);
+    const generated = await generate(runner, ids, { maxTokens: 6, stopIds: [] });
+    expect(generated).toHaveLength(6);
+    for (const id of generated) {
+      const { logits } = await runModel(runner, [ids]);
+      expect(id).toBe(lastArgmax(logits, golden.model.spec.vocabSize));
+      ids = Int32Array.of(...ids, id);
+    }
+  });
+}
+
+function calibration(given: () => Given): void {
+  it("sums PyTorch's activations within 1e-3 of the layer's largest sum", async () => {
+    const { golden, runner } = given();
+    const stats = (await calibrate(runner, [{ name: "golden", windows: golden.windows }])).get("golden")!;
+    expect(stats).toMatchObject({ tokens: 96, sequences: 2 });
+    for (const layer of golden.model.spec.layers.keys()) {
+      for (const [kind, name] of KINDS) {
+        const { sum, sumSquares } = stats.spaces.get(spaceId(layer, kind))!;
+        const [sums, squares] = ["sum", "sqsum"].map((of) =>
+          expectedRow(given(), `${name}_in_${of}`, [layer]),
+        );
+        expect(relativeDifference(sum, sums!)).toBeLessThan(1e-3);
+        expect(relativeDifference(sumSquares, squares!)).toBeLessThan(1e-3);
+      }
+    }
+  });
+
+  it("gives PyTorch's gate gradients of every sequence within 1e-4 of the largest", async () => {
+    const { golden, runner } = given();
+    const gradients = await gateGradients(runner, golden.windows);
+    for (const [b, { loss, gates }] of gradients.entries()) {
+      expect(loss).toBeCloseTo(golden.expected.get("loss_per_sequence")!.data[b]!, 5);
+      for (const layer of golden.model.spec.layers.keys()) {
+        for (const [kind, name] of KINDS) {
+          const expected = expectedRow(given(), `${name}_gate_grad`, [b, layer]);
+          expect(relativeDifference(gates.get(spaceId(layer, kind))!, expected)).toBeLessThan(1e-4);
+        }
+      }
+    }
+  });
+}

@@ -1,0 +1,127 @@
+/** Where the nodes of a graph run on a device, from ONNX Runtime's own profile, and how far its numbers are from the CPU's. */
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import type { LayerStructure } from "../src/graph/decoder.ts";
+import { type Device, graphFor } from "../src/graph/device.ts";
+import type { Dim, Graph, Value } from "../src/graph/graph.ts";
+import { encodeOnnx } from "../src/graph/onnx.ts";
+import { HEAD_PROGRAMS, LAYER_PROGRAMS } from "../src/graph/programs.ts";
+import type { Feeds } from "../src/graph/runtime.ts";
+import { mapValues } from "../src/map_values.ts";
+import type { ModelSpec } from "../src/model/spec.ts";
+import { randomStream } from "../src/tensor/random.ts";
+import { maxAbs, maxDifference } from "./numbers.ts";
+
+const STRUCTURE: LayerStructure = {
+  hiddenSize: 12,
+  headDim: 8,
+  groupSize: 2,
+  rotaryDim: 6,
+  biases: ["q_proj"],
+  activation: "gelu_tanh",
+  normEps: 1e-5,
+  normOffset: 1,
+  qkNorm: true,
+  postNorms: true,
+  attentionScale: 0.35,
+};
+const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitSoftcap: 30 } as ModelSpec;
+/** Of the graphs' symbolic dimensions; none a multiple of a tile. */
+const SIZES: Readonly<Record<string, number>> = {
+  ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37, k: 9, m: 5 },
+  ...{ M: 21, V: 67, A: 1 },
+};
+
+/** Every program by name. */
+export const PROGRAMS: Readonly<Record<string, Graph>> = {
+  ...Object.fromEntries(Object.entries(LAYER_PROGRAMS).map(([name, make]) => [name, make(STRUCTURE)])),
+  ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
+};
+
+/** What happened to the nodes of a graph. */
+export interface Placements {
+  /** Operators that ran on the CPU, those on integers as `Concat of int64`, copies from and to it as `Memcpy..`. */
+  readonly onCpu: readonly string[];
+  readonly onDevice: readonly string[];
+  /** Largest difference of an output from the CPU's, relative to the output's largest number. */
+  readonly difference: number;
+}
+
+/** Runs a graph on random numbers, on the CPU and on the device. */
+export async function placements(graph: Graph, device: Device): Promise<Placements> {
+  const feeds = mapValues(randomTensors(graph), ({ shape, data }) =>
+    data instanceof Float32Array ? new Tensor("float32", data, shape) : new Tensor("int32", data, shape),
+  );
+  const expected = await runOnce(encodeOnnx(graph), feeds, { executionProviders: ["cpu"] });
+  const directory = await mkdtemp(join(tmpdir(), "gprune-profile-"));
+  try {
+    const outputs = await runOnce(encodeOnnx(graphFor(device, graph)), feeds, {
+      executionProviders: [device.name],
+      enableProfiling: true,
+      profileFilePrefix: join(directory, "profile"),
+    });
+    const [file] = await readdir(directory);
+    const events: readonly ProfileEvent[] = JSON.parse(await readFile(join(directory, file!), "utf8"));
+    const nodes = events.filter(({ cat, args }) => cat === "Node" && args?.provider !== undefined);
+    const ranOn = (cpu: boolean): string[] => {
+      const own = nodes.filter(({ args }) => args!.provider!.startsWith("CPU") === cpu);
+      return [...new Set(own.map(operatorOf))];
+    };
+    const differences = Object.entries(expected).map(([name, { data }]) => {
+      const [own, right] = [outputs[name]!.data as Float32Array, data as Float32Array];
+      return maxDifference(own, right) / (maxAbs(right) || 1);
+    });
+    return { onCpu: ranOn(true), onDevice: ranOn(false), difference: Math.max(...differences) };
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+interface ProfileEvent {
+  readonly cat: string;
+  readonly args?: {
+    readonly provider?: string;
+    readonly op_name?: string;
+    readonly input_type_shape?: readonly Readonly<Record<string, unknown>>[];
+  };
+}
+
+function operatorOf({ args }: ProfileEvent): string {
+  const [first = {}] = args!.input_type_shape ?? [];
+  const [type = ""] = Object.keys(first);
+  return args!.op_name === "Concat" && type === "int64" ? "Concat of int64" : args!.op_name!;
+}
+
+async function runOnce(
+  model: Uint8Array,
+  feeds: Readonly<Record<string, Tensor>>,
+  options: InferenceSession.SessionOptions,
+): Promise<Readonly<Record<string, Tensor>>> {
+  const session = await InferenceSession.create(model, { ...options, logSeverityLevel: 3 });
+  try {
+    const outputs = await session.run(feeds);
+    session.endProfiling();
+    return outputs;
+  } finally {
+    await session.release();
+  }
+}
+
+/** What a graph may be fed: numbers around zero for floats, small indices for integers. */
+export function randomTensors({ inputs }: Graph): Feeds {
+  const random = randomStream(0, "placements");
+  const tensorOf = ({ type, shape }: Value): Feeds[string] => {
+    const sizes = shape.map(sizeOf);
+    const length = sizes.reduce((product, size) => product * size, 1);
+    if (type === "int32") return { shape: sizes, data: Int32Array.from({ length }, (_, i) => i % 9) };
+    return { shape: sizes, data: Float32Array.from({ length }, () => random() - 0.5) };
+  };
+  return Object.fromEntries(inputs.map((input) => [input.name, tensorOf(input)]));
+}
+
+function sizeOf(dim: Dim): number {
+  if (typeof dim === "number") return dim;
+  return dim.split("*").reduce((product, factor) => product * (SIZES[factor] ?? Number(factor)), 1);
+}
