@@ -13,6 +13,9 @@ const REQUIRED = [
   "package.json",
   "dist/index.js",
   "dist/index.d.ts",
+  "dist/workers/index.js",
+  "dist/workers/index.d.ts",
+  "dist/workers/unit_child.js",
   "dist/page/index.html",
   "resources/modeling_gprune.py",
 ];

@@ -39,6 +39,15 @@ export {
   poolGateStats,
   type UnitGateStats,
 } from "./calibrate/gate_stats.ts";
+export type {
+  LossOptions,
+  LossRequest,
+  MadeModel,
+  ModelRecipe,
+  OpenPasses,
+  Passes,
+  PassesBase,
+} from "./calibrate/passes.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
 export {
   loadTokenSet,
@@ -111,6 +120,7 @@ export type {
   Value as GraphValue,
   ValueType as GraphValueType,
 } from "./graph/graph.ts";
+export type { LossSum } from "./graph/loss.ts";
 export { type MemoryPolicy, ROOMY } from "./graph/memory_policy.ts";
 export type { BlockProgram, HeadProgram, LayerProgram } from "./graph/programs.ts";
 export {
@@ -179,10 +189,12 @@ export { type Distilled, type DistillRequest, distill } from "./recover/distill.
 export {
   type LeastSquaresRequest,
   type RefitState,
+  type Refitted,
   refitLeastSquares,
   type WeightedTokenSet,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
+export type { OpenRunPasses, RefitOrder } from "./recover/passes.ts";
 export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 // Reports
 export { renderComparison } from "./report/comparison.ts";
