@@ -39,6 +39,15 @@ export {
   poolGateStats,
   type UnitGateStats,
 } from "./calibrate/gate_stats.ts";
+export type {
+  LossOptions,
+  LossRequest,
+  MadeModel,
+  ModelRecipe,
+  OpenPasses,
+  Passes,
+  PassesBase,
+} from "./calibrate/passes.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
 export {
   loadTokenSet,
@@ -78,7 +87,7 @@ export {
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
-export { type Latency, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
+export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type SampleOptions, sampleTexts } from "./evaluate/sample.ts";
@@ -111,6 +120,7 @@ export type {
   Value as GraphValue,
   ValueType as GraphValueType,
 } from "./graph/graph.ts";
+export type { LossSum } from "./graph/loss.ts";
 export { type MemoryPolicy, ROOMY } from "./graph/memory_policy.ts";
 export type { BlockProgram, HeadProgram, LayerProgram } from "./graph/programs.ts";
 export {
@@ -217,4 +227,5 @@ export {
   StoredFloats,
   type StoredTensor,
 } from "./tensor/stash.ts";
+export type { Spread } from "./tensor/statistics.ts";
 export type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor/tensor.ts";
