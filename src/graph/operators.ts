@@ -49,8 +49,9 @@ export interface CausalAttention {
 
 /**
  * Causal grouped-query attention in one operator, GroupQueryAttention of com.microsoft: [B, T, N*H]. Takes the inputs `lengths`,
- * int32 [B], T - 1 each, and `total`, int32, T. Three to five times as fast as products and a softmax (bench/layer.ts), and every
- * head is one thread's, so that bits do not depend on their number. Has no derivative.
+ * int32 [B], T - 1 each, and `total`, int32, T. About twice as fast as products and a softmax (bench/layer.ts), with the
+ * same bits for every number of threads (thread_limit.test.ts). Keys and values are no outputs: with them ONNX Runtime takes another
+ * kernel, which is faster still and has other bits. Has no derivative.
  */
 export function causalAttention(b: GraphBuilder, attention: CausalAttention): Value {
   const { queries, keys, values, kvGroups, groupSize, scale } = attention;
