@@ -87,7 +87,7 @@ export {
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
-export { type Latency, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
+export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type SampleOptions, sampleTexts } from "./evaluate/sample.ts";
@@ -229,4 +229,5 @@ export {
   StoredFloats,
   type StoredTensor,
 } from "./tensor/stash.ts";
+export type { Spread } from "./tensor/statistics.ts";
 export type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor/tensor.ts";

@@ -3,13 +3,13 @@ import type { Graph } from "./graph.ts";
 import { halfProducts } from "./half_products.ts";
 import { forWebGpu } from "./webgpu_operators.ts";
 
-/** Execution providers of ONNX Runtime, by their names there. */
-export const DEVICE_NAMES = ["cpu", "webgpu", "cuda"] as const;
-export type DeviceName = (typeof DEVICE_NAMES)[number];
+/** An execution provider of ONNX Runtime, by its name there. */
+export type DeviceName = "cpu" | "webgpu" | "cuda";
+export const DEVICE_NAMES: readonly DeviceName[] = ["cpu", "webgpu", "cuda"];
 
-/** Number formats of products with weights on a device; everything else is float32 in both. */
-export const DEVICE_DTYPES = ["f32", "f16"] as const;
-export type DeviceDtype = (typeof DEVICE_DTYPES)[number];
+/** Number format of products with weights on a device; everything else is float32 in both. */
+export type DeviceDtype = "f32" | "f16";
+export const DEVICE_DTYPES: readonly DeviceDtype[] = ["f32", "f16"];
 
 export interface Device {
   readonly name: DeviceName;
