@@ -1,18 +1,18 @@
 /**
  * What the time of one layer goes to that products with weights do not explain, on the CPU and in one run: attention between
- * its projections in single operators and in ONNX Runtime's GroupQueryAttention, alone and in a whole layer with statistics; and
- * copying the layer's output to JavaScript.
+ * its projections, in our operators and in ONNX Runtime's GroupQueryAttention; and copying the output to JavaScript.
  *
  *   node --import tsx bench/layer.ts [--threads 2]
  *
  * Shapes are SmolLM2-135M's. The fastest of six runs in turns counts.
  */
 import { parseArgs } from "node:util";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { ModelProtoSchema } from "onnx-buf";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import type { LayerStructure } from "../src/graph/decoder.ts";
 import { type Dim, GraphBuilder, type Value } from "../src/graph/graph.ts";
 import { encodeOnnx } from "../src/graph/onnx.ts";
-import { causalAttention } from "../src/graph/operators.ts";
 import { causalMask } from "../src/graph/positions.ts";
 import { LAYER_PROGRAMS } from "../src/graph/programs.ts";
 import { randomStream } from "../src/tensor/random.ts";
@@ -27,17 +27,6 @@ const HIDDEN = HEADS * HEAD_DIM;
 const NEURONS = 1536;
 const SCALE = HEAD_DIM ** -0.5;
 const ROUNDS = 6;
-const STRUCTURE: LayerStructure = {
-  ...{ hiddenSize: HIDDEN, headDim: HEAD_DIM, groupSize: GROUP_SIZE, rotaryDim: HEAD_DIM, biases: [] },
-  ...{
-    activation: "silu",
-    normEps: 1e-5,
-    normOffset: 0,
-    qkNorm: false,
-    postNorms: false,
-    attentionScale: SCALE,
-  },
-};
 /** Sequences and tokens of each. */
 const SHAPES = [
   [2, 512],
@@ -49,7 +38,7 @@ const { values } = parseArgs({ options: { threads: { type: "string", default: "2
 const random = randomStream(0, "layer");
 
 await compareAttention();
-await compareLayers();
+await compareOutputs();
 
 async function compareAttention(): Promise<void> {
   const [own, fused] = [await open(ownAttention()), await open(fusedAttention())];
@@ -60,7 +49,8 @@ async function compareAttention(): Promise<void> {
       v: floats([batch, tokens, GROUPS * HEAD_DIM]),
     };
     const ownFeeds = { ...inputs, mask: ortTensor(causalMask({ tokens, offset: 0 }, GROUP_SIZE, null)) };
-    const fusedFeeds = { ...inputs, ...sequences(batch, tokens) };
+    const lengths = new Tensor("int32", new Int32Array(batch).fill(tokens - 1), [batch]);
+    const fusedFeeds = { ...inputs, lengths, total: new Tensor("int32", Int32Array.of(tokens), []) };
     const [a, b] = await inTurns([() => own.run(ownFeeds), () => fused.run(fusedFeeds)]);
     const apart = maxDifference(
       a!.result["out:mixed"]!.data as Float32Array,
@@ -72,48 +62,33 @@ async function compareAttention(): Promise<void> {
   }
 }
 
-async function compareLayers(): Promise<void> {
-  for (const [batch, tokens] of SHAPES) {
-    const sizes = {
-      ...{ B: batch, T: tokens, K: GROUPS, N: HEADS, F: NEURONS, gT: GROUP_SIZE * tokens },
-    };
-    const [own, fused] = [
-      await statistics(STRUCTURE, sizes),
-      await statistics({ ...STRUCTURE, fusedGroups: GROUPS }, sizes),
-    ];
-    const fetches = {
-      ...Object.fromEntries(fused.session.outputNames.map((name) => [name, null])),
-      "out:hidden": floats([batch, tokens, HIDDEN]),
-    };
-    const times = await inTurns([
-      () => own.session.run(own.feeds),
-      () => fused.session.run(fused.feeds),
-      () => fused.session.run(fused.feeds, fetches),
-    ]);
-    const [a, b, c] = times.map(text);
-    console.log(`statistics of ${batch} x ${tokens}: ${a}, GroupQueryAttention ${b}, written in place ${c}`);
-  }
-}
-
-/** The program of calibration for a layer, and what it is fed. */
-async function statistics(
-  structure: LayerStructure,
-  sizes: Readonly<Record<string, number>>,
-): Promise<{ readonly session: InferenceSession; readonly feeds: Readonly<Record<string, Tensor>> }> {
+async function compareOutputs(): Promise<void> {
+  const structure: LayerStructure = {
+    ...{ hiddenSize: HIDDEN, headDim: HEAD_DIM, groupSize: GROUP_SIZE, rotaryDim: HEAD_DIM, biases: [] },
+    ...{
+      activation: "silu",
+      normEps: 1e-5,
+      normOffset: 0,
+      qkNorm: false,
+      postNorms: false,
+      attentionScale: SCALE,
+    },
+  };
   const graph = LAYER_PROGRAMS.statistics(structure);
+  const session = await open(encodeOnnx(graph));
+  const [batch, tokens] = SHAPES[0];
+  const sizes: Readonly<Record<string, number>> = {
+    ...{ B: batch, T: tokens, K: GROUPS, N: HEADS, F: NEURONS, gT: GROUP_SIZE * tokens },
+  };
   const sizeOf = (dim: Dim): number =>
     `${dim}`.split("*").reduce((product, factor) => product * (sizes[factor] ?? Number(factor)), 1);
-  const given: Readonly<Record<string, Tensor>> = sequences(sizes.B!, sizes.T!);
-  const feeds = graph.inputs.map(({ name, shape }) => [name, given[name] ?? floats(shape.map(sizeOf))]);
-  return { session: await open(encodeOnnx(graph)), feeds: Object.fromEntries(feeds) };
-}
-
-/** What GroupQueryAttention takes besides queries, keys and values. */
-function sequences(batch: number, tokens: number): { readonly lengths: Tensor; readonly total: Tensor } {
-  return {
-    lengths: new Tensor("int32", new Int32Array(batch).fill(tokens - 1), [batch]),
-    total: new Tensor("int32", Int32Array.of(tokens), []),
+  const feeds = Object.fromEntries(graph.inputs.map(({ name, shape }) => [name, floats(shape.map(sizeOf))]));
+  const fetches = {
+    ...Object.fromEntries(session.outputNames.map((name) => [name, null])),
+    "out:hidden": floats([batch, tokens, HIDDEN]),
   };
+  const [copied, inPlace] = await inTurns([() => session.run(feeds), () => session.run(feeds, fetches)]);
+  console.log(`statistics of ${batch} x ${tokens}: ${text(copied!)}, written in place ${text(inPlace!)}`);
 }
 
 interface Timed<T> {
@@ -136,7 +111,7 @@ async function inTurns<T>(works: readonly (() => Promise<T>)[]): Promise<readonl
   return best;
 }
 
-/** As decoder.ts has it where a mask or a derivative is needed: queries of a group stacked, scores of all of them stored. */
+/** As decoder.ts has it: queries of a group stacked, scores of all of them stored. */
 function ownAttention(): Uint8Array {
   const b = new GraphBuilder();
   const [q, k, v] = projections(b);
@@ -152,13 +127,20 @@ function ownAttention(): Uint8Array {
   return encodeOnnx(b.finish());
 }
 
-/** In one operator, as decoder.ts has it for whole windows. */
+/** GroupQueryAttention of com.microsoft, causal, without a past. */
 function fusedAttention(): Uint8Array {
   const b = new GraphBuilder();
-  const [queries, keys, values] = projections(b);
-  const sizes = { kvGroups: GROUPS, groupSize: GROUP_SIZE, scale: SCALE };
-  b.output("mixed", causalAttention(b, { queries, keys, values, ...sizes }));
-  return encodeOnnx(b.finish());
+  const none: Value = { name: "", type: "float32", shape: [] };
+  const lengths = b.input("lengths", ["B"], "int32");
+  const inputs = [...projections(b), none, none, lengths, b.input("total", [], "int32")];
+  const attributes = { num_heads: HEADS, kv_num_heads: GROUPS, scale: { float: SCALE } };
+  b.output("mixed", b.operator("GroupQueryAttention", inputs, { shape: ["B", "T", HIDDEN], attributes }));
+  const model = fromBinary(ModelProtoSchema, encodeOnnx(b.finish()));
+  const [node] = model.graph!.node;
+  node!.domain = "com.microsoft";
+  // It gives keys and values too, which nobody reads.
+  node!.output.push("keys", "values");
+  return toBinary(ModelProtoSchema, model);
 }
 
 function projections(b: GraphBuilder): readonly [Value, Value, Value] {

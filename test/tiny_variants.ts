@@ -34,11 +34,6 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
       rope: { theta: 100, rotaryDim: 2, scaling: { type: "linear", factor: 2 } },
     })),
   },
-  "heads for attention in one operator, in one layer up to its window": {
-    layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 5 : null })),
-    headDim: 8,
-    attentionScale: 0.3,
-  },
   "as Gemma": {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
     ...GEMMA_SWITCHES,

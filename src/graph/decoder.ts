@@ -8,7 +8,6 @@
 import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
 import type { Dim, GraphBuilder, Value } from "./graph.ts";
-import { causalAttention } from "./operators.ts";
 
 /** Everything that shapes a layer's graph apart from its widths. */
 export interface LayerStructure {
@@ -23,8 +22,6 @@ export interface LayerStructure {
   readonly qkNorm: boolean;
   readonly postNorms: boolean;
   readonly attentionScale: number;
-  /** KV groups, when attention is one operator that knows their number: causal, without a past or a derivative. */
-  readonly fusedGroups?: number;
 }
 
 /** The values of a layer that others build upon. */
@@ -35,7 +32,7 @@ export interface LayerValues {
   readonly output: Value;
   /** Inputs of the output projections, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
   readonly taps: { readonly kv: Value; readonly ffn: Value };
-  /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past. [B, T, K, H] of one operator. */
+  /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past. */
   readonly keys: Value;
   readonly values: Value;
   /** The weights and biases that the layer reads, by their names in the graph. */
@@ -72,11 +69,8 @@ export interface AttentionInputs {
   /** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
   readonly cos: Value;
   readonly sin: Value;
-  /**
-   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. Null when attention is
-   * one operator.
-   */
-  readonly mask: Value | null;
+  /** Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. */
+  readonly mask: Value;
   /** Rotated keys and values of the past, [B, K, P, H]; null without a past. */
   readonly past: { readonly keys: Value; readonly values: Value } | null;
 }
@@ -99,8 +93,7 @@ const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2],
- * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with
- * `fusedGroups` `lengths` and `total` in its place, see `causalAttention`), and
+ * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token), and
  * with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H]. With `forest` every sequence
  * has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1, g*T, T].
  */
@@ -226,14 +219,13 @@ class WeightInputs implements WeightSupply {
 /** Attention's inputs as inputs of the graph, see `buildLayer`. */
 function attentionInputs(
   b: GraphBuilder,
-  { headDim, rotaryDim, fusedGroups }: LayerStructure,
+  { headDim, rotaryDim }: LayerStructure,
   { cached = false, forest = false }: { readonly cached?: boolean; readonly forest?: boolean },
 ): AttentionInputs {
   const half = rotaryDim / 2;
   const own: readonly Dim[] = forest ? ["B"] : [];
   const angles = (name: string): Value =>
     b.reshape(b.input(name, [...own, "T", half]), [...own, "T", 1, half]);
-  if (fusedGroups !== undefined) return { cos: angles("cos"), sin: angles("sin"), mask: null, past: null };
   const past = (name: string): Value => b.input(name, ["B", ANY_SIZES.kvGroups, "P", headDim]);
   return {
     cos: angles("cos"),
@@ -297,7 +289,6 @@ class LayerBuilder {
     const queries = this.#rotate(this.#headsOf(x, "q_proj", "q_norm"), angles);
     const newKeys = this.#rotate(this.#headsOf(x, "k_proj", "k_norm"), angles);
     const newValues = this.#headsOf(x, "v_proj");
-    if (mask === null) return this.#fusedAttention(queries, newKeys, newValues);
     const span = mask.shape.at(-1)!;
     const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, span);
     const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, span);
@@ -315,28 +306,6 @@ class LayerBuilder {
       tokens,
       this.#channels(this.#sizes.heads),
     ]);
-    return { projected: this.#linear(tap, "o_proj", hiddenSize), tap, keys, values };
-  }
-
-  /** The same in one operator, of queries [B, T, N, H], keys and values [B, T, K, H]. */
-  #fusedAttention(
-    queries: Value,
-    keys: Value,
-    values: Value,
-  ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
-    const b = this.#b;
-    const { hiddenSize, groupSize, attentionScale, fusedGroups } = this.#structure;
-    const { heads, kvGroups } = this.#sizes;
-    const flat = (x: Value, count: Dim): Value =>
-      b.reshape(x, [...x.shape.slice(0, 2), this.#channels(count)]);
-    const tap = causalAttention(b, {
-      queries: flat(queries, heads),
-      keys: flat(keys, kvGroups),
-      values: flat(values, kvGroups),
-      kvGroups: fusedGroups!,
-      groupSize,
-      scale: attentionScale,
-    });
     return { projected: this.#linear(tap, "o_proj", hiddenSize), tap, keys, values };
   }
 

@@ -1,7 +1,6 @@
 /**
  * Runs a model's decoder piece by piece: embeddings, one layer at a time, the head in chunks. Holds at most the
- * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs, but for the
- * number of KV groups where attention is one operator.
+ * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
  */
 import { GpruneError, internalError } from "../errors.ts";
 import { mapValues } from "../map_values.ts";
@@ -47,17 +46,6 @@ const EMBEDDING = "model.embed_tokens.weight";
 const EMBEDDING_ROWS = 1024;
 /** Logits computed at once, elements. */
 export const MAX_LOGITS: number = 2 ** 23;
-
-/** Programs over whole windows that are not differentiated. */
-const FUSED_PROGRAMS: ReadonlySet<LayerProgram> = new Set([
-  "forward",
-  "statistics",
-  "gram",
-  "attention",
-  "attentionMoments",
-]);
-/** Head sizes that ONNX Runtime's operator takes (group_query_attention_helper.h). */
-const FUSED_HEAD_MULTIPLE = 8;
 
 /** The computations of one model. */
 export class DecoderRunner {
@@ -146,16 +134,13 @@ export class DecoderRunner {
    */
   async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
     const { hidden, offset = 0, parents, feeds = {} } = input;
-    const [batch, tokens] = hidden.shape as readonly [number, number];
-    const fused = this.#fuses(program, layer.spec, tokens);
-    const own = layerStructure(this.model.spec, layer.spec);
-    const structure = fused ? { ...own, fusedGroups: layer.spec.kvGroups } : own;
+    const structure = layerStructure(this.model.spec, layer.spec);
     const key = `${program} ${JSON.stringify(structure)}`;
     const compiled = await this.#runtime.program(key, () => LAYER_PROGRAMS[program](structure));
     const positions =
       parents === undefined
-        ? this.#spanFeeds(layer.spec, { tokens, offset }, fused ? batch : null)
-        : forestFeeds(layer.spec, parents, batch);
+        ? this.#spanFeeds(layer.spec, { tokens: hidden.shape[1]!, offset })
+        : forestFeeds(layer.spec, parents, hidden.shape[0]!);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
       what: `${program} of layer ${layer.index}`,
@@ -210,22 +195,11 @@ export class DecoderRunner {
     return joinRows(parts, count);
   }
 
-  /** Whether attention can be one operator: of whole windows without a derivative, all of which a token sees, on the CPU. */
-  #fuses(program: LayerProgram, { window }: LayerSpec, tokens: number): boolean {
-    const { headDim } = this.model.spec;
-    const sees = window === null || tokens <= window;
-    const fits = headDim % FUSED_HEAD_MULTIPLE === 0;
-    return FUSED_PROGRAMS.has(program) && sees && fits && this.#runtime.device.name === "cpu";
-  }
-
-  /** @param fused - sequences when attention is one operator, which takes their number and length in place of a mask */
-  #spanFeeds({ rope, groupSize, window }: LayerSpec, span: Span, fused: number | null): Feeds {
-    const key = JSON.stringify([rope, groupSize, window, span, fused]);
+  #spanFeeds({ rope, groupSize, window }: LayerSpec, span: Span): Feeds {
+    const key = JSON.stringify([rope, groupSize, window, span]);
     let feeds = this.#positions.get(key);
     if (feeds === undefined) {
-      const visible =
-        fused === null ? { mask: causalMask(span, groupSize, window) } : wholeSequences(fused, span.tokens);
-      feeds = { ...rotaryTables(rope, spanPositions(span)), ...visible };
+      feeds = { ...rotaryTables(rope, spanPositions(span)), mask: causalMask(span, groupSize, window) };
       // Generation asks for every offset once; only whole windows are worth keeping.
       if (span.offset === 0) {
         this.#positions.set(key, feeds);
@@ -234,14 +208,6 @@ export class DecoderRunner {
     }
     return feeds;
   }
-}
-
-/** What `causalAttention` takes for sequences of equal length. */
-function wholeSequences(batch: number, tokens: number): Feeds {
-  return {
-    lengths: { shape: [batch], data: new Int32Array(batch).fill(tokens - 1) },
-    total: { shape: [], data: Int32Array.of(tokens) },
-  };
 }
 
 /** @param parents - of the forests one after another, as many nodes in each */

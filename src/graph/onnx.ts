@@ -41,11 +41,7 @@ const OPSET_VERSION = 21n;
 /** The first IR version that knows opset 21. */
 const IR_VERSION = 10n;
 const MICROSOFT_DOMAIN = "com.microsoft";
-const MICROSOFT_OPERATORS: ReadonlySet<string> = new Set([
-  "FusedMatMul",
-  "GroupQueryAttention",
-  "MatMulNBits",
-]);
+const MICROSOFT_OPERATORS: ReadonlySet<string> = new Set(["FusedMatMul", "MatMulNBits"]);
 
 const ELEMENT_TYPES: Readonly<Record<ValueType, TensorProto_DataType>> = {
   float32: TensorProto_DataType.FLOAT,

@@ -34,36 +34,6 @@ export function range(
   return b.operator("Range", [start, end, b.integer(1)], { shape: [dim] });
 }
 
-/** What attention of sequences from their first token on is computed from. */
-export interface CausalAttention {
-  /** [B, T, N*H] */
-  readonly queries: Value;
-  /** [B, T, K*H] */
-  readonly keys: Value;
-  /** [B, T, K*H] */
-  readonly values: Value;
-  readonly kvGroups: number;
-  readonly groupSize: number;
-  readonly scale: number;
-}
-
-/**
- * Causal grouped-query attention in one operator, GroupQueryAttention of com.microsoft: [B, T, N*H]. Takes the inputs `lengths`,
- * int32 [B], T - 1 each, and `total`, int32, T. About twice as fast as products and a softmax (bench/layer.ts), with the
- * same bits for every number of threads (thread_limit.test.ts). Keys and values are no outputs: with them ONNX Runtime takes another
- * kernel, which is faster still and has other bits. Has no derivative.
- */
-export function causalAttention(b: GraphBuilder, attention: CausalAttention): Value {
-  const { queries, keys, values, kvGroups, groupSize, scale } = attention;
-  const past: Value = { name: "", type: "float32", shape: [] };
-  const lengths = b.input("lengths", [queries.shape[0]!], "int32");
-  const total = b.input("total", [], "int32");
-  return b.operator("GroupQueryAttention", [queries, keys, values, past, past, lengths, total], {
-    shape: queries.shape,
-    attributes: { num_heads: kvGroups * groupSize, kv_num_heads: kvGroups, scale: { float: scale } },
-  });
-}
-
 /** A matrix [N, I] in blocks along I, as MatMulNBits of com.microsoft reads it; a weight is (code - zero) * scale. */
 export interface BlockMatrix {
   readonly bits: 4 | 8;
