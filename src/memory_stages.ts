@@ -8,7 +8,13 @@ import { MAX_LOGITS } from "./graph/decoder_runner.ts";
 import { footprint } from "./graph/footprint.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
 import { INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
-import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./graph/programs.ts";
+import {
+  HEAD_PROGRAMS,
+  type HeadProgram,
+  LAYER_PROGRAMS,
+  type LayerProgram,
+  structureFor,
+} from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import { layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
@@ -307,7 +313,8 @@ class RunSizes {
   #footprintOf(program: LayerProgram, layer: LayerSpec): number {
     const { spec, config } = this.#run;
     // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
-    const graph = LAYER_PROGRAMS[program](layerStructure(spec, layer));
+    const whole = { tokens: config.seqLen, window: layer.window };
+    const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
     const { kvGroups: K, groupSize, neurons: F } = layer;
     const [N, H] = [K * groupSize, spec.headDim];
     // Channels that stay and that go: all of them, where it is not known yet.

@@ -22,6 +22,15 @@ export interface LayerStructure {
   readonly qkNorm: boolean;
   readonly postNorms: boolean;
   readonly attentionScale: number;
+  /** The sequences that the graph is for; any when absent. */
+  readonly span?: AttentionSpan;
+}
+
+/** Whole sequences of one length, which attention takes in blocks of queries. */
+export interface AttentionSpan {
+  readonly tokens: number;
+  /** Tokens a query sees, itself included; null for all before it. */
+  readonly window: number | null;
 }
 
 /** The values of a layer that others build upon. */
@@ -69,7 +78,10 @@ export interface AttentionInputs {
   /** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
   readonly cos: Value;
   readonly sin: Value;
-  /** Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. */
+  /**
+   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span [T, T], the
+   * same for all heads.
+   */
   readonly mask: Value;
   /** Rotated keys and values of the past, [B, K, P, H]; null without a past. */
   readonly past: { readonly keys: Value; readonly values: Value } | null;
@@ -93,8 +105,8 @@ const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2],
- * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token), and
- * with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H]. With `forest` every sequence
+ * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
+ * span [T, T]), and with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H]. With `forest` every sequence
  * has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1, g*T, T].
  */
 export function buildLayer(
@@ -102,7 +114,7 @@ export function buildLayer(
   structure: LayerStructure,
   positions: { readonly cached?: boolean; readonly forest?: boolean } = {},
 ): LayerValues {
-  const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
+  const input = streamInput(b, structure);
   const weights = new WeightInputs(b);
   const parts = { structure, weights, sizes: ANY_SIZES };
   const layer = addLayer(b, parts, { input, ...attentionInputs(b, structure, positions) });
@@ -140,7 +152,7 @@ export interface BlockValues {
 /** Adds one half of a layer; inputs as those of `buildLayer`, where `hidden` is the stream before the block. */
 export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: SpaceKind): BlockValues {
   const layer = new LayerBuilder(b, { structure, weights: new WeightInputs(b), sizes: ANY_SIZES });
-  const input = b.input("hidden", ["B", "T", structure.hiddenSize]);
+  const input = streamInput(b, structure);
   if (kind === "ffn") return layer.ffnBlock(input);
   return layer.attentionBlock(input, attentionInputs(b, structure, {}));
 }
@@ -216,23 +228,69 @@ class WeightInputs implements WeightSupply {
   }
 }
 
+function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure): Value {
+  return b.input("hidden", ["B", span?.tokens ?? "T", hiddenSize]);
+}
+
 /** Attention's inputs as inputs of the graph, see `buildLayer`. */
 function attentionInputs(
   b: GraphBuilder,
-  { headDim, rotaryDim }: LayerStructure,
+  { headDim, rotaryDim, span }: LayerStructure,
   { cached = false, forest = false }: { readonly cached?: boolean; readonly forest?: boolean },
 ): AttentionInputs {
   const half = rotaryDim / 2;
   const own: readonly Dim[] = forest ? ["B"] : [];
+  const tokens = span?.tokens ?? "T";
   const angles = (name: string): Value =>
-    b.reshape(b.input(name, [...own, "T", half]), [...own, "T", 1, half]);
+    b.reshape(b.input(name, [...own, tokens, half]), [...own, tokens, 1, half]);
   const past = (name: string): Value => b.input(name, ["B", ANY_SIZES.kvGroups, "P", headDim]);
   return {
     cos: angles("cos"),
     sin: angles("sin"),
-    mask: b.input("mask", forest ? ["B", 1, "gT", "T"] : ["gT", cached ? "S" : "T"]),
+    mask: b.input("mask", maskShape({ cached, forest, span })),
     past: cached ? { keys: past("past_keys"), values: past("past_values") } : null,
   };
+}
+
+function maskShape({
+  cached,
+  forest,
+  span,
+}: {
+  readonly cached: boolean;
+  readonly forest: boolean;
+  readonly span: AttentionSpan | undefined;
+}): readonly Dim[] {
+  if (span !== undefined) return [span.tokens, span.tokens];
+  return forest ? ["B", 1, "gT", "T"] : ["gT", cached ? "S" : "T"];
+}
+
+/** What attention mixes. */
+interface AttentionSources {
+  /** [B, K, g, T, H] */
+  readonly queries: Value;
+  /** [B, K, S, H] */
+  readonly keys: Value;
+  readonly values: Value;
+  /** Broadcasting to [B, K, g*T, S]; with a span [T, T]. */
+  readonly mask: Value;
+}
+
+/** Queries of a block, about. */
+const BLOCK_QUERIES = 256;
+
+/** Blocks of about as many queries each, and the first key that one of them sees. */
+function queryBlocks({ tokens, window }: AttentionSpan): readonly {
+  readonly start: number;
+  readonly end: number;
+  readonly firstKey: number;
+}[] {
+  const count = Math.ceil(tokens / BLOCK_QUERIES);
+  const bounds = Array.from({ length: count + 1 }, (_, index) => Math.round((index * tokens) / count));
+  return bounds.slice(1).map((end, index) => {
+    const start = bounds[index]!;
+    return { start, end, firstKey: window === null ? 0 : Math.max(0, start - window + 1) };
+  });
 }
 
 /**
@@ -283,30 +341,65 @@ class LayerBuilder {
     { mask, past, ...angles }: AttentionInputs,
   ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
     const b = this.#b;
-    const { hiddenSize, headDim, groupSize, attentionScale } = this.#structure;
+    const { hiddenSize, headDim, groupSize } = this.#structure;
     const { kvGroups } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
     const queries = this.#rotate(this.#headsOf(x, "q_proj", "q_norm"), angles);
     const newKeys = this.#rotate(this.#headsOf(x, "k_proj", "k_norm"), angles);
     const newValues = this.#headsOf(x, "v_proj");
-    const span = mask.shape.at(-1)!;
-    const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, span);
-    const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, span);
+    const total = mask.shape.at(-1)!;
+    const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
+    const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total);
     const grouped = b.transpose(
       b.reshape(queries, [batch, tokens, kvGroups, groupSize, headDim]),
       [0, 2, 3, 1, 4],
     );
-    const stacked = b.reshape(b.cast(grouped, keys.type), [batch, kvGroups, "gT", headDim]);
-    const scores = b.matmul(stacked, keys, { transB: true, alpha: attentionScale });
-    const attention = b.softmax(b.add(b.cast(scores, mask.type), mask));
-    const mixed = b.matmul(b.cast(attention, values.type), values);
-    const perHead = b.reshape(mixed, [batch, kvGroups, groupSize, tokens, headDim]);
+    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask };
+    const perHead =
+      this.#structure.span === undefined
+        ? this.#mixed(sources)
+        : this.#mixedInBlocks(sources, this.#structure.span);
     const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,
       tokens,
       this.#channels(this.#sizes.heads),
     ]);
     return { projected: this.#linear(tap, "o_proj", hiddenSize), tap, keys, values };
+  }
+
+  /** softmax(scale queries keys^T + mask) values, [B, K, g, T, H]. */
+  #mixed({ queries, keys, values, mask }: AttentionSources): Value {
+    const b = this.#b;
+    const [batch, kvGroups, groupSize, tokens, headDim] = queries.shape as readonly [Dim, Dim, Dim, Dim, Dim];
+    const rows = typeof tokens === "number" ? tokens * this.#structure.groupSize : "gT";
+    const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
+    const scores = b.cast(
+      b.matmul(stacked, keys, { transB: true, alpha: this.#structure.attentionScale }),
+      mask.type,
+    );
+    const attention = b.softmax(b.add(scores, mask));
+    const mixed = b.matmul(b.cast(attention, values.type), values);
+    return b.reshape(mixed, [batch, kvGroups, groupSize, tokens, headDim]);
+  }
+
+  /** The same a block of queries at a time, each with the keys that it can see. */
+  #mixedInBlocks({ queries, keys, values, mask }: AttentionSources, span: AttentionSpan): Value {
+    const b = this.#b;
+    const parts = queryBlocks(span).map(({ start, end, firstKey }) => {
+      const seen = { start: firstKey, end };
+      const rows = b.slice(b.slice(mask, 0, { start, end }), 1, seen);
+      return this.#mixed({
+        queries: b.slice(queries, 3, { start, end }),
+        keys: b.slice(keys, 2, seen),
+        values: b.slice(values, 2, seen),
+        mask: b.concat(
+          new Array<Value>(this.#structure.groupSize).fill(rows),
+          0,
+          this.#structure.groupSize * (end - start),
+        ),
+      });
+    });
+    return b.concat(parts, 3, span.tokens);
   }
 
   /** down(act(gate(x)) * up(x)); the tap is down's input. */

@@ -8,12 +8,18 @@ import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { layerStructure } from "./decoder.ts";
+import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
 import { type MemoryPolicy, tidy } from "./memory_policy.ts";
 import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
 import { depths } from "./prefix_forest.ts";
-import { HEAD_PROGRAMS, type HeadProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
+import {
+  HEAD_PROGRAMS,
+  type HeadProgram,
+  LAYER_PROGRAMS,
+  type LayerProgram,
+  structureFor,
+} from "./programs.ts";
 import type { Feeds, Runtime } from "./runtime.ts";
 
 /** A layer's weights, ready to be fed. */
@@ -134,12 +140,14 @@ export class DecoderRunner {
    */
   async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
     const { hidden, offset = 0, parents, feeds = {} } = input;
-    const structure = layerStructure(this.model.spec, layer.spec);
+    const tokens = hidden.shape[1]!;
+    const { window } = layer.spec;
+    const structure = structureFor(program, layerStructure(this.model.spec, layer.spec), { tokens, window });
     const key = `${program} ${JSON.stringify(structure)}`;
     const compiled = await this.#runtime.program(key, () => LAYER_PROGRAMS[program](structure));
     const positions =
       parents === undefined
-        ? this.#spanFeeds(layer.spec, { tokens: hidden.shape[1]!, offset })
+        ? this.#spanFeeds(layer.spec, { tokens, offset }, structure)
         : forestFeeds(layer.spec, parents, hidden.shape[0]!);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
@@ -195,7 +203,8 @@ export class DecoderRunner {
     return joinRows(parts, count);
   }
 
-  #spanFeeds({ rope, groupSize, window }: LayerSpec, span: Span): Feeds {
+  #spanFeeds({ rope, window, ...layer }: LayerSpec, span: Span, structure: LayerStructure): Feeds {
+    const groupSize = structure.span === undefined ? layer.groupSize : 1;
     const key = JSON.stringify([rope, groupSize, window, span]);
     let feeds = this.#positions.get(key);
     if (feeds === undefined) {

@@ -5,6 +5,7 @@
 import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import {
+  type AttentionSpan,
   addLogits,
   buildBlock,
   buildLayer,
@@ -38,6 +39,22 @@ export type HeadProgram =
   | "divergenceBackward";
 
 const KINDS = ["kv", "ffn"] as const;
+
+/** Sequences from which on attention goes in blocks of queries: shorter ones gain less than graphs of their own cost. */
+const LONG_TOKENS = 192;
+
+/** Programs whose positions are not those of whole sequences. */
+const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
+
+/** The structure of the graph that a program has for sequences of one length: attention goes in blocks through long ones. */
+export function structureFor(
+  program: LayerProgram,
+  structure: LayerStructure,
+  { tokens, window }: AttentionSpan,
+): LayerStructure {
+  if (ANY_POSITIONS.has(program) || tokens < LONG_TOKENS) return structure;
+  return { ...structure, span: { tokens, window: window !== null && window < tokens ? window : null } };
+}
 
 /**
  * - `forward`: hidden
