@@ -7,6 +7,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import {
   type AttentionSpan,
   addLogits,
+  BLOCK_QUERIES,
   buildBlock,
   buildLayer,
   buildLogits,
@@ -40,19 +41,16 @@ export type HeadProgram =
 
 const KINDS = ["kv", "ffn"] as const;
 
-/** Sequences from which on attention goes in blocks of queries: shorter ones gain less than graphs of their own cost. */
-const LONG_TOKENS = 192;
-
 /** Programs whose positions are not those of whole sequences. */
 const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
 
-/** The structure of the graph that a program has for sequences of one length: attention goes in blocks through long ones. */
+/** The structure of the graph that a program has for sequences of one length: through long ones attention goes in blocks. */
 export function structureFor(
   program: LayerProgram,
   structure: LayerStructure,
   { tokens, window }: AttentionSpan,
 ): LayerStructure {
-  if (ANY_POSITIONS.has(program) || tokens < LONG_TOKENS) return structure;
+  if (ANY_POSITIONS.has(program) || tokens <= BLOCK_QUERIES) return structure;
   return { ...structure, span: { tokens, window: window !== null && window < tokens ? window : null } };
 }
 

@@ -121,6 +121,7 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     [1, 7],
     [3, 11],
     [2, 150],
+    [2, 300],
   ])("%i texts of %i tokens", { timeout: 120_000 }, async (batch, tokens) => {
     const stream = (name: string): ReturnType<typeof randomTensor> => {
       return randomTensor([batch, tokens, hiddenSize], { name });
