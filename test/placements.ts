@@ -7,7 +7,7 @@ import type { LayerStructure } from "../src/graph/decoder.ts";
 import { type Device, graphFor } from "../src/graph/device.ts";
 import type { Dim, Graph, Value } from "../src/graph/graph.ts";
 import { encodeOnnx } from "../src/graph/onnx.ts";
-import { HEAD_PROGRAMS, LAYER_PROGRAMS } from "../src/graph/programs.ts";
+import { HEAD_PROGRAMS, LAYER_PROGRAMS, structureFor } from "../src/graph/programs.ts";
 import type { Feeds } from "../src/graph/runtime.ts";
 import { mapValues } from "../src/map_values.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
@@ -34,9 +34,17 @@ const SIZES: Readonly<Record<string, number>> = {
   ...{ M: 21, V: 67, A: 1 },
 };
 
-/** Every program by name. */
+/** Longer than one block of queries, and than the layer's window. */
+const LONG = { tokens: 259, window: 100 };
+
+/** Every program by name, and those that go through attention in blocks. */
 export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(Object.entries(LAYER_PROGRAMS).map(([name, make]) => [name, make(STRUCTURE)])),
+  ...Object.fromEntries(
+    (["forward", "backward", "train"] as const).map((program) => {
+      return [`${program} in blocks`, LAYER_PROGRAMS[program](structureFor(program, STRUCTURE, LONG))];
+    }),
+  ),
   ...Object.fromEntries(Object.entries(HEAD_PROGRAMS).map(([name, make]) => [`head ${name}`, make(HEAD)])),
 };
 
