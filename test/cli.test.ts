@@ -42,7 +42,7 @@ describe("help", () => {
       ([, value]) => value,
     );
     const { sparsity, method, metric, steps, rounds, gradientWindows, maxModules } = defaults;
-    const { fallback, shape, roundTo, seed, samples, seqLen, dtype } = defaults;
+    const { fallback, shape, roundTo, seed, samples, seqLen, dtype, device, deviceDtype } = defaults;
     const order = [
       sparsity,
       method,
@@ -56,7 +56,8 @@ describe("help", () => {
       roundTo,
       seed,
     ];
-    expect(shown).toEqual([...order, samples, seqLen, dtype, "one for each core"].map(String));
+    const last = [samples, seqLen, dtype, "one for each core", device, deviceDtype];
+    expect(shown).toEqual([...order, ...last].map(String));
   });
 
   test("every command has examples, and the version is the package's", async () => {
