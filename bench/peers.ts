@@ -9,7 +9,7 @@
  * round does every job on every side once, each in a process of its own, sides in turns, starting with another one each
  * round; the bare matrix products (bare_products.ts) have a process too. The clock runs for the job alone: programs are
  * started and PyTorch's weights are in memory before; ours are read while it runs. Peak memory is that of the whole process.
- * All have large arrays in large pages (`withLargePages`).
+ * All keep arrays alike (`withArrayMemory`).
  * bfloat16 casting takes part in the last rounds only, since it is slow on processors without instructions for it. PATH.md and
  * PATH.json hold the tables, after every round. Without --python a virtual environment is made in scripts/clients, of some GB. Measure on a
  * machine that does nothing else: its load at the start is written down.
@@ -22,7 +22,7 @@ import { parseArgs } from "node:util";
 import { installPython, pythonVersions } from "../scripts/clients/clients.ts";
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
 import { machine } from "../scripts/clients/table.ts";
-import { withLargePages } from "../src/io/machine.ts";
+import { withArrayMemory } from "../src/io/machine.ts";
 import { type Answer, JOBS, type Precision, type Request } from "./peers/jobs.ts";
 import { type Material, prepare } from "./peers/material.ts";
 import { type Round, rowsOf, SIDES, type Side, targetsOf } from "./peers/summary.ts";
@@ -59,7 +59,7 @@ function ask(
   writeFileSync(path, JSON.stringify({ ...request, answer } satisfies Request));
   const { status, signal } = spawnSync(command, [...args, path], {
     // As gprune's command starts what computes.
-    env: withLargePages(process.env),
+    env: withArrayMemory(process.env),
     stdio: ["ignore", "inherit", "inherit"],
   });
   if (status !== 0) throw new Error(`${request.job}: ${basename(command)} ended with ${signal ?? status}`);

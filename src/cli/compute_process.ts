@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
-import { memoryLimit, withLargePages } from "../io/machine.ts";
+import { memoryLimit, withArrayMemory } from "../io/machine.ts";
 import { removeTemporary, type Temporary } from "../io/output_directory.ts";
 import type { ProgressEvent } from "../progress.ts";
 import { failureOf } from "./exit.ts";
@@ -83,7 +83,7 @@ export class ComputeProcess {
     this.#listener = listener;
     this.#canResume = args[0] === "prune" || args.some((word) => /^--resume(=|$)/.test(word));
     this.#child = fork(script, args, {
-      env: { ...withLargePages(process.env), [CHILD_VARIABLE]: "1" },
+      env: { ...withArrayMemory(process.env), [CHILD_VARIABLE]: "1" },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       ...(execArgv !== undefined && { execArgv: [...execArgv] }),
     });

@@ -1,16 +1,28 @@
 import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { withLargePages } from "./machine.ts";
+import { withArrayMemory } from "./machine.ts";
 
-test("large pages are asked for beside what the environment already says", () => {
-  expect(withLargePages({ HOME: "/h" })).toEqual({ HOME: "/h", GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" });
-  const others = withLargePages({ GLIBC_TUNABLES: "glibc.malloc.check=1" });
-  expect(others.GLIBC_TUNABLES).toBe("glibc.malloc.check=1:glibc.malloc.hugetlb=1");
-  const own = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=0" };
-  expect(withLargePages(own)).toBe(own);
+const SETTINGS = [
+  "glibc.malloc.hugetlb=1",
+  "glibc.malloc.mmap_threshold=33554432",
+  "glibc.malloc.trim_threshold=268435456",
+  "glibc.malloc.tcache_count=0",
+  "glibc.malloc.mxfast=0",
+];
+
+test("memory for arrays is asked for beside what the environment already says", () => {
+  expect(withArrayMemory({ HOME: "/h" })).toEqual({ HOME: "/h", GLIBC_TUNABLES: SETTINGS.join(":") });
+  const others = withArrayMemory({ GLIBC_TUNABLES: "glibc.malloc.check=1" });
+  expect(others.GLIBC_TUNABLES).toBe(["glibc.malloc.check=1", ...SETTINGS].join(":"));
+});
+
+test("what the environment says itself is left alone", () => {
+  const own = "glibc.malloc.hugetlb=0:glibc.malloc.mxfast=128";
+  const { GLIBC_TUNABLES } = withArrayMemory({ GLIBC_TUNABLES: own });
+  expect(GLIBC_TUNABLES).toBe([own, ...SETTINGS.slice(1, 4)].join(":"));
 });
 
 test("a process starts in that environment", () => {
-  const env = withLargePages(process.env);
+  const env = withArrayMemory(process.env);
   expect(execFileSync(process.execPath, ["-p", "1 + 1"], { env, encoding: "utf8" })).toBe("2\n");
 });

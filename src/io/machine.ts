@@ -35,18 +35,28 @@ export function peakResidentBytes(): number {
   return 1024 * (own === undefined ? process.resourceUsage().maxRSS : Number(own));
 }
 
-/** glibc asks the kernel for pages of 2 MB where arrays are that large. */
-const LARGE_PAGES = "glibc.malloc.hugetlb";
+/**
+ * How glibc is to keep memory for arrays that come and go with every product: in pages of 2 MB where they are that large;
+ * arrays of up to 32 MiB in places that it gives out again, 256 MiB of which stay when free; and no block is too small to be
+ * joined with a free neighbour, or else the place of an aligned array is too small by a few bytes for the next one like it.
+ */
+const MALLOC: Readonly<Record<string, number>> = {
+  "glibc.malloc.hugetlb": 1,
+  "glibc.malloc.mmap_threshold": 2 ** 25,
+  "glibc.malloc.trim_threshold": 2 ** 28,
+  "glibc.malloc.tcache_count": 0,
+  "glibc.malloc.mxfast": 0,
+};
 
 /**
- * An environment in which large arrays of a child process lie in large pages, unless it already says how. Arrays come and go
- * with every product; in pages of 4 kB handing them out takes a fifth of a run's processor time (docs/PERFORMANCE.md).
- * Only glibc 2.35 and later read it.
+ * An environment in which a child process keeps large arrays well, where it does not say how already. Handing out fresh
+ * pages of 4 kB takes a fifth of a run's processor time (docs/PERFORMANCE.md). Only glibc 2.35 and later read all of it.
  */
-export function withLargePages(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function withArrayMemory(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const { GLIBC_TUNABLES: given = "" } = environment;
-  if (given.includes(LARGE_PAGES)) return environment;
-  return { ...environment, GLIBC_TUNABLES: [given, `${LARGE_PAGES}=1`].filter(Boolean).join(":") };
+  const missing = Object.entries(MALLOC).filter(([name]) => !given.includes(`${name}=`));
+  const settings = missing.map(([name, value]) => `${name}=${value}`);
+  return { ...environment, GLIBC_TUNABLES: [given, ...settings].filter(Boolean).join(":") };
 }
 
 /** Bytes that can be written where `path` is or will be; infinite where that cannot be asked. */

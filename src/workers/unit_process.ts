@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
-import { withLargePages } from "../io/machine.ts";
+import { withArrayMemory } from "../io/machine.ts";
 import { ownProgram } from "../io/own_program.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
@@ -28,7 +28,7 @@ export class UnitProcess {
     if (this.#child !== null) return;
     const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
     const child = fork(path, [JSON.stringify(this.#settings)], {
-      env: withLargePages(process.env),
+      env: withArrayMemory(process.env),
       execArgv: [...nodeOptions],
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
