@@ -9,8 +9,8 @@
  * Each process runs the model once before the clock starts. All have as many threads as there are cores, or N: left to itself,
  * llama.cpp's binding takes more than a small machine has, and decodes 200 times slower. Our own runtime reads the first type, and computes in float32
  * whatever it reads. Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the
- * same round, and against what the numbers of parameters promise (speed_summary.ts). PATH.md and PATH.json hold the
- * table. Measure on a machine that does nothing else: its load at the start is written down. Temporary files take the
+ * same round, and against what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says
+ * what a decoded token costs whatever the model's size. PATH.md and PATH.json hold the tables. Measure on a machine that does nothing else: its load at the start is written down. Temporary files take the
  * room of every model in every type.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -32,7 +32,14 @@ import { openModel } from "../src/model/checkpoint.ts";
 import { parameterCount } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import type { Spread } from "../src/tensor/statistics.ts";
-import { type Gain, type Series, type Summary, summarise } from "./speed_summary.ts";
+import {
+  type DecodingCost,
+  decodingCost,
+  type Gain,
+  type Series,
+  type Summary,
+  summarise,
+} from "./speed_summary.ts";
 
 /** A model in a runtime and type. */
 interface Contestant {
@@ -136,7 +143,7 @@ function rowsOf(contestants: readonly Contestant[]): readonly Row[] {
   });
 }
 
-function kindOf({ client, type }: Contestant): string {
+function kindOf({ client, type }: { readonly client: string; readonly type: string }): string {
   return `${client} ${type}`;
 }
 
@@ -165,24 +172,52 @@ function percent(fraction: number): string {
   return `${(100 * fraction).toFixed(0)} %`;
 }
 
+/** What a decoded token costs in each runtime and type. */
+interface CostRow extends DecodingCost {
+  readonly client: string;
+  readonly type: string;
+}
+
+function costsOf(rows: readonly Row[]): readonly CostRow[] {
+  const kinds = [...new Set(rows.map(kindOf))];
+  return kinds.map((kind) => {
+    const own = rows.filter((row) => kindOf(row) === kind);
+    const { client, type } = own[0]!;
+    const points = own.map(({ bytes, decode }) => ({ bytes, tokensPerSecond: decode.speed.max }));
+    return { client, type, ...decodingCost(points) };
+  });
+}
+
+const COST_COLUMNS: Readonly<Record<string, (row: CostRow) => string>> = {
+  runtime: ({ client }) => client,
+  type: ({ type }) => type,
+  "ms a token whatever the size": ({ fixed }) => (1000 * fixed).toFixed(1),
+  "ms for each 100 MB": ({ perByte }) => (1e11 * perByte).toFixed(1),
+  "a model is off the line by at most": ({ worst }) => percent(worst),
+  "speed-up that the line gives the smallest model": ({ gain }) => gain.toFixed(2),
+};
+
+function tableOf<Row>(columns: Readonly<Record<string, (row: Row) => string>>, rows: readonly Row[]): string {
+  const cells = rows.map((row) => Object.values(columns).map((cell) => cell(row)));
+  return markdownTable(Object.keys(columns), cells);
+}
+
 function report(rows: readonly Row[], settings: Settings, out: string): void {
   const { prompt, tokens, rounds, threads, load } = settings;
   const versions = clientVersions(null);
   const conditions =
     `${machine()}, load ${load.toFixed(2)} at the start, ${threads} threads; ` +
     `${prompt} tokens of prompt, ${tokens} decoded, ${rounds} rounds; node-llama-cpp ${versions["node-llama-cpp"]}`;
-  const table = markdownTable(
-    Object.keys(COLUMNS),
-    rows.map((row) => Object.values(COLUMNS).map((cell) => cell(row))),
-  );
+  const costs = costsOf(rows);
   const text =
     `${conditions}. Median (range) of the rounds; speed-up over the first model of the same kind, of what the number ` +
-    `of parameters promises.\n\n${table}\n`;
+    `of parameters promises.\n\n${tableOf(COLUMNS, rows)}\n\nA decoded token by the size of the file: a straight line ` +
+    `through the fastest rounds.\n\n${tableOf(COST_COLUMNS, costs)}\n`;
   mkdirSync(dirname(out), { recursive: true });
   writeFileSync(`${out}.md`, text);
   writeFileSync(
     `${out}.json`,
-    `${JSON.stringify({ versions, machine: machine(), ...settings, rows }, null, 1)}\n`,
+    `${JSON.stringify({ versions, machine: machine(), ...settings, rows, costs }, null, 1)}\n`,
   );
   console.log(text);
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { tinySpec } from "../test/tiny_model.ts";
-import { summarise } from "./speed_summary.ts";
+import { decodingCost, summarise } from "./speed_summary.ts";
 
 describe("what pruning gains", () => {
   const dense = tinySpec({ layers: [{ neurons: 6 }, { neurons: 6 }] });
@@ -30,4 +30,13 @@ describe("what pruning gains", () => {
     const apart = series.map((one) => ({ ...one, spec: untied(one.spec) }));
     expect(summarise(apart)[1]!.decode.promised).toBe(summarise(series)[1]!.decode.promised);
   });
+});
+
+it("a token costs something whatever the model's size", () => {
+  const models = [100, 60, 20].map((bytes) => ({ bytes, tokensPerSecond: 1 / (0.5 + 0.01 * bytes) }));
+  const { fixed, perByte, worst, gain } = decodingCost(models);
+  expect(fixed).toBeCloseTo(0.5, 12);
+  expect(perByte).toBeCloseTo(0.01, 12);
+  expect(worst).toBeCloseTo(0, 12);
+  expect(gain).toBeCloseTo(1.5 / 0.7, 12);
 });

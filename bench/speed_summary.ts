@@ -3,6 +3,7 @@
 import { parameterCount, weightsOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { type Spread, spread } from "../src/tensor/statistics.ts";
+import { lineThrough } from "./line.ts";
 
 /** The timings of one model in one runtime and type. */
 export interface Series {
@@ -60,4 +61,25 @@ function layerParameters(spec: ModelSpec): number {
 
 function readParameters(spec: ModelSpec): number {
   return parameterCount(spec) - (spec.tiedEmbeddings ? 0 : spec.vocabSize * spec.hiddenSize);
+}
+
+/** Seconds of a decoded token: fixed + perByte * bytes. */
+export interface DecodingCost {
+  readonly fixed: number;
+  readonly perByte: number;
+  /** Largest relative distance of a model from the line. */
+  readonly worst: number;
+  /** How many times as fast as the largest model the line says the smallest is. */
+  readonly gain: number;
+}
+
+/** The line through models of different sizes. */
+export function decodingCost(
+  models: readonly { readonly bytes: number; readonly tokensPerSecond: number }[],
+): DecodingCost {
+  const points = models.map(({ bytes, tokensPerSecond }) => ({ x: bytes, y: 1 / tokensPerSecond }));
+  const { intercept: fixed, slope: perByte, worst } = lineThrough(points);
+  const sizes = models.map(({ bytes }) => bytes);
+  const seconds = (bytes: number): number => fixed + perByte * bytes;
+  return { fixed, perByte, worst, gain: seconds(Math.max(...sizes)) / seconds(Math.min(...sizes)) };
 }

@@ -13,7 +13,7 @@ import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
-import { lineThrough } from "./line.ts";
+import { lineThrough } from "../line.ts";
 import { SHAPES } from "./shapes.ts";
 import { writeSynthetic } from "./synthetic.ts";
 import { writeTexts } from "./texts.ts";
