@@ -58,7 +58,11 @@ const LOG_NOTHING = 4;
 
 /** Products with a factor have other kernels than those without, which thread_limit.ts must be able to tell apart. */
 const KEPT_APART = "MatMulScaleFusion";
-const DO_NOT_SPIN = { session: { intra_op: { allow_spinning: "0" } } };
+/**
+ * Every session has threads of its own, and layers of several structures have several sessions: threads that wait for work in
+ * a loop take the cores of those that have some.
+ */
+const DO_NOT_SPIN = { intra_op: { allow_spinning: "0" } };
 
 /** Compiles graphs once per key and runs them. */
 export class Runtime {
@@ -190,8 +194,7 @@ export class Runtime {
       enableCpuMemArena: false,
       extra: {
         optimization: { disable_specified_optimizers: KEPT_APART },
-        // Threads that wait for work in a loop take the cores of those that have some.
-        ...(threads !== undefined && threads > availableParallelism() ? DO_NOT_SPIN : {}),
+        session: DO_NOT_SPIN,
       },
       ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
       ...(keeps === undefined ? {} : { preferredOutputLocation: keeps }),

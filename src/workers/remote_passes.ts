@@ -26,9 +26,9 @@ import type { ModelSpec } from "../model/spec.ts";
 import { silent } from "../progress.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder } from "../recover/passes.ts";
-import type { AnyTensor } from "../tensor/stash.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { keepRecipe, keptRecipe } from "./recipes.ts";
+import { joinedParts, type RefitPart } from "./refit_parts.ts";
 import { queueName, type RefitSet, type StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
@@ -264,7 +264,7 @@ class RemotePasses implements OpenRunPasses {
         }),
       );
       const known = ranges.map((_, range) => ways.flat().map(({ units }) => units[range]!.hidden));
-      return isSameStream(parts, known) ? joinedParts(parts) : null;
+      return joinedParts(parts, known);
     });
   }
 
@@ -302,33 +302,6 @@ class RemotePasses implements OpenRunPasses {
 interface ShardWay {
   readonly places: readonly number[];
   readonly units: readonly StatisticsUnit[];
-}
-
-/** What a unit of refitting gave. */
-interface RefitPart extends ModelRecipe {
-  /** Hidden states of every shard after its range. */
-  readonly after: readonly Digest[];
-}
-
-/**
- * Whether every range ended with the states that the next one began with. Then the first one, which began with the embeddings as
- * a single process does, and all after it have computed what that process computes, whatever programs and micro-batches the
- * units of statistics have.
- * @param known - states of every shard before each range
- */
-function isSameStream(parts: readonly RefitPart[], known: readonly (readonly (Digest | null)[])[]): boolean {
-  return parts.slice(0, -1).every(({ after }, range) => {
-    const next = known[range + 1]!;
-    return after.length === next.length && after.every(({ sha256 }, s) => sha256 === next[s]?.sha256);
-  });
-}
-
-/** Ranges of layers as one. */
-function joinedParts(parts: readonly RefitPart[]): Refitted {
-  return {
-    layers: parts.flatMap(({ layers = [] }) => layers),
-    tensors: new Map(parts.flatMap(({ tensors = new Map<string, AnyTensor>() }) => [...tensors])),
-  };
 }
 
 function tokensOf(windows: readonly Int32Array[]): number {
