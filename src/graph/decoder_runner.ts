@@ -48,7 +48,7 @@ export interface LayerInput {
 export type Outputs = Readonly<Record<string, Tensor>>;
 
 const EMBEDDING = "model.embed_tokens.weight";
-/** Rows of the embedding matrix read at once. */
+/** Rows of the embedding matrix read at once, at most. */
 const EMBEDDING_ROWS = 1024;
 /** Logits computed at once, elements. */
 export const MAX_LOGITS: number = 2 ** 23;
@@ -74,9 +74,8 @@ export class DecoderRunner {
     const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
     if (ids.length !== batch * tokens) throw internalError(`${ids.length} ids for ${batch} x ${tokens}`);
     const data = new Float32Array(ids.length * hiddenSize);
-    for (const [block, places] of placesByBlock(ids, vocabSize)) {
-      const start = block * EMBEDDING_ROWS;
-      const end = Math.min(vocabSize, start + EMBEDDING_ROWS);
+    for (const places of placesByBlock(ids, vocabSize)) {
+      const { start, end } = rangeOf(ids, places);
       const rows = await this.model.weights.read(EMBEDDING, { start, end });
       for (const place of places) {
         const row = (ids[place]! - start) * hiddenSize;
@@ -240,11 +239,8 @@ function stacked(tensors: readonly Tensor[]): Tensor {
   return { shape: [tensors.length, ...shape], data: joined };
 }
 
-/** Places of `ids` by the block of embedding rows that holds them, blocks ascending. */
-function placesByBlock(
-  ids: Int32Array,
-  vocabSize: number,
-): readonly (readonly [number, readonly number[]])[] {
+/** Places of `ids` together whose embeddings lie in the same block of rows, blocks ascending. */
+function placesByBlock(ids: Int32Array, vocabSize: number): readonly (readonly number[])[] {
   const places = new Map<number, number[]>();
   for (const [place, id] of ids.entries()) {
     if (!(id >= 0 && id < vocabSize)) {
@@ -257,7 +253,21 @@ function placesByBlock(
     if (list === undefined) places.set(block, [place]);
     else list.push(place);
   }
-  return [...places].sort(([a], [b]) => a - b);
+  return [...places].sort(([a], [b]) => a - b).map(([, list]) => list);
+}
+
+/** The rows from the first to the last one that the tokens at some places need. */
+function rangeOf(
+  ids: Int32Array,
+  places: readonly number[],
+): { readonly start: number; readonly end: number } {
+  let start = ids[places[0]!]!;
+  let end = start + 1;
+  for (const place of places) {
+    start = Math.min(start, ids[place]!);
+    end = Math.max(end, ids[place]! + 1);
+  }
+  return { start, end };
 }
 
 /** Names in the model of what the head is fed. */
