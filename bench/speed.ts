@@ -10,8 +10,8 @@
  * llama.cpp's binding takes more than a small machine has, and decodes 200 times slower. Our own runtime reads the first type, and computes in float32
  * whatever it reads. Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the
  * same round, and against what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says
- * what a decoded token costs whatever the model's size. PATH.md and PATH.json hold the tables. Measure on a machine that does nothing else: its load at the start is written down. Temporary files take the
- * room of every model in every type.
+ * what a decoded token costs whatever the model's size. PATH.md and PATH.json hold the tables. Measure on a machine that does
+ * nothing else: its load at the start is written down. Temporary files take the room of every model in every type.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
@@ -91,8 +91,7 @@ async function enter(
     }
     await model.weights.close();
   }
-  const kinds = [...new Set(contestants.map(kindOf))];
-  return kinds.flatMap((kind) => contestants.filter((contestant) => kindOf(contestant) === kind));
+  return byKind(contestants).flat();
 }
 
 /** One round, which starts with another contestant than the one before. */
@@ -131,9 +130,7 @@ function measure(
 
 /** Rows of one runtime and type together, the dense model first. */
 function rowsOf(contestants: readonly Contestant[]): readonly Row[] {
-  const kinds = [...new Set(contestants.map(kindOf))];
-  return kinds.flatMap((kind) => {
-    const own = contestants.filter((contestant) => kindOf(contestant) === kind);
+  return byKind(contestants).flatMap((own) => {
     const dense = parameterCount(own[0]!.spec);
     return summarise(own satisfies readonly Series[]).map((summary, index) => {
       const { client, type, bytes, spec } = own[index]!;
@@ -143,8 +140,16 @@ function rowsOf(contestants: readonly Contestant[]): readonly Row[] {
   });
 }
 
-function kindOf({ client, type }: { readonly client: string; readonly type: string }): string {
-  return `${client} ${type}`;
+/** Those of one runtime and type together, in the order of their first ones. */
+function byKind<Item extends { readonly client: string; readonly type: string }>(
+  items: readonly Item[],
+): readonly (readonly Item[])[] {
+  const kinds = new Map<string, Item[]>();
+  for (const item of items) {
+    const kind = `${item.client} ${item.type}`;
+    kinds.set(kind, [...(kinds.get(kind) ?? []), item]);
+  }
+  return [...kinds.values()];
 }
 
 const COLUMNS: Readonly<Record<string, (row: Row) => string>> = {
@@ -179,9 +184,7 @@ interface CostRow extends DecodingCost {
 }
 
 function costsOf(rows: readonly Row[]): readonly CostRow[] {
-  const kinds = [...new Set(rows.map(kindOf))];
-  return kinds.map((kind) => {
-    const own = rows.filter((row) => kindOf(row) === kind);
+  return byKind(rows).map((own) => {
     const { client, type } = own[0]!;
     const points = own.map(({ bytes, decode }) => ({ bytes, tokensPerSecond: decode.speed.max }));
     return { client, type, ...decodingCost(points) };
