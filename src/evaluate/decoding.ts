@@ -1,11 +1,6 @@
 /** Decoding token by token with a key/value cache, several sequences at once. All weights stay in memory meanwhile. */
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder_runner.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-
-interface Cache {
-  keys: Tensor;
-  values: Tensor;
-}
+import { elementCount, type Tensor } from "../tensor/tensor.ts";
 
 /** A model with all its weights in memory. */
 export interface LoadedDecoder {
@@ -23,7 +18,8 @@ export async function loadDecoder(runner: DecoderRunner): Promise<LoadedDecoder>
 /** Sequences of equal length that grow together. */
 export class Decoding {
   readonly #decoder: LoadedDecoder;
-  readonly #caches: readonly Cache[];
+  /** By layer. */
+  readonly #caches: readonly { readonly keys: Cache; readonly values: Cache }[];
   readonly #batch: number;
   #length = 0;
 
@@ -32,7 +28,10 @@ export class Decoding {
     this.#decoder = decoder;
     this.#batch = batch;
     const { headDim } = decoder.runner.model.spec;
-    this.#caches = decoder.layers.map(({ spec }) => emptyCache([batch, spec.kvGroups, 0, headDim]));
+    this.#caches = decoder.layers.map(({ spec: { kvGroups } }) => {
+      const token = [batch, kvGroups, headDim];
+      return { keys: new Cache(token), values: new Cache(token) };
+    });
   }
 
   /**
@@ -45,11 +44,11 @@ export class Decoding {
     const tokens = ids.length / this.#batch;
     let hidden = await runner.embed(ids, [this.#batch, tokens]);
     for (const [index, layer] of layers.entries()) {
-      const cache = this.#caches[index]!;
-      const feeds = { past_keys: cache.keys, past_values: cache.values };
+      const { keys, values } = this.#caches[index]!;
+      const feeds = { past_keys: keys.past, past_values: values.past };
       const outputs = await runner.runLayer("cached", layer, { hidden, offset: this.#length, feeds });
-      cache.keys = outputs.keys!;
-      cache.values = outputs.values!;
+      keys.append(outputs.keys!);
+      values.append(outputs.values!);
       hidden = outputs.hidden!;
     }
     this.#length += tokens;
@@ -69,7 +68,34 @@ function lastRows({ shape, data }: Tensor): Tensor {
   return { shape: [batch, size], data: rows };
 }
 
-function emptyCache(shape: readonly number[]): Cache {
-  const empty = { shape, data: new Float32Array(0) };
-  return { keys: empty, values: empty };
+/**
+ * Keys or values of one layer, token by token in one array that grows. New arrays for every token would keep the garbage
+ * collector busy, which marks on a core that has to compute.
+ */
+class Cache {
+  /** Of a token. */
+  readonly #shape: readonly number[];
+  #place = new Float32Array(0);
+  #tokens = 0;
+
+  constructor(shape: readonly number[]) {
+    this.#shape = shape;
+  }
+
+  /** All tokens so far, [P, B, K, H]; a view that the next ones do not change. */
+  get past(): Tensor {
+    const shape = [this.#tokens, ...this.#shape];
+    return { shape, data: this.#place.subarray(0, elementCount(shape)) };
+  }
+
+  append({ shape, data }: Tensor): void {
+    const used = this.past.data;
+    const size = used.length + data.length;
+    if (size > this.#place.length) {
+      this.#place = new Float32Array(Math.max(size, 2 * this.#place.length));
+      this.#place.set(used);
+    }
+    this.#place.set(data, used.length);
+    this.#tokens += shape[0]!;
+  }
 }

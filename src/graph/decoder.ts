@@ -44,6 +44,8 @@ export interface LayerValues {
   /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past. */
   readonly keys: Value;
   readonly values: Value;
+  /** Those of the present tokens alone, [B, T, K, H]. */
+  readonly added: { readonly keys: Value; readonly values: Value };
   /** The weights and biases that the layer reads, by their names in the graph. */
   readonly weights: ReadonlyMap<string, Value>;
 }
@@ -106,8 +108,9 @@ const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2],
  * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
- * span [T, T]), and with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H]. With `forest` every sequence
- * has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1, g*T, T].
+ * span [T, T]), and with `cached` the keys and values of the past, `past_keys` and `past_values` [P, B, K, H]: token
+ * by token, so that more can be written behind them. With `forest` every sequence has angles and a mask of its own:
+ * [B, T, rotaryDim / 2] and [B, 1, g*T, T].
  */
 export function buildLayer(
   b: GraphBuilder,
@@ -136,6 +139,7 @@ export function addLayer(
     taps: { kv: attention.tap, ffn: ffn.tap },
     keys: attention.keys,
     values: attention.values,
+    added: attention.added,
   };
 }
 
@@ -243,7 +247,8 @@ function attentionInputs(
   const tokens = span?.tokens ?? "T";
   const angles = (name: string): Value =>
     b.reshape(b.input(name, [...own, tokens, half]), [...own, tokens, 1, half]);
-  const past = (name: string): Value => b.input(name, ["B", ANY_SIZES.kvGroups, "P", headDim]);
+  const past = (name: string): Value =>
+    b.transpose(b.input(name, ["P", "B", ANY_SIZES.kvGroups, headDim]), [1, 2, 0, 3]);
   return {
     cos: angles("cos"),
     sin: angles("sin"),
@@ -313,7 +318,7 @@ class LayerBuilder {
     this.#sizes = sizes;
   }
 
-  attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
+  attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values" | "added"> {
     const { postNorms } = this.#structure;
     const attention = this.#attention(this.#norm(input, "input_layernorm"), inputs);
     const { projected } = attention;
@@ -342,7 +347,7 @@ class LayerBuilder {
   #attention(
     x: Value,
     { mask, past, ...angles }: AttentionInputs,
-  ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
+  ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values" | "added"> {
     const b = this.#b;
     const { hiddenSize, headDim, groupSize } = this.#structure;
     const { kvGroups } = this.#sizes;
@@ -367,7 +372,8 @@ class LayerBuilder {
       tokens,
       this.#channels(this.#sizes.heads),
     ]);
-    return { projected: this.#linear(tap, "o_proj", hiddenSize), tap, keys, values };
+    const projected = this.#linear(tap, "o_proj", hiddenSize);
+    return { projected, tap, keys, values, added: { keys: newKeys, values: newValues } };
   }
 
   /** softmax(scale queries keys^T + mask) values, [B, K, g, T, H]. */

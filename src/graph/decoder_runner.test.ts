@@ -91,7 +91,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       data: hidden.data.slice(start * 8, end * 8),
     });
     const whole = await runner.runLayer("forward", layer, { hidden });
-    const none = { shape: [1, kvGroups, 0, headDim], data: new Float32Array(0) };
+    const none = { shape: [0, 1, kvGroups, headDim], data: new Float32Array(0) };
     const first = await runner.runLayer("cached", layer, {
       hidden: rows(0, 5),
       feeds: { past_keys: none, past_values: none },
@@ -101,7 +101,7 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       offset: 5,
       feeds: { past_keys: first.keys!, past_values: first.values! },
     });
-    expect(second.keys!.shape).toEqual([1, kvGroups, 8, headDim]);
+    expect(second.keys!.shape).toEqual([3, 1, kvGroups, headDim]);
     const joined = [...first.hidden!.data, ...second.hidden!.data];
     expect(maxDifference(joined, whole.hidden!.data)).toBeLessThan(1e-6);
   });
