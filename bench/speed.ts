@@ -1,16 +1,19 @@
 /**
  * How much smaller and faster pruned models are, in llama.cpp and in our own runtime, beside the dense model.
  *
- *   node --import tsx bench/speed.ts DENSE PRUNED... [--types f16,q8_0,q4_0] [--prompt 512] [--tokens 64] [--rounds 5]
- *       [--threads N] [--out bench/results/speed]
+ *   node --import tsx bench/speed.ts DENSE PRUNED... [--types f16,q8_0,q4_0] [--prompt 512] [--few 8] [--tokens 64]
+ *       [--rounds 5] [--threads N] [--out bench/results/speed]
  *
  * Every round measures every model in every type once, each in a process of its own, the models of one type after one
  * another, so that what slows the machine down for a while slows all of them down; rounds start with different models.
- * Each process runs the model once before the clock starts. All have as many threads as there are cores, or N: left to itself,
- * llama.cpp's binding takes more than a small machine has, and decodes 200 times slower. Our own runtime reads the first type, and computes in float32
+ * Each process runs the model once before the clock starts, and decodes twice: after a few tokens and after the prompt, since
+ * attention to the past is work that no parameter stands for. All have as many threads as there are cores, or N: left to itself,
+ * llama.cpp's binding takes more than a small machine has, and decodes 200 times slower; and its threads wait for one another in
+ * loops after every operator, so that decoding with as many as there are cores is what anything else on the machine makes it. One
+ * thread gives steady times. Our own runtime reads the first type, and computes in float32
  * whatever it reads. Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the
  * same round, and against what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says
- * what a decoded token costs whatever the model's size. PATH.md and PATH.json hold the tables. Measure on a machine that does
+ * what a decoded token costs whatever the model's size, and what its past costs. PATH.md and PATH.json hold the tables. Measure on a machine that does
  * nothing else: its load at the start is written down. Temporary files take the room of every model in every type.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -51,6 +54,7 @@ interface Contestant {
   readonly bytes: number;
   readonly prompt: number[];
   readonly decode: number[];
+  readonly late: number[];
 }
 
 interface Row extends Summary {
@@ -64,6 +68,7 @@ interface Row extends Summary {
 
 interface Settings {
   readonly prompt: number;
+  readonly few: number;
   readonly tokens: number;
   readonly rounds: number;
   readonly threads: number;
@@ -87,7 +92,7 @@ async function enter(
       for (const warning of warnings) console.error(`${basename(source)}, ${type}: ${warning}`);
       const shared = { type, model: basename(source), spec, path, bytes: bytesOf(path) };
       const clients: readonly ClientName[] = type === types[0] ? ["llama.cpp", "gprune"] : ["llama.cpp"];
-      contestants.push(...clients.map((client) => ({ ...shared, client, prompt: [], decode: [] })));
+      contestants.push(...clients.map((client) => ({ ...shared, client, prompt: [], decode: [], late: [] })));
     }
     await model.weights.close();
   }
@@ -98,34 +103,43 @@ async function enter(
 function measureAll(contestants: readonly Contestant[], round: number, settings: Settings): void {
   const start = round % contestants.length;
   for (const contestant of [...contestants.slice(start), ...contestants.slice(0, start)]) {
-    const { prompt, decode } = measure(contestant, settings);
-    contestant.prompt.push(prompt);
-    contestant.decode.push(decode);
+    const [few, long] = measure(contestant, settings);
+    contestant.prompt.push(long.prompt);
+    contestant.decode.push(few.decode);
+    contestant.late.push(long.decode);
   }
 }
 
-/** Tokens per second. @throws Error when the client cannot run the model */
+/** Tokens per second. */
+interface Speed {
+  readonly prompt: number;
+  readonly decode: number;
+}
+
+/** After a few tokens and after the prompt. @throws Error when the client cannot run the model */
 function measure(
   { client, path, spec }: Contestant,
-  { prompt, tokens, threads }: Settings,
-): { readonly prompt: number; readonly decode: number } {
-  const ids = Array.from({ length: prompt }, (_, i) => (7 * i * i + 11 * i) % spec.vocabSize);
-  const asked = {
-    id: path,
+  { prompt, few, tokens, threads }: Settings,
+): readonly [Speed, Speed] {
+  const cases = [few, prompt].map((length) => ({
+    id: `${path} ${length}`,
     path,
-    ids,
+    ids: Array.from({ length }, (_, i) => (7 * i * i + 11 * i) % spec.vocabSize),
     tokens,
     text: null,
     logits: null,
     exact: false,
     remoteCode: false,
     threads,
-  };
-  const answers = askClient(client, [asked], null);
+  }));
+  const answers = askClient(client, cases, null);
   if (answers.unavailable !== null) throw new Error(`${client}: ${answers.unavailable}`);
-  const answer = answers.byId.get(path)!;
-  if ("error" in answer) throw new Error(`${client}, ${path}: ${answer.error}`);
-  return speedOf(answer, ids.length);
+  const speeds = cases.map(({ id, ids }): Speed => {
+    const answer = answers.byId.get(id)!;
+    if ("error" in answer) throw new Error(`${client}, ${path}: ${answer.error}`);
+    return speedOf(answer, ids.length);
+  });
+  return speeds as [Speed, Speed];
 }
 
 /** Rows of one runtime and type together, the dense model first. */
@@ -163,6 +177,8 @@ const COLUMNS: Readonly<Record<string, (row: Row) => string>> = {
   "prompt speed-up": ({ prompt }) => gainCell(prompt),
   "decoding tokens/s": ({ decode }) => spreadCell(decode.speed, 1),
   "decoding speed-up": ({ decode }) => gainCell(decode),
+  "after the prompt, tokens/s": ({ late }) => spreadCell(late.speed, 1),
+  "after the prompt, speed-up": ({ late }) => gainCell(late),
 };
 
 function spreadCell({ median, min, max }: Spread, digits: number): string {
@@ -183,11 +199,15 @@ interface CostRow extends DecodingCost {
   readonly type: string;
 }
 
-function costsOf(rows: readonly Row[]): readonly CostRow[] {
+function costsOf(rows: readonly Row[], { prompt, few, tokens }: Settings): readonly CostRow[] {
   return byKind(rows).map((own) => {
     const { client, type } = own[0]!;
-    const points = own.map(({ bytes, decode }) => ({ bytes, tokensPerSecond: decode.speed.max }));
-    return { client, type, ...decodingCost(points) };
+    const models = own.map(({ bytes, decode, late }) => ({
+      bytes,
+      early: { past: few + tokens / 2, tokensPerSecond: decode.speed.max },
+      late: { past: prompt + tokens / 2, tokensPerSecond: late.speed.max },
+    }));
+    return { client, type, ...decodingCost(models) };
   });
 }
 
@@ -196,6 +216,8 @@ const COST_COLUMNS: Readonly<Record<string, (row: CostRow) => string>> = {
   type: ({ type }) => type,
   "ms a token whatever the size": ({ fixed }) => (1000 * fixed).toFixed(1),
   "ms for each 100 MB": ({ perByte }) => (1e11 * perByte).toFixed(1),
+  "ms for each 100 tokens of the past, by model": ({ perPast }) =>
+    perPast.map((seconds) => (1e5 * seconds).toFixed(1)).join(", "),
   "a model is off the line by at most": ({ worst }) => percent(worst),
   "speed-up that the line gives the smallest model": ({ gain }) => gain.toFixed(2),
 };
@@ -206,16 +228,16 @@ function tableOf<Row>(columns: Readonly<Record<string, (row: Row) => string>>, r
 }
 
 function report(rows: readonly Row[], settings: Settings, out: string): void {
-  const { prompt, tokens, rounds, threads, load } = settings;
+  const { prompt, few, tokens, rounds, threads, load } = settings;
   const versions = clientVersions(null);
   const conditions =
     `${machine()}, load ${load.toFixed(2)} at the start, ${threads} threads; ` +
-    `${prompt} tokens of prompt, ${tokens} decoded, ${rounds} rounds; node-llama-cpp ${versions["node-llama-cpp"]}`;
-  const costs = costsOf(rows);
+    `${prompt} tokens of prompt, ${tokens} decoded after ${few} and after the prompt, ${rounds} rounds; node-llama-cpp ${versions["node-llama-cpp"]}`;
+  const costs = costsOf(rows, settings);
   const text =
     `${conditions}. Median (range) of the rounds; speed-up over the first model of the same kind, of what the number ` +
     `of parameters promises.\n\n${tableOf(COLUMNS, rows)}\n\nA decoded token by the size of the file: a straight line ` +
-    `through the fastest rounds.\n\n${tableOf(COST_COLUMNS, costs)}\n`;
+    `through the fastest rounds, without what attention to the past takes.\n\n${tableOf(COST_COLUMNS, costs)}\n`;
   mkdirSync(dirname(out), { recursive: true });
   writeFileSync(`${out}.md`, text);
   writeFileSync(
@@ -231,6 +253,7 @@ async function main(): Promise<void> {
     options: {
       types: { type: "string", default: "f16,q8_0,q4_0" },
       prompt: { type: "string", default: "512" },
+      few: { type: "string", default: "8" },
       tokens: { type: "string", default: "64" },
       rounds: { type: "string", default: "5" },
       threads: { type: "string" },
@@ -240,6 +263,7 @@ async function main(): Promise<void> {
   if (models.length < 2) throw new Error("usage: bench/speed.ts DENSE PRUNED...; see the head of the file");
   const settings: Settings = {
     prompt: positiveInteger("prompt", values.prompt),
+    few: positiveInteger("few", values.few),
     tokens: positiveInteger("tokens", values.tokens),
     rounds: positiveInteger("rounds", values.rounds),
     threads: threadsOf(values.threads) ?? availableParallelism(),

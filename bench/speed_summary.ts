@@ -9,9 +9,10 @@ import { lineThrough } from "./line.ts";
 export interface Series {
   readonly model: string;
   readonly spec: ModelSpec;
-  /** Tokens per second in every round. */
+  /** Tokens per second in every round: of a prompt, decoded after a few tokens, and after the prompt. */
   readonly prompt: readonly number[];
   readonly decode: readonly number[];
+  readonly late: readonly number[];
 }
 
 /** Measured and promised gain over the dense model. */
@@ -30,6 +31,7 @@ export interface Summary {
   readonly model: string;
   readonly prompt: Gain;
   readonly decode: Gain;
+  readonly late: Gain;
 }
 
 /**
@@ -41,11 +43,15 @@ export interface Summary {
  */
 export function summarise(series: readonly Series[]): readonly Summary[] {
   const dense = series[0]!;
-  return series.map(({ model, spec, prompt, decode }) => ({
-    model,
-    prompt: gain(prompt, dense.prompt, layerParameters(dense.spec) / layerParameters(spec)),
-    decode: gain(decode, dense.decode, readParameters(dense.spec) / readParameters(spec)),
-  }));
+  return series.map(({ model, spec, prompt, decode, late }) => {
+    const read = readParameters(dense.spec) / readParameters(spec);
+    return {
+      model,
+      prompt: gain(prompt, dense.prompt, layerParameters(dense.spec) / layerParameters(spec)),
+      decode: gain(decode, dense.decode, read),
+      late: gain(late, dense.late, read),
+    };
+  });
 }
 
 function gain(speeds: readonly number[], dense: readonly number[], promised: number): Gain {
@@ -63,23 +69,42 @@ function readParameters(spec: ModelSpec): number {
   return parameterCount(spec) - (spec.tiedEmbeddings ? 0 : spec.vocabSize * spec.hiddenSize);
 }
 
-/** Seconds of a decoded token: fixed + perByte * bytes. */
+/** What was measured of a model: its size, and the tokens per second decoded after two numbers of tokens. */
+export interface DecodingTimes {
+  readonly bytes: number;
+  readonly early: TokenRate;
+  readonly late: TokenRate;
+}
+
+export interface TokenRate {
+  /** Tokens of the past, on average. */
+  readonly past: number;
+  readonly tokensPerSecond: number;
+}
+
+/** Seconds of a decoded token: fixed + perByte * bytes + perPast * tokens of the past; the last is each model's own. */
 export interface DecodingCost {
   readonly fixed: number;
   readonly perByte: number;
-  /** Largest relative distance of a model from the line. */
+  /** By model. */
+  readonly perPast: readonly number[];
+  /** Largest relative distance of a model from the line, without a past. */
   readonly worst: number;
-  /** How many times as fast as the largest model the line says the smallest is. */
+  /** How many times as fast as the largest model the line says the smallest is, without a past. */
   readonly gain: number;
 }
 
-/** The line through models of different sizes. */
-export function decodingCost(
-  models: readonly { readonly bytes: number; readonly tokensPerSecond: number }[],
-): DecodingCost {
-  const points = models.map(({ bytes, tokensPerSecond }) => ({ x: bytes, y: 1 / tokensPerSecond }));
+/** Past tokens' share from two rates, and through what is left of models of different sizes a line. */
+export function decodingCost(models: readonly DecodingTimes[]): DecodingCost {
+  const perPast = models.map(
+    ({ early, late }) => (1 / late.tokensPerSecond - 1 / early.tokensPerSecond) / (late.past - early.past),
+  );
+  const points = models.map(({ bytes, early }, index) => {
+    return { x: bytes, y: 1 / early.tokensPerSecond - perPast[index]! * early.past };
+  });
   const { intercept: fixed, slope: perByte, worst } = lineThrough(points);
   const sizes = models.map(({ bytes }) => bytes);
   const seconds = (bytes: number): number => fixed + perByte * bytes;
-  return { fixed, perByte, worst, gain: seconds(Math.max(...sizes)) / seconds(Math.min(...sizes)) };
+  const gain = seconds(Math.max(...sizes)) / seconds(Math.min(...sizes));
+  return { fixed, perByte, perPast, worst, gain };
 }

@@ -318,7 +318,10 @@ class LayerBuilder {
     this.#sizes = sizes;
   }
 
-  attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values" | "added"> {
+  attentionBlock(
+    input: Value,
+    inputs: AttentionInputs,
+  ): BlockValues & Pick<LayerValues, "keys" | "values" | "added"> {
     const { postNorms } = this.#structure;
     const attention = this.#attention(this.#norm(input, "input_layernorm"), inputs);
     const { projected } = attention;
