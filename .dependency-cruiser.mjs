@@ -55,7 +55,11 @@ const SOLE_IMPORTERS = [
   { name: "s3", to: "node_modules/aws4fetch/", from: ["src/io/s3_store.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
   { name: "hono", to: "node_modules/(hono|@hono)/", from: ["src/ui/server.ts", "src/ui/guard.ts"] },
-  { name: "bullmq", to: "node_modules/(bullmq|ioredis|redis)/", from: ["src/workers/queue.ts"] },
+  {
+    name: "bullmq",
+    to: "node_modules/(bullmq|ioredis|redis|pg)/",
+    from: ["src/workers/queue.ts", "src/workers/queue_server.ts"],
+  },
   { name: "node-fs", to: "^(node:)?fs(/promises)?$", from: ["src/io/", "src/cli/"] },
 ];
 

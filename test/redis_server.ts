@@ -1,6 +1,7 @@
 /** A Redis server of a test's own, which can be killed, started again and paused. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { mkdirSync } from "node:fs";
 import { connect, createServer } from "node:net";
 
 const PROGRAM = "redis-server";
@@ -20,8 +21,9 @@ export class RedisServer {
     this.url = `redis://127.0.0.1:${port}`;
   }
 
-  /** Starts one that keeps everything it says it has. @param directory - for its files */
+  /** Starts one that keeps everything it says it has. @param directory - for its files, to be made */
   static async start(directory: string): Promise<RedisServer> {
+    mkdirSync(directory);
     const server = new RedisServer(await freePort(), directory);
     await server.start();
     return server;

@@ -1,13 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
 import { distributed, runWorker, type WorkerEvent, type WorkerSettings } from "../src/workers/index.ts";
 import { MockS3 } from "./mock_s3.ts";
+import { hasPostgres, PostgresServer } from "./postgres_server.ts";
 import { freePort, hasRedis, RedisServer } from "./redis_server.ts";
 import { gprune, hashes, startCli } from "./run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
@@ -19,7 +20,7 @@ const FILES = ["config.json", "facts.json", "model.safetensors", "plan.json"];
 const LOCK_SECONDS = 2;
 
 let root: string;
-let redis: RedisServer;
+let server: { readonly url: string } & Pick<RedisServer, "start" | "kill" | "pause" | "resume">;
 let model: string;
 let expected: Readonly<Record<string, string>>;
 let names = 0;
@@ -41,7 +42,7 @@ function config(output: string): RunConfig {
 
 /** Prunes with workers, a layer in each unit of statistics. @returns hashes of what came out */
 async function pruned(store: string, options: PruneOptions = {}, output = freshName()): Promise<unknown> {
-  const openPasses = distributed({ redis: redis.url, store, layersPerUnit: 1 });
+  const openPasses = distributed({ redis: server.url, store, layersPerUnit: 1 });
   await prune(config(output), { openPasses, ...options });
   return hashes(output, FILES);
 }
@@ -59,7 +60,7 @@ function work(store: string, more: Partial<WorkerSettings> = {}): Started {
   const events: WorkerEvent[] = [];
   const end = new AbortController();
   const ended = runWorker({
-    redis: redis.url,
+    redis: server.url,
     store,
     threads: 1,
     lockSeconds: LOCK_SECONDS,
@@ -88,7 +89,7 @@ class WorkerProcess {
 
   constructor(store: string, hold: string) {
     const settings: WorkerProcessSettings = {
-      redis: redis.url,
+      redis: server.url,
       store,
       threads: 1,
       lockSeconds: LOCK_SECONDS,
@@ -150,24 +151,37 @@ async function gone(pid: number): Promise<void> {
   }
 }
 
+/** The servers that a queue may lie on. */
+const SERVERS = [
+  { name: "Redis", isHere: hasRedis, type: RedisServer },
+  { name: "PostgreSQL", isHere: hasPostgres, type: PostgresServer },
+] as const;
+
 /** Seconds are few when nothing else runs; on a machine that is busy every process takes long to start. */
-describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
+describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, type }) => {
   beforeAll(async () => {
+    if (!isHere) return;
     root = await mkdtemp(join(tmpdir(), "gprune-test-"));
-    await mkdir(join(root, "redis"));
-    redis = await RedisServer.start(join(root, "redis"));
+    // The server may be another user's.
+    await chmod(root, 0o755);
+    server = await type.start(join(root, "server"));
     model = await writeTinyCheckpoint(join(root, "model"));
     const output = freshName();
     await prune(config(output));
     expected = await hashes(output, FILES);
   }, 300_000);
 
+  beforeEach(({ skip }) => {
+    skip(!isHere, "the server is not installed");
+  });
+
   afterEach(async () => {
     await Promise.all(running.splice(0).map((worker) => worker.stop()));
   });
 
   afterAll(async () => {
-    await redis?.kill();
+    if (!isHere) return;
+    await server?.kill();
     await rm(root, { recursive: true, force: true });
   });
 
@@ -221,12 +235,12 @@ describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
     const onEvent = async ({ event }: WorkerEvent): Promise<void> => {
       if (event === "started") started += 1;
       if (event === "started" && started === 2) {
-        await redis.kill();
-        await redis.start();
+        await server.kill();
+        await server.start();
       }
       if (event === "started" && started === 5) {
-        redis.pause();
-        setTimeout(() => redis.resume(), 1500 * LOCK_SECONDS);
+        server.pause();
+        setTimeout(() => server.resume(), 1500 * LOCK_SECONDS);
       }
     };
     work(store, { onEvent });
@@ -285,7 +299,7 @@ describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
     const s3 = await MockS3.start();
     onTestFinished(() => s3.close());
     const output = freshName();
-    const place = ["--redis", redis.url, "--store", "s3://bucket/some/place", "--json"];
+    const place = ["--redis", server.url, "--store", "s3://bucket/some/place", "--json"];
     const worker = startCli(["worker", ...place, "--threads", "1"], s3.environment);
     running.push({ stop: async () => void worker.child.kill("SIGKILL") });
     const { calibration } = config(output);
@@ -300,19 +314,20 @@ describe.skipIf(!hasRedis)("with a Redis server", { timeout: 300_000 }, () => {
     expect(code).toBe(0);
     const events = stdout.split("\n").filter((line) => line !== "");
     expect(events.map((line) => JSON.parse(line).event)).toContain("finished");
-    const half = await gprune("prune", model, "-o", output, "--redis", redis.url, ...rest);
+    const half = await gprune("prune", model, "-o", output, "--redis", server.url, ...rest);
     expect(half).toMatchObject({ code: 1, stderr: expect.stringContaining("--store") });
   });
 
   test("a server or a store that is not there is named", async () => {
-    const url = `redis://user:secret@127.0.0.1:${await freePort()}`;
+    const { protocol } = new URL(server.url);
+    const url = `${protocol}//user:secret@127.0.0.1:${await freePort()}`;
     const store = freshName();
     const unreachable = { code: "QUEUE_FAILED", message: expect.not.stringContaining("secret") };
     await expect(runWorker({ redis: url, store })).rejects.toMatchObject(unreachable);
     const openPasses = distributed({ redis: url, store });
     await expect(prune(config(freshName()), { openPasses })).rejects.toMatchObject(unreachable);
     await writeFile(join(root, "file"), "");
-    await expect(runWorker({ redis: redis.url, store: join(root, "file") })).rejects.toMatchObject({
+    await expect(runWorker({ redis: server.url, store: join(root, "file") })).rejects.toMatchObject({
       code: "STORE_FAILED",
     });
     await expect(runWorker({ redis: "localhost", store })).rejects.toMatchObject({ code: "BAD_ARGUMENT" });

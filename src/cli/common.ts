@@ -47,7 +47,10 @@ export function resumeOption(): Option {
 }
 
 export function redisOption(description: string): Option {
-  return new Option("--redis <url>", `redis://HOST[:PORT]: ${description}`);
+  return new Option(
+    "--redis <url>",
+    `redis://HOST[:PORT], or postgres://HOST[:PORT]/DATABASE: ${description}`,
+  );
 }
 
 export function storeOption(): Option {

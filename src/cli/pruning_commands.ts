@@ -166,7 +166,7 @@ export const sensitivityCommand: Command = new Command("sensitivity")
 export const workerCommand: Command = new Command("worker")
   .summary("compute units of work of distributed prunes, on this machine")
   .description(
-    "Computes units of work of every `gprune prune` that has the same Redis server and store, until a signal comes. " +
+    "Computes units of work of every `gprune prune` that has the same queue and store, until a signal comes. " +
       "Any number may run, on any number of machines; all need the same version of gprune and processors with the same " +
       "instruction sets, so that the output has the bytes of a run on one machine.",
   )
@@ -180,7 +180,7 @@ export const workerCommand: Command = new Command("worker")
   .addHelpText(
     "after",
     `
-Whoever can write to the Redis server or to the store decides what workers compute: keep both inside your network.
+Whoever can write to the queue's server or to the store decides what workers compute: keep both inside your network.
 
 Examples:
   $ gprune worker --redis redis://HOST --store /mnt/shared

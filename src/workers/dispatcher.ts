@@ -179,7 +179,7 @@ export class Dispatcher {
     if (performance.now() - this.#answered > 1000 * PATIENCE_SECONDS && this.#waiting.size > 0) {
       this.fail(
         new GpruneError("QUEUE_FAILED", `the queue: expected an answer in ${PATIENCE_SECONDS} s, got none`, {
-          hint: "Units that were finished are in the store; resume the run when Redis is back.",
+          hint: "Units that were finished are in the store; resume the run when the server is back.",
         }),
       );
     }

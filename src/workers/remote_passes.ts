@@ -50,7 +50,7 @@ const UNIT_PARAMETERS = 2 ** 30;
 const MIN_RANGES = 8;
 
 /**
- * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same Redis server and have the same store.
+ * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same server and have the same store.
  * @throws GpruneError, when opened, QUEUE_FAILED or STORE_FAILED
  */
 export function distributed(distribution: Distribution): (base: PassesBase) => Promise<OpenRunPasses> {

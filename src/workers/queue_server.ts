@@ -1,0 +1,199 @@
+/**
+ * The server that a queue lies on: Redis, or PostgreSQL from version 13. BullMQ does the same on both; what differs is how a
+ * server is reached, and how one that is gone is let go.
+ */
+import {
+  createPostgresBackend,
+  type Processor,
+  Queue,
+  QueueEvents,
+  Worker,
+  type WorkerOptions,
+} from "bullmq";
+import { Redis } from "ioredis";
+import pg from "pg";
+import { GpruneError } from "../errors.ts";
+
+/** Seconds in which a server has to answer when a queue is opened. */
+const CONNECT_SECONDS = 5;
+/** Milliseconds before a server that is away is asked again. */
+const RETRY_MS = 500;
+
+/** What BullMQ's classes do with jobs on a server. */
+export interface QueueServer {
+  queue(name: string): Queue;
+  events(name: string): QueueEvents;
+  worker(name: string, process: Processor, options: Omit<WorkerOptions, "connection">): Worker;
+  /** Asks until the server answers, if only that it cannot. */
+  patiently<T>(ask: () => Promise<T>): Promise<T>;
+  /** Lets go of it without waiting for its answers. */
+  disconnect(): void;
+}
+
+/**
+ * Reaches a server.
+ * @param url - redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE
+ * @throws GpruneError BAD_ARGUMENT for another address, QUEUE_FAILED when there is no answer
+ */
+export async function reachServer(url: string): Promise<QueueServer> {
+  const protocol = URL.canParse(url) ? new URL(url).protocol : "";
+  if (/^rediss?:$/.test(protocol)) return RedisServer.reach(url);
+  if (/^postgres(ql)?:$/.test(protocol)) return PostgresServer.reach(url);
+  const expected = "redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE";
+  throw new GpruneError("BAD_ARGUMENT", `--redis: expected ${expected}, got ${withoutSecrets(url)}`);
+}
+
+class RedisServer implements QueueServer {
+  readonly #first: Redis;
+  readonly #clients: Redis[] = [];
+
+  private constructor(first: Redis) {
+    this.#first = first;
+  }
+
+  static async reach(url: string): Promise<RedisServer> {
+    // Connections outlive failures of the server.
+    const redis = new Redis(url, { maxRetriesPerRequest: null, lazyConnect: true });
+    const heard: { reason?: string } = {};
+    redis.on("error", ({ message }: Error) => {
+      heard.reason = message;
+    });
+    try {
+      await inTime(
+        redis.connect().then(() => redis.ping()),
+        heard,
+      );
+    } catch (cause) {
+      redis.disconnect();
+      throw queueFailed(url, "a Redis server", cause);
+    }
+    return new RedisServer(redis);
+  }
+
+  queue(name: string): Queue {
+    return new Queue(name, { connection: this.#client() });
+  }
+
+  events(name: string): QueueEvents {
+    return new QueueEvents(name, { connection: this.#client() });
+  }
+
+  worker(name: string, process: Processor, options: Omit<WorkerOptions, "connection">): Worker {
+    return new Worker(name, process, { ...options, connection: this.#client() });
+  }
+
+  /** Redis clients keep what they are asked until the server is back. */
+  patiently<T>(ask: () => Promise<T>): Promise<T> {
+    return ask();
+  }
+
+  disconnect(): void {
+    for (const redis of [this.#first, ...this.#clients]) redis.disconnect();
+  }
+
+  #client(): Redis {
+    const client = this.#first.duplicate({ lazyConnect: false });
+    client.on("error", () => {});
+    this.#clients.push(client);
+    return client;
+  }
+}
+
+class PostgresServer implements QueueServer {
+  readonly #connection: { readonly connectionString: string; readonly migrate: true };
+  #isOpen = true;
+
+  private constructor(connectionString: string) {
+    this.#connection = { connectionString, migrate: true };
+  }
+
+  static async reach(url: string): Promise<PostgresServer> {
+    const client = new pg.Client({ connectionString: url });
+    const heard: { reason?: string } = {};
+    client.on("error", ({ message }) => {
+      heard.reason = message;
+    });
+    try {
+      await inTime(
+        client.connect().then(() => client.query("select 1")),
+        heard,
+      );
+    } catch (cause) {
+      throw queueFailed(url, "a PostgreSQL server", cause);
+    } finally {
+      void client.end().catch(() => {});
+    }
+    return new PostgresServer(url);
+  }
+
+  queue(name: string): Queue {
+    return new Queue(name, { connection: this.#connection }, createPostgresBackend) as unknown as Queue;
+  }
+
+  events(name: string): QueueEvents {
+    const events = new QueueEvents(name, { connection: this.#connection }, createPostgresBackend);
+    return events as unknown as QueueEvents;
+  }
+
+  worker(name: string, process: Processor, options: Omit<WorkerOptions, "connection">): Worker {
+    const own = { ...options, connection: this.#connection };
+    return new Worker(name, process, own, createPostgresBackend) as unknown as Worker;
+  }
+
+  /** Connections to PostgreSQL fail with the server, and what was asked with them. */
+  async patiently<T>(ask: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!this.#isOpen || !isAway(error)) throw error;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  /** BullMQ's own connections end with the queues. */
+  disconnect(): void {
+    this.#isOpen = false;
+  }
+}
+
+/**
+ * Whether an error says that PostgreSQL is not there, rather than what it thinks of a question. The classes of SQLSTATE are
+ * connection exceptions, too few resources, and interventions of an operator, which restarts are; the rest are errors of the
+ * system, and the driver's own, which have no code.
+ */
+function isAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code } = error as NodeJS.ErrnoException;
+  if (error instanceof pg.DatabaseError) return /^(08|53|57)/.test(code ?? "");
+  return code === undefined ? /connection|terminated|timeout/i.test(error.message) : /^E[A-Z]+$/.test(code);
+}
+
+/** What a server answers, or why there was no answer in time. */
+async function inTime<T>(answer: Promise<T>, heard: { readonly reason?: string }): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const say = (): void => reject(new Error(heard.reason ?? `no answer in ${CONNECT_SECONDS} s`));
+    timer = setTimeout(say, 1000 * CONNECT_SECONDS);
+  });
+  answer.catch(() => {});
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function queueFailed(url: string, expected: string, cause: unknown): GpruneError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new GpruneError("QUEUE_FAILED", `${withoutSecrets(url)}: expected ${expected}, got ${reason}`, {
+    hint: "Start it, or give the address of one that runs with --redis.",
+    cause,
+  });
+}
+
+/** An address without user and password. */
+function withoutSecrets(address: string): string {
+  return address.replace(/\/\/[^/]*@/, "//");
+}

@@ -1,0 +1,110 @@
+/** A PostgreSQL server of a test's own, which can be killed, started again and paused. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chownSync, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import pg from "pg";
+import { freePort } from "./redis_server.ts";
+
+/** Where Debian's package puts the programs, by version. */
+const INSTALLED = "/usr/lib/postgresql";
+/** Whom Debian's package makes to run it, since it refuses to be root's. */
+const USER = "postgres";
+
+/** Directory of the newest version's programs; null when this machine has none. */
+const programs: string | null = newestPrograms();
+
+function newestPrograms(): string | null {
+  if (!existsSync(INSTALLED)) return null;
+  const versions = readdirSync(INSTALLED).sort((a, b) => Number(b) - Number(a));
+  const found = versions.find((version) => existsSync(join(INSTALLED, version, "bin", "postgres")));
+  return found === undefined ? null : join(INSTALLED, found, "bin");
+}
+
+/** Whether this machine has the server. */
+export const hasPostgres: boolean = programs !== null;
+
+/** The user that the server runs as; empty when whoever tests may run it. */
+function owner(): { readonly uid?: number; readonly gid?: number } {
+  if (process.getuid?.() !== 0) return {};
+  const id = (flag: string): number => Number(execFileSync("id", [flag, USER], { encoding: "utf8" }));
+  return { uid: id("-u"), gid: id("-g") };
+}
+
+export class PostgresServer {
+  readonly url: string;
+  readonly #port: number;
+  readonly #directory: string;
+  readonly #owner = owner();
+  #process: ChildProcess | null = null;
+
+  private constructor(port: number, directory: string) {
+    this.#port = port;
+    this.#directory = directory;
+    this.url = `postgres://tester@127.0.0.1:${port}/postgres`;
+  }
+
+  /** Makes a database and starts a server on it. @param directory - to be made, in one that everybody may enter */
+  static async start(directory: string): Promise<PostgresServer> {
+    const server = new PostgresServer(await freePort(), directory);
+    mkdirSync(directory);
+    const { uid, gid } = server.#owner;
+    if (uid !== undefined && gid !== undefined) chownSync(directory, uid, gid);
+    const settings = ["-D", directory, "-U", "tester", "-A", "trust", "--no-sync"];
+    execFileSync(join(programs!, "initdb"), settings, { ...server.#owner, cwd: directory, stdio: "ignore" });
+    await server.start();
+    return server;
+  }
+
+  async start(): Promise<void> {
+    const place = ["-D", this.#directory, "-p", String(this.#port), "-k", this.#directory];
+    const program = join(programs!, "postgres");
+    this.#process = spawn(program, place, { ...this.#owner, cwd: this.#directory, stdio: "ignore" });
+    while (!(await this.#answers())) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  /** Ends it as a power failure would. */
+  async kill(): Promise<void> {
+    const process = this.#process;
+    this.#process = null;
+    if (process === null) return;
+    const gone = once(process, "exit");
+    this.#signal(process, "SIGKILL");
+    await gone;
+  }
+
+  pause(): void {
+    this.#signal(this.#process!, "SIGSTOP");
+  }
+
+  resume(): void {
+    this.#signal(this.#process!, "SIGCONT");
+  }
+
+  /** To the server and to the processes of its connections. */
+  #signal(server: ChildProcess, signal: NodeJS.Signals): void {
+    const list = execFileSync("ps", ["-o", "pid=", "--ppid", String(server.pid)], { encoding: "utf8" });
+    const children = list.split("\n").map(Number).filter(Boolean);
+    server.kill(signal);
+    for (const pid of children) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+  }
+
+  async #answers(): Promise<boolean> {
+    const client = new pg.Client({ connectionString: this.url });
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      return true;
+    } catch {
+      return false;
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
+}
