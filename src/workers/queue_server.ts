@@ -44,30 +44,21 @@ export async function reachServer(url: string): Promise<QueueServer> {
 }
 
 class RedisServer implements QueueServer {
-  readonly #first: Redis;
+  readonly #url: string;
   readonly #clients: Redis[] = [];
 
-  private constructor(first: Redis) {
-    this.#first = first;
+  private constructor(url: string) {
+    this.#url = url;
   }
 
   static async reach(url: string): Promise<RedisServer> {
-    // Connections outlive failures of the server.
-    const redis = new Redis(url, { maxRetriesPerRequest: null, lazyConnect: true });
-    const heard: { reason?: string } = {};
-    redis.on("error", ({ message }: Error) => {
-      heard.reason = message;
-    });
+    const redis = new Redis(url, { lazyConnect: true });
     try {
-      await inTime(
-        redis.connect().then(() => redis.ping()),
-        heard,
-      );
-    } catch (cause) {
+      await answered(redis, () => redis.connect().then(() => redis.ping()), { url, kind: "Redis" });
+    } finally {
       redis.disconnect();
-      throw queueFailed(url, "a Redis server", cause);
     }
-    return new RedisServer(redis);
+    return new RedisServer(url);
   }
 
   queue(name: string): Queue {
@@ -88,11 +79,12 @@ class RedisServer implements QueueServer {
   }
 
   disconnect(): void {
-    for (const redis of [this.#first, ...this.#clients]) redis.disconnect();
+    for (const redis of this.#clients) redis.disconnect();
   }
 
+  /** A connection that outlives failures of the server. */
   #client(): Redis {
-    const client = this.#first.duplicate({ lazyConnect: false });
+    const client = new Redis(this.#url, { maxRetriesPerRequest: null });
     client.on("error", () => {});
     this.#clients.push(client);
     return client;
@@ -109,17 +101,9 @@ class PostgresServer implements QueueServer {
 
   static async reach(url: string): Promise<PostgresServer> {
     const client = new pg.Client({ connectionString: url });
-    const heard: { reason?: string } = {};
-    client.on("error", ({ message }) => {
-      heard.reason = message;
-    });
+    const ask = (): Promise<unknown> => client.connect().then(() => client.query("select 1"));
     try {
-      await inTime(
-        client.connect().then(() => client.query("select 1")),
-        heard,
-      );
-    } catch (cause) {
-      throw queueFailed(url, "a PostgreSQL server", cause);
+      await answered(client, ask, { url, kind: "PostgreSQL" });
     } finally {
       void client.end().catch(() => {});
     }
@@ -170,27 +154,33 @@ function isAway(error: unknown): boolean {
   return code === undefined ? /connection|terminated|timeout/i.test(error.message) : /^E[A-Z]+$/.test(code);
 }
 
-/** What a server answers, or why there was no answer in time. */
-async function inTime<T>(answer: Promise<T>, heard: { readonly reason?: string }): Promise<T> {
+/** Waits for the first answer. @throws GpruneError QUEUE_FAILED with what the client last heard when there is none in time */
+async function answered(
+  client: NodeJS.EventEmitter,
+  ask: () => Promise<unknown>,
+  { url, kind }: { readonly url: string; readonly kind: string },
+): Promise<void> {
+  let heard: string | undefined;
+  client.on("error", ({ message }: Error) => {
+    heard = message;
+  });
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    const say = (): void => reject(new Error(heard.reason ?? `no answer in ${CONNECT_SECONDS} s`));
-    timer = setTimeout(say, 1000 * CONNECT_SECONDS);
+    timer = setTimeout(() => reject(new Error(`no answer in ${CONNECT_SECONDS} s`)), 1000 * CONNECT_SECONDS);
   });
+  const answer = ask();
+  // It may fail after the time is over, when nobody listens.
   answer.catch(() => {});
   try {
-    return await Promise.race([answer, late]);
+    await Promise.race([answer, late]);
+  } catch (cause) {
+    const reason = heard ?? (cause instanceof Error ? cause.message : String(cause));
+    const message = `${withoutSecrets(url)}: expected a ${kind} server, got ${reason}`;
+    const hint = "Start it, or give the address of one that runs with --redis.";
+    throw new GpruneError("QUEUE_FAILED", message, { hint, cause });
   } finally {
     clearTimeout(timer);
   }
-}
-
-function queueFailed(url: string, expected: string, cause: unknown): GpruneError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new GpruneError("QUEUE_FAILED", `${withoutSecrets(url)}: expected ${expected}, got ${reason}`, {
-    hint: "Start it, or give the address of one that runs with --redis.",
-    cause,
-  });
 }
 
 /** An address without user and password. */
