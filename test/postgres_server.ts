@@ -1,7 +1,7 @@
 /** A PostgreSQL server of a test's own, which can be killed, started again and paused. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
 import { freePort } from "./redis_server.ts";
@@ -83,12 +83,11 @@ export class PostgresServer {
 
   /** To the server and to the processes of its connections. */
   #signal(server: ChildProcess, signal: NodeJS.Signals): void {
-    const list = execFileSync("ps", ["-o", "pid=", "--ppid", String(server.pid)], { encoding: "utf8" });
-    const children = list.split("\n").map(Number).filter(Boolean);
+    const children = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && parentOf(pid) === server.pid);
     server.kill(signal);
     for (const pid of children) {
       try {
-        process.kill(pid, signal);
+        process.kill(Number(pid), signal);
       } catch {
         // It has ended meanwhile.
       }
@@ -106,5 +105,16 @@ export class PostgresServer {
     } finally {
       await client.end().catch(() => {});
     }
+  }
+}
+
+/** By Linux's process table (proc(5)); undefined for a process that has ended. */
+function parentOf(pid: string): number | undefined {
+  try {
+    const stat = readFileSync(join("/proc", pid, "stat"), "utf8");
+    // The name before it may hold anything.
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+  } catch {
+    return undefined;
   }
 }
