@@ -22,8 +22,9 @@ import { evaluate } from "../src/evaluate/evaluate.ts";
 import type { Continuation } from "../src/evaluate/log_likelihood.ts";
 import { readTask } from "../src/evaluate/task_file.ts";
 import { encodeDocument, type TaskScore } from "../src/evaluate/tasks.ts";
-import { DecoderRunner, MAX_LOGITS } from "../src/graph/decoder_runner.ts";
+import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { embedMicroBatches, forwardLayers, microBatches } from "../src/graph/forward.ts";
+import { headRows } from "../src/graph/memory_policy.ts";
 import { PrefixForest } from "../src/graph/prefix_forest.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
@@ -145,7 +146,7 @@ async function headTime(predictions: number): Promise<Time> {
   const { vocabSize, hiddenSize } = model.spec;
   const since = stopwatch();
   const head = await runner.loadHead();
-  const most = Math.max(1, Math.floor(MAX_LOGITS / vocabSize));
+  const most = headRows(vocabSize, runner.memory);
   for (let done = 0; done < predictions; done += most) {
     const rows = Math.min(most, predictions - done);
     const data = new Float32Array(rows * hiddenSize).fill(1);

@@ -33,7 +33,8 @@ const plan = (settings: RunConfigInput, shape = {}): MemoryPlan =>
 describe("planMemory", () => {
   it("holds everything in memory when nothing is said", () => {
     const { places, budget, spilled } = plan({});
-    expect(places).toEqual({ prefetch: true, spillHidden: false, spillInputs: false, collect: false });
+    const roomy = { prefetch: true, spillHidden: false, spillInputs: false, wideHead: true };
+    expect(places).toEqual({ ...roomy, collect: false });
     expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
   });
 

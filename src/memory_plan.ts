@@ -21,10 +21,11 @@ export interface MemoryPlan {
 
 /** From everything in memory to as little as will do. */
 const CHOICES: readonly Omit<Places, "collect">[] = [
-  { prefetch: true, spillHidden: false, spillInputs: false },
-  { prefetch: true, spillHidden: false, spillInputs: true },
-  { prefetch: true, spillHidden: true, spillInputs: true },
-  { prefetch: false, spillHidden: true, spillInputs: true },
+  { prefetch: true, spillHidden: false, spillInputs: false, wideHead: true },
+  { prefetch: true, spillHidden: false, spillInputs: false, wideHead: false },
+  { prefetch: true, spillHidden: false, spillInputs: true, wideHead: false },
+  { prefetch: true, spillHidden: true, spillInputs: true, wideHead: false },
+  { prefetch: false, spillHidden: true, spillInputs: true, wideHead: false },
 ];
 
 /**

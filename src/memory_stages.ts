@@ -4,10 +4,9 @@
  */
 import type { RunConfig } from "./config.ts";
 import { layerStructure } from "./graph/decoder.ts";
-import { MAX_LOGITS } from "./graph/decoder_runner.ts";
 import { footprint } from "./graph/footprint.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
-import { INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
+import { headRows, INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
 import {
   HEAD_PROGRAMS,
   type HeadProgram,
@@ -210,7 +209,7 @@ class RunSizes {
   /** What a program of the head holds. */
   head(program: HeadProgram): Items {
     const { vocabSize } = this.#run.spec;
-    const rows = Math.min(this.#batch.B * this.#batch.T, Math.max(1, Math.floor(MAX_LOGITS / vocabSize)));
+    const rows = Math.min(this.#batch.B * this.#batch.T, headRows(vocabSize, this.#places));
     const sizes = { M: rows, V: vocabSize, A: 1 };
     return {
       base: BASE_BYTES,

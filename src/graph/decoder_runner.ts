@@ -10,7 +10,7 @@ import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
-import { type MemoryPolicy, tidy } from "./memory_policy.ts";
+import { headRows, type MemoryPolicy, tidy } from "./memory_policy.ts";
 import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
 import { depths } from "./prefix_forest.ts";
 import {
@@ -50,8 +50,6 @@ export type Outputs = Readonly<Record<string, Tensor>>;
 const EMBEDDING = "model.embed_tokens.weight";
 /** Rows of the embedding matrix read at once, at most. */
 const EMBEDDING_ROWS = 1024;
-/** Logits computed at once, elements. */
-export const MAX_LOGITS: number = 2 ** 23;
 
 /** The computations of one model. */
 export class DecoderRunner {
@@ -168,8 +166,7 @@ export class DecoderRunner {
   }
 
   /**
-   * Runs one program of the head over the rows of `hidden` in chunks, so that logits never exist for more than
-   * 8 million token-word pairs at once.
+   * Runs one program of the head over the rows of `hidden` in chunks (`headRows`), so that few logits exist at once.
    * @param rows - `hidden` [M, C] and what else the program takes, all with M rows
    * @returns the outputs, joined along the rows
    * @throws GpruneError NOT_FINITE when logits or losses are not finite, naming the tensor that is at fault
@@ -184,7 +181,7 @@ export class DecoderRunner {
     const key = `head ${program} ${JSON.stringify({ normEps, normOffset, logitSoftcap, hiddenSize })}`;
     const compiled = await this.#runtime.program(key, () => HEAD_PROGRAMS[program](spec));
     const count = rows.hidden.shape[0]!;
-    const chunk = Math.max(1, Math.floor(MAX_LOGITS / spec.vocabSize));
+    const chunk = headRows(spec.vocabSize, this.memory);
     const parts: Outputs[] = [];
     for (let start = 0; start < count; start += chunk) {
       const part: Feeds = mapValues(rows as Feeds, (value) =>

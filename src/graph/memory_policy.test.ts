@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
-import { tinyModel } from "../../test/tiny_model.ts";
+import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { calibrate } from "../calibrate/calibrate.ts";
 import { gateStatistics } from "../calibrate/gate_stats.ts";
 import { RunDirectory } from "../io/run_directory.ts";
@@ -13,7 +13,7 @@ import type { Checkpoints } from "../stages.ts";
 import { loaded, StoredFloats } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { hiddenStash, inputStash, ROOMY } from "./memory_policy.ts";
+import { headRows, hiddenStash, inputStash, ROOMY } from "./memory_policy.ts";
 import { Runtime } from "./runtime.ts";
 
 const model = tinyModel({ layers: [{}, { neurons: 9 }, {}, { kvGroups: 3 }] });
@@ -36,7 +36,13 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "gprune-policy-"));
   run = await RunDirectory.claim(join(root, "out"), { interval: 0 });
   run.begin({});
-  const places = { prefetch: false, spillHidden: true, spillInputs: true, collect: true };
+  const places = {
+    prefetch: false,
+    spillHidden: true,
+    spillInputs: true,
+    wideHead: false,
+    collect: true,
+  };
   tight = new Runtime({ threads: 1, memory: { ...places, scratch: run } });
 });
 afterAll(async () => {
@@ -57,6 +63,24 @@ describe("with everything in files, to the bit, as in memory", () => {
   it("statistics are the same", async () => {
     const [free, spilled] = [roomy, tight].map((runtime) =>
       calibrate(new DecoderRunner(model, runtime), SETS),
+    );
+    expect(await spilled).toEqual(await free);
+  });
+
+  it("losses and their gradients are the same whatever the vocabulary", async () => {
+    const vocabSize = 2 ** 17;
+    const [rows, size] = [150, model.spec.hiddenSize];
+    expect([roomy, tight].map(({ memory }) => headRows(vocabSize, memory))).toEqual([128, 64]);
+    const spec = { ...model.spec, vocabSize };
+    const projection = randomTensor([vocabSize, size], { name: "projection" });
+    const head = { weights: { norm: randomTensor([size], { name: "norm", centre: 1 }), projection } };
+    const feeds = {
+      hidden: randomTensor([rows, size], { name: "hidden" }),
+      targets: { shape: [rows, 1], data: Int32Array.from({ length: rows }, (_, row) => 797 * row) },
+      upstream: randomTensor([rows, 1], { name: "upstream" }),
+    };
+    const [free, spilled] = [roomy, tight].map((runtime) =>
+      new DecoderRunner({ ...model, spec }, runtime).runHead("lossBackward", head, feeds),
     );
     expect(await spilled).toEqual(await free);
   });

@@ -13,6 +13,8 @@ export interface MemoryPolicy {
   readonly spillHidden: boolean;
   /** Whether layer inputs that the way back needs wait in `scratch`. */
   readonly spillInputs: boolean;
+  /** Whether the head takes enough rows at a time to be fast whatever the vocabulary. */
+  readonly wideHead: boolean;
   /** Whether garbage is collected where large arrays have just been dropped; V8 would wait until there is more of it. */
   readonly collect: boolean;
   /** Where things wait; null when everything stays in memory. */
@@ -24,6 +26,7 @@ export const ROOMY: MemoryPolicy = {
   prefetch: true,
   spillHidden: false,
   spillInputs: false,
+  wideHead: true,
   collect: false,
   scratch: null,
 };
@@ -33,6 +36,16 @@ export const INPUT_BYTES: { readonly memory: number; readonly file: number } = {
   memory: 2 ** 29,
   file: 2 ** 32,
 };
+
+/** Logits computed at once, elements, where the vocabulary is small or memory is scarce. */
+const LOGITS = 2 ** 23;
+/** With fewer rows the product with a large vocabulary takes up to twice as long, since every run reads its matrix once. */
+const WIDE_ROWS = 128;
+
+/** Rows that go through the head at a time. */
+export function headRows(vocabSize: number, { wideHead }: Pick<MemoryPolicy, "wideHead">): number {
+  return Math.max(wideHead ? WIDE_ROWS : 1, Math.floor(LOGITS / vocabSize));
+}
 
 /** To be called where large arrays have just been dropped. */
 export function tidy({ collect }: MemoryPolicy): void {
