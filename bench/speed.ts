@@ -7,13 +7,16 @@
  * Every round measures every model in every type once, each in a process of its own, the models of one type after one
  * another, so that what slows the machine down for a while slows all of them down; rounds start with different models.
  * Each process runs the model once before the clock starts, and decodes twice: after a few tokens and after the prompt, since
- * attention to the past is work that no parameter stands for. All have as many threads as there are cores, or N: left to itself,
- * llama.cpp's binding takes more than a small machine has, and decodes 200 times slower; and its threads wait for one another in
- * loops after every operator, so that decoding with as many as there are cores is what anything else on the machine makes it. One
- * thread gives steady times. Our own runtime reads the first type, and computes in float32
- * whatever it reads. Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the
- * same round, and against what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says
- * what a decoded token costs whatever the model's size, and what its past costs. PATH.md and PATH.json hold the tables. Measure on a machine that does
+ * attention to the past is work that no parameter stands for. Our own runtime reads the first type, and computes in float32
+ * whatever it reads.
+ *
+ * All have as many threads as there are cores, or N: left to itself, llama.cpp's binding takes more than a small machine has,
+ * and decodes 200 times slower. Its threads wait for one another in loops after every operator, so anything else on the machine
+ * disturbs decoding with as many as there are cores; one thread gives steady times.
+ *
+ * Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the same round, and against
+ * what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says what a decoded token costs
+ * whatever the model's size, and what its past costs. PATH.md and PATH.json hold the tables. Measure on a machine that does
  * nothing else: its load at the start is written down. Temporary files take the room of every model in every type.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -27,7 +30,7 @@ import {
   installNodeClients,
 } from "../scripts/clients/clients.ts";
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
-import { machine, markdownTable } from "../scripts/clients/table.ts";
+import { machine, markdownTable, type Speed } from "../scripts/clients/table.ts";
 import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import type { GgufDType } from "../src/export/gguf_types.ts";
@@ -110,13 +113,7 @@ function measureAll(contestants: readonly Contestant[], round: number, settings:
   }
 }
 
-/** Tokens per second. */
-interface Speed {
-  readonly prompt: number;
-  readonly decode: number;
-}
-
-/** After a few tokens and after the prompt. @throws Error when the client cannot run the model */
+/** Speeds with a few tokens before, and with the prompt. @throws Error when the client cannot run the model */
 function measure(
   { client, path, spec }: Contestant,
   { prompt, few, tokens, threads }: Settings,

@@ -3,6 +3,12 @@ import { cpus } from "node:os";
 import { basename } from "node:path";
 import type { Comparison } from "./compare.ts";
 
+/** Tokens per second. */
+export interface Speed {
+  readonly prompt: number;
+  readonly decode: number;
+}
+
 /** One client with one file. */
 export interface Row {
   readonly client: string;
@@ -16,7 +22,7 @@ export interface Row {
   /** Null when there is nothing to compare. */
   readonly comparison: Omit<Comparison, "problems"> | null;
   /** Tokens per second. */
-  readonly speed: { readonly prompt: number; readonly decode: number } | null;
+  readonly speed: Speed | null;
   /** Bytes on disk; null when nothing was written. */
   readonly bytes: number | null;
   /** What is wrong; the command fails unless it is empty. */

@@ -10,7 +10,7 @@ import { type Computed, compare } from "./compare.ts";
 import type { Format } from "./formats.ts";
 import type { Answer, Case } from "./program.ts";
 import type { Subject } from "./subjects.ts";
-import type { Row } from "./table.ts";
+import type { Row, Speed } from "./table.ts";
 
 /** Tokens that every client generates. */
 const TOKENS = 20;
@@ -175,10 +175,7 @@ function computed(client: ClientName, answer: Answer): Computed {
 }
 
 /** Tokens per second. */
-export function speedOf(
-  answer: Answer,
-  prompt: number,
-): { readonly prompt: number; readonly decode: number } {
+export function speedOf(answer: Answer, prompt: number): Speed {
   const { generated, promptSeconds, decodeSeconds } = answer;
   return { prompt: prompt / promptSeconds, decode: (generated.length - 1) / decodeSeconds };
 }

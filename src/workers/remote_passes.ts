@@ -34,7 +34,7 @@ import { UnitProgress } from "./unit_progress.ts";
 
 /** Where a run's units are computed. */
 export interface Distribution {
-  /** `redis://HOST[:PORT]` */
+  /** `redis://HOST[:PORT]` or `postgres://HOST[:PORT]/DATABASE` */
   readonly redis: string;
   /** A directory, or `s3://BUCKET/PREFIX`, that all workers reach. */
   readonly store: string;

@@ -35,7 +35,7 @@ export type WorkerEvent =
   | { readonly event: "dropped"; readonly unit: string };
 
 export interface WorkerSettings {
-  /** `redis://HOST[:PORT]` */
+  /** `redis://HOST[:PORT]` or `postgres://HOST[:PORT]/DATABASE` */
   readonly redis: string;
   /** A directory, or `s3://BUCKET/PREFIX`: the same place as that of the runs. */
   readonly store: string;

@@ -1,0 +1,36 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { relativeDifference } from "../../test/numbers.ts";
+import { randomWindows } from "../../test/random_windows.ts";
+import { runModel } from "../../test/run_model.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { Runtime } from "../graph/runtime.ts";
+import { Decoding, loadDecoder } from "./decoding.ts";
+
+let runtime: Runtime;
+beforeAll(() => {
+  runtime = new Runtime({ threads: 1 });
+});
+afterAll(() => runtime.close());
+
+it("goes on with several sequences as if each were alone and whole, however often tokens come", async () => {
+  const runner = new DecoderRunner(tinyModel({ layers: [{}, { kvGroups: 1 }] }), runtime);
+  const sequences = randomWindows([10, 10, 10], { seed: 3 });
+  const { vocabSize } = runner.model.spec;
+  const decoding = new Decoding(await loadDecoder(runner), sequences.length);
+  const steps = [3, 1, 1, 2, 1, 2];
+  let seen = 0;
+  for (const tokens of steps) {
+    const ids = sequences.flatMap((sequence) => [...sequence.subarray(seen, seen + tokens)]);
+    seen += tokens;
+    const { data, shape } = await decoding.append(Int32Array.from(ids));
+    expect(shape).toEqual([sequences.length, vocabSize]);
+    const whole: number[] = [];
+    for (const sequence of sequences) {
+      const { logits } = await runModel(runner, [sequence.subarray(0, seen)]);
+      whole.push(...logits.slice(-vocabSize));
+    }
+    expect(relativeDifference(data, whole)).toBeLessThan(1e-5);
+  }
+  expect(seen).toBe(10);
+});
