@@ -154,8 +154,8 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
       memory: { ...plan.places, scratch: stages },
       device: request.device.used,
     });
-    const { maxShardBytes, openPasses } = options;
-    opened = await openPasses?.({ model, hashes: modelHashesIn(facts) });
+    const { maxShardBytes, openPasses, signal } = options;
+    opened = await openPasses?.({ model, hashes: modelHashesIn(facts), signal });
     const run: Run = {
       ...request,
       started,

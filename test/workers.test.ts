@@ -87,13 +87,13 @@ class WorkerProcess {
   readonly #events: WorkerEvent[] = [];
   readonly #heard = new Set<() => void>();
 
-  constructor(store: string, hold: string) {
+  constructor(store: string, hold?: string) {
     const settings: WorkerProcessSettings = {
       redis: server.url,
       store,
       threads: 1,
       lockSeconds: LOCK_SECONDS,
-      hold,
+      ...(hold && { hold }),
     };
     const program = join(import.meta.dirname, "worker_process.ts");
     this.child = spawn(process.execPath, ["--import", "tsx", program, JSON.stringify(settings)], {
@@ -263,6 +263,24 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     late.release();
     expect(await late.said("finished")).toMatchObject({ unit, first: false });
     expect(await records(store)).toEqual(before);
+  });
+
+  test("a run and a worker that are told to stop end while the server is away", async () => {
+    const store = freshName();
+    const output = freshName();
+    const end = new AbortController();
+    const worker = new WorkerProcess(store);
+    const left = once(worker.child, "exit");
+    const run = pruned(store, { signal: end.signal }, output);
+    await worker.said("started");
+    await server.kill();
+    end.abort();
+    worker.child.kill("SIGTERM");
+    const ends = await Promise.allSettled([run, left]);
+    await server.start();
+    expect(ends).toMatchObject([{ reason: { code: "INTERRUPTED" } }, { value: [0, null] }]);
+    work(store);
+    expect(await pruned(store, { resume: true }, output)).toEqual(expected);
   });
 
   test("a unit that ends every process is named, and the run goes on with another worker", async () => {

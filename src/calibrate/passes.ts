@@ -63,6 +63,8 @@ export interface PassesBase {
   /** The model that is pruned, and the SHA-256 of its files by name. */
   readonly model: Model;
   readonly hashes: Readonly<Record<string, string>>;
+  /** Ends the passes that are waited for. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Passes that hold connections. */

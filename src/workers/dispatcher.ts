@@ -5,6 +5,7 @@
  */
 import { GpruneError } from "../errors.ts";
 import { keptValue, type Store } from "../io/store.ts";
+import { interrupted } from "../stages.ts";
 import { JobQueue, type QueueAddress } from "./queue.ts";
 import {
   describeUnit,
@@ -28,6 +29,8 @@ export interface DispatcherOptions extends QueueAddress {
   readonly store: Store;
   /** Where the model is, for workers that are not told. */
   readonly model: string;
+  /** Ends all waiting: what is computed elsewhere needs no time to keep its state. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Codes of failures that a run on one machine would have as well. */
@@ -63,6 +66,9 @@ export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #waiting = new Map<string, Waiting>();
   readonly #timer: NodeJS.Timeout;
+  readonly #stop = (): void => {
+    this.fail(interrupted(this.#options.signal!, "Units that were finished are in the store."));
+  };
   #queue!: JobQueue;
   #answered = performance.now();
   #workers = 0;
@@ -72,6 +78,7 @@ export class Dispatcher {
   private constructor(options: DispatcherOptions) {
     this.#options = options;
     this.#timer = setInterval(() => void this.#sweep(), 1000 * SWEEP_SECONDS);
+    options.signal?.addEventListener("abort", this.#stop, { once: true });
   }
 
   /** @throws GpruneError QUEUE_FAILED */
@@ -82,7 +89,7 @@ export class Dispatcher {
       dispatcher.#workers = await dispatcher.#queue.workers();
       return dispatcher;
     } catch (error) {
-      clearInterval(dispatcher.#timer);
+      dispatcher.#rest();
       throw error;
     }
   }
@@ -134,9 +141,14 @@ export class Dispatcher {
 
   /** Units that nobody waits for any more stay in the queue: their results serve the run when it is resumed. */
   async close(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#rest();
     this.fail(new GpruneError("INTERRUPTED", "stopped before the units were finished"));
     await this.#queue.close();
+  }
+
+  #rest(): void {
+    clearInterval(this.#timer);
+    this.#options.signal?.removeEventListener("abort", this.#stop);
   }
 
   /** Looks what has become of a unit. @param isNew - whether what the queue knows may be of an earlier run */

@@ -17,6 +17,8 @@ import { type QueueServer, reachServer } from "./queue_server.ts";
 const ATTEMPTS = 3;
 /** Milliseconds before a failed unit is tried again. */
 const BACKOFF_MS = 500;
+/** Seconds that a server has to take leave; BullMQ would wait for one that is away until it is back. */
+const CLOSE_SECONDS = 3;
 
 /** Where the queue is. */
 export interface QueueAddress {
@@ -84,10 +86,10 @@ export class JobQueue {
     return this.#server.patiently(() => this.#queue.getWorkersCount());
   }
 
+  /** Ends whether or not the server answers. */
   async close(): Promise<void> {
-    // Closing waits for answers of a server that may be gone; disconnecting does not.
     this.#server.disconnect();
-    await Promise.allSettled([this.#events.close(), this.#queue.close()]);
+    await inTime([this.#events.close(), this.#queue.close()]);
   }
 }
 
@@ -126,11 +128,27 @@ export class JobWorker {
     return new JobWorker(worker, server);
   }
 
-  /** Ends once the job at hand has been given back or ended. */
-  async close(): Promise<void> {
-    await this.#worker.close();
+  /**
+   * Takes no further job, and ends once the one at hand has been given back. A server that is away does not get it back: it
+   * gives the job to somebody else when the lock is over.
+   * @param stop - stops what is computed for it
+   */
+  async close(stop: () => Promise<void>): Promise<void> {
+    const closed = this.#worker.close();
+    await stop();
+    await inTime([closed]);
     this.#server.disconnect();
   }
+}
+
+/** Waits until all have ended, well or not, or the time is over. */
+async function inTime(ends: readonly Promise<unknown>[]): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, 1000 * CLOSE_SECONDS);
+  });
+  await Promise.race([Promise.allSettled(ends), late]);
+  clearTimeout(timer);
 }
 
 async function taken(

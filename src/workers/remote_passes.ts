@@ -58,7 +58,8 @@ export function distributed(distribution: Distribution): (base: PassesBase) => P
     const store = await openStore(distribution.store);
     const name = queueName(await storeIdentity(store), distribution.threads);
     const model = addressOf(base.model);
-    const dispatcher = await Dispatcher.open({ redis: distribution.redis, name, store, model });
+    const { redis } = distribution;
+    const dispatcher = await Dispatcher.open({ redis, name, store, model, signal: base.signal });
     const { spec } = base.model;
     const range = distribution.layersPerUnit ?? layersOfUnit(spec);
     return new RemotePasses({ store, dispatcher, spec, hashes: base.hashes, range });

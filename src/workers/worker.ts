@@ -88,10 +88,7 @@ export async function runWorker(settings: WorkerSettings): Promise<void> {
     await settings.onEvent?.({ event: "listening", queue: name });
     await worker.ended(signal);
   } finally {
-    // No further unit is taken from here on, and the one at hand ends with the child.
-    const closed = queue.close();
-    await worker.stop();
-    await closed;
+    await queue.close(() => worker.stop());
   }
 }
 
