@@ -93,7 +93,9 @@ function provenance(names: readonly string[], keep: Readonly<Record<string, read
   };
   const losses = (more: number) => Object.fromEntries(names.map((name, index) => [name, 2 + index + more]));
   const rounds = [0.2, 0.4].map((sparsity) => ({ sparsity, losses: losses(sparsity), weights: losses(0) }));
-  return { rounds, ...explainDecision({ analyses: analyseUnits(request), keep, rounds: [] }) };
+  const analyses = analyseUnits(request);
+  const consensus = new Map(analyses.map(({ space, orders }) => [space.id, orders.map(() => 0.25)]));
+  return { rounds, ...explainDecision({ analyses, keep, rounds: [], consensus }) };
 }
 
 function evaluation([first, second]: readonly [string, string]) {

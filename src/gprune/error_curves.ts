@@ -25,7 +25,7 @@ import { PROJECTION_MODULE } from "../model/spec.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Marginals } from "./marginals.ts";
+import type { Marginals } from "./consensus.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 export interface ErrorCurvesRequest {

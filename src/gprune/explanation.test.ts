@@ -27,7 +27,10 @@ const sets = new Map(
 const pooled = importance("pooled");
 const analyses = analyseUnits({ spaces, sets, pooled, fallback: importance("f"), seed: 0, maxModules: 4 });
 const keep = { "layers.0.ffn": [1, 4, 79], "layers.1.kv": [0, 2] };
-const explanation = explainDecision({ analyses, keep, rounds: [] });
+const consensus = new Map(
+  analyses.map(({ space, orders }, index) => [space.id, orders.map(() => index / 8)]),
+);
+const explanation = explainDecision({ analyses, keep, rounds: [], consensus });
 
 describe("explainDecision", () => {
   it("counts what every module keeps", () => {
@@ -40,6 +43,14 @@ describe("explainDecision", () => {
       expect(modules.reduce((sum, { size }) => sum + size, 0)).toBe(units);
       for (const { profile } of modules) expect(profile).toHaveLength(3);
     }
+  });
+
+  it("says how far the sets agreed that a module's order was wrong, if they were asked", () => {
+    for (const [index, { modules }] of explanation.spaces.entries()) {
+      for (const { consensus: alpha } of modules) expect(alpha).toBe(index / 8);
+    }
+    const plain = explainDecision({ analyses, keep, rounds: [], consensus: new Map() });
+    for (const { modules } of plain.spaces) expect(modules[0]).not.toHaveProperty("consensus");
   });
 
   it("gives the agreement of every two sets, over spaces with more than two units", () => {

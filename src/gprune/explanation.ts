@@ -19,6 +19,8 @@ export interface ModuleExplanation extends BehaviourModule, ModuleVerdict {
   readonly kept: number;
   /** Mean rank of its units by set, 0..1, in the order of the sets' names. */
   readonly profile: readonly number[];
+  /** How far the sets agreed that its order was wrong, 0..1 (consensus.ts); absent unless sparsity was learned. */
+  readonly consensus?: number | undefined;
 }
 
 export interface SpaceExplanation extends Omit<SpaceSensitivity, "kind" | "layer"> {
@@ -49,7 +51,7 @@ export interface Explanation {
 }
 
 /** Why the units that stay do. */
-export function explainDecision({ analyses, keep }: GpruneDecision): Explanation {
+export function explainDecision({ analyses, keep, consensus }: GpruneDecision): Explanation {
   const sensitivities = new Map(analyses.map(({ space, sensitivity }) => [space.id, sensitivity]));
   const { sets, spaces } = summariseSensitivity(
     analyses.map(({ space }) => space),
@@ -60,7 +62,7 @@ export function explainDecision({ analyses, keep }: GpruneDecision): Explanation
     spaces: spaces.map(({ kind: _kind, layer: _layer, ...row }, index) => ({
       ...row,
       reason: analyses[index]!.modules.reason,
-      modules: explainModules(analyses[index]!, keep),
+      modules: explainModules(analyses[index]!, keep, consensus.get(row.space)),
     })),
     agreement: { ffn: agreementOf(analyses, "ffn"), kv: agreementOf(analyses, "kv") },
     profiles: [...profilesOf(analyses, "ffn", keep), ...profilesOf(analyses, "kv", keep)],
@@ -70,6 +72,7 @@ export function explainDecision({ analyses, keep }: GpruneDecision): Explanation
 function explainModules(
   { space, sensitivity, modules, verdicts }: SpaceAnalysis,
   keep: Keep,
+  consensus: readonly number[] | undefined,
 ): readonly ModuleExplanation[] {
   const kept = keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit);
   return modules.modules.map((module, index) => {
@@ -79,6 +82,7 @@ function explainModules(
       ...verdicts[index]!,
       kept: kept.filter((unit) => modules.assignment[unit] === index).length,
       profile: sensitivity.ranks.map((ranks) => mean(members.map((unit) => ranks[unit]!))),
+      consensus: consensus?.[index],
     };
   });
 }

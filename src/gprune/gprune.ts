@@ -20,6 +20,7 @@ import { spreadOverChannels } from "../score/channels.ts";
 import { type Importance, scoreModel } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
+import type { Consensus } from "./consensus.ts";
 import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
 import { learnAllocation, type Measured, type Round } from "./learned.ts";
 import { removeByMarginals } from "./marginals.ts";
@@ -60,13 +61,15 @@ export interface GpruneDecision {
   readonly analyses: readonly SpaceAnalysis[];
   /** Empty unless the allocation was learned. */
   readonly rounds: readonly Round[];
+  /** How far the sets agreed in the last round that modules' orders were wrong; empty likewise. */
+  readonly consensus: Consensus;
 }
 
 /** Decides which units stay. */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
   const { stages = NO_STAGES } = request;
   const analyses = await stages.run("analyse", () => analyse(request));
-  return { rounds: [], ...(await allocate(request, analyses)), analyses };
+  return { rounds: [], consensus: new Map(), ...(await allocate(request, analyses)), analyses };
 }
 
 async function allocate(

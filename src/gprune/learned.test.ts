@@ -76,6 +76,24 @@ describe("learnAllocation", () => {
     expect(Math.max(...goneScores)).toBeLessThan(Math.min(...keptScores));
   });
 
+  it("corrects the order where the sets agree that it is wrong, and keeps it where they do not", async () => {
+    const { scores } = analyses().find(({ space }) => space.id === "layers.2.ffn")!;
+    const keptScores = async (cost: (unit: number, set: string) => number): Promise<readonly number[]> => {
+      const value = (set: string) => (space: Space, unit: number) =>
+        space.id === "layers.2.ffn" ? cost(unit, set) : 1e6;
+      const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
+        new Map(["a", "b", "c"].map((set) => [set, { gates: statsOf(keep, value(set)) }]));
+      const { keep } = await learnAllocation(request({ sparsity: 0.1, measure }));
+      return keep["layers.2.ffn"]!.map((unit) => scores[unit]!).sort((a, b) => a - b);
+    };
+    const all = [...scores].sort((a, b) => a - b);
+    const wrong = await keptScores((unit) => Math.exp(-5 * scores[unit]!));
+    expect(wrong).toEqual(all.slice(0, wrong.length));
+    const noise = new Map(["a", "b", "c"].map((set) => [set, randomStream(4, set)]));
+    const right = await keptScores((_, set) => Math.exp(5 * noise.get(set)!()));
+    expect(right).toEqual(all.slice(-right.length));
+  });
+
   it("never brings a unit back", async () => {
     const keeps: Keep[] = [];
     const random = randomStream(3, "noise");

@@ -6,7 +6,8 @@
  *
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
- * smoothed over rounds (half old, half new); marginals.ts makes them kept units.
+ * smoothed over rounds (half old, half new). What the sets agree on beyond the modules' orders counts too (consensus.ts);
+ * marginals.ts makes them kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
@@ -16,7 +17,8 @@ import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
-import { type Marginals, removeByMarginals } from "./marginals.ts";
+import { type Consensus, consensusOf, type Marginals, type Opinion, pooledMarginals } from "./consensus.ts";
+import { removeByMarginals } from "./marginals.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 /** What one round did. */
@@ -55,33 +57,49 @@ const MEMORY = 0.5;
 /** Step of the robust weights, per nat. */
 const ROBUST_STEP = 1;
 
-/** Runs the rounds. @returns kept units of every space that loses some, and the rounds */
-export async function learnAllocation(
-  request: LearnedRequest,
-): Promise<{ readonly keep: Keep; readonly rounds: readonly Round[] }> {
+/** What the rounds led to. */
+export interface Learned {
+  /** Kept units of every space that loses some. */
+  readonly keep: Keep;
+  readonly rounds: readonly Round[];
+  /** Of the last round. */
+  readonly consensus: Consensus;
+}
+
+/** Runs the rounds. */
+export async function learnAllocation(request: LearnedRequest): Promise<Learned> {
   const { analyses, spec, roundTo, shape, robust } = request;
   const rounds: Round[] = [];
   let { weights } = request;
   let keep: Keep = {};
-  let smoothed: Marginals | undefined;
+  let smoothed: ReadonlyMap<string, Marginals> = new Map();
+  let consensus: Consensus = new Map();
   for (let round = 1; round <= request.rounds; round++) {
     const measured = await request.measure(keep, round);
     if (robust) weights = robustWeights(weights, measured);
-    const shares = Array.from(measured.keys(), (name) => weights.get(name) ?? 1);
-    const pooled = poolGateStats(
-      Array.from(measured.values(), ({ gates }) => gates),
-      shares,
+    const names = [...measured.keys()];
+    const shares = names.map((name) => weights.get(name) ?? 1);
+    smoothed = new Map(
+      Array.from(measured, ([name, { gates }]) => {
+        const present = marginalsOf(poolGateStats([gates], [1]), analyses, keep);
+        return [name, smooth(smoothed.get(name), present)];
+      }),
     );
-    smoothed = smooth(smoothed, marginalsOf(pooled, analyses, keep));
+    const total = shares.reduce((sum, share) => sum + share, 0);
+    const opinions = names.map((name, d): Opinion => {
+      return { share: shares[d]! / total, marginals: smoothed.get(name)! };
+    });
+    consensus = consensusOf(opinions, { analyses, keep });
     const sparsity = (request.sparsity * round) / request.rounds;
-    keep = removeByMarginals(smoothed, { spec, analyses, keep, sparsity, roundTo, shape });
+    const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus };
+    keep = removeByMarginals(pooledMarginals(opinions), removal);
     rounds.push({
       sparsity,
       losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),
-      weights: Object.fromEntries(Array.from(measured.keys(), (name, d) => [name, shares[d]!])),
+      weights: Object.fromEntries(names.map((name, d) => [name, shares[d]!])),
     });
   }
-  return { keep, rounds };
+  return { keep, rounds, consensus };
 }
 
 /**

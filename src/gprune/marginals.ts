@@ -1,17 +1,20 @@
 /**
  * From marginals to kept units. Inside a module units go in the module's own order, so its marginal curve is what its
- * units cost along that order, made non-decreasing; all units are then ranked by curve value per parameter and removed
- * until the budget is met exactly, which is the bisection for one multiplier carried to the last unit.
+ * units cost along that order, made non-decreasing; where the calibration sets agree that a unit costs more or less than
+ * its place says, its value moves from the curve towards its own (consensus.ts):
+ *
+ *   v_u = f_u * exp(alpha * e_u),   f the isotonic fit of the marginals, scaled so that the module's sum stays
+ *
+ * All units are then ranked by value per parameter and removed until the budget is met exactly, which is the bisection for
+ * one multiplier carried to the last unit.
  */
 import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
+import { type Consensus, deviations, logCurve, type Marginals } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
 import type { SpaceAnalysis } from "./units.ts";
-
-/** What the model loses with every unit by space id, [units]; units that are gone have none. */
-export type Marginals = ReadonlyMap<string, Float64Array>;
 
 export interface MarginalRemoval {
   readonly spec: ModelSpec;
@@ -21,37 +24,68 @@ export interface MarginalRemoval {
   readonly sparsity: number;
   readonly roundTo: number;
   readonly shape: Shape;
+  /** How far the sets agree that the orders are wrong; not at all when absent. */
+  readonly consensus?: Consensus;
 }
 
 /** @returns kept units of every space that loses some */
 export function removeByMarginals(
   marginals: Marginals,
-  { spec, analyses, keep, sparsity, roundTo, shape }: MarginalRemoval,
+  { spec, analyses, keep, sparsity, roundTo, shape, consensus }: MarginalRemoval,
 ): Keep {
-  const ranked = analyses.map((analysis) => ({
-    space: analysis.space,
-    values: rankedValues(analysis, marginals, keep),
-    ties: positions(analysis),
-  }));
+  const ranked = analyses.map((analysis) => {
+    const { id } = analysis.space;
+    const values = rankedValues(analysis, {
+      marginal: marginals.get(id)!,
+      kept: keep[id],
+      alphas: consensus?.get(id),
+    });
+    return { space: analysis.space, values, ties: positions(analysis) };
+  });
   return removeRanked(ranked, { spec, sparsity, roundTo, shape });
 }
 
+/** What is known of one space. */
+interface SpaceMarginals {
+  readonly marginal: Float64Array;
+  /** Units that are still there; all when absent. */
+  readonly kept: readonly number[] | undefined;
+  /** Of every module. */
+  readonly alphas: readonly number[] | undefined;
+}
+
 /**
- * Values by which a space's units are ranked among all: the module's non-decreasing marginal curve per parameter, and
- * below all others the units that are gone already.
+ * Values by which a space's units are ranked among all: what they cost per parameter, and below all others the units that
+ * are gone already.
  */
-function rankedValues({ space, orders }: SpaceAnalysis, marginals: Marginals, keep: Keep): Float64Array {
-  const marginal = marginals.get(space.id)!;
-  const kept = keep[space.id];
+function rankedValues(
+  { space, orders }: SpaceAnalysis,
+  { marginal, kept, alphas }: SpaceMarginals,
+): Float64Array {
   const present = new Set(kept ?? marginal.keys());
   const values = new Float64Array(space.units).fill(-1);
-  for (const { units } of orders) {
+  for (const [module, { units }] of orders.entries()) {
     const remaining = units.filter((unit) => present.has(unit));
-    const curve = isotonic(Float64Array.from(remaining, (unit) => marginal[unit]!));
+    const own = Float64Array.from(remaining, (unit) => marginal[unit]!);
+    const costs = moved(own, alphas?.[module] ?? 0);
     for (const [position, unit] of remaining.entries())
-      values[unit] = curve[position]! / space.unitParameters;
+      values[unit] = costs[position]! / space.unitParameters;
   }
   return values;
+}
+
+/** The non-decreasing curve of a module's marginals, moved towards each of them. */
+function moved(marginals: Float64Array, alpha: number): Float64Array {
+  const curve = isotonic(marginals);
+  if (alpha === 0) return curve;
+  const own = deviations(marginals, logCurve(marginals));
+  const values = curve.map((value, position) => value * Math.exp(alpha * own[position]!));
+  const scale = sum(curve) / sum(values);
+  return values.map((value) => scale * value);
+}
+
+function sum(values: Float64Array): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Every unit's place in its module's order, 0..1: pooled stretches of a curve are equal, and the order holds in them. */

@@ -45,6 +45,7 @@ const moduleSchema = z.object({
   reason: z.string(),
   kept: number,
   profile: numbers,
+  consensus: number.optional(),
 });
 
 const spaceSchema: z.ZodType<SpaceExplanation> = z.object({

@@ -8,7 +8,7 @@ import { count, decimal, share } from "./shape.ts";
 export function whySection(facts: Facts, figures: Figures): Section | null {
   if (facts.grounds.spaces.length === 0) return null;
   return section("why", "Why these units", [
-    html`<p>A unit's importance is measured on every calibration set alone. Units whose rank moves from set to set are <em>sensitive</em> (σ); units that behave alike form a <em>module</em> and compete only inside it; a module whose activation scores do not hold on a set left out is scored by the weights instead.</p>`,
+    html`<p>A unit's importance is measured on every calibration set alone. Units whose rank moves from set to set are <em>sensitive</em> (σ); units that behave alike form a <em>module</em> and compete only inside it; a module whose activation scores do not hold on a set left out is scored by the weights instead. Where the sets agree that the loss says otherwise than the scores (consensus, 0 to 1), units are ranked by what they were seen to cost.</p>`,
     row(figures, "sensitivity", "sigma", "kendall", "sets", "profiles", "reliability"),
     moduleTable(facts),
     spaceTable(facts),
@@ -41,6 +41,7 @@ function moduleTable({ grounds }: Facts): Html {
       numeric("Mean rank"),
       numeric("r"),
       numeric("Quantile"),
+      numeric("Consensus"),
       { title: "Scored by" },
       { title: "Why" },
     ],
@@ -65,6 +66,7 @@ function moduleRow(
     decimal(module.meanRank),
     decimal(module.r),
     decimal(module.magnitude),
+    decimal(module.consensus ?? null),
     { text: fell ? "weights" : "activations", value: Number(fell), mark: fell ? "loss" : "" },
     sentence(module.reason),
   ];

@@ -1,0 +1,98 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { spacesOf } from "../model/spaces.ts";
+import { randomStream } from "../tensor/random.ts";
+import { consensusOf, type Opinion, pooledMarginals } from "./consensus.ts";
+import { analyseUnits, type SpaceAnalysis } from "./units.ts";
+
+const spec = tinySpec({ layers: [{ neurons: 400, kvGroups: 4 }, { neurons: 80 }, { neurons: 20 }] });
+const spaces = spacesOf(spec);
+
+/** Every space one module, its units in the order of their numbers. */
+const analyses: readonly SpaceAnalysis[] = (() => {
+  const scores = new Map(
+    spaces.map(({ id, units, unitChannels }) => {
+      return [id, Float64Array.from({ length: units * unitChannels }, (_, j) => j)];
+    }),
+  );
+  const sets = new Map([["a", { whole: scores, halves: [scores, scores] as const }]]);
+  return analyseUnits({ spaces, sets, pooled: scores, fallback: scores, seed: 0, maxModules: 1 });
+})();
+
+/** What a set says when unit u of n costs `value(u, n)`, and chance multiplies it by up to e^noise. */
+function opinion(
+  value: (unit: number, units: number) => number,
+  { share = 1, noise = 0, seed = "" }: { share?: number; noise?: number; seed?: string } = {},
+): Opinion {
+  const marginals = spaces.map(({ id, units }) => {
+    const random = randomStream(5, `${seed}${id}`);
+    const values = Float64Array.from(
+      { length: units },
+      (_, u) => value(u, units) * Math.exp(noise * random()),
+    );
+    return [id, values] as const;
+  });
+  return { share, marginals: new Map(marginals) };
+}
+
+const rising = (unit: number): number => 1 + unit;
+const falling = (unit: number, units: number): number => units - unit;
+const seeds = ["a", "b", "c", "d", "e"];
+const alphasOf = (opinions: readonly Opinion[]): readonly number[] =>
+  [...consensusOf(opinions, { analyses, keep: {} }).values()].flat();
+
+describe("consensus", () => {
+  it("is none where the order is right, nor where sets contradict each other about units", () => {
+    for (const noise of [0, 3]) {
+      const alphas = alphasOf(seeds.map((seed) => opinion(rising, { noise, seed })));
+      // 400 and 80 units of their own; few units share one answer.
+      for (const alpha of [alphas[1]!, alphas[3]!]) expect(alpha).toBeLessThan(0.3);
+    }
+  });
+
+  it("is full where all say the same that the order does not, and less the noisier they are", () => {
+    const [quiet, loud, louder] = [0, 2, 20].map((noise) =>
+      alphasOf(seeds.map((seed) => opinion(falling, { noise, seed }))),
+    );
+    for (const [place, alpha] of quiet!.entries()) {
+      expect(alpha).toBeCloseTo(1, 9);
+      expect(loud![place]).toBeLessThanOrEqual(alpha);
+    }
+    expect(loud![1]).toBeGreaterThan(louder![1]!);
+    expect(loud![1]).toBeGreaterThan(0.5);
+    expect(louder![1]).toBeLessThan(0.5);
+  });
+
+  it("is none of a single set, which agrees with itself", () => {
+    expect(new Set(alphasOf([opinion(falling)]))).toEqual(new Set([0]));
+  });
+
+  it("is one answer for all small modules of a kind", () => {
+    const alphas = alphasOf(["a", "b"].map((seed) => opinion(falling, { noise: 4, seed })));
+    const kv = spaces.flatMap(({ kind }, index) => (kind === "kv" ? [alphas[index]!] : []));
+    expect(new Set(kv).size).toBe(1);
+    expect(alphas[1]).not.toBe(alphas[3]);
+  });
+
+  it("lies in 0..1 whatever the marginals, even where they are all zero", () => {
+    const share = fc.double({ min: 0.01, max: 1, noNaN: true });
+    const noise = fc.double({ min: 0, max: 300, noNaN: true });
+    const set = fc.record({ share, noise, zero: fc.boolean(), seed: fc.string() });
+    fc.assert(
+      fc.property(fc.array(set, { minLength: 1, maxLength: 4 }), (sets) => {
+        const opinions = sets.map(({ zero, ...chance }) => opinion(zero ? () => 0 : falling, chance));
+        for (const alpha of alphasOf(opinions)) {
+          expect(alpha).toBeGreaterThanOrEqual(0);
+          expect(alpha).toBeLessThanOrEqual(1);
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+it("pools marginals by share", () => {
+  const pooled = pooledMarginals([opinion(() => 2, { share: 0.25 }), opinion(() => 4, { share: 0.75 })]);
+  for (const values of pooled.values()) expect(new Set(values)).toEqual(new Set([3.5]));
+});

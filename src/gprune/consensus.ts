@@ -1,0 +1,146 @@
+/**
+ * Whether the calibration sets agree that a module's order is wrong, and how far.
+ *
+ * The order comes from the metric and has no noise, but may say little about the loss; marginals are the loss itself, from
+ * a few windows. What a set's marginals c_u^d say beyond the order are their deviations from the module's curve,
+ *
+ *   e_u^d = ln c_u^d - g_u,   g the isotonic fit of ln c_u along the order, c_u pooled over the sets
+ *
+ * centred over the module's units. How much of the pooled deviations is more than noise of one set or another is Cronbach's
+ * alpha of the sets' (shares w_d):
+ *
+ *   alpha = D / (D - 1) * (1 - sum over d of var(w_d e^d) / var(sum over d of w_d e^d)),   in 0..1
+ *
+ * and a unit's value is the curve's, moved by that share of its own deviation (marginals.ts). With alpha 0 the order alone
+ * decides, with 1 the marginals alone: a metric whose order is right keeps it, and one whose order is not is corrected.
+ * Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set agrees with itself
+ * about everything, so its alpha is 0.
+ *
+ * Source: Cronbach, Coefficient alpha and the internal structure of tests (1951); moving an observation towards what is
+ * expected by its unreliability is Kelley's regressed score (Interpretation of educational measurements, 1927).
+ */
+import type { Keep } from "../prune/plan.ts";
+import { clamp, mean } from "../tensor/statistics.ts";
+import { isotonic } from "./isotonic.ts";
+import type { SpaceAnalysis } from "./units.ts";
+
+/** What the model loses with every unit by space id, [units]; units that are gone have none. */
+export type Marginals = ReadonlyMap<string, Float64Array>;
+
+/** What one set says. */
+export interface Opinion {
+  /** Of all sets' weight. */
+  readonly share: number;
+  readonly marginals: Marginals;
+}
+
+/** Alpha of every module by space id, [modules]. */
+export type Consensus = ReadonlyMap<string, readonly number[]>;
+
+/** Units that a module has at least to have an alpha of its own. */
+const OWN_UNITS = 64;
+/** Marginals below this share of their module's mean count as much: the logarithm of nothing would decide alone. */
+const FLOOR = 1e-6;
+/** Deviations whose squares add up to less are none. */
+const ROUNDING = 1e-18;
+
+/** The sets' marginals as one. */
+export function pooledMarginals(opinions: readonly Opinion[]): Marginals {
+  const [first, ...rest] = opinions.map(({ share, marginals }) => {
+    return new Map(Array.from(marginals, ([id, values]) => [id, values.map((value) => share * value)]));
+  });
+  for (const own of rest) {
+    for (const [id, values] of own) {
+      const sum = first!.get(id)!;
+      for (const [unit, value] of values.entries()) sum[unit]! += value;
+    }
+  }
+  return first ?? new Map();
+}
+
+/** Variances of the deviations of one or more modules, times their units. */
+interface Variances {
+  /** Of the sets', added up. */
+  readonly own: number;
+  /** Of the pooled ones. */
+  readonly pooled: number;
+}
+
+/** How far the sets agree about every module. @param keep - units that are still there */
+export function consensusOf(
+  opinions: readonly Opinion[],
+  { analyses, keep }: { readonly analyses: readonly SpaceAnalysis[]; readonly keep: Keep },
+): Consensus {
+  const pooled = pooledMarginals(opinions);
+  const variances = new Map<string, Variances>();
+  for (const analysis of analyses) {
+    const { space, orders } = analysis;
+    const present = new Set(keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit));
+    for (const { units } of orders) {
+      const remaining = units.filter((unit) => present.has(unit));
+      const of = (marginals: Marginals): Float64Array =>
+        Float64Array.from(remaining, (unit) => marginals.get(space.id)![unit]!);
+      const curve = logCurve(of(pooled));
+      const sets = opinions.map(({ share, marginals }) =>
+        deviations(of(marginals), curve).map((value) => share * value),
+      );
+      const key = estimatedWith(analysis, units);
+      variances.set(key, added(variances.get(key), variancesOf(sets)));
+    }
+  }
+  return new Map(
+    analyses.map((analysis) => [
+      analysis.space.id,
+      analysis.orders.map(({ units }) =>
+        alphaOf(variances.get(estimatedWith(analysis, units))!, opinions.length),
+      ),
+    ]),
+  );
+}
+
+/** Modules with the same answer have one alpha: those that are small, of a kind. */
+function estimatedWith({ space }: SpaceAnalysis, units: readonly number[]): string {
+  return units.length < OWN_UNITS ? space.kind : `${space.id} ${units[0]}`;
+}
+
+function added(a: Variances = { own: 0, pooled: 0 }, b: Variances): Variances {
+  return { own: a.own + b.own, pooled: a.pooled + b.pooled };
+}
+
+/** The isotonic fit of the logarithms of a module's marginals along its order, and what counts as nothing. */
+export interface LogCurve {
+  readonly fit: Float64Array;
+  readonly floor: number;
+}
+
+/** @param marginals - along the module's order, not negative */
+export function logCurve(marginals: Float64Array): LogCurve {
+  const floor = Math.max(FLOOR * mean(marginals), Number.MIN_VALUE);
+  return { fit: isotonic(marginals.map((value) => Math.log(Math.max(value, floor)))), floor };
+}
+
+/** How far marginals lie from a curve, as logarithms, centred: [units of the module that remain]. */
+export function deviations(marginals: Float64Array, { fit, floor }: LogCurve): Float64Array {
+  const raw = marginals.map((value, position) => Math.log(Math.max(value, floor)) - fit[position]!);
+  const centre = mean(raw);
+  return raw.map((value) => value - centre);
+}
+
+function variancesOf(sets: readonly Float64Array[]): Variances {
+  let own = 0;
+  let pooled = 0;
+  for (let u = 0; u < (sets[0]?.length ?? 0); u++) {
+    let sum = 0;
+    for (const set of sets) {
+      own += set[u]! ** 2;
+      sum += set[u]!;
+    }
+    pooled += sum ** 2;
+  }
+  return { own, pooled };
+}
+
+function alphaOf({ own, pooled }: Variances, sets: number): number {
+  if (sets < 2 || pooled < ROUNDING) return 0;
+  return clamp((sets / (sets - 1)) * (1 - own / pooled), 0, 1);
+}
