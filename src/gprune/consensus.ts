@@ -19,9 +19,11 @@
  * Source: Cronbach, Coefficient alpha and the internal structure of tests (1951); moving an observation towards what is
  * expected by its unreliability is Kelley's regressed score (Interpretation of educational measurements, 1927).
  */
+import type { Space } from "../model/spaces.ts";
 import type { Keep } from "../prune/plan.ts";
 import { clamp, mean } from "../tensor/statistics.ts";
 import { isotonic } from "./isotonic.ts";
+import type { ModuleOrder } from "./ordering.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 /** What the model loses with every unit by space id, [units]; units that are gone have none. */
@@ -73,34 +75,31 @@ export function consensusOf(
 ): Consensus {
   const pooled = pooledMarginals(opinions);
   const variances = new Map<string, Variances>();
-  for (const analysis of analyses) {
-    const { space, orders } = analysis;
+  for (const { space, orders } of analyses) {
     const present = new Set(keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit));
-    for (const { units } of orders) {
-      const remaining = units.filter((unit) => present.has(unit));
+    for (const order of orders) {
+      const remaining = order.units.filter((unit) => present.has(unit));
       const of = (marginals: Marginals): Float64Array =>
         Float64Array.from(remaining, (unit) => marginals.get(space.id)![unit]!);
       const curve = logCurve(of(pooled));
       const sets = opinions.map(({ share, marginals }) =>
         deviations(of(marginals), curve).map((value) => share * value),
       );
-      const key = estimatedWith(analysis, units);
+      const key = estimatedWith(space, order);
       variances.set(key, added(variances.get(key), variancesOf(sets)));
     }
   }
   return new Map(
-    analyses.map((analysis) => [
-      analysis.space.id,
-      analysis.orders.map(({ units }) =>
-        alphaOf(variances.get(estimatedWith(analysis, units))!, opinions.length),
-      ),
+    analyses.map(({ space, orders }) => [
+      space.id,
+      orders.map((order) => alphaOf(variances.get(estimatedWith(space, order))!, opinions.length)),
     ]),
   );
 }
 
 /** Modules with the same answer have one alpha: those that are small, of a kind. */
-function estimatedWith({ space }: SpaceAnalysis, units: readonly number[]): string {
-  return units.length < OWN_UNITS ? space.kind : `${space.id} ${units[0]}`;
+function estimatedWith({ kind }: Space, { spaceId, module, units }: ModuleOrder): string {
+  return units.length < OWN_UNITS ? kind : `${spaceId} ${module}`;
 }
 
 function added(a: Variances = { own: 0, pooled: 0 }, b: Variances): Variances {
