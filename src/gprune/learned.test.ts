@@ -94,6 +94,17 @@ describe("learnAllocation", () => {
     expect(right).toEqual(all.slice(-right.length));
   });
 
+  it("lets units go first that nothing depends on, whatever the sets agree on elsewhere", async () => {
+    const scores = new Map(analyses().map(({ space, scores: own }) => [space.id, own]));
+    const value = ({ id }: Space, unit: number): number =>
+      id === "layers.1.kv" ? 0 : Math.exp(-scores.get(id)![unit]!);
+    const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
+      new Map(["a", "b"].map((set) => [set, { gates: statsOf(keep, value) }]));
+    const { keep, consensus } = await learnAllocation(request({ sparsity: 0.5, rounds: 1, measure }));
+    expect(consensus.get("layers.1.kv")![0]).toBeGreaterThan(0);
+    expect(keep["layers.1.kv"]).toHaveLength(1);
+  });
+
   it("never brings a unit back", async () => {
     const keeps: Keep[] = [];
     const random = randomStream(3, "noise");

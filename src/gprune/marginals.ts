@@ -77,10 +77,11 @@ function rankedValues(
 /** The non-decreasing curve of a module's marginals, moved towards each of them. */
 function moved(marginals: Float64Array, alpha: number): Float64Array {
   const curve = isotonic(marginals);
-  if (alpha === 0) return curve;
+  const total = sum(curve);
+  if (alpha === 0 || total === 0) return curve;
   const own = deviations(marginals, logCurve(marginals));
   const values = curve.map((value, position) => value * Math.exp(alpha * own[position]!));
-  const scale = sum(curve) / sum(values);
+  const scale = total / sum(values);
   return values.map((value) => scale * value);
 }
 
