@@ -126,6 +126,21 @@ describe("learnAllocation", () => {
     }
   });
 
+  it("remembers earlier rounds the longer the less was removed in between", async () => {
+    // In the first round layer 0 seems to be cheap, then layer 2.
+    const keptAt = async (sparsity: number): Promise<Keep> => {
+      const measure = async (keep: Keep, round: number): Promise<ReadonlyMap<string, Measured>> => {
+        const cheap = round === 1 ? 0 : 2;
+        const value = ({ kind, layer }: Space): number => (kind === "kv" ? 1e6 : layer === cheap ? 1 : 3);
+        return new Map([["a", { gates: statsOf(keep, value) }]]);
+      };
+      return (await learnAllocation(request({ sparsity, rounds: 2, measure }))).keep;
+    };
+    // A past of 1/64 counts 0.84 in the second round, one of 1/8 a quarter.
+    expect((await keptAt(1 / 32))["layers.2.ffn"]).toBeUndefined();
+    expect((await keptAt(1 / 4))["layers.2.ffn"]!.length).toBeLessThan(50);
+  });
+
   it("weighs sets, whatever the size of their gradients", async () => {
     const measure =
       (scale: number) =>

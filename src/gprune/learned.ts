@@ -6,8 +6,8 @@
  *
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
- * smoothed over rounds (half old, half new). What the sets agree on beyond the modules' orders counts too (consensus.ts);
- * marginals.ts makes them kept units.
+ * smoothed over rounds, the past with weight 2^(-16 s / R): the more has gone in between, the less it says about the model as
+ * it is. What the sets agree on beyond the modules' orders counts too (consensus.ts); marginals.ts makes them kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
@@ -52,8 +52,8 @@ export interface Measured {
   readonly denseLoss?: number;
 }
 
-/** Weight of the past in the smoothed marginals. */
-const MEMORY = 0.5;
+/** Fraction of the prunable parameters after whose removal what was measured before counts half as much. */
+const HALF_LIFE = 1 / 16;
 /** Step of the robust weights, per nat. */
 const ROBUST_STEP = 1;
 
@@ -69,6 +69,7 @@ export interface Learned {
 /** Runs the rounds. */
 export async function learnAllocation(request: LearnedRequest): Promise<Learned> {
   const { analyses, spec, roundTo, shape, robust } = request;
+  const memory = 2 ** (-request.sparsity / request.rounds / HALF_LIFE);
   const rounds: Round[] = [];
   let { weights } = request;
   let keep: Keep = {};
@@ -82,7 +83,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     smoothed = new Map(
       Array.from(measured, ([name, { gates }]) => {
         const present = marginalsOf(poolGateStats([gates], [1]), analyses, keep);
-        return [name, smooth(smoothed.get(name), present)];
+        return [name, smooth(smoothed.get(name), present, memory)];
       }),
     );
     const total = shares.reduce((sum, share) => sum + share, 0);
@@ -134,12 +135,12 @@ function marginalsOf(stats: GateStats, analyses: readonly SpaceAnalysis[], keep:
   );
 }
 
-function smooth(past: Marginals | undefined, present: Marginals): Marginals {
+function smooth(past: Marginals | undefined, present: Marginals, memory: number): Marginals {
   if (past === undefined) return present;
   return new Map(
     Array.from(present, ([id, values]) => {
       const before = past.get(id)!;
-      return [id, values.map((value, u) => MEMORY * before[u]! + (1 - MEMORY) * value)];
+      return [id, values.map((value, u) => memory * before[u]! + (1 - memory) * value)];
     }),
   );
 }
