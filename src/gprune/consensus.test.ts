@@ -40,7 +40,7 @@ const rising = (unit: number): number => 1 + unit;
 const falling = (unit: number, units: number): number => units - unit;
 const seeds = ["a", "b", "c", "d", "e"];
 const alphasOf = (opinions: readonly Opinion[]): readonly number[] =>
-  [...consensusOf(opinions, { analyses, keep: {} }).values()].flat();
+  [...consensusOf(opinions, { analyses, keep: {}, pooled: pooledMarginals(opinions) }).values()].flat();
 
 describe("consensus", () => {
   it("is none where the order is right, nor where sets contradict each other about units", () => {

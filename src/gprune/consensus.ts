@@ -20,7 +20,7 @@
  * expected by its unreliability is Kelley's regressed score (Interpretation of educational measurements, 1927).
  */
 import type { Space } from "../model/spaces.ts";
-import type { Keep } from "../prune/plan.ts";
+import { type Keep, keptUnits } from "../prune/plan.ts";
 import { clamp, mean } from "../tensor/statistics.ts";
 import { isotonic } from "./isotonic.ts";
 import type { ModuleOrder } from "./ordering.ts";
@@ -68,15 +68,20 @@ interface Variances {
   readonly pooled: number;
 }
 
-/** How far the sets agree about every module. @param keep - units that are still there */
-export function consensusOf(
-  opinions: readonly Opinion[],
-  { analyses, keep }: { readonly analyses: readonly SpaceAnalysis[]; readonly keep: Keep },
-): Consensus {
-  const pooled = pooledMarginals(opinions);
+/** What opinions are about. */
+interface Subject {
+  readonly analyses: readonly SpaceAnalysis[];
+  /** Units that are still there. */
+  readonly keep: Keep;
+  /** The opinions as one. */
+  readonly pooled: Marginals;
+}
+
+/** How far the sets agree about every module. */
+export function consensusOf(opinions: readonly Opinion[], { analyses, keep, pooled }: Subject): Consensus {
   const variances = new Map<string, Variances>();
   for (const { space, orders } of analyses) {
-    const present = new Set(keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit));
+    const present = new Set(keptUnits(keep, space));
     for (const order of orders) {
       const remaining = order.units.filter((unit) => present.has(unit));
       const of = (marginals: Marginals): Float64Array =>

@@ -2,7 +2,7 @@
  * The grounds of a decision as a JSON value of a few numbers for each space, however wide the model is: what plan.json
  * keeps of them and the report draws. Numbers are rounded to four digits; nothing is computed from them again.
  */
-import type { Keep } from "../prune/plan.ts";
+import { type Keep, keptUnits } from "../prune/plan.ts";
 import { mean, spearman } from "../tensor/statistics.ts";
 import type { GpruneDecision } from "./gprune.ts";
 import type { BehaviourModule } from "./modules.ts";
@@ -74,7 +74,7 @@ function explainModules(
   keep: Keep,
   consensus: readonly number[] | undefined,
 ): readonly ModuleExplanation[] {
-  const kept = keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit);
+  const kept = keptUnits(keep, space);
   return modules.modules.map((module, index) => {
     const members = modules.assignment.flatMap((of, unit) => (of === index ? [unit] : []));
     return {

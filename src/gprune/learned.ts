@@ -16,7 +16,7 @@ import { type GateStats, poolGateStats } from "../calibrate/gate_stats.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
-import type { Keep } from "../prune/plan.ts";
+import { type Keep, keptUnits } from "../prune/plan.ts";
 import { type Consensus, consensusOf, type Marginals, type Opinion, pooledMarginals } from "./consensus.ts";
 import { removeByMarginals } from "./marginals.ts";
 import type { SpaceAnalysis } from "./units.ts";
@@ -82,6 +82,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     const shares = names.map((name) => weights.get(name) ?? 1);
     smoothed = new Map(
       Array.from(measured, ([name, { gates }]) => {
+        // Pooled alone, a set is normalised.
         const present = marginalsOf(poolGateStats([gates], [1]), analyses, keep);
         return [name, smooth(smoothed.get(name), present, memory)];
       }),
@@ -90,10 +91,11 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     const opinions = names.map((name, d): Opinion => {
       return { share: shares[d]! / total, marginals: smoothed.get(name)! };
     });
-    consensus = consensusOf(opinions, { analyses, keep });
+    const pooled = pooledMarginals(opinions);
+    consensus = consensusOf(opinions, { analyses, keep, pooled });
     const sparsity = (request.sparsity * round) / request.rounds;
     const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus };
-    keep = removeByMarginals(pooledMarginals(opinions), removal);
+    keep = removeByMarginals(pooled, removal);
     rounds.push({
       sparsity,
       losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),
@@ -125,7 +127,7 @@ function robustWeights(
 function marginalsOf(stats: GateStats, analyses: readonly SpaceAnalysis[], keep: Keep): Marginals {
   return new Map(
     analyses.map(({ space }) => {
-      const kept = keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit);
+      const kept = keptUnits(keep, space);
       const squares = stats.spaces.get(space.id)?.squares;
       if (squares?.length !== kept.length) throw internalError(`gate statistics of ${space.id}`);
       const result = new Float64Array(space.units);

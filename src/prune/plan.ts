@@ -140,6 +140,11 @@ export function widths(plan: PruningPlan, spec: ModelSpec): Widths {
   return { ffn: ofKind("ffn"), kv: ofKind("kv") };
 }
 
+/** Units of a space that stay, ascending. */
+export function keptUnits(keep: Keep, { id, units }: Space): readonly number[] {
+  return keep[id] ?? Array.from({ length: units }, (_, unit) => unit);
+}
+
 /** Units of a space that a plan removes, ascending. */
 export function removedUnits(plan: PruningPlan, space: Space): readonly number[] {
   const kept = plan.keep[space.id];

@@ -66,7 +66,7 @@ function moduleRow(
     decimal(module.meanRank),
     decimal(module.r),
     decimal(module.magnitude),
-    decimal(module.consensus ?? null),
+    decimal(module.consensus),
     { text: fell ? "weights" : "activations", value: Number(fell), mark: fell ? "loss" : "" },
     sentence(module.reason),
   ];
