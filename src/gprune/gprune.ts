@@ -24,6 +24,7 @@ import type { Consensus } from "./consensus.ts";
 import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
 import { learnAllocation, type Measured, type Round } from "./learned.ts";
 import { removeByMarginals } from "./marginals.ts";
+import { fluctuationPrior } from "./prior.ts";
 import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
 
 /** What the method is told. */
@@ -96,6 +97,7 @@ async function allocate(
         rounds,
         weights,
         robust,
+        prior: await fluctuationPrior(model, request.pooled.stats),
         measure: (keep, round) =>
           stages.run(`round ${round}`, (checkpoints: Checkpoints<GateStatsState>) =>
             measureRound(request, keep, { round, checkpoints }),

@@ -7,7 +7,8 @@
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
  * smoothed over rounds, the past with weight 2^(-16 s / R): the more has gone in between, the less it says about the model as
- * it is. What the sets agree on beyond the modules' orders counts too (consensus.ts); marginals.ts makes them kept units.
+ * it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior that knows of no loss (prior.ts);
+ * marginals.ts makes them kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
@@ -19,6 +20,7 @@ import type { Shape } from "../prune/allocation.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { type Consensus, consensusOf, type Marginals, type Opinion, pooledMarginals } from "./consensus.ts";
 import { removeByMarginals } from "./marginals.ts";
+import type { Prior } from "./prior.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 /** What one round did. */
@@ -42,6 +44,8 @@ export interface LearnedRequest {
   readonly weights: ReadonlyMap<string, number>;
   /** Whether sets count more the more they suffer. */
   readonly robust: boolean;
+  /** What the marginals are moved towards. */
+  readonly prior?: Prior;
   /** What the model that keeps these units does on fresh windows, by set. */
   readonly measure: (keep: Keep, round: number) => Promise<ReadonlyMap<string, Measured>>;
 }
@@ -68,7 +72,7 @@ export interface Learned {
 
 /** Runs the rounds. */
 export async function learnAllocation(request: LearnedRequest): Promise<Learned> {
-  const { analyses, spec, roundTo, shape, robust } = request;
+  const { analyses, spec, roundTo, shape, robust, prior } = request;
   const memory = 2 ** (-request.sparsity / request.rounds / HALF_LIFE);
   const rounds: Round[] = [];
   let { weights } = request;
@@ -95,7 +99,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     consensus = consensusOf(opinions, { analyses, keep, pooled });
     const sparsity = (request.sparsity * round) / request.rounds;
     const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus };
-    keep = removeByMarginals(pooled, removal);
+    keep = removeByMarginals(pooled, { ...removal, ...(prior && { prior }) });
     rounds.push({
       sparsity,
       losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),

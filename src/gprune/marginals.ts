@@ -5,15 +5,17 @@
  *
  *   v_u = f_u * exp(alpha * e_u),   f the isotonic fit of the marginals, scaled so that the module's sum stays
  *
- * All units are then ranked by value per parameter and removed until the budget is met exactly, which is the bisection for
+ * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per parameter and removed until the budget is met exactly, which is the bisection for
  * one multiplier carried to the last unit.
  */
+import type { Space } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type Consensus, deviations, logCurve, type Marginals } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
+import { type Prior, towardsPrior, type ValuedSpace } from "./prior.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 export interface MarginalRemoval {
@@ -26,23 +28,32 @@ export interface MarginalRemoval {
   readonly shape: Shape;
   /** How far the sets agree that the orders are wrong; not at all when absent. */
   readonly consensus?: Consensus;
+  /** What values are moved towards; they stay when absent. */
+  readonly prior?: Prior;
 }
 
 /** @returns kept units of every space that loses some */
-export function removeByMarginals(
-  marginals: Marginals,
-  { spec, analyses, keep, sparsity, roundTo, shape, consensus }: MarginalRemoval,
-): Keep {
-  const ranked = analyses.map((analysis) => {
+export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval): Keep {
+  const { spec, analyses, keep, sparsity, roundTo, shape, consensus, prior } = removal;
+  const own = analyses.map((analysis): ValuedSpace => {
     const { id } = analysis.space;
-    const values = rankedValues(analysis, {
-      marginal: marginals.get(id)!,
-      kept: keep[id],
-      alphas: consensus?.get(id),
-    });
+    const costs = { marginal: marginals.get(id)!, kept: keep[id], alphas: consensus?.get(id) };
+    return valuedSpace(analysis, costs);
+  });
+  const valued = prior === undefined ? own : towardsPrior(own, prior);
+  const ranked = valued.map(({ analysis, modules }) => {
+    const values = belowAllOthers(analysis.space);
+    for (const { units, values: costs } of modules) {
+      for (const [position, unit] of units.entries()) values[unit] = costs[position]!;
+    }
     return { space: analysis.space, values, ties: positions(analysis) };
   });
   return removeRanked(ranked, { spec, sparsity, roundTo, shape });
+}
+
+/** Where units that are gone already stay. */
+function belowAllOthers({ units }: Space): Float64Array {
+  return new Float64Array(units).fill(-1);
 }
 
 /** What is known of one space. */
@@ -54,24 +65,17 @@ interface SpaceMarginals {
   readonly alphas: readonly number[] | undefined;
 }
 
-/**
- * Values by which a space's units are ranked among all: what they cost per parameter, and below all others the units that
- * are gone already.
- */
-function rankedValues(
-  { space, orders }: SpaceAnalysis,
-  { marginal, kept, alphas }: SpaceMarginals,
-): Float64Array {
+/** What a space's units that are still there cost per parameter. */
+function valuedSpace(analysis: SpaceAnalysis, { marginal, kept, alphas }: SpaceMarginals): ValuedSpace {
+  const { space, orders } = analysis;
   const present = new Set(kept ?? marginal.keys());
-  const values = new Float64Array(space.units).fill(-1);
-  for (const [module, { units }] of orders.entries()) {
-    const remaining = units.filter((unit) => present.has(unit));
-    const own = Float64Array.from(remaining, (unit) => marginal[unit]!);
+  const modules = orders.map(({ units: order }, module) => {
+    const units = order.filter((unit) => present.has(unit));
+    const own = Float64Array.from(units, (unit) => marginal[unit]!);
     const costs = moved(own, alphas?.[module] ?? 0);
-    for (const [position, unit] of remaining.entries())
-      values[unit] = costs[position]! / space.unitParameters;
-  }
-  return values;
+    return { units, values: costs.map((cost) => cost / space.unitParameters) };
+  });
+  return { analysis, modules };
 }
 
 /** The non-decreasing curve of a module's marginals, moved towards each of them. */

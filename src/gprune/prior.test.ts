@@ -1,0 +1,125 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
+import { spacesOf } from "../model/spaces.ts";
+import { allocationByName } from "../prune/allocate.ts";
+import { removeRanked } from "../prune/ranked.ts";
+import { scoreModel } from "../score/importance.ts";
+import { metricByName } from "../score/registry.ts";
+import { randomStream } from "../tensor/random.ts";
+import { ascendingOrder } from "../tensor/statistics.ts";
+import { fluctuationPrior, matchedQuantiles, type Prior, towardsPrior, type ValuedSpace } from "./prior.ts";
+import { analyseUnits } from "./units.ts";
+
+const model = tinyModel({ layers: [{ neurons: 30, kvGroups: 2 }, { neurons: 20 }] });
+const spaces = spacesOf(model.spec);
+
+/** Every space one module of all units in the order of their numbers, with these values. */
+function valued(value: (id: string, unit: number) => number): readonly ValuedSpace[] {
+  const scores = new Map(
+    spaces.map(({ id, units, unitChannels }) => {
+      return [id, Float64Array.from({ length: units * unitChannels }, (_, j) => j)];
+    }),
+  );
+  const sets = new Map([["a", { whole: scores, halves: [scores, scores] as const }]]);
+  const request = { spaces, sets, pooled: scores, fallback: scores, seed: 0, maxModules: 1 };
+  return analyseUnits(request).map((analysis) => {
+    const { id } = analysis.space;
+    const { units } = analysis.orders[0]!;
+    return { analysis, modules: [{ units, values: Float64Array.from(units, (unit) => value(id, unit)) }] };
+  });
+}
+
+const priorOf = (value: (id: string, unit: number) => number): Prior =>
+  new Map(spaces.map(({ id, units }) => [id, Float64Array.from({ length: units }, (_, u) => value(id, u))]));
+const valuesOf = (result: readonly ValuedSpace[]): readonly number[] =>
+  result.flatMap(({ modules }) => modules.flatMap(({ values }) => [...values]));
+
+/** Values that rise along every space, different in all places. */
+function rising(seed: number): (id: string, unit: number) => number {
+  return (id, unit) => Math.exp((unit + randomStream(seed, id)()) / 7 + 2 * randomStream(seed, `at ${id}`)());
+}
+
+describe("matchedQuantiles", () => {
+  it("gives values back that are ranked by themselves, and deals all out where masses are equal", () => {
+    const numbers = fc.array(fc.tuple(fc.integer(), fc.integer(), fc.integer({ min: 1, max: 9 })), {
+      minLength: 1,
+    });
+    fc.assert(
+      fc.property(numbers, (rows) => {
+        const by = Float64Array.from(rows, ([a]) => a);
+        const values = Float64Array.from(rows, ([, b]) => b);
+        const masses = Float64Array.from(rows, ([, , m]) => m);
+        expect([...matchedQuantiles(values, values, masses)]).toEqual([...values]);
+        const dealt = matchedQuantiles(by, values, new Float64Array(rows.length).fill(1));
+        expect([...dealt].sort((a, b) => a - b)).toEqual([...values].sort((a, b) => a - b));
+        const unequal = matchedQuantiles(by, values, masses);
+        const along = Array.from(ascendingOrder(by), (item) => unequal[item]!);
+        expect(along).toEqual(along.toSorted((a, b) => a - b));
+      }),
+    );
+  });
+
+  it("counts ranks in mass", () => {
+    const by = Float64Array.of(0, 1, 2, 3);
+    const values = Float64Array.of(40, 10, 20, 30);
+    // By value the masses 1, 1, 1 and 3 end at 1, 2, 3 and 6; by rank the middles are 1.5, 3.5, 4.5 and 5.5.
+    expect([...matchedQuantiles(by, values, Float64Array.of(3, 1, 1, 1))]).toEqual([20, 40, 40, 40]);
+  });
+});
+
+describe("towardsPrior", () => {
+  it("changes nothing when both say the same, on whatever scale", () => {
+    const values = rising(1);
+    const own = valued(values);
+    const moved = valuesOf(
+      towardsPrior(
+        own,
+        priorOf((id, unit) => Math.log(values(id, unit)) - 100),
+      ),
+    );
+    for (const [place, value] of valuesOf(own).entries()) expect(moved[place]! / value).toBeCloseTo(1, 9);
+  });
+
+  it("moves spaces as the prior ranks them, and keeps the order inside a module", () => {
+    const own = valued((_, unit) => 1 + unit);
+    const away = priorOf((id, unit) => (id === "layers.0.ffn" ? 100 : 0) - unit);
+    const moved = towardsPrior(own, away);
+    for (const [place, { analysis, modules }] of moved.entries()) {
+      const { values } = modules[0]!;
+      expect([...values]).toEqual([...values].sort((a, b) => a - b));
+      const before = own[place]!.modules[0]!.values[0]!;
+      if (analysis.space.id === "layers.0.ffn") expect(values[0]).toBeGreaterThan(before);
+    }
+    const ffn = moved.find(({ analysis }) => analysis.space.id === "layers.1.ffn")!.modules[0]!;
+    expect(ffn.values.at(-1)).toBeLessThan(20);
+  });
+
+  it("knows only of units that are still there, and of values that are nothing", () => {
+    const few = valued((id) => (id === "layers.1.ffn" ? 0 : 1)).map(({ analysis, modules: [module] }) => {
+      const units = module!.units.filter((unit) => unit % 2 === 0);
+      return { analysis, modules: [{ units, values: module!.values.slice(0, units.length) }] };
+    });
+    const moved = towardsPrior(few, priorOf(rising(2)));
+    expect(moved.map(({ modules }) => modules[0]!.units)).toEqual(
+      few.map(({ modules }) => modules[0]!.units),
+    );
+    for (const value of valuesOf(moved)) expect(value).toBeGreaterThanOrEqual(0);
+    const nothing = valued(() => 0);
+    for (const value of valuesOf(towardsPrior(nothing, priorOf(rising(3))))) expect(value).toBeCloseTo(0, 9);
+  });
+});
+
+describe("fluctuationPrior", () => {
+  it("ranks units as FLAP removes them", async () => {
+    const stats = statsOfActivations(randomActivations(model.spec));
+    const metric = metricByName("flap-wifv");
+    const importance = await scoreModel({ model, metric, stats, seed: 0 });
+    const request = { spec: model.spec, sparsity: 0.4 };
+    const prior = await fluctuationPrior(model, stats);
+    const ranked = spaces.map((space) => ({ space, values: prior.get(space.id)! }));
+    const flap = allocationByName("global").allocate({ ...request, importance });
+    expect(removeRanked(ranked, request)).toEqual(flap);
+  });
+});
