@@ -41,7 +41,7 @@ export type Consensus = ReadonlyMap<string, readonly number[]>;
 
 /** Units that a module has at least to have an alpha of its own. */
 const OWN_UNITS = 64;
-/** Marginals below this share of their module's mean count as much: the logarithm of nothing would decide alone. */
+/** Values below this share of their mean count as much: the logarithm of nothing would decide alone. */
 const FLOOR = 1e-6;
 /** Deviations whose squares add up to less are none. */
 const ROUNDING = 1e-18;
@@ -117,9 +117,14 @@ export interface LogCurve {
   readonly floor: number;
 }
 
+/** What is least among values before logarithms are taken of them. */
+export function logFloor(values: Float64Array): number {
+  return Math.max(FLOOR * mean(values), Number.MIN_VALUE);
+}
+
 /** @param marginals - along the module's order, not negative */
 export function logCurve(marginals: Float64Array): LogCurve {
-  const floor = Math.max(FLOOR * mean(marginals), Number.MIN_VALUE);
+  const floor = logFloor(marginals);
   return { fit: isotonic(marginals.map((value) => Math.log(Math.max(value, floor)))), floor };
 }
 

@@ -8,14 +8,13 @@
  * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per parameter and removed until the budget is met exactly, which is the bisection for
  * one multiplier carried to the last unit.
  */
-import type { Space } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type Consensus, deviations, logCurve, type Marginals } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
-import { type Prior, towardsPrior, type ValuedSpace } from "./prior.ts";
+import { type Prior, towardsPrior, type ValuedModule } from "./prior.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 export interface MarginalRemoval {
@@ -35,25 +34,21 @@ export interface MarginalRemoval {
 /** @returns kept units of every space that loses some */
 export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval): Keep {
   const { spec, analyses, keep, sparsity, roundTo, shape, consensus, prior } = removal;
-  const own = analyses.map((analysis): ValuedSpace => {
+  const own = analyses.flatMap((analysis) => {
     const { id } = analysis.space;
     const costs = { marginal: marginals.get(id)!, kept: keep[id], alphas: consensus?.get(id) };
-    return valuedSpace(analysis, costs);
+    return valuedModules(analysis, costs);
   });
-  const valued = prior === undefined ? own : towardsPrior(own, prior);
-  const ranked = valued.map(({ analysis, modules }) => {
-    const values = belowAllOthers(analysis.space);
-    for (const { units, values: costs } of modules) {
-      for (const [position, unit] of units.entries()) values[unit] = costs[position]!;
-    }
-    return { space: analysis.space, values, ties: positions(analysis) };
+  // Units that are gone already stay below all others.
+  const values = new Map(analyses.map(({ space }) => [space.id, new Float64Array(space.units).fill(-1)]));
+  for (const { space, units, values: costs } of prior === undefined ? own : towardsPrior(own, prior)) {
+    for (const [position, unit] of units.entries()) values.get(space.id)![unit] = costs[position]!;
+  }
+  const ranked = analyses.map((analysis) => {
+    const { space } = analysis;
+    return { space, values: values.get(space.id)!, ties: positions(analysis) };
   });
   return removeRanked(ranked, { spec, sparsity, roundTo, shape });
-}
-
-/** Where units that are gone already stay. */
-function belowAllOthers({ units }: Space): Float64Array {
-  return new Float64Array(units).fill(-1);
 }
 
 /** What is known of one space. */
@@ -66,16 +61,17 @@ interface SpaceMarginals {
 }
 
 /** What a space's units that are still there cost per parameter. */
-function valuedSpace(analysis: SpaceAnalysis, { marginal, kept, alphas }: SpaceMarginals): ValuedSpace {
-  const { space, orders } = analysis;
+function valuedModules(
+  { space, orders }: SpaceAnalysis,
+  { marginal, kept, alphas }: SpaceMarginals,
+): readonly ValuedModule[] {
   const present = new Set(kept ?? marginal.keys());
-  const modules = orders.map(({ units: order }, module) => {
+  return orders.map(({ units: order }, module) => {
     const units = order.filter((unit) => present.has(unit));
     const own = Float64Array.from(units, (unit) => marginal[unit]!);
     const costs = moved(own, alphas?.[module] ?? 0);
-    return { units, values: costs.map((cost) => cost / space.unitParameters) };
+    return { space, units, values: costs.map((cost) => cost / space.unitParameters) };
   });
-  return { analysis, modules };
 }
 
 /** The non-decreasing curve of a module's marginals, moved towards each of them. */

@@ -9,32 +9,23 @@ import { scoreModel } from "../score/importance.ts";
 import { metricByName } from "../score/registry.ts";
 import { randomStream } from "../tensor/random.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
-import { fluctuationPrior, matchedQuantiles, type Prior, towardsPrior, type ValuedSpace } from "./prior.ts";
-import { analyseUnits } from "./units.ts";
+import { fluctuationPrior, matchedQuantiles, type Prior, towardsPrior, type ValuedModule } from "./prior.ts";
 
 const model = tinyModel({ layers: [{ neurons: 30, kvGroups: 2 }, { neurons: 20 }] });
 const spaces = spacesOf(model.spec);
 
 /** Every space one module of all units in the order of their numbers, with these values. */
-function valued(value: (id: string, unit: number) => number): readonly ValuedSpace[] {
-  const scores = new Map(
-    spaces.map(({ id, units, unitChannels }) => {
-      return [id, Float64Array.from({ length: units * unitChannels }, (_, j) => j)];
-    }),
-  );
-  const sets = new Map([["a", { whole: scores, halves: [scores, scores] as const }]]);
-  const request = { spaces, sets, pooled: scores, fallback: scores, seed: 0, maxModules: 1 };
-  return analyseUnits(request).map((analysis) => {
-    const { id } = analysis.space;
-    const { units } = analysis.orders[0]!;
-    return { analysis, modules: [{ units, values: Float64Array.from(units, (unit) => value(id, unit)) }] };
+function valued(value: (id: string, unit: number) => number): readonly ValuedModule[] {
+  return spaces.map((space) => {
+    const units = Array.from({ length: space.units }, (_, unit) => unit);
+    return { space, units, values: Float64Array.from(units, (unit) => value(space.id, unit)) };
   });
 }
 
 const priorOf = (value: (id: string, unit: number) => number): Prior =>
   new Map(spaces.map(({ id, units }) => [id, Float64Array.from({ length: units }, (_, u) => value(id, u))]));
-const valuesOf = (result: readonly ValuedSpace[]): readonly number[] =>
-  result.flatMap(({ modules }) => modules.flatMap(({ values }) => [...values]));
+const valuesOf = (modules: readonly ValuedModule[]): readonly number[] =>
+  modules.flatMap(({ values }) => [...values]);
 
 /** Values that rise along every space, different in all places. */
 function rising(seed: number): (id: string, unit: number) => number {
@@ -86,25 +77,20 @@ describe("towardsPrior", () => {
     const own = valued((_, unit) => 1 + unit);
     const away = priorOf((id, unit) => (id === "layers.0.ffn" ? 100 : 0) - unit);
     const moved = towardsPrior(own, away);
-    for (const [place, { analysis, modules }] of moved.entries()) {
-      const { values } = modules[0]!;
+    for (const [place, { space, values }] of moved.entries()) {
       expect([...values]).toEqual([...values].sort((a, b) => a - b));
-      const before = own[place]!.modules[0]!.values[0]!;
-      if (analysis.space.id === "layers.0.ffn") expect(values[0]).toBeGreaterThan(before);
+      if (space.id === "layers.0.ffn") expect(values[0]).toBeGreaterThan(own[place]!.values[0]!);
     }
-    const ffn = moved.find(({ analysis }) => analysis.space.id === "layers.1.ffn")!.modules[0]!;
-    expect(ffn.values.at(-1)).toBeLessThan(20);
+    expect(moved.find(({ space }) => space.id === "layers.1.ffn")!.values.at(-1)).toBeLessThan(20);
   });
 
   it("knows only of units that are still there, and of values that are nothing", () => {
-    const few = valued((id) => (id === "layers.1.ffn" ? 0 : 1)).map(({ analysis, modules: [module] }) => {
-      const units = module!.units.filter((unit) => unit % 2 === 0);
-      return { analysis, modules: [{ units, values: module!.values.slice(0, units.length) }] };
+    const few = valued((id) => (id === "layers.1.ffn" ? 0 : 1)).map(({ space, units, values }) => {
+      const left = units.filter((unit) => unit % 2 === 0);
+      return { space, units: left, values: values.slice(0, left.length) };
     });
     const moved = towardsPrior(few, priorOf(rising(2)));
-    expect(moved.map(({ modules }) => modules[0]!.units)).toEqual(
-      few.map(({ modules }) => modules[0]!.units),
-    );
+    expect(moved.map(({ units }) => units)).toEqual(few.map(({ units }) => units));
     for (const value of valuesOf(moved)) expect(value).toBeGreaterThanOrEqual(0);
     const nothing = valued(() => 0);
     for (const value of valuesOf(towardsPrior(nothing, priorOf(rising(3))))) expect(value).toBeCloseTo(0, 9);

@@ -18,21 +18,19 @@
  */
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import type { Model } from "../model/model.ts";
-import { spacesOf } from "../model/spaces.ts";
+import { type Space, spacesOf } from "../model/spaces.ts";
 import { standardisedUnits } from "../prune/allocate_global.ts";
 import { scoreModel } from "../score/importance.ts";
 import { metricByName } from "../score/registry.ts";
-import { ascendingOrder, mean } from "../tensor/statistics.ts";
+import { ascendingOrder } from "../tensor/statistics.ts";
+import { logFloor } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
-import type { SpaceAnalysis } from "./units.ts";
 
 /** Values that can be compared between the units of all spaces, by space id, [units]. */
 export type Prior = ReadonlyMap<string, Float64Array>;
 
 /** How much the prior counts against the marginals. */
 const SHARE = 1 / 4;
-/** Values below this share of the mean count as much: the logarithm of nothing would decide alone. */
-const FLOOR = 1e-6;
 
 /** The fluctuation of what every unit adds to the stream, in all sets together. */
 export async function fluctuationPrior(model: Model, stats: CalibrationStats): Promise<Prior> {
@@ -42,46 +40,31 @@ export async function fluctuationPrior(model: Model, stats: CalibrationStats): P
   );
 }
 
-/** The units of a space that are still there, module by module along its order, and what they cost per parameter. */
-export interface ValuedSpace {
-  readonly analysis: SpaceAnalysis;
-  readonly modules: readonly ValuedModule[];
-}
-
-interface ValuedModule {
+/** The units of a module that are still there, along its order, and what they cost per parameter. */
+export interface ValuedModule {
+  readonly space: Space;
   readonly units: readonly number[];
   /** Of those units, not negative. */
   readonly values: Float64Array;
 }
 
-/** The same units with values moved towards the prior. */
-export function towardsPrior(spaces: readonly ValuedSpace[], prior: Prior): readonly ValuedSpace[] {
-  const modules = spaces.flatMap(({ analysis, modules: own }) =>
-    own.map((module) => ({ ...module, space: analysis.space })),
-  );
-  const values = joined(modules.map((module) => module.values));
-  const floor = Math.max(FLOOR * mean(values), Number.MIN_VALUE);
+/** The same modules with values moved towards the prior. */
+export function towardsPrior(modules: readonly ValuedModule[], prior: Prior): readonly ValuedModule[] {
+  const of = (each: (module: ValuedModule) => Float64Array): Float64Array => joined(modules.map(each));
+  const values = of((module) => module.values);
+  const floor = logFloor(values);
   const logs = values.map((value) => Math.log(Math.max(value, floor)));
-  const opinions = joined(
-    modules.map(({ units, space }) => Float64Array.from(units, (unit) => prior.get(space.id)![unit]!)),
-  );
-  const masses = joined(
-    modules.map(({ units, space }) => Float64Array.from(units, () => space.unitParameters)),
-  );
+  const opinions = of(({ space, units }) => Float64Array.from(units, (unit) => prior.get(space.id)![unit]!));
+  const masses = of(({ space, units }) => new Float64Array(units.length).fill(space.unitParameters));
   const matched = matchedQuantiles(opinions, logs, masses);
-  let at = 0;
-  const next = (length: number): readonly [Float64Array, Float64Array] => {
-    const start = at;
-    at += length;
-    return [logs.subarray(start, at), isotonic(matched.subarray(start, at))];
-  };
-  return spaces.map(({ analysis, modules: own }) => ({
-    analysis,
-    modules: own.map(({ units }) => {
-      const [log, curve] = next(units.length);
-      return { units, values: log.map((value, u) => Math.exp((1 - SHARE) * value + SHARE * curve[u]!)) };
-    }),
-  }));
+  let start = 0;
+  return modules.map((module) => {
+    const end = start + module.units.length;
+    const curve = isotonic(matched.subarray(start, end));
+    const own = logs.subarray(start, end);
+    start = end;
+    return { ...module, values: own.map((log, u) => Math.exp((1 - SHARE) * log + SHARE * curve[u]!)) };
+  });
 }
 
 /**
