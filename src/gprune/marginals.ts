@@ -5,12 +5,12 @@
  *
  *   v_u = f_u * exp(alpha * e_u),   f the isotonic fit of the marginals, scaled so that the module's sum stays
  *
- * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per parameter and removed until the budget is met exactly, which is the bisection for
- * one multiplier carried to the last unit.
+ * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per parameter and
+ * removed until the budget is met exactly, which is the bisection for one multiplier carried to the last unit.
  */
 import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
-import type { Keep } from "../prune/plan.ts";
+import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type Consensus, deviations, logCurve, type Marginals } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
@@ -35,9 +35,10 @@ export interface MarginalRemoval {
 export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval): Keep {
   const { spec, analyses, keep, sparsity, roundTo, shape, consensus, prior } = removal;
   const own = analyses.flatMap((analysis) => {
-    const { id } = analysis.space;
-    const costs = { marginal: marginals.get(id)!, kept: keep[id], alphas: consensus?.get(id) };
-    return valuedModules(analysis, costs);
+    const { space } = analysis;
+    const kept = keptUnits(keep, space);
+    const alphas = consensus?.get(space.id);
+    return valuedModules(analysis, { marginal: marginals.get(space.id)!, kept, alphas });
   });
   // Units that are gone already stay below all others.
   const values = new Map(analyses.map(({ space }) => [space.id, new Float64Array(space.units).fill(-1)]));
@@ -54,8 +55,8 @@ export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval
 /** What is known of one space. */
 interface SpaceMarginals {
   readonly marginal: Float64Array;
-  /** Units that are still there; all when absent. */
-  readonly kept: readonly number[] | undefined;
+  /** Units that are still there. */
+  readonly kept: readonly number[];
   /** Of every module. */
   readonly alphas: readonly number[] | undefined;
 }
@@ -65,7 +66,7 @@ function valuedModules(
   { space, orders }: SpaceAnalysis,
   { marginal, kept, alphas }: SpaceMarginals,
 ): readonly ValuedModule[] {
-  const present = new Set(kept ?? marginal.keys());
+  const present = new Set(kept);
   return orders.map(({ units: order }, module) => {
     const units = order.filter((unit) => present.has(unit));
     const own = Float64Array.from(units, (unit) => marginal[unit]!);

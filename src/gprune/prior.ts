@@ -50,7 +50,8 @@ export interface ValuedModule {
 
 /** The same modules with values moved towards the prior. */
 export function towardsPrior(modules: readonly ValuedModule[], prior: Prior): readonly ValuedModule[] {
-  const of = (each: (module: ValuedModule) => Float64Array): Float64Array => joined(modules.map(each));
+  const of = (each: (module: ValuedModule) => Float64Array): Float64Array =>
+    Float64Array.from(modules.flatMap((module) => [...each(module)]));
   const values = of((module) => module.values);
   const floor = logFloor(values);
   const logs = values.map((value) => Math.log(Math.max(value, floor)));
@@ -88,16 +89,6 @@ export function matchedQuantiles(by: Float64Array, values: Float64Array, masses:
     }
     result[item] = values[donors[donor]!]!;
     passed += masses[item]!;
-  }
-  return result;
-}
-
-function joined(parts: readonly Float64Array[]): Float64Array {
-  const result = new Float64Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
   }
   return result;
 }
