@@ -176,7 +176,10 @@ async function answered(
   } catch (cause) {
     const reason = heard ?? (cause instanceof Error ? cause.message : String(cause));
     const message = `${withoutSecrets(url)}: expected a ${kind} server, got ${reason}`;
-    const hint = "Start it, or give the address of one that runs with --redis.";
+    const hungUp = kind === "Redis" && /closed|EPIPE|ECONNRESET/.test(reason);
+    const hint = hungUp
+      ? "It ends the connection: Redis does so to other machines unless it has a password, or protected-mode no."
+      : "Start it, or give the address of one that runs with --redis.";
     throw new GpruneError("QUEUE_FAILED", message, { hint, cause });
   } finally {
     clearTimeout(timer);

@@ -1,0 +1,38 @@
+import { createServer, type Socket } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { reachServer } from "./queue_server.ts";
+
+/** The address of a server that treats every connection like this. */
+async function listening(onConnection: (socket: Socket) => void): Promise<string> {
+  const server = createServer(onConnection);
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return `127.0.0.1:${address.port}`;
+}
+
+test("says why a Redis server that hangs up on other machines may do so", async () => {
+  const address = await listening((socket) => socket.end("-DENIED Redis is running in protected mode.\r\n"));
+  await expect(reachServer(`redis://guest:secret@${address}`)).rejects.toMatchObject({
+    code: "QUEUE_FAILED",
+    message: expect.stringMatching(/^redis:\/\/127\.0\.0\.1:\d+: expected a Redis server, got (?!.*secret)/),
+    hint: expect.stringContaining("protected-mode no"),
+  });
+});
+
+test("asks to start a server that is not there", async () => {
+  await expect(reachServer("redis://127.0.0.1:1")).rejects.toMatchObject({
+    code: "QUEUE_FAILED",
+    hint: expect.stringContaining("Start it"),
+  });
+});
+
+test("refuses addresses of other protocols", async () => {
+  await expect(reachServer("amqp://guest:secret@host")).rejects.toMatchObject({
+    code: "BAD_ARGUMENT",
+    message: "--redis: expected redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE, got amqp://host",
+  });
+});
