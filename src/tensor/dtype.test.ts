@@ -41,6 +41,17 @@ describe.each(NARROW)("$dtype", (format) => {
     expect(patternsOf(encode(dtype, values))).toEqual(all);
   });
 
+  test("a part of any length decodes to the same part, aligned or not", () => {
+    const bytes = new Uint8Array(2 * 40);
+    for (let length = 0; length <= 19; length++) {
+      for (const start of [0x3bf9, 0x8000, infinity]) {
+        bytes.set(new Uint8Array(all.buffer, 2 * start, 2 * length), 1);
+        const part = decode(dtype, bytes.subarray(1, 1 + 2 * length));
+        expect(patternsOf(encode(dtype, part))).toEqual(all.slice(start, start + length));
+      }
+    }
+  });
+
   test("patterns are in the order of their values", () => {
     expect(values[0]).toBe(0);
     expect(values[0x8000]).toBe(-0);
