@@ -217,6 +217,10 @@ describe("rotary parameters", () => {
         { theta: 500_000, rotaryDim: 8, scaling: { type: "linear", factor: 8 } },
       ]);
     }
+    const written = JSON.parse(JSON.stringify(writeConfig(read({ ...config, ...before }), "float32")));
+    expect(written).toMatchObject({ rope_scaling: scaled, rope_parameters: since });
+    // What transformers before 5 sees of it.
+    expect(read({ ...written, rope_parameters: undefined })).toEqual(read({ ...config, ...before }));
   });
 });
 

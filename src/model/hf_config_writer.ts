@@ -105,9 +105,12 @@ function ropeKeys(spec: ModelSpec, { ropeByLayerType, defaults }: Family): Json 
   const local = layers.find((layer) => layer.window !== null)?.rope ?? full;
   const hasFull = layers.some((layer) => layer.window === null);
   const global = hasFull ? full : { ...full, theta: defaults.ropeTheta };
+  // Before transformers 5 layers without a window had the plain keys.
+  const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global) };
   return {
     rope_theta: global.theta,
     rope_local_base_freq: local.theta,
+    ...scaling,
     rope_parameters: { full_attention: ropeParameters(global), sliding_attention: ropeParameters(local) },
   };
 }
