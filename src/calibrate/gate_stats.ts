@@ -165,11 +165,16 @@ export function poolGateStats(sets: readonly GateStats[], weights: readonly numb
   if (first === undefined) throw internalError("no gate statistics to pool");
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const share = weights.map((weight) => weight / total);
+  const factorsOf = (key: keyof UnitGateStats): readonly number[] =>
+    sets.map((set, d) => {
+      const sum = modelSum(set, key);
+      return sum === 0 ? 0 : share[d]! / sum;
+    });
+  const factors = { absolute: factorsOf("absolute"), squares: factorsOf("squares") };
   const pooled = (key: keyof UnitGateStats, id: string): Float64Array => {
     const result = new Float64Array(first.spaces.get(id)![key].length);
     for (const [d, set] of sets.entries()) {
-      const sum = modelSum(set, key);
-      const factor = sum === 0 ? 0 : share[d]! / sum;
+      const factor = factors[key][d]!;
       const values = set.spaces.get(id)![key];
       for (let u = 0; u < result.length; u++) result[u]! += factor * values[u]!;
     }

@@ -64,8 +64,21 @@ describe("consensus", () => {
     expect(louder![1]).toBeLessThan(0.5);
   });
 
-  it("is none of a single set, which agrees with itself", () => {
+  it("is full of sets that say the same, however unequal their shares", () => {
+    for (const shares of [
+      [2, 1],
+      [55, 1],
+      [0.6, 0.1, 0.1, 0.1, 0.1],
+    ]) {
+      for (const alpha of alphasOf(shares.map((share) => opinion(falling, { share })))) {
+        expect(alpha).toBeCloseTo(1, 9);
+      }
+    }
+  });
+
+  it("is none of a single set, which agrees with itself, nor of one that is all there is", () => {
     expect(new Set(alphasOf([opinion(falling)]))).toEqual(new Set([0]));
+    expect(new Set(alphasOf([opinion(falling), opinion(falling, { share: 0 })]))).toEqual(new Set([0]));
   });
 
   it("is one answer for all small modules of a kind", () => {

@@ -9,10 +9,11 @@
  * centred over the module's units. How much of the pooled deviations is more than noise of one set or another is Cronbach's
  * alpha of the sets' (shares w_d):
  *
- *   alpha = D / (D - 1) * (1 - sum over d of var(w_d e^d) / var(sum over d of w_d e^d)),   in 0..1
+ *   alpha = (1 - sum over d of var(w_d e^d) / var(sum over d of w_d e^d)) / (1 - sum over d of w_d^2),   in 0..1
  *
- * and a unit's value is the curve's, moved by that share of its own deviation (marginals.ts). With alpha 0 the order alone
- * decides, with 1 the marginals alone: a metric whose order is right keeps it, and one whose order is not is corrected.
+ * (with equal shares the divisor is Cronbach's (D - 1) / D; sets that say the same have alpha 1 with any), and a unit's value
+ * is the curve's, moved by that share of its own deviation (marginals.ts). With alpha 0 the order alone decides, with 1 a
+ * unit's whole deviation counts: a metric whose order is right keeps it, and one whose order is not is corrected.
  * Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set agrees with itself
  * about everything, so its alpha is 0.
  *
@@ -80,6 +81,8 @@ interface Subject {
 /** How far the sets agree about every module. */
 export function consensusOf(opinions: readonly Opinion[], { analyses, keep, pooled }: Subject): Consensus {
   const variances = new Map<string, Variances>();
+  const total = opinions.reduce((sum, { share }) => sum + share, 0);
+  const concentration = opinions.reduce((sum, { share }) => sum + (share / total) ** 2, 0);
   for (const { space, orders } of analyses) {
     const present = new Set(keptUnits(keep, space));
     for (const order of orders) {
@@ -97,7 +100,7 @@ export function consensusOf(opinions: readonly Opinion[], { analyses, keep, pool
   return new Map(
     analyses.map(({ space, orders }) => [
       space.id,
-      orders.map((order) => alphaOf(variances.get(estimatedWith(space, order))!, opinions.length)),
+      orders.map((order) => alphaOf(variances.get(estimatedWith(space, order))!, concentration)),
     ]),
   );
 }
@@ -149,7 +152,8 @@ function variancesOf(sets: readonly Float64Array[]): Variances {
   return { own, pooled };
 }
 
-function alphaOf({ own, pooled }: Variances, sets: number): number {
-  if (sets < 2 || pooled < ROUNDING) return 0;
-  return clamp((sets / (sets - 1)) * (1 - own / pooled), 0, 1);
+/** @param concentration - sum of the squares of the sets' shares, 1 when one set is all there is */
+function alphaOf({ own, pooled }: Variances, concentration: number): number {
+  if (1 - concentration < ROUNDING || pooled < ROUNDING) return 0;
+  return clamp((1 - own / pooled) / (1 - concentration), 0, 1);
 }

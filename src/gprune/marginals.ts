@@ -40,9 +40,11 @@ export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval
     const alphas = consensus?.get(space.id);
     return valuedModules(analysis, { marginal: marginals.get(space.id)!, kept, alphas });
   });
-  // Units that are gone already stay below all others.
-  const values = new Map(analyses.map(({ space }) => [space.id, new Float64Array(space.units).fill(-1)]));
-  for (const { space, units, values: costs } of prior === undefined ? own : towardsPrior(own, prior)) {
+  const modules = prior === undefined ? own : towardsPrior(own, prior);
+  // Units that are gone already stay below all others, and do not drown them where values are added up.
+  const gone = -(largestOf(modules.map(({ values }) => values)) || 1);
+  const values = new Map(analyses.map(({ space }) => [space.id, new Float64Array(space.units).fill(gone)]));
+  for (const { space, units, values: costs } of modules) {
     for (const [position, unit] of units.entries()) values.get(space.id)![unit] = costs[position]!;
   }
   const ranked = analyses.map((analysis) => {
@@ -84,6 +86,10 @@ function moved(marginals: Float64Array, alpha: number): Float64Array {
   const values = curve.map((value, position) => value * Math.exp(alpha * own[position]!));
   const scale = total / sum(values);
   return values.map((value) => scale * value);
+}
+
+function largestOf(arrays: readonly Float64Array[]): number {
+  return arrays.reduce((most, values) => values.reduce((max, value) => Math.max(max, value), most), 0);
 }
 
 function sum(values: Float64Array): number {
