@@ -88,8 +88,33 @@ describe("planMemory", () => {
     const stages = (settings: RunConfigInput): readonly string[] => Object.keys(plan(settings).stages);
     expect(stages({})).toEqual(["calibrate", "learn", "head", "check", "score", "save"]);
     expect(stages({ allocation: "curves" })).toEqual(["calibrate", "curves", "check", "score", "save"]);
-    expect(stages({ recover: "distill" })).toContain("distill");
+    expect(stages({ recover: "distill" })).toEqual(expect.arrayContaining(["distill", "distill head"]));
     expect(Object.keys(plan({}, { tokens: 0 }).stages)).toEqual(["save"]);
+  });
+
+  it("counts what training holds while a step is at the layers and while it is at the head", () => {
+    const stagesOf = (settings: RunConfigInput): MemoryPlan["stages"] =>
+      plan({ recover: "distill", allocation: "curves", sparsity: 0.5, ...settings }).stages;
+    const short = stagesOf({ seqLen: 64 });
+    for (const stage of ["distill", "distill head"]) {
+      const { [stage]: items = {} } = short;
+      // Half of q, k, v, o, gate, up and down, and the norms, with two moments.
+      const weights = 0.5 * 32 * (4 * 4096 ** 2 + 3 * 4096 * 11_008 + 2 * 4096);
+      expect(items["weights in training"]).toBe(3 * 4 * weights);
+      // Two windows: the inputs of all layers, the last output, its gradient.
+      expect(items["layer inputs"]).toBe(34 * 4 * 2 * 64 * 4096);
+      expect(items["hidden states"]).toBe(2 ** 28);
+    }
+    expect(short["distill head"]!.head).toBe(4 * 32_000 * 4096);
+    // A single step has more dense hidden states than are wanted.
+    const long = stagesOf({ seqLen: 2048 });
+    expect(long["distill head"]!["hidden states"]).toBe(32 * 4 * 2 * 2048 * 4096);
+    // Its two windows go through a layer one by one.
+    expect(long.distill!["summed gradients"]).toBe(4 * (4 * 4096 ** 2 + 3 * 4096 * 11_008 + 2 * 4096));
+    expect(short.distill).not.toHaveProperty("summed gradients");
+    // Steps have two windows where calibration has one.
+    const activations = (samples: number): number => stagesOf({ seqLen: 64, samples }).distill!.activations!;
+    expect(activations(1)).toBe(activations(2));
   });
 
   it("is said in lines", () => {

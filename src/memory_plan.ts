@@ -59,8 +59,9 @@ export function planText({ budget, peak, stages, places, spilled }: MemoryPlan):
   const within = budget === null ? "" : ` of ${gigabytes(budget)}`;
   const where = spilled > 0 ? `; up to ${gigabytes(spilled)} wait in files beside the output` : "";
   const layers = places.prefetch ? "the next layer is read while one is computed" : "one layer at a time";
+  const width = Math.max(...Object.keys(stages).map(({ length }) => length));
   const lines = Object.entries(stages).map(
-    ([stage, items]) => `  ${stage.padEnd(9)} ${gigabytes(sum(items)).padStart(8)}  ${itemsText(items)}`,
+    ([stage, items]) => `  ${stage.padEnd(width)} ${gigabytes(sum(items)).padStart(8)}  ${itemsText(items)}`,
   );
   return [`memory: at most ${gigabytes(peak)}${within}${where}; ${layers}`, ...lines].join("\n");
 }

@@ -17,12 +17,11 @@ import {
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import { layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
+import { BATCH_WINDOWS, TEACHER_BYTES } from "./recover/distill.ts";
 import { elementCount } from "./tensor/tensor.ts";
 
 /** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
 const BASE_BYTES = 400e6;
-/** Dense hidden states that training holds (distill.ts). */
-const TEACHER_BYTES = 2 ** 28;
 
 /** Bytes by what they are for. */
 export type Items = Readonly<Record<string, number>>;
@@ -61,6 +60,7 @@ interface Stage {
 
 const refits = ({ config: { recover }, tokens }: PlannedRun): boolean =>
   tokens > 0 && (recover === "lstsq" || recover === "distill");
+const distills = (run: PlannedRun): boolean => refits(run) && run.config.recover === "distill";
 const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
   tokens > 0 && (allocation === "learned" || gradients);
 
@@ -130,13 +130,13 @@ const STAGES: readonly Stage[] = [
   },
   {
     name: "distill",
-    runs: (run) => refits(run) && run.config.recover === "distill",
-    items: (run) => ({
-      ...run.passing(["train"]),
-      "weights in training": 3 * run.trained,
-      "hidden states": TEACHER_BYTES,
-      "refitted weights": run.refitted,
-    }),
+    runs: distills,
+    items: (run) => ({ ...run.passing(["train"]), ...run.training, "summed gradients": run.summedGradients }),
+  },
+  {
+    name: "distill head",
+    runs: distills,
+    items: (run) => ({ ...run.head("divergenceBackward"), ...run.training }),
   },
   {
     name: "check",
@@ -196,14 +196,11 @@ class RunSizes {
   /** Layers in memory. */
   layers(): Items {
     const count = this.#places.prefetch ? 2 : 1;
-    const layers = this.#run.spec.layers.map((_, index) =>
-      total(layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape))),
-    );
     const matrices = this.#run.spec.layers.flatMap((_, index) =>
       layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape)),
     );
     // A tensor is read before it is cut.
-    return { base: BASE_BYTES, layers: count * Math.max(...layers) + Math.max(...matrices) };
+    return { base: BASE_BYTES, layers: count * this.#largestLayer + Math.max(...matrices) };
   }
 
   /** What a program of the head holds. */
@@ -253,6 +250,27 @@ class RunSizes {
     return recover === "lstsq" ? this.refitted : 0;
   }
 
+  /** What training holds from step to step, and what a step holds on the way forward and back. */
+  get training(): Items {
+    const { spec, config } = this.#run;
+    const state = 4 * BATCH_WINDOWS * config.seqLen * this.hiddenSize;
+    const layers = spec.layers.length;
+    return {
+      // And both of their moments.
+      "weights in training": 3 * this.trained,
+      // Of the dense model, for as many steps as there is room for, but for one.
+      "hidden states": Math.max(TEACHER_BYTES, layers * state),
+      // And the last layer's output and its gradient.
+      "layer inputs": (layers + 2) * state,
+      "refitted weights": this.refitted,
+    };
+  }
+
+  /** Of one layer, from the micro-batches of a step before the one at hand. */
+  get summedGradients(): number {
+    return this.#batch.B < BATCH_WINDOWS ? this.#largestLayer : 0;
+  }
+
   /** The layers' weights that training changes; with the share that pruning leaves. */
   get trained(): number {
     const { spec, config } = this.#run;
@@ -269,6 +287,14 @@ class RunSizes {
     const { spillHidden, spillInputs } = this.#places;
     const hidden = spillHidden ? this.#allHidden + (refits(this.#run) ? this.#allRefitted : 0) : 0;
     return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
+  }
+
+  get #largestLayer(): number {
+    const { spec } = this.#run;
+    const layers = spec.layers.map((_, index) =>
+      total(layerWeightsOf(spec, index).map(({ shape }) => 4 * elementCount(shape))),
+    );
+    return Math.max(...layers);
   }
 
   get #allHidden(): number {
@@ -301,7 +327,8 @@ class RunSizes {
 
   get #batch(): { readonly B: number; readonly T: number } {
     const { seqLen, samples } = this.#run.config;
-    return { B: Math.max(1, Math.min(samples, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
+    const windows = distills(this.#run) ? Math.max(samples, BATCH_WINDOWS) : samples;
+    return { B: Math.max(1, Math.min(windows, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
   }
 
   #layerFootprint(program: LayerProgram): number {

@@ -64,8 +64,10 @@ export interface TrainedTensors {
 const WARMUP = 0.05;
 /** What is left of the learning rate at the end. */
 const FINAL_RATE = 0.1;
-/** Dense hidden states held at once, bytes. */
-const MAX_TEACHER_BYTES = 2 ** 28;
+/** Windows of a step, when nothing is said. */
+export const BATCH_WINDOWS = 2;
+/** Dense hidden states held at once, bytes; more where those of a single step are more. */
+export const TEACHER_BYTES: number = 2 ** 28;
 
 /**
  * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps.
@@ -78,7 +80,7 @@ export async function distill(request: DistillRequest): Promise<Distilled> {
 
 /** What `distill` puts into the model, as plain values. */
 export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
-  const { dense, steps, batchWindows = 2, seed, sets } = request;
+  const { dense, steps, batchWindows = BATCH_WINDOWS, seed, sets } = request;
   const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
   const training = await Training.start(request);
   const batches = planBatches(sets, { steps, size: batchWindows, seed });
@@ -86,7 +88,7 @@ export async function trainTensors(request: DistillRequest): Promise<TrainedTens
   if (kept !== undefined) restoreSnapshot(training.state, kept);
   const { curve, tensors } = training.state;
   const perStep = batches[0]!.reduce((sum, { length }) => sum + length, 0) * 4 * dense.spec.hiddenSize;
-  const lot = Math.max(1, Math.floor(MAX_TEACHER_BYTES / (perStep * dense.spec.layers.length)));
+  const lot = Math.max(1, Math.floor(TEACHER_BYTES / (perStep * dense.spec.layers.length)));
   while (curve.length < steps) {
     const lessons = await training.teach(batches.slice(curve.length, curve.length + lot));
     for (const lesson of lessons) {
