@@ -6,10 +6,12 @@ import { poolStats } from "../calibrate/stats.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { embedWindows, forwardLayers } from "../graph/forward.ts";
 import { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { silent } from "../progress.ts";
 import { makePlan } from "../prune/plan.ts";
 import { compensateMeans } from "../recover/mean_compensation.ts";
+import { withTensors } from "../recover/with_tensors.ts";
 import { scoreModel } from "../score/importance.ts";
 import { metricByName } from "../score/registry.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -20,6 +22,7 @@ const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
 
 const model = tinyModel({ layers: [{}, { neurons: 9, kvGroups: 3 }] });
+const EMBEDDING = "model.embed_tokens.weight";
 const runner = new DecoderRunner(model, runtime);
 const sets = [
   { name: "a", windows: randomWindows([10, 10]) },
@@ -29,6 +32,13 @@ const weights = new Map([
   ["a", 1],
   ["b", 3],
 ]);
+
+/** The same model with a word that is all zero, which stays so from layer to layer at the start of a window. */
+async function withZeroWord(): Promise<Model> {
+  const { data, shape } = await model.weights.read(EMBEDDING);
+  const rows = { shape, data: data.map((value, i) => (i < model.spec.hiddenSize ? 0 : value)) };
+  return withTensors(model, new Map([[EMBEDDING, rows]]));
+}
 
 /** Each token's weight is its set's share by its tokens. */
 const tokenWeights = [...Array<number>(20).fill(1 / 4 / 20), ...Array<number>(10).fill(3 / 4 / 10)];
@@ -63,6 +73,33 @@ describe("errorCurves", () => {
         }
       }
     }
+  });
+
+  it("do not count tokens whose hidden states are zero", async () => {
+    const zero = await withZeroWord();
+    const padded = randomWindows([10]).map((ids) =>
+      Int32Array.from(ids, (id, i) => (i < 5 ? 0 : Math.max(1, id))),
+    );
+    const found = await analyses();
+    const curvesOf = (windows: readonly Int32Array[]): ReturnType<typeof errorCurves> =>
+      errorCurves({
+        model: zero,
+        runtime,
+        sets: [{ name: "a", windows }],
+        weights,
+        analyses: found,
+        onProgress: silent,
+      });
+    for (const [id, curve] of await curvesOf(padded)) {
+      expect(curve.every(Number.isFinite), id).toBe(true);
+      expect(
+        curve.some((value) => value > 0),
+        id,
+      ).toBe(true);
+    }
+    // Nothing but such tokens.
+    for (const [, curve] of await curvesOf([new Int32Array(10)]))
+      expect([...curve]).toEqual([...curve].fill(0));
   });
 });
 

@@ -83,7 +83,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
 /** Weighted means over tokens of what one layer puts out. */
 class LayerMoments {
   readonly #sums = new Map<string, Float64Array>();
-  /** E 1 / |h|^2 */
+  /** E 1 / |h|^2, to which a token without a size adds nothing. */
   inverseSquare = 0;
 
   add(outputs: Outputs, tokenWeight: number): void {
@@ -99,9 +99,9 @@ class LayerMoments {
     const { shape, data } = outputs.hidden!;
     const size = shape.at(-1)!;
     for (let start = 0; start < data.length; start += size) {
-      let square = Number.MIN_VALUE;
+      let square = 0;
       for (let i = start; i < start + size; i++) square += data[i]! ** 2;
-      this.inverseSquare += tokenWeight / square;
+      if (square > 0) this.inverseSquare += tokenWeight / square;
     }
   }
 

@@ -186,18 +186,20 @@ function sumOverTokens(b: GraphBuilder, x: Value): Value {
   return b.matmul(b.onesAlong(x, 1), x, { transA: true });
 }
 
-/** Keeps the inverse of a token's size finite where its hidden state is zero. */
+/** Mean square up to which a hidden state is zero; keeps inverses finite, and is lost in rounding where it is added to others. */
 const SMALLEST_SQUARE = 1e-30;
 
 /**
  * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1. Whatever reads
  * the stream normalises it first, so large tokens matter less than their size; and the few with massive activations (arXiv
- * 2402.17762) would otherwise decide alone.
+ * 2402.17762) would otherwise decide alone. A token whose hidden state is zero, as that of an unused word may be, has no size
+ * and does not count.
  */
 function tokenImportance(b: GraphBuilder, hidden: Value): Value {
-  const square = b.add(b.reduceMean(b.mul(hidden, hidden), [-1]), b.scalar(SMALLEST_SQUARE));
-  const inverse = b.div(b.scalar(1), b.sqrt(square));
-  return b.div(inverse, b.reduceMean(inverse, [0, 1]));
+  const smallest = b.scalar(SMALLEST_SQUARE);
+  const square = b.reduceMean(b.mul(hidden, hidden), [-1]);
+  const inverse = b.div(b.greater(square, smallest), b.sqrt(b.add(square, smallest)));
+  return b.div(inverse, b.add(b.reduceMean(inverse, [0, 1]), smallest));
 }
 
 function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {

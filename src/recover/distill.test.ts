@@ -1,16 +1,18 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
-import { tinyModel } from "../../test/tiny_model.ts";
+import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import type { Checkpoints } from "../stages.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { type DistillRequest, distill } from "./distill.ts";
 import { planBatches } from "./distill_batches.ts";
 import type { WeightedTokenSet } from "./least_squares.ts";
 import type { TrainingSnapshot } from "./training_state.ts";
+import { withTensors } from "./with_tensors.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
@@ -43,6 +45,34 @@ describe("distill", () => {
     const { curve } = await distill({ ...request, student: dense, steps: 1 });
     expect(curve[0]!.divergence).toBeLessThan(1e-6);
     expect(curve[0]!.hidden).toBeLessThan(1e-10);
+  });
+
+  it("learns nothing from tokens whose hidden states are zero in the dense model", async () => {
+    const { data, shape } = await dense.weights.read("model.embed_tokens.weight");
+    // Word 0 is all zero, and stays so from layer to layer at the start of a window.
+    const rows = { shape, data: data.map((value, i) => (i < dense.spec.hiddenSize ? 0 : value)) };
+    const embedding = new Map([["model.embed_tokens.weight", rows]]);
+    const spec = {
+      layers: student.spec.layers.map((layer) => ({ ...layer, biases: ["down_proj"] as const })),
+    };
+    const biases = [0, 1, 2].map((layer): [string, Tensor] => {
+      return [`model.layers.${layer}.mlp.down_proj.bias`, randomTensor([8], { name: `bias ${layer}` })];
+    });
+    const padded = sets.map((set) => {
+      return { ...set, windows: set.windows.map((ids) => Int32Array.from(ids, (id, i) => (i < 3 ? 0 : id))) };
+    });
+    const { curve } = await distill({
+      ...request,
+      dense: withTensors(dense, embedding),
+      student: withTensors(student, new Map([...embedding, ...biases]), spec),
+      sets: padded,
+      steps: 2,
+    });
+    for (const { divergence, hidden } of curve) {
+      expect(divergence).toBeLessThan(10);
+      expect(hidden).toBeGreaterThan(0);
+      expect(hidden).toBeLessThan(100);
+    }
   });
 
   it("does the same again with the same seed, and something else with another one", async () => {

@@ -239,7 +239,8 @@ class GradientSum {
 }
 
 /**
- * Adds to a gradient [B, T, C] that of weight * sum over sequences of mean over tokens of |state - target|^2 / |target|^2.
+ * Adds to a gradient [B, T, C] that of weight * sum over sequences of mean over tokens of |state - target|^2 / |target|^2,
+ * to which a token without a size adds nothing.
  * @returns that sum for weight 1
  */
 function addHiddenGradient(
@@ -250,11 +251,12 @@ function addHiddenGradient(
   let loss = 0;
   for (let start = 0; start < target.data.length; start += size) {
     let error = 0;
-    let square = Number.MIN_VALUE;
+    let square = 0;
     for (let i = start; i < start + size; i++) {
       error += (state.data[i]! - target.data[i]!) ** 2;
       square += target.data[i]! ** 2;
     }
+    if (square === 0) continue;
     loss += error / square / tokens;
     const factor = (2 * weight) / square / tokens;
     for (let i = start; i < start + size; i++)
