@@ -17,10 +17,11 @@ export interface Evidence {
   readonly gates?: GateStats;
 }
 
-/** What a set says, whole and by halves; a set of one window is its own halves. */
+/** What a set says, whole and by halves. */
 export interface SplitEvidence {
   readonly whole: Evidence;
-  readonly halves: readonly [Evidence, Evidence];
+  /** Null for a set of one window. */
+  readonly halves: readonly [Evidence, Evidence] | null;
 }
 
 /** Evidence of every set, by name, in the order given. */
@@ -49,10 +50,12 @@ export async function gatherEvidence(
       return { stats: stats.get(name)!, ...(gate && { gates: gate }) };
     });
     const [first, second] = parts as [Evidence, Evidence | undefined];
-    evidence.set(set.name, {
-      whole: second === undefined ? first : mergeEvidence(first, second),
-      halves: [first, second ?? first],
-    });
+    evidence.set(
+      set.name,
+      second === undefined
+        ? { whole: first, halves: null }
+        : { whole: mergeEvidence(first, second), halves: [first, second] },
+    );
   }
   return evidence;
 }

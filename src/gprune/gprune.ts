@@ -121,7 +121,7 @@ async function allocate(
 async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {
   const { model, metric, fallback, evidence, pooled, seed, maxModules, onProgress } = request;
   const spaces = spacesOf(model.spec);
-  const total = 2 + 3 * evidence.size;
+  const total = [...evidence.values()].reduce((sum, { halves }) => sum + (halves === null ? 1 : 3), 2);
   let done = 0;
   const score = async (by: Metric, { stats, gates }: Evidence): Promise<Importance> => {
     const importance = await scoreModel({ model, metric: by, stats, seed, ...(gates && { gates }) });
@@ -131,8 +131,7 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
   };
   const sets = new Map<string, SplitImportance>();
   for (const [name, { whole, halves }] of evidence) {
-    const [first, second] = halves;
-    const halfScores = [await score(metric, first), await score(metric, second)] as const;
+    const halfScores = halves && ([await score(metric, halves[0]), await score(metric, halves[1])] as const);
     sets.set(name, { whole: await score(metric, whole), halves: halfScores });
   }
   return analyseUnits({

@@ -37,12 +37,15 @@ function normals(seed: number, label: string): Float64Array {
   return Float64Array.from({ length: UNITS }, normal);
 }
 
+/** Of a set of several windows. */
+type HalvedScores = SplitScores & { readonly halves: readonly [Float64Array, Float64Array] };
+
 /** Sets whose log score is signal(u, d), each half with its own noise. */
 function splitSets(
   sets: number,
   signal: (u: number, d: number) => number,
   noise: number,
-): Map<string, SplitScores> {
+): Map<string, HalvedScores> {
   return new Map(
     Array.from({ length: sets }, (_, d) => {
       const half = (name: string): Float64Array =>
@@ -170,6 +173,34 @@ describe("judgeModules", () => {
     expect(verdict!.r).toBe(row!.own);
     expect(verdict!.r).toBeGreaterThan(0.8);
     expect(verdict!.reason).toContain("one half of the set predicts the other");
+  });
+
+  it("takes no set of one window for reliable in itself", () => {
+    const sets = splitSets(4, generalises, 0.8);
+    const single = (...names: readonly string[]): Map<string, SplitScores> =>
+      new Map(
+        Array.from(sets, ([set, scores]) => [
+          set,
+          names.includes(set) ? { ...scores, halves: null } : scores,
+        ]),
+      );
+    const judged = (scores: ReadonlyMap<string, SplitScores>): ModuleVerdict =>
+      judgeModules(whole, scores)[0]!;
+    const only = (...names: readonly string[]): Map<string, SplitScores> =>
+      new Map(names.map((name) => [name, sets.get(name)!]));
+    // Those that have halves are judged as if there were no others.
+    expect(judged(single("set1", "set3"))).toMatchObject({
+      r: judged(only("set0", "set2")).r,
+      perSet: judged(only("set0", "set2")).perSet,
+    });
+    const one = judged(single("set0", "set1", "set3"));
+    expect(one).toMatchObject({ r: judged(only("set2")).r, perSet: [{ set: "set2", observed: null }] });
+    expect(one.reason).toContain("one half of the only set of several windows predicts the other");
+    const none = judged(single(...sets.keys()));
+    expect(none).toMatchObject({ r: null, splitHalf: null, perSet: [], verdict: "activation" });
+    expect(none.reason).toBe(
+      "Activation scores: sets of one window cannot tell how reliable their scores are.",
+    );
   });
 
   it("does not measure fewer than three units", () => {

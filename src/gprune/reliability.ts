@@ -11,6 +11,8 @@
  * corrected_d = observed_d / max(sqrt(max(0, own_d) max(0, others_d)), 1/2), clipped to [-1, 1]
  * r = mean over d of corrected_d;   with one set r = own_d, all that can be measured
  *
+ * Only sets that have halves are among the d and e: of one window nobody knows how much of its scores is noise.
+ *
  * The division is Spearman's correction for attenuation (1904): it undoes what the small number of tokens hides, so r
  * tells whether the sets disagree and not whether they are small. It at most doubles the observed value: where the
  * halves of a set do not agree with each other nothing is known, and noise must not be blown up. SB is the
@@ -24,7 +26,8 @@
  * tails, a few strong units would lift any module above the median.
  *
  * Verdict: `fallback` iff r < threshold and magnitude < magnitudeThreshold. A module of fewer than `MIN_UNITS` units
- * stays with `activation` and has r = null: two units have one order or the other, which measures nothing.
+ * stays with `activation` and has r = null: two units have one order or the other, which measures nothing. So does every
+ * module where no set has halves.
  *
  * GPrune-LLM (arXiv 2603.13418) judges modules by sensitivity and magnitude; measuring on held-out sets is ours.
  */
@@ -36,8 +39,8 @@ import { checkedScores, sortedSets } from "./sensitivity.ts";
 /** Scores of a space's units from one calibration set, [units] each. */
 export interface SplitScores {
   readonly whole: Float64Array;
-  /** From disjoint halves of the set's windows. */
-  readonly halves: readonly [Float64Array, Float64Array];
+  /** From disjoint halves of the set's windows; null where there are none. */
+  readonly halves: readonly [Float64Array, Float64Array] | null;
 }
 
 /** r below which scores are unreliable, and the magnitude below which unreliable scores are given up. */
@@ -54,13 +57,13 @@ export interface ReliabilityOptions {
 /** How the scores of a module hold on one set; all -1..1. */
 export interface SetReliability {
   readonly set: string;
-  /** Agreement of the other sets' scores with this one's; null with one set. */
+  /** Agreement of the other sets' scores with this one's; null with one set that has halves. */
   readonly observed: number | null;
   /** Split-half reliability of this set's scores, stepped up to the whole set. */
   readonly own: number;
-  /** The same of the other sets' summed ranks; null with one set. */
+  /** The same of the other sets' summed ranks; null likewise. */
   readonly others: number | null;
-  /** `observed` corrected for noise; `own` with one set. */
+  /** `observed` corrected for noise; `own` where that is null. */
   readonly corrected: number;
 }
 
@@ -70,9 +73,9 @@ export type Verdict = "activation" | "fallback";
 /** The judgement on one module; plain JSON. */
 export interface ModuleVerdict {
   readonly module: number;
-  /** Reliability, -1..1; null when the module is too small to measure. */
+  /** Reliability, -1..1; null when the module is too small to measure, or the sets are. */
   readonly r: number | null;
-  /** In the order of the sets' names; empty when r is null. */
+  /** Of sets that have halves, in the order of their names; empty when r is null. */
   readonly perSet: readonly SetReliability[];
   /** Mean over the sets of `own`; null when r is null. */
   readonly splitHalf: number | null;
@@ -102,7 +105,8 @@ export function judgeModules(
   if (named.length === 0) throw internalError(`reliability of ${spaceId}: no sets`);
   for (const [set, { whole, halves }] of named) {
     const where = `scores of ${spaceId}, set ${set}`;
-    for (const scores of [whole, ...halves]) checkedScores(scores, { where, units: assignment.length });
+    for (const scores of [whole, ...(halves ?? [])])
+      checkedScores(scores, { where, units: assignment.length });
   }
   const rankings = rankSets(named);
   const magnitudeRanks = averageRanks(meanNormalised(named));
@@ -110,11 +114,12 @@ export function judgeModules(
   for (const [u, module] of assignment.entries()) members[module]!.push(u);
   return members.map((units, module) => {
     const magnitude = (sumOver(units, magnitudeRanks) / units.length + 0.5) / assignment.length;
-    const perSet = units.length < MIN_UNITS ? [] : measure(rankings, units);
-    const measured = perSet.length > 0;
-    const r = measured ? mean(perSet.map(({ corrected }) => corrected)) : null;
-    const splitHalf = measured ? mean(perSet.map(({ own }) => own)) : null;
-    const judgement = judge({ r, magnitude, sets: named.length, size: units.length }, options);
+    const measurable = units.length >= MIN_UNITS && rankings.length > 0;
+    const perSet = measurable ? measure(rankings, units) : [];
+    const r = measurable ? mean(perSet.map(({ corrected }) => corrected)) : null;
+    const splitHalf = measurable ? mean(perSet.map(({ own }) => own)) : null;
+    const sets = { all: named.length, halved: rankings.length };
+    const judgement = judge({ r, magnitude, sets, size: units.length }, options);
     return { module, r, perSet, splitHalf, magnitude, ...judgement };
   });
 }
@@ -126,12 +131,12 @@ interface SetRanks {
   readonly halves: readonly [Float64Array, Float64Array];
 }
 
+/** Of the sets that have halves. */
 function rankSets(named: readonly (readonly [string, SplitScores])[]): readonly SetRanks[] {
-  return named.map(([set, { whole, halves }]) => ({
-    set,
-    whole: averageRanks(whole),
-    halves: [averageRanks(halves[0]), averageRanks(halves[1])],
-  }));
+  return named.flatMap(([set, { whole, halves }]): readonly SetRanks[] => {
+    if (halves === null) return [];
+    return [{ set, whole: averageRanks(whole), halves: [averageRanks(halves[0]), averageRanks(halves[1])] }];
+  });
 }
 
 /** Reliability of a module's scores on every set held out in turn. */
@@ -182,7 +187,8 @@ function meanNormalised(named: readonly (readonly [string, SplitScores])[]): Flo
 interface Measured {
   readonly r: number | null;
   readonly magnitude: number;
-  readonly sets: number;
+  /** Numbers of sets, and of those among them that have halves. */
+  readonly sets: { readonly all: number; readonly halved: number };
   readonly size: number;
 }
 
@@ -191,13 +197,12 @@ function judge(
   { threshold = RELIABILITY_THRESHOLD, magnitudeThreshold = MAGNITUDE_THRESHOLD }: ReliabilityOptions,
 ): { readonly verdict: Verdict; readonly reason: string } {
   if (r === null) {
-    const few = size === 1 ? "one unit is" : `${size} units are`;
-    const reason = `Activation scores: ${few} too few to measure how reliable their scores are.`;
-    return { verdict: "activation", reason };
+    return { verdict: "activation", reason: `Activation scores: ${whyNotMeasured(size)}.` };
   }
+  const one = sets.all === 1 ? "the set" : "the only set of several windows";
   const by =
-    sets === 1
-      ? "one half of the set predicts the other"
+    sets.halved === 1
+      ? `one half of ${one} predicts the other`
       : "scores from the other sets predict those of a held-out set";
   if (r >= threshold) {
     const reason = `Activation scores: ${by} with r = ${r.toFixed(2)}, at least ${threshold}.`;
@@ -211,6 +216,11 @@ function judge(
   }
   const level = `the units score low (${quantile}, below ${magnitudeThreshold})`;
   return { verdict: "fallback", reason: `Activation-independent scores: ${found} and ${level}.` };
+}
+
+function whyNotMeasured(size: number): string {
+  if (size >= MIN_UNITS) return "sets of one window cannot tell how reliable their scores are";
+  return `${size === 1 ? "one unit is" : `${size} units are`} too few to measure how reliable their scores are`;
 }
 
 /** Sum of the values of some units. */

@@ -10,10 +10,10 @@ import { type ModuleOrder, moduleOrders } from "./ordering.ts";
 import { judgeModules, type ModuleVerdict, type SplitScores } from "./reliability.ts";
 import { type Sensitivity, unitSensitivity } from "./sensitivity.ts";
 
-/** Importance of one calibration set: from all its windows, and from two disjoint halves of them. */
+/** Importance of one calibration set: from all its windows, and from two disjoint halves of them where there are two. */
 export interface SplitImportance {
   readonly whole: Importance;
-  readonly halves: readonly [Importance, Importance];
+  readonly halves: readonly [Importance, Importance] | null;
 }
 
 /** What GPrune knows about one space. */
@@ -54,7 +54,7 @@ function analyseSpace(
   const of = (importance: Importance): Float64Array => unitScores(channelsOf(importance, space), space);
   const split = new Map(
     Array.from(sets, ([name, { whole, halves }]): [string, SplitScores] => {
-      return [name, { whole: of(whole), halves: [of(halves[0]), of(halves[1])] }];
+      return [name, { whole: of(whole), halves: halves && [of(halves[0]), of(halves[1])] }];
     }),
   );
   const wholes = new Map(Array.from(split, ([name, { whole }]) => [name, whole]));
