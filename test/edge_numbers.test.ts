@@ -251,19 +251,23 @@ describe("shapes", () => {
 });
 
 describe("numbers of sets", () => {
-  test("one set: gprune has nothing to compare, finds one module, and prunes as the metric ranks", async () => {
-    const model = await checkpoint({ layers: [{ neurons: 32 }, { neurons: 32 }] });
-    const calibration = [{ name: "only", path: texts.stories }];
-    const result = await run({ model, ...GPRUNE, allocation: "uniform", calibration });
-    const alone = await run({ model, ...ALONE, allocation: "uniform", calibration });
-    expect((await planOf(result)).keep).toEqual((await planOf(alone)).keep);
-    const { provenance } = await planOf(result);
-    const spaces = provenance.spaces as unknown as readonly {
-      kendallW: number;
-      modules: readonly unknown[];
-    }[];
-    expect(spaces.map(({ modules }) => modules.length)).toEqual([1, 1, 1, 1]);
-  });
+  test.each(["uniform", "global"] as const)(
+    "one set, %s: gprune has nothing to compare, finds one module, and prunes as the metric ranks",
+    async (allocation) => {
+      const layer = { neurons: 32, kvGroups: 6, groupSize: 1 };
+      const model = await checkpoint({ layers: [layer, layer] });
+      const calibration = [{ name: "only", path: texts.stories }];
+      const result = await run({ model, ...GPRUNE, allocation, calibration });
+      const alone = await run({ model, ...ALONE, allocation, calibration });
+      expect((await planOf(result)).keep).toEqual((await planOf(alone)).keep);
+      const { provenance } = await planOf(result);
+      const spaces = provenance.spaces as unknown as readonly {
+        kendallW: number;
+        modules: readonly unknown[];
+      }[];
+      expect(spaces.map(({ modules }) => modules.length)).toEqual([1, 1, 1, 1]);
+    },
+  );
 
   test("twenty sets, the same text under twenty names: as one set, and perfectly agreed", async () => {
     const model = await checkpoint({ layers: [{ neurons: 32 }, { neurons: 32 }] });

@@ -16,7 +16,6 @@ import { allocationByName } from "../prune/allocate.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { makeCompensated } from "../recover/recipe.ts";
-import { spreadOverChannels } from "../score/channels.ts";
 import { type Importance, scoreModel } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
@@ -110,9 +109,7 @@ async function allocate(
       return { keep: removeByMarginals(marginals, { ...budget, analyses, keep: {} }) };
     }
     default: {
-      const importance = new Map(
-        analyses.map(({ space, scores }) => [space.id, spreadOverChannels(scores, space)] as const),
-      );
+      const importance = new Map(analyses.map((own) => [own.space.id, own.importance] as const));
       return { keep: allocationByName(allocation).allocate({ ...budget, importance }) };
     }
   }

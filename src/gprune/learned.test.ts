@@ -3,6 +3,7 @@ import { tinySpec } from "../../test/tiny_model.ts";
 import type { GateStats } from "../calibrate/gate_stats.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import { achievedSparsity, type Keep, makePlan } from "../prune/plan.ts";
+import { unitScores } from "../score/importance.ts";
 import { randomStream } from "../tensor/random.ts";
 import { type LearnedRequest, learnAllocation, type Measured } from "./learned.ts";
 import { analyseUnits, type SpaceAnalysis } from "./units.ts";
@@ -24,6 +25,12 @@ function analyses(): readonly SpaceAnalysis[] {
     ["b", split],
   ]);
   return analyseUnits({ spaces, sets, pooled: importance, fallback: importance, seed: 0, maxModules: 4 });
+}
+
+/** Units' scores of one space, [units]. */
+function scoresOf(id: string): Float64Array {
+  const { space, importance } = analyses().find((own) => own.space.id === id)!;
+  return unitScores(importance, space);
 }
 
 /** Gate statistics that `value` gives each dense unit, for the units that are kept. */
@@ -69,7 +76,7 @@ describe("learnAllocation", () => {
       spaces.find((space) => space.id === id)!.units - (keep[id]?.length ?? Infinity);
     expect(removed("layers.0.ffn")).toBeGreaterThan(0);
     expect(keep["layers.2.ffn"]).toBeUndefined();
-    const { scores } = analyses().find(({ space }) => space.id === "layers.0.ffn")!;
+    const scores = scoresOf("layers.0.ffn");
     const kept = new Set(keep["layers.0.ffn"]);
     const goneScores = scores.filter((_, unit) => !kept.has(unit));
     const keptScores = scores.filter((_, unit) => kept.has(unit));
@@ -77,7 +84,7 @@ describe("learnAllocation", () => {
   });
 
   it("corrects the order where the sets agree that it is wrong, and keeps it where they do not", async () => {
-    const { scores } = analyses().find(({ space }) => space.id === "layers.2.ffn")!;
+    const scores = scoresOf("layers.2.ffn");
     const keptScores = async (cost: (unit: number, set: string) => number): Promise<readonly number[]> => {
       const value = (set: string) => (space: Space, unit: number) =>
         space.id === "layers.2.ffn" ? cost(unit, set) : 1e6;
@@ -95,7 +102,7 @@ describe("learnAllocation", () => {
   });
 
   it("lets units go first that nothing depends on, whatever the sets agree on elsewhere", async () => {
-    const scores = new Map(analyses().map(({ space, scores: own }) => [space.id, own]));
+    const scores = new Map(spaces.map(({ id }) => [id, scoresOf(id)]));
     const value = ({ id }: Space, unit: number): number =>
       id === "layers.1.kv" ? 0 : Math.exp(-scores.get(id)![unit]!);
     const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>

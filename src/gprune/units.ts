@@ -24,10 +24,10 @@ export interface SpaceAnalysis {
   readonly verdicts: readonly ModuleVerdict[];
   readonly orders: readonly ModuleOrder[];
   /**
-   * Units' scores for allocations that compare scores, [units]: the base metric's, and in a module that fell back the
-   * same values dealt out along the fallback's order.
+   * Channel scores for allocations that compare scores, [channels]: the base metric's on the pooled sets, and in a module
+   * that fell back the same units' scores dealt out along the fallback's order.
    */
-  readonly scores: Float64Array;
+  readonly importance: Float64Array;
 }
 
 export interface AnalysisRequest {
@@ -61,17 +61,25 @@ function analyseSpace(
   const sensitivity = unitSensitivity(wholes);
   const modules = behaviourModules(space.id, sensitivity, { seed, maxModules });
   const verdicts = judgeModules(modules, split);
-  const base = of(pooled);
-  const orders = moduleOrders({ modules, verdicts, scores: base, fallback: of(fallback) });
-  return { space, sensitivity, modules, verdicts, orders, scores: dealt(base, orders) };
+  const orders = moduleOrders({ modules, verdicts, scores: of(pooled), fallback: of(fallback) });
+  const importance = dealt(channelsOf(pooled, space), space, orders);
+  return { space, sensitivity, modules, verdicts, orders, importance };
 }
 
-/** In every module the module's own scores, ascending, along the module's order. */
-function dealt(scores: Float64Array, orders: readonly ModuleOrder[]): Float64Array {
-  const result = new Float64Array(scores.length);
+/**
+ * In every module the channels of the module's own units, ascending by their sums, along the module's order: the same channels
+ * where that is the order of the sums.
+ */
+function dealt(channels: Float64Array, space: Space, orders: readonly ModuleOrder[]): Float64Array {
+  const { unitChannels: size } = space;
+  const sums = unitScores(channels, space);
+  const result = new Float64Array(channels.length);
   for (const { units } of orders) {
-    const sorted = Float64Array.from(units, (unit) => scores[unit]!).sort();
-    for (const [position, unit] of units.entries()) result[unit] = sorted[position]!;
+    const donors = units.toSorted((a, b) => sums[a]! - sums[b]! || a - b);
+    for (const [position, unit] of units.entries()) {
+      const start = donors[position]! * size;
+      result.set(channels.subarray(start, start + size), unit * size);
+    }
   }
   return result;
 }
