@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
+import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
 import { calibrate } from "../calibrate/calibrate.ts";
 import { poolStats } from "../calibrate/stats.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -8,6 +9,7 @@ import { embedWindows, forwardLayers } from "../graph/forward.ts";
 import { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { spacesOf } from "../model/spaces.ts";
+import { PROJECTIONS } from "../model/spec.ts";
 import { silent } from "../progress.ts";
 import { makePlan } from "../prune/plan.ts";
 import { compensateMeans } from "../recover/mean_compensation.ts";
@@ -22,8 +24,12 @@ const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
 
 const model = tinyModel({ layers: [{}, { neurons: 9, kvGroups: 3 }] });
+/** With norms between the output projections, which have biases, and the stream. */
+const gemma = tinyModel({
+  layers: [{ biases: PROJECTIONS }, { neurons: 9, kvGroups: 3, biases: PROJECTIONS }],
+  ...GEMMA_SWITCHES,
+});
 const EMBEDDING = "model.embed_tokens.weight";
-const runner = new DecoderRunner(model, runtime);
 const sets = [
   { name: "a", windows: randomWindows([10, 10]) },
   { name: "b", windows: randomWindows([10], { seed: 1 }) },
@@ -43,7 +49,7 @@ async function withZeroWord(): Promise<Model> {
 /** Each token's weight is its set's share by its tokens. */
 const tokenWeights = [...Array<number>(20).fill(1 / 4 / 20), ...Array<number>(10).fill(3 / 4 / 10)];
 
-async function analyses(): Promise<ReturnType<typeof analyseUnits>> {
+async function analysesOf(model: Model): Promise<ReturnType<typeof analyseUnits>> {
   const importance = await scoreModel({ model, metric: metricByName("magnitude"), seed: 0 });
   const split = { whole: importance, halves: [importance, importance] as const };
   return analyseUnits({
@@ -57,20 +63,53 @@ async function analyses(): Promise<ReturnType<typeof analyseUnits>> {
 }
 
 describe("errorCurves", () => {
-  it("add up to the relative error of a block whose removed units are replaced by their means", async () => {
-    const found = await analyses();
-    const curves = await errorCurves({ model, runtime, sets, weights, analyses: found, onProgress: silent });
-    const stats = poolStats([...(await calibrate(runner, sets)).values()], [1, 3]);
-    for (const { space, orders } of found) {
-      for (const { units: order } of orders) {
-        for (const count of [1, Math.min(4, order.length)].filter((k) => k < space.units)) {
-          const gone = new Set(order.slice(0, count));
-          const kept = Array.from({ length: space.units }, (_, u) => u).filter((u) => !gone.has(u));
-          const pruned = await compensateMeans(model, makePlan(model.spec, { [space.id]: kept }), stats);
-          const measured = await relativeError(new DecoderRunner(pruned, runtime), space);
-          const expected = order.slice(0, count).reduce((sum, unit) => sum + curves.get(space.id)![unit]!, 0);
-          expect(Math.abs(expected / measured - 1)).toBeLessThan(1e-3);
+  it.each([
+    ["Llama", model],
+    ["norms after blocks", gemma],
+  ])(
+    "add up to the relative error of a block whose removed units are replaced by their means, %s",
+    async (_, model) => {
+      const found = await analysesOf(model);
+      const runner = new DecoderRunner(model, runtime);
+      const curves = await errorCurves({
+        model,
+        runtime,
+        sets,
+        weights,
+        analyses: found,
+        onProgress: silent,
+      });
+      const stats = poolStats([...(await calibrate(runner, sets)).values()], [1, 3]);
+      for (const { space, orders } of found) {
+        for (const { units: order } of orders) {
+          for (const count of [1, Math.min(4, order.length)].filter((k) => k < space.units)) {
+            const gone = new Set(order.slice(0, count));
+            const kept = Array.from({ length: space.units }, (_, u) => u).filter((u) => !gone.has(u));
+            const pruned = await compensateMeans(model, makePlan(model.spec, { [space.id]: kept }), stats);
+            const measured = await relativeError([runner, new DecoderRunner(pruned, runtime)], space);
+            const expected = order
+              .slice(0, count)
+              .reduce((sum, unit) => sum + curves.get(space.id)![unit]!, 0);
+            expect(Math.abs(expected / measured - 1)).toBeLessThan(1e-3);
+          }
         }
+      }
+    },
+  );
+
+  it("do not depend on the scale of what a norm comes after", async () => {
+    const model = tinyModel({ layers: [{}, {}], ...GEMMA_SWITCHES, normEps: 1e-12 });
+    const names = ["self_attn.o_proj", "mlp.down_proj"].map((name) => `model.layers.1.${name}.weight`);
+    const larger = new Map<string, Tensor>();
+    for (const name of names) {
+      const { shape, data } = await model.weights.read(name);
+      larger.set(name, { shape, data: data.map((value) => 10 * value) });
+    }
+    const request = { runtime, sets, weights, analyses: await analysesOf(model), onProgress: silent };
+    const scaled = await errorCurves({ ...request, model: withTensors(model, larger) });
+    for (const [id, curve] of await errorCurves({ ...request, model })) {
+      for (const [unit, value] of curve.entries()) {
+        expect(Math.abs(scaled.get(id)![unit]! / value - 1), `${id} ${unit}`).toBeLessThan(1e-3);
       }
     }
   });
@@ -80,7 +119,7 @@ describe("errorCurves", () => {
     const padded = randomWindows([10]).map((ids) =>
       Int32Array.from(ids, (id, i) => (i < 5 ? 0 : Math.max(1, id))),
     );
-    const found = await analyses();
+    const found = await analysesOf(model);
     const curvesOf = (windows: readonly Int32Array[]): ReturnType<typeof errorCurves> =>
       errorCurves({
         model: zero,
@@ -103,9 +142,12 @@ describe("errorCurves", () => {
   });
 });
 
-/** Mean square of what the block puts out too much or too little, times the mean inverse square of the dense stream. */
+/**
+ * Mean square of what the block puts out too much or too little, times the mean inverse square of the dense stream; on the
+ * scale of the stream, where a norm comes after the block.
+ */
 async function relativeError(
-  pruned: DecoderRunner,
+  [runner, pruned]: readonly [DecoderRunner, DecoderRunner],
   { layer, kind }: { readonly layer: number; readonly kind: "kv" | "ffn" },
 ): Promise<number> {
   const batches = await embedWindows(
@@ -126,6 +168,7 @@ async function relativeError(
   const [dense, changed] = [await runner.loadLayer(layer), await pruned.loadLayer(layer)];
   let error = 0;
   let inverse = 0;
+  let output = 0;
   let token = 0;
   for (const [batch, hidden] of before.entries()) {
     const attended = kind === "kv" ? hidden : (await runner.runLayer("attention", dense, { hidden })).hidden!;
@@ -137,8 +180,14 @@ async function relativeError(
     for (let start = 0; start < wanted.length; start += 8) {
       const weight = tokenWeights[token++]!;
       error += weight * square(start, (i) => wanted[i]! - got[i]!);
+      output += weight * square(start, (i) => wanted[i]!);
       inverse += weight / square(start, (i) => after[batch]!.data[i]!);
     }
   }
-  return error * inverse;
+  const { postNorms, normEps } = runner.model.spec;
+  if (!postNorms) return error * inverse;
+  const name = kind === "kv" ? "post_attention_layernorm" : "post_feedforward_layernorm";
+  const norm = (dense.weights[`${name}.weight`] as Tensor).data.map((weight) => (1 + weight) ** 2);
+  const gain = norm.reduce((sum, value) => sum + value, 0) / (output + 8 * normEps);
+  return error * inverse * gain;
 }

@@ -4,8 +4,13 @@
  *   E_k = sum over d of w_d * E |W[:, R_k] (x[R_k] - mean x[R_k])|^2 * E 1 / |h|^2,   R_k the first k units of the module
  *
  * W is down_proj or o_proj, x its input, h the residual stream after the layer: the error is relative to the stream,
- * since whatever reads the stream normalises it first. The unit at position k counts E_k+1 - E_k. One forward pass gives
- * the curves; they are measured once, on the dense model, and know nothing of how later layers react.
+ * since whatever reads the stream normalises it first. The unit at position k counts E_k+1 - E_k. Where a norm with weight v
+ * stands between W and the stream, the scale of W means nothing, and every E_k is multiplied by what the norm does to small
+ * errors:
+ *
+ *   mean over C of (offset + v)^2 / (E |W x + b|^2 / C + eps)
+ *
+ * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers react.
  */
 import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
@@ -70,8 +75,10 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
       moments.add(outputs, tokenWeights[batch]!);
       if (batch < batches.length - 1) return;
       for (const analysis of analyses.filter(({ space }) => space.layer === layer.index)) {
-        const interactions = await interactionsOf(runtime, { layer, space: analysis.space, moments });
-        curves.set(analysis.space.id, increases(analysis, interactions, moments.inverseSquare));
+        const output = outputOf(model, { layer, space: analysis.space, moments });
+        const interactions = await interactionsOf(runtime, output);
+        const scale = moments.inverseSquare * normGain(output, interactions);
+        curves.set(analysis.space.id, increases(analysis, interactions, scale));
       }
       moments = new LayerMoments();
     },
@@ -105,10 +112,15 @@ class LayerMoments {
     }
   }
 
+  /** Mean of the channels of a space, [channels]. */
+  mean(kind: Space["kind"]): Float64Array {
+    return this.#sums.get(`${kind}.sum`)!;
+  }
+
   /** Covariance of the channels of a space, [channels, channels]. */
   covariance(kind: Space["kind"]): Tensor {
     const gram = this.#sums.get(`${kind}.gram`)!;
-    const mean = this.#sums.get(`${kind}.sum`)!;
+    const mean = this.mean(kind);
     const n = mean.length;
     const data = Float32Array.from(gram, (value, i) => value - mean[Math.floor(i / n)]! * mean[i % n]!);
     return { shape: [n, n], data };
@@ -121,20 +133,64 @@ class LayerMoments {
   }
 }
 
-/** cov(x_i, x_j) * <W_i, W_j> of every two channels, W_i a column of the output projection: [channels, channels]. */
-async function interactionsOf(
-  runtime: Runtime,
+/** The output projection of a space, what goes into it, and the norm that follows. */
+interface Output {
+  readonly weight: Tensor;
+  readonly bias: Tensor | undefined;
+  /** [channels] */
+  readonly mean: Float64Array;
+  /** [channels, channels] */
+  readonly covariance: Tensor;
+  /** Null where the output joins the stream as it is. */
+  readonly norm: { readonly weight: Tensor; readonly offset: number; readonly eps: number } | null;
+}
+
+const POST_NORM: Readonly<Record<Space["kind"], string>> = {
+  kv: "post_attention_layernorm",
+  ffn: "post_feedforward_layernorm",
+};
+
+function outputOf(
+  { spec: { postNorms, normOffset: offset, normEps: eps } }: Model,
   {
     layer,
-    space,
+    space: { kind },
     moments,
   }: { readonly layer: LoadedLayer; readonly space: Space; readonly moments: LayerMoments },
-): Promise<Float32Array> {
-  const projection = OUTPUT_PROJECTION[space.kind];
-  const weight = layer.weights[`${PROJECTION_MODULE[projection]}.${projection}.weight`] as Tensor;
+): Output {
+  const projection = OUTPUT_PROJECTION[kind];
+  const module = `${PROJECTION_MODULE[projection]}.${projection}`;
+  const tensors = layer.weights as Readonly<Record<string, Tensor>>;
+  return {
+    weight: tensors[`${module}.weight`]!,
+    bias: tensors[`${module}.bias`],
+    mean: moments.mean(kind),
+    covariance: moments.covariance(kind),
+    norm: postNorms ? { weight: tensors[`${POST_NORM[kind]}.weight`]!, offset, eps } : null,
+  };
+}
+
+/** cov(x_i, x_j) * <W_i, W_j> of every two channels, W_i a column of the output projection: [channels, channels]. */
+async function interactionsOf(runtime: Runtime, { weight, covariance }: Output): Promise<Float32Array> {
   const program = await runtime.program("interactions", interactionsGraph);
-  const { interactions } = await program.run({ weight, covariance: moments.covariance(space.kind) });
+  const { interactions } = await program.run({ weight, covariance });
   return interactions!.data;
+}
+
+/** By what the norm after an output multiplies the square of a small error; 1 without one. */
+function normGain({ weight, bias, mean, norm }: Output, interactions: Float32Array): number {
+  if (norm === null) return 1;
+  const [size = 0, channels = 0] = weight.shape;
+  let gain = 0;
+  // E |W x + b|^2: the variances, which interactions add up to, and the squares of the means.
+  let square = interactions.reduce((sum, value) => sum + value, 0);
+  for (let c = 0; c < size; c++) {
+    gain += (norm.offset + norm.weight.data[c]!) ** 2 / size;
+    let output = bias?.data[c] ?? 0;
+    for (let j = 0; j < channels; j++) output += weight.data[c * channels + j]! * mean[j]!;
+    square += output ** 2;
+  }
+  return gain / (square / size + norm.eps);
 }
 
 function interactionsGraph(): Graph {
