@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import { loadTokenSet, type SampledSet } from "./calibrate/windows.ts";
+import { loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -295,9 +295,10 @@ async function loadCalibration(
       hint: `Give --calib NAME=PATH; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
     });
   }
+  const { samples, seqLen, seed } = config;
+  requireWindowsFit(model, seqLen);
   const tokenizer = Tokenizer.fromFiles(model.files);
   const sets: SampledSet[] = [];
-  const { samples, seqLen, seed } = config;
   const sampling = { samples, seqLen, seed, onProgress };
   for (const set of config.calibration) sets.push(await loadTokenSet(set, tokenizer, sampling));
   return sets;

@@ -103,13 +103,24 @@ describe("texts", () => {
       "error BAD_TEXT: @empty.txt: expected text, got none",
     );
     await expectRefused(
-      ["eval", "@model", "--text", "blank=@file"],
-      /^error BAD_TEXT: text blank \(@file\): expected at least 512 tokens, got \d+\nhint: Give more text/,
+      ["eval", "@model", "--text", "blank=@file", "--seq-len", "64"],
+      /^error BAD_TEXT: text blank \(@file\): expected at least 64 tokens, got \d+\nhint: Give more text/,
     );
     await expectRefused(
       pruneOf("@model", "--calib", "web=@nowhere.txt"),
       "error NOT_FOUND: @nowhere.txt: expected the text of set web, got no such file or directory",
     );
+  });
+
+  test("in windows that are longer than the model takes", async () => {
+    const longer =
+      /^error BAD_ARGUMENT: --seq-len: expected at most the 64 tokens that @model takes, got 65\nhint: Give --seq-len 64, or less\.\n$/m;
+    const long = ["--seq-len", "65"];
+    const texts = ["a=@empty.txt", "b=@empty.txt"];
+    await expectRefused([...pruneOf("@model", "--calib", ...texts), ...long], longer);
+    await expectRefused(["sensitivity", "@model", "--calib", ...texts, ...long, "-q"], longer);
+    await expectRefused(["eval", "@model", "--text", ...texts, ...long], longer);
+    await expectRefused(["compare", "@model", "@model", "--text", ...texts, ...long], longer);
   });
 
   test("and tasks that are not there or malformed, or neither", async () => {

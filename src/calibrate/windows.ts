@@ -2,7 +2,9 @@
 import { GpruneError } from "../errors.ts";
 import type { HubOptions } from "../io/hub.ts";
 import { readText } from "../io/texts.ts";
+import type { Model } from "../model/model.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
+import { plainName } from "../plain_text.ts";
 import { randomStream } from "../tensor/random.ts";
 import type { TokenSet } from "./calibrate.ts";
 
@@ -50,6 +52,15 @@ export function cutWindows(ids: Int32Array, length: number, where: string): read
   }
   throw new GpruneError("BAD_TEXT", `${where}: expected at least ${length} tokens, got ${ids.length}`, {
     hint: "Give more text, or shorter windows with --seq-len.",
+  });
+}
+
+/** @throws GpruneError BAD_ARGUMENT when windows of `length` tokens are longer than a model's sequences may be */
+export function requireWindowsFit({ spec: { maxPositions }, origin }: Model, length: number): void {
+  if (length <= maxPositions) return;
+  const expected = `at most the ${maxPositions} tokens that ${plainName(origin.name)} takes`;
+  throw new GpruneError("BAD_ARGUMENT", `--seq-len: expected ${expected}, got ${length}`, {
+    hint: `Give --seq-len ${maxPositions}, or less.`,
   });
 }
 

@@ -1,6 +1,6 @@
 /** `gprune sensitivity` */
 import type { TokenSet } from "../calibrate/calibrate.ts";
-import { loadTokenSet } from "../calibrate/windows.ts";
+import { loadTokenSet, requireWindowsFit } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
@@ -42,6 +42,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
   try {
+    requireWindowsFit(model, seqLen);
     const tokenizer = Tokenizer.fromFiles(model.files);
     const report = await withProgress({ quiet }, async (onProgress) => {
       const sets: TokenSet[] = [];

@@ -1,5 +1,5 @@
 /** Evaluates a model on named texts and tasks. */
-import { cutWindows, type TextSet } from "../calibrate/windows.ts";
+import { cutWindows, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
@@ -78,8 +78,8 @@ const MAX_TEXT_BYTES = 2 ** 28;
 /**
  * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts.
  * Everything is read before anything is computed.
- * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens or
- *   a limit below one, INTERRUPTED after the signal, and what `readTask`, `encodeDocument` and `withKeptScores` throw
+ * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens
+ *   or more than the model takes, or a limit below one, INTERRUPTED after the signal, and what `readTask`, `encodeDocument` and `withKeptScores` throw
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
@@ -87,7 +87,7 @@ export async function evaluate(
   options: EvaluateOptions,
 ): Promise<Evaluation> {
   const told = evaluating(options);
-  const material = tokenMaterial(model, await readMaterial(texts, told), told);
+  const material = tokenMaterial(model, await readMaterial([model], texts, told), told);
   const runner = new DecoderRunner(model, runtime);
   return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
     const own = { ...material, runner, keeper, onProgress: told.onProgress };
@@ -112,7 +112,7 @@ export async function evaluateTogether(
   options: EvaluateOptions,
 ): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
   const told = evaluating(options);
-  const read = await readMaterial(texts, told);
+  const read = await readMaterial(models, texts, told);
   const materials: Material[] = [];
   for (const model of models) {
     const twin = models.slice(0, materials.length).findIndex((other) => readsAlike(other, model));
@@ -203,13 +203,15 @@ interface ReadMaterial {
   readonly tasks: readonly (readonly [string, readonly TaskDocument[]])[];
 }
 
-/** Reads all texts and tasks. */
+/** Reads all texts and tasks, once for all models. */
 async function readMaterial(
+  models: readonly Model[],
   sets: readonly TextSet[],
   { seqLen, tasks: taskSets = [], fewShot = NO_SHOTS, limit, onProgress, environment }: Evaluating,
 ): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
+  if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress, environment };
   const texts: { name: string; path: string; text: string }[] = [];
   for (const { name, path } of sets) {
