@@ -67,7 +67,7 @@ const fields = z.strictObject({
     .enum(["per-layer", "uniform"])
     .default("per-layer")
     .describe("widths: every layer its own, or the same in all layers"),
-  roundTo: z.int().positive().default(1).describe("FFN widths become multiples of this"),
+  roundTo: z.int().positive().default(1).describe("FFN widths that change become multiples of this"),
   dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
   report: z.boolean().default(true).describe("whether report.html is written beside the model"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),

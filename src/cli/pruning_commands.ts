@@ -65,7 +65,9 @@ export const pruneCommand: Command = new Command("prune")
       "uniform",
     ]),
   )
-  .addOption(countOption("--round-to <n>", "FFN widths become multiples of this (default: 1)", { min: 1 }))
+  .addOption(
+    countOption("--round-to <n>", "FFN widths that change become multiples of this (default: 1)", { min: 1 }),
+  )
   .addOption(countOption("--seed <n>", "drives every random choice (default: 0)", { min: 0 }))
   .option("--plan <file>", "carry out a plan.json instead of deciding anew")
   .option("--config <file>", "YAML file with any of these settings; options override it")
