@@ -341,15 +341,13 @@ describe("prune, inspect, eval, generate, and prune again", () => {
   });
 
   test("generate samples texts that a prune can calibrate on", async () => {
-    const own = join(root, "own.jsonl");
+    const own = join(root, "samples", "own.jsonl");
     const options = ["--sample", "--count", "2", "--max-tokens", "40", "--seed", "3"];
     const shown = await gprune("generate", first, ...options, "-q");
     const sampled = await gprune("generate", first, ...options, "-q", "-o", own);
     expect([sampled.code, sampled.stderr, lines(sampled)]).toEqual([0, "", [own]]);
     expect(await readFile(own, "utf8")).toBe(shown.stdout);
     for (const line of lines(shown)) expect(JSON.parse(line)).toEqual({ text: expect.stringMatching(/\w/) });
-    const again = await gprune("generate", first, ...options, "-q", "-o", own);
-    expect(again.stderr).toMatch(/^error OUTPUT_FAILED: /);
     const calibration = ["--calib", `own=${own}`, "--samples", "1", "--seq-len", "16"];
     const output = join(root, "from-own");
     expect(await gprune("prune", first, "-o", output, ...calibration, "-q")).toMatchObject({ code: 0 });

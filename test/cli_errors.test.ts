@@ -204,6 +204,13 @@ describe("plans", () => {
 });
 
 describe("outputs", () => {
+  test("of a prompt that are to go to a file", async () => {
+    await expectRefused(
+      ["generate", "@model", "--prompt", "Once", "-o", "@outputs/out"],
+      /^error BAD_ARGUMENT: --output: expected it with --sample, got it with --prompt\nhint: /,
+    );
+  });
+
   test("that are taken, or inside a file", async () => {
     await expectRefused(
       pruneOf("@model", "-o", "@model"),
@@ -214,6 +221,15 @@ describe("outputs", () => {
       /^error OUTPUT_FAILED: @file\/out: expected to write it, got ENOTDIR\nhint: /,
     );
     await expectRefused(["export", "@model", "-o", "@file"], "error OUTPUT_EXISTS: @file: ");
+    // Before any progress.
+    await expectRefused(
+      ["generate", "@model", "--sample", "-o", "@file"],
+      /^error OUTPUT_EXISTS: @file: expected a new file/,
+    );
+    await expectRefused(
+      ["generate", "@model", "--sample", "-o", "@file/own.jsonl"],
+      /^error OUTPUT_FAILED: @file\/own\.jsonl: /,
+    );
     expect(await readFile(join(root, "file"), "utf8")).toBe("not a directory");
   });
 });

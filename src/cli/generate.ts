@@ -4,7 +4,7 @@ import { generate } from "../evaluate/generate.ts";
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { writeNewFile } from "../io/output_file.ts";
+import { requireFreeFile, writeNewFileAtomically } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { findDeviceFor } from "./device.ts";
@@ -27,10 +27,19 @@ const PROMPTED_TOKENS = 32;
 const SAMPLED_TOKENS = 512;
 
 export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
-  const { prompt, sample = false, threads, quiet } = options;
+  const { prompt, sample = false, output, threads, quiet } = options;
   if (sample === (prompt !== undefined)) {
     const got = sample ? "both" : "neither";
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
+  }
+  if (output !== undefined) {
+    if (!sample) {
+      throw new GpruneError("BAD_ARGUMENT", "--output: expected it with --sample, got it with --prompt", {
+        hint: "What continues a prompt goes to the standard output; > FILE keeps it.",
+      });
+    }
+    // A wrong place is reported before anything is computed.
+    await requireFreeFile(output);
   }
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const { used: device } = await findDeviceFor(options);
@@ -62,6 +71,6 @@ async function sampleLines(
   );
   const lines = windows.flat().map((text) => JSON.stringify({ text }));
   if (output === undefined) return print(lines.join("\n"));
-  await writeNewFile(output, (file) => file.write(Buffer.from(`${lines.join("\n")}\n`)));
+  await writeNewFileAtomically(output, (file) => file.write(Buffer.from(`${lines.join("\n")}\n`)));
   print(output);
 }

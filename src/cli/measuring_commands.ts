@@ -163,7 +163,7 @@ export const generateCommand: Command = new Command("generate")
     }),
   )
   .addOption(countOption("--seed <n>", "draws the samples", { min: 0, default: 0 }))
-  .option("-o, --output <file>", "file for the samples, to be made; the standard output when absent")
+  .option("-o, --output <file>", "with --sample: file to be made; the standard output when absent")
   .addOption(threadsOption())
   .addOption(deviceOption())
   .addOption(deviceDtypeOption())
