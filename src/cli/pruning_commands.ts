@@ -102,7 +102,7 @@ Metrics:
   magnitude, pon, maw, random                          from the weights alone
 
 PATH is a text, JSON, JSON Lines or Parquet file, a directory of such, or hf://datasets/ORG/NAME[@REVISION]/FILE on the
-hub. #COLUMN after a file says which column or field holds the text.
+hub. #COLUMN after a file or a directory of such says which column or field holds the text.
 
 Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
 follows it, so MODEL goes before it. The last line on stdout is the output directory.

@@ -3,6 +3,7 @@
  * returns short reads below that), so reads loop until the bytes are there or the file ends.
  */
 import { type FileHandle, open, stat } from "node:fs/promises";
+import { extname } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { bytesToMove } from "./fail_points.ts";
 import { decodeUtf8 } from "./utf8.ts";
@@ -99,6 +100,11 @@ export async function kindOfPath(path: string): Promise<"file" | "directory" | "
   if (found === null) return "missing";
   if (found.isDirectory()) return "directory";
   return found.isFile() ? "file" : "other";
+}
+
+/** The ending of a file's name with its dot, `.txt` of `notes.txt`. */
+export function endingOf(name: string): string {
+  return extname(name);
 }
 
 /**

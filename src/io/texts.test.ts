@@ -2,7 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
-import { readText } from "./texts.ts";
+import { mayBeText, readText } from "./texts.ts";
 
 const MEBIBYTE = 2 ** 20;
 
@@ -71,11 +71,29 @@ describe("readText", () => {
       "b.txt": "second",
       "a.jsonl": '{"text": "first"}',
       "c.md": "third",
+      "e.json": '[{"text": "fourth"}]',
       "empty.txt": "",
       "picture.png": "not text",
     });
     await mkdir(join(directory, "d.txt.d"));
-    expect(await readText(directory, MEBIBYTE)).toBe("first\n\nsecond\n\nthird");
+    expect(await readText(directory, MEBIBYTE)).toBe("first\n\nsecond\n\nthird\n\nfourth");
+  });
+
+  it("takes the field that is asked for of the files of a directory, and texts as they are", async () => {
+    const directory = await directoryWith({
+      "a.jsonl": '{"text": "no", "body": "one"}',
+      "b.txt": "two",
+      "c.json": '[{"body": "three"}]',
+    });
+    expect(await mayBeText(`${directory}#body`)).toBe(true);
+    expect(await readText(`${directory}#body`, MEBIBYTE)).toBe("one\n\ntwo\n\nthree");
+    await expect(readText(`${directory}#title`, MEBIBYTE)).rejects.toThrow(
+      /a\.jsonl:1: expected an object with a text field \(title\), got none$/,
+    );
+    const plain = await directoryWith({ "b.txt": "two" });
+    await expect(readText(`${plain}#body`, MEBIBYTE)).rejects.toThrow(
+      `${plain}: expected files ending in .jsonl, .json, .parquet, got none`,
+    );
   });
 
   it.each([
@@ -119,7 +137,7 @@ describe("readText", () => {
     await expect(readText(directory, 1)).rejects.toMatchObject({
       code: "NOT_FOUND",
       message: expect.stringMatching(
-        /expected files ending in \.txt, \.md, \.text, \.jsonl, \.parquet, got none$/,
+        /expected files ending in \.txt, \.md, \.text, \.jsonl, \.json, \.parquet, got none$/,
       ),
     });
   });

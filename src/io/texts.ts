@@ -5,9 +5,9 @@
  * corpora cost no more than small ones.
  */
 import { readdir } from "node:fs/promises";
-import { extname, join } from "node:path";
+import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
-import { kindOfPath, PositionalFile } from "./file.ts";
+import { endingOf, kindOfPath, PositionalFile } from "./file.ts";
 import { type HubOptions, hubFile } from "./hub.ts";
 import { isHubAddress, parseHubAddress } from "./hub_address.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
@@ -19,7 +19,8 @@ import { decodeUtf8 } from "./utf8.ts";
 const TEXT_FIELDS = ["text", "content"] as const;
 /** Pieces that are read of a file that is too large. */
 const PIECES = 32;
-const TEXT_EXTENSIONS: ReadonlySet<string> = new Set([".txt", ".md", ".text", ".jsonl", ".parquet"]);
+/** Endings of files that are one text each. */
+const PLAIN_EXTENSIONS = [".txt", ".md", ".text"] as const;
 const LINE_FEED = 10;
 const SPACE = 32;
 /** A JSON list is parsed as one document. */
@@ -33,7 +34,8 @@ export interface TextPlace {
 }
 
 /**
- * Downloads a text of the hub, unless it is in the cache, and takes `#COLUMN` off the names of Parquet and JSON files.
+ * Downloads a text of the hub, unless it is in the cache, and takes `#COLUMN` off the names of Parquet and JSON files and
+ * of directories.
  * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`; each perhaps with `#COLUMN`
  * @throws GpruneError BAD_ARGUMENT for an address without a file, and as `hubFile`
  */
@@ -55,21 +57,24 @@ export async function mayBeText(name: string): Promise<boolean> {
 }
 
 async function localPlace(name: string): Promise<TextPlace> {
-  const { path, column } = /^(?<path>.+\.(?:parquet|jsonl?))#(?<column>[^#/]+)$/.exec(name)?.groups ?? {};
-  const plain = path === undefined || (await kindOfPath(name)) !== "missing";
-  return plain ? { path: name, column: undefined } : { path, column };
+  const { path, column } = /^(?<path>.+)#(?<column>[^#/]+)$/.exec(name)?.groups ?? {};
+  if (path === undefined || (await kindOfPath(name)) !== "missing") return { path: name, column: undefined };
+  const hasColumns = READERS.has(endingOf(path)) || (await kindOfPath(path)) === "directory";
+  return hasColumns ? { path, column } : { path: name, column: undefined };
 }
 
 /**
- * A text; documents and files of a directory are joined by an empty line, files in the order of their names.
+ * A text; documents and files of a directory are joined by an empty line, files in the order of their names. A column of a
+ * directory is that of its Parquet and JSON files; plain texts beside them are read as they are.
  * @param name - as of `textPlace`
  * @param maxBytes - bytes read in all
  * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and as
  *   `textPlace`
  */
 export async function readText(name: string, maxBytes: number, options: HubOptions = {}): Promise<string> {
-  const { path, column } = await textPlace(name, options);
-  const files = await textFiles(path);
+  const place = await textPlace(name, options);
+  const { column } = place;
+  const files = await textFiles(place);
   const parts: string[] = [];
   for (const file of files) {
     parts.push(await readTextFile(file, { column, maxBytes: Math.floor(maxBytes / files.length) }));
@@ -81,16 +86,21 @@ export async function readText(name: string, maxBytes: number, options: HubOptio
   });
 }
 
-async function textFiles(path: string): Promise<readonly string[]> {
+/** The file, or those of a directory, of which with a column at least one must have columns. */
+async function textFiles({ path, column }: TextPlace): Promise<readonly string[]> {
   const kind = await kindOfPath(path);
   if (kind === "file") return [path];
   if (kind !== "directory") {
     throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got none`);
   }
-  const names = (await readdir(path)).filter((name) => TEXT_EXTENSIONS.has(extname(name))).sort();
-  if (names.length > 0) return names.map((name) => join(path, name));
-  const known = [...TEXT_EXTENSIONS].join(", ");
-  throw new GpruneError("NOT_FOUND", `${path}: expected files ending in ${known}, got none`);
+  const names = (await readdir(path)).sort();
+  const endIn = (known: readonly string[]): readonly string[] =>
+    names.filter((name) => known.includes(endingOf(name)));
+  const withColumns = [...READERS.keys()];
+  const all = [...PLAIN_EXTENSIONS, ...withColumns];
+  const needed = column === undefined ? all : withColumns;
+  if (endIn(needed).length > 0) return endIn(all).map((name) => join(path, name));
+  throw new GpruneError("NOT_FOUND", `${path}: expected files ending in ${needed.join(", ")}, got none`);
 }
 
 /** How much is read of a file, and of which column or field. */
@@ -112,7 +122,7 @@ const READERS: ReadonlyMap<
 async function readTextFile(path: string, options: ReadOptions): Promise<string> {
   const file = await PositionalFile.open(path);
   try {
-    const documents = await READERS.get(extname(path))?.(file, options);
+    const documents = await READERS.get(endingOf(path))?.(file, options);
     if (documents !== undefined) return documents.join("\n\n");
     const pieces = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
     return pieces.map((piece) => decodeText(piece.bytes, path)).join("\n");
