@@ -3,9 +3,9 @@
  * (task_layouts.ts), of which the first record decides for the file; or by the templates of a YAML file
  * (task_template.ts).
  */
-import { extname } from "node:path";
 import type { z } from "zod";
 import { GpruneError } from "../errors.ts";
+import { endingOf } from "../io/file.ts";
 import type { HubOptions } from "../io/hub.ts";
 import { isJsonObject } from "../io/json.ts";
 import type { JsonLine } from "../io/json_lines.ts";
@@ -27,7 +27,7 @@ export async function readTask(
   limit: number = Number.POSITIVE_INFINITY,
   options: HubOptions = {},
 ): Promise<readonly TaskDocument[]> {
-  if ([".yaml", ".yml"].includes(extname(name))) return readTemplatedTask(name, limit, options);
+  if ([".yaml", ".yml"].includes(endingOf(name))) return readTemplatedTask(name, limit, options);
   const records = await readRecords(name, limit, options);
   const { question } = layoutOf(records[0]!);
   return records.map((record) => {

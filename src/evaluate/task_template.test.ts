@@ -49,6 +49,13 @@ describe("tasks by templates", () => {
     expect(second).toMatchObject({ gold: 1, where: expect.stringMatching(/a\.jsonl line 2$/) });
   });
 
+  it("are known by an upper-case ending, too", async () => {
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, "a.jsonl"), ARC.map((record) => JSON.stringify(record)).join("\n"));
+    await writeFile(join(directory, "TASK.YML"), HEAD + TEMPLATES);
+    expect(await readTask(join(directory, "TASK.YML"))).toMatchObject([{ gold: 0 }, { gold: 1 }]);
+  });
+
   it("name fields, list choices, and give the right answer as its text", async () => {
     const yaml = `
 dataset_path: json

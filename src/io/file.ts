@@ -102,9 +102,9 @@ export async function kindOfPath(path: string): Promise<"file" | "directory" | "
   return found.isFile() ? "file" : "other";
 }
 
-/** The ending of a file's name with its dot, `.txt` of `notes.txt`. */
+/** The ending of a file's name with its dot, in lower case: `.txt` of `NOTES.TXT`. */
 export function endingOf(name: string): string {
-  return extname(name);
+  return extname(name).toLowerCase();
 }
 
 /**

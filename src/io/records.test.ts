@@ -38,7 +38,7 @@ describe("readRecords", () => {
       ],
       rowGroupSize: 2,
     });
-    const records = await read("a.parquet", new Uint8Array(bytes), 5);
+    const records = await read("A.PARQUET", new Uint8Array(bytes), 5);
     expect(records).toHaveLength(5);
     expect(records[4]).toEqual({
       where: "PATH row 5",

@@ -1,7 +1,6 @@
 /** Records of a data set: the objects of a JSON Lines, JSON or Parquet file, on the disk or on the hub. */
-import { extname } from "node:path";
 import { GpruneError } from "../errors.ts";
-import { readSmallFile } from "./file.ts";
+import { endingOf, readSmallFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
 import { MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { type JsonLine, jsonLines } from "./json_lines.ts";
@@ -23,7 +22,7 @@ export async function readRecords(
   options: HubOptions = {},
 ): Promise<readonly JsonLine[]> {
   const { path } = await textPlace(name, options);
-  const records = extname(path) === ".parquet" ? await rowsOf(path, limit) : await jsonOf(path, limit);
+  const records = endingOf(path) === ".parquet" ? await rowsOf(path, limit) : await jsonOf(path, limit);
   if (records.length > 0) return records;
   throw new GpruneError("BAD_TEXT", `${path}: expected at least one record, got an empty file`);
 }

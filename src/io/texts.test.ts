@@ -96,6 +96,16 @@ describe("readText", () => {
     );
   });
 
+  it("knows upper-case endings", async () => {
+    const directory = await directoryWith({
+      "A.JSONL": '{"text": "one", "body": "two"}',
+      "B.TXT": "three",
+      "C.Json": '[{"text": "four"}]',
+    });
+    expect(await readText(directory, MEBIBYTE)).toBe("one\n\nthree\n\nfour");
+    expect(await readText(join(directory, "A.JSONL#body"), MEBIBYTE)).toBe("two");
+  });
+
   it.each([
     ["an empty file", "a.txt", ""],
     ["white space", "a.txt", " \n\t\n"],
