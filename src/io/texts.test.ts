@@ -60,6 +60,19 @@ describe("readText", () => {
     );
   });
 
+  it("leaves out documents whose text is null, of lines as of lists", async () => {
+    const documents = [
+      '{"text": null}',
+      '{"text": null, "content": "one"}',
+      '{"text": "two", "content": null}',
+    ];
+    expect(await readContent("a.jsonl", documents.join("\n"))).toBe("one\n\ntwo");
+    expect(await readContent("a.json", `[${documents.join()}]`)).toBe("one\n\ntwo");
+    await expect(readContent("a.jsonl", '{"text": null}\n{"txt": "three"}')).rejects.toThrow(
+      /a\.jsonl:2: expected an object with a text field/,
+    );
+  });
+
   it("reads every second, third, ... document of a list that is too large", async () => {
     const list = Array.from({ length: 1000 }, (_, i) => ({ text: `document ${i}` }));
     const text = await readContent("a.json", JSON.stringify(list), 8000);
@@ -110,7 +123,7 @@ describe("readText", () => {
     ["an empty file", "a.txt", ""],
     ["white space", "a.txt", " \n\t\n"],
     ["JSON Lines without a line", "a.jsonl", "\n\n"],
-    ["documents without text", "a.jsonl", '{"text": ""}\n{"text": " "}'],
+    ["documents without text", "a.jsonl", '{"text": ""}\n{"text": " "}\n{"text": null}'],
   ])("refuses %s", async (_, name, content) => {
     await expect(readContent(name, content)).rejects.toMatchObject({
       code: "BAD_TEXT",

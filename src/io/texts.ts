@@ -139,7 +139,7 @@ async function readLines(
   return pieces.flatMap((piece) => {
     const place = placeOf(file.path, piece);
     const lines = jsonLines(decodeText(piece.bytes, file.path), (line) => `${place}:${line}`);
-    return Array.from(lines, ({ where, value }) => textOf(value, { where, column }));
+    return Array.from(lines, ({ where, value }) => textsOf(value, { where, column })).flat();
   });
 }
 
@@ -159,7 +159,9 @@ async function readJson(file: PositionalFile, options: ReadOptions): Promise<rea
   const stride = Math.max(1, Math.ceil(size / maxBytes));
   return documents
     .filter((_, index) => index % stride === 0)
-    .map((document, index) => textOf(document, { where: `${where} item ${index * stride + 1}`, column }));
+    .flatMap((document, index) =>
+      textsOf(document, { where: `${where} item ${index * stride + 1}`, column }),
+    );
 }
 
 /** A part of a file, from byte `start`. */
@@ -201,15 +203,19 @@ export function decodeText(bytes: Uint8Array, where: string): string {
   return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
 }
 
-/** @throws GpruneError BAD_TEXT for a document without the field */
-function textOf(
+/**
+ * The text of a document; none when it is null, as in a row of Parquet.
+ * @throws GpruneError BAD_TEXT for a document without the field
+ */
+function textsOf(
   document: unknown,
   { where, column }: { readonly where: string; readonly column: string | undefined },
-): string {
+): readonly string[] {
   const names = column === undefined ? TEXT_FIELDS : [column];
   const fields = isJsonObject(document) ? names.map((name) => document[name]) : [];
   const found = fields.find((field) => typeof field === "string");
-  if (typeof found === "string") return found;
+  if (typeof found === "string") return [found];
+  if (fields.includes(null)) return [];
   throw new GpruneError(
     "BAD_TEXT",
     `${where}: expected an object with a text field (${names.join(" or ")}), got none`,
