@@ -205,6 +205,7 @@ export type { RunRecord } from "./report/run_record.ts";
 export type {
   SavedAccuracy,
   SavedEvaluation,
+  SavedSettings,
   SavedTask,
   SavedText,
 } from "./report/saved_evaluation.ts";

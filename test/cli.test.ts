@@ -266,6 +266,25 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(await gprune("eval", model, ...options, "--save")).toMatchObject({ code: 1 });
   });
 
+  test("eval --save keeps what was saved with the same settings, and names what it drops", async () => {
+    const output = join(root, "saved-twice");
+    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none", "-q"];
+    await gprune("prune", model, "-o", output, ...settings);
+    const save = (...more: readonly string[]): Promise<CliResult> =>
+      gprune("eval", output, "--seq-len", "24", "-q", "--save", ...more);
+    const [, stories, code] = heldout as readonly [string, string, string];
+    const path = join(output, "evaluation.json");
+    const names = async (): Promise<readonly string[]> =>
+      JSON.parse(await readFile(path, "utf8")).texts.map(({ name }: { readonly name: string }) => name);
+    await save("--text", stories, "--limit", "2");
+    expect(await save("--text", code, "--limit", "2")).toMatchObject({ code: 0, stderr: "" });
+    expect(await names()).toEqual(["stories", "code"]);
+    expect(await readFile(join(output, "report.html"), "utf8")).toContain("stories");
+    const other = await save("--text", code, "--limit", "1");
+    expect(other.stderr).toBe(`${path}: no longer has stories, measured with other settings\n`);
+    expect(await names()).toEqual(["code"]);
+  });
+
   test("compare prints a table, or one document", async () => {
     const options = ["--seq-len", "24", "--limit", "2", "-q", ...heldout];
     const table = await gprune("compare", model, first, model, ...options);

@@ -113,5 +113,5 @@ function evaluation([first, second]: readonly [string, string]) {
     texts: { [first]: score(10), [second]: score(20) },
     tasks: { [first]: accuracy(0.6) },
   };
-  return savedEvaluation(own, baseline, 64);
+  return savedEvaluation(own, baseline, { seqLen: 64 });
 }

@@ -4,14 +4,19 @@ import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
-import type { RunFiles } from "../report/facts.ts";
+import { plainName } from "../plain_text.ts";
 import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
-import { formatEvaluation, type SavedEvaluation, savedEvaluation } from "../report/saved_evaluation.ts";
+import {
+  addedTo,
+  formatEvaluation,
+  type SavedEvaluation,
+  savedEvaluation,
+} from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
 import { type MaterialOptions, namedMaterial } from "./material.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
-import { plainText, print, printJson, table } from "./terminal.ts";
+import { plainText, print, printJson, say, table } from "./terminal.ts";
 
 interface EvalOptions extends MaterialOptions, ComputingOptions {
   readonly baseline?: string;
@@ -25,9 +30,12 @@ type Evaluations = readonly [Evaluation & { readonly fromFirst?: FromFirst }, Ev
 
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
-  const run = options.save ? await readRun(path) : null;
+  if (options.save) await readRun(path);
   const [own, baseline] = await evaluateAll(path, options);
-  if (run !== null) await save(path, run, savedEvaluation(own, baseline, options.seqLen));
+  if (options.save) {
+    const fewShot = { count: options.numFewshot, seed: options.seed };
+    await save(path, savedEvaluation(own, baseline, { ...options, fewShot }));
+  }
   const { fromFirst, ...evaluation } = own;
   if (options.json)
     printJson(baseline === undefined ? evaluation : { ...evaluation, ...fromFirst, baseline });
@@ -50,9 +58,18 @@ async function evaluateAll(
   });
 }
 
-/** Leaves the evaluation beside the model, and makes its report again. */
-async function save(directory: string, run: RunFiles, evaluation: SavedEvaluation): Promise<void> {
-  await writeFileAtomically(join(directory, "evaluation.json"), formatEvaluation(evaluation));
+/** Adds the evaluation to what is beside the model, and makes its report again. */
+async function save(directory: string, now: SavedEvaluation): Promise<void> {
+  const path = join(directory, "evaluation.json");
+  // Another command may have saved something since this one began.
+  const run = await readRun(directory);
+  const { evaluation, dropped } = addedTo(run.evaluation, now);
+  if (dropped.length > 0) {
+    const other =
+      run.evaluation?.baseline === now.baseline ? "other settings" : "another baseline, or with none";
+    say(`${path}: no longer has ${dropped.map(plainName).join(", ")}, measured with ${other}`);
+  }
+  await writeFileAtomically(path, formatEvaluation(evaluation));
   const page = await renderReport({ ...run, evaluation });
   await writeFileAtomically(join(directory, "report.html"), page);
 }

@@ -70,6 +70,9 @@ same token first, and the relative error of the hidden states after the last lay
 With --resume DIR a command that was cut off by Ctrl-C, a crash or a power failure goes on when it is repeated, after the last
 text or task that was finished. What depends on a changed model, text or setting is computed anew. Remove DIR in the end.
 
+--save keeps what earlier ones saved: texts measured with the same --baseline, --seq-len and --limit, tasks measured with the
+same --baseline, --limit and solved questions. What does not go with the new result is dropped, and named.
+
 Examples:
   $ gprune eval MODEL --text news=news.txt code=code.jsonl
   $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json

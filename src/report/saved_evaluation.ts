@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { Divergence } from "../evaluate/divergence.ts";
-import type { Evaluation, FromFirst } from "../evaluate/evaluate.ts";
+import type { Evaluation, FromFirst, TaskShots } from "../evaluate/evaluate.ts";
 import { parseJson } from "../io/json.ts";
 import type { Json } from "../prune/plan.ts";
 import { formatDocument } from "../prune/plan_json.ts";
@@ -34,6 +34,18 @@ export interface SavedTask extends SavedAccuracy {
   readonly baseline: SavedAccuracy | null;
 }
 
+/** How texts and how tasks were measured; null when none were, or by a version that did not say. */
+export interface SavedSettings {
+  /** Windows of each at most; null when all were taken. Their tokens are `seq_len`. */
+  readonly texts: { readonly limit: number | null } | null;
+  /** Documents of each at most; the solved questions before each, and what drew them, null without. */
+  readonly tasks: {
+    readonly limit: number | null;
+    readonly num_fewshot: number;
+    readonly seed: number | null;
+  } | null;
+}
+
 export interface SavedEvaluation {
   readonly format: "gprune-evaluation";
   readonly version: 1;
@@ -42,6 +54,7 @@ export interface SavedEvaluation {
   readonly baseline: string | null;
   /** Tokens in a window. */
   readonly seq_len: number;
+  readonly settings: SavedSettings;
   readonly texts: readonly SavedText[];
   readonly tasks: readonly SavedTask[];
 }
@@ -62,12 +75,18 @@ const divergence = z.object({
   layers: z.array(z.number()),
 });
 
+const settings = z.object({
+  texts: z.object({ limit: count.nullable() }).nullable(),
+  tasks: z.object({ limit: count.nullable(), num_fewshot: count, seed: count.nullable() }).nullable(),
+});
+
 const evaluationSchema: z.ZodType<SavedEvaluation> = z.object({
   format: z.literal("gprune-evaluation"),
   version: z.literal(1),
   model: z.string(),
   baseline: z.string().nullable(),
   seq_len: count,
+  settings: settings.default({ texts: null, tasks: null }),
   texts: z.array(
     z.object({
       name: z.string(),
@@ -82,11 +101,18 @@ const evaluationSchema: z.ZodType<SavedEvaluation> = z.object({
 
 const LIMITS = { maxBytes: 2 ** 24, maxDepth: 16 };
 
+/** What was measured with, as `gprune eval` is told. */
+export interface MeasuredWith {
+  readonly seqLen: number;
+  readonly limit?: number | undefined;
+  readonly fewShot?: Pick<TaskShots, "count" | "seed"> | undefined;
+}
+
 /** What `gprune eval` measured, as it is saved. */
 export function savedEvaluation(
   own: Evaluation & { readonly fromFirst?: FromFirst },
   baseline: Evaluation | undefined,
-  seqLen: number,
+  { seqLen, limit, fewShot }: MeasuredWith,
 ): SavedEvaluation {
   const divergences = new Map<string, Divergence>(Object.entries(own.fromFirst?.divergence ?? {}));
   const [texts, tasks] = [baseline?.texts, baseline?.tasks].map((all) => new Map(Object.entries(all ?? {})));
@@ -96,6 +122,10 @@ export function savedEvaluation(
     model: own.model,
     baseline: baseline?.model ?? null,
     seq_len: seqLen,
+    settings: {
+      texts: isEmpty(own.texts) ? null : { limit: limit ?? null },
+      tasks: isEmpty(own.tasks) ? null : { limit: limit ?? null, ...shots(fewShot) },
+    },
     texts: Object.entries(own.texts).map(([name, { ppl, windows }]) => ({
       name,
       windows,
@@ -111,6 +141,89 @@ export function savedEvaluation(
   };
   // Keeps what the file has names for.
   return evaluationSchema.parse(saved);
+}
+
+function isEmpty(record: Readonly<Record<string, unknown>>): boolean {
+  return Object.keys(record).length === 0;
+}
+
+function shots({ count: num, seed }: Pick<TaskShots, "count" | "seed"> = { count: 0, seed: 0 }): {
+  readonly num_fewshot: number;
+  readonly seed: number | null;
+} {
+  return { num_fewshot: num, seed: num > 0 ? seed : null };
+}
+
+/** An evaluation with what was saved earlier and still goes with it. */
+export interface AddedEvaluation {
+  readonly evaluation: SavedEvaluation;
+  /** Earlier texts and tasks that do not go with it, and were not measured again. */
+  readonly dropped: readonly string[];
+}
+
+/**
+ * Adds what was measured now to what was saved earlier: of the same name in its place, else behind. Against the same
+ * baseline earlier texts stay when windows and their limit are the same, tasks when limit and solved questions are, and
+ * both when none of theirs was measured now.
+ */
+export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): AddedEvaluation {
+  if (earlier === null) return { evaluation: now, dropped: [] };
+  if (earlier.baseline !== now.baseline) {
+    const dropped = [...without(earlier.texts, now.texts), ...without(earlier.tasks, now.tasks)];
+    return { evaluation: now, dropped };
+  }
+  const texts = added(textsOf(earlier), textsOf(now));
+  const tasks = added(tasksOf(earlier), tasksOf(now));
+  const { seq_len, limited } = texts.how;
+  return {
+    evaluation: {
+      ...now,
+      seq_len,
+      settings: { texts: limited, tasks: tasks.how },
+      texts: texts.list,
+      tasks: tasks.list,
+    },
+    dropped: [...texts.dropped, ...tasks.dropped],
+  };
+}
+
+/** Texts or tasks, and what they were measured with. */
+interface Measured<T, How> {
+  readonly list: readonly T[];
+  readonly how: How;
+}
+
+interface TextSettings {
+  readonly seq_len: number;
+  readonly limited: SavedSettings["texts"];
+}
+
+function textsOf({ texts, seq_len, settings }: SavedEvaluation): Measured<SavedText, TextSettings> {
+  return { list: texts, how: { seq_len, limited: settings.texts } };
+}
+
+function tasksOf({ tasks, settings }: SavedEvaluation): Measured<SavedTask, SavedSettings["tasks"]> {
+  return { list: tasks, how: settings.tasks };
+}
+
+function added<T extends { readonly name: string }, How>(
+  earlier: Measured<T, How>,
+  now: Measured<T, How>,
+): Measured<T, How> & { readonly dropped: readonly string[] } {
+  if (now.list.length === 0) return { ...earlier, dropped: [] };
+  const goesWith = JSON.stringify(earlier.how) === JSON.stringify(now.how);
+  const all = [...(goesWith ? earlier.list : []), ...now.list];
+  const list = [...new Map(all.map((one) => [one.name, one])).values()];
+  return { list, how: now.how, dropped: without(earlier.list, list) };
+}
+
+/** Names of the ones that the others have not. */
+function without(
+  ones: readonly { readonly name: string }[],
+  others: readonly { readonly name: string }[],
+): readonly string[] {
+  const names = new Set(others.map(({ name }) => name));
+  return ones.flatMap(({ name }) => (names.has(name) ? [] : [name]));
 }
 
 /** An evaluation as JSON text. */
