@@ -1,8 +1,9 @@
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { gprune } from "./run_cli.ts";
+import { type CliResult, gprune, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let root: string;
@@ -231,5 +232,43 @@ describe("outputs", () => {
       /^error OUTPUT_FAILED: @file\/own\.jsonl: /,
     );
     expect(await readFile(join(root, "file"), "utf8")).toBe("not a directory");
+  });
+});
+
+describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
+  /** `gprune` with one of its streams on a full disk. */
+  async function onFullDisk(stream: 1 | 2, ...commandLine: readonly string[]): Promise<CliResult> {
+    const full = await open("/dev/full", "w");
+    try {
+      const [stdout, stderr] = [1, 2].map((number) => (number === stream ? full.fd : "pipe"));
+      return await startCli(commandLine, {}, [stdout!, stderr!]).result;
+    } finally {
+      await full.close();
+    }
+  }
+
+  const evaluation = (): readonly string[] => {
+    return ["eval", `${root}/model`, "--text", calib, "--seq-len", "24", "--limit", "1"];
+  };
+
+  test("under the standard output is named", async () => {
+    for (const command of [["inspect", `${root}/model`], [...evaluation(), "-q"], ["--help"]]) {
+      expect(await onFullDisk(1, ...command)).toEqual({
+        code: 1,
+        stdout: "",
+        stderr:
+          "error OUTPUT_FAILED: standard output: expected to write it, got ENOSPC\n" +
+          "hint: The disk is full; free some space or write to another disk.\n",
+      });
+    }
+  });
+
+  test("under the standard error takes neither the result nor the exit code", async () => {
+    expect(await onFullDisk(2, ...evaluation())).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^stories +\d+\.\d+ +1$/m),
+    });
+    expect(await onFullDisk(2, "inspect", `${root}/nowhere`)).toMatchObject({ code: 1, stdout: "" });
+    expect(await onFullDisk(2, "inspect")).toMatchObject({ code: 1, stdout: "" });
   });
 });

@@ -25,24 +25,28 @@ export async function gprune(...commandLine: readonly string[]): Promise<CliResu
   return startCli(commandLine).result;
 }
 
-/** @param environment - added to the process's own, without its HF_ variables */
+/**
+ * @param environment - added to the process's own, without its HF_ variables
+ * @param outputs - where stdout and stderr go; what goes to a file is not in the result
+ */
 export function startCli(
   commandLine: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  outputs: readonly ("pipe" | number)[] = ["pipe", "pipe"],
 ): CliRun {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("HF_"));
   const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...commandLine], {
     cwd: ROOT,
     env: { ...Object.fromEntries(inherited), ...environment, NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", ...outputs],
   });
   let stdout = "";
   let stderr = "";
   const listeners = new Set<() => void>();
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
     stdout += text;
   });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;
     for (const listener of listeners) listener();
   });

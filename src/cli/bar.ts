@@ -8,7 +8,7 @@
 import type { OnProgress, ProgressEvent } from "../progress.ts";
 import { type Paint, paintFor, wantsColour } from "./colour.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
-import { plainText } from "./terminal.ts";
+import { plainText, writeErr } from "./terminal.ts";
 
 /** What is drawn on. */
 export interface Screen {
@@ -63,7 +63,7 @@ export function barDisplay(screen: Screen = standardError()): ProgressDisplay {
 
 function standardError(): Screen {
   return {
-    write: (text) => process.stderr.write(text),
+    write: writeErr,
     columns: () => process.stderr.columns ?? 80,
     paint: paintFor(wantsColour(process.stderr)),
   };

@@ -8,7 +8,7 @@ import type { ProgressDisplay } from "./display.ts";
 import { EXIT_CODES, onSignals, printFailure } from "./exit.ts";
 import type { StopSignal } from "./messages.ts";
 import { loudDisplay } from "./progress.ts";
-import { plainText } from "./terminal.ts";
+import { plainText, writeErr, writeOut } from "./terminal.ts";
 
 /** Seconds without a sign of life after which the user is told; one product of large matrices takes less. */
 const SILENCE_SECONDS = 300;
@@ -39,7 +39,7 @@ class Watch {
       onProgressEnd: () => display.stop(),
       onOut: (text) => {
         display.stop();
-        process.stdout.write(text);
+        writeOut(text);
       },
       onErr: (text) => this.#say(text),
     });
@@ -77,7 +77,7 @@ class Watch {
 
   #say(text: string): void {
     this.#display.stop();
-    process.stderr.write(text);
+    writeErr(text);
   }
 }
 
@@ -92,8 +92,8 @@ function said(outcome: Outcome): number {
     case "interrupted": {
       const { by, atOnce, hint } = outcome;
       const rest = atOnce || hint !== undefined ? "" : "; nothing unfinished is left behind";
-      process.stderr.write(`\ninterrupted by ${by}${rest}\n`);
-      if (hint !== undefined) process.stderr.write(`hint: ${plainText(hint)}\n`);
+      writeErr(`\ninterrupted by ${by}${rest}\n`);
+      if (hint !== undefined) writeErr(`hint: ${plainText(hint)}\n`);
       return EXIT_CODES[by];
     }
   }

@@ -4,7 +4,7 @@ import { removeTemporaries } from "../io/output_directory.ts";
 import { paintFor, wantsColour } from "./colour.ts";
 import { runCleanups } from "./interrupt.ts";
 import type { Failure, StopSignal } from "./messages.ts";
-import { plainText } from "./terminal.ts";
+import { plainText, writeErr } from "./terminal.ts";
 
 export const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
@@ -31,12 +31,12 @@ export function failureOf(error: unknown): { readonly failure: Failure; readonly
 export function printFailure({ code, message, hint }: Failure): void {
   if (code === undefined) {
     const request = "This is a bug in gprune; please report it with the text above.";
-    process.stderr.write(`${plainText(message)}\n${request}\n`);
+    writeErr(`${plainText(message)}\n${request}\n`);
     return;
   }
   const paint = paintFor(wantsColour(process.stderr));
-  process.stderr.write(`${paint.red(`error ${code}:`)} ${plainText(message)}\n`);
-  if (hint !== undefined) process.stderr.write(`${paint.cyan("hint:")} ${plainText(hint)}\n`);
+  writeErr(`${paint.red(`error ${code}:`)} ${plainText(message)}\n`);
+  if (hint !== undefined) writeErr(`${paint.cyan("hint:")} ${plainText(hint)}\n`);
 }
 
 /** Has signals answered by `handler` from now on; a process that does so ends by itself. */
@@ -53,7 +53,7 @@ export function handleExits(): void {
     process.on(signal, () => {
       if (answer !== null) return answer(signal);
       undo();
-      process.stderr.write(`\ninterrupted by ${signal}; nothing unfinished is left behind\n`);
+      writeErr(`\ninterrupted by ${signal}; nothing unfinished is left behind\n`);
       process.exit(EXIT_CODES[signal]);
     });
   }
@@ -62,15 +62,6 @@ export function handleExits(): void {
     fail(error);
     process.exit();
   });
-}
-
-/** A reader that has seen enough (`gprune inspect MODEL | head`) is no error: what it no longer wants is dropped. */
-export function ignoreClosedPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-    });
-  }
 }
 
 function undo(): void {

@@ -2,7 +2,7 @@
 /** The command line. Everything that computes is imported when it is needed. */
 import { Command, CommanderError } from "commander";
 import { versions } from "../package.ts";
-import { fail, handleExits, ignoreClosedPipes } from "./exit.ts";
+import { fail, handleExits } from "./exit.ts";
 import { exportCommand, pushCommand } from "./giving_commands.ts";
 import {
   compareCommand,
@@ -19,6 +19,7 @@ import {
   workerCommand,
 } from "./pruning_commands.ts";
 import { isComputeChild } from "./role.ts";
+import { mindStreams, writeErr, writeOut } from "./terminal.ts";
 
 const program = new Command("gprune")
   .description(
@@ -28,6 +29,7 @@ const program = new Command("gprune")
   .showSuggestionAfterError()
   .showHelpAfterError("`gprune --help` shows all commands.")
   .exitOverride()
+  .configureOutput({ writeOut, writeErr })
   .addHelpText(
     "after",
     `
@@ -62,7 +64,7 @@ for (const command of [
   program.addCommand(command);
 }
 
-ignoreClosedPipes();
+mindStreams();
 if (!isComputeChild()) handleExits();
 try {
   await program.parseAsync();

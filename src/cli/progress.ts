@@ -2,7 +2,7 @@
 import type { OnProgress } from "../progress.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { onInterrupt } from "./interrupt.ts";
-import { currentOutlet, plainText } from "./terminal.ts";
+import { currentOutlet, plainText, writeErr } from "./terminal.ts";
 
 /** Seconds between two lines of the same stage when stderr is not a terminal. */
 const LINE_INTERVAL = 10;
@@ -35,7 +35,7 @@ function distantDisplay(): ProgressDisplay | undefined {
 export async function loudDisplay(): Promise<ProgressDisplay> {
   const isTerminal = process.stderr.isTTY && process.env.TERM !== "dumb";
   if (isTerminal) return (await import("./bar.ts")).barDisplay();
-  return lineDisplay((line) => process.stderr.write(`${line}\n`));
+  return lineDisplay((line) => writeErr(`${line}\n`));
 }
 
 function noDisplay(): ProgressDisplay {

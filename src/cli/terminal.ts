@@ -1,4 +1,6 @@
 /** Text for the terminal: results on stdout, tables, names from files made harmless. Results are never coloured. */
+import type { GpruneError } from "../errors.ts";
+import { outputFailed } from "../io/output_file.ts";
 import { plainJson, plainText } from "../plain_text.ts";
 import type { ProgressEvent } from "../progress.ts";
 
@@ -13,10 +15,40 @@ export interface Outlet {
   progressEnd?(): void;
 }
 
-let outlet: Outlet = {
-  out: (text) => process.stdout.write(text),
-  err: (text) => process.stderr.write(text),
-};
+let outlet: Outlet = { out: writeOut, err: writeErr };
+
+/** Writes to stdout. @throws GpruneError OUTPUT_FAILED for a full disk and the like */
+export function writeOut(text: string): void {
+  try {
+    process.stdout.write(text);
+  } catch (cause) {
+    throw stdoutFailed(cause);
+  }
+}
+
+/** Writes to stderr. What cannot be said there is dropped: the result counts, and so does its exit code. */
+export function writeErr(text: string): void {
+  try {
+    process.stderr.write(text);
+  } catch {
+    // There is no other place to say so.
+  }
+}
+
+/**
+ * What streams report later, where writing did not throw. A reader that has seen enough (`gprune inspect MODEL | head`) is no
+ * error: what it no longer wants is dropped.
+ */
+export function mindStreams(): void {
+  process.stderr.on("error", () => {});
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw stdoutFailed(error);
+  });
+}
+
+function stdoutFailed(cause: unknown): GpruneError {
+  return outputFailed("standard output", cause);
+}
 
 /** Sends what commands say somewhere else. */
 export function setOutlet(other: Outlet): void {
