@@ -73,6 +73,23 @@ describe("resolveRunConfig", () => {
   });
 });
 
+describe("resolveRunConfig of values from several places", () => {
+  it("names the ones that the wrong fields come from", () => {
+    const sourceOf = (field: string): string => (field === "rounds" ? "command line" : "run.yaml");
+    const sourcesOf = (wrong: object): string => {
+      try {
+        resolveRunConfig({ ...LEAST, ...wrong }, sourceOf);
+        return "";
+      } catch (error) {
+        return (error as Error).message.split(": ")[0]!;
+      }
+    };
+    expect(sourcesOf({ rounds: 65 })).toBe("command line");
+    expect(sourcesOf({ method: "none", allocation: "learned" })).toBe("run.yaml");
+    expect(sourcesOf({ rounds: 65, seed: -1 })).toBe("command line and run.yaml");
+  });
+});
+
 describe("parseRunConfig", () => {
   it("gives the fields of a file and no others", () => {
     const text = "# a comment\nsparsity: 0.5\ncalibration:\n  - {name: web, path: web.txt}\n";

@@ -140,12 +140,14 @@ const runConfigSchema = fields.refine(
 /** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
 const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
+/** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */
+export type ConfigSource = string | ((field: string) => string);
+
 /**
  * Checks values and fills in defaults.
- * @param where - for messages: `command line` or a file's name
  * @throws GpruneError BAD_CONFIG naming every wrong field
  */
-export function resolveRunConfig(input: unknown, where: string): RunConfig {
+export function resolveRunConfig(input: unknown, where: ConfigSource): RunConfig {
   const result = runConfigSchema.safeParse(input);
   if (result.success) return { ...result.data, recover: result.data.recover ?? RECOVERY[result.data.method] };
   throw wrongFields(result.error, where);
@@ -162,9 +164,12 @@ export function parseRunConfig(text: string, where: string): Readonly<Record<str
   return value as Readonly<Record<string, unknown>>;
 }
 
-function wrongFields(error: z.ZodError, where: string): GpruneError {
-  return new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(error).replaceAll("✖ ", "")}`, {
-    hint: "`gprune prune --help` lists the options and their ranges.",
+function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
+  const sourceOf = typeof where === "string" ? () => where : where;
+  const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
+  const what = z.prettifyError(error).replaceAll("✖ ", "");
+  return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
+    hint: "`gprune prune --help` says what the options mean.",
   });
 }
 

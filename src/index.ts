@@ -58,6 +58,7 @@ export {
 } from "./calibrate/windows.ts";
 // The whole path
 export {
+  type ConfigSource,
   formatRunConfig,
   parseRunConfig,
   type RunConfig,

@@ -37,6 +37,7 @@ describe("help", () => {
     const { code, stdout, stderr } = await gprune("prune", "--help");
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     for (const { name } of METRICS) expect(stdout).toContain(name);
+    expect(stdout.replaceAll(/\s+/g, " ")).toContain("rounds of learned allocation, up to 64 (default: 8)");
     const defaults = resolveRunConfig({ model: "m", output: "o" }, "test");
     const shown = [...stdout.replaceAll(/\s+/g, " ").matchAll(/\(default: ([^)]+)\)/g)].map(
       ([, value]) => value,

@@ -164,6 +164,11 @@ describe("settings", () => {
     [["--sparsity", "-0.1"], '--sparsity: expected a number of at least 0 and below 1, got "-0.1"'],
     [["--samples", "1.5"], '--samples: expected a whole number of at least 1, got "1.5"'],
     [["--seq-len", "many"], '--seq-len: expected a whole number of at least 8, got "many"'],
+    [["--rounds", "65"], '--rounds: expected a whole number of at least 1 and at most 64, got "65"'],
+    [
+      ["--max-modules", "17"],
+      '--max-modules: expected a whole number of at least 1 and at most 16, got "17"',
+    ],
     [["--metric", "wandering"], "metric: expected one of flap-wifv, flap-ifv, "],
     [["--fallback", "fisher"], "fallback: expected one of magnitude, pon, maw, random, got fisher"],
     [["--recover", "all"], '--recover: expected one of none, bias, lstsq, distill, got "all"'],
@@ -173,6 +178,16 @@ describe("settings", () => {
 
   test("more than the minimum widths allow is refused", async () => {
     await expectRefused(pruneOf("@model", "--sparsity", "0.99"), /^(.*\n)*error BAD_ARGUMENT: .*0\.99/);
+  });
+
+  test("the command line over a good configuration file is what is blamed", async () => {
+    await writeFile(join(root, "good.yaml"), "method: none\n");
+    await expectRefused(
+      pruneOf("@model", "--config", "@good.yaml", "--allocation", "learned"),
+      /^error BAD_CONFIG: command line: learned and curves need method gprune/,
+    );
+    await writeFile(join(root, "odd.yaml"), "method: none\nallocation: learned\n");
+    await expectRefused(pruneOf("@model", "--config", "@odd.yaml"), /^error BAD_CONFIG: @odd\.yaml: learned/);
   });
 
   test("a configuration file with a typo, an unknown option, a missing model or output", async () => {

@@ -161,7 +161,7 @@ export const generateCommand: Command = new Command("generate")
   .addOption(
     numberOption("--top-p <p>", "draw from the most probable tokens that together have this probability", {
       min: 0.01,
-      below: 1 + Number.EPSILON,
+      max: 1,
       default: 1,
     }),
   )

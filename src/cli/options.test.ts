@@ -31,6 +31,17 @@ describe("numberOption", () => {
   });
 });
 
+describe("numberOption with a most", () => {
+  const share = (): Option => numberOption("--top-p <p>", "", { min: 0.01, max: 1 });
+
+  it("takes the most itself, and names it", () => {
+    expect(parsed(share(), "--top-p", "1")).toBe(1);
+    expect(() => parsed(share(), "--top-p", "2")).toThrowError(
+      '--top-p: expected a number of at least 0.01 and at most 1, got "2"',
+    );
+  });
+});
+
 describe("countOption", () => {
   it("takes whole numbers from the least one, or its default", () => {
     const option = (): Option => countOption("--samples <n>", "", { min: 2, default: 16 });

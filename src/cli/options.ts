@@ -6,33 +6,41 @@ import { GpruneError } from "../errors.ts";
 interface NumberRange {
   readonly min: number;
   readonly below?: number;
+  readonly max?: number;
   readonly whole?: boolean;
   readonly default?: number;
   /** The next step for somebody whose number is refused. */
   readonly hint?: string;
 }
 
-/** An option with a whole number of at least `min`. */
+/** An option with a whole number of at least `min`, and of at most `max` where there is one. */
 export function countOption(
   flags: string,
   description: string,
-  range: { readonly min: number; readonly default?: number },
+  range: { readonly min: number; readonly max?: number; readonly default?: number },
 ): Option {
   return numberOption(flags, description, { ...range, whole: true });
 }
 
-/** An option with a number in `min <= x < below`. @throws GpruneError BAD_ARGUMENT while parsing */
+/** An option with a number in `min <= x < below`, or `min <= x <= max`. @throws GpruneError BAD_ARGUMENT while parsing */
 export function numberOption(flags: string, description: string, range: NumberRange): Option {
   const option = new Option(flags, description);
   if (range.default !== undefined) option.default(range.default);
-  const { min, below = Number.POSITIVE_INFINITY, whole = false, hint } = range;
+  const {
+    min,
+    below = Number.POSITIVE_INFINITY,
+    max = Number.POSITIVE_INFINITY,
+    whole = false,
+    hint,
+  } = range;
   return option.argParser((text: string) => {
     const value = text.trim() === "" ? Number.NaN : Number(text);
-    const fits = value >= min && value < below && Number.isFinite(value);
+    const fits = value >= min && value < below && value <= max && Number.isFinite(value);
     if (fits && (!whole || Number.isSafeInteger(value))) return value;
     const kind = whole ? "a whole number" : "a number";
     const limit = Number.isFinite(below) ? ` and below ${below}` : "";
-    throw badValue(option, { expected: `${kind} of at least ${min}${limit}`, got: text, hint });
+    const most = Number.isFinite(max) ? ` and at most ${max}` : "";
+    throw badValue(option, { expected: `${kind} of at least ${min}${limit}${most}`, got: text, hint });
   });
 }
 

@@ -108,10 +108,13 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
   // What is not given is true here, and the file may say otherwise.
   const noReport = report === false && { report };
-  const input = { ...file, ...settings, ...noReport, ...(model !== undefined && { model }), ...calibration };
+  const given = { ...settings, ...noReport, ...(model !== undefined && { model }), ...calibration };
+  const input = { ...file, ...given };
   requireSetting(input, "model", "a Hugging Face directory, .gguf file or hf://ORG/NAME");
   requireSetting(input, "output", "a directory to be made (-o)");
-  return resolveRunConfig(input, path ?? "command line");
+  return resolveRunConfig(input, (field) =>
+    path === undefined || Object.hasOwn(given, field) ? "command line" : path,
+  );
 }
 
 function requireSetting(input: Readonly<Record<string, unknown>>, name: string, expected: string): void {

@@ -45,17 +45,17 @@ export const pruneCommand: Command = new Command("prune")
     ),
   )
   .addOption(countOption("--steps <n>", "training steps of --recover distill (default: 300)", { min: 1 }))
-  .addOption(countOption("--rounds <n>", "rounds of learned allocation (default: 8)", { min: 1 }))
+  .addOption(
+    countOption("--rounds <n>", "rounds of learned allocation, up to 64 (default: 8)", { min: 1, max: 64 }),
+  )
   .addOption(
     countOption("--gradient-windows <n>", "windows of every set in each round (default: 2)", { min: 1 }),
   )
   .addOption(
     countOption(
       "--max-modules <n>",
-      "most behaviour modules in one space; 1 switches them off (default: 4)",
-      {
-        min: 1,
-      },
+      "most behaviour modules in one space, up to 16; 1 switches them off (default: 4)",
+      { min: 1, max: 16 },
     ),
   )
   .option("--fallback <name>", "metric of modules with unreliable scores (default: magnitude)")
