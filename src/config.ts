@@ -173,8 +173,47 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   });
 }
 
+type DecidedByPlan = keyof Pick<
+  RunConfig,
+  | "sparsity"
+  | "method"
+  | "metric"
+  | "allocation"
+  | "robust"
+  | "rounds"
+  | "gradientWindows"
+  | "fallback"
+  | "maxModules"
+  | "roundTo"
+>;
+
+/** Settings that do not count where a plan is given, which has decided. */
+export const DECIDED_BY_PLAN: readonly DecidedByPlan[] = [
+  "sparsity",
+  "method",
+  "metric",
+  "allocation",
+  "robust",
+  "rounds",
+  "gradientWindows",
+  "fallback",
+  "maxModules",
+  "roundTo",
+];
+
+/** A configuration that may lack what a given plan has decided. */
+export type CountingSettings = Omit<RunConfig, DecidedByPlan> & Partial<Pick<RunConfig, DecidedByPlan>>;
+
+/** What counts of a configuration: all of it or, with a given plan, what that has not decided. */
+export function countingSettings(config: RunConfig): CountingSettings {
+  if (config.plan === undefined) return config;
+  const decided: ReadonlySet<string> = new Set(DECIDED_BY_PLAN);
+  const counting = Object.entries(config).filter(([name]) => !decided.has(name));
+  return Object.fromEntries(counting) as unknown as CountingSettings;
+}
+
 /** A configuration as YAML. */
-export function formatRunConfig(config: RunConfig): string {
+export function formatRunConfig(config: CountingSettings): string {
   return formatYaml(config);
 }
 

@@ -144,10 +144,7 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
     if (done !== null) return done;
     stages.begin(facts);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const tokens = tokensOf(calibrationSummary(sets));
-    const gradients = metric.input === "gradients";
-    const plan = planMemory({ spec: model.spec, config, tokens, allocation, gradients }, memoryLimit());
-    await requireRoom(estimateNeeds(model, config, { plan, tokens }), config.output);
+    const plan = await planRoom(request, { model, allocation, sets });
     onPlanned(plan);
     runtime = new Runtime({
       threads: config.threads,
@@ -175,6 +172,21 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
     await runtime?.close();
     await model.weights.close();
   }
+}
+
+/** What the run will hold in memory. A given plan says how much goes, and nothing is learned for it. */
+async function planRoom(
+  { config: asked, given, metric }: RunRequest,
+  { model, sets, ...run }: Pick<Run, "model" | "allocation" | "sets">,
+): Promise<MemoryPlan> {
+  const { spec } = model;
+  const config = given === null ? asked : { ...asked, sparsity: achievedSparsity(given, spec) };
+  const allocation = given === null ? run.allocation : "given";
+  const gradients = given === null && metric.input === "gradients";
+  const tokens = tokensOf(calibrationSummary(sets));
+  const plan = planMemory({ spec, config, tokens, allocation, gradients }, memoryLimit());
+  await requireRoom(estimateNeeds(model, config, { plan, tokens }), config.output);
+  return plan;
 }
 
 /** The result of a run that was interrupted after its output was there; null when there is none. */

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import type { SampledSet } from "./calibrate/windows.ts";
-import type { RunConfig } from "./config.ts";
+import { countingSettings, type RunConfig } from "./config.ts";
 import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
 import type { JsonValue } from "./io/json_difference.ts";
@@ -50,10 +50,16 @@ export interface RunInputs {
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(
-  { output: _, maxMemory: __, threads = availableParallelism(), ...settings }: RunConfig,
+  config: RunConfig,
   { model, sets, plan }: RunInputs,
   onProgress: OnProgress,
 ): Promise<JsonValue> {
+  const {
+    output: _,
+    maxMemory: __,
+    threads = availableParallelism(),
+    ...settings
+  } = countingSettings(config);
   return toJson({
     settings: { ...settings, ...(process.arch !== "x64" && { threads }) },
     inputs: {

@@ -1,6 +1,6 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
 import { join } from "node:path";
-import { formatRunConfig, type RunConfig } from "./config.ts";
+import { countingSettings, formatRunConfig, type RunConfig } from "./config.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 import { kindOfPath } from "./io/file.ts";
@@ -43,7 +43,8 @@ export async function saveRun(
   { plan, curve, outcome, measured }: Findings,
 ): Promise<Pick<PruneResult, "report" | "report_problem">> {
   // Threads are a matter of the machine and change no byte.
-  const text = formatRunConfig({ ...settings, threads: undefined });
+  const counting = countingSettings(settings);
+  const text = formatRunConfig({ ...counting, threads: undefined });
   const card = modelCard({
     ...settings,
     ...outcome,
@@ -61,7 +62,7 @@ export async function saveRun(
   ]);
   let problem: string | null = null;
   const lastDocuments = async (): Promise<ReadonlyMap<string, string>> => {
-    const record = runRecord({ ...outcome, ...measured() }, { model, started, settings });
+    const record = runRecord({ ...outcome, ...measured() }, { model, started, settings: counting });
     const written = await runDocuments({ record, plan, curve, report: settings.report });
     problem = written.problem;
     return written.documents;

@@ -167,7 +167,15 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const plan = join(original, "plan.json");
     const again = await gprune("prune", model, "-o", replayed, "--plan", plan, "--recover", "none");
     expect(again.code).toBe(0);
+    expect(again.stdout).toMatch(/^removed .* \(as the plan says\)$/m);
     expect(await hashes(replayed)).toEqual(await hashes(original));
+    const byFile = join(root, "replayed-by-file");
+    const config = join(replayed, "gprune.yaml");
+    expect(await gprune("prune", "-o", byFile, "--config", config, "-q")).toMatchObject({
+      code: 0,
+      stderr: "",
+    });
+    expect(await hashes(byFile)).toEqual(await hashes(original));
   });
 
   test("prune --json has the keys that scripts rely on", async () => {

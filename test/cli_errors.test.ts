@@ -217,6 +217,24 @@ describe("plans", () => {
       "error BAD_PLAN: @decided/plan.json: base neurons: expected 3 layers of 64, got 2 layers of 32",
     );
   });
+
+  test("beside options that decide, wherever the plan is named", async () => {
+    const refused = "error BAD_ARGUMENT: plan: expected no option that decides beside it, got ";
+    const plan = ["--plan", "@corrupt.json"];
+    await expectRefused(
+      pruneOf("@model", ...plan, "--sparsity", "0.9", "--max-modules", "1", "--robust"),
+      `${refused}--sparsity, --robust, --max-modules`,
+    );
+    await writeFile(join(root, "planned.yaml"), `sparsity: 0.3\nplan: ${root}/corrupt.json\n`);
+    await expectRefused(
+      pruneOf("@model", "--config", "@planned.yaml", "--metric", "pon"),
+      `${refused}--metric`,
+    );
+    await expectRefused(
+      pruneOf("@model", "--config", "@planned.yaml"),
+      "error BAD_PLAN: @corrupt.json: expected JSON",
+    );
+  });
 });
 
 describe("outputs", () => {

@@ -149,6 +149,36 @@ describe("prune", () => {
     expect(again.sparsity).toEqual({ asked: first.sparsity.achieved, achieved: first.sparsity.achieved });
   });
 
+  test("a plan's run plans memory for what goes with the plan, and for nothing that decides", async () => {
+    const { output } = await run({ recover: "none", sparsity: 0.5 });
+    const plan = join(output, "plan.json");
+    const stages = async (settings: RunConfigInput) =>
+      (await run({ recover: "distill", steps: 1, ...settings })).memory!.stages;
+    const [little, much] = [await stages({ plan, sparsity: 0.1 }), await stages({ plan, sparsity: 0.6 })];
+    expect(little).toEqual(much);
+    expect(Object.keys(little)).toEqual(["calibrate", "refit", "solve", "distill", "check", "score", "save"]);
+  });
+
+  test("of a plan's run only the settings that counted are written", async () => {
+    const first = await run({ recover: "none" });
+    const plan = join(first.output, "plan.json");
+    const { output } = await run({ plan, recover: "none", calibration: [], sparsity: 0.9, report: true });
+    const read = (name: string): Promise<string> => readFile(join(output, name), "utf8");
+    const { settings } = JSON.parse(await read("run.json"));
+    expect(settings).toMatchObject({ plan, recover: "none" });
+    const decided = ["sparsity", "method", "metric", "allocation", "robust", "rounds", "fallback", "roundTo"];
+    for (const name of decided) expect(settings).not.toHaveProperty(name);
+    expect(JSON.parse(await read("facts.json")).facts.settings).not.toHaveProperty("sparsity");
+    const yaml = await read("gprune.yaml");
+    expect(yaml).toContain(`plan: ${plan}`);
+    expect(yaml).not.toMatch(/sparsity|method|metric|rounds/);
+    expect(await read("README.md")).toContain("of the attention and FFN parameters (as the plan says)");
+    const page = (await read("report.html")).replaceAll("\u00a0", " ");
+    expect(page).toContain("%, by a given plan");
+    expect(page).toContain("a given plan; FFN");
+    expect(page).not.toMatch(/flap-wifv|<dt>(?:samples|seqLen|rounds|allocation)<|\basked \d/);
+  });
+
   test("the plan explains itself and is for the model", async () => {
     const result = await run({});
     const plan = parsePlan(await readFile(join(result.output, "plan.json"), "utf8"), "plan.json");

@@ -1,5 +1,5 @@
 /** `gprune prune` */
-import { parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
+import { DECIDED_BY_PLAN, parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { readSmallText } from "../io/file.ts";
@@ -50,7 +50,7 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
     throw await saidWhatIsKept(error, config);
   });
   if (options.json) printJson(result);
-  else print(summaryOf(result, config.model));
+  else print(summaryOf(result, config));
 }
 
 /** Who computes the passes over texts, when it is not this process. @throws GpruneError BAD_ARGUMENT for half of an answer */
@@ -105,6 +105,7 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
   const { redis: _redis, store: _store, ...settings } = rest;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
+  if (settings.plan ?? file.plan) refuseDecided(settings);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
   // What is not given is true here, and the file may say otherwise.
   const noReport = report === false && { report };
@@ -117,6 +118,26 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
   );
 }
 
+/**
+ * Options that would decide something cannot go with a plan; a file's settings may, since it can be of the run that made
+ * the plan.
+ * @throws GpruneError BAD_ARGUMENT naming them
+ */
+function refuseDecided(given: Readonly<Record<string, unknown>>): void {
+  const found = DECIDED_BY_PLAN.filter((name) => given[name] !== undefined);
+  if (found.length === 0) return;
+  const options = found.map(
+    (name) => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+  );
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `plan: expected no option that decides beside it, got ${options.join(", ")}`,
+    {
+      hint: "The plan has decided which units stay. Leave these options out, or --plan to decide anew.",
+    },
+  );
+}
+
 function requireSetting(input: Readonly<Record<string, unknown>>, name: string, expected: string): void {
   if (input[name] !== undefined) return;
   throw new GpruneError("BAD_ARGUMENT", `${name}: expected ${expected}, got none`, {
@@ -126,14 +147,17 @@ function requireSetting(input: Readonly<Record<string, unknown>>, name: string, 
 
 function summaryOf(
   { output, sparsity, parameters, widths, ...result }: PruneResult,
-  baseline: string,
+  { model, plan }: RunConfig,
 ): string {
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
   const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M`;
   const fewer = percent(1 - parameters.after / parameters.before);
   const path = plainText(output);
   const rows: (readonly [string, string])[] = [
-    ["removed", `${percent(sparsity.achieved)} of attention and FFN (asked: ${percent(sparsity.asked)})`],
+    [
+      "removed",
+      `${percent(sparsity.achieved)} of attention and FFN (${plan === undefined ? `asked: ${percent(sparsity.asked)}` : "as the plan says"})`,
+    ],
     ["parameters", `${millions(parameters.before)} -> ${millions(parameters.after)}, ${fewer} fewer`],
     ["neurons", `${range(widths.ffn)} in a layer`],
     ["KV groups", `${range(widths.kv)} in a layer`],
@@ -142,7 +166,7 @@ function summaryOf(
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
     ["report", reportOf(result)],
-    ["next", `gprune eval ${path} --text NAME=FILE --baseline ${plainText(baseline)} --save`],
+    ["next", `gprune eval ${path} --text NAME=FILE --baseline ${plainText(model)} --save`],
   ];
   return `${pairs(rows)}\n${path}`;
 }

@@ -69,7 +69,7 @@ export const pruneCommand: Command = new Command("prune")
     countOption("--round-to <n>", "FFN widths that change become multiples of this (default: 1)", { min: 1 }),
   )
   .addOption(countOption("--seed <n>", "drives every random choice (default: 0)", { min: 0 }))
-  .option("--plan <file>", "carry out a plan.json instead of deciding anew")
+  .option("--plan <file>", "carry out a plan.json instead of deciding anew; excludes the options that decide")
   .option("--config <file>", "YAML file with any of these settings; options override it")
   .optionsGroup("Calibration:")
   .addOption(textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each, see below"))

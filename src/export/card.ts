@@ -65,7 +65,7 @@ Made with gprune by removing whole FFN neurons and whole attention KV groups.
 |---|---|
 | base model | ${code(facts.base)} |
 | method | ${methodOf(facts)} |
-| removed | ${percent(sparsity.achieved)} of the attention and FFN parameters (asked: ${percent(sparsity.asked)}) |
+| removed | ${percent(sparsity.achieved)} of the attention and FFN parameters (${facts.plan === undefined ? `asked: ${percent(sparsity.asked)}` : "as the plan says"}) |
 | parameters | ${parameters.after.toLocaleString("en")} of ${parameters.before.toLocaleString("en")} |
 | neurons per layer | ${widths.ffn.join(", ")} |
 | KV groups per layer | ${widths.kv.join(", ")} |

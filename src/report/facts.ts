@@ -65,6 +65,11 @@ export function factsOf(files: RunFiles): Facts {
   };
 }
 
+/** Whether the run was given its plan and decided nothing. */
+export function hasGivenPlan({ settings }: Pick<RunRecord, "settings">): boolean {
+  return typeof settings.plan === "string";
+}
+
 /** Geometric means over texts. */
 export function meanQuality(rows: readonly Quality[]): Quality {
   const [dense, pruned] = [rows.map((row) => row.dense), rows.map((row) => row.pruned)].map(geometricMean);

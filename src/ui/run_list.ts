@@ -107,8 +107,9 @@ function withoutOutput({ output: _, ...settings }: Settings): Settings {
   return settings;
 }
 
-/** `gprune on flap-wifv, 30 % asked, lstsq` */
-function howOf({ method, metric, sparsity, recover }: Settings): string {
+/** `GPrune on flap-wifv, 30 % asked, recovery lstsq` */
+function howOf({ plan, method, metric, sparsity, recover }: Settings): string {
+  if (typeof plan === "string") return `a given plan, recovery ${recover}`;
   const way = method === "none" ? `${metric} alone` : `GPrune on ${metric}`;
   const asked = typeof sparsity === "number" ? `, ${Math.round(1000 * sparsity) / 10} % asked` : "";
   return `${way}${asked}, recovery ${recover}`;

@@ -47,9 +47,13 @@ beforeAll(async () => {
   await writeFile(join(root, "secret.txt"), "secret");
   const runs = join(root, "runs");
   const { record } = reportFiles();
-  for (const name of ["first", "nested/second"]) {
+  const ofPlan = { ...record, settings: { ...record.settings, plan: "first/plan.json" } };
+  for (const [name, found] of [
+    ["first", record],
+    ["nested/second", ofPlan],
+  ] as const) {
     await mkdir(join(runs, name), { recursive: true });
-    await writeFile(join(runs, name, "run.json"), formatRunRecord(record));
+    await writeFile(join(runs, name, "run.json"), formatRunRecord(found));
     await writeFile(join(runs, name, "report.html"), `<!doctype html><title>${name}</title>`);
   }
   await mkdir(join(runs, "broken"));
@@ -223,6 +227,7 @@ describe("runs", () => {
     expect(first.outcome!.heldOut!.dense).toBeCloseTo(Math.sqrt(110), 10);
     expect(first.outcome!.heldOut!.pruned).toBeCloseTo(Math.sqrt(15 * 17), 10);
     expect(first.settings).not.toHaveProperty("output");
+    expect(runs.find(({ id }) => id === "nested/second")!.how).toBe("a given plan, recovery lstsq");
     expect(runs.find(({ id }) => id === "broken")!.note).toContain("run.json");
   });
 

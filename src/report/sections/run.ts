@@ -1,6 +1,6 @@
 /** The run itself: what it was given, what it took, who loads the result. */
 import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
-import type { Facts } from "../facts.ts";
+import { type Facts, hasGivenPlan } from "../facts.ts";
 import { bytes, percent, whole } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { count } from "./shape.ts";
@@ -27,6 +27,7 @@ function given({ record }: Facts): Html {
   const hidden = new Set([
     ...SHOWN_ELSEWHERE,
     ...(recover === "distill" ? [] : ["steps", "learningRate"]),
+    ...(record.calibration.length > 0 ? [] : ["samples", "seqLen"]),
     ...(method === "gprune" ? [] : ["rounds", "gradientWindows", "fallback", "maxModules", "robust"]),
   ]);
   const settings = Object.entries(record.settings).filter(([name, value]) => {
@@ -34,15 +35,19 @@ function given({ record }: Facts): Html {
   });
   return definitions([
     ["model", record.base],
-    [
-      "removed",
-      `${percent(record.sparsity.asked, 2)} asked, ${percent(record.sparsity.achieved, 2)} achieved`,
-    ],
+    ["removed", removedBy(record)],
     ["family", `${record.family}, ${record.dtype}`],
     ...settings.map(([name, value]) => [name, `${value as string | number | boolean}`] as const),
     ["calibration speed", `${whole(Math.round(record.tokens_per_second))} tokens/s`],
     ["peak memory", bytes(record.peak_rss_bytes)],
   ]);
+}
+
+function removedBy(record: Facts["record"]): string {
+  const { asked, achieved } = record.sparsity;
+  return hasGivenPlan(record)
+    ? `${percent(achieved, 2)}, by a given plan`
+    : `${percent(asked, 2)} asked, ${percent(achieved, 2)} achieved`;
 }
 
 function calibrationTable({ record }: Facts): Html | null {

@@ -1,6 +1,6 @@
 /** The top of a report: what a person should know after ten seconds. */
 import { deepestLayers } from "../charts/shape.ts";
-import { type Facts, meanQuality, type Quality } from "../facts.ts";
+import { type Facts, hasGivenPlan, meanQuality, type Quality } from "../facts.ts";
 import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { shortName } from "../text.ts";
@@ -35,14 +35,13 @@ const RECOVERIES: Readonly<Record<string, string>> = {
 };
 
 /** Who decided, and what was done about the damage. */
-export function methodSentence({ record: { settings } }: Pick<Facts, "record">): string {
-  const { method, metric, allocation, recover, plan } = settings;
-  const decided =
-    typeof plan === "string"
-      ? "A given plan was carried out"
-      : method === "gprune"
-        ? `GPrune on ${metric}, ${allocation} allocation`
-        : `Metric ${metric}, ${allocation} allocation`;
+export function methodSentence(facts: Pick<Facts, "record">): string {
+  const { method, metric, allocation, recover } = facts.record.settings;
+  const decided = hasGivenPlan(facts.record)
+    ? "A given plan was carried out"
+    : method === "gprune"
+      ? `GPrune on ${metric}, ${allocation} allocation`
+      : `Metric ${metric}, ${allocation} allocation`;
   return `${decided}; ${RECOVERIES[`${recover}`] ?? `recovery ${recover}`}.`;
 }
 
@@ -56,7 +55,7 @@ function cards(facts: Facts): readonly Html[] {
     card({
       label: "Removed",
       value: percent(achieved),
-      note: `asked ${percent(asked)}; FFN ${percent(removed.ffn)}, attention ${percent(removed.kv)}`,
+      note: `${hasGivenPlan(record) ? "a given plan" : `asked ${percent(asked)}`}; FFN ${percent(removed.ffn)}, attention ${percent(removed.kv)}`,
     }),
     card({
       label: "Parameters",
