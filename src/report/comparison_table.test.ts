@@ -34,6 +34,11 @@ const cellsOf = (table: string): string[][] =>
         .map((cell) => cell.trim()),
     );
 
+it("says of growth that it is growth", () => {
+  const rows = cellsOf(comparisonTable([pruned, dense]));
+  expect(rows[2]).toEqual(["parameters", "1,500", "2,000 (+33.3 %)"]);
+});
+
 it("is Markdown with a column for each model", () => {
   const table = comparisonTable([dense, pruned, other]);
   const [head, rule, ...rows] = cellsOf(table);

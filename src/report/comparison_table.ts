@@ -32,7 +32,8 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
 }
 
 function relative(value: number, first: number): string {
-  return value === first ? whole(value) : `${whole(value)} (${percent(value / first - 1)})`;
+  const sign = value > first ? "+" : "";
+  return value === first ? whole(value) : `${whole(value)} (${sign}${percent(value / first - 1)})`;
 }
 
 /** With a plain space: the table is text. */
