@@ -202,7 +202,7 @@ async function finishedResult(
   return {
     output: config.output,
     ...result,
-    ...measurements(config, { timings: {}, speed: 0, memory: null, device }),
+    ...measurements(config, { timings: {}, speed: null, memory: null, device }),
     report,
     report_problem: null,
   };
@@ -227,7 +227,7 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
     held_out: heldOut,
     calibration: calibrationSummary(sets),
   };
-  const speed = knowledge === null ? 0 : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
+  const speed = knowledge === null ? null : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
   const measured = (): Measurements =>
     measurements(config, { timings: clock.secondsSoFar(), speed, memory: run.memory, device: run.device });
   const findings = { plan, curve, outcome, measured };

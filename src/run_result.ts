@@ -24,8 +24,8 @@ export interface PruneResult {
   /** Seconds per stage. */
   readonly timings: Readonly<Record<string, number>>;
   readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
-  /** Calibration tokens per second of the calibration stage; 0 without one. */
-  readonly tokens_per_second: number;
+  /** Calibration tokens per second of the calibration stage; null without one. */
+  readonly tokens_per_second: number | null;
   readonly peak_rss_bytes: number;
   /** What the run was to stay within, and what was planned: bytes at most, and by stage; null when nothing was run. */
   readonly memory: Pick<MemoryPlan, "budget" | "peak" | "spilled" | "stages"> | null;
@@ -59,7 +59,7 @@ export function measurements(
     device: { used, asked, problem },
   }: {
     readonly timings: PruneResult["timings"];
-    readonly speed: number;
+    readonly speed: number | null;
     readonly memory: MemoryPlan | null;
     readonly device: DeviceFound;
   },

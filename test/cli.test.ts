@@ -169,6 +169,9 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(again.code).toBe(0);
     expect(again.stdout).toMatch(/^removed .* \(as the plan says\)$/m);
     expect(await hashes(replayed)).toEqual(await hashes(original));
+    const refitted = ["--recover", "lstsq", ...SMALL.slice(0, 4), ...calib];
+    const fitted = await gprune("prune", model, "-o", join(root, "refitted"), "--plan", plan, ...refitted);
+    expect(fitted.stdout).toMatch(/^calibration +windows of stories \(3\), code \(3\); 144 tokens$/m);
     const byFile = join(root, "replayed-by-file");
     const config = join(replayed, "gprune.yaml");
     expect(await gprune("prune", "-o", byFile, "--config", config, "-q")).toMatchObject({

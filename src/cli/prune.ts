@@ -195,8 +195,8 @@ function calibrationOf({
   if (sets.length === 0) return "none";
   const tokens = sets.reduce((sum, [, set]) => sum + set.tokens, 0);
   const names = sets.map(([name, { windows }]) => `${plainText(name)} (${windows})`).join(", ");
-  const total = `${tokens.toLocaleString("en")} tokens, ${Math.round(speed).toLocaleString("en")} tokens/s`;
-  return `windows of ${names}; ${total}`;
+  const rate = speed === null ? "" : `, ${Math.round(speed).toLocaleString("en")} tokens/s`;
+  return `windows of ${names}; ${tokens.toLocaleString("en")} tokens${rate}`;
 }
 
 function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" | "peak_rss_bytes">): string {

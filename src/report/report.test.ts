@@ -89,7 +89,7 @@ describe("renderReport", () => {
   it("leaves out what the files have not", async () => {
     const { record } = reportFiles();
     const page = await renderReport({
-      record: { ...record, calibration: [], held_out: [], timings: [] },
+      record: { ...record, calibration: [], held_out: [], timings: [], tokens_per_second: null },
       plan: null,
       evaluation: null,
       curve: null,
@@ -98,7 +98,8 @@ describe("renderReport", () => {
     expect(page.match(/<figure id="[^"]*"/g)).toEqual(
       ["composition", "sparsity", "widths-ffn", "widths-kv"].map((id) => `<figure id="${id}"`),
     );
-    expect(/NaN|undefined|Infinity|\[object/.exec(page)).toBeNull();
+    expect(/NaN|undefined|Infinity|\[object|tokens\/s/.exec(page)).toBeNull();
+    expect(await render()).toContain("1,235 tokens/s");
   });
 
   it("leaves out grounds that cannot be read", async () => {

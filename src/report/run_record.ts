@@ -49,7 +49,8 @@ export interface RunRecord {
   }[];
   /** Seconds by stage, in the order they ran. */
   readonly timings: readonly { readonly stage: string; readonly seconds: number }[];
-  readonly tokens_per_second: number;
+  /** Of the calibration stage; null without one. */
+  readonly tokens_per_second: number | null;
   readonly peak_rss_bytes: number;
   /** Where it computed, where that was to be, and why it is not the same place; absent in records of versions before. */
   readonly device?:
@@ -82,7 +83,7 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   ),
   held_out: z.array(z.object({ name: z.string(), windows: count, dense: perplexity, pruned: perplexity })),
   timings: z.array(z.object({ stage: z.string(), seconds: z.number().nonnegative() })),
-  tokens_per_second: z.number().nonnegative(),
+  tokens_per_second: z.number().nonnegative().nullable(),
   peak_rss_bytes: count,
   device: z.object({ used: z.string(), asked: z.string(), problem: z.string().nullable() }).optional(),
   versions: z.array(z.object({ name: z.string(), version: z.string() })),

@@ -38,9 +38,13 @@ function given({ record }: Facts): Html {
     ["removed", removedBy(record)],
     ["family", `${record.family}, ${record.dtype}`],
     ...settings.map(([name, value]) => [name, `${value as string | number | boolean}`] as const),
-    ["calibration speed", `${whole(Math.round(record.tokens_per_second))} tokens/s`],
+    ...speed(record),
     ["peak memory", bytes(record.peak_rss_bytes)],
   ]);
+}
+
+function speed({ tokens_per_second: rate }: Facts["record"]): readonly (readonly [string, string])[] {
+  return rate === null ? [] : [["calibration speed", `${whole(Math.round(rate))} tokens/s`]];
 }
 
 function removedBy(record: Facts["record"]): string {
