@@ -160,7 +160,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
 
   test("the plan is replayed to the same bits", async () => {
     const original = join(root, "original");
-    const replayed = join(root, "replayed");
+    const replayed = join(root, "re played");
     const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none"];
     const decided = await gprune("prune", model, "-o", original, "--sparsity", "0.4", ...settings);
     expect(decided.code).toBe(0);
@@ -168,6 +168,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const again = await gprune("prune", model, "-o", replayed, "--plan", plan, "--recover", "none");
     expect(again.code).toBe(0);
     expect(again.stdout).toMatch(/^removed .* \(as the plan says\)$/m);
+    expect(again.stdout).toContain(`gprune eval '${replayed}' --text NAME=FILE --baseline ${model} --save\n`);
     expect(await hashes(replayed)).toEqual(await hashes(original));
     const refitted = ["--recover", "lstsq", ...SMALL.slice(0, 4), ...calib];
     const fitted = await gprune("prune", model, "-o", join(root, "refitted"), "--plan", plan, ...refitted);

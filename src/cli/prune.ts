@@ -12,7 +12,7 @@ import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
 import { withProgress } from "./progress.ts";
-import { pairs, plainText, print, printJson, say } from "./terminal.ts";
+import { pairs, plainText, print, printJson, say, shellWord } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
 /** Options as commander gives them; those that were not given are absent. */
@@ -166,7 +166,10 @@ function summaryOf(
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
     ["report", reportOf(result)],
-    ["next", `gprune eval ${path} --text NAME=FILE --baseline ${plainText(model)} --save`],
+    [
+      "next",
+      `gprune eval ${shellWord(path)} --text NAME=FILE --baseline ${shellWord(plainText(model))} --save`,
+    ],
   ];
   return `${pairs(rows)}\n${path}`;
 }

@@ -80,6 +80,11 @@ export function pairs(rows: readonly (readonly [string, string])[]): string {
   return rows.map(([name, value]) => `${name}${" ".repeat(width - length(name))}  ${value}`).join("\n");
 }
 
+/** A word of a command for a shell to read: in quotes where it holds more than letters, digits and `_ . / : @ % + = , -`. */
+export function shellWord(text: string): string {
+  return /^[\w./:@%+=,][\w./:@%+=,-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 /** Characters as a reader counts them: code points. */
 function length(text = ""): number {
   return [...text].length;
