@@ -72,6 +72,23 @@ describe("planMemory", () => {
     );
   });
 
+  it.each([
+    [
+      { recover: "lstsq" },
+      5120,
+      /^refit .* Give more memory, shorter windows \(--seq-len\), fewer windows \(--samples\) or a recovery that needs less \(--recover bias\)\.$/,
+    ],
+    [{ recover: "none" }, 0, /^save .* Give more memory\.$/],
+    [
+      { recover: "bias", seqLen: 4096, allocation: "global" },
+      40_960,
+      /Give more memory or shorter windows \(--seq-len\)\.$/,
+    ],
+  ] as const)("suggests only what lowers the peak: %j, %i tokens", (settings, tokens, hint) => {
+    const found = (): MemoryPlan => plan({ maxMemory: "0.1GB", ...settings }, { tokens });
+    expect(found).toThrow(expect.objectContaining({ hint: expect.stringMatching(hint) }));
+  });
+
   it("lets what grows with tokens and layers wait in files, so that only statistics grow with the layers", () => {
     const shape = { tokens: 1_000_000 };
     const budget = { maxMemory: "5GB" };

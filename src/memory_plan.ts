@@ -38,10 +38,9 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const budget = maxMemory ?? limit;
   // Whoever names a budget pays for it with the time that collecting garbage takes.
   const collect = maxMemory !== undefined;
-  const candidates = CHOICES.map((places) => planOf(run, { ...places, collect }));
-  const plan = candidates.find(({ peak }) => peak <= budget);
+  const plan = candidatesFor(run, collect).find(({ peak }) => peak <= budget);
   if (plan !== undefined) return plan;
-  const least = candidates.reduce((a, b) => (b.peak < a.peak ? b : a));
+  const least = leastPlan(run, collect);
   // What the machine cannot hold is refused by whoever knows the machine (preflight.ts).
   if (maxMemory === undefined) return least;
   const [stage, items] = largestStage(least);
@@ -49,9 +48,41 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
     "OUT_OF_MEMORY",
     `max-memory: expected at least ${gigabytes(least.peak)} for this run, got ${gigabytes(maxMemory)}`,
     {
-      hint: `${stage} alone takes ${itemsText(items)}. Give more memory, shorter windows (--seq-len), or a recovery that needs less (--recover bias).`,
+      hint: `${stage} alone takes ${itemsText(items)}. Give ${oneOf(["more memory", ...waysToNeedLess(run)])}.`,
     },
   );
+}
+
+/** Ways to change a run, for messages. */
+const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
+  "shorter windows (--seq-len)": ({ config, tokens, ...run }) => {
+    const seqLen = Math.max(8, Math.ceil(config.seqLen / 2));
+    return { ...run, config: { ...config, seqLen }, tokens: (tokens * seqLen) / config.seqLen };
+  },
+  "fewer windows (--samples)": ({ config, tokens, ...run }) => {
+    const samples = Math.ceil(config.samples / 2);
+    return { ...run, config: { ...config, samples }, tokens: (tokens * samples) / config.samples };
+  },
+  "a recovery that needs less (--recover bias)": ({ config, ...run }) => {
+    return { ...run, config: { ...config, recover: "bias" } };
+  },
+};
+
+/** A share of the peak that is not worth a change. */
+const LITTLE = 0.01;
+
+/** What would lower the least that the run can hold, for messages; none where nothing would. */
+export function waysToNeedLess(run: PlannedRun): readonly string[] {
+  const collect = run.config.maxMemory !== undefined;
+  const enough = (1 - LITTLE) * leastPlan(run, collect).peak;
+  return Object.entries(WAYS).flatMap(([way, change]) =>
+    leastPlan(change(run), collect).peak < enough ? [way] : [],
+  );
+}
+
+/** `A`, `A or B`, `A, B or C` */
+export function oneOf(words: readonly string[]): string {
+  return [words.slice(0, -1).join(", "), ...words.slice(-1)].filter((part) => part !== "").join(" or ");
 }
 
 /** Lines for people. */
@@ -64,6 +95,14 @@ export function planText({ budget, peak, stages, places, spilled }: MemoryPlan):
     ([stage, items]) => `  ${stage.padEnd(width)} ${gigabytes(sum(items)).padStart(8)}  ${itemsText(items)}`,
   );
   return [`memory: at most ${gigabytes(peak)}${within}${where}; ${layers}`, ...lines].join("\n");
+}
+
+function candidatesFor(run: PlannedRun, collect: boolean): readonly MemoryPlan[] {
+  return CHOICES.map((places) => planOf(run, { ...places, collect }));
+}
+
+function leastPlan(run: PlannedRun, collect: boolean): MemoryPlan {
+  return candidatesFor(run, collect).reduce((a, b) => (b.peak < a.peak ? b : a));
 }
 
 function planOf(run: PlannedRun, places: Places): MemoryPlan {

@@ -18,7 +18,7 @@ import { differences, type JsonValue } from "./io/json_difference.ts";
 import { memoryLimit } from "./io/machine.ts";
 import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
 import { RunDirectory } from "./io/run_directory.ts";
-import { type MemoryPlan, planMemory } from "./memory_plan.ts";
+import { type MemoryPlan, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
@@ -184,8 +184,10 @@ async function planRoom(
   const allocation = given === null ? run.allocation : "given";
   const gradients = given === null && metric.input === "gradients";
   const tokens = tokensOf(calibrationSummary(sets));
-  const plan = planMemory({ spec, config, tokens, allocation, gradients }, memoryLimit());
-  await requireRoom(estimateNeeds(model, config, { plan, tokens }), config.output);
+  const planned = { spec, config, tokens, allocation, gradients };
+  const plan = planMemory(planned, memoryLimit());
+  const needs = estimateNeeds(model, config, { plan, tokens });
+  await requireRoom(needs, config.output, () => waysToNeedLess(planned));
   return plan;
 }
 

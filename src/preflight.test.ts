@@ -43,6 +43,10 @@ describe("requireRoom", () => {
       code: "OUT_OF_MEMORY",
       message: expect.stringMatching(/^memory: expected 1073741824 GiB for this run, got [\d.]+ GiB$/),
     });
+    const ways = () => ["this", "that"];
+    await expect(requireRoom({ memory: 2 ** 60, disk: 0 }, output, ways)).rejects.toMatchObject({
+      hint: "Give this or that.",
+    });
     await expect(requireRoom({ memory: 0, disk: 2 ** 62 }, output)).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
       message: expect.stringMatching(/yet: expected 4294967296 GiB of free space, got [\d.]+ GiB$/),

@@ -6,7 +6,7 @@ import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
-import type { MemoryPlan } from "./memory_plan.ts";
+import { type MemoryPlan, oneOf } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
 import { layerWeightsOf, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
 import { elementCount } from "./tensor/tensor.ts";
@@ -48,17 +48,21 @@ export function estimateNeeds(
 
 /**
  * Checks that the machine has what a run needs.
+ * @param ways - what would make it need less memory
  * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
  */
-export async function requireRoom({ memory, disk }: Needs, output: string): Promise<void> {
+export async function requireRoom(
+  { memory, disk }: Needs,
+  output: string,
+  ways: () => readonly string[] = () => [],
+): Promise<void> {
   const limit = memoryLimit();
   if (memory > limit) {
+    const lower = ways();
     throw new GpruneError(
       "OUT_OF_MEMORY",
       `memory: expected ${inGib(memory)} for this run, got ${inGib(limit)}`,
-      {
-        hint: "Give fewer or shorter windows (--samples, --seq-len), or a recovery that needs less (--recover bias).",
-      },
+      lower.length === 0 ? {} : { hint: `Give ${oneOf(lower)}.` },
     );
   }
   const free = await freeDiskBytes(output);
