@@ -415,6 +415,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     );
     const inspected = json(await gprune("inspect", output, "--json"));
     expect(inspected).toMatchObject({ format: "gguf", family: "llama", layers: 3 });
+    expect(inspected.runtimes).toMatchObject({ "llama.cpp": "yes (as deci)" });
     expect(inspected.widths).toEqual(json(await gprune("inspect", first, "--json")).widths);
     const same = join(root, "ggufs", "same.gguf");
     expect((await gprune("export", first, "-o", same)).code).toBe(0);

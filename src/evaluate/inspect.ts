@@ -23,7 +23,7 @@ export interface Inspection {
   };
   /** Layers with biases at the output projections, as recovery adds them. */
   readonly output_biases: number;
-  /** Which programs load it, once it is a Hugging Face directory that gprune wrote. */
+  /** Which programs load it: the GGUF file that it is, or the Hugging Face directory once gprune has written it. */
   readonly runtimes: Runtimes;
 }
 
@@ -48,6 +48,6 @@ export function inspectModel({ spec, origin }: Model): Inspection {
     },
     output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
       .length,
-    runtimes: runtimesOf(spec),
+    runtimes: runtimesOf(spec, origin),
   };
 }

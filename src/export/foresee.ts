@@ -24,7 +24,7 @@ export interface ForeseenRun extends RemovalRequest {
 export function foreseeRuntimes(run: ForeseenRun): Runtimes {
   const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? recovered(spec) : spec));
   for (const spec of outcomes) hfForm(spec);
-  const answers = outcomes.map(runtimesOf);
+  const answers = outcomes.map((spec) => runtimesOf(spec));
   const joined = (program: keyof Runtimes): string =>
     [...new Set(answers.map((answer) => answer[program]))].join(" or ");
   const programs = Object.keys(answers[0]!) as (keyof Runtimes)[];

@@ -14,6 +14,7 @@ import type { ProgressEvent } from "../progress.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { type ExportGgufOptions, exportGguf, type GgufExport } from "./gguf.ts";
 import type { GgufDType } from "./gguf_types.ts";
+import { runtimesOf } from "./runtimes.ts";
 
 const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
 const LLAMA3 = {
@@ -72,6 +73,9 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
     const { path, warnings } = await exported(model);
     const opened = await openModel(path);
     expect(opened.spec).toEqual({ ...model.spec, family: readAs ?? model.spec.family });
+    const runtimes = runtimesOf(opened.spec, opened.origin);
+    expect(runtimes["llama.cpp"]).toMatch(/^yes \(as \w+/);
+    expect(runtimes.transformers).toMatch(/^after gprune export --format hf/);
     const before = await tensorsOf(model);
     const after = await tensorsOf(opened);
     expect([...after.keys()]).toEqual([...before.keys()]);

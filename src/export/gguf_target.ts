@@ -61,14 +61,18 @@ export function requireGgufTarget(spec: ModelSpec, where: string): GgufTarget {
 }
 
 function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architecture" | "spec">): GgufTarget {
-  const windows = spec.layers.map(({ window }) => window ?? Number.POSITIVE_INFINITY);
-  const shortest = Math.min(...windows);
-  const ignored = !chosen.architecture.loads.windows && shortest < spec.maxPositions;
   return {
     ...chosen,
     zeros: parameterCount(chosen.spec) - parameterCount(spec),
-    ignoredWindow: ignored ? shortest : null,
+    ignoredWindow: ignoredWindow(spec, chosen.architecture),
   };
+}
+
+/** Tokens of the shortest sliding window when llama.cpp does not compute it under the architecture; else null. */
+export function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): number | null {
+  const windows = spec.layers.map(({ window }) => window ?? Number.POSITIVE_INFINITY);
+  const shortest = Math.min(...windows);
+  return !loads.windows && shortest < spec.maxPositions ? shortest : null;
 }
 
 /**

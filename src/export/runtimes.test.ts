@@ -47,6 +47,24 @@ describe("runtimesOf", () => {
     expect(answers(odd)).toEqual(same("no (config.json has no keys for these layers)"));
   });
 
+  it("knows a GGUF file from a directory", () => {
+    const answer = (options: TinyModelOptions, architecture: string) => {
+      const { transformers, vllm, "llama.cpp": llamaCpp } = runtimesOf(tinySpec(options), { architecture });
+      return [transformers, vllm, llamaCpp];
+    };
+    const exported = "after gprune export --format hf (LlamaForCausalLM)";
+    expect(answer({ layers: [{ window: 8 }] }, "llama").at(-1)).toBe(
+      "yes (as llama, without the window of 8 tokens)",
+    );
+    expect(answer({}, "llama")).toEqual([exported, exported, "yes (as llama)"]);
+    const uneven = { layers: [{}, { neurons: 5 }] };
+    const directory = "after gprune export --format hf, with trust_remote_code (layers differ in width)";
+    const vllm = "no (layers differ in width)";
+    expect(answer(uneven, "deci")).toEqual([directory, vllm, "yes (as deci)"]);
+    const not = "no (llama cannot have layers of different widths)";
+    expect(answer(uneven, "llama")).toEqual([directory, vllm, `${not}, but after gprune export (as deci)`]);
+  });
+
   it("names the architecture of llama.cpp, what it adds or leaves out, or what is in the way", () => {
     const answer = (options: TinyModelOptions): string => runtimesOf(tinySpec(options))["llama.cpp"];
     expect(answer({})).toBe("after gprune export (as llama)");

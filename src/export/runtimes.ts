@@ -1,8 +1,11 @@
-/** Which programs can load a model of given shapes. */
+/** Which programs can load a model of given shapes, as the directory it becomes or as the GGUF file it is. */
+import { architectureByName } from "../model/gguf_architectures.ts";
 import { findHfForm, vllmKeepsHeads } from "../model/hf_form.ts";
+import type { ModelOrigin } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
-import { findGgufTarget } from "./gguf_target.ts";
+import { ggufObstacles } from "./gguf_obstacles.ts";
+import { findGgufTarget, ignoredWindow } from "./gguf_target.ts";
 
 /** By program: `yes`, `no` or under which condition, and in parentheses which class loads it or why none does. */
 export type Runtimes = Readonly<
@@ -12,15 +15,46 @@ export type Runtimes = Readonly<
 /** The graph that an export writes is built for the shapes, whatever they are. */
 const ONNX = "after gprune export --format onnx";
 
-/** Who loads the directory that a model of this shape becomes. */
-export function runtimesOf(spec: ModelSpec): Runtimes {
+/**
+ * Who loads the directory that a model of this shape becomes.
+ * @param architecture - of the GGUF file that the model is instead
+ */
+export function runtimesOf(
+  spec: ModelSpec,
+  { architecture }: Pick<ModelOrigin, "architecture"> = {},
+): Runtimes {
+  const isFile = architecture !== undefined;
+  const { transformers, vllm } = directoryAnswers(spec);
   return {
     gprune: "yes",
-    ...directoryAnswers(spec),
-    "llama.cpp": llamaCppAnswer(spec),
+    transformers: isFile ? afterExport(transformers) : transformers,
+    vllm: isFile ? afterExport(vllm) : vllm,
+    "llama.cpp": isFile ? fileAnswer(spec, architecture) : llamaCppAnswer(spec),
     onnx: ONNX,
     "transformers.js": ONNX,
   };
+}
+
+/** What a program that loads directories says to a GGUF file, from what it will say to the directory. */
+function afterExport(answer: string): string {
+  if (answer.startsWith("no")) return answer;
+  return `after gprune export --format hf${answer.startsWith("yes") ? answer.slice(3) : `, ${answer}`}`;
+}
+
+/** What llama.cpp says to the file itself. */
+function fileAnswer(spec: ModelSpec, name: string): string {
+  const architecture = architectureByName(name, "llama.cpp");
+  const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
+  if (obstacles.length === 0) {
+    return `yes (${[`as ${name}`, ...windowNote(ignoredWindow(spec, architecture))].join(", ")})`;
+  }
+  const exported = llamaCppAnswer(spec);
+  const not = `${name} cannot have ${obstacles.join(" or ")}`;
+  return exported.startsWith("no") ? exported : `no (${not}), but ${exported}`;
+}
+
+function windowNote(ignored: number | null): readonly string[] {
+  return ignored === null ? [] : [`without the window of ${ignored} tokens`];
 }
 
 /** Who loads the Hugging Face directory itself. */
@@ -48,11 +82,11 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
 function llamaCppAnswer(spec: ModelSpec): string {
   const answer = findGgufTarget(spec);
   if (answer.target === null) return `no (${answer.reason})`;
-  const { name, zeros, ignoredWindow } = answer.target;
+  const { name, zeros, ignoredWindow: ignored } = answer.target;
   const percent = Math.max(1, Math.round((100 * zeros) / parameterCount(spec)));
   const notes = [
     zeros === 0 ? [] : [`with ${percent} % more parameters, which are zeros`],
-    ignoredWindow === null ? [] : [`without the window of ${ignoredWindow} tokens`],
+    windowNote(ignored),
   ];
   return `after gprune export (${[`as ${name}`, ...notes.flat()].join(", ")})`;
 }

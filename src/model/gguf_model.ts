@@ -34,7 +34,8 @@ export async function openGgufModel(path: string): Promise<Model> {
   const file = await openGguf(path);
   try {
     const metadata = new GgufMetadata(path, file.metadata);
-    const architecture = architectureByName(metadata.text("general.architecture"), path);
+    const name = metadata.text("general.architecture");
+    const architecture = architectureByName(name, path);
     const spec = await specOfGguf(file, architecture);
     const stored = placeTensors(file, spec, architecture);
     return {
@@ -46,7 +47,7 @@ export async function openGgufModel(path: string): Promise<Model> {
         maxLength: spec.maxPositions,
       }),
       ggufMetadata: await carriedMetadata(file),
-      origin: { name: path, format: "gguf", dtype: commonType(file.source) },
+      origin: { name: path, format: "gguf", architecture: name, dtype: commonType(file.source) },
     };
   } catch (error) {
     await file.source.close();

@@ -17,6 +17,8 @@ export interface ModelOrigin {
   /** What the user typed, or the file's own name. */
   readonly name: string;
   readonly format: "hf" | "gguf" | "memory";
+  /** general.architecture of a GGUF file; absent for other formats. */
+  readonly architecture?: string;
   /** dtype most parameters are stored in, e.g. `BF16` or `Q4_1`. */
   readonly dtype: string;
   /** Where it lies on the disk; absent for models in memory. */
