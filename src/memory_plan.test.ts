@@ -24,7 +24,7 @@ function planned(settings: RunConfigInput, { layers = 32, tokens = 5120 } = {}):
   const base = { model: "m", output: "o", calibration: CALIBRATION, samples: 2, recover: "bias" } as const;
   const config = resolveRunConfig({ ...base, ...settings }, "test");
   const allocation = config.allocation ?? "learned";
-  return { spec: bigSpec(layers), config, tokens, allocation, gradients: false };
+  return { spec: bigSpec(layers), config, tokens, checks: tokens > 0, allocation, gradients: false };
 }
 
 const plan = (settings: RunConfigInput, shape = {}): MemoryPlan =>

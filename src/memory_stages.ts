@@ -33,8 +33,10 @@ export type Places = Omit<MemoryPolicy, "scratch">;
 export interface PlannedRun {
   readonly spec: ModelSpec;
   readonly config: RunConfig;
-  /** Of the calibration windows, all sets together; 0 without sets. */
+  /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
   readonly tokens: number;
+  /** Whether there are windows for the check. */
+  readonly checks: boolean;
   readonly allocation: string;
   /** Whether the metric looks at gradients. */
   readonly gradients: boolean;
@@ -140,12 +142,12 @@ const STAGES: readonly Stage[] = [
   },
   {
     name: "check",
-    runs: ({ tokens }) => tokens > 0,
+    runs: ({ checks }) => checks,
     items: (run) => ({ ...run.passing(["forward"]), "new weights": run.newWeights }),
   },
   {
     name: "score",
-    runs: ({ tokens }) => tokens > 0,
+    runs: ({ checks }) => checks,
     items: (run) => ({ ...run.head("loss"), "new weights": run.newWeights }),
   },
   {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import { loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
+import { forCheckAlone, loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -184,7 +184,8 @@ async function planRoom(
   const allocation = given === null ? run.allocation : "given";
   const gradients = given === null && metric.input === "gradients";
   const tokens = tokensOf(calibrationSummary(sets));
-  const planned = { spec, config, tokens, allocation, gradients };
+  const checks = sets.some(({ heldOut }) => heldOut.length > 0);
+  const planned = { spec, config, tokens, checks, allocation, gradients };
   const plan = planMemory(planned, memoryLimit());
   const needs = estimateNeeds(model, config, { plan, tokens });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));
@@ -303,19 +304,28 @@ async function loadCalibration(
   { model, metric, onProgress }: Pick<Run, "model" | "metric" | "onProgress">,
 ): Promise<readonly SampledSet[]> {
   const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
-  if (decided && config.recover === "none") return [];
-  if (config.calibration.length === 0) {
+  const learns = !decided || config.recover !== "none";
+  if (learns && config.calibration.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
       hint: `Give --calib NAME=PATH; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
     });
   }
+  if (config.calibration.length === 0) return [];
   const { samples, seqLen, seed } = config;
   requireWindowsFit(model, seqLen);
   const tokenizer = Tokenizer.fromFiles(model.files);
   const sets: SampledSet[] = [];
   const sampling = { samples, seqLen, seed, onProgress };
-  for (const set of config.calibration) sets.push(await loadTokenSet(set, tokenizer, sampling));
+  for (const set of config.calibration) {
+    const sampled = await loadTokenSet(set, tokenizer, sampling);
+    sets.push(learns ? sampled : forCheckAlone(sampled));
+  }
   return sets;
+}
+
+/** Whether there are no sets, or only such that serve the check. */
+function learnsNothing(sets: readonly SampledSet[]): boolean {
+  return sets.every(({ windows }) => windows.length === 0);
 }
 
 /** What the sets say, each for itself and pooled by their weights; null without sets. */
@@ -329,7 +339,7 @@ async function learnFromSets(
   { config, model, passes, sets, metric, stages, onProgress }: Run,
   given: PruningPlan | null,
 ): Promise<Knowledge | null> {
-  if (sets.length === 0 || (given !== null && config.recover !== "bias")) return null;
+  if (learnsNothing(sets) || (given !== null && config.recover !== "bias")) return null;
   const gradients = metric.input === "gradients" && given === null;
   const options = { gradients, onProgress, stages };
   const evidence = await gatherEvidence({ model, passes }, sets, options);
@@ -414,7 +424,7 @@ interface Recovered {
 async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
   const { config, model, passes, stages, onProgress } = run;
   const { keep } = plan;
-  if (config.recover === "none" || run.sets.length === 0) return { made: makeModel(model, { keep }) };
+  if (config.recover === "none" || learnsNothing(run.sets)) return { made: makeModel(model, { keep }) };
   if (config.recover === "bias") {
     return { made: await makeCompensated(model, keep, knowledge!.pooled.stats) };
   }

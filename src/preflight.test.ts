@@ -11,7 +11,7 @@ const model = tinyModel({ vocabSize: 1000, hiddenSize: 64, layers: [{ neurons: 2
 function needs(settings: RunConfigInput, tokens = 1000): Needs {
   const calibration = [{ name: "web", path: "web.txt" }];
   const config = resolveRunConfig({ model: "m", output: "o", calibration, ...settings }, "test");
-  const run = { spec: model.spec, config, tokens, allocation: "learned", gradients: false };
+  const run = { spec: model.spec, config, tokens, checks: true, allocation: "learned", gradients: false };
   return estimateNeeds(model, config, { plan: planMemory(run, Number.POSITIVE_INFINITY), tokens });
 }
 

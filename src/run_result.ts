@@ -79,13 +79,15 @@ function pickPlan({ budget, peak, spilled, stages }: MemoryPlan): PruneResult["m
   return { budget, peak, spilled, stages };
 }
 
-/** Windows and tokens of every set. */
+/** Windows and tokens of every set that something is learned from. */
 export function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
   return Object.fromEntries(
-    sets.map(({ name, windows }) => [
-      name,
-      { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
-    ]),
+    sets
+      .filter(({ windows }) => windows.length > 0)
+      .map(({ name, windows }) => [
+        name,
+        { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
+      ]),
   );
 }
 

@@ -137,7 +137,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const output = join(root, "without");
     const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none"];
     const result = json(await gprune("prune", model, "-o", output, "--no-report", "--json", ...settings));
-    expect(result).toMatchObject({ report: null, report_problem: null });
+    expect(result).toMatchObject({ report: null, report_problem: null, held_out: {} });
     expect(await readdir(output)).not.toContain("report.html");
     const byFile = join(root, "without-by-file");
     await gprune("prune", "-o", byFile, "--config", join(output, "gprune.yaml"), "-q");
@@ -164,6 +164,8 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none"];
     const decided = await gprune("prune", model, "-o", original, "--sparsity", "0.4", ...settings);
     expect(decided.code).toBe(0);
+    expect(decided.stdout).toMatch(/^calibration +none$/m);
+    expect(decided.stdout).toMatch(/^held out +nothing; no texts were given$/m);
     const plan = join(original, "plan.json");
     const again = await gprune("prune", model, "-o", replayed, "--plan", plan, "--recover", "none");
     expect(again.code).toBe(0);

@@ -108,6 +108,23 @@ describe("prune", () => {
     });
   });
 
+  test("texts that nothing learns from serve the check", async () => {
+    const settings = { method: "none", metric: "magnitude", recover: "none" } as const;
+    const without = await run({ ...settings, calibration: [] });
+    const checked = await run(settings);
+    expect(without.held_out).toEqual({});
+    expect(checked).toMatchObject({ calibration: {}, tokens_per_second: null });
+    expect(Object.keys(checked.memory!.stages)).toEqual(["check", "score", "save"]);
+    const weights = ({ output }: PruneResult) => hashes(output, ["model.safetensors"]);
+    expect(await weights(checked)).toEqual(await weights(without));
+    // The windows are those that other runs of the seed hold out; a text that is used up there is checked all the same.
+    const { held_out: learned } = await run({});
+    for (const [name, { dense }] of Object.entries(learned))
+      expect(checked.held_out[name]!.dense).toBe(dense);
+    const all = await run({ ...settings, samples: 10_000 });
+    expect(all.held_out).toMatchObject({ stories: { windows: 2 }, code: { windows: 2 } });
+  });
+
   test("widths become multiples of roundTo, and a pruned model can be pruned again", async () => {
     const first = await run({ roundTo: 8, sparsity: 0.4, recover: "none" });
     expect(first.widths.ffn.every((width) => width % 8 === 0)).toBe(true);

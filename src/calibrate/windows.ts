@@ -99,6 +99,12 @@ export interface SamplingOptions extends HubOptions {
 /** Windows of each set that are held out, as far as the text has them. */
 const HELD_OUT_WINDOWS = 2;
 
+/** What is left of a set where nothing learns from it: the windows held out, or the first ones of a text without more. */
+export function forCheckAlone({ name, windows, heldOut }: SampledSet): SampledSet {
+  const checked = heldOut.length > 0 ? heldOut : windows.slice(0, HELD_OUT_WINDOWS);
+  return { name, windows: [], heldOut: checked, unused: [] };
+}
+
 /** Reads, perhaps downloads, tokenises and samples a calibration set. */
 export async function loadTokenSet(
   { name, path }: TextSet,

@@ -183,19 +183,27 @@ function reportOf({
 }
 
 /** Perplexities before and after on unused windows of the calibration texts. */
-function heldOutOf({ held_out: heldOut }: Pick<PruneResult, "held_out">): string {
+function heldOutOf({
+  held_out: heldOut,
+  calibration,
+}: Pick<PruneResult, "held_out" | "calibration">): string {
   const sets = Object.entries(heldOut).map(
     ([name, { dense, pruned }]) => `${plainText(name)} ${dense.toFixed(2)} -> ${pruned.toFixed(2)}`,
   );
-  return sets.length === 0 ? "nothing; the texts were used up" : `perplexity of ${sets.join(", ")}`;
+  if (sets.length > 0) return `perplexity of ${sets.join(", ")}`;
+  const isUsedUp = Object.keys(calibration).length > 0;
+  return `nothing; ${isUsedUp ? "the texts were used up" : "no texts were given"}`;
 }
 
 function calibrationOf({
   calibration,
+  held_out: heldOut,
   tokens_per_second: speed,
-}: Pick<PruneResult, "calibration" | "tokens_per_second">): string {
+}: Pick<PruneResult, "calibration" | "held_out" | "tokens_per_second">): string {
   const sets = Object.entries(calibration);
-  if (sets.length === 0) return "none";
+  if (sets.length === 0) {
+    return Object.keys(heldOut).length === 0 ? "none" : "none; nothing here learns from texts";
+  }
   const tokens = sets.reduce((sum, [, set]) => sum + set.tokens, 0);
   const names = sets.map(([name, { windows }]) => `${plainText(name)} (${windows})`).join(", ");
   const rate = speed === null ? "" : `, ${Math.round(speed).toLocaleString("en")} tokens/s`;

@@ -51,6 +51,13 @@ describe("modelCard", () => {
     expect(card).toContain("## Calibration\n\nNone.\n");
   });
 
+  it("says why there are no perplexities", () => {
+    const used = modelCard({ ...FACTS, heldOut: {} });
+    expect(used).toContain("No windows of the calibration texts were left to measure on.");
+    const none = modelCard({ ...FACTS, heldOut: {}, calibration: {} });
+    expect(none).toContain("No texts were given to measure on.");
+  });
+
   it("keeps its form whatever the names hold", () => {
     const base = 'x"|y`\n\n# z <script>';
     const calibration = { "`|\n- a": { windows: 1, tokens: 2 } };

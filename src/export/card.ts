@@ -87,7 +87,7 @@ ${Object.entries(facts.runtimes)
 
 ## Evaluation
 
-${heldOutTable(facts.heldOut)}
+${heldOutTable(facts)}
 
 \`gprune eval PATH --text NAME=FILE --baseline BASE\` prints dense and pruned perplexities on other texts.
 
@@ -107,9 +107,13 @@ function methodOf({ plan, method, metric, allocation, recover }: CardFacts): str
   return `${decided}, recovery ${recover}`;
 }
 
-function heldOutTable(heldOut: CardFacts["heldOut"]): string {
+function heldOutTable({ heldOut, calibration }: CardFacts): string {
   const sets = Object.entries(heldOut);
-  if (sets.length === 0) return "No windows of the calibration texts were left to measure on.";
+  if (sets.length === 0) {
+    return Object.keys(calibration).length === 0
+      ? "No texts were given to measure on."
+      : "No windows of the calibration texts were left to measure on.";
+  }
   const rows = sets.map(
     ([name, { windows, dense, pruned }]) =>
       `| ${code(name)} | ${windows} | ${dense.toFixed(2)} | ${pruned.toFixed(2)} |`,

@@ -27,7 +27,7 @@ function given({ record }: Facts): Html {
   const hidden = new Set([
     ...SHOWN_ELSEWHERE,
     ...(recover === "distill" ? [] : ["steps", "learningRate"]),
-    ...(record.calibration.length > 0 ? [] : ["samples", "seqLen"]),
+    ...(record.calibration.length + record.held_out.length > 0 ? [] : ["samples", "seqLen"]),
     ...(method === "gprune" ? [] : ["rounds", "gradientWindows", "fallback", "maxModules", "robust"]),
   ]);
   const settings = Object.entries(record.settings).filter(([name, value]) => {
