@@ -15,13 +15,22 @@ export interface ReportFilesOptions {
   readonly names?: readonly [string, string];
   /** Whether it was trained. */
   readonly trained?: boolean;
+  /** What the evaluation is compared with; the model that was pruned when absent. */
+  readonly baseline?: string;
+  /** The model that was pruned. */
+  readonly base?: string;
 }
 
 const model = tinyModel({ layers: [{ neurons: 90 }, { neurons: 70, kvGroups: 3 }] });
 const spaces = spacesOf(model.spec);
 
 /** @returns files with a plan, an evaluation against a baseline and, when asked for, a loss curve */
-export function reportFiles({ names = ["web", "code"], trained = false }: ReportFilesOptions = {}): RunFiles {
+export function reportFiles({
+  names = ["web", "code"],
+  trained = false,
+  base = `models/${names[0]}`,
+  baseline = base,
+}: ReportFilesOptions = {}): RunFiles {
   const keep = { "layers.0.ffn": [0, 2, 5, 80], "layers.1.kv": [0, 2] };
   const widths = { ffn: [4, 70], kv: [2, 2] };
   const per = <T>(of: (name: string, index: number) => T): Readonly<Record<string, T>> =>
@@ -43,7 +52,7 @@ export function reportFiles({ names = ["web", "code"], trained = false }: Report
       model,
       started: new Date("2026-01-02T03:04:05Z"),
       settings: {
-        model: `models/${names[0]}`,
+        model: base,
         output: `runs/${names[1]}`,
         ...({
           method: "gprune",
@@ -63,7 +72,7 @@ export function reportFiles({ names = ["web", "code"], trained = false }: Report
       keep,
       JSON.parse(JSON.stringify(provenance(names, keep))) as Readonly<Record<string, Json>>,
     ),
-    evaluation: evaluation(names),
+    evaluation: evaluation(names, baseline),
     curve: trained
       ? [1, 2, 3].map((step) => ({ step, divergence: 1 / step, hidden: 0.1, learningRate: 1e-4 }))
       : null,
@@ -98,7 +107,7 @@ function provenance(names: readonly string[], keep: Readonly<Record<string, read
   return { rounds, ...explainDecision({ analyses, keep, rounds: [], consensus }) };
 }
 
-function evaluation([first, second]: readonly [string, string]) {
+function evaluation([first, second]: readonly [string, string], against: string) {
   const score = (ppl: number) => ({ ppl, nll: Math.log(ppl), windows: 3, tokens: 30 });
   const accuracy = (acc: number) => ({ acc, acc_norm: acc, stderr: 0.1, acc_norm_stderr: null, n: 10 });
   const far = { kl: 0.5, agreement: 0.75, loss_difference: 0.25, layers: [0.1, 0.3] };
@@ -109,7 +118,7 @@ function evaluation([first, second]: readonly [string, string]) {
     fromFirst: { divergence: { [first]: far, [second]: far } },
   };
   const baseline = {
-    model: second,
+    model: against,
     texts: { [first]: score(10), [second]: score(20) },
     tasks: { [first]: accuracy(0.6) },
   };

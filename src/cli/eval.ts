@@ -1,10 +1,11 @@
 /** `gprune eval` */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { plainName } from "../plain_text.ts";
+import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
 import {
@@ -30,11 +31,11 @@ type Evaluations = readonly [Evaluation & { readonly fromFirst?: FromFirst }, Ev
 
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
-  if (options.save) await readRun(path);
+  const run = options.save ? await readRun(path) : null;
   const [own, baseline] = await evaluateAll(path, options);
-  if (options.save) {
+  if (run !== null) {
     const fewShot = { count: options.numFewshot, seed: options.seed };
-    await save(path, savedEvaluation(own, baseline, { ...options, fewShot }));
+    await save(path, savedEvaluation(own, spelledAsBase(baseline, run), { ...options, fewShot }));
   }
   const { fromFirst, ...evaluation } = own;
   if (options.json)
@@ -56,6 +57,12 @@ async function evaluateAll(
     const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
     return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];
   });
+}
+
+/** A baseline that is the model the run pruned, under the name that the run has for it. */
+function spelledAsBase(baseline: Evaluation | undefined, { record }: RunFiles): Evaluation | undefined {
+  if (baseline === undefined || resolve(baseline.model) !== resolve(record.base)) return baseline;
+  return { ...baseline, model: record.base };
 }
 
 /** Adds the evaluation to what is beside the model, and makes its report again. */

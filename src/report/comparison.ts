@@ -6,6 +6,7 @@ import { figuresOf } from "./figures.ts";
 import { bytes, duration, percent, perplexity, short, times } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { pageText } from "./page.ts";
+import { referenceOf } from "./references.ts";
 import { day, methodSentence } from "./sections/summary.ts";
 import { shortName } from "./text.ts";
 
@@ -17,8 +18,8 @@ export async function renderComparison(runs: readonly RunFiles[]): Promise<strin
     section("numbers", "In numbers", [runTable(named)]),
     section("quality", "How they do", [
       row(figures, "compare-held-out", "compare-texts"),
-      qualityTable(named, "heldOut", "Held-out calibration text: perplexity, and times the dense model's"),
-      qualityTable(named, "texts", "Evaluation texts: perplexity, and times the dense model's"),
+      qualityTable(named, "heldOut", "Held-out calibration text"),
+      qualityTable(named, "texts", "Evaluation texts"),
     ]),
     section("shape", "What is left", [row(figures, "compare-sparsity", "compare-ffn")]),
   ];
@@ -104,7 +105,7 @@ function runTable(runs: readonly NamedRun[]): Html {
 }
 
 /** One row for each text that any of the runs has, two columns for each run. */
-function qualityTable(runs: readonly NamedRun[], which: "heldOut" | "texts", caption: string): Html | null {
+function qualityTable(runs: readonly NamedRun[], which: "heldOut" | "texts", title: string): Html | null {
   const names = [...new Set(runs.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
   if (names.length === 0) return null;
   const cells = (found: Quality | undefined): readonly Cell[] =>
@@ -115,7 +116,7 @@ function qualityTable(runs: readonly NamedRun[], which: "heldOut" | "texts", cap
           { text: times(found.ratio), value: found.ratio },
         ];
   return table({
-    caption,
+    caption: `${title}: perplexity, and times ${referenceOf(runs, which).whose}`,
     columns: [
       { title: "Text" },
       ...runs.flatMap(({ name }) => [name, "ratio"].map((title) => ({ title, numeric: true }))),

@@ -1,10 +1,12 @@
 /** What a report is made of: the files of a run, and what follows from them. */
+import { normalize } from "node:path";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import { type Explained, explained } from "./explained.ts";
 import { geometricMean } from "./format.ts";
 import type { RunRecord } from "./run_record.ts";
 import type { SavedEvaluation } from "./saved_evaluation.ts";
+import { shortName } from "./text.ts";
 
 /** The files of a run, read. */
 export interface RunFiles {
@@ -49,6 +51,8 @@ export interface Facts extends RunFiles {
   readonly heldOut: readonly Quality[];
   /** Texts of the evaluation that have a baseline. */
   readonly texts: readonly Quality[];
+  /** Baseline of the evaluation when it is another model than the one that was pruned; else null. */
+  readonly otherBaseline: string | null;
 }
 
 export function factsOf(files: RunFiles): Facts {
@@ -62,7 +66,19 @@ export function factsOf(files: RunFiles): Facts {
     texts: (evaluation?.texts ?? []).flatMap(({ name, ppl, baseline }) =>
       baseline === null ? [] : [quality(name, baseline, ppl)],
     ),
+    otherBaseline: otherBaselineOf(files),
   };
+}
+
+/** What an evaluation is compared with, in a sentence: `the dense model`, or another baseline's name. */
+export function baselineWords({ otherBaseline }: Pick<Facts, "otherBaseline">): string {
+  return otherBaseline === null ? "the dense model" : shortName(otherBaseline);
+}
+
+/** Whether two paths or addresses are the same as they are written, but for `./` and the last slash. */
+export function isSamePath(a: string, b: string): boolean {
+  const plain = (path: string): string => normalize(path).replace(/[\\/]$/, "");
+  return plain(a) === plain(b);
 }
 
 /** Whether the run was given its plan and decided nothing. */
@@ -74,6 +90,11 @@ export function hasGivenPlan({ settings }: Pick<RunRecord, "settings">): boolean
 export function meanQuality(rows: readonly Quality[]): Quality {
   const [dense, pruned] = [rows.map((row) => row.dense), rows.map((row) => row.pruned)].map(geometricMean);
   return quality("geometric mean", dense!, pruned!);
+}
+
+function otherBaselineOf({ record, evaluation }: RunFiles): string | null {
+  const baseline = evaluation?.baseline ?? null;
+  return baseline === null || isSamePath(baseline, record.base) ? null : baseline;
 }
 
 function quality(name: string, dense: number, pruned: number): Quality {

@@ -10,7 +10,7 @@ import {
   setsPicture,
 } from "./charts/sensitivity.ts";
 import { compositionPicture, sparsityPicture, widthsPicture } from "./charts/shape.ts";
-import type { Facts } from "./facts.ts";
+import { baselineWords, type Facts } from "./facts.ts";
 import type { Picture } from "./picture.ts";
 
 export function picturesOf(facts: Facts): readonly Picture[] {
@@ -32,7 +32,8 @@ export function picturesOf(facts: Facts): readonly Picture[] {
       : perplexityPicture(texts, {
           id: "texts",
           title: "Perplexity on evaluation texts",
-          caption: "Texts of gprune eval. Number: how many times higher.",
+          caption: `Texts of gprune eval. Number: how many times higher than ${baselineWords(facts)}'s.`,
+          from: facts.otherBaseline === null ? "dense" : "baseline",
         }),
     tasksPicture(facts),
     layerErrorPicture(facts),

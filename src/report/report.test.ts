@@ -82,6 +82,21 @@ describe("renderReport", () => {
     );
   });
 
+  it("names a baseline that is not the model the run pruned", async () => {
+    const [dense, other] = await Promise.all([
+      render({ baseline: "./models/web/" }),
+      render({ baseline: "runs/b1" }),
+    ]);
+    expect(dense).toContain("mean of 2 evaluation texts<");
+    expect(dense).not.toContain("against");
+    expect(other).not.toContain("dense model&#39;s");
+    expect(other).toContain("mean of 2 evaluation texts against b1<");
+    expect(other).toContain("Perplexity rises most against b1 on code");
+    expect(other).toContain("The most probable next token is b1&#39;s in");
+    expect(other).toContain("how many times higher than b1&#39;s.");
+    expect(other).toContain("Perplexity from baseline to pruned: ");
+  });
+
   it("is a function of the files", async () => {
     expect(await render()).toBe(await render());
   });
@@ -129,6 +144,25 @@ describe("renderReport", () => {
 });
 
 describe("renderComparison", () => {
+  it("says what every run is compared with", async () => {
+    const page = async (...runs: readonly ReportFilesOptions[]) =>
+      (await renderComparison(runs.map(reportFiles))).replaceAll("&#39;", "'");
+    const whose = (text: string): string => `Evaluation texts: perplexity, and times ${text}`;
+    const dense = await page({}, {});
+    expect(dense).toContain(whose("the dense model's"));
+    const other = await page({ baseline: "runs/b1" }, { baseline: "runs/b1" });
+    expect(other).toContain(whose("b1's"));
+    expect(other).toContain("Held-out calibration text: perplexity, and times the dense model's");
+    expect(other).toContain("Perplexity as a multiple of b1's, logarithmic; 1 is as good.");
+    const list = "(code (1): models/a; code (2): models/b)";
+    const apart = await page({ base: "models/a" }, { base: "models/b" });
+    expect(apart).toContain(whose(`that of the run's own baseline ${list}`));
+    expect(apart).toContain(
+      `Perplexity as a multiple of that of the run's own baseline ${list}, logarithmic`,
+    );
+    expect(apart).not.toContain("the dense model's");
+  });
+
   it("sets runs beside each other and tells equal names apart", async () => {
     const hostile = reportFiles({ names: ["<b>web</b>", "__proto__"] });
     const page = await renderComparison([reportFiles(), hostile, reportFiles()]);

@@ -3,6 +3,7 @@ import type { Facts, Quality } from "../facts.ts";
 import { percent, times } from "../format.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
+import { referenceOf } from "../references.ts";
 import { layerLines, seriesColor } from "./parts.ts";
 
 interface NamedFacts {
@@ -37,12 +38,13 @@ interface RatioOptions {
   readonly title: string;
 }
 
-/** How many times higher perplexity is than the dense model's, by text and run. */
+/** How many times higher perplexity is than the dense model's or another baseline's, by text and run. */
 function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOptions): Picture | null {
   const values = runs.flatMap(({ name, facts }) =>
     facts[which].map((row: Quality) => ({ run: name, text: row.name, ratio: row.ratio })),
   );
   if (values.length === 0) return null;
+  const { whose, isDense } = referenceOf(runs, which);
   const worst = values.reduce((a, b) => (b.ratio > a.ratio ? b : a));
   const names = runs.map(({ name }) => name);
   const ends = values.map(({ ratio }) => ratio);
@@ -54,8 +56,8 @@ function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOp
   return {
     id,
     title,
-    words: `Perplexity as a multiple of the dense model's; the highest is ${times(worst.ratio)}, ${worst.run} on ${worst.text}.`,
-    caption: "Perplexity as a multiple of the dense model's, logarithmic; 1 is as good as dense.",
+    words: `Perplexity as a multiple of ${whose}; the highest is ${times(worst.ratio)}, ${worst.run} on ${worst.text}.`,
+    caption: `Perplexity as a multiple of ${whose}, logarithmic; 1 is as good${isDense ? " as dense" : ""}.`,
     chart: (palette) => ({
       height: { step: 27 },
       data: { values },
@@ -65,7 +67,7 @@ function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOp
         x: {
           field: "ratio",
           type: "quantitative",
-          title: "times dense",
+          title: isDense ? "times dense" : "times the baseline",
           scale,
           axis: { grid: true, tickCount: 5, format: "~g", labelOverlap: true },
         },

@@ -1,5 +1,5 @@
 /** Charts of how the pruned model does beside the dense one. */
-import { type Facts, meanQuality, type Quality } from "../facts.ts";
+import { baselineWords, type Facts, meanQuality, type Quality } from "../facts.ts";
 import { perplexity, times } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
@@ -11,10 +11,15 @@ interface QualityOptions {
   readonly id: string;
   readonly title: string;
   readonly caption: string;
+  /** What the pruned model is compared with; `dense` when absent. */
+  readonly from?: string;
 }
 
 /** Perplexity before and after, one row for each text, the text that suffers most on top. */
-export function perplexityPicture(rows: readonly Quality[], { id, title, caption }: QualityOptions): Picture {
+export function perplexityPicture(
+  rows: readonly Quality[],
+  { id, title, caption, from = "dense" }: QualityOptions,
+): Picture {
   const sorted = rows.toSorted((a, b) => b.ratio - a.ratio);
   const mean = meanQuality(rows);
   const values = sorted.map((row) => ({ ...row, label: times(row.ratio) }));
@@ -24,7 +29,7 @@ export function perplexityPicture(rows: readonly Quality[], { id, title, caption
   return {
     id,
     title,
-    words: `Perplexity from dense to pruned: ${words.join(", ")}; geometric mean ${perplexity(mean.dense)} to ${perplexity(mean.pruned)}.`,
+    words: `Perplexity from ${from} to pruned: ${words.join(", ")}; geometric mean ${perplexity(mean.dense)} to ${perplexity(mean.pruned)}.`,
     caption,
     chart: (palette) => ({
       height: { step: 27 },
@@ -37,8 +42,8 @@ export function perplexityPicture(rows: readonly Quality[], { id, title, caption
           mark: { type: "rule", strokeWidth: 2.5, color: palette.gone },
           encoding: { x: perplexityAxis("dense", domain), x2: { field: "pruned" } },
         },
-        dots("dense", { palette, domain }),
-        dots("pruned", { palette, domain }),
+        dots("dense", { palette, domain, from }),
+        dots("pruned", { palette, domain, from }),
         {
           mark: { type: "text", align: "left", dx: 10, color: palette.ink },
           encoding: { x: perplexityAxis("pruned", domain), text: { field: "label", type: "nominal" } },
@@ -60,28 +65,33 @@ function perplexityAxis(field: string, domain: readonly number[]): Chart {
 
 function dots(
   field: "dense" | "pruned",
-  { palette, domain }: { readonly palette: Palette; readonly domain: readonly number[] },
+  {
+    palette,
+    domain,
+    from,
+  }: { readonly palette: Palette; readonly domain: readonly number[]; readonly from: string },
 ): Chart {
   return {
     mark: { type: "point", filled: true, size: 70, opacity: 1 },
     encoding: {
       x: perplexityAxis(field, domain),
       color: {
-        datum: field,
+        datum: field === "dense" ? from : field,
         type: "nominal",
         title: null,
-        scale: { domain: ["dense", "pruned"], range: [palette.muted, palette.loss] },
+        scale: { domain: [from, "pruned"], range: [palette.muted, palette.loss] },
       },
     },
   };
 }
 
 /** Accuracy of both models on every task, with standard errors. */
-export function tasksPicture({ evaluation }: Facts): Picture | null {
+export function tasksPicture({ evaluation, otherBaseline }: Facts): Picture | null {
   const tasks = evaluation?.tasks ?? [];
+  const from = otherBaseline === null ? "dense" : "baseline";
   if (tasks.length === 0) return null;
   const values = tasks.flatMap(({ baseline, ...own }) => [
-    ...(baseline === null ? [] : [interval("dense", own.name, baseline)]),
+    ...(baseline === null ? [] : [interval(from, own.name, baseline)]),
     interval("pruned", own.name, own),
   ]);
   const words = tasks.map(({ name, acc_norm, baseline }) => {
@@ -98,12 +108,12 @@ export function tasksPicture({ evaluation }: Facts): Picture | null {
       data: { values },
       encoding: {
         y: { field: "name", type: "nominal", title: null, sort: tasks.map(({ name }) => name) },
-        yOffset: { field: "model", type: "nominal", scale: { domain: ["dense", "pruned"] } },
+        yOffset: { field: "model", type: "nominal", scale: { domain: [from, "pruned"] } },
         color: {
           field: "model",
           type: "nominal",
           title: null,
-          scale: { domain: ["dense", "pruned"], range: [palette.muted, palette.loss] },
+          scale: { domain: [from, "pruned"], range: [palette.muted, palette.loss] },
         },
       },
       layer: [
@@ -135,9 +145,9 @@ function accuracyAxis(): Chart {
   };
 }
 
-/** How far the residual stream is from the dense model's, layer by layer. */
-export function layerErrorPicture({ evaluation }: Facts): Picture | null {
-  const texts = (evaluation?.texts ?? []).filter(({ divergence }) => divergence !== null);
+/** How far the residual stream is from the baseline's, layer by layer. */
+export function layerErrorPicture(facts: Facts): Picture | null {
+  const texts = (facts.evaluation?.texts ?? []).filter(({ divergence }) => divergence !== null);
   if (texts.length === 0) return null;
   const values = texts.flatMap(({ name, divergence }) =>
     divergence!.layers.map((error, layer) => ({ name, layer, error })),
@@ -148,7 +158,7 @@ export function layerErrorPicture({ evaluation }: Facts): Picture | null {
     id: "layer-error",
     title: "Distance of the hidden states",
     words: `Relative error after the last layer: ${last.join(", ")}.`,
-    caption: "Mean over tokens of |h − h dense| / |h dense| after every layer.",
+    caption: `Mean over tokens of |h − h₀| / |h₀| after every layer; h₀ is ${baselineWords(facts)}'s.`,
     chart: (palette) =>
       layerLines({
         values,

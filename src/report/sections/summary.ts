@@ -1,6 +1,6 @@
 /** The top of a report: what a person should know after ten seconds. */
 import { deepestLayers } from "../charts/shape.ts";
-import { type Facts, hasGivenPlan, meanQuality, type Quality } from "../facts.ts";
+import { baselineWords, type Facts, hasGivenPlan, meanQuality, type Quality } from "../facts.ts";
 import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { shortName } from "../text.ts";
@@ -64,7 +64,7 @@ function cards(facts: Facts): readonly Html[] {
     }),
     ...(rows.length === 0
       ? []
-      : qualityCards(rows, texts.length > 0 ? "evaluation texts" : "held-out texts")),
+      : qualityCards(rows, texts.length > 0 ? `evaluation texts${against(facts)}` : "held-out texts")),
     card({
       label: "Run",
       value: duration(seconds),
@@ -119,21 +119,28 @@ function findings(facts: Facts): Html {
   return html`<ul class="findings">${sentences.map((sentence) => html`<li>${sentence}</li>`)}</ul>`;
 }
 
-function qualityFinding({ heldOut, texts }: Facts): string | null {
+/** ` against NAME` where that is not the model that was pruned. */
+function against(facts: Facts): string {
+  return facts.otherBaseline === null ? "" : ` against ${baselineWords(facts)}`;
+}
+
+function qualityFinding(facts: Facts): string | null {
+  const { heldOut, texts } = facts;
   const rows = texts.length > 0 ? texts : heldOut;
   if (rows.length < 2) return null;
   const worst = mostHarmed(rows);
   const best = rows.reduce((a, b) => (b.ratio < a.ratio ? b : a));
-  return `Perplexity rises most on ${worst.name} (${times(worst.ratio)}) and least on ${best.name} (${times(best.ratio)}).`;
+  const beside = texts.length > 0 ? against(facts) : "";
+  return `Perplexity rises most${beside} on ${worst.name} (${times(worst.ratio)}) and least on ${best.name} (${times(best.ratio)}).`;
 }
 
-function agreementFinding({ evaluation }: Facts): string | null {
-  const known = (evaluation?.texts ?? []).flatMap(({ divergence }) => divergence ?? []);
+function agreementFinding(facts: Facts): string | null {
+  const known = (facts.evaluation?.texts ?? []).flatMap(({ divergence }) => divergence ?? []);
   if (known.length === 0) return null;
   const mean = (of: (one: (typeof known)[number]) => number): number =>
     known.reduce((sum, one) => sum + of(one), 0) / known.length;
   return (
-    `The most probable next token is the dense model's in ${percent(mean(({ agreement }) => agreement))} of the cases; ` +
+    `The most probable next token is ${baselineWords(facts)}'s in ${percent(mean(({ agreement }) => agreement))} of the cases; ` +
     `KL ${mean(({ kl }) => kl).toFixed(3)} nats per token.`
   );
 }

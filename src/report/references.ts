@@ -1,0 +1,34 @@
+/** What the perplexities of several runs are multiples of: one model, or one for each run. */
+import { type Facts, isSamePath } from "./facts.ts";
+import { shortName } from "./text.ts";
+
+interface NamedFacts {
+  readonly name: string;
+  readonly facts: Facts;
+}
+
+/** Whose perplexity is 1. */
+export interface Reference {
+  /** `the dense model's`, `NAME's`, or `that of its own baseline` with a list of them. */
+  readonly whose: string;
+  /** Whether it is the model that every run pruned. */
+  readonly isDense: boolean;
+}
+
+/** The reference of the runs that have such texts. */
+export function referenceOf(runs: readonly NamedFacts[], which: "heldOut" | "texts"): Reference {
+  const found = runs
+    .filter(({ facts }) => facts[which].length > 0)
+    .map(({ name, facts: { record, otherBaseline } }) => {
+      const other = which === "texts" ? otherBaseline : null;
+      return { name, model: other ?? record.base, isDense: other === null };
+    });
+  const [first] = found;
+  const isShared = found.every(({ model }) => isSamePath(model, first!.model));
+  if (!isShared) {
+    const list = found.map(({ name, model }) => `${name}: ${model}`).join("; ");
+    return { whose: `that of the run's own baseline (${list})`, isDense: false };
+  }
+  const isDense = found.every((one) => one.isDense);
+  return { whose: isDense ? "the dense model's" : `${shortName(first!.model)}'s`, isDense };
+}
