@@ -212,8 +212,8 @@ export function countingSettings(config: RunConfig): CountingSettings {
   return Object.fromEntries(counting) as unknown as CountingSettings;
 }
 
-/** A configuration as YAML. */
-export function formatRunConfig(config: CountingSettings): string {
+/** A configuration, or a part of one, as YAML. */
+export function formatRunConfig(config: Partial<RunConfig>): string {
   return formatYaml(config);
 }
 
