@@ -173,7 +173,16 @@ describe("prune", () => {
       (await run({ recover: "distill", steps: 1, ...settings })).memory!.stages;
     const [little, much] = [await stages({ plan, sparsity: 0.1 }), await stages({ plan, sparsity: 0.6 })];
     expect(little).toEqual(much);
-    expect(Object.keys(little)).toEqual(["calibrate", "refit", "solve", "distill", "check", "score", "save"]);
+    expect(Object.keys(little)).toEqual([
+      "calibrate",
+      "refit",
+      "solve",
+      "distill",
+      "distill head",
+      "check",
+      "score",
+      "save",
+    ]);
   });
 
   test("of a plan's run only the settings that counted are written", async () => {
