@@ -97,6 +97,13 @@ describe("renderReport", () => {
     expect(other).toContain("Perplexity from baseline to pruned: ");
   });
 
+  it("says where perplexity falls least when it falls everywhere", async () => {
+    const files = reportFiles();
+    const texts = files.evaluation!.texts.map((text) => ({ ...text, ppl: text.baseline! / text.ppl }));
+    const page = await renderReport({ ...files, evaluation: { ...files.evaluation!, texts } });
+    expect(page).toMatch(/Perplexity falls least on \w+ \(×0\.\d+\) and most on \w+ \(×0\.\d+\)\./);
+  });
+
   it("is a function of the files", async () => {
     expect(await render()).toBe(await render());
   });

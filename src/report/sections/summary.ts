@@ -131,7 +131,8 @@ function qualityFinding(facts: Facts): string | null {
   const worst = mostHarmed(rows);
   const best = rows.reduce((a, b) => (b.ratio < a.ratio ? b : a));
   const beside = texts.length > 0 ? against(facts) : "";
-  return `Perplexity rises most${beside} on ${worst.name} (${times(worst.ratio)}) and least on ${best.name} (${times(best.ratio)}).`;
+  const [most, least] = worst.ratio < 1 ? ["falls least", "most"] : ["rises most", "least"];
+  return `Perplexity ${most}${beside} on ${worst.name} (${times(worst.ratio)}) and ${least} on ${best.name} (${times(best.ratio)}).`;
 }
 
 function agreementFinding(facts: Facts): string | null {
