@@ -212,7 +212,13 @@ export type {
 } from "./report/saved_evaluation.ts";
 export type { PruneResult } from "./run_result.ts";
 // Importance
-export { type Importance, type ScoreRequest, scoreModel } from "./score/importance.ts";
+export {
+  type Importance,
+  type ScoreInputs,
+  type Scoring,
+  scoreEach,
+  scoreModel,
+} from "./score/importance.ts";
 export type {
   Metric,
   MetricInput,

@@ -16,7 +16,7 @@ import { allocationByName } from "../prune/allocate.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import { makeCompensated } from "../recover/recipe.ts";
-import { type Importance, scoreModel } from "../score/importance.ts";
+import { type Importance, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
 import type { Consensus } from "./consensus.ts";
@@ -118,27 +118,20 @@ async function allocate(
 async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {
   const { model, metric, fallback, evidence, pooled, seed, maxModules, onProgress } = request;
   const spaces = spacesOf(model.spec);
-  const total = [...evidence.values()].reduce((sum, { halves }) => sum + (halves === null ? 1 : 3), 2);
-  let done = 0;
-  const score = async (by: Metric, { stats, gates }: Evidence): Promise<Importance> => {
-    const importance = await scoreModel({ model, metric: by, stats, seed, ...(gates && { gates }) });
-    done += 1;
-    onProgress({ stage: "score", done, total, unit: "scorings" });
-    return importance;
+  const score = (by: Metric, inputs: readonly Evidence[], pass: number): Promise<readonly Importance[]> => {
+    const onLayer = (done: number, layers: number): void =>
+      onProgress({ stage: "score", done: pass * layers + done, total: 2 * layers, unit: "layers" });
+    return scoreEach({ model, metric: by, seed, onLayer }, inputs);
   };
+  const inputs = Array.from(evidence.values(), ({ whole, halves }) => [whole, ...(halves ?? [])]).flat();
+  const [pooledScores, ...scores] = await score(metric, [pooled, ...inputs], 0);
+  const [fallbackScores] = await score(fallback, [pooled], 1);
   const sets = new Map<string, SplitImportance>();
-  for (const [name, { whole, halves }] of evidence) {
-    const halfScores = halves && ([await score(metric, halves[0]), await score(metric, halves[1])] as const);
-    sets.set(name, { whole: await score(metric, whole), halves: halfScores });
+  for (const [name, { halves }] of evidence) {
+    const [whole, first, second] = scores.splice(0, halves === null ? 1 : 3);
+    sets.set(name, { whole: whole!, halves: halves && [first!, second!] });
   }
-  return analyseUnits({
-    spaces,
-    sets,
-    pooled: await score(metric, pooled),
-    fallback: await score(fallback, pooled),
-    seed,
-    maxModules,
-  });
+  return analyseUnits({ spaces, sets, pooled: pooledScores!, fallback: fallbackScores!, seed, maxModules });
 }
 
 /** What the model that keeps these units does on windows drawn anew for the round. */

@@ -6,7 +6,7 @@ import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import { scoreModel, unitScores } from "../score/importance.ts";
+import { scoreEach, unitScores } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import { modelSensitivity } from "./sensitivity.ts";
 import { type SensitivitySummary, summariseSensitivity } from "./sensitivity_summary.ts";
@@ -37,19 +37,18 @@ export async function measureSensitivity(request: SensitivityRequest): Promise<S
   const spaces = spacesOf(model.spec);
   const stats = await calibrate(runner, sets, { onProgress });
   const gates = metric.input === "gradients" ? await gateStatistics(runner, sets, { onProgress }) : undefined;
-  const scores = new Map<string, ReadonlyMap<string, Float64Array>>();
-  for (const { name } of sets) {
+  const inputs = sets.map(({ name }) => {
     const gate = gates?.get(name);
-    const importance = await scoreModel({
-      model,
-      metric,
-      seed,
-      stats: stats.get(name)!,
-      ...(gate && { gates: gate }),
-    });
-    const units = spaces.map((space) => [space.id, unitScores(importance.get(space.id)!, space)] as const);
-    scores.set(name, new Map(units));
-  }
+    return { stats: stats.get(name)!, ...(gate && { gates: gate }) };
+  });
+  const importances = await scoreEach({ model, metric, seed }, inputs);
+  const scores = new Map(
+    sets.map(({ name }, d) => {
+      const importance = importances[d]!;
+      const units = spaces.map((space) => [space.id, unitScores(importance.get(space.id)!, space)] as const);
+      return [name, new Map(units)] as const;
+    }),
+  );
   const sensitivities = modelSensitivity(scores);
   const units = Object.fromEntries(
     Array.from(sensitivities, ([id, { meanRank, sigma }]) => [

@@ -43,8 +43,19 @@ export function variances({ sum, sumSquares, tokens }: SetChannelStats): Float64
   return sumSquares.map((squares, j) => Math.max(0, squares / tokens - (sum[j]! / tokens) ** 2));
 }
 
-/** sum over rows of term(W_ij) for every column j of a [rows, columns] weight, [columns]. */
+/** Column sums of weights that are still in use, by what was summed: one weight is scored by the statistics of many sets. */
+const knownSums = new WeakMap<Tensor, Map<(value: number) => number, Float64Array>>();
+
+/** sum over rows of term(W_ij) for every column j of a [rows, columns] weight, [columns]; not to be changed. */
 export function columnSums(weight: Tensor, term: (value: number) => number): Float64Array {
+  const known = knownSums.get(weight) ?? new Map<(value: number) => number, Float64Array>();
+  knownSums.set(weight, known);
+  const sums = known.get(term) ?? sumColumns(weight, term);
+  known.set(term, sums);
+  return sums;
+}
+
+function sumColumns(weight: Tensor, term: (value: number) => number): Float64Array {
   const [rows = 0, columns = 0] = weight.shape;
   const sums = new Float64Array(columns);
   for (let i = 0, at = 0; i < rows; i++) {

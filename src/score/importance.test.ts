@@ -5,7 +5,7 @@ import type { CalibrationStats } from "../calibrate/stats.ts";
 import type { Model } from "../model/model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { scoreModel, unitScores } from "./importance.ts";
+import { scoreEach, scoreModel, unitScores } from "./importance.ts";
 import { metricByName } from "./registry.ts";
 
 const model = tinyModel();
@@ -78,6 +78,24 @@ describe("scoreModel", () => {
   ])("refuses %s", async (_, given) => {
     const request = { model, metric: metricByName("wifv"), seed: 0, ...(given && { stats: given }) };
     await expect(scoreModel(request)).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+  });
+});
+
+describe("scoreEach", () => {
+  it("reads every weight once for all inputs, and scores by each as if it were alone", async () => {
+    const log: string[] = [];
+    const others = statsOfActivations(randomActivations(model.spec, { seed: 7 }));
+    const inputs = [{ stats }, { stats: others }, { stats }];
+    for (const name of ["wifv", "wanda-sp"]) {
+      const scoring = { metric: metricByName(name), seed: 0 };
+      log.length = 0;
+      const each = await scoreEach({ ...scoring, model: watched(model, { log }) }, inputs);
+      expect(log).toHaveLength(4);
+      for (const [place, input] of inputs.entries()) {
+        expect(each[place]).toEqual(await scoreModel({ ...scoring, model, ...input }));
+      }
+      expect(each[0]).not.toEqual(each[1]);
+    }
   });
 });
 

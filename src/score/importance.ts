@@ -23,14 +23,18 @@ import type { Metric, ScoringView, SetChannelStats, SetGateStats } from "./metri
 /** Channel scores by space id, each of shape [channels]. */
 export type Importance = ReadonlyMap<string, Float64Array>;
 
-/** What to score, with what. */
-export interface ScoreRequest {
-  readonly model: Model;
-  readonly metric: Metric;
+/** What some windows say about a model. */
+export interface ScoreInputs {
   /** Required by metrics with input `activations`. */
   readonly stats?: CalibrationStats;
   /** Required by metrics with input `gradients`. */
   readonly gates?: GateStats;
+}
+
+/** What to score, by what. */
+export interface Scoring {
+  readonly model: Model;
+  readonly metric: Metric;
   readonly seed: number;
   /** Called after each layer with the number of layers done. */
   readonly onLayer?: (done: number, layers: number) => void;
@@ -41,24 +45,39 @@ export interface ScoreRequest {
  * @throws GpruneError BAD_ARGUMENT when the metric needs statistics that are missing or of another model,
  *   NOT_FINITE naming the tensor or space with a NaN or an infinity
  */
-export async function scoreModel(request: ScoreRequest): Promise<Importance> {
-  const { model, metric, stats, gates, onLayer } = request;
-  if (metric.input === "activations" && stats === undefined) {
-    throw new GpruneError("BAD_ARGUMENT", `metric ${metric.name}: expected activation statistics, got none`, {
-      hint: "Give a calibration set, or choose a metric that needs only weights, such as magnitude.",
-    });
-  }
-  if (metric.input === "gradients" && gates === undefined) {
-    throw new GpruneError("BAD_ARGUMENT", `metric ${metric.name}: expected gate gradients, got none`);
-  }
+export async function scoreModel({ stats, gates, ...scoring }: Scoring & ScoreInputs): Promise<Importance> {
+  const [importance] = await scoreEach(scoring, [{ ...(stats && { stats }), ...(gates && { gates }) }]);
+  return importance!;
+}
+
+/**
+ * The same by each of several inputs: every weight is read once for all of them.
+ * @throws GpruneError as `scoreModel`
+ */
+export async function scoreEach(
+  { model, metric, seed, onLayer }: Scoring,
+  inputs: readonly ScoreInputs[],
+): Promise<readonly Importance[]> {
+  for (const each of inputs) requireInput(metric, each);
   const spaces = spacesOf(model.spec);
   const layers = model.spec.layers.length;
-  const importance = new Map<string, Float64Array>();
+  const importances = inputs.map(() => new Map<string, Float64Array>());
   for (const [index, space] of spaces.entries()) {
-    importance.set(space.id, await scoreSpace(request, space));
+    const weights = await readWeights(model, metric, space);
+    for (const [place, { stats, gates }] of inputs.entries()) {
+      const scores = metric.score({
+        space,
+        seed,
+        ...weights,
+        ...(metric.input === "activations" && { stats: spaceStats(stats!, space) }),
+        ...(metric.input === "gradients" && { gates: spaceGates(gates!, space) }),
+      });
+      requireFinite(scores, `${metric.name} scores of ${space.id}`);
+      importances[place]!.set(space.id, scores);
+    }
     if (spaces[index + 1]?.layer !== space.layer) onLayer?.(space.layer + 1, layers);
   }
-  return importance;
+  return importances;
 }
 
 /** Score of every unit of a space: the sum over its channels, [units]. */
@@ -66,31 +85,35 @@ export function unitScores(scores: Float64Array, space: Space): Float64Array {
   return sumOverUnits(scores, space);
 }
 
-async function scoreSpace(
-  { model, metric, stats, gates, seed }: ScoreRequest,
-  space: Space,
-): Promise<Float64Array> {
+function requireInput({ name, input }: Metric, { stats, gates }: ScoreInputs): void {
+  if (input === "activations" && stats === undefined) {
+    throw new GpruneError("BAD_ARGUMENT", `metric ${name}: expected activation statistics, got none`, {
+      hint: "Give a calibration set, or choose a metric that needs only weights, such as magnitude.",
+    });
+  }
+  if (input === "gradients" && gates === undefined) {
+    throw new GpruneError("BAD_ARGUMENT", `metric ${name}: expected gate gradients, got none`);
+  }
+}
+
+/** Those weights around a space that the metric looks at. */
+async function readWeights(
+  { weights }: Model,
+  { reads }: Metric,
+  { kind, layer }: Space,
+): Promise<Pick<ScoringView, "inputWeights" | "outputWeight">> {
   const read = async (projection: Projection): Promise<Tensor> => {
-    const name = projectionName(space.layer, projection);
-    const tensor = await model.weights.read(name);
-    checkFinite(tensor.data, `tensor ${name}`);
+    const name = projectionName(layer, projection);
+    const tensor = await weights.read(name);
+    requireFinite(tensor.data, `tensor ${name}`);
     return tensor;
   };
   const inputWeights: Tensor[] = [];
-  if (metric.reads.includes("input")) {
-    for (const projection of INPUT_PROJECTIONS[space.kind]) inputWeights.push(await read(projection));
+  if (reads.includes("input")) {
+    for (const projection of INPUT_PROJECTIONS[kind]) inputWeights.push(await read(projection));
   }
-  const view: ScoringView = {
-    space,
-    seed,
-    inputWeights,
-    ...(metric.reads.includes("output") && { outputWeight: await read(OUTPUT_PROJECTION[space.kind]) }),
-    ...(metric.input === "activations" && { stats: spaceStats(stats!, space) }),
-    ...(metric.input === "gradients" && { gates: spaceGates(gates!, space) }),
-  };
-  const scores = metric.score(view);
-  checkFinite(scores, `${metric.name} scores of ${space.id}`);
-  return scores;
+  if (!reads.includes("output")) return { inputWeights };
+  return { inputWeights, outputWeight: await read(OUTPUT_PROJECTION[kind]) };
 }
 
 function spaceStats(stats: CalibrationStats, space: Space): SetChannelStats {
@@ -115,8 +138,9 @@ function spaceGates({ spaces, windows }: GateStats, space: Space): SetGateStats 
   );
 }
 
-function checkFinite(values: Float32Array | Float64Array, where: string): void {
-  const index = values.findIndex((value) => !Number.isFinite(value));
-  if (index < 0) return;
-  throw new GpruneError("NOT_FINITE", `${where}: expected finite numbers, got ${values[index]} at ${index}`);
+function requireFinite(values: Float32Array | Float64Array, where: string): void {
+  for (let at = 0; at < values.length; at++) {
+    if (Number.isFinite(values[at])) continue;
+    throw new GpruneError("NOT_FINITE", `${where}: expected finite numbers, got ${values[at]} at ${at}`);
+  }
 }
