@@ -173,22 +173,8 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   });
 }
 
-type DecidedByPlan = keyof Pick<
-  RunConfig,
-  | "sparsity"
-  | "method"
-  | "metric"
-  | "allocation"
-  | "robust"
-  | "rounds"
-  | "gradientWindows"
-  | "fallback"
-  | "maxModules"
-  | "roundTo"
->;
-
 /** Settings that do not count where a plan is given, which has decided. */
-export const DECIDED_BY_PLAN: readonly DecidedByPlan[] = [
+export const DECIDED_BY_PLAN = [
   "sparsity",
   "method",
   "metric",
@@ -199,7 +185,9 @@ export const DECIDED_BY_PLAN: readonly DecidedByPlan[] = [
   "fallback",
   "maxModules",
   "roundTo",
-];
+] as const;
+
+type DecidedByPlan = (typeof DECIDED_BY_PLAN)[number];
 
 /** A configuration that may lack what a given plan has decided. */
 export type CountingSettings = Omit<RunConfig, DecidedByPlan> & Partial<Pick<RunConfig, DecidedByPlan>>;

@@ -123,15 +123,17 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
       onProgress({ stage: "score", done: pass * layers + done, total: 2 * layers, unit: "layers" });
     return scoreEach({ model, metric: by, seed, onLayer }, inputs);
   };
-  const inputs = Array.from(evidence.values(), ({ whole, halves }) => [whole, ...(halves ?? [])]).flat();
-  const [pooledScores, ...scores] = await score(metric, [pooled, ...inputs], 0);
-  const [fallbackScores] = await score(fallback, [pooled], 1);
-  const sets = new Map<string, SplitImportance>();
-  for (const [name, { halves }] of evidence) {
-    const [whole, first, second] = scores.splice(0, halves === null ? 1 : 3);
-    sets.set(name, { whole: whole!, halves: halves && [first!, second!] });
-  }
-  return analyseUnits({ spaces, sets, pooled: pooledScores!, fallback: fallbackScores!, seed, maxModules });
+  const parts = Array.from(evidence.values(), ({ whole, halves }) => [whole, ...(halves ?? [])]).flat();
+  const inputs = [pooled, ...parts];
+  const scores = await score(metric, inputs, 0);
+  const of = (input: Evidence): Importance => scores[inputs.indexOf(input)]!;
+  const [byFallback] = await score(fallback, [pooled], 1);
+  const sets = new Map(
+    Array.from(evidence, ([name, { whole, halves }]): readonly [string, SplitImportance] => {
+      return [name, { whole: of(whole), halves: halves && [of(halves[0]), of(halves[1])] }];
+    }),
+  );
+  return analyseUnits({ spaces, sets, pooled: of(pooled), fallback: byFallback!, seed, maxModules });
 }
 
 /** What the model that keeps these units does on windows drawn anew for the round. */

@@ -75,6 +75,11 @@ export function baselineWords({ otherBaseline }: Pick<Facts, "otherBaseline">): 
   return otherBaseline === null ? "the dense model" : shortName(otherBaseline);
 }
 
+/** The same in a legend: `dense`, or `baseline`. */
+export function baselineLabel({ otherBaseline }: Pick<Facts, "otherBaseline">): string {
+  return otherBaseline === null ? "dense" : "baseline";
+}
+
 /** Whether two paths or addresses are the same as they are written, but for `./` and the last slash. */
 export function isSamePath(a: string, b: string): boolean {
   const plain = (path: string): string => normalize(path).replace(/[\\/]$/, "");
@@ -82,7 +87,11 @@ export function isSamePath(a: string, b: string): boolean {
 }
 
 /** Whether the run was given its plan and decided nothing. */
-export function hasGivenPlan({ settings }: Pick<RunRecord, "settings">): boolean {
+export function hasGivenPlan({
+  settings,
+}: {
+  readonly settings: Readonly<Record<string, unknown>>;
+}): boolean {
   return typeof settings.plan === "string";
 }
 

@@ -10,7 +10,7 @@ import {
   setsPicture,
 } from "./charts/sensitivity.ts";
 import { compositionPicture, sparsityPicture, widthsPicture } from "./charts/shape.ts";
-import { baselineWords, type Facts } from "./facts.ts";
+import { baselineLabel, baselineWords, type Facts } from "./facts.ts";
 import type { Picture } from "./picture.ts";
 
 export function picturesOf(facts: Facts): readonly Picture[] {
@@ -33,7 +33,7 @@ export function picturesOf(facts: Facts): readonly Picture[] {
           id: "texts",
           title: "Perplexity on evaluation texts",
           caption: `Texts of gprune eval. Number: how many times higher than ${baselineWords(facts)}'s.`,
-          from: facts.otherBaseline === null ? "dense" : "baseline",
+          from: baselineLabel(facts),
         }),
     tasksPicture(facts),
     layerErrorPicture(facts),

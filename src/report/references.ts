@@ -2,7 +2,8 @@
 import { type Facts, isSamePath } from "./facts.ts";
 import { shortName } from "./text.ts";
 
-interface NamedFacts {
+/** A run in a comparison. */
+export interface NamedFacts {
   readonly name: string;
   readonly facts: Facts;
 }

@@ -104,9 +104,10 @@ async function readWeights(
 ): Promise<Pick<ScoringView, "inputWeights" | "outputWeight">> {
   const read = async (projection: Projection): Promise<Tensor> => {
     const name = projectionName(layer, projection);
-    const tensor = await weights.read(name);
-    requireFinite(tensor.data, `tensor ${name}`);
-    return tensor;
+    const { shape, data } = await weights.read(name);
+    requireFinite(data, `tensor ${name}`);
+    // An object of its own: sums are kept by it (channels.ts), and a model's own tensors may be trained.
+    return { shape, data };
   };
   const inputWeights: Tensor[] = [];
   if (reads.includes("input")) {

@@ -7,7 +7,7 @@ import { fileInside } from "../io/inside.ts";
 import { directoriesIn } from "../io/listing.ts";
 import { holderOf } from "../io/run_lock.ts";
 import { MANIFEST, RunManifest } from "../io/run_manifest.ts";
-import { factsOf, meanQuality } from "../report/facts.ts";
+import { factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
 import { parseRunRecord, type RunRecord } from "../report/run_record.ts";
 import type { RunFigures, RunSummary, Settings } from "./api.ts";
 
@@ -108,8 +108,9 @@ function withoutOutput({ output: _, ...settings }: Settings): Settings {
 }
 
 /** `GPrune on flap-wifv, 30 % asked, recovery lstsq` */
-function howOf({ plan, method, metric, sparsity, recover }: Settings): string {
-  if (typeof plan === "string") return `a given plan, recovery ${recover}`;
+function howOf(settings: Settings): string {
+  const { method, metric, sparsity, recover } = settings;
+  if (hasGivenPlan({ settings })) return `a given plan, recovery ${recover}`;
   const way = method === "none" ? `${metric} alone` : `GPrune on ${metric}`;
   const asked = typeof sparsity === "number" ? `, ${Math.round(1000 * sparsity) / 10} % asked` : "";
   return `${way}${asked}, recovery ${recover}`;

@@ -3,13 +3,8 @@ import type { Facts, Quality } from "../facts.ts";
 import { percent, times } from "../format.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { referenceOf } from "../references.ts";
+import { type NamedFacts, referenceOf } from "../references.ts";
 import { layerLines, seriesColor } from "./parts.ts";
-
-interface NamedFacts {
-  readonly name: string;
-  readonly facts: Facts;
-}
 
 export function comparisonPictures(runs: readonly NamedFacts[]): readonly Picture[] {
   return [

@@ -1,5 +1,5 @@
 /** Charts of how the pruned model does beside the dense one. */
-import { baselineWords, type Facts, meanQuality, type Quality } from "../facts.ts";
+import { baselineLabel, baselineWords, type Facts, meanQuality, type Quality } from "../facts.ts";
 import { perplexity, times } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
@@ -86,9 +86,9 @@ function dots(
 }
 
 /** Accuracy of both models on every task, with standard errors. */
-export function tasksPicture({ evaluation, otherBaseline }: Facts): Picture | null {
-  const tasks = evaluation?.tasks ?? [];
-  const from = otherBaseline === null ? "dense" : "baseline";
+export function tasksPicture(facts: Facts): Picture | null {
+  const tasks = facts.evaluation?.tasks ?? [];
+  const from = baselineLabel(facts);
   if (tasks.length === 0) return null;
   const values = tasks.flatMap(({ baseline, ...own }) => [
     ...(baseline === null ? [] : [interval(from, own.name, baseline)]),
