@@ -25,6 +25,7 @@ const LAYERS = [
   "evaluate",
   "report",
   "config.ts",
+  "run_inputs.ts",
   "memory_stages.ts",
   "memory_plan.ts",
   "run_facts.ts",

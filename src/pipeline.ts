@@ -2,18 +2,16 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import { forCheckAlone, loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
+import type { SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
-import { foreseeRuntimes } from "./export/foresee.ts";
 import { writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { Runtime } from "./graph/runtime.ts";
-import { readSmallText } from "./io/file.ts";
 import { differences, type JsonValue } from "./io/json_difference.ts";
 import { memoryLimit } from "./io/machine.ts";
 import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
@@ -22,26 +20,24 @@ import { type MemoryPlan, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
-import { Tokenizer } from "./model/tokenizer.ts";
 import { estimateNeeds, requireRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
-import {
-  achievedSparsity,
-  badPlan,
-  type Keep,
-  makePlan,
-  type PruningPlan,
-  validatePlan,
-  widths,
-} from "./prune/plan.ts";
-import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
+import { achievedSparsity, type Keep, makePlan, type PruningPlan, widths } from "./prune/plan.ts";
 import { trainTensors } from "./recover/distill.ts";
 import type { RefitState, WeightedTokenSet } from "./recover/least_squares.ts";
 import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { modelHashesIn, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
+import {
+  fallbackByName,
+  foresee,
+  learnsNothing,
+  loadCalibration,
+  readPlan,
+  requireFit,
+} from "./run_inputs.ts";
 import { type Findings, reportOf, saveRun } from "./run_output.ts";
 import {
   calibrationSummary,
@@ -54,7 +50,7 @@ import {
 } from "./run_result.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
-import { METRICS, metricByName } from "./score/registry.ts";
+import { metricByName } from "./score/registry.ts";
 import { type Checkpoints, interruptible } from "./stages.ts";
 import type { AnyTensor } from "./tensor/stash.ts";
 
@@ -257,75 +253,6 @@ interface Run {
   readonly facts: JsonValue;
   readonly onProgress: OnProgress;
   readonly maxShardBytes: number | undefined;
-}
-
-/** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
-function fallbackByName(name: string): Metric {
-  const metric = metricByName(name);
-  if (metric.input === "weights") return metric;
-  const names = METRICS.filter(({ input }) => input === "weights").map((candidate) => candidate.name);
-  throw new GpruneError("BAD_ARGUMENT", `fallback: expected one of ${names.join(", ")}, got ${metric.name}`, {
-    hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
-  });
-}
-
-/** The plan to be carried out; null when one is to be made. */
-async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan | null> {
-  if (path === undefined) return null;
-  return parsePlan(await readSmallText(path, PLAN_LIMITS.maxBytes), path);
-}
-
-/** @throws GpruneError BAD_PLAN when there is a plan and it is for another model */
-function requireFit(
-  plan: PruningPlan | null,
-  { model, where = "plan" }: { readonly model: Model; readonly where: string | undefined },
-): void {
-  const check = plan === null ? { ok: true as const } : validatePlan(plan, model.spec);
-  if (!check.ok) throw badPlan(where, check.problems);
-}
-
-/** Who will load the result; refuses what nothing could. */
-function foresee(
-  { sparsity, roundTo, shape, recover: recovery }: RunConfig,
-  { model, plan }: { readonly model: Model; readonly plan: PruningPlan | null },
-): Runtimes {
-  return foreseeRuntimes({
-    spec: model.spec,
-    sparsity,
-    roundTo,
-    shape,
-    plan,
-    addsBiases: recovery !== "none",
-  });
-}
-
-async function loadCalibration(
-  config: RunConfig,
-  { model, metric, onProgress }: Pick<Run, "model" | "metric" | "onProgress">,
-): Promise<readonly SampledSet[]> {
-  const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
-  const learns = !decided || config.recover !== "none";
-  if (learns && config.calibration.length === 0) {
-    throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-      hint: `Give --calib NAME=PATH; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
-    });
-  }
-  if (config.calibration.length === 0) return [];
-  const { samples, seqLen, seed } = config;
-  requireWindowsFit(model, seqLen);
-  const tokenizer = Tokenizer.fromFiles(model.files);
-  const sets: SampledSet[] = [];
-  const sampling = { samples, seqLen, seed, onProgress };
-  for (const set of config.calibration) {
-    const sampled = await loadTokenSet(set, tokenizer, sampling);
-    sets.push(learns ? sampled : forCheckAlone(sampled));
-  }
-  return sets;
-}
-
-/** Whether there are no sets, or only such that serve the check. */
-function learnsNothing(sets: readonly SampledSet[]): boolean {
-  return sets.every(({ windows }) => windows.length === 0);
 }
 
 /** What the sets say, each for itself and pooled by their weights; null without sets. */

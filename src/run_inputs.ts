@@ -1,0 +1,87 @@
+/** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
+import { forCheckAlone, loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
+import type { RunConfig } from "./config.ts";
+import { GpruneError } from "./errors.ts";
+import { foreseeRuntimes } from "./export/foresee.ts";
+import type { Runtimes } from "./export/runtimes.ts";
+import { readSmallText } from "./io/file.ts";
+import type { Model } from "./model/model.ts";
+import { Tokenizer } from "./model/tokenizer.ts";
+import type { OnProgress } from "./progress.ts";
+import { badPlan, type PruningPlan, validatePlan } from "./prune/plan.ts";
+import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
+import type { Metric } from "./score/metric.ts";
+import { METRICS, metricByName } from "./score/registry.ts";
+
+/** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
+export function fallbackByName(name: string): Metric {
+  const metric = metricByName(name);
+  if (metric.input === "weights") return metric;
+  const names = METRICS.filter(({ input }) => input === "weights").map((candidate) => candidate.name);
+  throw new GpruneError("BAD_ARGUMENT", `fallback: expected one of ${names.join(", ")}, got ${metric.name}`, {
+    hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
+  });
+}
+
+/** The plan to be carried out; null when one is to be made. */
+export async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan | null> {
+  if (path === undefined) return null;
+  return parsePlan(await readSmallText(path, PLAN_LIMITS.maxBytes), path);
+}
+
+/** @throws GpruneError BAD_PLAN when there is a plan and it is for another model */
+export function requireFit(
+  plan: PruningPlan | null,
+  { model, where = "plan" }: { readonly model: Model; readonly where: string | undefined },
+): void {
+  const check = plan === null ? { ok: true as const } : validatePlan(plan, model.spec);
+  if (!check.ok) throw badPlan(where, check.problems);
+}
+
+/** Who will load the result; refuses what nothing could. */
+export function foresee(
+  { sparsity, roundTo, shape, recover: recovery }: RunConfig,
+  { model, plan }: { readonly model: Model; readonly plan: PruningPlan | null },
+): Runtimes {
+  return foreseeRuntimes({
+    spec: model.spec,
+    sparsity,
+    roundTo,
+    shape,
+    plan,
+    addsBiases: recovery !== "none",
+  });
+}
+
+export async function loadCalibration(
+  config: RunConfig,
+  {
+    model,
+    metric,
+    onProgress,
+  }: { readonly model: Model; readonly metric: Metric; readonly onProgress: OnProgress },
+): Promise<readonly SampledSet[]> {
+  const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
+  const learns = !decided || config.recover !== "none";
+  if (learns && config.calibration.length === 0) {
+    throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
+      hint: `Give --calib NAME=PATH; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
+    });
+  }
+  if (config.calibration.length === 0) return [];
+  const { samples, seqLen, seed } = config;
+  requireWindowsFit(model, seqLen);
+  const tokenizer = Tokenizer.fromFiles(model.files);
+  const sets: SampledSet[] = [];
+  const sampling = { samples, seqLen, seed, onProgress };
+  for (const set of config.calibration) {
+    const sampled = await loadTokenSet(set, tokenizer, sampling);
+    sets.push(learns ? sampled : forCheckAlone(sampled));
+  }
+  return sets;
+}
+
+/** Whether there are no sets, or only such that serve the check. */
+export function learnsNothing(sets: readonly SampledSet[]): boolean {
+  return sets.every(({ windows }) => windows.length === 0);
+}
