@@ -115,7 +115,6 @@ export { type DeviceFound, type DeviceRequest, findDevice } from "./graph/device
 export type {
   Attribute as GraphAttribute,
   Constant as GraphConstant,
-  Dim as GraphDim,
   Graph,
   Node as GraphNode,
   Value as GraphValue,
@@ -132,6 +131,7 @@ export {
   Runtime,
   type RuntimeOptions,
 } from "./graph/runtime.ts";
+export type { Dim as GraphDim } from "./graph/shapes.ts";
 // Models
 export type { HubOptions } from "./io/hub.ts";
 export type { HubClientOptions } from "./io/hub_client.ts";

@@ -7,7 +7,8 @@
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
-import type { Dim, GraphBuilder, Value } from "./graph.ts";
+import type { GraphBuilder, Value } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
 
 /** Everything that shapes a layer's graph apart from its widths. */
 export interface LayerStructure {

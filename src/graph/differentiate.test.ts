@@ -5,8 +5,9 @@ import { maxAbs, maxDifference } from "../../test/numbers.ts";
 import { randomTensor } from "../../test/tiny_model.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
-import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
+import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { Runtime } from "./runtime.ts";
+import type { Dim } from "./shapes.ts";
 
 /** Sizes of the axes of one test; an axis written as a letter is symbolic in the graph, one as `s.k` is fixed. */
 interface Sizes {

@@ -5,7 +5,8 @@
  * Based on the usual definition (Griewank & Walther, Evaluating Derivatives, ch. 3), as in Autodidax.
  */
 import { internalError } from "../errors.ts";
-import type { Dim, GraphBuilder, Node, Value } from "./graph.ts";
+import type { GraphBuilder, Node, Value } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
 
 /** The vector-Jacobian product of one node: a gradient for each input that has one, made when it is wanted. */
 type Rule = (b: GraphBuilder, node: Node, upstream: Value) => readonly (() => Value)[];

@@ -4,7 +4,8 @@
  * little less.
  */
 import { internalError } from "../errors.ts";
-import { type Dim, type Graph, VALUE_BYTES, type Value } from "./graph.ts";
+import { type Graph, VALUE_BYTES, type Value } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
 
 /** Operators whose result is their first input in another shape, and takes no memory. */
 const VIEWS: ReadonlySet<string> = new Set(["Reshape", "Flatten"]);

@@ -4,8 +4,9 @@ import { type Array64, evaluateGraph } from "../../test/evaluate_graph.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { randomTensor } from "../../test/tiny_model.ts";
 import { elementCount } from "../tensor/tensor.ts";
-import { broadcast, type Dim, GraphBuilder, type Value } from "./graph.ts";
+import { GraphBuilder, type Value } from "./graph.ts";
 import { Runtime } from "./runtime.ts";
+import { broadcast, type Dim } from "./shapes.ts";
 
 /** Inputs by their shapes, what is built of them, and the shape it has to have. */
 interface Case {

@@ -9,9 +9,8 @@
 import { internalError } from "../errors.ts";
 import { float16Pattern } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
+import { broadcast, type Dim, fixedSizes } from "./shapes.ts";
 
-/** A size known when the graph is built, or the name of one known when it runs. */
-export type Dim = number | string;
 export type ValueType = "float32" | "float64" | "float16" | "int32" | "int64" | "uint8" | "bool";
 
 /** Bytes of one element. */
@@ -382,24 +381,6 @@ export class GraphBuilder {
     this.#nodes.push({ op, inputs, output: value, attributes });
     return value;
   }
-}
-
-/** NumPy broadcasting of two shapes. */
-export function broadcast(a: readonly Dim[], b: readonly Dim[]): readonly Dim[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, axis) => {
-    const left = a[axis - rank + a.length] ?? 1;
-    const right = b[axis - rank + b.length] ?? 1;
-    if (left !== right && left !== 1 && right !== 1) {
-      throw internalError(`shapes [${a.join(", ")}] and [${b.join(", ")}] do not broadcast`);
-    }
-    return left === 1 ? right : left;
-  });
-}
-
-/** Sizes when all are known, else undefined. */
-function fixedSizes(dims: readonly Dim[]): readonly number[] | undefined {
-  return dims.every((dim) => typeof dim === "number") ? dims : undefined;
 }
 
 /** `Add_3 [B, T, 64]`, for messages. */

@@ -29,13 +29,13 @@ import {
 import {
   type Attribute,
   type Constant,
-  type Dim,
   type Graph,
   type Node,
   VALUE_BYTES,
   type Value,
   type ValueType,
 } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
 
 const OPSET_VERSION = 21n;
 /** The first IR version that knows opset 21. */

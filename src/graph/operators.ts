@@ -1,5 +1,6 @@
 /** Operators that are needed rarely: integers, gathers, quantised products. Nothing is differentiated through them. */
-import type { Dim, GraphBuilder, Value } from "./graph.ts";
+import type { GraphBuilder, Value } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
 
 export function cos(b: GraphBuilder, x: Value): Value {
   return b.operator("Cos", [x], x);

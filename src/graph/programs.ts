@@ -15,8 +15,9 @@ import {
   type LayerValues,
 } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
-import { type Dim, type Graph, GraphBuilder, type Value } from "./graph.ts";
+import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { gatherLast } from "./operators.ts";
+import type { Dim } from "./shapes.ts";
 
 /** Programs of a decoder layer. */
 export type LayerProgram =

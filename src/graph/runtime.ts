@@ -14,10 +14,11 @@ import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
-import { type Dim, type Graph, GraphBuilder, type ValueType } from "./graph.ts";
+import { type Graph, GraphBuilder, type ValueType } from "./graph.ts";
 import { type MemoryPolicy, ROOMY } from "./memory_policy.ts";
 import { encodeOnnx, OUTPUT_PREFIX } from "./onnx.ts";
 import { type CopyType, ResidentTensors } from "./resident.ts";
+import type { Dim } from "./shapes.ts";
 import { threadLimit } from "./thread_limit.ts";
 
 /** Integers that a graph takes as input (token ids). */

@@ -8,7 +8,8 @@
  */
 import { internalError } from "../errors.ts";
 import { elementCount } from "../tensor/tensor.ts";
-import type { Dim, Graph, Node, Value } from "./graph.ts";
+import type { Graph, Node, Value } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
 
 /** Multiplications for which one more thread is taken (MLAS_SGEMM_THREAD_COMPLEXITY). */
 const THREAD_COMPLEXITY = 2 ** 16;
