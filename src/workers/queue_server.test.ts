@@ -36,3 +36,16 @@ test("refuses addresses of other protocols", async () => {
     message: "--redis: expected redis://HOST[:PORT][/DB] or postgres://HOST[:PORT]/DATABASE, got amqp://host",
   });
 });
+
+test.each([
+  ["redis://guest:sec/ret@127.0.0.1:1", "redis://..."],
+  ["postgres://guest:sec?ret@127.0.0.1:1/queue", "postgres://..."],
+  ["postgres://127.0.0.1:1/queue?user=guest&password=secret", "postgres://127.0.0.1:1/queue"],
+  ["redis://127.0.0.1:1/2?password=sec@ret", "redis://127.0.0.1:1/2"],
+  ["guest:sec/ret@127.0.0.1", "..."],
+  ["127.0.0.1", "127.0.0.1"],
+])("says nothing of a password, wherever it stands: %s", async (address, shown) => {
+  const { message } = await reachServer(address).then(Promise.reject, (error: Error) => error);
+  expect(message.startsWith(`${shown}: `) || message.endsWith(`, got ${shown}`)).toBe(true);
+  expect(message).not.toMatch(/sec|ret/);
+});

@@ -186,7 +186,10 @@ async function answered(
   }
 }
 
-/** An address without user and password. */
+/** An address without user, password and query, where passwords may stand as well. */
 function withoutSecrets(address: string): string {
-  return address.replace(/\/\/[^/]*@/, "//");
+  const url = URL.canParse(address) ? new URL(address) : null;
+  if (url !== null && url.host !== "") return `${url.protocol}//${url.host}${url.pathname}`;
+  // A password with a slash in it makes this no address: where it begins and ends cannot be told.
+  return /[@?]/.test(address) ? `${/^[a-z]+:\/\//i.exec(address)?.[0] ?? ""}...` : address;
 }
