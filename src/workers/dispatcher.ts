@@ -20,7 +20,7 @@ import { parseFailure } from "./unit_messages.ts";
 
 /** Seconds between two looks at the queue. */
 const SWEEP_SECONDS = 3;
-/** Seconds without an answer of the server after which a run ends, to be resumed. */
+/** Seconds for which a server is waited for that does not answer. */
 const PATIENCE_SECONDS = 900;
 /** Times that a result which is not what its record says is computed anew. */
 const MAX_DAMAGED = 3;
@@ -31,6 +31,8 @@ export interface DispatcherOptions extends QueueAddress {
   readonly model: string;
   /** Ends all waiting: what is computed elsewhere needs no time to keep its state. */
   readonly signal?: AbortSignal | undefined;
+  /** Seconds without an answer of the server after which a run ends, to be resumed. 900 when absent. */
+  readonly patienceSeconds?: number | undefined;
 }
 
 /** Codes of failures that a run on one machine would have as well. */
@@ -109,6 +111,8 @@ export class Dispatcher {
     const key = unitKey(unit, this.#options.name);
     const known = this.#waiting.get(key);
     if (known !== undefined) return known.promise;
+    // Nobody asks the server while nothing is waited for.
+    if (this.#waiting.size === 0) this.#answered = performance.now();
     const waiting = new Waiting(unit);
     this.#waiting.set(key, waiting);
     void this.#look(key, true);
@@ -188,9 +192,10 @@ export class Dispatcher {
   }
 
   async #sweep(): Promise<void> {
-    if (performance.now() - this.#answered > 1000 * PATIENCE_SECONDS && this.#waiting.size > 0) {
+    const { patienceSeconds: patience = PATIENCE_SECONDS } = this.#options;
+    if (performance.now() - this.#answered > 1000 * patience && this.#waiting.size > 0) {
       this.fail(
-        new GpruneError("QUEUE_FAILED", `the queue: expected an answer in ${PATIENCE_SECONDS} s, got none`, {
+        new GpruneError("QUEUE_FAILED", `the queue: expected an answer in ${patience} s, got none`, {
           hint: "Units that were finished are in the store; resume the run when the server is back.",
         }),
       );

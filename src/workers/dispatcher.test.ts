@@ -1,0 +1,53 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { hasRedis, RedisServer } from "../../test/redis_server.ts";
+import { openStore } from "../io/open_store.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { formatResult, recordName, type Unit, unitKey } from "./unit.ts";
+
+const NAME = "gprune-test";
+
+/** A unit whose result is known, so that nobody needs to compute it. */
+const UNIT: Unit = {
+  kind: "losses",
+  hashes: {},
+  windows: { bytes: 0, sha256: "0".repeat(64) },
+  recipe: null,
+};
+
+/** Keeps the process from hearing anything, as a long computation does. */
+function computeFor(seconds: number): void {
+  const end = performance.now() + 1000 * seconds;
+  while (performance.now() < end);
+}
+
+test.skipIf(!hasRedis)(
+  "a run that computed by itself for long asks the server before it loses patience",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    const root = await mkdtemp(join(tmpdir(), "gprune-test-"));
+    const server = await RedisServer.start(join(root, "server"));
+    onTestFinished(async () => {
+      await server.kill();
+      await rm(root, { recursive: true, force: true });
+    });
+    const store = await openStore(join(root, "store"));
+    const key = unitKey(UNIT, NAME);
+    await store.claim(recordName(key), formatResult(key, {}));
+    const dispatcher = await Dispatcher.open({
+      redis: server.url,
+      name: NAME,
+      store,
+      model: "model",
+      patienceSeconds: 1,
+    });
+    // Longer than both the patience and the time between two looks, one of which is therefore due.
+    computeFor(3.5);
+    await expect(dispatcher.result(UNIT)).resolves.toEqual({});
+    await dispatcher.close();
+  },
+);
