@@ -172,7 +172,7 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
 
 /** What the run will hold in memory. A given plan says how much goes, and nothing is learned for it. */
 async function planRoom(
-  { config: asked, given, metric }: RunRequest,
+  { config: asked, given, metric, stages }: RunRequest,
   { model, sets, ...run }: Pick<Run, "model" | "allocation" | "sets">,
 ): Promise<MemoryPlan> {
   const { spec } = model;
@@ -183,7 +183,7 @@ async function planRoom(
   const checks = sets.some(({ heldOut }) => heldOut.length > 0);
   const planned = { spec, config, tokens, checks, allocation, gradients };
   const plan = planMemory(planned, memoryLimit());
-  const needs = estimateNeeds(model, config, { plan, tokens });
+  const needs = estimateNeeds(model, config, { plan, tokens, kept: stages.keptBytes });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));
   return plan;
 }

@@ -8,11 +8,11 @@ import { estimateNeeds, type Needs, requireRoom } from "./preflight.ts";
 
 const model = tinyModel({ vocabSize: 1000, hiddenSize: 64, layers: [{ neurons: 256 }, { neurons: 512 }] });
 
-function needs(settings: RunConfigInput, tokens = 1000): Needs {
+function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
   const calibration = [{ name: "web", path: "web.txt" }];
   const config = resolveRunConfig({ model: "m", output: "o", calibration, ...settings }, "test");
   const run = { spec: model.spec, config, tokens, checks: true, allocation: "learned", gradients: false };
-  return estimateNeeds(model, config, { plan: planMemory(run, Number.POSITIVE_INFINITY), tokens });
+  return estimateNeeds(model, config, { plan: planMemory(run, Number.POSITIVE_INFINITY), tokens, kept });
 }
 
 describe("estimateNeeds", () => {
@@ -27,6 +27,12 @@ describe("estimateNeeds", () => {
     expect(needs({ recover: "distill" }).disk).toBeGreaterThan(needs({ recover: "lstsq" }).disk);
     expect(needs({ recover: "bias", sparsity: 0.6 }).disk).toBeLessThan(disk);
     expect(needs({ recover: "bias", dtype: "bf16" }).disk).toBeLessThan(disk);
+  });
+
+  test("leaves out what a run that is resumed has on the disk already", () => {
+    const { disk } = needs({ recover: "distill" });
+    expect(needs({ recover: "distill" }, 1000, 1e5).disk).toBe(disk - 1e5);
+    expect(needs({ recover: "distill" }, 1000, 2 * disk).disk).toBe(0);
   });
 
   test("is at least the output and the hidden states", () => {

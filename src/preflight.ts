@@ -17,18 +17,19 @@ const GIB = 2 ** 30;
 export interface Needs {
   /** Of memory, at most at one time. */
   readonly memory: number;
-  /** On the disk, for the output and for progress, at most at one time. */
+  /** On the disk, for the output and for progress, at most at one time, besides what is there. */
   readonly disk: number;
 }
 
 /**
  * @param plan - what the run holds in memory
  * @param tokens - of the calibration windows, all sets together
+ * @param kept - bytes on the disk already, of a run that is resumed
  */
 export function estimateNeeds(
   { spec, origin, ...rest }: Model,
   config: RunConfig,
-  { plan, tokens }: { readonly plan: MemoryPlan; readonly tokens: number },
+  { plan, tokens, kept = 0 }: { readonly plan: MemoryPlan; readonly tokens: number; readonly kept?: number },
 ): Needs {
   const layers = spec.layers.map((_, index) =>
     layerWeightsOf(spec, index).reduce((sum, { shape }) => sum + elementCount(shape), 0),
@@ -43,7 +44,8 @@ export function estimateNeeds(
   const dtype = storedDType({ spec, origin, ...rest }, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
   const progress = [hidden, fits ? refitted + hidden : 0, recover === "distill" ? 6 * trained + refitted : 0];
-  return { memory: plan.peak, disk: output + plan.spilled + Math.max(...progress) };
+  const disk = output + plan.spilled + Math.max(...progress);
+  return { memory: plan.peak, disk: Math.max(0, disk - kept) };
 }
 
 /**

@@ -52,6 +52,9 @@ describe("stages", () => {
     expect(computed).toEqual([0, 1, 2]);
     const files = await readdir(`${output}.run`);
     expect(files).toEqual(["manifest.json", expect.stringMatching(/^sum\.[0-9a-f]{12}\.stage$/)]);
+    const last = await claimed(output);
+    expect(last.keptBytes).toBe((await readFile(join(last.path, files[1]!))).length);
+    await last.leave();
   });
 
   test("are computed anew when their file is damaged or gone", async () => {

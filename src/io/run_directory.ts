@@ -191,6 +191,11 @@ export class RunDirectory implements Stages, Scratch {
     return this.#manifest.entries.size > 0;
   }
 
+  /** Bytes of the files that there are to go on with. */
+  get keptBytes(): number {
+    return Array.from(this.#manifest.entries.values()).reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   /** Forgets all of it, once the output is safe. */
   clear(): void {
     this.#manifest.clear();
