@@ -9,10 +9,11 @@ import { ownProgram } from "../io/own_program.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
-/** A child, started when there is something to compute and again when it has died. */
+/** A child, started when there is something to compute and again when it has died, until it is told to stop. */
 export class UnitProcess {
   readonly #settings: ChildSettings;
   #child: ChildProcess | null = null;
+  #isStopped = false;
 
   constructor(settings: ChildSettings) {
     this.#settings = settings;
@@ -23,9 +24,9 @@ export class UnitProcess {
     return this.#child?.pid;
   }
 
-  /** Starts the process unless there is one. */
+  /** Starts the process unless there is one, or is to be none any more. */
   start(): void {
-    if (this.#child !== null) return;
+    if (this.#child !== null || this.#isStopped) return;
     const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
     const child = fork(path, [JSON.stringify(this.#settings)], {
       env: withArrayMemory(process.env),
@@ -41,11 +42,12 @@ export class UnitProcess {
   /**
    * Has a unit computed.
    * @param seconds - after which the process is ended
-   * @throws GpruneError UNIT_FAILED when the process ends before it answers
+   * @throws GpruneError UNIT_FAILED when the process ends before it answers, or has been told to stop
    */
   async compute(job: UnitJob, seconds: number): Promise<UnitAnswer> {
     this.start();
-    const child = this.#child!;
+    const child = this.#child;
+    if (child === null) throw new GpruneError("UNIT_FAILED", "the computing process was told to stop");
     let late = false;
     const deadline = setTimeout(() => {
       late = true;
@@ -73,8 +75,9 @@ export class UnitProcess {
     }
   }
 
-  /** Ends the process, whatever it is at. */
+  /** Ends the process, whatever it is at, for good. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     const child = this.#child;
     if (child === null || child.exitCode !== null || child.signalCode !== null) return;
     const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));

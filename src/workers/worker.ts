@@ -135,6 +135,7 @@ class UnitWorker {
     if (this.#stopping) throw new JobGivenBack();
     const job = parsed(key, data, this.#queue);
     if (await this.#isKnown(key)) return this.#tell({ event: "known", unit: key });
+    if (this.#stopping) throw new JobGivenBack();
     this.#process.start();
     await this.#tell({ event: "started", unit: key, what: describeUnit(job.unit), pid: this.#process.pid });
     const started = performance.now();

@@ -1,0 +1,65 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { hasRedis, RedisServer } from "../../test/redis_server.ts";
+import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { openStore } from "../io/open_store.ts";
+import { keepValue, type Store, storeIdentity } from "../io/store.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { modelHashes } from "../model/model_hashes.ts";
+import { silent } from "../progress.ts";
+import { JobQueue } from "./queue.ts";
+import { formatJob, queueName, type UnitJob, unitKey } from "./unit.ts";
+import { runWorker } from "./worker.ts";
+
+/** The losses of a few tokens. */
+async function smallJob(directory: string, store: Store): Promise<UnitJob> {
+  const model = await writeTinyCheckpoint(directory);
+  const opened = await openModel(model);
+  const hashes = await modelHashes(opened, silent);
+  await opened.weights.close();
+  const windows = await keepValue(store, { set: "", windows: [Int32Array.of(1, 2, 3, 4)] });
+  return { model, unit: { kind: "losses", hashes, windows, recipe: null } };
+}
+
+test.skipIf(!hasRedis)(
+  "a worker that is told to stop before its process computes gives the unit back",
+  {
+    timeout: 120_000,
+  },
+  async () => {
+    const root = await mkdtemp(join(tmpdir(), "gprune-test-"));
+    const server = await RedisServer.start(join(root, "server"));
+    onTestFinished(async () => {
+      await server.kill();
+      await rm(root, { recursive: true, force: true });
+    });
+    const address = join(root, "store");
+    const store = await openStore(address);
+    const job = await smallJob(join(root, "model"), store);
+    const name = queueName(await storeIdentity(store), 1);
+    const key = unitKey(job.unit, name);
+    const queue = await JobQueue.open({ redis: server.url, name }, () => {});
+    await queue.add(key, formatJob(job));
+    const end = new AbortController();
+    const events: string[] = [];
+    await runWorker({
+      redis: server.url,
+      store: address,
+      threads: 1,
+      signal: end.signal,
+      onEvent: async ({ event }) => {
+        events.push(event);
+        if (event !== "started") return;
+        end.abort();
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      },
+    });
+    // Whoever would compute it has time to.
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    expect(events).toEqual(["listening", "started", "dropped"]);
+    expect(await queue.state(key)).toEqual({ kind: "open" });
+    await queue.close();
+  },
+);
