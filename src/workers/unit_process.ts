@@ -34,8 +34,13 @@ export class UnitProcess {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     this.#child = child;
-    child.once("exit", () => {
+    const forget = (): void => {
       if (this.#child === child) this.#child = null;
+    };
+    child.once("exit", forget);
+    // One that could not be started never exits.
+    child.on("error", () => {
+      if (child.pid === undefined) forget();
     });
   }
 

@@ -1,0 +1,31 @@
+import { expect, onTestFinished, test } from "vitest";
+import type { UnitJob } from "./unit.ts";
+import { UnitProcess } from "./unit_process.ts";
+
+const object = { bytes: 0, sha256: "0".repeat(64) };
+const job: UnitJob = { model: "model", unit: { kind: "losses", hashes: {}, windows: object, recipe: null } };
+
+/** Moves Node away for the time of a test. */
+function withoutNode(): () => void {
+  const { execPath } = process;
+  process.execPath = "/not/there/node";
+  const putBack = (): void => {
+    process.execPath = execPath;
+  };
+  onTestFinished(putBack);
+  return putBack;
+}
+
+test("a process that cannot be started is said to be so, and tried again", async () => {
+  const putBack = withoutNode();
+  const unit = new UnitProcess({ store: "store" });
+  unit.start();
+  // The worker says what it begins with meanwhile.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await expect(unit.compute(job, 10)).rejects.toThrow("ENOENT");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  putBack();
+  unit.start();
+  expect(unit.pid).toBeGreaterThan(0);
+  await unit.stop();
+});
