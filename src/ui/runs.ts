@@ -117,7 +117,8 @@ export class Runs {
     if (now >= this.#list.until) {
       // Whoever asks meanwhile gets the list before, and a change makes it old again.
       this.#list = { ...this.#list, until: now + LIST_AGE };
-      this.#list = { ...this.#list, runs: await listRuns(this.#directory) };
+      const runs = await listRuns(this.#directory);
+      this.#list = { ...this.#list, runs };
     }
     return this.#list.runs;
   }
