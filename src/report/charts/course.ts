@@ -49,16 +49,18 @@ const MAX_STEPS = 300;
 
 /** Divergence from the dense model while it trains. */
 export function trainingPicture({ curve }: Facts): Picture | null {
-  if (curve === null || curve.length < 2) return null;
-  const stride = Math.ceil(curve.length / MAX_STEPS);
-  const values = curve
+  // What is not above 0 has no place on a logarithmic axis.
+  const drawn = (curve ?? []).filter(({ divergence }) => divergence > 0);
+  if (curve === null || drawn.length < 2) return null;
+  const stride = Math.ceil(drawn.length / MAX_STEPS);
+  const values = drawn
     .filter((_, index) => index % stride === 0)
     .map(({ step, divergence }) => ({ step, divergence }));
   const [first, last] = [curve[0]!, curve.at(-1)!];
   return {
     id: "training",
     title: "Distillation",
-    words: `Divergence from the dense model fell from ${first.divergence.toFixed(3)} to ${last.divergence.toFixed(3)} nats per token in ${last.step} steps.`,
+    words: `Divergence from the dense model went from ${first.divergence.toFixed(3)} to ${last.divergence.toFixed(3)} nats per token in ${last.step} steps.`,
     caption: "KL divergence from the dense model on each step's windows, logarithmic.",
     chart: (palette) => ({
       height: 210,
