@@ -32,11 +32,23 @@ export async function keepRecipe(store: Store, { tensors, ...rest }: ModelRecipe
 
 /** A recipe that was kept; its tensors are read when they are asked for. @throws GpruneError STORE_FAILED */
 export async function keptRecipe(store: Store, object: Digest): Promise<ModelRecipe> {
-  const { kept, ...rest } = (await requireValue(store, object)) as KeptRecipe;
+  return recipeOf(store, await requireValue(store, object));
+}
+
+/** The recipe that a kept value stands for; its tensors are read when they are asked for. */
+export function recipeOf(store: Store, value: unknown): ModelRecipe {
+  const { kept, ...rest } = value as KeptRecipe;
   if (kept === undefined) return rest;
   const tensors = Array.from(kept, ([name, { shape, length, object: own }]): [string, AnyTensor] => {
     const read = async (): Promise<Float32Array> => (await requireValue(store, own)) as Float32Array;
     return [name, { shape, data: new StoredFloats(length, read) }];
   });
   return { ...rest, tensors: new Map(tensors) };
+}
+
+/** Whether all tensors of a kept value are there, as far as that can be told without reading them. */
+export async function hasTensors(store: Store, value: unknown): Promise<boolean> {
+  const { kept } = value as KeptRecipe;
+  for (const { object } of kept?.values() ?? []) if (!(await store.has(object))) return false;
+  return true;
 }

@@ -27,9 +27,9 @@ import { silent } from "../progress.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { keepRecipe, keptRecipe } from "./recipes.ts";
+import { hasTensors, keepRecipe, recipeOf } from "./recipes.ts";
 import { joinedParts, type RefitPart } from "./refit_parts.ts";
-import { queueName, type RefitSet, type StatisticsUnit } from "./unit.ts";
+import { queueName, type RefitSet, type RefitUnit, type StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** Where a run's units are computed. */
@@ -258,15 +258,26 @@ class RemotePasses implements OpenRunPasses {
             first,
             end,
           } as const;
-          const after = (await dispatcher.value(unit, "after")) as readonly Digest[];
-          const { refitted } = await dispatcher.result(unit);
+          const part = await this.#refitted(unit);
           progress.advance((total * (end - first)) / this.#remote.spec.layers.length);
-          return { ...(await keptRecipe(store, refitted!)), after };
+          return part;
         }),
       );
       const known = ranges.map((_, range) => ways.flat().map(({ units }) => units[range]!.hidden));
       return joinedParts(parts, known);
     });
+  }
+
+  /** What a unit of refitting gave; computed anew when tensors of an earlier run's are gone. */
+  async #refitted(unit: RefitUnit): Promise<RefitPart> {
+    const { dispatcher, store } = this.#remote;
+    const after = (await dispatcher.value(unit, "after")) as readonly Digest[];
+    let recipe = await dispatcher.value(unit, "refitted");
+    if (!(await hasTensors(store, recipe))) {
+      await dispatcher.forget(unit);
+      recipe = await dispatcher.value(unit, "refitted");
+    }
+    return { ...recipeOf(store, recipe), after };
   }
 
   /** The shards of a set's halves, and their units. */

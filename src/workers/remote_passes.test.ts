@@ -1,0 +1,57 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { hasRedis, RedisServer } from "../../test/redis_server.ts";
+import { hashes } from "../../test/run_cli.ts";
+import { demoText, writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { prune, resolveRunConfig } from "../index.ts";
+import { openStore } from "../io/open_store.ts";
+import type { Digest } from "../io/stage_file.ts";
+import { requireValue } from "../io/store.ts";
+import { distributed, runWorker } from "./index.ts";
+
+/** The objects that units of refitting gave. */
+async function refittedObjects(store: string): Promise<readonly Digest[]> {
+  const records = join(store, "records");
+  const texts = await Promise.all(
+    (await readdir(records)).map((name) => readFile(join(records, name), "utf8")),
+  );
+  return texts.flatMap((text) => (text.includes('"refitted"') ? JSON.parse(text).objects.refitted : []));
+}
+
+test.skipIf(!hasRedis)(
+  "makes again what units of refitting gave and is damaged or gone",
+  { timeout: 120_000 },
+  async () => {
+    const root = await mkdtemp(join(tmpdir(), "gprune-test-"));
+    const server = await RedisServer.start(join(root, "server"));
+    const store = join(root, "store");
+    const end = new AbortController();
+    const worker = runWorker({ redis: server.url, store, threads: 1, signal: end.signal });
+    onTestFinished(async () => {
+      end.abort();
+      await worker;
+      await server.kill();
+      await rm(root, { recursive: true, force: true });
+    });
+    const model = await writeTinyCheckpoint(join(root, "model"));
+    const calibration = [{ name: "code", path: demoText("calibration", "code") }];
+    const settings = { model, calibration, samples: 2, seqLen: 32, rounds: 1, threads: 1, report: false };
+    const pruned = async (name: string): Promise<unknown> => {
+      const output = join(root, name);
+      const openPasses = distributed({ redis: server.url, store, layersPerUnit: 1 });
+      await prune(resolveRunConfig({ ...settings, output }, "test"), { openPasses });
+      return hashes(output, ["model.safetensors", "plan.json"]);
+    };
+    const pathOf = ({ sha256 }: Digest): string => join(store, "objects", sha256.slice(0, 2), sha256);
+    const expected = await pruned("first");
+    const [damaged, incomplete] = await refittedObjects(store);
+    await writeFile(pathOf(damaged!), "damaged");
+    const { kept } = (await requireValue(await openStore(store), incomplete!)) as {
+      readonly kept: ReadonlyMap<string, { readonly object: Digest }>;
+    };
+    for (const { object } of kept.values()) await rm(pathOf(object), { force: true });
+    expect(await pruned("second")).toEqual(expected);
+  },
+);
