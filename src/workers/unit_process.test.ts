@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
 import type { UnitJob } from "./unit.ts";
 import { UnitProcess } from "./unit_process.ts";
 
@@ -27,5 +29,15 @@ test("a process that cannot be started is said to be so, and tried again", async
   putBack();
   unit.start();
   expect(unit.pid).toBeGreaterThan(0);
+  await unit.stop();
+});
+
+test("a limit of more days than a timer takes is not over at once", { timeout: 60_000 }, async () => {
+  const unit = new UnitProcess({
+    store: join(await temporaryDirectory(), "store"),
+    model: "/not/there/model",
+  });
+  const answer = await unit.compute(job, 1e9);
+  expect(answer).toMatchObject({ type: "failed", failure: { code: "NOT_FOUND" } });
   await unit.stop();
 });

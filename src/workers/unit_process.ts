@@ -9,6 +9,9 @@ import { ownProgram } from "../io/own_program.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
+/** Milliseconds that a timer takes at most, 25 days; it would be over at once with more. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** A child, started when there is something to compute and again when it has died, until it is told to stop. */
 export class UnitProcess {
   readonly #settings: ChildSettings;
@@ -54,10 +57,13 @@ export class UnitProcess {
     const child = this.#child;
     if (child === null) throw new GpruneError("UNIT_FAILED", "the computing process was told to stop");
     let late = false;
-    const deadline = setTimeout(() => {
-      late = true;
-      child.kill("SIGKILL");
-    }, 1000 * seconds);
+    const deadline = setTimeout(
+      () => {
+        late = true;
+        child.kill("SIGKILL");
+      },
+      Math.min(1000 * seconds, MAX_TIMER_MS),
+    );
     try {
       return await new Promise<UnitAnswer>((resolve, reject) => {
         const onExit = (code: number | null, signal: NodeJS.Signals | null): void => {
