@@ -66,7 +66,9 @@ export function guardOf(token: string, port: () => number): Guard {
     everything: async (c, next) => {
       for (const [name, value] of Object.entries(HEADERS)) c.header(name, value);
       const host = c.req.header("Host") ?? "";
-      const hosts = [`127.0.0.1:${port()}`, `localhost:${port()}`];
+      // Browsers leave out the port of HTTP itself.
+      const suffixes = port() === 80 ? ["", ":80"] : [`:${port()}`];
+      const hosts = suffixes.flatMap((suffix) => [`127.0.0.1${suffix}`, `localhost${suffix}`]);
       if (!hosts.includes(host)) return refusal(c, 421, `host: expected ${hosts[0]}, got another`);
       const origin = c.req.header("Origin");
       if (origin !== undefined && origin !== `http://${host}`) {
