@@ -311,6 +311,10 @@ describe("serveUi", () => {
       code: "BAD_ARGUMENT",
       message: expect.stringContaining("--port"),
     });
+    await expect(serveUi({ directory: root, start, port: 70_000 })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: expect.stringContaining("--port: expected a free port, got 70000"),
+    });
   });
 
   it("says what to do when the page is not built", async () => {

@@ -203,13 +203,19 @@ function document(c: Context, html: string): Response {
 
 function listen(app: Hono, port: number): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: HOST, port }, () => resolve(server)) as Server;
-    server.once("error", (cause: NodeJS.ErrnoException) => {
+    const refuse = (cause: NodeJS.ErrnoException): void => {
       const message = `--port: expected a free port, got ${port} (${cause.code})`;
       reject(
         new GpruneError("BAD_ARGUMENT", message, { hint: "Leave --port away for any free one.", cause }),
       );
-    });
+    };
+    try {
+      const server = serve({ fetch: app.fetch, hostname: HOST, port }, () => resolve(server)) as Server;
+      server.once("error", refuse);
+    } catch (cause) {
+      // A number that no port has.
+      refuse(cause as NodeJS.ErrnoException);
+    }
   });
 }
 
