@@ -90,6 +90,21 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
   });
 });
 
+it("names added tokens that it leaves out because the embedding has no rows for them", async () => {
+  const model = tinyModel();
+  const { vocabSize } = model.spec;
+  const tokenizer = {
+    added_tokens: [{ id: vocabSize, content: "<image_soft_token>", special: true }],
+    model: { type: "BPE", byte_fallback: true, vocab: { a: 0 }, merges: [] },
+  };
+  const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(tokenizer)) }];
+  const { path, warnings } = await exported({ ...model, files });
+  expect(warnings).toEqual([expect.stringMatching(/leaves out added tokens .*: <image_soft_token>$/)]);
+  const file = await openGguf(path);
+  expect(file.metadata.get("tokenizer.ggml.tokens")).toHaveLength(vocabSize);
+  await file.source.close();
+});
+
 describe("zeros", () => {
   it("fill the layers of a family without an uneven architecture, and nothing else changes", async () => {
     const model = tinyModel({

@@ -10,8 +10,9 @@ import { writeNewFileAtomically } from "../io/output_directory.ts";
 import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf_places.ts";
 import { storedRows } from "../model/gguf_rotary.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf_spec_writer.ts";
-import { ggufVocabularyOf } from "../model/gguf_vocabulary.ts";
+import { type GgufVocabulary, ggufVocabularyOf } from "../model/gguf_vocabulary.ts";
 import type { Model } from "../model/model.ts";
+import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
@@ -24,6 +25,8 @@ import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 /** GGML_QNT_VERSION of ggml.h. */
 const QUANTIZATION_VERSION = 2;
 const ROTARY_FACTORS = "rope_freqs.weight";
+/** Tokens named in a warning. */
+const MAX_LISTED = 5;
 
 export interface ExportGgufOptions {
   /** `auto` keeps the dtype of a float checkpoint and writes a quantised one as f32. */
@@ -56,7 +59,8 @@ export async function exportGguf(
 ): Promise<GgufExport> {
   const dtype = choice === "auto" ? ownDType(model) : choice;
   const target = requireGgufTarget(model.spec, model.origin.name);
-  const metadata = metadataOf(model, target, { dtype, pre });
+  const vocabulary = vocabularyOf(model, pre);
+  const metadata = metadataOf(model, target, { dtype, pre, vocabulary });
   const tensors = tensorsToWrite(model, target, dtype);
   const tensorBytes = tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
   await requireExportRoom(model, { output: path, bytes: tensorBytes });
@@ -70,7 +74,7 @@ export async function exportGguf(
     architecture: target.name,
     dtype,
     tensorBytes,
-    warnings: warningsOf(model, target, { tensors, dtype }),
+    warnings: warningsOf(model, target, { tensors, dtype, leftOut: vocabulary.leftOut }),
   };
 }
 
@@ -78,14 +82,26 @@ function ownDType({ origin }: Model): GgufDType {
   return isFloatDType(origin.dtype) ? (origin.dtype.toLowerCase() as GgufDType) : "f32";
 }
 
+/** The vocabulary as made from tokenizer.json; nothing for a model that brings that of a GGUF file. */
+function vocabularyOf({ files, spec, ggufMetadata }: Model, pre: string | undefined): GgufVocabulary {
+  if (ggufMetadata?.has("tokenizer.ggml.model")) return { metadata: new Map(), leftOut: [] };
+  return ggufVocabularyOf(files, { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre });
+}
+
 /** Later entries replace earlier ones of the same key. */
 function metadataOf(
-  { origin, files, spec, ggufMetadata = new Map() }: Model,
+  { origin, ggufMetadata = new Map() }: Model,
   target: GgufTarget,
-  { dtype, pre }: { readonly dtype: GgufDType; readonly pre: string | undefined },
+  {
+    dtype,
+    pre,
+    vocabulary,
+  }: {
+    readonly dtype: GgufDType;
+    readonly pre: string | undefined;
+    readonly vocabulary: GgufVocabulary;
+  },
 ): ReadonlyMap<string, EncodedValue> {
-  const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre };
-  const hasVocabulary = ggufMetadata.has("tokenizer.ggml.model");
   return new Map<string, EncodedValue>([
     ["general.architecture", text(target.name)],
     ["general.type", text("model")],
@@ -93,7 +109,7 @@ function metadataOf(
     ["general.file_type", u32(fileTypeOf(dtype))],
     ["general.quantization_version", u32(QUANTIZATION_VERSION)],
     ...ggufMetadataOf(target.spec, target.name, target.architecture),
-    ...(hasVocabulary ? [] : ggufVocabularyOf(files, options)),
+    ...vocabulary.metadata,
     ...ggufMetadata,
     ...(pre === undefined ? [] : [["tokenizer.ggml.pre", text(pre)] as const]),
   ]);
@@ -143,7 +159,15 @@ function storedPart({ permutedHeadDim, normOffset }: GgufPlace, tensor: Tensor):
 function warningsOf(
   { files, ggufMetadata }: Model,
   { name, zeros, ignoredWindow, spec: written }: GgufTarget,
-  { tensors, dtype }: { readonly tensors: readonly GgufTensorToWrite[]; readonly dtype: GgufDType },
+  {
+    tensors,
+    dtype,
+    leftOut,
+  }: {
+    readonly tensors: readonly GgufTensorToWrite[];
+    readonly dtype: GgufDType;
+    readonly leftOut: readonly string[];
+  },
 ): readonly string[] {
   const widest = written.layers[0]!;
   const sizes = `${widest.neurons} neurons and ${widest.kvGroups} KV groups`;
@@ -158,6 +182,11 @@ function warningsOf(
       : `llama.cpp's ${name} computes no sliding windows: texts of more than ${ignoredWindow} tokens see more than ` +
         "the model was made for",
     hasVocabulary ? null : "there is no tokenizer.json beside the weights, so the file has no vocabulary",
+    leftOut.length === 0
+      ? null
+      : "the file leaves out added tokens of tokenizer.json that the embedding has no rows for: " +
+        plainName(leftOut.slice(0, MAX_LISTED).join(", ")) +
+        (leftOut.length > MAX_LISTED ? ` and ${leftOut.length - MAX_LISTED} more` : ""),
     fallbackWarning(tensors, dtype),
   ];
   return warnings.filter((warning) => warning !== null);

@@ -65,31 +65,41 @@ const ROLES = [
 type Kind = "gpt2" | "llama";
 type Entries = readonly (readonly [string, EncodedValue])[];
 
+/** A tokenizer as metadata. */
+export interface GgufVocabulary {
+  readonly metadata: ReadonlyMap<string, EncodedValue>;
+  /** Added tokens that the embedding has no row for, which no model can compute. */
+  readonly leftOut: readonly string[];
+}
+
 /** A vocabulary by id. */
 interface Vocabulary {
   readonly tokens: readonly string[];
   readonly types: readonly number[];
   readonly idOf: ReadonlyMap<string, number>;
+  readonly leftOut: readonly string[];
 }
 
 /**
  * Metadata of a tokenizer; that of a file without one when there is no tokenizer.json.
  * @throws GpruneError UNSUPPORTED for kinds of tokenizers and cuts into words that llama.cpp does not have, BAD_FILE for
- *   a malformed file or one with more tokens than the model
+ *   a malformed file or one whose own vocabulary, added tokens aside, is larger than the model's
  */
 export function ggufVocabularyOf(
   files: readonly CarriedFile[],
   options: GgufVocabularyOptions,
-): ReadonlyMap<string, EncodedValue> {
+): GgufVocabulary {
   const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
-  if (json === undefined) return new Map([["tokenizer.ggml.model", text("none")]]);
+  if (json === undefined) {
+    return { metadata: new Map([["tokenizer.ggml.model", text("none")]]), leftOut: [] };
+  }
   const config = parseTokenizerFile(files, "tokenizer_config.json", configSchema) ?? {};
   const kind = kindOf(json);
   const vocabulary = vocabularyOf(json, kind, options.vocabSize);
   const { addsBos, addsEos } = Tokenizer.fromFiles(files);
   const found = chatTemplate(files, config);
   const template = found && requireTemplate(found, "chat template");
-  return new Map<string, EncodedValue>([
+  const metadata = new Map<string, EncodedValue>([
     ["tokenizer.ggml.model", text(kind)],
     ...KIND_ENTRIES[kind](json, vocabulary, options.pre),
     ["tokenizer.ggml.tokens", texts(vocabulary.tokens)],
@@ -99,11 +109,18 @@ export function ggufVocabularyOf(
     ["tokenizer.ggml.add_eos_token", flag(addsEos)],
     ...(template === undefined ? [] : [["tokenizer.chat_template", text(template)] as const]),
   ]);
+  return { metadata, leftOut: vocabulary.leftOut };
 }
 
-/** Tokens of the model and added ones, with names for the rows that have none. */
-function vocabularyOf({ model, added_tokens: added }: TokenizerJson, kind: Kind, size: number): Vocabulary {
+/**
+ * Tokens of the model and added ones, with names for the rows that have none. Added ones beyond the last row are left
+ * out, as llama.cpp's converter does: the small Gemma 3 share a tokenizer with those that see pictures.
+ */
+function vocabularyOf({ model, added_tokens }: TokenizerJson, kind: Kind, size: number): Vocabulary {
   const idOf = new Map(Object.entries(model.vocab));
+  const added = added_tokens.filter(({ id }) => id < size);
+  const leftOut = added_tokens.filter(({ id }) => id >= size).map(({ content }) => content);
+  for (const content of leftOut) idOf.delete(content);
   const isByte = (token: string): boolean => kind === "llama" && /^<0x[0-9A-F]{2}>$/.test(token);
   for (const { id, content } of added) idOf.set(content, id);
   const tokens = Array.from({ length: size }, (_, id) => `[PAD${id}]`);
@@ -123,7 +140,7 @@ function vocabularyOf({ model, added_tokens: added }: TokenizerJson, kind: Kind,
   }
   const unknown = idOf.get(model.unk_token ?? "");
   if (unknown !== undefined && kind === "llama") types[unknown] = TOKEN_TYPE.unknown;
-  return { tokens, types, idOf };
+  return { tokens, types, idOf, leftOut };
 }
 
 /** tokenizer.ggml.model. @throws GpruneError UNSUPPORTED */
