@@ -226,6 +226,37 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, test) => {
   });
 });
 
+describe("stretched positions", () => {
+  const linear = { type: "linear", factor: 4 };
+
+  it.each<[string, NonNullable<Case["extra"]>, unknown]>([
+    [
+      "a type and a factor",
+      [
+        ["rope.scaling.type", text("linear")],
+        ["rope.scaling.factor", f32(4)],
+      ],
+      linear,
+    ],
+    ["a factor alone", [["rope.scaling.factor", f32(4)]], linear],
+    ["the key of older files", [["rope.scale_linear", f32(4)]], linear],
+    [
+      "no type but none",
+      [
+        ["rope.scaling.type", text("none")],
+        ["rope.scaling.factor", f32(4)],
+      ],
+      null,
+    ],
+    ["a type without a factor", [["rope.scaling.type", text("linear")]], null],
+  ])("are read as llama.cpp reads %s", async (_, entries, scaling) => {
+    const extra = entries.map(([key, value]) => [`llama.${key}`, value] as const);
+    await withModel({ ...CASES.llama!, extra }, async ({ spec }) => {
+      expect(spec.layers[0]!.rope.scaling).toEqual(scaling);
+    });
+  });
+});
+
 describe("refusals", () => {
   const base: Case = CASES.llama!;
 

@@ -172,13 +172,12 @@ class SpecReader {
   }
 
   async #ropeScaling(rope: RopeSpec): Promise<RopeScaling | null> {
-    const type = this.#metadata.optionalText(this.#key("rope.scaling.type")) ?? "none";
-    if (type === "linear") {
-      return { type, factor: decimal(this.#metadata.number(this.#key("rope.scaling.factor"))) };
-    }
-    if (type !== "none") {
+    const type = this.#metadata.optionalText(this.#key("rope.scaling.type")) ?? "linear";
+    if (type !== "none" && type !== "linear") {
       throw new GpruneError("UNSUPPORTED", this.#message("rope.scaling.type", "none or linear", type));
     }
+    const factor = type === "linear" ? this.#linearFactor() : 0;
+    if (factor !== 0) return { type: "linear", factor };
     if (this.#file.source.info("rope_freqs.weight") === undefined) return null;
     const { data } = await this.#file.source.read("rope_freqs.weight");
     const trainedPositions = this.#metadata.optionalNumber(this.#key("rope.scaling.original_context_length"));
@@ -189,6 +188,14 @@ class SpecReader {
       this.#message("rope_freqs.weight", "the rotary factors of Llama 3", "other factors"),
       { hint: "Use the original Hugging Face checkpoint." },
     );
+  }
+
+  /** What positions are divided by, 0 for nothing. Files from before November 2023 have the older key and no type. */
+  #linearFactor(): number {
+    const factors = ["rope.scaling.factor", "rope.scale_linear"].map((name) =>
+      this.#metadata.optionalNumber(this.#key(name)),
+    );
+    return decimal(factors.find((factor) => factor !== undefined) ?? 0);
   }
 
   /** The vocabulary is as large as the embedding; the tokenizer's list must not be larger. */
