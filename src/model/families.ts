@@ -43,10 +43,20 @@ export interface Family {
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;
+    /** Its name in config.json. */
+    readonly activation: string;
+    /** Where absent, C / N. */
+    readonly headDim?: number;
+    /** Of `scoreScale`. */
+    readonly scoreScalar?: number;
+    /** Tokens that layers with a window see; null for none. */
+    readonly window: number | null;
     /** Base for windowed layers, where they differ. */
     readonly localRopeTheta?: number;
     /** Every how many layers one has no window, in configurations older than `layer_types`. */
     readonly windowPattern?: number;
+    /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
+    readonly firstWindowed?: number;
   };
 }
 
@@ -69,8 +79,10 @@ const LLAMA: Family = {
   partialRotary: false,
   headsDivideHidden: true,
   vllmReadsHeadDim: true,
-  defaults: { tiedEmbeddings: false, normEps: 1e-6, ropeTheta: 10_000 },
+  defaults: { tiedEmbeddings: false, normEps: 1e-6, ropeTheta: 10_000, activation: "silu", window: null },
 };
+
+const QWEN_DEFAULTS = { ...LLAMA.defaults, window: 4096, firstWindowed: 28 } as const;
 
 export const FAMILIES: readonly Family[] = [
   LLAMA,
@@ -82,6 +94,7 @@ export const FAMILIES: readonly Family[] = [
     biases: NO_BIASES,
     windows: "all",
     headsDivideHidden: false,
+    defaults: { ...LLAMA.defaults, window: 4096 },
   },
   {
     ...LLAMA,
@@ -92,6 +105,7 @@ export const FAMILIES: readonly Family[] = [
     windows: "layer_types",
     headsDivideHidden: false,
     vllmReadsHeadDim: false,
+    defaults: QWEN_DEFAULTS,
   },
   {
     ...LLAMA,
@@ -102,6 +116,7 @@ export const FAMILIES: readonly Family[] = [
     qkNorm: true,
     windows: "layer_types",
     headsDivideHidden: false,
+    defaults: { ...QWEN_DEFAULTS, headDim: 128 },
   },
   {
     ...LLAMA,
@@ -121,6 +136,10 @@ export const FAMILIES: readonly Family[] = [
       tiedEmbeddings: true,
       normEps: 1e-6,
       ropeTheta: 1_000_000,
+      activation: "gelu_pytorch_tanh",
+      headDim: 256,
+      scoreScalar: 256,
+      window: 4096,
       localRopeTheta: 10_000,
       windowPattern: 6,
     },
@@ -135,7 +154,7 @@ export const FAMILIES: readonly Family[] = [
     fusedProjections: true,
     partialRotary: true,
     headsDivideHidden: false,
-    defaults: { tiedEmbeddings: false, normEps: 1e-5, ropeTheta: 10_000 },
+    defaults: { ...LLAMA.defaults, normEps: 1e-5 },
   },
 ];
 

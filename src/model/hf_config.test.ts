@@ -59,6 +59,22 @@ describe("readConfig", () => {
     });
   });
 
+  it("assumes of a silent file what the class of its family does", () => {
+    const { hidden_activation: _a, query_pre_attn_scalar: _q, sliding_window: _s, ...silent } = GEMMA;
+    expect(read({ ...silent, head_dim: 16 })).toMatchObject({
+      headDim: 16,
+      activation: "gelu_tanh",
+      attentionScale: 256 ** -0.5,
+    });
+    expect(read({ ...silent, head_dim: undefined }).headDim).toBe(256);
+    expect(windowsOf(silent).slice(4, 6)).toEqual([4096, null]);
+    expect(windowsOf({ ...LLAMA, model_type: "mistral" })).toEqual([4096, 4096]);
+    const qwen3 = { ...LLAMA, model_type: "qwen3", num_hidden_layers: 30, use_sliding_window: true };
+    expect(windowsOf(qwen3).slice(26)).toEqual([null, null, 4096, 4096]);
+    expect(read(qwen3).headDim).toBe(128);
+    expect(read({ ...qwen3, head_dim: null }).headDim).toBe(8);
+  });
+
   it("takes heads of any size and fewer key/value heads", () => {
     const spec = read({ ...LLAMA, head_dim: 24, num_key_value_heads: 2 });
     expect(spec.headDim).toBe(24);

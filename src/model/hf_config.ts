@@ -116,11 +116,13 @@ interface Context {
 
 function specOf(config: Config, context: Context): ModelSpec {
   const { family } = context;
-  const headDim = config.head_dim ?? config.hidden_size / config.num_attention_heads;
+  const silent = config.head_dim === undefined ? family.defaults.headDim : undefined;
+  const headDim = config.head_dim ?? silent ?? config.hidden_size / config.num_attention_heads;
   if (!Number.isInteger(headDim)) {
     throw bad(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
   }
-  const scaleBase = family.scoreScale === "head_dim" ? headDim : (config.query_pre_attn_scalar ?? headDim);
+  const scalar = config.query_pre_attn_scalar ?? family.defaults.scoreScalar;
+  const scaleBase = family.scoreScale === "head_dim" ? headDim : (scalar ?? headDim);
   return {
     family: family.modelType,
     vocabSize: config.vocab_size,
@@ -166,7 +168,7 @@ function layerOf(
 }
 
 function windowOf(config: Config, family: Family, index: number): number | null {
-  const window = config.sliding_window ?? null;
+  const window = config.sliding_window === undefined ? family.defaults.window : config.sliding_window;
   if (family.windows === "all") return window;
   return family.windows === "layer_types" && isWindowed(config, family, index) ? window : null;
 }
@@ -177,7 +179,7 @@ function isWindowed(config: Config, { defaults }: Family, index: number): boolea
   if (types) return used !== false && types[index] === "sliding_attention";
   const pattern = config.sliding_window_pattern ?? defaults.windowPattern;
   if (pattern !== undefined) return (index + 1) % pattern !== 0;
-  return used === true && firstWindowed !== undefined && index >= firstWindowed;
+  return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
 }
 
 function biasesOf(config: Config, family: Family): readonly Projection[] {
@@ -239,7 +241,7 @@ function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scal
 }
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
-  const name = config[context.family.activationKey] ?? config.hidden_act ?? "silu";
+  const name = config[context.family.activationKey] ?? context.family.defaults.activation;
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
   const known = Object.keys(ACTIVATIONS).join(", ");
