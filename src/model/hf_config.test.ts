@@ -140,6 +140,10 @@ describe("readConfig", () => {
       { ...LLAMA, quantization_config: { bits: 4 } },
       "quantised checkpoints are not read; use the original weights",
     ],
+    [
+      { ...GEMMA, use_bidirectional_attention: true },
+      "only models whose tokens see what is before them are read",
+    ],
     [{ ...LLAMA, bos_token_id: { auto_map: "evil" } }, "bos_token_id"],
     [{ ...LLAMA, eos_token_id: [1, "2"] }, "eos_token_id"],
     [{ ...LLAMA, initializer_range: "0.02; rm" }, "initializer_range"],

@@ -72,6 +72,9 @@ const schema = carried.extend({
   query_pre_attn_scalar: z.number().positive().optional(),
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.null().optional(),
+  use_bidirectional_attention: z
+    .literal(false, { error: "only models whose tokens see what is before them are read" })
+    .nullish(),
   quantization_config: z
     .null({ error: "quantised checkpoints are not read; use the original weights" })
     .optional(),
