@@ -124,7 +124,8 @@ describe("a model", () => {
     expect(files().filter((line) => line.startsWith("GET"))).toEqual(["GET config.json"]);
   });
 
-  test("in a cache that Python filled is used as it is", async () => {
+  /** A snapshot with configuration and weights, as AutoModelForCausalLM.from_pretrained leaves it. */
+  async function fillAsPython(): Promise<string> {
     const cache = join(home, "hub", "models--org--name");
     const snapshot = join(cache, "snapshots", COMMIT);
     for (const place of ["blobs", "refs", `snapshots/${COMMIT}`])
@@ -134,9 +135,23 @@ describe("a model", () => {
       await writeFile(join(cache, "blobs", etagOf(FILES.get(name)!)), FILES.get(name)!.bytes);
       await symlink(`../../blobs/${etagOf(FILES.get(name)!)}`, join(snapshot, name));
     }
+    return snapshot;
+  }
+
+  test("in a cache that Python filled is used as it is", async () => {
+    const snapshot = await fillAsPython();
     expect(await fetchModel(offline())).toBe(snapshot);
     addModel();
     expect(await fetchModel()).toBe(snapshot);
+    expect(files()).toEqual(["HEAD tokenizer.json", "GET tokenizer.json"]);
+  });
+
+  test("at a commit that Python filled without the tokenizer gets it", async () => {
+    const snapshot = await fillAsPython();
+    const name = `org/name@${COMMIT}`;
+    expect(await fetchModel(offline(), name)).toBe(snapshot);
+    addModel();
+    expect(await fetchModel(hub.options(home), name)).toBe(snapshot);
     expect(files()).toEqual(["HEAD tokenizer.json", "GET tokenizer.json"]);
   });
 

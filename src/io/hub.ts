@@ -69,6 +69,7 @@ export async function hubFile(
 
 /**
  * A directory with the configuration and the weights of a model and those of `files` that it has.
+ * @param files - first the one that nearly every model has: without it, a snapshot may be what another program needed
  * @throws GpruneError as `hubFile`; UNSUPPORTED when the repository has no safetensors
  */
 export async function hubModelDirectory(
@@ -81,13 +82,18 @@ export async function hubModelDirectory(
   const commit = await cache.commitOf(address.revision);
   const missing = commit === null ? [CONFIG, SINGLE_FILE] : await missingFiles(cache, commit);
   const cached = commit !== null && missing.length === 0 ? cache.snapshot(commit) : null;
-  if (cached !== null && (client.settings.offline || commit === address.revision)) return cached;
+  if (cached !== null && client.settings.offline) return cached;
+  if (cached !== null && commit === address.revision && (await hasFirst(cache, commit, files))) return cached;
   if (client.settings.offline) throw notCached(access, missing);
   const info = await askForRepo(access).catch(fallback(cached));
   if (typeof info === "string") return info;
   await fetchModel(access, info, files);
   await cache.remember(address.revision, info.sha);
   return cache.snapshot(info.sha);
+}
+
+async function hasFirst(cache: RepoCache, commit: string, [first]: readonly string[]): Promise<boolean> {
+  return first === undefined || (await cache.find(commit, first)) !== null;
 }
 
 /** Without the network what is in the cache will do. */
