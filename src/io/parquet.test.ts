@@ -5,7 +5,7 @@ import { parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { PositionalFile } from "./file.ts";
-import { readParquetTexts } from "./parquet.ts";
+import { readParquetRows, readParquetTexts } from "./parquet.ts";
 
 type Options = Parameters<typeof parquetWriteBuffer>[0];
 type Column = Options["columnData"][number];
@@ -93,6 +93,17 @@ describe("readParquetTexts", () => {
     const bytes = parquetWriteBuffer({ columnData: [texts("text", Array(5000).fill("y".repeat(1000)))] });
     expect(bytes.byteLength).toBeLessThan(20_000);
     expect((await read(bytes, { maxBytes: 100_000 })).length).toBeLessThanOrEqual(100);
+  });
+
+  test("takes any number of texts and rows from one row group", async () => {
+    const lines = Array.from({ length: 200_000 }, (_, i) => `${i}`);
+    const bytes = parquetWriteBuffer({ columnData: [texts("text", lines)], rowGroupSize: lines.length });
+    expect(await read(bytes, { maxBytes: 1e7 })).toEqual(lines);
+    const path = join(await temporaryDirectory(), "a.parquet");
+    await writeFile(path, new Uint8Array(bytes));
+    const file = await PositionalFile.open(path);
+    expect(await readParquetRows(file, 150_000)).toHaveLength(150_000);
+    await file.close();
   });
 
   test("refuses what is no Parquet file, and every truncation and damage without another error", async () => {

@@ -45,13 +45,13 @@ export async function readParquetTexts(
   const name = chooseColumn(metadata, { path: file.path, column });
   const groups = rowGroups(metadata, { path: file.path, column: name });
   const chosen = sizeOf(groups) <= maxBytes ? groups : evenly(groups, MAX_GROUPS);
-  const texts: string[] = [];
+  const texts: (readonly string[])[] = [];
   for (const group of chosen) {
     const rows = await readGroup(file, { metadata, columns: [name], group });
     const read = rows.flatMap(({ [name]: text }) => (typeof text === "string" ? [text] : []));
-    texts.push(...sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
+    texts.push(sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
   }
-  return texts;
+  return texts.flat();
 }
 
 /**
@@ -64,13 +64,13 @@ export async function readParquetRows(
   limit: number,
 ): Promise<readonly Readonly<Record<string, unknown>>[]> {
   const metadata = await readMetadata(file);
-  const rows: Readonly<Record<string, unknown>>[] = [];
+  const groups: (readonly Readonly<Record<string, unknown>>[])[] = [];
   for (const group of rowGroups(metadata, { path: file.path })) {
-    if (rows.length >= limit) break;
-    const end = Math.min(group.end, group.start + limit - rows.length);
-    rows.push(...(await readGroup(file, { metadata, group: { ...group, end } })));
+    if (group.start >= limit) break;
+    const end = Math.min(group.end, limit);
+    groups.push(await readGroup(file, { metadata, group: { ...group, end } }));
   }
-  return rows.map((row) => plain(row) as Readonly<Record<string, unknown>>);
+  return groups.flat().map((row) => plain(row) as Readonly<Record<string, unknown>>);
 }
 
 /** Parquet's 64-bit integers are bigints; those of tasks are labels and indices. */
