@@ -1,6 +1,6 @@
 /** `gprune generate` */
 import { GpruneError } from "../errors.ts";
-import { generate } from "../evaluate/generate.ts";
+import { generate, promptTokens } from "../evaluate/generate.ts";
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
@@ -49,7 +49,8 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     const tokenizer = Tokenizer.fromFiles(model.files);
     if (prompt === undefined) await sampleLines({ runner, tokenizer }, options);
     else {
-      const ids = await generate(runner, tokenizer.encode(prompt), {
+      const tokens = promptTokens(prompt, tokenizer);
+      const ids = await generate(runner, tokens, {
         maxTokens: options.maxTokens ?? PROMPTED_TOKENS,
         stopIds: tokenizer.eosIds,
       });

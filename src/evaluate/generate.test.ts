@@ -5,7 +5,8 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { generate } from "./generate.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { generate, promptTokens } from "./generate.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -42,5 +43,53 @@ describe("generate", () => {
     const options = { maxTokens: 0, stopIds: [] };
     await expect(generate(runner, new Int32Array(0), options)).rejects.toMatchObject({ code: "BAD_TEXT" });
     expect(await generate(runner, Int32Array.of(1), options)).toHaveLength(0);
+  });
+});
+
+describe("a SentencePiece tokenizer that begins texts with BOS", () => {
+  const json = {
+    added_tokens: [{ id: 0, content: "<s>", special: true }],
+    normalizer: {
+      type: "Sequence",
+      normalizers: [
+        { type: "Prepend", prepend: "▁" },
+        { type: "Replace", pattern: { String: " " }, content: "▁" },
+      ],
+    },
+    pre_tokenizer: null,
+    post_processor: {
+      type: "TemplateProcessing",
+      single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+      pair: [],
+      special_tokens: { "<s>": { id: "<s>", ids: [0], tokens: ["<s>"] } },
+    },
+    decoder: {
+      type: "Sequence",
+      decoders: [
+        { type: "Replace", pattern: { String: "▁" }, content: " " },
+        { type: "ByteFallback" },
+        { type: "Fuse" },
+        { type: "Strip", content: " ", start: 1, stop: 0 },
+      ],
+    },
+    model: {
+      type: "BPE",
+      byte_fallback: true,
+      vocab: { "<s>": 0, "▁": 1, a: 2, "▁a": 3, b: 4, "▁b": 5 },
+      merges: [
+        ["▁", "a"],
+        ["▁", "b"],
+      ],
+    },
+  };
+  const files = { "tokenizer.json": json, "tokenizer_config.json": { bos_token: "<s>" } };
+  const tokenizer = Tokenizer.fromFiles(
+    Object.entries(files).map(([name, content]) => ({ name, bytes: Buffer.from(JSON.stringify(content)) })),
+  );
+
+  it("has it before a prompt, once, and alone for an empty one", () => {
+    expect([...promptTokens("a b", tokenizer)]).toEqual([0, 3, 5]);
+    expect([...promptTokens("<s>a", tokenizer)].filter((id) => id === 0)).toHaveLength(1);
+    expect([...promptTokens("", tokenizer)]).toEqual([0]);
   });
 });

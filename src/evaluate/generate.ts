@@ -1,6 +1,7 @@
 /** Greedy text generation. */
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";
 
 export interface GenerateOptions {
@@ -9,6 +10,13 @@ export interface GenerateOptions {
   readonly stopIds: readonly number[];
   /** Called with every new token. */
   readonly onToken?: (id: number) => void;
+}
+
+/** A prompt as tokens, as transformers gives them to a model: after BOS where the tokenizer adds it by default. */
+export function promptTokens(prompt: string, tokenizer: Tokenizer): Int32Array {
+  const ids = tokenizer.encode(prompt);
+  const { bosId } = tokenizer;
+  return bosId !== null && tokenizer.addsBos && ids[0] !== bosId ? Int32Array.of(bosId, ...ids) : ids;
 }
 
 /**
