@@ -1,6 +1,6 @@
 /** `gprune generate` */
 import { GpruneError } from "../errors.ts";
-import { generate, promptTokens } from "../evaluate/generate.ts";
+import { continuationText, generate, promptTokens } from "../evaluate/generate.ts";
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
@@ -54,7 +54,7 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
         maxTokens: options.maxTokens ?? PROMPTED_TOKENS,
         stopIds: tokenizer.eosIds,
       });
-      print(plainText(prompt + tokenizer.decode(ids)));
+      print(plainText(prompt + continuationText(ids, tokens, tokenizer)));
     }
   } finally {
     await runtime.close();

@@ -6,7 +6,7 @@ import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { generate, promptTokens } from "./generate.ts";
+import { continuationText, generate, promptTokens } from "./generate.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -91,5 +91,11 @@ describe("a SentencePiece tokenizer that begins texts with BOS", () => {
     expect([...promptTokens("a b", tokenizer)]).toEqual([0, 3, 5]);
     expect([...promptTokens("<s>a", tokenizer)].filter((id) => id === 0)).toHaveLength(1);
     expect([...promptTokens("", tokenizer)]).toEqual([0]);
+  });
+
+  it("keeps the space between a prompt and what follows it", () => {
+    expect(continuationText(Int32Array.of(5, 2), Int32Array.of(0, 3), tokenizer)).toBe(" ba");
+    expect(continuationText(new Int32Array(0), Int32Array.of(0, 3), tokenizer)).toBe("");
+    expect(tokenizer.decode([5, 2])).toBe("ba");
   });
 });

@@ -19,6 +19,11 @@ export function promptTokens(prompt: string, tokenizer: Tokenizer): Int32Array {
   return bosId !== null && tokenizer.addsBos && ids[0] !== bosId ? Int32Array.of(bosId, ...ids) : ids;
 }
 
+/** The text of new tokens after those of a prompt: some tokenizers drop the space at a text's beginning. */
+export function continuationText(ids: Int32Array, prompt: Int32Array, tokenizer: Tokenizer): string {
+  return tokenizer.decode([...prompt, ...ids]).slice(tokenizer.decode(prompt).length);
+}
+
 /**
  * Continues a prompt with the most probable token each time; ties go to the lowest id.
  * @param prompt - token ids, at least one
