@@ -45,11 +45,13 @@ export async function saveRun(
   // Threads are a matter of the machine and change no byte.
   const counting = countingSettings(settings);
   const text = formatRunConfig({ ...counting, threads: undefined });
+  const hub = hubId(model, settings.model);
   const card = modelCard({
     ...settings,
     ...outcome,
     heldOut: outcome.held_out,
-    base: baseName(settings.model),
+    base: hub ?? settings.model,
+    hub,
     remoteCode: hfForm(pruned.spec).remoteCode,
     config: text,
   });
@@ -82,9 +84,9 @@ export async function reportOf(output: string): Promise<string | null> {
   return (await kindOfPath(path)) === "file" ? path : null;
 }
 
-/** `ORG/NAME` of a model on the hub, which links to it; any other as the user named it. */
-function baseName(model: string): string {
-  return parseHubAddress(model)?.id ?? model;
+/** `ORG/NAME` of a model that came from the hub; null for a path, though it may look like one. */
+function hubId({ origin }: Model, name: string): string | null {
+  return origin.path === name ? null : (parseHubAddress(name)?.id ?? null);
 }
 
 /** The loss curve as JSON, one step a line. */

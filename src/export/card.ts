@@ -8,6 +8,8 @@ import type { Runtimes } from "./runtimes.ts";
 export interface CardFacts {
   /** The base model as the user named it. */
   readonly base: string;
+  /** `ORG/NAME` of the base model; null for one that is not from the hub, which takes no card that names a path. */
+  readonly hub: string | null;
   readonly method: string;
   readonly metric: string;
   readonly allocation: string;
@@ -52,8 +54,7 @@ export function modelCard(facts: CardFacts): string {
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
   const sets = Object.entries(calibration);
   return `---
-base_model: ${JSON.stringify(plainText(facts.base))}
-library_name: transformers
+${facts.hub === null ? "" : `base_model: ${JSON.stringify(facts.hub)}\n`}library_name: transformers
 tags: [gprune, pruning, structured-pruning]
 ---
 
