@@ -87,6 +87,7 @@ describe("readText", () => {
       "e.json": '[{"text": "fourth"}]',
       "empty.txt": "",
       "picture.png": "not text",
+      "._b.txt": Uint8Array.of(0, 5, 0x16, 7, 0xff),
     });
     await mkdir(join(directory, "d.txt.d"));
     expect(await readText(directory, MEBIBYTE)).toBe("first\n\nsecond\n\nthird\n\nfourth");

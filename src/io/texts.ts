@@ -93,7 +93,8 @@ async function textFiles({ path, column }: TextPlace): Promise<readonly string[]
   if (kind !== "directory") {
     throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got none`);
   }
-  const names = (await readdir(path)).sort();
+  // Among hidden files are those that macOS leaves beside others on foreign disks and in archives, `._NAME`.
+  const names = (await readdir(path)).filter((name) => !name.startsWith(".")).sort();
   const endIn = (known: readonly string[]): readonly string[] =>
     names.filter((name) => known.includes(endingOf(name)));
   const withColumns = [...READERS.keys()];
