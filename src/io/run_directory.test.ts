@@ -125,6 +125,18 @@ describe("a claim", () => {
     expect((await readdir(`${output}.run`)).sort()).toEqual(before);
   });
 
+  test("goes on in a directory that macOS's Finder has shown, and tidies up after it", async () => {
+    const output = await target();
+    const run = await claimed(output);
+    await sum(run, []);
+    await run.leave();
+    await writeFile(join(`${output}.run`, ".DS_Store"), "icons");
+    const other = await RunDirectory.claim(output, { resume: true });
+    expect(other.hasProgress).toBe(true);
+    expect(await readdir(`${output}.run`)).not.toContain(".DS_Store");
+    await other.leave();
+  });
+
   test("refuses what is not ours or damaged, and leaves it alone", async () => {
     const output = await target();
     await mkdir(`${output}.run`);

@@ -40,9 +40,9 @@ const WRITING_SHARE = 0.05;
 const LOCK = "lock";
 const OUTPUT = "output";
 
-/** Everything of ours that can be in the directory. */
+/** Everything of ours that can be in the directory, and what macOS leaves in one that somebody looks at. */
 const OWN_NAME =
-  /^(manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.(stage|spill)|\..+\.tmp-[0-9a-f]{12})$/;
+  /^(\.DS_Store|manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.(stage|spill)|\..+\.tmp-[0-9a-f]{12})$/;
 
 export interface RunOptions {
   /** Whether a run that is there is gone on with; otherwise it is refused. */
