@@ -188,6 +188,20 @@ describe("entries", () => {
     expect(decoded(entries).get("tokenizer.ggml.token_type")).toEqual([1, 1, 1, 3, 4, 5]);
   });
 
+  it.each([
+    [{ prepend_scheme: "first" }, true],
+    [{ prepend_scheme: "never" }, false],
+    [{}, true],
+    [{ add_prefix_space: true }, true],
+  ])("say whether a space comes before texts: Metaspace of %j", (keys, adds) => {
+    const metaspace = { type: "Metaspace", replacement: "▁", ...keys };
+    for (const pre_tokenizer of [metaspace, { type: "Sequence", pretokenizers: [metaspace] }]) {
+      const model = { type: "BPE", byte_fallback: true, vocab: { a: 0 }, merges: [] };
+      const entries = convert([file("tokenizer.json", { ...SMALL, pre_tokenizer, model })]);
+      same(entries, "tokenizer.ggml.add_space_prefix", flag(adds));
+    }
+  });
+
   it("take roles from tokenizer_config.json, then from the configuration", () => {
     const config = file("tokenizer_config.json", { eos_token: { content: "<|end|>" }, bos_token: null });
     const fallbackIds = { bos_token_id: 1, eos_token_id: [0, 2], pad_token_id: 99 };

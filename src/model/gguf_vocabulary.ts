@@ -207,10 +207,22 @@ function scoresOf(
   return scores;
 }
 
-/** Whether a space comes before each text: the older normaliser, or the newer step before cutting. */
+/**
+ * Whether a space comes before each text: the older normaliser, or the newer step before cutting, which adds one unless
+ * it says otherwise (metaspace.rs of tokenizers).
+ */
 function addsSpace({ normalizer, pre_tokenizer: cut }: TokenizerJson): boolean {
-  const steps = JSON.stringify([normalizer ?? null, cut ?? null]);
-  return steps.includes('"Prepend"') || /"prepend_scheme":"(first|always)"/.test(steps);
+  return [normalizer, cut].flatMap(stepsOf).some(({ type, prepend_scheme: scheme }) => {
+    return type === "Prepend" || (type === "Metaspace" && scheme !== "never");
+  });
+}
+
+/** A step, or those of a sequence. */
+function stepsOf(step: unknown): readonly TokenizerNode[] {
+  if (typeof step !== "object" || step === null) return [];
+  const { type, normalizers, pretokenizers } = step as TokenizerNode;
+  if (type !== "Sequence") return [step as TokenizerNode];
+  return [normalizers ?? pretokenizers ?? []].flat().flatMap(stepsOf);
 }
 
 function roleEntries(
