@@ -1,8 +1,7 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { hasRedis, RedisServer } from "../../test/redis_server.ts";
+import { expect, test } from "vitest";
+import { redisForTest } from "../../test/redis_for_test.ts";
+import { hasRedis } from "../../test/redis_server.ts";
 import { openStore } from "../io/open_store.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { formatResult, recordName, type Unit, unitKey } from "./unit.ts";
@@ -29,12 +28,7 @@ test.skipIf(!hasRedis)(
     timeout: 60_000,
   },
   async () => {
-    const root = await mkdtemp(join(tmpdir(), "gprune-test-"));
-    const server = await RedisServer.start(join(root, "server"));
-    onTestFinished(async () => {
-      await server.kill();
-      await rm(root, { recursive: true, force: true });
-    });
+    const { server, root } = await redisForTest();
     const store = await openStore(join(root, "store"));
     const key = unitKey(UNIT, NAME);
     await store.claim(recordName(key), formatResult(key, {}));

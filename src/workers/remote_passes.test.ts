@@ -1,8 +1,8 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { hasRedis, RedisServer } from "../../test/redis_server.ts";
+import { redisForTest } from "../../test/redis_for_test.ts";
+import { hasRedis } from "../../test/redis_server.ts";
 import { hashes } from "../../test/run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { prune, resolveRunConfig } from "../index.ts";
@@ -24,16 +24,13 @@ test.skipIf(!hasRedis)(
   "makes again what units of refitting gave and is damaged or gone",
   { timeout: 120_000 },
   async () => {
-    const root = await mkdtemp(join(tmpdir(), "gprune-test-"));
-    const server = await RedisServer.start(join(root, "server"));
+    const { server, root } = await redisForTest();
     const store = join(root, "store");
     const end = new AbortController();
     const worker = runWorker({ redis: server.url, store, threads: 1, signal: end.signal });
     onTestFinished(async () => {
       end.abort();
       await worker;
-      await server.kill();
-      await rm(root, { recursive: true, force: true });
     });
     const model = await writeTinyCheckpoint(join(root, "model"));
     const calibration = [{ name: "code", path: demoText("calibration", "code") }];

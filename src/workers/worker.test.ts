@@ -1,8 +1,7 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { hasRedis, RedisServer } from "../../test/redis_server.ts";
+import { expect, test } from "vitest";
+import { redisForTest } from "../../test/redis_for_test.ts";
+import { hasRedis } from "../../test/redis_server.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { openStore } from "../io/open_store.ts";
 import { keepValue, type Store, storeIdentity } from "../io/store.ts";
@@ -29,12 +28,7 @@ test.skipIf(!hasRedis)(
     timeout: 120_000,
   },
   async () => {
-    const root = await mkdtemp(join(tmpdir(), "gprune-test-"));
-    const server = await RedisServer.start(join(root, "server"));
-    onTestFinished(async () => {
-      await server.kill();
-      await rm(root, { recursive: true, force: true });
-    });
+    const { server, root } = await redisForTest();
     const address = join(root, "store");
     const store = await openStore(address);
     const job = await smallJob(join(root, "model"), store);
