@@ -4,6 +4,7 @@
  */
 import { gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
+import { OWN_TEXT } from "./evaluate/own_text.ts";
 import { type Items, type Places, type PlannedRun, spilledBytes, stageItems } from "./memory_stages.ts";
 
 /** A run's use of memory. */
@@ -62,6 +63,10 @@ const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
   "fewer windows (--samples)": ({ config, tokens, ...run }) => {
     const samples = Math.ceil(config.samples / 2);
     return { ...run, config: { ...config, samples }, tokens: (tokens * samples) / config.samples };
+  },
+  [`no text of the model's own (${OWN_TEXT})`]: ({ config, ...run }) => {
+    const calibration = config.calibration.filter(({ path }) => path !== OWN_TEXT);
+    return { ...run, config: { ...config, calibration } };
   },
   "a recovery that needs less (--recover bias)": ({ config, ...run }) => {
     return { ...run, config: { ...config, recover: "bias" } };

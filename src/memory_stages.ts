@@ -3,6 +3,8 @@
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole.
  */
 import type { RunConfig } from "./config.ts";
+import { OWN_TEXT } from "./evaluate/own_text.ts";
+import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { layerStructure } from "./graph/decoder.ts";
 import { footprint } from "./graph/footprint.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
@@ -68,6 +70,11 @@ const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
 
 /** What every stage holds. */
 const STAGES: readonly Stage[] = [
+  {
+    name: "own text",
+    runs: ({ config: { calibration } }) => calibration.some(({ path }) => path === OWN_TEXT),
+    items: (run) => ({ ...run.head("logits"), ...run.decoding }),
+  },
   {
     name: "calibrate",
     runs: ({ tokens }) => tokens > 0,
@@ -218,6 +225,19 @@ class RunSizes {
     };
   }
 
+  /** What decoding holds besides the head: all layers, and keys and values of every window, in arrays that double. */
+  get decoding(): Items {
+    const { spec, config } = this.#run;
+    const layers = spec.layers.flatMap((_, index) => layerWeightsOf(spec, index));
+    const token = total(spec.layers.map(({ kvGroups }) => 2 * kvGroups * spec.headDim));
+    const step = { B: SAMPLE_BATCH, T: 1, P: config.seqLen, S: config.seqLen };
+    return {
+      layers: total(layers.map(({ shape }) => 4 * elementCount(shape))),
+      "keys and values": 3 * 4 * SAMPLE_BATCH * config.seqLen * token,
+      activations: this.#layerFootprint("cached", step),
+    };
+  }
+
   /** Hidden states between two layers that are in memory. */
   get hidden(): number {
     return this.#places.spillHidden ? this.#waiting : this.#allHidden;
@@ -333,12 +353,12 @@ class RunSizes {
     return { B: Math.max(1, Math.min(windows, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
   }
 
-  #layerFootprint(program: LayerProgram): number {
+  #layerFootprint(program: LayerProgram, batch: Readonly<Record<string, number>> = this.#batch): number {
     const { spec } = this.#run;
-    return Math.max(...distinctLayers(spec).map((layer) => this.#footprintOf(program, layer)));
+    return Math.max(...distinctLayers(spec).map((layer) => this.#footprintOf(program, layer, batch)));
   }
 
-  #footprintOf(program: LayerProgram, layer: LayerSpec): number {
+  #footprintOf(program: LayerProgram, layer: LayerSpec, batch: Readonly<Record<string, number>>): number {
     const { spec, config } = this.#run;
     // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
     const whole = { tokens: config.seqLen, window: layer.window };
@@ -347,7 +367,7 @@ class RunSizes {
     const [N, H] = [K * groupSize, spec.headDim];
     // Channels that stay and that go: all of them, where it is not known yet.
     const k = program === "attentionMoments" ? N * H : F;
-    return footprint(graph, { ...this.#batch, K, N, F, H, gT: groupSize * config.seqLen, k, m: k });
+    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, k, m: k });
   }
 }
 

@@ -33,10 +33,12 @@ import { modelHashesIn, RECORD_FILE, type RunRecord, readRecord, runFacts, toJso
 import {
   fallbackByName,
   foresee,
+  hasOwnText,
   learnsNothing,
   loadCalibration,
   readPlan,
   requireFit,
+  withOwnText,
 } from "./run_inputs.ts";
 import { type Findings, reportOf, saveRun } from "./run_output.ts";
 import {
@@ -134,19 +136,25 @@ async function pruneModel(request: RunRequest, options: PruneOptions): Promise<P
   try {
     requireFit(given, { model, where: config.plan });
     onForeseen(foresee(config, { model, plan: given }));
-    const sets = await clock.time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
-    const facts = await runFacts(config, { model, sets, plan: given }, onProgress);
+    const planned = await clock.time("tokenize", () =>
+      loadCalibration(config, { model, metric, onProgress }),
+    );
+    const facts = await runFacts(config, { model, sets: planned, plan: given }, onProgress);
     const done = await finishedResult(request, facts);
     if (done !== null) return done;
     stages.begin(facts);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const plan = await planRoom(request, { model, allocation, sets });
+    const plan = await planRoom(request, { model, allocation, sets: planned });
     onPlanned(plan);
     runtime = new Runtime({
       threads: config.threads,
       memory: { ...plan.places, scratch: stages },
       device: request.device.used,
     });
+    const writing = { model, runtime, stages, onProgress };
+    const sets = hasOwnText(config)
+      ? await clock.time("sample", () => withOwnText(config, planned, writing))
+      : planned;
     const { maxShardBytes, openPasses, signal } = options;
     opened = await openPasses?.({ model, hashes: modelHashesIn(facts), signal });
     const run: Run = {

@@ -7,6 +7,7 @@ import { availableParallelism } from "node:os";
 import { z } from "zod";
 import type { SampledSet } from "./calibrate/windows.ts";
 import { countingSettings, type RunConfig } from "./config.ts";
+import { OWN_TEXT } from "./evaluate/own_text.ts";
 import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
 import type { JsonValue } from "./io/json_difference.ts";
@@ -60,11 +61,14 @@ export async function runFacts(
     threads = availableParallelism(),
     ...settings
   } = countingSettings(config);
+  const own = config.calibration.filter(({ path }) => path === OWN_TEXT).map(({ name }) => name);
+  const isRead = ({ name }: SampledSet): boolean => !own.includes(name);
   return toJson({
     settings: { ...settings, ...(process.arch !== "x64" && { threads }) },
     inputs: {
       model: await modelHashes(model, onProgress),
-      sets: Object.fromEntries(sets.map((set) => [set.name, windowsHash(set)])),
+      // The model's own text follows from the rest.
+      sets: Object.fromEntries(sets.filter(isRead).map((set) => [set.name, windowsHash(set)])),
       ...(plan && { plan: sha256(formatPlan(plan)) }),
     },
     versions: versions(),

@@ -1,9 +1,19 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
-import { forCheckAlone, loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
+import {
+  forCheckAlone,
+  loadTokenSet,
+  requireWindowsFit,
+  type SampledSet,
+  type TextSet,
+} from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
+import { OWN_TEXT, ownTextToCome, writeOwnText } from "./evaluate/own_text.ts";
+import type { SampleState } from "./evaluate/sample.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import type { Runtimes } from "./export/runtimes.ts";
+import { DecoderRunner } from "./graph/decoder_runner.ts";
+import type { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import type { Model } from "./model/model.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
@@ -12,6 +22,7 @@ import { badPlan, type PruningPlan, validatePlan } from "./prune/plan.ts";
 import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import type { Metric } from "./score/metric.ts";
 import { METRICS, metricByName } from "./score/registry.ts";
+import type { Checkpoints, Stages } from "./stages.ts";
 
 /** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
 export function fallbackByName(name: string): Metric {
@@ -53,6 +64,7 @@ export function foresee(
   });
 }
 
+/** The calibration sets; one that the model is yet to write is as large as it will be. */
 export async function loadCalibration(
   config: RunConfig,
   {
@@ -65,7 +77,7 @@ export async function loadCalibration(
   const learns = !decided || config.recover !== "none";
   if (learns && config.calibration.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-      hint: `Give --calib NAME=PATH; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
+      hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
     });
   }
   if (config.calibration.length === 0) return [];
@@ -74,11 +86,63 @@ export async function loadCalibration(
   const tokenizer = Tokenizer.fromFiles(model.files);
   const sets: SampledSet[] = [];
   const sampling = { samples, seqLen, seed, onProgress };
+  requireOneOwnText(config);
   for (const set of config.calibration) {
-    const sampled = await loadTokenSet(set, tokenizer, sampling);
+    const sampled = isOwnText(set)
+      ? ownTextToCome(set.name, sampling)
+      : await loadTokenSet(set, tokenizer, sampling);
     sets.push(learns ? sampled : forCheckAlone(sampled));
   }
   return sets;
+}
+
+/** Whether the model is to write one of the sets. */
+export function hasOwnText({ calibration }: Pick<RunConfig, "calibration">): boolean {
+  return calibration.some(isOwnText);
+}
+
+function isOwnText({ path }: TextSet): boolean {
+  return path === OWN_TEXT;
+}
+
+/** @throws GpruneError BAD_ARGUMENT for two, which would be the same text */
+function requireOneOwnText({ calibration }: RunConfig): void {
+  const own = calibration.filter(isOwnText);
+  if (own.length < 2) return;
+  const names = own.map(({ name }) => name).join(" and ");
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `calibration: expected one set of the model's own text, got ${names}`,
+    {
+      hint: `Give one of them a larger weight instead: ${own[0]!.name}=${OWN_TEXT}:2.`,
+    },
+  );
+}
+
+/** The sets, when the model has written its own. @param sets - as `loadCalibration` gives them */
+export async function withOwnText(
+  { calibration, seqLen, seed }: RunConfig,
+  sets: readonly SampledSet[],
+  {
+    model,
+    runtime,
+    stages,
+    onProgress,
+  }: {
+    readonly model: Model;
+    readonly runtime: Runtime;
+    readonly stages: Stages;
+    readonly onProgress: OnProgress;
+  },
+): Promise<readonly SampledSet[]> {
+  const own = calibration.findIndex(isOwnText);
+  const planned = sets[own];
+  if (planned === undefined) return sets;
+  const written = await stages.run("own text", (checkpoints: Checkpoints<SampleState>) => {
+    const writer = { runner: new DecoderRunner(model, runtime), tokenizer: Tokenizer.fromFiles(model.files) };
+    return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
+  });
+  return sets.with(own, written);
 }
 
 /** Whether there are no sets, or only such that serve the check. */

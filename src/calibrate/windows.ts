@@ -11,7 +11,10 @@ import type { TokenSet } from "./calibrate.ts";
 /** A named text and its weight among the sets. */
 export interface TextSet {
   readonly name: string;
-  /** A text, JSON, JSON Lines or Parquet file or a directory of such; or `hf://datasets/ORG/NAME[@REVISION]/FILE`. */
+  /**
+   * A text, JSON, JSON Lines or Parquet file or a directory of such; or `hf://datasets/ORG/NAME[@REVISION]/FILE`; of a
+   * calibration set also `self`, for text that the model writes (evaluate/own_text.ts).
+   */
   readonly path: string;
   /** Positive; sets count in proportion to it. */
   readonly weight: number;
@@ -97,7 +100,7 @@ export interface SamplingOptions extends HubOptions {
 }
 
 /** Windows of each set that are held out, as far as the text has them. */
-const HELD_OUT_WINDOWS = 2;
+export const HELD_OUT_WINDOWS = 2;
 
 /** What is left of a set where nothing learns from it: the windows held out, or the first ones of a text without more. */
 export function forCheckAlone({ name, windows, heldOut }: SampledSet): SampledSet {
@@ -112,7 +115,16 @@ export async function loadTokenSet(
   { samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
   const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN), hub);
-  const windows = cutWindows(tokenizer.encode(text), seqLen, `calibration set ${name} (${path})`);
+  return sampledSet({ name, path }, tokenizer.encode(text), { samples, seqLen, seed });
+}
+
+/** Cuts the tokens of a set's text into windows and chooses among them. @throws GpruneError BAD_TEXT for too few */
+export function sampledSet(
+  { name, path }: Pick<TextSet, "name" | "path">,
+  ids: Int32Array,
+  { samples, seqLen, seed }: Pick<SamplingOptions, "samples" | "seqLen" | "seed">,
+): SampledSet {
+  const windows = cutWindows(ids, seqLen, `calibration set ${name} (${path})`);
   const shuffled = chooseWindows(windows, windows.length, { seed, label: name });
   const heldOutEnd = samples + HELD_OUT_WINDOWS;
   return {

@@ -1,6 +1,7 @@
 /** `gprune prune` */
 import { DECIDED_BY_PLAN, parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
+import { OWN_TEXT } from "../evaluate/own_text.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { readSmallText } from "../io/file.ts";
 import { keptProgress } from "../io/run_directory.ts";
@@ -29,7 +30,7 @@ interface PruneOptions {
 
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
   const config = await configOf(model, options);
-  await requireTexts(config.calibration);
+  await requireTexts(config.calibration.filter(({ path }) => path !== OWN_TEXT));
   const onForeseen = options.quiet ? () => {} : sayForeseen;
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;

@@ -102,7 +102,8 @@ Metrics:
   magnitude, pon, maw, random                          from the weights alone
 
 PATH is a text, JSON, JSON Lines or Parquet file, a directory of such, or hf://datasets/ORG/NAME[@REVISION]/FILE on the
-hub. #COLUMN after a file or a directory of such says which column or field holds the text.
+hub. #COLUMN after a file or a directory of such says which column or field holds the text. NAME=self is text that the model
+writes by itself: with no other set where there are no texts, or beside a few for what they leave out.
 
 Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
 follows it, so MODEL goes before it. The last line on stdout is the output directory.
@@ -122,6 +123,7 @@ once; after a crash or a power failure --resume works too.
 Examples:
   $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
   $ gprune prune MODEL -o OUT --calib books=hf://datasets/ORG/NAME/data/train.parquet#story:2 code=src.jsonl
+  $ gprune prune MODEL -o OUT --calib own=self web=web.txt
   $ gprune prune MODEL -o OUT --shape uniform --round-to 64 --calib web=web.txt code=src.jsonl
   $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
   $ gprune prune hf://ORG/NAME -o OUT --method none --metric magnitude --recover none

@@ -2,8 +2,10 @@
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import { loadTokenSet, requireWindowsFit } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
+import { OWN_TEXT, ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
@@ -37,7 +39,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
       hint: "Sensitivity is how much ranks move from one set to another.",
     });
   }
-  await requireTexts(texts);
+  await requireTexts(texts.filter(({ path: place }) => place !== OWN_TEXT));
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
@@ -46,8 +48,14 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
     const tokenizer = Tokenizer.fromFiles(model.files);
     const report = await withProgress({ quiet }, async (onProgress) => {
       const sets: TokenSet[] = [];
+      const writer = { runner: new DecoderRunner(model, runtime), tokenizer };
+      const sampling = { samples, seqLen, seed, onProgress };
       for (const text of texts) {
-        sets.push(await loadTokenSet(text, tokenizer, { samples, seqLen, seed, onProgress }));
+        const isOwn = text.path === OWN_TEXT;
+        const set = isOwn
+          ? writeOwnText(ownTextToCome(text.name, sampling), writer, sampling)
+          : loadTokenSet(text, tokenizer, sampling);
+        sets.push(await set);
       }
       return measureSensitivity({ model, runtime, sets, metric, seed, onProgress });
     });

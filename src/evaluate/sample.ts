@@ -10,6 +10,7 @@ import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { randomStream } from "../tensor/random.ts";
 import { Decoding, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 
@@ -24,10 +25,17 @@ export interface SampleOptions {
   readonly topP: number;
   readonly seed: number;
   readonly onProgress?: OnProgress;
+  /** Keeps its state between lots of windows. */
+  readonly checkpoints?: Checkpoints<SampleState>;
 }
 
-/** Sequences that are decoded at once: their caches must fit into memory, and more gain little. */
-const BATCH = 8;
+/** What has been written so far. */
+export interface SampleState {
+  readonly windows: readonly (readonly string[])[];
+}
+
+/** Windows that are decoded at once: their caches must fit into memory, and more gain little. */
+export const SAMPLE_BATCH = 16;
 
 /**
  * Texts by the windows they are from; a window holds several when the model ended one. The same seed gives the same
@@ -37,7 +45,7 @@ const BATCH = 8;
 export async function sampleTexts(
   runner: DecoderRunner,
   tokenizer: Tokenizer,
-  { count, onProgress = silent, ...options }: SampleOptions,
+  { count, onProgress = silent, checkpoints = NO_CHECKPOINTS, ...options }: SampleOptions,
 ): Promise<readonly (readonly string[])[]> {
   const { maxPositions } = runner.model.spec;
   if (options.tokens > maxPositions) {
@@ -46,10 +54,10 @@ export async function sampleTexts(
   }
   const beginnings = beginningsOf(tokenizer, runner.model.spec.vocabSize);
   const decoder = await loadDecoder(runner);
-  const windows: (readonly string[])[] = [];
+  const windows = [...((await checkpoints.restore())?.windows ?? [])];
   const total = count * options.tokens;
-  for (let start = 0; start < count; start += BATCH) {
-    const lanes = Array.from({ length: Math.min(BATCH, count - start) }, (_, lane) => {
+  for (let start = windows.length; start < count; start = windows.length) {
+    const lanes = Array.from({ length: Math.min(SAMPLE_BATCH, count - start) }, (_, lane) => {
       return { random: randomStream(options.seed, `sample ${start + lane}`), ids: [] as number[] };
     });
     const report = (length: number): void => {
@@ -58,6 +66,7 @@ export async function sampleTexts(
     };
     await fillLanes(decoder, { lanes, beginnings, ends: new Set(tokenizer.eosIds), report, ...options });
     for (const { ids } of lanes) windows.push(textsOf(ids, tokenizer));
+    await checkpoints.reached(() => ({ windows }));
   }
   return windows;
 }
@@ -119,28 +128,37 @@ function draw(
     random,
   }: { readonly temperature: number; readonly topP: number; readonly random: () => number },
 ): number {
-  const highest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const weights = Float64Array.from(logits, (logit) => Math.exp((logit - highest) / temperature));
-  const kept = topP < 1 ? nucleus(weights, topP) : Array.from(weights.keys());
-  let rest = random() * kept.reduce((sum, id) => sum + weights[id]!, 0);
-  for (const id of kept) {
+  // Plain loops: a vocabulary is long, and there is a draw for every token.
+  let highest = Number.NEGATIVE_INFINITY;
+  for (const logit of logits) if (logit > highest) highest = logit;
+  const weights = new Float64Array(logits.length);
+  let total = 0;
+  for (let id = 0; id < weights.length; id++) {
+    weights[id] = Math.exp((logits[id]! - highest) / temperature);
+    total += weights[id]!;
+  }
+  if (topP < 1) total = keepNucleus(weights, topP * total);
+  let rest = random() * total;
+  let last = 0;
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] === 0) continue;
+    last = id;
     rest -= weights[id]!;
-    if (rest < 0) return id;
+    if (rest < 0) break;
   }
   // Rounding may leave a little over.
-  return kept.at(-1)!;
+  return last;
 }
 
-/** The most probable tokens that together have probability `topP`, most probable first, of equals the lower id first. */
-function nucleus(weights: Float64Array, topP: number): readonly number[] {
+/** Sets to zero what the heaviest do without, of equals the lower id first, and returns the weight of those. */
+function keepNucleus(weights: Float64Array, least: number): number {
   const order = Array.from(weights.keys()).sort((a, b) => weights[b]! - weights[a]! || a - b);
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  let seen = 0;
-  const count = order.findIndex((id) => {
-    seen += weights[id]! / total;
-    return seen >= topP;
-  });
-  return order.slice(0, count < 0 ? order.length : count + 1);
+  let kept = 0;
+  for (const id of order) {
+    if (kept >= least) weights[id] = 0;
+    else kept += weights[id]!;
+  }
+  return kept;
 }
 
 /** The texts of a window, cut where the model ended one; white space alone is none. */

@@ -1,0 +1,56 @@
+/**
+ * Calibration sets that the model writes by itself (sample.ts), where there are no texts, or not of the kinds that the
+ * model will meet. Until it is written, zeros stand for such a set, so that a run can be planned.
+ */
+import { HELD_OUT_WINDOWS, type SampledSet, type SamplingOptions, sampledSet } from "../calibrate/windows.ts";
+import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import type { OnProgress } from "../progress.ts";
+import type { Checkpoints } from "../stages.ts";
+import { type SampleState, sampleTexts } from "./sample.ts";
+
+/** The path of a set that the model writes; a file of that name is `./self`. */
+export const OWN_TEXT = "self";
+
+/** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */
+const SPARE_WINDOWS = 1;
+
+/** A set as large as the one that the model is to write. */
+export function ownTextToCome(
+  name: string,
+  { samples, seqLen }: Pick<SamplingOptions, "samples" | "seqLen">,
+): SampledSet {
+  const zeros = (length: number): readonly Int32Array[] =>
+    Array.from({ length }, () => new Int32Array(seqLen));
+  return { name, windows: zeros(samples), heldOut: zeros(HELD_OUT_WINDOWS), unused: [] };
+}
+
+/**
+ * Writes a set: the one that `gprune generate --sample` and its file would give.
+ * @param planned - what stands for it; it gets as many windows
+ */
+export async function writeOwnText(
+  { name, windows, heldOut }: SampledSet,
+  { runner, tokenizer }: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
+  {
+    seqLen,
+    seed,
+    ...options
+  }: Pick<SamplingOptions, "seqLen" | "seed"> & {
+    readonly onProgress?: OnProgress;
+    readonly checkpoints?: Checkpoints<SampleState>;
+  },
+): Promise<SampledSet> {
+  const count = windows.length + heldOut.length + SPARE_WINDOWS;
+  const own = await sampleTexts(runner, tokenizer, {
+    ...options,
+    count,
+    tokens: seqLen,
+    temperature: 1,
+    topP: 1,
+    seed,
+  });
+  const ids = tokenizer.encode(own.flat().join("\n\n"));
+  const set = sampledSet({ name, path: OWN_TEXT }, ids, { samples: windows.length, seqLen, seed });
+  return { ...set, unused: [] };
+}

@@ -1,0 +1,126 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { sampleTexts } from "../src/evaluate/sample.ts";
+import { DecoderRunner } from "../src/graph/decoder_runner.ts";
+import {
+  openModel,
+  type PruneOptions,
+  type PruneResult,
+  prune,
+  type RunConfigInput,
+  Runtime,
+  resolveRunConfig,
+} from "../src/index.ts";
+import { Tokenizer } from "../src/model/tokenizer.ts";
+import { gprune, hashes } from "./run_cli.ts";
+import { DEMO_MODEL, writeTinyTexts } from "./tiny_checkpoint.ts";
+
+const SHAPE = { samples: 3, seqLen: 24, seed: 4 };
+const OWN = { name: "own", path: "self" };
+
+let root: string;
+let code: string;
+let runs = 0;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-own-"));
+  ({ code } = await writeTinyTexts(root));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+/** Prunes the demo model with the model's own text, or as `settings` say. */
+async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): Promise<PruneResult> {
+  runs += 1;
+  const shared = { model: DEMO_MODEL, output: join(root, `run-${runs}`), sparsity: 0.3, calibration: [OWN] };
+  const small = { ...SHAPE, threads: 1, rounds: 2, report: false };
+  return prune(resolveRunConfig({ ...shared, ...small, ...settings }, "test"), options);
+}
+
+/** What `gprune generate --sample` writes, one window more than is used. */
+async function sampled(): Promise<string> {
+  const model = await openModel(DEMO_MODEL);
+  const runtime = new Runtime({ threads: 1 });
+  const options = { count: 6, tokens: SHAPE.seqLen, temperature: 1, topP: 1, seed: SHAPE.seed };
+  const tokenizer = Tokenizer.fromFiles(model.files);
+  const windows = await sampleTexts(new DecoderRunner(model, runtime), tokenizer, options);
+  await runtime.close();
+  await model.weights.close();
+  const path = join(root, "own.jsonl");
+  const lines = windows.flat().map((text) => `${JSON.stringify({ text })}\n`);
+  await writeFile(path, lines.join(""));
+  return path;
+}
+
+const bytes = (output: string): Promise<unknown> => hashes(output, ["model.safetensors", "plan.json"]);
+
+describe("a set of the model's own text", () => {
+  it("is the text that the model samples, with windows for the check", async () => {
+    const own = await run();
+    expect(own.calibration).toEqual({ own: { windows: 3, tokens: 72 } });
+    expect(own.held_out.own).toBeDefined();
+    const path = await sampled();
+    const fromFile = await run({ calibration: [{ name: "own", path }] });
+    expect(await bytes(own.output)).toEqual(await bytes(fromFile.output));
+    expect(own.held_out).toEqual(fromFile.held_out);
+  });
+
+  it("stands beside others, counts by its weight, and depends on the seed", async () => {
+    const others = [{ name: "code", path: code }];
+    const both = await run({ calibration: [...others, OWN] });
+    expect(Object.keys(both.calibration)).toEqual(["code", "own"]);
+    for (const changed of [
+      await run({ calibration: [...others, { ...OWN, weight: 5 }] }),
+      await run({ calibration: [...others, OWN], seed: 5 }),
+    ]) {
+      expect(await bytes(changed.output)).not.toEqual(await bytes(both.output));
+    }
+  });
+
+  it("is written once, whatever interrupts the run after it", async () => {
+    const whole = await run();
+    const output = join(root, "interrupted");
+    const stop = new AbortController();
+    const interrupted = run(
+      { output },
+      {
+        signal: stop.signal,
+        checkpointInterval: 0,
+        onProgress: ({ stage }) => stage === "calibrate" && stop.abort("test"),
+      },
+    );
+    await expect(interrupted).rejects.toMatchObject({ code: "INTERRUPTED" });
+    const stages = new Set<string>();
+    await run({ output }, { resume: true, onProgress: ({ stage }) => stages.add(stage) });
+    expect(stages).toContain("calibrate");
+    expect(stages).not.toContain("sample");
+    expect(await hashes(output, ["model.safetensors", "plan.json", "facts.json"])).toEqual(
+      await hashes(whole.output, ["model.safetensors", "plan.json", "facts.json"]),
+    );
+  });
+
+  it("is one set at most, and is planned for", async () => {
+    await expect(run({ calibration: [OWN, { ...OWN, name: "twice" }] })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: "calibration: expected one set of the model's own text, got own and twice",
+    });
+    const { memory } = await run();
+    expect(Object.keys(memory!.stages)).toContain("own text");
+    expect(
+      Object.keys((await run({ calibration: [{ name: "code", path: code }] })).memory!.stages),
+    ).not.toContain("own text");
+  });
+
+  it("serves the command line, for sensitivity as well", async () => {
+    const small = ["--samples", "2", "--seq-len", "16", "--threads", "1"];
+    const sets = ["--calib", "own=self", `code=${code}`];
+    const output = join(root, "by-command");
+    const pruned = await gprune("prune", DEMO_MODEL, "-o", output, ...small, "--rounds", "1", ...sets);
+    expect(pruned).toMatchObject({ code: 0 });
+    expect(pruned.stdout).toMatch(/calibration .*own/);
+    const sensitivity = await gprune("sensitivity", DEMO_MODEL, ...small, ...sets);
+    expect(sensitivity).toMatchObject({ code: 0 });
+    expect(sensitivity.stdout).toContain("over code, own");
+  });
+});
