@@ -91,7 +91,7 @@ export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
-export { type SampleOptions, sampleTexts } from "./evaluate/sample.ts";
+export { type SampleOptions, type SampleState, sampleTexts } from "./evaluate/sample.ts";
 export { readTask } from "./evaluate/task_file.ts";
 export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
