@@ -8,21 +8,23 @@
  *
  * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again;
  * bench/results/TAG.md has the tables. Both sides of a comparison see the same number of calibration tokens: a single set
- * gets as many windows as all sets together. A plan is decided once and carried out with every recovery; nothing is saved,
+ * gets as many windows as all sets together, and with one set more each gets fewer. A plan is decided once and carried out with every recovery; nothing is saved,
  * so weights are float32 where they change. Seconds are those of deciding and recovering, without calibration statistics,
  * which rows share.
  *
  * Variants: `single`, `base` (the metric with its own allocation), `modules` (behaviour modules and the fallback on top of
  * it), `learned` (learned sparsity without modules), `curves` (sparsity from error curves), `gprune` (all), `robust` (all,
- * with robust set weights).
+ * with robust set weights), `own` (all, with the model's own text as one more set).
  *
  * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { TextSet } from "../src/calibrate/windows.ts";
 import { type RunConfig, type RunConfigInput, resolveRunConfig } from "../src/config.ts";
 import { geometricMean } from "../src/evaluate/evaluate.ts";
+import { OWN_TEXT } from "../src/evaluate/own_text.ts";
 import { mapValues } from "../src/map_values.ts";
 import type { Model } from "../src/model/model.ts";
 import { achievedSparsity } from "../src/prune/plan.ts";
@@ -64,6 +66,7 @@ const VARIANTS: Readonly<Record<string, (metric: string) => RunConfigInput>> = {
   curves: () => ({ method: "gprune", allocation: "curves" }),
   gprune: () => ({ method: "gprune" }),
   robust: () => ({ method: "gprune", robust: true }),
+  own: () => ({ method: "gprune" }),
 };
 
 const results = join(import.meta.dirname, "results");
@@ -110,11 +113,16 @@ function configOf({ sparsity, recover, metric, variant, leftOut }: Key): RunConf
   const changes = VARIANTS[variant];
   if (changes === undefined) throw new Error(`variant: ${variant} is none of ${Object.keys(VARIANTS)}`);
   const seen = calibration.filter(({ name }) => name !== leftOut);
-  const single = variant === "single";
-  const samples = Number(values.samples) * (single ? seen.length : 1);
-  const sets = single ? seen.filter(({ name }) => name === values.single) : seen;
+  const sets = setsOf(variant, seen);
+  const samples = Math.floor((Number(values.samples) * seen.length) / sets.length);
   const settings = { sparsity, metric, recover, samples, seqLen, calibration: sets, ...changes(metric) };
   return resolveRunConfig({ model, output: "nowhere", ...settings } as RunConfigInput, "bench");
+}
+
+/** What a variant calibrates on, of the sets that it may see. */
+function setsOf(variant: string, seen: readonly TextSet[]): readonly TextSet[] {
+  if (variant === "single") return seen.filter(({ name }) => name === values.single);
+  return variant === "own" ? [...seen, { name: "own", path: OWN_TEXT, weight: 1 }] : seen;
 }
 
 async function measure(

@@ -20,6 +20,18 @@ describe("resolveRunConfig", () => {
     });
   });
 
+  it("has ten windows of gradients in every round, however few the sets", () => {
+    const windows = (sets: number, given = {}): number => {
+      const calibration = Array.from({ length: sets }, (_, index) => ({
+        name: `set${index}`,
+        path: "web.txt",
+      }));
+      return resolveRunConfig({ ...LEAST, calibration, ...given }, "here").gradientWindows;
+    };
+    expect([0, 1, 2, 3, 4, 5, 9].map((sets) => windows(sets))).toEqual([10, 10, 5, 4, 3, 2, 2]);
+    expect(windows(1, { gradientWindows: 3 })).toBe(3);
+  });
+
   it("keeps what was given", () => {
     const given = {
       ...LEAST,

@@ -46,7 +46,13 @@ const fields = z.strictObject({
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
   robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
   rounds: z.int().min(1).max(64).default(8).describe("rounds of learned allocation"),
-  gradientWindows: z.int().min(1).default(2).describe("windows of every set for gradients, in each round"),
+  gradientWindows: z
+    .int()
+    .min(1)
+    .optional()
+    .describe(
+      "windows of every set for gradients, in each round; 2, with fewer than five sets so many that all have 10",
+    ),
   fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
   maxModules: z.int().min(1).max(16).default(4).describe("most modules in one space"),
   calibration: z
@@ -140,6 +146,13 @@ const runConfigSchema = fields.refine(
 /** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
 const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
+/** Windows of all sets together in each round, and of every set, at least, when nothing is said (docs/METHODS.md). */
+const ROUND_WINDOWS = { together: 10, each: 2 };
+
+function gradientWindowsOf(sets: number): number {
+  return Math.max(ROUND_WINDOWS.each, Math.ceil(ROUND_WINDOWS.together / Math.max(1, sets)));
+}
+
 /** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */
 export type ConfigSource = string | ((field: string) => string);
 
@@ -149,7 +162,14 @@ export type ConfigSource = string | ((field: string) => string);
  */
 export function resolveRunConfig(input: unknown, where: ConfigSource): RunConfig {
   const result = runConfigSchema.safeParse(input);
-  if (result.success) return { ...result.data, recover: result.data.recover ?? RECOVERY[result.data.method] };
+  if (result.success) {
+    const { recover, gradientWindows, ...given } = result.data;
+    return {
+      ...given,
+      recover: recover ?? RECOVERY[given.method],
+      gradientWindows: gradientWindows ?? gradientWindowsOf(given.calibration.length),
+    };
+  }
   throw wrongFields(result.error, where);
 }
 

@@ -42,7 +42,7 @@ describe("help", () => {
     const shown = [...stdout.replaceAll(/\s+/g, " ").matchAll(/\(default: ([^)]+)\)/g)].map(
       ([, value]) => value,
     );
-    const { sparsity, method, metric, steps, rounds, gradientWindows, maxModules } = defaults;
+    const { sparsity, method, metric, steps, rounds, maxModules } = defaults;
     const { fallback, shape, roundTo, seed, samples, seqLen, dtype, device, deviceDtype } = defaults;
     const order = [
       sparsity,
@@ -50,7 +50,8 @@ describe("help", () => {
       metric,
       steps,
       rounds,
-      gradientWindows,
+      // With five sets or more (config.test.ts).
+      "2, or so many that the sets have 10",
       maxModules,
       fallback,
       shape,

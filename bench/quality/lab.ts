@@ -12,7 +12,9 @@ import { localPasses } from "../../src/calibrate/passes.ts";
 import { loadTokenSet, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { RunConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
+import { OWN_TEXT, ownTextToCome, writeOwnText } from "../../src/evaluate/own_text.ts";
 import { decideGprune } from "../../src/gprune/gprune.ts";
+import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
 import { Runtime } from "../../src/graph/runtime.ts";
 import { openModel } from "../../src/model/checkpoint.ts";
 import type { Model } from "../../src/model/model.ts";
@@ -132,7 +134,12 @@ export class Lab {
     const key = keyOf(set, config);
     const known = this.#sets.get(key);
     if (known !== undefined) return known;
-    const sampled = await loadTokenSet(set, this.#tokenizer, { samples, seqLen, seed });
+    const sampling = { samples, seqLen, seed };
+    const writer = { runner: new DecoderRunner(this.dense, this.#runtime), tokenizer: this.#tokenizer };
+    const sampled =
+      set.path === OWN_TEXT
+        ? await writeOwnText(ownTextToCome(set.name, sampling), writer, sampling)
+        : await loadTokenSet(set, this.#tokenizer, sampling);
     this.#sets.set(key, sampled);
     return sampled;
   }

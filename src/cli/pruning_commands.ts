@@ -49,7 +49,11 @@ export const pruneCommand: Command = new Command("prune")
     countOption("--rounds <n>", "rounds of learned allocation, up to 64 (default: 8)", { min: 1, max: 64 }),
   )
   .addOption(
-    countOption("--gradient-windows <n>", "windows of every set in each round (default: 2)", { min: 1 }),
+    countOption(
+      "--gradient-windows <n>",
+      "windows of every set in each round (default: 2, or so many that the sets have 10)",
+      { min: 1 },
+    ),
   )
   .addOption(
     countOption(
