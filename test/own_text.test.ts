@@ -116,8 +116,12 @@ describe("a set of the model's own text", () => {
     const small = ["--samples", "2", "--seq-len", "16", "--threads", "1"];
     const sets = ["--calib", "own=self", `code=${code}`];
     const output = join(root, "by-command");
-    const pruned = await gprune("prune", DEMO_MODEL, "-o", output, ...small, "--rounds", "1", ...sets);
+    const command = ["prune", DEMO_MODEL, ...small, "--rounds", "1", "--no-report"];
+    const pruned = await gprune(...command, "-o", output, ...sets);
     expect(pruned).toMatchObject({ code: 0 });
+    expect(pruned.stderr).not.toContain("hint");
+    const alone = await gprune(...command, "-o", join(root, "alone"), "--calib", `code=${code}`);
+    expect(alone.stderr).toContain("hint: --calib own=self beside few sets adds text that the model writes");
     expect(pruned.stdout).toMatch(/calibration .*own/);
     const sensitivity = await gprune("sensitivity", DEMO_MODEL, ...small, ...sets);
     expect(sensitivity).toMatchObject({ code: 0 });
