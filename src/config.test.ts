@@ -12,7 +12,7 @@ describe("resolveRunConfig", () => {
       ...LEAST,
       sparsity: 0.3,
       method: "gprune",
-      samples: 16,
+      samples: 80,
       seqLen: 512,
       seed: 0,
       dtype: "auto",
@@ -20,16 +20,21 @@ describe("resolveRunConfig", () => {
     });
   });
 
-  it("has ten windows of gradients in every round, however few the sets", () => {
-    const windows = (sets: number, given = {}): number => {
+  it("has as many windows for few sets together as for five", () => {
+    const windows = (sets: number, given = {}): readonly number[] => {
       const calibration = Array.from({ length: sets }, (_, index) => ({
         name: `set${index}`,
         path: "web.txt",
       }));
-      return resolveRunConfig({ ...LEAST, calibration, ...given }, "here").gradientWindows;
+      const { samples, gradientWindows } = resolveRunConfig({ ...LEAST, calibration, ...given }, "here");
+      return [samples, gradientWindows];
     };
-    expect([0, 1, 2, 3, 4, 5, 9].map((sets) => windows(sets))).toEqual([10, 10, 5, 4, 3, 2, 2]);
-    expect(windows(1, { gradientWindows: 3 })).toBe(3);
+    const samples = [80, 80, 40, 27, 20, 16, 16];
+    const gradients = [10, 10, 5, 4, 3, 2, 2];
+    expect([0, 1, 2, 3, 4, 5, 9].map((sets) => windows(sets))).toEqual(
+      samples.map((count, index) => [count, gradients[index]]),
+    );
+    expect(windows(1, { samples: 8, gradientWindows: 3 })).toEqual([8, 3]);
   });
 
   it("keeps what was given", () => {

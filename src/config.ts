@@ -60,7 +60,11 @@ const fields = z.strictObject({
     .refine((sets) => new Set(sets.map(({ name }) => name)).size === sets.length, "two sets of the same name")
     .default([])
     .describe("calibration sets"),
-  samples: z.int().positive().default(16).describe("windows of every calibration set"),
+  samples: z
+    .int()
+    .positive()
+    .optional()
+    .describe("windows of every calibration set; 16, with fewer than five sets so many that all have 80"),
   seqLen: z.int().min(8).default(512).describe("tokens in a window"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
   recover: z
@@ -146,11 +150,12 @@ const runConfigSchema = fields.refine(
 /** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
 const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
-/** Windows of all sets together in each round, and of every set, at least, when nothing is said (docs/METHODS.md). */
-const ROUND_WINDOWS = { together: 10, each: 2 };
+/** Windows of each set when nothing is said; fewer sets than `SETS` have as many together as those would (docs/METHODS.md). */
+const SETS = 5;
+const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
 
-function gradientWindowsOf(sets: number): number {
-  return Math.max(ROUND_WINDOWS.each, Math.ceil(ROUND_WINDOWS.together / Math.max(1, sets)));
+function windowsOf(kind: keyof typeof WINDOWS, sets: number): number {
+  return Math.ceil(WINDOWS[kind] * Math.max(1, SETS / Math.max(1, sets)));
 }
 
 /** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */
@@ -163,11 +168,13 @@ export type ConfigSource = string | ((field: string) => string);
 export function resolveRunConfig(input: unknown, where: ConfigSource): RunConfig {
   const result = runConfigSchema.safeParse(input);
   if (result.success) {
-    const { recover, gradientWindows, ...given } = result.data;
+    const { recover, samples, gradientWindows, ...given } = result.data;
+    const sets = given.calibration.length;
     return {
       ...given,
       recover: recover ?? RECOVERY[given.method],
-      gradientWindows: gradientWindows ?? gradientWindowsOf(given.calibration.length),
+      samples: samples ?? windowsOf("samples", sets),
+      gradientWindows: gradientWindows ?? windowsOf("gradientWindows", sets),
     };
   }
   throw wrongFields(result.error, where);

@@ -43,7 +43,7 @@ describe("help", () => {
       ([, value]) => value,
     );
     const { sparsity, method, metric, steps, rounds, maxModules } = defaults;
-    const { fallback, shape, roundTo, seed, samples, seqLen, dtype, device, deviceDtype } = defaults;
+    const { fallback, shape, roundTo, seed, seqLen, dtype, device, deviceDtype } = defaults;
     const order = [
       sparsity,
       method,
@@ -58,7 +58,14 @@ describe("help", () => {
       roundTo,
       seed,
     ];
-    const last = [samples, seqLen, dtype, "one for each core", device, deviceDtype];
+    const last = [
+      "16, or so many that the sets have 80",
+      seqLen,
+      dtype,
+      "one for each core",
+      device,
+      deviceDtype,
+    ];
     expect(shown).toEqual([...order, ...last].map(String));
   });
 

@@ -77,7 +77,11 @@ export const pruneCommand: Command = new Command("prune")
   .option("--config <file>", "YAML file with any of these settings; options override it")
   .optionsGroup("Calibration:")
   .addOption(textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each, see below"))
-  .addOption(countOption("--samples <n>", "windows of every set (default: 16)", { min: 1 }))
+  .addOption(
+    countOption("--samples <n>", "windows of every set (default: 16, or so many that the sets have 80)", {
+      min: 1,
+    }),
+  )
   .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
   .optionsGroup("Output and running:")
   .addOption(dtypeOption())
