@@ -170,6 +170,28 @@ describe("refitLeastSquares", () => {
     expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(before);
   });
 
+  it.each([0, 1000])("means stand in where the units that stay are always %d", async (constant) => {
+    // gelu and silu of a gate without weights are constants, times a constant of up.
+    const layer = { biases: ["gate_proj", "up_proj", "down_proj"] } as const;
+    const model = tinyModel({ layers: [layer, layer], seed: 2 });
+    const tensors = new Map<string, Tensor>();
+    for (const [projection, value] of [
+      ["gate_proj", constant],
+      ["up_proj", 1 + 1e-3],
+    ] as const) {
+      const [weight, bias] = [projectionName(1, projection), projectionName(1, projection, "bias")];
+      const { shape, data } = await model.weights.read(weight);
+      tensors.set(weight, { shape, data: data.map((each, i) => (i < 4 * 8 ? 0 : each)) });
+      tensors.set(bias, { shape: [6], data: Float32Array.of(value, value, value, value, 0.1, 0.2) });
+    }
+    const dense = withTensors(model, tensors);
+    const plan = makePlan(dense.spec, { "layers.1.ffn": [0, 1, 2, 3] });
+    const refitted = await refitLeastSquares({ dense, plan, runtime, sets });
+    const expected = await outputsOf(dense);
+    const lost = meanSquare(await outputsOf(applyPlan(dense, plan)), expected);
+    expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(lost);
+  });
+
   it("reports progress up to the end", async () => {
     const dense = tinyModel();
     const events: number[] = [];

@@ -4,11 +4,17 @@
  *
  * minimise over D [C, n], e [C]:  E ||r - D x - e||^2 + lambda ||D||^2
  * D = cov(r, x) (cov(x, x) + lambda I)^-1,   e = E r - D E x,   lambda = ridge * mean diagonal of cov(x, x)
+ *
+ * Moments are sums of float32 products, so variances below 1e-6 of the mean square are rounding, perhaps negative; lambda
+ * counts them as that much. Inputs that are always zero determine nothing: D = 0.
  */
 import { GpruneError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
 import type { Outputs } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
+
+/** Variances are not known better than to this fraction of the mean square. */
+const ROUNDING = 1e-6;
 
 /** Moments of inputs x [n] and residuals r [C]: weighted sums over tokens, the weights of all tokens sum to 1. */
 export class Moments {
@@ -60,10 +66,13 @@ export async function regress(
   { ridge, name }: { readonly ridge: number; readonly name: string },
 ): Promise<LinearChange> {
   const { gram, cross, inputMean, residualMean } = moments;
+  const n = inputMean.length;
+  const meanSquare = meanDiagonal(gram, n);
   subtractOuter(gram, inputMean, inputMean);
   subtractOuter(cross, residualMean, inputMean);
-  const system = { matrix: gram, rows: cross, ridge: ridge * meanVariance(gram, inputMean.length), name };
-  const { rows: weight } = await solveSpd(runtime, system);
+  const variance = Math.max(meanDiagonal(gram, n), ROUNDING * meanSquare);
+  const system = { matrix: gram, rows: cross, ridge: ridge * variance, name };
+  const weight = meanSquare === 0 ? cross.fill(0) : (await solveSpd(runtime, system)).rows;
   const bias = residualMean.map((mean, i) => mean - dotRow(weight, i, inputMean));
   const bad = bias.find((value) => !Number.isFinite(value));
   if (bad !== undefined) throw new GpruneError("NOT_FINITE", `${name}: expected finite numbers, got ${bad}`);
@@ -86,9 +95,9 @@ function subtractOuter(matrix: Float64Array, a: Float64Array, b: Float64Array): 
   }
 }
 
-function meanVariance(covariance: Float64Array, n: number): number {
+function meanDiagonal(matrix: Float64Array, n: number): number {
   let sum = 0;
-  for (let i = 0; i < n; i++) sum += covariance[i * n + i]!;
+  for (let i = 0; i < n; i++) sum += matrix[i * n + i]!;
   return sum / n;
 }
 
