@@ -42,9 +42,20 @@ describe("withShots", () => {
     expect(contexts(withShots(described, { ...SETTINGS, count: 0 }))[0]).toBe("Answer.\nQ0?");
   });
 
+  it("never shows a question its own answer, whatever its place is called", () => {
+    const pool = POOL.map((document, i) => ({ ...document, where: `./line ${i}` }));
+    for (const [i, prompt] of contexts(withShots(POOL, { ...SETTINGS, count: 5, pool })).entries()) {
+      expect(prompt.match(/Q\d/g)!.filter((each) => each === `Q${i}`)).toHaveLength(1);
+    }
+    const twice = POOL.flatMap((document) => [document, { ...document, where: `${document.where} again` }]);
+    for (const prompt of contexts(withShots(POOL, { ...SETTINGS, count: 5, pool: twice }))) {
+      expect(new Set(prompt.match(/Q\d/g)!).size).toBe(6);
+    }
+  });
+
   it("refuses a pool that is too small", () => {
     expect(() => withShots(POOL, { ...SETTINGS, count: 6 })).toThrow(
-      "task t: expected more than 6 questions to show 6 before each, got 6",
+      "task t: expected more than 6 questions to show 6 before each, got 6 different ones",
     );
     expect(withShots(POOL.slice(0, 1), { ...SETTINGS, count: 5 })).toHaveLength(1);
   });
