@@ -1,10 +1,14 @@
 /**
  * Jinja templates from files that nobody vouches for. A template is a program that may loop for ever or fill the memory, so
  * they are rendered in a worker thread that is ended when it takes too long.
+ *
+ * The library renders chat templates: it drops the line break after a tag, white space before one and at a template's end, and
+ * prints nothing for what is undefined. Here they are rendered as lm-evaluation-harness does (`apply_template` in
+ * lm_eval/utils.py): white space stays, values are printed as Python prints them, and what is undefined is an error.
  */
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
-import { Template } from "@huggingface/jinja";
+import { parse, tokenize } from "@huggingface/jinja";
 import { GpruneError } from "../errors.ts";
 
 /** Characters of one template. */
@@ -22,8 +26,23 @@ const BUILT_IN: ReadonlySet<string> = new Set([
 /** Plain JavaScript, since a worker's file would be found neither by bundlers nor from sources. */
 const WORKER = `
 const { parentPort, workerData } = require("node:worker_threads");
-const { Template } = require(workerData.jinja);
-const templates = workerData.templates.map((text) => new Template(text));
+const { Interpreter, Template, parse, tokenize } = require(workerData.jinja);
+const silent = new Set(["Comment", "Macro", "Set"]);
+const printed = (value, statement) => {
+  if (value.type === "UndefinedValue") throw new Error("expected a value to print, got an undefined one");
+  if (value.type === "NullValue") return silent.has(statement.type) ? "" : "None";
+  if (value.type === "BooleanValue") return value.value ? "True" : "False";
+  return value.toString();
+};
+const { evaluateBlock } = Interpreter.prototype;
+Interpreter.prototype.evaluateBlock = function (statements, environment) {
+  let text = "";
+  for (const statement of statements) text += printed(this.evaluate(statement, environment), statement);
+  return Object.assign(evaluateBlock.call(this, [], environment), { value: text });
+};
+const templates = workerData.templates.map((text) => {
+  return Object.assign(new Template(""), { parsed: parse(tokenize(text)) });
+});
 for (const [record, values] of workerData.records.entries()) {
   try {
     parentPort.postMessage({ record, texts: templates.map((template) => template.render(values)) });
@@ -53,7 +72,7 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
   try {
     const used = new Set<string>();
     const bound = new Set(BUILT_IN);
-    collectNames(new Template(text).parsed, used, bound);
+    collectNames(parse(tokenize(text)), used, bound);
     return new Set([...used].filter((name) => !bound.has(name)));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -79,6 +98,11 @@ function collectNames(node: unknown, used: Set<string>, bound: Set<string>): voi
   }
 }
 
+/** The library takes one line break from a template's end. */
+function wholeTemplate(text: string): string {
+  return text.endsWith("\n") ? `${text}\n` : text;
+}
+
 /**
  * Renders all templates for every record.
  * @param where - what a message calls a record by its index
@@ -93,7 +117,7 @@ export async function renderTemplates(
   const jinja = createRequire(import.meta.url).resolve("@huggingface/jinja");
   const worker = new Worker(WORKER, {
     eval: true,
-    workerData: { jinja, templates, records },
+    workerData: { jinja, templates: templates.map(wholeTemplate), records },
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });
   const rendered: (readonly string[])[] = [];

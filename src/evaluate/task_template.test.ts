@@ -82,7 +82,45 @@ target_delimiter: ""
     expect(document!.candidates[0]!.context).toBe("b\n");
   });
 
+  it("keep white space around tags", async () => {
+    const listed = "{% for c in l %}\\n  {% if c %}- {{c}}{% endif %}\\n{% endfor %}\\n{# c #}\\nAnswer:";
+    const yaml = `${HEAD}doc_to_text: "${listed}"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
+    const [document] = await readYaml(yaml, [{ l: ["a", "b"] }]);
+    // As jinja2 3.1 with keep_trailing_newline renders it.
+    expect(document!.candidates[0]!.context).toBe("\n  - a\n\n  - b\n\n\nAnswer:");
+  });
+
+  it("print what Python prints, and a field that only other records have as None", async () => {
+    const text = "{% set s = none %}{{a}} {{b}} {{c}}{% if c %}!{% endif %}";
+    const yaml = `${HEAD}doc_to_text: "${text}"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
+    const documents = await readYaml(yaml, [
+      { a: true, b: null },
+      { a: false, b: 1, c: "d" },
+    ]);
+    const contexts = documents.map(({ candidates }) => candidates[0]!.context);
+    expect(contexts).toEqual(["True None None", "False 1 d!"]);
+  });
+
+  it("take a choice of digits that a field names for the choice, and a truth for its number", async () => {
+    const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: options\ndoc_to_target: a\n`;
+    const options = ["4", "2", "1", "0"];
+    const records = ["1", "0", 1, "3", true].map((a) => ({ q: "?", options, a }));
+    const documents = await readYaml(yaml, records);
+    expect(documents.map(({ gold }) => gold)).toEqual([2, 3, 1, 3, 1]);
+  });
+
+  it("take a choice with spaces for itself", async () => {
+    const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: [" no", " yes"]\ndoc_to_target: "{{' ' + a}}"\n`;
+    expect(await readYaml(yaml, [{ q: "?", a: "yes" }])).toMatchObject([{ gold: 1 }]);
+  });
+
   it.each<[string, string, string, string]>([
+    [
+      "a value that is not there",
+      HEAD + TEMPLATES.replace("question.strip()", "choices.texts"),
+      "BAD_TEXT",
+      "a.jsonl line 1: template: expected a value to print, got an undefined one",
+    ],
     [
       "an unknown field",
       HEAD + TEMPLATES.replace("question.", "query."),

@@ -52,17 +52,26 @@ export async function readTemplatedTask(
   const { data, error } = schema.safeParse(value);
   if (error) throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`);
   const records = await readRecords(dataFile(data, path), limit, options);
-  const templates = templatesOf(data, { path, record: records[0]! });
-  const rendered = await renderTemplates(
-    templates,
-    records.map((record) => record.value),
-    (index) => records[index]!.where,
-  );
+  const fields = fieldsOf(records);
+  const templates = templatesOf(data, path, fields);
+  const values = records.map(({ value }) => withAllFields(value, fields));
+  const rendered = await renderTemplates(templates, values, (index) => records[index]!.where);
   return records.map((record, index) => ({
     where: record.where,
     description: data.description,
     ...questionOf(record, { texts: rendered[index]!, task: data }),
   }));
+}
+
+/** All fields that records have, as the columns of a data set. */
+function fieldsOf(records: readonly JsonLine[]): ReadonlySet<string> {
+  return new Set(records.flatMap(({ value }) => (isJsonObject(value) ? Object.keys(value) : [])));
+}
+
+/** Null where a record lacks what others have, as in a data set of columns. */
+function withAllFields(value: unknown, fields: ReadonlySet<string>): unknown {
+  if (!isJsonObject(value)) return value;
+  return { ...Object.fromEntries(Array.from(fields, (field) => [field, null])), ...value };
 }
 
 /** The file of the split that is scored; relative to the YAML file. */
@@ -85,24 +94,23 @@ function dataFile({ dataset_kwargs: kwargs, ...task }: TaskTemplate, path: strin
 /** Templates of the prompt, of the right answer and, unless they are the same for all records, of the choices as JSON. */
 function templatesOf(
   { doc_to_text, doc_to_choice, doc_to_target }: TaskTemplate,
-  { path, record }: { readonly path: string; readonly record: JsonLine },
+  path: string,
+  fields: ReadonlySet<string>,
 ): readonly string[] {
-  const fields = isJsonObject(record.value) ? Object.keys(record.value) : [];
   // A template that is the name of a field stands for its value.
-  const ofField = (template: string): string => (fields.includes(template) ? `{{ ${template} }}` : template);
+  const ofField = (template: string): string => (fields.has(template) ? `{{ ${template} }}` : template);
   const templates: Record<string, string> = {
-    // The line break that Jinja drops at a template's end is kept by a second one.
-    doc_to_text: ofField(doc_to_text).replace(/\n$/, "\n\n"),
+    doc_to_text: ofField(doc_to_text),
     doc_to_target: positionTemplate(ofField(String(doc_to_target))),
   };
   if (typeof doc_to_choice === "string") {
     templates.doc_to_choice = listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`);
   }
   for (const [part, template] of Object.entries(templates)) {
-    const missing = [...templateNames(template, `${path}: ${part}`)].find((name) => !fields.includes(name));
+    const missing = [...templateNames(template, `${path}: ${part}`)].find((name) => !fields.has(name));
     if (missing === undefined) continue;
     throw new GpruneError("BAD_FILE", `${path}: ${part}: expected a field of the records, got ${missing}`, {
-      hint: `${record.where} has ${fields.join(", ")}.`,
+      hint: `They have ${[...fields].join(", ")}.`,
     });
   }
   return Object.values(templates);
@@ -123,7 +131,7 @@ function positionTemplate(template: string): string {
 }
 
 function questionOf(
-  { where }: JsonLine,
+  { where, value }: JsonLine,
   {
     texts: [query, target, listed],
     task,
@@ -136,7 +144,8 @@ function questionOf(
       `${where}: expected doc_to_choice to give two texts or more, got ${listed}`,
     );
   }
-  const gold = goldOf(target!.trim(), choices);
+  const named = isJsonObject(value) ? value[task.doc_to_target] : undefined;
+  const gold = namedGold(named, choices) ?? goldOf(target!, choices);
   if (gold < 0 || gold >= choices.length) {
     const expected = `a choice or its number, 0 to ${choices.length - 1}`;
     throw new GpruneError("BAD_TEXT", `${where}: expected doc_to_target to give ${expected}, got ${target}`);
@@ -144,11 +153,19 @@ function questionOf(
   return { candidates: choices.map((choice) => candidate(query!, choice, task.target_delimiter)), gold };
 }
 
-/** The index of the right choice; -1 when there is none. */
+/** The index of the right choice that a field names itself: a choice, even one of digits, or true or false. */
+function namedGold(value: unknown, choices: readonly string[]): number | undefined {
+  if (typeof value === "boolean") return Number(value);
+  return typeof value === "string" && choices.includes(value) ? choices.indexOf(value) : undefined;
+}
+
+/** The index of the right choice that a template gives; -1 when there is none. */
 function goldOf(target: string, choices: readonly string[]): number {
-  if (/^\d+$/.test(target)) return Number(target);
-  const [list, item] = parsed(target) as [unknown, unknown];
-  return Array.isArray(list) ? list.indexOf(item) : choices.indexOf(target);
+  const trimmed = target.trim();
+  if (/^\d+$/.test(trimmed)) return Number(trimmed);
+  const [list, item] = parsed(trimmed) as [unknown, unknown];
+  if (Array.isArray(list)) return list.indexOf(item);
+  return choices.indexOf(choices.includes(target) ? target : trimmed);
 }
 
 function parseList(json: string): readonly string[] | undefined {
