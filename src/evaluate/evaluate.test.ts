@@ -10,6 +10,7 @@ import { armFailPoints } from "../io/fail_points.ts";
 import { compareModels } from "./compare.ts";
 import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
+import { logLikelihoods } from "./log_likelihood.ts";
 import { perplexity } from "./perplexity.ts";
 
 let runtime: Runtime;
@@ -47,6 +48,28 @@ describe("evaluate", () => {
         letters: { acc: 0.5, acc_norm: expect.any(Number), stderr: 0.5, acc_norm_stderr: 0.5, n: 2 },
       },
     });
+  });
+
+  it("names the question and the text with a token that the model has no embedding for", async () => {
+    const directory = await temporaryDirectory();
+    const [text, questions] = [join(directory, "a.txt"), join(directory, "q.jsonl")];
+    await writeFile(text, "a b c p");
+    // The last token of an answer is predicted, never embedded.
+    await writeFile(questions, JSON.stringify({ query: "a b", choices: ["c", "p"], gold: 0 }));
+    const model = letterModel({ vocabSize: 12 });
+    const texts = [{ name: "t", path: text, weight: 1 }];
+    const tasks = [{ name: "q", path: questions, weight: 1 }];
+    await expect(evaluate({ model, runtime }, texts, { seqLen: 4 })).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `text t (${text}), token 3: expected an id below 12, got 15`,
+    });
+    await expect(evaluate({ model, runtime }, [], { seqLen: 4, tasks })).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `${questions} line 1, token 2: expected an id below 12, got 15`,
+    });
+    const runner = new DecoderRunner(model, runtime);
+    const continuations = [{ ids: Int32Array.of(0, 15), context: 1 }];
+    await expect(logLikelihoods(runner, continuations)).rejects.toMatchObject({ code: "BAD_TEXT" });
   });
 
   it("names a text that is too short", async () => {

@@ -1,7 +1,7 @@
 /** Evaluates a model on named texts and tasks. */
 import { cutWindows, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { DecoderRunner, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { HubOptions } from "../io/hub.ts";
@@ -222,7 +222,10 @@ async function readMaterial(
   return { texts, tasks };
 }
 
-/** Tokenises all texts and tasks. */
+/**
+ * Tokenises all texts and tasks.
+ * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, and as `encodeDocument`
+ */
 function tokenMaterial(
   { files, spec }: Model,
   { texts, tasks }: ReadMaterial,
@@ -231,12 +234,18 @@ function tokenMaterial(
   const tokenizer = Tokenizer.fromFiles(files);
   return {
     windows: texts.map(({ name, path, text }) => {
-      const windows = cutWindows(tokenizer.encode(text), seqLen, `text ${name} (${path})`);
-      return [name, windows.slice(0, limit)];
+      const where = `text ${name} (${path})`;
+      const windows = cutWindows(tokenizer.encode(text), seqLen, where).slice(0, limit);
+      for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
+      return [name, windows];
     }),
     documents: tasks.map(([name, documents]) => [
       name,
-      documents.map((document) => encodeDocument(document, tokenizer, spec.maxPositions)),
+      documents.map((document) => {
+        const encoded = encodeDocument(document, tokenizer, spec.maxPositions);
+        for (const { ids } of encoded.continuations) requireKnownTokens(ids, spec.vocabSize, document.where);
+        return encoded;
+      }),
     ]),
   };
 }

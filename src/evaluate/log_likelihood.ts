@@ -3,7 +3,7 @@
  * packed into forests of prefixes (graph/prefix_forest.ts), and a continuation's last token, which predicts nothing,
  * is not computed at all. The head sees only the positions that something is predicted from.
  */
-import type { DecoderRunner, LoadedHead } from "../graph/decoder_runner.ts";
+import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
 import { PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
 import { type OnProgress, silent } from "../progress.ts";
@@ -44,6 +44,7 @@ const PACK_TOKENS = 256;
 /**
  * Log-probabilities of continuations after their contexts.
  * @param continuations - those with common beginnings next to one another
+ * @throws GpruneError BAD_TEXT for a token that the model does not have
  */
 export async function logLikelihoods(
   runner: DecoderRunner,
@@ -53,6 +54,7 @@ export async function logLikelihoods(
     onProgress = silent,
   }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
 ): Promise<readonly LogLikelihood[]> {
+  for (const { ids } of continuations) requireKnownTokens(ids, runner.model.spec.vocabSize);
   const packs = packContinuations(continuations);
   const total = countNodes(packs);
   const head = await runner.loadHead();

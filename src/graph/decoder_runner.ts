@@ -236,15 +236,24 @@ function stacked(tensors: readonly Tensor[]): Tensor {
   return { shape: [tensors.length, ...shape], data: joined };
 }
 
+/**
+ * @param where - the text, for messages
+ * @throws GpruneError BAD_TEXT for a token that the model has no embedding for
+ */
+export function requireKnownTokens(ids: Int32Array, vocabSize: number, where?: string): void {
+  const place = ids.findIndex((id) => !(id >= 0 && id < vocabSize));
+  if (place < 0) return;
+  const token = `${where === undefined ? "" : `${where}, `}token ${place}`;
+  throw new GpruneError("BAD_TEXT", `${token}: expected an id below ${vocabSize}, got ${ids[place]}`, {
+    hint: "The model has no embedding for it: the tokenizer is another model's, or the text spells out a token of the tokenizer alone.",
+  });
+}
+
 /** Places of `ids` together whose embeddings lie in the same block of rows, blocks ascending. */
 function placesByBlock(ids: Int32Array, vocabSize: number): readonly (readonly number[])[] {
   const places = new Map<number, number[]>();
+  requireKnownTokens(ids, vocabSize);
   for (const [place, id] of ids.entries()) {
-    if (!(id >= 0 && id < vocabSize)) {
-      throw new GpruneError("BAD_TEXT", `token ${place}: expected an id below ${vocabSize}, got ${id}`, {
-        hint: "The tokenizer does not belong to this model.",
-      });
-    }
     const block = Math.floor(id / EMBEDDING_ROWS);
     const list = places.get(block);
     if (list === undefined) places.set(block, [place]);

@@ -6,7 +6,7 @@ import { internalError } from "../errors.ts";
 import type { OnProgress } from "../progress.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
+import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
 import { naming } from "./finite.ts";
 import type { TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
@@ -57,6 +57,7 @@ export async function embedMicroBatches(
   runner: DecoderRunner,
   batches: readonly TokenBatch[],
 ): Promise<readonly MicroBatch[]> {
+  for (const { ids, texts } of batches) requireKnownTokens(ids, runner.model.spec.vocabSize, texts);
   const all = joined(batches.map(({ ids }) => ids));
   const { data } = await runner.embed(all, [1, all.length]);
   const size = runner.model.spec.hiddenSize;
