@@ -12,7 +12,7 @@ import {
 import { type TensorToWrite, writeSafetensors } from "../io/safetensors_writer.ts";
 import { fusedTensors, readFused } from "../model/fused.ts";
 import { readConfig } from "../model/hf_config.ts";
-import { MODELLING_FILE } from "../model/hf_config_writer.ts";
+import { configText, MODELLING_FILE } from "../model/hf_config_writer.ts";
 import { hfForm, writeConfig } from "../model/hf_form.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
@@ -72,7 +72,7 @@ export async function exportHuggingFace(
   let done = 0;
   await write(directory, async (temporary, kept) => {
     const files = new Map(documents);
-    files.set("config.json", `${JSON.stringify(config, null, 2)}\n`);
+    files.set("config.json", configText(config));
     if (remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
     for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);

@@ -8,7 +8,7 @@ import { GraphBuilder } from "../graph/graph.ts";
 import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
 import { makeDirectory } from "../io/output_file.ts";
 import { familyByName } from "../model/families.ts";
-import { configOf } from "../model/hf_config_writer.ts";
+import { configOf, configText } from "../model/hf_config_writer.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
@@ -47,7 +47,7 @@ export async function exportOnnx(
     const { weights } = model;
     const dataFiles = await writeOnnxFile(path, { ...onnx, weights }, { ...options, onBytes });
     const config = clientConfig(model.spec, format, { name: basename(path), dataFiles });
-    await writeFileAtomically(join(temporary, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+    await writeFileAtomically(join(temporary, "config.json"), configText(config));
     for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);
   });
 }

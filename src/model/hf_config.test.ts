@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { FAMILY_NAMES } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
+import { configText } from "./hf_config_writer.ts";
 import { hfForm, writeConfig } from "./hf_form.ts";
 import { hasUniformWidths, type ModelSpec, PROJECTIONS } from "./spec.ts";
 
@@ -337,6 +338,17 @@ describe("writeConfig", () => {
   ])("round-trips %j", (config) => {
     const spec = read(config);
     expect(read(writeConfig(spec, "float32"))).toEqual(spec);
+  });
+
+  it("writes floats of Python with a decimal point, and nothing else", () => {
+    const config = { ...GEMMA, final_logit_softcapping: 30, rope_theta: 10_000, rms_norm_eps: 1e-6 };
+    const text = configText(writeConfig(read(config), "float32"));
+    expect(text).toContain('"final_logit_softcapping": 30.0');
+    expect(text).toContain('"rope_theta": 10000.0');
+    expect(text).toContain('"rms_norm_eps": 0.000001,');
+    expect(text).toContain('"head_dim": 8,');
+    expect(JSON.parse(text)).toEqual(writeConfig(read(config), "float32"));
+    expect(configText({ architectures: ['"factor": 8'], n: 1 })).not.toContain(".0");
   });
 
   it("announces a bias that one layer has", () => {

@@ -12,6 +12,27 @@ const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
   gelu_tanh: "gelu_pytorch_tanh",
 };
 
+/** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */
+const FLOAT_KEYS = [
+  "attention_dropout",
+  "attn_logit_softcapping",
+  "factor",
+  "final_logit_softcapping",
+  "high_freq_factor",
+  "initializer_range",
+  "low_freq_factor",
+  "partial_rotary_factor",
+  "rms_norm_eps",
+  "rope_local_base_freq",
+  "rope_theta",
+] as const;
+const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
+
+/** config.json as text: what is a float in Python has a decimal point. */
+export function configText(config: Json): string {
+  return `${JSON.stringify(config, null, 2).replaceAll(WHOLE_FLOATS, "$1.0$2")}\n`;
+}
+
 /** How config.json presents a model. */
 export interface HfForm {
   /** The family under whose name it goes: its own, or another whose stock class computes the same. */
