@@ -351,6 +351,14 @@ describe("writeConfig", () => {
     expect(configText({ architectures: ['"factor": 8'], n: 1 })).not.toContain(".0");
   });
 
+  it("names a window for a Gemma 3 without windows, whose class makes a mask for them", () => {
+    const config = { ...GEMMA, num_hidden_layers: 1, layer_types: ["full_attention"] };
+    const written = writeConfig(read(config), "float32");
+    expect(written).toMatchObject({ sliding_window: 4096, layer_types: ["full_attention"] });
+    expect(windowsOf(written)).toEqual([null]);
+    expect(writeConfig(read({ ...QWEN, use_sliding_window: false }), "float32").sliding_window).toBeNull();
+  });
+
   it("announces a bias that one layer has", () => {
     const biased = tinySpec({ layers: [{}, { biases: ["o_proj"] }] });
     const config = writeConfig(biased, "float32");

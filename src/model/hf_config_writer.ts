@@ -155,12 +155,14 @@ function ropeParameters({ theta, scaling }: RopeSpec): Json {
   };
 }
 
-function windowKeys({ layers }: ModelSpec, { windows }: Family): Json {
+function windowKeys({ layers }: ModelSpec, { windows, defaults }: Family): Json {
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
   if (windows === "all") return { sliding_window: window };
+  // Classes of families whose layers take turns make a mask for windows even where no layer has one.
+  const unused = defaults.windowPattern === undefined ? null : defaults.window;
   return {
-    sliding_window: window,
+    sliding_window: window ?? unused,
     use_sliding_window: window !== null,
     layer_types: layers.map((layer) => (layer.window === null ? "full_attention" : "sliding_attention")),
   };
