@@ -22,7 +22,12 @@ export function perplexityPicture(
 ): Picture {
   const sorted = rows.toSorted((a, b) => b.ratio - a.ratio);
   const mean = meanQuality(rows);
-  const values = sorted.map((row) => ({ ...row, label: times(row.ratio) }));
+  // The label stands beside both dots, whichever is on the right.
+  const values = sorted.map((row) => ({
+    ...row,
+    right: Math.max(row.dense, row.pruned),
+    label: times(row.ratio),
+  }));
   const ends = rows.flatMap(({ dense, pruned }) => [dense, pruned]);
   const domain = [Math.min(...ends) / 1.12, Math.max(...ends) * 1.35];
   const words = sorted.map((row) => `${row.name} ${perplexity(row.dense)} to ${perplexity(row.pruned)}`);
@@ -46,7 +51,7 @@ export function perplexityPicture(
         dots("pruned", { palette, domain, from }),
         {
           mark: { type: "text", align: "left", dx: 10, color: palette.ink },
-          encoding: { x: perplexityAxis("pruned", domain), text: { field: "label", type: "nominal" } },
+          encoding: { x: perplexityAxis("right", domain), text: { field: "label", type: "nominal" } },
         },
       ],
     }),

@@ -79,6 +79,16 @@ export function agreementPicture(facts: Facts): Picture | null {
   };
 }
 
+/** Sets up to which a number fits into a cell as it is, and without its zero. */
+const FULL_CELLS = 9;
+const NARROW_CELLS = 14;
+
+/** What a cell of so many sets shows of its number, as an expression. */
+function shownInCells(sets: number): string {
+  if (sets <= FULL_CELLS) return "datum.label";
+  return sets <= NARROW_CELLS ? "replace(datum.label, '0.', '.')" : "''";
+}
+
 /** The first step of the ramp on which ink cannot be read. */
 const DARK_STEP = 4;
 
@@ -91,6 +101,7 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
       a === b ? [] : [{ a: setOrder[a]!, b: setOrder[b]!, value, label: value.toFixed(2) }],
     ),
   );
+  const shown = shownInCells(setOrder.length);
   const most = values.reduce((x, y) => (y.value > x.value ? y : x));
   const least = values.reduce((x, y) => (y.value < x.value ? y : x));
   const axis = { ticks: false, domain: false };
@@ -120,9 +131,10 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
           },
         },
         {
+          transform: [{ calculate: shown, as: "shown" }],
           mark: { type: "text" },
           encoding: {
-            text: { field: "label", type: "nominal" },
+            text: { field: "shown", type: "nominal" },
             color: {
               condition: {
                 test: `datum.value >= ${DARK_STEP / palette.ramp.length}`,
