@@ -12,12 +12,14 @@ export function qualitySection(facts: Facts, figures: Figures): Section | null {
     textTable(facts),
     row(figures, "tasks", taskTable(facts)),
     row(figures, "held-out", heldOutTable(facts)),
-    facts.evaluation === null ? hint() : null,
+    facts.evaluation === null ? hint(facts) : null,
   ]);
 }
 
-function hint(): Html {
-  return html`<p class="aside">Held-out windows come from the calibration texts. <code>gprune eval OUT --text NAME=FILE --tasks NAME=FILE --baseline MODEL --save</code> measures other texts and tasks and adds them here.</p>`;
+function hint({ heldOut }: Facts): Html {
+  const measured =
+    heldOut.length === 0 ? "Nothing was measured." : "Held-out windows come from the calibration texts.";
+  return html`<p class="aside">${measured} <code>gprune eval OUT --text NAME=FILE --tasks NAME=FILE --baseline MODEL --save</code> measures other texts and tasks and adds them here.</p>`;
 }
 
 const NUMBERS = (titles: readonly string[]): readonly Column[] =>

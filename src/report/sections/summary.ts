@@ -1,6 +1,13 @@
 /** The top of a report: what a person should know after ten seconds. */
 import { deepestLayers } from "../charts/shape.ts";
-import { baselineWords, type Facts, hasGivenPlan, meanQuality, type Quality } from "../facts.ts";
+import {
+  baselineWords,
+  type Facts,
+  hasGivenPlan,
+  type LayerFacts,
+  meanQuality,
+  type Quality,
+} from "../facts.ts";
 import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { shortName } from "../text.ts";
@@ -81,7 +88,7 @@ function qualityCards(rows: readonly Quality[], what: string): readonly Html[] {
     card({
       label: "Perplexity",
       value: times(mean.ratio),
-      note: `${change(mean)}, mean of ${rows.length} ${what}`,
+      note: `${change(mean)}, ${rows.length === 1 ? `on ${rows[0]!.name}` : `mean of ${rows.length} ${what}`}`,
       mark: mean.ratio > 1.005 ? "loss" : "",
     }),
   ];
@@ -147,9 +154,12 @@ function agreementFinding(facts: Facts): string | null {
 }
 
 function shapeFinding({ layers }: Facts): string {
-  const deepest = deepestLayers(layers, 3);
-  const shallowest = deepestLayers(layers, layers.length).at(-1)!;
-  if (deepest[0]!.removed - shallowest.removed < 0.02) return "Every layer gives up about the same share.";
+  const sorted = deepestLayers(layers, layers.length);
+  const [shallowest, ...others] = sorted.toReversed() as [LayerFacts, ...LayerFacts[]];
+  if (sorted[0]!.removed === 0) return "No layer gives up anything.";
+  if (sorted[0]!.removed - shallowest.removed < 0.02) return "Every layer gives up about the same share.";
+  // The least one is none of the deepest, and neither is one that loses nothing.
+  const deepest = sorted.slice(0, Math.min(3, others.length)).filter(({ removed }) => removed > 0);
   const list = deepest.map(({ layer, removed }) => `${layer} (${percent(removed, 0)})`).join(", ");
   return `Layers cut deepest: ${list}. Least: layer ${shallowest.layer} (${percent(shallowest.removed, 0)}).`;
 }
