@@ -24,3 +24,8 @@ export function parseSize(text: string): number | null {
 export function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(2)} GB`;
 }
+
+/** What suffices for so many bytes, and works when it is given: rounded up. */
+export function enoughGigabytes(bytes: number): string {
+  return gigabytes(Math.ceil(bytes / 1e7) * 1e7);
+}

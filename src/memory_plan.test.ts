@@ -38,6 +38,20 @@ describe("planMemory", () => {
     expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
   });
 
+  it("names a budget that is enough when it is given", () => {
+    for (let seqLen = 300; seqLen < 420; seqLen += 8) {
+      const attempt = (maxMemory: string) =>
+        plan({ recover: "lstsq", maxMemory, seqLen }, { tokens: 40_960 });
+      let least = "";
+      try {
+        attempt("1MB");
+      } catch (error) {
+        least = /expected at least ([\d.]+ GB)/.exec((error as Error).message)![1]!;
+      }
+      expect(attempt(least).peak).toBeGreaterThan(0);
+    }
+  });
+
   it("stays within the budget, or says how small one would do", () => {
     for (const recover of ["none", "bias", "lstsq"] as const) {
       let peak = Number.POSITIVE_INFINITY;
@@ -51,9 +65,8 @@ describe("planMemory", () => {
         } catch (error) {
           expect(error).toMatchObject({ code: "OUT_OF_MEMORY" });
           const [, least] = /expected at least ([\d.]+) GB/.exec((error as Error).message)!;
-          expect(
-            plan({ ...config, maxMemory: `${Number(least) + 0.01}GB` }, { tokens: 40_960 }).peak / 1e9,
-          ).toBeCloseTo(Number(least), 1);
+          const { peak: smallest } = plan({ ...config, maxMemory: `${least}GB` }, { tokens: 40_960 });
+          expect(smallest / 1e9).toBeCloseTo(Number(least), 1);
         }
       }
       expect(peak).toBeLessThan(8e9);

@@ -2,7 +2,7 @@
  * What a run will hold in memory, stage by stage (memory_stages.ts), and what waits in files so that it stays within a
  * budget.
  */
-import { gigabytes } from "./byte_size.ts";
+import { enoughGigabytes, gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
 import { OWN_TEXT } from "./evaluate/own_text.ts";
 import { type Items, type Places, type PlannedRun, spilledBytes, stageItems } from "./memory_stages.ts";
@@ -47,7 +47,7 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const [stage, items] = largestStage(least);
   throw new GpruneError(
     "OUT_OF_MEMORY",
-    `max-memory: expected at least ${gigabytes(least.peak)} for this run, got ${gigabytes(maxMemory)}`,
+    `max-memory: expected at least ${enoughGigabytes(least.peak)} for this run, got ${gigabytes(maxMemory)}`,
     {
       hint: `${stage} alone takes ${itemsText(items)}. Give ${oneOf(["more memory", ...waysToNeedLess(run)])}.`,
     },
