@@ -98,6 +98,7 @@ describe("exportHuggingFace", () => {
     ["f32", Number.NaN, "expected finite F32 values, got NaN"],
     ["bf16", Number.NEGATIVE_INFINITY, "expected finite BF16 values, got -Infinity"],
     ["f16", 70_000, "expected finite F16 values, got 70000"],
+    ["bf16", Math.fround(3.4e38), "expected finite BF16 values, got 3.3999999521443642e+38"],
   ] as const)("refuses in %s a value of %f, and leaves nothing behind", async (dtype, value, message) => {
     const name = "model.layers.1.mlp.up_proj.weight";
     const parent = await temporaryDirectory();
