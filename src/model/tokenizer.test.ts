@@ -46,7 +46,13 @@ describe("Tokenizer.fromFiles", () => {
   const json = tokenizerJson({ tokens, added: tokens.slice(2) });
 
   it("needs tokenizer.json and nothing else", () => {
-    expect(() => Tokenizer.fromFiles([])).toThrow(expect.objectContaining({ code: "NOT_FOUND" }));
+    expect(() => Tokenizer.fromFiles([])).toThrow(
+      expect.objectContaining({ code: "NOT_FOUND", hint: expect.stringContaining("original model") }),
+    );
+    const slow = [{ name: "tokenizer.model", bytes: Uint8Array.of(1) }];
+    expect(() => Tokenizer.fromFiles(slow)).toThrow(
+      expect.objectContaining({ code: "NOT_FOUND", hint: expect.stringContaining("AutoTokenizer") }),
+    );
     const tokenizer = Tokenizer.fromFiles([json]);
     expect([...tokenizer.encode("ab<s>a")]).toEqual([0, 1, 2, 0]);
     expect([...tokenizer.encode("")]).toEqual([]);

@@ -41,6 +41,9 @@ const generationSchema = z.looseObject({
 });
 type GenerationConfig = z.infer<typeof generationSchema>;
 
+/** Files of tokenizers that transformers turns into a tokenizer.json. */
+const SLOW_FILES: ReadonlySet<string> = new Set(["tokenizer.model", "vocab.json"]);
+
 export class Tokenizer {
   /** Ids that end a text, from tokenizer_config.json and generation_config.json, ascending. */
   readonly eosIds: readonly number[];
@@ -75,7 +78,9 @@ export class Tokenizer {
     const json = parse(files, "tokenizer.json", tokenizerSchema);
     if (json === undefined) {
       throw new GpruneError("NOT_FOUND", "tokenizer.json: expected with the model, got no such file", {
-        hint: "Put the tokenizer.json of the original model next to its weights.",
+        hint: files.some(({ name }) => SLOW_FILES.has(name))
+          ? "Have transformers make it of the other files: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)."
+          : "Put the tokenizer.json of the original model next to its weights.",
       });
     }
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
