@@ -116,6 +116,8 @@ describe("evaluateTogether", () => {
     expect(two!.divergence!.letters!.layers).toHaveLength(2);
     expect(two!.divergence!.letters!.kl).toBeGreaterThan(0.01);
     expect(three).toEqual({ divergence: null, incomparable: "expected 2 layers, got 1" });
+    const twice = await evaluateTogether({ models: [first, first], runtime }, texts, { seqLen: 4 });
+    expect(twice[1]!.fromFirst!.divergence!.letters).toMatchObject({ kl: 0, agreement: 1 });
     const tasksOnly = await evaluateTogether({ models: [first, first], runtime }, [], options);
     expect(tasksOnly[1]!.fromFirst).toBeUndefined();
   });

@@ -131,7 +131,8 @@ export async function evaluateTogether(
     );
     const evaluations: (Evaluation & { readonly fromFirst?: FromFirst })[] = [];
     for (const [m, model] of models.entries()) {
-      const place = together.indexOf(model);
+      // The same model may be given twice, so it is counted and not looked up.
+      const place = reasons[m] === null ? reasons.slice(0, m).filter((each) => each === null).length : -1;
       const onProgress: OnProgress = (event) =>
         told.onProgress(m === 0 ? event : { ...event, stage: `${event.stage}, model ${m + 1}` });
       const known = place < 0 ? null : mapValues(compared, ({ scores }) => scores[place]!);
