@@ -59,7 +59,7 @@ function head(runs: readonly NamedRun[]): Html {
 <h1>${[...bases].join(", ")}</h1>
 <ul class="findings">
 <li>Smallest: ${smallest.name} with ${short(smallest.facts.record.parameters.after)} parameters.</li>
-${best === undefined ? null : html`<li>Closest to its dense model on held-out text: ${best.name}, perplexity ${times(meanQuality(best.facts.heldOut).ratio)}.</li>`}
+${best === undefined ? null : html`<li>Best beside its dense model on held-out text: ${best.name}, perplexity ${times(meanQuality(best.facts.heldOut).ratio)}.</li>`}
 </ul>
 </header>`;
 }

@@ -175,6 +175,7 @@ describe("renderComparison", () => {
     const page = await renderComparison([reportFiles(), hostile, reportFiles()]);
     expectSelfContained(page);
     expect(page).toContain("code (1)");
+    expect(page).toContain("Best beside its dense model on held-out text: ");
     expect(page).toContain("code (2)");
     expect(page).toContain("&lt;b&gt;web&lt;/b&gt;");
     expect(ids(page)).toEqual(
