@@ -95,7 +95,7 @@ describe("published layouts", () => {
       { sentence: "Ann had helped.", option1: "Ann", option2: "Eve", answer: "1" },
       "sentence: a sentence that goes on after a gap, _,",
     ],
-    ["one word", { text: "word" }, "text: a text of at least two words"],
+    ["one word", { text: "word" }, "text: a text of two words or more that ends with one"],
   ])("refuse %s", (_, record, message) => {
     expect(() => question(record)).toThrow(message);
   });

@@ -131,7 +131,7 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   {
     fields: ["text"],
     question: z
-      .object({ text: text.regex(/\S \S+$/, { error: "a text of at least two words" }) })
+      .object({ text: text.regex(/\S \S+$/, { error: "a text of two words or more that ends with one" }) })
       .transform(({ text: passage }) => {
         const gap = passage.lastIndexOf(" ");
         return completing([passage.slice(0, gap)], passage.slice(gap + 1), 0);

@@ -146,6 +146,12 @@ target_delimiter: ""
       "task.yaml: multiple_choice",
     ],
     [
+      "what includes another file and lacks its templates",
+      `${HEAD}include: base.yaml\ndoc_to_text: a\n`,
+      "BAD_FILE",
+      "task.yaml: expected no other file, put what it says into this one\n  → at include\nexpected a template, a field or two",
+    ],
+    [
       "no file",
       `dataset_path: org/name\n${TEMPLATES}`,
       "BAD_FILE",

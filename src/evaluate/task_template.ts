@@ -22,15 +22,19 @@ const dataFiles = z.union([
   z.string(),
   z.record(z.string(), z.union([z.string(), z.array(z.string()).length(1)])),
 ]);
+const text = z.string({ error: "expected a text" });
 const schema = z.object({
-  dataset_path: z.string(),
+  include: z.undefined({ error: "expected no other file, put what it says into this one" }).optional(),
+  dataset_path: text,
   dataset_kwargs: z.object({ data_files: dataFiles }).optional(),
   test_split: z.string().nullish(),
   validation_split: z.string().nullish(),
   output_type: z.literal("multiple_choice", { error: "multiple_choice" }).default("multiple_choice"),
-  doc_to_text: z.string(),
-  doc_to_choice: z.union([z.string(), z.array(z.string()).min(2)]),
-  doc_to_target: z.union([z.string(), z.int()]),
+  doc_to_text: text,
+  doc_to_choice: z.union([z.string(), z.array(z.string()).min(2)], {
+    error: "expected a template, a field or two texts or more",
+  }),
+  doc_to_target: z.union([z.string(), z.int()], { error: "expected a template, a field or a number" }),
   target_delimiter: z.string().default(" "),
   description: z.string().default(""),
 });
@@ -50,7 +54,11 @@ export async function readTemplatedTask(
   const { path } = await textPlace(name, options);
   const value = parseYaml(decodeText(await readSmallFile(path, MAX_YAML_BYTES), path), path, "BAD_FILE");
   const { data, error } = schema.safeParse(value);
-  if (error) throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`);
+  if (error) {
+    throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`, {
+      hint: "It needs dataset_path, dataset_kwargs, doc_to_text, doc_to_choice and doc_to_target, as docs/TASKS.md shows.",
+    });
+  }
   const records = await readRecords(dataFile(data, path), limit, options);
   const fields = fieldsOf(records);
   const templates = templatesOf(data, path, fields);
