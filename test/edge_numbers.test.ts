@@ -290,3 +290,19 @@ describe("numbers of sets", () => {
     }
   });
 });
+
+describe("losses whose exponential is beyond all numbers", () => {
+  const loud = (name: string, data: Float32Array): Float32Array =>
+    name === "lm_head.weight" ? data.map((value) => value * 3e4) : data;
+
+  test("do not make the weights of sets NaN where sets that suffer count more", async () => {
+    const model = await checkpoint({ layers: LAYERS, tiedEmbeddings: false }, loud);
+    const { output } = await run({ model, ...GPRUNE, robust: true, rounds: 3 });
+    const { provenance } = parsePlan(await readFile(join(output, "plan.json"), "utf8"), "plan.json");
+    for (const { weights } of provenance.rounds as { weights: Record<string, number> }[]) {
+      const values = Object.values(weights);
+      expect(values.every((value) => value > 0)).toBe(true);
+      expect(values.reduce((sum, value) => sum + value, 0)).toBeCloseTo(2, 10);
+    }
+  });
+});

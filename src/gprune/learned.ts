@@ -60,6 +60,10 @@ export interface Measured {
 const HALF_LIFE = 1 / 16;
 /** Step of the robust weights, per nat. */
 const ROBUST_STEP = 1;
+/** Largest exponent of a weight; of larger ones only the differences count. */
+const LARGEST_EXPONENT = 100;
+/** Share of all weights that every set keeps, so that none is lost in rounding. */
+const SMALLEST_SHARE = 1e-100;
 
 /** What the rounds led to. */
 export interface Learned {
@@ -118,13 +122,20 @@ function robustWeights(
   weights: ReadonlyMap<string, number>,
   measured: ReadonlyMap<string, Measured>,
 ): ReadonlyMap<string, number> {
-  const raised = Array.from(measured, ([name, { gates, denseLoss }]): readonly [string, number] => {
+  const exponents = Array.from(measured, ([name, { gates, denseLoss }]): readonly [string, number] => {
     if (denseLoss === undefined) throw internalError(`no dense loss of ${name}`);
-    return [name, (weights.get(name) ?? 1) * Math.exp(ROBUST_STEP * (meanLoss(gates) - denseLoss))];
+    return [name, ROBUST_STEP * (meanLoss(gates) - denseLoss)];
+  });
+  const most = Math.max(...exponents.map(([, exponent]) => exponent));
+  const shift = most - Math.min(Math.max(most, -LARGEST_EXPONENT), LARGEST_EXPONENT);
+  const raised = exponents.map(([name, exponent]): readonly [string, number] => {
+    return [name, (weights.get(name) ?? 1) * Math.exp(exponent - shift)];
   });
   const before = raised.reduce((sum, [name]) => sum + (weights.get(name) ?? 1), 0);
   const after = raised.reduce((sum, [, weight]) => sum + weight, 0);
-  return new Map(raised.map(([name, weight]) => [name, (weight * before) / after]));
+  return new Map(
+    raised.map(([name, weight]) => [name, Math.max((weight * before) / after, SMALLEST_SHARE * before)]),
+  );
 }
 
 /** Marginals in the dense model's unit numbers; 0 for units that are gone. */
