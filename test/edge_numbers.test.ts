@@ -12,6 +12,8 @@ import {
   prune,
   type RunConfigInput,
   Runtime,
+  readRun,
+  renderReport,
   resolveRunConfig,
 } from "../src/index.ts";
 import { poisonTensor } from "./poison.ts";
@@ -294,6 +296,14 @@ describe("numbers of sets", () => {
 describe("losses whose exponential is beyond all numbers", () => {
   const loud = (name: string, data: Float32Array): Float32Array =>
     name === "lm_head.weight" ? data.map((value) => value * 3e4) : data;
+
+  test("are a perplexity that run.json can hold, so that the report is there and can be made again", async () => {
+    const model = await checkpoint({ layers: LAYERS, tiedEmbeddings: false }, loud);
+    const result = await run({ model, ...GPRUNE });
+    expect(result.report_problem).toBeNull();
+    expect(result.held_out.code!.dense).toBe(1e300);
+    expect(await renderReport(await readRun(result.output))).toContain("1.0e+300");
+  });
 
   test("do not make the weights of sets NaN where sets that suffer count more", async () => {
     const model = await checkpoint({ layers: LAYERS, tiedEmbeddings: false }, loud);

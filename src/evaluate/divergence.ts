@@ -8,7 +8,7 @@ import { embedWindows, hiddenRows, MAX_HIDDEN_BYTES, type MicroBatch, nextTokens
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { TextScore } from "./perplexity.ts";
+import { perplexityOf, type TextScore } from "./perplexity.ts";
 
 /** Distance of a model from the first one, over the predictions that perplexity is measured on. */
 export interface Divergence {
@@ -173,7 +173,7 @@ class Sums {
 
   score(windows: number): TextScore {
     const nll = this.#nll / this.#predictions;
-    return { ppl: Math.exp(nll), nll, windows, tokens: this.#predictions };
+    return { ppl: perplexityOf(nll), nll, windows, tokens: this.#predictions };
   }
 
   divergence(own: TextScore, first: TextScore): Divergence {

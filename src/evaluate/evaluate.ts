@@ -16,7 +16,7 @@ import { interruptible } from "../stages.ts";
 import { type ComparedText, compareOnWindows, type Divergence, incomparable } from "./divergence.ts";
 import { withShots } from "./few_shot.ts";
 import { type ScoreKeeper, withKeptScores } from "./kept_scores.ts";
-import { perplexity, type TextScore } from "./perplexity.ts";
+import { perplexity, perplexityOf, type TextScore } from "./perplexity.ts";
 import { readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
@@ -296,5 +296,5 @@ function requireCount(option: string, count: number, least: number): void {
 
 /** exp of the mean of the log perplexities. */
 export function geometricMean(scores: readonly TextScore[]): number {
-  return Math.exp(scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length);
+  return perplexityOf(scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length);
 }

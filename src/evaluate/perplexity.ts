@@ -1,6 +1,7 @@
 /**
  * Perplexity: consecutive non-overlapping windows, the last partial one dropped;
- * ppl = exp(mean next-token cross entropy in nats), T - 1 predictions per window of T tokens.
+ * ppl = exp(mean next-token cross entropy in nats), T - 1 predictions per window of T tokens; 1e300 where it is more, since files
+ * of JSON hold no infinity.
  */
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
@@ -8,7 +9,7 @@ import type { OnProgress } from "../progress.ts";
 
 /** How well a model predicts a text. */
 export interface TextScore {
-  /** exp(nll) */
+  /** exp(nll), at most 1e300 */
   readonly ppl: number;
   /** Mean over all predictions, nats per token. */
   readonly nll: number;
@@ -29,5 +30,13 @@ export async function perplexity(
 /** The score of so many windows from the sum of their losses. */
 export function textScore({ nll: sum, predictions: tokens }: LossSum, windows: number): TextScore {
   const nll = sum / tokens;
-  return { ppl: Math.exp(nll), nll, windows, tokens };
+  return { ppl: perplexityOf(nll), nll, windows, tokens };
+}
+
+/** Of a broken model exp may be beyond all numbers. */
+const LARGEST = 1e300;
+
+/** The perplexity of a mean loss in nats. */
+export function perplexityOf(nll: number): number {
+  return Math.min(Math.exp(nll), LARGEST);
 }

@@ -11,6 +11,8 @@ describe("numbers of the report", () => {
     [perplexity(5.006), "5.01"],
     [perplexity(123.45), "123.5"],
     [perplexity(56_789.4), "56,789"],
+    [perplexity(1e300), "1.0e+300"],
+    [times(2e12), "×2.0e+12"],
     [times(1.304), "×1.30"],
     [times(1234), "×1,234"],
     [duration(0.374), "0.37 s"],

@@ -31,13 +31,18 @@ export function range(values: readonly number[]): string {
   return min === max ? `${min}` : `${min} to ${max}`;
 }
 
+/** Numbers from here on are written as `1.2e+9`: nobody counts their digits. */
+const UNCOUNTED = 1e9;
+
 /** A perplexity with as many digits as are worth reading. */
 export function perplexity(value: number): string {
+  if (value >= UNCOUNTED) return value.toExponential(1);
   return value >= 1000 ? whole(Math.round(value)) : value.toFixed(value >= 100 ? 1 : 2);
 }
 
 /** `×1.58` */
 export function times(ratio: number): string {
+  if (ratio >= UNCOUNTED) return `×${ratio.toExponential(1)}`;
   return `×${ratio >= 100 ? whole(Math.round(ratio)) : ratio.toFixed(2)}`;
 }
 
