@@ -338,8 +338,11 @@ describe("prune, inspect, eval, generate, and prune again", () => {
 
   test("eval scores tasks, alone or beside a baseline", async () => {
     const path = join(root, "task.jsonl");
-    const line = { query: "Once upon", choices: ["a time", "a", "the", "every time"], gold: 1 };
-    await writeFile(path, Array(5).fill(JSON.stringify(line)).join("\n"));
+    const choices = ["a time", "a", "the", "every time"];
+    const questions = ["Once", "Twice", "Often", "Never", "Only once"].map((word) => {
+      return JSON.stringify({ query: `${word} upon`, choices, gold: 1 });
+    });
+    await writeFile(path, questions.join("\n"));
     const options = ["--tasks", `once=${path}`, "--limit", "4", "-q"];
     const result = json(await gprune("eval", first, ...options, "--json"));
     const number = expect.any(Number);
@@ -349,7 +352,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(lines(alone)).toEqual([
       first,
       expect.stringMatching(/^task +acc +acc_norm +documents$/),
-      expect.stringMatching(/^once( +[01]\.000 ±0\.000){2} +4$/),
+      expect.stringMatching(/^once( +[01]\.\d{3} ±0\.\d{3}){2} +4$/),
     ]);
     const shown = json(await gprune("eval", first, ...options, "--num-fewshot", "2", "--json"));
     expect(shown).toMatchObject({ tasks: { once: { n: 4 } } });
@@ -372,7 +375,7 @@ describe("prune, inspect, eval, generate, and prune again", () => {
     expect(lines(beside).slice(-3)).toEqual([
       "",
       expect.stringMatching(/^task +baseline acc +acc +baseline acc_norm +acc_norm +documents$/),
-      expect.stringMatching(/^once( +[01]\.000 ±0\.000){4} +4$/),
+      expect.stringMatching(/^once( +[01]\.\d{3} ±0\.\d{3}){4} +4$/),
     ]);
   });
 
