@@ -44,6 +44,21 @@ describe("generate", () => {
     await expect(generate(runner, new Int32Array(0), options)).rejects.toMatchObject({ code: "BAD_TEXT" });
     expect(await generate(runner, Int32Array.of(1), options)).toHaveLength(0);
   });
+
+  it("goes as far as the model's positions do, and no farther", async () => {
+    const runner = new DecoderRunner(tinyModel(), runtime);
+    const { maxPositions } = runner.model.spec;
+    const prompt = new Int32Array(maxPositions - 2).fill(1);
+    expect(await generate(runner, prompt, { maxTokens: 2, stopIds: [] })).toHaveLength(2);
+    await expect(generate(runner, prompt, { maxTokens: 3, stopIds: [] })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: `--max-tokens: expected at most 2 tokens after the ${maxPositions - 2} of the prompt, got 3`,
+    });
+    const long = new Int32Array(maxPositions + 1);
+    await expect(generate(runner, long, { maxTokens: 0, stopIds: [] })).rejects.toMatchObject({
+      message: `--prompt: expected at most the ${maxPositions} tokens that the model takes, got ${maxPositions + 1}`,
+    });
+  });
 });
 
 describe("a SentencePiece tokenizer that begins texts with BOS", () => {

@@ -28,6 +28,7 @@ export function continuationText(ids: Int32Array, prompt: Int32Array, tokenizer:
  * Continues a prompt with the most probable token each time; ties go to the lowest id.
  * @param prompt - token ids, at least one
  * @returns the new ids
+ * @throws GpruneError BAD_TEXT without a prompt, BAD_ARGUMENT when the model cannot hold it and so many tokens more
  */
 export async function generate(
   runner: DecoderRunner,
@@ -35,6 +36,7 @@ export async function generate(
   { maxTokens, stopIds, onToken }: GenerateOptions,
 ): Promise<Int32Array> {
   if (prompt.length === 0) throw new GpruneError("BAD_TEXT", "prompt: expected at least one token, got none");
+  requireRoomFor(runner, prompt.length, maxTokens);
   const decoding = new Decoding(await loadDecoder(runner), 1);
   const generated: number[] = [];
   let ids = prompt;
@@ -46,6 +48,19 @@ export async function generate(
     ids = Int32Array.of(next);
   }
   return Int32Array.from(generated);
+}
+
+function requireRoomFor({ model: { spec } }: DecoderRunner, prompt: number, more: number): void {
+  const room = spec.maxPositions - prompt;
+  if (more <= room) return;
+  if (room < 0) {
+    const expected = `at most the ${spec.maxPositions} tokens that the model takes`;
+    throw new GpruneError("BAD_ARGUMENT", `--prompt: expected ${expected}, got ${prompt}`);
+  }
+  const expected = `at most ${room} tokens after the ${prompt} of the prompt`;
+  throw new GpruneError("BAD_ARGUMENT", `--max-tokens: expected ${expected}, got ${more}`, {
+    hint: `The model takes ${spec.maxPositions} tokens together.`,
+  });
 }
 
 function argmax(values: Float32Array): number {
