@@ -12,6 +12,8 @@ from torch import nn
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -103,6 +105,14 @@ class GpruneQwen3Config(PrunedConfig, Qwen3Config):
 
 class GpruneQwen3ForCausalLM(PrunedModel, Qwen3ForCausalLM):
     config_class = GpruneQwen3Config
+
+
+class GpruneGemmaConfig(PrunedConfig, GemmaConfig):
+    model_type = "gprune_gemma"
+
+
+class GpruneGemmaForCausalLM(PrunedModel, GemmaForCausalLM):
+    config_class = GpruneGemmaConfig
 
 
 class GpruneGemma3TextConfig(PrunedConfig, Gemma3TextConfig):

@@ -13,6 +13,7 @@ export const GOLDEN_FAMILIES = [
   "mistral-window",
   "qwen2",
   "qwen3",
+  "gemma",
   "gemma3",
   "phi3",
 ] as const;

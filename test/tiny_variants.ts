@@ -2,16 +2,18 @@
 import { PROJECTIONS } from "../src/model/spec.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
 
-/** What sets Gemma apart, at a hidden size of 8. */
-export const GEMMA_SWITCHES: Pick<
-  TinyModelOptions,
-  "activation" | "normOffset" | "qkNorm" | "postNorms" | "embeddingScale"
-> = {
+/** What sets the first Gemma apart, at a hidden size of 8. */
+export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset" | "embeddingScale"> = {
   activation: "gelu_tanh",
   normOffset: 1,
+  embeddingScale: Math.sqrt(8),
+};
+
+/** What sets Gemma 3 apart, at a hidden size of 8. */
+export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qkNorm" | "postNorms"> = {
+  ...GEMMA1_SWITCHES,
   qkNorm: true,
   postNorms: true,
-  embeddingScale: Math.sqrt(8),
 };
 
 const WIDTHS = [

@@ -5,7 +5,7 @@ import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
-import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
+import { GEMMA_SWITCHES, GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import { openGguf } from "../io/gguf.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
@@ -53,6 +53,12 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   "uneven qwen2": { family: "qwen2", readAs: "llama", layers: UNEVEN.map((w) => ({ ...w, biases: QKV })) },
   qwen3: { family: "qwen3", qkNorm: true, headDim: 6, layers: [{ rope: { ...rope(1e6), rotaryDim: 6 } }] },
   "uneven qwen3": { family: "qwen3", qkNorm: true, layers: UNEVEN },
+  gemma: {
+    family: "gemma",
+    ...GEMMA1_SWITCHES,
+    headDim: 6,
+    layers: [{ rope: { ...rope(5_000), rotaryDim: 6 } }],
+  },
   gemma3: { ...GEMMA, layers: GEMMA_LAYERS },
   phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
 };

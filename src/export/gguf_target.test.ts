@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
-import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
+import { GEMMA_SWITCHES, GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
 import type { LayerSpec, RopeSpec } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
@@ -24,6 +24,7 @@ const GEMMA3 = {
   family: "gemma3_text",
   ...GEMMA_SWITCHES,
 } as const;
+const GEMMA1 = { family: "gemma", ...GEMMA1_SWITCHES } as const;
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const OUTPUTS = ["o_proj", "down_proj"] as const;
 const gemmaLayer = (index: number): Partial<LayerSpec> =>
@@ -55,6 +56,7 @@ describe("the architecture", () => {
     ],
     ["is qwen3 for Qwen3", { ...QWEN3, layers: [{ biases: QKV }] }, "qwen3"],
     ["is openelm for uneven tied Qwen3", { ...QWEN3, layers: UNEVEN }, "openelm"],
+    ["is gemma for Gemma", { ...GEMMA1, layers: [{ biases: QKV }] }, "gemma"],
     ["is gemma3 for Gemma 3", { ...GEMMA3, layers: GEMMA_LAYERS, logitSoftcap: 3 }, "gemma3"],
     [
       "is phi3 for Phi-3",
@@ -114,6 +116,11 @@ describe("refusals", () => {
       "heads wider than the hidden state",
       { family: "phi3", layers: [{ kvGroups: 2 }] },
       "as wide as the hidden size 8",
+    ],
+    [
+      "an output matrix where none is loaded",
+      { ...GEMMA1, tiedEmbeddings: false },
+      "gemma cannot have an output matrix",
     ],
     ["rotation in part", partial, "llama cannot have heads that are rotated in part; deci"],
     ["capped logits", { logitSoftcap: 3 }, "capped logits"],

@@ -18,6 +18,8 @@ export interface Family {
   readonly configClass: string;
   /** Where config.json keeps the activation's name. */
   readonly activationKey: "hidden_act" | "hidden_activation";
+  /** What config.json calls GELU is its tanh approximation (configuration_gemma.py). */
+  readonly geluIsTanh: boolean;
   readonly biases: Readonly<Record<"qkv" | "o" | "mlp", BiasRule>>;
   readonly qkNorm: boolean;
   readonly postNorms: boolean;
@@ -67,6 +69,7 @@ const LLAMA: Family = {
   architecture: "LlamaForCausalLM",
   configClass: "LlamaConfig",
   activationKey: "hidden_act",
+  geluIsTanh: false,
   biases: { qkv: "attention_bias", o: "attention_bias", mlp: "mlp_bias" },
   qkNorm: false,
   postNorms: false,
@@ -83,6 +86,12 @@ const LLAMA: Family = {
 };
 
 const QWEN_DEFAULTS = { ...LLAMA.defaults, window: 4096, firstWindowed: 28 } as const;
+const GEMMA_DEFAULTS = {
+  ...LLAMA.defaults,
+  tiedEmbeddings: true,
+  activation: "gelu_pytorch_tanh",
+  headDim: 256,
+} as const;
 
 export const FAMILIES: readonly Family[] = [
   LLAMA,
@@ -120,6 +129,18 @@ export const FAMILIES: readonly Family[] = [
   },
   {
     ...LLAMA,
+    modelType: "gemma",
+    architecture: "GemmaForCausalLM",
+    configClass: "GemmaConfig",
+    geluIsTanh: true,
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    normOffset: 1,
+    scaledEmbeddings: true,
+    headsDivideHidden: false,
+    defaults: GEMMA_DEFAULTS,
+  },
+  {
+    ...LLAMA,
     modelType: "gemma3_text",
     architecture: "Gemma3ForCausalLM",
     configClass: "Gemma3TextConfig",
@@ -133,11 +154,8 @@ export const FAMILIES: readonly Family[] = [
     windows: "layer_types",
     ropeByLayerType: true,
     defaults: {
-      tiedEmbeddings: true,
-      normEps: 1e-6,
+      ...GEMMA_DEFAULTS,
       ropeTheta: 1_000_000,
-      activation: "gelu_pytorch_tanh",
-      headDim: 256,
       scoreScalar: 256,
       window: 4096,
       localRopeTheta: 10_000,

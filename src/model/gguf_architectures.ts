@@ -82,6 +82,15 @@ const LLAMA: GgufArchitecture = {
   loads: LLAMA_LOADS,
 };
 
+const GEMMA: GgufArchitecture = {
+  ...LLAMA,
+  family: "gemma",
+  activation: "gelu_tanh",
+  permuted: false,
+  offsetNorms: true,
+  mergeOrder: "position",
+};
+
 /** A family's own architecture stands before those that hold it as well: the first one that fits is written. */
 const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, GgufArchitecture>([
   ["llama", LLAMA],
@@ -104,14 +113,17 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
     { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
   ],
   [
+    "gemma",
+    {
+      ...GEMMA,
+      loads: { ...NO_EXTRAS, families: ["gemma"], biases: QKV, tiedOnly: true },
+    },
+  ],
+  [
     "gemma3",
     {
-      ...LLAMA,
+      ...GEMMA,
       family: "gemma3_text",
-      activation: "gelu_tanh",
-      permuted: false,
-      offsetNorms: true,
-      mergeOrder: "position",
       fullAttentionEvery: 6,
       localRopeTheta: 10_000,
       // Gemma 3 27B.

@@ -15,7 +15,7 @@ import {
   withFile,
 } from "../../test/gguf_builder.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
+import { GEMMA_SWITCHES, GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { openGgufModel } from "./gguf_model.ts";
 import { llama3Scaling } from "./gguf_rotary.ts";
@@ -153,6 +153,10 @@ const CASES: Readonly<Record<string, Case>> = {
     model: tinyModel({ family: "qwen2", layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }),
   },
   qwen3: { architecture: "qwen3", model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }) },
+  gemma: {
+    architecture: "gemma",
+    model: tinyModel({ family: "gemma", ...GEMMA1_SWITCHES, headDim: 6 }),
+  },
   gemma3: {
     architecture: "gemma3",
     postNorms: true,

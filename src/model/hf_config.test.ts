@@ -25,6 +25,7 @@ const GEMMA = {
   hidden_activation: "gelu_pytorch_tanh",
   query_pre_attn_scalar: 8,
 };
+const GEMMA1 = { ...LLAMA, model_type: "gemma", head_dim: 8, hidden_act: "gelu_pytorch_tanh" };
 const QWEN = { ...LLAMA, model_type: "qwen2", num_hidden_layers: 4, sliding_window: 16 };
 
 function read(config: object): ModelSpec {
@@ -68,6 +69,14 @@ describe("readConfig", () => {
       attentionScale: 256 ** -0.5,
     });
     expect(read({ ...silent, head_dim: undefined }).headDim).toBe(256);
+    expect(read({ ...LLAMA, model_type: "gemma" })).toMatchObject({
+      headDim: 256,
+      activation: "gelu_tanh",
+      embeddingScale: Math.sqrt(32),
+      attentionScale: 256 ** -0.5,
+      normOffset: 1,
+      tiedEmbeddings: true,
+    });
     expect(windowsOf(silent).slice(4, 6)).toEqual([4096, null]);
     expect(windowsOf({ ...LLAMA, model_type: "mistral" })).toEqual([4096, 4096]);
     const qwen3 = { ...LLAMA, model_type: "qwen3", num_hidden_layers: 30, use_sliding_window: true };
@@ -159,6 +168,15 @@ describe("readConfig", () => {
     expect(() => read({ ...LLAMA, hidden_act })).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(`got ${hidden_act}`) }),
     );
+  });
+});
+
+describe("activations", () => {
+  it("are the tangent's GELU where Gemma's configuration says GELU, and only there", () => {
+    expect(read({ ...GEMMA1, hidden_act: "gelu" }).activation).toBe("gelu_tanh");
+    // What the first versions of the file had besides.
+    expect(read({ ...GEMMA1, hidden_act: "gelu", hidden_activation: null }).activation).toBe("gelu_tanh");
+    expect(() => read({ ...GEMMA, hidden_activation: "gelu" })).toThrow("got gelu");
   });
 });
 
@@ -327,6 +345,8 @@ describe("writeConfig", () => {
   });
 
   it.each([
+    GEMMA1,
+    { ...GEMMA1, attention_bias: true, tie_word_embeddings: false, rope_theta: 500 },
     GEMMA,
     { ...GEMMA, final_logit_softcapping: 30, attention_bias: true },
     { ...GEMMA, num_hidden_layers: 5 },

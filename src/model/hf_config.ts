@@ -244,7 +244,9 @@ function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scal
 }
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
-  const name = config[context.family.activationKey] ?? context.family.defaults.activation;
+  const { activationKey, geluIsTanh, defaults } = context.family;
+  const name = config[activationKey] ?? defaults.activation;
+  if (name === "gelu" && geluIsTanh) return "gelu_tanh";
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;
   const known = Object.keys(ACTIVATIONS).join(", ");

@@ -76,6 +76,7 @@ const scalar: fc.Arbitrary<BuiltValue> = fc.oneof(
       "gpt2",
       "llama",
       "qwen2",
+      "gemma",
       "gemma3",
       "phi3",
       "deci",

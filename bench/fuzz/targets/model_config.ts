@@ -26,7 +26,17 @@ const PLAIN = {
   tie_word_embeddings: true,
 };
 
-const MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3", "gprune_llama", "gpt2"];
+const MODEL_TYPES = [
+  "llama",
+  "mistral",
+  "qwen2",
+  "qwen3",
+  "gemma",
+  "gemma3_text",
+  "phi3",
+  "gprune_llama",
+  "gpt2",
+];
 
 /** Keys that plain configs lack. */
 const further = fc.record(
