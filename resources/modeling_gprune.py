@@ -14,6 +14,8 @@ from transformers import (
     Gemma3TextConfig,
     GemmaConfig,
     GemmaForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -129,3 +131,11 @@ class GprunePhi3Config(PrunedConfig, Phi3Config):
 
 class GprunePhi3ForCausalLM(PrunedModel, Phi3ForCausalLM):
     config_class = GprunePhi3Config
+
+
+class GpruneGraniteConfig(PrunedConfig, GraniteConfig):
+    model_type = "gprune_granite"
+
+
+class GpruneGraniteForCausalLM(PrunedModel, GraniteForCausalLM):
+    config_class = GpruneGraniteConfig

@@ -16,6 +16,7 @@ export const GOLDEN_FAMILIES = [
   "gemma",
   "gemma3",
   "phi3",
+  "granite",
 ] as const;
 
 export interface GoldenModel {

@@ -27,8 +27,9 @@ const STRUCTURE: LayerStructure = {
   qkNorm: true,
   postNorms: true,
   attentionScale: 0.35,
+  residualScale: 0.5,
 };
-const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitSoftcap: 30 } as ModelSpec;
+const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, logitSoftcap: 30 } as ModelSpec;
 /** Of the graphs' symbolic dimensions; none a multiple of a tile. */
 const SIZES: Readonly<Record<string, number>> = {
   ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37, k: 9, m: 5 },

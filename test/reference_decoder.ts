@@ -55,7 +55,12 @@ function run(
   }
   const finalNorm = vector(weights, "model.norm.weight");
   const head = spec.tiedEmbeddings ? embeddings : matrix(weights, "lm_head.weight");
-  const logits = stream.map((row) => softcap(linear(norm(row, finalNorm, spec), head), spec.logitSoftcap));
+  const logits = stream.map((row) =>
+    softcap(
+      linear(norm(row, finalNorm, spec), head).map((x) => x / spec.logitDivisor),
+      spec.logitSoftcap,
+    ),
+  );
   return { hidden, taps, logits, loss: crossEntropy(logits, ids) };
 }
 
@@ -104,7 +109,7 @@ class LayerContext {
       }),
     );
     const out = gate(mixed).map((row) => this.project("self_attn", "o_proj", row));
-    return add(stream, postNorms ? this.norm(out, "post_attention_layernorm") : out);
+    return this.join(stream, postNorms ? this.norm(out, "post_attention_layernorm") : out);
   }
 
   ffn(stream: Rows, gate: (rows: Rows) => Rows): Rows {
@@ -115,7 +120,14 @@ class LayerContext {
       return this.project("mlp", "gate_proj", row).map((x, j) => ACTIVATIONS[activation](x) * up[j]!);
     });
     const out = gate(inner).map((row) => this.project("mlp", "down_proj", row));
-    return add(stream, postNorms ? this.norm(out, "post_feedforward_layernorm") : out);
+    return this.join(stream, postNorms ? this.norm(out, "post_feedforward_layernorm") : out);
+  }
+
+  private join(stream: Rows, output: Rows): Rows {
+    return add(
+      stream,
+      output.map((row) => row.map((x) => x * this.spec.residualScale)),
+    );
   }
 
   private norm(rows: Rows, name: string): Rows {

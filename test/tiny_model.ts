@@ -32,6 +32,8 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     qkNorm: false,
     postNorms: false,
     embeddingScale: 1,
+    residualScale: 1,
+    logitDivisor: 1,
     attentionScale: headDim ** -0.5,
     logitSoftcap: null,
     maxPositions: 64,

@@ -36,6 +36,14 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
       rope: { theta: 100, rotaryDim: 2, scaling: { type: "linear", factor: 2 } },
     })),
   },
+  "as Granite": {
+    layers: WIDTHS,
+    family: "granite",
+    embeddingScale: 3,
+    attentionScale: 0.2,
+    residualScale: 0.4,
+    logitDivisor: 1.5,
+  },
   "as Gemma": {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
     ...GEMMA_SWITCHES,

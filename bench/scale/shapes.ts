@@ -75,6 +75,8 @@ export function specOf(shape: LlamaShape): ModelSpec {
     qkNorm: false,
     postNorms: false,
     embeddingScale: 1,
+    residualScale: 1,
+    logitDivisor: 1,
     attentionScale: headDim ** -0.5,
     logitSoftcap: null,
     maxPositions: 2048,

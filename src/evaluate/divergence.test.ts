@@ -101,6 +101,7 @@ describe("incomparable", () => {
     [{ hiddenSize: 12 }, "expected 8 as hidden size, got 12"],
     [{ layers: [{}] }, "expected 3 layers, got 1"],
     [{ layers: [{}, {}, {}], logitSoftcap: 30 }, /^expected .* as the head's settings, got .*30/],
+    [{ layers: [{}, {}, {}], logitDivisor: 8 }, /^expected .* as the head's settings, got .*8/],
   ])("says why for %j", (changes, reason) => {
     expect(incomparable(dense.spec, tinySpec({ layers: [{}, {}, {}], ...changes }))).toMatch(reason);
   });

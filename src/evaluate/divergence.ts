@@ -3,6 +3,7 @@
  * states layer by layer. All models take a layer before any takes the next, so memory holds the weights of one layer of
  * one model and the hidden states of all.
  */
+import { headStructure } from "../graph/decoder.ts";
 import type { DecoderRunner, LoadedHead, Outputs } from "../graph/decoder_runner.ts";
 import { embedWindows, hiddenRows, MAX_HIDDEN_BYTES, type MicroBatch, nextTokens } from "../graph/forward.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -45,8 +46,9 @@ export function incomparable(first: ModelSpec, other: ModelSpec): string | null 
 }
 
 /** Both heads run in one graph, so they must be built alike. */
-function headSettings({ normEps, normOffset, logitSoftcap }: ModelSpec): string {
-  return JSON.stringify({ normEps, normOffset, logitSoftcap });
+function headSettings(spec: ModelSpec): string {
+  const { hiddenSize: _, ...settings } = headStructure(spec);
+  return JSON.stringify(settings);
 }
 
 /**

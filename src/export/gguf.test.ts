@@ -33,6 +33,14 @@ const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
   layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(5_000), window: 16 },
 );
 
+/** Not all of them are numbers of float32, in which files have them. */
+const FACTORS = {
+  embeddingScale: 12,
+  attentionScale: 0.0078125,
+  residualScale: 0.22,
+  logitDivisor: 6,
+} as const;
+
 /** Models by what they are there for, and the family they are read back as where it is another. */
 const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: string }>> = {
   llama: {},
@@ -60,6 +68,11 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
     layers: [{ rope: { ...rope(5_000), rotaryDim: 6 } }],
   },
   gemma3: { ...GEMMA, layers: GEMMA_LAYERS },
+  granite: {
+    family: "granite",
+    ...FACTORS,
+    layers: [{ biases: PROJECTIONS }, {}],
+  },
   phi3: { family: "phi3", tiedEmbeddings: false, layers: [{ kvGroups: 1, window: 64 }] },
 };
 

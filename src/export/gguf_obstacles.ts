@@ -57,21 +57,27 @@ const RULES: readonly Rule[] = [
       loads.tiedOnly && !tiedEmbeddings ? "an output matrix besides the embedding" : null,
   },
   {
-    finds: (spec, { family, activation }) => {
+    finds: (spec, { family, activation, multipliers }) => {
       const { qkNorm, postNorms, normOffset, scaledEmbeddings } = familyByName(family, "llama.cpp");
       const scale = scaledEmbeddings ? Math.sqrt(spec.hiddenSize) : 1;
       const same =
         spec.qkNorm === qkNorm &&
         spec.postNorms === postNorms &&
         spec.normOffset === normOffset &&
-        isClose(spec.embeddingScale, scale) &&
+        (multipliers || isClose(spec.embeddingScale, scale)) &&
         spec.activation === activation;
       return same ? null : "norms, an activation or an embedding scale of another kind";
     },
   },
   {
     finds: ({ attentionScale, ...spec }, architecture) =>
-      isClose(attentionScale, scoreScale(spec, architecture)) ? null : `the score scale ${attentionScale}`,
+      architecture.multipliers || isClose(attentionScale, scoreScale(spec, architecture))
+        ? null
+        : `the score scale ${attentionScale}`,
+  },
+  {
+    finds: ({ residualScale, logitDivisor }, { multipliers }) =>
+      multipliers || (residualScale === 1 && logitDivisor === 1) ? null : "factors on blocks or logits",
   },
   {
     finds: ({ logitSoftcap }, { loads }) =>

@@ -59,6 +59,11 @@ describe("the architecture", () => {
     ["is gemma for Gemma", { ...GEMMA1, layers: [{ biases: QKV }] }, "gemma"],
     ["is gemma3 for Gemma 3", { ...GEMMA3, layers: GEMMA_LAYERS, logitSoftcap: 3 }, "gemma3"],
     [
+      "is granite for Granite",
+      { family: "granite", residualScale: 0.22, attentionScale: 0.3, layers: [{ biases: OUTPUTS }] },
+      "granite",
+    ],
+    [
       "is phi3 for Phi-3",
       { family: "phi3", layers: [{ kvGroups: 1, rope: rope({ rotaryDim: 2 }) }] },
       "phi3",
@@ -125,6 +130,12 @@ describe("refusals", () => {
     ["rotation in part", partial, "llama cannot have heads that are rotated in part; deci"],
     ["capped logits", { logitSoftcap: 3 }, "capped logits"],
     ["other score scales", { attentionScale: 0.3 }, "the score scale 0.3"],
+    [
+      "factors elsewhere than in Granite",
+      { residualScale: 0.5 },
+      "llama cannot have factors on blocks or logits",
+    ],
+    ["logits divided elsewhere", { logitDivisor: 8 }, "llama cannot have factors on blocks or logits"],
     ["other activations", { activation: "gelu_tanh" }, "an activation"],
     ["windows elsewhere", otherWindows, "all but each 6th"],
     ["rotary bases by layer", mixed, "differ from layer to layer"],

@@ -29,6 +29,8 @@ const gemma = tinyModel({
   layers: [{ biases: PROJECTIONS }, { neurons: 9, kvGroups: 3, biases: PROJECTIONS }],
   ...GEMMA_SWITCHES,
 });
+/** Whose outputs join the stream at two fifths of their size. */
+const granite = tinyModel({ layers: [{}, { neurons: 9, kvGroups: 3 }], residualScale: 0.4 });
 const EMBEDDING = "model.embed_tokens.weight";
 const sets = [
   { name: "a", windows: randomWindows([10, 10]) },
@@ -66,6 +68,7 @@ describe("errorCurves", () => {
   it.each([
     ["Llama", model],
     ["norms after blocks", gemma],
+    ["scaled blocks", granite],
   ])(
     "add up to the relative error of a block whose removed units are replaced by their means, %s",
     async (_, model) => {
@@ -184,10 +187,11 @@ async function relativeError(
       inverse += weight / square(start, (i) => after[batch]!.data[i]!);
     }
   }
-  const { postNorms, normEps } = runner.model.spec;
-  if (!postNorms) return error * inverse;
+  const { postNorms, normEps, residualScale } = runner.model.spec;
+  const relative = error * inverse * residualScale ** 2;
+  if (!postNorms) return relative;
   const name = kind === "kv" ? "post_attention_layernorm" : "post_feedforward_layernorm";
   const norm = (dense.weights[`${name}.weight`] as Tensor).data.map((weight) => (1 + weight) ** 2);
   const gain = norm.reduce((sum, value) => sum + value, 0) / (output + 8 * normEps);
-  return error * inverse * gain;
+  return relative * gain;
 }

@@ -10,6 +10,8 @@
  *
  *   mean over C of (offset + v)^2 / (E |W x + b|^2 / C + eps)
  *
+ * Where outputs are scaled before they join the stream, every E_k is multiplied by the square of that factor.
+ *
  * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers react.
  */
 import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
@@ -77,7 +79,8 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
       for (const analysis of analyses.filter(({ space }) => space.layer === layer.index)) {
         const output = outputOf(model, { layer, space: analysis.space, moments });
         const interactions = await interactionsOf(runtime, output);
-        const scale = moments.inverseSquare * normGain(output, interactions);
+        const joined = moments.inverseSquare * model.spec.residualScale ** 2;
+        const scale = joined * normGain(output, interactions);
         curves.set(analysis.space.id, increases(analysis, interactions, scale));
       }
       moments = new LayerMoments();

@@ -23,6 +23,7 @@ export interface LayerStructure {
   readonly qkNorm: boolean;
   readonly postNorms: boolean;
   readonly attentionScale: number;
+  readonly residualScale: number;
   /** The sequences that the graph is for; any when absent. */
   readonly span?: AttentionSpan;
 }
@@ -65,6 +66,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     qkNorm: spec.qkNorm,
     postNorms: spec.postNorms,
     attentionScale: spec.attentionScale,
+    residualScale: spec.residualScale,
   };
 }
 
@@ -163,7 +165,16 @@ export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: Spa
 }
 
 /** Everything that shapes the head's graph. */
-type HeadStructure = Pick<ModelSpec, "hiddenSize" | "normEps" | "normOffset" | "logitSoftcap">;
+export type HeadStructure = Pick<
+  ModelSpec,
+  "hiddenSize" | "normEps" | "normOffset" | "logitDivisor" | "logitSoftcap"
+>;
+
+/** The head's part of a spec: two heads are built alike when these are equal. */
+export function headStructure(spec: ModelSpec): HeadStructure {
+  const { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap } = spec;
+  return { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap };
+}
 
 /**
  * Adds final norm and vocabulary projection: inputs `norm` [C], `projection` [V, C], and `hidden` [M, C] with any
@@ -188,7 +199,8 @@ export function addLogits(
   spec: HeadStructure,
   head: { readonly input: Value; readonly norm: Value; readonly project: (x: Value) => Value },
 ): Value {
-  const logits = b.cast(head.project(rmsNorm(b, head.input, { ...spec, weight: head.norm })), "float32");
+  const products = b.cast(head.project(rmsNorm(b, head.input, { ...spec, weight: head.norm })), "float32");
+  const logits = spec.logitDivisor === 1 ? products : b.div(products, b.scalar(spec.logitDivisor));
   if (spec.logitSoftcap === null) return logits;
   const cap = b.scalar(spec.logitSoftcap);
   return b.mul(b.tanh(b.div(logits, cap)), cap);
@@ -338,8 +350,12 @@ class LayerBuilder {
     return { ...ffn, output: this.#residual(input, fed) };
   }
 
-  #residual(stream: Value, change: Value): Value {
-    return this.#b.add(stream, this.#b.cast(change, stream.type));
+  /** The stream with the output of a block, scaled as the family does. */
+  #residual(stream: Value, output: Value): Value {
+    const b = this.#b;
+    const { residualScale } = this.#structure;
+    const change = b.cast(output, stream.type);
+    return b.add(stream, residualScale === 1 ? change : b.mul(change, b.scalar(residualScale, stream.type)));
   }
 
   #norm(x: Value, name: string): Value {

@@ -8,7 +8,7 @@ import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type LayerStructure, layerStructure } from "./decoder.ts";
+import { headStructure, type LayerStructure, layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
 import { headRows, type MemoryPolicy, tidy } from "./memory_policy.ts";
 import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
@@ -177,8 +177,7 @@ export class DecoderRunner {
     rows: { readonly hidden: Tensor } & Feeds,
   ): Promise<Outputs> {
     const { spec } = this.model;
-    const { normEps, normOffset, logitSoftcap, hiddenSize } = spec;
-    const key = `head ${program} ${JSON.stringify({ normEps, normOffset, logitSoftcap, hiddenSize })}`;
+    const key = `head ${program} ${JSON.stringify(headStructure(spec))}`;
     const compiled = await this.#runtime.program(key, () => HEAD_PROGRAMS[program](spec));
     const count = rows.hidden.shape[0]!;
     const chunk = headRows(spec.vocabSize, this.memory);

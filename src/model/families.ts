@@ -26,8 +26,10 @@ export interface Family {
   readonly normOffset: 0 | 1;
   /** Token embeddings are multiplied by sqrt(C). */
   readonly scaledEmbeddings: boolean;
-  /** Query-key products are multiplied by this quantity to the power -1/2. */
-  readonly scoreScale: "head_dim" | "query_pre_attn_scalar";
+  /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
+  readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier";
+  /** config.json gives factors on embeddings, on what is added to the stream, and on logits (Granite). */
+  readonly multipliers: boolean;
   /** Which layers have a sliding window: none, all, or those that `layer_types` names. */
   readonly windows: "none" | "all" | "layer_types";
   /** Separate rotary parameters for windowed layers. */
@@ -40,6 +42,11 @@ export interface Family {
   readonly headsDivideHidden: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
+  /**
+   * The class may load models of other families that compute the same. Not where other readers take more from the name than
+   * config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py).
+   */
+  readonly standsIn: boolean;
   /** What the family assumes where config.json is silent. */
   readonly defaults: {
     readonly tiedEmbeddings: boolean;
@@ -76,12 +83,14 @@ const LLAMA: Family = {
   normOffset: 0,
   scaledEmbeddings: false,
   scoreScale: "head_dim",
+  multipliers: false,
   windows: "none",
   ropeByLayerType: false,
   fusedProjections: false,
   partialRotary: false,
   headsDivideHidden: true,
   vllmReadsHeadDim: true,
+  standsIn: true,
   defaults: { tiedEmbeddings: false, normEps: 1e-6, ropeTheta: 10_000, activation: "silu", window: null },
 };
 
@@ -173,6 +182,16 @@ export const FAMILIES: readonly Family[] = [
     partialRotary: true,
     headsDivideHidden: false,
     defaults: { ...LLAMA.defaults, normEps: 1e-5 },
+  },
+  {
+    ...LLAMA,
+    modelType: "granite",
+    architecture: "GraniteForCausalLM",
+    configClass: "GraniteConfig",
+    scoreScale: "attention_multiplier",
+    multipliers: true,
+    headsDivideHidden: false,
+    standsIn: false,
   },
 ];
 

@@ -50,6 +50,11 @@ export interface GgufArchitecture {
   readonly localRopeTheta: number | null;
   /** Number of layers of the one size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2. */
   readonly hiddenScaledLayers: number | null;
+  /**
+   * The file gives factors on embeddings, scores, what is added to the stream, and logits; and `rope.scaling.finetuned` says
+   * whether heads are rotated at all.
+   */
+  readonly multipliers: boolean;
   readonly loads: GgufLoads;
 }
 
@@ -79,6 +84,7 @@ const LLAMA: GgufArchitecture = {
   fullAttentionEvery: null,
   localRopeTheta: null,
   hiddenScaledLayers: null,
+  multipliers: false,
   loads: LLAMA_LOADS,
 };
 
@@ -141,6 +147,10 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       fullAttentionEvery: 0,
       loads: { ...NO_EXTRAS, families: ["phi3"], fullWidthAttention: true, partialRotation: true },
     },
+  ],
+  [
+    "granite",
+    { ...LLAMA, family: "granite", multipliers: true, loads: { ...LLAMA_LOADS, families: ["granite"] } },
   ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
   [

@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import {
   type BuiltTensor,
   type BuiltValue,
+  bool,
   buildGguf,
   f32,
   floatTensor,
@@ -21,7 +22,7 @@ import { openGgufModel } from "./gguf_model.ts";
 import { llama3Scaling } from "./gguf_rotary.ts";
 import type { Model } from "./model.ts";
 import { weightsOf } from "./spaces.ts";
-import type { ModelSpec, RopeSpec } from "./spec.ts";
+import { type ModelSpec, PROJECTIONS, type RopeSpec } from "./spec.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 /** llama.cpp's own words for its permutation: W.reshape(N, 2, H/2, width).swapaxes(1, 2). */
@@ -167,6 +168,34 @@ const CASES: Readonly<Record<string, Case>> = {
     }),
     extra: [["gemma3.attention.sliding_window", u32(16)]],
   },
+  granite: {
+    architecture: "granite",
+    permute: true,
+    model: tinyModel({
+      family: "granite",
+      embeddingScale: 12,
+      attentionScale: 0.1,
+      residualScale: 0.22,
+      logitDivisor: 6,
+      layers: [{ biases: PROJECTIONS }, {}],
+    }),
+    extra: [
+      ["granite.attention.scale", f32(0.1)],
+      ["granite.embedding_scale", f32(12)],
+      ["granite.residual_scale", f32(0.22)],
+      ["granite.logit_scale", f32(6)],
+    ],
+  },
+  "granite with factors of 0, which are none": {
+    architecture: "granite",
+    permute: true,
+    model: tinyModel({ family: "granite", logitDivisor: 6 }),
+    extra: [
+      ["granite.attention.scale", f32(0)],
+      ["granite.embedding_scale", f32(0)],
+      ["granite.logit_scale", f32(6)],
+    ],
+  },
   phi3: {
     architecture: "phi3",
     fused: true,
@@ -282,6 +311,12 @@ describe("refusals", () => {
   it.each<[string, Partial<Case>, BuiltTensor[], string]>([
     ["unknown architectures", { architecture: "mamba" }, [], "got mamba"],
     ["mixtures of experts", { extra: [["llama.expert_count", u32(8)]] }, [], "expert_count"],
+    [
+      "a Granite without positions",
+      { ...CASES.granite!, extra: [["granite.rope.scaling.finetuned", bool(false)]] },
+      [],
+      "rope.scaling.finetuned",
+    ],
     ["parts of a split file", { extra: [["split.count", u32(2)]] }, [], "split.count"],
     ["tensors without a place", {}, [vector("blk.0.attn_sinks.weight")], "got blk.0.attn_sinks.weight"],
     ["unreadable types", {}, [vector("blk.0.attn_v.bias", 20, 18)], "got IQ4_NL"],

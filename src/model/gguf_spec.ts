@@ -66,12 +66,30 @@ class SpecReader {
       normOffset: family.normOffset,
       qkNorm: family.qkNorm,
       postNorms: family.postNorms,
-      embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
-      attentionScale: this.#metadata.optionalNumber(this.#key("attention.scale")) ?? scoreWidth ** -0.5,
+      ...this.#scales(family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1),
+      attentionScale: this.#factor("attention.scale", scoreWidth ** -0.5),
       logitSoftcap: this.#metadata.optionalNumber(this.#key("final_logit_softcapping")) ?? null,
       maxPositions: this.#size("context_length"),
       extra: this.#extra(),
     };
+  }
+
+  /** Factors that the file gives, or those of the family. */
+  #scales(embeddingScale: number): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
+    if (!this.#architecture.multipliers) return { embeddingScale, residualScale: 1, logitDivisor: 1 };
+    return {
+      embeddingScale: this.#factor("embedding_scale", embeddingScale),
+      residualScale: this.#factor("residual_scale", 1),
+      logitDivisor: this.#factor("logit_scale", 1),
+    };
+  }
+
+  /** A factor, which llama.cpp takes as absent when it is 0. */
+  #factor(name: string, absent: number): number {
+    const value = this.#metadata.optionalNumber(this.#key(name)) ?? 0;
+    if (value === 0) return absent;
+    if (Number.isFinite(value) && value > 0) return decimal(value);
+    throw new GpruneError("BAD_FILE", this.#message(name, "a positive number", value));
   }
 
   #refuseUnsupported(): void {
@@ -84,6 +102,10 @@ class SpecReader {
       if (value <= most) continue;
       const hint = hints[key] ?? "Mixtures of experts are not pruned.";
       throw new GpruneError("UNSUPPORTED", this.#message(key, `at most ${most}`, value), { hint });
+    }
+    const switched = this.#architecture.multipliers ? this.#key("rope.scaling.finetuned") : null;
+    if (switched !== null && this.#metadata.optionalFlag(switched) === false) {
+      throw new GpruneError("UNSUPPORTED", this.#message(switched, "rotated heads", "false"));
     }
   }
 

@@ -31,6 +31,7 @@ export function ggufMetadataOf(
     ["rope.freq_base", f32(rope.theta)],
     ...scalingEntries(rope),
     ...windowEntries(spec, architecture),
+    ...factorEntries(spec, architecture),
     ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
   ];
   return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));
@@ -65,6 +66,19 @@ function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, Enco
   return [
     ["rope.scaling.type", text("linear")],
     ["rope.scaling.factor", f32(scaling.factor)],
+  ];
+}
+
+function factorEntries(
+  spec: ModelSpec,
+  { multipliers }: GgufArchitecture,
+): readonly (readonly [string, EncodedValue])[] {
+  if (!multipliers) return [];
+  return [
+    ["attention.scale", f32(spec.attentionScale)],
+    ["embedding_scale", f32(spec.embeddingScale)],
+    ["residual_scale", f32(spec.residualScale)],
+    ["logit_scale", f32(spec.logitDivisor)],
   ];
 }
 

@@ -26,6 +26,14 @@ const GEMMA = {
   query_pre_attn_scalar: 8,
 };
 const GEMMA1 = { ...LLAMA, model_type: "gemma", head_dim: 8, hidden_act: "gelu_pytorch_tanh" };
+const GRANITE = {
+  ...LLAMA,
+  model_type: "granite",
+  embedding_multiplier: 12,
+  attention_multiplier: 0.015625,
+  residual_multiplier: 0.22,
+  logits_scaling: 6,
+};
 const QWEN = { ...LLAMA, model_type: "qwen2", num_hidden_layers: 4, sliding_window: 16 };
 
 function read(config: object): ModelSpec {
@@ -83,6 +91,18 @@ describe("readConfig", () => {
     expect(windowsOf(qwen3).slice(26)).toEqual([null, null, 4096, 4096]);
     expect(read(qwen3).headDim).toBe(128);
     expect(read({ ...qwen3, head_dim: null }).headDim).toBe(8);
+  });
+
+  it("reads the factors of Granite, 1 where they are absent, and those of no other family", () => {
+    expect(read(GRANITE)).toMatchObject({
+      embeddingScale: 12,
+      attentionScale: 0.015625,
+      residualScale: 0.22,
+      logitDivisor: 6,
+    });
+    const ones = { embeddingScale: 1, residualScale: 1, logitDivisor: 1 };
+    expect(read({ ...LLAMA, model_type: "granite" })).toMatchObject({ ...ones, attentionScale: 1 });
+    expect(read({ ...GRANITE, model_type: "llama" })).toMatchObject({ ...ones, attentionScale: 8 ** -0.5 });
   });
 
   it("takes heads of any size and fewer key/value heads", () => {
@@ -145,6 +165,8 @@ describe("readConfig", () => {
     [{ ...LLAMA, head_dim: 6, partial_rotary_factor: 0.5 }, "even number of rotated channels, got 3"],
     [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
     [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],
+    [{ ...GRANITE, residual_multiplier: 0 }, "residual_multiplier"],
+    [{ ...GRANITE, logits_scaling: -8 }, "logits_scaling"],
     [{ ...QWEN, layer_types: ["full_attention", "linear_attention"] }, "layer_types"],
     [
       { ...LLAMA, quantization_config: { bits: 4 } },
@@ -347,6 +369,8 @@ describe("writeConfig", () => {
   it.each([
     GEMMA1,
     { ...GEMMA1, attention_bias: true, tie_word_embeddings: false, rope_theta: 500 },
+    GRANITE,
+    { ...GRANITE, head_dim: 6, attention_bias: true, mlp_bias: true, rope_theta: 5000 },
     GEMMA,
     { ...GEMMA, final_logit_softcapping: 30, attention_bias: true },
     { ...GEMMA, num_hidden_layers: 5 },
@@ -416,6 +440,7 @@ describe("hfForm", () => {
   const three = { kvGroups: 3, groupSize: 1 };
   const partial = { rope: { theta: 10_000, rotaryDim: 2, scaling: null } };
   const window = { window: 8 };
+  const granite = { family: "granite", residualScale: 0.22, logitDivisor: 6 };
 
   it.each<[string, TinyModelOptions, string]>([
     ["its own class", { layers: [{ biases: recovered }, {}] }, "llama"],
@@ -448,6 +473,12 @@ describe("hfForm", () => {
       { family: "phi3", layers: [{ biases: qkv }] },
       "llama",
     ],
+    [
+      "Granite's own class for any heads and biases",
+      { ...granite, layers: [{ ...three, biases: recovered }] },
+      "granite",
+    ],
+    ["Granite's own class though Llama's computes the same", { family: "granite" }, "granite"],
     ["Llama for other Phi-3 with biases", { family: "phi3", layers: [{ biases: recovered }] }, "llama"],
   ])("gives %s", (_, options, expected) => {
     expect(writeConfig(tinySpec(options), "float32").model_type).toBe(expected);

@@ -70,6 +70,10 @@ const schema = carried.extend({
   sliding_window_pattern: size.nullish(),
   max_window_layers: z.int().nonnegative().optional(),
   query_pre_attn_scalar: z.number().positive().optional(),
+  embedding_multiplier: z.number().positive().default(1),
+  attention_multiplier: z.number().positive().default(1),
+  residual_multiplier: z.number().positive().default(1),
+  logits_scaling: z.number().positive().default(1),
   final_logit_softcapping: z.number().positive().nullish(),
   attn_logit_softcapping: z.null().optional(),
   use_bidirectional_attention: z
@@ -124,8 +128,6 @@ function specOf(config: Config, context: Context): ModelSpec {
   if (!Number.isInteger(headDim)) {
     throw bad(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
   }
-  const scalar = config.query_pre_attn_scalar ?? family.defaults.scoreScalar;
-  const scaleBase = family.scoreScale === "head_dim" ? headDim : (scalar ?? headDim);
   return {
     family: family.modelType,
     vocabSize: config.vocab_size,
@@ -140,12 +142,37 @@ function specOf(config: Config, context: Context): ModelSpec {
     normOffset: family.normOffset,
     qkNorm: family.qkNorm,
     postNorms: family.postNorms,
-    embeddingScale: family.scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1,
-    attentionScale: scaleBase ** -0.5,
+    ...scalesOf(config, family),
+    attentionScale: attentionScaleOf(config, family, headDim),
     logitSoftcap: config.final_logit_softcapping ?? null,
     maxPositions: config.max_position_embeddings,
     extra: carried.parse(config),
   };
+}
+
+/** What embeddings, the outputs of blocks, and logits are multiplied or divided by. */
+function scalesOf(
+  config: Config,
+  { multipliers, scaledEmbeddings }: Family,
+): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
+  if (multipliers) {
+    return {
+      embeddingScale: config.embedding_multiplier,
+      residualScale: config.residual_multiplier,
+      logitDivisor: config.logits_scaling,
+    };
+  }
+  return {
+    embeddingScale: scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1,
+    residualScale: 1,
+    logitDivisor: 1,
+  };
+}
+
+function attentionScaleOf(config: Config, { scoreScale, defaults }: Family, headDim: number): number {
+  if (scoreScale === "attention_multiplier") return config.attention_multiplier;
+  const scalar = config.query_pre_attn_scalar ?? defaults.scoreScalar ?? headDim;
+  return (scoreScale === "head_dim" ? headDim : scalar) ** -0.5;
 }
 
 function layerOf(

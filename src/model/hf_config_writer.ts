@@ -65,9 +65,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...(remoteCode ? {} : biasFlags(spec, family)),
     ...ropeKeys(spec, family),
     ...windowKeys(spec, family),
-    ...(family.scoreScale === "query_pre_attn_scalar"
-      ? { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 }
-      : {}),
+    ...scaleKeys(spec, family),
     ...(spec.logitSoftcap === null ? {} : { final_logit_softcapping: spec.logitSoftcap }),
     ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
     ...spec.extra,
@@ -112,6 +110,20 @@ function biasFlags({ layers }: ModelSpec, { biases }: Family): Json {
     flags[flag] = flags[flag] === true || present.some((projection) => pattern.test(projection));
   }
   return flags;
+}
+
+function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): Json {
+  const scores: Readonly<Record<Family["scoreScale"], Json>> = {
+    head_dim: {},
+    query_pre_attn_scalar: { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 },
+    attention_multiplier: { attention_multiplier: spec.attentionScale },
+  };
+  const factors = {
+    embedding_multiplier: spec.embeddingScale,
+    residual_multiplier: spec.residualScale,
+    logits_scaling: spec.logitDivisor,
+  };
+  return { ...scores[scoreScale], ...(multipliers ? factors : {}) };
 }
 
 function ropeKeys(spec: ModelSpec, { ropeByLayerType, defaults }: Family): Json {

@@ -18,7 +18,7 @@ import { hasUniformWidths, type ModelSpec, type Projection } from "./spec.ts";
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
-  const families = [own, ...FAMILIES];
+  const families = [own, ...FAMILIES.filter(({ standsIn }) => standsIn)];
   const inVllm = families.filter((family) => vllmKeepsHeads(spec, family));
   const stock = [...inVllm, ...families].find((family) => hasStockClass(spec, family));
   if (stock !== undefined) return { family: stock, remoteCode: false };

@@ -84,10 +84,14 @@ export interface ModelSpec {
   readonly qkNorm: boolean;
   /** RMSNorm on the outputs of attention and FFN before they are added to the stream (Gemma). */
   readonly postNorms: boolean;
-  /** Factor on token embeddings: sqrt(C) in Gemma, else 1. */
+  /** Factor on token embeddings: sqrt(C) in Gemma, given by the configuration in Granite, else 1. */
   readonly embeddingScale: number;
+  /** Factor on the outputs of attention and FFN before they are added to the stream: 1 but in Granite. */
+  readonly residualScale: number;
   /** Factor on query-key products, usually H^-1/2. */
   readonly attentionScale: number;
+  /** Logits are divided by this: 1 but in Granite. */
+  readonly logitDivisor: number;
   /** Logits become c * tanh(logits / c); null for none. */
   readonly logitSoftcap: number | null;
   /** The longest sequence the position embedding was made for. */

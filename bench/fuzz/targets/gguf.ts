@@ -79,6 +79,7 @@ const scalar: fc.Arbitrary<BuiltValue> = fc.oneof(
       "gemma",
       "gemma3",
       "phi3",
+      "granite",
       "deci",
       "default",
       "\u001b[1m",

@@ -34,6 +34,7 @@ const MODEL_TYPES = [
   "gemma",
   "gemma3_text",
   "phi3",
+  "granite",
   "gprune_llama",
   "gpt2",
 ];
@@ -43,6 +44,8 @@ const further = fc.record(
   {
     head_dim: fc.constantFrom<unknown>(4, 5, 2 ** 31),
     sliding_window: hostileValue,
+    residual_multiplier: hostileValue,
+    logits_scaling: fc.constantFrom<unknown>(8, 0, 1e308, "8"),
     layer_types: fc.constantFrom<unknown>([], ["full_attention", "sliding_attention"], ["x"]),
     rope_scaling: fc.constantFrom<unknown>(
       null,
@@ -90,7 +93,8 @@ function requireSound(spec: ModelSpec): void {
   const widths = spec.layers.flatMap(({ neurons, kvGroups, groupSize }) => [neurons, kvGroups, groupSize]);
   const odd = [...sizes, ...widths].find((size) => !Number.isSafeInteger(size) || size < 1);
   if (odd !== undefined) throw new Error(`a size of ${odd}`);
-  const scales = [spec.normEps, spec.attentionScale, spec.embeddingScale, spec.logitSoftcap ?? 1];
+  const factors = [spec.attentionScale, spec.embeddingScale, spec.residualScale, spec.logitDivisor];
+  const scales = [spec.normEps, ...factors, spec.logitSoftcap ?? 1];
   if (!scales.every((scale) => Number.isFinite(scale))) throw new Error(`scales ${scales}`);
   if (/evil|auto_map/.test(JSON.stringify(spec))) throw new Error("code in a spec");
   if (spec.layers.length <= 16 && weightsOf(spec).length === 0) throw new Error("no weights");
