@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
+import { GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
 import { runtimesOf } from "./runtimes.ts";
 
 const answers = (options: TinyModelOptions): unknown => {
@@ -38,6 +39,23 @@ describe("runtimesOf", () => {
     expect(answers({ ...full, layers: [{ biases, kvGroups: 1, groupSize: 3 }] })).toEqual([
       "yes (Qwen2ForCausalLM)",
       "no (its Qwen2ForCausalLM assumes another head size)",
+    ]);
+  });
+
+  it("knows that vLLM's Qwen3 and Gemma leave out biases that transformers' have", () => {
+    const qwen3 = { family: "qwen3", qkNorm: true };
+    expect(answers({ ...qwen3, layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] })).toEqual(
+      same("yes (Qwen3ForCausalLM)"),
+    );
+    expect(answers({ ...qwen3, layers: [{ biases: ["o_proj"] }] })).toEqual([
+      "yes (Qwen3ForCausalLM)",
+      "no (its Qwen3ForCausalLM leaves out biases)",
+    ]);
+    const gemma = { family: "gemma", ...GEMMA1_SWITCHES };
+    expect(answers(gemma)).toEqual(same("yes (GemmaForCausalLM)"));
+    expect(answers({ ...gemma, layers: [{ biases: ["v_proj"] }] })).toEqual([
+      "yes (GemmaForCausalLM)",
+      "no (its GemmaForCausalLM leaves out biases)",
     ]);
   });
 

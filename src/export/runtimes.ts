@@ -1,6 +1,6 @@
 /** Which programs can load a model of given shapes, as the directory it becomes or as the GGUF file it is. */
 import { architectureByName } from "../model/gguf_architectures.ts";
-import { findHfForm, vllmKeepsHeads } from "../model/hf_form.ts";
+import { findHfForm, vllmObstacle } from "../model/hf_form.ts";
 import type { ModelOrigin } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
@@ -72,10 +72,8 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
     return { transformers: `with trust_remote_code (${reason})`, vllm: `no (${reason})` };
   }
   const yes = `yes (${family.architecture})`;
-  const vllm = vllmKeepsHeads(spec, family)
-    ? yes
-    : `no (its ${family.architecture} assumes another head size)`;
-  return { transformers: yes, vllm };
+  const obstacle = vllmObstacle(spec, family);
+  return { transformers: yes, vllm: obstacle === null ? yes : `no (its ${family.architecture} ${obstacle})` };
 }
 
 /** As `gprune export` writes it for llama.cpp. */

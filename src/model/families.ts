@@ -5,9 +5,13 @@
  * Facts from transformers' configuration_*.py and modeling_*.py of each family.
  */
 import { GpruneError } from "../errors.ts";
+import type { Projection } from "./spec.ts";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | "attention_bias" | "mlp_bias";
+
+/** Projections that get their biases together. */
+export type BiasPart = "qkv" | "o" | "mlp";
 
 export interface Family {
   /** `model_type` in config.json. */
@@ -20,7 +24,7 @@ export interface Family {
   readonly activationKey: "hidden_act" | "hidden_activation";
   /** What config.json calls GELU is its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
-  readonly biases: Readonly<Record<"qkv" | "o" | "mlp", BiasRule>>;
+  readonly biases: Readonly<Record<BiasPart, BiasRule>>;
   readonly qkNorm: boolean;
   readonly postNorms: boolean;
   readonly normOffset: 0 | 1;
@@ -42,6 +46,8 @@ export interface Family {
   readonly headsDivideHidden: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
   readonly vllmReadsHeadDim: boolean;
+  /** Biases that transformers' class has and vLLM's leaves out without a word (qwen3.py, gemma.py). */
+  readonly vllmOmits: readonly BiasPart[];
   /**
    * The class may load models of other families that compute the same. Not where other readers take more from the name than
    * config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py).
@@ -90,6 +96,7 @@ const LLAMA: Family = {
   partialRotary: false,
   headsDivideHidden: true,
   vllmReadsHeadDim: true,
+  vllmOmits: [],
   standsIn: true,
   defaults: { tiedEmbeddings: false, normEps: 1e-6, ropeTheta: 10_000, activation: "silu", window: null },
 };
@@ -134,6 +141,7 @@ export const FAMILIES: readonly Family[] = [
     qkNorm: true,
     windows: "layer_types",
     headsDivideHidden: false,
+    vllmOmits: ["o"],
     defaults: { ...QWEN_DEFAULTS, headDim: 128 },
   },
   {
@@ -146,6 +154,7 @@ export const FAMILIES: readonly Family[] = [
     normOffset: 1,
     scaledEmbeddings: true,
     headsDivideHidden: false,
+    vllmOmits: ["qkv", "o"],
     defaults: GEMMA_DEFAULTS,
   },
   {
@@ -197,6 +206,12 @@ export const FAMILIES: readonly Family[] = [
 
 /** Before the `model_type` of a checkpoint that our own modelling file loads, so that no stock class takes it. */
 export const REMOTE_CODE_PREFIX = "gprune_";
+
+/** The part that a projection gets its bias with. */
+export function biasPart(projection: Projection): BiasPart {
+  if (projection === "o_proj") return "o";
+  return /^[qkv]_/.test(projection) ? "qkv" : "mlp";
+}
 
 /** `model_type` of every family that can be read. */
 export const FAMILY_NAMES: readonly string[] = FAMILIES.map((family) => family.modelType);

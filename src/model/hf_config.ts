@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import { type Family, familyByName, REMOTE_CODE_PREFIX } from "./families.ts";
+import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX } from "./families.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, type RopeSpec } from "./spec.ts";
 
 /** The largest size or count in a config; real vocabularies and widths are far below. */
@@ -219,10 +219,7 @@ function biasesOf(config: Config, family: Family): readonly Projection[] {
     attention_bias: config.attention_bias,
     mlp_bias: config.mlp_bias,
   };
-  return PROJECTIONS.filter((projection) => {
-    const part = projection === "o_proj" ? "o" : /^[qkv]_/.test(projection) ? "qkv" : "mlp";
-    return present[family.biases[part]];
-  });
+  return PROJECTIONS.filter((projection) => present[family.biases[biasPart(projection)]]);
 }
 
 function ropeOf(

@@ -1,5 +1,5 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
-import { type Family, REMOTE_CODE_PREFIX } from "./families.ts";
+import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
 
 /** The modelling file that lies beside a config.json which needs it. */
@@ -103,11 +103,10 @@ function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, config
 function biasFlags({ layers }: ModelSpec, { biases }: Family): Json {
   const present = layers.flatMap((layer) => layer.biases);
   const flags: Json = {};
-  const parts = { qkv: /^[qkv]_proj/, o: /^o_proj/, mlp: /^(gate|up|down)_proj/ };
-  for (const [part, pattern] of Object.entries(parts)) {
-    const flag = biases[part as keyof Family["biases"]];
+  for (const part of ["qkv", "o", "mlp"] as const) {
+    const flag = biases[part];
     if (flag === "never" || flag === "always") continue;
-    flags[flag] = flags[flag] === true || present.some((projection) => pattern.test(projection));
+    flags[flag] = flags[flag] === true || present.some((projection) => biasPart(projection) === part);
   }
   return flags;
 }

@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../errors.ts";
-import { FAMILIES, type Family, familyByName } from "./families.ts";
+import { biasPart, FAMILIES, type Family, familyByName } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
 import { configOf, type HfForm } from "./hf_config_writer.ts";
 import { INPUT_PROJECTIONS } from "./spaces.ts";
@@ -19,7 +19,7 @@ import { hasUniformWidths, type ModelSpec, type Projection } from "./spec.ts";
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
   const families = [own, ...FAMILIES.filter(({ standsIn }) => standsIn)];
-  const inVllm = families.filter((family) => vllmKeepsHeads(spec, family));
+  const inVllm = families.filter((family) => vllmObstacle(spec, family) === null);
   const stock = [...inVllm, ...families].find((family) => hasStockClass(spec, family));
   if (stock !== undefined) return { family: stock, remoteCode: false };
   const form = { family: own, remoteCode: true };
@@ -48,9 +48,17 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
   return configOf(spec, hfForm(spec), dtype);
 }
 
-/** Whether vLLM's class of a family gives every head its size: some assume C / N. */
-export function vllmKeepsHeads({ hiddenSize, headDim, layers }: ModelSpec, family: Family): boolean {
-  return family.vllmReadsHeadDim || layers.every((layer) => heads(layer) * headDim === hiddenSize);
+/** What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out. Null for nothing. */
+export function vllmObstacle(
+  { hiddenSize, headDim, layers }: ModelSpec,
+  { vllmReadsHeadDim, vllmOmits }: Family,
+): string | null {
+  const keepsHeads = vllmReadsHeadDim || layers.every((layer) => heads(layer) * headDim === hiddenSize);
+  if (!keepsHeads) return "assumes another head size";
+  const omits = layers.some(({ biases }) =>
+    biases.some((projection) => vllmOmits.includes(biasPart(projection))),
+  );
+  return omits ? "leaves out biases" : null;
 }
 
 function hasStockClass(spec: ModelSpec, family: Family): boolean {
