@@ -26,6 +26,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
@@ -139,3 +141,11 @@ class GpruneGraniteConfig(PrunedConfig, GraniteConfig):
 
 class GpruneGraniteForCausalLM(PrunedModel, GraniteForCausalLM):
     config_class = GpruneGraniteConfig
+
+
+class GpruneSmolLM3Config(PrunedConfig, SmolLM3Config):
+    model_type = "gprune_smollm3"
+
+
+class GpruneSmolLM3ForCausalLM(PrunedModel, SmolLM3ForCausalLM):
+    config_class = GpruneSmolLM3Config

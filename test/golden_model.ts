@@ -17,6 +17,7 @@ export const GOLDEN_FAMILIES = [
   "gemma3",
   "phi3",
   "granite",
+  "smollm3",
 ] as const;
 
 export interface GoldenModel {

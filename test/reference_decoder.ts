@@ -159,7 +159,9 @@ function norm(row: Row, weight: Row, { normEps, normOffset }: ModelSpec): Row {
 }
 
 /** Turns the pairs (i, i + R/2) of the first R channels of a head by position * frequency_i. */
-function rotate(head: Row, position: number, { theta, rotaryDim, scaling }: RopeSpec): Row {
+function rotate(head: Row, position: number, rope: RopeSpec | null): Row {
+  if (rope === null) return head;
+  const { theta, rotaryDim, scaling } = rope;
   if (scaling !== null && scaling.type !== "linear") throw new Error("not in the reference");
   const half = rotaryDim / 2;
   const turned = [...head];

@@ -44,6 +44,14 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     residualScale: 0.4,
     logitDivisor: 1.5,
   },
+  "layers that are not rotated, some with windows": {
+    family: "smollm3",
+    layers: [...WIDTHS, WIDTHS[0]].map((widths, index) => ({
+      ...widths,
+      ...(index % 2 === 1 ? { rope: null } : {}),
+      window: index === 0 ? null : 3,
+    })),
+  },
   "as Gemma": {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
     ...GEMMA_SWITCHES,

@@ -83,6 +83,7 @@ const RULES: readonly Rule[] = [
     finds: ({ logitSoftcap }, { loads }) =>
       logitSoftcap === null || loads.logitSoftcap ? null : "capped logits",
   },
+  { finds: unrotatedObstacle },
   { finds: rotaryObstacle },
   { finds: windowObstacle },
 ];
@@ -113,12 +114,26 @@ function isClose(a: number, b: number): boolean {
   return Math.abs(a - b) <= SCALE_TOLERANCE * Math.abs(b);
 }
 
-/** One rotary embedding for all layers, and a second base for those with windows where the architecture has one. */
+/** llama.cpp knows which layers are not rotated. */
+function unrotatedObstacle(
+  { layers }: ModelSpec,
+  { unrotatedEvery: every }: GgufArchitecture,
+): string | null {
+  const isUsual = layers.every(
+    ({ rope }, index) => (rope === null) === (every !== null && (index + 1) % every === 0),
+  );
+  if (isUsual) return null;
+  return every === null ? "layers that are not rotated" : `other layers not rotated than each ${every}th`;
+}
+
+/** One rotary embedding for all layers that have one, and a second base for those with windows where the architecture has one. */
 function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitecture): string | null {
   const main = mainRope(spec);
-  const windowed = spec.layers.find(({ window }) => window !== null)?.rope ?? main;
+  if (main === null) return null;
+  const rotated = spec.layers.filter(({ rope }) => rope !== null);
+  const windowed = rotated.find(({ window }) => window !== null)?.rope ?? main;
   const expected = (window: number | null) => (window === null ? main : windowed);
-  const same = spec.layers.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
+  const same = rotated.every(({ rope, window }) => isDeepStrictEqual(rope, expected(window)));
   const allowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
   if (!same || !allowed) return "rotary embeddings that differ from layer to layer";
   if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "heads that are rotated in part";

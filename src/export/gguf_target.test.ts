@@ -31,6 +31,8 @@ const gemmaLayer = (index: number): Partial<LayerSpec> =>
   index % 6 === 5 ? { rope: rope({ theta: 1e6 }) } : { window: 16 };
 const GEMMA_LAYERS = Array.from({ length: 7 }, (_, index) => gemmaLayer(index));
 
+const EACH_4TH = Array.from({ length: 8 }, (_, index) => (index % 4 === 3 ? { rope: null } : {}));
+
 function targetOf(options: TinyModelOptions): GgufTarget {
   return requireGgufTarget(tinySpec(options), "tiny");
 }
@@ -63,6 +65,7 @@ describe("the architecture", () => {
       { family: "granite", residualScale: 0.22, attentionScale: 0.3, layers: [{ biases: OUTPUTS }] },
       "granite",
     ],
+    ["is smollm3 for SmolLM3", { family: "smollm3", layers: EACH_4TH }, "smollm3"],
     [
       "is phi3 for Phi-3",
       { family: "phi3", layers: [{ kvGroups: 1, rope: rope({ rotaryDim: 2 }) }] },
@@ -79,6 +82,8 @@ describe("the architecture", () => {
     expect(targetOf({ family: "mistral", layers: [{ window: 8 }, {}] }).ignoredWindow).toBe(8);
     expect(targetOf({ family: "mistral", layers: [{ window: 64 }] }).ignoredWindow).toBeNull();
     expect(targetOf({ ...GEMMA3, layers: GEMMA_LAYERS }).ignoredWindow).toBeNull();
+    const windowed = EACH_4TH.map((layer, index) => (index % 4 === 3 ? { ...layer, window: 16 } : layer));
+    expect(targetOf({ family: "smollm3", layers: windowed }).ignoredWindow).toBe(16);
   });
 });
 
@@ -136,6 +141,21 @@ describe("refusals", () => {
       "llama cannot have factors on blocks or logits",
     ],
     ["logits divided elsewhere", { logitDivisor: 8 }, "llama cannot have factors on blocks or logits"],
+    [
+      "layers that are not rotated",
+      { layers: [{}, { rope: null }] },
+      "llama cannot have layers that are not rotated",
+    ],
+    [
+      "such layers in other places",
+      { family: "smollm3", layers: [{}, { rope: null }] },
+      "other layers not rotated than each 4th",
+    ],
+    [
+      "rotation of all layers",
+      { family: "smollm3", layers: EACH_4TH.map(() => ({})) },
+      "other layers not rotated than each 4th",
+    ],
     ["other activations", { activation: "gelu_tanh" }, "an activation"],
     ["windows elsewhere", otherWindows, "all but each 6th"],
     ["rotary bases by layer", mixed, "differ from layer to layer"],

@@ -15,6 +15,7 @@ export interface LayerStructure {
   readonly hiddenSize: number;
   readonly headDim: number;
   readonly groupSize: number;
+  /** Channels of a head that are rotated; 0 for none. */
   readonly rotaryDim: number;
   readonly biases: readonly Projection[];
   readonly activation: ModelSpec["activation"];
@@ -58,7 +59,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     hiddenSize: spec.hiddenSize,
     headDim: spec.headDim,
     groupSize: layer.groupSize,
-    rotaryDim: layer.rope.rotaryDim,
+    rotaryDim: layer.rope?.rotaryDim ?? 0,
     biases: layer.biases,
     activation: spec.activation,
     normEps: spec.normEps,
@@ -78,11 +79,16 @@ export interface WeightSupply {
   product(x: Value, projection: Projection, outputs: Dim): Value;
 }
 
-/** What attention reads besides the stream and the weights. */
-export interface AttentionInputs {
-  /** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
+/** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
+export interface RotaryAngles {
   readonly cos: Value;
   readonly sin: Value;
+}
+
+/** What attention reads besides the stream and the weights. */
+export interface AttentionInputs {
+  /** Null where nothing is rotated. */
+  readonly angles: RotaryAngles | null;
   /**
    * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span [T, T], the
    * same for all heads.
@@ -109,7 +115,7 @@ export interface LayerParts {
 const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 
 /**
- * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2],
+ * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if that is not 0,
  * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
  * span [T, T]), and with `cached` the keys and values of the past, `past_keys` and `past_values` [P, B, K, H]: token
  * by token, so that more can be written behind them. With `forest` every sequence has angles and a mask of its own:
@@ -263,8 +269,7 @@ function attentionInputs(
   const past = (name: string): Value =>
     b.transpose(b.input(name, ["P", "B", ANY_SIZES.kvGroups, headDim]), [1, 2, 0, 3]);
   return {
-    cos: angles("cos"),
-    sin: angles("sin"),
+    angles: rotaryDim === 0 ? null : { cos: angles("cos"), sin: angles("sin") },
     mask: b.input("mask", maskShape({ cached, forest, span })),
     past: cached ? { keys: past("past_keys"), values: past("past_values") } : null,
   };
@@ -366,7 +371,7 @@ class LayerBuilder {
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
   #attention(
     x: Value,
-    { mask, past, ...angles }: AttentionInputs,
+    { mask, past, angles }: AttentionInputs,
   ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values" | "added"> {
     const b = this.#b;
     const { hiddenSize, headDim, groupSize } = this.#structure;
@@ -462,7 +467,8 @@ class LayerBuilder {
   }
 
   /** Rotates channel pairs (i, i + R/2) of the first R channels of the last axis by the token's angles. */
-  #rotate(x: Value, angles: Pick<AttentionInputs, "cos" | "sin">): Value {
+  #rotate(x: Value, angles: RotaryAngles | null): Value {
+    if (angles === null) return x;
     const b = this.#b;
     const { headDim, rotaryDim } = this.#structure;
     const half = rotaryDim / 2;

@@ -9,11 +9,11 @@
  */
 import type { LayerSpec, ModelSpec, RopeSpec } from "../model/spec.ts";
 import {
-  type AttentionInputs,
   addLayer,
   addLogits,
   type LayerSizes,
   layerStructure,
+  type RotaryAngles,
   type WeightSupply,
 } from "./decoder.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "./graph.ts";
@@ -64,7 +64,7 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
     const parts = { structure: layerStructure(spec, layer), weights: weights.layer(index), sizes };
     const { output, keys, values } = addLayer(b, parts, {
       input: hidden,
-      ...anglesOf(rope),
+      angles: rope === null ? null : anglesOf(rope),
       mask: maskOf({ groupSize, window }),
       past: { keys: past("key"), values: past("value") },
     });
@@ -78,11 +78,7 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
 }
 
 /** Cosines and sines of the tokens' angles, [B, T, 1, rotaryDim / 2] each. */
-function rotaryAngles(
-  b: GraphBuilder,
-  positions: Value,
-  rope: RopeSpec,
-): Pick<AttentionInputs, "cos" | "sin"> {
+function rotaryAngles(b: GraphBuilder, positions: Value, rope: RopeSpec): RotaryAngles {
   const [batch, tokens] = positions.shape;
   const places = b.reshape(b.cast(positions, "float32"), [batch!, tokens!, 1, 1]);
   const angles = b.mul(places, b.vector(inverseFrequencies(rope)));

@@ -203,7 +203,8 @@ export class DecoderRunner {
     const key = JSON.stringify([rope, groupSize, window, span]);
     let feeds = this.#positions.get(key);
     if (feeds === undefined) {
-      feeds = { ...rotaryTables(rope, spanPositions(span)), mask: causalMask(span, groupSize, window) };
+      const angles = rope === null ? {} : rotaryTables(rope, spanPositions(span));
+      feeds = { ...angles, mask: causalMask(span, groupSize, window) };
       // Generation asks for every offset once; only whole windows are worth keeping.
       if (span.offset === 0) {
         this.#positions.set(key, feeds);
@@ -218,13 +219,12 @@ export class DecoderRunner {
 function forestFeeds({ rope, groupSize, window }: LayerSpec, parents: Int32Array, forests: number): Feeds {
   const tokens = parents.length / forests;
   const own = Array.from({ length: forests }, (_, f) => parents.subarray(f * tokens, (f + 1) * tokens));
-  const angles = own.map((nodes) => rotaryTables(rope, depths(nodes)));
   const masks = stacked(own.map((nodes) => forestMask(nodes, groupSize, window)));
-  return {
-    cos: stacked(angles.map(({ cos }) => cos)),
-    sin: stacked(angles.map(({ sin }) => sin)),
-    mask: { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data },
-  };
+  const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
+  if (rope === null) return { mask };
+  const angles = own.map((nodes) => rotaryTables(rope, depths(nodes)));
+  const [cos, sin] = [stacked(angles.map((table) => table.cos)), stacked(angles.map((table) => table.sin))];
+  return { cos, sin, mask };
 }
 
 /** Tensors of one shape as one with an axis more, in front. */

@@ -43,7 +43,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
           const mask = causalMask(span, structure.span === undefined ? groupSize : 1, window);
           const feeds: Feeds = {
             ...layer.weights,
-            ...rotaryTables(rope, spanPositions(span)),
+            ...(rope === null ? {} : rotaryTables(rope, spanPositions(span))),
             mask,
             ...inputs,
           };

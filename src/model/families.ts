@@ -36,6 +36,11 @@ export interface Family {
   readonly multipliers: boolean;
   /** Which layers have a sliding window: none, all, or those that `layer_types` names. */
   readonly windows: "none" | "all" | "layer_types";
+  /**
+   * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, those have them
+   * (configuration_smollm3.py).
+   */
+  readonly unrotatedLayers: boolean;
   /** Separate rotary parameters for windowed layers. */
   readonly ropeByLayerType: boolean;
   /** q, k, v and gate, up are stored as one tensor each. */
@@ -50,7 +55,8 @@ export interface Family {
   readonly vllmOmits: readonly BiasPart[];
   /**
    * The class may load models of other families that compute the same. Not where other readers take more from the name than
-   * config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py).
+   * config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and llama.cpp leaves
+   * each 4th layer of a SmolLM3 unrotated (smollm3.cpp).
    */
   readonly standsIn: boolean;
   /** What the family assumes where config.json is silent. */
@@ -72,6 +78,8 @@ export interface Family {
     readonly windowPattern?: number;
     /** The first layer with a window where there is no such pattern; `max_window_layers` in config.json. */
     readonly firstWindowed?: number;
+    /** Every how many layers one is not rotated. */
+    readonly unrotatedEvery?: number;
   };
 }
 
@@ -91,6 +99,7 @@ const LLAMA: Family = {
   scoreScale: "head_dim",
   multipliers: false,
   windows: "none",
+  unrotatedLayers: false,
   ropeByLayerType: false,
   fusedProjections: false,
   partialRotary: false,
@@ -201,6 +210,17 @@ export const FAMILIES: readonly Family[] = [
     multipliers: true,
     headsDivideHidden: false,
     standsIn: false,
+  },
+  {
+    ...LLAMA,
+    modelType: "smollm3",
+    architecture: "SmolLM3ForCausalLM",
+    configClass: "SmolLM3Config",
+    windows: "layer_types",
+    unrotatedLayers: true,
+    headsDivideHidden: false,
+    standsIn: false,
+    defaults: { ...LLAMA.defaults, tiedEmbeddings: true, ropeTheta: 2_000_000, unrotatedEvery: 4 },
   },
 ];
 

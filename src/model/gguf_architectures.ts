@@ -46,6 +46,8 @@ export interface GgufArchitecture {
    * layers, null none.
    */
   readonly fullAttentionEvery: number | null;
+  /** Each n-th layer is not rotated; null: all are. */
+  readonly unrotatedEvery: number | null;
   /** Base of the rotation in windowed layers where the file is silent; null: the same as in the others. */
   readonly localRopeTheta: number | null;
   /** Number of layers of the one size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2. */
@@ -82,6 +84,7 @@ const LLAMA: GgufArchitecture = {
   fused: {},
   mergeOrder: "score",
   fullAttentionEvery: null,
+  unrotatedEvery: null,
   localRopeTheta: null,
   hiddenScaledLayers: null,
   multipliers: false,
@@ -151,6 +154,15 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
   [
     "granite",
     { ...LLAMA, family: "granite", multipliers: true, loads: { ...LLAMA_LOADS, families: ["granite"] } },
+  ],
+  [
+    "smollm3",
+    {
+      ...LLAMA,
+      family: "smollm3",
+      unrotatedEvery: 4,
+      loads: { ...NO_EXTRAS, families: ["smollm3"], biases: QKV },
+    },
   ],
   // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
   [

@@ -22,7 +22,7 @@ import { openGgufModel } from "./gguf_model.ts";
 import { llama3Scaling } from "./gguf_rotary.ts";
 import type { Model } from "./model.ts";
 import { weightsOf } from "./spaces.ts";
-import { type ModelSpec, PROJECTIONS, type RopeSpec } from "./spec.ts";
+import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf } from "./spec.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 /** llama.cpp's own words for its permutation: W.reshape(N, 2, H/2, width).swapaxes(1, 2). */
@@ -116,7 +116,7 @@ function metadataOf(spec: ModelSpec, architecture: string): (readonly [string, B
     [key("attention.key_length"), u32(spec.headDim)],
     [key("attention.value_length"), u32(spec.headDim)],
     [key("attention.layer_norm_rms_epsilon"), f32(spec.normEps)],
-    [key("rope.freq_base"), f32(layers.at(-1)!.rope.theta)],
+    [key("rope.freq_base"), f32(ropesOf(spec).at(-1)!.theta)],
     ["tokenizer.ggml.eos_token_id", u32(3)],
   ];
 }
@@ -195,6 +195,14 @@ const CASES: Readonly<Record<string, Case>> = {
       ["granite.embedding_scale", f32(0)],
       ["granite.logit_scale", f32(6)],
     ],
+  },
+  smollm3: {
+    architecture: "smollm3",
+    permute: true,
+    model: tinyModel({
+      family: "smollm3",
+      layers: Array.from({ length: 9 }, (_, i) => (i % 4 === 3 ? { rope: null } : {})),
+    }),
   },
   phi3: {
     architecture: "phi3",
@@ -285,7 +293,7 @@ describe("stretched positions", () => {
   ])("are read as llama.cpp reads %s", async (_, entries, scaling) => {
     const extra = entries.map(([key, value]) => [`llama.${key}`, value] as const);
     await withModel({ ...CASES.llama!, extra }, async ({ spec }) => {
-      expect(spec.layers[0]!.rope.scaling).toEqual(scaling);
+      expect(spec.layers[0]!.rope?.scaling).toEqual(scaling);
     });
   });
 });

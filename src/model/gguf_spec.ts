@@ -140,7 +140,7 @@ class SpecReader {
         kvGroups: sizes.kvGroups,
         groupSize: headCount / sizes.kvGroups,
         window,
-        rope: window === null ? rope.full : rope.windowed,
+        rope: this.#isRotated(layer) ? (window === null ? rope.full : rope.windowed) : null,
         biases: PROJECTIONS.filter((projection) => {
           const name = ggufName(projectionName(layer, projection, "bias"), this.#architecture);
           return name !== undefined && this.#file.source.info(name) !== undefined;
@@ -175,6 +175,11 @@ class SpecReader {
     return Array.from({ length: layerCount }, (_, layer) =>
       every > 0 && (layer + 1) % every === 0 ? null : length,
     );
+  }
+
+  #isRotated(layer: number): boolean {
+    const { unrotatedEvery } = this.#architecture;
+    return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
   }
 
   /** Rotary embedding of layers that see everything and of layers with a window. */

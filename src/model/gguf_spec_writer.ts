@@ -7,7 +7,7 @@
 import { type EncodedValue, f32, i32s, text, u32 } from "../io/gguf_values.ts";
 import type { GgufArchitecture } from "./gguf_architectures.ts";
 import { llama3Factors } from "./gguf_rotary.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+import { type LayerSpec, type ModelSpec, type RopeSpec, ropesOf } from "./spec.ts";
 
 /** Everything under the architecture's own prefix. */
 export function ggufMetadataOf(
@@ -27,9 +27,7 @@ export function ggufMetadataOf(
     ["attention.key_length", u32(spec.headDim)],
     ["attention.value_length", u32(spec.headDim)],
     ["attention.layer_norm_rms_epsilon", f32(spec.normEps)],
-    ["rope.dimension_count", u32(rope.rotaryDim)],
-    ["rope.freq_base", f32(rope.theta)],
-    ...scalingEntries(rope),
+    ...(rope === null ? [] : ropeEntries(rope)),
     ...windowEntries(spec, architecture),
     ...factorEntries(spec, architecture),
     ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
@@ -43,18 +41,27 @@ export function ggufMetadataOf(
  */
 export function rotaryFactors(spec: ModelSpec): Float32Array | null {
   const rope = mainRope(spec);
-  return rope.scaling?.type === "llama3" ? llama3Factors(rope, rope.scaling) : null;
+  return rope?.scaling?.type === "llama3" ? llama3Factors(rope, rope.scaling) : null;
 }
 
-/** Rotary embedding of the layers that see everything or, when all have windows, of all. */
-export function mainRope({ layers }: ModelSpec): RopeSpec {
-  return (layers.find(({ window }) => window === null) ?? layers[0]!).rope;
+/** Rotary embedding of the layers that see everything or, when all rotated ones have windows, of all; null for none. */
+export function mainRope({ layers }: ModelSpec): RopeSpec | null {
+  const full = layers.filter(({ window }) => window === null);
+  return ropesOf({ layers: full })[0] ?? ropesOf({ layers })[0] ?? null;
 }
 
 /** A number where all layers agree, else an array. */
 function perLayer({ layers }: ModelSpec, width: (layer: LayerSpec) => number): EncodedValue {
   const widths = layers.map(width);
   return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
+}
+
+function ropeEntries(rope: RopeSpec): readonly (readonly [string, EncodedValue])[] {
+  return [
+    ["rope.dimension_count", u32(rope.rotaryDim)],
+    ["rope.freq_base", f32(rope.theta)],
+    ...scalingEntries(rope),
+  ];
 }
 
 function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, EncodedValue])[] {
@@ -89,5 +96,6 @@ function windowEntries(
   const windowed = layers.find(({ window }) => window !== null);
   if (fullAttentionEvery === null || windowed === undefined) return [];
   const length = ["attention.sliding_window", u32(windowed.window ?? 0)] as const;
-  return localRopeTheta === null ? [length] : [length, ["rope.freq_base_swa", f32(windowed.rope.theta)]];
+  if (localRopeTheta === null || windowed.rope === null) return [length];
+  return [length, ["rope.freq_base_swa", f32(windowed.rope.theta)]];
 }

@@ -34,6 +34,7 @@ const GRANITE = {
   residual_multiplier: 0.22,
   logits_scaling: 6,
 };
+const SMOLLM3 = { ...LLAMA, model_type: "smollm3", num_hidden_layers: 5 };
 const QWEN = { ...LLAMA, model_type: "qwen2", num_hidden_layers: 4, sliding_window: 16 };
 
 function read(config: object): ModelSpec {
@@ -165,6 +166,8 @@ describe("readConfig", () => {
     [{ ...LLAMA, head_dim: 6, partial_rotary_factor: 0.5 }, "even number of rotated channels, got 3"],
     [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
     [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],
+    [{ ...SMOLLM3, no_rope_layers: [1, 1, 1, 1] }, "no_rope_layers to have a number for every layer, got 4"],
+    [{ ...SMOLLM3, no_rope_layer_interval: 0 }, "no_rope_layer_interval"],
     [{ ...GRANITE, residual_multiplier: 0 }, "residual_multiplier"],
     [{ ...GRANITE, logits_scaling: -8 }, "logits_scaling"],
     [{ ...QWEN, layer_types: ["full_attention", "linear_attention"] }, "layer_types"],
@@ -247,7 +250,7 @@ describe("rotary parameters", () => {
   it.each([{ partial_rotary_factor: 0.5 }, { rope_parameters: { partial_rotary_factor: 0.5 } }])(
     "rotates a part of a head: %j",
     (keys) => {
-      expect(read({ ...LLAMA, ...keys }).layers[0]!.rope.rotaryDim).toBe(4);
+      expect(read({ ...LLAMA, ...keys }).layers[0]!.rope?.rotaryDim).toBe(4);
     },
   );
 
@@ -282,6 +285,31 @@ describe("rotary parameters", () => {
     expect(written).toMatchObject({ rope_scaling: scaled, rope_parameters: since });
     // What transformers before 5 sees of it.
     expect(read({ ...written, rope_parameters: undefined })).toEqual(read({ ...config, ...before }));
+  });
+});
+
+describe("layers that are not rotated", () => {
+  /** For every layer whether it is rotated. */
+  const rotated = (config: object): readonly boolean[] =>
+    read(config).layers.map(({ rope }) => rope !== null);
+
+  it("are each 4th of a SmolLM3, or as its configuration says", () => {
+    expect(rotated(SMOLLM3)).toEqual([true, true, true, false, true]);
+    expect(rotated({ ...SMOLLM3, no_rope_layers: null })).toEqual([true, true, true, false, true]);
+    expect(rotated({ ...SMOLLM3, no_rope_layer_interval: 2 })).toEqual([true, false, true, false, true]);
+    const given = { ...SMOLLM3, no_rope_layers: [0, 1, 1, 1, 0, 0], no_rope_layer_interval: 2 };
+    expect(rotated(given)).toEqual([false, true, true, true, false]);
+    expect(rotated({ ...given, model_type: "llama" })).toEqual([true, true, true, true, true]);
+    expect(read(SMOLLM3)).toMatchObject({ tiedEmbeddings: true });
+    expect(read(SMOLLM3).layers[0]!.rope).toEqual({ theta: 2_000_000, rotaryDim: 8, scaling: null });
+  });
+
+  it("have the windows where layer_types does not say otherwise", () => {
+    const config = { ...SMOLLM3, use_sliding_window: true, sliding_window: 16 };
+    expect(windowsOf(config)).toEqual([null, null, null, 16, null]);
+    expect(windowsOf({ ...config, use_sliding_window: undefined })).toEqual([null, null, null, null, null]);
+    const layer_types = ["sliding", "full", "full", "full", "full"].map((type) => `${type}_attention`);
+    expect(windowsOf({ ...config, layer_types })).toEqual([16, null, null, null, null]);
   });
 });
 
@@ -359,7 +387,7 @@ describe("writeConfig", () => {
     for (let headDim = 2; headDim <= 256; headDim += 2) {
       for (let rotaryDim = 2; rotaryDim <= headDim; rotaryDim += 2) {
         const spec = tinySpec({ headDim, layers: [{ rope: { theta: 10_000, rotaryDim, scaling: null } }] });
-        expect(read(writeConfig(spec, "float32")).layers[0]!.rope.rotaryDim, `${rotaryDim}/${headDim}`).toBe(
+        expect(read(writeConfig(spec, "float32")).layers[0]!.rope?.rotaryDim, `${rotaryDim}/${headDim}`).toBe(
           rotaryDim,
         );
       }
@@ -369,6 +397,11 @@ describe("writeConfig", () => {
   it.each([
     GEMMA1,
     { ...GEMMA1, attention_bias: true, tie_word_embeddings: false, rope_theta: 500 },
+    SMOLLM3,
+    { ...SMOLLM3, no_rope_layers: [0, 1, 1, 0, 0], attention_bias: true, mlp_bias: true, rope_theta: 5e6 },
+    { ...SMOLLM3, no_rope_layers: [0, 0, 0, 0, 0] },
+    { ...SMOLLM3, use_sliding_window: true, sliding_window: 16, head_dim: 6 },
+    { ...SMOLLM3, rope_scaling: { type: "linear", factor: 2 }, no_rope_layers: [0, 1, 1, 1, 1] },
     GRANITE,
     { ...GRANITE, head_dim: 6, attention_bias: true, mlp_bias: true, rope_theta: 5000 },
     GEMMA,
@@ -426,6 +459,12 @@ describe("writeConfig", () => {
     });
   });
 
+  it("refuses layers that are not rotated where the family has no key for them", () => {
+    expect(() => writeConfig(tinySpec({ layers: [{}, { rope: null }] }), "float32")).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED" }),
+    );
+  });
+
   it("refuses layers that it has no keys for", () => {
     const layers = [{}, { rope: { theta: 7, rotaryDim: 4, scaling: null } }];
     expect(() => writeConfig(tinySpec({ layers }), "float32")).toThrow(
@@ -477,6 +516,11 @@ describe("hfForm", () => {
       "Granite's own class for any heads and biases",
       { ...granite, layers: [{ ...three, biases: recovered }] },
       "granite",
+    ],
+    [
+      "SmolLM3's own class for any layers without rotation",
+      { family: "smollm3", layers: [{}, { rope: null, ...window }] },
+      "smollm3",
     ],
     ["Granite's own class though Llama's computes the same", { family: "granite" }, "granite"],
     ["Llama for other Phi-3 with biases", { family: "phi3", layers: [{ biases: recovered }] }, "llama"],

@@ -68,6 +68,8 @@ const schema = carried.extend({
   use_sliding_window: z.boolean().optional(),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
   sliding_window_pattern: size.nullish(),
+  no_rope_layers: z.array(z.int()).max(MAX_LAYERS).nullish(),
+  no_rope_layer_interval: size.optional(),
   max_window_layers: z.int().nonnegative().optional(),
   query_pre_attn_scalar: z.number().positive().optional(),
   embedding_multiplier: z.number().positive().default(1),
@@ -186,30 +188,46 @@ function layerOf(
   if (heads % kvGroups !== 0) {
     throw bad(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
   }
-  const window = windowOf(config, context.family, index);
+  const window = windowOf(config, context, index);
   return {
     neurons: override.intermediate_size ?? config.intermediate_size,
     kvGroups,
     groupSize: heads / kvGroups,
     window,
-    rope: ropeOf(config, context, { headDim, windowed: window !== null }),
+    rope: isRotated(config, context, index)
+      ? ropeOf(config, context, { headDim, windowed: window !== null })
+      : null,
     biases: config.projection_biases?.[index] ?? biasesOf(config, context.family),
   };
 }
 
-function windowOf(config: Config, family: Family, index: number): number | null {
+function windowOf(config: Config, context: Context, index: number): number | null {
+  const { family } = context;
   const window = config.sliding_window === undefined ? family.defaults.window : config.sliding_window;
   if (family.windows === "all") return window;
-  return family.windows === "layer_types" && isWindowed(config, family, index) ? window : null;
+  return family.windows === "layer_types" && isWindowed(config, context, index) ? window : null;
 }
 
 /** As `layer_types` says or, in files older than that key, as transformers derives it. */
-function isWindowed(config: Config, { defaults }: Family, index: number): boolean {
+function isWindowed(config: Config, context: Context, index: number): boolean {
+  const { defaults, unrotatedLayers } = context.family;
   const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
   if (types) return used !== false && types[index] === "sliding_attention";
+  if (unrotatedLayers) return used === true && !isRotated(config, context, index);
   const pattern = config.sliding_window_pattern ?? defaults.windowPattern;
   if (pattern !== undefined) return (index + 1) % pattern !== 0;
   return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
+}
+
+function isRotated(config: Config, context: Context, index: number): boolean {
+  const { unrotatedLayers, defaults } = context.family;
+  if (!unrotatedLayers) return true;
+  const given = config.no_rope_layers;
+  const every = config.no_rope_layer_interval ?? defaults.unrotatedEvery;
+  if (!given) return every === undefined || (index + 1) % every !== 0;
+  const flag = given[index];
+  if (flag === undefined) throw bad(context, "no_rope_layers to have a number for every layer", given.length);
+  return flag !== 0;
 }
 
 function biasesOf(config: Config, family: Family): readonly Projection[] {

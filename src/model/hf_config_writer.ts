@@ -1,6 +1,6 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
 import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+import { type LayerSpec, type ModelSpec, type RopeSpec, ropesOf } from "./spec.ts";
 
 /** The modelling file that lies beside a config.json which needs it. */
 export const MODELLING_FILE = "modeling_gprune.py";
@@ -65,6 +65,9 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...(remoteCode ? {} : biasFlags(spec, family)),
     ...ropeKeys(spec, family),
     ...windowKeys(spec, family),
+    ...(family.unrotatedLayers
+      ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
+      : {}),
     ...scaleKeys(spec, family),
     ...(spec.logitSoftcap === null ? {} : { final_logit_softcapping: spec.logitSoftcap }),
     ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
@@ -125,18 +128,19 @@ function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): Json {
   return { ...scores[scoreScale], ...(multipliers ? factors : {}) };
 }
 
-function ropeKeys(spec: ModelSpec, { ropeByLayerType, defaults }: Family): Json {
-  const { layers, headDim } = spec;
-  const full = layers.find((layer) => layer.window === null)?.rope ?? layers[0]!.rope;
+function ropeKeys({ layers, headDim }: ModelSpec, { ropeByLayerType, defaults }: Family): Json {
+  const ropes = (isFull: boolean): readonly RopeSpec[] =>
+    ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
+  const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
+  const full = ropes(true)[0] ?? ropes(false)[0] ?? unused;
   if (!ropeByLayerType) {
     const scaling = full.scaling === null ? {} : { rope_scaling: ropeParameters(full) };
     const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
     const parameters = { ...ropeParameters(full), ...partial };
     return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
   }
-  const local = layers.find((layer) => layer.window !== null)?.rope ?? full;
-  const hasFull = layers.some((layer) => layer.window === null);
-  const global = hasFull ? full : { ...full, theta: defaults.ropeTheta };
+  const local = ropes(false)[0] ?? full;
+  const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
   // Before transformers 5 layers without a window had the plain keys.
   const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global) };
   return {

@@ -8,7 +8,7 @@ import { biasPart, FAMILIES, type Family, familyByName } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
 import { configOf, type HfForm } from "./hf_config_writer.ts";
 import { INPUT_PROJECTIONS } from "./spaces.ts";
-import { hasUniformWidths, type ModelSpec, type Projection } from "./spec.ts";
+import { hasUniformWidths, type ModelSpec, type Projection, ropesOf } from "./spec.ts";
 
 /**
  * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
@@ -70,7 +70,7 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
 /** Whether a configuration says all of a spec; biases that a flag adds are stored as zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
   const { partialRotary, fusedProjections } = form.family;
-  const rotatesAll = spec.layers.every(({ rope }) => rope.rotaryDim === spec.headDim);
+  const rotatesAll = ropesOf(spec).every(({ rotaryDim }) => rotaryDim === spec.headDim);
   if (!rotatesAll && !partialRotary) return false;
   if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isJoined))) return false;
   const read = readConfig(configOf(spec, form, "float32"), "config.json");

@@ -59,7 +59,8 @@ export interface LayerSpec {
   readonly groupSize: number;
   /** Tokens a query sees, itself included; null for the whole past. */
   readonly window: number | null;
-  readonly rope: RopeSpec;
+  /** Null where nothing tells places apart but the mask (NoPE, arXiv 2305.19466). */
+  readonly rope: RopeSpec | null;
   /** Projections that carry a bias. */
   readonly biases: readonly Projection[];
 }
@@ -106,6 +107,11 @@ export function withBiases(layer: LayerSpec, added: readonly Projection[]): Laye
     (projection) => added.includes(projection) || layer.biases.includes(projection),
   );
   return { ...layer, biases };
+}
+
+/** The rotary embeddings of the layers that have one. */
+export function ropesOf({ layers }: Pick<ModelSpec, "layers">): readonly RopeSpec[] {
+  return layers.flatMap(({ rope }) => rope ?? []);
 }
 
 /** Whether every layer has the same widths. */

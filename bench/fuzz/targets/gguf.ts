@@ -80,6 +80,7 @@ const scalar: fc.Arbitrary<BuiltValue> = fc.oneof(
       "gemma3",
       "phi3",
       "granite",
+      "smollm3",
       "deci",
       "default",
       "\u001b[1m",

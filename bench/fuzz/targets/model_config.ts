@@ -35,6 +35,7 @@ const MODEL_TYPES = [
   "gemma3_text",
   "phi3",
   "granite",
+  "smollm3",
   "gprune_llama",
   "gpt2",
 ];
@@ -45,6 +46,8 @@ const further = fc.record(
     head_dim: fc.constantFrom<unknown>(4, 5, 2 ** 31),
     sliding_window: hostileValue,
     residual_multiplier: hostileValue,
+    no_rope_layers: fc.constantFrom<unknown>([1, 0], [1], [], [{}], "10"),
+    no_rope_layer_interval: hostileValue,
     logits_scaling: fc.constantFrom<unknown>(8, 0, 1e308, "8"),
     layer_types: fc.constantFrom<unknown>([], ["full_attention", "sliding_attention"], ["x"]),
     rope_scaling: fc.constantFrom<unknown>(
