@@ -10,6 +10,8 @@ attention, rotary embedding, cache and generation are transformers' own.
 
 from torch import nn
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GemmaConfig,
@@ -117,6 +119,14 @@ class GpruneGemmaConfig(PrunedConfig, GemmaConfig):
 
 class GpruneGemmaForCausalLM(PrunedModel, GemmaForCausalLM):
     config_class = GpruneGemmaConfig
+
+
+class GpruneGemma2Config(PrunedConfig, Gemma2Config):
+    model_type = "gprune_gemma2"
+
+
+class GpruneGemma2ForCausalLM(PrunedModel, Gemma2ForCausalLM):
+    config_class = GpruneGemma2Config
 
 
 class GpruneGemma3TextConfig(PrunedConfig, Gemma3TextConfig):

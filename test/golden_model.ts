@@ -14,6 +14,7 @@ export const GOLDEN_FAMILIES = [
   "qwen2",
   "qwen3",
   "gemma",
+  "gemma2",
   "gemma3",
   "phi3",
   "granite",

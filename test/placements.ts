@@ -27,6 +27,7 @@ const STRUCTURE: LayerStructure = {
   qkNorm: true,
   postNorms: true,
   attentionScale: 0.35,
+  scoreSoftcap: 2,
   residualScale: 0.5,
 };
 const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, logitSoftcap: 30 } as ModelSpec;

@@ -83,7 +83,7 @@ class LayerContext {
 
   attention(stream: Rows, gate: (rows: Rows) => Rows): Rows {
     const normed = this.norm(stream, "input_layernorm");
-    const { headDim, qkNorm, postNorms, attentionScale } = this.spec;
+    const { headDim, qkNorm, postNorms, attentionScale, scoreSoftcap } = this.spec;
     const { groupSize, rope, window } = this.layer;
     const heads = (projection: string): readonly Rows[] =>
       normed.map((row) => chunks(this.project("self_attn", projection, row), headDim));
@@ -99,7 +99,12 @@ class LayerContext {
         const group = Math.floor(n / groupSize);
         const first = window === null ? 0 : Math.max(0, t - window + 1);
         const seen = keys.slice(first, t + 1);
-        const scores = softmax(seen.map((key) => attentionScale * dot(query, key[group]!)));
+        const scores = softmax(
+          softcap(
+            seen.map((key) => attentionScale * dot(query, key[group]!)),
+            scoreSoftcap,
+          ),
+        );
         return query.map((_, c) =>
           dot(
             scores,

@@ -35,6 +35,7 @@ export function tinySpec(options: TinyModelOptions = {}): ModelSpec {
     residualScale: 1,
     logitDivisor: 1,
     attentionScale: headDim ** -0.5,
+    scoreSoftcap: null,
     logitSoftcap: null,
     maxPositions: 64,
     extra: {},

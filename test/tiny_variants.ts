@@ -9,6 +9,15 @@ export const GEMMA1_SWITCHES: Pick<TinyModelOptions, "activation" | "normOffset"
   embeddingScale: Math.sqrt(8),
 };
 
+/** What sets Gemma 2 apart, at a hidden size of 8. */
+export const GEMMA2_SWITCHES: typeof GEMMA1_SWITCHES &
+  Pick<TinyModelOptions, "postNorms" | "scoreSoftcap" | "logitSoftcap"> = {
+  ...GEMMA1_SWITCHES,
+  postNorms: true,
+  scoreSoftcap: 1.5,
+  logitSoftcap: 3,
+};
+
 /** What sets Gemma 3 apart, at a hidden size of 8. */
 export const GEMMA_SWITCHES: typeof GEMMA1_SWITCHES & Pick<TinyModelOptions, "qkNorm" | "postNorms"> = {
   ...GEMMA1_SWITCHES,
@@ -56,6 +65,7 @@ export const TINY_VARIANTS: Readonly<Record<string, TinyModelOptions>> = {
     layers: WIDTHS.map((widths, index) => ({ ...widths, window: index === 0 ? 4 : null })),
     ...GEMMA_SWITCHES,
     attentionScale: 0.3,
+    scoreSoftcap: 3,
     logitSoftcap: 2,
   },
 };

@@ -78,6 +78,7 @@ export function specOf(shape: LlamaShape): ModelSpec {
     residualScale: 1,
     logitDivisor: 1,
     attentionScale: headDim ** -0.5,
+    scoreSoftcap: null,
     logitSoftcap: null,
     maxPositions: 2048,
     extra: {},

@@ -5,7 +5,7 @@ import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
-import { GEMMA_SWITCHES, GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
+import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import { openGguf } from "../io/gguf.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
@@ -66,6 +66,11 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
     ...GEMMA1_SWITCHES,
     headDim: 6,
     layers: [{ rope: { ...rope(5_000), rotaryDim: 6 } }],
+  },
+  gemma2: {
+    family: "gemma2",
+    ...GEMMA2_SWITCHES,
+    layers: Array.from({ length: 3 }, (_, layer) => ({ window: layer === 1 ? null : 16, biases: QKV })),
   },
   gemma3: { ...GEMMA, layers: GEMMA_LAYERS },
   granite: {

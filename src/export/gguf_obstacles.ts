@@ -80,8 +80,16 @@ const RULES: readonly Rule[] = [
       multipliers || (residualScale === 1 && logitDivisor === 1) ? null : "factors on blocks or logits",
   },
   {
-    finds: ({ logitSoftcap }, { loads }) =>
-      logitSoftcap === null || loads.logitSoftcap ? null : "capped logits",
+    finds: ({ scoreSoftcap }, { defaultScoreSoftcap }) => {
+      if ((scoreSoftcap === null) === (defaultScoreSoftcap === null)) return null;
+      return scoreSoftcap === null ? "scores that are not capped" : "capped scores";
+    },
+  },
+  {
+    finds: ({ logitSoftcap }, { loads, defaultLogitSoftcap }) => {
+      if (logitSoftcap === null) return defaultLogitSoftcap === null ? null : "logits that are not capped";
+      return loads.logitSoftcap ? null : "capped logits";
+    },
   },
   { finds: unrotatedObstacle },
   { finds: rotaryObstacle },
@@ -123,7 +131,9 @@ function unrotatedObstacle(
     ({ rope }, index) => (rope === null) === (every !== null && (index + 1) % every === 0),
   );
   if (isUsual) return null;
-  return every === null ? "layers that are not rotated" : `other layers not rotated than each ${every}th`;
+  return every === null
+    ? "layers that are not rotated"
+    : `other layers not rotated than each ${ordinal(every)}`;
 }
 
 /** One rotary embedding for all layers that have one, and a second base for those with windows where the architecture has one. */
@@ -146,10 +156,16 @@ function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitec
 /** Where windows are computed, llama.cpp knows which layers have one. */
 function windowObstacle(
   { layers }: ModelSpec,
-  { loads, fullAttentionEvery: every }: GgufArchitecture,
+  { loads, fullAttentionEvery: every, defaultWindow }: GgufArchitecture,
 ): string | null {
   const length = layers.find(({ window }) => window !== null)?.window ?? null;
-  if (!loads.windows || every === null || length === null) return null;
+  if (length === null) return defaultWindow === null ? null : "layers that all lack a sliding window";
+  if (!loads.windows || every === null) return null;
   const isUsual = layers.every(({ window }, index) => window === ((index + 1) % every === 0 ? null : length));
-  return isUsual ? null : `sliding windows in other layers than all but each ${every}th`;
+  return isUsual ? null : `sliding windows in other layers than all but each ${ordinal(every)}`;
+}
+
+/** `2nd`, `4th`. */
+function ordinal(every: number): string {
+  return every === 2 ? "2nd" : `${every}th`;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
-import { GEMMA_SWITCHES, GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
+import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
 import type { LayerSpec, RopeSpec } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
@@ -25,6 +25,8 @@ const GEMMA3 = {
   ...GEMMA_SWITCHES,
 } as const;
 const GEMMA1 = { family: "gemma", ...GEMMA1_SWITCHES } as const;
+const GEMMA2 = { family: "gemma2", ...GEMMA2_SWITCHES } as const;
+const EACH_2ND = [{ window: 16 }, {}, { window: 16 }] as const;
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const OUTPUTS = ["o_proj", "down_proj"] as const;
 const gemmaLayer = (index: number): Partial<LayerSpec> =>
@@ -59,6 +61,7 @@ describe("the architecture", () => {
     ["is qwen3 for Qwen3", { ...QWEN3, layers: [{ biases: QKV }] }, "qwen3"],
     ["is openelm for uneven tied Qwen3", { ...QWEN3, layers: UNEVEN }, "openelm"],
     ["is gemma for Gemma", { ...GEMMA1, layers: [{ biases: QKV }] }, "gemma"],
+    ["is gemma2 for Gemma 2", { ...GEMMA2, layers: EACH_2ND }, "gemma2"],
     ["is gemma3 for Gemma 3", { ...GEMMA3, layers: GEMMA_LAYERS, logitSoftcap: 3 }, "gemma3"],
     [
       "is granite for Granite",
@@ -156,6 +159,19 @@ describe("refusals", () => {
       { family: "smollm3", layers: EACH_4TH.map(() => ({})) },
       "other layers not rotated than each 4th",
     ],
+    ["capped scores", { scoreSoftcap: 3 }, "llama cannot have capped scores"],
+    [
+      "scores without a cap",
+      { ...GEMMA2, scoreSoftcap: null, layers: EACH_2ND },
+      "gemma2 cannot have scores that are not capped",
+    ],
+    [
+      "logits without a cap",
+      { ...GEMMA2, logitSoftcap: null, layers: EACH_2ND },
+      "gemma2 cannot have logits that are not capped",
+    ],
+    ["no windows", { ...GEMMA2 }, "gemma2 cannot have layers that all lack a sliding window"],
+    ["windows in other places", { ...GEMMA2, layers: [{}, { window: 16 }] }, "all but each 2nd"],
     ["other activations", { activation: "gelu_tanh" }, "an activation"],
     ["windows elsewhere", otherWindows, "all but each 6th"],
     ["rotary bases by layer", mixed, "differ from layer to layer"],

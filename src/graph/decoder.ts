@@ -3,7 +3,7 @@
  * only; widths (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to any width.
  *
  * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
- * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma3.py (eager attention).
+ * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
@@ -24,6 +24,7 @@ export interface LayerStructure {
   readonly qkNorm: boolean;
   readonly postNorms: boolean;
   readonly attentionScale: number;
+  readonly scoreSoftcap: number | null;
   readonly residualScale: number;
   /** The sequences that the graph is for; any when absent. */
   readonly span?: AttentionSpan;
@@ -67,6 +68,7 @@ export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructur
     qkNorm: spec.qkNorm,
     postNorms: spec.postNorms,
     attentionScale: spec.attentionScale,
+    scoreSoftcap: spec.scoreSoftcap,
     residualScale: spec.residualScale,
   };
 }
@@ -207,9 +209,14 @@ export function addLogits(
 ): Value {
   const products = b.cast(head.project(rmsNorm(b, head.input, { ...spec, weight: head.norm })), "float32");
   const logits = spec.logitDivisor === 1 ? products : b.div(products, b.scalar(spec.logitDivisor));
-  if (spec.logitSoftcap === null) return logits;
-  const cap = b.scalar(spec.logitSoftcap);
-  return b.mul(b.tanh(b.div(logits, cap)), cap);
+  return capped(b, logits, spec.logitSoftcap);
+}
+
+/** c * tanh(x / c) for a cap c; x for none. */
+function capped(b: GraphBuilder, x: Value, softcap: number | null): Value {
+  if (softcap === null) return x;
+  const cap = b.scalar(softcap, x.type);
+  return b.mul(b.tanh(b.div(x, cap)), cap);
 }
 
 /** x / sqrt(mean(x^2) + eps) * (offset + weight) over the last axis, in float32 (arXiv 1910.07467). */
@@ -401,7 +408,7 @@ class LayerBuilder {
     return { projected, tap, keys, values, added: { keys: newKeys, values: newValues } };
   }
 
-  /** softmax(scale queries keys^T + mask) values, [B, K, g, T, H]. */
+  /** softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]. */
   #mixed({ queries, keys, values, mask }: AttentionSources): Value {
     const b = this.#b;
     const [batch, kvGroups, groupSize, tokens, headDim] = queries.shape as readonly [Dim, Dim, Dim, Dim, Dim];
@@ -411,7 +418,7 @@ class LayerBuilder {
       b.matmul(stacked, keys, { transB: true, alpha: this.#structure.attentionScale }),
       mask.type,
     );
-    const attention = b.softmax(b.add(scores, mask));
+    const attention = b.softmax(b.add(capped(b, scores, this.#structure.scoreSoftcap), mask));
     const mixed = b.matmul(b.cast(attention, values.type), values);
     return b.reshape(mixed, [batch, kvGroups, groupSize, tokens, headDim]);
   }

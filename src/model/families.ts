@@ -10,6 +10,8 @@ import type { Projection } from "./spec.ts";
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | "attention_bias" | "mlp_bias";
 
+type ActivationKey = "hidden_act" | "hidden_activation";
+
 /** Projections that get their biases together. */
 export type BiasPart = "qkv" | "o" | "mlp";
 
@@ -20,8 +22,8 @@ export interface Family {
   readonly architecture: string;
   /** Class name of the configuration. */
   readonly configClass: string;
-  /** Where config.json keeps the activation's name. */
-  readonly activationKey: "hidden_act" | "hidden_activation";
+  /** Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both). */
+  readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
   /** What config.json calls GELU is its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
   readonly biases: Readonly<Record<BiasPart, BiasRule>>;
@@ -32,6 +34,10 @@ export interface Family {
   readonly scaledEmbeddings: boolean;
   /** Query-key products are multiplied by this quantity to the power -1/2, or by `attention_multiplier` itself. */
   readonly scoreScale: "head_dim" | "query_pre_attn_scalar" | "attention_multiplier";
+  /** The class caps scores where config.json gives a number for that. */
+  readonly capsScores: boolean;
+  /** The class caps logits where config.json gives a number for that. */
+  readonly capsLogits: boolean;
   /** config.json gives factors on embeddings, on what is added to the stream, and on logits (Granite). */
   readonly multipliers: boolean;
   /** Which layers have a sliding window: none, all, or those that `layer_types` names. */
@@ -70,6 +76,9 @@ export interface Family {
     readonly headDim?: number;
     /** Of `scoreScale`. */
     readonly scoreScalar?: number;
+    /** Of scores and logits, where the class caps any. */
+    readonly scoreSoftcap?: number;
+    readonly logitSoftcap?: number;
     /** Tokens that layers with a window see; null for none. */
     readonly window: number | null;
     /** Base for windowed layers, where they differ. */
@@ -89,7 +98,7 @@ const LLAMA: Family = {
   modelType: "llama",
   architecture: "LlamaForCausalLM",
   configClass: "LlamaConfig",
-  activationKey: "hidden_act",
+  activationKeys: ["hidden_act"],
   geluIsTanh: false,
   biases: { qkv: "attention_bias", o: "attention_bias", mlp: "mlp_bias" },
   qkNorm: false,
@@ -97,6 +106,8 @@ const LLAMA: Family = {
   normOffset: 0,
   scaledEmbeddings: false,
   scoreScale: "head_dim",
+  capsScores: false,
+  capsLogits: false,
   multipliers: false,
   windows: "none",
   unrotatedLayers: false,
@@ -168,16 +179,40 @@ export const FAMILIES: readonly Family[] = [
   },
   {
     ...LLAMA,
+    modelType: "gemma2",
+    architecture: "Gemma2ForCausalLM",
+    configClass: "Gemma2Config",
+    activationKeys: ["hidden_activation", "hidden_act"],
+    biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
+    postNorms: true,
+    normOffset: 1,
+    scaledEmbeddings: true,
+    scoreScale: "query_pre_attn_scalar",
+    capsScores: true,
+    capsLogits: true,
+    windows: "layer_types",
+    defaults: {
+      ...GEMMA_DEFAULTS,
+      scoreScalar: 256,
+      scoreSoftcap: 50,
+      logitSoftcap: 30,
+      window: 4096,
+      windowPattern: 2,
+    },
+  },
+  {
+    ...LLAMA,
     modelType: "gemma3_text",
     architecture: "Gemma3ForCausalLM",
     configClass: "Gemma3TextConfig",
-    activationKey: "hidden_activation",
+    activationKeys: ["hidden_activation"],
     biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
     qkNorm: true,
     postNorms: true,
     normOffset: 1,
     scaledEmbeddings: true,
     scoreScale: "query_pre_attn_scalar",
+    capsLogits: true,
     windows: "layer_types",
     ropeByLayerType: true,
     defaults: {

@@ -46,6 +46,12 @@ export interface GgufArchitecture {
    * layers, null none.
    */
   readonly fullAttentionEvery: number | null;
+  /** Tokens of the window where the file is silent; null: none. */
+  readonly defaultWindow: number | null;
+  /** Cap of the scores where the file is silent, for they always have one; null: they never have. */
+  readonly defaultScoreSoftcap: number | null;
+  /** Cap of the logits where the file is silent, for they always have one; null: they have what the file says. */
+  readonly defaultLogitSoftcap: number | null;
   /** Each n-th layer is not rotated; null: all are. */
   readonly unrotatedEvery: number | null;
   /** Base of the rotation in windowed layers where the file is silent; null: the same as in the others. */
@@ -84,6 +90,9 @@ const LLAMA: GgufArchitecture = {
   fused: {},
   mergeOrder: "score",
   fullAttentionEvery: null,
+  defaultWindow: null,
+  defaultScoreSoftcap: null,
+  defaultLogitSoftcap: null,
   unrotatedEvery: null,
   localRopeTheta: null,
   hiddenScaledLayers: null,
@@ -126,6 +135,27 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
     {
       ...GEMMA,
       loads: { ...NO_EXTRAS, families: ["gemma"], biases: QKV, tiedOnly: true },
+    },
+  ],
+  [
+    "gemma2",
+    {
+      ...GEMMA,
+      family: "gemma2",
+      fullAttentionEvery: 2,
+      defaultWindow: 4096,
+      defaultScoreSoftcap: 50,
+      defaultLogitSoftcap: 30,
+      // Gemma 2 27B.
+      hiddenScaledLayers: 46,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["gemma2"],
+        biases: QKV,
+        tiedOnly: true,
+        windows: true,
+        logitSoftcap: true,
+      },
     },
   ],
   [

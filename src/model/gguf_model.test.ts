@@ -16,7 +16,7 @@ import {
   withFile,
 } from "../../test/gguf_builder.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { GEMMA_SWITCHES, GEMMA1_SWITCHES } from "../../test/tiny_variants.ts";
+import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { openGgufModel } from "./gguf_model.ts";
 import { llama3Scaling } from "./gguf_rotary.ts";
@@ -157,6 +157,27 @@ const CASES: Readonly<Record<string, Case>> = {
   gemma: {
     architecture: "gemma",
     model: tinyModel({ family: "gemma", ...GEMMA1_SWITCHES, headDim: 6 }),
+  },
+  gemma2: {
+    architecture: "gemma2",
+    postNorms: true,
+    model: tinyModel({ family: "gemma2", ...GEMMA2_SWITCHES, layers: [{ window: 16 }, {}, { window: 16 }] }),
+    extra: [
+      ["gemma2.attention.sliding_window", u32(16)],
+      ["gemma2.attn_logit_softcapping", f32(1.5)],
+      ["gemma2.final_logit_softcapping", f32(3)],
+    ],
+  },
+  "gemma2 that leaves window and caps to the reader": {
+    architecture: "gemma2",
+    postNorms: true,
+    model: tinyModel({
+      family: "gemma2",
+      ...GEMMA2_SWITCHES,
+      scoreSoftcap: 50,
+      logitSoftcap: 30,
+      layers: [{ window: 4096 }, {}, { window: 4096 }],
+    }),
   },
   gemma3: {
     architecture: "gemma3",

@@ -68,7 +68,10 @@ class SpecReader {
       postNorms: family.postNorms,
       ...this.#scales(family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1),
       attentionScale: this.#factor("attention.scale", scoreWidth ** -0.5),
-      logitSoftcap: this.#metadata.optionalNumber(this.#key("final_logit_softcapping")) ?? null,
+      scoreSoftcap: this.#scoreSoftcap(),
+      logitSoftcap:
+        this.#metadata.optionalNumber(this.#key("final_logit_softcapping")) ??
+        this.#architecture.defaultLogitSoftcap,
       maxPositions: this.#size("context_length"),
       extra: this.#extra(),
     };
@@ -82,6 +85,13 @@ class SpecReader {
       residualScale: this.#factor("residual_scale", 1),
       logitDivisor: this.#factor("logit_scale", 1),
     };
+  }
+
+  /** llama.cpp reads the key where the architecture has such caps, and nowhere else. */
+  #scoreSoftcap(): number | null {
+    const { defaultScoreSoftcap } = this.#architecture;
+    if (defaultScoreSoftcap === null) return null;
+    return this.#metadata.optionalNumber(this.#key("attn_logit_softcapping")) ?? defaultScoreSoftcap;
   }
 
   /** A factor, which llama.cpp takes as absent when it is 0. */
@@ -167,10 +177,10 @@ class SpecReader {
     );
   }
 
-  /** Sliding window of every layer; a file without a window length has none. */
+  /** Sliding window of every layer; a file without a window length has what the architecture assumes. */
   #windows(layerCount: number): readonly (number | null)[] {
-    const every = this.#architecture.fullAttentionEvery;
-    const length = this.#metadata.optionalNumber(this.#key("attention.sliding_window")) ?? 0;
+    const { fullAttentionEvery: every, defaultWindow } = this.#architecture;
+    const length = this.#metadata.optionalNumber(this.#key("attention.sliding_window")) ?? defaultWindow ?? 0;
     if (every === null || length === 0) return Array.from({ length: layerCount }, () => null);
     return Array.from({ length: layerCount }, (_, layer) =>
       every > 0 && (layer + 1) % every === 0 ? null : length,

@@ -30,6 +30,7 @@ export function ggufMetadataOf(
     ...(rope === null ? [] : ropeEntries(rope)),
     ...windowEntries(spec, architecture),
     ...factorEntries(spec, architecture),
+    ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
     ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
   ];
   return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));

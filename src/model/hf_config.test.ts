@@ -35,6 +35,13 @@ const GRANITE = {
   logits_scaling: 6,
 };
 const SMOLLM3 = { ...LLAMA, model_type: "smollm3", num_hidden_layers: 5 };
+const GEMMA2 = {
+  ...GEMMA,
+  model_type: "gemma2",
+  num_hidden_layers: 3,
+  attn_logit_softcapping: 50,
+  final_logit_softcapping: 30,
+};
 const QWEN = { ...LLAMA, model_type: "qwen2", num_hidden_layers: 4, sliding_window: 16 };
 
 function read(config: object): ModelSpec {
@@ -92,6 +99,33 @@ describe("readConfig", () => {
     expect(windowsOf(qwen3).slice(26)).toEqual([null, null, 4096, 4096]);
     expect(read(qwen3).headDim).toBe(128);
     expect(read({ ...qwen3, head_dim: null }).headDim).toBe(8);
+  });
+
+  it("caps scores and logits as Gemma 2 does, logits as Gemma 3 does, and nothing in other families", () => {
+    const { attn_logit_softcapping: _a, final_logit_softcapping: _f, ...silent } = GEMMA2;
+    const caps = { attn_logit_softcapping: 7, final_logit_softcapping: 9 };
+    const none = { attn_logit_softcapping: null, final_logit_softcapping: null };
+    expect(read(silent)).toMatchObject({ scoreSoftcap: 50, logitSoftcap: 30 });
+    expect(read({ ...silent, ...none })).toMatchObject({ scoreSoftcap: null, logitSoftcap: null });
+    expect(read(GEMMA)).toMatchObject({ scoreSoftcap: null, logitSoftcap: null });
+    expect(read({ ...GEMMA2, ...caps })).toMatchObject({ scoreSoftcap: 7, logitSoftcap: 9 });
+    // transformers' Gemma 3 keeps the number and does nothing with it.
+    expect(read({ ...GEMMA, ...caps })).toMatchObject({ scoreSoftcap: null, logitSoftcap: 9 });
+    expect(read({ ...LLAMA, ...caps })).toMatchObject({ scoreSoftcap: null, logitSoftcap: null });
+  });
+
+  it("assumes of a silent Gemma 2 what its class does", () => {
+    const silent = { ...LLAMA, model_type: "gemma2", num_hidden_layers: 3, hidden_act: "gelu" };
+    expect(read(silent)).toMatchObject({
+      headDim: 256,
+      activation: "gelu_tanh",
+      attentionScale: 256 ** -0.5,
+      qkNorm: false,
+      postNorms: true,
+      normOffset: 1,
+    });
+    expect(windowsOf(silent)).toEqual([4096, null, 4096]);
+    expect(read(silent).layers[0]!.rope).toEqual({ theta: 10_000, rotaryDim: 256, scaling: null });
   });
 
   it("reads the factors of Granite, 1 where they are absent, and those of no other family", () => {
@@ -166,6 +200,7 @@ describe("readConfig", () => {
     [{ ...LLAMA, head_dim: 6, partial_rotary_factor: 0.5 }, "even number of rotated channels, got 3"],
     [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
     [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],
+    [{ ...GEMMA2, attn_logit_softcapping: -1 }, "attn_logit_softcapping"],
     [{ ...SMOLLM3, no_rope_layers: [1, 1, 1, 1] }, "no_rope_layers to have a number for every layer, got 4"],
     [{ ...SMOLLM3, no_rope_layer_interval: 0 }, "no_rope_layer_interval"],
     [{ ...GRANITE, residual_multiplier: 0 }, "residual_multiplier"],
@@ -397,6 +432,10 @@ describe("writeConfig", () => {
   it.each([
     GEMMA1,
     { ...GEMMA1, attention_bias: true, tie_word_embeddings: false, rope_theta: 500 },
+    GEMMA2,
+    { ...GEMMA2, attn_logit_softcapping: null, final_logit_softcapping: null },
+    { ...GEMMA2, query_pre_attn_scalar: 144, attention_bias: true, rope_theta: 500 },
+    { ...GEMMA2, layer_types: Array(3).fill("full_attention") },
     SMOLLM3,
     { ...SMOLLM3, no_rope_layers: [0, 1, 1, 0, 0], attention_bias: true, mlp_bias: true, rope_theta: 5e6 },
     { ...SMOLLM3, no_rope_layers: [0, 0, 0, 0, 0] },
@@ -418,9 +457,11 @@ describe("writeConfig", () => {
   });
 
   it("writes floats of Python with a decimal point, and nothing else", () => {
-    const config = { ...GEMMA, final_logit_softcapping: 30, rope_theta: 10_000, rms_norm_eps: 1e-6 };
+    const config = { ...GEMMA2, rope_theta: 10_000, rms_norm_eps: 1e-6 };
     const text = configText(writeConfig(read(config), "float32"));
     expect(text).toContain('"final_logit_softcapping": 30.0');
+    expect(text).toContain('"attn_logit_softcapping": 50.0');
+    expect(text).toContain('"query_pre_attn_scalar": 8,');
     expect(text).toContain('"rope_theta": 10000.0');
     expect(text).toContain('"rms_norm_eps": 0.000001,');
     expect(text).toContain('"head_dim": 8,');
@@ -457,6 +498,11 @@ describe("writeConfig", () => {
       per_layer_config: { 0: { intermediate_size: 6 }, 1: { intermediate_size: 5 } },
       projection_biases: [[], biases],
     });
+  });
+
+  it("names the activation of Gemma 2 twice, since vLLM wants both", () => {
+    const name = "gelu_pytorch_tanh";
+    expect(writeConfig(read(GEMMA2), "float32")).toMatchObject({ hidden_act: name, hidden_activation: name });
   });
 
   it("refuses layers that are not rotated where the family has no key for them", () => {

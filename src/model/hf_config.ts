@@ -77,7 +77,7 @@ const schema = carried.extend({
   residual_multiplier: z.number().positive().default(1),
   logits_scaling: z.number().positive().default(1),
   final_logit_softcapping: z.number().positive().nullish(),
-  attn_logit_softcapping: z.null().optional(),
+  attn_logit_softcapping: z.number().positive().nullish(),
   use_bidirectional_attention: z
     .literal(false, { error: "only models whose tokens see what is before them are read" })
     .nullish(),
@@ -146,7 +146,7 @@ function specOf(config: Config, context: Context): ModelSpec {
     postNorms: family.postNorms,
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
-    logitSoftcap: config.final_logit_softcapping ?? null,
+    ...softcapsOf(config, family),
     maxPositions: config.max_position_embeddings,
     extra: carried.parse(config),
   };
@@ -168,6 +168,20 @@ function scalesOf(
     embeddingScale: scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1,
     residualScale: 1,
     logitDivisor: 1,
+  };
+}
+
+function softcapsOf(
+  { attn_logit_softcapping: scores, final_logit_softcapping: logits }: Config,
+  { capsScores, capsLogits, defaults }: Family,
+): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
+  const [score, logit] = [
+    scores === undefined ? defaults.scoreSoftcap : scores,
+    logits === undefined ? defaults.logitSoftcap : logits,
+  ];
+  return {
+    scoreSoftcap: capsScores ? (score ?? null) : null,
+    logitSoftcap: capsLogits ? (logit ?? null) : null,
   };
 }
 
@@ -286,8 +300,8 @@ function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scal
 }
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
-  const { activationKey, geluIsTanh, defaults } = context.family;
-  const name = config[activationKey] ?? defaults.activation;
+  const { activationKeys, geluIsTanh, defaults } = context.family;
+  const name = config[activationKeys[0]] ?? defaults.activation;
   if (name === "gelu" && geluIsTanh) return "gelu_tanh";
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation !== undefined) return activation;

@@ -58,7 +58,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     intermediate_size: widest((layer) => layer.neurons),
     num_attention_heads: widest((layer) => layer.kvGroups * layer.groupSize),
     num_key_value_heads: widest((layer) => layer.kvGroups),
-    [family.activationKey]: ACTIVATION_NAMES[spec.activation],
+    ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
     rms_norm_eps: spec.normEps,
     max_position_embeddings: spec.maxPositions,
     tie_word_embeddings: spec.tiedEmbeddings,
@@ -69,7 +69,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
       ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
       : {}),
     ...scaleKeys(spec, family),
-    ...(spec.logitSoftcap === null ? {} : { final_logit_softcapping: spec.logitSoftcap }),
+    ...softcapKeys(spec, family),
     ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
     ...spec.extra,
   };
@@ -126,6 +126,16 @@ function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): Json {
     logits_scaling: spec.logitDivisor,
   };
   return { ...scores[scoreScale], ...(multipliers ? factors : {}) };
+}
+
+/** A cap that is absent is said where the class would assume one. */
+function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Family): Json {
+  const scores = scoreSoftcap !== null || defaults.scoreSoftcap !== undefined;
+  const logits = logitSoftcap !== null || defaults.logitSoftcap !== undefined;
+  return {
+    ...(scores ? { attn_logit_softcapping: scoreSoftcap } : {}),
+    ...(logits ? { final_logit_softcapping: logitSoftcap } : {}),
+  };
 }
 
 function ropeKeys({ layers, headDim }: ModelSpec, { ropeByLayerType, defaults }: Family): Json {

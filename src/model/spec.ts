@@ -91,6 +91,8 @@ export interface ModelSpec {
   readonly residualScale: number;
   /** Factor on query-key products, usually H^-1/2. */
   readonly attentionScale: number;
+  /** Scores become c * tanh(scores / c) before the mask is added; null for none. */
+  readonly scoreSoftcap: number | null;
   /** Logits are divided by this: 1 but in Granite. */
   readonly logitDivisor: number;
   /** Logits become c * tanh(logits / c); null for none. */

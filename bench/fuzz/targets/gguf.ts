@@ -77,6 +77,7 @@ const scalar: fc.Arbitrary<BuiltValue> = fc.oneof(
       "llama",
       "qwen2",
       "gemma",
+      "gemma2",
       "gemma3",
       "phi3",
       "granite",

@@ -32,6 +32,7 @@ const MODEL_TYPES = [
   "qwen2",
   "qwen3",
   "gemma",
+  "gemma2",
   "gemma3_text",
   "phi3",
   "granite",
@@ -46,6 +47,7 @@ const further = fc.record(
     head_dim: fc.constantFrom<unknown>(4, 5, 2 ** 31),
     sliding_window: hostileValue,
     residual_multiplier: hostileValue,
+    attn_logit_softcapping: fc.constantFrom<unknown>(50, 0, null, "50"),
     no_rope_layers: fc.constantFrom<unknown>([1, 0], [1], [], [{}], "10"),
     no_rope_layer_interval: hostileValue,
     logits_scaling: fc.constantFrom<unknown>(8, 0, 1e308, "8"),
@@ -97,7 +99,7 @@ function requireSound(spec: ModelSpec): void {
   const odd = [...sizes, ...widths].find((size) => !Number.isSafeInteger(size) || size < 1);
   if (odd !== undefined) throw new Error(`a size of ${odd}`);
   const factors = [spec.attentionScale, spec.embeddingScale, spec.residualScale, spec.logitDivisor];
-  const scales = [spec.normEps, ...factors, spec.logitSoftcap ?? 1];
+  const scales = [spec.normEps, ...factors, spec.scoreSoftcap ?? 1, spec.logitSoftcap ?? 1];
   if (!scales.every((scale) => Number.isFinite(scale))) throw new Error(`scales ${scales}`);
   if (/evil|auto_map/.test(JSON.stringify(spec))) throw new Error("code in a spec");
   if (spec.layers.length <= 16 && weightsOf(spec).length === 0) throw new Error("no weights");
