@@ -3,9 +3,10 @@
  * states layer by layer. All models take a layer before any takes the next, so memory holds the weights of one layer of
  * one model and the hidden states of all.
  */
-import { headStructure } from "../graph/decoder.ts";
+
 import type { DecoderRunner, LoadedHead, Outputs } from "../graph/decoder_runner.ts";
 import { embedWindows, hiddenRows, MAX_HIDDEN_BYTES, type MicroBatch, nextTokens } from "../graph/forward.ts";
+import { headStructure } from "../graph/head.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";

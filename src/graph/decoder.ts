@@ -1,12 +1,13 @@
 /**
- * The decoder as graphs: one transformer layer, and the head. Families differ by the properties of `LayerStructure`
- * only; widths (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to any width.
+ * A decoder layer as a graph; the head is in head.ts. Families differ by the properties of `LayerStructure` only; widths
+ * (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to any width.
  *
  * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
+import { capped, gelu, rmsNorm } from "./formulas.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -170,65 +171,6 @@ export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: Spa
   const input = streamInput(b, structure);
   if (kind === "ffn") return layer.ffnBlock(input);
   return layer.attentionBlock(input, attentionInputs(b, structure, {}));
-}
-
-/** Everything that shapes the head's graph. */
-export type HeadStructure = Pick<
-  ModelSpec,
-  "hiddenSize" | "normEps" | "normOffset" | "logitDivisor" | "logitSoftcap"
->;
-
-/** The head's part of a spec: two heads are built alike when these are equal. */
-export function headStructure(spec: ModelSpec): HeadStructure {
-  const { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap } = spec;
-  return { hiddenSize, normEps, normOffset, logitDivisor, logitSoftcap };
-}
-
-/**
- * Adds final norm and vocabulary projection: inputs `norm` [C], `projection` [V, C], and `hidden` [M, C] with any
- * number of other streams of the same shape by name.
- * @returns input and logits [M, V] of every stream
- */
-export function buildLogits(
-  b: GraphBuilder,
-  spec: HeadStructure,
-  streams: readonly string[] = ["hidden"],
-): readonly { readonly input: Value; readonly logits: Value }[] {
-  const inputs = streams.map((name) => b.input(name, ["M", spec.hiddenSize]));
-  const norm = b.input("norm", [spec.hiddenSize]);
-  const projection = b.input("projection", ["V", spec.hiddenSize]);
-  const project = (x: Value): Value => b.matmul(x, projection, { transB: true });
-  return inputs.map((input) => ({ input, logits: addLogits(b, spec, { input, norm, project }) }));
-}
-
-/** Adds final norm and vocabulary projection whose inputs are values of a larger graph; gives float32 logits. */
-export function addLogits(
-  b: GraphBuilder,
-  spec: HeadStructure,
-  head: { readonly input: Value; readonly norm: Value; readonly project: (x: Value) => Value },
-): Value {
-  const products = b.cast(head.project(rmsNorm(b, head.input, { ...spec, weight: head.norm })), "float32");
-  const logits = spec.logitDivisor === 1 ? products : b.div(products, b.scalar(spec.logitDivisor));
-  return capped(b, logits, spec.logitSoftcap);
-}
-
-/** c * tanh(x / c) for a cap c; x for none. */
-function capped(b: GraphBuilder, x: Value, softcap: number | null): Value {
-  if (softcap === null) return x;
-  const cap = b.scalar(softcap, x.type);
-  return b.mul(b.tanh(b.div(x, cap)), cap);
-}
-
-/** x / sqrt(mean(x^2) + eps) * (offset + weight) over the last axis, in float32 (arXiv 1910.07467). */
-function rmsNorm(
-  b: GraphBuilder,
-  input: Value,
-  norm: Pick<ModelSpec, "normEps" | "normOffset"> & { readonly weight: Value },
-): Value {
-  const x = b.cast(input, "float32");
-  const meanSquare = b.reduceMean(b.mul(x, x), [-1]);
-  const normed = b.div(x, b.sqrt(b.add(meanSquare, b.scalar(norm.normEps))));
-  return b.mul(normed, norm.normOffset === 1 ? b.add(norm.weight, b.scalar(1)) : norm.weight);
 }
 
 /** `self_attn.q_proj`. */
@@ -495,12 +437,4 @@ class LayerBuilder {
     if (past === undefined) return present;
     return this.#b.concat([past, this.#b.cast(present, past.type)], 2, span);
   }
-}
-
-/** The tanh approximation of GELU (arXiv 1606.08415): x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))). */
-function gelu(b: GraphBuilder, x: Value): Value {
-  const scalar = (number: number): Value => b.scalar(number, x.type);
-  const cube = b.mul(b.mul(x, x), x);
-  const inner = b.mul(b.add(x, b.mul(cube, scalar(0.044715))), scalar(Math.sqrt(2 / Math.PI)));
-  return b.mul(b.mul(x, scalar(0.5)), b.add(b.tanh(inner), scalar(1)));
 }

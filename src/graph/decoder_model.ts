@@ -10,13 +10,13 @@
 import type { LayerSpec, ModelSpec, RopeSpec } from "../model/spec.ts";
 import {
   addLayer,
-  addLogits,
   type LayerSizes,
   layerStructure,
   type RotaryAngles,
   type WeightSupply,
 } from "./decoder.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "./graph.ts";
+import { addLogits } from "./head.ts";
 import { cos, range, sin, sizeOf } from "./operators.ts";
 import { INVISIBLE, inverseFrequencies } from "./positions.ts";
 

@@ -6,16 +6,15 @@ import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import {
   type AttentionSpan,
-  addLogits,
   BLOCK_QUERIES,
   buildBlock,
   buildLayer,
-  buildLogits,
   type LayerStructure,
   type LayerValues,
 } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+import { addLogits, buildLogits } from "./head.ts";
 import { gatherLast } from "./operators.ts";
 import type { Dim } from "./shapes.ts";
 
