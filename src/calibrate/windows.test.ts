@@ -49,6 +49,20 @@ describe("cutWindows", () => {
     );
   });
 
+  it("begins every window with a token that is not of the text", () => {
+    const windows = cutWindows(
+      Int32Array.from({ length: 12 }, (_, i) => i),
+      5,
+      "text",
+      99,
+    );
+    expect(windows.map((window) => [...window])).toEqual([
+      [99, 0, 1, 2, 3],
+      [99, 4, 5, 6, 7],
+      [99, 8, 9, 10, 11],
+    ]);
+  });
+
   it("refuses a text shorter than a window", () => {
     expect(() => cutWindows(new Int32Array(7), 8, "set web (web.txt)")).toThrow(
       expect.objectContaining({
@@ -102,14 +116,26 @@ describe("chooseWindows", () => {
 
 describe("loadTokenSet", () => {
   /** Words of one letter, `a` to `z`, are the ids 0 to 25. */
-  function letterTokenizer(): Tokenizer {
+  function letterTokenizer({ addsBos = false } = {}): Tokenizer {
     const vocab = Object.fromEntries(Array.from("abcdefghijklmnopqrstuvwxyz", (letter, id) => [letter, id]));
     const json = {
       added_tokens: [],
       pre_tokenizer: { type: "WhitespaceSplit" },
       model: { type: "WordLevel", vocab, unk_token: "z" },
+      ...(addsBos && {
+        added_tokens: [{ id: 26, content: "<s>", special: true }],
+        post_processor: {
+          type: "TemplateProcessing",
+          single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+          pair: [],
+          special_tokens: { "<s>": { id: "<s>", ids: [26], tokens: ["<s>"] } },
+        },
+      }),
     };
-    return Tokenizer.fromFiles([{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }]);
+    const contents = { "tokenizer.json": json, "tokenizer_config.json": addsBos ? { bos_token: "<s>" } : {} };
+    return Tokenizer.fromFiles(
+      Object.entries(contents).map(([name, value]) => ({ name, bytes: Buffer.from(JSON.stringify(value)) })),
+    );
   }
 
   it("reads, cuts and samples a set, independently of other sets", async () => {
@@ -135,6 +161,19 @@ describe("loadTokenSet", () => {
       samples: 15,
     });
     expect([whole.windows.length, whole.heldOut.length]).toEqual([15, 1]);
+  });
+
+  it("begins every window with BOS where the tokenizer puts it before a text", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c d ".repeat(10));
+    const options = { samples: 3, seqLen: 5, seed: 7 };
+    const set = await loadTokenSet(
+      { name: "web", path, weight: 1 },
+      letterTokenizer({ addsBos: true }),
+      options,
+    );
+    const all = [...set.windows, ...set.heldOut, ...set.unused].map((window) => [...window]);
+    expect(all).toEqual(Array.from({ length: 10 }, () => [26, 0, 1, 2, 3]));
   });
 
   it("names set and file when the text is too short", async () => {

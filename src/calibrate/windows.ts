@@ -46,14 +46,22 @@ export function parseTextSet(argument: string, option: string): TextSet {
 
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
+ * @param first - a token that every window begins with, before one token less of the text; null for none
  * @throws GpruneError BAD_TEXT when there is not one whole window
  */
-export function cutWindows(ids: Int32Array, length: number, where: string): readonly Int32Array[] {
-  const count = Math.floor(ids.length / length);
+export function cutWindows(
+  ids: Int32Array,
+  length: number,
+  where: string,
+  first: number | null = null,
+): readonly Int32Array[] {
+  const own = first === null ? length : length - 1;
+  const count = Math.floor(ids.length / own);
   if (count > 0) {
-    return Array.from({ length: count }, (_, w) => ids.subarray(w * length, (w + 1) * length));
+    const windows = Array.from({ length: count }, (_, w) => ids.subarray(w * own, (w + 1) * own));
+    return first === null ? windows : windows.map((window) => Int32Array.of(first, ...window));
   }
-  throw new GpruneError("BAD_TEXT", `${where}: expected at least ${length} tokens, got ${ids.length}`, {
+  throw new GpruneError("BAD_TEXT", `${where}: expected at least ${own} tokens, got ${ids.length}`, {
     hint: "Give more text, or shorter windows with --seq-len.",
   });
 }
@@ -115,16 +123,21 @@ export async function loadTokenSet(
   { samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
   const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN), hub);
-  return sampledSet({ name, path }, tokenizer.encode(text), { samples, seqLen, seed });
+  return sampledSet({ name, path, text }, tokenizer, { samples, seqLen, seed });
 }
 
-/** Cuts the tokens of a set's text into windows and chooses among them. @throws GpruneError BAD_TEXT for too few */
+/**
+ * Cuts a set's text into windows and chooses among them. Windows begin with BOS where the tokenizer puts it first: the model
+ * is going to see it, and some can do little without (docs/METHODS.md).
+ * @throws GpruneError BAD_TEXT for a text without a whole window
+ */
 export function sampledSet(
-  { name, path }: Pick<TextSet, "name" | "path">,
-  ids: Int32Array,
+  { name, path, text }: Pick<TextSet, "name" | "path"> & { readonly text: string },
+  tokenizer: Tokenizer,
   { samples, seqLen, seed }: Pick<SamplingOptions, "samples" | "seqLen" | "seed">,
 ): SampledSet {
-  const windows = cutWindows(ids, seqLen, `calibration set ${name} (${path})`);
+  const first = tokenizer.addsBos ? tokenizer.bosId : null;
+  const windows = cutWindows(tokenizer.encode(text), seqLen, `calibration set ${name} (${path})`, first);
   const shuffled = chooseWindows(windows, windows.length, { seed, label: name });
   const heldOutEnd = samples + HELD_OUT_WINDOWS;
   return {

@@ -2,7 +2,7 @@
 import { type ComparedModel, compareModels } from "../evaluate/compare.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialOptions, namedMaterial } from "./material.ts";
+import { type MaterialOptions, namedMaterial, sayWithoutBos } from "./material.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { print, printJson } from "./terminal.ts";
 
@@ -20,11 +20,13 @@ export async function compareCommand(
   [first, second, others]: readonly [string, string, readonly string[]],
   { resume, json, ...options }: CompareOptions,
 ): Promise<void> {
-  const { texts, ...material } = await namedMaterial(options);
+  const named = await namedMaterial(options);
+  const { texts, ...material } = named;
   const models: readonly ComparedModel[] = await withModels(
     [first, second, ...others],
     options,
     ({ models: opened, runtime, onProgress }) => {
+      sayWithoutBos(opened, named, options);
       const speed = options.speed ? { ...options, onProgress } : undefined;
       const settings = { ...material, speed, onProgress, ...keeping(resume) };
       return compareModels({ models: opened, runtime }, texts, settings);

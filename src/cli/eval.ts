@@ -15,7 +15,7 @@ import {
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialOptions, namedMaterial } from "./material.ts";
+import { type MaterialOptions, namedMaterial, sayWithoutBos } from "./material.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, say, table } from "./terminal.ts";
 
@@ -47,12 +47,14 @@ async function evaluateAll(
   path: string,
   { baseline, resume, ...options }: EvalOptions,
 ): Promise<Evaluations> {
-  const { texts, ...material } = await namedMaterial(options);
+  const named = await namedMaterial(options);
+  const { texts, ...material } = named;
   if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
   }
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, options, async ({ models, runtime, onProgress }) => {
+    sayWithoutBos(models, named, options);
     const settings = { ...material, onProgress, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
     return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];

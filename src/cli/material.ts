@@ -2,6 +2,9 @@
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/evaluate.ts";
+import type { Model } from "../model/model.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { say } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
 /** What the options that say it give. */
@@ -12,6 +15,7 @@ export interface MaterialOptions {
   readonly fewshot?: readonly string[];
   readonly seed: number;
   readonly seqLen: number;
+  readonly bos?: boolean;
   readonly limit?: number;
 }
 
@@ -21,6 +25,7 @@ export interface Material {
   readonly tasks: readonly TextSet[];
   readonly fewShot: TaskShots;
   readonly seqLen: number;
+  readonly bos: boolean;
   readonly limit: number | undefined;
 }
 
@@ -35,6 +40,7 @@ export async function namedMaterial({
   numFewshot: count,
   seed,
   seqLen,
+  bos = false,
   limit,
 }: MaterialOptions): Promise<Material> {
   const texts = parseTextSets(text, "--text");
@@ -43,7 +49,7 @@ export async function namedMaterial({
   await requireTexts(tasks, "documents of task");
   const pools = poolsOf(fewshot, tasks);
   await requireTexts(pools, "solved questions of task");
-  return { texts, tasks, fewShot: { count, seed, pools }, seqLen, limit };
+  return { texts, tasks, fewShot: { count, seed, pools }, seqLen, bos, limit };
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a pool of no task */
@@ -55,4 +61,16 @@ function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonl
   throw new GpruneError("BAD_ARGUMENT", `--fewshot: expected the name of a task, got ${stray.name}`, {
     hint: `Tasks are ${names.join(", ") || "given with --tasks"}.`,
   });
+}
+
+/** Says where texts are measured without the token that a model expects before them. */
+export function sayWithoutBos(
+  models: readonly Model[],
+  { texts, bos }: Pick<Material, "texts" | "bos">,
+  { quiet = false }: { readonly quiet?: boolean | undefined },
+): void {
+  if (quiet || bos || texts.length === 0) return;
+  const expecting = models.find(({ files }) => Tokenizer.fromFiles(files).addsBos);
+  if (expecting === undefined) return;
+  say(`hint: --bos begins windows with BOS, as the tokenizer of ${expecting.origin.name} begins texts`);
 }

@@ -28,6 +28,7 @@ function materialOptions(command: Command, formats: string): Command {
     )
     .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
     .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
+    .option("--bos", "begin every window with BOS, without which Gemma and a few others can do little")
     .addOption(
       countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
         min: 1,

@@ -34,6 +34,22 @@ describe("evaluate", () => {
     expect(Object.values(scores)[1]).toEqual(await perplexity(runner, [Int32Array.of(2, 1, 0, 2)]));
   });
 
+  it("begins windows with BOS when asked to, where there is one", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c d e f g");
+    const texts = [{ name: "t", path, weight: 1 }];
+    const model = letterModel();
+    const config = { name: "tokenizer_config.json", bytes: Buffer.from('{"bos_token": "p"}') };
+    const own = { model: { ...model, files: [...model.files, config] }, runtime };
+    const { texts: scores } = await evaluate(own, texts, { seqLen: 4, bos: true });
+    const windows = [Int32Array.of(15, 0, 1, 2), Int32Array.of(15, 3, 4, 5)];
+    expect(scores.t).toEqual(await perplexity(new DecoderRunner(model, runtime), windows));
+    await expect(evaluate({ model, runtime }, texts, { seqLen: 4, bos: true })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: "--bos: expected a tokenizer with a token that begins texts, got one without",
+    });
+  });
+
   it("scores the first documents of every task, and needs no text", async () => {
     const path = join(await temporaryDirectory(), "task.jsonl");
     const lines = [0, 1, 0].map((gold) => ({ query: "a b", choices: ["c", "c d"], gold }));

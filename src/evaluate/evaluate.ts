@@ -31,6 +31,8 @@ export interface Evaluation {
 export interface EvaluateOptions {
   /** Tokens in a window. */
   readonly seqLen: number;
+  /** Whether every window of a text begins with BOS, one of its tokens. */
+  readonly bos?: boolean;
   /** Tasks in the formats of task_file.ts; none when absent. */
   readonly tasks?: readonly TextSet[];
   /** Solved questions before each one. */
@@ -192,6 +194,14 @@ function otherTokens(first: Material, other: Material): string | null {
   return text === undefined ? null : `expected the same tokens of text ${text[0]}, got others`;
 }
 
+function requireBos({ bosId }: Tokenizer): number {
+  if (bosId !== null) return bosId;
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    "--bos: expected a tokenizer with a token that begins texts, got one without",
+  );
+}
+
 /** What is to be computed on, in tokens of a model's own tokenizer. */
 interface Material {
   readonly windows: readonly (readonly [string, readonly Int32Array[]])[];
@@ -225,18 +235,20 @@ async function readMaterial(
 
 /**
  * Tokenises all texts and tasks.
- * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, and as `encodeDocument`
+ * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, BAD_ARGUMENT where BOS is
+ *   asked for and there is none, and as `encodeDocument`
  */
 function tokenMaterial(
   { files, spec }: Model,
   { texts, tasks }: ReadMaterial,
-  { seqLen, limit }: Evaluating,
+  { seqLen, limit, bos = false }: Evaluating,
 ): Material {
   const tokenizer = Tokenizer.fromFiles(files);
+  const first = bos ? requireBos(tokenizer) : null;
   return {
     windows: texts.map(({ name, path, text }) => {
       const where = `text ${name} (${path})`;
-      const windows = cutWindows(tokenizer.encode(text), seqLen, where).slice(0, limit);
+      const windows = cutWindows(tokenizer.encode(text), seqLen, where, first).slice(0, limit);
       for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
       return [name, windows];
     }),

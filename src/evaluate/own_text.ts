@@ -50,7 +50,8 @@ export async function writeOwnText(
     topP: 1,
     seed,
   });
-  const ids = tokenizer.encode(own.flat().join("\n\n"));
-  const set = sampledSet({ name, path: OWN_TEXT }, ids, { samples: windows.length, seqLen, seed });
+  const text = own.flat().join("\n\n");
+  const sampling = { samples: windows.length, seqLen, seed };
+  const set = sampledSet({ name, path: OWN_TEXT, text }, tokenizer, sampling);
   return { ...set, unused: [] };
 }

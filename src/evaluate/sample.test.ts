@@ -42,6 +42,27 @@ describe("sampleTexts", () => {
     }
   });
 
+  it("begins windows with BOS where the tokenizer does, and leaves it out of the texts", async () => {
+    const added = { added_tokens: [{ id: 15, content: "<s>", special: true }] };
+    const special = { id: "<s>", ids: [15], tokens: ["<s>"] };
+    const single = [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }];
+    const processor = { type: "TemplateProcessing", single, pair: [], special_tokens: { "<s>": special } };
+    const letters = letterModel({ tiedEmbeddings: false, seed: 3 }, { ...added, post_processor: processor });
+    const config = { name: "tokenizer_config.json", bytes: Buffer.from('{"bos_token": "<s>"}') };
+    const beginning = Tokenizer.fromFiles([...letters.files, config]);
+    expect(beginning).toMatchObject({ addsBos: true, bosId: 15 });
+    const options = { ...OPTIONS, count: 3, temperature: 1e-4 };
+    const windows = await sampleTexts(new DecoderRunner(letters, runtime), beginning, options);
+    const reference = await referenceDecoder(letters);
+    for (const texts of windows) {
+      const ids = Int32Array.of(15, ...beginning.encode(texts.join(" ")));
+      const { logits } = reference(ids);
+      for (let t = 2; t < ids.length; t++) {
+        expect(logits[t - 1]![ids[t]!]).toBe(Math.max(...logits[t - 1]!));
+      }
+    }
+  });
+
   it("draws tokens as often as the model expects them", async () => {
     const windows = await sample({ count: 400, tokens: 2 });
     const reference = await referenceDecoder(model);

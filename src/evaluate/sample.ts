@@ -2,8 +2,8 @@
  * Text that a model writes by itself, to calibrate on where there is none: it comes from the distribution that the model
  * was trained on, all of it, as far as the model knows it.
  *
- * Every text begins with a token drawn uniformly from those that begin a word, and goes on by sampling; one that ends
- * is followed by another, until all tokens are there. Source: LLM-QAT (arXiv 2305.17888), self-calibration (arXiv
+ * Every text begins with a token drawn uniformly from those that begin a word, the first of a window after BOS where the
+ * tokenizer adds it, and goes on by sampling; one that ends is followed by another, until all tokens are there. Source: LLM-QAT (arXiv 2305.17888), self-calibration (arXiv
  * 2410.17170).
  */
 import { GpruneError } from "../errors.ts";
@@ -64,7 +64,7 @@ export async function sampleTexts(
       const done = start * options.tokens + length * lanes.length;
       onProgress({ stage: "sample", done, total, unit: "tokens" });
     };
-    await fillLanes(decoder, { lanes, beginnings, ends: new Set(tokenizer.eosIds), report, ...options });
+    await fillLanes(decoder, { lanes, beginnings, tokenizer, report, ...options });
     for (const { ids } of lanes) windows.push(textsOf(ids, tokenizer));
     await checkpoints.reached(() => ({ windows }));
   }
@@ -82,7 +82,7 @@ async function fillLanes(
   {
     lanes,
     beginnings,
-    ends,
+    tokenizer,
     report,
     tokens,
     temperature,
@@ -90,22 +90,26 @@ async function fillLanes(
   }: Pick<SampleOptions, "tokens" | "temperature" | "topP"> & {
     readonly lanes: readonly Lane[];
     readonly beginnings: readonly number[];
-    readonly ends: ReadonlySet<number>;
+    readonly tokenizer: Tokenizer;
     readonly report: (length: number) => void;
   },
 ): Promise<void> {
   const decoding = new Decoding(decoder, lanes.length);
+  const ends = new Set(tokenizer.eosIds);
   const begin = ({ random }: Lane): number => beginnings[Math.floor(random() * beginnings.length)]!;
-  for (const lane of lanes) lane.ids.push(begin(lane));
-  for (let length = 1; length < tokens; length++) {
-    const last = Int32Array.from(lanes, ({ ids }) => ids.at(-1)!);
-    const { data, shape } = await decoding.append(last);
+  const first = tokenizer.addsBos ? [tokenizer.bosId!] : [];
+  for (const lane of lanes) lane.ids.push(...first, begin(lane));
+  let fresh = Int32Array.from(lanes.flatMap(({ ids }) => ids));
+  for (let length = first.length + 1; length < tokens; length++) {
+    const last = lanes.map(({ ids }) => ids.at(-1)!);
+    const { data, shape } = await decoding.append(fresh);
     const size = shape[1]!;
     for (const [b, lane] of lanes.entries()) {
       const ended = ends.has(last[b]!);
       const logits = data.subarray(b * size, (b + 1) * size);
       lane.ids.push(ended ? begin(lane) : draw(logits, { temperature, topP, random: lane.random }));
     }
+    fresh = Int32Array.from(lanes, ({ ids }) => ids.at(-1)!);
     report(length + 1);
     // The event loop stands still during a run; let timers and signals in between two of them.
     await new Promise(setImmediate);
@@ -164,7 +168,7 @@ function keepNucleus(weights: Float64Array, least: number): number {
 /** The texts of a window, cut where the model ended one; white space alone is none. */
 function textsOf(ids: readonly number[], tokenizer: Tokenizer): readonly string[] {
   const texts: number[][] = [[]];
-  for (const id of ids) {
+  for (const id of tokenizer.addsBos ? ids.slice(1) : ids) {
     if (tokenizer.eosIds.includes(id)) texts.push([]);
     else texts.at(-1)!.push(id);
   }

@@ -74,6 +74,7 @@ describe("addedTo", () => {
   it.each<[string, MeasuredWith, readonly unknown[]]>([
     ["tokens in a window", WIDE, [["b 10"], ["t", "u"], ["a"]]],
     ["a limit", { seqLen: 64, limit: 2 }, [["b 10"], ["u"], ["a", "t"]]],
+    ["BOS", { seqLen: 64, bos: true }, [["b 10"], ["t", "u"], ["a"]]],
     ["solved questions", SHOT, [["a 10", "b 10"], ["u"], ["t"]]],
     [
       "a seed that drew nothing",
@@ -95,6 +96,6 @@ describe("addedTo", () => {
     const earlier = parseEvaluation(JSON.stringify(old), "here");
     expect(namesOf(earlier, saved({ texts: ["b"] }))).toEqual([["b 10"], [], ["a"]]);
     expect(namesOf(earlier, saved({ tasks: ["t"] }))).toEqual([["a 10"], ["t"], []]);
-    expect(reportFiles().evaluation?.settings.texts).toEqual({ limit: null });
+    expect(reportFiles().evaluation?.settings.texts).toEqual({ limit: null, bos: false });
   });
 });

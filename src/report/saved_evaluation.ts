@@ -36,8 +36,8 @@ export interface SavedTask extends SavedAccuracy {
 
 /** How texts and how tasks were measured; null when none were, or by a version that did not say. */
 export interface SavedSettings {
-  /** Windows of each at most; null when all were taken. Their tokens are `seq_len`. */
-  readonly texts: { readonly limit: number | null } | null;
+  /** Windows of each at most, null when all were taken, and whether BOS begins them. Their tokens are `seq_len`. */
+  readonly texts: { readonly limit: number | null; readonly bos: boolean } | null;
   /** Documents of each at most; the solved questions before each, and what drew them, null without. */
   readonly tasks: {
     readonly limit: number | null;
@@ -76,7 +76,7 @@ const divergence = z.object({
 });
 
 const settings = z.object({
-  texts: z.object({ limit: count.nullable() }).nullable(),
+  texts: z.object({ limit: count.nullable(), bos: z.boolean().default(false) }).nullable(),
   tasks: z.object({ limit: count.nullable(), num_fewshot: count, seed: count.nullable() }).nullable(),
 });
 
@@ -104,6 +104,7 @@ const LIMITS = { maxBytes: 2 ** 24, maxDepth: 16 };
 /** What was measured with, as `gprune eval` is told. */
 export interface MeasuredWith {
   readonly seqLen: number;
+  readonly bos?: boolean | undefined;
   readonly limit?: number | undefined;
   readonly fewShot?: Pick<TaskShots, "count" | "seed"> | undefined;
 }
@@ -112,7 +113,7 @@ export interface MeasuredWith {
 export function savedEvaluation(
   own: Evaluation & { readonly fromFirst?: FromFirst },
   baseline: Evaluation | undefined,
-  { seqLen, limit, fewShot }: MeasuredWith,
+  { seqLen, bos = false, limit, fewShot }: MeasuredWith,
 ): SavedEvaluation {
   const divergences = new Map<string, Divergence>(Object.entries(own.fromFirst?.divergence ?? {}));
   const [texts, tasks] = [baseline?.texts, baseline?.tasks].map((all) => new Map(Object.entries(all ?? {})));
@@ -123,7 +124,7 @@ export function savedEvaluation(
     baseline: baseline?.model ?? null,
     seq_len: seqLen,
     settings: {
-      texts: isEmpty(own.texts) ? null : { limit: limit ?? null },
+      texts: isEmpty(own.texts) ? null : { limit: limit ?? null, bos },
       tasks: isEmpty(own.tasks) ? null : { limit: limit ?? null, ...shots(fewShot) },
     },
     texts: Object.entries(own.texts).map(([name, { ppl, windows }]) => ({
@@ -163,7 +164,7 @@ export interface AddedEvaluation {
 
 /**
  * Adds what was measured now to what was saved earlier: of the same name in its place, else behind. Against the same
- * baseline earlier texts stay when windows and their limit are the same, tasks when limit and solved questions are, and
+ * baseline earlier texts stay when windows, their beginning and their limit are the same, tasks when limit and solved questions are, and
  * both when none of theirs was measured now.
  */
 export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): AddedEvaluation {

@@ -49,7 +49,7 @@ function textTable({ evaluation }: Facts): Html | null {
   if (evaluation === null || evaluation.texts.length === 0) return null;
   const columns = ["Baseline", "Pruned", "Ratio", "Loss", "KL", "Same token", "Windows"];
   return table({
-    caption: `Evaluation texts, windows of ${evaluation.seq_len} tokens; baseline ${evaluation.baseline ?? "none"}`,
+    caption: `Evaluation texts, windows of ${evaluation.seq_len} tokens${evaluation.settings.texts?.bos ? " from BOS on" : ""}; baseline ${evaluation.baseline ?? "none"}`,
     columns: [{ title: "Text" }, ...NUMBERS(columns)],
     rows: evaluation.texts.map(textRow),
   });
