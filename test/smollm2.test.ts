@@ -89,7 +89,7 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
     /** Windows of a text under data/ in the golden numbers' tokens. */
     async function goldenWindows(path: string): Promise<readonly Int32Array[]> {
       const text = await readText(join(SHARED, "data", path), 2 ** 24);
-      return cutWindows(goldenTokenizer(model.files).encode(text), SEQ_LEN, path);
+      return cutWindows(goldenTokenizer(model.files).encode(text), SEQ_LEN, { where: path });
     }
 
     it("gives PyTorch's logits of a prompt within 2e-3", async () => {

@@ -69,7 +69,7 @@ async function windowsOf(
   const sets: Record<string, number[][]> = {};
   for (const { name, path } of namedFiles(directory, ".txt")) {
     const text = await readText(path, count * seqLen * TEXT_BYTES_PER_TOKEN);
-    const windows = cutWindows(tokenizer.encode(text), seqLen, path).slice(0, count);
+    const windows = cutWindows(tokenizer.encode(text), seqLen, { where: path }).slice(0, count);
     sets[name] = windows.map((ids) => [...ids]);
   }
   return sets;

@@ -40,7 +40,7 @@ describe("cutWindows", () => {
     fc.assert(
       fc.property(fc.array(fc.nat(99), { minLength: 1 }), fc.integer({ min: 1, max: 9 }), (list, length) => {
         fc.pre(list.length >= length);
-        const windows = cutWindows(Int32Array.from(list), length, "text");
+        const windows = cutWindows(Int32Array.from(list), length, { where: "text" });
         expect(windows.every((window) => window.length === length)).toBe(true);
         expect(windows.flatMap((window) => [...window])).toEqual(
           list.slice(0, list.length - (list.length % length)),
@@ -53,8 +53,7 @@ describe("cutWindows", () => {
     const windows = cutWindows(
       Int32Array.from({ length: 12 }, (_, i) => i),
       5,
-      "text",
-      99,
+      { where: "text", first: 99 },
     );
     expect(windows.map((window) => [...window])).toEqual([
       [99, 0, 1, 2, 3],
@@ -64,7 +63,7 @@ describe("cutWindows", () => {
   });
 
   it("refuses a text shorter than a window", () => {
-    expect(() => cutWindows(new Int32Array(7), 8, "set web (web.txt)")).toThrow(
+    expect(() => cutWindows(new Int32Array(7), 8, { where: "set web (web.txt)" })).toThrow(
       expect.objectContaining({
         code: "BAD_TEXT",
         message: "set web (web.txt): expected at least 8 tokens, got 7",
@@ -146,7 +145,7 @@ describe("loadTokenSet", () => {
     const all = cutWindows(
       Int32Array.from({ length: 82 }, (_, i) => i % 8),
       5,
-      "text",
+      { where: "text" },
     );
     const chosen = chooseWindows(all, 16, { seed: 7, label: "web" });
     expect(set).toEqual({

@@ -46,14 +46,14 @@ export function parseTextSet(argument: string, option: string): TextSet {
 
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
- * @param first - a token that every window begins with, before one token less of the text; null for none
+ * @param where - the text, for messages
+ * @param first - a token that every window begins with, before one token less of the text; none when null or absent
  * @throws GpruneError BAD_TEXT when there is not one whole window
  */
 export function cutWindows(
   ids: Int32Array,
   length: number,
-  where: string,
-  first: number | null = null,
+  { where, first = null }: { readonly where: string; readonly first?: number | null },
 ): readonly Int32Array[] {
   const own = first === null ? length : length - 1;
   const count = Math.floor(ids.length / own);
@@ -137,7 +137,10 @@ export function sampledSet(
   { samples, seqLen, seed }: Pick<SamplingOptions, "samples" | "seqLen" | "seed">,
 ): SampledSet {
   const first = tokenizer.addsBos ? tokenizer.bosId : null;
-  const windows = cutWindows(tokenizer.encode(text), seqLen, `calibration set ${name} (${path})`, first);
+  const windows = cutWindows(tokenizer.encode(text), seqLen, {
+    where: `calibration set ${name} (${path})`,
+    first,
+  });
   const shuffled = chooseWindows(windows, windows.length, { seed, label: name });
   const heldOutEnd = samples + HELD_OUT_WINDOWS;
   return {

@@ -248,7 +248,7 @@ function tokenMaterial(
   return {
     windows: texts.map(({ name, path, text }) => {
       const where = `text ${name} (${path})`;
-      const windows = cutWindows(tokenizer.encode(text), seqLen, where, first).slice(0, limit);
+      const windows = cutWindows(tokenizer.encode(text), seqLen, { where, first }).slice(0, limit);
       for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
       return [name, windows];
     }),
