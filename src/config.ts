@@ -168,13 +168,13 @@ export type ConfigSource = string | ((field: string) => string);
 export function resolveRunConfig(input: unknown, where: ConfigSource): RunConfig {
   const result = runConfigSchema.safeParse(input);
   if (result.success) {
-    const { recover, samples, gradientWindows, ...given } = result.data;
-    const sets = given.calibration.length;
+    const { data } = result;
+    const sets = data.calibration.length;
     return {
-      ...given,
-      recover: recover ?? RECOVERY[given.method],
-      samples: samples ?? windowsOf("samples", sets),
-      gradientWindows: gradientWindows ?? windowsOf("gradientWindows", sets),
+      ...data,
+      recover: data.recover ?? RECOVERY[data.method],
+      samples: data.samples ?? windowsOf("samples", sets),
+      gradientWindows: data.gradientWindows ?? windowsOf("gradientWindows", sets),
     };
   }
   throw wrongFields(result.error, where);
