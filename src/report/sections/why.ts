@@ -32,10 +32,8 @@ function moduleTable({ grounds }: Facts): Html {
   return table({
     caption: "Behaviour modules: who competed with whom, scored by what",
     columns: [
-      { title: "Space" },
-      numeric("Module"),
+      { title: "Module" },
       numeric("Units"),
-      numeric("Stay"),
       numeric("Removed"),
       numeric("Mean σ"),
       numeric("Mean rank"),
@@ -57,10 +55,8 @@ function moduleRow(
 ): readonly Cell[] {
   const fell = module.verdict === "fallback";
   return [
-    space,
-    { text: `${index + 1} of ${modules.length}`, value: index },
+    modules.length === 1 ? space : `${space}, ${index + 1} of ${modules.length}`,
     count(module.size),
-    count(module.kept),
     share(1 - module.kept / module.size),
     decimal(module.meanSigma, 3),
     decimal(module.meanRank),
