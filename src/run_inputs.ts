@@ -121,7 +121,7 @@ function requireOneOwnText({ calibration }: RunConfig): void {
 
 /** The sets, when the model has written its own. @param sets - as `loadCalibration` gives them */
 export async function withOwnText(
-  { calibration, seqLen, seed }: RunConfig,
+  { calibration, samples, seqLen, seed }: RunConfig,
   sets: readonly SampledSet[],
   {
     model,
@@ -140,7 +140,7 @@ export async function withOwnText(
   if (planned === undefined) return sets;
   const written = await stages.run("own text", (checkpoints: Checkpoints<SampleState>) => {
     const writer = { runner: new DecoderRunner(model, runtime), tokenizer: Tokenizer.fromFiles(model.files) };
-    return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
+    return writeOwnText(planned, writer, { samples, seqLen, seed, onProgress, checkpoints });
   });
   return sets.with(own, written);
 }

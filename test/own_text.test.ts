@@ -2,6 +2,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { forCheckAlone } from "../src/calibrate/windows.ts";
+import { ownTextToCome, writeOwnText } from "../src/evaluate/own_text.ts";
 import { sampleTexts } from "../src/evaluate/sample.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import {
@@ -98,6 +100,23 @@ describe("a set of the model's own text", () => {
     expect(await hashes(output, ["model.safetensors", "plan.json", "facts.json"])).toEqual(
       await hashes(whole.output, ["model.safetensors", "plan.json", "facts.json"]),
     );
+  });
+
+  it("has other windows for the check of a plan than those that a plan is decided on", async () => {
+    const model = await openModel(DEMO_MODEL);
+    const runtime = new Runtime({ threads: 1 });
+    const writer = {
+      runner: new DecoderRunner(model, runtime),
+      tokenizer: Tokenizer.fromFiles(model.files),
+    };
+    const planned = ownTextToCome("own", SHAPE);
+    const whole = await writeOwnText(planned, writer, SHAPE);
+    const alone = await writeOwnText(forCheckAlone(planned), writer, SHAPE);
+    await runtime.close();
+    await model.weights.close();
+    expect(alone).toMatchObject({ windows: [], heldOut: [{ length: 24 }, { length: 24 }] });
+    const used = [...whole.windows, ...whole.heldOut].map((window) => window.join());
+    for (const window of alone.heldOut) expect(used).not.toContain(window.join());
   });
 
   it("is one set at most, and is planned for", async () => {

@@ -26,17 +26,19 @@ export function ownTextToCome(
 }
 
 /**
- * Writes a set: the one that `gprune generate --sample` and its file would give.
+ * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows that a
+ * set of `samples` windows does not have, since a plan that is carried out may have been decided on those.
  * @param planned - what stands for it; it gets as many windows
  */
 export async function writeOwnText(
   { name, windows, heldOut }: SampledSet,
   { runner, tokenizer }: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
   {
+    samples,
     seqLen,
     seed,
     ...options
-  }: Pick<SamplingOptions, "seqLen" | "seed"> & {
+  }: Pick<SamplingOptions, "samples" | "seqLen" | "seed"> & {
     readonly onProgress?: OnProgress;
     readonly checkpoints?: Checkpoints<SampleState>;
   },
@@ -45,6 +47,7 @@ export async function writeOwnText(
   const own = await sampleTexts(runner, tokenizer, {
     ...options,
     count,
+    first: windows.length === 0 ? samples + HELD_OUT_WINDOWS + SPARE_WINDOWS : 0,
     tokens: seqLen,
     temperature: 1,
     topP: 1,

@@ -3,8 +3,8 @@
  * was trained on, all of it, as far as the model knows it.
  *
  * Every text begins with a token drawn uniformly from those that begin a word, the first of a window after BOS where the
- * tokenizer adds it, and goes on by sampling; one that ends is followed by another, until all tokens are there. Source: LLM-QAT (arXiv 2305.17888), self-calibration (arXiv
- * 2410.17170).
+ * tokenizer adds it, and goes on by sampling; one that ends is followed by another, until all tokens are there. Source:
+ * LLM-QAT (arXiv 2305.17888), self-calibration (arXiv 2410.17170).
  */
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -24,6 +24,8 @@ export interface SampleOptions {
   /** In (0, 1]; only the most probable tokens that together have this probability are drawn. */
   readonly topP: number;
   readonly seed: number;
+  /** Number of the first window, 0 when absent: every number has texts of its own. */
+  readonly first?: number;
   readonly onProgress?: OnProgress;
   /** Keeps its state between lots of windows. */
   readonly checkpoints?: Checkpoints<SampleState>;
@@ -45,7 +47,7 @@ export const SAMPLE_BATCH = 16;
 export async function sampleTexts(
   runner: DecoderRunner,
   tokenizer: Tokenizer,
-  { count, onProgress = silent, checkpoints = NO_CHECKPOINTS, ...options }: SampleOptions,
+  { count, first = 0, onProgress = silent, checkpoints = NO_CHECKPOINTS, ...options }: SampleOptions,
 ): Promise<readonly (readonly string[])[]> {
   const { maxPositions } = runner.model.spec;
   if (options.tokens > maxPositions) {
@@ -58,7 +60,7 @@ export async function sampleTexts(
   const total = count * options.tokens;
   for (let start = windows.length; start < count; start = windows.length) {
     const lanes = Array.from({ length: Math.min(SAMPLE_BATCH, count - start) }, (_, lane) => {
-      return { random: randomStream(options.seed, `sample ${start + lane}`), ids: [] as number[] };
+      return { random: randomStream(options.seed, `sample ${first + start + lane}`), ids: [] as number[] };
     });
     const report = (length: number): void => {
       const done = start * options.tokens + length * lanes.length;
