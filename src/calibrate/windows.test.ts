@@ -49,6 +49,11 @@ describe("cutWindows", () => {
     );
   });
 
+  it("begins windows of any length", () => {
+    const windows = cutWindows(new Int32Array(200_000), 200_001, { where: "text", first: 99 });
+    expect(windows).toMatchObject([{ length: 200_001, 0: 99, 1: 0 }]);
+  });
+
   it("begins every window with a token that is not of the text", () => {
     const windows = cutWindows(
       Int32Array.from({ length: 12 }, (_, i) => i),

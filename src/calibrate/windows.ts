@@ -59,11 +59,18 @@ export function cutWindows(
   const count = Math.floor(ids.length / own);
   if (count > 0) {
     const windows = Array.from({ length: count }, (_, w) => ids.subarray(w * own, (w + 1) * own));
-    return first === null ? windows : windows.map((window) => Int32Array.of(first, ...window));
+    return first === null ? windows : windows.map((window) => beginningWith(first, window));
   }
   throw new GpruneError("BAD_TEXT", `${where}: expected at least ${own} tokens, got ${ids.length}`, {
     hint: "Give more text, or shorter windows with --seq-len.",
   });
+}
+
+function beginningWith(first: number, ids: Int32Array): Int32Array {
+  const window = new Int32Array(1 + ids.length);
+  window[0] = first;
+  window.set(ids, 1);
+  return window;
 }
 
 /** @throws GpruneError BAD_ARGUMENT when windows of `length` tokens are longer than a model's sequences may be */
