@@ -31,8 +31,21 @@ const silent = new Set(["Comment", "Macro", "Set"]);
 const printed = (value, statement) => {
   if (value.type === "UndefinedValue") throw new Error("expected a value to print, got an undefined one");
   if (value.type === "NullValue") return silent.has(statement.type) ? "" : "None";
+  return value.type === "StringValue" ? value.value : written(value);
+};
+const escapes = { "\\\\": "\\\\\\\\", "\\n": "\\\\n", "\\r": "\\\\r", "\\t": "\\\\t" };
+const quoted = (text) => {
+  const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
+  const escaped = text.replace(/[\\\\\\n\\r\\t']/g, (c) => escapes[c] ?? (c === mark ? "\\\\" + c : c));
+  return mark + escaped + mark;
+};
+const written = (value) => {
+  if (value.type === "NullValue") return "None";
   if (value.type === "BooleanValue") return value.value ? "True" : "False";
-  return value.toString();
+  if (value.type === "StringValue") return quoted(value.value);
+  if (value.type === "ArrayValue") return "[" + value.value.map(written).join(", ") + "]";
+  if (value.type !== "ObjectValue") return value.toString();
+  return "{" + Array.from(value.value, ([key, item]) => quoted(key) + ": " + written(item)).join(", ") + "}";
 };
 const { evaluateBlock } = Interpreter.prototype;
 Interpreter.prototype.evaluateBlock = function (statements, environment) {

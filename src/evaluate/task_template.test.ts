@@ -90,6 +90,15 @@ target_delimiter: ""
     expect(document!.candidates[0]!.context).toBe("\n  - a\n\n  - b\n\n\nAnswer:");
   });
 
+  it("print lists and records as Python does", async () => {
+    const yaml = `${HEAD}doc_to_text: "{{x}}"\ndoc_to_choice: ["a", "b"]\ndoc_to_target: 0\n`;
+    const record = { x: ["it's", 'a "b"', "'\"\\\n", null, [true, 1.5, {}], { k: "v", l: [] }] };
+    const [document] = await readYaml(yaml, [record]);
+    // repr() of the same in Python.
+    const expected = String.raw`["it's", 'a "b"', '\'"\\\n', None, [True, 1.5, {}], {'k': 'v', 'l': []}]`;
+    expect(document!.candidates[0]!.context).toBe(expected);
+  });
+
   it("print what Python prints, and a field that only other records have as None", async () => {
     const text = "{% set s = none %}{{a}} {{b}} {{c}}{% if c %}!{% endif %}";
     const yaml = `${HEAD}doc_to_text: "${text}"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
