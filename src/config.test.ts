@@ -204,12 +204,14 @@ describe("runConfigJsonSchema", () => {
     const schema = runConfigJsonSchema() as {
       required: readonly string[];
       additionalProperties: boolean;
-      properties: Readonly<Record<string, { readonly description?: string }>>;
+      properties: Readonly<Record<string, { readonly description?: string; readonly items?: unknown }>>;
     };
     expect(schema.required).toEqual(["model", "output"]);
     expect(schema.additionalProperties).toBe(false);
     const names = Object.keys(schema.properties);
     expect(names).toEqual(expect.arrayContaining(["sparsity", "calibration", "seed"]));
     expect(names.filter((name) => !schema.properties[name]!.description)).toEqual([]);
+    const path = { description: expect.stringContaining("or self for text that the model writes") };
+    expect(schema.properties.calibration!.items).toMatchObject({ properties: { path } });
   });
 });
