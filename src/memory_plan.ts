@@ -4,7 +4,7 @@
  */
 import { enoughGigabytes, gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
-import { OWN_TEXT } from "./evaluate/own_text.ts";
+import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
 import { type Items, type Places, type PlannedRun, spilledBytes, stageItems } from "./memory_stages.ts";
 
 /** A run's use of memory. */
@@ -65,7 +65,7 @@ const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
     return { ...run, config: { ...config, samples }, tokens: (tokens * samples) / config.samples };
   },
   [`no text of the model's own (${OWN_TEXT})`]: ({ config, ...run }) => {
-    const calibration = config.calibration.filter(({ path }) => path !== OWN_TEXT);
+    const calibration = config.calibration.filter((set) => !isOwnText(set));
     return { ...run, config: { ...config, calibration } };
   },
   "a recovery that needs less (--recover bias)": ({ config, ...run }) => {

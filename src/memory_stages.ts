@@ -3,7 +3,7 @@
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole.
  */
 import type { RunConfig } from "./config.ts";
-import { OWN_TEXT } from "./evaluate/own_text.ts";
+import { isOwnText } from "./evaluate/own_text.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { layerStructure } from "./graph/decoder.ts";
 import { footprint } from "./graph/footprint.ts";
@@ -72,7 +72,7 @@ const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
 const STAGES: readonly Stage[] = [
   {
     name: "own text",
-    runs: ({ config: { calibration } }) => calibration.some(({ path }) => path === OWN_TEXT),
+    runs: ({ config: { calibration } }) => calibration.some(isOwnText),
     items: (run) => ({ ...run.head("logits"), ...run.decoding }),
   },
   {

@@ -7,7 +7,7 @@ import { availableParallelism } from "node:os";
 import { z } from "zod";
 import type { SampledSet } from "./calibrate/windows.ts";
 import { countingSettings, type RunConfig } from "./config.ts";
-import { OWN_TEXT } from "./evaluate/own_text.ts";
+import { isOwnText } from "./evaluate/own_text.ts";
 import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
 import type { JsonValue } from "./io/json_difference.ts";
@@ -61,7 +61,7 @@ export async function runFacts(
     threads = availableParallelism(),
     ...settings
   } = countingSettings(config);
-  const own = config.calibration.filter(({ path }) => path === OWN_TEXT).map(({ name }) => name);
+  const own = config.calibration.filter(isOwnText).map(({ name }) => name);
   const isRead = ({ name }: SampledSet): boolean => !own.includes(name);
   return toJson({
     settings: { ...settings, ...(process.arch !== "x64" && { threads }) },

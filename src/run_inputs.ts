@@ -1,14 +1,8 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
-import {
-  forCheckAlone,
-  loadTokenSet,
-  requireWindowsFit,
-  type SampledSet,
-  type TextSet,
-} from "./calibrate/windows.ts";
+import { forCheckAlone, loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { OWN_TEXT, ownTextToCome, writeOwnText } from "./evaluate/own_text.ts";
+import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
 import type { SampleState } from "./evaluate/sample.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import type { Runtimes } from "./export/runtimes.ts";
@@ -86,7 +80,7 @@ export async function loadCalibration(
   const tokenizer = Tokenizer.fromFiles(model.files);
   const sets: SampledSet[] = [];
   const sampling = { samples, seqLen, seed, onProgress };
-  requireOneOwnText(config);
+  requireOneOwnText(config.calibration, "calibration");
   for (const set of config.calibration) {
     const sampled = isOwnText(set)
       ? ownTextToCome(set.name, sampling)
@@ -99,24 +93,6 @@ export async function loadCalibration(
 /** Whether the model is to write one of the sets. */
 export function hasOwnText({ calibration }: Pick<RunConfig, "calibration">): boolean {
   return calibration.some(isOwnText);
-}
-
-function isOwnText({ path }: TextSet): boolean {
-  return path === OWN_TEXT;
-}
-
-/** @throws GpruneError BAD_ARGUMENT for two, which would be the same text */
-function requireOneOwnText({ calibration }: RunConfig): void {
-  const own = calibration.filter(isOwnText);
-  if (own.length < 2) return;
-  const names = own.map(({ name }) => name).join(" and ");
-  throw new GpruneError(
-    "BAD_ARGUMENT",
-    `calibration: expected one set of the model's own text, got ${names}`,
-    {
-      hint: `Give one of them a larger weight instead: ${own[0]!.name}=${OWN_TEXT}:2.`,
-    },
-  );
 }
 
 /** The sets, when the model has written its own. @param sets - as `loadCalibration` gives them */

@@ -145,5 +145,7 @@ describe("a set of the model's own text", () => {
     const sensitivity = await gprune("sensitivity", DEMO_MODEL, ...small, ...sets);
     expect(sensitivity).toMatchObject({ code: 0 });
     expect(sensitivity.stdout).toContain("over code, own");
+    const twice = await gprune("sensitivity", DEMO_MODEL, ...small, "--calib", "a=self", "b=self");
+    expect(twice.stderr).toContain("--calib: expected one set of the model's own text, got a and b");
   });
 });

@@ -1,7 +1,7 @@
 /** `gprune prune` */
 import { DECIDED_BY_PLAN, parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
-import { OWN_TEXT } from "../evaluate/own_text.ts";
+import { isOwnText, OWN_TEXT } from "../evaluate/own_text.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { readSmallText } from "../io/file.ts";
 import { keptProgress } from "../io/run_directory.ts";
@@ -30,7 +30,7 @@ interface PruneOptions {
 
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
   const config = await configOf(model, options);
-  await requireTexts(config.calibration.filter(({ path }) => path !== OWN_TEXT));
+  await requireTexts(config.calibration.filter((set) => !isOwnText(set)));
   const onForeseen = options.quiet ? () => {} : (runtimes: Runtimes) => sayForeseen(runtimes, config);
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
@@ -90,7 +90,6 @@ async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<un
   });
 }
 
-/** One line on stderr before the work: who will load the result. */
 /** Sets up to this many gain from the model's own text beside them (docs/METHODS.md); with five it made no difference. */
 const FEW_SETS = 3;
 const OWN_TEXT_HINT = `hint: --calib own=${OWN_TEXT} beside few sets adds text that the model writes, for what they leave out`;
@@ -98,9 +97,10 @@ const OWN_TEXT_HINT = `hint: --calib own=${OWN_TEXT} beside few sets adds text t
 function wouldGainFromOwnText({ calibration, method, plan }: RunConfig): boolean {
   const isFew = calibration.length > 0 && calibration.length <= FEW_SETS;
   const learns = method === "gprune" && plan === undefined;
-  return learns && isFew && !calibration.some(({ path }) => path === OWN_TEXT);
+  return learns && isFew && !calibration.some(isOwnText);
 }
 
+/** On stderr before the work: who will load the result, and what might make it better. */
 function sayForeseen(runtimes: Runtimes, config: RunConfig): void {
   say(`the result will run in ${runtimesText(runtimes)}`);
   if (wouldGainFromOwnText(config)) say(OWN_TEXT_HINT);

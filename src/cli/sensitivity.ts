@@ -2,7 +2,7 @@
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import { loadTokenSet, requireWindowsFit } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { OWN_TEXT, ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
+import { isOwnText, ownTextToCome, requireOneOwnText, writeOwnText } from "../evaluate/own_text.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -39,7 +39,8 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
       hint: "Sensitivity is how much ranks move from one set to another.",
     });
   }
-  await requireTexts(texts.filter(({ path: place }) => place !== OWN_TEXT));
+  requireOneOwnText(texts, "--calib");
+  await requireTexts(texts.filter((text) => !isOwnText(text)));
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
@@ -51,8 +52,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
       const writer = { runner: new DecoderRunner(model, runtime), tokenizer };
       const sampling = { samples, seqLen, seed, onProgress };
       for (const text of texts) {
-        const isOwn = text.path === OWN_TEXT;
-        const set = isOwn
+        const set = isOwnText(text)
           ? writeOwnText(ownTextToCome(text.name, sampling), writer, sampling)
           : loadTokenSet(text, tokenizer, sampling);
         sets.push(await set);

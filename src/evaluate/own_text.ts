@@ -2,7 +2,14 @@
  * Calibration sets that the model writes by itself (sample.ts), where there are no texts, or not of the kinds that the
  * model will meet. Until it is written, zeros stand for such a set, so that a run can be planned.
  */
-import { HELD_OUT_WINDOWS, type SampledSet, type SamplingOptions, sampledSet } from "../calibrate/windows.ts";
+import {
+  HELD_OUT_WINDOWS,
+  type SampledSet,
+  type SamplingOptions,
+  sampledSet,
+  type TextSet,
+} from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { OnProgress } from "../progress.ts";
@@ -14,6 +21,24 @@ export const OWN_TEXT = "self";
 
 /** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */
 const SPARE_WINDOWS = 1;
+
+/** Whether the model is to write a set. */
+export function isOwnText({ path }: Pick<TextSet, "path">): boolean {
+  return path === OWN_TEXT;
+}
+
+/**
+ * @param where - what gave the sets, for messages
+ * @throws GpruneError BAD_ARGUMENT for two sets of own text, which would be the same
+ */
+export function requireOneOwnText(sets: readonly TextSet[], where: string): void {
+  const own = sets.filter(isOwnText);
+  if (own.length < 2) return;
+  const names = own.map(({ name }) => name).join(" and ");
+  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one set of the model's own text, got ${names}`, {
+    hint: `Give one of them a larger weight instead: ${own[0]!.name}=${OWN_TEXT}:2.`,
+  });
+}
 
 /** A set as large as the one that the model is to write. */
 export function ownTextToCome(
