@@ -288,6 +288,18 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, test) => {
   });
 });
 
+describe("caps", () => {
+  it.each(["attn_logit_softcapping", "final_logit_softcapping"])(
+    "are read where llama.cpp reads them: %s",
+    async (key) => {
+      const test: Case = { ...CASES.llama!, extra: [[`llama.${key}`, f32(3)]] };
+      await withModel(test, async ({ spec }) => {
+        expect(spec).toMatchObject({ scoreSoftcap: null, logitSoftcap: null });
+      });
+    },
+  );
+});
+
 describe("stretched positions", () => {
   const linear = { type: "linear", factor: 4 };
 
@@ -321,6 +333,9 @@ describe("stretched positions", () => {
 
 describe("refusals", () => {
   const base: Case = CASES.llama!;
+  const gemma2With = (name: string, value: number): Case => {
+    return { ...CASES.gemma2!, extra: [[`gemma2.${name}`, f32(value)]] };
+  };
 
   async function failure(change: Partial<Case>, tensors: BuiltTensor[] = []): Promise<unknown> {
     const { model, extra = [], ...layout } = { ...base, ...change };
@@ -363,6 +378,8 @@ describe("refusals", () => {
     ["a string for a size", { extra: [["llama.embedding_length", text("8")]] }, "embedding_length"],
     ["heads that are no multiple", { extra: [["llama.attention.head_count", i32s([4, 3])]] }, "layer 1"],
     ["arrays of another length", { extra: [["llama.feed_forward_length", i32s([6])]] }, "expected 2 numbers"],
+    ["a negative cap", gemma2With("attn_logit_softcapping", -50), "attn_logit_softcapping"],
+    ["a cap that is no number", gemma2With("final_logit_softcapping", Number.NaN), "final_logit_softcapping"],
     ["an odd rotary size", { extra: [["llama.rope.dimension_count", u32(3)]] }, "rope.dimension_count"],
     [
       "more tokens than embeddings",

@@ -68,10 +68,7 @@ class SpecReader {
       postNorms: family.postNorms,
       ...this.#scales(family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1),
       attentionScale: this.#factor("attention.scale", scoreWidth ** -0.5),
-      scoreSoftcap: this.#scoreSoftcap(),
-      logitSoftcap:
-        this.#metadata.optionalNumber(this.#key("final_logit_softcapping")) ??
-        this.#architecture.defaultLogitSoftcap,
+      ...this.#softcaps(),
       maxPositions: this.#size("context_length"),
       extra: this.#extra(),
     };
@@ -87,15 +84,17 @@ class SpecReader {
     };
   }
 
-  /** llama.cpp reads the key where the architecture has such caps, and nowhere else. */
-  #scoreSoftcap(): number | null {
-    const { defaultScoreSoftcap } = this.#architecture;
-    if (defaultScoreSoftcap === null) return null;
-    return this.#metadata.optionalNumber(this.#key("attn_logit_softcapping")) ?? defaultScoreSoftcap;
+  /** llama.cpp reads these keys where the architecture has such caps, and nowhere else. */
+  #softcaps(): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
+    const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, loads } = this.#architecture;
+    return {
+      scoreSoftcap: score === null ? null : this.#factor("attn_logit_softcapping", score),
+      logitSoftcap: loads.logitSoftcap ? this.#factor("final_logit_softcapping", logit) : null,
+    };
   }
 
   /** A factor, which llama.cpp takes as absent when it is 0. */
-  #factor(name: string, absent: number): number {
+  #factor<Absent extends number | null>(name: string, absent: Absent): number | Absent {
     const value = this.#metadata.optionalNumber(this.#key(name)) ?? 0;
     if (value === 0) return absent;
     if (Number.isFinite(value) && value > 0) return decimal(value);
