@@ -91,7 +91,7 @@ async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<un
 }
 
 /** Sets up to this many gain from the model's own text beside them (docs/METHODS.md); with five it made no difference. */
-const FEW_SETS = 3;
+const FEW_SETS = 4;
 const OWN_TEXT_HINT = `hint: --calib own=${OWN_TEXT} beside few sets adds text that the model writes, for what they leave out`;
 
 function wouldGainFromOwnText({ calibration, method, plan }: RunConfig): boolean {
