@@ -7,6 +7,7 @@ import type { SampleState } from "./evaluate/sample.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import type { Runtimes } from "./export/runtimes.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
+import { tidy } from "./graph/memory_policy.ts";
 import type { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import type { Model } from "./model/model.ts";
@@ -114,10 +115,13 @@ export async function withOwnText(
   const own = calibration.findIndex(isOwnText);
   const planned = sets[own];
   if (planned === undefined) return sets;
+  const runner = new DecoderRunner(model, runtime);
   const written = await stages.run("own text", (checkpoints: Checkpoints<SampleState>) => {
-    const writer = { runner: new DecoderRunner(model, runtime), tokenizer: Tokenizer.fromFiles(model.files) };
+    const writer = { runner, tokenizer: Tokenizer.fromFiles(model.files) };
     return writeOwnText(planned, writer, { samples, seqLen, seed, onProgress, checkpoints });
   });
+  // All layers were in memory, and nothing that follows needs more than two of them.
+  tidy(runner.memory);
   return sets.with(own, written);
 }
 
