@@ -9,10 +9,10 @@ import {
   type SplitEvidence,
 } from "../../src/calibrate/evidence.ts";
 import { localPasses } from "../../src/calibrate/passes.ts";
-import { loadTokenSet, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
+import type { SampledSet, TextSet } from "../../src/calibrate/windows.ts";
 import type { RunConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
-import { OWN_TEXT, ownTextToCome, writeOwnText } from "../../src/evaluate/own_text.ts";
+import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
 import { decideGprune } from "../../src/gprune/gprune.ts";
 import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
 import { Runtime } from "../../src/graph/runtime.ts";
@@ -136,10 +136,7 @@ export class Lab {
     if (known !== undefined) return known;
     const sampling = { samples, seqLen, seed };
     const writer = { runner: new DecoderRunner(this.dense, this.#runtime), tokenizer: this.#tokenizer };
-    const sampled =
-      set.path === OWN_TEXT
-        ? await writeOwnText(ownTextToCome(set.name, sampling), writer, sampling)
-        : await loadTokenSet(set, this.#tokenizer, sampling);
+    const sampled = await gatherTokenSet(set, writer, sampling);
     this.#sets.set(key, sampled);
     return sampled;
   }

@@ -14,7 +14,7 @@ import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
 import { withProgress } from "./progress.ts";
 import { pairs, plainText, print, printJson, say, shellWord } from "./terminal.ts";
-import { parseTextSets, requireTexts } from "./text_sets.ts";
+import { parseTextSets, requireCalibration } from "./text_sets.ts";
 
 /** Options as commander gives them; those that were not given are absent. */
 interface PruneOptions {
@@ -30,7 +30,7 @@ interface PruneOptions {
 
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
   const config = await configOf(model, options);
-  await requireTexts(config.calibration.filter((set) => !isOwnText(set)));
+  await requireCalibration(config.calibration);
   const onForeseen = options.quiet ? () => {} : (runtimes: Runtimes) => sayForeseen(runtimes, config);
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;

@@ -1,8 +1,8 @@
 /** `gprune sensitivity` */
 import type { TokenSet } from "../calibrate/calibrate.ts";
-import { loadTokenSet, requireWindowsFit } from "../calibrate/windows.ts";
+import { requireWindowsFit } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { isOwnText, ownTextToCome, requireOneOwnText, writeOwnText } from "../evaluate/own_text.ts";
+import { gatherTokenSet, requireOneOwnText } from "../evaluate/own_text.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -17,7 +17,7 @@ import { findDeviceFor } from "./device.ts";
 import type { ComputingOptions } from "./models.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
-import { parseTextSets, requireTexts } from "./text_sets.ts";
+import { parseTextSets, requireCalibration } from "./text_sets.ts";
 
 interface SensitivityOptions extends ComputingOptions {
   readonly calib: readonly string[];
@@ -40,7 +40,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
     });
   }
   requireOneOwnText(texts, "--calib");
-  await requireTexts(texts.filter((text) => !isOwnText(text)));
+  await requireCalibration(texts);
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
@@ -51,12 +51,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
       const sets: TokenSet[] = [];
       const writer = { runner: new DecoderRunner(model, runtime), tokenizer };
       const sampling = { samples, seqLen, seed, onProgress };
-      for (const text of texts) {
-        const set = isOwnText(text)
-          ? writeOwnText(ownTextToCome(text.name, sampling), writer, sampling)
-          : loadTokenSet(text, tokenizer, sampling);
-        sets.push(await set);
-      }
+      for (const text of texts) sets.push(await gatherTokenSet(text, writer, sampling));
       return measureSensitivity({ model, runtime, sets, metric, seed, onProgress });
     });
     if (options.picture !== undefined) await draw(report, options.picture);

@@ -1,6 +1,7 @@
 /** Named texts as the command line gives them. */
 import { parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
+import { isOwnText } from "../evaluate/own_text.ts";
 import { mayBeText } from "../io/texts.ts";
 
 /**
@@ -30,4 +31,9 @@ export async function requireTexts(sets: readonly TextSet[], what = "text of set
       `${path}: expected the ${what} ${name}, got no such file or directory`,
     );
   }
+}
+
+/** The same for calibration sets, one of which may be text that the model is yet to write. */
+export function requireCalibration(sets: readonly TextSet[]): Promise<void> {
+  return requireTexts(sets.filter((set) => !isOwnText(set)));
 }

@@ -4,6 +4,7 @@
  */
 import {
   HELD_OUT_WINDOWS,
+  loadTokenSet,
   type SampledSet,
   type SamplingOptions,
   sampledSet,
@@ -82,4 +83,14 @@ export async function writeOwnText(
   const sampling = { samples: windows.length, seqLen, seed };
   const set = sampledSet({ name, path: OWN_TEXT, text }, tokenizer, sampling);
   return { ...set, unused: [] };
+}
+
+/** A set, read or, when it is the model's own text, written. */
+export function gatherTokenSet(
+  set: TextSet,
+  writer: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
+  sampling: SamplingOptions & { readonly onProgress?: OnProgress },
+): Promise<SampledSet> {
+  if (!isOwnText(set)) return loadTokenSet(set, writer.tokenizer, sampling);
+  return writeOwnText(ownTextToCome(set.name, sampling), writer, sampling);
 }
