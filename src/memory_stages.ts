@@ -228,11 +228,10 @@ class RunSizes {
   /** What decoding holds besides the head: all layers, and keys and values of every window, in arrays that double. */
   get decoding(): Items {
     const { spec, config } = this.#run;
-    const layers = spec.layers.flatMap((_, index) => layerWeightsOf(spec, index));
     const token = total(spec.layers.map(({ kvGroups }) => 2 * kvGroups * spec.headDim));
     const step = { B: SAMPLE_BATCH, T: 1, P: config.seqLen, S: config.seqLen };
     return {
-      layers: total(layers.map(({ shape }) => 4 * elementCount(shape))),
+      layers: total(this.#layerBytes),
       "keys and values": 3 * 4 * SAMPLE_BATCH * config.seqLen * token,
       activations: this.#layerFootprint("cached", step),
     };
@@ -295,9 +294,7 @@ class RunSizes {
 
   /** The layers' weights that training changes; with the share that pruning leaves. */
   get trained(): number {
-    const { spec, config } = this.#run;
-    const all = spec.layers.flatMap((_, index) => layerWeightsOf(spec, index));
-    return (1 - config.sparsity) * total(all.map(({ shape }) => 4 * elementCount(shape)));
+    return (1 - this.#run.config.sparsity) * total(this.#layerBytes);
   }
 
   get largestTensor(): number {
@@ -312,11 +309,15 @@ class RunSizes {
   }
 
   get #largestLayer(): number {
+    return Math.max(...this.#layerBytes);
+  }
+
+  /** Weights of every layer in float32. */
+  get #layerBytes(): readonly number[] {
     const { spec } = this.#run;
-    const layers = spec.layers.map((_, index) =>
+    return spec.layers.map((_, index) =>
       total(layerWeightsOf(spec, index).map(({ shape }) => 4 * elementCount(shape))),
     );
-    return Math.max(...layers);
   }
 
   get #allHidden(): number {

@@ -143,11 +143,8 @@ export function sampledSet(
   tokenizer: Tokenizer,
   { samples, seqLen, seed }: Pick<SamplingOptions, "samples" | "seqLen" | "seed">,
 ): SampledSet {
-  const first = tokenizer.addsBos ? tokenizer.bosId : null;
-  const windows = cutWindows(tokenizer.encode(text), seqLen, {
-    where: `calibration set ${name} (${path})`,
-    first,
-  });
+  const where = `calibration set ${name} (${path})`;
+  const windows = cutWindows(tokenizer.encode(text), seqLen, { where, first: tokenizer.leadingId });
   const shuffled = chooseWindows(windows, windows.length, { seed, label: name });
   const heldOutEnd = samples + HELD_OUT_WINDOWS;
   return {

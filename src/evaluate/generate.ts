@@ -15,8 +15,8 @@ export interface GenerateOptions {
 /** A prompt as tokens, as transformers gives them to a model: after BOS where the tokenizer adds it by default. */
 export function promptTokens(prompt: string, tokenizer: Tokenizer): Int32Array {
   const ids = tokenizer.encode(prompt);
-  const { bosId } = tokenizer;
-  return bosId !== null && tokenizer.addsBos && ids[0] !== bosId ? Int32Array.of(bosId, ...ids) : ids;
+  const { leadingId } = tokenizer;
+  return leadingId === null || ids[0] === leadingId ? ids : Int32Array.of(leadingId, ...ids);
 }
 
 /** The text of new tokens after those of a prompt: some tokenizers drop the space at a text's beginning. */

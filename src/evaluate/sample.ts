@@ -99,7 +99,7 @@ async function fillLanes(
   const decoding = new Decoding(decoder, lanes.length);
   const ends = new Set(tokenizer.eosIds);
   const begin = ({ random }: Lane): number => beginnings[Math.floor(random() * beginnings.length)]!;
-  const first = tokenizer.addsBos ? [tokenizer.bosId!] : [];
+  const first = tokenizer.leadingId === null ? [] : [tokenizer.leadingId];
   for (const lane of lanes) lane.ids.push(...first, begin(lane));
   let fresh = Int32Array.from(lanes.flatMap(({ ids }) => ids));
   for (let length = first.length + 1; length < tokens; length++) {
@@ -170,7 +170,7 @@ function keepNucleus(weights: Float64Array, least: number): number {
 /** The texts of a window, cut where the model ended one; white space alone is none. */
 function textsOf(ids: readonly number[], tokenizer: Tokenizer): readonly string[] {
   const texts: number[][] = [[]];
-  for (const id of tokenizer.addsBos ? ids.slice(1) : ids) {
+  for (const id of tokenizer.leadingId === null ? ids : ids.slice(1)) {
     if (tokenizer.eosIds.includes(id)) texts.push([]);
     else texts.at(-1)!.push(id);
   }

@@ -6,8 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { familyByName } from "../model/families.ts";
 import type { GgufArchitecture } from "../model/gguf_architectures.ts";
 import { isPublishedScaling } from "../model/gguf_rotary.ts";
-import { mainRope } from "../model/gguf_spec_writer.ts";
-import { hasUniformWidths, type LayerSpec, type ModelSpec, PROJECTIONS } from "../model/spec.ts";
+import { hasUniformWidths, type LayerSpec, type ModelSpec, mainRope, PROJECTIONS } from "../model/spec.ts";
 
 /** Something that an architecture cannot hold. */
 export interface GgufObstacle {

@@ -7,7 +7,7 @@
 import { type EncodedValue, f32, i32s, text, u32 } from "../io/gguf_values.ts";
 import type { GgufArchitecture } from "./gguf_architectures.ts";
 import { llama3Factors } from "./gguf_rotary.ts";
-import { type LayerSpec, type ModelSpec, type RopeSpec, ropesOf } from "./spec.ts";
+import { type LayerSpec, type ModelSpec, mainRope, type RopeSpec } from "./spec.ts";
 
 /** Everything under the architecture's own prefix. */
 export function ggufMetadataOf(
@@ -43,12 +43,6 @@ export function ggufMetadataOf(
 export function rotaryFactors(spec: ModelSpec): Float32Array | null {
   const rope = mainRope(spec);
   return rope?.scaling?.type === "llama3" ? llama3Factors(rope, rope.scaling) : null;
-}
-
-/** Rotary embedding of the layers that see everything or, when all rotated ones have windows, of all; null for none. */
-export function mainRope({ layers }: ModelSpec): RopeSpec | null {
-  const full = layers.filter(({ window }) => window === null);
-  return ropesOf({ layers: full })[0] ?? ropesOf({ layers })[0] ?? null;
 }
 
 /** A number where all layers agree, else an array. */

@@ -1,6 +1,6 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
 import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
-import { type LayerSpec, type ModelSpec, type RopeSpec, ropesOf } from "./spec.ts";
+import { type LayerSpec, type ModelSpec, mainRope, type RopeSpec, ropesOf } from "./spec.ts";
 
 /** The modelling file that lies beside a config.json which needs it. */
 export const MODELLING_FILE = "modeling_gprune.py";
@@ -139,16 +139,16 @@ function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Fa
 }
 
 function ropeKeys({ layers, headDim }: ModelSpec, { ropeByLayerType, defaults }: Family): Json {
-  const ropes = (isFull: boolean): readonly RopeSpec[] =>
-    ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
-  const full = ropes(true)[0] ?? ropes(false)[0] ?? unused;
+  const full = mainRope({ layers }) ?? unused;
   if (!ropeByLayerType) {
     const scaling = full.scaling === null ? {} : { rope_scaling: ropeParameters(full) };
     const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
     const parameters = { ...ropeParameters(full), ...partial };
     return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
   }
+  const ropes = (isFull: boolean): readonly RopeSpec[] =>
+    ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
   const local = ropes(false)[0] ?? full;
   const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
   // Before transformers 5 layers without a window had the plain keys.

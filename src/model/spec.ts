@@ -116,6 +116,12 @@ export function ropesOf({ layers }: Pick<ModelSpec, "layers">): readonly RopeSpe
   return layers.flatMap(({ rope }) => rope ?? []);
 }
 
+/** Rotary embedding of the layers that see everything or, when all rotated ones have windows, of all; null for none. */
+export function mainRope({ layers }: Pick<ModelSpec, "layers">): RopeSpec | null {
+  const full = layers.filter(({ window }) => window === null);
+  return ropesOf({ layers: full })[0] ?? ropesOf({ layers })[0] ?? null;
+}
+
 /** Whether every layer has the same widths. */
 export function hasUniformWidths({ layers }: ModelSpec): boolean {
   return layers.every(

@@ -69,6 +69,11 @@ export class Tokenizer {
     this.vocabSize = engine.largestId + 1;
   }
 
+  /** Id that transformers puts before a text by default; null for none. */
+  get leadingId(): number | null {
+    return this.addsBos ? this.bosId : null;
+  }
+
   /**
    * @param files - tokenizer.json; tokenizer_config.json and generation_config.json where there are any
    * @throws GpruneError NOT_FOUND without tokenizer.json, BAD_FILE for a malformed file, UNSUPPORTED for parts that
