@@ -20,15 +20,14 @@ export async function compareCommand(
   [first, second, others]: readonly [string, string, readonly string[]],
   { resume, json, ...options }: CompareOptions,
 ): Promise<void> {
-  const named = await namedMaterial(options);
-  const { texts, ...material } = named;
+  const { texts, ...material } = await namedMaterial(options);
   const models: readonly ComparedModel[] = await withModels(
     [first, second, ...others],
     options,
     ({ models: opened, runtime, onProgress }) => {
-      sayWithoutBos(opened, named, options);
       const speed = options.speed ? { ...options, onProgress } : undefined;
-      const settings = { ...material, speed, onProgress, ...keeping(resume) };
+      const onWithoutBos = options.quiet ? undefined : sayWithoutBos;
+      const settings = { ...material, speed, onProgress, onWithoutBos, ...keeping(resume) };
       return compareModels({ models: opened, runtime }, texts, settings);
     },
   );

@@ -47,15 +47,14 @@ async function evaluateAll(
   path: string,
   { baseline, resume, ...options }: EvalOptions,
 ): Promise<Evaluations> {
-  const named = await namedMaterial(options);
-  const { texts, ...material } = named;
+  const { texts, ...material } = await namedMaterial(options);
   if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
   }
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, options, async ({ models, runtime, onProgress }) => {
-    sayWithoutBos(models, named, options);
-    const settings = { ...material, onProgress, ...keeping(resume) };
+    const onWithoutBos = options.quiet ? undefined : sayWithoutBos;
+    const settings = { ...material, onProgress, onWithoutBos, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
     return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];
   });

@@ -2,8 +2,6 @@
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/evaluate.ts";
-import type { Model } from "../model/model.ts";
-import { Tokenizer } from "../model/tokenizer.ts";
 import { say } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
@@ -63,14 +61,7 @@ function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonl
   });
 }
 
-/** Says where texts are measured without the token that a model expects before them. */
-export function sayWithoutBos(
-  models: readonly Model[],
-  { texts, bos }: Pick<Material, "texts" | "bos">,
-  { quiet = false }: { readonly quiet?: boolean | undefined },
-): void {
-  if (quiet || bos || texts.length === 0) return;
-  const expecting = models.find(({ files }) => Tokenizer.fromFiles(files).addsBos);
-  if (expecting === undefined) return;
-  say(`hint: --bos begins windows with BOS, as the tokenizer of ${expecting.origin.name} begins texts`);
+/** Says that texts are measured without the token that a model expects before them. */
+export function sayWithoutBos(model: string): void {
+  say(`hint: --bos begins windows with BOS, as the tokenizer of ${model} begins texts`);
 }

@@ -7,6 +7,7 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { armFailPoints } from "../io/fail_points.ts";
+import type { Model } from "../model/model.ts";
 import { compareModels } from "./compare.ts";
 import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
@@ -48,6 +49,35 @@ describe("evaluate", () => {
       code: "BAD_ARGUMENT",
       message: "--bos: expected a tokenizer with a token that begins texts, got one without",
     });
+  });
+
+  it("says where windows lack the BOS that the tokenizer begins texts with", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c d e f g");
+    const special = { id: "<s>", ids: [15], tokens: ["<s>"] };
+    const single = [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }];
+    const model = letterModel(
+      {},
+      {
+        added_tokens: [{ id: 15, content: "<s>", special: true }],
+        post_processor: { type: "TemplateProcessing", single, pair: [], special_tokens: { "<s>": special } },
+      },
+    );
+    const config = { name: "tokenizer_config.json", bytes: Buffer.from('{"bos_token": "<s>"}') };
+    const beginning: Model = { ...model, files: [...model.files, config] };
+    const told = async (
+      options: { readonly bos?: boolean },
+      asked = beginning,
+    ): Promise<readonly string[]> => {
+      const names: string[] = [];
+      const onWithoutBos = (name: string): number => names.push(name);
+      const texts = [{ name: "t", path, weight: 1 }];
+      await evaluate({ model: asked, runtime }, texts, { seqLen: 4, onWithoutBos, ...options });
+      return names;
+    };
+    expect(await told({})).toEqual(["tiny"]);
+    expect(await told({ bos: true })).toEqual([]);
+    expect(await told({}, letterModel())).toEqual([]);
   });
 
   it("scores the first documents of every task, and needs no text", async () => {

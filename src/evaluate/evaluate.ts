@@ -33,6 +33,8 @@ export interface EvaluateOptions {
   readonly seqLen: number;
   /** Whether every window of a text begins with BOS, one of its tokens. */
   readonly bos?: boolean;
+  /** Called with the name of a model whose tokenizer puts BOS before texts, when windows have none. */
+  readonly onWithoutBos?: ((model: string) => void) | undefined;
   /** Tasks in the formats of task_file.ts; none when absent. */
   readonly tasks?: readonly TextSet[];
   /** Solved questions before each one. */
@@ -239,12 +241,13 @@ async function readMaterial(
  *   asked for and there is none, and as `encodeDocument`
  */
 function tokenMaterial(
-  { files, spec }: Model,
+  { files, spec, origin }: Model,
   { texts, tasks }: ReadMaterial,
-  { seqLen, limit, bos = false }: Evaluating,
+  { seqLen, limit, bos = false, onWithoutBos = () => {} }: Evaluating,
 ): Material {
   const tokenizer = Tokenizer.fromFiles(files);
   const first = bos ? requireBos(tokenizer) : null;
+  if (!bos && texts.length > 0 && tokenizer.addsBos) onWithoutBos(origin.name);
   return {
     windows: texts.map(({ name, path, text }) => {
       const where = `text ${name} (${path})`;
