@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { chooseWindows, cutWindows, loadTokenSet, parseTextSet } from "./windows.ts";
+import { chooseWindows, cutWindows, loadTokenSet, parseTextSet, windowsInTurn } from "./windows.ts";
 
 describe("parseTextSet", () => {
   it.each([
@@ -115,6 +115,38 @@ describe("chooseWindows", () => {
     const list = [...windows];
     chooseWindows(list, 10, { seed: 0, label: "web" });
     expect(list).toEqual(windows);
+  });
+});
+
+describe("windowsInTurn", () => {
+  const windows = Array.from({ length: 7 }, (_, i) => i);
+  const key = { seed: 3, label: "web" };
+
+  it("lets every window come once before any comes again, in another order each time", () => {
+    const row = Array.from({ length: 14 }, (_, start) => windowsInTurn(windows, { start, count: 1 }, key)[0]!);
+    const [first, second] = [row.slice(0, 7), row.slice(7)];
+    expect(first.toSorted()).toEqual(windows);
+    expect(second.toSorted()).toEqual(windows);
+    expect(second).not.toEqual(first);
+  });
+
+  it("is one row, however it is cut, that seed and label decide", () => {
+    fc.assert(
+      fc.property(fc.nat({ max: 40 }), fc.integer({ min: 1, max: 7 }), (start, count) => {
+        const parts = Array.from({ length: count }, (_, i) =>
+          windowsInTurn(windows, { start: start + i, count: 1 }, key),
+        );
+        expect(windowsInTurn(windows, { start, count }, key)).toEqual(parts.flat());
+      }),
+    );
+    const all = { start: 0, count: 7 };
+    const row = windowsInTurn(windows, all, key);
+    expect(windowsInTurn(windows, all, { ...key, seed: 4 })).not.toEqual(row);
+    expect(windowsInTurn(windows, all, { ...key, label: "code" })).not.toEqual(row);
+  });
+
+  it("gives all there are, when more is asked for", () => {
+    expect(windowsInTurn(windows, { start: 0, count: 9 }, key).toSorted()).toEqual(windows);
   });
 });
 

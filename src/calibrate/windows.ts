@@ -98,6 +98,25 @@ export function chooseWindows<T>(
   return order.slice(0, chosen).map((index) => windows[index]!);
 }
 
+/**
+ * `count` windows from place `start` on, at most all, of an endless row in which every window comes once, in random order, before
+ * any comes again; the row depends on the seed and the label alone. What is measured on a few windows at a time sees as
+ * many different ones as there are (docs/METHODS.md).
+ */
+export function windowsInTurn<T>(
+  windows: readonly T[],
+  { start, count }: { readonly start: number; readonly count: number },
+  { seed, label }: { readonly seed: number; readonly label: string },
+): readonly T[] {
+  const end = start + Math.min(count, windows.length);
+  const time = Math.floor(start / windows.length);
+  const row = [time, time + 1].flatMap((t) =>
+    chooseWindows(windows, windows.length, { seed, label: `${label} time ${t}` }),
+  );
+  const first = time * windows.length;
+  return row.slice(start - first, end - first);
+}
+
 /** A sampled set with the windows of the same text that calibration does not see. */
 export interface SampledSet extends TokenSet {
   /** A few that nothing may learn from. */

@@ -7,7 +7,7 @@ import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Passes } from "../calibrate/passes.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
-import { chooseWindows } from "../calibrate/windows.ts";
+import { windowsInTurn } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
@@ -136,7 +136,7 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
   return analyseUnits({ spaces, sets, pooled: of(pooled), fallback: byFallback!, seed, maxModules });
 }
 
-/** What the model that keeps these units does on windows drawn anew for the round. */
+/** What the model that keeps these units does on the round's windows: the sets' take turns. */
 async function measureRound(
   request: GpruneRequest,
   keep: Keep,
@@ -144,10 +144,11 @@ async function measureRound(
 ): Promise<ReadonlyMap<string, Measured>> {
   const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
   const masked = await makeCompensated(model, keep, pooled.stats);
-  const chosen = sets.map(({ name, windows }) => ({
-    name,
-    windows: chooseWindows(windows, gradientWindows, { seed, label: `${name} round ${round}` }),
-  }));
+  const chosen = sets.map(({ name, windows }) => {
+    const count = Math.min(gradientWindows, windows.length);
+    const turn = { start: (round - 1) * count, count };
+    return { name, windows: windowsInTurn(windows, turn, { seed, label: `${name} rounds` }) };
+  });
   const gates = await passes.gateStatistics(masked, chosen, {
     damped: true,
     centers: centersOf(spacesOf(model.spec), keep, pooled.stats),

@@ -2,7 +2,7 @@
  * Which windows every training step sees: a pure function of sets and seed, so that a run that was interrupted goes on
  * with exactly the windows it would have had.
  */
-import { randomStream } from "../tensor/random.ts";
+import { windowsInTurn } from "../calibrate/windows.ts";
 import type { WeightedTokenSet } from "./least_squares.ts";
 
 /**
@@ -14,25 +14,14 @@ export function planBatches(
   { steps, size, seed }: { readonly steps: number; readonly size: number; readonly seed: number },
 ): readonly (readonly Int32Array[])[] {
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
-  const queues = sets.map((set) => ({ share: set.weight / total, drawn: 0, next: windowsOf(set, seed) }));
+  const queues = sets.map((set) => ({ ...set, share: set.weight / total, drawn: 0 }));
   const draw = (place: number): Int32Array => {
     const behind = queues.map(({ share, drawn }) => (place + 1) * share - drawn);
     const queue = queues[behind.indexOf(Math.max(...behind))]!;
-    queue.drawn += 1;
-    return queue.next();
+    const turn = { start: queue.drawn++, count: 1 };
+    return windowsInTurn(queue.windows, turn, { seed, label: `distill ${queue.name}` })[0]!;
   };
   return Array.from({ length: steps }, (_, step) =>
     Array.from({ length: size }, (_, i) => draw(step * size + i)),
   );
-}
-
-/** Gives a set's windows one by one for ever. */
-function windowsOf({ name, windows }: WeightedTokenSet, seed: number): () => Int32Array {
-  const random = randomStream(seed, `distill ${name}`);
-  let rest: Int32Array[] = [];
-  return () => {
-    if (rest.length === 0) rest = [...windows];
-    const [window] = rest.splice(Math.floor(random() * rest.length), 1);
-    return window!;
-  };
 }
