@@ -22,12 +22,13 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { TextSet } from "../src/calibrate/windows.ts";
-import { type RunConfig, type RunConfigInput, resolveRunConfig } from "../src/config.ts";
+import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "../src/config.ts";
 import { geometricMean } from "../src/evaluate/evaluate.ts";
 import { OWN_TEXT } from "../src/evaluate/own_text.ts";
 import { mapValues } from "../src/map_values.ts";
 import type { Model } from "../src/model/model.ts";
 import { achievedSparsity } from "../src/prune/plan.ts";
+import { settle } from "../src/run_inputs.ts";
 import { metricByName } from "../src/score/registry.ts";
 import { namedFiles } from "./named_files.ts";
 import { Lab } from "./quality/lab.ts";
@@ -109,14 +110,15 @@ async function addRows(about: Omit<Key, "recover">): Promise<void> {
   }
 }
 
-function configOf({ sparsity, recover, metric, variant, leftOut }: Key): RunConfig {
+function configOf({ sparsity, recover, metric, variant, leftOut }: Key): SettledConfig {
   const changes = VARIANTS[variant];
   if (changes === undefined) throw new Error(`variant: ${variant} is none of ${Object.keys(VARIANTS)}`);
   const seen = calibration.filter(({ name }) => name !== leftOut);
   const sets = setsOf(variant, seen);
   const samples = Math.floor((Number(values.samples) * seen.length) / sets.length);
-  const settings = { sparsity, metric, recover, samples, seqLen, calibration: sets, ...changes(metric) };
-  return resolveRunConfig({ model, output: "nowhere", ...settings } as RunConfigInput, "bench");
+  const shared = { model, output: "nowhere", samples, seqLen, calibration: sets, ownText: "never" };
+  const input = { ...shared, sparsity, metric, recover, ...changes(metric) } as RunConfigInput;
+  return settle(resolveRunConfig(input, "bench"), lab.dense.spec);
 }
 
 /** What a variant calibrates on, of the sets that it may see. */

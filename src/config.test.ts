@@ -12,29 +12,12 @@ describe("resolveRunConfig", () => {
       ...LEAST,
       sparsity: 0.3,
       method: "gprune",
-      samples: 80,
+      ownText: "auto",
       seqLen: 512,
       seed: 0,
       dtype: "auto",
       calibration: [{ name: "web", path: "web.txt", weight: 1 }],
     });
-  });
-
-  it("has as many windows for few sets together as for five", () => {
-    const windows = (sets: number, given = {}): readonly number[] => {
-      const calibration = Array.from({ length: sets }, (_, index) => ({
-        name: `set${index}`,
-        path: "web.txt",
-      }));
-      const { samples, gradientWindows } = resolveRunConfig({ ...LEAST, calibration, ...given }, "here");
-      return [samples, gradientWindows];
-    };
-    const samples = [80, 80, 40, 27, 20, 16, 16];
-    const gradients = [10, 10, 5, 4, 3, 2, 2];
-    expect([0, 1, 2, 3, 4, 5, 9].map((sets) => windows(sets))).toEqual(
-      samples.map((count, index) => [count, gradients[index]]),
-    );
-    expect(windows(1, { samples: 8, gradientWindows: 3 })).toEqual([8, 3]);
   });
 
   it("keeps what was given", () => {

@@ -60,6 +60,12 @@ const fields = z.strictObject({
     .refine((sets) => new Set(sets.map(({ name }) => name)).size === sets.length, "two sets of the same name")
     .default([])
     .describe("calibration sets"),
+  ownText: z
+    .enum(["auto", "always", "never"])
+    .default("auto")
+    .describe(
+      "whether text that the model writes becomes one more set; auto: beside fewer than five, with gprune and layers of up to 4 GiB in float32",
+    ),
   samples: z
     .int()
     .positive()
@@ -105,11 +111,15 @@ export interface RunConfig {
   readonly allocation?: "learned" | "curves" | "global" | "uniform" | undefined;
   readonly robust: boolean;
   readonly rounds: number;
-  readonly gradientWindows: number;
+  /** Absent: by the number of sets. */
+  readonly gradientWindows?: number | undefined;
   readonly fallback: string;
   readonly maxModules: number;
   readonly calibration: readonly TextSet[];
-  readonly samples: number;
+  /** Whether a set of the model's own text is added. */
+  readonly ownText: "auto" | "always" | "never";
+  /** Windows of every set. Absent: by the number of sets. */
+  readonly samples?: number | undefined;
   readonly seqLen: number;
   readonly seed: number;
   readonly recover: "none" | "bias" | "lstsq" | "distill";
@@ -126,6 +136,12 @@ export interface RunConfig {
   readonly requireDevice: boolean;
   /** Bytes. Absent: what the machine has. */
   readonly maxMemory?: number | undefined;
+}
+
+/** A configuration with all its sets, and how many windows of them. */
+export interface SettledConfig extends RunConfig {
+  readonly gradientWindows: number;
+  readonly samples: number;
 }
 
 /** A configuration in which everything with a default may be missing. */
@@ -150,14 +166,6 @@ const runConfigSchema = fields.refine(
 /** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
 const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
-/** Windows of each set when nothing is said; fewer sets than `SETS` have as many together as those would (docs/METHODS.md). */
-const SETS = 5;
-const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
-
-function windowsOf(kind: keyof typeof WINDOWS, sets: number): number {
-  return Math.ceil(WINDOWS[kind] * Math.max(1, SETS / Math.max(1, sets)));
-}
-
 /** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */
 export type ConfigSource = string | ((field: string) => string);
 
@@ -169,13 +177,7 @@ export function resolveRunConfig(input: unknown, where: ConfigSource): RunConfig
   const result = runConfigSchema.safeParse(input);
   if (result.success) {
     const { data } = result;
-    const sets = data.calibration.length;
-    return {
-      ...data,
-      recover: data.recover ?? RECOVERY[data.method],
-      samples: data.samples ?? windowsOf("samples", sets),
-      gradientWindows: data.gradientWindows ?? windowsOf("gradientWindows", sets),
-    };
+    return { ...data, recover: data.recover ?? RECOVERY[data.method] };
   }
   throw wrongFields(result.error, where);
 }
@@ -217,10 +219,11 @@ export const DECIDED_BY_PLAN = [
 type DecidedByPlan = (typeof DECIDED_BY_PLAN)[number];
 
 /** A configuration that may lack what a given plan has decided. */
-export type CountingSettings = Omit<RunConfig, DecidedByPlan> & Partial<Pick<RunConfig, DecidedByPlan>>;
+export type CountingSettings = Omit<SettledConfig, DecidedByPlan> &
+  Partial<Pick<SettledConfig, DecidedByPlan>>;
 
 /** What counts of a configuration: all of it or, with a given plan, what that has not decided. */
-export function countingSettings(config: RunConfig): CountingSettings {
+export function countingSettings(config: SettledConfig): CountingSettings {
   if (config.plan === undefined) return config;
   const decided: ReadonlySet<string> = new Set(DECIDED_BY_PLAN);
   const counting = Object.entries(config).filter(([name]) => !decided.has(name));

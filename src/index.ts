@@ -65,6 +65,7 @@ export {
   type RunConfigInput,
   resolveRunConfig,
   runConfigJsonSchema,
+  type SettledConfig,
 } from "./config.ts";
 // Errors, progress, versions
 export { type ErrorCode, type ErrorDetails, GpruneError } from "./errors.ts";

@@ -9,6 +9,7 @@ import { type RunConfigInput, resolveRunConfig } from "./config.ts";
 import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
 import type { PlannedRun } from "./memory_stages.ts";
 import { prune } from "./pipeline.ts";
+import { settle } from "./run_inputs.ts";
 
 /** C 4096, F 11008, 32 heads: the layers of a Llama of 7B. */
 function bigSpec(layers: number): PlannedRun["spec"] {
@@ -22,9 +23,10 @@ const CALIBRATION = ["a", "b", "c", "d", "e"].map((name) => ({ name, path: `${na
 
 function planned(settings: RunConfigInput, { layers = 32, tokens = 5120 } = {}): PlannedRun {
   const base = { model: "m", output: "o", calibration: CALIBRATION, samples: 2, recover: "bias" } as const;
-  const config = resolveRunConfig({ ...base, ...settings }, "test");
+  const spec = bigSpec(layers);
+  const config = settle(resolveRunConfig({ ...base, ...settings }, "test"), spec);
   const allocation = config.allocation ?? "learned";
-  return { spec: bigSpec(layers), config, tokens, checks: tokens > 0, allocation, gradients: false };
+  return { spec, config, tokens, checks: tokens > 0, allocation, gradients: false };
 }
 
 const plan = (settings: RunConfigInput, shape = {}): MemoryPlan =>

@@ -64,7 +64,7 @@ const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
     const samples = Math.ceil(config.samples / 2);
     return { ...run, config: { ...config, samples }, tokens: (tokens * samples) / config.samples };
   },
-  [`no text of the model's own (${OWN_TEXT})`]: ({ config, ...run }) => {
+  [`no text of the model's own (--own-text never, no set at ${OWN_TEXT})`]: ({ config, ...run }) => {
     const calibration = config.calibration.filter((set) => !isOwnText(set));
     return { ...run, config: { ...config, calibration } };
   },

@@ -2,7 +2,7 @@
  * What every stage of a run holds in memory, from the shapes of the model, the settings and the number of tokens. It errs
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole.
  */
-import type { RunConfig } from "./config.ts";
+import type { SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { layerStructure } from "./graph/decoder.ts";
@@ -17,7 +17,7 @@ import {
   structureFor,
 } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
-import { layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
+import { layerParameters, layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
 import { BATCH_WINDOWS, TEACHER_BYTES } from "./recover/distill.ts";
 import { elementCount } from "./tensor/tensor.ts";
@@ -34,7 +34,7 @@ export type Places = Omit<MemoryPolicy, "scratch">;
 /** What a plan is made for. */
 export interface PlannedRun {
   readonly spec: ModelSpec;
-  readonly config: RunConfig;
+  readonly config: SettledConfig;
   /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
   readonly tokens: number;
   /** Whether there are windows for the check. */
@@ -315,9 +315,7 @@ class RunSizes {
   /** Weights of every layer in float32. */
   get #layerBytes(): readonly number[] {
     const { spec } = this.#run;
-    return spec.layers.map((_, index) =>
-      total(layerWeightsOf(spec, index).map(({ shape }) => 4 * elementCount(shape))),
-    );
+    return spec.layers.map((_, index) => 4 * layerParameters(spec, index));
   }
 
   get #allHidden(): number {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
 import type { SampledSet } from "./calibrate/windows.ts";
-import type { RunConfig } from "./config.ts";
+import type { RunConfig, SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
 import { writtenSpec } from "./export/hf.ts";
@@ -38,6 +38,7 @@ import {
   loadCalibration,
   readPlan,
   requireFit,
+  settle,
   withOwnText,
 } from "./run_inputs.ts";
 import { type Findings, reportOf, saveRun } from "./run_output.ts";
@@ -59,8 +60,8 @@ import type { AnyTensor } from "./tensor/stash.ts";
 /** What a caller may want to hear while a run goes on, and to tell it. */
 export interface PruneOptions {
   readonly onProgress?: OnProgress;
-  /** Called before anything is computed with who will load the result, as far as that is known then. */
-  readonly onForeseen?: (runtimes: Runtimes) => void;
+  /** Called before anything is computed with who will load the result, as far as that is known then, and all settings. */
+  readonly onForeseen?: (runtimes: Runtimes, config: SettledConfig) => void;
   /** Called before anything is computed with where that will be. */
   readonly onDevice?: (device: DeviceFound) => void;
   /** Called before anything is computed with what the run will hold in memory. */
@@ -117,7 +118,7 @@ function requireCpu({ device }: RunConfig): void {
   });
 }
 
-/** What a run is made of before anything is read. */
+/** What a run is made of before anything is computed. */
 interface RunRequest extends Pick<Run, "config" | "device" | "stages" | "metric" | "fallback"> {
   /** The plan to be carried out; null when one is to be made. */
   readonly given: PruningPlan | null;
@@ -125,17 +126,24 @@ interface RunRequest extends Pick<Run, "config" | "device" | "stages" | "metric"
   readonly record: RunRecord | null;
 }
 
-async function pruneModel(request: RunRequest, options: PruneOptions): Promise<PruneResult> {
-  const { config, given, stages, metric } = request;
+/** The same before the model is read. */
+interface AskedRequest extends Omit<RunRequest, "config"> {
+  readonly config: RunConfig;
+}
+
+async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<PruneResult> {
+  const { given, stages, metric } = asked;
   const { onProgress = silent, onForeseen = () => {}, onPlanned = () => {} } = options;
   const started = new Date();
   const clock = new Stopwatch(stages);
-  const model = await clock.time("open", () => openModel(config.model, { onProgress }));
+  const model = await clock.time("open", () => openModel(asked.config.model, { onProgress }));
+  const config = settle(asked.config, model.spec);
+  const request: RunRequest = { ...asked, config };
   let runtime: Runtime | undefined;
   let opened: OpenRunPasses | undefined;
   try {
     requireFit(given, { model, where: config.plan });
-    onForeseen(foresee(config, { model, plan: given }));
+    onForeseen(foresee(config, { model, plan: given }), config);
     const planned = await clock.time("tokenize", () =>
       loadCalibration(config, { model, metric, onProgress }),
     );
@@ -247,7 +255,7 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
 interface Run {
   readonly started: Date;
   /** With the device that is used. */
-  readonly config: RunConfig;
+  readonly config: SettledConfig;
   readonly device: DeviceFound;
   readonly model: Model;
   readonly runtime: Runtime;

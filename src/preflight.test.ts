@@ -5,12 +5,14 @@ import { tinyModel } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
 import { planMemory } from "./memory_plan.ts";
 import { estimateNeeds, type Needs, requireRoom } from "./preflight.ts";
+import { settle } from "./run_inputs.ts";
 
 const model = tinyModel({ vocabSize: 1000, hiddenSize: 64, layers: [{ neurons: 256 }, { neurons: 512 }] });
 
 function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
   const calibration = [{ name: "web", path: "web.txt" }];
-  const config = resolveRunConfig({ model: "m", output: "o", calibration, ...settings }, "test");
+  const input = { model: "m", output: "o", calibration, ownText: "never", ...settings } as const;
+  const config = settle(resolveRunConfig(input, "test"), model.spec);
   const run = { spec: model.spec, config, tokens, checks: true, allocation: "learned", gradients: false };
   return estimateNeeds(model, config, { plan: planMemory(run, Number.POSITIVE_INFINITY), tokens, kept });
 }

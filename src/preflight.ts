@@ -2,7 +2,7 @@
  * What a run will need, said before it begins: an estimate from the shapes of the model, the settings and the number of
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
-import type { RunConfig } from "./config.ts";
+import type { SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
@@ -28,7 +28,7 @@ export interface Needs {
  */
 export function estimateNeeds(
   { spec, origin, ...rest }: Model,
-  config: RunConfig,
+  config: SettledConfig,
   { plan, tokens, kept = 0 }: { readonly plan: MemoryPlan; readonly tokens: number; readonly kept?: number },
 ): Needs {
   const layers = spec.layers.map((_, index) =>

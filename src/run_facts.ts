@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
 import type { SampledSet } from "./calibrate/windows.ts";
-import { countingSettings, type RunConfig } from "./config.ts";
+import { countingSettings, type SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
@@ -51,7 +51,7 @@ export interface RunInputs {
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(
-  config: RunConfig,
+  config: SettledConfig,
   { model, sets, plan }: RunInputs,
   onProgress: OnProgress,
 ): Promise<JsonValue> {

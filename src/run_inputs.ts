@@ -1,6 +1,6 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
 import { forCheckAlone, loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
-import type { RunConfig } from "./config.ts";
+import type { RunConfig, SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
 import type { SampleState } from "./evaluate/sample.ts";
@@ -11,6 +11,8 @@ import { tidy } from "./graph/memory_policy.ts";
 import type { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import type { Model } from "./model/model.ts";
+import { layerParameters } from "./model/spaces.ts";
+import type { ModelSpec } from "./model/spec.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
 import type { OnProgress } from "./progress.ts";
 import { badPlan, type PruningPlan, validatePlan } from "./prune/plan.ts";
@@ -59,9 +61,47 @@ export function foresee(
   });
 }
 
+/** Fewer sets than this gain from the model's own text beside them; five did not (docs/METHODS.md). */
+const MANY_SETS = 5;
+/** Windows of each set when nothing is said; fewer sets have as many together as `MANY_SETS` would. */
+const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
+/** Bytes of a model's layers in float32, all of which are in memory while it writes, up to which it does unasked. */
+const WRITING_BYTES = 2 ** 32;
+/** Names for a set that is added. */
+const OWN_NAMES = ["own", "self", "model"] as const;
+
+/** A configuration with the set that the model is to write, if there is to be one, and the number of windows. */
+export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
+  const isFree = (name: string): boolean => config.calibration.every((set) => set.name !== name);
+  const name = OWN_NAMES.find(isFree);
+  const added = name !== undefined && addsOwnText(config, spec) ? [{ name, path: OWN_TEXT, weight: 1 }] : [];
+  const calibration = [...config.calibration, ...added];
+  const share = Math.max(1, MANY_SETS / Math.max(1, calibration.length));
+  return {
+    ...config,
+    calibration,
+    samples: config.samples ?? Math.ceil(WINDOWS.samples * share),
+    gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
+  };
+}
+
+/** By itself only where GPrune decides: a metric alone is as it was published, and a plan's run had its own sets. */
+function addsOwnText(config: RunConfig, spec: ModelSpec): boolean {
+  const { ownText, calibration, method, plan } = config;
+  if (ownText === "never" || hasOwnText(config)) return false;
+  if (ownText === "always") return true;
+  const isFew = calibration.length > 0 && calibration.length < MANY_SETS;
+  const decides = method === "gprune" && plan === undefined;
+  return isFew && decides && 4 * parametersOfLayers(spec) <= WRITING_BYTES;
+}
+
+function parametersOfLayers(spec: ModelSpec): number {
+  return spec.layers.reduce((sum, _, index) => sum + layerParameters(spec, index), 0);
+}
+
 /** The calibration sets; one that the model is yet to write is as large as it will be. */
 export async function loadCalibration(
-  config: RunConfig,
+  config: SettledConfig,
   {
     model,
     metric,
@@ -98,7 +138,7 @@ export function hasOwnText({ calibration }: Pick<RunConfig, "calibration">): boo
 
 /** The sets, when the model has written its own. @param sets - as `loadCalibration` gives them */
 export async function withOwnText(
-  { calibration, samples, seqLen, seed }: RunConfig,
+  { calibration, samples, seqLen, seed }: SettledConfig,
   sets: readonly SampledSet[],
   {
     model,

@@ -1,6 +1,6 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
 import { join } from "node:path";
-import { countingSettings, formatRunConfig, type RunConfig } from "./config.ts";
+import { countingSettings, formatRunConfig, type SettledConfig } from "./config.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 import { kindOfPath } from "./io/file.ts";
@@ -19,7 +19,7 @@ import type { Measurements, PruneResult, RunOutcome } from "./run_result.ts";
 /** A run that is to be saved, and how. */
 export interface SavedRun extends Pick<ExportOptions, "write" | "onProgress" | "maxShardBytes"> {
   /** With the metric and the allocation that were used. */
-  readonly settings: RunConfig & { readonly allocation: string };
+  readonly settings: SettledConfig & { readonly allocation: string };
   readonly model: Model;
   readonly started: Date;
   /** What the bytes depend on. */

@@ -20,7 +20,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
-const SMALL = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--gradient-windows", "2"];
+const FEW = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--gradient-windows", "2"];
+const SMALL = [...FEW, "--own-text", "never"];
 
 /** The one JSON document on stdout. */
 function json(result: CliResult): Record<string, unknown> {
@@ -43,14 +44,14 @@ describe("help", () => {
       ([, value]) => value,
     );
     const { sparsity, method, metric, steps, rounds, maxModules } = defaults;
-    const { fallback, shape, roundTo, seed, seqLen, dtype, device, deviceDtype } = defaults;
+    const { fallback, shape, roundTo, seed, seqLen, ownText, dtype, device, deviceDtype } = defaults;
     const order = [
       sparsity,
       method,
       metric,
       steps,
       rounds,
-      // With five sets or more (config.test.ts).
+      // With five sets or more (run_inputs.test.ts).
       "2, or so many that the sets have 10",
       maxModules,
       fallback,
@@ -61,6 +62,7 @@ describe("help", () => {
     const last = [
       "16, or so many that the sets have 80",
       seqLen,
+      ownText,
       dtype,
       "one for each core",
       device,

@@ -45,5 +45,6 @@ test("one thread and many give the same bytes, and the record says what they dep
   expect(record.result.calibration).toEqual({
     code: { windows: 4, tokens: 4 * SEQ_LEN },
     stories: { windows: 4, tokens: 4 * SEQ_LEN },
+    own: { windows: 4, tokens: 4 * SEQ_LEN },
   });
 });

@@ -51,7 +51,8 @@ async function checkpoint(
 /** Prunes by 30 % with few windows, one thread, and what `settings` say. */
 async function run(settings: RunConfigInput & { readonly model: string }): Promise<PruneResult> {
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
-  const small = { samples: 2, seqLen: 16, threads: 1, rounds: 1, gradientWindows: 1 };
+  const few = { samples: 2, seqLen: 16, rounds: 1, gradientWindows: 1 };
+  const small = { ...few, threads: 1, ownText: "never" } as const;
   const config = { output: fresh(), sparsity: 0.3, calibration, ...small, ...settings };
   return prune(resolveRunConfig(config, "test"));
 }

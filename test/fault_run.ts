@@ -33,6 +33,7 @@ export async function attempt({ model, texts, output }: FaultRun): Promise<void>
     samples: 2,
     seqLen: 16,
     rounds: 1,
+    ownText: "never",
     gradientWindows: 1,
     threads: 1,
     maxModules: 2,

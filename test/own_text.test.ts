@@ -63,7 +63,7 @@ describe("a set of the model's own text", () => {
     expect(own.calibration).toEqual({ own: { windows: 3, tokens: 72 } });
     expect(own.held_out.own).toBeDefined();
     const path = await sampled();
-    const fromFile = await run({ calibration: [{ name: "own", path }] });
+    const fromFile = await run({ calibration: [{ name: "own", path }], ownText: "never" });
     expect(await bytes(own.output)).toEqual(await bytes(fromFile.output));
     expect(own.held_out).toEqual(fromFile.held_out);
   });
@@ -126,9 +126,9 @@ describe("a set of the model's own text", () => {
     });
     const { memory } = await run();
     expect(Object.keys(memory!.stages)).toContain("own text");
-    expect(
-      Object.keys((await run({ calibration: [{ name: "code", path: code }] })).memory!.stages),
-    ).not.toContain("own text");
+    const calibration = [{ name: "code", path: code }];
+    const without = await run({ calibration, ownText: "never" });
+    expect(Object.keys(without.memory!.stages)).not.toContain("own text");
   });
 
   it("serves the command line, for sensitivity as well", async () => {
@@ -138,10 +138,19 @@ describe("a set of the model's own text", () => {
     const command = ["prune", DEMO_MODEL, ...small, "--rounds", "1", "--no-report"];
     const pruned = await gprune(...command, "-o", output, ...sets);
     expect(pruned).toMatchObject({ code: 0 });
-    expect(pruned.stderr).not.toContain("hint");
-    const alone = await gprune(...command, "-o", join(root, "alone"), "--calib", `code=${code}`);
-    expect(alone.stderr).toContain("hint: --calib own=self beside few sets adds text that the model writes");
+    const said = "windows of the model's own text stand beside few sets";
+    expect(pruned.stderr).not.toContain(said);
     expect(pruned.stdout).toMatch(/calibration .*own/);
+    const unasked = join(root, "unasked");
+    const added = await gprune(...command, "-o", unasked, "--calib", `code=${code}`);
+    expect(added.stderr).toContain(said);
+    const named = join(root, "named");
+    await gprune(...command, "-o", named, "--calib", `code=${code}`, "own=self");
+    expect(await bytes(unasked)).toEqual(await bytes(named));
+    const without = [...command, "-o", join(root, "without"), "--own-text", "never"];
+    const alone = await gprune(...without, "--calib", `code=${code}`);
+    expect(alone.stderr).not.toContain(said);
+    expect(alone.stdout).not.toMatch(/calibration .*own/);
     const sensitivity = await gprune("sensitivity", DEMO_MODEL, ...small, ...sets);
     expect(sensitivity).toMatchObject({ code: 0 });
     expect(sensitivity.stdout).toContain("over code, own");

@@ -39,7 +39,8 @@ async function run(settings: RunConfigInput): Promise<PruneResult> {
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
   const shared = { model, output: join(root, `run-${runs}`), sparsity: 0.3, calibration };
   const small = { samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2, report: false };
-  return prune(resolveRunConfig({ ...shared, ...small, ...settings }, "test"));
+  const input = { ...shared, ...small, ownText: "never", ...settings } as const;
+  return prune(resolveRunConfig(input, "test"));
 }
 
 /** What holds of every output. A model so small that one neuron is more than half a point needs a wider tolerance. */

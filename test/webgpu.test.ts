@@ -75,6 +75,7 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
         samples: 2,
         seqLen: 32,
         rounds: 1,
+        ownText: "never",
         gradientWindows: 1,
         threads: 1,
       };

@@ -10,7 +10,7 @@ import {
 } from "../../src/calibrate/evidence.ts";
 import { localPasses } from "../../src/calibrate/passes.ts";
 import type { SampledSet, TextSet } from "../../src/calibrate/windows.ts";
-import type { RunConfig } from "../../src/config.ts";
+import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
 import { decideGprune } from "../../src/gprune/gprune.ts";
@@ -61,7 +61,7 @@ export class Lab {
   }
 
   /** Decides as `prune` does with this configuration. */
-  async plan(config: RunConfig): Promise<PruningPlan> {
+  async plan(config: SettledConfig): Promise<PruningPlan> {
     const knowledge = await this.#knowledge(config);
     const keep =
       config.method === "none" ? this.#keepByMetric(config, knowledge) : this.#decide(config, knowledge);
@@ -69,7 +69,7 @@ export class Lab {
   }
 
   /** Carries a plan out, with the configuration's recovery. */
-  async pruned(plan: PruningPlan, config: RunConfig): Promise<Model> {
+  async pruned(plan: PruningPlan, config: SettledConfig): Promise<Model> {
     const { dense } = this;
     switch (config.recover) {
       case "none":
@@ -95,7 +95,7 @@ export class Lab {
     return { texts: read.texts, tasks: answered.tasks };
   }
 
-  async #keepByMetric(config: RunConfig, { pooled }: Knowledge): Promise<Keep> {
+  async #keepByMetric(config: SettledConfig, { pooled }: Knowledge): Promise<Keep> {
     const { sparsity, roundTo, shape, seed } = config;
     const metric = metricByName(config.metric);
     const importance = await scoreModel({ model: this.dense, metric, seed, ...pooled });
@@ -103,7 +103,7 @@ export class Lab {
     return allocation.allocate({ spec: this.dense.spec, importance, sparsity, roundTo, shape });
   }
 
-  async #decide(config: RunConfig, { evidence, pooled }: Knowledge): Promise<Keep> {
+  async #decide(config: SettledConfig, { evidence, pooled }: Knowledge): Promise<Keep> {
     const { keep } = await decideGprune({
       ...config,
       model: this.dense,
@@ -121,7 +121,7 @@ export class Lab {
     return keep;
   }
 
-  async #weightedSets(config: RunConfig): Promise<readonly (SampledSet & { readonly weight: number })[]> {
+  async #weightedSets(config: SettledConfig): Promise<readonly (SampledSet & { readonly weight: number })[]> {
     const sets: (SampledSet & { readonly weight: number })[] = [];
     for (const set of config.calibration) {
       sets.push({ ...(await this.#sampled(set, config)), weight: set.weight });
@@ -129,7 +129,7 @@ export class Lab {
     return sets;
   }
 
-  async #sampled(set: TextSet, config: RunConfig): Promise<SampledSet> {
+  async #sampled(set: TextSet, config: SettledConfig): Promise<SampledSet> {
     const { samples, seqLen, seed } = config;
     const key = keyOf(set, config);
     const known = this.#sets.get(key);
@@ -142,7 +142,7 @@ export class Lab {
   }
 
   /** Evidence of every set; what one set says does not depend on the others. */
-  async #knowledge(config: RunConfig): Promise<Knowledge> {
+  async #knowledge(config: SettledConfig): Promise<Knowledge> {
     const gradients = metricByName(config.metric).input === "gradients";
     const evidence = new Map<string, SplitEvidence>();
     for (const set of config.calibration) {
@@ -174,6 +174,6 @@ interface Knowledge {
 }
 
 /** Which windows of which text. */
-function keyOf({ path }: TextSet, { samples, seqLen, seed }: RunConfig): string {
+function keyOf({ path }: TextSet, { samples, seqLen, seed }: SettledConfig): string {
   return JSON.stringify([path, samples, seqLen, seed]);
 }

@@ -123,7 +123,10 @@ describe("windowsInTurn", () => {
   const key = { seed: 3, label: "web" };
 
   it("lets every window come once before any comes again, in another order each time", () => {
-    const row = Array.from({ length: 14 }, (_, start) => windowsInTurn(windows, { start, count: 1 }, key)[0]!);
+    const row = Array.from(
+      { length: 14 },
+      (_, start) => windowsInTurn(windows, { start, count: 1 }, key)[0]!,
+    );
     const [first, second] = [row.slice(0, 7), row.slice(7)];
     expect(first.toSorted()).toEqual(windows);
     expect(second.toSorted()).toEqual(windows);

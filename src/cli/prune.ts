@@ -1,7 +1,12 @@
 /** `gprune prune` */
-import { DECIDED_BY_PLAN, parseRunConfig, type RunConfig, resolveRunConfig } from "../config.ts";
+import {
+  DECIDED_BY_PLAN,
+  parseRunConfig,
+  type RunConfig,
+  resolveRunConfig,
+  type SettledConfig,
+} from "../config.ts";
 import { GpruneError } from "../errors.ts";
-import { isOwnText, OWN_TEXT } from "../evaluate/own_text.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { readSmallText } from "../io/file.ts";
 import { keptProgress } from "../io/run_directory.ts";
@@ -31,7 +36,7 @@ interface PruneOptions {
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
   const config = await configOf(model, options);
   await requireCalibration(config.calibration);
-  const onForeseen = options.quiet ? () => {} : (runtimes: Runtimes) => sayForeseen(runtimes, config);
+  const onForeseen = options.quiet ? () => {} : sayForeseen(config);
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
   const onPlanned = tellsPlan ? (plan: MemoryPlan) => say(planText(plan)) : () => {};
@@ -90,20 +95,15 @@ async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<un
   });
 }
 
-/** Sets up to this many gain from the model's own text beside them (docs/METHODS.md); with five it made no difference. */
-const FEW_SETS = 4;
-const OWN_TEXT_HINT = `hint: --calib own=${OWN_TEXT} beside few sets adds text that the model writes, for what they leave out`;
-
-function wouldGainFromOwnText({ calibration, method, plan }: RunConfig): boolean {
-  const isFew = calibration.length > 0 && calibration.length <= FEW_SETS;
-  const learns = method === "gprune" && plan === undefined;
-  return learns && isFew && !calibration.some(isOwnText);
-}
-
-/** On stderr before the work: who will load the result, and what might make it better. */
-function sayForeseen(runtimes: Runtimes, config: RunConfig): void {
-  say(`the result will run in ${runtimesText(runtimes)}`);
-  if (wouldGainFromOwnText(config)) say(OWN_TEXT_HINT);
+/** On stderr before the work: who will load the result, and what it is calibrated on that nobody named. */
+function sayForeseen(asked: RunConfig): (runtimes: Runtimes, config: SettledConfig) => void {
+  return (runtimes, { calibration, samples }) => {
+    say(`the result will run in ${runtimesText(runtimes)}`);
+    if (calibration.length === asked.calibration.length) return;
+    say(
+      `${samples} windows of the model's own text stand beside few sets for what they leave out; --own-text never does without`,
+    );
+  };
 }
 
 function runtimesText(runtimes: Runtimes): string {

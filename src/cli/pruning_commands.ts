@@ -83,6 +83,13 @@ export const pruneCommand: Command = new Command("prune")
     }),
   )
   .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
+  .addOption(
+    choiceOption(
+      "--own-text <when>",
+      "whether the model writes one more set; auto: beside fewer than five sets, see below (default: auto)",
+      ["auto", "always", "never"],
+    ),
+  )
   .optionsGroup("Output and running:")
   .addOption(dtypeOption())
   .option("--no-report", "write no report.html")
@@ -111,7 +118,8 @@ Metrics:
 
 PATH is a text, JSON, JSON Lines or Parquet file, a directory of such, or hf://datasets/ORG/NAME[@REVISION]/FILE on the
 hub. #COLUMN after a file or a directory of such says which column or field holds the text. NAME=self is text that the model
-writes by itself: with no other set where there are no texts, or beside a few for what they leave out.
+writes by itself, where there are no texts. Fewer than five sets get such a one beside them, for what they leave out, with
+gprune and a model whose layers take at most 4 GiB in float32; all are in memory meanwhile. --own-text never does without.
 
 Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
 follows it, so MODEL goes before it. The last line on stdout is the output directory.
@@ -131,7 +139,7 @@ once; after a crash or a power failure --resume works too.
 Examples:
   $ gprune prune MODEL -o OUT --sparsity 0.2 --calib web=web.txt code=src.jsonl:2 math=math/
   $ gprune prune MODEL -o OUT --calib books=hf://datasets/ORG/NAME/data/train.parquet#story:2 code=src.jsonl
-  $ gprune prune MODEL -o OUT --calib own=self web=web.txt
+  $ gprune prune MODEL -o OUT --calib own=self
   $ gprune prune MODEL -o OUT --shape uniform --round-to 64 --calib web=web.txt code=src.jsonl
   $ gprune prune MODEL -o OUT --method none --metric wanda-sp --calib web=web.txt
   $ gprune prune hf://ORG/NAME -o OUT --method none --metric magnitude --recover none

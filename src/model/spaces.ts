@@ -114,6 +114,11 @@ export function prunableParameters(spec: ModelSpec): number {
   return spacesOf(spec).reduce((sum, space) => sum + space.units * space.unitParameters, 0);
 }
 
+/** Parameters of one decoder layer. */
+export function layerParameters(spec: ModelSpec, index: number): number {
+  return layerWeightsOf(spec, index).reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}
+
 /** Parameters of the whole model. */
 export function parameterCount(spec: ModelSpec): number {
   return weightsOf(spec).reduce((sum, weight) => sum + elementCount(weight.shape), 0);

@@ -33,7 +33,8 @@ export const runConfigTarget: FuzzTarget = {
   open: async (directory) => {
     const path = join(directory, "gprune.yaml");
     const config = resolveRunConfig(parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path), path);
-    if (!(config.sparsity >= 0 && config.sparsity < 1 && config.samples > 0)) throw new Error("out of range");
+    if (!(config.sparsity >= 0 && config.sparsity < 1 && (config.samples ?? 1) > 0))
+      throw new Error("out of range");
     if (Object.getPrototypeOf({}).x !== undefined) throw new Error("a polluted prototype");
     return undefined;
   },

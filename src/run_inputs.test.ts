@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../test/tiny_model.ts";
+import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "./config.ts";
+import { settle } from "./run_inputs.ts";
+
+/** @param sets - how many are named */
+function settled(sets: number, given: RunConfigInput = {}, spec = tinySpec()): SettledConfig {
+  const calibration = Array.from({ length: sets }, (_, index) => ({ name: `set${index}`, path: "web.txt" }));
+  return settle(resolveRunConfig({ model: "in", output: "out", calibration, ...given }, "test"), spec);
+}
+
+/** Names of the sets that the model writes. */
+const written = ({ calibration }: SettledConfig): readonly string[] =>
+  calibration.filter(({ path }) => path === "self").map(({ name }) => name);
+
+describe("settle", () => {
+  it("has as many windows for few sets together as for five", () => {
+    const windows = (sets: number, given: RunConfigInput = {}): readonly number[] => {
+      const { samples, gradientWindows } = settled(sets, { ownText: "never", ...given });
+      return [samples, gradientWindows];
+    };
+    const samples = [80, 80, 40, 27, 20, 16, 16];
+    const gradients = [10, 10, 5, 4, 3, 2, 2];
+    expect([0, 1, 2, 3, 4, 5, 9].map((sets) => windows(sets))).toEqual(
+      samples.map((count, index) => [count, gradients[index]]),
+    );
+    expect(windows(1, { samples: 8, gradientWindows: 3 })).toEqual([8, 3]);
+    // The set that is added is one of them.
+    expect(settled(1)).toMatchObject({ samples: 40, gradientWindows: 5 });
+  });
+
+  it("adds the model's own text to one to four sets", () => {
+    expect([0, 1, 2, 3, 4, 5].map((sets) => written(settled(sets)).length)).toEqual([0, 1, 1, 1, 1, 0]);
+    expect(settled(2).calibration).toEqual([
+      { name: "set0", path: "web.txt", weight: 1 },
+      { name: "set1", path: "web.txt", weight: 1 },
+      { name: "own", path: "self", weight: 1 },
+    ]);
+  });
+
+  it("adds none where it is there, where GPrune decides nothing, and for large models", () => {
+    const own = { name: "mine", path: "self" };
+    expect(written(settled(0, { calibration: [{ name: "web", path: "web.txt" }, own] }))).toEqual(["mine"]);
+    expect(written(settled(1, { method: "none" }))).toEqual([]);
+    expect(written(settled(1, { plan: "plan.json" }))).toEqual([]);
+    const layer = { neurons: 11_008, kvGroups: 32, groupSize: 1 };
+    // 0.20 billion parameters a layer.
+    const deep = (layers: number) =>
+      tinySpec({ hiddenSize: 4096, headDim: 128, layers: Array.from({ length: layers }, () => layer) });
+    expect([5, 6].map((layers) => written(settled(1, {}, deep(layers))))).toEqual([["own"], []]);
+  });
+
+  it("does as it is told", () => {
+    expect([1, 4].map((sets) => written(settled(sets, { ownText: "never" })))).toEqual([[], []]);
+    const always = { ownText: "always", method: "none" } as const;
+    expect([0, 2, 6].map((sets) => written(settled(sets, always)))).toEqual([["own"], ["own"], ["own"]]);
+  });
+
+  it("names the set as no other", () => {
+    const calibration = ["own", "self"].map((name) => ({ name, path: "web.txt" }));
+    expect(written(settled(0, { calibration }))).toEqual(["model"]);
+  });
+
+  it("settles what is settled as it is", () => {
+    for (const sets of [1, 4, 5]) {
+      const once = settled(sets);
+      expect(settle(once, tinySpec())).toEqual(once);
+    }
+  });
+});
