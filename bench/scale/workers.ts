@@ -74,7 +74,8 @@ interface Measured {
 async function prune(model: string, texts: readonly string[], more: readonly string[]): Promise<Measured> {
   const output = join(scratch, "out");
   await rm(output, { recursive: true, force: true });
-  const settings = ["--samples", values.windows, "--rounds", values.rounds, "--no-report", "--json", "-q"];
+  const few = ["--samples", values.windows, "--rounds", values.rounds, "--own-text", "never"];
+  const settings = [...few, "--no-report", "--json", "-q"];
   const start = performance.now();
   const { stdout } = await promisify(execFile)(
     process.execPath,
