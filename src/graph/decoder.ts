@@ -7,15 +7,15 @@
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
-import { capped, gelu, rmsNorm } from "./formulas.ts";
+import { type AttentionRule, type AttentionSpan, addAttention } from "./attention.ts";
+import { gelu, rmsNorm } from "./formulas.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Everything that shapes a layer's graph apart from its widths. */
-export interface LayerStructure {
+export interface LayerStructure extends AttentionRule {
   readonly hiddenSize: number;
   readonly headDim: number;
-  readonly groupSize: number;
   /** Channels of a head that are rotated; 0 for none. */
   readonly rotaryDim: number;
   readonly biases: readonly Projection[];
@@ -24,18 +24,7 @@ export interface LayerStructure {
   readonly normOffset: 0 | 1;
   readonly qkNorm: boolean;
   readonly postNorms: boolean;
-  readonly attentionScale: number;
-  readonly scoreSoftcap: number | null;
   readonly residualScale: number;
-  /** The sequences that the graph is for; any when absent. */
-  readonly span?: AttentionSpan;
-}
-
-/** Whole sequences of one length, which attention takes in blocks of queries. */
-export interface AttentionSpan {
-  readonly tokens: number;
-  /** Tokens a query sees, itself included; null for all before it. */
-  readonly window: number | null;
 }
 
 /** The values of a layer that others build upon. */
@@ -237,37 +226,6 @@ function maskShape({
   return forest ? ["B", 1, "gT", "T"] : ["gT", cached ? "S" : "T"];
 }
 
-/** What attention mixes. */
-interface AttentionSources {
-  /** [B, K, g, T, H] */
-  readonly queries: Value;
-  /** [B, K, S, H] */
-  readonly keys: Value;
-  readonly values: Value;
-  /** Broadcasting to [B, K, g*T, S]; with a span [T, T]. */
-  readonly mask: Value;
-}
-
-/**
- * Queries of a block at most. Scores of one block exist at a time, and keys after its last query are left out, nearly half of
- * all scores of a long sequence. Blocks of 64 and of 128 were tried and no faster than these.
- */
-export const BLOCK_QUERIES = 256;
-
-/** Blocks of about as many queries each, and the first key that one of them sees. */
-function queryBlocks({ tokens, window }: AttentionSpan): readonly {
-  readonly start: number;
-  readonly end: number;
-  readonly firstKey: number;
-}[] {
-  const count = Math.ceil(tokens / BLOCK_QUERIES);
-  const bounds = Array.from({ length: count + 1 }, (_, index) => Math.round((index * tokens) / count));
-  return bounds.slice(1).map((end, index) => {
-    const start = bounds[index]!;
-    return { start, end, firstKey: window === null ? 0 : Math.max(0, start - window + 1) };
-  });
-}
-
 /**
  * Number formats follow from the weights: a product has the format that its supply gives it, keys and values that of
  * the past; norms, softmax and the stream are float32. Casts to a format that a value has already add nothing.
@@ -337,10 +295,7 @@ class LayerBuilder {
       [0, 2, 3, 1, 4],
     );
     const sources = { queries: b.cast(grouped, keys.type), keys, values, mask };
-    const perHead =
-      this.#structure.span === undefined
-        ? this.#mixed(sources)
-        : this.#mixedInBlocks(sources, this.#structure.span);
+    const perHead = addAttention(b, sources, this.#structure);
     const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,
       tokens,
@@ -348,41 +303,6 @@ class LayerBuilder {
     ]);
     const projected = this.#linear(tap, "o_proj", hiddenSize);
     return { projected, tap, keys, values, added: { keys: newKeys, values: newValues } };
-  }
-
-  /** softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]. */
-  #mixed({ queries, keys, values, mask }: AttentionSources): Value {
-    const b = this.#b;
-    const [batch, kvGroups, groupSize, tokens, headDim] = queries.shape as readonly [Dim, Dim, Dim, Dim, Dim];
-    const rows = typeof tokens === "number" ? tokens * this.#structure.groupSize : "gT";
-    const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
-    const scores = b.cast(
-      b.matmul(stacked, keys, { transB: true, alpha: this.#structure.attentionScale }),
-      mask.type,
-    );
-    const attention = b.softmax(b.add(capped(b, scores, this.#structure.scoreSoftcap), mask));
-    const mixed = b.matmul(b.cast(attention, values.type), values);
-    return b.reshape(mixed, [batch, kvGroups, groupSize, tokens, headDim]);
-  }
-
-  /** The same a block of queries at a time, each with the keys that it can see. */
-  #mixedInBlocks({ queries, keys, values, mask }: AttentionSources, span: AttentionSpan): Value {
-    const b = this.#b;
-    const parts = queryBlocks(span).map(({ start, end, firstKey }) => {
-      const seen = { start: firstKey, end };
-      const rows = b.slice(b.slice(mask, 0, { start, end }), 1, seen);
-      return this.#mixed({
-        queries: b.slice(queries, 3, { start, end }),
-        keys: b.slice(keys, 2, seen),
-        values: b.slice(values, 2, seen),
-        mask: b.concat(
-          new Array<Value>(this.#structure.groupSize).fill(rows),
-          0,
-          this.#structure.groupSize * (end - start),
-        ),
-      });
-    });
-    return b.concat(parts, 3, span.tokens);
   }
 
   /** down(act(gate(x)) * up(x)); the tap is down's input. */

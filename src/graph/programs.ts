@@ -4,14 +4,8 @@
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import {
-  type AttentionSpan,
-  BLOCK_QUERIES,
-  buildBlock,
-  buildLayer,
-  type LayerStructure,
-  type LayerValues,
-} from "./decoder.ts";
+import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
+import { buildBlock, buildLayer, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { addLogits, buildLogits } from "./head.ts";

@@ -1,0 +1,91 @@
+/** Attention's core as a graph: scores, softmax and what they mix, at once or in blocks of queries. */
+import type { ModelSpec } from "../model/spec.ts";
+import { capped } from "./formulas.ts";
+import type { GraphBuilder, Value } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
+
+/** Whole sequences of one length, which attention takes in blocks of queries. */
+export interface AttentionSpan {
+  readonly tokens: number;
+  /** Tokens a query sees, itself included; null for all before it. */
+  readonly window: number | null;
+}
+
+/** What attention mixes. */
+export interface AttentionSources {
+  /** [B, K, g, T, H] */
+  readonly queries: Value;
+  /** [B, K, S, H] */
+  readonly keys: Value;
+  readonly values: Value;
+  /** Broadcasting to [B, K, g*T, S]; with a span [T, T]. */
+  readonly mask: Value;
+}
+
+/** How scores are made, and the sequences that they are for, if those are known. */
+export interface AttentionRule extends Pick<ModelSpec, "attentionScale" | "scoreSoftcap"> {
+  readonly groupSize: number;
+  readonly span?: AttentionSpan;
+}
+
+/**
+ * Queries of a block at most. Scores of one block exist at a time, and keys after its last query are left out, nearly half of
+ * all scores of a long sequence. Blocks of 64 and of 128 were tried and no faster than these.
+ */
+export const BLOCK_QUERIES = 256;
+
+/** Blocks of about as many queries each, and the first key that one of them sees. */
+function queryBlocks({ tokens, window }: AttentionSpan): readonly {
+  readonly start: number;
+  readonly end: number;
+  readonly firstKey: number;
+}[] {
+  const count = Math.ceil(tokens / BLOCK_QUERIES);
+  const bounds = Array.from({ length: count + 1 }, (_, index) => Math.round((index * tokens) / count));
+  return bounds.slice(1).map((end, index) => {
+    const start = bounds[index]!;
+    return { start, end, firstKey: window === null ? 0 : Math.max(0, start - window + 1) };
+  });
+}
+
+/** softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]; with a span in blocks of queries. */
+export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: AttentionRule): Value {
+  return rule.span === undefined
+    ? mixed(b, sources, rule)
+    : mixedInBlocks(b, sources, { ...rule, span: rule.span });
+}
+
+function mixed(
+  b: GraphBuilder,
+  { queries, keys, values, mask }: AttentionSources,
+  { groupSize: group, attentionScale, scoreSoftcap }: AttentionRule,
+): Value {
+  const [batch, kvGroups, groupSize, tokens, headDim] = queries.shape as readonly [Dim, Dim, Dim, Dim, Dim];
+  const rows = typeof tokens === "number" ? tokens * group : "gT";
+  const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
+  const scores = b.cast(b.matmul(stacked, keys, { transB: true, alpha: attentionScale }), mask.type);
+  const attention = b.softmax(b.add(capped(b, scores, scoreSoftcap), mask));
+  const output = b.matmul(b.cast(attention, values.type), values);
+  return b.reshape(output, [batch, kvGroups, groupSize, tokens, headDim]);
+}
+
+/** Block by block, each with the keys that it can see. */
+function mixedInBlocks(
+  b: GraphBuilder,
+  { queries, keys, values, mask }: AttentionSources,
+  rule: AttentionRule & { readonly span: AttentionSpan },
+): Value {
+  const { groupSize, span } = rule;
+  const parts = queryBlocks(span).map(({ start, end, firstKey }) => {
+    const seen = { start: firstKey, end };
+    const rows = b.slice(b.slice(mask, 0, { start, end }), 1, seen);
+    const block = {
+      queries: b.slice(queries, 3, { start, end }),
+      keys: b.slice(keys, 2, seen),
+      values: b.slice(values, 2, seen),
+      mask: b.concat(new Array<Value>(groupSize).fill(rows), 0, groupSize * (end - start)),
+    };
+    return mixed(b, block, rule);
+  });
+  return b.concat(parts, 3, span.tokens);
+}
