@@ -13,14 +13,13 @@ import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { differences, type JsonValue } from "./io/json_difference.ts";
-import { memoryLimit } from "./io/machine.ts";
 import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
 import { RunDirectory } from "./io/run_directory.ts";
-import { type MemoryPlan, planMemory, waysToNeedLess } from "./memory_plan.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
-import { estimateNeeds, requireRoom } from "./preflight.ts";
+import { planRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import { achievedSparsity, type Keep, makePlan, type PruningPlan, widths } from "./prune/plan.ts";
@@ -152,7 +151,9 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     if (done !== null) return done;
     stages.begin(facts);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const plan = await planRoom(request, { model, allocation, sets: planned });
+    const gradients = metric.input === "gradients";
+    const room = { model, config, sets: planned, given, allocation, gradients, kept: stages.keptBytes };
+    const plan = await planRoom(room);
     onPlanned(plan);
     runtime = new Runtime({
       threads: config.threads,
@@ -184,24 +185,6 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     await runtime?.close();
     await model.weights.close();
   }
-}
-
-/** What the run will hold in memory. A given plan says how much goes, and nothing is learned for it. */
-async function planRoom(
-  { config: asked, given, metric, stages }: RunRequest,
-  { model, sets, ...run }: Pick<Run, "model" | "allocation" | "sets">,
-): Promise<MemoryPlan> {
-  const { spec } = model;
-  const config = given === null ? asked : { ...asked, sparsity: achievedSparsity(given, spec) };
-  const allocation = given === null ? run.allocation : "given";
-  const gradients = given === null && metric.input === "gradients";
-  const tokens = tokensOf(calibrationSummary(sets));
-  const checks = sets.some(({ heldOut }) => heldOut.length > 0);
-  const planned = { spec, config, tokens, checks, allocation, gradients };
-  const plan = planMemory(planned, memoryLimit());
-  const needs = estimateNeeds(model, config, { plan, tokens, kept: stages.keptBytes });
-  await requireRoom(needs, config.output, () => waysToNeedLess(planned));
-  return plan;
 }
 
 /** The result of a run that was interrupted after its output was there; null when there is none. */

@@ -2,14 +2,16 @@
  * What a run will need, said before it begins: an estimate from the shapes of the model, the settings and the number of
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
+import type { SampledSet } from "./calibrate/windows.ts";
 import type { SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
-import { type MemoryPlan, oneOf } from "./memory_plan.ts";
+import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
-import { layerWeightsOf, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
-import { elementCount } from "./tensor/tensor.ts";
+import { layerParameters, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
+import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
+import { calibrationSummary, tokensOf } from "./run_result.ts";
 
 const GIB = 2 ** 30;
 
@@ -19,6 +21,39 @@ export interface Needs {
   readonly memory: number;
   /** On the disk, for the output and for progress, at most at one time, besides what is there. */
   readonly disk: number;
+}
+
+/** A run that is about to begin. */
+export interface UpcomingRun {
+  readonly model: Model;
+  readonly config: SettledConfig;
+  readonly sets: readonly SampledSet[];
+  /** The plan to be carried out; null when one is to be made. */
+  readonly given: PruningPlan | null;
+  readonly allocation: string;
+  /** Whether the metric looks at gradients. */
+  readonly gradients: boolean;
+  /** Bytes on the disk already, of a run that is resumed. */
+  readonly kept: number;
+}
+
+/**
+ * What the run will hold in memory, when the machine has room for it. A given plan says how much goes, and nothing is learned
+ * for it.
+ * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
+ */
+export async function planRoom({ model, sets, given, kept, ...run }: UpcomingRun): Promise<MemoryPlan> {
+  const { spec } = model;
+  const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
+  const allocation = given === null ? run.allocation : "given";
+  const gradients = given === null && run.gradients;
+  const tokens = tokensOf(calibrationSummary(sets));
+  const checks = sets.some(({ heldOut }) => heldOut.length > 0);
+  const planned = { spec, config, tokens, checks, allocation, gradients };
+  const plan = planMemory(planned, memoryLimit());
+  const needs = estimateNeeds(model, config, { plan, tokens, kept });
+  await requireRoom(needs, config.output, () => waysToNeedLess(planned));
+  return plan;
 }
 
 /**
@@ -31,9 +66,7 @@ export function estimateNeeds(
   config: SettledConfig,
   { plan, tokens, kept = 0 }: { readonly plan: MemoryPlan; readonly tokens: number; readonly kept?: number },
 ): Needs {
-  const layers = spec.layers.map((_, index) =>
-    layerWeightsOf(spec, index).reduce((sum, { shape }) => sum + elementCount(shape), 0),
-  );
+  const layers = spec.layers.map((_, index) => layerParameters(spec, index));
   const trained = (1 - config.sparsity) * 4 * layers.reduce((sum, count) => sum + count, 0);
   const hidden = 4 * tokens * spec.hiddenSize;
   const channels = spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels);
