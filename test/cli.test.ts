@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { METRICS, resolveRunConfig, versions } from "../src/index.ts";
-import { type CliResult, gprune, hashes, startCli } from "./run_cli.ts";
+import { type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let root: string;
@@ -22,16 +22,6 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 
 const FEW = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--gradient-windows", "2"];
 const SMALL = [...FEW, "--own-text", "never"];
-
-/** The one JSON document on stdout. */
-function json(result: CliResult): Record<string, unknown> {
-  expect(result).toMatchObject({ code: 0 });
-  return JSON.parse(result.stdout) as Record<string, unknown>;
-}
-
-function lines({ stdout }: CliResult): readonly string[] {
-  return stdout.trimEnd().split("\n");
-}
 
 describe("help", () => {
   test("prune's names every metric and every default", async () => {
@@ -82,7 +72,7 @@ describe("help", () => {
   });
 });
 
-describe("prune, inspect, eval, generate, and prune again", () => {
+describe("prune, inspect, report, eval and compare", () => {
   let first: string;
   let printed: CliResult;
 
@@ -379,92 +369,6 @@ describe("prune, inspect, eval, generate, and prune again", () => {
       expect.stringMatching(/^task +baseline acc +acc +baseline acc_norm +acc_norm +documents$/),
       expect.stringMatching(/^once( +[01]\.\d{3} ±0\.\d{3}){4} +4$/),
     ]);
-  });
-
-  test("generate continues a prompt the same way each time", async () => {
-    const run = (): Promise<CliResult> => gprune("generate", first, "--prompt", "Once", "--max-tokens", "5");
-    const [one, two] = await Promise.all([run(), run()]);
-    expect(one.code).toBe(0);
-    expect(one.stdout.startsWith("Once")).toBe(true);
-    expect(two).toEqual(one);
-  });
-
-  test("generate samples texts that a prune can calibrate on", async () => {
-    const own = join(root, "samples", "own.jsonl");
-    const options = ["--sample", "--count", "2", "--max-tokens", "40", "--seed", "3"];
-    const shown = await gprune("generate", first, ...options, "-q");
-    const sampled = await gprune("generate", first, ...options, "-q", "-o", own);
-    expect([sampled.code, sampled.stderr, lines(sampled)]).toEqual([0, "", [own]]);
-    expect(await readFile(own, "utf8")).toBe(shown.stdout);
-    for (const line of lines(shown)) expect(JSON.parse(line)).toEqual({ text: expect.stringMatching(/\w/) });
-    const calibration = ["--calib", `own=${own}`, "--samples", "1", "--seq-len", "16"];
-    const output = join(root, "from-own");
-    expect(await gprune("prune", first, "-o", output, ...calibration, "-q")).toMatchObject({ code: 0 });
-  });
-
-  test.each(["f16", "bf16", "f32"])("export as %s can be opened again", async (dtype) => {
-    const output = join(root, `as-${dtype}`);
-    const exported = await gprune("export", first, "-o", output, "--dtype", dtype);
-    expect(exported.code).toBe(0);
-    expect(lines(exported)).toEqual([output]);
-    expect(json(await gprune("inspect", output, "--json"))).toMatchObject({ dtype: dtype.toUpperCase() });
-    if (dtype !== "f32") return;
-    expect(await hashes(output, ["model.safetensors"])).toEqual(await hashes(first, ["model.safetensors"]));
-  });
-
-  test("export as ONNX writes what transformers.js loads", async () => {
-    const output = join(root, "as-onnx");
-    const exported = await gprune("export", first, "-o", output, "--format", "onnx", "--dtype", "int4");
-    expect(exported.code).toBe(0);
-    expect(lines(exported)).toEqual([output]);
-    expect((await readdir(output)).sort()).toEqual(
-      expect.arrayContaining(["config.json", "onnx", "tokenizer.json"]),
-    );
-    expect(await readdir(join(output, "onnx"))).toEqual(["model_q4.onnx"]);
-  });
-
-  test("export writes a GGUF with the tokenizer, which can be opened, evaluated and exported again", async () => {
-    const output = join(root, "ggufs", "pruned.gguf");
-    const exported = await gprune("export", first, "-o", output, "--dtype", "q8_0");
-    expect(exported).toMatchObject({ code: 0, stdout: `${output}\n` });
-    expect(exported.stderr).toMatch(
-      /^warning: \d+ of 22 matrices have rows that do not fill whole Q8_0 blocks/m,
-    );
-    const inspected = json(await gprune("inspect", output, "--json"));
-    expect(inspected).toMatchObject({ format: "gguf", family: "llama", layers: 3 });
-    expect(inspected.runtimes).toMatchObject({ "llama.cpp": "yes (as deci)" });
-    expect(inspected.widths).toEqual(json(await gprune("inspect", first, "--json")).widths);
-    const same = join(root, "ggufs", "same.gguf");
-    expect((await gprune("export", first, "-o", same)).code).toBe(0);
-    const again = join(root, "ggufs", "again.gguf");
-    expect((await gprune("export", same, "-o", again, "--format", "gguf")).code).toBe(0);
-    const options = ["--seq-len", "24", "--limit", "2", "--json", ...heldout];
-    const scores = await Promise.all([first, again].map((path) => gprune("eval", path, ...options)));
-    const [before, after] = scores.map((score) => json(score).texts);
-    expect(after).toEqual(before);
-  });
-
-  test("export never writes over a file, nor in a dtype that the format does not have", async () => {
-    const taken = join(root, "taken.gguf");
-    await writeFile(taken, "mine");
-    const cases: readonly (readonly [readonly string[], string])[] = [
-      [["-o", taken], "error OUTPUT_EXISTS"],
-      [["-o", join(root, "plain"), "--format", "gguf"], "expected a file named *.gguf"],
-      [
-        ["-o", join(root, "plain"), "--dtype", "q4_k"],
-        "expected one of auto, f32, f16, bf16 for the format hf",
-      ],
-      [
-        ["-o", join(root, "plain"), "--format", "onnx", "--dtype", "bf16"],
-        "expected one of auto, f32, f16, int8, int4 for the format onnx",
-      ],
-    ];
-    for (const [options, says] of cases) {
-      const result = await gprune("export", first, ...options);
-      expect(result).toMatchObject({ code: 1, stdout: "" });
-      expect(result.stderr).toContain(says);
-    }
-    expect(await readFile(taken, "utf8")).toBe("mine");
   });
 });
 

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { expect } from "vitest";
 
 const ROOT = join(import.meta.dirname, "..");
 
@@ -76,4 +77,15 @@ export async function hashes(
     return [name, createHash("sha256").update(bytes).digest("hex")] as const;
   });
   return Object.fromEntries(await Promise.all(entries));
+}
+
+/** The one JSON document on stdout. */
+export function json(result: CliResult): Record<string, unknown> {
+  expect(result).toMatchObject({ code: 0 });
+  return JSON.parse(result.stdout) as Record<string, unknown>;
+}
+
+/** What is on stdout. */
+export function lines({ stdout }: CliResult): readonly string[] {
+  return stdout.trimEnd().split("\n");
 }

@@ -1,0 +1,239 @@
+import type { Model } from "../src/model/model.ts";
+import { weightsOf } from "../src/model/spaces.ts";
+import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf } from "../src/model/spec.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import {
+  type BuiltTensor,
+  type BuiltValue,
+  buildGguf,
+  f32,
+  floatTensor,
+  i32s,
+  text,
+  u32,
+} from "./gguf_builder.ts";
+import { tinyModel } from "./tiny_model.ts";
+import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "./tiny_variants.ts";
+
+/** llama.cpp's own words for its permutation: W.reshape(N, 2, H/2, width).swapaxes(1, 2). */
+function permuted({ shape, data }: Tensor, headDim: number): Tensor {
+  const width = shape[1] ?? 1;
+  const result = new Float32Array(data.length);
+  const half = headDim / 2;
+  for (let head = 0; head * headDim < shape[0]!; head++) {
+    for (let side = 0; side < 2; side++) {
+      for (let i = 0; i < half; i++) {
+        const from = (head * headDim + side * half + i) * width;
+        result.set(data.subarray(from, from + width), (head * headDim + i * 2 + side) * width);
+      }
+    }
+  }
+  return { shape, data: result };
+}
+
+function joined(...parts: Tensor[]): Tensor {
+  const rows = parts.reduce((sum, part) => sum + part.shape[0]!, 0);
+  const data = Float32Array.from(parts.flatMap((part) => [...part.data]));
+  return { shape: [rows, parts[0]!.shape[1]!], data };
+}
+
+/** How files hold weights. */
+export interface Layout {
+  readonly architecture: string;
+  readonly permute?: boolean;
+  readonly postNorms?: boolean;
+  readonly fused?: boolean;
+}
+
+const NAMES: readonly (readonly [RegExp, string])[] = [
+  [/^model\.embed_tokens/, "token_embd"],
+  [/^model\.norm/, "output_norm"],
+  [/^lm_head/, "output"],
+  [/^model\.layers\.(\d+)\./, "blk.$1."],
+  [/self_attn\.(q|k)_norm/, "attn_$1_norm"],
+  [/self_attn\.(q|k|v)_proj/, "attn_$1"],
+  [/self_attn\.o_proj/, "attn_output"],
+  [/mlp\.(gate|up|down)_proj/, "ffn_$1"],
+  [/input_layernorm/, "attn_norm"],
+];
+const PLAIN_NORMS = [[/post_attention_layernorm/, "ffn_norm"]] as const;
+const POST_NORMS = [
+  [/post_attention_layernorm/, "post_attention_norm"],
+  [/pre_feedforward_layernorm/, "ffn_norm"],
+  [/post_feedforward_layernorm/, "post_ffw_norm"],
+] as const;
+
+/** The model's tensors as llama.cpp would store them. */
+/** The model's tensors as files hold them. */
+export async function storedTensors({ spec, weights }: Model, layout: Layout): Promise<BuiltTensor[]> {
+  const renames = [...NAMES, ...(layout.postNorms ? POST_NORMS : PLAIN_NORMS)];
+  const tensors = new Map<string, Tensor>();
+  for (const { name } of weightsOf(spec)) {
+    const stored = renames.reduce((renamed, [from, to]) => renamed.replace(from, to), name);
+    const tensor = await weights.read(name);
+    const data = name.includes("norm") ? tensor.data.map((value) => value + spec.normOffset) : tensor.data;
+    const isRotated = layout.permute === true && /(q|k)_proj/.test(name);
+    tensors.set(stored, isRotated ? permuted(tensor, spec.headDim) : { shape: tensor.shape, data });
+  }
+  if (layout.fused === true) fuse(tensors, spec);
+  return [...tensors].map(([name, { shape, data }]) => floatTensor(name, shape, data));
+}
+
+function fuse(tensors: Map<string, Tensor>, spec: ModelSpec): void {
+  const take = (name: string): Tensor => {
+    const tensor = tensors.get(name)!;
+    tensors.delete(name);
+    return tensor;
+  };
+  for (const layer of spec.layers.keys()) {
+    const [q, k, v, gate, up] = ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"].map((stem) =>
+      take(`blk.${layer}.${stem}.weight`),
+    );
+    tensors.set(`blk.${layer}.attn_qkv.weight`, joined(q!, k!, v!));
+    tensors.set(`blk.${layer}.ffn_up.weight`, joined(gate!, up!));
+  }
+}
+
+/** What files of an architecture say of a model. */
+export function metadataOf(spec: ModelSpec, architecture: string): (readonly [string, BuiltValue])[] {
+  const { layers } = spec;
+  const key = (name: string): string => `${architecture}.${name}`;
+  return [
+    ["general.architecture", text(architecture)],
+    [key("block_count"), u32(layers.length)],
+    [key("context_length"), u32(spec.maxPositions)],
+    [key("embedding_length"), u32(spec.hiddenSize)],
+    [key("feed_forward_length"), i32s(layers.map((layer) => layer.neurons))],
+    [key("attention.head_count"), i32s(layers.map((layer) => layer.kvGroups * layer.groupSize))],
+    [key("attention.head_count_kv"), i32s(layers.map((layer) => layer.kvGroups))],
+    [key("attention.key_length"), u32(spec.headDim)],
+    [key("attention.value_length"), u32(spec.headDim)],
+    [key("attention.layer_norm_rms_epsilon"), f32(spec.normEps)],
+    [key("rope.freq_base"), f32(ropesOf(spec).at(-1)!.theta)],
+    ["tokenizer.ggml.eos_token_id", u32(3)],
+  ];
+}
+
+/** A model and how a file holds it. */
+export interface Case extends Layout {
+  readonly model: Model;
+  /** Metadata besides the usual. */
+  readonly extra?: readonly (readonly [string, BuiltValue])[];
+}
+
+const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
+const GEMMA_LAYERS = Array.from({ length: 7 }, (_, layer) =>
+  layer === 5 ? { rope: rope(1_000_000) } : { rope: rope(10_000), window: 16 },
+);
+
+/** One of each way to hold a model. */
+export const CASES: Readonly<Record<string, Case>> = {
+  llama: { architecture: "llama", permute: true, model: tinyModel() },
+  "llama with its own output and biases": {
+    architecture: "llama",
+    permute: true,
+    model: tinyModel({
+      tiedEmbeddings: false,
+      layers: [{ biases: ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj"] }, {}],
+    }),
+  },
+  "llama of uneven layers": {
+    architecture: "deci",
+    permute: true,
+    model: tinyModel({
+      layers: [{ neurons: 3 }, { kvGroups: 1, groupSize: 3 }, { neurons: 9, kvGroups: 3 }],
+    }),
+  },
+  qwen2: {
+    architecture: "qwen2",
+    model: tinyModel({ family: "qwen2", layers: [{ biases: ["q_proj", "k_proj", "v_proj"] }] }),
+  },
+  qwen3: { architecture: "qwen3", model: tinyModel({ family: "qwen3", qkNorm: true, headDim: 6 }) },
+  gemma: {
+    architecture: "gemma",
+    model: tinyModel({ family: "gemma", ...GEMMA1_SWITCHES, headDim: 6 }),
+  },
+  gemma2: {
+    architecture: "gemma2",
+    postNorms: true,
+    model: tinyModel({ family: "gemma2", ...GEMMA2_SWITCHES, layers: [{ window: 16 }, {}, { window: 16 }] }),
+    extra: [
+      ["gemma2.attention.sliding_window", u32(16)],
+      ["gemma2.attn_logit_softcapping", f32(1.5)],
+      ["gemma2.final_logit_softcapping", f32(3)],
+    ],
+  },
+  "gemma2 that leaves window and caps to the reader": {
+    architecture: "gemma2",
+    postNorms: true,
+    model: tinyModel({
+      family: "gemma2",
+      ...GEMMA2_SWITCHES,
+      scoreSoftcap: 50,
+      logitSoftcap: 30,
+      layers: [{ window: 4096 }, {}, { window: 4096 }],
+    }),
+  },
+  gemma3: {
+    architecture: "gemma3",
+    postNorms: true,
+    model: tinyModel({
+      family: "gemma3_text",
+      ...GEMMA_SWITCHES,
+      layers: [...GEMMA_LAYERS.slice(0, 5), GEMMA_LAYERS[5]!],
+    }),
+    extra: [["gemma3.attention.sliding_window", u32(16)]],
+  },
+  granite: {
+    architecture: "granite",
+    permute: true,
+    model: tinyModel({
+      family: "granite",
+      embeddingScale: 12,
+      attentionScale: 0.1,
+      residualScale: 0.22,
+      logitDivisor: 6,
+      layers: [{ biases: PROJECTIONS }, {}],
+    }),
+    extra: [
+      ["granite.attention.scale", f32(0.1)],
+      ["granite.embedding_scale", f32(12)],
+      ["granite.residual_scale", f32(0.22)],
+      ["granite.logit_scale", f32(6)],
+    ],
+  },
+  "granite with factors of 0, which are none": {
+    architecture: "granite",
+    permute: true,
+    model: tinyModel({ family: "granite", logitDivisor: 6 }),
+    extra: [
+      ["granite.attention.scale", f32(0)],
+      ["granite.embedding_scale", f32(0)],
+      ["granite.logit_scale", f32(6)],
+    ],
+  },
+  smollm3: {
+    architecture: "smollm3",
+    permute: true,
+    model: tinyModel({
+      family: "smollm3",
+      layers: Array.from({ length: 9 }, (_, i) => (i % 4 === 3 ? { rope: null } : {})),
+    }),
+  },
+  phi3: {
+    architecture: "phi3",
+    fused: true,
+    model: tinyModel({
+      family: "phi3",
+      tiedEmbeddings: false,
+      layers: [{ window: 7 }, { window: 7, groupSize: 1 }],
+    }),
+    extra: [["phi3.attention.sliding_window", u32(7)]],
+  },
+};
+
+/** The bytes of a case's file. */
+export async function fileOf({ model, extra = [], ...layout }: Case): Promise<Uint8Array> {
+  const metadata = [...metadataOf(model.spec, layout.architecture), ...extra];
+  return buildGguf({ metadata, tensors: await storedTensors(model, layout) });
+}
