@@ -67,6 +67,14 @@ describe("cutWindows", () => {
     ]);
   });
 
+  it("does not repeat that token where the text begins with it", () => {
+    const windows = cutWindows(Int32Array.from([99, 1, 2, 99, 4]), 3, { where: "text", first: 99 });
+    expect(windows.map((window) => [...window])).toEqual([
+      [99, 1, 2],
+      [99, 99, 4],
+    ]);
+  });
+
   it("refuses a text shorter than a window", () => {
     expect(() => cutWindows(new Int32Array(7), 8, { where: "set web (web.txt)" })).toThrow(
       expect.objectContaining({

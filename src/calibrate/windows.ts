@@ -47,7 +47,8 @@ export function parseTextSet(argument: string, option: string): TextSet {
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
  * @param where - the text, for messages
- * @param first - a token that every window begins with, before one token less of the text; none when null or absent
+ * @param first - a token that every window begins with, before one token less of the text, whose own is left out; none when
+ *   null or absent
  * @throws GpruneError BAD_TEXT when there is not one whole window
  */
 export function cutWindows(
@@ -56,12 +57,13 @@ export function cutWindows(
   { where, first = null }: { readonly where: string; readonly first?: number | null },
 ): readonly Int32Array[] {
   const own = first === null ? length : length - 1;
-  const count = Math.floor(ids.length / own);
+  const text = ids[0] === first ? ids.subarray(1) : ids;
+  const count = Math.floor(text.length / own);
   if (count > 0) {
-    const windows = Array.from({ length: count }, (_, w) => ids.subarray(w * own, (w + 1) * own));
+    const windows = Array.from({ length: count }, (_, w) => text.subarray(w * own, (w + 1) * own));
     return first === null ? windows : windows.map((window) => beginningWith(first, window));
   }
-  throw new GpruneError("BAD_TEXT", `${where}: expected at least ${own} tokens, got ${ids.length}`, {
+  throw new GpruneError("BAD_TEXT", `${where}: expected at least ${own} tokens, got ${text.length}`, {
     hint: "Give more text, or shorter windows with --seq-len.",
   });
 }

@@ -13,7 +13,7 @@ import { keptProgress } from "../io/run_directory.ts";
 import { MAX_YAML_BYTES } from "../io/yaml.ts";
 import { type MemoryPlan, planText } from "../memory_plan.ts";
 import { type PruneOptions as PruneSettings, prune } from "../pipeline.ts";
-import { range } from "../report/format.ts";
+import { range, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
@@ -162,7 +162,7 @@ function summaryOf(
   { model, plan }: RunConfig,
 ): string {
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
-  const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M`;
+  const count = (parameters: number): string => short(parameters).replace(UNIT, " ");
   const fewer = percent(1 - parameters.after / parameters.before);
   const path = plainText(output);
   const rows: (readonly [string, string])[] = [
@@ -170,7 +170,7 @@ function summaryOf(
       "removed",
       `${percent(sparsity.achieved)} of attention and FFN (${plan === undefined ? `asked: ${percent(sparsity.asked)}` : "as the plan says"})`,
     ],
-    ["parameters", `${millions(parameters.before)} -> ${millions(parameters.after)}, ${fewer} fewer`],
+    ["parameters", `${count(parameters.before)} -> ${count(parameters.after)}, ${fewer} fewer`],
     ["neurons", `${range(widths.ffn)} in a layer`],
     ["KV groups", `${range(widths.kv)} in a layer`],
     ["runs in", runtimesText(result.runtimes)],

@@ -47,7 +47,7 @@ describe("evaluate", () => {
     expect(scores.t).toEqual(await perplexity(new DecoderRunner(model, runtime), windows));
     await expect(evaluate({ model, runtime }, texts, { seqLen: 4, bos: true })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
-      message: "--bos: expected a tokenizer with a token that begins texts, got one without",
+      message: `--bos: expected ${model.origin.name}'s tokenizer to have a token that begins texts, got one without`,
     });
   });
 

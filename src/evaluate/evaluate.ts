@@ -196,12 +196,10 @@ function otherTokens(first: Material, other: Material): string | null {
   return text === undefined ? null : `expected the same tokens of text ${text[0]}, got others`;
 }
 
-function requireBos({ bosId }: Tokenizer): number {
+function requireBos({ bosId }: Tokenizer, model: string): number {
   if (bosId !== null) return bosId;
-  throw new GpruneError(
-    "BAD_ARGUMENT",
-    "--bos: expected a tokenizer with a token that begins texts, got one without",
-  );
+  const expected = `${plainName(model)}'s tokenizer to have a token that begins texts`;
+  throw new GpruneError("BAD_ARGUMENT", `--bos: expected ${expected}, got one without`);
 }
 
 /** What is to be computed on, in tokens of a model's own tokenizer. */
@@ -246,7 +244,7 @@ function tokenMaterial(
   { seqLen, limit, bos = false, onWithoutBos = () => {} }: Evaluating,
 ): Material {
   const tokenizer = Tokenizer.fromFiles(files);
-  const first = bos ? requireBos(tokenizer) : null;
+  const first = bos ? requireBos(tokenizer, origin.name) : null;
   if (!bos && texts.length > 0 && tokenizer.addsBos) onWithoutBos(origin.name);
   return {
     windows: texts.map(({ name, path, text }) => {

@@ -34,6 +34,12 @@ const cellsOf = (table: string): string[][] =>
         .map((cell) => cell.trim()),
     );
 
+it("has no lines of divergence where there is none", () => {
+  const names = cellsOf(comparisonTable([dense, other])).map(([name]) => name);
+  expect(names).toContain("perplexity, geometric mean");
+  expect(names.filter((name) => /first|top token|hidden/.test(name!))).toEqual([]);
+});
+
 it("says of growth that it is growth", () => {
   const rows = cellsOf(comparisonTable([pruned, dense]));
   expect(rows[2]).toEqual(["parameters", "1,500", "2,000 (+33.3 %)"]);

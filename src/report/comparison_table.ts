@@ -55,7 +55,7 @@ function textLines(models: readonly ComparedModel[]): readonly Line[] {
 }
 
 function divergenceLines(models: readonly ComparedModel[], names: readonly string[]): readonly Line[] {
-  if (models.length < 2) return [];
+  if (models.every(({ divergence }) => Object.keys(divergence ?? {}).length === 0)) return [];
   const average = (model: ComparedModel, of: "kl" | "agreement" | "loss_difference"): number | null => {
     const all = Object.values(model.divergence ?? {});
     return all.length === 0 ? null : all.reduce((sum, one) => sum + one[of], 0) / all.length;
