@@ -59,6 +59,18 @@ describe("settle", () => {
   it("names the set as no other", () => {
     const calibration = ["own", "self"].map((name) => ({ name, path: "web.txt" }));
     expect(written(settled(0, { calibration }))).toEqual(["model"]);
+    const taken = ["own", "self", "model", "own-2"].map((name) => ({ name, path: "web.txt" }));
+    expect(written(settled(0, { calibration: taken }))).toEqual(["own-3"]);
+  });
+
+  it("weighs the set as the others are weighed on average, since only proportions count", () => {
+    const weights = (...given: number[]): readonly number[] => {
+      const calibration = given.map((weight, index) => ({ name: `set${index}`, path: "web.txt", weight }));
+      return settled(0, { calibration }).calibration.map(({ weight }) => weight);
+    };
+    expect(weights(100, 100)).toEqual([100, 100, 100]);
+    expect(weights(10, 0.5)).toEqual([10, 0.5, 5.25]);
+    expect(settled(0, { ownText: "always" }).calibration).toEqual([{ name: "own", path: "self", weight: 1 }]);
   });
 
   it("settles what is settled as it is", () => {

@@ -1,5 +1,11 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
-import { forCheckAlone, loadTokenSet, requireWindowsFit, type SampledSet } from "./calibrate/windows.ts";
+import {
+  forCheckAlone,
+  loadTokenSet,
+  requireWindowsFit,
+  type SampledSet,
+  type TextSet,
+} from "./calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
@@ -67,14 +73,12 @@ const MANY_SETS = 5;
 const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
 /** Bytes of a model's layers in float32, all of which are in memory while it writes, up to which it does unasked. */
 const WRITING_BYTES = 2 ** 32;
-/** Names for a set that is added. */
+/** Names for a set that is added, the first that is free. */
 const OWN_NAMES = ["own", "self", "model"] as const;
 
 /** A configuration with the set that the model is to write, if there is to be one, and the number of windows. */
 export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
-  const isFree = (name: string): boolean => config.calibration.every((set) => set.name !== name);
-  const name = OWN_NAMES.find(isFree);
-  const added = name !== undefined && addsOwnText(config, spec) ? [{ name, path: OWN_TEXT, weight: 1 }] : [];
+  const added = addsOwnText(config, spec) ? [addedSet(config)] : [];
   const calibration = [...config.calibration, ...added];
   const share = Math.max(1, MANY_SETS / Math.max(1, calibration.length));
   return {
@@ -83,6 +87,15 @@ export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
     samples: config.samples ?? Math.ceil(WINDOWS.samples * share),
     gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
   };
+}
+
+/** A set that counts as much as the others do on average, since only the proportions of weights mean anything. */
+function addedSet({ calibration: sets }: RunConfig): TextSet {
+  // More names than there are sets.
+  const names = [...OWN_NAMES, ...sets.map((_, index) => `own-${index + 2}`)];
+  const name = names.find((candidate) => sets.every((set) => set.name !== candidate))!;
+  const weight = sets.length === 0 ? 1 : sets.reduce((sum, set) => sum + set.weight, 0) / sets.length;
+  return { name, path: OWN_TEXT, weight };
 }
 
 /** By itself only where GPrune decides: a metric alone is as it was published, and a plan's run had its own sets. */
