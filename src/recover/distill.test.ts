@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
+import { windowsInTurn } from "../calibrate/windows.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -120,6 +121,14 @@ describe("planBatches", () => {
         expect(new Set(seen.slice(start, start + set.windows.length)).size).toBe(set.windows.length);
       }
     }
+  });
+
+  it("takes a set's windows in turn", () => {
+    const [set] = sets;
+    const row = Array.from({ length: 9 }, (_, start) =>
+      windowsInTurn(set!.windows, { start, count: 1 }, { seed: 5, label: `distill ${set!.name}` }),
+    );
+    expect(planBatches([set!], { steps: 3, size: 3, seed: 5 }).flat()).toEqual(row.flat());
   });
 
   it("begins alike whatever the number of steps", () => {

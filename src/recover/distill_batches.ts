@@ -14,14 +14,24 @@ export function planBatches(
   { steps, size, seed }: { readonly steps: number; readonly size: number; readonly seed: number },
 ): readonly (readonly Int32Array[])[] {
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
-  const queues = sets.map((set) => ({ ...set, share: set.weight / total, drawn: 0 }));
+  const queues = sets.map((set) => ({ share: set.weight / total, drawn: 0, next: turnsOf(set, seed) }));
   const draw = (place: number): Int32Array => {
     const behind = queues.map(({ share, drawn }) => (place + 1) * share - drawn);
     const queue = queues[behind.indexOf(Math.max(...behind))]!;
-    const turn = { start: queue.drawn++, count: 1 };
-    return windowsInTurn(queue.windows, turn, { seed, label: `distill ${queue.name}` })[0]!;
+    return queue.next(queue.drawn++);
   };
   return Array.from({ length: steps }, (_, step) =>
     Array.from({ length: size }, (_, i) => draw(step * size + i)),
   );
+}
+
+/** Gives a set's windows in turn, place by place from 0; all are put in order once for each time that they come. */
+function turnsOf({ name, windows }: WeightedTokenSet, seed: number): (place: number) => Int32Array {
+  const count = windows.length;
+  let turn: readonly Int32Array[] = [];
+  return (place) => {
+    const at = place % count;
+    if (at === 0) turn = windowsInTurn(windows, { start: place, count }, { seed, label: `distill ${name}` });
+    return turn[at]!;
+  };
 }
