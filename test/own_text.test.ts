@@ -17,7 +17,7 @@ import {
 } from "../src/index.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
 import { gprune, hashes } from "./run_cli.ts";
-import { DEMO_MODEL, writeTinyTexts } from "./tiny_checkpoint.ts";
+import { DEMO_MODEL, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const SHAPE = { samples: 3, seqLen: 24, seed: 4 };
 const OWN = { name: "own", path: "self" };
@@ -129,6 +129,18 @@ describe("a set of the model's own text", () => {
     const calibration = [{ name: "code", path: code }];
     const without = await run({ calibration, ownText: "never" });
     expect(Object.keys(without.memory!.stages)).not.toContain("own text");
+  });
+
+  it("says what to do where the model writes next to no text", async () => {
+    // Nearly all of its tokens are none of the tokenizer's.
+    const options = { vocabSize: 2 ** 16, layers: [{ neurons: 8 }] };
+    const model = await writeTinyCheckpoint(join(root, "wordless"), options);
+    const failing = run({ model, calibration: [{ name: "code", path: code }] });
+    await expect(failing).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: expect.stringMatching(/^calibration set own \(self\): expected at least 24 tokens, got \d+$/),
+      hint: expect.stringContaining("--own-text never"),
+    });
   });
 
   it("serves the command line, for sensitivity as well", async () => {

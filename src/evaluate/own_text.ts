@@ -23,6 +23,10 @@ export const OWN_TEXT = "self";
 /** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */
 const SPARE_WINDOWS = 1;
 
+/** What helps where the model writes nothing to calibrate on: nobody can give it more text. */
+const HINT =
+  "What this model writes is no text to calibrate on. Name texts instead; prune takes --own-text never.";
+
 /** Whether the model is to write a set. */
 export function isOwnText({ path }: Pick<TextSet, "path">): boolean {
   return path === OWN_TEXT;
@@ -55,6 +59,7 @@ export function ownTextToCome(
  * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows that a
  * set of `samples` windows does not have, since a plan that is carried out may have been decided on those.
  * @param planned - what stands for it; it gets as many windows
+ * @throws GpruneError BAD_TEXT when what the model writes has no whole window
  */
 export async function writeOwnText(
   { name, windows, heldOut }: SampledSet,
@@ -81,8 +86,15 @@ export async function writeOwnText(
   });
   const text = own.flat().join("\n\n");
   const sampling = { samples: windows.length, seqLen, seed };
-  const set = sampledSet({ name, path: OWN_TEXT, text }, tokenizer, sampling);
-  return { ...set, unused: [] };
+  try {
+    return { ...sampledSet({ name, path: OWN_TEXT, text }, tokenizer, sampling), unused: [] };
+  } catch (error) {
+    throw isBadText(error) ? new GpruneError(error.code, error.message, { hint: HINT, cause: error }) : error;
+  }
+}
+
+function isBadText(error: unknown): error is GpruneError {
+  return error instanceof GpruneError && error.code === "BAD_TEXT";
 }
 
 /** A set, read or, when it is the model's own text, written. */
