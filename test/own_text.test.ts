@@ -163,6 +163,11 @@ describe("a set of the model's own text", () => {
     const alone = await gprune(...without, "--calib", `code=${code}`);
     expect(alone.stderr).not.toContain(said);
     expect(alone.stdout).not.toMatch(/calibration .*own/);
+    const weightsAlone = ["--method", "none", "--metric", "magnitude", "--recover", "none"];
+    const always = ["-o", join(root, "always"), "--no-report", "--own-text", "always"];
+    const asked = await gprune("prune", DEMO_MODEL, ...small, ...weightsAlone, ...always);
+    expect(asked.stderr).not.toContain(said);
+    expect(asked.stdout).toMatch(/held out .*own/);
     const sensitivity = await gprune("sensitivity", DEMO_MODEL, ...small, ...sets);
     expect(sensitivity).toMatchObject({ code: 0 });
     expect(sensitivity.stdout).toContain("over code, own");

@@ -95,11 +95,12 @@ async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<un
   });
 }
 
-/** On stderr before the work: who will load the result, and what it is calibrated on that nobody named. */
+/** On stderr before the work: who will load the result, and what it is calibrated on that nobody asked for. */
 function sayForeseen(asked: RunConfig): (runtimes: Runtimes, config: SettledConfig) => void {
   return (runtimes, { calibration, samples }) => {
     say(`the result will run in ${runtimesText(runtimes)}`);
-    if (calibration.length === asked.calibration.length) return;
+    const isAsked = asked.ownText === "always" || calibration.length === asked.calibration.length;
+    if (isAsked) return;
     say(
       `${samples} windows of the model's own text stand beside few sets for what they leave out; --own-text never does without`,
     );
