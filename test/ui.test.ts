@@ -93,6 +93,8 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
       await sets.nth(Number(index)).getByLabel("Name").fill(name);
       await sets.nth(Number(index)).getByLabel("Path").fill(path);
     }
+    const calibration = page.getByRole("group", { name: "Calibration" });
+    expect(await calibration.getByLabel("Own text").isVisible()).toBe(true);
     await page.getByText("More settings").first().click();
     await expectGoodLooks();
     const small = {

@@ -27,7 +27,7 @@ export type Entries = Readonly<Record<string, Entry>>;
 /** Fields that everybody meets, in groups; every other one of the schema is among "More settings". */
 export const GROUPS: readonly { readonly title: string; readonly fields: readonly string[] }[] = [
   { title: "What to prune", fields: ["model", "sparsity"] },
-  { title: "Calibration", fields: ["calibration", "samples", "seqLen"] },
+  { title: "Calibration", fields: ["calibration", "ownText", "samples", "seqLen"] },
   { title: "Method", fields: ["method", "metric", "recover", "shape"] },
 ];
 
