@@ -19,7 +19,8 @@ export function roundsPicture({ grounds: { rounds } }: Facts): Picture | null {
     id: "rounds",
     title: "Loss while the budget rises",
     words: `Next-token loss on calibration windows, first to last of ${rounds.length} rounds: ${words.join(", ")}.`,
-    caption: "Next-token loss before each round, on windows drawn anew, with what was removed until then.",
+    caption:
+      "Next-token loss before each round, on windows of each set in turn, with what was removed until then.",
     chart: (palette) => ({
       height: 210,
       data: { values },
