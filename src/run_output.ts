@@ -1,6 +1,7 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
 import { join } from "node:path";
 import { countingSettings, formatRunConfig, type SettledConfig } from "./config.ts";
+import { isOwnText } from "./evaluate/own_text.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 import { kindOfPath } from "./io/file.ts";
@@ -50,6 +51,7 @@ export async function saveRun(
     ...settings,
     ...outcome,
     heldOut: outcome.held_out,
+    written: settings.calibration.filter(isOwnText).map(({ name }) => name),
     base: hub ?? settings.model,
     hub,
     remoteCode: hfForm(pruned.spec).remoteCode,

@@ -12,6 +12,7 @@ const FACTS: CardFacts = {
   parameters: { before: 134_515_008, after: 103_000_000 },
   widths: { ffn: [1000, 900], kv: [3, 2] },
   calibration: { web: { windows: 16, tokens: 8192 } },
+  written: [],
   heldOut: { web: { windows: 2, dense: 24.3, pruned: 40.125 } },
   seed: 7,
   runtimes: {
@@ -43,6 +44,13 @@ describe("modelCard", () => {
     const stock = modelCard({ ...FACTS, remoteCode: false });
     expect(stock).toContain('from_pretrained("PATH")');
     expect(stock).not.toContain("trust_remote_code=True");
+  });
+
+  it("says which texts the model wrote by itself", () => {
+    const calibration = { ...FACTS.calibration, own: { windows: 40, tokens: 20_480 } };
+    const lines = modelCard({ ...FACTS, calibration, written: ["own"] }).split("\n");
+    expect(lines).toContain("- `web`: 16 windows, 8192 tokens");
+    expect(lines).toContain("- `own`: 40 windows, 20480 tokens, written by the base model");
   });
 
   it("links to a base model on the hub, which refuses cards that name a path", () => {

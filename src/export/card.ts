@@ -21,6 +21,8 @@ export interface CardFacts {
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
   readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  /** Names of sets that the base model wrote by itself. */
+  readonly written: readonly string[];
   /** Perplexities on unused windows of the calibration texts, by set. */
   readonly heldOut: Readonly<
     Record<string, { readonly windows: number; readonly dense: number; readonly pruned: number }>
@@ -50,9 +52,8 @@ Without \`trust_remote_code\` transformers refuses the model.`;
 
 /** The card as Markdown with Hugging Face front matter. */
 export function modelCard(facts: CardFacts): string {
-  const { sparsity, parameters, widths, calibration } = facts;
+  const { sparsity, parameters, widths } = facts;
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
-  const sets = Object.entries(calibration);
   return `---
 ${facts.hub === null ? "" : `base_model: ${JSON.stringify(facts.hub)}\n`}library_name: transformers
 tags: [gprune, pruning, structured-pruning]
@@ -74,7 +75,7 @@ Made with gprune by removing whole FFN neurons and whole attention KV groups.
 
 ## Calibration
 
-${sets.length === 0 ? "None." : sets.map(([name, set]) => `- ${code(name)}: ${set.windows} windows, ${set.tokens} tokens`).join("\n")}
+${calibrationList(facts)}
 
 ## Loading
 
@@ -106,6 +107,15 @@ function methodOf({ plan, method, metric, allocation, recover }: CardFacts): str
       ? `${method}, metric ${metric}, allocation ${allocation}`
       : `the plan ${code(plan)} carried out`;
   return `${decided}, recovery ${recover}`;
+}
+
+function calibrationList({ calibration, written }: CardFacts): string {
+  const sets = Object.entries(calibration);
+  const lines = sets.map(([name, { windows, tokens }]) => {
+    const source = written.includes(name) ? ", written by the base model" : "";
+    return `- ${code(name)}: ${windows} windows, ${tokens} tokens${source}`;
+  });
+  return lines.length === 0 ? "None." : lines.join("\n");
 }
 
 function heldOutTable({ heldOut, calibration }: CardFacts): string {

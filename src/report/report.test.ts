@@ -104,6 +104,16 @@ describe("renderReport", () => {
     expect(page).toMatch(/Perplexity falls least on \w+ \(×0\.\d+\) and most on \w+ \(×0\.\d+\)\./);
   });
 
+  it("says which set the model wrote by itself", async () => {
+    const files = reportFiles();
+    const [first, ...others] = files.record.calibration;
+    const calibration = [{ ...first!, path: "self" }, ...others];
+    const page = await renderReport({ ...files, record: { ...files.record, calibration } });
+    expect(page).toContain("the model, which wrote it");
+    expect(page).toContain("<code>texts/code</code>");
+    expect(page).not.toContain("<code>self</code>");
+  });
+
   it("is a function of the files", async () => {
     expect(await render()).toBe(await render());
   });

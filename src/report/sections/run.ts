@@ -1,4 +1,5 @@
 /** The run itself: what it was given, what it took, who loads the result. */
+import { isOwnText } from "../../evaluate/own_text.ts";
 import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
 import { type Facts, hasGivenPlan } from "../facts.ts";
 import { bytes, percent, whole } from "../format.ts";
@@ -70,7 +71,7 @@ function calibrationTable({ record }: Facts): Html | null {
       count(windows),
       count(tokens),
       { text: `${weight}`, value: weight },
-      html`<code>${path}</code>`,
+      isOwnText({ path }) ? "the model, which wrote it" : html`<code>${path}</code>`,
     ]),
   });
 }
