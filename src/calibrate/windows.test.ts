@@ -144,10 +144,13 @@ describe("windowsInTurn", () => {
   it("is one row, however it is cut, that seed and label decide", () => {
     fc.assert(
       fc.property(fc.nat({ max: 40 }), fc.integer({ min: 1, max: 7 }), (start, count) => {
-        const parts = Array.from({ length: count }, (_, i) =>
+        // Of which as many different ones are taken as are asked for.
+        const row = Array.from({ length: 14 }, (_, i) =>
           windowsInTurn(windows, { start: start + i, count: 1 }, key),
         );
-        expect(windowsInTurn(windows, { start, count }, key)).toEqual(parts.flat());
+        const different = [...new Set(row.flat())];
+        expect(windowsInTurn(windows, { start, count }, key)).toEqual(different.slice(0, count));
+        expect(different).toHaveLength(7);
       }),
     );
     const all = { start: 0, count: 7 };
@@ -156,8 +159,11 @@ describe("windowsInTurn", () => {
     expect(windowsInTurn(windows, all, { ...key, label: "code" })).not.toEqual(row);
   });
 
-  it("gives all there are, when more is asked for", () => {
-    expect(windowsInTurn(windows, { start: 0, count: 9 }, key).toSorted()).toEqual(windows);
+  it("gives all there are, when more is asked for, and none of none", () => {
+    for (const start of [0, 3]) {
+      expect(windowsInTurn(windows, { start, count: 9 }, key).toSorted()).toEqual(windows);
+    }
+    expect(windowsInTurn([], { start: 0, count: 2 }, key)).toEqual([]);
   });
 });
 

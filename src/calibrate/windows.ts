@@ -101,22 +101,21 @@ export function chooseWindows<T>(
 }
 
 /**
- * `count` windows from place `start` on, at most all, of an endless row in which every window comes once, in random order, before
- * any comes again; the row depends on the seed and the label alone. What is measured on a few windows at a time sees as
- * many different ones as there are (docs/METHODS.md).
+ * `count` different windows, at most all, from place `start` on of an endless row in which every window comes once, in random
+ * order, before any comes again; where it comes to one that is there already, the next takes its place. The row depends on
+ * the seed and the label alone. What is measured on a few windows at a time sees as many different ones as there are
+ * (docs/METHODS.md).
  */
 export function windowsInTurn<T>(
   windows: readonly T[],
   { start, count }: { readonly start: number; readonly count: number },
   { seed, label }: { readonly seed: number; readonly label: string },
 ): readonly T[] {
-  const end = start + Math.min(count, windows.length);
   const time = Math.floor(start / windows.length);
   const row = [time, time + 1].flatMap((t) =>
     chooseWindows(windows, windows.length, { seed, label: `${label} time ${t}` }),
   );
-  const first = time * windows.length;
-  return row.slice(start - first, end - first);
+  return [...new Set(row.slice(start - time * windows.length))].slice(0, count);
 }
 
 /** A sampled set with the windows of the same text that calibration does not see. */
