@@ -151,7 +151,7 @@ export function hasOwnText({ calibration }: Pick<RunConfig, "calibration">): boo
 
 /** The sets, when the model has written its own. @param sets - as `loadCalibration` gives them */
 export async function withOwnText(
-  { calibration, samples, seqLen, seed }: SettledConfig,
+  { calibration, seqLen, seed }: SettledConfig,
   sets: readonly SampledSet[],
   {
     model,
@@ -171,7 +171,7 @@ export async function withOwnText(
   const runner = new DecoderRunner(model, runtime);
   const written = await stages.run("own text", (checkpoints: Checkpoints<SampleState>) => {
     const writer = { runner, tokenizer: Tokenizer.fromFiles(model.files) };
-    return writeOwnText(planned, writer, { samples, seqLen, seed, onProgress, checkpoints });
+    return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
   });
   // All layers were in memory, and nothing that follows needs more than two of them.
   tidy(runner.memory);

@@ -27,6 +27,9 @@ const SPARE_WINDOWS = 1;
 const HINT =
   "What this model writes is no text to calibrate on. Name texts instead; prune takes --own-text never.";
 
+/** Number of the first window for a check alone: no set that a plan was decided on has so many. */
+const FIRST_CHECKED = 2 ** 30;
+
 /** Whether the model is to write a set. */
 export function isOwnText({ path }: Pick<TextSet, "path">): boolean {
   return path === OWN_TEXT;
@@ -56,8 +59,8 @@ export function ownTextToCome(
 }
 
 /**
- * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows that a
- * set of `samples` windows does not have, since a plan that is carried out may have been decided on those.
+ * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows that no
+ * other set has, since a plan that is carried out may have been decided on own text of the same seed.
  * @param planned - what stands for it; it gets as many windows
  * @throws GpruneError BAD_TEXT when what the model writes has no whole window
  */
@@ -65,11 +68,10 @@ export async function writeOwnText(
   { name, windows, heldOut }: SampledSet,
   { runner, tokenizer }: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
   {
-    samples,
     seqLen,
     seed,
     ...options
-  }: Pick<SamplingOptions, "samples" | "seqLen" | "seed"> & {
+  }: Pick<SamplingOptions, "seqLen" | "seed"> & {
     readonly onProgress?: OnProgress;
     readonly checkpoints?: Checkpoints<SampleState>;
   },
@@ -78,7 +80,7 @@ export async function writeOwnText(
   const own = await sampleTexts(runner, tokenizer, {
     ...options,
     count,
-    first: windows.length === 0 ? samples + HELD_OUT_WINDOWS + SPARE_WINDOWS : 0,
+    first: windows.length === 0 ? FIRST_CHECKED : 0,
     tokens: seqLen,
     temperature: 1,
     topP: 1,
