@@ -16,6 +16,7 @@ import {
   resolveRunConfig,
 } from "../src/index.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
+import { poisonTensor } from "./poison.ts";
 import { gprune, hashes } from "./run_cli.ts";
 import { DEMO_MODEL, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
@@ -141,6 +142,14 @@ describe("a set of the model's own text", () => {
       message: expect.stringMatching(/^calibration set own \(self\): expected at least 24 tokens, got \d+$/),
       hint: expect.stringContaining("--own-text never"),
     });
+  });
+
+  it("is named where the model's numbers are not finite", async () => {
+    const model = await writeTinyCheckpoint(join(root, "poisoned"));
+    await poisonTensor(join(model, "model.safetensors"), "model.layers.1.mlp.up_proj.weight", Number.NaN);
+    await expect(run({ model, calibration: [{ name: "code", path: code }] })).rejects.toThrow(
+      /up_proj.weight: .*got NaN at row 0, column 0 \(cached of layer 1\), on calibration set own$/,
+    );
   });
 
   it("serves the command line, for sensitivity as well", async () => {

@@ -12,6 +12,7 @@ import {
 } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import { naming } from "../graph/finite.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { OnProgress } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
@@ -62,7 +63,7 @@ export function ownTextToCome(
  * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows that no
  * other set has, since a plan that is carried out may have been decided on own text of the same seed.
  * @param planned - what stands for it; it gets as many windows
- * @throws GpruneError BAD_TEXT when what the model writes has no whole window
+ * @throws GpruneError BAD_TEXT when what the model writes has no whole window, NOT_FINITE naming the set
  */
 export async function writeOwnText(
   { name, windows, heldOut }: SampledSet,
@@ -77,15 +78,11 @@ export async function writeOwnText(
   },
 ): Promise<SampledSet> {
   const count = windows.length + heldOut.length + SPARE_WINDOWS;
-  const own = await sampleTexts(runner, tokenizer, {
-    ...options,
-    count,
-    first: windows.length === 0 ? FIRST_CHECKED : 0,
-    tokens: seqLen,
-    temperature: 1,
-    topP: 1,
-    seed,
-  });
+  const first = windows.length === 0 ? FIRST_CHECKED : 0;
+  const how = { count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
+  const own = await naming(`calibration set ${name}`, () =>
+    sampleTexts(runner, tokenizer, { ...options, ...how }),
+  );
   const text = own.flat().join("\n\n");
   const sampling = { samples: windows.length, seqLen, seed };
   try {
