@@ -64,7 +64,7 @@ const fields = z.strictObject({
     .enum(["auto", "always", "never"])
     .default("auto")
     .describe(
-      "whether text that the model writes becomes one more set; auto: beside fewer than five, with gprune and layers of up to 4 GiB in float32",
+      "whether text that the model writes becomes one more set; auto: beside fewer than five, with gprune, no plan, and layers of up to 4 GiB in float32",
     ),
   samples: z
     .int()
