@@ -4,7 +4,14 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { chooseWindows, cutWindows, loadTokenSet, parseTextSet, windowsInTurn } from "./windows.ts";
+import {
+  chooseWindows,
+  cutWindows,
+  forCheckAlone,
+  loadTokenSet,
+  parseTextSet,
+  windowsInTurn,
+} from "./windows.ts";
 
 describe("parseTextSet", () => {
   it.each([
@@ -164,6 +171,16 @@ describe("windowsInTurn", () => {
       expect(windowsInTurn(windows, { start, count: 9 }, key).toSorted()).toEqual(windows);
     }
     expect(windowsInTurn([], { start: 0, count: 2 }, key)).toEqual([]);
+  });
+});
+
+describe("forCheckAlone", () => {
+  it("has the windows held out, or else those that a run with fewer windows did not decide on", () => {
+    const [first, second, third] = [1, 2, 3].map((id) => Int32Array.of(id)) as [Int32Array, ...Int32Array[]];
+    const set = { name: "web", windows: [first, second!, third!], heldOut: [], unused: [] };
+    expect(forCheckAlone(set)).toEqual({ ...set, windows: [], heldOut: [second, third] });
+    const more = { ...set, windows: [first], heldOut: [second!], unused: [third!] };
+    expect(forCheckAlone(more)).toEqual({ ...set, windows: [], heldOut: [second] });
   });
 });
 

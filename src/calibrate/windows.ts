@@ -137,9 +137,12 @@ export interface SamplingOptions extends HubOptions {
 /** Windows of each set that are held out, as far as the text has them. */
 export const HELD_OUT_WINDOWS = 2;
 
-/** What is left of a set where nothing learns from it: the windows held out, or the first ones of a text without more. */
+/**
+ * What is left of a set where nothing learns from it: the windows held out, or the last ones of a text without more. Whatever
+ * decided had the first ones, and may have had fewer.
+ */
 export function forCheckAlone({ name, windows, heldOut }: SampledSet): SampledSet {
-  const checked = heldOut.length > 0 ? heldOut : windows.slice(0, HELD_OUT_WINDOWS);
+  const checked = heldOut.length > 0 ? heldOut : windows.slice(-HELD_OUT_WINDOWS);
   return { name, windows: [], heldOut: checked, unused: [] };
 }
 
