@@ -107,9 +107,10 @@ describe("renderReport", () => {
   it("says which set the model wrote by itself", async () => {
     const files = reportFiles();
     const [first, ...others] = files.record.calibration;
-    const calibration = [{ ...first!, path: "self" }, ...others];
+    const calibration = [{ ...first!, path: "self", weight: 4 / 3 }, ...others];
     const page = await renderReport({ ...files, record: { ...files.record, calibration } });
     expect(page).toContain("the model, which wrote it");
+    expect(page).toContain(">1.33333<");
     expect(page).toContain("<code>texts/code</code>");
     expect(page).not.toContain("<code>self</code>");
   });

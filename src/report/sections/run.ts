@@ -70,7 +70,7 @@ function calibrationTable({ record }: Facts): Html | null {
       name,
       count(windows),
       count(tokens),
-      { text: `${weight}`, value: weight },
+      { text: `${Number(weight.toPrecision(6))}`, value: weight },
       isOwnText({ path }) ? "the model, which wrote it" : html`<code>${path}</code>`,
     ]),
   });
