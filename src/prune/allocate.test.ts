@@ -11,6 +11,7 @@ import type { Importance } from "../score/importance.ts";
 import { ALLOCATIONS, allocationByName } from "./allocate.ts";
 import { standardise, standardisedUnits } from "./allocate_global.ts";
 import { makePlan, removedParameters, validatePlan, widths } from "./plan.ts";
+import { removeRanked } from "./ranked.ts";
 
 const specs = tinyOptions.map(tinySpec);
 const fractions = fc.double({ min: 0, max: 1, noNaN: true });
@@ -261,6 +262,27 @@ describe("global", () => {
     const plan = makePlan(spec, allocate({ spec, importance, sparsity: 482 / prunableParameters(spec) }));
     expect(removedParameters(plan, spec)).toBe(472);
     expect(plan.keep).toEqual({ "layers.0.kv": [1], "layers.0.ffn": [9, 10, 11] });
+  });
+});
+
+describe("removeRanked", () => {
+  it("takes blocks of equal values in turn, however their means round", () => {
+    const spec = tinySpec({
+      layers: [
+        { neurons: 100, kvGroups: 1 },
+        { neurons: 100, kvGroups: 1 },
+      ],
+    });
+    for (const low of [0.3, 0.367380544069706, 0.32786183948383507, 0.7456992929423947]) {
+      const ranked = spacesOf(spec).map((s) => {
+        const value = s.kind === "kv" ? 10 : low * (s.layer + 1);
+        return { space: s, values: new Float64Array(s.units).fill(value) };
+      });
+      // Of 52 neurons the first block has 4, the others 16.
+      const sparsity = (52 * 24) / prunableParameters(spec);
+      const keep = removeRanked(ranked, { spec, sparsity, roundTo: 16 });
+      expect(widths(makePlan(spec, keep), spec).ffn).toEqual([48, 100]);
+    }
   });
 });
 

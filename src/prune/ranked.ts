@@ -48,13 +48,19 @@ function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest)
   return ledger.keep();
 }
 
-/** A queue's turns, each with the mean value of its block's units. */
+/**
+ * A queue's turns, each with the mean value of its block's units. Rounding may put the mean of a block below that of an equal
+ * one before it, which is then counted for both: a queue gives its blocks in its own order.
+ */
 function valuedTurns(
   queue: RemovalQueue,
   values: Float64Array,
 ): readonly (Turn & { readonly value: number })[] {
+  let least = Number.NEGATIVE_INFINITY;
   return turnsOf(queue).map((turn) => {
     const units = queue.order.slice(unitsInBlocks(queue, turn.block), unitsInBlocks(queue, turn.block + 1));
-    return { ...turn, value: units.reduce((sum, unit) => sum + values[unit]!, 0) / units.length };
+    const mean = units.reduce((sum, unit) => sum + values[unit]!, 0) / units.length;
+    least = Math.max(least, mean);
+    return { ...turn, value: least };
   });
 }
