@@ -5,16 +5,17 @@
  * minimise over D [C, n], e [C]:  E ||r - D x - e||^2 + lambda ||D||^2
  * D = cov(r, x) (cov(x, x) + lambda I)^-1,   e = E r - D E x,   lambda = ridge * mean diagonal of cov(x, x)
  *
- * Moments are sums of float32 products, so variances below 1e-6 of the mean square are rounding, perhaps negative; lambda
- * counts them as that much. Inputs that are always zero determine nothing: D = 0.
+ * Moments are sums of float32 products, so an input's variance below 1e-4 of its mean square is rounding, perhaps negative. It
+ * counts as that much and has no part in lambda: an input that hardly varies changes nothing for the others. Inputs that are
+ * always zero determine nothing: D = 0.
  */
 import { GpruneError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
 import type { Outputs } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
 
-/** Variances are not known better than to this fraction of the mean square. */
-const ROUNDING = 1e-6;
+/** Variances are not known better than to this fraction of their mean squares: a thousand tokens times 2^-24. */
+const ROUNDING = 1e-4;
 
 /** Moments of inputs x [n] and residuals r [C]: weighted sums over tokens, the weights of all tokens sum to 1. */
 export class Moments {
@@ -67,12 +68,12 @@ export async function regress(
 ): Promise<LinearChange> {
   const { gram, cross, inputMean, residualMean } = moments;
   const n = inputMean.length;
-  const meanSquare = meanDiagonal(gram, n);
+  const squares = inputMean.map((_, j) => gram[j * n + j]!);
   subtractOuter(gram, inputMean, inputMean);
   subtractOuter(cross, residualMean, inputMean);
-  const variance = Math.max(meanDiagonal(gram, n), ROUNDING * meanSquare);
-  const system = { matrix: gram, rows: cross, ridge: ridge * variance, name };
-  const weight = meanSquare === 0 ? cross.fill(0) : (await solveSpd(runtime, system)).rows;
+  const system = { matrix: gram, rows: cross, ridge: ridge * settledVariance(gram, squares), name };
+  const isZero = squares.every((square) => square === 0);
+  const weight = isZero ? cross.fill(0) : (await solveSpd(runtime, system)).rows;
   const bias = residualMean.map((mean, i) => mean - dotRow(weight, i, inputMean));
   const bad = bias.find((value) => !Number.isFinite(value));
   if (bad !== undefined) throw new GpruneError("NOT_FINITE", `${name}: expected finite numbers, got ${bad}`);
@@ -95,10 +96,24 @@ function subtractOuter(matrix: Float64Array, a: Float64Array, b: Float64Array): 
   }
 }
 
-function meanDiagonal(matrix: Float64Array, n: number): number {
-  let sum = 0;
-  for (let i = 0; i < n; i++) sum += matrix[i * n + i]!;
-  return sum / n;
+/**
+ * Raises the variances that are rounding to what rounding can be.
+ * @param squares - mean squares of the inputs, [n]
+ * @returns the mean of the others, or of all where there are none
+ */
+function settledVariance(covariance: Float64Array, squares: Float64Array): number {
+  const n = squares.length;
+  let [known, raised] = [0, 0];
+  for (let j = 0; j < n; j++) {
+    const least = ROUNDING * squares[j]!;
+    const variance = covariance[j * n + j]!;
+    if (variance >= least) known += variance;
+    else {
+      covariance[j * n + j] = least;
+      raised += least;
+    }
+  }
+  return (known > 0 ? known : raised) / n;
 }
 
 function dotRow(matrix: Float64Array, row: number, vector: Float64Array): number {
