@@ -75,6 +75,19 @@ export class GgufMetadata {
     return Array.from({ length: layers }, () => this.number(key));
   }
 
+  /**
+   * The flags of an array, of which 0 is no; undefined for anything else.
+   * @param length - how many elements there must be
+   * @throws GpruneError BAD_FILE for an array of something else, or of another length
+   */
+  optionalFlags(key: string, length: number): readonly boolean[] | undefined {
+    const values = this.#entries.get(key);
+    if (!Array.isArray(values)) return undefined;
+    const isFlag = (value: GgufScalar): boolean => typeof value === "boolean" || typeof value === "number";
+    if (values.length === length && values.every(isFlag)) return values.map(Boolean);
+    return this.#fail(key, `${length} times true or false`, `${values.length} values`);
+  }
+
   #get<T extends GgufValue>(
     key: string,
     expected: string,

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   type BuiltTensor,
+  type BuiltValue,
   bool,
   buildGguf,
   f32,
@@ -77,6 +78,25 @@ describe("caps", () => {
       });
     },
   );
+});
+
+describe("sliding windows", () => {
+  const [on, off] = [16, null];
+  const flags = (value: readonly boolean[]): BuiltValue => ({ type: "array", of: "bool", value });
+
+  it.each<[string, BuiltValue, readonly (number | null)[]]>([
+    ["each third layer without", u32(3), [on, on, off]],
+    ["none, of a period of one", u32(1), [off, off, off]],
+    ["all, of none", u32(0), [on, on, on]],
+    ["flags", flags([false, true, true]), [off, on, on]],
+    ["numbers for flags", i32s([1, 0, 0]), [on, off, off]],
+  ])("are where the file says: %s", async (_, pattern, expected) => {
+    const { extra = [], ...gemma2 } = CASES.gemma2!;
+    const said = [...extra, ["gemma2.attention.sliding_window_pattern", pattern] as const];
+    await withModel({ ...gemma2, extra: said }, async ({ spec }) => {
+      expect(spec.layers.map(({ window }) => window)).toEqual(expected);
+    });
+  });
 });
 
 describe("stretched positions", () => {
@@ -159,6 +179,13 @@ describe("refusals", () => {
     ["arrays of another length", { extra: [["llama.feed_forward_length", i32s([6])]] }, "expected 2 numbers"],
     ["a negative cap", gemma2With("attn_logit_softcapping", -50), "attn_logit_softcapping"],
     ["a cap that is no number", gemma2With("final_logit_softcapping", Number.NaN), "final_logit_softcapping"],
+    ["a negative window", gemma2With("attention.sliding_window", -1), "attention.sliding_window"],
+    ["half a window", gemma2With("attention.sliding_window", 16.5), "attention.sliding_window"],
+    [
+      "windows for other layers",
+      { ...CASES.gemma2!, extra: [["gemma2.attention.sliding_window_pattern", i32s([1, 0])]] },
+      "expected 3 times true or false, got 2 values",
+    ],
     ["an odd rotary size", { extra: [["llama.rope.dimension_count", u32(3)]] }, "rope.dimension_count"],
     [
       "more tokens than embeddings",

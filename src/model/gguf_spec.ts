@@ -179,11 +179,25 @@ class SpecReader {
   /** Sliding window of every layer; a file without a window length has what the architecture assumes. */
   #windows(layerCount: number): readonly (number | null)[] {
     const { fullAttentionEvery: every, defaultWindow } = this.#architecture;
-    const length = this.#metadata.optionalNumber(this.#key("attention.sliding_window")) ?? defaultWindow ?? 0;
+    const name = "attention.sliding_window";
+    const absent = this.#metadata.has(this.#key(name)) ? null : (defaultWindow ?? 0);
+    const length = absent ?? this.#count(name);
     if (every === null || length === 0) return Array.from({ length: layerCount }, () => null);
-    return Array.from({ length: layerCount }, (_, layer) =>
-      every > 0 && (layer + 1) % every === 0 ? null : length,
-    );
+    return this.#isWindowed(layerCount, every).map((windowed) => (windowed ? length : null));
+  }
+
+  /**
+   * Which layers have a window. Where layers take turns the file may say otherwise than the architecture: by a number, as
+   * llama.cpp reads it, or by a flag for each layer, as Ollama writes them.
+   */
+  #isWindowed(layerCount: number, usual: number): readonly boolean[] {
+    const name = "attention.sliding_window_pattern";
+    const key = this.#key(name);
+    const isSaid = usual > 0 && this.#metadata.has(key);
+    const flags = isSaid ? this.#metadata.optionalFlags(key, layerCount) : undefined;
+    if (flags !== undefined) return flags;
+    const every = isSaid ? this.#count(name) : usual;
+    return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
   }
 
   #isRotated(layer: number): boolean {
@@ -261,6 +275,11 @@ class SpecReader {
     const value = this.#metadata.number(this.#key(name));
     if (Number.isInteger(value) && value > 0 && value <= most) return value;
     throw new GpruneError("BAD_FILE", this.#message(name, `an integer from 1 to ${most}`, value));
+  }
+
+  /** A size that may be 0. */
+  #count(name: string): number {
+    return this.#metadata.number(this.#key(name)) === 0 ? 0 : this.#size(name);
   }
 
   #message(where: string, expected: string, got: string | number): string {
