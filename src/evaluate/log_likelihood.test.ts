@@ -5,7 +5,8 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
+import { predictionLosses } from "../graph/loss.ts";
 import { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import type { ProgressEvent } from "../progress.ts";
@@ -110,5 +111,28 @@ describe("logLikelihoods", () => {
       context: 600 + context,
     }));
     expect(await nodes(prompted)).toBeLessThan((await nodes(shots)) + 3 * 600);
+  });
+
+  it("takes what is too long for a forest as sequences", async () => {
+    const model = tinyModel({ ...TINY_VARIANTS["as Gemma"]!, seed: 2 });
+    const programs: string[] = [];
+    class Listening extends DecoderRunner {
+      override runLayer(...given: Parameters<DecoderRunner["runLayer"]>): Promise<Outputs> {
+        programs.push(given[0]);
+        return super.runLayer(...given);
+      }
+    }
+    const context = Array.from({ length: 4200 }, (_, i) => (i * i + (i >> 3)) % 16);
+    const ends = [[1], [2], [3, 4, 5], [3, 4, 6, 7], [8, 9]];
+    const long = continued(context, ends);
+    const own = await logLikelihoods(new Listening(model, runtime), long);
+    // The first four are predicted in one sequence, the last one in another.
+    expect(programs).toEqual(Array(2 * model.spec.layers.length).fill("forward"));
+    const expected: number[] = [];
+    for (const { ids, context: start } of long) {
+      const losses = await predictionLosses(new DecoderRunner(model, runtime), [ids]);
+      expected.push(-losses.subarray(start - 1).reduce((sum, loss) => sum + loss, 0));
+    }
+    expect(maxDifference(sumsOf(own), expected)).toBeLessThan(1e-5);
   });
 });

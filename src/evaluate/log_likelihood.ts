@@ -5,7 +5,7 @@
  */
 import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
-import { PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
+import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -83,7 +83,10 @@ export async function logLikelihoods(
   return results;
 }
 
-/** A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. */
+/**
+ * A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. One too long
+ * for a forest shares its pack with what is the same but for the last tokens alone.
+ */
 function packContinuations(continuations: readonly Continuation[]): readonly Pack[] {
   const packs: Pack[] = [];
   let forest = new PrefixForest();
@@ -95,13 +98,20 @@ function packContinuations(continuations: readonly Continuation[]): readonly Pac
   };
   for (const [index, continuation] of continuations.entries()) {
     const inputs = continuation.ids.subarray(0, -1);
-    const shared = forest.shared(inputs);
-    const room = shared > inputs.length / 2 ? 2 * Math.max(PACK_TOKENS, inputs.length) : PACK_TOKENS;
-    if (forest.size + inputs.length - shared > room) close();
+    if (!joins(forest, inputs)) close();
     members.push({ ...continuation, index, nodes: forest.add(inputs) });
   }
   close();
   return packs;
+}
+
+function joins(forest: PrefixForest, inputs: Int32Array): boolean {
+  const shared = forest.shared(inputs);
+  const size = forest.size + inputs.length - shared;
+  const room = shared > inputs.length / 2 ? 2 * Math.max(PACK_TOKENS, inputs.length) : PACK_TOKENS;
+  if (size <= Math.min(room, MAX_FOREST_TOKENS)) return true;
+  const isPrefix = shared === Math.min(forest.size, inputs.length);
+  return size <= room && isPrefix && forest.isSequence;
 }
 
 /** Consecutive packs of at most `maxNodes` nodes together, at least one pack in each lot. */

@@ -8,7 +8,7 @@ import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
 import { naming } from "./finite.ts";
-import type { TokenForest } from "./prefix_forest.ts";
+import { MAX_FOREST_TOKENS, type TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
 
 /** Windows of equal length that go through the graphs together. */
@@ -40,6 +40,9 @@ export const MAX_HIDDEN_BYTES: number = 2 ** 29;
 
 /** Matrix products reach full speed from about 512 rows; more rows only cost cache and memory. */
 export const MICRO_BATCH_TOKENS = 1024;
+
+/** Long sequences get lengths that are multiples of this: every length has graphs and a mask of its own. */
+const LONG_STEP = 1024;
 
 /** Embeddings made with one pass over the embedding matrix, bytes. */
 const EMBEDDED_BYTES = 2 ** 27;
@@ -113,7 +116,7 @@ export interface ForestPlace {
 
 /**
  * Embeds forests with one pass over the embedding matrix. Those of about the same size share a micro-batch, the smaller ones
- * padded with tokens that nothing follows.
+ * padded with tokens that nothing follows. One of more than `MAX_FOREST_TOKENS` must be a sequence, and goes on as one.
  * @returns the micro-batches, and the place of every forest
  */
 export async function embedForests(
@@ -125,7 +128,10 @@ export async function embedForests(
   for (const [batch, group] of groups.entries()) {
     for (const [row, forest] of group.entries()) places[forest] = { batch, row };
   }
-  const batches = groups.map((group) => padded(group.map((forest) => forests[forest]!)));
+  const batches = groups.map((group) => {
+    const own = group.map((forest) => forests[forest]!);
+    return own[0]!.ids.length > MAX_FOREST_TOKENS ? paddedSequence(own[0]!) : padded(own);
+  });
   return { batches: await embedMicroBatches(runner, batches), places };
 }
 
@@ -152,6 +158,14 @@ function padded(forests: readonly TokenForest[]): TokenBatch & { readonly parent
     parents.set(forest.parents, row * tokens);
   }
   return { ids, batch: forests.length, tokens, parents };
+}
+
+/** The padding follows the sequence, whose tokens do not see it. */
+function paddedSequence({ ids }: TokenForest): TokenBatch {
+  const tokens = Math.ceil(ids.length / LONG_STEP) * LONG_STEP;
+  const row = new Int32Array(tokens);
+  row.set(ids);
+  return { ids: row, batch: 1, tokens };
 }
 
 /** Numbers of consecutive windows of equal length that go together. */

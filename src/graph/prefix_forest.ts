@@ -12,6 +12,12 @@ export interface TokenForest {
   readonly parents: Int32Array;
 }
 
+/**
+ * Nodes that attention looks at all pairs of; longer sequences go through it in blocks of queries, and so by themselves
+ * (`embedForests`).
+ */
+export const MAX_FOREST_TOKENS = 4096;
+
 /** Number of predecessors of every node, [T]: the position of its token. */
 export function depths(parents: Int32Array): Int32Array {
   const depth = new Int32Array(parents.length);
@@ -30,6 +36,11 @@ export class PrefixForest {
   /** Number of nodes. */
   get size(): number {
     return this.#ids.length;
+  }
+
+  /** Whether all sequences are beginnings of one. */
+  get isSequence(): boolean {
+    return this.#parents.every((parent, node) => parent === node - 1);
   }
 
   /** How many leading tokens of a sequence are nodes already. */
