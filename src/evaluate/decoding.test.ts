@@ -3,7 +3,7 @@ import { relativeDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { runModel } from "../../test/run_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";
 
@@ -33,4 +33,25 @@ it("goes on with several sequences as if each were alone and whole, however ofte
     expect(relativeDifference(data, whole)).toBeLessThan(1e-5);
   }
   expect(seen).toBe(10);
+});
+
+it("takes long beginnings in pieces, to the same logits", async () => {
+  const longest = { tokens: 0 };
+  class Listening extends DecoderRunner {
+    override runLayer(...given: Parameters<DecoderRunner["runLayer"]>): Promise<Outputs> {
+      longest.tokens = Math.max(longest.tokens, given[2].hidden.shape[1]!);
+      return super.runLayer(...given);
+    }
+  }
+  const model = tinyModel({ layers: [{ window: 300 }, { kvGroups: 1 }] });
+  const sequences = randomWindows([2100, 2100], { seed: 4 });
+  const decoding = new Decoding(await loadDecoder(new Listening(model, runtime)), sequences.length);
+  const { data } = await decoding.append(Int32Array.from(sequences.flatMap((sequence) => [...sequence])));
+  expect(longest.tokens).toBe(256);
+  const whole: number[] = [];
+  for (const sequence of sequences) {
+    const { logits } = await runModel(new DecoderRunner(model, runtime), [sequence]);
+    whole.push(...logits.slice(-model.spec.vocabSize));
+  }
+  expect(relativeDifference(data, whole)).toBeLessThan(1e-5);
 });

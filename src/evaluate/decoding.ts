@@ -15,6 +15,11 @@ export async function loadDecoder(runner: DecoderRunner): Promise<LoadedDecoder>
   return { runner, layers, head: await runner.loadHead() };
 }
 
+/** Tokens that one pass takes at most; scores and masks of a longer piece would not fit into memory. */
+const PASS_TOKENS = 2048;
+/** Tokens of a pass where there are more. */
+const PIECE_TOKENS = 256;
+
 /** Sequences of equal length that grow together. */
 export class Decoding {
   readonly #decoder: LoadedDecoder;
@@ -40,7 +45,31 @@ export class Decoding {
    * @returns logits of the tokens that come next, [B, V]
    */
   async append(ids: Int32Array): Promise<Tensor> {
-    const { runner, layers, head } = this.#decoder;
+    const { runner, head } = this.#decoder;
+    const tokens = ids.length / this.#batch;
+    let start = 0;
+    if (tokens > PASS_TOKENS) {
+      for (; start + PIECE_TOKENS < tokens; start += PIECE_TOKENS) {
+        await this.#pass(this.#columns(ids, start, start + PIECE_TOKENS));
+      }
+    }
+    const hidden = await this.#pass(this.#columns(ids, start, tokens));
+    return (await runner.runHead("logits", head, { hidden: lastRows(hidden) })).logits!;
+  }
+
+  /** Tokens `start` to `end` (exclusive) of every sequence, [B, end - start]. */
+  #columns(ids: Int32Array, start: number, end: number): Int32Array {
+    const tokens = ids.length / this.#batch;
+    const part = new Int32Array(this.#batch * (end - start));
+    for (let b = 0; b < this.#batch; b++) {
+      part.set(ids.subarray(b * tokens + start, b * tokens + end), b * (end - start));
+    }
+    return part;
+  }
+
+  /** Takes tokens through all layers. @returns the stream after the last one, [B, T, C] */
+  async #pass(ids: Int32Array): Promise<Tensor> {
+    const { runner, layers } = this.#decoder;
     const tokens = ids.length / this.#batch;
     let hidden = await runner.embed(ids, [this.#batch, tokens]);
     for (const [index, layer] of layers.entries()) {
@@ -52,8 +81,7 @@ export class Decoding {
       hidden = outputs.hidden!;
     }
     this.#length += tokens;
-    const last = lastRows(hidden);
-    return (await runner.runHead("logits", head, { hidden: last })).logits!;
+    return hidden;
   }
 }
 
