@@ -10,7 +10,7 @@ import { headStructure } from "../graph/head.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { perplexityOf, type TextScore } from "./perplexity.ts";
+import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";
 
 /** Distance of a model from the first one, over the predictions that perplexity is measured on. */
 export interface Divergence {
@@ -56,6 +56,7 @@ function headSettings(spec: ModelSpec): string {
  * Sends windows through all models.
  * @param runners - the first one is what the others are compared with; `incomparable` must be null for each of them
  * @param windows - token ids, each [T], T >= 2
+ * @throws GpruneError BAD_TEXT for no windows, or one that predicts nothing
  */
 export async function compareOnWindows(
   runners: readonly DecoderRunner[],
@@ -65,6 +66,7 @@ export async function compareOnWindows(
     onProgress = silent,
   }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
 ): Promise<ComparedText> {
+  requirePredictions(windows);
   const { spec } = runners[0]!.model;
   const layers = spec.layers.length;
   const perWindow = windows[0]!.length * spec.hiddenSize * 4 * runners.length;

@@ -122,11 +122,11 @@ describe("logLikelihoods", () => {
         return super.runLayer(...given);
       }
     }
-    const context = Array.from({ length: 4200 }, (_, i) => (i * i + (i >> 3)) % 16);
-    const ends = [[1], [2], [3, 4, 5], [3, 4, 6, 7], [8, 9]];
+    const context = Array.from({ length: 4100 }, (_, i) => (i * i + (i >> 3)) % 16);
+    const ends = [[1], [3, 4, 5], [8, 9]];
     const long = continued(context, ends);
     const own = await logLikelihoods(new Listening(model, runtime), long);
-    // The first four are predicted in one sequence, the last one in another.
+    // The first two are predicted in one sequence, the last one in another.
     expect(programs).toEqual(Array(2 * model.spec.layers.length).fill("forward"));
     const expected: number[] = [];
     for (const { ids, context: start } of long) {
@@ -134,5 +134,15 @@ describe("logLikelihoods", () => {
       expected.push(-losses.subarray(start - 1).reduce((sum, loss) => sum + loss, 0));
     }
     expect(maxDifference(sumsOf(own), expected)).toBeLessThan(1e-5);
+  });
+
+  it.each([0, 3, 1.5])("refuses a context of %d of three tokens", async (context) => {
+    const act = logLikelihoods(new DecoderRunner(tinyModel(), runtime), [
+      { ids: Int32Array.of(1, 2, 3), context },
+    ]);
+    await expect(act).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: expect.stringContaining(`${context}`),
+    });
   });
 });

@@ -3,6 +3,7 @@
  * packed into forests of prefixes (graph/prefix_forest.ts), and a continuation's last token, which predicts nothing,
  * is not computed at all. The head sees only the positions that something is predicted from.
  */
+import { GpruneError } from "../errors.ts";
 import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
@@ -44,7 +45,7 @@ const PACK_TOKENS = 256;
 /**
  * Log-probabilities of continuations after their contexts.
  * @param continuations - those with common beginnings next to one another
- * @throws GpruneError BAD_TEXT for a token that the model does not have
+ * @throws GpruneError BAD_TEXT for a token that the model does not have, and without a context or a continuation
  */
 export async function logLikelihoods(
   runner: DecoderRunner,
@@ -54,7 +55,10 @@ export async function logLikelihoods(
     onProgress = silent,
   }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
 ): Promise<readonly LogLikelihood[]> {
-  for (const { ids } of continuations) requireKnownTokens(ids, runner.model.spec.vocabSize);
+  for (const continuation of continuations) {
+    requireBothParts(continuation);
+    requireKnownTokens(continuation.ids, runner.model.spec.vocabSize);
+  }
   const packs = packContinuations(continuations);
   const total = countNodes(packs);
   const head = await runner.loadHead();
@@ -81,6 +85,12 @@ export async function logLikelihoods(
     seen += countNodes(lot);
   }
   return results;
+}
+
+function requireBothParts({ ids, context }: Continuation): void {
+  if (Number.isInteger(context) && context >= 1 && context < ids.length) return;
+  const expected = `a context of 1 to ${ids.length - 1} of its ${ids.length} tokens`;
+  throw new GpruneError("BAD_TEXT", `continuation: expected ${expected}, got ${context}`);
 }
 
 /**

@@ -32,6 +32,11 @@ describe("perplexity", () => {
     expect(ppl).toBeCloseTo(16, 4);
   });
 
+  it.each([[[]], [[9, 1]]])("refuses windows of %j tokens, which predict nothing", async (lengths) => {
+    const act = perplexity(new DecoderRunner(tinyModel(), runtime), randomWindows(lengths));
+    await expect(act).rejects.toMatchObject({ code: "BAD_TEXT" });
+  });
+
   it("does not depend on the order of the windows", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const windows = randomWindows([6, 6, 6, 6]);

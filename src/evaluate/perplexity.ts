@@ -3,6 +3,7 @@
  * ppl = exp(mean next-token cross entropy in nats), T - 1 predictions per window of T tokens; 1e300 where it is more, since files
  * of JSON hold no infinity.
  */
+import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
 import type { OnProgress } from "../progress.ts";
@@ -18,13 +19,25 @@ export interface TextScore {
   readonly tokens: number;
 }
 
-/** @param windows - token ids, each [T], T >= 2 */
+/**
+ * @param windows - token ids, each [T], T >= 2
+ * @throws GpruneError BAD_TEXT for no windows, or one that predicts nothing
+ */
 export async function perplexity(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
   options: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
 ): Promise<TextScore> {
+  requirePredictions(windows);
   return textScore(await nextTokenLoss(runner, windows, options), windows.length);
+}
+
+/** @throws GpruneError BAD_TEXT for no windows, or one of less than two tokens */
+export function requirePredictions(windows: readonly Int32Array[]): void {
+  const least = windows.reduce((length, window) => Math.min(length, window.length), Number.POSITIVE_INFINITY);
+  if (windows.length > 0 && least >= 2) return;
+  const got = windows.length === 0 ? "no window" : `one of ${least}`;
+  throw new GpruneError("BAD_TEXT", `windows: expected windows of two tokens or more, got ${got}`);
 }
 
 /** The score of so many windows from the sum of their losses. */

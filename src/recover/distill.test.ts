@@ -42,6 +42,16 @@ describe("distill", () => {
     for (const [name, { data }] of before) expect((await student.weights.read(name)).data).toEqual(data);
   });
 
+  it.each<[string, Partial<DistillRequest>]>([
+    ["no sets", { sets: [] }],
+    ["a set without windows", { sets: [...sets, { name: "c", weight: 1, windows: [] }] }],
+    ["a set without weight", { sets: [{ ...sets[0]!, weight: 0 }] }],
+    ["no steps", { steps: 0 }],
+    ["half a window", { batchWindows: 0.5 }],
+  ])("refuses %s", async (_, change) => {
+    await expect(distill({ ...request, ...change })).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+  });
+
   it("has nothing to learn from itself", async () => {
     const { curve } = await distill({ ...request, student: dense, steps: 1 });
     expect(curve[0]!.divergence).toBeLessThan(1e-6);

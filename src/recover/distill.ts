@@ -71,7 +71,7 @@ export const TEACHER_BYTES: number = 2 ** 28;
 
 /**
  * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps.
- * @throws GpruneError NOT_FINITE when training diverges
+ * @throws GpruneError NOT_FINITE when training diverges, BAD_ARGUMENT for unusable settings or sets
  */
 export async function distill(request: DistillRequest): Promise<Distilled> {
   const { tensors, curve } = await trainTensors(request);
@@ -82,8 +82,8 @@ export async function distill(request: DistillRequest): Promise<Distilled> {
 export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
   const { dense, steps, batchWindows = BATCH_WINDOWS, seed, sets } = request;
   const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
-  const training = await Training.start(request);
   const batches = planBatches(sets, { steps, size: batchWindows, seed });
+  const training = await Training.start(request);
   const kept = await checkpoints.restore();
   if (kept !== undefined) restoreSnapshot(training.state, kept);
   const { curve, tensors } = training.state;
