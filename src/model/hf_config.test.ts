@@ -157,6 +157,11 @@ describe("readConfig", () => {
     [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
     [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],
     [{ ...GEMMA2, attn_logit_softcapping: -1 }, "attn_logit_softcapping"],
+    [{ ...LLAMA, partial_rotary_factor: 0.1 }, "even number of rotated channels, got 0"],
+    [
+      { ...GEMMA, layer_types: ["full_attention", "sliding_attention"] },
+      "layer_types to name every layer's, got 2",
+    ],
     [{ ...SMOLLM3, no_rope_layers: [1, 1, 1, 1] }, "no_rope_layers to have a number for every layer, got 4"],
     [{ ...SMOLLM3, no_rope_layer_interval: 0 }, "no_rope_layer_interval"],
     [{ ...GRANITE, residual_multiplier: 0 }, "residual_multiplier"],
@@ -232,6 +237,10 @@ describe("rotary parameters", () => {
     ],
     [
       { rope_theta: 1, rope_scaling: { type: "linear", factor: 2 }, rope_parameters: { rope_theta: 500 } },
+      { theta: 1, scaling: { type: "linear", factor: 2 } },
+    ],
+    [
+      { rope_theta: 1, rope_scaling: {}, rope_parameters: { rope_theta: 500 } },
       { theta: 500, scaling: null },
     ],
   ])("reads %j", (keys, expected) => {
@@ -272,6 +281,11 @@ describe("rotary parameters", () => {
         { theta: 500_000, rotaryDim: 8, scaling: { type: "linear", factor: 8 } },
       ]);
     }
+    const stretched = { rope_scaling: { rope_type: "linear", factor: 2 }, rope_parameters: since };
+    expect(read({ ...config, ...stretched }).layers.map(({ rope }) => rope)).toEqual([
+      { theta: 77, rotaryDim: 8, scaling: null },
+      { theta: 500_000, rotaryDim: 8, scaling: { type: "linear", factor: 2 } },
+    ]);
     const written = JSON.parse(JSON.stringify(writeConfig(read({ ...config, ...before }), "float32")));
     expect(written).toMatchObject({ rope_scaling: scaled, rope_parameters: since });
     // What transformers before 5 sees of it.

@@ -226,7 +226,10 @@ function windowOf(config: Config, context: Context, index: number): number | nul
 function isWindowed(config: Config, context: Context, index: number): boolean {
   const { defaults, unrotatedLayers } = context.family;
   const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
-  if (types) return used !== false && types[index] === "sliding_attention";
+  if (types) {
+    if (types[index] === undefined) throw bad(context, "layer_types to name every layer's", types.length);
+    return used !== false && types[index] === "sliding_attention";
+  }
   if (unrotatedLayers) return used === true && !isRotated(config, context, index);
   const pattern = config.sliding_window_pattern ?? defaults.windowPattern;
   if (pattern !== undefined) return (index + 1) % pattern !== 0;
@@ -261,21 +264,29 @@ function ropeOf(
 ): RopeSpec {
   const { defaults, ropeByLayerType } = context.family;
   const local = ropeByLayerType && windowed;
-  const parameters = ropeParameters(config, local);
+  const parameters = ropeParameters(config, context, local);
   const theta = local
     ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
     : (parameters.rope_theta ?? config.rope_theta);
   const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
   const rotaryDim = Math.floor(headDim * part);
-  if (rotaryDim % 2 !== 0) throw bad(context, "an even number of rotated channels", rotaryDim);
+  if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
+    throw bad(context, "an even number of rotated channels", rotaryDim);
+  }
   return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling: scalingOf(parameters, context) };
 }
 
-/** Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. */
-function ropeParameters(config: Config, local: boolean): RopeParameters {
-  const given = config.rope_parameters;
-  if (given === null || given === undefined) return local ? {} : (config.rope_scaling ?? {});
-  return given[local ? "sliding_attention" : "full_attention"] ?? given;
+/**
+ * Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. Where there are
+ * both, `rope_scaling` counts, as in either version: people add it to stretch a model (modeling_rope_utils.py); layers
+ * without windows that have parameters of their own take it into those (configuration_gemma3.py).
+ */
+function ropeParameters(config: Config, context: Context, local: boolean): RopeParameters {
+  const given = config.rope_parameters ?? {};
+  const own = given[local ? "sliding_attention" : "full_attention"] ?? given;
+  const scaling = config.rope_scaling ?? {};
+  if (local || Object.keys(scaling).length === 0) return own;
+  return context.family.ropeByLayerType ? { ...own, ...scaling } : scaling;
 }
 
 function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scaling"] {
