@@ -29,7 +29,8 @@ type Split = Readonly<Record<SpaceKind, number>>;
 
 /**
  * Kept units of every space that loses some.
- * @throws GpruneError BAD_ARGUMENT for a model whose layers differ, or a sparsity that the minimum widths do not allow
+ * @throws GpruneError BAD_ARGUMENT for a model whose layers differ, some layers' spaces alone, or a sparsity that the minimum
+ *   widths do not allow
  */
 export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
   const roundTo = checkedRoundTo(request);
@@ -73,6 +74,7 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
   const budget = removalBudget(request, queues);
   const ofKind = (kind: SpaceKind): readonly RemovalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
+  for (const kind of ["kv", "ffn"] as const) requireEveryLayer(ofKind(kind).length, request.spec);
   const neurons = costs(ofKind("ffn"));
   const block = ofKind("ffn").reduce(
     (sum, { space, blockSize }) => sum + blockSize * space.unitParameters,
@@ -99,6 +101,13 @@ function costs(queues: readonly RemovalQueue[]): readonly number[] {
 function lossOf(queue: RemovalQueue, blocks: number, values: Float64Array): number {
   const units = queue.order.slice(0, unitsInBlocks(queue, blocks));
   return units.reduce((sum, unit) => sum + values[unit]!, 0) * queue.space.unitParameters;
+}
+
+/** @param spaces - those of one kind that may lose units */
+function requireEveryLayer(spaces: number, { layers }: ModelSpec): void {
+  if (spaces === 0 || spaces === layers.length) return;
+  const expected = `those of all ${layers.length} layers for shape uniform`;
+  throw new GpruneError("BAD_ARGUMENT", `spaces: expected ${expected}, got ${spaces} of a kind`);
 }
 
 function requireAlike(spec: ModelSpec): void {
