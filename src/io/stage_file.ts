@@ -190,9 +190,13 @@ function toJson(value: unknown, arrays: AnyArray[]): unknown {
     throw internalError(`a value of type ${typeof value} is not plain`);
   }
   const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-  const special = entries.find(([key]) => key.startsWith("$"));
-  if (special !== undefined) throw internalError(`a record with the key ${special[0]}`);
-  return Object.fromEntries(entries.map(([key, item]) => [key, toJson(item, arrays)]));
+  const items = entries.map(([key, item]) => [key, toJson(item, arrays)] as const);
+  return items.some(([key]) => isReserved(key)) ? { $record: items } : Object.fromEntries(items);
+}
+
+/** Keys that mean something else in the file, or that no reader takes; sets of texts may be named so. */
+function isReserved(key: string): boolean {
+  return key.startsWith("$") || key === "__proto__";
 }
 
 function fromJson(value: unknown, arrays: readonly AnyArray[]): unknown {
@@ -202,6 +206,8 @@ function fromJson(value: unknown, arrays: readonly AnyArray[]): unknown {
   if ("$array" in value) return arrays[Number(value.$array)];
   if ("$map" in value)
     return new Map(fromJson(value.$map, arrays) as readonly (readonly [unknown, unknown])[]);
+  if ("$record" in value)
+    return Object.fromEntries(fromJson(value.$record, arrays) as readonly (readonly [string, unknown])[]);
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, fromJson(item, arrays)]));
 }
 
