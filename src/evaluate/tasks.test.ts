@@ -7,6 +7,7 @@ import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { DEMO_MODEL } from "../../test/tiny_checkpoint.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
+import type { CarriedFile } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { silent } from "../progress.ts";
 import type { TaskDocument } from "./task_layouts.ts";
@@ -67,6 +68,20 @@ describe("encodeDocument", () => {
     expect(() => encodeDocument(question("", ["c d"]), plain, 64)).toThrow(
       "PATH line 1: expected a context, got none",
     );
+  });
+
+  it("puts the tokenizer's own EOS there where it has no BOS, whatever generation begins and ends with", () => {
+    const [tokenizer] = letterModel().files;
+    const jsonFile = (name: string, value: unknown): CarriedFile => {
+      return { name, bytes: Buffer.from(JSON.stringify(value)) };
+    };
+    const qwen = Tokenizer.fromFiles([
+      tokenizer!,
+      jsonFile("tokenizer_config.json", { bos_token: null, eos_token: "o" }),
+      jsonFile("generation_config.json", { bos_token_id: 13, eos_token_id: [14, 13] }),
+    ]);
+    expect(qwen).toMatchObject({ bosId: 13, eosIds: [13, 14], prefixId: 14, addsBos: false });
+    expect(split(encodeDocument(question("", ["c d"]), qwen, 64))).toEqual([[[14], [2, 3]]]);
   });
 
   it("keeps the last tokens of what is too long", () => {

@@ -93,13 +93,14 @@ export async function scoreTask(
 /**
  * `HFLM._encode_pair`: white space at the context's end belongs to the continuation, and the continuation's tokens are
  * those of the whole text after as many tokens as the context has alone. BOS comes first where the tokenizer adds it
- * by default and the text does not begin with it; in place of an empty context it does in any case, or else EOS.
+ * by default and the text does not begin with it; in place of an empty context it does in any case, or else EOS, as the
+ * tokenizer has them: generation_config.json may begin texts with another token (Qwen).
  */
 function encodePair({ context, continuation }: Candidate, tokenizer: Tokenizer): Continuation {
   const alone = tokenizer.encode(withoutTrailingSpace(context));
   const whole = tokenizer.encode(context + continuation);
-  const first = tokenizer.bosId ?? tokenizer.eosIds[0];
-  const wanted = first !== undefined && (tokenizer.addsBos || alone.length === 0);
+  const first = tokenizer.addsBos ? tokenizer.bosId : tokenizer.prefixId;
+  const wanted = first !== null && (tokenizer.addsBos || alone.length === 0);
   const added = wanted && whole[0] !== first ? [first] : [];
   const ids = Int32Array.from([...added, ...alone, ...whole.subarray(alone.length)]);
   // The continuation of an empty context may spell out the token that would be put before it.

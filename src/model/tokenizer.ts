@@ -49,6 +49,11 @@ export class Tokenizer {
   readonly eosIds: readonly number[];
   /** Id that starts a text, null for tokenizers without one. */
   readonly bosId: number | null;
+  /**
+   * Id that stands for the context where there is none, as `prefix_token_id` in lm-evaluation-harness: what
+   * tokenizer_config.json names to begin a text, else to end one; null for tokenizers without either.
+   */
+  readonly prefixId: number | null;
   /** Whether transformers puts `bosId` before a text by default. */
   readonly addsBos: boolean;
   /** Whether transformers puts an ending id after a text by default. */
@@ -59,10 +64,11 @@ export class Tokenizer {
 
   private constructor(engine: TokenizerEngine, config: TokenizerConfig, generation: GenerationConfig) {
     this.#engine = engine;
-    const bos = generation.bos_token_id ?? idOf(engine, config.bos_token);
-    const eos = [generation.eos_token_id, idOf(engine, config.eos_token)].flat();
-    this.bosId = bos ?? null;
-    this.eosIds = [...new Set(eos.filter((id) => typeof id === "number"))].sort((a, b) => a - b);
+    const [bos, eos] = [idOf(engine, config.bos_token), idOf(engine, config.eos_token)];
+    const ends = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
+    this.bosId = generation.bos_token_id ?? bos ?? null;
+    this.eosIds = [...new Set(ends)].sort((a, b) => a - b);
+    this.prefixId = bos ?? eos ?? this.bosId ?? this.eosIds[0] ?? null;
     const added = engine.encode("", true);
     this.addsBos = this.bosId !== null && added[0] === this.bosId;
     this.addsEos = this.eosIds.includes(added.slice(this.addsBos ? 1 : 0).at(-1) ?? -1);
