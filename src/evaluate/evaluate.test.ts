@@ -118,6 +118,14 @@ describe("evaluate", () => {
     await expect(logLikelihoods(runner, continuations)).rejects.toMatchObject({ code: "BAD_TEXT" });
   });
 
+  it("refuses two texts or two tasks of one name, one of whose scores nobody would see", async () => {
+    const twice = ["a", "b"].map((path) => ({ name: "same", path, weight: 1 }));
+    const error = { code: "BAD_ARGUMENT", message: expect.stringContaining("same twice") };
+    const asked = { model: letterModel(), runtime };
+    await expect(evaluate(asked, twice, { seqLen: 4 })).rejects.toMatchObject(error);
+    await expect(evaluate(asked, [], { seqLen: 4, tasks: twice })).rejects.toMatchObject(error);
+  });
+
   it("names a text that is too short", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c");

@@ -83,7 +83,7 @@ const MAX_TEXT_BYTES = 2 ** 28;
  * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts.
  * Everything is read before anything is computed.
  * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens
- *   or more than the model takes, or a limit below one, INTERRUPTED after the signal, and what `readTask`, `encodeDocument` and `withKeptScores` throw
+ *   or more than the model takes, a limit below one, or two texts or tasks of one name, INTERRUPTED after the signal, and what `readTask`, `encodeDocument` and `withKeptScores` throw
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
@@ -222,6 +222,7 @@ async function readMaterial(
 ): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
+  for (const named of [sets, taskSets]) requireOwnNames(named);
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress, environment };
   const texts: { name: string; path: string; text: string }[] = [];
@@ -300,6 +301,15 @@ async function scoresOf<Content, Score>(
     scores.push([name, await naming(plainName(name), () => score(content, { stage, onProgress }))]);
   }
   return Object.fromEntries(scores);
+}
+
+/** Scores are found by the names of texts and tasks. */
+function requireOwnNames(sets: readonly TextSet[]): void {
+  const names = sets.map(({ name }) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return;
+  const got = `${plainName(twice)} twice`;
+  throw new GpruneError("BAD_ARGUMENT", `texts and tasks: expected different names, got ${got}`);
 }
 
 function requireCount(option: string, count: number, least: number): void {
