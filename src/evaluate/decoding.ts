@@ -51,6 +51,8 @@ export class Decoding {
     if (tokens > PASS_TOKENS) {
       for (; start + PIECE_TOKENS < tokens; start += PIECE_TOKENS) {
         await this.#pass(this.#columns(ids, start, start + PIECE_TOKENS));
+        // The event loop stands still during a run; let timers and signals in between two of them.
+        await new Promise(setImmediate);
       }
     }
     const hidden = await this.#pass(this.#columns(ids, start, tokens));
