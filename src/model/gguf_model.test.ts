@@ -186,6 +186,10 @@ describe("refusals", () => {
       { ...CASES.gemma2!, extra: [["gemma2.attention.sliding_window_pattern", i32s([1, 0])]] },
       "expected 3 times true or false, got 2 values",
     ],
+    ["a norm's epsilon of zero", { extra: [["llama.attention.layer_norm_rms_epsilon", f32(0)]] }, "epsilon"],
+    ["a negative rotary base", { extra: [["llama.rope.freq_base", f32(-1)]] }, "rope.freq_base"],
+    ["a base that is no number", { extra: [["llama.rope.freq_base", f32(Number.NaN)]] }, "rope.freq_base"],
+    ["a negative stretch", { extra: [["llama.rope.scaling.factor", f32(-4)]] }, "rope.scaling.factor"],
     ["an odd rotary size", { extra: [["llama.rope.dimension_count", u32(3)]] }, "rope.dimension_count"],
     [
       "more tokens than embeddings",

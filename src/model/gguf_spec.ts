@@ -62,7 +62,10 @@ class SpecReader {
       layers: await this.#layers(heads, headDim),
       tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
       activation: this.#architecture.activation,
-      normEps: decimal(this.#metadata.number(this.#key("attention.layer_norm_rms_epsilon"))),
+      normEps: this.#positive(
+        "attention.layer_norm_rms_epsilon",
+        this.#metadata.number(this.#key("attention.layer_norm_rms_epsilon")),
+      ),
       normOffset: family.normOffset,
       qkNorm: family.qkNorm,
       postNorms: family.postNorms,
@@ -96,7 +99,11 @@ class SpecReader {
   /** A factor, which llama.cpp takes as absent when it is 0. */
   #factor<Absent extends number | null>(name: string, absent: Absent): number | Absent {
     const value = this.#metadata.optionalNumber(this.#key(name)) ?? 0;
-    if (value === 0) return absent;
+    return value === 0 ? absent : this.#positive(name, value);
+  }
+
+  /** A setting that nothing can be computed with unless it is positive. */
+  #positive(name: string, value: number): number {
     if (Number.isFinite(value) && value > 0) return decimal(value);
     throw new GpruneError("BAD_FILE", this.#message(name, "a positive number", value));
   }
@@ -207,7 +214,7 @@ class SpecReader {
 
   /** Rotary embedding of layers that see everything and of layers with a window. */
   async #rope(headDim: number): Promise<{ readonly full: RopeSpec; readonly windowed: RopeSpec }> {
-    const theta = decimal(this.#metadata.optionalNumber(this.#key("rope.freq_base")) ?? 10_000);
+    const theta = this.#base("rope.freq_base", 10_000);
     const rotaryDim = this.#metadata.optionalNumber(this.#key("rope.dimension_count")) ?? headDim;
     if (!(rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0)) {
       const expected = `an even number up to ${headDim}`;
@@ -217,8 +224,12 @@ class SpecReader {
     const full: RopeSpec = { ...plain, scaling: await this.#ropeScaling(plain) };
     const { localRopeTheta } = this.#architecture;
     if (localRopeTheta === null) return { full, windowed: full };
-    const localTheta = this.#metadata.optionalNumber(this.#key("rope.freq_base_swa")) ?? localRopeTheta;
-    return { full, windowed: { ...plain, theta: decimal(localTheta) } };
+    return { full, windowed: { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) } };
+  }
+
+  /** Base of rotary frequencies. */
+  #base(name: string, absent: number): number {
+    return this.#positive(name, this.#metadata.optionalNumber(this.#key(name)) ?? absent);
   }
 
   async #ropeScaling(rope: RopeSpec): Promise<RopeScaling | null> {
@@ -242,10 +253,9 @@ class SpecReader {
 
   /** What positions are divided by, 0 for nothing. Files from before November 2023 have the older key and no type. */
   #linearFactor(): number {
-    const factors = ["rope.scaling.factor", "rope.scale_linear"].map((name) =>
-      this.#metadata.optionalNumber(this.#key(name)),
-    );
-    return decimal(factors.find((factor) => factor !== undefined) ?? 0);
+    const names = ["rope.scaling.factor", "rope.scale_linear"];
+    const given = names.find((name) => this.#metadata.has(this.#key(name)));
+    return given === undefined ? 0 : this.#factor(given, 0);
   }
 
   /** The vocabulary is as large as the embedding; the tokenizer's list must not be larger. */
