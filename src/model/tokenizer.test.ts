@@ -79,6 +79,11 @@ describe("Tokenizer.fromFiles", () => {
     ]);
     expect([...tokenizer.encode("ab")]).toEqual([0, 1]);
     expect(tokenizer.addsBos).toBe(true);
+    // A generation_config.json of another model does not hide what the tokenizer does.
+    const generation = file("generation_config.json", { bos_token_id: 0 });
+    const files = [tokenizerJson({ tokens, added: ["<s>"], post_processor }), config, generation];
+    expect(Tokenizer.fromFiles(files)).toMatchObject({ addsBos: true, bosId: 2 });
+    expect(Tokenizer.fromFiles([json, config, generation])).toMatchObject({ addsBos: false, bosId: 0 });
   });
 
   it.each<[string, CarriedFile[], string]>([

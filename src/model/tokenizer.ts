@@ -66,10 +66,12 @@ export class Tokenizer {
     this.#engine = engine;
     const [bos, eos] = [idOf(engine, config.bos_token), idOf(engine, config.eos_token)];
     const ends = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
-    this.bosId = generation.bos_token_id ?? bos ?? null;
+    const added = engine.encode("", true);
+    // Where the files disagree, what the tokenizer itself puts before texts begins them.
+    const named = [generation.bos_token_id ?? undefined, bos].filter((id) => id !== undefined);
+    this.bosId = named.find((id) => id === added[0]) ?? named[0] ?? null;
     this.eosIds = [...new Set(ends)].sort((a, b) => a - b);
     this.prefixId = bos ?? eos ?? this.bosId ?? this.eosIds[0] ?? null;
-    const added = engine.encode("", true);
     this.addsBos = this.bosId !== null && added[0] === this.bosId;
     this.addsEos = this.eosIds.includes(added.slice(this.addsBos ? 1 : 0).at(-1) ?? -1);
     this.vocabSize = engine.largestId + 1;
