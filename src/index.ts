@@ -50,6 +50,7 @@ export type {
 } from "./calibrate/passes.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
 export {
+  cutWindows,
   loadTokenSet,
   parseTextSet,
   type SampledSet,
@@ -86,6 +87,7 @@ export {
   geometricMean,
   type TaskShots,
 } from "./evaluate/evaluate.ts";
+export { type FewShot, withShots } from "./evaluate/few_shot.ts";
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";

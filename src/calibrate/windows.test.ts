@@ -83,6 +83,15 @@ describe("cutWindows", () => {
   });
 
   it("refuses a text shorter than a window", () => {
+    for (const [length, first] of [
+      [0, null],
+      [2.5, null],
+      [1, 99],
+    ] as const) {
+      expect(() => cutWindows(new Int32Array(7), length, { where: "text", first })).toThrow(
+        expect.objectContaining({ code: "BAD_ARGUMENT" }),
+      );
+    }
     expect(() => cutWindows(new Int32Array(7), 8, { where: "set web (web.txt)" })).toThrow(
       expect.objectContaining({
         code: "BAD_TEXT",

@@ -46,16 +46,21 @@ export function parseTextSet(argument: string, option: string): TextSet {
 
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
- * @param where - the text, for messages
- * @param first - a token that every window begins with, before one token less of the text, whose own is left out; none when
- *   null or absent
- * @throws GpruneError BAD_TEXT when there is not one whole window
+ * @param options - `where`: the text, for messages; `first`: a token that every window begins with, before one token less of
+ *   the text, whose own is left out, none when null or absent
+ * @throws GpruneError BAD_TEXT when there is not one whole window, BAD_ARGUMENT for a length that leaves no room for text
  */
 export function cutWindows(
   ids: Int32Array,
   length: number,
-  { where, first = null }: { readonly where: string; readonly first?: number | null },
+  options: { readonly where: string; readonly first?: number | null },
 ): readonly Int32Array[] {
+  const { where, first = null } = options;
+  const least = first === null ? 1 : 2;
+  if (!(Number.isSafeInteger(length) && length >= least)) {
+    const expected = `a whole number of tokens from ${least}`;
+    throw new GpruneError("BAD_ARGUMENT", `windows of ${where}: expected ${expected}, got ${length}`);
+  }
   const own = first === null ? length : length - 1;
   const text = ids[0] === first ? ids.subarray(1) : ids;
   const count = Math.floor(text.length / own);
