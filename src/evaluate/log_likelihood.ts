@@ -154,7 +154,8 @@ async function likelihoodsOf(
   }: { readonly hidden: Tensor; readonly first: number; readonly members: readonly Member[] },
 ): Promise<readonly LogLikelihood[]> {
   const predictions = predictionsOf(members);
-  const width = Math.max(...[...predictions.values()].map(({ targets }) => targets.size));
+  let width = 0;
+  for (const { targets } of predictions.values()) width = Math.max(width, targets.size);
   const size = runner.model.spec.hiddenSize;
   const hidden = new Float32Array(predictions.size * size);
   const targets = new Int32Array(predictions.size * width);
