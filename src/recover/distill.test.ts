@@ -12,7 +12,7 @@ import { AdamW } from "./adamw.ts";
 import { type DistillRequest, distill } from "./distill.ts";
 import { planBatches } from "./distill_batches.ts";
 import type { WeightedTokenSet } from "./least_squares.ts";
-import type { TrainingSnapshot } from "./training_state.ts";
+import { restoreSnapshot, type TrainingSnapshot, type TrainingStep } from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
 
 const runtime = new Runtime({ threads: 1 });
@@ -115,6 +115,16 @@ describe("checkpoints", () => {
     const whole = await distill(request);
     expect(resumed.curve).toEqual(whole.curve);
     expect(await tensorsOf(resumed.model)).toEqual(await tensorsOf(whole.model));
+  });
+});
+
+describe("restoreSnapshot", () => {
+  it("takes a curve of any length", () => {
+    const state = { tensors: new Map(), optimizer: new AdamW(), curve: [] as TrainingStep[] };
+    const step = { step: 1, divergence: 1, hidden: 1, learningRate: 1 };
+    const curve = new Array<TrainingStep>(300_000).fill(step);
+    restoreSnapshot(state, { tensors: new Map(), moments: new Map(), curve });
+    expect(state.curve.length).toBe(curve.length);
   });
 });
 

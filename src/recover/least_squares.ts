@@ -298,7 +298,7 @@ function weightedBatches(sets: readonly WeightedTokenSet[]): readonly WeightedBa
     if (tokens === 0) throw badSetting(`calibration set ${name}`, "at least one token", 0);
     if (!(weight > 0)) throw badSetting(`weight of calibration set ${name}`, "a positive number", weight);
     const tokenWeight = weight / total / tokens;
-    batches.push(...microBatches(windows, textsOf({ name })).map((batch) => ({ ...batch, tokenWeight })));
+    for (const batch of microBatches(windows, textsOf({ name }))) batches.push({ ...batch, tokenWeight });
   }
   if (batches.length === 0) throw badSetting("calibration sets", "at least one", 0);
   return batches;

@@ -40,5 +40,5 @@ export function restoreSnapshot(
 ): void {
   for (const [name, { data }] of snapshot.tensors) tensors.get(name)!.data.set(data);
   for (const [name, moments] of snapshot.moments) optimizer.moments.set(name, moments);
-  curve.push(...snapshot.curve);
+  for (const step of snapshot.curve) curve.push(step);
 }
