@@ -106,6 +106,7 @@ describe("a SentencePiece tokenizer that begins texts with BOS", () => {
     expect([...promptTokens("a b", tokenizer)]).toEqual([0, 3, 5]);
     expect([...promptTokens("<s>a", tokenizer)].filter((id) => id === 0)).toHaveLength(1);
     expect([...promptTokens("", tokenizer)]).toEqual([0]);
+    expect(promptTokens("a ".repeat(150_000), tokenizer).length).toBeGreaterThan(150_000);
   });
 
   it("keeps the space between a prompt and what follows it", () => {

@@ -16,7 +16,7 @@ export interface GenerateOptions {
 export function promptTokens(prompt: string, tokenizer: Tokenizer): Int32Array {
   const ids = tokenizer.encode(prompt);
   const { leadingId } = tokenizer;
-  return leadingId === null || ids[0] === leadingId ? ids : Int32Array.of(leadingId, ...ids);
+  return leadingId === null || ids[0] === leadingId ? ids : Int32Array.from([leadingId, ...ids]);
 }
 
 /** The text of new tokens after those of a prompt: some tokenizers drop the space at a text's beginning. */
