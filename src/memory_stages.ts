@@ -225,14 +225,17 @@ class RunSizes {
     };
   }
 
-  /** What decoding holds besides the head: all layers, and keys and values of every window, in arrays that double. */
+  /**
+   * What decoding holds besides the head: all layers, and keys and values of every window, in arrays with a quarter more room beside
+   * those that they grew from.
+   */
   get decoding(): Items {
     const { spec, config } = this.#run;
     const token = total(spec.layers.map(({ kvGroups }) => 2 * kvGroups * spec.headDim));
-    const step = { B: SAMPLE_BATCH, T: 1, P: config.seqLen, S: config.seqLen };
+    const step = { B: SAMPLE_BATCH, T: 1, P: config.seqLen };
     return {
       layers: total(this.#layerBytes),
-      "keys and values": 3 * 4 * SAMPLE_BATCH * config.seqLen * token,
+      "keys and values": 2.25 * 4 * SAMPLE_BATCH * config.seqLen * token,
       activations: this.#layerFootprint("cached", step),
     };
   }

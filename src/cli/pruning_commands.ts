@@ -120,7 +120,7 @@ PATH is a text, JSON, JSON Lines or Parquet file, a directory of such, or hf://d
 hub. #COLUMN after a file or a directory of such says which column or field holds the text. NAME=self is text that the model
 writes by itself, where there are no texts. Fewer than five sets get such a one beside them, for what they leave out, with
 gprune, no --plan, and a model whose layers take at most 4 GiB in float32; all are in memory meanwhile, with keys and values
-of 16 windows. --own-text never does without.
+of 24 windows. --own-text never does without.
 
 Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
 follows it, so MODEL goes before it. The last line on stdout is the output directory.

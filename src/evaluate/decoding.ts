@@ -1,6 +1,6 @@
 /** Decoding token by token with a key/value cache, several sequences at once. All weights stay in memory meanwhile. */
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder_runner.ts";
-import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** A model with all its weights in memory. */
 export interface LoadedDecoder {
@@ -34,7 +34,7 @@ export class Decoding {
     this.#batch = batch;
     const { headDim } = decoder.runner.model.spec;
     this.#caches = decoder.layers.map(({ spec: { kvGroups } }) => {
-      const token = [batch, kvGroups, headDim];
+      const token = [batch, kvGroups, headDim] as const;
       return { keys: new Cache(token), values: new Cache(token) };
     });
   }
@@ -98,34 +98,63 @@ function lastRows({ shape, data }: Tensor): Tensor {
   return { shape: [batch, size], data: rows };
 }
 
+/** Places that a cache grows by, at least: more would be read in vain for every token, fewer copied more often. */
+const FEWEST_PLACES = 128;
+
 /**
- * Keys or values of one layer, token by token in one array that grows. New arrays for every token would keep the garbage
- * collector busy, which marks on a core that has to compute.
+ * Keys or values of one layer, [B, K, P, H], in an array with more places P than there are tokens. New arrays for every token would
+ * keep the garbage collector busy, which marks on a core that has to compute.
  */
 class Cache {
-  /** Of a token. */
-  readonly #shape: readonly number[];
-  #place = new Float32Array(0);
+  /** B * K, and H. */
+  readonly #rows: number;
+  readonly #size: number;
+  readonly #shape: readonly [number, number];
+  #places = 0;
+  #data = new Float32Array(0);
   #tokens = 0;
 
-  constructor(shape: readonly number[]) {
-    this.#shape = shape;
+  constructor([batch, groups, size]: readonly [number, number, number]) {
+    this.#shape = [batch, groups];
+    this.#rows = batch * groups;
+    this.#size = size;
+    this.#grow(1);
   }
 
-  /** All tokens so far, [P, B, K, H]; a view that the next ones do not change. */
+  /** All places; those behind the tokens so far hold zeros. */
   get past(): Tensor {
-    const shape = [this.#tokens, ...this.#shape];
-    return { shape, data: this.#place.subarray(0, elementCount(shape)) };
+    return { shape: [...this.#shape, this.#places, this.#size], data: this.#data };
   }
 
+  /** @param present - [B, K, T, H] */
   append({ shape, data }: Tensor): void {
-    const used = this.past.data;
-    const size = used.length + data.length;
-    if (size > this.#place.length) {
-      this.#place = new Float32Array(Math.max(size, 2 * this.#place.length));
-      this.#place.set(used);
+    const tokens = shape[2]!;
+    if (this.#tokens + tokens > this.#places) this.#grow(this.#tokens + tokens);
+    this.#put(data, tokens);
+    this.#tokens += tokens;
+  }
+
+  /** Makes room for so many tokens, and a quarter more. */
+  #grow(tokens: number): void {
+    const [data, places] = [this.#data, this.#places];
+    const wanted = Math.max(tokens, places + Math.max(FEWEST_PLACES, places / 4));
+    this.#places = Math.ceil(wanted / FEWEST_PLACES) * FEWEST_PLACES;
+    this.#data = new Float32Array(this.#rows * this.#places * this.#size);
+    for (let row = 0; row < this.#rows; row++) {
+      const start = row * places * this.#size;
+      this.#data.set(
+        data.subarray(start, start + this.#tokens * this.#size),
+        row * this.#places * this.#size,
+      );
     }
-    this.#place.set(data, used.length);
-    this.#tokens += shape[0]!;
+  }
+
+  /** Writes tokens behind those so far. */
+  #put(data: Float32Array, tokens: number): void {
+    const length = tokens * this.#size;
+    for (let row = 0; row < this.#rows; row++) {
+      const place = (row * this.#places + this.#tokens) * this.#size;
+      this.#data.set(data.subarray(row * length, (row + 1) * length), place);
+    }
   }
 }

@@ -36,8 +36,8 @@ export interface SampleState {
   readonly windows: readonly (readonly string[])[];
 }
 
-/** Windows that are decoded at once: their caches must fit into memory, and more gain little. */
-export const SAMPLE_BATCH = 16;
+/** Windows that are decoded at once, at most: every token reads all weights for all of them, but their caches must fit into memory. */
+export const SAMPLE_BATCH = 24;
 
 /**
  * Texts by the windows they are from; a window holds several when the model ended one. The same seed gives the same
@@ -58,8 +58,10 @@ export async function sampleTexts(
   const decoder = await loadDecoder(runner);
   const windows = [...((await checkpoints.restore())?.windows ?? [])];
   const total = count * options.tokens;
+  // Lots of about as many windows each, since a small one takes nearly as long.
+  const lot = Math.ceil(count / Math.ceil(count / SAMPLE_BATCH));
   for (let start = windows.length; start < count; start = windows.length) {
-    const lanes = Array.from({ length: Math.min(SAMPLE_BATCH, count - start) }, (_, lane) => {
+    const lanes = Array.from({ length: Math.min(lot, count - start) }, (_, lane) => {
       return { random: randomStream(options.seed, `sample ${first + start + lane}`), ids: [] as number[] };
     });
     const report = (length: number): void => {

@@ -20,6 +20,19 @@ export interface AttentionSources {
   readonly values: Value;
   /** Broadcasting to [B, K, g*T, S]; with a span [T, T]. */
   readonly mask: Value;
+  /** Others that queries see as well. */
+  readonly cache?: AttentionCache | null;
+}
+
+/**
+ * Keys and values of past tokens with room for more, [B, K, P, H], which are read where they are: joined to the present ones
+ * they would be copied for every token.
+ */
+export interface AttentionCache {
+  readonly keys: Value;
+  readonly values: Value;
+  /** Broadcasting to [B, K, g*T, P]; hides the room. */
+  readonly mask: Value;
 }
 
 /** How scores are made, and the sequences that they are for, if those are known. */
@@ -48,7 +61,10 @@ function queryBlocks({ tokens, window }: AttentionSpan): readonly {
   });
 }
 
-/** softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]; with a span in blocks of queries. */
+/**
+ * softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]; with a span in blocks of queries, and with a cache over
+ * its keys and values too.
+ */
 export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: AttentionRule): Value {
   return rule.span === undefined
     ? mixed(b, sources, rule)
@@ -57,16 +73,52 @@ export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: A
 
 function mixed(
   b: GraphBuilder,
-  { queries, keys, values, mask }: AttentionSources,
-  { groupSize: group, attentionScale, scoreSoftcap }: AttentionRule,
+  { queries, cache, ...present }: AttentionSources,
+  rule: AttentionRule,
 ): Value {
   const [batch, kvGroups, groupSize, tokens, headDim] = queries.shape as readonly [Dim, Dim, Dim, Dim, Dim];
-  const rows = typeof tokens === "number" ? tokens * group : "gT";
+  const rows = typeof tokens === "number" ? tokens * rule.groupSize : "gT";
   const stacked = b.reshape(queries, [batch, kvGroups, rows, headDim]);
-  const scores = b.cast(b.matmul(stacked, keys, { transB: true, alpha: attentionScale }), mask.type);
-  const attention = b.softmax(b.add(capped(b, scores, scoreSoftcap), mask));
-  const output = b.matmul(b.cast(attention, values.type), values);
+  const scores = scoresOf(b, { queries: stacked, ...present }, rule);
+  const output = cache
+    ? mixedOfTwo(b, [
+        { scores: scoresOf(b, { queries: stacked, ...cache }, rule), values: cache.values },
+        { scores, values: present.values },
+      ])
+    : weighted(b, b.softmax(scores), present.values);
   return b.reshape(output, [batch, kvGroups, groupSize, tokens, headDim]);
+}
+
+/** cap(scale queries keys^T) + mask, for queries [B, K, g*T, H]. */
+function scoresOf(
+  b: GraphBuilder,
+  { queries, keys, mask }: Pick<AttentionSources, "queries" | "keys" | "mask">,
+  { attentionScale, scoreSoftcap }: AttentionRule,
+): Value {
+  const scores = b.cast(b.matmul(queries, keys, { transB: true, alpha: attentionScale }), mask.type);
+  return b.add(capped(b, scores, scoreSoftcap), mask);
+}
+
+function weighted(b: GraphBuilder, weights: Value, values: Value): Value {
+  return b.matmul(b.cast(weights, values.type), values);
+}
+
+/** Scores of some keys [B, K, g*T, S], and the keys' values [B, K, S, H]. */
+interface Scored {
+  readonly scores: Value;
+  readonly values: Value;
+}
+
+/** What softmax over all keys would mix, with the sums of two parts. */
+function mixedOfTwo(b: GraphBuilder, [past, present]: readonly [Scored, Scored]): Value {
+  const [first, second] = [past, present].map(({ scores }) => b.reduceMax(scores, [-1])) as [Value, Value];
+  const highest = b.operator("Max", [first, second], { shape: first.shape, type: first.type });
+  const parts = [past, present].map(({ scores, values }) => {
+    const weights = b.exp(b.sub(scores, highest));
+    return { sum: b.reduceSum(weights, [-1]), output: weighted(b, weights, values) };
+  }) as [{ sum: Value; output: Value }, { sum: Value; output: Value }];
+  const output = b.add(parts[0].output, parts[1].output);
+  return b.div(output, b.cast(b.add(parts[0].sum, parts[1].sum), output.type));
 }
 
 /** Block by block, each with the keys that it can see. */

@@ -7,7 +7,7 @@
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
-import { type AttentionRule, type AttentionSpan, addAttention } from "./attention.ts";
+import { type AttentionCache, type AttentionRule, type AttentionSpan, addAttention } from "./attention.ts";
 import { gelu, rmsNorm } from "./formulas.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
@@ -35,11 +35,9 @@ export interface LayerValues {
   readonly output: Value;
   /** Inputs of the output projections, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
   readonly taps: { readonly kv: Value; readonly ffn: Value };
-  /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past. */
+  /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past, and with a cache. */
   readonly keys: Value;
   readonly values: Value;
-  /** Those of the present tokens alone, [B, T, K, H]. */
-  readonly added: { readonly keys: Value; readonly values: Value };
   /** The weights and biases that the layer reads, by their names in the graph. */
   readonly weights: ReadonlyMap<string, Value>;
 }
@@ -86,8 +84,10 @@ export interface AttentionInputs {
    * same for all heads.
    */
   readonly mask: Value;
-  /** Rotated keys and values of the past, [B, K, P, H]; null without a past. */
+  /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
   readonly past: { readonly keys: Value; readonly values: Value } | null;
+  /** The same with room for more, which stays where it is; none when absent. */
+  readonly cache?: AttentionCache | null;
 }
 
 /** Sizes that pruning changes: K, N and F. */
@@ -108,9 +108,9 @@ const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if that is not 0,
- * `mask` [g*T, S] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
- * span [T, T]), and with `cached` the keys and values of the past, `past_keys` and `past_values` [P, B, K, H]: token
- * by token, so that more can be written behind them. With `forest` every sequence has angles and a mask of its own:
+ * `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
+ * span [T, T]), and with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may
+ * be more than there are, and `past_mask` [g*T, P] that hides those. With `forest` every sequence has angles and a mask of its own:
  * [B, T, rotaryDim / 2] and [B, 1, g*T, T].
  */
 export function buildLayer(
@@ -140,7 +140,6 @@ export function addLayer(
     taps: { kv: attention.tap, ffn: ffn.tap },
     keys: attention.keys,
     values: attention.values,
-    added: attention.added,
   };
 }
 
@@ -204,26 +203,20 @@ function attentionInputs(
   const tokens = span?.tokens ?? "T";
   const angles = (name: string): Value =>
     b.reshape(b.input(name, [...own, tokens, half]), [...own, tokens, 1, half]);
-  const past = (name: string): Value =>
-    b.transpose(b.input(name, ["P", "B", ANY_SIZES.kvGroups, headDim]), [1, 2, 0, 3]);
+  const past = (name: string): Value => b.input(name, ["B", ANY_SIZES.kvGroups, "P", headDim]);
   return {
     angles: rotaryDim === 0 ? null : { cos: angles("cos"), sin: angles("sin") },
-    mask: b.input("mask", maskShape({ cached, forest, span })),
-    past: cached ? { keys: past("past_keys"), values: past("past_values") } : null,
+    mask: b.input("mask", maskShape(forest, span)),
+    past: null,
+    cache: cached
+      ? { keys: past("past_keys"), values: past("past_values"), mask: b.input("past_mask", ["gT", "P"]) }
+      : null,
   };
 }
 
-function maskShape({
-  cached,
-  forest,
-  span,
-}: {
-  readonly cached: boolean;
-  readonly forest: boolean;
-  readonly span: AttentionSpan | undefined;
-}): readonly Dim[] {
+function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly Dim[] {
   if (span !== undefined) return [span.tokens, span.tokens];
-  return forest ? ["B", 1, "gT", "T"] : ["gT", cached ? "S" : "T"];
+  return forest ? ["B", 1, "gT", "T"] : ["gT", "T"];
 }
 
 /**
@@ -243,10 +236,7 @@ class LayerBuilder {
     this.#sizes = sizes;
   }
 
-  attentionBlock(
-    input: Value,
-    inputs: AttentionInputs,
-  ): BlockValues & Pick<LayerValues, "keys" | "values" | "added"> {
+  attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
     const { postNorms } = this.#structure;
     const attention = this.#attention(this.#norm(input, "input_layernorm"), inputs);
     const { projected } = attention;
@@ -278,8 +268,8 @@ class LayerBuilder {
   /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
   #attention(
     x: Value,
-    { mask, past, angles }: AttentionInputs,
-  ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values" | "added"> {
+    { mask, past, cache = null, angles }: AttentionInputs,
+  ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
     const b = this.#b;
     const { hiddenSize, headDim, groupSize } = this.#structure;
     const { kvGroups } = this.#sizes;
@@ -294,7 +284,7 @@ class LayerBuilder {
       b.reshape(queries, [batch, tokens, kvGroups, groupSize, headDim]),
       [0, 2, 3, 1, 4],
     );
-    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask };
+    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
     const perHead = addAttention(b, sources, this.#structure);
     const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,
@@ -302,7 +292,7 @@ class LayerBuilder {
       this.#channels(this.#sizes.heads),
     ]);
     const projected = this.#linear(tap, "o_proj", hiddenSize);
-    return { projected, tap, keys, values, added: { keys: newKeys, values: newValues } };
+    return { projected, tap, keys, values };
   }
 
   /** down(act(gate(x)) * up(x)); the tap is down's input. */

@@ -9,6 +9,7 @@ import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { Model } from "../model/model.ts";
 import { silent } from "../progress.ts";
 import { memorySource } from "../tensor/memory.ts";
+import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { embedForests, forwardLayers } from "./forward.ts";
 import { PrefixForest } from "./prefix_forest.ts";
@@ -91,7 +92,15 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       data: hidden.data.slice(start * 8, end * 8),
     });
     const whole = await runner.runLayer("forward", layer, { hidden });
-    const none = { shape: [0, 1, kvGroups, headDim], data: new Float32Array(0) };
+    const room = [1, kvGroups, 7, headDim];
+    const none = { shape: room, data: new Float32Array(elementCount(room)) };
+    // What is in the places behind does not count.
+    const inRoom = ({ shape, data }: Tensor): Tensor => {
+      const places = new Float32Array(elementCount(room)).fill(9);
+      const size = shape[2]! * headDim;
+      for (let k = 0; k < kvGroups; k++) places.set(data.subarray(k * size, (k + 1) * size), k * 7 * headDim);
+      return { shape: room, data: places };
+    };
     const first = await runner.runLayer("cached", layer, {
       hidden: rows(0, 5),
       feeds: { past_keys: none, past_values: none },
@@ -99,9 +108,9 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
     const second = await runner.runLayer("cached", layer, {
       hidden: rows(5, 8),
       offset: 5,
-      feeds: { past_keys: first.keys!, past_values: first.values! },
+      feeds: { past_keys: inRoom(first.keys!), past_values: inRoom(first.values!) },
     });
-    expect(second.keys!.shape).toEqual([3, 1, kvGroups, headDim]);
+    expect(second.keys!.shape).toEqual([1, kvGroups, 3, headDim]);
     const joined = [...first.hidden!.data, ...second.hidden!.data];
     expect(maxDifference(joined, whole.hidden!.data)).toBeLessThan(1e-6);
   });

@@ -12,7 +12,7 @@ import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
 import { headStructure } from "./head.ts";
 import { headRows, type MemoryPolicy, tidy } from "./memory_policy.ts";
-import { causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
+import { cacheMask, causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
 import { depths } from "./prefix_forest.ts";
 import {
   HEAD_PROGRAMS,
@@ -145,7 +145,7 @@ export class DecoderRunner {
     const compiled = await this.#runtime.program(key, () => LAYER_PROGRAMS[program](structure));
     const positions =
       parents === undefined
-        ? this.#spanFeeds(layer.spec, { tokens, offset }, structure)
+        ? this.#spanFeeds(layer.spec, { tokens, offset, places: feeds.past_keys?.shape[2] }, structure)
         : forestFeeds(layer.spec, parents, hidden.shape[0]!);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
@@ -199,13 +199,19 @@ export class DecoderRunner {
     return joinRows(parts, count);
   }
 
-  #spanFeeds({ rope, window, ...layer }: LayerSpec, span: Span, structure: LayerStructure): Feeds {
+  /** @param span - with `places`, those of a cache that the tokens before it are in */
+  #spanFeeds(
+    { rope, window, ...layer }: LayerSpec,
+    { places, ...span }: Span & { readonly places: number | undefined },
+    structure: LayerStructure,
+  ): Feeds {
     const groupSize = structure.span === undefined ? layer.groupSize : 1;
-    const key = JSON.stringify([rope, groupSize, window, span]);
+    const key = JSON.stringify([rope, groupSize, window, span, places]);
     let feeds = this.#positions.get(key);
     if (feeds === undefined) {
       const angles = rope === null ? {} : rotaryTables(rope, spanPositions(span));
-      feeds = { ...angles, mask: causalMask(span, groupSize, window) };
+      const past = places === undefined ? {} : { past_mask: cacheMask(span, places, { groupSize, window }) };
+      feeds = { ...angles, ...past, mask: causalMask(span.tokens, groupSize, window) };
       // Generation asks for every offset once; only whole windows are worth keeping.
       if (span.offset === 0) {
         this.#positions.set(key, feeds);

@@ -1,7 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { RopeSpec } from "../model/spec.ts";
-import { causalMask, forestMask, inverseFrequencies, rotaryTables, spanPositions } from "./positions.ts";
+import {
+  cacheMask,
+  causalMask,
+  forestMask,
+  inverseFrequencies,
+  rotaryTables,
+  spanPositions,
+} from "./positions.ts";
 
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
@@ -72,25 +79,37 @@ describe("rotaryTables", () => {
   });
 });
 
-describe("causalMask", () => {
-  it("shows a query the keys up to itself, and of those the window's", () => {
+describe("causalMask and cacheMask", () => {
+  it("show a query the keys up to itself, and of those the window's", () => {
     const sizes = fc.record({
       tokens: fc.integer({ min: 1, max: 6 }),
       offset: fc.integer({ min: 0, max: 6 }),
+      room: fc.integer({ min: 0, max: 3 }),
       groupSize: fc.integer({ min: 1, max: 3 }),
       window: fc.option(fc.integer({ min: 1, max: 8 })),
     });
     fc.assert(
-      fc.property(sizes, ({ tokens, offset, groupSize, window }) => {
-        const { shape, data } = causalMask({ tokens, offset }, groupSize, window);
-        const keys = offset + tokens;
-        expect(shape).toEqual([groupSize * tokens, keys]);
-        const expected = Array.from({ length: groupSize * tokens * keys }, (_, i) => {
-          const query = offset + (Math.floor(i / keys) % tokens);
-          const distance = query - (i % keys);
+      fc.property(sizes, ({ tokens, offset, room, groupSize, window }) => {
+        const own = causalMask(tokens, groupSize, window);
+        const past = cacheMask({ tokens, offset }, offset + room, { groupSize, window });
+        const rows = groupSize * tokens;
+        expect([own.shape, past.shape]).toEqual([
+          [rows, tokens],
+          [rows, offset + room],
+        ]);
+        const seen = (row: number, key: number): number => {
+          const distance = offset + (row % tokens) - key;
           return distance >= 0 && distance < (window ?? Number.POSITIVE_INFINITY) ? 0 : Math.fround(-1e30);
-        });
-        expect([...data]).toEqual(expected);
+        };
+        const hidden = Math.fround(-1e30);
+        for (let row = 0; row < rows; row++) {
+          const places = Array.from({ length: offset + room }, (_, j) =>
+            j < offset ? seen(row, j) : hidden,
+          );
+          expect([...past.data.subarray(row * places.length, (row + 1) * places.length)]).toEqual(places);
+          const keys = Array.from({ length: tokens }, (_, t) => seen(row, offset + t));
+          expect([...own.data.subarray(row * tokens, (row + 1) * tokens)]).toEqual(keys);
+        }
       }),
     );
   });
@@ -106,7 +125,7 @@ describe("forestMask", () => {
     fc.assert(
       fc.property(sizes, ({ tokens, groupSize, window }) => {
         const chain = Int32Array.from({ length: tokens }, (_, t) => t - 1);
-        const expected = causalMask({ tokens, offset: 0 }, groupSize, window);
+        const expected = causalMask(tokens, groupSize, window);
         expect(forestMask(chain, groupSize, window)).toEqual(expected);
       }),
     );

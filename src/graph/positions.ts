@@ -57,21 +57,36 @@ export function inverseFrequencies({ theta, rotaryDim, scaling }: RopeSpec): Flo
 }
 
 /**
- * The causal mask of T query tokens over S = offset + T keys, repeated for the g heads of a group.
+ * The causal mask of T tokens, repeated for the g heads of a group.
  * @param window - tokens a query sees, itself included; null for all
- * @returns shape [g*T, S]: 0 for visible keys, -1e30 for the others
+ * @returns shape [g*T, T]: 0 for visible keys, -1e30 for the others
  */
-export function causalMask({ tokens, offset }: Span, groupSize: number, window: number | null): Tensor {
-  const keys = offset + tokens;
-  const data = new Float32Array(groupSize * tokens * keys);
+export function causalMask(tokens: number, groupSize: number, window: number | null): Tensor {
+  const data = new Float32Array(groupSize * tokens * tokens);
   for (let t = 0; t < tokens; t++) {
-    const last = offset + t;
-    const first = window === null ? 0 : Math.max(0, last - window + 1);
-    const row = data.subarray(t * keys, (t + 1) * keys);
-    row.fill(INVISIBLE, 0, first);
-    row.fill(INVISIBLE, last + 1);
+    const row = data.subarray(t * tokens, (t + 1) * tokens);
+    row.fill(INVISIBLE, 0, window === null ? 0 : Math.max(0, t - window + 1));
+    row.fill(INVISIBLE, t + 1);
   }
-  return forEveryHead(data, { rows: tokens, keys, groupSize });
+  return forEveryHead(data, { rows: tokens, keys: tokens, groupSize });
+}
+
+/**
+ * What T tokens see of the tokens before them, which take the first places of a cache of P.
+ * @param window - tokens a query sees, itself included; null for all
+ * @returns shape [g*T, P]: 0 for visible keys, -1e30 for the others and for what is room
+ */
+export function cacheMask(
+  { tokens, offset }: Span,
+  places: number,
+  { groupSize, window }: { readonly groupSize: number; readonly window: number | null },
+): Tensor {
+  const data = new Float32Array(groupSize * tokens * places).fill(INVISIBLE, 0, tokens * places);
+  for (let t = 0; t < tokens; t++) {
+    const first = window === null ? 0 : Math.max(0, offset + t - window + 1);
+    if (first < offset) data.fill(0, t * places + first, t * places + offset);
+  }
+  return forEveryHead(data, { rows: tokens, keys: places, groupSize });
 }
 
 /**

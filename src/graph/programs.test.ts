@@ -40,7 +40,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
             `${name} ${JSON.stringify([program, structure])}`,
             () => graph,
           );
-          const mask = causalMask(span, structure.span === undefined ? groupSize : 1, window);
+          const mask = causalMask(span.tokens, structure.span === undefined ? groupSize : 1, window);
           const feeds: Feeds = {
             ...layer.weights,
             ...(rope === null ? {} : rotaryTables(rope, spanPositions(span))),

@@ -51,8 +51,8 @@ export function structureFor(
 /**
  * - `forward`: hidden
  * - `forest`: the same of token forests, with angles and a mask for each
- * - `cached`: hidden, and `keys` and `values` of its own tokens [T, B, K, H], with `past_keys` and `past_values` [P, B, K, H]
- *   as inputs
+ * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K, P, H]
+ *   as inputs, of which the first `offset` places are taken
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
@@ -78,8 +78,8 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
     const b = new GraphBuilder();
     const layer = buildLayer(b, structure, { cached: true });
     b.output("hidden", layer.output);
-    b.output("keys", b.transpose(layer.added.keys, [1, 0, 2, 3]));
-    b.output("values", b.transpose(layer.added.values, [1, 0, 2, 3]));
+    b.output("keys", layer.keys);
+    b.output("values", layer.values);
     return b.finish();
   },
   statistics: (structure) => layerGraph(structure, addStatistics),
