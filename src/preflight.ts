@@ -9,7 +9,7 @@ import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
-import { layerParameters, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
+import { layersParameters, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { calibrationSummary, tokensOf } from "./run_result.ts";
 
@@ -66,8 +66,7 @@ export function estimateNeeds(
   config: SettledConfig,
   { plan, tokens, kept = 0 }: { readonly plan: MemoryPlan; readonly tokens: number; readonly kept?: number },
 ): Needs {
-  const layers = spec.layers.map((_, index) => layerParameters(spec, index));
-  const trained = (1 - config.sparsity) * 4 * layers.reduce((sum, count) => sum + count, 0);
+  const trained = (1 - config.sparsity) * 4 * layersParameters(spec);
   const hidden = 4 * tokens * spec.hiddenSize;
   const channels = spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels);
   const refitted = (1 - config.sparsity) * 4 * channels.reduce((sum, n) => sum + n * spec.hiddenSize, 0);

@@ -17,7 +17,7 @@ import { tidy } from "./graph/memory_policy.ts";
 import type { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import type { Model } from "./model/model.ts";
-import { layerParameters } from "./model/spaces.ts";
+import { layersParameters } from "./model/spaces.ts";
 import type { ModelSpec } from "./model/spec.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
 import type { OnProgress } from "./progress.ts";
@@ -105,11 +105,7 @@ function addsOwnText(config: RunConfig, spec: ModelSpec): boolean {
   if (ownText === "always") return true;
   const isFew = calibration.length > 0 && calibration.length < MANY_SETS;
   const decides = method === "gprune" && plan === undefined;
-  return isFew && decides && 4 * parametersOfLayers(spec) <= WRITING_BYTES;
-}
-
-function parametersOfLayers(spec: ModelSpec): number {
-  return spec.layers.reduce((sum, _, index) => sum + layerParameters(spec, index), 0);
+  return isFew && decides && 4 * layersParameters(spec) <= WRITING_BYTES;
 }
 
 /** The calibration sets; one that the model is yet to write is as large as it will be. */

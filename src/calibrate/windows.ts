@@ -44,6 +44,12 @@ export function parseTextSet(argument: string, option: string): TextSet {
   return { name, path, weight: Number(weight) };
 }
 
+/** The first name that two sets have; undefined when all are different. */
+export function nameOfTwo(sets: readonly Pick<TextSet, "name">[]): string | undefined {
+  const names = sets.map(({ name }) => name);
+  return names.find((name, index) => names.indexOf(name) !== index);
+}
+
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
  * @param options - `where`: the text, for messages; `first`: a token that every window begins with, before one token less of

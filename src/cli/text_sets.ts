@@ -1,5 +1,5 @@
 /** Named texts as the command line gives them. */
-import { parseTextSet, type TextSet } from "../calibrate/windows.ts";
+import { nameOfTwo, parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { isOwnText } from "../evaluate/own_text.ts";
 import { mayBeText } from "../io/texts.ts";
@@ -11,8 +11,7 @@ import { mayBeText } from "../io/texts.ts";
  */
 export function parseTextSets(values: readonly string[], option: string): readonly TextSet[] {
   const sets = values.map((value) => parseTextSet(value, option));
-  const names = sets.map(({ name }) => name);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  const twice = nameOfTwo(sets);
   if (twice === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected different names, got ${twice} twice`, {
     hint: "Give every set a name of its own; a directory of files is one set.",

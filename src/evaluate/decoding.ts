@@ -130,7 +130,7 @@ class Cache {
   append({ shape, data }: Tensor): void {
     const tokens = shape[2]!;
     if (this.#tokens + tokens > this.#places) this.#grow(this.#tokens + tokens);
-    this.#put(data, tokens);
+    this.#put(data, { places: tokens, tokens, at: this.#tokens });
     this.#tokens += tokens;
   }
 
@@ -140,21 +140,18 @@ class Cache {
     const wanted = Math.max(tokens, places + Math.max(FEWEST_PLACES, places / 4));
     this.#places = Math.ceil(wanted / FEWEST_PLACES) * FEWEST_PLACES;
     this.#data = new Float32Array(this.#rows * this.#places * this.#size);
-    for (let row = 0; row < this.#rows; row++) {
-      const start = row * places * this.#size;
-      this.#data.set(
-        data.subarray(start, start + this.#tokens * this.#size),
-        row * this.#places * this.#size,
-      );
-    }
+    this.#put(data, { places, tokens: this.#tokens, at: 0 });
   }
 
-  /** Writes tokens behind those so far. */
-  #put(data: Float32Array, tokens: number): void {
-    const length = tokens * this.#size;
+  /** Copies the first tokens of an array with so many places to the place `at`. */
+  #put(
+    data: Float32Array,
+    { places, tokens, at }: { readonly places: number; readonly tokens: number; readonly at: number },
+  ): void {
     for (let row = 0; row < this.#rows; row++) {
-      const place = (row * this.#places + this.#tokens) * this.#size;
-      this.#data.set(data.subarray(row * length, (row + 1) * length), place);
+      const start = row * places * this.#size;
+      const own = data.subarray(start, start + tokens * this.#size);
+      this.#data.set(own, (row * this.#places + at) * this.#size);
     }
   }
 }

@@ -1,5 +1,5 @@
 /** Evaluates a model on named texts and tasks. */
-import { cutWindows, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
+import { cutWindows, nameOfTwo, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
@@ -305,8 +305,7 @@ async function scoresOf<Content, Score>(
 
 /** Scores are found by the names of texts and tasks. */
 function requireOwnNames(sets: readonly TextSet[]): void {
-  const names = sets.map(({ name }) => name);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  const twice = nameOfTwo(sets);
   if (twice === undefined) return;
   const got = `${plainName(twice)} twice`;
   throw new GpruneError("BAD_ARGUMENT", `texts and tasks: expected different names, got ${got}`);

@@ -119,6 +119,11 @@ export function layerParameters(spec: ModelSpec, index: number): number {
   return layerWeightsOf(spec, index).reduce((sum, { shape }) => sum + elementCount(shape), 0);
 }
 
+/** Parameters of all decoder layers. */
+export function layersParameters(spec: ModelSpec): number {
+  return spec.layers.reduce((sum, _, index) => sum + layerParameters(spec, index), 0);
+}
+
 /** Parameters of the whole model. */
 export function parameterCount(spec: ModelSpec): number {
   return weightsOf(spec).reduce((sum, weight) => sum + elementCount(weight.shape), 0);
