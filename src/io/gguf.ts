@@ -4,6 +4,7 @@
  */
 import { GpruneError, internalError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
+import { type BlockLayout, type BlockSource, type BlockTensor, emptyBlocks } from "../tensor/blocks.ts";
 import { checkRows, unknownTensor } from "../tensor/memory.ts";
 import {
   elementCount,
@@ -14,6 +15,7 @@ import {
 } from "../tensor/tensor.ts";
 import { ByteCursor } from "./byte_cursor.ts";
 import { PositionalFile } from "./file.ts";
+import { ggmlBlockLayout, unpackGgmlBlocks } from "./ggml_blocks.ts";
 import { dequantizerOf, type GgmlType } from "./ggml_types.ts";
 import { type GgufHeader, type GgufTensor, type GgufValue, readGgufHeader } from "./gguf_header.ts";
 import type { EncodedValue } from "./gguf_values.ts";
@@ -83,6 +85,10 @@ function checkLayout({ tensors, alignment, dataStart }: GgufHeader, file: Positi
 
 class GgufSource implements TensorSource {
   readonly names: readonly string[];
+  readonly blocks: BlockSource = {
+    layout: (name) => this.#layout(name),
+    read: (name) => this.#readBlocks(name),
+  };
   readonly #file: PositionalFile;
   readonly #tensors: ReadonlyMap<string, GgufTensor>;
   readonly #dataStart: number;
@@ -120,16 +126,40 @@ class GgufSource implements TensorSource {
     await this.#file.close();
   }
 
+  #layout(name: string): BlockLayout | undefined {
+    const tensor = this.#tensors.get(name);
+    return tensor?.shape.length === 2 ? ggmlBlockLayout(tensor.type.name) : undefined;
+  }
+
+  async #readBlocks(name: string): Promise<BlockTensor> {
+    const tensor = this.#tensors.get(name);
+    const layout = this.#layout(name);
+    if (tensor === undefined || layout === undefined) throw unknownTensor(name);
+    const { type } = tensor;
+    const target = emptyBlocks(tensor.shape as readonly [number, number], layout);
+    const elements = elementCount(tensor.shape);
+    const chunk = elementsPerChunk(type);
+    for (let first = 0; first < elements; first += chunk) {
+      const bytes = await this.#bytes(tensor, first, Math.min(chunk, elements - first));
+      unpackGgmlBlocks(type.name, bytes, { target, first });
+    }
+    return target;
+  }
+
+  /** The bytes of some elements of a tensor, from a block border to another. */
+  #bytes({ type, offset }: GgufTensor, first: number, count: number): Promise<Uint8Array> {
+    return this.#file.read(this.#dataStart + offset + byteSize(type, first), byteSize(type, count));
+  }
+
   /** Elements `first` to `last` of a tensor, both at block borders, in chunks of whole blocks. */
   async #elements(tensor: GgufTensor, first: number, last: number): Promise<Float32Array> {
-    const { type, name, offset } = tensor;
+    const { type, name } = tensor;
     const dequantize = dequantizerOf(type, `${this.#file.path}: tensor ${plainName(name)}`);
     const data = new Float32Array(last - first);
     const chunk = elementsPerChunk(type);
     for (let done = 0; done < data.length; done += chunk) {
       const count = Math.min(chunk, data.length - done);
-      const at = this.#dataStart + offset + byteSize(type, first + done);
-      const bytes = await this.#file.read(at, byteSize(type, count));
+      const bytes = await this.#bytes(tensor, first + done, count);
       dequantize(bytes, data.subarray(done, done + count));
     }
     return data;

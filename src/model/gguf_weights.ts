@@ -2,6 +2,7 @@
  * Weights of a model as views of the tensors of a GGUF file: other names, parts of fused tensors, rows back in the
  * checkpoint's order, norms without their offset. Reads just the rows that are asked for.
  */
+import { type BlockSource, gatherBlockRows } from "../tensor/blocks.ts";
 import { checkRows, sliceRows, unknownTensor } from "../tensor/memory.ts";
 import type { RowRange, Tensor, TensorInfo, TensorSource } from "../tensor/tensor.ts";
 import { storedRow } from "./gguf_rotary.ts";
@@ -21,6 +22,7 @@ export interface StoredWeight {
 /** The weights `stored` names, over the file's tensors. */
 export function storedWeights(source: TensorSource, stored: ReadonlyMap<string, StoredWeight>): TensorSource {
   return {
+    ...(source.blocks && { blocks: storedBlocks(source.blocks, stored) }),
     names: [...stored.keys()],
     info(name): TensorInfo | undefined {
       const weight = stored.get(name);
@@ -35,6 +37,27 @@ export function storedWeights(source: TensorSource, stored: ReadonlyMap<string, 
       return readWeight(source, weight, rows ?? { start: 0, end: count });
     },
     close: () => source.close(),
+  };
+}
+
+/** The same weights in blocks, where the file has them so. */
+function storedBlocks(source: BlockSource, stored: ReadonlyMap<string, StoredWeight>): BlockSource {
+  return {
+    layout: (name) => {
+      const weight = stored.get(name);
+      return weight?.addend === 0 ? source.layout(weight.tensor) : undefined;
+    },
+    read: async (name) => {
+      const weight = stored.get(name);
+      if (weight === undefined) throw unknownTensor(name);
+      const { tensor, rows, permutedHeadDim } = weight;
+      const whole = await source.read(tensor);
+      const count = rows.end - rows.start;
+      if (permutedHeadDim !== null)
+        return gatherBlockRows(whole, count, (row) => storedRow(row, permutedHeadDim));
+      if (count === whole.shape[0]) return whole;
+      return gatherBlockRows(whole, count, (row) => rows.start + row);
+    },
   };
 }
 

@@ -3,6 +3,7 @@
  * of an axis. Not an array library: arithmetic on tensors runs in ONNX Runtime (src/graph).
  */
 import { internalError } from "../errors.ts";
+import type { BlockSource } from "./blocks.ts";
 
 /** A dense tensor; `data.length` is the product of `shape`. */
 export interface Tensor {
@@ -36,6 +37,8 @@ export interface TensorSource {
    * @throws GpruneError BAD_TENSOR for an unknown name or rows out of range, BAD_FILE when bytes are missing
    */
   read(name: string, rows?: RowRange): Promise<Tensor>;
+  /** Matrices that are stored in blocks of small integers, as such; absent where the source has none. */
+  readonly blocks?: BlockSource;
   /** Releases file handles; reading afterwards is a bug. */
   close(): Promise<void>;
 }

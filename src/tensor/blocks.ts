@@ -1,0 +1,77 @@
+/**
+ * Matrices in blocks of small integers, as quantised files hold them: neighbours of a row share a scale, and in some
+ * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset. Values only; formats of files are elsewhere
+ * (io/ggml_blocks.ts), and so is what multiplies by them (graph/block_products.ts).
+ */
+
+/** How the weights of a matrix are held. */
+export interface BlockLayout {
+  /** Of a code. */
+  readonly bits: 4 | 8;
+  /** Neighbours that share a scale. */
+  readonly blockSize: 16 | 32;
+  /** Whether blocks have offsets. */
+  readonly offsets: boolean;
+}
+
+/** A matrix [N, I] in blocks, I a multiple of the block size. */
+export interface BlockTensor {
+  /** [N, I] */
+  readonly shape: readonly [number, number];
+  readonly layout: BlockLayout;
+  /** [N, I / blockSize, blockSize * bits / 8]; of two codes in a byte the lower half is the first. */
+  readonly codes: Uint8Array;
+  /** [N, I / blockSize] */
+  readonly scales: Float32Array;
+  /** [N, I / blockSize], or null without offsets. */
+  readonly offsets: Float32Array | null;
+}
+
+/** What a source can give in blocks, without turning it into float32. */
+export interface BlockSource {
+  /** How a matrix is held, or undefined when it is not held in blocks, or not known. */
+  layout(name: string): BlockLayout | undefined;
+  /** @throws GpruneError BAD_TENSOR for a name without a layout, BAD_FILE when bytes are missing */
+  read(name: string): Promise<BlockTensor>;
+}
+
+/** A block tensor without values. @param shape - [N, I] */
+export function emptyBlocks(shape: readonly [number, number], layout: BlockLayout): BlockTensor {
+  const weights = shape[0] * shape[1];
+  const blocks = weights / layout.blockSize;
+  return {
+    shape,
+    layout,
+    codes: new Uint8Array((weights * layout.bits) / 8),
+    scales: new Float32Array(blocks),
+    offsets: layout.offsets ? new Float32Array(blocks) : null,
+  };
+}
+
+/** Bytes of a matrix in blocks. @param shape - [N, I] */
+export function blockBytes([rows, columns]: readonly [number, number], layout: BlockLayout): number {
+  const { bits, blockSize, offsets } = layout;
+  const weights = rows * columns;
+  return (weights * bits) / 8 + (weights / blockSize) * (offsets ? 8 : 4);
+}
+
+/** Row `rowAt(r)` of a matrix becomes row r of the result, for `count` rows. */
+export function gatherBlockRows(
+  { shape, layout, codes, scales, offsets }: BlockTensor,
+  count: number,
+  rowAt: (row: number) => number,
+): BlockTensor {
+  const gather = <T extends Uint8Array | Float32Array>(from: T, to: T): T => {
+    const width = from.length / shape[0];
+    for (let row = 0; row < count; row++) {
+      const start = rowAt(row) * width;
+      to.set(from.subarray(start, start + width), row * width);
+    }
+    return to;
+  };
+  const result = emptyBlocks([count, shape[1]], layout);
+  gather(codes, result.codes);
+  gather(scales, result.scales);
+  if (offsets !== null) gather(offsets, result.offsets!);
+  return result;
+}

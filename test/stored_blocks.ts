@@ -1,0 +1,105 @@
+/** Matrices and models in the block types of ggml, with random integers, for tests of what is computed from them. */
+import { ggmlBlockLayout, unpackGgmlBlocks } from "../src/io/ggml_blocks.ts";
+import { dequantizerOf, GGML_TYPES } from "../src/io/ggml_types.ts";
+import type { Model } from "../src/model/model.ts";
+import { weightsOf } from "../src/model/spaces.ts";
+import { type BlockTensor, emptyBlocks } from "../src/tensor/blocks.ts";
+import { float16Pattern } from "../src/tensor/dtype.ts";
+import { randomStream } from "../src/tensor/random.ts";
+import { elementCount, type Tensor } from "../src/tensor/tensor.ts";
+import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
+
+/** Where a block has its scale and its minimum, and the largest integer that the scale multiplies. */
+const HALVES: Readonly<
+  Record<string, { readonly scale: number; readonly min?: number; readonly largest: number }>
+> = {
+  Q4_0: { scale: 0, largest: 8 },
+  Q4_1: { scale: 0, min: 2, largest: 15 },
+  Q5_0: { scale: 0, largest: 16 },
+  Q5_1: { scale: 0, min: 2, largest: 31 },
+  Q8_0: { scale: 0, largest: 128 },
+  Q2_K: { scale: 80, min: 82, largest: 3 * 15 },
+  Q3_K: { scale: 108, largest: 4 * 32 },
+  Q4_K: { scale: 0, min: 2, largest: 15 * 63 },
+  Q5_K: { scale: 0, min: 2, largest: 31 * 63 },
+  Q6_K: { scale: 208, largest: 32 * 128 },
+};
+
+/** The types that are kept in blocks. */
+export const BLOCK_TYPES: readonly string[] = Object.keys(HALVES);
+
+/** So many weights of a type, most of them in [-0.5, 0.5]; every integer is as likely as any other. */
+export function randomBlocks(type: string, weights: number, seed: string): Uint8Array {
+  const { scale, min, largest } = HALVES[type]!;
+  const { blockSize, blockBytes } = GGML_TYPES.get(type)!;
+  const random = randomStream(0, seed);
+  const bytes = Uint8Array.from({ length: (weights / blockSize) * blockBytes }, () => 256 * random());
+  const put = (at: number, value: number): void => {
+    const pattern = float16Pattern(value);
+    bytes.set([pattern & 255, pattern >> 8], at);
+  };
+  // Minima of the K types are multiplied by an integer, and subtracted.
+  const minSteps = type.endsWith("K") ? -63 : 1;
+  for (let at = 0; at < bytes.length; at += blockBytes) {
+    put(at + scale, (0.5 + random() / 2) / largest);
+    if (min !== undefined) put(at + min, (-0.5 - random() / 4) / minSteps);
+  }
+  return bytes;
+}
+
+/** A matrix [N, I] as float32, in the reader's own way. */
+export function asFloats(type: string, bytes: Uint8Array, shape: readonly [number, number]): Tensor {
+  const data = new Float32Array(elementCount(shape));
+  dequantizerOf(GGML_TYPES.get(type)!, "test")(bytes, data);
+  return { shape, data };
+}
+
+/** The same matrix in blocks. */
+export function asBlocks(type: string, bytes: Uint8Array, shape: readonly [number, number]): BlockTensor {
+  const target = emptyBlocks(shape, ggmlBlockLayout(type)!);
+  unpackGgmlBlocks(type, bytes, { target, first: 0 });
+  return target;
+}
+
+/** A model whose matrices are of one type wherever their rows are whole blocks. */
+export function blockModel(options: TinyModelOptions, type: string): Model {
+  const model = tinyModel(options);
+  const { blockSize } = GGML_TYPES.get(type)!;
+  const shapes = new Map(weightsOf(model.spec).map(({ name, shape }) => [name, shape]));
+  const matrixShape = (name: string): readonly [number, number] | undefined => {
+    const shape = shapes.get(name);
+    if (shape?.length !== 2 || shape[1]! % blockSize !== 0) return undefined;
+    return shape as readonly [number, number];
+  };
+  const bytesOf = (name: string, shape: readonly [number, number]): Uint8Array =>
+    randomBlocks(type, elementCount(shape), name);
+  return {
+    ...model,
+    weights: {
+      ...model.weights,
+      read: async (name, rows) => {
+        const shape = matrixShape(name);
+        if (shape === undefined) return model.weights.read(name, rows);
+        const whole = asFloats(type, bytesOf(name, shape), shape);
+        if (rows === undefined) return whole;
+        const data = whole.data.subarray(rows.start * shape[1], rows.end * shape[1]);
+        return { shape: [rows.end - rows.start, shape[1]], data };
+      },
+      blocks: {
+        layout: (name) => (matrixShape(name) === undefined ? undefined : ggmlBlockLayout(type)),
+        read: async (name) => {
+          const shape = matrixShape(name)!;
+          return asBlocks(type, bytesOf(name, shape), shape);
+        },
+      },
+    },
+  };
+}
+
+/** A weight of a matrix in blocks, in float64. */
+export function blockWeightAt({ layout, codes, scales, offsets }: BlockTensor, index: number): number {
+  const { bits, blockSize } = layout;
+  const code = bits === 8 ? codes[index]! : (codes[index >> 1]! >> ((index & 1) * 4)) & 15;
+  const block = Math.floor(index / blockSize);
+  return scales[block]! * (code - 2 ** (bits - 1)) + (offsets?.[block] ?? 0);
+}
