@@ -64,7 +64,7 @@ export async function writeOnnxFile(
     }
   };
   await writeNewFile(path, async (file) => {
-    for (const piece of onnxPieces(model.graph, places)) {
+    for (const piece of onnxPieces(model.graph, { places })) {
       if (piece instanceof Uint8Array) await file.write(piece);
       else await append(file, piece);
     }

@@ -68,6 +68,24 @@ export function encodeOnnx(graph: Graph): Uint8Array {
   return toBinary(ModelProtoSchema, model);
 }
 
+/**
+ * The serialised model with the weights of its initializers inside, named as by `encodeOnnx`.
+ * @param bytesOf - the bytes of an initializer; asked for in order, one at a time
+ */
+export async function encodeFilledOnnx(
+  graph: Graph,
+  bytesOf: (initializer: Value) => Promise<Uint8Array>,
+): Promise<Uint8Array> {
+  const pieces = onnxPieces(graph, { outputPrefix: OUTPUT_PREFIX });
+  const encoded = new Uint8Array(pieces.reduce((sum, piece) => sum + pieceBytes(piece), 0));
+  let at = 0;
+  for (const piece of pieces) {
+    encoded.set(piece instanceof Uint8Array ? piece : await bytesOf(piece), at);
+    at += pieceBytes(piece);
+  }
+  return encoded;
+}
+
 /** Where a file beside the model holds an initializer. */
 export interface ExternalPlace {
   readonly file: string;
@@ -76,16 +94,22 @@ export interface ExternalPlace {
   readonly length: number;
 }
 
+export interface PieceOptions {
+  /** Of initializers that lie in other files. */
+  readonly places?: ReadonlyMap<string, ExternalPlace>;
+  /** Before the names of outputs in `graph.outputs`; nothing when absent. */
+  readonly outputPrefix?: string;
+}
+
 /**
  * The serialised model in pieces, to be written one after the other: bytes, and the initializers whose own bytes come
- * at that point, `byteLength` many. Outputs are called by their names in `graph.outputs`.
- * @param places - of initializers that lie in other files
+ * at that point, `byteLength` many.
  */
 export function onnxPieces(
   graph: Graph,
-  places: ReadonlyMap<string, ExternalPlace> = new Map(),
+  { places = new Map(), outputPrefix = "" }: PieceOptions = {},
 ): readonly (Uint8Array | Value)[] {
-  const head = toBinary(GraphProtoSchema, encodeGraph(graph, ""));
+  const head = toBinary(GraphProtoSchema, encodeGraph(graph, outputPrefix));
   const { initializers = [] } = graph;
   const tensors = initializers.map((value) => initializerPieces(value, places.get(value.name)));
   const graphBytes = tensors.flat().reduce((sum, piece) => sum + pieceBytes(piece), head.length);

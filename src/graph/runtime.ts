@@ -12,11 +12,12 @@
 import { availableParallelism } from "node:os";
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError } from "../errors.ts";
+import { mapValues } from "../map_values.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
-import { type Graph, GraphBuilder, type ValueType } from "./graph.ts";
+import { type Graph, GraphBuilder, type Value, type ValueType } from "./graph.ts";
 import { type MemoryPolicy, ROOMY } from "./memory_policy.ts";
-import { encodeOnnx, OUTPUT_PREFIX } from "./onnx.ts";
+import { encodeFilledOnnx, encodeOnnx, OUTPUT_PREFIX } from "./onnx.ts";
 import { type CopyType, ResidentTensors } from "./resident.ts";
 import type { Dim } from "./shapes.ts";
 import { threadLimit } from "./thread_limit.ts";
@@ -42,6 +43,9 @@ export interface Program {
   /** The same for a graph whose inputs and outputs are all float64. */
   runDouble(feeds: Readonly<Record<string, DoubleTensor>>): Promise<Readonly<Record<string, DoubleTensor>>>;
 }
+
+/** A compiled graph that holds weights itself. */
+export type FilledProgram = Pick<Program, "run">;
 
 export interface RuntimeOptions {
   /** Threads of one operator at most; the number of cores when absent. */
@@ -97,6 +101,23 @@ export class Runtime {
       this.#programs.set(key, program);
     }
     return program;
+  }
+
+  /**
+   * A program for the CPU that holds the weights of the graph's initializers itself, in the form in which its products read
+   * them. It has the same threads in every run, since each other number would have the weights anew; so bits may depend on them.
+   * @param bytesOf - the bytes of an initializer; asked for in order, one at a time
+   */
+  async filledProgram(
+    graph: Graph,
+    bytesOf: (initializer: Value) => Promise<Uint8Array>,
+  ): Promise<FilledProgram> {
+    const encoded = await encodeFilledOnnx(graph, bytesOf);
+    const session = await this.#open(encoded, { device: CPU, threads: this.threads });
+    return {
+      run: async (feeds) =>
+        mapOutputs(await runSession(session, mapValues(feeds, toOrt), CPU), float32Tensor),
+    };
   }
 
   /** Lets weights stay on the device after the first run that is fed them; they must not change until they are released. */
