@@ -129,6 +129,7 @@ export type { BlockProgram, HeadProgram, LayerProgram } from "./graph/programs.t
 export {
   type DoubleTensor,
   type Feeds,
+  type FilledProgram,
   type IntegerTensor,
   type Program,
   Runtime,
@@ -233,6 +234,7 @@ export type {
 export { METRICS, metricByName } from "./score/registry.ts";
 // Progress that is kept
 export type { Checkpoints } from "./stages.ts";
+export type { BlockLayout, BlockSource, BlockTensor } from "./tensor/blocks.ts";
 export {
   type AnyTensor,
   type Scratch,

@@ -1,4 +1,6 @@
 /** Decoding token by token with a key/value cache, several sequences at once. All weights stay in memory meanwhile. */
+import { multipliesBlocks } from "../graph/block_check.ts";
+import { loadBlockHead, loadBlockLayer, storesBlocks } from "../graph/block_weights.ts";
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder_runner.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -9,7 +11,20 @@ export interface LoadedDecoder {
   readonly head: LoadedHead;
 }
 
-/** Reads all weights of a model. */
+/**
+ * Reads all weights of a model: matrices that are stored in blocks as they are, where this processor multiplies blocks fast,
+ * and all others as float32. For one sequence.
+ */
+export async function loadStoredDecoder(runner: DecoderRunner): Promise<LoadedDecoder> {
+  const { runtime, model } = runner;
+  const inBlocks = storesBlocks(runner) && runtime.device.name === "cpu" && (await multipliesBlocks(runtime));
+  if (!inBlocks) return loadDecoder(runner);
+  const layers: LoadedLayer[] = [];
+  for (const index of model.spec.layers.keys()) layers.push(await loadBlockLayer(runner, index));
+  return { runner, layers, head: await loadBlockHead(runner) };
+}
+
+/** Reads all weights of a model as float32. */
 export async function loadDecoder(runner: DecoderRunner): Promise<LoadedDecoder> {
   const layers = await Promise.all(runner.model.spec.layers.map((_, index) => runner.loadLayer(index)));
   return { runner, layers, head: await runner.loadHead() };

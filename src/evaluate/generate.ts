@@ -2,7 +2,7 @@
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { Decoding, loadDecoder } from "./decoding.ts";
+import { Decoding, loadStoredDecoder } from "./decoding.ts";
 
 export interface GenerateOptions {
   readonly maxTokens: number;
@@ -37,7 +37,7 @@ export async function generate(
 ): Promise<Int32Array> {
   if (prompt.length === 0) throw new GpruneError("BAD_TEXT", "prompt: expected at least one token, got none");
   requireRoomFor(runner, prompt.length, maxTokens);
-  const decoding = new Decoding(await loadDecoder(runner), 1);
+  const decoding = new Decoding(await loadStoredDecoder(runner), 1);
   const generated: number[] = [];
   let ids = prompt;
   while (generated.length < maxTokens) {

@@ -106,6 +106,16 @@ export interface LayerParts {
 
 const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 
+/** What inputs of a layer's graph there are. */
+export interface LayerInputs {
+  readonly cached?: boolean;
+  readonly forest?: boolean;
+  /** Those of one layer, for one sequence; any when absent. */
+  readonly sizes?: LayerSizes;
+  /** The weights of that layer, of which some may not be inputs; all are when absent. */
+  readonly weights?: WeightInputs;
+}
+
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if that is not 0,
  * `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
@@ -116,12 +126,15 @@ const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
 export function buildLayer(
   b: GraphBuilder,
   structure: LayerStructure,
-  positions: { readonly cached?: boolean; readonly forest?: boolean } = {},
+  inputs: LayerInputs = {},
 ): LayerValues {
-  const input = streamInput(b, structure);
-  const weights = new WeightInputs(b);
-  const parts = { structure, weights, sizes: ANY_SIZES };
-  const layer = addLayer(b, parts, { input, ...attentionInputs(b, structure, positions) });
+  const { weights = new WeightInputs(b), sizes = ANY_SIZES } = inputs;
+  const input = streamInput(b, structure, inputs.sizes && 1);
+  const layer = addLayer(
+    b,
+    { structure, weights, sizes },
+    { input, ...attentionInputs(b, structure, inputs) },
+  );
   return { ...layer, weights: weights.inputs };
 }
 
@@ -167,7 +180,7 @@ function moduleOf(projection: Projection): string {
 }
 
 /** Weights as inputs of the graph, in their stored layout. */
-class WeightInputs implements WeightSupply {
+export class WeightInputs implements WeightSupply {
   /** By name. */
   readonly inputs: Map<string, Value> = new Map();
   readonly #b: GraphBuilder;
@@ -188,22 +201,23 @@ class WeightInputs implements WeightSupply {
   }
 }
 
-function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure): Value {
-  return b.input("hidden", ["B", span?.tokens ?? "T", hiddenSize]);
+function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure, batch: Dim = "B"): Value {
+  return b.input("hidden", [batch, span?.tokens ?? "T", hiddenSize]);
 }
 
 /** Attention's inputs as inputs of the graph, see `buildLayer`. */
 function attentionInputs(
   b: GraphBuilder,
   { headDim, rotaryDim, span }: LayerStructure,
-  { cached = false, forest = false }: { readonly cached?: boolean; readonly forest?: boolean },
+  { cached = false, forest = false, sizes }: LayerInputs,
 ): AttentionInputs {
   const half = rotaryDim / 2;
   const own: readonly Dim[] = forest ? ["B"] : [];
   const tokens = span?.tokens ?? "T";
   const angles = (name: string): Value =>
     b.reshape(b.input(name, [...own, tokens, half]), [...own, tokens, 1, half]);
-  const past = (name: string): Value => b.input(name, ["B", ANY_SIZES.kvGroups, "P", headDim]);
+  const past = (name: string): Value =>
+    b.input(name, [sizes ? 1 : "B", (sizes ?? ANY_SIZES).kvGroups, "P", headDim]);
   return {
     angles: rotaryDim === 0 ? null : { cos: angles("cos"), sin: angles("sin") },
     mask: b.input("mask", maskShape(forest, span)),

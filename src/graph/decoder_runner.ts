@@ -21,18 +21,22 @@ import {
   type LayerProgram,
   structureFor,
 } from "./programs.ts";
-import type { Feeds, Runtime } from "./runtime.ts";
+import type { Feeds, FilledProgram, Runtime } from "./runtime.ts";
 
 /** A layer's weights, ready to be fed. */
 export interface LoadedLayer {
   readonly index: number;
   readonly spec: LayerSpec;
   readonly weights: Feeds;
+  /** `cached` for this layer alone, where it holds some of the weights itself (block_weights.ts). */
+  readonly program?: FilledProgram;
 }
 
 /** Final norm and vocabulary projection, ready to be fed. */
 export interface LoadedHead {
   readonly weights: Feeds;
+  /** `logits` for this head alone, where it holds some of the weights itself. */
+  readonly program?: FilledProgram;
 }
 
 /** What goes through a layer. */
@@ -55,12 +59,12 @@ const EMBEDDING_ROWS = 1024;
 /** The computations of one model. */
 export class DecoderRunner {
   readonly model: Model;
-  readonly #runtime: Runtime;
+  readonly runtime: Runtime;
   readonly #positions = new Map<string, Feeds>();
 
   constructor(model: Model, runtime: Runtime) {
     this.model = model;
-    this.#runtime = runtime;
+    this.runtime = runtime;
   }
 
   /**
@@ -88,7 +92,7 @@ export class DecoderRunner {
 
   /** How much may be held in memory. */
   get memory(): MemoryPolicy {
-    return this.#runtime.memory;
+    return this.runtime.memory;
   }
 
   /**
@@ -110,7 +114,7 @@ export class DecoderRunner {
       next = this.memory.prefetch ? load(index + step) : null;
       yield layer;
       // Whoever asks for the next layer still has this one in hand.
-      this.#runtime.release(layer.weights);
+      this.runtime.release(layer.weights);
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];
       tidy(this.memory);
@@ -127,7 +131,7 @@ export class DecoderRunner {
     for (const { name } of layerWeightsOf(this.model.spec, index)) {
       weights[name.slice(prefix.length)] = await this.model.weights.read(name);
     }
-    this.#runtime.keep(weights);
+    this.runtime.keep(weights);
     return { index, spec, weights };
   }
 
@@ -142,7 +146,9 @@ export class DecoderRunner {
     const { window } = layer.spec;
     const structure = structureFor(program, layerStructure(this.model.spec, layer.spec), { tokens, window });
     const key = `${program} ${JSON.stringify(structure)}`;
-    const compiled = await this.#runtime.program(key, () => LAYER_PROGRAMS[program](structure));
+    const compiled =
+      filledFor(layer, program, "cached") ??
+      (await this.runtime.program(key, () => LAYER_PROGRAMS[program](structure)));
     const positions =
       parents === undefined
         ? this.#spanFeeds(layer.spec, { tokens, offset, places: feeds.past_keys?.shape[2] }, structure)
@@ -151,7 +157,7 @@ export class DecoderRunner {
     requireFiniteResult(outputs.hidden!, {
       what: `${program} of layer ${layer.index}`,
       weights: layer.weights,
-      dtype: this.#runtime.device.dtype,
+      dtype: this.runtime.device.dtype,
       nameOf: (feed) => `model.layers.${layer.index}.${feed}`,
     });
     return outputs;
@@ -162,7 +168,7 @@ export class DecoderRunner {
     const { spec, weights } = this.model;
     const names = headWeights(spec);
     const feeds = { norm: await weights.read(names.norm), projection: await weights.read(names.projection) };
-    this.#runtime.keep(feeds);
+    this.runtime.keep(feeds);
     return { weights: feeds };
   }
 
@@ -179,7 +185,9 @@ export class DecoderRunner {
   ): Promise<Outputs> {
     const { spec } = this.model;
     const key = `head ${program} ${JSON.stringify(headStructure(spec))}`;
-    const compiled = await this.#runtime.program(key, () => HEAD_PROGRAMS[program](spec));
+    const compiled =
+      filledFor(head, program, "logits") ??
+      (await this.runtime.program(key, () => HEAD_PROGRAMS[program](spec)));
     const count = rows.hidden.shape[0]!;
     const chunk = headRows(spec.vocabSize, this.memory);
     const parts: Outputs[] = [];
@@ -191,7 +199,7 @@ export class DecoderRunner {
       requireFiniteResult((outputs.logits ?? outputs.nll)!, {
         what: `${program} of the head`,
         weights: head.weights,
-        dtype: this.#runtime.device.dtype,
+        dtype: this.runtime.device.dtype,
         nameOf: (feed) => headWeights(spec)[feed === "norm" ? "norm" : "projection"],
       });
       parts.push(outputs);
@@ -215,11 +223,21 @@ export class DecoderRunner {
       // Generation asks for every offset once; only whole windows are worth keeping.
       if (span.offset === 0) {
         this.#positions.set(key, feeds);
-        this.#runtime.keep(feeds);
+        this.runtime.keep(feeds);
       }
     }
     return feeds;
   }
+}
+
+/** The own program of what is loaded, which can be one program alone. */
+function filledFor<P extends string>(
+  { program }: LoadedLayer | LoadedHead,
+  wanted: P,
+  only: P,
+): FilledProgram | undefined {
+  if (program !== undefined && wanted !== only) throw internalError(`${wanted} with weights for ${only}`);
+  return program;
 }
 
 /** @param parents - of the forests one after another, as many nodes in each */
@@ -283,7 +301,10 @@ function rangeOf(
 }
 
 /** Names in the model of what the head is fed. */
-function headWeights({ tiedEmbeddings }: ModelSpec): { readonly norm: string; readonly projection: string } {
+export function headWeights({ tiedEmbeddings }: ModelSpec): {
+  readonly norm: string;
+  readonly projection: string;
+} {
   return {
     norm: "model.norm.weight",
     projection: tiedEmbeddings ? EMBEDDING : "lm_head.weight",

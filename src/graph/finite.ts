@@ -3,6 +3,7 @@
  * fault, else the layer whose activations grew too large, and the texts they were met on.
  */
 import { GpruneError } from "../errors.ts";
+import type { BlockTensor } from "../tensor/blocks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DeviceDtype } from "./device.ts";
 import type { Feeds } from "./runtime.ts";
@@ -47,6 +48,17 @@ function requireFiniteWeight(name: string, { shape, data }: Tensor, where: strin
       hint: "The checkpoint is damaged; copy or download it again.",
     },
   );
+}
+
+/** @throws GpruneError NOT_FINITE naming a matrix of which a scale or an offset is not finite, and the place */
+export function requireFiniteBlocks(name: string, { shape, scales, offsets }: BlockTensor): void {
+  const blocks = [shape[0], scales.length / shape[0]];
+  for (const [what, data] of [
+    ["scales", scales],
+    ["offsets", offsets ?? new Float32Array(0)],
+  ] as const) {
+    requireFiniteWeight(name, { shape: blocks, data }, `${what} of blocks`);
+  }
 }
 
 /** Runs; what is not finite is reported with the texts it was met on. @param texts - `calibration set web` */
