@@ -7,8 +7,8 @@
  * Every round measures every model in every type once, each in a process of its own, the models of one type after one
  * another, so that what slows the machine down for a while slows all of them down; rounds start with different models.
  * Each process runs the model once before the clock starts, and decodes twice: after a few tokens and after the prompt, since
- * attention to the past is work that no parameter stands for. Our own runtime reads the first type, and computes in float32
- * whatever it reads.
+ * attention to the past is work that no parameter stands for. Our own runtime reads the first type; quantised types are decoded
+ * from as they are, all others in float32.
  *
  * All have as many threads as there are cores, or N: left to itself, llama.cpp's binding takes more than a small machine has,
  * and decodes 200 times slower. Its threads wait for one another in loops after every operator, so anything else on the machine
