@@ -15,10 +15,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { cutWindows } from "../src/calibrate/windows.ts";
+import { Decoding, loadDecoder, loadStoredDecoder } from "../src/evaluate/decoding.ts";
+import { promptTokens } from "../src/evaluate/generate.ts";
 import { type Continuation, logLikelihoods } from "../src/evaluate/log_likelihood.ts";
 import { perplexity } from "../src/evaluate/perplexity.ts";
 import { readTask } from "../src/evaluate/task_file.ts";
 import { encodeDocument } from "../src/evaluate/tasks.ts";
+import { multipliesBlocks } from "../src/graph/block_check.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { readText } from "../src/io/texts.ts";
@@ -98,6 +101,23 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
       expect(maxDifference(logits, expected.get("prompt_logits")!.data)).toBeLessThan(2e-3);
     });
 
+    it("decodes from blocks as with float32 weights, within 1e-3 of the logits' range", async () => {
+      const floats = new Decoding(await loadDecoder(runner), 1);
+      const decoder = await loadStoredDecoder(runner);
+      const inBlocks = decoder.layers.every(({ program }) => program !== undefined);
+      expect(inBlocks).toBe(await multipliesBlocks(runtime));
+      const blocks = new Decoding(decoder, 1);
+      let ids = promptTokens("Once upon a time", Tokenizer.fromFiles(model.files));
+      for (let step = 0; step < 16; step++) {
+        const [own, wanted] = [(await blocks.append(ids)).data, (await floats.append(ids)).data];
+        const [first, most] = [largest(own), largest(wanted)];
+        const range = wanted[most]! - wanted[largest(wanted.map((logit) => -logit))]!;
+        expect(maxDifference(own, wanted)).toBeLessThan(1e-3 * range);
+        expect(first).toBe(most);
+        ids = Int32Array.of(most);
+      }
+    });
+
     it.each(SETS)("sums PyTorch's activations on %s within 1e-3 of the layer's largest sum", async (name) => {
       const windows = (await goldenWindows(`calibration/${name}.txt`)).slice(0, scores.calibration_windows);
       expect([...windows[0]!]).toEqual([...expected.get(`cal.${name}.first_window_ids`)!.data]);
@@ -150,6 +170,11 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
     });
   },
 );
+
+/** Index of the largest value. */
+function largest(values: Float32Array): number {
+  return values.reduce((best, value, index) => (value > values[best]! ? index : best), 0);
+}
 
 /** The tokenizer without the step that separates digits. */
 function goldenTokenizer(files: readonly CarriedFile[]): Tokenizer {

@@ -182,6 +182,10 @@ export const ggufTarget: FuzzTarget = {
           const { shape } = source.info(name)!;
           const { data } = await source.read(name);
           if (data.length !== elementCount(shape)) throw new Error(`${name}: wrong size`);
+          if (source.blocks?.layout(name) === undefined) continue;
+          const { codes, layout } = await source.blocks.read(name);
+          if (codes.length * 8 !== data.length * layout.bits)
+            throw new Error(`${name}: wrong size in blocks`);
         }
       } finally {
         await source.close();
