@@ -13,15 +13,29 @@ export interface LoadedDecoder {
 
 /**
  * Reads all weights of a model: matrices that are stored in blocks as they are, where this processor multiplies blocks fast,
- * and all others as float32. For one sequence.
+ * and all others as float32. For one sequence, and to be freed with `closeDecoder`.
  */
 export async function loadStoredDecoder(runner: DecoderRunner): Promise<LoadedDecoder> {
   const { runtime, model } = runner;
   const inBlocks = storesBlocks(runner) && runtime.device.name === "cpu" && (await multipliesBlocks(runtime));
   if (!inBlocks) return loadDecoder(runner);
   const layers: LoadedLayer[] = [];
-  for (const index of model.spec.layers.keys()) layers.push(await loadBlockLayer(runner, index));
-  return { runner, layers, head: await loadBlockHead(runner) };
+  try {
+    for (const index of model.spec.layers.keys()) layers.push(await loadBlockLayer(runner, index));
+    return { runner, layers, head: await loadBlockHead(runner) };
+  } catch (error) {
+    await closePrograms(layers);
+    throw error;
+  }
+}
+
+/** Frees the programs that hold weights of a model. Nothing can be decoded with it afterwards. */
+export function closeDecoder({ layers, head }: LoadedDecoder): Promise<void> {
+  return closePrograms([...layers, head]);
+}
+
+async function closePrograms(loaded: readonly (LoadedLayer | LoadedHead)[]): Promise<void> {
+  for (const { program } of loaded) await program?.close();
 }
 
 /** Reads all weights of a model as float32. */

@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { randomWindows } from "../../test/random_windows.ts";
 import { lastArgmax, runModel } from "../../test/run_model.ts";
+import { blockModel } from "../../test/stored_blocks.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import { multipliesBlocks } from "../graph/block_check.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { type FilledProgram, Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { continuationText, generate, promptTokens } from "./generate.ts";
 
@@ -58,6 +61,54 @@ describe("generate", () => {
     await expect(generate(runner, long, { maxTokens: 0, stopIds: [] })).rejects.toMatchObject({
       message: `--prompt: expected at most the ${maxPositions} tokens that the model takes, got ${maxPositions + 1}`,
     });
+  });
+});
+
+/** A runtime that counts the programs with weights that are open. */
+class Counting extends Runtime {
+  open = 0;
+  most = 0;
+
+  override async filledProgram(...definition: Parameters<Runtime["filledProgram"]>): Promise<FilledProgram> {
+    const program = await super.filledProgram(...definition);
+    this.most = Math.max(this.most, ++this.open);
+    return {
+      ...program,
+      close: () => {
+        this.open--;
+        return program.close();
+      },
+    };
+  }
+}
+
+describe("weights that stay in blocks", async () => {
+  const counting = new Counting({ threads: 1 });
+  const fast = await multipliesBlocks(counting);
+  afterAll(() => counting.close());
+  const model = blockModel({ hiddenSize: 64 }, "Q8_0");
+  const options = { maxTokens: 2, stopIds: [] };
+  const continued = (from: Model, ...prompt: number[]): Promise<Int32Array> =>
+    generate(new DecoderRunner(from, counting), Int32Array.from(prompt), options);
+
+  it.runIf(fast)("are freed after every call", async () => {
+    await continued(model, 1, 2);
+    expect(counting.most).toBe(model.spec.layers.length + 1);
+    expect(counting.open).toBe(0);
+  });
+
+  it.runIf(fast)("are freed after an error, in a prompt or in the file", async () => {
+    await expect(continued(model, model.spec.vocabSize)).rejects.toMatchObject({ code: "BAD_TEXT" });
+    expect(counting.open).toBe(0);
+    const blocks = { ...model.weights.blocks! };
+    const damaged = { ...model, weights: { ...model.weights, blocks } };
+    blocks.read = async (name) => {
+      const matrix = await model.weights.blocks!.read(name);
+      if (name.startsWith("model.layers.1")) matrix.scales[0] = Number.NaN;
+      return matrix;
+    };
+    await expect(continued(damaged, 1)).rejects.toMatchObject({ code: "NOT_FINITE" });
+    expect(counting.open).toBe(0);
   });
 });
 

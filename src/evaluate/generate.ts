@@ -2,7 +2,7 @@
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { Decoding, loadStoredDecoder } from "./decoding.ts";
+import { closeDecoder, Decoding, loadStoredDecoder } from "./decoding.ts";
 
 export interface GenerateOptions {
   readonly maxTokens: number;
@@ -33,11 +33,23 @@ export function continuationText(ids: Int32Array, prompt: Int32Array, tokenizer:
 export async function generate(
   runner: DecoderRunner,
   prompt: Int32Array,
-  { maxTokens, stopIds, onToken }: GenerateOptions,
+  options: GenerateOptions,
 ): Promise<Int32Array> {
   if (prompt.length === 0) throw new GpruneError("BAD_TEXT", "prompt: expected at least one token, got none");
-  requireRoomFor(runner, prompt.length, maxTokens);
-  const decoding = new Decoding(await loadStoredDecoder(runner), 1);
+  requireRoomFor(runner, prompt.length, options.maxTokens);
+  const decoder = await loadStoredDecoder(runner);
+  try {
+    return await continued(new Decoding(decoder, 1), prompt, options);
+  } finally {
+    await closeDecoder(decoder);
+  }
+}
+
+async function continued(
+  decoding: Decoding,
+  prompt: Int32Array,
+  { maxTokens, stopIds, onToken }: GenerateOptions,
+): Promise<Int32Array> {
   const generated: number[] = [];
   let ids = prompt;
   while (generated.length < maxTokens) {

@@ -15,6 +15,7 @@ class Other extends Runtime {
   override async filledProgram(...definition: Parameters<Runtime["filledProgram"]>): Promise<FilledProgram> {
     const program = await super.filledProgram(...definition);
     return {
+      ...program,
       run: async (feeds) =>
         mapValues(await program.run(feeds), ({ shape, data }, output) => {
           return { shape, data: data.map((value) => this.#change(value, output)) };

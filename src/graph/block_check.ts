@@ -52,7 +52,9 @@ async function productErrors(runtime: Runtime, layout: BlockLayout): Promise<Err
     const values = name === "w.codes" ? matrix.codes : matrix.scales;
     return new Uint8Array(values.buffer);
   });
-  const outputs = await program.run({ x: { shape: [1, 1, COLUMNS], data: x } });
+  const outputs = await program
+    .run({ x: { shape: [1, 1, COLUMNS], data: x } })
+    .finally(() => program.close());
   const exact = exactProduct(matrix, x);
   const off = (result: Float32Array): number =>
     exact.reduce((most, { sum, size }, row) => Math.max(most, Math.abs(result[row]! - sum) / size), 0);

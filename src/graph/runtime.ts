@@ -45,7 +45,10 @@ export interface Program {
 }
 
 /** A compiled graph that holds weights itself. */
-export type FilledProgram = Pick<Program, "run">;
+export interface FilledProgram extends Pick<Program, "run"> {
+  /** Frees its weights; otherwise the runtime does when it is closed. */
+  close(): Promise<void>;
+}
 
 export interface RuntimeOptions {
   /** Threads of one operator at most; the number of cores when absent. */
@@ -117,6 +120,7 @@ export class Runtime {
     return {
       run: async (feeds) =>
         mapOutputs(await runSession(session, mapValues(feeds, toOrt), CPU), float32Tensor),
+      close: () => this.#release(session),
     };
   }
 
@@ -136,6 +140,11 @@ export class Runtime {
     this.#programs.clear();
     this.#uploaders.clear();
     await Promise.all(this.#sessions.splice(0).map((session) => session.release()));
+  }
+
+  async #release(session: InferenceSession): Promise<void> {
+    const index = this.#sessions.indexOf(session);
+    if (index >= 0) await this.#sessions.splice(index, 1)[0]!.release();
   }
 
   async #compile(graph: Graph): Promise<Program> {
