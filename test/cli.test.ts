@@ -117,6 +117,10 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(written).toContain("stories");
     const names = await readdir(figures);
     expect(names).toEqual(expect.arrayContaining(["sparsity.png", "sparsity.svg", "timings.svg"]));
+    expect(await gprune("report", first, "-o", again, "--pictures", again)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("error OUTPUT_FAILED"),
+    });
   });
 
   test("several runs are compared on one page, which needs a name", async () => {

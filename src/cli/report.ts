@@ -1,5 +1,4 @@
 /** `gprune report` */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
@@ -39,7 +38,6 @@ export async function reportCommand(
 
 /** Every picture as SVG and as PNG, in place of those that may be there. */
 async function writePictures(run: RunFiles, directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true });
   for (const picture of picturesOf(factsOf(run))) {
     for (const ending of [".svg", ".png"]) {
       const path = join(directory, `${picture.id}${ending}`);
