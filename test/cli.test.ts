@@ -131,6 +131,12 @@ describe("prune, inspect, report, eval and compare", () => {
     });
     expect(await gprune("report", first, first, "-o", page)).toMatchObject({ code: 0, stdout: `${page}\n` });
     expect(await readFile(page, "utf8")).toContain("first (2)");
+    const weights = join(first, "model.safetensors");
+    expect(await gprune("report", first, first, "-o", weights)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("--output: expected a name that ends with .html"),
+    });
+    expect((await readFile(weights)).subarray(8, 9).toString()).toBe("{");
     expect(await gprune("report", model)).toMatchObject({
       code: 1,
       stderr: expect.stringContaining("expected an output of gprune prune, got no run.json"),

@@ -130,7 +130,10 @@ export const reportCommand: Command = new Command("report")
   )
   .usage("RUN... [options]")
   .argument("<runs...>", "directories that gprune prune wrote")
-  .option("-o, --output <file>", "HTML file, in place of one that may be there (default: RUN/report.html)")
+  .option(
+    "-o, --output <file>",
+    "file named *.html, in place of one that may be there (default: RUN/report.html)",
+  )
   .option("--pictures <dir>", "also write every figure as SVG and PNG there")
   .addHelpText(
     "after",

@@ -19,6 +19,7 @@ export async function reportCommand(
   directories: readonly string[],
   { output, pictures }: ReportOptions,
 ): Promise<void> {
+  if (output !== undefined) requirePageName(output);
   const runs: RunFiles[] = [];
   for (const directory of directories) runs.push(await readRun(directory));
   const [run] = runs as [RunFiles];
@@ -34,6 +35,15 @@ export async function reportCommand(
   await writeFileAtomically(path, runs.length === 1 ? await renderReport(run) : await renderComparison(runs));
   if (pictures !== undefined) await writePictures(run, pictures);
   print(plainText(path));
+}
+
+/**
+ * The file takes the place of one that may be there, which is better a page as well.
+ * @throws GpruneError BAD_ARGUMENT unless the name ends with .html or .htm
+ */
+function requirePageName(path: string): void {
+  if (/\.html?$/i.test(path)) return;
+  throw new GpruneError("BAD_ARGUMENT", `--output: expected a name that ends with .html, got ${path}`);
 }
 
 /** Every picture as SVG and as PNG, in place of those that may be there. */
