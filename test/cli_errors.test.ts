@@ -238,10 +238,14 @@ describe("plans", () => {
 });
 
 describe("outputs", () => {
-  test("of a prompt that are to go to a file", async () => {
+  test("of a prompt that are to go to a file, or to be drawn", async () => {
     await expectRefused(
       ["generate", "@model", "--prompt", "Once", "-o", "@outputs/out"],
       /^error BAD_ARGUMENT: --output: expected it with --sample, got it with --prompt\nhint: /,
+    );
+    await expectRefused(
+      ["generate", "@model", "--prompt", "Once", "--seed", "0"],
+      /^error BAD_ARGUMENT: --seed: expected it with --sample, got it with --prompt\nhint: /,
     );
   });
 

@@ -16,12 +16,21 @@ interface GenerateCommandOptions extends ComputingOptions {
   readonly prompt?: string;
   readonly maxTokens?: number;
   readonly sample?: boolean;
-  readonly count: number;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly seed: number;
+  readonly count?: number;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly seed?: number;
   readonly output?: string;
 }
+
+/** Options that say something of samples alone. */
+const OF_SAMPLES = {
+  count: "--count",
+  temperature: "--temperature",
+  topP: "--top-p",
+  seed: "--seed",
+  output: "--output",
+} as const;
 
 const PROMPTED_TOKENS = 32;
 const SAMPLED_TOKENS = 512;
@@ -32,15 +41,9 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     const got = sample ? "both" : "neither";
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
   }
-  if (output !== undefined) {
-    if (!sample) {
-      throw new GpruneError("BAD_ARGUMENT", "--output: expected it with --sample, got it with --prompt", {
-        hint: "What continues a prompt goes to the standard output; > FILE keeps it.",
-      });
-    }
-    // A wrong place is reported before anything is computed.
-    await requireFreeFile(output);
-  }
+  if (!sample) refuseOfSamples(options);
+  // A wrong place is reported before anything is computed.
+  if (output !== undefined) await requireFreeFile(output);
   const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
@@ -62,13 +65,27 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
   }
 }
 
+/** @throws GpruneError BAD_ARGUMENT naming one that does nothing for a prompt */
+function refuseOfSamples(options: GenerateCommandOptions): void {
+  for (const [name, option] of Object.entries(OF_SAMPLES)) {
+    if (options[name as keyof typeof OF_SAMPLES] === undefined) continue;
+    throw new GpruneError("BAD_ARGUMENT", `${option}: expected it with --sample, got it with --prompt`, {
+      hint:
+        name === "output"
+          ? "What continues a prompt goes to the standard output; > FILE keeps it."
+          : "A prompt is continued once, with the most probable token each time.",
+    });
+  }
+}
+
 /** JSON Lines of texts, to a file or the standard output. */
 async function sampleLines(
   { runner, tokenizer }: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
   { maxTokens: tokens = SAMPLED_TOKENS, output, quiet, ...options }: GenerateCommandOptions,
 ): Promise<void> {
+  const { count = 16, temperature = 1, topP = 1, seed = 0 } = options;
   const windows = await withProgress({ quiet }, (onProgress) =>
-    sampleTexts(runner, tokenizer, { ...options, tokens, onProgress }),
+    sampleTexts(runner, tokenizer, { count, temperature, topP, seed, tokens, onProgress }),
   );
   const lines = windows.flat().map((text) => JSON.stringify({ text }));
   if (output === undefined) return print(lines.join("\n"));

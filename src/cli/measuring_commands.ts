@@ -160,16 +160,16 @@ export const generateCommand: Command = new Command("generate")
     countOption("--max-tokens <n>", "tokens to generate at most, 32; of every sample, 512", { min: 1 }),
   )
   .option("--sample", "texts drawn from what the model knows, as JSON Lines")
-  .addOption(countOption("--count <n>", "windows of --max-tokens tokens to sample", { min: 1, default: 16 }))
-  .addOption(numberOption("--temperature <t>", "of sampling", { min: 0.01, default: 1 }))
+  .addOption(countOption("--count <n>", "windows of --max-tokens tokens to sample (default: 16)", { min: 1 }))
+  .addOption(numberOption("--temperature <t>", "of sampling (default: 1)", { min: 0.01 }))
   .addOption(
-    numberOption("--top-p <p>", "draw from the most probable tokens that together have this probability", {
-      min: 0.01,
-      max: 1,
-      default: 1,
-    }),
+    numberOption(
+      "--top-p <p>",
+      "draw from the most probable tokens that together have this probability (default: 1)",
+      { min: 0.01, max: 1 },
+    ),
   )
-  .addOption(countOption("--seed <n>", "draws the samples", { min: 0, default: 0 }))
+  .addOption(countOption("--seed <n>", "draws the samples (default: 0)", { min: 0 }))
   .option("-o, --output <file>", "with --sample: file to be made; the standard output when absent")
   .addOption(threadsOption())
   .addOption(deviceOption())
