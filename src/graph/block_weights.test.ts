@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
 import { relativeDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
@@ -121,6 +122,15 @@ describe("weights in blocks", () => {
       message:
         "model.layers.0.mlp.up_proj.weight: expected finite weights, got NaN at row 2, column 3 (offsets of blocks)",
     });
+  });
+
+  it.runIf(process.platform === "linux")("have few threads on machines of many cores", async () => {
+    const threads = (): number => readdirSync("/proc/self/task").length;
+    const many = new Runtime({ threads: 64 });
+    const before = threads();
+    await loadBlockLayer(new DecoderRunner(blockModel(options, "Q8_0"), many), 0);
+    expect(threads() - before).toBeLessThan(32);
+    await many.close();
   });
 
   it("serve no other program than the one that they are for", async () => {

@@ -71,6 +71,11 @@ const KEPT_APART = "MatMulScaleFusion";
  * a loop take the cores of those that have some.
  */
 const DO_NOT_SPIN = { intra_op: { allow_spinning: "0" } };
+/**
+ * Threads of a program that holds weights, at most. A model has one for each layer, all with threads of their own: 64 for each of
+ * 80 layers are more than many containers let a process have, and weights come from memory no faster for them.
+ */
+const MOST_FILLED_THREADS = 16;
 
 /** Compiles graphs once per key and runs them. */
 export class Runtime {
@@ -116,7 +121,9 @@ export class Runtime {
     bytesOf: (initializer: Value) => Promise<Uint8Array>,
   ): Promise<FilledProgram> {
     const encoded = await encodeFilledOnnx(graph, bytesOf);
-    const session = await this.#open(encoded, { device: CPU, threads: this.threads });
+    const many = (this.threads ?? availableParallelism()) > MOST_FILLED_THREADS;
+    const threads = many ? MOST_FILLED_THREADS : this.threads;
+    const session = await this.#open(encoded, { device: CPU, threads });
     return {
       run: async (feeds) =>
         mapOutputs(await runSession(session, mapValues(feeds, toOrt), CPU), float32Tensor),
