@@ -111,6 +111,14 @@ describe("texts", () => {
       pruneOf("@model", "--calib", "web=@nowhere.txt"),
       "error NOT_FOUND: @nowhere.txt: expected the text of set web, got no such file or directory",
     );
+    await expectRefused(
+      pruneOf("@model", "--calib", "web=@file:-1"),
+      /^error NOT_FOUND: @file:-1: .*\nhint: A weight after a path is a number above 0/,
+    );
+    await expectRefused(
+      pruneOf("@model", "--calib", "my web=@file"),
+      /^error BAD_ARGUMENT: --calib: expected NAME=PATH.*\nhint: .* Names have no spaces/,
+    );
   });
 
   test("in windows that are longer than the model takes", async () => {

@@ -37,7 +37,7 @@ export function parseTextSet(argument: string, option: string): TextSet {
       "BAD_ARGUMENT",
       `${option}: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`,
       {
-        hint: `For example ${option} web=texts/web.txt or ${option} code=src.jsonl:2.`,
+        hint: `For example ${option} web=texts/web.txt or ${option} code=src.jsonl:2. Names have no spaces, weights are above 0.`,
       },
     );
   }

@@ -18,6 +18,10 @@ export function parseTextSets(values: readonly string[], option: string): readon
   });
 }
 
+/** A path whose end may be meant as a weight, and is none. */
+const LOOKS_WEIGHTED = /:[-+.\de]+$/;
+const WEIGHT_HINT = "A weight after a path is a number above 0 such as :2 or :0.5.";
+
 /**
  * @param what - what a set is, for messages
  * @throws GpruneError NOT_FOUND when there is nothing at the path of a set, BAD_ARGUMENT for a malformed hf:// address
@@ -25,10 +29,8 @@ export function parseTextSets(values: readonly string[], option: string): readon
 export async function requireTexts(sets: readonly TextSet[], what = "text of set"): Promise<void> {
   for (const { name, path } of sets) {
     if (await mayBeText(path)) continue;
-    throw new GpruneError(
-      "NOT_FOUND",
-      `${path}: expected the ${what} ${name}, got no such file or directory`,
-    );
+    const message = `${path}: expected the ${what} ${name}, got no such file or directory`;
+    throw new GpruneError("NOT_FOUND", message, LOOKS_WEIGHTED.test(path) ? { hint: WEIGHT_HINT } : {});
   }
 }
 
