@@ -246,6 +246,13 @@ describe("plans", () => {
 });
 
 describe("outputs", () => {
+  test("of samples that are to go to a directory", async () => {
+    await expectRefused(
+      ["generate", "@model", "--sample", "-o", "@outputs/texts/"],
+      'error BAD_ARGUMENT: output: expected the name of a file, got "@outputs/texts/"',
+    );
+  });
+
   test("of a prompt that are to go to a file, or to be drawn", async () => {
     await expectRefused(
       ["generate", "@model", "--prompt", "Once", "-o", "@outputs/out"],

@@ -259,10 +259,13 @@ async function freeDirectory(target: string): Promise<string> {
 
 /**
  * The absolute path a file will have.
- * @throws GpruneError OUTPUT_EXISTS when there is something, be it a link to nowhere
+ * @throws GpruneError OUTPUT_EXISTS when there is something, be it a link to nowhere; BAD_ARGUMENT for what names a directory
  */
 async function freeFile(target: string): Promise<string> {
   const path = resolve(target);
+  if (target === "" || target.endsWith("/")) {
+    throw new GpruneError("BAD_ARGUMENT", `output: expected the name of a file, got "${target}"`);
+  }
   const found = await lstat(path).catch((cause: unknown) => {
     if (errnoOf(cause) === "ENOENT") return null;
     throw outputFailed(target, cause);
