@@ -110,7 +110,8 @@ export const compareCommand: Command = materialOptions(
     "after",
     `
 With --speed models take turns, and a cell has the median and the range of the rounds, and how many times as fast as the
-first model it is. Peak memory is that of a process of its own for each model, Node and ONNX Runtime included.
+first model it is. Peak memory is that of a process of its own for each model, Node and ONNX Runtime included. Weights are
+float32 for that, also of quantised files, whose integers gprune generate multiplies by.
 
 Examples:
   $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md
