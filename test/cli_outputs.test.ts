@@ -1,8 +1,8 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type CliResult, gprune, hashes, json, lines } from "./run_cli.ts";
+import { type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let root: string;
@@ -28,6 +28,16 @@ describe("generate and export, from what a prune wrote", () => {
     expect(one.code).toBe(0);
     expect(one.stdout.startsWith("Once")).toBe(true);
     expect(two).toEqual(one);
+  });
+
+  test("ONNX Runtime tells nobody of it, and leaves nothing in the home directory", async () => {
+    const home = join(root, "home");
+    await mkdir(home);
+    // Its telemetry, whose files show that it is on, is off under CI.
+    const environment = { HOME: home, XDG_CACHE_HOME: join(home, "cache"), CI: "" };
+    const { result } = startCli(["generate", first, "--prompt", "Once"], environment);
+    expect(await result).toMatchObject({ code: 0, stderr: "" });
+    expect(await readdir(home)).toEqual([]);
   });
 
   test("generate samples texts that a prune can calibrate on", async () => {

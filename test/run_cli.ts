@@ -27,7 +27,7 @@ export async function gprune(...commandLine: readonly string[]): Promise<CliResu
 }
 
 /**
- * @param environment - added to the process's own, without its HF_ variables
+ * @param environment - added to the process's own, without its HF_ and ORT_ variables
  * @param outputs - where stdout and stderr go; what goes to a file is not in the result
  */
 export function startCli(
@@ -35,7 +35,7 @@ export function startCli(
   environment: Readonly<Record<string, string>> = {},
   outputs: readonly ("pipe" | number)[] = ["pipe", "pipe"],
 ): CliRun {
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("HF_"));
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(?:HF|ORT)_/.test(name));
   const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...commandLine], {
     cwd: ROOT,
     env: { ...Object.fromEntries(inherited), ...environment, NO_COLOR: "1" },

@@ -9,6 +9,7 @@
  * All that holds of the CPU. On another device (device.ts) a graph is said in what its provider can do, weights are
  * copied there once while somebody keeps them, and bits are whatever the device gives.
  */
+import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
 import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError } from "../errors.ts";
