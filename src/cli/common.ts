@@ -1,6 +1,6 @@
 /** What several commands share: how the model is named, common options, and computing in a child process. */
 import { Option } from "commander";
-import { choiceOption, countOption, numberOption } from "./options.ts";
+import { choiceOption, countOption, directoryOption, numberOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";
 
 export const MODEL: string =
@@ -40,7 +40,7 @@ export function threadsOption(): Option {
 }
 
 export function resumeOption(): Option {
-  return new Option(
+  return directoryOption(
     "--resume <dir>",
     "keep every finished text and task in DIR, and take from there what is finished already",
   );

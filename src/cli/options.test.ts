@@ -1,6 +1,6 @@
 import { Command, type Option } from "commander";
 import { describe, expect, it } from "vitest";
-import { choiceOption, countOption, numberOption, textSetsOption } from "./options.ts";
+import { choiceOption, countOption, directoryOption, numberOption, textSetsOption } from "./options.ts";
 
 /** The option's value after a command line. */
 function parsed(option: Option, ...words: readonly string[]): unknown {
@@ -75,6 +75,20 @@ describe("textSetsOption", () => {
   it("notices a model that it has swallowed", () => {
     expect(() => parsed(option(), "--text", "a=1", "model")).toThrowError(
       expect.objectContaining({ code: "BAD_ARGUMENT", hint: expect.stringContaining("model goes before") }),
+    );
+  });
+});
+
+describe("directoryOption", () => {
+  const resume = (): Option => directoryOption("--resume <dir>", "");
+
+  it("takes a directory, and not the option that follows it", () => {
+    expect(parsed(resume(), "--resume", "./-q")).toBe("./-q");
+    expect(() => parsed(resume(), "--resume", "-q")).toThrow(
+      expect.objectContaining({
+        message: '--resume: expected a directory, got "-q"',
+        hint: expect.stringContaining("./-q"),
+      }),
     );
   });
 });

@@ -54,6 +54,16 @@ export function sizeOption(flags: string, description: string): Option {
   });
 }
 
+/** An option with a directory, not with the option that follows it. @throws GpruneError BAD_ARGUMENT while parsing */
+export function directoryOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string) => {
+    if (text !== "" && !text.startsWith("-")) return text;
+    const hint = `${option.long} takes a directory of your choice; ./${text} is one of that name.`;
+    throw badValue(option, { expected: "a directory", got: text, hint });
+  });
+}
+
 /** An option with one of a few words. @throws GpruneError BAD_ARGUMENT while parsing */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
   const option = new Option(flags, description).choices(choices);
