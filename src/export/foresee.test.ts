@@ -34,7 +34,10 @@ describe("foreseeRuntimes", () => {
     expect(transformers({ plan: uneven })).toBe("with trust_remote_code (layers differ in width)");
     expect(transformers({ plan: even, shape: "uniform" })).toBe("yes (LlamaForCausalLM)");
     expect(() => foreseeRuntimes(run({ plan: uneven, shape: "uniform" }))).toThrow(
-      "the same widths in every layer",
+      expect.objectContaining({
+        message: expect.stringContaining("the same widths in every layer"),
+        hint: "Leave --shape out, or make a plan with --shape uniform.",
+      }),
     );
   });
 

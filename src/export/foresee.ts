@@ -45,7 +45,8 @@ function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
 function plannedSpec({ spec, shape }: ForeseenRun, plan: PruningPlan): ModelSpec {
   const planned = prunedSpec(spec, plan);
   if (shape !== "uniform" || hasUniformWidths(planned)) return planned;
-  throw badPlan("plan", ["shape uniform: expected the same widths in every layer, got others"]);
+  const problem = "shape uniform: expected the same widths in every layer, got others";
+  throw badPlan("plan", [problem], "Leave --shape out, or make a plan with --shape uniform.");
 }
 
 /** The model with one layer unlike the others, as nearly every run leaves it. */

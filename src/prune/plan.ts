@@ -167,12 +167,14 @@ export function achievedSparsity(plan: PruningPlan, spec: ModelSpec): number {
 }
 
 /** The error for a plan that cannot be used. */
-export function badPlan(where: string, problems: readonly string[]): GpruneError {
+export function badPlan(
+  where: string,
+  problems: readonly string[],
+  hint = "A plan fits only models of the shape it was made for.",
+): GpruneError {
   const shown = problems.slice(0, 5).join("; ");
   const more = problems.length > 5 ? `; and ${problems.length - 5} more` : "";
-  return new GpruneError("BAD_PLAN", `${where}: ${shown}${more}`, {
-    hint: "A plan fits only models of the shape it was made for.",
-  });
+  return new GpruneError("BAD_PLAN", `${where}: ${shown}${more}`, { hint });
 }
 
 /** The base of a plan for the model that `plan` makes. */
