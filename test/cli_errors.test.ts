@@ -207,6 +207,10 @@ describe("settings", () => {
     await expectRefused(["prune", "-o", "@outputs/out"], /^error BAD_ARGUMENT: model: expected /);
     await expectRefused(["prune", "@model"], /^error BAD_ARGUMENT: output: expected /);
     await expectRefused(["inspect"], "error: missing required argument 'model'");
+    await expectRefused(
+      pruneOf("@model", "--steps", "5"),
+      /^error BAD_ARGUMENT: --steps: expected --recover distill beside it, got lstsq\nhint: /,
+    );
   });
 });
 

@@ -126,9 +126,19 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
   const input = { ...file, ...given };
   requireSetting(input, "model", "a Hugging Face directory, .gguf file or hf://ORG/NAME");
   requireSetting(input, "output", "a directory to be made (-o)");
-  return resolveRunConfig(input, (field) =>
+  const config = resolveRunConfig(input, (field) =>
     path === undefined || Object.hasOwn(given, field) ? "command line" : path,
   );
+  if (settings.steps !== undefined) requireTraining(config);
+  return config;
+}
+
+/** @throws GpruneError BAD_ARGUMENT when a number of steps is given and nothing is trained */
+function requireTraining({ recover }: RunConfig): void {
+  if (recover === "distill") return;
+  throw new GpruneError("BAD_ARGUMENT", `--steps: expected --recover distill beside it, got ${recover}`, {
+    hint: "No other recovery trains. Add it, or leave --steps out.",
+  });
 }
 
 /**
