@@ -278,6 +278,10 @@ describe("outputs", () => {
       /^error OUTPUT_FAILED: @file\/out: expected to write it, got ENOTDIR\nhint: /,
     );
     await expectRefused(["export", "@model", "-o", "@file"], "error OUTPUT_EXISTS: @file: ");
+    await expectRefused(
+      ["export", "@model", "-o", "@outputs/out", "--pre", "llama-bpe"],
+      "error BAD_ARGUMENT: --pre: expected the format gguf, got hf",
+    );
     // Before any progress.
     await expectRefused(
       ["generate", "@model", "--sample", "-o", "@file"],

@@ -84,6 +84,11 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
       hint: "Files of other formats are written in one piece.",
     });
   }
+  if (options.pre !== undefined && name !== "gguf") {
+    throw new GpruneError("BAD_ARGUMENT", `--pre: expected the format gguf, got ${name}`, {
+      hint: "Other formats hold the tokenizer itself.",
+    });
+  }
   await format.require(output);
   const model = await withProgress(options, (onProgress) => openModel(path, { onProgress }));
   try {
