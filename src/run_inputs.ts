@@ -121,7 +121,7 @@ export async function loadCalibration(
   const learns = !decided || config.recover !== "none";
   if (learns && config.calibration.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-      hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; only ${decided ? "" : "--method none --metric magnitude "}--recover none needs no text.`,
+      hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${decided ? "" : "--method none with a metric of weights (magnitude, pon, maw, random) and "}--recover none needs no text.`,
     });
   }
   if (config.calibration.length === 0) return [];
