@@ -207,10 +207,24 @@ describe("settings", () => {
     await expectRefused(["prune", "-o", "@outputs/out"], /^error BAD_ARGUMENT: model: expected /);
     await expectRefused(["prune", "@model"], /^error BAD_ARGUMENT: output: expected /);
     await expectRefused(["inspect"], "error: missing required argument 'model'");
-    await expectRefused(
-      pruneOf("@model", "--steps", "5"),
-      /^error BAD_ARGUMENT: --steps: expected --recover distill beside it, got lstsq\nhint: /,
-    );
+  });
+
+  test("options that would change nothing", async () => {
+    const cases = [
+      ["--steps 5", "--steps: expected --recover distill beside it, got --recover lstsq"],
+      [
+        "--method none --max-modules 2",
+        "--max-modules: expected --method gprune beside it, got --method none",
+      ],
+      ["--method none --robust", "--robust: expected --method gprune beside it, got --method none"],
+      [
+        "--allocation curves --rounds 4",
+        "--rounds: expected --allocation learned beside it, got --allocation curves",
+      ],
+    ] as const;
+    for (const [options, message] of cases) {
+      await expectRefused(pruneOf("@model", ...options.split(" ")), `error BAD_ARGUMENT: ${message}\nhint: `);
+    }
   });
 });
 

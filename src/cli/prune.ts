@@ -129,16 +129,49 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
   const config = resolveRunConfig(input, (field) =>
     path === undefined || Object.hasOwn(given, field) ? "command line" : path,
   );
-  if (settings.steps !== undefined) requireTraining(config);
+  requireUse(settings, config);
   return config;
 }
 
-/** @throws GpruneError BAD_ARGUMENT when a number of steps is given and nothing is trained */
-function requireTraining({ recover }: RunConfig): void {
-  if (recover === "distill") return;
-  throw new GpruneError("BAD_ARGUMENT", `--steps: expected --recover distill beside it, got ${recover}`, {
-    hint: "No other recovery trains. Add it, or leave --steps out.",
-  });
+/** Options that say something of one way to work alone. */
+const USES: readonly {
+  readonly settings: readonly (keyof RunConfig)[];
+  readonly needed: string;
+  /** What a configuration says instead; null when the options have a use. */
+  readonly instead: (config: RunConfig) => string | null;
+}[] = [
+  {
+    settings: ["steps", "learningRate"],
+    needed: "--recover distill",
+    instead: ({ recover }) => (recover === "distill" ? null : `--recover ${recover}`),
+  },
+  {
+    settings: ["fallback", "maxModules", "robust", "rounds", "gradientWindows"],
+    needed: "--method gprune",
+    instead: ({ method }) => (method === "gprune" ? null : `--method ${method}`),
+  },
+  {
+    settings: ["robust", "rounds", "gradientWindows"],
+    needed: "--allocation learned",
+    instead: ({ allocation = "learned" }) => (allocation === "learned" ? null : `--allocation ${allocation}`),
+  },
+];
+
+/** @throws GpruneError BAD_ARGUMENT naming an option that would change nothing */
+function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig): void {
+  for (const { settings, needed, instead } of USES) {
+    const got = instead(config);
+    const idle = settings.find((name) => given[name] !== undefined);
+    if (got === null || idle === undefined) continue;
+    throw new GpruneError("BAD_ARGUMENT", `${optionOf(idle)}: expected ${needed} beside it, got ${got}`, {
+      hint: `It would change nothing. Leave ${optionOf(idle)} out, or say ${needed}.`,
+    });
+  }
+}
+
+/** As a command line has a setting: `--max-modules` for maxModules. */
+function optionOf(setting: string): string {
+  return `--${setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 /**
@@ -149,12 +182,9 @@ function requireTraining({ recover }: RunConfig): void {
 function refuseDecided(given: Readonly<Record<string, unknown>>): void {
   const found = DECIDED_BY_PLAN.filter((name) => given[name] !== undefined);
   if (found.length === 0) return;
-  const options = found.map(
-    (name) => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
-  );
   throw new GpruneError(
     "BAD_ARGUMENT",
-    `plan: expected no option that decides beside it, got ${options.join(", ")}`,
+    `plan: expected no option that decides beside it, got ${found.map(optionOf).join(", ")}`,
     {
       hint: "The plan has decided which units stay. Leave these options out, or --plan to decide anew.",
     },
