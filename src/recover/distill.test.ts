@@ -86,6 +86,21 @@ describe("distill", () => {
     }
   });
 
+  it("counts hidden states that are far off by their distance, not by its square", async () => {
+    const spec = {
+      layers: student.spec.layers.map((layer) => ({ ...layer, biases: ["down_proj"] as const })),
+    };
+    const hiddenLoss = async (size: number): Promise<number> => {
+      const bias = { shape: [8], data: new Float32Array(8).fill(size) };
+      const biases = new Map([0, 1, 2].map((layer) => [`model.layers.${layer}.mlp.down_proj.bias`, bias]));
+      const far = withTensors(student, biases, spec);
+      return (await distill({ ...request, student: far, steps: 1 })).curve[0]!.hidden;
+    };
+    const [near, far] = [await hiddenLoss(1e3), await hiddenLoss(1e4)];
+    expect(far / near).toBeGreaterThan(9);
+    expect(far / near).toBeLessThan(11);
+  });
+
   it("does the same again with the same seed, and something else with another one", async () => {
     const tensors = async (seed: number): Promise<unknown> =>
       tensorsOf((await distill({ ...request, steps: 3, seed })).model);
