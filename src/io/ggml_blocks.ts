@@ -1,13 +1,14 @@
 /**
  * The block types of ggml as integers, scales and minima instead of float32: the same numbers as the dequantisers in
- * ggml_types.ts give, before they are multiplied. Layouts of the bytes are described there.
+ * ggml_types.ts give, before they are multiplied. Layouts of the bytes are described there, and read there once more: float32
+ * made by way of integers in an array of their own takes twice as long, and every pass over a model waits for it.
  *
  * Every type is w = scale q + min for integers q. Codes are q moved to the middle of their range, and what the
  * move takes away is added to the minimum: w = scale (code - 2^(bits - 1)) + (min + scale centre), rounded to float32 once.
  */
 import type { BlockLayout, BlockTensor } from "../tensor/blocks.ts";
-import { float16Value } from "../tensor/dtype.ts";
-import { GGML_TYPES } from "./ggml_types.ts";
+import { float16At } from "../tensor/dtype.ts";
+import { GGML_TYPES, packedMin, packedScale } from "./ggml_types.ts";
 
 /** One block of a file, taken apart. Entries of runs of `layout.blockSize` weights. */
 interface Parts {
@@ -87,15 +88,11 @@ function packNibbles(quants: Uint8Array, shift: number, codes: Uint8Array): void
   }
 }
 
-function half(bytes: Uint8Array, at: number): number {
-  return float16Value(bytes[at]! | (bytes[at + 1]! << 8));
-}
-
 /** @param quants - where the nibbles begin; 4 where a minimum is stored before them */
 function unpackQ4(quants: 2 | 4): BlockType["unpack"] {
   return (bytes, at, parts) => {
-    parts.scales[0] = half(bytes, at);
-    if (quants === 4) parts.mins[0] = half(bytes, at + 2);
+    parts.scales[0] = float16At(bytes, at);
+    if (quants === 4) parts.mins[0] = float16At(bytes, at + 2);
     for (let i = 0; i < 16; i++) {
       const pair = bytes[at + quants + i]!;
       parts.quants[i] = pair & 15;
@@ -107,8 +104,8 @@ function unpackQ4(quants: 2 | 4): BlockType["unpack"] {
 /** @param high - where the word of fifth bits begins; 4 where a minimum is stored before it */
 function unpackQ5(high: 2 | 4): BlockType["unpack"] {
   return (bytes, at, parts) => {
-    parts.scales[0] = half(bytes, at);
-    if (high === 4) parts.mins[0] = half(bytes, at + 2);
+    parts.scales[0] = float16At(bytes, at);
+    if (high === 4) parts.mins[0] = float16At(bytes, at + 2);
     const word = at + high;
     const low16 = bytes[word]! | (bytes[word + 1]! << 8);
     const high16 = bytes[word + 2]! | (bytes[word + 3]! << 8);
@@ -121,13 +118,13 @@ function unpackQ5(high: 2 | 4): BlockType["unpack"] {
 }
 
 function unpackQ8(bytes: Uint8Array, at: number, parts: Parts): void {
-  parts.scales[0] = half(bytes, at);
+  parts.scales[0] = float16At(bytes, at);
   // A signed byte plus 128.
   for (let i = 0; i < 32; i++) parts.quants[i] = bytes[at + 2 + i]! ^ 128;
 }
 
 function unpackQ2K(bytes: Uint8Array, at: number, parts: Parts): void {
-  const [d, dmin] = [half(bytes, at + 80), half(bytes, at + 82)];
+  const [d, dmin] = [float16At(bytes, at + 80), float16At(bytes, at + 82)];
   for (let run = 0; run < 16; run++) {
     const packed = bytes[at + run]!;
     parts.scales[run] = d * (packed & 15);
@@ -138,7 +135,7 @@ function unpackQ2K(bytes: Uint8Array, at: number, parts: Parts): void {
 }
 
 function unpackQ3K(bytes: Uint8Array, at: number, parts: Parts): void {
-  const d = half(bytes, at + 108);
+  const d = float16At(bytes, at + 108);
   for (let run = 0; run < 16; run++) {
     const low = (bytes[at + 96 + (run & 7)]! >> (run < 8 ? 0 : 4)) & 15;
     const high = (bytes[at + 104 + (run & 3)]! >> ((run >> 2) * 2)) & 3;
@@ -154,16 +151,10 @@ function unpackQ3K(bytes: Uint8Array, at: number, parts: Parts): void {
 
 /** 6-bit scales and minima of Q4_K and Q5_K, which hold them in the same 12 bytes. */
 function unpackPackedScales(bytes: Uint8Array, at: number, parts: Parts): void {
-  const [d, dmin] = [half(bytes, at), half(bytes, at + 2)];
-  const packed = at + 4;
+  const [d, dmin] = [float16At(bytes, at), float16At(bytes, at + 2)];
   for (let k = 0; k < 8; k++) {
-    const [low, high] = [bytes[packed + k]!, bytes[packed + k + 4]!];
-    const [scale, min] =
-      k < 4
-        ? [low & 63, high & 63]
-        : [(high & 15) | ((bytes[packed + k - 4]! >> 6) << 4), (high >> 4) | ((low >> 6) << 4)];
-    parts.scales[k] = d * scale;
-    parts.mins[k] = -dmin * min;
+    parts.scales[k] = d * packedScale(bytes, at + 4, k);
+    parts.mins[k] = -dmin * packedMin(bytes, at + 4, k);
   }
 }
 
@@ -187,7 +178,7 @@ function unpackQ5K(bytes: Uint8Array, at: number, parts: Parts): void {
 }
 
 function unpackQ6K(bytes: Uint8Array, at: number, parts: Parts): void {
-  const d = half(bytes, at + 208);
+  const d = float16At(bytes, at + 208);
   for (let run = 0; run < 16; run++) {
     const n = run >> 3;
     const j = (run >> 1) & 3;

@@ -3,7 +3,7 @@
  * (ggml-org/llama.cpp), byte for byte: the same candidates in the same order, and every operation rounded to float32 as
  * theirs are. Layouts are described at the dequantisers in ggml_types.ts.
  */
-import { float16Value } from "../tensor/dtype.ts";
+import { float16At } from "../tensor/dtype.ts";
 import { writeHalf } from "./ggml_quantize.ts";
 
 const f32 = Math.fround;
@@ -75,7 +75,11 @@ function encodeQ4K(block: Float32Array, quants: Uint8Array, out: Uint8Array): vo
     const scale = Math.min(MAX_SCALE, nearest(f32(perScale * scales[j]!)) & 255);
     const min = Math.min(MAX_SCALE, nearest(f32(perMin * mins[j]!)) & 255);
     packScale(out, j, { scale, min });
-    requantizeQ4K(block, quants, { j, scale: f32(half(out, 0) * scale), min: f32(half(out, 2) * min) });
+    requantizeQ4K(block, quants, {
+      j,
+      scale: f32(float16At(out, 0) * scale),
+      min: f32(float16At(out, 2) * min),
+    });
   }
   for (let i = 0; i < 128; i++) {
     const first = (i >> 5) * 64 + (i & 31);
@@ -234,7 +238,7 @@ function encodeQ6K(block: Float32Array, quants: Uint8Array, out: Uint8Array): vo
   if (Math.abs(most) < NEGLIGIBLE) return;
   const inverse = f32(-128 / most);
   writeHalf(out, 208, f32(1 / inverse));
-  const d = half(out, 208);
+  const d = float16At(out, 208);
   for (let j = 0; j < 16; j++) {
     const scale = Math.min(127, nearest(f32(inverse * scales[j]!)));
     out[192 + j] = scale;
@@ -297,11 +301,6 @@ function roundSigned(x: Float32Array, inverse: number): Sums {
     qq = f32(qq + f32(f32(importance * value) * value));
   }
   return { q: 0, qq, wq };
-}
-
-/** Half-precision number at a byte offset. */
-function half(bytes: Uint8Array, at: number): number {
-  return float16Value(bytes[at]! | (bytes[at + 1]! << 8));
 }
 
 function least(x: Float32Array): number {

@@ -8,7 +8,7 @@
  * ids as in enum ggml_type of ggml.h.
  */
 import { GpruneError } from "../errors.ts";
-import { decodeInto, float16Value } from "../tensor/dtype.ts";
+import { decodeInto, float16At } from "../tensor/dtype.ts";
 
 /** Fills `out` with the weights of `out.length / blockSize` consecutive blocks that start at `bytes[0]`. */
 export type Dequantize = (bytes: Uint8Array, out: Float32Array) => void;
@@ -100,11 +100,6 @@ export function dequantizerOf(type: GgmlType, where: string): Dequantize {
   );
 }
 
-/** Half-precision number at a byte offset. */
-function half(bytes: Uint8Array, at: number): number {
-  return float16Value(bytes[at]! | (bytes[at + 1]! << 8));
-}
-
 /** Types of one number a weight. */
 function plain(dtype: string): Dequantize {
   return (bytes, out) => decodeInto(dtype, bytes, out);
@@ -119,8 +114,8 @@ function fourBit({ offset }: { readonly offset: number | null }): Dequantize {
   const stride = quants + 16;
   return (bytes, out) => {
     for (let at = 0, o = 0; o < out.length; at += stride, o += 32) {
-      const d = half(bytes, at);
-      const m = offset === null ? half(bytes, at + 2) : -offset * d;
+      const d = float16At(bytes, at);
+      const m = offset === null ? float16At(bytes, at + 2) : -offset * d;
       for (let i = 0; i < 16; i++) {
         const pair = bytes[at + quants + i]!;
         out[o + i] = d * (pair & 15) + m;
@@ -137,8 +132,8 @@ function fiveBit({ offset }: { readonly offset: number | null }): Dequantize {
   const stride = quants + 16;
   return (bytes, out) => {
     for (let at = 0, o = 0; o < out.length; at += stride, o += 32) {
-      const d = half(bytes, at);
-      const m = offset === null ? half(bytes, at + 2) : -offset * d;
+      const d = float16At(bytes, at);
+      const m = offset === null ? float16At(bytes, at + 2) : -offset * d;
       const word = at + high;
       const low16 = bytes[word]! | (bytes[word + 1]! << 8);
       const high16 = bytes[word + 2]! | (bytes[word + 3]! << 8);
@@ -155,7 +150,7 @@ function fiveBit({ offset }: { readonly offset: number | null }): Dequantize {
 function dequantizeQ8(bytes: Uint8Array, out: Float32Array): void {
   const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0, o = 0; o < out.length; at += 34, o += 32) {
-    const d = half(bytes, at);
+    const d = float16At(bytes, at);
     for (let i = 0; i < 32; i++) out[o + i] = d * signed[at + 2 + i]!;
   }
 }
@@ -166,8 +161,8 @@ function dequantizeQ8(bytes: Uint8Array, out: Float32Array): void {
  */
 function dequantizeQ2K(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, o = 0; o < out.length; at += 84, o += SUPER_BLOCK) {
-    const d = half(bytes, at + 80);
-    const dmin = half(bytes, at + 82);
+    const d = float16At(bytes, at + 80);
+    const dmin = float16At(bytes, at + 82);
     for (let run = 0; run < 16; run++) {
       const packed = bytes[at + run]!;
       const scale = d * (packed & 15);
@@ -186,7 +181,7 @@ function dequantizeQ2K(bytes: Uint8Array, out: Float32Array): void {
  */
 function dequantizeQ3K(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, o = 0; o < out.length; at += 110, o += SUPER_BLOCK) {
-    const d = half(bytes, at + 108);
+    const d = float16At(bytes, at + 108);
     for (let run = 0; run < 16; run++) {
       const low = (bytes[at + 96 + (run & 7)]! >> (run < 8 ? 0 : 4)) & 15;
       const high = (bytes[at + 104 + (run & 3)]! >> ((run >> 2) * 2)) & 3;
@@ -205,13 +200,13 @@ function dequantizeQ3K(bytes: Uint8Array, out: Float32Array): void {
 }
 
 /** 6-bit scale of sub-block `k` in the 12 packed bytes of Q4_K and Q5_K. */
-function packedScale(bytes: Uint8Array, at: number, k: number): number {
+export function packedScale(bytes: Uint8Array, at: number, k: number): number {
   if (k < 4) return bytes[at + k]! & 63;
   return (bytes[at + k + 4]! & 15) | ((bytes[at + k - 4]! >> 6) << 4);
 }
 
 /** 6-bit minimum of sub-block `k` in the 12 packed bytes of Q4_K and Q5_K. */
-function packedMin(bytes: Uint8Array, at: number, k: number): number {
+export function packedMin(bytes: Uint8Array, at: number, k: number): number {
   if (k < 4) return bytes[at + k + 4]! & 63;
   return (bytes[at + k + 4]! >> 4) | ((bytes[at + k]! >> 6) << 4);
 }
@@ -222,8 +217,8 @@ function packedMin(bytes: Uint8Array, at: number, k: number): number {
  */
 function dequantizeQ4K(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, o = 0; o < out.length; at += 144, o += SUPER_BLOCK) {
-    const d = half(bytes, at);
-    const dmin = half(bytes, at + 2);
+    const d = float16At(bytes, at);
+    const dmin = float16At(bytes, at + 2);
     for (let k = 0; k < 8; k++) {
       const scale = d * packedScale(bytes, at + 4, k);
       const min = dmin * packedMin(bytes, at + 4, k);
@@ -238,8 +233,8 @@ function dequantizeQ4K(bytes: Uint8Array, out: Float32Array): void {
 /** Q5_K: as Q4_K with q in 0..31; 32 bytes before the nibbles hold the fifth bit of weight 32 k + i in bit k of byte i. */
 function dequantizeQ5K(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, o = 0; o < out.length; at += 176, o += SUPER_BLOCK) {
-    const d = half(bytes, at);
-    const dmin = half(bytes, at + 2);
+    const d = float16At(bytes, at);
+    const dmin = float16At(bytes, at + 2);
     const high = at + 16;
     for (let k = 0; k < 8; k++) {
       const scale = d * packedScale(bytes, at + 4, k);
@@ -263,7 +258,7 @@ function dequantizeQ5K(bytes: Uint8Array, out: Float32Array): void {
 function dequantizeQ6K(bytes: Uint8Array, out: Float32Array): void {
   const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0, o = 0; o < out.length; at += 210, o += SUPER_BLOCK) {
-    const d = half(bytes, at + 208);
+    const d = float16At(bytes, at + 208);
     for (let run = 0; run < 16; run++) {
       const n = run >> 3;
       const j = (run >> 1) & 3;

@@ -110,6 +110,11 @@ export function float16Value(pattern: number): number {
   return scratchFloat[0]!;
 }
 
+/** The half-precision number that is stored at a byte offset. */
+export function float16At(bytes: Uint8Array, at: number): number {
+  return float16Value(bytes[at]! | (bytes[at + 1]! << 8));
+}
+
 /** The bit pattern of the float16 nearest to a value, which is first rounded to float32. */
 export function float16Pattern(value: number): number {
   scratchFloat[0] = value;
