@@ -19,6 +19,7 @@ import { Runtime } from "../src/graph/runtime.ts";
 import { GGML_TYPES } from "../src/io/ggml_types.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
+import { spread } from "../src/tensor/statistics.ts";
 
 /** Weights of a turn: 8 projections of SmolLM2-135M's FFN, more than caches hold. */
 const WEIGHTS = 8 * 576 * 1536;
@@ -140,9 +141,8 @@ function distance(logits: Float32Array, of: Float32Array): number {
 function report(contestants: readonly Contestant[]): void {
   const columns = ["weights", "threads", "tokens before", "median, ms", "fastest, ms"];
   const rows = contestants.map(({ weights, threads, past, milliseconds }) => {
-    const sorted = milliseconds.toSorted((a, b) => a - b);
-    const times = [sorted[sorted.length >> 1]!, sorted[0]!].map((time) => time.toFixed(1));
-    return [weights, String(threads), String(past), ...times];
+    const { median, min } = spread(milliseconds);
+    return [weights, String(threads), String(past), median.toFixed(1), min.toFixed(1)];
   });
   console.log(markdownTable(columns, rows));
 }

@@ -3,7 +3,7 @@ import { ggmlBlockLayout, unpackGgmlBlocks } from "../src/io/ggml_blocks.ts";
 import { dequantizerOf, GGML_TYPES } from "../src/io/ggml_types.ts";
 import type { Model } from "../src/model/model.ts";
 import { weightsOf } from "../src/model/spaces.ts";
-import { type BlockTensor, emptyBlocks } from "../src/tensor/blocks.ts";
+import { type BlockTensor, blockCode, emptyBlocks } from "../src/tensor/blocks.ts";
 import { float16Pattern } from "../src/tensor/dtype.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import { elementCount, type Tensor } from "../src/tensor/tensor.ts";
@@ -97,9 +97,8 @@ export function blockModel(options: TinyModelOptions, type: string): Model {
 }
 
 /** A weight of a matrix in blocks, in float64. */
-export function blockWeightAt({ layout, codes, scales, offsets }: BlockTensor, index: number): number {
-  const { bits, blockSize } = layout;
-  const code = bits === 8 ? codes[index]! : (codes[index >> 1]! >> ((index & 1) * 4)) & 15;
-  const block = Math.floor(index / blockSize);
-  return scales[block]! * (code - 2 ** (bits - 1)) + (offsets?.[block] ?? 0);
+export function blockWeightAt(matrix: BlockTensor, index: number): number {
+  const { layout, scales, offsets } = matrix;
+  const block = Math.floor(index / layout.blockSize);
+  return scales[block]! * (blockCode(matrix, index) - 2 ** (layout.bits - 1)) + (offsets?.[block] ?? 0);
 }

@@ -9,6 +9,7 @@ import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { findDeviceFor } from "./device.ts";
 import type { ComputingOptions } from "./models.ts";
+import { optionOf } from "./options.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print } from "./terminal.ts";
 
@@ -24,13 +25,7 @@ interface GenerateCommandOptions extends ComputingOptions {
 }
 
 /** Options that say something of samples alone. */
-const OF_SAMPLES = {
-  count: "--count",
-  temperature: "--temperature",
-  topP: "--top-p",
-  seed: "--seed",
-  output: "--output",
-} as const;
+const OF_SAMPLES = ["count", "temperature", "topP", "seed", "output"] as const;
 
 const PROMPTED_TOKENS = 32;
 const SAMPLED_TOKENS = 512;
@@ -67,15 +62,15 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
 
 /** @throws GpruneError BAD_ARGUMENT naming one that does nothing for a prompt */
 function refuseOfSamples(options: GenerateCommandOptions): void {
-  for (const [name, option] of Object.entries(OF_SAMPLES)) {
-    if (options[name as keyof typeof OF_SAMPLES] === undefined) continue;
-    throw new GpruneError("BAD_ARGUMENT", `${option}: expected it with --sample, got it with --prompt`, {
-      hint:
-        name === "output"
-          ? "What continues a prompt goes to the standard output; > FILE keeps it."
-          : "A prompt is continued once, with the most probable token each time.",
-    });
-  }
+  const idle = OF_SAMPLES.find((name) => options[name] !== undefined);
+  if (idle === undefined) return;
+  const message = `${optionOf(idle)}: expected it with --sample, got it with --prompt`;
+  throw new GpruneError("BAD_ARGUMENT", message, {
+    hint:
+      idle === "output"
+        ? "What continues a prompt goes to the standard output; > FILE keeps it."
+        : "A prompt is continued once, with the most probable token each time.",
+  });
 }
 
 /** JSON Lines of texts, to a file or the standard output. */

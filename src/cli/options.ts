@@ -95,3 +95,8 @@ function badValue({ long }: Option, { expected, got, hint }: Mismatch): GpruneEr
   const message = `${long}: expected ${expected}, got ${JSON.stringify(got)}`;
   return new GpruneError("BAD_ARGUMENT", message, hint === undefined ? {} : { hint });
 }
+
+/** As a command line has a setting: `--max-modules` for maxModules. */
+export function optionOf(setting: string): string {
+  return `--${setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}

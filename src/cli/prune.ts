@@ -17,6 +17,7 @@ import { range, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
+import { optionOf } from "./options.ts";
 import { withProgress } from "./progress.ts";
 import { pairs, plainText, print, printJson, say, shellWord } from "./terminal.ts";
 import { parseTextSets, requireCalibration } from "./text_sets.ts";
@@ -167,11 +168,6 @@ function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig)
       hint: `It would change nothing. Leave ${optionOf(idle)} out, or say ${needed}.`,
     });
   }
-}
-
-/** As a command line has a setting: `--max-modules` for maxModules. */
-function optionOf(setting: string): string {
-  return `--${setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 /**

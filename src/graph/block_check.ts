@@ -4,7 +4,7 @@
  * float32 weights are; and sums of such products could overflow where there are no instructions for them. Both show
  * in results: the first in that nothing is rounded, the second in that they are wrong.
  */
-import { type BlockLayout, type BlockTensor, emptyBlocks } from "../tensor/blocks.ts";
+import { type BlockLayout, type BlockTensor, blockCode, emptyBlocks } from "../tensor/blocks.ts";
 import { randomStream } from "../tensor/random.ts";
 import { BlockProducts, blockWeight } from "./block_products.ts";
 import { GraphBuilder } from "./graph.ts";
@@ -63,16 +63,14 @@ async function productErrors(runtime: Runtime, layout: BlockLayout): Promise<Err
 
 /** Products with every row of a matrix of scales 1, and the sums of magnitudes. */
 function exactProduct(
-  { codes, layout: { bits } }: BlockTensor,
+  matrix: BlockTensor,
   x: Float32Array,
 ): readonly { readonly sum: number; readonly size: number }[] {
-  const zero = 2 ** (bits - 1);
-  const codeAt = (index: number): number =>
-    bits === 8 ? codes[index]! : (codes[index >> 1]! >> ((index & 1) * 4)) & 15;
+  const zero = 2 ** (matrix.layout.bits - 1);
   return Array.from({ length: ROWS }, (_, row) => {
     let [sum, size] = [0, 0];
     for (let i = 0; i < COLUMNS; i++) {
-      const term = (codeAt(row * COLUMNS + i) - zero) * x[i]!;
+      const term = (blockCode(matrix, row * COLUMNS + i) - zero) * x[i]!;
       sum += term;
       size += Math.abs(term);
     }

@@ -5,16 +5,17 @@
  * for one sequence with a cache.
  */
 import { internalError } from "../errors.ts";
-import { layerWeightsOf, projectionName, type WeightSpec } from "../model/spaces.ts";
-import type { ModelSpec, Projection } from "../model/spec.ts";
+import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/spaces.ts";
+import type { Projection } from "../model/spec.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../tensor/blocks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { BLOCK_PARTS, type BlockPart, BlockProducts, blockWeight } from "./block_products.ts";
-import { buildLayer, layerStructure, WeightInputs } from "./decoder.ts";
+import { layerStructure, WeightInputs } from "./decoder.ts";
 import { type DecoderRunner, headWeights, type LoadedHead, type LoadedLayer } from "./decoder_runner.ts";
 import { requireFiniteBlocks } from "./finite.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { addLogits } from "./head.ts";
+import { buildCached } from "./programs.ts";
 import type { FilledProgram, Runtime } from "./runtime.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -25,8 +26,7 @@ const MOST_BYTES = 2_000_000_000;
 export function storesBlocks({ model: { spec, weights } }: DecoderRunner): boolean {
   const { blocks } = weights;
   if (blocks === undefined) return false;
-  const matrices = [headWeights(spec).projection, ...spec.layers.flatMap((_, index) => namesOf(spec, index))];
-  return matrices.some((name) => blocks.layout(name) !== undefined);
+  return weightsOf(spec).some(({ name }) => blocks.layout(name) !== undefined);
 }
 
 /**
@@ -46,10 +46,7 @@ export async function loadBlockLayer(runner: DecoderRunner, index: number): Prom
   const held = new HeldBlocks(b, blocks);
   const weights = new BlockInputs(b, held, index);
   const sizes = { kvGroups, heads: kvGroups * groupSize, neurons };
-  const layer = buildLayer(b, layerStructure(model.spec, spec), { cached: true, sizes, weights });
-  b.output("hidden", layer.output);
-  b.output("keys", layer.keys);
-  b.output("values", layer.values);
+  const layer = buildCached(b, layerStructure(model.spec, spec), { sizes, weights });
   const program = await held.open(runtime, b.finish());
   const fed: Record<string, Tensor> = {};
   for (const name of layer.weights.keys())
@@ -92,10 +89,6 @@ function heldBytes(weights: readonly Pick<WeightSpec, "name" | "shape">[], block
     const layout = blocks.layout(name);
     return layout === undefined ? sum : sum + blockBytes(shape as readonly [number, number], layout);
   }, 0);
-}
-
-function namesOf(spec: ModelSpec, index: number): readonly string[] {
-  return layerWeightsOf(spec, index).map(({ name }) => name);
 }
 
 /** A layer's weights as inputs but for matrices in blocks. */

@@ -5,7 +5,13 @@
 import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
-import { buildBlock, buildLayer, type LayerStructure, type LayerValues } from "./decoder.ts";
+import {
+  buildBlock,
+  buildLayer,
+  type LayerInputs,
+  type LayerStructure,
+  type LayerValues,
+} from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { addLogits, buildLogits } from "./head.ts";
@@ -76,10 +82,7 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   },
   cached: (structure) => {
     const b = new GraphBuilder();
-    const layer = buildLayer(b, structure, { cached: true });
-    b.output("hidden", layer.output);
-    b.output("keys", layer.keys);
-    b.output("values", layer.values);
+    buildCached(b, structure);
     return b.finish();
   },
   statistics: (structure) => layerGraph(structure, addStatistics),
@@ -91,6 +94,19 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   attentionMoments: (structure) => momentsGraph(structure, "kv"),
   ffnMoments: (structure) => momentsGraph(structure, "ffn"),
 };
+
+/** Adds what `cached` computes to a graph, of any layer or of one. */
+export function buildCached(
+  b: GraphBuilder,
+  structure: LayerStructure,
+  inputs: Pick<LayerInputs, "sizes" | "weights"> = {},
+): LayerValues {
+  const layer = buildLayer(b, structure, { ...inputs, cached: true });
+  b.output("hidden", layer.output);
+  b.output("keys", layer.keys);
+  b.output("values", layer.values);
+  return layer;
+}
 
 /**
  * Inputs hidden [M, C], norm [C], projection [V, C].

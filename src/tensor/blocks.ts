@@ -48,6 +48,11 @@ export function emptyBlocks(shape: readonly [number, number], layout: BlockLayou
   };
 }
 
+/** The code of a weight, by its index in the matrix. */
+export function blockCode({ layout, codes }: BlockTensor, index: number): number {
+  return layout.bits === 8 ? codes[index]! : (codes[index >> 1]! >> ((index & 1) * 4)) & 15;
+}
+
 /** Bytes of a matrix in blocks. @param shape - [N, I] */
 export function blockBytes([rows, columns]: readonly [number, number], layout: BlockLayout): number {
   const { bits, blockSize, offsets } = layout;
