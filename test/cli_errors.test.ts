@@ -225,6 +225,15 @@ describe("settings", () => {
     for (const [options, message] of cases) {
       await expectRefused(pruneOf("@model", ...options.split(" ")), `error BAD_ARGUMENT: ${message}\nhint: `);
     }
+    const idle = "expected --speed beside it, got none";
+    await expectRefused(
+      ["compare", "@model", "@model", "--repeats", "3"],
+      `error BAD_ARGUMENT: --repeats: ${idle}`,
+    );
+    await expectRefused(
+      ["eval", "@model", "--text", "a=@file", "--num-fewshot", "2"],
+      "error BAD_ARGUMENT: --num-fewshot: expected --tasks beside it, got none",
+    );
   });
 });
 

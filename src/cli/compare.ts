@@ -1,18 +1,21 @@
 /** `gprune compare` */
 import { type ComparedModel, compareModels } from "../evaluate/compare.ts";
+import type { LatencyOptions } from "../evaluate/latency.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
 import { type MaterialOptions, namedMaterial, sayWithoutBos } from "./material.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
+import { idleOption } from "./options.ts";
 import { print, printJson } from "./terminal.ts";
 
-interface CompareOptions extends MaterialOptions, ComputingOptions {
+type Timing = Omit<LatencyOptions, "onProgress">;
+
+/** As --help says. */
+const TIMING: Timing = { batch: 1, promptTokens: 128, newTokens: 32, repeats: 5 };
+
+interface CompareOptions extends MaterialOptions, ComputingOptions, Partial<Timing> {
   readonly resume?: string;
   readonly speed?: boolean;
-  readonly batch: number;
-  readonly promptTokens: number;
-  readonly newTokens: number;
-  readonly repeats: number;
   readonly json?: boolean;
 }
 
@@ -20,12 +23,13 @@ export async function compareCommand(
   [first, second, others]: readonly [string, string, readonly string[]],
   { resume, json, ...options }: CompareOptions,
 ): Promise<void> {
+  const timing = timingOf(options);
   const { texts, ...material } = await namedMaterial(options);
   const models: readonly ComparedModel[] = await withModels(
     [first, second, ...others],
     options,
     ({ models: opened, runtime, onProgress }) => {
-      const speed = options.speed ? { ...options, onProgress } : undefined;
+      const speed = timing && { ...timing, onProgress };
       const onWithoutBos = options.quiet ? undefined : sayWithoutBos;
       const settings = { ...material, speed, onProgress, onWithoutBos, ...keeping(resume) };
       return compareModels({ models: opened, runtime }, texts, settings);
@@ -33,4 +37,11 @@ export async function compareCommand(
   );
   if (json) printJson({ models });
   else print(comparisonTable(models));
+}
+
+/** How speed is measured; undefined when it is not. @throws GpruneError BAD_ARGUMENT for half of an order */
+function timingOf({ speed, ...given }: CompareOptions): Timing | undefined {
+  if (speed) return { ...TIMING, ...given };
+  const idle = Object.keys(TIMING).find((name) => given[name as keyof Timing] !== undefined);
+  if (idle !== undefined) throw idleOption(idle, { needed: "--speed", got: "none" });
 }

@@ -2,6 +2,7 @@
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/evaluate.ts";
+import { idleOption } from "./options.ts";
 import { say } from "./terminal.ts";
 import { parseTextSets, requireTexts } from "./text_sets.ts";
 
@@ -45,6 +46,7 @@ export async function namedMaterial({
   const tasks = parseTextSets(task, "--tasks");
   await requireTexts(texts);
   await requireTexts(tasks, "documents of task");
+  if (count > 0 && tasks.length === 0) throw idleOption("numFewshot", { needed: "--tasks", got: "none" });
   const pools = poolsOf(fewshot, tasks);
   await requireTexts(pools, "solved questions of task");
   return { texts, tasks, fewShot: { count, seed, pools }, seqLen, bos, limit };

@@ -96,10 +96,12 @@ export const compareCommand: Command = materialOptions(
 )
   .addOption(resumeOption())
   .option("--speed", "also how fast they answer with this runtime, and in how much memory")
-  .addOption(countOption("--batch <n>", "with --speed: sequences at once", { min: 1, default: 1 }))
-  .addOption(countOption("--prompt-tokens <n>", "with --speed: tokens of a prompt", { min: 1, default: 128 }))
-  .addOption(countOption("--new-tokens <n>", "with --speed: tokens to go on with", { min: 1, default: 32 }))
-  .addOption(countOption("--repeats <n>", "with --speed: rounds that count", { min: 1, default: 5 }))
+  .addOption(countOption("--batch <n>", "with --speed: sequences at once (default: 1)", { min: 1 }))
+  .addOption(
+    countOption("--prompt-tokens <n>", "with --speed: tokens of a prompt (default: 128)", { min: 1 }),
+  )
+  .addOption(countOption("--new-tokens <n>", "with --speed: tokens to go on with (default: 32)", { min: 1 }))
+  .addOption(countOption("--repeats <n>", "with --speed: rounds that count (default: 5)", { min: 1 }))
   .addOption(threadsOption())
   .addOption(deviceOption())
   .addOption(deviceDtypeOption())

@@ -100,3 +100,14 @@ function badValue({ long }: Option, { expected, got, hint }: Mismatch): GpruneEr
 export function optionOf(setting: string): string {
   return `--${setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
+
+/** An option that would change nothing. @param needed - what gives it a use. @param got - what there is instead */
+export function idleOption(
+  setting: string,
+  { needed, got }: { readonly needed: string; readonly got: string },
+): GpruneError {
+  const option = optionOf(setting);
+  return new GpruneError("BAD_ARGUMENT", `${option}: expected ${needed} beside it, got ${got}`, {
+    hint: `It would change nothing. Leave ${option} out, or say ${needed}.`,
+  });
+}

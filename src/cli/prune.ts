@@ -17,7 +17,7 @@ import { range, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
-import { optionOf } from "./options.ts";
+import { idleOption, optionOf } from "./options.ts";
 import { withProgress } from "./progress.ts";
 import { pairs, plainText, print, printJson, say, shellWord } from "./terminal.ts";
 import { parseTextSets, requireCalibration } from "./text_sets.ts";
@@ -164,9 +164,7 @@ function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig)
     const got = instead(config);
     const idle = settings.find((name) => given[name] !== undefined);
     if (got === null || idle === undefined) continue;
-    throw new GpruneError("BAD_ARGUMENT", `${optionOf(idle)}: expected ${needed} beside it, got ${got}`, {
-      hint: `It would change nothing. Leave ${optionOf(idle)} out, or say ${needed}.`,
-    });
+    throw idleOption(idle, { needed, got });
   }
 }
 

@@ -35,6 +35,19 @@ async function answerOf(change: (value: number, output: string) => number): Prom
 
 const unchanged = await answerOf((value) => value);
 
+it("tries once a runtime", async () => {
+  let values = 0;
+  const runtime = new Other((value) => {
+    values++;
+    return value;
+  });
+  runtimes.push(runtime);
+  const answer = await multipliesBlocks(runtime);
+  const tried = values;
+  expect(await multipliesBlocks(runtime)).toBe(answer);
+  expect([tried > 0, values]).toEqual([true, tried]);
+});
+
 it.runIf(unchanged)("does not believe sums that overflow", async () => {
   expect(await answerOf((value) => Math.max(-9000, Math.min(9000, value)))).toBe(false);
 });

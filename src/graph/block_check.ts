@@ -23,8 +23,16 @@ interface Errors {
   readonly oneRow: number;
 }
 
-/** Whether products with 4 and 8 bits, in blocks of 16 and 32, are computed from integers, and right. */
-export async function multipliesBlocks(runtime: Runtime): Promise<boolean> {
+const answers = new WeakMap<Runtime, Promise<boolean>>();
+
+/** Whether products with 4 and 8 bits, in blocks of 16 and 32, are computed from integers, and right; tried once a runtime. */
+export function multipliesBlocks(runtime: Runtime): Promise<boolean> {
+  const answer = answers.get(runtime) ?? triesBlocks(runtime);
+  answers.set(runtime, answer);
+  return answer;
+}
+
+async function triesBlocks(runtime: Runtime): Promise<boolean> {
   for (const bits of [4, 8] as const) {
     for (const blockSize of [16, 32] as const) {
       const { twoRows, oneRow } = await productErrors(runtime, { bits, blockSize, offsets: false });
