@@ -16,6 +16,8 @@
  * it), `learned` (learned sparsity without modules), `curves` (sparsity from error curves), `gprune` (all), `robust` (all,
  * with robust set weights), `own` (all, with the model's own text as one more set).
  *
+ * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on as many of each set).
+ *
  * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -115,10 +117,13 @@ function configOf({ sparsity, recover, metric, variant, leftOut }: Key): Settled
   if (changes === undefined) throw new Error(`variant: ${variant} is none of ${Object.keys(VARIANTS)}`);
   const seen = calibration.filter(({ name }) => name !== leftOut);
   const sets = setsOf(variant, seen);
-  const samples = Math.floor((Number(values.samples) * seen.length) / sets.length);
-  const shared = { model, output: "nowhere", samples, seqLen, calibration: sets, ownText: "never" };
-  const input = { ...shared, sparsity, metric, recover, ...changes(metric) } as RunConfigInput;
-  return settle(resolveRunConfig(input, "bench"), lab.dense.spec);
+  const [how, refitWindows = values.samples] = recover.split(":");
+  const [samples, refitSamples] = [values.samples, refitWindows].map((windows) =>
+    Math.floor((Number(windows) * seen.length) / sets.length),
+  );
+  const shared = { model, output: "nowhere", samples, refitSamples, seqLen, calibration: sets };
+  const input = { ...shared, ownText: "never", sparsity, metric, recover: how, ...changes(metric) };
+  return settle(resolveRunConfig(input as RunConfigInput, "bench"), lab.dense.spec);
 }
 
 /** What a variant calibrates on, of the sets that it may see. */

@@ -71,6 +71,13 @@ const fields = z.strictObject({
     .positive()
     .optional()
     .describe("windows of every calibration set; 16, with fewer than five sets so many that all have 80"),
+  refitSamples: z
+    .int()
+    .positive()
+    .optional()
+    .describe(
+      "windows of every set for least squares, as far as the text has them; three times samples, up to 240 of all sets",
+    ),
   seqLen: z.int().min(8).default(512).describe("tokens in a window"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
   recover: z
@@ -120,6 +127,8 @@ export interface RunConfig {
   readonly ownText: "auto" | "always" | "never";
   /** Windows of every set. Absent: by the number of sets. */
   readonly samples?: number | undefined;
+  /** Windows of every set for least squares. Absent: three times as many, up to 240 of all sets. */
+  readonly refitSamples?: number | undefined;
   readonly seqLen: number;
   readonly seed: number;
   readonly recover: "none" | "bias" | "lstsq" | "distill";
@@ -142,6 +151,7 @@ export interface RunConfig {
 export interface SettledConfig extends RunConfig {
   readonly gradientWindows: number;
   readonly samples: number;
+  readonly refitSamples: number;
 }
 
 /** A configuration in which everything with a default may be missing. */

@@ -21,15 +21,24 @@ function bigSpec(layers: number): PlannedRun["spec"] {
 
 const CALIBRATION = ["a", "b", "c", "d", "e"].map((name) => ({ name, path: `${name}.txt` }));
 
-function planned(settings: RunConfigInput, { layers = 32, tokens = 5120 } = {}): PlannedRun {
+interface Shape {
+  readonly layers?: number;
+  readonly tokens?: number;
+  readonly refitTokens?: number;
+}
+
+function planned(
+  settings: RunConfigInput,
+  { layers = 32, tokens = 5120, refitTokens = tokens }: Shape = {},
+): PlannedRun {
   const base = { model: "m", output: "o", calibration: CALIBRATION, samples: 2, recover: "bias" } as const;
   const spec = bigSpec(layers);
   const config = settle(resolveRunConfig({ ...base, ...settings }, "test"), spec);
   const allocation = config.allocation ?? "learned";
-  return { spec, config, tokens, checks: tokens > 0, allocation, gradients: false };
+  return { spec, config, tokens, refitTokens, checks: tokens > 0, allocation, gradients: false };
 }
 
-const plan = (settings: RunConfigInput, shape = {}): MemoryPlan =>
+const plan = (settings: RunConfigInput, shape: Shape = {}): MemoryPlan =>
   planMemory(planned(settings, shape), Number.POSITIVE_INFINITY);
 
 describe("planMemory", () => {
@@ -52,6 +61,18 @@ describe("planMemory", () => {
       }
       expect(attempt(least).peak).toBeGreaterThan(0);
     }
+  });
+
+  it("counts the windows for least squares where they are", () => {
+    const refit = { recover: "lstsq" } as const;
+    const [few, many] = [10_240, 40_960].map((refitTokens) => plan(refit, { refitTokens }).stages);
+    const stages = Object.keys(few!).filter(
+      (stage) => few![stage]!["hidden states"] !== many![stage]!["hidden states"],
+    );
+    expect(stages).toEqual(["refit", "solve"]);
+    expect(many!.refit!["hidden states"]).toBe(4 * few!.refit!["hidden states"]!);
+    const { spilled } = plan({ ...refit, maxMemory: "5GB" }, { refitTokens: 400_960 });
+    expect(spilled).toBeGreaterThan(4 * 400_960 * 4096);
   });
 
   it("stays within the budget, or says how small one would do", () => {

@@ -56,13 +56,25 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
 
 /** Ways to change a run, for messages. */
 const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
-  "shorter windows (--seq-len)": ({ config, tokens, ...run }) => {
+  "shorter windows (--seq-len)": ({ config, tokens, refitTokens, ...run }) => {
     const seqLen = Math.max(8, Math.ceil(config.seqLen / 2));
-    return { ...run, config: { ...config, seqLen }, tokens: (tokens * seqLen) / config.seqLen };
+    const share = seqLen / config.seqLen;
+    return {
+      ...run,
+      config: { ...config, seqLen },
+      tokens: share * tokens,
+      refitTokens: share * refitTokens,
+    };
   },
-  "fewer windows (--samples)": ({ config, tokens, ...run }) => {
+  "fewer windows (--samples)": ({ config, tokens, refitTokens, ...run }) => {
     const samples = Math.ceil(config.samples / 2);
-    return { ...run, config: { ...config, samples }, tokens: (tokens * samples) / config.samples };
+    const share = samples / config.samples;
+    return {
+      ...run,
+      config: { ...config, samples },
+      tokens: share * tokens,
+      refitTokens: share * refitTokens,
+    };
   },
   [`no text of the model's own (--own-text never, no set at ${OWN_TEXT})`]: ({ config, ...run }) => {
     const calibration = config.calibration.filter((set) => !isOwnText(set));

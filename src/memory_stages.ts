@@ -37,6 +37,8 @@ export interface PlannedRun {
   readonly config: SettledConfig;
   /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
   readonly tokens: number;
+  /** Likewise of the windows for least squares. */
+  readonly refitTokens: number;
   /** Whether there are windows for the check. */
   readonly checks: boolean;
   readonly allocation: string;
@@ -116,7 +118,7 @@ const STAGES: readonly Stage[] = [
     runs: refits,
     items: (run) => ({
       ...run.passing(["attention", "ffn", "attentionMoments", "ffnMoments"]),
-      "hidden states": run.hidden,
+      "hidden states": run.refitHidden,
       // Columns that stay and columns that go.
       "output projection": 4 * run.widest * run.hiddenSize,
       // Sums in float64 of the inputs and of the residuals.
@@ -130,7 +132,7 @@ const STAGES: readonly Stage[] = [
     items: (run) => ({
       ...run.layers(),
       statistics: run.statistics,
-      "hidden states": run.hidden,
+      "hidden states": run.refitHidden,
       "Gram matrices": 8 * run.widest * (run.widest + run.hiddenSize),
       // The factor and what is beside it (graph/cholesky.ts).
       factor: 8 * run.widest * (run.widest / 2 + 2 * run.hiddenSize),
@@ -242,7 +244,12 @@ class RunSizes {
 
   /** Hidden states between two layers that are in memory. */
   get hidden(): number {
-    return this.#places.spillHidden ? this.#waiting : this.#allHidden;
+    return this.#places.spillHidden ? this.#waiting : this.#hiddenOf(this.#run.tokens);
+  }
+
+  /** The same of the windows for least squares. */
+  get refitHidden(): number {
+    return this.#places.spillHidden ? this.#waiting : this.#hiddenOf(this.#run.refitTokens);
   }
 
   /** Hidden states of the windows that go to the head and back together. */
@@ -307,7 +314,9 @@ class RunSizes {
   /** In files, at most at one time. */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
-    const hidden = spillHidden ? this.#allHidden + (refits(this.#run) ? this.#allRefitted : 0) : 0;
+    const { tokens, refitTokens } = this.#run;
+    const refitted = refits(this.#run) ? this.#hiddenOf(refitTokens) + this.#allRefitted : 0;
+    const hidden = spillHidden ? Math.max(this.#hiddenOf(tokens), refitted) : 0;
     return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
   }
 
@@ -321,8 +330,8 @@ class RunSizes {
     return spec.layers.map((_, index) => 4 * layerParameters(spec, index));
   }
 
-  get #allHidden(): number {
-    return 4 * this.#run.tokens * this.hiddenSize;
+  #hiddenOf(tokens: number): number {
+    return 4 * tokens * this.hiddenSize;
   }
 
   /** Output projections of the pruned model. */

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import type { SampledSet } from "./calibrate/windows.ts";
+import { learnable, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -354,7 +354,7 @@ async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null)
   if (config.recover === "bias") {
     return { made: await makeCompensated(model, keep, knowledge!.pooled.stats) };
   }
-  const sets = run.sets.map((set, d) => ({ ...set, weight: config.calibration[d]!.weight }));
+  const sets = weightedSets(run, config.refitSamples);
   const refitted = await stages.run("refit", (checkpoints: Checkpoints<RefitState>) =>
     passes.refit({ plan, sets, onProgress, checkpoints }),
   );
@@ -362,12 +362,15 @@ async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null)
   return config.recover === "lstsq" ? { made: student } : train(run, student);
 }
 
+/** At most `count` windows of every set. */
+function weightedSets({ config, sets }: Run, count: number): readonly WeightedTokenSet[] {
+  return sets.map((set, d) => ({ ...learnable(set, count), weight: config.calibration[d]!.weight }));
+}
+
 /** Distills the dense model into the student, on all text of the sets but what is held out. */
 async function train(run: Run, { model: student, recipe }: MadeModel): Promise<Recovered> {
   const { config, model: dense, runtime, stages, onProgress } = run;
-  const sets = run.sets.map(({ name, windows, unused }, d): WeightedTokenSet => {
-    return { name, windows: [...windows, ...unused], weight: config.calibration[d]!.weight };
-  });
+  const sets = weightedSets(run, Number.POSITIVE_INFINITY);
   const { steps, learningRate, seed } = config;
   const { tensors, curve } = await stages.run("distill", (checkpoints: Checkpoints<TrainingSnapshot>) =>
     trainTensors({ dense, student, runtime, sets, steps, learningRate, seed, onProgress, checkpoints }),

@@ -13,8 +13,18 @@ function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
   const calibration = [{ name: "web", path: "web.txt" }];
   const input = { model: "m", output: "o", calibration, ownText: "never", ...settings } as const;
   const config = settle(resolveRunConfig(input, "test"), model.spec);
-  const run = { spec: model.spec, config, tokens, checks: true, allocation: "learned", gradients: false };
-  return estimateNeeds(model, config, { plan: planMemory(run, Number.POSITIVE_INFINITY), tokens, kept });
+  const refitTokens = 3 * tokens;
+  const run = {
+    spec: model.spec,
+    config,
+    tokens,
+    refitTokens,
+    checks: true,
+    allocation: "learned",
+    gradients: false,
+  };
+  const plan = planMemory(run, Number.POSITIVE_INFINITY);
+  return estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
 }
 
 describe("estimateNeeds", () => {

@@ -2,7 +2,8 @@
  * What a run will need, said before it begins: an estimate from the shapes of the model, the settings and the number of
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
-import type { SampledSet } from "./calibrate/windows.ts";
+import type { TokenSet } from "./calibrate/calibrate.ts";
+import { learnable, type SampledSet } from "./calibrate/windows.ts";
 import type { SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
@@ -21,6 +22,18 @@ export interface Needs {
   readonly memory: number;
   /** On the disk, for the output and for progress, at most at one time, besides what is there. */
   readonly disk: number;
+}
+
+/** What is known of a run before it begins. */
+interface Known {
+  /** What the run holds in memory. */
+  readonly plan: MemoryPlan;
+  /** Of the calibration windows, all sets together. */
+  readonly tokens: number;
+  /** Likewise of the windows for least squares. */
+  readonly refitTokens: number;
+  /** Bytes on the disk already, of a run that is resumed. */
+  readonly kept?: number;
 }
 
 /** A run that is about to begin. */
@@ -47,27 +60,25 @@ export async function planRoom({ model, sets, given, kept, ...run }: UpcomingRun
   const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
   const allocation = given === null ? run.allocation : "given";
   const gradients = given === null && run.gradients;
-  const tokens = tokensOf(calibrationSummary(sets));
+  const tokensIn = (learned: readonly TokenSet[]): number => tokensOf(calibrationSummary(learned));
+  const tokens = tokensIn(sets);
+  const refitTokens = tokensIn(sets.map((set) => learnable(set, config.refitSamples)));
   const checks = sets.some(({ heldOut }) => heldOut.length > 0);
-  const planned = { spec, config, tokens, checks, allocation, gradients };
+  const planned = { spec, config, tokens, refitTokens, checks, allocation, gradients };
   const plan = planMemory(planned, memoryLimit());
-  const needs = estimateNeeds(model, config, { plan, tokens, kept });
+  const needs = estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));
   return plan;
 }
 
-/**
- * @param plan - what the run holds in memory
- * @param tokens - of the calibration windows, all sets together
- * @param kept - bytes on the disk already, of a run that is resumed
- */
+/** What the run needs, erring upwards. */
 export function estimateNeeds(
   { spec, origin, ...rest }: Model,
   config: SettledConfig,
-  { plan, tokens, kept = 0 }: { readonly plan: MemoryPlan; readonly tokens: number; readonly kept?: number },
+  { plan, tokens, refitTokens, kept = 0 }: Known,
 ): Needs {
   const trained = (1 - config.sparsity) * 4 * layersParameters(spec);
-  const hidden = 4 * tokens * spec.hiddenSize;
+  const hiddenOf = (count: number): number => 4 * count * spec.hiddenSize;
   const channels = spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels);
   const refitted = (1 - config.sparsity) * 4 * channels.reduce((sum, n) => sum + n * spec.hiddenSize, 0);
   const { recover } = config;
@@ -75,7 +86,8 @@ export function estimateNeeds(
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType({ spec, origin, ...rest }, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
-  const progress = [hidden, fits ? refitted + hidden : 0, recover === "distill" ? 6 * trained + refitted : 0];
+  const refitting = fits ? refitted + hiddenOf(refitTokens) : 0;
+  const progress = [hiddenOf(tokens), refitting, recover === "distill" ? 6 * trained + refitted : 0];
   const disk = output + plan.spilled + Math.max(...progress);
   return { memory: plan.peak, disk: Math.max(0, disk - kept) };
 }

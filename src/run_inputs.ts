@@ -70,7 +70,9 @@ export function foresee(
 /** Fewer sets than this gain from the model's own text beside them; five did not (docs/METHODS.md). */
 const MANY_SETS = 5;
 /** Windows of each set when nothing is said; fewer sets have as many together as `MANY_SETS` would. */
-const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
+const WINDOWS = { samples: 16, refitSamples: 48, gradientWindows: 2 } as const;
+/** Times as many windows as deciding has are for least squares, which gains from them (docs/METHODS.md), up to `WINDOWS`. */
+const REFIT_TIMES = WINDOWS.refitSamples / WINDOWS.samples;
 /** Bytes of a model's layers in float32, all of which are in memory while it writes, up to which it does unasked. */
 const WRITING_BYTES = 2 ** 32;
 /** Names for a set that is added, the first that is free. */
@@ -81,10 +83,14 @@ export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
   const added = addsOwnText(config, spec) ? [addedSet(config)] : [];
   const calibration = [...config.calibration, ...added];
   const share = Math.max(1, MANY_SETS / Math.max(1, calibration.length));
+  const { samples = Math.ceil(WINDOWS.samples * share) } = config;
   return {
     ...config,
     calibration,
-    samples: config.samples ?? Math.ceil(WINDOWS.samples * share),
+    samples,
+    refitSamples:
+      config.refitSamples ??
+      Math.max(samples, Math.min(REFIT_TIMES * samples, Math.ceil(WINDOWS.refitSamples * share))),
     gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
   };
 }
@@ -125,11 +131,11 @@ export async function loadCalibration(
     });
   }
   if (config.calibration.length === 0) return [];
-  const { samples, seqLen, seed } = config;
+  const { samples, refitSamples, seqLen, seed } = config;
   requireWindowsFit(model, seqLen);
   const tokenizer = Tokenizer.fromFiles(model.files);
   const sets: SampledSet[] = [];
-  const sampling = { samples, seqLen, seed, onProgress };
+  const sampling = { samples, refitSamples, seqLen, seed, onProgress };
   requireOneOwnText(config.calibration, "calibration");
   for (const set of config.calibration) {
     const sampled = isOwnText(set)

@@ -216,6 +216,10 @@ describe("settings", () => {
         "--method none --max-modules 2",
         "--max-modules: expected --method gprune beside it, got --method none",
       ],
+      [
+        "--recover bias --refit-samples 9",
+        "--refit-samples: expected --recover lstsq beside it, got --recover bias",
+      ],
       ["--method none --robust", "--robust: expected --method gprune beside it, got --method none"],
       [
         "--allocation curves --rounds 4",

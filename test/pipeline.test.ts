@@ -246,6 +246,21 @@ test("on the demo model, GPrune with all kinds keeps what FLAP with stories alon
   expect(narrow).toBeGreaterThan(5 * general);
 });
 
+test("least squares learns from more windows than the decision, and not from those held out", async () => {
+  const outcome = async (settings: RunConfigInput): Promise<Record<string, unknown>> => {
+    const { output, held_out: heldOut } = await run({ allocation: "curves", recover: "lstsq", ...settings });
+    const { "plan.json": plan, "model.safetensors": weights } = await hashes(output);
+    return { plan, weights, dense: Object.values(heldOut).map(({ dense }) => dense) };
+  };
+  const [usual, three, nine] = [
+    await outcome({}),
+    await outcome({ refitSamples: 3 }),
+    await outcome({ refitSamples: 9 }),
+  ];
+  expect(nine).toEqual(usual);
+  expect(three).toEqual({ ...usual, weights: expect.not.stringMatching(usual.weights as string) });
+});
+
 describe("recovery by distillation", () => {
   it("writes the loss curve, leaves no progress behind, and does the same again", async () => {
     const settings = { recover: "distill", steps: 3, allocation: "curves" } as const;

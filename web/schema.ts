@@ -44,6 +44,7 @@ export function otherFields({ properties }: RunSchema): readonly string[] {
 const LABELS: Readonly<Record<string, string>> = {
   calibration: "Set",
   samples: "Windows of each set",
+  refitSamples: "Windows of each set for least squares",
   seqLen: "Tokens in a window",
   recover: "Recovery",
   maxModules: "Most modules",

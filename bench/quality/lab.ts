@@ -9,7 +9,7 @@ import {
   type SplitEvidence,
 } from "../../src/calibrate/evidence.ts";
 import { localPasses } from "../../src/calibrate/passes.ts";
-import type { SampledSet, TextSet } from "../../src/calibrate/windows.ts";
+import { learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
@@ -23,7 +23,7 @@ import { silent } from "../../src/progress.ts";
 import { allocationByName } from "../../src/prune/allocate.ts";
 import { type Keep, makePlan, type PruningPlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
-import { refitLeastSquares } from "../../src/recover/least_squares.ts";
+import { refitLeastSquares, type WeightedTokenSet } from "../../src/recover/least_squares.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
 import { scoreModel } from "../../src/score/importance.ts";
 import { metricByName } from "../../src/score/registry.ts";
@@ -77,7 +77,7 @@ export class Lab {
       case "bias":
         return compensateMeans(dense, plan, (await this.#knowledge(config)).pooled.stats);
       case "lstsq": {
-        const sets = await this.#weightedSets(config);
+        const sets = await this.#weightedSets(config, config.refitSamples);
         return refitLeastSquares({ dense, plan, runtime: this.#runtime, sets });
       }
       default:
@@ -109,7 +109,7 @@ export class Lab {
       model: this.dense,
       runtime: this.#runtime,
       passes: localPasses(this.dense, this.#runtime),
-      sets: await this.#weightedSets(config),
+      sets: await this.#weightedSets(config, config.samples),
       weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
       evidence,
       pooled,
@@ -121,20 +121,20 @@ export class Lab {
     return keep;
   }
 
-  async #weightedSets(config: SettledConfig): Promise<readonly (SampledSet & { readonly weight: number })[]> {
-    const sets: (SampledSet & { readonly weight: number })[] = [];
+  async #weightedSets(config: SettledConfig, count: number): Promise<readonly WeightedTokenSet[]> {
+    const sets: WeightedTokenSet[] = [];
     for (const set of config.calibration) {
-      sets.push({ ...(await this.#sampled(set, config)), weight: set.weight });
+      sets.push({ ...learnable(await this.#sampled(set, config), count), weight: set.weight });
     }
     return sets;
   }
 
   async #sampled(set: TextSet, config: SettledConfig): Promise<SampledSet> {
-    const { samples, seqLen, seed } = config;
+    const { samples, refitSamples, seqLen, seed } = config;
     const key = keyOf(set, config);
     const known = this.#sets.get(key);
     if (known !== undefined) return known;
-    const sampling = { samples, seqLen, seed };
+    const sampling = { samples, refitSamples, seqLen, seed };
     const writer = { runner: new DecoderRunner(this.dense, this.#runtime), tokenizer: this.#tokenizer };
     const sampled = await gatherTokenSet(set, writer, sampling);
     this.#sets.set(key, sampled);
@@ -174,6 +174,6 @@ interface Knowledge {
 }
 
 /** Which windows of which text. */
-function keyOf({ path }: TextSet, { samples, seqLen, seed }: SettledConfig): string {
-  return JSON.stringify([path, samples, seqLen, seed]);
+function keyOf({ path }: TextSet, { samples, refitSamples, seqLen, seed }: SettledConfig): string {
+  return JSON.stringify([path, samples, refitSamples, seqLen, seed]);
 }

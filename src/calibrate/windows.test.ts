@@ -8,6 +8,7 @@ import {
   chooseWindows,
   cutWindows,
   forCheckAlone,
+  learnable,
   loadTokenSet,
   parseTextSet,
   windowsInTurn,
@@ -190,6 +191,15 @@ describe("forCheckAlone", () => {
     expect(forCheckAlone(set)).toEqual({ ...set, windows: [], heldOut: [second, third] });
     const more = { ...set, windows: [first], heldOut: [second!], unused: [third!] };
     expect(forCheckAlone(more)).toEqual({ ...set, windows: [], heldOut: [second] });
+  });
+});
+
+describe("learnable", () => {
+  it("has the sampled windows first, then others, and never one that is held out", () => {
+    const [first, second, third] = [1, 2, 3].map((id) => Int32Array.of(id)) as [Int32Array, ...Int32Array[]];
+    const set = { name: "web", windows: [first], heldOut: [second!], unused: [third!] };
+    const lots = [0, 1, 2, Number.POSITIVE_INFINITY].map((count) => learnable(set, count).windows);
+    expect(lots).toEqual([[], [first], [first, third], [first, third]]);
   });
 });
 

@@ -140,6 +140,8 @@ export interface SampledSet extends TokenSet {
 export interface SamplingOptions extends HubOptions {
   /** Windows. */
   readonly samples: number;
+  /** Windows that the text is to have, at least; `samples` when absent. */
+  readonly refitSamples?: number;
   /** Tokens in a window. */
   readonly seqLen: number;
   readonly seed: number;
@@ -157,13 +159,19 @@ export function forCheckAlone({ name, windows, heldOut }: SampledSet): SampledSe
   return { name, windows: [], heldOut: checked, unused: [] };
 }
 
+/** What a set has to learn from: `count` windows, the sampled ones first, or all but those held out. */
+export function learnable({ name, windows, unused }: SampledSet, count: number): TokenSet {
+  return { name, windows: [...windows, ...unused].slice(0, count) };
+}
+
 /** Reads, perhaps downloads, tokenises and samples a calibration set. */
 export async function loadTokenSet(
   { name, path }: TextSet,
   tokenizer: Tokenizer,
-  { samples, seqLen, seed, ...hub }: SamplingOptions,
+  { samples, refitSamples = samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
-  const text = await readText(path, Math.max(MIN_TEXT_BYTES, samples * seqLen * TEXT_BYTES_PER_TOKEN), hub);
+  const tokens = Math.max(samples, refitSamples) * seqLen;
+  const text = await readText(path, Math.max(MIN_TEXT_BYTES, tokens * TEXT_BYTES_PER_TOKEN), hub);
   return sampledSet({ name, path, text }, tokenizer, { samples, seqLen, seed });
 }
 

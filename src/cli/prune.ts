@@ -147,6 +147,11 @@ const USES: readonly {
     instead: ({ recover }) => (recover === "distill" ? null : `--recover ${recover}`),
   },
   {
+    settings: ["refitSamples"],
+    needed: "--recover lstsq",
+    instead: ({ recover }) => (recover === "none" || recover === "bias" ? `--recover ${recover}` : null),
+  },
+  {
     settings: ["fallback", "maxModules", "robust", "rounds", "gradientWindows"],
     needed: "--method gprune",
     instead: ({ method }) => (method === "gprune" ? null : `--method ${method}`),

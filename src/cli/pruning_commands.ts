@@ -82,6 +82,15 @@ export const pruneCommand: Command = new Command("prune")
       min: 1,
     }),
   )
+  .addOption(
+    countOption(
+      "--refit-samples <n>",
+      "windows of every set for least squares (default: three times as many, up to 240 of all sets)",
+      {
+        min: 1,
+      },
+    ),
+  )
   .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
   .addOption(
     choiceOption(

@@ -28,6 +28,7 @@ function given({ record }: Facts): Html {
   const hidden = new Set([
     ...SHOWN_ELSEWHERE,
     ...(recover === "distill" ? [] : ["steps", "learningRate"]),
+    ...(recover === "distill" || recover === "lstsq" ? [] : ["refitSamples"]),
     ...(record.calibration.length + record.held_out.length > 0 ? [] : ["samples", "seqLen"]),
     ...(method === "gprune" ? [] : ["rounds", "gradientWindows", "fallback", "maxModules", "robust"]),
   ]);
