@@ -159,7 +159,7 @@ describe("a set of the model's own text", () => {
     const command = ["prune", DEMO_MODEL, ...small, "--rounds", "1", "--no-report"];
     const pruned = await gprune(...command, "-o", output, ...sets);
     expect(pruned).toMatchObject({ code: 0 });
-    const said = "windows of the model's own text stand beside few sets";
+    const said = "a set of the model's own text stands beside few sets";
     expect(pruned.stderr).not.toContain(said);
     expect(pruned.stdout).toMatch(/calibration .*own/);
     const unasked = join(root, "unasked");

@@ -56,8 +56,29 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
   ).catch(async (error: unknown) => {
     throw await saidWhatIsKept(error, config);
   });
+  if (!options.quiet) sayFarFromAsked(result, config);
   if (options.json) printJson(result);
   else print(summaryOf(result, config));
+}
+
+/** Of what the model's units alone do not explain: the user said which widths there may be. */
+const FAR = 0.01;
+
+/** On stderr, where widths of the user's kind leave nothing near the sparsity that was asked for. */
+function sayFarFromAsked(
+  { sparsity: { asked, achieved } }: PruneResult,
+  { shape, roundTo }: RunConfig,
+): void {
+  if (Math.abs(asked - achieved) < FAR || (shape === "per-layer" && roundTo === 1)) return;
+  const ways = [
+    ...(roundTo > 1 ? ["a smaller --round-to"] : []),
+    ...(shape === "uniform" ? ["--shape per-layer"] : []),
+  ];
+  say(`hint: ${percent(achieved)} went where ${percent(asked)} was asked; ${ways.join(" or ")} comes closer`);
+}
+
+function percent(fraction: number): string {
+  return `${(100 * fraction).toFixed(2)} %`;
 }
 
 /** Who computes the passes over texts, when it is not this process. @throws GpruneError BAD_ARGUMENT for half of an answer */
@@ -98,12 +119,12 @@ async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<un
 
 /** On stderr before the work: who will load the result, and what it is calibrated on that nobody asked for. */
 function sayForeseen(asked: RunConfig): (runtimes: Runtimes, config: SettledConfig) => void {
-  return (runtimes, { calibration, samples }) => {
+  return (runtimes, { calibration }) => {
     say(`the result will run in ${runtimesText(runtimes)}`);
     const isAsked = asked.ownText === "always" || calibration.length === asked.calibration.length;
     if (isAsked) return;
     say(
-      `${samples} windows of the model's own text stand beside few sets for what they leave out; --own-text never does without`,
+      "a set of the model's own text stands beside few sets for what they leave out; --own-text never does without",
     );
   };
 }
@@ -201,7 +222,6 @@ function summaryOf(
   { output, sparsity, parameters, widths, ...result }: PruneResult,
   { model, plan }: RunConfig,
 ): string {
-  const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
   const count = (parameters: number): string => short(parameters).replace(UNIT, " ");
   const fewer = percent(1 - parameters.after / parameters.before);
   const path = plainText(output);
