@@ -193,12 +193,13 @@ describe("refitLeastSquares", () => {
   });
 
   it("reports progress up to the end", async () => {
-    const dense = tinyModel();
+    // Sevenths of tokens do not add up to whole ones.
+    const dense = tinyModel({ layers: Array.from({ length: 7 }, () => ({ neurons: 8 })) });
     const events: number[] = [];
     const onProgress = ({ done, total }: { done: number; total: number }) => events.push(done / total);
     await refitLeastSquares({ dense, plan: keepAll(dense.spec), runtime, sets, onProgress });
     expect(events).toEqual([...events].sort((a, b) => a - b));
-    expect(events.at(-1)).toBeCloseTo(1, 10);
+    expect(events.at(-1)).toBe(1);
   });
 
   it.each([

@@ -77,6 +77,8 @@ const BLOCKS: Readonly<Record<SpaceKind, { readonly plain: BlockProgram; readonl
     ffn: { plain: "ffn", moments: "ffnMoments" },
   };
 
+const BLOCKS_OF_LAYER = Object.keys(BLOCKS).length;
+
 /**
  * The pruned model with refitted output projections, each with a bias. Holds one layer and one Gram matrix at a time,
  * perhaps the next layer, and the hidden states and the new weights unless the memory policy puts them elsewhere.
@@ -154,7 +156,8 @@ class Refit {
   readonly #spaces: readonly Space[];
   readonly #stream: WeightedStream;
   readonly #onProgress: OnProgress;
-  #done = 0;
+  /** Tokens that went through a block, once for each. */
+  #passed = 0;
 
   private constructor(request: LeastSquaresRequest, runner: DecoderRunner, stream: WeightedStream) {
     const { dense, plan, runtime, ridge = 0.1, onProgress = silent } = request;
@@ -184,7 +187,7 @@ class Refit {
   async begin(kept: RefitState | undefined): Promise<void> {
     const state = kept && { next: kept.layers.length, hidden: kept.hidden };
     const next = await beginForward(this.#runner, this.#stream, state);
-    this.#done = (this.#tokens * next) / this.#pruned.length;
+    this.#passed = this.#tokens * next * BLOCKS_OF_LAYER;
   }
 
   /** The layers that are left. */
@@ -247,8 +250,8 @@ class Refit {
   async #report(tokens: number, index: number): Promise<void> {
     const layers = this.#pruned.length;
     const total = this.#tokens;
-    this.#done += tokens / (layers * Object.keys(BLOCKS).length);
-    const done = Math.min(this.#done, total);
+    this.#passed += tokens;
+    const done = this.#passed / (layers * BLOCKS_OF_LAYER);
     const detail = `layer ${index + 1}/${layers}`;
     this.#onProgress({ stage: "recover", done, total, unit: "tokens", detail });
     // The event loop stands still during a run; let timers and signals in between two of them.

@@ -33,7 +33,11 @@ export class UnitProgress {
   async during<T>(compute: () => Promise<T>): Promise<T> {
     const timer = setInterval(() => this.#tell(), 1000 * TELL_SECONDS);
     try {
-      return await compute();
+      const result = await compute();
+      // Shares of what a unit did need not add up to all of it.
+      this.#done = this.#facts.total;
+      this.#tell();
+      return result;
     } finally {
       clearInterval(timer);
     }
