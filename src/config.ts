@@ -76,7 +76,7 @@ const fields = z.strictObject({
     .positive()
     .optional()
     .describe(
-      "windows of every set for least squares, as far as the text has them; three times samples, up to 240 of all sets",
+      "windows of every set for least squares, as far as the text has them; twice samples, up to 240 of all sets",
     ),
   seqLen: z.int().min(8).default(512).describe("tokens in a window"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
@@ -127,7 +127,7 @@ export interface RunConfig {
   readonly ownText: "auto" | "always" | "never";
   /** Windows of every set. Absent: by the number of sets. */
   readonly samples?: number | undefined;
-  /** Windows of every set for least squares. Absent: three times as many, up to 240 of all sets. */
+  /** Windows of every set for least squares. Absent: twice as many, up to 240 of all sets. */
   readonly refitSamples?: number | undefined;
   readonly seqLen: number;
   readonly seed: number;

@@ -26,12 +26,12 @@ describe("settle", () => {
     );
     expect(windows(1, { samples: 8, gradientWindows: 3 })).toEqual([8, 3]);
     // The set that is added is one of them.
-    expect(settled(1)).toMatchObject({ samples: 40, refitSamples: 120, gradientWindows: 5 });
+    expect(settled(1)).toMatchObject({ samples: 40, refitSamples: 80, gradientWindows: 5 });
   });
 
-  it("has three times as many windows for least squares, up to 240 of all sets", () => {
-    expect(settled(5).refitSamples).toBe(48);
-    expect([7, 24, 100].map((samples) => settled(5, { samples }).refitSamples)).toEqual([21, 48, 100]);
+  it("has twice as many windows for least squares, up to 240 of all sets", () => {
+    expect(settled(5).refitSamples).toBe(32);
+    expect([7, 24, 100].map((samples) => settled(5, { samples }).refitSamples)).toEqual([14, 48, 100]);
     expect(settled(2, { ownText: "never", samples: 100 }).refitSamples).toBe(120);
     expect(settled(5, { samples: 7, refitSamples: 4 }).refitSamples).toBe(4);
   });

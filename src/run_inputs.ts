@@ -70,9 +70,10 @@ export function foresee(
 /** Fewer sets than this gain from the model's own text beside them; five did not (docs/METHODS.md). */
 const MANY_SETS = 5;
 /** Windows of each set when nothing is said; fewer sets have as many together as `MANY_SETS` would. */
-const WINDOWS = { samples: 16, refitSamples: 48, gradientWindows: 2 } as const;
-/** Times as many windows as deciding has are for least squares, which gains from them (docs/METHODS.md), up to `WINDOWS`. */
-const REFIT_TIMES = WINDOWS.refitSamples / WINDOWS.samples;
+const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
+/** Least squares has so many times as many, while all sets together have no more than `MANY_WINDOWS` (docs/METHODS.md). */
+const REFIT_TIMES = 2;
+const MANY_WINDOWS = 240;
 /** Bytes of a model's layers in float32, all of which are in memory while it writes, up to which it does unasked. */
 const WRITING_BYTES = 2 ** 32;
 /** Names for a set that is added, the first that is free. */
@@ -82,15 +83,15 @@ const OWN_NAMES = ["own", "self", "model"] as const;
 export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
   const added = addsOwnText(config, spec) ? [addedSet(config)] : [];
   const calibration = [...config.calibration, ...added];
-  const share = Math.max(1, MANY_SETS / Math.max(1, calibration.length));
+  const sets = Math.max(1, calibration.length);
+  const share = Math.max(1, MANY_SETS / sets);
   const { samples = Math.ceil(WINDOWS.samples * share) } = config;
+  const few = Math.min(REFIT_TIMES * samples, Math.ceil(MANY_WINDOWS / sets));
   return {
     ...config,
     calibration,
     samples,
-    refitSamples:
-      config.refitSamples ??
-      Math.max(samples, Math.min(REFIT_TIMES * samples, Math.ceil(WINDOWS.refitSamples * share))),
+    refitSamples: config.refitSamples ?? Math.max(samples, few),
     gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
   };
 }

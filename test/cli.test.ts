@@ -51,7 +51,7 @@ describe("help", () => {
     ];
     const last = [
       "16, or so many that the sets have 80",
-      "three times as many, up to 240 of all sets",
+      "twice as many, up to 240 of all sets",
       seqLen,
       ownText,
       dtype,
