@@ -76,6 +76,23 @@ target_delimiter: ""
     expect(await readYaml(yaml, records, 1)).toHaveLength(1);
   });
 
+  it("have a description that is a template, or a field, as in lm-evaluation-harness 0.4.13", async () => {
+    const records = [
+      { q: "?", topic: "law " },
+      { q: "?", topic: "art" },
+    ];
+    const descriptions = async (description: string): Promise<readonly (string | undefined)[]> => {
+      const rest = 'doc_to_text: q\ndoc_to_choice: "{{[topic, q]}}"\ndoc_to_target: "1"\n';
+      const documents = await readYaml(`${HEAD}description: "${description}"\n${rest}`, records);
+      return documents.map((document) => document.description);
+    };
+    expect(await descriptions("On {{topic.strip()}}.\\n\\n")).toEqual(["On law.\n\n", "On art.\n\n"]);
+    expect(await descriptions("topic")).toEqual(["law ", "art"]);
+    await expect(descriptions("On {{subject}}.")).rejects.toMatchObject({
+      message: "task.yaml: description: expected a field of the records, got subject",
+    });
+  });
+
   it("keep a line break at the end of a prompt", async () => {
     const yaml = `${HEAD}doc_to_text: "{{a}}\\n"\ndoc_to_choice: [x, y]\ndoc_to_target: "1"\n`;
     const [document] = await readYaml(yaml, [{ a: "b" }]);

@@ -64,11 +64,14 @@ export async function readTemplatedTask(
   const templates = templatesOf(data, path, fields);
   const values = records.map(({ value }) => withAllFields(value, fields));
   const rendered = await renderTemplates(templates, values, (index) => records[index]!.where);
-  return records.map((record, index) => ({
-    where: record.where,
-    description: data.description,
-    ...questionOf(record, { texts: rendered[index]!, task: data }),
-  }));
+  return records.map((record, index) => {
+    const texts = rendered[index]!;
+    return {
+      where: record.where,
+      description: texts[DESCRIPTION]!,
+      ...questionOf(record, { texts, task: data }),
+    };
+  });
 }
 
 /** All fields that records have, as the columns of a data set. */
@@ -99,9 +102,15 @@ function dataFile({ dataset_kwargs: kwargs, ...task }: TaskTemplate, path: strin
   return isHubAddress(file) ? file : resolve(dirname(path), file);
 }
 
-/** Templates of the prompt, of the right answer and, unless they are the same for all records, of the choices as JSON. */
+/** Place of the description among what is rendered. */
+const DESCRIPTION = 2;
+
+/**
+ * Templates of the prompt, of the right answer, of what stands before everything and, unless they are the same for all
+ * records, of the choices as JSON.
+ */
 function templatesOf(
-  { doc_to_text, doc_to_choice, doc_to_target }: TaskTemplate,
+  { doc_to_text, doc_to_choice, doc_to_target, description }: TaskTemplate,
   path: string,
   fields: ReadonlySet<string>,
 ): readonly string[] {
@@ -110,6 +119,7 @@ function templatesOf(
   const templates: Record<string, string> = {
     doc_to_text: ofField(doc_to_text),
     doc_to_target: positionTemplate(ofField(String(doc_to_target))),
+    description: ofField(description),
   };
   if (typeof doc_to_choice === "string") {
     templates.doc_to_choice = listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`);
@@ -141,7 +151,7 @@ function positionTemplate(template: string): string {
 function questionOf(
   { where, value }: JsonLine,
   {
-    texts: [query, target, listed],
+    texts: [query, target, , listed],
     task,
   }: { readonly texts: readonly string[]; readonly task: TaskTemplate },
 ): Question {
