@@ -36,7 +36,7 @@ doc_to_target: "{{choices.label.index(answerKey)}}"
 describe("tasks by templates", () => {
   it("are read as lm-evaluation-harness reads them", async () => {
     const extra =
-      "task: mine\ntest_split: test\nmetric_list: [{metric: acc}]\ndescription: 'Answer.\n\n  '\n";
+      "task: mine\ntest_split: test\ngen_prefix: null\nmetric_list: [{metric: acc}]\ndescription: 'Answer.\n\n  '\n";
     const [first, second] = await readYaml(HEAD + extra + TEMPLATES);
     expect(first).toMatchObject({
       gold: 0,
@@ -176,6 +176,12 @@ target_delimiter: ""
       `${HEAD}include: base.yaml\ndoc_to_text: a\n`,
       "BAD_FILE",
       "task.yaml: expected no other file, put what it says into this one\n  → at include\nexpected a template, a field or two",
+    ],
+    [
+      "what would change prompts and is not read",
+      `${HEAD}gen_prefix: "The answer is"\nfewshot_delimiter: "\\n"\n${TEMPLATES}`,
+      "BAD_FILE",
+      "task.yaml: expected none, it is not read and would change prompts\n  → at gen_prefix\nexpected an empty line between",
     ],
     [
       "no file",

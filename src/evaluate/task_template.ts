@@ -23,6 +23,8 @@ const dataFiles = z.union([
   z.record(z.string(), z.union([z.string(), z.array(z.string()).length(1)])),
 ]);
 const text = z.string({ error: "expected a text" });
+/** What the harness would write into prompts, and is not read. */
+const unread = z.literal("", { error: "expected none, it is not read and would change prompts" }).nullish();
 const schema = z.object({
   include: z.undefined({ error: "expected no other file, put what it says into this one" }).optional(),
   dataset_path: text,
@@ -36,6 +38,11 @@ const schema = z.object({
   }),
   doc_to_target: z.union([z.string(), z.int()], { error: "expected a template, a field or a number" }),
   target_delimiter: z.string().default(" "),
+  gen_prefix: unread,
+  use_prompt: unread,
+  fewshot_delimiter: z
+    .literal("\n\n", { error: "expected an empty line between solved questions, no other is read" })
+    .optional(),
   description: z.string().default(""),
 });
 type TaskTemplate = z.infer<typeof schema>;
