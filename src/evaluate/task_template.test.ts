@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
+import { MockHub } from "../../test/mock_hub.ts";
 import { readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 
@@ -91,6 +92,26 @@ target_delimiter: ""
     await expect(descriptions("On {{subject}}.")).rejects.toMatchObject({
       message: "task.yaml: description: expected a field of the records, got subject",
     });
+  });
+
+  it("have their records beside them on the hub, too", async () => {
+    const hub = await MockHub.start();
+    const bytes = (text: string): { readonly bytes: Buffer } => ({ bytes: Buffer.from(text) });
+    const yaml = (file: string): string => HEAD.replace("a.jsonl", file) + TEMPLATES;
+    const files = new Map([
+      ["tasks/arc.yaml", bytes(yaml("a.jsonl"))],
+      ["tasks/up.yaml", bytes(yaml("../b.jsonl"))],
+      ["tasks/local.yaml", bytes(yaml("/etc/hostname"))],
+      ["tasks/a.jsonl", bytes(JSON.stringify(ARC[0]))],
+      ["b.jsonl", bytes(JSON.stringify(ARC[1]))],
+    ]);
+    hub.add({ name: "datasets/org/set", files });
+    const options = hub.options(await temporaryDirectory());
+    const read = (name: string): Promise<readonly TaskDocument[]> =>
+      readTask(`hf://datasets/org/set@main/tasks/${name}.yaml`, undefined, options);
+    expect([await read("arc"), await read("up")]).toMatchObject([[{ gold: 0 }], [{ gold: 1 }]]);
+    await expect(read("local")).rejects.toThrow("hf://datasets/org/set/tasks/etc/hostname");
+    await hub.close();
   });
 
   it("keep a line break at the end of a prompt", async () => {

@@ -4,7 +4,7 @@
  * `doc_to_choice`, `doc_to_target`, `target_delimiter` and `description`; only `output_type: multiple_choice`, which is also
  * what is assumed. Templates that are functions of Python are refused, as every unknown YAML tag is.
  */
-import { dirname, resolve } from "node:path";
+import { dirname, posix, resolve } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { readSmallFile } from "../io/file.ts";
@@ -66,7 +66,8 @@ export async function readTemplatedTask(
       hint: "It needs dataset_path, dataset_kwargs, doc_to_text, doc_to_choice and doc_to_target, as docs/TASKS.md shows.",
     });
   }
-  const records = await readRecords(dataFile(data, path), limit, options);
+  const file = besides(isHubAddress(name) ? name : path, dataFile(data, path));
+  const records = await readRecords(file, limit, options);
   const fields = fieldsOf(records);
   const templates = templatesOf(data, path, fields);
   const values = records.map(({ value }) => withAllFields(value, fields));
@@ -92,7 +93,7 @@ function withAllFields(value: unknown, fields: ReadonlySet<string>): unknown {
   return { ...Object.fromEntries(Array.from(fields, (field) => [field, null])), ...value };
 }
 
-/** The file of the split that is scored; relative to the YAML file. */
+/** The file of the split that is scored, as the YAML file names it. */
 function dataFile({ dataset_kwargs: kwargs, ...task }: TaskTemplate, path: string): string {
   const split = task.test_split ?? task.validation_split ?? "test";
   const files = kwargs?.data_files;
@@ -106,7 +107,15 @@ function dataFile({ dataset_kwargs: kwargs, ...task }: TaskTemplate, path: strin
       },
     );
   }
-  return isHubAddress(file) ? file : resolve(dirname(path), file);
+  return file;
+}
+
+/** A file that a YAML file names, which lies beside that one, on the hub as well, unless it has an address. */
+function besides(yaml: string, file: string): string {
+  if (isHubAddress(file)) return file;
+  if (!isHubAddress(yaml)) return resolve(dirname(yaml), file);
+  const start = yaml.indexOf("//") + 2;
+  return yaml.slice(0, start) + posix.join(posix.dirname(yaml.slice(start)), file);
 }
 
 /** Place of the description among what is rendered. */
