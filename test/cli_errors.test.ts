@@ -238,6 +238,10 @@ describe("settings", () => {
       ["eval", "@model", "--text", "a=@file", "--num-fewshot", "2"],
       "error BAD_ARGUMENT: --num-fewshot: expected --tasks beside it, got none",
     );
+    await expectRefused(
+      ["eval", "@model", "--tasks", "a=@file", "--fewshot", "a=@file"],
+      "error BAD_ARGUMENT: --fewshot: expected --num-fewshot beside it, got none",
+    );
   });
 });
 

@@ -10,7 +10,7 @@ import { parseTextSets, requireTexts } from "./text_sets.ts";
 export interface MaterialOptions {
   readonly text?: readonly string[];
   readonly tasks?: readonly string[];
-  readonly numFewshot: number;
+  readonly numFewshot?: number;
   readonly fewshot?: readonly string[];
   readonly seed: number;
   readonly seqLen: number;
@@ -36,7 +36,7 @@ export async function namedMaterial({
   text = [],
   tasks: task = [],
   fewshot = [],
-  numFewshot: count,
+  numFewshot,
   seed,
   seqLen,
   bos = false,
@@ -46,8 +46,12 @@ export async function namedMaterial({
   const tasks = parseTextSets(task, "--tasks");
   await requireTexts(texts);
   await requireTexts(tasks, "documents of task");
+  const count = numFewshot ?? 0;
   if (count > 0 && tasks.length === 0) throw idleOption("numFewshot", { needed: "--tasks", got: "none" });
   const pools = poolsOf(fewshot, tasks);
+  if (numFewshot === undefined && pools.length > 0) {
+    throw idleOption("fewshot", { needed: "--num-fewshot", got: "none" });
+  }
   await requireTexts(pools, "solved questions of task");
   return { texts, tasks, fewShot: { count, seed, pools }, seqLen, bos, limit };
 }

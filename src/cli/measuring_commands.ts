@@ -15,9 +15,8 @@ function materialOptions(command: Command, formats: string): Command {
       ),
     )
     .addOption(
-      countOption("--num-fewshot <n>", "solved questions before each question of a task", {
+      countOption("--num-fewshot <n>", "solved questions before each question of a task (default: 0)", {
         min: 0,
-        default: 0,
       }),
     )
     .addOption(
