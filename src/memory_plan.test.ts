@@ -75,6 +75,21 @@ describe("planMemory", () => {
     expect(spilled).toBeGreaterThan(4 * 400_960 * 4096);
   });
 
+  it("counts the micro-batches of least squares and of the check, which have other windows", () => {
+    const activations = (settings: RunConfigInput): readonly number[] => {
+      const { calibrate, refit, check } = plan({ recover: "lstsq", seqLen: 256, ...settings }).stages;
+      return [calibrate, refit, check].map((stage) => stage!.activations!);
+    };
+    // Four windows of 256 tokens are a micro-batch; two of each set are held out.
+    const [few, many] = [activations({ samples: 1, refitSamples: 4 }), activations({ samples: 4 })];
+    expect(few[1]).toBe(many[1]);
+    expect(few[2]).toBe(activations({ samples: 2 })[2]);
+    expect(few[0]).toBeLessThan(0.3 * many[0]!);
+    const refits = [1, 2, 4].map((refitSamples) => activations({ samples: 4, refitSamples })[1]!);
+    expect(refits).toEqual(refits.toSorted((a, b) => a - b));
+    expect(new Set(refits).size).toBe(3);
+  });
+
   it("stays within the budget, or says how small one would do", () => {
     for (const recover of ["none", "bias", "lstsq"] as const) {
       let peak = Number.POSITIVE_INFINITY;
@@ -112,8 +127,14 @@ describe("planMemory", () => {
     [
       { recover: "lstsq" },
       5120,
-      /^refit .* Give more memory, shorter windows \(--seq-len\), fewer windows \(--samples\) or a recovery that needs less \(--recover bias\)\.$/,
+      /^refit .* Give more memory or a recovery that needs less \(--recover bias\)\.$/,
     ],
+    [
+      { recover: "lstsq", refitSamples: 2 },
+      5120,
+      /^refit .* shorter windows \(--seq-len\), fewer windows for least squares \(--refit-samples\) or a recovery/,
+    ],
+    [{ recover: "bias" }, 5120, /memory, shorter windows \(--seq-len\) or fewer windows \(--samples\)\.$/],
     [{ recover: "none" }, 0, /^save .* Give more memory\.$/],
     [
       { recover: "bias", seqLen: 4096, allocation: "global" },

@@ -66,15 +66,14 @@ const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
       refitTokens: share * refitTokens,
     };
   },
-  "fewer windows (--samples)": ({ config, tokens, refitTokens, ...run }) => {
+  "fewer windows (--samples)": ({ config, tokens, ...run }) => {
     const samples = Math.ceil(config.samples / 2);
-    const share = samples / config.samples;
-    return {
-      ...run,
-      config: { ...config, samples },
-      tokens: share * tokens,
-      refitTokens: share * refitTokens,
-    };
+    return { ...run, config: { ...config, samples }, tokens: (tokens * samples) / config.samples };
+  },
+  "fewer windows for least squares (--refit-samples)": ({ config, refitTokens, ...run }) => {
+    const refitSamples = Math.ceil(config.refitSamples / 2);
+    const share = refitSamples / config.refitSamples;
+    return { ...run, config: { ...config, refitSamples }, refitTokens: share * refitTokens };
   },
   [`no text of the model's own (--own-text never, no set at ${OWN_TEXT})`]: ({ config, ...run }) => {
     const calibration = config.calibration.filter((set) => !isOwnText(set));

@@ -2,6 +2,7 @@
  * What every stage of a run holds in memory, from the shapes of the model, the settings and the number of tokens. It errs
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole.
  */
+import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
 import type { SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
@@ -48,9 +49,9 @@ export interface PlannedRun {
 
 /** Items of the stages that a run has, in bytes, by stage. */
 export function stageItems(run: PlannedRun, places: Places): Readonly<Record<string, Items>> {
-  const sizes = new RunSizes(run, places);
   const stages = STAGES.filter(({ runs }) => runs(run));
-  return Object.fromEntries(stages.map(({ name, items }) => [name, present(items(sizes))]));
+  const sizes = ({ sees = (same) => same }: Stage): RunSizes => new RunSizes(sees(run), places);
+  return Object.fromEntries(stages.map((stage) => [stage.name, present(stage.items(sizes(stage)))]));
 }
 
 /** Bytes that wait in files, at most at one time. */
@@ -61,8 +62,14 @@ export function spilledBytes(run: PlannedRun, places: Places): number {
 interface Stage {
   readonly name: string;
   readonly runs: (run: PlannedRun) => boolean;
+  /** The run with the windows of the stage, where these are not the ones that decide. */
+  readonly sees?: (run: PlannedRun) => PlannedRun;
   readonly items: (sizes: RunSizes) => Items;
 }
+
+const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): PlannedRun => {
+  return { ...run, tokens, config: { ...run.config, samples } };
+};
 
 const refits = ({ config: { recover }, tokens }: PlannedRun): boolean =>
   tokens > 0 && (recover === "lstsq" || recover === "distill");
@@ -116,9 +123,10 @@ const STAGES: readonly Stage[] = [
   {
     name: "refit",
     runs: refits,
+    sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
     items: (run) => ({
       ...run.passing(["attention", "ffn", "attentionMoments", "ffnMoments"]),
-      "hidden states": run.refitHidden,
+      "hidden states": run.hidden,
       // Columns that stay and columns that go.
       "output projection": 4 * run.widest * run.hiddenSize,
       // Sums in float64 of the inputs and of the residuals.
@@ -129,10 +137,11 @@ const STAGES: readonly Stage[] = [
   {
     name: "solve",
     runs: refits,
+    sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
     items: (run) => ({
       ...run.layers(),
       statistics: run.statistics,
-      "hidden states": run.refitHidden,
+      "hidden states": run.hidden,
       "Gram matrices": 8 * run.widest * (run.widest + run.hiddenSize),
       // The factor and what is beside it (graph/cholesky.ts).
       factor: 8 * run.widest * (run.widest / 2 + 2 * run.hiddenSize),
@@ -152,11 +161,13 @@ const STAGES: readonly Stage[] = [
   {
     name: "check",
     runs: ({ checks }) => checks,
+    sees: (run) => withWindows(run, Math.max(run.config.samples, HELD_OUT_WINDOWS)),
     items: (run) => ({ ...run.passing(["forward"]), "new weights": run.newWeights }),
   },
   {
     name: "score",
     runs: ({ checks }) => checks,
+    sees: (run) => withWindows(run, Math.max(run.config.samples, HELD_OUT_WINDOWS)),
     items: (run) => ({ ...run.head("loss"), "new weights": run.newWeights }),
   },
   {
@@ -178,6 +189,7 @@ class RunSizes {
   /** Channels of every kind of space, in the widest layer. */
   readonly channels: readonly number[];
   readonly widest: number;
+  readonly largestTensor: number;
   readonly #run: PlannedRun;
   readonly #places: Places;
 
@@ -193,6 +205,7 @@ class RunSizes {
       );
     this.channels = [channels("kv"), channels("ffn")];
     this.widest = Math.max(...this.channels);
+    this.largestTensor = Math.max(...weightsOf(run.spec).map(({ shape }) => 4 * elementCount(shape)));
   }
 
   /** What every pass through the layers holds. */
@@ -211,7 +224,7 @@ class RunSizes {
       layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape)),
     );
     // A tensor is read before it is cut.
-    return { base: BASE_BYTES, layers: count * this.#largestLayer + Math.max(...matrices) };
+    return { base: BASE_BYTES, layers: count * Math.max(...this.#layerBytes) + Math.max(...matrices) };
   }
 
   /** What a program of the head holds. */
@@ -245,11 +258,6 @@ class RunSizes {
   /** Hidden states between two layers that are in memory. */
   get hidden(): number {
     return this.#places.spillHidden ? this.#waiting : this.#hiddenOf(this.#run.tokens);
-  }
-
-  /** The same of the windows for least squares. */
-  get refitHidden(): number {
-    return this.#places.spillHidden ? this.#waiting : this.#hiddenOf(this.#run.refitTokens);
   }
 
   /** Hidden states of the windows that go to the head and back together. */
@@ -299,16 +307,12 @@ class RunSizes {
 
   /** Of one layer, from the micro-batches of a step before the one at hand. */
   get summedGradients(): number {
-    return this.#batch.B < BATCH_WINDOWS ? this.#largestLayer : 0;
+    return this.#batch.B < BATCH_WINDOWS ? Math.max(...this.#layerBytes) : 0;
   }
 
   /** The layers' weights that training changes; with the share that pruning leaves. */
   get trained(): number {
     return (1 - this.#run.config.sparsity) * total(this.#layerBytes);
-  }
-
-  get largestTensor(): number {
-    return Math.max(...weightsOf(this.#run.spec).map(({ shape }) => 4 * elementCount(shape)));
   }
 
   /** In files, at most at one time. */
@@ -318,10 +322,6 @@ class RunSizes {
     const refitted = refits(this.#run) ? this.#hiddenOf(refitTokens) + this.#allRefitted : 0;
     const hidden = spillHidden ? Math.max(this.#hiddenOf(tokens), refitted) : 0;
     return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
-  }
-
-  get #largestLayer(): number {
-    return Math.max(...this.#layerBytes);
   }
 
   /** Weights of every layer in float32. */
