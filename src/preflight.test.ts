@@ -1,9 +1,14 @@
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../test/file_faults.ts";
+import { DEMO_MODEL, demoText } from "../test/tiny_checkpoint.ts";
 import { tinyModel } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
-import { planMemory } from "./memory_plan.ts";
+import { armFailPoints } from "./io/fail_points.ts";
+import { type MemoryPlan, planMemory } from "./memory_plan.ts";
+import { openModel } from "./model/checkpoint.ts";
+import { prune } from "./pipeline.ts";
 import { estimateNeeds, type Needs, requireRoom } from "./preflight.ts";
 import { settle } from "./run_inputs.ts";
 
@@ -27,6 +32,13 @@ function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
   return estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
 }
 
+/** Of all files below a directory. */
+function bytesIn(directory: string): number {
+  const entries = readdirSync(directory, { withFileTypes: true, recursive: true });
+  const files = entries.filter((entry) => entry.isFile());
+  return files.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0);
+}
+
 describe("estimateNeeds", () => {
   test("grows with tokens and with what recovery does, and shrinks with sparsity and dtype", () => {
     const { memory, disk } = needs({ recover: "bias" });
@@ -45,6 +57,31 @@ describe("estimateNeeds", () => {
     const { disk } = needs({ recover: "distill" });
     expect(needs({ recover: "distill" }, 1000, 1e5).disk).toBe(disk - 1e5);
     expect(needs({ recover: "distill" }, 1000, 2 * disk).disk).toBe(0);
+  });
+
+  test("is what the progress of least squares takes while a state takes the place of the one before", async () => {
+    const output = join(await temporaryDirectory(), "out");
+    const calibration = ["code", "stories"].map((name) => ({ name, path: demoText("calibration", name) }));
+    const named = { model: DEMO_MODEL, output, calibration, ownText: "never", method: "none" } as const;
+    const short = { samples: 8, refitSamples: 48, seqLen: 128, recover: "lstsq", report: false } as const;
+    const config = resolveRunConfig({ ...named, ...short }, "test");
+    let [plan, most]: [MemoryPlan | undefined, number] = [undefined, 0];
+    armFailPoints((point) => {
+      if (point === "before-manifest") most = Math.max(most, bytesIn(`${output}.run`));
+      return undefined;
+    });
+    await prune(config, {
+      checkpointInterval: 0,
+      onPlanned: (found) => {
+        plan = found;
+      },
+    }).finally(() => armFailPoints(null));
+    const demo = await openModel(DEMO_MODEL);
+    const known = { plan: plan!, tokens: 2 * 8 * 128, refitTokens: 2 * 48 * 128 };
+    const { disk } = estimateNeeds(demo, settle(config, demo.spec), known);
+    await demo.weights.close();
+    expect(disk).toBeGreaterThan(most);
+    expect(disk).toBeLessThan(1.5 * most);
   });
 
   test("is at least the output and the hidden states", () => {

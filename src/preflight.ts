@@ -86,9 +86,14 @@ export function estimateNeeds(
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType({ spec, origin, ...rest }, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
-  const refitting = fits ? refitted + hiddenOf(refitTokens) : 0;
-  const progress = [hiddenOf(tokens), refitting, recover === "distill" ? 6 * trained + refitted : 0];
-  const disk = output + plan.spilled + Math.max(...progress);
+  const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
+  // A state is there twice while it takes the place of the one before: hidden states, new weights and both their moments.
+  const states = [
+    2 * hiddenOf(tokens),
+    fits ? 2 * (refitted + hiddenOf(refitTokens)) : 0,
+    recover === "distill" ? 6 * trained + refitted : 0,
+  ];
+  const disk = plan.spilled + Math.max(output + results, ...states);
   return { memory: plan.peak, disk: Math.max(0, disk - kept) };
 }
 
