@@ -107,9 +107,11 @@ class RemotePasses implements OpenRunPasses {
       unit: "tokens",
       onProgress,
     });
+    const { length: layers } = this.#remote.spec.layers;
+    const onPassed = (tokens: number): void => progress.advance(tokens / layers);
     return progress.during(async () => {
       const chains = sets.map((set, d) =>
-        shards[d]!.map((windows) => handled(this.#shard(set, windows, progress))),
+        shards[d]!.map((windows) => handled(this.#shard(set, windows, { onPassed }))),
       );
       const result = new Map<string, CalibrationStats>();
       for (const [d, { name }] of sets.entries()) {
@@ -124,11 +126,15 @@ class RemotePasses implements OpenRunPasses {
     });
   }
 
-  /** A shard's way through the layers, a range of them after the other. */
+  /**
+   * A shard's way through the layers, a range of them after the other.
+   * @param options - `onPassed` hears how many tokens went through how many layers, their product; `skipsLast`: the last
+   *   range is not computed, for whoever wants its input alone
+   */
   async #shard(
     { name, partOf = name }: TokenSet,
     windows: readonly Int32Array[],
-    progress?: UnitProgress,
+    { onPassed, skipsLast = false }: { onPassed: (tokens: number) => void; skipsLast?: boolean },
   ): Promise<readonly StatisticsUnit[]> {
     const { spec, hashes, range } = this.#remote;
     const layers = spec.layers.length;
@@ -138,9 +144,10 @@ class RemotePasses implements OpenRunPasses {
     for (let first = 0; first < layers; first += range) {
       const end = Math.min(layers, first + range);
       const unit: StatisticsUnit = { kind: "statistics", hashes, windows: given, first, end, hidden };
-      hidden = await this.#hiddenAfter(unit);
       units.push(unit);
-      progress?.advance((tokensOf(windows) * (end - first)) / layers);
+      if (skipsLast && end === layers) break;
+      hidden = await this.#hiddenAfter(unit);
+      onPassed(tokensOf(windows) * (end - first));
     }
     return units;
   }
@@ -240,9 +247,14 @@ class RemotePasses implements OpenRunPasses {
     const { dispatcher, store, hashes } = this.#remote;
     const total = tokensOf(sets.flatMap(({ windows }) => windows));
     const progress = new UnitProgress(dispatcher, { stage: "recover", total, unit: "tokens", onProgress });
+    const { range: size, spec } = this.#remote;
+    const layers = spec.layers.length;
+    // Layers that a token goes through in units of statistics, up to the last range, and in those that refit.
+    const passed = layers - 1 - ((layers - 1) % size) + layers;
+    const onPassed = (tokens: number): void => progress.advance(tokens / passed);
     return progress.during(async () => {
       const recipe = await keepRecipe(store, { keep: plan.keep });
-      const ways = await Promise.all(sets.map((set) => this.#waysOf(set)));
+      const ways = await Promise.all(sets.map((set) => this.#waysOf(set, onPassed)));
       const ranges = ways[0]![0]!.units;
       const parts = await Promise.all(
         ranges.map(async ({ first, end }, range): Promise<RefitPart> => {
@@ -259,7 +271,7 @@ class RemotePasses implements OpenRunPasses {
             end,
           } as const;
           const part = await this.#refitted(unit);
-          progress.advance((total * (end - first)) / this.#remote.spec.layers.length);
+          onPassed(total * (end - first));
           return part;
         }),
       );
@@ -281,13 +293,13 @@ class RemotePasses implements OpenRunPasses {
   }
 
   /** The shards of a set's halves, and their units. */
-  async #waysOf(set: TokenSet): Promise<readonly ShardWay[]> {
+  async #waysOf(set: TokenSet, onPassed: (tokens: number) => void): Promise<readonly ShardWay[]> {
     const ways = halvesOf(set).flatMap((half) => {
       let next = 0;
       return shardsOf(half.windows).map(async (windows): Promise<ShardWay> => {
         next += windows.length;
         const places = half.places.slice(next - windows.length, next);
-        return { places, units: await this.#shard(half, windows) };
+        return { places, units: await this.#shard(half, windows, { onPassed, skipsLast: true }) };
       });
     });
     return Promise.all(ways);
