@@ -4,7 +4,17 @@ import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  onTestFinished,
+  test,
+  vi,
+} from "vitest";
 import {
   type ProgressEvent,
   type PruneOptions,
@@ -13,6 +23,7 @@ import {
   resolveRunConfig,
 } from "../src/index.ts";
 import { distributed, runWorker, type WorkerEvent, type WorkerSettings } from "../src/workers/index.ts";
+import { MockHub } from "./mock_hub.ts";
 import { MockS3 } from "./mock_s3.ts";
 import { hasPostgres, PostgresServer } from "./postgres_server.ts";
 import { freePort, hasRedis, RedisServer } from "./redis_server.ts";
@@ -332,6 +343,35 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
       started.filter((what) => what === `statistics of layers ${layer}-${layer}`).length;
     expect(count(2)).toBe(count(1));
     expect(count(3)).toBeLessThan(count(2));
+  });
+
+  test("workers take a model that came from the hub from there, whichever way it was named", async () => {
+    const hub = await MockHub.start();
+    const names = (await readdir(model)).filter((name) => !name.startsWith("."));
+    const files = names.map(async (name) => [name, { bytes: await readFile(join(model, name)) }] as const);
+    hub.add({ name: "models/org/tiny", files: new Map(await Promise.all(files)) });
+    const [own, workers] = [freshName(), freshName()];
+    vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+    vi.stubEnv("HF_HOME", own);
+    onTestFinished(async () => {
+      vi.unstubAllEnvs();
+      await hub.close();
+    });
+    const store = freshName();
+    work(store);
+    const output = freshName();
+    await prune(
+      { ...config(output), model: "org/tiny" },
+      {
+        openPasses: distributed({ redis: server.url, store, layersPerUnit: 1 }),
+        // By now this process has its copy; the worker's is yet to start.
+        onForeseen: () => void vi.stubEnv("HF_HOME", workers),
+      },
+    );
+    expect(await hashes(output, ["plan.json", "model.safetensors"])).toMatchObject({
+      "model.safetensors": expected["model.safetensors"],
+    });
+    expect(await readdir(join(workers, "hub"))).toEqual(["models--org--tiny"]);
   });
 
   test("a worker with another model gives its unit back and says so", async () => {

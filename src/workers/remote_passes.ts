@@ -66,9 +66,10 @@ export function distributed(distribution: Distribution): (base: PassesBase) => P
   };
 }
 
-/** What a worker is to open. */
-function addressOf({ origin }: Model): string {
-  return isHubAddress(origin.name) ? origin.name : resolve(origin.path ?? origin.name);
+/** What a worker is to open; of a model from the hub, which has a path in this machine's cache alone, its address. */
+function addressOf({ origin: { name, path = name } }: Model): string {
+  if (path === name) return resolve(path);
+  return isHubAddress(name) ? name : `hf://${name}`;
 }
 
 function layersOfUnit(spec: ModelSpec): number {
