@@ -4,26 +4,9 @@ import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import {
-  afterAll,
-  afterEach,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  onTestFinished,
-  test,
-  vi,
-} from "vitest";
-import {
-  type ProgressEvent,
-  type PruneOptions,
-  prune,
-  type RunConfig,
-  resolveRunConfig,
-} from "../src/index.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
 import { distributed, runWorker, type WorkerEvent, type WorkerSettings } from "../src/workers/index.ts";
-import { MockHub } from "./mock_hub.ts";
 import { MockS3 } from "./mock_s3.ts";
 import { hasPostgres, PostgresServer } from "./postgres_server.ts";
 import { freePort, hasRedis, RedisServer } from "./redis_server.ts";
@@ -319,59 +302,6 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     expect(finished.length).toBeGreaterThan(0);
     const again = events.filter((event) => event.event === "started" && finished.includes(event.unit));
     expect(again).toEqual([]);
-  });
-
-  test("least squares says how far it is while its windows go through the layers, up to the last units", async () => {
-    const store = freshName();
-    const started: string[] = [];
-    let [told, before] = [0, -1];
-    work(store, {
-      onEvent: (event) => {
-        if (event.event !== "started") return;
-        started.push(event.what);
-        if (event.what.startsWith("refit") && before < 0) before = told;
-      },
-    });
-    const onProgress = ({ stage, done, total }: ProgressEvent): void => {
-      if (stage === "recover") told = done / total;
-    };
-    expect(await pruned(store, { onProgress })).toEqual(expected);
-    // Two of three layers in units of statistics, then three in those that refit.
-    expect(before).toBeCloseTo(0.4, 9);
-    expect(told).toBeCloseTo(1, 9);
-    const count = (layer: number): number =>
-      started.filter((what) => what === `statistics of layers ${layer}-${layer}`).length;
-    expect(count(2)).toBe(count(1));
-    expect(count(3)).toBeLessThan(count(2));
-  });
-
-  test("workers take a model that came from the hub from there, whichever way it was named", async () => {
-    const hub = await MockHub.start();
-    const names = (await readdir(model)).filter((name) => !name.startsWith("."));
-    const files = names.map(async (name) => [name, { bytes: await readFile(join(model, name)) }] as const);
-    hub.add({ name: "models/org/tiny", files: new Map(await Promise.all(files)) });
-    const [own, workers] = [freshName(), freshName()];
-    vi.stubEnv("HF_ENDPOINT", hub.endpoint);
-    vi.stubEnv("HF_HOME", own);
-    onTestFinished(async () => {
-      vi.unstubAllEnvs();
-      await hub.close();
-    });
-    const store = freshName();
-    work(store);
-    const output = freshName();
-    await prune(
-      { ...config(output), model: "org/tiny" },
-      {
-        openPasses: distributed({ redis: server.url, store, layersPerUnit: 1 }),
-        // By now this process has its copy; the worker's is yet to start.
-        onForeseen: () => void vi.stubEnv("HF_HOME", workers),
-      },
-    );
-    expect(await hashes(output, ["plan.json", "model.safetensors"])).toMatchObject({
-      "model.safetensors": expected["model.safetensors"],
-    });
-    expect(await readdir(join(workers, "hub"))).toEqual(["models--org--tiny"]);
   });
 
   test("a worker with another model gives its unit back and says so", async () => {

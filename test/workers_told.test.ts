@@ -1,0 +1,103 @@
+/** What a distributed run tells whoever watches it, and whoever works for it. Servers and failures: workers.test.ts. */
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
+import { distributed, runWorker, type WorkerEvent } from "../src/workers/index.ts";
+import { MockHub } from "./mock_hub.ts";
+import { hasRedis, RedisServer } from "./redis_server.ts";
+import { hashes } from "./run_cli.ts";
+import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
+
+describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
+  let root: string;
+  let server: RedisServer;
+  let model: string;
+  let names = 0;
+
+  beforeAll(async () => {
+    root = await mkdtemp(join(tmpdir(), "gprune-told-"));
+    server = await RedisServer.start(join(root, "server"));
+    model = await writeTinyCheckpoint(join(root, "model"));
+  });
+  afterAll(async () => {
+    await server?.kill();
+    await rm(root, { recursive: true, force: true });
+  });
+
+  function freshName(): string {
+    names += 1;
+    return join(root, `${names}`);
+  }
+
+  function configOf(name: string): RunConfig {
+    const calibration = [{ name: "code", path: demoText("calibration", "code") }];
+    const small = { samples: 4, seqLen: 48, method: "none", recover: "lstsq", report: false } as const;
+    return resolveRunConfig({ model: name, output: freshName(), calibration, threads: 1, ...small }, "test");
+  }
+
+  /** Prunes with one worker, a layer in each unit. @returns hashes of what came out */
+  async function pruned(
+    config: RunConfig,
+    options: PruneOptions,
+    onEvent: (event: WorkerEvent) => void = () => {},
+  ): Promise<unknown> {
+    const store = freshName();
+    const end = new AbortController();
+    const worker = runWorker({ redis: server.url, store, threads: 1, signal: end.signal, onEvent });
+    try {
+      const openPasses = distributed({ redis: server.url, store, layersPerUnit: 1 });
+      await prune(config, { openPasses, ...options });
+    } finally {
+      end.abort();
+      await worker;
+    }
+    return hashes(config.output, ["model.safetensors", "plan.json"]);
+  }
+
+  test("says how far least squares is while its windows go through the layers, up to the last unit", async () => {
+    const started: string[] = [];
+    let [told, before] = [0, -1];
+    await pruned(
+      configOf(model),
+      {
+        onProgress: ({ stage, done, total }) => {
+          if (stage === "recover") told = done / total;
+        },
+      },
+      (event) => {
+        if (event.event !== "started") return;
+        started.push(event.what);
+        if (event.what.startsWith("refit") && before < 0) before = told;
+      },
+    );
+    // Two of three layers in units of statistics, then three in those that refit.
+    expect(before).toBeCloseTo(0.4, 9);
+    expect(told).toBeCloseTo(1, 9);
+    const count = (layer: number): number =>
+      started.filter((what) => what === `statistics of layers ${layer}-${layer}`).length;
+    expect(count(2)).toBe(count(1));
+    expect(count(3)).toBeLessThan(count(2));
+  });
+
+  test("names a model of the hub so that workers find it there, whichever way it was named", async () => {
+    const hub = await MockHub.start();
+    const files = (await readdir(model)).map(async (name) => {
+      return [name, { bytes: await readFile(join(model, name)) }] as const;
+    });
+    hub.add({ name: "models/org/tiny", files: new Map(await Promise.all(files)) });
+    const [own, others] = [freshName(), freshName()];
+    vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+    vi.stubEnv("HF_HOME", own);
+    onTestFinished(async () => {
+      vi.unstubAllEnvs();
+      await hub.close();
+    });
+    // By then this process has its copy, and the worker's process is yet to start.
+    const onForeseen = (): void => void vi.stubEnv("HF_HOME", others);
+    const found = await pruned(configOf("org/tiny"), { onForeseen });
+    expect(await readdir(join(others, "hub"))).toEqual(["models--org--tiny"]);
+    expect(found).toEqual(await pruned(configOf(model), {}));
+  });
+});
