@@ -164,6 +164,12 @@ describe("planMemory", () => {
     expect(stages({ allocation: "curves" })).toEqual(["calibrate", "curves", "check", "score", "save"]);
     expect(stages({ recover: "distill" })).toEqual(expect.arrayContaining(["distill", "distill head"]));
     expect(Object.keys(plan({}, { tokens: 0 }).stages)).toEqual(["save"]);
+    const given = (settings: RunConfigInput): MemoryPlan["stages"] =>
+      planMemory({ ...planned(settings), allocation: "given" }, Number.POSITIVE_INFINITY).stages;
+    expect(Object.keys(given({}))).toEqual(["calibrate", "check", "score", "save"]);
+    const refit = given({ recover: "lstsq" });
+    expect(Object.keys(refit)).toEqual(["refit", "solve", "check", "score", "save"]);
+    expect(refit.refit).not.toHaveProperty("statistics");
   });
 
   it("counts what training holds while a step is at the layers and while it is at the head", () => {

@@ -42,6 +42,7 @@ export interface PlannedRun {
   readonly refitTokens: number;
   /** Whether there are windows for the check. */
   readonly checks: boolean;
+  /** By name; `given` where a plan is carried out. */
   readonly allocation: string;
   /** Whether the metric looks at gradients. */
   readonly gradients: boolean;
@@ -71,6 +72,8 @@ const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): Pla
   return { ...run, tokens, config: { ...run.config, samples } };
 };
 
+const calibrates = ({ allocation, config: { recover }, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (allocation !== "given" || recover === "bias");
 const refits = ({ config: { recover }, tokens }: PlannedRun): boolean =>
   tokens > 0 && (recover === "lstsq" || recover === "distill");
 const distills = (run: PlannedRun): boolean => refits(run) && run.config.recover === "distill";
@@ -86,7 +89,7 @@ const STAGES: readonly Stage[] = [
   },
   {
     name: "calibrate",
-    runs: ({ tokens }) => tokens > 0,
+    runs: calibrates,
     items: (run) => ({
       ...run.passing(["statistics"]),
       "hidden states": run.hidden,
@@ -231,11 +234,10 @@ class RunSizes {
   head(program: HeadProgram): Items {
     const { vocabSize } = this.#run.spec;
     const rows = Math.min(this.#batch.B * this.#batch.T, headRows(vocabSize, this.#places));
-    const sizes = { M: rows, V: vocabSize, A: 1 };
     return {
       base: BASE_BYTES,
       head: 4 * vocabSize * this.hiddenSize,
-      activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), sizes),
+      activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), { M: rows, V: vocabSize, A: 1 }),
       statistics: this.statistics,
     };
   }
@@ -247,11 +249,10 @@ class RunSizes {
   get decoding(): Items {
     const { spec, config } = this.#run;
     const token = total(spec.layers.map(({ kvGroups }) => 2 * kvGroups * spec.headDim));
-    const step = { B: SAMPLE_BATCH, T: 1, P: config.seqLen };
     return {
       layers: total(this.#layerBytes),
       "keys and values": 2.25 * 4 * SAMPLE_BATCH * config.seqLen * token,
-      activations: this.#layerFootprint("cached", step),
+      activations: this.#layerFootprint("cached", { B: SAMPLE_BATCH, T: 1, P: config.seqLen }),
     };
   }
 
@@ -272,7 +273,7 @@ class RunSizes {
 
   /** Sums per channel and set, of halves and wholes, and the scores made of them. */
   get statistics(): number {
-    if (this.#run.tokens === 0) return 0;
+    if (!calibrates(this.#run)) return 0;
     const channels = total(spacesOf(this.#run.spec).map(({ units, unitChannels }) => units * unitChannels));
     return 8 * channels * (this.#run.config.calibration.length + 1) * (3 * 4 + 3);
   }
@@ -318,9 +319,8 @@ class RunSizes {
   /** In files, at most at one time. */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
-    const { tokens, refitTokens } = this.#run;
-    const refitted = refits(this.#run) ? this.#hiddenOf(refitTokens) + this.#allRefitted : 0;
-    const hidden = spillHidden ? Math.max(this.#hiddenOf(tokens), refitted) : 0;
+    const refitted = refits(this.#run) ? this.#hiddenOf(this.#run.refitTokens) + this.#allRefitted : 0;
+    const hidden = spillHidden ? Math.max(this.#hiddenOf(this.#run.tokens), refitted) : 0;
     return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
   }
 
