@@ -84,6 +84,16 @@ describe("estimateNeeds", () => {
     expect(disk).toBeLessThan(1.5 * most);
   });
 
+  test("says what would lower it, and not what would not", () => {
+    const hints = (settings: RunConfigInput, tokens: number): string | null =>
+      needs(settings, tokens).lessDisk;
+    expect(hints({ recover: "bias" }, 10)).toBe("--dtype bf16 halves the output");
+    expect(hints({ recover: "bias", dtype: "f16" }, 10)).toBe(null);
+    expect(hints({ recover: "bias" }, 1e6)).toBe("fewer windows (--samples) need less");
+    expect(hints({ recover: "lstsq" }, 1e6)).toMatch("--refit-samples");
+    expect(hints({ recover: "distill", sparsity: 0.01 }, 10)).toBe("--recover lstsq needs less");
+  });
+
   test("is at least the output and the hidden states", () => {
     const parameters = 1000 * 64 + 64;
     expect(needs({ recover: "none", sparsity: 0.9 }, 10).disk).toBeGreaterThan(4 * parameters + 4 * 10 * 64);
@@ -93,17 +103,24 @@ describe("estimateNeeds", () => {
 describe("requireRoom", () => {
   test("lets pass what there is room for, and refuses the rest before it begins", async () => {
     const output = join(await temporaryDirectory(), "not", "there", "yet");
-    await requireRoom({ memory: 1e6, disk: 1e3 }, output);
-    await expect(requireRoom({ memory: 2 ** 60, disk: 0 }, output)).rejects.toMatchObject({
+    await requireRoom({ memory: 1e6, disk: 1e3, lessDisk: null }, output);
+    await expect(requireRoom({ memory: 2 ** 60, disk: 0, lessDisk: null }, output)).rejects.toMatchObject({
       code: "OUT_OF_MEMORY",
       message: expect.stringMatching(/^memory: expected 1073741824 GiB for this run, got [\d.]+ GiB$/),
     });
     const ways = () => ["this", "that"];
-    await expect(requireRoom({ memory: 2 ** 60, disk: 0 }, output, ways)).rejects.toMatchObject({
+    await expect(
+      requireRoom({ memory: 2 ** 60, disk: 0, lessDisk: null }, output, ways),
+    ).rejects.toMatchObject({
       hint: "Give this or that.",
     });
-    await expect(requireRoom({ memory: 0, disk: 2 ** 62 }, output)).rejects.toMatchObject({
+    const bare = { memory: 0, disk: 2 ** 62, lessDisk: null };
+    await expect(requireRoom(bare, output)).rejects.toMatchObject({
+      hint: "Free some space, or write to another disk.",
+    });
+    await expect(requireRoom({ ...bare, lessDisk: "this is less" }, output)).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
+      hint: "Free some space, or write to another disk; this is less.",
       message: expect.stringMatching(/yet: expected 4294967296 GiB of free space, got [\d.]+ GiB$/),
     });
   });

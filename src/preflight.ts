@@ -22,6 +22,8 @@ export interface Needs {
   readonly memory: number;
   /** On the disk, for the output and for progress, at most at one time, besides what is there. */
   readonly disk: number;
+  /** What would make it need less of the disk, for messages; null where nothing simple would. */
+  readonly lessDisk: string | null;
 }
 
 /** What is known of a run before it begins. */
@@ -88,13 +90,18 @@ export function estimateNeeds(
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
   const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
   // A state is there twice while it takes the place of the one before: hidden states, new weights and both their moments.
-  const states = [
-    2 * hiddenOf(tokens),
-    fits ? 2 * (refitted + hiddenOf(refitTokens)) : 0,
-    recover === "distill" ? 6 * trained + refitted : 0,
+  const uses: readonly (readonly [number, string | null])[] = [
+    [output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
+    [2 * hiddenOf(tokens), "fewer windows (--samples) need less"],
+    [
+      fits ? 2 * (refitted + hiddenOf(refitTokens)) : 0,
+      "fewer windows for least squares (--refit-samples) need less",
+    ],
+    [recover === "distill" ? 6 * trained + refitted : 0, "--recover lstsq needs less"],
   ];
-  const disk = plan.spilled + Math.max(output + results, ...states);
-  return { memory: plan.peak, disk: Math.max(0, disk - kept) };
+  const [most, lessDisk] = uses.reduce((a, b) => (b[0] > a[0] ? b : a));
+  const disk = plan.spilled + most;
+  return { memory: plan.peak, disk: Math.max(0, disk - kept), lessDisk };
 }
 
 /**
@@ -103,7 +110,7 @@ export function estimateNeeds(
  * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
  */
 export async function requireRoom(
-  { memory, disk }: Needs,
+  { memory, disk, lessDisk }: Needs,
   output: string,
   ways: () => readonly string[] = () => [],
 ): Promise<void> {
@@ -122,7 +129,7 @@ export async function requireRoom(
       "OUTPUT_FAILED",
       `${output}: expected ${inGib(disk)} of free space, got ${inGib(free)}`,
       {
-        hint: "Free some space, or write to another disk; --dtype bf16 halves the output.",
+        hint: `Free some space, or write to another disk${lessDisk === null ? "" : `; ${lessDisk}`}.`,
       },
     );
   }
