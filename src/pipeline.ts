@@ -42,13 +42,13 @@ import {
 } from "./run_inputs.ts";
 import { type Findings, reportOf, saveRun } from "./run_output.ts";
 import {
-  calibrationSummary,
   type Measurements,
   measurements,
   type PruneResult,
   type RunOutcome,
   Stopwatch,
   tokensOf,
+  usesOf,
 } from "./run_result.ts";
 import { scoreModel } from "./score/importance.ts";
 import type { Metric } from "./score/metric.ts";
@@ -223,7 +223,7 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
     widths: widths(plan, model.spec),
     runtimes: runtimesOf(pruned.spec),
     held_out: heldOut,
-    calibration: calibrationSummary(sets),
+    calibration: usesOf(sets, config),
   };
   const speed = knowledge === null ? null : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
   const measured = (): Measurements =>

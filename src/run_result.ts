@@ -1,10 +1,13 @@
 /** What a pruning run gives back: what it made, which settings and inputs determine, and how long that took. */
 import type { TokenSet } from "./calibrate/calibrate.ts";
+import { learnable, type SampledSet, type SetUse } from "./calibrate/windows.ts";
+import type { SettledConfig } from "./config.ts";
 import type { HeldOutScore } from "./evaluate/held_out.ts";
 import type { Runtimes } from "./export/runtimes.ts";
 import { deviceText } from "./graph/device.ts";
 import type { DeviceFound } from "./graph/device_check.ts";
 import { peakResidentBytes } from "./io/machine.ts";
+import { mapValues } from "./map_values.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { versions } from "./package.ts";
 import type { Widths } from "./prune/plan.ts";
@@ -23,7 +26,7 @@ export interface PruneResult {
   readonly held_out: Readonly<Record<string, HeldOutScore>>;
   /** Seconds per stage. */
   readonly timings: Readonly<Record<string, number>>;
-  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  readonly calibration: Readonly<Record<string, SetUse>>;
   /** Calibration tokens per second of the calibration stage; null without one. */
   readonly tokens_per_second: number | null;
   readonly peak_rss_bytes: number;
@@ -89,6 +92,17 @@ export function calibrationSummary(sets: readonly TokenSet[]): PruneResult["cali
         { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
       ]),
   );
+}
+
+/** The same, with the windows that least squares has of each where that is how the run recovers. */
+export function usesOf(
+  sets: readonly SampledSet[],
+  { recover, refitSamples }: Pick<SettledConfig, "recover" | "refitSamples">,
+): PruneResult["calibration"] {
+  const used = calibrationSummary(sets);
+  if (recover !== "lstsq" && recover !== "distill") return used;
+  const refit = new Map(sets.map((set) => [set.name, learnable(set, refitSamples).windows.length]));
+  return mapValues(used, (own, name) => ({ ...own, refit_windows: refit.get(name) }));
 }
 
 /** Tokens of all sets. */

@@ -17,7 +17,7 @@ async function run(root: string, name: string, settings: RunConfigInput): Promis
     name: kind,
     path: demoText("calibration", kind),
   }));
-  const small = { samples: 4, seqLen: SEQ_LEN, rounds: 1, gradientWindows: 1, calibration };
+  const small = { samples: 4, refitSamples: 12, seqLen: SEQ_LEN, rounds: 1, gradientWindows: 1, calibration };
   const output = join(root, name);
   await prune(resolveRunConfig({ model: DEMO_MODEL, output, ...small, ...settings }, "test"));
   return output;
@@ -43,8 +43,8 @@ test("one thread and many give the same bytes, and the record says what they dep
   expect(record.facts.processor).toMatchObject({ arch: process.arch, features: expect.any(Array) });
   expect(record.facts.processor.features.length).toBeGreaterThan(0);
   expect(record.result.calibration).toEqual({
-    code: { windows: 4, tokens: 4 * SEQ_LEN },
-    stories: { windows: 4, tokens: 4 * SEQ_LEN },
-    own: { windows: 4, tokens: 4 * SEQ_LEN },
+    code: { windows: 4, tokens: 4 * SEQ_LEN, refit_windows: 12 },
+    stories: { windows: 4, tokens: 4 * SEQ_LEN, refit_windows: 12 },
+    own: { windows: 4, tokens: 4 * SEQ_LEN, refit_windows: 4 },
   });
 });

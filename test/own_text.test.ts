@@ -61,7 +61,7 @@ const bytes = (output: string): Promise<unknown> => hashes(output, ["model.safet
 describe("a set of the model's own text", () => {
   it("is the text that the model samples, with windows for the check", async () => {
     const own = await run();
-    expect(own.calibration).toEqual({ own: { windows: 3, tokens: 72 } });
+    expect(own.calibration).toEqual({ own: { windows: 3, tokens: 72, refit_windows: 3 } });
     expect(own.held_out.own).toBeDefined();
     const path = await sampled();
     const fromFile = await run({ calibration: [{ name: "own", path }], ownText: "never" });

@@ -43,7 +43,7 @@ export function reportFiles({
       runtimes: { gprune: "yes", transformers: `no (${names[0]})` },
       held_out: per((_, index) => ({ windows: 2, dense: 10 + index, pruned: 15 + 2 * index })),
       timings: { open: 0.1, calibrate: 12.5, decide: 70, save: 0 },
-      calibration: per(() => ({ windows: 4, tokens: 400 })),
+      calibration: per(() => ({ windows: 4, tokens: 400, refit_windows: 1234 })),
       tokens_per_second: 1234.5,
       peak_rss_bytes: 2 ** 29,
       versions: { gprune: "0.0.0", node: "20.0.0" },

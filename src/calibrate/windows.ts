@@ -159,6 +159,14 @@ export function forCheckAlone({ name, windows, heldOut }: SampledSet): SampledSe
   return { name, windows: [], heldOut: checked, unused: [] };
 }
 
+/** What a run learned from of one set. */
+export interface SetUse {
+  readonly windows: number;
+  readonly tokens: number;
+  /** Windows that least squares had; absent where there was none. */
+  readonly refit_windows?: number | undefined;
+}
+
 /** What a set has to learn from: `count` windows, the sampled ones first, or all but those held out. */
 export function learnable({ name, windows, unused }: SampledSet, count: number): TokenSet {
   return { name, windows: [...windows, ...unused].slice(0, count) };

@@ -277,9 +277,11 @@ function calibrationOf({
     return Object.keys(heldOut).length === 0 ? "none" : "none; nothing here learns from texts";
   }
   const tokens = sets.reduce((sum, [, set]) => sum + set.tokens, 0);
-  const names = sets.map(([name, { windows }]) => `${plainText(name)} (${windows})`).join(", ");
+  const named = sets.map(([name, { windows, refit_windows: refit }]) => {
+    return `${plainText(name)} (${windows}${refit === undefined ? "" : `, least squares ${refit}`})`;
+  });
   const rate = speed === null ? "" : `, ${Math.round(speed).toLocaleString("en")} tokens/s`;
-  return `windows of ${names}; ${tokens.toLocaleString("en")} tokens${rate}`;
+  return `windows of ${named.join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
 }
 
 function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" | "peak_rss_bytes">): string {

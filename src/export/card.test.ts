@@ -66,6 +66,13 @@ describe("modelCard", () => {
     expect(card).toContain("## Calibration\n\nNone.\n");
   });
 
+  it("says how many windows least squares had", () => {
+    const calibration = { web: { windows: 16, tokens: 8192, refit_windows: 48 } };
+    const card = modelCard({ ...FACTS, calibration });
+    expect(card).toContain("- `web`: 16 windows, 8192 tokens; least squares: 48 windows\n");
+    expect(modelCard(FACTS)).not.toContain("least squares:");
+  });
+
   it("says why there are no perplexities", () => {
     const used = modelCard({ ...FACTS, heldOut: {} });
     expect(used).toContain("No windows of the calibration texts were left to measure on.");

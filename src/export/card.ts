@@ -1,5 +1,6 @@
 /** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
 
+import type { SetUse } from "../calibrate/windows.ts";
 import { MODELLING_FILE } from "../model/hf_config_writer.ts";
 import { plainText } from "../plain_text.ts";
 import type { Runtimes } from "./runtimes.ts";
@@ -20,7 +21,7 @@ export interface CardFacts {
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: { readonly ffn: readonly number[]; readonly kv: readonly number[] };
-  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  readonly calibration: Readonly<Record<string, SetUse>>;
   /** Names of sets that the base model wrote by itself. */
   readonly written: readonly string[];
   /** Perplexities on unused windows of the calibration texts, by set. */
@@ -111,9 +112,10 @@ function methodOf({ plan, method, metric, allocation, recover }: CardFacts): str
 
 function calibrationList({ calibration, written }: CardFacts): string {
   const sets = Object.entries(calibration);
-  const lines = sets.map(([name, { windows, tokens }]) => {
+  const lines = sets.map(([name, { windows, tokens, refit_windows: refit }]) => {
     const source = written.includes(name) ? ", written by the base model" : "";
-    return `- ${code(name)}: ${windows} windows, ${tokens} tokens${source}`;
+    const more = refit === undefined ? "" : `; least squares: ${refit} windows`;
+    return `- ${code(name)}: ${windows} windows, ${tokens} tokens${source}${more}`;
   });
   return lines.length === 0 ? "None." : lines.join("\n");
 }

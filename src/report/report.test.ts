@@ -115,6 +115,16 @@ describe("renderReport", () => {
     expect(page).not.toContain("<code>self</code>");
   });
 
+  it("says how many windows least squares had, where it had any", async () => {
+    const files = reportFiles();
+    const without = files.record.calibration.map(({ refit_windows: _, ...set }) => set);
+    const bare = await renderReport({ ...files, record: { ...files.record, calibration: without } });
+    const page = await renderReport(files);
+    for (const text of ["Windows of least squares", "1,234"]) {
+      expect([page.includes(text), bare.includes(text)]).toEqual([true, false]);
+    }
+  });
+
   it("is a function of the files", async () => {
     expect(await render()).toBe(await render());
   });

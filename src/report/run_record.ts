@@ -4,6 +4,7 @@
  */
 import { basename, resolve } from "node:path";
 import { z } from "zod";
+import type { SetUse } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { isJsonObject, parseJson } from "../io/json.ts";
 import type { Model } from "../model/model.ts";
@@ -39,6 +40,7 @@ export interface RunRecord {
     readonly weight: number;
     readonly windows: number;
     readonly tokens: number;
+    readonly refit_windows?: number | undefined;
   }[];
   /** Perplexities on unused windows of the calibration texts. */
   readonly held_out: readonly {
@@ -79,7 +81,14 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   unit_parameters: widths,
   runtimes: z.array(z.object({ program: z.string(), answer: z.string() })),
   calibration: z.array(
-    z.object({ name: z.string(), path: z.string(), weight: z.number(), windows: count, tokens: count }),
+    z.object({
+      name: z.string(),
+      path: z.string(),
+      weight: z.number(),
+      windows: count,
+      tokens: count,
+      refit_windows: count.optional(),
+    }),
   ),
   held_out: z.array(z.object({ name: z.string(), windows: count, dense: perplexity, pruned: perplexity })),
   timings: z.array(z.object({ stage: z.string(), seconds: z.number().nonnegative() })),
@@ -101,7 +110,7 @@ export interface RunOutcome
   readonly runtimes: Readonly<Record<string, string>>;
   readonly held_out: Readonly<Record<string, Omit<RunRecord["held_out"][number], "name">>>;
   readonly timings: Readonly<Record<string, number>>;
-  readonly calibration: Readonly<Record<string, { readonly windows: number; readonly tokens: number }>>;
+  readonly calibration: Readonly<Record<string, SetUse>>;
   readonly versions: Readonly<Record<string, string>>;
 }
 

@@ -58,19 +58,22 @@ function removedBy(record: Facts["record"]): string {
 
 function calibrationTable({ record }: Facts): Html | null {
   if (record.calibration.length === 0) return null;
+  const refits = record.calibration.some(({ refit_windows: refit }) => refit !== undefined);
   return table({
     caption: "Calibration sets",
     columns: [
       { title: "Set" },
       { title: "Windows", numeric: true },
       { title: "Tokens", numeric: true },
+      ...(refits ? [{ title: "Windows of least squares", numeric: true }] : []),
       { title: "Weight", numeric: true },
       { title: "Read from" },
     ],
-    rows: record.calibration.map(({ name, windows, tokens, weight, path }): readonly Cell[] => [
+    rows: record.calibration.map(({ name, windows, tokens, weight, path, ...set }): readonly Cell[] => [
       name,
       count(windows),
       count(tokens),
+      ...(refits ? [count(set.refit_windows ?? 0)] : []),
       { text: `${Number(weight.toPrecision(6))}`, value: weight },
       isOwnText({ path }) ? "the model, which wrote it" : html`<code>${path}</code>`,
     ]),
