@@ -55,6 +55,7 @@ export {
   parseTextSet,
   type SampledSet,
   type SamplingOptions,
+  type SetUse,
   type TextSet,
 } from "./calibrate/windows.ts";
 // The whole path
