@@ -4,7 +4,7 @@ import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/evaluate.ts";
 import { idleOption } from "./options.ts";
 import { say } from "./terminal.ts";
-import { parseTextSets, requireTexts } from "./text_sets.ts";
+import { parseMeasuredSets, requireTexts } from "./text_sets.ts";
 
 /** What the options that say it give. */
 export interface MaterialOptions {
@@ -42,8 +42,8 @@ export async function namedMaterial({
   bos = false,
   limit,
 }: MaterialOptions): Promise<Material> {
-  const texts = parseTextSets(text, "--text");
-  const tasks = parseTextSets(task, "--tasks");
+  const texts = parseMeasuredSets(text, "--text");
+  const tasks = parseMeasuredSets(task, "--tasks");
   await requireTexts(texts);
   await requireTexts(tasks, "documents of task");
   const count = numFewshot ?? 0;
@@ -58,7 +58,7 @@ export async function namedMaterial({
 
 /** @throws GpruneError BAD_ARGUMENT for a pool of no task */
 function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonly TextSet[] {
-  const pools = parseTextSets(fewshot, "--fewshot");
+  const pools = parseMeasuredSets(fewshot, "--fewshot");
   const names = tasks.map(({ name }) => name);
   const stray = pools.find(({ name }) => !names.includes(name));
   if (stray === undefined) return pools;

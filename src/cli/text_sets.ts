@@ -18,6 +18,19 @@ export function parseTextSets(values: readonly string[], option: string): readon
   });
 }
 
+/**
+ * `NAME=PATH`, one for each set that is measured, where all count alike.
+ * @throws GpruneError BAD_ARGUMENT as `parseTextSets`, and for a weight, which would change nothing
+ */
+export function parseMeasuredSets(values: readonly string[], option: string): readonly TextSet[] {
+  const sets = parseTextSets(values, option);
+  const heavy = sets.find(({ weight }) => weight !== 1);
+  if (heavy === undefined) return sets;
+  throw new GpruneError("BAD_ARGUMENT", `${option}: expected NAME=PATH, got a weight of ${heavy.name}`, {
+    hint: `It would change nothing: weights are for calibration. Leave :${heavy.weight} out.`,
+  });
+}
+
 /** A path whose end may be meant as a weight, and is none. */
 const LOOKS_WEIGHTED = /:[-+.\de]+$/;
 const WEIGHT_HINT = "A weight after a path is a number above 0 such as :2 or :0.5.";
