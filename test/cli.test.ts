@@ -82,18 +82,6 @@ describe("prune, inspect, report, eval and compare", () => {
     printed = await gprune("prune", model, "-o", first, "--sparsity", "0.3", ...SMALL, ...calib);
   });
 
-  test("says when the widths that are allowed leave nothing near what was asked", async () => {
-    const plain = ["--method", "none", "--metric", "magnitude", "--recover", "none", "--no-report"];
-    const widths = ["--shape", "uniform", "--round-to", "40", "--sparsity", "0.1"];
-    const far = await gprune("prune", model, "-o", join(root, "far"), ...plain, ...widths);
-    const ways = "a smaller --round-to or --shape per-layer";
-    expect(far.stderr).toMatch(
-      new RegExp(`^hint: \\d+\\.\\d\\d % went where 10\\.00 % was asked; ${ways} comes closer$`, "m"),
-    );
-    const near = await gprune("prune", model, "-o", join(root, "near"), ...plain, "--sparsity", "0.2");
-    expect(near).toMatchObject({ code: 0, stderr: expect.not.stringContaining("hint") });
-  });
-
   test("the path is the last line, progress is on stderr, and the directory is complete", async () => {
     expect(printed.code).toBe(0);
     expect(lines(printed).at(-1)).toBe(first);

@@ -118,3 +118,25 @@ describe("generate and export, from what a prune wrote", () => {
     expect(await readFile(taken, "utf8")).toBe("mine");
   });
 });
+
+describe("prune", () => {
+  test("says when the widths that are allowed leave nothing near what was asked", async () => {
+    const plain = ["--method", "none", "--metric", "magnitude", "--recover", "none", "--no-report"];
+    const widths = ["--shape", "uniform", "--round-to", "40", "--sparsity", "0.1"];
+    const far = await gprune("prune", join(root, "model"), "-o", join(root, "far"), ...plain, ...widths);
+    const ways = "a smaller --round-to or --shape per-layer";
+    expect(far.stderr).toMatch(
+      new RegExp(`^hint: \\d+\\.\\d\\d % went where 10\\.00 % was asked; ${ways} comes closer$`, "m"),
+    );
+    const near = await gprune(
+      "prune",
+      join(root, "model"),
+      "-o",
+      join(root, "near"),
+      ...plain,
+      "--sparsity",
+      "0.2",
+    );
+    expect(near).toMatchObject({ code: 0, stderr: expect.not.stringContaining("hint") });
+  });
+});
