@@ -70,6 +70,32 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
+  it("believes the file where config.json ties the output matrix to the embedding", async () => {
+    const model = tinyModel();
+    const [name, embedding] = ["lm_head.weight", randomTensor([16, 8])];
+    const own = randomTensor([16, 8], { seed: 1 });
+    const opened = async (changes: Parameters<typeof checkpointOf>[1]): Promise<Model> => {
+      const found = await openModel(
+        await checkpointOf(model, { "model.embed_tokens.weight": embedding, ...changes }),
+      );
+      await found.weights.close();
+      return found;
+    };
+    expect((await opened({ [name]: embedding })).spec).toEqual(model.spec);
+    expect((await opened({ [name]: own })).spec).toEqual({ ...model.spec, tiedEmbeddings: false });
+    await expect(opened({ [name]: randomTensor([15, 8]) })).rejects.toThrow("expected [16, 8], got [15, 8]");
+  });
+
+  it("finds a tied embedding under the name of the output matrix", async () => {
+    const model = tinyModel();
+    const changes = { "model.embed_tokens.weight": undefined, "lm_head.weight": randomTensor([16, 8]) };
+    const opened = await openModel(await checkpointOf(model, changes));
+    expect(opened.spec).toEqual(model.spec);
+    expect(await opened.weights.read("model.embed_tokens.weight")).toEqual(changes["lm_head.weight"]);
+    expect(opened.weights.info("lm_head.weight")).toBeUndefined();
+    await opened.weights.close();
+  });
+
   it("lists every tensor that is missing or has another shape", async () => {
     const directory = await checkpointOf(tinyModel(), {
       "model.norm.weight": undefined,

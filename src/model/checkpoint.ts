@@ -19,6 +19,7 @@ import { readConfig } from "./hf_config.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { projectionName, weightsOf } from "./spaces.ts";
 import { type ModelSpec, PROJECTIONS, withBiases } from "./spec.ts";
+import { withStoredHead } from "./stored_head.ts";
 
 /** Files that travel to the output unchanged, where there are any. */
 const CARRIED_FILES = [
@@ -152,12 +153,15 @@ async function openHuggingFace(directory: string): Promise<Model> {
   const tensors = await openCheckpointTensors(directory);
   try {
     const fused = familyByName(declared.family, configPath).fusedProjections;
-    const weights = fused ? splitFused(tensors, declared) : tensors;
+    const { spec, weights } = await withStoredHead({
+      spec: declared,
+      weights: fused ? splitFused(tensors, declared) : tensors,
+    });
     return {
-      spec: withFoundBiases(declared, weights),
+      spec: withFoundBiases(spec, weights),
       weights,
       files: await carriedFiles(directory),
-      origin: { name: directory, format: "hf", dtype: commonDType(weights, declared) },
+      origin: { name: directory, format: "hf", dtype: commonDType(weights, spec) },
     };
   } catch (error) {
     await tensors.close();
