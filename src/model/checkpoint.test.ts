@@ -96,6 +96,19 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
+  it.each([true, false])("opens what was saved without a head, whose names lack the prefix", async (tied) => {
+    const model = tinyModel({ tiedEmbeddings: tied });
+    const stored = [...(await tensorsOf(model))];
+    const directory = await checkpointOf(model, {
+      ...Object.fromEntries(stored.map(([name]) => [name, undefined])),
+      ...Object.fromEntries(stored.map(([name, tensor]) => [name.replace("model.", ""), tensor])),
+    });
+    const opened = await openModel(directory);
+    expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
+    expect(opened.weights.info("norm.weight")).toBeUndefined();
+    await opened.weights.close();
+  });
+
   it("lists every tensor that is missing or has another shape", async () => {
     const directory = await checkpointOf(tinyModel(), {
       "model.norm.weight": undefined,

@@ -20,6 +20,7 @@ import type { CarriedFile, Model } from "./model.ts";
 import { projectionName, weightsOf } from "./spaces.ts";
 import { type ModelSpec, PROJECTIONS, withBiases } from "./spec.ts";
 import { withStoredHead } from "./stored_head.ts";
+import { withFullNames } from "./stored_names.ts";
 
 /** Files that travel to the output unchanged, where there are any. */
 const CARRIED_FILES = [
@@ -150,7 +151,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
   const declared = readConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS), configPath);
-  const tensors = await openCheckpointTensors(directory);
+  const tensors = withFullNames(await openCheckpointTensors(directory));
   try {
     const fused = familyByName(declared.family, configPath).fusedProjections;
     const { spec, weights } = await withStoredHead({

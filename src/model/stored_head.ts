@@ -2,8 +2,9 @@
  * Which output matrix a Hugging Face checkpoint has where config.json says that it is the embedding. What is in the file
  * counts, as in transformers 5 (`tie_weights` of modeling_utils.py).
  */
-import type { TensorInfo, TensorSource } from "../tensor/tensor.ts";
+import type { TensorSource } from "../tensor/tensor.ts";
 import type { ModelSpec } from "./spec.ts";
+import { renamedSource } from "./stored_names.ts";
 
 const EMBEDDING = "model.embed_tokens.weight";
 const HEAD = "lm_head.weight";
@@ -46,11 +47,8 @@ async function areEqual({ spec, weights }: Read): Promise<boolean> {
 
 /** The same tensors, one of them under another name. */
 function renamed(source: TensorSource, stored: string, name: string): TensorSource {
-  const nameIn = (asked: string): string => (asked === name ? stored : asked);
-  return {
-    names: source.names.map((own) => (own === stored ? name : own)),
-    info: (asked): TensorInfo | undefined => (asked === stored ? undefined : source.info(nameIn(asked))),
-    read: (asked, rows) => source.read(nameIn(asked), rows),
-    close: () => source.close(),
-  };
+  return renamedSource(source, {
+    nameOf: (own) => (own === stored ? name : own),
+    storedAs: (asked) => (asked === name ? stored : asked),
+  });
 }
