@@ -12,6 +12,7 @@ import { GPT2_WORDS } from "./pretokenizers.ts";
 import { directEngine, guardedEngine, type TokenizerEngine } from "./tokenizer_engine.ts";
 import { hasSmallIds, parseTokenizerFile as parse, tokenId } from "./tokenizer_files.ts";
 import { judgeSteps } from "./tokenizer_steps.ts";
+import { unigramPieces, withByteFallback } from "./unigram.ts";
 
 const node = z.looseObject({
   type: z.string(),
@@ -101,7 +102,7 @@ export class Tokenizer {
     const { known } = judgeSteps([json.normalizer, json.pre_tokenizer, json.decoder]);
     try {
       const engine = (known ? directEngine : guardedEngine)({ json: tuned(json), config });
-      return new Tokenizer(engine, config, generation);
+      return new Tokenizer(withByteFallback(engine, json.model), config, generation);
     } catch (cause) {
       if (cause instanceof GpruneError) throw cause;
       const reason = cause instanceof Error ? cause.message : String(cause);
@@ -150,7 +151,7 @@ function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): num
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */
 function tuned(json: TokenizerJson): TokenizerJson {
   const step = json.pre_tokenizer === null ? null : corrected(json.pre_tokenizer);
-  const cut = json.model.type === "BPE" && !cutsWords(step) ? spaceCut(json) : null;
+  const cut = cutsWords(step) ? null : spaceCut(json);
   if (cut === null) return { ...json, pre_tokenizer: step };
   return { ...json, pre_tokenizer: sequence(step === null ? [cut] : [step, cut]) };
 }
@@ -178,16 +179,22 @@ function cutsWords(step: Node | null): boolean {
 }
 
 /**
- * SentencePiece vocabularies merge over the whole text, which is slow and caches nothing. When no token continues
- * after a word with a space sign, no merge crosses the border before one, and cutting there changes nothing.
+ * SentencePiece vocabularies merge over the whole text, which is slow and caches nothing, and what Unigram weighs of a long
+ * text does not fit on the stack. When no token continues after a word with a space sign, none crosses the border before one,
+ * and cutting there changes nothing; nor does it around the line ends of Unigram that are no part of other tokens.
  * @returns null when a cut could change tokens
  */
 function spaceCut({ model, pre_tokenizer: step, added_tokens: added }: TokenizerJson): Node | null {
+  const pieces = unigramPieces(model);
+  if (pieces === null && model.type !== "BPE") return null;
+  const line = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
+  const lines = line === "" ? "" : "|\\n+";
   const splitsAtSpaces = step?.type === "Metaspace" && step.split !== false;
-  if (splitsAtSpaces) return isolate("▁[^▁]*|[^▁]+");
+  if (splitsAtSpaces) return isolate(`▁[^▁${line}]*|[^▁${line}]+${lines}`);
   const whole = new Set(added.map((token) => token.content));
-  const crosses = Object.keys(Object(model.vocab)).some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
-  return crosses ? null : isolate("▁*[^▁]+|▁+");
+  const tokens = pieces ?? Object.keys(Object(model.vocab));
+  const crosses = tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
+  return crosses ? null : isolate(`▁*[^▁${line}]+|▁+${lines}`);
 }
 
 function isolate(regex: string): Node {

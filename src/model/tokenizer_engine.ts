@@ -7,10 +7,18 @@ import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_thread
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { GpruneError } from "../errors.ts";
 
+/** Ids of a text and their parts of it, as many. */
+export interface Pieces {
+  readonly ids: readonly number[];
+  readonly pieces: readonly string[];
+}
+
 /** What a tokenizer of the library can be asked. */
 export interface TokenizerEngine {
   /** Ids of a text. @param special - whether the tokens that belong around every text are added */
   encode(text: string, special: boolean): readonly number[];
+  /** The same, with the part of the text that each id stands for. */
+  encodePieces(text: string, special: boolean): Pieces;
   decode(ids: readonly number[]): string;
   idOf(token: string): number | undefined;
   readonly largestId: number;
@@ -27,6 +35,10 @@ export function directEngine({ json, config }: EngineFiles): TokenizerEngine {
   const library = new LibraryTokenizer(json, config);
   return {
     encode: (text, special) => library.encode(text, { add_special_tokens: special }).ids,
+    encodePieces: (text, special) => {
+      const { ids, tokens } = library.encode(text, { add_special_tokens: special });
+      return { ids, pieces: tokens };
+    },
     decode: (ids) => library.decode([...ids], { clean_up_tokenization_spaces: false }),
     idOf: (token) => library.token_to_id(token),
     largestId: largest(library.get_vocab().values()),
@@ -73,6 +85,10 @@ attempt(() => {
 });
 const requests = {
   encode: (text, special) => tokenizer.encode(text, { add_special_tokens: special }).ids,
+  encodePieces: (text, special) => {
+    const { ids, tokens } = tokenizer.encode(text, { add_special_tokens: special });
+    return { ids, pieces: tokens };
+  },
   decode: (ids) => tokenizer.decode(ids, { clean_up_tokenization_spaces: false }),
   idOf: (token) => tokenizer.token_to_id(token),
 };
@@ -120,6 +136,7 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): T
   const largestId = wait(times.build) as number;
   const engine: TokenizerEngine = {
     encode: (text, special) => ask(text.length, "encode", text, special) as number[],
+    encodePieces: (text, special) => ask(text.length, "encodePieces", text, special) as Pieces,
     decode: (ids) => ask(ids.length * 16, "decode", [...ids]) as string,
     idOf: (token) => ask(0, "idOf", token) as number | undefined,
     largestId,
