@@ -60,6 +60,22 @@ describe("Tokenizer.fromFiles", () => {
     expect(tokenizer).toMatchObject({ eosIds: [], bosId: null, addsBos: false, vocabSize: 5 });
   });
 
+  it("takes the token for unknown words of whole-word vocabularies from tokenizer.json", () => {
+    const vocab = { a: 0, b: 1, "?": 2 };
+    const wordsOf = (model: object): Tokenizer =>
+      Tokenizer.fromFiles([
+        file("tokenizer.json", {
+          pre_tokenizer: { type: "WhitespaceSplit" },
+          model: { type: "WordLevel", vocab, ...model },
+        }),
+        file("tokenizer_config.json", { unk_token: "b" }),
+      ]);
+    expect([...wordsOf({ unk_token: "?" }).encode("b c a")]).toEqual([1, 2, 0]);
+    expect(() => wordsOf({ unk_token: "!" }).encode("c")).toThrow(
+      expect.objectContaining({ code: "BAD_TEXT" }),
+    );
+  });
+
   it("takes special ids from both configurations", () => {
     const config = file("tokenizer_config.json", { bos_token: { content: "<s>" }, eos_token: "</s>" });
     const generation = file("generation_config.json", { eos_token_id: [4, 3] });

@@ -101,7 +101,8 @@ export class Tokenizer {
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
     const { known } = judgeSteps([json.normalizer, json.pre_tokenizer, json.decoder]);
     try {
-      const engine = (known ? directEngine : guardedEngine)({ json: tuned(json), config });
+      const files = { json: tuned(json), config: withUnknown(config, json) };
+      const engine = (known ? directEngine : guardedEngine)(files);
       return new Tokenizer(withByteFallback(engine, json.model), config, generation);
     } catch (cause) {
       if (cause instanceof GpruneError) throw cause;
@@ -146,6 +147,11 @@ export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFi
 function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): number | undefined {
   const content = typeof token === "string" ? token : token?.content;
   return content === undefined ? undefined : engine.idOf(content);
+}
+
+/** The library takes the token for unknown words of whole-word vocabularies from the configuration alone. */
+function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): TokenizerConfig {
+  return model.type === "WordLevel" ? { ...config, unk_token: model.unk_token } : config;
 }
 
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */

@@ -111,8 +111,8 @@ test.each(["a", "\u3042", " ", "\n", "'", "1", "-", "a1", " \n", "A", "\u0301", 
   },
 );
 
-test("a word without a token is refused, not taken for another", () => {
-  const tokenizer = letters({});
+test("a word without a token is refused, not taken for another, where there is none for unknown words", () => {
+  const tokenizer = letters({ model: { ...json.model, unk_token: "?" } });
   expect([...tokenizer.encode("a b p")]).toEqual([0, 1, 15]);
   expect(() => tokenizer.encode("a z")).toThrow(
     expect.objectContaining({ code: "BAD_TEXT", message: expect.stringContaining("no token") }),
