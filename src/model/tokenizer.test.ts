@@ -203,4 +203,69 @@ describe("corrections of the library", () => {
     // With U+FEFF as a space this would be "\ufeff " and " a".
     expect(pieces("\ufeff  a")).toEqual(["ï»¿", "Ġ", "Ġa"]);
   });
+
+  it.each<[string, object, readonly (readonly string[])[]]>([
+    [
+      "Whitespace",
+      {},
+      [
+        ["naïve_x", "²,", "3é", "..."],
+        ["a", "b", "\ufeff", "c"],
+        ["(«", "x", "»)", "日本", "。", "y\u200dz"],
+      ],
+    ],
+    [
+      "WhitespaceSplit",
+      {},
+      [
+        ["naïve_x²,", "3é..."],
+        ["a", "b", "\ufeffc"],
+        ["(«x»)", "日本。y\u200dz"],
+      ],
+    ],
+    [
+      "BertPreTokenizer",
+      {},
+      [
+        ["naïve", "_", "x²", ",", "3é", ".", ".", "."],
+        ["a", "b", "\ufeffc"],
+        ["(", "«", "x", "»", ")", "日本", "。", "y\u200dz"],
+      ],
+    ],
+    [
+      "Punctuation",
+      { behavior: "Isolated" },
+      [
+        ["naïve", "_", "x²", ",", " 3é", ".", ".", "."],
+        ["a\u0085b \ufeffc"],
+        ["(", "«", "x", "»", ")", "  日本", "。", "y\u200dz"],
+      ],
+    ],
+    [
+      "Punctuation",
+      { behavior: "Contiguous" },
+      [
+        ["naïve", "_", "x²", ",", " 3é", "..."],
+        ["a\u0085b \ufeffc"],
+        ["(«", "x", "»)", "  日本", "。", "y\u200dz"],
+      ],
+    ],
+    [
+      "Metaspace",
+      { replacement: "▁", prepend_scheme: "always", split: true },
+      [
+        ["▁naïve_x²,", "▁3é..."],
+        ["▁a\u0085b", "▁\ufeffc"],
+        ["▁(«x»)", "▁", "▁日本。y\u200dz"],
+      ],
+    ],
+  ])("cuts words where tokenizers does: %s %j", (type, parts, expected) => {
+    const words = [...new Set(expected.flat())];
+    const vocab = Object.fromEntries(words.map((word, id) => [word, id]));
+    const tokenizer = Tokenizer.fromFiles([
+      file("tokenizer.json", { pre_tokenizer: { type, ...parts }, model: { type: "WordLevel", vocab } }),
+    ]);
+    const texts = ["naïve_x², 3é...", "a\u0085b \ufeffc", "(«x»)  日本。y\u200dz"];
+    expect(texts.map((text) => [...tokenizer.encode(text)].map((id) => words[id]))).toEqual(expected);
+  });
 });

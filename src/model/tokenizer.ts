@@ -21,6 +21,7 @@ const node = z.looseObject({
   add_prefix_space: z.boolean().optional(),
   individual_digits: z.boolean().optional(),
   split: z.boolean().optional(),
+  behavior: z.string().optional(),
 });
 type Node = z.infer<typeof node>;
 const tokenizerSchema = z.looseObject({
@@ -157,7 +158,8 @@ function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): Tokeniz
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */
 function tuned(json: TokenizerJson): TokenizerJson {
   const step = json.pre_tokenizer === null ? null : corrected(json.pre_tokenizer);
-  const cut = cutsWords(step) ? null : spaceCut(json);
+  const pieces = unigramPieces(json.model);
+  const cut = cutsWords(step) && pieces === null ? null : spaceCut(json, pieces);
   if (cut === null) return { ...json, pre_tokenizer: step };
   return { ...json, pre_tokenizer: sequence(step === null ? [cut] : [step, cut]) };
 }
@@ -173,7 +175,22 @@ const CORRECTIONS: Readonly<Record<string, (step: Node) => Node>> = {
       : sequence([isolate(GPT2_WORDS), { ...step, use_regex: false }]),
   // The library's step knows 0 to 9, tokenizers' every number character.
   Digits: (step) => isolate(step.individual_digits === true ? "\\p{N}" : "\\p{N}+"),
+  // The library's words have the letters of English alone, and its spaces those of JavaScript.
+  Whitespace: () => ({ ...isolate(WORDS), behavior: "Removed", invert: true }),
+  WhitespaceSplit: () => SPACES_REMOVED,
+  BertPreTokenizer: () => sequence([SPACES_REMOVED, isolate(PUNCTUATION)]),
+  // The library's step leaves neighbours together whatever the file says.
+  Punctuation: (step) =>
+    step.behavior === "Contiguous"
+      ? isolate(`${PUNCTUATION}+`)
+      : { ...isolate(PUNCTUATION), behavior: step.behavior ?? "Isolated" },
 };
+
+/** \w of tokenizers' Whitespace step (crate regex), which the library has without joiners. */
+const WORD_CHARACTERS = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d";
+const WORDS = `[${WORD_CHARACTERS}]+|[^${WORD_CHARACTERS}\\s]+`;
+const PUNCTUATION = "[\\p{P}\\x21-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7e]";
+const SPACES_REMOVED: Node = { ...isolate("\\s+"), behavior: "Removed" };
 
 function corrected(step: Node): Node {
   return Object.hasOwn(CORRECTIONS, step.type) ? CORRECTIONS[step.type]!(step) : step;
@@ -190,13 +207,15 @@ function cutsWords(step: Node | null): boolean {
  * and cutting there changes nothing; nor does it around the line ends of Unigram that are no part of other tokens.
  * @returns null when a cut could change tokens
  */
-function spaceCut({ model, pre_tokenizer: step, added_tokens: added }: TokenizerJson): Node | null {
-  const pieces = unigramPieces(model);
-  if (pieces === null && model.type !== "BPE") return null;
+function spaceCut(
+  { model, pre_tokenizer: step, added_tokens: added }: TokenizerJson,
+  pieces: readonly string[] | null,
+): Node | null {
   const line = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
   const lines = line === "" ? "" : "|\\n+";
   const splitsAtSpaces = step?.type === "Metaspace" && step.split !== false;
   if (splitsAtSpaces) return isolate(`▁[^▁${line}]*|[^▁${line}]+${lines}`);
+  if (pieces === null && model.type !== "BPE") return null;
   const whole = new Set(added.map((token) => token.content));
   const tokens = pieces ?? Object.keys(Object(model.vocab));
   const crosses = tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
