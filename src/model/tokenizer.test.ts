@@ -109,6 +109,15 @@ describe("Tokenizer.fromFiles", () => {
     ["no model", [file("tokenizer.json", {})], "BAD_FILE"],
     ["a bad configuration", [json, file("tokenizer_config.json", { eos_token: 7 })], "BAD_FILE"],
     ["unknown steps", [tokenizerJson({ tokens, pre_tokenizer: { type: "Magic" } })], "UNSUPPORTED"],
+    [
+      "merges that the library would ignore",
+      [
+        file("tokenizer.json", {
+          model: { type: "BPE", vocab: { a: 0, "##b": 1 }, merges: [], continuing_subword_prefix: "##" },
+        }),
+      ],
+      "UNSUPPORTED",
+    ],
     ["unknown steps in a sequence", [tokenizerJson({ tokens, pre_tokenizer: sequenceOf(7) })], "UNSUPPORTED"],
     [
       "ids without end",

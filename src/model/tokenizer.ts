@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import type { CarriedFile } from "./model.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
 import { directEngine, guardedEngine, type TokenizerEngine } from "./tokenizer_engine.ts";
@@ -100,6 +101,7 @@ export class Tokenizer {
     }
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
+    requireKnownMerges(json);
     const { known } = judgeSteps([json.normalizer, json.pre_tokenizer, json.decoder]);
     try {
       const files = { json: tuned(json), config: withUnknown(config, json) };
@@ -148,6 +150,16 @@ export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFi
 function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): number | undefined {
   const content = typeof token === "string" ? token : token?.content;
   return content === undefined ? undefined : engine.idOf(content);
+}
+
+/** @throws GpruneError UNSUPPORTED for merges over words whose later characters are spelled differently, which the library ignores */
+function requireKnownMerges({ model }: TokenizerJson): void {
+  const { type, continuing_subword_prefix: prefix } = model;
+  if (type !== "BPE" || typeof prefix !== "string" || prefix === "") return;
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `tokenizer.json: expected BPE without a prefix of continued words, got ${plainName(prefix)}`,
+  );
 }
 
 /** The library takes the token for unknown words of whole-word vocabularies from the configuration alone. */
