@@ -158,6 +158,19 @@ describe("other files", () => {
     expect(() => convert({ "ggml.model": "bert" })).toThrow("expected gpt2 or llama, got bert");
   });
 
+  it("may name a second token that ends what the model says", () => {
+    const names = (turn: GgufValue): readonly string[] =>
+      convert({ ...SENTENCE_PIECE, "ggml.eot_token_id": turn }).map(({ name }) => name);
+    expect([names(7), names(2)].map((files) => files.includes("generation_config.json"))).toEqual([
+      true,
+      false,
+    ]);
+    const files = convert({ ...SENTENCE_PIECE, "ggml.eot_token_id": 7 });
+    expect(json(files, "generation_config.json")).toEqual({ bos_token_id: 1, eos_token_id: [2, 7] });
+    expect(Tokenizer.fromFiles(files)).toMatchObject({ bosId: 1, eosIds: [2, 7], prefixId: 1 });
+    expect(() => names(10_000)).toThrow("tokenizer.ggml.eot_token_id: expected an id below");
+  });
+
   it("may name tokens like object members", () => {
     const tokens = [...byteLevel.tokens, "__proto__", "constructor", ""];
     const types = [...byteLevel.types, 1, 4, 5];

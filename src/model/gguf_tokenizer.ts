@@ -7,6 +7,7 @@
  */
 import { GpruneError } from "../errors.ts";
 import type { GgufMetadata } from "../io/gguf_metadata.ts";
+import { mapValues } from "../map_values.ts";
 import { requireTemplate } from "./chat_template.ts";
 import type { CarriedFile } from "./model.ts";
 import { type TokenizerNode, wordCutByName } from "./pretokenizers.ts";
@@ -42,6 +43,9 @@ const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
   pad: "tokenizer.ggml.padding_token_id",
 };
 
+/** Of the token that ends a turn; llama.cpp ends there as well. */
+const END_OF_TURN_KEY = "tokenizer.ggml.eot_token_id";
+
 /** A vocabulary with what both kinds of tokenizers need to know of it. */
 interface Vocabulary {
   readonly path: string;
@@ -70,7 +74,7 @@ const BUILDERS: ReadonlyMap<string, (vocabulary: Vocabulary, options: GgufTokeni
   ]);
 
 /**
- * tokenizer.json and tokenizer_config.json; empty for a file without a tokenizer.
+ * tokenizer.json, tokenizer_config.json and perhaps generation_config.json; empty for a file without a tokenizer.
  * @throws GpruneError UNSUPPORTED for other kinds of tokenizers, BAD_FILE for an inconsistent vocabulary
  */
 export function tokenizerFilesOfGguf(
@@ -96,7 +100,11 @@ export function tokenizerFilesOfGguf(
     ...parts,
   };
   const config = tokenizerConfig(vocabulary, { addBos, maxLength: options.maxLength });
-  return [jsonFile("tokenizer.json", tokenizer), jsonFile("tokenizer_config.json", config)];
+  return [
+    jsonFile("tokenizer.json", tokenizer),
+    jsonFile("tokenizer_config.json", config),
+    ...generationConfig(vocabulary),
+  ];
 }
 
 function readVocabulary(metadata: GgufMetadata, { path, mergeOrder }: GgufTokenizerOptions): Vocabulary {
@@ -116,11 +124,20 @@ function readVocabulary(metadata: GgufMetadata, { path, mergeOrder }: GgufTokeni
   const roles = Object.entries(ROLE_KEYS).flatMap(([role, key]) => {
     const id = metadata.optionalNumber(key);
     if (id === undefined) return [];
-    const token = tokens[id];
-    if (token !== undefined) return [[role, token] as const];
-    throw new GpruneError("BAD_FILE", `${path}: ${key}: expected an id below ${tokens.length}, got ${id}`);
+    return [[role, requireToken({ path, tokens }, key, id)] as const];
   });
   return { path, metadata, tokens, types, special: Object.fromEntries(roles) };
+}
+
+/** @throws GpruneError BAD_FILE for an id that no token has */
+function requireToken(
+  { path, tokens }: Pick<Vocabulary, "path" | "tokens">,
+  key: string,
+  id: number,
+): string {
+  const token = tokens[id];
+  if (token !== undefined) return token;
+  throw new GpruneError("BAD_FILE", `${path}: ${key}: expected an id below ${tokens.length}, got ${id}`);
 }
 
 function spellSpaces(token: string): string {
@@ -253,6 +270,19 @@ function tokenizerConfig(
     ...Object.fromEntries(Object.entries(special).map(([role, token]) => [`${role}_token`, token])),
     ...(template === undefined ? {} : { chat_template: requireTemplate(template, `${path}: ${key}`) }),
   };
+}
+
+/**
+ * generation_config.json where a second token ends what the model says, as the one that ends a turn of a chat does: a
+ * tokenizer's configuration has room for one. None where the file names no such token.
+ */
+function generationConfig({ path, metadata, tokens }: Vocabulary): readonly CarriedFile[] {
+  const turn = metadata.optionalNumber(END_OF_TURN_KEY);
+  const { bos, eos, pad } = mapValues(ROLE_KEYS, (key) => metadata.optionalNumber(key));
+  if (turn === undefined || turn === eos) return [];
+  requireToken({ path, tokens }, END_OF_TURN_KEY, turn);
+  const ends = eos === undefined ? turn : [eos, turn];
+  return [jsonFile("generation_config.json", { bos_token_id: bos, eos_token_id: ends, pad_token_id: pad })];
 }
 
 function jsonFile(name: string, value: TokenizerNode): CarriedFile {
