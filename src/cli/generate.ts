@@ -1,6 +1,6 @@
 /** `gprune generate` */
 import { GpruneError } from "../errors.ts";
-import { continuationText, generate, promptTokens } from "../evaluate/generate.ts";
+import { continuationText, endingIds, generate, promptTokens } from "../evaluate/generate.ts";
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
@@ -50,7 +50,7 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
       const tokens = promptTokens(prompt, tokenizer);
       const ids = await generate(runner, tokens, {
         maxTokens: options.maxTokens ?? PROMPTED_TOKENS,
-        stopIds: tokenizer.eosIds,
+        stopIds: endingIds(model, tokenizer),
       });
       print(plainText(prompt + continuationText(ids, tokens, tokenizer)));
     }

@@ -9,7 +9,7 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type FilledProgram, Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { continuationText, generate, promptTokens } from "./generate.ts";
+import { continuationText, endingIds, generate, promptTokens } from "./generate.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -158,6 +158,20 @@ describe("a SentencePiece tokenizer that begins texts with BOS", () => {
     expect([...promptTokens("<s>a", tokenizer)].filter((id) => id === 0)).toHaveLength(1);
     expect([...promptTokens("", tokenizer)]).toEqual([0]);
     expect(promptTokens("a ".repeat(150_000), tokenizer).length).toBeGreaterThan(150_000);
+  });
+
+  it("ends where config.json says, unless generation_config.json does", () => {
+    const model = tinyModel({ extra: { eos_token_id: [4, 2] } });
+    const ending = Tokenizer.fromFiles(
+      Object.entries({ ...files, "tokenizer_config.json": { eos_token: "a" } }).map(([name, content]) => ({
+        name,
+        bytes: Buffer.from(JSON.stringify(content)),
+      })),
+    );
+    expect(endingIds(model, ending)).toEqual([2, 4]);
+    expect(endingIds(tinyModel(), ending)).toEqual([2]);
+    const generation = { name: "generation_config.json", bytes: new Uint8Array(0) };
+    expect(endingIds({ ...model, files: [generation] }, ending)).toEqual([2]);
   });
 
   it("keeps the space between a prompt and what follows it", () => {
