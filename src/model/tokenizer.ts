@@ -231,7 +231,8 @@ function spaceCut(
   const whole = new Set(added.map((token) => token.content));
   const tokens = pieces ?? Object.keys(Object(model.vocab));
   const crosses = tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
-  return crosses ? null : isolate(`▁*[^▁${line}]+|▁+${lines}`);
+  if (!crosses) return isolate(`▁*[^▁${line}]+|▁+${lines}`);
+  return line === "" ? null : isolate(`[^${line}]+${lines}`);
 }
 
 function isolate(regex: string): Node {

@@ -17,13 +17,17 @@ const PIECES = [
   ...BYTES,
 ] as const;
 
-function tokenizerOf(byte_fallback: boolean, parts: Readonly<Record<string, unknown>> = {}): Tokenizer {
+function tokenizerOf(
+  byte_fallback: boolean,
+  parts: Readonly<Record<string, unknown>> = {},
+  vocab: readonly (readonly [string, number])[] = PIECES,
+): Tokenizer {
   const json = {
     added_tokens: [{ id: 0, content: "<unk>", special: true }],
     pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true },
     decoder: { type: "Sequence", decoders: [{ type: "ByteFallback" }, { type: "Metaspace" }] },
     ...parts,
-    model: { type: "Unigram", unk_id: 0, vocab: PIECES, byte_fallback },
+    model: { type: "Unigram", unk_id: 0, vocab, byte_fallback },
   };
   const file: CarriedFile = { name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) };
   return Tokenizer.fromFiles([file]);
@@ -59,5 +63,8 @@ describe("Unigram vocabularies", () => {
     for (const text of ["ab ba\n".repeat(60_000), "abba\n".repeat(60_000)]) {
       expect(tokenizerOf(true).encode(text).length).toBeGreaterThan(120_000);
     }
+    // A piece goes on after a space.
+    const crossing = tokenizerOf(true, { pre_tokenizer: null }, [...PIECES, ["a▁b", -3]]);
+    expect([...crossing.encode("a▁b\n".repeat(60_000)).slice(-2)]).toEqual([PIECES.length, 18]);
   });
 });
