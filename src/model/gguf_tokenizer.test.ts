@@ -93,6 +93,16 @@ describe("byte-level vocabularies", () => {
     expect(Tokenizer.fromFiles(silent).addsBos).toBe(false);
   });
 
+  it("finds a repeated token among many at once", () => {
+    const tokens = Array.from({ length: 300_000 }, (_, id) => `token ${Math.max(1, id)}`);
+    const { "ggml.token_type": _, ...entries } = byteLevelEntries("gpt-2");
+    const start = performance.now();
+    expect(() => convert({ ...entries, "ggml.tokens": tokens.reverse() })).toThrow(
+      'expected unique tokens, got "token 1" twice',
+    );
+    expect(performance.now() - start).toBeLessThan(5000);
+  });
+
   it.each<[string, Record<string, GgufValue>]>([
     ["repeated tokens", { "ggml.tokens": byteLevel.tokens.with(3, "a") }],
     ["merges that are no pairs", { "ggml.merges": ["ab"] }],

@@ -116,8 +116,9 @@ function readVocabulary(metadata: GgufMetadata, { path, mergeOrder }: GgufTokeni
   const spelled = mergeOrder === "position" ? stored.map(spellSpaces) : stored;
   // Padding may be nameless; llama.cpp gives it the same names.
   const tokens = spelled.map((token, id) => (token === "" ? `[EMPTY_${id}]` : token));
-  if (new Set(tokens).size !== tokens.length) {
-    const twice = tokens.find((token, id) => tokens.indexOf(token) !== id);
+  const seen = new Set<string>();
+  const twice = tokens.find((token) => seen.has(token) || !seen.add(token));
+  if (twice !== undefined) {
     const got = `${JSON.stringify(twice)} twice`;
     throw new GpruneError("BAD_FILE", `${path}: tokenizer.ggml.tokens: expected unique tokens, got ${got}`);
   }
