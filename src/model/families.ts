@@ -40,8 +40,12 @@ export interface Family {
   readonly capsLogits: boolean;
   /** config.json gives factors on embeddings, on what is added to the stream, and on logits (Granite). */
   readonly multipliers: boolean;
-  /** Which layers have a sliding window: none, all, or those that `layer_types` names. */
-  readonly windows: "none" | "all" | "layer_types";
+  /**
+   * Which layers have a sliding window: none, all, those that `layer_types` names, or all but for configurations that have
+   * `layer_types`, which transformers then takes for another family's (configuration_auto.py), so that no class of this one
+   * has layers that differ.
+   */
+  readonly windows: "none" | "all" | "layer_types" | "all_but_layer_types";
   /**
    * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, those have them
    * (configuration_smollm3.py).
@@ -137,7 +141,7 @@ export const FAMILIES: readonly Family[] = [
     architecture: "MistralForCausalLM",
     configClass: "MistralConfig",
     biases: NO_BIASES,
-    windows: "all",
+    windows: "all_but_layer_types",
     headsDivideHidden: false,
     defaults: { ...LLAMA.defaults, window: 4096 },
   },

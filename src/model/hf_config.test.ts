@@ -322,6 +322,13 @@ describe("windows", () => {
   it("are those of all layers in Mistral, of none in Llama", () => {
     expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: 16 })).toEqual([16, 16]);
     expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: null })).toEqual([null, null]);
+    // As Ministral, which transformers takes such a configuration for.
+    const layer_types = ["full_attention", "sliding_attention"];
+    expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: 16, layer_types })).toEqual([
+      null,
+      16,
+    ]);
+    expect(windowsOf({ ...LLAMA, model_type: "phi3", sliding_window: 16, layer_types })).toEqual([16, 16]);
     expect(windowsOf({ ...LLAMA, sliding_window: 16 })).toEqual([null, null]);
   });
 

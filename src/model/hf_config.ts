@@ -218,8 +218,9 @@ function layerOf(
 function windowOf(config: Config, context: Context, index: number): number | null {
   const { family } = context;
   const window = config.sliding_window === undefined ? family.defaults.window : config.sliding_window;
-  if (family.windows === "all") return window;
-  return family.windows === "layer_types" && isWindowed(config, context, index) ? window : null;
+  if (family.windows === "none") return null;
+  const isAll = family.windows === "all" || (family.windows === "all_but_layer_types" && !config.layer_types);
+  return isAll || isWindowed(config, context, index) ? window : null;
 }
 
 /** As `layer_types` says or, in files older than that key, as transformers derives it. */

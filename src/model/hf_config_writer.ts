@@ -183,7 +183,7 @@ function ropeParameters({ theta, scaling }: RopeSpec): Json {
 function windowKeys({ layers }: ModelSpec, { windows, defaults }: Family): Json {
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
-  if (windows === "all") return { sliding_window: window };
+  if (windows !== "layer_types") return { sliding_window: window };
   // Classes of families whose layers take turns make a mask for windows even where no layer has one.
   const unused = defaults.windowPattern === undefined ? null : defaults.window;
   return {

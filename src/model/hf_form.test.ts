@@ -169,6 +169,12 @@ describe("hfForm", () => {
       { family: "mistral", layers: [{ ...window, biases: recovered }] },
       "gprune_mistral",
     ],
+    ["Qwen2 for a Mistral of mixed windows", { family: "mistral", layers: [{}, window] }, "qwen2"],
+    [
+      "our modelling file with Qwen2 for one of different layers as well",
+      { family: "mistral", layers: [{ neurons: 3 }, window] },
+      "gprune_qwen2",
+    ],
     ["Qwen2's own class", { family: "qwen2", layers: [{ biases: qkv, kvGroups: 2, groupSize: 1 }] }, "qwen2"],
     [
       "Llama for a Qwen2 with biases",

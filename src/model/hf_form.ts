@@ -12,9 +12,9 @@ import { hasUniformWidths, type ModelSpec, type Projection, ropesOf } from "./sp
 
 /**
  * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
- * hidden size, Llama for a Qwen2 with biases on its output projections), else its own family's with our modelling file.
- * Among stock classes one that vLLM builds in the same shapes goes first. Null when config.json has no keys for what
- * the spec says.
+ * hidden size, Llama for a Qwen2 with biases on its output projections), else its own family's with our modelling file, or
+ * another's with that (Qwen2 for a Mistral some of whose layers have windows). Among stock classes one that vLLM builds in
+ * the same shapes goes first. Null when config.json has no keys for what the spec says.
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
@@ -22,8 +22,7 @@ export function findHfForm(spec: ModelSpec): HfForm | null {
   const inVllm = families.filter((family) => vllmObstacle(spec, family) === null);
   const stock = [...inVllm, ...families].find((family) => hasStockClass(spec, family));
   if (stock !== undefined) return { family: stock, remoteCode: false };
-  const form = { family: own, remoteCode: true };
-  return holds(spec, form) ? form : null;
+  return families.map((family) => ({ family, remoteCode: true })).find((form) => holds(spec, form)) ?? null;
 }
 
 /** The form of a model. @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says */
