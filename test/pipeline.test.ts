@@ -175,7 +175,6 @@ describe("prune", () => {
     const [little, much] = [await stages({ plan, sparsity: 0.1 }), await stages({ plan, sparsity: 0.6 })];
     expect(little).toEqual(much);
     expect(Object.keys(little)).toEqual([
-      "calibrate",
       "refit",
       "solve",
       "distill",
