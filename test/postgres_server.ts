@@ -31,6 +31,10 @@ function owner(): { readonly uid?: number; readonly gid?: number } {
   return { uid: id("-u"), gid: id("-g") };
 }
 
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
 export class PostgresServer {
   readonly url: string;
   readonly #port: number;
@@ -59,15 +63,19 @@ export class PostgresServer {
   async start(): Promise<void> {
     const place = ["-D", this.#directory, "-p", String(this.#port), "-k", this.#directory];
     const program = join(programs!, "postgres");
-    this.#process = spawn(program, place, { ...this.#owner, cwd: this.#directory, stdio: "ignore" });
-    while (!(await this.#answers())) await new Promise((resolve) => setTimeout(resolve, 50));
+    const server = spawn(program, place, { ...this.#owner, cwd: this.#directory, stdio: "ignore" });
+    this.#process = server;
+    while (!(await this.#answers())) {
+      if (hasEnded(server)) throw new Error(`${program} ended: ${server.exitCode ?? server.signalCode}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   /** Ends it as a power failure would. */
   async kill(): Promise<void> {
     const process = this.#process;
     this.#process = null;
-    if (process === null) return;
+    if (process === null || hasEnded(process)) return;
     const gone = once(process, "exit");
     this.#signal(process, "SIGKILL");
     await gone;
