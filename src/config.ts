@@ -176,6 +176,11 @@ const runConfigSchema = fields.refine(
 /** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
 const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
+/** Whether a recovery begins with least squares. */
+export function refits(recover: RunConfig["recover"]): boolean {
+  return recover === "lstsq" || recover === "distill";
+}
+
 /** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */
 export type ConfigSource = string | ((field: string) => string);
 

@@ -3,7 +3,7 @@
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole.
  */
 import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
-import type { SettledConfig } from "./config.ts";
+import { refits, type SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { layerStructure } from "./graph/decoder.ts";
@@ -74,9 +74,8 @@ const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): Pla
 
 const calibrates = ({ allocation, config: { recover }, tokens }: PlannedRun): boolean =>
   tokens > 0 && (allocation !== "given" || recover === "bias");
-const refits = ({ config: { recover }, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (recover === "lstsq" || recover === "distill");
-const distills = (run: PlannedRun): boolean => refits(run) && run.config.recover === "distill";
+const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
+const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
 const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
   tokens > 0 && (allocation === "learned" || gradients);
 
@@ -125,7 +124,7 @@ const STAGES: readonly Stage[] = [
   },
   {
     name: "refit",
-    runs: refits,
+    runs: fits,
     sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
     items: (run) => ({
       ...run.passing(["attention", "ffn", "attentionMoments", "ffnMoments"]),
@@ -139,7 +138,7 @@ const STAGES: readonly Stage[] = [
   },
   {
     name: "solve",
-    runs: refits,
+    runs: fits,
     sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
     items: (run) => ({
       ...run.layers(),
@@ -319,7 +318,7 @@ class RunSizes {
   /** In files, at most at one time. */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
-    const refitted = refits(this.#run) ? this.#hiddenOf(this.#run.refitTokens) + this.#allRefitted : 0;
+    const refitted = fits(this.#run) ? this.#hiddenOf(this.#run.refitTokens) + this.#allRefitted : 0;
     const hidden = spillHidden ? Math.max(this.#hiddenOf(this.#run.tokens), refitted) : 0;
     return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
   }
@@ -336,7 +335,7 @@ class RunSizes {
 
   /** Output projections of the pruned model. */
   get #allRefitted(): number {
-    if (!refits(this.#run)) return 0;
+    if (!fits(this.#run)) return 0;
     const { spec, config } = this.#run;
     const channels = total(spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels));
     return (1 - config.sparsity) * 4 * channels * this.hiddenSize;

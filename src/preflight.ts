@@ -4,7 +4,7 @@
  */
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import { learnable, type SampledSet } from "./calibrate/windows.ts";
-import type { SettledConfig } from "./config.ts";
+import { refits, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
@@ -84,7 +84,7 @@ export function estimateNeeds(
   const channels = spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels);
   const refitted = (1 - config.sparsity) * 4 * channels.reduce((sum, n) => sum + n * spec.hiddenSize, 0);
   const { recover } = config;
-  const fits = tokens > 0 && (recover === "lstsq" || recover === "distill");
+  const fits = tokens > 0 && refits(recover);
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType({ spec, origin, ...rest }, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);

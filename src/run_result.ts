@@ -1,7 +1,7 @@
 /** What a pruning run gives back: what it made, which settings and inputs determine, and how long that took. */
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import { learnable, type SampledSet, type SetUse } from "./calibrate/windows.ts";
-import type { SettledConfig } from "./config.ts";
+import { refits, type SettledConfig } from "./config.ts";
 import type { HeldOutScore } from "./evaluate/held_out.ts";
 import type { Runtimes } from "./export/runtimes.ts";
 import { deviceText } from "./graph/device.ts";
@@ -100,7 +100,7 @@ export function usesOf(
   { recover, refitSamples }: Pick<SettledConfig, "recover" | "refitSamples">,
 ): PruneResult["calibration"] {
   const used = calibrationSummary(sets);
-  if (recover !== "lstsq" && recover !== "distill") return used;
+  if (!refits(recover)) return used;
   const refit = new Map(sets.map((set) => [set.name, learnable(set, refitSamples).windows.length]));
   return mapValues(used, (own, name) => ({ ...own, refit_windows: refit.get(name) }));
 }

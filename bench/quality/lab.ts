@@ -130,11 +130,11 @@ export class Lab {
   }
 
   async #sampled(set: TextSet, config: SettledConfig): Promise<SampledSet> {
-    const { samples, refitSamples, seqLen, seed } = config;
+    const { samples, seqLen, seed } = config;
     const key = keyOf(set, config);
     const known = this.#sets.get(key);
     if (known !== undefined) return known;
-    const sampling = { samples, refitSamples, seqLen, seed };
+    const sampling = { samples, seqLen, seed };
     const writer = { runner: new DecoderRunner(this.dense, this.#runtime), tokenizer: this.#tokenizer };
     const sampled = await gatherTokenSet(set, writer, sampling);
     this.#sets.set(key, sampled);
@@ -174,6 +174,6 @@ interface Knowledge {
 }
 
 /** Which windows of which text. */
-function keyOf({ path }: TextSet, { samples, refitSamples, seqLen, seed }: SettledConfig): string {
-  return JSON.stringify([path, samples, refitSamples, seqLen, seed]);
+function keyOf({ path }: TextSet, { samples, seqLen, seed }: SettledConfig): string {
+  return JSON.stringify([path, samples, seqLen, seed]);
 }

@@ -3,6 +3,7 @@ import {
   DECIDED_BY_PLAN,
   parseRunConfig,
   type RunConfig,
+  refits,
   resolveRunConfig,
   type SettledConfig,
 } from "../config.ts";
@@ -170,7 +171,7 @@ const USES: readonly {
   {
     settings: ["refitSamples"],
     needed: "--recover lstsq",
-    instead: ({ recover }) => (recover === "none" || recover === "bias" ? `--recover ${recover}` : null),
+    instead: ({ recover }) => (refits(recover) ? null : `--recover ${recover}`),
   },
   {
     settings: ["fallback", "maxModules", "robust", "rounds", "gradientWindows"],
