@@ -1,7 +1,7 @@
 /** A PostgreSQL server of a test's own, which can be killed, started again and paused. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, type StdioOptions, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { chownSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
 import { freePort } from "./redis_server.ts";
@@ -10,6 +10,8 @@ import { freePort } from "./redis_server.ts";
 const INSTALLED = "/usr/lib/postgresql";
 /** Whom Debian's package makes to run it, since it refuses to be root's. */
 const USER = "postgres";
+/** Times that a server may end by itself before it answers. */
+const STARTS = 40;
 
 /** Directory of the newest version's programs; null when this machine has none. */
 const programs: string | null = newestPrograms();
@@ -60,15 +62,27 @@ export class PostgresServer {
     return server;
   }
 
+  /** Tries again while processes of a server that was killed still hold its memory: a busy machine takes its time to end them. */
   async start(): Promise<void> {
+    for (let attempt = 1; !(await this.#startOnce()); attempt++) {
+      if (attempt === STARTS) throw new Error(`PostgreSQL ended ${STARTS} times: see ${this.#directory}/log`);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+
+  /** @returns false when it has ended by itself */
+  async #startOnce(): Promise<boolean> {
     const place = ["-D", this.#directory, "-p", String(this.#port), "-k", this.#directory];
-    const program = join(programs!, "postgres");
-    const server = spawn(program, place, { ...this.#owner, cwd: this.#directory, stdio: "ignore" });
+    const log = openSync(join(this.#directory, "log"), "a");
+    const options = { ...this.#owner, cwd: this.#directory, stdio: ["ignore", log, log] as StdioOptions };
+    const server = spawn(join(programs!, "postgres"), place, options);
+    closeSync(log);
     this.#process = server;
     while (!(await this.#answers())) {
-      if (hasEnded(server)) throw new Error(`${program} ended: ${server.exitCode ?? server.signalCode}`);
+      if (hasEnded(server)) return false;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
+    return true;
   }
 
   /** Ends it as a power failure would. */

@@ -106,14 +106,15 @@ class WorkerProcess {
     running.push(this);
   }
 
-  /** The first event of a kind. */
+  /** The first event of a kind. @throws when the process ends without it */
   said<K extends WorkerEvent["event"]>(kind: K): Promise<Extract<WorkerEvent, { readonly event: K }>> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const look = (): void => {
         const event = this.#events.find((candidate) => candidate.event === kind);
         if (event !== undefined) resolve(event as Extract<WorkerEvent, { readonly event: K }>);
       };
       this.#heard.add(look);
+      this.child.once("close", () => reject(new Error(`the worker ended before it said "${kind}"`)));
       look();
     });
   }
