@@ -2,18 +2,18 @@
  * What stored weights cost.
  *
  *   node --import tsx bench/decode.ts
- *   node --import tsx bench/decode.ts MODEL.gguf [--threads 1,2] [--past 8,256] [--turns 7]
+ *   node --import tsx bench/decode.ts MODEL [--threads 1,2] [--past 8,256] [--turns 7]
  *
- * Without a model: how fast they become float32, for every type that is read, beside a copy of as many float32: one core. With one
- * that stores blocks: how long a decoded token takes with float32 weights, and with weights in blocks as `gprune generate`
- * has them, in milliseconds, the median of all and the fastest. Both take turns of eight tokens in one process, so that what
+ * Without a model: how fast they become float32, for every type that is read, beside a copy of as many float32: one core. With one:
+ * how long a decoded token takes with float32 weights, and with matrices in blocks as `gprune generate` has them for a long
+ * text, in milliseconds, the median of all and the fastest; before that, how long the tokens before it take. Both take turns of eight tokens in one process, so that what
  * slows the machine down slows both down. After that, how far apart their logits are at the ends of turns: the largest
  * difference over the range of the logits.
  */
 import { parseArgs } from "node:util";
 import { positiveInteger } from "../scripts/clients/options.ts";
 import { markdownTable } from "../scripts/clients/table.ts";
-import { Decoding, type LoadedDecoder, loadDecoder, loadStoredDecoder } from "../src/evaluate/decoding.ts";
+import { Decoding, type LoadedDecoder, loadDecoder, loadFastDecoder } from "../src/evaluate/decoding.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { GGML_TYPES } from "../src/io/ggml_types.ts";
@@ -72,7 +72,7 @@ interface Settings {
 
 const LOADERS: Readonly<Record<string, (runner: DecoderRunner) => Promise<LoadedDecoder>>> = {
   float32: loadDecoder,
-  blocks: loadStoredDecoder,
+  blocks: (runner) => loadFastDecoder(runner, Number.POSITIVE_INFINITY),
 };
 
 async function compareTokens(path: string, { threads, past, turns }: Settings): Promise<void> {

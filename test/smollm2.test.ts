@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { cutWindows } from "../src/calibrate/windows.ts";
-import { Decoding, loadDecoder, loadStoredDecoder } from "../src/evaluate/decoding.ts";
+import { Decoding, loadDecoder, loadFastDecoder } from "../src/evaluate/decoding.ts";
 import { promptTokens } from "../src/evaluate/generate.ts";
 import { type Continuation, logLikelihoods } from "../src/evaluate/log_likelihood.ts";
 import { perplexity } from "../src/evaluate/perplexity.ts";
@@ -103,7 +103,7 @@ describe.skipIf(!existsSync(MODEL) || !existsSync(GOLDEN))(
 
     it("decodes from blocks as with float32 weights, within 1e-3 of the logits' range", async () => {
       const floats = new Decoding(await loadDecoder(runner), 1);
-      const decoder = await loadStoredDecoder(runner);
+      const decoder = await loadFastDecoder(runner, 16);
       const inBlocks = decoder.layers.every(({ program }) => program !== undefined);
       expect(inBlocks).toBe(await multipliesBlocks(runtime));
       const blocks = new Decoding(decoder, 1);

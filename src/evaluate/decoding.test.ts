@@ -3,9 +3,10 @@ import { relativeDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { runModel } from "../../test/run_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
+import { multipliesBlocks } from "../graph/block_check.ts";
+import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { Decoding, loadDecoder } from "./decoding.ts";
+import { closeDecoder, Decoding, loadDecoder, loadFastDecoder } from "./decoding.ts";
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -54,4 +55,32 @@ it("takes long beginnings in pieces, to the same logits", async () => {
     whole.push(...logits.slice(-model.spec.vocabSize));
   }
   expect(relativeDifference(data, whole)).toBeLessThan(1e-5);
+});
+
+it("takes long beginnings with float32 weights where those at hand are integers", async () => {
+  let passes = 0;
+  class Listening extends DecoderRunner {
+    override loadLayers(...given: Parameters<DecoderRunner["loadLayers"]>): AsyncGenerator<LoadedLayer> {
+      passes++;
+      return super.loadLayers(...given);
+    }
+  }
+  const runner = new Listening(tinyModel({ layers: [{ window: 90 }, { kvGroups: 1 }] }), runtime);
+  const decoder = await loadFastDecoder(runner, 1000);
+  const [sequence] = randomWindows([132], { seed: 5 });
+  const { logits } = await runModel(runner, [sequence!]);
+  const { vocabSize } = runner.model.spec;
+  const decoding = new Decoding(decoder, 1);
+  passes = 0;
+  for (const [start, end] of [
+    [0, 130],
+    [130, 131],
+    [131, 132],
+  ] as const) {
+    const { data } = await decoding.append(sequence!.subarray(start, end));
+    const wanted = logits.slice((end - 1) * vocabSize, end * vocabSize);
+    expect(relativeDifference(data, wanted)).toBeLessThan(3e-4);
+  }
+  expect(passes).toBe((await multipliesBlocks(runtime)) ? 1 : 0);
+  await closeDecoder(decoder);
 });

@@ -1,8 +1,13 @@
 /** Decoding token by token with a key/value cache, several sequences at once. All weights stay in memory meanwhile. */
 import { multipliesBlocks } from "../graph/block_check.ts";
-import { loadBlockHead, loadBlockLayer, storesBlocks } from "../graph/block_weights.ts";
+import { everyMatrix, hasBlocks, loadBlockHead, loadBlockLayer } from "../graph/block_weights.ts";
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder_runner.ts";
+import { memoryLimit } from "../io/machine.ts";
+import { parameterCount } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+
+/** Tokens that make up for the time of turning all matrices into integers (docs/PERFORMANCE.md). */
+const LONG_TEXT = 128;
 
 /** A model with all its weights in memory. */
 export interface LoadedDecoder {
@@ -12,17 +17,21 @@ export interface LoadedDecoder {
 }
 
 /**
- * Reads all weights of a model: matrices that are stored in blocks as they are, where this processor multiplies blocks fast,
- * and all others as float32. For one sequence, and to be freed with `closeDecoder`.
+ * Reads all weights of a model as what takes least time: matrices that are stored in blocks of integers as they are, others as
+ * integers too where enough tokens make up for the time that takes or float32 has no room, else as float32. Integers on
+ * processors that multiply them fast alone. For one sequence, and to be freed with `closeDecoder`.
+ * @param tokens - to be decoded one by one, at most
  */
-export async function loadStoredDecoder(runner: DecoderRunner): Promise<LoadedDecoder> {
+export async function loadFastDecoder(runner: DecoderRunner, tokens: number): Promise<LoadedDecoder> {
   const { runtime, model } = runner;
-  const inBlocks = storesBlocks(runner) && runtime.device.name === "cpu" && (await multipliesBlocks(runtime));
-  if (!inBlocks) return loadDecoder(runner);
+  const isLong = tokens >= LONG_TEXT || 4 * parameterCount(model.spec) > memoryLimit();
+  const blocks = isLong ? everyMatrix(model) : model.weights.blocks;
+  const isPossible = runtime.device.name === "cpu" && blocks !== undefined && hasBlocks(model, blocks);
+  if (!isPossible || !(await multipliesBlocks(runtime))) return loadDecoder(runner);
   const layers: LoadedLayer[] = [];
   try {
-    for (const index of model.spec.layers.keys()) layers.push(await loadBlockLayer(runner, index));
-    return { runner, layers, head: await loadBlockHead(runner) };
+    for (const index of model.spec.layers.keys()) layers.push(await loadBlockLayer(runner, blocks, index));
+    return { runner, layers, head: await loadBlockHead(runner, blocks) };
   } catch (error) {
     await closePrograms(layers);
     throw error;
@@ -48,6 +57,8 @@ export async function loadDecoder(runner: DecoderRunner): Promise<LoadedDecoder>
 const PASS_TOKENS = 2048;
 /** Tokens of a pass where there are more. */
 const PIECE_TOKENS = 256;
+/** Tokens from which on float32 weights are read for them (docs/PERFORMANCE.md). */
+const MANY_TOKENS = 128;
 
 /** Sequences of equal length that grow together. */
 export class Decoding {
@@ -75,17 +86,31 @@ export class Decoding {
    */
   async append(ids: Int32Array): Promise<Tensor> {
     const { runner, head } = this.#decoder;
+    const pieces = await this.#embedded(ids);
+    for await (const layer of this.#layersFor(ids.length)) await this.#pass(layer, pieces);
+    this.#length += ids.length / this.#batch;
+    return (await runner.runHead("logits", head, { hidden: lastRows(pieces.at(-1)!) })).logits!;
+  }
+
+  /** The stream before the first layer, in pieces that a pass can take, [B, T, C] each. */
+  async #embedded(ids: Int32Array): Promise<Tensor[]> {
     const tokens = ids.length / this.#batch;
-    let start = 0;
-    if (tokens > PASS_TOKENS) {
-      for (; start + PIECE_TOKENS < tokens; start += PIECE_TOKENS) {
-        await this.#pass(this.#columns(ids, start, start + PIECE_TOKENS));
-        // The event loop stands still during a run; let timers and signals in between two of them.
-        await new Promise(setImmediate);
-      }
+    const size = tokens > PASS_TOKENS ? PIECE_TOKENS : tokens;
+    const pieces: Tensor[] = [];
+    for (let start = 0; start < tokens; start += size) {
+      const end = Math.min(tokens, start + size);
+      pieces.push(
+        await this.#decoder.runner.embed(this.#columns(ids, start, end), [this.#batch, end - start]),
+      );
     }
-    const hidden = await this.#pass(this.#columns(ids, start, tokens));
-    return (await runner.runHead("logits", head, { hidden: lastRows(hidden) })).logits!;
+    return pieces;
+  }
+
+  /** Many tokens at once take less time with float32 weights than with integers, even if those have to be read once more. */
+  #layersFor(tokens: number): Iterable<LoadedLayer> | AsyncIterable<LoadedLayer> {
+    const { runner, layers } = this.#decoder;
+    const inBlocks = layers.some(({ program }) => program !== undefined);
+    return inBlocks && tokens >= MANY_TOKENS ? runner.loadLayers(0, layers.length) : layers;
   }
 
   /** Tokens `start` to `end` (exclusive) of every sequence, [B, end - start]. */
@@ -98,21 +123,20 @@ export class Decoding {
     return part;
   }
 
-  /** Takes tokens through all layers. @returns the stream after the last one, [B, T, C] */
-  async #pass(ids: Int32Array): Promise<Tensor> {
-    const { runner, layers } = this.#decoder;
-    const tokens = ids.length / this.#batch;
-    let hidden = await runner.embed(ids, [this.#batch, tokens]);
-    for (const [index, layer] of layers.entries()) {
-      const { keys, values } = this.#caches[index]!;
+  /** Takes all pieces through a layer, in place. */
+  async #pass(layer: LoadedLayer, pieces: Tensor[]): Promise<void> {
+    const { keys, values } = this.#caches[layer.index]!;
+    let offset = this.#length;
+    for (const [place, hidden] of pieces.entries()) {
       const feeds = { past_keys: keys.past, past_values: values.past };
-      const outputs = await runner.runLayer("cached", layer, { hidden, offset: this.#length, feeds });
+      const outputs = await this.#decoder.runner.runLayer("cached", layer, { hidden, offset, feeds });
       keys.append(outputs.keys!);
       values.append(outputs.values!);
-      hidden = outputs.hidden!;
+      pieces[place] = outputs.hidden!;
+      offset += hidden.shape[1]!;
+      // The event loop stands still during a run; let timers and signals in between two of them.
+      if (pieces.length > 1) await new Promise(setImmediate);
     }
-    this.#length += tokens;
-    return hidden;
   }
 }
 

@@ -3,7 +3,7 @@ import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Model } from "../model/model.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { closeDecoder, Decoding, loadStoredDecoder } from "./decoding.ts";
+import { closeDecoder, Decoding, loadFastDecoder } from "./decoding.ts";
 
 export interface GenerateOptions {
   readonly maxTokens: number;
@@ -48,7 +48,7 @@ export async function generate(
 ): Promise<Int32Array> {
   if (prompt.length === 0) throw new GpruneError("BAD_TEXT", "prompt: expected at least one token, got none");
   requireRoomFor(runner, prompt.length, options.maxTokens);
-  const decoder = await loadStoredDecoder(runner);
+  const decoder = await loadFastDecoder(runner, options.maxTokens);
   try {
     return await continued(new Decoding(decoder, 1), prompt, options);
   } finally {

@@ -25,7 +25,7 @@ interface Errors {
 
 const answers = new WeakMap<Runtime, Promise<boolean>>();
 
-/** Whether products with 4 and 8 bits, in blocks of 16 and 32, are computed from integers, and right; tried once a runtime. */
+/** Whether products with 4 and 8 bits, in blocks of 16, 32 and 64, are computed from integers, and right; tried once a runtime. */
 export function multipliesBlocks(runtime: Runtime): Promise<boolean> {
   const answer = answers.get(runtime) ?? triesBlocks(runtime);
   answers.set(runtime, answer);
@@ -34,8 +34,8 @@ export function multipliesBlocks(runtime: Runtime): Promise<boolean> {
 
 async function triesBlocks(runtime: Runtime): Promise<boolean> {
   for (const bits of [4, 8] as const) {
-    for (const blockSize of [16, 32] as const) {
-      const { twoRows, oneRow } = await productErrors(runtime, { bits, blockSize, offsets: false });
+    for (const blockSize of [16, 32, 64] as const) {
+      const { twoRows, oneRow } = await productErrors(runtime, { bits, blockSize, offsets: false, terms: 1 });
       if (!(twoRows < EXACT && oneRow > EXACT)) return false;
     }
   }

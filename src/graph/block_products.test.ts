@@ -78,7 +78,7 @@ describe.runIf(fast).each(BLOCK_TYPES)("products with %s", (type) => {
 
 it("are refused for several sequences", () => {
   const b = new GraphBuilder();
-  const layout = { bits: 8, blockSize: 32, offsets: false } as const;
+  const layout = { bits: 8, blockSize: 32, offsets: false, terms: 1 } as const;
   const weight = blockWeight(b, "w", { shape: [4, 64], layout });
   const x = b.input("x", ["B", "T", 64]);
   expect(() => new BlockProducts(b).product(x, weight)).toThrow("product of [B, T, 64] with blocks");

@@ -2,18 +2,22 @@
  * Products with matrices in blocks of small integers (tensor/blocks.ts) as a graph, in MatMulNBits of com.microsoft.
  *
  * The fast kernels of that operator round what is multiplied to 8 bits for each block of it, off by up to 1/254 of the block's
- * largest value. So x goes in as two rows: its own rounding to 8 bits, which the kernel then finds exact, and what that leaves,
- * which is rounded as well, to 1/254 of 1/254. Their sum is off by 1.6e-5 of the largest value of a block at most, and takes hardly
- * longer than one row, since the weights are read once. Offsets are multiplied by the sums of the blocks of x, in float32.
+ * largest value. So x goes in as several rows: its own rounding to 8 bits, which the kernel then finds exact, and what that leaves,
+ * which is rounded as well, to 1/254 of 1/254. The sum of two is off by 1.6e-5 of the largest value of a block at most, and takes
+ * hardly longer than one row, since the weights are read once. Weights in two terms are exact enough for three. Offsets are
+ * multiplied by the sums of the blocks of x, in float32.
  */
 import { internalError } from "../errors.ts";
-import type { BlockLayout } from "../tensor/blocks.ts";
+import { type BlockLayout, blocksOfRow } from "../tensor/blocks.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { type BlockMatrix, blockProduct } from "./operators.ts";
+import type { Dim } from "./shapes.ts";
 
 /** A matrix of a graph in blocks. */
 export interface BlockWeight {
+  /** [terms * N, I] */
   readonly matrix: BlockMatrix;
+  readonly terms: BlockLayout["terms"];
   /** float32 [N, blocks], or null without offsets. */
   readonly offsets: Value | null;
 }
@@ -36,12 +40,13 @@ export function blockWeight(
     layout,
   }: { readonly shape: readonly [number, number]; readonly layout: BlockLayout },
 ): BlockWeight {
-  const { bits, blockSize, offsets } = layout;
-  const blocks = columns / blockSize;
-  const codes = b.initializer(`${name}.codes`, [rows, blocks, (blockSize * bits) / 8], "uint8");
-  const scales = b.initializer(`${name}.scales`, [rows, blocks], "float32");
+  const { bits, blockSize, offsets, terms } = layout;
+  const blocks = blocksOfRow(columns, layout);
+  const codes = b.initializer(`${name}.codes`, [terms * rows, blocks, (blockSize * bits) / 8], "uint8");
+  const scales = b.initializer(`${name}.scales`, [terms * rows, blocks], "float32");
   return {
-    matrix: { bits, blockSize, columns, codes, scales, zeros: null },
+    matrix: { bits, blockSize, columns: blocks * blockSize, codes, scales, zeros: null },
+    terms,
     offsets: offsets ? b.initializer(`${name}.offsets`, [rows, blocks], "float32") : null,
   };
 }
@@ -58,42 +63,60 @@ export class BlockProducts {
 
   /**
    * x [1, T, I] times the transpose of a matrix [N, I]: [1, T, N].
-   * @throws GpruneError INTERNAL for several sequences, whose two rows would be added up together
+   * @throws GpruneError INTERNAL for several sequences, whose rows would be added up together
    */
-  product(x: Value, { matrix, offsets }: BlockWeight): Value {
+  product(x: Value, { matrix, terms, offsets }: BlockWeight): Value {
     const b = this.#b;
     const { blockSize } = matrix;
     if (x.shape[0] !== 1) throw internalError(`product of [${x.shape.join(", ")}] with blocks`);
+    const count = terms + 1;
     const key = `${x.name} ${blockSize}`;
-    const rows = computedOnce(this.#rows, key, () => this.#twoRows(x, blockSize));
-    const product = b.reduceSum(blockProduct(b, rows, matrix), [0]);
+    const rows = computedOnce(this.#rows, `${key} ${count}`, () => this.#roundedRows(x, blockSize, count));
+    const product = this.#sumOfTerms(blockProduct(b, rows, matrix), terms);
     if (offsets === null) return product;
     const sums = computedOnce(this.#sums, key, () => this.#blockSums(x, blockSize));
     return b.add(product, b.matmul(sums, offsets, { transB: true }));
   }
 
-  /** x rounded to 8 bits in each block, and the rest: [2, T, I]. */
-  #twoRows(x: Value, blockSize: number): Value {
+  /** Products of rows and terms, [rows, T, terms * N], added up: [1, T, N]. */
+  #sumOfTerms(products: Value, terms: BlockLayout["terms"]): Value {
     const b = this.#b;
-    const blocks = this.#blocksOf(x, blockSize);
-    const largest = b.reduceMax(b.abs(blocks), [-1]);
-    const scales = b.add(b.mul(largest, b.scalar(1 / LARGEST)), b.scalar(TINY));
-    const steps = b.operator("Round", [b.div(blocks, scales)], blocks);
-    const coarse = b.mul(steps, scales);
-    const both = b.concat([coarse, b.sub(blocks, coarse)], 0, 2);
-    return b.reshape(both, [2, ...x.shape.slice(1)]);
+    if (terms === 1) return b.reduceSum(products, [0]);
+    const [rows, tokens, both] = products.shape as readonly [number, Dim, number];
+    const apart = b.reshape(products, [rows, tokens, terms, both / terms]);
+    return b.reshape(b.reduceSum(apart, [0, 2]), [1, tokens, both / terms]);
   }
 
-  /** [1, T, I / blockSize] */
+  /** x rounded to 8 bits in each block, the same of what that leaves, and the rest: [count, T, G * blockSize]. */
+  #roundedRows(x: Value, blockSize: number, count: number): Value {
+    const b = this.#b;
+    let rest = this.#blocksOf(x, blockSize);
+    const rows: Value[] = [];
+    while (rows.length < count - 1) {
+      const largest = b.reduceMax(b.abs(rest), [-1]);
+      const scales = b.add(b.mul(largest, b.scalar(1 / LARGEST)), b.scalar(TINY));
+      const coarse = b.mul(b.operator("Round", [b.div(rest, scales)], rest), scales);
+      rows.push(coarse);
+      rest = b.sub(rest, coarse);
+    }
+    const all = b.concat([...rows, rest], 0, count);
+    const [, tokens, blocks] = all.shape as readonly [number, Dim, number];
+    return b.reshape(all, [count, tokens, blocks * blockSize]);
+  }
+
+  /** [1, T, G] */
   #blockSums(x: Value, blockSize: number): Value {
     const sums = this.#b.reduceSum(this.#blocksOf(x, blockSize), [-1]);
     return this.#b.reshape(sums, sums.shape.slice(0, -1));
   }
 
-  /** [1, T, I / blockSize, blockSize] */
+  /** [1, T, G, blockSize], zeros behind the end of a row. */
   #blocksOf(x: Value, blockSize: number): Value {
     const columns = x.shape.at(-1) as number;
-    return this.#b.reshape(x, [...x.shape.slice(0, -1), columns / blockSize, blockSize]);
+    const blocks = Math.ceil(columns / blockSize);
+    const after = blocks * blockSize - columns;
+    const whole = after === 0 ? x : this.#b.pad(x, x.shape.length - 1, { before: 0, after });
+    return this.#b.reshape(whole, [...x.shape.slice(0, -1), blocks, blockSize]);
   }
 }
 

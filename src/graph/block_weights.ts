@@ -1,18 +1,21 @@
 /**
- * Weights as their file holds them: matrices that are stored in blocks of small integers are multiplied as such
- * (block_products.ts) and never become float32. They are initializers of a program for their layer alone, since MatMulNBits
- * reads weights in an order of its own that is made when a session is opened; all others are fed, as everywhere. On the CPU alone,
- * for one sequence with a cache.
+ * BlockSource as small integers, for decoding token by token, where reading weights is nearly all that takes time: those that are
+ * stored in blocks are multiplied as such (block_products.ts) and never become float32, and others can become two terms of
+ * integers, half the size. They are initializers of a program for their layer alone, since MatMulNBits reads weights in an
+ * order of its own that is made when a session is opened; all others are fed, as everywhere. On the CPU alone, for one sequence
+ * with a cache.
  */
 import { internalError } from "../errors.ts";
+import type { Model } from "../model/model.ts";
 import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/spaces.ts";
 import type { Projection } from "../model/spec.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../tensor/blocks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { inTwoTerms, TWO_TERMS } from "../tensor/two_terms.ts";
 import { BLOCK_PARTS, type BlockPart, BlockProducts, blockWeight } from "./block_products.ts";
 import { layerStructure, WeightInputs } from "./decoder.ts";
 import { type DecoderRunner, headWeights, type LoadedHead, type LoadedLayer } from "./decoder_runner.ts";
-import { requireFiniteBlocks } from "./finite.ts";
+import { requireFiniteBlocks, requireFiniteWeight } from "./finite.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { addLogits } from "./head.ts";
 import { buildCached } from "./programs.ts";
@@ -22,21 +25,37 @@ import type { Dim } from "./shapes.ts";
 /** Of weights that one program holds: below protobuf's 2^31 - 1, with room for the graph. */
 const MOST_BYTES = 2_000_000_000;
 
-/** Whether a model stores matrices in blocks. */
-export function storesBlocks({ model: { spec, weights } }: DecoderRunner): boolean {
-  const { blocks } = weights;
-  if (blocks === undefined) return false;
+/** Whether there is a matrix of a model among some that are in blocks. */
+export function hasBlocks({ spec }: Model, blocks: BlockSource): boolean {
   return weightsOf(spec).some(({ name }) => blocks.layout(name) !== undefined);
+}
+
+/** All matrices in blocks: as their file holds them, or in two terms. */
+export function everyMatrix({ spec, weights }: Model): BlockSource {
+  const { blocks: stored } = weights;
+  const matrices = new Set(weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 ? [name] : [])));
+  return {
+    layout: (name) => stored?.layout(name) ?? (matrices.has(name) ? TWO_TERMS : undefined),
+    read: async (name) => {
+      if (stored?.layout(name) !== undefined) return stored.read(name);
+      const matrix = await weights.read(name);
+      requireFiniteWeight(name, matrix, "decoding");
+      return inTwoTerms(matrix);
+    },
+  };
 }
 
 /**
  * Reads the weights of a layer, those in blocks as they are unless they are more than a program can hold. Only `cached` can be
  * run on a layer that has some, one sequence at a time.
- * @throws GpruneError NOT_FINITE naming a matrix in blocks whose scales or offsets are not finite
+ * @throws GpruneError NOT_FINITE naming a matrix that is not finite
  */
-export async function loadBlockLayer(runner: DecoderRunner, index: number): Promise<LoadedLayer> {
+export async function loadBlockLayer(
+  runner: DecoderRunner,
+  blocks: BlockSource,
+  index: number,
+): Promise<LoadedLayer> {
   const { model, runtime } = runner;
-  const blocks = blocksOf(runner);
   const spec = model.spec.layers[index];
   if (spec === undefined) throw internalError(`no layer ${index}`);
   const bytes = heldBytes(layerWeightsOf(model.spec, index), blocks);
@@ -55,9 +74,8 @@ export async function loadBlockLayer(runner: DecoderRunner, index: number): Prom
 }
 
 /** Reads final norm and vocabulary projection, this one as it is if it is in blocks. Only `logits` can be run on them. */
-export async function loadBlockHead(runner: DecoderRunner): Promise<LoadedHead> {
+export async function loadBlockHead(runner: DecoderRunner, blocks: BlockSource): Promise<LoadedHead> {
   const { model, runtime } = runner;
-  const blocks = blocksOf(runner);
   const { spec, weights } = model;
   const names = headWeights(spec);
   const projection = { name: names.projection, shape: [spec.vocabSize, spec.hiddenSize] };
@@ -75,12 +93,6 @@ export async function loadBlockHead(runner: DecoderRunner): Promise<LoadedHead> 
   b.output("logits", b.reshape(logits, ["M", spec.vocabSize]));
   const program = await held.open(runtime, b.finish());
   return { weights: { norm: await weights.read(names.norm) }, program };
-}
-
-function blocksOf({ model }: DecoderRunner): BlockSource {
-  const { blocks } = model.weights;
-  if (blocks === undefined) throw internalError(`${model.origin.name} has no blocks`);
-  return blocks;
 }
 
 /** Bytes of those of some weights that are in blocks. */
@@ -108,7 +120,7 @@ class BlockInputs extends WeightInputs {
   }
 }
 
-/** Matrices in blocks that a graph holds. */
+/** BlockSource in blocks that a graph holds. */
 class HeldBlocks {
   readonly #b: GraphBuilder;
   readonly #blocks: BlockSource;

@@ -3,7 +3,7 @@
  * fault, else the layer whose activations grew too large, and the texts they were met on.
  */
 import { GpruneError } from "../errors.ts";
-import type { BlockTensor } from "../tensor/blocks.ts";
+import { type BlockTensor, blocksOfRow } from "../tensor/blocks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DeviceDtype } from "./device.ts";
 import type { Feeds } from "./runtime.ts";
@@ -35,8 +35,8 @@ export function requireFiniteResult({ data }: Tensor, { what, weights, nameOf, d
   });
 }
 
-/** @throws GpruneError NOT_FINITE naming the tensor and the place */
-function requireFiniteWeight(name: string, { shape, data }: Tensor, where: string): void {
+/** @param where - what it is for. @throws GpruneError NOT_FINITE naming the tensor and the place */
+export function requireFiniteWeight(name: string, { shape, data }: Tensor, where: string): void {
   if (isAllFinite(data)) return;
   const bad = data.findIndex((value) => !Number.isFinite(value));
   const width = shape.slice(1).reduce((product, size) => product * size, 1);
@@ -51,8 +51,9 @@ function requireFiniteWeight(name: string, { shape, data }: Tensor, where: strin
 }
 
 /** @throws GpruneError NOT_FINITE naming a matrix of which a scale or an offset is not finite, and the place */
-export function requireFiniteBlocks(name: string, { shape, scales, offsets }: BlockTensor): void {
-  const blocks = [shape[0], scales.length / shape[0]];
+export function requireFiniteBlocks(name: string, { shape, layout, scales, offsets }: BlockTensor): void {
+  const width = blocksOfRow(shape[1], layout);
+  const blocks = [scales.length / width, width];
   for (const [what, data] of [
     ["scales", scales],
     ["offsets", offsets ?? new Float32Array(0)],

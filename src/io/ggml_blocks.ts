@@ -27,8 +27,8 @@ interface BlockType {
   readonly unpack: (bytes: Uint8Array, at: number, parts: Parts) => void;
 }
 
-const NIBBLES: BlockLayout = { bits: 4, blockSize: 32, offsets: false };
-const BYTES: BlockLayout = { bits: 8, blockSize: 32, offsets: false };
+const NIBBLES: BlockLayout = { bits: 4, blockSize: 32, offsets: false, terms: 1 };
+const BYTES: BlockLayout = { bits: 8, blockSize: 32, offsets: false, terms: 1 };
 
 /** By name in `GGML_TYPES`. */
 const TYPES: Readonly<Record<string, BlockType>> = {
@@ -37,11 +37,11 @@ const TYPES: Readonly<Record<string, BlockType>> = {
   Q5_0: { layout: BYTES, centre: 16, unpack: unpackQ5(2) },
   Q5_1: { layout: { ...BYTES, offsets: true }, centre: 16, unpack: unpackQ5(4) },
   Q8_0: { layout: BYTES, centre: 128, unpack: unpackQ8 },
-  Q2_K: { layout: { bits: 4, blockSize: 16, offsets: true }, centre: 2, unpack: unpackQ2K },
-  Q3_K: { layout: { bits: 4, blockSize: 16, offsets: false }, centre: 4, unpack: unpackQ3K },
+  Q2_K: { layout: { ...NIBBLES, blockSize: 16, offsets: true }, centre: 2, unpack: unpackQ2K },
+  Q3_K: { layout: { ...NIBBLES, blockSize: 16 }, centre: 4, unpack: unpackQ3K },
   Q4_K: { layout: { ...NIBBLES, offsets: true }, centre: 8, unpack: unpackQ4K },
   Q5_K: { layout: { ...BYTES, offsets: true }, centre: 16, unpack: unpackQ5K },
-  Q6_K: { layout: { bits: 8, blockSize: 16, offsets: false }, centre: 32, unpack: unpackQ6K },
+  Q6_K: { layout: { ...BYTES, blockSize: 16 }, centre: 32, unpack: unpackQ6K },
 };
 
 /** How weights of a ggml type are held in blocks; undefined for types that are not in blocks, and for those that cannot be read. */

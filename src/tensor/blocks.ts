@@ -1,7 +1,7 @@
 /**
  * Matrices in blocks of small integers, as quantised files hold them: neighbours of a row share a scale, and in some
- * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset. Values only; formats of files are elsewhere
- * (io/ggml_blocks.ts), and so is what multiplies by them (graph/block_products.ts).
+ * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset, or the sum of two such terms. Values only; formats of
+ * files are elsewhere (io/ggml_blocks.ts), and so is what multiplies by them (graph/block_products.ts).
  */
 
 /** How the weights of a matrix are held. */
@@ -9,21 +9,23 @@ export interface BlockLayout {
   /** Of a code. */
   readonly bits: 4 | 8;
   /** Neighbours that share a scale. */
-  readonly blockSize: 16 | 32;
+  readonly blockSize: 16 | 32 | 64;
   /** Whether blocks have offsets. */
   readonly offsets: boolean;
+  /** How many are added up. */
+  readonly terms: 1 | 2;
 }
 
-/** A matrix [N, I] in blocks, I a multiple of the block size. */
+/** A matrix [N, I] in blocks, G = ceil(I / blockSize) of them in a row; what the last one has beyond I stands for 0. */
 export interface BlockTensor {
   /** [N, I] */
   readonly shape: readonly [number, number];
   readonly layout: BlockLayout;
-  /** [N, I / blockSize, blockSize * bits / 8]; of two codes in a byte the lower half is the first. */
+  /** [terms * N, G, blockSize * bits / 8], all rows of a term together; of two codes in a byte the lower half is the first. */
   readonly codes: Uint8Array;
-  /** [N, I / blockSize] */
+  /** [terms * N, G] */
   readonly scales: Float32Array;
-  /** [N, I / blockSize], or null without offsets. */
+  /** [N, G], or null without offsets; only matrices of one term have any. */
   readonly offsets: Float32Array | null;
 }
 
@@ -35,32 +37,37 @@ export interface BlockSource {
   read(name: string): Promise<BlockTensor>;
 }
 
+/** Blocks of a row of so many weights. */
+export function blocksOfRow(columns: number, { blockSize }: BlockLayout): number {
+  return Math.ceil(columns / blockSize);
+}
+
 /** A block tensor without values. @param shape - [N, I] */
 export function emptyBlocks(shape: readonly [number, number], layout: BlockLayout): BlockTensor {
-  const weights = shape[0] * shape[1];
-  const blocks = weights / layout.blockSize;
+  const { bits, blockSize, offsets, terms } = layout;
+  const blocks = terms * shape[0] * blocksOfRow(shape[1], layout);
   return {
     shape,
     layout,
-    codes: new Uint8Array((weights * layout.bits) / 8),
+    codes: new Uint8Array((blocks * blockSize * bits) / 8),
     scales: new Float32Array(blocks),
-    offsets: layout.offsets ? new Float32Array(blocks) : null,
+    offsets: offsets ? new Float32Array(blocks) : null,
   };
 }
 
-/** The code of a weight, by its index in the matrix. */
+/** The code of a weight, by its index in the matrix, whose rows are whole blocks. */
 export function blockCode({ layout, codes }: BlockTensor, index: number): number {
   return layout.bits === 8 ? codes[index]! : (codes[index >> 1]! >> ((index & 1) * 4)) & 15;
 }
 
 /** Bytes of a matrix in blocks. @param shape - [N, I] */
 export function blockBytes([rows, columns]: readonly [number, number], layout: BlockLayout): number {
-  const { bits, blockSize, offsets } = layout;
-  const weights = rows * columns;
-  return (weights * bits) / 8 + (weights / blockSize) * (offsets ? 8 : 4);
+  const { bits, blockSize, offsets, terms } = layout;
+  const blocks = terms * rows * blocksOfRow(columns, layout);
+  return blocks * ((blockSize * bits) / 8 + (offsets ? 8 : 4));
 }
 
-/** Row `rowAt(r)` of a matrix becomes row r of the result, for `count` rows. */
+/** Row `rowAt(r)` of a matrix of one term becomes row r of the result, for `count` rows. */
 export function gatherBlockRows(
   { shape, layout, codes, scales, offsets }: BlockTensor,
   count: number,
