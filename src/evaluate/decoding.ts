@@ -18,14 +18,14 @@ export interface LoadedDecoder {
 
 /**
  * Reads all weights of a model as what takes least time: matrices that are stored in blocks of integers as they are, others as
- * integers too where enough tokens make up for the time that takes or float32 has no room, else as float32. Integers on
- * processors that multiply them fast alone. For one sequence, and to be freed with `closeDecoder`.
+ * integers too where enough tokens make up for the time that takes or float32 takes more than half of the memory, else as float32.
+ * Integers on processors that multiply them fast alone. For one sequence, and to be freed with `closeDecoder`.
  * @param tokens - to be decoded one by one, at most
  */
 export async function loadFastDecoder(runner: DecoderRunner, tokens: number): Promise<LoadedDecoder> {
   const { runtime, model } = runner;
-  const isLong = tokens >= LONG_TEXT || 4 * parameterCount(model.spec) > memoryLimit();
-  const blocks = isLong ? everyMatrix(model) : model.weights.blocks;
+  const takesMuch = 4 * parameterCount(model.spec) > memoryLimit() / 2;
+  const blocks = tokens >= LONG_TEXT || takesMuch ? everyMatrix(model) : model.weights.blocks;
   const isPossible = runtime.device.name === "cpu" && blocks !== undefined && hasBlocks(model, blocks);
   if (!isPossible || !(await multipliesBlocks(runtime))) return loadDecoder(runner);
   const layers: LoadedLayer[] = [];
