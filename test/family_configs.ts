@@ -39,6 +39,10 @@ export const SMOLLM3: Readonly<Record<string, unknown>> = {
   model_type: "smollm3",
   num_hidden_layers: 5,
 };
+export const PHI3: Readonly<Record<string, unknown>> = {
+  ...LLAMA,
+  model_type: "phi3",
+};
 export const GEMMA2: Readonly<Record<string, unknown>> = {
   ...GEMMA,
   model_type: "gemma2",

@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { GEMMA, GEMMA1, GEMMA2, GRANITE, LLAMA, QWEN, read, SMOLLM3 } from "../../test/family_configs.ts";
+import {
+  GEMMA,
+  GEMMA1,
+  GEMMA2,
+  GRANITE,
+  LLAMA,
+  PHI3,
+  QWEN,
+  read,
+  SMOLLM3,
+} from "../../test/family_configs.ts";
 import { FAMILY_NAMES } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
 import { writeConfig } from "./hf_form.ts";
@@ -153,11 +163,11 @@ describe("readConfig", () => {
     [{ ...LLAMA, num_key_value_heads: 3 }, "num_attention_heads divisible by num_key_value_heads in layer 0"],
     [{ ...LLAMA, per_layer_config: { 1: { num_key_value_heads: 3 } } }, "num_key_value_heads in layer 1"],
     [{ ...LLAMA, per_layer_config: { constructor: {} } }, "per_layer_config"],
-    [{ ...LLAMA, head_dim: 6, partial_rotary_factor: 0.5 }, "even number of rotated channels, got 3"],
+    [{ ...PHI3, head_dim: 6, partial_rotary_factor: 0.5 }, "even number of rotated channels, got 3"],
     [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
     [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],
     [{ ...GEMMA2, attn_logit_softcapping: -1 }, "attn_logit_softcapping"],
-    [{ ...LLAMA, partial_rotary_factor: 0.1 }, "even number of rotated channels, got 0"],
+    [{ ...PHI3, partial_rotary_factor: 0.1 }, "even number of rotated channels, got 0"],
     [
       { ...GEMMA, layer_types: ["full_attention", "sliding_attention"] },
       "layer_types to name every layer's, got 2",
@@ -247,10 +257,24 @@ describe("rotary parameters", () => {
     expect(read({ ...LLAMA, ...keys }).layers[0]!.rope).toEqual({ rotaryDim: 8, ...expected });
   });
 
-  it.each([{ partial_rotary_factor: 0.5 }, { rope_parameters: { partial_rotary_factor: 0.5 } }])(
-    "rotates a part of a head: %j",
+  describe.each([{ partial_rotary_factor: 0.5 }, { rope_parameters: { partial_rotary_factor: 0.5 } }])(
+    "for a part of a head: %j",
     (keys) => {
-      expect(read({ ...LLAMA, ...keys }).layers[0]!.rope?.rotaryDim).toBe(4);
+      it("rotate that part in a Phi-3", () => {
+        expect(read({ ...PHI3, ...keys }).layers[0]!.rope?.rotaryDim).toBe(4);
+      });
+
+      it.each([LLAMA, GEMMA2, QWEN, GRANITE, SMOLLM3])(
+        "are refused in other families: $model_type",
+        (config) => {
+          expect(() => read({ ...config, ...keys })).toThrow(
+            expect.objectContaining({
+              code: "UNSUPPORTED",
+              message: expect.stringContaining("partial_rotary_factor 1, as a"),
+            }),
+          );
+        },
+      );
     },
   );
 

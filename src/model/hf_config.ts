@@ -270,11 +270,25 @@ function ropeOf(
     ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
     : (parameters.rope_theta ?? config.rope_theta);
   const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  requireRotation(part, context);
   const rotaryDim = Math.floor(headDim * part);
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
     throw bad(context, "an even number of rotated channels", rotaryDim);
   }
   return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling: scalingOf(parameters, context) };
+}
+
+/**
+ * Classes that cannot rotate a part of each head do not agree on what to make of one: transformers 5 rotates whole heads,
+ * version 4 fails, and vLLM rotates the part.
+ * @param part - fraction of the channels of a head, 0..1
+ */
+function requireRotation(part: number, { family, where }: Context): void {
+  if (part === 1 || family.partialRotary) return;
+  const expected = `partial_rotary_factor 1, as a ${family.modelType} rotates whole heads`;
+  throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${part}`, {
+    hint: "Programs differ in what they compute for it. Take the key out if whole heads are rotated.",
+  });
 }
 
 /**
