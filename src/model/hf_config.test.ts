@@ -290,6 +290,12 @@ describe("rotary parameters", () => {
     );
   });
 
+  it("leaves out flat ones where layers of either type have their own, as configuration_gemma3.py does", () => {
+    const flat = { rope_parameters: { rope_type: "linear", factor: 2, rope_theta: 500 } };
+    expect(read({ ...GEMMA, ...flat })).toEqual(read(GEMMA));
+    expect(read({ ...GEMMA, ...flat, rope_theta: 70 })).toEqual(read({ ...GEMMA, rope_theta: 70 }));
+  });
+
   it("reads one set for windowed layers and one for the others, before and since transformers 5", () => {
     const layer_types = ["sliding_attention", "full_attention"];
     const scaled = { rope_type: "linear", factor: 8 };

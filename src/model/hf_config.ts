@@ -294,14 +294,16 @@ function requireRotation(part: number, { family, where }: Context): void {
 /**
  * Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. Where there are
  * both, `rope_scaling` counts, as in either version: people add it to stretch a model (modeling_rope_utils.py); layers
- * without windows that have parameters of their own take it into those (configuration_gemma3.py).
+ * without windows that have parameters of their own take it into those. Flat ones say nothing to a class that has them by
+ * layer type (configuration_gemma3.py).
  */
 function ropeParameters(config: Config, context: Context, local: boolean): RopeParameters {
+  const { ropeByLayerType } = context.family;
   const given = config.rope_parameters ?? {};
-  const own = given[local ? "sliding_attention" : "full_attention"] ?? given;
+  const own = given[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : given);
   const scaling = config.rope_scaling ?? {};
   if (local || Object.keys(scaling).length === 0) return own;
-  return context.family.ropeByLayerType ? { ...own, ...scaling } : scaling;
+  return ropeByLayerType ? { ...own, ...scaling } : scaling;
 }
 
 function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scaling"] {
