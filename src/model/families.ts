@@ -46,6 +46,8 @@ export interface Family {
    * has layers that differ.
    */
   readonly windows: "none" | "all" | "layer_types" | "all_but_layer_types";
+  /** The class reads `use_sliding_window`; the others have their windows whatever it says. */
+  readonly windowSwitch: boolean;
   /**
    * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, those have them
    * (configuration_smollm3.py).
@@ -114,6 +116,7 @@ const LLAMA: Family = {
   capsLogits: false,
   multipliers: false,
   windows: "none",
+  windowSwitch: false,
   unrotatedLayers: false,
   ropeByLayerType: false,
   fusedProjections: false,
@@ -152,6 +155,7 @@ export const FAMILIES: readonly Family[] = [
     configClass: "Qwen2Config",
     biases: { qkv: "always", o: "never", mlp: "never" },
     windows: "layer_types",
+    windowSwitch: true,
     headsDivideHidden: false,
     vllmReadsHeadDim: false,
     defaults: QWEN_DEFAULTS,
@@ -164,6 +168,7 @@ export const FAMILIES: readonly Family[] = [
     biases: { qkv: "attention_bias", o: "attention_bias", mlp: "never" },
     qkNorm: true,
     windows: "layer_types",
+    windowSwitch: true,
     headsDivideHidden: false,
     vllmOmits: ["o"],
     defaults: { ...QWEN_DEFAULTS, headDim: 128 },
@@ -256,6 +261,7 @@ export const FAMILIES: readonly Family[] = [
     architecture: "SmolLM3ForCausalLM",
     configClass: "SmolLM3Config",
     windows: "layer_types",
+    windowSwitch: true,
     unrotatedLayers: true,
     headsDivideHidden: false,
     standsIn: false,

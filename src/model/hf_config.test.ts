@@ -362,12 +362,40 @@ describe("windows", () => {
     expect(windowsOf({ ...LLAMA, sliding_window: 16 })).toEqual([null, null]);
   });
 
-  it("are those that layer_types names, unless windows are switched off", () => {
+  it("are those that layer_types names", () => {
     const types = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"];
     const config = { ...QWEN, layer_types: types };
     expect(windowsOf({ ...config, use_sliding_window: true })).toEqual([null, 16, null, 16]);
-    expect(windowsOf({ ...config, use_sliding_window: false })).toEqual([null, null, null, null]);
     expect(windowsOf({ ...config, sliding_window: null })).toEqual([null, null, null, null]);
+    const off = { use_sliding_window: false };
+    expect(windowsOf({ ...config, ...off, sliding_window: null })).toEqual([null, null, null, null]);
+    expect(windowsOf({ ...config, ...off, layer_types: Array(4).fill(types[0]) })).toEqual([
+      null,
+      null,
+      null,
+      null,
+    ]);
+  });
+
+  it("are refused where layer_types names some and use_sliding_window switches them off", () => {
+    const layer_types = ["full_attention", "full_attention", "full_attention", "sliding_attention"];
+    for (const config of [QWEN, { ...SMOLLM3, num_hidden_layers: 4, sliding_window: 16 }]) {
+      expect(() => read({ ...config, layer_types, use_sliding_window: false })).toThrow(
+        expect.objectContaining({
+          code: "BAD_CONFIG",
+          message: expect.stringContaining("use_sliding_window true, as layer_types gives layer 3 a window"),
+        }),
+      );
+    }
+  });
+
+  it("are not switched off in families whose classes know no switch", () => {
+    const off = { use_sliding_window: false };
+    expect(windowsOf({ ...GEMMA, ...off })).toEqual(windowsOf(GEMMA));
+    const layer_types = ["full_attention", "sliding_attention"];
+    const mistral = { ...LLAMA, model_type: "mistral", sliding_window: 16, layer_types };
+    expect(windowsOf({ ...mistral, ...off })).toEqual([null, 16]);
+    expect(windowsOf({ ...GEMMA, ...off, num_hidden_layers: 2, layer_types })).toEqual([null, 16]);
   });
 
   it("are derived as transformers does where layer_types is missing", () => {

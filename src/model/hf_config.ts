@@ -220,7 +220,11 @@ function windowOf(config: Config, context: Context, index: number): number | nul
   const window = config.sliding_window === undefined ? family.defaults.window : config.sliding_window;
   if (family.windows === "none") return null;
   const isAll = family.windows === "all" || (family.windows === "all_but_layer_types" && !config.layer_types);
-  return isAll || isWindowed(config, context, index) ? window : null;
+  if (!isAll && !isWindowed(config, context, index)) return null;
+  if (window !== null && family.windowSwitch && config.use_sliding_window === false) {
+    throw bad(context, `use_sliding_window true, as layer_types gives layer ${index} a window`, false);
+  }
+  return window;
 }
 
 /** As `layer_types` says or, in files older than that key, as transformers derives it. */
@@ -229,7 +233,7 @@ function isWindowed(config: Config, context: Context, index: number): boolean {
   const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
   if (types) {
     if (types[index] === undefined) throw bad(context, "layer_types to name every layer's", types.length);
-    return used !== false && types[index] === "sliding_attention";
+    return types[index] === "sliding_attention";
   }
   if (unrotatedLayers) return used === true && !isRotated(config, context, index);
   const pattern = config.sliding_window_pattern ?? defaults.windowPattern;
