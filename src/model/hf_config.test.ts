@@ -257,6 +257,15 @@ describe("rotary parameters", () => {
     expect(read({ ...LLAMA, ...keys }).layers[0]!.rope).toEqual({ rotaryDim: 8, ...expected });
   });
 
+  it("start from the longest sequence where Llama 3's scaling says no other", () => {
+    const { original_max_position_embeddings: _, ...silent } = factors;
+    const keys = { rope_scaling: { rope_type: "llama3", ...silent }, max_position_embeddings: 64 };
+    expect(read({ ...LLAMA, ...keys }).layers[0]!.rope?.scaling).toEqual({
+      ...llama3,
+      originalMaxPositions: 64,
+    });
+  });
+
   describe.each([{ partial_rotary_factor: 0.5 }, { rope_parameters: { partial_rotary_factor: 0.5 } }])(
     "for a part of a head: %j",
     (keys) => {

@@ -279,7 +279,7 @@ function ropeOf(
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
     throw bad(context, "an even number of rotated channels", rotaryDim);
   }
-  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling: scalingOf(parameters, context) };
+  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling: scalingOf(parameters, config, context) };
 }
 
 /**
@@ -310,25 +310,30 @@ function ropeParameters(config: Config, context: Context, local: boolean): RopeP
   return ropeByLayerType ? { ...own, ...scaling } : scaling;
 }
 
-function scalingOf(parameters: RopeParameters, context: Context): RopeSpec["scaling"] {
+/** Where the length that Llama 3's scaling starts from is missing, it is the longest sequence, as in transformers 5. */
+function scalingOf(
+  parameters: RopeParameters,
+  { max_position_embeddings: longest }: Config,
+  { where }: Context,
+): RopeSpec["scaling"] {
   const type = parameters.rope_type ?? parameters.type ?? "default";
   if (type === "default") return null;
-  if (type === "linear" && parameters.factor !== undefined) return { type, factor: parameters.factor };
-  const { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = parameters;
-  const complete = factor && low_freq_factor && high_freq_factor && original_max_position_embeddings;
-  if (type === "llama3" && complete) {
-    return {
-      type,
-      factor,
-      lowFreqFactor: low_freq_factor,
-      highFreqFactor: high_freq_factor,
-      originalMaxPositions: original_max_position_embeddings,
-    };
+  const { factor, low_freq_factor: lowFreqFactor, high_freq_factor: highFreqFactor } = parameters;
+  if (type === "linear" && factor !== undefined) return { type, factor };
+  if (
+    type === "llama3" &&
+    factor !== undefined &&
+    lowFreqFactor !== undefined &&
+    highFreqFactor !== undefined
+  ) {
+    const originalMaxPositions = parameters.original_max_position_embeddings ?? longest;
+    return { type, factor, lowFreqFactor, highFreqFactor, originalMaxPositions };
   }
-  throw new GpruneError(
-    "UNSUPPORTED",
-    `${context.where}: expected rope type default, linear or llama3 with its factors, got ${JSON.stringify(type)}`,
-  );
+  const expected =
+    "rope type default, linear with factor, or llama3 with factor, low_freq_factor and high_freq_factor";
+  throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${JSON.stringify(parameters)}`, {
+    hint: "Other scalings of rotary frequencies (yarn, dynamic, longrope) are not computed.",
+  });
 }
 
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
