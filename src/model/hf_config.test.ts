@@ -163,6 +163,8 @@ describe("readConfig", () => {
     [{ ...LLAMA, num_key_value_heads: 3 }, "num_attention_heads divisible by num_key_value_heads in layer 0"],
     [{ ...LLAMA, per_layer_config: { 1: { num_key_value_heads: 3 } } }, "num_key_value_heads in layer 1"],
     [{ ...LLAMA, per_layer_config: { constructor: {} } }, "per_layer_config"],
+    [{ ...LLAMA, per_layer_config: { 1: { sliding_window: 3 } } }, '"sliding_window"'],
+    [{ ...LLAMA, per_layer_config: { 0: { skip: ["mlp"] } } }, '"skip"'],
     [{ ...PHI3, head_dim: 6, partial_rotary_factor: 0.5 }, "even number of rotated channels, got 3"],
     [{ ...LLAMA, rms_norm_eps: -1 }, "rms_norm_eps"],
     [{ ...LLAMA, rope_theta: 0 }, "rope_theta"],

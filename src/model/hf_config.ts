@@ -26,7 +26,8 @@ type RopeParameters = z.infer<typeof rope>;
 /** Of transformers 5: the same for all layers, or by type of layer. */
 const ropeByLayerType = rope.extend({ full_attention: rope.nullish(), sliding_attention: rope.nullish() });
 
-const layerOverride = z.object({
+/** Anything else that a layer may have for itself would change what it computes. */
+const layerOverride = z.strictObject({
   intermediate_size: size.optional(),
   num_attention_heads: size.optional(),
   num_key_value_heads: size.optional(),
