@@ -139,6 +139,14 @@ describe("readConfig", () => {
     });
   });
 
+  it("carries the dropout that further training is to use", () => {
+    const rates = { attention_dropout: 0.1, embd_pdrop: 0, resid_pdrop: 0.2 };
+    const spec = read({ ...PHI3, ...rates });
+    expect(spec.extra).toEqual(rates);
+    expect(writeConfig(spec, "float32")).toMatchObject(rates);
+    expect(() => read({ ...PHI3, attention_dropout: 1.1 })).toThrow("attention_dropout");
+  });
+
   it("lists the families it knows", () => {
     const known = FAMILY_NAMES.join(", ");
     expect(() => read({ ...LLAMA, model_type: "mamba" })).toThrow(

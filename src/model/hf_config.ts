@@ -35,12 +35,18 @@ const layerOverride = z.strictObject({
 
 const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
 
+/** Fraction of activations that training sets to zero. */
+const dropout = z.number().min(0).max(1).nullish();
+
 /** Settings carried to the output unchanged. */
 const carried = z.object({
   bos_token_id: tokenIds,
   eos_token_id: tokenIds,
   pad_token_id: tokenIds,
   initializer_range: z.number().nullish(),
+  attention_dropout: dropout,
+  embd_pdrop: dropout,
+  resid_pdrop: dropout,
   use_cache: z.boolean().nullish(),
 });
 
