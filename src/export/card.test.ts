@@ -39,7 +39,8 @@ describe("modelCard", () => {
     expect(card).toContain("| `web` | 2 | 24.30 | 40.13 |");
     expect(card).toContain("per_layer_config");
     expect(card).toContain("\n    model: models/SmolLM2-135M\n    sparsity: 0.3\n");
-    expect(card).toContain('from_pretrained("PATH", trust_remote_code=True)');
+    expect(card).toContain('AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)');
+    expect(card).toContain('AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)');
     expect(card).toContain("| transformers | with trust_remote_code (a reason) |");
     const stock = modelCard({ ...FACTS, remoteCode: false });
     expect(stock).toContain('from_pretrained("PATH")');

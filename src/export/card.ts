@@ -46,10 +46,12 @@ const LOAD_REMOTE_CODE = `\`${MODELLING_FILE}\` builds every layer in the widths
 (\`projection_biases\`) that config.json gives it, from transformers' own layers. It is short: read it, then let
 transformers 4.57 or later run it:
 
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 
-Without \`trust_remote_code\` transformers refuses the model.`;
+Without \`trust_remote_code\` transformers refuses the model; AutoTokenizer, which looks into config.json first, asks for
+it or fails.`;
 
 /** The card as Markdown with Hugging Face front matter. */
 export function modelCard(facts: CardFacts): string {
