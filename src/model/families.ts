@@ -59,6 +59,8 @@ export interface Family {
   readonly fusedProjections: boolean;
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
+  /** The class takes rotary frequencies scaled linearly or as in Llama 3; Phi-3's takes longrope alone (configuration_phi3.py). */
+  readonly scaledRotary: boolean;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
@@ -121,6 +123,7 @@ const LLAMA: Family = {
   ropeByLayerType: false,
   fusedProjections: false,
   partialRotary: false,
+  scaledRotary: true,
   headsDivideHidden: true,
   vllmReadsHeadDim: true,
   vllmOmits: [],
@@ -242,6 +245,7 @@ export const FAMILIES: readonly Family[] = [
     windows: "all",
     fusedProjections: true,
     partialRotary: true,
+    scaledRotary: false,
     headsDivideHidden: false,
     defaults: { ...LLAMA.defaults, normEps: 1e-5 },
   },

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { GEMMA, GEMMA1, GEMMA2, GRANITE, LLAMA, QWEN, read, SMOLLM3 } from "../../test/family_configs.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { configText } from "./hf_config_writer.ts";
-import { hfForm, writeConfig } from "./hf_form.ts";
+import { findHfForm, hfForm, writeConfig } from "./hf_form.ts";
 import { hasUniformWidths, PROJECTIONS } from "./spec.ts";
 
 describe("writeConfig", () => {
@@ -152,6 +152,7 @@ describe("hfForm", () => {
   const qkv = ["q_proj", "k_proj", "v_proj"] as const;
   const three = { kvGroups: 3, groupSize: 1 };
   const partial = { rope: { theta: 10_000, rotaryDim: 2, scaling: null } };
+  const scaling = { type: "linear", factor: 2 } as const;
   const window = { window: 8 };
   const granite = { family: "granite", residualScale: 0.22, logitDivisor: 6 };
 
@@ -204,7 +205,19 @@ describe("hfForm", () => {
     ],
     ["Granite's own class though Llama's computes the same", { family: "granite" }, "granite"],
     ["Llama for other Phi-3 with biases", { family: "phi3", layers: [{ biases: recovered }] }, "llama"],
+    [
+      "Llama for a Phi-3 with scaled rotary frequencies, which its class refuses",
+      { family: "phi3", layers: [{ rope: { theta: 10_000, rotaryDim: 4, scaling } }] },
+      "llama",
+    ],
   ])("gives %s", (_, options, expected) => {
     expect(writeConfig(tinySpec(options), "float32").model_type).toBe(expected);
+  });
+
+  it("gives nothing for heads rotated in part with scaled frequencies", () => {
+    const rope = { theta: 10_000, rotaryDim: 2, scaling };
+    for (const family of ["phi3", "qwen2"]) {
+      expect(findHfForm(tinySpec({ family, layers: [{ rope }] })), family).toBeNull();
+    }
   });
 });

@@ -68,9 +68,10 @@ function hasStockClass(spec: ModelSpec, family: Family): boolean {
 
 /** Whether a configuration says all of a spec; biases that a flag adds are stored as zeros. */
 function holds(spec: ModelSpec, form: HfForm): boolean {
-  const { partialRotary, fusedProjections } = form.family;
-  const rotatesAll = ropesOf(spec).every(({ rotaryDim }) => rotaryDim === spec.headDim);
-  if (!rotatesAll && !partialRotary) return false;
+  const { partialRotary, scaledRotary, fusedProjections } = form.family;
+  const ropes = ropesOf(spec);
+  if (!partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
+  if (!scaledRotary && ropes.some(({ scaling }) => scaling !== null)) return false;
   if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isJoined))) return false;
   const read = readConfig(configOf(spec, form, "float32"), "config.json");
   const hasBiases = spec.layers.every(({ biases }, index) =>
