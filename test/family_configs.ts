@@ -61,3 +61,8 @@ export const QWEN: Readonly<Record<string, unknown>> = {
 export function read(config: object): ModelSpec {
   return readConfig(JSON.parse(JSON.stringify(config)), "config.json");
 }
+
+/** Tokens that the layers of a config.json see; null for the whole past. */
+export function windowsOf(config: object): readonly (number | null)[] {
+  return read(config).layers.map(({ window }) => window);
+}
