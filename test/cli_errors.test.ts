@@ -242,10 +242,6 @@ describe("settings", () => {
       ["eval", "@model", "--text", "a=@file", "b=@file:2"],
       "error BAD_ARGUMENT: --text: expected NAME=PATH, got a weight of b\nhint: It would change nothing",
     );
-    await expectRefused(
-      ["eval", "@model", "--tasks", "a=@file", "--fewshot", "a=@file"],
-      "error BAD_ARGUMENT: --fewshot: expected --num-fewshot beside it, got none",
-    );
   });
 });
 

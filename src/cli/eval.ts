@@ -34,7 +34,7 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
   const run = options.save ? await readRun(path) : null;
   const [own, baseline] = await evaluateAll(path, options);
   if (run !== null) {
-    const fewShot = { count: options.numFewshot ?? 0, seed: options.seed };
+    const fewShot = { count: options.numFewshot, seed: options.seed };
     await save(path, savedEvaluation(own, spelledAsBase(baseline, run), { ...options, fewShot }));
   }
   const { fromFirst, ...evaluation } = own;

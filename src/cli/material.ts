@@ -46,14 +46,12 @@ export async function namedMaterial({
   const tasks = parseMeasuredSets(task, "--tasks");
   await requireTexts(texts);
   await requireTexts(tasks, "documents of task");
-  const count = numFewshot ?? 0;
-  if (count > 0 && tasks.length === 0) throw idleOption("numFewshot", { needed: "--tasks", got: "none" });
-  const pools = poolsOf(fewshot, tasks);
-  if (numFewshot === undefined && pools.length > 0) {
-    throw idleOption("fewshot", { needed: "--num-fewshot", got: "none" });
+  if (numFewshot !== undefined && numFewshot > 0 && tasks.length === 0) {
+    throw idleOption("numFewshot", { needed: "--tasks", got: "none" });
   }
+  const pools = poolsOf(fewshot, tasks);
   await requireTexts(pools, "solved questions of task");
-  return { texts, tasks, fewShot: { count, seed, pools }, seqLen, bos, limit };
+  return { texts, tasks, fewShot: { count: numFewshot, seed, pools }, seqLen, bos, limit };
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a pool of no task */

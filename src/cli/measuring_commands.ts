@@ -15,9 +15,13 @@ function materialOptions(command: Command, formats: string): Command {
       ),
     )
     .addOption(
-      countOption("--num-fewshot <n>", "solved questions before each question of a task (default: 0)", {
-        min: 0,
-      }),
+      countOption(
+        "--num-fewshot <n>",
+        "solved questions before each question of a task (default: what a YAML file says, or 0)",
+        {
+          min: 0,
+        },
+      ),
     )
     .addOption(
       textSetsOption(

@@ -9,7 +9,7 @@ import { Runtime } from "../graph/runtime.ts";
 import { armFailPoints } from "../io/fail_points.ts";
 import type { Model } from "../model/model.ts";
 import { compareModels } from "./compare.ts";
-import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";
+import { evaluate, evaluateTogether, geometricMean, type TaskShots } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
 import { logLikelihoods } from "./log_likelihood.ts";
 import { perplexity } from "./perplexity.ts";
@@ -93,6 +93,38 @@ describe("evaluate", () => {
       tasks: {
         letters: { acc: 0.5, acc_norm: expect.any(Number), stderr: 0.5, acc_norm_stderr: 0.5, n: 2 },
       },
+    });
+  });
+
+  it("shows as many solved questions as the task's file wants, unless it is told how many", async () => {
+    const directory = await temporaryDirectory();
+    const [questions, path] = [join(directory, "q.jsonl"), join(directory, "task.yaml")];
+    const lines = ["a b", "b c"].map((q) => JSON.stringify({ q }));
+    await writeFile(questions, lines.join("\n"));
+    const yaml = "dataset_path: json\ndataset_kwargs: {data_files: q.jsonl}\ndoc_to_text: q\n";
+    const write = (more: string): Promise<void> =>
+      writeFile(path, `${yaml}doc_to_choice: [c, d]\ndoc_to_target: 0\n${more}`);
+    const tasks = [{ name: "t", path, weight: 1 }];
+    const scored = (fewShot?: TaskShots): Promise<unknown> => {
+      const told = { seqLen: 4, tasks, limit: 1, ...(fewShot && { fewShot }) };
+      return evaluate({ model: letterModel(), runtime }, [], told);
+    };
+    const shots = { seed: 0, pools: [] };
+    await write("");
+    const one = await scored({ ...shots, count: 1 });
+    expect(one).not.toEqual(await scored());
+    await write("num_fewshot: 1\n");
+    expect(await scored()).toEqual(one);
+    await write("num_fewshot: 2\n");
+    expect(await scored({ ...shots, count: 1 })).toEqual(one);
+    await expect(scored()).rejects.toMatchObject({
+      message: "task t: expected more than 2 questions to show 2 before each, got 2 different ones",
+    });
+    await write("num_fewshot: 0\n");
+    await expect(scored({ ...shots, pools: tasks })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message:
+        "task t: expected --num-fewshot, or num_fewshot in the task's file, beside solved questions, got neither",
     });
   });
 

@@ -37,7 +37,7 @@ export interface EvaluateOptions {
   readonly onWithoutBos?: ((model: string) => void) | undefined;
   /** Tasks in the formats of task_file.ts; none when absent. */
   readonly tasks?: readonly TextSet[];
-  /** Solved questions before each one. */
+  /** Solved questions before each one; as many as tasks want themselves when absent. */
   readonly fewShot?: TaskShots;
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
@@ -66,13 +66,14 @@ function evaluating(options: EvaluateOptions): Evaluating {
 
 /** Solved questions that every question of a task comes after. */
 export interface TaskShots {
-  readonly count: number;
+  /** As many as the task's own file wants (`num_fewshot` of YAML files) when absent. */
+  readonly count?: number | undefined;
   readonly seed: number;
   /** Files they come from, by the task's name; a task that has none shows its own other questions. */
   readonly pools: readonly TextSet[];
 }
 
-const NO_SHOTS: TaskShots = { count: 0, seed: 0, pools: [] };
+const OWN_SHOTS: TaskShots = { seed: 0, pools: [] };
 
 /** A window of one token predicts nothing. */
 const MIN_WINDOW = 2;
@@ -218,7 +219,7 @@ interface ReadMaterial {
 async function readMaterial(
   models: readonly Model[],
   sets: readonly TextSet[],
-  { seqLen, tasks: taskSets = [], fewShot = NO_SHOTS, limit, onProgress, environment }: Evaluating,
+  { seqLen, tasks: taskSets = [], fewShot = OWN_SHOTS, limit, onProgress, environment }: Evaluating,
 ): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
@@ -278,12 +279,19 @@ async function readQuestions(
     readonly hub: HubOptions;
   },
 ): Promise<readonly TaskDocument[]> {
-  const { count, seed, pools } = fewShot;
+  const { seed, pools } = fewShot;
+  const documents = await readTask(path, limit, hub);
+  const count = fewShot.count ?? documents[0]?.shots ?? 0;
   const own = pools.find((pool) => pool.name === name);
-  const isOwnPool = count > 0 && own === undefined;
-  const documents = await readTask(path, isOwnPool ? undefined : limit, hub);
-  const pool = own !== undefined && count > 0 ? await readTask(own.path, undefined, hub) : documents;
-  return withShots(documents.slice(0, limit), { count, seed, name, pool });
+  if (own !== undefined && count === 0 && fewShot.count === undefined) throw idlePool(name);
+  const isWholePool = count === 0 || (own === undefined && limit === undefined);
+  const pool = isWholePool ? documents : await readTask(own?.path ?? path, undefined, hub);
+  return withShots(documents, { count, seed, name, pool });
+}
+
+function idlePool(task: string): GpruneError {
+  const expected = "--num-fewshot, or num_fewshot in the task's file, beside solved questions";
+  return new GpruneError("BAD_ARGUMENT", `task ${plainName(task)}: expected ${expected}, got neither`);
 }
 
 /** Scores one named set after the other. */

@@ -27,6 +27,8 @@ export interface TaskDocument extends Question {
   readonly where: string;
   /** What the task tells the model before all questions. */
   readonly description?: string;
+  /** How many solved questions the task itself wants before each; none when absent. */
+  readonly shots?: number;
 }
 
 /** How records of one kind become questions. The schema's messages say what is expected. */

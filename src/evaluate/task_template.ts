@@ -1,7 +1,7 @@
 /**
  * Tasks from a YAML file as lm-evaluation-harness has them: where the records are, and Jinja templates that make a question
  * of each. Read are `dataset_path`, `dataset_kwargs.data_files`, `test_split`, `validation_split`, `doc_to_text`,
- * `doc_to_choice`, `doc_to_target`, `target_delimiter` and `description`; only `output_type: multiple_choice`, which is also
+ * `doc_to_choice`, `doc_to_target`, `target_delimiter`, `description` and `num_fewshot`; only `output_type: multiple_choice`, which is also
  * what is assumed. Templates that are functions of Python are refused, as every unknown YAML tag is.
  */
 import { dirname, posix, resolve } from "node:path";
@@ -23,6 +23,7 @@ const dataFiles = z.union([
   z.record(z.string(), z.union([z.string(), z.array(z.string()).length(1)])),
 ]);
 const text = z.string({ error: "expected a text" });
+const COUNT = { error: "expected a whole number from 0" };
 /** What the harness would write into prompts, and is not read. */
 const unread = z.literal("", { error: "expected none, it is not read and would change prompts" }).nullish();
 const schema = z.object({
@@ -44,6 +45,7 @@ const schema = z.object({
     .literal("\n\n", { error: "expected an empty line between solved questions, no other is read" })
     .optional(),
   description: z.string().default(""),
+  num_fewshot: z.int(COUNT).min(0, COUNT).nullish(),
 });
 type TaskTemplate = z.infer<typeof schema>;
 
@@ -77,6 +79,7 @@ export async function readTemplatedTask(
     return {
       where: record.where,
       description: texts[DESCRIPTION]!,
+      shots: data.num_fewshot ?? 0,
       ...questionOf(record, { texts, task: data }),
     };
   });

@@ -44,6 +44,7 @@ function namesOf(earlier: SavedEvaluation, now: SavedEvaluation): readonly unkno
 }
 
 const WIDE: MeasuredWith = { seqLen: 128 };
+const ZERO: MeasuredWith = { seqLen: 64, fewShot: { count: 0, seed: 1 } };
 const SHOT: MeasuredWith = { seqLen: 64, fewShot: { count: 2, seed: 1 } };
 
 describe("addedTo", () => {
@@ -81,9 +82,12 @@ describe("addedTo", () => {
       { seqLen: 64, fewShot: { count: 0, seed: 7 } },
       [["a 10", "b 10"], ["t", "u"], []],
     ],
+    ["what tasks want themselves", { seqLen: 64, fewShot: { seed: 0 } }, [["a 10", "b 10"], ["u"], ["t"]]],
   ])("drops what %s sets apart", (_, settings, result) => {
-    const earlier = saved({ texts: ["a"], tasks: ["t"] });
-    expect(namesOf(earlier, saved({ texts: ["b"], tasks: ["u"], settings }))).toEqual(result);
+    const earlier = saved({ texts: ["a"], tasks: ["t"], settings: ZERO });
+    expect(
+      namesOf(earlier, saved({ texts: ["b"], tasks: ["u"], settings: { ...ZERO, ...settings } })),
+    ).toEqual(result);
   });
 
   it("drops everything with another baseline, and does not name what was measured again", () => {

@@ -38,10 +38,13 @@ export interface SavedTask extends SavedAccuracy {
 export interface SavedSettings {
   /** Windows of each at most, null when all were taken, and whether BOS begins them. Their tokens are `seq_len`. */
   readonly texts: { readonly limit: number | null; readonly bos: boolean } | null;
-  /** Documents of each at most; the solved questions before each, and what drew them, null without. */
+  /**
+   * Documents of each at most; the solved questions before each, null when as many as each task wants itself, and what drew
+   * them, null without.
+   */
   readonly tasks: {
     readonly limit: number | null;
-    readonly num_fewshot: number;
+    readonly num_fewshot: number | null;
     readonly seed: number | null;
   } | null;
 }
@@ -77,7 +80,9 @@ const divergence = z.object({
 
 const settings = z.object({
   texts: z.object({ limit: count.nullable(), bos: z.boolean().default(false) }).nullable(),
-  tasks: z.object({ limit: count.nullable(), num_fewshot: count, seed: count.nullable() }).nullable(),
+  tasks: z
+    .object({ limit: count.nullable(), num_fewshot: count.nullable(), seed: count.nullable() })
+    .nullable(),
 });
 
 const evaluationSchema: z.ZodType<SavedEvaluation> = z.object({
@@ -148,11 +153,11 @@ function isEmpty(record: Readonly<Record<string, unknown>>): boolean {
   return Object.keys(record).length === 0;
 }
 
-function shots({ count: num, seed }: Pick<TaskShots, "count" | "seed"> = { count: 0, seed: 0 }): {
-  readonly num_fewshot: number;
+function shots({ count: num, seed }: Pick<TaskShots, "count" | "seed"> = { seed: 0 }): {
+  readonly num_fewshot: number | null;
   readonly seed: number | null;
 } {
-  return { num_fewshot: num, seed: num > 0 ? seed : null };
+  return { num_fewshot: num ?? null, seed: num === 0 ? null : seed };
 }
 
 /** An evaluation with what was saved earlier and still goes with it. */
