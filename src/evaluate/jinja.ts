@@ -4,12 +4,14 @@
  *
  * The library renders chat templates: it drops the line break after a tag, white space before one and at a template's end, and
  * prints nothing for what is undefined. Here they are rendered as lm-evaluation-harness does (`apply_template` in
- * lm_eval/utils.py): white space stays, values are printed as Python prints them, and what is undefined is an error.
+ * lm_eval/utils.py): white space stays, what is undefined is an error, and operators, filters and printing are Python's
+ * (jinja_worker.ts).
  */
 import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
 import { parse, tokenize } from "@huggingface/jinja";
 import { GpruneError } from "../errors.ts";
+import { JINJA_WORKER } from "./jinja_worker.ts";
 
 /** Characters of one template. */
 const MAX_LENGTH = 2 ** 16;
@@ -22,49 +24,6 @@ const BUILT_IN: ReadonlySet<string> = new Set([
   ...["true", "false", "none", "True", "False", "None"],
   ...["range", "loop", "namespace", "raise_exception"],
 ]);
-
-/** Plain JavaScript, since a worker's file would be found neither by bundlers nor from sources. */
-const WORKER = `
-const { parentPort, workerData } = require("node:worker_threads");
-const { Interpreter, Template, parse, tokenize } = require(workerData.jinja);
-const silent = new Set(["Comment", "Macro", "Set"]);
-const printed = (value, statement) => {
-  if (value.type === "UndefinedValue") throw new Error("expected a value to print, got an undefined one");
-  if (value.type === "NullValue") return silent.has(statement.type) ? "" : "None";
-  return value.type === "StringValue" ? value.value : written(value);
-};
-const escapes = { "\\\\": "\\\\\\\\", "\\n": "\\\\n", "\\r": "\\\\r", "\\t": "\\\\t" };
-const quoted = (text) => {
-  const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const escaped = text.replace(/[\\\\\\n\\r\\t']/g, (c) => escapes[c] ?? (c === mark ? "\\\\" + c : c));
-  return mark + escaped + mark;
-};
-const written = (value) => {
-  if (value.type === "NullValue") return "None";
-  if (value.type === "BooleanValue") return value.value ? "True" : "False";
-  if (value.type === "StringValue") return quoted(value.value);
-  if (value.type === "ArrayValue") return "[" + value.value.map(written).join(", ") + "]";
-  if (value.type !== "ObjectValue") return value.toString();
-  return "{" + Array.from(value.value, ([key, item]) => quoted(key) + ": " + written(item)).join(", ") + "}";
-};
-const { evaluateBlock } = Interpreter.prototype;
-Interpreter.prototype.evaluateBlock = function (statements, environment) {
-  let text = "";
-  for (const statement of statements) text += printed(this.evaluate(statement, environment), statement);
-  return Object.assign(evaluateBlock.call(this, [], environment), { value: text });
-};
-const templates = workerData.templates.map((text) => {
-  return Object.assign(new Template(""), { parsed: parse(tokenize(text)) });
-});
-for (const [record, values] of workerData.records.entries()) {
-  try {
-    parentPort.postMessage({ record, texts: templates.map((template) => template.render(values)) });
-  } catch (error) {
-    parentPort.postMessage({ record, problem: String(error.message) });
-    break;
-  }
-}
-`;
 
 type Message =
   | { readonly record: number; readonly texts: readonly string[] }
@@ -128,7 +87,7 @@ export async function renderTemplates(
   where: (record: number) => string,
 ): Promise<readonly (readonly string[])[]> {
   const jinja = createRequire(import.meta.url).resolve("@huggingface/jinja");
-  const worker = new Worker(WORKER, {
+  const worker = new Worker(JINJA_WORKER, {
     eval: true,
     workerData: { jinja, templates: templates.map(wholeTemplate), records },
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },

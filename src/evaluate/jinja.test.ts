@@ -1,0 +1,91 @@
+import { describe, expect, it } from "vitest";
+import { renderTemplates } from "./jinja.ts";
+
+const RECORD = {
+  half: 2.5,
+  words: "it's o'clock a1b",
+  dict: { k: 1, a: null },
+  list: ["a", "b"],
+  numbers: [2, 1],
+  yes: true,
+  nothing: null,
+  emoji: "😀é",
+  dots: "..a..",
+  control: "\x1c a\x85",
+  marked: "<b>&'é",
+  tiny: 1e-7,
+  rows: [
+    { a: 2, b: 0 },
+    { a: 1, b: 1 },
+  ],
+};
+
+/** What jinja2 3.1.6 makes of RECORD, with undefined values that are errors. */
+const RENDERED: readonly (readonly [template: string, text: string])[] = [
+  [
+    "{{ 1.0 }} {{ 4/2 }} {{ 5.0 // 2 }} {{ tiny }} {{ [1.0, half] }} {{ -0.0 }}",
+    "1.0 2.0 2.0 1e-07 [1.0, 2.5] -0.0",
+  ],
+  ["{{ 123456789012345680000.0 }}", "1.2345678901234568e+20"],
+  ["{{ -7 % 3 }} {{ 7 % -3 }} {{ -7.5 % 2 }} {{ 6 % 3 }}", "2 -2 0.5 0"],
+  ["{{ words|title }} {{ words.title() }}", "It's O'clock A1b It'S O'Clock A1B"],
+  ["{{ 'éA'|capitalize }} {{ 'ÉA'.capitalize() }}", "Éa Éa"],
+  ["{{ dict.items()|list }} {{ dict|items|list }}", "[('k', 1), ('a', None)] [('k', 1), ('a', None)]"],
+  ["{{ dict|dictsort }} {{ dict.keys()|list }} {{ (1, 2) }}", "[('a', None), ('k', 1)] ['k', 'a'] (1, 2)"],
+  ["{% for k, v in dict.items() %}{{ k }}={{ v }};{% endfor %}", "k=1;a=None;"],
+  ["{{ [1.0, yes, nothing]|join(' ') }} {{ [[1, 'a']]|join }}", "1.0 True None [1, 'a']"],
+  ["{{ 1.0 ~ yes ~ nothing ~ list ~ dict }}", "1.0TrueNone['a', 'b']{'k': 1, 'a': None}"],
+  ["{{ 1 == '1' }} {{ '' == false }} {{ 1 == 1.0 }} {{ 1 == yes }}", "False False True True"],
+  ["{{ list == ['a', 'b'] }} {{ (1, 2) == [1, 2] }} {{ {'k': 1} == {'k': 1.0} }}", "True False True"],
+  ["{{ [1] in [[1]] }} {{ none in [none] }} {{ true not in [1] }} {{ 'a' in list }}", "True True False True"],
+  ["{{ emoji|length }} {{ emoji[0] }} {{ emoji[-1] }} {{ emoji[:1] }}", "2 😀 é 😀"],
+  ["{{ list|string }} {{ yes|string }} {{ nothing|string }}", "['a', 'b'] True None"],
+  [
+    "{{ '12abc'|int }} {{ '12abc'|int(7) }} {{ ' 3.9 '|int }} {{ (-2.7)|int }} {{ 3.7|int(1) }}",
+    "0 7 3 -2 3",
+  ],
+  ["{{ '1.5x'|float }} {{ 3|float(1.0) }} {{ '1e3'|float }}", "0.0 3.0 1000.0"],
+  ["{{ dots.strip('.') }} {{ dots.rstrip('.') }} {{ dots.lstrip('.') }}", "a ..a a.."],
+  [
+    "[{{ control.strip() }}] [{{ control|trim }}] [{{ '\ufeffa'.strip() }}] {{ ' a  b '.split() }}",
+    "[a] [a] [\ufeffa] ['a', 'b']",
+  ],
+  ["{{ [control, emoji] }}", "['\\x1c a\\x85', '😀é']"],
+  [
+    "{{ marked|tojson }} {{ [1.0, dict]|tojson }}",
+    '"\\u003cb\\u003e\\u0026\\u0027\\u00e9" [1.0, {"a": null, "k": 1}]',
+  ],
+  ["{{ dict|tojson(indent=1) }} {{ []|tojson(indent=1) }}", '{\n "a": null,\n "k": 1\n} []'],
+  ["{{ ['a', 'A', 'b']|unique|list }} {{ [2, 1]|reverse|list }}", "['a', 'b'] [1, 2]"],
+  [
+    "{{ yes is number }} {{ dict is iterable }} {{ rows|selectattr('b')|map(attribute='a')|list }}",
+    "True True [1]",
+  ],
+  ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
+];
+
+describe("renderTemplates", () => {
+  it("computes and prints as jinja2 does", async () => {
+    const templates = RENDERED.map(([template]) => template);
+    const [texts] = await renderTemplates(templates, [RECORD], () => "here");
+    expect(texts).toEqual(RENDERED.map(([, text]) => text));
+  });
+
+  it.each([
+    ["{{ 7 % 0 }}", "division by zero"],
+    ["{{ 'a' + 1 }}", "cannot add StringValue and IntegerValue"],
+    ["{{ dict.items() }}", "expected a value to print, got dict_items: |list makes a list of it"],
+    ["{{ words.upper }}", "expected a value to print, got a function"],
+    ["{{ 2 ** 64 }}", "expected whole numbers below 2^53, got 18446744073709552000"],
+    ["{{ list.length }}", "expected a value to print, got an undefined one"],
+    ["{{ dict.b == 1 }}", "expected a value, got an undefined one"],
+    ["{{ rows|join(',', attribute='a') }}", "join: expected no such argument: attribute"],
+    ["{{ words.startswith('s', 2) }}", "startswith: expected fewer arguments"],
+    ["{{ 'inf'|float }}", "expected a finite number, got inf"],
+  ])("refuses %s", async (template, problem) => {
+    await expect(renderTemplates([template], [RECORD], () => "here")).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `here: template: ${problem}`,
+    });
+  });
+});
