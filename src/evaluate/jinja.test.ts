@@ -36,7 +36,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ["{{ [1.0, yes, nothing]|join(' ') }} {{ [[1, 'a']]|join }}", "1.0 True None [1, 'a']"],
   ["{{ 1.0 ~ yes ~ nothing ~ list ~ dict }}", "1.0TrueNone['a', 'b']{'k': 1, 'a': None}"],
   ["{{ 1 == '1' }} {{ '' == false }} {{ 1 == 1.0 }} {{ 1 == yes }}", "False False True True"],
-  ["{{ list == ['a', 'b'] }} {{ (1, 2) == [1, 2] }} {{ {'k': 1} == {'k': 1.0} }}", "True False True"],
+  [
+    "{{ list == ['a', 'b'] }} {{ (1, 2) == [1, 2] }}{% for a, b in [(1, 2)] %} {{ b }}{% endfor %} {{ {'k': 1} == {'k': 1.0} }}",
+    "True False 2 True",
+  ],
   ["{{ [1] in [[1]] }} {{ none in [none] }} {{ true not in [1] }} {{ 'a' in list }}", "True True False True"],
   ["{{ emoji|length }} {{ emoji[0] }} {{ emoji[-1] }} {{ emoji[:1] }}", "2 😀 é 😀"],
   ["{{ list|string }} {{ yes|string }} {{ nothing|string }}", "['a', 'b'] True None"],

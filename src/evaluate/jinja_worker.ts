@@ -77,12 +77,16 @@ prototype.evaluateBlock = function (statements, environment) {
 
 // Operators. Operands that have their values go to the library as nodes of a kind of their own.
 prototype.evaluate = function (node, environment) {
-  return node?.type === "Evaluated" ? node.value : original.evaluate.call(this, node, environment);
+  if (node?.type === "Evaluated") return node.value;
+  const value = original.evaluate.call(this, node, environment);
+  return value instanceof Tuple ? tuple(value.value) : value;
 };
+/** Of the type that loops take to pieces. */
+const tuple = (items) => Object.assign(new Tuple(items), { type: "ArrayValue" });
 const evaluated = (value) => ({ type: "Evaluated", value });
 const equal = (a, b) => {
   if (isNumber(a) && isNumber(b)) return Number(a.value) === Number(b.value);
-  if (a.type !== b.type) return false;
+  if (a.constructor !== b.constructor) return false;
   if (a instanceof List) return a.value.length === b.value.length && a.value.every((item, i) => equal(item, b.value[i]));
   if (!(a instanceof Dict)) return a.value === b.value;
   return a.value.size === b.value.size && [...a.value].every(([key, item]) => b.value.has(key) && equal(item, b.value.get(key)));
@@ -166,7 +170,7 @@ Object.defineProperty(Str.prototype, "builtins", {
   },
 });
 Object.defineProperty(List.prototype, "builtins", { get: () => new Map() });
-const pairs = (dict) => Array.from(dict.value, ([key, value]) => new Tuple([new Str(key), value]));
+const pairs = (dict) => Array.from(dict.value, ([key, value]) => tuple([new Str(key), value]));
 const view = (name, list) => Object.assign(list, { unprintable: name });
 Dict.prototype.items = function () {
   return view("dict_items", new List(pairs(this)));
@@ -282,7 +286,7 @@ prototype.applyFilter = function (operand, node, environment) {
   if (own) return own;
   const result = original.applyFilter.call(this, operand, node, environment);
   if (name !== "dictsort") return result;
-  return new List(result.value.map((pair) => new Tuple(pair.value)));
+  return new List(result.value.map((pair) => tuple(pair.value)));
 };
 
 const templates = workerData.templates.map((template) => {
