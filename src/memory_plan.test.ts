@@ -35,7 +35,8 @@ function planned(
   const spec = bigSpec(layers);
   const config = settle(resolveRunConfig({ ...base, ...settings }, "test"), spec);
   const allocation = config.allocation ?? "learned";
-  return { spec, config, tokens, refitTokens, checks: tokens > 0, allocation, gradients: false };
+  const texts = { tokens, refitTokens, checks: tokens > 0, decidesByText: true };
+  return { spec, config, ...texts, allocation, gradients: false };
 }
 
 const plan = (settings: RunConfigInput, shape: Shape = {}): MemoryPlan =>
@@ -165,7 +166,10 @@ describe("planMemory", () => {
     expect(stages({ recover: "distill" })).toEqual(expect.arrayContaining(["distill", "distill head"]));
     expect(Object.keys(plan({}, { tokens: 0 }).stages)).toEqual(["save"]);
     const given = (settings: RunConfigInput): MemoryPlan["stages"] =>
-      planMemory({ ...planned(settings), allocation: "given" }, Number.POSITIVE_INFINITY).stages;
+      planMemory(
+        { ...planned(settings), allocation: "given", decidesByText: false },
+        Number.POSITIVE_INFINITY,
+      ).stages;
     expect(Object.keys(given({}))).toEqual(["calibrate", "check", "score", "save"]);
     const refit = given({ recover: "lstsq" });
     expect(Object.keys(refit)).toEqual(["refit", "solve", "check", "score", "save"]);

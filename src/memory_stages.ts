@@ -46,6 +46,8 @@ export interface PlannedRun {
   readonly allocation: string;
   /** Whether the metric looks at gradients. */
   readonly gradients: boolean;
+  /** Whether what is removed depends on the texts. */
+  readonly decidesByText: boolean;
 }
 
 /** Items of the stages that a run has, in bytes, by stage. */
@@ -72,8 +74,8 @@ const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): Pla
   return { ...run, tokens, config: { ...run.config, samples } };
 };
 
-const calibrates = ({ allocation, config: { recover }, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (allocation !== "given" || recover === "bias");
+const calibrates = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (decidesByText || recover === "bias");
 const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
 const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
 const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>

@@ -30,6 +30,7 @@ import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { modelHashesIn, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
 import {
+  decidesByText,
   fallbackByName,
   foresee,
   hasOwnText,
@@ -152,8 +153,10 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     stages.begin(facts);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
     const gradients = metric.input === "gradients";
-    const room = { model, config, sets: planned, given, allocation, gradients, kept: stages.keptBytes };
-    const plan = await planRoom(room);
+    const plan = await planRoom({
+      ...{ model, config, sets: planned, given, allocation, gradients, kept: stages.keptBytes },
+      decidesByText: decidesByText(config, metric),
+    });
     onPlanned(plan);
     runtime = new Runtime({
       threads: config.threads,
@@ -260,12 +263,12 @@ interface Knowledge {
   readonly pooled: Evidence;
 }
 
-/** Nothing is learned that nobody asks for: plans that are given need statistics for mean compensation alone. */
+/** Nothing is learned that nobody asks for: what is decided without texts needs statistics for mean compensation alone. */
 async function learnFromSets(
   { config, model, passes, sets, metric, stages, onProgress }: Run,
   given: PruningPlan | null,
 ): Promise<Knowledge | null> {
-  if (learnsNothing(sets) || (given !== null && config.recover !== "bias")) return null;
+  if (learnsNothing(sets) || !(decidesByText(config, metric) || config.recover === "bias")) return null;
   const gradients = metric.input === "gradients" && given === null;
   const options = { gradients, onProgress, stages };
   const evidence = await gatherEvidence({ model, passes }, sets, options);

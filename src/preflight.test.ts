@@ -27,6 +27,7 @@ function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
     checks: true,
     allocation: "learned",
     gradients: false,
+    decidesByText: true,
   };
   const plan = planMemory(run, Number.POSITIVE_INFINITY);
   return estimateNeeds(model, config, { plan, tokens, refitTokens, kept });

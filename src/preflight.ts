@@ -48,6 +48,8 @@ export interface UpcomingRun {
   readonly allocation: string;
   /** Whether the metric looks at gradients. */
   readonly gradients: boolean;
+  /** Whether what is removed depends on the texts. */
+  readonly decidesByText: boolean;
   /** Bytes on the disk already, of a run that is resumed. */
   readonly kept: number;
 }
@@ -57,7 +59,14 @@ export interface UpcomingRun {
  * for it.
  * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
  */
-export async function planRoom({ model, sets, given, kept, ...run }: UpcomingRun): Promise<MemoryPlan> {
+export async function planRoom({
+  model,
+  sets,
+  given,
+  kept,
+  decidesByText,
+  ...run
+}: UpcomingRun): Promise<MemoryPlan> {
   const { spec } = model;
   const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
   const allocation = given === null ? run.allocation : "given";
@@ -66,7 +75,7 @@ export async function planRoom({ model, sets, given, kept, ...run }: UpcomingRun
   const tokens = tokensIn(sets);
   const refitTokens = tokensIn(sets.map((set) => learnable(set, config.refitSamples)));
   const checks = sets.some(({ heldOut }) => heldOut.length > 0);
-  const planned = { spec, config, tokens, refitTokens, checks, allocation, gradients };
+  const planned = { spec, config, tokens, refitTokens, checks, allocation, gradients, decidesByText };
   const plan = planMemory(planned, memoryLimit());
   const needs = estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));

@@ -115,6 +115,11 @@ function addsOwnText(config: RunConfig, spec: ModelSpec): boolean {
   return isFew && decides && 4 * layersParameters(spec) <= WRITING_BYTES;
 }
 
+/** Whether what is removed depends on the texts: not where a plan says it, or a metric of the weights alone. */
+export function decidesByText({ plan, method }: RunConfig, { input }: Metric): boolean {
+  return plan === undefined && (method !== "none" || input !== "weights");
+}
+
 /** The calibration sets; one that the model is yet to write is as large as it will be. */
 export async function loadCalibration(
   config: SettledConfig,
@@ -124,7 +129,7 @@ export async function loadCalibration(
     onProgress,
   }: { readonly model: Model; readonly metric: Metric; readonly onProgress: OnProgress },
 ): Promise<readonly SampledSet[]> {
-  const decided = config.plan !== undefined || (metric.input === "weights" && config.method === "none");
+  const decided = !decidesByText(config, metric);
   const learns = !decided || config.recover !== "none";
   if (learns && config.calibration.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {

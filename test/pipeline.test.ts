@@ -126,6 +126,20 @@ describe("prune", () => {
     expect(all.held_out).toMatchObject({ stories: { windows: 2 }, code: { windows: 2 } });
   });
 
+  test("metrics of the weights gather no statistics for a recovery that uses none", async () => {
+    const settings = { method: "none", metric: "magnitude" } as const;
+    const fitted = await run({ ...settings, recover: "lstsq" });
+    expect(fitted.tokens_per_second).toBeNull();
+    const fitting = ["refit", "solve", "check", "score", "save"];
+    expect(Object.keys(fitted.memory!.stages)).toEqual(fitting);
+    const again = await run({ plan: join(fitted.output, "plan.json"), recover: "lstsq" });
+    const weights = ({ output }: PruneResult) => hashes(output, ["model.safetensors"]);
+    expect(await weights(again)).toEqual(await weights(fitted));
+    const compensated = await run({ ...settings, recover: "bias" });
+    expect(Object.keys(compensated.memory!.stages)).toEqual(["calibrate", "check", "score", "save"]);
+    expect(compensated.tokens_per_second).toEqual(expect.any(Number));
+  });
+
   test("widths become multiples of roundTo, and a pruned model can be pruned again", async () => {
     const first = await run({ roundTo: 8, sparsity: 0.4, recover: "none" });
     expect(first.widths.ffn.every((width) => width % 8 === 0)).toBe(true);
