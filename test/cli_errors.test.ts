@@ -242,6 +242,10 @@ describe("settings", () => {
       ["eval", "@model", "--text", "a=@file", "b=@file:2"],
       "error BAD_ARGUMENT: --text: expected NAME=PATH, got a weight of b\nhint: It would change nothing",
     );
+    await expectRefused(
+      ["sensitivity", "@model", "--calib", "a=@file", "b=@file:2"],
+      "error BAD_ARGUMENT: --calib: expected NAME=PATH, got a weight of b\nhint: It would change nothing",
+    );
   });
 });
 

@@ -17,7 +17,7 @@ import { findDeviceFor } from "./device.ts";
 import type { ComputingOptions } from "./models.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
-import { parseTextSets, requireCalibration } from "./text_sets.ts";
+import { parseMeasuredSets, requireCalibration } from "./text_sets.ts";
 
 interface SensitivityOptions extends ComputingOptions {
   readonly calib: readonly string[];
@@ -33,7 +33,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   const { samples, seqLen, seed, threads, quiet } = options;
   const metric = metricByName(options.metric);
   if (options.picture !== undefined) requirePictureName(options.picture);
-  const texts = parseTextSets(options.calib, "--calib");
+  const texts = parseMeasuredSets(options.calib, "--calib");
   if (texts.length < 2) {
     throw new GpruneError("BAD_ARGUMENT", `--calib: expected at least two sets, got ${texts.length}`, {
       hint: "Sensitivity is how much ranks move from one set to another.",

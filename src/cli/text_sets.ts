@@ -27,7 +27,7 @@ export function parseMeasuredSets(values: readonly string[], option: string): re
   const heavy = sets.find(({ weight }) => weight !== 1);
   if (heavy === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected NAME=PATH, got a weight of ${heavy.name}`, {
-    hint: `It would change nothing: weights are for calibration. Leave :${heavy.weight} out.`,
+    hint: `It would change nothing: weights are for gprune prune. Leave :${heavy.weight} out.`,
   });
 }
 
