@@ -8,6 +8,7 @@ import { type Html, html } from "./html.ts";
 import { pageText } from "./page.ts";
 import { referenceOf } from "./references.ts";
 import { day, methodSentence } from "./sections/summary.ts";
+import { sharedHeldOut } from "./shared_texts.ts";
 import { shortName } from "./text.ts";
 
 /** Runs side by side as one HTML file. @param runs - at least two; equal names are numbered */
@@ -48,9 +49,6 @@ function withNames(runs: readonly Facts[]): readonly NamedRun[] {
 
 function head(runs: readonly NamedRun[]): Html {
   const bases = new Set(runs.map(({ facts }) => shortName(facts.record.base)));
-  const best = runs
-    .filter(({ facts }) => facts.heldOut.length > 0)
-    .toSorted((a, b) => meanQuality(a.facts.heldOut).ratio - meanQuality(b.facts.heldOut).ratio)[0];
   const smallest = runs.toSorted(
     (a, b) => a.facts.record.parameters.after - b.facts.record.parameters.after,
   )[0]!;
@@ -59,9 +57,26 @@ function head(runs: readonly NamedRun[]): Html {
 <h1>${[...bases].join(", ")}</h1>
 <ul class="findings">
 <li>Smallest: ${smallest.name} with ${short(smallest.facts.record.parameters.after)} parameters.</li>
-${best === undefined ? null : html`<li>Best beside its dense model on held-out text: ${best.name}, perplexity ${times(meanQuality(best.facts.heldOut).ratio)}.</li>`}
+${bestOf(runs)}
 </ul>
 </header>`;
+}
+
+/** The run that lost least on the held-out texts that all runs which have some have; null where there is nothing to compare. */
+function bestOf(runs: readonly NamedRun[]): Html | null {
+  const measured = runs.filter(({ facts }) => facts.heldOut.length > 0);
+  if (measured.length < 2) return null;
+  const shared = sharedHeldOut(measured.map(({ facts }) => facts));
+  if (shared.length === 0) {
+    return html`<li>No run is the best on held-out text: the texts differ from run to run.</li>`;
+  }
+  const compared = measured.map(({ name, facts }) => {
+    return { run: name, ...meanQuality(facts.heldOut.filter((text) => shared.includes(text.name))) };
+  });
+  const best = compared.toSorted((a, b) => a.ratio - b.ratio)[0]!;
+  const isAll = measured.every(({ facts }) => facts.heldOut.length === shared.length);
+  const which = isAll ? "" : ` that is the same in all runs (${shared.join(", ")})`;
+  return html`<li>Best beside its dense model on held-out text${which}: ${best.run}, perplexity ${times(best.ratio)}.</li>`;
 }
 
 function runTable(runs: readonly NamedRun[]): Html {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
 import { renderComparison } from "./comparison.ts";
+import type { RunFiles } from "./facts.ts";
 import { renderReport } from "./report.ts";
 
 const render = (options: ReportFilesOptions = {}): Promise<string> => renderReport(reportFiles(options));
@@ -191,12 +192,42 @@ describe("renderComparison", () => {
     expect(apart).not.toContain("the dense model's");
   });
 
+  it("calls a run the best on held-out texts that are the same in all runs alone", async () => {
+    const told = async (...runs: readonly RunFiles[]): Promise<string | undefined> =>
+      /<li>([^<]*held-out[^<]*)<\/li>/.exec(await renderComparison(runs))?.[1];
+    const files = reportFiles();
+    const heldOut = files.record.held_out;
+    const changed = (change: (text: (typeof heldOut)[number], index: number) => object): RunFiles => {
+      const held_out = heldOut.map((text, index) => ({ ...text, ...change(text, index) }));
+      return { ...files, record: { ...files.record, held_out } };
+    };
+    const better = changed(({ pruned }) => ({ pruned: pruned / 1.2 }));
+    expect(await told(files, better)).toMatch(/^Best beside its dense model on held-out text: code \(2\), /);
+    // One of two texts is another one, and would have made the first run the best.
+    const other = changed((text, index) =>
+      index === 0 ? { pruned: text.pruned / 1.2 } : { dense: text.dense / 2 },
+    );
+    expect(await told(files, other)).toMatch(
+      /^Best beside its dense model on held-out text that is the same in all runs \(web\): code \(2\), /,
+    );
+    const none = "No run is the best on held-out text: the texts differ from run to run.";
+    expect(
+      await told(
+        files,
+        changed(() => ({ windows: 1 })),
+      ),
+    ).toBe(none);
+    expect(await told(files, reportFiles({ names: ["a", "b"] }))).toBe(none);
+    // Of another base model the path tells, and nothing is best of one.
+    expect(await told(files, reportFiles({ base: "models/b" }))).toMatch(/^Best .* held-out text: /);
+    expect(await told(files, { ...files, record: { ...files.record, held_out: [] } })).toBeUndefined();
+  });
+
   it("sets runs beside each other and tells equal names apart", async () => {
     const hostile = reportFiles({ names: ["<b>web</b>", "__proto__"] });
     const page = await renderComparison([reportFiles(), hostile, reportFiles()]);
     expectSelfContained(page);
     expect(page).toContain("code (1)");
-    expect(page).toContain("Best beside its dense model on held-out text: ");
     expect(page).toContain("code (2)");
     expect(page).toContain("&lt;b&gt;web&lt;/b&gt;");
     expect(ids(page)).toEqual(
