@@ -203,6 +203,16 @@ test("what a run depends on must not have changed", async () => {
   await expectResumed(output);
 });
 
+test("a run that has ended takes no time when it is resumed", async () => {
+  const output = join(root, "ended");
+  const run = ["prune", DEMO_MODEL, "-o", output, "--method", "none", "--metric", "magnitude"];
+  const small = [...run, "--recover", "none", "--no-report", "-q"];
+  expect((await gprune(...small)).stdout).toMatch(/^time +\d+\.\d s \(/m);
+  const { code, stdout } = await gprune(...small, "--resume");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^time +none, the run had ended and its output is whole$/m);
+});
+
 test("a directory that is not ours is left alone", async () => {
   const output = join(root, "foreign");
   await mkdir(`${output}.run`);

@@ -285,7 +285,9 @@ function calibrationOf({
   return `windows of ${named.join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
 }
 
+/** What took how long; a run that had ended before it was resumed took none. */
 function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" | "peak_rss_bytes">): string {
+  if (Object.keys(timings).length === 0) return "none, the run had ended and its output is whole";
   const seconds = Object.values(timings).reduce((sum, time) => sum + time, 0);
   const stages = Object.entries(timings)
     .filter(([, time]) => time >= 0.1)
