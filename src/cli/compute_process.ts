@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
 import { memoryLimit, withArrayMemory } from "../io/machine.ts";
 import { removeTemporary, type Temporary } from "../io/output_directory.ts";
+import { isOutOfMemory } from "../io/own_program.ts";
 import type { ProgressEvent } from "../progress.ts";
 import { failureOf } from "./exit.ts";
 import {
@@ -19,9 +20,6 @@ import { CHILD_VARIABLE } from "./role.ts";
 
 /** Characters of the child's stderr that are looked at when it has died. */
 const TAIL_LENGTH = 8192;
-/** What V8 and C++ say when they get no memory. */
-const NO_MEMORY =
-  /out of memory|bad_alloc|ERR_WORKER_OUT_OF_MEMORY|Failed to allocate memory|Array buffer allocation/i;
 
 /** The next step for a run whose progress is kept. */
 const RESUME_HINT = "What was computed is kept; --resume goes on with it.";
@@ -171,11 +169,12 @@ export class ComputeProcess {
   #death(code: number | null, signal: NodeJS.Signals | null): GpruneError {
     const how = signal === null ? `exit code ${code}` : signal;
     const resume = this.#canResume ? ` ${RESUME_HINT}` : "";
-    if (signal === "SIGKILL" || signal === "SIGTERM" || NO_MEMORY.test(this.#tail)) {
+    const gotNone = isOutOfMemory(this.#tail);
+    if (signal === "SIGKILL" || signal === "SIGTERM" || gotNone) {
       const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
       const used =
         this.#rss > 0 ? `; it had ${gib(this.#rss)} of ${gib(memoryLimit())} when last heard of` : "";
-      const reason = NO_MEMORY.test(this.#tail) ? "it got no more memory" : "most likely memory ran out";
+      const reason = gotNone ? "it got no more memory" : "most likely memory ran out";
       return new GpruneError("OUT_OF_MEMORY", `the computing process was ended by ${how}, ${reason}${used}`, {
         hint: `Give fewer or shorter windows, close other programs, or use a larger machine.${resume}`,
       });

@@ -1,10 +1,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { CPU } from "../graph/device.ts";
+import { CPU, type Device } from "../graph/device.ts";
 import { peakResidentBytes } from "../io/machine.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
@@ -48,12 +48,26 @@ describe("the peak memory of a process with one model", () => {
     expect(await peakMemory({ ...small, origin: large.origin }, WORKLOAD)).toBeNull();
   });
 
-  it("names the model whose process ended before it answered", async () => {
+  it("names the model whose process failed, and why", async () => {
     const { origin, ...rest } = models.small!;
     const gone: Model = { ...rest, origin: { ...origin, name: "gone", path: join(directory, "gone") } };
     await expect(peakMemory(gone, WORKLOAD)).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: expect.stringMatching(/^memory of gone: .*gone: expected a /),
+    });
+    const device = { name: "abacus", dtype: "fp32" } as unknown as Device;
+    await expect(peakMemory(models.small!, { ...WORKLOAD, device })).rejects.toMatchObject({
+      code: expect.not.stringMatching("OUT_OF_MEMORY"),
+      message: expect.stringMatching(/memory of .*small: /),
+    });
+  });
+
+  it("is out of memory where the process got none", async () => {
+    vi.stubEnv("NODE_OPTIONS", "--max-old-space-size=4");
+    onTestFinished(() => void vi.unstubAllEnvs());
+    await expect(peakMemory(models.small!, WORKLOAD)).rejects.toMatchObject({
       code: "OUT_OF_MEMORY",
-      message: "memory of gone: expected a process that answers, it ended with exit code 1",
+      hint: expect.stringContaining("--prompt-tokens"),
     });
   });
 });

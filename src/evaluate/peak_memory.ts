@@ -4,9 +4,9 @@
  * as the next one's.
  */
 import { fork } from "node:child_process";
-import { GpruneError } from "../errors.ts";
+import { type ErrorCode, GpruneError } from "../errors.ts";
 import type { Device } from "../graph/device.ts";
-import { ownProgram } from "../io/own_program.ts";
+import { isOutOfMemory, ownProgram } from "../io/own_program.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 
@@ -27,9 +27,15 @@ export interface PeakRequest extends Workload {
 }
 
 /** What it answers. */
-export interface PeakAnswer {
+export type PeakAnswer =
   /** Bytes; null when another model lies at the path. */
-  readonly peak: number | null;
+  { readonly peak: number | null } | { readonly problem: PeakProblem };
+
+/** Why it could not answer; `code` where that is an error of ours. */
+export interface PeakProblem {
+  readonly code?: ErrorCode;
+  readonly message: string;
+  readonly hint?: string;
 }
 
 /**
@@ -37,7 +43,8 @@ export interface PeakAnswer {
  * weights in float32, buffers for reading them, cache, activations, and the some 100 MB of Node and ONNX Runtime themselves.
  * On another device than the CPU weights are there too, which is not counted.
  * @returns null for a model that does not lie on the disk as it is
- * @throws GpruneError OUT_OF_MEMORY when the process ends before it has answered
+ * @throws GpruneError OUT_OF_MEMORY when the process gets no memory, or is killed; what went wrong there; INTERNAL when it ends
+ *   for another reason
  */
 export async function peakMemory(
   { origin, spec }: Model,
@@ -46,8 +53,10 @@ export async function peakMemory(
   const { path } = origin;
   const { batch, promptTokens, newTokens, threads, device } = workload;
   if (path === undefined) return null;
-  const { peak } = await ask({ path, spec, threads, device, batch, promptTokens, newTokens }, origin.name);
-  return peak;
+  const request = { path, spec, threads, device, batch, promptTokens, newTokens };
+  const answer = await ask(request, origin.name);
+  if ("problem" in answer) throw failed(origin.name, answer.problem);
+  return answer.peak;
 }
 
 function ask(request: PeakRequest, name: string): Promise<PeakAnswer> {
@@ -63,14 +72,27 @@ function ask(request: PeakRequest, name: string): Promise<PeakAnswer> {
   return new Promise((resolve, reject) => {
     child.once("message", (answer) => resolve(answer as PeakAnswer));
     child.once("error", reject);
-    child.once("close", (code, signal) => reject(endedEarly(name, signal ?? `exit code ${code}`, said)));
+    child.once("close", (code, signal) => {
+      const how = `expected a process that answers, it ended with ${signal ?? `exit code ${code}`}`;
+      // The kernel kills what takes too much.
+      if (signal === "SIGKILL" || isOutOfMemory(said)) reject(outOfMemory(name, how, said));
+      else
+        reject(
+          new GpruneError("INTERNAL", `internal: memory of ${name}: ${how}`, { cause: new Error(said) }),
+        );
+    });
     child.send(request, () => {});
   });
 }
 
-function endedEarly(name: string, how: string, said: string): GpruneError {
-  const message = `memory of ${name}: expected a process that answers, it ended with ${how}`;
-  return new GpruneError("OUT_OF_MEMORY", message, {
+function failed(name: string, { code, message, hint }: PeakProblem): GpruneError {
+  if (code === undefined && isOutOfMemory(message)) return outOfMemory(name, message, message);
+  const where = code === undefined ? `internal: memory of ${name}` : `memory of ${name}`;
+  return new GpruneError(code ?? "INTERNAL", `${where}: ${message}`, hint === undefined ? {} : { hint });
+}
+
+function outOfMemory(name: string, how: string, said: string): GpruneError {
+  return new GpruneError("OUT_OF_MEMORY", `memory of ${name}: ${how}`, {
     hint: "Ask for shorter prompts or fewer sequences with --prompt-tokens and --batch, or leave --speed out.",
     cause: new Error(said),
   });

@@ -2,12 +2,13 @@
  * The program of the process that peak_memory.ts measures: takes a request as a message, answers with its own peak, and
  * ends with whoever asked.
  */
+import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { peakResidentBytes } from "../io/machine.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { answerOnce } from "./latency.ts";
-import type { PeakAnswer, PeakRequest } from "./peak_memory.ts";
+import type { PeakAnswer, PeakProblem, PeakRequest } from "./peak_memory.ts";
 
 async function answerTo({ path, spec, threads, device, ...workload }: PeakRequest): Promise<PeakAnswer> {
   const model = await openModel(path);
@@ -16,8 +17,15 @@ async function answerTo({ path, spec, threads, device, ...workload }: PeakReques
   return { peak: peakResidentBytes() };
 }
 
+function problemOf(error: unknown): PeakProblem {
+  if (!(error instanceof GpruneError))
+    return { message: error instanceof Error ? error.message : String(error) };
+  const { code, message, hint } = error;
+  return { code, message, ...(hint !== undefined && { hint }) };
+}
+
 process.once("disconnect", () => process.exit());
 process.once("message", async (request) => {
-  const answer = await answerTo(request as PeakRequest);
+  const answer = await answerTo(request as PeakRequest).catch((error) => ({ problem: problemOf(error) }));
   process.send!(answer, () => process.disconnect());
 });

@@ -1,4 +1,6 @@
-/** How a program of ours that runs in a process of its own is started, compiled or from the sources. */
+/**
+ * How a program of ours that runs in a process of its own is started, compiled or from the sources, and what its end says.
+ */
 import { fileURLToPath } from "node:url";
 
 /** What Node is called with. */
@@ -18,4 +20,13 @@ export function ownProgram(name: string, besides: string): OwnProgram {
     path: fileURLToPath(new URL(`./${name}${isSource ? ".ts" : ".js"}`, besides)),
     nodeOptions: isSource ? ["--import", "tsx"] : [],
   };
+}
+
+/** What V8, C++ and ONNX Runtime say when they get no memory. */
+const NO_MEMORY =
+  /out of memory|bad_alloc|ERR_WORKER_OUT_OF_MEMORY|Failed to allocate memory|Array buffer allocation/i;
+
+/** Whether what a program said, an error's message or its stderr, means that it got no memory. */
+export function isOutOfMemory(said: string): boolean {
+  return NO_MEMORY.test(said);
 }
