@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
+import { endingIds } from "./evaluate/decoding.ts";
 import { evaluate, geometricMean } from "./evaluate/evaluate.ts";
 import { generate } from "./evaluate/generate.ts";
 import type { TextScore } from "./evaluate/perplexity.ts";
@@ -108,7 +109,7 @@ async function measure(
     for (const [kind, prompt] of Object.entries(prompts)) {
       const ids = await generate(runner, tokenizer.encode(prompt), {
         maxTokens: 24,
-        stopIds: tokenizer.eosIds,
+        stopIds: endingIds(model, tokenizer),
       });
       continuations[kind] = tokenizer.decode(ids);
     }

@@ -1,6 +1,7 @@
 /** `gprune generate` */
 import { GpruneError } from "../errors.ts";
-import { continuationText, endingIds, generate, promptTokens } from "../evaluate/generate.ts";
+import { endingIds } from "../evaluate/decoding.ts";
+import { continuationText, generate, promptTokens } from "../evaluate/generate.ts";
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";

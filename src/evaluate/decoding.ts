@@ -3,11 +3,23 @@ import { multipliesBlocks } from "../graph/block_check.ts";
 import { everyMatrix, hasBlocks, loadBlockHead, loadBlockLayer } from "../graph/block_weights.ts";
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder_runner.ts";
 import { memoryLimit } from "../io/machine.ts";
+import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** Tokens that make up for the time of turning all matrices into integers (docs/PERFORMANCE.md). */
 const LONG_TEXT = 128;
+
+/**
+ * Ids that end what a model says: the tokenizer's and, where there is no generation_config.json, those of config.json, as in
+ * transformers (`GenerationConfig.from_model_config`).
+ */
+export function endingIds({ spec, files }: Model, { eosIds }: Tokenizer): readonly number[] {
+  if (files.some(({ name }) => name === "generation_config.json")) return eosIds;
+  const own = [spec.extra.eos_token_id].flat().filter((id) => typeof id === "number");
+  return [...new Set([...eosIds, ...own])];
+}
 
 /** A model with all its weights in memory. */
 export interface LoadedDecoder {

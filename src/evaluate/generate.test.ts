@@ -9,7 +9,8 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type FilledProgram, Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { continuationText, endingIds, generate, promptTokens } from "./generate.ts";
+import { endingIds } from "./decoding.ts";
+import { continuationText, generate, promptTokens } from "./generate.ts";
 
 let runtime: Runtime;
 beforeAll(() => {

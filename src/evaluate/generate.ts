@@ -1,7 +1,6 @@
 /** Greedy text generation. */
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import type { Model } from "../model/model.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { closeDecoder, Decoding, loadFastDecoder } from "./decoding.ts";
 
@@ -18,16 +17,6 @@ export function promptTokens(prompt: string, tokenizer: Tokenizer): Int32Array {
   const ids = tokenizer.encode(prompt);
   const { leadingId } = tokenizer;
   return leadingId === null || ids[0] === leadingId ? ids : Int32Array.from([leadingId, ...ids]);
-}
-
-/**
- * Ids that end what a model says: the tokenizer's and, where there is no generation_config.json, those of config.json, as in
- * transformers (`GenerationConfig.from_model_config`).
- */
-export function endingIds({ spec, files }: Model, { eosIds }: Tokenizer): readonly number[] {
-  if (files.some(({ name }) => name === "generation_config.json")) return eosIds;
-  const own = [spec.extra.eos_token_id].flat().filter((id) => typeof id === "number");
-  return [...new Set([...eosIds, ...own])];
 }
 
 /** The text of new tokens after those of a prompt: some tokenizers drop the space at a text's beginning. */

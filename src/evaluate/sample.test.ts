@@ -79,6 +79,15 @@ describe("sampleTexts", () => {
     expect(chi).toBeLessThan(38);
   });
 
+  it("ends texts at the ids that config.json names, as generating does", async () => {
+    const ending = { ...model, spec: { ...model.spec, extra: { eos_token_id: 3 } } };
+    const windows = await sampleTexts(new DecoderRunner(ending, runtime), tokenizer, OPTIONS);
+    const texts = windows.flat();
+    expect(texts.length).toBeGreaterThan(windows.length);
+    expect(texts.join(" ")).not.toContain("d");
+    expect((await sample()).flat().join(" ")).toContain("d");
+  });
+
   it("refuses more tokens than the model holds", async () => {
     await expect(sample({ tokens: model.spec.maxPositions + 1 })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",

@@ -12,7 +12,7 @@ import type { Tokenizer } from "../model/tokenizer.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { randomStream } from "../tensor/random.ts";
-import { Decoding, type LoadedDecoder, loadDecoder } from "./decoding.ts";
+import { Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 
 export interface SampleOptions {
   /** Windows of text. */
@@ -55,6 +55,7 @@ export async function sampleTexts(
     throw new GpruneError("BAD_ARGUMENT", `--max-tokens: expected ${expected}, got ${options.tokens}`);
   }
   const beginnings = beginningsOf(tokenizer, runner.model.spec.vocabSize);
+  const ends: ReadonlySet<number> = new Set(endingIds(runner.model, tokenizer));
   const decoder = await loadDecoder(runner);
   const windows = [...((await checkpoints.restore())?.windows ?? [])];
   const total = count * options.tokens;
@@ -68,8 +69,8 @@ export async function sampleTexts(
       const done = start * options.tokens + length * lanes.length;
       onProgress({ stage: "sample", done, total, unit: "tokens" });
     };
-    await fillLanes(decoder, { lanes, beginnings, tokenizer, report, ...options });
-    for (const { ids } of lanes) windows.push(textsOf(ids, tokenizer));
+    await fillLanes(decoder, { lanes, beginnings, ends, tokenizer, report, ...options });
+    for (const { ids } of lanes) windows.push(textsOf(ids, ends, tokenizer));
     await checkpoints.reached(() => ({ windows }));
   }
   return windows;
@@ -86,6 +87,7 @@ async function fillLanes(
   {
     lanes,
     beginnings,
+    ends,
     tokenizer,
     report,
     tokens,
@@ -94,12 +96,12 @@ async function fillLanes(
   }: Pick<SampleOptions, "tokens" | "temperature" | "topP"> & {
     readonly lanes: readonly Lane[];
     readonly beginnings: readonly number[];
+    readonly ends: ReadonlySet<number>;
     readonly tokenizer: Tokenizer;
     readonly report: (length: number) => void;
   },
 ): Promise<void> {
   const decoding = new Decoding(decoder, lanes.length);
-  const ends = new Set(tokenizer.eosIds);
   const begin = ({ random }: Lane): number => beginnings[Math.floor(random() * beginnings.length)]!;
   const first = tokenizer.leadingId === null ? [] : [tokenizer.leadingId];
   for (const lane of lanes) lane.ids.push(...first, begin(lane));
@@ -170,10 +172,10 @@ function keepNucleus(weights: Float64Array, least: number): number {
 }
 
 /** The texts of a window, cut where the model ended one; white space alone is none. */
-function textsOf(ids: readonly number[], tokenizer: Tokenizer): readonly string[] {
+function textsOf(ids: readonly number[], ends: ReadonlySet<number>, tokenizer: Tokenizer): readonly string[] {
   const texts: number[][] = [[]];
   for (const id of tokenizer.leadingId === null ? ids : ids.slice(1)) {
-    if (tokenizer.eosIds.includes(id)) texts.push([]);
+    if (ends.has(id)) texts.push([]);
     else texts.at(-1)!.push(id);
   }
   return texts.map((own) => tokenizer.decode(own).trim()).filter((text) => text !== "");
