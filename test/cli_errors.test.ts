@@ -249,6 +249,13 @@ describe("settings", () => {
   });
 });
 
+test("empty words, which may be variables that are not set", async () => {
+  const message = (what: string): string => `error BAD_ARGUMENT: ${what}: expected a value, got ""\nhint: `;
+  await expectRefused(["export", "@model", "-o", ""], message("--output"));
+  await expectRefused(["demo", "-o", ""], message("--output"));
+  await expectRefused(["compare", "@model", ""], message("B"));
+});
+
 describe("plans", () => {
   test("that are corrupt or of another model", async () => {
     await expectRefused(

@@ -11,6 +11,7 @@ import {
   inspectCommand,
   reportCommand,
 } from "./measuring_commands.ts";
+import { requireWords } from "./options.ts";
 import {
   demoCommand,
   pruneCommand,
@@ -63,6 +64,8 @@ for (const command of [
   command.showHelpAfterError(`\`gprune ${command.name()} --help\` shows options and examples.`);
   program.addCommand(command);
 }
+
+program.hook("preAction", (_, command) => requireWords(command));
 
 mindStreams();
 if (!isComputeChild()) handleExits();

@@ -1,6 +1,13 @@
 import { Command, type Option } from "commander";
 import { describe, expect, it } from "vitest";
-import { choiceOption, countOption, directoryOption, numberOption, textSetsOption } from "./options.ts";
+import {
+  choiceOption,
+  countOption,
+  directoryOption,
+  numberOption,
+  requireWords,
+  textSetsOption,
+} from "./options.ts";
 
 /** The option's value after a command line. */
 function parsed(option: Option, ...words: readonly string[]): unknown {
@@ -76,6 +83,25 @@ describe("textSetsOption", () => {
     expect(() => parsed(option(), "--text", "a=1", "model")).toThrowError(
       expect.objectContaining({ code: "BAD_ARGUMENT", hint: expect.stringContaining("model goes before") }),
     );
+  });
+});
+
+describe("requireWords", () => {
+  const command = (...words: readonly string[]): Command =>
+    new Command()
+      .exitOverride()
+      .argument("<model>")
+      .argument("[others...]")
+      .option("-o, --output <dir>")
+      .option("--prompt <text>")
+      .parse(words, { from: "user" });
+
+  it("names what is empty, but for what may be", () => {
+    requireWords(command("m", "-o", "a", "--prompt", ""));
+    requireWords(command("m"));
+    expect(() => requireWords(command("m", "-o", ""))).toThrow('--output: expected a value, got ""');
+    expect(() => requireWords(command(""))).toThrow('MODEL: expected a value, got ""');
+    expect(() => requireWords(command("m", "a", "b", ""))).toThrow('OTHERS: expected a value, got ""');
   });
 });
 

@@ -1,5 +1,5 @@
 /** Options that judge their values while the command line is parsed, before anything is opened. */
-import { Option } from "commander";
+import { type Command, Option } from "commander";
 import { parseSize } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
 
@@ -94,6 +94,31 @@ interface Mismatch {
 function badValue({ long }: Option, { expected, got, hint }: Mismatch): GpruneError {
   const message = `${long}: expected ${expected}, got ${JSON.stringify(got)}`;
   return new GpruneError("BAD_ARGUMENT", message, hint === undefined ? {} : { hint });
+}
+
+/** Options whose value may be empty. */
+const MAY_BE_EMPTY: ReadonlySet<string> = new Set(["prompt"]);
+
+/**
+ * Refuses empty words, as a shell makes of a variable that is not set: an empty path would be the directory at hand.
+ * @throws GpruneError BAD_ARGUMENT naming the argument or the option
+ */
+export function requireWords(command: Command): void {
+  const { options, args, registeredArguments } = command;
+  const last = registeredArguments.at(-1);
+  const place = args.indexOf("");
+  if (place >= 0) throw emptyWord((registeredArguments[place] ?? last)?.name().toUpperCase() ?? "argument");
+  const given = command.opts();
+  const empty = options.find((option) => {
+    return given[option.attributeName()] === "" && !MAY_BE_EMPTY.has(option.attributeName());
+  });
+  if (empty !== undefined) throw emptyWord(empty.long ?? empty.flags);
+}
+
+function emptyWord(what: string): GpruneError {
+  return new GpruneError("BAD_ARGUMENT", `${what}: expected a value, got ""`, {
+    hint: "A variable of the shell may not be set.",
+  });
 }
 
 /** As a command line has a setting: `--max-modules` for maxModules. */
