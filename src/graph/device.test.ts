@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maxAbs, maxDifference } from "../../test/numbers.ts";
 import { PROGRAMS, randomTensors } from "../../test/placements.ts";
@@ -80,6 +81,18 @@ describe("finding a device", () => {
       { used: { name: "cuda" }, problem: null },
       { used: { name: "cpu" }, problem },
     ]).toContainEqual({ used: { name: found.used.name }, problem: found.problem });
+  });
+
+  it("says it in our words alone", () => {
+    const source =
+      'import { findDevice } from "./device_check.ts"; await findDevice(JSON.parse(process.argv.at(-1)));';
+    const args = ["--import", "tsx", "--input-type=module", "-e", source, "--"];
+    const request = JSON.stringify({ device: "cuda", deviceDtype: "f32", requireDevice: false });
+    const { status, stderr } = spawnSync(process.execPath, [...args, request], {
+      cwd: import.meta.dirname,
+      encoding: "utf8",
+    });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   });
 
   it("says that the CPU has no half precision", async () => {

@@ -11,7 +11,7 @@
  */
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
-import { InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError } from "../errors.ts";
 import { mapValues } from "../map_values.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -64,6 +64,9 @@ export interface RuntimeOptions {
 const LOG_ERRORS_ONLY = 3;
 /** Its "fatal" level: what a device refuses becomes an error of ours. */
 const LOG_NOTHING = 4;
+
+// What it says outside of sessions, of a device that is not there for one, comes as an error too, which we show.
+env.logLevel = "fatal";
 
 /** Products with a factor have other kernels than those without, which thread_limit.ts must be able to tell apart. */
 const KEPT_APART = "MatMulScaleFusion";
