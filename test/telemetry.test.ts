@@ -1,0 +1,27 @@
+/** Whoever loads ONNX Runtime here, tests and other programs included, has turned its telemetry off before. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+
+const ROOT = join(import.meta.dirname, "..");
+/** Packages that load it. */
+const LOADS = /^import (?!type ).* from "(onnxruntime-node|@huggingface\/transformers)";$/m;
+
+const loaders = ["src", "test", "scripts", "bench"]
+  .flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" }).map((name) => join(folder, name)),
+  )
+  .filter((path) => /[.]m?[jt]s$/.test(path) && !path.includes("node_modules"))
+  .filter((path) => LOADS.test(readFileSync(join(ROOT, path), "utf8")));
+
+test("there are programs that load it", () => {
+  expect(loaders).toEqual(
+    expect.arrayContaining([join("src", "graph", "runtime.ts"), join("test", "onnx_session.ts")]),
+  );
+});
+
+test.each(loaders)("%s turns it off first", (path) => {
+  expect(readFileSync(join(ROOT, path), "utf8")).toMatch(
+    /^(?:(?!import ).*\n)*import "[./]+(?:src\/graph\/)?no_telemetry[.]ts";$/m,
+  );
+});
