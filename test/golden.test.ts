@@ -10,9 +10,9 @@ import type { ModelSpec } from "../src/model/spec.ts";
 import { decode, encode, type FloatDType } from "../src/tensor/dtype.ts";
 import { temporaryDirectory } from "./file_faults.ts";
 import { goldenNumbers } from "./golden_contract.ts";
-import { GOLDEN_FAMILIES, type GoldenModel, openGolden } from "./golden_model.ts";
+import { GOLDEN_FAMILIES, type GoldenModel, openGolden, READ_AS_OTHERS } from "./golden_model.ts";
 
-describe.each(GOLDEN_FAMILIES)("golden numbers of %s", (family) => {
+describe.each([...GOLDEN_FAMILIES, ...READ_AS_OTHERS])("golden numbers of %s", (family) => {
   const runtime = new Runtime({ threads: 2 });
   afterAll(() => runtime.close());
   goldenNumbers(family, () => runtime);

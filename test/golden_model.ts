@@ -21,6 +21,9 @@ export const GOLDEN_FAMILIES = [
   "smollm3",
 ] as const;
 
+/** Those that are read as another family's, and written as yet another's that computes the same. */
+export const READ_AS_OTHERS = ["ministral"] as const;
+
 export interface GoldenModel {
   readonly model: Model;
   /** Tensors of golden.safetensors, as test/golden/README.md describes them. */

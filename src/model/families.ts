@@ -18,6 +18,8 @@ export type BiasPart = "qkv" | "o" | "mlp";
 export interface Family {
   /** `model_type` in config.json. */
   readonly modelType: string;
+  /** Other model types whose configurations mean the same; they are read as this one's. */
+  readonly alsoNamed: readonly string[];
   /** Class name under `architectures`. */
   readonly architecture: string;
   /** Class name of the configuration. */
@@ -104,6 +106,7 @@ const NO_BIASES = { qkv: "never", o: "never", mlp: "never" } as const;
 
 const LLAMA: Family = {
   modelType: "llama",
+  alsoNamed: [],
   architecture: "LlamaForCausalLM",
   configClass: "LlamaConfig",
   activationKeys: ["hidden_act"],
@@ -144,6 +147,8 @@ export const FAMILIES: readonly Family[] = [
   {
     ...LLAMA,
     modelType: "mistral",
+    // A Mistral with `layer_types`, which transformers takes for one (configuration_auto.py).
+    alsoNamed: ["ministral"],
     architecture: "MistralForCausalLM",
     configClass: "MistralConfig",
     biases: NO_BIASES,
@@ -285,13 +290,21 @@ export function biasPart(projection: Projection): BiasPart {
 /** `model_type` of every family that can be read. */
 export const FAMILY_NAMES: readonly string[] = FAMILIES.map((family) => family.modelType);
 
+/** Every `model_type` that can be read. */
+export const MODEL_TYPES: readonly string[] = FAMILIES.flatMap(({ modelType, alsoNamed }) => [
+  modelType,
+  ...alsoNamed,
+]);
+
 /** @throws GpruneError UNSUPPORTED for a family that is not in the table */
 export function familyByName(modelType: string, where: string): Family {
-  const family = FAMILIES.find((candidate) => candidate.modelType === modelType);
+  const family = FAMILIES.find((candidate) => {
+    return candidate.modelType === modelType || candidate.alsoNamed.includes(modelType);
+  });
   if (family !== undefined) return family;
   throw new GpruneError(
     "UNSUPPORTED",
-    `${where}: expected one of the model types ${FAMILY_NAMES.join(", ")}, got ${JSON.stringify(modelType)}`,
+    `${where}: expected one of the model types ${MODEL_TYPES.join(", ")}, got ${JSON.stringify(modelType)}`,
     { hint: "ARCHITECTURE.md shows how to add a family." },
   );
 }

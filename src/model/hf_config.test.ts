@@ -11,7 +11,7 @@ import {
   SMOLLM3,
   windowsOf,
 } from "../../test/family_configs.ts";
-import { FAMILY_NAMES } from "./families.ts";
+import { MODEL_TYPES } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
 import { writeConfig } from "./hf_form.ts";
 
@@ -144,7 +144,7 @@ describe("readConfig", () => {
   });
 
   it("lists the families it knows", () => {
-    const known = FAMILY_NAMES.join(", ");
+    const known = MODEL_TYPES.join(", ");
     expect(() => read({ ...LLAMA, model_type: "mamba" })).toThrow(
       expect.objectContaining({
         code: "UNSUPPORTED",

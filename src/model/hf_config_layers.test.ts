@@ -165,10 +165,10 @@ describe("windows", () => {
     expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: null })).toEqual([null, null]);
     // As Ministral, which transformers takes such a configuration for.
     const layer_types = ["full_attention", "sliding_attention"];
-    expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: 16, layer_types })).toEqual([
-      null,
-      16,
-    ]);
+    for (const model_type of ["mistral", "ministral"]) {
+      expect(windowsOf({ ...LLAMA, model_type, sliding_window: 16, layer_types })).toEqual([null, 16]);
+      expect(windowsOf({ ...LLAMA, model_type })).toEqual([4096, 4096]);
+    }
     expect(windowsOf({ ...LLAMA, model_type: "phi3", sliding_window: 16, layer_types })).toEqual([16, 16]);
     expect(windowsOf({ ...LLAMA, sliding_window: 16 })).toEqual([null, null]);
   });

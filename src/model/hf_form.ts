@@ -13,7 +13,7 @@ import { hasUniformWidths, type ModelSpec, type Projection, ropesOf } from "./sp
 /**
  * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
  * hidden size, Llama for a Qwen2 with biases on its output projections), else its own family's with our modelling file, or
- * another's with that (Qwen2 for a Mistral some of whose layers have windows). Among stock classes one that vLLM builds in
+ * another's with that (Qwen2 for a Mistral some of whose layers have windows, as a Ministral's have). Among stock classes one that vLLM builds in
  * the same shapes goes first. Null when config.json has no keys for what the spec says.
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
