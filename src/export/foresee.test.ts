@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
+import { prunableParameters } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
 import { type ForeseenRun, foreseeRuntimes } from "./foresee.ts";
 
@@ -18,6 +19,11 @@ describe("foreseeRuntimes", () => {
   it("expects layers to differ, unless nothing goes or they are to be alike", () => {
     expect(transformers({})).toBe("with trust_remote_code (layers differ in width)");
     expect(transformers({ sparsity: 0 })).toBe("yes (LlamaForCausalLM)");
+    // A neuron has 3 C parameters.
+    const neuron = 24 / prunableParameters(ALIKE);
+    expect(transformers({ sparsity: 0.9 * neuron })).toBe("yes (LlamaForCausalLM)");
+    expect(transformers({ sparsity: 1.1 * neuron })).toContain("differ in width");
+    expect(transformers({ sparsity: 1.1 * neuron, roundTo: 8 })).toBe("yes (LlamaForCausalLM)");
   });
 
   it("joins the answers that a run may end with", () => {

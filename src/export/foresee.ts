@@ -4,7 +4,7 @@ import { spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
 import { checkedRoundTo, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
 import { badPlan, type PruningPlan, prunedSpec } from "../prune/plan.ts";
-import { removalQueue } from "../prune/removal.ts";
+import { RemovalLedger, removalQueue } from "../prune/removal.ts";
 import { uniformOutcomes } from "../prune/uniform_shape.ts";
 import { type Runtimes, runtimesOf } from "./runtimes.ts";
 
@@ -39,7 +39,10 @@ function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
   const queues = spacesOf(run.spec).map((space) =>
     removalQueue(space, new Float64Array(space.units), { roundTo }),
   );
-  return [removalBudget(run, queues) === 0 ? run.spec : withUnlikeLayer(run.spec)];
+  const ledger = new RemovalLedger(queues);
+  ledger.grant(removalBudget(run, queues));
+  // Nothing goes where the budget is less than the cheapest block.
+  return [queues.some((queue) => ledger.fits(queue)) ? withUnlikeLayer(run.spec) : run.spec];
 }
 
 function plannedSpec({ spec, shape }: ForeseenRun, plan: PruningPlan): ModelSpec {
