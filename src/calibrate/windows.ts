@@ -140,7 +140,10 @@ export interface SampledSet extends TokenSet {
 export interface SamplingOptions extends HubOptions {
   /** Windows. */
   readonly samples: number;
-  /** Windows that the text is to have, at least; `samples` when absent. */
+  /**
+   * Windows that the text is to have, at least; `samples` when absent. Of a text longer than 8 MB so many that need more
+   * than that have more read, in other pieces, from which other windows are chosen.
+   */
   readonly refitSamples?: number;
   /** Tokens in a window. */
   readonly seqLen: number;

@@ -85,7 +85,7 @@ export const pruneCommand: Command = new Command("prune")
   .addOption(
     countOption(
       "--refit-samples <n>",
-      "windows of every set for least squares (default: twice as many, up to 240 of all sets)",
+      "windows of every set for least squares (default: twice as many, up to 240 of all sets); so many that they need more than 8 MB of a longer text also change which windows decide",
       {
         min: 1,
       },
