@@ -44,9 +44,8 @@ export interface PlannedRun {
   readonly checks: boolean;
   /** By name; `given` where a plan is carried out. */
   readonly allocation: string;
-  /** Whether the metric looks at gradients. */
+  /** Whether the metric looks at gradients, and whether what is removed depends on the texts at all. */
   readonly gradients: boolean;
-  /** Whether what is removed depends on the texts. */
   readonly decidesByText: boolean;
 }
 
