@@ -74,6 +74,12 @@ describe("renderTemplates", () => {
     expect(texts).toEqual(RENDERED.map(([, text]) => text));
   });
 
+  it("takes fields for themselves that are called as functions of templates are", async () => {
+    const record = { range: [0, 5], namespace: "n", none: "x", True: 0 };
+    const template = "{{ range[1] }} {{ namespace }} {{ none }} {{ True }}";
+    expect(await renderTemplates([template], [record], () => "here")).toEqual([["5 n None True"]]);
+  });
+
   it.each([
     ["{{ 7 % 0 }}", "division by zero"],
     ["{{ 'a' + 1 }}", "cannot add StringValue and IntegerValue"],

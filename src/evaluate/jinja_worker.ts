@@ -125,6 +125,13 @@ const TESTS = {
 };
 for (const [name, test] of Object.entries(TESTS)) new Environment().tests.set(name, test);
 
+// A field of a record may have the name of a function, and is what is meant then; constants stay what they are.
+const CONSTANTS = new Set(["true", "false", "none", "True", "False", "None"]);
+Environment.prototype.declareVariable = function (name, value) {
+  if (!CONSTANTS.has(name) || !this.variables.has(name)) this.variables.set(name, value);
+  return value;
+};
+
 // Methods.
 const SPACE = "\\t-\\r\\x1c- \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const SPACES = new RegExp("[" + SPACE + "]+");
