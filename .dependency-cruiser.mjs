@@ -51,7 +51,7 @@ const SOLE_IMPORTERS = [
   },
   { name: "plots", to: "node_modules/(vega|vega-lite|@resvg)/", from: ["src/report/pictures.ts"] },
   { name: "yaml", to: "node_modules/yaml/", from: ["src/io/yaml.ts"] },
-  { name: "jinja", to: "node_modules/@huggingface/jinja/", from: ["src/evaluate/jinja.ts"] },
+  { name: "jinja", to: "node_modules/@huggingface/jinja/", from: ["src/evaluate/jinja/library.ts"] },
   { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/parquet.ts"] },
   { name: "s3", to: "node_modules/aws4fetch/", from: ["src/io/s3_store.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },

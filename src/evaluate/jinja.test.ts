@@ -9,9 +9,7 @@ const RECORD = {
   numbers: [2, 1],
   yes: true,
   nothing: null,
-  emoji: "😀é",
   dots: "..a..",
-  control: "\x1c a\x85",
   marked: "<b>&'é",
   tiny: 1e-7,
   rows: [
@@ -31,7 +29,7 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ["{{ words|title }} {{ words.title() }}", "It's O'clock A1b It'S O'Clock A1B"],
   ["{{ 'éA'|capitalize }} {{ 'ÉA'.capitalize() }}", "Éa Éa"],
   ["{{ dict.items()|list }} {{ dict|items|list }}", "[('k', 1), ('a', None)] [('k', 1), ('a', None)]"],
-  ["{{ dict|dictsort }} {{ dict.keys()|list }} {{ (1, 2) }}", "[('a', None), ('k', 1)] ['k', 'a'] (1, 2)"],
+  ["{{ dict.keys()|list }} {{ dict.values()|list }} {{ (1, 2) }}", "['k', 'a'] [1, None] (1, 2)"],
   ["{% for k, v in dict.items() %}{{ k }}={{ v }};{% endfor %}", "k=1;a=None;"],
   ["{{ [1.0, yes, nothing]|join(' ') }} {{ [[1, 'a']]|join }}", "1.0 True None [1, 'a']"],
   ["{{ 1.0 ~ yes ~ nothing ~ list ~ dict }}", "1.0TrueNone['a', 'b']{'k': 1, 'a': None}"],
@@ -41,7 +39,6 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "True False 2 True",
   ],
   ["{{ [1] in [[1]] }} {{ none in [none] }} {{ true not in [1] }} {{ 'a' in list }}", "True True False True"],
-  ["{{ emoji|length }} {{ emoji[0] }} {{ emoji[-1] }} {{ emoji[:1] }}", "2 😀 é 😀"],
   ["{{ list|string }} {{ yes|string }} {{ nothing|string }}", "['a', 'b'] True None"],
   [
     "{{ '12abc'|int }} {{ '12abc'|int(7) }} {{ ' 3.9 '|int }} {{ (-2.7)|int }} {{ 3.7|int(1) }}",
@@ -49,21 +46,14 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ],
   ["{{ '1.5x'|float }} {{ 3|float(1.0) }} {{ '1e3'|float }}", "0.0 3.0 1000.0"],
   ["{{ dots.strip('.') }} {{ dots.rstrip('.') }} {{ dots.lstrip('.') }}", "a ..a a.."],
-  [
-    "[{{ control.strip() }}] [{{ control|trim }}] [{{ '\ufeffa'.strip() }}] {{ ' a  b '.split() }}",
-    "[a] [a] [\ufeffa] ['a', 'b']",
-  ],
-  ["{{ [control, emoji] }}", "['\\x1c a\\x85', '😀é']"],
+  ["{{ ' a  b '.split() }} {{ 'a,b'.split(',') }} [{{ ' a '|trim }}]", "['a', 'b'] ['a', 'b'] [a]"],
   [
     "{{ marked|tojson }} {{ [1.0, dict]|tojson }}",
     '"\\u003cb\\u003e\\u0026\\u0027\\u00e9" [1.0, {"a": null, "k": 1}]',
   ],
-  ["{{ dict|tojson(indent=1) }} {{ []|tojson(indent=1) }}", '{\n "a": null,\n "k": 1\n} []'],
   ["{{ ['a', 'A', 'b']|unique|list }} {{ [2, 1]|reverse|list }}", "['a', 'b'] [1, 2]"],
-  [
-    "{{ yes is number }} {{ dict is iterable }} {{ rows|selectattr('b')|map(attribute='a')|list }}",
-    "True True [1]",
-  ],
+  ["{{ rows|selectattr('b')|map(attribute='a')|list }} {{ range(3)|list }}", "[1] [0, 1, 2]"],
+  ["{{ list|length }} {{ words|length }} {{ dict|length }} {{ words|list|first }}", "2 16 2 i"],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
@@ -81,16 +71,14 @@ describe("renderTemplates", () => {
   });
 
   it.each([
-    ["{{ 7 % 0 }}", "division by zero"],
-    ["{{ 'a' + 1 }}", "cannot add StringValue and IntegerValue"],
-    ["{{ dict.items() }}", "expected a value to print, got dict_items: |list makes a list of it"],
-    ["{{ words.upper }}", "expected a value to print, got a function"],
-    ["{{ 2 ** 64 }}", "expected whole numbers below 2^53, got 18446744073709552000"],
-    ["{{ list.length }}", "expected a value to print, got an undefined one"],
+    ["{{ 7 % 0 }}", "expected finite numbers, whole ones below 2^53, got NaN"],
+    ["{{ 2 ** 64 }}", "expected finite numbers, whole ones below 2^53, got 18446744073709552000"],
+    ["{{ range(100001) }}", "range: expected at most 100000 numbers, got 100001"],
+    ["{{ words.upper }}", "expected a value to print, got FunctionValue"],
     ["{{ dict.b == 1 }}", "expected a value, got an undefined one"],
-    ["{{ rows|join(',', attribute='a') }}", "join: expected no such argument: attribute"],
-    ["{{ words.startswith('s', 2) }}", "startswith: expected fewer arguments"],
-    ["{{ 'inf'|float }}", "expected a finite number, got inf"],
+    ["{{ rows|join(',', attribute='a') }}", "expected arguments (d), got attribute"],
+    ["{{ words.title(1) }}", "expected arguments (), got more"],
+    ["{% filter upper %}a{% endfilter %}", "expected filters of values, got one of a block"],
   ])("refuses %s", async (template, problem) => {
     await expect(renderTemplates([template], [RECORD], () => "here")).rejects.toMatchObject({
       code: "BAD_TEXT",

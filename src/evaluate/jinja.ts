@@ -5,13 +5,12 @@
  * The library renders chat templates: it drops the line break after a tag, white space before one and at a template's end, and
  * prints nothing for what is undefined. Here they are rendered as lm-evaluation-harness does (`apply_template` in
  * lm_eval/utils.py): white space stays, what is undefined is an error, and operators, filters and printing are Python's
- * (jinja_worker.ts).
+ * (jinja/template.ts).
  */
-import { createRequire } from "node:module";
 import { Worker } from "node:worker_threads";
-import { parse, tokenize } from "@huggingface/jinja";
 import { GpruneError } from "../errors.ts";
-import { JINJA_WORKER } from "./jinja_worker.ts";
+import { isOutOfMemory, ownThread } from "../io/own_program.ts";
+import { parse, tokenize } from "./jinja/library.ts";
 
 /** Characters of one template. */
 const MAX_LENGTH = 2 ** 16;
@@ -22,10 +21,17 @@ const MAX_MEGABYTES = 512;
 /** Names that a template may use and a record need not have. */
 const BUILT_IN: ReadonlySet<string> = new Set([
   ...["true", "false", "none", "True", "False", "None"],
-  ...["range", "loop", "namespace", "raise_exception"],
+  ...["range", "loop", "namespace"],
 ]);
 
-type Message =
+/** What the thread is given. */
+export interface RenderRequest {
+  readonly templates: readonly string[];
+  readonly records: readonly unknown[];
+}
+
+/** What it answers for a record. */
+export type RenderAnswer =
   | { readonly record: number; readonly texts: readonly string[] }
   | { readonly record: number; readonly problem: string };
 
@@ -70,11 +76,6 @@ function collectNames(node: unknown, used: Set<string>, bound: Set<string>): voi
   }
 }
 
-/** The library takes one line break from a template's end. */
-function wholeTemplate(text: string): string {
-  return text.endsWith("\n") ? `${text}\n` : text;
-}
-
 /**
  * Renders all templates for every record.
  * @param where - what a message calls a record by its index
@@ -86,10 +87,8 @@ export async function renderTemplates(
   records: readonly unknown[],
   where: (record: number) => string,
 ): Promise<readonly (readonly string[])[]> {
-  const jinja = createRequire(import.meta.url).resolve("@huggingface/jinja");
-  const worker = new Worker(JINJA_WORKER, {
-    eval: true,
-    workerData: { jinja, templates: templates.map(wholeTemplate), records },
+  const worker = new Worker(ownThread("jinja/thread", import.meta.url), {
+    workerData: { templates, records } satisfies RenderRequest,
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });
   const rendered: (readonly string[])[] = [];
@@ -100,17 +99,17 @@ export async function renderTemplates(
     );
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => finish(tooLong()), MAX_SECONDS * 1000);
-    const finish = (error?: GpruneError): void => {
+    const finish = (error?: Error): void => {
       clearTimeout(timer);
       void worker.terminate();
       if (error === undefined) resolve(rendered);
       else reject(error);
     };
-    worker.on("message", (message: Message) => {
+    worker.on("message", (message: RenderAnswer) => {
       if ("problem" in message) {
         finish(new GpruneError("BAD_TEXT", `${where(message.record)}: template: ${message.problem}`));
       } else if (rendered.push(message.texts) === records.length) finish();
     });
-    worker.on("error", () => finish(tooLong()));
+    worker.on("error", (error) => finish(isOutOfMemory(error.message) ? tooLong() : error));
   });
 }

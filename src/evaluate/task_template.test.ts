@@ -166,7 +166,7 @@ target_delimiter: ""
       "a value that is not there",
       HEAD + TEMPLATES.replace("question.strip()", "choices.texts"),
       "BAD_TEXT",
-      "a.jsonl line 1: template: expected a value to print, got an undefined one",
+      "a.jsonl line 1: template: expected a value, got an undefined one",
     ],
     [
       "an unknown field",

@@ -1,0 +1,100 @@
+/** Filters of jinja2, and methods of Python's values, that the library has not or computes in another way. */
+import type { Value } from "./library.ts";
+import { json, str } from "./printing.ts";
+import { capitalize, type Side, strip, titleLetters, titleWords } from "./text.ts";
+import { equal, Float, Int, isNumber, itemsOf, List, Str, Tuple } from "./values.ts";
+
+/** A filter or a method. */
+export interface Operation {
+  /** Names of its arguments, in their order. */
+  readonly parameters: readonly string[];
+  /** Nothing for values that the library is right for. */
+  apply(value: Value, args: Readonly<Record<string, Value>>): Value | undefined;
+}
+
+function operation(apply: Operation["apply"], ...parameters: readonly string[]): Operation {
+  return { parameters, apply };
+}
+
+function ofText(change: (text: string) => string): Operation {
+  return operation((value) => (value.type === "StringValue" ? new Str(change(value.value)) : undefined));
+}
+
+function stripping(...sides: readonly Side[]): Operation {
+  return operation((value, { chars }) => {
+    if (value.type !== "StringValue") return;
+    return new Str(strip(value.value, chars?.type === "StringValue" ? chars.value : undefined, sides));
+  }, "chars");
+}
+
+const items = operation((value) => {
+  if (value.type !== "ObjectValue") return;
+  return new List(Array.from(value.value, ([key, item]) => new Tuple([new Str(key), item])));
+});
+
+export const METHODS: ReadonlyMap<string, Operation> = new Map([
+  ["strip", stripping("start", "end")],
+  ["lstrip", stripping("start")],
+  ["rstrip", stripping("end")],
+  ["capitalize", ofText(capitalize)],
+  ["title", ofText(titleLetters)],
+  ["items", items],
+]);
+
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** A number of what is one or a text that spells one. */
+function toNumber(make: (number: number) => Value): Operation {
+  return operation((value, { default: fallback = make(0) }) => {
+    if (isNumber(value)) return make(Number(value.value));
+    const text = value.type === "StringValue" ? value.value.trim() : "";
+    return NUMBER.test(text) ? make(Number(text)) : fallback;
+  }, "default");
+}
+
+const withDefault = operation(
+  (value, { default_value: fallback = new Str(""), boolean }) => {
+    const isMissing = value.type === "UndefinedValue" || (boolean?.value === true && !value.__bool__().value);
+    return isMissing ? fallback : value;
+  },
+  "default_value",
+  "boolean",
+);
+
+/** Texts are the same whatever their case. */
+const unique = operation((value) => {
+  const key = (item: Value): Value =>
+    item.type === "StringValue" ? new Str(item.value.toLowerCase()) : item;
+  const kept: Value[] = [];
+  for (const item of itemsOf(value)) {
+    if (!kept.some((other) => equal(key(item), key(other)))) kept.push(item);
+  }
+  return new List(kept);
+});
+
+export const FILTERS: ReadonlyMap<string, Operation> = new Map([
+  ["string", operation((value) => new Str(str(value)))],
+  ["tojson", operation((value) => new Str(json(value)))],
+  ["list", operation((value) => new List(itemsOf(value)))],
+  ["length", operation((value) => new Int(itemsOf(value).length))],
+  [
+    "join",
+    operation(
+      (value, { d }) =>
+        new Str(
+          itemsOf(value)
+            .map(str)
+            .join(d ? str(d) : ""),
+        ),
+      "d",
+    ),
+  ],
+  ["int", toNumber((number) => new Int(Math.trunc(number)))],
+  ["float", toNumber((number) => new Float(number))],
+  ["default", withDefault],
+  ["unique", unique],
+  ["items", items],
+  ["trim", stripping("start", "end")],
+  ["capitalize", ofText(capitalize)],
+  ["title", ofText(titleWords)],
+]);

@@ -1,0 +1,70 @@
+/**
+ * What is used of @huggingface/jinja, with types: the library's own cannot be resolved from ES modules, and leave out values and
+ * syntax trees. The one importer of it.
+ */
+import * as library from "@huggingface/jinja";
+
+type Typed<Type, T> = Readonly<{ type: Type; value: T; __bool__(): Readonly<{ value: boolean }> }>;
+export type StringValue = Typed<"StringValue", string>;
+export type BooleanValue = Typed<"BooleanValue", boolean>;
+export type IntegerValue = Typed<"IntegerValue", number>;
+export type FloatValue = Typed<"FloatValue", number>;
+export type ArrayValue = Typed<"ArrayValue", readonly Value[]>;
+export type ObjectValue = Typed<"ObjectValue", ReadonlyMap<string, Value>>;
+type OtherValue = Typed<"NullValue" | "UndefinedValue" | "NamespaceValue" | "FunctionValue", unknown>;
+export type NumberValue = IntegerValue | FloatValue | BooleanValue;
+export type Value = StringValue | NumberValue | ArrayValue | ObjectValue | OtherValue;
+
+export type Name = Readonly<{ type: "Identifier"; value: string }>;
+export type TupleLiteral = Readonly<{ type: "TupleLiteral"; value: readonly Node[] }>;
+export type BinaryExpression = Readonly<{
+  type: "BinaryExpression";
+  operator: Token;
+  left: Node;
+  right: Node;
+}>;
+/** `object.property`, or `object[property]` when it is computed. */
+type MemberExpression = Readonly<{
+  type: "MemberExpression";
+  object: Node;
+  property: Name;
+  computed: boolean;
+}>;
+export type CallExpression = Readonly<{ type: "CallExpression"; callee: Node; args: readonly Node[] }>;
+export type NamedArgument = Readonly<{ type: "KeywordArgumentExpression"; key: Name; value: Node }>;
+/** A name, or a call of one. */
+type Filter = Name | (CallExpression & Readonly<{ callee: Name }>);
+export type FilterExpression = Readonly<{ type: "FilterExpression"; operand: Node; filter: Filter }>;
+/** Not the parser's: what has its value. */
+export type Evaluated = Readonly<{ type: "Evaluated"; value: Value }>;
+type OtherNode = Readonly<{ type: "Program" | "FilterStatement" }>;
+/** A part of a syntax tree, of the types that are read here. */
+export type Node =
+  | Name
+  | TupleLiteral
+  | BinaryExpression
+  | MemberExpression
+  | CallExpression
+  | NamedArgument
+  | FilterExpression
+  | Evaluated
+  | OtherNode;
+
+/** Variables. */
+export interface Environment {
+  /** Declares a variable with what the library makes of a value of JSON or of a function. */
+  set(name: string, value: unknown): Value;
+  /** Gives a variable a value, declared or not. */
+  setVariable(name: string, value: Value): void;
+}
+export const Environment: new () => Environment = library.Environment;
+
+export interface Interpreter {
+  run(program: Node): Value;
+  evaluate(node: Node | undefined, scope: Environment): Value;
+}
+export const Interpreter: new (scope: Environment) => Interpreter = library.Interpreter;
+
+export type Token = Readonly<{ type: string; value: string }>;
+export const tokenize: (template: string) => readonly Token[] = library.tokenize;
+export const parse: (tokens: readonly Token[]) => Node = library.parse;

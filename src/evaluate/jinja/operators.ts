@@ -1,0 +1,33 @@
+/** Operators that Python and the library compute in different ways. */
+import type { Value } from "./library.ts";
+import { str } from "./printing.ts";
+import { Bool, equal, Float, Int, isNumber, Str } from "./values.ts";
+
+/** Nothing for values that the library is right for. */
+type Operator = (left: Value, right: Value) => Value | undefined;
+
+/** `in`, or `not in`. */
+function membership(isWanted: boolean): Operator {
+  return (left, right) => {
+    if (right.type !== "ArrayValue") return;
+    return new Bool(right.value.some((item) => equal(left, item)) === isWanted);
+  };
+}
+
+/** With the divisor's sign. */
+const remainder: Operator = (left, right) => {
+  if (!isNumber(left) || !isNumber(right)) return;
+  const divisor = Number(right.value);
+  const rest = Number(left.value) % divisor;
+  const value = rest !== 0 && rest < 0 !== divisor < 0 ? rest + divisor : rest;
+  return left.type === "FloatValue" || right.type === "FloatValue" ? new Float(value) : new Int(value);
+};
+
+export const OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator>([
+  ["==", (left, right) => new Bool(equal(left, right))],
+  ["!=", (left, right) => new Bool(!equal(left, right))],
+  ["~", (left, right) => new Str(str(left) + str(right))],
+  ["%", remainder],
+  ["in", membership(true)],
+  ["not in", membership(false)],
+]);

@@ -1,0 +1,49 @@
+/** A template that is rendered as jinja2 does with undefined values that are errors. */
+import { PythonInterpreter } from "./interpreter.ts";
+import { Environment, parse, type Token, tokenize } from "./library.ts";
+import { str } from "./printing.ts";
+import { toValue } from "./values.ts";
+
+const CONSTANTS = { true: true, false: false, none: null, True: true, False: false, None: null };
+
+/** As in jinja2.sandbox. An allocation beyond all limits would end the process, not the thread alone. */
+const MAX_RANGE = 100_000;
+
+/**
+ * @returns what renders a record
+ * @throws Error for what is no template
+ */
+export function compileTemplate(text: string): (record: unknown) => string {
+  const program = parse(printing(wholeTemplate(text)));
+  return (record) => {
+    const scope = new Environment();
+    scope.set("range", range);
+    // Fields are what is meant where functions have their names; constants stay what they are.
+    for (const [name, value] of Object.entries({ ...Object(record), ...CONSTANTS })) {
+      scope.setVariable(name, toValue(value));
+    }
+    return str(new PythonInterpreter(scope).run(program));
+  };
+}
+
+/** The library takes one line break from a template's end. */
+function wholeTemplate(text: string): string {
+  return text.endsWith("\n") ? `${text}\n` : text;
+}
+
+/** `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as Python does. */
+function printing(text: string): readonly Token[] {
+  const [, open, ...rest] = tokenize("{{ () | string }}");
+  return tokenize(text).flatMap((token) => {
+    if (token.type === "OpenExpression") return [token, open!];
+    return token.type === "CloseExpression" ? rest : [token];
+  });
+}
+
+/** Python's `range`. @throws Error for a long one */
+function range(first: number, last?: number, step = 1): readonly number[] {
+  const [start, stop] = last === undefined ? [0, first] : [first, last];
+  const length = Math.max(0, Math.ceil((stop - start) / step));
+  if (length > MAX_RANGE) throw new Error(`range: expected at most ${MAX_RANGE} numbers, got ${length}`);
+  return Array.from({ length }, (_, index) => start + index * step);
+}

@@ -1,0 +1,28 @@
+/** Methods of Python's texts. */
+
+export type Side = "start" | "end";
+
+/** @param characters - to remove; white space if there are none */
+export function strip(text: string, characters: string | undefined, sides: readonly Side[]): string {
+  const isRemoved = (letter: string): boolean => characters?.includes(letter) ?? letter.trim() === "";
+  const letters = Array.from(text);
+  let [start, end] = [0, letters.length];
+  if (sides.includes("start")) while (start < end && isRemoved(letters[start]!)) start++;
+  if (sides.includes("end")) while (end > start && isRemoved(letters[end - 1]!)) end--;
+  return letters.slice(start, end).join("");
+}
+
+export function capitalize(text: string): string {
+  const [first = ""] = text;
+  return first.toUpperCase() + text.slice(first.length).toLowerCase();
+}
+
+/** `str.title`: a word is a run of letters, it's has two. */
+export function titleLetters(text: string): string {
+  return text.replace(/\p{Cased}+/gu, capitalize);
+}
+
+/** The filter `title` of jinja2: words begin after white space, hyphens and opening brackets. */
+export function titleWords(text: string): string {
+  return text.replace(/[^-\s({[<]+/g, capitalize);
+}

@@ -1,0 +1,50 @@
+/** Values of templates. The library does not export their classes: they are taken from values that it makes. */
+import * as library from "./library.ts";
+
+type Value = library.Value;
+type ClassOf<T extends Value> = new (value: T["value"]) => T;
+
+/** What the library makes of a value of JSON. */
+export function toValue(value: unknown): Value {
+  return new library.Environment().set("value", value);
+}
+
+function classOf<T extends Value>(example: unknown): ClassOf<T> {
+  return toValue(example).constructor as ClassOf<T>;
+}
+
+export const Str: ClassOf<library.StringValue> = classOf("");
+export const Bool: ClassOf<library.BooleanValue> = classOf(false);
+export const Int: ClassOf<library.IntegerValue> = classOf(0);
+export const Float: ClassOf<library.FloatValue> = classOf(0.5);
+export const List: ClassOf<library.ArrayValue> = classOf([]);
+/** The library's own is not taken to pieces by loops. */
+export class Tuple extends List {}
+
+/** Whether arithmetic takes it: True is 1. */
+export function isNumber(value: Value): value is library.NumberValue {
+  return ["IntegerValue", "FloatValue", "BooleanValue"].includes(value.type);
+}
+
+/**
+ * What a loop goes over: items, keys or characters.
+ * @throws Error for what is no list, dict or text
+ */
+export function itemsOf(value: Value): readonly Value[] {
+  if (value.type === "ArrayValue") return value.value;
+  if (value.type === "ObjectValue") return Array.from(value.value.keys(), (key) => new Str(key));
+  if (value.type === "StringValue") return Array.from(value.value, (character) => new Str(character));
+  throw new Error(`expected a list, got ${value.type}`);
+}
+
+/** Whether Python's `==` holds. */
+export function equal(a: Value, b: Value): boolean {
+  if (isNumber(a) && isNumber(b)) return Number(a.value) === Number(b.value);
+  if (a.constructor !== b.constructor) return false;
+  if (a.type === "ArrayValue" && b.type === "ArrayValue") {
+    return a.value.length === b.value.length && a.value.every((item, i) => equal(item, b.value[i]!));
+  }
+  if (a.type !== "ObjectValue" || b.type !== "ObjectValue") return a.value === b.value;
+  const isSame = (key: string): boolean => b.value.has(key) && equal(a.value.get(key)!, b.value.get(key)!);
+  return a.value.size === b.value.size && [...a.value.keys()].every(isSame);
+}
