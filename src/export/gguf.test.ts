@@ -9,7 +9,7 @@ import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tin
 import { openGguf } from "../io/gguf.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
-import { PROJECTIONS, type RopeSpec } from "../model/spec.ts";
+import { PROJECTIONS, type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "../model/spec.ts";
 import type { ProgressEvent } from "../progress.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { type ExportGgufOptions, exportGguf, type GgufExport } from "./gguf.ts";
@@ -21,6 +21,13 @@ const LLAMA3 = {
   theta: 10_000,
   rotaryDim: 4,
   scaling: { type: "llama3", factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 32 },
+} as const;
+const YARN = {
+  ...YARN_DEFAULTS,
+  type: "yarn",
+  factor: 4,
+  originalMaxPositions: 32,
+  attentionFactor: yarnAttentionFactor(4),
 } as const;
 const UNEVEN = [{ neurons: 3 }, { kvGroups: 1, groupSize: 3 }, { neurons: 9, kvGroups: 3 }] as const;
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
@@ -51,6 +58,17 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
   "llama 3": { layers: [{ rope: LLAMA3 }] },
   "llama with stretched positions": {
     layers: [{ rope: { ...rope(500), scaling: { type: "linear", factor: 4 } } }],
+  },
+  "llama with YaRN": { maxPositions: 128, layers: [{ rope: { ...rope(500), scaling: YARN } }] },
+  "uneven qwen2 with YaRN and an attention factor": {
+    family: "qwen2",
+    readAs: "llama",
+    maxPositions: 128,
+    layers: UNEVEN.map((widths) => ({
+      ...widths,
+      biases: QKV,
+      rope: { ...rope(500), scaling: { ...YARN, attentionFactor: 1.2 } },
+    })),
   },
   "uneven llama": { layers: UNEVEN },
   "uneven llama with biases at the outputs": {

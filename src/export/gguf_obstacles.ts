@@ -6,7 +6,17 @@ import { isDeepStrictEqual } from "node:util";
 import { familyByName } from "../model/families.ts";
 import type { GgufArchitecture } from "../model/gguf_architectures.ts";
 import { isPublishedScaling } from "../model/gguf_rotary.ts";
-import { hasUniformWidths, type LayerSpec, type ModelSpec, mainRope, PROJECTIONS } from "../model/spec.ts";
+import {
+  hasUniformWidths,
+  type LayerSpec,
+  type ModelSpec,
+  mainRope,
+  PROJECTIONS,
+  type RopeSpec,
+  YARN_DEFAULTS,
+  type YarnScaling,
+  yarnAttentionFactor,
+} from "../model/spec.ts";
 
 /** Something that an architecture cannot hold. */
 export interface GgufObstacle {
@@ -146,10 +156,32 @@ function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitec
   const allowed = localRopeTheta === null ? isDeepStrictEqual(main, windowed) : windowed.scaling === null;
   if (!same || !allowed) return "rotary embeddings that differ from layer to layer";
   if (!loads.partialRotation && main.rotaryDim < spec.headDim) return "heads that are rotated in part";
-  if (main.scaling?.type !== "llama3") return null;
-  return loads.rotaryFactors && isPublishedScaling(main.scaling)
-    ? null
-    : "Llama 3's scaling of rotary frequencies";
+  return scalingObstacle(main, { loads, localRopeTheta });
+}
+
+function scalingObstacle(
+  { scaling }: RopeSpec,
+  { loads, localRopeTheta }: Pick<GgufArchitecture, "loads" | "localRopeTheta">,
+): string | null {
+  switch (scaling?.type) {
+    case undefined:
+    case "linear":
+      return null;
+    case "llama3":
+      return loads.rotaryFactors && isPublishedScaling(scaling)
+        ? null
+        : "Llama 3's scaling of rotary frequencies";
+    case "yarn":
+      return yarnObstacle(scaling, localRopeTheta !== null);
+  }
+}
+
+/** llama.cpp reads YaRN's settings for other architectures alone; its attention factor is one for all layers. */
+function yarnObstacle(scaling: YarnScaling, hasLocalRope: boolean): string | null {
+  const isUsual = isDeepStrictEqual({ ...scaling, ...YARN_DEFAULTS }, scaling);
+  if (!isUsual) return "YaRN with other settings than 32 and 1 turns, truncated";
+  const isPlain = scaling.attentionFactor === yarnAttentionFactor(scaling.factor);
+  return hasLocalRope && !isPlain ? "an attention factor of YaRN in some layers" : null;
 }
 
 /** Where windows are computed, llama.cpp knows which layers have one. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
-import type { LayerSpec, RopeSpec } from "../model/spec.ts";
+import { type LayerSpec, type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "../model/spec.ts";
 import { findGgufTarget, type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
 
 const rope = (change: Partial<RopeSpec>): RopeSpec => ({
@@ -17,6 +17,13 @@ const LLAMA3 = {
   lowFreqFactor: 1,
   highFreqFactor: 4,
   originalMaxPositions: 8192,
+} as const;
+const YARN = {
+  ...YARN_DEFAULTS,
+  type: "yarn",
+  factor: 4,
+  originalMaxPositions: 16,
+  attentionFactor: yarnAttentionFactor(4),
 } as const;
 const UNEVEN: readonly Partial<LayerSpec>[] = [{ neurons: 3 }, { kvGroups: 1 }];
 const QWEN3 = { family: "qwen3", qkNorm: true } as const;
@@ -73,6 +80,15 @@ describe("the architecture", () => {
       "is phi3 for Phi-3",
       { family: "phi3", layers: [{ kvGroups: 1, rope: rope({ rotaryDim: 2 }) }] },
       "phi3",
+    ],
+    ["takes YaRN", { layers: [{ rope: rope({ scaling: YARN }) }] }, "llama"],
+    [
+      "takes YaRN in some layers of Gemma 3",
+      {
+        ...GEMMA3,
+        layers: GEMMA_LAYERS.map((layer, i) => (i === 5 ? { rope: rope({ scaling: YARN }) } : layer)),
+      },
+      "gemma3",
     ],
     ["takes Llama 3's rotary factors", { layers: [{ rope: rope({ scaling: LLAMA3 }) }] }, "llama"],
   ])("%s", (_, options, name) => {
@@ -176,6 +192,21 @@ describe("refusals", () => {
     ["windows elsewhere", otherWindows, "all but each 6th"],
     ["rotary bases by layer", mixed, "differ from layer to layer"],
     ["other factors", strange, "Llama 3's scaling"],
+    [
+      "YaRN with other turns",
+      { layers: [{ rope: rope({ scaling: { ...YARN, betaFast: 16 } }) }] },
+      "cannot have YaRN with other settings than 32 and 1 turns, truncated",
+    ],
+    [
+      "an attention factor in some layers",
+      {
+        ...GEMMA3,
+        layers: GEMMA_LAYERS.map((layer, i) =>
+          i === 5 ? { rope: rope({ scaling: { ...YARN, attentionFactor: 2 } }) } : layer,
+        ),
+      },
+      "gemma3 cannot have an attention factor of YaRN in some layers",
+    ],
     ["factors elsewhere", { ...QWEN3, layers: [{ rope: rope({ scaling: LLAMA3 }) }] }, "Llama 3's scaling"],
     ["too many layers", { layers: Array.from({ length: 513 }, () => ({})) }, "more than 512 layers"],
   ])("of %s say what is in the way", (_, options, says) => {

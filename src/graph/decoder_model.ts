@@ -15,10 +15,11 @@ import {
   type RotaryAngles,
   type WeightSupply,
 } from "./decoder.ts";
+import { attentionFactor, inverseFrequencies } from "./frequencies.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "./graph.ts";
 import { addLogits } from "./head.ts";
 import { cos, range, sin, sizeOf } from "./operators.ts";
-import { INVISIBLE, inverseFrequencies } from "./positions.ts";
+import { INVISIBLE } from "./positions.ts";
 
 /** Where the weights of a decoder come from. */
 export interface DecoderWeights {
@@ -77,12 +78,14 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   return b.finish();
 }
 
-/** Cosines and sines of the tokens' angles, [B, T, 1, rotaryDim / 2] each. */
+/** Cosines and sines of the tokens' angles, times the attention factor, [B, T, 1, rotaryDim / 2] each. */
 function rotaryAngles(b: GraphBuilder, positions: Value, rope: RopeSpec): RotaryAngles {
   const [batch, tokens] = positions.shape;
   const places = b.reshape(b.cast(positions, "float32"), [batch!, tokens!, 1, 1]);
   const angles = b.mul(places, b.vector(inverseFrequencies(rope)));
-  return { cos: cos(b, angles), sin: sin(b, angles) };
+  const factor = attentionFactor(rope);
+  const scaled = (x: Value): Value => (factor === 1 ? x : b.mul(x, b.scalar(factor)));
+  return { cos: scaled(cos(b, angles)), sin: scaled(sin(b, angles)) };
 }
 
 /** Attention masks from what all layers share: places of queries and keys, and which keys are padding. */

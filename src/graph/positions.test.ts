@@ -1,61 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { RopeSpec } from "../model/spec.ts";
-import {
-  cacheMask,
-  causalMask,
-  forestMask,
-  inverseFrequencies,
-  rotaryTables,
-  spanPositions,
-} from "./positions.ts";
+import { type RopeSpec, YARN_DEFAULTS } from "../model/spec.ts";
+import { cacheMask, causalMask, forestMask, rotaryTables, spanPositions } from "./positions.ts";
 
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
-
-/** modeling_rope_utils.py, `_compute_llama3_parameters`, channel by channel. */
-function llama3Frequency(
-  frequency: number,
-  scaling: Extract<RopeSpec["scaling"], { type: "llama3" }>,
-): number {
-  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
-  const wavelength = (2 * Math.PI) / frequency;
-  if (wavelength > originalMaxPositions / lowFreqFactor) return frequency / factor;
-  if (wavelength < originalMaxPositions / highFreqFactor) return frequency;
-  const smooth = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-  return ((1 - smooth) * frequency) / factor + smooth * frequency;
-}
-
-describe("inverseFrequencies", () => {
-  it("is theta^(-2i / rotaryDim)", () => {
-    const expected = [1, 0.1, 0.01, 0.001].map(Math.fround);
-    expect([...inverseFrequencies(PLAIN)]).toEqual(expected);
-  });
-
-  it("divides by the factor of linear scaling", () => {
-    const scaled = inverseFrequencies({ ...PLAIN, scaling: { type: "linear", factor: 4 } });
-    expect([...scaled]).toEqual([0.25, 0.025, 0.0025, 0.00025].map(Math.fround));
-  });
-
-  it("scales low, middle and high frequencies as Llama 3.1 does", () => {
-    const scaling = {
-      type: "llama3",
-      factor: 8,
-      lowFreqFactor: 1,
-      highFreqFactor: 4,
-      originalMaxPositions: 8192,
-    } as const;
-    const rope: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling };
-    const plain = inverseFrequencies({ ...rope, scaling: null });
-    const scaled = inverseFrequencies(rope);
-    for (const [i, frequency] of scaled.entries()) {
-      expect(frequency / llama3Frequency(500_000 ** ((-2 * i) / 128), scaling)).toBeCloseTo(1, 6);
-    }
-    const ratios = plain.map((frequency, i) => scaled[i]! / frequency);
-    expect(ratios[0]).toBe(1);
-    expect(ratios.at(-1)).toBe(1 / 8);
-    expect(ratios.some((ratio) => ratio > 0.2 && ratio < 0.9)).toBe(true);
-  });
-});
 
 describe("rotaryTables", () => {
   it("holds cos and sin of position times frequency", () => {
@@ -67,6 +15,18 @@ describe("rotaryTables", () => {
         const angle = (100 + t) * 10 ** -i;
         expect(cos.data[4 * t + i]).toBeCloseTo(Math.cos(angle), 5);
         expect(sin.data[4 * t + i]).toBeCloseTo(Math.sin(angle), 5);
+      }
+    }
+  });
+
+  it("multiplies both by YaRN's attention factor", () => {
+    const scaling = { ...YARN_DEFAULTS, type: "yarn", factor: 1, originalMaxPositions: 64 } as const;
+    const positions = spanPositions({ tokens: 3, offset: 7 });
+    const plain = rotaryTables(PLAIN, positions);
+    const scaled = rotaryTables({ ...PLAIN, scaling: { ...scaling, attentionFactor: 1.5 } }, positions);
+    for (const table of ["cos", "sin"] as const) {
+      for (const [i, value] of scaled[table].data.entries()) {
+        expect(value).toBeCloseTo(1.5 * plain[table].data[i]!, 6);
       }
     }
   });

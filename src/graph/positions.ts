@@ -1,9 +1,7 @@
-/**
- * Rotary angles and attention masks: the inputs of a layer's graph that depend on positions alone.
- * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`).
- */
+/** Rotary angles and attention masks: the inputs of a layer's graph that depend on positions alone. */
 import type { RopeSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { attentionFactor, inverseFrequencies } from "./frequencies.ts";
 
 /** Positions `offset` to `offset + tokens` of a sequence. */
 export interface Span {
@@ -20,12 +18,13 @@ export function spanPositions({ tokens, offset }: Span): Int32Array {
   return Int32Array.from({ length: tokens }, (_, t) => offset + t);
 }
 
-/** cos and sin of the rotation angles at positions [T], shape [T, rotaryDim / 2] each. */
+/** cos and sin of the rotation angles at positions [T], times the attention factor, shape [T, rotaryDim / 2] each. */
 export function rotaryTables(
   rope: RopeSpec,
   positions: Int32Array,
 ): { readonly cos: Tensor; readonly sin: Tensor } {
   const frequencies = inverseFrequencies(rope);
+  const factor = attentionFactor(rope);
   const half = frequencies.length;
   const tokens = positions.length;
   const cos = new Float32Array(tokens * half);
@@ -34,26 +33,12 @@ export function rotaryTables(
     for (let i = 0; i < half; i++) {
       // float32 products, as the reference forms them
       const angle = Math.fround(positions[t]! * frequencies[i]!);
-      cos[t * half + i] = Math.cos(angle);
-      sin[t * half + i] = Math.sin(angle);
+      cos[t * half + i] = factor * Math.cos(angle);
+      sin[t * half + i] = factor * Math.sin(angle);
     }
   }
   const shape = [tokens, half];
   return { cos: { shape, data: cos }, sin: { shape, data: sin } };
-}
-
-/** Angle per position of every rotated channel pair, float32, shape [rotaryDim / 2]. */
-export function inverseFrequencies({ theta, rotaryDim, scaling }: RopeSpec): Float32Array {
-  return Float32Array.from({ length: rotaryDim / 2 }, (_, i) => {
-    const frequency = theta ** ((-2 * i) / rotaryDim);
-    if (scaling === null) return frequency;
-    if (scaling.type === "linear") return frequency / scaling.factor;
-    const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
-    const turns = (originalMaxPositions * frequency) / (2 * Math.PI);
-    const smooth = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-    const blend = Math.min(1, Math.max(0, smooth));
-    return (blend + (1 - blend) / factor) * frequency;
-  });
 }
 
 /**

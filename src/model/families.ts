@@ -15,6 +15,9 @@ type ActivationKey = "hidden_act" | "hidden_activation";
 /** Projections that get their biases together. */
 export type BiasPart = "qkv" | "o" | "mlp";
 
+/** `rope_type` in config.json. */
+export type RopeScalingName = "linear" | "llama3" | "yarn" | "longrope";
+
 export interface Family {
   /** `model_type` in config.json. */
   readonly modelType: string;
@@ -63,6 +66,8 @@ export interface Family {
   readonly partialRotary: boolean;
   /** The class takes rotary frequencies scaled linearly or as in Llama 3; Phi-3's takes longrope alone (configuration_phi3.py). */
   readonly scaledRotary: boolean;
+  /** What the class takes names of scalings for that once meant something else (configuration_phi3.py). */
+  readonly scalingNames: Readonly<Record<string, RopeScalingName>>;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */
@@ -127,6 +132,7 @@ const LLAMA: Family = {
   fusedProjections: false,
   partialRotary: false,
   scaledRotary: true,
+  scalingNames: {},
   headsDivideHidden: true,
   vllmReadsHeadDim: true,
   vllmOmits: [],
@@ -251,6 +257,7 @@ export const FAMILIES: readonly Family[] = [
     fusedProjections: true,
     partialRotary: true,
     scaledRotary: false,
+    scalingNames: { su: "longrope", yarn: "longrope" },
     headsDivideHidden: false,
     defaults: { ...LLAMA.defaults, normEps: 1e-5 },
   },

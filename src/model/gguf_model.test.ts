@@ -8,6 +8,7 @@ import {
   bool,
   buildGguf,
   f32,
+  floatTensor,
   i32s,
   text,
   texts,
@@ -122,6 +123,24 @@ describe("stretched positions", () => {
       null,
     ],
     ["a type without a factor", [["rope.scaling.type", text("linear")]], null],
+    [
+      "YaRN",
+      [
+        ["rope.scaling.type", text("yarn")],
+        ["rope.scaling.factor", f32(2.4)],
+        ["rope.scaling.yarn_beta_fast", f32(32)],
+        ["rope.scaling.yarn_attn_factor", f32(0.1 * Math.log(2.4) + 1)],
+      ],
+      {
+        type: "yarn",
+        factor: 2.4,
+        originalMaxPositions: 64,
+        attentionFactor: 0.1 * Math.log(2.4) + 1,
+        betaFast: 32,
+        betaSlow: 1,
+        truncate: true,
+      },
+    ],
   ])("are read as llama.cpp reads %s", async (_, entries, scaling) => {
     const extra = entries.map(([key, value]) => [`llama.${key}`, value] as const);
     await withModel({ ...CASES.llama!, extra }, async ({ spec }) => {
@@ -135,6 +154,15 @@ describe("refusals", () => {
   const gemma2With = (name: string, value: number): Case => {
     return { ...CASES.gemma2!, extra: [[`gemma2.${name}`, f32(value)]] };
   };
+
+  const yarnWith = (name: string, value: number): Partial<Case> => ({
+    extra: [
+      ["llama.rope.scaling.type", text("yarn")],
+      ["llama.rope.scaling.factor", f32(4)],
+      ["llama.rope.scaling.original_context_length", u32(32)],
+      [`llama.rope.scaling.${name}`, f32(value)],
+    ],
+  });
 
   async function failure(change: Partial<Case>, tensors: BuiltTensor[] = []): Promise<unknown> {
     const { model, extra = [], ...layout } = { ...base, ...change };
@@ -163,7 +191,31 @@ describe("refusals", () => {
     ["parts of a split file", { extra: [["split.count", u32(2)]] }, [], "split.count"],
     ["tensors without a place", {}, [vector("blk.0.attn_sinks.weight")], "got blk.0.attn_sinks.weight"],
     ["unreadable types", {}, [vector("blk.0.attn_v.bias", 20, 18)], "got IQ4_NL"],
-    ["unknown rotary scalings", { extra: [["llama.rope.scaling.type", text("yarn")]] }, [], "got yarn"],
+    [
+      "unknown rotary scalings",
+      { extra: [["llama.rope.scaling.type", text("longrope")]] },
+      [],
+      "got longrope",
+    ],
+    [
+      "an attention factor without YaRN",
+      { extra: [["llama.rope.scaling.attn_factor", f32(1.2)]] },
+      [],
+      "attn_factor: expected 1,",
+    ],
+    ["other turns of YaRN than llama.cpp's", yarnWith("yarn_beta_fast", 16), [], "expected 32, got 16"],
+    [
+      "what llama.cpp leaves out of YaRN",
+      yarnWith("yarn_attn_factor", 1),
+      [],
+      "expected 1.138629436111989, got 1",
+    ],
+    [
+      "YaRN with factors on frequencies",
+      yarnWith("yarn_ext_factor", 1),
+      [floatTensor("rope_freqs.weight", [2], Float32Array.of(1, 8))],
+      "no factors besides yarn",
+    ],
     ["unknown rotary factors", {}, [vector("rope_freqs.weight")], "rotary factors of Llama 3"],
     ["layers without attention", { extra: [["llama.attention.head_count_kv", i32s([0, 2])]] }, [], "layer 0"],
   ])("refuses %s", async (_, change, tensors, says) => {

@@ -1,6 +1,5 @@
 /**
- * The metadata of a GGUF file as a `ModelSpec`. Biases and tied embeddings follow from which tensors there are,
- * Llama 3's rotary scaling is recovered from the factors that llama.cpp stores instead of the setting.
+ * The metadata of a GGUF file as a `ModelSpec`. Biases and tied embeddings follow from which tensors there are.
  *
  * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
  */
@@ -9,10 +8,11 @@ import type { GgufFile } from "../io/gguf.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
 import { familyByName } from "./families.ts";
 import type { GgufArchitecture } from "./gguf_architectures.ts";
+import { GgufKeys } from "./gguf_keys.ts";
 import { ggufName } from "./gguf_names.ts";
-import { decimal, llama3Scaling } from "./gguf_rotary.ts";
+import { ropeScalingOf } from "./gguf_rope_scaling.ts";
 import { projectionName } from "./spaces.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeScaling, type RopeSpec } from "./spec.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "./spec.ts";
 
 /** Far above every model; keeps a lying header from being expanded into as many layers. */
 const MAX_LAYERS = 4096;
@@ -25,7 +25,7 @@ const TOKEN_IDS: Readonly<Record<string, string>> = {
 
 /**
  * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for mixtures of experts, layers without
- *   attention, rotary scalings other than linear and Llama 3's
+ *   attention, rotary scalings that are not computed
  */
 export async function specOfGguf(file: GgufFile, architecture: GgufArchitecture): Promise<ModelSpec> {
   return new SpecReader(file, architecture).read();
@@ -35,44 +35,44 @@ class SpecReader {
   readonly #file: GgufFile;
   readonly #architecture: GgufArchitecture;
   readonly #metadata: GgufMetadata;
-  /** `llama.`. */
-  readonly #prefix: string;
+  readonly #keys: GgufKeys;
 
   constructor(file: GgufFile, architecture: GgufArchitecture) {
     this.#file = file;
     this.#architecture = architecture;
     this.#metadata = new GgufMetadata(file.path, file.metadata);
-    this.#prefix = `${this.#metadata.text("general.architecture")}.`;
+    this.#keys = new GgufKeys(file, this.#metadata);
   }
 
   async read(): Promise<ModelSpec> {
     this.#refuseUnsupported();
     const family = familyByName(this.#architecture.family, this.#file.path);
-    const hiddenSize = this.#size("embedding_length");
-    const layerCount = this.#size("block_count", MAX_LAYERS);
-    const heads = this.#metadata.perLayer(this.#key("attention.head_count"), layerCount);
+    const hiddenSize = this.#keys.size("embedding_length");
+    const layerCount = this.#keys.size("block_count", MAX_LAYERS);
+    const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
     const headDim = this.#headDim(hiddenSize, heads);
     const scoreWidth =
       layerCount === this.#architecture.hiddenScaledLayers ? hiddenSize / heads[0]! : headDim;
+    const layers = await this.#layers(heads, headDim);
     return {
       family: family.modelType,
       vocabSize: this.#vocabSize(),
       hiddenSize,
       headDim,
-      layers: await this.#layers(heads, headDim),
+      layers,
       tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
       activation: this.#architecture.activation,
-      normEps: this.#positive(
+      normEps: this.#keys.positive(
         "attention.layer_norm_rms_epsilon",
-        this.#metadata.number(this.#key("attention.layer_norm_rms_epsilon")),
+        this.#metadata.number(this.#keys.key("attention.layer_norm_rms_epsilon")),
       ),
       normOffset: family.normOffset,
       qkNorm: family.qkNorm,
       postNorms: family.postNorms,
       ...this.#scales(family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1),
-      attentionScale: this.#factor("attention.scale", scoreWidth ** -0.5),
+      attentionScale: this.#keys.factor("attention.scale", scoreWidth ** -0.5),
       ...this.#softcaps(),
-      maxPositions: this.#size("context_length"),
+      maxPositions: Math.max(this.#keys.size("context_length"), stretchedPositions({ layers })),
       extra: this.#extra(),
     };
   }
@@ -81,9 +81,9 @@ class SpecReader {
   #scales(embeddingScale: number): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
     if (!this.#architecture.multipliers) return { embeddingScale, residualScale: 1, logitDivisor: 1 };
     return {
-      embeddingScale: this.#factor("embedding_scale", embeddingScale),
-      residualScale: this.#factor("residual_scale", 1),
-      logitDivisor: this.#factor("logit_scale", 1),
+      embeddingScale: this.#keys.factor("embedding_scale", embeddingScale),
+      residualScale: this.#keys.factor("residual_scale", 1),
+      logitDivisor: this.#keys.factor("logit_scale", 1),
     };
   }
 
@@ -91,25 +91,13 @@ class SpecReader {
   #softcaps(): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
     const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, loads } = this.#architecture;
     return {
-      scoreSoftcap: score === null ? null : this.#factor("attn_logit_softcapping", score),
-      logitSoftcap: loads.logitSoftcap ? this.#factor("final_logit_softcapping", logit) : null,
+      scoreSoftcap: score === null ? null : this.#keys.factor("attn_logit_softcapping", score),
+      logitSoftcap: loads.logitSoftcap ? this.#keys.factor("final_logit_softcapping", logit) : null,
     };
   }
 
-  /** A factor, which llama.cpp takes as absent when it is 0. */
-  #factor<Absent extends number | null>(name: string, absent: Absent): number | Absent {
-    const value = this.#metadata.optionalNumber(this.#key(name)) ?? 0;
-    return value === 0 ? absent : this.#positive(name, value);
-  }
-
-  /** A setting that nothing can be computed with unless it is positive. */
-  #positive(name: string, value: number): number {
-    if (Number.isFinite(value) && value > 0) return decimal(value);
-    throw new GpruneError("BAD_FILE", this.#message(name, "a positive number", value));
-  }
-
   #refuseUnsupported(): void {
-    const limits = { [this.#key("expert_count")]: 0, "split.count": 1 };
+    const limits = { [this.#keys.key("expert_count")]: 0, "split.count": 1 };
     const hints: Readonly<Record<string, string>> = {
       "split.count": "Join the parts first with llama-gguf-split --merge.",
     };
@@ -117,33 +105,36 @@ class SpecReader {
       const value = this.#metadata.optionalNumber(key) ?? 0;
       if (value <= most) continue;
       const hint = hints[key] ?? "Mixtures of experts are not pruned.";
-      throw new GpruneError("UNSUPPORTED", this.#message(key, `at most ${most}`, value), { hint });
+      throw new GpruneError("UNSUPPORTED", this.#keys.message(key, `at most ${most}`, value), { hint });
     }
-    const switched = this.#architecture.multipliers ? this.#key("rope.scaling.finetuned") : null;
+    const switched = this.#architecture.multipliers ? this.#keys.key("rope.scaling.finetuned") : null;
     if (switched !== null && this.#metadata.optionalFlag(switched) === false) {
-      throw new GpruneError("UNSUPPORTED", this.#message(switched, "rotated heads", "false"));
+      throw new GpruneError("UNSUPPORTED", this.#keys.message(switched, "rotated heads", "false"));
     }
   }
 
   #headDim(hiddenSize: number, heads: readonly number[]): number {
-    const headDim = this.#metadata.has(this.#key("attention.key_length"))
-      ? this.#size("attention.key_length")
+    const headDim = this.#metadata.has(this.#keys.key("attention.key_length"))
+      ? this.#keys.size("attention.key_length")
       : hiddenSize / heads[0]!;
-    const valueLength = this.#metadata.optionalNumber(this.#key("attention.value_length")) ?? headDim;
+    const valueLength = this.#metadata.optionalNumber(this.#keys.key("attention.value_length")) ?? headDim;
     if (valueLength !== headDim) {
       const expected = `the key length ${headDim}`;
-      throw new GpruneError("UNSUPPORTED", this.#message("attention.value_length", expected, valueLength));
+      throw new GpruneError(
+        "UNSUPPORTED",
+        this.#keys.message("attention.value_length", expected, valueLength),
+      );
     }
     if (!(Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0)) {
-      throw new GpruneError("BAD_FILE", this.#message("head size", "an even number", headDim));
+      throw new GpruneError("BAD_FILE", this.#keys.message("head size", "an even number", headDim));
     }
     return headDim;
   }
 
   async #layers(heads: readonly number[], headDim: number): Promise<readonly LayerSpec[]> {
     const count = heads.length;
-    const neurons = this.#metadata.perLayer(this.#key("feed_forward_length"), count);
-    const groupsKey = this.#key("attention.head_count_kv");
+    const neurons = this.#metadata.perLayer(this.#keys.key("feed_forward_length"), count);
+    const groupsKey = this.#keys.key("attention.head_count_kv");
     const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
     const windows = this.#windows(count);
     const rope = await this.#rope(headDim);
@@ -169,7 +160,7 @@ class SpecReader {
     if (Object.values(sizes).some((size) => size === 0)) {
       throw new GpruneError(
         "UNSUPPORTED",
-        this.#message(`layer ${layer}`, "attention and an FFN", "one of them"),
+        this.#keys.message(`layer ${layer}`, "attention and an FFN", "one of them"),
       );
     }
     const valid = [...Object.values(sizes), sizes.heads / sizes.kvGroups].every(
@@ -179,7 +170,7 @@ class SpecReader {
     const got = `${sizes.heads} heads, ${sizes.kvGroups} key/value heads, ${sizes.neurons} neurons`;
     throw new GpruneError(
       "BAD_FILE",
-      this.#message(`layer ${layer}`, "positive sizes, heads a multiple", got),
+      this.#keys.message(`layer ${layer}`, "positive sizes, heads a multiple", got),
     );
   }
 
@@ -187,8 +178,8 @@ class SpecReader {
   #windows(layerCount: number): readonly (number | null)[] {
     const { fullAttentionEvery: every, defaultWindow } = this.#architecture;
     const name = "attention.sliding_window";
-    const absent = this.#metadata.has(this.#key(name)) ? null : (defaultWindow ?? 0);
-    const length = absent ?? this.#count(name);
+    const absent = this.#metadata.has(this.#keys.key(name)) ? null : (defaultWindow ?? 0);
+    const length = absent ?? this.#keys.count(name);
     if (every === null || length === 0) return Array.from({ length: layerCount }, () => null);
     return this.#isWindowed(layerCount, every).map((windowed) => (windowed ? length : null));
   }
@@ -199,11 +190,11 @@ class SpecReader {
    */
   #isWindowed(layerCount: number, usual: number): readonly boolean[] {
     const name = "attention.sliding_window_pattern";
-    const key = this.#key(name);
+    const key = this.#keys.key(name);
     const isSaid = usual > 0 && this.#metadata.has(key);
     const flags = isSaid ? this.#metadata.optionalFlags(key, layerCount) : undefined;
     if (flags !== undefined) return flags;
-    const every = isSaid ? this.#count(name) : usual;
+    const every = isSaid ? this.#keys.count(name) : usual;
     return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
   }
 
@@ -215,13 +206,13 @@ class SpecReader {
   /** Rotary embedding of layers that see everything and of layers with a window. */
   async #rope(headDim: number): Promise<{ readonly full: RopeSpec; readonly windowed: RopeSpec }> {
     const theta = this.#base("rope.freq_base", 10_000);
-    const rotaryDim = this.#metadata.optionalNumber(this.#key("rope.dimension_count")) ?? headDim;
+    const rotaryDim = this.#metadata.optionalNumber(this.#keys.key("rope.dimension_count")) ?? headDim;
     if (!(rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0)) {
       const expected = `an even number up to ${headDim}`;
-      throw new GpruneError("BAD_FILE", this.#message("rope.dimension_count", expected, rotaryDim));
+      throw new GpruneError("BAD_FILE", this.#keys.message("rope.dimension_count", expected, rotaryDim));
     }
     const plain = { theta, rotaryDim, scaling: null };
-    const full: RopeSpec = { ...plain, scaling: await this.#ropeScaling(plain) };
+    const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain) };
     const { localRopeTheta } = this.#architecture;
     if (localRopeTheta === null) return { full, windowed: full };
     return { full, windowed: { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) } };
@@ -229,70 +220,28 @@ class SpecReader {
 
   /** Base of rotary frequencies. */
   #base(name: string, absent: number): number {
-    return this.#positive(name, this.#metadata.optionalNumber(this.#key(name)) ?? absent);
-  }
-
-  async #ropeScaling(rope: RopeSpec): Promise<RopeScaling | null> {
-    const type = this.#metadata.optionalText(this.#key("rope.scaling.type")) ?? "linear";
-    if (type !== "none" && type !== "linear") {
-      throw new GpruneError("UNSUPPORTED", this.#message("rope.scaling.type", "none or linear", type));
-    }
-    const factor = type === "linear" ? this.#linearFactor() : 0;
-    if (factor !== 0) return { type: "linear", factor };
-    if (this.#file.source.info("rope_freqs.weight") === undefined) return null;
-    const { data } = await this.#file.source.read("rope_freqs.weight");
-    const trainedPositions = this.#metadata.optionalNumber(this.#key("rope.scaling.original_context_length"));
-    const scaling = llama3Scaling(data, rope, trainedPositions);
-    if (scaling !== undefined) return scaling;
-    throw new GpruneError(
-      "UNSUPPORTED",
-      this.#message("rope_freqs.weight", "the rotary factors of Llama 3", "other factors"),
-      { hint: "Use the original Hugging Face checkpoint." },
-    );
-  }
-
-  /** What positions are divided by, 0 for nothing. Files from before November 2023 have the older key and no type. */
-  #linearFactor(): number {
-    const names = ["rope.scaling.factor", "rope.scale_linear"];
-    const given = names.find((name) => this.#metadata.has(this.#key(name)));
-    return given === undefined ? 0 : this.#factor(given, 0);
+    return this.#keys.positive(name, this.#metadata.optionalNumber(this.#keys.key(name)) ?? absent);
   }
 
   /** The vocabulary is as large as the embedding; the tokenizer's list must not be larger. */
   #vocabSize(): number {
     const rows = this.#file.source.info("token_embd.weight")?.shape[0];
     if (rows === undefined) {
-      throw new GpruneError("BAD_FILE", this.#message("token_embd.weight", "a matrix", "no such tensor"));
+      throw new GpruneError(
+        "BAD_FILE",
+        this.#keys.message("token_embd.weight", "a matrix", "no such tensor"),
+      );
     }
     const tokens = this.#metadata.optionalTexts("tokenizer.ggml.tokens")?.length ?? rows;
     if (tokens <= rows) return rows;
     throw new GpruneError(
       "BAD_FILE",
-      this.#message("tokenizer.ggml.tokens", `at most ${rows} tokens`, tokens),
+      this.#keys.message("tokenizer.ggml.tokens", `at most ${rows} tokens`, tokens),
     );
   }
 
   #extra(): Readonly<Record<string, unknown>> {
     const ids = Object.entries(TOKEN_IDS).map(([name, key]) => [name, this.#metadata.optionalNumber(key)]);
     return Object.fromEntries(ids.filter(([, id]) => id !== undefined));
-  }
-
-  #key(name: string): string {
-    return this.#prefix + name;
-  }
-
-  #size(name: string, most = 2 ** 31): number {
-    const value = this.#metadata.number(this.#key(name));
-    if (Number.isInteger(value) && value > 0 && value <= most) return value;
-    throw new GpruneError("BAD_FILE", this.#message(name, `an integer from 1 to ${most}`, value));
-  }
-
-  /** A size that may be 0. */
-  #count(name: string): number {
-    return this.#metadata.number(this.#key(name)) === 0 ? 0 : this.#size(name);
-  }
-
-  #message(where: string, expected: string, got: string | number): string {
-    return `${this.#file.path}: ${where}: expected ${expected}, got ${got}`;
   }
 }

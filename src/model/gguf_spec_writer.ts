@@ -7,7 +7,14 @@
 import { type EncodedValue, f32, i32s, text, u32 } from "../io/gguf_values.ts";
 import type { GgufArchitecture } from "./gguf_architectures.ts";
 import { llama3Factors } from "./gguf_rotary.ts";
-import { type LayerSpec, type ModelSpec, mainRope, type RopeSpec } from "./spec.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  mainRope,
+  type RopeSpec,
+  type YarnScaling,
+  yarnAttentionFactor,
+} from "./spec.ts";
 
 /** Everything under the architecture's own prefix. */
 export function ggufMetadataOf(
@@ -60,14 +67,36 @@ function ropeEntries(rope: RopeSpec): readonly (readonly [string, EncodedValue])
 }
 
 function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, EncodedValue])[] {
-  if (scaling === null) return [];
-  // The factors of Llama 3 are a tensor; with the length they can be told from others.
-  if (scaling.type === "llama3") {
-    return [["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)]];
+  switch (scaling?.type) {
+    case undefined:
+      return [];
+    case "linear":
+      return [
+        ["rope.scaling.type", text("linear")],
+        ["rope.scaling.factor", f32(scaling.factor)],
+      ];
+    // The factors of Llama 3 are a tensor; with the length they can be told from others.
+    case "llama3":
+      return [["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)]];
+    case "yarn":
+      return yarnEntries(scaling);
   }
+}
+
+/** llama.cpp multiplies the attention factor that goes with the factor by `attn_factor` (llama-context.cpp). */
+function yarnEntries({
+  factor,
+  originalMaxPositions,
+  attentionFactor,
+}: YarnScaling): readonly (readonly [string, EncodedValue])[] {
+  const usual = yarnAttentionFactor(factor);
   return [
-    ["rope.scaling.type", text("linear")],
-    ["rope.scaling.factor", f32(scaling.factor)],
+    ["rope.scaling.type", text("yarn")],
+    ["rope.scaling.factor", f32(factor)],
+    ["rope.scaling.original_context_length", u32(originalMaxPositions)],
+    ...(attentionFactor === usual
+      ? []
+      : [["rope.scaling.attn_factor", f32(attentionFactor / usual)] as const]),
   ];
 }
 

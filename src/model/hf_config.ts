@@ -5,27 +5,14 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX } from "./families.ts";
-import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, type RopeSpec } from "./spec.ts";
+import { bad, type Context, ROPE_KEYS, ropeOf } from "./hf_rope.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "./spec.ts";
 
 /** The largest size or count in a config; real vocabularies and widths are far below. */
 const MAX_SIZE = 2 ** 31;
 const MAX_LAYERS = 4096;
 
 const size = z.int().positive().max(MAX_SIZE);
-const rope = z.object({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
-  rope_theta: z.number().positive().optional(),
-  factor: z.number().positive().optional(),
-  low_freq_factor: z.number().positive().optional(),
-  high_freq_factor: z.number().positive().optional(),
-  original_max_position_embeddings: size.optional(),
-  partial_rotary_factor: z.number().positive().max(1).optional(),
-});
-type RopeParameters = z.infer<typeof rope>;
-/** Of transformers 5: the same for all layers, or by type of layer. */
-const ropeByLayerType = rope.extend({ full_attention: rope.nullish(), sliding_attention: rope.nullish() });
-
 /** Anything else that a layer may have for itself would change what it computes. */
 const layerOverride = z.strictObject({
   intermediate_size: size.optional(),
@@ -51,6 +38,7 @@ const carried = z.object({
 });
 
 const schema = carried.extend({
+  ...ROPE_KEYS,
   model_type: z.string(),
   vocab_size: size,
   hidden_size: size,
@@ -63,11 +51,6 @@ const schema = carried.extend({
   hidden_act: z.string().optional(),
   hidden_activation: z.string().nullish(),
   max_position_embeddings: size.default(2048),
-  rope_theta: z.number().positive().optional(),
-  rope_local_base_freq: z.number().positive().optional(),
-  rope_scaling: rope.nullish(),
-  rope_parameters: ropeByLayerType.nullish(),
-  partial_rotary_factor: z.number().positive().max(1).optional(),
   tie_word_embeddings: z.boolean().optional(),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
@@ -125,11 +108,6 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   return specOf(result.data, { family, where });
 }
 
-interface Context {
-  readonly family: Family;
-  readonly where: string;
-}
-
 function specOf(config: Config, context: Context): ModelSpec {
   const { family } = context;
   const silent = config.head_dim === undefined ? family.defaults.headDim : undefined;
@@ -137,14 +115,15 @@ function specOf(config: Config, context: Context): ModelSpec {
   if (!Number.isInteger(headDim)) {
     throw bad(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
   }
+  const layers = Array.from({ length: config.num_hidden_layers }, (_, index) =>
+    layerOf(config, context, { index, headDim }),
+  );
   return {
     family: family.modelType,
     vocabSize: config.vocab_size,
     hiddenSize: config.hidden_size,
     headDim,
-    layers: Array.from({ length: config.num_hidden_layers }, (_, index) =>
-      layerOf(config, context, { index, headDim }),
-    ),
+    layers,
     tiedEmbeddings: config.tie_word_embeddings ?? family.defaults.tiedEmbeddings,
     activation: activationOf(config, context),
     normEps: config.rms_norm_eps ?? family.defaults.normEps,
@@ -154,7 +133,8 @@ function specOf(config: Config, context: Context): ModelSpec {
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
     ...softcapsOf(config, family),
-    maxPositions: config.max_position_embeddings,
+    // People add YaRN to a config.json and leave the length as it was.
+    maxPositions: Math.max(config.max_position_embeddings, stretchedPositions({ layers })),
     extra: carried.parse(config),
   };
 }
@@ -269,80 +249,6 @@ function biasesOf(config: Config, family: Family): readonly Projection[] {
   return PROJECTIONS.filter((projection) => present[family.biases[biasPart(projection)]]);
 }
 
-function ropeOf(
-  config: Config,
-  context: Context,
-  { headDim, windowed }: { readonly headDim: number; readonly windowed: boolean },
-): RopeSpec {
-  const { defaults, ropeByLayerType } = context.family;
-  const local = ropeByLayerType && windowed;
-  const parameters = ropeParameters(config, context, local);
-  const theta = local
-    ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
-    : (parameters.rope_theta ?? config.rope_theta);
-  const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
-  requireRotation(part, context);
-  const rotaryDim = Math.floor(headDim * part);
-  if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
-    throw bad(context, "an even number of rotated channels", rotaryDim);
-  }
-  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling: scalingOf(parameters, config, context) };
-}
-
-/**
- * Classes that cannot rotate a part of each head do not agree on what to make of one: transformers 5 rotates whole heads,
- * version 4 fails, and vLLM rotates the part.
- * @param part - fraction of the channels of a head, 0..1
- */
-function requireRotation(part: number, { family, where }: Context): void {
-  if (part === 1 || family.partialRotary) return;
-  const expected = `partial_rotary_factor 1, as a ${family.modelType} rotates whole heads`;
-  throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${part}`, {
-    hint: "Programs differ in what they compute for it. Take the key out if whole heads are rotated.",
-  });
-}
-
-/**
- * Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. Where there are
- * both, `rope_scaling` counts, as in either version: people add it to stretch a model (modeling_rope_utils.py); layers
- * without windows that have parameters of their own take it into those. Flat ones say nothing to a class that has them by
- * layer type (configuration_gemma3.py).
- */
-function ropeParameters(config: Config, context: Context, local: boolean): RopeParameters {
-  const { ropeByLayerType } = context.family;
-  const given = config.rope_parameters ?? {};
-  const own = given[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : given);
-  const scaling = config.rope_scaling ?? {};
-  if (local || Object.keys(scaling).length === 0) return own;
-  return ropeByLayerType ? { ...own, ...scaling } : scaling;
-}
-
-/** Where the length that Llama 3's scaling starts from is missing, it is the longest sequence, as in transformers 5. */
-function scalingOf(
-  parameters: RopeParameters,
-  { max_position_embeddings: longest }: Config,
-  { where }: Context,
-): RopeSpec["scaling"] {
-  const type = parameters.rope_type ?? parameters.type ?? "default";
-  if (type === "default") return null;
-  const { factor, low_freq_factor: lowFreqFactor, high_freq_factor: highFreqFactor } = parameters;
-  if (type === "linear" && factor !== undefined) return { type, factor };
-  if (
-    type === "llama3" &&
-    factor !== undefined &&
-    lowFreqFactor !== undefined &&
-    highFreqFactor !== undefined
-  ) {
-    const originalMaxPositions = parameters.original_max_position_embeddings ?? longest;
-    return { type, factor, lowFreqFactor, highFreqFactor, originalMaxPositions };
-  }
-  const expected =
-    "rope type default, linear with factor, or llama3 with factor, low_freq_factor and high_freq_factor";
-  throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${JSON.stringify(parameters)}`, {
-    hint: "Other scalings of rotary frequencies (yarn, dynamic, longrope) are not computed.",
-  });
-}
-
 function activationOf(config: Config, context: Context): ModelSpec["activation"] {
   const { activationKeys, geluIsTanh, defaults } = context.family;
   const name = config[activationKeys[0]] ?? defaults.activation;
@@ -351,8 +257,4 @@ function activationOf(config: Config, context: Context): ModelSpec["activation"]
   if (activation !== undefined) return activation;
   const known = Object.keys(ACTIVATIONS).join(", ");
   throw new GpruneError("UNSUPPORTED", `${context.where}: expected activation ${known}, got ${name}`);
-}
-
-function bad({ where }: Context, expected: string, got: unknown): GpruneError {
-  return new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${String(got)}`);
 }

@@ -90,7 +90,8 @@ describe("rotary parameters", () => {
   );
 
   it.each([
-    { rope_scaling: { type: "yarn", factor: 2 } },
+    { rope_scaling: { type: "yarn" } },
+    { rope_scaling: { type: "toString", factor: 2 } },
     { rope_scaling: { type: "longrope", short_factor: [1], long_factor: [1] } },
     { rope_scaling: { type: "dynamic", factor: 2 } },
     { rope_scaling: { type: "linear" } },

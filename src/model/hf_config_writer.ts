@@ -1,6 +1,7 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
 import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
-import { type LayerSpec, type ModelSpec, mainRope, type RopeSpec, ropesOf } from "./spec.ts";
+import { ropeKeys } from "./hf_rope_writer.ts";
+import type { LayerSpec, ModelSpec } from "./spec.ts";
 
 /** The modelling file that lies beside a config.json which needs it. */
 export const MODELLING_FILE = "modeling_gprune.py";
@@ -15,7 +16,10 @@ const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
 /** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */
 const FLOAT_KEYS = [
   "attention_dropout",
+  "attention_factor",
   "attn_logit_softcapping",
+  "beta_fast",
+  "beta_slow",
   "embd_pdrop",
   "factor",
   "final_logit_softcapping",
@@ -137,48 +141,6 @@ function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Fa
   return {
     ...(scores ? { attn_logit_softcapping: scoreSoftcap } : {}),
     ...(logits ? { final_logit_softcapping: logitSoftcap } : {}),
-  };
-}
-
-function ropeKeys({ layers, headDim }: ModelSpec, { ropeByLayerType, defaults }: Family): Json {
-  const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
-  const full = mainRope({ layers }) ?? unused;
-  if (!ropeByLayerType) {
-    const scaling = full.scaling === null ? {} : { rope_scaling: ropeParameters(full) };
-    const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
-    const parameters = { ...ropeParameters(full), ...partial };
-    return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
-  }
-  const ropes = (isFull: boolean): readonly RopeSpec[] =>
-    ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
-  const local = ropes(false)[0] ?? full;
-  const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
-  // Before transformers 5 layers without a window had the plain keys.
-  const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global) };
-  return {
-    rope_theta: global.theta,
-    rope_local_base_freq: local.theta,
-    ...scaling,
-    rope_parameters: { full_attention: ropeParameters(global), sliding_attention: ropeParameters(local) },
-  };
-}
-
-/** A factor whose product with H, rounded down as readers do, is the number of rotated channels. */
-function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
-  const part = rotaryDim / headDim;
-  return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
-}
-
-function ropeParameters({ theta, scaling }: RopeSpec): Json {
-  if (scaling === null) return { rope_type: "default", rope_theta: theta };
-  if (scaling.type === "linear") return { rope_type: "linear", rope_theta: theta, factor: scaling.factor };
-  return {
-    rope_type: "llama3",
-    rope_theta: theta,
-    factor: scaling.factor,
-    low_freq_factor: scaling.lowFreqFactor,
-    high_freq_factor: scaling.highFreqFactor,
-    original_max_position_embeddings: scaling.originalMaxPositions,
   };
 }
 

@@ -8,7 +8,14 @@ import { biasPart, FAMILIES, type Family, familyByName } from "./families.ts";
 import { readConfig } from "./hf_config.ts";
 import { configOf, type HfForm } from "./hf_config_writer.ts";
 import { INPUT_PROJECTIONS } from "./spaces.ts";
-import { hasUniformWidths, type ModelSpec, type Projection, ropesOf } from "./spec.ts";
+import {
+  hasUniformWidths,
+  type ModelSpec,
+  type Projection,
+  type RopeSpec,
+  ropesOf,
+  yarnAttentionFactor,
+} from "./spec.ts";
 
 /**
  * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
@@ -47,7 +54,10 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
   return configOf(spec, hfForm(spec), dtype);
 }
 
-/** What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out. Null for nothing. */
+/**
+ * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out, and none reads the attention
+ * factor of YaRN (rotary_embedding/yarn_scaling_rope.py). Null for nothing.
+ */
 export function vllmObstacle(
   { hiddenSize, headDim, layers }: ModelSpec,
   { vllmReadsHeadDim, vllmOmits }: Family,
@@ -57,7 +67,12 @@ export function vllmObstacle(
   const omits = layers.some(({ biases }) =>
     biases.some((projection) => vllmOmits.includes(biasPart(projection))),
   );
-  return omits ? "leaves out biases" : null;
+  if (omits) return "leaves out biases";
+  return ropesOf({ layers }).some(hasOwnAttentionFactor) ? "takes another attention factor" : null;
+}
+
+function hasOwnAttentionFactor({ scaling }: RopeSpec): boolean {
+  return scaling?.type === "yarn" && scaling.attentionFactor !== yarnAttentionFactor(scaling.factor);
 }
 
 function hasStockClass(spec: ModelSpec, family: Family): boolean {

@@ -38,16 +38,39 @@ export interface RopeSpec {
   readonly scaling: RopeScaling | null;
 }
 
-/** Changes of the rotary frequencies for longer contexts; `llama3` is Llama 3.1's, `linear` divides positions. */
-export type RopeScaling =
-  | { readonly type: "linear"; readonly factor: number }
-  | {
-      readonly type: "llama3";
-      readonly factor: number;
-      readonly lowFreqFactor: number;
-      readonly highFreqFactor: number;
-      readonly originalMaxPositions: number;
-    };
+/** Changes of the rotary frequencies for longer contexts, as transformers' modeling_rope_utils.py has them. */
+export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling;
+
+/** Positions are divided. */
+export interface LinearScaling {
+  readonly type: "linear";
+  readonly factor: number;
+}
+
+/** Llama 3.1's: slow frequencies are divided, fast ones are not. */
+export interface Llama3Scaling {
+  readonly type: "llama3";
+  readonly factor: number;
+  readonly lowFreqFactor: number;
+  readonly highFreqFactor: number;
+  readonly originalMaxPositions: number;
+}
+
+/** YaRN (arXiv 2309.00071): slow frequencies are divided, fast ones are not, and scores are sharpened. */
+export interface YarnScaling {
+  readonly type: "yarn";
+  readonly factor: number;
+  /** The longest sequence before. */
+  readonly originalMaxPositions: number;
+  /** On cosines and sines, and so twice on scores. */
+  readonly attentionFactor: number;
+  /** A channel that turns so often within the original length, or more often, keeps its frequency. */
+  readonly betaFast: number;
+  /** One that turns so often, or less often, has it divided by the whole factor. */
+  readonly betaSlow: number;
+  /** The channels between which that changes are whole numbers. */
+  readonly truncate: boolean;
+}
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
 export interface LayerSpec {
@@ -120,6 +143,26 @@ export function ropesOf({ layers }: Pick<ModelSpec, "layers">): readonly RopeSpe
 export function mainRope({ layers }: Pick<ModelSpec, "layers">): RopeSpec | null {
   const full = layers.filter(({ window }) => window === null);
   return ropesOf({ layers: full })[0] ?? ropesOf({ layers })[0] ?? null;
+}
+
+/** What YaRN's settings are where nothing is said (arXiv 2309.00071). */
+export const YARN_DEFAULTS: Pick<YarnScaling, "betaFast" | "betaSlow" | "truncate"> = {
+  betaFast: 32,
+  betaSlow: 1,
+  truncate: true,
+};
+
+/** The attention factor of YaRN that goes with a factor on the length, where nothing else is said. */
+export function yarnAttentionFactor(factor: number, slope = 1): number {
+  return factor <= 1 ? 1 : 0.1 * slope * Math.log(factor) + 1;
+}
+
+/** The longest sequence that the rotary embeddings are stretched to, tokens; 0 where they do not say. */
+export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
+  const lengths = ropesOf(spec).map(({ scaling }) =>
+    scaling?.type === "yarn" ? Math.floor(scaling.factor * scaling.originalMaxPositions) : 0,
+  );
+  return Math.max(0, ...lengths);
 }
 
 /** Whether every layer has the same widths. */

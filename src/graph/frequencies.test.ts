@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import { type RopeSpec, YARN_DEFAULTS, type YarnScaling } from "../model/spec.ts";
+import { inverseFrequencies } from "./frequencies.ts";
+
+const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
+
+/** modeling_rope_utils.py, `_compute_llama3_parameters`, channel by channel. */
+function llama3Frequency(
+  frequency: number,
+  scaling: Extract<RopeSpec["scaling"], { type: "llama3" }>,
+): number {
+  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
+  const wavelength = (2 * Math.PI) / frequency;
+  if (wavelength > originalMaxPositions / lowFreqFactor) return frequency / factor;
+  if (wavelength < originalMaxPositions / highFreqFactor) return frequency;
+  const smooth = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+  return ((1 - smooth) * frequency) / factor + smooth * frequency;
+}
+
+describe("inverseFrequencies", () => {
+  it("is theta^(-2i / rotaryDim)", () => {
+    const expected = [1, 0.1, 0.01, 0.001].map(Math.fround);
+    expect([...inverseFrequencies(PLAIN)]).toEqual(expected);
+  });
+
+  it("divides by the factor of linear scaling", () => {
+    const scaled = inverseFrequencies({ ...PLAIN, scaling: { type: "linear", factor: 4 } });
+    expect([...scaled]).toEqual([0.25, 0.025, 0.0025, 0.00025].map(Math.fround));
+  });
+
+  it("scales low, middle and high frequencies as Llama 3.1 does", () => {
+    const scaling = {
+      type: "llama3",
+      factor: 8,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalMaxPositions: 8192,
+    } as const;
+    const rope: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling };
+    const plain = inverseFrequencies({ ...rope, scaling: null });
+    const scaled = inverseFrequencies(rope);
+    for (const [i, frequency] of scaled.entries()) {
+      expect(frequency / llama3Frequency(500_000 ** ((-2 * i) / 128), scaling)).toBeCloseTo(1, 6);
+    }
+    const ratios = plain.map((frequency, i) => scaled[i]! / frequency);
+    expect(ratios[0]).toBe(1);
+    expect(ratios.at(-1)).toBe(1 / 8);
+    expect(ratios.some((ratio) => ratio > 0.2 && ratio < 0.9)).toBe(true);
+  });
+
+  it.each<[string, number, Partial<YarnScaling>, readonly number[]]>([
+    [
+      "over whole channels",
+      10_000,
+      {},
+      [1, 0.23717082, 0.049999997, 0.0079056947, 0.0024999999, 0.00079056947, 0.00025000001, 7.9056947e-5],
+    ],
+    [
+      "of Qwen 2.5",
+      1_000_000,
+      { originalMaxPositions: 32_768 },
+      [1, 0.17782794, 0.031622779, 0.0042175599, 0.00050000002, 4.4456985e-5, 7.9056936e-6, 1.4058534e-6],
+    ],
+    [
+      "with its own turns, not truncated",
+      10_000,
+      { factor: 8, betaFast: 8, betaSlow: 2, truncate: false },
+      [1, 0.13464938, 0.0125, 0.0039528473, 0.00125, 0.00039528473, 0.00012500001, 3.9528473e-5],
+    ],
+  ])("gives the frequencies of transformers' YaRN %s", (_, theta, change, expected) => {
+    const scaling: YarnScaling = {
+      ...YARN_DEFAULTS,
+      type: "yarn",
+      factor: 4,
+      originalMaxPositions: 64,
+      attentionFactor: 1,
+      ...change,
+    };
+    const found = inverseFrequencies({ theta, rotaryDim: 16, scaling });
+    expect(found).toHaveLength(expected.length);
+    for (const [i, frequency] of found.entries()) expect(frequency / expected[i]!).toBeCloseTo(1, 6);
+  });
+});

@@ -1,0 +1,55 @@
+/**
+ * Rotary frequencies and what their scalings for longer contexts make of them.
+ * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`).
+ */
+import type { Llama3Scaling, RopeSpec, YarnScaling } from "../model/spec.ts";
+
+/** Angle per position of every rotated channel pair, float32, shape [rotaryDim / 2]. */
+export function inverseFrequencies(rope: RopeSpec): Float32Array {
+  const { theta, rotaryDim, scaling } = rope;
+  const plain = Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** ((-2 * i) / rotaryDim));
+  switch (scaling?.type) {
+    case undefined:
+      return Float32Array.from(plain);
+    case "linear":
+      return Float32Array.from(plain, (frequency) => frequency / scaling.factor);
+    case "llama3":
+      return Float32Array.from(plain, (frequency) => llama3Frequency(frequency, scaling));
+    case "yarn":
+      return yarnFrequencies(plain, rope, scaling);
+  }
+}
+
+/** Factor on the cosines and sines of the rotation angles. */
+export function attentionFactor({ scaling }: RopeSpec): number {
+  return scaling?.type === "yarn" ? scaling.attentionFactor : 1;
+}
+
+function llama3Frequency(
+  frequency: number,
+  { factor, lowFreqFactor, highFreqFactor, originalMaxPositions }: Llama3Scaling,
+): number {
+  const turns = (originalMaxPositions * frequency) / (2 * Math.PI);
+  const smooth = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+  const blend = Math.min(1, Math.max(0, smooth));
+  return (blend + (1 - blend) / factor) * frequency;
+}
+
+/** Channel pairs up to `low` keep their frequency, those from `high` on have it divided by the factor. */
+function yarnFrequencies(
+  plain: readonly number[],
+  { theta, rotaryDim }: RopeSpec,
+  { factor, originalMaxPositions, betaFast, betaSlow, truncate }: YarnScaling,
+): Float32Array {
+  /** The pair that turns so often within the original length. */
+  const pairOf = (turns: number): number =>
+    (rotaryDim * Math.log(originalMaxPositions / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [fast, slow] = [pairOf(betaFast), pairOf(betaSlow)];
+  const low = Math.max(truncate ? Math.floor(fast) : fast, 0);
+  const end = Math.min(truncate ? Math.ceil(slow) : slow, rotaryDim - 1);
+  const high = end === low ? end + 0.001 : end;
+  return Float32Array.from(plain, (frequency, i) => {
+    const divided = Math.min(1, Math.max(0, (i - low) / (high - low)));
+    return (divided / factor + (1 - divided)) * frequency;
+  });
+}

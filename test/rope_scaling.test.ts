@@ -1,0 +1,104 @@
+/** Scaled rotary frequencies from end to end: logits that transformers computes from the same weights. */
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { exportGguf } from "../src/export/gguf.ts";
+import { exportHuggingFace } from "../src/export/hf.ts";
+import { exportOnnx } from "../src/export/onnx.ts";
+import { DecoderRunner } from "../src/graph/decoder_runner.ts";
+import { Runtime } from "../src/graph/runtime.ts";
+import { openModel } from "../src/model/checkpoint.ts";
+import type { Model } from "../src/model/model.ts";
+import { temporaryDirectory } from "./file_faults.ts";
+import { maxDifference } from "./numbers.ts";
+import { OnnxDecoder } from "./onnx_session.ts";
+import { runModel } from "./run_model.ts";
+import { type TinyModelOptions, tinyModel } from "./tiny_model.ts";
+
+const IDS = [3, 1, 14, 7, 5, 9, 2, 11, 6, 15, 4, 8];
+
+interface Case {
+  readonly options: TinyModelOptions;
+  /** Logits after so many of the tokens, in float32 by transformers 5.24.0 from what `exportHuggingFace` wrote. */
+  readonly expected: Readonly<Record<number, readonly number[]>>;
+  /** Whether a GGUF file holds it. */
+  readonly gguf: boolean;
+}
+
+const CASES: Readonly<Record<string, Case>> = {
+  "YaRN with settings of its own": {
+    options: withRope({
+      theta: 100,
+      rotaryDim: 8,
+      scaling: {
+        type: "yarn",
+        factor: 4,
+        originalMaxPositions: 16,
+        attentionFactor: 1.3,
+        betaFast: 2,
+        betaSlow: 0.5,
+        truncate: false,
+      },
+    }),
+    expected: {
+      8: [
+        1.148612, -0.982593, 0.287322, 1.222986, 0.365034, -0.438903, 0.194996, -0.695239, -1.585301,
+        1.384012, -0.354709, 0.442873, -1.118144, -0.465094, 0.358538, -2.401031,
+      ],
+      12: [
+        -1.368492, 1.332095, 0.889912, -0.486934, 0.997213, -0.474912, -0.246066, -1.551228, 2.285778,
+        -1.226602, 0.592216, 1.761384, 0.510588, -1.47966, -0.263758, 1.222365,
+      ],
+    },
+    gguf: false,
+  },
+};
+
+function withRope(rope: NonNullable<TinyModelOptions["layers"]>[number]["rope"]): TinyModelOptions {
+  return { headDim: 8, layers: [{ rope: rope! }, { rope: rope! }] };
+}
+
+describe.each(Object.entries(CASES))("%s", (_, { options, expected, gguf }) => {
+  const runtime = new Runtime({ threads: 1 });
+  afterAll(() => runtime.close());
+  const model = tinyModel(options);
+  const lengths = Object.keys(expected).map(Number);
+
+  async function expectLogits(of: (ids: readonly number[]) => Promise<Float32Array>): Promise<void> {
+    for (const length of lengths) {
+      const logits = await of(IDS.slice(0, length));
+      const last = expected[length]!;
+      expect(maxDifference(logits.subarray(-last.length), last), `${length} tokens`).toBeLessThan(1e-5);
+    }
+  }
+
+  async function ours(of: Model): Promise<void> {
+    const runner = new DecoderRunner(of, runtime);
+    await expectLogits(async (ids) => (await runModel(runner, [Int32Array.from(ids)])).logits);
+  }
+
+  it("gives transformers' logits", () => ours(model));
+
+  it("gives them when it is read back from a checkpoint, or from a GGUF file where that holds it", async () => {
+    const directory = await temporaryDirectory();
+    const paths = [join(directory, "hf"), ...(gguf ? [join(directory, "out.gguf")] : [])];
+    await exportHuggingFace(model, paths[0]!);
+    if (gguf) await exportGguf(model, paths[1]!);
+    for (const path of paths) {
+      const opened = await openModel(path);
+      expect(opened.spec).toEqual(model.spec);
+      await ours(opened);
+      await opened.weights.close();
+    }
+  });
+
+  it("gives them in ONNX Runtime", async () => {
+    const directory = join(await temporaryDirectory(), "out");
+    await exportOnnx(model, directory);
+    const decoder = await OnnxDecoder.open(join(directory, "onnx", "model.onnx"));
+    await expectLogits((ids) => {
+      decoder.reset();
+      return decoder.step({ ids: [ids] });
+    });
+    await decoder.close();
+  });
+});
