@@ -72,6 +72,9 @@ class PrunedConfig:
     def validate(self):
         """Asks nothing: stock classes want heads that divide the hidden size, but here the head size is given."""
 
+    def _rope_scaling_validation(self):
+        """Asks nothing: Phi3Config of transformers 4 wants rotary factors for heads of hidden size by number of heads."""
+
 
 class PrunedModel:
     def __init__(self, config):

@@ -159,11 +159,15 @@ export {
 } from "./model/spaces.ts";
 export {
   type LayerSpec,
+  type LinearScaling,
+  type Llama3Scaling,
+  type LongropeScaling,
   type ModelSpec,
   PROJECTIONS,
   type Projection,
   type RopeScaling,
   type RopeSpec,
+  type YarnScaling,
 } from "./model/spec.ts";
 export { Tokenizer } from "./model/tokenizer.ts";
 export { versions } from "./package.ts";

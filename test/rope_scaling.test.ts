@@ -51,6 +51,58 @@ const CASES: Readonly<Record<string, Case>> = {
     },
     gguf: false,
   },
+  "LongRoPE, short and long": {
+    options: withRope({
+      theta: 100,
+      rotaryDim: 8,
+      scaling: {
+        type: "longrope",
+        shortFactors: [1.1, 1.2, 1.3, 1.4],
+        longFactors: [1.5, 2, 4, 8],
+        originalMaxPositions: 8,
+        attentionFactor: Math.SQRT2,
+      },
+    }),
+    expected: {
+      8: [
+        1.025858, -0.97552, 0.050175, 0.998038, 0.369282, -0.26067, 0.264826, -0.731441, -1.397035, 1.326455,
+        -0.453278, 0.500579, -1.127098, -0.658006, 0.117473, -2.104485,
+      ],
+      12: [
+        -0.77673, 1.76683, 1.328069, -0.197717, 0.562422, -0.836369, -0.544978, -1.213174, 1.587062,
+        -1.931876, 1.319667, 1.108337, 0.965171, -1.210474, 0.18686, 1.06032,
+      ],
+    },
+    gguf: true,
+  },
+  "LongRoPE on a part of the heads of a Phi-3": {
+    options: {
+      ...withRope({
+        theta: 100,
+        rotaryDim: 6,
+        scaling: {
+          type: "longrope",
+          shortFactors: [1.1, 1.2, 1.3],
+          longFactors: [1.5, 2, 4],
+          originalMaxPositions: 8,
+          attentionFactor: Math.SQRT2,
+        },
+      }),
+      family: "phi3",
+      extra: { pad_token_id: 0 },
+    },
+    expected: {
+      8: [
+        0.805839, -0.479017, 0.502563, 1.140934, 0.581817, -0.515573, 0.011227, -0.881701, -0.966513, 1.09452,
+        -0.106641, 0.905498, -0.82049, -0.798832, 0.335471, -2.231081,
+      ],
+      12: [
+        -2.682225, 1.986855, -0.341586, -0.604404, 0.84868, 0.022168, -1.036713, 0.234712, 2.118944, 0.331097,
+        -0.054812, 2.257017, 1.056793, 0.66485, 0.630821, 1.044592,
+      ],
+    },
+    gguf: false,
+  },
 };
 
 function withRope(rope: NonNullable<TinyModelOptions["layers"]>[number]["rope"]): TinyModelOptions {

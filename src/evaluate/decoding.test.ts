@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { relativeDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { runModel } from "../../test/run_model.ts";
+import { longrope } from "../../test/scaled_ropes.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { multipliesBlocks } from "../graph/block_check.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
@@ -55,6 +56,33 @@ it("takes long beginnings in pieces, to the same logits", async () => {
     whole.push(...logits.slice(-model.spec.vocabSize));
   }
   expect(relativeDifference(data, whole)).toBeLessThan(1e-5);
+});
+
+it("computes all tokens anew where LongRoPE changes its frequencies", async () => {
+  const runner = new DecoderRunner(tinyModel({ layers: [{ rope: longrope() }, { kvGroups: 1 }] }), runtime);
+  const sequences = randomWindows([12, 12], { seed: 3 });
+  const { vocabSize } = runner.model.spec;
+  const decoding = new Decoding(await loadDecoder(runner), sequences.length);
+  let seen = 0;
+  for (const tokens of [3, 4, 1, 1, 2, 1]) {
+    const ids = sequences.flatMap((sequence) => [...sequence.subarray(seen, seen + tokens)]);
+    seen += tokens;
+    const { data } = await decoding.append(Int32Array.from(ids));
+    const whole = await Promise.all(
+      sequences.map((sequence) => runModel(runner, [sequence.subarray(0, seen)])),
+    );
+    const last = whole.flatMap(({ logits }) => [...logits.slice(-vocabSize)]);
+    expect(relativeDifference(data, last), `${seen} tokens`).toBeLessThan(1e-5);
+  }
+});
+
+it("rotates every piece of a long beginning by the frequencies of the whole", async () => {
+  const runner = new DecoderRunner(tinyModel({ layers: [{ rope: longrope(2050) }] }), runtime);
+  const [sequence] = randomWindows([2060], { seed: 4 });
+  const decoding = new Decoding(await loadDecoder(runner), 1);
+  const { data } = await decoding.append(sequence!);
+  const { logits } = await runModel(runner, [sequence!]);
+  expect(relativeDifference(data, logits.slice(-runner.model.spec.vocabSize))).toBeLessThan(1e-5);
 });
 
 it("takes long beginnings with float32 weights where those at hand are integers", async () => {

@@ -2,9 +2,11 @@
 import { multipliesBlocks } from "../graph/block_check.ts";
 import { everyMatrix, hasBlocks, loadBlockHead, loadBlockLayer } from "../graph/block_weights.ts";
 import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder_runner.ts";
+import { hasSameFrequencies } from "../graph/frequencies.ts";
 import { memoryLimit } from "../io/machine.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
+import { longropeSwitch } from "../model/spec.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -72,23 +74,24 @@ const PIECE_TOKENS = 256;
 /** Tokens from which on float32 weights are read for them (docs/PERFORMANCE.md). */
 const MANY_TOKENS = 128;
 
-/** Sequences of equal length that grow together. */
+/**
+ * Sequences of equal length that grow together. Where LongRoPE changes its frequencies for a sequence that has become long,
+ * all tokens so far are computed anew, as transformers' Phi-3 does (`prepare_inputs_for_generation`).
+ */
 export class Decoding {
   readonly #decoder: LoadedDecoder;
   /** By layer. */
-  readonly #caches: readonly { readonly keys: Cache; readonly values: Cache }[];
+  #caches: readonly { readonly keys: Cache; readonly values: Cache }[];
   readonly #batch: number;
   #length = 0;
+  /** What was appended, [B, T] each, as long as it may be needed again. */
+  #ids: Int32Array[] = [];
 
   /** `batch` empty sequences. */
   constructor(decoder: LoadedDecoder, batch: number) {
     this.#decoder = decoder;
     this.#batch = batch;
-    const { headDim } = decoder.runner.model.spec;
-    this.#caches = decoder.layers.map(({ spec: { kvGroups } }) => {
-      const token = [batch, kvGroups, headDim] as const;
-      return { keys: new Cache(token), values: new Cache(token) };
-    });
+    this.#caches = emptyCaches(decoder, batch);
   }
 
   /**
@@ -98,10 +101,25 @@ export class Decoding {
    */
   async append(ids: Int32Array): Promise<Tensor> {
     const { runner, head } = this.#decoder;
-    const pieces = await this.#embedded(ids);
-    for await (const layer of this.#layersFor(ids.length)) await this.#pass(layer, pieces);
-    this.#length += ids.length / this.#batch;
+    const fresh = this.#withStale(ids);
+    const pieces = await this.#embedded(fresh);
+    const length = this.#length + fresh.length / this.#batch;
+    for await (const layer of this.#layersFor(fresh.length)) await this.#pass(layer, pieces, length);
+    this.#length = length;
     return (await runner.runHead("logits", head, { hidden: lastRows(pieces.at(-1)!) })).logits!;
+  }
+
+  /** New tokens; with all before them where those are to be computed anew, and forgotten so far. */
+  #withStale(ids: Int32Array): Int32Array {
+    const { spec } = this.#decoder.runner.model;
+    if (longropeSwitch(spec) === null) return ids;
+    this.#ids.push(ids);
+    const length = this.#length + ids.length / this.#batch;
+    if (this.#length === 0 || hasSameFrequencies(spec, [this.#length, length])) return ids;
+    this.#caches = emptyCaches(this.#decoder, this.#batch);
+    this.#length = 0;
+    this.#ids = [joinedRows(this.#ids, this.#batch)];
+    return this.#ids[0]!;
   }
 
   /** The stream before the first layer, in pieces that a pass can take, [B, T, C] each. */
@@ -135,13 +153,17 @@ export class Decoding {
     return part;
   }
 
-  /** Takes all pieces through a layer, in place. */
-  async #pass(layer: LoadedLayer, pieces: Tensor[]): Promise<void> {
+  /**
+   * Takes all pieces through a layer, in place.
+   * @param sequence - tokens that there are with them
+   */
+  async #pass(layer: LoadedLayer, pieces: Tensor[], sequence: number): Promise<void> {
     const { keys, values } = this.#caches[layer.index]!;
     let offset = this.#length;
     for (const [place, hidden] of pieces.entries()) {
       const feeds = { past_keys: keys.past, past_values: values.past };
-      const outputs = await this.#decoder.runner.runLayer("cached", layer, { hidden, offset, feeds });
+      const input = { hidden, offset, sequence, feeds };
+      const outputs = await this.#decoder.runner.runLayer("cached", layer, input);
       keys.append(outputs.keys!);
       values.append(outputs.values!);
       pieces[place] = outputs.hidden!;
@@ -150,6 +172,28 @@ export class Decoding {
       if (pieces.length > 1) await new Promise(setImmediate);
     }
   }
+}
+
+function emptyCaches(
+  { runner, layers }: LoadedDecoder,
+  batch: number,
+): readonly { readonly keys: Cache; readonly values: Cache }[] {
+  const { headDim } = runner.model.spec;
+  return layers.map(({ spec: { kvGroups } }) => {
+    const token = [batch, kvGroups, headDim] as const;
+    return { keys: new Cache(token), values: new Cache(token) };
+  });
+}
+
+/** Pieces of sequences, [B, T] each, one after another: [B, sum of T]. */
+function joinedRows(pieces: readonly Int32Array[], batch: number): Int32Array {
+  const rows = Array.from({ length: batch }, (_, b) =>
+    pieces.flatMap((ids) => {
+      const tokens = ids.length / batch;
+      return [...ids.subarray(b * tokens, (b + 1) * tokens)];
+    }),
+  );
+  return Int32Array.from(rows.flat());
 }
 
 /** The last token of every sequence, [B, C]. */

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { maxDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
+import { runModel } from "../../test/run_model.ts";
+import { longrope } from "../../test/scaled_ropes.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
@@ -145,4 +147,24 @@ describe("logLikelihoods", () => {
       message: expect.stringContaining(`${context}`),
     });
   });
+});
+
+it("rotates each continuation by the frequencies of its own length", async () => {
+  const runner = new DecoderRunner(
+    tinyModel({ layers: [{ rope: longrope() }, { rope: longrope() }] }),
+    runtime,
+  );
+  const ends = [[6, 7], [6, 7, 9, 10], [13], [6, 7, 9, 11, 2]];
+  const continuations = continued([1, 2, 3, 4, 5, 8], ends);
+  const together = await logLikelihoods(runner, continuations);
+  const alone = await Promise.all(continuations.map((one) => logLikelihoods(runner, [one])));
+  expect(maxDifference(sumsOf(together), sumsOf(alone.flat()))).toBeLessThan(1e-5);
+  for (const [index, { ids, context }] of continuations.entries()) {
+    const { logits } = await runModel(runner, [ids.subarray(0, -1)]);
+    const sum = [...ids.subarray(context)].reduce((total, id, t) => {
+      const row = [...logits.subarray((context + t - 1) * 16, (context + t) * 16)];
+      return total + row[id]! - Math.log(row.reduce((all, logit) => all + Math.exp(logit), 0));
+    }, 0);
+    expect(together[index]!.sum).toBeCloseTo(sum, 4);
+  }
 });

@@ -6,7 +6,9 @@
 import { GpruneError } from "../errors.ts";
 import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
+import { hasSameFrequencies } from "../graph/frequencies.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -59,7 +61,7 @@ export async function logLikelihoods(
     requireBothParts(continuation);
     requireKnownTokens(continuation.ids, runner.model.spec.vocabSize);
   }
-  const packs = packContinuations(continuations);
+  const packs = packContinuations(runner.model.spec, continuations);
   const total = countNodes(packs);
   const head = await runner.loadHead();
   const results: LogLikelihood[] = Array(continuations.length);
@@ -95,9 +97,10 @@ function requireBothParts({ ids, context }: Continuation): void {
 
 /**
  * A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. One too long
- * for a forest shares its pack with what is the same but for the last tokens alone.
+ * for a forest shares its pack with what is the same but for the last tokens alone. All of a pack are rotated by the same
+ * frequencies.
  */
-function packContinuations(continuations: readonly Continuation[]): readonly Pack[] {
+function packContinuations(spec: ModelSpec, continuations: readonly Continuation[]): readonly Pack[] {
   const packs: Pack[] = [];
   let forest = new PrefixForest();
   let members: Member[] = [];
@@ -108,7 +111,8 @@ function packContinuations(continuations: readonly Continuation[]): readonly Pac
   };
   for (const [index, continuation] of continuations.entries()) {
     const inputs = continuation.ids.subarray(0, -1);
-    if (!joins(forest, inputs)) close();
+    const first = members[0]?.nodes.length ?? inputs.length;
+    if (!joins(forest, inputs) || !hasSameFrequencies(spec, [first, inputs.length])) close();
     members.push({ ...continuation, index, nodes: forest.add(inputs) });
   }
   close();

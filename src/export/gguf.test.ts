@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file_faults.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
+import { longrope } from "../../test/scaled_ropes.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import { openGguf } from "../io/gguf.ts";
@@ -69,6 +70,11 @@ const CASES: Readonly<Record<string, TinyModelOptions & { readonly readAs?: stri
       biases: QKV,
       rope: { ...rope(500), scaling: { ...YARN, attentionFactor: 1.2 } },
     })),
+  },
+  "uneven llama with LongRoPE": {
+    // No text is longer than the short factors are for.
+    maxPositions: 8,
+    layers: UNEVEN.map((widths) => ({ ...widths, rope: longrope() })),
   },
   "uneven llama": { layers: UNEVEN },
   "uneven llama with biases at the outputs": {
@@ -136,6 +142,17 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
     await opened.weights.close();
     expect(warnings).toEqual([expect.stringContaining("no vocabulary")]);
   });
+});
+
+it("says that llama.cpp takes LongRoPE's long factors by the room in its context", async () => {
+  const { path, warnings } = await exported(tinyModel({ layers: [{ rope: longrope() }] }));
+  expect(warnings[0]).toMatch(
+    /rotary factors of long texts wherever its context has room for more than 8 tokens/,
+  );
+  const { spec, weights, origin } = await openModel(path);
+  const note = "long rotary factors in contexts of more than 8 tokens";
+  expect(runtimesOf(spec, origin)["llama.cpp"]).toBe(`yes (as llama, ${note})`);
+  await weights.close();
 });
 
 it("names added tokens that it leaves out because the embedding has no rows for them", async () => {

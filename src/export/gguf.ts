@@ -24,7 +24,6 @@ import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 
 /** GGML_QNT_VERSION of ggml.h. */
 const QUANTIZATION_VERSION = 2;
-const ROTARY_FACTORS = "rope_freqs.weight";
 /** Tokens named in a warning. */
 const MAX_LISTED = 5;
 
@@ -121,8 +120,7 @@ function tensorsToWrite(
   dtype: GgufDType,
 ): readonly GgufTensorToWrite[] {
   const read = zeroFilled(weights, spec);
-  const factors = rotaryFactors(spec);
-  const rotary = factors === null ? [] : [vector(ROTARY_FACTORS, factors)];
+  const rotary = [...rotaryFactors(spec)].map(([name, factors]) => vector(name, factors));
   const own = ggufTensors(spec, architecture).map((plan): GgufTensorToWrite => {
     const type = ggmlTypeOf(plan, dtype);
     const { name, shape } = plan;
@@ -158,7 +156,7 @@ function storedPart({ permutedHeadDim, normOffset }: GgufPlace, tensor: Tensor):
 
 function warningsOf(
   { files, ggufMetadata }: Model,
-  { name, zeros, ignoredWindow, spec: written }: GgufTarget,
+  { name, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
   {
     tensors,
     dtype,
@@ -181,6 +179,10 @@ function warningsOf(
       ? null
       : `llama.cpp's ${name} computes no sliding windows: texts of more than ${ignoredWindow} tokens see more than ` +
         "the model was made for",
+    contextSwitch === null
+      ? null
+      : `llama.cpp takes the rotary factors of long texts wherever its context has room for more than ${contextSwitch} ` +
+        "tokens: give it no more for texts up to that length",
     hasVocabulary ? null : "there is no tokenizer.json beside the weights, so the file has no vocabulary",
     leftOut.length === 0
       ? null

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { longrope } from "../../test/scaled_ropes.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
@@ -90,6 +91,9 @@ describe("the architecture", () => {
       },
       "gemma3",
     ],
+    ["takes LongRoPE", { family: "phi3", layers: [{ kvGroups: 1, rope: longrope() }] }, "phi3"],
+    ["takes LongRoPE", { family: "granite", layers: [{ rope: longrope() }] }, "granite"],
+    ["takes LongRoPE of Qwen2", { family: "qwen2", layers: [{ kvGroups: 1, rope: longrope() }] }, "deci"],
     ["takes Llama 3's rotary factors", { layers: [{ rope: rope({ scaling: LLAMA3 }) }] }, "llama"],
   ])("%s", (_, options, name) => {
     const target = targetOf(options);
@@ -192,6 +196,7 @@ describe("refusals", () => {
     ["windows elsewhere", otherWindows, "all but each 6th"],
     ["rotary bases by layer", mixed, "differ from layer to layer"],
     ["other factors", strange, "Llama 3's scaling"],
+    ["LongRoPE", { ...QWEN3, layers: [{ rope: longrope() }] }, "qwen3 cannot have LongRoPE's scaling"],
     [
       "YaRN with other turns",
       { layers: [{ rope: rope({ scaling: { ...YARN, betaFast: 16 } }) }] },

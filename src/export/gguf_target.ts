@@ -5,7 +5,7 @@
 import { GpruneError } from "../errors.ts";
 import { architecturesOfFamily, type GgufArchitecture } from "../model/gguf_architectures.ts";
 import { parameterCount } from "../model/spaces.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { longropeSwitch, type ModelSpec } from "../model/spec.ts";
 import { ggufObstacles, heads } from "./gguf_obstacles.ts";
 
 /** How a model is written for llama.cpp. */
@@ -19,6 +19,8 @@ export interface GgufTarget {
   readonly zeros: number;
   /** Tokens of a sliding window that llama.cpp does not compute; null where there is none. */
   readonly ignoredWindow: number | null;
+  /** Tokens from which on llama.cpp takes the rotary factors of long texts, by the room in its context; null without such. */
+  readonly contextSwitch: number | null;
 }
 
 /** A target, or what is in the way of every architecture of the family. */
@@ -65,6 +67,7 @@ function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architectu
     ...chosen,
     zeros: parameterCount(chosen.spec) - parameterCount(spec),
     ignoredWindow: ignoredWindow(spec, chosen.architecture),
+    contextSwitch: contextSwitch(spec),
   };
 }
 
@@ -73,6 +76,12 @@ export function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): num
   const windows = spec.layers.map(({ window }) => window ?? Number.POSITIVE_INFINITY);
   const shortest = Math.min(...windows);
   return !loads.windows && shortest < spec.maxPositions ? shortest : null;
+}
+
+/** Tokens of context beyond which llama.cpp takes LongRoPE's long factors whatever the text (llama-model.cpp); else null. */
+export function contextSwitch(spec: ModelSpec): number | null {
+  const length = longropeSwitch(spec);
+  return length !== null && length < spec.maxPositions ? length : null;
 }
 
 /**

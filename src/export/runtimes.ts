@@ -5,7 +5,7 @@ import type { ModelOrigin } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
-import { findGgufTarget, ignoredWindow } from "./gguf_target.ts";
+import { contextSwitch, findGgufTarget, type GgufTarget, ignoredWindow } from "./gguf_target.ts";
 
 /** By program: `yes`, `no` or under which condition, and in parentheses which class loads it or why none does. */
 export type Runtimes = Readonly<
@@ -46,15 +46,20 @@ function fileAnswer(spec: ModelSpec, name: string): string {
   const architecture = architectureByName(name, "llama.cpp");
   const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
   if (obstacles.length === 0) {
-    return `yes (${[`as ${name}`, ...windowNote(ignoredWindow(spec, architecture))].join(", ")})`;
+    return `yes (${[`as ${name}`, ...limits({ ignoredWindow: ignoredWindow(spec, architecture), contextSwitch: contextSwitch(spec) })].join(", ")})`;
   }
   const exported = llamaCppAnswer(spec);
   const not = `${name} cannot have ${obstacles.join(" or ")}`;
   return exported.startsWith("no") ? exported : `no (${not}), but ${exported}`;
 }
 
-function windowNote(ignored: number | null): readonly string[] {
-  return ignored === null ? [] : [`without the window of ${ignored} tokens`];
+/** What llama.cpp computes otherwise. */
+function limits(target: Pick<GgufTarget, "ignoredWindow" | "contextSwitch">): readonly string[] {
+  const { ignoredWindow: ignored, contextSwitch: long } = target;
+  return [
+    ...(ignored === null ? [] : [`without the window of ${ignored} tokens`]),
+    ...(long === null ? [] : [`long rotary factors in contexts of more than ${long} tokens`]),
+  ];
 }
 
 /** Who loads the Hugging Face directory itself. */
@@ -80,11 +85,11 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
 function llamaCppAnswer(spec: ModelSpec): string {
   const answer = findGgufTarget(spec);
   if (answer.target === null) return `no (${answer.reason})`;
-  const { name, zeros, ignoredWindow: ignored } = answer.target;
+  const { name, zeros } = answer.target;
   const percent = Math.max(1, Math.round((100 * zeros) / parameterCount(spec)));
   const notes = [
     zeros === 0 ? [] : [`with ${percent} % more parameters, which are zeros`],
-    windowNote(ignored),
+    limits(answer.target),
   ];
   return `after gprune export (${[`as ${name}`, ...notes.flat()].join(", ")})`;
 }

@@ -82,10 +82,22 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
 function rotaryAngles(b: GraphBuilder, positions: Value, rope: RopeSpec): RotaryAngles {
   const [batch, tokens] = positions.shape;
   const places = b.reshape(b.cast(positions, "float32"), [batch!, tokens!, 1, 1]);
-  const angles = b.mul(places, b.vector(inverseFrequencies(rope)));
+  const angles = b.mul(places, frequenciesOf(b, positions, rope));
   const factor = attentionFactor(rope);
   const scaled = (x: Value): Value => (factor === 1 ? x : b.mul(x, b.scalar(factor)));
   return { cos: scaled(cos(b, angles)), sin: scaled(sin(b, angles)) };
+}
+
+/** Frequencies of rotated channel pairs, [rotaryDim / 2]; those of long sequences where the last position says so. */
+function frequenciesOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value {
+  const { scaling } = rope;
+  const usual = b.vector(inverseFrequencies(rope, 0));
+  if (scaling?.type !== "longrope") return usual;
+  const { originalMaxPositions: original } = scaling;
+  const last = b.reduceMax(b.cast(positions, "float32"), [0, 1]);
+  const isLong = b.reshape(b.greater(last, b.scalar(original - 1)), [1]);
+  const long = b.vector(inverseFrequencies(rope, original + 1));
+  return b.add(b.mul(b.sub(b.scalar(1), isLong), usual), b.mul(isLong, long));
 }
 
 /** Attention masks from what all layers share: places of queries and keys, and which keys are padding. */

@@ -4,6 +4,7 @@ import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { runModel } from "../../test/run_model.ts";
+import { longrope } from "../../test/scaled_ropes.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { Model } from "../model/model.ts";
@@ -68,6 +69,18 @@ describe.each(Object.entries(TINY_VARIANTS))("DecoderRunner, %s", (_, options) =
       const expected = reference(sequences[index]!).hidden.at(-1)!.flat();
       expect(maxDifference(computed, expected)).toBeLessThan(1e-5);
     }
+  });
+
+  it("pads a long sequence only where it is rotated by the same frequencies then", async () => {
+    const tokensOf = async (length: number): Promise<readonly number[]> => {
+      const runner = new DecoderRunner(tinyModel({ layers: [{ rope: longrope(length) }] }), runtime);
+      const ids = new Int32Array(4097).fill(1);
+      const parents = ids.map((_, t) => t - 1);
+      const { batches } = await embedForests(runner, [{ ids, parents }]);
+      return batches.map(({ tokens }) => tokens);
+    };
+    expect(await tokensOf(64)).toEqual([5120]);
+    expect(await tokensOf(4100)).toEqual([4097]);
   });
 
   it("gives the whole layer by its halves", async () => {

@@ -44,6 +44,8 @@ export interface LayerInput {
   readonly hidden: Tensor;
   /** Position of the first token in its sequence; 0 when absent. */
   readonly offset?: number;
+  /** Tokens of the whole sequence, where more follow in other runs. */
+  readonly sequence?: number;
   /** The token before each one of its row, [B*T], for the program `forest` (prefix_forest.ts). */
   readonly parents?: Int32Array | undefined;
   readonly feeds?: Feeds;
@@ -143,6 +145,7 @@ export class DecoderRunner {
   async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
     const { hidden, offset = 0, parents, feeds = {} } = input;
     const tokens = hidden.shape[1]!;
+    const { sequence = offset + tokens } = input;
     const { window } = layer.spec;
     const structure = structureFor(program, layerStructure(this.model.spec, layer.spec), { tokens, window });
     const key = `${program} ${JSON.stringify(structure)}`;
@@ -151,7 +154,11 @@ export class DecoderRunner {
       (await this.runtime.program(key, () => LAYER_PROGRAMS[program](structure)));
     const positions =
       parents === undefined
-        ? this.#spanFeeds(layer.spec, { tokens, offset, places: feeds.past_keys?.shape[2] }, structure)
+        ? this.#spanFeeds(
+            layer.spec,
+            { tokens, offset, sequence, places: feeds.past_keys?.shape[2] },
+            structure,
+          )
         : forestFeeds(layer.spec, parents, hidden.shape[0]!);
     const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
     requireFiniteResult(outputs.hidden!, {
@@ -207,17 +214,17 @@ export class DecoderRunner {
     return joinRows(parts, count);
   }
 
-  /** @param span - with `places`, those of a cache that the tokens before it are in */
+  /** @param span - in a sequence of so many tokens; with `places`, those of a cache that the tokens before it are in */
   #spanFeeds(
     { rope, window, ...layer }: LayerSpec,
-    { places, ...span }: Span & { readonly places: number | undefined },
+    { places, sequence, ...span }: Span & { readonly sequence: number; readonly places: number | undefined },
     structure: LayerStructure,
   ): Feeds {
     const groupSize = structure.span === undefined ? layer.groupSize : 1;
-    const key = JSON.stringify([rope, groupSize, window, span, places]);
+    const key = JSON.stringify([rope, groupSize, window, span, sequence, places]);
     let feeds = this.#positions.get(key);
     if (feeds === undefined) {
-      const angles = rope === null ? {} : rotaryTables(rope, spanPositions(span));
+      const angles = rope === null ? {} : rotaryTables(rope, spanPositions(span), sequence);
       const past = places === undefined ? {} : { past_mask: cacheMask(span, places, { groupSize, window }) };
       feeds = { ...angles, ...past, mask: causalMask(span.tokens, groupSize, window) };
       // Generation asks for every offset once; only whole windows are worth keeping.
@@ -247,7 +254,11 @@ function forestFeeds({ rope, groupSize, window }: LayerSpec, parents: Int32Array
   const masks = stacked(own.map((nodes) => forestMask(nodes, groupSize, window)));
   const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
   if (rope === null) return { mask };
-  const angles = own.map((nodes) => rotaryTables(rope, depths(nodes)));
+  const angles = own.map((nodes) => {
+    const positions = depths(nodes);
+    const longest = positions.reduce((most, position) => Math.max(most, position), 0);
+    return rotaryTables(rope, positions, longest + 1);
+  });
   const [cos, sin] = [stacked(angles.map((table) => table.cos)), stacked(angles.map((table) => table.sin))];
   return { cos, sin, mask };
 }

@@ -3,11 +3,13 @@
  * layer i + 1, so weights are read once and memory holds one layer and the hidden states.
  */
 import { internalError } from "../errors.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import type { OnProgress } from "../progress.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
 import { naming } from "./finite.ts";
+import { hasSameFrequencies } from "./frequencies.ts";
 import { MAX_FOREST_TOKENS, type TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
 
@@ -130,7 +132,7 @@ export async function embedForests(
   }
   const batches = groups.map((group) => {
     const own = group.map((forest) => forests[forest]!);
-    return own[0]!.ids.length > MAX_FOREST_TOKENS ? paddedSequence(own[0]!) : padded(own);
+    return own[0]!.ids.length > MAX_FOREST_TOKENS ? paddedSequence(runner.model.spec, own[0]!) : padded(own);
   });
   return { batches: await embedMicroBatches(runner, batches), places };
 }
@@ -160,9 +162,10 @@ function padded(forests: readonly TokenForest[]): TokenBatch & { readonly parent
   return { ids, batch: forests.length, tokens, parents };
 }
 
-/** The padding follows the sequence, whose tokens do not see it. */
-function paddedSequence({ ids }: TokenForest): TokenBatch {
-  const tokens = Math.ceil(ids.length / LONG_STEP) * LONG_STEP;
+/** The padding follows the sequence, whose tokens do not see it. There is none where a longer sequence is rotated otherwise. */
+function paddedSequence(spec: ModelSpec, { ids }: TokenForest): TokenBatch {
+  const longer = Math.ceil(ids.length / LONG_STEP) * LONG_STEP;
+  const tokens = hasSameFrequencies(spec, [ids.length, longer]) ? longer : ids.length;
   const row = new Int32Array(tokens);
   row.set(ids);
   return { ids: row, batch: 1, tokens };

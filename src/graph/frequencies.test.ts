@@ -1,7 +1,21 @@
 import { describe, expect, it } from "vitest";
-import { type RopeSpec, YARN_DEFAULTS, type YarnScaling } from "../model/spec.ts";
-import { inverseFrequencies } from "./frequencies.ts";
+import { tinySpec } from "../../test/tiny_model.ts";
+import {
+  type LongropeScaling,
+  type ModelSpec,
+  type RopeSpec,
+  YARN_DEFAULTS,
+  type YarnScaling,
+} from "../model/spec.ts";
+import { hasSameFrequencies, inverseFrequencies } from "./frequencies.ts";
 
+const LONGROPE: LongropeScaling = {
+  type: "longrope",
+  shortFactors: [1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8],
+  longFactors: [1.5, 2, 3, 4, 6, 8, 12, 16],
+  originalMaxPositions: 64,
+  attentionFactor: 1.2,
+};
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
 /** modeling_rope_utils.py, `_compute_llama3_parameters`, channel by channel. */
@@ -20,11 +34,11 @@ function llama3Frequency(
 describe("inverseFrequencies", () => {
   it("is theta^(-2i / rotaryDim)", () => {
     const expected = [1, 0.1, 0.01, 0.001].map(Math.fround);
-    expect([...inverseFrequencies(PLAIN)]).toEqual(expected);
+    expect([...inverseFrequencies(PLAIN, 1)]).toEqual(expected);
   });
 
   it("divides by the factor of linear scaling", () => {
-    const scaled = inverseFrequencies({ ...PLAIN, scaling: { type: "linear", factor: 4 } });
+    const scaled = inverseFrequencies({ ...PLAIN, scaling: { type: "linear", factor: 4 } }, 1);
     expect([...scaled]).toEqual([0.25, 0.025, 0.0025, 0.00025].map(Math.fround));
   });
 
@@ -37,8 +51,8 @@ describe("inverseFrequencies", () => {
       originalMaxPositions: 8192,
     } as const;
     const rope: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling };
-    const plain = inverseFrequencies({ ...rope, scaling: null });
-    const scaled = inverseFrequencies(rope);
+    const plain = inverseFrequencies({ ...rope, scaling: null }, 1);
+    const scaled = inverseFrequencies(rope, 1);
     for (const [i, frequency] of scaled.entries()) {
       expect(frequency / llama3Frequency(500_000 ** ((-2 * i) / 128), scaling)).toBeCloseTo(1, 6);
     }
@@ -76,8 +90,40 @@ describe("inverseFrequencies", () => {
       attentionFactor: 1,
       ...change,
     };
-    const found = inverseFrequencies({ theta, rotaryDim: 16, scaling });
+    const found = inverseFrequencies({ theta, rotaryDim: 16, scaling }, 64);
     expect(found).toHaveLength(expected.length);
     for (const [i, frequency] of found.entries()) expect(frequency / expected[i]!).toBeCloseTo(1, 6);
+  });
+
+  it.each([
+    [
+      64,
+      [
+        0.90909088, 0.26352313, 0.07692308, 0.022587698, 0.0066666668, 0.0019764237, 0.00058823527,
+        0.0001756821,
+      ],
+    ],
+    [
+      65,
+      [
+        0.66666669, 0.15811388, 0.033333335, 0.0079056947, 0.0016666667, 0.00039528473, 8.3333332e-5,
+        1.9764237e-5,
+      ],
+    ],
+  ])("gives the frequencies of transformers' longrope in sequences of %d tokens", (tokens, expected) => {
+    const found = inverseFrequencies({ theta: 10_000, rotaryDim: 16, scaling: LONGROPE }, tokens);
+    for (const [i, frequency] of found.entries()) expect(frequency / expected[i]!).toBeCloseTo(1, 6);
+  });
+});
+
+describe("hasSameFrequencies", () => {
+  const scaled = (scaling: RopeSpec["scaling"]): Pick<ModelSpec, "layers"> =>
+    tinySpec({ layers: [{ rope: null }, { rope: { ...PLAIN, scaling } }] });
+
+  it("tells sequences that LongRoPE rotates otherwise, and no others", () => {
+    expect(hasSameFrequencies(scaled(LONGROPE), [1, 64])).toBe(true);
+    expect(hasSameFrequencies(scaled(LONGROPE), [64, 65])).toBe(false);
+    expect(hasSameFrequencies(scaled(LONGROPE), [65, 9999])).toBe(true);
+    expect(hasSameFrequencies(scaled({ type: "linear", factor: 2 }), [1, 9999])).toBe(true);
   });
 });

@@ -1,11 +1,21 @@
 /**
  * Rotary frequencies and what their scalings for longer contexts make of them.
- * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`).
+ * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`, `longrope`).
  */
-import type { Llama3Scaling, RopeSpec, YarnScaling } from "../model/spec.ts";
+import {
+  type Llama3Scaling,
+  type LongropeScaling,
+  type ModelSpec,
+  type RopeSpec,
+  ropesOf,
+  type YarnScaling,
+} from "../model/spec.ts";
 
-/** Angle per position of every rotated channel pair, float32, shape [rotaryDim / 2]. */
-export function inverseFrequencies(rope: RopeSpec): Float32Array {
+/**
+ * Angle per position of every rotated channel pair, float32, shape [rotaryDim / 2].
+ * @param tokens - of the whole sequence, which some scalings go by
+ */
+export function inverseFrequencies(rope: RopeSpec, tokens: number): Float32Array {
   const { theta, rotaryDim, scaling } = rope;
   const plain = Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** ((-2 * i) / rotaryDim));
   switch (scaling?.type) {
@@ -17,12 +27,32 @@ export function inverseFrequencies(rope: RopeSpec): Float32Array {
       return Float32Array.from(plain, (frequency) => llama3Frequency(frequency, scaling));
     case "yarn":
       return yarnFrequencies(plain, rope, scaling);
+    case "longrope":
+      return dividedFrequencies(plain, isLong(scaling, tokens) ? scaling.longFactors : scaling.shortFactors);
   }
 }
 
 /** Factor on the cosines and sines of the rotation angles. */
 export function attentionFactor({ scaling }: RopeSpec): number {
-  return scaling?.type === "yarn" ? scaling.attentionFactor : 1;
+  return scaling?.type === "yarn" || scaling?.type === "longrope" ? scaling.attentionFactor : 1;
+}
+
+/** Whether sequences of two lengths, tokens, are rotated by the same frequencies. */
+export function hasSameFrequencies(
+  spec: Pick<ModelSpec, "layers">,
+  [a, b]: readonly [number, number],
+): boolean {
+  return ropesOf(spec).every(
+    ({ scaling }) => scaling?.type !== "longrope" || isLong(scaling, a) === isLong(scaling, b),
+  );
+}
+
+function isLong({ originalMaxPositions }: LongropeScaling, tokens: number): boolean {
+  return tokens > originalMaxPositions;
+}
+
+function dividedFrequencies(plain: readonly number[], factors: readonly number[]): Float32Array {
+  return Float32Array.from(plain, (frequency, i) => frequency / factors[i]!);
 }
 
 function llama3Frequency(

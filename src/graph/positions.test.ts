@@ -7,7 +7,7 @@ const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
 describe("rotaryTables", () => {
   it("holds cos and sin of position times frequency", () => {
-    const { cos, sin } = rotaryTables(PLAIN, spanPositions({ tokens: 5, offset: 100 }));
+    const { cos, sin } = rotaryTables(PLAIN, spanPositions({ tokens: 5, offset: 100 }), 105);
     expect(cos.shape).toEqual([5, 4]);
     expect(sin.shape).toEqual([5, 4]);
     for (let t = 0; t < 5; t++) {
@@ -22,8 +22,8 @@ describe("rotaryTables", () => {
   it("multiplies both by YaRN's attention factor", () => {
     const scaling = { ...YARN_DEFAULTS, type: "yarn", factor: 1, originalMaxPositions: 64 } as const;
     const positions = spanPositions({ tokens: 3, offset: 7 });
-    const plain = rotaryTables(PLAIN, positions);
-    const scaled = rotaryTables({ ...PLAIN, scaling: { ...scaling, attentionFactor: 1.5 } }, positions);
+    const plain = rotaryTables(PLAIN, positions, 10);
+    const scaled = rotaryTables({ ...PLAIN, scaling: { ...scaling, attentionFactor: 1.5 } }, positions, 10);
     for (const table of ["cos", "sin"] as const) {
       for (const [i, value] of scaled[table].data.entries()) {
         expect(value).toBeCloseTo(1.5 * plain[table].data[i]!, 6);
@@ -32,8 +32,8 @@ describe("rotaryTables", () => {
   });
 
   it("continues where an offset says", () => {
-    const whole = rotaryTables(PLAIN, spanPositions({ tokens: 9, offset: 0 }));
-    const rest = rotaryTables(PLAIN, spanPositions({ tokens: 4, offset: 5 }));
+    const whole = rotaryTables(PLAIN, spanPositions({ tokens: 9, offset: 0 }), 9);
+    const rest = rotaryTables(PLAIN, spanPositions({ tokens: 4, offset: 5 }), 9);
     expect([...rest.cos.data]).toEqual([...whole.cos.data.subarray(5 * 4)]);
     expect([...rest.sin.data]).toEqual([...whole.sin.data.subarray(5 * 4)]);
   });

@@ -18,12 +18,16 @@ export function spanPositions({ tokens, offset }: Span): Int32Array {
   return Int32Array.from({ length: tokens }, (_, t) => offset + t);
 }
 
-/** cos and sin of the rotation angles at positions [T], times the attention factor, shape [T, rotaryDim / 2] each. */
+/**
+ * cos and sin of the rotation angles at positions [T], times the attention factor, shape [T, rotaryDim / 2] each.
+ * @param sequence - tokens of the whole sequence
+ */
 export function rotaryTables(
   rope: RopeSpec,
   positions: Int32Array,
+  sequence: number,
 ): { readonly cos: Tensor; readonly sin: Tensor } {
-  const frequencies = inverseFrequencies(rope);
+  const frequencies = inverseFrequencies(rope, sequence);
   const factor = attentionFactor(rope);
   const half = frequencies.length;
   const tokens = positions.length;

@@ -43,7 +43,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
           const mask = causalMask(span.tokens, structure.span === undefined ? groupSize : 1, window);
           const feeds: Feeds = {
             ...layer.weights,
-            ...(rope === null ? {} : rotaryTables(rope, spanPositions(span))),
+            ...(rope === null ? {} : rotaryTables(rope, spanPositions(span), span.offset + span.tokens)),
             mask,
             ...inputs,
           };

@@ -64,8 +64,11 @@ export interface Family {
   readonly fusedProjections: boolean;
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
-  /** The class takes rotary frequencies scaled linearly or as in Llama 3; Phi-3's takes longrope alone (configuration_phi3.py). */
-  readonly scaledRotary: boolean;
+  /**
+   * Scalings of rotary frequencies that the class takes: any, or longrope alone, for heads of C / N, and in transformers 4 under
+   * the keys `type`, `short_factor` and `long_factor` alone (configuration_phi3.py).
+   */
+  readonly scaledRotary: "any" | "longrope";
   /** What the class takes names of scalings for that once meant something else (configuration_phi3.py). */
   readonly scalingNames: Readonly<Record<string, RopeScalingName>>;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
@@ -85,6 +88,8 @@ export interface Family {
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;
+    /** The length before scaling, whatever is said among the scaling's parameters; of classes with a default for that alone. */
+    readonly originalPositions?: number;
     /** Its name in config.json. */
     readonly activation: string;
     /** Where absent, C / N. */
@@ -131,7 +136,7 @@ const LLAMA: Family = {
   ropeByLayerType: false,
   fusedProjections: false,
   partialRotary: false,
-  scaledRotary: true,
+  scaledRotary: "any",
   scalingNames: {},
   headsDivideHidden: true,
   vllmReadsHeadDim: true,
@@ -256,10 +261,10 @@ export const FAMILIES: readonly Family[] = [
     windows: "all",
     fusedProjections: true,
     partialRotary: true,
-    scaledRotary: false,
+    scaledRotary: "longrope",
     scalingNames: { su: "longrope", yarn: "longrope" },
     headsDivideHidden: false,
-    defaults: { ...LLAMA.defaults, normEps: 1e-5 },
+    defaults: { ...LLAMA.defaults, normEps: 1e-5, originalPositions: 4096 },
   },
   {
     ...LLAMA,

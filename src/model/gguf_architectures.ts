@@ -21,6 +21,8 @@ export interface GgufLoads {
   readonly tiedOnly: boolean;
   /** Rotary frequencies may be divided by Llama 3's factors. */
   readonly rotaryFactors: boolean;
+  /** Rotary frequencies may be divided by LongRoPE's factors. */
+  readonly longrope: boolean;
   /** A part of each head may stay unrotated. */
   readonly partialRotation: boolean;
   /** Sliding windows are computed; else every token sees all before it. */
@@ -73,11 +75,12 @@ const LLAMA_LOADS: GgufLoads = {
   fullWidthAttention: false,
   tiedOnly: false,
   rotaryFactors: true,
+  longrope: true,
   partialRotation: false,
   windows: false,
   logitSoftcap: false,
 };
-const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false };
+const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false, longrope: false };
 
 const QKV = ["q_proj", "k_proj", "v_proj"] as const;
 const FUSED_QKV = { attn_qkv: QKV } as const;
@@ -178,7 +181,13 @@ const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, Ggu
       permuted: false,
       fused: { ...FUSED_QKV, ffn_up: ["gate_proj", "up_proj"] },
       fullAttentionEvery: 0,
-      loads: { ...NO_EXTRAS, families: ["phi3"], fullWidthAttention: true, partialRotation: true },
+      loads: {
+        ...NO_EXTRAS,
+        families: ["phi3"],
+        fullWidthAttention: true,
+        longrope: true,
+        partialRotation: true,
+      },
     },
   ],
   [

@@ -23,6 +23,11 @@ import { weightsOf } from "./spaces.ts";
 import type { RopeSpec } from "./spec.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
+const LONGROPE_TENSORS = [
+  floatTensor("rope_factors_short.weight", [2], Float32Array.of(1, 1.1)),
+  floatTensor("rope_factors_long.weight", [2], Float32Array.of(2, 4.5)),
+];
+
 async function withModel(test: Case, use: (model: Model) => Promise<void>): Promise<void> {
   await withFile(await fileOf(test), async (path) => {
     const model = await openGgufModel(path);
@@ -149,6 +154,33 @@ describe("stretched positions", () => {
   });
 });
 
+describe("LongRoPE", () => {
+  const extra: Case["extra"] = [
+    ["phi3.rope.scaling.original_context_length", u32(16)],
+    ["phi3.rope.scaling.attn_factor", f32(Math.sqrt(1 + Math.log(4) / Math.log(16)))],
+  ];
+
+  it.each<[string, Case["extra"]]>([
+    ["without a type, as llama.cpp writes Phi-3", extra],
+    ["with its type", [...extra, ["phi3.rope.scaling.type", text("longrope")]]],
+  ])("is read %s", async (_, entries) => {
+    const { model, ...layout } = CASES.phi3!;
+    const metadata = new Map([...metadataOf(model.spec, layout.architecture), ...entries!]);
+    const tensors = [...(await storedTensors(model, layout)), ...LONGROPE_TENSORS];
+    await withFile(buildGguf({ metadata: [...metadata], tensors }), async (path) => {
+      const { spec, weights } = await openGgufModel(path);
+      expect(spec.layers[0]!.rope?.scaling).toEqual({
+        type: "longrope",
+        shortFactors: [1, 1.1],
+        longFactors: [2, 4.5],
+        originalMaxPositions: 16,
+        attentionFactor: Math.sqrt(1 + Math.log(4) / Math.log(16)),
+      });
+      await weights.close();
+    });
+  });
+});
+
 describe("refusals", () => {
   const base: Case = CASES.llama!;
   const gemma2With = (name: string, value: number): Case => {
@@ -191,12 +223,8 @@ describe("refusals", () => {
     ["parts of a split file", { extra: [["split.count", u32(2)]] }, [], "split.count"],
     ["tensors without a place", {}, [vector("blk.0.attn_sinks.weight")], "got blk.0.attn_sinks.weight"],
     ["unreadable types", {}, [vector("blk.0.attn_v.bias", 20, 18)], "got IQ4_NL"],
-    [
-      "unknown rotary scalings",
-      { extra: [["llama.rope.scaling.type", text("longrope")]] },
-      [],
-      "got longrope",
-    ],
+    ["unknown rotary scalings", { extra: [["llama.rope.scaling.type", text("dynamic")]] }, [], "got dynamic"],
+    ["LongRoPE's factors beside YaRN", yarnWith("yarn_ext_factor", 1), LONGROPE_TENSORS, "longrope and yarn"],
     [
       "an attention factor without YaRN",
       { extra: [["llama.rope.scaling.attn_factor", f32(1.2)]] },
@@ -214,7 +242,7 @@ describe("refusals", () => {
       "YaRN with factors on frequencies",
       yarnWith("yarn_ext_factor", 1),
       [floatTensor("rope_freqs.weight", [2], Float32Array.of(1, 8))],
-      "no factors besides yarn",
+      "one scaling, got yarn and llama3",
     ],
     ["unknown rotary factors", {}, [vector("rope_freqs.weight")], "rotary factors of Llama 3"],
     ["layers without attention", { extra: [["llama.attention.head_count_kv", i32s([0, 2])]] }, [], "layer 0"],
@@ -242,6 +270,11 @@ describe("refusals", () => {
     ["a negative rotary base", { extra: [["llama.rope.freq_base", f32(-1)]] }, "rope.freq_base"],
     ["a base that is no number", { extra: [["llama.rope.freq_base", f32(Number.NaN)]] }, "rope.freq_base"],
     ["a negative stretch", { extra: [["llama.rope.scaling.factor", f32(-4)]] }, "rope.scaling.factor"],
+    [
+      "LongRoPE without factors",
+      { extra: [["llama.rope.scaling.type", text("longrope")]] },
+      "rope_factors_short.weight: expected 2 numbers, got none",
+    ],
     ["an odd rotary size", { extra: [["llama.rope.dimension_count", u32(3)]] }, "rope.dimension_count"],
     [
       "more tokens than embeddings",

@@ -18,7 +18,7 @@ import type { Model } from "./model.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
-const ROTARY_TABLE = /^(rope_freqs|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
+const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
 
 /** What a file says that holds for the model in any other form; what it says of its own form is written anew. */
 const CARRIED_KEYS =

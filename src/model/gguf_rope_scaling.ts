@@ -1,12 +1,14 @@
 /**
- * How a GGUF file scales rotary frequencies, read: linear scaling and YaRN from keys, Llama 3's recovered from the factors
- * that llama.cpp stores instead of the setting. What is computed is what llama.cpp computes (llama-context.cpp, rope_yarn in
+ * How a GGUF file scales rotary frequencies, read: linear scaling and YaRN from keys, LongRoPE from factors, Llama 3's
+ * recovered from the factors that llama.cpp stores instead of the setting. What is computed is what llama.cpp computes (llama-context.cpp, rope_yarn in
  * ggml-cpu/ops.cpp); where a file says something that llama.cpp does not look at, it is refused.
  */
 import { GpruneError } from "../errors.ts";
 import type { GgufKeys } from "./gguf_keys.ts";
-import { llama3Scaling } from "./gguf_rotary.ts";
+import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Scaling } from "./gguf_rotary.ts";
 import {
+  type LongropeScaling,
+  longropeAttentionFactor,
   type RopeScaling,
   type RopeSpec,
   YARN_DEFAULTS,
@@ -17,7 +19,7 @@ import {
 /** Relative difference of attention factors that the rounding of settings to float32 explains. */
 const FACTOR_TOLERANCE = 1e-6;
 
-const TYPES = ["none", "linear", "yarn"] as const;
+const TYPES = ["none", "linear", "yarn", "longrope"] as const;
 
 /**
  * @param rope - without its scaling
@@ -29,30 +31,61 @@ export async function ropeScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<Rop
   if (!TYPES.some((known) => known === type)) {
     throw new GpruneError("UNSUPPORTED", keys.message(name, TYPES.join(", "), type));
   }
-  const scaling = type === "yarn" ? yarnScaling(keys) : plainScaling(keys, type);
-  const llama3 = await llama3ScalingOf(keys, rope);
-  if (scaling === null || llama3 === null) return scaling ?? llama3;
-  throw new GpruneError(
-    "UNSUPPORTED",
-    keys.message("rope_freqs.weight", `no factors besides ${type}`, "some"),
-  );
+  const longrope = await longropeScaling(keys, rope, type);
+  const scaling = type === "yarn" ? yarnScaling(keys) : linearScaling(keys, type);
+  const all = [longrope, scaling, await llama3ScalingOf(keys, rope)].filter((found) => found !== null);
+  if (all.length > 1) {
+    const types = all.map((found) => found.type).join(" and ");
+    throw new GpruneError("UNSUPPORTED", keys.message("rope.scaling", "one scaling", types));
+  }
+  if (all[0]?.type !== "yarn" && all[0]?.type !== "longrope")
+    requireValue(keys, "rope.scaling.attn_factor", 1);
+  return all[0] ?? null;
 }
 
-function plainScaling(keys: GgufKeys, type: string): RopeScaling | null {
-  requireValue(keys, "rope.scaling.attn_factor", 1);
+/** llama.cpp's own Phi-3 files have the factors and no type. */
+async function longropeScaling(
+  keys: GgufKeys,
+  { rotaryDim }: RopeSpec,
+  type: string,
+): Promise<LongropeScaling | null> {
+  const { source } = keys.file;
+  const names = Object.values(LONGROPE_FACTORS);
+  if (type !== "longrope" && names.every((name) => source.info(name) === undefined)) return null;
+  const factors = async (name: string): Promise<readonly number[]> => {
+    const length = source.info(name)?.shape[0] ?? "none";
+    if (length !== rotaryDim / 2)
+      throw new GpruneError("BAD_FILE", keys.message(name, `${rotaryDim / 2} numbers`, length));
+    return Array.from((await source.read(name)).data, (value) => keys.positive(name, value));
+  };
+  const longest = keys.size("context_length");
+  const original = originalLength(keys) ?? longest;
+  return {
+    type: "longrope",
+    shortFactors: await factors(LONGROPE_FACTORS.short),
+    longFactors: await factors(LONGROPE_FACTORS.long),
+    originalMaxPositions: original,
+    attentionFactor: closest(
+      keys.factor("rope.scaling.attn_factor", 1),
+      longropeAttentionFactor(longest / original, original),
+    ),
+  };
+}
+
+function linearScaling(keys: GgufKeys, type: string): RopeScaling | null {
   const factor = type === "linear" ? linearFactor(keys) : 0;
   return factor === 0 ? null : { type: "linear", factor };
 }
 
 async function llama3ScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScaling | null> {
   const { source } = keys.file;
-  if (source.info("rope_freqs.weight") === undefined) return null;
-  const { data } = await source.read("rope_freqs.weight");
+  if (source.info(LLAMA3_FACTORS) === undefined) return null;
+  const { data } = await source.read(LLAMA3_FACTORS);
   const scaling = llama3Scaling(data, rope, originalLength(keys));
   if (scaling !== undefined) return scaling;
   throw new GpruneError(
     "UNSUPPORTED",
-    keys.message("rope_freqs.weight", "the rotary factors of Llama 3", "other factors"),
+    keys.message(LLAMA3_FACTORS, "the rotary factors of Llama 3", "other factors"),
     { hint: "Use the original Hugging Face checkpoint." },
   );
 }

@@ -5,6 +5,14 @@
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import type { RopeScaling, RopeSpec } from "./spec.ts";
 
+/** The tensor that holds Llama 3's factors. */
+export const LLAMA3_FACTORS = "rope_freqs.weight";
+/** The tensors that hold LongRoPE's. */
+export const LONGROPE_FACTORS = {
+  long: "rope_factors_long.weight",
+  short: "rope_factors_short.weight",
+} as const;
+
 /** The published Llama 3.1, 3.2 and 3.3 models share these (their config.json). */
 const LOW_FREQUENCY_FACTOR = 1;
 const HIGH_FREQUENCY_FACTOR = 4;

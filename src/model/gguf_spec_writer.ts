@@ -6,7 +6,7 @@
  */
 import { type EncodedValue, f32, i32s, text, u32 } from "../io/gguf_values.ts";
 import type { GgufArchitecture } from "./gguf_architectures.ts";
-import { llama3Factors } from "./gguf_rotary.ts";
+import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./gguf_rotary.ts";
 import {
   type LayerSpec,
   type ModelSpec,
@@ -43,13 +43,20 @@ export function ggufMetadataOf(
   return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));
 }
 
-/**
- * What rotary frequencies are divided by, shape [rotaryDim / 2], for the tensor `rope_freqs.weight`; null for a model
- * without such factors.
- */
-export function rotaryFactors(spec: ModelSpec): Float32Array | null {
+/** What rotary frequencies are divided by, shape [rotaryDim / 2], by the names of the tensors that hold it. */
+export function rotaryFactors(spec: ModelSpec): ReadonlyMap<string, Float32Array> {
   const rope = mainRope(spec);
-  return rope?.scaling?.type === "llama3" ? llama3Factors(rope, rope.scaling) : null;
+  switch (rope?.scaling?.type) {
+    case "llama3":
+      return new Map([[LLAMA3_FACTORS, llama3Factors(rope, rope.scaling)]]);
+    case "longrope":
+      return new Map([
+        [LONGROPE_FACTORS.long, Float32Array.from(rope.scaling.longFactors)],
+        [LONGROPE_FACTORS.short, Float32Array.from(rope.scaling.shortFactors)],
+      ]);
+    default:
+      return new Map();
+  }
 }
 
 /** A number where all layers agree, else an array. */
@@ -80,6 +87,13 @@ function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, Enco
       return [["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)]];
     case "yarn":
       return yarnEntries(scaling);
+    // Its factors are tensors.
+    case "longrope":
+      return [
+        ["rope.scaling.type", text("longrope")],
+        ["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)],
+        ["rope.scaling.attn_factor", f32(scaling.attentionFactor)],
+      ];
   }
 }
 

@@ -10,6 +10,7 @@ import { configOf, type HfForm } from "./hf_config_writer.ts";
 import { INPUT_PROJECTIONS } from "./spaces.ts";
 import {
   hasUniformWidths,
+  longropeAttentionFactor,
   type ModelSpec,
   type Projection,
   type RopeSpec,
@@ -56,10 +57,10 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
 
 /**
  * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out, and none reads the attention
- * factor of YaRN (rotary_embedding/yarn_scaling_rope.py). Null for nothing.
+ * factor of YaRN or LongRoPE (model_executor/layers/rotary_embedding). Null for nothing.
  */
 export function vllmObstacle(
-  { hiddenSize, headDim, layers }: ModelSpec,
+  { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
   { vllmReadsHeadDim, vllmOmits }: Family,
 ): string | null {
   const keepsHeads = vllmReadsHeadDim || layers.every((layer) => heads(layer) * headDim === hiddenSize);
@@ -68,11 +69,16 @@ export function vllmObstacle(
     biases.some((projection) => vllmOmits.includes(biasPart(projection))),
   );
   if (omits) return "leaves out biases";
-  return ropesOf({ layers }).some(hasOwnAttentionFactor) ? "takes another attention factor" : null;
+  return ropesOf({ layers }).some((rope) => hasOwnAttentionFactor(rope, maxPositions))
+    ? "takes another attention factor"
+    : null;
 }
 
-function hasOwnAttentionFactor({ scaling }: RopeSpec): boolean {
-  return scaling?.type === "yarn" && scaling.attentionFactor !== yarnAttentionFactor(scaling.factor);
+function hasOwnAttentionFactor({ scaling }: RopeSpec, maxPositions: number): boolean {
+  if (scaling?.type === "yarn") return scaling.attentionFactor !== yarnAttentionFactor(scaling.factor);
+  if (scaling?.type !== "longrope") return false;
+  const { originalMaxPositions: original, attentionFactor } = scaling;
+  return attentionFactor !== longropeAttentionFactor(maxPositions / original, original);
 }
 
 function hasStockClass(spec: ModelSpec, family: Family): boolean {
@@ -86,13 +92,24 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
   const { partialRotary, scaledRotary, fusedProjections } = form.family;
   const ropes = ropesOf(spec);
   if (!partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
-  if (!scaledRotary && ropes.some(({ scaling }) => scaling !== null)) return false;
+  if (scaledRotary === "longrope" && !ropes.every((rope) => isForPhi3(rope, spec, form))) return false;
   if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isJoined))) return false;
   const read = readConfig(configOf(spec, form, "float32"), "config.json");
   const hasBiases = spec.layers.every(({ biases }, index) =>
     biases.every((projection) => read.layers[index]!.biases.includes(projection)),
   );
   return hasBiases && isDeepStrictEqual(computation(read), computation(spec));
+}
+
+/** Whether a class that takes longrope alone takes it: the stock one wants as many factors as heads of C / N have pairs. */
+function isForPhi3(
+  { scaling }: RopeSpec,
+  { hiddenSize, headDim, layers }: ModelSpec,
+  { remoteCode }: HfForm,
+): boolean {
+  if (scaling === null) return true;
+  const keepsHeads = layers.every((layer) => Math.floor(hiddenSize / heads(layer)) === headDim);
+  return scaling.type === "longrope" && (remoteCode || keepsHeads);
 }
 
 /** A spec without what may differ between two families that compute the same. */

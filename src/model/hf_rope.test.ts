@@ -4,7 +4,7 @@ import { GEMMA, LLAMA, PHI3, QWEN, read } from "../../test/family_configs.ts";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { configText } from "./hf_config_writer.ts";
 import { findHfForm, vllmObstacle, writeConfig } from "./hf_form.ts";
-import type { ModelSpec, YarnScaling } from "./spec.ts";
+import type { LayerSpec, LongropeScaling, ModelSpec, YarnScaling } from "./spec.ts";
 
 const YARN: YarnScaling = {
   type: "yarn",
@@ -128,5 +128,106 @@ describe("YaRN in config.json", () => {
     };
     expect(form(YARN.attentionFactor)).toBeNull();
     expect(form(1)).toBe("takes another attention factor");
+  });
+});
+
+describe("LongRoPE in config.json", () => {
+  const given = { short_factor: [1, 1.5], long_factor: [2, 4] };
+  const heads = { head_dim: 4, max_position_embeddings: 256 };
+  const expected: LongropeScaling = {
+    type: "longrope",
+    shortFactors: [1, 1.5],
+    longFactors: [2, 4],
+    originalMaxPositions: 64,
+    // sqrt(1 + ln 4 / ln 64)
+    attentionFactor: 1.1547005383792517,
+  };
+  const inside = { ...given, original_max_position_embeddings: 64 };
+
+  it.each<[Readonly<Record<string, unknown>>, Partial<LongropeScaling>]>([
+    [{ rope_scaling: { type: "longrope", ...inside } }, {}],
+    [{ rope_scaling: { rope_type: "longrope", ...given }, original_max_position_embeddings: 64 }, {}],
+    [{ rope_parameters: { rope_type: "longrope", rope_theta: 10_000, ...inside } }, {}],
+    [
+      { rope_parameters: { rope_type: "longrope", ...inside }, original_max_position_embeddings: 128 },
+      { originalMaxPositions: 128, attentionFactor: Math.sqrt(1 + Math.log(2) / Math.log(128)) },
+    ],
+    [
+      { rope_scaling: { type: "longrope", ...inside, factor: 8 } },
+      { attentionFactor: Math.sqrt(1 + Math.log(8) / Math.log(64)) },
+    ],
+    [{ rope_scaling: { type: "longrope", ...inside, attention_factor: 1.25 } }, { attentionFactor: 1.25 }],
+    [{ rope_scaling: { type: "longrope", ...given } }, { originalMaxPositions: 256, attentionFactor: 1 }],
+  ])("reads %j", (keys, change) => {
+    expect(scalingOf({ ...LLAMA, ...heads, ...keys })).toEqual({ ...expected, ...change });
+  });
+
+  it.each(["longrope", "su", "yarn"])(
+    "is what Phi-3 calls %s, from 4096 tokens on unless it says otherwise",
+    (type) => {
+      const phi3 = { ...PHI3, ...heads, rope_scaling: { type, ...given } };
+      const unsaid = { ...expected, originalMaxPositions: 4096, attentionFactor: 1 };
+      expect(scalingOf(phi3)).toEqual(unsaid);
+      expect(scalingOf({ ...phi3, rope_scaling: { type, ...inside } })).toEqual(unsaid);
+      expect(scalingOf({ ...phi3, original_max_position_embeddings: 64 })).toEqual(expected);
+    },
+  );
+
+  it("wants a factor for every pair of rotated channels", () => {
+    const phi4 = { ...PHI3, ...heads, head_dim: 8, rope_scaling: { type: "longrope", ...given } };
+    expect(() => read(phi4)).toThrow(
+      expect.objectContaining({
+        code: "BAD_CONFIG",
+        message: expect.stringContaining("short_factor and long_factor of 4 numbers, got 2"),
+      }),
+    );
+    const part = { ...phi4, partial_rotary_factor: 0.5, original_max_position_embeddings: 64 };
+    expect(scalingOf(part)).toEqual(expected);
+  });
+
+  it.each([{ short_factor: ["1", 1] }, { long_factor: [1, 0] }, { long_factor: [1, null] }])(
+    "refuses %j",
+    (change) => {
+      expect(() =>
+        read({ ...LLAMA, ...heads, rope_scaling: { type: "longrope", ...inside, ...change } }),
+      ).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
+    },
+  );
+
+  it("is written with the keys that Phi-3 in transformers 4 wants, and the length where version 5 looks, too", () => {
+    const config = { ...PHI3, ...heads, hidden_size: 16, rope_scaling: { type: "longrope", ...given } };
+    const spec = read({ ...config, original_max_position_embeddings: 64 });
+    const written = writeConfig(spec, "float32");
+    expect(written).toMatchObject({ model_type: "phi3", original_max_position_embeddings: 64 });
+    expect(written.rope_scaling).toEqual({ type: "longrope", ...given });
+    expect(written.rope_parameters).toEqual({ rope_type: "longrope", rope_theta: 10_000, ...inside });
+    expect(read(written)).toEqual(spec);
+  });
+
+  it("is written and read back in every family, with an attention factor of its own and without", () => {
+    for (const family of ["llama", "mistral", "qwen2", "smollm3", "granite", "phi3"]) {
+      for (const attentionFactor of [expected.attentionFactor, 1]) {
+        const rope = { theta: 10_000, rotaryDim: 4, scaling: { ...expected, attentionFactor } };
+        const spec = tinySpec({ family, maxPositions: 256, layers: [{ rope }, { rope, neurons: 5 }] });
+        expect(read(writeConfig(spec, "float32")), family).toEqual(spec);
+      }
+    }
+  });
+
+  it("needs our modelling file, or another class, for a Phi-3 whose heads are not as wide as the hidden state", () => {
+    const typeOf = (layer: Partial<LayerSpec>): unknown => {
+      const rope = { theta: 10_000, rotaryDim: 4, scaling: expected };
+      const spec = tinySpec({ family: "phi3", maxPositions: 256, layers: [{ rope, ...layer }] });
+      return writeConfig(spec, "float32").model_type;
+    };
+    const half = {
+      theta: 10_000,
+      rotaryDim: 2,
+      scaling: { ...expected, shortFactors: [1], longFactors: [2] },
+    };
+    expect(typeOf({ kvGroups: 1 })).toBe("phi3");
+    expect(typeOf({ kvGroups: 2 })).toBe("llama");
+    expect(typeOf({ kvGroups: 1, rope: half })).toBe("phi3");
+    expect(typeOf({ kvGroups: 2, rope: half })).toBe("gprune_phi3");
   });
 });

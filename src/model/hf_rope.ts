@@ -5,7 +5,13 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { Family } from "./families.ts";
-import { type RopeScaling, type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "./spec.ts";
+import {
+  longropeAttentionFactor,
+  type RopeScaling,
+  type RopeSpec,
+  YARN_DEFAULTS,
+  yarnAttentionFactor,
+} from "./spec.ts";
 
 /** Whose config.json is read. */
 export interface Context {
@@ -19,6 +25,10 @@ const length = z
   .positive()
   .max(2 ** 31);
 const positive = z.number().positive();
+const factors = z
+  .array(positive)
+  .max(2 ** 16)
+  .nullish();
 const part = z.number().positive().max(1);
 
 /** Null is as good as absent, but for `factor`. */
@@ -37,6 +47,8 @@ const parameters = z.object({
   beta_fast: z.number().nonnegative().nullish(),
   beta_slow: z.number().nonnegative().nullish(),
   truncate: z.boolean().nullish(),
+  short_factor: factors,
+  long_factor: factors,
 });
 type NumberKey =
   | "rope_theta"
@@ -54,6 +66,8 @@ interface RopeParameters extends Partial<Readonly<Record<NumberKey, number | nul
   readonly rope_type?: string | null | undefined;
   readonly type?: string | null | undefined;
   readonly truncate?: boolean | null | undefined;
+  readonly short_factor?: readonly number[] | null | undefined;
+  readonly long_factor?: readonly number[] | null | undefined;
 }
 interface RopeByLayerType extends RopeParameters {
   readonly full_attention?: RopeParameters | null | undefined;
@@ -112,7 +126,8 @@ export function ropeOf(
   if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
     throw bad(context, "an even number of rotated channels", rotaryDim);
   }
-  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling: scalingOf(parameters, config, context) };
+  const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
+  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling };
 }
 
 /**
@@ -152,51 +167,61 @@ const SCALINGS: Readonly<Record<string, ScalingReader>> = {
       ? { type: "llama3", factor, lowFreqFactor, highFreqFactor, originalMaxPositions: original }
       : undefined,
   yarn: yarnScaling,
+  longrope: longropeScaling,
 };
 
-type ScalingReader = (parameters: RopeParameters, lengths: Lengths) => RopeScaling | null | undefined;
+type ScalingReader = (parameters: RopeParameters, given: Given) => RopeScaling | null | undefined;
 
-interface Lengths {
+/** What a scaling depends on besides its parameters. */
+interface Given {
+  /** rotaryDim / 2. */
+  readonly pairs: number;
   /** The longest sequence. */
   readonly longest: number;
   /** The longest one before scaling. */
   readonly original: number;
-  /** Parameters are those of one type of layer. */
-  readonly byLayerType: boolean;
+  readonly context: Context;
 }
 
 function scalingOf(
   parameters: RopeParameters,
   config: RopeConfig,
-  { family, where }: Context,
+  { pairs, ...context }: Context & { readonly pairs: number },
 ): RopeSpec["scaling"] {
+  const { family, where } = context;
   const given = parameters.rope_type ?? parameters.type ?? "default";
   const type = Object.hasOwn(family.scalingNames, given) ? family.scalingNames[given]! : given;
   const read = Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
   const { max_position_embeddings: longest } = config;
   const original = originalLength(parameters, config, family);
-  const scaling = read?.(parameters, { longest, original, byLayerType: family.ropeByLayerType });
+  const scaling = read?.(parameters, { pairs, longest, original, context });
   if (scaling !== undefined) return scaling;
   const expected =
-    "rope type default, linear with factor, llama3 with factor, low_freq_factor and high_freq_factor, or yarn with factor";
+    "rope type default, linear with factor, llama3 with factor, low_freq_factor and high_freq_factor, yarn with factor, " +
+    "or longrope with short_factor and long_factor";
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${JSON.stringify(parameters)}`, {
-    hint: "Other scalings of rotary frequencies (dynamic, longrope) are not computed.",
+    hint: "Other scalings of rotary frequencies (dynamic) are not computed.",
   });
 }
 
 /**
- * The length that scaling starts from, as `standardize_rope_params` finds it: a key beside the parameters goes before one
- * among them, except where those are by type of layer; else it is the longest sequence.
+ * The length that scaling starts from, as `standardize_rope_params` finds it: a key beside the parameters, or what the class
+ * has for it, goes before one among them, except where those are by type of layer; else it is the longest sequence.
  */
-function originalLength(parameters: RopeParameters, config: RopeConfig, { ropeByLayerType }: Family): number {
-  const beside = ropeByLayerType ? null : config.original_max_position_embeddings;
+function originalLength(
+  parameters: RopeParameters,
+  config: RopeConfig,
+  { ropeByLayerType, defaults }: Family,
+): number {
+  const given = config.original_max_position_embeddings ?? defaults.originalPositions;
+  const beside = ropeByLayerType ? null : given;
   return beside ?? parameters.original_max_position_embeddings ?? config.max_position_embeddings;
 }
 
 /** `_compute_yarn_parameters`: its own factor where the key is null, and `truncate` by type of layer is not looked at. */
 function yarnScaling(
   parameters: RopeParameters,
-  { longest, original, byLayerType }: Lengths,
+  { longest, original, context }: Given,
 ): RopeScaling | undefined {
   const { factor: given, attention_factor: attention, mscale, mscale_all_dim: allDim } = parameters;
   if (given === undefined) return undefined;
@@ -210,7 +235,26 @@ function yarnScaling(
     attentionFactor: attention ?? ratio ?? yarnAttentionFactor(factor),
     betaFast: parameters.beta_fast || YARN_DEFAULTS.betaFast,
     betaSlow: parameters.beta_slow || YARN_DEFAULTS.betaSlow,
-    truncate: byLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
+    truncate: context.family.ropeByLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
+  };
+}
+
+/** `_compute_longrope_parameters`. @throws GpruneError BAD_CONFIG unless there is a factor for every pair of channels */
+function longropeScaling(
+  { short_factor: shortFactors, long_factor: longFactors, ...parameters }: RopeParameters,
+  { pairs, longest, original, context }: Given,
+): RopeScaling | undefined {
+  if (!shortFactors || !longFactors) return undefined;
+  for (const { length } of [shortFactors, longFactors]) {
+    if (length !== pairs) throw bad(context, `short_factor and long_factor of ${pairs} numbers`, length);
+  }
+  const usual = longropeAttentionFactor(parameters.factor ?? longest / original, original);
+  return {
+    type: "longrope",
+    shortFactors,
+    longFactors,
+    originalMaxPositions: original,
+    attentionFactor: parameters.attention_factor ?? usual,
   };
 }
 

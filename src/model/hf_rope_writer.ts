@@ -1,6 +1,8 @@
 /** Rotary embedding as config.json has it, written. The way back is in hf_rope.ts. */
 import type { Family } from "./families.ts";
 import {
+  type LongropeScaling,
+  longropeAttentionFactor,
   type ModelSpec,
   mainRope,
   type RopeScaling,
@@ -14,14 +16,19 @@ import {
 type Json = Record<string, unknown>;
 
 /** The keys for rotary embedding, as transformers 4 and 5 want them. */
-export function ropeKeys({ layers, headDim }: ModelSpec, { ropeByLayerType, defaults }: Family): Json {
+export function ropeKeys(
+  { layers, headDim, maxPositions }: ModelSpec,
+  { ropeByLayerType, defaults }: Family,
+): Json {
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const full = mainRope({ layers }) ?? unused;
   if (!ropeByLayerType) {
-    const { rope_theta: _, ...scaled } = ropeParameters(full);
-    const scaling = full.scaling === null ? {} : { rope_scaling: scaled };
+    const scaling = {
+      ...scalingOfVersion4(full, maxPositions),
+      ...(full.scaling?.type === "longrope" ? originalLength(full) : {}),
+    };
     const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
-    const parameters = { ...ropeParameters(full), ...partial };
+    const parameters = { ...ropeParameters(full, maxPositions), ...partial };
     return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
   }
   const ropes = (isFull: boolean): readonly RopeSpec[] =>
@@ -29,12 +36,15 @@ export function ropeKeys({ layers, headDim }: ModelSpec, { ropeByLayerType, defa
   const local = ropes(false)[0] ?? full;
   const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
   // Before transformers 5 layers without a window had the plain keys.
-  const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global) };
+  const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
   return {
     rope_theta: global.theta,
     rope_local_base_freq: local.theta,
     ...scaling,
-    rope_parameters: { full_attention: ropeParameters(global), sliding_attention: ropeParameters(local) },
+    rope_parameters: {
+      full_attention: ropeParameters(global, maxPositions),
+      sliding_attention: ropeParameters(local, maxPositions),
+    },
   };
 }
 
@@ -44,11 +54,29 @@ function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
   return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
 }
 
-function ropeParameters({ theta, scaling }: RopeSpec): Json {
-  return { rope_type: scaling?.type ?? "default", rope_theta: theta, ...scalingKeys(scaling) };
+function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Json {
+  const type = { rope_type: scaling?.type ?? "default", rope_theta: theta };
+  return { ...type, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
 }
 
-function scalingKeys(scaling: RopeScaling | null): Json {
+/**
+ * What transformers 4 reads, and version 5, too. Version 4 wants three keys for the longrope of Phi-3, and for that of every
+ * family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
+ */
+function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): Json {
+  if (scaling === null) return {};
+  const keys = scalingKeys(scaling, maxPositions);
+  if (scaling.type === "longrope") return { rope_scaling: { type: scaling.type, ...keys } };
+  return { rope_scaling: { rope_type: scaling.type, ...keys, ...originalLength({ scaling }) } };
+}
+
+function originalLength({ scaling }: Pick<RopeSpec, "scaling">): Json {
+  if (scaling === null || scaling.type === "linear") return {};
+  return { original_max_position_embeddings: scaling.originalMaxPositions };
+}
+
+/** All keys of a scaling but its type and the original length. */
+function scalingKeys(scaling: RopeScaling | null, maxPositions: number): Json {
   switch (scaling?.type) {
     case undefined:
       return {};
@@ -59,19 +87,31 @@ function scalingKeys(scaling: RopeScaling | null): Json {
         factor: scaling.factor,
         low_freq_factor: scaling.lowFreqFactor,
         high_freq_factor: scaling.highFreqFactor,
-        original_max_position_embeddings: scaling.originalMaxPositions,
       };
     case "yarn":
       return yarnKeys(scaling);
+    case "longrope":
+      return longropeKeys(scaling, maxPositions);
   }
 }
 
+function longropeKeys(
+  { shortFactors, longFactors, originalMaxPositions, attentionFactor }: LongropeScaling,
+  maxPositions: number,
+): Json {
+  const usual = longropeAttentionFactor(maxPositions / originalMaxPositions, originalMaxPositions);
+  return {
+    short_factor: shortFactors,
+    long_factor: longFactors,
+    ...(attentionFactor === usual ? {} : { attention_factor: attentionFactor }),
+  };
+}
+
 /** What others assume is left out: programs differ in which of these keys they know. */
-function yarnKeys({ factor, originalMaxPositions, attentionFactor, ...rest }: YarnScaling): Json {
+function yarnKeys({ factor, attentionFactor, ...rest }: YarnScaling): Json {
   const { betaFast, betaSlow, truncate } = YARN_DEFAULTS;
   return {
     factor,
-    original_max_position_embeddings: originalMaxPositions,
     ...(attentionFactor === yarnAttentionFactor(factor) ? {} : { attention_factor: attentionFactor }),
     ...(rest.betaFast === betaFast ? {} : { beta_fast: rest.betaFast }),
     ...(rest.betaSlow === betaSlow ? {} : { beta_slow: rest.betaSlow }),

@@ -39,7 +39,7 @@ export interface RopeSpec {
 }
 
 /** Changes of the rotary frequencies for longer contexts, as transformers' modeling_rope_utils.py has them. */
-export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling;
+export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongropeScaling;
 
 /** Positions are divided. */
 export interface LinearScaling {
@@ -70,6 +70,18 @@ export interface YarnScaling {
   readonly betaSlow: number;
   /** The channels between which that changes are whole numbers. */
   readonly truncate: boolean;
+}
+
+/** LongRoPE (arXiv 2402.13753): each frequency is divided by a factor of its own, in long sequences by another one. */
+export interface LongropeScaling {
+  readonly type: "longrope";
+  /** For sequences up to the original length, [rotaryDim / 2]. */
+  readonly shortFactors: readonly number[];
+  /** For all tokens of longer sequences, [rotaryDim / 2]. */
+  readonly longFactors: readonly number[];
+  readonly originalMaxPositions: number;
+  /** On cosines and sines, whatever the length of a sequence. */
+  readonly attentionFactor: number;
 }
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
@@ -155,6 +167,17 @@ export const YARN_DEFAULTS: Pick<YarnScaling, "betaFast" | "betaSlow" | "truncat
 /** The attention factor of YaRN that goes with a factor on the length, where nothing else is said. */
 export function yarnAttentionFactor(factor: number, slope = 1): number {
   return factor <= 1 ? 1 : 0.1 * slope * Math.log(factor) + 1;
+}
+
+/** The attention factor of LongRoPE that goes with a factor on the original length, where nothing else is said. */
+export function longropeAttentionFactor(factor: number, originalMaxPositions: number): number {
+  return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
+}
+
+/** The length up to which short factors hold, tokens; null for models without. */
+export function longropeSwitch(spec: Pick<ModelSpec, "layers">): number | null {
+  const scalings = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "longrope" ? [scaling] : []));
+  return scalings[0]?.originalMaxPositions ?? null;
 }
 
 /** The longest sequence that the rotary embeddings are stretched to, tokens; 0 where they do not say. */
