@@ -158,6 +158,7 @@ export {
   weightsOf,
 } from "./model/spaces.ts";
 export {
+  type DynamicScaling,
   type LayerSpec,
   type LinearScaling,
   type Llama3Scaling,

@@ -1,6 +1,7 @@
 /** Scaled rotary frequencies from end to end: logits that transformers computes from the same weights. */
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { Decoding, loadDecoder } from "../src/evaluate/decoding.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import { exportHuggingFace } from "../src/export/hf.ts";
 import { exportOnnx } from "../src/export/onnx.ts";
@@ -20,6 +21,8 @@ interface Case {
   readonly options: TinyModelOptions;
   /** Logits after so many of the tokens, in float32 by transformers 5.24.0 from what `exportHuggingFace` wrote. */
   readonly expected: Readonly<Record<number, readonly number[]>>;
+  /** Logits after all tokens where half of them are in the cache and the others come one by one; as `expected` when absent. */
+  readonly cached?: readonly number[];
   /** Whether a GGUF file holds it. */
   readonly gguf: boolean;
 }
@@ -75,6 +78,31 @@ const CASES: Readonly<Record<string, Case>> = {
     },
     gguf: true,
   },
+  "dynamic scaling": {
+    options: {
+      ...withRope({
+        theta: 100,
+        rotaryDim: 8,
+        scaling: { type: "dynamic", factor: 4, originalMaxPositions: 8 },
+      }),
+      maxPositions: 32,
+    },
+    expected: {
+      8: [
+        0.755888, -0.749348, 0.043528, 0.972725, 0.453682, -0.163629, 0.249132, -0.970051, -0.92733, 1.063191,
+        -0.36697, 0.746051, -1.015971, -0.902705, 0.126951, -1.899367,
+      ],
+      12: [
+        -1.66507, 1.318848, 0.743091, -0.367659, 0.931808, -0.309203, -0.208269, -1.673785, 2.536295,
+        -1.164126, 0.3709, 1.816159, 0.474102, -1.226765, -0.02429, 1.297194,
+      ],
+    },
+    cached: [
+      -1.723185, 1.1712, 0.801524, -0.387956, 1.042713, -0.318001, -0.121332, -1.721165, 2.640503, -1.178353,
+      0.395044, 1.831865, 0.390215, -1.23317, -0.041141, 1.352716,
+    ],
+    gguf: false,
+  },
   "LongRoPE on a part of the heads of a Phi-3": {
     options: {
       ...withRope({
@@ -109,7 +137,7 @@ function withRope(rope: NonNullable<TinyModelOptions["layers"]>[number]["rope"])
   return { headDim: 8, layers: [{ rope: rope! }, { rope: rope! }] };
 }
 
-describe.each(Object.entries(CASES))("%s", (_, { options, expected, gguf }) => {
+describe.each(Object.entries(CASES))("%s", (_, { options, expected, cached, gguf }) => {
   const runtime = new Runtime({ threads: 1 });
   afterAll(() => runtime.close());
   const model = tinyModel(options);
@@ -129,6 +157,13 @@ describe.each(Object.entries(CASES))("%s", (_, { options, expected, gguf }) => {
   }
 
   it("gives transformers' logits", () => ours(model));
+
+  it("goes on with a cache as with the whole text, or as transformers does where that is something else", async () => {
+    const decoding = new Decoding(await loadDecoder(new DecoderRunner(model, runtime)), 1);
+    let last = await decoding.append(Int32Array.from(IDS.slice(0, 6)));
+    for (const id of IDS.slice(6)) last = await decoding.append(Int32Array.of(id));
+    expect(maxDifference(last.data, cached ?? expected[IDS.length]!)).toBeLessThan(1e-5);
+  });
 
   it("gives them when it is read back from a checkpoint, or from a GGUF file where that holds it", async () => {
     const directory = await temporaryDirectory();
@@ -151,6 +186,12 @@ describe.each(Object.entries(CASES))("%s", (_, { options, expected, gguf }) => {
       decoder.reset();
       return decoder.step({ ids: [ids] });
     });
+    if (cached !== undefined) {
+      decoder.reset();
+      let last = await decoder.step({ ids: [IDS.slice(0, 6)] });
+      for (const id of IDS.slice(6)) last = await decoder.step({ ids: [[id]] });
+      expect(maxDifference(last, cached)).toBeLessThan(1e-5);
+    }
     await decoder.close();
   });
 });

@@ -173,6 +173,8 @@ function scalingObstacle(
         : "Llama 3's scaling of rotary frequencies";
     case "yarn":
       return yarnObstacle(scaling, localRopeTheta !== null);
+    case "dynamic":
+      return "dynamic scaling of rotary frequencies";
     case "longrope":
       return loads.longrope ? null : "LongRoPE's scaling of rotary frequencies";
   }

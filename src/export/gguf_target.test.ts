@@ -196,6 +196,11 @@ describe("refusals", () => {
     ["windows elsewhere", otherWindows, "all but each 6th"],
     ["rotary bases by layer", mixed, "differ from layer to layer"],
     ["other factors", strange, "Llama 3's scaling"],
+    [
+      "dynamic scaling",
+      { layers: [{ rope: rope({ scaling: { type: "dynamic", factor: 2, originalMaxPositions: 32 } }) }] },
+      "llama cannot have dynamic scaling of rotary frequencies; deci",
+    ],
     ["LongRoPE", { ...QWEN3, layers: [{ rope: longrope() }] }, "qwen3 cannot have LongRoPE's scaling"],
     [
       "YaRN with other turns",

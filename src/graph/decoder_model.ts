@@ -15,10 +15,10 @@ import {
   type RotaryAngles,
   type WeightSupply,
 } from "./decoder.ts";
-import { attentionFactor, inverseFrequencies } from "./frequencies.ts";
+import { attentionFactor, dynamicExponents, inverseFrequencies } from "./frequencies.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "./graph.ts";
 import { addLogits } from "./head.ts";
-import { cos, range, sin, sizeOf } from "./operators.ts";
+import { cos, powers, range, sin, sizeOf } from "./operators.ts";
 import { INVISIBLE } from "./positions.ts";
 
 /** Where the weights of a decoder come from. */
@@ -92,10 +92,15 @@ function rotaryAngles(b: GraphBuilder, positions: Value, rope: RopeSpec): Rotary
 function frequenciesOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value {
   const { scaling } = rope;
   const usual = b.vector(inverseFrequencies(rope, 0));
-  if (scaling?.type !== "longrope") return usual;
+  if (scaling?.type !== "longrope" && scaling?.type !== "dynamic") return usual;
   const { originalMaxPositions: original } = scaling;
-  const last = b.reduceMax(b.cast(positions, "float32"), [0, 1]);
-  const isLong = b.reshape(b.greater(last, b.scalar(original - 1)), [1]);
+  const last = b.reshape(b.reduceMax(b.cast(positions, "float32"), [0, 1]), [1]);
+  const excess = b.sub(last, b.scalar(original - 1));
+  const isLong = b.greater(excess, b.scalar(0));
+  if (scaling.type === "dynamic") {
+    const growth = b.mul(b.mul(isLong, excess), b.scalar(scaling.factor / original));
+    return b.mul(usual, powers(b, b.add(b.scalar(1), growth), b.vector(dynamicExponents(rope))));
+  }
   const long = b.vector(inverseFrequencies(rope, original + 1));
   return b.add(b.mul(b.sub(b.scalar(1), isLong), usual), b.mul(isLong, long));
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import {
+  type DynamicScaling,
   type LongropeScaling,
   type ModelSpec,
   type RopeSpec,
@@ -16,6 +17,7 @@ const LONGROPE: LongropeScaling = {
   originalMaxPositions: 64,
   attentionFactor: 1.2,
 };
+const DYNAMIC: DynamicScaling = { type: "dynamic", factor: 4, originalMaxPositions: 64 };
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
 /** modeling_rope_utils.py, `_compute_llama3_parameters`, channel by channel. */
@@ -116,14 +118,31 @@ describe("inverseFrequencies", () => {
   });
 });
 
+describe("dynamic scaling", () => {
+  it.each([
+    [64, [1, 0.31622776, 0.1, 0.031622779, 0.0099999998, 0.0031622779, 0.001, 0.00031622779]],
+    [65, [1, 0.31350085, 0.098282784, 0.030811736, 0.0096595054, 0.0030282631, 0.00094936311, 0.00029762613]],
+    [
+      200,
+      [1, 0.22925837, 0.052559398, 0.012049682, 0.0027624907, 0.00063332409, 0.00014519485, 3.3287135e-5],
+    ],
+  ])("gives the frequencies of transformers in sequences of %d tokens", (tokens, expected) => {
+    const found = inverseFrequencies({ theta: 10_000, rotaryDim: 16, scaling: DYNAMIC }, tokens);
+    for (const [i, frequency] of found.entries()) expect(frequency / expected[i]!).toBeCloseTo(1, 6);
+  });
+});
+
 describe("hasSameFrequencies", () => {
   const scaled = (scaling: RopeSpec["scaling"]): Pick<ModelSpec, "layers"> =>
     tinySpec({ layers: [{ rope: null }, { rope: { ...PLAIN, scaling } }] });
 
-  it("tells sequences that LongRoPE rotates otherwise, and no others", () => {
+  it("tells sequences that are rotated otherwise for their length, and no others", () => {
     expect(hasSameFrequencies(scaled(LONGROPE), [1, 64])).toBe(true);
     expect(hasSameFrequencies(scaled(LONGROPE), [64, 65])).toBe(false);
     expect(hasSameFrequencies(scaled(LONGROPE), [65, 9999])).toBe(true);
+    expect(hasSameFrequencies(scaled(DYNAMIC), [1, 64])).toBe(true);
+    expect(hasSameFrequencies(scaled(DYNAMIC), [64, 65])).toBe(false);
+    expect(hasSameFrequencies(scaled(DYNAMIC), [65, 66])).toBe(false);
     expect(hasSameFrequencies(scaled({ type: "linear", factor: 2 }), [1, 9999])).toBe(true);
   });
 });

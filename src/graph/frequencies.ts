@@ -1,8 +1,9 @@
 /**
  * Rotary frequencies and what their scalings for longer contexts make of them.
- * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`, `longrope`).
+ * Formulas as in transformers' modeling_rope_utils.py (`default`, `linear`, `llama3`, `yarn`, `longrope`, `dynamic`).
  */
 import {
+  type DynamicScaling,
   type Llama3Scaling,
   type LongropeScaling,
   type ModelSpec,
@@ -29,7 +30,24 @@ export function inverseFrequencies(rope: RopeSpec, tokens: number): Float32Array
       return yarnFrequencies(plain, rope, scaling);
     case "longrope":
       return dividedFrequencies(plain, isLong(scaling, tokens) ? scaling.longFactors : scaling.shortFactors);
+    case "dynamic": {
+      const stretch = dynamicStretch(scaling, tokens);
+      return dynamicExponents(rope).map((exponent, i) => plain[i]! * stretch ** exponent);
+    }
   }
+}
+
+/** How much longer a sequence is than the original length, weighted by the factor; 1 up to that length. */
+function dynamicStretch({ factor, originalMaxPositions }: DynamicScaling, tokens: number): number {
+  return 1 + factor * Math.max(0, tokens / originalMaxPositions - 1);
+}
+
+/**
+ * Exponents e of a sequence's stretch s, [rotaryDim / 2]: dynamic scaling multiplies frequencies by s^e, since it multiplies the base
+ * by s^(R / (R - 2)) for R rotated channels.
+ */
+export function dynamicExponents({ rotaryDim }: RopeSpec): Float32Array {
+  return Float32Array.from({ length: rotaryDim / 2 }, (_, i) => (-2 * i) / (rotaryDim - 2));
 }
 
 /** Factor on the cosines and sines of the rotation angles. */
@@ -42,9 +60,10 @@ export function hasSameFrequencies(
   spec: Pick<ModelSpec, "layers">,
   [a, b]: readonly [number, number],
 ): boolean {
-  return ropesOf(spec).every(
-    ({ scaling }) => scaling?.type !== "longrope" || isLong(scaling, a) === isLong(scaling, b),
-  );
+  return ropesOf(spec).every(({ scaling }) => {
+    if (scaling?.type === "longrope") return isLong(scaling, a) === isLong(scaling, b);
+    return scaling?.type !== "dynamic" || dynamicStretch(scaling, a) === dynamicStretch(scaling, b);
+  });
 }
 
 function isLong({ originalMaxPositions }: LongropeScaling, tokens: number): boolean {

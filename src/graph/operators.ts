@@ -10,6 +10,11 @@ export function sin(b: GraphBuilder, x: Value): Value {
   return b.operator("Sin", [x], x);
 }
 
+/** x to the powers of a vector: [1] and [N] give [N]. */
+export function powers(b: GraphBuilder, x: Value, exponents: Value): Value {
+  return b.operator("Pow", [x, exponents], exponents);
+}
+
 /** Rows of x by index: [R, ..] and indices [..] give [.., ..]. */
 export function gatherRows(b: GraphBuilder, x: Value, indices: Value): Value {
   return b.operator("Gather", [x, indices], { shape: [...indices.shape, ...x.shape.slice(1)] });

@@ -5,7 +5,7 @@
  * Facts from transformers' configuration_*.py and modeling_*.py of each family.
  */
 import { GpruneError } from "../errors.ts";
-import type { Projection } from "./spec.ts";
+import type { Projection, RopeScaling } from "./spec.ts";
 
 /** Whether projections carry biases: always, never, or as a flag in config.json says. */
 export type BiasRule = "never" | "always" | "attention_bias" | "mlp_bias";
@@ -14,9 +14,6 @@ type ActivationKey = "hidden_act" | "hidden_activation";
 
 /** Projections that get their biases together. */
 export type BiasPart = "qkv" | "o" | "mlp";
-
-/** `rope_type` in config.json. */
-export type RopeScalingName = "linear" | "llama3" | "yarn" | "longrope";
 
 export interface Family {
   /** `model_type` in config.json. */
@@ -70,7 +67,7 @@ export interface Family {
    */
   readonly scaledRotary: "any" | "longrope";
   /** What the class takes names of scalings for that once meant something else (configuration_phi3.py). */
-  readonly scalingNames: Readonly<Record<string, RopeScalingName>>;
+  readonly scalingNames: Readonly<Record<string, RopeScaling["type"]>>;
   /** The class refuses a hidden size that is no multiple of the number of query heads. */
   readonly headsDivideHidden: boolean;
   /** vLLM's class takes the head size from config.json; else it assumes C / N (qwen2.py). */

@@ -4,6 +4,7 @@
  *
  * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
  */
+import { internalError } from "../errors.ts";
 import { type EncodedValue, f32, i32s, text, u32 } from "../io/gguf_values.ts";
 import type { GgufArchitecture } from "./gguf_architectures.ts";
 import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./gguf_rotary.ts";
@@ -87,6 +88,8 @@ function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, Enco
       return [["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)]];
     case "yarn":
       return yarnEntries(scaling);
+    case "dynamic":
+      throw internalError("dynamic scaling in a GGUF");
     // Its factors are tensors.
     case "longrope":
       return [

@@ -93,7 +93,7 @@ describe("rotary parameters", () => {
     { rope_scaling: { type: "yarn" } },
     { rope_scaling: { type: "toString", factor: 2 } },
     { rope_scaling: { type: "longrope", short_factor: [1] } },
-    { rope_scaling: { type: "dynamic", factor: 2 } },
+    { rope_scaling: { type: "dynamic" } },
     { rope_scaling: { type: "linear" } },
     { rope_parameters: { rope_type: "llama3", factor: 8 } },
   ])("refuses %j", (keys) => {

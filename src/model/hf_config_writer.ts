@@ -1,6 +1,6 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
 import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
-import { ropeKeys } from "./hf_rope_writer.ts";
+import { maxPositionKey, ropeKeys } from "./hf_rope_writer.ts";
 import type { LayerSpec, ModelSpec } from "./spec.ts";
 
 /** The modelling file that lies beside a config.json which needs it. */
@@ -66,7 +66,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     num_key_value_heads: widest((layer) => layer.kvGroups),
     ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
     rms_norm_eps: spec.normEps,
-    max_position_embeddings: spec.maxPositions,
+    ...maxPositionKey(spec),
     tie_word_embeddings: spec.tiedEmbeddings,
     ...(remoteCode ? {} : biasFlags(spec, family)),
     ...ropeKeys(spec, family),

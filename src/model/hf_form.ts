@@ -56,8 +56,9 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
 }
 
 /**
- * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out, and none reads the attention
- * factor of YaRN or LongRoPE (model_executor/layers/rotary_embedding). Null for nothing.
+ * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out; none reads the attention factor of
+ * YaRN or LongRoPE, and all stretch every text as the longest under dynamic scaling (model_executor/layers/rotary_embedding).
+ * Null for nothing.
  */
 export function vllmObstacle(
   { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
@@ -69,7 +70,9 @@ export function vllmObstacle(
     biases.some((projection) => vllmOmits.includes(biasPart(projection))),
   );
   if (omits) return "leaves out biases";
-  return ropesOf({ layers }).some((rope) => hasOwnAttentionFactor(rope, maxPositions))
+  const ropes = ropesOf({ layers });
+  if (ropes.some(({ scaling }) => scaling?.type === "dynamic")) return "stretches short texts, too";
+  return ropes.some((rope) => hasOwnAttentionFactor(rope, maxPositions))
     ? "takes another attention factor"
     : null;
 }

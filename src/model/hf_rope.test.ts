@@ -231,3 +231,44 @@ describe("LongRoPE in config.json", () => {
     expect(typeOf({ kvGroups: 2, rope: half })).toBe("gprune_phi3");
   });
 });
+
+describe("dynamic scaling in config.json", () => {
+  const scaled = { ...LLAMA, max_position_embeddings: 64, rope_scaling: { type: "dynamic", factor: 4 } };
+  const since = {
+    ...LLAMA,
+    max_position_embeddings: 64,
+    rope_parameters: { rope_type: "dynamic", factor: 4 },
+  };
+
+  it("starts from the longest sequence that is said, and takes longer ones by its factor", () => {
+    for (const config of [scaled, since, { ...scaled, original_max_position_embeddings: 16 }]) {
+      const spec = read(config);
+      expect(spec.layers[0]!.rope?.scaling).toEqual({ type: "dynamic", factor: 4, originalMaxPositions: 64 });
+      expect(spec.maxPositions).toBe(256);
+    }
+  });
+
+  it("is written with the length that it starts from, and read back", () => {
+    const spec = read(scaled);
+    const written = writeConfig(spec, "float32");
+    expect(written).toMatchObject({ max_position_embeddings: 64 });
+    expect(written.rope_scaling).toEqual({ rope_type: "dynamic", factor: 4 });
+    expect(read(written)).toEqual(spec);
+  });
+
+  it("is not vLLM's, which stretches every text", () => {
+    const spec = read(scaled);
+    expect(vllmObstacle(spec, findHfForm(spec)!.family)).toBe("stretches short texts, too");
+  });
+
+  it("is refused where it would shrink, or where there is no pair of channels to grow", () => {
+    const shrinking = { ...scaled, rope_scaling: { type: "dynamic", factor: 0.5 } };
+    expect(() => read(shrinking)).toThrow(expect.objectContaining({ code: "UNSUPPORTED" }));
+    expect(() => read({ ...scaled, head_dim: 2 })).toThrow(
+      expect.objectContaining({
+        code: "BAD_CONFIG",
+        message: expect.stringContaining("at least 4 rotated channels, got 2"),
+      }),
+    );
+  });
+});

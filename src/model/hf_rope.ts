@@ -168,6 +168,7 @@ const SCALINGS: Readonly<Record<string, ScalingReader>> = {
       : undefined,
   yarn: yarnScaling,
   longrope: longropeScaling,
+  dynamic: dynamicScaling,
 };
 
 type ScalingReader = (parameters: RopeParameters, given: Given) => RopeScaling | null | undefined;
@@ -198,9 +199,9 @@ function scalingOf(
   if (scaling !== undefined) return scaling;
   const expected =
     "rope type default, linear with factor, llama3 with factor, low_freq_factor and high_freq_factor, yarn with factor, " +
-    "or longrope with short_factor and long_factor";
+    "longrope with short_factor and long_factor, or dynamic with a factor of at least 1";
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${JSON.stringify(parameters)}`, {
-    hint: "Other scalings of rotary frequencies (dynamic) are not computed.",
+    hint: "Other scalings of rotary frequencies are not computed.",
   });
 }
 
@@ -256,6 +257,16 @@ function longropeScaling(
     originalMaxPositions: original,
     attentionFactor: parameters.attention_factor ?? usual,
   };
+}
+
+/** `_compute_dynamic_ntk_parameters`: it starts from the longest sequence, and takes two pairs of channels to grow the base. */
+function dynamicScaling(
+  { factor }: RopeParameters,
+  { pairs, longest, context }: Given,
+): RopeScaling | undefined {
+  if (!isNumber(factor) || factor < 1) return undefined;
+  if (pairs < 2) throw bad(context, "dynamic scaling of at least 4 rotated channels", 2 * pairs);
+  return { type: "dynamic", factor, originalMaxPositions: longest };
 }
 
 function isNumber(value: number | null | undefined): value is number {

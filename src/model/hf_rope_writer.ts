@@ -15,6 +15,12 @@ import {
 
 type Json = Record<string, unknown>;
 
+/** The longest sequence as config.json says it: what dynamic scaling starts from where there is such. */
+export function maxPositionKey(spec: ModelSpec): Json {
+  const scaled = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "dynamic" ? [scaling] : []));
+  return { max_position_embeddings: scaled[0]?.originalMaxPositions ?? spec.maxPositions };
+}
+
 /** The keys for rotary embedding, as transformers 4 and 5 want them. */
 export function ropeKeys(
   { layers, headDim, maxPositions }: ModelSpec,
@@ -71,7 +77,7 @@ function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): Json {
 }
 
 function originalLength({ scaling }: Pick<RopeSpec, "scaling">): Json {
-  if (scaling === null || scaling.type === "linear") return {};
+  if (scaling === null || scaling.type === "linear" || scaling.type === "dynamic") return {};
   return { original_max_position_embeddings: scaling.originalMaxPositions };
 }
 
@@ -81,6 +87,7 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): Json {
     case undefined:
       return {};
     case "linear":
+    case "dynamic":
       return { factor: scaling.factor };
     case "llama3":
       return {

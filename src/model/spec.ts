@@ -39,7 +39,7 @@ export interface RopeSpec {
 }
 
 /** Changes of the rotary frequencies for longer contexts, as transformers' modeling_rope_utils.py has them. */
-export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongropeScaling;
+export type RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongropeScaling | DynamicScaling;
 
 /** Positions are divided. */
 export interface LinearScaling {
@@ -82,6 +82,13 @@ export interface LongropeScaling {
   readonly originalMaxPositions: number;
   /** On cosines and sines, whatever the length of a sequence. */
   readonly attentionFactor: number;
+}
+
+/** Dynamic NTK scaling: the base grows with the length of a sequence that is longer than the original one. */
+export interface DynamicScaling {
+  readonly type: "dynamic";
+  readonly factor: number;
+  readonly originalMaxPositions: number;
 }
 
 /** One decoder layer. Widths differ from layer to layer once a model is pruned. */
@@ -183,7 +190,9 @@ export function longropeSwitch(spec: Pick<ModelSpec, "layers">): number | null {
 /** The longest sequence that the rotary embeddings are stretched to, tokens; 0 where they do not say. */
 export function stretchedPositions(spec: Pick<ModelSpec, "layers">): number {
   const lengths = ropesOf(spec).map(({ scaling }) =>
-    scaling?.type === "yarn" ? Math.floor(scaling.factor * scaling.originalMaxPositions) : 0,
+    scaling?.type === "yarn" || scaling?.type === "dynamic"
+      ? Math.floor(scaling.factor * scaling.originalMaxPositions)
+      : 0,
   );
   return Math.max(0, ...lengths);
 }
