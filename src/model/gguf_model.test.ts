@@ -275,6 +275,26 @@ describe("refusals", () => {
       { extra: [["llama.rope.scaling.type", text("longrope")]] },
       "rope_factors_short.weight: expected 2 numbers, got none",
     ],
+    [
+      "a stretch without end",
+      {
+        extra: [
+          ["llama.rope.scaling.type", text("yarn")],
+          ["llama.rope.scaling.factor", f32(1e30)],
+        ],
+      },
+      "rope.scaling.factor: expected at most 2^31 positions",
+    ],
+    [
+      "LongRoPE from one token on",
+      {
+        extra: [
+          ["llama.rope.scaling.type", text("longrope")],
+          ["llama.rope.scaling.original_context_length", u32(1)],
+        ],
+      },
+      "original_context_length: expected at least 2, got 1",
+    ],
     ["an odd rotary size", { extra: [["llama.rope.dimension_count", u32(3)]] }, "rope.dimension_count"],
     [
       "more tokens than embeddings",

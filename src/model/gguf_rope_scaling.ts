@@ -19,6 +19,8 @@ import {
 /** Relative difference of attention factors that the rounding of settings to float32 explains. */
 const FACTOR_TOLERANCE = 1e-6;
 
+const ORIGINAL_LENGTH = "rope.scaling.original_context_length";
+
 const TYPES = ["none", "linear", "yarn", "longrope"] as const;
 
 /**
@@ -60,6 +62,7 @@ async function longropeScaling(
   };
   const longest = keys.size("context_length");
   const original = originalLength(keys) ?? longest;
+  if (original < 2) throw new GpruneError("BAD_FILE", keys.message(ORIGINAL_LENGTH, "at least 2", original));
   return {
     type: "longrope",
     shortFactors: await factors(LONGROPE_FACTORS.short),
@@ -116,8 +119,7 @@ function yarnScaling(keys: GgufKeys): YarnScaling {
 }
 
 function originalLength(keys: GgufKeys): number | undefined {
-  const name = "rope.scaling.original_context_length";
-  return keys.metadata.has(keys.key(name)) ? keys.size(name) : undefined;
+  return keys.metadata.has(keys.key(ORIGINAL_LENGTH)) ? keys.size(ORIGINAL_LENGTH) : undefined;
 }
 
 /** The usual value for one that is it but for rounding, else the short decimal number. */

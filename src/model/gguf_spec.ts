@@ -72,9 +72,16 @@ class SpecReader {
       ...this.#scales(family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1),
       attentionScale: this.#keys.factor("attention.scale", scoreWidth ** -0.5),
       ...this.#softcaps(),
-      maxPositions: Math.max(this.#keys.size("context_length"), stretchedPositions({ layers })),
+      maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
     };
+  }
+
+  #maxPositions(layers: readonly LayerSpec[]): number {
+    const stretched = stretchedPositions({ layers });
+    if (stretched < 2 ** 31) return Math.max(this.#keys.size("context_length"), stretched);
+    const name = "rope.scaling.factor";
+    throw new GpruneError("BAD_FILE", this.#keys.message(name, "at most 2^31 positions", stretched));
   }
 
   /** Factors that the file gives, or those of the family. */

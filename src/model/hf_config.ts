@@ -133,10 +133,20 @@ function specOf(config: Config, context: Context): ModelSpec {
     ...scalesOf(config, family),
     attentionScale: attentionScaleOf(config, family, headDim),
     ...softcapsOf(config, family),
-    // People add YaRN to a config.json and leave the length as it was.
-    maxPositions: Math.max(config.max_position_embeddings, stretchedPositions({ layers })),
+    maxPositions: maxPositionsOf(config, context, layers),
     extra: carried.parse(config),
   };
+}
+
+/** People add YaRN to a config.json and leave the length as it was. */
+function maxPositionsOf(
+  { max_position_embeddings: longest }: Config,
+  context: Context,
+  layers: readonly LayerSpec[],
+): number {
+  const stretched = stretchedPositions({ layers });
+  if (stretched <= MAX_SIZE) return Math.max(longest, stretched);
+  throw bad(context, `a rotary scaling to at most ${MAX_SIZE} positions`, stretched);
 }
 
 /** What embeddings, the outputs of blocks, and logits are multiplied or divided by. */

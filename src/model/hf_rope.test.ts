@@ -68,6 +68,18 @@ describe("YaRN in config.json", () => {
     );
   });
 
+  it.each([
+    [{ factor: 1e12 }, "at most 2147483648 positions"],
+    [
+      { mscale: 1e308, mscale_all_dim: 1e308, factor: 1e30, original_max_position_embeddings: 1 },
+      "an attention factor",
+    ],
+  ])("is refused where %j would make it endless", (change, says) => {
+    expect(() => read({ ...LLAMA, rope_scaling: { type: "yarn", ...given, ...change } })).toThrow(
+      expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringContaining(says) }),
+    );
+  });
+
   it("is for layers without windows where those have parameters of their own, and always truncated there", () => {
     const full_attention = { rope_type: "yarn", rope_theta: 500, ...given, truncate: false };
     const sliding_attention = { rope_type: "default", rope_theta: 70 };
@@ -193,6 +205,16 @@ describe("LongRoPE in config.json", () => {
       ).toThrow(expect.objectContaining({ code: "BAD_CONFIG" }));
     },
   );
+
+  it("starts from more than one token", () => {
+    const one = { type: "longrope", ...given, original_max_position_embeddings: 1 };
+    expect(() => read({ ...LLAMA, ...heads, rope_scaling: one })).toThrow(
+      expect.objectContaining({
+        code: "BAD_CONFIG",
+        message: expect.stringContaining("an attention factor"),
+      }),
+    );
+  });
 
   it("is written with the keys that Phi-3 in transformers 4 wants, and the length where version 5 looks, too", () => {
     const config = { ...PHI3, ...heads, hidden_size: 16, rope_scaling: { type: "longrope", ...given } };

@@ -233,7 +233,7 @@ function yarnScaling(
     type: "yarn",
     factor,
     originalMaxPositions: original,
-    attentionFactor: attention ?? ratio ?? yarnAttentionFactor(factor),
+    attentionFactor: finite(attention ?? ratio ?? yarnAttentionFactor(factor), context),
     betaFast: parameters.beta_fast || YARN_DEFAULTS.betaFast,
     betaSlow: parameters.beta_slow || YARN_DEFAULTS.betaSlow,
     truncate: context.family.ropeByLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
@@ -255,7 +255,7 @@ function longropeScaling(
     shortFactors,
     longFactors,
     originalMaxPositions: original,
-    attentionFactor: parameters.attention_factor ?? usual,
+    attentionFactor: finite(parameters.attention_factor ?? usual, context),
   };
 }
 
@@ -267,6 +267,12 @@ function dynamicScaling(
   if (!isNumber(factor) || factor < 1) return undefined;
   if (pairs < 2) throw bad(context, "dynamic scaling of at least 4 rotated channels", 2 * pairs);
   return { type: "dynamic", factor, originalMaxPositions: longest };
+}
+
+/** @throws GpruneError BAD_CONFIG for an attention factor that settings make infinite */
+function finite(attentionFactor: number, context: Context): number {
+  if (Number.isFinite(attentionFactor)) return attentionFactor;
+  throw bad(context, "rotary parameters that give an attention factor", attentionFactor);
 }
 
 function isNumber(value: number | null | undefined): value is number {
