@@ -11,7 +11,7 @@ import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** Tokens that make up for the time of turning all matrices into integers (docs/PERFORMANCE.md). */
-const LONG_TEXT = 128;
+const LONG_TEXT = 512;
 
 /**
  * Ids that end what a model says: the tokenizer's and, where there is no generation_config.json, those of config.json, as in
@@ -72,7 +72,7 @@ const PASS_TOKENS = 2048;
 /** Tokens of a pass where there are more. */
 const PIECE_TOKENS = 256;
 /** Tokens from which on float32 weights are read for them (docs/PERFORMANCE.md). */
-const MANY_TOKENS = 128;
+const MANY_TOKENS = 256;
 
 /**
  * Sequences of equal length that grow together. Where LongRoPE changes its frequencies for a sequence that has become long,
