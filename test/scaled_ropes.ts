@@ -1,5 +1,14 @@
 /** Scaled rotary embeddings of tiny models. */
-import type { LongropeScaling, RopeSpec } from "../src/model/spec.ts";
+import type { Llama3Scaling, LongropeScaling, RopeSpec } from "../src/model/spec.ts";
+
+/** Llama 3.1's. */
+export const LLAMA3: Llama3Scaling = {
+  type: "llama3",
+  factor: 8,
+  lowFreqFactor: 1,
+  highFreqFactor: 4,
+  originalMaxPositions: 8192,
+};
 
 /** LongRoPE on heads of 4 channels, that tells apart sequences of up to 8 tokens and longer ones. */
 const LONGROPE: LongropeScaling = {

@@ -10,9 +10,6 @@ import { longropeSwitch } from "../model/spec.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** Tokens that make up for the time of turning all matrices into integers (docs/PERFORMANCE.md). */
-const LONG_TEXT = 512;
-
 /**
  * Ids that end what a model says: the tokenizer's and, where there is no generation_config.json, those of config.json, as in
  * transformers (`GenerationConfig.from_model_config`).
@@ -29,6 +26,9 @@ export interface LoadedDecoder {
   readonly layers: readonly LoadedLayer[];
   readonly head: LoadedHead;
 }
+
+/** Tokens that make up for the time of turning all matrices into integers (docs/PERFORMANCE.md). */
+const LONG_TEXT = 512;
 
 /**
  * Reads all weights of a model as what takes least time: matrices that are stored in blocks of integers as they are, others as

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { longrope } from "../../test/scaled_ropes.ts";
+import { LLAMA3, longrope } from "../../test/scaled_ropes.ts";
 import { type TinyModelOptions, tinySpec } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import type { GpruneError } from "../errors.ts";
@@ -12,13 +12,6 @@ const rope = (change: Partial<RopeSpec>): RopeSpec => ({
   scaling: null,
   ...change,
 });
-const LLAMA3 = {
-  type: "llama3",
-  factor: 8,
-  lowFreqFactor: 1,
-  highFreqFactor: 4,
-  originalMaxPositions: 8192,
-} as const;
 const YARN = {
   ...YARN_DEFAULTS,
   type: "yarn",

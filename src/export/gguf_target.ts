@@ -66,20 +66,26 @@ function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architectu
   return {
     ...chosen,
     zeros: parameterCount(chosen.spec) - parameterCount(spec),
-    ignoredWindow: ignoredWindow(spec, chosen.architecture),
-    contextSwitch: contextSwitch(spec),
+    ...targetLimits(spec, chosen.architecture),
   };
 }
 
+/** What llama.cpp computes otherwise under an architecture. */
+export type TargetLimits = Pick<GgufTarget, "ignoredWindow" | "contextSwitch">;
+
+export function targetLimits(spec: ModelSpec, architecture: GgufArchitecture): TargetLimits {
+  return { ignoredWindow: ignoredWindow(spec, architecture), contextSwitch: contextSwitch(spec) };
+}
+
 /** Tokens of the shortest sliding window when llama.cpp does not compute it under the architecture; else null. */
-export function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): number | null {
+function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): number | null {
   const windows = spec.layers.map(({ window }) => window ?? Number.POSITIVE_INFINITY);
   const shortest = Math.min(...windows);
   return !loads.windows && shortest < spec.maxPositions ? shortest : null;
 }
 
 /** Tokens of context beyond which llama.cpp takes LongRoPE's long factors whatever the text (llama-model.cpp); else null. */
-export function contextSwitch(spec: ModelSpec): number | null {
+function contextSwitch(spec: ModelSpec): number | null {
   const length = longropeSwitch(spec);
   return length !== null && length < spec.maxPositions ? length : null;
 }

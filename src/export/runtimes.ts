@@ -5,7 +5,7 @@ import type { ModelOrigin } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";
-import { contextSwitch, findGgufTarget, type GgufTarget, ignoredWindow } from "./gguf_target.ts";
+import { findGgufTarget, type TargetLimits, targetLimits } from "./gguf_target.ts";
 
 /** By program: `yes`, `no` or under which condition, and in parentheses which class loads it or why none does. */
 export type Runtimes = Readonly<
@@ -46,7 +46,7 @@ function fileAnswer(spec: ModelSpec, name: string): string {
   const architecture = architectureByName(name, "llama.cpp");
   const obstacles = ggufObstacles(spec, architecture).map(({ what }) => what);
   if (obstacles.length === 0) {
-    return `yes (${[`as ${name}`, ...limits({ ignoredWindow: ignoredWindow(spec, architecture), contextSwitch: contextSwitch(spec) })].join(", ")})`;
+    return `yes (${[`as ${name}`, ...limits(targetLimits(spec, architecture))].join(", ")})`;
   }
   const exported = llamaCppAnswer(spec);
   const not = `${name} cannot have ${obstacles.join(" or ")}`;
@@ -54,8 +54,7 @@ function fileAnswer(spec: ModelSpec, name: string): string {
 }
 
 /** What llama.cpp computes otherwise. */
-function limits(target: Pick<GgufTarget, "ignoredWindow" | "contextSwitch">): readonly string[] {
-  const { ignoredWindow: ignored, contextSwitch: long } = target;
+function limits({ ignoredWindow: ignored, contextSwitch: long }: TargetLimits): readonly string[] {
   return [
     ...(ignored === null ? [] : [`without the window of ${ignored} tokens`]),
     ...(long === null ? [] : [`long rotary factors in contexts of more than ${long} tokens`]),

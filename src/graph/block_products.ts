@@ -113,7 +113,7 @@ export class BlockProducts {
   /** [1, T, G, blockSize], zeros behind the end of a row. */
   #blocksOf(x: Value, blockSize: number): Value {
     const columns = x.shape.at(-1) as number;
-    const blocks = Math.ceil(columns / blockSize);
+    const blocks = blocksOfRow(columns, { blockSize });
     const after = blocks * blockSize - columns;
     const whole = after === 0 ? x : this.#b.pad(x, x.shape.length - 1, { before: 0, after });
     return this.#b.reshape(whole, [...x.shape.slice(0, -1), blocks, blockSize]);

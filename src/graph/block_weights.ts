@@ -1,5 +1,5 @@
 /**
- * BlockSource as small integers, for decoding token by token, where reading weights is nearly all that takes time: those that are
+ * Matrices as small integers, for decoding token by token, where reading weights is nearly all that takes time: those that are
  * stored in blocks are multiplied as such (block_products.ts) and never become float32, and others can become two terms of
  * integers, half the size. They are initializers of a program for their layer alone, since MatMulNBits reads weights in an
  * order of its own that is made when a session is opened; all others are fed, as everywhere. On the CPU alone, for one sequence
@@ -120,7 +120,7 @@ class BlockInputs extends WeightInputs {
   }
 }
 
-/** BlockSource in blocks that a graph holds. */
+/** Matrices in blocks that a graph holds. */
 class HeldBlocks {
   readonly #b: GraphBuilder;
   readonly #blocks: BlockSource;

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { LLAMA3 } from "../../test/scaled_ropes.ts";
 import { tinySpec } from "../../test/tiny_model.ts";
 import {
   type DynamicScaling,
+  type Llama3Scaling,
   type LongropeScaling,
   type ModelSpec,
   type RopeSpec,
@@ -21,10 +23,7 @@ const DYNAMIC: DynamicScaling = { type: "dynamic", factor: 4, originalMaxPositio
 const PLAIN: RopeSpec = { theta: 10_000, rotaryDim: 8, scaling: null };
 
 /** modeling_rope_utils.py, `_compute_llama3_parameters`, channel by channel. */
-function llama3Frequency(
-  frequency: number,
-  scaling: Extract<RopeSpec["scaling"], { type: "llama3" }>,
-): number {
+function llama3Frequency(frequency: number, scaling: Llama3Scaling): number {
   const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
   const wavelength = (2 * Math.PI) / frequency;
   if (wavelength > originalMaxPositions / lowFreqFactor) return frequency / factor;
@@ -45,18 +44,11 @@ describe("inverseFrequencies", () => {
   });
 
   it("scales low, middle and high frequencies as Llama 3.1 does", () => {
-    const scaling = {
-      type: "llama3",
-      factor: 8,
-      lowFreqFactor: 1,
-      highFreqFactor: 4,
-      originalMaxPositions: 8192,
-    } as const;
-    const rope: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling };
+    const rope: RopeSpec = { theta: 500_000, rotaryDim: 128, scaling: LLAMA3 };
     const plain = inverseFrequencies({ ...rope, scaling: null }, 1);
     const scaled = inverseFrequencies(rope, 1);
     for (const [i, frequency] of scaled.entries()) {
-      expect(frequency / llama3Frequency(500_000 ** ((-2 * i) / 128), scaling)).toBeCloseTo(1, 6);
+      expect(frequency / llama3Frequency(500_000 ** ((-2 * i) / 128), LLAMA3)).toBeCloseTo(1, 6);
     }
     const ratios = plain.map((frequency, i) => scaled[i]! / frequency);
     expect(ratios[0]).toBe(1);

@@ -3,7 +3,7 @@
  * frequencies, which it stores in place of the setting. Both ways.
  */
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
-import type { RopeScaling, RopeSpec } from "./spec.ts";
+import type { Llama3Scaling, RopeScaling, RopeSpec } from "./spec.ts";
 
 /** The tensor that holds Llama 3's factors. */
 export const LLAMA3_FACTORS = "rope_freqs.weight";
@@ -41,8 +41,6 @@ export function storedRows({ shape, data }: Tensor, headDim: number): Tensor {
   }
   return { shape, data: stored };
 }
-
-type Llama3Scaling = Extract<RopeScaling, { readonly type: "llama3" }>;
 
 /** Whether the factors of a scaling say enough to tell it from others. */
 export function isPublishedScaling(scaling: Llama3Scaling): boolean {

@@ -10,12 +10,11 @@ import { configOf, type HfForm } from "./hf_config_writer.ts";
 import { INPUT_PROJECTIONS } from "./spaces.ts";
 import {
   hasUniformWidths,
-  longropeAttentionFactor,
   type ModelSpec,
   type Projection,
   type RopeSpec,
   ropesOf,
-  yarnAttentionFactor,
+  usualAttentionFactor,
 } from "./spec.ts";
 
 /**
@@ -78,10 +77,8 @@ export function vllmObstacle(
 }
 
 function hasOwnAttentionFactor({ scaling }: RopeSpec, maxPositions: number): boolean {
-  if (scaling?.type === "yarn") return scaling.attentionFactor !== yarnAttentionFactor(scaling.factor);
-  if (scaling?.type !== "longrope") return false;
-  const { originalMaxPositions: original, attentionFactor } = scaling;
-  return attentionFactor !== longropeAttentionFactor(maxPositions / original, original);
+  if (scaling?.type !== "yarn" && scaling?.type !== "longrope") return false;
+  return scaling.attentionFactor !== usualAttentionFactor(scaling, maxPositions);
 }
 
 function hasStockClass(spec: ModelSpec, family: Family): boolean {

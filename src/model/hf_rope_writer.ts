@@ -2,15 +2,14 @@
 import type { Family } from "./families.ts";
 import {
   type LongropeScaling,
-  longropeAttentionFactor,
   type ModelSpec,
   mainRope,
   type RopeScaling,
   type RopeSpec,
   ropesOf,
+  usualAttentionFactor,
   YARN_DEFAULTS,
   type YarnScaling,
-  yarnAttentionFactor,
 } from "./spec.ts";
 
 type Json = Record<string, unknown>;
@@ -96,32 +95,28 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): Json {
         high_freq_factor: scaling.highFreqFactor,
       };
     case "yarn":
-      return yarnKeys(scaling);
+      return { factor: scaling.factor, ...attentionKey(scaling, maxPositions), ...turnKeys(scaling) };
     case "longrope":
-      return longropeKeys(scaling, maxPositions);
+      return {
+        short_factor: scaling.shortFactors,
+        long_factor: scaling.longFactors,
+        ...attentionKey(scaling, maxPositions),
+      };
   }
 }
 
-function longropeKeys(
-  { shortFactors, longFactors, originalMaxPositions, attentionFactor }: LongropeScaling,
-  maxPositions: number,
-): Json {
-  const usual = longropeAttentionFactor(maxPositions / originalMaxPositions, originalMaxPositions);
-  return {
-    short_factor: shortFactors,
-    long_factor: longFactors,
-    ...(attentionFactor === usual ? {} : { attention_factor: attentionFactor }),
-  };
+/** Left out, as those below, where it is what others assume: programs differ in which of these keys they know. */
+function attentionKey(scaling: YarnScaling | LongropeScaling, maxPositions: number): Json {
+  const { attentionFactor } = scaling;
+  const isUsual = attentionFactor === usualAttentionFactor(scaling, maxPositions);
+  return isUsual ? {} : { attention_factor: attentionFactor };
 }
 
-/** What others assume is left out: programs differ in which of these keys they know. */
-function yarnKeys({ factor, attentionFactor, ...rest }: YarnScaling): Json {
+function turnKeys(scaling: YarnScaling): Json {
   const { betaFast, betaSlow, truncate } = YARN_DEFAULTS;
   return {
-    factor,
-    ...(attentionFactor === yarnAttentionFactor(factor) ? {} : { attention_factor: attentionFactor }),
-    ...(rest.betaFast === betaFast ? {} : { beta_fast: rest.betaFast }),
-    ...(rest.betaSlow === betaSlow ? {} : { beta_slow: rest.betaSlow }),
-    ...(rest.truncate === truncate ? {} : { truncate: rest.truncate }),
+    ...(scaling.betaFast === betaFast ? {} : { beta_fast: scaling.betaFast }),
+    ...(scaling.betaSlow === betaSlow ? {} : { beta_slow: scaling.betaSlow }),
+    ...(scaling.truncate === truncate ? {} : { truncate: scaling.truncate }),
   };
 }

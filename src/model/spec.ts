@@ -181,6 +181,13 @@ export function longropeAttentionFactor(factor: number, originalMaxPositions: nu
   return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
 }
 
+/** The attention factor of a scaling where nothing else is said. @param maxPositions - the longest sequence, tokens */
+export function usualAttentionFactor(scaling: YarnScaling | LongropeScaling, maxPositions: number): number {
+  if (scaling.type === "yarn") return yarnAttentionFactor(scaling.factor);
+  const { originalMaxPositions: original } = scaling;
+  return longropeAttentionFactor(maxPositions / original, original);
+}
+
 /** The length up to which short factors hold, tokens; null for models without. */
 export function longropeSwitch(spec: Pick<ModelSpec, "layers">): number | null {
   const scalings = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "longrope" ? [scaling] : []));

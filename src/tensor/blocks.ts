@@ -38,7 +38,7 @@ export interface BlockSource {
 }
 
 /** Blocks of a row of so many weights. */
-export function blocksOfRow(columns: number, { blockSize }: BlockLayout): number {
+export function blocksOfRow(columns: number, { blockSize }: { readonly blockSize: number }): number {
   return Math.ceil(columns / blockSize);
 }
 
