@@ -1,9 +1,9 @@
 /**
  * Gradients of the loss with respect to one gate per channel, by our own backward graphs (graph/backward.ts).
  */
-import { backwardLayers, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
+import { lossGradients } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { embedMicroBatches, microBatches, type TokenBatch } from "../graph/forward.ts";
+import { microBatches, type TokenBatch } from "../graph/forward.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Stash } from "../tensor/stash.ts";
@@ -44,24 +44,15 @@ export async function batchGradients(
   tokens: readonly TokenBatch[],
   { centers = new Map(), stash, stage = "gradients", onProgress = silent }: GateGradientOptions = {},
 ): Promise<readonly WindowGradients[]> {
-  const batches = await embedMicroBatches(runner, tokens);
-  const total = 2 * batches.reduce((sum, { ids }) => sum + ids.length, 0);
-  const report =
-    (base: number): OnProgress =>
-    (event) =>
-      onProgress({ ...event, done: base + event.done, total });
-  const reporting = { stage, onProgress: report(0), ...(stash && { stash }) };
-  const inputs = await forwardKeepingInputs(runner, batches, reporting);
-  const losses = await headBackward(runner, batches);
   const spaces = spacesOf(runner.model.spec);
-  const gates = batches.map(({ batch }) =>
+  const gates = tokens.map(({ batch }) =>
     Array.from({ length: batch }, () => new Map<string, Float32Array>()),
   );
-  await backwardLayers(runner, batches, {
+  const losses = await lossGradients(runner, tokens, {
     program: "backward",
-    inputs,
+    stash,
     stage,
-    onProgress: report(total / 2),
+    onProgress,
     feeds: ({ index }) =>
       Object.fromEntries(
         spaces

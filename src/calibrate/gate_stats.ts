@@ -5,13 +5,13 @@
  */
 import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { microBatches, type TokenBatch } from "../graph/forward.ts";
-import { inputStash } from "../graph/memory_policy.ts";
+import type { TokenBatch } from "../graph/forward.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import { type OnProgress, type ProgressEvent, silent } from "../progress.ts";
+import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
-import { type TokenSet, textsOf } from "./calibrate.ts";
+import type { TokenSet } from "./calibrate.ts";
 import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
+import { type LotsState, sumsBySet } from "./window_lots.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
 export interface UnitGateStats {
@@ -45,10 +45,7 @@ export interface GateStatsOptions {
 }
 
 /** What is known between two lots of windows. */
-export interface GateStatsState {
-  /** Of every set, as far as its windows are through, which are taken in order. */
-  readonly sets: ReadonlyMap<string, GateStats>;
-}
+export type GateStatsState = LotsState<GateStats>;
 
 /** Gate statistics of every set, by name. */
 export async function gateStatistics(
@@ -63,31 +60,12 @@ export async function gateStatistics(
   }: GateStatsOptions = {},
 ): Promise<ReadonlyMap<string, GateStats>> {
   const spaces = spacesOf(runner.model.spec);
-  const result = new Map((await checkpoints.restore())?.sets);
-  const queue = sets.flatMap((set) => batchesLeft(set, result.get(set.name)));
-  for (const { name } of sets) if (!result.has(name)) result.set(name, emptyGateStats(spaces));
-  const total = 2 * sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
-  let done = total - 2 * tokensOf(queue.map(({ ids }) => ids));
-  for (let start = 0; start < queue.length; ) {
-    const { stash, bytes } = await inputStash(runner.memory, "layer inputs");
-    const lot = lotFrom(queue.slice(start), bytes / inputBytes(runner));
-    // The end is said below, with what came out.
-    const report: OnProgress = (event) => {
-      if (done + event.done < total) onProgress({ ...event, done: done + event.done, total });
-    };
-    const gradients = await batchGradients(runner, lot, { centers, stash, stage, onProgress: report });
-    await stash.close();
-    const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
-    for (const [window, name] of owners.entries()) {
-      const own = statsOfWindow(gradients[window]!, { spaces, damped });
-      result.set(name, addedInPlace(result.get(name)!, own));
-    }
-    start += lot.length;
-    done += 2 * tokensOf(lot.map(({ ids }) => ids));
-    await checkpoints.reached(() => ({ sets: result }));
-  }
-  onProgress({ stage, done: total, total, unit: "tokens", ...lossesOf(result) });
-  return result;
+  return sumsBySet(runner, sets, {
+    empty: () => emptyGateStats(spaces),
+    compute: (batches, options) => windowStatistics(runner, batches, { damped, centers, ...options }),
+    add: addedInPlace,
+    ...{ stage, onProgress, checkpoints },
+  });
 }
 
 /** Gate statistics of every window by itself, in order. The windows' layer inputs are held at once. */
@@ -99,47 +77,6 @@ export async function windowStatistics(
   const spaces = spacesOf(runner.model.spec);
   const gradients = await batchGradients(runner, batches, options);
   return gradients.map((window) => statsOfWindow(window, { spaces, damped }));
-}
-
-/** A micro-batch and its set. */
-interface OwnedBatch extends TokenBatch {
-  readonly set: string;
-}
-
-/** Micro-batches of a set without those that its statistics have. */
-function batchesLeft(set: TokenSet, stats: GateStats | undefined): readonly OwnedBatch[] {
-  let seen = 0;
-  return microBatches(set.windows, textsOf(set))
-    .filter(({ batch }) => {
-      seen += batch;
-      return seen > (stats?.windows ?? 0);
-    })
-    .map((batch) => ({ ...batch, set: set.name }));
-}
-
-/** The first micro-batches that have at most so many tokens together, at least one. */
-function lotFrom(batches: readonly OwnedBatch[], maxTokens: number): readonly OwnedBatch[] {
-  let tokens = 0;
-  const end = batches.findIndex(({ ids }, index) => {
-    tokens += ids.length;
-    return index > 0 && tokens > maxTokens;
-  });
-  return end < 0 ? batches : batches.slice(0, end);
-}
-
-/** Bytes of a token's inputs of all layers. */
-function inputBytes({ model: { spec } }: DecoderRunner): number {
-  return 4 * spec.hiddenSize * spec.layers.length;
-}
-
-/** Mean loss of every set, nats per token, for progress events. */
-function lossesOf(sets: ReadonlyMap<string, GateStats>): Pick<ProgressEvent, "detail" | "values"> {
-  const known = [...sets].filter(([, { windows }]) => windows > 0);
-  const values = known.map(([name, { loss, windows }]) => ({ name, value: loss / windows }));
-  return {
-    detail: `loss ${values.map(({ name, value }) => `${name} ${value.toFixed(2)}`).join(", ")}`,
-    values,
-  };
 }
 
 /** Statistics of two disjoint lots of windows taken together. */
@@ -239,8 +176,4 @@ function unitGradients(channels: Float32Array, { units, unitChannels }: Space): 
   const gradients = new Float64Array(units);
   for (let j = 0; j < units * unitChannels; j++) gradients[Math.floor(j / unitChannels)]! += channels[j]!;
   return gradients;
-}
-
-function tokensOf(windows: readonly Int32Array[]): number {
-  return windows.reduce((sum, window) => sum + window.length, 0);
 }

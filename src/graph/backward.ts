@@ -7,7 +7,14 @@ import { MemoryStash, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
 import { naming } from "./finite.ts";
-import { forwardLayers, hiddenRows, type MicroBatch, nextTokens } from "./forward.ts";
+import {
+  embedMicroBatches,
+  forwardLayers,
+  hiddenRows,
+  type MicroBatch,
+  nextTokens,
+  type TokenBatch,
+} from "./forward.ts";
 import type { Feeds } from "./runtime.ts";
 
 interface Reporting {
@@ -108,11 +115,11 @@ export async function headBackward(
 }
 
 export interface BackwardOptions extends Reporting {
-  readonly program: "backward" | "train";
+  readonly program: "backward" | "train" | "slopes";
   /** Layer inputs as `forwardKeepingInputs` gives them. */
   readonly inputs: LayerInputs;
   /** What the program takes besides the layer input and `upstream`. */
-  readonly feeds?: (layer: LoadedLayer) => Feeds;
+  readonly feeds?: (layer: LoadedLayer) => Feeds | Promise<Feeds>;
   /**
    * Called with the outputs of every layer and micro-batch, when its `hidden` is the gradient of the layer's input; waited
    * for.
@@ -132,7 +139,7 @@ export async function backwardLayers(
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
   let tokenLayers = 0;
   for await (const layer of runner.loadLayers(layers - 1, -1)) {
-    const fixed = feeds?.(layer);
+    const fixed = await feeds?.(layer);
     for (const [position, batch] of batches.entries()) {
       const hidden = await inputs.get(layer.index, position);
       const feeds = { ...fixed, upstream: batch.hidden };
@@ -146,4 +153,35 @@ export async function backwardLayers(
     }
     onLayer?.(layer);
   }
+}
+
+/** What is asked of the way back from the loss of windows. */
+export interface LossGradientOptions extends Pick<BackwardOptions, "program" | "feeds" | "onOutputs"> {
+  /** Where layer inputs wait for the way back; in memory when absent. */
+  readonly stash?: Stash | undefined;
+  readonly stage: string;
+  readonly onProgress: OnProgress;
+}
+
+/**
+ * Windows in micro-batches forward, and the gradients of each window's mean next-token cross entropy back through all layers,
+ * reported as one stage.
+ * @returns that mean of every window, nats
+ */
+export async function lossGradients(
+  runner: DecoderRunner,
+  tokens: readonly TokenBatch[],
+  { stash, stage, onProgress, ...backward }: LossGradientOptions,
+): Promise<readonly number[]> {
+  const batches = await embedMicroBatches(runner, tokens);
+  const total = 2 * batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  const report =
+    (base: number): OnProgress =>
+    (event) =>
+      onProgress({ ...event, done: base + event.done, total });
+  const reporting = { stage, onProgress: report(0), ...(stash && { stash }) };
+  const inputs = await forwardKeepingInputs(runner, batches, reporting);
+  const losses = await headBackward(runner, batches);
+  await backwardLayers(runner, batches, { ...backward, inputs, stage, onProgress: report(total / 2) });
+  return losses;
 }

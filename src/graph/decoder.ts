@@ -34,7 +34,9 @@ export interface LayerValues {
   /** Layer output, [B, T, C]. */
   readonly output: Value;
   /** Inputs of the output projections, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
-  readonly taps: { readonly kv: Value; readonly ffn: Value };
+  readonly taps: Readonly<Record<SpaceKind, Value>>;
+  /** Outputs of the output projections with their biases, before norms that follow them, [B, T, C]. */
+  readonly projected: Readonly<Record<SpaceKind, Value>>;
   /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past, and with a cache. */
   readonly keys: Value;
   readonly values: Value;
@@ -151,6 +153,7 @@ export function addLayer(
     input,
     output: ffn.output,
     taps: { kv: attention.tap, ffn: ffn.tap },
+    projected: { kv: attention.projected, ffn: ffn.projected },
     keys: attention.keys,
     values: attention.values,
   };

@@ -188,7 +188,7 @@ function lotsOfEqualLength(
 
 export interface ForwardOptions {
   /** Which layer program runs over sequences; it must give `hidden`. Forests have their own. */
-  readonly program?: Exclude<LayerProgram, "forest" | "cached" | "backward" | "train">;
+  readonly program?: Exclude<LayerProgram, "forest" | "cached" | "backward" | "train" | "slopes">;
   /** Called with every output of every layer and micro-batch, before `hidden` is replaced; waited for. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
   /** Called with the input of every layer and micro-batch, before it is computed; waited for. */

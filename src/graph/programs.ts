@@ -27,6 +27,7 @@ export type LayerProgram =
   | "gram"
   | "backward"
   | "train"
+  | "slopes"
   | BlockProgram;
 /** Programs of one half of a decoder layer. */
 export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
@@ -66,6 +67,9 @@ export function structureFor(
  *   is center + (x - center) * g
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
  *   under its own name
+ * - `slopes`: with `upstream` [B, T, C], and for each kind `KIND.changes` [V, C, channels] and `KIND.biasChanges` [V, 1, C], V changes
+ *   of the output projection's weight and bias, as inputs: gradient of the layer input as `hidden`, and `KIND.slopes`
+ *   [B, V, T, 1], the loss's derivative along each change, by tokens
  * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
  * - `attentionMoments`, `ffnMoments`: with int32 `kept` [k] and `removed` [m], channels of the output projection's input x,
  *   and `removedWeight` [C, m], the columns of the latter, as inputs: hidden, and what a weighted regression of the lost
@@ -89,6 +93,7 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   gram: (structure) => layerGraph(structure, addGrams),
   backward: buildBackward,
   train: buildTrain,
+  slopes: buildSlopes,
   attention: (structure) => blockGraph(structure, "kv"),
   ffn: (structure) => blockGraph(structure, "ffn"),
   attentionMoments: (structure) => momentsGraph(structure, "kv"),
@@ -255,6 +260,32 @@ function buildTrain(structure: LayerStructure): Graph {
   b.output("hidden", hidden!);
   for (const [index, name] of [...weights.keys()].entries()) b.output(name, rest[index]!);
   return b.finish();
+}
+
+/** The derivatives along changes of the output projections: what each change would put out, times the gradient there. */
+function buildSlopes(structure: LayerStructure): Graph {
+  const b = new GraphBuilder();
+  const { input, output, taps, projected } = buildLayer(b, structure);
+  const upstream = b.input("upstream", output.shape);
+  const seeds = new Map([[output, upstream]]);
+  const [hidden, ...gradientsOf] = gradients(b, seeds, [input, ...KINDS.map((kind) => projected[kind])]);
+  b.output("hidden", hidden!);
+  for (const [index, kind] of KINDS.entries()) {
+    const count = `${kind}.V`;
+    const size = structure.hiddenSize;
+    const changes = b.input(`${kind}.changes`, [count, size, taps[kind].shape[2]!]);
+    const biases = b.input(`${kind}.biasChanges`, [count, 1, size]);
+    const moved = b.add(b.matmul(perChange(b, taps[kind]), changes, { transB: true }), biases);
+    b.output(`${kind}.slopes`, b.reduceSum(b.mul(moved, perChange(b, gradientsOf[index]!)), [-1]));
+  }
+  return b.finish();
+}
+
+/** [B, T, N] as [B, 1, T, N], the same for all changes. */
+function perChange(b: GraphBuilder, x: Value): Value {
+  const axes = b.constant([1], { type: "int64", data: BigInt64Array.of(1n) });
+  const [batch, tokens, size] = x.shape as readonly [Dim, Dim, Dim];
+  return b.operator("Unsqueeze", [x, axes], { shape: [batch, 1, tokens, size] });
 }
 
 /** Losses by row and the hidden states they are differentiated by. */

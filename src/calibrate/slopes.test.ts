@@ -1,0 +1,119 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { maxDifference } from "../../test/numbers.ts";
+import { tensorsOf } from "../../test/plans.ts";
+import { randomWindows } from "../../test/random_windows.ts";
+import { referenceDecoder } from "../../test/reference_decoder.ts";
+import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { microBatches } from "../graph/forward.ts";
+import { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
+import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import { withBiases } from "../model/spec.ts";
+import { memorySource } from "../tensor/memory.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { changeNames, slopeStatistics, windowSlopes } from "./slopes.ts";
+
+const runtime = new Runtime({ threads: 1 });
+afterAll(() => runtime.close());
+
+function withWeights(model: Model, tensors: ReadonlyMap<string, Tensor>): Model {
+  return { ...model, weights: memorySource(tensors) };
+}
+
+/** A tiny model whose output projections have biases, and its tensors. */
+async function biased(options: Parameters<typeof tinyModel>[0]) {
+  const { layers } = tinyModel(options).spec;
+  const model = tinyModel({
+    ...options,
+    layers: layers.map((layer) => withBiases(layer, ["o_proj", "down_proj"])),
+  });
+  return { model, tensors: await tensorsOf(model) };
+}
+
+/** Two changes of every space but those of one layer. */
+function changesFor({ spec }: Model, without?: number): Map<string, Tensor> {
+  const size = spec.hiddenSize;
+  return new Map(
+    spacesOf(spec)
+      .filter(({ layer }) => layer !== without)
+      .flatMap((space) => {
+        const { weights, biases } = changeNames(space);
+        const channels = space.units * space.unitChannels;
+        return [
+          [weights, randomTensor([2, size, channels], { name: weights })],
+          [biases, randomTensor([2, 1, size], { name: biases })],
+        ] as const;
+      }),
+  );
+}
+
+/** The tensors of the model that has gone so far along a change. */
+function moved(
+  tensors: ReadonlyMap<string, Tensor>,
+  changes: ReadonlyMap<string, Tensor>,
+  { space, change, by }: { space: Space; change: number; by: number },
+): Map<string, Tensor> {
+  const projection = OUTPUT_PROJECTION[space.kind];
+  const { weights, biases } = changeNames(space);
+  const pairs = [
+    [projectionName(space.layer, projection), weights],
+    [projectionName(space.layer, projection, "bias"), biases],
+  ] as const;
+  const result = new Map(tensors);
+  for (const [name, source] of pairs) {
+    const { shape, data } = tensors.get(name)!;
+    const start = change * data.length;
+    const direction = changes.get(source)!.data.subarray(start, start + data.length);
+    result.set(name, { shape, data: data.map((value, i) => value + by * direction[i]!) });
+  }
+  return result;
+}
+
+describe("slopeStatistics", () => {
+  it.each(Object.entries(TINY_VARIANTS))(
+    "equals central differences of the naive decoder: %s",
+    async (_, options) => {
+      const { model, tensors } = await biased(options);
+      const changes = changesFor(model);
+      const windows = randomWindows([7, 7, 4], { seed: 5 });
+      const runner = new DecoderRunner(withWeights(model, new Map([...tensors, ...changes])), runtime);
+      const stats = await slopeStatistics(runner, [{ name: "text", windows }]);
+      const { loss, spaces } = stats.get("text")!;
+      const lossOf = async (own: ReadonlyMap<string, Tensor>): Promise<number> => {
+        const reference = await referenceDecoder(withWeights(model, own));
+        return windows.reduce((sum, window) => sum + reference(window).loss, 0);
+      };
+      expect(loss).toBeCloseTo(await lossOf(tensors), 4);
+      const step = 1e-3;
+      for (const space of spacesOf(model.spec)) {
+        const expected: number[] = [];
+        for (const change of [0, 1]) {
+          const up = await lossOf(moved(tensors, changes, { space, change, by: step }));
+          const down = await lossOf(moved(tensors, changes, { space, change, by: -step }));
+          expected.push((up - down) / (2 * step));
+        }
+        expect(maxDifference(spaces.get(space.id)!.sums, expected), space.id).toBeLessThan(2e-3);
+      }
+    },
+  );
+
+  it("measures only what has changes, and windows of a set as they are by themselves", async () => {
+    const { model, tensors } = await biased({});
+    const changes = changesFor(model, 0);
+    const runner = new DecoderRunner(withWeights(model, new Map([...tensors, ...changes])), runtime);
+    const windows = randomWindows([6, 6, 9]);
+    const together = (await slopeStatistics(runner, [{ name: "text", windows }])).get("text")!;
+    expect([...together.spaces.keys()].sort()).toEqual(["layers.1.ffn", "layers.1.kv"]);
+    expect(together.windows).toBe(3);
+    const alone = await windowSlopes(runner, microBatches(windows));
+    for (const [id, { sums, squares }] of together.spaces) {
+      for (const v of [0, 1]) {
+        expect(sums[v]).toBe(alone.reduce((sum, { spaces }) => sum + spaces.get(id)!.sums[v]!, 0));
+        expect(squares[v]).toBe(alone.reduce((sum, { spaces }) => sum + spaces.get(id)!.squares[v]!, 0));
+        expect(squares[v]! * 3).toBeGreaterThanOrEqual(sums[v]! ** 2 / 3);
+      }
+    }
+  });
+});

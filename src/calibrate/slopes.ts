@@ -1,0 +1,149 @@
+/**
+ * What the loss says about changes of output projections: its derivative along each of them,
+ *
+ *   d loss(W + tau dW, b + tau db) / d tau at tau = 0  =  sum over tokens t of s_t,   s_t = g_t . (dW x_t + db)
+ *
+ * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output. One pass there and back
+ * measures all changes of all layers, where the losses of changed models take a pass each.
+ */
+import { lossGradients } from "../graph/backward.ts";
+import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { TokenBatch } from "../graph/forward.ts";
+import type { Feeds } from "../graph/runtime.ts";
+import { type Space, spacesOf } from "../model/spaces.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
+import type { Stash } from "../tensor/stash.ts";
+import { type Tensor, zeros } from "../tensor/tensor.ts";
+import type { TokenSet } from "./calibrate.ts";
+import { type LotsState, sumsBySet, type WindowSums } from "./window_lots.ts";
+
+/** Of the changes of one output projection, [V] each, summed over windows. */
+export interface ChangeSlopes {
+  /** Derivatives of the window's mean loss. */
+  readonly sums: Float64Array;
+  /** Means over its predictions of the squared derivatives of their number times s_t. */
+  readonly squares: Float64Array;
+}
+
+/** Slopes of one set. */
+export interface SlopeStats extends WindowSums {
+  /** By space id, for spaces whose output projection has changes. */
+  readonly spaces: ReadonlyMap<string, ChangeSlopes>;
+}
+
+export interface SlopeOptions {
+  readonly stage?: string;
+  readonly onProgress?: OnProgress;
+  /** Keeps its state between lots of windows. */
+  readonly checkpoints?: Checkpoints<LotsState<SlopeStats>>;
+}
+
+/** The tensors of a model that hold a space's changes: weights [V, C, channels] and biases [V, 1, C]. */
+export function changeNames({ id }: Space): { readonly weights: string; readonly biases: string } {
+  return { weights: `${id}.changes`, biases: `${id}.bias_changes` };
+}
+
+/** Slopes of every set, by name. @param runner - of a model that has the changes among its tensors (`changeNames`) */
+export async function slopeStatistics(
+  runner: DecoderRunner,
+  sets: readonly TokenSet[],
+  { stage = "slopes", onProgress = silent, checkpoints = NO_CHECKPOINTS }: SlopeOptions = {},
+): Promise<ReadonlyMap<string, SlopeStats>> {
+  return sumsBySet(runner, sets, {
+    empty: () => emptySlopes(runner),
+    compute: (batches, options) => windowSlopes(runner, batches, options),
+    add: addedSlopes,
+    ...{ stage, onProgress, checkpoints },
+  });
+}
+
+/** Slopes of every window by itself, in order. The windows' layer inputs are held at once. */
+export async function windowSlopes(
+  runner: DecoderRunner,
+  batches: readonly TokenBatch[],
+  {
+    stash,
+    stage = "slopes",
+    onProgress = silent,
+  }: Omit<SlopeOptions, "checkpoints"> & { stash?: Stash } = {},
+): Promise<readonly SlopeStats[]> {
+  const spaces = spacesOf(runner.model.spec);
+  const found = batches.map(({ batch }) =>
+    Array.from({ length: batch }, () => new Map<string, ChangeSlopes>()),
+  );
+  const losses = await lossGradients(runner, batches, {
+    program: "slopes",
+    stash,
+    stage,
+    onProgress,
+    feeds: ({ index }) => changesOf(runner, index),
+    onOutputs: ({ index }, batch, outputs) => {
+      for (const space of spaces) {
+        if (space.layer !== index || !hasChanges(runner, space)) continue;
+        const slopes = outputs[`${space.kind}.slopes`]!;
+        for (const [b, window] of found[batch]!.entries()) window.set(space.id, slopesOfWindow(slopes, b));
+      }
+    },
+  });
+  return found.flat().map((spaces, index) => ({ windows: 1, loss: losses[index]!, spaces }));
+}
+
+/** Sums of no windows. */
+export function emptySlopes(runner: Pick<DecoderRunner, "model">): SlopeStats {
+  const changed = spacesOf(runner.model.spec).filter((space) => hasChanges(runner, space));
+  const spaces = changed.map((space): readonly [string, ChangeSlopes] => {
+    const [count = 0] = runner.model.weights.info(changeNames(space).biases)!.shape;
+    return [space.id, { sums: new Float64Array(count), squares: new Float64Array(count) }];
+  });
+  return { windows: 0, loss: 0, spaces: new Map(spaces) };
+}
+
+/** Adds a window in place of the sums and returns them with the counts moved on. */
+export function addedSlopes(sums: SlopeStats, window: SlopeStats): SlopeStats {
+  for (const [id, own] of sums.spaces) {
+    const added = window.spaces.get(id)!;
+    for (let v = 0; v < own.sums.length; v++) {
+      own.sums[v]! += added.sums[v]!;
+      own.squares[v]! += added.squares[v]!;
+    }
+  }
+  return { ...sums, windows: sums.windows + window.windows, loss: sums.loss + window.loss };
+}
+
+function hasChanges({ model }: Pick<DecoderRunner, "model">, space: Space): boolean {
+  return model.weights.info(changeNames(space).weights) !== undefined;
+}
+
+/** What the program takes besides the gradient: one change of nothing where a space has none. */
+async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds> {
+  const { spec, weights } = model;
+  const feeds: Record<string, Tensor> = {};
+  for (const space of spacesOf(spec)) {
+    if (space.layer !== layer) continue;
+    const { kind, units, unitChannels } = space;
+    const names = changeNames(space);
+    const has = hasChanges({ model }, space);
+    feeds[`${kind}.changes`] = has
+      ? await weights.read(names.weights)
+      : zeros([1, spec.hiddenSize, units * unitChannels]);
+    feeds[`${kind}.biasChanges`] = has ? await weights.read(names.biases) : zeros([1, 1, spec.hiddenSize]);
+  }
+  return feeds;
+}
+
+/** Of one window of a micro-batch. @param slopes - [B, V, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding */
+function slopesOfWindow({ shape, data }: Tensor, window: number): ChangeSlopes {
+  const [, count = 0, tokens = 0] = shape;
+  const sums = new Float64Array(count);
+  const squares = new Float64Array(count);
+  for (let v = 0; v < count; v++) {
+    const start = (window * count + v) * tokens;
+    for (let t = start; t < start + tokens; t++) {
+      sums[v]! += data[t]!;
+      squares[v]! += data[t]! ** 2;
+    }
+    squares[v]! *= tokens - 1;
+  }
+  return { sums, squares };
+}

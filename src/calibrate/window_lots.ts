@@ -1,0 +1,117 @@
+/**
+ * Windows of several sets on their way forward and back: as many at once as there is room for the inputs of all layers, and what
+ * comes of each window added up by set, one after the other.
+ */
+import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import { microBatches, type TokenBatch } from "../graph/forward.ts";
+import { inputStash } from "../graph/memory_policy.ts";
+import type { OnProgress, ProgressEvent } from "../progress.ts";
+import type { Checkpoints } from "../stages.ts";
+import type { Stash } from "../tensor/stash.ts";
+import { type TokenSet, textsOf } from "./calibrate.ts";
+
+/** What comes of windows: how many they are, and the sum of their mean next-token cross entropies, nats. */
+export interface WindowSums {
+  readonly windows: number;
+  readonly loss: number;
+}
+
+/** What is known between two lots of windows. */
+export interface LotsState<S> {
+  /** Of every set, as far as its windows are through, which are taken in order. */
+  readonly sets: ReadonlyMap<string, S>;
+}
+
+/** What is computed of windows, and how. */
+export interface WindowWork<S extends WindowSums> {
+  /** Sums of no windows. */
+  readonly empty: () => S;
+  /** What comes of every window of some micro-batches, in order, whose layer inputs wait in the stash. */
+  readonly compute: (
+    batches: readonly TokenBatch[],
+    options: { readonly stash: Stash; readonly stage: string; readonly onProgress: OnProgress },
+  ) => Promise<readonly S[]>;
+  /** Adds a window to sums, which it may change. */
+  readonly add: (sums: S, window: S) => S;
+  readonly stage: string;
+  readonly onProgress: OnProgress;
+  /** Keeps its state between lots. */
+  readonly checkpoints: Checkpoints<LotsState<S>>;
+}
+
+/** The sums of every set, by name. */
+export async function sumsBySet<S extends WindowSums>(
+  runner: DecoderRunner,
+  sets: readonly TokenSet[],
+  { empty, compute, add, stage, onProgress, checkpoints }: WindowWork<S>,
+): Promise<ReadonlyMap<string, S>> {
+  const result = new Map((await checkpoints.restore())?.sets);
+  const queue = sets.flatMap((set) => batchesLeft(set, result.get(set.name)));
+  for (const { name } of sets) if (!result.has(name)) result.set(name, empty());
+  const total = 2 * sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
+  let done = total - 2 * tokensOf(queue.map(({ ids }) => ids));
+  for (let start = 0; start < queue.length; ) {
+    const { stash, bytes } = await inputStash(runner.memory, "layer inputs");
+    const lot = lotFrom(queue.slice(start), bytes / inputBytes(runner));
+    // The end is said below, with what came out.
+    const report: OnProgress = (event) => {
+      if (done + event.done < total) onProgress({ ...event, done: done + event.done, total });
+    };
+    const windows = await compute(lot, { stash, stage, onProgress: report });
+    await stash.close();
+    const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
+    for (const [window, name] of owners.entries()) {
+      result.set(name, add(result.get(name)!, windows[window]!));
+    }
+    start += lot.length;
+    done += 2 * tokensOf(lot.map(({ ids }) => ids));
+    await checkpoints.reached(() => ({ sets: result }));
+  }
+  onProgress({ stage, done: total, total, unit: "tokens", ...lossesOf(result) });
+  return result;
+}
+
+/** A micro-batch and its set. */
+interface OwnedBatch extends TokenBatch {
+  readonly set: string;
+}
+
+/** Micro-batches of a set without those that its sums have. */
+function batchesLeft(set: TokenSet, sums: WindowSums | undefined): readonly OwnedBatch[] {
+  let seen = 0;
+  return microBatches(set.windows, textsOf(set))
+    .filter(({ batch }) => {
+      seen += batch;
+      return seen > (sums?.windows ?? 0);
+    })
+    .map((batch) => ({ ...batch, set: set.name }));
+}
+
+/** The first micro-batches that have at most so many tokens together, at least one. */
+function lotFrom(batches: readonly OwnedBatch[], maxTokens: number): readonly OwnedBatch[] {
+  let tokens = 0;
+  const end = batches.findIndex(({ ids }, index) => {
+    tokens += ids.length;
+    return index > 0 && tokens > maxTokens;
+  });
+  return end < 0 ? batches : batches.slice(0, end);
+}
+
+/** Bytes of a token's inputs of all layers. */
+function inputBytes({ model: { spec } }: DecoderRunner): number {
+  return 4 * spec.hiddenSize * spec.layers.length;
+}
+
+/** Mean loss of every set, nats per token, for progress events. */
+function lossesOf(sets: ReadonlyMap<string, WindowSums>): Pick<ProgressEvent, "detail" | "values"> {
+  const known = [...sets].filter(([, { windows }]) => windows > 0);
+  const values = known.map(([name, { loss, windows }]) => ({ name, value: loss / windows }));
+  return {
+    detail: `loss ${values.map(({ name, value }) => `${name} ${value.toFixed(2)}`).join(", ")}`,
+    values,
+  };
+}
+
+function tokensOf(windows: readonly Int32Array[]): number {
+  return windows.reduce((sum, window) => sum + window.length, 0);
+}
