@@ -26,6 +26,7 @@ const LAYERS = [
   "report",
   "config.ts",
   "run_inputs.ts",
+  "memory_sizes.ts",
   "memory_stages.ts",
   "memory_plan.ts",
   "run_facts.ts",

@@ -46,6 +46,12 @@ const fields = z.strictObject({
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
   robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
   rounds: z.int().min(1).max(64).default(8).describe("rounds of learned allocation"),
+  refine: z
+    .boolean()
+    .optional()
+    .describe(
+      "whether learned widths are moved by what others are worth to the refitted model; so they are with learned allocation, widths per layer and least squares",
+    ),
   gradientWindows: z
     .int()
     .min(1)
@@ -118,6 +124,8 @@ export interface RunConfig {
   readonly allocation?: "learned" | "curves" | "global" | "uniform" | undefined;
   readonly robust: boolean;
   readonly rounds: number;
+  /** Absent: where there are learned widths per layer and least squares. */
+  readonly refine?: boolean | undefined;
   /** Absent: by the number of sets. */
   readonly gradientWindows?: number | undefined;
   readonly fallback: string;
@@ -149,6 +157,7 @@ export interface RunConfig {
 
 /** A configuration with all its sets, and how many windows of them. */
 export interface SettledConfig extends RunConfig {
+  readonly refine: boolean;
   readonly gradientWindows: number;
   readonly samples: number;
   readonly refitSamples: number;
@@ -179,6 +188,19 @@ const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 /** Whether a recovery begins with least squares. */
 export function refits(recover: RunConfig["recover"]): boolean {
   return recover === "lstsq" || recover === "distill";
+}
+
+/** Whether widths are learned that can be refined: each layer's own, for a model that least squares refits. */
+export function refines({
+  method,
+  allocation = "learned",
+  recover,
+  shape,
+  refine = true,
+}: RunConfig): boolean {
+  return (
+    refine && method === "gprune" && allocation === "learned" && refits(recover) && shape === "per-layer"
+  );
 }
 
 /** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */
@@ -225,6 +247,7 @@ export const DECIDED_BY_PLAN = [
   "allocation",
   "robust",
   "rounds",
+  "refine",
   "gradientWindows",
   "fallback",
   "maxModules",

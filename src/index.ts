@@ -144,7 +144,7 @@ export { type Pushed, type PushOptions, pushDirectory } from "./io/hub_push.ts";
 export type { Environment } from "./io/hub_settings.ts";
 export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
 export type { MemoryPlan } from "./memory_plan.ts";
-export type { Items, Places } from "./memory_stages.ts";
+export type { Items, Places } from "./memory_sizes.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {

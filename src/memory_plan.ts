@@ -5,7 +5,8 @@
 import { enoughGigabytes, gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
-import { type Items, type Places, type PlannedRun, spilledBytes, stageItems } from "./memory_stages.ts";
+import type { Items, Places, PlannedRun } from "./memory_sizes.ts";
+import { spilledBytes, stageItems } from "./memory_stages.ts";
 
 /** A run's use of memory. */
 export interface MemoryPlan {

@@ -3,51 +3,20 @@
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole.
  */
 import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
-import { refits, type SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
-import { SAMPLE_BATCH } from "./evaluate/sample.ts";
-import { layerStructure } from "./graph/decoder.ts";
-import { footprint } from "./graph/footprint.ts";
-import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
-import { headRows, INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
+import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import {
-  HEAD_PROGRAMS,
-  type HeadProgram,
-  LAYER_PROGRAMS,
-  type LayerProgram,
-  structureFor,
-} from "./graph/programs.ts";
-import { WRITES_BEHIND } from "./io/spill_file.ts";
-import { layerParameters, layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
-import type { LayerSpec, ModelSpec } from "./model/spec.ts";
-import { BATCH_WINDOWS, TEACHER_BYTES } from "./recover/distill.ts";
-import { elementCount } from "./tensor/tensor.ts";
-
-/** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
-const BASE_BYTES = 400e6;
-
-/** Bytes by what they are for. */
-export type Items = Readonly<Record<string, number>>;
-
-/** Where things are; the bytes of the output do not depend on it. */
-export type Places = Omit<MemoryPolicy, "scratch">;
-
-/** What a plan is made for. */
-export interface PlannedRun {
-  readonly spec: ModelSpec;
-  readonly config: SettledConfig;
-  /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
-  readonly tokens: number;
-  /** Likewise of the windows for least squares. */
-  readonly refitTokens: number;
-  /** Whether there are windows for the check. */
-  readonly checks: boolean;
-  /** By name; `given` where a plan is carried out. */
-  readonly allocation: string;
-  /** Whether the metric looks at gradients, and whether what is removed depends on the texts at all. */
-  readonly gradients: boolean;
-  readonly decidesByText: boolean;
-}
+  BASE_BYTES,
+  calibrates,
+  distills,
+  fits,
+  type Items,
+  learns,
+  type Places,
+  type PlannedRun,
+  RunSizes,
+  refinesWidths,
+} from "./memory_sizes.ts";
 
 /** Items of the stages that a run has, in bytes, by stage. */
 export function stageItems(run: PlannedRun, places: Places): Readonly<Record<string, Items>> {
@@ -73,12 +42,11 @@ const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): Pla
   return { ...run, tokens, config: { ...run.config, samples } };
 };
 
-const calibrates = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (decidesByText || recover === "bias");
-const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
-const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
-const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (allocation === "learned" || gradients);
+/** Slopes are measured on the windows of several rounds. */
+const withSlopeWindows = (run: PlannedRun): PlannedRun => {
+  const gradientWindows = SLOPE_ROUNDS * run.config.gradientWindows;
+  return { ...run, config: { ...run.config, gradientWindows } };
+};
 
 /** What every stage holds. */
 const STAGES: readonly Stage[] = [
@@ -114,6 +82,39 @@ const STAGES: readonly Stage[] = [
     }),
   },
   {
+    name: "refine",
+    runs: refinesWidths,
+    items: (run) => ({ ...run.refitting, alternatives: run.alternatives }),
+  },
+  {
+    name: "refine: solve",
+    runs: refinesWidths,
+    // And the moments of an alternative beside those of the widest one.
+    items: (run) => ({ ...run.solving, "moments of a width": run.moments, alternatives: run.alternatives }),
+  },
+  {
+    name: "slopes",
+    runs: refinesWidths,
+    sees: withSlopeWindows,
+    items: (run) => ({
+      ...run.passing(["forward", "slopes"]),
+      "hidden states": run.lotHidden,
+      "layer inputs": run.inputs,
+      alternatives: run.alternatives + run.changes,
+    }),
+  },
+  {
+    name: "slopes: head",
+    runs: refinesWidths,
+    sees: withSlopeWindows,
+    items: (run) => ({
+      ...run.head("lossBackward"),
+      "hidden states": 2 * run.lotHidden,
+      "layer inputs": run.inputs,
+      alternatives: run.alternatives,
+    }),
+  },
+  {
     name: "curves",
     runs: ({ allocation, tokens }) => tokens > 0 && allocation === "curves",
     items: (run) => ({
@@ -127,29 +128,13 @@ const STAGES: readonly Stage[] = [
     name: "refit",
     runs: fits,
     sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
-    items: (run) => ({
-      ...run.passing(["attention", "ffn", "attentionMoments", "ffnMoments"]),
-      "hidden states": run.hidden,
-      // Columns that stay and columns that go.
-      "output projection": 4 * run.widest * run.hiddenSize,
-      // Sums in float64 of the inputs and of the residuals.
-      "Gram matrices": 8 * run.widest * (run.widest + run.hiddenSize),
-      "refitted weights": run.refitted,
-    }),
+    items: (run) => ({ ...run.refitting, "refitted weights": run.refitted }),
   },
   {
     name: "solve",
     runs: fits,
     sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
-    items: (run) => ({
-      ...run.layers(),
-      statistics: run.statistics,
-      "hidden states": run.hidden,
-      "Gram matrices": 8 * run.widest * (run.widest + run.hiddenSize),
-      // The factor and what is beside it (graph/cholesky.ts).
-      factor: 8 * run.widest * (run.widest / 2 + 2 * run.hiddenSize),
-      "refitted weights": run.refitted,
-    }),
+    items: (run) => ({ ...run.solving, "refitted weights": run.refitted }),
   },
   {
     name: "distill",
@@ -186,215 +171,10 @@ const STAGES: readonly Stage[] = [
   },
 ];
 
-/** Bytes of what a run holds, in its places. */
-class RunSizes {
-  readonly hiddenSize: number;
-  /** Channels of every kind of space, in the widest layer. */
-  readonly channels: readonly number[];
-  readonly widest: number;
-  readonly largestTensor: number;
-  readonly #run: PlannedRun;
-  readonly #places: Places;
-
-  constructor(run: PlannedRun, places: Places) {
-    this.#run = run;
-    this.#places = places;
-    this.hiddenSize = run.spec.hiddenSize;
-    const channels = (kind: string): number =>
-      Math.max(
-        ...spacesOf(run.spec)
-          .filter((space) => space.kind === kind)
-          .map(({ units, unitChannels }) => units * unitChannels),
-      );
-    this.channels = [channels("kv"), channels("ffn")];
-    this.widest = Math.max(...this.channels);
-    this.largestTensor = Math.max(...weightsOf(run.spec).map(({ shape }) => 4 * elementCount(shape)));
-  }
-
-  /** What every pass through the layers holds. */
-  passing(programs: readonly LayerProgram[]): Items {
-    return {
-      ...this.layers(),
-      activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
-      statistics: this.statistics,
-    };
-  }
-
-  /** Layers in memory. */
-  layers(): Items {
-    const count = this.#places.prefetch ? 2 : 1;
-    const matrices = this.#run.spec.layers.flatMap((_, index) =>
-      layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape)),
-    );
-    // A tensor is read before it is cut.
-    return { base: BASE_BYTES, layers: count * Math.max(...this.#layerBytes) + Math.max(...matrices) };
-  }
-
-  /** What a program of the head holds. */
-  head(program: HeadProgram): Items {
-    const { vocabSize } = this.#run.spec;
-    const rows = Math.min(this.#batch.B * this.#batch.T, headRows(vocabSize, this.#places));
-    return {
-      base: BASE_BYTES,
-      head: 4 * vocabSize * this.hiddenSize,
-      activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), { M: rows, V: vocabSize, A: 1 }),
-      statistics: this.statistics,
-    };
-  }
-
-  /**
-   * What decoding holds besides the head: all layers, and keys and values of every window, in arrays with a quarter more room beside
-   * those that they grew from.
-   */
-  get decoding(): Items {
-    const { spec, config } = this.#run;
-    const token = total(spec.layers.map(({ kvGroups }) => 2 * kvGroups * spec.headDim));
-    return {
-      layers: total(this.#layerBytes),
-      "keys and values": 2.25 * 4 * SAMPLE_BATCH * config.seqLen * token,
-      activations: this.#layerFootprint("cached", { B: SAMPLE_BATCH, T: 1, P: config.seqLen }),
-    };
-  }
-
-  /** Hidden states between two layers that are in memory. */
-  get hidden(): number {
-    return this.#places.spillHidden ? this.#waiting : this.#hiddenOf(this.#run.tokens);
-  }
-
-  /** Hidden states of the windows that go to the head and back together. */
-  get lotHidden(): number {
-    return this.#lotInputs / this.#run.spec.layers.length;
-  }
-
-  /** Layer inputs for the way back that are in memory. */
-  get inputs(): number {
-    return this.#places.spillInputs ? this.#waiting : this.#lotInputs;
-  }
-
-  /** Sums per channel and set, of halves and wholes, and the scores made of them. */
-  get statistics(): number {
-    if (!calibrates(this.#run)) return 0;
-    const channels = total(spacesOf(this.#run.spec).map(({ units, unitChannels }) => units * unitChannels));
-    return 8 * channels * (this.#run.config.calibration.length + 1) * (3 * 4 + 3);
-  }
-
-  /** Refitted projections that are in memory while they are made. */
-  get refitted(): number {
-    return this.#places.spillHidden ? 0 : this.#allRefitted;
-  }
-
-  /** Tensors of the pruned model that are no longer those of the file. */
-  get newWeights(): number {
-    const { recover } = this.#run.config;
-    if (recover === "distill") return this.trained;
-    return recover === "lstsq" ? this.refitted : 0;
-  }
-
-  /** What training holds from step to step, and what a step holds on the way forward and back. */
-  get training(): Items {
-    const { spec, config } = this.#run;
-    const state = 4 * BATCH_WINDOWS * config.seqLen * this.hiddenSize;
-    const layers = spec.layers.length;
-    return {
-      // And both of their moments.
-      "weights in training": 3 * this.trained,
-      // Of the dense model, for as many steps as there is room for, but for one.
-      "hidden states": Math.max(TEACHER_BYTES, layers * state),
-      // And the last layer's output and its gradient.
-      "layer inputs": (layers + 2) * state,
-      "refitted weights": this.refitted,
-    };
-  }
-
-  /** Of one layer, from the micro-batches of a step before the one at hand. */
-  get summedGradients(): number {
-    return this.#batch.B < BATCH_WINDOWS ? Math.max(...this.#layerBytes) : 0;
-  }
-
-  /** The layers' weights that training changes; with the share that pruning leaves. */
-  get trained(): number {
-    return (1 - this.#run.config.sparsity) * total(this.#layerBytes);
-  }
-
-  /** In files, at most at one time. */
-  get spilled(): number {
-    const { spillHidden, spillInputs } = this.#places;
-    const refitted = fits(this.#run) ? this.#hiddenOf(this.#run.refitTokens) + this.#allRefitted : 0;
-    const hidden = spillHidden ? Math.max(this.#hiddenOf(this.#run.tokens), refitted) : 0;
-    return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
-  }
-
-  /** Weights of every layer in float32. */
-  get #layerBytes(): readonly number[] {
-    const { spec } = this.#run;
-    return spec.layers.map((_, index) => 4 * layerParameters(spec, index));
-  }
-
-  #hiddenOf(tokens: number): number {
-    return 4 * tokens * this.hiddenSize;
-  }
-
-  /** Output projections of the pruned model. */
-  get #allRefitted(): number {
-    if (!fits(this.#run)) return 0;
-    const { spec, config } = this.#run;
-    const channels = total(spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels));
-    return (1 - config.sparsity) * 4 * channels * this.hiddenSize;
-  }
-
-  /** Micro-batches of a file that are in memory: one that is computed, one read ahead, some to be written. */
-  get #waiting(): number {
-    return (2 + WRITES_BEHIND) * 4 * this.#batch.B * this.#batch.T * this.hiddenSize;
-  }
-
-  /** Inputs of all layers for the windows that go there and back together. */
-  get #lotInputs(): number {
-    const { spec, config, tokens, gradients } = this.#run;
-    const perToken = 4 * spec.layers.length * this.hiddenSize;
-    const perRound =
-      config.calibration.length * Math.min(config.gradientWindows, config.samples) * config.seqLen;
-    const most = this.#places.spillInputs ? INPUT_BYTES.file : INPUT_BYTES.memory;
-    const wanted = perToken * (gradients ? tokens : Math.min(tokens, perRound));
-    return Math.min(wanted, Math.max(most, perToken * this.#batch.B * this.#batch.T));
-  }
-
-  get #batch(): { readonly B: number; readonly T: number } {
-    const { seqLen, samples } = this.#run.config;
-    const windows = distills(this.#run) ? Math.max(samples, BATCH_WINDOWS) : samples;
-    return { B: Math.max(1, Math.min(windows, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
-  }
-
-  #layerFootprint(program: LayerProgram, batch: Readonly<Record<string, number>> = this.#batch): number {
-    const { spec } = this.#run;
-    return Math.max(...distinctLayers(spec).map((layer) => this.#footprintOf(program, layer, batch)));
-  }
-
-  #footprintOf(program: LayerProgram, layer: LayerSpec, batch: Readonly<Record<string, number>>): number {
-    const { spec, config } = this.#run;
-    // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
-    const whole = { tokens: config.seqLen, window: layer.window };
-    const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
-    const { kvGroups: K, groupSize, neurons: F } = layer;
-    const [N, H] = [K * groupSize, spec.headDim];
-    // Channels that stay and that go: all of them, where it is not known yet.
-    const k = program === "attentionMoments" ? N * H : F;
-    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, k, m: k });
-  }
-}
-
-/** Layers of different shapes. */
-function distinctLayers({ layers }: ModelSpec): readonly LayerSpec[] {
-  return [...new Map(layers.map((layer) => [JSON.stringify(layer), layer])).values()];
-}
-
 function present(items: Items): Items {
   return Object.fromEntries(
     Object.entries(items)
       .filter(([, bytes]) => bytes > 0)
       .map(([name, bytes]) => [name, Math.round(bytes)]),
   );
-}
-
-function total(numbers: readonly number[]): number {
-  return numbers.reduce((a, b) => a + b, 0);
 }

@@ -302,6 +302,7 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
       provenanceOf({
         ...provenance,
         rounds: decision.rounds,
+        ...(decision.moves && { moves: decision.moves }),
         ...explainDecision(decision),
       }),
     );
@@ -325,7 +326,7 @@ async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep>
 }
 
 function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Knowledge): GpruneRequest {
-  const { sparsity, roundTo, shape, rounds, robust, gradientWindows, maxModules, seed } = config;
+  const { sparsity, roundTo, shape, rounds, robust, refine, gradientWindows, maxModules, seed } = config;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
   return {
     ...run,
@@ -337,6 +338,7 @@ function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Know
     shape,
     rounds,
     robust,
+    refine,
     gradientWindows,
     maxModules,
     seed,

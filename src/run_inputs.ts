@@ -6,7 +6,7 @@ import {
   type SampledSet,
   type TextSet,
 } from "./calibrate/windows.ts";
-import type { RunConfig, SettledConfig } from "./config.ts";
+import { type RunConfig, refines, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
 import type { SampleState } from "./evaluate/sample.ts";
@@ -91,6 +91,7 @@ export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
     ...config,
     calibration,
     samples,
+    refine: refines(config),
     refitSamples: config.refitSamples ?? Math.max(samples, few),
     gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
   };

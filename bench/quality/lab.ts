@@ -8,7 +8,6 @@ import {
   poolEvidence,
   type SplitEvidence,
 } from "../../src/calibrate/evidence.ts";
-import { localPasses } from "../../src/calibrate/passes.ts";
 import { learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
@@ -25,6 +24,7 @@ import { type Keep, makePlan, type PruningPlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
 import { refitLeastSquares, type WeightedTokenSet } from "../../src/recover/least_squares.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
+import { runPasses } from "../../src/recover/passes.ts";
 import { scoreModel } from "../../src/score/importance.ts";
 import { metricByName } from "../../src/score/registry.ts";
 
@@ -108,7 +108,7 @@ export class Lab {
       ...config,
       model: this.dense,
       runtime: this.#runtime,
-      passes: localPasses(this.dense, this.#runtime),
+      passes: runPasses(this.dense, this.#runtime, undefined),
       sets: await this.#weightedSets(config, config.samples),
       weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
       evidence,
@@ -150,7 +150,7 @@ export class Lab {
       let own = this.#evidence.get(key);
       if (own === undefined || (gradients && own.whole.gates === undefined)) {
         const sampled = await this.#sampled(set, config);
-        const dense = { model: this.dense, passes: localPasses(this.dense, this.#runtime) };
+        const dense = { model: this.dense, passes: runPasses(this.dense, this.#runtime, undefined) };
         own = (await gatherEvidence(dense, [sampled], { gradients })).get(set.name)!;
         this.#evidence.set(key, own);
       }

@@ -12,6 +12,7 @@ import type { OnProgress } from "../progress.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
 import { type CalibrateOptions, calibrate, type TokenSet } from "./calibrate.ts";
 import { type GateStats, type GateStatsOptions, gateStatistics } from "./gate_stats.ts";
+import { type SlopeOptions, type SlopeStats, slopeStatistics } from "./slopes.ts";
 import type { CalibrationStats } from "./stats.ts";
 
 /** How a model comes from the one that is pruned, as a plain value: recover/recipe.ts makes it. */
@@ -49,6 +50,12 @@ export interface Passes {
     sets: readonly TokenSet[],
     options?: GateStatsOptions,
   ): Promise<ReadonlyMap<string, GateStats>>;
+  /** As `slopeStatistics`. @param made - has the changes among its tensors */
+  slopes(
+    made: MadeModel,
+    sets: readonly TokenSet[],
+    options?: SlopeOptions,
+  ): Promise<ReadonlyMap<string, SlopeStats>>;
   /** As `nextTokenLoss`, one sum for each request. */
   losses(requests: readonly LossRequest[], options: LossOptions): Promise<readonly LossSum[]>;
 }
@@ -78,6 +85,7 @@ export function localPasses(dense: Model, runtime: Runtime): Passes {
     statistics: (sets, options) => calibrate(new DecoderRunner(dense, runtime), sets, options),
     gateStatistics: ({ model }, sets, options) =>
       gateStatistics(new DecoderRunner(model, runtime), sets, options),
+    slopes: ({ model }, sets, options) => slopeStatistics(new DecoderRunner(model, runtime), sets, options),
     losses: async (requests, { stage, onProgress }) => {
       const sums: LossSum[] = [];
       for (const { made, windows } of requests) {

@@ -174,14 +174,24 @@ const USES: readonly {
     instead: ({ recover }) => (refits(recover) ? null : `--recover ${recover}`),
   },
   {
-    settings: ["fallback", "maxModules", "robust", "rounds", "gradientWindows"],
+    settings: ["fallback", "maxModules", "robust", "rounds", "refine", "gradientWindows"],
     needed: "--method gprune",
     instead: ({ method }) => (method === "gprune" ? null : `--method ${method}`),
   },
   {
-    settings: ["robust", "rounds", "gradientWindows"],
+    settings: ["robust", "rounds", "refine", "gradientWindows"],
     needed: "--allocation learned",
     instead: ({ allocation = "learned" }) => (allocation === "learned" ? null : `--allocation ${allocation}`),
+  },
+  {
+    settings: ["refine"],
+    needed: "--recover lstsq",
+    instead: ({ recover }) => (refits(recover) ? null : `--recover ${recover}`),
+  },
+  {
+    settings: ["refine"],
+    needed: "--shape per-layer",
+    instead: ({ shape }) => (shape === "per-layer" ? null : `--shape ${shape}`),
   },
 ];
 

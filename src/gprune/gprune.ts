@@ -5,7 +5,6 @@
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
-import type { Passes } from "../calibrate/passes.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime.ts";
@@ -15,6 +14,7 @@ import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
 import type { Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
+import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
 import { type Importance, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
@@ -24,13 +24,15 @@ import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
 import { learnAllocation, type Measured, type Round } from "./learned.ts";
 import { removeByMarginals } from "./marginals.ts";
 import { fluctuationPrior } from "./prior.ts";
+import { refineWidths } from "./refine.ts";
 import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
+import type { WidthMove } from "./width_moves.ts";
 
 /** What the method is told. */
 export interface GpruneRequest {
   readonly model: Model;
   readonly runtime: Runtime;
-  readonly passes: Passes;
+  readonly passes: RunPasses;
   readonly sets: readonly TokenSet[];
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
@@ -46,6 +48,8 @@ export interface GpruneRequest {
   readonly roundTo: number;
   readonly shape: Shape;
   readonly rounds: number;
+  /** Whether learned widths are moved by what others are worth to the model refitted by least squares. */
+  readonly refine: boolean;
   /** Windows of every set for gradients in each round. */
   readonly gradientWindows: number;
   readonly maxModules: number;
@@ -61,9 +65,14 @@ export interface GpruneDecision {
   readonly analyses: readonly SpaceAnalysis[];
   /** Empty unless the allocation was learned. */
   readonly rounds: readonly Round[];
+  /** What was moved after the rounds. */
+  readonly moves?: readonly WidthMove[];
   /** How far the sets agreed in the last round that modules' orders were wrong; empty likewise. */
   readonly consensus: Consensus;
 }
+
+/** Slopes are measured on the windows of so many rounds. */
+export const SLOPE_ROUNDS = 3;
 
 /** Decides which units stay. */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
@@ -76,32 +85,11 @@ async function allocate(
   request: GpruneRequest,
   analyses: readonly SpaceAnalysis[],
 ): Promise<Pick<GpruneDecision, "keep"> & Partial<GpruneDecision>> {
-  const {
-    model,
-    sparsity,
-    roundTo,
-    shape,
-    allocation,
-    rounds,
-    weights,
-    robust,
-    stages = NO_STAGES,
-  } = request;
+  const { model, sparsity, roundTo, shape, allocation, stages = NO_STAGES } = request;
   const budget = { spec: model.spec, sparsity, roundTo, shape };
   switch (allocation) {
     case "learned":
-      return learnAllocation({
-        ...budget,
-        analyses,
-        rounds,
-        weights,
-        robust,
-        prior: await fluctuationPrior(model, request.pooled.stats),
-        measure: (keep, round) =>
-          stages.run(`round ${round}`, (checkpoints: Checkpoints<GateStatsState>) =>
-            measureRound(request, keep, { round, checkpoints }),
-          ),
-      });
+      return learn(request, analyses);
     case "curves": {
       const marginals = await stages.run("curves", (checkpoints: Checkpoints<ErrorCurvesState>) =>
         errorCurves({ ...request, analyses, checkpoints }),
@@ -113,6 +101,33 @@ async function allocate(
       return { keep: allocationByName(allocation).allocate({ ...budget, importance }) };
     }
   }
+}
+
+/** Rounds at the pruned model, and then perhaps at the refitted one. */
+async function learn(
+  request: GpruneRequest,
+  analyses: readonly SpaceAnalysis[],
+): Promise<Pick<GpruneDecision, "keep"> & Partial<GpruneDecision>> {
+  const { model, pooled, sparsity, roundTo, rounds, gradientWindows, stages = NO_STAGES } = request;
+  const learned = await learnAllocation({
+    ...request,
+    spec: model.spec,
+    analyses,
+    prior: await fluctuationPrior(model, pooled.stats),
+    measure: (keep, round) =>
+      stages.run(`round ${round}`, (checkpoints: Checkpoints<GateStatsState>) =>
+        measureRound(request, keep, { round, checkpoints }),
+      ),
+  });
+  if (!request.refine) return learned;
+  const { keep, order } = learned;
+  const refined = await refineWidths({
+    ...request,
+    widths: { spec: model.spec, keep, order, sparsity, roundTo },
+    turn: { start: rounds * gradientWindows, count: SLOPE_ROUNDS * gradientWindows },
+    stages,
+  });
+  return { ...learned, ...refined };
 }
 
 async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]> {

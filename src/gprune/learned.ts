@@ -18,8 +18,10 @@ import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
+import { removeRanked } from "../prune/ranked.ts";
+import { type RankedSpace, removalQueue } from "../prune/removal.ts";
 import { type Consensus, consensusOf, type Marginals, type Opinion, pooledMarginals } from "./consensus.ts";
-import { removeByMarginals } from "./marginals.ts";
+import { rankByMarginals } from "./marginals.ts";
 import type { Prior } from "./prior.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
@@ -69,6 +71,8 @@ const SMALLEST_SHARE = 1e-100;
 export interface Learned {
   /** Kept units of every space that loses some. */
   readonly keep: Keep;
+  /** All units of every space by id, in the order in which they went, and those that stay in that in which they would go. */
+  readonly order: ReadonlyMap<string, readonly number[]>;
   readonly rounds: readonly Round[];
   /** Of the last round. */
   readonly consensus: Consensus;
@@ -83,6 +87,8 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
   let keep: Keep = {};
   let smoothed: ReadonlyMap<string, Marginals> = new Map();
   let consensus: Consensus = new Map();
+  let ranked: readonly RankedSpace[] = [];
+  const gone = new Map(analyses.map(({ space }) => [space.id, [] as number[]]));
   for (let round = 1; round <= request.rounds; round++) {
     const measured = await request.measure(keep, round);
     if (robust) weights = robustWeights(weights, measured);
@@ -102,15 +108,30 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     const pooled = pooledMarginals(opinions);
     consensus = consensusOf(opinions, { analyses, keep, pooled });
     const sparsity = (request.sparsity * round) / request.rounds;
-    const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus };
-    keep = removeByMarginals(pooled, { ...removal, ...(prior && { prior }) });
+    const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus, ...(prior && { prior }) };
+    ranked = rankByMarginals(pooled, removal);
+    const after = removeRanked(ranked, removal);
+    for (const own of ranked) {
+      const stays = new Set(keptUnits(after, own.space));
+      gone.get(own.space.id)!.push(...presentInOrder(own, keep).filter((unit) => !stays.has(unit)));
+    }
+    keep = after;
     rounds.push({
       sparsity,
       losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),
       weights: Object.fromEntries(names.map((name, d) => [name, shares[d]!])),
     });
   }
-  return { keep, rounds, consensus };
+  const order = new Map(
+    ranked.map((own) => [own.space.id, [...gone.get(own.space.id)!, ...presentInOrder(own, keep)]]),
+  );
+  return { keep, order, rounds, consensus };
+}
+
+/** A space's units that are still there, the first to go first. */
+function presentInOrder({ space, values, ties }: RankedSpace, keep: Keep): readonly number[] {
+  const present = new Set(keptUnits(keep, space));
+  return removalQueue(space, values, { roundTo: 1, ties }).order.filter((unit) => present.has(unit));
 }
 
 /**

@@ -12,6 +12,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import type { Shape } from "../prune/allocation.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
+import type { RankedSpace } from "../prune/removal.ts";
 import { type Consensus, deviations, logCurve, type Marginals } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
 import { type Prior, towardsPrior, type ValuedModule } from "./prior.ts";
@@ -33,7 +34,12 @@ export interface MarginalRemoval {
 
 /** @returns kept units of every space that loses some */
 export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval): Keep {
-  const { spec, analyses, keep, sparsity, roundTo, shape, consensus, prior } = removal;
+  return removeRanked(rankByMarginals(marginals, removal), removal);
+}
+
+/** The values by which units go. */
+export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval): readonly RankedSpace[] {
+  const { analyses, keep, consensus, prior } = removal;
   const own = analyses.flatMap((analysis) => {
     const { space } = analysis;
     const kept = keptUnits(keep, space);
@@ -47,11 +53,10 @@ export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval
   for (const { space, units, values: costs } of modules) {
     for (const [position, unit] of units.entries()) values.get(space.id)![unit] = costs[position]!;
   }
-  const ranked = analyses.map((analysis) => {
+  return analyses.map((analysis) => {
     const { space } = analysis;
     return { space, values: values.get(space.id)!, ties: positions(analysis) };
   });
-  return removeRanked(ranked, { spec, sparsity, roundTo, shape });
 }
 
 /** What is known of one space. */

@@ -36,6 +36,7 @@ import { applyPlan } from "../prune/surgery.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
+import { type Alternatives, fitAlternatives } from "./alternatives.ts";
 import { Moments, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
@@ -52,6 +53,11 @@ export interface LeastSquaresRequest {
   readonly sets: readonly WeightedTokenSet[];
   /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
   readonly ridge?: number;
+  /**
+   * Fits other widths as well: the projections of these spaces have the plan's units and are fitted as if the first list were
+   * all, and beside them are the changes to the other lists (alternatives.ts).
+   */
+  readonly alternatives?: Alternatives | undefined;
   readonly onProgress?: OnProgress;
   /** Keeps its state between layers. */
   readonly checkpoints?: Checkpoints<RefitState>;
@@ -136,8 +142,10 @@ interface WeightedStream extends Stream {
 
 /** An output projection that loses inputs. */
 interface Cut {
-  readonly kind: SpaceKind;
-  /** Channels, ascending; together all of the projection's inputs. */
+  readonly space: Space;
+  /** Units that stay. */
+  readonly units: readonly number[];
+  /** Channels, ascending; together all of the projection's inputs, but that `removed` has one where none goes. */
   readonly kept: Int32Array;
   readonly removed: Int32Array;
   /** Their columns of the dense weight, [C, k] and [C, m]. */
@@ -152,6 +160,7 @@ class Refit {
   readonly #runtime: Runtime;
   readonly #plan: PruningPlan;
   readonly #ridge: number;
+  readonly #alternatives: Alternatives;
   readonly #pruned: readonly LayerSpec[];
   readonly #spaces: readonly Space[];
   readonly #stream: WeightedStream;
@@ -160,12 +169,13 @@ class Refit {
   #passed = 0;
 
   private constructor(request: LeastSquaresRequest, runner: DecoderRunner, stream: WeightedStream) {
-    const { dense, plan, runtime, ridge = 0.1, onProgress = silent } = request;
+    const { dense, plan, runtime, ridge = 0.1, alternatives = {}, onProgress = silent } = request;
     if (!(ridge > 0 && Number.isFinite(ridge))) throw badSetting("ridge", "a positive number", ridge);
     this.#runner = runner;
     this.#runtime = runtime;
     this.#plan = plan;
     this.#ridge = ridge;
+    this.#alternatives = alternatives;
     this.#pruned = applyPlan(dense, plan).spec.layers;
     this.#spaces = spacesOf(dense.spec);
     this.#stream = stream;
@@ -204,14 +214,14 @@ class Refit {
     const { index } = layer;
     let spec = this.#pruned[index]!;
     for (const space of this.#spaces.filter((candidate) => candidate.layer === index)) {
-      const cut = cutOf(layer, space, removedUnits(this.#plan, space));
+      const removed = removedUnits(this.#plan, space);
+      const alternatives = this.#alternatives[space.id];
+      const cut = removed.length + (alternatives?.length ?? 0) > 0 ? cutOf(layer, space, removed) : undefined;
       const moments = await this.#pass(layer, space.kind, cut);
       if (cut === undefined || moments === undefined) continue;
-      const projection = OUTPUT_PROJECTION[space.kind];
-      const { weight, bias } = await this.#solve(cut, moments, projectionName(index, projection));
-      await fitted.set(projectionName(index, projection), weight);
-      await fitted.set(projectionName(index, projection, "bias"), bias);
-      spec = withBiases(spec, [projection]);
+      for (const [name, tensor] of await this.#solve(cut, moments, alternatives))
+        await fitted.set(name, tensor);
+      spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
     }
     return spec;
   }
@@ -233,14 +243,24 @@ class Refit {
     return moments;
   }
 
-  /** The kept columns changed by what the moments say, and the bias. */
+  /** The kept columns changed by what the moments say, and the bias; or those of several widths. */
   async #solve(
-    { keptWeight, bias }: Cut,
+    { space, units, keptWeight, bias }: Cut,
     moments: Moments,
-    name: string,
-  ): Promise<{ readonly weight: Tensor; readonly bias: Tensor }> {
-    const change = await regress(this.#runtime, moments, { ridge: this.#ridge, name });
-    return { weight: sumOf(keptWeight, change.weight), bias: sumOf(bias, change.bias) };
+    alternatives: Alternatives[string] | undefined,
+  ): Promise<ReadonlyMap<string, Tensor>> {
+    const ridge = this.#ridge;
+    if (alternatives !== undefined) {
+      const wide = { space, units, weight: keptWeight, bias };
+      return fitAlternatives(this.#runtime, moments, { wide, alternatives, ridge });
+    }
+    const projection = OUTPUT_PROJECTION[space.kind];
+    const name = projectionName(space.layer, projection);
+    const change = await regress(this.#runtime, moments, { ridge, name });
+    return new Map([
+      [name, sumOf(keptWeight, change.weight)],
+      [projectionName(space.layer, projection, "bias"), sumOf(bias, change.bias)],
+    ]);
   }
 
   get #tokens(): number {
@@ -259,22 +279,28 @@ class Refit {
   }
 }
 
-/** What becomes of a space's output projection; undefined when no unit goes. */
-function cutOf({ weights }: LoadedLayer, space: Space, removed: readonly number[]): Cut | undefined {
-  if (removed.length === 0) return undefined;
+/** What becomes of a space's output projection. */
+function cutOf({ weights }: LoadedLayer, space: Space, removed: readonly number[]): Cut {
   const { kind, units, unitChannels: blockSize } = space;
   const gone = new Set(removed);
   const kept = Array.from({ length: units }, (_, unit) => unit).filter((unit) => !gone.has(unit));
   const projection = OUTPUT_PROJECTION[kind];
   const name = `${PROJECTION_MODULE[projection]}.${projection}`;
   const weight = weights[`${name}.weight`] as Tensor;
+  const [size = 0] = weight.shape;
   return {
-    kind,
+    space,
+    units: kept,
     kept: channelsOf(kept, blockSize),
-    removed: channelsOf(removed, blockSize),
     keptWeight: gatherBlocks(weight, 1, { keep: kept, blockSize }),
-    removedWeight: gatherBlocks(weight, 1, { keep: removed, blockSize }),
-    bias: (weights[`${name}.bias`] as Tensor | undefined) ?? zeros([weight.shape[0]!]),
+    bias: (weights[`${name}.bias`] as Tensor | undefined) ?? zeros([size]),
+    // Programs want something: a channel that nothing is lost with.
+    ...(removed.length === 0
+      ? { removed: Int32Array.of(0), removedWeight: zeros([size, 1]) }
+      : {
+          removed: channelsOf(removed, blockSize),
+          removedWeight: gatherBlocks(weight, 1, { keep: removed, blockSize }),
+        }),
   };
 }
 

@@ -5,12 +5,15 @@ import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Checkpoints } from "../stages.ts";
+import type { Alternatives } from "./alternatives.ts";
 import { type RefitState, type Refitted, refitProjections, type WeightedTokenSet } from "./least_squares.ts";
 
 /** What is to be refitted, on the model that is pruned. */
 export interface RefitOrder {
   readonly plan: PruningPlan;
   readonly sets: readonly WeightedTokenSet[];
+  /** Other widths, to be fitted as well. */
+  readonly alternatives?: Alternatives | undefined;
   readonly onProgress: OnProgress;
   readonly checkpoints: Checkpoints<RefitState>;
 }
@@ -33,6 +36,7 @@ export function runPasses(dense: Model, runtime: Runtime, opened: OpenRunPasses 
   return {
     statistics: (...given) => opened.statistics(...given),
     gateStatistics: (...given) => opened.gateStatistics(...given),
+    slopes: (...given) => opened.slopes(...given),
     losses: (...given) => opened.losses(...given),
     refit: async (order) => (await opened.refit(order)) ?? refit(order),
   };

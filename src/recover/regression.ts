@@ -12,6 +12,7 @@
 import { GpruneError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
 import type { Outputs } from "../graph/decoder_runner.ts";
+import { compileProducts, matrixOf } from "../graph/double_products.ts";
 import type { Runtime } from "../graph/runtime.ts";
 
 /** Variances are not known better than to this fraction of their mean squares: a thousand tokens times 2^-24. */
@@ -45,6 +46,49 @@ export class Moments {
     addScaled(this.inputMean, sums.inputSum!.data, tokenWeight);
     addScaled(this.residualMean, sums.residualSum!.data, tokenWeight);
   }
+}
+
+/**
+ * Moments of a regression on some of the inputs, where the output of the others is lost too: r + V x_dropped, V their columns of
+ * the map. With them cov(r, x) and E r change, and nothing needs the tokens again.
+ * @param kept - the inputs that stay, ascending
+ * @param map - of all inputs, [C, n]
+ */
+export async function onFewerInputs(
+  runtime: Runtime,
+  { gram, cross, inputMean, residualMean }: Moments,
+  { kept, map }: { readonly kept: Int32Array; readonly map: Float32Array },
+): Promise<Moments> {
+  const n = inputMean.length;
+  const stays = new Set(kept);
+  const dropped = Int32Array.from(inputMean.keys()).filter((j) => !stays.has(j));
+  const [k, m, outputs] = [kept.length, dropped.length, residualMean.length];
+  const result = new Moments(k, outputs);
+  gather(gram, { columns: n, rows: kept, chosen: kept }, result.gram);
+  gather(cross, { columns: n, rows: residualMean.keys(), chosen: kept }, result.cross);
+  for (const [i, j] of kept.entries()) result.inputMean[i] = inputMean[j]!;
+  result.residualMean.set(residualMean);
+  if (m === 0) return result;
+  const lost = new Float64Array(outputs * m);
+  gather(map, { columns: n, rows: residualMean.keys(), chosen: dropped }, lost);
+  const between = new Float64Array(m * k);
+  gather(gram, { columns: n, rows: dropped, chosen: kept }, between);
+  const { multiply } = await compileProducts(runtime);
+  const added = await multiply(matrixOf(lost, m), matrixOf(between, k));
+  for (let i = 0; i < added.length; i++) result.cross[i]! += added[i]!;
+  const means = Float64Array.from(dropped, (j) => inputMean[j]!);
+  for (let i = 0; i < outputs; i++) result.residualMean[i]! += dotRow(lost, i, means);
+  return result;
+}
+
+/** Copies the chosen columns of the chosen rows. */
+function gather(
+  matrix: ArrayLike<number>,
+  { columns, rows, chosen }: { columns: number; rows: Iterable<number>; chosen: Int32Array },
+  into: Float64Array,
+): void {
+  let next = 0;
+  for (const row of rows) for (const column of chosen) into[next++] = matrix[row * columns + column]!;
 }
 
 /** A change of a linear map. */

@@ -1,6 +1,7 @@
 /** Computes units: reads what a unit names from the store, runs the pass, keeps what comes out. */
 import { type CalibrationState, calibrate } from "../calibrate/calibrate.ts";
 import { windowStatistics } from "../calibrate/gate_stats.ts";
+import { windowSlopes } from "../calibrate/slopes.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches } from "../graph/forward.ts";
@@ -17,7 +18,15 @@ import type { Checkpoints } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { refitUnit } from "./compute_refit.ts";
 import { keptRecipe } from "./recipes.ts";
-import type { GradientsUnit, LossesUnit, StatisticsUnit, UnitJob, UnitResult, Windows } from "./unit.ts";
+import type {
+  GradientsUnit,
+  LossesUnit,
+  SlopesUnit,
+  StatisticsUnit,
+  UnitJob,
+  UnitResult,
+  Windows,
+} from "./unit.ts";
 
 export interface ComputerOptions {
   readonly store: Store;
@@ -60,6 +69,8 @@ export class UnitComputer {
         return this.#statistics(dense, unit, windows);
       case "gradients":
         return this.#gradients(dense, unit, windows);
+      case "slopes":
+        return this.#slopes(dense, unit, windows);
       case "losses":
         return this.#losses(dense, unit, windows);
     }
@@ -103,6 +114,12 @@ export class UnitComputer {
     const batches = microBatches(windows, `calibration set ${set}`);
     const gates = await windowStatistics(runner, batches, { damped, ...(from && { centers: from }) });
     return { windows: await keepValue(store, gates) };
+  }
+
+  async #slopes(dense: Model, { recipe }: SlopesUnit, { set, windows }: Windows): Promise<UnitResult> {
+    const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
+    const slopes = await windowSlopes(runner, microBatches(windows, `calibration set ${set}`));
+    return { windows: await keepValue(this.#options.store, slopes) };
   }
 
   async #losses(dense: Model, { recipe }: LossesUnit, { windows }: Windows): Promise<UnitResult> {

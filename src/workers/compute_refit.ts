@@ -11,7 +11,7 @@ import { loaded } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { keepRecipe, keptRecipe } from "./recipes.ts";
 import { statesOfSets, statesOfShards } from "./refit_states.ts";
-import type { RefitSet, RefitUnit, UnitResult } from "./unit.ts";
+import type { RefitRecipe, RefitSet, RefitUnit, UnitResult } from "./unit.ts";
 
 interface RefitPlace {
   readonly dense: Model;
@@ -28,7 +28,7 @@ export async function refitUnit(
   { dense, runtime, store }: RefitPlace,
 ): Promise<UnitResult> {
   const sets = (await requireValue(store, object)) as readonly RefitSet[];
-  const { keep = {} } = await keptRecipe(store, recipe);
+  const { keep = {}, alternatives } = (await keptRecipe(store, recipe)) as RefitRecipe;
   const plan = makePlan(dense.spec, keep);
   const before = first === 0 ? null : statesOfSets(sets, await shardStates(store, sets));
   const layers = applyPlan(dense, plan).spec.layers.slice(0, first);
@@ -41,7 +41,7 @@ export async function refitUnit(
         after = await Promise.all(hidden.map(loaded));
     },
   };
-  const refitted = await refitProjections({ dense, plan, runtime, sets, checkpoints, end });
+  const refitted = await refitProjections({ dense, plan, runtime, sets, alternatives, checkpoints, end });
   const own = { tensors: refitted.tensors, layers: refitted.layers.slice(first) };
   const digests = after.length === 0 ? [] : await keepShards(store, statesOfShards(sets, after));
   return { refitted: await keepRecipe(store, own), after: await keepValue(store, digests) };

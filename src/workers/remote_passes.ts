@@ -13,6 +13,7 @@ import {
 } from "../calibrate/gate_stats.ts";
 import type { LossOptions, LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
 import { shardsOf } from "../calibrate/shards.ts";
+import { addedSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
 import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
 import { type LossSum, lossSum } from "../graph/loss.ts";
@@ -23,13 +24,21 @@ import { keepValue, type Store, storeIdentity } from "../io/store.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { silent } from "../progress.ts";
+import { type OnProgress, silent } from "../progress.ts";
+import type { PruningPlan } from "../prune/plan.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { hasTensors, keepRecipe, recipeOf } from "./recipes.ts";
 import { joinedParts, type RefitPart } from "./refit_parts.ts";
-import { queueName, type RefitSet, type RefitUnit, type StatisticsUnit } from "./unit.ts";
+import {
+  queueName,
+  type RefitRecipe,
+  type RefitSet,
+  type RefitUnit,
+  type StatisticsUnit,
+  type Unit,
+} from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** Where a run's units are computed. */
@@ -179,28 +188,53 @@ class RemotePasses implements OpenRunPasses {
     sets: readonly TokenSet[],
     { damped = false, centers, stage = "gradients", onProgress = silent }: GateStatsOptions = {},
   ): Promise<ReadonlyMap<string, GateStats>> {
-    const { dispatcher, hashes } = this.#remote;
+    const { hashes, store } = this.#remote;
+    const recipe = await this.#recipe(made.recipe);
+    const from = centers === undefined ? null : await keepValue(store, centers);
+    return this.#sumsBySet<GateStats>(sets, {
+      ...{ stage, onProgress },
+      unit: (windows) => ({ kind: "gradients", hashes, windows, recipe, damped, centers: from }),
+      empty: () => emptyGateStats(spacesOf(made.model.spec)),
+      add: addedInPlace,
+    });
+  }
+
+  async slopes(
+    made: MadeModel,
+    sets: readonly TokenSet[],
+    { stage = "slopes", onProgress = silent }: SlopeOptions = {},
+  ): Promise<ReadonlyMap<string, SlopeStats>> {
+    const recipe = (await this.#recipe(made.recipe))!;
+    const { hashes } = this.#remote;
+    return this.#sumsBySet<SlopeStats>(sets, {
+      ...{ stage, onProgress },
+      unit: (windows) => ({ kind: "slopes", hashes, windows, recipe }),
+      empty: () => emptySlopes(made),
+      add: addedSlopes,
+    });
+  }
+
+  /** What units give for each of their windows, added up by set in the order in which one process adds them up. */
+  async #sumsBySet<S>(
+    sets: readonly TokenSet[],
+    { unit, empty, add, stage, onProgress }: RemoteWork<S>,
+  ): Promise<ReadonlyMap<string, S>> {
+    const { dispatcher } = this.#remote;
     const total = tokensOf(sets.flatMap(({ windows }) => windows));
     const progress = new UnitProgress(dispatcher, { stage, total, unit: "tokens", onProgress });
     return progress.during(async () => {
-      const recipe = await this.#recipe(made.recipe);
-      const from = centers === undefined ? null : await keepValue(this.#remote.store, centers);
-      const compute = async (set: string, windows: readonly Int32Array[]): Promise<readonly GateStats[]> => {
-        const given = await this.#windows(set, windows);
-        const value = await dispatcher.value(
-          { kind: "gradients", hashes, windows: given, recipe, damped, centers: from },
-          "windows",
-        );
+      const compute = async (set: string, windows: readonly Int32Array[]): Promise<readonly S[]> => {
+        const value = await dispatcher.value(unit(await this.#windows(set, windows)), "windows");
         progress.advance(tokensOf(windows));
-        return value as readonly GateStats[];
+        return value as readonly S[];
       };
       const lots = sets.map(({ name, partOf = name, windows }) =>
         shardsOf(windows, MICRO_BATCH_TOKENS).map((shard) => handled(compute(partOf, shard))),
       );
-      const result = new Map<string, GateStats>();
+      const result = new Map<string, S>();
       for (const [d, { name }] of sets.entries()) {
-        let sums = emptyGateStats(spacesOf(made.model.spec));
-        for (const lot of lots[d]!) for (const window of await lot) sums = addedInPlace(sums, window);
+        let sums = empty();
+        for (const lot of lots[d]!) for (const window of await lot) sums = add(sums, window);
         result.set(name, sums);
       }
       return result;
@@ -244,7 +278,7 @@ class RemotePasses implements OpenRunPasses {
   }
 
   /** On the hidden states that units of statistics have, as long as those are what refitting itself has. */
-  async refit({ plan, sets, onProgress }: RefitOrder): Promise<Refitted | null> {
+  async refit({ plan, sets, alternatives, onProgress }: RefitOrder): Promise<Refitted | null> {
     const { dispatcher, store, hashes } = this.#remote;
     const total = tokensOf(sets.flatMap(({ windows }) => windows));
     const progress = new UnitProgress(dispatcher, { stage: "recover", total, unit: "tokens", onProgress });
@@ -254,7 +288,7 @@ class RemotePasses implements OpenRunPasses {
     const passed = layers - 1 - ((layers - 1) % size) + layers;
     const onPassed = (tokens: number): void => progress.advance(tokens / passed);
     return progress.during(async () => {
-      const recipe = await keepRecipe(store, { keep: plan.keep });
+      const recipe = await keepRecipe(store, refitRecipe(plan, alternatives));
       const ways = await Promise.all(sets.map((set) => this.#waysOf(set, onPassed)));
       const ranges = ways[0]![0]!.units;
       const parts = await Promise.all(
@@ -321,6 +355,21 @@ class RemotePasses implements OpenRunPasses {
     this.#recipes.set(recipe, known);
     return known;
   }
+}
+
+/** What is computed of every window by itself. */
+interface RemoteWork<S> {
+  /** The unit that computes windows. */
+  readonly unit: (windows: Digest) => Unit;
+  /** Sums of no windows. */
+  readonly empty: () => S;
+  readonly add: (sums: S, window: S) => S;
+  readonly stage: string;
+  readonly onProgress: OnProgress;
+}
+
+function refitRecipe({ keep }: PruningPlan, alternatives: RefitOrder["alternatives"]): RefitRecipe {
+  return { keep, ...(alternatives && { alternatives }) };
 }
 
 /** A shard's windows among those of its set, and its units of statistics, one for each range of layers. */

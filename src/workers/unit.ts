@@ -5,14 +5,16 @@
  */
 import { availableParallelism } from "node:os";
 import { z } from "zod";
+import type { ModelRecipe } from "../calibrate/passes.ts";
 import { GpruneError } from "../errors.ts";
 import { processor } from "../io/machine.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { hashOf } from "../io/store.ts";
 import { versions } from "../package.ts";
+import type { Alternatives } from "../recover/alternatives.ts";
 
 /** Changes whenever units or their results mean something else. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const object: z.ZodType<Digest> = z.strictObject({ bytes: z.int().nonnegative(), sha256 });
@@ -44,6 +46,13 @@ export interface GradientsUnit extends AnyUnit {
   readonly centers: Digest | null;
 }
 
+/** Slopes of some windows, each by itself. */
+export interface SlopesUnit extends AnyUnit {
+  readonly kind: "slopes";
+  /** A value `ModelRecipe` whose tensors hold the changes. */
+  readonly recipe: Digest;
+}
+
 /** Losses of every prediction in some windows. */
 export interface LossesUnit extends AnyUnit {
   readonly kind: "losses";
@@ -53,13 +62,18 @@ export interface LossesUnit extends AnyUnit {
 /** Refitted projections of a range of layers. */
 export interface RefitUnit extends Omit<AnyUnit, "windows"> {
   readonly kind: "refit";
-  /** A value `ModelRecipe`. */
+  /** A value `RefitRecipe`. */
   readonly recipe: Digest;
   /** A value `readonly RefitSet[]`. */
   readonly sets: Digest;
   readonly first: number;
   /** Exclusive. */
   readonly end: number;
+}
+
+/** What is refitted: kept units, and perhaps other widths. */
+export interface RefitRecipe extends Pick<ModelRecipe, "keep"> {
+  readonly alternatives?: Alternatives;
 }
 
 /** A set as it is refitted on, and where its windows stand before the first layer. */
@@ -79,7 +93,7 @@ export interface RefitShard {
 }
 
 /** A unit of work. */
-export type Unit = StatisticsUnit | GradientsUnit | LossesUnit | RefitUnit;
+export type Unit = StatisticsUnit | GradientsUnit | SlopesUnit | LossesUnit | RefitUnit;
 
 const shared = { hashes: z.record(z.string(), sha256), windows: object };
 const layer = z.int().nonnegative();
@@ -99,6 +113,7 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
     damped: z.boolean(),
     centers: object.nullable(),
   }),
+  z.strictObject({ kind: z.literal("slopes"), ...shared, recipe: object }),
   z.strictObject({ kind: z.literal("losses"), ...shared, recipe: object.nullable() }),
   z.strictObject({
     kind: z.literal("refit"),
@@ -155,8 +170,7 @@ export function unitKey(unit: Unit, queue: string): string {
 
 /** `statistics of layers 1-12` */
 export function describeUnit(unit: Unit): string {
-  if (unit.kind === "gradients" || unit.kind === "losses") return unit.kind;
-  return `${unit.kind} of layers ${unit.first + 1}-${unit.end}`;
+  return "first" in unit ? `${unit.kind} of layers ${unit.first + 1}-${unit.end}` : unit.kind;
 }
 
 /**

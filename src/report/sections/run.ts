@@ -30,7 +30,9 @@ function given({ record }: Facts): Html {
     ...(recover === "distill" ? [] : ["steps", "learningRate"]),
     ...(recover === "distill" || recover === "lstsq" ? [] : ["refitSamples"]),
     ...(record.calibration.length + record.held_out.length > 0 ? [] : ["samples", "seqLen"]),
-    ...(method === "gprune" ? [] : ["rounds", "gradientWindows", "fallback", "maxModules", "robust"]),
+    ...(method === "gprune"
+      ? []
+      : ["rounds", "gradientWindows", "fallback", "maxModules", "robust", "refine"]),
   ]);
   const settings = Object.entries(record.settings).filter(([name, value]) => {
     return !hidden.has(name) && value !== null && typeof value !== "object";

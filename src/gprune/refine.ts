@@ -1,0 +1,104 @@
+/**
+ * Measures what other widths are worth to the refitted model, and moves the learned ones (width_moves.ts): least squares of the
+ * present widths and of the alternatives from the same moments, one pass through the dense model, and the loss's slopes along the
+ * ways between them, one pass there and back through a model that has the units of the widest ones.
+ */
+import type { TokenSet } from "../calibrate/calibrate.ts";
+import type { SlopeStats } from "../calibrate/slopes.ts";
+import { windowsInTurn } from "../calibrate/windows.ts";
+import { internalError } from "../errors.ts";
+import type { Model } from "../model/model.ts";
+import type { OnProgress } from "../progress.ts";
+import { type Keep, makePlan } from "../prune/plan.ts";
+import type { Alternatives } from "../recover/alternatives.ts";
+import type { RunPasses } from "../recover/passes.ts";
+import { makeModel } from "../recover/recipe.ts";
+import { NO_CHECKPOINTS, type Stages } from "../stages.ts";
+import {
+  movedWidths,
+  type Slope,
+  type SpaceChoices,
+  type WidthMove,
+  type WidthRequest,
+  widthChoices,
+} from "./width_moves.ts";
+
+export interface RefineRequest {
+  readonly model: Model;
+  readonly passes: RunPasses;
+  readonly sets: readonly TokenSet[];
+  /** Weight of every set by name. */
+  readonly weights: ReadonlyMap<string, number>;
+  /** What was learned. */
+  readonly widths: WidthRequest;
+  /** Windows of every set for slopes, which go on with the rounds' turns from `start`. */
+  readonly turn: { readonly start: number; readonly count: number };
+  readonly seed: number;
+  readonly onProgress: OnProgress;
+  readonly stages: Stages;
+}
+
+/** The units that stay, and what was moved. */
+export interface Refined {
+  readonly keep: Keep;
+  readonly moves: readonly WidthMove[];
+}
+
+/** Moves widths. */
+export async function refineWidths(request: RefineRequest): Promise<Refined> {
+  const { widths, stages } = request;
+  const choices = widthChoices(widths);
+  if (choices.length === 0) return { keep: widths.keep, moves: [] };
+  const measured = await stages.run("refine", () => measureSlopes(request, choices));
+  return movedWidths(widths, choices, pooledSlopes(choices, measured, request.weights));
+}
+
+async function measureSlopes(
+  { model, passes, sets, weights, widths, turn, seed, onProgress }: RefineRequest,
+  choices: readonly SpaceChoices[],
+): Promise<ReadonlyMap<string, SlopeStats>> {
+  const keep = { ...widths.keep };
+  const alternatives: Record<string, Alternatives[string]> = {};
+  for (const { space, present, alternatives: own } of choices) {
+    const lists = [present, ...own.map(({ units }) => units)];
+    keep[space.id] = [...new Set(lists.flat())].sort((a, b) => a - b);
+    alternatives[space.id] = lists;
+  }
+  const refitted = await passes.refit({
+    plan: makePlan(model.spec, keep),
+    sets: sets.map((set) => ({ ...set, weight: weights.get(set.name) ?? 1 })),
+    alternatives,
+    onProgress: (event) => onProgress({ ...event, stage: "refine" }),
+    checkpoints: NO_CHECKPOINTS,
+  });
+  const chosen = sets.map(({ name, windows }) => {
+    const count = Math.min(turn.count, windows.length);
+    return { name, windows: windowsInTurn(windows, { ...turn, count }, { seed, label: `${name} rounds` }) };
+  });
+  return passes.slopes(makeModel(model, { keep, ...refitted }), chosen, { stage: "slopes", onProgress });
+}
+
+/** Means over the windows of every set, averaged by the sets' weights. */
+function pooledSlopes(
+  choices: readonly SpaceChoices[],
+  measured: ReadonlyMap<string, SlopeStats>,
+  weights: ReadonlyMap<string, number>,
+): ReadonlyMap<string, readonly Slope[]> {
+  const total = [...measured.keys()].reduce((sum, name) => sum + (weights.get(name) ?? 1), 0);
+  return new Map(
+    choices.map(({ space: { id }, alternatives }) => {
+      const slopes = alternatives.map((_, index): Slope => {
+        let [first, square] = [0, 0];
+        for (const [name, { windows, spaces }] of measured) {
+          const own = spaces.get(id);
+          if (own === undefined) throw internalError(`no slopes of ${id}`);
+          const share = (weights.get(name) ?? 1) / total / windows;
+          first += share * own.sums[index]!;
+          square += share * own.squares[index]!;
+        }
+        return { first, square };
+      });
+      return [id, slopes] as const;
+    }),
+  );
+}

@@ -1,0 +1,313 @@
+/** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
+import { refits, type SettledConfig } from "./config.ts";
+import { SAMPLE_BATCH } from "./evaluate/sample.ts";
+import { CHANGES } from "./gprune/width_moves.ts";
+import { layerStructure } from "./graph/decoder.ts";
+import { footprint } from "./graph/footprint.ts";
+import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
+import { headRows, INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
+import {
+  HEAD_PROGRAMS,
+  type HeadProgram,
+  LAYER_PROGRAMS,
+  type LayerProgram,
+  structureFor,
+} from "./graph/programs.ts";
+import { WRITES_BEHIND } from "./io/spill_file.ts";
+import { layerParameters, layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
+import type { LayerSpec, ModelSpec } from "./model/spec.ts";
+import { BATCH_WINDOWS, TEACHER_BYTES } from "./recover/distill.ts";
+import { elementCount } from "./tensor/tensor.ts";
+
+/** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
+export const BASE_BYTES = 400e6;
+
+/** Sizes of the program `slopes`. */
+const SLOPE_SIZES = { "kv.V": CHANGES.kv, "ffn.V": CHANGES.ffn };
+
+/** Bytes by what they are for. */
+export type Items = Readonly<Record<string, number>>;
+
+/** Where things are; the bytes of the output do not depend on it. */
+export type Places = Omit<MemoryPolicy, "scratch">;
+
+/** What a plan is made for. */
+export interface PlannedRun {
+  readonly spec: ModelSpec;
+  readonly config: SettledConfig;
+  /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
+  readonly tokens: number;
+  /** Likewise of the windows for least squares. */
+  readonly refitTokens: number;
+  /** Whether there are windows for the check. */
+  readonly checks: boolean;
+  /** By name; `given` where a plan is carried out. */
+  readonly allocation: string;
+  /** Whether the metric looks at gradients, and whether what is removed depends on the texts at all. */
+  readonly gradients: boolean;
+  readonly decidesByText: boolean;
+}
+
+/** Whether a run has statistics of activations, refits, trains, learns with gradients. */
+export const calibrates = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (decidesByText || recover === "bias");
+export const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
+export const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
+export const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (allocation === "learned" || gradients);
+
+/** Whether learned widths are refined. */
+export const refinesWidths = (run: PlannedRun): boolean =>
+  run.config.refine && run.allocation === "learned" && fits(run);
+
+/** Bytes of what a run holds, in its places. */
+export class RunSizes {
+  readonly hiddenSize: number;
+  /** Channels of every kind of space, in the widest layer. */
+  readonly channels: readonly number[];
+  readonly widest: number;
+  readonly largestTensor: number;
+  readonly #run: PlannedRun;
+  readonly #places: Places;
+
+  constructor(run: PlannedRun, places: Places) {
+    this.#run = run;
+    this.#places = places;
+    this.hiddenSize = run.spec.hiddenSize;
+    const channels = (kind: string): number =>
+      Math.max(
+        ...spacesOf(run.spec)
+          .filter((space) => space.kind === kind)
+          .map(({ units, unitChannels }) => units * unitChannels),
+      );
+    this.channels = [channels("kv"), channels("ffn")];
+    this.widest = Math.max(...this.channels);
+    this.largestTensor = Math.max(...weightsOf(run.spec).map(({ shape }) => 4 * elementCount(shape)));
+  }
+
+  /** What every pass through the layers holds. */
+  passing(programs: readonly LayerProgram[]): Items {
+    return {
+      ...this.layers(),
+      activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
+      statistics: this.statistics,
+    };
+  }
+
+  /** Layers in memory. */
+  layers(): Items {
+    const count = this.#places.prefetch ? 2 : 1;
+    const matrices = this.#run.spec.layers.flatMap((_, index) =>
+      layerWeightsOf(this.#run.spec, index).map(({ shape }) => 4 * elementCount(shape)),
+    );
+    // A tensor is read before it is cut.
+    return { base: BASE_BYTES, layers: count * Math.max(...this.#layerBytes) + Math.max(...matrices) };
+  }
+
+  /** What a program of the head holds. */
+  head(program: HeadProgram): Items {
+    const { vocabSize } = this.#run.spec;
+    const rows = Math.min(this.#batch.B * this.#batch.T, headRows(vocabSize, this.#places));
+    return {
+      base: BASE_BYTES,
+      head: 4 * vocabSize * this.hiddenSize,
+      activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), { M: rows, V: vocabSize, A: 1 }),
+      statistics: this.statistics,
+    };
+  }
+
+  /**
+   * What decoding holds besides the head: all layers, and keys and values of every window, in arrays with a quarter more room beside
+   * those that they grew from.
+   */
+  get decoding(): Items {
+    const { spec, config } = this.#run;
+    const token = total(spec.layers.map(({ kvGroups }) => 2 * kvGroups * spec.headDim));
+    return {
+      layers: total(this.#layerBytes),
+      "keys and values": 2.25 * 4 * SAMPLE_BATCH * config.seqLen * token,
+      activations: this.#layerFootprint("cached", { B: SAMPLE_BATCH, T: 1, P: config.seqLen }),
+    };
+  }
+
+  /** What gathering moments holds besides the fitted weights. */
+  get refitting(): Items {
+    return {
+      ...this.passing(["attention", "ffn", "attentionMoments", "ffnMoments"]),
+      "hidden states": this.hidden,
+      // Columns that stay and columns that go.
+      "output projection": 4 * this.widest * this.hiddenSize,
+      "Gram matrices": this.moments,
+    };
+  }
+
+  /** What solving for an output projection holds. */
+  get solving(): Items {
+    return {
+      ...this.layers(),
+      statistics: this.statistics,
+      "hidden states": this.hidden,
+      "Gram matrices": this.moments,
+      // The factor and what is beside it (graph/cholesky.ts).
+      factor: 8 * this.widest * (this.widest / 2 + 2 * this.hiddenSize),
+    };
+  }
+
+  /** Sums in float64 of the inputs of the widest space and of the residuals. */
+  get moments(): number {
+    return 8 * this.widest * (this.widest + this.hiddenSize);
+  }
+
+  /** Hidden states between two layers that are in memory. */
+  get hidden(): number {
+    return this.#places.spillHidden ? this.#waiting : this.#hiddenOf(this.#run.tokens);
+  }
+
+  /** Hidden states of the windows that go to the head and back together. */
+  get lotHidden(): number {
+    return this.#lotInputs / this.#run.spec.layers.length;
+  }
+
+  /** Layer inputs for the way back that are in memory. */
+  get inputs(): number {
+    return this.#places.spillInputs ? this.#waiting : this.#lotInputs;
+  }
+
+  /** Sums per channel and set, of halves and wholes, and the scores made of them. */
+  get statistics(): number {
+    if (!calibrates(this.#run)) return 0;
+    const channels = total(spacesOf(this.#run.spec).map(({ units, unitChannels }) => units * unitChannels));
+    return 8 * channels * (this.#run.config.calibration.length + 1) * (3 * 4 + 3);
+  }
+
+  /** Refitted projections that are in memory while they are made. */
+  get refitted(): number {
+    return this.#places.spillHidden ? 0 : this.#allRefitted;
+  }
+
+  /** Output projections with the ways to other widths, in memory while widths are refined. */
+  get alternatives(): number {
+    return this.#places.spillHidden ? 0 : this.#allAlternatives;
+  }
+
+  /** Of the widest layer, on their way through the graph. */
+  get changes(): number {
+    const [kv = 0, ffn = 0] = this.channels;
+    return 4 * this.hiddenSize * (CHANGES.kv * kv + CHANGES.ffn * ffn);
+  }
+
+  /** Tensors of the pruned model that are no longer those of the file. */
+  get newWeights(): number {
+    const { recover } = this.#run.config;
+    if (recover === "distill") return this.trained;
+    return recover === "lstsq" ? this.refitted : 0;
+  }
+
+  /** What training holds from step to step, and what a step holds on the way forward and back. */
+  get training(): Items {
+    const { spec, config } = this.#run;
+    const state = 4 * BATCH_WINDOWS * config.seqLen * this.hiddenSize;
+    const layers = spec.layers.length;
+    return {
+      // And both of their moments.
+      "weights in training": 3 * this.trained,
+      // Of the dense model, for as many steps as there is room for, but for one.
+      "hidden states": Math.max(TEACHER_BYTES, layers * state),
+      // And the last layer's output and its gradient.
+      "layer inputs": (layers + 2) * state,
+      "refitted weights": this.refitted,
+    };
+  }
+
+  /** Of one layer, from the micro-batches of a step before the one at hand. */
+  get summedGradients(): number {
+    return this.#batch.B < BATCH_WINDOWS ? Math.max(...this.#layerBytes) : 0;
+  }
+
+  /** The layers' weights that training changes; with the share that pruning leaves. */
+  get trained(): number {
+    return (1 - this.#run.config.sparsity) * total(this.#layerBytes);
+  }
+
+  /** In files, at most at one time. */
+  get spilled(): number {
+    const { spillHidden, spillInputs } = this.#places;
+    const refitted = fits(this.#run) ? this.#hiddenOf(this.#run.refitTokens) + this.#allRefitted : 0;
+    const refined = refinesWidths(this.#run) ? this.#allAlternatives : 0;
+    const hidden = spillHidden ? refined + Math.max(this.#hiddenOf(this.#run.tokens), refitted) : 0;
+    return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
+  }
+
+  /** Weights of every layer in float32. */
+  get #layerBytes(): readonly number[] {
+    const { spec } = this.#run;
+    return spec.layers.map((_, index) => 4 * layerParameters(spec, index));
+  }
+
+  #hiddenOf(tokens: number): number {
+    return 4 * tokens * this.hiddenSize;
+  }
+
+  /** Output projections of the pruned model. */
+  get #allRefitted(): number {
+    if (!fits(this.#run)) return 0;
+    const { spec, config } = this.#run;
+    const channels = total(spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels));
+    return (1 - config.sparsity) * 4 * channels * this.hiddenSize;
+  }
+
+  get #allAlternatives(): number {
+    const each = spacesOf(this.#run.spec).map(
+      ({ kind, units, unitChannels }) => (1 + CHANGES[kind]) * units * unitChannels,
+    );
+    return 4 * this.hiddenSize * total(each);
+  }
+
+  /** Micro-batches of a file that are in memory: one that is computed, one read ahead, some to be written. */
+  get #waiting(): number {
+    return (2 + WRITES_BEHIND) * 4 * this.#batch.B * this.#batch.T * this.hiddenSize;
+  }
+
+  /** Inputs of all layers for the windows that go there and back together. */
+  get #lotInputs(): number {
+    const { spec, config, tokens, gradients } = this.#run;
+    const perToken = 4 * spec.layers.length * this.hiddenSize;
+    const perRound =
+      config.calibration.length * Math.min(config.gradientWindows, config.samples) * config.seqLen;
+    const most = this.#places.spillInputs ? INPUT_BYTES.file : INPUT_BYTES.memory;
+    const wanted = perToken * (gradients ? tokens : Math.min(tokens, perRound));
+    return Math.min(wanted, Math.max(most, perToken * this.#batch.B * this.#batch.T));
+  }
+
+  get #batch(): { readonly B: number; readonly T: number } {
+    const { seqLen, samples } = this.#run.config;
+    const windows = distills(this.#run) ? Math.max(samples, BATCH_WINDOWS) : samples;
+    return { B: Math.max(1, Math.min(windows, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
+  }
+
+  #layerFootprint(program: LayerProgram, batch: Readonly<Record<string, number>> = this.#batch): number {
+    const { spec } = this.#run;
+    return Math.max(...distinctLayers(spec).map((layer) => this.#footprintOf(program, layer, batch)));
+  }
+
+  #footprintOf(program: LayerProgram, layer: LayerSpec, batch: Readonly<Record<string, number>>): number {
+    const { spec, config } = this.#run;
+    // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
+    const whole = { tokens: config.seqLen, window: layer.window };
+    const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
+    const { kvGroups: K, groupSize, neurons: F } = layer;
+    const [N, H] = [K * groupSize, spec.headDim];
+    // Channels that stay and that go: all of them, where it is not known yet.
+    const k = program === "attentionMoments" ? N * H : F;
+    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, k, m: k, ...SLOPE_SIZES });
+  }
+}
+
+/** Layers of different shapes. */
+function distinctLayers({ layers }: ModelSpec): readonly LayerSpec[] {
+  return [...new Map(layers.map((layer) => [JSON.stringify(layer), layer])).values()];
+}
+
+function total(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0);
+}
