@@ -119,7 +119,7 @@ describe("planMemory", () => {
         message: expect.stringMatching(
           /^max-memory: expected at least [\d.]+ GB for this run, got 1\.00 GB$/,
         ),
-        hint: expect.stringMatching(/^(refit|solve) alone takes .*Gram matrices/),
+        hint: expect.stringMatching(/^(refit|refine: solve) alone takes .*Gram matrices/),
       }),
     );
   });
@@ -128,10 +128,15 @@ describe("planMemory", () => {
     [
       { recover: "lstsq" },
       5120,
+      /^refine: solve .* Give more memory, learned widths as they are \(--no-refine\) or a recovery that needs less/,
+    ],
+    [
+      { recover: "lstsq", refine: false },
+      5120,
       /^refit .* Give more memory or a recovery that needs less \(--recover bias\)\.$/,
     ],
     [
-      { recover: "lstsq", refitSamples: 2 },
+      { recover: "lstsq", refine: false, refitSamples: 2 },
       5120,
       /^refit .* shorter windows \(--seq-len\), fewer windows for least squares \(--refit-samples\) or a recovery/,
     ],
@@ -174,6 +179,29 @@ describe("planMemory", () => {
     const refit = given({ recover: "lstsq" });
     expect(Object.keys(refit)).toEqual(["refit", "solve", "check", "score", "save"]);
     expect(refit.refit).not.toHaveProperty("statistics");
+  });
+
+  it("counts the ways to other widths where learned ones are refined", () => {
+    const { stages } = plan({ recover: "lstsq", shape: "per-layer" });
+    const refining = ["refine", "refine: solve", "slopes", "slopes: head"];
+    expect(Object.keys(stages)).toEqual(expect.arrayContaining(refining));
+    // The present projection and two other widths of 11,008 neurons, four of 32 heads of 128.
+    const all = 32 * 4 * 4096 * (3 * 11_008 + 5 * 4096);
+    expect(stages.refine!.alternatives).toBe(all);
+    expect(stages["refine: solve"]!.alternatives).toBe(all + 4 * 4096 * 3 * 11_008);
+    expect(stages.slopes!.alternatives).toBe(all + 4 * 4096 * (2 * 11_008 + 4 * 4096));
+    const spilled = plan({ recover: "lstsq", maxMemory: "6GB" });
+    expect(spilled.stages.refine).not.toHaveProperty("alternatives");
+    expect(spilled.spilled).toBeGreaterThan(all);
+    for (const settings of [
+      { refine: false },
+      { shape: "uniform" },
+      { allocation: "curves" },
+      { recover: "bias" },
+    ] as const) {
+      const found = Object.keys(plan({ recover: "lstsq", ...settings }).stages);
+      expect(found.filter((stage) => refining.includes(stage))).toEqual([]);
+    }
   });
 
   it("counts what training holds while a step is at the layers and while it is at the head", () => {

@@ -80,6 +80,9 @@ const WAYS: Readonly<Record<string, (run: PlannedRun) => PlannedRun>> = {
     const calibration = config.calibration.filter((set) => !isOwnText(set));
     return { ...run, config: { ...config, calibration } };
   },
+  "learned widths as they are (--no-refine)": ({ config, ...run }) => {
+    return { ...run, config: { ...config, refine: false } };
+  },
   "a recovery that needs less (--recover bias)": ({ config, ...run }) => {
     return { ...run, config: { ...config, recover: "bias" } };
   },

@@ -190,6 +190,12 @@ export class RunSizes {
     return this.#places.spillHidden ? 0 : this.#allAlternatives;
   }
 
+  /** Of one output projection, while it is fitted. */
+  get layerAlternatives(): number {
+    const [kv = 0, ffn = 0] = this.channels;
+    return 4 * this.hiddenSize * Math.max((1 + CHANGES.kv) * kv, (1 + CHANGES.ffn) * ffn);
+  }
+
   /** Of the widest layer, on their way through the graph. */
   get changes(): number {
     const [kv = 0, ffn = 0] = this.channels;

@@ -89,8 +89,8 @@ const STAGES: readonly Stage[] = [
   {
     name: "refine: solve",
     runs: refinesWidths,
-    // And the moments of an alternative beside those of the widest one.
-    items: (run) => ({ ...run.solving, "moments of a width": run.moments, alternatives: run.alternatives }),
+    // And those of the layer at hand.
+    items: (run) => ({ ...run.solving, alternatives: run.alternatives + run.layerAlternatives }),
   },
   {
     name: "slopes",

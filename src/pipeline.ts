@@ -302,7 +302,6 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
       provenanceOf({
         ...provenance,
         rounds: decision.rounds,
-        ...(decision.moves && { moves: decision.moves }),
         ...explainDecision(decision),
       }),
     );

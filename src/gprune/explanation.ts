@@ -9,6 +9,7 @@ import type { BehaviourModule } from "./modules.ts";
 import type { ModuleVerdict } from "./reliability.ts";
 import { type SpaceSensitivity, summariseSensitivity } from "./sensitivity_summary.ts";
 import type { SpaceAnalysis } from "./units.ts";
+import type { WidthMove } from "./width_moves.ts";
 
 /** Units of each kind whose ranks are told one by one. */
 const PROFILES = 12;
@@ -48,10 +49,12 @@ export interface Explanation {
   readonly agreement: SetAgreement;
   /** The units with the largest sigma, `PROFILES` of each kind, most sensitive first. */
   readonly profiles: readonly RankProfile[];
+  /** What refining moved; absent where it did not take place. */
+  readonly moves?: readonly WidthMove[];
 }
 
 /** Why the units that stay do. */
-export function explainDecision({ analyses, keep, consensus }: GpruneDecision): Explanation {
+export function explainDecision({ analyses, keep, consensus, moves }: GpruneDecision): Explanation {
   const sensitivities = new Map(analyses.map(({ space, sensitivity }) => [space.id, sensitivity]));
   const { sets, spaces } = summariseSensitivity(
     analyses.map(({ space }) => space),
@@ -66,6 +69,7 @@ export function explainDecision({ analyses, keep, consensus }: GpruneDecision): 
     })),
     agreement: { ffn: agreementOf(analyses, "ffn"), kv: agreementOf(analyses, "kv") },
     profiles: [...profilesOf(analyses, "ffn", keep), ...profilesOf(analyses, "kv", keep)],
+    ...(moves && { moves }),
   });
 }
 

@@ -70,6 +70,20 @@ describe("learnAllocation", () => {
     }
   });
 
+  it("tells in which order all units went and would go", async () => {
+    const { keep, order } = await learnAllocation(request({ sparsity: 0.4 }));
+    for (const space of spaces) {
+      const own = order.get(space.id)!;
+      const all = Array.from({ length: space.units }, (_, unit) => unit);
+      expect([...own].sort((a, b) => a - b)).toEqual(all);
+      const kept = keep[space.id] ?? all;
+      expect([...own.slice(space.units - kept.length)].sort((a, b) => a - b)).toEqual(kept);
+      // Every set gives all units of a layer the same marginal, so the metric's order decides.
+      const scores = scoresOf(space.id);
+      if (space.kind === "ffn") expect([...own].sort((a, b) => scores[a]! - scores[b]!)).toEqual(own);
+    }
+  });
+
   it("takes from the spaces that lose least, in the order of the metric's scores", async () => {
     const { keep } = await learnAllocation(request({ sparsity: 0.2 }));
     const removed = (id: string): number =>

@@ -55,7 +55,7 @@ export interface WidthMove {
   readonly from: number;
   readonly to: number;
   /** What a million parameters more of its neurons were worth, nats; absent for KV groups. */
-  readonly worth?: number;
+  readonly worth?: number | undefined;
 }
 
 /** Neurons that a width may move by, as a fraction of the dense one. */

@@ -7,8 +7,8 @@ import { changeNames } from "../calibrate/slopes.ts";
 import { internalError } from "../errors.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import { OUTPUT_PROJECTION, projectionName, type Space } from "../model/spaces.ts";
-import type { Tensor } from "../tensor/tensor.ts";
-import { type Moments, onFewerInputs, regress } from "./regression.ts";
+import { type Tensor, zeros } from "../tensor/tensor.ts";
+import { centred, type LinearChange, type Moments, onFewerInputs, regress } from "./regression.ts";
 
 /** By space id: lists of units that may stay, ascending, the present one first; none has a unit that the plan removes. */
 export type Alternatives = Readonly<Record<string, readonly (readonly number[])[]>>;
@@ -23,14 +23,6 @@ export interface WideProjection {
   readonly bias: Tensor;
 }
 
-/** A projection on the widest one's channels, zero where an alternative has none. */
-interface Fitted {
-  /** [C, channels] */
-  readonly weight: Float32Array;
-  /** [C] */
-  readonly bias: Float32Array;
-}
-
 /**
  * Fits every alternative. @returns by tensor name: the present projection with its bias, and the changes to all others
  * @throws GpruneError NOT_FINITE naming the projection
@@ -40,31 +32,57 @@ export async function fitAlternatives(
   moments: Moments,
   { wide, alternatives, ridge }: { wide: WideProjection; alternatives: Alternatives[string]; ridge: number },
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const name = projectionName(wide.space.layer, OUTPUT_PROJECTION[wide.space.kind]);
-  const fitted: Fitted[] = [];
-  for (const units of alternatives) {
-    const kept = channelsAmong(wide, units);
-    const own = await onFewerInputs(runtime, moments, { kept, map: wide.weight.data });
-    const change = await regress(runtime, own, { ridge, name });
-    fitted.push(onWideChannels(wide, { kept, change }));
+  const projection = OUTPUT_PROJECTION[wide.space.kind];
+  const name = projectionName(wide.space.layer, projection);
+  const { weight } = wide;
+  const [size = 0, channels = 0] = weight.shape;
+  const others = alternatives.length - 1;
+  const present = { weight: zeros([size, channels]), bias: zeros([size]) };
+  const changes = { weight: zeros([others, size, channels]), bias: zeros([others, 1, size]) };
+  const { order, areNested } = fromTheWidest(alternatives);
+  let covariances = centred(moments);
+  let map = weight.data;
+  let places: Int32Array = Int32Array.from({ length: channels }, (_, channel) => channel);
+  for (const index of order) {
+    const kept = channelsAmong(wide, alternatives[index]!);
+    const own = areNested ? placesIn(places, kept) : kept;
+    const fewer = await onFewerInputs(runtime, covariances, { kept: own, map, inPlace: areNested });
+    if (areNested) [covariances, map, places] = [fewer, columnsOf(weight, kept), kept];
+    const change = await regress(runtime, fewer, { ridge, name });
+    const into = (tensor: Tensor, length: number): Float32Array =>
+      index === 0 ? tensor.data : tensor.data.subarray((index - 1) * length, index * length);
+    const [weights, biases] = index === 0 ? [present.weight, present.bias] : [changes.weight, changes.bias];
+    putFitted(wide, { kept, change }, { weight: into(weights, size * channels), bias: into(biases, size) });
   }
-  const [present, ...others] = fitted;
-  if (present === undefined) throw internalError(`${wide.space.id}: no alternatives`);
-  const [size = 0, channels = 0] = wide.weight.shape;
+  for (const key of ["weight", "bias"] as const) {
+    const { length } = present[key].data;
+    for (let i = 0; i < changes[key].data.length; i++)
+      changes[key].data[i]! -= present[key].data[i % length]!;
+  }
   const names = changeNames(wide.space);
-  const changes = (key: keyof Fitted, shape: readonly number[]): Tensor => {
-    const parts = others.map((other) => other[key].map((value, i) => value - present[key][i]!));
-    return { shape: [others.length, ...shape], data: joined(parts) };
-  };
   return new Map([
-    [name, { shape: wide.weight.shape, data: present.weight }],
-    [
-      projectionName(wide.space.layer, OUTPUT_PROJECTION[wide.space.kind], "bias"),
-      { shape: [size], data: present.bias },
-    ],
-    [names.weights, changes("weight", [size, channels])],
-    [names.biases, changes("bias", [1, size])],
+    [name, present.weight],
+    [projectionName(wide.space.layer, projection, "bias"), present.bias],
+    [names.weights, changes.weight],
+    [names.biases, changes.bias],
   ]);
+}
+
+/**
+ * The alternatives' indices, the widest first, and whether each is a part of the one before: then one matrix serves all of them,
+ * and that of an FFN is the largest thing in memory.
+ */
+function fromTheWidest(alternatives: Alternatives[string]): {
+  readonly order: readonly number[];
+  readonly areNested: boolean;
+} {
+  if (alternatives.length === 0) throw internalError("no alternatives");
+  const order = [...alternatives.keys()].sort((a, b) => alternatives[b]!.length - alternatives[a]!.length);
+  const areNested = order.slice(1).every((index, before) => {
+    const wider = new Set(alternatives[order[before]!]!);
+    return alternatives[index]!.every((unit) => wider.has(unit));
+  });
+  return { order, areNested };
 }
 
 /** The places of units' channels among those of the widest alternative. */
@@ -79,28 +97,35 @@ function channelsAmong({ space, units: all }: WideProjection, units: readonly nu
   });
 }
 
-/** The kept columns with their change, and zeros beside them. */
-function onWideChannels(
-  { weight, bias }: WideProjection,
-  { kept, change }: { kept: Int32Array; change: { weight: Float64Array; bias: Float64Array } },
-): Fitted {
-  const [, channels = 0] = weight.shape;
-  const result = new Float32Array(weight.data.length);
-  for (const row of bias.data.keys()) {
-    for (const [i, channel] of kept.entries()) {
-      const place = row * channels + channel;
-      result[place] = weight.data[place]! + change.weight[row * kept.length + i]!;
-    }
-  }
-  return { weight: result, bias: bias.data.map((value, i) => value + change.bias[i]!) };
+/** Where some channels stand in a list that has them all, both ascending. */
+function placesIn(list: Int32Array, some: Int32Array): Int32Array {
+  const places = new Map(Array.from(list, (channel, place) => [channel, place]));
+  return some.map((channel) => places.get(channel)!);
 }
 
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const result = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let start = 0;
-  for (const part of parts) {
-    result.set(part, start);
-    start += part.length;
+/** [C, k] */
+function columnsOf({ shape, data }: Tensor, chosen: Int32Array): Float32Array {
+  const [rows = 0, columns = 0] = shape;
+  const result = new Float32Array(rows * chosen.length);
+  let next = 0;
+  for (let row = 0; row < rows; row++) {
+    for (const column of chosen) result[next++] = data[row * columns + column]!;
   }
   return result;
+}
+
+/** Puts the kept columns with their change, and the bias, where zeros are. */
+function putFitted(
+  { weight, bias }: WideProjection,
+  { kept, change }: { kept: Int32Array; change: LinearChange },
+  into: { weight: Float32Array; bias: Float32Array },
+): void {
+  const [, channels = 0] = weight.shape;
+  for (const row of bias.data.keys()) {
+    into.bias[row] = bias.data[row]! + change.bias[row]!;
+    for (const [i, channel] of kept.entries()) {
+      const place = row * channels + channel;
+      into.weight[place] = weight.data[place]! + change.weight[row * kept.length + i]!;
+    }
+  }
 }

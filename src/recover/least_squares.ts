@@ -37,7 +37,7 @@ import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";
-import { Moments, regress } from "./regression.ts";
+import { centred, Moments, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
 /** A calibration set and how much it counts. */
@@ -256,7 +256,7 @@ class Refit {
     }
     const projection = OUTPUT_PROJECTION[space.kind];
     const name = projectionName(space.layer, projection);
-    const change = await regress(this.#runtime, moments, { ridge, name });
+    const change = await regress(this.#runtime, centred(moments), { ridge, name });
     return new Map([
       [name, sumOf(keptWeight, change.weight)],
       [projectionName(space.layer, projection, "bias"), sumOf(bias, change.bias)],

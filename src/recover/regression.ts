@@ -48,31 +48,63 @@ export class Moments {
   }
 }
 
+/** Second moments about the means, and the means, of inputs x [n] and residuals r [C]. */
+export interface Covariances {
+  /** cov(x, x), [n, n]. */
+  readonly inputs: Float64Array;
+  /** cov(r, x), [C, n]. */
+  readonly cross: Float64Array;
+  /** E x, [n]. */
+  readonly inputMean: Float64Array;
+  /** E x^2, [n]. */
+  readonly inputSquares: Float64Array;
+  /** E r, [C]. */
+  readonly residualMean: Float64Array;
+}
+
+/** Centres moments, in place. */
+export function centred({ gram, cross, inputMean, residualMean }: Moments): Covariances {
+  const n = inputMean.length;
+  const inputSquares = inputMean.map((_, j) => gram[j * n + j]!);
+  subtractOuter(gram, inputMean, inputMean);
+  subtractOuter(cross, residualMean, inputMean);
+  return { inputs: gram, cross, inputMean, inputSquares, residualMean };
+}
+
 /**
- * Moments of a regression on some of the inputs, where the output of the others is lost too: r + V x_dropped, V their columns of
- * the map. With them cov(r, x) and E r change, and nothing needs the tokens again.
+ * What they are for some of the inputs, where the output of the others is lost too: of r + V x_dropped, V their columns of the
+ * map. Nothing needs the tokens again.
  * @param kept - the inputs that stay, ascending
  * @param map - of all inputs, [C, n]
+ * @param inPlace - whether the matrices become the result's
  */
 export async function onFewerInputs(
   runtime: Runtime,
-  { gram, cross, inputMean, residualMean }: Moments,
-  { kept, map }: { readonly kept: Int32Array; readonly map: Float32Array },
-): Promise<Moments> {
+  { inputs, cross, inputMean, inputSquares, residualMean }: Covariances,
+  {
+    kept,
+    map,
+    inPlace,
+  }: { readonly kept: Int32Array; readonly map: Float32Array; readonly inPlace: boolean },
+): Promise<Covariances> {
   const n = inputMean.length;
   const stays = new Set(kept);
   const dropped = Int32Array.from(inputMean.keys()).filter((j) => !stays.has(j));
   const [k, m, outputs] = [kept.length, dropped.length, residualMean.length];
-  const result = new Moments(k, outputs);
-  gather(gram, { columns: n, rows: kept, chosen: kept }, result.gram);
-  gather(cross, { columns: n, rows: residualMean.keys(), chosen: kept }, result.cross);
-  for (const [i, j] of kept.entries()) result.inputMean[i] = inputMean[j]!;
-  result.residualMean.set(residualMean);
+  const every = Int32Array.from(residualMean.keys());
+  const lost = gather(map, { columns: n, rows: every, chosen: dropped }, new Float64Array(outputs * m));
+  const between = gather(inputs, { columns: n, rows: dropped, chosen: kept }, new Float64Array(m * k));
+  // Every number moves towards the beginning or stays, so arrays can be their own targets.
+  const target = (own: Float64Array, size: number): Float64Array =>
+    inPlace ? own.subarray(0, size) : new Float64Array(size);
+  const result: Covariances = {
+    inputs: gather(inputs, { columns: n, rows: kept, chosen: kept }, target(inputs, k * k)),
+    cross: gather(cross, { columns: n, rows: every, chosen: kept }, target(cross, outputs * k)),
+    inputMean: Float64Array.from(kept, (j) => inputMean[j]!),
+    inputSquares: Float64Array.from(kept, (j) => inputSquares[j]!),
+    residualMean: residualMean.slice(),
+  };
   if (m === 0) return result;
-  const lost = new Float64Array(outputs * m);
-  gather(map, { columns: n, rows: residualMean.keys(), chosen: dropped }, lost);
-  const between = new Float64Array(m * k);
-  gather(gram, { columns: n, rows: dropped, chosen: kept }, between);
   const { multiply } = await compileProducts(runtime);
   const added = await multiply(matrixOf(lost, m), matrixOf(between, k));
   for (let i = 0; i < added.length; i++) result.cross[i]! += added[i]!;
@@ -84,11 +116,12 @@ export async function onFewerInputs(
 /** Copies the chosen columns of the chosen rows. */
 function gather(
   matrix: ArrayLike<number>,
-  { columns, rows, chosen }: { columns: number; rows: Iterable<number>; chosen: Int32Array },
+  { columns, rows, chosen }: { columns: number; rows: Int32Array; chosen: Int32Array },
   into: Float64Array,
-): void {
+): Float64Array {
   let next = 0;
   for (const row of rows) for (const column of chosen) into[next++] = matrix[row * columns + column]!;
+  return into;
 }
 
 /** A change of a linear map. */
@@ -100,24 +133,20 @@ export interface LinearChange {
 }
 
 /**
- * Solves the regression. The moments are used up: they are centred in place.
+ * Solves the regression. Variances that are rounding are raised in place.
  * @param ridge - lambda as a fraction of the mean variance of the inputs, > 0
  * @param name - the tensor that is solved for, in error messages
  * @throws GpruneError NOT_FINITE naming the tensor
  */
 export async function regress(
   runtime: Runtime,
-  moments: Moments,
+  { inputs, cross, inputMean, inputSquares, residualMean }: Covariances,
   { ridge, name }: { readonly ridge: number; readonly name: string },
 ): Promise<LinearChange> {
-  const { gram, cross, inputMean, residualMean } = moments;
-  const n = inputMean.length;
-  const squares = inputMean.map((_, j) => gram[j * n + j]!);
-  subtractOuter(gram, inputMean, inputMean);
-  subtractOuter(cross, residualMean, inputMean);
-  const system = { matrix: gram, rows: cross, ridge: ridge * settledVariance(gram, squares), name };
-  const isZero = squares.every((square) => square === 0);
-  const weight = isZero ? cross.fill(0) : (await solveSpd(runtime, system)).rows;
+  const settled = ridge * settledVariance(inputs, inputSquares);
+  const system = { matrix: inputs, rows: cross, ridge: settled, name };
+  const isZero = inputSquares.every((square) => square === 0);
+  const weight = isZero ? new Float64Array(cross.length) : (await solveSpd(runtime, system)).rows;
   const bias = residualMean.map((mean, i) => mean - dotRow(weight, i, inputMean));
   const bad = bias.find((value) => !Number.isFinite(value));
   if (bad !== undefined) throw new GpruneError("NOT_FINITE", `${name}: expected finite numbers, got ${bad}`);

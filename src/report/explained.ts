@@ -5,6 +5,7 @@
 import { z } from "zod";
 import type { RankProfile, SetAgreement, SpaceExplanation } from "../gprune/explanation.ts";
 import type { Round } from "../gprune/learned.ts";
+import type { WidthMove } from "../gprune/width_moves.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 
 /** The grounds of a plan; what is missing is empty. */
@@ -15,6 +16,7 @@ export interface Explained {
   readonly agreement: SetAgreement;
   readonly profiles: readonly RankProfile[];
   readonly rounds: readonly Round[];
+  readonly moves: readonly WidthMove[];
 }
 
 const number = z.number();
@@ -66,15 +68,23 @@ const roundSchema: z.ZodType<Round> = z.object({
   weights: z.record(z.string(), number),
 });
 
+const moveSchema: z.ZodType<WidthMove> = z.object({
+  space: z.string(),
+  from: number,
+  to: number,
+  worth: number.optional(),
+});
+
 const NOTHING: Explained = {
   setOrder: [],
   spaces: [],
   agreement: { ffn: [], kv: [] },
   profiles: [],
   rounds: [],
+  moves: [],
 };
 
-const groundsSchema: z.ZodType<Omit<Explained, "rounds">> = z.object({
+const groundsSchema: z.ZodType<Omit<Explained, "rounds" | "moves">> = z.object({
   setOrder: z.array(z.string()),
   spaces: z.array(spaceSchema),
   agreement: z.object({ ffn: rows, kv: rows }),
@@ -85,10 +95,12 @@ const groundsSchema: z.ZodType<Omit<Explained, "rounds">> = z.object({
 export function explained(plan: PruningPlan | null): Explained {
   const grounds = groundsSchema.safeParse(plan?.provenance);
   const rounds = z.array(roundSchema).safeParse(plan?.provenance.rounds);
+  const moves = z.array(moveSchema).safeParse(plan?.provenance.moves);
   return {
     ...NOTHING,
     ...(grounds.success && grounds.data),
     ...(rounds.success && { rounds: rounds.data }),
+    ...(moves.success && { moves: moves.data }),
   };
 }
 

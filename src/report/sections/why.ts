@@ -2,6 +2,7 @@
 import type { ModuleExplanation, SpaceExplanation } from "../../gprune/explanation.ts";
 import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
 import type { Facts } from "../facts.ts";
+import { whole } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { count, decimal, share } from "./shape.ts";
 
@@ -20,6 +21,7 @@ export function courseSection(facts: Facts, figures: Figures): Section | null {
     ...(figures.has("training")
       ? [row(figures, "rounds", "training"), roundTable(facts)]
       : [row(figures, "rounds", roundTable(facts))]),
+    moveTable(facts),
   ]);
 }
 
@@ -117,5 +119,22 @@ function roundTable({ grounds: { rounds } }: Facts): Html | null {
       ...sets.map((set) => decimal(losses[set], 3)),
       ...(weighted ? sets.map((set) => decimal(weights[set])) : []),
     ]),
+  });
+}
+
+function moveTable({ grounds: { moves } }: Facts): Html | null {
+  if (moves.length === 0) return null;
+  return table({
+    caption:
+      "Widths after learning, moved by what others are worth to the model that least squares has refitted: nats for a million parameters more",
+    columns: [{ title: "Space" }, ...["Units", "moved to", "by", "worth"].map(numeric)],
+    rows: moves.map(({ space, from, to, worth }) => [
+      space,
+      count(from),
+      count(to),
+      { text: `${to > from ? "+" : ""}${whole(to - from)}`, value: to - from },
+      decimal(worth, 4),
+    ]),
+    long: moves.length > 16,
   });
 }

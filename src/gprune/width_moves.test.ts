@@ -1,0 +1,189 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.ts";
+import { removeRanked } from "../prune/ranked.ts";
+import { randomStream } from "../tensor/random.ts";
+import {
+  movedWidths,
+  type Slope,
+  type SpaceChoices,
+  type WidthRequest,
+  widthChoices,
+} from "./width_moves.ts";
+
+const layer = { neurons: 100, kvGroups: 4 };
+const spec = tinySpec({ layers: Array.from({ length: 8 }, () => layer) });
+
+/** A plan of random values, with the order that it comes from. */
+function requestFor(
+  own: ModelSpec,
+  { sparsity, roundTo = 1, seed = 0 }: { sparsity: number; roundTo?: number; seed?: number },
+): WidthRequest {
+  const ranked = spacesOf(own).map((space) => {
+    const random = randomStream(seed, space.id);
+    return { space, values: Float64Array.from({ length: space.units }, random) };
+  });
+  const keep = removeRanked(ranked, { spec: own, sparsity, roundTo });
+  const order = new Map(
+    ranked.map(({ space: { id }, values }) => {
+      return [id, [...values.keys()].sort((a, b) => values[a]! - values[b]!)] as const;
+    }),
+  );
+  return { spec: own, keep, order, sparsity, roundTo };
+}
+
+/** Slopes as if a space's units were worth so much each, whichever they are. */
+function slopesOf(
+  choices: readonly SpaceChoices[],
+  worth: (space: Space) => number,
+  square = 0,
+): ReadonlyMap<string, readonly Slope[]> {
+  return new Map(
+    choices.map(({ space, alternatives }) => {
+      return [space.id, alternatives.map(({ more }) => ({ first: -more * worth(space), square }))] as const;
+    }),
+  );
+}
+
+function widthOf(keep: Keep, id: string): number {
+  return keptUnits(keep, spacesOf(spec).find((space) => space.id === id)!).length;
+}
+
+describe("widthChoices", () => {
+  it("offers the units that would come back last gone first, and those that would go next", () => {
+    const request = requestFor(spec, { sparsity: 0.4 });
+    for (const { space, present, alternatives } of widthChoices(request)) {
+      const order = request.order.get(space.id)!;
+      const gone = space.units - present.length;
+      for (const { units, more } of alternatives) {
+        expect(units).toEqual([...units].sort((a, b) => a - b));
+        expect(units.length).toBe(present.length + more);
+        if (space.kind === "ffn") expect([...units].sort()).toEqual([...order.slice(gone - more)].sort());
+      }
+      const mores = alternatives.map(({ more }) => more);
+      if (space.kind === "ffn") expect(mores).toEqual([8, -8]);
+      else
+        expect(mores).toEqual([
+          ...Array(present.length > 1 ? 2 : 0).fill(-1),
+          ...Array(Math.min(2, gone)).fill(1),
+        ]);
+    }
+  });
+
+  it("has none for what cannot change, and whole blocks of neurons", () => {
+    const narrow = tinySpec({
+      layers: [
+        { neurons: 1, kvGroups: 1 },
+        { neurons: 64, kvGroups: 1 },
+      ],
+    });
+    const request = { ...requestFor(narrow, { sparsity: 0, roundTo: 16 }), keep: {} };
+    expect(widthChoices(request).map(({ space, alternatives }) => [space.id, alternatives[0]!.more])).toEqual(
+      [["layers.1.ffn", -16]],
+    );
+  });
+});
+
+describe("movedWidths", () => {
+  it("leaves widths alone that are worth the same, and everything where more is not better", () => {
+    const request = requestFor(spec, { sparsity: 0.4 });
+    const choices = widthChoices(request);
+    const cost = (space: Space): number => space.unitParameters;
+    const same = movedWidths(request, choices, slopesOf(choices, cost));
+    for (const { from, to } of same.moves) expect(to).toBe(from);
+    expect(same.moves.every(({ worth }) => Math.abs(worth! - 1e6) < 1)).toBe(true);
+    expect(
+      movedWidths(
+        request,
+        choices,
+        slopesOf(choices, () => 0),
+      ),
+    ).toEqual({ keep: request.keep, moves: [] });
+  });
+
+  it("widens what is worth more, by eight in a hundred at most, at the cost of the others", () => {
+    const request = requestFor(spec, { sparsity: 0.4 });
+    const choices = widthChoices(request);
+    const worth = ({ layer: index, unitParameters }: Space): number =>
+      unitParameters * (index === 3 ? 20 : 1);
+    const { keep } = movedWidths(request, choices, slopesOf(choices, worth, 1e9));
+    const changes = spec.layers.map((_, index) => {
+      const id = `layers.${index}.ffn`;
+      return widthOf(keep, id) - widthOf(request.keep, id);
+    });
+    expect(changes[3]).toBeGreaterThan(5);
+    expect(changes[3]).toBeLessThanOrEqual(8 + 3);
+    for (const [index, change] of changes.entries()) if (index !== 3) expect(change).toBeLessThanOrEqual(0);
+  });
+
+  it("lets the KV group go that costs least below its price, and takes back the one worth most above it", () => {
+    const request = requestFor(spec, { sparsity: 0.4, seed: 3 });
+    const choices = widthChoices(request);
+    const groups = choices.filter(({ space }) => space.kind === "kv");
+    const going = groups.find(({ alternatives }) => alternatives.some(({ more }) => more < 0))!;
+    const coming = groups.find((own) => own !== going && own.alternatives.some(({ more }) => more > 0))!;
+    const slopes = new Map(slopesOf(choices, ({ unitParameters }) => unitParameters));
+    const price = going.space.unitParameters;
+    const set = ({ space, alternatives }: SpaceChoices, sign: number, first: number): number => {
+      const index = alternatives.findLastIndex(({ more }) => more === sign);
+      slopes.set(space.id, slopes.get(space.id)!.with(index, { first, square: 0.1 * price }));
+      return index;
+    };
+    const [out, back] = [set(going, -1, -price), set(coming, 1, -2 * price)];
+    const { keep } = movedWidths(request, choices, slopes);
+    expect(keptUnits(keep, going.space)).toEqual(going.alternatives[out]!.units);
+    expect(keptUnits(keep, coming.space)).toEqual(coming.alternatives[back]!.units);
+    // A slope below nothing is not believed when something goes: it costs its curvature at least.
+    set(going, -1, -price);
+    slopes.set(
+      going.space.id,
+      slopes.get(going.space.id)!.map((own) => ({ ...own, square: 10 * price })),
+    );
+    const careful = movedWidths(request, choices, slopes);
+    expect(keptUnits(careful.keep, going.space)).toEqual(going.present);
+  });
+
+  it("meets the budget whatever the slopes are, in the given order", () => {
+    const layers = fc.array(
+      fc.record({ neurons: fc.integer({ min: 8, max: 60 }), kvGroups: fc.integer({ min: 1, max: 5 }) }),
+      { minLength: 1, maxLength: 6 },
+    );
+    const numbers = {
+      sparsity: fc.double({ min: 0, max: 0.7, noNaN: true }),
+      seed: fc.nat(99),
+      scale: fc.double({ min: -9, max: 9, noNaN: true }),
+    };
+    fc.assert(
+      fc.property(
+        layers,
+        fc.record(numbers),
+        fc.constantFrom(1, 4),
+        (own, { sparsity, seed, scale }, roundTo) => {
+          const tiny = tinySpec({ layers: own });
+          const request = requestFor(tiny, { sparsity, seed, roundTo });
+          const choices = widthChoices(request);
+          const random = randomStream(seed, "slopes");
+          const slopes = slopesOf(choices, () => scale * (random() - 0.3), random());
+          const { keep } = movedWidths(request, choices, slopes);
+          const achieved = achievedSparsity(makePlan(tiny, keep), tiny);
+          const neuron = spacesOf(tiny).find(({ kind }) => kind === "ffn")!.unitParameters;
+          // Budgets are whole parameters: half a one more is none.
+          expect(achieved).toBeLessThanOrEqual(sparsity + 0.6 / prunableParameters(tiny));
+          const before = achievedSparsity(makePlan(tiny, request.keep), tiny);
+          const slack = (roundTo * neuron * (roundTo === 1 ? 1 : own.length + 1)) / prunableParameters(tiny);
+          expect(achieved).toBeGreaterThan(Math.min(before, sparsity) - slack - 1e-9);
+          for (const space of spacesOf(tiny)) {
+            if (space.kind === "kv") continue;
+            const kept = keptUnits(keep, space);
+            expect([...kept].sort()).toEqual(
+              [...request.order.get(space.id)!.slice(space.units - kept.length)].sort(),
+            );
+          }
+        },
+      ),
+    );
+  });
+});
