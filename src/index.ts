@@ -48,7 +48,15 @@ export type {
   Passes,
   PassesBase,
 } from "./calibrate/passes.ts";
+export {
+  type ChangeSlopes,
+  changeNames,
+  type SlopeOptions,
+  type SlopeStats,
+  slopeStatistics,
+} from "./calibrate/slopes.ts";
 export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from "./calibrate/stats.ts";
+export type { LotsState, WindowSums } from "./calibrate/window_lots.ts";
 export {
   cutWindows,
   loadTokenSet,
@@ -196,6 +204,7 @@ export { formatPlan, parsePlan } from "./prune/plan_json.ts";
 export { applyPlan } from "./prune/surgery.ts";
 // Recovery
 export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts";
+export type { Alternatives } from "./recover/alternatives.ts";
 export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
 export {
   type LeastSquaresRequest,

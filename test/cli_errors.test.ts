@@ -225,6 +225,8 @@ describe("settings", () => {
         "--allocation curves --rounds 4",
         "--rounds: expected --allocation learned beside it, got --allocation curves",
       ],
+      ["--no-refine --recover bias", "--refine: expected --recover lstsq beside it, got --recover bias"],
+      ["--refine --shape uniform", "--refine: expected --shape per-layer beside it, got --shape uniform"],
     ] as const;
     for (const [options, message] of cases) {
       await expectRefused(pruneOf("@model", ...options.split(" ")), `error BAD_ARGUMENT: ${message}\nhint: `);

@@ -35,7 +35,7 @@ const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, lo
 /** Of the graphs' symbolic dimensions; none a multiple of a tile. */
 const SIZES: Readonly<Record<string, number>> = {
   ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37, k: 9, m: 5 },
-  ...{ M: 21, V: 67, A: 1 },
+  ...{ M: 21, V: 67, A: 1, "kv.V": 3, "ffn.V": 2 },
 };
 
 /** Longer than one block of queries, and than the layer's window. */
@@ -45,7 +45,7 @@ const LONG = { tokens: 259, window: 100 };
 export const PROGRAMS: Readonly<Record<string, Graph>> = {
   ...Object.fromEntries(Object.entries(LAYER_PROGRAMS).map(([name, make]) => [name, make(STRUCTURE)])),
   ...Object.fromEntries(
-    (["forward", "backward", "train"] as const).map((program) => {
+    (["forward", "backward", "train", "slopes"] as const).map((program) => {
       return [`${program} in blocks`, LAYER_PROGRAMS[program](structureFor(program, STRUCTURE, LONG))];
     }),
   ),

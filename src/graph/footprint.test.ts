@@ -44,7 +44,21 @@ describe("footprint", () => {
   it("knows every program's dimensions, and grows with each of them", () => {
     const spec = tinySpec({ vocabSize: 500 });
     const layer = spec.layers[0]!;
-    const sizes = { B: 2, T: 16, K: 2, N: 4, F: 64, H: 4, gT: 32, P: 0, S: 16, k: 8, m: 8 };
+    const sizes = {
+      B: 2,
+      T: 16,
+      K: 2,
+      N: 4,
+      F: 64,
+      H: 4,
+      gT: 32,
+      P: 0,
+      S: 16,
+      k: 8,
+      m: 8,
+      "kv.V": 2,
+      "ffn.V": 2,
+    };
     for (const [program, build] of Object.entries(LAYER_PROGRAMS)) {
       const graph = build(layerStructure(spec, layer));
       const bytes = footprint(graph, sizes);
