@@ -8,13 +8,13 @@
  *
  * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again;
  * bench/results/TAG.md has the tables. Both sides of a comparison see the same number of calibration tokens: a single set
- * gets as many windows as all sets together, and with one set more each gets fewer. A plan is decided once and carried out with every recovery; nothing is saved,
- * so weights are float32 where they change. Seconds are those of deciding and recovering, without calibration statistics,
+ * gets as many windows as all sets together, and with one set more each gets fewer. A plan is decided once and carried out with every
+ * recovery, but that only plans for least squares are refined; nothing is saved, so weights are float32 where they change. Seconds are those of deciding and recovering, without calibration statistics,
  * which rows share.
  *
  * Variants: `single`, `base` (the metric with its own allocation), `modules` (behaviour modules and the fallback on top of
- * it), `learned` (learned sparsity without modules), `curves` (sparsity from error curves), `gprune` (all), `robust` (all,
- * with robust set weights), `own` (all, with the model's own text as one more set).
+ * it), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves), `gprune` (all), `unrefined` (all
+ * but refined widths), `robust` (all, with robust set weights), `own` (all, with the model's own text as one more set).
  *
  * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on as many of each set).
  *
@@ -65,9 +65,10 @@ const VARIANTS: Readonly<Record<string, (metric: string) => RunConfigInput>> = {
   single: () => ({ method: "none" }),
   base: () => ({ method: "none" }),
   modules: (metric) => ({ method: "gprune", allocation: metricByName(metric).allocation }),
-  learned: () => ({ method: "gprune", maxModules: 1 }),
+  learned: () => ({ method: "gprune", maxModules: 1, refine: false }),
   curves: () => ({ method: "gprune", allocation: "curves" }),
   gprune: () => ({ method: "gprune" }),
+  unrefined: () => ({ method: "gprune", refine: false }),
   robust: () => ({ method: "gprune", robust: true }),
   own: () => ({ method: "gprune" }),
 };
@@ -99,11 +100,18 @@ console.log(markdown(rows));
 /** One row for each recovery. */
 async function addRows(about: Omit<Key, "recover">): Promise<void> {
   const missing = list(values.recover).filter((recover) => !isFinished({ ...about, recover }));
-  if (missing.length === 0) return;
+  for (const refined of [true, false]) {
+    const lot = missing.filter((recover) => configOf({ ...about, recover }).refine === refined);
+    if (lot.length > 0) await addLot(about, lot);
+  }
+}
+
+/** Rows of recoveries that share a plan. */
+async function addLot(about: Omit<Key, "recover">, recoveries: readonly string[]): Promise<void> {
   const start = performance.now();
-  const plan = await lab.plan(configOf({ ...about, recover: missing[0]! }));
+  const plan = await lab.plan(configOf({ ...about, recover: recoveries[0]! }));
   const decided = performance.now() - start;
-  for (const recover of missing) {
+  for (const recover of recoveries) {
     const recoveryStart = performance.now();
     const pruned = await lab.pruned(plan, configOf({ ...about, recover }));
     const seconds = Math.round((decided + performance.now() - recoveryStart) / 1000);
