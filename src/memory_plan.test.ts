@@ -185,11 +185,13 @@ describe("planMemory", () => {
     const { stages } = plan({ recover: "lstsq", shape: "per-layer" });
     const refining = ["refine", "refine: solve", "slopes", "slopes: head"];
     expect(Object.keys(stages)).toEqual(expect.arrayContaining(refining));
-    // The present projection and two other widths of 11,008 neurons, four of 32 heads of 128.
-    const all = 32 * 4 * 4096 * (3 * 11_008 + 5 * 4096);
+    // The present projections, and of 11,008 neurons two changes by 881, of 32 heads of 128 four by one.
+    const changes = { ffn: 2 * 881 * (11_008 + 4097), kv: 4 * 128 * (4096 + 4097) };
+    const all = 32 * 4 * (4096 * (11_008 + 4096) + changes.ffn + changes.kv);
     expect(stages.refine!.alternatives).toBe(all);
-    expect(stages["refine: solve"]!.alternatives).toBe(all + 4 * 4096 * 3 * 11_008);
-    expect(stages.slopes!.alternatives).toBe(all + 4 * 4096 * (2 * 11_008 + 4 * 4096));
+    const solving = 4 * (4096 * 11_008 + changes.ffn) + 8 * 881 * (11_008 + 4096 + 881);
+    expect(stages["refine: solve"]!.alternatives).toBe(all + solving);
+    expect(stages.slopes!.alternatives).toBe(all + 4 * 2 * changes.ffn);
     const spilled = plan({ recover: "lstsq", maxMemory: "6GB" });
     expect(spilled.stages.refine).not.toHaveProperty("alternatives");
     expect(spilled.spilled).toBeGreaterThan(all);

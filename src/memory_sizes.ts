@@ -1,7 +1,7 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
 import { refits, type SettledConfig } from "./config.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
-import { CHANGES } from "./gprune/width_moves.ts";
+import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
 import { layerStructure } from "./graph/decoder.ts";
 import { footprint } from "./graph/footprint.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
@@ -14,16 +14,20 @@ import {
   structureFor,
 } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
-import { layerParameters, layerWeightsOf, spacesOf, weightsOf } from "./model/spaces.ts";
+import {
+  layerParameters,
+  layerWeightsOf,
+  type Space,
+  type SpaceKind,
+  spacesOf,
+  weightsOf,
+} from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
 import { BATCH_WINDOWS, TEACHER_BYTES } from "./recover/distill.ts";
 import { elementCount } from "./tensor/tensor.ts";
 
 /** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
 export const BASE_BYTES = 400e6;
-
-/** Sizes of the program `slopes`. */
-const SLOPE_SIZES = { "kv.V": CHANGES.kv, "ffn.V": CHANGES.ffn };
 
 /** Bytes by what they are for. */
 export type Items = Readonly<Record<string, number>>;
@@ -190,16 +194,19 @@ export class RunSizes {
     return this.#places.spillHidden ? 0 : this.#allAlternatives;
   }
 
-  /** Of one output projection, while it is fitted. */
+  /** Of one output projection while it is fitted, and covariances of what comes, in float64. */
   get layerAlternatives(): number {
-    const [kv = 0, ffn = 0] = this.channels;
-    return 4 * this.hiddenSize * Math.max((1 + CHANGES.kv) * kv, (1 + CHANGES.ffn) * ffn);
+    const each = spacesOf(this.#run.spec).map((space) => {
+      const [changed, n] = [this.#changedChannels(space), space.units * space.unitChannels];
+      const coming = (CHANGES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
+      return 4 * (this.hiddenSize * n + this.#changesOf(space)) + 8 * coming;
+    });
+    return Math.max(...each);
   }
 
-  /** Of the widest layer, on their way through the graph. */
+  /** Of one layer, on their way through the graph. */
   get changes(): number {
-    const [kv = 0, ffn = 0] = this.channels;
-    return 4 * this.hiddenSize * (CHANGES.kv * kv + CHANGES.ffn * ffn);
+    return 4 * Math.max(...spacesOf(this.#run.spec).map((space) => 2 * this.#changesOf(space)));
   }
 
   /** Tensors of the pruned model that are no longer those of the file. */
@@ -264,9 +271,19 @@ export class RunSizes {
 
   get #allAlternatives(): number {
     const each = spacesOf(this.#run.spec).map(
-      ({ kind, units, unitChannels }) => (1 + CHANGES[kind]) * units * unitChannels,
+      (space) => this.hiddenSize * space.units * space.unitChannels + this.#changesOf(space),
     );
-    return 4 * this.hiddenSize * total(each);
+    return 4 * total(each);
+  }
+
+  /** Numbers of a space's changes. */
+  #changesOf(space: Space): number {
+    const { kind, units, unitChannels } = space;
+    return CHANGES[kind] * this.#changedChannels(space) * (units * unitChannels + this.hiddenSize + 1);
+  }
+
+  #changedChannels(space: Space): number {
+    return changedChannels(space, this.#run.config.roundTo);
   }
 
   /** Micro-batches of a file that are in memory: one that is computed, one read ahead, some to be written. */
@@ -291,6 +308,15 @@ export class RunSizes {
     return { B: Math.max(1, Math.min(windows, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
   }
 
+  /** Sizes of the program `slopes`. */
+  get #slopeSizes(): Readonly<Record<string, number>> {
+    const most = (kind: SpaceKind): number =>
+      Math.max(
+        ...spacesOf(this.#run.spec).map((space) => (space.kind === kind ? this.#changedChannels(space) : 1)),
+      );
+    return { "kv.V": CHANGES.kv, "ffn.V": CHANGES.ffn, "kv.r": most("kv"), "ffn.r": most("ffn") };
+  }
+
   #layerFootprint(program: LayerProgram, batch: Readonly<Record<string, number>> = this.#batch): number {
     const { spec } = this.#run;
     return Math.max(...distinctLayers(spec).map((layer) => this.#footprintOf(program, layer, batch)));
@@ -305,7 +331,7 @@ export class RunSizes {
     const [N, H] = [K * groupSize, spec.headDim];
     // Channels that stay and that go: all of them, where it is not known yet.
     const k = program === "attentionMoments" ? N * H : F;
-    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, k, m: k, ...SLOPE_SIZES });
+    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, k, m: k, ...this.#slopeSizes });
   }
 }
 

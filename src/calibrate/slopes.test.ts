@@ -32,18 +32,19 @@ async function biased(options: Parameters<typeof tinyModel>[0]) {
   return { model, tensors: await tensorsOf(model) };
 }
 
-/** Two changes of every space but those of one layer. */
+/** Two changes of three channels of every space but those of one layer. */
 function changesFor({ spec }: Model, without?: number): Map<string, Tensor> {
   const size = spec.hiddenSize;
   return new Map(
     spacesOf(spec)
       .filter(({ layer }) => layer !== without)
       .flatMap((space) => {
-        const { weights, biases } = changeNames(space);
+        const { inputs, outputs, centers } = changeNames(space);
         const channels = space.units * space.unitChannels;
         return [
-          [weights, randomTensor([2, size, channels], { name: weights })],
-          [biases, randomTensor([2, 1, size], { name: biases })],
+          [inputs, randomTensor([2, 3, channels], { name: inputs })],
+          [outputs, randomTensor([2, size, 3], { name: outputs })],
+          [centers, randomTensor([2, 1, 3], { name: centers })],
         ] as const;
       }),
   );
@@ -56,18 +57,24 @@ function moved(
   { space, change, by }: { space: Space; change: number; by: number },
 ): Map<string, Tensor> {
   const projection = OUTPUT_PROJECTION[space.kind];
-  const { weights, biases } = changeNames(space);
-  const pairs = [
-    [projectionName(space.layer, projection), weights],
-    [projectionName(space.layer, projection, "bias"), biases],
-  ] as const;
+  const names = changeNames(space);
+  const [inputs, outputs, centers] = [names.inputs, names.outputs, names.centers].map((name) => {
+    const { shape, data } = changes.get(name)!;
+    const size = data.length / shape[0]!;
+    return data.subarray(change * size, (change + 1) * size);
+  }) as [Float32Array, Float32Array, Float32Array];
+  const channels = inputs.length / 3;
   const result = new Map(tensors);
-  for (const [name, source] of pairs) {
+  const put = (name: string, changeAt: (i: number) => number): void => {
     const { shape, data } = tensors.get(name)!;
-    const start = change * data.length;
-    const direction = changes.get(source)!.data.subarray(start, start + data.length);
-    result.set(name, { shape, data: data.map((value, i) => value + by * direction[i]!) });
-  }
+    result.set(name, { shape, data: data.map((value, i) => value + by * changeAt(i)) });
+  };
+  const sum = (row: number, other: (r: number) => number): number =>
+    [0, 1, 2].reduce((total, r) => total + outputs[row * 3 + r]! * other(r), 0);
+  put(projectionName(space.layer, projection), (i) =>
+    sum(Math.floor(i / channels), (r) => inputs[r * channels + (i % channels)]!),
+  );
+  put(projectionName(space.layer, projection, "bias"), (i) => sum(i, (r) => -centers[r]!));
   return result;
 }
 

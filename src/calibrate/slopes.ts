@@ -1,10 +1,11 @@
 /**
  * What the loss says about changes of output projections: its derivative along each of them,
  *
- *   d loss(W + tau dW, b + tau db) / d tau at tau = 0  =  sum over tokens t of s_t,   s_t = g_t . (dW x_t + db)
+ *   d loss(output + tau A (B x - c)) / d tau at tau = 0  =  sum over tokens t of s_t,   s_t = (A^T g_t) . (B x_t - c)
  *
- * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output. One pass there and back
- * measures all changes of all layers, where the losses of changed models take a pass each.
+ * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output; a change A [C, r], B [r,
+ * channels], c [r] is that of the weight by A B and of the bias by -A c. One pass there and back measures all changes of all layers, where
+ * the losses of changed models take a pass each.
  */
 import { lossGradients } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -39,9 +40,19 @@ export interface SlopeOptions {
   readonly checkpoints?: Checkpoints<LotsState<SlopeStats>>;
 }
 
-/** The tensors of a model that hold a space's changes: weights [V, C, channels] and biases [V, 1, C]. */
-export function changeNames({ id }: Space): { readonly weights: string; readonly biases: string } {
-  return { weights: `${id}.changes`, biases: `${id}.bias_changes` };
+/** The tensors of a model that hold a space's V changes. */
+export interface ChangeNames {
+  /** B, [V, r, channels]. */
+  readonly inputs: string;
+  /** A, [V, C, r]. */
+  readonly outputs: string;
+  /** c, [V, 1, r]. */
+  readonly centers: string;
+}
+
+/** The names of a space's tensors. */
+export function changeNames({ id }: Space): ChangeNames {
+  return { inputs: `${id}.change_inputs`, outputs: `${id}.change_outputs`, centers: `${id}.change_centers` };
 }
 
 /** Slopes of every set, by name. @param runner - of a model that has the changes among its tensors (`changeNames`) */
@@ -93,7 +104,7 @@ export async function windowSlopes(
 export function emptySlopes(runner: Pick<DecoderRunner, "model">): SlopeStats {
   const changed = spacesOf(runner.model.spec).filter((space) => hasChanges(runner, space));
   const spaces = changed.map((space): readonly [string, ChangeSlopes] => {
-    const [count = 0] = runner.model.weights.info(changeNames(space).biases)!.shape;
+    const [count = 0] = runner.model.weights.info(changeNames(space).centers)!.shape;
     return [space.id, { sums: new Float64Array(count), squares: new Float64Array(count) }];
   });
   return { windows: 0, loss: 0, spaces: new Map(spaces) };
@@ -112,7 +123,7 @@ export function addedSlopes(sums: SlopeStats, window: SlopeStats): SlopeStats {
 }
 
 function hasChanges({ model }: Pick<DecoderRunner, "model">, space: Space): boolean {
-  return model.weights.info(changeNames(space).weights) !== undefined;
+  return model.weights.info(changeNames(space).inputs) !== undefined;
 }
 
 /** What the program takes besides the gradient: one change of nothing where a space has none. */
@@ -123,11 +134,11 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
     if (space.layer !== layer) continue;
     const { kind, units, unitChannels } = space;
     const names = changeNames(space);
-    const has = hasChanges({ model }, space);
-    feeds[`${kind}.changes`] = has
-      ? await weights.read(names.weights)
-      : zeros([1, spec.hiddenSize, units * unitChannels]);
-    feeds[`${kind}.biasChanges`] = has ? await weights.read(names.biases) : zeros([1, 1, spec.hiddenSize]);
+    const read = async (name: string, shape: readonly number[]): Promise<Tensor> =>
+      hasChanges({ model }, space) ? weights.read(name) : zeros(shape);
+    feeds[`${kind}.changeInputs`] = await read(names.inputs, [1, 1, units * unitChannels]);
+    feeds[`${kind}.changeOutputs`] = await read(names.outputs, [1, spec.hiddenSize, 1]);
+    feeds[`${kind}.changeCenters`] = await read(names.centers, [1, 1, 1]);
   }
   return feeds;
 }

@@ -106,6 +106,11 @@ function groupChoices(space: Space, { keep, order }: WidthRequest): SpaceChoices
   return { space, present, alternatives };
 }
 
+/** Channels that an alternative has more or fewer, at most. */
+export function changedChannels(space: Space, roundTo: number): number {
+  return space.kind === "kv" ? space.unitChannels : stepOf(space, roundTo);
+}
+
 /** Whole blocks of `roundTo` neurons, at least one. */
 function stepOf({ units }: Space, roundTo: number): number {
   return Math.max(1, Math.round((STEP * units) / roundTo)) * roundTo;

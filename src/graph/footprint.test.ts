@@ -57,6 +57,8 @@ describe("footprint", () => {
       k: 8,
       m: 8,
       "kv.V": 2,
+      "kv.r": 4,
+      "ffn.r": 3,
       "ffn.V": 2,
     };
     for (const [program, build] of Object.entries(LAYER_PROGRAMS)) {

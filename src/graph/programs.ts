@@ -67,9 +67,9 @@ export function structureFor(
  *   is center + (x - center) * g
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
  *   under its own name
- * - `slopes`: with `upstream` [B, T, C], and for each kind `KIND.changes` [V, C, channels] and `KIND.biasChanges` [V, 1, C], V changes
- *   of the output projection's weight and bias, as inputs: gradient of the layer input as `hidden`, and `KIND.slopes`
- *   [B, V, T, 1], the loss's derivative along each change, by tokens
+ * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as inputs
+ *   `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCenters` c [V, 1, r]: gradient of the
+ *   layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each change, by tokens
  * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
  * - `attentionMoments`, `ffnMoments`: with int32 `kept` [k] and `removed` [m], channels of the output projection's input x,
  *   and `removedWeight` [C, m], the columns of the latter, as inputs: hidden, and what a weighted regression of the lost
@@ -262,7 +262,7 @@ function buildTrain(structure: LayerStructure): Graph {
   return b.finish();
 }
 
-/** The derivatives along changes of the output projections: what each change would put out, times the gradient there. */
+/** The derivatives along changes of the output projections. */
 function buildSlopes(structure: LayerStructure): Graph {
   const b = new GraphBuilder();
   const { input, output, taps, projected } = buildLayer(b, structure);
@@ -271,12 +271,13 @@ function buildSlopes(structure: LayerStructure): Graph {
   const [hidden, ...gradientsOf] = gradients(b, seeds, [input, ...KINDS.map((kind) => projected[kind])]);
   b.output("hidden", hidden!);
   for (const [index, kind] of KINDS.entries()) {
-    const count = `${kind}.V`;
-    const size = structure.hiddenSize;
-    const changes = b.input(`${kind}.changes`, [count, size, taps[kind].shape[2]!]);
-    const biases = b.input(`${kind}.biasChanges`, [count, 1, size]);
-    const moved = b.add(b.matmul(perChange(b, taps[kind]), changes, { transB: true }), biases);
-    b.output(`${kind}.slopes`, b.reduceSum(b.mul(moved, perChange(b, gradientsOf[index]!)), [-1]));
+    const [count, rank] = [`${kind}.V`, `${kind}.r`];
+    const inputs = b.input(`${kind}.changeInputs`, [count, rank, taps[kind].shape[2]!]);
+    const outputs = b.input(`${kind}.changeOutputs`, [count, structure.hiddenSize, rank]);
+    const centers = b.input(`${kind}.changeCenters`, [count, 1, rank]);
+    const deviation = b.sub(b.matmul(perChange(b, taps[kind]), inputs, { transB: true }), centers);
+    const pull = b.matmul(perChange(b, gradientsOf[index]!), outputs);
+    b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, pull), [-1]));
   }
   return b.finish();
 }

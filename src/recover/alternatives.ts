@@ -1,16 +1,40 @@
 /**
- * Least squares for several widths of an output projection from the same moments: what a projection would be if a few more or
- * fewer of its units stayed. All of them are said on the units of the widest one, so that a model that has those units can hold
- * the present projection, and the way from it to each of the others is a change of weights (calibrate/slopes.ts).
+ * Least squares for several widths of an output projection from the same moments: what the projection is, and how it would change
+ * if a few more or fewer of its units stayed. All is said on the units of the widest alternative, so that a model that has those can
+ * hold the present projection.
+ *
+ * With K the channels that are present, M = cov(x_K, x_K) + lambda I, P the projection that is fitted on K, V the dense one and c =
+ * cov(what is lost, x), the exact ridge solutions for other channels differ from P by products of a few columns:
+ *
+ *   T goes:   P_T (B x_K\T - x_T),   B = cov(x_T, x_K\T) (M without T)^-1 = - (M^-1)_TT^-1 (M^-1)_T,K\T
+ *   T comes:  Q (x_T - B x_K),        B = cov(x_T, x_K) M^-1,  S = cov(x_T, x_T) + lambda I - B cov(x_K, x_T),
+ *                                     Q = (c_T - c_K B^T + lambda V_T) S^-1
+ *
+ * x about its means throughout, lambda that of K. The first is what optimal brain surgeon (Hassibi & Stork 1992) does to a group of
+ * weights, the second its reverse; both are block elimination. So a change takes as much memory as its channels have rows and columns.
  */
 import { changeNames } from "../calibrate/slopes.ts";
 import { internalError } from "../errors.ts";
+import { solveSpd } from "../graph/cholesky.ts";
+import { compileProducts, matrixOf, type Products } from "../graph/double_products.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import { OUTPUT_PROJECTION, projectionName, type Space } from "../model/spaces.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
-import { centred, type LinearChange, type Moments, onFewerInputs, regress } from "./regression.ts";
+import {
+  type Covariances,
+  centred,
+  gather,
+  type LinearChange,
+  lambdaOf,
+  type Moments,
+  ofSomeInputs,
+  regress,
+} from "./regression.ts";
 
-/** By space id: lists of units that may stay, ascending, the present one first; none has a unit that the plan removes. */
+/**
+ * By space id: lists of units that may stay, ascending, the present one first; the others have more than it or fewer, and none has a
+ * unit that the plan removes.
+ */
 export type Alternatives = Readonly<Record<string, readonly (readonly number[])[]>>;
 
 /** An output projection on the units of the widest alternative. */
@@ -23,8 +47,50 @@ export interface WideProjection {
   readonly bias: Tensor;
 }
 
+/** Channels that go or come, by their places among the widest alternative's n channels. */
+interface Step {
+  readonly comes: boolean;
+  /** T, ascending. */
+  readonly channels: Int32Array;
+}
+
+/** What of the covariances is about channels that come. */
+interface Parts {
+  /** cov(x_T, x_T), [t, t]. */
+  readonly square: Float64Array;
+  /** cov(x_T, x_K), [t, k]. */
+  readonly between: Float64Array;
+  /** c_T, [C, t]. */
+  readonly cross: Float64Array;
+}
+
+/** A change of the projection's output: outputs (inputs x), products of t channels. */
+interface Change {
+  /** [C, t] */
+  readonly outputs: Float64Array;
+  /** [t, n] */
+  readonly inputs: Float64Array;
+}
+
+/** What all changes of a projection share. */
+interface Fit {
+  readonly runtime: Runtime;
+  readonly products: Products;
+  /** The projection, for messages. */
+  readonly name: string;
+  /** K, ascending. */
+  readonly present: Int32Array;
+  /** Of K. */
+  readonly own: Covariances;
+  readonly lambda: number;
+  /** V and P, [C, n]. */
+  readonly dense: Tensor;
+  readonly fitted: Tensor;
+}
+
 /**
- * Fits every alternative. @returns by tensor name: the present projection with its bias, and the changes to all others
+ * Fits the present units, and every alternative. @returns by tensor name: the present projection with its bias, and the changes to
+ * all others (`changeNames`)
  * @throws GpruneError NOT_FINITE naming the projection
  */
 export async function fitAlternatives(
@@ -32,57 +98,35 @@ export async function fitAlternatives(
   moments: Moments,
   { wide, alternatives, ridge }: { wide: WideProjection; alternatives: Alternatives[string]; ridge: number },
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const projection = OUTPUT_PROJECTION[wide.space.kind];
-  const name = projectionName(wide.space.layer, projection);
-  const { weight } = wide;
-  const [size = 0, channels = 0] = weight.shape;
-  const others = alternatives.length - 1;
-  const present = { weight: zeros([size, channels]), bias: zeros([size]) };
-  const changes = { weight: zeros([others, size, channels]), bias: zeros([others, 1, size]) };
-  const { order, areNested } = fromTheWidest(alternatives);
-  let covariances = centred(moments);
-  let map = weight.data;
-  let places: Int32Array = Int32Array.from({ length: channels }, (_, channel) => channel);
-  for (const index of order) {
-    const kept = channelsAmong(wide, alternatives[index]!);
-    const own = areNested ? placesIn(places, kept) : kept;
-    const fewer = await onFewerInputs(runtime, covariances, { kept: own, map, inPlace: areNested });
-    if (areNested) [covariances, map, places] = [fewer, columnsOf(weight, kept), kept];
-    const change = await regress(runtime, fewer, { ridge, name });
-    const into = (tensor: Tensor, length: number): Float32Array =>
-      index === 0 ? tensor.data : tensor.data.subarray((index - 1) * length, index * length);
-    const [weights, biases] = index === 0 ? [present.weight, present.bias] : [changes.weight, changes.bias];
-    putFitted(wide, { kept, change }, { weight: into(weights, size * channels), bias: into(biases, size) });
+  const { space, weight: dense } = wide;
+  const projection = OUTPUT_PROJECTION[space.kind];
+  const name = projectionName(space.layer, projection);
+  const present = channelsAmong(wide, alternatives[0] ?? []);
+  const steps = alternatives.slice(1).map((units) => stepFrom(present, channelsAmong(wide, units)));
+  const products = await compileProducts(runtime);
+  const all = await withLost(products, centred(moments), { present, dense });
+  const parts = steps.map((step) => (step.comes ? partsOf(all, step, present) : null));
+  const own = ofSomeInputs(all, present);
+  const change = await regress(runtime, own, { ridge, name });
+  const fitted = onWideChannels(wide, present, change);
+  const lambda = lambdaOf(own, ridge);
+  const fit: Fit = { runtime, products, name, present, own, lambda, dense, fitted: fitted.weight };
+  const rows = steps.map((step, index) => parts[index]?.between ?? unitRows(fit, step));
+  const solved = await solveTogether(fit, rows);
+  const changes: Change[] = [];
+  for (const [index, step] of steps.entries()) {
+    const part = parts[index] ?? null;
+    changes.push(
+      part === null
+        ? await whenGone(fit, step, solved[index]!)
+        : await whenBack(fit, step, { ...part, regression: solved[index]! }),
+    );
   }
-  for (const key of ["weight", "bias"] as const) {
-    const { length } = present[key].data;
-    for (let i = 0; i < changes[key].data.length; i++)
-      changes[key].data[i]! -= present[key].data[i % length]!;
-  }
-  const names = changeNames(wide.space);
   return new Map([
-    [name, present.weight],
-    [projectionName(wide.space.layer, projection, "bias"), present.bias],
-    [names.weights, changes.weight],
-    [names.biases, changes.bias],
+    [name, fitted.weight],
+    [projectionName(space.layer, projection, "bias"), fitted.bias],
+    ...stacked(wide, changes, all.inputMean),
   ]);
-}
-
-/**
- * The alternatives' indices, the widest first, and whether each is a part of the one before: then one matrix serves all of them,
- * and that of an FFN is the largest thing in memory.
- */
-function fromTheWidest(alternatives: Alternatives[string]): {
-  readonly order: readonly number[];
-  readonly areNested: boolean;
-} {
-  if (alternatives.length === 0) throw internalError("no alternatives");
-  const order = [...alternatives.keys()].sort((a, b) => alternatives[b]!.length - alternatives[a]!.length);
-  const areNested = order.slice(1).every((index, before) => {
-    const wider = new Set(alternatives[order[before]!]!);
-    return alternatives[index]!.every((unit) => wider.has(unit));
-  });
-  return { order, areNested };
 }
 
 /** The places of units' channels among those of the widest alternative. */
@@ -97,35 +141,188 @@ function channelsAmong({ space, units: all }: WideProjection, units: readonly nu
   });
 }
 
+function stepFrom(present: Int32Array, other: Int32Array): Step {
+  const [gone, back] = [without(present, other), without(other, present)];
+  if (gone.length > 0 === back.length > 0)
+    throw internalError("an alternative has neither more nor fewer units");
+  return gone.length > 0 ? { comes: false, channels: gone } : { comes: true, channels: back };
+}
+
+/** The numbers of the first list that the second lacks. */
+function without(list: Int32Array, others: Int32Array): Int32Array {
+  const found = new Set(others);
+  return list.filter((place) => !found.has(place));
+}
+
+/** The covariances where only what is present puts anything out: in the same arrays. */
+async function withLost(
+  { multiply }: Products,
+  all: Covariances,
+  { present, dense }: { readonly present: Int32Array; readonly dense: Tensor },
+): Promise<Covariances> {
+  const columns = all.inputMean.length;
+  const every = Int32Array.from({ length: columns }, (_, channel) => channel);
+  const lost = without(every, present);
+  if (lost.length === 0) return all;
+  const rows = Int32Array.from(all.residualMean.keys());
+  const map = gather(dense.data, { columns, rows, chosen: lost });
+  const between = gather(all.inputs, { columns, rows: lost, chosen: every });
+  const added = await multiply(matrixOf(map, lost.length), matrixOf(between, columns));
+  for (let i = 0; i < added.length; i++) all.cross[i]! += added[i]!;
+  for (const row of rows) {
+    for (const [i, channel] of lost.entries()) {
+      all.residualMean[row]! += map[row * lost.length + i]! * all.inputMean[channel]!;
+    }
+  }
+  return all;
+}
+
+function partsOf(
+  { inputs, cross, inputMean, residualMean }: Covariances,
+  { channels }: Step,
+  present: Int32Array,
+): Parts {
+  const columns = inputMean.length;
+  return {
+    square: gather(inputs, { columns, rows: channels, chosen: channels }),
+    between: gather(inputs, { columns, rows: channels, chosen: present }),
+    cross: gather(cross, { columns, rows: Int32Array.from(residualMean.keys()), chosen: channels }),
+  };
+}
+
+/** Rows of the unit matrix for the channels of a step, [t, k]. */
+function unitRows({ present }: Fit, { channels }: Step): Float64Array {
+  const result = new Float64Array(channels.length * present.length);
+  for (const [i, place] of placesIn(present, channels).entries()) result[i * present.length + place] = 1;
+  return result;
+}
+
+/** X M = each of the given rows, [t, k], by one factorisation. */
+async function solveTogether(
+  { runtime, own, lambda, name }: Fit,
+  parts: readonly Float64Array[],
+): Promise<readonly Float64Array[]> {
+  const starts = [0];
+  for (const { length } of parts) starts.push(starts.at(-1)! + length);
+  const rows = new Float64Array(starts.at(-1)!);
+  for (const [index, part] of parts.entries()) rows.set(part, starts[index]!);
+  const solved = (await solveSpd(runtime, { matrix: own.inputs, rows, ridge: lambda, name })).rows;
+  return parts.map((_, index) => solved.subarray(starts[index]!, starts[index + 1]!));
+}
+
+/** @param inverse - (M^-1)_TK, [t, k] */
+async function whenGone(
+  { runtime, name, present, fitted }: Fit,
+  { channels }: Step,
+  inverse: Float64Array,
+): Promise<Change> {
+  const [t, columns] = [channels.length, present.length];
+  const rows = Int32Array.from(channels.keys());
+  const own = placesIn(present, channels);
+  const rest = placesIn(present, without(present, channels));
+  const square = gather(inverse, { columns, rows, chosen: own });
+  const beside = transposed(gather(inverse, { columns, rows, chosen: rest }), rest.length);
+  const solved = (await solveSpd(runtime, { matrix: square, rows: beside, ridge: 0, name })).rows;
+  const inputs = eachItself(channels, fitted.shape[1]!);
+  for (const [s, place] of rest.entries()) {
+    for (let i = 0; i < t; i++) inputs[i * fitted.shape[1]! + present[place]!] = solved[s * t + i]!;
+  }
+  return { outputs: columnsOf(fitted, channels).map((value) => -value), inputs };
+}
+
+/** @param parts - with `regression`, cov(x_T, x_K) M^-1, [t, k] */
+async function whenBack(
+  { runtime, products, name, present, own, lambda, dense }: Fit,
+  { channels }: Step,
+  { square, between, cross, regression }: Parts & { readonly regression: Float64Array },
+): Promise<Change> {
+  const [t, k] = [channels.length, present.length];
+  const { multiplyTransposed } = products;
+  const explained = await multiplyTransposed(matrixOf(regression, k), matrixOf(between, k));
+  const matrix = square.map((value, i) => value - explained[i]! + (i % (t + 1) === 0 ? lambda : 0));
+  const known = await multiplyTransposed(matrixOf(own.cross, k), matrixOf(regression, k));
+  const columns = columnsOf(dense, channels);
+  const rows = cross.map((value, i) => value - known[i]! + lambda * columns[i]!);
+  const outputs = (await solveSpd(runtime, { matrix, rows, ridge: 0, name })).rows;
+  const inputs = eachItself(channels, dense.shape[1]!);
+  for (const [j, place] of present.entries()) {
+    for (let i = 0; i < t; i++) inputs[i * dense.shape[1]! + place] = -regression[i * k + j]!;
+  }
+  return { outputs, inputs };
+}
+
+/** [t, n]: rows that take a channel each. */
+function eachItself(channels: Int32Array, columns: number): Float64Array {
+  const result = new Float64Array(channels.length * columns);
+  for (const [i, channel] of channels.entries()) result[i * columns + channel] = 1;
+  return result;
+}
+
+/** [C, t] */
+function columnsOf({ shape, data }: Tensor, chosen: Int32Array): Float64Array {
+  const [size = 0, columns = 0] = shape;
+  return gather(data, { columns, rows: Int32Array.from({ length: size }, (_, row) => row), chosen });
+}
+
+function transposed(matrix: Float64Array, columns: number): Float64Array {
+  const rows = matrix.length / columns;
+  const result = new Float64Array(matrix.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) result[j * rows + i] = matrix[i * columns + j]!;
+  }
+  return result;
+}
+
 /** Where some channels stand in a list that has them all, both ascending. */
 function placesIn(list: Int32Array, some: Int32Array): Int32Array {
   const places = new Map(Array.from(list, (channel, place) => [channel, place]));
   return some.map((channel) => places.get(channel)!);
 }
 
-/** [C, k] */
-function columnsOf({ shape, data }: Tensor, chosen: Int32Array): Float32Array {
-  const [rows = 0, columns = 0] = shape;
-  const result = new Float32Array(rows * chosen.length);
-  let next = 0;
-  for (let row = 0; row < rows; row++) {
-    for (const column of chosen) result[next++] = data[row * columns + column]!;
-  }
-  return result;
-}
-
-/** Puts the kept columns with their change, and the bias, where zeros are. */
-function putFitted(
+/** The present columns with their change, zeros beside them, and the bias. */
+function onWideChannels(
   { weight, bias }: WideProjection,
-  { kept, change }: { kept: Int32Array; change: LinearChange },
-  into: { weight: Float32Array; bias: Float32Array },
-): void {
-  const [, channels = 0] = weight.shape;
+  present: Int32Array,
+  change: LinearChange,
+): { readonly weight: Tensor; readonly bias: Tensor } {
+  const { shape, data } = weight;
+  const [, channels = 0] = shape;
+  const result = new Float32Array(data.length);
   for (const row of bias.data.keys()) {
-    into.bias[row] = bias.data[row]! + change.bias[row]!;
-    for (const [i, channel] of kept.entries()) {
+    for (const [i, channel] of present.entries()) {
       const place = row * channels + channel;
-      into.weight[place] = weight.data[place]! + change.weight[row * kept.length + i]!;
+      result[place] = data[place]! + change.weight[row * present.length + i]!;
     }
   }
+  const biases = bias.data.map((value, row) => value + change.bias[row]!);
+  return { weight: { shape, data: result }, bias: { shape: bias.shape, data: biases } };
+}
+
+/** Changes of as many channels as the largest has, by tensor name. @param means - of x, [n] */
+function stacked(
+  { space, weight }: WideProjection,
+  changes: readonly Change[],
+  means: Float64Array,
+): ReadonlyMap<string, Tensor> {
+  const [size = 0, n = 0] = weight.shape;
+  const t = Math.max(...changes.map(({ inputs }) => inputs.length / n));
+  const inputs = zeros([changes.length, t, n]);
+  const outputs = zeros([changes.length, size, t]);
+  const centers = zeros([changes.length, 1, t]);
+  for (const [v, change] of changes.entries()) {
+    const own = change.inputs.length / n;
+    inputs.data.set(change.inputs, v * t * n);
+    for (let row = 0; row < size; row++) {
+      outputs.data.set(change.outputs.subarray(row * own, (row + 1) * own), (v * size + row) * t);
+    }
+    for (let i = 0; i < own; i++) {
+      centers.data[v * t + i] = means.reduce((sum, mean, j) => sum + mean * change.inputs[i * n + j]!, 0);
+    }
+  }
+  const names = changeNames(space);
+  return new Map([
+    [names.inputs, inputs],
+    [names.outputs, outputs],
+    [names.centers, centers],
+  ]);
 }

@@ -12,7 +12,6 @@
 import { GpruneError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
 import type { Outputs } from "../graph/decoder_runner.ts";
-import { compileProducts, matrixOf } from "../graph/double_products.ts";
 import type { Runtime } from "../graph/runtime.ts";
 
 /** Variances are not known better than to this fraction of their mean squares: a thousand tokens times 2^-24. */
@@ -71,53 +70,30 @@ export function centred({ gram, cross, inputMean, residualMean }: Moments): Cova
   return { inputs: gram, cross, inputMean, inputSquares, residualMean };
 }
 
-/**
- * What they are for some of the inputs, where the output of the others is lost too: of r + V x_dropped, V their columns of the
- * map. Nothing needs the tokens again.
- * @param kept - the inputs that stay, ascending
- * @param map - of all inputs, [C, n]
- * @param inPlace - whether the matrices become the result's
- */
-export async function onFewerInputs(
-  runtime: Runtime,
+/** Those of some of the inputs, ascending; the matrices are in the place of what they come from, which is gone then. */
+export function ofSomeInputs(
   { inputs, cross, inputMean, inputSquares, residualMean }: Covariances,
-  {
-    kept,
-    map,
-    inPlace,
-  }: { readonly kept: Int32Array; readonly map: Float32Array; readonly inPlace: boolean },
-): Promise<Covariances> {
-  const n = inputMean.length;
-  const stays = new Set(kept);
-  const dropped = Int32Array.from(inputMean.keys()).filter((j) => !stays.has(j));
-  const [k, m, outputs] = [kept.length, dropped.length, residualMean.length];
+  some: Int32Array,
+): Covariances {
+  const columns = inputMean.length;
   const every = Int32Array.from(residualMean.keys());
-  const lost = gather(map, { columns: n, rows: every, chosen: dropped }, new Float64Array(outputs * m));
-  const between = gather(inputs, { columns: n, rows: dropped, chosen: kept }, new Float64Array(m * k));
+  const into = (own: Float64Array, rows: Int32Array): Float64Array =>
+    own.subarray(0, rows.length * some.length);
   // Every number moves towards the beginning or stays, so arrays can be their own targets.
-  const target = (own: Float64Array, size: number): Float64Array =>
-    inPlace ? own.subarray(0, size) : new Float64Array(size);
-  const result: Covariances = {
-    inputs: gather(inputs, { columns: n, rows: kept, chosen: kept }, target(inputs, k * k)),
-    cross: gather(cross, { columns: n, rows: every, chosen: kept }, target(cross, outputs * k)),
-    inputMean: Float64Array.from(kept, (j) => inputMean[j]!),
-    inputSquares: Float64Array.from(kept, (j) => inputSquares[j]!),
-    residualMean: residualMean.slice(),
+  return {
+    inputs: gather(inputs, { columns, rows: some, chosen: some }, into(inputs, some)),
+    cross: gather(cross, { columns, rows: every, chosen: some }, into(cross, every)),
+    inputMean: Float64Array.from(some, (j) => inputMean[j]!),
+    inputSquares: Float64Array.from(some, (j) => inputSquares[j]!),
+    residualMean,
   };
-  if (m === 0) return result;
-  const { multiply } = await compileProducts(runtime);
-  const added = await multiply(matrixOf(lost, m), matrixOf(between, k));
-  for (let i = 0; i < added.length; i++) result.cross[i]! += added[i]!;
-  const means = Float64Array.from(dropped, (j) => inputMean[j]!);
-  for (let i = 0; i < outputs; i++) result.residualMean[i]! += dotRow(lost, i, means);
-  return result;
 }
 
 /** Copies the chosen columns of the chosen rows. */
-function gather(
+export function gather(
   matrix: ArrayLike<number>,
   { columns, rows, chosen }: { columns: number; rows: Int32Array; chosen: Int32Array },
-  into: Float64Array,
+  into: Float64Array = new Float64Array(rows.length * chosen.length),
 ): Float64Array {
   let next = 0;
   for (const row of rows) for (const column of chosen) into[next++] = matrix[row * columns + column]!;
@@ -132,6 +108,11 @@ export interface LinearChange {
   readonly bias: Float64Array;
 }
 
+/** lambda. Variances that are rounding are raised in place; that changes nothing when it is done again. */
+export function lambdaOf({ inputs, inputSquares }: Covariances, ridge: number): number {
+  return ridge * settledVariance(inputs, inputSquares);
+}
+
 /**
  * Solves the regression. Variances that are rounding are raised in place.
  * @param ridge - lambda as a fraction of the mean variance of the inputs, > 0
@@ -140,11 +121,11 @@ export interface LinearChange {
  */
 export async function regress(
   runtime: Runtime,
-  { inputs, cross, inputMean, inputSquares, residualMean }: Covariances,
+  covariances: Covariances,
   { ridge, name }: { readonly ridge: number; readonly name: string },
 ): Promise<LinearChange> {
-  const settled = ridge * settledVariance(inputs, inputSquares);
-  const system = { matrix: inputs, rows: cross, ridge: settled, name };
+  const { inputs, cross, inputMean, inputSquares, residualMean } = covariances;
+  const system = { matrix: inputs, rows: cross, ridge: lambdaOf(covariances, ridge), name };
   const isZero = inputSquares.every((square) => square === 0);
   const weight = isZero ? new Float64Array(cross.length) : (await solveSpd(runtime, system)).rows;
   const bias = residualMean.map((mean, i) => mean - dotRow(weight, i, inputMean));
@@ -180,7 +161,7 @@ function settledVariance(covariance: Float64Array, squares: Float64Array): numbe
   for (let j = 0; j < n; j++) {
     const least = ROUNDING * squares[j]!;
     const variance = covariance[j * n + j]!;
-    if (variance >= least) known += variance;
+    if (variance > least) known += variance;
     else {
       covariance[j * n + j] = least;
       raised += least;
