@@ -63,13 +63,16 @@ const MICRO_BATCH_TOKENS = 1024;
 const UNIT_PARAMETERS = 2 ** 30;
 const MIN_RANGES = 8;
 const HELD_OUT = 2;
+/** Windows of slopes in rounds' (gprune/gprune.ts), and neurons of an alternative as a fraction (gprune/width_moves.ts). */
+const SLOPE_ROUNDS = 3;
+const STEP = 0.08;
 const NOTHING: UnitCost = { compute: 0, move: 0 };
 
 /** The phases of a run, in order. */
 export function phasesOf(work: Work, rates: Rates): readonly Phase[] {
   const model = new Costs(work, rates);
   const rounds = Array.from({ length: work.rounds }, (_, round) => model.round(round + 1));
-  const recovery = work.recovery === "lstsq" ? [model.refit()] : [];
+  const recovery = work.recovery === "lstsq" ? [model.refine(), model.slopes(), model.refit()] : [];
   return [model.statistics(), ...rounds, ...recovery, model.check()];
 }
 
@@ -125,48 +128,84 @@ class Costs {
   }
 
   round(round: number): Phase {
-    const { sets, gradientWindows, seqLen, rounds, sparsity, shape } = this.#work;
-    const { backward, read, add, compensate, runStore } = this.#rates;
-    const perUnit = Math.max(1, Math.floor(MICRO_BATCH_TOKENS / seqLen));
+    const { gradientWindows, rounds, sparsity, shape } = this.#work;
     // The model of the round is smaller already.
     const left = 1 - (sparsity * (round - 1)) / rounds;
-    const parameters = left * shape.layers * this.#layer + shape.hiddenSize * shape.vocabSize;
     const moments = 2 * 8 * shape.layers * (shape.neurons + shape.kvGroups);
-    const chain = (windows: number): Chain => {
-      const compute = (6 * parameters * windows * seqLen) / backward;
+    const before = round === 1 ? 0 : (shape.layers * this.#projections) / this.#rates.compensate;
+    return {
+      name: `round ${round}`,
+      before: { compute: before, move: 0 },
+      chains: this.#thereAndBack(gradientWindows, { left, gives: moments, takes: 0 }),
+    };
+  }
+
+  /** Slopes of the refitted model with the units of the widest alternatives. */
+  slopes(): Phase {
+    const { gradientWindows, windows, sparsity, shape } = this.#work;
+    const takes = shape.layers * this.#refitted(STEP);
+    const options = { left: 1 - sparsity + STEP, gives: 16 * 6 * shape.layers, takes };
+    const count = Math.min(SLOPE_ROUNDS * gradientWindows, windows);
+    return { name: "slopes", before: NOTHING, chains: this.#thereAndBack(count, options) };
+  }
+
+  /** Units of gradients for so many windows of every set. */
+  #thereAndBack(
+    windows: number,
+    { left, gives, takes }: { readonly left: number; readonly gives: number; readonly takes: number },
+  ): readonly Chain[] {
+    const { sets, seqLen, shape } = this.#work;
+    const { backward, read, add, runStore } = this.#rates;
+    const perUnit = Math.max(1, Math.floor(MICRO_BATCH_TOKENS / seqLen));
+    const parameters = left * shape.layers * this.#layer + shape.hiddenSize * shape.vocabSize;
+    const chain = (own: number): Chain => {
+      const compute = (6 * parameters * own * seqLen) / backward;
       // Weights are read on the way there and on the way back.
       const reading = (2 * parameters) / read;
       return {
-        units: [this.#unit(Math.max(compute, reading), moments * windows)],
-        reduce: { compute: (moments * windows) / 8 / add, move: (moments * windows) / runStore },
+        units: [this.#unit(Math.max(compute, reading), takes + gives * own)],
+        reduce: { compute: (gives * own) / 8 / add, move: (gives * own) / runStore },
       };
     };
-    return {
-      name: `round ${round}`,
-      before: { compute: round === 1 ? 0 : (shape.layers * this.#projections) / compensate, move: 0 },
-      chains: Array.from({ length: sets }, () => sizes(gradientWindows, perUnit).map(chain)).flat(),
-    };
+    return Array.from({ length: sets }, () => sizes(windows, perUnit).map(chain)).flat();
   }
 
   /** A unit for each range of layers, which takes all windows. */
   refit(): Phase {
+    return { name: "refit", before: NOTHING, chains: this.#refits(0) };
+  }
+
+  /** The same for the present widths and alternatives. */
+  refine(): Phase {
+    return { name: "refine", before: NOTHING, chains: this.#refits(STEP) };
+  }
+
+  #refits(step: number): readonly Chain[] {
     const { sets, windows, seqLen, sparsity, shape } = this.#work;
     const { forward, solve, runStore } = this.#rates;
     const tokens = sets * windows * seqLen;
     const c = shape.hiddenSize;
     const perLayer = [shape.neurons, c].map((n) => {
-      const kept = (1 - sparsity) * n;
-      const moments = 2 * tokens * (kept * kept + c * kept + c * (n - kept));
-      return moments / forward + (kept ** 3 / 3 + 2 * kept * kept * c) / solve;
+      const [kept, wide] = [(1 - sparsity) * n, (1 - sparsity + step) * n];
+      const moments = 2 * tokens * (wide * wide + c * wide + c * (n - wide));
+      // Changes take a factorisation of their own, with as many rows as channels that go and come.
+      const changes = step === 0 ? 0 : kept ** 3 / 3 + 4 * kept * kept * step * n;
+      return moments / forward + (kept ** 3 / 3 + 2 * kept * kept * c + changes) / solve;
     });
-    const weights = 4 * (1 - sparsity) * this.#projections;
+    const weights = this.#refitted(step);
     const states = 4 * tokens * c;
-    const chains = this.#ranges().map((layers): Chain => {
+    return this.#ranges().map((layers): Chain => {
       const compute = this.#forward(tokens, layers) + layers * (perLayer[0]! + perLayer[1]!);
       const unit = this.#unit(compute, 2 * states + layers * weights);
       return { units: [unit], reduce: { compute: 0, move: (layers * weights) / runStore } };
     });
-    return { name: "refit", before: NOTHING, chains };
+  }
+
+  /** Bytes of a layer's refitted projections, with the changes to alternatives where there are some. */
+  #refitted(step: number): number {
+    const { hiddenSize: c } = this.#work.shape;
+    const wide = 1 - this.#work.sparsity + step;
+    return 4 * (wide * this.#projections + 2 * step * this.#channels * (wide * this.#channels + c));
   }
 
   check(): Phase {
