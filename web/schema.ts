@@ -49,6 +49,7 @@ const LABELS: Readonly<Record<string, string>> = {
   recover: "Recovery",
   maxModules: "Most modules",
   roundTo: "Round widths to",
+  refine: "Refine learned widths",
   steps: "Training steps",
   dtype: "Stored as",
 };
