@@ -127,7 +127,7 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
   return table({
     caption:
       "Widths after learning, moved by what others are worth to the model that least squares has refitted: nats for a million parameters more",
-    columns: [{ title: "Space" }, ...["Units", "moved to", "by", "worth"].map(numeric)],
+    columns: [{ title: "Space" }, ...["Units", "Moved to", "By", "Worth"].map(numeric)],
     rows: moves.map(({ space, from, to, worth }) => [
       space,
       count(from),
