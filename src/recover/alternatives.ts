@@ -28,6 +28,7 @@ import {
   lambdaOf,
   type Moments,
   ofSomeInputs,
+  ROUNDING,
   regress,
 } from "./regression.ts";
 
@@ -56,7 +57,7 @@ interface Step {
 
 /** What of the covariances is about channels that come. */
 interface Parts {
-  /** cov(x_T, x_T), [t, t]. */
+  /** cov(x_T, x_T), [t, t], and what rounding may have taken from its diagonal. */
   readonly square: Float64Array;
   /** cov(x_T, x_K), [t, k]. */
   readonly between: Float64Array;
@@ -178,13 +179,17 @@ async function withLost(
 }
 
 function partsOf(
-  { inputs, cross, inputMean, residualMean }: Covariances,
+  { inputs, cross, inputMean, inputSquares, residualMean }: Covariances,
   { channels }: Step,
   present: Int32Array,
 ): Parts {
   const columns = inputMean.length;
+  const square = gather(inputs, { columns, rows: channels, chosen: channels });
+  for (const [i, channel] of channels.entries()) {
+    square[i * (channels.length + 1)]! += ROUNDING * inputSquares[channel]!;
+  }
   return {
-    square: gather(inputs, { columns, rows: channels, chosen: channels }),
+    square,
     between: gather(inputs, { columns, rows: channels, chosen: present }),
     cross: gather(cross, { columns, rows: Int32Array.from(residualMean.keys()), chosen: channels }),
   };

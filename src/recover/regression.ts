@@ -15,7 +15,7 @@ import type { Outputs } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
 
 /** Variances are not known better than to this fraction of their mean squares: a thousand tokens times 2^-24. */
-const ROUNDING = 1e-4;
+export const ROUNDING = 1e-4;
 
 /** Moments of inputs x [n] and residuals r [C]: weighted sums over tokens, the weights of all tokens sum to 1. */
 export class Moments {
