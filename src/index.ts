@@ -49,6 +49,7 @@ export type {
   PassesBase,
 } from "./calibrate/passes.ts";
 export {
+  type ChangeNames,
   type ChangeSlopes,
   changeNames,
   type SlopeOptions,
