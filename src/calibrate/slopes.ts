@@ -13,11 +13,11 @@ import type { TokenBatch } from "../graph/forward.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
+import { NO_CHECKPOINTS } from "../stages.ts";
 import type { Stash } from "../tensor/stash.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
-import { type LotsState, sumsBySet, type WindowSums } from "./window_lots.ts";
+import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
 /** Of the changes of one output projection, [V] each, summed over windows. */
 export interface ChangeSlopes {
@@ -36,8 +36,6 @@ export interface SlopeStats extends WindowSums {
 export interface SlopeOptions {
   readonly stage?: string;
   readonly onProgress?: OnProgress;
-  /** Keeps its state between lots of windows. */
-  readonly checkpoints?: Checkpoints<LotsState<SlopeStats>>;
 }
 
 /** The tensors of a model that hold a space's V changes. */
@@ -59,13 +57,13 @@ export function changeNames({ id }: Space): ChangeNames {
 export async function slopeStatistics(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
-  { stage = "slopes", onProgress = silent, checkpoints = NO_CHECKPOINTS }: SlopeOptions = {},
+  { stage = "slopes", onProgress = silent }: SlopeOptions = {},
 ): Promise<ReadonlyMap<string, SlopeStats>> {
   return sumsBySet(runner, sets, {
     empty: () => emptySlopes(runner),
     compute: (batches, options) => windowSlopes(runner, batches, options),
     add: addedSlopes,
-    ...{ stage, onProgress, checkpoints },
+    ...{ stage, onProgress, checkpoints: NO_CHECKPOINTS },
   });
 }
 
@@ -73,11 +71,7 @@ export async function slopeStatistics(
 export async function windowSlopes(
   runner: DecoderRunner,
   batches: readonly TokenBatch[],
-  {
-    stash,
-    stage = "slopes",
-    onProgress = silent,
-  }: Omit<SlopeOptions, "checkpoints"> & { stash?: Stash } = {},
+  { stash, stage = "slopes", onProgress = silent }: SlopeOptions & { stash?: Stash } = {},
 ): Promise<readonly SlopeStats[]> {
   const spaces = spacesOf(runner.model.spec);
   const found = batches.map(({ batch }) =>

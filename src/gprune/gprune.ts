@@ -6,7 +6,7 @@ import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
-import { windowsInTurn } from "../calibrate/windows.ts";
+import { setsInTurn } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
@@ -159,11 +159,11 @@ async function measureRound(
 ): Promise<ReadonlyMap<string, Measured>> {
   const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
   const masked = await makeCompensated(model, keep, pooled.stats);
-  const chosen = sets.map(({ name, windows }) => {
-    const count = Math.min(gradientWindows, windows.length);
-    const turn = { start: (round - 1) * count, count };
-    return { name, windows: windowsInTurn(windows, turn, { seed, label: `${name} rounds` }) };
-  });
+  const turnOf = (windows: number): { readonly start: number; readonly count: number } => {
+    const count = Math.min(gradientWindows, windows);
+    return { start: (round - 1) * count, count };
+  };
+  const chosen = setsInTurn(sets, turnOf, seed);
   const gates = await passes.gateStatistics(masked, chosen, {
     damped: true,
     centers: centersOf(spacesOf(model.spec), keep, pooled.stats),

@@ -5,7 +5,7 @@
  */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
-import { windowsInTurn } from "../calibrate/windows.ts";
+import { setsInTurn } from "../calibrate/windows.ts";
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
@@ -71,10 +71,7 @@ async function measureSlopes(
     onProgress: (event) => onProgress({ ...event, stage: "refine" }),
     checkpoints: NO_CHECKPOINTS,
   });
-  const chosen = sets.map(({ name, windows }) => {
-    const count = Math.min(turn.count, windows.length);
-    return { name, windows: windowsInTurn(windows, { ...turn, count }, { seed, label: `${name} rounds` }) };
-  });
+  const chosen = setsInTurn(sets, () => turn, seed);
   return passes.slopes(makeModel(model, { keep, ...refitted }), chosen, { stage: "slopes", onProgress });
 }
 

@@ -26,10 +26,10 @@ const sets = [
   { name: "b", weight: 1, windows: randomWindows([24, 24], { seed: 2 }) },
 ];
 
-/** What stays at most, and in each space what stays now and what might instead. */
 /** So little that it does not matter that lambda is that of the present channels. */
 const RIDGE = 1e-6;
 
+/** What stays at most, and in each space what stays now and what might instead. */
 const widest: Readonly<Record<string, readonly number[]>> = {
   "layers.0.ffn": [0, 2, 3, 5, 6, 8, 9, 11],
   "layers.0.kv": [0, 2],
