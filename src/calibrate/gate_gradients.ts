@@ -1,13 +1,13 @@
 /**
  * Gradients of the loss with respect to one gate per channel, by our own backward graphs (graph/backward.ts).
  */
-import { lossGradients } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { windowValues } from "./window_gradients.ts";
 
 /** What happens to the gradients of one window. */
 export interface WindowGradients {
@@ -45,10 +45,7 @@ export async function batchGradients(
   { centers = new Map(), stash, stage = "gradients", onProgress = silent }: GateGradientOptions = {},
 ): Promise<readonly WindowGradients[]> {
   const spaces = spacesOf(runner.model.spec);
-  const gates = tokens.map(({ batch }) =>
-    Array.from({ length: batch }, () => new Map<string, Float32Array>()),
-  );
-  const losses = await lossGradients(runner, tokens, {
+  const windows = await windowValues(runner, tokens, {
     program: "backward",
     stash,
     stage,
@@ -59,18 +56,12 @@ export async function batchGradients(
           .filter(({ layer }) => layer === index)
           .map((space) => [`${space.kind}.center`, centerOf(space, centers)]),
       ),
-    onOutputs: ({ index }, batch, outputs) => {
-      for (const { id, kind, layer, units, unitChannels } of spaces) {
-        if (layer !== index) continue;
-        const channels = units * unitChannels;
-        const { data } = outputs[`${kind}.gate`]!;
-        for (const [b, window] of gates[batch]!.entries()) {
-          window.set(id, data.slice(b * channels, (b + 1) * channels));
-        }
-      }
+    take: ({ kind, units, unitChannels }, outputs, window) => {
+      const channels = units * unitChannels;
+      return outputs[`${kind}.gate`]!.data.slice(window * channels, (window + 1) * channels);
     },
   });
-  return gates.flat().map((window, index) => ({ loss: losses[index]!, gates: window }));
+  return windows.map(({ loss, spaces: gates }) => ({ loss, gates }));
 }
 
 function centerOf({ id, units, unitChannels }: Space, centers: ReadonlyMap<string, Float32Array>): Tensor {

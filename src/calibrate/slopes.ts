@@ -7,7 +7,6 @@
  * channels], c [r] is that of the weight by A B and of the bias by -A c. One pass there and back measures all changes of all layers, where
  * the losses of changed models take a pass each.
  */
-import { lossGradients } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import type { Feeds } from "../graph/runtime.ts";
@@ -17,6 +16,7 @@ import { NO_CHECKPOINTS } from "../stages.ts";
 import type { Stash } from "../tensor/stash.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
+import { windowValues } from "./window_gradients.ts";
 import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
 /** Of the changes of one output projection, [V] each, summed over windows. */
@@ -73,25 +73,16 @@ export async function windowSlopes(
   batches: readonly TokenBatch[],
   { stash, stage = "slopes", onProgress = silent }: SlopeOptions & { stash?: Stash } = {},
 ): Promise<readonly SlopeStats[]> {
-  const spaces = spacesOf(runner.model.spec);
-  const found = batches.map(({ batch }) =>
-    Array.from({ length: batch }, () => new Map<string, ChangeSlopes>()),
-  );
-  const losses = await lossGradients(runner, batches, {
+  const values = await windowValues(runner, batches, {
     program: "slopes",
     stash,
     stage,
     onProgress,
     feeds: ({ index }) => changesOf(runner, index),
-    onOutputs: ({ index }, batch, outputs) => {
-      for (const space of spaces) {
-        if (space.layer !== index || !hasChanges(runner, space)) continue;
-        const slopes = outputs[`${space.kind}.slopes`]!;
-        for (const [b, window] of found[batch]!.entries()) window.set(space.id, slopesOfWindow(slopes, b));
-      }
-    },
+    wanted: (space) => hasChanges(runner, space),
+    take: ({ kind }, outputs, window) => slopesOfWindow(outputs[`${kind}.slopes`]!, window),
   });
-  return found.flat().map((spaces, index) => ({ windows: 1, loss: losses[index]!, spaces }));
+  return values.map((own) => ({ windows: 1, ...own }));
 }
 
 /** Sums of no windows. */

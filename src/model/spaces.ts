@@ -77,6 +77,13 @@ export function spacesOf(spec: ModelSpec): readonly Space[] {
   });
 }
 
+/** The channels of units, in their order. */
+export function channelsOf(units: readonly number[], unitChannels: number): Int32Array {
+  return Int32Array.from({ length: units.length * unitChannels }, (_, i) => {
+    return units[Math.floor(i / unitChannels)]! * unitChannels + (i % unitChannels);
+  });
+}
+
 /** Every tensor a model of this shape must have, under the Llama checkpoint names all families are read into. */
 export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
   const norm = (name: string): WeightSpec => plain(name, [spec.hiddenSize]);

@@ -18,7 +18,7 @@ import { internalError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
 import { compileProducts, matrixOf, type Products } from "../graph/double_products.ts";
 import type { Runtime } from "../graph/runtime.ts";
-import { OUTPUT_PROJECTION, projectionName, type Space } from "../model/spaces.ts";
+import { channelsOf, OUTPUT_PROJECTION, projectionName, type Space } from "../model/spaces.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import {
   type Covariances,
@@ -133,13 +133,12 @@ export async function fitAlternatives(
 /** The places of units' channels among those of the widest alternative. */
 function channelsAmong({ space, units: all }: WideProjection, units: readonly number[]): Int32Array {
   const places = new Map(all.map((unit, place) => [unit, place]));
-  const { unitChannels: size, id } = space;
-  return Int32Array.from({ length: units.length * size }, (_, i) => {
-    const unit = units[Math.floor(i / size)]!;
+  const own = units.map((unit) => {
     const place = places.get(unit);
-    if (place === undefined) throw internalError(`${id}: unit ${unit} of an alternative is removed`);
-    return place * size + (i % size);
+    if (place === undefined) throw internalError(`${space.id}: unit ${unit} of an alternative is removed`);
+    return place;
   });
+  return channelsOf(own, space.unitChannels);
 }
 
 function stepFrom(present: Int32Array, other: Int32Array): Step {

@@ -28,7 +28,14 @@ import { hiddenStash, tidy } from "../graph/memory_policy.ts";
 import type { BlockProgram } from "../graph/programs.ts";
 import type { Feeds, Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { OUTPUT_PROJECTION, projectionName, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
+import {
+  channelsOf,
+  OUTPUT_PROJECTION,
+  projectionName,
+  type Space,
+  type SpaceKind,
+  spacesOf,
+} from "../model/spaces.ts";
 import { type LayerSpec, PROJECTION_MODULE, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
@@ -302,12 +309,6 @@ function cutOf({ weights }: LoadedLayer, space: Space, removed: readonly number[
           removedWeight: gatherBlocks(weight, 1, { keep: removed, blockSize }),
         }),
   };
-}
-
-function channelsOf(units: readonly number[], unitChannels: number): Int32Array {
-  return Int32Array.from({ length: units.length * unitChannels }, (_, i) => {
-    return units[Math.floor(i / unitChannels)]! * unitChannels + (i % unitChannels);
-  });
 }
 
 function feedsOf({ kept, removed, removedWeight }: Cut): Feeds {
