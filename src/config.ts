@@ -91,7 +91,7 @@ const fields = z.strictObject({
     .optional()
     .describe("how removed units are made up for; lstsq with gprune, else bias"),
   steps: z.int().positive().default(300).describe("training steps of recovery by distillation"),
-  learningRate: z.number().positive().default(2e-4).describe("highest learning rate of distillation"),
+  learningRate: z.number().positive().default(4e-4).describe("highest learning rate of distillation"),
   shape: z
     .enum(["per-layer", "uniform"])
     .default("per-layer")

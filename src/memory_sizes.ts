@@ -23,7 +23,7 @@ import {
   weightsOf,
 } from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
-import { BATCH_WINDOWS, TEACHER_BYTES } from "./recover/distill.ts";
+import { TEACHER_BYTES } from "./recover/distill.ts";
 import { elementCount } from "./tensor/tensor.ts";
 
 /** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
@@ -216,10 +216,10 @@ export class RunSizes {
     return recover === "lstsq" ? this.refitted : 0;
   }
 
-  /** What training holds from step to step, and what a step holds on the way forward and back. */
+  /** What training holds from step to step, and what a step, whose windows are the run's, holds on the way forward and back. */
   get training(): Items {
     const { spec, config } = this.#run;
-    const state = 4 * BATCH_WINDOWS * config.seqLen * this.hiddenSize;
+    const state = 4 * config.samples * config.seqLen * this.hiddenSize;
     const layers = spec.layers.length;
     return {
       // And both of their moments.
@@ -230,11 +230,6 @@ export class RunSizes {
       "layer inputs": (layers + 2) * state,
       "refitted weights": this.refitted,
     };
-  }
-
-  /** Of one layer, from the micro-batches of a step before the one at hand. */
-  get summedGradients(): number {
-    return this.#batch.B < BATCH_WINDOWS ? Math.max(...this.#layerBytes) : 0;
   }
 
   /** The layers' weights that training changes; with the share that pruning leaves. */
@@ -304,8 +299,7 @@ export class RunSizes {
 
   get #batch(): { readonly B: number; readonly T: number } {
     const { seqLen, samples } = this.#run.config;
-    const windows = distills(this.#run) ? Math.max(samples, BATCH_WINDOWS) : samples;
-    return { B: Math.max(1, Math.min(windows, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
+    return { B: Math.max(1, Math.min(samples, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
   }
 
   /** Sizes of the program `slopes`. */

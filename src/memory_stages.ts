@@ -17,6 +17,7 @@ import {
   RunSizes,
   refinesWidths,
 } from "./memory_sizes.ts";
+import { BATCH_WINDOWS, TRAINING_TOKENS } from "./recover/distill.ts";
 
 /** Items of the stages that a run has, in bytes, by stage. */
 export function stageItems(run: PlannedRun, places: Places): Readonly<Record<string, Items>> {
@@ -46,6 +47,12 @@ const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): Pla
 const withSlopeWindows = (run: PlannedRun): PlannedRun => {
   const gradientWindows = SLOPE_ROUNDS * run.config.gradientWindows;
   return { ...run, config: { ...run.config, gradientWindows } };
+};
+
+/** A step of training has windows of its own. */
+const withTrainingWindows = (run: PlannedRun): PlannedRun => {
+  const seqLen = Math.min(run.config.seqLen, TRAINING_TOKENS);
+  return { ...run, config: { ...run.config, seqLen, samples: BATCH_WINDOWS } };
 };
 
 /** What every stage holds. */
@@ -139,11 +146,13 @@ const STAGES: readonly Stage[] = [
   {
     name: "distill",
     runs: distills,
-    items: (run) => ({ ...run.passing(["train"]), ...run.training, "summed gradients": run.summedGradients }),
+    sees: withTrainingWindows,
+    items: (run) => ({ ...run.passing(["train"]), ...run.training }),
   },
   {
     name: "distill head",
     runs: distills,
+    sees: withTrainingWindows,
     items: (run) => ({ ...run.head("divergenceBackward"), ...run.training }),
   },
   {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import { learnable, type SampledSet } from "./calibrate/windows.ts";
+import { inPieces, learnable, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -19,11 +19,12 @@ import type { MemoryPlan } from "./memory_plan.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
+import { Tokenizer } from "./model/tokenizer.ts";
 import { planRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import { achievedSparsity, type Keep, makePlan, type PruningPlan, widths } from "./prune/plan.ts";
-import { trainTensors } from "./recover/distill.ts";
+import { TRAINING_TOKENS, trainTensors } from "./recover/distill.ts";
 import type { RefitState, WeightedTokenSet } from "./recover/least_squares.ts";
 import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
@@ -374,7 +375,9 @@ function weightedSets({ config, sets }: Run, count: number): readonly WeightedTo
 /** Distills the dense model into the student, on all text of the sets but what is held out. */
 async function train(run: Run, { model: student, recipe }: MadeModel): Promise<Recovered> {
   const { config, model: dense, runtime, stages, onProgress } = run;
-  const sets = weightedSets(run, Number.POSITIVE_INFINITY);
+  const { leadingId } = Tokenizer.fromFiles(dense.files);
+  const all = weightedSets(run, Number.POSITIVE_INFINITY);
+  const sets = all.map((set) => inPieces(set, TRAINING_TOKENS, leadingId));
   const { steps, learningRate, seed } = config;
   const { tensors, curve } = await stages.run("distill", (checkpoints: Checkpoints<TrainingSnapshot>) =>
     trainTensors({ dense, student, runtime, sets, steps, learningRate, seed, onProgress, checkpoints }),

@@ -8,6 +8,7 @@ import {
   chooseWindows,
   cutWindows,
   forCheckAlone,
+  inPieces,
   learnable,
   loadTokenSet,
   parseTextSet,
@@ -100,6 +101,29 @@ describe("cutWindows", () => {
         hint: expect.stringContaining("--seq-len"),
       }),
     );
+  });
+});
+
+describe("inPieces", () => {
+  const set = { name: "a", weight: 2, windows: [Int32Array.of(1, 2, 3, 4, 5, 6, 7), Int32Array.of(8, 9)] };
+  const pieces = (first: number | null, windows: readonly Int32Array[]): number[][] =>
+    inPieces({ ...set, windows }, 3, first).windows.map((ids) => [...ids]);
+
+  it("cuts windows that are longer, and keeps all else of the set", () => {
+    expect(pieces(null, set.windows)).toEqual([
+      [1, 2, 3],
+      [4, 5, 6],
+      [8, 9],
+    ]);
+    expect(inPieces(set, 3, null)).toMatchObject({ name: "a", weight: 2 });
+  });
+
+  it("begins every piece with BOS where windows begin with it", () => {
+    expect(pieces(0, [Int32Array.of(0, 2, 3, 4, 5, 6), Int32Array.of(0, 9)])).toEqual([
+      [0, 2, 3],
+      [0, 4, 5],
+      [0, 9],
+    ]);
   });
 });
 

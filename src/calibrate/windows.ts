@@ -79,6 +79,16 @@ export function cutWindows(
   });
 }
 
+/**
+ * Windows in pieces of at most `length` tokens, all of which begin with BOS where windows do.
+ * @param first - BOS, null where the tokenizer puts none before a text
+ */
+export function inPieces<Set extends TokenSet>(set: Set, length: number, first: number | null): Set {
+  const cut = (window: Int32Array): readonly Int32Array[] =>
+    window.length <= length ? [window] : cutWindows(window, length, { where: set.name, first });
+  return { ...set, windows: set.windows.flatMap(cut) };
+}
+
 function beginningWith(first: number, ids: Int32Array): Int32Array {
   const window = new Int32Array(1 + ids.length);
   window[0] = first;
