@@ -152,6 +152,12 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(await readdir(byFile)).toContain("run.json");
   });
 
+  test("an option that says no to what is not done anyway is taken", async () => {
+    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none", "--no-report", "-q"];
+    const pruned = await gprune("prune", model, "-o", join(root, "no-refine"), "--no-refine", ...settings);
+    expect(pruned).toMatchObject({ code: 0, stderr: "" });
+  });
+
   test("the same seed and settings give the same bytes, from options or from the output's configuration", async () => {
     const byOptions = join(root, "by-options");
     const byFile = join(root, "by-file");

@@ -225,7 +225,7 @@ describe("settings", () => {
         "--allocation curves --rounds 4",
         "--rounds: expected --allocation learned beside it, got --allocation curves",
       ],
-      ["--no-refine --recover bias", "--refine: expected --recover lstsq beside it, got --recover bias"],
+      ["--refine --recover bias", "--refine: expected --recover lstsq beside it, got --recover bias"],
       ["--refine --shape uniform", "--refine: expected --shape per-layer beside it, got --shape uniform"],
     ] as const;
     for (const [options, message] of cases) {

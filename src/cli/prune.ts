@@ -199,7 +199,8 @@ const USES: readonly {
 function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig): void {
   for (const { settings, needed, instead } of USES) {
     const got = instead(config);
-    const idle = settings.find((name) => given[name] !== undefined);
+    // Who says no to something that is not done anyway is right.
+    const idle = settings.find((name) => (given[name] ?? false) !== false);
     if (got === null || idle === undefined) continue;
     throw idleOption(idle, { needed, got });
   }
