@@ -16,7 +16,8 @@
  * it), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves), `gprune` (all), `unrefined` (all
  * but refined widths), `robust` (all, with robust set weights), `own` (all, with the model's own text as one more set).
  *
- * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on as many of each set).
+ * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on as many of each set), `distill:48:60` (after that, 60
+ * steps of training on all text of the sets but what is held out).
  *
  * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */
@@ -125,11 +126,12 @@ function configOf({ sparsity, recover, metric, variant, leftOut }: Key): Settled
   if (changes === undefined) throw new Error(`variant: ${variant} is none of ${Object.keys(VARIANTS)}`);
   const seen = calibration.filter(({ name }) => name !== leftOut);
   const sets = setsOf(variant, seen);
-  const [how, refitWindows = values.samples] = recover.split(":");
+  const [how, refitWindows = values.samples, steps] = recover.split(":");
   const [samples, refitSamples] = [values.samples, refitWindows].map((windows) =>
     Math.floor((Number(windows) * seen.length) / sets.length),
   );
-  const shared = { model, output: "nowhere", samples, refitSamples, seqLen, calibration: sets };
+  const training = steps === undefined ? {} : { steps: Number(steps) };
+  const shared = { model, output: "nowhere", samples, refitSamples, seqLen, calibration: sets, ...training };
   const input = { ...shared, ownText: "never", sparsity, metric, recover: how, ...changes(metric) };
   return settle(resolveRunConfig(input as RunConfigInput, "bench"), lab.dense.spec);
 }

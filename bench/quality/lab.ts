@@ -8,7 +8,7 @@ import {
   poolEvidence,
   type SplitEvidence,
 } from "../../src/calibrate/evidence.ts";
-import { learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
+import { inPieces, learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
@@ -22,6 +22,7 @@ import { silent } from "../../src/progress.ts";
 import { allocationByName } from "../../src/prune/allocate.ts";
 import { type Keep, makePlan, type PruningPlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
+import { distill, TRAINING_TOKENS } from "../../src/recover/distill.ts";
 import { refitLeastSquares, type WeightedTokenSet } from "../../src/recover/least_squares.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
 import { runPasses } from "../../src/recover/passes.ts";
@@ -76,13 +77,24 @@ export class Lab {
         return applyPlan(dense, plan);
       case "bias":
         return compensateMeans(dense, plan, (await this.#knowledge(config)).pooled.stats);
-      case "lstsq": {
-        const sets = await this.#weightedSets(config, config.refitSamples);
-        return refitLeastSquares({ dense, plan, runtime: this.#runtime, sets });
-      }
-      default:
-        throw new Error(`recover: ${config.recover} is not measured here`);
+      case "lstsq":
+        return this.#refitted(plan, config);
+      case "distill":
+        return this.#trained(await this.#refitted(plan, config), config);
     }
+  }
+
+  async #refitted(plan: PruningPlan, config: SettledConfig): Promise<Model> {
+    const sets = await this.#weightedSets(config, config.refitSamples);
+    return refitLeastSquares({ dense: this.dense, plan, runtime: this.#runtime, sets });
+  }
+
+  async #trained(student: Model, config: SettledConfig): Promise<Model> {
+    const { steps, learningRate, seed } = config;
+    const all = await this.#weightedSets(config, Number.POSITIVE_INFINITY);
+    const sets = all.map((set) => inPieces(set, TRAINING_TOKENS, this.#tokenizer.leadingId));
+    const request = { dense: this.dense, student, runtime: this.#runtime, sets, steps, learningRate, seed };
+    return (await distill(request)).model;
   }
 
   async examine(

@@ -39,6 +39,7 @@ export interface DistillRequest {
   /** A pruned `dense`, with the same embeddings and head. */
   readonly student: Model;
   readonly runtime: Runtime;
+  /** Best with windows of `TRAINING_TOKENS`, as `inPieces` makes them of longer ones. */
   readonly sets: readonly WeightedTokenSet[];
   readonly steps: number;
   /** Windows of a step. */
