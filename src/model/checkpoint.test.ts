@@ -30,16 +30,16 @@ async function checkpointOf(
 }
 
 describe("openModel", () => {
-  it("opens a directory with its tokenizer files and nothing else it holds", async () => {
+  it("opens a directory with its tokenizer files, its licence and nothing else it holds", async () => {
     const model = tinyModel({ layers: [{ neurons: 3 }, { kvGroups: 1 }] });
     const directory = await checkpointOf(model);
     await writeFile(join(directory, "tokenizer.json"), "{}");
-    await writeFile(join(directory, "modeling_evil.py"), "");
+    for (const name of ["modeling_evil.py", "LICENSE", "NOTICE"]) await writeFile(join(directory, name), "");
     await mkdir(join(directory, "vocab.json"));
     const opened = await openModel(directory);
     expect(opened.spec).toEqual(model.spec);
     expect(opened.origin).toEqual({ name: directory, path: directory, format: "hf", dtype: "F32" });
-    expect(opened.files.map(({ name }) => name)).toEqual(["tokenizer.json"]);
+    expect(opened.files.map(({ name }) => name)).toEqual(["tokenizer.json", "LICENSE", "NOTICE"]);
     expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
     await opened.weights.close();
   });

@@ -22,7 +22,7 @@ import { type ModelSpec, PROJECTIONS, withBiases } from "./spec.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withFullNames } from "./stored_names.ts";
 
-/** Files that travel to the output unchanged, where there are any. */
+/** Files that travel to the output unchanged, where there are any: what reads and writes text, and what a copy must come with. */
 const CARRIED_FILES = [
   "tokenizer.json",
   "tokenizer_config.json",
@@ -33,6 +33,12 @@ const CARRIED_FILES = [
   "merges.txt",
   "chat_template.jinja",
   "generation_config.json",
+  "LICENSE",
+  "LICENSE.txt",
+  "LICENSE.md",
+  "NOTICE",
+  "NOTICE.txt",
+  "USE_POLICY.md",
 ] as const;
 
 /** Gemma 3's tokenizer.json, the largest known, has 33 MB. */

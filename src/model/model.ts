@@ -29,7 +29,7 @@ export interface Model {
   readonly spec: ModelSpec;
   /** Holds at least every tensor of `weightsOf(spec)`, in those shapes. */
   readonly weights: TensorSource;
-  /** tokenizer.json and its companions. */
+  /** tokenizer.json and its companions, and the licence. */
   readonly files: readonly CarriedFile[];
   /** Metadata of a GGUF file that travels to another one unchanged, by key, as the file spells it. */
   readonly ggufMetadata?: ReadonlyMap<string, Uint8Array>;
