@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
-import { memoryLimit, withArrayMemory } from "../io/machine.ts";
+import { COMPUTING_OPTIONS, memoryLimit, withArrayMemory } from "../io/machine.ts";
 import { removeTemporary, type Temporary } from "../io/output_directory.ts";
 import { isOutOfMemory } from "../io/own_program.ts";
 import type { ProgressEvent } from "../progress.ts";
@@ -77,13 +77,13 @@ export class ComputeProcess {
   #rss = 0;
   #heard = performance.now();
 
-  constructor({ script, args, execArgv }: ComputeCommand, listener: ComputeListener) {
+  constructor({ script, args, execArgv = process.execArgv }: ComputeCommand, listener: ComputeListener) {
     this.#listener = listener;
     this.#canResume = args[0] === "prune" || args.some((word) => /^--resume(=|$)/.test(word));
     this.#child = fork(script, args, {
       env: { ...withArrayMemory(process.env), [CHILD_VARIABLE]: "1" },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
-      ...(execArgv !== undefined && { execArgv: [...execArgv] }),
+      execArgv: [...execArgv, ...COMPUTING_OPTIONS],
     });
     this.#child.on("message", (message) => this.#receive(childMessageSchema.parse(message)));
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {

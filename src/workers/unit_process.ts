@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
-import { withArrayMemory } from "../io/machine.ts";
+import { COMPUTING_OPTIONS, withArrayMemory } from "../io/machine.ts";
 import { ownProgram } from "../io/own_program.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
@@ -33,7 +33,7 @@ export class UnitProcess {
     const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
     const child = fork(path, [JSON.stringify(this.#settings)], {
       env: withArrayMemory(process.env),
-      execArgv: [...nodeOptions],
+      execArgv: [...nodeOptions, ...COMPUTING_OPTIONS],
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     this.#child = child;
