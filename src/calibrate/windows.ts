@@ -83,7 +83,7 @@ export function cutWindows(
  * Windows in pieces of at most `length` tokens, all of which begin with BOS where windows do.
  * @param first - BOS, null where the tokenizer puts none before a text
  */
-export function inPieces<Set extends TokenSet>(set: Set, length: number, first: number | null): Set {
+export function inPieces<Tokens extends TokenSet>(set: Tokens, length: number, first: number | null): Tokens {
   const cut = (window: Int32Array): readonly Int32Array[] =>
     window.length <= length ? [window] : cutWindows(window, length, { where: set.name, first });
   return { ...set, windows: set.windows.flatMap(cut) };
