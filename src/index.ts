@@ -60,7 +60,6 @@ export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from 
 export type { LotsState, WindowSums } from "./calibrate/window_lots.ts";
 export {
   cutWindows,
-  inPieces,
   loadTokenSet,
   parseTextSet,
   type SampledSet,
@@ -207,7 +206,7 @@ export { applyPlan } from "./prune/surgery.ts";
 // Recovery
 export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts";
 export type { Alternatives } from "./recover/alternatives.ts";
-export { type Distilled, type DistillRequest, distill, TRAINING_TOKENS } from "./recover/distill.ts";
+export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
 export {
   type LeastSquaresRequest,
   type RefitState,

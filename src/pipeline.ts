@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import { inPieces, learnable, type SampledSet } from "./calibrate/windows.ts";
+import { learnable, type SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -24,7 +24,7 @@ import { planRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import { achievedSparsity, type Keep, makePlan, type PruningPlan, widths } from "./prune/plan.ts";
-import { TRAINING_TOKENS, trainTensors } from "./recover/distill.ts";
+import { trainTensors } from "./recover/distill.ts";
 import type { RefitState, WeightedTokenSet } from "./recover/least_squares.ts";
 import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
@@ -376,11 +376,11 @@ function weightedSets({ config, sets }: Run, count: number): readonly WeightedTo
 async function train(run: Run, { model: student, recipe }: MadeModel): Promise<Recovered> {
   const { config, model: dense, runtime, stages, onProgress } = run;
   const { leadingId } = Tokenizer.fromFiles(dense.files);
-  const all = weightedSets(run, Number.POSITIVE_INFINITY);
-  const sets = all.map((set) => inPieces(set, TRAINING_TOKENS, leadingId));
+  const sets = weightedSets(run, Number.POSITIVE_INFINITY);
   const { steps, learningRate, seed } = config;
+  const request = { dense, student, runtime, sets, leadingId, steps, learningRate, seed };
   const { tensors, curve } = await stages.run("distill", (checkpoints: Checkpoints<TrainingSnapshot>) =>
-    trainTensors({ dense, student, runtime, sets, steps, learningRate, seed, onProgress, checkpoints }),
+    trainTensors({ ...request, onProgress, checkpoints }),
   );
   const trained = new Map<string, AnyTensor>([...(recipe.tensors ?? []), ...tensors]);
   return { made: makeModel(dense, { ...recipe, tensors: trained }), curve };

@@ -8,7 +8,7 @@ import {
   poolEvidence,
   type SplitEvidence,
 } from "../../src/calibrate/evidence.ts";
-import { inPieces, learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
+import { learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
@@ -22,7 +22,7 @@ import { silent } from "../../src/progress.ts";
 import { allocationByName } from "../../src/prune/allocate.ts";
 import { type Keep, makePlan, type PruningPlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
-import { distill, TRAINING_TOKENS } from "../../src/recover/distill.ts";
+import { distill } from "../../src/recover/distill.ts";
 import { refitLeastSquares, type WeightedTokenSet } from "../../src/recover/least_squares.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
 import { runPasses } from "../../src/recover/passes.ts";
@@ -91,10 +91,10 @@ export class Lab {
 
   async #trained(student: Model, config: SettledConfig): Promise<Model> {
     const { steps, learningRate, seed } = config;
-    const all = await this.#weightedSets(config, Number.POSITIVE_INFINITY);
-    const sets = all.map((set) => inPieces(set, TRAINING_TOKENS, this.#tokenizer.leadingId));
-    const request = { dense: this.dense, student, runtime: this.#runtime, sets, steps, learningRate, seed };
-    return (await distill(request)).model;
+    const sets = await this.#weightedSets(config, Number.POSITIVE_INFINITY);
+    const { leadingId } = this.#tokenizer;
+    const models = { dense: this.dense, student, runtime: this.#runtime };
+    return (await distill({ ...models, sets, leadingId, steps, learningRate, seed })).model;
   }
 
   async examine(

@@ -27,7 +27,16 @@ const sets: readonly WeightedTokenSet[] = [
   { name: "a", weight: 2, windows: randomWindows([12, 12, 12, 12]) },
   { name: "b", weight: 1, windows: randomWindows([12, 12], { seed: 1 }) },
 ];
-const request: DistillRequest = { dense, student, runtime, sets, steps: 24, learningRate: 3e-3, seed: 0 };
+const request: DistillRequest = {
+  dense,
+  student,
+  runtime,
+  sets,
+  leadingId: null,
+  steps: 24,
+  learningRate: 3e-3,
+  seed: 0,
+};
 
 describe("distill", () => {
   it("brings the student nearer to the dense model and leaves both models it was given alone", async () => {

@@ -13,6 +13,7 @@
  * Based on knowledge distillation (Hinton et al., arXiv 1503.02531) with hints from hidden layers (FitNets, arXiv
  * 1412.6550), as Minitron (arXiv 2407.14679) retrains pruned models.
  */
+import { inPieces } from "../calibrate/windows.ts";
 import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
 import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
 import { embedWindows, forwardLayers, type MicroBatch } from "../graph/forward.ts";
@@ -39,8 +40,10 @@ export interface DistillRequest {
   /** A pruned `dense`, with the same embeddings and head. */
   readonly student: Model;
   readonly runtime: Runtime;
-  /** Best with windows of `TRAINING_TOKENS`, as `inPieces` makes them of longer ones. */
+  /** Windows of more than `TRAINING_TOKENS` are cut into pieces. */
   readonly sets: readonly WeightedTokenSet[];
+  /** BOS, with which pieces begin as windows do; null where the tokenizer puts none before a text. */
+  readonly leadingId: number | null;
   readonly steps: number;
   /** Windows of a step. */
   readonly batchWindows?: number;
@@ -68,7 +71,7 @@ const WARMUP = 0.05;
 /** What is left of the learning rate at the end. */
 const FINAL_RATE = 0.1;
 /**
- * Tokens of a training window. Gradients of a step have less noise where its tokens come from many places, and windows of 128 tokens
+ * Tokens of a training window, at most. Gradients of a step have less noise where its tokens come from many places, and windows of 128 tokens
  * train better than longer and shorter ones, for texts of 2048 tokens as well (docs/METHODS.md).
  */
 export const TRAINING_TOKENS = 128;
@@ -88,8 +91,9 @@ export async function distill(request: DistillRequest): Promise<Distilled> {
 
 /** What `distill` puts into the model, as plain values. */
 export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
-  const { dense, steps, batchWindows = BATCH_WINDOWS, seed, sets } = request;
+  const { dense, steps, batchWindows = BATCH_WINDOWS, seed, leadingId } = request;
   const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
+  const sets = request.sets.map((set) => inPieces(set, TRAINING_TOKENS, leadingId));
   const batches = planBatches(sets, { steps, size: batchWindows, seed });
   const training = await Training.start(request);
   const kept = await checkpoints.restore();
