@@ -127,9 +127,10 @@ function measure(
     logits: null,
     exact: false,
     remoteCode: false,
+    stockBackend: false,
     threads,
   }));
-  const answers = askClient(client, cases, null);
+  const answers = askClient(client, cases);
   if (answers.unavailable !== null) throw new Error(`${client}: ${answers.unavailable}`);
   const speeds = cases.map(({ id, ids }): Speed => {
     const answer = answers.byId.get(id)!;
@@ -226,7 +227,7 @@ function tableOf<Row>(columns: Readonly<Record<string, (row: Row) => string>>, r
 
 function report(rows: readonly Row[], settings: Settings, out: string): void {
   const { prompt, few, tokens, rounds, threads, load } = settings;
-  const versions = clientVersions(null);
+  const versions = clientVersions({});
   const conditions =
     `${machine()}, load ${load.toFixed(2)} at the start, ${threads} threads; ` +
     `${prompt} tokens of prompt, ${tokens} decoded after ${few} and after the prompt, ${rounds} rounds; node-llama-cpp ${versions["node-llama-cpp"]}`;

@@ -3,6 +3,10 @@ Decoder models pruned by gprune, for transformers 4.57 and later:
 
     AutoModelForCausalLM.from_pretrained(PATH, trust_remote_code=True)
 
+and for vLLM, which builds them from here through its Transformers backend:
+
+    vllm serve PATH --trust-remote-code
+
 config.json gives the widths of each layer under `per_layer_config` and the projections that carry a bias under
 `projection_biases`, one list a layer. A model is the stock model of its family with every layer built anew from those;
 attention, rotary embedding, cache and generation are transformers' own.
@@ -12,24 +16,34 @@ from torch import nn
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma2Model,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Gemma3TextModel,
     GemmaConfig,
     GemmaForCausalLM,
+    GemmaModel,
     GraniteConfig,
     GraniteForCausalLM,
+    GraniteModel,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaModel,
     MistralConfig,
     MistralForCausalLM,
+    MistralModel,
     Phi3Config,
     Phi3ForCausalLM,
+    Phi3Model,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2Model,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3Model,
     SmolLM3Config,
     SmolLM3ForCausalLM,
+    SmolLM3Model,
 )
 
 WIDTHS = ("intermediate_size", "num_attention_heads", "num_key_value_heads")
@@ -76,11 +90,22 @@ class PrunedConfig:
         """Asks nothing: Phi3Config of transformers 4 wants rotary factors for heads of hidden size by number of heads."""
 
 
+def prune(model, config):
+    for index, stock in enumerate(model.layers):
+        model.layers[index] = pruned_layer(stock, config, index)
+
+
 class PrunedModel:
     def __init__(self, config):
         super().__init__(config)
-        for index, stock in enumerate(self.model.layers):
-            self.model.layers[index] = pruned_layer(stock, config, index)
+        prune(self, config)
+        self.post_init()
+
+
+class PrunedForCausalLM:
+    def __init__(self, config):
+        super().__init__(config)
+        prune(self.model, config)
         self.post_init()
 
 
@@ -88,7 +113,11 @@ class GpruneLlamaConfig(PrunedConfig, LlamaConfig):
     model_type = "gprune_llama"
 
 
-class GpruneLlamaForCausalLM(PrunedModel, LlamaForCausalLM):
+class GpruneLlamaModel(PrunedModel, LlamaModel):
+    config_class = GpruneLlamaConfig
+
+
+class GpruneLlamaForCausalLM(PrunedForCausalLM, LlamaForCausalLM):
     config_class = GpruneLlamaConfig
 
 
@@ -96,7 +125,11 @@ class GpruneMistralConfig(PrunedConfig, MistralConfig):
     model_type = "gprune_mistral"
 
 
-class GpruneMistralForCausalLM(PrunedModel, MistralForCausalLM):
+class GpruneMistralModel(PrunedModel, MistralModel):
+    config_class = GpruneMistralConfig
+
+
+class GpruneMistralForCausalLM(PrunedForCausalLM, MistralForCausalLM):
     config_class = GpruneMistralConfig
 
 
@@ -104,7 +137,11 @@ class GpruneQwen2Config(PrunedConfig, Qwen2Config):
     model_type = "gprune_qwen2"
 
 
-class GpruneQwen2ForCausalLM(PrunedModel, Qwen2ForCausalLM):
+class GpruneQwen2Model(PrunedModel, Qwen2Model):
+    config_class = GpruneQwen2Config
+
+
+class GpruneQwen2ForCausalLM(PrunedForCausalLM, Qwen2ForCausalLM):
     config_class = GpruneQwen2Config
 
 
@@ -112,7 +149,11 @@ class GpruneQwen3Config(PrunedConfig, Qwen3Config):
     model_type = "gprune_qwen3"
 
 
-class GpruneQwen3ForCausalLM(PrunedModel, Qwen3ForCausalLM):
+class GpruneQwen3Model(PrunedModel, Qwen3Model):
+    config_class = GpruneQwen3Config
+
+
+class GpruneQwen3ForCausalLM(PrunedForCausalLM, Qwen3ForCausalLM):
     config_class = GpruneQwen3Config
 
 
@@ -120,7 +161,11 @@ class GpruneGemmaConfig(PrunedConfig, GemmaConfig):
     model_type = "gprune_gemma"
 
 
-class GpruneGemmaForCausalLM(PrunedModel, GemmaForCausalLM):
+class GpruneGemmaModel(PrunedModel, GemmaModel):
+    config_class = GpruneGemmaConfig
+
+
+class GpruneGemmaForCausalLM(PrunedForCausalLM, GemmaForCausalLM):
     config_class = GpruneGemmaConfig
 
 
@@ -128,7 +173,11 @@ class GpruneGemma2Config(PrunedConfig, Gemma2Config):
     model_type = "gprune_gemma2"
 
 
-class GpruneGemma2ForCausalLM(PrunedModel, Gemma2ForCausalLM):
+class GpruneGemma2Model(PrunedModel, Gemma2Model):
+    config_class = GpruneGemma2Config
+
+
+class GpruneGemma2ForCausalLM(PrunedForCausalLM, Gemma2ForCausalLM):
     config_class = GpruneGemma2Config
 
 
@@ -136,7 +185,11 @@ class GpruneGemma3TextConfig(PrunedConfig, Gemma3TextConfig):
     model_type = "gprune_gemma3_text"
 
 
-class GpruneGemma3ForCausalLM(PrunedModel, Gemma3ForCausalLM):
+class GpruneGemma3TextModel(PrunedModel, Gemma3TextModel):
+    config_class = GpruneGemma3TextConfig
+
+
+class GpruneGemma3ForCausalLM(PrunedForCausalLM, Gemma3ForCausalLM):
     config_class = GpruneGemma3TextConfig
 
 
@@ -144,15 +197,28 @@ class GprunePhi3Config(PrunedConfig, Phi3Config):
     model_type = "gprune_phi3"
 
 
-class GprunePhi3ForCausalLM(PrunedModel, Phi3ForCausalLM):
+class GprunePhi3Model(PrunedModel, Phi3Model):
+    config_class = GprunePhi3Config
+
+
+class GprunePhi3ForCausalLM(PrunedForCausalLM, Phi3ForCausalLM):
     config_class = GprunePhi3Config
 
 
 class GpruneGraniteConfig(PrunedConfig, GraniteConfig):
     model_type = "gprune_granite"
 
+    @property
+    def logit_scale(self):
+        """What vLLM multiplies logits by."""
+        return 1 / self.logits_scaling
 
-class GpruneGraniteForCausalLM(PrunedModel, GraniteForCausalLM):
+
+class GpruneGraniteModel(PrunedModel, GraniteModel):
+    config_class = GpruneGraniteConfig
+
+
+class GpruneGraniteForCausalLM(PrunedForCausalLM, GraniteForCausalLM):
     config_class = GpruneGraniteConfig
 
 
@@ -160,5 +226,9 @@ class GpruneSmolLM3Config(PrunedConfig, SmolLM3Config):
     model_type = "gprune_smollm3"
 
 
-class GpruneSmolLM3ForCausalLM(PrunedModel, SmolLM3ForCausalLM):
+class GpruneSmolLM3Model(PrunedModel, SmolLM3Model):
+    config_class = GpruneSmolLM3Config
+
+
+class GpruneSmolLM3ForCausalLM(PrunedForCausalLM, SmolLM3ForCausalLM):
     config_class = GpruneSmolLM3Config

@@ -2,12 +2,13 @@
  * Compares what other programs compute from the files that gprune writes with what gprune computes: pruned models with
  * widths of their own in every layer and with the same in all, in every format, each in the programs it is for.
  *
- *   npm run verify:clients -- [--demo] [--model PATH]... [--node-only] [--python PATH] [--threads N] [--out PATH]
+ *   npm run verify:clients -- [--demo] [--model PATH]... [--node-only] [--python PATH] [--vllm PATH] [--threads N]
+ *       [--out PATH]
  *
  * Without options: the demo model in every format, and fixtures of all families in float32. --demo leaves the fixtures
  * out, --model adds a model in every format, --node-only leaves transformers out. The Node clients are installed in
  * scripts/clients by npm, and so is transformers by pip in a virtual environment there, unless --python names a Python
- * that has it. --threads sets the threads of every client; without it the small models get one and given models what
+ * that has it. --vllm adds vLLM, of a Python that has it for CPUs. --threads sets the threads of every client; without it the small models get one and given models what
  * each client chooses. PATH.md and PATH.json hold the table; bench/results/clients unless --out says otherwise. Temporary
  * files take the room of a given model in float32 three times.
  *
@@ -19,10 +20,23 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { type ClientName, clientVersions, installNodeClients, installPython } from "./clients/clients.ts";
+import {
+  type ClientName,
+  clientVersions,
+  installNodeClients,
+  installPython,
+  type Pythons,
+} from "./clients/clients.ts";
 import { FORMATS, type Format } from "./clients/formats.ts";
 import { threadsOf } from "./clients/options.ts";
-import { demoSubject, fixtureSubjects, givenSubject, SHAPES, type Subject } from "./clients/subjects.ts";
+import {
+  demoSubject,
+  fixtureSubjects,
+  givenSubject,
+  SHAPES,
+  type Subject,
+  wideSubjects,
+} from "./clients/subjects.ts";
 import { absentRow, type Row, reportJson, reportMarkdown, summary } from "./clients/table.ts";
 import { type TrialOptions, trial } from "./clients/trial.ts";
 
@@ -35,18 +49,22 @@ async function main(): Promise<number> {
       model: { type: "string", multiple: true, default: [] },
       "node-only": { type: "boolean", default: false },
       python: { type: "string" },
+      vllm: { type: "string" },
       threads: { type: "string" },
       out: { type: "string", default: join("bench", "results", "clients") },
     },
   });
   const threads = threadsOf(values.threads);
   installNodeClients();
-  const python = values["node-only"] ? null : (values.python ?? installPython());
-  const versions = clientVersions(python);
+  const pythons: Pythons = {
+    ...(values["node-only"] ? {} : { transformers: values.python ?? installPython() }),
+    ...(values.vllm === undefined ? {} : { vllm: values.vllm }),
+  };
+  const versions = clientVersions(pythons);
   const scratch = mkdtempSync(join(tmpdir(), "gprune-verify-"));
-  const clients = python === null ? NODE_CLIENTS : (["transformers", ...NODE_CLIENTS] as const);
+  const clients = [...(Object.keys(pythons) as ClientName[]), ...NODE_CLIENTS];
   try {
-    const options = { clients, python, threads, scratch };
+    const options = { clients, pythons, threads, scratch };
     const rows = [...(await smallRows(values.demo, options)), ...(await givenRows(values.model, options))];
     mkdirSync(dirname(values.out), { recursive: true });
     writeFileSync(`${values.out}.md`, reportMarkdown({ versions, rows }));
@@ -65,7 +83,10 @@ async function main(): Promise<number> {
 async function smallRows(demoOnly: boolean, options: TrialOptions): Promise<readonly Row[]> {
   const subjects: Subject[] = [];
   for (const shape of SHAPES) subjects.push(await demoSubject(options.scratch, shape));
-  if (!demoOnly) subjects.push(...(await fixtureSubjects(options.scratch)));
+  if (!demoOnly) {
+    subjects.push(...(await fixtureSubjects(options.scratch)));
+    if (options.clients.includes("vllm")) subjects.push(...(await wideSubjects(options.scratch)));
+  }
   return tried(subjects, FORMATS, { ...options, threads: options.threads ?? 1 });
 }
 

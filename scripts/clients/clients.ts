@@ -8,7 +8,16 @@ import type { Answer, Case, Line } from "./program.ts";
 const HERE = import.meta.dirname;
 const VENV = join(HERE, "venv");
 
-export type ClientName = "gprune" | "transformers" | "llama.cpp" | "onnxruntime-node" | "transformers.js";
+export type ClientName =
+  | "gprune"
+  | "transformers"
+  | "vllm"
+  | "llama.cpp"
+  | "onnxruntime-node"
+  | "transformers.js";
+
+/** Python programs of the clients that run there. */
+export type Pythons = Readonly<Partial<Record<ClientName, string>>>;
 
 interface Client {
   readonly program: string;
@@ -21,6 +30,7 @@ interface Client {
 const CLIENTS: Readonly<Record<ClientName, Client>> = {
   gprune: { program: "gprune.ts", npm: null },
   transformers: { program: "run_transformers.py", npm: null },
+  vllm: { program: "run_vllm.py", npm: null },
   "llama.cpp": { program: "llama_cpp.mjs", npm: "node-llama-cpp" },
   "onnxruntime-node": {
     program: "onnxruntime.mjs",
@@ -41,13 +51,12 @@ export type Answers =
 
 /**
  * Asks a client. A program that dies is started again with the cases after the one it died of.
- * @param python - for transformers
  */
-export function askClient(name: ClientName, cases: readonly Case[], python: string | null): Answers {
+export function askClient(name: ClientName, cases: readonly Case[], pythons: Pythons = {}): Answers {
   const byId = new Map<string, Answer | { readonly error: string }>();
   let left = cases;
   while (left.length > 0) {
-    const { lines, death } = runProgram(name, left, python);
+    const { lines, death } = runProgram(name, left, pythons[name]);
     for (const line of lines) {
       if ("unavailable" in line) return notHere(line.unavailable);
       byId.set(line.id, line);
@@ -69,7 +78,7 @@ function notHere(reason: string): Answers {
 function runProgram(
   name: ClientName,
   cases: readonly Case[],
-  python: string | null,
+  python: string | undefined,
 ): { readonly lines: readonly Line[]; readonly death: string } {
   const { program } = CLIENTS[name];
   const scratch = mkdtempSync(join(tmpdir(), "gprune-ask-"));
@@ -127,24 +136,39 @@ function run(command: string, args: readonly string[], what: string): void {
 }
 
 /** Versions of the clients that are there, by name. */
-export function clientVersions(python: string | null): Readonly<Record<string, string>> {
+export function clientVersions(pythons: Pythons): Readonly<Record<string, string>> {
   const npm = Object.values(CLIENTS).flatMap(({ npm: name }) => (name === null ? [] : [name]));
   const versions = npm.map((name) => {
     const path = join(HERE, "node_modules", name, "package.json");
     return [name, (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version] as const;
   });
-  return { ...Object.fromEntries(versions), ...(python === null ? {} : pythonVersions(python)) };
+  const { transformers, vllm } = pythons;
+  return {
+    ...Object.fromEntries(versions),
+    ...(transformers === undefined ? {} : pythonVersions(transformers)),
+    ...(vllm === undefined ? {} : vllmVersions(vllm)),
+  };
+}
+
+/** Of vLLM, and of the transformers beside it. @throws Error when the Python lacks vLLM */
+function vllmVersions(python: string): Readonly<Record<"vLLM", string>> {
+  const [vllm, transformers] = versionsOf(python, ["vllm", "transformers"]);
+  return { vLLM: `${vllm} (transformers ${transformers})` };
 }
 
 /** Of transformers and torch. @throws Error when the Python lacks a package */
 export function pythonVersions(python: string): Readonly<Record<"transformers" | "torch", string>> {
-  const program =
-    "import json, torch, transformers as t; print(json.dumps([t.__version__, torch.__version__]))";
+  const [transformers, torch] = versionsOf(python, ["transformers", "torch"]);
+  return { transformers: transformers!, torch: torch! };
+}
+
+function versionsOf(python: string, packages: readonly string[]): readonly string[] {
+  const list = packages.map((name) => `${name}.__version__`).join(", ");
+  const program = `import json, ${packages.join(", ")}; print(json.dumps([${list}]))`;
   const { status, stdout, stderr, error } = spawnSync(python, ["-c", program], { encoding: "utf8" });
   if (status !== 0) {
     const got = error?.message ?? firstError(stderr);
-    throw new Error(`${python}: expected a Python with torch and transformers, got ${got}`);
+    throw new Error(`${python}: expected a Python with ${packages.join(" and ")}, got ${got}`);
   }
-  const [transformers, torch] = JSON.parse(stdout.trim().split("\n").at(-1)!) as [string, string];
-  return { transformers, torch };
+  return JSON.parse(stdout.trim().split("\n").at(-1)!) as readonly string[];
 }

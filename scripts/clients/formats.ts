@@ -24,11 +24,11 @@ export interface Format {
   readonly write: (model: Model, path: string) => Promise<unknown>;
 }
 
-/** transformers computes in float32 whatever the weights were stored in. */
+/** transformers and vLLM compute in float32 whatever the weights were stored in. */
 function directory(dtype: DTypeChoice): Format {
   return {
     name: `hf ${dtype}`,
-    clients: ["transformers"],
+    clients: ["transformers", "vllm"],
     ending: "",
     opens: true,
     exact: true,

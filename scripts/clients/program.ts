@@ -1,7 +1,7 @@
 /**
  * What the client programs have in common. A program is called with two paths: a list of cases, and a file that gets
  * one line of JSON for every case as soon as it is done, so that a program that dies says how far it came. It knows
- * nothing of what other programs answered. run_transformers.py is one too, in Python.
+ * nothing of what other programs answered. run_transformers.py and run_vllm.py are two, in Python.
  */
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 
@@ -21,6 +21,8 @@ export interface Case {
   readonly exact: boolean;
   /** The directory brings code for transformers. */
   readonly remoteCode: boolean;
+  /** vLLM is to build the model from transformers' classes, since its own computes something else. */
+  readonly stockBackend: boolean;
   /** Threads of one operator; null for what the client chooses. */
   readonly threads: number | null;
 }

@@ -8,7 +8,7 @@ import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
 import { Runtime } from "../../src/graph/runtime.ts";
 import { openModel } from "../../src/model/checkpoint.ts";
 import { spacesOf } from "../../src/model/spaces.ts";
-import type { ModelSpec } from "../../src/model/spec.ts";
+import { type ModelSpec, PROJECTIONS, type Projection } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
 import { packageDirectory } from "../../src/package.ts";
 import { prune } from "../../src/pipeline.ts";
@@ -46,7 +46,7 @@ const REMOVED: Readonly<Record<Shape, (kind: "ffn" | "kv", layer: number) => num
 };
 
 const THREE_HEADS = { kvGroups: 3, groupSize: 1 } as const;
-const BIASES = ["o_proj", "down_proj"] as const;
+const BIASES: readonly Projection[] = ["o_proj", "down_proj"];
 const HALF_ROTATED = { rope: { theta: 10_000, rotaryDim: 2, scaling: null } } as const;
 const PHI3 = { family: "phi3", extra: { pad_token_id: 0 } } as const;
 
@@ -128,6 +128,49 @@ export async function fixtureSubjects(root: string): Promise<readonly Subject[]>
     subjects.push(fixtureOf(name, directory, { shape, spec: model.spec }));
   }
   return subjects;
+}
+
+/** Heads that vLLM has kernels for. */
+const WIDE_HEAD = 32;
+
+/** Random models of every family of test/golden with heads of 32, in both shapes, with and without biases. */
+export async function wideSubjects(root: string): Promise<readonly Subject[]> {
+  const subjects: Subject[] = [];
+  for (const family of GOLDEN_FAMILIES) {
+    for (const shape of SHAPES) {
+      for (const biased of [true, false]) {
+        const name = `${family} of wide heads${biased ? " with biases" : ""}`;
+        const directory = join(root, `${name}-${shape}`.replaceAll(" ", "-"));
+        const model = tinyModel(await wideOptions(family, { shape, biased }));
+        await exportHuggingFace(model, directory);
+        subjects.push(fixtureOf(name, directory, { shape, spec: model.spec }));
+      }
+    }
+  }
+  return subjects;
+}
+
+/** What a family's fixture is, but for the sizes of its layers. */
+async function wideOptions(
+  family: string,
+  { shape, biased }: { readonly shape: Shape; readonly biased: boolean },
+): Promise<TinyModelOptions> {
+  const { model } = await openGolden(family);
+  const { layers, headDim, attentionScale, ...spec } = model.spec;
+  await model.weights.close();
+  return {
+    ...spec,
+    headDim: WIDE_HEAD,
+    attentionScale: attentionScale === headDim ** -0.5 ? WIDE_HEAD ** -0.5 : attentionScale,
+    layers: layers.map(({ rope, biases, ...layer }, index) => ({
+      ...layer,
+      neurons: shape === "uniform" ? 40 : 40 + 8 * index,
+      kvGroups: shape === "uniform" ? 2 : 1 + (index % 2),
+      groupSize: 2,
+      biases: biased ? PROJECTIONS.filter((name) => BIASES.includes(name) || biases.includes(name)) : biases,
+      rope: rope && { ...rope, rotaryDim: WIDE_HEAD },
+    })),
+  };
 }
 
 function fixtureOf(

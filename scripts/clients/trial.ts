@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:f
 import { join } from "node:path";
 import { GpruneError } from "../../src/errors.ts";
 import { openModel } from "../../src/model/checkpoint.ts";
-import { hfForm } from "../../src/model/hf_form.ts";
+import { hfForm, vllmObstacle } from "../../src/model/hf_form.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
-import { type Answers, askClient, type ClientName } from "./clients.ts";
+import { type Answers, askClient, type ClientName, type Pythons } from "./clients.ts";
 import { type Computed, compare } from "./compare.ts";
 import type { Format } from "./formats.ts";
 import type { Answer, Case } from "./program.ts";
@@ -15,10 +15,15 @@ import type { Row, Speed } from "./table.ts";
 /** Tokens that every client generates. */
 const TOKENS = 20;
 
+/** Who reads config.json. */
+const DIRECTORY_CLIENTS: readonly ClientName[] = ["transformers", "vllm"];
+
+/** What vLLM has kernels for on a CPU. */
+const VLLM_HEAD_SIZES: readonly number[] = [32, 64, 80, 96, 112, 128, 160, 192, 224, 256];
+
 export interface TrialOptions {
   readonly clients: readonly ClientName[];
-  /** For transformers. */
-  readonly python: string | null;
+  readonly pythons: Pythons;
   /** Threads of one operator; null for what each client chooses. */
   readonly threads: number | null;
   /** Directory that has room for every subject in all of the formats, which are gone afterwards. */
@@ -47,7 +52,7 @@ export async function trial(
     for (const subject of subjects) exports.push(...(await writeExports(subject, formats, scratch)));
     const references = new Map(exports.map((item) => [referenceOf(item), item]));
     const cases = [...references].map(([path, item]) => caseOf("gprune", { ...item, path }, options));
-    const ours = askClient("gprune", cases, null);
+    const ours = askClient("gprune", cases);
     return [
       ...exports
         .filter(({ format, subject }) => format.ours && !subject.fixture)
@@ -96,7 +101,8 @@ function caseOf(client: ClientName, { subject, format, spec, path }: Export, opt
     text: subject.text,
     logits: logitsFile(client, path),
     exact: format.exact,
-    remoteCode: client === "transformers" && hfForm(spec).remoteCode,
+    remoteCode: DIRECTORY_CLIENTS.includes(client) && hfForm(spec).remoteCode,
+    stockBackend: client === "vllm" && vllmObstacle(spec, hfForm(spec).family) !== null,
     threads: options.threads,
   };
 }
@@ -105,14 +111,18 @@ function logitsFile(client: ClientName, path: string): string {
   return `${path}.${client}.logits`;
 }
 
+function isFor(client: ClientName, { format, spec }: Export): boolean {
+  return format.clients.includes(client) && (client !== "vllm" || VLLM_HEAD_SIZES.includes(spec.headDim));
+}
+
 function clientRows(
   client: ClientName,
   exports: readonly Export[],
   options: TrialOptions & { readonly ours: Answers },
 ): readonly Row[] {
-  const own = exports.filter(({ format }) => format.clients.includes(client));
+  const own = exports.filter((item) => isFor(client, item));
   const cases = own.filter(({ refused }) => refused === null).map((item) => caseOf(client, item, options));
-  const theirs = askClient(client, cases, options.python);
+  const theirs = askClient(client, cases, options.pythons);
   return own.map((item) => rowOf(client, item, { ours: options.ours, theirs }));
 }
 

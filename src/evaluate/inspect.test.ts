@@ -28,7 +28,7 @@ describe("inspectModel", () => {
       runtimes: {
         gprune: "yes",
         transformers: "with trust_remote_code (layers differ in width)",
-        vllm: "no (layers differ in width)",
+        vllm: "with trust_remote_code (layers differ in width)",
         "llama.cpp": "after gprune export (as deci)",
         onnx: "after gprune export --format onnx",
         "transformers.js": "after gprune export --format onnx",

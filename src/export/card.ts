@@ -31,7 +31,7 @@ export interface CardFacts {
   readonly seed: number;
   /** Who loads the directory. */
   readonly runtimes: Runtimes;
-  /** Whether transformers needs the modelling file beside config.json. */
+  /** Whether transformers and vLLM need the modelling file beside config.json. */
   readonly remoteCode: boolean;
   /** Resolved configuration, YAML. */
   readonly config: string;
@@ -51,7 +51,9 @@ transformers 4.57 or later run it:
     tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 
 Without \`trust_remote_code\` transformers refuses the model; AutoTokenizer, which looks into config.json first, asks for
-it or fails.`;
+it or fails. vLLM (0.32) serves it through the same file:
+
+    vllm serve PATH --trust-remote-code`;
 
 /** The card as Markdown with Hugging Face front matter. */
 export function modelCard(facts: CardFacts): string {

@@ -75,7 +75,9 @@ describe("exportHuggingFace", () => {
     for (const { modelType, architecture, configClass } of FAMILIES) {
       expect(code).toContain(`class Gprune${configClass}(PrunedConfig, ${configClass}):`);
       expect(code).toContain(`    model_type = "gprune_${modelType}"\n`);
-      expect(code).toContain(`class Gprune${architecture}(PrunedModel, ${architecture}):`);
+      const decoder = configClass.replace("Config", "Model");
+      expect(code).toContain(`class Gprune${decoder}(PrunedModel, ${decoder}):`);
+      expect(code).toContain(`class Gprune${architecture}(PrunedForCausalLM, ${architecture}):`);
     }
   });
 

@@ -18,15 +18,13 @@ describe("runtimesOf", () => {
   });
 
   it("asks for our modelling file where layers differ or no stock class has the biases", () => {
-    expect(answers({ layers: [{}, { neurons: 5 }] })).toEqual([
-      "with trust_remote_code (layers differ in width)",
-      "no (layers differ in width)",
-    ]);
+    expect(answers({ layers: [{}, { neurons: 5 }] })).toEqual(
+      same("with trust_remote_code (layers differ in width)"),
+    );
     const reason = "no stock class has these heads and biases in a qwen3";
-    expect(answers({ family: "qwen3", qkNorm: true, layers: [{ biases: RECOVERED }] })).toEqual([
-      `with trust_remote_code (${reason})`,
-      `no (${reason})`,
-    ]);
+    expect(answers({ family: "qwen3", qkNorm: true, layers: [{ biases: RECOVERED }] })).toEqual(
+      same(`with trust_remote_code (${reason})`),
+    );
   });
 
   it("knows that vLLM's Qwen2 has heads of C / N", () => {
@@ -38,7 +36,7 @@ describe("runtimesOf", () => {
     );
     expect(answers({ ...full, layers: [{ biases, kvGroups: 1, groupSize: 3 }] })).toEqual([
       "yes (Qwen2ForCausalLM)",
-      "no (its Qwen2ForCausalLM assumes another head size)",
+      "with --model-impl transformers (its Qwen2ForCausalLM assumes another head size)",
     ]);
   });
 
@@ -49,14 +47,25 @@ describe("runtimesOf", () => {
     );
     expect(answers({ ...qwen3, layers: [{ biases: ["o_proj"] }] })).toEqual([
       "yes (Qwen3ForCausalLM)",
-      "no (its Qwen3ForCausalLM leaves out biases)",
+      "with --model-impl transformers (its Qwen3ForCausalLM leaves out biases)",
     ]);
     const gemma = { family: "gemma", ...GEMMA1_SWITCHES };
     expect(answers(gemma)).toEqual(same("yes (GemmaForCausalLM)"));
     expect(answers({ ...gemma, layers: [{ biases: ["v_proj"] }] })).toEqual([
       "yes (GemmaForCausalLM)",
-      "no (its GemmaForCausalLM leaves out biases)",
+      "with --model-impl transformers (its GemmaForCausalLM leaves out biases)",
     ]);
+  });
+
+  it("knows that vLLM takes transformers' classes where its own do something else, but for a divisor of logits", () => {
+    const yarn = { type: "yarn", factor: 4, originalMaxPositions: 64, betaFast: 32, betaSlow: 1 } as const;
+    const scaling = { ...yarn, attentionFactor: 1, truncate: true };
+    const layers = [{ rope: { theta: 10_000, rotaryDim: 4, scaling } }];
+    const vllm = (options: TinyModelOptions): string =>
+      runtimesOf(tinySpec({ ...options, maxPositions: 256, layers })).vllm;
+    const what = "takes another attention factor";
+    expect(vllm({})).toBe(`with --model-impl transformers (its LlamaForCausalLM ${what})`);
+    expect(vllm({ family: "granite", logitDivisor: 2 })).toBe(`no (its GraniteForCausalLM ${what})`);
   });
 
   it("says no to layers that no configuration describes", () => {
@@ -77,10 +86,13 @@ describe("runtimesOf", () => {
     expect(answer({}, "llama")).toEqual([exported, exported, "yes (as llama)"]);
     const uneven = { layers: [{}, { neurons: 5 }] };
     const directory = "after gprune export --format hf, with trust_remote_code (layers differ in width)";
-    const vllm = "no (layers differ in width)";
-    expect(answer(uneven, "deci")).toEqual([directory, vllm, "yes (as deci)"]);
+    expect(answer(uneven, "deci")).toEqual([directory, directory, "yes (as deci)"]);
     const not = "no (llama cannot have layers of different widths)";
-    expect(answer(uneven, "llama")).toEqual([directory, vllm, `${not}, but after gprune export (as deci)`]);
+    expect(answer(uneven, "llama")).toEqual([
+      directory,
+      directory,
+      `${not}, but after gprune export (as deci)`,
+    ]);
   });
 
   it("names the architecture of llama.cpp, what it adds or leaves out, or what is in the way", () => {

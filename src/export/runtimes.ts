@@ -65,19 +65,25 @@ function limits({ ignoredWindow: ignored, contextSwitch: long }: TargetLimits): 
 function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vllm"> {
   const form = findHfForm(spec);
   if (form === null) {
-    const no = "no (config.json has no keys for these layers)";
-    return { transformers: no, vllm: no };
+    return sameAnswer("no (config.json has no keys for these layers)");
   }
   const { family, remoteCode } = form;
   if (remoteCode) {
     const reason = hasUniformWidths(spec)
       ? `no stock class has these heads and biases in a ${family.modelType}`
       : "layers differ in width";
-    return { transformers: `with trust_remote_code (${reason})`, vllm: `no (${reason})` };
+    return sameAnswer(`with trust_remote_code (${reason})`);
   }
   const yes = `yes (${family.architecture})`;
   const obstacle = vllmObstacle(spec, family);
-  return { transformers: yes, vllm: obstacle === null ? yes : `no (its ${family.architecture} ${obstacle})` };
+  if (obstacle === null) return sameAnswer(yes);
+  // Its backend for transformers' classes knows no divisor of logits by the name that Granite's configuration has for it.
+  const how = spec.logitDivisor === 1 ? "with --model-impl transformers" : "no";
+  return { transformers: yes, vllm: `${how} (its ${family.architecture} ${obstacle})` };
+}
+
+function sameAnswer(answer: string): Pick<Runtimes, "transformers" | "vllm"> {
+  return { transformers: answer, vllm: answer };
 }
 
 /** As `gprune export` writes it for llama.cpp. */

@@ -83,7 +83,8 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
 
 /**
  * What our own modelling file (resources/modeling_gprune.py) reads: the widths of every layer under `per_layer_config`
- * (transformers' heterogeneous configurations), and exactly the biases there are.
+ * (transformers' heterogeneous configurations), and exactly the biases there are. vLLM asks for `AutoModel`, the decoder
+ * without its head.
  */
 function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, configClass }: Family): Json {
   const widths = layers.map(({ neurons, kvGroups, groupSize }, index) => [
@@ -100,6 +101,7 @@ function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, config
     model_type: `${REMOTE_CODE_PREFIX}${modelType}`,
     auto_map: {
       AutoConfig: `${module}.Gprune${configClass}`,
+      AutoModel: `${module}.Gprune${configClass.replace(/Config$/, "Model")}`,
       AutoModelForCausalLM: `${module}.Gprune${architecture}`,
     },
     allow_global_per_layer_attribute_access: true,

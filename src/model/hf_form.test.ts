@@ -99,6 +99,7 @@ describe("writeConfig", () => {
       architectures: ["GpruneLlamaForCausalLM"],
       auto_map: {
         AutoConfig: "modeling_gprune.GpruneLlamaConfig",
+        AutoModel: "modeling_gprune.GpruneLlamaModel",
         AutoModelForCausalLM: "modeling_gprune.GpruneLlamaForCausalLM",
       },
       intermediate_size: 6,
