@@ -16,6 +16,7 @@ export type ErrorCode =
   | "BAD_CHECKPOINT"
   | "BAD_TEXT"
   | "NOT_FINITE"
+  | "OUT_OF_RANGE"
   | "UNSUPPORTED"
   | "OUTPUT_EXISTS"
   | "OUTPUT_FAILED"

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -278,6 +278,10 @@ describe("a run with a budget", () => {
       expect(result.memory).toMatchObject({ budget: 450e6, peak: found!.peak, stages: found!.stages });
       const files = ["model.safetensors", "plan.json", "config.json", "facts.json"];
       expect(await hashes(tight.output, files)).toEqual(await hashes(free.output, files));
+      const configured = await readFile(join(tight.output, "gprune.yaml"), "utf8");
+      expect(configured.replaceAll(tight.output, free.output)).toBe(
+        await readFile(join(free.output, "gprune.yaml"), "utf8"),
+      );
       await expect(prune(configOf({ ...settings, maxMemory: "100MB" }))).rejects.toMatchObject({
         code: "OUT_OF_MEMORY",
       });

@@ -12,7 +12,6 @@ import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { Runtime } from "./graph/runtime.ts";
-import { differences, type JsonValue } from "./io/json_difference.ts";
 import { requireFreeDirectory, type WriteDirectory } from "./io/output_directory.ts";
 import { RunDirectory } from "./io/run_directory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
@@ -29,7 +28,15 @@ import type { RefitState, WeightedTokenSet } from "./recover/least_squares.ts";
 import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
-import { modelHashesIn, RECORD_FILE, type RunRecord, readRecord, runFacts, toJson } from "./run_facts.ts";
+import {
+  modelHashesIn,
+  RECORD_FILE,
+  type RunFacts,
+  type RunRecord,
+  readRecord,
+  runFacts,
+  toJson,
+} from "./run_facts.ts";
 import {
   decidesByText,
   fallbackByName,
@@ -42,7 +49,7 @@ import {
   settle,
   withOwnText,
 } from "./run_inputs.ts";
-import { type Findings, reportOf, saveRun } from "./run_output.ts";
+import { type Findings, finishedResult, saveRun } from "./run_output.ts";
 import {
   type Measurements,
   measurements,
@@ -101,7 +108,9 @@ export async function prune(asked: RunConfig, options: PruneOptions = {}): Promi
   const stages = await RunDirectory.claim(config.output, { resume, signal, interval });
   try {
     const told = { ...options, onProgress: interruptible(onProgress, signal) };
-    return await pruneModel({ config, device, given, stages, record, ...request }, told);
+    const result = await pruneModel({ config, device, given, stages, record, ...request }, told);
+    stages.clear();
+    return result;
   } catch (error) {
     // What led to numbers that are not finite leads there again.
     if (error instanceof GpruneError && error.code === "NOT_FINITE") stages.clear();
@@ -148,10 +157,11 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     const planned = await clock.time("tokenize", () =>
       loadCalibration(config, { model, metric, onProgress }),
     );
-    const facts = await runFacts(config, { model, sets: planned, plan: given }, onProgress);
+    const { maxShardBytes, openPasses, signal } = options;
+    const facts = await runFacts(config, { model, sets: planned, plan: given, maxShardBytes }, onProgress);
     const done = await finishedResult(request, facts);
     if (done !== null) return done;
-    stages.begin(facts);
+    stages.begin(facts.computed, facts.written);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
     const gradients = metric.input === "gradients";
     const plan = await planRoom({
@@ -168,7 +178,6 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     const sets = hasOwnText(config)
       ? await clock.time("sample", () => withOwnText(config, planned, writing))
       : planned;
-    const { maxShardBytes, openPasses, signal } = options;
     opened = await openPasses?.({ model, hashes: modelHashesIn(facts), signal });
     const run: Run = {
       ...request,
@@ -189,25 +198,6 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     await runtime?.close();
     await model.weights.close();
   }
-}
-
-/** The result of a run that was interrupted after its output was there; null when there is none. */
-async function finishedResult(
-  { config, device, record, stages }: RunRequest,
-  facts: JsonValue,
-): Promise<PruneResult | null> {
-  if (record === null) return null;
-  if (differences(record.facts, facts).length > 0) await requireFreeDirectory(config.output);
-  stages.clear();
-  const result = record.result as unknown as RunOutcome;
-  const report = await reportOf(config.output);
-  return {
-    output: config.output,
-    ...result,
-    ...measurements(config, { timings: {}, speed: null, memory: null, device }),
-    report,
-    report_problem: null,
-  };
 }
 
 async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch): Promise<PruneResult> {
@@ -234,7 +224,6 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
     measurements(config, { timings: clock.secondsSoFar(), speed, memory: run.memory, device: run.device });
   const findings = { plan, curve, outcome, measured };
   const reported = await clock.time("save", () => save(run, pruned, findings));
-  stages.clear();
   return { output: config.output, ...outcome, ...measured(), ...reported };
 }
 
@@ -253,7 +242,7 @@ interface Run {
   readonly allocation: GpruneRequest["allocation"];
   readonly stages: RunDirectory;
   readonly memory: MemoryPlan;
-  readonly facts: JsonValue;
+  readonly facts: RunFacts;
   readonly onProgress: OnProgress;
   readonly maxShardBytes: number | undefined;
 }

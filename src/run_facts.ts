@@ -36,12 +36,21 @@ export interface RunRecord {
   readonly result: JsonValue;
 }
 
-/** What a run reads. */
+/** What a run depends on. */
+export interface RunFacts {
+  /** What is computed: stages are kept for these. */
+  readonly computed: JsonValue;
+  /** What else the files of the output depend on. */
+  readonly written: JsonValue;
+}
+
+/** What a run reads, and how it stores. */
 export interface RunInputs {
   readonly model: Model;
   readonly sets: readonly SampledSet[];
   /** The plan that is carried out, if one was given. */
   readonly plan: PruningPlan | null;
+  readonly maxShardBytes: number | undefined;
 }
 
 /**
@@ -52,18 +61,19 @@ export interface RunInputs {
  */
 export async function runFacts(
   config: SettledConfig,
-  { model, sets, plan }: RunInputs,
+  { model, sets, plan, maxShardBytes }: RunInputs,
   onProgress: OnProgress,
-): Promise<JsonValue> {
+): Promise<RunFacts> {
   const {
     output: _,
     maxMemory: __,
     threads = availableParallelism(),
+    dtype,
     ...settings
   } = countingSettings(config);
   const own = config.calibration.filter(isOwnText).map(({ name }) => name);
   const isRead = ({ name }: SampledSet): boolean => !own.includes(name);
-  return toJson({
+  const computed = toJson({
     settings: { ...settings, ...(process.arch !== "x64" && { threads }) },
     inputs: {
       model: await modelHashes(model, onProgress),
@@ -74,12 +84,18 @@ export async function runFacts(
     versions: versions(),
     processor: processor(),
   });
+  return { computed, written: toJson({ dtype, maxShardBytes }) };
+}
+
+/** Both as one value, for the output's record. */
+export function recordedFacts({ computed, written }: RunFacts): JsonValue {
+  return { ...(computed as Record<string, JsonValue>), written };
 }
 
 /** The hashes of the model's files that the facts hold, by name. */
-export function modelHashesIn(facts: JsonValue): Readonly<Record<string, string>> {
-  return z.object({ inputs: z.object({ model: z.record(z.string(), z.string()) }) }).parse(facts).inputs
-    .model;
+export function modelHashesIn({ computed }: RunFacts): Readonly<Record<string, string>> {
+  const inputs = z.object({ model: z.record(z.string(), z.string()) });
+  return z.object({ inputs }).parse(computed).inputs.model;
 }
 
 /** The text of an output's record. */

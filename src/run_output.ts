@@ -4,9 +4,11 @@ import { countingSettings, formatRunConfig, type SettledConfig } from "./config.
 import { isOwnText } from "./evaluate/own_text.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+import type { DeviceFound } from "./graph/device_check.ts";
 import { kindOfPath } from "./io/file.ts";
 import { parseHubAddress } from "./io/hub_address.ts";
-import type { JsonValue } from "./io/json_difference.ts";
+import { differences } from "./io/json_difference.ts";
+import { requireFreeDirectory } from "./io/output_directory.ts";
 import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import type { PruningPlan } from "./prune/plan.ts";
@@ -14,8 +16,15 @@ import { formatPlan } from "./prune/plan_json.ts";
 import type { TrainingStep } from "./recover/training_state.ts";
 import { runDocuments } from "./report/run_documents.ts";
 import { runRecord } from "./report/run_record.ts";
-import { formatRecord, RECORD_FILE, toJson } from "./run_facts.ts";
-import type { Measurements, PruneResult, RunOutcome } from "./run_result.ts";
+import {
+  formatRecord,
+  RECORD_FILE,
+  type RunFacts,
+  type RunRecord,
+  recordedFacts,
+  toJson,
+} from "./run_facts.ts";
+import { type Measurements, measurements, type PruneResult, type RunOutcome } from "./run_result.ts";
 
 /** A run that is to be saved, and how. */
 export interface SavedRun extends Pick<ExportOptions, "write" | "onProgress" | "maxShardBytes"> {
@@ -24,7 +33,7 @@ export interface SavedRun extends Pick<ExportOptions, "write" | "onProgress" | "
   readonly model: Model;
   readonly started: Date;
   /** What the bytes depend on. */
-  readonly facts: JsonValue;
+  readonly facts: RunFacts;
 }
 
 /** What is saved beside the weights. */
@@ -43,9 +52,9 @@ export async function saveRun(
   pruned: Model,
   { plan, curve, outcome, measured }: Findings,
 ): Promise<Pick<PruneResult, "report" | "report_problem">> {
-  // Threads are a matter of the machine and change no byte.
+  // Threads and memory are matters of the machine and change no byte.
   const counting = countingSettings(settings);
-  const text = formatRunConfig({ ...counting, threads: undefined });
+  const text = formatRunConfig({ ...counting, threads: undefined, maxMemory: undefined });
   const hub = hubId(model, settings.model);
   const card = modelCard({
     ...settings,
@@ -61,7 +70,7 @@ export async function saveRun(
     ["README.md", card],
     ["gprune.yaml", text],
     ["plan.json", formatPlan(plan)],
-    [RECORD_FILE, formatRecord({ facts, result: toJson(outcome) })],
+    [RECORD_FILE, formatRecord({ facts: recordedFacts(facts), result: toJson(outcome) })],
     ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
   ]);
   let problem: string | null = null;
@@ -94,4 +103,30 @@ function hubId({ origin }: Model, name: string): string | null {
 /** The loss curve as JSON, one step a line. */
 function formatCurve(curve: readonly TrainingStep[]): string {
   return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
+}
+
+/** What a run finds that is asked for once more. */
+interface FinishedRun {
+  readonly config: SettledConfig;
+  readonly device: DeviceFound;
+  /** Of an output that is there already. */
+  readonly record: RunRecord | null;
+}
+
+/** The result of a run that was interrupted after its output was there; null when there is none. */
+export async function finishedResult(
+  { config, device, record }: FinishedRun,
+  facts: RunFacts,
+): Promise<PruneResult | null> {
+  if (record === null) return null;
+  if (differences(record.facts, recordedFacts(facts)).length > 0) await requireFreeDirectory(config.output);
+  const result = record.result as unknown as RunOutcome;
+  const report = await reportOf(config.output);
+  return {
+    output: config.output,
+    ...result,
+    ...measurements(config, { timings: {}, speed: null, memory: null, device }),
+    report,
+    report_problem: null,
+  };
 }

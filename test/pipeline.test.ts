@@ -274,6 +274,27 @@ test("least squares learns from more windows than the decision, and not from tho
   expect(three).toEqual({ ...usual, weights: expect.not.stringMatching(usual.weights as string) });
 });
 
+test("weights that the stored format does not hold are kept for another one", async () => {
+  const large = await writeTinyCheckpoint(join(root, "large"), {}, (name, data) =>
+    name === "model.norm.weight" ? data.with(0, 70_000) : data,
+  );
+  const calibration = [{ name: "code", path: texts.code }];
+  const small = { sparsity: 0.3, samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2 } as const;
+  const output = join(root, "large-out");
+  const shared = { model: large, output, calibration, ...small, report: false, ownText: "never" } as const;
+  const attempt = async (dtype: "f16" | "bf16", stages: Set<string>): Promise<PruneResult> =>
+    prune(resolveRunConfig({ ...shared, dtype }, "test"), {
+      resume: true,
+      onProgress: ({ stage }) => stages.add(stage),
+    });
+  const [first, second] = [new Set<string>(), new Set<string>()];
+  await expect(attempt("f16", first)).rejects.toMatchObject({ code: "OUT_OF_RANGE" });
+  await attempt("bf16", second);
+  expect([...first]).toContain("calibrate");
+  expect([...second]).not.toContain("calibrate");
+  expect((await openModel(output)).origin.dtype).toBe("BF16");
+});
+
 describe("recovery by distillation", () => {
   it("writes the loss curve, leaves no progress behind, and does the same again", async () => {
     const settings = { recover: "distill", steps: 3, allocation: "curves" } as const;

@@ -43,6 +43,7 @@ export async function computeForParent(action: () => Promise<void>): Promise<voi
   try {
     await action();
     process.removeAllListeners("disconnect");
+    await said();
     if (process.connected) process.disconnect();
   } catch (error) {
     if (error instanceof GpruneError && error.code === "INTERRUPTED" && stopped !== null) {
@@ -66,6 +67,14 @@ function leave(error: unknown, code?: number): void {
   const exit = (): never => process.exit(code ?? exitCode);
   if (process.connected) process.send!({ type: "failed", failure } satisfies ChildMessage, exit);
   else exit();
+}
+
+/** Resolves when the parent has got all that was sent; a channel that is closed before drops what is on its way. */
+function said(): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.connected) process.send!({ type: "done" } satisfies ChildMessage, () => resolve());
+    else resolve();
+  });
 }
 
 function send(message: ChildMessage): void {

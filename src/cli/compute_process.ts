@@ -73,6 +73,7 @@ export class ComputeProcess {
   readonly #temporaries = new Map<string, Temporary>();
   #stopped: StopSignal | null = null;
   #failure: Failure | null = null;
+  #isDone = false;
   #tail = "";
   #rss = 0;
   #heard = performance.now();
@@ -135,6 +136,9 @@ export class ComputeProcess {
       case "failed":
         this.#failure = message.failure;
         break;
+      case "done":
+        this.#isDone = true;
+        break;
       case "alive":
         this.#rss = message.rss;
         this.#listener.onMemory?.(message.rss);
@@ -161,7 +165,7 @@ export class ComputeProcess {
       };
     }
     if (failure !== null) return { kind: "failed", failure, exitCode: code ?? 2 };
-    if (code === 0) return { kind: "exited", code };
+    if (code === 0 && this.#isDone) return { kind: "exited", code };
     return { kind: "failed", ...failureOf(this.#death(code, signal)) };
   }
 

@@ -32,6 +32,8 @@ export type ChildMessage =
   /** Text for stdout or stderr. */
   | { readonly type: "out" | "err"; readonly text: string }
   | { readonly type: "failed"; readonly failure: Failure }
+  /** All has been said. */
+  | { readonly type: "done" }
   /** A sign of life, with the resident memory in bytes. */
   | { readonly type: "alive"; readonly rss: number }
   /** Something half written begins or ceases to exist. */
@@ -67,6 +69,7 @@ export const childMessageSchema: z.ZodType<ChildMessage> = z.discriminatedUnion(
       hint: z.string().optional(),
     }),
   }),
+  z.strictObject({ type: z.literal("done") }),
   z.strictObject({ type: z.literal("alive"), rss: z.number() }),
   z.strictObject({
     type: z.literal("temporary"),

@@ -14,14 +14,18 @@ const WIDE: Partial<Readonly<Record<WrittenGgmlType, number>>> = {
 
 /**
  * The tensor itself.
- * @throws GpruneError NOT_FINITE for a tensor with a value that its format does not hold
+ * @throws GpruneError NOT_FINITE for a tensor with a value that its format does not hold, OUT_OF_RANGE where others would
  */
 export function requireFinite(name: string, tensor: Tensor, format: WrittenGgmlType): Tensor {
   const limit = WIDE[format] ?? MAX_F16;
   const bad = tensor.data.findIndex((value) => !(Math.abs(value) <= limit));
   if (bad < 0) return tensor;
   const value = tensor.data[bad]!;
-  throw new GpruneError("NOT_FINITE", `${name}: expected finite ${format} values, got ${value}`, {
-    hint: format in WIDE ? "The weights are damaged." : "Store it as bf16 or f32 with --dtype.",
+  if (!Number.isFinite(value)) {
+    const message = `${name}: expected finite ${format} values, got ${value}`;
+    throw new GpruneError("NOT_FINITE", message, { hint: "The weights are damaged." });
+  }
+  throw new GpruneError("OUT_OF_RANGE", `${name}: expected ${format} values up to ${limit}, got ${value}`, {
+    hint: `Store it as ${format in WIDE ? "" : "bf16 or "}f32 with --dtype.`,
   });
 }

@@ -238,6 +238,35 @@ describe("the output", () => {
     expect(await readFile(join(output, "c"), "utf8")).toBe("c");
   });
 
+  test("forgets files that are to be written otherwise, but no stages", async () => {
+    const output = await target();
+    const first = await claimed(output);
+    first.begin({ seed: 0 }, { dtype: "f16" });
+    await sum(first, []);
+    const cutOff = first.writeOutput(output, async (directory, kept) => {
+      await writeFile(join(directory, "a"), "a");
+      await kept.add("a");
+      throw new Error("cut off");
+    });
+    await expect(cutOff).rejects.toThrow("cut off");
+    await first.leave();
+    const has = async (dtype: string): Promise<boolean> => {
+      const run = await RunDirectory.claim(output, { resume: true });
+      run.begin({ seed: 0 }, { dtype });
+      let found = false;
+      const looked = run.writeOutput(output, async (_, kept) => {
+        found = await kept.has("a");
+        throw new Error("looked");
+      });
+      await expect(looked).rejects.toThrow("looked");
+      expect(run.hasProgress).toBe(true);
+      await run.leave();
+      return found;
+    };
+    expect(await has("f16")).toBe(true);
+    expect(await has("bf16")).toBe(false);
+  });
+
   test("takes the place of an empty directory behind a link, and never that of files", async () => {
     const root = await temporaryDirectory();
     await mkdir(join(root, "real"));

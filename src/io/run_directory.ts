@@ -29,7 +29,7 @@ import {
 } from "./output_directory.ts";
 import { errnoOf, outputFailed } from "./output_file.ts";
 import { RunLock } from "./run_lock.ts";
-import { MANIFEST, RunManifest } from "./run_manifest.ts";
+import { MANIFEST, OUTPUT, RunManifest } from "./run_manifest.ts";
 import { SpillFile } from "./spill_file.ts";
 import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts";
 
@@ -38,7 +38,6 @@ const INTERVAL_SECONDS = 60;
 const WRITING_SHARE = 0.05;
 
 const LOCK = "lock";
-const OUTPUT = "output";
 
 /** Everything of ours that can be in the directory, and what macOS leaves in one that somebody looks at. */
 const OWN_NAME =
@@ -121,12 +120,13 @@ export class RunDirectory implements Stages, Scratch {
 
   /**
    * Says what the run depends on; nothing may be kept before.
+   * @param written - what only the files of its output depend on besides; those that are kept of others are forgotten
    * @throws GpruneError BAD_CHECKPOINT naming what differs when something is kept that depends on something else
    */
-  begin(facts: JsonValue): void {
+  begin(facts: JsonValue, written: JsonValue = null): void {
     const changes = this.hasProgress ? differences(this.#manifest.facts, facts) : [];
     if (changes.length === 0) {
-      this.#manifest.facts = facts;
+      this.#manifest.begin(facts, written);
       return;
     }
     const list = changes.map((change) => `\n  ${change}`).join("");

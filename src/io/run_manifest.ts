@@ -5,11 +5,13 @@ import { GpruneError } from "../errors.ts";
 import { failPoint } from "./fail_points.ts";
 import { kindOfPath } from "./file.ts";
 import { readJsonFile } from "./json.ts";
-import type { JsonValue } from "./json_difference.ts";
+import { differences, type JsonValue } from "./json_difference.ts";
 import { writeFileAtomically } from "./output_directory.ts";
 import { errnoOf, outputFailed } from "./output_file.ts";
 
 export const MANIFEST = "manifest.json";
+/** The directory, beside it, of the output's files. */
+export const OUTPUT = "output";
 const LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
 
 /** A file that counts. */
@@ -34,21 +36,23 @@ const manifestSchema = z.strictObject({
   format: z.literal("gprune-run"),
   version: z.literal(1),
   facts: z.json(),
+  written: z.json(),
   entries: z.record(z.string(), entrySchema),
 });
 type Content = z.infer<typeof manifestSchema>;
 
 /** What the manifest on the disk says. */
 export class RunManifest {
-  /** What the run depends on; null when nothing counts. */
-  facts: JsonValue;
   readonly #path: string;
+  #facts: JsonValue;
+  #written: JsonValue;
   #entries: ReadonlyMap<string, Entry>;
   #isKnown = true;
 
   private constructor(path: string, content: Content | null) {
     this.#path = path;
-    this.facts = content?.facts ?? null;
+    this.#facts = content?.facts ?? null;
+    this.#written = content?.written ?? null;
     this.#entries = entriesOf(content);
   }
 
@@ -56,6 +60,25 @@ export class RunManifest {
   static async open(directory: string): Promise<RunManifest> {
     const path = join(directory, MANIFEST);
     return new RunManifest(path, await readContent(path));
+  }
+
+  /** What the run depends on; null when nothing counts. */
+  get facts(): JsonValue {
+    return this.#facts;
+  }
+
+  /** What the files of its output depend on besides. */
+  get written(): JsonValue {
+    return this.#written;
+  }
+
+  /** Sets both. Files of an output that depend on something else no longer count. */
+  begin(facts: JsonValue, written: JsonValue): void {
+    if (differences(this.#written, written).length > 0) {
+      this.#entries = new Map([...this.#entries].filter(([, { file }]) => !file.startsWith(`${OUTPUT}/`)));
+    }
+    this.#facts = facts;
+    this.#written = written;
   }
 
   /** By name of stage, state or file of the output. */
@@ -81,7 +104,8 @@ export class RunManifest {
     const content = {
       format: "gprune-run",
       version: 1,
-      facts: this.facts,
+      facts: this.#facts,
+      written: this.#written,
       entries: Object.fromEntries(entries),
     };
     try {

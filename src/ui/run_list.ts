@@ -80,6 +80,7 @@ function figuresOf(record: RunRecord): RunFigures {
 
 /** What the facts of a run say about how to go on with it. */
 const keptSchema = z.object({ settings: z.looseObject({ model: z.string() }) });
+const writtenSchema = z.object({ dtype: z.string() }).catch({ dtype: "auto" });
 
 async function unfinished(path: string, id: string): Promise<RunSummary> {
   const holder = await holderOf(join(path, "lock"));
@@ -98,7 +99,7 @@ async function unfinished(path: string, id: string): Promise<RunSummary> {
     started: holder?.since ?? null,
     how: howOf(settings),
     outcome: null,
-    settings: withoutOutput(settings),
+    settings: withoutOutput({ ...settings, ...writtenSchema.parse(manifest.written) }),
     note: `kept so far: ${stages.join(", ") || "nothing"}`,
   };
 }

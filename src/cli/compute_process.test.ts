@@ -1,0 +1,47 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { type ComputeListener, ComputeProcess, type Outcome } from "./compute_process.ts";
+
+const CHILD = join(import.meta.dirname, "compute_child.ts");
+
+/** What a child that runs `body` says, and how it ends; this process is busy for half a second after the first word. */
+async function heard(body: string): Promise<{ readonly text: string; readonly outcome: Outcome }> {
+  const script = join(await temporaryDirectory(), "child.mts");
+  await writeFile(script, body);
+  const texts: string[] = [];
+  const listener: ComputeListener = {
+    onProgress: () => {},
+    onProgressEnd: () => {},
+    onOut: (text) => {
+      if (texts.push(text) === 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+    },
+    onErr: () => {},
+  };
+  const child = new ComputeProcess({ script, args: [], execArgv: ["--import", "tsx"] }, listener);
+  const outcome = await child.outcome;
+  return { text: texts.join(""), outcome };
+}
+
+describe("a computing process", () => {
+  it("is heard to the end, however much it says last", async () => {
+    const { text, outcome } = await heard(`
+      import { computeForParent } from ${JSON.stringify(CHILD)};
+      import { print as say } from ${JSON.stringify(join(import.meta.dirname, "terminal.ts"))};
+      await computeForParent(async () => {
+        say("first");
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        say("x".repeat(2 ** 24));
+      });
+    `);
+    expect(outcome).toEqual({ kind: "exited", code: 0 });
+    expect(text.length).toBe("first\n".length + 2 ** 24 + 1);
+  });
+
+  it("has failed when it ends before it has said so", async () => {
+    const { outcome } = await heard("process.disconnect();");
+    expect(outcome).toMatchObject({ kind: "failed", exitCode: 2 });
+    expect(outcome).toHaveProperty("failure.message", expect.stringContaining("ended by exit code 0"));
+  });
+});
