@@ -90,7 +90,7 @@ export async function saveRun(
 }
 
 /** The report of a finished run; null when there is none. */
-export async function reportOf(output: string): Promise<string | null> {
+async function reportOf(output: string): Promise<string | null> {
   const path = join(output, "report.html");
   return (await kindOfPath(path)) === "file" ? path : null;
 }

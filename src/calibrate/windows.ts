@@ -139,12 +139,11 @@ export function windowsInTurn<T>(
   return [...new Set(row.slice(start - time * windows.length))].slice(0, count);
 }
 
-/** Windows of every set for gradients: all passes that look at a few of them share one row. @param turnOf - of a set of so many */
-export function setsInTurn(
-  sets: readonly TokenSet[],
-  turnOf: (windows: number) => { readonly start: number; readonly count: number },
-  seed: number,
-): readonly TokenSet[] {
+/** Which windows of a row take their turn, by how many windows the set has. */
+export type TurnOf = (windows: number) => { readonly start: number; readonly count: number };
+
+/** Windows of every set for gradients: all passes that look at a few of them share one row. */
+export function setsInTurn(sets: readonly TokenSet[], turnOf: TurnOf, seed: number): readonly TokenSet[] {
   return sets.map(({ name, windows }) => {
     const turn = turnOf(windows.length);
     return { name, windows: windowsInTurn(windows, turn, { seed, label: `${name} rounds` }) };

@@ -6,7 +6,7 @@ import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
-import { setsInTurn } from "../calibrate/windows.ts";
+import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
@@ -124,7 +124,7 @@ async function learn(
   const refined = await refineWidths({
     ...request,
     widths: { spec: model.spec, keep, order, sparsity, roundTo },
-    turn: { start: rounds * gradientWindows, count: SLOPE_ROUNDS * gradientWindows },
+    turnOf: turnOf({ gradientWindows, from: rounds, rounds: SLOPE_ROUNDS }),
     stages,
   });
   return { ...learned, ...refined };
@@ -151,6 +151,18 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
   return analyseUnits({ spaces, sets, pooled: of(pooled), fallback: byFallback!, seed, maxModules });
 }
 
+/** Windows of some rounds after the first `from`; a set with fewer windows than a round has gives all of them in each. */
+function turnOf({
+  gradientWindows,
+  from,
+  rounds,
+}: Readonly<Record<"gradientWindows" | "from" | "rounds", number>>): TurnOf {
+  return (windows) => {
+    const each = Math.min(gradientWindows, windows);
+    return { start: from * each, count: rounds * each };
+  };
+}
+
 /** What the model that keeps these units does on the round's windows: the sets' take turns. */
 async function measureRound(
   request: GpruneRequest,
@@ -159,11 +171,7 @@ async function measureRound(
 ): Promise<ReadonlyMap<string, Measured>> {
   const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
   const masked = await makeCompensated(model, keep, pooled.stats);
-  const turnOf = (windows: number): { readonly start: number; readonly count: number } => {
-    const count = Math.min(gradientWindows, windows);
-    return { start: (round - 1) * count, count };
-  };
-  const chosen = setsInTurn(sets, turnOf, seed);
+  const chosen = setsInTurn(sets, turnOf({ gradientWindows, from: round - 1, rounds: 1 }), seed);
   const gates = await passes.gateStatistics(masked, chosen, {
     damped: true,
     centers: centersOf(spacesOf(model.spec), keep, pooled.stats),

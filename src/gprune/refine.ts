@@ -5,15 +5,16 @@
  */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
-import { setsInTurn } from "../calibrate/windows.ts";
+import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Keep, makePlan } from "../prune/plan.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
+import type { RefitState } from "../recover/least_squares.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeModel } from "../recover/recipe.ts";
-import { NO_CHECKPOINTS, type Stages } from "../stages.ts";
+import type { Checkpoints, Stages } from "../stages.ts";
 import {
   movedWidths,
   type Slope,
@@ -31,8 +32,8 @@ export interface RefineRequest {
   readonly weights: ReadonlyMap<string, number>;
   /** What was learned. */
   readonly widths: WidthRequest;
-  /** Windows of every set for slopes, which go on with the rounds' turns from `start`. */
-  readonly turn: { readonly start: number; readonly count: number };
+  /** Windows for slopes, of a set of so many: those that come after the rounds'. */
+  readonly turnOf: TurnOf;
   readonly seed: number;
   readonly onProgress: OnProgress;
   readonly stages: Stages;
@@ -49,13 +50,16 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
   const { widths, stages } = request;
   const choices = widthChoices(widths);
   if (choices.length === 0) return { keep: widths.keep, moves: [] };
-  const measured = await stages.run("refine", () => measureSlopes(request, choices));
+  const measured = await stages.run("refine", (checkpoints: Checkpoints<RefitState>) =>
+    measureSlopes(request, choices, checkpoints),
+  );
   return movedWidths(widths, choices, pooledSlopes(choices, measured, request.weights));
 }
 
 async function measureSlopes(
-  { model, passes, sets, weights, widths, turn, seed, onProgress }: RefineRequest,
+  { model, passes, sets, weights, widths, turnOf, seed, onProgress }: RefineRequest,
   choices: readonly SpaceChoices[],
+  checkpoints: Checkpoints<RefitState>,
 ): Promise<ReadonlyMap<string, SlopeStats>> {
   const keep = { ...widths.keep };
   const alternatives: Record<string, Alternatives[string]> = {};
@@ -69,9 +73,9 @@ async function measureSlopes(
     sets: sets.map((set) => ({ ...set, weight: weights.get(set.name) ?? 1 })),
     alternatives,
     onProgress: (event) => onProgress({ ...event, stage: "refine" }),
-    checkpoints: NO_CHECKPOINTS,
+    checkpoints,
   });
-  const chosen = setsInTurn(sets, () => turn, seed);
+  const chosen = setsInTurn(sets, turnOf, seed);
   return passes.slopes(makeModel(model, { keep, ...refitted }), chosen, { stage: "slopes", onProgress });
 }
 
