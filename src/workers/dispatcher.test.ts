@@ -1,5 +1,8 @@
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
 import { redisForTest } from "../../test/redis_for_test.ts";
 import { hasRedis } from "../../test/redis_server.ts";
 import { openStore } from "../io/open_store.ts";
@@ -45,3 +48,30 @@ test.skipIf(!hasRedis)(
     await dispatcher.close();
   },
 );
+
+test("a server that answers nothing is not looked at before its queue is open", async () => {
+  const connected: Socket[] = [];
+  const server = createServer((socket) => void connected.push(socket)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const store = await openStore(join(await temporaryDirectory(), "store"));
+  const unheard: unknown[] = [];
+  const hear = (error: unknown): void => void unheard.push(error);
+  process.on("unhandledRejection", hear);
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
+  onTestFinished(() => {
+    vi.useRealTimers();
+    process.off("unhandledRejection", hear);
+    for (const socket of connected) socket.destroy();
+    server.close();
+  });
+  const redis = `redis://127.0.0.1:${typeof address === "object" ? address!.port : 0}`;
+  const refused = expect(Dispatcher.open({ redis, name: NAME, store, model: "model" })).rejects.toMatchObject(
+    { code: "QUEUE_FAILED" },
+  );
+  await once(server, "connection");
+  // More than the time between two looks, and than that in which a server has to answer.
+  await vi.advanceTimersByTimeAsync(6000);
+  await refused;
+  expect(unheard).toEqual([]);
+});

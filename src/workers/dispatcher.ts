@@ -67,11 +67,12 @@ class Waiting {
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #waiting = new Map<string, Waiting>();
-  readonly #timer: NodeJS.Timeout;
   readonly #stop = (): void => {
     this.fail(interrupted(this.#options.signal!, "Units that were finished are in the store."));
   };
   #queue!: JobQueue;
+  /** Looks at the queue, once there is one. */
+  #timer: NodeJS.Timeout | undefined;
   #answered = performance.now();
   #workers = 0;
   #sweeping = false;
@@ -79,7 +80,6 @@ export class Dispatcher {
 
   private constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => void this.#sweep(), 1000 * SWEEP_SECONDS);
     options.signal?.addEventListener("abort", this.#stop, { once: true });
   }
 
@@ -88,6 +88,7 @@ export class Dispatcher {
     const dispatcher = new Dispatcher(options);
     try {
       dispatcher.#queue = await JobQueue.open(options, (key) => void dispatcher.#look(key, false));
+      dispatcher.#timer = setInterval(() => void dispatcher.#sweep(), 1000 * SWEEP_SECONDS);
       dispatcher.#workers = await dispatcher.#queue.workers();
       return dispatcher;
     } catch (error) {
