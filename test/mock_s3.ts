@@ -12,6 +12,8 @@ export class MockS3 {
   failures = 0;
   /** Downloads that break off in the middle. */
   cuts = 0;
+  /** What stands below status 404. */
+  missing: Buffer = Buffer.from("<Error><Code>NoSuchKey</Code></Error>");
   readonly #server: Server;
 
   private constructor(server: Server) {
@@ -31,6 +33,13 @@ export class MockS3 {
     const address = this.#server.address();
     const port = typeof address === "object" ? address!.port : 0;
     return { ...CREDENTIALS, AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}` };
+  }
+
+  /** Connections that are open. */
+  connections(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.getConnections((error, count) => (error ? reject(error) : resolve(count)));
+    });
   }
 
   async close(): Promise<void> {
@@ -74,7 +83,7 @@ export class MockS3 {
         this.objects.delete(key);
         return [204];
       default:
-        return known === undefined ? [404] : [200, known];
+        return known === undefined ? [404, this.missing] : [200, known];
     }
   }
 }

@@ -140,7 +140,8 @@ export class S3Store implements Store {
   }
 
   /**
-   * Sends until there is an answer that says something.
+   * Sends until there is an answer that says something. Only what was got has a body that is left to be read: one that nobody
+   * reads holds its connection.
    * @param accept - statuses that are answers, besides good ones
    */
   async #send(key: string, request: S3Request, accept: readonly number[] = []): Promise<Response> {
@@ -151,13 +152,13 @@ export class S3Store implements Store {
           return error instanceof Error ? error : new Error(String(error));
         });
       if (answer instanceof Response && (answer.ok || accept.includes(answer.status))) {
-        if (request.method !== "GET") await answer.body?.cancel();
+        if (request.method !== "GET" || !answer.ok) await discard(answer);
         return answer;
       }
       const isFinal = answer instanceof Response && !TEMPORARY.has(answer.status);
       const reason =
         answer instanceof Response ? new Error(`status ${answer.status}`) : (answer.cause ?? answer);
-      if (answer instanceof Response) await answer.body?.cancel();
+      if (answer instanceof Response) await discard(answer);
       if (isFinal || attempt === MAX_ATTEMPTS) throw storeFailed(this.name, reason);
       await pause(attempt);
     }
@@ -200,6 +201,11 @@ function regionOf(environment: Environment): string {
 
 function objectPath({ sha256 }: Digest): string {
   return `objects/${sha256.slice(0, 2)}/${sha256}`;
+}
+
+/** Lets go of a body, and of what may have broken it off. */
+async function discard({ body }: Response): Promise<void> {
+  await body?.cancel().catch(() => {});
 }
 
 /** A file of this machine, for an object on its way. */

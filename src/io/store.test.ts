@@ -1,7 +1,7 @@
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { CREDENTIALS, MockS3 } from "../../test/mock_s3.ts";
 import { openStore } from "./open_store.ts";
@@ -131,6 +131,19 @@ test("a bucket that fails now and then is asked again, and nothing is left on th
   s3.cuts = 1;
   expect(await keptValue(store, object)).toEqual(VALUE);
   expect(await own()).toEqual(before);
+});
+
+test("connections are free again when a bucket says at length that something is missing", async () => {
+  const own = await MockS3.start();
+  onTestFinished(() => own.close());
+  own.missing = Buffer.alloc(2 ** 18);
+  const store = await S3Store.open("s3://bucket", own.environment);
+  for (let i = 0; i < 5; i++) {
+    expect(await store.record("unit-1")).toBeNull();
+    expect(await keptValue(store, { bytes: 8, sha256: "0".repeat(64) })).toBeUndefined();
+  }
+  // One more may be on its way to be closed.
+  await expect.poll(() => own.connections()).toBeLessThanOrEqual(2);
 });
 
 test("buckets without credentials, with wrong ones, and addresses that are none are refused", async () => {
