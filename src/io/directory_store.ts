@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
-import { readSmallText } from "./file.ts";
+import { readSmallFile } from "./file.ts";
 import { errnoOf } from "./output_file.ts";
 import type { Digest } from "./stage_file.ts";
 import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
@@ -80,11 +80,13 @@ export class DirectoryStore implements Store {
   }
 
   async record(name: string): Promise<string | null> {
+    const path = this.#record(name);
     try {
-      return await readSmallText(this.#record(name), MAX_RECORD);
+      // What is no text is no record of anybody's, which whoever reads it sees.
+      return new TextDecoder().decode(await readSmallFile(path, MAX_RECORD));
     } catch (error) {
-      if (error instanceof GpruneError && error.code === "NOT_FOUND") return null;
-      throw storeFailed(this.name, error);
+      if (errnoOf((error as GpruneError).cause) === "ENOENT") return null;
+      throw unreadable(path, error as GpruneError);
     }
   }
 
@@ -111,4 +113,16 @@ export class DirectoryStore implements Store {
       throw error instanceof GpruneError ? error : storeFailed(this.name, error);
     }
   }
+}
+
+/** The error of a record that is there and cannot be read. */
+function unreadable(path: string, error: GpruneError): GpruneError {
+  const reason = errnoOf(error.cause);
+  const message =
+    reason === undefined ? error.message : `${path}: expected a record that can be read, got ${reason}`;
+  const hint =
+    reason === "EACCES"
+      ? "Runs and workers read each other's files: start them as one user, or let all of them read the store (umask, chmod)."
+      : "Check the disk that the machines share; what gprune has not written there can be removed.";
+  return new GpruneError("STORE_FAILED", message, { hint, cause: error });
 }

@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
@@ -106,6 +106,33 @@ test("a directory that cannot be a store is refused", async () => {
   const directory = await temporaryDirectory();
   await writeFile(join(directory, "file"), "");
   await expect(openStore(join(directory, "file"))).rejects.toMatchObject({ code: "STORE_FAILED" });
+});
+
+test("a record that is there and cannot be read is not taken for none", async () => {
+  const path = await temporaryDirectory();
+  const store = await openStore(path);
+  const record = join(path, "records", "unit-1");
+  await symlink("unit-1", record);
+  await expect(store.record("unit-1")).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    message: `${record}: expected a record that can be read, got ELOOP`,
+  });
+  await rm(record);
+  await writeFile(record, Buffer.of(0xff, 0xfe));
+  expect(await store.record("unit-1")).toBe("\ufffd\ufffd");
+});
+
+test.skipIf(process.getuid?.() === 0)("a record of another user's is said to be one", async () => {
+  const path = await temporaryDirectory();
+  const store = await openStore(path);
+  await store.claim("unit-1", "a");
+  const record = join(path, "records", "unit-1");
+  await chmod(record, 0);
+  await expect(store.record("unit-1")).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    message: `${record}: expected a record that can be read, got EACCES`,
+    hint: expect.stringContaining("as one user"),
+  });
 });
 
 test("nothing half written is left in a directory", async () => {

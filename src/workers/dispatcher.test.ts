@@ -6,7 +6,9 @@ import { temporaryDirectory } from "../../test/file_faults.ts";
 import { redisForTest } from "../../test/redis_for_test.ts";
 import { hasRedis } from "../../test/redis_server.ts";
 import { openStore } from "../io/open_store.ts";
+import type { Store } from "../io/store.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { JobWorker } from "./queue.ts";
 import { formatResult, recordName, type Unit, unitKey } from "./unit.ts";
 
 const NAME = "gprune-test";
@@ -75,3 +77,53 @@ test("a server that answers nothing is not looked at before its queue is open", 
   await refused;
   expect(unheard).toEqual([]);
 });
+
+/** A dispatcher, and workers that leave this as the record of every unit that they compute, if there is none. */
+async function recordedAs(
+  record: (key: string) => string,
+): Promise<{ readonly dispatcher: Dispatcher; readonly store: Store; readonly computed: readonly string[] }> {
+  const { server, root } = await redisForTest();
+  const store = await openStore(join(root, "store"));
+  const queue = { redis: server.url, name: NAME };
+  const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
+  const computed: string[] = [];
+  const worker = await JobWorker.start({
+    ...queue,
+    lockSeconds: 30,
+    compute: async (key) => {
+      computed.push(key);
+      if (computed.length > 10) dispatcher.fail(new Error("computed without end"));
+      await store.claim(recordName(key), record(key));
+    },
+  });
+  onTestFinished(async () => {
+    await worker.close(async () => {});
+    await dispatcher.close();
+  });
+  return { dispatcher, store, computed };
+}
+
+test.skipIf(!hasRedis)(
+  "a unit whose record is none is computed anew, once",
+  { timeout: 60_000 },
+  async () => {
+    const { dispatcher, store, computed } = await recordedAs((key) => formatResult(key, {}));
+    const key = unitKey(UNIT, NAME);
+    await store.claim(recordName(key), formatResult("1".repeat(64), {}));
+    await expect(dispatcher.result(UNIT)).resolves.toEqual({});
+    expect(computed).toEqual([key]);
+  },
+);
+
+test.skipIf(!hasRedis)(
+  "a unit whose record is none time and again ends the run",
+  { timeout: 60_000 },
+  async () => {
+    const { dispatcher, store, computed } = await recordedAs(() => "no record");
+    await expect(dispatcher.result(UNIT)).rejects.toMatchObject({
+      code: "UNIT_FAILED",
+      message: expect.stringContaining(`its record is damaged in ${store.name}`),
+    });
+    expect(computed).toHaveLength(4);
+  },
+);

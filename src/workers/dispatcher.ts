@@ -22,7 +22,7 @@ import { parseFailure } from "./unit_messages.ts";
 const SWEEP_SECONDS = 3;
 /** Seconds for which a server is waited for that does not answer. */
 const PATIENCE_SECONDS = 900;
-/** Times that a result which is not what its record says is computed anew. */
+/** Times that a result which is not what its record says, or whose record is none, is computed anew. */
 const MAX_DAMAGED = 3;
 
 export interface DispatcherOptions extends QueueAddress {
@@ -53,6 +53,8 @@ class Waiting {
   /** Whether somebody is looking what has become of it, and whether to look once more then. */
   looking = false;
   again = false;
+  /** Records that were there and not the unit's. */
+  damaged = 0;
 
   constructor(unit: Unit) {
     this.unit = unit;
@@ -173,11 +175,12 @@ export class Dispatcher {
     if (waiting.again) await this.#look(key, false);
   }
 
-  async #settleOrAdd(key: string, { unit, settle }: Waiting, isNew: boolean): Promise<void> {
+  async #settleOrAdd(key: string, waiting: Waiting, isNew: boolean): Promise<void> {
+    const { unit, settle } = waiting;
     const state = await this.#queue.state(key);
     this.#answered = performance.now();
     if (state.kind === "open") return;
-    const result = await this.#known(key);
+    const result = await this.#known(key, waiting);
     if (result !== null) {
       this.#waiting.delete(key);
       return settle(result);
@@ -187,9 +190,17 @@ export class Dispatcher {
     await this.#queue.add(key, formatJob({ model: this.#options.model, unit }));
   }
 
-  async #known(key: string): Promise<UnitResult | null> {
-    const record = await this.#options.store.record(recordName(key));
-    return record === null ? null : parseResult(record, key);
+  /** The unit's result. A record that is not the unit's is forgotten: it would keep the name from the one that is. */
+  async #known(key: string, waiting: Waiting): Promise<UnitResult | null> {
+    const { store } = this.#options;
+    const record = await store.record(recordName(key));
+    if (record === null) return null;
+    const result = parseResult(record, key);
+    if (result !== null) return result;
+    if (waiting.damaged++ === MAX_DAMAGED)
+      throw this.#failed(waiting.unit, `its record is damaged in ${store.name}`);
+    await store.forget(recordName(key));
+    return null;
   }
 
   async #sweep(): Promise<void> {

@@ -9,8 +9,8 @@ import { openModel } from "../model/checkpoint.ts";
 import { modelHashes } from "../model/model_hashes.ts";
 import { silent } from "../progress.ts";
 import { JobQueue } from "./queue.ts";
-import { formatJob, queueName, type UnitJob, unitKey } from "./unit.ts";
-import { runWorker } from "./worker.ts";
+import { formatJob, parseResult, queueName, recordName, type UnitJob, unitKey } from "./unit.ts";
+import { runWorker, type WorkerEvent } from "./worker.ts";
 
 /** The losses of a few tokens. */
 async function smallJob(directory: string, store: Store): Promise<UnitJob> {
@@ -54,6 +54,40 @@ test.skipIf(!hasRedis)(
     await new Promise((resolve) => setTimeout(resolve, 3000));
     expect(events).toEqual(["listening", "started", "dropped"]);
     expect(await queue.state(key)).toEqual({ kind: "open" });
+    await queue.close();
+  },
+);
+
+test.skipIf(!hasRedis)(
+  "a worker that finds a record which is none puts its own in the place",
+  {
+    timeout: 120_000,
+  },
+  async () => {
+    const { server, root } = await redisForTest();
+    const address = join(root, "store");
+    const store = await openStore(address);
+    const job = await smallJob(join(root, "model"), store);
+    const name = queueName(await storeIdentity(store), 1);
+    const key = unitKey(job.unit, name);
+    await store.claim(recordName(key), "no record");
+    const queue = await JobQueue.open({ redis: server.url, name }, () => {});
+    await queue.add(key, formatJob(job));
+    const end = new AbortController();
+    const finished: WorkerEvent[] = [];
+    await runWorker({
+      redis: server.url,
+      store: address,
+      threads: 1,
+      signal: end.signal,
+      onEvent: (event) => {
+        if (event.event !== "finished") return;
+        finished.push(event);
+        end.abort();
+      },
+    });
+    expect(finished).toMatchObject([{ unit: key, first: true }]);
+    expect(parseResult((await store.record(recordName(key)))!, key)).toHaveProperty("losses");
     await queue.close();
   },
 );

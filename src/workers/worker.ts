@@ -172,9 +172,13 @@ class UnitWorker {
     return again ? new Error(formatFailure(failure)) : new HopelessJob(formatFailure(failure));
   }
 
+  /** Whether the unit's result is recorded. A record that is not the unit's is forgotten: it would keep the name from the result. */
   async #isKnown(key: string): Promise<boolean> {
     const record = await this.#store.record(recordName(key));
-    return record !== null && parseResult(record, key) !== null;
+    if (record === null) return false;
+    const isResult = parseResult(record, key) !== null;
+    if (!isResult) await this.#store.forget(recordName(key));
+    return isResult;
   }
 
   async #tell(event: WorkerEvent): Promise<void> {
