@@ -143,17 +143,30 @@ export class UnitComputer {
     await this.#dense?.model.weights.close();
     this.#dense = null;
     const model = await openModel(name);
-    const own = Object.entries(await modelHashes(model, silent)).sort();
-    if (JSON.stringify(own) !== hashes) {
+    try {
+      await requireHashes(model, expected, name);
+    } catch (error) {
       await model.weights.close();
-      const wrong = own.find(([file, hash]) => expected[file] !== hash)?.[0];
-      throw new GpruneError(
-        "MODEL_DIFFERS",
-        `${name}: expected the files of the model that is pruned, got other ones${wrong ? ` (${wrong})` : ""}`,
-        { hint: "Copy the model to this machine again, or say with --model where the right one lies." },
-      );
+      throw error;
     }
     this.#dense = { name, hashes, model };
     return model;
   }
+}
+
+/** @throws GpruneError MODEL_DIFFERS when the model's files have other hashes; BAD_FILE when one cannot be read */
+async function requireHashes(
+  model: Model,
+  expected: Readonly<Record<string, string>>,
+  name: string,
+): Promise<void> {
+  const own = await modelHashes(model, silent);
+  const names = Object.keys(own);
+  const wrong = names.find((file) => expected[file] !== own[file]);
+  if (wrong === undefined && names.length === Object.keys(expected).length) return;
+  throw new GpruneError(
+    "MODEL_DIFFERS",
+    `${name}: expected the files of the model that is pruned, got other ones${wrong ? ` (${wrong})` : ""}`,
+    { hint: "Copy the model to this machine again, or say with --model where the right one lies." },
+  );
 }
