@@ -22,6 +22,8 @@ export interface Rates {
   readonly solve: number;
   /** Of a unit besides: queue, messages, files. */
   readonly overhead: number;
+  /** Bytes that a worker has, of which it keeps refitted tensors from unit to unit while half are free. */
+  readonly memory: number;
 }
 
 /** What is pruned, and how. */
@@ -55,6 +57,8 @@ export interface Chain {
 export interface Phase {
   readonly name: string;
   readonly before: UnitCost;
+  /** Seconds that the first unit of every worker takes besides. */
+  readonly first?: number;
   readonly chains: readonly Chain[];
 }
 
@@ -143,10 +147,25 @@ class Costs {
   /** Slopes of the refitted model with the units of the widest alternatives. */
   slopes(): Phase {
     const { gradientWindows, windows, sparsity, shape } = this.#work;
-    const takes = shape.layers * this.#refitted(STEP);
+    const [there, back] = [this.#projected(STEP), this.#changes(STEP)].map((own) => shape.layers * own) as [
+      number,
+      number,
+    ];
+    // What is kept in memory is what is read first: projections on the way there, changes with them on the way back.
+    const held = this.#held();
+    const [thereHeld, backHeld] = [Math.min(held, there), Math.min(Math.max(0, held - there), back)];
+    const takes = 2 * (there - thereHeld) + back - backHeld;
     const options = { left: 1 - sparsity + STEP, gives: 16 * 6 * shape.layers, takes };
     const count = Math.min(SLOPE_ROUNDS * gradientWindows, windows);
-    return { name: "slopes", before: NOTHING, chains: this.#thereAndBack(count, options) };
+    const first = (thereHeld + backHeld) / this.#rates.workerStore;
+    return { name: "slopes", before: NOTHING, first, chains: this.#thereAndBack(count, options) };
+  }
+
+  /** Bytes of refitted tensors that stay in memory, beside two layers and the layer inputs of a window. */
+  #held(): number {
+    const { seqLen, shape } = this.#work;
+    const working = 2 * 4 * this.#layer + 4 * seqLen * shape.layers * shape.hiddenSize;
+    return Math.max(0, this.#rates.memory / 2 - working);
   }
 
   /** Units of gradients for so many windows of every set. */
@@ -192,7 +211,7 @@ class Costs {
       const changes = step === 0 ? 0 : kept ** 3 / 3 + 4 * kept * kept * step * n;
       return moments / forward + (kept ** 3 / 3 + 2 * kept * kept * c + changes) / solve;
     });
-    const weights = this.#refitted(step);
+    const weights = this.#projected(step) + this.#changes(step);
     const states = 4 * tokens * c;
     return this.#ranges().map((layers): Chain => {
       const compute = this.#forward(tokens, layers) + layers * (perLayer[0]! + perLayer[1]!);
@@ -201,11 +220,15 @@ class Costs {
     });
   }
 
-  /** Bytes of a layer's refitted projections, with the changes to alternatives where there are some. */
-  #refitted(step: number): number {
-    const { hiddenSize: c } = this.#work.shape;
+  /** Bytes of a layer's refitted projections, with the units of the widest alternatives. */
+  #projected(step: number): number {
+    return 4 * (1 - this.#work.sparsity + step) * this.#projections;
+  }
+
+  /** Bytes of a layer's changes to alternatives. */
+  #changes(step: number): number {
     const wide = 1 - this.#work.sparsity + step;
-    return 4 * (wide * this.#projections + 2 * step * this.#channels * (wide * this.#channels + c));
+    return 4 * 2 * step * this.#channels * (wide * this.#channels + this.#work.shape.hiddenSize);
   }
 
   check(): Phase {

@@ -23,7 +23,7 @@ const WARM_UP = 3;
 const MEASURED_SECONDS = 1;
 
 /** What one core does. What needs other machines is not among it. */
-export type CoreRates = Omit<Rates, "overhead" | "workerStore" | "runStore">;
+export type CoreRates = Omit<Rates, "overhead" | "workerStore" | "runStore" | "memory">;
 
 /** Rates of one thread, by processor time. @param data - directory for the model */
 export async function measureRates(size: string, data: string): Promise<CoreRates> {

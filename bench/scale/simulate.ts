@@ -6,8 +6,8 @@
  *
  * Rates are those of one core by its processor time. --scale: how many cores a machine has for matrix products, factorisation and
  * reading; what the run adds up and multiplies in JavaScript has one. --store: bytes a second of each machine to the store;
- * --overhead: seconds of a unit besides. Prints rates, and for each number of workers the time, the speed-up over one such machine
- * that does everything itself, and where the time goes.
+ * --memory: its bytes; --overhead: seconds of a unit besides. Prints rates, and for each number of workers the time, the speed-up
+ * over one such machine that does everything itself, and where the time goes.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -24,6 +24,7 @@ const { values } = parseArgs({
     scale: { type: "string", default: "16" },
     overhead: { type: "string", default: "0.5" },
     store: { type: "string", default: "1e9" },
+    memory: { type: "string", default: "128e9" },
     size: { type: "string", default: "70B" },
     sets: { type: "string", default: "8" },
     windows: { type: "string", default: "128" },
@@ -46,6 +47,7 @@ const rates: Rates = {
   overhead: Number(values.overhead),
   workerStore: Number(values.store),
   runStore: Number(values.store),
+  memory: Number(values.memory),
 };
 for (const recovery of ["lstsq", "bias"] as const) {
   const work: Work = {

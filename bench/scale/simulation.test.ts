@@ -16,6 +16,7 @@ test("a chain takes its own time, chains share workers, and the run goes first a
   expect(distributed([phase([chain(1, 1), chain(1, 1)])], 2).seconds).toBe(2);
   expect(distributed([phase([chain(1, 1), chain(1, 1)])], 1).seconds).toBe(4);
   expect(distributed([phase([chain(1)], unit(3, 1))], 1).seconds).toBe(5);
+  expect(distributed([{ ...phase([chain(1), chain(1), chain(1)]), first: 4 }], 2).seconds).toBe(6);
   const late: Chain = { units: [unit(1, 1)], reduce: unit(2, 1) };
   expect(distributed([phase([late, late])], 2).seconds).toBe(8);
   expect(alone([phase([late, late], unit(3, 1))]).seconds).toBe(9);
@@ -31,6 +32,7 @@ const RATES: Rates = {
   compensate: 1e9,
   solve: 1e10,
   overhead: 0.1,
+  memory: 2e10,
 };
 const WORK: Work = {
   shape: SHAPES["7B"]!,
@@ -64,4 +66,23 @@ test("a forward pass counts two operations for each parameter and token", () => 
     { ...statistics!, chains: statistics!.chains.map((own) => ({ ...own, reduce: unit(0) })) },
   ]);
   expect(seconds.seconds / (operations / RATES.forward)).toBeCloseTo(1, 9);
+});
+
+test("what a worker keeps in memory is read once by each, and the rest there and back", () => {
+  const slopesWith = (memory: number): Phase =>
+    phasesOf(WORK, { ...RATES, memory }).find(({ name }) => name === "slopes")!;
+  const bytesOf = ({ chains }: Phase): number =>
+    (chains[0]!.units[0]!.move - RATES.overhead) * RATES.workerStore;
+  const [nothing, some, all] = [0, RATES.memory, 1e12].map(slopesWith) as [Phase, Phase, Phase];
+  const { hiddenSize: c, neurons: f, layers } = WORK.shape;
+  const [wide, channels] = [1 - 0.3 + 0.08, f + c];
+  const projections = 4 * layers * wide * c * channels;
+  const changes = 4 * layers * 2 * 0.08 * channels * (wide * channels + c);
+  const given = bytesOf(all);
+  expect(nothing.first).toBe(0);
+  expect((bytesOf(nothing) - given) / (2 * projections + changes)).toBeCloseTo(1, 9);
+  expect(all.first! / ((projections + changes) / RATES.workerStore)).toBeCloseTo(1, 9);
+  expect(some.first).toBeGreaterThan(projections / RATES.workerStore);
+  const held = some.first! * RATES.workerStore;
+  expect((bytesOf(some) - given) / (projections + changes - held)).toBeCloseTo(1, 9);
 });

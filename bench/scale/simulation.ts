@@ -26,9 +26,10 @@ function sumOf(phases: Played["phases"]): Played {
   return { phases, seconds: phases.reduce((sum, { seconds }) => sum + seconds, 0) };
 }
 
-function secondsOf({ before, chains }: Phase, workers: number): number {
+function secondsOf({ before, first = 0, chains }: Phase, workers: number): number {
   const start = before.compute + before.move;
   const free = new Array<number>(workers).fill(start);
+  const begun = new Set<number>();
   const ends = new Array<number>(chains.length).fill(start);
   // Units that may begin, in the order in which they were put into the queue.
   const ready = chains.map((_, chain) => ({ chain, unit: 0, since: start }));
@@ -36,7 +37,9 @@ function secondsOf({ before, chains }: Phase, workers: number): number {
     const next = ready.shift()!;
     const worker = free.indexOf(Math.min(...free));
     const { compute, move } = chains[next.chain]!.units[next.unit]!;
-    const end = Math.max(free[worker]!, next.since) + compute + move;
+    const once = begun.has(worker) ? 0 : first;
+    begun.add(worker);
+    const end = Math.max(free[worker]!, next.since) + once + compute + move;
     free[worker] = end;
     ends[next.chain] = end;
     if (next.unit + 1 === chains[next.chain]!.units.length) continue;

@@ -1,7 +1,7 @@
 /** What of this machine a result may depend on or needs: instruction sets, memory, room on the disk. */
 import { existsSync, readFileSync } from "node:fs";
 import { statfs } from "node:fs/promises";
-import { cpus, totalmem } from "node:os";
+import { cpus, freemem, totalmem } from "node:os";
 import { dirname, resolve } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -29,6 +29,11 @@ export function memoryLimit(): number {
   // Node reports a huge number, or 0, where nothing limits the process.
   const allowed = process.constrainedMemory();
   return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem();
+}
+
+/** Whether at least half of the machine's memory is free, and of what this process may have at least half is not its own yet. */
+export function isHalfFree(): boolean {
+  return freemem() >= totalmem() / 2 && process.memoryUsage.rss() <= memoryLimit() / 2;
 }
 
 /**

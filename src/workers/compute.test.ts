@@ -1,17 +1,24 @@
 import { existsSync } from "node:fs";
 import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { randomTensor } from "../../test/tiny_model.ts";
+import { changeNames } from "../calibrate/slopes.ts";
 import { armFailPoints } from "../io/fail_points.ts";
 import { openStore } from "../io/open_store.ts";
-import { keepValue } from "../io/store.ts";
+import type { Digest } from "../io/stage_file.ts";
+import { keepValue, type Store } from "../io/store.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { modelHashes } from "../model/model_hashes.ts";
+import { OUTPUT_PROJECTION, projectionName, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { silent } from "../progress.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import { UnitComputer } from "./compute.ts";
-import type { UnitJob } from "./unit.ts";
+import { keepRecipe } from "./recipes.ts";
+import type { UnitJob, UnitResult } from "./unit.ts";
 
 /** Where Linux lists what a process has open. */
 const OPEN_FILES = "/proc/self/fd";
@@ -22,14 +29,58 @@ async function openFiles(directory: string): Promise<number> {
   return (await Promise.all(links)).filter((path) => path.startsWith(directory)).length;
 }
 
-test.skipIf(!existsSync(OPEN_FILES))("a model that cannot be checked is closed again", async () => {
+/** A tiny model on the disk, and a store with windows of it. */
+async function tinyPlace() {
   const root = await temporaryDirectory();
   const model = await writeTinyCheckpoint(join(root, "model"));
   const opened = await openModel(model);
   const hashes = await modelHashes(opened, silent);
   await opened.weights.close();
   const store = await openStore(join(root, "store"));
-  const windows = await keepValue(store, { set: "", windows: [Int32Array.of(1, 2, 3, 4)] });
+  const keepWindows = (...ids: readonly number[]): Promise<Digest> =>
+    keepValue(store, { set: "text", windows: [Int32Array.from(ids)] });
+  return { model, hashes, spec: opened.spec, store, keepWindows };
+}
+
+/** A recipe with an output projection of its own in every layer, and a change of one channel of each. */
+function refittedRecipe(spec: ModelSpec): { readonly tensors: ReadonlyMap<string, Tensor> } {
+  const own = spacesOf(spec).flatMap((space) => {
+    const { inputs, outputs, centers } = changeNames(space);
+    const channels = space.units * space.unitChannels;
+    const shapes: readonly (readonly [string, readonly number[]])[] = [
+      [projectionName(space.layer, OUTPUT_PROJECTION[space.kind]), [spec.hiddenSize, channels]],
+      [inputs, [1, 1, channels]],
+      [outputs, [1, spec.hiddenSize, 1]],
+      [centers, [1, 1, 1]],
+    ];
+    return shapes.map(([name, shape]) => [name, randomTensor(shape, { name })] as const);
+  });
+  return { tensors: new Map(own) };
+}
+
+/** The same store, and what was read from it. */
+function heard(store: Store): { readonly store: Store; readonly reads: string[] } {
+  const reads: string[] = [];
+  return {
+    reads,
+    store: {
+      name: store.name,
+      keep: (fill) => store.keep(fill),
+      read: (object, use) => {
+        reads.push(object.sha256);
+        return store.read(object, use);
+      },
+      has: (object) => store.has(object),
+      claim: (name, text) => store.claim(name, text),
+      record: (name) => store.record(name),
+      forget: (name) => store.forget(name),
+    },
+  };
+}
+
+test.skipIf(!existsSync(OPEN_FILES))("a model that cannot be checked is closed again", async () => {
+  const { model, hashes, store, keepWindows } = await tinyPlace();
+  const windows = await keepWindows(1, 2, 3, 4);
   const job: UnitJob = { model, unit: { kind: "losses", hashes, windows, recipe: null } };
   const computer = new UnitComputer({ store, threads: 1 });
   onTestFinished(() => {
@@ -46,4 +97,36 @@ test.skipIf(!existsSync(OPEN_FILES))("a model that cannot be checked is closed a
   expect(await openFiles(model)).toBe(0);
   armFailPoints(null);
   await expect(computer.compute(job)).resolves.toHaveProperty("losses");
+});
+
+test("units of one recipe read its tensors once, and again when nothing came for a while or there is no room", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { model, hashes, spec, store, keepWindows } = await tinyPlace();
+  const recipe = await keepRecipe(store, refittedRecipe(spec));
+  const [first, second] = [await keepWindows(1, 2, 3, 4), await keepWindows(5, 6, 7)];
+  const job = (windows: Digest): UnitJob => ({ model, unit: { kind: "slopes", hashes, windows, recipe } });
+  const readsWith = (hasRoom: boolean) => {
+    const { reads, store: own } = heard(store);
+    const computer = new UnitComputer({ store: own, threads: 1, hasRoom: () => hasRoom });
+    onTestFinished(() => computer.close());
+    return async (windows: Digest): Promise<{ readonly result: UnitResult; readonly count: number }> => {
+      reads.length = 0;
+      const result = await computer.compute(job(windows));
+      return { result, count: reads.length };
+    };
+  };
+  const [remembering, forgetful] = [readsWith(true), readsWith(false)];
+  // Of both spaces of a layer a projection and three tensors of changes; the projection is needed there and back.
+  const [tensors, needed] = [spec.layers.length * 2 * 4, spec.layers.length * 2 * 5];
+  // Windows and the recipe besides.
+  const found = await remembering(first);
+  expect(found.count).toBe(2 + tensors);
+  expect(await remembering(first)).toEqual({ ...found, count: 1 });
+  const other = await remembering(second);
+  expect(other.count).toBe(1);
+  expect(await forgetful(first)).toEqual({ ...found, count: 2 + needed });
+  expect(await forgetful(second)).toEqual({ ...other, count: 1 + needed });
+  vi.advanceTimersByTime(60_000);
+  expect(await remembering(first)).toEqual(found);
 });

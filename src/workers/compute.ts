@@ -7,17 +7,17 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches } from "../graph/forward.ts";
 import { predictionLosses } from "../graph/loss.ts";
 import { Runtime } from "../graph/runtime.ts";
+import { isHalfFree } from "../io/machine.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue, requireValue, type Store } from "../io/store.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
 import { silent } from "../progress.ts";
-import { makeModel } from "../recover/recipe.ts";
 import type { Checkpoints } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { refitUnit } from "./compute_refit.ts";
-import { keptRecipe } from "./recipes.ts";
+import { LastMadeModel } from "./made_model.ts";
 import type {
   GradientsUnit,
   LossesUnit,
@@ -33,7 +33,12 @@ export interface ComputerOptions {
   /** Where the model lies on this machine; where the job says when absent. */
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
+  /** Whether what was read may stay in memory; while half of it is free when absent. */
+  readonly hasRoom?: (() => boolean) | undefined;
 }
+
+/** Milliseconds without a unit after which memory is given back that only makes the next one faster. */
+const IDLE_MS = 60_000;
 
 /** A model that is the one a run prunes. */
 interface Known {
@@ -46,23 +51,44 @@ interface Known {
 export class UnitComputer {
   readonly #options: ComputerOptions;
   readonly #runtime: Runtime;
+  readonly #made: LastMadeModel;
   #dense: Known | null = null;
-  /** The last pruned model: the units of a round have the same one. */
-  #made: { readonly recipe: string; readonly dense: Model; readonly model: Model } | null = null;
+  #idle: NodeJS.Timeout | undefined;
 
   constructor(options: ComputerOptions) {
     this.#options = options;
     this.#runtime = new Runtime({ threads: options.threads });
+    const { store, hasRoom = isHalfFree } = options;
+    this.#made = new LastMadeModel({ store, hasRoom });
   }
 
   /**
    * Computes a unit and keeps its result.
    * @throws GpruneError as the pass; STORE_FAILED; MODEL_DIFFERS when the model here is another one
    */
-  async compute({ model, unit }: UnitJob): Promise<UnitResult> {
+  async compute(job: UnitJob): Promise<UnitResult> {
+    clearTimeout(this.#idle);
+    try {
+      return await this.#compute(job);
+    } finally {
+      this.#idle = setTimeout(() => this.#made.forget(), IDLE_MS).unref();
+    }
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#idle);
+    await this.#dense?.model.weights.close();
+    await this.#runtime.close();
+  }
+
+  async #compute({ model, unit }: UnitJob): Promise<UnitResult> {
     const { store } = this.#options;
     const dense = await this.#verified(this.#options.model ?? model, unit.hashes);
-    if (unit.kind === "refit") return refitUnit(unit, { dense, runtime: this.#runtime, store });
+    if (unit.kind === "refit") {
+      // It takes more memory than any other.
+      this.#made.forget();
+      return refitUnit(unit, { dense, runtime: this.#runtime, store });
+    }
     const windows = (await requireValue(store, unit.windows)) as Windows;
     switch (unit.kind) {
       case "statistics":
@@ -74,11 +100,6 @@ export class UnitComputer {
       case "losses":
         return this.#losses(dense, unit, windows);
     }
-  }
-
-  async close(): Promise<void> {
-    await this.#dense?.model.weights.close();
-    await this.#runtime.close();
   }
 
   async #statistics(
@@ -128,12 +149,7 @@ export class UnitComputer {
   }
 
   async #makeModel(dense: Model, recipe: Digest | null): Promise<Model> {
-    if (recipe === null) return dense;
-    const known = this.#made;
-    if (known?.recipe === recipe.sha256 && known.dense === dense) return known.model;
-    const { model } = makeModel(dense, await keptRecipe(this.#options.store, recipe));
-    this.#made = { recipe: recipe.sha256, dense, model };
-    return model;
+    return recipe === null ? dense : this.#made.of(dense, recipe);
   }
 
   /** The model, once its files have the hashes. */
