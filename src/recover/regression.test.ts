@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { Runtime } from "../graph/runtime.ts";
 import { randomStream } from "../tensor/random.ts";
-import { centred, Moments, regress } from "./regression.ts";
+import { centred, lambdaOf, Moments, ofSomeInputs, regress } from "./regression.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
@@ -45,5 +45,11 @@ describe("regress", () => {
     });
     for (const value of weight.slice(1)) expect(value).toBeGreaterThan(0.9);
     expect(Math.abs(bias[0]! + weight[0]! * constant)).toBeLessThan(0.5);
+  });
+
+  it("pulls no less where some inputs hardly vary", () => {
+    const others = Int32Array.from({ length: INPUTS - 1 }, (_, j) => j + 1);
+    const alone = lambdaOf(ofSomeInputs(centred(momentsAround(1e5)), others), 0.1);
+    expect(lambdaOf(centred(momentsAround(1e5)), 0.1)).toBeCloseTo(alone, 12);
   });
 });

@@ -157,17 +157,19 @@ function subtractOuter(matrix: Float64Array, a: Float64Array, b: Float64Array): 
  */
 function settledVariance(covariance: Float64Array, squares: Float64Array): number {
   const n = squares.length;
-  let [known, raised] = [0, 0];
+  let [known, raised, varying] = [0, 0, 0];
   for (let j = 0; j < n; j++) {
     const least = ROUNDING * squares[j]!;
     const variance = covariance[j * n + j]!;
-    if (variance > least) known += variance;
-    else {
+    if (variance > least) {
+      known += variance;
+      varying += 1;
+    } else {
       covariance[j * n + j] = least;
       raised += least;
     }
   }
-  return (known > 0 ? known : raised) / n;
+  return varying > 0 ? known / varying : raised / n;
 }
 
 function dotRow(matrix: Float64Array, row: number, vector: Float64Array): number {
