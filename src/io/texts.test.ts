@@ -2,6 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
+import type { ProgressEvent } from "../progress.ts";
 import { mayBeText, readText } from "./texts.ts";
 
 const MEBIBYTE = 2 ** 20;
@@ -214,5 +215,68 @@ describe("readText of a file larger than the limit", () => {
     const text = await readText(directory, 16_000);
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(8000 + "\n\nshort".length);
     expect(text.endsWith("\n\nshort")).toBe(true);
+  });
+});
+
+describe("readText of directories of many files", () => {
+  /** A file of numbered lines of 100 bytes. */
+  const linesOf = (file: number, count: number): string =>
+    Array.from({ length: count }, (_, i) => `${`file ${file} line ${i}`.padEnd(98)}.`).join("\n");
+  /** Reads `files` files of `count` lines; the limit leaves room for 32 pieces of 64 KiB. */
+  const readMany = async (files: number, count: number, onProgress?: (event: ProgressEvent) => void) => {
+    const names = Array.from({ length: files }, (_, i) => `${String(i).padStart(4, "0")}.txt`);
+    const directory = await directoryWith(
+      Object.fromEntries(names.map((name, i) => [name, linesOf(i, count)])),
+    );
+    return { directory, text: await readText(directory, 2 * MEBIBYTE, { onProgress }) };
+  };
+
+  it("reads fewer and longer pieces of each file where many would be short", async () => {
+    const { text } = await readMany(20, 2000);
+    const files = text.split("\n\n");
+    expect(files).toHaveLength(20);
+    for (const [i, file] of files.entries()) {
+      const whole = linesOf(i, 2000);
+      expect(whole.startsWith(file)).toBe(true);
+      expect(file.length).toBeGreaterThan(90_000);
+    }
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(2 * MEBIBYTE);
+  });
+
+  it("reads evenly spaced files where there are too many, and says so", async () => {
+    const events: ProgressEvent[] = [];
+    const { directory, text } = await readMany(100, 400, (event) => events.push(event));
+    const files = text.split("\n\n");
+    const places = files.map((file) => Number(/^file (\d+) /.exec(file)![1]));
+    expect(files).toEqual(places.map((place) => linesOf(place, 400)));
+    expect(places.length).toBe(52);
+    const steps = places.slice(1).map((place, i) => place - places[i]!);
+    expect(Math.max(...steps)).toBe(2);
+    expect(places.at(-1)).toBeGreaterThan(95);
+    expect(events).toHaveLength(52);
+    expect(events.at(-1)).toEqual({
+      stage: `read 52 of 100 files of ${directory}`,
+      done: 52,
+      total: 52,
+      unit: "files",
+    });
+  });
+
+  it("reads all of many small files beside a large one, and tells nothing", async () => {
+    const events: ProgressEvent[] = [];
+    const small = Array.from({ length: 200 }, (_, i) => [`a${i}.txt`, `small ${i}`] as const);
+    const directory = await directoryWith({ ...Object.fromEntries(small), "b.txt": linesOf(0, 1000) });
+    const text = await readText(directory, 2 * MEBIBYTE, { onProgress: (event) => events.push(event) });
+    const files = text.split("\n\n");
+    expect(files).toHaveLength(201);
+    expect(files.at(-1)!.length).toBeGreaterThan(60_000);
+    expect(events).toEqual([]);
+  });
+
+  it("finds documents of JSON Lines that are longer than a piece used to be", async () => {
+    const document = JSON.stringify({ text: "x".repeat(10_000) });
+    const files = Array.from({ length: 40 }, (_, i) => [`${i}.jsonl`, Array(20).fill(document).join("\n")]);
+    const text = await readText(await directoryWith(Object.fromEntries(files)), 2 * MEBIBYTE);
+    expect(text.split("\n\n").length).toBeGreaterThan(150);
   });
 });

@@ -2,11 +2,15 @@
  * Text from files: plain text, JSON Lines or a JSON list with a text field, Parquet with a text column, or a directory of
  * such files; on the disk or on the hub. A file larger than the
  * limit is sampled in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge
- * corpora cost no more than small ones.
+ * corpora cost no more than small ones. The files of a directory share the limit; where pieces would be too short to say
+ * much, there are fewer of them, and where there are too many files even for one piece of each, evenly spaced files are
+ * read.
  */
-import { readdir } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
+import { silent } from "../progress.ts";
+import { evenlyWithin } from "./evenly.ts";
 import { endingOf, kindOfPath, PositionalFile } from "./file.ts";
 import { type HubOptions, hubFile } from "./hub.ts";
 import { isHubAddress, parseHubAddress } from "./hub_address.ts";
@@ -17,10 +21,14 @@ import { decodeUtf8 } from "./utf8.ts";
 
 /** Fields that hold the text of a JSON line, in order of preference. */
 const TEXT_FIELDS = ["text", "content"] as const;
-/** Pieces that are read of a file that is too large. */
-const PIECES = 32;
+/** Pieces that are read of a file that is too large, at most. */
+const MAX_PIECES = 32;
+/** Bytes of a piece, at least, unless a single file had less: room for whole documents, and for windows inside them. */
+const MIN_PIECE_BYTES = 2 ** 16;
 /** Endings of files that are one text each. */
 const PLAIN_EXTENSIONS = [".txt", ".md", ".text"] as const;
+/** Ending of files whose size does not say how much text they hold. */
+const PACKED = ".parquet";
 const LINE_FEED = 10;
 const SPACE = 32;
 /** A JSON list is parsed as one document. */
@@ -65,25 +73,61 @@ async function localPlace(name: string): Promise<TextPlace> {
 
 /**
  * A text; documents and files of a directory are joined by an empty line, files in the order of their names. A column of a
- * directory is that of its Parquet and JSON files; plain texts beside them are read as they are.
+ * directory is that of its Parquet and JSON files; plain texts beside them are read as they are. Progress tells of files of a
+ * directory that are left out because there are too many.
  * @param name - as of `textPlace`
  * @param maxBytes - bytes read in all
  * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and as
  *   `textPlace`
  */
 export async function readText(name: string, maxBytes: number, options: HubOptions = {}): Promise<string> {
+  const { onProgress = silent } = options;
   const place = await textPlace(name, options);
-  const { column } = place;
-  const files = await textFiles(place);
+  const found = await textFiles(place);
+  const { files, ...share } = await shareOut(found, maxBytes);
+  const total = files.length;
+  const stage = `read ${total} of ${found.length} files of ${place.path}`;
   const parts: string[] = [];
   for (const file of files) {
-    parts.push(await readTextFile(file, { column, maxBytes: Math.floor(maxBytes / files.length) }));
+    parts.push(await readTextFile(file, { column: place.column, ...share }));
+    if (total < found.length) onProgress({ stage, done: parts.length, total, unit: "files" });
   }
   const text = parts.filter((part) => part !== "").join("\n\n");
   if (text.trim() !== "") return text;
   throw new GpruneError("BAD_TEXT", `${name}: expected text, got none`, {
     hint: "It is empty, holds only white space, or is one line that is too long to be read whole.",
   });
+}
+
+/** What is read of each of these files. */
+interface Share {
+  readonly files: readonly string[];
+  /** Of one file. */
+  readonly maxBytes: number;
+  /** Of a file that is larger. */
+  readonly pieces: number;
+}
+
+/** The files, or evenly spaced ones, and what each may have so that no piece is too short and all together fit. */
+async function shareOut(files: readonly string[], maxBytes: number): Promise<Share> {
+  const least = Math.min(MIN_PIECE_BYTES, Math.max(1, Math.floor(maxBytes / MAX_PIECES)));
+  const equal = Math.floor(maxBytes / files.length);
+  if (equal >= MAX_PIECES * least) return { files, maxBytes: equal, pieces: MAX_PIECES };
+  const sized = await Promise.all(files.map(async (path) => ({ path, size: await textBytes(path) })));
+  if (sized.every(({ size }) => size <= equal)) return { files, maxBytes: equal, pieces: MAX_PIECES };
+  const chosen = evenlyWithin(sized, maxBytes, ({ size }) => Math.min(size, least));
+  const share = Math.max(least, Math.floor(maxBytes / chosen.length));
+  return {
+    files: chosen.map(({ path }) => path),
+    maxBytes: share,
+    pieces: Math.min(MAX_PIECES, Math.floor(share / least)),
+  };
+}
+
+/** An upper bound of the bytes of text in a file; a packed one may hold any number. One that is not there is for its reader. */
+async function textBytes(path: string): Promise<number> {
+  if (endingOf(path) === PACKED) return Number.POSITIVE_INFINITY;
+  return (await stat(path).catch(() => null))?.size ?? 0;
 }
 
 /** The file, or those of a directory, of which with a column at least one must have columns. */
@@ -105,8 +149,7 @@ async function textFiles({ path, column }: TextPlace): Promise<readonly string[]
 }
 
 /** How much is read of a file, and of which column or field. */
-interface ReadOptions {
-  readonly maxBytes: number;
+interface ReadOptions extends Pick<Share, "maxBytes" | "pieces"> {
   readonly column: string | undefined;
 }
 
@@ -117,7 +160,7 @@ const READERS: ReadonlyMap<
 > = new Map([
   [".jsonl", readLines],
   [".json", readJson],
-  [".parquet", ({ path }, options) => parquetTexts({ path, ...options })],
+  [PACKED, ({ path }, { maxBytes, column }) => parquetTexts({ path, maxBytes, column })],
 ]);
 
 async function readTextFile(path: string, options: ReadOptions): Promise<string> {
@@ -125,19 +168,17 @@ async function readTextFile(path: string, options: ReadOptions): Promise<string>
   try {
     const documents = await READERS.get(endingOf(path))?.(file, options);
     if (documents !== undefined) return documents.join("\n\n");
-    const pieces = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
-    return pieces.map((piece) => decodeText(piece.bytes, path)).join("\n");
+    const found = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
+    return found.map((piece) => decodeText(piece.bytes, path)).join("\n");
   } finally {
     await file.close();
   }
 }
 
-async function readLines(
-  file: PositionalFile,
-  { maxBytes, column }: ReadOptions,
-): Promise<readonly string[]> {
-  const pieces = await readPieces(file, { maxBytes, separators: [LINE_FEED] });
-  return pieces.flatMap((piece) => {
+async function readLines(file: PositionalFile, options: ReadOptions): Promise<readonly string[]> {
+  const { column } = options;
+  const found = await readPieces(file, { ...options, separators: [LINE_FEED] });
+  return found.flatMap((piece) => {
     const place = placeOf(file.path, piece);
     const lines = jsonLines(decodeText(piece.bytes, file.path), (line) => `${place}:${line}`);
     return Array.from(lines, ({ where, value }) => textsOf(value, { where, column })).flat();
@@ -174,23 +215,23 @@ interface Piece {
 /** The whole file, or evenly spaced pieces between two bytes of the first separator that a piece has twice. */
 async function readPieces(
   file: PositionalFile,
-  { maxBytes, separators }: { readonly maxBytes: number; readonly separators: readonly number[] },
+  { maxBytes, pieces, separators }: ReadOptions & { readonly separators: readonly number[] },
 ): Promise<readonly Piece[]> {
   if (file.size <= maxBytes) return [{ start: 0, bytes: await file.read(0, file.size) }];
-  const length = Math.floor(maxBytes / PIECES);
-  const stride = Math.floor(file.size / PIECES);
-  const pieces: Piece[] = [];
-  for (let i = 0; i < PIECES; i++) {
+  const length = Math.floor(maxBytes / pieces);
+  const stride = Math.floor(file.size / pieces);
+  const found: Piece[] = [];
+  for (let i = 0; i < pieces; i++) {
     const bytes = await file.read(i * stride, length);
     for (const separator of separators) {
       const first = i === 0 ? 0 : bytes.indexOf(separator) + 1;
       const last = bytes.lastIndexOf(separator);
       if (last <= first) continue;
-      pieces.push({ start: i * stride + first, bytes: bytes.subarray(first, last) });
+      found.push({ start: i * stride + first, bytes: bytes.subarray(first, last) });
       break;
     }
   }
-  return pieces;
+  return found;
 }
 
 /** What comes before the number of a line in messages: the lines of a later piece count from its start. */
