@@ -37,6 +37,12 @@ export const CONFIG_JSON_LIMITS: JsonLimits = { maxBytes: 10_000_000, maxDepth: 
  */
 const MAX_ITEMS = 10_000_000;
 
+/**
+ * What gprune itself writes about a model, plans and kept stages: 126 layers of 53 thousand neurons have 7 million numbers and
+ * about 50 MB for each list of all units, and a stage may hold several.
+ */
+export const OWN_JSON_LIMITS: JsonLimits = { maxBytes: 2 ** 28, maxDepth: MAX_JSON_DEPTH, maxItems: 4e7 };
+
 const QUOTE = '"'.charCodeAt(0);
 const BACKSLASH = "\\".charCodeAt(0);
 const COMMA = ",".charCodeAt(0);

@@ -57,6 +57,13 @@ describe("values", () => {
     expect((await written(`${path}-again`, found)).sha256).toBe(digest.sha256);
   });
 
+  test("of more items than a stranger's JSON may have come back, too", async () => {
+    const path = join(await temporaryDirectory(), "long");
+    const value = new Array<number>(10_000_001).fill(0);
+    const found = (await readValue(path, await written(path, value))) as typeof value;
+    expect(found.length).toBe(value.length);
+  });
+
   test("come back as they were, bit by bit", async () => {
     const root = await temporaryDirectory();
     let n = 0;

@@ -13,14 +13,11 @@ import { z } from "zod";
 import { GpruneError, internalError } from "../errors.ts";
 import { StoredFloats } from "../tensor/stash.ts";
 import { PositionalFile } from "./file.ts";
-import { parseJson } from "./json.ts";
+import { OWN_JSON_LIMITS, parseJson } from "./json.ts";
 import type { OutputFile } from "./output_file.ts";
 
 const MAGIC = Buffer.from("GPRUNEv1");
 const ALIGNMENT = 8;
-/** The plan of a model with 126 layers of 53 thousand neurons takes about 50 MB. */
-const MAX_HEADER_BYTES = 2 ** 28;
-const MAX_DEPTH = 64;
 /** Bytes written, read or hashed at a time. */
 const CHUNK_BYTES = 2 ** 26;
 /** Small pieces are joined up to this size. */
@@ -141,8 +138,8 @@ async function digestOf(file: PositionalFile, onBytes: (bytes: number) => void =
 async function decode(file: PositionalFile): Promise<unknown> {
   const start = await file.read(0, 16);
   const length = Number(new DataView(start.buffer).getBigUint64(8, true));
-  if (!MAGIC.equals(start.subarray(0, 8)) || length > MAX_HEADER_BYTES) throw notOurs(file.path);
-  const limits = { where: file.path, maxBytes: MAX_HEADER_BYTES, maxDepth: MAX_DEPTH };
+  if (!MAGIC.equals(start.subarray(0, 8)) || length > OWN_JSON_LIMITS.maxBytes) throw notOurs(file.path);
+  const limits = { ...OWN_JSON_LIMITS, where: file.path };
   const header = headerSchema.safeParse(parseJson(await file.read(16, length), limits));
   if (!header.success) throw notOurs(file.path);
   const arrays: AnyArray[] = [];

@@ -3,12 +3,12 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import { type JsonLimits, MAX_JSON_DEPTH, parseJson as parseLimited } from "../io/json.ts";
+import { type JsonLimits, OWN_JSON_LIMITS, parseJson as parseLimited } from "../io/json.ts";
 import { plainName } from "../plain_text.ts";
 import { badPlan, type Json, keepProblems, type PruningPlan } from "./plan.ts";
 
-/** The largest plan.json; one of 126 layers with 53 thousand neurons has about 50 MB and 7 million numbers. */
-export const PLAN_LIMITS: JsonLimits = { maxBytes: 2 ** 28, maxDepth: MAX_JSON_DEPTH, maxItems: 4e7 };
+/** The largest plan.json. */
+export const PLAN_LIMITS: JsonLimits = OWN_JSON_LIMITS;
 
 /** As in configurations of models. */
 const MAX_LAYERS = 4096;
