@@ -89,6 +89,17 @@ describe("readParquetTexts", () => {
     expect(numbers.at(-1)).toBeGreaterThan(9500);
   });
 
+  test("gives no more than asked for, the beginning of a text where none fits, and counts empty ones", async () => {
+    const letters = [..."abcdefgh"].map((letter) => `${letter} `.repeat(500));
+    const bytes = parquetWriteBuffer({ columnData: [texts("text", letters)], rowGroupSize: 1 });
+    expect(await read(bytes, { maxBytes: 2100 })).toEqual([letters[0], letters[4]]);
+    expect(await read(bytes, { maxBytes: 9 })).toEqual(["a a a a"]);
+    const faces = parquetWriteBuffer({ columnData: [texts("text", ["🙂".repeat(10)])] });
+    expect(await read(faces, { maxBytes: 5 })).toEqual(["🙂🙂"]);
+    const empty = parquetWriteBuffer({ columnData: [texts("text", Array(1000).fill(""))] });
+    expect(await read(empty, { maxBytes: 100 })).toHaveLength(100);
+  });
+
   test("of many equal texts, which take no space in the file, takes as many as fit", async () => {
     const bytes = parquetWriteBuffer({ columnData: [texts("text", Array(5000).fill("y".repeat(1000)))] });
     expect(bytes.byteLength).toBeLessThan(20_000);

@@ -6,6 +6,7 @@ import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSch
 import { compressors, decompressZstd } from "hyparquet-compressors";
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
+import { evenly, evenlyWithin } from "./evenly.ts";
 import type { PositionalFile } from "./file.ts";
 
 /** Columns that hold the text when nobody says which, in order of preference; else the first column of texts. */
@@ -33,7 +34,8 @@ interface RowGroup {
 
 /**
  * Texts of a column, in the order of the rows; null is left out. When there are more than `maxBytes` of them, some of
- * evenly spaced rows of evenly spaced row groups.
+ * evenly spaced rows of evenly spaced row groups; and the beginning of one where none fits.
+ * @param maxBytes - characters of all texts, as JavaScript counts them; an empty one counts as one
  * @param column - absent: `text`, `content`, or the first column of texts
  * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit; BAD_TEXT without such a column
  */
@@ -51,7 +53,8 @@ export async function readParquetTexts(
     const read = rows.flatMap(({ [name]: text }) => (typeof text === "string" ? [text] : []));
     texts.push(sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
   }
-  return texts.flat();
+  const fitting = evenlyWithin(texts.flat(), maxBytes, ({ length }) => Math.max(1, length));
+  return fitting.length === 1 ? fitting.map((text) => beginning(text, maxBytes)) : fitting;
 }
 
 /**
@@ -85,6 +88,14 @@ function plain(value: unknown): unknown {
 function sample(texts: readonly string[], maxLength: number): readonly string[] {
   const stride = Math.ceil(texts.reduce((sum, { length }) => sum + length, 0) / maxLength);
   return stride <= 1 ? texts : texts.filter((_, index) => index % stride === 0);
+}
+
+/** A text up to the last white space that lets it fit, or where it has none without half a character at its end. */
+function beginning(text: string, length: number): string {
+  if (text.length <= length) return text;
+  const start = text.slice(0, length);
+  const end = start.search(/\s\S*$/);
+  return end > 0 ? start.slice(0, end) : start.replace(/[\ud800-\udbff]$/, "");
 }
 
 /** The footer, whose size is checked before it is read. */
@@ -157,12 +168,6 @@ function rowGroups(
 
 function sizeOf(groups: readonly RowGroup[]): number {
   return groups.reduce((sum, { bytes }) => sum + bytes, 0);
-}
-
-/** At most `count` of the items, evenly spaced. */
-function evenly<T>(items: readonly T[], count: number): readonly T[] {
-  if (items.length <= count) return items;
-  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]!);
 }
 
 async function readGroup(

@@ -1,9 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
-import { parquetTexts } from "./parquet_process.ts";
+import { parquetRows, parquetTexts } from "./parquet_process.ts";
 
 async function fileOf(bytes: Uint8Array): Promise<string> {
   const path = join(await temporaryDirectory(), "a.parquet");
@@ -76,4 +76,73 @@ describe("parquetTexts", () => {
       "expected a Parquet file that unpacks in 0.01 seconds",
     );
   });
+});
+
+describe("the end of the process", () => {
+  const ask = async (path: string): Promise<unknown> => {
+    return parquetTexts({ path, maxBytes: 1e6, column: undefined }).catch((error: unknown) => error);
+  };
+
+  test.each([
+    ["told later", ".no-node"],
+    ["told at once", "/no-node"],
+  ])("is no limit of the file's when it does not start, %s", async (_, ending) => {
+    const path = await fileOf(good());
+    const node = process.execPath;
+    process.execPath = `${path}${ending}`;
+    try {
+      expect(await ask(path)).toMatchObject({
+        code: "INTERNAL",
+        message: expect.stringMatching(
+          /a\.parquet: expected a process that unpacks it, it did not start: spawn /,
+        ),
+        hint: expect.stringContaining("Repeat the command"),
+      });
+    } finally {
+      process.execPath = node;
+    }
+  });
+
+  test("is told with what it said when it fails", async () => {
+    const path = await fileOf(good());
+    vi.stubEnv("NODE_OPTIONS", "--require /no/such/module.cjs");
+    try {
+      expect(await ask(path)).toMatchObject({
+        code: "INTERNAL",
+        message: expect.stringMatching(
+          /a\.parquet: expected a process that unpacks it, it ended with exit code 1: Error: Cannot find module/,
+        ),
+      });
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
+
+  test("that comes of too many rows says so", async () => {
+    const rows = Array.from({ length: 3000 }, (_, i) => `${i} ${"x".repeat(1000)}`);
+    const path = await fileOf(
+      new Uint8Array(parquetWriteBuffer({ columnData: [{ name: "text", data: rows, type: "STRING" }] })),
+    );
+    await expect(parquetRows(path, 3000, { maxBytes: 1000 })).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: `${path}: expected rows of at most 1000 bytes as JSON, got more`,
+      hint: "Ask for fewer rows with --limit, or write it anew in several files.",
+    });
+    expect(await parquetRows(path, 3000)).toHaveLength(3000);
+  });
+});
+
+test("documents that are longer than their share are no reason to refuse a file", async () => {
+  const long = Array.from({ length: 64 }, (_, i) => `${i} ${"ü ".repeat(25_000)}`);
+  const path = await fileOf(
+    new Uint8Array(
+      parquetWriteBuffer({ columnData: [{ name: "text", data: long, type: "STRING" }], rowGroupSize: 1 }),
+    ),
+  );
+  const maxBytes = 84_000;
+  const texts = await parquetTexts({ path, maxBytes, column: undefined });
+  expect(texts).toEqual([long[0]]);
+  const [cut] = await parquetTexts({ path, maxBytes: 1000, column: undefined });
+  expect(long[0]!.startsWith(cut!)).toBe(true);
+  expect(cut!.length).toBe(999);
 });
