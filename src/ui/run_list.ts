@@ -78,13 +78,18 @@ function figuresOf(record: RunRecord): RunFigures {
   };
 }
 
+/** Facts of what keeps its progress in the same way and is no run: an export, an evaluation. */
+const otherSchema = z.union([z.object({ export: z.unknown() }), z.object({ evaluation: z.unknown() })]);
+
 /** What the facts of a run say about how to go on with it. */
 const keptSchema = z.object({ settings: z.looseObject({ model: z.string() }) });
 const writtenSchema = z.object({ dtype: z.string() }).catch({ dtype: "auto" });
 
-async function unfinished(path: string, id: string): Promise<RunSummary> {
+/** Null when something else keeps its progress there. */
+async function unfinished(path: string, id: string): Promise<RunSummary | null> {
   const holder = await holderOf(join(path, "lock"));
   const manifest = await RunManifest.open(path);
+  if (otherSchema.safeParse(manifest.facts).success) return null;
   const kept = keptSchema.safeParse(manifest.facts);
   if (!kept.success) {
     const hint = "Remove the directory to start anew.";
