@@ -105,6 +105,18 @@ describe("renderReport", () => {
     expect(page).toMatch(/Perplexity falls least on \w+ \(×0\.\d+\) and most on \w+ \(×0\.\d+\)\./);
   });
 
+  it("shows what is known of attention alone", async () => {
+    const files = reportFiles();
+    const plan = JSON.parse(JSON.stringify(files.plan), (key, value) => {
+      if (key === "ffn" && Array.isArray(value?.[0])) return [];
+      if (key !== "spaces" && key !== "profiles") return value;
+      return value.filter(({ space }: { readonly space: string }) => space.endsWith(".kv"));
+    });
+    const page = await renderReport({ ...files, plan });
+    expect(ids(page)).toEqual(expect.arrayContaining(["reliability", "rounds"]));
+    expect(ids(page)).not.toContain("kendall");
+  });
+
   it("says which set the model wrote by itself", async () => {
     const files = reportFiles();
     const [first, ...others] = files.record.calibration;

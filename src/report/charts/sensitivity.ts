@@ -54,14 +54,14 @@ export function histogramPicture(facts: Facts): Picture | null {
   };
 }
 
-/** Kendall's W of every space. */
+/** Kendall's W of every space; nothing where none is an FFN. */
 export function agreementPicture(facts: Facts): Picture | null {
   const values = facts.grounds.spaces.map(({ space, kendallW }) => {
     const { layer, kind } = placeOf(space);
     return { layer, kind: KIND[kind], w: kendallW };
   });
-  if (values.length === 0) return null;
   const ffn = values.filter(({ kind }) => kind === KIND.ffn);
+  if (ffn.length === 0) return null;
   const lowest = ffn.reduce((a, b) => (b.w < a.w ? b : a));
   return {
     id: "kendall",
