@@ -82,8 +82,19 @@ describe("explainDecision", () => {
     }
   });
 
-  it("is JSON with four digits", () => {
-    expect(JSON.parse(JSON.stringify(explanation))).toEqual(explanation);
-    expect(JSON.stringify(explanation)).not.toMatch(/\d\.\d{5}/);
+  it("is JSON with four significant digits, and whole numbers as they are", () => {
+    const moves = [
+      { space: "layers.0.ffn", from: 123_456, to: 123_457, worth: 0.000_012_345_6 },
+      { space: "layers.1.ffn", from: 5, to: 4, worth: -12.345_67 },
+    ];
+    const moved = explainDecision({ analyses, keep, rounds: [], consensus, moves });
+    expect(moved.moves).toEqual([
+      { space: "layers.0.ffn", from: 123_456, to: 123_457, worth: 0.000_012_35 },
+      { space: "layers.1.ffn", from: 5, to: 4, worth: -12.35 },
+    ]);
+    expect(JSON.parse(JSON.stringify(moved))).toEqual(moved);
+    const fractions = JSON.stringify(moved).match(/\d+\.\d+/g)!;
+    expect(fractions.length).toBeGreaterThan(100);
+    for (const fraction of fractions) expect(fraction.replace(/^0\.0*|\./g, "").length).toBeLessThan(5);
   });
 });

@@ -1,6 +1,6 @@
 /**
  * The grounds of a decision as a JSON value of a few numbers for each space, however wide the model is: what plan.json
- * keeps of them and the report draws. Numbers are rounded to four digits; nothing is computed from them again.
+ * keeps of them and the report draws. Fractions are rounded to four significant digits; nothing is computed from them again.
  */
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { mean, spearman } from "../tensor/statistics.ts";
@@ -129,9 +129,9 @@ function profilesOf(
   }));
 }
 
-/** The value with every fraction rounded. */
+/** The value with four significant digits of every fraction; worths of a large model are far below 1. */
 function rounded<T>(value: T): T {
   const round = (_key: string, part: unknown): unknown =>
-    typeof part === "number" ? Number(part.toFixed(4)) : part;
+    typeof part === "number" && !Number.isInteger(part) ? Number(part.toPrecision(4)) : part;
   return JSON.parse(JSON.stringify(value, round)) as T;
 }

@@ -52,3 +52,10 @@ export function count(value: number): Cell {
 export function decimal(value: number | null | undefined, digits = 2): Cell {
   return value === null || value === undefined ? null : { text: value.toFixed(digits), value };
 }
+
+/** For numbers of any size: `0.00001234`, `12.34`. */
+export function significant(value: number | null | undefined, digits = 4): Cell {
+  return value === null || value === undefined
+    ? null
+    : { text: String(Number(value.toPrecision(digits))), value };
+}

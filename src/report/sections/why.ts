@@ -4,7 +4,7 @@ import { type Cell, type Column, type Figures, row, type Section, section, table
 import type { Facts } from "../facts.ts";
 import { whole } from "../format.ts";
 import { type Html, html } from "../html.ts";
-import { count, decimal, share } from "./shape.ts";
+import { count, decimal, share, significant } from "./shape.ts";
 
 export function whySection(facts: Facts, figures: Figures): Section | null {
   if (facts.grounds.spaces.length === 0) return null;
@@ -133,7 +133,7 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
       count(from),
       count(to),
       { text: `${to > from ? "+" : ""}${whole(to - from)}`, value: to - from },
-      decimal(worth, 4),
+      significant(worth),
     ]),
     long: moves.length > 16,
   });
