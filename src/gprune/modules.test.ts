@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { randomStream } from "../tensor/random.ts";
-import { behaviourModules, type ModuleOptions, modelModules, type UnitModules } from "./modules.ts";
+import { behaviourModules, type ModuleOptions, type UnitModules } from "./modules.ts";
 import { unitSensitivity } from "./sensitivity.ts";
 
 /** Score of a unit on set d, from its importance t and fresh standard normal noise. */
@@ -130,14 +130,20 @@ describe("behaviourModules", () => {
     expect(modulesOf(renamed).assignment).toEqual(assignment);
   });
 
-  it("keeps no module below the minimum size", () => {
-    const few: Behaviour = (u, d, { t, noise }) => (u < 10 ? (d === 0 ? 9 : -9) + noise : t + 0.1 * noise);
-    const scores = scoresOf(few, planted);
-    for (const minModuleSize of [16, 100, 400]) {
-      const { modules, assignment } = modulesOf(scores, { minModuleSize });
-      expect(modules.every(({ size }) => size >= minModuleSize)).toBe(true);
-      expect(modules.reduce((sum, { size }) => sum + size, 0)).toBe(assignment.length);
-    }
+  it.each([
+    [600, 10, "joins"],
+    [600, 30, "keeps"],
+    [2000, 30, "joins"],
+    [2000, 60, "keeps"],
+  ])("of %i units, a behaviour that %i have it %s", (units, few, does) => {
+    const behaviour: Behaviour = (u, d, { t, noise }) =>
+      u < few ? (d === 0 ? 9 : -9) + noise : t + 0.1 * noise;
+    const { modules, reason } = modulesOf(scoresOf(behaviour, { units, sets: 5, seed: 1 }));
+    const least = Math.max(16, 0.02 * units);
+    expect(modules.every(({ size }) => size >= least)).toBe(true);
+    expect(modules.reduce((sum, { size }) => sum + size, 0)).toBe(units);
+    expect(modules.some(({ size }) => size === few)).toBe(does === "keeps");
+    expect(reason.includes("Too small ones were joined to others")).toBe(does === "joins");
   });
 
   it.each<[string, Planted, Partial<ModuleOptions>, string]>([
@@ -180,13 +186,5 @@ describe("behaviourModules", () => {
 
   it("refuses an impossible maximum", () => {
     expect(() => modulesOf(scoresOf(three, planted), { maxModules: 0 })).toThrow("internal:");
-  });
-});
-
-describe("modelModules", () => {
-  it("gives each space its own chance", () => {
-    const sensitivity = unitSensitivity(scoresOf(three, planted));
-    const all = modelModules(new Map([["layers.1.ffn", sensitivity]]), { seed: 5 });
-    expect(all.get("layers.1.ffn")).toEqual(behaviourModules("layers.1.ffn", sensitivity, { seed: 5 }));
   });
 });

@@ -5,7 +5,7 @@
  *
  * points (behaviour.ts) -> clusterings for k = 1..maxModules (kmeans.ts) -> K (module_count.ts) -> small modules merged
  *
- * A space is one module, unclustered, when it has fewer than `minUnits` units (KV spaces), when there is one set, or
+ * A space is one module, unclustered, when it has fewer than `MIN_UNITS` units (KV spaces), when there is one set, or
  * when no unit ever changes its rank.
  *
  * Laws: sets in another order give the same modules. Units in another order give the same modules in that order:
@@ -23,11 +23,13 @@ export interface ModuleOptions {
   readonly seed: number;
   /** Most modules of a space, 1..255; default 4. */
   readonly maxModules?: number;
-  /** Spaces with fewer units are one module; default 64. */
-  readonly minUnits?: number;
-  /** Smaller modules are merged into the nearest; default 2 % of the units, at least 16. */
-  readonly minModuleSize?: number;
 }
+
+/** Spaces with fewer units are one module. */
+const MIN_UNITS = 64;
+/** Modules smaller than this, or than this share of the units, are merged into the nearest. */
+const MIN_MODULE_SIZE = 16;
+const MIN_MODULE_SHARE = 0.02;
 
 /** One module in numbers. */
 export interface BehaviourModule {
@@ -60,21 +62,21 @@ export interface UnitModules {
 export function behaviourModules(
   spaceId: string,
   sensitivity: Sensitivity,
-  options: ModuleOptions,
+  { seed, maxModules = 4 }: ModuleOptions,
 ): UnitModules {
   const units = sensitivity.sigma.length;
-  const { maxModules = 4, minUnits = 64, minModuleSize = Math.max(16, Math.ceil(0.02 * units)) } = options;
   if (!(Number.isInteger(maxModules) && maxModules >= 1 && maxModules <= 255)) {
     throw internalError(`modules: maxModules is ${maxModules}`);
   }
-  const reason = undividedReason(sensitivity, { maxModules, minUnits });
+  const reason = undividedReason(sensitivity, maxModules);
   if (reason !== undefined) return oneModule(spaceId, sensitivity, reason);
   const order = canonicalOrder(sensitivity.ranks);
   const ranks = sensitivity.ranks.map((rho) => Float64Array.from(order, (u) => rho[u]!));
   const behaviour = behaviourPoints(ranks);
-  const random = randomStream(options.seed, `modules/${spaceId}`);
+  const random = randomStream(seed, `modules/${spaceId}`);
   const { k, assignment, evidence } = chooseModules(ranks, { behaviour, maxModules, random });
-  const groups = mergedSmall(groupsOf(assignment, k), behaviour, minModuleSize);
+  const least = Math.max(MIN_MODULE_SIZE, Math.ceil(MIN_MODULE_SHARE * units));
+  const groups = mergedSmall(groupsOf(assignment, k), behaviour, least);
   return {
     spaceId,
     ...numbered(groups, order, sensitivity),
@@ -83,16 +85,6 @@ export function behaviourModules(
     explained: behaviour.explained,
     reason: countReason(evidence, k, groups.length),
   };
-}
-
-/** Modules of every space of a model, by space id. */
-export function modelModules(
-  sensitivities: ReadonlyMap<string, Sensitivity>,
-  options: ModuleOptions,
-): ReadonlyMap<string, UnitModules> {
-  return new Map(
-    Array.from(sensitivities, ([id, sensitivity]) => [id, behaviourModules(id, sensitivity, options)]),
-  );
 }
 
 /** A space as one module: every unit competes with every other, as without modules. */
@@ -106,13 +98,10 @@ function oneModule(spaceId: string, sensitivity: Sensitivity, reason: string): U
 /** A standard deviation of ranks below this is rounding. */
 const SMALLEST_SIGMA = 1e-9;
 
-function undividedReason(
-  { sets, sigma }: Sensitivity,
-  { maxModules, minUnits }: { readonly maxModules: number; readonly minUnits: number },
-): string | undefined {
+function undividedReason({ sets, sigma }: Sensitivity, maxModules: number): string | undefined {
   const units = sigma.length;
   if (maxModules === 1) return "One module: no more were asked for.";
-  if (units < minUnits) return `One module: units can be grouped from ${minUnits} on, there are ${units}.`;
+  if (units < MIN_UNITS) return `One module: units can be grouped from ${MIN_UNITS} on, there are ${units}.`;
   if (sets.length < 2) return "One module: one calibration set cannot show how ranks change between sets.";
   if (sigma.every((value) => value < SMALLEST_SIGMA))
     return "One module: no unit changes its rank between sets.";

@@ -120,15 +120,6 @@ describe("judgeModules", () => {
     expect(high).toMatchObject({ verdict: "activation", reason: expect.stringContaining("score high") });
   });
 
-  it("obeys its thresholds", () => {
-    const sets = splitSets(4, mixed, 0.1);
-    const verdicts = (options: { threshold?: number; magnitudeThreshold?: number }): string[] =>
-      judgeModules(halved, sets, options).map(({ verdict }) => verdict);
-    expect(verdicts({ threshold: -1 })).toEqual(["activation", "activation"]);
-    expect(verdicts({ magnitudeThreshold: 0 })).toEqual(["activation", "activation"]);
-    expect(verdicts({ threshold: 1.01, magnitudeThreshold: 1 })).toEqual(["fallback", "fallback"]);
-  });
-
   it("gives a space of one module magnitude 1/2 exactly, so that it never falls back", () => {
     for (const units of [3, 7, 400]) {
       const sets = new Map(

@@ -25,7 +25,7 @@
  * so a space of one module has exactly 1/2. The mean of the quantiles, not the quantile of the mean: scores have long
  * tails, a few strong units would lift any module above the median.
  *
- * Verdict: `fallback` iff r < threshold and magnitude < magnitudeThreshold. A module of fewer than `MIN_UNITS` units
+ * Verdict: `fallback` iff r and magnitude are below their thresholds. A module of fewer than `MIN_UNITS` units
  * stays with `activation` and has r = null: two units have one order or the other, which measures nothing. So does every
  * module where no set has halves.
  *
@@ -46,13 +46,6 @@ export interface SplitScores {
 /** r below which scores are unreliable, and the magnitude below which unreliable scores are given up. */
 export const RELIABILITY_THRESHOLD = 0.5;
 export const MAGNITUDE_THRESHOLD = 0.5;
-
-export interface ReliabilityOptions {
-  /** r below which scores are unreliable; default 0.5. */
-  readonly threshold?: number;
-  /** Magnitude below which unreliable scores are given up; default 0.5. */
-  readonly magnitudeThreshold?: number;
-}
 
 /** How the scores of a module hold on one set; all -1..1. */
 export interface SetReliability {
@@ -99,7 +92,6 @@ const SMALLEST_RELIABILITY = 0.5;
 export function judgeModules(
   { spaceId, assignment, modules }: UnitModules,
   sets: ReadonlyMap<string, SplitScores>,
-  options: ReliabilityOptions = {},
 ): readonly ModuleVerdict[] {
   const named = sortedSets(sets);
   if (named.length === 0) throw internalError(`reliability of ${spaceId}: no sets`);
@@ -119,7 +111,7 @@ export function judgeModules(
     const r = measurable ? mean(perSet.map(({ corrected }) => corrected)) : null;
     const splitHalf = measurable ? mean(perSet.map(({ own }) => own)) : null;
     const sets = { all: named.length, halved: rankings.length };
-    const judgement = judge({ r, magnitude, sets, size: units.length }, options);
+    const judgement = judge({ r, magnitude, sets, size: units.length });
     return { module, r, perSet, splitHalf, magnitude, ...judgement };
   });
 }
@@ -192,10 +184,10 @@ interface Measured {
   readonly size: number;
 }
 
-function judge(
-  { r, magnitude, sets, size }: Measured,
-  { threshold = RELIABILITY_THRESHOLD, magnitudeThreshold = MAGNITUDE_THRESHOLD }: ReliabilityOptions,
-): { readonly verdict: Verdict; readonly reason: string } {
+function judge({ r, magnitude, sets, size }: Measured): {
+  readonly verdict: Verdict;
+  readonly reason: string;
+} {
   if (r === null) {
     return { verdict: "activation", reason: `Activation scores: ${whyNotMeasured(size)}.` };
   }
@@ -204,17 +196,17 @@ function judge(
     sets.halved === 1
       ? `one half of ${one} predicts the other`
       : "scores from the other sets predict those of a held-out set";
-  if (r >= threshold) {
-    const reason = `Activation scores: ${by} with r = ${r.toFixed(2)}, at least ${threshold}.`;
+  if (r >= RELIABILITY_THRESHOLD) {
+    const reason = `Activation scores: ${by} with r = ${r.toFixed(2)}, at least ${RELIABILITY_THRESHOLD}.`;
     return { verdict: "activation", reason };
   }
-  const found = `${by} with r = ${r.toFixed(2)}, below ${threshold},`;
+  const found = `${by} with r = ${r.toFixed(2)}, below ${RELIABILITY_THRESHOLD},`;
   const quantile = `quantile ${magnitude.toFixed(2)}`;
-  if (magnitude >= magnitudeThreshold) {
-    const reason = `Activation scores: ${found} but the units score high (${quantile}, at least ${magnitudeThreshold}).`;
+  if (magnitude >= MAGNITUDE_THRESHOLD) {
+    const reason = `Activation scores: ${found} but the units score high (${quantile}, at least ${MAGNITUDE_THRESHOLD}).`;
     return { verdict: "activation", reason };
   }
-  const level = `the units score low (${quantile}, below ${magnitudeThreshold})`;
+  const level = `the units score low (${quantile}, below ${MAGNITUDE_THRESHOLD})`;
   return { verdict: "fallback", reason: `Activation-independent scores: ${found} and ${level}.` };
 }
 
