@@ -204,7 +204,7 @@ export {
 export { formatPlan, parsePlan } from "./prune/plan_json.ts";
 export { applyPlan } from "./prune/surgery.ts";
 // Recovery
-export { type AdamMoments, AdamW, type AdamWSettings } from "./recover/adamw.ts";
+export { type AdamMoments, AdamW } from "./recover/adamw.ts";
 export type { Alternatives } from "./recover/alternatives.ts";
 export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
 export {
