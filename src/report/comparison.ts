@@ -6,7 +6,7 @@ import { figuresOf } from "./figures.ts";
 import { bytes, duration, percent, perplexity, short, times } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { pageText } from "./page.ts";
-import { referenceOf } from "./references.ts";
+import { type NamedFacts, referenceOf } from "./references.ts";
 import { day, methodSentence } from "./sections/summary.ts";
 import { sharedHeldOut } from "./shared_texts.ts";
 import { shortName } from "./text.ts";
@@ -31,13 +31,7 @@ export async function renderComparison(runs: readonly RunFiles[]): Promise<strin
   });
 }
 
-/** A run and what it is called beside others. */
-export interface NamedRun {
-  readonly name: string;
-  readonly facts: Facts;
-}
-
-function withNames(runs: readonly Facts[]): readonly NamedRun[] {
+function withNames(runs: readonly Facts[]): readonly NamedFacts[] {
   const names = runs.map(({ record }) => record.name);
   return runs.map((facts, index) => {
     const name = names[index]!;
@@ -47,7 +41,7 @@ function withNames(runs: readonly Facts[]): readonly NamedRun[] {
   });
 }
 
-function head(runs: readonly NamedRun[]): Html {
+function head(runs: readonly NamedFacts[]): Html {
   const bases = new Set(runs.map(({ facts }) => shortName(facts.record.base)));
   const smallest = runs.toSorted(
     (a, b) => a.facts.record.parameters.after - b.facts.record.parameters.after,
@@ -63,7 +57,7 @@ ${bestOf(runs)}
 }
 
 /** The run that lost least on the held-out texts that all runs which have some have; null where there is nothing to compare. */
-function bestOf(runs: readonly NamedRun[]): Html | null {
+function bestOf(runs: readonly NamedFacts[]): Html | null {
   const measured = runs.filter(({ facts }) => facts.heldOut.length > 0);
   if (measured.length < 2) return null;
   const shared = sharedHeldOut(measured.map(({ facts }) => facts));
@@ -79,7 +73,7 @@ function bestOf(runs: readonly NamedRun[]): Html | null {
   return html`<li>Best beside its dense model on held-out text${which}: ${best.run}, perplexity ${times(best.ratio)}.</li>`;
 }
 
-function runTable(runs: readonly NamedRun[]): Html {
+function runTable(runs: readonly NamedFacts[]): Html {
   const columns = [
     "Removed",
     "FFN",
@@ -120,7 +114,7 @@ function runTable(runs: readonly NamedRun[]): Html {
 }
 
 /** One row for each text that any of the runs has, two columns for each run. */
-function qualityTable(runs: readonly NamedRun[], which: "heldOut" | "texts", title: string): Html | null {
+function qualityTable(runs: readonly NamedFacts[], which: "heldOut" | "texts", title: string): Html | null {
   const names = [...new Set(runs.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
   if (names.length === 0) return null;
   const cells = (found: Quality | undefined): readonly Cell[] =>

@@ -2,7 +2,7 @@
 import { type Facts, isSamePath } from "./facts.ts";
 import { shortName } from "./text.ts";
 
-/** A run in a comparison. */
+/** A run and what it is called beside others. */
 export interface NamedFacts {
   readonly name: string;
   readonly facts: Facts;
