@@ -212,8 +212,8 @@ describe("planMemory", () => {
     const short = stagesOf({ seqLen: 64 });
     for (const stage of ["distill", "distill head"]) {
       const { [stage]: items = {} } = short;
-      // Half of q, k, v, o, gate, up and down, and the norms, with two moments.
-      const weights = 0.5 * 32 * (4 * 4096 ** 2 + 3 * 4096 * 11_008 + 2 * 4096);
+      // Half of q, k, v, o, gate, up and down, and all of the norms, with two moments.
+      const weights = 32 * (0.5 * (4 * 4096 ** 2 + 3 * 4096 * 11_008) + 2 * 4096);
       expect(items["weights in training"]).toBe(3 * 4 * weights);
       // Eight windows: the inputs of all layers, the last output, its gradient, and what the dense model has.
       expect(items["layer inputs"]).toBe(34 * 4 * 8 * 64 * 4096);

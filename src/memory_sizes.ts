@@ -16,7 +16,9 @@ import {
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
   layerParameters,
+  layersParameters,
   layerWeightsOf,
+  prunableParameters,
   type Space,
   type SpaceKind,
   spacesOf,
@@ -63,6 +65,23 @@ export const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =
 /** Whether learned widths are refined. */
 export const refinesWidths = (run: PlannedRun): boolean =>
   run.config.refine && run.allocation === "learned" && fits(run);
+
+/** Parameters of all layers that are left, when `sparsity` of the prunable ones goes. */
+export function leftInLayers(spec: ModelSpec, sparsity: number): number {
+  return layersParameters(spec) - sparsity * prunableParameters(spec);
+}
+
+/**
+ * Parameters of all output projections that are left, at most: a KV group and a neuron have different shares of theirs in the
+ * projection, and what goes may all be of the kind that has less.
+ */
+export function leftInOutputs(spec: ModelSpec, sparsity: number): number {
+  const spaces = spacesOf(spec);
+  const channels = total(spaces.map(({ units, unitChannels }) => units * unitChannels));
+  const prunable = total(spaces.map(({ units, unitParameters }) => units * unitParameters));
+  const shares = spaces.map(({ unitChannels, unitParameters }) => unitChannels / unitParameters);
+  return spec.hiddenSize * (channels - sparsity * prunable * Math.min(...shares));
+}
 
 /** Bytes of what a run holds, in its places. */
 export class RunSizes {
@@ -232,9 +251,9 @@ export class RunSizes {
     };
   }
 
-  /** The layers' weights that training changes; with the share that pruning leaves. */
+  /** The layers' weights that training changes, of which pruning leaves as many as it is to. */
   get trained(): number {
-    return (1 - this.#run.config.sparsity) * total(this.#layerBytes);
+    return 4 * leftInLayers(this.#run.spec, this.#run.config.sparsity);
   }
 
   /** In files, at most at one time. */
@@ -258,10 +277,8 @@ export class RunSizes {
 
   /** Output projections of the pruned model. */
   get #allRefitted(): number {
-    if (!fits(this.#run)) return 0;
     const { spec, config } = this.#run;
-    const channels = total(spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels));
-    return (1 - config.sparsity) * 4 * channels * this.hiddenSize;
+    return fits(this.#run) ? 4 * leftInOutputs(spec, config.sparsity) : 0;
   }
 
   get #allAlternatives(): number {

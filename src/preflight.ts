@@ -9,8 +9,9 @@ import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
+import { leftInLayers, leftInOutputs } from "./memory_sizes.ts";
 import type { Model } from "./model/model.ts";
-import { layersParameters, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
+import { parameterCount, prunableParameters } from "./model/spaces.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { calibrationSummary, tokensOf } from "./run_result.ts";
 
@@ -88,10 +89,9 @@ export function estimateNeeds(
   config: SettledConfig,
   { plan, tokens, refitTokens, kept = 0 }: Known,
 ): Needs {
-  const trained = (1 - config.sparsity) * 4 * layersParameters(spec);
+  const trained = 4 * leftInLayers(spec, config.sparsity);
   const hiddenOf = (count: number): number => 4 * count * spec.hiddenSize;
-  const channels = spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels);
-  const refitted = (1 - config.sparsity) * 4 * channels.reduce((sum, n) => sum + n * spec.hiddenSize, 0);
+  const refitted = 4 * leftInOutputs(spec, config.sparsity);
   const { recover } = config;
   const fits = tokens > 0 && refits(recover);
   const removed = config.sparsity * prunableParameters(spec);
