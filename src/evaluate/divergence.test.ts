@@ -84,6 +84,36 @@ describe("compareOnWindows", () => {
     expect(divergences[0]!.kl).toBeCloseTo((await naive(runners[1]!.model)).kl, 6);
   });
 
+  it("loads heads when all layers are done, and has no more than two at a time", async () => {
+    const steps: string[] = [];
+    class Watched extends DecoderRunner {
+      override async loadLayer(index: number) {
+        steps.push(`layer ${index}`);
+        return super.loadLayer(index);
+      }
+      override async loadHead() {
+        const head = await super.loadHead();
+        steps.push("head");
+        heads.add(head.weights);
+        return head;
+      }
+    }
+    class WatchedRuntime extends Runtime {
+      override release(weights: Parameters<Runtime["release"]>[0]) {
+        if (heads.delete(weights)) steps.push("drop");
+        super.release(weights);
+      }
+    }
+    const heads = new Set<object>();
+    const watched = new WatchedRuntime({ threads: 1 });
+    const runners = [dense, pruned, pruned].map((model) => new Watched(model, watched));
+    const found = await compareOnWindows(runners, windows);
+    await watched.close();
+    const layers = ["layer 0", "layer 1", "layer 2"].flatMap((name) => [name, name, name]);
+    expect(steps).toEqual([...layers, "head", "head", "drop", "head", "drop", "drop"]);
+    expect(found.divergences[0]).toEqual(found.divergences[1]);
+  });
+
   it("tells its progress up to the end", async () => {
     const runners = [dense, pruned].map((model) => new DecoderRunner(model, runtime));
     const events: number[] = [];

@@ -1,12 +1,13 @@
 /**
  * How far models are from a first one, usually the dense one, on the same windows: their predictions, and their hidden
- * states layer by layer. All models take a layer before any takes the next, so memory holds the weights of one layer of
- * one model and the hidden states of all.
+ * states layer by layer. All models take a layer before any takes the next, and one head after the other is compared with that of
+ * the first, so memory holds the weights of one layer of one model, or of two heads, and the hidden states of all.
  */
 
-import type { DecoderRunner, LoadedHead, Outputs } from "../graph/decoder_runner.ts";
+import type { DecoderRunner, Outputs } from "../graph/decoder_runner.ts";
 import { embedWindows, hiddenRows, MAX_HIDDEN_BYTES, type MicroBatch, nextTokens } from "../graph/forward.ts";
 import { headStructure } from "../graph/head.ts";
+import { tidy } from "../graph/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -71,8 +72,6 @@ export async function compareOnWindows(
   const layers = spec.layers.length;
   const perWindow = windows[0]!.length * spec.hiddenSize * 4 * runners.length;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
-  const heads: LoadedHead[] = [];
-  for (const runner of runners) heads.push(await runner.loadHead());
   const total = windows.reduce((sum, { length }) => sum + length, 0);
   const sums = runners.map(() => new Sums(layers));
   let seen = 0;
@@ -86,7 +85,7 @@ export async function compareOnWindows(
       const event = { stage, total, unit: "tokens", detail: `layer ${done}/${layers}` };
       onProgress({ ...event, done: seen + (tokens * done) / layers });
     });
-    await passHeads(passage, heads);
+    await passHeads(passage);
     seen += tokens;
   }
   const scores = sums.map((sum) => sum.score(windows.length));
@@ -122,25 +121,28 @@ async function passLayers(
   }
 }
 
-/** Runs the heads on what the last layers gave. */
-async function passHeads({ runners, streams, sums }: Passage, heads: readonly LoadedHead[]): Promise<void> {
-  const [{ norm, projection }] = heads.map(({ weights }) => weights) as [LoadedHead["weights"]];
+/** Runs the heads on what the last layers gave; each has its weights for as long as it takes. */
+async function passHeads({ runners, streams, sums }: Passage): Promise<void> {
+  const first = await runners[0]!.loadHead();
+  const { norm, projection } = first.weights;
   for (const [place, runner] of runners.entries()) {
-    const pair = {
-      weights: { ...heads[place]!.weights, teacherNorm: norm!, teacherProjection: projection! },
-    };
+    const head = place === 0 ? first : await runner.loadHead();
+    const pair = { weights: { ...head.weights, teacherNorm: norm!, teacherProjection: projection! } };
     for (const [position, batch] of streams[place]!.entries()) {
       const rows = { hidden: hiddenRows(batch), targets: nextTokens(batch) };
       const outputs =
         place === 0
-          ? await runner.runHead("loss", heads[0]!, rows)
+          ? await runner.runHead("loss", head, rows)
           : await runner.runHead("divergence", pair, {
               ...rows,
               teacher: hiddenRows(streams[0]![position]!),
             });
       sums[place]!.addPredictions(batch.tokens, outputs);
     }
+    if (place > 0) runner.runtime.release(head.weights);
+    tidy(runner.memory);
   }
+  runners[0]!.runtime.release(first.weights);
 }
 
 /** What adds up over windows, in float64. */
