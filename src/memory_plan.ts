@@ -6,7 +6,7 @@ import { enoughGigabytes, gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
 import type { Items, Places, PlannedRun } from "./memory_sizes.ts";
-import { spilledBytes, stageItems } from "./memory_stages.ts";
+import { fileBytes, stageItems } from "./memory_stages.ts";
 
 /** A run's use of memory. */
 export interface MemoryPlan {
@@ -19,6 +19,8 @@ export interface MemoryPlan {
   readonly places: Places;
   /** Bytes that wait in files beside the output, at most at one time. */
   readonly spilled: number;
+  /** Bytes of the projections of all widths that refining asks for, which its progress keeps on the disk; 0 without it. */
+  readonly refined: number;
 }
 
 /** From everything in memory to as little as will do. */
@@ -128,8 +130,7 @@ function leastPlan(run: PlannedRun, collect: boolean): MemoryPlan {
 function planOf(run: PlannedRun, places: Places): MemoryPlan {
   const stages = stageItems(run, places);
   const peak = Math.max(...Object.values(stages).map(sum));
-  const spilled = spilledBytes(run, places);
-  return { budget: run.config.maxMemory ?? null, peak, stages, places, spilled };
+  return { budget: run.config.maxMemory ?? null, peak, stages, places, ...fileBytes(run, places) };
 }
 
 function largestStage({ stages }: MemoryPlan): readonly [string, Items] {

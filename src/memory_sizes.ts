@@ -260,9 +260,13 @@ export class RunSizes {
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
     const refitted = fits(this.#run) ? this.#hiddenOf(this.#run.refitTokens) + this.#allRefitted : 0;
-    const refined = refinesWidths(this.#run) ? this.#allAlternatives : 0;
-    const hidden = spillHidden ? refined + Math.max(this.#hiddenOf(this.#run.tokens), refitted) : 0;
+    const hidden = spillHidden ? this.refined + Math.max(this.#hiddenOf(this.#run.tokens), refitted) : 0;
     return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
+  }
+
+  /** Projections of all widths that refining asks for. */
+  get refined(): number {
+    return refinesWidths(this.#run) ? this.#allAlternatives : 0;
   }
 
   /** Weights of every layer in float32. */

@@ -27,9 +27,13 @@ export function stageItems(run: PlannedRun, places: Places): Readonly<Record<str
   return Object.fromEntries(stages.map((stage) => [stage.name, present(stage.items(sizes(stage)))]));
 }
 
-/** Bytes that wait in files, at most at one time. */
-export function spilledBytes(run: PlannedRun, places: Places): number {
-  return new RunSizes(run, places).spilled;
+/** Bytes that wait in files, at most at one time, and of the projections that refining asks for. */
+export function fileBytes(
+  run: PlannedRun,
+  places: Places,
+): { readonly spilled: number; readonly refined: number } {
+  const { spilled, refined } = new RunSizes(run, places);
+  return { spilled, refined };
 }
 
 interface Stage {

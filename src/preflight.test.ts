@@ -93,6 +93,10 @@ describe("estimateNeeds", () => {
     expect(hints({ recover: "bias" }, 1e6)).toBe("fewer windows (--samples) need less");
     expect(hints({ recover: "lstsq" }, 1e6)).toMatch("--refit-samples");
     expect(hints({ recover: "distill", sparsity: 0.01 }, 10)).toBe("--recover lstsq needs less");
+    expect(hints({ recover: "lstsq", sparsity: 0.9, dtype: "f16" }, 10)).toBe("--no-refine needs less");
+    expect(hints({ recover: "lstsq", sparsity: 0.9, dtype: "f16", refine: false }, 10)).not.toBe(
+      "--no-refine needs less",
+    );
   });
 
   test("is at least the output and the hidden states", () => {

@@ -102,6 +102,7 @@ export function estimateNeeds(
   const uses: readonly (readonly [number, string | null])[] = [
     [output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
     [2 * hiddenOf(tokens), "fewer windows (--samples) need less"],
+    [plan.refined > 0 ? 2 * (plan.refined + hiddenOf(tokens)) : 0, "--no-refine needs less"],
     [
       fits ? 2 * (refitted + hiddenOf(refitTokens)) : 0,
       "fewer windows for least squares (--refit-samples) need less",

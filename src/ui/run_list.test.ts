@@ -7,7 +7,7 @@ import { listRuns } from "./run_list.ts";
 /** A directory with the progress of something that depends on these facts. */
 async function withProgress(root: string, name: string, facts: unknown): Promise<void> {
   await mkdir(join(root, name));
-  const content = { format: "gprune-run", version: 1, facts, entries: {} };
+  const content = { format: "gprune-run", version: 1, facts, written: null, entries: {} };
   await writeFile(join(root, name, "manifest.json"), JSON.stringify(content));
 }
 
