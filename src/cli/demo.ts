@@ -4,7 +4,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEMO_KINDS, type DemoRow, runDemo } from "../demo.ts";
-import { requireFreeDirectory } from "../io/output_directory.ts";
+import { requireEmptyDirectory } from "../io/output_directory.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { withProgress } from "./progress.ts";
@@ -25,7 +25,7 @@ const PROMPTS = {
 
 export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
   if (output === undefined) return inTemporaryDirectory((directory) => demo(directory, options));
-  await requireFreeDirectory(output);
+  await requireEmptyDirectory(output);
   await demo(output, options);
 }
 

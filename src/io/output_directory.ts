@@ -7,12 +7,24 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
-import { link, lstat, mkdir, readdir, realpath, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import {
+  chmod,
+  chown,
+  link,
+  lstat,
+  mkdir,
+  readdir,
+  realpath,
+  rename,
+  stat as statOf,
+  unlink,
+} from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { removeMade, syncMade, syncTree } from "./durable.ts";
 import { failPoint } from "./fail_points.ts";
-import { errnoOf, type OutputFile, outputFailed, writeNewFile } from "./output_file.ts";
+import { isMountPoint } from "./mount_point.ts";
+import { errnoOf, type OutputFile, outputFailed, writeHint, writeNewFile } from "./output_file.ts";
 
 /** Characters of the destination's name in a temporary's name: file systems allow 255 bytes, UTF-8 takes up to 3 each. */
 const MAX_NAME_PREFIX = 64;
@@ -65,21 +77,34 @@ export async function writeDirectoryAtomically(
   fill: (temporaryPath: string) => Promise<void>,
 ): Promise<void> {
   const path = await freeDirectory(target);
-  await writeAtomically(path, async (temporaryPath) => {
+  const write = async (temporaryPath: string): Promise<void> => {
     await mkdir(temporaryPath);
     await fill(temporaryPath);
     await syncTree(temporaryPath);
-  });
+  };
+  await writeAtomically(path, write, replaceDirectory);
 }
 
 /**
  * Checks that a directory can be written, before hours of work for it: makes and removes an empty one in the nearest
  * directory that exists.
+ * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory that can be replaced, OUTPUT_FAILED when
+ *   the file system refuses
+ */
+export async function requireFreeDirectory(target: string): Promise<void> {
+  const path = await freeDirectory(target);
+  requireWritable(dirname(path), `a directory beside ${target}, where the output begins`, target);
+}
+
+/**
+ * Checks that outputs can be made inside a directory, which stays what it is when it exists.
  * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory, OUTPUT_FAILED when the file system
  *   refuses
  */
-export async function requireFreeDirectory(target: string): Promise<void> {
-  requireWritable(target, await freeDirectory(target));
+export async function requireEmptyDirectory(target: string): Promise<void> {
+  const real = await existingDirectory(target);
+  if (real !== null) await requireEmpty(target, real);
+  requireWritable(real ?? resolve(target), `the outputs in ${target}`);
 }
 
 /**
@@ -87,18 +112,41 @@ export async function requireFreeDirectory(target: string): Promise<void> {
  * @throws GpruneError OUTPUT_EXISTS when there is something, OUTPUT_FAILED when the file system refuses
  */
 export async function requireFreeFile(target: string): Promise<void> {
-  requireWritable(target, await freeFile(target));
+  requireWritable(dirname(await freeFile(target)), `the file ${target}`);
 }
 
-/** @throws GpruneError OUTPUT_FAILED */
-function requireWritable(target: string, path: string): void {
-  let parent = dirname(path);
-  while (!existsSync(parent)) parent = dirname(parent);
+/**
+ * The same for a file that may take the place of another one.
+ * @throws GpruneError OUTPUT_EXISTS when there is something else than a file, OUTPUT_FAILED when the file system refuses
+ */
+export async function requireReplaceableFile(target: string): Promise<void> {
+  const path = resolve(target);
+  requireWritable(dirname(path), `the file ${target}`);
+  const found = await lstat(path).catch(() => null);
+  if (found?.isDirectory()) {
+    throw new GpruneError("OUTPUT_EXISTS", `${target}: expected the name of a file, got a directory`, {
+      hint: "Choose another name.",
+    });
+  }
+}
+
+/**
+ * @param parent - where something is to be made; it or the nearest directory above it that exists is tried
+ * @param made - what, for messages
+ * @param target - a directory that may exist in it, and could have outputs inside
+ * @throws GpruneError OUTPUT_FAILED naming the directory that cannot be written in, and why it would be
+ */
+function requireWritable(parent: string, made: string, target?: string): void {
+  let place = parent;
+  while (!existsSync(place)) place = dirname(place);
   try {
     // Synchronous, so that no interrupt comes between the two.
-    rmdirSync(mkdtempSync(join(parent, ".gprune-")));
+    rmdirSync(mkdtempSync(join(place, ".gprune-")));
   } catch (cause) {
-    throw outputFailed(target, cause);
+    const message = `${place}: expected to make ${made}, got ${errnoOf(cause) ?? String(cause)}`;
+    const inside = target !== undefined && existsSync(target) ? ` ${insideHint(target)}` : "";
+    const hint = `${writeHint(cause) ?? ""}${inside}`.trim();
+    throw new GpruneError("OUTPUT_FAILED", message, { ...(hint !== "" && { hint }), cause });
   }
 }
 
@@ -146,7 +194,7 @@ export async function publishDirectory(from: string, target: string): Promise<vo
   try {
     await syncTree(from);
     failPoint("before-rename", path);
-    await renameTo(path, from);
+    await replaceDirectory(path, from);
     failPoint("after-rename", path);
     await syncMade(dirname(path), null);
   } catch (cause) {
@@ -219,6 +267,18 @@ async function renameTo(path: string, temporaryPath: string): Promise<void> {
   });
 }
 
+/** Puts a directory into the place of an empty one, whose group and mode it takes over. */
+async function replaceDirectory(path: string, temporaryPath: string): Promise<void> {
+  const found = await statOf(path).catch(() => null);
+  if (found !== null) {
+    // Only members of the group may; changing it can clear bits of the mode, so it comes first.
+    await chown(temporaryPath, -1, found.gid).catch(() => {});
+    // A directory that its owner may not write in cannot be moved.
+    await chmod(temporaryPath, (found.mode & 0o7777) | 0o700);
+  }
+  await renameTo(path, temporaryPath);
+}
+
 /**
  * Unlike a rename, a hard link never replaces a file that has appeared in the meantime.
  * @throws GpruneError OUTPUT_EXISTS when one has
@@ -236,25 +296,53 @@ async function linkTo(path: string, temporaryPath: string): Promise<void> {
 
 /**
  * The real path a directory will have.
- * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory
+ * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory that a rename can replace
  */
 async function freeDirectory(target: string): Promise<string> {
+  const real = await existingDirectory(target);
+  if (real === null) return resolve(target);
+  await requireAway(target, real);
+  await requireEmpty(target, real);
+  if (await isMountPoint(real)) throw irreplaceable(target, "a mount point (a volume or disk of its own)");
+  return real;
+}
+
+/**
+ * The real path of a directory; null when there is nothing.
+ * @throws GpruneError OUTPUT_EXISTS for a link to nowhere
+ */
+async function existingDirectory(target: string): Promise<string | null> {
   const path = resolve(target);
-  const stat = await lstat(path).catch((cause: unknown) => {
+  const found = await lstat(path).catch((cause: unknown) => {
     if (errnoOf(cause) === "ENOENT") return null;
     throw outputFailed(target, cause);
   });
-  if (stat === null) return path;
-  try {
-    const real = await realpath(path);
-    if ((await readdir(real)).length === 0) return real;
-  } catch (cause) {
-    const errno = errnoOf(cause);
-    if (errno === "ENOENT") throw outputExists(target, "a link to nowhere");
-    if (errno === "ENOTDIR") throw outputExists(target, "a file");
-    throw outputFailed(target, cause);
+  if (found === null) return null;
+  return realpath(path).catch((cause: unknown) => {
+    throw errnoOf(cause) === "ENOENT"
+      ? outputExists(target, "a link to nowhere")
+      : outputFailed(target, cause);
+  });
+}
+
+/** @throws GpruneError OUTPUT_EXISTS when there is a file at the path, or a directory with files in it */
+async function requireEmpty(target: string, real: string): Promise<void> {
+  const names = await readdir(real).catch((cause: unknown) => {
+    throw errnoOf(cause) === "ENOTDIR" ? outputExists(target, "a file") : outputFailed(target, cause);
+  });
+  if (names.length > 0) throw outputExists(target, "a directory with files in it");
+}
+
+/**
+ * A directory that was replaced is gone for whoever stands in it.
+ * @throws GpruneError OUTPUT_EXISTS for the current directory, and for what it lies in
+ */
+async function requireAway(target: string, real: string): Promise<void> {
+  const way = relative(real, await realpath("."));
+  if (way === "") throw irreplaceable(target, "the current directory");
+  if (!isAbsolute(way) && way.split(sep)[0] !== "..") {
+    throw irreplaceable(target, "a directory that the current one lies in");
   }
-  throw outputExists(target, "a directory with files in it");
 }
 
 /**
@@ -284,6 +372,16 @@ function outputExists(target: string, found: string): GpruneError {
   return new GpruneError("OUTPUT_EXISTS", `${target}: expected a new or empty directory, got ${found}`, {
     hint: "Choose another output directory, or remove this one.",
   });
+}
+
+/** The output takes the place of the directory that was there. */
+function irreplaceable(target: string, found: string): GpruneError {
+  const message = `${target}: expected a directory that the output can take the place of, got ${found}`;
+  return new GpruneError("OUTPUT_EXISTS", message, { hint: insideHint(target) });
+}
+
+function insideHint(target: string): string {
+  return `Name a directory inside it: -o ${join(target, "model")}`;
 }
 
 function remove(temporary: Temporary): void {

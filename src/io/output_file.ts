@@ -22,6 +22,7 @@ const WRITE_HINTS: ReadonlyMap<string, string> = new Map([
   ["EISDIR", "The path is a directory; choose another name."],
   ["EEXIST", "Choose a name that is not in use."],
   ["EMFILE", "Too many files are open; raise the limit with `ulimit -n`."],
+  ["EBUSY", "Something is mounted there or uses it; choose another place, such as a directory inside it."],
   ["EIO", "The disk reports an error; check it and write to another one."],
 ]);
 
@@ -30,12 +31,16 @@ export function errnoOf(cause: unknown): string | undefined {
   return cause instanceof Error && "errno" in cause && "code" in cause ? String(cause.code) : undefined;
 }
 
+/** What the user can do about a failed call; undefined where nothing is known. */
+export function writeHint(cause: unknown): string | undefined {
+  return WRITE_HINTS.get(errnoOf(cause) ?? "");
+}
+
 /** Error OUTPUT_FAILED for a failed file system call on an output; a `GpruneError` is handed back as it is. */
 export function outputFailed(path: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
-  const errno = errnoOf(cause);
-  const hint = WRITE_HINTS.get(errno ?? "");
-  const message = `${path}: expected to write it, got ${errno ?? String(cause)}`;
+  const hint = writeHint(cause);
+  const message = `${path}: expected to write it, got ${errnoOf(cause) ?? String(cause)}`;
   return new GpruneError("OUTPUT_FAILED", message, hint === undefined ? { cause } : { hint, cause });
 }
 
