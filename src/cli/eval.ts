@@ -3,7 +3,7 @@
 import { join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
-import { writeFileAtomically } from "../io/output_directory.ts";
+import { requireReplaceableFile, writeFileAtomically } from "../io/output_directory.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
@@ -31,16 +31,28 @@ type Evaluations = readonly [Evaluation & { readonly fromFirst?: FromFirst }, Ev
 
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
-  const run = options.save ? await readRun(path) : null;
+  const run = options.save ? await savable(path) : null;
   const [own, baseline] = await evaluateAll(path, options);
-  if (run !== null) {
-    const fewShot = { count: options.numFewshot, seed: options.seed };
-    await save(path, savedEvaluation(own, spelledAsBase(baseline, run), { ...options, fewShot }));
-  }
+  // Printed first, so that it is not lost where it cannot be saved.
   const { fromFirst, ...evaluation } = own;
   if (options.json)
     printJson(baseline === undefined ? evaluation : { ...evaluation, ...fromFirst, baseline });
   else print(report(own, baseline));
+  if (run !== null) {
+    const fewShot = { count: options.numFewshot, seed: options.seed };
+    await save(path, savedEvaluation(own, spelledAsBase(baseline, run), { ...options, fewShot }));
+  }
+}
+
+/** The files that `--save` leaves in an output. */
+const EVALUATION = "evaluation.json";
+const REPORT = "report.html";
+
+/** The run whose output the evaluation is left in. @throws GpruneError where none is, or nothing can be written */
+async function savable(directory: string): Promise<RunFiles> {
+  const run = await readRun(directory);
+  for (const name of [EVALUATION, REPORT]) await requireReplaceableFile(join(directory, name));
+  return run;
 }
 
 async function evaluateAll(
@@ -68,7 +80,7 @@ function spelledAsBase(baseline: Evaluation | undefined, { record }: RunFiles): 
 
 /** Adds the evaluation to what is beside the model, and makes its report again. */
 async function save(directory: string, now: SavedEvaluation): Promise<void> {
-  const path = join(directory, "evaluation.json");
+  const path = join(directory, EVALUATION);
   // Another command may have saved something since this one began.
   const run = await readRun(directory);
   const { evaluation, dropped } = addedTo(run.evaluation, now);
@@ -79,7 +91,7 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   }
   await writeFileAtomically(path, formatEvaluation(evaluation));
   const page = await renderReport({ ...run, evaluation });
-  await writeFileAtomically(join(directory, "report.html"), page);
+  await writeFileAtomically(join(directory, REPORT), page);
 }
 
 function report(own: Evaluations[0], baseline: Evaluation | undefined): string {

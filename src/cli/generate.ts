@@ -84,7 +84,12 @@ async function sampleLines(
     sampleTexts(runner, tokenizer, { count, temperature, topP, seed, tokens, onProgress }),
   );
   const lines = windows.flat().map((text) => JSON.stringify({ text }));
-  if (output === undefined) return print(lines.join("\n"));
-  await writeNewFileAtomically(output, (file) => file.write(Buffer.from(`${lines.join("\n")}\n`)));
+  const text = lines.join("\n");
+  if (output === undefined) return print(text);
+  await writeNewFileAtomically(output, (file) => file.write(Buffer.from(`${text}\n`))).catch((error) => {
+    // What took long to make is not lost.
+    print(text);
+    throw error;
+  });
   print(output);
 }

@@ -7,7 +7,7 @@ import { measureSensitivity, type SensitivityReport } from "../gprune/measure_se
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { writeFileAtomically } from "../io/output_directory.ts";
+import { requireReplaceableFile, writeFileAtomically } from "../io/output_directory.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { sensitivityPicture } from "../report/charts/sigma.ts";
@@ -32,7 +32,7 @@ interface SensitivityOptions extends ComputingOptions {
 export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
   const { samples, seqLen, seed, threads, quiet } = options;
   const metric = metricByName(options.metric);
-  if (options.picture !== undefined) requirePictureName(options.picture);
+  if (options.picture !== undefined) await requirePicture(options.picture);
   const texts = parseMeasuredSets(options.calib, "--calib");
   if (texts.length < 2) {
     throw new GpruneError("BAD_ARGUMENT", `--calib: expected at least two sets, got ${texts.length}`, {
@@ -54,13 +54,20 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
       for (const text of texts) sets.push(await gatherTokenSet(text, writer, sampling));
       return measureSensitivity({ model, runtime, sets, metric, seed, onProgress });
     });
-    if (options.picture !== undefined) await draw(report, options.picture);
+    // Printed first, so that it is not lost where the picture cannot be written.
     if (options.json) printJson(report);
     else print(tableOf(report));
+    if (options.picture !== undefined) await draw(report, options.picture);
   } finally {
     await runtime.close();
     await model.weights.close();
   }
+}
+
+/** @throws GpruneError BAD_ARGUMENT, OUTPUT_EXISTS or OUTPUT_FAILED where the picture cannot be written */
+async function requirePicture(path: string): Promise<void> {
+  requirePictureName(path);
+  await requireReplaceableFile(path);
 }
 
 /** Writes the picture, in place of one that may be there. */

@@ -293,7 +293,8 @@ describe("writeFileAtomically", () => {
     const writing = withFullDisk(2, () => writeFileAtomically(path, "new content"));
     await expect(writing).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
-      message: expect.stringContaining("ENOSPC"),
+      message: `${path}: expected to write it, got ENOSPC`,
+      hint: expect.stringContaining("disk is full"),
     });
     expect(await readdir(root)).toEqual(["run.json"]);
     expect(await readFile(path, "utf8")).toBe("old");

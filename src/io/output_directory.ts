@@ -244,7 +244,7 @@ async function writeAtomically(
     await publish(path, temporary.path);
   } catch (cause) {
     remove(temporary);
-    throw errnoOf(cause) === undefined ? cause : outputFailed(path, cause);
+    throw errnoOf(cause) === undefined ? named(cause, path, temporary) : outputFailed(path, cause);
   }
   live.delete(temporary);
   listener(temporary, false);
@@ -254,6 +254,20 @@ async function writeAtomically(
   } catch (cause) {
     throw outputFailed(path, cause);
   }
+}
+
+/** An error that names what was to be written in place of the temporary. */
+function named(error: unknown, path: string, temporary: Temporary): unknown {
+  if (!(error instanceof GpruneError) || !error.message.includes(temporary.path)) return error;
+  const { code, message, hint, cause } = error;
+  return new GpruneError(
+    code,
+    message.replaceAll(temporary.path, () => path),
+    {
+      ...(hint !== undefined && { hint }),
+      cause,
+    },
+  );
 }
 
 /** @throws GpruneError OUTPUT_EXISTS when a directory with files has appeared at `path` in the meantime */
