@@ -40,7 +40,7 @@ interface Format {
 const FORMATS: Readonly<Record<string, Format>> = {
   hf: {
     dtypes: ["auto", "f32", "f16", "bf16"],
-    require: requireFreeDirectory,
+    require: (output) => requireDirectoryFor("hf", output),
     write: async (model, { output, dtype = "auto", resume }, onProgress) => {
       const settings = { dtype: dtype as DTypeChoice, onProgress };
       if (resume) await exportResumably(model, output, { ...settings, signal: stopSignal() });
@@ -50,7 +50,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   },
   onnx: {
     dtypes: ["auto", "f32", "f16", "int8", "int4"],
-    require: requireFreeDirectory,
+    require: (output) => requireDirectoryFor("onnx", output),
     write: async (model, { output, dtype = "auto" }, onProgress) => {
       await exportOnnx(model, output, { dtype: dtype as "auto" | OnnxDType, onProgress });
       return [];
@@ -60,7 +60,9 @@ const FORMATS: Readonly<Record<string, Format>> = {
     dtypes: ["auto", ...GGUF_DTYPES],
     require: async (output) => {
       if (!isGgufName(output)) {
-        throw new GpruneError("BAD_ARGUMENT", `--output: expected a file named *.gguf, got ${output}`);
+        throw new GpruneError("BAD_ARGUMENT", `--output: expected a file named *.gguf, got ${output}`, {
+          hint: `Name it -o ${output.replace(/\/+$/, "")}.gguf`,
+        });
       }
       await requireFreeFile(output);
     },
@@ -98,6 +100,26 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
     await model.weights.close();
   }
   print(plainText(output));
+}
+
+/** What to do about the name of a file where a format is a directory, by the name's ending. */
+const FILE_NAMES: Readonly<Record<string, (stem: string) => string>> = {
+  onnx: (stem) =>
+    `ONNX goes into a directory, with what transformers.js needs beside it: -o ${stem} --format onnx`,
+  safetensors: (stem) =>
+    `model.safetensors goes into a directory, with its configuration beside it: -o ${stem}`,
+  gguf: (stem) => `Leave --format out for a GGUF file, or name a directory: -o ${stem}`,
+};
+
+/** @throws GpruneError BAD_ARGUMENT for the name of a file, and as `requireFreeDirectory` */
+async function requireDirectoryFor(format: string, output: string): Promise<void> {
+  const { stem = "", ending = "" } = /^(?<stem>.*[^/])\.(?<ending>\w+)$/.exec(output)?.groups ?? {};
+  const hint = FILE_NAMES[ending.toLowerCase()]?.(stem);
+  if (hint !== undefined) {
+    const message = `--output: expected the name of a directory for the format ${format}, got ${output}`;
+    throw new GpruneError("BAD_ARGUMENT", message, { hint });
+  }
+  await requireFreeDirectory(output);
 }
 
 function isGgufName(output: string): boolean {
