@@ -169,6 +169,8 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
       decidesByText: decidesByText(config, metric),
     });
     onPlanned(plan);
+    // Before anything is computed, so that a server that is not there is reported at once.
+    opened = await openPasses?.({ model, hashes: modelHashesIn(facts), signal });
     runtime = new Runtime({
       threads: config.threads,
       memory: { ...plan.places, scratch: stages },
@@ -178,7 +180,6 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     const sets = hasOwnText(config)
       ? await clock.time("sample", () => withOwnText(config, planned, writing))
       : planned;
-    opened = await openPasses?.({ model, hashes: modelHashesIn(facts), signal });
     const run: Run = {
       ...request,
       started,

@@ -71,6 +71,14 @@ describe("a set of the model's own text", () => {
     expect(own.held_out).toEqual(fromFile.held_out);
   });
 
+  it("is written when it is known that others can compute", async () => {
+    const stages = new Set<string>();
+    const onProgress: PruneOptions["onProgress"] = ({ stage }) => stages.add(stage);
+    const openPasses = (): Promise<never> => Promise.reject(new Error("nobody answers"));
+    await expect(run({}, { openPasses, onProgress })).rejects.toThrow("nobody answers");
+    expect([...stages]).not.toContain("sample");
+  });
+
   it("stands beside others, counts by its weight, and depends on the seed", async () => {
     const others = [{ name: "code", path: code }];
     const both = await run({ calibration: [...others, OWN] });
