@@ -86,6 +86,9 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(printed.code).toBe(0);
     expect(lines(printed).at(-1)).toBe(first);
     expect(printed.stdout).toMatch(/^removed +\d+\.\d\d % of attention and FFN \(asked: 30\.00 %\)$/m);
+    expect(printed.stdout).toMatch(
+      /^runs in transformers +with trust_remote_code \(layers differ in width\)$/m,
+    );
     expect(printed.stderr).toMatch(
       /^the result will run in gprune: yes; transformers: with trust_remote_code /,
     );

@@ -245,7 +245,7 @@ function summaryOf(
     ["parameters", `${count(parameters.before)} -> ${count(parameters.after)}, ${fewer} fewer`],
     ["neurons", `${range(widths.ffn)} in a layer`],
     ["KV groups", `${range(widths.kv)} in a layer`],
-    ["runs in", runtimesText(result.runtimes)],
+    ...Object.entries(result.runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const),
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
