@@ -1,5 +1,12 @@
 import { expect, test } from "vitest";
-import { enoughGigabytes, gigabytes, parseSize } from "./byte_size.ts";
+import {
+  binarySize,
+  contrastedSizes,
+  decimalSize,
+  enoughGigabytes,
+  gigabytes,
+  parseSize,
+} from "./byte_size.ts";
 
 test.each([
   ["4GB", 4e9],
@@ -32,3 +39,18 @@ test.each([1, 9_999_999, 402_000_000, 1_624_000_001, 4e9])(
     expect(enough - bytes).toBeLessThan(1e7);
   },
 );
+
+test.each([
+  [1, "1 byte", "1 byte"],
+  [999, "999 bytes", "999 bytes"],
+  [1_000, "1.00 kB", "1,000 bytes"],
+  [20 * 2 ** 20, "20.97 MB", "20.00 MiB"],
+  [1_620_000_000, "1.62 GB", "1.51 GiB"],
+])("%d bytes are said in the unit that fits", (bytes, decimal, binary) => {
+  expect([decimalSize(bytes), binarySize(bytes)]).toEqual([decimal, binary]);
+});
+
+test("two sizes of which one is too small never look alike", () => {
+  expect(contrastedSizes(2 ** 31, 2 ** 20)).toEqual(["2.00 GiB", "1.00 MiB"]);
+  expect(contrastedSizes(11_000_123.4, 11_000_000)).toEqual(["11,000,123 bytes", "11,000,000 bytes"]);
+});

@@ -29,3 +29,38 @@ export function gigabytes(bytes: number): string {
 export function enoughGigabytes(bytes: number): string {
   return gigabytes(Math.ceil(bytes / 1e7) * 1e7);
 }
+
+/** `4 bytes`, `64.00 kB`, `512.00 MB`, `1.62 GB`: in the decimal unit that fits. */
+export function decimalSize(bytes: number): string {
+  return inUnit(bytes, [
+    ["GB", 1e9],
+    ["MB", 1e6],
+    ["kB", 1e3],
+  ]);
+}
+
+/** The same in binary units. */
+export function binarySize(bytes: number): string {
+  return inUnit(bytes, [
+    ["GiB", 2 ** 30],
+    ["MiB", 2 ** 20],
+    ["KiB", 2 ** 10],
+  ]);
+}
+
+/** A size that was needed and a smaller one that there was, each in the unit that fits; in bytes where they look alike then. */
+export function contrastedSizes(needed: number, found: number): readonly [string, string] {
+  const [a, b] = [binarySize(needed), binarySize(found)];
+  return a === b ? [wholeBytes(needed), wholeBytes(found)] : [a, b];
+}
+
+/** @param units - largest first */
+function inUnit(bytes: number, units: readonly (readonly [name: string, bytes: number])[]): string {
+  const unit = units.find(([, size]) => bytes >= size);
+  return unit === undefined ? wholeBytes(bytes) : `${(bytes / unit[1]).toFixed(2)} ${unit[0]}`;
+}
+
+function wholeBytes(bytes: number): string {
+  const count = Math.round(bytes);
+  return `${count.toLocaleString("en")} ${count === 1 ? "byte" : "bytes"}`;
+}

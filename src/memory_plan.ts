@@ -2,7 +2,7 @@
  * What a run will hold in memory, stage by stage (memory_stages.ts), and what waits in files so that it stays within a
  * budget.
  */
-import { enoughGigabytes, gigabytes } from "./byte_size.ts";
+import { decimalSize, enoughGigabytes, gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
 import type { Items, Places, PlannedRun } from "./memory_sizes.ts";
@@ -50,7 +50,7 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const [stage, items] = largestStage(least);
   throw new GpruneError(
     "OUT_OF_MEMORY",
-    `max-memory: expected at least ${enoughGigabytes(least.peak)} for this run, got ${gigabytes(maxMemory)}`,
+    `max-memory: expected at least ${enoughGigabytes(least.peak)} for this run, got ${decimalSize(maxMemory)}`,
     {
       hint: `${stage} alone takes ${itemsText(items)}. Give ${oneOf(["more memory", ...waysToNeedLess(run)])}.`,
     },

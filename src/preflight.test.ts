@@ -111,7 +111,7 @@ describe("requireRoom", () => {
     await requireRoom({ memory: 1e6, disk: 1e3, lessDisk: null }, output);
     await expect(requireRoom({ memory: 2 ** 60, disk: 0, lessDisk: null }, output)).rejects.toMatchObject({
       code: "OUT_OF_MEMORY",
-      message: expect.stringMatching(/^memory: expected 1073741824 GiB for this run, got [\d.]+ GiB$/),
+      message: expect.stringMatching(/^memory: expected 1073741824\.00 GiB for this run, got [\d.]+ GiB$/),
     });
     const ways = () => ["this", "that"];
     await expect(
@@ -126,7 +126,7 @@ describe("requireRoom", () => {
     await expect(requireRoom({ ...bare, lessDisk: "this is less" }, output)).rejects.toMatchObject({
       code: "OUTPUT_FAILED",
       hint: "Free some space, or write to another disk; this is less.",
-      message: expect.stringMatching(/yet: expected 4294967296 GiB of free space, got [\d.]+ GiB$/),
+      message: expect.stringMatching(/yet: expected 4294967296\.00 GiB of free space, got [\d.]+ GiB$/),
     });
   });
 });

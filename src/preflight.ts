@@ -2,6 +2,7 @@
  * What a run will need, said before it begins: an estimate from the shapes of the model, the settings and the number of
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
+import { contrastedSizes } from "./byte_size.ts";
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import { learnable, type SampledSet } from "./calibrate/windows.ts";
 import { refits, type SettledConfig } from "./config.ts";
@@ -14,8 +15,6 @@ import type { Model } from "./model/model.ts";
 import { parameterCount, prunableParameters } from "./model/spaces.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { calibrationSummary, tokensOf } from "./run_result.ts";
-
-const GIB = 2 ** 30;
 
 /** Bytes. */
 export interface Needs {
@@ -127,24 +126,18 @@ export async function requireRoom(
   const limit = memoryLimit();
   if (memory > limit) {
     const lower = ways();
+    const [needed, found] = contrastedSizes(memory, limit);
     throw new GpruneError(
       "OUT_OF_MEMORY",
-      `memory: expected ${inGib(memory)} for this run, got ${inGib(limit)}`,
+      `memory: expected ${needed} for this run, got ${found}`,
       lower.length === 0 ? {} : { hint: `Give ${oneOf(lower)}.` },
     );
   }
   const free = await freeDiskBytes(output);
   if (disk > free) {
-    throw new GpruneError(
-      "OUTPUT_FAILED",
-      `${output}: expected ${inGib(disk)} of free space, got ${inGib(free)}`,
-      {
-        hint: `Free some space, or write to another disk${lessDisk === null ? "" : `; ${lessDisk}`}.`,
-      },
-    );
+    const [needed, found] = contrastedSizes(disk, free);
+    throw new GpruneError("OUTPUT_FAILED", `${output}: expected ${needed} of free space, got ${found}`, {
+      hint: `Free some space, or write to another disk${lessDisk === null ? "" : `; ${lessDisk}`}.`,
+    });
   }
-}
-
-function inGib(bytes: number): string {
-  return `${(bytes / GIB).toFixed(bytes < 10 * GIB ? 2 : 0)} GiB`;
 }

@@ -6,6 +6,7 @@ import {
   directoryOption,
   numberOption,
   requireWords,
+  sizeOption,
   textSetsOption,
 } from "./options.ts";
 
@@ -46,6 +47,33 @@ describe("numberOption with a most", () => {
     expect(() => parsed(share(), "--top-p", "2")).toThrowError(
       '--top-p: expected a number of at least 0.01 and at most 1, got "2"',
     );
+  });
+});
+
+describe("sizeOption", () => {
+  const memory = (): Option => sizeOption("--max-memory <size>", "");
+
+  it("takes sizes with a unit, and bytes without one", () => {
+    for (const [text, bytes] of [
+      ["4GB", 4e9],
+      ["4B", 4],
+      ["4000000000", 4e9],
+    ] as const) {
+      expect(parsed(memory(), "--max-memory", text)).toBe(bytes);
+    }
+  });
+
+  it("refuses a number that must lack its unit, and what is no size", () => {
+    const expected = "--max-memory: expected a size such as 4GB or 512MiB, got ";
+    for (const text of ["4", "16.5", "999999"]) {
+      expect(() => parsed(memory(), "--max-memory", text)).toThrowError(
+        expect.objectContaining({
+          message: `${expected}"${text}"`,
+          hint: `Without a unit it is bytes; say ${text}GB or ${text}MB.`,
+        }),
+      );
+    }
+    expect(() => parsed(memory(), "--max-memory", "much")).toThrowError(`${expected}"much"`);
   });
 });
 

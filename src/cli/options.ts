@@ -44,13 +44,19 @@ export function numberOption(flags: string, description: string, range: NumberRa
   });
 }
 
+/** Bytes that are meant where a number has no unit; fewer are a unit that was forgotten. */
+const MIN_BARE_BYTES = 1e6;
+
 /** An option with a number of bytes, such as `4GB`. @throws GpruneError BAD_ARGUMENT while parsing */
 export function sizeOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
     const bytes = parseSize(text);
-    if (bytes !== null) return bytes;
-    throw badValue(option, { expected: "a size such as 4GB or 512MiB", got: text });
+    const isBare = /^[\s\d.]*$/.test(text);
+    if (bytes !== null && !(isBare && bytes < MIN_BARE_BYTES)) return bytes;
+    const hint =
+      bytes === null ? undefined : `Without a unit it is bytes; say ${text.trim()}GB or ${text.trim()}MB.`;
+    throw badValue(option, { expected: "a size such as 4GB or 512MiB", got: text, hint });
   });
 }
 

@@ -1,4 +1,5 @@
 /** What writing a model needs, checked before any of it is written. */
+import { contrastedSizes } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/machine.ts";
 import type { Model } from "../model/model.ts";
@@ -21,7 +22,8 @@ export async function requireExportRoom(
 ): Promise<void> {
   const free = await freeDiskBytes(output);
   if (bytes > free) {
-    const message = `${output}: expected ${inGib(bytes)} of free space, got ${inGib(free)}`;
+    const [needed, found] = contrastedSizes(bytes, free);
+    const message = `${output}: expected ${needed} of free space, got ${found}`;
     throw new GpruneError("OUTPUT_FAILED", message, {
       hint: "Free some space, write to another disk, or choose a --dtype of fewer bits.",
     });
@@ -29,10 +31,7 @@ export async function requireExportRoom(
   const largest = Math.max(...weightsOf(spec).map(({ shape }) => elementCount(shape)));
   const needed = BASE_BYTES + COPIES * 4 * largest;
   if (needed <= memoryLimit()) return;
-  const message = `memory: expected ${inGib(needed)} for the largest tensor, got ${inGib(memoryLimit())}`;
+  const [most, found] = contrastedSizes(needed, memoryLimit());
+  const message = `memory: expected ${most} for the largest tensor, got ${found}`;
   throw new GpruneError("OUT_OF_MEMORY", message, { hint: "Use a machine with more memory." });
-}
-
-function inGib(bytes: number): string {
-  return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 }
