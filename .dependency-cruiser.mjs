@@ -9,6 +9,7 @@ const LAYERS = [
   "plain_text.ts",
   "byte_size.ts",
   "map_values.ts",
+  "similar.ts",
   "progress.ts",
   "stages.ts",
   "package.ts",

@@ -131,6 +131,21 @@ describe("parseRunConfig", () => {
     const warnings: Error[] = [];
     const listen = (warning: Error): void => void warnings.push(warning);
     process.on("warning", listen);
+    for (const [key, meant] of [
+      ["sparsty", "sparsity"],
+      ["max-modules", "maxModules"],
+      ["MAX_MEMORY", "maxMemory"],
+    ]) {
+      expect(() => parseRunConfig(`${key}: 1`, "run.yaml")).toThrowError(
+        expect.objectContaining({ hint: expect.stringMatching(`^Did you mean ${meant}\\? `) }),
+      );
+    }
+    expect(() => parseRunConfig("calibration: [{name: a, pth: b}]", "run.yaml")).toThrowError(
+      expect.objectContaining({ hint: expect.stringMatching(/^Did you mean path\? /) }),
+    );
+    expect(() => parseRunConfig("nothing like it: 1", "run.yaml")).toThrowError(
+      expect.objectContaining({ hint: "`gprune prune --help` says what the options mean." }),
+    );
     expect(() => parseRunConfig("? {a: b}\n: 1", "run.yaml")).toThrow("Unrecognized key");
     await new Promise(setImmediate);
     process.off("warning", listen);

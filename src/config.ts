@@ -8,6 +8,7 @@ import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
+import { mostSimilar } from "./similar.ts";
 
 const textSet = z.strictObject({
   name: z
@@ -234,9 +235,21 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const sourceOf = typeof where === "string" ? () => where : where;
   const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
   const what = z.prettifyError(error).replaceAll("✖ ", "");
+  const meant = meantKey(error);
+  const question = meant === undefined ? "" : `Did you mean ${meant}? `;
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
-    hint: "`gprune prune --help` says what the options mean.",
+    hint: `${question}\`gprune prune --help\` says what the options mean.`,
   });
+}
+
+/** The key that is most like the first one that nobody knows; undefined without one, or where none is like it. */
+function meantKey({ issues }: z.ZodError): string | undefined {
+  const unknown = issues.find((issue) => issue.code === "unrecognized_keys");
+  const [key] = unknown?.keys ?? [];
+  if (unknown === undefined || key === undefined) return undefined;
+  const { shape } = unknown.path.length === 0 ? fields : textSet;
+  // As the command line writes it, or with a slip.
+  return mostSimilar(key.replaceAll(/[-_]/g, ""), Object.keys(shape));
 }
 
 /** Settings that do not count where a plan is given, which has decided. */

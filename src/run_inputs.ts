@@ -28,11 +28,11 @@ import { METRICS, metricByName } from "./score/registry.ts";
 import type { Checkpoints, Stages } from "./stages.ts";
 
 /** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
-export function fallbackByName(name: string): Metric {
-  const metric = metricByName(name);
+export function fallbackByName(name: string, where: string = "fallback"): Metric {
+  const metric = metricByName(name, where);
   if (metric.input === "weights") return metric;
   const names = METRICS.filter(({ input }) => input === "weights").map((candidate) => candidate.name);
-  throw new GpruneError("BAD_ARGUMENT", `fallback: expected one of ${names.join(", ")}, got ${metric.name}`, {
+  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names.join(", ")}, got ${metric.name}`, {
     hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
   });
 }

@@ -177,8 +177,8 @@ describe("settings", () => {
       ["--max-modules", "17"],
       '--max-modules: expected a whole number of at least 1 and at most 16, got "17"',
     ],
-    [["--metric", "wandering"], "metric: expected one of flap-wifv, flap-ifv, "],
-    [["--fallback", "fisher"], "fallback: expected one of magnitude, pon, maw, random, got fisher"],
+    [["--metric", "wandering"], "--metric: expected one of flap-wifv, flap-ifv, "],
+    [["--fallback", "fisher"], "--fallback: expected one of magnitude, pon, maw, random, got fisher"],
     [["--recover", "all"], '--recover: expected one of none, bias, lstsq, distill, got "all"'],
   ])("%j is refused", async (options, message) => {
     await expectRefused(pruneOf("@model", ...options), `error BAD_ARGUMENT: ${message}`);
@@ -201,12 +201,15 @@ describe("settings", () => {
   test("a configuration file with a typo, an unknown option, a missing model or output", async () => {
     await expectRefused(
       pruneOf("@model", "--config", "@typo.yaml"),
-      /^error BAD_CONFIG: @typo\.yaml: .*sparsty/s,
+      /^error BAD_CONFIG: @typo\.yaml: .*sparsty.*\nhint: Did you mean sparsity\? /s,
     );
     await expectRefused(pruneOf("@model", "--smaples", "3"), "(Did you mean --samples?)");
     await expectRefused(["prune", "-o", "@outputs/out"], /^error BAD_ARGUMENT: model: expected /);
     await expectRefused(["prune", "@model"], /^error BAD_ARGUMENT: output: expected /);
     await expectRefused(["inspect"], "error: missing required argument 'model'");
+    const unknown =
+      "error: unknown command 'prun'\n(Did you mean prune?)\n`gprune --help` shows all commands.\n";
+    for (const words of [["prun"], ["help", "prun"]]) await expectRefused(words, unknown);
   });
 
   test("options that would change nothing", async () => {

@@ -65,6 +65,21 @@ for (const command of [
   program.addCommand(command);
 }
 
+program.addCommand(
+  new Command("help")
+    .description("display help for command")
+    .argument("[command]")
+    .exitOverride()
+    .action(async (name?: string) => {
+      const about =
+        name === undefined ? program : program.commands.find((command) => command.name() === name);
+      // A word that is no command is refused as it is without "help".
+      if (about === undefined) await program.parseAsync([name!], { from: "user" });
+      else about.help();
+    }),
+);
+program.helpCommand(false);
+
 program.hook("preAction", (_, command) => requireWords(command));
 
 mindStreams();

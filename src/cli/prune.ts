@@ -15,7 +15,9 @@ import { MAX_YAML_BYTES } from "../io/yaml.ts";
 import { type MemoryPlan, planText } from "../memory_plan.ts";
 import { type PruneOptions as PruneSettings, prune } from "../pipeline.ts";
 import { range, short, UNIT } from "../report/format.ts";
+import { fallbackByName } from "../run_inputs.ts";
 import type { PruneResult } from "../run_result.ts";
+import { metricByName } from "../score/registry.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
 import { idleOption, optionOf } from "./options.ts";
@@ -141,6 +143,9 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
   const { redis: _redis, store: _store, ...settings } = rest;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
+  // What the command line says is named as it is written there.
+  if (typeof settings.metric === "string") metricByName(settings.metric, "--metric");
+  if (typeof settings.fallback === "string") fallbackByName(settings.fallback, "--fallback");
   if (settings.plan ?? file.plan) refuseDecided(settings);
   const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
   // What is not given is true here, and the file may say otherwise.

@@ -31,7 +31,7 @@ interface SensitivityOptions extends ComputingOptions {
 
 export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
   const { samples, seqLen, seed, threads, quiet } = options;
-  const metric = metricByName(options.metric);
+  const metric = metricByName(options.metric, "--metric");
   if (options.picture !== undefined) await requirePicture(options.picture);
   const texts = parseMeasuredSets(options.calib, "--calib");
   if (texts.length < 2) {

@@ -32,13 +32,14 @@ export const METRICS: readonly Metric[] = [
 
 /**
  * The metric of a name; case, underscores and the prefix `flap-` do not matter, so that `wifv` is `flap-wifv`.
+ * @param where - what says it, for messages
  * @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones
  */
-export function metricByName(name: string): Metric {
+export function metricByName(name: string, where: string = "metric"): Metric {
   const metric = METRICS.find((candidate) => simplified(candidate.name) === simplified(name));
   if (metric !== undefined) return metric;
   const names = METRICS.map((candidate) => candidate.name).join(", ");
-  throw new GpruneError("BAD_ARGUMENT", `metric: expected one of ${names}, got "${name}"`);
+  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names}, got "${name}"`);
 }
 
 /** `FLAP_WIFV`, `flap-wifv` and `wifv` are one name to a reader. */
