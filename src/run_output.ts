@@ -8,7 +8,7 @@ import type { DeviceFound } from "./graph/device_check.ts";
 import { kindOfPath } from "./io/file.ts";
 import { parseHubAddress } from "./io/hub_address.ts";
 import { differences } from "./io/json_difference.ts";
-import { requireFreeDirectory } from "./io/output_directory.ts";
+import { requireFreeDirectory } from "./io/output_place.ts";
 import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import type { PruningPlan } from "./prune/plan.ts";

@@ -315,31 +315,6 @@ describe("outputs", () => {
     );
   });
 
-  test("of export named like files where the format is a directory, or the other way round", async () => {
-    const directory = "error BAD_ARGUMENT: --output: expected the name of a directory for the format";
-    const cases: readonly (readonly [string, readonly string[], string])[] = [
-      ["x.onnx", [], `${directory} hf, got @outputs/x.onnx\nhint: .* -o @outputs/x --format onnx\n`],
-      ["x.ONNX", ["--format", "onnx"], `${directory} onnx, got @outputs/x.ONNX\nhint: .* -o @outputs/x `],
-      ["x.safetensors", [], `${directory} hf, got @outputs/x.safetensors\nhint: .* -o @outputs/x\n`],
-      [
-        "x.gguf",
-        ["--format", "hf"],
-        `${directory} hf, got @outputs/x.gguf\nhint: Leave --format out for a GGUF file, or name a directory: -o @outputs/x\n`,
-      ],
-      [
-        "x",
-        ["--format", "gguf"],
-        "error BAD_ARGUMENT: --output: expected a file named \\*\\.gguf, got @outputs/x\nhint: Name it -o @outputs/x.gguf\n",
-      ],
-    ];
-    for (const [name, format, message] of cases) {
-      await expectRefused(
-        ["export", "@model", "-o", `@outputs/${name}`, ...format],
-        new RegExp(`^${message}`),
-      );
-    }
-  });
-
   test("that are taken, or inside a file", async () => {
     await expectRefused(
       pruneOf("@model", "-o", "@model"),

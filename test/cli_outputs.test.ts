@@ -138,5 +138,20 @@ describe("prune", () => {
       "0.2",
     );
     expect(near).toMatchObject({ code: 0, stderr: expect.not.stringContaining("hint") });
+    expect(near.stdout).toMatch(/^runs in transformers +yes \(LlamaForCausalLM\)$/m);
+  });
+});
+
+describe("help", () => {
+  test("help of a command is what the command itself says", async () => {
+    const [by, own] = [await gprune("help", "export"), await gprune("export", "--help")];
+    expect(by).toEqual(own);
+    expect(by).toMatchObject({ code: 0, stdout: expect.stringContaining("Examples:") });
+    const [all, same] = [await gprune("help"), await gprune("--help")];
+    expect(all).toEqual(same);
+    expect(all).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^ {2}help \[command\] +display help for command$/m),
+    });
   });
 });

@@ -4,7 +4,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEMO_KINDS, type DemoRow, runDemo } from "../demo.ts";
-import { requireEmptyDirectory } from "../io/output_directory.ts";
+import { requireEmptyDirectory } from "../io/output_place.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { withProgress } from "./progress.ts";

@@ -3,7 +3,8 @@
 import { join, resolve } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
-import { requireReplaceableFile, writeFileAtomically } from "../io/output_directory.ts";
+import { writeFileAtomically } from "../io/output_directory.ts";
+import { requireReplaceableFile } from "../io/output_place.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";

@@ -6,7 +6,7 @@ import { type DTypeChoice, exportHuggingFace } from "../export/hf.ts";
 import { exportOnnx } from "../export/onnx.ts";
 import type { OnnxDType } from "../export/onnx_formats.ts";
 import { exportResumably } from "../export/resumed_export.ts";
-import { requireFreeDirectory, requireFreeFile } from "../io/output_directory.ts";
+import { requireFreeDirectory, requireFreeFile } from "../io/output_place.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";

@@ -5,7 +5,8 @@ import { continuationText, generate, promptTokens } from "../evaluate/generate.t
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { requireFreeFile, writeNewFileAtomically } from "../io/output_directory.ts";
+import { writeNewFileAtomically } from "../io/output_directory.ts";
+import { requireFreeFile } from "../io/output_place.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { findDeviceFor } from "./device.ts";

@@ -1,4 +1,5 @@
 /** `gprune prune` */
+import { isAbsolute } from "node:path";
 import {
   DECIDED_BY_PLAN,
   parseRunConfig,
@@ -38,8 +39,11 @@ interface PruneOptions {
 }
 
 export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
-  const config = await configOf(model, options);
-  await requireCalibration(config.calibration);
+  const { config, named } = await configOf(model, options);
+  const sayFile = (error: unknown): never => {
+    throw saidWhereNamed(error, { paths: named, file: options.config });
+  };
+  await requireCalibration(config.calibration).catch(sayFile);
   const onForeseen = options.quiet ? () => {} : sayForeseen(config);
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
@@ -56,9 +60,11 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
       signal: stopSignal(),
       ...distribution,
     }),
-  ).catch(async (error: unknown) => {
-    throw await saidWhatIsKept(error, config);
-  });
+  )
+    .catch(async (error: unknown) => {
+      throw await saidWhatIsKept(error, config);
+    })
+    .catch(sayFile);
   if (!options.quiet) sayFarFromAsked(result, config);
   if (options.json) printJson(result);
   else print(summaryOf(result, config));
@@ -138,8 +144,15 @@ function runtimesText(runtimes: Runtimes): string {
     .join("; ");
 }
 
+/** A run's settings. */
+interface Configured {
+  readonly config: RunConfig;
+  /** Paths that the configuration file says, and nothing else. */
+  readonly named: readonly string[];
+}
+
 /** The configuration file's settings, overridden by what the command line says. */
-async function configOf(model: string | undefined, options: PruneOptions): Promise<RunConfig> {
+async function configOf(model: string | undefined, options: PruneOptions): Promise<Configured> {
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
   const { redis: _redis, store: _store, ...settings } = rest;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
@@ -158,7 +171,27 @@ async function configOf(model: string | undefined, options: PruneOptions): Promi
     path === undefined || Object.hasOwn(given, field) ? "command line" : path,
   );
   requireUse(settings, config);
-  return config;
+  const byFile = (field: keyof RunConfig): boolean => !Object.hasOwn(given, field);
+  const named = [
+    ...(byFile("model") ? [config.model] : []),
+    ...(byFile("plan") && config.plan !== undefined ? [config.plan] : []),
+    ...(byFile("calibration") ? config.calibration.map(({ path: text }) => text) : []),
+  ];
+  return { config, named };
+}
+
+/** An error about a path that is not there, with who named it and where it was looked up. */
+function saidWhereNamed(
+  error: unknown,
+  { paths, file }: { readonly paths: readonly string[]; readonly file: string | undefined },
+): unknown {
+  if (!(error instanceof GpruneError) || error.code !== "NOT_FOUND" || file === undefined) return error;
+  const { code, message, hint = "", cause } = error;
+  const path = paths.find((name) => !isAbsolute(name) && message.startsWith(`${name}: `));
+  if (path === undefined) return error;
+  const where = `${file} names it, and paths in a configuration start at the current directory, ${process.cwd()}.`;
+  const next = "Run gprune where they lead to the files, or name the files anew on the command line.";
+  return new GpruneError(code, message, { hint: `${where} ${next} ${hint}`.trim(), cause });
 }
 
 /** Options that say something of one way to work alone. */

@@ -79,7 +79,10 @@ export const pruneCommand: Command = new Command("prune")
   )
   .addOption(countOption("--seed <n>", "drives every random choice (default: 0)", { min: 0 }))
   .option("--plan <file>", "carry out a plan.json instead of deciding anew; excludes the options that decide")
-  .option("--config <file>", "YAML file with any of these settings; options override it")
+  .option(
+    "--config <file>",
+    "YAML file with any of these settings; options override it, and paths in it start at the current directory",
+  )
   .optionsGroup("Calibration:")
   .addOption(textSetsOption("--calib <sets...>", "NAME=PATH[:WEIGHT] each, see below"))
   .addOption(

@@ -7,7 +7,8 @@ import { measureSensitivity, type SensitivityReport } from "../gprune/measure_se
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { requireReplaceableFile, writeFileAtomically } from "../io/output_directory.ts";
+import { writeFileAtomically } from "../io/output_directory.ts";
+import { requireReplaceableFile } from "../io/output_place.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { sensitivityPicture } from "../report/charts/sigma.ts";
