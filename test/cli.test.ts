@@ -252,7 +252,7 @@ describe("prune, inspect, report, eval and compare", () => {
     const layers = [number, number, number];
     const far = { kl: number, agreement: number, loss_difference: number, layers };
     const divergence = { stories: far, code: far };
-    expect(result).toEqual({
+    expect(result).toMatchObject({
       model: first,
       texts,
       tasks: {},
@@ -347,7 +347,7 @@ describe("prune, inspect, report, eval and compare", () => {
     const result = json(await gprune("eval", first, ...options, "--json"));
     const number = expect.any(Number);
     const once = { acc: number, acc_norm: number, stderr: number, acc_norm_stderr: number, n: 4 };
-    expect(result).toEqual({ model: first, texts: {}, tasks: { once } });
+    expect(result).toMatchObject({ model: first, texts: {}, tasks: { once } });
     const alone = await gprune("eval", first, ...options);
     expect(lines(alone)).toEqual([
       first,

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { versions } from "../src/index.ts";
 import { type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
@@ -116,6 +117,32 @@ describe("generate and export, from what a prune wrote", () => {
       expect(result.stderr).toContain(says);
     }
     expect(await readFile(taken, "utf8")).toBe("mine");
+  });
+});
+
+describe("eval", () => {
+  test("says how it measured, and saves how many solved questions there were", async () => {
+    const path = join(root, "questions.jsonl");
+    const questions = ["Once", "Twice", "Often", "Never"].map((query) => {
+      return JSON.stringify({ query, choices: ["a", "b"], gold: 0 });
+    });
+    await writeFile(path, questions.join("\n"));
+    const options = [...heldout, "--seq-len", "24", "--limit", "2", "-q", "--tasks", `asked=${path}`];
+    const texts = Object.fromEntries(heldout.slice(1).map((text) => text.split("=")));
+    const settings = {
+      version: versions().gprune,
+      device: { name: "cpu", dtype: "f32" },
+      ...{ seq_len: 24, bos: false, limit: 2, texts },
+    };
+    const bare = { path, num_fewshot: 0, fewshot: null, seed: null };
+    const saved = json(await gprune("eval", first, ...options, "--save", "--json"));
+    expect(saved.settings).toEqual({ ...settings, tasks: { asked: bare } });
+    const kept = JSON.parse(await readFile(join(first, "evaluation.json"), "utf8"));
+    expect(kept.settings.tasks).toEqual({ limit: 2, num_fewshot: 0, seed: null });
+    const shots = ["--num-fewshot", "1", "--seed", "5", "--fewshot", `asked=${path}`];
+    const shown = json(await gprune("eval", first, ...options, ...shots, "--json"));
+    const asked = { path, num_fewshot: 1, fewshot: path, seed: 5 };
+    expect(shown.settings).toEqual({ ...settings, tasks: { asked } });
   });
 });
 

@@ -1,10 +1,13 @@
 /** `gprune eval` */
 
 import { join, resolve } from "node:path";
+import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
+import type { Device } from "../graph/device.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
+import { versions } from "../package.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
@@ -16,7 +19,7 @@ import {
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialOptions, namedMaterial, sayWithoutBos } from "./material.ts";
+import { type Material, type MaterialOptions, namedMaterial, sayWithoutBos } from "./material.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, say, table } from "./terminal.ts";
 
@@ -30,17 +33,47 @@ interface EvalOptions extends MaterialOptions, ComputingOptions {
 /** The model, and what it is compared with when there is something. */
 type Evaluations = readonly [Evaluation & { readonly fromFirst?: FromFirst }, Evaluation | undefined];
 
+/** Evaluations, and how they were measured. */
+interface Measured {
+  readonly evaluations: Evaluations;
+  readonly settings: MeasuringSettings;
+}
+
+/** How scores were measured, as `--json` prints it. */
+interface MeasuringSettings {
+  /** Of gprune. */
+  readonly version: string;
+  readonly device: Device;
+  /** Tokens in a window, whether BOS begins it, and windows of each text and documents of each task at most. */
+  readonly seq_len: number;
+  readonly bos: boolean;
+  readonly limit: number | null;
+  /** Paths by name. */
+  readonly texts: Readonly<Record<string, string>>;
+  readonly tasks: Readonly<Record<string, TaskSettings>>;
+}
+
+interface TaskSettings {
+  readonly path: string;
+  /** Solved questions before each question; where they come from, when not from the task, and what drew them: null without. */
+  readonly num_fewshot: number;
+  readonly fewshot: string | null;
+  readonly seed: number | null;
+}
+
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
   const run = options.save ? await savable(path) : null;
-  const [own, baseline] = await evaluateAll(path, options);
+  const { evaluations, settings } = await evaluateAll(path, options);
+  const [own, baseline] = evaluations;
   // Printed first, so that it is not lost where it cannot be saved.
   const { fromFirst, ...evaluation } = own;
-  if (options.json)
-    printJson(baseline === undefined ? evaluation : { ...evaluation, ...fromFirst, baseline });
+  const compared = baseline === undefined ? {} : { ...fromFirst, baseline };
+  if (options.json) printJson({ ...evaluation, ...compared, settings });
   else print(report(own, baseline));
   if (run !== null) {
-    const fewShot = { count: options.numFewshot, seed: options.seed };
+    const counts = new Set(Object.values(settings.tasks).map(({ num_fewshot }) => num_fewshot));
+    const fewShot = { count: counts.size === 1 ? [...counts][0] : undefined, seed: options.seed };
     await save(path, savedEvaluation(own, spelledAsBase(baseline, run), { ...options, fewShot }));
   }
 }
@@ -56,21 +89,50 @@ async function savable(directory: string): Promise<RunFiles> {
   return run;
 }
 
-async function evaluateAll(
-  path: string,
-  { baseline, resume, ...options }: EvalOptions,
-): Promise<Evaluations> {
+async function evaluateAll(path: string, { baseline, resume, ...options }: EvalOptions): Promise<Measured> {
   const { texts, ...material } = await namedMaterial(options);
   if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
   }
   const paths = baseline === undefined ? [path] : [baseline, path];
-  return withModels(paths, options, async ({ models, runtime, onProgress }) => {
+  return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const onWithoutBos = options.quiet ? undefined : sayWithoutBos;
-    const settings = { ...material, onProgress, onWithoutBos, ...keeping(resume) };
-    const evaluations = await evaluateTogether({ models, runtime }, texts, settings);
-    return [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]];
+    const shots = new Map<string, number>();
+    const onShots = (task: string, count: number): void => void shots.set(task, count);
+    const told = { ...material, onProgress, onWithoutBos, onShots, ...keeping(resume) };
+    const evaluations = await evaluateTogether({ models, runtime }, texts, told);
+    return {
+      evaluations: [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]],
+      settings: settingsOf({ texts, ...material }, device.used, shots),
+    };
   });
+}
+
+/** @param shots - solved questions by the names of tasks */
+function settingsOf(
+  { texts, tasks, fewShot, seqLen, bos, limit }: Material,
+  device: Device,
+  shots: ReadonlyMap<string, number>,
+): MeasuringSettings {
+  const taskSettings = ({ name, path }: TextSet): TaskSettings => {
+    const count = shots.get(name) ?? 0;
+    const pool = count === 0 ? undefined : fewShot.pools.find((set) => set.name === name);
+    return {
+      path,
+      num_fewshot: count,
+      fewshot: pool?.path ?? null,
+      seed: count === 0 ? null : fewShot.seed,
+    };
+  };
+  return {
+    version: versions().gprune,
+    device,
+    seq_len: seqLen,
+    bos,
+    limit: limit ?? null,
+    texts: Object.fromEntries(texts.map(({ name, path }) => [name, path])),
+    tasks: Object.fromEntries(tasks.map((task) => [task.name, taskSettings(task)])),
+  };
 }
 
 /** A baseline that is the model the run pruned, under the name that the run has for it. */

@@ -105,8 +105,10 @@ describe("evaluate", () => {
     const write = (more: string): Promise<void> =>
       writeFile(path, `${yaml}doc_to_choice: [c, d]\ndoc_to_target: 0\n${more}`);
     const tasks = [{ name: "t", path, weight: 1 }];
+    const counts: string[] = [];
     const scored = (fewShot?: TaskShots): Promise<unknown> => {
-      const told = { seqLen: 4, tasks, limit: 1, ...(fewShot && { fewShot }) };
+      const onShots = (task: string, count: number): void => void counts.push(`${task} ${count}`);
+      const told = { seqLen: 4, tasks, limit: 1, onShots, ...(fewShot && { fewShot }) };
       return evaluate({ model: letterModel(), runtime }, [], told);
     };
     const shots = { seed: 0, pools: [] };
@@ -115,6 +117,7 @@ describe("evaluate", () => {
     expect(one).not.toEqual(await scored());
     await write("num_fewshot: 1\n");
     expect(await scored()).toEqual(one);
+    expect(counts).toEqual(["t 1", "t 0", "t 1"]);
     await write("num_fewshot: 2\n");
     expect(await scored({ ...shots, count: 1 })).toEqual(one);
     await expect(scored()).rejects.toMatchObject({

@@ -39,6 +39,8 @@ export interface EvaluateOptions {
   readonly tasks?: readonly TextSet[];
   /** Solved questions before each one; as many as tasks want themselves when absent. */
   readonly fewShot?: TaskShots;
+  /** Called with how many solved questions each question of a task comes after. */
+  readonly onShots?: ((task: string, count: number) => void) | undefined;
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
   readonly onProgress?: OnProgress;
@@ -219,7 +221,7 @@ interface ReadMaterial {
 async function readMaterial(
   models: readonly Model[],
   sets: readonly TextSet[],
-  { seqLen, tasks: taskSets = [], fewShot = OWN_SHOTS, limit, onProgress, environment }: Evaluating,
+  { seqLen, tasks: taskSets = [], fewShot = OWN_SHOTS, limit, onProgress, onShots, environment }: Evaluating,
 ): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
@@ -231,7 +233,8 @@ async function readMaterial(
     texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, hub) });
   }
   const tasks: [string, readonly TaskDocument[]][] = [];
-  for (const task of taskSets) tasks.push([task.name, await readQuestions(task, { limit, fewShot, hub })]);
+  for (const task of taskSets)
+    tasks.push([task.name, await readQuestions(task, { limit, fewShot, onShots, hub })]);
   return { texts, tasks };
 }
 
@@ -272,16 +275,19 @@ async function readQuestions(
   {
     limit,
     fewShot,
+    onShots,
     hub,
   }: {
     readonly limit: number | undefined;
     readonly fewShot: TaskShots;
+    readonly onShots: EvaluateOptions["onShots"];
     readonly hub: HubOptions;
   },
 ): Promise<readonly TaskDocument[]> {
   const { seed, pools } = fewShot;
   const documents = await readTask(path, limit, hub);
   const count = fewShot.count ?? documents[0]?.shots ?? 0;
+  onShots?.(name, count);
   const own = pools.find((pool) => pool.name === name);
   if (own !== undefined && count === 0 && fewShot.count === undefined) throw idlePool(name);
   const isWholePool = count === 0 || (own === undefined && limit === undefined);

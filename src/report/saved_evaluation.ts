@@ -39,8 +39,8 @@ export interface SavedSettings {
   /** Windows of each at most, null when all were taken, and whether BOS begins them. Their tokens are `seq_len`. */
   readonly texts: { readonly limit: number | null; readonly bos: boolean } | null;
   /**
-   * Documents of each at most; the solved questions before each, null when as many as each task wants itself, and what drew
-   * them, null without.
+   * Documents of each at most; the solved questions before each, null when tasks have different numbers of them (or, by a version
+   * that did not say more, as many as each task wanted itself), and what drew them, null without.
    */
   readonly tasks: {
     readonly limit: number | null;
