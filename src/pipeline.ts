@@ -20,6 +20,7 @@ import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
+import { unusedText } from "./model/unused_tensors.ts";
 import { planRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
@@ -73,6 +74,8 @@ export interface PruneOptions {
   readonly onForeseen?: (runtimes: Runtimes, config: SettledConfig) => void;
   /** Called before anything is computed with where that will be. */
   readonly onDevice?: (device: DeviceFound) => void;
+  /** Called before anything is computed with what the user should know about the model or the plan, a sentence each. */
+  readonly onWarning?: (text: string) => void;
   /** Called before anything is computed with what the run will hold in memory. */
   readonly onPlanned?: (plan: MemoryPlan) => void;
   /** Goes on with the unfinished run of the same output, if there is one; otherwise such a run is refused. */
@@ -154,6 +157,8 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
   let opened: OpenRunPasses | undefined;
   try {
     requireFit(given, { model, where: config.plan });
+    const unused = unusedText(model);
+    if (unused !== null) options.onWarning?.(unused);
     onForeseen(foresee(config, { model, plan: given }), config);
     const planned = await clock.time("tokenize", () =>
       loadCalibration(config, { model, metric, onProgress }),

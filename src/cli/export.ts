@@ -7,10 +7,10 @@ import { exportOnnx } from "../export/onnx.ts";
 import type { OnnxDType } from "../export/onnx_formats.ts";
 import { exportResumably } from "../export/resumed_export.ts";
 import { requireFreeDirectory, requireFreeFile } from "../io/output_place.ts";
-import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
 import { stopSignal } from "./compute_child.ts";
+import { openForCommand } from "./models.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, say } from "./terminal.ts";
 
@@ -92,7 +92,7 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
     });
   }
   await format.require(output);
-  const model = await withProgress(options, (onProgress) => openModel(path, { onProgress }));
+  const model = await openForCommand(path, options);
   try {
     const warnings = await withProgress(options, (onProgress) => format.write(model, options, onProgress));
     for (const warning of warnings) say(`warning: ${plainText(warning)}`);

@@ -7,10 +7,9 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireFreeFile } from "../io/output_place.ts";
-import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { findDeviceFor } from "./device.ts";
-import type { ComputingOptions } from "./models.ts";
+import { type ComputingOptions, openForCommand } from "./models.ts";
 import { optionOf } from "./options.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print } from "./terminal.ts";
@@ -41,7 +40,7 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
   if (!sample) refuseOfSamples(options);
   // A wrong place is reported before anything is computed.
   if (output !== undefined) await requireFreeFile(output);
-  const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
+  const model = await openForCommand(path, { quiet });
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
   try {

@@ -1,11 +1,10 @@
 /** `gprune inspect` */
 import { type Inspection, inspectModel } from "../evaluate/inspect.ts";
-import { openModel } from "../model/checkpoint.ts";
-import { withProgress } from "./progress.ts";
+import { openForCommand } from "./models.ts";
 import { pairs, plainText, print, printJson } from "./terminal.ts";
 
 export async function inspectCommand(path: string, { json }: { readonly json?: boolean }): Promise<void> {
-  const model = await withProgress({}, (onProgress) => openModel(path, { onProgress }));
+  const model = await openForCommand(path);
   const facts = inspectModel(model);
   await model.weights.close();
   if (json) printJson(facts);

@@ -3,9 +3,11 @@ import type { DeviceFound } from "../graph/device_check.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
+import { unusedText } from "../model/unused_tensors.ts";
 import type { OnProgress } from "../progress.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { withProgress } from "./progress.ts";
+import { say } from "./terminal.ts";
 
 export interface OpenedModels {
   readonly models: readonly Model[];
@@ -20,6 +22,21 @@ export interface ComputingOptions extends DeviceOptions {
   readonly quiet?: boolean;
 }
 
+/** Opens a model, with what its user should know about it on stderr. */
+export async function openForCommand(
+  path: string,
+  { quiet }: { readonly quiet?: boolean | undefined } = {},
+): Promise<Model> {
+  const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
+  sayWarning(unusedText(model));
+  return model;
+}
+
+/** A line on stderr, when there is something to say. */
+export function sayWarning(text: string | null): void {
+  if (text !== null) say(`warning: ${text}`);
+}
+
 /** Opens every model before anything is computed, so that a wrong path is reported at once. */
 export async function withModels<T>(
   paths: readonly string[],
@@ -30,9 +47,7 @@ export async function withModels<T>(
   const device = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device: device.used });
   try {
-    await withProgress({ quiet }, async (onProgress) => {
-      for (const path of paths) models.push(await openModel(path, { onProgress }));
-    });
+    for (const path of paths) models.push(await openForCommand(path, { quiet }));
     return await withProgress({ quiet }, (onProgress) => work({ models, runtime, device, onProgress }));
   } finally {
     await runtime.close();

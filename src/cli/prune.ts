@@ -21,6 +21,7 @@ import type { PruneResult } from "../run_result.ts";
 import { metricByName } from "../score/registry.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
+import { sayWarning } from "./models.ts";
 import { idleOption, optionOf } from "./options.ts";
 import { withProgress } from "./progress.ts";
 import { pairs, plainText, print, printJson, say, shellWord } from "./terminal.ts";
@@ -55,6 +56,7 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
       onProgress,
       onForeseen,
       onDevice: sayFallback,
+      onWarning: sayWarning,
       onPlanned,
       resume,
       signal: stopSignal(),

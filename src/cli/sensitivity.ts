@@ -9,13 +9,12 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
-import { openModel } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { sensitivityPicture } from "../report/charts/sigma.ts";
 import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
 import { findDeviceFor } from "./device.ts";
-import type { ComputingOptions } from "./models.ts";
+import { type ComputingOptions, openForCommand } from "./models.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
 import { parseMeasuredSets, requireCalibration } from "./text_sets.ts";
@@ -42,7 +41,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   }
   requireOneOwnText(texts, "--calib");
   await requireCalibration(texts);
-  const model = await withProgress({ quiet }, (onProgress) => openModel(path, { onProgress }));
+  const model = await openForCommand(path, { quiet });
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
   try {

@@ -9,6 +9,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { openModel } from "./checkpoint.ts";
 import { writeConfig } from "./hf_form.ts";
 import type { Model } from "./model.ts";
+import { unusedText } from "./unused_tensors.ts";
 
 const LAYER = "model.layers.0";
 
@@ -107,6 +108,60 @@ describe("openModel", () => {
     expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
     expect(opened.weights.info("norm.weight")).toBeUndefined();
     await opened.weights.close();
+  });
+
+  it("refuses layers that the configuration does not count", async () => {
+    const model = tinyModel();
+    const extra = (layer: number, name: string): string => `model.layers.${layer}.${name}.weight`;
+    const directory = await checkpointOf(model, {
+      [extra(2, "mlp.up_proj")]: randomTensor([6, 8]),
+      [extra(3, "mlp.up_proj")]: randomTensor([6, 8]),
+    });
+    await expect(openModel(directory)).rejects.toMatchObject({
+      code: "BAD_CONFIG",
+      message: `${directory}: num_hidden_layers: expected 4, as the weights have layers, got 2 (without ${extra(2, "mlp.up_proj")}, ${extra(3, "mlp.up_proj")})`,
+    });
+  });
+
+  it("names tensors that are not used, but for buffers and an output matrix that is the embedding", async () => {
+    const model = tinyModel();
+    const embedding = randomTensor([16, 8]);
+    const harmless = {
+      "model.embed_tokens.weight": embedding,
+      "lm_head.weight": embedding,
+      "model.rotary_emb.inv_freq": randomTensor([2]),
+      [`${LAYER}.self_attn.rotary_emb.inv_freq`]: randomTensor([2]),
+      "model.layers.7.self_attn.rotary_emb.inv_freq": randomTensor([2]),
+      [`${LAYER}.self_attn.masked_bias`]: randomTensor([1]),
+    };
+    const opened = await openModel(await checkpointOf(model, harmless));
+    await opened.weights.close();
+    expect(opened.unusedTensors).toBeUndefined();
+    expect(unusedText(opened)).toBeNull();
+    const more = {
+      "score.weight": randomTensor([2, 8]),
+      [`${LAYER}.mlp.router.weight`]: randomTensor([2, 8]),
+    };
+    const directory = await checkpointOf(model, { ...harmless, ...more });
+    const classifier = await openModel(directory);
+    await classifier.weights.close();
+    expect(classifier.unusedTensors).toEqual([`${LAYER}.mlp.router.weight`, "score.weight"]);
+    expect(unusedText(classifier)).toBe(
+      `${directory}: 2 tensors are not used and will not be in the output: ${LAYER}.mlp.router.weight, score.weight`,
+    );
+  });
+
+  it("names what is not used as the file does where names lack the prefix", async () => {
+    const model = tinyModel();
+    const stored = [...(await tensorsOf(model))];
+    const directory = await checkpointOf(model, {
+      ...Object.fromEntries(stored.map(([name]) => [name, undefined])),
+      ...Object.fromEntries(stored.map(([name, tensor]) => [name.replace("model.", ""), tensor])),
+      "pooler.weight": randomTensor([8]),
+    });
+    const opened = await openModel(directory);
+    await opened.weights.close();
+    expect(opened.unusedTensors).toEqual(["pooler.weight"]);
   });
 
   it("lists every tensor that is missing or has another shape", async () => {

@@ -21,6 +21,7 @@ import { projectionName, weightsOf } from "./spaces.ts";
 import { type ModelSpec, PROJECTIONS, withBiases } from "./spec.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withFullNames } from "./stored_names.ts";
+import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 
 /** Files that travel to the output unchanged, where there are any: what reads and writes text, and what a copy must come with. */
 const CARRIED_FILES = [
@@ -157,17 +158,22 @@ async function openHuggingFace(directory: string): Promise<Model> {
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
   const declared = readConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS), configPath);
-  const tensors = withFullNames(await openCheckpointTensors(directory));
+  const stored = await openCheckpointTensors(directory);
+  const tensors = withFullNames(stored);
   try {
+    requireCountedLayers(tensors, declared, directory);
     const fused = familyByName(declared.family, configPath).fusedProjections;
     const { spec, weights } = await withStoredHead({
       spec: declared,
       weights: fused ? splitFused(tensors, declared) : tensors,
     });
+    const found = withFoundBiases(spec, weights);
+    const unused = unusedTensors(weights, stored, found);
     return {
-      spec: withFoundBiases(spec, weights),
+      spec: found,
       weights,
       files: await carriedFiles(directory),
+      ...(unused.length > 0 && { unusedTensors: unused }),
       origin: { name: directory, format: "hf", dtype: commonDType(weights, spec) },
     };
   } catch (error) {

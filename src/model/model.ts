@@ -33,5 +33,7 @@ export interface Model {
   readonly files: readonly CarriedFile[];
   /** Metadata of a GGUF file that travels to another one unchanged, by key, as the file spells it. */
   readonly ggufMetadata?: ReadonlyMap<string, Uint8Array>;
+  /** Names of tensors of the file that are not read and would be missed; absent when there are none. */
+  readonly unusedTensors?: readonly string[];
   readonly origin: ModelOrigin;
 }
