@@ -12,6 +12,7 @@ import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
 import type { JsonValue } from "./io/json_difference.ts";
 import { processor } from "./io/machine.ts";
+import { cardFields } from "./model/card_fields.ts";
 import type { Model } from "./model/model.ts";
 import { modelHashes } from "./model/model_hashes.ts";
 import { versions } from "./package.ts";
@@ -84,7 +85,9 @@ export async function runFacts(
     versions: versions(),
     processor: processor(),
   });
-  return { computed, written: toJson({ dtype, maxShardBytes }) };
+  const inherited = cardFields(model.card);
+  const hasCard = Object.keys(inherited).length > 0;
+  return { computed, written: toJson({ dtype, maxShardBytes, ...(hasCard && { card: inherited }) }) };
 }
 
 /** Both as one value, for the output's record. */

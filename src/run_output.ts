@@ -1,5 +1,5 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { countingSettings, formatRunConfig, type SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { modelCard } from "./export/card.ts";
@@ -9,6 +9,7 @@ import { kindOfPath } from "./io/file.ts";
 import { parseHubAddress } from "./io/hub_address.ts";
 import { differences } from "./io/json_difference.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
+import { cardFields } from "./model/card_fields.ts";
 import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import type { PruningPlan } from "./prune/plan.ts";
@@ -61,8 +62,9 @@ export async function saveRun(
     ...outcome,
     heldOut: outcome.held_out,
     written: settings.calibration.filter(isOwnText).map(({ name }) => name),
-    base: hub ?? settings.model,
+    base: hub ?? basename(resolve(settings.model)),
     hub,
+    inherited: cardFields(model.card),
     remoteCode: hfForm(pruned.spec).remoteCode,
     config: text,
   });

@@ -4,6 +4,7 @@ import { type CardFacts, modelCard } from "./card.ts";
 const FACTS: CardFacts = {
   base: "models/SmolLM2-135M",
   hub: null,
+  inherited: {},
   method: "gprune",
   metric: "flap-wifv",
   allocation: "learned",
@@ -59,6 +60,30 @@ describe("modelCard", () => {
     const card = modelCard({ ...FACTS, base: id, hub: id });
     expect(card.startsWith(`---\nbase_model: "${id}"\nlibrary_name: transformers\n`)).toBe(true);
     expect(modelCard(FACTS)).not.toContain("base_model:");
+  });
+
+  it("keeps the licence and the languages of the base model", () => {
+    const inherited = {
+      license: "other",
+      license_name: 'a: "b"',
+      license_link: "LICENSE",
+      language: ["en", "no"],
+    };
+    const id = "org/base";
+    expect(
+      modelCard({ ...FACTS, base: id, hub: id, inherited })
+        .split("\n")
+        .slice(0, 8),
+    ).toEqual([
+      "---",
+      'license: "other"',
+      'license_name: "a: \\"b\\""',
+      'license_link: "LICENSE"',
+      'language: ["en","no"]',
+      'base_model: "org/base"',
+      "library_name: transformers",
+      "tags: [gprune, pruning, structured-pruning]",
+    ]);
   });
 
   it("of a given plan claims no method", () => {

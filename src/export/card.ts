@@ -1,16 +1,19 @@
 /** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
 
 import type { SetUse } from "../calibrate/windows.ts";
+import { type CardFields, frontMatterLines } from "../model/card_fields.ts";
 import { MODELLING_FILE } from "../model/hf_config_writer.ts";
 import { plainText } from "../plain_text.ts";
 import type { Runtimes } from "./runtimes.ts";
 
 /** What a card tells. */
 export interface CardFacts {
-  /** The base model as the user named it. */
+  /** The base model: its name on the hub, or that of its directory or file, since paths are nobody's business. */
   readonly base: string;
   /** `ORG/NAME` of the base model; null for one that is not from the hub, which takes no card that names a path. */
   readonly hub: string | null;
+  /** What the base model's card says that holds for this model, too. */
+  readonly inherited: CardFields;
   readonly method: string;
   readonly metric: string;
   readonly allocation: string;
@@ -60,7 +63,7 @@ export function modelCard(facts: CardFacts): string {
   const { sparsity, parameters, widths } = facts;
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
   return `---
-${facts.hub === null ? "" : `base_model: ${JSON.stringify(facts.hub)}\n`}library_name: transformers
+${frontMatterLines({ ...facts.inherited, ...(facts.hub !== null && { base_model: facts.hub }) })}library_name: transformers
 tags: [gprune, pruning, structured-pruning]
 ---
 

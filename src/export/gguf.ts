@@ -4,9 +4,10 @@
  * or not at all, and never in place of another.
  */
 import { basename } from "node:path";
-import { type EncodedValue, text, u32 } from "../io/gguf_values.ts";
+import { type EncodedValue, text, texts, u32 } from "../io/gguf_values.ts";
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/gguf_writer.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
+import { cardFields } from "../model/card_fields.ts";
 import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf_places.ts";
 import { storedRows } from "../model/gguf_rotary.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf_spec_writer.ts";
@@ -89,7 +90,7 @@ function vocabularyOf({ files, spec, ggufMetadata }: Model, pre: string | undefi
 
 /** Later entries replace earlier ones of the same key. */
 function metadataOf(
-  { origin, ggufMetadata = new Map() }: Model,
+  { origin, card, ggufMetadata = new Map() }: Model,
   target: GgufTarget,
   {
     dtype,
@@ -106,12 +107,25 @@ function metadataOf(
     ["general.type", text("model")],
     ["general.name", text(basename(origin.name).replace(/\.gguf$/i, ""))],
     ["general.file_type", u32(fileTypeOf(dtype))],
+    ...licenceOf(card),
     ["general.quantization_version", u32(QUANTIZATION_VERSION)],
     ...ggufMetadataOf(target.spec, target.name, target.architecture),
     ...vocabulary.metadata,
     ...ggufMetadata,
     ...(pre === undefined ? [] : [["tokenizer.ggml.pre", text(pre)] as const]),
   ]);
+}
+
+/** What the card says of licence and languages, as llama.cpp's conversion writes it (gguf-py/gguf/metadata.py). */
+function licenceOf(card: Uint8Array | undefined): readonly (readonly [string, EncodedValue])[] {
+  const { license, license_name: name, license_link: link, language } = cardFields(card);
+  const entries = {
+    "general.license": license === undefined ? null : text([license].flat().join(",")),
+    "general.license.name": name === undefined ? null : text(name),
+    "general.license.link": link === undefined ? null : text(link),
+    "general.languages": language === undefined ? null : texts([language].flat()),
+  };
+  return Object.entries(entries).flatMap(([key, value]) => (value === null ? [] : [[key, value] as const]));
 }
 
 function tensorsToWrite(

@@ -52,6 +52,18 @@ describe("exportHuggingFace", () => {
     await opened.weights.close();
   });
 
+  it("carries a model's card where it gets no other, and files in directories", async () => {
+    const files = [{ name: "additional_chat_templates/tool_use.jinja", bytes: Buffer.from("{{ x }}") }];
+    const model = { ...tinyModel(), files, card: Buffer.from("# base") };
+    const root = await temporaryDirectory();
+    const read = (name: string): Promise<string> => readFile(join(root, name), "utf8");
+    await exportHuggingFace(model, join(root, "copy"));
+    expect(await read("copy/README.md")).toBe("# base");
+    expect(await read("copy/additional_chat_templates/tool_use.jinja")).toBe("{{ x }}");
+    await exportHuggingFace(model, join(root, "made"), { documents: new Map([["README.md", "# made"]]) });
+    expect(await read("made/README.md")).toBe("# made");
+  });
+
   it("reads back what it writes for any widths, biases and joined projections", async () => {
     await fc.assert(
       fc.asyncProperty(tinyOptions, fc.constantFrom("llama", "phi3"), async (options, family) => {

@@ -21,6 +21,7 @@ import { packageDirectory } from "../package.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
+import { writeCarried } from "./carried.ts";
 import { requireFinite } from "./finite.ts";
 import { requireExportRoom } from "./room.ts";
 
@@ -75,7 +76,7 @@ export async function exportHuggingFace(
     files.set("config.json", configText(config));
     if (remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
-    for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);
+    await writeCarried(model, temporary, new Set(files.keys()));
     await writeSafetensors(temporary, tensors, {
       kept,
       ...(maxShardBytes && { maxShardBytes }),

@@ -12,6 +12,7 @@ import { configOf, configText } from "../model/hf_config_writer.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
+import { writeCarried } from "./carried.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
 import { ONNX_FORMATS, type OnnxDType, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
 import { requireExportRoom } from "./room.ts";
@@ -48,7 +49,7 @@ export async function exportOnnx(
     const dataFiles = await writeOnnxFile(path, { ...onnx, weights }, { ...options, onBytes });
     const config = clientConfig(model.spec, format, { name: basename(path), dataFiles });
     await writeFileAtomically(join(temporary, "config.json"), configText(config));
-    for (const { name, bytes } of model.files) await writeFileAtomically(join(temporary, name), bytes);
+    await writeCarried(model, temporary);
   });
 }
 

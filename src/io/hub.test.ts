@@ -66,6 +66,21 @@ function files(): readonly string[] {
 }
 
 describe("a model", () => {
+  test("comes with files of names that match a pattern and are safe as paths", async () => {
+    const names = ["t/b.jinja", "t/a.jinja", "t/../evil.jinja", "t/x.txt", "u/c.jinja"];
+    addModel(new Map([...FILES, ...names.map((name) => [name, text(name)] as const)]));
+    const wanted = ["tokenizer.json", /^t\/.*\.jinja$/, "README.md"];
+    const directory = await hubModelDirectory(parseHubAddress("hf://org/name")!, wanted, hub.options(home));
+    expect((await readdir(directory)).sort()).toEqual([
+      "README.md",
+      "config.json",
+      "model.safetensors",
+      "t",
+      "tokenizer.json",
+    ]);
+    expect((await readdir(join(directory, "t"))).sort()).toEqual(["a.jinja", "b.jinja"]);
+  });
+
   test("is fetched into the cache of huggingface_hub, needed files only, weights last", async () => {
     addModel();
     const events: ProgressEvent[] = [];

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import { type HubAddress, hubName } from "./hub_address.ts";
+import { type HubAddress, hubName, isSafeFile } from "./hub_address.ts";
 import { RepoCache } from "./hub_cache.ts";
 import { HubClient, type HubClientOptions } from "./hub_client.ts";
 import { describeFile, download, type RemoteFile } from "./hub_download.ts";
@@ -21,6 +21,11 @@ export interface HubOptions extends HubClientOptions {
 const CONFIG = "config.json";
 /** Files named in a message. */
 const MAX_LISTED = 5;
+/** Files that one pattern stands for. */
+const MAX_MATCHES = 64;
+
+/** Names, and patterns of names. */
+type WantedFiles = readonly (string | RegExp)[];
 
 /** What the hub says of a repository; everything else it says is dropped. */
 const repoInfo = z.object({
@@ -69,12 +74,13 @@ export async function hubFile(
 
 /**
  * A directory with the configuration and the weights of a model and those of `files` that it has.
- * @param files - first the one that nearly every model has: without it, a snapshot may be what another program needed
+ * @param files - first the one that nearly every model has: without it, a snapshot may be what another program needed;
+ *   patterns stand for all files of such names, up to `MAX_MATCHES` each
  * @throws GpruneError as `hubFile`; UNSUPPORTED when the repository has no safetensors
  */
 export async function hubModelDirectory(
   address: HubAddress,
-  files: readonly string[],
+  files: WantedFiles,
   options: HubOptions = {},
 ): Promise<string> {
   const access = await accessTo(address, options);
@@ -92,8 +98,8 @@ export async function hubModelDirectory(
   return cache.snapshot(info.sha);
 }
 
-async function hasFirst(cache: RepoCache, commit: string, [first]: readonly string[]): Promise<boolean> {
-  return first === undefined || (await cache.find(commit, first)) !== null;
+async function hasFirst(cache: RepoCache, commit: string, [first]: WantedFiles): Promise<boolean> {
+  return typeof first !== "string" || (await cache.find(commit, first)) !== null;
 }
 
 /** Without the network what is in the cache will do. */
@@ -118,20 +124,31 @@ async function askForRepo({ client, repo }: Access): Promise<z.infer<typeof repo
   );
 }
 
-/** Weights come last, so that a snapshot with weights has everything. Names of the hub's list are only compared. */
+/**
+ * Weights come last, so that a snapshot with weights has everything. Names of the hub's list are only compared; one that
+ * matches a pattern must be safe as a path, too.
+ */
 async function fetchModel(
   access: Access,
   { sha, siblings }: z.infer<typeof repoInfo>,
-  files: readonly string[],
+  files: WantedFiles,
 ): Promise<void> {
   const names = new Set(siblings.map(({ rfilename }) => rfilename));
   const weights = [SINGLE_FILE, INDEX_FILE].find((name) => names.has(name));
   if (!names.has(CONFIG) || weights === undefined) throw noCheckpoint(access, names);
-  const wanted = [CONFIG, ...files.filter((name) => names.has(name)), weights];
+  const wanted = [CONFIG, ...files.flatMap((file) => namesOf(file, names)), weights];
   await downloadAll(access, await describeMissing(access, sha, wanted));
   if (weights === SINGLE_FILE) return;
   const index = await access.cache.find(sha, INDEX_FILE);
   await downloadAll(access, await describeMissing(access, sha, await shardNames(index!)));
+}
+
+function namesOf(file: string | RegExp, names: ReadonlySet<string>): readonly string[] {
+  if (typeof file === "string") return names.has(file) ? [file] : [];
+  return [...names]
+    .filter((name) => file.test(name) && isSafeFile(name))
+    .sort()
+    .slice(0, MAX_MATCHES);
 }
 
 /** The files that the snapshot of a commit does not have yet. */

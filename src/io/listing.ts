@@ -7,7 +7,7 @@ const MAX_ENTRIES = 10_000;
 
 /** Names of the directories in a directory, links to directories included and hidden ones not; sorted. */
 export async function directoriesIn(path: string): Promise<readonly string[]> {
-  const names = (await readdir(path).catch(() => [])).slice(0, MAX_ENTRIES).sort();
+  const names = await namesIn(path);
   const kinds = await Promise.all(
     names.map(async (name) => {
       const found = await stat(join(path, name)).catch(() => null);
@@ -15,4 +15,9 @@ export async function directoriesIn(path: string): Promise<readonly string[]> {
     }),
   );
   return names.filter((_, index) => kinds[index]);
+}
+
+/** Names of what is in a directory, sorted; none where there is no such directory. */
+export async function namesIn(path: string): Promise<readonly string[]> {
+  return (await readdir(path).catch(() => [])).slice(0, MAX_ENTRIES).sort();
 }

@@ -63,6 +63,30 @@ describe("openModel", () => {
     await opened.weights.close();
   });
 
+  it("carries further chat templates and the card", async () => {
+    const directory = await checkpointOf(tinyModel());
+    await mkdir(join(directory, "additional_chat_templates"));
+    for (const name of ["tool_use.jinja", "rag.jinja", "notes.txt", ".hidden.jinja"]) {
+      await writeFile(join(directory, "additional_chat_templates", name), name);
+    }
+    await writeFile(join(directory, "README.md"), "# card");
+    const opened = await openModel(directory);
+    await opened.weights.close();
+    expect(opened.files.map(({ name }) => name)).toEqual([
+      "additional_chat_templates/rag.jinja",
+      "additional_chat_templates/tool_use.jinja",
+    ]);
+    expect(Buffer.from(opened.card!).toString()).toBe("# card");
+    await writeFile(join(directory, "README.md"), Buffer.alloc(2 ** 22 + 1));
+    const oversized = await openModel(directory);
+    await oversized.weights.close();
+    expect(oversized.card).toBeUndefined();
+    const secret = join(await temporaryDirectory(), "id_rsa");
+    await writeFile(secret, "secret");
+    await symlink(secret, join(directory, "additional_chat_templates", "evil.jinja"));
+    await expect(openModel(directory)).rejects.toMatchObject({ code: "BAD_FILE" });
+  });
+
   it("finds biases that the configuration does not announce", async () => {
     const model = tinyModel({ family: "mistral" });
     const bias = randomTensor([8]);

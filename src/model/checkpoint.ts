@@ -9,14 +9,16 @@ import { type HubOptions, hubFile, hubModelDirectory } from "../io/hub.ts";
 import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../io/hub_address.ts";
 import { fileInside } from "../io/inside.ts";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../io/json.ts";
+import { namesIn } from "../io/listing.ts";
 import { INDEX_FILE, openCheckpointTensors, SINGLE_FILE, shardNames } from "../io/safetensors_shards.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
+import { MAX_CARD_BYTES } from "./card_fields.ts";
 import { MAX_TEMPLATE_BYTES } from "./chat_template.ts";
 import { familyByName } from "./families.ts";
 import { splitFused } from "./fused.ts";
 import { openGgufModel } from "./gguf_model.ts";
 import { readConfig } from "./hf_config.ts";
-import type { CarriedFile, Model } from "./model.ts";
+import { CARD_FILE, type CarriedFile, type Model } from "./model.ts";
 import { projectionName, weightsOf } from "./spaces.ts";
 import { type ModelSpec, PROJECTIONS, withBiases } from "./spec.ts";
 import { withStoredHead } from "./stored_head.ts";
@@ -41,6 +43,11 @@ const CARRIED_FILES = [
   "NOTICE.txt",
   "USE_POLICY.md",
 ] as const;
+
+/** Chat templates beside the first one, where transformers has them (`CHAT_TEMPLATE_DIR` of utils/hub.py). */
+const TEMPLATES_DIRECTORY = "additional_chat_templates";
+const TEMPLATE_NAME = /^additional_chat_templates\/\w[\w.-]{0,99}\.jinja$/;
+const MAX_TEMPLATES = 64;
 
 /** Gemma 3's tokenizer.json, the largest known, has 33 MB. */
 const MAX_CARRIED_BYTES = 2 ** 27;
@@ -116,7 +123,9 @@ async function localModel(name: string, options: HubOptions): Promise<string> {
 
 async function fetchModel(address: HubAddress, options: HubOptions): Promise<string> {
   const { kind, file } = address;
-  if (kind === "model" && file === undefined) return hubModelDirectory(address, CARRIED_FILES, options);
+  if (kind === "model" && file === undefined) {
+    return hubModelDirectory(address, [...CARRIED_FILES, TEMPLATE_NAME, CARD_FILE], options);
+  }
   if (kind === "model" && file?.endsWith(".gguf")) return hubFile({ ...address, file }, options);
   throw new GpruneError("BAD_ARGUMENT", `${hubName(address)}/${file}: expected a model, got another file`, {
     hint: "Give hf://ORG/NAME or hf://ORG/NAME/FILE.gguf.",
@@ -173,6 +182,7 @@ async function openHuggingFace(directory: string): Promise<Model> {
       spec: found,
       weights,
       files: await carriedFiles(directory),
+      ...(await cardOf(directory)),
       ...(unused.length > 0 && { unusedTensors: unused }),
       origin: { name: directory, format: "hf", dtype: commonDType(weights, spec) },
     };
@@ -195,16 +205,37 @@ function withFoundBiases(spec: ModelSpec, weights: TensorSource): ModelSpec {
 
 async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {
   const files: CarriedFile[] = [];
-  for (const name of CARRIED_FILES) {
+  for (const name of [...CARRIED_FILES, ...(await furtherTemplates(directory))]) {
     const path = await fileInside(directory, name);
     if ((await kindOfPath(path)) !== "file") continue;
-    const isTemplate = name === "chat_template.jinja";
+    const isTemplate = name.endsWith(".jinja");
     files.push({
       name,
       bytes: await readSmallFile(path, isTemplate ? MAX_TEMPLATE_BYTES : MAX_CARRIED_BYTES),
     });
   }
   return files;
+}
+
+/** Paths of chat templates beside the first one, in their order. */
+async function furtherTemplates(directory: string): Promise<readonly string[]> {
+  const found = await namesIn(join(directory, TEMPLATES_DIRECTORY));
+  const names = found
+    .map((name) => `${TEMPLATES_DIRECTORY}/${name}`)
+    .filter((name) => TEMPLATE_NAME.test(name));
+  return names.slice(0, MAX_TEMPLATES);
+}
+
+/** The model's card; nothing for one of a size that no card has. */
+async function cardOf(directory: string): Promise<Pick<Model, "card">> {
+  const path = await fileInside(directory, CARD_FILE);
+  if ((await kindOfPath(path)) !== "file") return {};
+  const file = await PositionalFile.open(path);
+  try {
+    return file.size > MAX_CARD_BYTES ? {} : { card: await file.read(0, file.size) };
+  } finally {
+    await file.close();
+  }
 }
 
 /** The dtype that holds most parameters. */

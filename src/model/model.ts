@@ -5,9 +5,12 @@
 import type { TensorSource } from "../tensor/tensor.ts";
 import type { ModelSpec } from "./spec.ts";
 
+/** The card of a model in a Hugging Face directory. */
+export const CARD_FILE: string = "README.md";
+
 /** A file that travels with the model unchanged (tokenizer, chat template, generation defaults). */
 export interface CarriedFile {
-  /** File name inside a Hugging Face directory. */
+  /** Its path inside a Hugging Face directory, with `/`. */
   readonly name: string;
   readonly bytes: Uint8Array;
 }
@@ -31,6 +34,8 @@ export interface Model {
   readonly weights: TensorSource;
   /** tokenizer.json and its companions, and the licence. */
   readonly files: readonly CarriedFile[];
+  /** Its card, README.md, for copies of the model; what is made from it has a card of its own. */
+  readonly card?: Uint8Array;
   /** Metadata of a GGUF file that travels to another one unchanged, by key, as the file spells it. */
   readonly ggufMetadata?: ReadonlyMap<string, Uint8Array>;
   /** Names of tensors of the file that are not read and would be missed; absent when there are none. */

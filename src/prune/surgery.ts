@@ -2,6 +2,7 @@
  * Carries out a plan: a lazy gather along every axis that carries a pruned space. It knows spaces and axes, never the
  * names of projections, so a new kind of space or a bias needs no change here. Nothing is read until somebody reads.
  */
+import { inheritedCard } from "../model/card_fields.ts";
 import type { Model } from "../model/model.ts";
 import { type WeightSpec, weightsOf } from "../model/spaces.ts";
 import { checkRows } from "../tensor/memory.ts";
@@ -34,7 +35,13 @@ export function applyPlan(model: Model, plan: PruningPlan): Model {
     const cutsOfWeight = cutsOf(weight, plan.keep);
     if (cutsOfWeight.length > 0) cuts.set(weight.name, cutsOfWeight);
   }
-  return { ...model, spec: prunedSpec(model.spec, plan), weights: gatheredSource(model.weights, cuts) };
+  const { card, ...rest } = model;
+  return {
+    ...rest,
+    ...inheritedCard(card),
+    spec: prunedSpec(model.spec, plan),
+    weights: gatheredSource(model.weights, cuts),
+  };
 }
 
 function cutsOf({ axes, shape }: WeightSpec, keep: Keep): readonly Cut[] {

@@ -1,0 +1,58 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { exportGguf, openModel, prune, resolveRunConfig } from "../src/index.ts";
+import { openGguf } from "../src/io/gguf.ts";
+import { temporaryDirectory } from "./file_faults.ts";
+import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
+
+const CARD = `---
+license: other
+license_name: llama3.2
+license_link: LICENSE
+language: [en, de]
+base_model: org/somebody-elses
+---
+# A model
+`;
+
+test("a pruned model keeps licence, languages and chat templates, and tells nobody where the base lies", async () => {
+  const root = await temporaryDirectory();
+  const model = await writeTinyCheckpoint(join(root, "base"));
+  await writeFile(join(model, "README.md"), CARD);
+  await mkdir(join(model, "additional_chat_templates"));
+  await writeFile(join(model, "additional_chat_templates", "tool_use.jinja"), "{{ tools }}");
+  const output = join(root, "pruned");
+  const plain = { method: "none", metric: "magnitude", recover: "none", ownText: "never" };
+  await prune(resolveRunConfig({ model, output, ...plain }, "test"));
+  const card = await readFile(join(output, "README.md"), "utf8");
+  const front = card.split("\n---\n")[0]!.split("\n").slice(1);
+  expect(front).toEqual([
+    'license: "other"',
+    'license_name: "llama3.2"',
+    'license_link: "LICENSE"',
+    'language: ["en","de"]',
+    "library_name: transformers",
+    "tags: [gprune, pruning, structured-pruning]",
+  ]);
+  expect(card).toContain("\n| base model | `base` |\n");
+  expect(await readFile(join(output, "additional_chat_templates", "tool_use.jinja"), "utf8")).toBe(
+    "{{ tools }}",
+  );
+  const facts = JSON.parse(await readFile(join(output, "facts.json"), "utf8")) as { facts: unknown };
+  expect(facts.facts).toMatchObject({ written: { card: { license: "other" } } });
+
+  const pruned = await openModel(output);
+  const file = join(root, "pruned.gguf");
+  await exportGguf(pruned, file);
+  await pruned.weights.close();
+  const { metadata, source } = await openGguf(file);
+  await source.close();
+  const keys = [...metadata].filter(([key]) => /^general\.(license|languages)/.test(key));
+  expect(Object.fromEntries(keys)).toEqual({
+    "general.license": "other",
+    "general.license.name": "llama3.2",
+    "general.license.link": "LICENSE",
+    "general.languages": ["en", "de"],
+  });
+});
