@@ -19,6 +19,7 @@ import { ggmlBlockLayout, unpackGgmlBlocks } from "./ggml_blocks.ts";
 import { dequantizerOf, type GgmlType } from "./ggml_types.ts";
 import { type GgufHeader, type GgufTensor, type GgufValue, readGgufHeader } from "./gguf_header.ts";
 import type { EncodedValue } from "./gguf_values.ts";
+import { refuseLfsPointerFile } from "./lfs_pointer.ts";
 
 export type { GgufValue } from "./gguf_header.ts";
 
@@ -43,6 +44,7 @@ export interface GgufFile {
 export async function openGguf(path: string): Promise<GgufFile> {
   const file = await PositionalFile.open(path);
   try {
+    await refuseLfsPointerFile(file, "a GGUF file");
     const header = await readGgufHeader(new ByteCursor(file), path);
     checkLayout(header, file);
     const encodedValue = async (key: string): Promise<EncodedValue> => {

@@ -8,6 +8,7 @@
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import { PositionalFile } from "./file.ts";
+import { refuseLfsPointerFile } from "./lfs_pointer.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
 /** What a JSON document may cost. */
@@ -85,6 +86,7 @@ export function parseJson(
 export async function readJsonFile(path: string, limits: JsonLimits): Promise<unknown> {
   const file = await PositionalFile.open(path);
   try {
+    await refuseLfsPointerFile(file, "JSON");
     if (file.size > limits.maxBytes) throw tooLarge(path, file.size, limits.maxBytes);
     return parseJson(await file.read(0, file.size), { ...limits, where: path });
   } finally {

@@ -19,6 +19,7 @@ import {
 } from "../tensor/tensor.ts";
 import { PositionalFile } from "./file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
+import { refuseLfsPointerFile } from "./lfs_pointer.ts";
 
 /** Bytes before the header: its length, an unsigned 64-bit little-endian integer. */
 export const HEADER_LENGTH_BYTES = 8;
@@ -91,6 +92,7 @@ async function readHeader(
   file: PositionalFile,
 ): Promise<{ readonly header: Readonly<Record<string, unknown>>; readonly dataStart: number }> {
   const { path, size } = file;
+  await refuseLfsPointerFile(file, "safetensors");
   if (size < HEADER_LENGTH_BYTES) throw badFile(path, "a safetensors file", `a file of ${size} bytes`);
   const lengthBytes = await file.read(0, HEADER_LENGTH_BYTES);
   const length = new DataView(lengthBytes.buffer).getBigUint64(0, true);

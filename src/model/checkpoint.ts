@@ -9,6 +9,7 @@ import { type HubOptions, hubFile, hubModelDirectory } from "../io/hub.ts";
 import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../io/hub_address.ts";
 import { fileInside } from "../io/inside.ts";
 import { CONFIG_JSON_LIMITS, readJsonFile } from "../io/json.ts";
+import { refuseLfsPointer } from "../io/lfs_pointer.ts";
 import { namesIn } from "../io/listing.ts";
 import { INDEX_FILE, openCheckpointTensors, SINGLE_FILE, shardNames } from "../io/safetensors_shards.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
@@ -209,10 +210,9 @@ async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> 
     const path = await fileInside(directory, name);
     if ((await kindOfPath(path)) !== "file") continue;
     const isTemplate = name.endsWith(".jinja");
-    files.push({
-      name,
-      bytes: await readSmallFile(path, isTemplate ? MAX_TEMPLATE_BYTES : MAX_CARRIED_BYTES),
-    });
+    const bytes = await readSmallFile(path, isTemplate ? MAX_TEMPLATE_BYTES : MAX_CARRIED_BYTES);
+    refuseLfsPointer(bytes, { where: path, expected: "the file itself" });
+    files.push({ name, bytes });
   }
   return files;
 }
