@@ -13,7 +13,6 @@ describe("resolveRunConfig", () => {
       sparsity: 0.3,
       method: "gprune",
       ownText: "auto",
-      seqLen: 512,
       seed: 0,
       dtype: "auto",
       calibration: [{ name: "web", path: "web.txt", weight: 1 }],

@@ -85,7 +85,11 @@ const fields = z.strictObject({
     .describe(
       "windows of every set for least squares, as far as the text has them; twice samples, up to 240 of all sets",
     ),
-  seqLen: z.int().min(8).default(512).describe("tokens in a window"),
+  seqLen: z
+    .int()
+    .min(8)
+    .optional()
+    .describe("tokens in a window; 512, or as many as the model takes if that is fewer"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
   recover: z
     .enum(["none", "bias", "lstsq", "distill"])
@@ -138,7 +142,8 @@ export interface RunConfig {
   readonly samples?: number | undefined;
   /** Windows of every set for least squares. Absent: twice as many, up to 240 of all sets. */
   readonly refitSamples?: number | undefined;
-  readonly seqLen: number;
+  /** Tokens in a window. Absent: 512, or as many as the model takes if that is fewer. */
+  readonly seqLen?: number | undefined;
   readonly seed: number;
   readonly recover: "none" | "bias" | "lstsq" | "distill";
   readonly steps: number;
@@ -156,12 +161,13 @@ export interface RunConfig {
   readonly maxMemory?: number | undefined;
 }
 
-/** A configuration with all its sets, and how many windows of them. */
+/** A configuration with all its sets, and how many windows of how many tokens. */
 export interface SettledConfig extends RunConfig {
   readonly refine: boolean;
   readonly gradientWindows: number;
   readonly samples: number;
   readonly refitSamples: number;
+  readonly seqLen: number;
 }
 
 /** A configuration in which everything with a default may be missing. */

@@ -15,7 +15,7 @@ import { settle } from "./run_inputs.ts";
 function bigSpec(layers: number): PlannedRun["spec"] {
   const rope = { theta: 10_000, rotaryDim: 128, scaling: null };
   const layer = { neurons: 11_008, kvGroups: 32, groupSize: 1, rope };
-  const widths = { hiddenSize: 4096, headDim: 128, vocabSize: 32_000 };
+  const widths = { hiddenSize: 4096, headDim: 128, vocabSize: 32_000, maxPositions: 4096 };
   return tinySpec({ ...widths, layers: Array.from({ length: layers }, () => layer) });
 }
 

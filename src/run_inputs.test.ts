@@ -36,6 +36,12 @@ describe("settle", () => {
     expect(settled(5, { samples: 7, refitSamples: 4 }).refitSamples).toBe(4);
   });
 
+  it("has windows of 512 tokens, or as long as the model takes, unless a length is given", () => {
+    expect(settled(1, {}, tinySpec({ maxPositions: 4096 })).seqLen).toBe(512);
+    expect(settled(1, {}, tinySpec({ maxPositions: 256 })).seqLen).toBe(256);
+    expect(settled(1, { seqLen: 300 }, tinySpec({ maxPositions: 256 })).seqLen).toBe(300);
+  });
+
   it("adds the model's own text to one to four sets", () => {
     expect([0, 1, 2, 3, 4, 5].map((sets) => written(settled(sets)).length)).toEqual([0, 1, 1, 1, 1, 0]);
     expect(settled(2).calibration).toEqual([

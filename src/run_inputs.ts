@@ -5,6 +5,7 @@ import {
   requireWindowsFit,
   type SampledSet,
   type TextSet,
+  windowLength,
 } from "./calibrate/windows.ts";
 import { type RunConfig, refines, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
@@ -79,7 +80,7 @@ const WRITING_BYTES = 2 ** 32;
 /** Names for a set that is added, the first that is free. */
 const OWN_NAMES = ["own", "self", "model"] as const;
 
-/** A configuration with the set that the model is to write, if there is to be one, and the number of windows. */
+/** A configuration with the set that the model is to write, if there is to be one, and the number and length of windows. */
 export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
   const added = addsOwnText(config, spec) ? [addedSet(config)] : [];
   const calibration = [...config.calibration, ...added];
@@ -93,6 +94,7 @@ export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
     samples,
     refine: refines(config),
     refitSamples: config.refitSamples ?? Math.max(samples, few),
+    seqLen: windowLength([{ spec }], config.seqLen),
     gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
   };
 }

@@ -146,6 +146,32 @@ describe("eval", () => {
   });
 });
 
+/** The tiny model takes 64 tokens. */
+test("windows are no longer than the model takes when nothing is said, and what is written says so", async () => {
+  const texts = heldout.slice(1);
+  const run = async (...commandLine: readonly string[]): Promise<CliResult> => {
+    const result = await gprune(...commandLine, "-q");
+    expect(result).toMatchObject({ code: 0, stderr: "" });
+    return result;
+  };
+  const output = join(root, "short");
+  const few = ["--samples", "2", "--method", "none", "--no-report"];
+  const measure = ["eval", first, ...heldout, "--limit", "2", "--json"];
+  const [asked, unsaid] = await Promise.all([
+    run(...measure, "--seq-len", "64"),
+    run(...measure),
+    run("sensitivity", first, "--calib", ...texts, "--samples", "2"),
+    run("prune", first, "-o", output, ...few, "--calib", ...texts),
+  ]);
+  expect(json(unsaid!)).toEqual(json(asked!));
+  await run("eval", output, ...heldout, "--limit", "1", "--save");
+  const read = (name: string): Promise<string> => readFile(join(output, name), "utf8");
+  expect(await read("gprune.yaml")).toMatch(/^seqLen: 64$/m);
+  expect(JSON.parse(await read("run.json"))).toMatchObject({ settings: { seqLen: 64 } });
+  expect(JSON.parse(await read("facts.json"))).toMatchObject({ facts: { settings: { seqLen: 64 } } });
+  expect(JSON.parse(await read("evaluation.json"))).toMatchObject({ seq_len: 64 });
+});
+
 describe("prune", () => {
   test("says when the widths that are allowed leave nothing near what was asked", async () => {
     const plain = ["--method", "none", "--metric", "magnitude", "--recover", "none", "--no-report"];

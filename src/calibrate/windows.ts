@@ -105,6 +105,14 @@ export function requireWindowsFit({ spec: { maxPositions }, origin }: Model, len
   });
 }
 
+/** Tokens in a window when nothing is said. */
+const USUAL_WINDOW = 512;
+
+/** Tokens in a window: as asked, else as is usual, or as many as the models take if that is fewer. */
+export function windowLength(models: readonly Pick<Model, "spec">[], asked: number | undefined): number {
+  return asked ?? Math.min(USUAL_WINDOW, ...models.map(({ spec }) => spec.maxPositions));
+}
+
 /** `count` of the windows, or all if there are fewer; which ones depends on the seed and the label alone. */
 export function chooseWindows<T>(
   windows: readonly T[],

@@ -39,6 +39,12 @@ export function threadsOption(): Option {
   return countOption("--threads <n>", "threads of one operator (default: one for each core)", { min: 1 });
 }
 
+/** @param min - tokens, at least */
+export function seqLenOption(min: number): Option {
+  const usual = "512, or what the model takes if that is less";
+  return countOption("--seq-len <n>", `tokens in a window (default: ${usual})`, { min });
+}
+
 export function resumeOption(): Option {
   return directoryOption(
     "--resume <dir>",

@@ -1,7 +1,7 @@
 /** `gprune eval` */
 
 import { join, resolve } from "node:path";
-import type { TextSet } from "../calibrate/windows.ts";
+import { type TextSet, windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
 import type { Device } from "../graph/device.ts";
@@ -30,12 +30,10 @@ interface EvalOptions extends MaterialOptions, ComputingOptions {
   readonly json?: boolean;
 }
 
-/** The model, and what it is compared with when there is something. */
-type Evaluations = readonly [Evaluation & { readonly fromFirst?: FromFirst }, Evaluation | undefined];
-
-/** Evaluations, and how they were measured. */
-interface Measured {
-  readonly evaluations: Evaluations;
+/** The model, what it is compared with when there is something, and how they were measured. */
+interface Evaluated {
+  readonly own: Evaluation & { readonly fromFirst?: FromFirst };
+  readonly baseline: Evaluation | undefined;
   readonly settings: MeasuringSettings;
 }
 
@@ -64,8 +62,7 @@ interface TaskSettings {
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
   const run = options.save ? await savable(path) : null;
-  const { evaluations, settings } = await evaluateAll(path, options);
-  const [own, baseline] = evaluations;
+  const { own, baseline, settings } = await evaluateAll(path, options);
   // Printed first, so that it is not lost where it cannot be saved.
   const { fromFirst, ...evaluation } = own;
   const compared = baseline === undefined ? {} : { ...fromFirst, baseline };
@@ -74,7 +71,10 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
   if (run !== null) {
     const counts = new Set(Object.values(settings.tasks).map(({ num_fewshot }) => num_fewshot));
     const fewShot = { count: counts.size === 1 ? [...counts][0] : undefined, seed: options.seed };
-    await save(path, savedEvaluation(own, spelledAsBase(baseline, run), { ...options, fewShot }));
+    await save(
+      path,
+      savedEvaluation(own, spelledAsBase(baseline, run), { ...options, seqLen: settings.seq_len, fewShot }),
+    );
   }
 }
 
@@ -89,7 +89,7 @@ async function savable(directory: string): Promise<RunFiles> {
   return run;
 }
 
-async function evaluateAll(path: string, { baseline, resume, ...options }: EvalOptions): Promise<Measured> {
+async function evaluateAll(path: string, { baseline, resume, ...options }: EvalOptions): Promise<Evaluated> {
   const { texts, ...material } = await namedMaterial(options);
   if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
@@ -97,20 +97,22 @@ async function evaluateAll(path: string, { baseline, resume, ...options }: EvalO
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const onWithoutBos = options.quiet ? undefined : sayWithoutBos;
+    const seqLen = windowLength(models, material.seqLen);
     const shots = new Map<string, number>();
     const onShots = (task: string, count: number): void => void shots.set(task, count);
-    const told = { ...material, onProgress, onWithoutBos, onShots, ...keeping(resume) };
+    const told = { ...material, seqLen, onProgress, onWithoutBos, onShots, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, told);
     return {
-      evaluations: [evaluations.at(-1)!, baseline === undefined ? undefined : evaluations[0]],
-      settings: settingsOf({ texts, ...material }, device.used, shots),
+      own: evaluations.at(-1)!,
+      baseline: baseline === undefined ? undefined : evaluations[0],
+      settings: settingsOf({ texts, ...material, seqLen }, device.used, shots),
     };
   });
 }
 
 /** @param shots - solved questions by the names of tasks */
 function settingsOf(
-  { texts, tasks, fewShot, seqLen, bos, limit }: Material,
+  { texts, tasks, fewShot, seqLen, bos, limit }: Material & { readonly seqLen: number },
   device: Device,
   shots: ReadonlyMap<string, number>,
 ): MeasuringSettings {
@@ -157,7 +159,7 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   await writeFileAtomically(join(directory, REPORT), page);
 }
 
-function report(own: Evaluations[0], baseline: Evaluation | undefined): string {
+function report(own: Evaluated["own"], baseline: Evaluation | undefined): string {
   const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
   const all = [textRows(own, baseline), divergenceRows(own), taskRows(own, baseline)];
   const tables = all.filter(({ length }) => length > 1).map(table);
@@ -167,7 +169,7 @@ function report(own: Evaluations[0], baseline: Evaluation | undefined): string {
 }
 
 /** A head and one row for each text: how far the model is from its baseline. */
-function divergenceRows({ fromFirst }: Evaluations[0]): readonly (readonly string[])[] {
+function divergenceRows({ fromFirst }: Evaluated["own"]): readonly (readonly string[])[] {
   const rows = Object.entries(fromFirst?.divergence ?? {}).map(([name, divergence]) => [
     plainText(name),
     divergence.loss_difference.toFixed(4),

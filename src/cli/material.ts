@@ -13,7 +13,7 @@ export interface MaterialOptions {
   readonly numFewshot?: number;
   readonly fewshot?: readonly string[];
   readonly seed: number;
-  readonly seqLen: number;
+  readonly seqLen?: number;
   readonly bos?: boolean;
   readonly limit?: number;
 }
@@ -23,7 +23,7 @@ export interface Material {
   readonly texts: readonly TextSet[];
   readonly tasks: readonly TextSet[];
   readonly fewShot: TaskShots;
-  readonly seqLen: number;
+  readonly seqLen: number | undefined;
   readonly bos: boolean;
   readonly limit: number | undefined;
 }

@@ -1,6 +1,14 @@
 /** The commands that look at models. */
 import { Command } from "commander";
-import { computing, jsonOption, MODEL, quietOption, resumeOption, threadsOption } from "./common.ts";
+import {
+  computing,
+  jsonOption,
+  MODEL,
+  quietOption,
+  resumeOption,
+  seqLenOption,
+  threadsOption,
+} from "./common.ts";
 import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.ts";
 import { countOption, numberOption, textSetsOption } from "./options.ts";
 
@@ -30,7 +38,7 @@ function materialOptions(command: Command, formats: string): Command {
       ),
     )
     .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
-    .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 2, default: 512 }))
+    .addOption(seqLenOption(2))
     .option("--bos", "begin every window with BOS, without which Gemma and a few others can do little")
     .addOption(
       countOption("--limit <n>", "at most this many windows of each text and documents of each task", {

@@ -7,6 +7,7 @@ import {
   MODEL,
   quietOption,
   redisOption,
+  seqLenOption,
   sparsityOption,
   storeOption,
   threadsOption,
@@ -99,7 +100,7 @@ export const pruneCommand: Command = new Command("prune")
       },
     ),
   )
-  .addOption(countOption("--seq-len <n>", "tokens in a window (default: 512)", { min: 8 }))
+  .addOption(seqLenOption(8))
   .addOption(
     choiceOption(
       "--own-text <when>",
@@ -182,7 +183,7 @@ export const sensitivityCommand: Command = new Command("sensitivity")
   )
   .option("--metric <name>", "importance metric", "flap-wifv")
   .addOption(countOption("--samples <n>", "windows of every set", { min: 1, default: 16 }))
-  .addOption(countOption("--seq-len <n>", "tokens in a window", { min: 8, default: 512 }))
+  .addOption(seqLenOption(8))
   .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
   .option("--picture <file>", "heat map and histogram as .svg or .png")
   .addOption(threadsOption())

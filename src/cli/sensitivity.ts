@@ -1,6 +1,6 @@
 /** `gprune sensitivity` */
 import type { TokenSet } from "../calibrate/calibrate.ts";
-import { requireWindowsFit } from "../calibrate/windows.ts";
+import { requireWindowsFit, windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { gatherTokenSet, requireOneOwnText } from "../evaluate/own_text.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
@@ -23,14 +23,14 @@ interface SensitivityOptions extends ComputingOptions {
   readonly calib: readonly string[];
   readonly metric: string;
   readonly samples: number;
-  readonly seqLen: number;
+  readonly seqLen?: number;
   readonly seed: number;
   readonly json?: boolean;
   readonly picture?: string;
 }
 
 export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
-  const { samples, seqLen, seed, threads, quiet } = options;
+  const { samples, seed, threads, quiet } = options;
   const metric = metricByName(options.metric, "--metric");
   if (options.picture !== undefined) await requirePicture(options.picture);
   const texts = parseMeasuredSets(options.calib, "--calib");
@@ -45,6 +45,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
   try {
+    const seqLen = windowLength([model], options.seqLen);
     requireWindowsFit(model, seqLen);
     const tokenizer = Tokenizer.fromFiles(model.files);
     const report = await withProgress({ quiet }, async (onProgress) => {

@@ -1,5 +1,11 @@
 /** Evaluates a model on named texts and tasks. */
-import { cutWindows, nameOfTwo, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
+import {
+  cutWindows,
+  nameOfTwo,
+  requireWindowsFit,
+  type TextSet,
+  windowLength,
+} from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
@@ -29,8 +35,8 @@ export interface Evaluation {
 }
 
 export interface EvaluateOptions {
-  /** Tokens in a window. */
-  readonly seqLen: number;
+  /** Tokens in a window; 512, or as many as all models take if that is fewer, when absent. */
+  readonly seqLen?: number | undefined;
   /** Whether every window of a text begins with BOS, one of its tokens. */
   readonly bos?: boolean;
   /** Called with the name of a model whose tokenizer puts BOS before texts, when windows have none. */
@@ -57,13 +63,15 @@ export interface EvaluateOptions {
 
 /** Options as the functions below take them. */
 interface Evaluating extends EvaluateOptions {
+  readonly seqLen: number;
   readonly onProgress: OnProgress;
 }
 
 /** @throws GpruneError INTERRUPTED, from progress events after the signal */
-function evaluating(options: EvaluateOptions): Evaluating {
+function evaluating(models: readonly Model[], options: EvaluateOptions): Evaluating {
   const { onProgress = silent, signal } = options;
-  return { ...options, onProgress: interruptible(onProgress, signal, 0) };
+  const seqLen = windowLength(models, options.seqLen);
+  return { ...options, seqLen, onProgress: interruptible(onProgress, signal, 0) };
 }
 
 /** Solved questions that every question of a task comes after. */
@@ -93,7 +101,7 @@ export async function evaluate(
   texts: readonly TextSet[],
   options: EvaluateOptions,
 ): Promise<Evaluation> {
-  const told = evaluating(options);
+  const told = evaluating([model], options);
   const material = tokenMaterial(model, await readMaterial([model], texts, told), told);
   const runner = new DecoderRunner(model, runtime);
   return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
@@ -118,7 +126,7 @@ export async function evaluateTogether(
   texts: readonly TextSet[],
   options: EvaluateOptions,
 ): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
-  const told = evaluating(options);
+  const told = evaluating(models, options);
   const read = await readMaterial(models, texts, told);
   const materials: Material[] = [];
   for (const model of models) {
