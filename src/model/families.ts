@@ -305,8 +305,11 @@ export const MODEL_TYPES: readonly string[] = FAMILIES.flatMap(({ modelType, als
   ...alsoNamed,
 ]);
 
-/** @throws GpruneError UNSUPPORTED for a family that is not in the table */
-export function familyByName(modelType: string, where: string): Family {
+/**
+ * @param hint - for a family that is not in the table
+ * @throws GpruneError UNSUPPORTED for such a one
+ */
+export function familyByName(modelType: string, where: string, hint?: () => string): Family {
   const family = FAMILIES.find((candidate) => {
     return candidate.modelType === modelType || candidate.alsoNamed.includes(modelType);
   });
@@ -314,6 +317,6 @@ export function familyByName(modelType: string, where: string): Family {
   throw new GpruneError(
     "UNSUPPORTED",
     `${where}: expected one of the model types ${MODEL_TYPES.join(", ")}, got ${JSON.stringify(modelType)}`,
-    { hint: "ARCHITECTURE.md shows how to add a family." },
+    hint === undefined ? {} : { hint: hint() },
   );
 }

@@ -155,6 +155,27 @@ describe("readConfig", () => {
   });
 
   it.each([
+    [{ model_type: "gpt2", n_embd: 768 }, /^gprune prunes the families llama, mistral, .* as one of them\.$/],
+    [{ model_type: "qwen3_moe", num_experts: 128 }, /^Mixtures of experts are not pruned\. .*families llama/],
+    [{ model_type: "mixtral", num_local_experts: 8 }, /^Mixtures of experts are not pruned\./],
+    [{ model_type: "deepseek_v3", n_routed_experts: 256 }, /^Mixtures of experts are not pruned\./],
+    [
+      { model_type: "llava", text_config: { model_type: "llama" } },
+      /the text model can be pruned if it is saved/,
+    ],
+    [{ model_type: "qwen2_vl", vision_config: {} }, /the text model can be pruned if it is saved/],
+    [
+      { model_type: "llama4", text_config: { num_local_experts: 16 } },
+      /^Mixtures of experts are not pruned\./,
+    ],
+    [{ model_type: "x", text_config: null, num_experts: "8" }, /^gprune prunes the families/],
+  ])("says what somebody with %j can do", (config, hint) => {
+    expect(() => read(config)).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", hint: expect.stringMatching(hint) }),
+    );
+  });
+
+  it.each([
     [null, "expected a JSON object"],
     [[], "expected a JSON object"],
     [{ vocab_size: 1 }, '"model_type"'],

@@ -7,6 +7,7 @@ import { GpruneError } from "../errors.ts";
 import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX } from "./families.ts";
 import { bad, type Context, ROPE_KEYS, ropeOf } from "./hf_rope.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "./spec.ts";
+import { unsupportedHint } from "./unsupported.ts";
 
 /** The largest size or count in a config; real vocabularies and widths are far below. */
 const MAX_SIZE = 2 ** 31;
@@ -92,7 +93,7 @@ const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
  * @throws GpruneError UNSUPPORTED for an unknown family or feature, BAD_CONFIG for values out of range
  */
 export function readConfig(config: unknown, where: string): ModelSpec {
-  const modelType = z.object({ model_type: z.string() }).safeParse(config);
+  const modelType = z.looseObject({ model_type: z.string() }).safeParse(config);
   if (!modelType.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);
   }
@@ -100,6 +101,7 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   const family = familyByName(
     name.startsWith(REMOTE_CODE_PREFIX) ? name.slice(REMOTE_CODE_PREFIX.length) : name,
     where,
+    () => unsupportedHint(modelType.data),
   );
   const result = schema.safeParse(config);
   if (!result.success) {
