@@ -103,7 +103,7 @@ async function measure(
       limit: EVALUATION_WINDOWS,
       onProgress: (event) => onProgress({ ...event, stage: "evaluate" }),
     });
-    const tokenizer = Tokenizer.fromFiles(model.files);
+    const tokenizer = Tokenizer.of(model);
     const runner = new DecoderRunner(model, runtime);
     const continuations: Record<string, string> = {};
     for (const [kind, prompt] of Object.entries(prompts)) {

@@ -371,7 +371,7 @@ function weightedSets({ config, sets }: Run, count: number): readonly WeightedTo
 /** Distills the dense model into the student, on all text of the sets but what is held out. */
 async function train(run: Run, { model: student, recipe }: MadeModel): Promise<Recovered> {
   const { config, model: dense, runtime, stages, onProgress } = run;
-  const { leadingId } = Tokenizer.fromFiles(dense.files);
+  const { leadingId } = Tokenizer.of(dense);
   const sets = weightedSets(run, Number.POSITIVE_INFINITY);
   const { steps, learningRate, seed } = config;
   const request = { dense, student, runtime, sets, leadingId, steps, learningRate, seed };

@@ -142,7 +142,7 @@ export async function loadCalibration(
   if (config.calibration.length === 0) return [];
   const { samples, refitSamples, seqLen, seed } = config;
   requireWindowsFit(model, seqLen);
-  const tokenizer = Tokenizer.fromFiles(model.files);
+  const tokenizer = Tokenizer.of(model);
   const sets: SampledSet[] = [];
   const sampling = { samples, refitSamples, seqLen, seed, onProgress };
   requireOneOwnText(config.calibration, "calibration");
@@ -181,7 +181,7 @@ export async function withOwnText(
   if (planned === undefined) return sets;
   const runner = new DecoderRunner(model, runtime);
   const written = await stages.run("own text", (checkpoints: Checkpoints<SampleState>) => {
-    const writer = { runner, tokenizer: Tokenizer.fromFiles(model.files) };
+    const writer = { runner, tokenizer: Tokenizer.of(model) };
     return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
   });
   // All layers were in memory, and nothing that follows needs more than two of them.

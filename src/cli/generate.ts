@@ -45,7 +45,7 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
   const runtime = new Runtime({ threads, device });
   try {
     const runner = new DecoderRunner(model, runtime);
-    const tokenizer = Tokenizer.fromFiles(model.files);
+    const tokenizer = Tokenizer.of(model);
     if (prompt === undefined) await sampleLines({ runner, tokenizer }, options);
     else {
       const tokens = promptTokens(prompt, tokenizer);

@@ -47,7 +47,7 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   try {
     const seqLen = windowLength([model], options.seqLen);
     requireWindowsFit(model, seqLen);
-    const tokenizer = Tokenizer.fromFiles(model.files);
+    const tokenizer = Tokenizer.of(model);
     const report = await withProgress({ quiet }, async (onProgress) => {
       const sets: TokenSet[] = [];
       const writer = { runner: new DecoderRunner(model, runtime), tokenizer };

@@ -51,6 +51,29 @@ describe("evaluate", () => {
     });
   });
 
+  it("says of which model the tokenizer is missing or malformed", async () => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c d e f g");
+    const texts = [{ name: "t", path, weight: 1 }];
+    const model = letterModel();
+    const other = (files: Model["files"]): Model => ({
+      ...model,
+      files,
+      origin: { ...model.origin, name: "/models/other" },
+    });
+    const both = (files: Model["files"]): unknown =>
+      evaluateTogether({ models: [model, other(files)], runtime }, texts, { seqLen: 4 });
+    await expect(both([])).rejects.toMatchObject({
+      code: "NOT_FOUND",
+      message: "/models/other: tokenizer.json: expected with the model, got no such file",
+      hint: expect.stringContaining("Put the tokenizer.json"),
+    });
+    await expect(both([{ name: "tokenizer.json", bytes: Buffer.from("{") }])).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringMatching(/^\/models\/other: tokenizer\.json: expected JSON, got /),
+    });
+  });
+
   it("says where windows lack the BOS that the tokenizer begins texts with", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
     await writeFile(path, "a b c d e f g");

@@ -256,7 +256,7 @@ function tokenMaterial(
   { texts, tasks }: ReadMaterial,
   { seqLen, limit, bos = false, onWithoutBos = () => {} }: Evaluating,
 ): Material {
-  const tokenizer = Tokenizer.fromFiles(files);
+  const tokenizer = Tokenizer.of({ files, origin });
   const first = bos ? requireBos(tokenizer, origin.name) : null;
   if (!bos && texts.length > 0 && tokenizer.addsBos) onWithoutBos(origin.name);
   return {

@@ -13,6 +13,7 @@ import { storedRows } from "../model/gguf_rotary.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf_spec_writer.ts";
 import { type GgufVocabulary, ggufVocabularyOf } from "../model/gguf_vocabulary.ts";
 import type { Model } from "../model/model.ts";
+import { ofModel } from "../model/tokenizer_files.ts";
 import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { isFloatDType } from "../tensor/dtype.ts";
@@ -83,9 +84,11 @@ function ownDType({ origin }: Model): GgufDType {
 }
 
 /** The vocabulary as made from tokenizer.json; nothing for a model that brings that of a GGUF file. */
-function vocabularyOf({ files, spec, ggufMetadata }: Model, pre: string | undefined): GgufVocabulary {
+function vocabularyOf(model: Model, pre: string | undefined): GgufVocabulary {
+  const { files, spec, ggufMetadata } = model;
   if (ggufMetadata?.has("tokenizer.ggml.model")) return { metadata: new Map(), leftOut: [] };
-  return ggufVocabularyOf(files, { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre });
+  const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre };
+  return ofModel(model, () => ggufVocabularyOf(files, options));
 }
 
 /** Later entries replace earlier ones of the same key. */

@@ -8,10 +8,10 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
-import type { CarriedFile } from "./model.ts";
+import type { CarriedFile, Model } from "./model.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
 import { directEngine, guardedEngine, type TokenizerEngine } from "./tokenizer_engine.ts";
-import { hasSmallIds, parseTokenizerFile as parse, tokenId } from "./tokenizer_files.ts";
+import { hasSmallIds, ofModel, parseTokenizerFile as parse, tokenId } from "./tokenizer_files.ts";
 import { judgeSteps } from "./tokenizer_steps.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
 
@@ -83,6 +83,11 @@ export class Tokenizer {
   /** Id that transformers puts before a text by default; null for none. */
   get leadingId(): number | null {
     return this.addsBos ? this.bosId : null;
+  }
+
+  /** A model's tokenizer. @throws GpruneError as `fromFiles`, with the model's name before the file's */
+  static of(model: Pick<Model, "files" | "origin">): Tokenizer {
+    return ofModel(model, () => Tokenizer.fromFiles(model.files));
   }
 
   /**

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { type JsonLimits, MAX_JSON_DEPTH, parseJson } from "../io/json.ts";
-import type { CarriedFile } from "./model.ts";
+import type { CarriedFile, Model } from "./model.ts";
 
 /** Gemma 3's file, the largest known, has 33 MB. A vocabulary may hold "__proto__", and nothing here merges objects. */
 const TOKENIZER_LIMITS: JsonLimits = { maxBytes: 2 ** 27, maxDepth: MAX_JSON_DEPTH, anyKeys: true };
@@ -35,4 +35,19 @@ export function hasSmallIds(vocab: unknown): boolean {
     Array.isArray(vocab) ||
     Object.values(vocab).every((id) => Number.isInteger(id) && id >= 0 && id <= MAX_TOKEN_ID)
   );
+}
+
+/** Messages that begin with a file alone. */
+const FILE_FIRST = /^(tokenizer|tokenizer_config|generation_config)\.json: /;
+
+/** Reads; what is wrong with a file is reported with the model that it came with. */
+export function ofModel<T>({ origin }: Pick<Model, "origin">, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof GpruneError) || !FILE_FIRST.test(error.message)) throw error;
+    const { code, message, hint } = error;
+    const details = { cause: error, ...(hint !== undefined && { hint }) };
+    throw new GpruneError(code, `${origin.name}: ${message}`, details);
+  }
 }
