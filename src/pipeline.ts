@@ -20,7 +20,6 @@ import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
-import { unusedText } from "./model/unused_tensors.ts";
 import { planRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
@@ -38,6 +37,7 @@ import {
   readRecord,
   runFacts,
   toJson,
+  weightsHash,
 } from "./run_facts.ts";
 import {
   decidesByText,
@@ -46,9 +46,11 @@ import {
   hasOwnText,
   learnsNothing,
   loadCalibration,
+  PLANNED_WEIGHTS,
   readPlan,
   requireFit,
   settle,
+  warningsOf,
   withOwnText,
 } from "./run_inputs.ts";
 import { type Findings, finishedResult, saveRun } from "./run_output.ts";
@@ -157,14 +159,14 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
   let opened: OpenRunPasses | undefined;
   try {
     requireFit(given, { model, where: config.plan });
-    const unused = unusedText(model);
-    if (unused !== null) options.onWarning?.(unused);
     onForeseen(foresee(config, { model, plan: given }), config);
     const planned = await clock.time("tokenize", () =>
       loadCalibration(config, { model, metric, onProgress }),
     );
     const { maxShardBytes, openPasses, signal } = options;
     const facts = await runFacts(config, { model, sets: planned, plan: given, maxShardBytes }, onProgress);
+    const weights = weightsHash(modelHashesIn(facts));
+    for (const text of warningsOf(given, { model, where: config.plan, weights })) options.onWarning?.(text);
     const done = await finishedResult(request, facts);
     if (done !== null) return done;
     stages.begin(facts.computed, facts.written);
@@ -290,6 +292,7 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
     sparsity,
     seed,
     sets,
+    [PLANNED_WEIGHTS]: weightsHash(modelHashesIn(run.facts)) ?? undefined,
   };
   if (method === "gprune" && knowledge !== null) {
     const decision = await decideGprune(gpruneRequest(run, knowledge));

@@ -101,6 +101,14 @@ export function modelHashesIn({ computed }: RunFacts): Readonly<Record<string, s
   return z.object({ inputs }).parse(computed).inputs.model;
 }
 
+const WEIGHTS_FILE = /\.(safetensors|gguf)$/;
+
+/** One SHA-256 of the files that hold a model's weights, whatever their names; null for a model that is in no file. */
+export function weightsHash(hashes: Readonly<Record<string, string>>): string | null {
+  const files = Object.entries(hashes).filter(([name]) => WEIGHTS_FILE.test(name));
+  return files.length === 0 ? null : sha256(JSON.stringify(files.map(([, hash]) => hash).sort()));
+}
+
 /** The text of an output's record. */
 export function formatRecord({ facts, result }: RunRecord): string {
   return `${JSON.stringify({ format: "gprune-facts", version: 1, facts, result }, null, 1)}\n`;

@@ -21,6 +21,7 @@ import type { Model } from "./model/model.ts";
 import { layersParameters } from "./model/spaces.ts";
 import type { ModelSpec } from "./model/spec.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
+import { unusedText } from "./model/unused_tensors.ts";
 import type { OnProgress } from "./progress.ts";
 import { badPlan, type PruningPlan, validatePlan } from "./prune/plan.ts";
 import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
@@ -53,6 +54,29 @@ export function requireFit(
   if (!check.ok) throw badPlan(where, check.problems);
 }
 
+/**
+ * What the user should know about the model and the plan that is carried out, a sentence each.
+ * @param weights - the hash of the model's weights; null when it is in no file
+ */
+export function warningsOf(
+  plan: PruningPlan | null,
+  {
+    model,
+    where = "plan",
+    weights,
+  }: { readonly model: Model; readonly where: string | undefined; readonly weights: string | null },
+): readonly string[] {
+  const unused = unusedText(model);
+  const planned = plan?.provenance[PLANNED_WEIGHTS];
+  const isOther = typeof planned === "string" && weights !== null && planned !== weights;
+  return [
+    ...(unused === null ? [] : [unused]),
+    ...(isOther
+      ? [`${where}: the plan was made for a model with other weights than ${model.origin.name} has`]
+      : []),
+  ];
+}
+
 /** Who will load the result; refuses what nothing could. */
 export function foresee(
   { sparsity, roundTo, shape, recover: recovery }: RunConfig,
@@ -67,6 +91,9 @@ export function foresee(
     addsBiases: recovery !== "none",
   });
 }
+
+/** Where a plan's provenance has the hash of the weights that it was made for; older plans lack it. */
+export const PLANNED_WEIGHTS = "model_sha256";
 
 /** Fewer sets than this gain from the model's own text beside them; five did not (docs/METHODS.md). */
 const MANY_SETS = 5;
