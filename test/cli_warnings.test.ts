@@ -1,4 +1,4 @@
-import { cp, mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -11,13 +11,14 @@ import { randomTensor, tinyModel } from "./tiny_model.ts";
 let root: string;
 let model: string;
 let calib: readonly string[];
+let stories: string;
 
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "gprune-warnings-"));
   model = await writeTinyCheckpoint(join(root, "model"));
-  const texts = await writeTinyTexts(root);
+  ({ stories } = await writeTinyTexts(root));
   const few = ["--samples", "2", "--seq-len", "16", "--method", "none"];
-  calib = [...few, "--calib", `stories=${texts.stories}`];
+  calib = [...few, "--calib", `stories=${stories}`];
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
@@ -50,4 +51,25 @@ test("tensors that no output will have are named, whoever opens the model", asyn
   expect(json(inspected)).toMatchObject({ layers: 3 });
   const pruned = await gprune("prune", classifier, "-o", join(root, "pruned"), ...calib, "-q");
   expect(pruned).toMatchObject({ code: 0, stderr: warning });
+});
+
+test("eval has no ratio where models cut the texts into other tokens, and says why", async () => {
+  const other = join(root, "other-tokens");
+  await cp(model, other, { recursive: true });
+  const path = join(other, "tokenizer.json");
+  const tokenizer = JSON.parse(await readFile(path, "utf8")) as { model: { merges: readonly unknown[] } };
+  const fewer = { ...tokenizer.model, merges: tokenizer.model.merges.slice(0, 900) };
+  await writeFile(path, JSON.stringify({ ...tokenizer, model: fewer }));
+  const options = ["--baseline", model, "--text", `stories=${stories}`, "--limit", "1", "-q"];
+  const [cut, same] = await Promise.all([
+    gprune("eval", other, ...options),
+    gprune("eval", model, ...options),
+  ]);
+  expect({ code: cut.code, stderr: cut.stderr }).toEqual({ code: 0, stderr: "" });
+  expect(cut.stdout).toMatch(/^text +baseline +ppl +windows$/m);
+  expect(cut.stdout).toContain(
+    "\nNo ratio: texts are cut into other tokens, so perplexities do not compare.\n",
+  );
+  expect(same.stdout).toMatch(/^text +baseline +ppl +ratio +windows$/m);
+  expect(same.stdout).not.toContain("No ratio");
 });

@@ -163,9 +163,12 @@ function report(own: Evaluated["own"], baseline: Evaluation | undefined): string
   const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
   const all = [textRows(own, baseline), divergenceRows(own), taskRows(own, baseline)];
   const tables = all.filter(({ length }) => length > 1).map(table);
-  const { incomparable } = own.fromFirst ?? {};
-  const note = incomparable === undefined ? [] : [`No divergence: ${plainText(incomparable)}.`];
-  return [names.join(" against "), [...tables, ...note].join("\n\n")].join("\n");
+  const { incomparable, other_tokens: others } = own.fromFirst ?? {};
+  const notes = [
+    ...(incomparable === undefined ? [] : [`No divergence: ${plainText(incomparable)}.`]),
+    ...(others ? ["No ratio: texts are cut into other tokens, so perplexities do not compare."] : []),
+  ];
+  return [names.join(" against "), [...tables, ...notes].join("\n\n")].join("\n");
 }
 
 /** A head and one row for each text: how far the model is from its baseline. */
@@ -181,13 +184,14 @@ function divergenceRows({ fromFirst }: Evaluated["own"]): readonly (readonly str
 }
 
 /** A head and one row for each text. */
-function textRows(own: Evaluation, baseline: Evaluation | undefined): readonly (readonly string[])[] {
+function textRows(own: Evaluated["own"], baseline: Evaluation | undefined): readonly (readonly string[])[] {
   const ppl = (value: number): string => value.toFixed(3);
+  const hasRatio = own.fromFirst?.other_tokens === undefined;
   const line = (name: string, [value, base]: readonly [number, number | undefined]): string[] => [
     name,
     ...(base === undefined ? [] : [ppl(base)]),
     ppl(value),
-    ...(base === undefined ? [] : [ppl(value / base)]),
+    ...(base === undefined || !hasRatio ? [] : [ppl(value / base)]),
   ];
   const scores = Object.entries(own.texts);
   const rows = scores.map(([name, score]) => [
@@ -198,8 +202,8 @@ function textRows(own: Evaluation, baseline: Evaluation | undefined): readonly (
   if (scores.length > 1) {
     rows.push(line("geometric mean", [mean(own), baseline && mean(baseline)]));
   }
-  const header = baseline === undefined ? ["text", "ppl"] : ["text", "baseline", "ppl", "ratio"];
-  return [[...header, "windows"], ...rows];
+  const beside = ["text", "baseline", "ppl", ...(hasRatio ? ["ratio"] : [])];
+  return [[...(baseline === undefined ? ["text", "ppl"] : beside), "windows"], ...rows];
 }
 
 /** A head and one row for each task; every accuracy with its standard error. */

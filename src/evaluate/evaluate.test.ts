@@ -269,7 +269,14 @@ describe("evaluateTogether", () => {
     expect(together[1]!.fromFirst).toEqual({
       divergence: null,
       incomparable: "expected the same tokens of text letters, got others",
+      other_tokens: true,
     });
+    const shallow = { ...other, ...tinyModel({ layers: [{}] }), files: other.files };
+    const models = [letterModel(), shallow, letterModel({ layers: [{}] })];
+    const [, cut, alike] = await evaluateTogether({ models, runtime }, texts, { seqLen: 4 });
+    const reason = { divergence: null, incomparable: "expected 2 layers, got 1" };
+    expect(cut!.fromFirst).toEqual({ ...reason, other_tokens: true });
+    expect(alike!.fromFirst).toEqual(reason);
   });
 });
 

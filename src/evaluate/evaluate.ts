@@ -112,8 +112,17 @@ export async function evaluate(
 
 /** Distance from the first of several models, or why there is none. */
 export type FromFirst =
-  | { readonly divergence: Readonly<Record<string, Divergence>>; readonly incomparable?: never }
-  | { readonly divergence: null; readonly incomparable: string };
+  | {
+      readonly divergence: Readonly<Record<string, Divergence>>;
+      readonly incomparable?: never;
+      readonly other_tokens?: never;
+    }
+  | {
+      readonly divergence: null;
+      readonly incomparable: string;
+      /** Whether texts are cut into other tokens, so that perplexities are of other things; absent when they are not. */
+      readonly other_tokens?: true;
+    };
 
 /**
  * Evaluates several models, each as `evaluate` does but on texts that are read once, and says how far the later ones are from the first. Those that can be
@@ -133,9 +142,8 @@ export async function evaluateTogether(
     const twin = models.slice(0, materials.length).findIndex((other) => readsAlike(other, model));
     materials.push(materials[twin] ?? tokenMaterial(model, read, told));
   }
-  const reasons = models.map(({ spec }, m) => {
-    return incomparable(models[0]!.spec, spec) ?? otherTokens(materials[0]!, materials[m]!);
-  });
+  const cuts = materials.map((material) => otherTokens(materials[0]!, material));
+  const reasons = models.map(({ spec }, m) => incomparable(models[0]!.spec, spec) ?? cuts[m]!);
   const together = models.filter((_, m) => reasons[m] === null);
   return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
     const runners = together.map((model) => new DecoderRunner(model, runtime));
@@ -156,7 +164,10 @@ export async function evaluateTogether(
         model: model.origin.name,
         texts: known ?? (await textScores(own)),
         tasks: await taskScores(own),
-        ...(m > 0 && texts.length > 0 && { fromFirst: fromFirst(compared, place, reasons[m]!) }),
+        ...(m > 0 &&
+          texts.length > 0 && {
+            fromFirst: fromFirst(compared, place, { reason: reasons[m]!, cut: cuts[m]! }),
+          }),
       });
     }
     return evaluations;
@@ -187,9 +198,11 @@ function taskScores({ documents, runner, keeper, onProgress }: OwnEvaluation): P
 function fromFirst(
   compared: Readonly<Record<string, ComparedText>>,
   place: number,
-  reason: string | null,
+  { reason, cut }: { readonly reason: string | null; readonly cut: string | null },
 ): FromFirst {
-  if (reason !== null) return { divergence: null, incomparable: reason };
+  if (reason !== null) {
+    return { divergence: null, incomparable: reason, ...(cut !== null && { other_tokens: true }) };
+  }
   return { divergence: mapValues(compared, ({ divergences }) => divergences[place - 1]!) };
 }
 

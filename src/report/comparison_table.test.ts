@@ -40,6 +40,12 @@ it("has no lines of divergence where there is none", () => {
   expect(names.filter((name) => /first|top token|hidden/.test(name!))).toEqual([]);
 });
 
+it("says whose perplexities do not compare", () => {
+  const note = "\n\no cuts the texts into other tokens, so its perplexities do not compare.";
+  expect(comparisonTable([dense, { ...other, other_tokens: true }])).toContain(note);
+  expect(comparisonTable([dense, other])).not.toContain("do not compare");
+});
+
 it("says of growth that it is growth", () => {
   const rows = cellsOf(comparisonTable([pruned, dense]));
   expect(rows[2]).toEqual(["parameters", "1,500", "2,000 (+33.3 %)"]);

@@ -25,9 +25,12 @@ export function comparisonTable(models: readonly ComparedModel[]): string {
     ...speedLines(models),
   ];
   const rows = [["", ...each(({ model }) => model)], ...lines.map(([name, cells]) => [name, ...cells])];
-  const notes = models.flatMap(({ model, incomparable }) =>
-    incomparable === undefined ? [] : [`${visible(model)} has no divergence: ${visible(incomparable)}.`],
-  );
+  const notes = models.flatMap(({ model, incomparable, other_tokens: others }) => [
+    ...(incomparable === undefined ? [] : [`${visible(model)} has no divergence: ${visible(incomparable)}.`]),
+    ...(others
+      ? [`${visible(model)} cuts the texts into other tokens, so its perplexities do not compare.`]
+      : []),
+  ]);
   return [markdown(rows), ...notes.map((note) => `\n${note}`)].join("\n");
 }
 

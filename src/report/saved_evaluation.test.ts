@@ -31,6 +31,20 @@ function saved({ texts = [], tasks = [], ppl = 10, baseline, settings }: Measuri
   return savedEvaluation(evaluation("own"), other, settings ?? { seqLen: 64 });
 }
 
+it("has no baseline whose tokens are others", () => {
+  const of = (model: string): Evaluation => ({
+    model,
+    texts: { a: { ppl: 10, nll: Math.log(10), windows: 3, tokens: 30 } },
+    tasks: {},
+  });
+  const apart = { divergence: null, incomparable: "other words" } as const;
+  const cut = { ...apart, other_tokens: true } as const;
+  const baselines = [apart, cut].map((fromFirst) => {
+    return savedEvaluation({ ...of("own"), fromFirst }, of("other"), { seqLen: 64 }).texts[0]!.baseline;
+  });
+  expect(baselines).toEqual([10, null]);
+});
+
 /** Names with perplexities, names of tasks, and names of what was dropped. */
 function namesOf(earlier: SavedEvaluation, now: SavedEvaluation): readonly unknown[] {
   const { evaluation, dropped } = addedTo(earlier, now);

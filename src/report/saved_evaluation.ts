@@ -136,7 +136,8 @@ export function savedEvaluation(
       name,
       windows,
       ppl,
-      baseline: texts!.get(name)?.ppl ?? null,
+      // One of other tokens is none to measure this one by.
+      baseline: own.fromFirst?.other_tokens ? null : (texts!.get(name)?.ppl ?? null),
       divergence: divergences.get(name) ?? null,
     })),
     tasks: Object.entries(own.tasks).map(([name, score]) => ({
