@@ -52,7 +52,6 @@ describe("help", () => {
     const last = [
       "16, or so many that the sets have 80",
       "twice as many, up to 240 of all sets",
-      // With a model that takes no more (run_inputs.test.ts).
       "512, or what the model takes if that is less",
       ownText,
       dtype,
