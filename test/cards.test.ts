@@ -55,4 +55,7 @@ test("a pruned model keeps licence, languages and chat templates, and tells nobo
     "general.license.link": "LICENSE",
     "general.languages": ["en", "de"],
   });
+  const opened = await openModel(file);
+  await opened.weights.close();
+  expect(Buffer.from(opened.card!).toString().split("\n")).toEqual(["---", ...front.slice(0, 4), "---", ""]);
 });

@@ -9,6 +9,7 @@ import { type GgufFile, openGguf } from "../io/gguf.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
 import { plainName } from "../plain_text.ts";
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
+import { frontMatterLines, inheritedCard } from "./card_fields.ts";
 import { architectureByName, type GgufArchitecture } from "./gguf_architectures.ts";
 import { ggufPlaces } from "./gguf_places.ts";
 import { specOfGguf } from "./gguf_spec.ts";
@@ -47,6 +48,7 @@ export async function openGgufModel(path: string): Promise<Model> {
         maxLength: spec.maxPositions,
       }),
       ggufMetadata: await carriedMetadata(file),
+      ...cardOf(file),
       origin: { name: path, format: "gguf", architecture: name, dtype: commonType(file.source) },
     };
   } catch (error) {
@@ -60,6 +62,18 @@ async function carriedMetadata(file: GgufFile): Promise<ReadonlyMap<string, Uint
   const keys = [...file.metadata.keys()].filter((key) => CARRIED_KEYS.test(key));
   const entries = keys.map(async (key) => [key, await file.encodedValue(key)] as const);
   return new Map(await Promise.all(entries));
+}
+
+/** Licence and languages, as a card has them. */
+function cardOf({ metadata }: GgufFile): Pick<Model, "card"> {
+  const fields = Object.entries({
+    license: metadata.get("general.license"),
+    license_name: metadata.get("general.license.name"),
+    license_link: metadata.get("general.license.link"),
+    language: metadata.get("general.languages"),
+  });
+  const texts = fields.filter(([, value]) => [value].flat().every((item) => typeof item === "string"));
+  return inheritedCard(Buffer.from(`---\n${frontMatterLines(Object.fromEntries(texts))}---\n`));
 }
 
 /** Where the file holds each weight of the model; weights it lacks are left out. */
