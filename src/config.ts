@@ -20,7 +20,7 @@ const textSet = z.strictObject({
     .string()
     .min(1)
     .describe(
-      "text, JSON, JSON Lines or Parquet file, directory of such, hf://datasets/ORG/NAME/FILE[#COLUMN], or self for text that the model writes",
+      "text, JSON, JSON Lines or Parquet file, directory of texts or source files, hf://datasets/ORG/NAME/FILE[#COLUMN], or self for text that the model writes",
     ),
   weight: z.number().positive().default(1).describe("how much the set counts"),
 });

@@ -12,7 +12,7 @@ import type { TokenSet } from "./calibrate.ts";
 export interface TextSet {
   readonly name: string;
   /**
-   * A text, JSON, JSON Lines or Parquet file or a directory of such; or `hf://datasets/ORG/NAME[@REVISION]/FILE`; of a
+   * A text, JSON, JSON Lines or Parquet file or a directory of texts; or `hf://datasets/ORG/NAME[@REVISION]/FILE`; of a
    * calibration set also `self`, for text that the model writes (evaluate/own_text.ts).
    */
   readonly path: string;

@@ -134,11 +134,12 @@ Metrics:
   fisher, taylor                                       from gradients on the calibration sets
   magnitude, pon, maw, random                          from the weights alone
 
-PATH is a text, JSON, JSON Lines or Parquet file, a directory of such, or hf://datasets/ORG/NAME[@REVISION]/FILE on the
-hub. #COLUMN after a file or a directory of such says which column or field holds the text. NAME=self is text that the model
-writes by itself, where there are no texts. Fewer than five sets get such a one beside them, for what they leave out, with
-gprune, no --plan, and a model whose layers take at most 4 GiB in float32; all are in memory meanwhile, with keys and values
-of 24 windows. --own-text never does without.
+PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. Of a
+directory every file that is text is read, source files among them, in subdirectories, too, but nothing hidden and no
+node_modules. #COLUMN after a file or a directory says which column or field holds the text. NAME=self is text that the
+model writes by itself, where there are no texts. Fewer than five sets get such a one beside them, for what they leave
+out, with gprune, no --plan, and a model whose layers take at most 4 GiB in float32; all are in memory meanwhile, with
+keys and values of 24 windows. --own-text never does without.
 
 Several calibration sets of different kinds are what keeps the model general. --calib takes every value that
 follows it, so MODEL goes before it. The last line on stdout is the output directory.

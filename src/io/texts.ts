@@ -1,13 +1,12 @@
 /**
  * Text from files: plain text, JSON Lines or a JSON list with a text field, Parquet with a text column, or a directory of
- * such files; on the disk or on the hub. A file larger than the
+ * files (text_directory.ts says which are read); on the disk or on the hub. A file larger than the
  * limit is sampled in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge
  * corpora cost no more than small ones. The files of a directory share the limit; where pieces would be too short to say
  * much, there are fewer of them, and where there are too many files even for one piece of each, evenly spaced files are
  * read.
  */
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { stat } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
 import { silent } from "../progress.ts";
 import { evenlyWithin } from "./evenly.ts";
@@ -17,18 +16,20 @@ import { isHubAddress, parseHubAddress } from "./hub_address.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { jsonLines } from "./json_lines.ts";
 import { parquetTexts } from "./parquet_process.ts";
+import {
+  type FoundFile,
+  type FoundFiles,
+  PACKED,
+  skippedText,
+  TEXT_FIELDS,
+  textFilesIn,
+} from "./text_directory.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
-/** Fields that hold the text of a JSON line, in order of preference. */
-const TEXT_FIELDS = ["text", "content"] as const;
 /** Pieces that are read of a file that is too large, at most. */
 const MAX_PIECES = 32;
 /** Bytes of a piece, at least, unless a single file had less: room for whole documents, and for windows inside them. */
 const MIN_PIECE_BYTES = 2 ** 16;
-/** Endings of files that are one text each. */
-const PLAIN_EXTENSIONS = [".txt", ".md", ".text"] as const;
-/** Ending of files whose size does not say how much text they hold. */
-const PACKED = ".parquet";
 const LINE_FEED = 10;
 const SPACE = 32;
 /** A JSON list is parsed as one document. */
@@ -72,9 +73,9 @@ async function localPlace(name: string): Promise<TextPlace> {
 }
 
 /**
- * A text; documents and files of a directory are joined by an empty line, files in the order of their names. A column of a
- * directory is that of its Parquet and JSON files; plain texts beside them are read as they are. Progress tells of files of a
- * directory that are left out because there are too many.
+ * A text; documents and files of a directory are joined by an empty line, files in the order of their paths. A column of a
+ * directory is that of its Parquet and JSON files; other texts beside them are read as they are. Progress tells of files of a
+ * directory that are left out, because there are too many or because they are no texts.
  * @param name - as of `textPlace`
  * @param maxBytes - bytes read in all
  * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and as
@@ -83,15 +84,22 @@ async function localPlace(name: string): Promise<TextPlace> {
 export async function readText(name: string, maxBytes: number, options: HubOptions = {}): Promise<string> {
   const { onProgress = silent } = options;
   const place = await textPlace(name, options);
-  const found = await textFiles(place);
+  const { files: found, skipped } = await textFiles(place);
   const { files, ...share } = await shareOut(found, maxBytes);
   const total = files.length;
-  const stage = `read ${total} of ${found.length} files of ${place.path}`;
+  const of = total < found.length ? ` of ${found.length}` : "";
+  const but = skipped.size === 0 ? "" : `, skipped ${skippedText(skipped)}`;
+  const stage = `read ${total}${of} files of ${place.path}${but}`;
   const parts: string[] = [];
-  for (const file of files) {
-    parts.push(await readTextFile(file, { column: place.column, ...share }));
-    if (total < found.length) onProgress({ stage, done: parts.length, total, unit: "files" });
+  let late = 0;
+  for (const [index, file] of files.entries()) {
+    const part = await readTextFile(file, { column: place.column, ...share });
+    if (part === null) late++;
+    else parts.push(part);
+    if (of + but !== "") onProgress({ stage, done: index + 1, total, unit: "files" });
   }
+  const lateStage = `skipped files of ${place.path} that are not UTF-8 after their start`;
+  if (late > 0) onProgress({ stage: lateStage, done: late, total: late, unit: "files" });
   const text = parts.filter((part) => part !== "").join("\n\n");
   if (text.trim() !== "") return text;
   throw new GpruneError("BAD_TEXT", `${name}: expected text, got none`, {
@@ -101,7 +109,7 @@ export async function readText(name: string, maxBytes: number, options: HubOptio
 
 /** What is read of each of these files. */
 interface Share {
-  readonly files: readonly string[];
+  readonly files: readonly FoundFile[];
   /** Of one file. */
   readonly maxBytes: number;
   /** Of a file that is larger. */
@@ -109,16 +117,16 @@ interface Share {
 }
 
 /** The files, or evenly spaced ones, and what each may have so that no piece is too short and all together fit. */
-async function shareOut(files: readonly string[], maxBytes: number): Promise<Share> {
+async function shareOut(files: readonly FoundFile[], maxBytes: number): Promise<Share> {
   const least = Math.min(MIN_PIECE_BYTES, Math.max(1, Math.floor(maxBytes / MAX_PIECES)));
   const equal = Math.floor(maxBytes / files.length);
   if (equal >= MAX_PIECES * least) return { files, maxBytes: equal, pieces: MAX_PIECES };
-  const sized = await Promise.all(files.map(async (path) => ({ path, size: await textBytes(path) })));
+  const sized = await Promise.all(files.map(async (file) => ({ file, size: await textBytes(file.path) })));
   if (sized.every(({ size }) => size <= equal)) return { files, maxBytes: equal, pieces: MAX_PIECES };
   const chosen = evenlyWithin(sized, maxBytes, ({ size }) => Math.min(size, least));
   const share = Math.max(least, Math.floor(maxBytes / chosen.length));
   return {
-    files: chosen.map(({ path }) => path),
+    files: chosen.map(({ file }) => file),
     maxBytes: share,
     pieces: Math.min(MAX_PIECES, Math.floor(share / least)),
   };
@@ -130,22 +138,12 @@ async function textBytes(path: string): Promise<number> {
   return (await stat(path).catch(() => null))?.size ?? 0;
 }
 
-/** The file, or those of a directory, of which with a column at least one must have columns. */
-async function textFiles({ path, column }: TextPlace): Promise<readonly string[]> {
+/** The file, or those of a directory. */
+async function textFiles({ path, column }: TextPlace): Promise<FoundFiles> {
   const kind = await kindOfPath(path);
-  if (kind === "file") return [path];
-  if (kind !== "directory") {
-    throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got none`);
-  }
-  // Among hidden files are those that macOS leaves beside others on foreign disks and in archives, `._NAME`.
-  const names = (await readdir(path)).filter((name) => !name.startsWith(".")).sort();
-  const endIn = (known: readonly string[]): readonly string[] =>
-    names.filter((name) => known.includes(endingOf(name)));
-  const withColumns = [...READERS.keys()];
-  const all = [...PLAIN_EXTENSIONS, ...withColumns];
-  const needed = column === undefined ? all : withColumns;
-  if (endIn(needed).length > 0) return endIn(all).map((name) => join(path, name));
-  throw new GpruneError("NOT_FOUND", `${path}: expected files ending in ${needed.join(", ")}, got none`);
+  if (kind === "directory") return textFilesIn(path, column);
+  if (kind === "file") return { files: [{ path, guessed: false }], skipped: new Map() };
+  throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got none`);
 }
 
 /** How much is read of a file, and of which column or field. */
@@ -163,13 +161,17 @@ const READERS: ReadonlyMap<
   [PACKED, ({ path }, { maxBytes, column }) => parquetTexts({ path, maxBytes, column })],
 ]);
 
-async function readTextFile(path: string, options: ReadOptions): Promise<string> {
+/** Null for a file that was taken for text and is none. */
+async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions): Promise<string | null> {
   const file = await PositionalFile.open(path);
   try {
     const documents = await READERS.get(endingOf(path))?.(file, options);
     if (documents !== undefined) return documents.join("\n\n");
     const found = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
     return found.map((piece) => decodeText(piece.bytes, path)).join("\n");
+  } catch (error) {
+    if (guessed && error instanceof GpruneError && error.code === "BAD_TEXT") return null;
+    throw error;
   } finally {
     await file.close();
   }
