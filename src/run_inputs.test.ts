@@ -1,7 +1,12 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../test/file_faults.ts";
+import { letterModel } from "../test/letter_model.ts";
 import { tinySpec } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "./config.ts";
-import { settle } from "./run_inputs.ts";
+import { loadCalibration, settle } from "./run_inputs.ts";
+import { metricByName } from "./score/registry.ts";
 
 /** @param sets - how many are named */
 function settled(sets: number, given: RunConfigInput = {}, spec = tinySpec()): SettledConfig {
@@ -91,5 +96,36 @@ describe("settle", () => {
       const once = settled(sets);
       expect(settle(once, tinySpec())).toEqual(once);
     }
+  });
+});
+
+describe("loadCalibration", () => {
+  /** Hints about a text of 10 windows of 8 tokens. */
+  const hintsOf = async (samples: number, given: RunConfigInput = {}): Promise<readonly unknown[]> => {
+    const path = join(await temporaryDirectory(), "a.txt");
+    await writeFile(path, "a b c d ".repeat(20));
+    const calibration = [{ name: "web", path }];
+    const config = settled(0, { calibration, ownText: "never", seqLen: 8, samples, ...given });
+    const hints: unknown[] = [];
+    await loadCalibration(config, {
+      model: letterModel(),
+      metric: metricByName(config.metric),
+      onProgress: ({ hint }) => hints.push(hint),
+    });
+    return hints;
+  };
+
+  it("says where a text has no windows left for the check, and what to do", async () => {
+    const more = "give more text or --samples 8 at most";
+    const hint = (samples: number, kept: string): string =>
+      `web has 10 windows of 8 tokens, ${samples} were asked for, so ${kept} held out for the check; ${more}`;
+    expect(await hintsOf(8)).toEqual([]);
+    expect(await hintsOf(9)).toEqual([hint(9, "only 1 is")]);
+    expect(await hintsOf(10)).toEqual([hint(10, "none are")]);
+    expect(await hintsOf(500)).toEqual([hint(500, "none are")]);
+    expect(await hintsOf(500, { method: "none", metric: "magnitude", recover: "none" })).toEqual([]);
+    expect(await hintsOf(5, { seqLen: 32 })).toEqual([
+      expect.stringMatching(/has 2 windows of 32 tokens, .*; give more text or a smaller --seq-len$/),
+    ]);
   });
 });

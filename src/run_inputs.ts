@@ -1,6 +1,7 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
 import {
   forCheckAlone,
+  HELD_OUT_WINDOWS,
   loadTokenSet,
   requireWindowsFit,
   type SampledSet,
@@ -177,9 +178,27 @@ export async function loadCalibration(
     const sampled = isOwnText(set)
       ? ownTextToCome(set.name, sampling)
       : await loadTokenSet(set, tokenizer, sampling);
+    if (learns) sayIfUsedUp(sampled, config, onProgress);
     sets.push(learns ? sampled : forCheckAlone(sampled));
   }
   return sets;
+}
+
+/** Says where a text has too few windows for the check to have its own. */
+function sayIfUsedUp(
+  { name, windows, heldOut, unused }: SampledSet,
+  { samples, seqLen }: Pick<SettledConfig, "samples" | "seqLen">,
+  onProgress: OnProgress,
+): void {
+  if (heldOut.length === HELD_OUT_WINDOWS) return;
+  const count = windows.length + heldOut.length + unused.length;
+  const most = count - HELD_OUT_WINDOWS;
+  const kept = heldOut.length === 0 ? "none are" : `only ${heldOut.length} is`;
+  const instead = most > 0 ? `--samples ${most} at most` : "a smaller --seq-len";
+  onProgress({
+    ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
+    hint: `${name} has ${count} windows of ${seqLen} tokens, ${samples} were asked for, so ${kept} held out for the check; give more text or ${instead}`,
+  });
 }
 
 /** Whether the model is to write one of the sets. */

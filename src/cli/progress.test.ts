@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ProgressEvent } from "../progress.ts";
 import { runCleanups } from "./interrupt.ts";
-import { lineDisplay, withProgress } from "./progress.ts";
+import { lineDisplay, sayingHints, withProgress } from "./progress.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["performance"] });
@@ -18,6 +18,20 @@ function event(done: number, changes: Partial<ProgressEvent> = {}): ProgressEven
 function seconds(count: number): void {
   vi.advanceTimersByTime(1000 * count);
 }
+
+describe("sayingHints", () => {
+  it("gives a hint a line of its own in place of its event", () => {
+    const shown: ProgressEvent[] = [];
+    const said: string[] = [];
+    const display = { onProgress: (event: ProgressEvent) => void shown.push(event), stop: () => {} };
+    const { onProgress } = sayingHints(display, (line) => said.push(line));
+    onProgress(event(1, { hint: "more\u001b text" }));
+    onProgress(event(2));
+    expect(said).toEqual([expect.stringMatching(/^hint: more.* text$/)]);
+    expect(said.join()).not.toContain("\u001b");
+    expect(shown).toEqual([event(2)]);
+  });
+});
 
 describe("lineDisplay", () => {
   it("prints when a stage begins, at most every ten seconds, and when it ends", () => {

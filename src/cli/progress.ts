@@ -1,8 +1,8 @@
 /** Progress on stderr: a bar on a terminal, plain lines elsewhere. */
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress, ProgressEvent } from "../progress.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { onInterrupt } from "./interrupt.ts";
-import { currentOutlet, plainText, writeErr } from "./terminal.ts";
+import { currentOutlet, plainText, say, writeErr } from "./terminal.ts";
 
 /** Seconds between two lines of the same stage when stderr is not a terminal. */
 const LINE_INTERVAL = 10;
@@ -15,7 +15,7 @@ export async function withProgress<T>(
   { quiet = false }: { readonly quiet?: boolean | undefined },
   run: (onProgress: OnProgress) => Promise<T>,
 ): Promise<T> {
-  const display = quiet ? noDisplay() : (distantDisplay() ?? (await loudDisplay()));
+  const display = quiet ? noDisplay() : sayingHints(distantDisplay() ?? (await loudDisplay()));
   const forget = onInterrupt(() => display.stop());
   try {
     return await run(display.onProgress);
@@ -36,6 +36,16 @@ export async function loudDisplay(): Promise<ProgressDisplay> {
   const isTerminal = process.stderr.isTTY && process.env.TERM !== "dumb";
   if (isTerminal) return (await import("./bar.ts")).barDisplay();
   return lineDisplay((line) => writeErr(`${line}\n`));
+}
+
+/** Hints have lines of their own, which stay. */
+export function sayingHints(
+  { onProgress, stop }: ProgressDisplay,
+  sayHint: (line: string) => void = say,
+): ProgressDisplay {
+  const show = (event: ProgressEvent): void =>
+    event.hint === undefined ? onProgress(event) : sayHint(`hint: ${plainText(event.hint)}`);
+  return { onProgress: show, stop };
 }
 
 function noDisplay(): ProgressDisplay {
