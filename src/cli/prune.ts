@@ -311,12 +311,25 @@ function heldOutOf({
   held_out: heldOut,
   calibration,
 }: Pick<PruneResult, "held_out" | "calibration">): string {
-  const sets = Object.entries(heldOut).map(
-    ([name, { dense, pruned }]) => `${plainText(name)} ${dense.toFixed(2)} -> ${pruned.toFixed(2)}`,
+  const scores = Object.entries(heldOut);
+  const counts = new Set(scores.map(([, { windows }]) => windows));
+  const each = (windows: number): string => (counts.size === 1 ? "" : ` (${windowsText(windows)})`);
+  const sets = scores.map(
+    ([name, { windows, dense, pruned }]) =>
+      `${plainText(name)}${each(windows)} ${dense.toFixed(2)} -> ${pruned.toFixed(2)}`,
   );
-  if (sets.length > 0) return `perplexity of ${sets.join(", ")}`;
+  const [count] = counts;
+  const on =
+    count === undefined || counts.size > 1
+      ? ""
+      : ` on ${windowsText(count)}${scores.length > 1 ? " each" : ""}`;
+  if (sets.length > 0) return `perplexity${on} of ${sets.join(", ")}`;
   const isUsedUp = Object.keys(calibration).length > 0;
   return `nothing; ${isUsedUp ? "the texts were used up" : "no texts were given"}`;
+}
+
+function windowsText(count: number): string {
+  return count === 1 ? "1 window" : `${count} windows`;
 }
 
 function calibrationOf({
