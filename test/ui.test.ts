@@ -105,15 +105,24 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     };
     await startRun("first", { Model: join(root, "none"), Sparsity: "0.3", ...small });
     await page.getByRole("alert").getByText("none").waitFor();
+    // What was entered is there again, by the run's link as by the one to a new run, until somebody wants none.
+    await page.getByRole("link", { name: "New like this first" }).click();
+    await page.getByText("These are the settings of first, which failed.").waitFor();
+    expect(await page.getByLabel("Name", { exact: true }).first().inputValue()).toBe("first");
+    await page.getByRole("link", { name: "Start from none" }).click();
+    await expect.poll(() => page.getByLabel("Model", { exact: true }).inputValue()).toBe("");
+    await page.getByRole("link", { name: "All runs" }).click();
     await page.getByRole("link", { name: "New run" }).first().click();
     await expect.poll(() => page.getByRole("button", { name: "Start pruning" }).isEnabled()).toBe(true);
-    await page.getByRole("button", { name: "Add a set" }).click();
+    expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(join(root, "none"));
     for (const [index, [name, path]] of Object.entries(Object.entries(texts))) {
-      await sets.nth(Number(index)).getByLabel("Name").fill(name);
-      await sets.nth(Number(index)).getByLabel("Path").fill(path);
+      expect(await sets.nth(Number(index)).getByLabel("Name").inputValue()).toBe(name);
+      expect(await sets.nth(Number(index)).getByLabel("Path").inputValue()).toBe(path);
     }
-    await page.getByText("More settings").first().click();
-    await startRun("first", { Model: model, Sparsity: "0.3", ...small });
+    expect(await page.getByLabel("Rounds", { exact: true }).inputValue()).toBe("3");
+    await page.getByText(`Relative paths lead from ${process.cwd()}, where gprune ui was started.`).waitFor();
+    await expectGoodLooks();
+    await startRun("first", { Model: model });
     const live = page.getByRole("region", { name: /^first/ });
     await live.getByText("Finished").waitFor();
     expect(await live.getByRole("listitem").allInnerTexts()).toEqual(

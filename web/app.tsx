@@ -80,7 +80,9 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
           <NewRun state={state} like={route.like} key={route.like} />
         ) : (
           <>
-            {state.live !== null && <LivePanel live={state.live} />}
+            {state.live !== null && (
+              <LivePanel live={state.live} isListed={state.runs.some(({ id }) => id === state.live?.id)} />
+            )}
             {(state.runs.length > 0 || state.live === null) && (
               <RunList runs={state.runs} isBusy={isActive(state.live)} />
             )}

@@ -22,7 +22,13 @@ const CURVES: Readonly<Record<string, { readonly title: string; readonly unit: s
   distill: { title: "Divergence from the dense model, nats per token", unit: "step" },
 };
 
-export function LivePanel({ live }: { live: LiveRun }) {
+interface LivePanelProps {
+  readonly live: LiveRun;
+  /** Whether it is in the list of runs, too. */
+  readonly isListed: boolean;
+}
+
+export function LivePanel({ live, isListed }: LivePanelProps) {
   const rows = stageRows(live.stages);
   const isActive = live.state === "running" || live.state === "stopping";
   return (
@@ -31,7 +37,7 @@ export function LivePanel({ live }: { live: LiveRun }) {
         <h2 id="live-title">
           {live.id} <span class={`state ${live.state}`}>{STATES[live.state]}</span>
         </h2>
-        <Actions live={live} isActive={isActive} />
+        <Actions live={live} isActive={isActive} isListed={isListed} />
       </div>
       <p class="aside">
         Pruning <code>{live.base}</code>
@@ -56,7 +62,7 @@ export function LivePanel({ live }: { live: LiveRun }) {
   );
 }
 
-function Actions({ live, isActive }: { live: LiveRun; isActive: boolean }) {
+function Actions({ live, isActive, isListed }: LivePanelProps & { readonly isActive: boolean }) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const stop = async (): Promise<void> => setProblem(await post("/api/stop"));
   if (live.state === "finished") {
@@ -78,6 +84,11 @@ function Actions({ live, isActive }: { live: LiveRun; isActive: boolean }) {
         <button type="button" class="action" onClick={stop}>
           {live.state === "stopping" ? "Stop at once" : "Stop"}
         </button>
+      )}
+      {live.state === "failed" && !isListed && (
+        <a class="action" href={`#new?${new URLSearchParams({ like: live.id })}`}>
+          New like this<span class="unseen"> {live.id}</span>
+        </a>
       )}
     </>
   );

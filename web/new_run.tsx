@@ -1,6 +1,6 @@
 /** The form of a new run, generated from the JSON Schema of a run's configuration. */
 import { useEffect, useState } from "preact/hooks";
-import type { Problem, UiState } from "../src/ui/api.ts";
+import type { Problem, Settings, UiState } from "../src/ui/api.ts";
 import { Field } from "./field.tsx";
 import { ProblemNote } from "./problem_note.tsx";
 import {
@@ -22,30 +22,62 @@ interface NewRunProps {
 
 export function NewRun({ state, like }: NewRunProps) {
   const [schema, setSchema] = useState<RunSchema | null>(null);
-  const [model] = useState(() => state.runs.find(({ id }) => id === like) ?? null);
+  const [start] = useState(() => startOf(state, like));
   useEffect(() => void readSchema().then(setSchema), []);
   if (schema === null) return <p class="aside">Loading…</p>;
-  const names = new Set(state.runs.map(({ id }) => id));
-  const start = entriesOf(schema, model?.settings ?? { calibration: [{}] });
   const isBusy = state.live?.state === "running" || state.live?.state === "stopping";
   return (
-    <Form
-      schema={schema}
-      start={start}
-      name={model === null ? "" : nextName(model.id, names)}
-      isBusy={isBusy}
-    />
+    <>
+      {start?.hasFailed && (
+        <p class="aside">
+          These are the settings of {start.id}, which failed. <a href={`#new?${EMPTY}`}>Start from none</a>
+        </p>
+      )}
+      <Form
+        schema={schema}
+        start={entriesOf(schema, start?.settings ?? { calibration: [{}] })}
+        name={start?.name ?? ""}
+        workingDirectory={state.workingDirectory}
+        isBusy={isBusy}
+      />
+    </>
   );
+}
+
+/** Address of a form that begins like no run. */
+const EMPTY = new URLSearchParams({ like: "" });
+
+/** What a form begins with. */
+interface Start {
+  /** Run whose settings they are. */
+  readonly id: string;
+  readonly settings: Settings | null;
+  readonly name: string;
+  readonly hasFailed: boolean;
+}
+
+/** The run that was named; when none was, the last one if it failed, since its settings may be nowhere else. */
+function startOf({ runs, live }: UiState, like: string | null): Start | null {
+  const names = new Set(runs.map(({ id }) => id));
+  const listed = like === null ? undefined : runs.find(({ id }) => id === like);
+  if (listed !== undefined) {
+    const { id, settings } = listed;
+    return { id, settings, name: nextName(id, names), hasFailed: false };
+  }
+  if (live?.state !== "failed" || (like !== null && like !== live.id)) return null;
+  const { id, settings } = live;
+  return { id, settings, name: names.has(id) ? nextName(id, names) : id, hasFailed: true };
 }
 
 interface FormProps {
   readonly schema: RunSchema;
   readonly start: Entries;
   readonly name: string;
+  readonly workingDirectory: string;
   readonly isBusy: boolean;
 }
 
-function Form({ schema, start, name: firstName, isBusy }: FormProps) {
+function Form({ schema, start, name: firstName, workingDirectory, isBusy }: FormProps) {
   const [entries, setEntries] = useState(start);
   const [name, setName] = useState(firstName);
   const [problem, setProblem] = useState<Problem | null>(null);
@@ -69,6 +101,9 @@ function Form({ schema, start, name: firstName, isBusy }: FormProps) {
     ));
   return (
     <form onSubmit={submit} class="form">
+      <p class="aside">
+        Relative paths lead from <code>{workingDirectory}</code>, where gprune ui was started.
+      </p>
       {GROUPS.map(({ title, fields }, index) => (
         <fieldset key={title}>
           <legend>{title}</legend>

@@ -39,6 +39,8 @@ export interface LiveRun {
   /** Of the run's directory. */
   readonly id: string;
   readonly base: string;
+  /** As it was asked for. */
+  readonly settings: Settings;
   readonly state: LiveState;
   /** Milliseconds since it was started. */
   readonly elapsed: number;
@@ -81,6 +83,8 @@ export interface UiState {
   readonly version: string;
   /** The directory whose runs are shown. */
   readonly directory: string;
+  /** The directory from which relative paths of a new run lead. */
+  readonly workingDirectory: string;
   readonly runs: readonly RunSummary[];
   readonly live: LiveRun | null;
 }

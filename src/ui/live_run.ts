@@ -1,6 +1,6 @@
 /** What is known of a run under way: progress events in, a snapshot for the page out. */
 import type { NamedValue, ProgressEvent } from "../progress.ts";
-import type { LiveCurve, LiveRun, LiveStage, LiveState, Problem } from "./api.ts";
+import type { LiveCurve, LiveRun, LiveStage, LiveState, Problem, Settings } from "./api.ts";
 import type { RunListener } from "./start_run.ts";
 
 /** Lines that are kept of what it said. */
@@ -20,6 +20,7 @@ interface Stage extends Omit<LiveStage, "seconds"> {
 export class LiveRunRecorder implements RunListener {
   readonly id: string;
   readonly #base: string;
+  readonly #settings: Settings;
   readonly #onChange: () => void;
   readonly #start = performance.now();
   #end: number | null = null;
@@ -30,9 +31,10 @@ export class LiveRunRecorder implements RunListener {
   #log: readonly string[] = [];
   #failure: Problem | null = null;
 
-  constructor({ id, base }: Pick<LiveRun, "id" | "base">, onChange: () => void) {
+  constructor({ id, base, settings }: Pick<LiveRun, "id" | "base" | "settings">, onChange: () => void) {
     this.id = id;
     this.#base = base;
+    this.#settings = settings;
     this.#onChange = onChange;
   }
 
@@ -92,6 +94,7 @@ export class LiveRunRecorder implements RunListener {
     return {
       id: this.id,
       base: this.#base,
+      settings: this.#settings,
       state: this.#state,
       elapsed: now - this.#start,
       stages: this.#stages.map((stage) => {

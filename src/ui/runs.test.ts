@@ -7,6 +7,21 @@ import { formatRunRecord } from "../report/run_record.ts";
 import { Runs } from "./runs.ts";
 import type { RunEnding } from "./start_run.ts";
 
+test("a run that failed keeps the settings that were asked for, and says where their paths lead from", async () => {
+  const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
+  onTestFinished(() => rm(root, { recursive: true, force: true }));
+  const problem = { code: "NOT_FOUND", message: "none", hint: null };
+  const ending = Promise.resolve({ state: "failed", problem } as const);
+  const runs = new Runs(root, () => ({ ending, stop: () => {} }));
+  const settings = { model: "m", calibration: [{ name: "web", path: "nope.txt" }] };
+  runs.start({ name: "small", settings: { ...settings, output: "elsewhere" } });
+  await ending;
+  const { live, workingDirectory } = await runs.state();
+  expect(live).toMatchObject({ id: "small", state: "failed", failure: problem });
+  expect(live?.settings).toEqual(settings);
+  expect(workingDirectory).toBe(process.cwd());
+});
+
 test("a run that ends while the directory is looked at is in the list when somebody asks again", async () => {
   const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
   onTestFinished(() => rm(root, { recursive: true, force: true }));

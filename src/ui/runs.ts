@@ -1,7 +1,7 @@
 /** The runs that a server shows, starts, stops and resumes: one at a time, since each takes what the machine has. */
 import { join } from "node:path";
 import { z } from "zod";
-import { type RunConfig, resolveRunConfig } from "../config.ts";
+import { resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/file.ts";
 import { fileInside } from "../io/inside.ts";
@@ -9,7 +9,7 @@ import { versions } from "../package.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
-import type { Problem, ResumeRequest, RunSummary, StartRequest, UiState } from "./api.ts";
+import type { Problem, ResumeRequest, RunSummary, Settings, StartRequest, UiState } from "./api.ts";
 import { LiveRunRecorder } from "./live_run.ts";
 import { listRuns } from "./run_list.ts";
 import type { RunHandle, StartRun } from "./start_run.ts";
@@ -53,22 +53,21 @@ export class Runs {
     const runs = (await this.#recentList()).filter(
       ({ id, state }) => !(isActive && id === live?.id && state !== "finished"),
     );
-    return { version: versions().gprune, directory: this.#directory, runs, live };
+    const directory = this.#directory;
+    return { version: versions().gprune, directory, workingDirectory: process.cwd(), runs, live };
   }
 
   /** @throws GpruneError BAD_CONFIG, LOCKED when a run is under way */
   start(request: unknown): void {
     const { name, settings } = checked(startSchema, request);
-    const output = join(this.#directory, name);
-    this.#launch(name, resolveRunConfig({ ...settings, output }, "form"), false);
+    this.#launch(name, settings, { where: "form", resume: false });
   }
 
   /** @throws GpruneError NOT_FOUND, BAD_CONFIG, LOCKED when a run is under way */
   async resume(request: unknown): Promise<void> {
     const { id } = checked(resumeSchema, request);
     const { settings } = await this.#find(id, "unfinished");
-    const output = join(this.#directory, id);
-    this.#launch(id, resolveRunConfig({ ...settings, output }, `${id}.run`), true);
+    this.#launch(id, settings ?? {}, { where: `${id}.run`, resume: true });
   }
 
   /** Asks the run under way to stop; the second time ends it. @throws GpruneError NOT_FOUND when there is none */
@@ -123,12 +122,19 @@ export class Runs {
     return this.#list.runs;
   }
 
-  #launch(id: string, config: RunConfig, resume: boolean): void {
+  /** @param how - `where`: what gave the settings, for messages */
+  #launch(
+    id: string,
+    settings: Settings,
+    { where, resume }: { readonly where: string; readonly resume: boolean },
+  ): void {
+    const config = resolveRunConfig({ ...settings, output: join(this.#directory, id) }, where);
     if (this.#handle !== null) {
       const hint = "Wait for it, or stop it; a stopped run can be resumed.";
       throw new GpruneError("LOCKED", `start: expected no run under way, got ${this.#live?.id}`, { hint });
     }
-    const live = new LiveRunRecorder({ id, base: config.model }, () => this.#changed());
+    const { output: _, ...asked } = settings;
+    const live = new LiveRunRecorder({ id, base: config.model, settings: asked }, () => this.#changed());
     const handle = this.#start({ config, resume }, live);
     this.#live = live;
     this.#handle = handle;
