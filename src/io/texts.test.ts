@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -165,6 +166,21 @@ describe("readText", () => {
         /: expected files that are text, got none \(skipped 1 hidden, 1 empty, 1 not text\)$/,
       ),
     });
+  });
+});
+
+describe("readText of a pipe", () => {
+  it("says that pipes cannot be read, and what to do", async () => {
+    const pipe = join(await temporaryDirectory(), "pipe");
+    execFileSync("mkfifo", [pipe]);
+    for (const path of [pipe, "/dev/stdin", "/dev/fd/63", "/proc/self/fd/999", "/dev/null"]) {
+      expect(await mayBeText(path)).toBe(true);
+      await expect(readText(path, MEBIBYTE)).rejects.toMatchObject({
+        code: "NOT_FOUND",
+        message: `${path}: expected a text file or directory, got a pipe or device`,
+        hint: expect.stringMatching(/write it to a file first\.$/),
+      });
+    }
   });
 });
 

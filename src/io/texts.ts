@@ -32,6 +32,8 @@ const MAX_PIECES = 32;
 const MIN_PIECE_BYTES = 2 ** 16;
 const LINE_FEED = 10;
 const SPACE = 32;
+/** What a shell hands over beside files, `<(COMMAND)` among it; a process started by this one has others, or none. */
+const STREAM = /^\/(?:dev\/stdin|(?:dev|proc\/self)\/fd\/.*)$/;
 /** A JSON list is parsed as one document. */
 const MAX_LIST_BYTES = 2 ** 28;
 
@@ -62,7 +64,7 @@ export async function textPlace(name: string, options: HubOptions = {}): Promise
 /** Whether there is a text, as far as that can be said without asking the hub. @throws GpruneError BAD_ARGUMENT */
 export async function mayBeText(name: string): Promise<boolean> {
   if (isHubAddress(name)) return parseHubAddress(name) !== null;
-  return (await kindOfPath((await localPlace(name)).path)) !== "missing";
+  return STREAM.test(name) || (await kindOfPath((await localPlace(name)).path)) !== "missing";
 }
 
 async function localPlace(name: string): Promise<TextPlace> {
@@ -143,6 +145,11 @@ async function textFiles({ path, column }: TextPlace): Promise<FoundFiles> {
   const kind = await kindOfPath(path);
   if (kind === "directory") return textFilesIn(path, column);
   if (kind === "file") return { files: [{ path, guessed: false }], skipped: new Map() };
+  if (kind === "other" || STREAM.test(path)) {
+    throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got a pipe or device`, {
+      hint: "Texts are read in pieces from all over a file, which a pipe cannot give: write it to a file first.",
+    });
+  }
   throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got none`);
 }
 
