@@ -348,7 +348,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
     const full = await open("/dev/full", "w");
     try {
       const [stdout, stderr] = [1, 2].map((number) => (number === stream ? full.fd : "pipe"));
-      return await startCli(commandLine, {}, [stdout!, stderr!]).result;
+      return await startCli(commandLine, {}, { outputs: [stdout!, stderr!] }).result;
     } finally {
       await full.close();
     }

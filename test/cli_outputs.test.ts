@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -29,6 +29,12 @@ describe("generate and export, from what a prune wrote", () => {
     expect(one.code).toBe(0);
     expect(one.stdout.startsWith("Once")).toBe(true);
     expect(two).toEqual(one);
+    const input = join(root, "prompt.txt");
+    await writeFile(input, "Once\n");
+    const file = await open(input);
+    const piped = startCli(["generate", first, "--prompt", "-", "--max-tokens", "5"], {}, { stdin: file.fd });
+    expect(await piped.result).toEqual(one);
+    await file.close();
   });
 
   test("ONNX Runtime tells nobody of it, and leaves nothing in the home directory", async () => {

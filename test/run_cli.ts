@@ -28,18 +28,19 @@ export async function gprune(...commandLine: readonly string[]): Promise<CliResu
 
 /**
  * @param environment - added to the process's own, without its HF_ and ORT_ variables
- * @param outputs - where stdout and stderr go; what goes to a file is not in the result
+ * @param streams - where stdin comes from, and stdout and stderr go; what goes to a file is not in the result
  */
 export function startCli(
   commandLine: readonly string[],
   environment: Readonly<Record<string, string>> = {},
-  outputs: readonly ("pipe" | number)[] = ["pipe", "pipe"],
+  streams: { readonly stdin?: number; readonly outputs?: readonly ("pipe" | number)[] } = {},
 ): CliRun {
+  const { stdin = "ignore", outputs = ["pipe", "pipe"] } = streams;
   const inherited = Object.entries(process.env).filter(([name]) => !/^(?:HF|ORT)_/.test(name));
   const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...commandLine], {
     cwd: ROOT,
     env: { ...Object.fromEntries(inherited), ...environment, NO_COLOR: "1" },
-    stdio: ["ignore", ...outputs],
+    stdio: [stdin, ...outputs],
   });
   let stdout = "";
   let stderr = "";

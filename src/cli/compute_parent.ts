@@ -31,7 +31,7 @@ class Watch {
 
   constructor(display: ProgressDisplay) {
     this.#display = display;
-    const command = { script: process.argv[1]!, args: process.argv.slice(2) };
+    const command = { script: process.argv[1]!, args: process.argv.slice(2), stdin: "inherit" } as const;
     this.#process = new ComputeProcess(command, {
       onProgress: (event) => {
         if (this.#process.stopped === null) display.onProgress(event);

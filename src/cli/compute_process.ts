@@ -31,6 +31,8 @@ export interface ComputeCommand {
   readonly args: readonly string[];
   /** Options of Node; this process's own when absent. */
   readonly execArgv?: readonly string[];
+  /** What the child has for its standard input; nothing when absent. */
+  readonly stdin?: "inherit" | "ignore";
 }
 
 /** Hears what the child says. */
@@ -78,12 +80,15 @@ export class ComputeProcess {
   #rss = 0;
   #heard = performance.now();
 
-  constructor({ script, args, execArgv = process.execArgv }: ComputeCommand, listener: ComputeListener) {
+  constructor(
+    { script, args, execArgv = process.execArgv, stdin = "ignore" }: ComputeCommand,
+    listener: ComputeListener,
+  ) {
     this.#listener = listener;
     this.#canResume = args[0] === "prune" || args.some((word) => /^--resume(=|$)/.test(word));
     this.#child = fork(script, args, {
       env: { ...withArrayMemory(process.env), [CHILD_VARIABLE]: "1" },
-      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      stdio: [stdin, "ignore", "pipe", "ipc"],
       execArgv: [...execArgv, ...COMPUTING_OPTIONS],
     });
     this.#child.on("message", (message) => this.#receive(childMessageSchema.parse(message)));

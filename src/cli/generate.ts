@@ -7,6 +7,7 @@ import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireFreeFile } from "../io/output_place.ts";
+import { decodeText } from "../io/texts.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { findDeviceFor } from "./device.ts";
 import { type ComputingOptions, openForCommand } from "./models.ts";
@@ -30,16 +31,21 @@ const OF_SAMPLES = ["count", "temperature", "topP", "seed", "output"] as const;
 
 const PROMPTED_TOKENS = 32;
 const SAMPLED_TOKENS = 512;
+/** The prompt that means the standard input. */
+const STANDARD_INPUT = "-";
+/** Of a prompt from there: more than any model takes. */
+const MAX_PROMPT_BYTES = 2 ** 26;
 
 export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
-  const { prompt, sample = false, output, threads, quiet } = options;
-  if (sample === (prompt !== undefined)) {
+  const { sample = false, output, threads, quiet } = options;
+  if (sample === (options.prompt !== undefined)) {
     const got = sample ? "both" : "neither";
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
   }
   if (!sample) refuseOfSamples(options);
   // A wrong place is reported before anything is computed.
   if (output !== undefined) await requireFreeFile(output);
+  const prompt = options.prompt === STANDARD_INPUT ? await readPrompt() : options.prompt;
   const model = await openForCommand(path, { quiet });
   const { used: device } = await findDeviceFor(options);
   const runtime = new Runtime({ threads, device });
@@ -59,6 +65,25 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     await runtime.close();
     await model.weights.close();
   }
+}
+
+/**
+ * The standard input without the line end that editors and `echo` put last.
+ * @throws GpruneError BAD_TEXT for what is no UTF-8, BAD_ARGUMENT for too much
+ */
+async function readPrompt(): Promise<string> {
+  const where = "standard input";
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of process.stdin as AsyncIterable<Buffer>) {
+    size += part.length;
+    if (size > MAX_PROMPT_BYTES) {
+      const expected = `a prompt of at most ${MAX_PROMPT_BYTES} bytes`;
+      throw new GpruneError("BAD_ARGUMENT", `${where}: expected ${expected}, got more`);
+    }
+    parts.push(part);
+  }
+  return decodeText(Buffer.concat(parts), where).replace(/\r?\n$/, "");
 }
 
 /** @throws GpruneError BAD_ARGUMENT naming one that does nothing for a prompt */

@@ -170,7 +170,7 @@ export const generateCommand: Command = new Command("generate")
   .description("Continues a prompt, the most probable token each time; or writes texts to calibrate on.")
   .usage("MODEL --prompt TEXT [options]\n       gprune generate MODEL --sample [-o FILE] [options]")
   .argument("<model>", MODEL)
-  .option("--prompt <text>", "text to continue")
+  .option("--prompt <text>", "text to continue; - reads it from the standard input")
   .addOption(
     countOption("--max-tokens <n>", "tokens to generate at most, 32; of every sample, 512", { min: 1 }),
   )
@@ -194,8 +194,11 @@ export const generateCommand: Command = new Command("generate")
   .addHelpText(
     "after",
     `
+The last line end of a prompt from the standard input is not part of it.
+
 Examples:
   $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64
+  $ gprune generate PRUNED --prompt - < prompt.txt
   $ gprune generate MODEL --sample --count 64 -o own.jsonl && gprune prune MODEL -o SMALLER --calib own=own.jsonl`,
   )
   .action(
