@@ -106,28 +106,6 @@ describe("prune, inspect, report, eval and compare", () => {
     ]);
     expect((await readdir(root)).filter((name) => name.startsWith("."))).toEqual([]);
     expect(printed.stdout).toMatch(/^report +\S+report\.html$/m);
-    expect(printed.stdout).toMatch(
-      /^held out +perplexity on 2 windows each of stories \d+\.\d\d -> \d+\.\d\d, code \d/m,
-    );
-    expect(printed.stderr).not.toContain("hint:");
-  });
-
-  test("a text that is used up is named before the work", async () => {
-    const many = ["--samples", "500", "--seq-len", "24", "--method", "none", "--own-text", "never"];
-    const { code, stdout, stderr } = await gprune(
-      "prune",
-      model,
-      "-o",
-      join(root, "many"),
-      ...many,
-      ...calib,
-    );
-    expect(code).toBe(0);
-    expect(stderr).toMatch(
-      /^hint: stories has \d+ windows of 24 tokens, 500 were asked for, so none are held out for the check;/m,
-    );
-    expect(stderr.match(/^hint: /gm)).toHaveLength(2);
-    expect(stdout).toMatch(/^held out +nothing; the texts were used up$/m);
   });
 
   test("the report can be made again with the same bytes, and its figures as pictures", async () => {

@@ -9,6 +9,8 @@ import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 let root: string;
 /** A pruned model. */
 let first: string;
+let printed: CliResult;
+let calibration: readonly string[];
 let heldout: readonly string[];
 
 beforeAll(async () => {
@@ -18,9 +20,30 @@ beforeAll(async () => {
   heldout = ["--text", `stories=${stories}`, `code=${code}`];
   first = join(root, "first");
   const few = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--own-text", "never"];
-  await gprune("prune", model, "-o", first, ...few, "--calib", `stories=${stories}`, `code=${code}`);
+  calibration = ["--calib", `stories=${stories}`, `code=${code}`];
+  printed = await gprune("prune", model, "-o", first, ...few, ...calibration);
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
+
+describe("windows that are held out", () => {
+  test("are said to be two of each set", () => {
+    expect(printed.stdout).toMatch(
+      /^held out +perplexity on 2 windows each of stories \d+\.\d\d -> \d+\.\d\d, code \d/m,
+    );
+    expect(printed.stderr).not.toContain("hint:");
+  });
+
+  test("are missed before the work where a text is used up", async () => {
+    const many = ["--samples", "500", "--seq-len", "24", "--method", "none", "--own-text", "never"];
+    const run = await gprune("prune", first, "-o", join(root, "many"), ...many, ...calibration);
+    expect(run.code).toBe(0);
+    expect(run.stderr).toMatch(
+      /^hint: stories has \d+ windows of 24 tokens, 500 were asked for, so none are held out for the check;/m,
+    );
+    expect(run.stderr.match(/^hint: /gm)).toHaveLength(2);
+    expect(run.stdout).toMatch(/^held out +nothing; the texts were used up$/m);
+  });
+});
 
 describe("generate and export, from what a prune wrote", () => {
   test("generate continues a prompt the same way each time", async () => {
