@@ -134,27 +134,22 @@ function requireCpu({ device }: RunConfig): void {
   });
 }
 
-/** What a run is made of before anything is computed. */
-interface RunRequest extends Pick<Run, "config" | "device" | "stages" | "metric" | "fallback"> {
+/** What a run is made of before the model is read. */
+interface AskedRun extends Pick<Run, "device" | "stages" | "metric" | "fallback"> {
+  readonly config: RunConfig;
   /** The plan to be carried out; null when one is to be made. */
   readonly given: PruningPlan | null;
   /** Of an output that is there already. */
   readonly record: RunRecord | null;
 }
 
-/** The same before the model is read. */
-interface AskedRequest extends Omit<RunRequest, "config"> {
-  readonly config: RunConfig;
-}
-
-async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<PruneResult> {
+async function pruneModel(asked: AskedRun, options: PruneOptions): Promise<PruneResult> {
   const { given, stages, metric } = asked;
   const { onProgress = silent, onForeseen = () => {}, onPlanned = () => {} } = options;
   const started = new Date();
   const clock = new Stopwatch(stages);
   const model = await clock.time("open", () => openModel(asked.config.model, { onProgress }));
   const config = settle(asked.config, model.spec);
-  const request: RunRequest = { ...asked, config };
   let runtime: Runtime | undefined;
   let opened: OpenRunPasses | undefined;
   try {
@@ -165,31 +160,30 @@ async function pruneModel(asked: AskedRequest, options: PruneOptions): Promise<P
     );
     const { maxShardBytes, openPasses, signal } = options;
     const facts = await runFacts(config, { model, sets: planned, plan: given, maxShardBytes }, onProgress);
-    const weights = weightsHash(modelHashesIn(facts));
-    for (const text of warningsOf(given, { model, where: config.plan, weights })) options.onWarning?.(text);
-    const done = await finishedResult(request, facts);
+    const hashes = modelHashesIn(facts);
+    const source = { model, where: config.plan, weights: weightsHash(hashes) };
+    for (const text of warningsOf(given, source)) options.onWarning?.(text);
+    const done = await finishedResult({ ...asked, config }, facts);
     if (done !== null) return done;
     stages.begin(facts.computed, facts.written);
     const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
-    const gradients = metric.input === "gradients";
-    const plan = await planRoom({
-      ...{ model, config, sets: planned, given, allocation, gradients, kept: stages.keptBytes },
-      decidesByText: decidesByText(config, metric),
-    });
+    const { keptBytes: kept } = stages;
+    const plan = await planRoom({ model, config, sets: planned, given, allocation, metric, kept });
     onPlanned(plan);
     // Before anything is computed, so that a server that is not there is reported at once.
-    opened = await openPasses?.({ model, hashes: modelHashesIn(facts), signal });
+    opened = await openPasses?.({ model, hashes, signal });
     runtime = new Runtime({
       threads: config.threads,
       memory: { ...plan.places, scratch: stages },
-      device: request.device.used,
+      device: asked.device.used,
     });
     const writing = { model, runtime, stages, onProgress };
     const sets = hasOwnText(config)
       ? await clock.time("sample", () => withOwnText(config, planned, writing))
       : planned;
     const run: Run = {
-      ...request,
+      ...asked,
+      config,
       started,
       model,
       runtime,

@@ -14,7 +14,9 @@ import { leftInLayers, leftInOutputs } from "./memory_sizes.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount, prunableParameters } from "./model/spaces.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
+import { decidesByText } from "./run_inputs.ts";
 import { calibrationSummary, tokensOf } from "./run_result.ts";
+import type { Metric } from "./score/metric.ts";
 
 /** Bytes. */
 export interface Needs {
@@ -46,10 +48,7 @@ export interface UpcomingRun {
   /** The plan to be carried out; null when one is to be made. */
   readonly given: PruningPlan | null;
   readonly allocation: string;
-  /** Whether the metric looks at gradients. */
-  readonly gradients: boolean;
-  /** Whether what is removed depends on the texts. */
-  readonly decidesByText: boolean;
+  readonly metric: Metric;
   /** Bytes on the disk already, of a run that is resumed. */
   readonly kept: number;
 }
@@ -64,18 +63,28 @@ export async function planRoom({
   sets,
   given,
   kept,
-  decidesByText,
+  metric,
   ...run
 }: UpcomingRun): Promise<MemoryPlan> {
   const { spec } = model;
   const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
   const allocation = given === null ? run.allocation : "given";
-  const gradients = given === null && run.gradients;
+  const gradients = given === null && metric.input === "gradients";
   const tokensIn = (learned: readonly TokenSet[]): number => tokensOf(calibrationSummary(learned));
   const tokens = tokensIn(sets);
   const refitTokens = tokensIn(sets.map((set) => learnable(set, config.refitSamples)));
   const checks = sets.some(({ heldOut }) => heldOut.length > 0);
-  const planned = { spec, config, tokens, refitTokens, checks, allocation, gradients, decidesByText };
+  const decides = decidesByText(config, metric);
+  const planned = {
+    spec,
+    config,
+    tokens,
+    refitTokens,
+    checks,
+    allocation,
+    gradients,
+    decidesByText: decides,
+  };
   const plan = planMemory(planned, memoryLimit());
   const needs = estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));
