@@ -8,7 +8,7 @@
  * Without options: the demo model in every format, and fixtures of all families in float32. --demo leaves the fixtures
  * out, --model adds a model in every format, --node-only leaves transformers out. The Node clients are installed in
  * scripts/clients by npm, and so is transformers by pip in a virtual environment there, unless --python names a Python
- * that has it. --vllm adds vLLM, of a Python that has it for CPUs. --threads sets the threads of every client; without it the small models get one and given models what
+ * that has it. --vllm adds vLLM, of a Python that has it for CPUs. --threads sets the threads of every client but vLLM; without it the small models get one and given models what
  * each client chooses. PATH.md and PATH.json hold the table; bench/results/clients unless --out says otherwise. Temporary
  * files take the room of a given model in float32 three times.
  *
