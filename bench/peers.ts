@@ -22,7 +22,7 @@ import { parseArgs } from "node:util";
 import { installPython, pythonVersions } from "../scripts/clients/clients.ts";
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
 import { machine } from "../scripts/clients/table.ts";
-import { COMPUTING_OPTIONS, withArrayMemory } from "../src/io/machine.ts";
+import { computingProcess, withArrayMemory } from "../src/io/machine.ts";
 import { type Answer, JOBS, type Precision, type Request } from "./peers/jobs.ts";
 import { type Material, prepare } from "./peers/material.ts";
 import { type Round, rowsOf, SIDES, type Side, targetsOf } from "./peers/summary.ts";
@@ -31,7 +31,7 @@ import { rowTable, targetTable } from "./peers/table.ts";
 const HERE = import.meta.dirname;
 const OWN = {
   command: process.execPath,
-  args: [...COMPUTING_OPTIONS, "--import", "tsx", join(HERE, "peers", "own_peer.ts")],
+  args: [...computingProcess(["--import", "tsx"]).execArgv, join(HERE, "peers", "own_peer.ts")],
 };
 const PRECISIONS: Readonly<Record<Side, Precision>> = {
   gprune: "float32",

@@ -3,15 +3,14 @@ Hugging Face directories in transformers, as program.ts describes programs. Also
 saved and loaded again, and whether a directory with code of its own loads without being trusted.
 """
 
-import json
 import os
-import sys
 import tempfile
 import time
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1")
 
 import torch
+from program import answer_cases
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.generation.streamers import BaseStreamer
 
@@ -80,18 +79,5 @@ def answer(case):
     }
 
 
-def main(cases, answers):
-    with open(cases) as file:
-        asked = json.load(file)
-    for case in asked:
-        try:
-            with torch.inference_mode():
-                line = answer(case)
-        except Exception as error:
-            line = {"id": case["id"], "error": f"{type(error).__name__}: {error}"}
-        with open(answers, "a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer_cases(torch.inference_mode()(answer))

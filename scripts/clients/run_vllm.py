@@ -3,14 +3,13 @@ Hugging Face directories in vLLM on the CPU, as program.ts describes programs.
 """
 
 import gc
-import json
 import os
-import sys
 import time
 
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_LOGGING_LEVEL="ERROR", VLLM_CPU_KVCACHE_SPACE="1")
 
 import numpy
+from program import answer_cases
 from vllm import LLM, SamplingParams
 
 
@@ -64,17 +63,5 @@ def answer(case):
     }
 
 
-def main(cases, answers):
-    with open(cases) as file:
-        asked = json.load(file)
-    for case in asked:
-        try:
-            line = answer(case)
-        except Exception as error:
-            line = {"id": case["id"], "error": f"{type(error).__name__}: {error}"}
-        with open(answers, "a") as file:
-            file.write(json.dumps(line) + "\n")
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer_cases(answer)

@@ -65,19 +65,16 @@ function leave(error: unknown, code?: number): void {
   removeTemporaries();
   const { failure, exitCode } = failureOf(error);
   const exit = (): never => process.exit(code ?? exitCode);
-  if (process.connected) process.send!({ type: "failed", failure } satisfies ChildMessage, exit);
-  else exit();
+  send({ type: "failed", failure }, exit);
 }
 
 /** Resolves when the parent has got all that was sent; a channel that is closed before drops what is on its way. */
 function said(): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.connected) process.send!({ type: "done" } satisfies ChildMessage, () => resolve());
-    else resolve();
-  });
+  return new Promise((resolve) => send({ type: "done" }, resolve));
 }
 
-function send(message: ChildMessage): void {
-  // The parent may be gone, and this process about to notice.
-  if (process.connected) process.send!(message, () => {});
+/** @param then - called once it is on its way, or has nobody to go to: the parent may be gone, and this process about to notice */
+function send(message: ChildMessage, then: () => void = () => {}): void {
+  if (process.connected) process.send!(message, () => then());
+  else then();
 }

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
-import { COMPUTING_OPTIONS, memoryLimit, withArrayMemory } from "../io/machine.ts";
+import { computingProcess, memoryLimit } from "../io/machine.ts";
 import { removeTemporary, type Temporary } from "../io/output_directory.ts";
 import { isOutOfMemory } from "../io/own_program.ts";
 import type { ProgressEvent } from "../progress.ts";
@@ -86,10 +86,11 @@ export class ComputeProcess {
   ) {
     this.#listener = listener;
     this.#canResume = args[0] === "prune" || args.some((word) => /^--resume(=|$)/.test(word));
+    const { env, ...options } = computingProcess(execArgv);
     this.#child = fork(script, args, {
-      env: { ...withArrayMemory(process.env), [CHILD_VARIABLE]: "1" },
+      ...options,
+      env: { ...env, [CHILD_VARIABLE]: "1" },
       stdio: [stdin, "ignore", "pipe", "ipc"],
-      execArgv: [...execArgv, ...COMPUTING_OPTIONS],
     });
     this.#child.on("message", (message) => this.#receive(childMessageSchema.parse(message)));
     this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {

@@ -22,7 +22,7 @@ export function processor(): { readonly arch: string; readonly features: readonl
  * cores; all at once it does so a quarter as often, with pauses that are no longer in all. A tenth of a run's processor time
  * (docs/PERFORMANCE.md).
  */
-export const COMPUTING_OPTIONS: readonly string[] = ["--no-incremental-marking"];
+const COMPUTING_OPTIONS: readonly string[] = ["--no-incremental-marking"];
 
 /** Bytes of memory that this process can ever have: the machine's, or what its control group allows. */
 export function memoryLimit(): number {
@@ -69,6 +69,14 @@ export function withArrayMemory(environment: NodeJS.ProcessEnv): NodeJS.ProcessE
   const missing = Object.entries(MALLOC).filter(([name]) => !given.includes(`${name}=`));
   const settings = missing.map(([name, value]) => `${name}=${value}`);
   return { ...environment, GLIBC_TUNABLES: [given, ...settings].filter(Boolean).join(":") };
+}
+
+/** How a process of Node that computes is started, with these options besides its own. */
+export function computingProcess(options: readonly string[]): {
+  readonly env: NodeJS.ProcessEnv;
+  readonly execArgv: string[];
+} {
+  return { env: withArrayMemory(process.env), execArgv: [...options, ...COMPUTING_OPTIONS] };
 }
 
 /** Bytes that can be written where `path` is or will be; infinite where that cannot be asked. */

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { endingOf, kindOfPath, PositionalFile } from "./file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
+import { errnoOf } from "./output_file.ts";
 
 /** Fields that hold the text of a JSON document, in order of preference. */
 export const TEXT_FIELDS = ["text", "content"] as const;
@@ -120,7 +121,7 @@ async function entriesBelow(directory: string): Promise<{
 }
 
 function unreadable(directory: string, cause: unknown): GpruneError {
-  const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+  const reason = errnoOf(cause) ?? String(cause);
   const hint = "Check its permissions.";
   return new GpruneError("NOT_FOUND", `${directory}: expected a readable directory, got ${reason}`, {
     hint,

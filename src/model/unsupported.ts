@@ -1,4 +1,5 @@
 /** What somebody can do whose model is of a family that is not supported. */
+import { isJsonObject } from "../io/json.ts";
 import { FAMILY_NAMES } from "./families.ts";
 
 /** How config.json counts experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py). */
@@ -12,16 +13,12 @@ const PART_KEYS = ["text_config", "vision_config", "audio_config"] as const;
 /** @param config - parsed config.json */
 export function unsupportedHint(config: object): string {
   const entries: Readonly<Record<string, unknown>> = { ...config };
-  const text = isRecord(entries.text_config) ? entries.text_config : {};
+  const text = isJsonObject(entries.text_config) ? entries.text_config : {};
   if (hasExperts(entries) || hasExperts(text)) return `Mixtures of experts are not pruned. ${FAMILIES}`;
-  if (!PART_KEYS.some((key) => isRecord(entries[key]))) return FAMILIES;
+  if (!PART_KEYS.some((key) => isJsonObject(entries[key]))) return FAMILIES;
   return `Of a model that takes more than text, the text model can be pruned if it is saved on its own. ${FAMILIES}`;
 }
 
 function hasExperts(config: Readonly<Record<string, unknown>>): boolean {
   return EXPERT_KEYS.some((key) => typeof config[key] === "number" && config[key] > 1);
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null;
 }

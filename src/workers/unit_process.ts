@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
-import { COMPUTING_OPTIONS, withArrayMemory } from "../io/machine.ts";
+import { computingProcess } from "../io/machine.ts";
 import { ownProgram } from "../io/own_program.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
@@ -32,8 +32,7 @@ export class UnitProcess {
     if (this.#child !== null || this.#isStopped) return;
     const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
     const child = fork(path, [JSON.stringify(this.#settings)], {
-      env: withArrayMemory(process.env),
-      execArgv: [...nodeOptions, ...COMPUTING_OPTIONS],
+      ...computingProcess(nodeOptions),
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     this.#child = child;

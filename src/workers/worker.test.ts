@@ -22,26 +22,31 @@ async function smallJob(directory: string, store: Store): Promise<UnitJob> {
   return { model, unit: { kind: "losses", hashes, windows, recipe: null } };
 }
 
+/** A job in a queue of its own server, and what a worker of it is started with. @param record - that its store has already */
+async function withJob({ record }: { readonly record?: string } = {}) {
+  const { server, root } = await redisForTest();
+  const address = join(root, "store");
+  const store = await openStore(address);
+  const job = await smallJob(join(root, "model"), store);
+  const name = queueName(await storeIdentity(store), 1);
+  const key = unitKey(job.unit, name);
+  if (record !== undefined) await store.claim(recordName(key), record);
+  const queue = await JobQueue.open({ redis: server.url, name }, () => {});
+  await queue.add(key, formatJob(job));
+  return { store, queue, key, worker: { redis: server.url, store: address, threads: 1 } };
+}
+
 test.skipIf(!hasRedis)(
   "a worker that is told to stop before its process computes gives the unit back",
   {
     timeout: 120_000,
   },
   async () => {
-    const { server, root } = await redisForTest();
-    const address = join(root, "store");
-    const store = await openStore(address);
-    const job = await smallJob(join(root, "model"), store);
-    const name = queueName(await storeIdentity(store), 1);
-    const key = unitKey(job.unit, name);
-    const queue = await JobQueue.open({ redis: server.url, name }, () => {});
-    await queue.add(key, formatJob(job));
+    const { queue, key, worker } = await withJob();
     const end = new AbortController();
     const events: string[] = [];
     await runWorker({
-      redis: server.url,
-      store: address,
-      threads: 1,
+      ...worker,
       signal: end.signal,
       onEvent: async ({ event }) => {
         events.push(event);
@@ -64,21 +69,11 @@ test.skipIf(!hasRedis)(
     timeout: 120_000,
   },
   async () => {
-    const { server, root } = await redisForTest();
-    const address = join(root, "store");
-    const store = await openStore(address);
-    const job = await smallJob(join(root, "model"), store);
-    const name = queueName(await storeIdentity(store), 1);
-    const key = unitKey(job.unit, name);
-    await store.claim(recordName(key), "no record");
-    const queue = await JobQueue.open({ redis: server.url, name }, () => {});
-    await queue.add(key, formatJob(job));
+    const { store, queue, key, worker } = await withJob({ record: "no record" });
     const end = new AbortController();
     const finished: WorkerEvent[] = [];
     await runWorker({
-      redis: server.url,
-      store: address,
-      threads: 1,
+      ...worker,
       signal: end.signal,
       onEvent: (event) => {
         if (event.event !== "finished") return;
