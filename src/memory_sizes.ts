@@ -218,14 +218,14 @@ export class RunSizes {
     const each = spacesOf(this.#run.spec).map((space) => {
       const [changed, n] = [this.#changedChannels(space), space.units * space.unitChannels];
       const coming = (CHANGES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
-      return 4 * (this.hiddenSize * n + this.#changesOf(space)) + 8 * coming;
+      return this.#alternativesOf(space) + 8 * coming;
     });
     return Math.max(...each);
   }
 
-  /** Of one layer, on their way through the graph. */
+  /** Of one layer, on their way through the graph, and the dense projection beside them. */
   get changes(): number {
-    return 4 * Math.max(...spacesOf(this.#run.spec).map((space) => 2 * this.#changesOf(space)));
+    return 2 * Math.max(...spacesOf(this.#run.spec).map((space) => this.#alternativesOf(space)));
   }
 
   /** Tensors of the pruned model that are no longer those of the file. */
@@ -286,10 +286,12 @@ export class RunSizes {
   }
 
   get #allAlternatives(): number {
-    const each = spacesOf(this.#run.spec).map(
-      (space) => this.hiddenSize * space.units * space.unitChannels + this.#changesOf(space),
-    );
-    return 4 * total(each);
+    return total(spacesOf(this.#run.spec).map((space) => this.#alternativesOf(space)));
+  }
+
+  /** A projection with the ways to other widths. */
+  #alternativesOf(space: Space): number {
+    return 4 * (this.hiddenSize * space.units * space.unitChannels + this.#changesOf(space));
   }
 
   /** Numbers of a space's changes. */

@@ -144,9 +144,9 @@ class Costs {
     };
   }
 
-  /** Slopes of the refitted model with the units of the widest alternatives. */
+  /** Slopes of the refitted model with all neurons. */
   slopes(): Phase {
-    const { gradientWindows, windows, sparsity, shape } = this.#work;
+    const { gradientWindows, windows, shape } = this.#work;
     const [there, back] = [this.#projected(STEP), this.#changes(STEP)].map((own) => shape.layers * own) as [
       number,
       number,
@@ -155,7 +155,9 @@ class Costs {
     const held = this.#held();
     const [thereHeld, backHeld] = [Math.min(held, there), Math.min(Math.max(0, held - there), back)];
     const takes = 2 * (there - thereHeld) + back - backHeld;
-    const options = { left: 1 - sparsity + STEP, gives: 16 * 6 * shape.layers, takes };
+    const gives = (16 * 6 + 8 * shape.neurons) * shape.layers;
+    const left = (3 * shape.hiddenSize * shape.neurons * (1 - this.#wide)) / this.#layer + this.#wide;
+    const options = { left, gives, takes };
     const count = Math.min(SLOPE_ROUNDS * gradientWindows, windows);
     const first = (thereHeld + backHeld) / this.#rates.workerStore;
     return { name: "slopes", before: NOTHING, first, chains: this.#thereAndBack(count, options) };
@@ -220,15 +222,21 @@ class Costs {
     });
   }
 
-  /** Bytes of a layer's refitted projections, with the units of the widest alternatives. */
+  /** Share of the channels that the widest alternatives have. */
+  get #wide(): number {
+    return 1 - this.#work.sparsity + STEP;
+  }
+
+  /** Bytes of a layer's refitted projections; with alternatives those have all neurons. */
   #projected(step: number): number {
-    return 4 * (1 - this.#work.sparsity + step) * this.#projections;
+    const { hiddenSize: c, neurons: f } = this.#work.shape;
+    return step === 0 ? 4 * (1 - this.#work.sparsity) * this.#projections : 4 * c * (f + this.#wide * c);
   }
 
   /** Bytes of a layer's changes to alternatives. */
   #changes(step: number): number {
-    const wide = 1 - this.#work.sparsity + step;
-    return 4 * 2 * step * this.#channels * (wide * this.#channels + this.#work.shape.hiddenSize);
+    const { hiddenSize: c, neurons: f } = this.#work.shape;
+    return 4 * 2 * step * (f * (f + c) + c * (this.#wide * c + c));
   }
 
   check(): Phase {

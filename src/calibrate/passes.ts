@@ -50,7 +50,7 @@ export interface Passes {
     sets: readonly TokenSet[],
     options?: GateStatsOptions,
   ): Promise<ReadonlyMap<string, GateStats>>;
-  /** As `slopeStatistics`. @param made - has the changes among its tensors */
+  /** As `slopeStatistics`, of the model that is pruned. @param made - has the changes among its tensors */
   slopes(
     made: MadeModel,
     sets: readonly TokenSet[],
@@ -85,7 +85,8 @@ export function localPasses(dense: Model, runtime: Runtime): Passes {
     statistics: (sets, options) => calibrate(new DecoderRunner(dense, runtime), sets, options),
     gateStatistics: ({ model }, sets, options) =>
       gateStatistics(new DecoderRunner(model, runtime), sets, options),
-    slopes: ({ model }, sets, options) => slopeStatistics(new DecoderRunner(model, runtime), sets, options),
+    slopes: ({ model }, sets, options) =>
+      slopeStatistics({ runner: new DecoderRunner(model, runtime), dense }, sets, options),
     losses: async (requests, { stage, onProgress }) => {
       const sums: LossSum[] = [];
       for (const { made, windows } of requests) {

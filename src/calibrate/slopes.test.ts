@@ -86,7 +86,7 @@ describe("slopeStatistics", () => {
       const changes = changesFor(model);
       const windows = randomWindows([7, 7, 4], { seed: 5 });
       const runner = new DecoderRunner(withWeights(model, new Map([...tensors, ...changes])), runtime);
-      const stats = await slopeStatistics(runner, [{ name: "text", windows }]);
+      const stats = await slopeStatistics({ runner, dense: model }, [{ name: "text", windows }]);
       const { loss, spaces } = stats.get("text")!;
       const lossOf = async (own: ReadonlyMap<string, Tensor>): Promise<number> => {
         const reference = await referenceDecoder(withWeights(model, own));
@@ -111,10 +111,17 @@ describe("slopeStatistics", () => {
     const changes = changesFor(model, 0);
     const runner = new DecoderRunner(withWeights(model, new Map([...tensors, ...changes])), runtime);
     const windows = randomWindows([6, 6, 9]);
-    const together = (await slopeStatistics(runner, [{ name: "text", windows }])).get("text")!;
+    const together = (await slopeStatistics({ runner, dense: model }, [{ name: "text", windows }])).get(
+      "text",
+    )!;
     expect([...together.spaces.keys()].sort()).toEqual(["layers.1.ffn", "layers.1.kv"]);
     expect(together.windows).toBe(3);
-    const alone = await windowSlopes(runner, microBatches(windows));
+    const alone = await windowSlopes({ runner, dense: model }, microBatches(windows));
+    expect([...together.neurons.keys()]).toEqual(["layers.1.ffn"]);
+    for (const [unit, value] of together.neurons.get("layers.1.ffn")!.entries()) {
+      const sum = alone.reduce((total, { neurons }) => total + neurons.get("layers.1.ffn")![unit]!, 0);
+      expect(value).toBeCloseTo(sum, 9);
+    }
     for (const [id, { sums, squares }] of together.spaces) {
       for (const v of [0, 1]) {
         expect(sums[v]).toBe(alone.reduce((sum, { spaces }) => sum + spaces.get(id)!.sums[v]!, 0));
@@ -123,4 +130,44 @@ describe("slopeStatistics", () => {
       }
     }
   });
+
+  it.each(Object.entries(TINY_VARIANTS))(
+    "says of every neuron, present or gone, what a change by its dense column says: %s",
+    async (_, options) => {
+      const { model, tensors } = await biased(options);
+      const spaces = spacesOf(model.spec).filter(({ kind }) => kind === "ffn");
+      const present = new Map(tensors);
+      const changes = new Map<string, Tensor>();
+      const centers = new Map<string, Float32Array>();
+      for (const space of spaces) {
+        const { id, layer, units } = space;
+        const name = projectionName(layer, OUTPUT_PROJECTION.ffn);
+        const { shape, data: dense } = tensors.get(name)!;
+        const center = randomTensor([units], { name: id }).data;
+        centers.set(id, center);
+        // Every third neuron is gone.
+        present.set(name, { shape, data: dense.map((value, i) => ((i % units) % 3 === 0 ? 0 : value)) });
+        const names = changeNames(space);
+        const [size = 0] = shape;
+        const column = (i: number): number => dense[(i % size) * units + Math.floor(i / size)]!;
+        changes.set(names.outputs, {
+          shape: [units, size, 1],
+          data: Float32Array.from({ length: units * size }, (__, i) => column(i)),
+        });
+        const chosen = Float32Array.from({ length: units ** 2 }, (__, i) => (i % (units + 1) === 0 ? 1 : 0));
+        changes.set(names.inputs, { shape: [units, 1, units], data: chosen });
+        changes.set(names.centers, { shape: [units, 1, 1], data: center });
+      }
+      const runner = new DecoderRunner(withWeights(model, new Map([...present, ...changes])), runtime);
+      const windows = randomWindows([9], { seed: 3 });
+      const [own] = await windowSlopes({ runner, dense: model }, microBatches(windows), { centers });
+      const expected = spaces.map(({ id }) => own!.spaces.get(id)!.squares.map((square) => square / 8));
+      const total = expected.reduce((sum, values) => values.reduce((other, value) => other + value, sum), 0);
+      for (const [index, { id }] of spaces.entries()) {
+        const damped = expected[index]!.map((value) => value / Math.sqrt(total));
+        expect(maxDifference(own!.neurons.get(id)!, damped)).toBeLessThan(1e-4 * Math.max(...damped));
+        expect(Math.min(...own!.neurons.get(id)!)).toBeGreaterThan(0);
+      }
+    },
+  );
 });

@@ -6,11 +6,19 @@
  * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output; a change A [C, r], B [r,
  * channels], c [r] is that of the weight by A B and of the bias by -A c. One pass there and back measures all changes of all layers, where
  * the losses of changed models take a pass each.
+ *
+ * The same pass says what every neuron is worth, whether it is present or gone, by a gate on it:
+ *
+ *   sum over tokens t of ((w . g_t) (x_t - c))^2,   w its column of the dense projection, c its mean
+ *
+ * squared token by token, since sums over a window are few. For that the model has all neurons of the dense one, those that are gone
+ * with zeros in the projection.
  */
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import type { Feeds } from "../graph/runtime.ts";
-import { type Space, spacesOf } from "../model/spaces.ts";
+import type { Model } from "../model/model.ts";
+import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { NO_CHECKPOINTS } from "../stages.ts";
 import type { Stash } from "../tensor/stash.ts";
@@ -31,11 +39,21 @@ export interface ChangeSlopes {
 export interface SlopeStats extends WindowSums {
   /** By space id, for spaces whose output projection has changes. */
   readonly spaces: ReadonlyMap<string, ChangeSlopes>;
+  /** Of those of neurons, what every neuron is worth, [units]; every window counts by the inverse root of its sum over the model. */
+  readonly neurons: ReadonlyMap<string, Float64Array>;
 }
 
 export interface SlopeOptions {
+  /** What a removed neuron is replaced by, [units] by space id; zero where absent. */
+  readonly centers?: ReadonlyMap<string, Float32Array>;
   readonly stage?: string;
   readonly onProgress?: OnProgress;
+}
+
+/** A model that has changes among its tensors (`changeNames`), and the one it was made of. */
+export interface ChangedModel {
+  readonly runner: DecoderRunner;
+  readonly dense: Model;
 }
 
 /** The tensors of a model that hold a space's V changes. */
@@ -53,15 +71,15 @@ export function changeNames({ id }: Space): ChangeNames {
   return { inputs: `${id}.change_inputs`, outputs: `${id}.change_outputs`, centers: `${id}.change_centers` };
 }
 
-/** Slopes of every set, by name. @param runner - of a model that has the changes among its tensors (`changeNames`) */
+/** Slopes of every set, by name. */
 export async function slopeStatistics(
-  runner: DecoderRunner,
+  changed: ChangedModel,
   sets: readonly TokenSet[],
-  { stage = "slopes", onProgress = silent }: SlopeOptions = {},
+  { centers = new Map(), stage = "slopes", onProgress = silent }: SlopeOptions = {},
 ): Promise<ReadonlyMap<string, SlopeStats>> {
-  return sumsBySet(runner, sets, {
-    empty: () => emptySlopes(runner),
-    compute: (batches, options) => windowSlopes(runner, batches, options),
+  return sumsBySet(changed.runner, sets, {
+    empty: () => emptySlopes(changed.runner),
+    compute: (batches, options) => windowSlopes(changed, batches, { centers, ...options }),
     add: addedSlopes,
     ...{ stage, onProgress, checkpoints: NO_CHECKPOINTS },
   });
@@ -69,20 +87,53 @@ export async function slopeStatistics(
 
 /** Slopes of every window by itself, in order. The windows' layer inputs are held at once. */
 export async function windowSlopes(
-  runner: DecoderRunner,
+  { runner, dense }: ChangedModel,
   batches: readonly TokenBatch[],
-  { stash, stage = "slopes", onProgress = silent }: SlopeOptions & { stash?: Stash } = {},
+  {
+    centers = new Map(),
+    stash,
+    stage = "slopes",
+    onProgress = silent,
+  }: SlopeOptions & { stash?: Stash } = {},
 ): Promise<readonly SlopeStats[]> {
   const values = await windowValues(runner, batches, {
     program: "slopes",
     stash,
     stage,
     onProgress,
-    feeds: ({ index }) => changesOf(runner, index),
+    feeds: async ({ index }) => ({
+      ...(await changesOf(runner, index)),
+      ...(await gatesOf(dense, index, centers)),
+    }),
     wanted: (space) => hasChanges(runner, space),
-    take: ({ kind }, outputs, window) => slopesOfWindow(outputs[`${kind}.slopes`]!, window),
+    take: ({ kind, units }, outputs, window): SpaceValues => {
+      const slopes = slopesOfWindow(outputs[`${kind}.slopes`]!, window);
+      if (kind !== "ffn") return { slopes };
+      const squares = outputs["ffn.gateSquares"]!.data.subarray(window * units, (window + 1) * units);
+      return { slopes, squares: Float64Array.from(squares) };
+    },
   });
-  return values.map((own) => ({ windows: 1, ...own }));
+  return values.map(({ loss, spaces }) => {
+    const slopes = Array.from(spaces, ([id, own]) => [id, own.slopes] as const);
+    return { windows: 1, loss, spaces: new Map(slopes), neurons: dampedSquares(spaces) };
+  });
+}
+
+/** What one window says of a space. */
+interface SpaceValues {
+  readonly slopes: ChangeSlopes;
+  readonly squares?: Float64Array;
+}
+
+/** The squares of a window, by the inverse root of their sum over the model. */
+function dampedSquares(spaces: ReadonlyMap<string, SpaceValues>): ReadonlyMap<string, Float64Array> {
+  const squares = Array.from(spaces).flatMap(([id, own]) =>
+    own.squares ? [[id, own.squares] as const] : [],
+  );
+  let total = 0;
+  for (const [, own] of squares) for (const square of own) total += square;
+  const share = total > 0 ? 1 / Math.sqrt(total) : 1;
+  return new Map(squares.map(([id, own]) => [id, own.map((square) => share * square)]));
 }
 
 /** Sums of no windows. */
@@ -92,7 +143,10 @@ export function emptySlopes(runner: Pick<DecoderRunner, "model">): SlopeStats {
     const [count = 0] = runner.model.weights.info(changeNames(space).centers)!.shape;
     return [space.id, { sums: new Float64Array(count), squares: new Float64Array(count) }];
   });
-  return { windows: 0, loss: 0, spaces: new Map(spaces) };
+  const neurons = changed
+    .filter(({ kind }) => kind === "ffn")
+    .map(({ id, units }) => [id, new Float64Array(units)] as const);
+  return { windows: 0, loss: 0, spaces: new Map(spaces), neurons: new Map(neurons) };
 }
 
 /** Adds a window in place of the sums and returns them with the counts moved on. */
@@ -103,6 +157,10 @@ export function addedSlopes(sums: SlopeStats, window: SlopeStats): SlopeStats {
       own.sums[v]! += added.sums[v]!;
       own.squares[v]! += added.squares[v]!;
     }
+  }
+  for (const [id, own] of sums.neurons) {
+    const added = window.neurons.get(id)!;
+    for (let unit = 0; unit < own.length; unit++) own[unit]! += added[unit]!;
   }
   return { ...sums, windows: sums.windows + window.windows, loss: sums.loss + window.loss };
 }
@@ -126,6 +184,20 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
     feeds[`${kind}.changeCenters`] = await read(names.centers, [1, 1, 1]);
   }
   return feeds;
+}
+
+/** What the program takes for the gates of a layer's neurons. */
+async function gatesOf(
+  { spec, weights }: Model,
+  layer: number,
+  centers: ReadonlyMap<string, Float32Array>,
+): Promise<Feeds> {
+  const { id, units } = spacesOf(spec).find((space) => space.layer === layer && space.kind === "ffn")!;
+  const data = centers.get(id) ?? new Float32Array(units);
+  return {
+    "ffn.gateWeight": await weights.read(projectionName(layer, OUTPUT_PROJECTION.ffn)),
+    "ffn.center": { shape: [units], data },
+  };
 }
 
 /** Of one window of a micro-batch. @param slopes - [B, V, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding */

@@ -124,6 +124,7 @@ async function learn(
   const refined = await refineWidths({
     ...request,
     widths: { spec: model.spec, keep, order, sparsity, roundTo },
+    centers: centersOf(spacesOf(model.spec), {}, pooled.stats),
     turnOf: turnOf({ gradientWindows, from: rounds, rounds: SLOPE_ROUNDS }),
     stages,
   });

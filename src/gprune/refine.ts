@@ -1,7 +1,8 @@
 /**
- * Measures what other widths are worth to the refitted model, and moves the learned ones (width_moves.ts): least squares of the
- * present widths and of the alternatives from the same moments, one pass through the dense model, and the loss's slopes along the
- * ways between them, one pass there and back through a model that has the units of the widest ones.
+ * Measures what other widths and every neuron are worth to the refitted model, moves the learned widths (width_moves.ts) and orders
+ * neurons anew (neuron_order.ts): least squares of the present widths and of the alternatives from the same moments, one pass through
+ * the dense model, and the loss's slopes along the ways between them, one pass there and back through a model that has all neurons and
+ * the KV groups of the widest alternatives.
  */
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
@@ -15,6 +16,7 @@ import type { RefitState } from "../recover/least_squares.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeModel } from "../recover/recipe.ts";
 import type { Checkpoints, Stages } from "../stages.ts";
+import { reorderedNeurons } from "./neuron_order.ts";
 import {
   movedWidths,
   type Slope,
@@ -32,6 +34,8 @@ export interface RefineRequest {
   readonly weights: ReadonlyMap<string, number>;
   /** What was learned. */
   readonly widths: WidthRequest;
+  /** What removed channels are replaced by, by space id. */
+  readonly centers: ReadonlyMap<string, Float32Array>;
   /** Windows for slopes, of a set of so many: those that come after the rounds'. */
   readonly turnOf: TurnOf;
   readonly seed: number;
@@ -53,20 +57,23 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
   const measured = await stages.run("refine", (checkpoints: Checkpoints<RefitState>) =>
     measureSlopes(request, choices, checkpoints),
   );
-  return movedWidths(widths, choices, pooledSlopes(choices, measured, request.weights));
+  const order = reorderedNeurons(widths.order, measured, request.weights);
+  return movedWidths({ ...widths, order }, choices, pooledSlopes(choices, measured, request.weights));
 }
 
 async function measureSlopes(
-  { model, passes, sets, weights, widths, turnOf, seed, onProgress }: RefineRequest,
+  { model, passes, sets, weights, widths, centers, turnOf, seed, onProgress }: RefineRequest,
   choices: readonly SpaceChoices[],
   checkpoints: Checkpoints<RefitState>,
 ): Promise<ReadonlyMap<string, SlopeStats>> {
-  const keep = { ...widths.keep };
+  const keep: Record<string, readonly number[]> = { ...widths.keep };
   const alternatives: Record<string, Alternatives[string]> = {};
   for (const { space, present, alternatives: own } of choices) {
     const lists = [present, ...own.map(({ units }) => units)];
-    keep[space.id] = [...new Set(lists.flat())].sort((a, b) => a - b);
     alternatives[space.id] = lists;
+    // All neurons are measured, those that are gone as well.
+    if (space.kind === "ffn") delete keep[space.id];
+    else keep[space.id] = [...new Set(lists.flat())].sort((a, b) => a - b);
   }
   const refitted = await passes.refit({
     plan: makePlan(model.spec, keep),
@@ -76,7 +83,8 @@ async function measureSlopes(
     checkpoints,
   });
   const chosen = setsInTurn(sets, turnOf, seed);
-  return passes.slopes(makeModel(model, { keep, ...refitted }), chosen, { stage: "slopes", onProgress });
+  const changed = makeModel(model, { keep, ...refitted });
+  return passes.slopes(changed, chosen, { centers, stage: "slopes", onProgress });
 }
 
 /** Means over the windows of every set, averaged by the sets' weights. */

@@ -17,12 +17,14 @@ import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { clamp, quantile } from "../tensor/statistics.ts";
 
+/** All units of every space by id, the first to go first. */
+export type UnitOrder = ReadonlyMap<string, readonly number[]>;
+
 /** What is there, and in which order units would go. */
 export interface WidthRequest {
   readonly spec: ModelSpec;
   readonly keep: Keep;
-  /** All units of every space by id, the first to go first. */
-  readonly order: ReadonlyMap<string, readonly number[]>;
+  readonly order: UnitOrder;
   readonly sparsity: number;
   readonly roundTo: number;
 }
@@ -54,6 +56,8 @@ export interface WidthMove {
   readonly space: string;
   readonly from: number;
   readonly to: number;
+  /** Neurons that are there in place of as many others; absent for KV groups. */
+  readonly exchanged?: number | undefined;
   /** What a million parameters more of its neurons were worth, nats; absent for KV groups. */
   readonly worth?: number | undefined;
 }
@@ -117,7 +121,8 @@ function stepOf({ units }: Space, roundTo: number): number {
 }
 
 /**
- * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of `roundTo`.
+ * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of `roundTo`. The order
+ * need not be that of the choices.
  * @param slopes - of the alternatives of every space with choices, in their order, by space id
  */
 export function movedWidths(
@@ -151,8 +156,12 @@ export function movedWidths(
   const keep = removeRanked(ranked, request);
   const moves = choices.map(({ space, present }): WidthMove => {
     const worth = worths.get(space.id);
-    const move = { space: space.id, from: present.length, to: keptUnits(keep, space).length };
-    return { ...move, ...(worth !== undefined && { worth: 1e6 * worth }) };
+    const kept = keptUnits(keep, space);
+    const move = { space: space.id, from: present.length, to: kept.length };
+    if (worth === undefined) return move;
+    const stays = new Set(kept);
+    const both = present.filter((unit) => stays.has(unit)).length;
+    return { ...move, exchanged: Math.min(move.from, move.to) - both, worth: 1e6 * worth };
   });
   return { keep, moves: moves.filter(({ from, to, worth }) => worth !== undefined || from !== to) };
 }

@@ -69,7 +69,9 @@ export function structureFor(
  *   under its own name
  * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as inputs
  *   `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCenters` c [V, 1, r]: gradient of the
- *   layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each change, by tokens
+ *   layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each change, by tokens; and with
+ *   `ffn.gateWeight` [C, units] and `ffn.center` [units] `ffn.gateSquares` [B, 1, units], the sum over tokens of the squared derivatives
+ *   by gates, as in `backward`, of a projection that has that weight
  * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
  * - `attentionMoments`, `ffnMoments`: with int32 `kept` [k] and `removed` [m], channels of the output projection's input x,
  *   and `removedWeight` [C, m], the columns of the latter, as inputs: hidden, and what a weighted regression of the lost
@@ -279,6 +281,13 @@ function buildSlopes(structure: LayerStructure): Graph {
     const pull = b.matmul(perChange(b, gradientsOf[index]!), outputs);
     b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, pull), [-1]));
   }
+  const units = taps.ffn.shape[2]!;
+  const pull = b.matmul(
+    gradientsOf[KINDS.indexOf("ffn")]!,
+    b.input("ffn.gateWeight", [structure.hiddenSize, units]),
+  );
+  const gates = b.mul(b.sub(taps.ffn, b.input("ffn.center", [units])), pull);
+  b.output("ffn.gateSquares", sumOverTokens(b, b.mul(gates, gates)));
   return b.finish();
 }
 

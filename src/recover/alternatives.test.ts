@@ -117,6 +117,31 @@ describe("fitAlternatives", () => {
     }
   });
 
+  it("has zeros for units of the plan that are in no list", async () => {
+    const tensorsOf = (keep: typeof widest): Promise<Refitted> =>
+      refitProjections({ dense, runtime, sets, alternatives, plan: makePlan(dense.spec, keep) });
+    const [narrow, whole] = [await tensorsOf(widest), await tensorsOf({ "layers.0.kv": [0, 2] })];
+    expect([...whole.tensors.keys()]).toEqual([...narrow.tensors.keys()]);
+    const units = widest["layers.0.ffn"]!;
+    const spread = new Set([
+      projectionName(0, "down_proj"),
+      changeNames(spacesOf(dense.spec).find(({ id }) => id === "layers.0.ffn")!).inputs,
+    ]);
+    for (const name of narrow.tensors.keys()) {
+      const [few, all] = [await tensorOf(narrow, name), await tensorOf(whole, name)];
+      if (!spread.delete(name)) {
+        expect(all, name).toEqual(few);
+        continue;
+      }
+      expect(all.shape).toEqual([...few.shape.slice(0, -1), 12]);
+      for (const [i, value] of all.data.entries()) {
+        const place = units.indexOf(i % 12);
+        expect(value).toBe(place < 0 ? 0 : few.data[Math.floor(i / 12) * units.length + place]);
+      }
+    }
+    expect(spread.size).toBe(0);
+  });
+
   it("refuses units in place of others", async () => {
     const swapped = { "layers.0.kv": [[0], [2]] };
     const plan = makePlan(dense.spec, widest);

@@ -1,7 +1,7 @@
 /**
  * Least squares for several widths of an output projection from the same moments: what the projection is, and how it would change
- * if a few more or fewer of its units stayed. All is said on the units of the widest alternative, so that a model that has those can
- * hold the present projection.
+ * if a few more or fewer of its units stayed. All is said on the units of a model that has those of all alternatives, and perhaps
+ * others, so that it can hold the present projection, with zeros for those that are not present.
  *
  * With K the channels that are present, M = cov(x_K, x_K) + lambda I, P the projection that is fitted on K, V the dense one and c =
  * cov(what is lost, x), the exact ridge solutions for other channels differ from P by products of a few columns:
@@ -13,7 +13,7 @@
  * x about its means throughout, lambda that of K. The first is what optimal brain surgeon (Hassibi & Stork 1992) does to a group of
  * weights, the second its reverse; both are block elimination. So a change takes as much memory as its channels have rows and columns.
  */
-import { changeNames } from "../calibrate/slopes.ts";
+import { type ChangeNames, changeNames } from "../calibrate/slopes.ts";
 import { internalError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
 import { compileProducts, matrixOf, type Products } from "../graph/double_products.ts";
@@ -89,6 +89,14 @@ interface Fit {
   readonly fitted: Tensor;
 }
 
+export interface AlternativesRequest {
+  readonly wide: WideProjection;
+  readonly alternatives: Alternatives[string];
+  /** The units that the results have columns for, ascending: those of the widest alternative, and perhaps others. */
+  readonly onto: readonly number[];
+  readonly ridge: number;
+}
+
 /**
  * Fits the present units, and every alternative. @returns by tensor name: the present projection with its bias, and the changes to
  * all others (`changeNames`)
@@ -97,9 +105,12 @@ interface Fit {
 export async function fitAlternatives(
   runtime: Runtime,
   moments: Moments,
-  { wide, alternatives, ridge }: { wide: WideProjection; alternatives: Alternatives[string]; ridge: number },
+  { wide, alternatives, onto, ridge }: AlternativesRequest,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const { space, weight: dense } = wide;
+  const stays = new Set(onto);
+  const removed = wide.units.find((unit) => !stays.has(unit));
+  if (removed !== undefined) throw internalError(`${space.id}: unit ${removed} of an alternative is removed`);
   const projection = OUTPUT_PROJECTION[space.kind];
   const name = projectionName(space.layer, projection);
   const present = channelsAmong(wide, alternatives[0] ?? []);
@@ -123,22 +134,37 @@ export async function fitAlternatives(
         : await whenBack(fit, step, { ...part, regression: solved[index]! }),
     );
   }
+  const { inputs, outputs, centers } = stacked(wide, changes, all.inputMean);
+  const names = changeNames(space);
   return new Map([
-    [name, fitted.weight],
+    [name, spread(fitted.weight, wide, onto)],
     [projectionName(space.layer, projection, "bias"), fitted.bias],
-    ...stacked(wide, changes, all.inputMean),
+    [names.inputs, spread(inputs, wide, onto)],
+    [names.outputs, outputs],
+    [names.centers, centers],
   ]);
+}
+
+/** A tensor [..., channels of the widest alternative] with columns for other units as well, zeros. */
+function spread({ shape, data }: Tensor, { space, units }: WideProjection, onto: readonly number[]): Tensor {
+  const { unitChannels } = space;
+  const places = placesIn(channelsOf(onto, unitChannels), channelsOf(units, unitChannels));
+  const columns = onto.length * unitChannels;
+  const result = zeros([...shape.slice(0, -1), columns]);
+  for (let row = 0; row * places.length < data.length; row++) {
+    for (const [i, place] of places.entries())
+      result.data[row * columns + place] = data[row * places.length + i]!;
+  }
+  return result;
 }
 
 /** The places of units' channels among those of the widest alternative. */
 function channelsAmong({ space, units: all }: WideProjection, units: readonly number[]): Int32Array {
   const places = new Map(all.map((unit, place) => [unit, place]));
-  const own = units.map((unit) => {
-    const place = places.get(unit);
-    if (place === undefined) throw internalError(`${space.id}: unit ${unit} of an alternative is removed`);
-    return place;
-  });
-  return channelsOf(own, space.unitChannels);
+  return channelsOf(
+    units.map((unit) => places.get(unit)!),
+    space.unitChannels,
+  );
 }
 
 function stepFrom(present: Int32Array, other: Int32Array): Step {
@@ -302,12 +328,12 @@ function onWideChannels(
   return { weight: { shape, data: result }, bias: { shape: bias.shape, data: biases } };
 }
 
-/** Changes of as many channels as the largest has, by tensor name. @param means - of x, [n] */
+/** Changes of as many channels as the largest has. @param means - of x, [n] */
 function stacked(
-  { space, weight }: WideProjection,
+  { weight }: WideProjection,
   changes: readonly Change[],
   means: Float64Array,
-): ReadonlyMap<string, Tensor> {
+): Readonly<Record<keyof ChangeNames, Tensor>> {
   const [size = 0, n = 0] = weight.shape;
   const t = Math.max(...changes.map(({ inputs }) => inputs.length / n));
   const inputs = zeros([changes.length, t, n]);
@@ -323,10 +349,5 @@ function stacked(
       centers.data[v * t + i] = means.reduce((sum, mean, j) => sum + mean * change.inputs[i * n + j]!, 0);
     }
   }
-  const names = changeNames(space);
-  return new Map([
-    [names.inputs, inputs],
-    [names.outputs, outputs],
-    [names.centers, centers],
-  ]);
+  return { inputs, outputs, centers };
 }

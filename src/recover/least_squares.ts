@@ -38,7 +38,7 @@ import {
 } from "../model/spaces.ts";
 import { type LayerSpec, PROJECTION_MODULE, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import { type PruningPlan, removedUnits } from "../prune/plan.ts";
+import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
@@ -62,7 +62,7 @@ export interface LeastSquaresRequest {
   readonly ridge?: number;
   /**
    * Fits other widths as well: the projections of these spaces have the plan's units and are fitted as if the first list were
-   * all, and beside them are the changes to the other lists (alternatives.ts).
+   * all, and beside them are the changes to the other lists (alternatives.ts). The plan may keep units that are in no list.
    */
   readonly alternatives?: Alternatives | undefined;
   readonly onProgress?: OnProgress;
@@ -221,9 +221,9 @@ class Refit {
     const { index } = layer;
     let spec = this.#pruned[index]!;
     for (const space of this.#spaces.filter((candidate) => candidate.layer === index)) {
-      const removed = removedUnits(this.#plan, space);
       const alternatives = this.#alternatives[space.id];
-      const cut = removed.length + (alternatives?.length ?? 0) > 0 ? cutOf(layer, space, removed) : undefined;
+      const removed = alternatives ? unitsInNone(alternatives, space) : removedUnits(this.#plan, space);
+      const cut = alternatives || removed.length > 0 ? cutOf(layer, space, removed) : undefined;
       const moments = await this.#pass(layer, space.kind, cut);
       if (cut === undefined || moments === undefined) continue;
       for (const [name, tensor] of await this.#solve(cut, moments, alternatives))
@@ -259,7 +259,8 @@ class Refit {
     const ridge = this.#ridge;
     if (alternatives !== undefined) {
       const wide = { space, units, weight: keptWeight, bias };
-      return fitAlternatives(this.#runtime, moments, { wide, alternatives, ridge });
+      const onto = keptUnits(this.#plan.keep, space);
+      return fitAlternatives(this.#runtime, moments, { wide, alternatives, onto, ridge });
     }
     const projection = OUTPUT_PROJECTION[space.kind];
     const name = projectionName(space.layer, projection);
@@ -284,6 +285,12 @@ class Refit {
     // The event loop stands still during a run; let timers and signals in between two of them.
     await new Promise(setImmediate);
   }
+}
+
+/** The units of a space that no list has, ascending. */
+function unitsInNone(lists: Alternatives[string], { units }: Space): readonly number[] {
+  const listed = new Set(lists.flat());
+  return Array.from({ length: units }, (_, unit) => unit).filter((unit) => !listed.has(unit));
 }
 
 /** What becomes of a space's output projection. */

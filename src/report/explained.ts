@@ -72,6 +72,7 @@ const moveSchema: z.ZodType<WidthMove> = z.object({
   space: z.string(),
   from: number,
   to: number,
+  exchanged: number.optional(),
   worth: number.optional(),
 });
 

@@ -108,12 +108,13 @@ describe("renderReport", () => {
   it("shows what a parameter of a large model is worth", async () => {
     const files = reportFiles();
     const moves = [
-      { space: "layers.0.ffn", from: 9000, to: 9010, worth: 0.000_012_35 },
+      { space: "layers.0.ffn", from: 9000, to: 9010, exchanged: 321, worth: 0.000_012_35 },
       { space: "layers.1.kv", from: 3, to: 2 },
     ];
     const provenance = { ...files.plan!.provenance, moves };
     const page = await renderReport({ ...files, plan: { ...files.plan!, provenance } });
     expect(page).toContain("0.00001235<");
+    expect(page).toContain(">321<");
   });
 
   it("shows what is known of attention alone", async () => {

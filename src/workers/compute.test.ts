@@ -105,7 +105,11 @@ test("units of one recipe read its tensors once, and again when nothing came for
   const { model, hashes, spec, store, keepWindows } = await tinyPlace();
   const recipe = await keepRecipe(store, refittedRecipe(spec));
   const [first, second] = [await keepWindows(1, 2, 3, 4), await keepWindows(5, 6, 7)];
-  const job = (windows: Digest): UnitJob => ({ model, unit: { kind: "slopes", hashes, windows, recipe } });
+  const centers = await keepValue(store, new Map());
+  const job = (windows: Digest): UnitJob => ({
+    model,
+    unit: { kind: "slopes", hashes, windows, recipe, centers },
+  });
   const readsWith = (hasRoom: boolean) => {
     const { reads, store: own } = heard(store);
     const computer = new UnitComputer({ store: own, threads: 1, hasRoom: () => hasRoom });
@@ -119,14 +123,14 @@ test("units of one recipe read its tensors once, and again when nothing came for
   const [remembering, forgetful] = [readsWith(true), readsWith(false)];
   // Of both spaces of a layer a projection and three tensors of changes; the projection is needed there and back.
   const [tensors, needed] = [spec.layers.length * 2 * 4, spec.layers.length * 2 * 5];
-  // Windows and the recipe besides.
+  // Windows, means and the recipe besides.
   const found = await remembering(first);
-  expect(found.count).toBe(2 + tensors);
-  expect(await remembering(first)).toEqual({ ...found, count: 1 });
+  expect(found.count).toBe(3 + tensors);
+  expect(await remembering(first)).toEqual({ ...found, count: 2 });
   const other = await remembering(second);
-  expect(other.count).toBe(1);
-  expect(await forgetful(first)).toEqual({ ...found, count: 2 + needed });
-  expect(await forgetful(second)).toEqual({ ...other, count: 1 + needed });
+  expect(other.count).toBe(2);
+  expect(await forgetful(first)).toEqual({ ...found, count: 3 + needed });
+  expect(await forgetful(second)).toEqual({ ...other, count: 2 + needed });
   vi.advanceTimersByTime(60_000);
   expect(await remembering(first)).toEqual(found);
 });

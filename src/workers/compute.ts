@@ -137,10 +137,17 @@ export class UnitComputer {
     return { windows: await keepValue(store, gates) };
   }
 
-  async #slopes(dense: Model, { recipe }: SlopesUnit, { set, windows }: Windows): Promise<UnitResult> {
+  async #slopes(
+    dense: Model,
+    { recipe, centers }: SlopesUnit,
+    { set, windows }: Windows,
+  ): Promise<UnitResult> {
+    const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
-    const slopes = await windowSlopes(runner, microBatches(windows, `calibration set ${set}`));
-    return { windows: await keepValue(this.#options.store, slopes) };
+    const from = (await requireValue(store, centers)) as ReadonlyMap<string, Float32Array>;
+    const batches = microBatches(windows, `calibration set ${set}`);
+    const slopes = await windowSlopes({ runner, dense }, batches, { centers: from });
+    return { windows: await keepValue(store, slopes) };
   }
 
   async #losses(dense: Model, { recipe }: LossesUnit, { windows }: Windows): Promise<UnitResult> {

@@ -202,13 +202,14 @@ class RemotePasses implements OpenRunPasses {
   async slopes(
     made: MadeModel,
     sets: readonly TokenSet[],
-    { stage = "slopes", onProgress = silent }: SlopeOptions = {},
+    { centers = new Map(), stage = "slopes", onProgress = silent }: SlopeOptions = {},
   ): Promise<ReadonlyMap<string, SlopeStats>> {
+    const { hashes, store } = this.#remote;
     const recipe = (await this.#recipe(made.recipe))!;
-    const { hashes } = this.#remote;
+    const from = await keepValue(store, centers);
     return this.#sumsBySet<SlopeStats>(sets, {
       ...{ stage, onProgress },
-      unit: (windows) => ({ kind: "slopes", hashes, windows, recipe }),
+      unit: (windows) => ({ kind: "slopes", hashes, windows, recipe, centers: from }),
       empty: () => emptySlopes(made),
       add: addedSlopes,
     });

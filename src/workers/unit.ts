@@ -51,6 +51,8 @@ export interface SlopesUnit extends AnyUnit {
   readonly kind: "slopes";
   /** A value `ModelRecipe` whose tensors hold the changes. */
   readonly recipe: Digest;
+  /** A value `ReadonlyMap<string, Float32Array>`. */
+  readonly centers: Digest;
 }
 
 /** Losses of every prediction in some windows. */
@@ -113,7 +115,7 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
     damped: z.boolean(),
     centers: object.nullable(),
   }),
-  z.strictObject({ kind: z.literal("slopes"), ...shared, recipe: object }),
+  z.strictObject({ kind: z.literal("slopes"), ...shared, recipe: object, centers: object }),
   z.strictObject({ kind: z.literal("losses"), ...shared, recipe: object.nullable() }),
   z.strictObject({
     kind: z.literal("refit"),

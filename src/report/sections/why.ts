@@ -126,14 +126,15 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
   if (moves.length === 0) return null;
   return table({
     caption:
-      "Widths after learning, moved by what others are worth to the model that least squares has refitted: nats for a million parameters more",
-    columns: [{ title: "Space" }, ...["Units", "Moved to", "By", "Worth"].map(numeric)],
-    rows: moves.map(({ space, from, to, worth }) => [
+      "After learning, by the model that least squares has refitted: widths moved by what others are worth (nats for a million parameters more), and neurons exchanged for such as it needs more",
+    columns: [{ title: "Space" }, ...["Units", "Moved to", "By", "Worth", "Exchanged"].map(numeric)],
+    rows: moves.map(({ space, from, to, worth, exchanged }) => [
       space,
       count(from),
       count(to),
       { text: `${to > from ? "+" : ""}${whole(to - from)}`, value: to - from },
       significant(worth),
+      exchanged === undefined ? null : count(exchanged),
     ]),
     long: moves.length > 16,
   });

@@ -1,0 +1,61 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { SlopeStats } from "../calibrate/slopes.ts";
+import { reorderedNeurons } from "./neuron_order.ts";
+
+function measured(...sets: readonly Readonly<Record<string, readonly number[]>>[]): Map<string, SlopeStats> {
+  return new Map(
+    sets.map((own, index) => {
+      const neurons = Object.entries(own).map(([id, values]) => [id, Float64Array.from(values)] as const);
+      return [`set${index}`, { windows: 1, loss: 1, spaces: new Map(), neurons: new Map(neurons) }];
+    }),
+  );
+}
+
+const EQUAL = new Map([
+  ["set0", 1],
+  ["set1", 1],
+]);
+
+describe("reorderedNeurons", () => {
+  it("keeps an order with which the loss agrees, or of which it knows nothing", () => {
+    const order = new Map([
+      ["layers.0.ffn", [3, 1, 0, 2]],
+      ["layers.0.kv", [1, 0]],
+    ]);
+    expect(reorderedNeurons(order, measured({ "layers.0.ffn": [5, 2, 9, 1] }), EQUAL)).toEqual(order);
+    expect(reorderedNeurons(order, measured({ "layers.0.ffn": [0, 0, 0, 0] }), EQUAL)).toEqual(order);
+    expect(reorderedNeurons(order, measured({}), EQUAL)).toEqual(order);
+  });
+
+  it("puts a neuron at the mean of its place in the order and of what the loss says, on the loss's scale", () => {
+    const order = new Map([["layers.0.ffn", [0, 1, 2, 3]]]);
+    // Neuron 0 goes first by the order, and is worth most. Sums of logarithms: 0 with 1 and 8, 1 with 2 and 1, 2 with 4 and 2, 3 with 8 and 4.
+    const own = measured({ "layers.0.ffn": [8, 1, 2, 4] });
+    expect(reorderedNeurons(order, own, EQUAL).get("layers.0.ffn")).toEqual([1, 0, 2, 3]);
+  });
+
+  it("counts sets by their weights, not by how large their gradients are", () => {
+    const order = new Map([["layers.0.ffn", [0, 1, 2]]]);
+    const sets = measured({ "layers.0.ffn": [100, 1, 2] }, { "layers.0.ffn": [1e6, 2e6, 3e6] });
+    const orderWith = (weight: number): readonly number[] | undefined => {
+      return reorderedNeurons(order, sets, new Map(EQUAL).set("set1", weight)).get("layers.0.ffn");
+    };
+    expect(orderWith(1)).toEqual([1, 0, 2]);
+    expect(orderWith(50)).toEqual([0, 1, 2]);
+  });
+
+  it("is a permutation, and what is last by both stays last, whatever values are", () => {
+    const values = fc.array(fc.double({ min: 0, max: 1e9, noNaN: true }), { minLength: 1, maxLength: 40 });
+    fc.assert(
+      fc.property(values, fc.nat(), (own, seed) => {
+        const units = own.map((_, unit) => unit);
+        const order = units.toSorted((a, b) => ((a * 7 + seed) % 13) - ((b * 7 + seed) % 13));
+        const result = reorderedNeurons(new Map([["a", order]]), measured({ a: own }), EQUAL).get("a")!;
+        expect([...result].sort((a, b) => a - b)).toEqual(units);
+        const most = own.indexOf(Math.max(...own));
+        if (order.at(-1) === most) expect(result.at(-1)).toBe(most);
+      }),
+    );
+  });
+});
