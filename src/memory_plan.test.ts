@@ -191,7 +191,7 @@ describe("planMemory", () => {
     expect(stages.refine!.alternatives).toBe(all);
     const solving = 4 * (4096 * 11_008 + changes.ffn) + 8 * 881 * (11_008 + 4096 + 881);
     expect(stages["refine: solve"]!.alternatives).toBe(all + solving);
-    expect(stages.slopes!.alternatives).toBe(all + 4 * 2 * changes.ffn);
+    expect(stages.slopes!.alternatives).toBe(all + 4 * 2 * (4096 * 11_008 + changes.ffn));
     const spilled = plan({ recover: "lstsq", maxMemory: "6GB" });
     expect(spilled.stages.refine).not.toHaveProperty("alternatives");
     expect(spilled.spilled).toBeGreaterThan(all);
