@@ -16,7 +16,7 @@ const REQUIRED = [
   "dist/workers/index.js",
   "dist/workers/index.d.ts",
   "dist/workers/unit_child.js",
-  "dist/evaluate/jinja/thread.js",
+  "dist/jinja/thread.js",
   "dist/page/index.html",
   "resources/modeling_gprune.py",
 ];

@@ -15,7 +15,7 @@ import type { JsonLine } from "../io/json_lines.ts";
 import { readRecords } from "../io/records.ts";
 import { decodeText, textPlace } from "../io/texts.ts";
 import { MAX_YAML_BYTES, parseYaml } from "../io/yaml.ts";
-import { renderTemplates, templateNames } from "./jinja.ts";
+import { renderTemplates, templateNames } from "../jinja/render.ts";
 import { candidate, type Question, type TaskDocument } from "./task_layouts.ts";
 
 const dataFiles = z.union([

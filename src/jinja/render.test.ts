@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { renderTemplates } from "./jinja.ts";
+import { renderTemplates } from "./render.ts";
 
 const RECORD = {
   half: 2.5,

@@ -1,6 +1,6 @@
-/** The program of the thread that renders templates for jinja.ts. It answers for each record, up to one that fails. */
+/** The program of the thread that renders templates for render.ts. It answers for each record, up to one that fails. */
 import { parentPort, workerData } from "node:worker_threads";
-import type { RenderAnswer, RenderRequest } from "../jinja.ts";
+import type { RenderAnswer, RenderRequest } from "./render.ts";
 import { compileTemplate } from "./template.ts";
 
 const { templates, records } = workerData as RenderRequest;

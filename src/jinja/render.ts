@@ -5,12 +5,12 @@
  * The library renders chat templates: it drops the line break after a tag, white space before one and at a template's end, and
  * prints nothing for what is undefined. Here they are rendered as lm-evaluation-harness does (`apply_template` in
  * lm_eval/utils.py): white space stays, what is undefined is an error, and operators, filters and printing are Python's
- * (jinja/template.ts).
+ * (template.ts).
  */
 import { Worker } from "node:worker_threads";
 import { GpruneError } from "../errors.ts";
 import { isOutOfMemory, ownThread } from "../io/own_program.ts";
-import { parse, tokenize } from "./jinja/library.ts";
+import { parse, tokenize } from "./library.ts";
 
 /** Characters of one template. */
 const MAX_LENGTH = 2 ** 16;
@@ -87,7 +87,7 @@ export async function renderTemplates(
   records: readonly unknown[],
   where: (record: number) => string,
 ): Promise<readonly (readonly string[])[]> {
-  const worker = new Worker(ownThread("jinja/thread", import.meta.url), {
+  const worker = new Worker(ownThread("thread", import.meta.url), {
     workerData: { templates, records } satisfies RenderRequest,
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });
