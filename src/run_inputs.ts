@@ -18,6 +18,7 @@ import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { tidy } from "./graph/memory_policy.ts";
 import type { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
+import { chatRendererOf } from "./model/chat_template.ts";
 import type { Model } from "./model/model.ts";
 import { layersParameters } from "./model/spaces.ts";
 import type { ModelSpec } from "./model/spec.ts";
@@ -172,7 +173,7 @@ export async function loadCalibration(
   requireWindowsFit(model, seqLen);
   const tokenizer = Tokenizer.of(model);
   const sets: SampledSet[] = [];
-  const sampling = { samples, refitSamples, seqLen, seed, onProgress };
+  const sampling = { samples, refitSamples, seqLen, seed, onProgress, render: chatRendererOf(model) };
   requireOneOwnText(config.calibration, "calibration");
   for (const set of config.calibration) {
     const sampled = isOwnText(set)

@@ -315,6 +315,21 @@ describe("outputs", () => {
     );
   });
 
+  test("of answers without a question, or by a model that does not chat", async () => {
+    await expectRefused(
+      ["generate", "@model", "--sample", "--chat"],
+      "error BAD_ARGUMENT: --chat: expected it with --prompt, got it with --sample",
+    );
+    await expectRefused(
+      ["generate", "@model", "--prompt", "Hi", "--system", "Be brief."],
+      "error BAD_ARGUMENT: --system: expected it with --chat, got it without",
+    );
+    await expectRefused(
+      ["generate", "@model", "--prompt", "Hi", "--chat"],
+      /^error BAD_ARGUMENT: --chat: expected a model with a chat template, got .*\nhint: Without --chat/,
+    );
+  });
+
   test("that are taken, or inside a file", async () => {
     await expectRefused(
       pruneOf("@model", "-o", "@model"),

@@ -1,7 +1,6 @@
 /** Windows of tokens cut from texts, and the seeded choice among them. */
 import { GpruneError } from "../errors.ts";
-import type { HubOptions } from "../io/hub.ts";
-import { readText } from "../io/texts.ts";
+import { readText, type TextOptions } from "../io/texts.ts";
 import type { Model } from "../model/model.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { plainName } from "../plain_text.ts";
@@ -166,7 +165,7 @@ export interface SampledSet extends TokenSet {
   readonly unused: readonly Int32Array[];
 }
 
-export interface SamplingOptions extends HubOptions {
+export interface SamplingOptions extends TextOptions {
   /** Windows. */
   readonly samples: number;
   /**

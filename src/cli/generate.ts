@@ -8,6 +8,7 @@ import { Runtime } from "../graph/runtime.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireFreeFile } from "../io/output_place.ts";
 import { decodeText } from "../io/texts.ts";
+import { chatPrompt } from "../model/chat_template.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { findDeviceFor } from "./device.ts";
 import { type ComputingOptions, openForCommand } from "./models.ts";
@@ -18,6 +19,8 @@ import { plainText, print } from "./terminal.ts";
 interface GenerateCommandOptions extends ComputingOptions {
   readonly prompt?: string;
   readonly maxTokens?: number;
+  readonly chat?: boolean;
+  readonly system?: string;
   readonly sample?: boolean;
   readonly count?: number;
   readonly temperature?: number;
@@ -30,6 +33,7 @@ interface GenerateCommandOptions extends ComputingOptions {
 const OF_SAMPLES = ["count", "temperature", "topP", "seed", "output"] as const;
 
 const PROMPTED_TOKENS = 32;
+const ANSWER_TOKENS = 256;
 const SAMPLED_TOKENS = 512;
 /** The prompt that means the standard input. */
 const STANDARD_INPUT = "-";
@@ -43,6 +47,7 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
   }
   if (!sample) refuseOfSamples(options);
+  refuseOfChats(options);
   // A wrong place is reported before anything is computed.
   if (output !== undefined) await requireFreeFile(output);
   const prompt = options.prompt === STANDARD_INPUT ? await readPrompt() : options.prompt;
@@ -53,18 +58,35 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     const runner = new DecoderRunner(model, runtime);
     const tokenizer = Tokenizer.of(model);
     if (prompt === undefined) await sampleLines({ runner, tokenizer }, options);
-    else {
-      const tokens = promptTokens(prompt, tokenizer);
-      const ids = await generate(runner, tokens, {
-        maxTokens: options.maxTokens ?? PROMPTED_TOKENS,
-        stopIds: endingIds(model, tokenizer),
-      });
-      print(plainText(prompt + continuationText(ids, tokens, tokenizer)));
-    }
+    else print(plainText(await continued({ runner, tokenizer }, prompt, options)));
   } finally {
     await runtime.close();
     await model.weights.close();
   }
+}
+
+/** A model that writes. */
+interface Writer {
+  readonly runner: DecoderRunner;
+  readonly tokenizer: Tokenizer;
+}
+
+/** The prompt and what follows it, or the answer to it alone. */
+async function continued(
+  { runner, tokenizer }: Writer,
+  prompt: string,
+  { chat = false, system, maxTokens = chat ? ANSWER_TOKENS : PROMPTED_TOKENS }: GenerateCommandOptions,
+): Promise<string> {
+  const { model } = runner;
+  const messages = [
+    ...(system === undefined ? [] : [{ role: "system", content: system }]),
+    { role: "user", content: prompt },
+  ];
+  // A chat template has BOS in it where the model wants it.
+  const tokens = chat ? tokenizer.encode(await chatPrompt(model, messages)) : promptTokens(prompt, tokenizer);
+  const ids = await generate(runner, tokens, { maxTokens, stopIds: endingIds(model, tokenizer) });
+  const added = continuationText(ids, tokens, tokenizer);
+  return chat ? added : prompt + added;
 }
 
 /**
@@ -99,9 +121,19 @@ function refuseOfSamples(options: GenerateCommandOptions): void {
   });
 }
 
+/** @throws GpruneError BAD_ARGUMENT for options of an answer without one */
+function refuseOfChats({ chat = false, system, sample = false }: GenerateCommandOptions): void {
+  if (chat && sample) {
+    throw new GpruneError("BAD_ARGUMENT", "--chat: expected it with --prompt, got it with --sample");
+  }
+  if (system !== undefined && !chat) {
+    throw new GpruneError("BAD_ARGUMENT", "--system: expected it with --chat, got it without");
+  }
+}
+
 /** JSON Lines of texts, to a file or the standard output. */
 async function sampleLines(
-  { runner, tokenizer }: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
+  { runner, tokenizer }: Writer,
   { maxTokens: tokens = SAMPLED_TOKENS, output, quiet, ...options }: GenerateCommandOptions,
 ): Promise<void> {
   const { count = 16, temperature = 1, topP = 1, seed = 0 } = options;

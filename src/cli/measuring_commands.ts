@@ -167,12 +167,18 @@ export const inspectCommand: Command = new Command("inspect")
 
 export const generateCommand: Command = new Command("generate")
   .summary("continue a prompt, the most probable token each time; or write texts to calibrate on")
-  .description("Continues a prompt, the most probable token each time; or writes texts to calibrate on.")
-  .usage("MODEL --prompt TEXT [options]\n       gprune generate MODEL --sample [-o FILE] [options]")
+  .description(
+    "Continues a prompt or answers it, the most probable token each time; or writes texts to calibrate on.",
+  )
+  .usage("MODEL --prompt TEXT [--chat] [options]\n       gprune generate MODEL --sample [-o FILE] [options]")
   .argument("<model>", MODEL)
   .option("--prompt <text>", "text to continue; - reads it from the standard input")
+  .option("--chat", "answer the prompt as a message, by the model's chat template")
+  .option("--system <text>", "with --chat: what a system message says before it")
   .addOption(
-    countOption("--max-tokens <n>", "tokens to generate at most, 32; of every sample, 512", { min: 1 }),
+    countOption("--max-tokens <n>", "tokens to generate at most, 32; with --chat 256; of every sample 512", {
+      min: 1,
+    }),
   )
   .option("--sample", "texts drawn from what the model knows, as JSON Lines")
   .addOption(countOption("--count <n>", "windows of --max-tokens tokens to sample (default: 16)", { min: 1 }))

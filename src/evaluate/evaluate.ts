@@ -14,6 +14,7 @@ import type { HubOptions } from "../io/hub.ts";
 import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
 import { mapValues } from "../map_values.ts";
+import { chatRendererOf } from "../model/chat_template.ts";
 import type { Model } from "../model/model.ts";
 import { isSameTokenizer, Tokenizer } from "../model/tokenizer.ts";
 import { plainName } from "../plain_text.ts";
@@ -249,9 +250,11 @@ async function readMaterial(
   for (const named of [sets, taskSets]) requireOwnNames(named);
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress, environment };
+  // All models get the same text: conversations as the first one's template has them.
+  const chats = models[0] && { render: chatRendererOf(models[0]) };
   const texts: { name: string; path: string; text: string }[] = [];
   for (const { name, path } of sets) {
-    texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, hub) });
+    texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, { ...hub, ...chats }) });
   }
   const tasks: [string, readonly TaskDocument[]][] = [];
   for (const task of taskSets)

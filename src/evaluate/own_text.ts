@@ -13,6 +13,7 @@ import {
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
+import { chatRendererOf } from "../model/chat_template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { OnProgress } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
@@ -102,6 +103,9 @@ export function gatherTokenSet(
   writer: { readonly runner: DecoderRunner; readonly tokenizer: Tokenizer },
   sampling: SamplingOptions & { readonly onProgress?: OnProgress },
 ): Promise<SampledSet> {
-  if (!isOwnText(set)) return loadTokenSet(set, writer.tokenizer, sampling);
+  if (!isOwnText(set)) {
+    const render = chatRendererOf(writer.runner.model);
+    return loadTokenSet(set, writer.tokenizer, { ...sampling, render });
+  }
   return writeOwnText(ownTextToCome(set.name, sampling), writer, sampling);
 }

@@ -20,7 +20,7 @@ const texts = (name: string, data: readonly (string | null)[]): Column => ({
 async function read(
   bytes: Uint8Array | ArrayBuffer,
   { maxBytes = 1e6, column }: { readonly maxBytes?: number; readonly column?: string } = {},
-): Promise<readonly string[]> {
+): Promise<Awaited<ReturnType<typeof readParquetTexts>>> {
   const path = join(await temporaryDirectory(), "a.parquet");
   await writeFile(path, new Uint8Array(bytes));
   const file = await PositionalFile.open(path);

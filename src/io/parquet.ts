@@ -1,16 +1,17 @@
 /**
- * Rows of a Parquet file, or the texts of one of its columns. Row groups are read one at a time, of the wanted columns
+ * Rows of a Parquet file, or the texts of one of its columns, or its lists of messages (conversations.ts). Row groups are read one at a time, of the wanted columns
  * alone, and sizes are checked against limits before anything is unpacked: a few bytes of a page may claim to be gigabytes.
  */
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
+import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
 import type { PositionalFile } from "./file.ts";
 
 /** Columns that hold the text when nobody says which, in order of preference; else the first column of texts. */
-const TEXT_COLUMNS = ["text", "content"] as const;
+const TEXT_COLUMNS = ["text", "content", ...CONVERSATION_FIELDS] as const;
 /** Row groups that are read of a file that is too large. */
 const MAX_GROUPS = 32;
 /** Of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
@@ -32,29 +33,47 @@ interface RowGroup {
   readonly bytes: number;
 }
 
+/** A text, or what else a row has, as JSON has it. */
+type ColumnValue = string | readonly unknown[];
+
 /**
- * Texts of a column, in the order of the rows; null is left out. When there are more than `maxBytes` of them, some of
+ * Texts of a column, or its lists, in the order of the rows; null is left out. When there are more than `maxBytes` of them, some of
  * evenly spaced rows of evenly spaced row groups; and the beginning of one where none fits.
- * @param maxBytes - characters of all texts, as JavaScript counts them; an empty one counts as one
- * @param column - absent: `text`, `content`, or the first column of texts
+ * @param maxBytes - characters of all texts, as JavaScript counts them; an empty one counts as one, a list as its JSON
+ * @param column - absent: `text`, `content`, `messages`, `conversations`, or the first column of texts
  * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit; BAD_TEXT without such a column
  */
 export async function readParquetTexts(
   file: PositionalFile,
   { maxBytes, column }: { readonly maxBytes: number; readonly column?: string | undefined },
-): Promise<readonly string[]> {
+): Promise<readonly ColumnValue[]> {
   const metadata = await readMetadata(file);
   const name = chooseColumn(metadata, { path: file.path, column });
   const groups = rowGroups(metadata, { path: file.path, column: name });
   const chosen = sizeOf(groups) <= maxBytes ? groups : evenly(groups, MAX_GROUPS);
-  const texts: (readonly string[])[] = [];
+  const found: (readonly Sized[])[] = [];
   for (const group of chosen) {
     const rows = await readGroup(file, { metadata, columns: [name], group });
-    const read = rows.flatMap(({ [name]: text }) => (typeof text === "string" ? [text] : []));
-    texts.push(sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
+    const read = rows.flatMap(({ [name]: value }) => sized(value));
+    found.push(sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
   }
-  const fitting = evenlyWithin(texts.flat(), maxBytes, ({ length }) => Math.max(1, length));
-  return fitting.length === 1 ? fitting.map((text) => beginning(text, maxBytes)) : fitting;
+  const fitting = evenlyWithin(found.flat(), maxBytes, ({ length }) => Math.max(1, length));
+  const values = fitting.map(({ value }) => value);
+  const [first] = values;
+  return values.length === 1 && typeof first === "string" ? [beginning(first, maxBytes)] : values;
+}
+
+interface Sized {
+  readonly value: ColumnValue;
+  /** Characters. */
+  readonly length: number;
+}
+
+function sized(value: unknown): readonly Sized[] {
+  if (typeof value === "string") return [{ value, length: value.length }];
+  if (!Array.isArray(value)) return [];
+  const list = plain(value) as readonly unknown[];
+  return [{ value: list, length: JSON.stringify(list).length }];
 }
 
 /**
@@ -85,7 +104,7 @@ function plain(value: unknown): unknown {
 }
 
 /** Every text, or every second, third, ... when all are too long; equal texts may be stored once. */
-function sample(texts: readonly string[], maxLength: number): readonly string[] {
+function sample(texts: readonly Sized[], maxLength: number): readonly Sized[] {
   const stride = Math.ceil(texts.reduce((sum, { length }) => sum + length, 0) / maxLength);
   return stride <= 1 ? texts : texts.filter((_, index) => index % stride === 0);
 }
@@ -123,15 +142,16 @@ function chooseColumn(
       repetition_type: repeated,
     } = element;
     const isText = type === "BYTE_ARRAY" && (converted === "UTF8" || logical?.type === "STRING");
-    return isText && children.length === 0 && repeated !== "REPEATED" ? [name] : [];
+    if (isText && children.length === 0 && repeated !== "REPEATED") return [{ name, isText }];
+    const isList = converted === "LIST" || logical?.type === "LIST";
+    return isList && children.length > 0 ? [{ name, isText: false }] : [];
   });
-  const preferred = column === undefined ? [...TEXT_COLUMNS, columns[0]] : [column];
-  const found = preferred.find((name) => name !== undefined && columns.includes(name));
+  const texts = columns.flatMap(({ name, isText }) => (isText ? [name] : []));
+  const preferred = column === undefined ? [...TEXT_COLUMNS, texts[0]] : [column];
+  const found = preferred.find((name) => columns.some((own) => own.name === name));
   if (found !== undefined) return found;
   const hint =
-    columns.length === 0
-      ? "It has no column of texts."
-      : `It has texts in ${columns.map(plainName).join(", ")}.`;
+    texts.length === 0 ? "It has no column of texts." : `It has texts in ${texts.map(plainName).join(", ")}.`;
   const wanted = column === undefined ? "a column of texts" : `texts in column ${column}`;
   throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
 }
@@ -147,7 +167,7 @@ function rowGroups(
   let end = 0;
   return groups.map(({ columns, num_rows }) => {
     const chunks = columns.flatMap(({ meta_data: chunk }) => {
-      return column === undefined || chunk?.path_in_schema.join("\n") === column ? [chunk] : [];
+      return column === undefined || chunk?.path_in_schema[0] === column ? [chunk] : [];
     });
     const sum = (key: "total_uncompressed_size" | "total_compressed_size"): number =>
       chunks.reduce((total, chunk) => total + Number(chunk?.[key]), 0);

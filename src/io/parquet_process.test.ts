@@ -143,6 +143,5 @@ test("documents that are longer than their share are no reason to refuse a file"
   const texts = await parquetTexts({ path, maxBytes, column: undefined });
   expect(texts).toEqual([long[0]]);
   const [cut] = await parquetTexts({ path, maxBytes: 1000, column: undefined });
-  expect(long[0]!.startsWith(cut!)).toBe(true);
-  expect(cut!.length).toBe(999);
+  expect(cut).toBe(long[0]!.slice(0, 999));
 });

@@ -46,8 +46,8 @@ const MAX_ROW_BYTES = 2 ** 28;
 export async function parquetTexts(
   request: Extract<ParquetRequest, { readonly maxBytes: number }>,
   limits: ProcessLimits = LIMITS,
-): Promise<readonly string[]> {
-  return (await answerTo(request, JSON_FACTOR * request.maxBytes, limits)) as readonly string[];
+): Promise<readonly unknown[]> {
+  return answerTo(request, JSON_FACTOR * request.maxBytes, limits);
 }
 
 /**

@@ -6,6 +6,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
+import { asConversation, CONVERSATION_FIELDS } from "./conversations.ts";
 import { endingOf, kindOfPath, PositionalFile } from "./file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
 import { errnoOf } from "./output_file.ts";
@@ -175,7 +176,11 @@ async function reasonToSkipJson(path: string): Promise<SkipReason | null> {
 }
 
 function hasText(document: unknown): boolean {
-  return isJsonObject(document) && TEXT_FIELDS.some((field) => document[field] !== undefined);
+  if (!isJsonObject(document)) return false;
+  return (
+    TEXT_FIELDS.some((field) => document[field] !== undefined) ||
+    CONVERSATION_FIELDS.some((field) => asConversation(document[field]) !== null)
+  );
 }
 
 /** JSON of a start; undefined for what is none. */

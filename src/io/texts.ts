@@ -9,6 +9,12 @@
 import { stat } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
 import { silent } from "../progress.ts";
+import {
+  asConversation,
+  CONVERSATION_FIELDS,
+  type Conversation,
+  type ConversationRenderer,
+} from "./conversations.ts";
 import { evenlyWithin } from "./evenly.ts";
 import { endingOf, kindOfPath, PositionalFile } from "./file.ts";
 import { type HubOptions, hubFile } from "./hub.ts";
@@ -36,6 +42,11 @@ const SPACE = 32;
 const STREAM = /^\/(?:dev\/stdin|(?:dev|proc\/self)\/fd\/.*)$/;
 /** A JSON list is parsed as one document. */
 const MAX_LIST_BYTES = 2 ** 28;
+
+export interface TextOptions extends HubOptions {
+  /** Makes texts of conversations; without it they are refused. */
+  readonly render?: ConversationRenderer | undefined;
+}
 
 /** A text where it is on the disk. */
 export interface TextPlace {
@@ -75,7 +86,8 @@ async function localPlace(name: string): Promise<TextPlace> {
 }
 
 /**
- * A text; documents and files of a directory are joined by an empty line, files in the order of their paths. A column of a
+ * A text; documents and files of a directory are joined by an empty line, files in the order of their paths. Documents that are
+ * conversations become text by `render`, and follow each other as it ends them. A column of a
  * directory is that of its Parquet and JSON files; other texts beside them are read as they are. Progress tells of files of a
  * directory that are left out, because there are too many or because they are no texts.
  * @param name - as of `textPlace`
@@ -83,8 +95,8 @@ async function localPlace(name: string): Promise<TextPlace> {
  * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and as
  *   `textPlace`
  */
-export async function readText(name: string, maxBytes: number, options: HubOptions = {}): Promise<string> {
-  const { onProgress = silent } = options;
+export async function readText(name: string, maxBytes: number, options: TextOptions = {}): Promise<string> {
+  const { onProgress = silent, render } = options;
   const place = await textPlace(name, options);
   const { files: found, skipped } = await textFiles(place);
   const { files, ...share } = await shareOut(found, maxBytes);
@@ -95,7 +107,7 @@ export async function readText(name: string, maxBytes: number, options: HubOptio
   const parts: string[] = [];
   let late = 0;
   for (const [index, file] of files.entries()) {
-    const part = await readTextFile(file, { column: place.column, ...share });
+    const part = await readTextFile(file, { column: place.column, render, ...share });
     if (part === null) late++;
     else parts.push(part);
     if (of + but !== "") onProgress({ stage, done: index + 1, total, unit: "files" });
@@ -154,18 +166,21 @@ async function textFiles({ path, column }: TextPlace): Promise<FoundFiles> {
 }
 
 /** How much is read of a file, and of which column or field. */
-interface ReadOptions extends Pick<Share, "maxBytes" | "pieces"> {
+interface ReadOptions extends Pick<Share, "maxBytes" | "pieces">, Pick<TextOptions, "render"> {
   readonly column: string | undefined;
 }
+
+/** A text, or a conversation and where it stands. */
+type Document = string | { readonly conversation: Conversation; readonly where: string };
 
 /** How the documents of a file are found, by the ending of its name; any other file is one text. */
 const READERS: ReadonlyMap<
   string,
-  (file: PositionalFile, options: ReadOptions) => Promise<readonly string[]>
+  (file: PositionalFile, options: ReadOptions) => Promise<readonly Document[]>
 > = new Map([
   [".jsonl", readLines],
   [".json", readJson],
-  [PACKED, ({ path }, { maxBytes, column }) => parquetTexts({ path, maxBytes, column })],
+  [PACKED, readParquet],
 ]);
 
 /** Null for a file that was taken for text and is none. */
@@ -173,7 +188,7 @@ async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions):
   const file = await PositionalFile.open(path);
   try {
     const documents = await READERS.get(endingOf(path))?.(file, options);
-    if (documents !== undefined) return documents.join("\n\n");
+    if (documents !== undefined) return await joined(documents, options);
     const found = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
     return found.map((piece) => decodeText(piece.bytes, path)).join("\n");
   } catch (error) {
@@ -184,7 +199,37 @@ async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions):
   }
 }
 
-async function readLines(file: PositionalFile, options: ReadOptions): Promise<readonly string[]> {
+/** Texts with empty lines between them, and conversations that follow each other. */
+async function joined(documents: readonly Document[], { render }: ReadOptions): Promise<string> {
+  const found = documents.filter((document) => typeof document !== "string");
+  const where = (index: number): string => found[index]!.where;
+  if (found.length > 0 && render === undefined) {
+    throw new GpruneError("BAD_TEXT", `${where(0)}: expected text, got a conversation`);
+  }
+  const conversations = found.map(({ conversation }) => conversation);
+  const rendered = found.length === 0 ? [] : [...(await render!(conversations, where))];
+  const texts = documents.map((document) => (typeof document === "string" ? document : rendered.shift()!));
+  return texts.join(found.length === documents.length ? "" : "\n\n");
+}
+
+/** Rows are texts, or lists of messages. */
+async function readParquet(
+  { path }: PositionalFile,
+  { maxBytes, column }: ReadOptions,
+): Promise<readonly Document[]> {
+  const values = await parquetTexts({ path, maxBytes, column });
+  return values.map((value, row) => {
+    if (typeof value === "string") return value;
+    const conversation = asConversation(value);
+    const where = `${path} item ${row + 1} of those read`;
+    if (conversation !== null) return { conversation, where };
+    throw new GpruneError("BAD_TEXT", `${where}: expected a list of messages, got ${shapeOf(value)}`, {
+      hint: MESSAGE_HINT,
+    });
+  });
+}
+
+async function readLines(file: PositionalFile, options: ReadOptions): Promise<readonly Document[]> {
   const { column } = options;
   const found = await readPieces(file, { ...options, separators: [LINE_FEED] });
   return found.flatMap((piece) => {
@@ -195,7 +240,7 @@ async function readLines(file: PositionalFile, options: ReadOptions): Promise<re
 }
 
 /** A list of documents, or in spite of its name JSON Lines, as many data sets have it. */
-async function readJson(file: PositionalFile, options: ReadOptions): Promise<readonly string[]> {
+async function readJson(file: PositionalFile, options: ReadOptions): Promise<readonly Document[]> {
   const start = new TextDecoder().decode(await file.read(0, Math.min(file.size, 64))).trimStart();
   if (!start.startsWith("[")) return readLines(file, options);
   const { path: where, size } = file;
@@ -254,21 +299,33 @@ export function decodeText(bytes: Uint8Array, where: string): string {
   return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
 }
 
+const MESSAGE_HINT = "Messages are objects with role and content, or from and value.";
+
+function shapeOf(value: unknown): string {
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list of something else";
+  return value === null ? "null" : typeof value;
+}
+
 /**
- * The text of a document; none when it is null, as in a row of Parquet.
+ * The text or the conversation of a document; none when it is null, as in a row of Parquet.
  * @throws GpruneError BAD_TEXT for a document without the field
  */
 function textsOf(
   document: unknown,
   { where, column }: { readonly where: string; readonly column: string | undefined },
-): readonly string[] {
-  const names = column === undefined ? TEXT_FIELDS : [column];
+): readonly Document[] {
+  const names = column === undefined ? [...TEXT_FIELDS, ...CONVERSATION_FIELDS] : [column];
   const fields = isJsonObject(document) ? names.map((name) => document[name]) : [];
   const found = fields.find((field) => typeof field === "string");
   if (typeof found === "string") return [found];
+  const conversation = fields.map(asConversation).find((field) => field !== null);
+  if (conversation !== undefined) return [{ conversation, where }];
   if (fields.includes(null)) return [];
+  const orMessages =
+    column === undefined ? ` or a list of messages (${CONVERSATION_FIELDS.join(" or ")})` : "";
+  const texts = column ?? TEXT_FIELDS.join(" or ");
   throw new GpruneError(
     "BAD_TEXT",
-    `${where}: expected an object with a text field (${names.join(" or ")}), got none`,
+    `${where}: expected an object with a text field (${texts})${orMessages}, got none`,
   );
 }

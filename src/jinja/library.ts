@@ -66,5 +66,7 @@ export interface Interpreter {
 export const Interpreter: new (scope: Environment) => Interpreter = library.Interpreter;
 
 export type Token = Readonly<{ type: string; value: string }>;
-export const tokenize: (template: string) => readonly Token[] = library.tokenize;
+/** Whether line breaks after blocks and white space before them go. */
+type TokenizeOptions = Readonly<{ lstrip_blocks?: boolean; trim_blocks?: boolean }>;
+export const tokenize: (template: string, options?: TokenizeOptions) => readonly Token[] = library.tokenize;
 export const parse: (tokens: readonly Token[]) => Node = library.parse;

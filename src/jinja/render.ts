@@ -2,8 +2,8 @@
  * Jinja templates from files that nobody vouches for. A template is a program that may loop for ever or fill the memory, so
  * they are rendered in a worker thread that is ended when it takes too long.
  *
- * The library renders chat templates: it drops the line break after a tag, white space before one and at a template's end, and
- * prints nothing for what is undefined. Here they are rendered as lm-evaluation-harness does (`apply_template` in
+ * The library renders chat templates (chat.ts): it drops the line break after a tag, white space before one and at a template's end,
+ * and prints nothing for what is undefined. Templates of tasks are rendered as lm-evaluation-harness does (`apply_template` in
  * lm_eval/utils.py): white space stays, what is undefined is an error, and operators, filters and printing are Python's
  * (template.ts).
  */
@@ -26,6 +26,7 @@ const BUILT_IN: ReadonlySet<string> = new Set([
 
 /** What the thread is given. */
 export interface RenderRequest {
+  readonly dialect: "harness" | "chat";
   readonly templates: readonly string[];
   readonly records: readonly unknown[];
 }
@@ -82,33 +83,55 @@ function collectNames(node: unknown, used: Set<string>, bound: Set<string>): voi
  * @returns texts [records][templates]
  * @throws GpruneError BAD_TEXT for a record that a template fails on, BAD_FILE when the templates take too long
  */
-export async function renderTemplates(
+export function renderTemplates(
   templates: readonly string[],
   records: readonly unknown[],
   where: (record: number) => string,
 ): Promise<readonly (readonly string[])[]> {
+  return rendered({ dialect: "harness", templates, records }, where);
+}
+
+/**
+ * Renders a chat template for the values of every conversation.
+ * @throws GpruneError as `renderTemplates`, and BAD_TEXT for what is no template
+ */
+export async function renderChats(
+  template: string,
+  conversations: readonly unknown[],
+  where: (conversation: number) => string,
+): Promise<readonly string[]> {
+  const request = { dialect: "chat", templates: [template], records: conversations } as const;
+  return (await rendered(request, where)).flat();
+}
+
+async function rendered(
+  request: RenderRequest,
+  where: (record: number) => string,
+): Promise<readonly (readonly string[])[]> {
+  const { records } = request;
+  if (records.length === 0) return [];
   const worker = new Worker(ownThread("thread", import.meta.url), {
-    workerData: { templates, records } satisfies RenderRequest,
+    workerData: request,
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });
-  const rendered: (readonly string[])[] = [];
+  const texts: (readonly string[])[] = [];
   const tooLong = (): GpruneError =>
     new GpruneError(
       "BAD_FILE",
-      `${where(rendered.length)}: expected templates to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, got more`,
+      `${where(texts.length)}: expected templates to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, got more`,
     );
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => finish(tooLong()), MAX_SECONDS * 1000);
     const finish = (error?: Error): void => {
       clearTimeout(timer);
       void worker.terminate();
-      if (error === undefined) resolve(rendered);
+      if (error === undefined) resolve(texts);
       else reject(error);
     };
     worker.on("message", (message: RenderAnswer) => {
       if ("problem" in message) {
         finish(new GpruneError("BAD_TEXT", `${where(message.record)}: template: ${message.problem}`));
-      } else if (rendered.push(message.texts) === records.length) finish();
+      } else if (texts.push(message.texts) === records.length) finish();
     });
     worker.on("error", (error) => finish(isOutOfMemory(error.message) ? tooLong() : error));
   });

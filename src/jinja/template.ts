@@ -41,7 +41,7 @@ function printing(text: string): readonly Token[] {
 }
 
 /** Python's `range`. @throws Error for a long one */
-function range(first: number, last?: number, step = 1): readonly number[] {
+export function range(first: number, last?: number, step = 1): readonly number[] {
   const [start, stop] = last === undefined ? [0, first] : [first, last];
   const length = Math.max(0, Math.ceil((stop - start) / step));
   if (length > MAX_RANGE) throw new Error(`range: expected at most ${MAX_RANGE} numbers, got ${length}`);

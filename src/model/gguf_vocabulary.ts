@@ -8,7 +8,7 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { type EncodedValue, f32s, flag, i32s, text, texts, u32 } from "../io/gguf_values.ts";
-import { requireTemplate } from "./chat_template.ts";
+import { chatTemplateIn } from "./chat_template.ts";
 import { SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
 import type { CarriedFile } from "./model.ts";
 import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
@@ -43,13 +43,11 @@ const tokenizerSchema = z.looseObject({
 type TokenizerJson = z.infer<typeof tokenizerSchema>;
 
 const specialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-const namedTemplates = z.array(z.looseObject({ name: z.string(), template: z.string() }));
 const configSchema = z.looseObject({
   bos_token: specialToken,
   eos_token: specialToken,
   unk_token: specialToken,
   pad_token: specialToken,
-  chat_template: z.union([z.string(), namedTemplates]).nullish(),
 });
 type TokenizerConfig = z.infer<typeof configSchema>;
 
@@ -97,8 +95,7 @@ export function ggufVocabularyOf(
   const kind = kindOf(json);
   const vocabulary = vocabularyOf(json, kind, options.vocabSize);
   const { addsBos, addsEos } = Tokenizer.fromFiles(files);
-  const found = chatTemplate(files, config);
-  const template = found && requireTemplate(found, "chat template");
+  const template = chatTemplateIn(files);
   const metadata = new Map<string, EncodedValue>([
     ["tokenizer.ggml.model", text(kind)],
     ...KIND_ENTRIES[kind](json, vocabulary, options.pre),
@@ -237,15 +234,4 @@ function roleEntries(
     const id = idOf.get(content ?? "") ?? fallback;
     return typeof id === "number" && id < tokens.length ? [[key, u32(id)] as const] : [];
   });
-}
-
-/** chat_template.jinja, which transformers prefers, or the template of tokenizer_config.json, of several the default. */
-function chatTemplate(
-  files: readonly CarriedFile[],
-  { chat_template: configured }: TokenizerConfig,
-): string | undefined {
-  const file = files.find(({ name }) => name === "chat_template.jinja");
-  if (file !== undefined) return new TextDecoder().decode(file.bytes);
-  if (typeof configured === "string") return configured;
-  return configured?.find(({ name }) => name === "default")?.template;
 }

@@ -1,0 +1,100 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parquetWriteBuffer } from "hyparquet-writer";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import type { ConversationRenderer } from "./conversations.ts";
+import { readText } from "./texts.ts";
+
+/** `<user>Hi<assistant>Hello\n` */
+const render: ConversationRenderer = async (conversations) =>
+  conversations.map((messages) => `${messages.map(({ role, content }) => `<${role}>${content}`).join("")}\n`);
+
+const GREETING = [
+  { role: "user", content: "Hi" },
+  { role: "assistant", content: "Hello" },
+];
+const QUESTION = [{ role: "user", content: "Why?" }];
+
+async function pathOf(name: string, content: string | Uint8Array): Promise<string> {
+  const path = join(await temporaryDirectory(), name);
+  await writeFile(path, content);
+  return path;
+}
+
+function lines(...documents: readonly unknown[]): string {
+  return documents.map((document) => JSON.stringify(document)).join("\n");
+}
+
+type SchemaElement = NonNullable<Parameters<typeof parquetWriteBuffer>[0]["schema"]>[number];
+
+function parquetOf(columns: Readonly<Record<string, readonly unknown[]>>): Uint8Array {
+  const message = [
+    { name: "role", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
+    { name: "content", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
+  ] as const;
+  const schema = Object.entries(columns).flatMap(([name, [first]]): readonly SchemaElement[] =>
+    typeof first === "string"
+      ? [{ name, type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" } as const]
+      : [
+          { name, converted_type: "LIST", repetition_type: "OPTIONAL", num_children: 1 } as const,
+          { name: "list", repetition_type: "REPEATED", num_children: 1 } as const,
+          { name: "element", repetition_type: "OPTIONAL", num_children: 2 } as const,
+          ...message,
+        ],
+  );
+  const root = { name: "root", num_children: Object.keys(columns).length };
+  const columnData = Object.entries(columns).map(([name, data]) => ({ name, data: [...data] }));
+  return new Uint8Array(parquetWriteBuffer({ columnData, schema: [root, ...schema] }));
+}
+
+describe("readText of conversations", () => {
+  it("has them rendered, of messages as of ShareGPT's, and lets one follow the other", async () => {
+    const shared = { conversations: [{ from: "human", value: "Why?" }] };
+    const path = await pathOf("a.jsonl", lines({ id: 1, messages: GREETING }, shared));
+    expect(await readText(path, 1e6, { render })).toBe("<user>Hi<assistant>Hello\n<user>Why?\n");
+    const list = await pathOf("a.json", JSON.stringify([{ messages: QUESTION }, { messages: GREETING }]));
+    expect(await readText(list, 1e6, { render })).toBe("<user>Why?\n<user>Hi<assistant>Hello\n");
+  });
+
+  it("takes a text before a conversation, and the field that is asked for", async () => {
+    const both = lines({ text: "one", messages: GREETING }, { chosen: QUESTION, messages: GREETING });
+    const path = await pathOf("a.jsonl", both);
+    expect(await readText(path, 1e6, { render })).toBe("one\n\n<user>Hi<assistant>Hello\n");
+    const chosen = await pathOf("b.jsonl", lines({ chosen: QUESTION, messages: GREETING }));
+    expect(await readText(`${chosen}#chosen`, 1e6, { render })).toBe("<user>Why?\n");
+  });
+
+  it("says where one is that nobody renders, or that is none", async () => {
+    const path = await pathOf("a.jsonl", lines({ text: "one" }, { messages: GREETING }));
+    await expect(readText(path, 1e6)).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `${path}:2: expected text, got a conversation`,
+    });
+    const wrong = await pathOf("b.jsonl", lines({ messages: ["Hi"] }));
+    await expect(readText(wrong, 1e6, { render })).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: `${wrong}:1: expected an object with a text field (text or content) or a list of messages (messages or conversations), got none`,
+    });
+  });
+
+  it("reads lists of messages from Parquet, before other texts when nobody says which", async () => {
+    const columns = { prompt: ["Hi", "Why?"], messages: [GREETING, QUESTION] };
+    const path = await pathOf("a.parquet", parquetOf(columns));
+    expect(await readText(path, 1e6, { render })).toBe("<user>Hi<assistant>Hello\n<user>Why?\n");
+    expect(await readText(`${path}#prompt`, 1e6, { render })).toBe("Hi\n\nWhy?");
+    await expect(readText(path, 1e6)).rejects.toMatchObject({ code: "BAD_TEXT" });
+  });
+
+  it("reads no more conversations of Parquet than the limit has room for", async () => {
+    const many = Array.from({ length: 400 }, (_, i) => [
+      { role: "user", content: `${i} ${"x".repeat(100)}` },
+    ]);
+    const path = await pathOf("a.parquet", parquetOf({ messages: many }));
+    const text = await readText(path, 10_000, { render });
+    expect(text.length).toBeGreaterThan(2000);
+    expect(text.length).toBeLessThan(10_000);
+    const numbers = Array.from(text.matchAll(/<user>(\d+) /g), ([, number]) => Number(number));
+    expect(Math.max(...numbers)).toBeGreaterThan(300);
+  });
+});

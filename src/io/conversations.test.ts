@@ -1,0 +1,47 @@
+import { describe, expect, it } from "vitest";
+import { asConversation } from "./conversations.ts";
+
+describe("asConversation", () => {
+  it("takes messages as chat models have them, with whatever else they have", () => {
+    const call = { name: "weather", arguments: { city: "Ulm" } };
+    const messages = [
+      { role: "user", content: "Rain?" },
+      { role: "assistant", content: null, tool_calls: [call] },
+    ];
+    expect(asConversation(messages)).toEqual(messages);
+  });
+
+  it("gives ShareGPT's messages the names that templates know", () => {
+    const shared = ["system", "human", "gpt", "tool"].map((from) => ({ from, value: `${from}!` }));
+    expect(asConversation(shared)).toEqual([
+      { role: "system", content: "system!" },
+      { role: "user", content: "human!" },
+      { role: "assistant", content: "gpt!" },
+      { role: "tool", content: "tool!" },
+    ]);
+  });
+
+  it("joins parts that are texts, and leaves others", () => {
+    const parts = [
+      { type: "text", text: "a " },
+      { type: "text", text: "b" },
+    ];
+    expect(asConversation([{ role: "user", content: parts }])).toEqual([{ role: "user", content: "a b" }]);
+    const picture = [{ type: "image" }, ...parts];
+    expect(asConversation([{ role: "user", content: picture }])).toEqual([
+      { role: "user", content: picture },
+    ]);
+  });
+
+  it.each([
+    [null],
+    ["text"],
+    [[]],
+    [["text"]],
+    [[{ content: "no role" }]],
+    [[{ role: 1, content: "" }]],
+    [{ role: "user" }],
+  ])("takes nothing else: %j", (value) => {
+    expect(asConversation(value)).toBeNull();
+  });
+});

@@ -1,0 +1,45 @@
+/**
+ * Conversations in files of texts: lists of messages, as data sets for chat models have them, which become text by a model's chat
+ * template. Known are `messages` with `role` and `content`, and what ShareGPT made of it, `conversations` with `from` and `value`.
+ */
+import { isJsonObject } from "./json.ts";
+
+/** What a template is given: `role` is a text, `content` mostly one; others stay as they are. */
+export type Message = Readonly<Record<string, unknown>>;
+export type Conversation = readonly Message[];
+
+/** Makes a text of each conversation. @param where - what a message calls one by its index */
+export type ConversationRenderer = (
+  conversations: readonly Conversation[],
+  where: (conversation: number) => string,
+) => Promise<readonly string[]>;
+
+/** Fields and columns that hold a conversation when nobody says which. */
+export const CONVERSATION_FIELDS = ["messages", "conversations"] as const;
+
+/** ShareGPT's names of roles. */
+const ROLES: ReadonlyMap<unknown, string> = new Map([
+  ["human", "user"],
+  ["gpt", "assistant"],
+]);
+
+/** The conversation that a field's value is, null for any other value. */
+export function asConversation(value: unknown): Conversation | null {
+  if (!Array.isArray(value) || value.length === 0) return null;
+  const messages = value.map(asMessage);
+  return messages.every((message) => message !== null) ? messages : null;
+}
+
+function asMessage(value: unknown): Message | null {
+  if (!isJsonObject(value)) return null;
+  const { from, value: said, ...rest } = value;
+  const { role = ROLES.get(from) ?? from, content = said } = rest;
+  return typeof role === "string" ? { ...rest, role, content: joinedParts(content) } : null;
+}
+
+/** The text of parts that are texts, as models for pictures have them. */
+function joinedParts(content: unknown): unknown {
+  if (!Array.isArray(content)) return content;
+  const texts = content.map((part) => (isJsonObject(part) && part.type === "text" ? part.text : undefined));
+  return texts.every((text) => typeof text === "string") ? texts.join("") : content;
+}

@@ -1,0 +1,37 @@
+/** Chat templates, rendered as transformers does it, but for the day: what is made of a text must not depend on it. */
+import { Environment, Interpreter, parse, tokenize } from "./library.ts";
+import { range } from "./template.ts";
+
+/** The day that templates which ask for none have, Llama 3.2's among them: Friday, 26 July 2024. */
+const DAY: ReadonlyMap<string, string> = new Map(
+  [
+    ...(["%Y 2024", "%y 24", "%m 07", "%B July", "%b Jul", "%d 26", "%A Friday", "%a Fri"] as const),
+    ...(["%H 00", "%I 12", "%M 00", "%S 00", "%p AM", "%j 208", "%% %"] as const),
+  ].map((entry) => entry.split(" ") as [string, string]),
+);
+
+/**
+ * @returns what renders the values of a conversation
+ * @throws Error for what is no template
+ */
+export function compileChat(text: string): (values: unknown) => string {
+  const program = parse(tokenize(text, { lstrip_blocks: true, trim_blocks: true }));
+  return (values) => {
+    const scope = new Environment();
+    const globals = {
+      ...{ true: true, false: false, none: null, True: true, False: false, None: null },
+      ...{ range, raise_exception: refuse, strftime_now: day },
+    };
+    for (const [name, value] of Object.entries({ ...Object(values), ...globals })) scope.set(name, value);
+    return String(new Interpreter(scope).run(program).value);
+  };
+}
+
+/** How a template says that it does not take a conversation. */
+function refuse(message: unknown): never {
+  throw new Error(String(message));
+}
+
+function day(format: unknown): string {
+  return String(format).replace(/%-?[A-Za-z%]/g, (token) => DAY.get(token.replace("-", "")) ?? token);
+}
