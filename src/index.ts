@@ -49,6 +49,7 @@ export type {
   PassesBase,
 } from "./calibrate/passes.ts";
 export {
+  type ChangedModel,
   type ChangeNames,
   type ChangeSlopes,
   changeNames,
@@ -146,6 +147,7 @@ export {
   type RuntimeOptions,
 } from "./graph/runtime.ts";
 export type { Dim as GraphDim } from "./graph/shapes.ts";
+export type { Conversation, ConversationRenderer, Message } from "./io/conversations.ts";
 // Models
 export type { HubOptions } from "./io/hub.ts";
 export type { HubClientOptions } from "./io/hub_client.ts";
@@ -154,6 +156,7 @@ export type { Environment } from "./io/hub_settings.ts";
 export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
 export type { MemoryPlan } from "./memory_plan.ts";
 export type { Items, Places } from "./memory_sizes.ts";
+export { chatPrompt, chatRendererOf } from "./model/chat_template.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {
