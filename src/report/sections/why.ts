@@ -126,7 +126,7 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
   if (moves.length === 0) return null;
   return table({
     caption:
-      "After learning, by the model that least squares has refitted: widths moved by what others are worth (nats for a million parameters more), and neurons exchanged for such as it needs more",
+      "After learning, asked of the refitted model: widths, by what a million parameters more are worth (nats), and neurons exchanged for others",
     columns: [{ title: "Space" }, ...["Units", "Moved to", "By", "Worth", "Exchanged"].map(numeric)],
     rows: moves.map(({ space, from, to, worth, exchanged }) => [
       space,
