@@ -34,7 +34,7 @@ export type ErrorCode =
 /** Extra facts of an error. */
 export interface ErrorDetails {
   /** What the user can do about it, one sentence. */
-  readonly hint?: string;
+  readonly hint?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -52,7 +52,15 @@ export class GpruneError extends Error {
     this.code = code;
     this.hint = details.hint;
   }
+
+  /** The same error in other words, whose cause it is. */
+  inOtherWords({ message = this.message, hint = this.hint }: Readonly<Partial<Words>>): GpruneError {
+    return new GpruneError(this.code, message, { hint, cause: this });
+  }
 }
+
+/** What an error says. */
+type Words = Readonly<Record<"message" | "hint", string>>;
 
 function shortened(message: string): string {
   const rest = message.length - MAX_MESSAGE;

@@ -99,7 +99,7 @@ interface Mismatch {
 
 function badValue({ long }: Option, { expected, got, hint }: Mismatch): GpruneError {
   const message = `${long}: expected ${expected}, got ${JSON.stringify(got)}`;
-  return new GpruneError("BAD_ARGUMENT", message, hint === undefined ? {} : { hint });
+  return new GpruneError("BAD_ARGUMENT", message, { hint });
 }
 
 /** Options whose value may be empty. */

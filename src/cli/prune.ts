@@ -119,13 +119,10 @@ const REFUSALS: ReadonlySet<string> = new Set(["BAD_CHECKPOINT", "LOCKED", "OUTP
 async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<unknown> {
   if (!(error instanceof GpruneError) || REFUSALS.has(error.code)) return error;
   const kept = await keptProgress(output);
-  const { code, message, hint = "", cause } = error;
+  const { code, message, hint = "" } = error;
   if (kept === null) return code === "INTERRUPTED" ? new GpruneError(code, message) : error;
   const goOn = `Progress is kept in ${kept}; repeat the command with --resume to go on.`;
-  return new GpruneError(code, message, {
-    hint: code === "INTERRUPTED" ? goOn : `${hint} ${goOn}`.trim(),
-    cause,
-  });
+  return error.inOtherWords({ hint: code === "INTERRUPTED" ? goOn : `${hint} ${goOn}`.trim() });
 }
 
 /** On stderr before the work: who will load the result, and what it is calibrated on that nobody asked for. */
@@ -188,12 +185,12 @@ function saidWhereNamed(
   { paths, file }: { readonly paths: readonly string[]; readonly file: string | undefined },
 ): unknown {
   if (!(error instanceof GpruneError) || error.code !== "NOT_FOUND" || file === undefined) return error;
-  const { code, message, hint = "", cause } = error;
+  const { message, hint = "" } = error;
   const path = paths.find((name) => !isAbsolute(name) && message.startsWith(`${name}: `));
   if (path === undefined) return error;
   const where = `${file} names it, and paths in a configuration start at the current directory, ${process.cwd()}.`;
   const next = "Run gprune where they lead to the files, or name the files anew on the command line.";
-  return new GpruneError(code, message, { hint: `${where} ${next} ${hint}`.trim(), cause });
+  return error.inOtherWords({ hint: `${where} ${next} ${hint}`.trim() });
 }
 
 /** Options that say something of one way to work alone. */

@@ -59,9 +59,9 @@ export async function withKeptScores<T>(
   }
 }
 
-function sayingHowToGoOn({ code, message, cause }: GpruneError, keep: string): GpruneError {
+function sayingHowToGoOn(error: GpruneError, keep: string): GpruneError {
   const hint = `Finished texts and tasks are kept in ${keep}; the same command goes on from there.`;
-  return new GpruneError(code, message, { hint, cause });
+  return error.inOtherWords({ hint });
 }
 
 function keeperOf(stages: Stages, device: Device, onProgress: OnProgress): ScoreKeeper {

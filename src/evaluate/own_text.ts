@@ -89,7 +89,7 @@ export async function writeOwnText(
   try {
     return { ...sampledSet({ name, path: OWN_TEXT, text }, tokenizer, sampling), unused: [] };
   } catch (error) {
-    throw isBadText(error) ? new GpruneError(error.code, error.message, { hint: HINT, cause: error }) : error;
+    throw isBadText(error) ? error.inOtherWords({ hint: HINT }) : error;
   }
 }
 

@@ -88,7 +88,7 @@ function ask(request: PeakRequest, name: string): Promise<PeakAnswer> {
 function failed(name: string, { code, message, hint }: PeakProblem): GpruneError {
   if (code === undefined && isOutOfMemory(message)) return outOfMemory(name, message, message);
   const where = code === undefined ? `internal: memory of ${name}` : `memory of ${name}`;
-  return new GpruneError(code ?? "INTERNAL", `${where}: ${message}`, hint === undefined ? {} : { hint });
+  return new GpruneError(code ?? "INTERNAL", `${where}: ${message}`, { hint });
 }
 
 function outOfMemory(name: string, how: string, said: string): GpruneError {

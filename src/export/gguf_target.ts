@@ -59,7 +59,7 @@ export function requireGgufTarget(spec: ModelSpec, where: string): GgufTarget {
   if (answer.target !== null) return answer.target;
   const { reason, hint } = answer;
   const message = `${where}: expected a model that llama.cpp can hold, got what it cannot: ${reason}`;
-  throw new GpruneError("UNSUPPORTED", message, hint === undefined ? {} : { hint });
+  throw new GpruneError("UNSUPPORTED", message, { hint });
 }
 
 function targetOf(spec: ModelSpec, chosen: Pick<GgufTarget, "name" | "architecture" | "spec">): GgufTarget {

@@ -68,11 +68,7 @@ export async function naming<T>(texts: string | undefined, run: () => Promise<T>
     return await run();
   } catch (error) {
     if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || texts === undefined) throw error;
-    const { message, hint } = error;
-    throw new GpruneError("NOT_FINITE", `${message}, on ${texts}`, {
-      cause: error,
-      ...(hint !== undefined && { hint }),
-    });
+    throw error.inOtherWords({ message: `${error.message}, on ${texts}` });
   }
 }
 

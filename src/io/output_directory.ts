@@ -183,15 +183,7 @@ async function writeAtomically(
 /** An error that names what was to be written in place of the temporary. */
 function named(error: unknown, path: string, temporary: Temporary): unknown {
   if (!(error instanceof GpruneError) || !error.message.includes(temporary.path)) return error;
-  const { code, message, hint, cause } = error;
-  return new GpruneError(
-    code,
-    message.replaceAll(temporary.path, () => path),
-    {
-      ...(hint !== undefined && { hint }),
-      cause,
-    },
-  );
+  return error.inOtherWords({ message: error.message.replaceAll(temporary.path, () => path) });
 }
 
 /** @throws GpruneError OUTPUT_EXISTS when a directory with files has appeared at `path` in the meantime */

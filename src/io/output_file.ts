@@ -41,7 +41,7 @@ export function outputFailed(path: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const hint = writeHint(cause);
   const message = `${path}: expected to write it, got ${errnoOf(cause) ?? String(cause)}`;
-  return new GpruneError("OUTPUT_FAILED", message, hint === undefined ? { cause } : { hint, cause });
+  return new GpruneError("OUTPUT_FAILED", message, { hint, cause });
 }
 
 /** A new file, written from front to back. */

@@ -71,7 +71,7 @@ async function answerTo(
   const answer = await run(request, maxBytes, limits);
   if ("values" in answer) return answer.values;
   const { code, message, hint } = answer.error;
-  throw new GpruneError(code, message, hint === undefined ? {} : { hint });
+  throw new GpruneError(code, message, { hint });
 }
 
 function run(request: ParquetRequest, maxBytes: number, limits: ProcessLimits): Promise<ParquetAnswer> {

@@ -136,9 +136,8 @@ async function fetchModel(address: HubAddress, options: HubOptions): Promise<str
 /** Somebody who mistyped a path is told that the hub was asked because there is no such path. */
 function notHereEither(name: string, error: unknown): unknown {
   if (!(error instanceof GpruneError)) return error;
-  const { code, message, hint = "" } = error;
   const what = `There is no file or directory ${name} either.`;
-  return new GpruneError(code, message, { hint: `${what} ${hint}`.trim(), cause: error });
+  return error.inOtherWords({ hint: `${what} ${error.hint ?? ""}`.trim() });
 }
 
 /**

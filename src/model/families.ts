@@ -317,6 +317,6 @@ export function familyByName(modelType: string, where: string, hint?: () => stri
   throw new GpruneError(
     "UNSUPPORTED",
     `${where}: expected one of the model types ${MODEL_TYPES.join(", ")}, got ${JSON.stringify(modelType)}`,
-    hint === undefined ? {} : { hint: hint() },
+    { hint: hint?.() },
   );
 }

@@ -46,8 +46,6 @@ export function ofModel<T>({ origin }: Pick<Model, "origin">, read: () => T): T 
     return read();
   } catch (error) {
     if (!(error instanceof GpruneError) || !FILE_FIRST.test(error.message)) throw error;
-    const { code, message, hint } = error;
-    const details = { cause: error, ...(hint !== undefined && { hint }) };
-    throw new GpruneError(code, `${origin.name}: ${message}`, details);
+    throw error.inOtherWords({ message: `${origin.name}: ${error.message}` });
   }
 }

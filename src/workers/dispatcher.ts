@@ -222,7 +222,7 @@ export class Dispatcher {
   #failed(unit: Unit, reason: string): GpruneError {
     const failure = parseFailure(reason);
     const { code, message, hint } = failure ?? { code: "UNIT_FAILED" as const, message: reason };
-    if (OWN_CODES.has(code)) return new GpruneError(code, message, hint === undefined ? {} : { hint });
+    if (OWN_CODES.has(code)) return new GpruneError(code, message, { hint });
     const key = unitKey(unit, this.#options.name);
     return new GpruneError(
       "UNIT_FAILED",

@@ -164,7 +164,7 @@ class UnitWorker {
     const { code, message, hint } = failure;
     if (this.#stopping || UNFIT.has(code)) {
       await this.#tell({ event: "dropped", unit: key });
-      if (!this.#stopping) this.#refuse(new GpruneError(code, message, hint === undefined ? {} : { hint }));
+      if (!this.#stopping) this.#refuse(new GpruneError(code, message, { hint }));
       return new JobGivenBack();
     }
     await this.#tell({ event: "failed", unit: key, reason: message });
