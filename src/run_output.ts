@@ -1,12 +1,12 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
 import { basename, join, resolve } from "node:path";
-import { countingSettings, formatRunConfig, type SettledConfig } from "./config.ts";
+import { countingSettings, formatRunConfig, type RunConfig, type SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 import type { DeviceFound } from "./graph/device_check.ts";
 import { kindOfPath } from "./io/file.ts";
-import { parseHubAddress } from "./io/hub_address.ts";
+import { isHubAddress, parseHubAddress } from "./io/hub_address.ts";
 import { differences } from "./io/json_difference.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
 import { cardFields } from "./model/card_fields.ts";
@@ -55,22 +55,23 @@ export async function saveRun(
 ): Promise<Pick<PruneResult, "report" | "report_problem">> {
   // Threads and memory are matters of the machine and change no byte.
   const counting = countingSettings(settings);
-  const text = formatRunConfig({ ...counting, threads: undefined, maxMemory: undefined });
+  const config = { ...counting, threads: undefined, maxMemory: undefined };
   const hub = hubId(model, settings.model);
   const card = modelCard({
     ...settings,
     ...outcome,
+    plan: settings.plan && lastName(settings.plan),
     heldOut: outcome.held_out,
     written: settings.calibration.filter(isOwnText).map(({ name }) => name),
     base: hub ?? basename(resolve(settings.model)),
     hub,
     inherited: cardFields(model.card),
     remoteCode: hfForm(pruned.spec).remoteCode,
-    config: text,
+    config: formatRunConfig({ ...withoutDirectories(config), ...(hub !== null && { model: config.model }) }),
   });
   const documents = new Map([
     ["README.md", card],
-    ["gprune.yaml", text],
+    ["gprune.yaml", formatRunConfig(config)],
     ["plan.json", formatPlan(plan)],
     [RECORD_FILE, formatRecord({ facts: recordedFacts(facts), result: toJson(outcome) })],
     ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
@@ -89,6 +90,25 @@ export async function saveRun(
     lastDocuments,
   });
   return { report: await reportOf(settings.output), report_problem: problem };
+}
+
+/** A configuration for a card, which others read: where files lie on this machine is nobody's business. */
+function withoutDirectories<T extends Partial<RunConfig>>(config: T): T {
+  const { model, output, plan, calibration } = config;
+  return {
+    ...config,
+    ...(model !== undefined && { model: lastName(model) }),
+    ...(output !== undefined && { output: lastName(output) }),
+    ...(plan !== undefined && { plan: lastName(plan) }),
+    ...(calibration !== undefined && {
+      calibration: calibration.map((set) => ({ ...set, path: lastName(set.path) })),
+    }),
+  };
+}
+
+/** Of a path its last part; addresses stay whole. */
+function lastName(path: string): string {
+  return isHubAddress(path) ? path : basename(resolve(path));
 }
 
 /** The report of a finished run; null when there is none. */

@@ -36,6 +36,10 @@ test("a pruned model keeps licence, languages and chat templates, and tells nobo
     "tags: [gprune, pruning, structured-pruning]",
   ]);
   expect(card).toContain("\n| base model | `base` |\n");
+  expect(card).toContain("\n    model: base\n    output: pruned\n");
+  expect(card).not.toContain(root);
+  const yaml = await readFile(join(output, "gprune.yaml"), "utf8");
+  expect(yaml).toContain(`model: ${model}\noutput: ${output}\n`);
   expect(await readFile(join(output, "additional_chat_templates", "tool_use.jinja"), "utf8")).toBe(
     "{{ tools }}",
   );
