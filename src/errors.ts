@@ -53,7 +53,7 @@ export class GpruneError extends Error {
     this.hint = details.hint;
   }
 
-  /** The same error in other words, whose cause it is. */
+  /** The same error in other words, whose cause it is; what is not given stays. */
   inOtherWords({ message = this.message, hint = this.hint }: Readonly<Partial<Words>>): GpruneError {
     return new GpruneError(this.code, message, { hint, cause: this });
   }

@@ -117,6 +117,11 @@ describe("slopeStatistics", () => {
     expect([...together.spaces.keys()].sort()).toEqual(["layers.1.ffn", "layers.1.kv"]);
     expect(together.windows).toBe(3);
     const alone = await windowSlopes({ runner, dense: model }, microBatches(windows));
+    for (const [index, window] of windows.entries()) {
+      const [own] = await windowSlopes({ runner, dense: model }, microBatches([window]));
+      const [batched, single] = [alone[index]!, own!].map(({ neurons }) => neurons.get("layers.1.ffn")!);
+      expect(maxDifference(batched!, single!)).toBeLessThan(1e-5 * Math.max(...single!));
+    }
     expect([...together.neurons.keys()]).toEqual(["layers.1.ffn"]);
     for (const [unit, value] of together.neurons.get("layers.1.ffn")!.entries()) {
       const sum = alone.reduce((total, { neurons }) => total + neurons.get("layers.1.ffn")![unit]!, 0);

@@ -136,8 +136,8 @@ Metrics:
 
 PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. Of a
 directory every file that is text is read, source files among them, in subdirectories, too, but nothing hidden and no
-node_modules. #COLUMN after a file or a directory says which column or field holds the text, or a conversation, of which
-the model's chat template makes one. NAME=self is text that the
+node_modules. #COLUMN after a file or a directory says which column or field holds the text, or a conversation, which
+the model's chat template turns into text. NAME=self is text that the
 model writes by itself, where there are no texts. Fewer than five sets get such a one beside them, for what they leave
 out, with gprune, no --plan, and a model whose layers take at most 4 GiB in float32; all are in memory meanwhile, with
 keys and values of 24 windows. --own-text never does without.

@@ -124,7 +124,11 @@ async function learn(
   const refined = await refineWidths({
     ...request,
     widths: { spec: model.spec, keep, order, sparsity, roundTo },
-    centers: centersOf(spacesOf(model.spec), {}, pooled.stats),
+    centers: centersOf(
+      spacesOf(model.spec).filter(({ kind }) => kind === "ffn"),
+      {},
+      pooled.stats,
+    ),
     turnOf: turnOf({ gradientWindows, from: rounds, rounds: SLOPE_ROUNDS }),
     stages,
   });

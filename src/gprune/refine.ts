@@ -34,7 +34,7 @@ export interface RefineRequest {
   readonly weights: ReadonlyMap<string, number>;
   /** What was learned. */
   readonly widths: WidthRequest;
-  /** What removed channels are replaced by, by space id. */
+  /** What removed neurons are replaced by, by space id. */
   readonly centers: ReadonlyMap<string, Float32Array>;
   /** Windows for slopes, of a set of so many: those that come after the rounds'. */
   readonly turnOf: TurnOf;
@@ -49,12 +49,12 @@ export interface Refined {
   readonly moves: readonly WidthMove[];
 }
 
-/** Moves widths. */
+/** Moves widths and orders neurons anew; where nothing can be moved, all stays as it was learned. */
 export async function refineWidths(request: RefineRequest): Promise<Refined> {
   const { widths, stages } = request;
   const choices = widthChoices(widths);
   if (choices.length === 0) return { keep: widths.keep, moves: [] };
-  const measured = await stages.run("refine", (checkpoints: Checkpoints<RefitState>) =>
+  const measured = await stages.run("refine neurons", (checkpoints: Checkpoints<RefitState>) =>
     measureSlopes(request, choices, checkpoints),
   );
   const order = reorderedNeurons(widths.order, measured, request.weights);

@@ -95,13 +95,26 @@ describe("movedWidths", () => {
     const same = movedWidths(request, choices, slopesOf(choices, cost));
     for (const { from, to } of same.moves) expect(to).toBe(from);
     expect(same.moves.every(({ worth }) => Math.abs(worth! - 1e6) < 1)).toBe(true);
-    expect(
-      movedWidths(
-        request,
-        choices,
-        slopesOf(choices, () => 0),
-      ),
-    ).toEqual({ keep: request.keep, moves: [] });
+  });
+
+  it("leaves widths as they are where more is not better, and exchanges neurons all the same", () => {
+    const request = requestFor(spec, { sparsity: 0.4 });
+    const choices = widthChoices(request);
+    const nothing = slopesOf(choices, () => 0);
+    const same = movedWidths(request, choices, nothing);
+    expect(same.keep).toEqual(request.keep);
+    expect(same.moves.every(({ from, to, exchanged }) => from === to && exchanged === 0)).toBe(true);
+    const order = new Map(
+      Array.from(request.order, ([id, units]) => [id, id.endsWith("ffn") ? units.toReversed() : units]),
+    );
+    const other = movedWidths({ ...request, order }, choices, nothing);
+    for (const { from, to } of other.moves) expect(to).toBe(from);
+    expect(other.moves.some(({ exchanged = 0 }) => exchanged > 0)).toBe(true);
+    for (const { space } of choices.filter(({ space }) => space.kind === "ffn")) {
+      const kept = keptUnits(other.keep, space);
+      const last = order.get(space.id)!.slice(space.units - kept.length);
+      expect([...kept].sort()).toEqual([...last].sort());
+    }
   });
 
   it("widens what is worth more, by eight in a hundred at most, at the cost of the others", () => {

@@ -136,13 +136,13 @@ export function movedWidths(
       .map((own): [string, number] => [own.space.id, worthOfNeurons(own, slopes.get(own.space.id)!)]),
   );
   const price = worths.size === 0 ? 0 : quantile(Float64Array.from(worths.values()).sort(), 0.5);
-  // Nothing can be said where more is not better.
-  if (!(price > 0)) return { keep: request.keep, moves: [] };
-  const toggles = bestToggles(choices, { slopes, price });
+  // Where more is not better, widths stay, and only neurons are exchanged.
+  const isBetter = price > 0;
+  const toggles = isBetter ? bestToggles(choices, { slopes, price }) : new Map<string, Alternative>();
   const logs = new Map(
-    [...worths].map(([id, worth]) => [id, Math.log(Math.max(worth, LEAST_WORTH * price))]),
+    [...worths].map(([id, worth]) => [id, isBetter ? Math.log(Math.max(worth, LEAST_WORTH * price)) : 0]),
   );
-  const mean = [...logs.values()].reduce((sum, log) => sum + log, 0) / logs.size;
+  const mean = [...logs.values()].reduce((sum, log) => sum + log, 0) / Math.max(1, logs.size);
   const ranked = spacesOf(request.spec).map((space) => {
     const list = toggles.get(space.id)?.units ?? keptUnits(request.keep, space);
     if (space.kind === "kv") return { space, values: settledValues(space, list) };

@@ -70,6 +70,7 @@ describe("readText of conversations", () => {
     await expect(readText(path, 1e6)).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: `${path}:2: expected text, got a conversation`,
+      hint: "A model's chat template makes a text of one, and there is none here.",
     });
     const wrong = await pathOf("b.jsonl", lines({ messages: ["Hi"] }));
     await expect(readText(wrong, 1e6, { render })).rejects.toMatchObject({
@@ -83,7 +84,42 @@ describe("readText of conversations", () => {
     const path = await pathOf("a.parquet", parquetOf(columns));
     expect(await readText(path, 1e6, { render })).toBe("<user>Hi<assistant>Hello\n<user>Why?\n");
     expect(await readText(`${path}#prompt`, 1e6, { render })).toBe("Hi\n\nWhy?");
-    await expect(readText(path, 1e6)).rejects.toMatchObject({ code: "BAD_TEXT" });
+    expect(await readText(path, 1e6)).toBe("Hi\n\nWhy?");
+    await expect(readText(`${path}#messages`, 1e6)).rejects.toMatchObject({ code: "BAD_TEXT" });
+  });
+
+  it("leaves out what has no messages, and without a renderer does not look for conversations beside texts", async () => {
+    const empty = lines({ messages: [] }, { messages: GREETING }, { conversations: null });
+    const path = await pathOf("a.jsonl", empty);
+    expect(await readText(path, 1e6, { render })).toBe("<user>Hi<assistant>Hello\n");
+    const rows = await pathOf("a.parquet", parquetOf({ body: ["one", "two"], messages: [GREETING, []] }));
+    expect(await readText(rows, 1e6, { render })).toBe("<user>Hi<assistant>Hello\n");
+    expect(await readText(rows, 1e6)).toBe("one\n\ntwo");
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, "a.txt"), "text");
+    await writeFile(join(directory, "b.json"), JSON.stringify([{ messages: QUESTION }]));
+    expect(await readText(directory, 1e6)).toBe("text");
+    expect(await readText(directory, 1e6, { render })).toBe("text\n\n<user>Why?\n");
+  });
+
+  it("takes lists of other things in Parquet for neither texts nor conversations", async () => {
+    const list = { name: "conversations", data: [["a"], ["b"]] };
+    const body = { name: "body", data: ["one", "two"], type: "STRING" as const };
+    const schema: readonly SchemaElement[] = [
+      { name: "root", num_children: 2 },
+      { name: "conversations", converted_type: "LIST", repetition_type: "OPTIONAL", num_children: 1 },
+      { name: "list", repetition_type: "REPEATED", num_children: 1 },
+      { name: "element", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
+      { name: "body", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
+    ];
+    const columnData = [list, { name: body.name, data: body.data }];
+    const bytes = new Uint8Array(parquetWriteBuffer({ columnData, schema: [...schema] }));
+    const path = await pathOf("a.parquet", bytes);
+    expect(await readText(path, 1e6, { render })).toBe("one\n\ntwo");
+    await expect(readText(`${path}#conversations`, 1e6, { render })).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      hint: "It has texts in body.",
+    });
   });
 
   it("reads no more conversations of Parquet than the limit has room for", async () => {

@@ -12,13 +12,14 @@ describe("asConversation", () => {
   });
 
   it("gives ShareGPT's messages the names that templates know", () => {
-    const shared = ["system", "human", "gpt", "tool"].map((from) => ({ from, value: `${from}!` }));
-    expect(asConversation(shared)).toEqual([
-      { role: "system", content: "system!" },
-      { role: "user", content: "human!" },
-      { role: "assistant", content: "gpt!" },
-      { role: "tool", content: "tool!" },
-    ]);
+    const names = ["system", "human", "gpt", "tool", "Human", "chatgpt", "bot", "model"];
+    const roles = ["system", "user", "assistant", "tool", "user", "assistant", "assistant", "assistant"];
+    const shared = names.map((from) => ({ from, value: `${from}!` }));
+    expect(asConversation(shared)).toEqual(
+      names.map((from, index) => ({ role: roles[index], content: `${from}!` })),
+    );
+    const merged = { role: null, content: null, from: "human", value: "Hi" };
+    expect(asConversation([merged])).toEqual([{ role: "user", content: "Hi" }]);
   });
 
   it("joins parts that are texts, and leaves others", () => {

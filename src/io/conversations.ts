@@ -17,10 +17,10 @@ export type ConversationRenderer = (
 /** Fields and columns that hold a conversation when nobody says which. */
 export const CONVERSATION_FIELDS = ["messages", "conversations"] as const;
 
-/** ShareGPT's names of roles. */
-const ROLES: ReadonlyMap<unknown, string> = new Map([
+/** Names of roles in ShareGPT and what was made after it. */
+const ROLES: ReadonlyMap<string, string> = new Map([
   ["human", "user"],
-  ["gpt", "assistant"],
+  ...["gpt", "chatgpt", "bot", "model"].map((name) => [name, "assistant"] as const),
 ]);
 
 /** The conversation that a field's value is, null for any other value. */
@@ -33,8 +33,15 @@ export function asConversation(value: unknown): Conversation | null {
 function asMessage(value: unknown): Message | null {
   if (!isJsonObject(value)) return null;
   const { from, value: said, ...rest } = value;
-  const { role = ROLES.get(from) ?? from, content = said } = rest;
-  return typeof role === "string" ? { ...rest, role, content: joinedParts(content) } : null;
+  // Parquet has null for fields that a message has not.
+  const role = rest.role ?? roleOf(from);
+  return typeof role === "string" ? { ...rest, role, content: joinedParts(rest.content ?? said ?? null) } : null;
+}
+
+function roleOf(from: unknown): unknown {
+  if (typeof from !== "string") return from;
+  const name = from.toLowerCase();
+  return ROLES.get(name) ?? name;
 }
 
 /** The text of parts that are texts, as models for pictures have them. */

@@ -1,6 +1,7 @@
 /**
- * Rows of a Parquet file, or the texts of one of its columns, or its lists of messages (conversations.ts). Row groups are read one at a time, of the wanted columns
- * alone, and sizes are checked against limits before anything is unpacked: a few bytes of a page may claim to be gigabytes.
+ * Rows of a Parquet file, or of one of its columns the texts or the lists of messages (conversations.ts). Row groups are read one at a
+ * time, of the wanted columns alone, and sizes are checked against limits before anything is unpacked: a few bytes of a page may claim
+ * to be gigabytes.
  */
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
@@ -10,8 +11,8 @@ import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
 import type { PositionalFile } from "./file.ts";
 
-/** Columns that hold the text when nobody says which, in order of preference; else the first column of texts. */
-const TEXT_COLUMNS = ["text", "content", ...CONVERSATION_FIELDS] as const;
+/** Columns that hold the text when nobody says which, in order of preference; else conversations, or the first column of texts. */
+const TEXT_COLUMNS = ["text", "content"] as const;
 /** Row groups that are read of a file that is too large. */
 const MAX_GROUPS = 32;
 /** Of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
@@ -33,28 +34,37 @@ interface RowGroup {
   readonly bytes: number;
 }
 
-/** A text, or what else a row has, as JSON has it. */
+type SchemaTree = ReturnType<typeof parquetSchema>;
+
+/** What of a file is asked for. */
+export interface ColumnRequest {
+  /** Characters of all texts, as JavaScript counts them; an empty one counts as one, a list of messages as its JSON. */
+  readonly maxBytes: number;
+  /** When absent: `text`, `content`, conversations if they are wanted (`messages`, `conversations`), or the first column of texts. */
+  readonly column?: string | undefined;
+  readonly chats?: boolean | undefined;
+}
+
+/** A text, or a list of messages, as JSON has it. */
 type ColumnValue = string | readonly unknown[];
 
 /**
  * Texts of a column, or its lists, in the order of the rows; null is left out. When there are more than `maxBytes` of them, some of
  * evenly spaced rows of evenly spaced row groups; and the beginning of one where none fits.
- * @param maxBytes - characters of all texts, as JavaScript counts them; an empty one counts as one, a list as its JSON
- * @param column - absent: `text`, `content`, `messages`, `conversations`, or the first column of texts
  * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit; BAD_TEXT without such a column
  */
 export async function readParquetTexts(
   file: PositionalFile,
-  { maxBytes, column }: { readonly maxBytes: number; readonly column?: string | undefined },
+  { maxBytes, column, chats = false }: ColumnRequest,
 ): Promise<readonly ColumnValue[]> {
   const metadata = await readMetadata(file);
-  const name = chooseColumn(metadata, { path: file.path, column });
+  const name = chooseColumn(metadata, { path: file.path, column, chats });
   const groups = rowGroups(metadata, { path: file.path, column: name });
   const chosen = sizeOf(groups) <= maxBytes ? groups : evenly(groups, MAX_GROUPS);
   const found: (readonly Sized[])[] = [];
   for (const group of chosen) {
     const rows = await readGroup(file, { metadata, columns: [name], group });
-    const read = rows.flatMap(({ [name]: value }) => sized(value));
+    const read = rows.flatMap(({ [name]: value }) => sized(value, maxBytes));
     found.push(sample(read, (maxBytes * group.bytes) / sizeOf(chosen)));
   }
   const fitting = evenlyWithin(found.flat(), maxBytes, ({ length }) => Math.max(1, length));
@@ -69,11 +79,13 @@ interface Sized {
   readonly length: number;
 }
 
-function sized(value: unknown): readonly Sized[] {
+/** A list that is too long by itself is left out: half a conversation is none. */
+function sized(value: unknown, maxLength: number): readonly Sized[] {
   if (typeof value === "string") return [{ value, length: value.length }];
   if (!Array.isArray(value)) return [];
   const list = plain(value) as readonly unknown[];
-  return [{ value: list, length: JSON.stringify(list).length }];
+  const { length } = JSON.stringify(list);
+  return length > maxLength ? [] : [{ value: list, length }];
 }
 
 /**
@@ -95,7 +107,7 @@ export async function readParquetRows(
   return groups.flat().map((row) => plain(row) as Readonly<Record<string, unknown>>);
 }
 
-/** Parquet's 64-bit integers are bigints; those of tasks are labels and indices. */
+/** Parquet's 64-bit integers are bigints; those of tasks are labels and indices, messages have none. */
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(plain);
@@ -131,9 +143,10 @@ async function readMetadata(file: PositionalFile): Promise<FileMetaData> {
 
 function chooseColumn(
   metadata: FileMetaData,
-  { path, column }: { readonly path: string; readonly column: string | undefined },
+  { path, column, chats }: { readonly path: string } & Pick<ColumnRequest, "column" | "chats">,
 ): string {
-  const columns = parquetSchema(metadata).children.flatMap(({ element, children }) => {
+  const { children: all } = parquetSchema(metadata);
+  const texts = all.flatMap(({ element, children }) => {
     const {
       name,
       type,
@@ -142,18 +155,29 @@ function chooseColumn(
       repetition_type: repeated,
     } = element;
     const isText = type === "BYTE_ARRAY" && (converted === "UTF8" || logical?.type === "STRING");
-    if (isText && children.length === 0 && repeated !== "REPEATED") return [{ name, isText }];
-    const isList = converted === "LIST" || logical?.type === "LIST";
-    return isList && children.length > 0 ? [{ name, isText: false }] : [];
+    return isText && children.length === 0 && repeated !== "REPEATED" ? [name] : [];
   });
-  const texts = columns.flatMap(({ name, isText }) => (isText ? [name] : []));
-  const preferred = column === undefined ? [...TEXT_COLUMNS, texts[0]] : [column];
-  const found = preferred.find((name) => columns.some((own) => own.name === name));
+  const conversations = all.filter(holdsMessages).map(({ element: { name } }) => name);
+  const has = (list: readonly string[], names: readonly string[]): string | undefined =>
+    names.find((name) => list.includes(name));
+  const found =
+    column === undefined
+      ? (has(texts, TEXT_COLUMNS) ??
+        (chats ? has(conversations, CONVERSATION_FIELDS) : undefined) ??
+        texts[0])
+      : has([...texts, ...conversations], [column]);
   if (found !== undefined) return found;
   const hint =
     texts.length === 0 ? "It has no column of texts." : `It has texts in ${texts.map(plainName).join(", ")}.`;
   const wanted = column === undefined ? "a column of texts" : `texts in column ${column}`;
   throw new GpruneError("BAD_TEXT", `${path}: expected ${wanted}, got none`, { hint });
+}
+
+/** Whether a column is a list of messages, of structures with a role. */
+function holdsMessages({ element, children }: SchemaTree): boolean {
+  const isList = element.converted_type === "LIST" || element.logical_type?.type === "LIST";
+  const fields = children[0]?.children[0]?.children.map(({ element: { name } }) => name) ?? [];
+  return isList && (fields.includes("role") || fields.includes("from"));
 }
 
 /**

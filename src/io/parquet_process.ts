@@ -5,12 +5,10 @@
 import { type ExecFileException, execFile } from "node:child_process";
 import { type ErrorCode, GpruneError } from "../errors.ts";
 import { isOutOfMemory, ownProgram } from "./own_program.ts";
+import type { ColumnRequest } from "./parquet.ts";
 
 /** What the process is asked. */
-export type ParquetRequest = { readonly path: string } & (
-  | { readonly maxBytes: number; readonly column: string | undefined }
-  | { readonly rows: number }
-);
+export type ParquetRequest = { readonly path: string } & (ColumnRequest | { readonly rows: number });
 
 /** What it answers. */
 export type ParquetAnswer =

@@ -54,16 +54,23 @@ export interface FoundFiles {
   readonly skipped: ReadonlyMap<SkipReason, number>;
 }
 
+/** What of a directory is asked for. */
+interface Wanted {
+  /** The column or field that was asked for, which at least one file must have. */
+  readonly column: string | undefined;
+  /** Whether conversations are texts, too. */
+  readonly chats: boolean;
+}
+
 /**
- * @param column - the column or field that was asked for, which at least one file must have
  * @throws GpruneError NOT_FOUND when nothing is to be read, BAD_FILE when there is too much
  */
-export async function textFilesIn(directory: string, column: string | undefined): Promise<FoundFiles> {
+export async function textFilesIn(directory: string, { column, chats }: Wanted): Promise<FoundFiles> {
   const { paths, skipped } = await entriesBelow(directory);
   const files: FoundFile[] = [];
   for (let start = 0; start < paths.length; start += LOT) {
     const lot = paths.slice(start, start + LOT);
-    const reasons = await Promise.all(lot.map((path) => reasonToSkip(path, column)));
+    const reasons = await Promise.all(lot.map((path) => reasonToSkip(path, { column, chats })));
     for (const [index, path] of lot.entries()) {
       const reason = reasons[index] ?? null;
       if (reason === null) files.push({ path, guessed: !isKnown(path) });
@@ -143,10 +150,11 @@ function isKnown(path: string): boolean {
 }
 
 /** Null for a file that is to be read. What is wrong with one that ends as texts do is for its reader to say. */
-async function reasonToSkip(path: string, column: string | undefined): Promise<SkipReason | null> {
+async function reasonToSkip(path: string, { column, chats }: Wanted): Promise<SkipReason | null> {
   const kind = await kindOfPath(path);
   if (kind === "directory") return "linked directories";
-  if (column === undefined && kind === "file" && endingOf(path) === ".json") return reasonToSkipJson(path);
+  if (column === undefined && kind === "file" && endingOf(path) === ".json")
+    return reasonToSkipJson(path, chats);
   if (isKnown(path)) return null;
   if (kind !== "file") return "unreadable";
   const start = await startOf(path, START_BYTES);
@@ -159,7 +167,7 @@ async function reasonToSkip(path: string, column: string | undefined): Promise<S
  * Of settings and the like, as they lie among source files: JSON whose first document has no text. One whose start does not
  * show that is for its reader.
  */
-async function reasonToSkipJson(path: string): Promise<SkipReason | null> {
+async function reasonToSkipJson(path: string, chats: boolean): Promise<SkipReason | null> {
   const start = await startOf(path, JSON_START_BYTES);
   const text = start === null ? null : textAtStart(start)?.trimStart();
   if (start === null || !text) return null;
@@ -168,18 +176,18 @@ async function reasonToSkipJson(path: string): Promise<SkipReason | null> {
   if (text.startsWith("[")) {
     if (!isWhole) return /^\[\s*(?:\{|$)/.test(text) ? null : noText;
     const list = parsed(text);
-    return Array.isArray(list) && list.length > 0 && !hasText(list[0]) ? noText : null;
+    return Array.isArray(list) && list.length > 0 && !hasText(list[0], chats) ? noText : null;
   }
   const end = text.indexOf("\n");
   if (end === -1 && !isWhole) return null;
-  return hasText(parsed(end === -1 ? text : text.slice(0, end))) ? null : noText;
+  return hasText(parsed(end === -1 ? text : text.slice(0, end)), chats) ? null : noText;
 }
 
-function hasText(document: unknown): boolean {
+function hasText(document: unknown, chats: boolean): boolean {
   if (!isJsonObject(document)) return false;
   return (
     TEXT_FIELDS.some((field) => document[field] !== undefined) ||
-    CONVERSATION_FIELDS.some((field) => asConversation(document[field]) !== null)
+    (chats && CONVERSATION_FIELDS.some((field) => asConversation(document[field]) !== null))
   );
 }
 

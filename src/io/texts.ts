@@ -98,7 +98,7 @@ async function localPlace(name: string): Promise<TextPlace> {
 export async function readText(name: string, maxBytes: number, options: TextOptions = {}): Promise<string> {
   const { onProgress = silent, render } = options;
   const place = await textPlace(name, options);
-  const { files: found, skipped } = await textFiles(place);
+  const { files: found, skipped } = await textFiles(place, render !== undefined);
   const { files, ...share } = await shareOut(found, maxBytes);
   const total = files.length;
   const of = total < found.length ? ` of ${found.length}` : "";
@@ -153,9 +153,9 @@ async function textBytes(path: string): Promise<number> {
 }
 
 /** The file, or those of a directory. */
-async function textFiles({ path, column }: TextPlace): Promise<FoundFiles> {
+async function textFiles({ path, column }: TextPlace, chats: boolean): Promise<FoundFiles> {
   const kind = await kindOfPath(path);
-  if (kind === "directory") return textFilesIn(path, column);
+  if (kind === "directory") return textFilesIn(path, { column, chats });
   if (kind === "file") return { files: [{ path, guessed: false }], skipped: new Map() };
   if (kind === "other" || STREAM.test(path)) {
     throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got a pipe or device`, {
@@ -202,28 +202,33 @@ async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions):
 /** Texts with empty lines between them, and conversations that follow each other. */
 async function joined(documents: readonly Document[], { render }: ReadOptions): Promise<string> {
   const found = documents.filter((document) => typeof document !== "string");
+  if (found.length === 0) return documents.join("\n\n");
   const where = (index: number): string => found[index]!.where;
-  if (found.length > 0 && render === undefined) {
-    throw new GpruneError("BAD_TEXT", `${where(0)}: expected text, got a conversation`);
+  if (render === undefined) {
+    throw new GpruneError("BAD_TEXT", `${where(0)}: expected text, got a conversation`, {
+      hint: "A model's chat template makes a text of one, and there is none here.",
+    });
   }
   const conversations = found.map(({ conversation }) => conversation);
-  const rendered = found.length === 0 ? [] : [...(await render!(conversations, where))];
-  const texts = documents.map((document) => (typeof document === "string" ? document : rendered.shift()!));
+  const rendered = await render(conversations, where);
+  let next = 0;
+  const texts = documents.map((document) => (typeof document === "string" ? document : rendered[next++]!));
   return texts.join(found.length === documents.length ? "" : "\n\n");
 }
 
 /** Rows are texts, or lists of messages. */
 async function readParquet(
   { path }: PositionalFile,
-  { maxBytes, column }: ReadOptions,
+  { maxBytes, column, render }: ReadOptions,
 ): Promise<readonly Document[]> {
-  const values = await parquetTexts({ path, maxBytes, column });
-  return values.map((value, row) => {
-    if (typeof value === "string") return value;
+  const values = await parquetTexts({ path, maxBytes, column, chats: render !== undefined });
+  return values.flatMap((value, row): readonly Document[] => {
+    if (typeof value === "string") return [value];
+    if (isEmptyList(value)) return [];
     const conversation = asConversation(value);
     const where = `${path} item ${row + 1} of those read`;
-    if (conversation !== null) return { conversation, where };
-    throw new GpruneError("BAD_TEXT", `${where}: expected a list of messages, got ${shapeOf(value)}`, {
+    if (conversation !== null) return [{ conversation, where }];
+    throw new GpruneError("BAD_TEXT", `${where}: expected a list of messages, got others`, {
       hint: MESSAGE_HINT,
     });
   });
@@ -301,13 +306,12 @@ export function decodeText(bytes: Uint8Array, where: string): string {
 
 const MESSAGE_HINT = "Messages are objects with role and content, or from and value.";
 
-function shapeOf(value: unknown): string {
-  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list of something else";
-  return value === null ? "null" : typeof value;
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 /**
- * The text or the conversation of a document; none when it is null, as in a row of Parquet.
+ * The text or the conversation of a document; none when it is null, as in a row of Parquet, or a conversation without messages.
  * @throws GpruneError BAD_TEXT for a document without the field
  */
 function textsOf(
@@ -320,7 +324,7 @@ function textsOf(
   if (typeof found === "string") return [found];
   const conversation = fields.map(asConversation).find((field) => field !== null);
   if (conversation !== undefined) return [{ conversation, where }];
-  if (fields.includes(null)) return [];
+  if (fields.some((field) => field === null || isEmptyList(field))) return [];
   const orMessages =
     column === undefined ? ` or a list of messages (${CONVERSATION_FIELDS.join(" or ")})` : "";
   const texts = column ?? TEXT_FIELDS.join(" or ");

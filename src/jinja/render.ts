@@ -14,9 +14,11 @@ import { parse, tokenize } from "./library.ts";
 
 /** Characters of one template. */
 const MAX_LENGTH = 2 ** 16;
-/** For all records of a file. */
+/** From one record to the next, so that a file may have any number of them. */
 const MAX_SECONDS = 20;
 const MAX_MEGABYTES = 512;
+/** Of the texts of all records. */
+const MAX_CHARACTERS = 2 ** 28;
 
 /** Names that a template may use and a record need not have. */
 const BUILT_IN: ReadonlySet<string> = new Set([
@@ -115,10 +117,11 @@ async function rendered(
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });
   const texts: (readonly string[])[] = [];
+  let characters = 0;
   const tooLong = (): GpruneError =>
     new GpruneError(
       "BAD_FILE",
-      `${where(texts.length)}: expected templates to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, got more`,
+      `${where(texts.length)}: expected templates to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, and to make at most ${MAX_CHARACTERS} characters of all records, got more`,
     );
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => finish(tooLong()), MAX_SECONDS * 1000);
@@ -129,9 +132,14 @@ async function rendered(
       else reject(error);
     };
     worker.on("message", (message: RenderAnswer) => {
+      timer.refresh();
       if ("problem" in message) {
         finish(new GpruneError("BAD_TEXT", `${where(message.record)}: template: ${message.problem}`));
-      } else if (texts.push(message.texts) === records.length) finish();
+        return;
+      }
+      characters += message.texts.reduce((sum, { length }) => sum + length, 0);
+      if (characters > MAX_CHARACTERS) finish(tooLong());
+      else if (texts.push(message.texts) === records.length) finish();
     });
     worker.on("error", (error) => finish(isOutOfMemory(error.message) ? tooLong() : error));
   });

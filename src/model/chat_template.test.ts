@@ -42,7 +42,7 @@ describe("chat templates", () => {
   it("render as transformers renders them, on the day that does not move", async () => {
     const model = modelWith(TEMPLATE);
     // What apply_chat_template of transformers 5.24 gives on 26 July 2024.
-    expect(await chatRendererOf(model)([CONVERSATION, CONVERSATION.slice(1, 2)], where)).toEqual([
+    expect(await chatRendererOf(model)!([CONVERSATION, CONVERSATION.slice(1, 2)], where)).toEqual([
       "<s><system>Be brief. on 26 July 2024</system>\n<user>Hi\nthere</user>\n<assistant>Hello.</assistant>\n</s>",
       "<s><user>Hi\nthere</user>\n</s>",
     ]);
@@ -65,37 +65,55 @@ describe("chat templates", () => {
   });
 
   it("say which conversation they do not take", async () => {
-    const render = chatRendererOf(modelWith(TEMPLATE));
+    const render = chatRendererOf(modelWith(TEMPLATE))!;
     await expect(render([CONVERSATION, [{ role: "judge", content: "" }]], where)).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: "talk 1: template: unknown role judge",
     });
-    await expect(chatRendererOf(modelWith("{% for %}"))([CONVERSATION], where)).rejects.toMatchObject({
+    await expect(chatRendererOf(modelWith("{% for %}"))!([CONVERSATION], where)).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: expect.stringMatching(/^talk 0: template: /),
     });
+  });
+
+  it("know of no tools and no documents", async () => {
+    const asking =
+      "{% for given in [tools, documents] %}{{ 'some' if given is not none else 'none ' }}{% endfor %}";
+    expect(await chatRendererOf(modelWith(asking))!([CONVERSATION], where)).toEqual(["none none "]);
   });
 
   it("end when they take too much", async () => {
     const endless = modelWith(
       "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     );
-    await expect(chatRendererOf(endless)([CONVERSATION], where)).rejects.toMatchObject({
+    await expect(chatRendererOf(endless)!([CONVERSATION], where)).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: "talk 0: expected templates to take at most 20 s and 512 MB, got more",
+      message: expect.stringMatching(/^talk 0: expected templates to take at most 20 s and 512 MB, /),
     });
   }, 60_000);
 
-  it("are missed where a model has none", async () => {
-    const model = { ...modelWith(""), files: [] };
-    await expect(chatRendererOf(model)([CONVERSATION], where)).rejects.toMatchObject({
-      code: "BAD_TEXT",
-      message: "talk 0: expected text, got a conversation",
-      hint: "tiny has no chat template that would make a text of it.",
+  it("end when they make too much of many conversations", async () => {
+    const doubling =
+      "{% set ns = namespace(t='ab') %}{% for i in range(24) %}{% set ns.t = ns.t + ns.t %}{% endfor %}{{ ns.t }}";
+    const conversations = new Array<typeof CONVERSATION>(40).fill(CONVERSATION);
+    await expect(chatRendererOf(modelWith(doubling))!(conversations, where)).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: expect.stringMatching(/^talk 8: .* at most 268435456 characters of all records, got more$/),
     });
+  }, 60_000);
+
+  it("are missed where a model has none, or none of several is the default", async () => {
+    const model = { ...modelWith(""), files: [] };
+    expect(chatRendererOf(model)).toBeUndefined();
+    expect(chatRendererOf(modelWith(""))).toBeUndefined();
     await expect(chatPrompt(model, CONVERSATION)).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
       message: "--chat: expected a model with a chat template, got tiny",
+    });
+    const listed = [{ name: "tool_use", template: "x" }];
+    const several = { ...model, files: [file("tokenizer_config.json", { chat_template: listed })] };
+    await expect(chatPrompt(several, CONVERSATION)).rejects.toMatchObject({
+      hint: "It has several, and none of them is called default.",
     });
   });
 });

@@ -39,69 +39,71 @@ export function requireTemplate(template: string, where: string): string {
   );
 }
 
+const JINJA = "chat_template.jinja";
+
 /**
  * chat_template.jinja, which transformers prefers, or the template of tokenizer_config.json, of several the default; undefined where
  * there is none.
  * @throws GpruneError BAD_FILE when it is too long
  */
 export function chatTemplateIn(files: readonly CarriedFile[]): string | undefined {
-  const file = files.find(({ name }) => name === "chat_template.jinja");
-  const configured = parseTokenizerFile(files, CONFIG, configSchema)?.chat_template;
-  const listed = typeof configured === "string" ? configured : configured?.find(isDefault)?.template;
-  const found = file === undefined ? listed : new TextDecoder().decode(file.bytes);
-  return found && requireTemplate(found, "chat template");
+  const file = files.find(({ name }) => name === JINJA);
+  if (file !== undefined) return requireTemplate(new TextDecoder().decode(file.bytes), JINJA) || undefined;
+  const configured = configOf(files).chat_template;
+  const found =
+    typeof configured === "string"
+      ? configured
+      : configured?.find(({ name }) => name === "default")?.template;
+  return found ? requireTemplate(found, `${CONFIG}: chat_template`) : undefined;
 }
 
-function isDefault({ name }: { readonly name: string }): boolean {
-  return name === "default";
+function configOf(files: readonly CarriedFile[]): z.infer<typeof configSchema> {
+  return parseTokenizerFile(files, CONFIG, configSchema) ?? {};
 }
 
 /**
- * Renders conversations by a model's template, as `apply_chat_template` of transformers does.
- * @returns a renderer whose errors are BAD_TEXT for a conversation that the template does not take, and for models without one
+ * Renders conversations by a model's template, as `apply_chat_template` of transformers does, but for the date; undefined for a
+ * model without a template. Errors are BAD_TEXT for a conversation that the template does not take, BAD_FILE when it takes too much.
+ * @throws GpruneError as `chatTemplateIn`, with the model's name before the file's
  */
-export function chatRendererOf({ files, origin }: Pick<Model, "files" | "origin">): ConversationRenderer {
-  return async (conversations, where) => {
-    const rendered = await ofModel({ origin }, () => chatWith(files, conversations, { reply: false, where }));
-    if (rendered !== null) return rendered;
-    throw new GpruneError("BAD_TEXT", `${where(0)}: expected text, got a conversation`, {
-      hint: `${origin.name} has no chat template that would make a text of it.`,
-    });
+export function chatRendererOf(model: Pick<Model, "files" | "origin">): ConversationRenderer | undefined {
+  const template = ofModel(model, () => chatTemplateIn(model.files));
+  if (template === undefined) return undefined;
+  const given = givenBy(model);
+  return (conversations, where) => {
+    const values = conversations.map((messages) => ({ ...given, messages, add_generation_prompt: false }));
+    return renderChats(template, values, where);
   };
 }
 
 /**
- * The text before which a model answers a message.
- * @throws GpruneError BAD_ARGUMENT for a model without a template, BAD_TEXT when the template does not take the message
+ * The text before which a model answers.
+ * @throws GpruneError BAD_ARGUMENT for a model without a template, BAD_TEXT when the template does not take the messages
  */
 export async function chatPrompt(
-  { files, origin }: Pick<Model, "files" | "origin">,
+  model: Pick<Model, "files" | "origin">,
   messages: readonly Message[],
 ): Promise<string> {
-  const where = (): string => `${origin.name}: chat template`;
-  const rendered = await ofModel({ origin }, () => chatWith(files, [messages], { reply: true, where }));
-  if (rendered !== null) return rendered[0]!;
-  throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${origin.name}`, {
-    hint: "Without --chat the prompt is continued as it is.",
-  });
+  const { name } = model.origin;
+  const template = ofModel(model, () => chatTemplateIn(model.files));
+  if (template === undefined) {
+    throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${name}`, {
+      hint: Array.isArray(configOf(model.files).chat_template)
+        ? "It has several, and none of them is called default."
+        : "Without --chat the prompt is continued as it is.",
+    });
+  }
+  const values = { ...givenBy(model), messages, add_generation_prompt: true };
+  const [prompt = ""] = await renderChats(template, [values], () => `${name}: chat template`);
+  return prompt;
 }
 
-/** @returns null without a template */
-function chatWith(
-  files: readonly CarriedFile[],
-  conversations: readonly (readonly Message[])[],
-  { reply, where }: { readonly reply: boolean; readonly where: (conversation: number) => string },
-): Promise<readonly string[]> | null {
-  const template = chatTemplateIn(files);
-  if (template === undefined) return null;
-  const { chat_template: _template, ...config } = parseTokenizerFile(files, CONFIG, configSchema) ?? {};
-  const tokens = Object.fromEntries(
-    Object.entries(configSchema.shape).flatMap(([name]) => {
-      const token = (config as Readonly<Record<string, unknown>>)[name];
-      const content = typeof token === "string" ? token : (token as { content?: string } | null)?.content;
-      return content === undefined ? [] : [[name, content]];
-    }),
-  );
-  const values = conversations.map((messages) => ({ ...tokens, messages, add_generation_prompt: reply }));
-  return renderChats(template, values, where);
+/** What transformers gives a template besides the conversation. */
+function givenBy({ files }: Pick<Model, "files">): Readonly<Record<string, unknown>> {
+  const { bos_token, eos_token, unk_token, pad_token } = configOf(files);
+  const tokens = Object.entries({ bos_token, eos_token, unk_token, pad_token }).flatMap(([role, token]) => {
+    const content = typeof token === "string" ? token : token?.content;
+    return content === undefined ? [] : [[role, content] as const];
+  });
+  return { ...Object.fromEntries(tokens), tools: null, documents: null };
 }

@@ -38,7 +38,7 @@ export function hasSmallIds(vocab: unknown): boolean {
 }
 
 /** Messages that begin with a file alone. */
-const FILE_FIRST = /^(tokenizer|tokenizer_config|generation_config)\.json: /;
+const FILE_FIRST = /^((tokenizer|tokenizer_config|generation_config)\.json|chat_template\.jinja): /;
 
 /** Reads; what is wrong with a file is reported with the model that it came with. */
 export function ofModel<T>({ origin }: Pick<Model, "origin">, read: () => T): T {

@@ -14,7 +14,7 @@ import { versions } from "../package.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 
 /** Changes whenever units or their results mean something else. */
-const FORMAT = 2;
+const FORMAT = 3;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const object: z.ZodType<Digest> = z.strictObject({ bytes: z.int().nonnegative(), sha256 });
