@@ -54,13 +54,16 @@ export class GpruneError extends Error {
   }
 
   /** The same error in other words, whose cause it is; what is not given stays. */
-  inOtherWords({ message = this.message, hint = this.hint }: Readonly<Partial<Words>>): GpruneError {
+  inOtherWords({ message = this.message, hint = this.hint }: Partial<ErrorWords>): GpruneError {
     return new GpruneError(this.code, message, { hint, cause: this });
   }
 }
 
 /** What an error says. */
-type Words = Readonly<Record<"message" | "hint", string>>;
+export interface ErrorWords {
+  readonly message: string;
+  readonly hint: string;
+}
 
 function shortened(message: string): string {
   const rest = message.length - MAX_MESSAGE;

@@ -80,7 +80,7 @@ export {
   type SettledConfig,
 } from "./config.ts";
 // Errors, progress, versions
-export { type ErrorCode, type ErrorDetails, GpruneError } from "./errors.ts";
+export { type ErrorCode, type ErrorDetails, type ErrorWords, GpruneError } from "./errors.ts";
 // Saving and measuring
 export { type ComparedModel, compareModels } from "./evaluate/compare.ts";
 export {

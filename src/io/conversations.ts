@@ -35,7 +35,9 @@ function asMessage(value: unknown): Message | null {
   const { from, value: said, ...rest } = value;
   // Parquet has null for fields that a message has not.
   const role = rest.role ?? roleOf(from);
-  return typeof role === "string" ? { ...rest, role, content: joinedParts(rest.content ?? said ?? null) } : null;
+  return typeof role === "string"
+    ? { ...rest, role, content: joinedParts(rest.content ?? said ?? null) }
+    : null;
 }
 
 function roleOf(from: unknown): unknown {
