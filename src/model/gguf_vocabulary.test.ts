@@ -250,9 +250,13 @@ describe("refusals", () => {
   it("of a chat template of more than a megabyte, wherever it stands", () => {
     const long = "x".repeat(2 ** 20 + 1);
     const json = file("tokenizer.json", SMALL);
-    const message = "chat template: expected a chat template of at most 1048576 bytes, got 1048577";
-    expect(() => convert([json, file("tokenizer_config.json", { chat_template: long })])).toThrow(message);
-    expect(() => convert([json, file("chat_template.jinja", long)])).toThrow(message);
+    const message = "expected a chat template of at most 1048576 bytes, got 1048577";
+    expect(() => convert([json, file("tokenizer_config.json", { chat_template: long })])).toThrow(
+      `tokenizer_config.json: chat_template: ${message}`,
+    );
+    expect(() => convert([json, file("chat_template.jinja", long)])).toThrow(
+      `chat_template.jinja: ${message}`,
+    );
     expect(() => convert([json, file("chat_template.jinja", long.slice(1))])).not.toThrow();
   });
 
