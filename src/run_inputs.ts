@@ -173,7 +173,7 @@ export async function loadCalibration(
   requireWindowsFit(model, seqLen);
   const tokenizer = Tokenizer.of(model);
   const sets: SampledSet[] = [];
-  const sampling = { samples, refitSamples, seqLen, seed, onProgress, render: chatRendererOf(model) };
+  const sampling = { samples, refitSamples, seqLen, seed, onProgress, renderer: () => chatRendererOf(model) };
   requireOneOwnText(config.calibration, "calibration");
   for (const set of config.calibration) {
     const sampled = isOwnText(set)

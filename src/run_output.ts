@@ -1,6 +1,12 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
 import { basename, join, resolve } from "node:path";
-import { countingSettings, formatRunConfig, type RunConfig, type SettledConfig } from "./config.ts";
+import {
+  type CountingSettings,
+  countingSettings,
+  formatRunConfig,
+  type RunConfig,
+  type SettledConfig,
+} from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
@@ -63,11 +69,11 @@ export async function saveRun(
     plan: settings.plan && lastName(settings.plan),
     heldOut: outcome.held_out,
     written: settings.calibration.filter(isOwnText).map(({ name }) => name),
-    base: hub ?? basename(resolve(settings.model)),
+    base: hub ?? lastName(settings.model),
     hub,
     inherited: cardFields(model.card),
     remoteCode: hfForm(pruned.spec).remoteCode,
-    config: formatRunConfig({ ...withoutDirectories(config), ...(hub !== null && { model: config.model }) }),
+    config: formatRunConfig(withoutDirectories(config, hub)),
   });
   const documents = new Map([
     ["README.md", card],
@@ -93,16 +99,14 @@ export async function saveRun(
 }
 
 /** A configuration for a card, which others read: where files lie on this machine is nobody's business. */
-function withoutDirectories<T extends Partial<RunConfig>>(config: T): T {
+function withoutDirectories(config: CountingSettings, hub: string | null): Partial<RunConfig> {
   const { model, output, plan, calibration } = config;
   return {
     ...config,
-    ...(model !== undefined && { model: lastName(model) }),
-    ...(output !== undefined && { output: lastName(output) }),
-    ...(plan !== undefined && { plan: lastName(plan) }),
-    ...(calibration !== undefined && {
-      calibration: calibration.map((set) => ({ ...set, path: lastName(set.path) })),
-    }),
+    model: hub === null ? lastName(model) : model,
+    output: lastName(output),
+    plan: plan && lastName(plan),
+    calibration: calibration?.map((set) => ({ ...set, path: lastName(set.path) })),
   };
 }
 

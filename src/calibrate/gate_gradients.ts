@@ -64,7 +64,11 @@ export async function batchGradients(
   return windows.map(({ loss, spaces: gates }) => ({ loss, gates }));
 }
 
-function centerOf({ id, units, unitChannels }: Space, centers: ReadonlyMap<string, Float32Array>): Tensor {
+/** What the channels of a space are replaced by when they go, [channels]. */
+export function centerOf(
+  { id, units, unitChannels }: Space,
+  centers: ReadonlyMap<string, Float32Array>,
+): Tensor {
   const data = centers.get(id) ?? new Float32Array(units * unitChannels);
   return { shape: [data.length], data };
 }

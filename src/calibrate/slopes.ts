@@ -24,6 +24,7 @@ import { NO_CHECKPOINTS } from "../stages.ts";
 import type { Stash } from "../tensor/stash.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
+import { centerOf } from "./gate_gradients.ts";
 import { windowValues } from "./window_gradients.ts";
 import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
@@ -192,11 +193,10 @@ async function gatesOf(
   layer: number,
   centers: ReadonlyMap<string, Float32Array>,
 ): Promise<Feeds> {
-  const { id, units } = spacesOf(spec).find((space) => space.layer === layer && space.kind === "ffn")!;
-  const data = centers.get(id) ?? new Float32Array(units);
+  const space = spacesOf(spec).find((candidate) => candidate.layer === layer && candidate.kind === "ffn")!;
   return {
     "ffn.gateWeight": await weights.read(projectionName(layer, OUTPUT_PROJECTION.ffn)),
-    "ffn.center": { shape: [units], data },
+    "ffn.center": centerOf(space, centers),
   };
 }
 

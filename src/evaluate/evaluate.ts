@@ -251,10 +251,10 @@ async function readMaterial(
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress, environment };
   // All models get the same text: conversations as the first one's template has them.
-  const chats = models[0] && { render: chatRendererOf(models[0]) };
+  const renderer = () => models[0] && chatRendererOf(models[0]);
   const texts: { name: string; path: string; text: string }[] = [];
   for (const { name, path } of sets) {
-    texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, { ...hub, ...chats }) });
+    texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, { ...hub, renderer }) });
   }
   const tasks: [string, readonly TaskDocument[]][] = [];
   for (const task of taskSets)

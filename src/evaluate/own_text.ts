@@ -104,8 +104,8 @@ export function gatherTokenSet(
   sampling: SamplingOptions & { readonly onProgress?: OnProgress },
 ): Promise<SampledSet> {
   if (!isOwnText(set)) {
-    const render = chatRendererOf(writer.runner.model);
-    return loadTokenSet(set, writer.tokenizer, { ...sampling, render });
+    const renderer = () => chatRendererOf(writer.runner.model);
+    return loadTokenSet(set, writer.tokenizer, { ...sampling, renderer });
   }
   return writeOwnText(ownTextToCome(set.name, sampling), writer, sampling);
 }

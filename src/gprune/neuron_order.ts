@@ -10,7 +10,7 @@
  */
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
-import { logFloor } from "./consensus.ts";
+import { logFloor, type Marginals, pooledMarginals } from "./consensus.ts";
 import type { UnitOrder } from "./width_moves.ts";
 
 /**
@@ -43,19 +43,12 @@ function reordered(order: readonly number[], values: Float64Array): readonly num
 function pooledNeurons(
   measured: ReadonlyMap<string, SlopeStats>,
   weights: ReadonlyMap<string, number>,
-): ReadonlyMap<string, Float64Array> {
-  const pooled = new Map<string, Float64Array>();
-  for (const [name, { neurons }] of measured) {
-    let total = 0;
-    for (const values of neurons.values()) for (const value of values) total += value;
-    const share = total > 0 ? (weights.get(name) ?? 1) / total : 0;
-    for (const [id, values] of neurons) {
-      const sums = pooled.get(id) ?? new Float64Array(values.length);
-      pooled.set(
-        id,
-        sums.map((sum, unit) => sum + share * values[unit]!),
-      );
-    }
-  }
-  return pooled;
+): Marginals {
+  return pooledMarginals(
+    Array.from(measured, ([name, { neurons }]) => {
+      let total = 0;
+      for (const values of neurons.values()) for (const value of values) total += value;
+      return { share: total > 0 ? (weights.get(name) ?? 1) / total : 0, marginals: neurons };
+    }),
+  );
 }

@@ -44,8 +44,11 @@ const STREAM = /^\/(?:dev\/stdin|(?:dev|proc\/self)\/fd\/.*)$/;
 const MAX_LIST_BYTES = 2 ** 28;
 
 export interface TextOptions extends HubOptions {
-  /** Makes texts of conversations; without it they are refused. */
-  readonly render?: ConversationRenderer | undefined;
+  /**
+   * Gives what makes texts of conversations, which are refused without. Asked where there may be some: most texts are plain, and most
+   * models need no template.
+   */
+  readonly renderer?: (() => ConversationRenderer | undefined) | undefined;
 }
 
 /** A text where it is on the disk. */
@@ -81,14 +84,17 @@ export async function mayBeText(name: string): Promise<boolean> {
 async function localPlace(name: string): Promise<TextPlace> {
   const { path, column } = /^(?<path>.+)#(?<column>[^#/]+)$/.exec(name)?.groups ?? {};
   if (path === undefined || (await kindOfPath(name)) !== "missing") return { path: name, column: undefined };
-  const hasColumns = READERS.has(endingOf(path)) || (await kindOfPath(path)) === "directory";
-  return hasColumns ? { path, column } : { path: name, column: undefined };
+  return (await mayHoldDocuments(path)) ? { path, column } : { path: name, column: undefined };
+}
+
+/** Whether there are columns or fields, and perhaps conversations in them. */
+async function mayHoldDocuments(path: string): Promise<boolean> {
+  return READERS.has(endingOf(path)) || (await kindOfPath(path)) === "directory";
 }
 
 /**
  * A text; documents and files of a directory are joined by an empty line, files in the order of their paths. Documents that are
- * conversations become text by `render`, and follow each other as it ends them. A column of a
- * directory is that of its Parquet and JSON files; other texts beside them are read as they are. Progress tells of files of a
+ * conversations become text by the renderer, and follow each other as it ends them. A column of a directory is that of its Parquet and JSON files; other texts beside them are read as they are. Progress tells of files of a
  * directory that are left out, because there are too many or because they are no texts.
  * @param name - as of `textPlace`
  * @param maxBytes - bytes read in all
@@ -96,8 +102,9 @@ async function localPlace(name: string): Promise<TextPlace> {
  *   `textPlace`
  */
 export async function readText(name: string, maxBytes: number, options: TextOptions = {}): Promise<string> {
-  const { onProgress = silent, render } = options;
+  const { onProgress = silent, renderer } = options;
   const place = await textPlace(name, options);
+  const render = (await mayHoldDocuments(place.path)) ? renderer?.() : undefined;
   const { files: found, skipped } = await textFiles(place, render !== undefined);
   const { files, ...share } = await shareOut(found, maxBytes);
   const total = files.length;
@@ -166,8 +173,9 @@ async function textFiles({ path, column }: TextPlace, chats: boolean): Promise<F
 }
 
 /** How much is read of a file, and of which column or field. */
-interface ReadOptions extends Pick<Share, "maxBytes" | "pieces">, Pick<TextOptions, "render"> {
+interface ReadOptions extends Pick<Share, "maxBytes" | "pieces"> {
   readonly column: string | undefined;
+  readonly render: ConversationRenderer | undefined;
 }
 
 /** A text, or a conversation and where it stands. */

@@ -1,14 +1,12 @@
 /** Chat templates, rendered as transformers does it, but for the day: what is made of a text must not depend on it. */
 import { Environment, Interpreter, parse, tokenize } from "./library.ts";
-import { range } from "./template.ts";
+import { CONSTANTS, range } from "./template.ts";
 
-/** The day that templates which ask for none have, Llama 3.2's among them: Friday, 26 July 2024. */
-const DAY: ReadonlyMap<string, string> = new Map(
-  [
-    ...(["%Y 2024", "%y 24", "%m 07", "%B July", "%b Jul", "%d 26", "%A Friday", "%a Fri"] as const),
-    ...(["%H 00", "%I 12", "%M 00", "%S 00", "%p AM", "%j 208", "%% %"] as const),
-  ].map((entry) => entry.split(" ") as [string, string]),
-);
+/** The day that templates which ask for none have, Llama 3.2's among them: Friday, 26 July 2024, by the letters of `strftime`. */
+const DAY: Readonly<Record<string, string>> = {
+  ...{ Y: "2024", y: "24", m: "07", B: "July", b: "Jul", d: "26", j: "208", A: "Friday", a: "Fri" },
+  ...{ H: "00", I: "12", M: "00", S: "00", p: "AM", "%": "%" },
+};
 
 /**
  * @returns what renders the values of a conversation
@@ -18,10 +16,7 @@ export function compileChat(text: string): (values: unknown) => string {
   const program = parse(tokenize(text, { lstrip_blocks: true, trim_blocks: true }));
   return (values) => {
     const scope = new Environment();
-    const globals = {
-      ...{ true: true, false: false, none: null, True: true, False: false, None: null },
-      ...{ range, raise_exception: refuse, strftime_now: day },
-    };
+    const globals = { ...CONSTANTS, range, raise_exception: refuse, strftime_now: day };
     for (const [name, value] of Object.entries({ ...Object(values), ...globals })) scope.set(name, value);
     return String(new Interpreter(scope).run(program).value);
   };
@@ -33,5 +28,5 @@ function refuse(message: unknown): never {
 }
 
 function day(format: unknown): string {
-  return String(format).replace(/%-?[A-Za-z%]/g, (token) => DAY.get(token.replace("-", "")) ?? token);
+  return String(format).replace(/%-?([A-Za-z%])/g, (token, letter: string) => DAY[letter] ?? token);
 }

@@ -4,7 +4,8 @@ import { Environment, parse, type Token, tokenize } from "./library.ts";
 import { str } from "./printing.ts";
 import { toValue } from "./values.ts";
 
-const CONSTANTS = { true: true, false: false, none: null, True: true, False: false, None: null };
+/** The names of constants in jinja2. */
+export const CONSTANTS = { true: true, false: false, none: null, True: true, False: false, None: null };
 
 /** As in jinja2.sandbox. An allocation beyond all limits would end the process, not the thread alone. */
 const MAX_RANGE = 100_000;

@@ -8,18 +8,13 @@ import { GpruneError } from "../errors.ts";
 import type { ConversationRenderer, Message } from "../io/conversations.ts";
 import { renderChats } from "../jinja/render.ts";
 import type { CarriedFile, Model } from "./model.ts";
-import { ofModel, parseTokenizerFile } from "./tokenizer_files.ts";
+import { ofModel, parseTokenizerFile, specialTokens, specialTokenText } from "./tokenizer_files.ts";
 
 /** Bytes of UTF-8; real templates have up to some tens of KB. */
 export const MAX_TEMPLATE_BYTES: number = 2 ** 20;
 
 const CONFIG = "tokenizer_config.json";
-const specialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-const configSchema = z.looseObject({
-  bos_token: specialToken,
-  eos_token: specialToken,
-  unk_token: specialToken,
-  pad_token: specialToken,
+const configSchema = specialTokens.extend({
   chat_template: z
     .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
     .nullish(),
@@ -102,7 +97,7 @@ export async function chatPrompt(
 function givenBy({ files }: Pick<Model, "files">): Readonly<Record<string, unknown>> {
   const { bos_token, eos_token, unk_token, pad_token } = configOf(files);
   const tokens = Object.entries({ bos_token, eos_token, unk_token, pad_token }).flatMap(([role, token]) => {
-    const content = typeof token === "string" ? token : token?.content;
+    const content = specialTokenText(token);
     return content === undefined ? [] : [[role, content] as const];
   });
   return { ...Object.fromEntries(tokens), tools: null, documents: null };

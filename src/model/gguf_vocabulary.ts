@@ -13,7 +13,13 @@ import { SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
 import type { CarriedFile } from "./model.ts";
 import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
 import { Tokenizer } from "./tokenizer.ts";
-import { hasSmallIds, parseTokenizerFile, tokenId } from "./tokenizer_files.ts";
+import {
+  hasSmallIds,
+  parseTokenizerFile,
+  specialTokens,
+  specialTokenText,
+  tokenId,
+} from "./tokenizer_files.ts";
 
 export interface GgufVocabularyOptions {
   /** Rows of the embedding matrix; llama.cpp wants as many tokens. */
@@ -42,14 +48,7 @@ const tokenizerSchema = z.looseObject({
 });
 type TokenizerJson = z.infer<typeof tokenizerSchema>;
 
-const specialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-const configSchema = z.looseObject({
-  bos_token: specialToken,
-  eos_token: specialToken,
-  unk_token: specialToken,
-  pad_token: specialToken,
-});
-type TokenizerConfig = z.infer<typeof configSchema>;
+type TokenizerConfig = z.infer<typeof specialTokens>;
 
 /** Roles of tokens: key in tokenizer_config.json, key in config.json, key in GGUF files. */
 const ROLES = [
@@ -91,7 +90,7 @@ export function ggufVocabularyOf(
   if (json === undefined) {
     return { metadata: new Map([["tokenizer.ggml.model", text("none")]]), leftOut: [] };
   }
-  const config = parseTokenizerFile(files, "tokenizer_config.json", configSchema) ?? {};
+  const config = parseTokenizerFile(files, "tokenizer_config.json", specialTokens) ?? {};
   const kind = kindOf(json);
   const vocabulary = vocabularyOf(json, kind, options.vocabSize);
   const { addsBos, addsEos } = Tokenizer.fromFiles(files);
@@ -228,8 +227,7 @@ function roleEntries(
   { fallbackIds }: GgufVocabularyOptions,
 ): Entries {
   return ROLES.flatMap(([name, idName, key]) => {
-    const token = config[name];
-    const content = typeof token === "string" ? token : token?.content;
+    const content = specialTokenText(config[name]);
     const fallback = [fallbackIds[idName]].flat()[0];
     const id = idOf.get(content ?? "") ?? fallback;
     return typeof id === "number" && id < tokens.length ? [[key, u32(id)] as const] : [];

@@ -11,7 +11,14 @@ import { plainName } from "../plain_text.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
 import { directEngine, guardedEngine, type TokenizerEngine } from "./tokenizer_engine.ts";
-import { hasSmallIds, ofModel, parseTokenizerFile as parse, tokenId } from "./tokenizer_files.ts";
+import {
+  hasSmallIds,
+  ofModel,
+  parseTokenizerFile as parse,
+  specialToken,
+  specialTokenText,
+  tokenId,
+} from "./tokenizer_files.ts";
 import { judgeSteps } from "./tokenizer_steps.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
 
@@ -35,7 +42,6 @@ const tokenizerSchema = z.looseObject({
 });
 type TokenizerJson = z.infer<typeof tokenizerSchema>;
 
-const specialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
 const configSchema = z.looseObject({ bos_token: specialToken, eos_token: specialToken });
 type TokenizerConfig = z.infer<typeof configSchema>;
 const generationSchema = z.looseObject({
@@ -153,7 +159,7 @@ export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFi
 }
 
 function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): number | undefined {
-  const content = typeof token === "string" ? token : token?.content;
+  const content = specialTokenText(token);
   return content === undefined ? undefined : engine.idOf(content);
 }
 

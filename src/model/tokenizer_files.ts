@@ -11,6 +11,27 @@ const TOKENIZER_LIMITS: JsonLimits = { maxBytes: 2 ** 27, maxDepth: MAX_JSON_DEP
 const MAX_TOKEN_ID = 2 ** 24;
 export const tokenId: z.ZodInt = z.int().nonnegative().max(MAX_TOKEN_ID);
 
+type TokenObject = z.ZodObject<{ content: z.ZodString }, z.core.$loose>;
+type SpecialToken = z.ZodOptional<z.ZodNullable<z.ZodUnion<readonly [z.ZodString, TokenObject]>>>;
+/** A special token in tokenizer_config.json. */
+export const specialToken: SpecialToken = z
+  .union([z.string(), z.looseObject({ content: z.string() })])
+  .nullish();
+
+type Role = "bos_token" | "eos_token" | "unk_token" | "pad_token";
+/** The special tokens that have a role of their own in GGUF files and in chat templates. */
+export const specialTokens: z.ZodObject<Record<Role, SpecialToken>, z.core.$loose> = z.looseObject({
+  bos_token: specialToken,
+  eos_token: specialToken,
+  unk_token: specialToken,
+  pad_token: specialToken,
+});
+
+/** Its text; undefined for none. */
+export function specialTokenText(token: z.infer<SpecialToken>): string | undefined {
+  return typeof token === "string" ? token : token?.content;
+}
+
 /**
  * A file's content, undefined when it is not there.
  * @throws GpruneError BAD_FILE when it exceeds a limit or is no such file
