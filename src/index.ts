@@ -96,7 +96,6 @@ export {
   evaluateTogether,
   type FromFirst,
   geometricMean,
-  type TaskShots,
 } from "./evaluate/evaluate.ts";
 export { type FewShot, withShots } from "./evaluate/few_shot.ts";
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
@@ -104,6 +103,7 @@ export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/he
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
+export type { MaterialOptions, TaskShots } from "./evaluate/material.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
 export { type SampleOptions, type SampleState, sampleTexts } from "./evaluate/sample.ts";
 export { readTask } from "./evaluate/task_file.ts";

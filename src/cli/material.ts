@@ -1,7 +1,7 @@
 /** Texts and tasks as the command line names them, for the commands that evaluate models. */
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import type { TaskShots } from "../evaluate/evaluate.ts";
+import type { TaskShots } from "../evaluate/material.ts";
 import { idleOption } from "./options.ts";
 import { say } from "./terminal.ts";
 import { parseMeasuredSets, requireTexts } from "./text_sets.ts";

@@ -9,9 +9,10 @@ import { Runtime } from "../graph/runtime.ts";
 import { armFailPoints } from "../io/fail_points.ts";
 import type { Model } from "../model/model.ts";
 import { compareModels } from "./compare.ts";
-import { evaluate, evaluateTogether, geometricMean, type TaskShots } from "./evaluate.ts";
+import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";
 import { inspectModel } from "./inspect.ts";
 import { logLikelihoods } from "./log_likelihood.ts";
+import type { TaskShots } from "./material.ts";
 import { perplexity } from "./perplexity.ts";
 
 let runtime: Runtime;

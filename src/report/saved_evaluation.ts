@@ -5,7 +5,8 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { Divergence } from "../evaluate/divergence.ts";
-import type { Evaluation, FromFirst, TaskShots } from "../evaluate/evaluate.ts";
+import type { Evaluation, FromFirst } from "../evaluate/evaluate.ts";
+import type { TaskShots } from "../evaluate/material.ts";
 import { parseJson } from "../io/json.ts";
 import type { Json } from "../prune/plan.ts";
 import { formatDocument } from "../prune/plan_json.ts";

@@ -1,0 +1,185 @@
+/** What models are evaluated on: texts and tasks, read once for all models and cut into tokens for each. */
+import { cutWindows, nameOfTwo, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
+import { requireKnownTokens } from "../graph/decoder_runner.ts";
+import type { HubOptions } from "../io/hub.ts";
+import type { Environment } from "../io/hub_settings.ts";
+import { readText } from "../io/texts.ts";
+import { chatRendererOf } from "../model/chat_template.ts";
+import type { Model } from "../model/model.ts";
+import { isSameTokenizer, Tokenizer } from "../model/tokenizer.ts";
+import { plainName } from "../plain_text.ts";
+import type { OnProgress } from "../progress.ts";
+import { withShots } from "./few_shot.ts";
+import { readTask } from "./task_file.ts";
+import type { TaskDocument } from "./task_layouts.ts";
+import { type EncodedDocument, encodeDocument } from "./tasks.ts";
+
+export interface MaterialOptions {
+  /** Whether every window of a text begins with BOS, one of its tokens. */
+  readonly bos?: boolean;
+  /** Called with the name of a model whose tokenizer puts BOS before texts, when windows have none. */
+  readonly onWithoutBos?: ((model: string) => void) | undefined;
+  /** Tasks in the formats of task_file.ts; none when absent. */
+  readonly tasks?: readonly TextSet[];
+  /** Solved questions before each one; as many as tasks want themselves when absent. */
+  readonly fewShot?: TaskShots;
+  /** Called with how many solved questions each question of a task comes after. */
+  readonly onShots?: ((task: string, count: number) => void) | undefined;
+  /** At most this many windows of each text, and documents of each task. */
+  readonly limit?: number | undefined;
+  /** Where HF_HOME and the like are looked up; the process's own variables when absent. */
+  readonly environment?: Environment;
+}
+
+/** The same with tokens of a window, and where progress is told. */
+export interface Measuring extends MaterialOptions {
+  readonly seqLen: number;
+  readonly onProgress: OnProgress;
+}
+
+/** Solved questions that every question of a task comes after. */
+export interface TaskShots {
+  /** As many as the task's own file wants (`num_fewshot` of YAML files) when absent. */
+  readonly count?: number | undefined;
+  readonly seed: number;
+  /** Files they come from, by the task's name; a task that has none shows its own other questions. */
+  readonly pools: readonly TextSet[];
+}
+
+const OWN_SHOTS: TaskShots = { seed: 0, pools: [] };
+
+/** A window of one token predicts nothing. */
+const MIN_WINDOW = 2;
+/** Bytes of text read at most for one text. */
+const MAX_TEXT_BYTES = 2 ** 28;
+
+/** What is to be computed on, in tokens of a model's own tokenizer. */
+export interface Material {
+  readonly windows: readonly (readonly [string, readonly Int32Array[]])[];
+  readonly documents: readonly (readonly [string, readonly EncodedDocument[]])[];
+}
+
+/** The same as it was read. */
+export interface ReadMaterial {
+  readonly texts: readonly { readonly name: string; readonly path: string; readonly text: string }[];
+  readonly tasks: readonly (readonly [string, readonly TaskDocument[]])[];
+}
+
+/** Reads all texts and tasks, once for all models. */
+export async function readMaterial(
+  models: readonly Model[],
+  sets: readonly TextSet[],
+  { seqLen, tasks: taskSets = [], fewShot = OWN_SHOTS, limit, onProgress, onShots, environment }: Measuring,
+): Promise<ReadMaterial> {
+  requireCount("--seq-len", seqLen, MIN_WINDOW);
+  if (limit !== undefined) requireCount("--limit", limit, 1);
+  for (const named of [sets, taskSets]) requireOwnNames(named);
+  if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
+  const hub = { onProgress, environment };
+  // All models get the same text: conversations as the first one's template has them.
+  const renderer = () => models[0] && chatRendererOf(models[0]);
+  const texts: { name: string; path: string; text: string }[] = [];
+  for (const { name, path } of sets) {
+    texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, { ...hub, renderer }) });
+  }
+  const tasks: [string, readonly TaskDocument[]][] = [];
+  for (const task of taskSets)
+    tasks.push([task.name, await readQuestions(task, { limit, fewShot, onShots, hub })]);
+  return { texts, tasks };
+}
+
+/**
+ * Tokenises all texts and tasks.
+ * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, BAD_ARGUMENT where BOS is
+ *   asked for and there is none, and as `encodeDocument`
+ */
+export function tokenMaterial(
+  { files, spec, origin }: Model,
+  { texts, tasks }: ReadMaterial,
+  { seqLen, limit, bos = false, onWithoutBos = () => {} }: Measuring,
+): Material {
+  const tokenizer = Tokenizer.of({ files, origin });
+  const first = bos ? requireBos(tokenizer, origin.name) : null;
+  if (!bos && texts.length > 0 && tokenizer.addsBos) onWithoutBos(origin.name);
+  return {
+    windows: texts.map(({ name, path, text }) => {
+      const where = `text ${name} (${path})`;
+      const windows = cutWindows(tokenizer.encode(text), seqLen, { where, first }).slice(0, limit);
+      for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
+      return [name, windows];
+    }),
+    documents: tasks.map(([name, documents]) => [
+      name,
+      documents.map((document) => {
+        const encoded = encodeDocument(document, tokenizer, spec.maxPositions);
+        for (const { ids } of encoded.continuations) requireKnownTokens(ids, spec.vocabSize, document.where);
+        return encoded;
+      }),
+    ]),
+  };
+}
+
+/** The questions of a task, after the solved ones that they are to come after. */
+async function readQuestions(
+  { name, path }: TextSet,
+  {
+    limit,
+    fewShot,
+    onShots,
+    hub,
+  }: {
+    readonly limit: number | undefined;
+    readonly fewShot: TaskShots;
+    readonly onShots: MaterialOptions["onShots"];
+    readonly hub: HubOptions;
+  },
+): Promise<readonly TaskDocument[]> {
+  const { seed, pools } = fewShot;
+  const documents = await readTask(path, limit, hub);
+  const count = fewShot.count ?? documents[0]?.shots ?? 0;
+  onShots?.(name, count);
+  const own = pools.find((pool) => pool.name === name);
+  if (own !== undefined && count === 0 && fewShot.count === undefined) throw idlePool(name);
+  const isWholePool = count === 0 || (own === undefined && limit === undefined);
+  const pool = isWholePool ? documents : await readTask(own?.path ?? path, undefined, hub);
+  return withShots(documents, { count, seed, name, pool });
+}
+
+function idlePool(task: string): GpruneError {
+  const expected = "--num-fewshot, or num_fewshot in the task's file, beside solved questions";
+  return new GpruneError("BAD_ARGUMENT", `task ${plainName(task)}: expected ${expected}, got neither`);
+}
+
+/** Whether two models make the same tokens of everything. */
+export function readsAlike(a: Model, b: Model): boolean {
+  return a.spec.maxPositions === b.spec.maxPositions && isSameTokenizer(a.files, b.files);
+}
+
+/** Why windows that should hold the same tokens do not; null when they do. */
+export function otherTokens(first: Material, other: Material): string | null {
+  if (first === other) return null;
+  const text = first.windows.find(([, windows], t) => {
+    return `${windows.map(String)}` !== `${other.windows[t]![1].map(String)}`;
+  });
+  return text === undefined ? null : `expected the same tokens of text ${text[0]}, got others`;
+}
+
+function requireBos({ bosId }: Tokenizer, model: string): number {
+  if (bosId !== null) return bosId;
+  const expected = `${plainName(model)}'s tokenizer to have a token that begins texts`;
+  throw new GpruneError("BAD_ARGUMENT", `--bos: expected ${expected}, got one without`);
+}
+
+/** Scores are found by the names of texts and tasks. */
+function requireOwnNames(sets: readonly TextSet[]): void {
+  const twice = nameOfTwo(sets);
+  if (twice === undefined) return;
+  const got = `${plainName(twice)} twice`;
+  throw new GpruneError("BAD_ARGUMENT", `texts and tasks: expected different names, got ${got}`);
+}
+
+function requireCount(option: string, count: number, least: number): void {
+  if (Number.isSafeInteger(count) && count >= least) return;
+  throw new GpruneError("BAD_ARGUMENT", `${option}: expected a whole number from ${least}, got ${count}`);
+}
