@@ -97,7 +97,7 @@ export {
   type FromFirst,
   geometricMean,
 } from "./evaluate/evaluate.ts";
-export { type FewShot, withShots } from "./evaluate/few_shot.ts";
+export { type FewShot, type ShotDocument, withShots } from "./evaluate/few_shot.ts";
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
 export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
@@ -105,6 +105,7 @@ export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency }
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
 export type { MaterialOptions, TaskShots } from "./evaluate/material.ts";
 export { perplexity, type TextScore } from "./evaluate/perplexity.ts";
+export { asChats, asTexts, type ChatOptions } from "./evaluate/prompts.ts";
 export { type SampleOptions, type SampleState, sampleTexts } from "./evaluate/sample.ts";
 export { readTask } from "./evaluate/task_file.ts";
 export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
@@ -156,7 +157,7 @@ export type { Environment } from "./io/hub_settings.ts";
 export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
 export type { MemoryPlan } from "./memory_plan.ts";
 export type { Items, Places } from "./memory_sizes.ts";
-export { chatPrompt, chatRendererOf } from "./model/chat_template.ts";
+export { type ChatPrompter, chatPrompterOf, chatRendererOf } from "./model/chat_template.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {

@@ -244,6 +244,14 @@ describe("settings", () => {
       "error BAD_ARGUMENT: --num-fewshot: expected --tasks beside it, got none",
     );
     await expectRefused(
+      ["eval", "@model", "--text", "a=@file", "--chat"],
+      "error BAD_ARGUMENT: --chat: expected --tasks beside it, got none",
+    );
+    await expectRefused(
+      ["compare", "@model", "@model", "--tasks", "a=@file", "--system", "Be brief."],
+      "error BAD_ARGUMENT: --system: expected --chat beside it, got none",
+    );
+    await expectRefused(
       ["eval", "@model", "--text", "a=@file", "b=@file:2"],
       "error BAD_ARGUMENT: --text: expected NAME=PATH, got a weight of b\nhint: It would change nothing",
     );

@@ -163,14 +163,15 @@ describe("eval", () => {
       device: { name: "cpu", dtype: "f32" },
       ...{ seq_len: 24, bos: false, limit: 2, texts },
     };
-    const bare = { path, num_fewshot: 0, fewshot: null, seed: null };
+    const put = { chat: false, system: null };
+    const bare = { path, num_fewshot: 0, fewshot: null, seed: null, ...put };
     const saved = json(await gprune("eval", first, ...options, "--save", "--json"));
     expect(saved.settings).toEqual({ ...settings, tasks: { asked: bare } });
     const kept = JSON.parse(await readFile(join(first, "evaluation.json"), "utf8"));
-    expect(kept.settings.tasks).toEqual({ limit: 2, num_fewshot: 0, seed: null });
+    expect(kept.settings.tasks).toEqual({ limit: 2, ...put, num_fewshot: 0, seed: null });
     const shots = ["--num-fewshot", "1", "--seed", "5", "--fewshot", `asked=${path}`];
     const shown = json(await gprune("eval", first, ...options, ...shots, "--json"));
-    const asked = { path, num_fewshot: 1, fewshot: path, seed: 5 };
+    const asked = { path, num_fewshot: 1, fewshot: path, seed: 5, ...put };
     expect(shown.settings).toEqual({ ...settings, tasks: { asked } });
   });
 });

@@ -57,6 +57,9 @@ interface TaskSettings {
   readonly num_fewshot: number;
   readonly fewshot: string | null;
   readonly seed: number | null;
+  /** Whether it was put as messages, and what the system message said; null without. */
+  readonly chat: boolean;
+  readonly system: string | null;
 }
 
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
@@ -68,14 +71,16 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
   const compared = baseline === undefined ? {} : { ...fromFirst, baseline };
   if (options.json) printJson({ ...evaluation, ...compared, settings });
   else print(report(own, baseline));
-  if (run !== null) {
-    const counts = new Set(Object.values(settings.tasks).map(({ num_fewshot }) => num_fewshot));
-    const fewShot = { count: counts.size === 1 ? [...counts][0] : undefined, seed: options.seed };
-    await save(
-      path,
-      savedEvaluation(own, spelledAsBase(baseline, run), { ...options, seqLen: settings.seq_len, fewShot }),
-    );
-  }
+  if (run === null) return;
+  const counts = new Set(Object.values(settings.tasks).map(({ num_fewshot }) => num_fewshot));
+  const { seed, system } = options;
+  const told = {
+    ...options,
+    seqLen: settings.seq_len,
+    fewShot: { count: counts.size === 1 ? [...counts][0] : undefined, seed },
+    chat: options.chat ? { system } : undefined,
+  };
+  await save(path, savedEvaluation(own, spelledAsBase(baseline, run), told));
 }
 
 /** The files that `--save` leaves in an output. */
@@ -112,7 +117,7 @@ async function evaluateAll(path: string, { baseline, resume, ...options }: EvalO
 
 /** @param shots - solved questions by the names of tasks */
 function settingsOf(
-  { texts, tasks, fewShot, seqLen, bos, limit }: Material & { readonly seqLen: number },
+  { texts, tasks, fewShot, chat, seqLen, bos, limit }: Material & { readonly seqLen: number },
   device: Device,
   shots: ReadonlyMap<string, number>,
 ): MeasuringSettings {
@@ -124,6 +129,8 @@ function settingsOf(
       num_fewshot: count,
       fewshot: pool?.path ?? null,
       seed: count === 0 ? null : fewShot.seed,
+      chat: chat !== undefined,
+      system: chat?.system ?? null,
     };
   };
   return {

@@ -5,10 +5,12 @@ import { continuationText, generate, promptTokens } from "../evaluate/generate.t
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
+import type { Message } from "../io/conversations.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireFreeFile } from "../io/output_place.ts";
 import { decodeText } from "../io/texts.ts";
-import { chatPrompt } from "../model/chat_template.ts";
+import { chatPrompterOf } from "../model/chat_template.ts";
+import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { findDeviceFor } from "./device.ts";
 import { type ComputingOptions, openForCommand } from "./models.ts";
@@ -82,11 +84,20 @@ async function continued(
     ...(system === undefined ? [] : [{ role: "system", content: system }]),
     { role: "user", content: prompt },
   ];
-  // A chat template has BOS in it where the model wants it.
-  const tokens = chat ? tokenizer.encode(await chatPrompt(model, messages)) : promptTokens(prompt, tokenizer);
+  const tokens = chat ? await chatTokens(model, messages, tokenizer) : promptTokens(prompt, tokenizer);
   const ids = await generate(runner, tokens, { maxTokens, stopIds: endingIds(model, tokenizer) });
   const added = continuationText(ids, tokens, tokenizer);
   return chat ? added : prompt + added;
+}
+
+/** A chat template has BOS in it where the model wants it. */
+async function chatTokens(
+  model: Model,
+  messages: readonly Message[],
+  tokenizer: Tokenizer,
+): Promise<Int32Array> {
+  const [prompt = ""] = await chatPrompterOf(model)([messages], () => `${model.origin.name}: chat template`);
+  return tokenizer.encode(prompt);
 }
 
 /**

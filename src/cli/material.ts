@@ -2,6 +2,7 @@
 import type { TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/material.ts";
+import type { ChatOptions } from "../evaluate/prompts.ts";
 import { idleOption } from "./options.ts";
 import { say } from "./terminal.ts";
 import { parseMeasuredSets, requireTexts } from "./text_sets.ts";
@@ -12,6 +13,8 @@ export interface MaterialOptions {
   readonly tasks?: readonly string[];
   readonly numFewshot?: number;
   readonly fewshot?: readonly string[];
+  readonly chat?: boolean;
+  readonly system?: string;
   readonly seed: number;
   readonly seqLen?: number;
   readonly bos?: boolean;
@@ -23,6 +26,8 @@ export interface Material {
   readonly texts: readonly TextSet[];
   readonly tasks: readonly TextSet[];
   readonly fewShot: TaskShots;
+  /** How questions are put as messages; undefined when they are put as texts. */
+  readonly chat: ChatOptions | undefined;
   readonly seqLen: number | undefined;
   readonly bos: boolean;
   readonly limit: number | undefined;
@@ -37,6 +42,8 @@ export async function namedMaterial({
   tasks: task = [],
   fewshot = [],
   numFewshot,
+  chat = false,
+  system,
   seed,
   seqLen,
   bos = false,
@@ -49,9 +56,12 @@ export async function namedMaterial({
   if (numFewshot !== undefined && numFewshot > 0 && tasks.length === 0) {
     throw idleOption("numFewshot", { needed: "--tasks", got: "none" });
   }
+  if (chat && tasks.length === 0) throw idleOption("chat", { needed: "--tasks", got: "none" });
+  if (system !== undefined && !chat) throw idleOption("system", { needed: "--chat", got: "none" });
   const pools = poolsOf(fewshot, tasks);
   await requireTexts(pools, "solved questions of task");
-  return { texts, tasks, fewShot: { count: numFewshot, seed, pools }, seqLen, bos, limit };
+  const fewShot = { count: numFewshot, seed, pools };
+  return { texts, tasks, fewShot, chat: chat ? { system } : undefined, seqLen, bos, limit };
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a pool of no task */

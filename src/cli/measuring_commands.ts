@@ -37,6 +37,8 @@ function materialOptions(command: Command, formats: string): Command {
         "NAME=PATH each: where a task's solved questions come from, not its own",
       ),
     )
+    .option("--chat", "put the questions of tasks as messages, by the model's chat template")
+    .option("--system <text>", "with --chat: what a system message says before them")
     .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
     .addOption(seqLenOption(2))
     .option("--bos", "begin every window with BOS, without which Gemma and a few others can do little")
@@ -84,13 +86,14 @@ With --resume DIR a command that was cut off by Ctrl-C, a crash or a power failu
 text or task that was finished. What depends on a changed model, text or setting is computed anew. Remove DIR in the end.
 
 --save keeps what earlier ones saved: texts measured with the same --baseline, --seq-len and --limit, tasks measured with the
-same --baseline, --limit and solved questions. What does not go with the new result is dropped, and named.
+same --baseline, --limit, solved questions and --chat. What does not go with the new result is dropped, and named.
 
 Examples:
   $ gprune eval MODEL --text news=news.txt code=code.jsonl
   $ gprune eval PRUNED --text news=news.txt --baseline MODEL --limit 24 --json
   $ gprune eval PRUNED --tasks piqa=piqa.jsonl arc_easy=arc_easy.jsonl --limit 200 --baseline MODEL
   $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5
+  $ gprune eval PRUNED --tasks arc_easy=arc_easy.jsonl --chat --num-fewshot 5 --baseline MODEL
   $ gprune eval OUT --text news=news.txt --baseline MODEL --save
   $ gprune eval MODEL --text news=news.txt wiki=wiki.txt --tasks piqa=piqa.jsonl --resume scores`,
   )

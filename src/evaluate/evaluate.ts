@@ -64,7 +64,7 @@ export async function evaluate(
   options: EvaluateOptions,
 ): Promise<Evaluation> {
   const told = evaluating([model], options);
-  const material = tokenMaterial(model, await readMaterial([model], texts, told), told);
+  const material = await tokenMaterial(model, await readMaterial([model], texts, told), told);
   const runner = new DecoderRunner(model, runtime);
   return withKeptScores({ ...told, device: runtime.device }, async (keeper) => {
     const own = { ...material, runner, keeper, onProgress: told.onProgress };
@@ -101,8 +101,8 @@ export async function evaluateTogether(
   const read = await readMaterial(models, texts, told);
   const materials: Material[] = [];
   for (const model of models) {
-    const twin = models.slice(0, materials.length).findIndex((other) => readsAlike(other, model));
-    materials.push(materials[twin] ?? tokenMaterial(model, read, told));
+    const twin = models.slice(0, materials.length).findIndex((other) => readsAlike(other, model, told));
+    materials.push(materials[twin] ?? (await tokenMaterial(model, read, told)));
   }
   const cuts = materials.map((material) => otherTokens(materials[0]!, material));
   const reasons = models.map(({ spec }, m) => incomparable(models[0]!.spec, spec) ?? cuts[m]!);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { withShots } from "./few_shot.ts";
+import { type ShotDocument, withShots } from "./few_shot.ts";
+import { asTexts } from "./prompts.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 import { candidate } from "./task_layouts.ts";
 
@@ -9,8 +10,8 @@ const POOL = Array.from({ length: 6 }, (_, i): TaskDocument => {
 });
 const SETTINGS = { count: 2, seed: 0, name: "t", pool: POOL };
 
-function contexts(documents: readonly TaskDocument[]): readonly string[] {
-  return documents.map(({ candidates }) => candidates[0]!.context);
+function contexts(documents: readonly ShotDocument[]): readonly string[] {
+  return asTexts(documents).map(({ candidates }) => candidates[0]!.context);
 }
 
 describe("withShots", () => {

@@ -1,5 +1,5 @@
 /**
- * Few-shot prompts: solved questions before each question, as lm-evaluation-harness writes them, an empty line between two.
+ * Few-shot questions: solved ones that come before each.
  *
  * All questions get the same ones, drawn by the seed, so that the prompt is computed once for many questions; a question
  * among them gets one more drawn in its own place. What makes it that question are its words, wherever they stand. (The harness
@@ -7,7 +7,7 @@
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import type { TaskDocument } from "./task_layouts.ts";
+import type { Candidate, TaskDocument } from "./task_layouts.ts";
 
 export interface FewShot {
   /** Solved questions before each one. */
@@ -19,32 +19,36 @@ export interface FewShot {
   readonly pool: readonly TaskDocument[];
 }
 
+/** A question and the solved ones that it comes after. */
+export interface ShotDocument extends TaskDocument {
+  readonly solved: readonly Candidate[];
+}
+
 /**
- * Documents whose contexts begin with the task's description and solved questions.
+ * Documents with their solved questions.
  * @throws GpruneError BAD_TEXT when the pool is too small
  */
 export function withShots(
   documents: readonly TaskDocument[],
   { count, seed, name, pool }: FewShot,
-): readonly TaskDocument[] {
-  const different = [...new Set(pool.map(solved))];
-  const drawn = chooseWindows(different, count + 1, { seed, label: `few-shot ${name}` });
+): readonly ShotDocument[] {
+  const different = new Map(pool.map((document) => [wordsOf(document), solvedOf(document)]));
+  const drawn = chooseWindows([...different.keys()], count + 1, { seed, label: `few-shot ${name}` });
   return documents.map((document) => {
-    const own = solved(document);
+    const own = wordsOf(document);
     const shots = drawn.filter((shot) => shot !== own).slice(0, count);
-    if (shots.length < count) throw tooFew(name, count, different.length);
-    const prompt = [document.description ?? "", ...shots].join("");
-    const candidates = document.candidates.map((candidate) => ({
-      ...candidate,
-      context: prompt + candidate.context,
-    }));
-    return { ...document, candidates };
+    if (shots.length < count) throw tooFew(name, count, different.size);
+    return { ...document, solved: shots.map((shot) => different.get(shot)!) };
   });
 }
 
-function solved({ candidates, gold }: TaskDocument): string {
-  const { context, continuation } = candidates[gold]!;
-  return `${context}${continuation}\n\n`;
+function solvedOf({ candidates, gold }: TaskDocument): Candidate {
+  return candidates[gold]!;
+}
+
+function wordsOf(document: TaskDocument): string {
+  const { context, delimiter, answer } = solvedOf(document);
+  return context + delimiter + answer;
 }
 
 function tooFew(name: string, count: number, available: number): GpruneError {

@@ -5,12 +5,14 @@ import { requireKnownTokens } from "../graph/decoder_runner.ts";
 import type { HubOptions } from "../io/hub.ts";
 import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
-import { chatRendererOf } from "../model/chat_template.ts";
+import { chatPrompterOf, chatRendererOf } from "../model/chat_template.ts";
 import type { Model } from "../model/model.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { isSameTokenizer, Tokenizer } from "../model/tokenizer.ts";
 import { plainName } from "../plain_text.ts";
 import type { OnProgress } from "../progress.ts";
-import { withShots } from "./few_shot.ts";
+import { type ShotDocument, withShots } from "./few_shot.ts";
+import { asChats, asTexts, type ChatOptions } from "./prompts.ts";
 import { readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument } from "./tasks.ts";
@@ -24,6 +26,8 @@ export interface MaterialOptions {
   readonly tasks?: readonly TextSet[];
   /** Solved questions before each one; as many as tasks want themselves when absent. */
   readonly fewShot?: TaskShots;
+  /** Puts questions of tasks as messages, by the chat template of each model; as plain texts when absent. */
+  readonly chat?: ChatOptions | undefined;
   /** Called with how many solved questions each question of a task comes after. */
   readonly onShots?: ((task: string, count: number) => void) | undefined;
   /** At most this many windows of each text, and documents of each task. */
@@ -63,7 +67,7 @@ export interface Material {
 /** The same as it was read. */
 export interface ReadMaterial {
   readonly texts: readonly { readonly name: string; readonly path: string; readonly text: string }[];
-  readonly tasks: readonly (readonly [string, readonly TaskDocument[]])[];
+  readonly tasks: readonly (readonly [string, readonly ShotDocument[]])[];
 }
 
 /** Reads all texts and tasks, once for all models. */
@@ -83,7 +87,7 @@ export async function readMaterial(
   for (const { name, path } of sets) {
     texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, { ...hub, renderer }) });
   }
-  const tasks: [string, readonly TaskDocument[]][] = [];
+  const tasks: [string, readonly ShotDocument[]][] = [];
   for (const task of taskSets)
     tasks.push([task.name, await readQuestions(task, { limit, fewShot, onShots, hub })]);
   return { texts, tasks };
@@ -94,14 +98,20 @@ export async function readMaterial(
  * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, BAD_ARGUMENT where BOS is
  *   asked for and there is none, and as `encodeDocument`
  */
-export function tokenMaterial(
-  { files, spec, origin }: Model,
+export async function tokenMaterial(
+  model: Model,
   { texts, tasks }: ReadMaterial,
-  { seqLen, limit, bos = false, onWithoutBos = () => {} }: Measuring,
-): Material {
+  { seqLen, limit, bos = false, onWithoutBos = () => {}, chat }: Measuring,
+): Promise<Material> {
+  const { files, spec, origin } = model;
   const tokenizer = Tokenizer.of({ files, origin });
   const first = bos ? requireBos(tokenizer, origin.name) : null;
   if (!bos && texts.length > 0 && tokenizer.addsBos) onWithoutBos(origin.name);
+  const documents: [string, readonly EncodedDocument[]][] = [];
+  for (const [name, shot] of tasks) {
+    const asked = chat === undefined ? asTexts(shot) : await asChats(shot, chatPrompterOf(model), chat);
+    documents.push([name, asked.map((document) => encodeKnown(document, tokenizer, spec))]);
+  }
   return {
     windows: texts.map(({ name, path, text }) => {
       const where = `text ${name} (${path})`;
@@ -109,18 +119,22 @@ export function tokenMaterial(
       for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
       return [name, windows];
     }),
-    documents: tasks.map(([name, documents]) => [
-      name,
-      documents.map((document) => {
-        const encoded = encodeDocument(document, tokenizer, spec.maxPositions);
-        for (const { ids } of encoded.continuations) requireKnownTokens(ids, spec.vocabSize, document.where);
-        return encoded;
-      }),
-    ]),
+    documents,
   };
 }
 
-/** The questions of a task, after the solved ones that they are to come after. */
+/** @throws GpruneError BAD_TEXT for a token that the model does not have, and as `encodeDocument` */
+function encodeKnown(
+  document: TaskDocument,
+  tokenizer: Tokenizer,
+  { maxPositions, vocabSize }: ModelSpec,
+): EncodedDocument {
+  const encoded = encodeDocument(document, tokenizer, maxPositions);
+  for (const { ids } of encoded.continuations) requireKnownTokens(ids, vocabSize, document.where);
+  return encoded;
+}
+
+/** The questions of a task, with the solved ones that they are to come after. */
 async function readQuestions(
   { name, path }: TextSet,
   {
@@ -134,7 +148,7 @@ async function readQuestions(
     readonly onShots: MaterialOptions["onShots"];
     readonly hub: HubOptions;
   },
-): Promise<readonly TaskDocument[]> {
+): Promise<readonly ShotDocument[]> {
   const { seed, pools } = fewShot;
   const documents = await readTask(path, limit, hub);
   const count = fewShot.count ?? documents[0]?.shots ?? 0;
@@ -151,8 +165,9 @@ function idlePool(task: string): GpruneError {
   return new GpruneError("BAD_ARGUMENT", `task ${plainName(task)}: expected ${expected}, got neither`);
 }
 
-/** Whether two models make the same tokens of everything. */
-export function readsAlike(a: Model, b: Model): boolean {
+/** Whether two models make the same tokens of everything, which chat templates may not. */
+export function readsAlike(a: Model, b: Model, { chat }: MaterialOptions): boolean {
+  if (chat !== undefined) return false;
   return a.spec.maxPositions === b.spec.maxPositions && isSameTokenizer(a.files, b.files);
 }
 

@@ -28,8 +28,8 @@ describe("readTask", () => {
         where: "PATH line 1",
         gold: 1,
         candidates: [
-          { context: "Two?\n", continuation: " ja 🙂", characters: 4 },
-          { context: "Two?\n", continuation: " no", characters: 2 },
+          { context: "Two?\n", delimiter: " ", answer: "ja 🙂" },
+          { context: "Two?\n", delimiter: " ", answer: "no" },
         ],
       },
       expect.objectContaining({ where: "PATH line 3", gold: 0 }),
@@ -42,8 +42,8 @@ describe("readTask", () => {
         where: "PATH line 1",
         gold: 1,
         candidates: [
-          { context: "x", continuation: " z", characters: 1 },
-          { context: "y", continuation: " z", characters: 1 },
+          { context: "x", delimiter: " ", answer: "z" },
+          { context: "y", delimiter: " ", answer: "z" },
         ],
       },
     ]);

@@ -16,7 +16,7 @@ function question(record: Readonly<Record<string, unknown>>): Question {
 function lines(record: Readonly<Record<string, unknown>>): readonly string[] {
   const { candidates, gold } = question(record);
   return candidates.map(
-    ({ context, continuation }, i) => `${context}|${continuation}${i === gold ? " *" : ""}`,
+    ({ context, delimiter, answer }, i) => `${context}|${delimiter}${answer}${i === gold ? " *" : ""}`,
   );
 }
 
@@ -103,6 +103,6 @@ describe("published layouts", () => {
   it("cost time in proportion to the text", () => {
     const ending = "[".repeat(200_000);
     const record = { activity_label: "a", ctx_a: ending, ctx_b: "c", endings: [ending, "y"], label: 1 };
-    expect(question(record).candidates[0]!.characters).toBe(ending.length);
+    expect(question(record).candidates[0]!.answer).toHaveLength(ending.length);
   });
 });

@@ -9,9 +9,9 @@ import { z } from "zod";
 /** One of the answers that a model chooses from. */
 export interface Candidate {
   readonly context: string;
-  readonly continuation: string;
-  /** Length of the answer in code points, the space before it not counted. */
-  readonly characters: number;
+  /** What stands between context and answer in a text; messages of a chat need none. */
+  readonly delimiter: string;
+  readonly answer: string;
 }
 
 /** A question; with a single candidate it is whether the model would go on with just that. */
@@ -136,14 +136,14 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
       .object({ text: text.regex(/\S \S+$/, { error: "a text of two words or more that ends with one" }) })
       .transform(({ text: passage }) => {
         const gap = passage.lastIndexOf(" ");
-        return completing([passage.slice(0, gap)], passage.slice(gap + 1), 0);
+        return { candidates: [candidate(passage.slice(0, gap), passage.slice(gap), "")], gold: 0 };
       }),
   },
 ];
 
 /** A context and an answer, a space between them unless said otherwise. */
-export function candidate(context: string, answered: string, delimiter = " "): Candidate {
-  return { context, continuation: `${delimiter}${answered}`, characters: [...answered].length };
+export function candidate(context: string, answer: string, delimiter = " "): Candidate {
+  return { context, delimiter, answer };
 }
 
 function choosing(query: string, choices: readonly string[], gold: number): Question {

@@ -43,8 +43,8 @@ describe("tasks by templates", () => {
       gold: 0,
       description: "Answer.\n",
       candidates: [
-        { context: "Question: What shines?\nAnswer:", continuation: " sun", characters: 3 },
-        { context: "Question: What shines?\nAnswer:", continuation: " moon", characters: 4 },
+        { context: "Question: What shines?\nAnswer:", delimiter: " ", answer: "sun" },
+        { context: "Question: What shines?\nAnswer:", delimiter: " ", answer: "moon" },
       ],
     });
     expect(second).toMatchObject({ gold: 1, where: expect.stringMatching(/a\.jsonl line 2$/) });
@@ -71,7 +71,7 @@ target_delimiter: ""
       { q: "?", a: 0 },
     ];
     expect(await readYaml(yaml, records)).toMatchObject([
-      { gold: 1, candidates: [{ context: "ok\n", continuation: "no {" }, { continuation: "yes" }] },
+      { gold: 1, candidates: [{ context: "ok\n", delimiter: "", answer: "no {" }, { answer: "yes" }] },
       { gold: 0 },
     ]);
     expect(await readYaml(yaml, records, 1)).toHaveLength(1);

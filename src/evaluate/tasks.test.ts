@@ -10,7 +10,7 @@ import { Runtime } from "../graph/runtime.ts";
 import type { CarriedFile } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { silent } from "../progress.ts";
-import type { TaskDocument } from "./task_layouts.ts";
+import { candidate, type TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
 
 const LETTERS = Array.from("abcdefghijklmnop");
@@ -18,11 +18,7 @@ const OPTIONS = { stage: "test", onProgress: silent };
 
 /** Multiple choice; choices are scored after a space. */
 function question(context: string, choices: readonly string[], gold = 0): TaskDocument {
-  const candidates = choices.map((choice) => ({
-    context,
-    continuation: ` ${choice}`,
-    characters: [...choice].length,
-  }));
+  const candidates = choices.map((choice) => candidate(context, choice));
   return { where: "PATH line 1", candidates, gold };
 }
 
@@ -145,15 +141,15 @@ describe("scoreTask", () => {
     const reference = await referenceDecoder(model);
     const chosen = (perCharacter: boolean): number =>
       questions.filter(({ candidates, gold }) => {
-        const scores = candidates.map(({ context, continuation, characters }) => {
+        const scores = candidates.map(({ context, delimiter, answer }) => {
           const before = tokenizer.encode(context).length;
-          const ids = tokenizer.encode(context + continuation);
+          const ids = tokenizer.encode(context + delimiter + answer);
           const { logits } = reference(ids);
           const sum = [...ids.keys()].slice(before).reduce((total, t) => {
             const row = logits[t - 1]!;
             return total + row[ids[t]!]! - Math.log(row.reduce((powers, x) => powers + Math.exp(x), 0));
           }, 0);
-          return perCharacter ? sum / characters : sum;
+          return perCharacter ? sum / [...answer].length : sum;
         });
         return scores.every((other) => other <= scores[gold]!);
       }).length;

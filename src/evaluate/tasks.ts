@@ -81,7 +81,7 @@ export async function scoreTask(
     }
     hits += Number(firstMaximum(own.map(({ sum }) => sum)) === gold);
     hitsPerCharacter += Number(
-      firstMaximum(own.map(({ sum }, index) => sum / candidates[index]!.characters)) === gold,
+      firstMaximum(own.map(({ sum }, index) => sum / characters(candidates[index]!))) === gold,
     );
   }
   const n = documents.length;
@@ -96,9 +96,9 @@ export async function scoreTask(
  * by default and the text does not begin with it; in place of an empty context it does in any case, or else EOS, as the
  * tokenizer has them: generation_config.json may begin texts with another token (Qwen).
  */
-function encodePair({ context, continuation }: Candidate, tokenizer: Tokenizer): Continuation {
+function encodePair({ context, delimiter, answer }: Candidate, tokenizer: Tokenizer): Continuation {
   const alone = tokenizer.encode(withoutTrailingSpace(context));
-  const whole = tokenizer.encode(context + continuation);
+  const whole = tokenizer.encode(context + delimiter + answer);
   const first = tokenizer.addsBos ? tokenizer.bosId : tokenizer.prefixId;
   const wanted = first !== null && (tokenizer.addsBos || alone.length === 0);
   const added = wanted && whole[0] !== first ? [first] : [];
@@ -112,6 +112,11 @@ function withoutTrailingSpace(text: string): string {
   let end = text.length;
   while (end > 0 && /\p{White_Space}/u.test(text[end - 1]!)) end--;
   return text.slice(0, end);
+}
+
+/** Length of the answer in code points. */
+function characters({ answer }: Candidate): number {
+  return [...answer].length;
 }
 
 function firstMaximum(values: readonly number[]): number {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Message } from "../io/conversations.ts";
-import { chatPrompt, chatRendererOf, chatTemplateIn } from "./chat_template.ts";
+import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "./chat_template.ts";
 import type { CarriedFile } from "./model.ts";
 
 /** With much of what real templates use. */
@@ -46,9 +46,9 @@ describe("chat templates", () => {
       "<s><system>Be brief. on 26 July 2024</system>\n<user>Hi\nthere</user>\n<assistant>Hello.</assistant>\n</s>",
       "<s><user>Hi\nthere</user>\n</s>",
     ]);
-    expect(await chatPrompt(model, CONVERSATION.slice(1, 2))).toBe(
+    expect(await chatPrompterOf(model)([CONVERSATION.slice(1, 2)], where)).toEqual([
       "<s><user>Hi\nthere</user>\n<assistant></s>",
-    );
+    ]);
   });
 
   it("are those of chat_template.jinja, else of the configuration, of several the default", () => {
@@ -102,18 +102,15 @@ describe("chat templates", () => {
     });
   }, 60_000);
 
-  it("are missed where a model has none, or none of several is the default", async () => {
+  it("are missed where a model has none, or none of several is the default", () => {
     const model = { ...modelWith(""), files: [] };
     expect(chatRendererOf(model)).toBeUndefined();
     expect(chatRendererOf(modelWith(""))).toBeUndefined();
-    await expect(chatPrompt(model, CONVERSATION)).rejects.toMatchObject({
-      code: "BAD_ARGUMENT",
-      message: "--chat: expected a model with a chat template, got tiny",
-    });
+    expect(() => chatPrompterOf(model)).toThrow("--chat: expected a model with a chat template, got tiny");
     const listed = [{ name: "tool_use", template: "x" }];
     const several = { ...model, files: [file("tokenizer_config.json", { chat_template: listed })] };
-    await expect(chatPrompt(several, CONVERSATION)).rejects.toMatchObject({
-      hint: "It has several, and none of them is called default.",
-    });
+    expect(() => chatPrompterOf(several)).toThrow(
+      expect.objectContaining({ hint: "It has several, and none of them is called default." }),
+    );
   });
 });

@@ -71,26 +71,32 @@ export function chatRendererOf(model: Pick<Model, "files" | "origin">): Conversa
   };
 }
 
+/** The texts before which a model answers conversations. @param where - names one of them for messages */
+export type ChatPrompter = (
+  conversations: readonly (readonly Message[])[],
+  where: (conversation: number) => string,
+) => Promise<readonly string[]>;
+
 /**
- * The text before which a model answers.
- * @throws GpruneError BAD_ARGUMENT for a model without a template, BAD_TEXT when the template does not take the messages
+ * Puts conversations to a model, by its template as `apply_chat_template` with `add_generation_prompt` does. Errors as those of
+ * `chatRendererOf`.
+ * @throws GpruneError BAD_ARGUMENT for a model without a template, and as `chatTemplateIn`
  */
-export async function chatPrompt(
-  model: Pick<Model, "files" | "origin">,
-  messages: readonly Message[],
-): Promise<string> {
-  const { name } = model.origin;
+export function chatPrompterOf(model: Pick<Model, "files" | "origin">): ChatPrompter {
   const template = ofModel(model, () => chatTemplateIn(model.files));
   if (template === undefined) {
-    throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${name}`, {
+    const got = model.origin.name;
+    throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${got}`, {
       hint: Array.isArray(configOf(model.files).chat_template)
         ? "It has several, and none of them is called default."
-        : "Without --chat the prompt is continued as it is.",
+        : "Without --chat everything is put to it as plain text.",
     });
   }
-  const values = { ...givenBy(model), messages, add_generation_prompt: true };
-  const [prompt = ""] = await renderChats(template, [values], () => `${name}: chat template`);
-  return prompt;
+  const given = givenBy(model);
+  return (conversations, where) => {
+    const values = conversations.map((messages) => ({ ...given, messages, add_generation_prompt: true }));
+    return renderChats(template, values, where);
+  };
 }
 
 /** What transformers gives a template besides the conversation. */

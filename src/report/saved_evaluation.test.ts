@@ -90,6 +90,7 @@ describe("addedTo", () => {
     ["tokens in a window", WIDE, [["b 10"], ["t", "u"], ["a"]]],
     ["a limit", { seqLen: 64, limit: 2 }, [["b 10"], ["u"], ["a", "t"]]],
     ["BOS", { seqLen: 64, bos: true }, [["b 10"], ["t", "u"], ["a"]]],
+    ["messages", { seqLen: 64, chat: {} }, [["a 10", "b 10"], ["u"], ["t"]]],
     ["solved questions", SHOT, [["a 10", "b 10"], ["u"], ["t"]]],
     [
       "a seed that drew nothing",

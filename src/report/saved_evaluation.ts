@@ -7,6 +7,7 @@ import { GpruneError } from "../errors.ts";
 import type { Divergence } from "../evaluate/divergence.ts";
 import type { Evaluation, FromFirst } from "../evaluate/evaluate.ts";
 import type { TaskShots } from "../evaluate/material.ts";
+import type { ChatOptions } from "../evaluate/prompts.ts";
 import { parseJson } from "../io/json.ts";
 import type { Json } from "../prune/plan.ts";
 import { formatDocument } from "../prune/plan_json.ts";
@@ -41,12 +42,15 @@ export interface SavedSettings {
   readonly texts: { readonly limit: number | null; readonly bos: boolean } | null;
   /**
    * Documents of each at most; the solved questions before each, null when tasks have different numbers of them (or, by a version
-   * that did not say more, as many as each task wanted itself), and what drew them, null without.
+   * that did not say more, as many as each task wanted itself), and what drew them, null without; whether questions were put
+   * as messages, and what a system message said.
    */
   readonly tasks: {
     readonly limit: number | null;
     readonly num_fewshot: number | null;
     readonly seed: number | null;
+    readonly chat: boolean;
+    readonly system: string | null;
   } | null;
 }
 
@@ -82,7 +86,13 @@ const divergence = z.object({
 const settings = z.object({
   texts: z.object({ limit: count.nullable(), bos: z.boolean().default(false) }).nullable(),
   tasks: z
-    .object({ limit: count.nullable(), num_fewshot: count.nullable(), seed: count.nullable() })
+    .object({
+      limit: count.nullable(),
+      num_fewshot: count.nullable(),
+      seed: count.nullable(),
+      chat: z.boolean().default(false),
+      system: z.string().nullable().default(null),
+    })
     .nullable(),
 });
 
@@ -113,13 +123,14 @@ export interface MeasuredWith {
   readonly bos?: boolean | undefined;
   readonly limit?: number | undefined;
   readonly fewShot?: Pick<TaskShots, "count" | "seed"> | undefined;
+  readonly chat?: ChatOptions | undefined;
 }
 
 /** What `gprune eval` measured, as it is saved. */
 export function savedEvaluation(
   own: Evaluation & { readonly fromFirst?: FromFirst },
   baseline: Evaluation | undefined,
-  { seqLen, bos = false, limit, fewShot }: MeasuredWith,
+  { seqLen, bos = false, limit, fewShot, chat }: MeasuredWith,
 ): SavedEvaluation {
   const divergences = new Map<string, Divergence>(Object.entries(own.fromFirst?.divergence ?? {}));
   const [texts, tasks] = [baseline?.texts, baseline?.tasks].map((all) => new Map(Object.entries(all ?? {})));
@@ -131,7 +142,7 @@ export function savedEvaluation(
     seq_len: seqLen,
     settings: {
       texts: isEmpty(own.texts) ? null : { limit: limit ?? null, bos },
-      tasks: isEmpty(own.tasks) ? null : { limit: limit ?? null, ...shots(fewShot) },
+      tasks: isEmpty(own.tasks) ? null : { limit: limit ?? null, ...shots(fewShot), ...chatSettings(chat) },
     },
     texts: Object.entries(own.texts).map(([name, { ppl, windows }]) => ({
       name,
@@ -162,6 +173,13 @@ function shots({ count: num, seed }: Pick<TaskShots, "count" | "seed"> = { seed:
   return { num_fewshot: num ?? null, seed: num === 0 ? null : seed };
 }
 
+function chatSettings(chat: ChatOptions | undefined): {
+  readonly chat: boolean;
+  readonly system: string | null;
+} {
+  return { chat: chat !== undefined, system: chat?.system ?? null };
+}
+
 /** An evaluation with what was saved earlier and still goes with it. */
 export interface AddedEvaluation {
   readonly evaluation: SavedEvaluation;
@@ -171,7 +189,7 @@ export interface AddedEvaluation {
 
 /**
  * Adds what was measured now to what was saved earlier: of the same name in its place, else behind. Against the same
- * baseline earlier texts stay when windows, their beginning and their limit are the same, tasks when limit and solved questions are, and
+ * baseline earlier texts stay when windows, their beginning and their limit are the same, tasks when limit, solved questions and messages are, and
  * both when none of theirs was measured now.
  */
 export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): AddedEvaluation {

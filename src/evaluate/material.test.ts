@@ -1,0 +1,66 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../test/file_faults.ts";
+import { letterModel } from "../../test/letter_model.ts";
+import type { Model } from "../model/model.ts";
+import { silent } from "../progress.ts";
+import { type MaterialOptions, readMaterial, tokenMaterial } from "./material.ts";
+
+function chatting(template: string): Model {
+  const model = letterModel();
+  const bytes = Buffer.from(JSON.stringify({ chat_template: template }));
+  return { ...model, files: [...model.files, { name: "tokenizer_config.json", bytes }] };
+}
+
+describe("questions as messages", () => {
+  /** Contexts and answers in letters, of two questions with two choices each, the first after one solved question. */
+  async function asked(model: Model, options: MaterialOptions): Promise<readonly string[]> {
+    const path = join(await temporaryDirectory(), "questions.jsonl");
+    const lines = ["a b", "c d"].map((query) => ({ query, choices: ["e", "f g"], gold: 1 }));
+    await writeFile(path, lines.map((line) => JSON.stringify(line)).join("\n"));
+    const tasks = [{ name: "t", path, weight: 1 }];
+    const fewShot = { count: 1, seed: 0, pools: [] };
+    const told = { seqLen: 4, onProgress: silent, tasks, fewShot, ...options };
+    const { documents } = await tokenMaterial(model, await readMaterial([model], [], told), told);
+    const letters = (ids: Int32Array): string => Array.from(ids, (id) => "abcdefghijklmnop"[id]).join("");
+    return documents.flatMap(([, own]) =>
+      own.flatMap(({ continuations }) =>
+        continuations.map(
+          ({ ids, context }) => `${letters(ids.subarray(0, context))}|${letters(ids.subarray(context))}`,
+        ),
+      ),
+    );
+  }
+
+  it("are what the model's template makes of them", async () => {
+    const roles = "{% for m in messages %}{{ {'user': 'u', 'assistant': 's', 'system': 'y'}[m.role] }}";
+    // The template's letters u, s and y are none of the model's, and read as p.
+    const model = chatting(
+      `${roles} {{ m.content }} {% endfor %}{% if add_generation_prompt %}h {% endif %}`,
+    );
+    expect(await asked(model, {})).toEqual(["cdfgab|e", "cdfgab|fg", "abfgcd|e", "abfgcd|fg"]);
+    expect(await asked(model, { chat: {} })).toEqual([
+      "pcdpfgpabh|e",
+      "pcdpfgpabh|fg",
+      "pabpfgpcdh|e",
+      "pabpfgpcdh|fg",
+    ]);
+    expect((await asked(model, { chat: { system: "l" } }))[0]).toBe("plpcdpfgpabh|e");
+  });
+
+  it("need a template", async () => {
+    await expect(asked(letterModel(), { chat: {} })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: "--chat: expected a model with a chat template, got tiny",
+    });
+  });
+
+  it("name the question that the template does not take", async () => {
+    const refusing = chatting("{{ raise_exception('no ' + messages[0].role) }}");
+    await expect(asked(refusing, { chat: { system: "l" } })).rejects.toMatchObject({
+      code: "BAD_TEXT",
+      message: expect.stringMatching(/questions\.jsonl line 1: template: no system/),
+    });
+  });
+});
