@@ -1,0 +1,146 @@
+/** The settings of `gprune prune`: those of the configuration file, overridden by what the command line says. */
+import { isAbsolute } from "node:path";
+import { DECIDED_BY_PLAN, parseRunConfig, type RunConfig, refits, resolveRunConfig } from "../config.ts";
+import { GpruneError } from "../errors.ts";
+import { readSmallText } from "../io/file.ts";
+import { MAX_YAML_BYTES } from "../io/yaml.ts";
+import { fallbackByName } from "../run_inputs.ts";
+import { metricByName } from "../score/registry.ts";
+import { idleOption, optionOf } from "./options.ts";
+import { parseTextSets } from "./text_sets.ts";
+
+/** Options as commander gives them; those that were not given are absent. */
+export interface PruneOptions {
+  readonly config?: string;
+  readonly calib?: readonly string[];
+  readonly resume?: boolean;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly redis?: string;
+  readonly store?: string;
+  readonly [setting: string]: unknown;
+}
+
+/** A run's settings. */
+export interface Configured {
+  readonly config: RunConfig;
+  /** Paths that the configuration file says, and nothing else. */
+  readonly named: readonly string[];
+}
+
+/** The configuration file's settings, overridden by what the command line says. */
+export async function configOf(model: string | undefined, options: PruneOptions): Promise<Configured> {
+  const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
+  const { redis: _redis, store: _store, ...settings } = rest;
+  const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
+  // What the command line says is named as it is written there.
+  if (typeof settings.metric === "string") metricByName(settings.metric, "--metric");
+  if (typeof settings.fallback === "string") fallbackByName(settings.fallback, "--fallback");
+  if (settings.plan ?? file.plan) refuseDecided(settings);
+  const calibration = calib && { calibration: parseTextSets(calib, "--calib") };
+  // What is not given is true here, and the file may say otherwise.
+  const noReport = report === false && { report };
+  const given = { ...settings, ...noReport, ...(model !== undefined && { model }), ...calibration };
+  const input = { ...file, ...given };
+  requireSetting(input, "model", "a Hugging Face directory, .gguf file or hf://ORG/NAME");
+  requireSetting(input, "output", "a directory to be made (-o)");
+  const config = resolveRunConfig(input, (field) =>
+    path === undefined || Object.hasOwn(given, field) ? "command line" : path,
+  );
+  requireUse(settings, config);
+  const byFile = (field: keyof RunConfig): boolean => !Object.hasOwn(given, field);
+  const named = [
+    ...(byFile("model") ? [config.model] : []),
+    ...(byFile("plan") && config.plan !== undefined ? [config.plan] : []),
+    ...(byFile("calibration") ? config.calibration.map(({ path: text }) => text) : []),
+  ];
+  return { config, named };
+}
+
+/** An error about a path that is not there, with who named it and where it was looked up. */
+export function saidWhereNamed(
+  error: unknown,
+  { paths, file }: { readonly paths: readonly string[]; readonly file: string | undefined },
+): unknown {
+  if (!(error instanceof GpruneError) || error.code !== "NOT_FOUND" || file === undefined) return error;
+  const { message, hint = "" } = error;
+  const path = paths.find((name) => !isAbsolute(name) && message.startsWith(`${name}: `));
+  if (path === undefined) return error;
+  const where = `${file} names it, and paths in a configuration start at the current directory, ${process.cwd()}.`;
+  const next = "Run gprune where they lead to the files, or name the files anew on the command line.";
+  return error.inOtherWords({ hint: `${where} ${next} ${hint}`.trim() });
+}
+
+/** Options that say something of one way to work alone. */
+const USES: readonly {
+  readonly settings: readonly (keyof RunConfig)[];
+  readonly needed: string;
+  /** What a configuration says instead; null when the options have a use. */
+  readonly instead: (config: RunConfig) => string | null;
+}[] = [
+  {
+    settings: ["steps", "learningRate"],
+    needed: "--recover distill",
+    instead: ({ recover }) => (recover === "distill" ? null : `--recover ${recover}`),
+  },
+  {
+    settings: ["refitSamples"],
+    needed: "--recover lstsq",
+    instead: ({ recover }) => (refits(recover) ? null : `--recover ${recover}`),
+  },
+  {
+    settings: ["fallback", "maxModules", "robust", "rounds", "refine", "gradientWindows"],
+    needed: "--method gprune",
+    instead: ({ method }) => (method === "gprune" ? null : `--method ${method}`),
+  },
+  {
+    settings: ["robust", "rounds", "refine", "gradientWindows"],
+    needed: "--allocation learned",
+    instead: ({ allocation = "learned" }) => (allocation === "learned" ? null : `--allocation ${allocation}`),
+  },
+  {
+    settings: ["refine"],
+    needed: "--recover lstsq",
+    instead: ({ recover }) => (refits(recover) ? null : `--recover ${recover}`),
+  },
+  {
+    settings: ["refine"],
+    needed: "--shape per-layer",
+    instead: ({ shape }) => (shape === "per-layer" ? null : `--shape ${shape}`),
+  },
+];
+
+/** @throws GpruneError BAD_ARGUMENT naming an option that would change nothing */
+function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig): void {
+  for (const { settings, needed, instead } of USES) {
+    const got = instead(config);
+    // Who says no to something that is not done anyway is right.
+    const idle = settings.find((name) => (given[name] ?? false) !== false);
+    if (got === null || idle === undefined) continue;
+    throw idleOption(idle, { needed, got });
+  }
+}
+
+/**
+ * Options that would decide something cannot go with a plan; a file's settings may, since it can be of the run that made
+ * the plan.
+ * @throws GpruneError BAD_ARGUMENT naming them
+ */
+function refuseDecided(given: Readonly<Record<string, unknown>>): void {
+  const found = DECIDED_BY_PLAN.filter((name) => given[name] !== undefined);
+  if (found.length === 0) return;
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `plan: expected no option that decides beside it, got ${found.map(optionOf).join(", ")}`,
+    {
+      hint: "The plan has decided which units stay. Leave these options out, or --plan to decide anew.",
+    },
+  );
+}
+
+function requireSetting(input: Readonly<Record<string, unknown>>, name: string, expected: string): void {
+  if (input[name] !== undefined) return;
+  throw new GpruneError("BAD_ARGUMENT", `${name}: expected ${expected}, got none`, {
+    hint: "gprune prune MODEL -o OUT --calib NAME=PATH; `gprune prune --help` shows more.",
+  });
+}

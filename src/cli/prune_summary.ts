@@ -1,0 +1,98 @@
+/** What `gprune prune` prints at the end. */
+import type { RunConfig } from "../config.ts";
+import { range, short, UNIT } from "../report/format.ts";
+import type { PruneResult } from "../run_result.ts";
+import { pairs, plainText, shellWord } from "./terminal.ts";
+
+export function percent(fraction: number): string {
+  return `${(100 * fraction).toFixed(2)} %`;
+}
+
+export function summaryOf(
+  { output, sparsity, parameters, widths, ...result }: PruneResult,
+  { model, plan }: RunConfig,
+): string {
+  const count = (parameters: number): string => short(parameters).replace(UNIT, " ");
+  const fewer = percent(1 - parameters.after / parameters.before);
+  const path = plainText(output);
+  const rows: (readonly [string, string])[] = [
+    [
+      "removed",
+      `${percent(sparsity.achieved)} of attention and FFN (${plan === undefined ? `asked: ${percent(sparsity.asked)}` : "as the plan says"})`,
+    ],
+    ["parameters", `${count(parameters.before)} -> ${count(parameters.after)}, ${fewer} fewer`],
+    ["neurons", `${range(widths.ffn)} in a layer`],
+    ["KV groups", `${range(widths.kv)} in a layer`],
+    ...Object.entries(result.runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const),
+    ["calibration", calibrationOf(result)],
+    ["held out", heldOutOf(result)],
+    ["time", timeOf(result)],
+    ["report", reportOf(result)],
+    [
+      "next",
+      `gprune eval ${shellWord(path)} --text NAME=FILE --baseline ${shellWord(plainText(model))} --save`,
+    ],
+  ];
+  return `${pairs(rows)}\n${path}`;
+}
+
+function reportOf({
+  report,
+  report_problem: problem,
+}: Pick<PruneResult, "report" | "report_problem">): string {
+  if (problem !== null) return `none (${plainText(problem)}); gprune report makes it from run.json`;
+  return report === null ? "none was asked for" : plainText(report);
+}
+
+/** Perplexities before and after on unused windows of the calibration texts. */
+function heldOutOf({
+  held_out: heldOut,
+  calibration,
+}: Pick<PruneResult, "held_out" | "calibration">): string {
+  const scores = Object.entries(heldOut);
+  const counts = new Set(scores.map(([, { windows }]) => windows));
+  const each = (windows: number): string => (counts.size === 1 ? "" : ` (${windowsText(windows)})`);
+  const sets = scores.map(
+    ([name, { windows, dense, pruned }]) =>
+      `${plainText(name)}${each(windows)} ${dense.toFixed(2)} -> ${pruned.toFixed(2)}`,
+  );
+  const [count] = counts;
+  const on =
+    count === undefined || counts.size > 1
+      ? ""
+      : ` on ${windowsText(count)}${scores.length > 1 ? " each" : ""}`;
+  if (sets.length > 0) return `perplexity${on} of ${sets.join(", ")}`;
+  const isUsedUp = Object.keys(calibration).length > 0;
+  return `nothing; ${isUsedUp ? "the texts were used up" : "no texts were given"}`;
+}
+
+function windowsText(count: number): string {
+  return count === 1 ? "1 window" : `${count} windows`;
+}
+
+function calibrationOf({
+  calibration,
+  held_out: heldOut,
+  tokens_per_second: speed,
+}: Pick<PruneResult, "calibration" | "held_out" | "tokens_per_second">): string {
+  const sets = Object.entries(calibration);
+  if (sets.length === 0) {
+    return Object.keys(heldOut).length === 0 ? "none" : "none; nothing here learns from texts";
+  }
+  const tokens = sets.reduce((sum, [, set]) => sum + set.tokens, 0);
+  const named = sets.map(([name, { windows, refit_windows: refit }]) => {
+    return `${plainText(name)} (${windows}${refit === undefined ? "" : `, least squares ${refit}`})`;
+  });
+  const rate = speed === null ? "" : `, ${Math.round(speed).toLocaleString("en")} tokens/s`;
+  return `windows of ${named.join(", ")}; ${tokens.toLocaleString("en")} tokens${rate}`;
+}
+
+/** What took how long; a run that had ended before it was resumed took none. */
+function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" | "peak_rss_bytes">): string {
+  if (Object.keys(timings).length === 0) return "none, the run had ended and its output is whole";
+  const seconds = Object.values(timings).reduce((sum, time) => sum + time, 0);
+  const stages = Object.entries(timings)
+    .filter(([, time]) => time >= 0.1)
+    .map(([stage, time]) => `${stage} ${time.toFixed(1)}`);
+  return `${seconds.toFixed(1)} s (${stages.join(", ")}), ${(peak / 2 ** 30).toFixed(2)} GiB at most`;
+}
