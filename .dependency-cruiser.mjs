@@ -36,6 +36,7 @@ const LAYERS = [
   "run_output.ts",
   "preflight.ts",
   "pipeline.ts",
+  "dry_run.ts",
   "demo.ts",
   "workers",
   "index.ts",

@@ -79,6 +79,7 @@ export {
   runConfigJsonSchema,
   type SettledConfig,
 } from "./config.ts";
+export { type DryRun, dryRun } from "./dry_run.ts";
 // Errors, progress, versions
 export { type ErrorCode, type ErrorDetails, type ErrorWords, GpruneError } from "./errors.ts";
 // Saving and measuring

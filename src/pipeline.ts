@@ -40,6 +40,7 @@ import {
   weightsHash,
 } from "./run_facts.ts";
 import {
+  allocationOf,
   decidesByText,
   fallbackByName,
   foresee,
@@ -166,15 +167,15 @@ async function pruneModel(asked: AskedRun, options: PruneOptions): Promise<Prune
     const done = await finishedResult({ ...asked, config }, facts);
     if (done !== null) return done;
     stages.begin(facts.computed, facts.written);
-    const allocation = config.allocation ?? (config.method === "gprune" ? "learned" : metric.allocation);
+    const allocation = allocationOf(config, metric);
     const { keptBytes: kept } = stages;
-    const plan = await planRoom({ model, config, sets: planned, given, allocation, metric, kept });
-    onPlanned(plan);
+    const { memory } = await planRoom({ model, config, sets: planned, given, allocation, metric, kept });
+    onPlanned(memory);
     // Before anything is computed, so that a server that is not there is reported at once.
     opened = await openPasses?.({ model, hashes, signal });
     runtime = new Runtime({
       threads: config.threads,
-      memory: { ...plan.places, scratch: stages },
+      memory: { ...memory.places, scratch: stages },
       device: asked.device.used,
     });
     const writing = { model, runtime, stages, onProgress };
@@ -190,7 +191,7 @@ async function pruneModel(asked: AskedRun, options: PruneOptions): Promise<Prune
       passes: runPasses(model, runtime, opened),
       sets,
       allocation,
-      memory: plan,
+      memory,
       facts,
       onProgress,
       maxShardBytes,

@@ -22,6 +22,8 @@ import type { Metric } from "./score/metric.ts";
 export interface Needs {
   /** Of memory, at most at one time. */
   readonly memory: number;
+  /** Of the output's weights, about. */
+  readonly output: number;
   /** On the disk, for the output and for progress, at most at one time, besides what is there. */
   readonly disk: number;
   /** What would make it need less of the disk, for messages; null where nothing simple would. */
@@ -53,19 +55,16 @@ export interface UpcomingRun {
   readonly kept: number;
 }
 
+/** The room that a run takes. */
+export interface Room extends Pick<Needs, "output" | "disk"> {
+  readonly memory: MemoryPlan;
+}
+
 /**
- * What the run will hold in memory, when the machine has room for it. A given plan says how much goes, and nothing is learned
- * for it.
+ * The room that the run takes, when the machine has it. A given plan says how much goes, and nothing is learned for it.
  * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
  */
-export async function planRoom({
-  model,
-  sets,
-  given,
-  kept,
-  metric,
-  ...run
-}: UpcomingRun): Promise<MemoryPlan> {
+export async function planRoom({ model, sets, given, kept, metric, ...run }: UpcomingRun): Promise<Room> {
   const { spec } = model;
   const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
   const allocation = given === null ? run.allocation : "given";
@@ -88,7 +87,7 @@ export async function planRoom({
   const plan = planMemory(planned, memoryLimit());
   const needs = estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));
-  return plan;
+  return { memory: plan, output: needs.output, disk: needs.disk };
 }
 
 /** What the run needs, erring upwards. */
@@ -119,7 +118,7 @@ export function estimateNeeds(
   ];
   const [most, lessDisk] = uses.reduce((a, b) => (b[0] > a[0] ? b : a));
   const disk = plan.spilled + most;
-  return { memory: plan.peak, disk: Math.max(0, disk - kept), lessDisk };
+  return { memory: plan.peak, output, disk: Math.max(0, disk - kept), lessDisk };
 }
 
 /**
@@ -128,7 +127,7 @@ export function estimateNeeds(
  * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
  */
 export async function requireRoom(
-  { memory, disk, lessDisk }: Needs,
+  { memory, disk, lessDisk }: Omit<Needs, "output">,
   output: string,
   ways: () => readonly string[] = () => [],
 ): Promise<void> {

@@ -147,6 +147,14 @@ function addsOwnText(config: RunConfig, spec: ModelSpec): boolean {
   return isFew && decides && 4 * layersParameters(spec) <= WRITING_BYTES;
 }
 
+/** How layers share the budget: as it is said, else learned with GPrune, else as the metric was published. */
+export function allocationOf(
+  { method, allocation }: RunConfig,
+  metric: Metric,
+): NonNullable<RunConfig["allocation"]> {
+  return allocation ?? (method === "gprune" ? "learned" : metric.allocation);
+}
+
 /** Whether what is removed depends on the texts: not where a plan says it, or a metric of the weights alone. */
 export function decidesByText({ plan, method }: RunConfig, { input }: Metric): boolean {
   return plan === undefined && (method !== "none" || input !== "weights");

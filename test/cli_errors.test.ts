@@ -234,6 +234,10 @@ describe("settings", () => {
     for (const [options, message] of cases) {
       await expectRefused(pruneOf("@model", ...options.split(" ")), `error BAD_ARGUMENT: ${message}\nhint: `);
     }
+    await expectRefused(
+      pruneOf("@model", "--dry-run", "--resume"),
+      "error BAD_ARGUMENT: --dry-run: expected no --resume beside it, got it\nhint: It computes nothing.",
+    );
     const idle = "expected --speed beside it, got none";
     await expectRefused(
       ["compare", "@model", "@model", "--repeats", "3"],

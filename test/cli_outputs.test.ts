@@ -203,6 +203,20 @@ test("windows are no longer than the model takes when nothing is said, and what 
 });
 
 describe("prune", () => {
+  test("says what a run would take and give, and does nothing else", async () => {
+    const output = join(root, "never");
+    const settings = ["--seq-len", "24", "--samples", "3", "--own-text", "never", "--dry-run"];
+    const found = await gprune("prune", first, "-o", output, ...settings, ...calibration);
+    expect(found).toMatchObject({ code: 0, stderr: "" });
+    expect(found.stdout).toMatch(
+      /^removes +30\.00 % of attention and FFN\nparameters +\S+ .*-> .*, \d+\.\d\d % fewer$/m,
+    );
+    expect(found.stdout).toMatch(/^calibration +windows of stories \(3, least squares 6\), code/m);
+    expect(found.stdout).toMatch(/^held out +2 windows of each set$/m);
+    expect(found.stdout).toMatch(/^memory: at most \d\.\d\d GB/m);
+    expect((await readdir(root)).filter((name) => name.startsWith("never"))).toEqual([]);
+  });
+
   test("says when the widths that are allowed leave nothing near what was asked", async () => {
     const plain = ["--method", "none", "--metric", "magnitude", "--recover", "none", "--no-report"];
     const widths = ["--shape", "uniform", "--round-to", "40", "--sparsity", "0.1"];

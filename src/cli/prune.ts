@@ -1,5 +1,6 @@
 /** `gprune prune` */
 import type { RunConfig, SettledConfig } from "../config.ts";
+import { dryRun } from "../dry_run.ts";
 import { GpruneError } from "../errors.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { keptProgress } from "../io/run_directory.ts";
@@ -11,7 +12,7 @@ import { sayFallback } from "./device.ts";
 import { sayWarning } from "./models.ts";
 import { withProgress } from "./progress.ts";
 import { configOf, type PruneOptions, saidWhereNamed } from "./prune_settings.ts";
-import { percent, summaryOf } from "./prune_summary.ts";
+import { dryRunText, percent, summaryOf } from "./prune_summary.ts";
 import { print, printJson, say } from "./terminal.ts";
 import { requireCalibration } from "./text_sets.ts";
 
@@ -21,13 +22,22 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
     throw saidWhereNamed(error, { paths: named, file: options.config });
   };
   await requireCalibration(config.calibration).catch(sayFile);
+  if (options.dryRun) return tellDryRun(config, options).catch(sayFile);
+  const result = await pruned(config, options).catch(sayFile);
+  if (!options.quiet) sayFarFromAsked(result, config);
+  if (options.json) printJson(result);
+  else print(summaryOf(result, config));
+}
+
+/** Prunes, and says on stderr what is known before. */
+function pruned(config: RunConfig, options: PruneOptions): Promise<PruneResult> {
   const onForeseen = options.quiet ? () => {} : sayForeseen(config);
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
   const onPlanned = tellsPlan ? (plan: MemoryPlan) => say(planText(plan)) : () => {};
   const { resume = false } = options;
   const distribution = distributionOf(options, config);
-  const result = await withProgress(options, (onProgress) =>
+  return withProgress(options, (onProgress) =>
     prune(config, {
       onProgress,
       onForeseen,
@@ -38,14 +48,27 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
       signal: stopSignal(),
       ...distribution,
     }),
-  )
-    .catch(async (error: unknown) => {
-      throw await saidWhatIsKept(error, config);
-    })
-    .catch(sayFile);
-  if (!options.quiet) sayFarFromAsked(result, config);
-  if (options.json) printJson(result);
-  else print(summaryOf(result, config));
+  ).catch(async (error: unknown) => {
+    throw await saidWhatIsKept(error, config);
+  });
+}
+
+/** Options that say something of a run that computes. */
+const OF_COMPUTING = ["resume", "redis", "store"] as const;
+
+/** @throws GpruneError BAD_ARGUMENT for options that mean nothing without computing */
+async function tellDryRun(config: RunConfig, options: PruneOptions): Promise<void> {
+  const idle = OF_COMPUTING.find((name) => options[name] !== undefined);
+  if (idle !== undefined) {
+    throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected no --${idle} beside it, got it`, {
+      hint: "It computes nothing. Leave one of the two out.",
+    });
+  }
+  const found = await withProgress(options, (onProgress) =>
+    dryRun(config, { onProgress, onDevice: sayFallback, onWarning: sayWarning, signal: stopSignal() }),
+  );
+  if (options.json) printJson(found);
+  else print(dryRunText(found));
 }
 
 /** Of what the model's units alone do not explain: the user said which widths there may be. */

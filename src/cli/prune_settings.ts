@@ -14,6 +14,7 @@ export interface PruneOptions {
   readonly config?: string;
   readonly calib?: readonly string[];
   readonly resume?: boolean;
+  readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly redis?: string;
@@ -31,7 +32,7 @@ export interface Configured {
 /** The configuration file's settings, overridden by what the command line says. */
 export async function configOf(model: string | undefined, options: PruneOptions): Promise<Configured> {
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
-  const { redis: _redis, store: _store, ...settings } = rest;
+  const { redis: _redis, store: _store, dryRun: _dryRun, ...settings } = rest;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
   // What the command line says is named as it is written there.
   if (typeof settings.metric === "string") metricByName(settings.metric, "--metric");

@@ -1,5 +1,9 @@
-/** What `gprune prune` prints at the end. */
+/** What `gprune prune` prints at the end, and `--dry-run` in its place. */
+import { gigabytes } from "../byte_size.ts";
 import type { RunConfig } from "../config.ts";
+import type { DryRun } from "../dry_run.ts";
+import type { Runtimes } from "../export/runtimes.ts";
+import { planText } from "../memory_plan.ts";
 import { range, short, UNIT } from "../report/format.ts";
 import type { PruneResult } from "../run_result.ts";
 import { pairs, plainText, shellWord } from "./terminal.ts";
@@ -12,18 +16,16 @@ export function summaryOf(
   { output, sparsity, parameters, widths, ...result }: PruneResult,
   { model, plan }: RunConfig,
 ): string {
-  const count = (parameters: number): string => short(parameters).replace(UNIT, " ");
-  const fewer = percent(1 - parameters.after / parameters.before);
   const path = plainText(output);
   const rows: (readonly [string, string])[] = [
     [
       "removed",
       `${percent(sparsity.achieved)} of attention and FFN (${plan === undefined ? `asked: ${percent(sparsity.asked)}` : "as the plan says"})`,
     ],
-    ["parameters", `${count(parameters.before)} -> ${count(parameters.after)}, ${fewer} fewer`],
+    ["parameters", parametersOf(parameters)],
     ["neurons", `${range(widths.ffn)} in a layer`],
     ["KV groups", `${range(widths.kv)} in a layer`],
-    ...Object.entries(result.runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const),
+    ...runtimeRows(result.runtimes),
     ["calibration", calibrationOf(result)],
     ["held out", heldOutOf(result)],
     ["time", timeOf(result)],
@@ -34,6 +36,30 @@ export function summaryOf(
     ],
   ];
   return `${pairs(rows)}\n${path}`;
+}
+
+/** What a run would take and give. */
+export function dryRunText({ sparsity, parameters, memory, disk, ...found }: DryRun): string {
+  const held = Object.values(found.held_out);
+  const rows: (readonly [string, string])[] = [
+    ["removes", `${percent(sparsity)} of attention and FFN`],
+    ["parameters", parametersOf(parameters)],
+    ...runtimeRows(found.runtimes),
+    ["calibration", calibrationOf({ ...found, tokens_per_second: null })],
+    ["held out", held.length === 0 ? "nothing" : `${range(held)} windows of each set`],
+    ["disk", `${gigabytes(disk.output)} for the output, ${gigabytes(disk.most)} at most meanwhile`],
+  ];
+  const closing = "Nothing was computed or written. Without --dry-run the same command does it.";
+  return [pairs(rows), planText(memory), closing].join("\n");
+}
+
+function parametersOf({ before, after }: PruneResult["parameters"]): string {
+  const count = (parameters: number): string => short(parameters).replace(UNIT, " ");
+  return `${count(before)} -> ${count(after)}, ${percent(1 - after / before)} fewer`;
+}
+
+function runtimeRows(runtimes: Runtimes): readonly (readonly [string, string])[] {
+  return Object.entries(runtimes).map(([name, answer]) => [`runs in ${name}`, answer] as const);
 }
 
 function reportOf({
@@ -74,7 +100,9 @@ function calibrationOf({
   calibration,
   held_out: heldOut,
   tokens_per_second: speed,
-}: Pick<PruneResult, "calibration" | "held_out" | "tokens_per_second">): string {
+}: Pick<PruneResult, "calibration" | "tokens_per_second"> & {
+  readonly held_out: Readonly<Record<string, unknown>>;
+}): string {
   const sets = Object.entries(calibration);
   if (sets.length === 0) {
     return Object.keys(heldOut).length === 0 ? "none" : "none; nothing here learns from texts";

@@ -121,6 +121,7 @@ export const pruneCommand: Command = new Command("prune")
       "memory that computing may take, 4GB or 512MiB; the bytes stay the same",
     ),
   )
+  .option("--dry-run", "read and check everything, say what the run would take and give, and stop")
   .option("--resume", "go on with a run that was interrupted, with the same bytes in the end")
   .addOption(redisOption("have `gprune worker`s compute the passes over the texts; needs --store"))
   .addOption(storeOption())
