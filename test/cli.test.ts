@@ -118,6 +118,9 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(written).toContain("stories");
     const names = await readdir(figures);
     expect(names).toEqual(expect.arrayContaining(["sparsity.png", "sparsity.svg", "timings.svg"]));
+    const told = json(await gprune("report", first, "-o", again, "--pictures", figures, "--json"));
+    expect(told.report).toBe(again);
+    expect(told.pictures).toHaveLength(names.length);
     const inFile = await gprune("report", first, "-o", again, "--pictures", again);
     expect(inFile.stderr).toContain("error OUTPUT_FAILED");
   });

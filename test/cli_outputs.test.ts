@@ -1,8 +1,9 @@
-import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { versions } from "../src/index.ts";
+import { plainText } from "../src/plain_text.ts";
 import { type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
@@ -52,6 +53,9 @@ describe("generate and export, from what a prune wrote", () => {
     expect(one.code).toBe(0);
     expect(one.stdout.startsWith("Once")).toBe(true);
     expect(two).toEqual(one);
+    const told = json(await gprune("generate", first, "--prompt", "Once", "--max-tokens", "5", "--json"));
+    expect(`${plainText(`Once${told.text}`)}\n`).toBe(one.stdout);
+    expect(told).toMatchObject({ model: first, prompt: "Once", tokens: 5, finish_reason: "length" });
     const input = join(root, "prompt.txt");
     await writeFile(input, "Once\n");
     const file = await open(input);
@@ -118,7 +122,9 @@ describe("generate and export, from what a prune wrote", () => {
     const same = join(root, "ggufs", "same.gguf");
     expect((await gprune("export", first, "-o", same)).code).toBe(0);
     const again = join(root, "ggufs", "again.gguf");
-    expect((await gprune("export", same, "-o", again, "--format", "gguf")).code).toBe(0);
+    const told = json(await gprune("export", same, "-o", again, "--format", "gguf", "--json"));
+    const { size } = await stat(again);
+    expect(told).toEqual({ output: again, format: "gguf", bytes: size, warnings: [] });
     const options = ["--seq-len", "24", "--limit", "2", "--json", ...heldout];
     const scores = await Promise.all([first, again].map((path) => gprune("eval", path, ...options)));
     const [before, after] = scores.map((score) => json(score).texts);

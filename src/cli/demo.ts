@@ -8,12 +8,13 @@ import { requireEmptyDirectory } from "../io/output_place.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { withProgress } from "./progress.ts";
-import { plainText, print, table } from "./terminal.ts";
+import { plainText, print, printJson, table } from "./terminal.ts";
 
 interface DemoCommandOptions extends DeviceOptions {
   readonly output?: string;
   readonly sparsity: number;
   readonly quiet?: boolean;
+  readonly json?: boolean;
 }
 
 /** Beginnings in three of the languages the demo model knows. */
@@ -31,12 +32,13 @@ export async function demoCommand({ output, ...options }: DemoCommandOptions): P
 
 async function demo(
   output: string,
-  { sparsity, quiet, ...options }: Omit<DemoCommandOptions, "output">,
+  { sparsity, quiet, json, ...options }: Omit<DemoCommandOptions, "output">,
 ): Promise<void> {
   const { used: device } = await findDeviceFor(options);
   const rows = await withProgress({ quiet }, (onProgress) =>
     runDemo({ output, sparsity, device, prompts: PROMPTS, onProgress }),
   );
+  if (json) return printJson({ sparsity, models: rows.map(plainRow) });
   print(report(rows, sparsity));
   print(plainText(rows.at(-1)!.path));
 }
@@ -54,6 +56,11 @@ async function inTemporaryDirectory(run: (directory: string) => Promise<void>): 
   } finally {
     forget();
   }
+}
+
+/** A row as `--json` prints it. */
+function plainRow({ geometricMean, ...row }: DemoRow): Readonly<Record<string, unknown>> {
+  return { ...row, geometric_mean: geometricMean };
 }
 
 function report(rows: readonly DemoRow[], sparsity: number): string {

@@ -1,4 +1,6 @@
 /** `gprune export` */
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { exportGguf } from "../export/gguf.ts";
 import { GGUF_DTYPES, type GgufDType } from "../export/gguf_types.ts";
@@ -12,7 +14,7 @@ import type { OnProgress } from "../progress.ts";
 import { stopSignal } from "./compute_child.ts";
 import { openForCommand } from "./models.ts";
 import { withProgress } from "./progress.ts";
-import { plainText, print, say } from "./terminal.ts";
+import { plainText, print, printJson, say } from "./terminal.ts";
 
 interface ExportCommandOptions {
   readonly output: string;
@@ -20,6 +22,7 @@ interface ExportCommandOptions {
   readonly dtype?: string;
   readonly pre?: string;
   readonly resume?: boolean;
+  readonly json?: boolean;
   readonly quiet?: boolean;
 }
 
@@ -96,10 +99,19 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
   try {
     const warnings = await withProgress(options, (onProgress) => format.write(model, options, onProgress));
     for (const warning of warnings) say(`warning: ${plainText(warning)}`);
+    if (options.json) printJson({ output, format: name, bytes: await bytesIn(output), warnings });
+    else print(plainText(output));
   } finally {
     await model.weights.close();
   }
-  print(plainText(output));
+}
+
+/** Of a file, or of all files in a directory. */
+async function bytesIn(path: string): Promise<number> {
+  const found = await stat(path);
+  if (!found.isDirectory()) return found.size;
+  const sizes = (await readdir(path)).map((name) => bytesIn(join(path, name)));
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }
 
 /** What to do about the name of a file where a format is a directory, by the name's ending. */

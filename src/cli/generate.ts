@@ -16,7 +16,7 @@ import { findDeviceFor } from "./device.ts";
 import { type ComputingOptions, openForCommand } from "./models.ts";
 import { optionOf } from "./options.ts";
 import { withProgress } from "./progress.ts";
-import { plainText, print } from "./terminal.ts";
+import { plainText, print, printJson } from "./terminal.ts";
 
 interface GenerateCommandOptions extends ComputingOptions {
   readonly prompt?: string;
@@ -29,6 +29,7 @@ interface GenerateCommandOptions extends ComputingOptions {
   readonly topP?: number;
   readonly seed?: number;
   readonly output?: string;
+  readonly json?: boolean;
 }
 
 /** Options that say something of samples alone. */
@@ -48,6 +49,11 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     const got = sample ? "both" : "neither";
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
   }
+  if (sample && options.json) {
+    throw new GpruneError("BAD_ARGUMENT", "--json: expected it with --prompt, got it with --sample", {
+      hint: "Samples are JSON Lines anyway.",
+    });
+  }
   if (!sample) refuseOfSamples(options);
   refuseOfChats(options);
   // A wrong place is reported before anything is computed.
@@ -60,7 +66,7 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     const runner = new DecoderRunner(model, runtime);
     const tokenizer = Tokenizer.of(model);
     if (prompt === undefined) await sampleLines({ runner, tokenizer }, options);
-    else print(plainText(await continued({ runner, tokenizer }, prompt, options)));
+    else tell(await continued({ runner, tokenizer }, prompt, options), options);
   } finally {
     await runtime.close();
     await model.weights.close();
@@ -73,12 +79,29 @@ interface Writer {
   readonly tokenizer: Tokenizer;
 }
 
+/** What a prompt is continued with; plain JSON, as `--json` prints it. */
+interface Continued {
+  readonly model: string;
+  readonly prompt: string;
+  readonly prompt_tokens: number;
+  readonly text: string;
+  readonly tokens: number;
+  /** Whether the model ended the text, or there were as many tokens as were asked for. */
+  readonly finish_reason: "stop" | "length";
+}
+
 /** The prompt and what follows it, or the answer to it alone. */
+function tell(found: Continued, { chat, json }: GenerateCommandOptions): void {
+  const { prompt, text } = found;
+  if (json) printJson(found);
+  else print(plainText(chat ? text : prompt + text));
+}
+
 async function continued(
   { runner, tokenizer }: Writer,
   prompt: string,
   { chat = false, system, maxTokens = chat ? ANSWER_TOKENS : PROMPTED_TOKENS }: GenerateCommandOptions,
-): Promise<string> {
+): Promise<Continued> {
   const { model } = runner;
   const messages = [
     ...(system === undefined ? [] : [{ role: "system", content: system }]),
@@ -86,8 +109,14 @@ async function continued(
   ];
   const tokens = chat ? await chatTokens(model, messages, tokenizer) : promptTokens(prompt, tokenizer);
   const ids = await generate(runner, tokens, { maxTokens, stopIds: endingIds(model, tokenizer) });
-  const added = continuationText(ids, tokens, tokenizer);
-  return chat ? added : prompt + added;
+  return {
+    model: model.origin.name,
+    prompt,
+    prompt_tokens: tokens.length,
+    text: continuationText(ids, tokens, tokenizer),
+    tokens: ids.length,
+    finish_reason: ids.length < maxTokens ? "stop" : "length",
+  };
 }
 
 /** A chat template has BOS in it where the model wants it. */

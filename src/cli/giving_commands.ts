@@ -35,6 +35,7 @@ export const exportCommand: Command = new Command("export")
     "gguf: llama.cpp's name for the tokenizer's cut into words, when it is not recognised",
   )
   .option("--resume", "hf: keep finished shards in OUT.run until all are there, and go on with those")
+  .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
     "after",

@@ -153,6 +153,7 @@ export const reportCommand: Command = new Command("report")
     "file named *.html, in place of one that may be there (default: RUN/report.html)",
   )
   .option("--pictures <dir>", "also write every figure as SVG and PNG there")
+  .addOption(jsonOption())
   .addHelpText(
     "after",
     "\nExamples:\n  $ gprune report OUT --pictures figures\n  $ gprune report OUT1 OUT2 -o comparison.html",
@@ -199,6 +200,7 @@ export const generateCommand: Command = new Command("generate")
   .addOption(deviceOption())
   .addOption(deviceDtypeOption())
   .addOption(requireDeviceOption())
+  .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText(
     "after",

@@ -251,6 +251,7 @@ export const demoCommand: Command = new Command("demo")
   .addOption(deviceOption())
   .addOption(deviceDtypeOption())
   .addOption(requireDeviceOption())
+  .addOption(jsonOption())
   .addOption(quietOption())
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
   .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));

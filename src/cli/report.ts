@@ -8,16 +8,17 @@ import { picturesOf } from "../report/gallery.ts";
 import { pictureFile } from "../report/picture.ts";
 import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
-import { plainText, print } from "./terminal.ts";
+import { plainText, print, printJson } from "./terminal.ts";
 
 interface ReportOptions {
   readonly output?: string;
   readonly pictures?: string;
+  readonly json?: boolean;
 }
 
 export async function reportCommand(
   directories: readonly string[],
-  { output, pictures }: ReportOptions,
+  { output, pictures, json }: ReportOptions,
 ): Promise<void> {
   if (output !== undefined) requirePageName(output);
   const runs: RunFiles[] = [];
@@ -33,8 +34,9 @@ export async function reportCommand(
   }
   const path = output ?? join(directories[0]!, "report.html");
   await writeFileAtomically(path, runs.length === 1 ? await renderReport(run) : await renderComparison(runs));
-  if (pictures !== undefined) await writePictures(run, pictures);
-  print(plainText(path));
+  const written = pictures === undefined ? [] : await writePictures(run, pictures);
+  if (json) printJson({ report: path, pictures: written });
+  else print(plainText(path));
 }
 
 /**
@@ -46,12 +48,15 @@ function requirePageName(path: string): void {
   throw new GpruneError("BAD_ARGUMENT", `--output: expected a name that ends with .html, got ${path}`);
 }
 
-/** Every picture as SVG and as PNG, in place of those that may be there. */
-async function writePictures(run: RunFiles, directory: string): Promise<void> {
+/** Every picture as SVG and as PNG, in place of those that may be there. @returns their paths */
+async function writePictures(run: RunFiles, directory: string): Promise<readonly string[]> {
+  const paths: string[] = [];
   for (const picture of picturesOf(factsOf(run))) {
     for (const ending of [".svg", ".png"]) {
       const path = join(directory, `${picture.id}${ending}`);
       await writeFileAtomically(path, await pictureFile(picture, path));
+      paths.push(path);
     }
   }
+  return paths;
 }
