@@ -1,6 +1,15 @@
 /** Chat templates, rendered as transformers does it, but for the day: what is made of a text must not depend on it. */
-import { Environment, Interpreter, parse, tokenize } from "./library.ts";
-import { CONSTANTS, range } from "./template.ts";
+import { FILTERS } from "./filters.ts";
+import { type Dialect, PythonInterpreter } from "./interpreter.ts";
+import { Environment, parse } from "./library.ts";
+import { str } from "./printing.ts";
+import { CONSTANTS, printing, range } from "./template.ts";
+
+/** The library's `tojson` is that of transformers. */
+const CHAT: Dialect = {
+  isStrict: false,
+  filters: new Map([...FILTERS].filter(([name]) => name !== "tojson")),
+};
 
 /** The day that templates which ask for none have, Llama 3.2's among them: Friday, 26 July 2024, by the letters of `strftime`. */
 const DAY: Readonly<Record<string, string>> = {
@@ -13,12 +22,12 @@ const DAY: Readonly<Record<string, string>> = {
  * @throws Error for what is no template
  */
 export function compileChat(text: string): (values: unknown) => string {
-  const program = parse(tokenize(text, { lstrip_blocks: true, trim_blocks: true }));
+  const program = parse(printing(text, { lstrip_blocks: true, trim_blocks: true }));
   return (values) => {
     const scope = new Environment();
     const globals = { ...CONSTANTS, range, raise_exception: refuse, strftime_now: day };
     for (const [name, value] of Object.entries({ ...Object(values), ...globals })) scope.set(name, value);
-    return String(new Interpreter(scope).run(program).value);
+    return str(new PythonInterpreter(scope, CHAT).run(program));
   };
 }
 

@@ -2,16 +2,33 @@
  * The library's interpreter with what Python and jinja2 compute in another way: operators, filters, methods and tuples. All
  * else is the library's, which gets the parts of an expression that have their values already.
  */
-import { FILTERS, METHODS, type Operation } from "./filters.ts";
+import { METHODS, type Operation } from "./filters.ts";
 import * as library from "./library.ts";
 import { OPERATORS } from "./operators.ts";
-import { Tuple } from "./values.ts";
+import { itemsOf, List, Str, Tuple } from "./values.ts";
 
 type Node = library.Node;
 type Value = library.Value;
 type Scope = library.Environment;
 
+/** In what environments of jinja2 differ. */
+export interface Dialect {
+  /** `StrictUndefined`: what is undefined is an error wherever it is used. Else it is printed as nothing, and has nothing in it. */
+  readonly isStrict: boolean;
+  readonly filters: ReadonlyMap<string, Operation>;
+}
+
+/** Filters that see that a value is undefined. */
+const OF_UNDEFINED: ReadonlySet<string> = new Set(["default", "tojson", "items"]);
+
 export class PythonInterpreter extends library.Interpreter {
+  readonly #dialect: Dialect;
+
+  constructor(scope: Scope, dialect: Dialect) {
+    super(scope);
+    this.#dialect = dialect;
+  }
+
   override evaluate(node: Node | undefined, scope: Scope): Value {
     switch (node?.type) {
       case "Evaluated":
@@ -24,7 +41,10 @@ export class PythonInterpreter extends library.Interpreter {
         return this.#call(node, scope);
       case "FilterExpression":
         return this.#filter(node, scope);
+      case "For":
+        return super.evaluate({ ...node, iterable: this.#iterable(node.iterable, scope) }, scope);
       case "FilterStatement":
+        if (!this.#dialect.isStrict) return super.evaluate(node, scope);
         throw new Error("expected filters of values, got one of a block");
       default:
         return super.evaluate(node, scope);
@@ -34,10 +54,21 @@ export class PythonInterpreter extends library.Interpreter {
   #operate(node: library.BinaryExpression, scope: Scope): Value {
     const operator = node.operator.value;
     if (operator === "and" || operator === "or") return super.evaluate(node, scope);
-    const left = evaluated(defined(this.evaluate(node.left, scope)));
-    const right = evaluated(defined(this.evaluate(node.right, scope)));
+    const side = (part: Node): library.Evaluated => {
+      const value = this.#checked(this.evaluate(part, scope));
+      return evaluated(operator === "~" ? withoutUndefined(value) : value);
+    };
+    const [left, right] = [side(node.left), side(node.right)];
     const own = OPERATORS.get(operator)?.(left.value, right.value);
     return own ?? super.evaluate({ ...node, left, right }, scope);
+  }
+
+  /** What a loop goes over: the library's know no texts, and nothing of what is undefined. */
+  #iterable(node: Node, scope: Scope): Node {
+    if (node.type === "SelectExpression") return { ...node, lhs: this.#iterable(node.lhs, scope) };
+    const value = this.#checked(this.evaluate(node, scope));
+    const isText = value.type === "StringValue" || value.type === "UndefinedValue";
+    return evaluated(isText ? new List(itemsOf(withoutUndefined(value))) : value);
   }
 
   #call(node: library.CallExpression, scope: Scope): Value {
@@ -53,11 +84,18 @@ export class PythonInterpreter extends library.Interpreter {
     const { filter } = node;
     const [{ value: name }, args] =
       filter.type === "Identifier" ? [filter, []] : [filter.callee, filter.args];
-    const operand = evaluated(this.evaluate(node.operand, scope));
-    if (name !== "default") defined(operand.value);
-    const operation = FILTERS.get(name);
+    const given = this.evaluate(node.operand, scope);
+    const value = name === "default" ? given : this.#checked(given);
+    const operand = evaluated(OF_UNDEFINED.has(name) ? value : withoutUndefined(value));
+    const operation = this.#dialect.filters.get(name);
     const own = operation?.apply(operand.value, this.#arguments(operation, args, scope));
     return own ?? super.evaluate({ ...node, operand }, scope);
+  }
+
+  /** @throws Error for an undefined value, where those are errors */
+  #checked(value: Value): Value {
+    if (!this.#dialect.isStrict || value.type !== "UndefinedValue") return value;
+    throw new Error("expected a value, got an undefined one");
   }
 
   /** @throws Error for arguments that it does not take */
@@ -78,8 +116,7 @@ function evaluated(value: Value): library.Evaluated {
   return { type: "Evaluated", value };
 }
 
-/** @throws Error for an undefined value, as with `StrictUndefined` of jinja2 */
-function defined(value: Value): Value {
-  if (value.type === "UndefinedValue") throw new Error("expected a value, got an undefined one");
-  return value;
+/** What is undefined is as good as an empty text. */
+function withoutUndefined(value: Value): Value {
+  return value.type === "UndefinedValue" ? new Str("") : value;
 }

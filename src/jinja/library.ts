@@ -35,6 +35,9 @@ export type NamedArgument = Readonly<{ type: "KeywordArgumentExpression"; key: N
 /** A name, or a call of one. */
 type Filter = Name | (CallExpression & Readonly<{ callee: Name }>);
 export type FilterExpression = Readonly<{ type: "FilterExpression"; operand: Node; filter: Filter }>;
+/** What a loop goes over with a condition. */
+export type SelectExpression = Readonly<{ type: "SelectExpression"; lhs: Node; test: Node }>;
+export type For = Readonly<{ type: "For"; iterable: Node }>;
 /** Not the parser's: what has its value. */
 export type Evaluated = Readonly<{ type: "Evaluated"; value: Value }>;
 type OtherNode = Readonly<{ type: "Program" | "FilterStatement" }>;
@@ -47,6 +50,8 @@ export type Node =
   | CallExpression
   | NamedArgument
   | FilterExpression
+  | SelectExpression
+  | For
   | Evaluated
   | OtherNode;
 
@@ -67,6 +72,6 @@ export const Interpreter: new (scope: Environment) => Interpreter = library.Inte
 
 export type Token = Readonly<{ type: string; value: string }>;
 /** Whether line breaks after blocks and white space before them go. */
-type TokenizeOptions = Readonly<{ lstrip_blocks?: boolean; trim_blocks?: boolean }>;
+export type TokenizeOptions = Readonly<{ lstrip_blocks?: boolean; trim_blocks?: boolean }>;
 export const tokenize: (template: string, options?: TokenizeOptions) => readonly Token[] = library.tokenize;
 export const parse: (tokens: readonly Token[]) => Node = library.parse;

@@ -1,11 +1,14 @@
 /** A template that is rendered as jinja2 does with undefined values that are errors. */
-import { PythonInterpreter } from "./interpreter.ts";
-import { Environment, parse, type Token, tokenize } from "./library.ts";
+import { FILTERS } from "./filters.ts";
+import { type Dialect, PythonInterpreter } from "./interpreter.ts";
+import { Environment, parse, type Token, type TokenizeOptions, tokenize } from "./library.ts";
 import { str } from "./printing.ts";
 import { toValue } from "./values.ts";
 
 /** The names of constants in jinja2. */
 export const CONSTANTS = { true: true, false: false, none: null, True: true, False: false, None: null };
+
+const HARNESS: Dialect = { isStrict: true, filters: FILTERS };
 
 /** As in jinja2.sandbox. An allocation beyond all limits would end the process, not the thread alone. */
 const MAX_RANGE = 100_000;
@@ -23,7 +26,7 @@ export function compileTemplate(text: string): (record: unknown) => string {
     for (const [name, value] of Object.entries({ ...Object(record), ...CONSTANTS })) {
       scope.setVariable(name, toValue(value));
     }
-    return str(new PythonInterpreter(scope).run(program));
+    return str(new PythonInterpreter(scope, HARNESS).run(program));
   };
 }
 
@@ -33,9 +36,9 @@ function wholeTemplate(text: string): string {
 }
 
 /** `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as Python does. */
-function printing(text: string): readonly Token[] {
+export function printing(text: string, options: TokenizeOptions = {}): readonly Token[] {
   const [, open, ...rest] = tokenize("{{ () | string }}");
-  return tokenize(text).flatMap((token) => {
+  return tokenize(text, options).flatMap((token) => {
     if (token.type === "OpenExpression") return [token, open!];
     return token.type === "CloseExpression" ? rest : [token];
   });
