@@ -158,7 +158,7 @@ export type { Environment } from "./io/hub_settings.ts";
 export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
 export type { MemoryPlan } from "./memory_plan.ts";
 export type { Items, Places } from "./memory_sizes.ts";
-export { type ChatPrompter, chatPrompterOf, chatRendererOf } from "./model/chat_template.ts";
+export { chatPrompterOf, chatRendererOf } from "./model/chat_template.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {

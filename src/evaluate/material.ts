@@ -5,7 +5,7 @@ import { requireKnownTokens } from "../graph/decoder_runner.ts";
 import type { HubOptions } from "../io/hub.ts";
 import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
-import { chatPrompterOf, chatRendererOf } from "../model/chat_template.ts";
+import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "../model/chat_template.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { isSameTokenizer, Tokenizer } from "../model/tokenizer.ts";
@@ -165,9 +165,9 @@ function idlePool(task: string): GpruneError {
   return new GpruneError("BAD_ARGUMENT", `task ${plainName(task)}: expected ${expected}, got neither`);
 }
 
-/** Whether two models make the same tokens of everything, which chat templates may not. */
+/** Whether two models make the same tokens of everything. */
 export function readsAlike(a: Model, b: Model, { chat }: MaterialOptions): boolean {
-  if (chat !== undefined) return false;
+  if (chat !== undefined && chatTemplateIn(a.files) !== chatTemplateIn(b.files)) return false;
   return a.spec.maxPositions === b.spec.maxPositions && isSameTokenizer(a.files, b.files);
 }
 

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Message } from "../io/conversations.ts";
-import type { ChatPrompter } from "../model/chat_template.ts";
+import type { ConversationRenderer, Message } from "../io/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
 import { asChats, asTexts } from "./prompts.ts";
 import { candidate, type TaskDocument } from "./task_layouts.ts";
@@ -24,7 +23,7 @@ function chat(messages: readonly Message[]): string {
   return `${messages.map(({ role, content }) => `[${String(role)[0]}:${content}]`).join("")}>\n`;
 }
 
-const prompt: ChatPrompter = async (conversations) => conversations.map(chat);
+const prompt: ConversationRenderer = async (conversations) => conversations.map(chat);
 
 function shown(documents: readonly TaskDocument[]): readonly string[] {
   return documents.flatMap(({ candidates }) =>
@@ -68,7 +67,7 @@ describe("asChats", () => {
 
   it("asks once for candidates of one context, and names the document of a conversation", async () => {
     const asked: string[] = [];
-    const noting: ChatPrompter = async (conversations, where) => {
+    const noting: ConversationRenderer = async (conversations, where) => {
       asked.push(...conversations.map((_, index) => where(index)));
       return conversations.map(chat);
     };

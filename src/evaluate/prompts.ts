@@ -3,8 +3,7 @@
  * conversation, as lm-evaluation-harness does (`fewshot_context` of lm_eval/api/task.py, 0.4.13) without and with
  * `--apply_chat_template`.
  */
-import type { Message } from "../io/conversations.ts";
-import type { ChatPrompter } from "../model/chat_template.ts";
+import type { ConversationRenderer, Message } from "../io/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
 import type { Candidate, TaskDocument } from "./task_layouts.ts";
 
@@ -36,7 +35,7 @@ export function asTexts(documents: readonly ShotDocument[]): readonly TaskDocume
  */
 export async function asChats(
   documents: readonly ShotDocument[],
-  prompt: ChatPrompter,
+  prompt: ConversationRenderer,
   { system = "" }: ChatOptions = {},
 ): Promise<readonly TaskDocument[]> {
   // Candidates of one context share a conversation.

@@ -70,6 +70,15 @@ describe("renderTemplates", () => {
     expect(await renderTemplates([template], [record], () => "here")).toEqual([["5 n None True"]]);
   });
 
+  it("renders any number of records in their order, up to one that fails", async () => {
+    const records = Array.from({ length: 200 }, (_, n) => ({ n }));
+    const where = (record: number): string => `record ${record}`;
+    const texts = await renderTemplates(["{{ n }}"], records, where);
+    expect(texts).toEqual(records.map(({ n }) => [`${n}`]));
+    const short = records.map(({ n }) => (n === 150 ? {} : { n }));
+    await expect(renderTemplates(["{{ n }}"], short, where)).rejects.toThrow(/^record 150: template: /);
+  });
+
   it.each([
     ["{{ 7 % 0 }}", "expected finite numbers, whole ones below 2^53, got NaN"],
     ["{{ 2 ** 64 }}", "expected finite numbers, whole ones below 2^53, got 18446744073709552000"],

@@ -26,17 +26,17 @@ const BUILT_IN: ReadonlySet<string> = new Set([
   ...["range", "loop", "namespace"],
 ]);
 
-/** What the thread is given. */
+/** What the thread renders. It is told records in lots: of all of them it has not the room. */
 export interface RenderRequest {
   readonly dialect: "harness" | "chat";
   readonly templates: readonly string[];
-  readonly records: readonly unknown[];
 }
 
-/** What it answers for a record. */
-export type RenderAnswer =
-  | { readonly record: number; readonly texts: readonly string[] }
-  | { readonly record: number; readonly problem: string };
+/** Records in a lot. */
+const LOT = 64;
+
+/** What it answers for each record of a lot, up to one that fails. */
+export type RenderAnswer = { readonly texts: readonly string[] } | { readonly problem: string };
 
 /**
  * Checks the syntax of a template.
@@ -90,7 +90,7 @@ export function renderTemplates(
   records: readonly unknown[],
   where: (record: number) => string,
 ): Promise<readonly (readonly string[])[]> {
-  return rendered({ dialect: "harness", templates, records }, where);
+  return rendered({ dialect: "harness", templates }, records, where);
 }
 
 /**
@@ -102,15 +102,14 @@ export async function renderChats(
   conversations: readonly unknown[],
   where: (conversation: number) => string,
 ): Promise<readonly string[]> {
-  const request = { dialect: "chat", templates: [template], records: conversations } as const;
-  return (await rendered(request, where)).flat();
+  return (await rendered({ dialect: "chat", templates: [template] }, conversations, where)).flat();
 }
 
 async function rendered(
   request: RenderRequest,
+  records: readonly unknown[],
   where: (record: number) => string,
 ): Promise<readonly (readonly string[])[]> {
-  const { records } = request;
   if (records.length === 0) return [];
   const worker = new Worker(ownThread("thread", import.meta.url), {
     workerData: request,
@@ -123,6 +122,7 @@ async function rendered(
       "BAD_FILE",
       `${where(texts.length)}: expected templates to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, and to make at most ${MAX_CHARACTERS} characters of all records, got more`,
     );
+  const ask = (): void => worker.postMessage(records.slice(texts.length, texts.length + LOT));
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => finish(tooLong()), MAX_SECONDS * 1000);
     const finish = (error?: Error): void => {
@@ -131,16 +131,18 @@ async function rendered(
       if (error === undefined) resolve(texts);
       else reject(error);
     };
-    worker.on("message", (message: RenderAnswer) => {
+    worker.on("message", (answer: RenderAnswer) => {
       timer.refresh();
-      if ("problem" in message) {
-        finish(new GpruneError("BAD_TEXT", `${where(message.record)}: template: ${message.problem}`));
+      if ("problem" in answer) {
+        finish(new GpruneError("BAD_TEXT", `${where(texts.length)}: template: ${answer.problem}`));
         return;
       }
-      characters += message.texts.reduce((sum, { length }) => sum + length, 0);
+      characters += answer.texts.reduce((sum, { length }) => sum + length, 0);
       if (characters > MAX_CHARACTERS) finish(tooLong());
-      else if (texts.push(message.texts) === records.length) finish();
+      else if (texts.push(answer.texts) === records.length) finish();
+      else if (texts.length % LOT === 0) ask();
     });
     worker.on("error", (error) => finish(isOutOfMemory(error.message) ? tooLong() : error));
+    ask();
   });
 }

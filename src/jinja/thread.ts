@@ -4,14 +4,14 @@ import { compileChat } from "./chat.ts";
 import type { RenderAnswer, RenderRequest } from "./render.ts";
 import { compileTemplate } from "./template.ts";
 
-const { dialect, templates, records } = workerData as RenderRequest;
+const { dialect, templates } = workerData as RenderRequest;
 const answer = (message: RenderAnswer): void => parentPort?.postMessage(message);
-let record = 0;
-try {
-  const compiled = templates.map(dialect === "chat" ? compileChat : compileTemplate);
-  for (; record < records.length; record++) {
-    answer({ record, texts: compiled.map((render) => render(records[record])) });
+let compiled: readonly ((record: unknown) => string)[] | undefined;
+parentPort?.on("message", (records: readonly unknown[]) => {
+  try {
+    compiled ??= templates.map(dialect === "chat" ? compileChat : compileTemplate);
+    for (const record of records) answer({ texts: compiled.map((render) => render(record)) });
+  } catch (error) {
+    answer({ problem: error instanceof Error ? error.message : String(error) });
   }
-} catch (error) {
-  answer({ record, problem: error instanceof Error ? error.message : String(error) });
-}
+});

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import type { ConversationRenderer, Message } from "../io/conversations.ts";
+import type { ConversationRenderer } from "../io/conversations.ts";
 import { renderChats } from "../jinja/render.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { ofModel, parseTokenizerFile, specialTokens, specialTokenText } from "./tokenizer_files.ts";
@@ -59,44 +59,37 @@ function configOf(files: readonly CarriedFile[]): z.infer<typeof configSchema> {
 /**
  * Renders conversations by a model's template, as `apply_chat_template` of transformers does, but for the date; undefined for a
  * model without a template. Errors are BAD_TEXT for a conversation that the template does not take, BAD_FILE when it takes too much.
+ * @param toBeAnswered - whether texts end where the model answers (`add_generation_prompt`)
  * @throws GpruneError as `chatTemplateIn`, with the model's name before the file's
  */
-export function chatRendererOf(model: Pick<Model, "files" | "origin">): ConversationRenderer | undefined {
+export function chatRendererOf(
+  model: Pick<Model, "files" | "origin">,
+  toBeAnswered: boolean = false,
+): ConversationRenderer | undefined {
   const template = ofModel(model, () => chatTemplateIn(model.files));
   if (template === undefined) return undefined;
-  const given = givenBy(model);
-  return (conversations, where) => {
-    const values = conversations.map((messages) => ({ ...given, messages, add_generation_prompt: false }));
-    return renderChats(template, values, where);
-  };
+  const given = { ...givenBy(model), add_generation_prompt: toBeAnswered };
+  return (conversations, where) =>
+    renderChats(
+      template,
+      conversations.map((messages) => ({ ...given, messages })),
+      where,
+    );
 }
 
-/** The texts before which a model answers conversations. @param where - names one of them for messages */
-export type ChatPrompter = (
-  conversations: readonly (readonly Message[])[],
-  where: (conversation: number) => string,
-) => Promise<readonly string[]>;
-
 /**
- * Puts conversations to a model, by its template as `apply_chat_template` with `add_generation_prompt` does. Errors as those of
- * `chatRendererOf`.
- * @throws GpruneError BAD_ARGUMENT for a model without a template, and as `chatTemplateIn`
+ * Renders conversations that the model is to answer.
+ * @throws GpruneError BAD_ARGUMENT for a model without a template, and as `chatRendererOf`
  */
-export function chatPrompterOf(model: Pick<Model, "files" | "origin">): ChatPrompter {
-  const template = ofModel(model, () => chatTemplateIn(model.files));
-  if (template === undefined) {
-    const got = model.origin.name;
-    throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${got}`, {
-      hint: Array.isArray(configOf(model.files).chat_template)
-        ? "It has several, and none of them is called default."
-        : "Without --chat everything is put to it as plain text.",
-    });
-  }
-  const given = givenBy(model);
-  return (conversations, where) => {
-    const values = conversations.map((messages) => ({ ...given, messages, add_generation_prompt: true }));
-    return renderChats(template, values, where);
-  };
+export function chatPrompterOf(model: Pick<Model, "files" | "origin">): ConversationRenderer {
+  const renderer = chatRendererOf(model, true);
+  if (renderer !== undefined) return renderer;
+  const got = model.origin.name;
+  throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${got}`, {
+    hint: Array.isArray(configOf(model.files).chat_template)
+      ? "It has several, and none of them is called default."
+      : "Without --chat everything is put to it as plain text.",
+  });
 }
 
 /** What transformers gives a template besides the conversation. */
