@@ -35,6 +35,7 @@ const LAYERS = [
   "run_result.ts",
   "run_output.ts",
   "preflight.ts",
+  "opened_run.ts",
   "pipeline.ts",
   "dry_run.ts",
   "demo.ts",

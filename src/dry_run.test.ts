@@ -5,6 +5,7 @@ import { temporaryDirectory } from "../test/file_faults.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
 import { type RunConfig, resolveRunConfig } from "./config.ts";
 import { dryRun } from "./dry_run.ts";
+import { RunDirectory } from "./io/run_directory.ts";
 import { prune } from "./pipeline.ts";
 
 async function tinyRun(settings: object): Promise<{ readonly root: string; readonly config: RunConfig }> {
@@ -29,10 +30,23 @@ it("foresees what the run will give, and leaves nothing behind", async () => {
   // One neuron of so small a model is a percent.
   expect(Math.abs(found.parameters.after / parameters.after - 1)).toBeLessThan(0.02);
   expect(found.disk.most).toBeGreaterThanOrEqual(found.disk.output);
+  await expect(dryRun(config)).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
   // A plan says how much goes.
   const plan = join(output, "plan.json");
   const again = await dryRun({ ...config, plan, output: join(root, "again") });
   expect(again.sparsity).toBe(result.sparsity.achieved);
+});
+
+it("refuses to say that a run would begin where an unfinished one waits", async () => {
+  const { config } = await tinyRun({ method: "none" });
+  const stages = await RunDirectory.claim(config.output);
+  stages.begin({});
+  await stages.run("analyse", async () => 1);
+  await stages.leave();
+  await expect(dryRun(config)).rejects.toMatchObject({
+    code: "OUTPUT_EXISTS",
+    message: expect.stringMatching(/out\.run: expected no unfinished run, got one$/),
+  });
 });
 
 it.each([

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import { learnable, type SampledSet } from "./calibrate/windows.ts";
+import { learnable } from "./calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -10,16 +10,16 @@ import { writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
-import { type DeviceFound, findDevice } from "./graph/device_check.ts";
+import type { DeviceFound } from "./graph/device_check.ts";
 import { Runtime } from "./graph/runtime.ts";
 import type { WriteDirectory } from "./io/output_directory.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
 import { RunDirectory } from "./io/run_directory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
-import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
+import { type AskedRun, askedRun, type OpenedRun, type OpeningOptions, openRun } from "./opened_run.ts";
 import { planRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
@@ -40,17 +40,10 @@ import {
   weightsHash,
 } from "./run_facts.ts";
 import {
-  allocationOf,
   decidesByText,
-  fallbackByName,
-  foresee,
   hasOwnText,
   learnsNothing,
-  loadCalibration,
   PLANNED_WEIGHTS,
-  readPlan,
-  requireFit,
-  settle,
   warningsOf,
   withOwnText,
 } from "./run_inputs.ts";
@@ -65,8 +58,6 @@ import {
   usesOf,
 } from "./run_result.ts";
 import { scoreModel } from "./score/importance.ts";
-import type { Metric } from "./score/metric.ts";
-import { metricByName } from "./score/registry.ts";
 import { type Checkpoints, interruptible } from "./stages.ts";
 import type { AnyTensor } from "./tensor/stash.ts";
 
@@ -103,19 +94,14 @@ export interface PruneOptions {
 export async function prune(asked: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
   if (options.openPasses !== undefined) requireCpu(asked);
-  const device = await findDevice(asked);
-  options.onDevice?.(device);
-  // What was used is what the run depends on.
-  const { name, dtype: deviceDtype } = device.used;
-  const config: RunConfig = { ...asked, device: name, deviceDtype, requireDevice: false };
-  const request = { metric: metricByName(config.metric), fallback: fallbackByName(config.fallback) };
-  const given = await readPlan(config);
-  const record = resume ? await readRecord(join(config.output, RECORD_FILE)) : null;
-  if (record === null) await requireFreeDirectory(config.output);
-  const stages = await RunDirectory.claim(config.output, { resume, signal, interval });
+  const run = await askedRun(asked, options.onDevice);
+  const { output } = run.config;
+  const record = resume ? await readRecord(join(output, RECORD_FILE)) : null;
+  if (record === null) await requireFreeDirectory(output);
+  const stages = await RunDirectory.claim(output, { resume, signal, interval });
   try {
     const told = { ...options, onProgress: interruptible(onProgress, signal) };
-    const result = await pruneModel({ config, device, given, stages, record, ...request }, told);
+    const result = await pruneModel({ ...run, stages, record }, told);
     stages.clear();
     return result;
   } catch (error) {
@@ -135,68 +121,51 @@ function requireCpu({ device }: RunConfig): void {
   });
 }
 
-/** What a run is made of before the model is read. */
-interface AskedRun extends Pick<Run, "device" | "stages" | "metric" | "fallback"> {
-  readonly config: RunConfig;
-  /** The plan to be carried out; null when one is to be made. */
-  readonly given: PruningPlan | null;
+/** A run that may go on, and keeps what it computes. */
+interface KeptRun extends AskedRun {
+  readonly stages: RunDirectory;
   /** Of an output that is there already. */
   readonly record: RunRecord | null;
 }
 
-async function pruneModel(asked: AskedRun, options: PruneOptions): Promise<PruneResult> {
-  const { given, stages, metric } = asked;
-  const { onProgress = silent, onForeseen = () => {}, onPlanned = () => {} } = options;
+async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneResult> {
+  const { stages, record } = asked;
+  const { onProgress = silent, onPlanned = () => {}, maxShardBytes, openPasses, signal } = options;
   const started = new Date();
   const clock = new Stopwatch(stages);
-  const model = await clock.time("open", () => openModel(asked.config.model, { onProgress }));
-  const config = settle(asked.config, model.spec);
+  const { onForeseen } = options;
+  const time: OpeningOptions["time"] = (stage, work) => clock.time(stage, work);
+  const ready = await openRun(asked, { onProgress, onForeseen, time });
+  const { model, config, given } = ready;
   let runtime: Runtime | undefined;
   let opened: OpenRunPasses | undefined;
   try {
-    requireFit(given, { model, where: config.plan });
-    onForeseen(foresee(config, { model, plan: given }), config);
-    const planned = await clock.time("tokenize", () =>
-      loadCalibration(config, { model, metric, onProgress }),
-    );
-    const { maxShardBytes, openPasses, signal } = options;
-    const facts = await runFacts(config, { model, sets: planned, plan: given, maxShardBytes }, onProgress);
+    const facts = await runFacts(config, { ...ready, plan: given, maxShardBytes }, onProgress);
     const hashes = modelHashesIn(facts);
     const source = { model, where: config.plan, weights: weightsHash(hashes) };
     for (const text of warningsOf(given, source)) options.onWarning?.(text);
-    const done = await finishedResult({ ...asked, config }, facts);
+    const done = await finishedResult({ config, device: ready.device, record }, facts);
     if (done !== null) return done;
     stages.begin(facts.computed, facts.written);
-    const allocation = allocationOf(config, metric);
-    const { keptBytes: kept } = stages;
-    const { memory } = await planRoom({ model, config, sets: planned, given, allocation, metric, kept });
+    const { memory } = await planRoom({ ...ready, kept: stages.keptBytes });
     onPlanned(memory);
     // Before anything is computed, so that a server that is not there is reported at once.
     opened = await openPasses?.({ model, hashes, signal });
     runtime = new Runtime({
       threads: config.threads,
       memory: { ...memory.places, scratch: stages },
-      device: asked.device.used,
+      device: ready.device.used,
     });
     const writing = { model, runtime, stages, onProgress };
     const sets = hasOwnText(config)
-      ? await clock.time("sample", () => withOwnText(config, planned, writing))
-      : planned;
+      ? await clock.time("sample", () => withOwnText(config, ready.sets, writing))
+      : ready.sets;
+    const passes = runPasses(model, runtime, opened);
     const run: Run = {
-      ...asked,
-      config,
-      started,
-      model,
-      runtime,
-      passes: runPasses(model, runtime, opened),
-      sets,
-      allocation,
-      memory,
-      facts,
-      onProgress,
-      maxShardBytes,
+      ...ready,
+      ...{ started, runtime, passes, sets, stages, memory, facts, onProgress, maxShardBytes },
     };
-    return await computeAll(run, given, clock);
+    return await computeAll(run, clock);
   } finally {
     await opened?.close();
     await runtime?.close();
@@ -204,9 +173,9 @@ async function pruneModel(asked: AskedRun, options: PruneOptions): Promise<Prune
   }
 }
 
-async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch): Promise<PruneResult> {
-  const { config, model, passes, sets, stages, onProgress } = run;
-  const knowledge = await clock.time("calibrate", () => learnFromSets(run, given));
+async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
+  const { config, given, model, passes, sets, stages, onProgress } = run;
+  const knowledge = await clock.time("calibrate", () => learnFromSets(run));
   const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
   const { made, curve } = await clock.time("recover", () => recover(run, plan, knowledge));
   const { model: pruned } = made;
@@ -232,18 +201,10 @@ async function computeAll(run: Run, given: PruningPlan | null, clock: Stopwatch)
 }
 
 /** What the stages of one run share. */
-interface Run {
+interface Run extends OpenedRun {
   readonly started: Date;
-  /** With the device that is used. */
-  readonly config: SettledConfig;
-  readonly device: DeviceFound;
-  readonly model: Model;
   readonly runtime: Runtime;
   readonly passes: RunPasses;
-  readonly sets: readonly SampledSet[];
-  readonly metric: Metric;
-  readonly fallback: Metric;
-  readonly allocation: GpruneRequest["allocation"];
   readonly stages: RunDirectory;
   readonly memory: MemoryPlan;
   readonly facts: RunFacts;
@@ -258,10 +219,8 @@ interface Knowledge {
 }
 
 /** Nothing is learned that nobody asks for: what is decided without texts needs statistics for mean compensation alone. */
-async function learnFromSets(
-  { config, model, passes, sets, metric, stages, onProgress }: Run,
-  given: PruningPlan | null,
-): Promise<Knowledge | null> {
+async function learnFromSets(run: Run): Promise<Knowledge | null> {
+  const { config, given, model, passes, sets, metric, stages, onProgress } = run;
   if (learnsNothing(sets) || !(decidesByText(config, metric) || config.recover === "bias")) return null;
   const gradients = metric.input === "gradients" && given === null;
   const options = { gradients, onProgress, stages };

@@ -92,17 +92,18 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
 
 /** What the run needs, erring upwards. */
 export function estimateNeeds(
-  { spec, origin, ...rest }: Model,
+  model: Model,
   config: SettledConfig,
   { plan, tokens, refitTokens, kept = 0 }: Known,
 ): Needs {
+  const { spec } = model;
   const trained = 4 * leftInLayers(spec, config.sparsity);
   const hiddenOf = (count: number): number => 4 * count * spec.hiddenSize;
   const refitted = 4 * leftInOutputs(spec, config.sparsity);
   const { recover } = config;
   const fits = tokens > 0 && refits(recover);
   const removed = config.sparsity * prunableParameters(spec);
-  const dtype = storedDType({ spec, origin, ...rest }, config.dtype);
+  const dtype = storedDType(model, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
   const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
   // A state is there twice while it takes the place of the one before: hidden states, new weights and both their moments.

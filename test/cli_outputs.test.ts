@@ -208,6 +208,16 @@ test("windows are no longer than the model takes when nothing is said, and what 
   expect(JSON.parse(await read("evaluation.json"))).toMatchObject({ seq_len: 64 });
 });
 
+test("generate writes no more than the model takes when nothing is said", async () => {
+  const prompt = "a".repeat(60);
+  const told = json(await gprune("generate", first, "--prompt", prompt, "--json"));
+  expect(Number(told.prompt_tokens) + 32).toBeGreaterThan(64);
+  expect(Number(told.prompt_tokens) + Number(told.tokens)).toBeLessThanOrEqual(64);
+  const asked = await gprune("generate", first, "--prompt", prompt, "--max-tokens", "32");
+  expect(asked.stderr).toContain("error BAD_ARGUMENT: --max-tokens: expected at most");
+  expect((await gprune("generate", first, "--sample", "--count", "1", "-q")).code).toBe(0);
+});
+
 describe("prune", () => {
   test("says what a run would take and give, and does nothing else", async () => {
     const output = join(root, "never");

@@ -41,7 +41,8 @@ export async function compareCommand(
 
 /** How speed is measured; undefined when it is not. @throws GpruneError BAD_ARGUMENT for half of an order */
 function timingOf({ speed, ...given }: CompareOptions): Timing | undefined {
-  if (speed) return { ...TIMING, ...given };
+  const { batch, promptTokens, newTokens, repeats } = { ...TIMING, ...given };
+  if (speed) return { batch, promptTokens, newTokens, repeats };
   const idle = Object.keys(TIMING).find((name) => given[name as keyof Timing] !== undefined);
   if (idle !== undefined) throw idleOption(idle, { needed: "--speed", got: "none" });
 }

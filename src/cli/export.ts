@@ -115,18 +115,23 @@ async function bytesIn(path: string): Promise<number> {
 }
 
 /** What to do about the name of a file where a format is a directory, by the name's ending. */
-const FILE_NAMES: Readonly<Record<string, (stem: string) => string>> = {
-  onnx: (stem) =>
-    `ONNX goes into a directory, with what transformers.js needs beside it: -o ${stem} --format onnx`,
-  safetensors: (stem) =>
-    `model.safetensors goes into a directory, with its configuration beside it: -o ${stem}`,
-  gguf: (stem) => `Leave --format out for a GGUF file, or name a directory: -o ${stem}`,
-};
+const FILE_NAMES: ReadonlyMap<string, (stem: string) => string> = new Map([
+  [
+    "onnx",
+    (stem) =>
+      `ONNX goes into a directory, with what transformers.js needs beside it: -o ${stem} --format onnx`,
+  ],
+  [
+    "safetensors",
+    (stem) => `model.safetensors goes into a directory, with its configuration beside it: -o ${stem}`,
+  ],
+  ["gguf", (stem) => `Leave --format out for a GGUF file, or name a directory: -o ${stem}`],
+]);
 
 /** @throws GpruneError BAD_ARGUMENT for the name of a file, and as `requireFreeDirectory` */
 async function requireDirectoryFor(format: string, output: string): Promise<void> {
   const { stem = "", ending = "" } = /^(?<stem>.*[^/])\.(?<ending>\w+)$/.exec(output)?.groups ?? {};
-  const hint = FILE_NAMES[ending.toLowerCase()]?.(stem);
+  const hint = FILE_NAMES.get(ending.toLowerCase())?.(stem);
   if (hint !== undefined) {
     const message = `--output: expected the name of a directory for the format ${format}, got ${output}`;
     throw new GpruneError("BAD_ARGUMENT", message, { hint });

@@ -4,7 +4,6 @@ import { endingIds } from "../evaluate/decoding.ts";
 import { continuationText, generate, promptTokens } from "../evaluate/generate.ts";
 import { sampleTexts } from "../evaluate/sample.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
 import type { Message } from "../io/conversations.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireFreeFile } from "../io/output_place.ts";
@@ -12,10 +11,9 @@ import { decodeText } from "../io/texts.ts";
 import { chatPrompterOf } from "../model/chat_template.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { findDeviceFor } from "./device.ts";
-import { type ComputingOptions, openForCommand } from "./models.ts";
+import type { OnProgress } from "../progress.ts";
+import { type ComputingOptions, withModels } from "./models.ts";
 import { optionOf } from "./options.ts";
-import { withProgress } from "./progress.ts";
 import { plainText, print, printJson } from "./terminal.ts";
 
 interface GenerateCommandOptions extends ComputingOptions {
@@ -44,7 +42,7 @@ const STANDARD_INPUT = "-";
 const MAX_PROMPT_BYTES = 2 ** 26;
 
 export async function generateCommand(path: string, options: GenerateCommandOptions): Promise<void> {
-  const { sample = false, output, threads, quiet } = options;
+  const { sample = false, output } = options;
   if (sample === (options.prompt !== undefined)) {
     const got = sample ? "both" : "neither";
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
@@ -59,17 +57,11 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
   // A wrong place is reported before anything is computed.
   if (output !== undefined) await requireFreeFile(output);
   const prompt = options.prompt === STANDARD_INPUT ? await readPrompt() : options.prompt;
-  const model = await openForCommand(path, { quiet });
-  const { used: device } = await findDeviceFor(options);
-  const runtime = new Runtime({ threads, device });
-  try {
-    const runner = new DecoderRunner(model, runtime);
-    const tokenizer = Tokenizer.of(model);
-    if (prompt === undefined) await sampleLines({ runner, tokenizer }, options);
-    else tell(await continued({ runner, tokenizer }, prompt, options), options);
-  } finally {
-    await runtime.close();
-    await model.weights.close();
+  if (prompt === undefined) {
+    const texts = await withWriter(path, options, (writer) => sampled(writer, options));
+    await giveLines(texts, output);
+  } else {
+    tell(await withWriter(path, options, (writer) => continued(writer, prompt, options)), options);
   }
 }
 
@@ -77,6 +69,18 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
 interface Writer {
   readonly runner: DecoderRunner;
   readonly tokenizer: Tokenizer;
+  readonly onProgress: OnProgress;
+}
+
+function withWriter<T>(
+  path: string,
+  options: ComputingOptions,
+  work: (writer: Writer) => Promise<T>,
+): Promise<T> {
+  return withModels([path], options, ({ models, runtime, onProgress }) => {
+    const [model] = models as [Model];
+    return work({ runner: new DecoderRunner(model, runtime), tokenizer: Tokenizer.of(model), onProgress });
+  });
 }
 
 /** What a prompt is continued with; plain JSON, as `--json` prints it. */
@@ -90,7 +94,7 @@ interface Continued {
   readonly finish_reason: "stop" | "length";
 }
 
-/** The prompt and what follows it, or the answer to it alone. */
+/** On stdout: the prompt and what follows it, or the answer to it alone. */
 function tell(found: Continued, { chat, json }: GenerateCommandOptions): void {
   const { prompt, text } = found;
   if (json) printJson(found);
@@ -100,7 +104,7 @@ function tell(found: Continued, { chat, json }: GenerateCommandOptions): void {
 async function continued(
   { runner, tokenizer }: Writer,
   prompt: string,
-  { chat = false, system, maxTokens = chat ? ANSWER_TOKENS : PROMPTED_TOKENS }: GenerateCommandOptions,
+  { chat = false, system, ...options }: GenerateCommandOptions,
 ): Promise<Continued> {
   const { model } = runner;
   const messages = [
@@ -108,6 +112,8 @@ async function continued(
     { role: "user", content: prompt },
   ];
   const tokens = chat ? await chatTokens(model, messages, tokenizer) : promptTokens(prompt, tokenizer);
+  const room = Math.max(1, model.spec.maxPositions - tokens.length);
+  const { maxTokens = Math.min(chat ? ANSWER_TOKENS : PROMPTED_TOKENS, room) } = options;
   const ids = await generate(runner, tokens, { maxTokens, stopIds: endingIds(model, tokenizer) });
   return {
     model: model.origin.name,
@@ -171,21 +177,23 @@ function refuseOfChats({ chat = false, system, sample = false }: GenerateCommand
   }
 }
 
+/** Texts drawn from the model, window by window. */
+async function sampled(
+  { runner, tokenizer, onProgress }: Writer,
+  { count = 16, temperature = 1, topP = 1, seed = 0, ...options }: GenerateCommandOptions,
+): Promise<readonly string[]> {
+  const { maxTokens: tokens = Math.min(SAMPLED_TOKENS, runner.model.spec.maxPositions) } = options;
+  const sampling = { count, temperature, topP, seed, tokens, onProgress };
+  return (await sampleTexts(runner, tokenizer, sampling)).flat();
+}
+
 /** JSON Lines of texts, to a file or the standard output. */
-async function sampleLines(
-  { runner, tokenizer }: Writer,
-  { maxTokens: tokens = SAMPLED_TOKENS, output, quiet, ...options }: GenerateCommandOptions,
-): Promise<void> {
-  const { count = 16, temperature = 1, topP = 1, seed = 0 } = options;
-  const windows = await withProgress({ quiet }, (onProgress) =>
-    sampleTexts(runner, tokenizer, { count, temperature, topP, seed, tokens, onProgress }),
-  );
-  const lines = windows.flat().map((text) => JSON.stringify({ text }));
-  const text = lines.join("\n");
-  if (output === undefined) return print(text);
-  await writeNewFileAtomically(output, (file) => file.write(Buffer.from(`${text}\n`))).catch((error) => {
+async function giveLines(texts: readonly string[], output: string | undefined): Promise<void> {
+  const lines = texts.map((text) => JSON.stringify({ text })).join("\n");
+  if (output === undefined) return print(lines);
+  await writeNewFileAtomically(output, (file) => file.write(Buffer.from(`${lines}\n`))).catch((error) => {
     // What took long to make is not lost.
-    print(text);
+    print(lines);
     throw error;
   });
   print(output);

@@ -6,16 +6,14 @@ import { gatherTokenSet, requireOneOwnText } from "../evaluate/own_text.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
+import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { sensitivityPicture } from "../report/charts/sigma.ts";
 import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
-import { findDeviceFor } from "./device.ts";
-import { type ComputingOptions, openForCommand } from "./models.ts";
-import { withProgress } from "./progress.ts";
+import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, table } from "./terminal.ts";
 import { parseMeasuredSets, requireCalibration } from "./text_sets.ts";
 
@@ -30,7 +28,7 @@ interface SensitivityOptions extends ComputingOptions {
 }
 
 export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
-  const { samples, seed, threads, quiet } = options;
+  const { samples, seed } = options;
   const metric = metricByName(options.metric, "--metric");
   if (options.picture !== undefined) await requirePicture(options.picture);
   const texts = parseMeasuredSets(options.calib, "--calib");
@@ -41,28 +39,20 @@ export async function sensitivityCommand(path: string, options: SensitivityOptio
   }
   requireOneOwnText(texts, "--calib");
   await requireCalibration(texts);
-  const model = await openForCommand(path, { quiet });
-  const { used: device } = await findDeviceFor(options);
-  const runtime = new Runtime({ threads, device });
-  try {
+  const report = await withModels([path], options, async ({ models, runtime, onProgress }) => {
+    const [model] = models as [Model];
     const seqLen = windowLength([model], options.seqLen);
     requireWindowsFit(model, seqLen);
-    const tokenizer = Tokenizer.of(model);
-    const report = await withProgress({ quiet }, async (onProgress) => {
-      const sets: TokenSet[] = [];
-      const writer = { runner: new DecoderRunner(model, runtime), tokenizer };
-      const sampling = { samples, seqLen, seed, onProgress };
-      for (const text of texts) sets.push(await gatherTokenSet(text, writer, sampling));
-      return measureSensitivity({ model, runtime, sets, metric, seed, onProgress });
-    });
-    // Printed first, so that it is not lost where the picture cannot be written.
-    if (options.json) printJson(report);
-    else print(tableOf(report));
-    if (options.picture !== undefined) await draw(report, options.picture);
-  } finally {
-    await runtime.close();
-    await model.weights.close();
-  }
+    const sets: TokenSet[] = [];
+    const writer = { runner: new DecoderRunner(model, runtime), tokenizer: Tokenizer.of(model) };
+    const sampling = { samples, seqLen, seed, onProgress };
+    for (const text of texts) sets.push(await gatherTokenSet(text, writer, sampling));
+    return measureSensitivity({ model, runtime, sets, metric, seed, onProgress });
+  });
+  // Printed first, so that it is not lost where the picture cannot be written.
+  if (options.json) printJson(report);
+  else print(tableOf(report));
+  if (options.picture !== undefined) await draw(report, options.picture);
 }
 
 /** @throws GpruneError BAD_ARGUMENT, OUTPUT_EXISTS or OUTPUT_FAILED where the picture cannot be written */

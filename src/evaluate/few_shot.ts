@@ -2,7 +2,7 @@
  * Few-shot questions: solved ones that come before each.
  *
  * All questions get the same ones, drawn by the seed, so that the prompt is computed once for many questions; a question
- * among them gets one more drawn in its own place. What makes it that question are its words, wherever they stand. (The harness
+ * among them gets one more, behind the others. What makes it that question are its words, wherever they stand. (The harness
  * draws anew for every question unless its `fewshot_config` names a sampler.)
  */
 import { chooseWindows } from "../calibrate/windows.ts";

@@ -93,11 +93,11 @@ function requireFiles(model: Model): Model {
   );
 }
 
-/** SHA-256 of a value as JSON, where typed arrays are lists. Places in files change no score. */
+/** SHA-256 of a value as JSON, where tokens are hashes as well: all of a long text are no string. Places in files change no score. */
 function hashOf(value: unknown): string {
   const json = JSON.stringify(value, (key, item: unknown) => {
     if (key === "where") return undefined;
-    return item instanceof Int32Array ? Array.from(item) : item;
+    return item instanceof Int32Array ? createHash("sha256").update(item).digest("hex") : item;
   });
   return createHash("sha256").update(json).digest("hex");
 }

@@ -154,15 +154,16 @@ async function readQuestions(
   const count = fewShot.count ?? documents[0]?.shots ?? 0;
   onShots?.(name, count);
   const own = pools.find((pool) => pool.name === name);
-  if (own !== undefined && count === 0 && fewShot.count === undefined) throw idlePool(name);
+  if (own !== undefined && count === 0) throw idlePool(name, fewShot.count);
   const isWholePool = count === 0 || (own === undefined && limit === undefined);
   const pool = isWholePool ? documents : await readTask(own?.path ?? path, undefined, hub);
   return withShots(documents, { count, seed, name, pool });
 }
 
-function idlePool(task: string): GpruneError {
+function idlePool(task: string, asked: number | undefined): GpruneError {
   const expected = "--num-fewshot, or num_fewshot in the task's file, beside solved questions";
-  return new GpruneError("BAD_ARGUMENT", `task ${plainName(task)}: expected ${expected}, got neither`);
+  const got = asked === undefined ? "neither" : `--num-fewshot ${asked}`;
+  return new GpruneError("BAD_ARGUMENT", `task ${plainName(task)}: expected ${expected}, got ${got}`);
 }
 
 /** Whether two models make the same tokens of everything. */
@@ -174,10 +175,17 @@ export function readsAlike(a: Model, b: Model, { chat }: MaterialOptions): boole
 /** Why windows that should hold the same tokens do not; null when they do. */
 export function otherTokens(first: Material, other: Material): string | null {
   if (first === other) return null;
-  const text = first.windows.find(([, windows], t) => {
-    return `${windows.map(String)}` !== `${other.windows[t]![1].map(String)}`;
-  });
+  const text = first.windows.find(([, windows], t) => !isSame(windows, other.windows[t]![1]));
   return text === undefined ? null : `expected the same tokens of text ${text[0]}, got others`;
+}
+
+function isSame(windows: readonly Int32Array[], others: readonly Int32Array[]): boolean {
+  if (windows.length !== others.length) return false;
+  return windows.every((ids, w) => Buffer.compare(bytesOf(ids), bytesOf(others[w]!)) === 0);
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 function requireBos({ bosId }: Tokenizer, model: string): number {

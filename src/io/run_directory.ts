@@ -296,6 +296,12 @@ export async function keptProgress(output: string): Promise<string | null> {
   return (await kindOfPath(join(path, MANIFEST))) === "file" ? path : null;
 }
 
+/** @throws GpruneError OUTPUT_EXISTS when something is kept of an unfinished run that writes `output` */
+export async function requireNothingKept(output: string): Promise<void> {
+  const kept = await keptProgress(output);
+  if (kept !== null) throw unfinished(kept);
+}
+
 function fileName(name: string, kind: "stage" | "spill"): string {
   return `${name.replaceAll(/[^A-Za-z0-9-]+/g, "-")}.${randomBytes(6).toString("hex")}.${kind}`;
 }
