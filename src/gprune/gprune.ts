@@ -120,9 +120,10 @@ async function learn(
       ),
   });
   if (!request.refine) return learned;
-  const { keep, order } = learned;
+  const { keep, order, weights } = learned;
   const refined = await refineWidths({
     ...request,
+    weights,
     widths: { spec: model.spec, keep, order, sparsity, roundTo },
     centers: centersOf(
       spacesOf(model.spec).filter(({ kind }) => kind === "ffn"),

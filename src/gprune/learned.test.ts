@@ -194,13 +194,15 @@ describe("learnAllocation", () => {
       ["b", 2],
     ]);
     const settings = { weights, measure, rounds: 2, sparsity: 0.3 };
-    const { rounds, keep } = await learnAllocation(request({ ...settings, robust: true }));
+    const { rounds, keep, weights: last } = await learnAllocation(request({ ...settings, robust: true }));
+    expect(Object.fromEntries(last)).toEqual(rounds[1]!.weights);
     for (const [index, { weights: used }] of rounds.entries()) {
       expect(used.b! / used.a!).toBeCloseTo(Math.exp(index + 1), 9);
       expect(used.a! + used.b!).toBeCloseTo(4, 9);
     }
     const plain = await learnAllocation(request(settings));
     expect(plain.rounds[1]!.weights).toEqual({ a: 2, b: 2 });
+    expect(plain.weights).toBe(weights);
     expect(keep["layers.2.ffn"]!.length).toBeLessThan(plain.keep["layers.2.ffn"]!.length);
   });
 });

@@ -74,6 +74,8 @@ export interface Learned {
   /** All units of every space by id, in the order in which they went, and those that stay in that in which they would go. */
   readonly order: ReadonlyMap<string, readonly number[]>;
   readonly rounds: readonly Round[];
+  /** Weight of every set by name in the last round. */
+  readonly weights: ReadonlyMap<string, number>;
   /** Of the last round. */
   readonly consensus: Consensus;
 }
@@ -125,7 +127,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
   const order = new Map(
     ranked.map((own) => [own.space.id, [...gone.get(own.space.id)!, ...presentInOrder(own, keep)]]),
   );
-  return { keep, order, rounds, consensus };
+  return { keep, order, rounds, weights, consensus };
 }
 
 /** A space's units that are still there, the first to go first. */
