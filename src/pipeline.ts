@@ -30,10 +30,10 @@ import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import {
+  type FactsRecord,
   modelHashesIn,
   RECORD_FILE,
   type RunFacts,
-  type RunRecord,
   readRecord,
   runFacts,
   toJson,
@@ -125,7 +125,7 @@ function requireCpu({ device }: RunConfig): void {
 interface KeptRun extends AskedRun {
   readonly stages: RunDirectory;
   /** Of an output that is there already. */
-  readonly record: RunRecord | null;
+  readonly record: FactsRecord | null;
 }
 
 async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneResult> {

@@ -32,7 +32,7 @@ const recordSchema = z.strictObject({
 });
 
 /** What an output says about the run that made it. */
-export interface RunRecord {
+export interface FactsRecord {
   readonly facts: JsonValue;
   readonly result: JsonValue;
 }
@@ -110,12 +110,12 @@ export function weightsHash(hashes: Readonly<Record<string, string>>): string | 
 }
 
 /** The text of an output's record. */
-export function formatRecord({ facts, result }: RunRecord): string {
+export function formatRecord({ facts, result }: FactsRecord): string {
   return `${JSON.stringify({ format: "gprune-facts", version: 1, facts, result }, null, 1)}\n`;
 }
 
 /** The record of an output; null when there is none. @throws GpruneError BAD_FILE when it cannot be read */
-export async function readRecord(path: string): Promise<RunRecord | null> {
+export async function readRecord(path: string): Promise<FactsRecord | null> {
   if ((await kindOfPath(path)) !== "file") return null;
   const record = recordSchema.safeParse(await readJsonFile(path, RECORD_LIMITS));
   return record.success ? record.data : null;

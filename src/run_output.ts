@@ -24,10 +24,10 @@ import type { TrainingStep } from "./recover/training_state.ts";
 import { runDocuments } from "./report/run_documents.ts";
 import { runRecord } from "./report/run_record.ts";
 import {
+  type FactsRecord,
   formatRecord,
   RECORD_FILE,
   type RunFacts,
-  type RunRecord,
   recordedFacts,
   toJson,
 } from "./run_facts.ts";
@@ -136,7 +136,7 @@ interface FinishedRun {
   readonly config: SettledConfig;
   readonly device: DeviceFound;
   /** Of an output that is there already. */
-  readonly record: RunRecord | null;
+  readonly record: FactsRecord | null;
 }
 
 /** The result of a run that was interrupted after its output was there; null when there is none. */

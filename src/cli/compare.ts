@@ -3,7 +3,7 @@ import { type ComparedModel, compareModels } from "../evaluate/compare.ts";
 import type { LatencyOptions } from "../evaluate/latency.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialOptions, namedMaterial, sayWithoutBos } from "./material.ts";
+import { type MaterialCommandOptions, namedMaterial, sayWithoutBos } from "./material.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { idleOption } from "./options.ts";
 import { print, printJson } from "./terminal.ts";
@@ -13,7 +13,7 @@ type Timing = Omit<LatencyOptions, "onProgress">;
 /** As --help says. */
 const TIMING: Timing = { batch: 1, promptTokens: 128, newTokens: 32, repeats: 5 };
 
-interface CompareOptions extends MaterialOptions, ComputingOptions, Partial<Timing> {
+interface CompareOptions extends MaterialCommandOptions, ComputingOptions, Partial<Timing> {
   readonly resume?: string;
   readonly speed?: boolean;
   readonly json?: boolean;

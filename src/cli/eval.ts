@@ -19,11 +19,11 @@ import {
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
-import { type Material, type MaterialOptions, namedMaterial, sayWithoutBos } from "./material.ts";
+import { type MaterialCommandOptions, type NamedMaterial, namedMaterial, sayWithoutBos } from "./material.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, say, table } from "./terminal.ts";
 
-interface EvalOptions extends MaterialOptions, ComputingOptions {
+interface EvalOptions extends MaterialCommandOptions, ComputingOptions {
   readonly baseline?: string;
   readonly save?: boolean;
   readonly resume?: string;
@@ -117,7 +117,7 @@ async function evaluateAll(path: string, { baseline, resume, ...options }: EvalO
 
 /** @param shots - solved questions by the names of tasks */
 function settingsOf(
-  { texts, tasks, fewShot, chat, seqLen, bos, limit }: Material & { readonly seqLen: number },
+  { texts, tasks, fewShot, chat, seqLen, bos, limit }: NamedMaterial & { readonly seqLen: number },
   device: Device,
   shots: ReadonlyMap<string, number>,
 ): MeasuringSettings {

@@ -8,7 +8,7 @@ import { say } from "./terminal.ts";
 import { parseMeasuredSets, requireTexts } from "./text_sets.ts";
 
 /** What the options that say it give. */
-export interface MaterialOptions {
+export interface MaterialCommandOptions {
   readonly text?: readonly string[];
   readonly tasks?: readonly string[];
   readonly numFewshot?: number;
@@ -22,7 +22,7 @@ export interface MaterialOptions {
 }
 
 /** What models are evaluated on. */
-export interface Material {
+export interface NamedMaterial {
   readonly texts: readonly TextSet[];
   readonly tasks: readonly TextSet[];
   readonly fewShot: TaskShots;
@@ -48,7 +48,7 @@ export async function namedMaterial({
   seqLen,
   bos = false,
   limit,
-}: MaterialOptions): Promise<Material> {
+}: MaterialCommandOptions): Promise<NamedMaterial> {
   const texts = parseMeasuredSets(text, "--text");
   const tasks = parseMeasuredSets(task, "--tasks");
   await requireTexts(texts);

@@ -5,18 +5,18 @@ import { GpruneError } from "../errors.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { keptProgress } from "../io/run_directory.ts";
 import { type MemoryPlan, planText } from "../memory_plan.ts";
-import { type PruneOptions as PruneSettings, prune } from "../pipeline.ts";
+import { type PruneOptions, prune } from "../pipeline.ts";
 import type { PruneResult } from "../run_result.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
 import { sayWarning } from "./models.ts";
 import { withProgress } from "./progress.ts";
-import { configOf, type PruneOptions, saidWhereNamed } from "./prune_settings.ts";
+import { configOf, type PruneCommandOptions, saidWhereNamed } from "./prune_settings.ts";
 import { dryRunText, percent, summaryOf } from "./prune_summary.ts";
 import { print, printJson, say } from "./terminal.ts";
 import { requireCalibration } from "./text_sets.ts";
 
-export async function pruneCommand(model: string | undefined, options: PruneOptions): Promise<void> {
+export async function pruneCommand(model: string | undefined, options: PruneCommandOptions): Promise<void> {
   const { config, named } = await configOf(model, options);
   const sayFile = (error: unknown): never => {
     throw saidWhereNamed(error, { paths: named, file: options.config });
@@ -30,7 +30,7 @@ export async function pruneCommand(model: string | undefined, options: PruneOpti
 }
 
 /** Prunes, and says on stderr what is known before. */
-function pruned(config: RunConfig, options: PruneOptions): Promise<PruneResult> {
+function pruned(config: RunConfig, options: PruneCommandOptions): Promise<PruneResult> {
   const onForeseen = options.quiet ? () => {} : sayForeseen(config);
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
@@ -57,7 +57,7 @@ function pruned(config: RunConfig, options: PruneOptions): Promise<PruneResult> 
 const OF_COMPUTING = ["resume", "redis", "store"] as const;
 
 /** @throws GpruneError BAD_ARGUMENT for options that mean nothing without computing */
-async function tellDryRun(config: RunConfig, options: PruneOptions): Promise<void> {
+async function tellDryRun(config: RunConfig, options: PruneCommandOptions): Promise<void> {
   const idle = OF_COMPUTING.find((name) => options[name] !== undefined);
   if (idle !== undefined) {
     throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected no --${idle} beside it, got it`, {
@@ -89,9 +89,9 @@ function sayFarFromAsked(
 
 /** Who computes the passes over texts, when it is not this process. @throws GpruneError BAD_ARGUMENT for half of an answer */
 function distributionOf(
-  { redis, store }: PruneOptions,
+  { redis, store }: PruneCommandOptions,
   { threads }: RunConfig,
-): Pick<PruneSettings, "openPasses"> {
+): Pick<PruneOptions, "openPasses"> {
   if (redis === undefined && store === undefined) return {};
   if (redis !== undefined && store !== undefined) {
     return {

@@ -10,7 +10,7 @@ import { idleOption, optionOf } from "./options.ts";
 import { parseTextSets } from "./text_sets.ts";
 
 /** Options as commander gives them; those that were not given are absent. */
-export interface PruneOptions {
+export interface PruneCommandOptions {
   readonly config?: string;
   readonly calib?: readonly string[];
   readonly resume?: boolean;
@@ -30,7 +30,7 @@ export interface Configured {
 }
 
 /** The configuration file's settings, overridden by what the command line says. */
-export async function configOf(model: string | undefined, options: PruneOptions): Promise<Configured> {
+export async function configOf(model: string | undefined, options: PruneCommandOptions): Promise<Configured> {
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
   const { redis: _redis, store: _store, dryRun: _dryRun, ...settings } = rest;
   const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);

@@ -103,7 +103,7 @@ const MAX_BYTES = 2 ** 24;
 const MAX_DEPTH = 16;
 
 /** What a run did, under the names of `gprune prune --json`. */
-export interface RunOutcome
+export interface RecordedOutcome
   extends Pick<RunRecord, "sparsity" | "parameters" | "tokens_per_second" | "peak_rss_bytes" | "device"> {
   /** After it. */
   readonly widths: Widths;
@@ -130,7 +130,7 @@ export interface RunInput {
 }
 
 /** The record of a run. */
-export function runRecord(outcome: RunOutcome, { model, started, settings }: RunInput): RunRecord {
+export function runRecord(outcome: RecordedOutcome, { model, started, settings }: RunInput): RunRecord {
   const { spec, origin } = model;
   const spaces = spacesOf(spec);
   const byLayer = (of: (space: Space) => number): Widths => ({
