@@ -32,6 +32,9 @@ const size = z.union([z.int().positive(), z.string()]).transform((value, context
   return z.NEVER;
 });
 
+/** Windows of a set, at most: a slip of the pen is no order. */
+const MAX_WINDOWS = 1_000_000;
+
 const fields = z.strictObject({
   model: z
     .string()
@@ -76,11 +79,13 @@ const fields = z.strictObject({
   samples: z
     .int()
     .positive()
+    .max(MAX_WINDOWS)
     .optional()
     .describe("windows of every calibration set; 16, with fewer than five sets so many that all have 80"),
   refitSamples: z
     .int()
     .positive()
+    .max(MAX_WINDOWS)
     .optional()
     .describe(
       "windows of every set for least squares, as far as the text has them; twice samples, up to 240 of all sets",

@@ -235,6 +235,18 @@ describe("settings", () => {
       await expectRefused(pruneOf("@model", ...options.split(" ")), `error BAD_ARGUMENT: ${message}\nhint: `);
     }
     await expectRefused(
+      ["prune", "@model", "-o", "x.gguf", "--method", "none", "--metric", "magnitude", "--recover", "none"],
+      "error BAD_ARGUMENT: output: expected the name of a directory, got x.gguf\nhint: Prune into a directory",
+    );
+    await expectRefused(
+      ["eval", "@model", "--text", "a=self"],
+      "error NOT_FOUND: self: expected the text of set a, got no such file or directory\nhint: Text that the model writes",
+    );
+    await expectRefused(
+      ["eval", "@model", "--text", "a=@file#text"],
+      /: expected the text of set a, got no such file or directory\nhint: .* is a plain text, which has no fields: leave #text out\./,
+    );
+    await expectRefused(
       pruneOf("@model", "--dry-run", "--resume"),
       "error BAD_ARGUMENT: --dry-run: expected no --resume beside it, got it\nhint: It computes nothing.",
     );

@@ -32,11 +32,13 @@ export function parseTextSet(argument: string, option: string): TextSet {
   const match = /^(?<name>[^=\s]+)=(?<path>.+?)(?::(?<weight>\d+(?:\.\d+)?))?$/.exec(argument);
   const { name, path, weight = "1" } = match?.groups ?? {};
   if (name === undefined || path === undefined || !(Number(weight) > 0)) {
+    const weighted =
+      option === "--calib" ? ` or ${option} code=src.jsonl:2, where 2 is a weight above 0` : "";
     throw new GpruneError(
       "BAD_ARGUMENT",
       `${option}: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`,
       {
-        hint: `For example ${option} web=texts/web.txt or ${option} code=src.jsonl:2. Names have no spaces, weights are above 0.`,
+        hint: `For example ${option} web=texts/web.txt${weighted}. Names have no spaces.`,
       },
     );
   }

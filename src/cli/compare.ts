@@ -1,9 +1,11 @@
 /** `gprune compare` */
-import { type ComparedModel, compareModels } from "../evaluate/compare.ts";
+import { windowLength } from "../calibrate/windows.ts";
+import { compareModels } from "../evaluate/compare.ts";
 import type { LatencyOptions } from "../evaluate/latency.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialCommandOptions, namedMaterial, sayWithoutBos } from "./material.ts";
+import { type MaterialCommandOptions, namedMaterial } from "./material.ts";
+import { hearing, settingsOf } from "./measuring_settings.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { idleOption } from "./options.ts";
 import { print, printJson } from "./terminal.ts";
@@ -25,18 +27,19 @@ export async function compareCommand(
 ): Promise<void> {
   const timing = timingOf(options);
   const { texts, ...material } = await namedMaterial(options);
-  const models: readonly ComparedModel[] = await withModels(
-    [first, second, ...others],
-    options,
-    ({ models: opened, runtime, onProgress }) => {
-      const speed = timing && { ...timing, onProgress };
-      const onWithoutBos = options.quiet ? undefined : sayWithoutBos;
-      const settings = { ...material, speed, onProgress, onWithoutBos, ...keeping(resume) };
-      return compareModels({ models: opened, runtime }, texts, settings);
-    },
-  );
-  if (json) printJson({ models });
-  else print(comparisonTable(models));
+  const paths = [first, second, ...others];
+  const found = await withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
+    const speed = timing && { ...timing, onProgress };
+    const seqLen = windowLength(models, material.seqLen);
+    const heard = hearing(options.quiet);
+    const told = { ...material, ...heard.listeners, seqLen, speed, onProgress, ...keeping(resume) };
+    return {
+      models: await compareModels({ models, runtime }, texts, told),
+      settings: settingsOf({ texts, ...material, seqLen }, device.used, heard),
+    };
+  });
+  if (json) printJson(found);
+  else print(comparisonTable(found.models));
 }
 
 /** How speed is measured; undefined when it is not. @throws GpruneError BAD_ARGUMENT for half of an order */

@@ -1,13 +1,11 @@
 /** `gprune eval` */
 
 import { join, resolve } from "node:path";
-import { type TextSet, windowLength } from "../calibrate/windows.ts";
+import { windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
-import type { Device } from "../graph/device.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
-import { versions } from "../package.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
@@ -19,7 +17,8 @@ import {
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialCommandOptions, type NamedMaterial, namedMaterial, sayWithoutBos } from "./material.ts";
+import { type MaterialCommandOptions, namedMaterial } from "./material.ts";
+import { hearing, type MeasuringSettings, settingsOf } from "./measuring_settings.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, say, table } from "./terminal.ts";
 
@@ -37,31 +36,6 @@ interface Evaluated {
   readonly settings: MeasuringSettings;
 }
 
-/** How scores were measured, as `--json` prints it. */
-interface MeasuringSettings {
-  /** Of gprune. */
-  readonly version: string;
-  readonly device: Device;
-  /** Tokens in a window, whether BOS begins it, and windows of each text and documents of each task at most. */
-  readonly seq_len: number;
-  readonly bos: boolean;
-  readonly limit: number | null;
-  /** Paths by name. */
-  readonly texts: Readonly<Record<string, string>>;
-  readonly tasks: Readonly<Record<string, TaskSettings>>;
-}
-
-interface TaskSettings {
-  readonly path: string;
-  /** Solved questions before each question; where they come from, when not from the task, and what drew them: null without. */
-  readonly num_fewshot: number;
-  readonly fewshot: string | null;
-  readonly seed: number | null;
-  /** Whether it was put as messages, and what the system message said; null without. */
-  readonly chat: boolean;
-  readonly system: string | null;
-}
-
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
   const run = options.save ? await savable(path) : null;
@@ -70,7 +44,7 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
   const { fromFirst, ...evaluation } = own;
   const compared = baseline === undefined ? {} : { ...fromFirst, baseline };
   if (options.json) printJson({ ...evaluation, ...compared, settings });
-  else print(report(own, baseline));
+  else print(report(own, { baseline, settings }));
   if (run === null) return;
   const counts = new Set(Object.values(settings.tasks).map(({ num_fewshot }) => num_fewshot));
   const { seed, system } = options;
@@ -101,47 +75,16 @@ async function evaluateAll(path: string, { baseline, resume, ...options }: EvalO
   }
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
-    const onWithoutBos = options.quiet ? undefined : sayWithoutBos;
     const seqLen = windowLength(models, material.seqLen);
-    const shots = new Map<string, number>();
-    const onShots = (task: string, count: number): void => void shots.set(task, count);
-    const told = { ...material, seqLen, onProgress, onWithoutBos, onShots, ...keeping(resume) };
+    const heard = hearing(options.quiet);
+    const told = { ...material, ...heard.listeners, seqLen, onProgress, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, told);
     return {
       own: evaluations.at(-1)!,
       baseline: baseline === undefined ? undefined : evaluations[0],
-      settings: settingsOf({ texts, ...material, seqLen }, device.used, shots),
+      settings: settingsOf({ texts, ...material, seqLen }, device.used, heard),
     };
   });
-}
-
-/** @param shots - solved questions by the names of tasks */
-function settingsOf(
-  { texts, tasks, fewShot, chat, seqLen, bos, limit }: NamedMaterial & { readonly seqLen: number },
-  device: Device,
-  shots: ReadonlyMap<string, number>,
-): MeasuringSettings {
-  const taskSettings = ({ name, path }: TextSet): TaskSettings => {
-    const count = shots.get(name) ?? 0;
-    const pool = count === 0 ? undefined : fewShot.pools.find((set) => set.name === name);
-    return {
-      path,
-      num_fewshot: count,
-      fewshot: pool?.path ?? null,
-      seed: count === 0 ? null : fewShot.seed,
-      chat: chat !== undefined,
-      system: chat?.system ?? null,
-    };
-  };
-  return {
-    version: versions().gprune,
-    device,
-    seq_len: seqLen,
-    bos,
-    limit: limit ?? null,
-    texts: Object.fromEntries(texts.map(({ name, path }) => [name, path])),
-    tasks: Object.fromEntries(tasks.map((task) => [task.name, taskSettings(task)])),
-  };
 }
 
 /** A baseline that is the model the run pruned, under the name that the run has for it. */
@@ -166,12 +109,14 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   await writeFileAtomically(join(directory, REPORT), page);
 }
 
-function report(own: Evaluated["own"], baseline: Evaluation | undefined): string {
+function report(own: Evaluated["own"], { baseline, settings }: Omit<Evaluated, "own">): string {
   const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
   const all = [textRows(own, baseline), divergenceRows(own), taskRows(own, baseline)];
   const tables = all.filter(({ length }) => length > 1).map(table);
   const { incomparable, other_tokens: others } = own.fromFirst ?? {};
+  const isChat = Object.values(settings.tasks).some(({ chat }) => chat);
   const notes = [
+    ...(isChat ? ["Questions were put as messages of a chat."] : []),
     ...(incomparable === undefined ? [] : [`No divergence: ${plainText(incomparable)}.`]),
     ...(others ? ["No ratio: texts are cut into other tokens, so perplexities do not compare."] : []),
   ];

@@ -131,7 +131,7 @@ async function chatTokens(
   messages: readonly Message[],
   tokenizer: Tokenizer,
 ): Promise<Int32Array> {
-  const [prompt = ""] = await chatPrompterOf(model)([messages], () => `${model.origin.name}: chat template`);
+  const [prompt = ""] = await chatPrompterOf(model)([messages], () => "--prompt");
   return tokenizer.encode(prompt);
 }
 

@@ -4,7 +4,7 @@ import { GpruneError } from "../errors.ts";
 import type { TaskShots } from "../evaluate/material.ts";
 import type { ChatOptions } from "../evaluate/prompts.ts";
 import { idleOption } from "./options.ts";
-import { say } from "./terminal.ts";
+import { plainText, say } from "./terminal.ts";
 import { parseMeasuredSets, requireTexts } from "./text_sets.ts";
 
 /** What the options that say it give. */
@@ -78,4 +78,12 @@ function poolsOf(fewshot: readonly string[], tasks: readonly TextSet[]): readonl
 /** Says that texts are measured without the token that a model expects before them. */
 export function sayWithoutBos(model: string): void {
   say(`hint: --bos begins windows with BOS, as the tokenizer of ${model} begins texts`);
+}
+
+/** Says that questions of a task are too long for a model. */
+export function sayCut(task: string, count: number): void {
+  const questions = count === 1 ? "1 question is" : `${count} questions are`;
+  say(
+    `hint: ${questions} too long for the model in ${plainText(task)} and lost what stands first: system message, solved questions`,
+  );
 }

@@ -48,6 +48,7 @@ export async function configOf(model: string | undefined, options: PruneCommandO
   const config = resolveRunConfig(input, (field) =>
     path === undefined || Object.hasOwn(given, field) ? "command line" : path,
   );
+  requireDirectoryName(config.output);
   requireUse(settings, config);
   const byFile = (field: keyof RunConfig): boolean => !Object.hasOwn(given, field);
   const named = [
@@ -137,6 +138,14 @@ function refuseDecided(given: Readonly<Record<string, unknown>>): void {
       hint: "The plan has decided which units stay. Leave these options out, or --plan to decide anew.",
     },
   );
+}
+
+/** @throws GpruneError BAD_ARGUMENT for the name of a GGUF file, which is made in a second step */
+function requireDirectoryName(output: string): void {
+  if (!/\.gguf\/*$/i.test(output)) return;
+  throw new GpruneError("BAD_ARGUMENT", `output: expected the name of a directory, got ${output}`, {
+    hint: `Prune into a directory, and make the file of it: gprune export DIR -o ${output}`,
+  });
 }
 
 function requireSetting(input: Readonly<Record<string, unknown>>, name: string, expected: string): void {

@@ -42,8 +42,8 @@ export function summaryOf(
 export function dryRunText({ sparsity, parameters, memory, disk, ...found }: DryRun): string {
   const held = Object.values(found.held_out);
   const rows: (readonly [string, string])[] = [
-    ["removes", `${percent(sparsity)} of attention and FFN`],
-    ["parameters", parametersOf(parameters)],
+    ["to remove", `${percent(sparsity)} of attention and FFN`],
+    ["parameters", `${parametersOf(parameters)}, about`],
     ...runtimeRows(found.runtimes),
     ["calibration", calibrationOf({ ...found, tokens_per_second: null })],
     ["held out", held.length === 0 ? "nothing" : `${range(held)} windows of each set`],

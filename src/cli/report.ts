@@ -1,6 +1,7 @@
 /** `gprune report` */
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
+import { kindOfPath } from "../io/file.ts";
 import { writeFileAtomically } from "../io/output_directory.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { factsOf, type RunFiles } from "../report/facts.ts";
@@ -33,6 +34,7 @@ export async function reportCommand(
     throw new GpruneError("BAD_ARGUMENT", `--pictures: expected one run, got ${runs.length}`);
   }
   const path = output ?? join(directories[0]!, "report.html");
+  if (pictures !== undefined) await requireDirectory(pictures);
   await writeFileAtomically(path, runs.length === 1 ? await renderReport(run) : await renderComparison(runs));
   const written = pictures === undefined ? [] : await writePictures(run, pictures);
   if (json) printJson({ report: path, pictures: written });
@@ -46,6 +48,13 @@ export async function reportCommand(
 function requirePageName(path: string): void {
   if (/\.html?$/i.test(path)) return;
   throw new GpruneError("BAD_ARGUMENT", `--output: expected a name that ends with .html, got ${path}`);
+}
+
+/** @throws GpruneError OUTPUT_EXISTS for something else than a directory */
+async function requireDirectory(path: string): Promise<void> {
+  const kind = await kindOfPath(path);
+  if (kind === "directory" || kind === "missing") return;
+  throw new GpruneError("OUTPUT_EXISTS", `${path}: expected a directory for the pictures, got a file`);
 }
 
 /** Every picture as SVG and as PNG, in place of those that may be there. @returns their paths */

@@ -1,7 +1,8 @@
 /** Named texts as the command line gives them. */
 import { nameOfTwo, parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { isOwnText } from "../evaluate/own_text.ts";
+import { isOwnText, OWN_TEXT } from "../evaluate/own_text.ts";
+import { kindOfPath } from "../io/file.ts";
 import { mayBeText } from "../io/texts.ts";
 
 /**
@@ -43,8 +44,19 @@ export async function requireTexts(sets: readonly TextSet[], what = "text of set
   for (const { name, path } of sets) {
     if (await mayBeText(path)) continue;
     const message = `${path}: expected the ${what} ${name}, got no such file or directory`;
-    throw new GpruneError("NOT_FOUND", message, LOOKS_WEIGHTED.test(path) ? { hint: WEIGHT_HINT } : {});
+    const hint = await hintFor(path);
+    throw new GpruneError("NOT_FOUND", message, hint === null ? {} : { hint });
   }
+}
+
+/** What may be meant by a path where there is nothing. */
+async function hintFor(path: string): Promise<string | null> {
+  if (path === OWN_TEXT)
+    return "Text that the model writes is for calibration, in gprune prune and sensitivity.";
+  if (LOOKS_WEIGHTED.test(path)) return WEIGHT_HINT;
+  const [before = "", field] = path.split("#");
+  const isPlain = field !== undefined && (await kindOfPath(before)) === "file";
+  return isPlain ? `${before} is a plain text, which has no fields: leave #${field} out.` : null;
 }
 
 /** The same for calibration sets, one of which may be text that the model is yet to write. */

@@ -53,7 +53,8 @@ export async function withKeptScores<T>(
     directory.begin(FACTS);
     return await evaluate(keeperOf(directory, device, onProgress));
   } catch (error) {
-    throw error instanceof GpruneError && error.code === "INTERRUPTED" ? sayingHowToGoOn(error, keep) : error;
+    const isKept = directory.hasProgress && error instanceof GpruneError && error.code === "INTERRUPTED";
+    throw isKept ? sayingHowToGoOn(error, keep) : error;
   } finally {
     await directory.leave();
   }

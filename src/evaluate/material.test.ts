@@ -49,6 +49,16 @@ describe("questions as messages", () => {
     expect((await asked(model, { chat: { system: "l" } }))[0]).toBe("plpcdpfgpabh|e");
   });
 
+  it("are counted where they are too long for the model", async () => {
+    const cut: string[] = [];
+    const onCut = (task: string, count: number): void => void cut.push(`${task} ${count}`);
+    const model = chatting("{% for m in messages %}{{ m.content }} {% endfor %}");
+    await asked(model, { chat: { system: "l ".repeat(60) }, onCut });
+    expect(cut).toEqual(["t 2"]);
+    await asked(model, { chat: {}, onCut });
+    expect(cut).toHaveLength(1);
+  });
+
   it("need a template", async () => {
     await expect(asked(letterModel(), { chat: {} })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
@@ -60,7 +70,7 @@ describe("questions as messages", () => {
     const refusing = chatting("{{ raise_exception('no ' + messages[0].role) }}");
     await expect(asked(refusing, { chat: { system: "l" } })).rejects.toMatchObject({
       code: "BAD_TEXT",
-      message: expect.stringMatching(/questions\.jsonl line 1: template: no system/),
+      message: expect.stringMatching(/^tiny: chat template, .*questions\.jsonl line 1: no system/),
     });
   });
 });

@@ -30,6 +30,8 @@ export interface MaterialOptions {
   readonly chat?: ChatOptions | undefined;
   /** Called with how many solved questions each question of a task comes after. */
   readonly onShots?: ((task: string, count: number) => void) | undefined;
+  /** Called with how many questions of a task are too long for a model and lost their beginnings, when some are. */
+  readonly onCut?: ((task: string, count: number) => void) | undefined;
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
   /** Where HF_HOME and the like are looked up; the process's own variables when absent. */
@@ -101,7 +103,7 @@ export async function readMaterial(
 export async function tokenMaterial(
   model: Model,
   { texts, tasks }: ReadMaterial,
-  { seqLen, limit, bos = false, onWithoutBos = () => {}, chat }: Measuring,
+  { seqLen, limit, bos = false, onWithoutBos = () => {}, onCut = () => {}, chat }: Measuring,
 ): Promise<Material> {
   const { files, spec, origin } = model;
   const tokenizer = Tokenizer.of({ files, origin });
@@ -110,7 +112,10 @@ export async function tokenMaterial(
   const documents: [string, readonly EncodedDocument[]][] = [];
   for (const [name, shot] of tasks) {
     const asked = chat === undefined ? asTexts(shot) : await asChats(shot, chatPrompterOf(model), chat);
-    documents.push([name, asked.map((document) => encodeKnown(document, tokenizer, spec))]);
+    const encoded = asked.map((document) => encodeKnown(document, tokenizer, spec));
+    const cut = encoded.filter(({ isCut }) => isCut).length;
+    if (cut > 0) onCut(name, cut);
+    documents.push([name, encoded]);
   }
   return {
     windows: texts.map(({ name, path, text }) => {

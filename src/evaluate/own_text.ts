@@ -55,8 +55,8 @@ export function ownTextToCome(
   name: string,
   { samples, seqLen }: Pick<SamplingOptions, "samples" | "seqLen">,
 ): SampledSet {
-  const zeros = (length: number): readonly Int32Array[] =>
-    Array.from({ length }, () => new Int32Array(seqLen));
+  const window = new Int32Array(seqLen);
+  const zeros = (length: number): readonly Int32Array[] => Array.from({ length }, () => window);
   return { name, windows: zeros(samples), heldOut: zeros(HELD_OUT_WINDOWS), unused: [] };
 }
 

@@ -190,7 +190,7 @@ target_delimiter: ""
       "another kind of task",
       `${HEAD}output_type: generate_until\n${TEMPLATES}`,
       "BAD_FILE",
-      "task.yaml: multiple_choice",
+      "task.yaml: expected multiple_choice, no other is scored",
     ],
     [
       "what includes another file and lacks its templates",

@@ -32,7 +32,9 @@ const schema = z.object({
   dataset_kwargs: z.object({ data_files: dataFiles }).optional(),
   test_split: z.string().nullish(),
   validation_split: z.string().nullish(),
-  output_type: z.literal("multiple_choice", { error: "multiple_choice" }).default("multiple_choice"),
+  output_type: z
+    .literal("multiple_choice", { error: "expected multiple_choice, no other is scored" })
+    .default("multiple_choice"),
   doc_to_text: text,
   doc_to_choice: z.union([z.string(), z.array(z.string()).min(2)], {
     error: "expected a template, a field or two texts or more",

@@ -28,6 +28,8 @@ export interface TaskScore {
 /** A document and its candidates in tokens. */
 export interface EncodedDocument extends TaskDocument {
   readonly continuations: readonly Continuation[];
+  /** Whether a context was too long and lost its beginning. */
+  readonly isCut: boolean;
 }
 
 /**
@@ -40,17 +42,19 @@ export function encodeDocument(
   tokenizer: Tokenizer,
   maxPositions: number,
 ): EncodedDocument {
+  let isCut = false;
   const continuations = document.candidates.map((candidate) => {
     const { ids, context } = encodePair(candidate, tokenizer);
     if (context === 0) throw withoutContext(document.where);
     // The last token is predicted only, so one more than the model's positions fits.
     const excess = Math.max(0, ids.length - (maxPositions + 1));
+    isCut ||= excess > 0;
     const length = ids.length - context;
     if (length > 0 && context > excess) return { ids: ids.subarray(excess), context: context - excess };
     const expected = `a continuation of 1 to ${maxPositions} tokens`;
     throw new GpruneError("BAD_TEXT", `${document.where}: expected ${expected}, got ${length}`);
   });
-  return { ...document, continuations };
+  return { ...document, continuations, isCut };
 }
 
 function withoutContext(where: string): GpruneError {

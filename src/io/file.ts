@@ -28,7 +28,7 @@ export class PositionalFile {
   static async open(path: string): Promise<PositionalFile> {
     // Asked before opening, because opening a named pipe waits for a writer.
     const kind = await kindOfPath(path);
-    if (kind === "directory" || kind === "other") throw notRegular(path);
+    if (kind === "directory" || kind === "other") throw notRegular(path, kind === "directory");
     const handle = await open(path, "r").catch((cause: unknown) => {
       const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown reason";
       throw new GpruneError("NOT_FOUND", `${path}: expected a readable file, got ${reason}`, { cause });
@@ -36,7 +36,7 @@ export class PositionalFile {
     const stat = await handle.stat();
     if (!stat.isFile()) {
       await handle.close();
-      throw notRegular(path);
+      throw notRegular(path, stat.isDirectory());
     }
     return new PositionalFile(path, stat.size, handle);
   }
@@ -90,8 +90,9 @@ export class PositionalFile {
   }
 }
 
-function notRegular(path: string): GpruneError {
-  return new GpruneError("NOT_FOUND", `${path}: expected a regular file, got something else`);
+function notRegular(path: string, isDirectory: boolean): GpruneError {
+  const got = isDirectory ? "a directory" : "something else";
+  return new GpruneError("NOT_FOUND", `${path}: expected a regular file, got ${got}`);
 }
 
 /** What is at a path; links are followed. */

@@ -83,6 +83,12 @@ it.each(RENDERED)("%j is rendered as transformers renders it", (template, text) 
   expect(compileChat(template)(VALUES)).toBe(text);
 });
 
-it("refuses what is undefined in a sum, as transformers does", () => {
-  expect(() => compileChat("{{ missing + 'a' }}")(VALUES)).toThrow("undefined");
+it("refuses sums of what is no text, as transformers does", () => {
+  for (const content of [1, true, { a: 1 }, [{ type: "image" }]]) {
+    const values = { ...VALUES, messages: [{ role: "user", content }] };
+    expect(() => compileChat("{{ 'User: ' + messages[0].content }}")(values)).toThrow(
+      "to add, got StringValue",
+    );
+  }
+  expect(() => compileChat("{{ missing + 'a' }}")(VALUES)).toThrow("got UndefinedValue and StringValue");
 });

@@ -23,10 +23,18 @@ const remainder: Operator = (left, right) => {
   return left.type === "FloatValue" || right.type === "FloatValue" ? new Float(value) : new Int(value);
 };
 
+/** Of alike values; the library writes out what is none, into texts as well. */
+const sum: Operator = (left, right) => {
+  const kinds = [left, right].map((value) => (isNumber(value) ? "number" : value.type));
+  if (kinds[0] === kinds[1] && ["number", "StringValue", "ArrayValue"].includes(kinds[0]!)) return;
+  throw new Error(`expected two texts, numbers or lists to add, got ${left.type} and ${right.type}`);
+};
+
 export const OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator>([
   ["==", (left, right) => new Bool(equal(left, right))],
   ["!=", (left, right) => new Bool(!equal(left, right))],
   ["~", (left, right) => new Str(str(left) + str(right))],
+  ["+", sum],
   ["%", remainder],
   ["in", membership(true)],
   ["not in", membership(false)],

@@ -90,11 +90,12 @@ export function renderTemplates(
   records: readonly unknown[],
   where: (record: number) => string,
 ): Promise<readonly (readonly string[])[]> {
-  return rendered({ dialect: "harness", templates }, records, where);
+  return rendered({ dialect: "harness", templates }, records, (record) => `${where(record)}: template`);
 }
 
 /**
  * Renders a chat template for the values of every conversation.
+ * @param where - what a message calls the template and a conversation by its index
  * @throws GpruneError as `renderTemplates`, and BAD_TEXT for what is no template
  */
 export async function renderChats(
@@ -120,7 +121,7 @@ async function rendered(
   const tooLong = (): GpruneError =>
     new GpruneError(
       "BAD_FILE",
-      `${where(texts.length)}: expected templates to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, and to make at most ${MAX_CHARACTERS} characters of all records, got more`,
+      `${where(texts.length)}: expected to take at most ${MAX_SECONDS} s and ${MAX_MEGABYTES} MB, and to make at most ${MAX_CHARACTERS} characters of all records, got more`,
     );
   const ask = (): void => worker.postMessage(records.slice(texts.length, texts.length + LOT));
   return new Promise((resolve, reject) => {
@@ -134,7 +135,7 @@ async function rendered(
     worker.on("message", (answer: RenderAnswer) => {
       timer.refresh();
       if ("problem" in answer) {
-        finish(new GpruneError("BAD_TEXT", `${where(texts.length)}: template: ${answer.problem}`));
+        finish(new GpruneError("BAD_TEXT", `${where(texts.length)}: ${answer.problem}`));
         return;
       }
       characters += answer.texts.reduce((sum, { length }) => sum + length, 0);

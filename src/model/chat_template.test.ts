@@ -68,11 +68,11 @@ describe("chat templates", () => {
     const render = chatRendererOf(modelWith(TEMPLATE))!;
     await expect(render([CONVERSATION, [{ role: "judge", content: "" }]], where)).rejects.toMatchObject({
       code: "BAD_TEXT",
-      message: "talk 1: template: unknown role judge",
+      message: "tiny: chat template, talk 1: unknown role judge",
     });
     await expect(chatRendererOf(modelWith("{% for %}"))!([CONVERSATION], where)).rejects.toMatchObject({
       code: "BAD_TEXT",
-      message: expect.stringMatching(/^talk 0: template: /),
+      message: expect.stringMatching(/^tiny: chat template, talk 0: /),
     });
   });
 
@@ -88,7 +88,9 @@ describe("chat templates", () => {
     );
     await expect(chatRendererOf(endless)!([CONVERSATION], where)).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: expect.stringMatching(/^talk 0: expected templates to take at most 20 s and 512 MB, /),
+      message: expect.stringMatching(
+        /^tiny: chat template, talk 0: expected to take at most 20 s and 512 MB, /,
+      ),
     });
   }, 60_000);
 
@@ -98,7 +100,9 @@ describe("chat templates", () => {
     const conversations = new Array<typeof CONVERSATION>(40).fill(CONVERSATION);
     await expect(chatRendererOf(modelWith(doubling))!(conversations, where)).rejects.toMatchObject({
       code: "BAD_FILE",
-      message: expect.stringMatching(/^talk 8: .* at most 268435456 characters of all records, got more$/),
+      message: expect.stringMatching(
+        /^tiny: chat template, talk 8: .* at most 268435456 characters of all records, got more$/,
+      ),
     });
   }, 60_000);
 

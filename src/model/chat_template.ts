@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { ConversationRenderer } from "../io/conversations.ts";
+import { decodeText } from "../io/texts.ts";
 import { renderChats } from "../jinja/render.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { ofModel, parseTokenizerFile, specialTokens, specialTokenText } from "./tokenizer_files.ts";
@@ -43,7 +44,7 @@ const JINJA = "chat_template.jinja";
  */
 export function chatTemplateIn(files: readonly CarriedFile[]): string | undefined {
   const file = files.find(({ name }) => name === JINJA);
-  if (file !== undefined) return requireTemplate(new TextDecoder().decode(file.bytes), JINJA) || undefined;
+  if (file !== undefined) return requireTemplate(decodeText(file.bytes, JINJA), JINJA) || undefined;
   const configured = configOf(files).chat_template;
   const found =
     typeof configured === "string"
@@ -69,12 +70,11 @@ export function chatRendererOf(
   const template = ofModel(model, () => chatTemplateIn(model.files));
   if (template === undefined) return undefined;
   const given = { ...givenBy(model), add_generation_prompt: toBeAnswered };
-  return (conversations, where) =>
-    renderChats(
-      template,
-      conversations.map((messages) => ({ ...given, messages })),
-      where,
-    );
+  const { name } = model.origin;
+  return (conversations, where) => {
+    const values = conversations.map((messages) => ({ ...given, messages }));
+    return renderChats(template, values, (index) => `${name}: chat template, ${where(index)}`);
+  };
 }
 
 /**

@@ -3,7 +3,7 @@ import { type Cell, type Column, type Figures, row, type Section, section, table
 import type { Facts } from "../facts.ts";
 import { percent, perplexity, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
-import type { SavedAccuracy, SavedText } from "../saved_evaluation.ts";
+import type { SavedAccuracy, SavedSettings, SavedText } from "../saved_evaluation.ts";
 import { count, decimal } from "./shape.ts";
 
 export function qualitySection(facts: Facts, figures: Figures): Section | null {
@@ -74,7 +74,7 @@ function taskTable({ evaluation }: Facts): Html | null {
   if (evaluation === null || evaluation.tasks.length === 0) return null;
   const columns = ["Baseline acc", "acc", "Baseline acc_norm", "acc_norm", "Documents"];
   return table({
-    caption: "Accuracy on tasks, with standard errors",
+    caption: `Accuracy on tasks, with standard errors${howAsked(evaluation.settings.tasks)}`,
     columns: [{ title: "Task" }, ...NUMBERS(columns)],
     rows: evaluation.tasks.map(({ name, n, baseline, ...own }) => [
       name,
@@ -85,6 +85,13 @@ function taskTable({ evaluation }: Facts): Html | null {
       count(n),
     ]),
   });
+}
+
+/** How questions were put, where that is not alone and as a text. */
+function howAsked(settings: SavedSettings["tasks"]): string {
+  const { num_fewshot: shots = 0, chat = false } = settings ?? {};
+  const after = shots ? `, after ${shots} solved ${shots === 1 ? "question" : "questions"}` : "";
+  return `${after}${chat ? ", as messages of a chat" : ""}`;
 }
 
 function accuracy(score: SavedAccuracy | null, which: "acc" | "acc_norm"): Cell {
