@@ -122,5 +122,5 @@ function timeOf({ timings, peak_rss_bytes: peak }: Pick<PruneResult, "timings" |
   const stages = Object.entries(timings)
     .filter(([, time]) => time >= 0.1)
     .map(([stage, time]) => `${stage} ${time.toFixed(1)}`);
-  return `${seconds.toFixed(1)} s (${stages.join(", ")}), ${(peak / 2 ** 30).toFixed(2)} GiB at most`;
+  return `${seconds.toFixed(1)} s (${stages.join(", ")}), ${gigabytes(peak)} at most`;
 }

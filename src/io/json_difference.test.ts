@@ -25,3 +25,10 @@ test("a long list ends early, and long values are cut", () => {
   expect(lines[0]).toBe(`k0: nothing instead of "${"x".repeat(59)}...`);
   expect(lines.at(-1)).toBe("and 4 more");
 });
+
+test("hashes are shown by how they begin", () => {
+  const [before, now] = ["ab".repeat(32), "0".repeat(64)];
+  expect(differences({ texts: before }, { texts: now })).toEqual([
+    "texts: 000000000000... instead of abababababab...",
+  ]);
+});

@@ -26,6 +26,10 @@ function leaves(value: JsonValue, path = "", found: Map<string, string> = new Ma
   return found;
 }
 
+const HASH = /^"(?<start>[0-9a-f]{12})[0-9a-f]{52}"$/;
+
 function shown(text = "nothing"): string {
+  const { start } = HASH.exec(text)?.groups ?? {};
+  if (start !== undefined) return `${start}...`;
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;
 }
