@@ -26,7 +26,7 @@ it("foresees what the run will give, and leaves nothing behind", async () => {
   const { output, runtimes, calibration, parameters } = result;
   expect(found).toMatchObject({ output, runtimes, calibration });
   expect(found.memory).toMatchObject(result.memory!);
-  expect(found.held_out).toEqual({ stories: 2, code: 2 });
+  expect(found.held_out_windows).toEqual({ stories: 2, code: 2 });
   // One neuron of so small a model is a percent.
   expect(Math.abs(found.parameters.after / parameters.after - 1)).toBeLessThan(0.02);
   expect(found.disk.most).toBeGreaterThanOrEqual(found.disk.output);
@@ -34,7 +34,7 @@ it("foresees what the run will give, and leaves nothing behind", async () => {
   // A plan says how much goes.
   const plan = join(output, "plan.json");
   const again = await dryRun({ ...config, plan, output: join(root, "again") });
-  expect(again.sparsity).toBe(result.sparsity.achieved);
+  expect(again.sparsity.asked).toBe(result.sparsity.achieved);
 });
 
 it("refuses to say that a run would begin where an unfinished one waits", async () => {

@@ -16,9 +16,9 @@ import { interruptible } from "./stages.ts";
 /** What a run would take and give; plain JSON, as `gprune prune --dry-run --json` prints it. */
 export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "calibration" | "output"> {
   /** Of attention and FFN, as asked or as the plan to be carried out has it. */
-  readonly sparsity: number;
+  readonly sparsity: { readonly asked: number };
   /** Windows that nothing is learned from, for perplexities before and after, by set. */
-  readonly held_out: Readonly<Record<string, number>>;
+  readonly held_out_windows: Readonly<Record<string, number>>;
   readonly memory: MemoryPlan;
   /** Bytes of the output's weights, and those that output and progress take on the disk at most at one time. */
   readonly disk: { readonly output: number; readonly most: number };
@@ -47,11 +47,11 @@ export async function dryRun(
     const before = parameterCount(spec);
     return {
       output: config.output,
-      sparsity,
+      sparsity: { asked: sparsity },
       parameters: { before, after: Math.round(before - sparsity * prunableParameters(spec)) },
       runtimes: ready.runtimes,
       calibration: usesOf(sets, config),
-      held_out: Object.fromEntries(sets.map(({ name, heldOut }) => [name, heldOut.length])),
+      held_out_windows: Object.fromEntries(sets.map(({ name, heldOut }) => [name, heldOut.length])),
       memory: room.memory,
       disk: { output: room.output, most: room.disk },
       settings: config,

@@ -40,12 +40,12 @@ export function summaryOf(
 
 /** What a run would take and give. */
 export function dryRunText({ sparsity, parameters, memory, disk, ...found }: DryRun): string {
-  const held = Object.values(found.held_out);
+  const held = Object.values(found.held_out_windows);
   const rows: (readonly [string, string])[] = [
-    ["to remove", `${percent(sparsity)} of attention and FFN`],
+    ["to remove", `${percent(sparsity.asked)} of attention and FFN`],
     ["parameters", `${parametersOf(parameters)}, about`],
     ...runtimeRows(found.runtimes),
-    ["calibration", calibrationOf({ ...found, tokens_per_second: null })],
+    ["calibration", calibrationOf({ ...found, held_out: found.held_out_windows, tokens_per_second: null })],
     ["held out", held.length === 0 ? "nothing" : `${range(held)} windows of each set`],
     ["disk", `${gigabytes(disk.output)} for the output, ${gigabytes(disk.most)} at most meanwhile`],
   ];
