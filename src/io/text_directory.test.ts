@@ -33,6 +33,19 @@ describe("readText of a directory of source files", () => {
     expect(events).toEqual([]);
   });
 
+  it("tells how far it is with many files, and ends when it is told to", async () => {
+    const files = Array.from({ length: 130 }, (_, i) => [`${i}.py`, "x"] as const);
+    const { directory, read, events } = await readTree(Object.fromEntries(files));
+    await read();
+    expect(events.map(({ stage, done, total }) => `${stage} ${done}/${total}`)).toEqual(
+      [64, 128, 130].map((done) => `look into ${directory} ${done}/130`),
+    );
+    const onProgress = (): never => {
+      throw new Error("enough");
+    };
+    await expect(readText(directory, MEBIBYTE, { onProgress })).rejects.toThrow("enough");
+  });
+
   it("leaves out what is hidden, packages, and what is no text, and says so", async () => {
     const { directory, read, events } = await readTree({
       ".git/config": "hidden",

@@ -6,6 +6,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
+import type { OnProgress } from "../progress.ts";
 import { asConversation, CONVERSATION_FIELDS } from "./conversations.ts";
 import { endingOf, kindOfPath, PositionalFile } from "./file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";
@@ -56,6 +57,8 @@ export interface FoundFiles {
 
 /** What of a directory is asked for. */
 interface Wanted {
+  /** Told of every lot of files that were looked into; what it throws ends the work. */
+  readonly onProgress: OnProgress;
   /** The column or field that was asked for, which at least one file must have. */
   readonly column: string | undefined;
   /** Whether conversations are texts, too. */
@@ -65,12 +68,18 @@ interface Wanted {
 /**
  * @throws GpruneError NOT_FOUND when nothing is to be read, BAD_FILE when there is too much
  */
-export async function textFilesIn(directory: string, { column, chats }: Wanted): Promise<FoundFiles> {
+export async function textFilesIn(
+  directory: string,
+  { column, chats, onProgress }: Wanted,
+): Promise<FoundFiles> {
   const { paths, skipped } = await entriesBelow(directory);
   const files: FoundFile[] = [];
+  const stage = `look into ${directory}`;
   for (let start = 0; start < paths.length; start += LOT) {
     const lot = paths.slice(start, start + LOT);
     const reasons = await Promise.all(lot.map((path) => reasonToSkip(path, { column, chats })));
+    if (paths.length > LOT)
+      onProgress({ stage, done: start + lot.length, total: paths.length, unit: "files" });
     for (const [index, path] of lot.entries()) {
       const reason = reasons[index] ?? null;
       if (reason === null) files.push({ path, guessed: !isKnown(path) });
@@ -150,7 +159,10 @@ function isKnown(path: string): boolean {
 }
 
 /** Null for a file that is to be read. What is wrong with one that ends as texts do is for its reader to say. */
-async function reasonToSkip(path: string, { column, chats }: Wanted): Promise<SkipReason | null> {
+async function reasonToSkip(
+  path: string,
+  { column, chats }: Omit<Wanted, "onProgress">,
+): Promise<SkipReason | null> {
   const kind = await kindOfPath(path);
   if (kind === "directory") return "linked directories";
   if (column === undefined && kind === "file" && endingOf(path) === ".json")

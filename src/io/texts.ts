@@ -8,7 +8,7 @@
  */
 import { stat } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
-import { silent } from "../progress.ts";
+import { type OnProgress, silent } from "../progress.ts";
 import {
   asConversation,
   CONVERSATION_FIELDS,
@@ -105,7 +105,7 @@ export async function readText(name: string, maxBytes: number, options: TextOpti
   const { onProgress = silent, renderer } = options;
   const place = await textPlace(name, options);
   const render = (await mayHoldDocuments(place.path)) ? renderer?.() : undefined;
-  const { files: found, skipped } = await textFiles(place, render !== undefined);
+  const { files: found, skipped } = await textFiles(place, { chats: render !== undefined, onProgress });
   const { files, ...share } = await shareOut(found, maxBytes);
   const total = files.length;
   const of = total < found.length ? ` of ${found.length}` : "";
@@ -160,9 +160,12 @@ async function textBytes(path: string): Promise<number> {
 }
 
 /** The file, or those of a directory. */
-async function textFiles({ path, column }: TextPlace, chats: boolean): Promise<FoundFiles> {
+async function textFiles(
+  { path, column }: TextPlace,
+  options: { readonly chats: boolean; readonly onProgress: OnProgress },
+): Promise<FoundFiles> {
   const kind = await kindOfPath(path);
-  if (kind === "directory") return textFilesIn(path, { column, chats });
+  if (kind === "directory") return textFilesIn(path, { column, ...options });
   if (kind === "file") return { files: [{ path, guessed: false }], skipped: new Map() };
   if (kind === "other" || STREAM.test(path)) {
     throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got a pipe or device`, {
