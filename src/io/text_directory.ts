@@ -30,6 +30,8 @@ const JSON_START_BYTES = 2 ** 16;
 const MAX_ENTRIES = 2 ** 20;
 /** Files that are looked into at one time. */
 const LOT = 64;
+/** Files that take so long to look into that it is told. */
+const MANY = 2 ** 10;
 
 /** Why something in a directory is not read, as it is said. */
 export type SkipReason =
@@ -78,7 +80,7 @@ export async function textFilesIn(
   for (let start = 0; start < paths.length; start += LOT) {
     const lot = paths.slice(start, start + LOT);
     const reasons = await Promise.all(lot.map((path) => reasonToSkip(path, { column, chats })));
-    if (paths.length > LOT)
+    if (paths.length > MANY)
       onProgress({ stage, done: start + lot.length, total: paths.length, unit: "files" });
     for (const [index, path] of lot.entries()) {
       const reason = reasons[index] ?? null;
