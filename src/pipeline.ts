@@ -130,10 +130,10 @@ interface KeptRun extends AskedRun {
 
 async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneResult> {
   const { stages, record } = asked;
-  const { onProgress = silent, onPlanned = () => {}, maxShardBytes, openPasses, signal } = options;
+  const { onProgress = silent, onForeseen, onPlanned = () => {} } = options;
+  const { maxShardBytes, openPasses, signal } = options;
   const started = new Date();
   const clock = new Stopwatch(stages);
-  const { onForeseen } = options;
   const time: OpeningOptions["time"] = (stage, work) => clock.time(stage, work);
   const ready = await openRun(asked, { onProgress, onForeseen, time });
   const { model, config, given } = ready;
