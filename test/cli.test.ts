@@ -122,7 +122,7 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(told.report).toBe(again);
     expect(told.pictures).toHaveLength(names.length);
     const inFile = await gprune("report", first, "-o", again, "--pictures", again);
-    expect(inFile.stderr).toContain("error OUTPUT_FAILED");
+    expect(inFile.stderr).toContain("error OUTPUT_EXISTS");
   });
 
   test("several runs are compared on one page, which needs a name", async () => {
