@@ -17,7 +17,7 @@ import {
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialCommandOptions, namedMaterial } from "./material.ts";
+import { chatOf, type MaterialCommandOptions, namedMaterial } from "./material.ts";
 import { hearing, type MeasuringSettings, settingsOf } from "./measuring_settings.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { plainText, print, printJson, say, table } from "./terminal.ts";
@@ -47,12 +47,11 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
   else print(report(own, { baseline, settings }));
   if (run === null) return;
   const counts = new Set(Object.values(settings.tasks).map(({ num_fewshot }) => num_fewshot));
-  const { seed, system } = options;
   const told = {
     ...options,
     seqLen: settings.seq_len,
-    fewShot: { count: counts.size === 1 ? [...counts][0] : undefined, seed },
-    chat: options.chat ? { system } : undefined,
+    fewShot: { count: counts.size === 1 ? [...counts][0] : undefined, seed: options.seed },
+    chat: chatOf(options),
   };
   await save(path, savedEvaluation(own, spelledAsBase(baseline, run), told));
 }

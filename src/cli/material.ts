@@ -61,7 +61,18 @@ export async function namedMaterial({
   const pools = poolsOf(fewshot, tasks);
   await requireTexts(pools, "solved questions of task");
   const fewShot = { count: numFewshot, seed, pools };
-  return { texts, tasks, fewShot, chat: chat ? { system } : undefined, seqLen, bos, limit };
+  return { texts, tasks, fewShot, chat: chatOf({ chat, system }), seqLen, bos, limit };
+}
+
+/** How questions are put as messages; undefined when they are put as texts. */
+export function chatOf({
+  chat,
+  system,
+}: {
+  readonly chat?: boolean;
+  readonly system?: string | undefined;
+}): ChatOptions | undefined {
+  return chat ? { system } : undefined;
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a pool of no task */

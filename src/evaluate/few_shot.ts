@@ -7,7 +7,7 @@
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import type { Candidate, TaskDocument } from "./task_layouts.ts";
+import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
 
 export interface FewShot {
   /** Solved questions before each one. */
@@ -47,8 +47,7 @@ function solvedOf({ candidates, gold }: TaskDocument): Candidate {
 }
 
 function wordsOf(document: TaskDocument): string {
-  const { context, delimiter, answer } = solvedOf(document);
-  return context + delimiter + answer;
+  return candidateText(solvedOf(document));
 }
 
 function tooFew(name: string, count: number, available: number): GpruneError {

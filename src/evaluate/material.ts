@@ -109,9 +109,10 @@ export async function tokenMaterial(
   const tokenizer = Tokenizer.of({ files, origin });
   const first = bos ? requireBos(tokenizer, origin.name) : null;
   if (!bos && texts.length > 0 && tokenizer.addsBos) onWithoutBos(origin.name);
+  const prompter = chat === undefined || tasks.length === 0 ? undefined : chatPrompterOf(model);
   const documents: [string, readonly EncodedDocument[]][] = [];
   for (const [name, shot] of tasks) {
-    const asked = chat === undefined ? asTexts(shot) : await asChats(shot, chatPrompterOf(model), chat);
+    const asked = prompter === undefined ? asTexts(shot) : await asChats(shot, prompter, chat);
     const encoded = asked.map((document) => encodeKnown(document, tokenizer, spec));
     const cut = encoded.filter(({ isCut }) => isCut).length;
     if (cut > 0) onCut(name, cut);

@@ -141,6 +141,11 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
   },
 ];
 
+/** A candidate as one text. */
+export function candidateText({ context, delimiter, answer }: Candidate): string {
+  return context + delimiter + answer;
+}
+
 /** A context and an answer, a space between them unless said otherwise. */
 export function candidate(context: string, answer: string, delimiter = " "): Candidate {
   return { context, delimiter, answer };

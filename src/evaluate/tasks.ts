@@ -7,7 +7,7 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
-import type { Candidate, TaskDocument } from "./task_layouts.ts";
+import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
 
 /** How often a model chooses the right answer. */
 export interface TaskScore {
@@ -100,9 +100,9 @@ export async function scoreTask(
  * by default and the text does not begin with it; in place of an empty context it does in any case, or else EOS, as the
  * tokenizer has them: generation_config.json may begin texts with another token (Qwen).
  */
-function encodePair({ context, delimiter, answer }: Candidate, tokenizer: Tokenizer): Continuation {
-  const alone = tokenizer.encode(withoutTrailingSpace(context));
-  const whole = tokenizer.encode(context + delimiter + answer);
+function encodePair(candidate: Candidate, tokenizer: Tokenizer): Continuation {
+  const alone = tokenizer.encode(withoutTrailingSpace(candidate.context));
+  const whole = tokenizer.encode(candidateText(candidate));
   const first = tokenizer.addsBos ? tokenizer.bosId : tokenizer.prefixId;
   const wanted = first !== null && (tokenizer.addsBos || alone.length === 0);
   const added = wanted && whole[0] !== first ? [first] : [];
