@@ -22,6 +22,7 @@ function report(facts: Inspection): string {
     ["parameters", `${number(parameters.total)}, of them prunable ${number(parameters.prunable)}`],
     ["layers", `${facts.layers}, hidden size ${facts.hidden_size}, head size ${facts.head_dim}`],
     ["vocabulary", `${number(facts.vocab_size)}, ${embeddings}`],
+    ["tokenizer", facts.tokenizer ? "yes" : "none, so that nothing can read texts for it"],
     ["neurons", perLayer(widths.ffn)],
     ["KV groups", perLayer(widths.kv)],
     ["query heads", perLayer(widths.heads)],

@@ -22,6 +22,7 @@ describe("inspectModel", () => {
       hidden_size: 8,
       head_dim: 4,
       vocab_size: 16,
+      tokenizer: false,
       tied_embeddings: true,
       widths: { ffn: [6, 4], kv: [2, 1], heads: [4, 2] },
       output_biases: 1,
@@ -34,5 +35,10 @@ describe("inspectModel", () => {
         "transformers.js": "after gprune export --format onnx",
       },
     });
+  });
+
+  it("says whether a tokenizer came with the model", () => {
+    const files = [{ name: "tokenizer.json", bytes: new Uint8Array() }];
+    expect(inspectModel({ ...tinyModel({ layers: [{}] }), files }).tokenizer).toBe(true);
   });
 });

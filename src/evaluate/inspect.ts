@@ -15,6 +15,8 @@ export interface Inspection {
   readonly hidden_size: number;
   readonly head_dim: number;
   readonly vocab_size: number;
+  /** Whether a tokenizer.json came with it; without one nothing can read a text for it. */
+  readonly tokenizer: boolean;
   readonly tied_embeddings: boolean;
   readonly widths: {
     readonly ffn: readonly number[];
@@ -28,7 +30,7 @@ export interface Inspection {
 }
 
 /** Reads no tensor. */
-export function inspectModel({ spec, origin }: Model): Inspection {
+export function inspectModel({ spec, origin, files }: Model): Inspection {
   const { layers } = spec;
   return {
     model: origin.name,
@@ -40,6 +42,7 @@ export function inspectModel({ spec, origin }: Model): Inspection {
     hidden_size: spec.hiddenSize,
     head_dim: spec.headDim,
     vocab_size: spec.vocabSize,
+    tokenizer: files.some(({ name }) => name === "tokenizer.json"),
     tied_embeddings: spec.tiedEmbeddings,
     widths: {
       ffn: layers.map((layer) => layer.neurons),

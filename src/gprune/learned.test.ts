@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import type { GateStats } from "../calibrate/gate_stats.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
-import { achievedSparsity, type Keep, makePlan } from "../prune/plan.ts";
+import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.ts";
 import { unitScores } from "../score/importance.ts";
 import { randomStream } from "../tensor/random.ts";
 import { type LearnedRequest, learnAllocation, type Measured } from "./learned.ts";
@@ -10,11 +10,13 @@ import { analyseUnits, type SpaceAnalysis } from "./units.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 30, kvGroups: 4 }, { neurons: 50 }] });
 const spaces = spacesOf(spec);
+const even = tinySpec({ layers: [0, 1, 2].map(() => ({ neurons: 48, kvGroups: 4 })) });
+const evenSpaces = spacesOf(even);
 
 /** Analyses of a metric that gives every unit a random score, the same on every set. */
-function analyses(): readonly SpaceAnalysis[] {
+function analyses(of = spaces): readonly SpaceAnalysis[] {
   const importance = new Map(
-    spaces.map(({ id, units, unitChannels }) => {
+    of.map(({ id, units, unitChannels }) => {
       const random = randomStream(1, id);
       return [id, Float64Array.from({ length: units * unitChannels }, random)] as const;
     }),
@@ -24,7 +26,7 @@ function analyses(): readonly SpaceAnalysis[] {
     ["a", split],
     ["b", split],
   ]);
-  return analyseUnits({ spaces, sets, pooled: importance, fallback: importance, seed: 0, maxModules: 4 });
+  return analyseUnits({ spaces: of, sets, pooled: importance, fallback: importance, seed: 0, maxModules: 4 });
 }
 
 /** Units' scores of one space, [units]. */
@@ -34,14 +36,16 @@ function scoresOf(id: string): Float64Array {
 }
 
 /** Gate statistics that `value` gives each dense unit, for the units that are kept. */
-function statsOf(keep: Keep, value: (space: Space, unit: number) => number): GateStats {
-  const entries = spaces.map((space) => {
+function statsOf(keep: Keep, value: (space: Space, unit: number) => number, of = spaces): GateStats {
+  const entries = of.map((space) => {
     const kept = keep[space.id] ?? Array.from({ length: space.units }, (_, unit) => unit);
     const squares = Float64Array.from(kept, (unit) => value(space, unit));
     return [space.id, { absolute: squares, squares }] as const;
   });
   return { windows: 2, loss: 3, spaces: new Map(entries) };
 }
+
+const ascending = (units: readonly number[]): readonly number[] => [...units].sort((a, b) => a - b);
 
 const request = (changes: Partial<LearnedRequest> = {}): LearnedRequest => ({
   spec,
@@ -74,14 +78,45 @@ describe("learnAllocation", () => {
     const { keep, order } = await learnAllocation(request({ sparsity: 0.4 }));
     for (const space of spaces) {
       const own = order.get(space.id)!;
-      const all = Array.from({ length: space.units }, (_, unit) => unit);
-      expect([...own].sort((a, b) => a - b)).toEqual(all);
-      const kept = keep[space.id] ?? all;
-      expect([...own.slice(space.units - kept.length)].sort((a, b) => a - b)).toEqual(kept);
+      expect(ascending(own)).toEqual(keptUnits({}, space));
+      const kept = keptUnits(keep, space);
+      expect(ascending(own.slice(space.units - kept.length))).toEqual(kept);
       // Every set gives all units of a layer the same marginal, so the metric's order decides.
       const scores = scoresOf(space.id);
       if (space.kind === "ffn") expect([...own].sort((a, b) => scores[a]! - scores[b]!)).toEqual(own);
     }
+  });
+
+  it.each([
+    { shape: "per-layer", roundTo: 16 },
+    { shape: "uniform", roundTo: 1 },
+  ] as const)("lists every unit once, though some come back: %j", async ({ shape, roundTo }) => {
+    const of = analyses(evenSpaces);
+    let returns = 0;
+    for (let seed = 0; seed < 24; seed++) {
+      const random = randomStream(seed, "noise");
+      let before: Keep = {};
+      const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> => {
+        for (const space of evenSpaces) {
+          const was = new Set(keptUnits(before, space));
+          returns += keptUnits(keep, space).filter((unit) => !was.has(unit)).length;
+        }
+        before = keep;
+        const scales = new Map(evenSpaces.map(({ id }) => [id, Math.exp(6 * random())]));
+        const value = ({ id }: Space): number => scales.get(id)! * random();
+        return new Map(["a", "b"].map((set) => [set, { gates: statsOf(keep, value, evenSpaces) }]));
+      };
+      const sparsity = 0.2 + 0.02 * seed;
+      const settings = { spec: even, analyses: of, rounds: 8, sparsity, shape, roundTo, measure };
+      const { keep, order } = await learnAllocation(request(settings));
+      for (const space of evenSpaces) {
+        const own = order.get(space.id)!;
+        expect(ascending(own)).toEqual(keptUnits({}, space));
+        const kept = keptUnits(keep, space);
+        expect(ascending(own.slice(space.units - kept.length))).toEqual(kept);
+      }
+    }
+    expect(returns).toBeGreaterThan(0);
   });
 
   it("takes from the spaces that lose least, in the order of the metric's scores", async () => {

@@ -6,6 +6,7 @@
  *
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
+ * every window's squares divided by the root of their sum over the model first (calibrate/gate_stats.ts),
  * smoothed over rounds, the past with weight 2^(-16 s / R): the more has gone in between, the less it says about the model as
  * it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior that knows of no loss (prior.ts);
  * marginals.ts makes them kept units.
@@ -90,7 +91,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
   let smoothed: ReadonlyMap<string, Marginals> = new Map();
   let consensus: Consensus = new Map();
   let ranked: readonly RankedSpace[] = [];
-  const gone = new Map(analyses.map(({ space }) => [space.id, [] as number[]]));
+  const gone = new Map<string, readonly number[]>();
   for (let round = 1; round <= request.rounds; round++) {
     const measured = await request.measure(keep, round);
     if (robust) weights = robustWeights(weights, measured);
@@ -113,10 +114,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus, ...(prior && { prior }) };
     ranked = rankByMarginals(pooled, removal);
     const after = removeRanked(ranked, removal);
-    for (const own of ranked) {
-      const stays = new Set(keptUnits(after, own.space));
-      gone.get(own.space.id)!.push(...presentInOrder(own, keep).filter((unit) => !stays.has(unit)));
-    }
+    for (const own of ranked) gone.set(own.space.id, goneInOrder(own, { gone, keep, after }));
     keep = after;
     rounds.push({
       sparsity,
@@ -128,6 +126,19 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     ranked.map((own) => [own.space.id, [...gone.get(own.space.id)!, ...presentInOrder(own, keep)]]),
   );
   return { keep, order, rounds, weights, consensus };
+}
+
+/**
+ * A space's units that a round leaves gone, the first that went first. Where blocks differ in size or all layers keep as much, a
+ * unit may come back.
+ */
+function goneInOrder(
+  own: RankedSpace,
+  round: Pick<Learned, "keep"> & { readonly gone: Learned["order"]; readonly after: Keep },
+): readonly number[] {
+  const stays = new Set(keptUnits(round.after, own.space));
+  const before = round.gone.get(own.space.id) ?? [];
+  return [...before, ...presentInOrder(own, round.keep)].filter((unit) => !stays.has(unit));
 }
 
 /** A space's units that are still there, the first to go first. */
