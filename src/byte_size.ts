@@ -20,6 +20,14 @@ export function parseSize(text: string): number | null {
   return bytes > 0 && Number.isSafeInteger(bytes) ? bytes : null;
 }
 
+/** Bytes that are meant where a number has no unit; fewer are a unit that was forgotten. */
+const MIN_BARE_BYTES = 1e6;
+
+/** Whether a size is a number so small that its unit was forgotten. */
+export function lacksUnit(text: string): boolean {
+  return /^[\s\d.]*$/.test(text) && Number(text) < MIN_BARE_BYTES;
+}
+
 /** `1.62 GB` */
 export function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(2)} GB`;

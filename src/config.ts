@@ -2,12 +2,14 @@
  * The configuration of a pruning run: one zod schema from which types, defaults and the JSON Schema follow. A resolved
  * configuration is written into every output as gprune.yaml and can be given back with `--config`.
  */
+
 import { z } from "zod";
-import { parseSize } from "./byte_size.ts";
+import { lacksUnit, parseSize } from "./byte_size.ts";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
+import { SHARINGS, type Sharing } from "./prune/allocation.ts";
 import { mostSimilar } from "./similar.ts";
 
 const textSet = z.strictObject({
@@ -26,8 +28,9 @@ const textSet = z.strictObject({
 });
 
 const size = z.union([z.int().positive(), z.string()]).transform((value, context) => {
-  const bytes = typeof value === "number" ? value : parseSize(value);
-  if (bytes !== null) return bytes;
+  const text = `${value}`;
+  const bytes = parseSize(text);
+  if (bytes !== null && !lacksUnit(text)) return bytes;
   context.addIssue({ code: "custom", message: `expected a size such as 4GB, got ${JSON.stringify(value)}` });
   return z.NEVER;
 });
@@ -45,7 +48,7 @@ const fields = z.strictObject({
   method: z.enum(["gprune", "none"]).default("gprune").describe("gprune, or the metric alone"),
   metric: z.string().default("flap-wifv").describe("importance metric"),
   allocation: z
-    .enum(["learned", "curves", "global", "uniform"])
+    .enum(SHARINGS)
     .optional()
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
   robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
@@ -131,7 +134,7 @@ export interface RunConfig {
   readonly method: "gprune" | "none";
   readonly metric: string;
   /** Absent: learned with gprune, else the allocation the metric was published with. */
-  readonly allocation?: "learned" | "curves" | "global" | "uniform" | undefined;
+  readonly allocation?: Sharing | undefined;
   readonly robust: boolean;
   readonly rounds: number;
   /** Absent: where there are learned widths per layer and least squares. */
@@ -197,6 +200,9 @@ const runConfigSchema = fields.refine(
 /** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
 const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
+/** How layers share the budget when nothing is said and GPrune decides. */
+export const GPRUNE_SHARING: Sharing = "learned";
+
 /** Whether a recovery begins with least squares. */
 export function refits(recover: RunConfig["recover"]): boolean {
   return recover === "lstsq" || recover === "distill";
@@ -205,7 +211,7 @@ export function refits(recover: RunConfig["recover"]): boolean {
 /** Whether widths are learned that can be refined: each layer's own, for a model that least squares refits. */
 export function refines({
   method,
-  allocation = "learned",
+  allocation = GPRUNE_SHARING,
   recover,
   shape,
   refine = true,

@@ -50,7 +50,7 @@ it("refuses to say that a run would begin where an unfinished one waits", async 
 });
 
 it.each([
-  [{ maxMemory: 1000 }, "OUT_OF_MEMORY"],
+  [{ maxMemory: 1_000_000 }, "OUT_OF_MEMORY"],
   [{ samples: 3, seqLen: 65 }, "BAD_ARGUMENT"],
   [{ metric: "magnitude", plan: "nowhere.json" }, "NOT_FOUND"],
 ])("refuses what a run would refuse: %j", async (settings, code) => {

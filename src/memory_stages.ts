@@ -65,6 +65,7 @@ const STAGES: readonly Stage[] = [
   {
     name: "own text",
     runs: ({ config: { calibration } }) => calibration.some(isOwnText),
+    // The head has one row of each window, so its activations are small beside a layer's.
     items: (run) => ({ ...run.head("logits"), ...run.decoding }),
   },
   {

@@ -1,4 +1,5 @@
 /** The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of. */
+
 import type { SampledSet } from "./calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import type { Runtimes } from "./export/runtimes.ts";
@@ -6,6 +7,7 @@ import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import type { OnProgress } from "./progress.ts";
+import type { Sharing } from "./prune/allocation.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import {
   allocationOf,
@@ -56,7 +58,7 @@ export interface OpenedRun extends AskedRun {
   readonly runtimes: Runtimes;
   /** One that the model is yet to write is as large as it will be. */
   readonly sets: readonly SampledSet[];
-  readonly allocation: NonNullable<RunConfig["allocation"]>;
+  readonly allocation: Sharing;
 }
 
 export interface OpeningOptions {

@@ -146,7 +146,8 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
     for (const text of warningsOf(given, source)) options.onWarning?.(text);
     const done = await finishedResult({ config, device: ready.device, record }, facts);
     if (done !== null) return done;
-    stages.begin(facts.computed, facts.written);
+    const { maxMemory, threads } = config;
+    stages.begin(facts.computed, { written: facts.written, limits: toJson({ maxMemory, threads }) });
     const { memory } = await planRoom({ ...ready, kept: stages.keptBytes });
     onPlanned(memory);
     // Before anything is computed, so that a server that is not there is reported at once.
@@ -167,10 +168,13 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
     };
     return await computeAll(run, clock);
   } finally {
-    await opened?.close();
-    await runtime?.close();
-    await model.weights.close();
+    await closeAll([opened, runtime, model.weights]);
   }
+}
+
+/** Closes what a run has opened. What ended the run is the error worth reporting, and each is closed whatever the others do. */
+async function closeAll(opened: readonly ({ close(): Promise<void> } | undefined)[]): Promise<void> {
+  for (const one of opened) await one?.close().catch(() => {});
 }
 
 async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {

@@ -24,9 +24,12 @@ export function plainName(name: string): string {
   return plainText(cut).replace(/[\t\n\u2028\u2029]/g, visible);
 }
 
-/** A JSON document for a terminal: the same value, with steering characters spelled as JSON escapes. */
-export function plainJson(value: unknown): string {
-  return JSON.stringify(value, null, 2).replace(STEERING, (character) => `\\u${hex(character, 4)}`);
+/**
+ * A JSON document for a terminal: the same value, with steering characters spelled as JSON escapes.
+ * @param indent - spaces of a level; 0 for one line
+ */
+export function plainJson(value: unknown, indent: number = 2): string {
+  return JSON.stringify(value, null, indent).replace(STEERING, (character) => `\\u${hex(character, 4)}`);
 }
 
 function visible(character: string): string {

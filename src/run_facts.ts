@@ -2,6 +2,7 @@
  * What the bytes of a run's output depend on: settings, inputs by their hashes, versions, the processor. A run that goes
  * on with kept results must have the same facts, and every output says which they were.
  */
+
 import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
@@ -12,6 +13,7 @@ import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
 import type { JsonValue } from "./io/json_difference.ts";
 import { processor } from "./io/machine.ts";
+import { sha256Hex } from "./io/sha256.ts";
 import { cardFields } from "./model/card_fields.ts";
 import type { Model } from "./model/model.ts";
 import { modelHashes } from "./model/model_hashes.ts";
@@ -80,7 +82,7 @@ export async function runFacts(
       model: await modelHashes(model, onProgress),
       // The model's own text follows from the rest.
       sets: Object.fromEntries(sets.filter(isRead).map((set) => [set.name, windowsHash(set)])),
-      ...(plan && { plan: sha256(formatPlan(plan)) }),
+      ...(plan && { plan: sha256Hex(formatPlan(plan)) }),
     },
     versions: versions(),
     processor: processor(),
@@ -106,7 +108,7 @@ const WEIGHTS_FILE = /\.(safetensors|gguf)$/;
 /** One SHA-256 of the files that hold a model's weights, whatever their names; null for a model that is in no file. */
 export function weightsHash(hashes: Readonly<Record<string, string>>): string | null {
   const files = Object.entries(hashes).filter(([name]) => WEIGHTS_FILE.test(name));
-  return files.length === 0 ? null : sha256(JSON.stringify(files.map(([, hash]) => hash).sort()));
+  return files.length === 0 ? null : sha256Hex(JSON.stringify(files.map(([, hash]) => hash).sort()));
 }
 
 /** The text of an output's record. */
@@ -134,8 +136,4 @@ function windowsHash({ windows, heldOut, unused }: SampledSet): string {
     for (const ids of lot) hash.update(Uint32Array.from(ids));
   }
   return hash.digest("hex");
-}
-
-function sha256(content: string): string {
-  return createHash("sha256").update(content).digest("hex");
 }

@@ -1,4 +1,5 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
+
 import {
   forCheckAlone,
   HELD_OUT_WINDOWS,
@@ -8,7 +9,7 @@ import {
   type TextSet,
   windowLength,
 } from "./calibrate/windows.ts";
-import { type RunConfig, refines, type SettledConfig } from "./config.ts";
+import { GPRUNE_SHARING, type RunConfig, refines, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
 import type { SampleState } from "./evaluate/sample.ts";
@@ -25,6 +26,7 @@ import type { ModelSpec } from "./model/spec.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
 import { unusedText } from "./model/unused_tensors.ts";
 import type { OnProgress } from "./progress.ts";
+import type { Sharing } from "./prune/allocation.ts";
 import { badPlan, type PruningPlan, validatePlan } from "./prune/plan.ts";
 import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import type { Metric } from "./score/metric.ts";
@@ -148,11 +150,8 @@ function addsOwnText(config: RunConfig, spec: ModelSpec): boolean {
 }
 
 /** How layers share the budget: as it is said, else learned with GPrune, else as the metric was published. */
-export function allocationOf(
-  { method, allocation }: RunConfig,
-  metric: Metric,
-): NonNullable<RunConfig["allocation"]> {
-  return allocation ?? (method === "gprune" ? "learned" : metric.allocation);
+export function allocationOf({ method, allocation }: RunConfig, metric: Metric): Sharing {
+  return allocation ?? (method === "gprune" ? GPRUNE_SHARING : metric.allocation);
 }
 
 /** Whether what is removed depends on the texts: not where a plan says it, or a metric of the weights alone. */

@@ -15,8 +15,8 @@ const PLOT = { left: 44, right: 408, top: 12, bottom: 178 };
 const MAX_ROWS = 20;
 
 export function CurveChart({ curves, title, unit }: CurveChartProps) {
-  const count = Math.max(...curves.map(({ values }) => values.length));
-  const { x, y, ticks } = scales(curves, count);
+  const last = Math.max(...curves.map(({ points }) => points.at(-1)![0]));
+  const { x, y, ticks } = scales(curves, last);
   return (
     <figure>
       <h3>{title}</h3>
@@ -29,39 +29,40 @@ export function CurveChart({ curves, title, unit }: CurveChartProps) {
             </text>
           </g>
         ))}
-        {[...new Set([1, count])].map((step) => (
-          <text key={step} class="tick-label" x={x(step - 1)} y={PLOT.bottom + 15} text-anchor="middle">
+        {[...new Set([1, last])].map((step) => (
+          <text key={step} class="tick-label" x={x(step)} y={PLOT.bottom + 15} text-anchor="middle">
             {step}
           </text>
         ))}
         <text class="tick-label" x={(PLOT.left + PLOT.right) / 2} y={PLOT.bottom + 30} text-anchor="middle">
           {unit}
         </text>
-        {curves.map(({ name, values }, index) => (
+        {curves.map(({ name, points }, index) => (
           <g key={name} class={`series-${index % 8}`}>
-            <polyline points={values.map((value, step) => `${x(step)},${y(value)}`).join(" ")} />
-            <circle cx={x(values.length - 1)} cy={y(values.at(-1)!)} r="3.5" />
+            <polyline points={points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ")} />
+            <circle cx={x(points.at(-1)![0])} cy={y(points.at(-1)![1])} r="3.5" />
           </g>
         ))}
       </svg>
       <ul class="legend">
-        {curves.map(({ name, values }, index) => (
+        {curves.map(({ name, points }, index) => (
           <li key={name} class={`series-${index % 8}`}>
             <span class="swatch" aria-hidden="true" />
-            {name} {values.at(-1)!.toFixed(2)}
+            {name} {points.at(-1)![1].toFixed(2)}
           </li>
         ))}
       </ul>
-      <Numbers curves={curves} count={count} unit={unit} />
+      <Numbers curves={curves} unit={unit} />
     </figure>
   );
 }
 
-function Numbers({ curves, count, unit }: Omit<CurveChartProps, "title"> & { readonly count: number }) {
-  const every = Math.ceil(count / MAX_ROWS);
-  const steps = Array.from({ length: count }, (_, step) => step).filter(
-    (step) => (count - 1 - step) % every === 0,
+function Numbers({ curves, unit }: Omit<CurveChartProps, "title">) {
+  const all = [...new Set(curves.flatMap(({ points }) => points.map(([step]) => step)))].sort(
+    (a, b) => a - b,
   );
+  const every = Math.ceil(all.length / MAX_ROWS);
+  const steps = all.filter((_, row) => (all.length - 1 - row) % every === 0);
   return (
     <details>
       <summary>As a table</summary>
@@ -79,10 +80,10 @@ function Numbers({ curves, count, unit }: Omit<CurveChartProps, "title"> & { rea
         <tbody>
           {steps.map((step) => (
             <tr key={step}>
-              <th scope="row">{step + 1}</th>
-              {curves.map(({ name, values }) => (
+              <th scope="row">{step}</th>
+              {curves.map(({ name, points }) => (
                 <td key={name} class="number">
-                  {values[step]?.toFixed(3)}
+                  {points.find(([own]) => own === step)?.[1].toFixed(3)}
                 </td>
               ))}
             </tr>
@@ -93,16 +94,17 @@ function Numbers({ curves, count, unit }: Omit<CurveChartProps, "title"> & { rea
   );
 }
 
-function scales(curves: readonly LiveCurve[], count: number) {
-  const all = curves.flatMap(({ values }) => values);
+/** @param last - step */
+function scales(curves: readonly LiveCurve[], last: number) {
+  const all = curves.flatMap(({ points }) => points.map(([, value]) => value));
   const [min, max] = [Math.min(...all), Math.max(...all)];
   const room = (max - min || Math.abs(max) || 1) * 0.1;
   const [low, high] = [Math.max(0, min - room), max + room];
   return {
     x: (step: number): number =>
-      count < 2
+      last < 2
         ? (PLOT.left + PLOT.right) / 2
-        : PLOT.left + 8 + ((PLOT.right - PLOT.left - 16) * step) / (count - 1),
+        : PLOT.left + 8 + ((PLOT.right - PLOT.left - 16) * (step - 1)) / (last - 1),
     y: (value: number): number => PLOT.bottom - ((PLOT.bottom - PLOT.top) * (value - low)) / (high - low),
     ticks: [0, 1, 2, 3].map((index) => low + ((high - low) * index) / 3),
   };
@@ -110,7 +112,7 @@ function scales(curves: readonly LiveCurve[], count: number) {
 
 function spoken(curves: readonly LiveCurve[], title: string, unit: string): string {
   const parts = curves.map(
-    ({ name, values }) => `${name} from ${values[0]!.toFixed(2)} to ${values.at(-1)!.toFixed(2)}`,
+    ({ name, points }) => `${name} from ${points[0]![1].toFixed(2)} to ${points.at(-1)![1].toFixed(2)}`,
   );
   return `${title}, by ${unit}: ${parts.join("; ")}`;
 }

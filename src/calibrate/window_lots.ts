@@ -112,6 +112,7 @@ function lossesOf(sets: ReadonlyMap<string, WindowSums>): Pick<ProgressEvent, "d
   };
 }
 
-function tokensOf(windows: readonly Int32Array[]): number {
+/** Tokens of windows together. */
+export function tokensOf(windows: readonly Int32Array[]): number {
   return windows.reduce((sum, window) => sum + window.length, 0);
 }

@@ -14,7 +14,7 @@ import { Tokenizer } from "../model/tokenizer.ts";
 import type { OnProgress } from "../progress.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { optionOf } from "./options.ts";
-import { plainText, print, printJson } from "./terminal.ts";
+import { plainText, print, printJson, printJsonLine } from "./terminal.ts";
 
 interface GenerateCommandOptions extends ComputingOptions {
   readonly prompt?: string;
@@ -189,11 +189,14 @@ async function sampled(
 
 /** JSON Lines of texts, to a file or the standard output. */
 async function giveLines(texts: readonly string[], output: string | undefined): Promise<void> {
-  const lines = texts.map((text) => JSON.stringify({ text })).join("\n");
-  if (output === undefined) return print(lines);
-  await writeNewFileAtomically(output, (file) => file.write(Buffer.from(`${lines}\n`))).catch((error) => {
+  const show = (): void => {
+    for (const text of texts) printJsonLine({ text });
+  };
+  if (output === undefined) return show();
+  const lines = texts.map((text) => `${JSON.stringify({ text })}\n`).join("");
+  await writeNewFileAtomically(output, (file) => file.write(Buffer.from(lines))).catch((error) => {
     // What took long to make is not lost.
-    print(lines);
+    show();
     throw error;
   });
   print(output);

@@ -1,6 +1,6 @@
 /** Options that judge their values while the command line is parsed, before anything is opened. */
 import { type Command, Option } from "commander";
-import { parseSize } from "../byte_size.ts";
+import { lacksUnit, parseSize } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
 
 interface NumberRange {
@@ -44,16 +44,12 @@ export function numberOption(flags: string, description: string, range: NumberRa
   });
 }
 
-/** Bytes that are meant where a number has no unit; fewer are a unit that was forgotten. */
-const MIN_BARE_BYTES = 1e6;
-
 /** An option with a number of bytes, such as `4GB`. @throws GpruneError BAD_ARGUMENT while parsing */
 export function sizeOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
     const bytes = parseSize(text);
-    const isBare = /^[\s\d.]*$/.test(text);
-    if (bytes !== null && !(isBare && bytes < MIN_BARE_BYTES)) return bytes;
+    if (bytes !== null && !lacksUnit(text)) return bytes;
     const hint =
       bytes === null ? undefined : `Without a unit it is bytes; say ${text.trim()}GB or ${text.trim()}MB.`;
     throw badValue(option, { expected: "a size such as 4GB or 512MiB", got: text, hint });

@@ -1,6 +1,13 @@
 /** The settings of `gprune prune`: those of the configuration file, overridden by what the command line says. */
 import { isAbsolute } from "node:path";
-import { DECIDED_BY_PLAN, parseRunConfig, type RunConfig, refits, resolveRunConfig } from "../config.ts";
+import {
+  DECIDED_BY_PLAN,
+  GPRUNE_SHARING,
+  parseRunConfig,
+  type RunConfig,
+  refits,
+  resolveRunConfig,
+} from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import { readSmallText } from "../io/file.ts";
 import { MAX_YAML_BYTES } from "../io/yaml.ts";
@@ -98,7 +105,8 @@ const USES: readonly {
   {
     settings: ["robust", "rounds", "refine", "gradientWindows"],
     needed: "--allocation learned",
-    instead: ({ allocation = "learned" }) => (allocation === "learned" ? null : `--allocation ${allocation}`),
+    instead: ({ allocation = GPRUNE_SHARING }) =>
+      allocation === "learned" ? null : `--allocation ${allocation}`,
   },
   {
     settings: ["refine"],

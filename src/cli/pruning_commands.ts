@@ -1,5 +1,8 @@
 /** The commands that decide and prune. */
+
 import { Command } from "commander";
+import { SHARINGS } from "../prune/allocation.ts";
+import { METRICS } from "../score/registry.ts";
 import {
   computing,
   dtypeOption,
@@ -14,6 +17,7 @@ import {
 } from "./common.ts";
 import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.ts";
 import { choiceOption, countOption, sizeOption, textSetsOption } from "./options.ts";
+import { pairs } from "./terminal.ts";
 
 export const pruneCommand: Command = new Command("prune")
   .summary("remove FFN neurons and attention KV groups, and save the smaller model")
@@ -34,7 +38,7 @@ export const pruneCommand: Command = new Command("prune")
     choiceOption(
       "--allocation <name>",
       "how layers share the budget; learned with gprune, else the metric's own. curves needs no gradients",
-      ["learned", "curves", "global", "uniform"],
+      SHARINGS,
     ),
   )
   .option(
@@ -131,9 +135,7 @@ export const pruneCommand: Command = new Command("prune")
     "after",
     `
 Metrics:
-  flap-wifv, flap-ifv, flap-wifn, wanda-sp, minitron   from activations on the calibration sets
-  fisher, taylor                                       from gradients on the calibration sets
-  magnitude, pon, maw, random                          from the weights alone
+${metricLines()}
 
 PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. Of a
 directory every file that is text is read, source files among them, in subdirectories, too, but nothing hidden and no
@@ -255,3 +257,17 @@ export const demoCommand: Command = new Command("demo")
   .addOption(quietOption())
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
   .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));
+
+/** The metrics by what they are made from. */
+function metricLines(): string {
+  const sources = {
+    activations: "from activations on the calibration sets",
+    gradients: "from gradients on the calibration sets",
+    weights: "from the weights alone",
+  } as const;
+  const rows = Object.entries(sources).map(([input, source]): readonly [string, string] => {
+    const names = METRICS.filter((metric) => metric.input === input).map(({ name }) => name);
+    return [`  ${names.join(", ")}`, ` ${source}`];
+  });
+  return pairs(rows);
+}

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { describe, expect, it } from "vitest";
-import { pairs, shellWord, table } from "./terminal.ts";
+import { afterEach, describe, expect, it } from "vitest";
+import { currentOutlet, pairs, printJsonLine, setOutlet, shellWord, table } from "./terminal.ts";
 
 describe("table", () => {
   it("aligns the first column to the left and the others to the right, counting code points", () => {
@@ -18,6 +18,20 @@ describe("table", () => {
 
   it("of no rows is empty", () => {
     expect(table([])).toBe("");
+  });
+});
+
+describe("printJsonLine", () => {
+  const outlet = currentOutlet();
+  afterEach(() => setOutlet(outlet));
+
+  it("gives the value back to whoever parses the line, and nothing that steers a terminal", () => {
+    const said: string[] = [];
+    setOutlet({ ...outlet, out: (text) => void said.push(text) });
+    const value = { text: "a\u0085b\u007fc\u001b[31md\ne\u202ef" };
+    printJsonLine(value);
+    expect(JSON.parse(said.join(""))).toEqual(value);
+    expect(said.join("")).toMatch(/^[\x20-\x7e]+\n$/);
   });
 });
 

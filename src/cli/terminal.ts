@@ -100,6 +100,11 @@ export function say(text: string): void {
   outlet.err(`${plainText(text)}\n`);
 }
 
+/** Writes a value to stdout as a line of JSON. */
+export function printJsonLine(value: unknown): void {
+  print(plainJson(value, 0));
+}
+
 /** Writes one JSON document to stdout. */
 export function printJson(value: unknown): void {
   print(plainJson(value));

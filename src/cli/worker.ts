@@ -1,7 +1,7 @@
 /** `gprune worker` */
 import { runWorker, type WorkerEvent } from "../workers/worker.ts";
 import { EXIT_CODES, onSignals } from "./exit.ts";
-import { print, say } from "./terminal.ts";
+import { printJsonLine, say } from "./terminal.ts";
 
 interface WorkerOptions {
   readonly redis: string;
@@ -28,7 +28,7 @@ export async function workerCommand(options: WorkerOptions): Promise<void> {
     threads,
     unitSeconds,
     signal: end.signal,
-    onEvent: (event) => (options.json ? print(JSON.stringify(event)) : say(lineOf(event))),
+    onEvent: (event) => (options.json ? printJsonLine(event) : say(lineOf(event))),
   });
 }
 

@@ -1,7 +1,9 @@
 /** What a model is, without running it. */
+
 import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
+import { queryHeads } from "../model/spec.ts";
 
 /** Facts about a model, as `gprune inspect --json` prints them. */
 export interface Inspection {
@@ -47,7 +49,7 @@ export function inspectModel({ spec, origin, files }: Model): Inspection {
     widths: {
       ffn: layers.map((layer) => layer.neurons),
       kv: layers.map((layer) => layer.kvGroups),
-      heads: layers.map((layer) => layer.kvGroups * layer.groupSize),
+      heads: layers.map(queryHeads),
     },
     output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
       .length,

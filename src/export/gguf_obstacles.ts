@@ -8,10 +8,10 @@ import type { GgufArchitecture } from "../model/gguf_architectures.ts";
 import { isPublishedScaling } from "../model/gguf_rotary.ts";
 import {
   hasUniformWidths,
-  type LayerSpec,
   type ModelSpec,
   mainRope,
   PROJECTIONS,
+  queryHeads,
   type RopeSpec,
   YARN_DEFAULTS,
   type YarnScaling,
@@ -47,7 +47,7 @@ const RULES: readonly Rule[] = [
   },
   {
     finds: ({ layers, headDim, hiddenSize }, { loads }) =>
-      loads.fullWidthAttention && layers.some((layer) => heads(layer) * headDim !== hiddenSize)
+      loads.fullWidthAttention && layers.some((layer) => queryHeads(layer) * headDim !== hiddenSize)
         ? `heads that are not together as wide as the hidden size ${hiddenSize}`
         : null,
   },
@@ -113,17 +113,12 @@ export function ggufObstacles(spec: ModelSpec, architecture: GgufArchitecture): 
   });
 }
 
-/** N, query heads. */
-export function heads({ kvGroups, groupSize }: LayerSpec): number {
-  return kvGroups * groupSize;
-}
-
 /** What llama.cpp multiplies query-key products by. */
 function scoreScale(
   { layers, hiddenSize, headDim }: Pick<ModelSpec, "layers" | "hiddenSize" | "headDim">,
   { hiddenScaledLayers }: GgufArchitecture,
 ): number {
-  const width = layers.length === hiddenScaledLayers ? hiddenSize / heads(layers[0]!) : headDim;
+  const width = layers.length === hiddenScaledLayers ? hiddenSize / queryHeads(layers[0]!) : headDim;
   return width ** -0.5;
 }
 

@@ -5,8 +5,8 @@
 import { GpruneError } from "../errors.ts";
 import { architecturesOfFamily, type GgufArchitecture } from "../model/gguf_architectures.ts";
 import { parameterCount } from "../model/spaces.ts";
-import { longropeSwitch, type ModelSpec } from "../model/spec.ts";
-import { ggufObstacles, heads } from "./gguf_obstacles.ts";
+import { longropeSwitch, type ModelSpec, queryHeads } from "../model/spec.ts";
+import { ggufObstacles } from "./gguf_obstacles.ts";
 
 /** How a model is written for llama.cpp. */
 export interface GgufTarget {
@@ -100,7 +100,7 @@ function widened(spec: ModelSpec, { loads }: GgufArchitecture): ModelSpec | null
   if (layers.some((layer) => layer.groupSize !== groupSize)) return null;
   const neurons = Math.max(...layers.map((layer) => layer.neurons));
   const full = hiddenSize / (headDim * groupSize);
-  const widest = Math.max(...layers.map(heads)) / groupSize;
+  const widest = Math.max(...layers.map(queryHeads)) / groupSize;
   const kvGroups = loads.fullWidthAttention && Number.isInteger(full) ? Math.max(full, widest) : widest;
   return { ...spec, layers: layers.map((layer) => ({ ...layer, neurons, kvGroups })) };
 }

@@ -1,7 +1,7 @@
 /** The number formats of ONNX exports as data, and the supply of a decoder's weights in one of them. */
 import type { DecoderWeights } from "../graph/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/graph.ts";
-import { projectionName, weightsOf } from "../model/spaces.ts";
+import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/spaces.ts";
 import { type ModelSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
 import {
   blocks,
@@ -92,7 +92,7 @@ export class StoredWeights implements DecoderWeights {
   }
 
   embed(ids: Value): Value {
-    this.#embeddings = this.#matrix("model.embed_tokens.weight", this.#format.embeddings);
+    this.#embeddings = this.#matrix(EMBEDDING, this.#format.embeddings);
     return this.#embeddings.rows(ids);
   }
 
@@ -110,9 +110,7 @@ export class StoredWeights implements DecoderWeights {
   }
 
   project(x: Value): Value {
-    const head = this.#spec.tiedEmbeddings
-      ? this.#embeddings!
-      : this.#matrix("lm_head.weight", this.#format.head);
+    const head = this.#spec.tiedEmbeddings ? this.#embeddings! : this.#matrix(HEAD, this.#format.head);
     return head.product(x);
   }
 

@@ -46,8 +46,11 @@ test("an export that is cut off after any shard goes on, reads nothing twice, an
   expect(await readdir(join(root, "made"))).toEqual(["out"]);
 });
 
-test("shards of another dtype are refused", async () => {
-  const output = join(root, "other");
+test.each([
+  [{ ...SHARDS, dtype: "bf16" }, "export.dtype"],
+  [{ maxShardBytes: 22_000 }, "export.maxShardBytes"],
+] as const)("shards made otherwise are refused: %j", async (others, named) => {
+  const output = join(root, named);
   const signal = AbortSignal.abort("SIGINT");
   const stop = new AbortController();
   const onProgress = ({ stage }: { readonly stage: string }): void => {
@@ -56,8 +59,8 @@ test("shards of another dtype are refused", async () => {
   await expect(exportResumably(model, output, { signal })).rejects.toMatchObject({ code: "INTERRUPTED" });
   const options = { ...SHARDS, signal: stop.signal, onProgress };
   await expect(exportResumably(model, output, options)).rejects.toMatchObject({ code: "INTERRUPTED" });
-  await expect(exportResumably(model, output, { dtype: "bf16" })).rejects.toMatchObject({
+  await expect(exportResumably(model, output, others)).rejects.toMatchObject({
     code: "BAD_CHECKPOINT",
-    message: expect.stringContaining("export.dtype"),
+    message: expect.stringContaining(named),
   });
 });

@@ -8,7 +8,7 @@ import { type ExportOptions, exportHuggingFace, storedDType } from "./hf.ts";
 
 /**
  * Does what `exportHuggingFace` does, but keeps every finished shard in OUT.run until the output is there, and takes those
- * from there that an interrupted export of the same model in the same dtype has left.
+ * from there that an interrupted export of the same model in the same dtype and shards of the same size has left.
  * @throws GpruneError as `exportHuggingFace`; LOCKED; BAD_CHECKPOINT when the shards are of something else; INTERRUPTED after
  *   the signal
  */
@@ -17,11 +17,11 @@ export async function exportResumably(
   directory: string,
   options: Omit<ExportOptions, "write" | "documents" | "lastDocuments"> & { readonly signal?: AbortSignal },
 ): Promise<void> {
-  const { dtype = "auto", signal, onProgress = silent } = options;
+  const { dtype = "auto", maxShardBytes = null, signal, onProgress = silent } = options;
   const stages = await RunDirectory.claim(directory, { resume: true, signal });
   try {
     stages.begin({
-      export: { dtype: storedDType(model, dtype) },
+      export: { dtype: storedDType(model, dtype), maxShardBytes },
       model: await modelHashes(model, onProgress),
       versions: { ...versions() },
     });

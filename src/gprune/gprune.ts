@@ -12,7 +12,7 @@ import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
-import type { Shape } from "../prune/allocation.ts";
+import type { Shape, Sharing } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
@@ -41,7 +41,7 @@ export interface GpruneRequest {
   readonly metric: Metric;
   /** The activation-independent metric of modules that fall back. */
   readonly fallback: Metric;
-  readonly allocation: "learned" | "curves" | "global" | "uniform";
+  readonly allocation: Sharing;
   /** Whether learning makes sets count more the more they suffer. */
   readonly robust: boolean;
   readonly sparsity: number;

@@ -5,8 +5,8 @@
  *
  * Neurons: m_i = (slope to fewer - slope to more) / (their difference in parameters) is what a parameter of space i is worth; its
  * width moves by step * log(m_i / geometric mean), at most by the step, and all widths by the same number until the budget is met.
- * KV groups: a group that goes costs max(slope, 0) + CURVATURE * mean squared slope, one that comes back gains the same without
- * the bound; against what its parameters are worth in neurons, the median of m_i. The best few go or come back, one in a layer.
+ * KV groups: the loss changes by max(slope, 0) + CURVATURE * mean squared slope when one goes, by slope + the same when one comes
+ * back; against what its parameters are worth in neurons, the median of m_i. The best few go or come back, one in a layer.
  *
  * Related: EvoPress (arXiv 2410.14649) and Tyr-the-Pruner (arXiv 2503.09657) search such moves by the losses of whole models.
  */
@@ -195,7 +195,7 @@ function bestToggles(
   return new Map(chosen.map(({ id, alternative }) => [id, alternative]));
 }
 
-/** What the loss gains when a KV group goes (`more` -1) or comes back, nats. */
+/** By how much the loss grows when a KV group goes (`more` -1) or comes back, nats; below 0 where it falls. */
 function lossOf({ more }: Alternative, { first, square }: Slope): number {
   return (more < 0 ? Math.max(first, 0) : first) + CURVATURE * square;
 }

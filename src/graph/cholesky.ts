@@ -25,7 +25,7 @@ export interface SpdSystem {
 export interface SpdSolution {
   /** X [m, n]. */
   readonly rows: Float64Array;
-  /** The ridge that was used: the one asked for, or 10, 100 or 1000 times as much. */
+  /** The ridge that was used: the one asked for, or 10, 100 or 1000 times as much; where none was asked for, 1e-12, 1e-11 or 1e-10 of the mean diagonal. */
   readonly ridge: number;
 }
 
@@ -43,8 +43,8 @@ const SMALLEST_RIDGE = 1e-12;
 
 /**
  * Solves X (A + ridge I) = B. Holds n * (n / 2 + 2 m) numbers besides its arguments.
- * @throws GpruneError NOT_FINITE naming the system when it holds NaN or infinities or stays indefinite with 1000 times
- *   the ridge
+ * @throws GpruneError NOT_FINITE naming the system when it holds NaN or infinities or stays indefinite with the
+ *   largest of those ridges
  */
 export async function solveSpd(
   runtime: Runtime,

@@ -5,7 +5,7 @@
 import { GpruneError, internalError } from "../errors.ts";
 import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
-import { layerWeightsOf } from "../model/spaces.ts";
+import { EMBEDDING, FINAL_NORM, HEAD, layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
@@ -54,7 +54,6 @@ export interface LayerInput {
 /** Results by name. */
 export type Outputs = Readonly<Record<string, Tensor>>;
 
-const EMBEDDING = "model.embed_tokens.weight";
 /** Rows of the embedding matrix read at once, at most. */
 const EMBEDDING_ROWS = 1024;
 
@@ -317,8 +316,8 @@ export function headWeights({ tiedEmbeddings }: ModelSpec): {
   readonly projection: string;
 } {
   return {
-    norm: "model.norm.weight",
-    projection: tiedEmbeddings ? EMBEDDING : "lm_head.weight",
+    norm: FINAL_NORM,
+    projection: tiedEmbeddings ? EMBEDDING : HEAD,
   };
 }
 

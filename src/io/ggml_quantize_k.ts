@@ -3,7 +3,9 @@
  * (ggml-org/llama.cpp), byte for byte: the same candidates in the same order, and every operation rounded to float32 as
  * theirs are. Layouts are described at the dequantisers in ggml_types.ts.
  */
+
 import { float16At } from "../tensor/dtype.ts";
+import { clamp } from "../tensor/statistics.ts";
 import { writeHalf } from "./ggml_quantize.ts";
 
 const f32 = Math.fround;
@@ -27,10 +29,6 @@ const scratchBits = new Int32Array(scratch.buffer);
 function nearest(value: number): number {
   scratch[0] = value + NO_FRACTION;
   return (scratchBits[0]! & 0x7fffff) - 0x400000;
-}
-
-function clamp(value: number, least: number, most: number): number {
-  return Math.max(least, Math.min(most, value));
 }
 
 /**

@@ -74,9 +74,7 @@ export class HubClient {
 
   /** A JSON answer, under limits. @throws GpruneError as `send`, BAD_FILE for what is no JSON or too large */
   async json(url: string, what: string, request: HubRequest = {}): Promise<unknown> {
-    const answer = await this.send(url, what, request);
-    const bytes = await readLimited(answer, what);
-    return parseJson(bytes, { where: what, maxBytes: MAX_JSON_BYTES, maxDepth: MAX_JSON_DEPTH });
+    return readJson(await this.send(url, what, request), what);
   }
 
   async #follow(start: URL, { method = "GET", headers = {}, body }: HubRequest): Promise<Response> {
@@ -190,6 +188,12 @@ function nextUrl(location: string, from: URL): URL {
     "BAD_FILE",
     `${from.host}: expected an address with ${allowed.join(" or ")}, got another`,
   );
+}
+
+/** An answer's JSON, under limits. @throws GpruneError BAD_FILE for what is no JSON or too large, NETWORK */
+export async function readJson(answer: Response, what: string): Promise<unknown> {
+  const bytes = await readLimited(answer, what);
+  return parseJson(bytes, { where: what, maxBytes: MAX_JSON_BYTES, maxDepth: MAX_JSON_DEPTH });
 }
 
 /** An answer's body of at most MAX_JSON_BYTES. */

@@ -7,7 +7,7 @@ import { silent } from "../progress.ts";
 import { PositionalFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
 import { type HubRepo, hubName, isSafeFile, parseHubAddress } from "./hub_address.ts";
-import { HubClient } from "./hub_client.ts";
+import { HubClient, readJson } from "./hub_client.ts";
 import { type LargeFile, sha256Of, uploadLarge } from "./hub_lfs.ts";
 import { hubSettings } from "./hub_settings.ts";
 
@@ -138,24 +138,35 @@ async function listFiles(root: string, folder: string, depth: number): Promise<r
 async function ensureRepo({ client, repo }: Target, isPrivate: boolean): Promise<void> {
   const what = hubName(repo);
   const answer = await client.send(`/api/models/${repo.id}`, what, { accept: [404] });
-  if (answer.status === 404) {
-    await answer.body?.cancel();
+  const isThere = answer.status !== 404;
+  if (isThere && isPrivate) requirePrivate(await readJson(answer, what), what);
+  else await answer.body?.cancel();
+  if (!isThere) {
     const [organization, name] = repo.id.split("/");
     const body = { type: "model", organization, name, ...(isPrivate && { visibility: "private" }) };
-    await client.send("/api/repos/create", what, {
-      method: "POST",
-      headers: JSON_BODY,
-      body: JSON.stringify(body),
-      accept: [409],
-    });
-  } else if (isPrivate && repoState.safeParse(await answer.json()).data?.private !== true) {
-    throw new GpruneError("BAD_ARGUMENT", `${what}: expected a private repository, got a public one`, {
-      hint: "Make it private on its page, choose another name, or leave --private out.",
-    });
+    await make(client, "/api/repos/create", { what, body });
   }
   if (repo.revision === "main") return;
   const branch = `/api/models/${repo.id}/branch/${encodeURIComponent(repo.revision)}`;
-  await client.send(branch, what, { method: "POST", headers: JSON_BODY, body: "{}", accept: [409] });
+  await make(client, branch, { what, body: {} });
+}
+
+/** Makes something unless it is there. */
+async function make(
+  client: HubClient,
+  url: string,
+  { what, body }: { readonly what: string; readonly body: object },
+): Promise<void> {
+  const request = { method: "POST", headers: JSON_BODY, body: JSON.stringify(body), accept: [409] } as const;
+  const answer = await client.send(url, what, request);
+  await answer.body?.cancel();
+}
+
+function requirePrivate(state: unknown, what: string): void {
+  if (repoState.safeParse(state).data?.private === true) return;
+  throw new GpruneError("BAD_ARGUMENT", `${what}: expected a private repository, got a public one`, {
+    hint: "Make it private on its page, choose another name, or leave --private out.",
+  });
 }
 
 /** Asks which files belong into the storage, and hashes them. */

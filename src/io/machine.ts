@@ -12,7 +12,7 @@ const FEATURES =
 
 /** The processor as far as results can depend on it. */
 export function processor(): { readonly arch: string; readonly features: readonly string[] } {
-  const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(textOf("/proc/cpuinfo"))?.[1]?.split(/\s+/) ?? [];
+  const flags = /^(?:flags|Features)\s*:(.*)$/m.exec(systemText("/proc/cpuinfo"))?.[1]?.split(/\s+/) ?? [];
   const features = flags.filter((flag) => FEATURES.test(flag)).sort();
   return { arch: process.arch, features: features.length > 0 ? features : [cpus()[0]?.model ?? "unknown"] };
 }
@@ -43,7 +43,7 @@ export function isHalfFree(): boolean {
  * started also knows the peak of that one.
  */
 export function peakResidentBytes(): number {
-  const own = /^VmHWM:\s*(\d+) kB$/m.exec(textOf("/proc/self/status"))?.[1];
+  const own = /^VmHWM:\s*(\d+) kB$/m.exec(systemText("/proc/self/status"))?.[1];
   return 1024 * (own === undefined ? process.resourceUsage().maxRSS : Number(own));
 }
 
@@ -102,7 +102,8 @@ export function collectGarbage(): void {
   collect();
 }
 
-function textOf(path: string): string {
+/** A small file of /proc or /sys; empty where there is none. */
+export function systemText(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch {

@@ -44,7 +44,10 @@ export class PartialFile {
         if (errnoOf(cause) !== "ENOENT") throw cause;
       });
       const file = new PartialFile(target, own, await open(own, existsSync(own) ? "r+" : "wx+"));
-      await file.#readBack();
+      await file.#readBack().catch(async (cause: unknown) => {
+        await file.discard().catch(() => {});
+        throw cause;
+      });
       return file;
     } catch (cause) {
       throw outputFailed(target, cause);

@@ -241,7 +241,7 @@ describe("the output", () => {
   test("forgets files that are to be written otherwise, but no stages", async () => {
     const output = await target();
     const first = await claimed(output);
-    first.begin({ seed: 0 }, { dtype: "f16" });
+    first.begin({ seed: 0 }, { written: { dtype: "f16" } });
     await sum(first, []);
     const cutOff = first.writeOutput(output, async (directory, kept) => {
       await writeFile(join(directory, "a"), "a");
@@ -252,7 +252,7 @@ describe("the output", () => {
     await first.leave();
     const has = async (dtype: string): Promise<boolean> => {
       const run = await RunDirectory.claim(output, { resume: true });
-      run.begin({ seed: 0 }, { dtype });
+      run.begin({ seed: 0 }, { written: { dtype } });
       let found = false;
       const looked = run.writeOutput(output, async (_, kept) => {
         found = await kept.has("a");

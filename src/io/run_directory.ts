@@ -29,7 +29,7 @@ import {
 } from "./output_directory.ts";
 import { errnoOf, outputFailed } from "./output_file.ts";
 import { RunLock } from "./run_lock.ts";
-import { MANIFEST, OUTPUT, RunManifest } from "./run_manifest.ts";
+import { type Dependencies, MANIFEST, OUTPUT, RunManifest } from "./run_manifest.ts";
 import { SpillFile } from "./spill_file.ts";
 import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts";
 
@@ -120,13 +120,17 @@ export class RunDirectory implements Stages, Scratch {
 
   /**
    * Says what the run depends on; nothing may be kept before.
-   * @param written - what only the files of its output depend on besides; those that are kept of others are forgotten
+   * @param beside - `written`: what only the files of its output depend on besides; those that are kept of others are forgotten.
+   *   `limits`: what it makes do with and nothing depends on, for whoever goes on with it
    * @throws GpruneError BAD_CHECKPOINT naming what differs when something is kept that depends on something else
    */
-  begin(facts: JsonValue, written: JsonValue = null): void {
+  begin(
+    facts: JsonValue,
+    { written = null, limits = null }: Partial<Omit<Dependencies, "facts">> = {},
+  ): void {
     const changes = this.hasProgress ? differences(this.#manifest.facts, facts) : [];
     if (changes.length === 0) {
-      this.#manifest.begin(facts, written);
+      this.#manifest.begin({ facts, written, limits });
       return;
     }
     const list = changes.map((change) => `\n  ${change}`).join("");

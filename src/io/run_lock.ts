@@ -3,14 +3,16 @@
  * byte depends on it: whoever writes does so under names of its own and publishes by renaming. A lock whose holder is
  * gone from this machine is taken over.
  */
+
 import { randomBytes } from "node:crypto";
-import { constants, readFileSync } from "node:fs";
+import { constants } from "node:fs";
 import { copyFile, link, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath } from "./file.ts";
+import { systemText } from "./machine.ts";
 import { errnoOf, outputFailed } from "./output_file.ts";
 
 /** Who holds a lock. */
@@ -184,21 +186,13 @@ function locked(path: string, { pid, host, since }: Holder): GpruneError {
 
 function self(): Pick<Holder, "pid" | "host" | "boot" | "started"> {
   const { pid } = process;
-  const boot = textOf("/proc/sys/kernel/random/boot_id").trim();
+  const boot = systemText("/proc/sys/kernel/random/boot_id").trim();
   return { pid, host: hostname(), boot, started: statOf(pid)[START_FIELD] ?? "" };
 }
 
 /** What Linux says about a process, from its state on; a single empty field elsewhere. */
 function statOf(pid: number): readonly string[] {
-  const stat = textOf(`/proc/${pid}/stat`);
+  const stat = systemText(`/proc/${pid}/stat`);
   // The command before it stands in parentheses and may hold anything.
   return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

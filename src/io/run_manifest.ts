@@ -37,15 +37,24 @@ const manifestSchema = z.strictObject({
   version: z.literal(1),
   facts: z.json(),
   written: z.json(),
+  limits: z.json().default(null),
   entries: z.record(z.string(), entrySchema),
 });
 type Content = z.infer<typeof manifestSchema>;
+
+/** What a run depends on, and what not. */
+export interface Dependencies {
+  readonly facts: JsonValue;
+  readonly written: JsonValue;
+  readonly limits: JsonValue;
+}
 
 /** What the manifest on the disk says. */
 export class RunManifest {
   readonly #path: string;
   #facts: JsonValue;
   #written: JsonValue;
+  #limits: JsonValue;
   #entries: ReadonlyMap<string, Entry>;
   #isKnown = true;
 
@@ -53,6 +62,7 @@ export class RunManifest {
     this.#path = path;
     this.#facts = content?.facts ?? null;
     this.#written = content?.written ?? null;
+    this.#limits = content?.limits ?? null;
     this.#entries = entriesOf(content);
   }
 
@@ -72,13 +82,19 @@ export class RunManifest {
     return this.#written;
   }
 
-  /** Sets both. Files of an output that depend on something else no longer count. */
-  begin(facts: JsonValue, written: JsonValue): void {
+  /** What the run was told to make do with, on which nothing depends. */
+  get limits(): JsonValue {
+    return this.#limits;
+  }
+
+  /** Sets them. Files of an output that depend on something else no longer count. */
+  begin({ facts, written, limits }: Dependencies): void {
     if (differences(this.#written, written).length > 0) {
       this.#entries = new Map([...this.#entries].filter(([, { file }]) => !file.startsWith(`${OUTPUT}/`)));
     }
     this.#facts = facts;
     this.#written = written;
+    this.#limits = limits;
   }
 
   /** By name of stage, state or file of the output. */
@@ -106,6 +122,7 @@ export class RunManifest {
       version: 1,
       facts: this.#facts,
       written: this.#written,
+      limits: this.#limits,
       entries: Object.fromEntries(entries),
     };
     try {

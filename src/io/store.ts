@@ -2,7 +2,7 @@
  * Where processes on several machines keep what they give each other: objects that are named by the SHA-256 of their bytes,
  * and short records, of which the first one of a name stays. What comes back is checked by whoever reads it.
  */
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { GpruneError } from "../errors.ts";
 import { writeNewFile } from "./output_file.ts";
 import { type Digest, readValue, writeValue } from "./stage_file.ts";
@@ -74,11 +74,6 @@ export async function storeIdentity(store: Store): Promise<string> {
   if (known !== null) return known;
   await store.claim(IDENTITY, randomUUID());
   return (await store.record(IDENTITY))!;
-}
-
-/** SHA-256 of a text, hexadecimal. */
-export function hashOf(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
 }
 
 /** The error of a store that cannot be used. */

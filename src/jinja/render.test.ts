@@ -46,6 +46,7 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ],
   ["{{ '1.5x'|float }} {{ 3|float(1.0) }} {{ '1e3'|float }}", "0.0 3.0 1000.0"],
   ["{{ dots.strip('.') }} {{ dots.rstrip('.') }} {{ dots.lstrip('.') }}", "a ..a a.."],
+  ["{{ '\u{feff}a \x85'.strip() }}|{{ '\x1ca\x1f'.strip() }}", "\u{feff}a|a"],
   ["{{ ' a  b '.split() }} {{ 'a,b'.split(',') }} [{{ ' a '|trim }}]", "['a', 'b'] ['a', 'b'] [a]"],
   [
     "{{ marked|tojson }} {{ [1.0, dict]|tojson }}",

@@ -2,9 +2,13 @@
 
 export type Side = "start" | "end";
 
+/** What `str.isspace` is true of, which JavaScript's white space is not: it has U+FEFF, and lacks separators and U+0085. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are white space in Python
+const WHITE_SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
+
 /** @param characters - to remove; white space if there are none */
 export function strip(text: string, characters: string | undefined, sides: readonly Side[]): string {
-  const isRemoved = (letter: string): boolean => characters?.includes(letter) ?? letter.trim() === "";
+  const isRemoved = (letter: string): boolean => characters?.includes(letter) ?? WHITE_SPACE.test(letter);
   const letters = Array.from(text);
   let [start, end] = [0, letters.length];
   if (sides.includes("start")) while (start < end && isRemoved(letters[start]!)) start++;

@@ -1,7 +1,7 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
 import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
 import { maxPositionKey, ropeKeys } from "./hf_rope_writer.ts";
-import type { LayerSpec, ModelSpec } from "./spec.ts";
+import { type LayerSpec, type ModelSpec, queryHeads } from "./spec.ts";
 
 /** The modelling file that lies beside a config.json which needs it. */
 export const MODELLING_FILE = "modeling_gprune.py";
@@ -62,7 +62,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     head_dim: spec.headDim,
     num_hidden_layers: spec.layers.length,
     intermediate_size: widest((layer) => layer.neurons),
-    num_attention_heads: widest((layer) => layer.kvGroups * layer.groupSize),
+    num_attention_heads: widest(queryHeads),
     num_key_value_heads: widest((layer) => layer.kvGroups),
     ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
     rms_norm_eps: spec.normEps,

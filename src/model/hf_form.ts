@@ -12,6 +12,7 @@ import {
   hasUniformWidths,
   type ModelSpec,
   type Projection,
+  queryHeads,
   type RopeSpec,
   ropesOf,
   usualAttentionFactor,
@@ -63,7 +64,7 @@ export function vllmObstacle(
   { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
   { vllmReadsHeadDim, vllmOmits }: Family,
 ): string | null {
-  const keepsHeads = vllmReadsHeadDim || layers.every((layer) => heads(layer) * headDim === hiddenSize);
+  const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
   if (!keepsHeads) return "assumes another head size";
   const omits = layers.some(({ biases }) =>
     biases.some((projection) => vllmOmits.includes(biasPart(projection))),
@@ -82,7 +83,7 @@ function hasOwnAttentionFactor({ scaling }: RopeSpec, maxPositions: number): boo
 }
 
 function hasStockClass(spec: ModelSpec, family: Family): boolean {
-  const divides = spec.layers.every((layer) => spec.hiddenSize % heads(layer) === 0);
+  const divides = spec.layers.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
   const fits = hasUniformWidths(spec) && (divides || !family.headsDivideHidden);
   return fits && holds(spec, { family, remoteCode: false });
 }
@@ -108,7 +109,7 @@ function isForPhi3(
   { remoteCode }: HfForm,
 ): boolean {
   if (scaling === null) return true;
-  const keepsHeads = layers.every((layer) => Math.floor(hiddenSize / heads(layer)) === headDim);
+  const keepsHeads = layers.every((layer) => Math.floor(hiddenSize / queryHeads(layer)) === headDim);
   return scaling.type === "longrope" && (remoteCode || keepsHeads);
 }
 
@@ -120,8 +121,4 @@ function computation({ layers, ...spec }: ModelSpec): unknown {
 /** Whether a projection is part of a joined one where there are such; joined ones carry no bias. */
 function isJoined(projection: Projection): boolean {
   return Object.values(INPUT_PROJECTIONS).some((projections) => projections.includes(projection));
-}
-
-function heads({ kvGroups, groupSize }: ModelSpec["layers"][number]): number {
-  return kvGroups * groupSize;
 }

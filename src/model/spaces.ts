@@ -84,14 +84,19 @@ export function channelsOf(units: readonly number[], unitChannels: number): Int3
   });
 }
 
+/** The embedding matrix [V, C], and the output matrix [V, C] of models that do not share it. */
+export const EMBEDDING = "model.embed_tokens.weight";
+export const HEAD = "lm_head.weight";
+export const FINAL_NORM = "model.norm.weight";
+
 /** Every tensor a model of this shape must have, under the Llama checkpoint names all families are read into. */
 export function weightsOf(spec: ModelSpec): readonly WeightSpec[] {
   const norm = (name: string): WeightSpec => plain(name, [spec.hiddenSize]);
-  const head = plain("lm_head.weight", [spec.vocabSize, spec.hiddenSize]);
+  const head = plain(HEAD, [spec.vocabSize, spec.hiddenSize]);
   return [
-    plain("model.embed_tokens.weight", [spec.vocabSize, spec.hiddenSize]),
+    plain(EMBEDDING, [spec.vocabSize, spec.hiddenSize]),
     ...spec.layers.flatMap((_, index) => layerWeightsOf(spec, index)),
-    norm("model.norm.weight"),
+    norm(FINAL_NORM),
     ...(spec.tiedEmbeddings ? [] : [head]),
   ];
 }

@@ -145,6 +145,11 @@ export interface ModelSpec {
   readonly extra: Readonly<Record<string, unknown>>;
 }
 
+/** N, query heads of a layer. */
+export function queryHeads({ kvGroups, groupSize }: Pick<LayerSpec, "kvGroups" | "groupSize">): number {
+  return kvGroups * groupSize;
+}
+
 /** The layer with more biases, listed in the order of `PROJECTIONS`. */
 export function withBiases(layer: LayerSpec, added: readonly Projection[]): LayerSpec {
   const biases = PROJECTIONS.filter(

@@ -2,12 +2,11 @@
  * Which output matrix a Hugging Face checkpoint has where config.json says that it is the embedding. What is in the file
  * counts, as in transformers 5 (`tie_weights` of modeling_utils.py).
  */
+
 import type { TensorSource } from "../tensor/tensor.ts";
+import { EMBEDDING, HEAD } from "./spaces.ts";
 import type { ModelSpec } from "./spec.ts";
 import { renamedSource } from "./stored_names.ts";
-
-const EMBEDDING = "model.embed_tokens.weight";
-const HEAD = "lm_head.weight";
 
 /** Elements of each matrix that are compared at once. */
 const COMPARED = 2 ** 22;

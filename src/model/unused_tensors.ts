@@ -7,7 +7,7 @@ import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
-import { weightsOf } from "./spaces.ts";
+import { HEAD, weightsOf } from "./spaces.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /**
@@ -18,7 +18,6 @@ const BUFFER =
   /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(self_)?attn\.(bias|masked_bias)|position_ids)$/;
 
 /** It is the embedding where it is not used (stored_head.ts). */
-const HEAD = "lm_head.weight";
 
 const LAYER_NAME = /^model\.layers\.(\d+)\./;
 

@@ -13,6 +13,10 @@ import { capacity, type RemovalQueue } from "./removal.ts";
 /** Whether layers end up with widths of their own or all with the same. */
 export type Shape = "per-layer" | "uniform";
 
+/** How layers may share the budget: as GPrune learns it or by its error curves, or by a rule (allocate.ts). */
+export const SHARINGS = ["learned", "curves", "global", "uniform"] as const;
+export type Sharing = (typeof SHARINGS)[number];
+
 /** How much goes. */
 export interface RemovalRequest {
   readonly spec: ModelSpec;

@@ -12,6 +12,10 @@ describe("metricByName", () => {
     expect(() => metricByName("taste")).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
   });
 
+  it.each(["fisher1", "maw3", "0random", "pon中"])("takes nothing else for a name: %s", (typed) => {
+    expect(() => metricByName(typed)).toThrow(/expected one of/);
+  });
+
   it.each([
     ["WIFV", "flap-wifv"],
     ["flap_wifn", "flap-wifn"],

@@ -31,7 +31,7 @@ export const METRICS: readonly Metric[] = [
 ];
 
 /**
- * The metric of a name; case, underscores and the prefix `flap-` do not matter, so that `wifv` is `flap-wifv`.
+ * The metric of a name; case, hyphens, underscores, spaces and the prefix `flap-` do not matter, so that `wifv` is `flap-wifv`.
  * @param where - what says it, for messages
  * @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones
  */
@@ -46,6 +46,6 @@ export function metricByName(name: string, where: string = "metric"): Metric {
 function simplified(name: string): string {
   return name
     .toLowerCase()
-    .replaceAll(/[^a-z]/g, "")
+    .replaceAll(/[-_\s]/g, "")
     .replace(/^flap/, "");
 }

@@ -69,7 +69,8 @@ export interface LiveCurve {
   /** Without its round: `learn`, `distill`. */
   readonly stage: string;
   readonly name: string;
-  readonly values: readonly number[];
+  /** Steps (or rounds), from 1, and values; of long curves not all, but the last. */
+  readonly points: readonly (readonly [step: number, value: number])[];
 }
 
 export interface Problem {

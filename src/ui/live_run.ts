@@ -5,8 +5,8 @@ import type { RunListener } from "./start_run.ts";
 
 /** Lines that are kept of what it said. */
 const LOG_LINES = 200;
-/** Values that are shown of a curve; longer ones lose every second. */
-const MAX_VALUES = 400;
+/** Points that are shown of a curve. */
+const MAX_POINTS = 400;
 
 /** `learn 3/8` is a round of the stage `learn`. */
 const ROUND = / \d+[/]\d+$/;
@@ -14,6 +14,11 @@ const ROUND = / \d+[/]\d+$/;
 interface Stage extends Omit<LiveStage, "seconds"> {
   readonly start: number;
   readonly end: number;
+}
+
+/** A curve that has the first of every `every` points, and the last. */
+interface Curve extends LiveCurve {
+  readonly every: number;
 }
 
 /** Collects; `onChange` is called after every change. */
@@ -27,7 +32,7 @@ export class LiveRunRecorder implements RunListener {
   #state: LiveState = "running";
   #stages: readonly Stage[] = [];
   #memory: LiveRun["memory"] = null;
-  #curves: readonly LiveCurve[] = [];
+  #curves: readonly Curve[] = [];
   #log: readonly string[] = [];
   #failure: Problem | null = null;
 
@@ -102,7 +107,7 @@ export class LiveRunRecorder implements RunListener {
         return { ...rest, seconds: seconds(stage) };
       }),
       memory: this.#memory,
-      curves: this.#curves,
+      curves: this.#curves.map(({ stage, name, points }) => ({ stage, name, points })),
       log: this.#log,
       failure: this.#failure,
     };
@@ -110,13 +115,18 @@ export class LiveRunRecorder implements RunListener {
 
   #add(stage: string, { name, value }: NamedValue): void {
     const isIt = (curve: LiveCurve): boolean => curve.stage === stage && curve.name === name;
-    const values = [...(this.#curves.find(isIt)?.values ?? []), value];
-    const curve = { stage, name, values: values.length > MAX_VALUES ? everySecond(values) : values };
-    const isNew = !this.#curves.some(isIt);
-    this.#curves = isNew ? [...this.#curves, curve] : this.#curves.map((old) => (isIt(old) ? curve : old));
+    const old = this.#curves.find(isIt);
+    const curve = withPoint(old ?? { stage, name, points: [], every: 1 }, value);
+    this.#curves = old
+      ? this.#curves.map((other) => (other === old ? curve : other))
+      : [...this.#curves, curve];
   }
 }
 
-function everySecond(values: readonly number[]): readonly number[] {
-  return values.filter((_, index) => index % 2 === 1);
+/** A curve with its next point; one that gets long has only every second of its points from then on. */
+function withPoint({ points, every, ...curve }: Curve, value: number): Curve {
+  const step = (points.at(-1)?.[0] ?? 0) + 1;
+  const sparser = points.length > MAX_POINTS ? 2 * every : every;
+  const kept = points.filter(([before]) => (before - 1) % sparser === 0);
+  return { ...curve, every: sparser, points: [...kept, [step, value]] };
 }

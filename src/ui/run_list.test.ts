@@ -5,11 +5,24 @@ import { temporaryDirectory } from "../../test/file_faults.ts";
 import { listRuns } from "./run_list.ts";
 
 /** A directory with the progress of something that depends on these facts. */
-async function withProgress(root: string, name: string, facts: unknown): Promise<void> {
+async function withProgress(root: string, name: string, facts: unknown, limits?: object): Promise<void> {
   await mkdir(join(root, name));
-  const content = { format: "gprune-run", version: 1, facts, written: null, entries: {} };
+  const content = { format: "gprune-run", version: 1, facts, written: null, limits, entries: {} };
   await writeFile(join(root, name, "manifest.json"), JSON.stringify(content));
 }
+
+test("says with what budget an unfinished run is to go on", async () => {
+  const root = await temporaryDirectory();
+  const facts = { settings: { model: "models/a", output: "out", recover: "none" } };
+  await withProgress(root, "a.run", facts, { maxMemory: 4e9, threads: 2 });
+  await withProgress(root, "b.run", facts);
+  const runs = await listRuns(root);
+  const settings = { model: "models/a", recover: "none", dtype: "auto" };
+  expect(Object.fromEntries(runs.map((run) => [run.id, run.settings]))).toEqual({
+    a: { ...settings, maxMemory: 4e9, threads: 2 },
+    b: settings,
+  });
+});
 
 test("lists unfinished runs, but no exports and evaluations that keep their progress likewise", async () => {
   const root = await temporaryDirectory();

@@ -84,6 +84,7 @@ const otherSchema = z.union([z.object({ export: z.unknown() }), z.object({ evalu
 /** What the facts of a run say about how to go on with it. */
 const keptSchema = z.object({ settings: z.looseObject({ model: z.string() }) });
 const writtenSchema = z.object({ dtype: z.string() }).catch({ dtype: "auto" });
+const limitsSchema = z.object({ maxMemory: z.number().optional(), threads: z.number().optional() }).catch({});
 
 /** Null when something else keeps its progress there. */
 async function unfinished(path: string, id: string): Promise<RunSummary | null> {
@@ -104,7 +105,11 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
     started: holder?.since ?? null,
     how: howOf(settings),
     outcome: null,
-    settings: withoutOutput({ ...settings, ...writtenSchema.parse(manifest.written) }),
+    settings: withoutOutput({
+      ...settings,
+      ...writtenSchema.parse(manifest.written),
+      ...limitsSchema.parse(manifest.limits),
+    }),
     note: `kept so far: ${stages.join(", ") || "nothing"}`,
   };
 }

@@ -276,7 +276,16 @@ describe("runs", () => {
       id: "new",
       state: "running",
       memory: { now: 400, peak: 1000 },
-      curves: [{ stage: "learn", name: "web", values: [3, 2] }],
+      curves: [
+        {
+          stage: "learn",
+          name: "web",
+          points: [
+            [1, 3],
+            [2, 2],
+          ],
+        },
+      ],
       log: ["hello"],
     });
     expect(live!.stages.map(({ name, ended }) => `${name} ${ended}`)).toEqual([

@@ -164,22 +164,25 @@ async function sendStates(stream: SSEStreamingApi, runs: Runs): Promise<void> {
   });
   stream.onAbort(() => wake());
   let last = "";
-  while (!stream.aborted && !stream.closed) {
-    isChanged = false;
-    const state = JSON.stringify(await runs.state());
-    if (state !== last) await stream.writeSSE({ event: "state", data: state });
-    last = state;
-    await stream.sleep(LIVE_INTERVAL);
-    if (isChanged || stream.aborted) continue;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LIST_INTERVAL);
-      wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  try {
+    while (!stream.aborted && !stream.closed) {
+      isChanged = false;
+      const state = JSON.stringify(await runs.state());
+      if (state !== last) await stream.writeSSE({ event: "state", data: state });
+      last = state;
+      await stream.sleep(LIVE_INTERVAL);
+      if (isChanged || stream.aborted) continue;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, LIST_INTERVAL);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  } finally {
+    forget();
   }
-  forget();
 }
 
 async function asset(c: Context, directory: string, name: string): Promise<Response> {

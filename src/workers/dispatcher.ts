@@ -88,13 +88,16 @@ export class Dispatcher {
   /** @throws GpruneError QUEUE_FAILED */
   static async open(options: DispatcherOptions): Promise<Dispatcher> {
     const dispatcher = new Dispatcher(options);
+    let opened: JobQueue | undefined;
     try {
-      dispatcher.#queue = await JobQueue.open(options, (key) => void dispatcher.#look(key, false));
+      opened = await JobQueue.open(options, (key) => void dispatcher.#look(key, false));
+      dispatcher.#queue = opened;
       dispatcher.#timer = setInterval(() => void dispatcher.#sweep(), 1000 * SWEEP_SECONDS);
       dispatcher.#workers = await dispatcher.#queue.workers();
       return dispatcher;
     } catch (error) {
       dispatcher.#rest();
+      await opened?.close();
       throw error;
     }
   }

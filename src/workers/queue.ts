@@ -58,8 +58,14 @@ export class JobQueue {
     events.on("error", () => {});
     events.on("completed", ({ jobId }) => onEnd(jobId));
     events.on("failed", ({ jobId }) => onEnd(jobId));
-    await Promise.all([queue.waitUntilReady(), events.waitUntilReady()]);
-    return new JobQueue(queue, events, server);
+    const opened = new JobQueue(queue, events, server);
+    try {
+      await Promise.all([queue.waitUntilReady(), events.waitUntilReady()]);
+      return opened;
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
   }
 
   /** Adds a job unless it is there. */

@@ -2,6 +2,7 @@
  * Passes over texts whose parts other processes compute. Parts are those that one process adds up apart as well
  * (calibrate/shards.ts), their results are added here in the same order, and so every bit is the same.
  */
+
 import { resolve } from "node:path";
 import type { CalibrateOptions, TokenSet } from "../calibrate/calibrate.ts";
 import { halvesOf } from "../calibrate/evidence.ts";
@@ -15,6 +16,7 @@ import type { LossOptions, LossRequest, MadeModel, ModelRecipe, PassesBase } fro
 import { shardsOf } from "../calibrate/shards.ts";
 import { addedSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
 import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
+import { tokensOf } from "../calibrate/window_lots.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
 import { type LossSum, lossSum } from "../graph/loss.ts";
 import { isHubAddress } from "../io/hub_address.ts";
@@ -377,10 +379,6 @@ function refitRecipe({ keep }: PruningPlan, alternatives: RefitOrder["alternativ
 interface ShardWay {
   readonly places: readonly number[];
   readonly units: readonly StatisticsUnit[];
-}
-
-function tokensOf(windows: readonly Int32Array[]): number {
-  return windows.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** A promise whose failure is heard later, or not at all when another one fails first. */

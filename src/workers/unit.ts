@@ -8,8 +8,8 @@ import { z } from "zod";
 import type { ModelRecipe } from "../calibrate/passes.ts";
 import { GpruneError } from "../errors.ts";
 import { processor } from "../io/machine.ts";
+import { sha256Hex } from "../io/sha256.ts";
 import type { Digest } from "../io/stage_file.ts";
-import { hashOf } from "../io/store.ts";
 import { versions } from "../package.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 
@@ -167,7 +167,7 @@ export function parseJob(data: unknown, key: string, queue: string): UnitJob {
 
 /** The hash of all that a unit's result depends on. @param queue - its name, which says what computes it */
 export function unitKey(unit: Unit, queue: string): string {
-  return hashOf(JSON.stringify([queue, sorted(unit)]));
+  return sha256Hex(JSON.stringify([queue, sorted(unit)]));
 }
 
 /** `statistics of layers 1-12` */
@@ -185,7 +185,7 @@ function environment(threads: number = availableParallelism()): string {
 
 /** The queue in which runs and workers meet that have the same store and compute the same bits. */
 export function queueName(storeIdentity: string, threads: number | undefined): string {
-  return `gprune-${hashOf(JSON.stringify([FORMAT, storeIdentity, environment(threads)])).slice(0, 16)}`;
+  return `gprune-${sha256Hex(JSON.stringify([FORMAT, storeIdentity, environment(threads)])).slice(0, 16)}`;
 }
 
 /** The name of the record of a unit's result. */

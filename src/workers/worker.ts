@@ -113,6 +113,8 @@ class UnitWorker {
         reject(error);
       };
     });
+    // It may be refused before anybody waits for the end.
+    this.#unfit.catch(() => {});
   }
 
   /** Resolves when the signal says so. @throws GpruneError when this machine turns out to be unfit */
