@@ -53,10 +53,23 @@ export class GpruneError extends Error {
     this.hint = details.hint;
   }
 
+  /** As plain JSON, for another process. */
+  get plain(): PlainError {
+    const { code, message, hint } = this;
+    return { code, message, ...(hint !== undefined && { hint }) };
+  }
+
   /** The same error in other words, whose cause it is; what is not given stays. */
   inOtherWords({ message = this.message, hint = this.hint }: Partial<ErrorWords>): GpruneError {
     return new GpruneError(this.code, message, { hint, cause: this });
   }
+}
+
+/** An error as plain JSON. */
+export interface PlainError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string;
 }
 
 /** What an error says. */

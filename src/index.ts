@@ -81,7 +81,13 @@ export {
 } from "./config.ts";
 export { type DryRun, dryRun } from "./dry_run.ts";
 // Errors, progress, versions
-export { type ErrorCode, type ErrorDetails, type ErrorWords, GpruneError } from "./errors.ts";
+export {
+  type ErrorCode,
+  type ErrorDetails,
+  type ErrorWords,
+  GpruneError,
+  type PlainError,
+} from "./errors.ts";
 // Saving and measuring
 export { type ComparedModel, compareModels } from "./evaluate/compare.ts";
 export {

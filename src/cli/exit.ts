@@ -21,8 +21,7 @@ export function fail(error: unknown): void {
 /** What went wrong, in words, and the exit code. Only bugs show a stack. */
 export function failureOf(error: unknown): { readonly failure: Failure; readonly exitCode: number } {
   if (error instanceof GpruneError && error.code !== "INTERNAL") {
-    const { code, message, hint } = error;
-    return { failure: { code, message, ...(hint !== undefined && { hint }) }, exitCode: 1 };
+    return { failure: error.plain, exitCode: 1 };
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { failure: { message }, exitCode: 2 };

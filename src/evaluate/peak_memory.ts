@@ -4,7 +4,7 @@
  * as the next one's.
  */
 import { fork } from "node:child_process";
-import { type ErrorCode, GpruneError } from "../errors.ts";
+import { GpruneError, type PlainError } from "../errors.ts";
 import type { Device } from "../graph/device.ts";
 import { isOutOfMemory, ownProgram } from "../io/own_program.ts";
 import type { Model } from "../model/model.ts";
@@ -32,11 +32,7 @@ export type PeakAnswer =
   { readonly peak: number | null } | { readonly problem: PeakProblem };
 
 /** Why it could not answer; `code` where that is an error of ours. */
-export interface PeakProblem {
-  readonly code?: ErrorCode;
-  readonly message: string;
-  readonly hint?: string;
-}
+export type PeakProblem = Partial<PlainError> & Pick<PlainError, "message">;
 
 /**
  * Peak memory, bytes, of a process that opens the model, reads all its weights, takes the prompts in and goes on with them:

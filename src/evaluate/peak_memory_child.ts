@@ -18,10 +18,8 @@ async function answerTo({ path, spec, threads, device, ...workload }: PeakReques
 }
 
 function problemOf(error: unknown): PeakProblem {
-  if (!(error instanceof GpruneError))
-    return { message: error instanceof Error ? error.message : String(error) };
-  const { code, message, hint } = error;
-  return { code, message, ...(hint !== undefined && { hint }) };
+  if (error instanceof GpruneError) return error.plain;
+  return { message: error instanceof Error ? error.message : String(error) };
 }
 
 process.once("disconnect", () => process.exit());

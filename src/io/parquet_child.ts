@@ -21,8 +21,7 @@ async function answerTo(request: ParquetRequest): Promise<ParquetAnswer> {
 
 function failure(error: unknown): ParquetAnswer {
   if (!(error instanceof GpruneError)) throw error;
-  const { code, message, hint } = error;
-  return { error: { code, message, hint } };
+  return { error: error.plain };
 }
 
 const request = JSON.parse(process.argv[2]!) as ParquetRequest;

@@ -3,7 +3,7 @@
  * and neither a catch nor a thread survives the memory they take; a process ends alone.
  */
 import { type ExecFileException, execFile } from "node:child_process";
-import { type ErrorCode, GpruneError } from "../errors.ts";
+import { GpruneError, type PlainError } from "../errors.ts";
 import { isOutOfMemory, ownProgram } from "./own_program.ts";
 import type { ColumnRequest } from "./parquet.ts";
 
@@ -11,15 +11,7 @@ import type { ColumnRequest } from "./parquet.ts";
 export type ParquetRequest = { readonly path: string } & (ColumnRequest | { readonly rows: number });
 
 /** What it answers. */
-export type ParquetAnswer =
-  | { readonly values: readonly unknown[] }
-  | {
-      readonly error: {
-        readonly code: ErrorCode;
-        readonly message: string;
-        readonly hint?: string | undefined;
-      };
-    };
+export type ParquetAnswer = { readonly values: readonly unknown[] } | { readonly error: PlainError };
 
 /** What the process may take: seconds, and megabytes of heap besides the unpacked pages. */
 export interface ProcessLimits {

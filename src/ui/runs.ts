@@ -163,7 +163,7 @@ function checked<T>(schema: z.ZodType<T>, value: unknown): T {
 /** An error as the page is told. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof GpruneError) {
-    return { code: error.code, message: error.message, hint: error.hint ?? null };
+    return { hint: null, ...error.plain };
   }
   return { code: "INTERNAL", message: error instanceof Error ? error.message : String(error), hint: null };
 }

@@ -21,14 +21,11 @@ async function answerTo(job: UnitJob): Promise<UnitAnswer> {
 }
 
 function failureOf(error: unknown): UnitFailure {
-  if (!(error instanceof GpruneError)) {
-    return {
-      code: "INTERNAL",
-      message: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    };
-  }
-  const { code, message, hint } = error;
-  return { code, message, ...(hint !== undefined && { hint }) };
+  if (error instanceof GpruneError) return error.plain;
+  return {
+    code: "INTERNAL",
+    message: error instanceof Error ? (error.stack ?? error.message) : String(error),
+  };
 }
 
 process.on("disconnect", () => process.exit());
