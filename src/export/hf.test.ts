@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { tensorsOf, tinyOptions } from "../../test/plans.ts";
-import { tinyModel } from "../../test/tiny_model.ts";
+import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { FAMILIES } from "../model/families.ts";
 import type { Model } from "../model/model.ts";
@@ -50,6 +50,28 @@ describe("exportHuggingFace", () => {
     expect(opened.spec).toEqual(model.spec);
     expect(await tensorsOf(opened)).toEqual(await tensorsOf(model));
     await opened.weights.close();
+  });
+
+  it.each<[string, TinyModelOptions, string]>([
+    [
+      "of a Mistral under another model type",
+      { family: "mistral", layers: [{ neurons: 3 }, {}] },
+      "PreTrainedTokenizerFast",
+    ],
+    [
+      "of a Phi-3 written as a Llama",
+      { family: "phi3", layers: [{ biases: ["o_proj"] }] },
+      "PreTrainedTokenizerFast",
+    ],
+    ["not of a Mistral of its own class", { family: "mistral", layers: [{}] }, "LlamaTokenizer"],
+    ["not of a Llama", { layers: [{ neurons: 3 }, {}] }, "LlamaTokenizer"],
+  ])("declares tokenizer.json as it is where transformers took it so: %s", async (_, options, expected) => {
+    const config = { tokenizer_class: "LlamaTokenizer", legacy: false };
+    const files = [{ name: "tokenizer_config.json", bytes: Buffer.from(JSON.stringify(config)) }];
+    const directory = join(await temporaryDirectory(), "out");
+    await exportHuggingFace({ ...tinyModel(options), files }, directory);
+    const written = JSON.parse(await readFile(join(directory, "tokenizer_config.json"), "utf8"));
+    expect(written).toEqual({ ...config, tokenizer_class: expected });
   });
 
   it("carries a model's card where it gets no other, and files in directories", async () => {

@@ -21,7 +21,7 @@ import { packageDirectory } from "../package.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
-import { writeCarried } from "./carried.ts";
+import { carriedFiles, writeCarried } from "./carried.ts";
 import { requireFinite } from "./finite.ts";
 import { requireExportRoom } from "./room.ts";
 
@@ -64,7 +64,7 @@ export async function exportHuggingFace(
   const write: WriteDirectory = options.write ?? writeDirectoryAtomically;
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
-  const { remoteCode } = hfForm(model.spec);
+  const form = hfForm(model.spec);
   const tensors = tensorsToWrite(model, stored);
   const bytesPerElement = stored === "F32" ? 4 : 2;
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
@@ -74,9 +74,9 @@ export async function exportHuggingFace(
   await write(directory, async (temporary, kept) => {
     const files = new Map(documents);
     files.set("config.json", configText(config));
-    if (remoteCode) files.set(MODELLING_FILE, await modellingFile());
+    if (form.remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
-    await writeCarried(model, temporary, new Set(files.keys()));
+    await writeCarried({ ...model, files: carriedFiles(model, form) }, temporary, new Set(files.keys()));
     await writeSafetensors(temporary, tensors, {
       kept,
       ...(maxShardBytes && { maxShardBytes }),

@@ -80,6 +80,11 @@ export interface Family {
    * each 4th layer of a SmolLM3 unrotated (smollm3.cpp).
    */
   readonly standsIn: boolean;
+  /**
+   * What transformers 5 makes the tokenizer of: the class that tokenizer_config.json declares, tokenizer.json as it is whatever
+   * is declared, or a class of the family's own with splitting and decoding of its own (tokenization_auto.py).
+   */
+  readonly tokenizer: "declared" | "file" | "own";
   /** What the family assumes where config.json is silent. */
   readonly defaults: {
     readonly tiedEmbeddings: boolean;
@@ -139,6 +144,7 @@ const LLAMA: Family = {
   vllmReadsHeadDim: true,
   vllmOmits: [],
   standsIn: true,
+  tokenizer: "declared",
   defaults: { tiedEmbeddings: false, normEps: 1e-6, ropeTheta: 10_000, activation: "silu", window: null },
 };
 
@@ -162,6 +168,7 @@ export const FAMILIES: readonly Family[] = [
     biases: NO_BIASES,
     windows: "all_but_layer_types",
     headsDivideHidden: false,
+    tokenizer: "file",
     defaults: { ...LLAMA.defaults, window: 4096 },
   },
   {
@@ -174,6 +181,7 @@ export const FAMILIES: readonly Family[] = [
     windowSwitch: true,
     headsDivideHidden: false,
     vllmReadsHeadDim: false,
+    tokenizer: "own",
     defaults: QWEN_DEFAULTS,
   },
   {
@@ -261,6 +269,7 @@ export const FAMILIES: readonly Family[] = [
     scaledRotary: "longrope",
     scalingNames: { su: "longrope", yarn: "longrope" },
     headsDivideHidden: false,
+    tokenizer: "file",
     defaults: { ...LLAMA.defaults, normEps: 1e-5, originalPositions: 4096 },
   },
   {
@@ -272,6 +281,7 @@ export const FAMILIES: readonly Family[] = [
     multipliers: true,
     headsDivideHidden: false,
     standsIn: false,
+    tokenizer: "file",
   },
   {
     ...LLAMA,

@@ -171,7 +171,11 @@ describe("hfForm", () => {
       { family: "mistral", layers: [{ ...window, biases: recovered }] },
       "gprune_mistral",
     ],
-    ["Qwen2 for a Mistral of mixed windows", { family: "mistral", layers: [{}, window] }, "qwen2"],
+    [
+      "our modelling file with Qwen2 for a Mistral of mixed windows, whose tokenizer is another",
+      { family: "mistral", layers: [{}, window] },
+      "gprune_qwen2",
+    ],
     [
       "our modelling file with Qwen2 for one of different layers as well",
       { family: "mistral", layers: [{ neurons: 3 }, window] },

@@ -21,14 +21,16 @@ import {
 /**
  * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
  * hidden size, Llama for a Qwen2 with biases on its output projections), else its own family's with our modelling file, or
- * another's with that (Qwen2 for a Mistral some of whose layers have windows, as a Ministral's have). Among stock classes one that vLLM builds in
- * the same shapes goes first. Null when config.json has no keys for what the spec says.
+ * another's with that (Qwen2 for a Mistral some of whose layers have windows, as a Ministral's have, whose tokenizer the stock class
+ * of Qwen2 would not take). Among stock classes one that vLLM builds in the same shapes goes first. Null when config.json has no keys for what the spec says.
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");
   const families = [own, ...FAMILIES.filter(({ standsIn }) => standsIn)];
   const inVllm = families.filter((family) => vllmObstacle(spec, family) === null);
-  const stock = [...inVllm, ...families].find((family) => hasStockClass(spec, family));
+  const stock = [...inVllm, ...families].find(
+    (family) => (family === own || family.tokenizer !== "own") && hasStockClass(spec, family),
+  );
   if (stock !== undefined) return { family: stock, remoteCode: false };
   return families.map((family) => ({ family, remoteCode: true })).find((form) => holds(spec, form)) ?? null;
 }
