@@ -277,4 +277,40 @@ describe("corrections of the library", () => {
     const texts = ["naïve_x², 3é...", "a\u0085b \ufeffc", "(«x»)  日本。y\u200dz"];
     expect(texts.map((text) => [...tokenizer.encode(text)].map((id) => words[id]))).toEqual(expected);
   });
+
+  // The behaviours by the examples of tokenizers' documentation; inverted as its split.rs computes them.
+  it.each<[string, boolean, readonly string[]]>([
+    ["Removed", false, ["the", "final", "countdown"]],
+    ["Removed", true, ["-", "-", "-"]],
+    ["Isolated", false, ["the", "-", "final", "-", "-", "countdown"]],
+    ["Isolated", true, ["the", "-", "final", "-", "-", "countdown"]],
+    ["Contiguous", false, ["the", "-", "final", "--", "countdown"]],
+    ["Contiguous", true, ["the", "-", "final", "--", "countdown"]],
+    ["MergedWithPrevious", false, ["the-", "final-", "-", "countdown"]],
+    ["MergedWithPrevious", true, ["the", "-final", "-", "-countdown"]],
+    ["MergedWithNext", false, ["the", "-final", "-", "-countdown"]],
+    ["MergedWithNext", true, ["the-", "final-", "-", "countdown"]],
+  ])("splits as tokenizers does: %s, inverted %s", (behavior, invert, expected) => {
+    for (const pattern of [{ String: "-" }, { Regex: "-" }, { Regex: "[-.]|(?:-)" }]) {
+      const words = [...new Set(expected)];
+      const vocab = Object.fromEntries(words.map((word, id) => [word, id]));
+      const step = { type: "Split", pattern, behavior, invert };
+      const model = { type: "WordLevel", vocab };
+      const tokenizer = Tokenizer.fromFiles([file("tokenizer.json", { pre_tokenizer: step, model })]);
+      const tokens = [...tokenizer.encode("the-final--countdown")].map((id) => words[id]);
+      expect(tokens, JSON.stringify(pattern)).toEqual(expected);
+    }
+  });
+
+  it("replaces by the text that is given, dollar signs and all", () => {
+    const vocab = { "a$1$&b": 0 };
+    const normalizer = {
+      type: "Sequence",
+      normalizers: [{ type: "Replace", pattern: { Regex: "(x)" }, content: "$1$&" }],
+    };
+    const tokenizer = Tokenizer.fromFiles([
+      file("tokenizer.json", { normalizer, model: { type: "WordLevel", vocab } }),
+    ]);
+    expect([...tokenizer.encode("axb")]).toEqual([0]);
+  });
 });

@@ -9,7 +9,14 @@ import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import type { CarriedFile, Model } from "./model.ts";
-import { GPT2_WORDS } from "./pretokenizers.ts";
+import {
+  correctedNormalizer,
+  correctedStep,
+  isolate,
+  sequence,
+  stepSchema,
+  type TokenizerStep,
+} from "./tokenizer_corrections.ts";
 import { directEngine, guardedEngine, type TokenizerEngine } from "./tokenizer_engine.ts";
 import {
   hasSmallIds,
@@ -22,22 +29,12 @@ import {
 import { judgeSteps } from "./tokenizer_steps.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
 
-const node = z.looseObject({
-  type: z.string(),
-  pretokenizers: z.array(z.unknown()).optional(),
-  use_regex: z.boolean().optional(),
-  add_prefix_space: z.boolean().optional(),
-  individual_digits: z.boolean().optional(),
-  split: z.boolean().optional(),
-  behavior: z.string().optional(),
-});
-type Node = z.infer<typeof node>;
 const tokenizerSchema = z.looseObject({
   added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string() })).default([]),
-  normalizer: node.nullish().default(null),
-  pre_tokenizer: node.nullish().default(null),
-  post_processor: node.nullish().default(null),
-  decoder: node.nullish().default(null),
+  normalizer: stepSchema.nullish().default(null),
+  pre_tokenizer: stepSchema.nullish().default(null),
+  post_processor: stepSchema.nullish().default(null),
+  decoder: stepSchema.nullish().default(null),
   model: z.looseObject({ type: z.string().optional(), vocab: z.custom(hasSmallIds, "ids below 2^24") }),
 });
 type TokenizerJson = z.infer<typeof tokenizerSchema>;
@@ -179,48 +176,17 @@ function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): Tokeniz
 }
 
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */
-function tuned(json: TokenizerJson): TokenizerJson {
-  const step = json.pre_tokenizer === null ? null : corrected(json.pre_tokenizer);
+function tuned(file: TokenizerJson): TokenizerJson {
+  const json = { ...file, normalizer: file.normalizer && correctedNormalizer(file.normalizer) };
+  const step = json.pre_tokenizer && correctedStep(json.pre_tokenizer);
   const pieces = unigramPieces(json.model);
   const cut = cutsWords(step) && pieces === null ? null : spaceCut(json, pieces);
   if (cut === null) return { ...json, pre_tokenizer: step };
   return { ...json, pre_tokenizer: sequence(step === null ? [cut] : [step, cut]) };
 }
 
-/** Steps of the library that disagree with tokenizers, as steps that do not. */
-const CORRECTIONS: Readonly<Record<string, (step: Node) => Node>> = {
-  Sequence: (step) => sequence(z.array(node).parse(step.pretokenizers).map(corrected)),
-  // The library's step has JavaScript's \s, with U+FEFF and without U+0085, its Split step has Unicode's. With a
-  // prefix space the text must stay whole until the prefix is there.
-  ByteLevel: (step) =>
-    step.use_regex === false || step.add_prefix_space === true
-      ? step
-      : sequence([isolate(GPT2_WORDS), { ...step, use_regex: false }]),
-  // The library's step knows 0 to 9, tokenizers' every number character.
-  Digits: (step) => isolate(step.individual_digits === true ? "\\p{N}" : "\\p{N}+"),
-  // The library's words have the letters of English alone, and its spaces those of JavaScript.
-  Whitespace: () => ({ ...isolate(WORDS), behavior: "Removed", invert: true }),
-  WhitespaceSplit: () => SPACES_REMOVED,
-  BertPreTokenizer: () => sequence([SPACES_REMOVED, isolate(PUNCTUATION)]),
-  // The library's step leaves neighbours together whatever the file says.
-  Punctuation: (step) =>
-    step.behavior === "Contiguous"
-      ? isolate(`${PUNCTUATION}+`)
-      : { ...isolate(PUNCTUATION), behavior: step.behavior ?? "Isolated" },
-};
-
-/** \w of tokenizers' Whitespace step (crate regex), which the library has without joiners. */
-const WORD_CHARACTERS = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d";
-const WORDS = `[${WORD_CHARACTERS}]+|[^${WORD_CHARACTERS}\\s]+`;
-const PUNCTUATION = "[\\p{P}\\x21-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7e]";
-const SPACES_REMOVED: Node = { ...isolate("\\s+"), behavior: "Removed" };
-
-function corrected(step: Node): Node {
-  return Object.hasOwn(CORRECTIONS, step.type) ? CORRECTIONS[step.type]!(step) : step;
-}
-
 /** Whether a text falls into short words already, as it does in all byte-level tokenizers. */
-function cutsWords(step: Node | null): boolean {
+function cutsWords(step: TokenizerStep | null): boolean {
   return step?.type === "Sequence" || step?.type === "ByteLevel";
 }
 
@@ -233,7 +199,7 @@ function cutsWords(step: Node | null): boolean {
 function spaceCut(
   { model, pre_tokenizer: step, added_tokens: added }: TokenizerJson,
   pieces: readonly string[] | null,
-): Node | null {
+): TokenizerStep | null {
   const line = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
   const lines = line === "" ? "" : "|\\n+";
   const splitsAtSpaces = step?.type === "Metaspace" && step.split !== false;
@@ -244,12 +210,4 @@ function spaceCut(
   const crosses = tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
   if (!crosses) return isolate(`▁*[^▁${line}]+|▁+${lines}`);
   return line === "" ? null : isolate(`[^${line}]+${lines}`);
-}
-
-function isolate(regex: string): Node {
-  return { type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false };
-}
-
-function sequence(steps: Node[]): Node {
-  return { type: "Sequence", pretokenizers: steps };
 }
