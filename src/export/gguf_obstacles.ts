@@ -59,7 +59,7 @@ const RULES: readonly Rule[] = [
       );
       return foreign.length === 0 ? null : `biases at ${foreign.join(", ")}`;
     },
-    hint: "Recovery adds biases to the outputs: prune this family with --recover none for llama.cpp.",
+    hint: "If recovery added biases to the outputs, prune this family with --recover none for llama.cpp; a model's own have no place there.",
   },
   {
     finds: ({ tiedEmbeddings }, { loads }) =>

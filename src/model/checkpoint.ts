@@ -20,8 +20,8 @@ import { splitFused } from "./fused.ts";
 import { openGgufModel } from "./gguf_model.ts";
 import { readConfig } from "./hf_config.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "./model.ts";
-import { projectionName, weightsOf } from "./spaces.ts";
-import { type ModelSpec, PROJECTIONS, withBiases } from "./spec.ts";
+import { weightsOf } from "./spaces.ts";
+import type { ModelSpec } from "./spec.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withFullNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
@@ -176,10 +176,9 @@ async function openHuggingFace(directory: string): Promise<Model> {
       spec: declared,
       weights: fused ? splitFused(tensors, declared) : tensors,
     });
-    const found = withFoundBiases(spec, weights);
-    const unused = unusedTensors(weights, stored, found);
+    const unused = unusedTensors(weights, stored, spec);
     return {
-      spec: found,
+      spec,
       weights,
       files: await carriedFiles(directory),
       ...(await cardOf(directory)),
@@ -190,17 +189,6 @@ async function openHuggingFace(directory: string): Promise<Model> {
     await tensors.close();
     throw error;
   }
-}
-
-/** Recovery adds biases that the family's configuration cannot announce; what is in the file counts. */
-function withFoundBiases(spec: ModelSpec, weights: TensorSource): ModelSpec {
-  const layers = spec.layers.map((layer, index) => {
-    const stored = PROJECTIONS.filter((projection) =>
-      weights.info(projectionName(index, projection, "bias")),
-    );
-    return withBiases(layer, stored);
-  });
-  return { ...spec, layers };
 }
 
 async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {

@@ -48,6 +48,8 @@ export interface Family {
    * has layers that differ.
    */
   readonly windows: "none" | "all" | "layer_types" | "all_but_layer_types";
+  /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
+  readonly readsWindowPattern: boolean;
   /** The class reads `use_sliding_window`; the others have their windows whatever it says. */
   readonly windowSwitch: boolean;
   /**
@@ -90,6 +92,10 @@ export interface Family {
     readonly tiedEmbeddings: boolean;
     readonly normEps: number;
     readonly ropeTheta: number;
+    /** `max_position_embeddings` */
+    readonly positions: number;
+    /** `num_key_value_heads`; as many as query heads where there is none. */
+    readonly kvHeads?: number;
     /** The length before scaling, whatever is said among the scaling's parameters; of classes with a default for that alone. */
     readonly originalPositions?: number;
     /** Its name in config.json. */
@@ -133,6 +139,7 @@ const LLAMA: Family = {
   capsLogits: false,
   multipliers: false,
   windows: "none",
+  readsWindowPattern: false,
   windowSwitch: false,
   unrotatedLayers: false,
   ropeByLayerType: false,
@@ -145,13 +152,28 @@ const LLAMA: Family = {
   vllmOmits: [],
   standsIn: true,
   tokenizer: "declared",
-  defaults: { tiedEmbeddings: false, normEps: 1e-6, ropeTheta: 10_000, activation: "silu", window: null },
+  defaults: {
+    tiedEmbeddings: false,
+    normEps: 1e-6,
+    ropeTheta: 10_000,
+    positions: 2048,
+    activation: "silu",
+    window: null,
+  },
 };
 
-const QWEN_DEFAULTS = { ...LLAMA.defaults, window: 4096, firstWindowed: 28 } as const;
+const QWEN_DEFAULTS = {
+  ...LLAMA.defaults,
+  positions: 32_768,
+  kvHeads: 32,
+  window: 4096,
+  firstWindowed: 28,
+} as const;
 const GEMMA_DEFAULTS = {
   ...LLAMA.defaults,
   tiedEmbeddings: true,
+  positions: 8192,
+  kvHeads: 4,
   activation: "gelu_pytorch_tanh",
   headDim: 256,
 } as const;
@@ -169,7 +191,7 @@ export const FAMILIES: readonly Family[] = [
     windows: "all_but_layer_types",
     headsDivideHidden: false,
     tokenizer: "file",
-    defaults: { ...LLAMA.defaults, window: 4096 },
+    defaults: { ...LLAMA.defaults, positions: 131_072, kvHeads: 8, window: 4096 },
   },
   {
     ...LLAMA,
@@ -208,7 +230,7 @@ export const FAMILIES: readonly Family[] = [
     scaledEmbeddings: true,
     headsDivideHidden: false,
     vllmOmits: ["qkv", "o"],
-    defaults: GEMMA_DEFAULTS,
+    defaults: { ...GEMMA_DEFAULTS, kvHeads: 16 },
   },
   {
     ...LLAMA,
@@ -247,9 +269,11 @@ export const FAMILIES: readonly Family[] = [
     scoreScale: "query_pre_attn_scalar",
     capsLogits: true,
     windows: "layer_types",
+    readsWindowPattern: true,
     ropeByLayerType: true,
     defaults: {
       ...GEMMA_DEFAULTS,
+      positions: 131_072,
       ropeTheta: 1_000_000,
       scoreScalar: 256,
       window: 4096,
@@ -270,7 +294,7 @@ export const FAMILIES: readonly Family[] = [
     scalingNames: { su: "longrope", yarn: "longrope" },
     headsDivideHidden: false,
     tokenizer: "file",
-    defaults: { ...LLAMA.defaults, normEps: 1e-5, originalPositions: 4096 },
+    defaults: { ...LLAMA.defaults, normEps: 1e-5, positions: 4096, originalPositions: 4096 },
   },
   {
     ...LLAMA,
@@ -293,7 +317,14 @@ export const FAMILIES: readonly Family[] = [
     unrotatedLayers: true,
     headsDivideHidden: false,
     standsIn: false,
-    defaults: { ...LLAMA.defaults, tiedEmbeddings: true, ropeTheta: 2_000_000, unrotatedEvery: 4 },
+    defaults: {
+      ...LLAMA.defaults,
+      tiedEmbeddings: true,
+      ropeTheta: 2_000_000,
+      positions: 32_768,
+      kvHeads: 4,
+      unrotatedEvery: 4,
+    },
   },
 ];
 

@@ -102,6 +102,23 @@ describe("readConfig", () => {
     expect(read({ ...GRANITE, model_type: "llama" })).toMatchObject({ ...ones, attentionScale: 8 ** -0.5 });
   });
 
+  it.each([
+    [LLAMA, 16, 2048],
+    [{ ...LLAMA, model_type: "mistral" }, 8, 131_072],
+    [QWEN, 16, 32_768],
+    [GEMMA1, 16, 8192],
+    [GEMMA2, 4, 8192],
+    [GEMMA, 4, 131_072],
+    [PHI3, 16, 4096],
+    [GRANITE, 16, 2048],
+    [SMOLLM3, 4, 32_768],
+  ])("assumes what the class does where config.json is silent: %j", (config, kvGroups, positions) => {
+    const heads = { hidden_size: 128, num_attention_heads: 16, head_dim: 8 };
+    const spec = read({ ...config, ...heads });
+    expect([spec.layers[0]!.kvGroups, spec.maxPositions]).toEqual([kvGroups, positions]);
+    expect(read({ ...config, ...heads, num_key_value_heads: null }).layers[0]!.kvGroups).toBe(16);
+  });
+
   it("takes heads of any size and fewer key/value heads", () => {
     const spec = read({ ...LLAMA, head_dim: 24, num_key_value_heads: 2 });
     expect(spec.headDim).toBe(24);
@@ -220,6 +237,12 @@ describe("readConfig", () => {
     expect(() => readConfig(config, "config.json")).toThrow(
       expect.objectContaining({ code: "BAD_CONFIG", message: expect.stringContaining(named) }),
     );
+  });
+
+  it("refuses Llama 3's scaling whose bands are the wrong way round, of which programs make different things", () => {
+    const bands = { low_freq_factor: 4, high_freq_factor: 1 };
+    const rope_scaling = { rope_type: "llama3", factor: 8, original_max_position_embeddings: 64, ...bands };
+    expect(() => read({ ...LLAMA, rope_scaling })).toThrow("a larger high_freq_factor");
   });
 
   it.each(["gelu", "relu", "constructor", "toString"])("refuses the activation %s", (hidden_act) => {

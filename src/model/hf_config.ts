@@ -51,7 +51,7 @@ const schema = carried.extend({
   rms_norm_eps: z.number().positive().optional(),
   hidden_act: z.string().optional(),
   hidden_activation: z.string().nullish(),
-  max_position_embeddings: size.default(2048),
+  max_position_embeddings: size.optional(),
   tie_word_embeddings: z.boolean().optional(),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
@@ -78,7 +78,7 @@ const schema = carried.extend({
   per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
   projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
 });
-type Config = z.infer<typeof schema>;
+type Config = z.infer<typeof schema> & { readonly max_position_embeddings: number };
 
 const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
   silu: "silu",
@@ -107,7 +107,8 @@ export function readConfig(config: unknown, where: string): ModelSpec {
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
   }
-  return specOf(result.data, { family, where });
+  const { max_position_embeddings = family.defaults.positions } = result.data;
+  return specOf({ ...result.data, max_position_embeddings }, { family, where });
 }
 
 function specOf(config: Config, context: Context): ModelSpec {
@@ -197,7 +198,7 @@ function layerOf(
 ): LayerSpec {
   const override = config.per_layer_config?.[String(index)] ?? {};
   const heads = override.num_attention_heads ?? config.num_attention_heads;
-  const kvGroups = override.num_key_value_heads ?? config.num_key_value_heads ?? heads;
+  const kvGroups = override.num_key_value_heads ?? kvHeadsOf(config, context.family) ?? heads;
   if (heads % kvGroups !== 0) {
     throw bad(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
   }
@@ -214,6 +215,14 @@ function layerOf(
   };
 }
 
+/** What the class assumes counts where it divides the heads; no model was made with another. */
+function kvHeadsOf(
+  { num_key_value_heads: given, num_attention_heads: heads }: Config,
+  { defaults: { kvHeads } }: Family,
+): number | null | undefined {
+  return given === undefined && kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : given;
+}
+
 function windowOf(config: Config, context: Context, index: number): number | null {
   const { family } = context;
   const window = config.sliding_window === undefined ? family.defaults.window : config.sliding_window;
@@ -228,14 +237,14 @@ function windowOf(config: Config, context: Context, index: number): number | nul
 
 /** As `layer_types` says or, in files older than that key, as transformers derives it. */
 function isWindowed(config: Config, context: Context, index: number): boolean {
-  const { defaults, unrotatedLayers } = context.family;
+  const { defaults, unrotatedLayers, readsWindowPattern } = context.family;
   const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
   if (types) {
     if (types[index] === undefined) throw bad(context, "layer_types to name every layer's", types.length);
     return types[index] === "sliding_attention";
   }
   if (unrotatedLayers) return used === true && !isRotated(config, context, index);
-  const pattern = config.sliding_window_pattern ?? defaults.windowPattern;
+  const pattern = (readsWindowPattern ? config.sliding_window_pattern : null) ?? defaults.windowPattern;
   if (pattern !== undefined) return (index + 1) % pattern !== 0;
   return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
 }

@@ -215,6 +215,10 @@ describe("windows", () => {
     expect(windowsOf(GEMMA)).toEqual(gemma);
     expect(windowsOf({ ...GEMMA, sliding_window_pattern: 6 })).toEqual(gemma);
     expect(windowsOf({ ...GEMMA, sliding_window_pattern: 2 })).toEqual([16, null, 16, null, 16, null, 16]);
+    // Only the class of Gemma 3 knows the key.
+    expect(windowsOf({ ...GEMMA2, sliding_window_pattern: 3 })).toEqual(windowsOf(GEMMA2));
+    const qwen = { ...QWEN, use_sliding_window: false };
+    expect(windowsOf({ ...qwen, sliding_window_pattern: 2 })).toEqual(windowsOf(qwen));
     expect(windowsOf({ ...QWEN, max_window_layers: 2 })).toEqual([null, null, null, null]);
     expect(windowsOf({ ...QWEN, max_window_layers: 2, use_sliding_window: true })).toEqual([
       null,

@@ -163,7 +163,7 @@ const SCALINGS: Readonly<Record<string, ScalingReader>> = {
   default: () => null,
   linear: ({ factor }) => (isNumber(factor) ? { type: "linear", factor } : undefined),
   llama3: ({ factor, low_freq_factor: lowFreqFactor, high_freq_factor: highFreqFactor }, { original }) =>
-    isNumber(factor) && isNumber(lowFreqFactor) && isNumber(highFreqFactor)
+    isNumber(factor) && isNumber(lowFreqFactor) && isNumber(highFreqFactor) && lowFreqFactor < highFreqFactor
       ? { type: "llama3", factor, lowFreqFactor, highFreqFactor, originalMaxPositions: original }
       : undefined,
   yarn: yarnScaling,
@@ -198,7 +198,7 @@ function scalingOf(
   const scaling = read?.(parameters, { pairs, longest, original, context });
   if (scaling !== undefined) return scaling;
   const expected =
-    "rope type default, linear with factor, llama3 with factor, low_freq_factor and high_freq_factor, yarn with factor, " +
+    "rope type default, linear with factor, llama3 with factor, low_freq_factor and a larger high_freq_factor, yarn with factor, " +
     "longrope with short_factor and long_factor, or dynamic with a factor of at least 1";
   throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${JSON.stringify(parameters)}`, {
     hint: "Other scalings of rotary frequencies are not computed.",
