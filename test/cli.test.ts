@@ -309,8 +309,12 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(await names()).toEqual(["stories", "code"]);
     expect(await readFile(join(output, "report.html"), "utf8")).toContain("stories");
     const other = await save("--text", code, "--limit", "1");
-    expect(other.stderr).toBe(`${path}: no longer has stories, measured with other settings\n`);
+    expect(other.stderr).toBe(
+      `${path}: no longer has stories, code, measured with other settings; evaluation.1.json has that\n`,
+    );
     expect(await names()).toEqual(["code"]);
+    const kept = JSON.parse(await readFile(join(output, "evaluation.1.json"), "utf8"));
+    expect(kept.texts.map(({ name }: { readonly name: string }) => name)).toEqual(["stories", "code"]);
   });
 
   test("compare prints a table, or one document", async () => {

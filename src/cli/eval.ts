@@ -4,7 +4,8 @@ import { join, resolve } from "node:path";
 import { windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
-import { writeFileAtomically } from "../io/output_directory.ts";
+import { kindOfPath } from "../io/file.ts";
+import { writeFileAtomically, writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
@@ -101,11 +102,25 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   if (dropped.length > 0) {
     const other =
       run.evaluation?.baseline === now.baseline ? "other settings" : "another baseline, or with none";
-    say(`${path}: no longer has ${dropped.map(plainName).join(", ")}, measured with ${other}`);
+    const kept = await keepBeside(directory, run.evaluation!);
+    say(
+      `${path}: no longer has ${dropped.map(plainName).join(", ")}, measured with ${other}; ${kept} has that`,
+    );
   }
   await writeFileAtomically(path, formatEvaluation(evaluation));
   const page = await renderReport({ ...run, evaluation });
   await writeFileAtomically(join(directory, REPORT), page);
+}
+
+/** Keeps an evaluation under a name of its own. @returns its file's name */
+async function keepBeside(directory: string, evaluation: SavedEvaluation): Promise<string> {
+  for (let number = 1; ; number++) {
+    const name = `evaluation.${number}.json`;
+    const path = join(directory, name);
+    if ((await kindOfPath(path)) !== "missing") continue;
+    await writeNewFileAtomically(path, (file) => file.write(Buffer.from(formatEvaluation(evaluation))));
+    return name;
+  }
 }
 
 function report(own: Evaluated["own"], { baseline, settings }: Omit<Evaluated, "own">): string {

@@ -183,7 +183,7 @@ function chatSettings(chat: ChatOptions | undefined): {
 /** An evaluation with what was saved earlier and still goes with it. */
 export interface AddedEvaluation {
   readonly evaluation: SavedEvaluation;
-  /** Earlier texts and tasks that do not go with it, and were not measured again. */
+  /** Earlier texts and tasks that do not go with it, measured in other ways than those of the same name as well. */
   readonly dropped: readonly string[];
 }
 
@@ -195,8 +195,7 @@ export interface AddedEvaluation {
 export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): AddedEvaluation {
   if (earlier === null) return { evaluation: now, dropped: [] };
   if (earlier.baseline !== now.baseline) {
-    const dropped = [...without(earlier.texts, now.texts), ...without(earlier.tasks, now.tasks)];
-    return { evaluation: now, dropped };
+    return { evaluation: now, dropped: [...namesOf(earlier.texts), ...namesOf(earlier.tasks)] };
   }
   const texts = added(textsOf(earlier), textsOf(now));
   const tasks = added(tasksOf(earlier), tasksOf(now));
@@ -240,16 +239,11 @@ function added<T extends { readonly name: string }, How>(
   const goesWith = JSON.stringify(earlier.how) === JSON.stringify(now.how);
   const all = [...(goesWith ? earlier.list : []), ...now.list];
   const list = [...new Map(all.map((one) => [one.name, one])).values()];
-  return { list, how: now.how, dropped: without(earlier.list, list) };
+  return { list, how: now.how, dropped: goesWith ? [] : namesOf(earlier.list) };
 }
 
-/** Names of the ones that the others have not. */
-function without(
-  ones: readonly { readonly name: string }[],
-  others: readonly { readonly name: string }[],
-): readonly string[] {
-  const names = new Set(others.map(({ name }) => name));
-  return ones.flatMap(({ name }) => (names.has(name) ? [] : [name]));
+function namesOf(ones: readonly { readonly name: string }[]): readonly string[] {
+  return ones.map(({ name }) => name);
 }
 
 /** An evaluation as JSON text. */
