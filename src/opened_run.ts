@@ -82,8 +82,8 @@ export async function openRun(
     const config = settle(asked.config, model.spec);
     requireFit(given, { model, where: config.plan });
     const runtimes = foresee(config, { model, plan: given });
-    onForeseen?.(runtimes, config);
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
+    onForeseen?.(runtimes, config);
     return { ...asked, config, model, runtimes, sets, allocation: allocationOf(config, metric) };
   } catch (error) {
     await model.weights.close();

@@ -248,7 +248,7 @@ describe("settings", () => {
     );
     await expectRefused(
       pruneOf("@model", "--dry-run", "--resume"),
-      "error BAD_ARGUMENT: --dry-run: expected no --resume beside it, got it\nhint: It computes nothing.",
+      "error BAD_ARGUMENT: --dry-run: expected it without --resume, got both\nhint: It computes nothing.",
     );
     const idle = "expected --speed beside it, got none";
     await expectRefused(

@@ -16,6 +16,12 @@ import {
 } from "./windows.ts";
 
 describe("parseTextSet", () => {
+  it("guesses at a colon in place of the sign", () => {
+    expect(() => parseTextSet("web:texts/web.txt", "--calib")).toThrow(
+      expect.objectContaining({ hint: "Did you mean --calib web=texts/web.txt?" }),
+    );
+  });
+
   it.each([
     ["web=texts/web.txt", { name: "web", path: "texts/web.txt", weight: 1 }],
     ["code=src.jsonl:2", { name: "code", path: "src.jsonl", weight: 2 }],

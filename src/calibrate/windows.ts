@@ -32,17 +32,22 @@ export function parseTextSet(argument: string, option: string): TextSet {
   const match = /^(?<name>[^=\s]+)=(?<path>.+?)(?::(?<weight>\d+(?:\.\d+)?))?$/.exec(argument);
   const { name, path, weight = "1" } = match?.groups ?? {};
   if (name === undefined || path === undefined || !(Number(weight) > 0)) {
+    const swapped = /^(?<word>[^=:/.\s]+):(?<rest>[^=]*[./][^=]*)$/.exec(argument)?.groups;
+    if (swapped !== undefined) {
+      const hint = `Did you mean ${option} ${swapped.word}=${swapped.rest}?`;
+      throw new GpruneError("BAD_ARGUMENT", expectedSet(argument, option), { hint });
+    }
     const weighted =
       option === "--calib" ? ` or ${option} code=src.jsonl:2, where 2 is a weight above 0` : "";
-    throw new GpruneError(
-      "BAD_ARGUMENT",
-      `${option}: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`,
-      {
-        hint: `For example ${option} web=texts/web.txt${weighted}. Names have no spaces.`,
-      },
-    );
+    throw new GpruneError("BAD_ARGUMENT", expectedSet(argument, option), {
+      hint: `For example ${option} web=texts/web.txt${weighted}. Names have no spaces.`,
+    });
   }
   return { name, path, weight: Number(weight) };
+}
+
+function expectedSet(argument: string, option: string): string {
+  return `${option}: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`;
 }
 
 /** The first name that two sets have; undefined when all are different. */

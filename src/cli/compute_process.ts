@@ -22,7 +22,7 @@ import { CHILD_VARIABLE } from "./role.ts";
 const TAIL_LENGTH = 8192;
 
 /** The next step for a run whose progress is kept. */
-const RESUME_HINT = "What was computed is kept; --resume goes on with it.";
+const RESUME_HINT = "What had been kept stays; --resume goes on with it.";
 
 /** What is to be run. */
 export interface ComputeCommand {

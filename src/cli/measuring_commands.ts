@@ -128,7 +128,7 @@ export const compareCommand: Command = materialOptions(
     "after",
     `
 With --speed models take turns, and a cell has the median and the range of the rounds, and how many times as fast as the
-first model it is. Peak memory is that of a process of its own for each model, Node and ONNX Runtime included. Weights are
+first model it is: the median over rounds of the ratio within a round, which need not be that of the medians. Peak memory is that of a process of its own for each model, Node and ONNX Runtime included. Weights are
 float32 for that, also of quantised files, whose integers gprune generate multiplies by.
 
 Examples:

@@ -60,7 +60,7 @@ const OF_COMPUTING = ["resume", "redis", "store"] as const;
 async function tellDryRun(config: RunConfig, options: PruneCommandOptions): Promise<void> {
   const idle = OF_COMPUTING.find((name) => options[name] !== undefined);
   if (idle !== undefined) {
-    throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected no --${idle} beside it, got it`, {
+    throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected it without --${idle}, got both`, {
       hint: "It computes nothing. Leave one of the two out.",
     });
   }

@@ -14,7 +14,7 @@ import { sensitivityPicture } from "../report/charts/sigma.ts";
 import { pictureFile, requirePictureName } from "../report/picture.ts";
 import { metricByName } from "../score/registry.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
-import { plainText, print, printJson, table } from "./terminal.ts";
+import { plainText, print, printJson, say, table } from "./terminal.ts";
 import { parseMeasuredSets, requireCalibration } from "./text_sets.ts";
 
 interface SensitivityOptions extends ComputingOptions {
@@ -65,10 +65,11 @@ async function requirePicture(path: string): Promise<void> {
 async function draw({ model, metric, sets, spaces }: SensitivityReport, path: string): Promise<void> {
   const title = `${model}: ${metric} over ${sets.join(", ")}`;
   await writeFileAtomically(path, await pictureFile(sensitivityPicture(spaces, { title }), path));
+  say(`picture: ${path}`);
 }
 
 /** Shades from calm to sensitive, for sigma 0 to 0.3 and above. */
-const SHADES = " .:-=+*#%@";
+const SHADES = ".:-=+*#%@";
 const DARKEST_SIGMA = 0.3;
 
 function tableOf({ model, metric, sets, spaces }: SensitivityReport): string {
@@ -86,7 +87,7 @@ function tableOf({ model, metric, sets, spaces }: SensitivityReport): string {
     `${plainText(model)}, ${metric} over ${sets.map(plainText).join(", ")}`,
     table([header, ...rows]),
     "Kendall W: 1 when all sets rank the units alike. sigma: standard deviation of a unit's rank (0 to 1) over the sets.",
-    `sigma by rank: least important units left, most important right; darker is more sensitive (${SHADES.trim()}).`,
+    `sigma by rank: least important units left, most important right; darker is more sensitive (${SHADES}), blank has no unit.`,
   ].join("\n");
 }
 

@@ -243,8 +243,8 @@ describe("types", () => {
     const { warnings } = await typesOf("q8_0");
     // o_proj has rows of 16 in three layers, down_proj of 5 in one.
     expect(warnings.at(-1)).toBe(
-      "4 of 23 matrices have rows that do not fill whole Q8_0 blocks and are stored larger: 4 as F16; layers " +
-        "that lose neurons to prune --round-to 32 get FFN widths that fit",
+      "4 of 23 matrices have rows that do not fill whole Q8_0 blocks and are stored larger: 4 as F16; " +
+        "gprune prune --round-to 32 gives FFN widths that fit in layers that lose neurons",
     );
   });
 

@@ -65,7 +65,7 @@ export function fallbackWarning(tensors: readonly Named[], dtype: GgufDType): st
   const { blockSize } = writtenGgmlType(RECIPES[dtype].matrices[0]!);
   const as = [...counts].map(([type, count]) => `${count} as ${type}`).join(", ");
   const hint = fallen.some(({ name }) => name.includes("ffn_down"))
-    ? `; layers that lose neurons to prune --round-to ${blockSize} get FFN widths that fit`
+    ? `; gprune prune --round-to ${blockSize} gives FFN widths that fit in layers that lose neurons`
     : "";
   return (
     `${fallen.length} of ${matrices.length} matrices have rows that do not fill whole ${dtype.toUpperCase()} ` +

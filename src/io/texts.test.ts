@@ -57,6 +57,9 @@ describe("readText", () => {
     await expect(read("list.json#text")).rejects.toThrow(
       "list.json item 2: expected an object with a text field (text)",
     );
+    await expect(read("a.jsonl#bdy")).rejects.toMatchObject({
+      hint: expect.stringMatching(/^It has texts in .*body.*; say which behind the path, as in PATH#/),
+    });
     await expect(readText("hf://org/name", MEBIBYTE)).rejects.toThrow(
       "hf://org/name: expected a file, got a repository",
     );

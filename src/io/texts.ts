@@ -8,6 +8,7 @@
  */
 import { stat } from "node:fs/promises";
 import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import {
   asConversation,
@@ -321,6 +322,18 @@ function isEmptyList(value: unknown): boolean {
   return Array.isArray(value) && value.length === 0;
 }
 
+/** What of a document could be its text. */
+function fieldHint(document: unknown): string | undefined {
+  if (!isJsonObject(document)) return undefined;
+  const texts = Object.keys(document).filter((name) => typeof document[name] === "string");
+  if (texts.length === 0) return undefined;
+  const named = texts.slice(0, MAX_FIELDS).map(plainName).join(", ");
+  return `It has texts in ${named}; say which behind the path, as in PATH#${plainName(texts[0]!)}.`;
+}
+
+/** Fields in one message. */
+const MAX_FIELDS = 8;
+
 /**
  * The text or the conversation of a document; none when it is null, as in a row of Parquet, or a conversation without messages.
  * @throws GpruneError BAD_TEXT for a document without the field
@@ -342,5 +355,6 @@ function textsOf(
   throw new GpruneError(
     "BAD_TEXT",
     `${where}: expected an object with a text field (${texts})${orMessages}, got none`,
+    { hint: fieldHint(document) },
   );
 }

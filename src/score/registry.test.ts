@@ -10,6 +10,9 @@ describe("metricByName", () => {
   it("lists the known names", () => {
     expect(() => metricByName("taste")).toThrow(/expected one of flap-wifv, .*random, got "taste"/);
     expect(() => metricByName("taste")).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+    for (const [typed, meant] of Object.entries({ flap: "flap-wifv", fischer: "fisher", mawe: "maw" })) {
+      expect(() => metricByName(typed)).toThrow(expect.objectContaining({ hint: `Did you mean ${meant}?` }));
+    }
   });
 
   it.each(["fisher1", "maw3", "0random", "pon中"])("takes nothing else for a name: %s", (typed) => {

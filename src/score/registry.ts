@@ -2,6 +2,7 @@
  * Every importance metric. To add one: a file beside this one, a row here, a case in metrics.test.ts.
  */
 import { GpruneError } from "../errors.ts";
+import { mostSimilar } from "../similar.ts";
 import { fisher } from "./fisher.ts";
 import { flapIfv } from "./flap_ifv.ts";
 import { flapWifn } from "./flap_wifn.ts";
@@ -38,8 +39,11 @@ export const METRICS: readonly Metric[] = [
 export function metricByName(name: string, where: string = "metric"): Metric {
   const metric = METRICS.find((candidate) => simplified(candidate.name) === simplified(name));
   if (metric !== undefined) return metric;
-  const names = METRICS.map((candidate) => candidate.name).join(", ");
-  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names}, got "${name}"`);
+  const names = METRICS.map((candidate) => candidate.name);
+  const meant = names.find((known) => known.startsWith(name.toLowerCase())) ?? mostSimilar(name, names);
+  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names.join(", ")}, got "${name}"`, {
+    hint: meant === undefined || name === "" ? undefined : `Did you mean ${meant}?`,
+  });
 }
 
 /** `FLAP_WIFV`, `flap-wifv` and `wifv` are one name to a reader. */
