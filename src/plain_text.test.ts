@@ -1,7 +1,8 @@
+import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { GpruneError } from "./errors.ts";
-import { plainJson, plainName, plainText } from "./plain_text.ts";
+import { plainJson, plainName, plainText, shellWord } from "./plain_text.ts";
 
 /** Ways to move a cursor, retitle a window, hide or reverse text. */
 const PAYLOADS = [
@@ -55,4 +56,18 @@ test("an error's message has an end", () => {
   const { message } = new GpruneError("BAD_FILE", `x: ${"y".repeat(1e6)}`);
   expect(message.length).toBeLessThan(10_000);
   expect(message).toMatch(/^x: y+ \.\.\. \(992003 characters more\)$/);
+});
+
+describe("shellWord", () => {
+  test.each(["s p/out", "it's", "$HOME/`a`;b", "~/x*", "", 'a"b\\c'])(
+    "comes out of a shell as %j",
+    (text) => {
+      expect(execFileSync("sh", ["-c", `printf %s ${shellWord(text)}`], { encoding: "utf8" })).toBe(text);
+    },
+  );
+
+  test("is left alone where a shell does nothing with it", () => {
+    for (const text of ["demo/model", "hf://ORG/NAME@main", "./a-b_c.gguf"])
+      expect(shellWord(text)).toBe(text);
+  });
 });

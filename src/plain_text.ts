@@ -32,6 +32,11 @@ export function plainJson(value: unknown, indent: number = 2): string {
   return JSON.stringify(value, null, indent).replace(STEERING, (character) => `\\u${hex(character, 4)}`);
 }
 
+/** A word of a command for a shell to read: in quotes where it holds more than letters, digits and `_ . / : @ % + = , -`. */
+export function shellWord(text: string): string {
+  return /^[\w./:@%+=,][\w./:@%+=,-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 function visible(character: string): string {
   return character < "\u0100" ? `\\x${hex(character, 2)}` : `\\u${hex(character, 4)}`;
 }

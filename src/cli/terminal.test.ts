@@ -1,6 +1,5 @@
-import { execFileSync } from "node:child_process";
 import { afterEach, describe, expect, it } from "vitest";
-import { currentOutlet, pairs, printJsonLine, setOutlet, shellWord, table } from "./terminal.ts";
+import { currentOutlet, pairs, printJsonLine, setOutlet, table } from "./terminal.ts";
 
 describe("table", () => {
   it("aligns the first column to the left and the others to the right, counting code points", () => {
@@ -44,16 +43,5 @@ describe("pairs", () => {
       ]),
     ).toBe("a       first\nlonger  second");
     expect(pairs([])).toBe("");
-  });
-});
-
-describe("shellWord", () => {
-  it.each(["s p/out", "it's", "$HOME/`a`;b", "~/x*", "", 'a"b\\c'])("comes out of a shell as %j", (text) => {
-    expect(execFileSync("sh", ["-c", `printf %s ${shellWord(text)}`], { encoding: "utf8" })).toBe(text);
-  });
-
-  it("is left alone where a shell does nothing with it", () => {
-    for (const text of ["demo/model", "hf://ORG/NAME@main", "./a-b_c.gguf"])
-      expect(shellWord(text)).toBe(text);
   });
 });

@@ -4,7 +4,7 @@ import { outputFailed } from "../io/output_file.ts";
 import { plainJson, plainText } from "../plain_text.ts";
 import type { ProgressEvent } from "../progress.ts";
 
-export { plainText } from "../plain_text.ts";
+export { plainText, shellWord } from "../plain_text.ts";
 
 /** Where text and progress of a command go. */
 export interface Outlet {
@@ -78,11 +78,6 @@ export function table(rows: readonly (readonly string[])[]): string {
 export function pairs(rows: readonly (readonly [string, string])[]): string {
   const width = Math.max(0, ...rows.map(([name]) => length(name)));
   return rows.map(([name, value]) => `${name}${" ".repeat(width - length(name))}  ${value}`).join("\n");
-}
-
-/** A word of a command for a shell to read: in quotes where it holds more than letters, digits and `_ . / : @ % + = , -`. */
-export function shellWord(text: string): string {
-  return /^[\w./:@%+=,][\w./:@%+=,-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** Characters as a reader counts them: code points. */
