@@ -27,3 +27,17 @@ it("has words and a caption, each picture its own", () => {
   }
   expect(new Set(pictures.map(({ id }) => id)).size).toBe(pictures.length);
 });
+
+it.each(["reliability", "rounds"])("has room for the title and the legend of %s", async (id) => {
+  const svg = await pictureSvg(pictures.find((one) => one.id === id)!);
+  const [, top] = /<g fill="none" stroke-miterlimit="\d+" transform="translate\(\d+,(\d+)\)"/.exec(svg)!;
+  // Title and legend stand above the plot, whose origin the drawing is moved to.
+  const above = Array.from(
+    svg.matchAll(
+      /class="mark-group role-(?:title|legend)[^"]*"[^>]*><g transform="translate\([-\d.]+,(-[\d.]+)\)"/g,
+    ),
+    ([, y]) => Number(y),
+  );
+  expect(above.length).toBeGreaterThanOrEqual(1);
+  expect(Math.min(...above)).toBeGreaterThanOrEqual(-Number(top));
+});

@@ -57,7 +57,9 @@ export function requirePictureName(path: string): void {
 }
 
 function ofItsOwn({ title, chart }: Picture): Chart {
-  return harmless(framed({ title, background: "white", padding: 12, ...chart(PAPER) }, PAPER));
+  // As large as title and legend need: a fitted height would cut them off.
+  const own = { title, background: "white", padding: 12, autosize: "pad" };
+  return harmless(framed({ ...own, ...chart(PAPER) }, PAPER));
 }
 
 /** The specification with every text in it as it may be shown. */
