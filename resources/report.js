@@ -14,7 +14,7 @@
 
   const sort = (table, column, header) => {
     const descending = header.getAttribute("aria-sort") === "ascending";
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", descending ? "descending" : "ascending");
     const rows = [...table.tBodies[0].rows].map((row) => ({ row, key: keyOf(row.cells[column]) }));
     rows.sort((a, b) => (descending ? compare(b.key, a.key) : compare(a.key, b.key)));
@@ -22,13 +22,14 @@
   };
 
   for (const table of document.querySelectorAll("table")) {
-    [...table.tHead.rows[0].cells].forEach((header, column) => {
+    for (const header of table.tHead.querySelectorAll("[data-column]")) {
+      const column = Number(header.dataset.column);
       const button = document.createElement("button");
       button.type = "button";
       button.append(...header.childNodes);
       button.addEventListener("click", () => sort(table, column, header));
       header.append(button);
-    });
+    }
   }
 
   /** An SVG file in the colours that the page has now. */

@@ -1,138 +1,79 @@
 /** The page that sets several runs beside each other. */
 import { comparisonPictures } from "./charts/comparison.ts";
-import { type Cell, row, section, table } from "./elements.ts";
-import { type Facts, factsOf, meanQuality, type Quality, type RunFiles } from "./facts.ts";
+import { row, section } from "./elements.ts";
+import { factsOf, meanQuality, type RunFiles } from "./facts.ts";
 import { figuresOf } from "./figures.ts";
-import { bytes, duration, percent, perplexity, short, times } from "./format.ts";
+import { short, times } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { pageText } from "./page.ts";
 import { type NamedFacts, referenceOf } from "./references.ts";
-import { day, methodSentence } from "./sections/summary.ts";
-import { sharedHeldOut } from "./shared_texts.ts";
+import { runNames } from "./run_names.ts";
+import { comparedQuality, comparedRuns, comparedTasks, comparedWays } from "./sections/compared.ts";
+import { sharedTexts, type TextKind } from "./shared_texts.ts";
 import { shortName } from "./text.ts";
 
-/** Runs side by side as one HTML file. @param runs - at least two; equal names are numbered */
+/** Runs side by side as one HTML file. @param runs - at least two, named by where they were read */
 export async function renderComparison(runs: readonly RunFiles[]): Promise<string> {
-  const named = withNames(runs.map(factsOf));
+  const names = runNames(runs);
+  const named = runs.map((files, index) => ({ name: names[index]!, facts: factsOf(files) }));
   const figures = await figuresOf(comparisonPictures(named));
   const sections = [
-    section("numbers", "In numbers", [runTable(named)]),
+    section("numbers", "In numbers", [comparedRuns(named), comparedWays(named)]),
     section("quality", "How they do", [
-      row(figures, "compare-held-out", "compare-texts"),
-      qualityTable(named, "heldOut", "Held-out calibration text"),
-      qualityTable(named, "texts", "Evaluation texts"),
+      row(figures, "compare-texts", "compare-tasks", "compare-held-out"),
+      comparedQuality(named, "texts"),
+      comparedTasks(named),
+      comparedQuality(named, "heldOut"),
     ]),
     section("shape", "What is left", [row(figures, "compare-sparsity", "compare-ffn")]),
   ];
   return pageText({
-    title: `gprune: ${named.map(({ name }) => name).join(", ")}`,
+    title: `gprune: ${names.join(", ")}`,
     header: head(named),
     sections: sections.filter((part) => part !== null),
   });
 }
 
-function withNames(runs: readonly Facts[]): readonly NamedFacts[] {
-  const names = runs.map(({ record }) => record.name);
-  return runs.map((facts, index) => {
-    const name = names[index]!;
-    const twins = names.filter((other) => other === name).length;
-    const number = names.slice(0, index + 1).filter((other) => other === name).length;
-    return { name: twins > 1 ? `${name} (${number})` : name, facts };
-  });
-}
-
 function head(runs: readonly NamedFacts[]): Html {
   const bases = new Set(runs.map(({ facts }) => shortName(facts.record.base)));
-  const smallest = runs.toSorted(
-    (a, b) => a.facts.record.parameters.after - b.facts.record.parameters.after,
-  )[0]!;
+  const parameters = ({ facts }: NamedFacts): number => facts.record.parameters.after;
+  const fewest = Math.min(...runs.map(parameters));
+  const smallest = runs.filter((run) => parameters(run) === fewest).map(({ name }) => name);
   return html`<header>
 <p class="kicker">Comparison of ${runs.length} pruning runs</p>
 <h1>${[...bases].join(", ")}</h1>
 <ul class="findings">
-<li>Smallest: ${smallest.name} with ${short(smallest.facts.record.parameters.after)} parameters.</li>
-${bestOf(runs)}
+<li>Smallest: ${smallest.join(", ")} with ${short(fewest)} parameters.</li>
+${bestOf(runs, "texts")}
+${bestOf(runs, "heldOut")}
 </ul>
 </header>`;
 }
 
-/** The run that lost least on the held-out texts that all runs which have some have; null where there is nothing to compare. */
-function bestOf(runs: readonly NamedFacts[]): Html | null {
-  const measured = runs.filter(({ facts }) => facts.heldOut.length > 0);
+const KINDS = { texts: "evaluation texts", heldOut: "held-out text" } as const;
+
+/** The run that lost least on the texts that all runs which have some have alike; null where there is nothing to compare. */
+function bestOf(runs: readonly NamedFacts[], which: TextKind): Html | null {
+  const measured = runs.filter(({ facts }) => facts[which].length > 0);
   if (measured.length < 2) return null;
-  const shared = sharedHeldOut(measured.map(({ facts }) => facts));
-  if (shared.length === 0) {
-    return html`<li>No run is the best on held-out text: the texts differ from run to run.</li>`;
+  const { names, others } = sharedTexts(measured, which);
+  if (names.length === 0) {
+    return html`<li>No run is the best on ${KINDS[which]}, of which none is surely the same in all runs: ${others}.</li>`;
   }
   const compared = measured.map(({ name, facts }) => {
-    return { run: name, ...meanQuality(facts.heldOut.filter((text) => shared.includes(text.name))) };
+    return { run: name, ...meanQuality(facts[which].filter((text) => names.includes(text.name))) };
   });
-  const best = compared.toSorted((a, b) => a.ratio - b.ratio)[0]!;
-  const isAll = measured.every(({ facts }) => facts.heldOut.length === shared.length);
-  const which = isAll ? "" : ` that is the same in all runs (${shared.join(", ")})`;
-  return html`<li>Best beside its dense model on held-out text${which}: ${best.run}, perplexity ${times(best.ratio)}.</li>`;
+  const lowest = Math.min(...compared.map(({ ratio }) => ratio));
+  const best = compared.filter(({ ratio }) => ratio === lowest).map(({ run }) => run);
+  const limits =
+    others === null
+      ? ""
+      : ` that ${which === "texts" ? "are" : "is"} the same in all runs (${names.join(", ")})`;
+  const missing = measured.length === runs.length ? "" : ` of ${measured.map(({ name }) => name).join(", ")}`;
+  return html`<li>Best${missing} beside ${besideWhom(measured, which)} on ${KINDS[which]}${limits}: ${best.join(", ")}, perplexity ${times(lowest)}.</li>`;
 }
 
-function runTable(runs: readonly NamedFacts[]): Html {
-  const columns = [
-    "Removed",
-    "FFN",
-    "Attention",
-    "Parameters",
-    "Held-out perplexity",
-    "Ratio",
-    "Time",
-    "Memory",
-  ];
-  return table({
-    caption: "Runs",
-    columns: [
-      { title: "Run" },
-      ...columns.map((title) => ({ title, numeric: true })),
-      { title: "Made" },
-      { title: "How" },
-    ],
-    rows: runs.map(({ name, facts }): readonly Cell[] => {
-      const { record, removed, heldOut } = facts;
-      const mean = heldOut.length === 0 ? null : meanQuality(heldOut);
-      const seconds = record.timings.reduce((sum, timing) => sum + timing.seconds, 0);
-      return [
-        name,
-        { text: percent(record.sparsity.achieved), value: record.sparsity.achieved },
-        { text: percent(removed.ffn), value: removed.ffn },
-        { text: percent(removed.kv), value: removed.kv },
-        { text: short(record.parameters.after), value: record.parameters.after },
-        mean && { text: perplexity(mean.pruned), value: mean.pruned },
-        mean && { text: times(mean.ratio), value: mean.ratio },
-        { text: duration(seconds), value: seconds },
-        { text: bytes(record.peak_rss_bytes), value: record.peak_rss_bytes },
-        day(record.started),
-        methodSentence(facts),
-      ];
-    }),
-  });
-}
-
-/** One row for each text that any of the runs has, two columns for each run. */
-function qualityTable(runs: readonly NamedFacts[], which: "heldOut" | "texts", title: string): Html | null {
-  const names = [...new Set(runs.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
-  if (names.length === 0) return null;
-  const cells = (found: Quality | undefined): readonly Cell[] =>
-    found === undefined
-      ? [null, null]
-      : [
-          { text: perplexity(found.pruned), value: found.pruned },
-          { text: times(found.ratio), value: found.ratio },
-        ];
-  return table({
-    caption: `${title}: perplexity, and times ${referenceOf(runs, which).whose}`,
-    columns: [
-      { title: "Text" },
-      ...runs.flatMap(({ name }) => [name, "ratio"].map((title) => ({ title, numeric: true }))),
-    ],
-    rows: names.map((text) => [
-      text,
-      ...runs.flatMap(({ facts }) => cells(facts[which].find(({ name }) => name === text))),
-    ]),
-  });
+function besideWhom(runs: readonly NamedFacts[], which: TextKind): string {
+  const { isDense, name } = referenceOf(runs, which);
+  return isDense ? "the dense model" : (name ?? "its baseline");
 }

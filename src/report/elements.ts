@@ -1,4 +1,5 @@
 /** Pieces of a page: figures, tables, sections. */
+import { withMinus } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import type { Picture } from "./picture.ts";
 
@@ -27,33 +28,61 @@ export interface Column {
   readonly title: string;
   /** Numbers stand to the right. */
   readonly numeric?: boolean;
+  /** Neighbours of the same group have its name above them. */
+  readonly group?: string;
 }
+
+/** Columns of numbers, below the name of a group where there is one. */
+export function numbers(titles: readonly string[], group?: string): readonly Column[] {
+  return titles.map((title) => ({ title, numeric: true, ...(group !== undefined && { group }) }));
+}
+
+/** Rows from which on a table scrolls. */
+const LONG = 17;
 
 export interface Table {
   readonly caption: string;
   readonly columns: readonly Column[];
   /** One cell for each column; null is a dash. */
   readonly rows: readonly (readonly Cell[])[];
-  /** Whether it has so many rows that it scrolls. */
-  readonly long?: boolean;
+  /** What must be known to read it; a sentence. */
+  readonly note?: string | null;
 }
 
-/** A table that can be sorted where scripts run, and read where they do not. */
-export function table({ caption, columns, rows, long = false }: Table): Html {
-  const head = columns.map(
-    ({ title, numeric }, index) =>
-      html`<th scope="col"${numeric && index > 0 ? html` class="number"` : null}>${title}</th>`,
-  );
+/** A table that can be sorted where scripts run, and read where they do not. A long one scrolls, and says how long it is. */
+export function table({ caption, columns, rows, note = null }: Table): Html {
   const body = rows.map(
     (row) => html`<tr>${row.map((cell, index) => td(cell, { ...columns[index]!, index }))}</tr>`,
   );
-  return html`<div class="table"><h3>${caption}</h3><div class="scroll${long ? " long" : ""}" tabindex="0" role="region" aria-label="${caption}"><table aria-label="${caption}">
-<thead><tr>${head}</tr></thead><tbody>
+  const isLong = rows.length >= LONG;
+  const length = isLong && html` <span class="length">${rows.length} rows</span>`;
+  return html`<div class="table"><h3>${caption}${length}</h3>${note !== null && html`<p class="aside">${note}</p>`}<div class="scroll${isLong ? " long" : ""}" tabindex="0" role="region" aria-label="${caption}"><table aria-label="${caption}">
+<thead>${headRows(columns)}</thead><tbody>
 ${body.flatMap((line) => [
   line,
   html`
 `,
 ])}</tbody></table></div></div>`;
+}
+
+/** One row of titles, or two where columns have groups. */
+function headRows(columns: readonly Column[]): readonly Html[] {
+  const isGrouped = columns.some(({ group }) => group !== undefined);
+  const span = isGrouped && html` rowspan="2"`;
+  const title = (index: number, spans: Html | false): Html => {
+    const { title: text, numeric } = columns[index]!;
+    const name = numeric === true && index > 0 && html` class="number"`;
+    return html`<th scope="col" data-column="${index}"${spans}${name}>${text}</th>`;
+  };
+  const first = columns.flatMap(({ group }, index) => {
+    if (group === undefined) return [title(index, span)];
+    if (columns[index - 1]?.group === group) return [];
+    const next = columns.findIndex((column, other) => other > index && column.group !== group);
+    const width = (next === -1 ? columns.length : next) - index;
+    return [html`<th scope="colgroup" class="group" colspan="${width}">${group}</th>`];
+  });
+  const second = columns.flatMap(({ group }, index) => (group === undefined ? [] : [title(index, false)]));
+  return isGrouped ? [html`<tr>${first}</tr>`, html`<tr>${second}</tr>`] : [html`<tr>${first}</tr>`];
 }
 
 function td(cell: Cell, { numeric = false, index }: Column & { readonly index: number }): Html {
@@ -66,7 +95,7 @@ function td(cell: Cell, { numeric = false, index }: Column & { readonly index: n
 
 function contentOf(cell: Cell): Html | string {
   if (cell === null) return "–";
-  return isNumber(cell) ? cell.text : cell;
+  return isNumber(cell) ? withMinus(cell.text) : cell;
 }
 
 function isNumber(cell: Cell): cell is Exclude<Cell, string | null | Html> {
@@ -93,6 +122,6 @@ export function section(
 export type Section = NonNullable<ReturnType<typeof section>>;
 
 /** Names and what they stand for. */
-export function definitions(rows: readonly (readonly [string, Html | string])[]): Html {
+export function definitions(rows: readonly (readonly [Html | string, Html | string])[]): Html {
   return html`<dl>${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

@@ -16,6 +16,8 @@ export interface Explained {
   readonly agreement: SetAgreement;
   readonly profiles: readonly RankProfile[];
   readonly rounds: readonly Round[];
+  /** Names of the sets in rounds. */
+  readonly roundSets: readonly string[];
   readonly moves: readonly WidthMove[];
 }
 
@@ -82,26 +84,54 @@ const NOTHING: Explained = {
   agreement: { ffn: [], kv: [] },
   profiles: [],
   rounds: [],
+  roundSets: [],
   moves: [],
 };
 
-const groundsSchema: z.ZodType<Omit<Explained, "rounds" | "moves">> = z.object({
+const groundsSchema: z.ZodType<Omit<Explained, "rounds" | "roundSets" | "moves">> = z.object({
   setOrder: z.array(z.string()),
   spaces: z.array(spaceSchema),
   agreement: z.object({ ffn: rows, kv: rows }),
   profiles: z.array(z.object({ space: z.string(), unit: number, kept: z.boolean(), ranks: numbers })),
 });
 
-/** The grounds that a plan tells of. */
-export function explained(plan: PruningPlan | null): Explained {
+/** The grounds that a plan tells of, with sets in the order of `given`; a plan has them by name. */
+export function explained(plan: PruningPlan | null, given: readonly string[]): Explained {
   const grounds = groundsSchema.safeParse(plan?.provenance);
   const rounds = z.array(roundSchema).safeParse(plan?.provenance.rounds);
   const moves = z.array(moveSchema).safeParse(plan?.provenance.moves);
   return {
     ...NOTHING,
-    ...(grounds.success && grounds.data),
-    ...(rounds.success && { rounds: rounds.data }),
+    ...(grounds.success && reordered(grounds.data, given)),
+    ...(rounds.success && {
+      rounds: rounds.data,
+      roundSets: inOrder(Object.keys(rounds.data[0]?.losses ?? {}), given),
+    }),
     ...(moves.success && { moves: moves.data }),
+  };
+}
+
+/** Names in the order of `given`, those that are not there behind. */
+function inOrder(names: readonly string[], given: readonly string[]): readonly string[] {
+  const place = (name: string): number => (given.includes(name) ? given.indexOf(name) : given.length);
+  return names.toSorted((a, b) => place(a) - place(b));
+}
+
+function reordered<T extends Pick<Explained, "setOrder" | "agreement" | "profiles">>(
+  grounds: T,
+  given: readonly string[],
+): T {
+  const { setOrder, agreement, profiles } = grounds;
+  const order = inOrder(setOrder, given);
+  const from = order.map((name) => setOrder.indexOf(name));
+  const moved = <V>(values: readonly V[]): readonly V[] =>
+    values.length === from.length ? from.map((index) => values[index]!) : values;
+  const square = (matrix: readonly (readonly number[])[]) => moved(matrix).map(moved);
+  return {
+    ...grounds,
+    setOrder: order,
+    agreement: { ffn: square(agreement.ffn), kv: square(agreement.kv) },
+    profiles: profiles.map((profile) => ({ ...profile, ranks: moved(profile.ranks) })),
   };
 }
 

@@ -16,6 +16,8 @@ export interface RunFiles {
   readonly evaluation: SavedEvaluation | null;
   /** The loss curve of a distillation. */
   readonly curve: readonly TrainingStep[] | null;
+  /** Where they were read. */
+  readonly directory?: string | undefined;
 }
 
 /** Units of one kind in one layer. */
@@ -61,7 +63,10 @@ export function factsOf(files: RunFiles): Facts {
     ...files,
     layers: layerFacts(record),
     removed: { ffn: removedOf(record, "ffn"), kv: removedOf(record, "kv") },
-    grounds: explained(plan),
+    grounds: explained(
+      plan,
+      record.calibration.map(({ name }) => name),
+    ),
     heldOut: record.held_out.map(({ name, dense, pruned }) => quality(name, dense, pruned)),
     texts: (evaluation?.texts ?? []).flatMap(({ name, ppl, baseline }) =>
       baseline === null ? [] : [quality(name, baseline, ppl)],

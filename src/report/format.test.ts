@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bytes, duration, geometricMean, percent, perplexity, short, times } from "./format.ts";
+import { bytes, duration, geometricMean, percent, perplexity, short, times, withMinus } from "./format.ts";
 
 describe("numbers of the report", () => {
   it.each([
@@ -15,12 +15,17 @@ describe("numbers of the report", () => {
     [times(2e12), "×2.0e+12"],
     [times(1.304), "×1.30"],
     [times(1234), "×1,234"],
-    [duration(0.374), "0.37 s"],
+    [duration(0.374), "0.4 s"],
+    [duration(0.012), "< 0.1 s"],
+    [duration(0), "0.0 s"],
+    [duration(59.96), "1 min 00 s"],
     [duration(59.94), "59.9 s"],
     [duration(185), "3 min 05 s"],
     [duration(3599.9), "1 h 00 min"],
-    [bytes(98 * 2 ** 20), "98 MiB"],
-    [bytes(1.5 * 2 ** 30), "1.50 GiB"],
+    [bytes(98e6), "0.10 GB"],
+    [bytes(1.5e9), "1.50 GB"],
+    [withMinus("-0.12"), "\u22120.12"],
+    [withMinus("a-b"), "a-b"],
   ])("%s", (shown, expected) => {
     expect(shown).toBe(expected.replaceAll(" ", "\u00a0"));
   });

@@ -46,20 +46,24 @@ export function times(ratio: number): string {
   return `×${ratio >= 100 ? whole(Math.round(ratio)) : ratio.toFixed(2)}`;
 }
 
-/** `1 h 02 min`, `3 min 05 s`, `12.3 s` */
+/** `1 h 02 min`, `3 min 05 s`, `12.3 s`, `< 0.1 s` */
 export function duration(seconds: number): string {
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)}${UNIT}s`;
+  if (seconds > 0 && seconds < 0.05) return ["<", "0.1", "s"].join(UNIT);
+  if (seconds < 59.95) return `${seconds.toFixed(1)}${UNIT}s`;
   const pad = (value: number): string => String(value).padStart(2, "0");
   const total = Math.round(seconds);
   if (total < 3600) return [Math.floor(total / 60), "min", pad(total % 60), "s"].join(UNIT);
   return [Math.floor(total / 3600), "h", pad(Math.floor((total % 3600) / 60)), "min"].join(UNIT);
 }
 
-/** `0.52 GiB`, `98 MiB` */
+/** `0.52 GB`, decimal as the command line has it. */
 export function bytes(count: number): string {
-  return count >= 2 ** 30
-    ? `${(count / 2 ** 30).toFixed(2)}${UNIT}GiB`
-    : `${Math.round(count / 2 ** 20)}${UNIT}MiB`;
+  return `${(count / 1e9).toFixed(2)}${UNIT}GB`;
+}
+
+/** The number with a minus sign, which is as wide as a plus, where it has a hyphen. */
+export function withMinus(text: string): string {
+  return text.replace(/^-/, "\u2212");
 }
 
 /** Exp of the mean logarithm; 1 for no values. */

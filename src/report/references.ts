@@ -12,6 +12,8 @@ export interface NamedFacts {
 export interface Reference {
   /** `the dense model's`, `NAME's`, or `that of its own baseline` with a list of them. */
   readonly whose: string;
+  /** The one model's short name; null where there are several. */
+  readonly name: string | null;
   /** Whether it is the model that every run pruned. */
   readonly isDense: boolean;
 }
@@ -27,9 +29,13 @@ export function referenceOf(runs: readonly NamedFacts[], which: "heldOut" | "tex
   const [first] = found;
   const isShared = found.every(({ model }) => isSamePath(model, first!.model));
   if (!isShared) {
-    const list = found.map(({ name, model }) => `${name}: ${model}`).join("; ");
-    return { whose: `that of the run's own baseline (${list})`, isDense: false };
+    const models = [...new Set(found.map(({ model }) => model))];
+    const runsOf = (model: string): string =>
+      found.flatMap((one) => (one.model === model ? [one.name] : [])).join(", ");
+    const list = models.map((model) => `${runsOf(model)}: ${model}`).join("; ");
+    return { whose: `that of the run's own baseline (${list})`, name: null, isDense: false };
   }
   const isDense = found.every((one) => one.isDense);
-  return { whose: isDense ? "the dense model's" : `${shortName(first!.model)}'s`, isDense };
+  const name = shortName(first!.model);
+  return { whose: isDense ? "the dense model's" : `${name}'s`, name, isDense };
 }

@@ -73,8 +73,8 @@ describe("renderReport", () => {
       "2.90 K",
       "×1.45",
       "1 min 23 s",
-      "512 MiB",
-      "2 January 2026",
+      "0.54 GB",
+      "2 January 2026, 03:04 UTC",
     ]) {
       expect(page.replaceAll("\u00a0", " ")).toContain(text);
     }
@@ -148,6 +148,12 @@ describe("renderReport", () => {
     for (const text of ["Windows of least squares", "1,234"]) {
       expect([page.includes(text), bare.includes(text)]).toEqual([true, false]);
     }
+  });
+
+  it("has sets in the order they were given, and one minus sign", async () => {
+    const page = await render({ names: ["web", "code"] });
+    expect(page).toMatch(/>web<\/th><th [^>]*>code<\/th>/);
+    expect(/>-\d/.exec(page)).toBeNull();
   });
 
   it("is a function of the files", async () => {
@@ -226,25 +232,54 @@ describe("renderComparison", () => {
       return { ...files, record: { ...files.record, held_out } };
     };
     const better = changed(({ pruned }) => ({ pruned: pruned / 1.2 }));
-    expect(await told(files, better)).toMatch(/^Best beside its dense model on held-out text: code \(2\), /);
+    expect(await told(files, better)).toMatch(/^Best beside the dense model on held-out text: code \(2\), /);
     // One of two texts is another one, and would have made the first run the best.
     const other = changed((text, index) =>
       index === 0 ? { pruned: text.pruned / 1.2 } : { dense: text.dense / 2 },
     );
     expect(await told(files, other)).toMatch(
-      /^Best beside its dense model on held-out text that is the same in all runs \(web\): code \(2\), /,
+      /^Best beside the dense model on held-out text that is the same in all runs \(web\): code \(2\), /,
     );
-    const none = "No run is the best on held-out text: the texts differ from run to run.";
-    expect(
-      await told(
-        files,
-        changed(() => ({ windows: 1 })),
-      ),
-    ).toBe(none);
-    expect(await told(files, reportFiles({ names: ["a", "b"] }))).toBe(none);
-    // Of another base model the path tells, and nothing is best of one.
+    const none = (why: string): string =>
+      `No run is the best on held-out text, of which none is surely the same in all runs: ${why}.`;
+    const fewer = changed(() => ({ windows: 1 }));
+    expect(await told(files, fewer)).toBe(none("web, code (windows 2 and 1)"));
+    expect(await told(files, reportFiles({ names: ["a", "b"] }))).toBe(
+      none("web, code, a, b (not in all runs)"),
+    );
+    // Of another model that makes of it what this one does the text is the same, and nothing is best of one.
     expect(await told(files, reportFiles({ base: "models/b" }))).toMatch(/^Best .* held-out text: /);
     expect(await told(files, { ...files, record: { ...files.record, held_out: [] } })).toBeUndefined();
+  });
+
+  it("calls a run the best on evaluation texts, and shows what tasks gave", async () => {
+    const files = reportFiles();
+    const texts = files.evaluation!.texts.map((text) => ({ ...text, ppl: text.ppl / 1.2 }));
+    const better = { ...files, evaluation: { ...files.evaluation!, texts } };
+    const page = await renderComparison([files, better]);
+    expect(page).toContain("Best beside the dense model on evaluation texts: code (2), perplexity ×");
+    expect(page).toContain("Tasks: accuracy with standard errors");
+    expect(page).toContain("0.500 ± 0.100");
+    expect(page).not.toContain("not for certain");
+    const fewer = files.evaluation!.tasks.map((task) => ({ ...task, n: 5 }));
+    const other = { ...files, evaluation: { ...files.evaluation!, tasks: fewer } };
+    expect(await renderComparison([files, other])).toContain(
+      "Not the same in all runs, or not for certain: web (questions 10 and 5).",
+    );
+  });
+
+  it("has means in one column of texts alone that compare", async () => {
+    const files = reportFiles();
+    const { record } = files;
+    const longer = { ...files, record: { ...record, settings: { ...record.settings, samples: 9 } } };
+    const [alike, unlike] = await Promise.all([
+      renderComparison([files, files]),
+      renderComparison([files, longer]),
+    ]);
+    expect(alike).toContain("Held-out text: geometric mean of web, code.");
+    expect(alike).toContain('colspan="2">Held-out text<');
+    expect(unlike).toContain("Held-out text: means do not compare: web, code (--samples ? and 9).");
+    expect(unlike).not.toContain('colspan="2">Held-out text<');
   });
 
   it("sets runs beside each other and tells equal names apart", async () => {

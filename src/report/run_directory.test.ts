@@ -26,7 +26,7 @@ describe("readRun", () => {
     for (const [name, text] of documents) await writeFile(join(directory, name), text);
     await writeFile(join(directory, "plan.json"), formatPlan(plan!));
     const read = await readRun(directory);
-    expect(read).toEqual({ record, plan, evaluation: null, curve: null });
+    expect(read).toEqual({ record, plan, evaluation: null, curve: null, directory });
     expect(await renderReport(read)).toBe(documents.get("report.html"));
     await writeFile(join(directory, "evaluation.json"), formatEvaluation(evaluation!));
     expect((await readRun(directory)).evaluation).toEqual(evaluation);

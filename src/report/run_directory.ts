@@ -38,7 +38,7 @@ export async function readRun(directory: string): Promise<RunFiles> {
   const plan = await read("plan.json", parsePlan);
   const evaluation = await read("evaluation.json", parseEvaluation);
   const curve = await read("training.json", parseCurve);
-  return { record, plan, evaluation, curve };
+  return { record, plan, evaluation, curve, directory };
 }
 
 function parseCurve(text: string, where: string): readonly TrainingStep[] {

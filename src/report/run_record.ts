@@ -25,6 +25,8 @@ export interface RunRecord {
   readonly family: string;
   /** dtype of most parameters of the base. */
   readonly dtype: string;
+  /** Words of the base's vocabulary; absent in records of versions before. */
+  readonly vocab_size?: number | undefined;
   /** The resolved configuration. */
   readonly settings: Readonly<Record<string, Json>>;
   /** Fractions of the prunable parameters. */
@@ -74,6 +76,7 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   base: z.string(),
   family: z.string(),
   dtype: z.string(),
+  vocab_size: count.min(1).optional(),
   settings: z.record(z.string(), z.json()),
   sparsity: z.object({ asked: fraction, achieved: fraction }),
   parameters: z.object({ before: count.min(1), after: count.min(1) }),
@@ -147,6 +150,7 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     base: settings.model,
     family: spec.family,
     dtype: origin.dtype,
+    vocab_size: spec.vocabSize,
     settings: JSON.parse(JSON.stringify(rest)) as RunRecord["settings"],
     sparsity: outcome.sparsity,
     parameters: outcome.parameters,
@@ -164,6 +168,11 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     device: outcome.device,
     versions: Object.entries(outcome.versions).map(([name, version]) => ({ name, version })),
   };
+}
+
+/** Where the run put its output, as the user named it. */
+export function outputOf({ name, settings }: Pick<RunRecord, "name" | "settings">): string {
+  return typeof settings.output === "string" ? settings.output : name;
 }
 
 /** A record as JSON text. */

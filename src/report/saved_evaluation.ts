@@ -246,6 +246,22 @@ function namesOf(ones: readonly { readonly name: string }[]): readonly string[] 
   return ones.map(({ name }) => name);
 }
 
+/** How a task was asked, by words: what must be the same where accuracies are compared. */
+export function taskSettings(
+  { n }: Pick<SavedTask, "n">,
+  settings: SavedSettings["tasks"],
+): Readonly<Record<string, string>> {
+  if (settings === null) return { questions: `${n}` };
+  const { num_fewshot: shots, seed, chat, system } = settings;
+  return {
+    questions: `${n}`,
+    "solved questions before each": shots === null ? "as each task wants" : `${shots}`,
+    "drawn with seed": `${seed ?? "none"}`,
+    "put as": chat ? "messages" : "text",
+    "system message": system ?? "none",
+  };
+}
+
 /** An evaluation as JSON text. */
 export function formatEvaluation(evaluation: SavedEvaluation): string {
   return formatDocument(evaluation as unknown as Json);

@@ -1,8 +1,11 @@
 /** How the pruned model does beside the dense one. */
-import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
+
+import { shellWord } from "../../plain_text.ts";
+import { type Cell, type Figures, numbers, row, type Section, section, table } from "../elements.ts";
 import type { Facts } from "../facts.ts";
 import { percent, perplexity, times } from "../format.ts";
 import { type Html, html } from "../html.ts";
+import { outputOf } from "../run_record.ts";
 import type { SavedAccuracy, SavedSettings, SavedText } from "../saved_evaluation.ts";
 import { count, decimal } from "./shape.ts";
 
@@ -10,20 +13,19 @@ export function qualitySection(facts: Facts, figures: Figures): Section | null {
   return section("quality", "How it does", [
     row(figures, "texts", "layer-error"),
     textTable(facts),
-    row(figures, "tasks", taskTable(facts)),
-    row(figures, "held-out", heldOutTable(facts)),
+    ...(taskTable(facts) === null
+      ? [row(figures, "held-out", heldOutTable(facts))]
+      : [row(figures, "tasks", "held-out"), taskTable(facts), heldOutTable(facts)]),
     facts.evaluation === null ? hint(facts) : null,
   ]);
 }
 
-function hint({ heldOut }: Facts): Html {
+function hint({ heldOut, record }: Facts): Html {
   const measured =
     heldOut.length === 0 ? "Nothing was measured." : "Held-out windows come from the calibration texts.";
-  return html`<p class="aside">${measured} <code>gprune eval OUT --text NAME=FILE --tasks NAME=FILE --baseline MODEL --save</code> measures other texts and tasks and adds them here.</p>`;
+  const [out, model] = [outputOf(record), record.base].map(shellWord);
+  return html`<p class="aside">${measured} <code>gprune eval ${out!} --text NAME=FILE --tasks NAME=FILE --baseline ${model!} --save</code> measures other texts and tasks and adds them here.</p>`;
 }
-
-const NUMBERS = (titles: readonly string[]): readonly Column[] =>
-  titles.map((title) => ({ title, numeric: true }));
 
 function heldOutTable({ heldOut, record }: Facts): Html | null {
   if (heldOut.length === 0) return null;
@@ -36,7 +38,7 @@ function heldOutTable({ heldOut, record }: Facts): Html | null {
   ]);
   return table({
     caption: "Perplexity on held-out calibration text",
-    columns: [{ title: "Set" }, ...NUMBERS(["Dense", "Pruned", "Ratio", "Windows"])],
+    columns: [{ title: "Set" }, ...numbers(["Dense", "Pruned", "Ratio", "Windows"])],
     rows,
   });
 }
@@ -50,7 +52,7 @@ function textTable({ evaluation }: Facts): Html | null {
   const columns = ["Baseline", "Pruned", "Ratio", "Loss", "KL", "Same token", "Windows"];
   return table({
     caption: `Evaluation texts, windows of ${evaluation.seq_len} tokens${evaluation.settings.texts?.bos ? " from BOS on" : ""}; baseline ${evaluation.baseline ?? "none"}`,
-    columns: [{ title: "Text" }, ...NUMBERS(columns)],
+    columns: [{ title: "Text" }, ...numbers(columns)],
     rows: evaluation.texts.map(textRow),
   });
 }
@@ -63,7 +65,7 @@ function textRow({ name, ppl: own, baseline, divergence, windows }: SavedText): 
     ppl(baseline),
     ppl(own),
     ratio === null ? null : { text: times(ratio), value: ratio },
-    rise === null ? null : { text: `${rise < 0 ? "−" : "+"}${Math.abs(rise).toFixed(3)}`, value: rise },
+    rise === null ? null : { text: `${rise < 0 ? "" : "+"}${rise.toFixed(3)}`, value: rise },
     decimal(divergence?.kl, 3),
     divergence === null ? null : { text: percent(divergence.agreement), value: divergence.agreement },
     count(windows),
@@ -72,10 +74,14 @@ function textRow({ name, ppl: own, baseline, divergence, windows }: SavedText): 
 
 function taskTable({ evaluation }: Facts): Html | null {
   if (evaluation === null || evaluation.tasks.length === 0) return null;
-  const columns = ["Baseline acc", "acc", "Baseline acc_norm", "acc_norm", "Documents"];
   return table({
     caption: `Accuracy on tasks, with standard errors${howAsked(evaluation.settings.tasks)}`,
-    columns: [{ title: "Task" }, ...NUMBERS(columns)],
+    columns: [
+      { title: "Task" },
+      ...numbers(["baseline", "pruned"], "acc"),
+      ...numbers(["baseline", "pruned"], "acc_norm"),
+      ...numbers(["Documents"]),
+    ],
     rows: evaluation.tasks.map(({ name, n, baseline, ...own }) => [
       name,
       accuracy(baseline, "acc"),
@@ -94,7 +100,8 @@ function howAsked(settings: SavedSettings["tasks"]): string {
   return `${after}${chat ? ", as messages of a chat" : ""}`;
 }
 
-function accuracy(score: SavedAccuracy | null, which: "acc" | "acc_norm"): Cell {
+/** With its standard error, where it has one. */
+export function accuracy(score: SavedAccuracy | null, which: "acc" | "acc_norm"): Cell {
   if (score === null) return null;
   const error = which === "acc" ? score.stderr : score.acc_norm_stderr;
   const spread = error === null ? "" : ` ± ${error.toFixed(3)}`;

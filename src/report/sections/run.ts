@@ -1,9 +1,12 @@
 /** The run itself: what it was given, what it took, who loads the result. */
+import { join } from "node:path";
 import { isOwnText } from "../../evaluate/own_text.ts";
+import { shellWord } from "../../plain_text.ts";
 import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
 import { type Facts, hasGivenPlan } from "../facts.ts";
 import { bytes, percent, whole } from "../format.ts";
 import { type Html, html } from "../html.ts";
+import { outputOf } from "../run_record.ts";
 import { count } from "./shape.ts";
 
 export function runSection(facts: Facts, figures: Figures): Section | null {
@@ -13,15 +16,47 @@ export function runSection(facts: Facts, figures: Figures): Section | null {
     row(
       figures,
       html`<div class="stack">${figures.get("timings") ?? null}<div class="facts"><h3>Who loads the result</h3>${runtimes}</div></div>`,
-      html`<div class="facts"><h3>What was asked</h3>${given(facts)}</div>`,
+      html`<div class="facts"><h3>What was asked</h3>${given(facts)}<p class="aside">Options that are not listed have their defaults, or do not count here.</p></div>`,
     ),
     calibrationTable(facts),
-    html`<p class="aside"><code>gprune prune --config gprune.yaml</code> runs it again; <code>gprune prune MODEL --plan plan.json</code> carries out the same plan. ${record.versions.map(({ name, version }, index) => `${index === 0 ? "" : ", "}${name} ${version}`)}.</p>`,
+    again(record),
   ]);
+}
+
+/** Commands that work where the run was started, since paths of its configuration begin there. */
+function again(record: Facts["record"]): Html {
+  const output = outputOf(record).replace(/[\\/]+$/, "");
+  const file = (name: string): string => shellWord(join(output, name));
+  const to = (ending: string): string => shellWord(`${output}-${ending}`);
+  const config = `gprune prune --config ${file("gprune.yaml")}`;
+  const versions = record.versions.map(({ name, version }) => `${name} ${version}`).join(", ");
+  return html`<p class="aside">Where the run was started, <code>${config} -o ${to("again")}</code> runs it again; <code>${config} --plan ${file("plan.json")} -o ${to("replay")}</code> carries out the same plan without deciding anew. ${versions}.</p>`;
 }
 
 /** Settings that the report shows elsewhere. */
 const SHOWN_ELSEWHERE: readonly string[] = ["model", "output", "sparsity", "report"];
+
+/** What the command line does when nothing is said; what differs was asked. Others depend on the run, and are shown. */
+export const DEFAULTS: Readonly<Record<string, string | number | boolean>> = {
+  ...{
+    method: "gprune",
+    metric: "flap-wifv",
+    robust: false,
+    rounds: 8,
+    fallback: "magnitude",
+    maxModules: 4,
+  },
+  ...{
+    ownText: "auto",
+    seed: 0,
+    steps: 300,
+    learningRate: 4e-4,
+    shape: "per-layer",
+    roundTo: 1,
+    dtype: "auto",
+  },
+  ...{ report: true, device: "cpu", deviceDtype: "f32", requireDevice: false },
+};
 
 function given({ record }: Facts): Html {
   const { recover, method } = record.settings;
@@ -35,16 +70,23 @@ function given({ record }: Facts): Html {
       : ["rounds", "gradientWindows", "fallback", "maxModules", "robust", "refine"]),
   ]);
   const settings = Object.entries(record.settings).filter(([name, value]) => {
-    return !hidden.has(name) && value !== null && typeof value !== "object";
+    return !hidden.has(name) && value !== DEFAULTS[name] && value !== null && typeof value !== "object";
   });
   return definitions([
     ["model", record.base],
     ["removed", removedBy(record)],
     ["family", `${record.family}, ${record.dtype}`],
-    ...settings.map(([name, value]) => [name, `${value as string | number | boolean}`] as const),
+    ...settings.map(([name, value]) => option(name, value as string | number | boolean)),
     ...speed(record),
     ["peak memory", bytes(record.peak_rss_bytes)],
   ]);
+}
+
+/** A setting as the command line has it: `--seq-len` and its value; of a switch its name alone. */
+function option(name: string, value: string | number | boolean): readonly [Html, string] {
+  const words = name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const word = value === false ? `no-${words}` : words;
+  return [html`<code>--${word}</code>`, typeof value === "boolean" ? "" : `${value}`];
 }
 
 function speed({ tokens_per_second: rate }: Facts["record"]): readonly (readonly [string, string])[] {

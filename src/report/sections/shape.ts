@@ -1,5 +1,14 @@
 /** What is left: widths, and what every layer gave up. */
-import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
+import {
+  type Cell,
+  type Column,
+  type Figures,
+  numbers,
+  row,
+  type Section,
+  section,
+  table,
+} from "../elements.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
 import { percent, whole } from "../format.ts";
@@ -14,12 +23,10 @@ export function shapeSection(facts: Facts, figures: Figures): Section | null {
 function layerTable({ layers, grounds }: Facts) {
   const known = grounds.spaces.length > 0;
   const columns: Column[] = [
-    { title: "Layer", numeric: true },
-    ...["Removed", "Neurons", "of", "removed", "KV groups", "of", "removed"].map((title) => ({
-      title,
-      numeric: true,
-    })),
-    ...(known ? ["W of FFN", "σ of FFN", "W of KV"].map((title) => ({ title, numeric: true })) : []),
+    ...numbers(["Layer", "Removed"]),
+    ...numbers(["stay", "of", "removed"], "FFN neurons"),
+    ...numbers(["stay", "of", "removed"], "KV groups"),
+    ...(known ? [...numbers(["FFN", "KV"], "Kendall's W"), ...numbers(["FFN"], "Mean σ")] : []),
   ];
   const rows = layers.map(({ layer, removed, ffn, kv }): readonly Cell[] => {
     const [ofFfn, ofKv] = (["ffn", "kv"] as const).map((kind) =>
@@ -34,11 +41,11 @@ function layerTable({ layers, grounds }: Facts) {
       count(kv.after),
       count(kv.before),
       share(kv.removed),
-      ...(known ? [decimal(ofFfn?.kendallW), decimal(ofFfn?.meanSigma, 3), decimal(ofKv?.kendallW)] : []),
+      ...(known ? [decimal(ofFfn?.kendallW), decimal(ofKv?.kendallW), decimal(ofFfn?.meanSigma, 3)] : []),
     ];
   });
   const caption = "Layers: share of their attention and FFN parameters that was removed, and units that stay";
-  return table({ caption, columns, rows, long: rows.length > 16 });
+  return table({ caption, columns, rows });
 }
 
 export function share(fraction: number): Cell {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
 import { factsOf } from "../facts.ts";
-import { header } from "./summary.ts";
+import { header, moment } from "./summary.ts";
 
 /** The top of a report of layers that lost these fractions. */
 function topOf(removed: readonly number[]): string {
@@ -23,4 +23,41 @@ test.each([
 
 test("one text has no mean, but a name", () => {
   expect(topOf([0.4, 0.4])).toContain("10.00 → 14.00, on web");
+});
+
+/** The top of a report whose held-out texts have these perplexities before and after, and of a vocabulary of 100 words. */
+function topWith(perplexities: Readonly<Record<string, readonly [number, number]>>): string {
+  const { record, ...files } = reportFiles();
+  const held_out = Object.entries(perplexities).map(([name, [dense, pruned]]) => {
+    return { name, windows: 2, dense, pruned };
+  });
+  const facts = factsOf({ ...files, evaluation: null, record: { ...record, vocab_size: 100, held_out } });
+  return header(facts).markup.replaceAll("&#39;", "'");
+}
+
+test.each([
+  [{ a: [10, 20] as const, b: [10, 11] as const }, "Hit hardest", "rises most on a (×2.00) and least on b"],
+  [
+    { a: [10, 20] as const, b: [10, 9] as const },
+    "Hit hardest",
+    "rises most on a (×2.00) and falls most on b",
+  ],
+  [{ a: [10, 9] as const, b: [10, 5] as const }, "Gained least", "falls least on a (×0.90) and most on b"],
+])("of %j it says %s", (perplexities, label, sentence) => {
+  expect(topWith(perplexities)).toContain(label);
+  expect(topWith(perplexities)).toContain(sentence);
+});
+
+test("warns where the model was worse than guessing", () => {
+  expect(topWith({ a: [99, 120], b: [101, 90], c: [200, 90] })).toContain(
+    "On b, c the model's perplexity before pruning is above 100, the size of its vocabulary: worse than guessing.",
+  );
+  expect(topWith({ a: [99, 120] })).not.toContain("guessing");
+});
+
+test.each([
+  ["2026-01-02T03:04:05.678Z", "2 Jan 2026, 03:04 UTC"],
+  ["2026-11-12T13:14:15Z", "12 Nov 2026, 13:14 UTC"],
+])("%s is %s, on one line", (iso, text) => {
+  expect(moment(iso)).toBe(text.replaceAll(" ", "\u00a0"));
 });

@@ -8,7 +8,7 @@ import {
   meanQuality,
   type Quality,
 } from "../facts.ts";
-import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
+import { bytes, duration, percent, perplexity, short, times, UNIT, whole } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { shortName } from "../text.ts";
 
@@ -17,21 +17,35 @@ export function header(facts: Facts): Html {
   const { record } = facts;
   const version = record.versions.find(({ name }) => name === "gprune")?.version ?? "";
   return html`<header>
-<p class="kicker">Pruning report <span>gprune ${version}</span> <time datetime="${record.started}">${day(record.started)}</time></p>
+<p class="kicker">Pruning report <span>gprune ${version}</span> <time datetime="${record.started}">${moment(record.started, "long")}</time></p>
 <h1>${shortName(record.base)}</h1>
 <p class="lead">${percent(record.sparsity.achieved)} of the attention and FFN parameters removed. ${methodSentence(facts)}</p>
 <ul class="cards">${cards(facts)}</ul>
+${guessWarning(facts)}
 ${findings(facts)}
 </header>`;
 }
 
-/** `24 November 2026`, from the date as it is written, whatever the time zone. */
-export function day(iso: string): string {
-  const [year, month, date] = iso.slice(0, 10).split("-").map(Number);
-  const names = "January February March April May June July August September October November December".split(
-    " ",
-  );
-  return `${date} ${names[month! - 1] ?? ""} ${year}`;
+const MONTHS = "January February March April May June July August September October November December".split(
+  " ",
+);
+
+/** `24 Nov 2026, 13:05 UTC` on one line, or with the month's whole name: the moment as it is written, whatever the time zone. */
+export function moment(iso: string, month: "short" | "long" = "short"): string {
+  const [year, number, date] = iso.slice(0, 10).split("-").map(Number);
+  const name = MONTHS[number! - 1] ?? "";
+  const day = [date, month === "short" ? name.slice(0, 3) : name, `${year},`, iso.slice(11, 16)];
+  return [...day, ...(iso.endsWith("Z") ? ["UTC"] : [])].join(UNIT);
+}
+
+/** Sentences below the cards where the model was worse than guessing before it was pruned; ratios mean nothing then. */
+function guessWarning({ record, heldOut, texts, otherBaseline }: Facts): Html | null {
+  const { vocab_size: words } = record;
+  if (words === undefined) return null;
+  const measured = [...(otherBaseline === null ? texts : []), ...heldOut];
+  const names = measured.flatMap(({ name, dense }) => (dense > words ? [name] : []));
+  if (names.length === 0) return null;
+  return html`<p class="warning">On ${[...new Set(names)].join(", ")} the model's perplexity before pruning is above ${whole(words)}, the size of its vocabulary: worse than guessing. What pruning does to such texts says nothing about the model.</p>`;
 }
 
 const RECOVERIES: Readonly<Record<string, string>> = {
@@ -94,7 +108,7 @@ function qualityCards(rows: readonly Quality[], what: string): readonly Html[] {
   ];
   if (rows.length > 1) {
     const note = `${times(worst.ratio)}: ${change(worst)}`;
-    cards.push(card({ label: "Hit hardest", value: worst.name, note }));
+    cards.push(card({ label: worst.ratio > 1 ? "Hit hardest" : "Gained least", value: worst.name, note }));
   }
   return cards;
 }
@@ -138,7 +152,8 @@ function qualityFinding(facts: Facts): string | null {
   const worst = mostHarmed(rows);
   const best = rows.reduce((a, b) => (b.ratio < a.ratio ? b : a));
   const beside = texts.length > 0 ? against(facts) : "";
-  const [most, least] = worst.ratio < 1 ? ["falls least", "most"] : ["rises most", "least"];
+  const [most, least] =
+    worst.ratio < 1 ? ["falls least", "most"] : ["rises most", best.ratio < 1 ? "falls most" : "least"];
   return `Perplexity ${most}${beside} on ${worst.name} (${times(worst.ratio)}) and ${least} on ${best.name} (${times(best.ratio)}).`;
 }
 
@@ -172,10 +187,10 @@ function trustFinding({ grounds }: Facts): string | null {
   const grouped =
     several === 0
       ? "Units behave alike enough that every space is one module"
-      : `${several} of ${grounds.spaces.length} spaces split into behaviour modules, ${modules.length} modules in all`;
+      : `${several} of ${grounds.spaces.length} spaces ${several === 1 ? "splits" : "split"} into behaviour modules, ${modules.length} modules in all`;
   const trusted =
     fallen.length === 0
       ? "and all of them keep their activation scores."
-      : `and ${fallen.length} are scored by the weights, because activation scores do not hold there.`;
+      : `and ${fallen.length} ${fallen.length === 1 ? "is" : "are"} scored by the weights, because activation scores do not hold there.`;
   return `${grouped}, ${trusted}`;
 }

@@ -1,8 +1,18 @@
 /** Why units went: sensitivity, modules, verdicts, and the rounds that shared the budget. */
 import type { ModuleExplanation, SpaceExplanation } from "../../gprune/explanation.ts";
-import { type Cell, type Column, type Figures, row, type Section, section, table } from "../elements.ts";
+import { RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
+import {
+  type Cell,
+  type Column,
+  type Figures,
+  numbers,
+  row,
+  type Section,
+  section,
+  table,
+} from "../elements.ts";
 import type { Facts } from "../facts.ts";
-import { whole } from "../format.ts";
+import { whole, withMinus } from "../format.ts";
 import { type Html, html } from "../html.ts";
 import { count, decimal, share, significant } from "./shape.ts";
 
@@ -18,14 +28,15 @@ export function whySection(facts: Facts, figures: Figures): Section | null {
 
 export function courseSection(facts: Facts, figures: Figures): Section | null {
   return section("budget", "How the budget was shared", [
-    ...(figures.has("training")
+    ...(figures.has("training") || roundColumns(facts).length > MOST_BESIDE
       ? [row(figures, "rounds", "training"), roundTable(facts)]
       : [row(figures, "rounds", roundTable(facts))]),
     moveTable(facts),
   ]);
 }
 
-const numeric = (title: string): Column => ({ title, numeric: true });
+/** Columns that a table beside a figure has room for. */
+const MOST_BESIDE = 6;
 
 function moduleTable({ grounds }: Facts): Html {
   const rows = grounds.spaces.flatMap((space) =>
@@ -35,18 +46,13 @@ function moduleTable({ grounds }: Facts): Html {
     caption: "Behaviour modules: who competed with whom, scored by what",
     columns: [
       { title: "Module" },
-      numeric("Units"),
-      numeric("Removed"),
-      numeric("Mean σ"),
-      numeric("Mean rank"),
-      numeric("r"),
-      numeric("Quantile"),
-      numeric("Consensus"),
+      ...numbers(["Units", "Removed"]),
+      ...numbers(["σ", "rank"], "Mean"),
+      ...numbers(["r", "Quantile", "Consensus"]),
       { title: "Scored by" },
       { title: "Why" },
     ],
     rows,
-    long: rows.length > 16,
   });
 }
 
@@ -66,8 +72,17 @@ function moduleRow(
     decimal(module.magnitude),
     decimal(module.consensus),
     { text: fell ? "weights" : "activations", value: Number(fell), mark: fell ? "loss" : "" },
-    sentence(module.reason),
+    modules.length === 1 ? wholeSpaceReason(module) : sentence(module.reason),
   ];
+}
+
+/**
+ * Why a module that is a whole space is scored as it is. Its quantile is 0.50 whatever its scores, so that nothing scores high
+ * there, though the rule says so.
+ */
+function wholeSpaceReason({ r, verdict, reason }: ModuleExplanation): string {
+  if (r === null || r >= RELIABILITY_THRESHOLD || verdict === "fallback") return sentence(reason);
+  return `r = ${withMinus(r.toFixed(2))}, below ${RELIABILITY_THRESHOLD}, but a module that is a whole space never falls back.`;
 }
 
 /** A reason without the verdict in front of it, which has a column of its own. */
@@ -78,10 +93,12 @@ function sentence(reason: string): string {
 
 function spaceTable({ grounds }: Facts): Html {
   return table({
-    caption: "Spaces: how far the sets agree about their units",
+    caption: "Spaces: how far the sets agree about their units (W: Kendall's)",
     columns: [
       { title: "Space" },
-      ...["Units", "Kendall's W", "Mean σ", "Median σ", "90 % below", "Largest σ", "Modules"].map(numeric),
+      ...numbers(["Units", "W"]),
+      ...numbers(["mean", "median", "90 % below", "largest"], "σ"),
+      ...numbers(["Modules"]),
       { title: "Why as many" },
     ],
     rows: grounds.spaces.map((space) => [
@@ -95,29 +112,36 @@ function spaceTable({ grounds }: Facts): Html {
       count(space.modules.length),
       space.reason,
     ]),
-    long: grounds.spaces.length > 16,
   });
 }
 
-function roundTable({ grounds: { rounds } }: Facts): Html | null {
+function isWeighted({ grounds: { rounds } }: Facts): boolean {
+  return rounds.some(({ weights }) => new Set(Object.values(weights)).size > 1);
+}
+
+function roundColumns(facts: Facts): readonly Column[] {
+  const { roundSets } = facts.grounds;
+  return [
+    ...numbers(["Round", "Removed"]),
+    ...numbers(roundSets, "Loss of"),
+    ...(isWeighted(facts) ? numbers(roundSets, "Weight of") : []),
+  ];
+}
+
+function roundTable(facts: Facts): Html | null {
+  const { rounds, roundSets } = facts.grounds;
   if (rounds.length === 0) return null;
-  const sets = Object.keys(rounds[0]!.losses);
-  const weighted = rounds.some(({ weights }) => new Set(Object.values(weights)).size > 1);
+  const weighted = isWeighted(facts);
   return table({
     caption: weighted
       ? "Rounds: removed after each, loss of every set before it in nats per token, and how much the set counted"
       : "Rounds: removed after each, and loss of every set before it, nats per token",
-    columns: [
-      numeric("Round"),
-      numeric("Removed"),
-      ...sets.map(numeric),
-      ...(weighted ? sets.map((set) => numeric(`weight of ${set}`)) : []),
-    ],
+    columns: roundColumns(facts),
     rows: rounds.map(({ sparsity, losses, weights }, index) => [
       `${index + 1}`,
       share(sparsity),
-      ...sets.map((set) => decimal(losses[set], 3)),
-      ...(weighted ? sets.map((set) => decimal(weights[set])) : []),
+      ...roundSets.map((set) => decimal(losses[set], 3)),
+      ...(weighted ? roundSets.map((set) => decimal(weights[set])) : []),
     ]),
   });
 }
@@ -127,7 +151,7 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
   return table({
     caption:
       "After learning, asked of the refitted model: widths, by what a million parameters more are worth (nats), and neurons exchanged for others",
-    columns: [{ title: "Space" }, ...["Units", "Moved to", "By", "Worth", "Exchanged"].map(numeric)],
+    columns: [{ title: "Space" }, ...numbers(["Units", "Moved to", "By", "Worth", "Exchanged"])],
     rows: moves.map(({ space, from, to, worth, exchanged }) => [
       space,
       count(from),
@@ -136,6 +160,5 @@ function moveTable({ grounds: { moves } }: Facts): Html | null {
       significant(worth),
       exchanged === undefined ? null : count(exchanged),
     ]),
-    long: moves.length > 16,
   });
 }

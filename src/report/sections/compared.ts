@@ -1,0 +1,179 @@
+/** Tables of several runs: one row for each, or one for each text where runs are few. */
+import { type Cell, type Column, numbers, table } from "../elements.ts";
+import { meanQuality, type Quality } from "../facts.ts";
+import { bytes, duration, percent, perplexity, short, times } from "../format.ts";
+import type { Html } from "../html.ts";
+import { type NamedFacts, referenceOf } from "../references.ts";
+import { type SavedTask, taskSettings } from "../saved_evaluation.ts";
+import { sharedTexts, type TextKind } from "../shared_texts.ts";
+import { accuracy } from "./quality.ts";
+import { methodSentence, moment } from "./summary.ts";
+
+/** What became of the models: sizes, and perplexities on the texts that are the same in all runs. */
+export function comparedRuns(runs: readonly NamedFacts[]): Html {
+  const means = (["texts", "heldOut"] as const).map((which) => meansOf(runs, which));
+  return table({
+    caption: "Runs",
+    note: means.flatMap(({ note }) => note ?? []).join(" ") || null,
+    columns: [
+      { title: "Run" },
+      ...numbers(["all", "FFN", "attention"], "Removed"),
+      ...numbers(["Parameters"]),
+      ...means.flatMap(({ columns }) => columns),
+    ],
+    rows: runs.map((run): readonly Cell[] => {
+      const { record, removed } = run.facts;
+      return [
+        run.name,
+        ...[record.sparsity.achieved, removed.ffn, removed.kv].map((value) => ({
+          text: percent(value),
+          value,
+        })),
+        { text: short(record.parameters.after), value: record.parameters.after },
+        ...means.flatMap(({ cells }) => cells(run)),
+      ];
+    }),
+  });
+}
+
+interface Means {
+  readonly columns: readonly Column[];
+  readonly cells: (run: NamedFacts) => readonly Cell[];
+  readonly note: string | null;
+}
+
+const TITLES = { texts: "Evaluation texts", heldOut: "Held-out text" } as const;
+
+/** Columns of means over the texts that can be compared; none, and why, where there is no such text. */
+function meansOf(runs: readonly NamedFacts[], which: TextKind): Means {
+  const measured = runs.filter(({ facts }) => facts[which].length > 0);
+  const { names, others } = sharedTexts(runs, which);
+  if (names.length === 0) {
+    const note = measured.length === 0 ? null : `${TITLES[which]}: means do not compare: ${others}.`;
+    return { columns: [], cells: () => [], note };
+  }
+  const mean = `${names.length === 1 ? "" : "geometric mean of "}${names.join(", ")}`;
+  const note = `${TITLES[which]}: ${mean}${others === null ? "" : `; not the same in all runs: ${others}`}.`;
+  return {
+    columns: numbers(["perplexity", "ratio"], TITLES[which]),
+    cells: ({ facts }) =>
+      facts[which].length === 0
+        ? [null, null]
+        : qualityCells(meanQuality(facts[which].filter(({ name }) => names.includes(name)))),
+    note,
+  };
+}
+
+/** How the models were made. */
+export function comparedWays(runs: readonly NamedFacts[]): Html {
+  return table({
+    caption: "How they were made",
+    columns: [{ title: "Run" }, ...numbers(["Took", "Memory"]), ...numbers(["Made"]), { title: "How" }],
+    rows: runs.map(({ name, facts }): readonly Cell[] => {
+      const { record } = facts;
+      const seconds = record.timings.reduce((sum, timing) => sum + timing.seconds, 0);
+      return [
+        name,
+        { text: duration(seconds), value: seconds },
+        { text: bytes(record.peak_rss_bytes), value: record.peak_rss_bytes },
+        { text: moment(record.started), value: Date.parse(record.started) },
+        methodSentence(facts),
+      ];
+    }),
+  });
+}
+
+/** Perplexities of every text that any of the runs has, and times what. */
+export function comparedQuality(runs: readonly NamedFacts[], which: TextKind): Html | null {
+  const texts = [...new Set(runs.flatMap(({ facts }) => facts[which].map(({ name }) => name)))];
+  if (texts.length === 0) return null;
+  const shared = sharedTexts(runs, which);
+  return crossed(runs, {
+    caption: `${which === "texts" ? "Evaluation texts" : "Held-out calibration text"}: perplexity, and times ${referenceOf(runs, which).whose}`,
+    what: { one: "Text", names: texts },
+    note: noteOf(shared.others),
+    titles: ["perplexity", "ratio"],
+    cells: ({ facts }, text) => qualityCells(facts[which].find(({ name }) => name === text)),
+  });
+}
+
+/** That numbers of one row cannot be compared, and why. */
+function noteOf(others: string | null): string | null {
+  return others === null ? null : `Not the same in all runs, or not for certain: ${others}.`;
+}
+
+function qualityCells(found: Quality | undefined): readonly Cell[] {
+  if (found === undefined) return [null, null];
+  return [
+    { text: perplexity(found.pruned), value: found.pruned },
+    { text: times(found.ratio), value: found.ratio },
+  ];
+}
+
+/** Accuracies on every task that any of the runs has. */
+export function comparedTasks(runs: readonly NamedFacts[]): Html | null {
+  const tasksOf = ({ facts }: NamedFacts): readonly SavedTask[] => facts.evaluation?.tasks ?? [];
+  const tasks = [...new Set(runs.flatMap((run) => tasksOf(run).map(({ name }) => name)))];
+  if (tasks.length === 0) return null;
+  const others = tasks.flatMap((task) => {
+    const reason = whyOtherTask(task, runs);
+    return reason === null ? [] : [`${task} (${reason})`];
+  });
+  return crossed(runs, {
+    caption: "Tasks: accuracy with standard errors",
+    what: { one: "Task", names: tasks },
+    note: noteOf(others.length === 0 ? null : others.join("; ")),
+    titles: ["acc", "acc_norm"],
+    cells: (run, task) => {
+      const found = tasksOf(run).find(({ name }) => name === task) ?? null;
+      return [accuracy(found, "acc"), accuracy(found, "acc_norm")];
+    },
+  });
+}
+
+/** What differs in how the runs were asked a task; null when nothing does. */
+function whyOtherTask(task: string, runs: readonly NamedFacts[]): string | null {
+  const asked = runs.flatMap(({ facts: { evaluation } }) => {
+    const found = evaluation?.tasks.find(({ name }) => name === task);
+    return found === undefined ? [] : [{ found, how: taskSettings(found, evaluation!.settings.tasks) }];
+  });
+  const several = (values: readonly string[]): boolean => new Set(values).size > 1;
+  const reasons = Object.keys(asked[0]!.how).flatMap((what) => {
+    const values = asked.map(({ how }) => how[what] ?? "not known");
+    return several(values) ? [`${what} ${[...new Set(values)].join(" and ")}`] : [];
+  });
+  const baselines = asked.map(({ found: { baseline } }) => `${baseline?.acc} ${baseline?.acc_norm}`);
+  if (reasons.length === 0 && several(baselines)) reasons.push("baselines have other accuracies on it");
+  if (asked.length < runs.length) reasons.push("not in all runs");
+  return reasons.length === 0 ? null : reasons.join("; ");
+}
+
+/** Runs up to which a table has columns for each. */
+const MOST_COLUMNS = 4;
+
+interface Crossed {
+  readonly caption: string;
+  readonly note: string | null;
+  /** Texts or tasks, and what one of them is. */
+  readonly what: { readonly one: string; readonly names: readonly string[] };
+  /** Of the columns that each has. */
+  readonly titles: readonly string[];
+  readonly cells: (run: NamedFacts, name: string) => readonly Cell[];
+}
+
+/** Runs across and texts down, or the other way round where there are many runs. */
+function crossed(runs: readonly NamedFacts[], { caption, note, what, titles, cells }: Crossed): Html {
+  const { one, names } = what;
+  if (runs.length <= MOST_COLUMNS) {
+    return table({
+      ...{ caption, note },
+      columns: [{ title: one }, ...runs.flatMap(({ name }) => numbers(titles, name))],
+      rows: names.map((name) => [name, ...runs.flatMap((run) => cells(run, name))]),
+    });
+  }
+  return table({
+    ...{ caption, note },
+    columns: [{ title: "Run" }, ...names.flatMap((name) => numbers(titles, name))],
+    rows: runs.map((run) => [run.name, ...names.flatMap((name) => cells(run, name))]),
+  });
+}

@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { reportFiles } from "../../../test/report_files.ts";
+import { resolveRunConfig } from "../../config.ts";
+import { type Facts, factsOf } from "../facts.ts";
+import type { RunRecord } from "../run_record.ts";
+import { DEFAULTS, runSection } from "./run.ts";
+
+/** The section of a run with these settings. */
+function sectionOf(settings: object): string {
+  const { record, ...files } = reportFiles();
+  const all = { ...record.settings, ...settings } as RunRecord["settings"];
+  const facts: Facts = factsOf({ ...files, record: { ...record, settings: all } });
+  return runSection(facts, new Map())!.body.markup.replaceAll("&#39;", "'");
+}
+
+test("says the commands that run it again, quoted for a shell", () => {
+  const section = sectionOf({ output: "my runs/it's one/" });
+  const path = (name: string): string => `'my runs/it'\\''s one${name}'`;
+  const again = `gprune prune --config ${path("/gprune.yaml")}`;
+  expect(section).toContain(`<code>${again} -o ${path("-again")}</code>`);
+  expect(section).toContain(`<code>${again} --plan ${path("/plan.json")} -o ${path("-replay")}</code>`);
+});
+
+test("lists what was asked as the command line has it, and no defaults", () => {
+  const section = sectionOf({
+    seqLen: 64,
+    requireDevice: false,
+    deviceDtype: "f16",
+    robust: true,
+    refine: false,
+  });
+  for (const option of ["--seq-len</code></dt><dd>64", "--device-dtype</code></dt><dd>f16"]) {
+    expect(section).toContain(`<code>${option}</dd>`);
+  }
+  expect(section).toContain("<code>--robust</code></dt><dd></dd>");
+  expect(section).toContain("<code>--no-refine</code></dt><dd></dd>");
+  expect(section).not.toMatch(/require|metric<|deviceDtype/);
+});
+
+test("knows the defaults of the command line", () => {
+  const {
+    model: _,
+    output: __,
+    calibration: ___,
+    sparsity: ____,
+    recover,
+    ...rest
+  } = resolveRunConfig({ model: "m", output: "o" }, "test");
+  expect(recover).toBe("lstsq");
+  expect(DEFAULTS).toEqual(rest);
+});
