@@ -152,6 +152,7 @@ describe("renderReport", () => {
 
   it("has sets in the order they were given, and one minus sign", async () => {
     const page = await render({ names: ["web", "code"] });
+    expect(page).toContain("first to last of 2 rounds: web 2.20 to 2.40, code ");
     expect(page).toMatch(/>web<\/th><th [^>]*>code<\/th>/);
     expect(/>-\d/.exec(page)).toBeNull();
   });
@@ -280,6 +281,18 @@ describe("renderComparison", () => {
     expect(alike).toContain('colspan="2">Held-out text<');
     expect(unlike).toContain("Held-out text: means do not compare: web, code (--samples ? and 9).");
     expect(unlike).not.toContain('colspan="2">Held-out text<');
+  });
+
+  it("has a row for each of many runs, which differ in colour or mark", async () => {
+    const runs = Array.from({ length: 12 }, (_, index) => ({
+      ...reportFiles(),
+      directory: `runs/r${index}`,
+    }));
+    const page = await renderComparison(runs);
+    expect(page).toContain('<th scope="row">r11</th>');
+    const line = /<path d="[^"]*" stroke="(var\(--series-\d)[^>]*?(stroke-dasharray="[^"]*")/g;
+    const marks = Array.from(page.matchAll(line), ([, color, dash]) => `${color} ${dash}`);
+    expect(new Set(marks).size).toBe(12);
   });
 
   it("sets runs beside each other and tells equal names apart", async () => {

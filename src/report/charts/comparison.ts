@@ -1,27 +1,32 @@
 /** Charts of several runs at once. */
-import type { Facts, Quality } from "../facts.ts";
+import type { Facts } from "../facts.ts";
 import { percent, times } from "../format.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
 import { type NamedFacts, referenceOf } from "../references.ts";
-import { layerLines, seriesColor } from "./parts.ts";
+import { sharedTexts } from "../shared_texts.ts";
+import { linearScale, logScale } from "./axes.ts";
+import { layerLines, seriesMarks } from "./parts.ts";
+import { accuracyAxis, accuracySpan, interval } from "./quality.ts";
 
 export function comparisonPictures(runs: readonly NamedFacts[]): readonly Picture[] {
+  const neurons = Math.max(1, ...runs.flatMap(({ facts }) => facts.layers.map(({ ffn }) => ffn.after)));
   return [
     ratioPicture(runs, { which: "heldOut", id: "compare-held-out", title: "Held-out calibration text" }),
     ratioPicture(runs, { which: "texts", id: "compare-texts", title: "Evaluation texts" }),
+    tasksPicture(runs),
     layerPicture(runs, {
       id: "compare-sparsity",
       title: "Removed from every layer",
       caption: "Share of a layer's attention and FFN parameters that is gone.",
-      y: { title: "removed", scale: { domain: [0, 1] }, axis: { format: ".0%", tickCount: 5 } },
+      y: { title: "removed", scale: { domain: [0, 1] }, axis: { format: "~%", tickCount: 5 } },
       of: ({ removed }) => removed,
     }),
     layerPicture(runs, {
       id: "compare-ffn",
       title: "FFN neurons of every layer",
       caption: "Neurons that stay.",
-      y: { title: "neurons", axis: { tickCount: 5 } },
+      y: { title: "neurons", ...linearScale({ min: 0, max: 1.05 * neurons }) },
       of: ({ ffn }) => ffn.after,
     }),
   ].filter((picture) => picture !== null);
@@ -36,39 +41,87 @@ interface RatioOptions {
 /** How many times higher perplexity is than the dense model's or another baseline's, by text and run. */
 function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOptions): Picture | null {
   const values = runs.flatMap(({ name, facts }) =>
-    facts[which].map((row: Quality) => ({ run: name, text: row.name, ratio: row.ratio })),
+    facts[which].map((row) => ({ run: name, text: row.name, ratio: row.ratio })),
   );
   if (values.length === 0) return null;
   const { whose, isDense } = referenceOf(runs, which);
+  const { names: shared, others } = sharedTexts(runs, which);
   const worst = values.reduce((a, b) => (b.ratio > a.ratio ? b : a));
   const names = runs.map(({ name }) => name);
   const ends = values.map(({ ratio }) => ratio);
-  const scale = {
-    type: "log",
-    domain: [Math.min(1, ...ends) / 1.04, Math.max(...ends) * 1.08],
-    nice: false,
-  };
+  const span = { min: Math.min(1, ...ends) / 1.04, max: Math.max(1, ...ends) * 1.08 };
+  const unlike =
+    others === null ? "" : ` The same in all runs: ${shared.length === 0 ? "no text" : shared.join(", ")}.`;
   return {
     id,
     title,
     words: `Perplexity as a multiple of ${whose}; the highest is ${times(worst.ratio)}, ${worst.run} on ${worst.text}.`,
-    caption: `Perplexity as a multiple of ${whose}, logarithmic; 1 is as good${isDense ? " as dense" : ""}.`,
+    caption: `Perplexity as a multiple of ${whose}, logarithmic; 1 is as good${isDense ? " as dense" : ""}.${unlike}`,
     chart: (palette) => ({
       height: { step: 27 },
       data: { values },
       mark: { type: "point", filled: true, size: 70, opacity: 0.9 },
       encoding: {
-        y: { field: "text", type: "nominal", title: null, axis: { grid: true } },
+        y: rowsOf(
+          "text",
+          values.map(({ text }) => text),
+        ),
         x: {
           field: "ratio",
           type: "quantitative",
           title: isDense ? "times dense" : "times the baseline",
-          scale,
-          axis: { grid: true, tickCount: 5, format: "~g", labelOverlap: true },
+          ...logScale(span),
         },
-        color: seriesColor("run", names, palette),
+        ...seriesMarks({ field: "run", names, palette, mark: "point" }),
       },
     }),
+  };
+}
+
+/** A row for each name, in the order they were given. */
+function rowsOf(field: string, names: readonly string[]): Chart {
+  return { field, type: "nominal", title: null, sort: [...new Set(names)], axis: { grid: true } };
+}
+
+/** Accuracy of every run on every task. */
+function tasksPicture(runs: readonly NamedFacts[]): Picture | null {
+  const values = runs.flatMap(({ name: run, facts }) =>
+    (facts.evaluation?.tasks ?? []).map((task) => interval(run, task.name, task)),
+  );
+  if (values.length === 0) return null;
+  const names = runs.map(({ name }) => name);
+  const best = values.reduce((a, b) => (b.value > a.value ? b : a));
+  const axis = accuracyAxis(accuracySpan(values));
+  return {
+    id: "compare-tasks",
+    title: "Accuracy on tasks",
+    words: `acc_norm by task and run; the highest is ${best.value.toFixed(3)}, ${best.model} on ${best.name}.`,
+    caption: "acc_norm with one standard error to each side.",
+    chart: (palette) => {
+      const { color, ...shape } = seriesMarks({ field: "model", names, palette, mark: "point" });
+      return {
+        height: { step: Math.max(7, 27 / runs.length) },
+        data: { values },
+        encoding: {
+          y: rowsOf(
+            "name",
+            values.map(({ name }) => name),
+          ),
+          yOffset: { field: "model", type: "nominal", scale: { domain: names } },
+          color,
+        },
+        layer: [
+          {
+            mark: { type: "rule", strokeWidth: 1.5 },
+            encoding: { x: { field: "low", ...axis }, x2: { field: "high" } },
+          },
+          {
+            mark: { type: "point", filled: true, size: 60, opacity: 1 },
+            encoding: { x: { field: "value", ...axis }, ...shape },
+          },
+        ],
+      };
+    },
   };
 }
 
@@ -93,6 +146,10 @@ function layerPicture(runs: readonly NamedFacts[], { id, title, caption, y, of }
     words: `By layer, for runs that removed: ${totals.join(", ")}.`,
     caption,
     chart: (palette) =>
-      layerLines({ values, y: { field: "value", ...y }, color: seriesColor("run", names, palette) }),
+      layerLines({
+        ...{ values, names },
+        y: { field: "value", ...y },
+        marks: seriesMarks({ field: "run", names, palette, mark: "line" }),
+      }),
   };
 }

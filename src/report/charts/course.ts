@@ -2,12 +2,12 @@
 import type { Facts } from "../facts.ts";
 import { duration, percent } from "../format.ts";
 import type { Picture } from "../picture.ts";
-import { seriesColor } from "./parts.ts";
+import { linearScale, logScale, spanOf } from "./axes.ts";
+import { linesHeight, seriesMarks } from "./parts.ts";
 
 /** Loss of every set while the budget rises. */
-export function roundsPicture({ grounds: { rounds } }: Facts): Picture | null {
+export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts): Picture | null {
   if (rounds.length < 2) return null;
-  const names = Object.keys(rounds[0]!.losses);
   const values = rounds.flatMap(({ losses }, index) =>
     Object.entries(losses).map(([set, loss]) => ({ set, loss, removed: rounds[index - 1]?.sparsity ?? 0 })),
   );
@@ -22,7 +22,7 @@ export function roundsPicture({ grounds: { rounds } }: Facts): Picture | null {
     caption:
       "Next-token loss before each round, on windows of each set in turn, with what was removed until then.",
     chart: (palette) => ({
-      height: 210,
+      height: linesHeight(names),
       data: { values },
       mark: { type: "line", point: { size: 30, filled: true }, strokeWidth: 1.75 },
       encoding: {
@@ -30,16 +30,20 @@ export function roundsPicture({ grounds: { rounds } }: Facts): Picture | null {
           field: "removed",
           type: "quantitative",
           title: "removed before the round",
-          axis: { format: ".0%", tickCount: 5 },
+          axis: { format: "~%", tickCount: 5 },
         },
         y: {
           field: "loss",
           type: "quantitative",
           title: "loss, nats per token",
-          scale: { zero: false },
-          axis: { tickCount: 5 },
+          ...linearScale(
+            spanOf(
+              values.map(({ loss }) => loss),
+              0.05,
+            ),
+          ),
         },
-        color: seriesColor("set", names, palette),
+        ...seriesMarks({ field: "set", names, palette, mark: "line" }),
       },
     }),
   };
@@ -58,6 +62,8 @@ export function trainingPicture({ curve }: Facts): Picture | null {
     .filter((_, index) => index % stride === 0)
     .map(({ step, divergence }) => ({ step, divergence }));
   const [first, last] = [curve[0]!, curve.at(-1)!];
+  const divergences = drawn.map(({ divergence }) => divergence);
+  const span = { min: Math.min(...divergences) / 1.1, max: Math.max(...divergences) * 1.1 };
   return {
     id: "training",
     title: "Distillation",
@@ -73,8 +79,7 @@ export function trainingPicture({ curve }: Facts): Picture | null {
           field: "divergence",
           type: "quantitative",
           title: "KL, nats per token",
-          scale: { type: "log", nice: false },
-          axis: { tickCount: 4, format: "~g" },
+          ...logScale(span),
         },
       },
     }),

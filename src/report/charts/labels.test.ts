@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
 import { type Facts, factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
-import { perplexityPicture } from "./quality.ts";
+import { perplexityPicture, tasksPicture } from "./quality.ts";
 import { setsPicture } from "./sensitivity.ts";
 
 /** Horizontal places of what matches, in the order of the drawing. */
@@ -40,4 +40,35 @@ test.each([
   const { markup } = await pictureMarkup(setsPicture(withSets(count))!);
   const shown = markup.match(/>-?\d?\.78</g) ?? [];
   expect(new Set(shown)).toEqual(new Set(label === undefined ? [] : [label]));
+});
+
+/** Numbers at the ticks of an axis of numbers below a chart, left to right. */
+function ticksOf(markup: string): readonly string[] {
+  return Array.from(
+    markup.matchAll(
+      /<text text-anchor="[a-z]+" transform="translate\([\d.]+,17\)"[^>]*>([\d.,e+-]+)<\/text>/g,
+    ),
+    ([, text]) => text!,
+  );
+}
+
+test.each([
+  [10, 10, ["9", "10", "11", "12", "13"]],
+  [2973, 150_640, ["3,000", "10,000", "30,000", "100,000"]],
+  [1e5, 1.2e5, ["100,000", "120,000", "140,000", "160,000"]],
+])("perplexities of %d and %d stand above round numbers", async (dense, pruned, ticks) => {
+  const row = { name: "a", dense, pruned, ratio: pruned / dense };
+  const { markup } = await pictureMarkup(
+    perplexityPicture([row], { id: "held-out", title: "Perplexity", caption: "" }),
+  );
+  expect(ticksOf(markup)).toEqual(ticks);
+});
+
+test("accuracies that are all 0 have an axis", async () => {
+  const nothing = { acc: 0, acc_norm: 0, stderr: 0, acc_norm_stderr: 0 };
+  const files = reportFiles();
+  const tasks = [{ ...nothing, name: "a", n: 9, baseline: nothing }];
+  const facts = factsOf({ ...files, evaluation: { ...files.evaluation!, tasks } });
+  const { markup } = await pictureMarkup(tasksPicture(facts)!);
+  expect(ticksOf(markup)).toEqual(["0", "0.02", "0.04", "0.06", "0.08"]);
 });

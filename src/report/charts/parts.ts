@@ -12,9 +12,13 @@ export function layerAxis(): Chart {
   };
 }
 
-/** Ticks of counts: `0`, `50M`, `100M`. */
+/** Ticks of counts: `0`, `5,000`, `50M`. */
 export function countAxis(): Chart {
-  return { tickCount: 4, format: "~s", labelExpr: "datum.value === 0 ? '0' : datum.label" };
+  return {
+    tickCount: 4,
+    format: "~s",
+    labelExpr: "datum.value < 1e5 ? format(datum.value, ',') : datum.label",
+  };
 }
 
 interface LayerLines {
@@ -22,25 +26,69 @@ interface LayerLines {
   readonly values: readonly object[];
   /** Field, title, scale and axis. */
   readonly y: Chart;
-  readonly color: Chart;
+  /** Encodings that tell lines apart. */
+  readonly marks: Chart;
+  /** Names in the legend, for which there must be room. */
+  readonly names?: readonly string[];
   /** Whether every layer has a point; not when absent. */
   readonly points?: boolean;
 }
 
 /** A line over the layers for each colour. */
-export function layerLines({ values, y, color, points = false }: LayerLines): Chart {
+export function layerLines({ values, y, marks, names = [], points = false }: LayerLines): Chart {
   return {
-    height: 210,
+    height: linesHeight(names),
     data: { values },
     mark: { type: "line", strokeWidth: 1.75, point: points && { size: 26, filled: true } },
-    encoding: { x: layerAxis(), y: { type: "quantitative", ...y }, color },
+    encoding: { x: layerAxis(), y: { type: "quantitative", ...y }, ...marks },
   };
 }
 
-/** Colours of things side by side, named in a legend. */
-export function seriesColor(field: string, names: readonly string[], palette: Palette): Chart {
-  const range = names.map((_, index) => palette.series[index % palette.series.length]!);
-  return { field, type: "nominal", title: null, scale: { domain: names, range }, legend: { columns: 4 } };
+/** Shapes and dashes of the first things side by side, and of those for which colours begin anew. */
+const SHAPES = ["circle", "triangle-up", "square", "diamond"] as const;
+const DASHES = [
+  [1, 0],
+  [6, 3],
+  [2, 2],
+  [8, 2, 2, 2],
+] as const;
+
+interface Series {
+  readonly field: string;
+  readonly names: readonly string[];
+  readonly palette: Palette;
+  readonly mark: "line" | "point";
+}
+
+/** Encodings that tell things side by side apart: by colour, and by shape or dash where there are more of them than colours. */
+export function seriesMarks({ field, names, palette, mark }: Series): Chart {
+  const colors = palette.series;
+  const round = (index: number): number => Math.floor(index / colors.length);
+  const isLong = mark === "line" && names.length > colors.length;
+  const encoding = (range: readonly unknown[]): Chart => ({
+    ...{ field, type: "nominal", title: null, scale: { domain: names, range } },
+    // Long enough for a pattern of dashes.
+    legend: { columns: legendColumns(names), ...(isLong && { symbolSize: 500 }) },
+  });
+  const color = encoding(names.map((_, index) => colors[index % colors.length]!));
+  if (names.length <= colors.length) return { color };
+  const marks = mark === "line" ? DASHES : SHAPES;
+  const others = encoding(names.map((_, index) => marks[round(index) % marks.length]!));
+  return { color, [mark === "line" ? "strokeDash" : "shape"]: others };
+}
+
+/** Characters of a row of a legend. */
+const LEGEND_CHARACTERS = 44;
+
+/** Height of a chart of lines with these names in its legend. */
+export function linesHeight(names: readonly string[]): number {
+  const rows = names.length === 0 ? 1 : Math.ceil(names.length / legendColumns(names));
+  return 210 + 17 * (rows - 1);
+}
+
+function legendColumns(names: readonly string[]): number {
+  const longest = Math.max(...names.map(({ length }) => Math.min(26, length)));
+  return Math.max(1, Math.min(4, Math.floor(LEGEND_CHARACTERS / (longest + 4))));
 }
 
 /** A colour for each value of a field. */

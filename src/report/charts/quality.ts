@@ -5,7 +5,8 @@ import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
 import type { SavedAccuracy } from "../saved_evaluation.ts";
-import { layerLines, seriesColor } from "./parts.ts";
+import { linearScale, logScale, type Span, spanOf } from "./axes.ts";
+import { layerLines, seriesMarks } from "./parts.ts";
 
 interface QualityOptions {
   readonly id: string;
@@ -15,22 +16,21 @@ interface QualityOptions {
   readonly from?: string;
 }
 
-/** Perplexity before and after, one row for each text, the text that suffers most on top. */
+/** Perplexity before and after, one row for each text, in the order they were given. */
 export function perplexityPicture(
   rows: readonly Quality[],
   { id, title, caption, from = "dense" }: QualityOptions,
 ): Picture {
-  const sorted = rows.toSorted((a, b) => b.ratio - a.ratio);
   const mean = meanQuality(rows);
   // The label stands beside both dots, whichever is on the right.
-  const values = sorted.map((row) => ({
+  const values = rows.map((row) => ({
     ...row,
     right: Math.max(row.dense, row.pruned),
     label: times(row.ratio),
   }));
   const ends = rows.flatMap(({ dense, pruned }) => [dense, pruned]);
-  const domain = [Math.min(...ends) / 1.12, Math.max(...ends) * 1.35];
-  const words = sorted.map((row) => `${row.name} ${perplexity(row.dense)} to ${perplexity(row.pruned)}`);
+  const span = { min: Math.min(...ends) / 1.12, max: Math.max(...ends) * 1.35 };
+  const words = rows.map((row) => `${row.name} ${perplexity(row.dense)} to ${perplexity(row.pruned)}`);
   return {
     id,
     title,
@@ -45,41 +45,31 @@ export function perplexityPicture(
       layer: [
         {
           mark: { type: "rule", strokeWidth: 2.5, color: palette.gone },
-          encoding: { x: perplexityAxis("dense", domain), x2: { field: "pruned" } },
+          encoding: { x: perplexityAxis("dense", span), x2: { field: "pruned" } },
         },
-        dots("dense", { palette, domain, from }),
-        dots("pruned", { palette, domain, from }),
+        dots("dense", { palette, span, from }),
+        dots("pruned", { palette, span, from }),
         {
           mark: { type: "text", align: "left", dx: 10, color: palette.ink },
-          encoding: { x: perplexityAxis("right", domain), text: { field: "label", type: "nominal" } },
+          encoding: { x: perplexityAxis("right", span), text: { field: "label", type: "nominal" } },
         },
       ],
     }),
   };
 }
 
-function perplexityAxis(field: string, domain: readonly number[]): Chart {
-  return {
-    field,
-    type: "quantitative",
-    title: "perplexity, logarithmic",
-    scale: { type: "log", domain, nice: false },
-    axis: { grid: true, tickCount: 5, format: "~g", labelOverlap: true },
-  };
+function perplexityAxis(field: string, span: Span): Chart {
+  return { field, type: "quantitative", title: "perplexity, logarithmic", ...logScale(span) };
 }
 
 function dots(
   field: "dense" | "pruned",
-  {
-    palette,
-    domain,
-    from,
-  }: { readonly palette: Palette; readonly domain: readonly number[]; readonly from: string },
+  { palette, span, from }: { readonly palette: Palette; readonly span: Span; readonly from: string },
 ): Chart {
   return {
     mark: { type: "point", filled: true, size: 70, opacity: 1 },
     encoding: {
-      x: perplexityAxis(field, domain),
+      x: perplexityAxis(field, span),
       color: {
         datum: field === "dense" ? from : field,
         type: "nominal",
@@ -99,6 +89,7 @@ export function tasksPicture(facts: Facts): Picture | null {
     ...(baseline === null ? [] : [interval(from, own.name, baseline)]),
     interval("pruned", own.name, own),
   ]);
+  const span = accuracySpan(values);
   const words = tasks.map(({ name, acc_norm, baseline }) => {
     const from = baseline === null ? "" : `${baseline.acc_norm.toFixed(3)} to `;
     return `${name} ${from}${acc_norm.toFixed(3)}`;
@@ -124,30 +115,47 @@ export function tasksPicture(facts: Facts): Picture | null {
       layer: [
         {
           mark: { type: "rule", strokeWidth: 1.5 },
-          encoding: { x: { field: "low", ...accuracyAxis() }, x2: { field: "high" } },
+          encoding: { x: { field: "low", ...accuracyAxis(span) }, x2: { field: "high" } },
         },
         {
           mark: { type: "point", filled: true, size: 60, opacity: 1 },
-          encoding: { x: { field: "value", ...accuracyAxis() } },
+          encoding: { x: { field: "value", ...accuracyAxis(span) } },
         },
       ],
     }),
   };
 }
 
-/** acc_norm with one standard error to each side. */
-function interval(model: string, name: string, { acc_norm: value, acc_norm_stderr }: SavedAccuracy) {
-  const error = acc_norm_stderr ?? 0;
-  return { name, model, value, low: value - error, high: value + error };
+/** A value with one standard error to each side. */
+export interface Interval {
+  readonly name: string;
+  readonly model: string;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
 }
 
-function accuracyAxis(): Chart {
-  return {
-    type: "quantitative",
-    title: "acc_norm",
-    scale: { zero: false, padding: 12 },
-    axis: { grid: true, tickCount: 5, format: ".2f" },
-  };
+/** acc_norm with one standard error to each side. */
+export function interval(
+  model: string,
+  name: string,
+  { acc_norm: value, acc_norm_stderr: error }: SavedAccuracy,
+): Interval {
+  return { name, model, value, low: value - (error ?? 0), high: value + (error ?? 0) };
+}
+
+/** Around all of them, and not far beyond 0 and 1. */
+export function accuracySpan(values: readonly { readonly low: number; readonly high: number }[]): Span {
+  const lowest = Math.min(...values.map(({ low }) => low));
+  const { min, max } = spanOf(
+    values.flatMap(({ low, high }) => [low, high]),
+    0.08,
+  );
+  return { min: Math.max(min, Math.min(lowest, -0.01)), max: Math.min(max, 1.05) };
+}
+
+export function accuracyAxis(span: Span): Chart {
+  return { type: "quantitative", title: "acc_norm", ...linearScale(span) };
 }
 
 /** How far the residual stream is from the baseline's, layer by layer. */
@@ -159,6 +167,7 @@ export function layerErrorPicture(facts: Facts): Picture | null {
   );
   const last = texts.map(({ name, divergence }) => `${name} ${divergence!.layers.at(-1)!.toFixed(2)}`);
   const names = texts.map(({ name }) => name);
+  const highest = Math.max(...values.map(({ error }) => error));
   return {
     id: "layer-error",
     title: "Distance of the hidden states",
@@ -166,9 +175,9 @@ export function layerErrorPicture(facts: Facts): Picture | null {
     caption: `Mean over tokens of |h − h₀| / |h₀| after every layer; h₀ is ${baselineWords(facts)}'s.`,
     chart: (palette) =>
       layerLines({
-        values,
-        y: { field: "error", title: "relative error", axis: { tickCount: 5 } },
-        color: seriesColor("name", names, palette),
+        ...{ values, names },
+        y: { field: "error", title: "relative error", ...linearScale({ min: 0, max: highest * 1.05 || 1 }) },
+        marks: seriesMarks({ field: "name", names, palette, mark: "line" }),
       }),
   };
 }

@@ -3,7 +3,7 @@ import type { RankProfile } from "../../gprune/explanation.ts";
 import { MAGNITUDE_THRESHOLD, RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
-import { whole } from "../format.ts";
+import { whole, withMinus } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
@@ -73,7 +73,7 @@ export function agreementPicture(facts: Facts): Picture | null {
       layerLines({
         values,
         y: { field: "w", title: "Kendall's W", scale: { domain: [0, 1] }, axis: { tickCount: 5 } },
-        color: namedColor("kind", { FFN: palette.accent, attention: palette.second }),
+        marks: { color: namedColor("kind", { FFN: palette.accent, attention: palette.second }) },
         points: true,
       }),
   };
@@ -98,7 +98,7 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
   if (setOrder.length < 2 || rows.length !== setOrder.length) return null;
   const values = rows.flatMap((row, a) =>
     row.flatMap((value, b) =>
-      a === b ? [] : [{ a: setOrder[a]!, b: setOrder[b]!, value, label: value.toFixed(2) }],
+      a === b ? [] : [{ a: setOrder[a]!, b: setOrder[b]!, value, label: withMinus(value.toFixed(2)) }],
     ),
   );
   const shown = shownInCells(setOrder.length);
@@ -214,24 +214,29 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
     ),
   );
   if (values.length === 0) return null;
-  const fell = values.filter(({ scores }) => scores === "weights").length;
+  const fallen = values.filter(({ scores }) => scores === "weights");
+  const fell = fallen.length;
+  // The few that fall back are drawn last, on top.
+  const drawn = [...values.filter(({ scores }) => scores !== "weights"), ...fallen];
+  const isWhole = grounds.spaces.some(({ modules }) => modules.length === 1);
   const lowest = Math.min(...values.map(({ r }) => r));
   return {
     id: "reliability",
     title: "Which scores are trusted",
-    words: `${fell} of ${values.length} measured modules are scored by the weights; the least reliable has r = ${lowest.toFixed(2)}.`,
+    words: `${fell} of ${values.length} measured modules ${fell === 1 ? "is" : "are"} scored by the weights; the least reliable has r = ${withMinus(lowest.toFixed(2))}.`,
     caption:
       "A point is a module. r: how well scores from the other sets rank its units on a set held out. Left of and below " +
-      "both dashed lines, weights decide instead of activations.",
+      `both dashed lines, weights decide instead of activations.${isWhole ? " A module that is a whole space has quantile 0.50 and never falls back." : ""}`,
     chart: (palette) => ({
       height: 210,
       layer: [
         rule({ r: RELIABILITY_THRESHOLD }, { field: "r", channel: "x", palette }),
         rule({ magnitude: MAGNITUDE_THRESHOLD }, { field: "magnitude", channel: "y", palette }),
         {
-          data: { values },
-          mark: { type: "point", filled: true, opacity: 0.65 },
+          data: { values: drawn },
+          mark: { type: "point", filled: true },
           encoding: {
+            opacity: { condition: { test: "datum.scores === 'weights'", value: 1 }, value: 0.65 },
             x: {
               field: "r",
               type: "quantitative",

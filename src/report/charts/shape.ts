@@ -178,7 +178,7 @@ function sparsityEncoding(palette: Palette): Chart {
       type: "quantitative",
       title: "removed",
       scale: { domain: [0, 1] },
-      axis: { format: ".0%", tickCount: 5 },
+      axis: { format: "~%", tickCount: 5 },
     },
     color: {
       field: "kind",

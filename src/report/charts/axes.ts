@@ -1,0 +1,106 @@
+/** Axes whose ticks are round numbers with labels, at least two of them, however close or far the values lie. */
+import type { Chart } from "../pictures.ts";
+
+/** Room of a horizontal axis for its labels, in units of the SVG, and what a character of them takes. */
+const ROOM = 300;
+const CHARACTER = 7;
+/** Ticks at most. */
+const MOST = 7;
+/** From here on a number is written as `1e+9`, as in tables. */
+const UNCOUNTED = 1e9;
+
+export interface Span {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** The values' span, a little wider; never empty. @param pad - share of the span, or of the value where there is one alone */
+export function spanOf(values: readonly number[], pad: number): Span {
+  const [min, max] = [Math.min(...values), Math.max(...values)];
+  const more = pad * (max > min ? max - min : Math.abs(max) || 1);
+  return { min: min - more, max: max + more };
+}
+
+/** A logarithmic scale over a span, and its axis. */
+export function logScale({ min, max }: Span): Chart {
+  return { scale: { type: "log", domain: [min, max], nice: false }, axis: ticked(logTicks({ min, max })) };
+}
+
+/** A linear scale over a span, and its axis. */
+export function linearScale({ min, max }: Span): Chart {
+  return { scale: { domain: [min, max], nice: false, zero: false }, axis: ticked(linearTicks({ min, max })) };
+}
+
+function ticked(values: readonly number[]): Chart {
+  return {
+    ...{ grid: true, values },
+    labelExpr: `datum.value >= ${UNCOUNTED} ? format(datum.value, '.0e') : format(datum.value, ',~r')`,
+  };
+}
+
+/** A tick's label, as `ticked` has it drawn. */
+function label(value: number): string {
+  return value >= UNCOUNTED
+    ? value.toExponential(0)
+    : value.toLocaleString("en", { maximumSignificantDigits: 6 });
+}
+
+/**
+ * Round numbers inside a span for a logarithmic axis: every nth power of ten, or 1, 2, 5 times those, or equal steps where the span
+ * is narrow; as many as have room for labels.
+ */
+export function logTicks({ min, max }: Span): readonly number[] {
+  const first = Math.floor(Math.log10(min));
+  const exponents = Array.from({ length: Math.ceil(Math.log10(max)) - first + 1 }, (_, i) => first + i);
+  const powers = (factors: readonly number[], stride = 1): readonly number[] =>
+    exponents
+      .filter((exponent) => exponent % stride === 0)
+      .flatMap((exponent) => factors.map((factor) => Number(`${factor}e${exponent}`)));
+  const candidates = [
+    ...[1, 2, 3, 5, 10, 20, 50, 100].map((stride) => powers([1], stride)),
+    powers([1, 3]),
+    powers([1, 2, 5]),
+    ...steps({ min, max }),
+  ].map((ticks) => ticks.filter((tick) => tick >= min && tick <= max));
+  return densest(candidates, (tick) => Math.log(tick / min) / Math.log(max / min));
+}
+
+/** Round numbers inside a span at equal distances. */
+export function linearTicks({ min, max }: Span): readonly number[] {
+  return densest(steps({ min, max }), (tick) => (tick - min) / (max - min));
+}
+
+/** Multiples inside the span of 1, 2 and 5 times powers of ten: one list for each step that gives not too few. */
+function steps({ min, max }: Span): readonly (readonly number[])[] {
+  const power = Math.floor(Math.log10(max - min));
+  const sizes = [power - 1, power].flatMap((exponent) =>
+    [1, 2, 5].map((factor) => [factor, exponent] as const),
+  );
+  return sizes.map(([factor, exponent]) => {
+    const size = Number(`${factor}e${exponent}`);
+    const [from, to] = [Math.ceil(min / size - 1e-9), Math.floor(max / size + 1e-9)];
+    const digits = Math.min(100, Math.max(0, -exponent));
+    return Array.from({ length: to - from + 1 }, (_, i) => Number(((from + i) * size).toFixed(digits)));
+  });
+}
+
+/** The list with most ticks of those whose labels have room; if none has, of those with two or more the shortest. */
+function densest(
+  candidates: readonly (readonly number[])[],
+  place: (tick: number) => number,
+): readonly number[] {
+  const usable = candidates.filter((ticks) => ticks.length >= 2);
+  if (usable.length === 0) return [];
+  const fitting = usable.filter((ticks) => ticks.length <= MOST && haveRoom(ticks, place));
+  const best = (lists: typeof usable, sign: number): readonly number[] =>
+    lists.reduce((a, b) => (sign * b.length > sign * a.length ? b : a));
+  return fitting.length > 0 ? best(fitting, 1) : best(usable, -1);
+}
+
+function haveRoom(ticks: readonly number[], place: (tick: number) => number): boolean {
+  return ticks.every((tick, index) => {
+    if (index === 0) return true;
+    const width = (CHARACTER * (label(tick).length + label(ticks[index - 1]!).length)) / 2 + 10;
+    return ROOM * (place(tick) - place(ticks[index - 1]!)) >= width;
+  });
+}
