@@ -85,9 +85,9 @@ function wholeSpaceReason({ r, verdict, reason }: ModuleExplanation): string {
   return `r = ${withMinus(r.toFixed(2))}, below ${RELIABILITY_THRESHOLD}, but a module that is a whole space never falls back.`;
 }
 
-/** A reason without the verdict in front of it, which has a column of its own. */
+/** A reason without the verdict in front of it, which has a column of its own, and with minus signs as in other columns. */
 function sentence(reason: string): string {
-  const rest = reason.replace(/^Activation(?:-independent)? scores: /, "");
+  const rest = reason.replace(/^Activation(?:-independent)? scores: /, "").replaceAll(/ -(?=\d)/g, " \u2212");
   return rest.charAt(0).toUpperCase() + rest.slice(1);
 }
 
