@@ -1,5 +1,6 @@
 /** Lines over rounds or steps, with the same numbers as a table. */
 import type { LiveCurve } from "../src/ui/api.ts";
+import { stepTicks, ticksAround } from "./ticks.ts";
 
 interface CurveChartProps {
   readonly curves: readonly LiveCurve[];
@@ -11,12 +12,13 @@ interface CurveChartProps {
 /** Units of the drawing; the page scales it. */
 const SIZE = { width: 420, height: 210 };
 const PLOT = { left: 44, right: 408, top: 12, bottom: 178 };
+/** Spaces between numbers at most. */
+const SPACES = { across: 8, up: 4 };
 /** Rows of the table at most; long curves are thinned. */
 const MAX_ROWS = 20;
 
 export function CurveChart({ curves, title, unit }: CurveChartProps) {
-  const last = Math.max(...curves.map(({ points }) => points.at(-1)![0]));
-  const { x, y, ticks } = scales(curves, last);
+  const { x, y, steps, ticks, digits } = scales(curves);
   return (
     <figure>
       <h3>{title}</h3>
@@ -25,11 +27,11 @@ export function CurveChart({ curves, title, unit }: CurveChartProps) {
           <g key={tick}>
             <line class="grid" x1={PLOT.left} x2={PLOT.right} y1={y(tick)} y2={y(tick)} />
             <text class="tick-label" x={PLOT.left - 6} y={y(tick) + 4} text-anchor="end">
-              {tick.toFixed(2)}
+              {tick.toFixed(digits)}
             </text>
           </g>
         ))}
-        {[...new Set([1, last])].map((step) => (
+        {steps.map((step) => (
           <text key={step} class="tick-label" x={x(step)} y={PLOT.bottom + 15} text-anchor="middle">
             {step}
           </text>
@@ -94,19 +96,21 @@ function Numbers({ curves, unit }: Omit<CurveChartProps, "title">) {
   );
 }
 
-/** @param last - step */
-function scales(curves: readonly LiveCurve[], last: number) {
-  const all = curves.flatMap(({ points }) => points.map(([, value]) => value));
-  const [min, max] = [Math.min(...all), Math.max(...all)];
-  const room = (max - min || Math.abs(max) || 1) * 0.1;
-  const [low, high] = [Math.max(0, min - room), max + room];
+function scales(curves: readonly LiveCurve[]) {
+  const values = curves.flatMap(({ points }) => points.map(([, value]) => value));
+  const { at: ticks, digits } = ticksAround(Math.min(...values), Math.max(...values), SPACES.up);
+  const [low, high] = [ticks[0]!, ticks.at(-1)!];
+  const first = Math.min(...curves.map(({ points }) => points[0]![0]));
+  const last = Math.max(...curves.map(({ points }) => points.at(-1)![0]));
   return {
     x: (step: number): number =>
-      last < 2
+      last === first
         ? (PLOT.left + PLOT.right) / 2
-        : PLOT.left + 8 + ((PLOT.right - PLOT.left - 16) * (step - 1)) / (last - 1),
+        : PLOT.left + 8 + ((PLOT.right - PLOT.left - 16) * (step - first)) / (last - first),
     y: (value: number): number => PLOT.bottom - ((PLOT.bottom - PLOT.top) * (value - low)) / (high - low),
-    ticks: [0, 1, 2, 3].map((index) => low + ((high - low) * index) / 3),
+    steps: stepTicks(first, last, SPACES.across),
+    ticks,
+    digits,
   };
 }
 

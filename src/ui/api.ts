@@ -69,7 +69,7 @@ export interface LiveCurve {
   /** Without its round: `learn`, `distill`. */
   readonly stage: string;
   readonly name: string;
-  /** Steps (or rounds), from 1, and values; of long curves not all, but the last. */
+  /** Steps (or rounds) as the run counts them, from 1, and values; of long curves not all, but the last. */
   readonly points: readonly (readonly [step: number, value: number])[];
 }
 

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { LiveRunRecorder } from "./live_run.ts";
 
 it("keeps the steps of a long curve, its first and last among them", () => {
-  const recorder = new LiveRunRecorder({ id: "a", base: "model", settings: {} }, () => {});
+  const recorder = new LiveRunRecorder({ id: "a", base: "model", settings: {} }, { onChange: () => {} });
   const shown = () => recorder.snapshot().curves[0]!.points;
   for (let step = 1; step <= 1000; step++) {
     const values = [{ name: "loss", value: 1 / step }];
@@ -16,4 +16,27 @@ it("keeps the steps of a long curve, its first and last among them", () => {
     .slice(1, -1)
     .map(([step], index) => step - shown()[index]![0]);
   expect(new Set(gaps)).toEqual(new Set([4]));
+});
+
+it("counts rounds as the run does, and goes on with the curves of a run that goes on", () => {
+  const about = { id: "a", base: "model", settings: {} };
+  const learn = (recorder: LiveRunRecorder, round: number, value: number): void => {
+    const values = [{ name: "web", value }];
+    recorder.onProgress({ stage: `learn ${round}/8`, done: 3, total: 3, unit: "tokens", values });
+  };
+  const first = new LiveRunRecorder(about, { onChange: () => {} });
+  for (const round of [1, 2]) learn(first, round, round);
+  const resumed = new LiveRunRecorder(about, { onChange: () => {}, before: first });
+  for (const round of [2, 3]) learn(resumed, round, 10 * round);
+  expect(resumed.snapshot().curves[0]!.points).toEqual([
+    [1, 1],
+    [2, 20],
+    [3, 30],
+  ]);
+  // A server that was started anew knows nothing of the rounds before.
+  const later = new LiveRunRecorder(about, { onChange: () => {} });
+  for (const round of [4, 5]) learn(later, round, round);
+  expect(later.snapshot().curves[0]!.points.map(([round]) => round)).toEqual([4, 5]);
+  const other = new LiveRunRecorder({ ...about, id: "b" }, { onChange: () => {}, before: first });
+  expect(other.snapshot().curves).toEqual([]);
 });

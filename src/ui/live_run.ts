@@ -9,7 +9,7 @@ const LOG_LINES = 200;
 const MAX_POINTS = 400;
 
 /** `learn 3/8` is a round of the stage `learn`. */
-const ROUND = / \d+[/]\d+$/;
+const ROUND = /^(.*) (\d+)[/]\d+$/;
 
 interface Stage extends Omit<LiveStage, "seconds"> {
   readonly start: number;
@@ -36,11 +36,16 @@ export class LiveRunRecorder implements RunListener {
   #log: readonly string[] = [];
   #failure: Problem | null = null;
 
-  constructor({ id, base, settings }: Pick<LiveRun, "id" | "base" | "settings">, onChange: () => void) {
+  /** @param before - what was heard of the same run until it stopped, if it goes on now: its curves go on, too */
+  constructor(
+    { id, base, settings }: Pick<LiveRun, "id" | "base" | "settings">,
+    { onChange, before = null }: { readonly onChange: () => void; readonly before?: LiveRunRecorder | null },
+  ) {
     this.id = id;
     this.#base = base;
     this.#settings = settings;
     this.#onChange = onChange;
+    if (before?.id === id) this.#curves = before.#curves;
   }
 
   get isOver(): boolean {
@@ -61,7 +66,8 @@ export class LiveRunRecorder implements RunListener {
     const stage: Stage = { name, done, total, unit, detail: detail ?? null, ended, start, end: now };
     const before = (isSame ? this.#stages.slice(0, -1) : this.#stages).map((s) => ({ ...s, ended: true }));
     this.#stages = [...before, stage];
-    for (const value of values) this.#add(name.replace(ROUND, ""), value);
+    const [, base = name, round] = ROUND.exec(name) ?? [];
+    for (const value of values) this.#add({ stage: base, step: Number(round ?? done) }, value);
     this.#onChange();
   }
 
@@ -113,20 +119,26 @@ export class LiveRunRecorder implements RunListener {
     };
   }
 
-  #add(stage: string, { name, value }: NamedValue): void {
+  #add(
+    { stage, step }: { readonly stage: string; readonly step: number },
+    { name, value }: NamedValue,
+  ): void {
     const isIt = (curve: LiveCurve): boolean => curve.stage === stage && curve.name === name;
     const old = this.#curves.find(isIt);
-    const curve = withPoint(old ?? { stage, name, points: [], every: 1 }, value);
+    const curve = withPoint(old ?? { stage, name, points: [], every: 1 }, [step, value]);
     this.#curves = old
       ? this.#curves.map((other) => (other === old ? curve : other))
       : [...this.#curves, curve];
   }
 }
 
-/** A curve with its next point; one that gets long has only every second of its points from then on. */
-function withPoint({ points, every, ...curve }: Curve, value: number): Curve {
-  const step = (points.at(-1)?.[0] ?? 0) + 1;
+/**
+ * A curve with its next point; one that gets long has only every second of its points from then on. What a run computes
+ * again after it was stopped takes the place of what it had then.
+ */
+function withPoint({ points: all, every, ...curve }: Curve, point: LiveCurve["points"][number]): Curve {
+  const points = all.filter(([before]) => before < point[0]);
   const sparser = points.length > MAX_POINTS ? 2 * every : every;
   const kept = points.filter(([before]) => (before - 1) % sparser === 0);
-  return { ...curve, every: sparser, points: [...kept, [step, value]] };
+  return { ...curve, every: sparser, points: [...kept, point] };
 }

@@ -134,7 +134,10 @@ export class Runs {
       throw new GpruneError("LOCKED", `start: expected no run under way, got ${this.#live?.id}`, { hint });
     }
     const { output: _, ...asked } = settings;
-    const live = new LiveRunRecorder({ id, base: config.model, settings: asked }, () => this.#changed());
+    const live = new LiveRunRecorder(
+      { id, base: config.model, settings: asked },
+      { onChange: () => this.#changed(), before: resume ? this.#live : null },
+    );
     const handle = this.#start({ config, resume }, live);
     this.#live = live;
     this.#handle = handle;
