@@ -1,8 +1,8 @@
 /** All runs of the directory, and what can be done with them. */
 import { useState } from "preact/hooks";
-import { bytes, percent, short } from "../src/report/format.ts";
+import { perplexity as amount, bytes, duration, percent, short, times } from "../src/report/format.ts";
 import type { Problem, RunFigures, RunSummary } from "../src/ui/api.ts";
-import { clock, lastPart, moment } from "./format.ts";
+import { lastPart, moment } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
 import { post } from "./server.ts";
 
@@ -90,19 +90,19 @@ function Run({ run, isBusy, isSelected, onToggle }: RunProps) {
 }
 
 function Outcome({ figures }: { figures: RunFigures }) {
-  const { removed, parameters, heldOut, seconds, peakBytes } = figures;
+  const { removed, parameters, perplexity, seconds, peakBytes } = figures;
   return (
     <dl class="figures">
       <Figure name="Removed" value={percent(removed)} note="of attention and FFN" />
       <Figure name="Parameters" value={short(parameters.after)} note={`of ${short(parameters.before)}`} />
-      {heldOut !== null && (
+      {perplexity !== null && (
         <Figure
           name="Perplexity"
-          value={`×${(heldOut.pruned / heldOut.dense).toFixed(2)}`}
-          note={`${heldOut.dense.toFixed(2)} → ${heldOut.pruned.toFixed(2)}`}
+          value={times(perplexity.pruned / perplexity.dense)}
+          note={`${amount(perplexity.dense)} → ${amount(perplexity.pruned)}, ${perplexity.on}`}
         />
       )}
-      <Figure name="Took" value={clock(seconds)} note={bytes(peakBytes)} />
+      <Figure name="Took" value={duration(seconds)} note={bytes(peakBytes)} />
     </dl>
   );
 }

@@ -23,10 +23,17 @@ export interface RunFigures {
   /** Fraction of the prunable parameters. */
   readonly removed: number;
   readonly parameters: { readonly before: number; readonly after: number };
-  /** Geometric means over unused windows of the calibration texts; null when there were none. */
-  readonly heldOut: { readonly dense: number; readonly pruned: number } | null;
+  /** Geometric means over texts, the same as in the run's report; null when nothing was measured. */
+  readonly perplexity: RunPerplexity | null;
   readonly seconds: number;
   readonly peakBytes: number;
+}
+
+export interface RunPerplexity {
+  readonly dense: number;
+  readonly pruned: number;
+  /** Which texts: `mean of 5 held-out texts`, `evaluation text web`. */
+  readonly on: string;
 }
 
 /** A run configuration without its output. */

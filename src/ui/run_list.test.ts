@@ -2,20 +2,26 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
+import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
+import { formatRunRecord } from "../report/run_record.ts";
+import { formatEvaluation } from "../report/saved_evaluation.ts";
 import { listRuns } from "./run_list.ts";
 
 /** A directory with the progress of something that depends on these facts. */
-async function withProgress(path: string, facts: unknown, limits?: object): Promise<void> {
-  await mkdir(path);
+async function withProgress(
+  directory: string,
+  { facts, limits }: { readonly facts: unknown; readonly limits?: object },
+): Promise<void> {
+  await mkdir(directory);
   const content = { format: "gprune-run", version: 1, facts, written: null, limits, entries: {} };
-  await writeFile(join(path, "manifest.json"), JSON.stringify(content));
+  await writeFile(join(directory, "manifest.json"), JSON.stringify(content));
 }
 
 test("says with what budget an unfinished run is to go on", async () => {
   const root = await temporaryDirectory();
   const facts = { settings: { model: "models/a", output: "out", recover: "none" } };
-  await withProgress(join(root, "a.run"), facts, { maxMemory: 4e9, threads: 2 });
-  await withProgress(join(root, "b.run"), facts);
+  await withProgress(join(root, "a.run"), { facts, limits: { maxMemory: 4e9, threads: 2 } });
+  await withProgress(join(root, "b.run"), { facts });
   const runs = await listRuns(root);
   const settings = { model: "models/a", recover: "none", dtype: "auto" };
   expect(Object.fromEntries(runs.map((run) => [run.id, run.settings]))).toEqual({
@@ -27,13 +33,43 @@ test("says with what budget an unfinished run is to go on", async () => {
 test("lists unfinished runs, but no exports and evaluations that keep their progress likewise", async () => {
   const root = await temporaryDirectory();
   const settings = { model: "models/a", method: "gprune", metric: "magnitude", recover: "none" };
-  await withProgress(join(root, "run.run"), { settings });
-  await withProgress(join(root, "export.run"), { export: { dtype: "BF16" }, model: {}, versions: {} });
-  await withProgress(join(root, "scores.run"), { evaluation: "scores by what they depend on" });
-  await withProgress(join(root, "odd.run"), { something: "else" });
+  await withProgress(join(root, "run.run"), { facts: { settings } });
+  await withProgress(join(root, "export.run"), {
+    facts: { export: { dtype: "BF16" }, model: {}, versions: {} },
+  });
+  await withProgress(join(root, "scores.run"), { facts: { evaluation: "scores by what they depend on" } });
+  await withProgress(join(root, "odd.run"), { facts: { something: "else" } });
   const runs = await listRuns(root);
   expect(runs.map(({ id, state, base }) => [id, state, base]).sort()).toEqual([
     ["odd.run", "damaged", ""],
     ["run", "unfinished", "models/a"],
   ]);
+});
+
+test("shows the perplexity that a run's report shows, and says of which texts it is", async () => {
+  const root = await temporaryDirectory();
+  const write = async (name: string, evaluation: string | null, options: ReportFilesOptions = {}) => {
+    const { record, evaluation: own } = reportFiles(options);
+    await mkdir(join(root, name));
+    await writeFile(join(root, name, "run.json"), formatRunRecord(record));
+    const text = evaluation ?? formatEvaluation(own!);
+    if (text !== "") await writeFile(join(root, name, "evaluation.json"), text);
+  };
+  await write("held-out", "");
+  await write("evaluated", null);
+  await write("against", null, { baseline: "models/teacher" });
+  await write("odd", "{}");
+  const runs = new Map((await listRuns(root)).map((run) => [run.id, run]));
+  const shown = (id: string): unknown => {
+    const { dense, pruned, on } = runs.get(id)!.outcome!.perplexity!;
+    return [(pruned / dense).toFixed(2), on];
+  };
+  expect(shown("held-out")).toEqual(["1.52", "mean of 2 held-out texts"]);
+  expect(shown("evaluated")).toEqual(["1.45", "mean of 2 evaluation texts"]);
+  expect(shown("against")).toEqual(["1.45", "mean of 2 evaluation texts against teacher"]);
+  expect(shown("odd")).toEqual(shown("held-out"));
+  expect(runs.get("odd")).toMatchObject({
+    state: "finished",
+    note: expect.stringContaining("evaluation.json"),
+  });
 });

@@ -7,9 +7,10 @@ import { fileInside } from "../io/inside.ts";
 import { directoriesIn } from "../io/listing.ts";
 import { holderOf } from "../io/run_lock.ts";
 import { MANIFEST, RunManifest } from "../io/run_manifest.ts";
-import { factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
+import { baselineWords, factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
 import { parseRunRecord, type RunRecord } from "../report/run_record.ts";
-import type { RunFigures, RunSummary, Settings } from "./api.ts";
+import { parseEvaluation, type SavedEvaluation } from "../report/saved_evaluation.ts";
+import type { RunFigures, RunPerplexity, RunSummary, Settings } from "./api.ts";
 
 /** Runs that are shown; a directory of more is no list to look at. */
 const MAX_RUNS = 500;
@@ -54,28 +55,61 @@ async function finished(path: string, id: string): Promise<RunSummary> {
   const record = parseRunRecord(await readSmallText(file, MAX_RECORD_BYTES), file);
   const { base, started, settings, calibration } = record;
   const sets = calibration.map(({ name, path: text, weight }) => ({ name, path: text, weight }));
+  const { evaluation, problem } = await evaluationIn(path);
   return {
     id,
     state: "finished",
     base,
     started,
     how: howOf(settings),
-    outcome: figuresOf(record),
+    outcome: figuresOf(record, evaluation),
     settings: withoutOutput({ ...settings, calibration: sets }),
-    note: null,
+    note: problem,
   };
 }
 
-function figuresOf(record: RunRecord): RunFigures {
-  const { heldOut } = factsOf({ record, plan: null, evaluation: null, curve: null });
-  const mean = heldOut.length === 0 ? null : meanQuality(heldOut);
+interface FoundEvaluation {
+  readonly evaluation: SavedEvaluation | null;
+  /** Why one that is there cannot be read. */
+  readonly problem: string | null;
+}
+
+/** What `gprune eval --save` left beside a run; without it there is still a run to show. */
+async function evaluationIn(path: string): Promise<FoundEvaluation> {
+  try {
+    const file = await fileInside(path, "evaluation.json");
+    if ((await kindOfPath(file)) !== "file") return { evaluation: null, problem: null };
+    return {
+      evaluation: parseEvaluation(await readSmallText(file, MAX_RECORD_BYTES), file),
+      problem: null,
+    };
+  } catch (error) {
+    return { evaluation: null, problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function figuresOf(record: RunRecord, evaluation: SavedEvaluation | null): RunFigures {
   return {
     removed: record.sparsity.achieved,
     parameters: record.parameters,
-    heldOut: mean && { dense: mean.dense, pruned: mean.pruned },
+    perplexity: perplexityOf(record, evaluation),
     seconds: record.timings.reduce((sum, { seconds }) => sum + seconds, 0),
     peakBytes: record.peak_rss_bytes,
   };
+}
+
+/** Of the evaluation's texts where there are any, as in the report; else of those that calibration held out. */
+function perplexityOf(record: RunRecord, evaluation: SavedEvaluation | null): RunPerplexity | null {
+  const facts = factsOf({ record, plan: null, evaluation, curve: null });
+  const isEvaluated = facts.texts.length > 0;
+  const rows = isEvaluated ? facts.texts : facts.heldOut;
+  const [first] = rows;
+  if (first === undefined) return null;
+  const { dense, pruned } = meanQuality(rows);
+  const kind = isEvaluated ? "evaluation" : "held-out";
+  const against = isEvaluated && facts.otherBaseline !== null ? ` against ${baselineWords(facts)}` : "";
+  const which = rows.length === 1 ? `${kind} text ${first.name}` : `mean of ${rows.length} ${kind} texts`;
+  return { dense, pruned, on: `${which}${against}` };
 }
 
 /** Facts of what keeps its progress in the same way and is no run: an export, an evaluation. */

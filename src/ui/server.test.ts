@@ -224,8 +224,8 @@ describe("runs", () => {
       note: null,
     });
     expect(first.outcome).toMatchObject({ removed: 0.398, parameters: { before: 5000, after: 2900 } });
-    expect(first.outcome!.heldOut!.dense).toBeCloseTo(Math.sqrt(110), 10);
-    expect(first.outcome!.heldOut!.pruned).toBeCloseTo(Math.sqrt(15 * 17), 10);
+    expect(first.outcome!.perplexity!.dense).toBeCloseTo(Math.sqrt(110), 10);
+    expect(first.outcome!.perplexity!.pruned).toBeCloseTo(Math.sqrt(15 * 17), 10);
     expect(first.settings).not.toHaveProperty("output");
     expect(runs.find(({ id }) => id === "nested/second")!.how).toBe("a given plan, recovery lstsq");
     expect(runs.find(({ id }) => id === "broken")!.note).toContain("run.json");
