@@ -198,7 +198,7 @@ const runConfigSchema = fields.refine(
 );
 
 /** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
-const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
+export const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
 /** How layers share the budget when nothing is said and GPrune decides. */
 export const GPRUNE_SHARING: Sharing = "learned";
@@ -256,6 +256,7 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const question = meant === undefined ? "" : `Did you mean ${meant}? `;
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
     hint: `${question}\`gprune prune --help\` says what the options mean.`,
+    cause: error,
   });
 }
 

@@ -113,7 +113,16 @@ const OWN_NAMES = ["own", "self", "model"] as const;
 
 /** A configuration with the set that the model is to write, if there is to be one, and the number and length of windows. */
 export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
-  const added = addsOwnText(config, spec) ? [addedSet(config)] : [];
+  const mayWrite = 4 * layersParameters(spec) <= WRITING_BYTES;
+  return { ...settleWindows(config, mayWrite), seqLen: windowLength([{ spec }], config.seqLen) };
+}
+
+/**
+ * The same but for the length of windows, which depends on the model.
+ * @param mayWrite - whether the model is small enough to write a set unasked
+ */
+export function settleWindows(config: RunConfig, mayWrite: boolean): Omit<SettledConfig, "seqLen"> {
+  const added = addsOwnText(config, mayWrite) ? [addedSet(config)] : [];
   const calibration = [...config.calibration, ...added];
   const sets = Math.max(1, calibration.length);
   const share = Math.max(1, MANY_SETS / sets);
@@ -125,7 +134,6 @@ export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
     samples,
     refine: refines(config),
     refitSamples: config.refitSamples ?? Math.max(samples, few),
-    seqLen: windowLength([{ spec }], config.seqLen),
     gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
   };
 }
@@ -140,13 +148,13 @@ function addedSet({ calibration: sets }: RunConfig): TextSet {
 }
 
 /** By itself only where GPrune decides: a metric alone is as it was published, and a plan's run had its own sets. */
-function addsOwnText(config: RunConfig, spec: ModelSpec): boolean {
+function addsOwnText(config: RunConfig, mayWrite: boolean): boolean {
   const { ownText, calibration, method, plan } = config;
   if (ownText === "never" || hasOwnText(config)) return false;
   if (ownText === "always") return true;
   const isFew = calibration.length > 0 && calibration.length < MANY_SETS;
   const decides = method === "gprune" && plan === undefined;
-  return isFew && decides && 4 * layersParameters(spec) <= WRITING_BYTES;
+  return isFew && decides && mayWrite;
 }
 
 /** How layers share the budget: as it is said, else learned with GPrune, else as the metric was published. */

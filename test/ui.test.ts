@@ -43,7 +43,10 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     context.setDefaultTimeout(PATIENCE);
     page = await context.newPage();
     page.on("pageerror", (error) => problems.push(error.message));
-    page.on("console", (message) => problems.push(message.text()));
+    // The browser says of every form that is refused that it was.
+    page.on("console", (message) => {
+      if (!message.text().includes("400 (Bad Request)")) problems.push(message.text());
+    });
     page.on("request", (request) => {
       if (!request.url().startsWith(`http://127.0.0.1:${server.port}/`)) problems.push(request.url());
     });
@@ -72,6 +75,15 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     for (const [label, value] of Object.entries(settings))
       await page.getByLabel(label, { exact: true }).fill(value);
     await page.getByRole("button", { name: "Start pruning" }).press("Enter");
+  }
+
+  /** The field that is marked as wrong, once it has the focus: its name and what describes it. */
+  async function wrongField(): Promise<string> {
+    const field = page.locator("[aria-invalid=true]:focus");
+    await field.waitFor();
+    return page.evaluate<string>(
+      `[document.activeElement.labels[0], ...document.activeElement.getAttribute("aria-describedby").split(" ").map((id) => document.getElementById(id))].map((node) => node.textContent).join(" | ")`,
+    );
   }
 
   test("lets in who has the address", async () => {
@@ -104,7 +116,22 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
       "Gradient windows": "2",
     };
     await startRun("first", { Model: join(root, "none"), Sparsity: "0.3", ...small });
-    await page.getByRole("alert").getByText("none").waitFor();
+    // Refused before it is left, with the field that is wrong.
+    await page.getByRole("alert").getByText("Model: expected a model").waitFor();
+    expect(await wrongField()).toMatch(/^Model [|] .* [|] expected a model, got no such file or directory: /);
+    await page.getByLabel("Model", { exact: true }).fill(join(root, "runs"));
+    await page.getByRole("alert").waitFor({ state: "detached" });
+    await sets.nth(1).getByLabel("Path").fill("nope.txt");
+    await startRun("first", {});
+    await page.getByRole("alert").getByText("Set 2, path: expected a text").waitFor();
+    expect(await wrongField()).toMatch(
+      /^Path [|] .* [|] expected a text, got no such file or directory: nope.txt$/,
+    );
+    await expectGoodLooks();
+    await sets.nth(1).getByLabel("Path").fill(texts.code);
+    // A model's directory without a model is found when the run opens it.
+    await startRun("first", {});
+    await page.getByRole("alert").getByText("runs: expected a model").waitFor();
     // What was entered is there again, by the run's link as by the one to a new run, until somebody wants none.
     await page.getByRole("link", { name: "New like this first" }).click();
     await page.getByText("These are the settings of first, which failed.").waitFor();
@@ -114,7 +141,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await page.getByRole("link", { name: "All runs" }).click();
     await page.getByRole("link", { name: "New run" }).first().click();
     await expect.poll(() => page.getByRole("button", { name: "Start pruning" }).isEnabled()).toBe(true);
-    expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(join(root, "none"));
+    expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(join(root, "runs"));
     for (const [index, [name, path]] of Object.entries(Object.entries(texts))) {
       expect(await sets.nth(Number(index)).getByLabel("Name").inputValue()).toBe(name);
       expect(await sets.nth(Number(index)).getByLabel("Path").inputValue()).toBe(path);
@@ -124,7 +151,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await expectGoodLooks();
     await startRun("first", { Model: model });
     const live = page.getByRole("region", { name: /^first/ });
-    await live.getByText("Finished").waitFor();
+    await live.getByText("Finished", { exact: true }).waitFor();
     expect(await live.getByRole("listitem").allInnerTexts()).toEqual(
       expect.arrayContaining([expect.stringContaining("learn"), expect.stringContaining("recover")]),
     );
@@ -147,7 +174,27 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await page.getByRole("link", { name: "New like this first" }).click();
     expect(await page.getByLabel("Name", { exact: true }).first().inputValue()).toBe("first-2");
     expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(model);
+    // What came out of defaults is not pinned: other settings decide it anew.
+    const more = page.getByText("More settings").first();
+    await more.click();
+    const allocation = page.getByLabel("Allocation", { exact: true });
+    const derived = [allocation, page.getByLabel("Windows of each set for least squares", { exact: true })];
+    for (const field of derived) expect(await field.inputValue()).toBe("");
+    expect(await page.getByRole("group", { name: /^Set \d/ }).count()).toBe(2);
+    await page.getByLabel("Method", { exact: true }).selectOption("none");
+    await allocation.selectOption("curves");
+    await more.click();
     await startRun("first-2", { Sparsity: "0.5" });
+    expect(await wrongField()).toMatch(/^Allocation [|] .* [|] learned and curves need method gprune/);
+    expect(await allocation.isVisible()).toBe(true);
+    await expectGoodLooks();
+    // What the browser itself refuses is shown, too.
+    await allocation.selectOption("");
+    await page.getByLabel("Rounds", { exact: true }).fill("65");
+    await more.click();
+    await startRun("first-2", {});
+    await expect.poll(() => page.getByLabel("Rounds", { exact: true }).isVisible()).toBe(true);
+    await startRun("first-2", { Rounds: "3" });
     await page
       .getByRole("region", { name: /^first-2/ })
       .getByText("Finished")

@@ -1,42 +1,66 @@
 /** One setting of a run as its schema describes it: a text, a number, a choice, a switch, or a list of such. */
-import { type Entries, type Entry, labelOf, type Property } from "./schema.ts";
+import { type Entries, type Entry, type FieldProblems, labelOf, type Property } from "./schema.ts";
 
 interface FieldProps {
   readonly name: string;
   readonly property: Property;
   readonly isRequired: boolean;
   readonly entry: Entry;
+  /** What is wrong with fields of the form. */
+  readonly problems: FieldProblems;
   readonly onChange: (entry: Entry) => void;
-  /** Before the name in ids; fields of list items have one. */
+  /** Before the name in paths; fields of list items have one. */
   readonly prefix?: string;
 }
 
 export function Field({ entry, prefix = "", ...field }: FieldProps) {
   if (typeof entry !== "string") return <ListField {...field} items={entry} />;
-  const { name, property } = field;
-  const id = `field-${prefix}${name}`;
+  const { name, property, problems } = field;
+  const path = `${prefix}${name}`;
+  const id = `field-${path.replaceAll(".", "-")}`;
+  const problem = problems.get(path);
   return (
     <div class="field">
       <label for={id}>{labelOf(name)}</label>
-      <Control {...field} id={id} entry={entry} />
+      <Control {...field} id={id} entry={entry} isWrong={problem !== undefined} />
       <p class="note" id={`${id}-note`}>
         {property.description}
       </p>
+      <FieldProblemNote id={id} problem={problem} />
     </div>
   );
 }
 
-interface ControlProps extends Omit<FieldProps, "entry" | "prefix"> {
-  readonly id: string;
-  readonly entry: string;
+/** What is wrong with the field of an id, which names it with `describedBy`. */
+export function FieldProblemNote({ id, problem }: { id: string; problem: string | undefined }) {
+  if (problem === undefined) return null;
+  return (
+    <p class="wrong" id={`${id}-problem`}>
+      {problem}
+    </p>
+  );
 }
 
-function Control({ id, property, isRequired, entry, onChange }: ControlProps) {
+/** Attributes of a control with a note and perhaps a problem. */
+export function described(id: string, isWrong: boolean) {
+  return {
+    "aria-describedby": isWrong ? `${id}-note ${id}-problem` : `${id}-note`,
+    ...(isWrong && { "aria-invalid": true }),
+  };
+}
+
+interface ControlProps extends Omit<FieldProps, "entry" | "prefix" | "problems"> {
+  readonly id: string;
+  readonly entry: string;
+  readonly isWrong: boolean;
+}
+
+function Control({ id, property, isRequired, entry, isWrong, onChange }: ControlProps) {
   const shared = {
     id,
     value: entry,
     required: isRequired,
-    "aria-describedby": `${id}-note`,
+    ...described(id, isWrong),
     onInput: (event: { readonly currentTarget: HTMLInputElement | HTMLSelectElement }) =>
       onChange(event.currentTarget.value),
   };
@@ -81,7 +105,7 @@ function Control({ id, property, isRequired, entry, onChange }: ControlProps) {
 
 type ListFieldProps = Omit<FieldProps, "entry" | "prefix"> & { readonly items: readonly Entries[] };
 
-function ListField({ name, property, items, onChange }: ListFieldProps) {
+function ListField({ name, property, items, problems, onChange }: ListFieldProps) {
   const { properties, required = [] } = property.items!;
   const change = (index: number, changed: Entries): void =>
     onChange(items.map((item, other) => (other === index ? changed : item)));
@@ -91,6 +115,11 @@ function ListField({ name, property, items, onChange }: ListFieldProps) {
         {property.description}; several of different kinds keep the model general.{" "}
         {required.map((field) => `${labelOf(field)}: ${properties[field]?.description}.`).join(" ")}
       </p>
+      {problems.has(name) && (
+        <p class="wrong" tabIndex={-1}>
+          {problems.get(name)}
+        </p>
+      )}
       {items.map((item, index) => (
         <fieldset key={index} class="item">
           <legend>
@@ -101,7 +130,8 @@ function ListField({ name, property, items, onChange }: ListFieldProps) {
               key={field}
               name={field}
               property={own}
-              prefix={`${name}-${index}-`}
+              prefix={`${name}.${index}.`}
+              problems={problems}
               isRequired={required.includes(field)}
               entry={item[field] ?? ""}
               onChange={(entry) => change(index, { ...item, [field]: entry })}

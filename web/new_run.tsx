@@ -1,7 +1,7 @@
 /** The form of a new run, generated from the JSON Schema of a run's configuration. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Problem, Settings, UiState } from "../src/ui/api.ts";
-import { Field } from "./field.tsx";
+import { described, Field, FieldProblemNote } from "./field.tsx";
 import { ProblemNote } from "./problem_note.tsx";
 import {
   type Entries,
@@ -11,6 +11,7 @@ import {
   otherFields,
   type RunSchema,
   settingsOf,
+  withoutField,
 } from "./schema.ts";
 import { post, schema as readSchema } from "./server.ts";
 
@@ -28,9 +29,10 @@ export function NewRun({ state, like }: NewRunProps) {
   const isBusy = state.live?.state === "running" || state.live?.state === "stopping";
   return (
     <>
-      {start?.hasFailed && (
+      {start?.ended != null && (
         <p class="aside">
-          These are the settings of {start.id}, which failed. <a href={`#new?${EMPTY}`}>Start from none</a>
+          These are the settings of {start.id}, which {start.ended}.{" "}
+          <a href={`#new?${EMPTY}`}>Start from none</a>
         </p>
       )}
       <Form
@@ -53,20 +55,24 @@ interface Start {
   readonly id: string;
   readonly settings: Settings | null;
   readonly name: string;
-  readonly hasFailed: boolean;
+  /** How it ended without leaving anything; null for one that is listed. */
+  readonly ended: "failed" | "was stopped" | null;
 }
 
-/** The run that was named; when none was, the last one if it failed, since its settings may be nowhere else. */
+/** The run that was named; when none was, the last one if it failed or left nothing when it was stopped, since its settings may be nowhere else. */
 function startOf({ runs, live }: UiState, like: string | null): Start | null {
   const names = new Set(runs.map(({ id }) => id));
   const listed = like === null ? undefined : runs.find(({ id }) => id === like);
   if (listed !== undefined) {
     const { id, settings } = listed;
-    return { id, settings, name: nextName(id, names), hasFailed: false };
+    return { id, settings, name: nextName(id, names), ended: null };
   }
-  if (live?.state !== "failed" || (like !== null && like !== live.id)) return null;
+  const ended = live?.state === "failed" ? "failed" : live?.state === "stopped" ? "was stopped" : null;
+  if (live === null || ended === null || (like !== null && like !== live.id)) return null;
+  // A stopped run that is listed has left its settings there.
+  if (ended === "was stopped" && names.has(live.id)) return null;
   const { id, settings } = live;
-  return { id, settings, name: names.has(id) ? nextName(id, names) : id, hasFailed: true };
+  return { id, settings, name: names.has(id) ? nextName(id, names) : id, ended };
 }
 
 interface FormProps {
@@ -81,12 +87,24 @@ function Form({ schema, start, name: firstName, workingDirectory, isBusy }: Form
   const [entries, setEntries] = useState(start);
   const [name, setName] = useState(firstName);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const set = (field: string, entry: Entry): void => setEntries((now) => ({ ...now, [field]: entry }));
+  const [refusals, setRefusals] = useState(0);
+  const form = useRef<HTMLFormElement>(null);
+  const problems = new Map(problem?.fields?.map(({ path, message }) => [path, message]));
+  useLayoutEffect(() => showFirstProblem(form.current!), [refusals]);
+  const set = (field: string, entry: Entry): void => {
+    setEntries((now) => ({ ...now, [field]: entry }));
+    setProblem((now) => withoutField(now, field));
+  };
+  const rename = (to: string): void => {
+    setName(to);
+    setProblem((now) => withoutField(now, "name"));
+  };
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
     const refused = await post("/api/runs", { name: name.trim(), settings: settingsOf(schema, entries) });
     setProblem(refused);
     if (refused === null) location.hash = "#runs";
+    else setRefusals((count) => count + 1);
   };
   const fieldsOf = (fields: readonly string[]) =>
     fields.map((field) => (
@@ -96,18 +114,19 @@ function Form({ schema, start, name: firstName, workingDirectory, isBusy }: Form
         property={schema.properties[field]!}
         isRequired={schema.required?.includes(field) ?? false}
         entry={entries[field] ?? ""}
+        problems={problems}
         onChange={(entry) => set(field, entry)}
       />
     ));
   return (
-    <form onSubmit={submit} class="form">
+    <form ref={form} onSubmit={submit} onInvalidCapture={openGroup} class="form">
       <p class="aside">
         Relative paths lead from <code>{workingDirectory}</code>, where gprune ui was started.
       </p>
       {GROUPS.map(({ title, fields }, index) => (
         <fieldset key={title}>
           <legend>{title}</legend>
-          {index === 0 && <NameField name={name} onChange={setName} />}
+          {index === 0 && <NameField name={name} problem={problems.get("name")} onChange={rename} />}
           {fieldsOf(fields)}
         </fieldset>
       ))}
@@ -129,7 +148,25 @@ function Form({ schema, start, name: firstName, workingDirectory, isBusy }: Form
   );
 }
 
-function NameField({ name, onChange }: { name: string; onChange: (name: string) => void }) {
+/** A field that is refused is seen: its group is opened before the browser goes to it. */
+function openGroup({ target }: Event): void {
+  if (target instanceof Element) target.closest("details")?.setAttribute("open", "");
+}
+
+/** Goes to the first field that is marked as wrong. */
+function showFirstProblem(form: HTMLFormElement): void {
+  const first = form.querySelector<HTMLElement>("[aria-invalid], .wrong[tabindex]");
+  first?.closest("details")?.setAttribute("open", "");
+  first?.focus();
+}
+
+interface NameFieldProps {
+  readonly name: string;
+  readonly problem: string | undefined;
+  readonly onChange: (name: string) => void;
+}
+
+function NameField({ name, problem, onChange }: NameFieldProps) {
   return (
     <div class="field">
       <label for="run-name">Name</label>
@@ -141,12 +178,13 @@ function NameField({ name, onChange }: { name: string; onChange: (name: string) 
         pattern="[A-Za-z0-9][A-Za-z0-9._\-]*"
         autocomplete="off"
         spellcheck={false}
-        aria-describedby="run-name-note"
+        {...described("run-name", problem !== undefined)}
         onInput={(event) => onChange(event.currentTarget.value)}
       />
       <p class="note" id="run-name-note">
         directory to be made here: letters, digits, dots, dashes
       </p>
+      <FieldProblemNote id="run-name" problem={problem} />
     </div>
   );
 }

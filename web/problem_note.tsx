@@ -1,11 +1,20 @@
 /** Why something did not work, and what to do. */
 import type { Problem } from "../src/ui/api.ts";
+import { pathLabel } from "./schema.ts";
 
-export function ProblemNote({ problem }: { problem: Problem }) {
+export function ProblemNote({ problem: { message, hint, fields } }: { problem: Problem }) {
   return (
     <div class="problem" role="alert">
-      <p>{problem.message}</p>
-      {problem.hint !== null && <p class="note">{problem.hint}</p>}
+      {fields === undefined ? (
+        <p>{message}</p>
+      ) : (
+        fields.map(({ path, message: what }) => (
+          <p key={path}>
+            {pathLabel(path)}: {what}
+          </p>
+        ))
+      )}
+      {fields === undefined && hint !== null && <p class="note">{hint}</p>}
     </div>
   );
 }

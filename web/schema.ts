@@ -1,5 +1,5 @@
 /** The JSON Schema of a run, as far as a form looks at it, and between a form's texts and a run's settings. */
-import type { Settings } from "../src/ui/api.ts";
+import type { Problem, Settings } from "../src/ui/api.ts";
 
 export interface Property {
   readonly type?: string;
@@ -60,6 +60,25 @@ export function labelOf(name: string): string {
   if (label !== undefined) return label;
   const words = name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
   return words[0]!.toUpperCase() + words.slice(1);
+}
+
+/** `calibration.0.path` as `Set 1, path`. */
+export function pathLabel(path: string): string {
+  const [name = "", index, field] = path.split(".");
+  if (index === undefined) return labelOf(name);
+  const item = `${labelOf(name)} ${Number(index) + 1}`;
+  return field === undefined ? item : `${item}, ${labelOf(field).toLowerCase()}`;
+}
+
+/** What is wrong with each field, by its path. */
+export type FieldProblems = ReadonlyMap<string, string>;
+
+/** Without what was wrong with a field, which somebody changes. */
+export function withoutField(problem: Problem | null, field: string): Problem | null {
+  const { fields = [] } = problem ?? {};
+  const others = fields.filter(({ path }) => path !== field && !path.startsWith(`${field}.`));
+  if (problem === null || others.length === fields.length) return problem;
+  return others.length === 0 ? null : { ...problem, fields: others };
 }
 
 /** A form's entries for settings; what is not said stays empty. */

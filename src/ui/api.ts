@@ -13,7 +13,7 @@ export interface RunSummary {
   readonly how: string;
   /** What came out; null for what is not finished. */
   readonly outcome: RunFigures | null;
-  /** What a new run like it takes; null for what is damaged. */
+  /** What a new run like it takes: in a state of the page what is no default; null for what is damaged. */
   readonly settings: Settings | null;
   /** Why it cannot be shown, or which stages are kept; null when there is nothing to say. */
   readonly note: string | null;
@@ -84,6 +84,14 @@ export interface Problem {
   readonly code: string;
   readonly message: string;
   readonly hint: string | null;
+  /** The fields of a form that it is about; absent when it is about none. */
+  readonly fields?: readonly FieldProblem[];
+}
+
+export interface FieldProblem {
+  /** `allocation`, `calibration.0.path`; `name` is that of the run. */
+  readonly path: string;
+  readonly message: string;
 }
 
 /** What the page shows. */

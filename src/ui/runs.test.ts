@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { reportFiles } from "../../test/report_files.ts";
 import { formatRunRecord } from "../report/run_record.ts";
-import { Runs } from "./runs.ts";
+import { problemOf, Runs } from "./runs.ts";
 import type { RunEnding } from "./start_run.ts";
 
 test("a run that failed keeps the settings that were asked for, and says where their paths lead from", async () => {
@@ -13,8 +13,8 @@ test("a run that failed keeps the settings that were asked for, and says where t
   const problem = { code: "NOT_FOUND", message: "none", hint: null };
   const ending = Promise.resolve({ state: "failed", problem } as const);
   const runs = new Runs(root, () => ({ ending, stop: () => {} }));
-  const settings = { model: "m", calibration: [{ name: "web", path: "nope.txt" }] };
-  runs.start({ name: "small", settings: { ...settings, output: "elsewhere" } });
+  const settings = { model: "hf://a/m", calibration: [{ name: "own", path: "self" }] };
+  await runs.start({ name: "small", settings: { ...settings, output: "elsewhere" } });
   await ending;
   const { live, workingDirectory } = await runs.state();
   expect(live).toMatchObject({ id: "small", state: "failed", failure: problem });
@@ -30,7 +30,7 @@ test("a run that ends while the directory is looked at is in the list when someb
     end = resolve;
   });
   const runs = new Runs(root, () => ({ ending, stop: () => {} }));
-  runs.start({ name: "small", settings: { model: "m", calibration: [{ name: "web", path: "w.txt" }] } });
+  await runs.start({ name: "small", settings: { model: "hf://a/m" } });
   // The list is being made, and the run ends before it is there.
   const before = runs.state();
   end({ state: "finished" });
@@ -38,4 +38,70 @@ test("a run that ends while the directory is looked at is in the list when someb
   await mkdir(join(root, "small"));
   await writeFile(join(root, "small", "run.json"), formatRunRecord(reportFiles().record));
   expect((await runs.state()).runs).toMatchObject([{ id: "small", state: "finished" }]);
+});
+
+test("a form that names what is not there is refused with every field that is wrong, and nothing is started", async () => {
+  const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
+  onTestFinished(() => rm(root, { recursive: true, force: true }));
+  const runs = new Runs(root, () => {
+    throw new Error("started");
+  });
+  const text = join(root, "web.txt");
+  await writeFile(text, "text");
+  for (const name of ["done", "half.run"]) await mkdir(join(root, name));
+  const right = { model: root, calibration: [{ name: "web", path: text }] };
+  const refused = async (name: string, settings: object): Promise<readonly unknown[]> => {
+    const problem = problemOf(await runs.start({ name, settings }).catch((error: unknown) => error));
+    return [problem.code, ...(problem.fields ?? []).flatMap(({ path, message }) => [path, message])];
+  };
+  const there = expect.stringContaining("expected a name that is free");
+  expect(await refused("done", right)).toEqual(["BAD_ARGUMENT", "name", there]);
+  expect(await refused("half", right)).toEqual([
+    "BAD_ARGUMENT",
+    "name",
+    expect.stringContaining("unfinished"),
+  ]);
+  expect(await refused("a/b", right)).toEqual([
+    "BAD_ARGUMENT",
+    "name",
+    expect.stringContaining("expected letters"),
+  ]);
+  const sets = [...right.calibration, { name: "own", path: "self" }, { name: "code", path: "nope.txt" }];
+  const none = { model: "nowhere", calibration: sets, plan: "plan.json" };
+  expect(await refused("new", none)).toEqual([
+    "BAD_ARGUMENT",
+    ...["model", "expected a model, got no such file or directory: nowhere"],
+    ...["calibration.2.path", "expected a text, got no such file or directory: nope.txt"],
+    ...["plan", "expected a plan.json, got no such file: plan.json"],
+  ]);
+  const address = { ...right, model: "hf://nobody" };
+  expect(await refused("new", address)).toEqual(["BAD_ARGUMENT", "model", expect.stringContaining("hf://")]);
+  const alone = { ...right, method: "none", allocation: "curves", rounds: 0 };
+  expect(await refused("new", alone)).toEqual([
+    "BAD_CONFIG",
+    ...["rounds", expect.stringContaining(">=1")],
+    ...["allocation", expect.stringContaining("learned and curves need method gprune")],
+  ]);
+  expect((await runs.state()).live).toBeNull();
+});
+
+test("a new run like another begins with what is no default", async () => {
+  const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
+  onTestFinished(() => rm(root, { recursive: true, force: true }));
+  const { record } = reportFiles();
+  const settings = {
+    model: "m",
+    method: "gprune",
+    allocation: "learned",
+    samples: 40,
+    sparsity: 0.4,
+    rounds: 8,
+  };
+  await mkdir(join(root, "small"));
+  await writeFile(join(root, "small", "run.json"), formatRunRecord({ ...record, settings }));
+  const [run] = (await new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} })).state())
+    .runs;
+  // Two sets that count twice; the model was too large to write a third.
+  const calibration = ["web", "code"].map((name) => ({ name, path: `texts/${name}`, weight: 2 }));
+  expect(run?.settings).toEqual({ model: "m", sparsity: 0.4, calibration });
 });

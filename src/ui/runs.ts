@@ -1,7 +1,7 @@
 /** The runs that a server shows, starts, stops and resumes: one at a time, since each takes what the machine has. */
 import { join } from "node:path";
 import { z } from "zod";
-import { resolveRunConfig } from "../config.ts";
+import { type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/file.ts";
 import { fileInside } from "../io/inside.ts";
@@ -10,6 +10,8 @@ import { renderComparison } from "../report/comparison.ts";
 import { renderReport } from "../report/report.ts";
 import { readRun } from "../report/run_directory.ts";
 import type { Problem, ResumeRequest, RunSummary, Settings, StartRequest, UiState } from "./api.ts";
+import { askedSettings } from "./asked_settings.ts";
+import { checked, requireStartable, wrongFields } from "./form_check.ts";
 import { LiveRunRecorder } from "./live_run.ts";
 import { listRuns } from "./run_list.ts";
 import type { RunHandle, StartRun } from "./start_run.ts";
@@ -57,10 +59,13 @@ export class Runs {
     return { version: versions().gprune, directory, workingDirectory: process.cwd(), runs, live };
   }
 
-  /** @throws GpruneError BAD_CONFIG, LOCKED when a run is under way */
-  start(request: unknown): void {
+  /** @throws GpruneError BAD_CONFIG and BAD_ARGUMENT with the fields that are wrong, LOCKED when a run is under way */
+  async start(request: unknown): Promise<void> {
     const { name, settings } = checked(startSchema, request);
-    this.#launch(name, settings, { where: "form", resume: false });
+    const { output: _, ...asked } = settings;
+    this.#requireIdle();
+    await requireStartable(this.#directory, name, this.#configOf(name, asked, "form"));
+    this.#launch(name, asked, { where: "form", resume: false });
   }
 
   /** @throws GpruneError NOT_FOUND, BAD_CONFIG, LOCKED when a run is under way */
@@ -116,7 +121,10 @@ export class Runs {
     if (now >= this.#list.until) {
       // Whoever asks meanwhile gets the list before, and a change makes it old again.
       this.#list = { ...this.#list, until: now + LIST_AGE };
-      const runs = await listRuns(this.#directory);
+      const runs = (await listRuns(this.#directory)).map((run) => ({
+        ...run,
+        settings: run.settings && askedSettings(run.settings),
+      }));
       this.#list = { ...this.#list, runs };
     }
     return this.#list.runs;
@@ -128,14 +136,11 @@ export class Runs {
     settings: Settings,
     { where, resume }: { readonly where: string; readonly resume: boolean },
   ): void {
-    const config = resolveRunConfig({ ...settings, output: join(this.#directory, id) }, where);
-    if (this.#handle !== null) {
-      const hint = "Wait for it, or stop it; a stopped run can be resumed.";
-      throw new GpruneError("LOCKED", `start: expected no run under way, got ${this.#live?.id}`, { hint });
-    }
-    const { output: _, ...asked } = settings;
+    const config = this.#configOf(id, settings, where);
+    // While the form was checked, another may have been started.
+    this.#requireIdle();
     const live = new LiveRunRecorder(
-      { id, base: config.model, settings: asked },
+      { id, base: config.model, settings: resume ? askedSettings(settings) : settings },
       { onChange: () => this.#changed(), before: resume ? this.#live : null },
     );
     const handle = this.#start({ config, resume }, live);
@@ -150,23 +155,26 @@ export class Runs {
     this.#changed();
   }
 
+  #requireIdle(): void {
+    if (this.#handle === null) return;
+    const hint = "Wait for it, or stop it; a stopped run can be resumed.";
+    throw new GpruneError("LOCKED", `start: expected no run under way, got ${this.#live?.id}`, { hint });
+  }
+
+  #configOf(id: string, settings: Settings, where: string): RunConfig {
+    return resolveRunConfig({ ...settings, output: join(this.#directory, id) }, where);
+  }
+
   #changed(): void {
     for (const listener of this.#listeners) listener();
   }
 }
 
-/** @throws GpruneError BAD_ARGUMENT */
-function checked<T>(schema: z.ZodType<T>, value: unknown): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new GpruneError("BAD_ARGUMENT", `${issue?.path.join(".") || "request"}: ${issue?.message}`);
-}
-
 /** An error as the page is told. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof GpruneError) {
-    return { hint: null, ...error.plain };
+    const fields = wrongFields(error);
+    return { hint: null, ...error.plain, ...(fields !== undefined && { fields }) };
   }
   return { code: "INTERNAL", message: error instanceof Error ? error.message : String(error), hint: null };
 }

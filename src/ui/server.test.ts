@@ -190,7 +190,7 @@ describe("who may ask", () => {
     }
     const sly = await ask("/runs/report?run=sly", { headers: bearer() });
     expect([sly.status, JSON.parse(sly.text)]).toMatchObject([400, { code: "BAD_FILE" }]);
-    const settings = { model: "m" };
+    const settings = { model: "hf://a/m" };
     for (const name of ["../up", "/etc/x", "a/b", "..", ".hidden", "", "a".repeat(101), "C:\\x"]) {
       const answer = await ask("/api/runs", { method: "POST", headers: bearer(), body: { name, settings } });
       expect([name, answer.status]).toEqual([name, 400]);
@@ -243,17 +243,17 @@ describe("runs", () => {
   it("start from a form, are followed live, and stop", async () => {
     const post = (path: string, body: unknown): Promise<Answered> =>
       ask(path, { method: "POST", headers: bearer(), body });
-    const wrong = await post("/api/runs", { name: "new", settings: { model: "m", sparsity: 2 } });
+    const wrong = await post("/api/runs", { name: "new", settings: { model: "hf://a/m", sparsity: 2 } });
     expect([wrong.status, wrong.text]).toEqual([400, expect.stringContaining("sparsity")]);
     expect(
-      (await post("/api/runs", { name: "new", settings: { model: "m", output: "/tmp/x" } })).status,
+      (await post("/api/runs", { name: "new", settings: { model: "hf://a/m", output: "/tmp/x" } })).status,
     ).toBe(202);
     const [puppet] = puppets as [Puppet];
     expect(puppet).toMatchObject({
       resume: false,
-      config: { model: "m", output: join(root, "runs", "new") },
+      config: { model: "hf://a/m", output: join(root, "runs", "new") },
     });
-    const twice = await post("/api/runs", { name: "other", settings: { model: "m" } });
+    const twice = await post("/api/runs", { name: "other", settings: { model: "hf://a/m" } });
     expect([twice.status, twice.text]).toEqual([
       409,
       expect.stringContaining("expected no run under way, got new"),
@@ -301,9 +301,9 @@ describe("runs", () => {
   });
 
   it("say why they failed", async () => {
-    const body = { name: "bad", settings: { model: "m" } };
+    const body = { name: "bad", settings: { model: "hf://a/m" } };
     await ask("/api/runs", { method: "POST", headers: bearer(), body });
-    const problem = { code: "NOT_FOUND", message: "m: expected a model", hint: null };
+    const problem = { code: "NOT_FOUND", message: "hf://a/m: expected a model", hint: null };
     puppets.at(-1)!.end({ state: "failed", problem });
     const events = follow();
     expect((await events.until(({ live }) => live?.state === "failed")).live!.failure).toEqual(problem);

@@ -1,0 +1,72 @@
+/** Of the settings of a run, those that have to be said for a new one to be like it. */
+import { windowLength } from "../calibrate/windows.ts";
+import { RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
+import { GpruneError } from "../errors.ts";
+import { isOwnText } from "../evaluate/own_text.ts";
+import { allocationOf, hasOwnText, settleWindows } from "../run_inputs.ts";
+import { metricByName } from "../score/registry.ts";
+import type { Settings } from "./api.ts";
+
+/** What the schema wants and no form shows as a default. */
+const NAMED = { model: "model", output: "output" } as const;
+const DEFAULTS: RunConfig = resolveRunConfig(NAMED, "internal");
+/** Settings whose default depends on others. */
+const DERIVED = ["recover", "allocation", "refine", "gradientWindows", "refitSamples", "samples"] as const;
+
+/**
+ * Records of runs have every setting as it came out: windows by the number of sets, an allocation by the method, a set that
+ * the model wrote. What would come out as well if nothing were said is left out, so that it follows what somebody changes.
+ * @returns the settings as they are where they are not those of a run of this version
+ */
+export function askedSettings(settings: Settings): Settings {
+  try {
+    return unsettled(settings, resolveRunConfig({ ...settings, output: NAMED.output }, "run"));
+  } catch (error) {
+    if (error instanceof GpruneError) return settings;
+    throw error;
+  }
+}
+
+/** @param config - what the settings say */
+function unsettled(settings: Settings, config: RunConfig): Settings {
+  const calibration = namedSets(config);
+  const idle = new Set<string>(
+    DERIVED.filter((name) => isSame(config, { ...config, [name]: usual(config, name) })),
+  );
+  if (config.seqLen === windowLength([], undefined)) idle.add("seqLen");
+  const said = Object.entries(settings).filter(
+    ([name, value]) => !(idle.has(name) || name === "calibration" || isDefault(name, value)),
+  );
+  const sets = calibration.map(({ name, path, weight }) => ({ name, path, ...(weight !== 1 && { weight }) }));
+  return { ...Object.fromEntries(said), ...(sets.length > 0 && { calibration: sets }) };
+}
+
+function isDefault(name: string, value: unknown): boolean {
+  return (
+    !(name in NAMED || DERIVED.some((derived) => derived === name)) &&
+    DEFAULTS[name as keyof RunConfig] === value
+  );
+}
+
+/** What stands for a setting that is not said. */
+function usual({ method }: RunConfig, name: (typeof DERIVED)[number]): unknown {
+  return name === "recover" ? RECOVERY[method] : undefined;
+}
+
+/** The sets without one that is there because nothing was said against it. */
+function namedSets(config: RunConfig): RunConfig["calibration"] {
+  const { calibration } = config;
+  const last = calibration.at(-1);
+  if (last === undefined || !isOwnText(last)) return calibration;
+  const others = calibration.slice(0, -1);
+  return isSame(config, { ...config, calibration: others }) ? others : calibration;
+}
+
+/** Whether a run does the same with both; a model that wrote no set unasked was too large for it. */
+function isSame(config: RunConfig, other: RunConfig): boolean {
+  const ends = [config, other].map((one) => {
+    const settled = settleWindows(one, hasOwnText(config));
+    return JSON.stringify({ ...settled, allocation: allocationOf(one, metricByName(one.metric)) });
+  });
+  return ends[0] === ends[1];
+}

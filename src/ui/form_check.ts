@@ -1,0 +1,82 @@
+/** What can be said of a form before a run is started: whether everything that it names is there, and its name is free. */
+import { join } from "node:path";
+import { z } from "zod";
+import type { RunConfig } from "../config.ts";
+import { GpruneError } from "../errors.ts";
+import { isOwnText } from "../evaluate/own_text.ts";
+import { kindOfPath } from "../io/file.ts";
+import { parseHubAddress } from "../io/hub_address.ts";
+import { mayBeText } from "../io/texts.ts";
+import type { FieldProblem } from "./api.ts";
+
+/** Why a field is refused; null when it is not. */
+type Check = () => Promise<string | null>;
+
+/** Field, and what is to be known of it. */
+type FieldCheck = readonly [path: readonly (string | number)[], check: Check];
+
+/** @throws GpruneError BAD_ARGUMENT naming every field that is wrong */
+export async function requireStartable(directory: string, name: string, config: RunConfig): Promise<void> {
+  const { model, plan, calibration } = config;
+  const checks: readonly FieldCheck[] = [
+    [["name"], () => whyTaken(directory, name)],
+    [["model"], () => whyNoModel(model)],
+    ...calibration.map((set, index): FieldCheck => [["calibration", index, "path"], () => whyNoText(set)]),
+    ...(plan === undefined ? [] : [[["plan"], () => whyNoFile(plan)] satisfies FieldCheck]),
+  ];
+  const found = await Promise.all(
+    checks.map(async ([path, check]) => ({ path, message: await check().catch(said) })),
+  );
+  const issues = found.flatMap(({ path, message }) =>
+    message === null ? [] : [{ code: "custom" as const, path: [...path], message, input: undefined }],
+  );
+  if (issues.length > 0) throw refusal(new z.ZodError(issues));
+}
+
+/** @throws GpruneError BAD_ARGUMENT */
+export function checked<T>(schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw refusal(result.error);
+}
+
+/** The fields that an error is about, as a form has them; undefined when it is about none. */
+export function wrongFields({ cause }: GpruneError): readonly FieldProblem[] | undefined {
+  if (!(cause instanceof z.ZodError)) return undefined;
+  const fields = cause.issues
+    .filter(({ path }) => path.length > 0)
+    .map(({ path, message }) => ({ path: path.join("."), message }));
+  return fields.length === 0 ? undefined : fields;
+}
+
+function refusal(cause: z.ZodError): GpruneError {
+  const texts = cause.issues.map(({ path, message }) => `${path.join(".") || "request"}: ${message}`);
+  return new GpruneError("BAD_ARGUMENT", texts.join("\n"), { cause });
+}
+
+async function whyTaken(directory: string, name: string): Promise<string | null> {
+  if ((await kindOfPath(join(directory, name))) !== "missing") {
+    return `expected a name that is free, got ${name}, which is there already`;
+  }
+  const isKept = (await kindOfPath(join(directory, `${name}.run`))) !== "missing";
+  return isKept ? `expected a name that is free, got that of an unfinished run, which can be resumed` : null;
+}
+
+async function whyNoModel(model: string): Promise<string | null> {
+  if ((await kindOfPath(model)) !== "missing" || parseHubAddress(model) !== null) return null;
+  return `expected a model, got no such file or directory: ${model}`;
+}
+
+async function whyNoText(set: RunConfig["calibration"][number]): Promise<string | null> {
+  if (isOwnText(set) || (await mayBeText(set.path))) return null;
+  return `expected a text, got no such file or directory: ${set.path}`;
+}
+
+async function whyNoFile(path: string): Promise<string | null> {
+  return (await kindOfPath(path)) === "file" ? null : `expected a plan.json, got no such file: ${path}`;
+}
+
+/** What is wrong with an address. */
+function said(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
