@@ -132,6 +132,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     // A model's directory without a model is found when the run opens it.
     await startRun("first", {});
     await page.getByRole("alert").getByText("runs: expected a model").waitFor();
+    await page.getByText("None had begun.").waitFor();
     // What was entered is there again, by the run's link as by the one to a new run, until somebody wants none.
     await page.getByRole("link", { name: "New like this first" }).click();
     await page.getByText("These are the settings of first, which failed.").waitFor();
@@ -219,10 +220,21 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await startRun("long", { Sparsity: "0.5", Rounds: "64", "Gradient windows": "3" });
     const live = page.getByRole("region", { name: /^long/ });
     await live.getByText("learn").first().waitFor();
-    await live.getByRole("button", { name: "Stop" }).click();
-    await live.getByText("Stopped").waitFor();
-    await page.getByRole("button", { name: "Resume long" }).click();
-    await live.getByText("Finished").waitFor();
+    await live.getByRole("img").waitFor();
+    await live.getByRole("button", { name: "Stop" }).press("Enter");
+    await live.getByText("Stopped", { exact: true }).waitFor();
+    await live.getByText(/^stopped at \d+ %$/).waitFor();
+    expect(await live.getByRole("progressbar").count()).toBe(0);
+    // The button is gone, and the focus is where it was.
+    await live.locator("h2:focus").waitFor();
+    await expectGoodLooks();
+    await live.getByRole("button", { name: "Resume long" }).press("Enter");
+    await live.getByText("Finished", { exact: true }).waitFor();
+    await live.locator("h2:focus").waitFor();
+    // The rounds that it had before it was stopped are there.
+    await live.getByText("As a table").click();
+    expect(await live.getByRole("row").nth(-1).textContent()).toMatch(/^64/);
+    expect(await live.locator("polyline").first().getAttribute("points")).toMatch(/^(\S+ ){63}\S+$/);
     expect(existsSync(join(root, "runs", "long", "report.html"))).toBe(true);
   });
 });

@@ -81,7 +81,10 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
         ) : (
           <>
             {state.live !== null && (
-              <LivePanel live={state.live} isListed={state.runs.some(({ id }) => id === state.live?.id)} />
+              <LivePanel
+                live={state.live}
+                listed={state.runs.find(({ id }) => id === state.live?.id)?.state}
+              />
             )}
             {(state.runs.length > 0 || state.live === null) && (
               <RunList runs={state.runs} isBusy={isActive(state.live)} />

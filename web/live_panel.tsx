@@ -1,7 +1,8 @@
 /** The run that was started last: stages, speed, memory, losses, and how it ended. */
-import { useEffect, useState } from "preact/hooks";
+import type { RefObject } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { bytes } from "../src/report/format.ts";
-import type { LiveRun, LiveState, Problem } from "../src/ui/api.ts";
+import type { LiveRun, LiveState, Problem, RunSummary } from "../src/ui/api.ts";
 import { CurveChart } from "./curve_chart.tsx";
 import { clock, rate } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
@@ -24,20 +25,21 @@ const CURVES: Readonly<Record<string, { readonly title: string; readonly unit: s
 
 interface LivePanelProps {
   readonly live: LiveRun;
-  /** Whether it is in the list of runs, too. */
-  readonly isListed: boolean;
+  /** What the list of runs says of it; undefined when it is not there. */
+  readonly listed: RunSummary["state"] | undefined;
 }
 
-export function LivePanel({ live, isListed }: LivePanelProps) {
+export function LivePanel({ live, listed }: LivePanelProps) {
   const rows = stageRows(live.stages);
   const isActive = live.state === "running" || live.state === "stopping";
+  const title = useRef<HTMLHeadingElement>(null);
   return (
     <section class="live" aria-labelledby="live-title">
       <div class="bar">
-        <h2 id="live-title">
+        <h2 id="live-title" ref={title} tabIndex={-1}>
           {live.id} <span class={`state ${live.state}`}>{STATES[live.state]}</span>
         </h2>
-        <Actions live={live} isActive={isActive} isListed={isListed} />
+        <Actions live={live} listed={listed} title={title} />
       </div>
       <p class="aside">
         Pruning <code>{live.base}</code>
@@ -45,7 +47,7 @@ export function LivePanel({ live, isListed }: LivePanelProps) {
       {live.failure !== null && <ProblemNote problem={live.failure} />}
       <Figures live={live} current={rows.at(-1)} isActive={isActive} />
       <div class="row">
-        <Stages rows={rows} />
+        <Stages rows={rows} state={live.state} />
         {Object.entries(CURVES).map(([stage, words]) => {
           const curves = live.curves.filter((curve) => curve.stage === stage);
           return curves.length > 0 && <CurveChart key={stage} curves={curves} {...words} />;
@@ -62,35 +64,56 @@ export function LivePanel({ live, isListed }: LivePanelProps) {
   );
 }
 
-function Actions({ live, isActive, isListed }: LivePanelProps & { readonly isActive: boolean }) {
+interface ActionsProps extends LivePanelProps {
+  readonly title: RefObject<HTMLHeadingElement | null>;
+}
+
+function Actions({ live, listed, title }: ActionsProps) {
   const [problem, setProblem] = useState<Problem | null>(null);
-  const stop = async (): Promise<void> => setProblem(await post("/api/stop"));
-  if (live.state === "finished") {
-    return (
-      <a
-        class="action primary"
-        href={`/runs/report?${new URLSearchParams({ run: live.id })}`}
-        target="_blank"
-        rel="noopener"
-      >
-        Open report<span class="unseen"> of {live.id} in a new tab</span>
-      </a>
-    );
-  }
+  const hasAsked = useRef(false);
+  const ask = async (path: string, body?: unknown): Promise<void> => {
+    hasAsked.current = true;
+    setProblem(await post(path, body));
+  };
+  // The button that somebody pressed goes when it has done what it does, and the focus would go with it.
+  useEffect(() => {
+    if (hasAsked.current && document.activeElement === document.body) title.current?.focus();
+  }, [live.state]);
+  const isActive = live.state === "running" || live.state === "stopping";
+  const isOver = live.state === "stopped" || live.state === "failed";
   return (
-    <>
+    <div class="actions">
       {problem !== null && <ProblemNote problem={problem} />}
+      {live.state === "finished" && <OpenReport id={live.id} />}
       {isActive && (
-        <button type="button" class="action" onClick={stop}>
+        <button type="button" class="action" onClick={() => ask("/api/stop")}>
           {live.state === "stopping" ? "Stop at once" : "Stop"}
         </button>
       )}
-      {live.state === "failed" && !isListed && (
+      {isOver && listed === "unfinished" && (
+        <button type="button" class="action primary" onClick={() => ask("/api/resume", { id: live.id })}>
+          Resume<span class="unseen"> {live.id}</span>
+        </button>
+      )}
+      {isOver && listed === undefined && (
         <a class="action" href={`#new?${new URLSearchParams({ like: live.id })}`}>
           New like this<span class="unseen"> {live.id}</span>
         </a>
       )}
-    </>
+    </div>
+  );
+}
+
+function OpenReport({ id }: { id: string }) {
+  return (
+    <a
+      class="action primary"
+      href={`/runs/report?${new URLSearchParams({ run: id })}`}
+      target="_blank"
+      rel="noopener"
+    >
+      Open report<span class="unseen"> of {id} in a new tab</span>
+    </a>
   );
 }
 
@@ -109,7 +132,7 @@ function Figures({
     <ul class="cards">
       <li>
         <span class="label">Stage</span>
-        <span class="value">{current?.name ?? "starting"}</span>
+        <span class="value">{current?.name ?? (isActive ? "starting" : "none")}</span>
         <span class="note">
           {[current?.round, current?.ended ? "done" : current?.detail].filter(Boolean).join(", ")}
         </span>
@@ -121,8 +144,12 @@ function Figures({
       </li>
       <li>
         <span class="label">Memory</span>
-        <span class="value">{live.memory === null ? "–" : bytes(live.memory.now)}</span>
-        <span class="note">{live.memory === null ? "" : `${bytes(live.memory.peak)} at most`}</span>
+        <span class="value">
+          {live.memory === null ? "–" : bytes(isActive ? live.memory.now : live.memory.peak)}
+        </span>
+        <span class="note">
+          {live.memory !== null && (isActive ? `${bytes(live.memory.peak)} at most` : "at most")}
+        </span>
       </li>
       <li>
         <span class="label">Time</span>
@@ -146,10 +173,12 @@ function useElapsed(live: LiveRun, isActive: boolean): number {
   return live.elapsed / 1000 + more;
 }
 
-function Stages({ rows }: { rows: readonly StageRow[] }) {
+function Stages({ rows, state }: { rows: readonly StageRow[]; state: LiveState }) {
+  const isActive = state === "running" || state === "stopping";
   return (
     <div class="facts">
       <h3>Stages</h3>
+      {rows.length === 0 && <p class="note">{isActive ? "None has begun yet." : "None had begun."}</p>}
       <ol class="stages">
         {rows.map((row, index) => (
           <li key={`${index} ${row.name}`} class={row.ended ? "ended" : "current"}>
@@ -160,8 +189,10 @@ function Stages({ rows }: { rows: readonly StageRow[] }) {
               {row.name}
               {row.ended && <span class="unseen">, done</span>}
             </span>
-            <span class="note">{row.ended ? clock(row.seconds) : left(row)}</span>
-            {!row.ended && <progress max={row.total} value={row.done} aria-label={row.name} />}
+            <span class="note">
+              {row.ended ? clock(row.seconds) : isActive ? left(row) : `${state} at ${share(row)}`}
+            </span>
+            {!row.ended && isActive && <progress max={row.total} value={row.done} aria-label={row.name} />}
           </li>
         ))}
       </ol>
@@ -169,9 +200,14 @@ function Stages({ rows }: { rows: readonly StageRow[] }) {
   );
 }
 
+/** `62 %` */
+function share({ done, total }: StageRow): string {
+  return `${Math.floor((100 * done) / Math.max(total, 1))} %`;
+}
+
 /** `62 %, 0:12 left` */
-function left({ done, total, seconds }: StageRow): string {
-  const share = `${Math.floor((100 * done) / Math.max(total, 1))} %`;
-  if (done === 0 || seconds < 1) return share;
-  return `${share}, ${clock((seconds * (total - done)) / done)} left`;
+function left(row: StageRow): string {
+  const { done, total, seconds } = row;
+  if (done === 0 || seconds < 1) return share(row);
+  return `${share(row)}, ${clock((seconds * (total - done)) / done)} left`;
 }

@@ -27,13 +27,14 @@ export function pruneStarter(script: string, execArgv?: readonly string[]): Star
       },
     );
     const ending = child.outcome
-      .then(endingOf)
+      .then((outcome) => endingOf(outcome, file))
       .finally(() => rmSync(directory, { recursive: true, force: true }));
     return { stop: () => child.stop("SIGINT"), ending };
   };
 }
 
-function endingOf(outcome: Outcome): RunEnding {
+/** @param file - the configuration that was made for the run */
+function endingOf(outcome: Outcome, file: string): RunEnding {
   switch (outcome.kind) {
     case "exited":
       return { state: "finished" };
@@ -41,7 +42,21 @@ function endingOf(outcome: Outcome): RunEnding {
       return { state: "stopped" };
     case "failed": {
       const { code = "INTERNAL", message, hint = null } = outcome.failure;
-      return { state: "failed", problem: { code, message, hint: hint ?? null } };
+      return { state: "failed", problem: { code, message, hint: hint && hintForPage(hint, file) } };
     }
   }
+}
+
+/** Advice for who has typed a command. */
+const OF_COMMANDS = /command|--resume|--help|^Run gprune/;
+
+/**
+ * A hint without the sentences that are about a command line or a file which the page's user never saw.
+ * @param file - the configuration that was made for the run
+ * @returns null when nothing is left
+ */
+export function hintForPage(hint: string, file: string): string | null {
+  const sentences = hint.split(/(?<=[.!?])\s+/);
+  const left = sentences.filter((sentence) => !sentence.includes(file) && !OF_COMMANDS.test(sentence));
+  return left.length === 0 ? null : left.join(" ");
 }
