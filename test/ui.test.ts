@@ -4,15 +4,17 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pruneStarter } from "../src/cli/ui_process.ts";
+import { formatRunRecord } from "../src/report/run_record.ts";
 import { serveUi, type UiServer } from "../src/ui/server.ts";
 import { CHROMIUM, fits, THEMES, violations } from "./browser.ts";
+import { reportFiles } from "./report_files.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -236,6 +238,24 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     expect(await live.getByRole("row").nth(-1).textContent()).toMatch(/^64/);
     expect(await live.locator("polyline").first().getAttribute("points")).toMatch(/^(\S+ ){63}\S+$/);
     expect(existsSync(join(root, "runs", "long", "report.html"))).toBe(true);
+  });
+
+  test("finds runs in a long list", async () => {
+    const { record } = reportFiles();
+    for (const name of ["web-1", "web-2", "code-1"]) {
+      await mkdir(join(root, "runs", name));
+      await writeFile(join(root, "runs", name, "run.json"), formatRunRecord(record));
+    }
+    const filter = page.getByRole("searchbox", { name: "Filter" });
+    await filter.fill("web- flap");
+    const names = () => page.getByRole("article").getByRole("heading").allInnerTexts();
+    await expect.poll(names).toEqual(["web-1", "web-2"]);
+    await page.getByText("2 of 6 runs").waitFor();
+    await expectGoodLooks();
+    await filter.fill("nothing");
+    await page.getByText("0 of 6 runs").waitFor();
+    await filter.fill("");
+    await expect.poll(async () => (await names()).length).toBe(6);
   });
 });
 

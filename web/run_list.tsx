@@ -6,6 +6,9 @@ import { lastPart, moment } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
 import { post } from "./server.ts";
 
+/** So many runs are seen at a glance, without a filter. */
+const FEW = 5;
+
 interface RunListProps {
   readonly runs: readonly RunSummary[];
   /** Whether a run is under way, so that none can be resumed. */
@@ -14,6 +17,8 @@ interface RunListProps {
 
 export function RunList({ runs, isBusy }: RunListProps) {
   const [selected, setSelected] = useState<readonly string[]>([]);
+  const [wanted, setWanted] = useState("");
+  const shown = runs.filter((run) => isWanted(run, wanted));
   const chosen = selected.filter((id) => runs.some((run) => run.id === id && run.state === "finished"));
   const toggle = (id: string): void =>
     setSelected(chosen.includes(id) ? chosen.filter((other) => other !== id) : [...chosen, id]);
@@ -23,8 +28,11 @@ export function RunList({ runs, isBusy }: RunListProps) {
       <h2 id="list-title" class={isBusy ? "" : "unseen"}>
         All runs
       </h2>
+      {runs.length > FEW && (
+        <Filter text={wanted} onChange={setWanted} count={shown.length} of={runs.length} />
+      )}
       <ul class="runs">
-        {runs.map((run) => (
+        {shown.map((run) => (
           <li key={`${run.id} ${run.state}`}>
             <Run run={run} isBusy={isBusy} isSelected={chosen.includes(run.id)} onToggle={toggle} />
           </li>
@@ -32,6 +40,42 @@ export function RunList({ runs, isBusy }: RunListProps) {
       </ul>
       {chosen.length > 0 && <CompareBar ids={chosen} onClear={() => setSelected([])} />}
     </section>
+  );
+}
+
+/** Whether every word is in what is said of a run: its name, its model, how it was made, its state. */
+function isWanted({ id, base, how, state }: RunSummary, words: string): boolean {
+  const text = [id, base, how, state].join(" ").toLowerCase();
+  return words
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word));
+}
+
+interface FilterProps {
+  readonly text: string;
+  readonly onChange: (text: string) => void;
+  readonly count: number;
+  readonly of: number;
+}
+
+function Filter({ text, onChange, count, of }: FilterProps) {
+  return (
+    <search class="filter">
+      <label for="run-filter">Filter</label>
+      <input
+        id="run-filter"
+        type="search"
+        value={text}
+        placeholder="name, model, metric or state"
+        autocomplete="off"
+        spellcheck={false}
+        onInput={(event) => onChange(event.currentTarget.value)}
+      />
+      <p class="note" role="status">
+        {text.trim() === "" ? `${of} runs` : `${count} of ${of} runs`}
+      </p>
+    </search>
   );
 }
 
