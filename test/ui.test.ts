@@ -231,6 +231,11 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await live.locator("h2:focus").waitFor();
     await expectGoodLooks();
     await live.getByRole("button", { name: "Resume long" }).press("Enter");
+    await live.getByRole("button", { name: "Stop" }).press("Enter");
+    await live.getByText("Stopped", { exact: true }).waitFor();
+    // So it is with the button in the list.
+    await page.getByRole("article").getByRole("button", { name: "Resume long" }).press("Enter");
+    await live.locator("h2:focus").waitFor();
     await live.getByText("Finished", { exact: true }).waitFor();
     await live.locator("h2:focus").waitFor();
     // The rounds that it had before it was stopped are there.

@@ -38,6 +38,7 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
   const main = useRef<HTMLElement>(null);
   const title = useRef<HTMLHeadingElement>(null);
   const isFirst = useRef(true);
+  const [resumed, setResumed] = useState<string | null>(null);
   const heading = route.view === "new" ? "New run" : "Runs";
   useEffect(() => {
     document.title = `${heading} · gprune`;
@@ -84,10 +85,11 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
               <LivePanel
                 live={state.live}
                 listed={state.runs.find(({ id }) => id === state.live?.id)?.state}
+                isFollowed={state.live.id === resumed}
               />
             )}
             {(state.runs.length > 0 || state.live === null) && (
-              <RunList runs={state.runs} isBusy={isActive(state.live)} />
+              <RunList runs={state.runs} isBusy={isActive(state.live)} onResume={setResumed} />
             )}
           </>
         )}

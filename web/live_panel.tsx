@@ -27,9 +27,11 @@ interface LivePanelProps {
   readonly live: LiveRun;
   /** What the list of runs says of it; undefined when it is not there. */
   readonly listed: RunSummary["state"] | undefined;
+  /** Whether a button elsewhere resumed it, so that the focus is to come here. */
+  readonly isFollowed: boolean;
 }
 
-export function LivePanel({ live, listed }: LivePanelProps) {
+export function LivePanel({ live, listed, isFollowed }: LivePanelProps) {
   const rows = stageRows(live.stages);
   const isActive = live.state === "running" || live.state === "stopping";
   const title = useRef<HTMLHeadingElement>(null);
@@ -39,7 +41,7 @@ export function LivePanel({ live, listed }: LivePanelProps) {
         <h2 id="live-title" ref={title} tabIndex={-1}>
           {live.id} <span class={`state ${live.state}`}>{STATES[live.state]}</span>
         </h2>
-        <Actions live={live} listed={listed} title={title} />
+        <Actions live={live} listed={listed} isFollowed={isFollowed} title={title} />
       </div>
       <p class="aside">
         Pruning <code>{live.base}</code>
@@ -68,7 +70,7 @@ interface ActionsProps extends LivePanelProps {
   readonly title: RefObject<HTMLHeadingElement | null>;
 }
 
-function Actions({ live, listed, title }: ActionsProps) {
+function Actions({ live, listed, isFollowed, title }: ActionsProps) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const hasAsked = useRef(false);
   const ask = async (path: string, body?: unknown): Promise<void> => {
@@ -77,8 +79,9 @@ function Actions({ live, listed, title }: ActionsProps) {
   };
   // The button that somebody pressed goes when it has done what it does, and the focus would go with it.
   useEffect(() => {
-    if (hasAsked.current && document.activeElement === document.body) title.current?.focus();
-  }, [live.state]);
+    const isFree = document.activeElement === document.body;
+    if (isFree && (hasAsked.current || isFollowed)) title.current?.focus();
+  }, [live.state, isFollowed]);
   const isActive = live.state === "running" || live.state === "stopping";
   const isOver = live.state === "stopped" || live.state === "failed";
   return (
@@ -140,7 +143,7 @@ function Figures({
       <li>
         <span class="label">Speed</span>
         <span class="value">{last === undefined ? "–" : rate(last.done, last.seconds, last.unit)}</span>
-        <span class="note">of this stage</span>
+        <span class="note">{last !== undefined && "of this stage"}</span>
       </li>
       <li>
         <span class="label">Memory</span>

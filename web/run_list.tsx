@@ -13,9 +13,11 @@ interface RunListProps {
   readonly runs: readonly RunSummary[];
   /** Whether a run is under way, so that none can be resumed. */
   readonly isBusy: boolean;
+  /** Hears of a run that goes on. */
+  readonly onResume: (id: string) => void;
 }
 
-export function RunList({ runs, isBusy }: RunListProps) {
+export function RunList({ runs, isBusy, onResume }: RunListProps) {
   const [selected, setSelected] = useState<readonly string[]>([]);
   const [wanted, setWanted] = useState("");
   const shown = runs.filter((run) => isWanted(run, wanted));
@@ -34,7 +36,13 @@ export function RunList({ runs, isBusy }: RunListProps) {
       <ul class="runs">
         {shown.map((run) => (
           <li key={`${run.id} ${run.state}`}>
-            <Run run={run} isBusy={isBusy} isSelected={chosen.includes(run.id)} onToggle={toggle} />
+            <Run
+              run={run}
+              isBusy={isBusy}
+              isSelected={chosen.includes(run.id)}
+              onToggle={toggle}
+              onResume={onResume}
+            />
           </li>
         ))}
       </ul>
@@ -91,14 +99,13 @@ function Empty() {
   );
 }
 
-interface RunProps {
+interface RunProps extends Pick<RunListProps, "isBusy" | "onResume"> {
   readonly run: RunSummary;
-  readonly isBusy: boolean;
   readonly isSelected: boolean;
   readonly onToggle: (id: string) => void;
 }
 
-function Run({ run, isBusy, isSelected, onToggle }: RunProps) {
+function Run({ run, isBusy, isSelected, onToggle, onResume }: RunProps) {
   const isFinished = run.state === "finished";
   return (
     <article class="run">
@@ -122,7 +129,7 @@ function Run({ run, isBusy, isSelected, onToggle }: RunProps) {
           </label>
         )}
         {isFinished && <Report id={run.id} />}
-        {run.state === "unfinished" && <Resume id={run.id} isBusy={isBusy} />}
+        {run.state === "unfinished" && <Resume id={run.id} isBusy={isBusy} onResume={onResume} />}
         {run.settings !== null && (
           <a class="action" href={`#new?${new URLSearchParams({ like: run.id })}`}>
             New like this<span class="unseen"> {run.id}</span>
@@ -139,7 +146,9 @@ function Outcome({ figures }: { figures: RunFigures }) {
     <dl class="figures">
       <Figure name="Removed" value={percent(removed)} note="of attention and FFN" />
       <Figure name="Parameters" value={short(parameters.after)} note={`of ${short(parameters.before)}`} />
-      {perplexity !== null && (
+      {perplexity === null ? (
+        <Figure name="Perplexity" value="–" note="not measured" />
+      ) : (
         <Figure
           name="Perplexity"
           value={times(perplexity.pruned / perplexity.dense)}
@@ -175,9 +184,13 @@ function Report({ id }: { id: string }) {
   );
 }
 
-function Resume({ id, isBusy }: { id: string; isBusy: boolean }) {
+function Resume({ id, isBusy, onResume }: { id: string } & Pick<RunListProps, "isBusy" | "onResume">) {
   const [problem, setProblem] = useState<Problem | null>(null);
-  const resume = async (): Promise<void> => setProblem(await post("/api/resume", { id }));
+  const resume = async (): Promise<void> => {
+    const refused = await post("/api/resume", { id });
+    setProblem(refused);
+    if (refused === null) onResume(id);
+  };
   return (
     <>
       {problem !== null && <ProblemNote problem={problem} />}
