@@ -12,8 +12,13 @@ test("numbers of a vertical axis are round and lie around the values", () => {
     [9, 1e7],
     [1e-9, 2e-9],
     [99.9, 100.1],
+    [12, 12.000000000000002],
+    [2.5, 2.5000000000000004],
+    [1e-25, 2e-25],
   ] as const) {
     const { at } = ticksAround(min, max, 4);
+    expect(new Set(at).size).toBe(at.length);
+    expect(at.at(-1)! - at[0]!).toBeGreaterThan(0);
     expect(at.length).toBeLessThanOrEqual(5);
     expect(at[0]).toBeLessThanOrEqual(min);
     expect(at.at(-1)).toBeGreaterThanOrEqual(max);

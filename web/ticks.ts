@@ -9,10 +9,16 @@ export interface Ticks {
 /** Distances between two numbers, but for a power of ten. */
 const STEPS = [1, 2, 5, 10] as const;
 
+/** Differences below this share of the values are rounding, and what is smaller than this is zero. */
+const ROUNDING = 1e-9;
+const SMALLEST = 1e-15;
+
 /** Multiples of 1, 2 or 5 times a power of ten, `count` spaces or fewer between them, the last ones around all values. */
 export function ticksAround(min: number, max: number, count: number): Ticks {
-  // Values that are all alike get room around them.
-  const room = max > min ? 0 : (Math.abs(max) || 1) / 10;
+  // Values that are all alike, but for rounding, get room around them.
+  const large = Math.max(Math.abs(min), Math.abs(max));
+  const scale = large < SMALLEST ? 1 : large;
+  const room = max - min > ROUNDING * scale ? 0 : scale / 10;
   const [low, high] = [min - room, max + room];
   const rough = (high - low) / count;
   const exponents = [Math.floor(Math.log10(rough)), Math.floor(Math.log10(rough)) + 1];

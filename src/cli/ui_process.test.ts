@@ -10,6 +10,7 @@ test("the page's user gets no advice for a command line and no name of a tempora
   expect(hintForPage(`${named} ${next} texts.txt is a plain text. ${kept}`, file)).toBe(
     "texts.txt is a plain text.",
   );
+  expect(hintForPage("Give --seq-len 256, or less.", file)).toBeNull();
   const memory = "Give fewer or shorter windows, close other programs, or use a larger machine.";
   expect(hintForPage(`${memory} What was computed is kept; --resume goes on with it.`, file)).toBe(memory);
 });

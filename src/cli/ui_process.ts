@@ -48,7 +48,7 @@ function endingOf(outcome: Outcome, file: string): RunEnding {
 }
 
 /** Advice for who has typed a command. */
-const OF_COMMANDS = /command|--resume|--help|^Run gprune/;
+const OF_COMMANDS = /command|(^|[\s`])--[a-z]|^Run gprune/;
 
 /**
  * A hint without the sentences that are about a command line or a file which the page's user never saw.

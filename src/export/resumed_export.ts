@@ -17,11 +17,11 @@ export async function exportResumably(
   directory: string,
   options: Omit<ExportOptions, "write" | "documents" | "lastDocuments"> & { readonly signal?: AbortSignal },
 ): Promise<void> {
-  const { dtype = "auto", maxShardBytes = null, signal, onProgress = silent } = options;
+  const { dtype = "auto", maxShardBytes, signal, onProgress = silent } = options;
   const stages = await RunDirectory.claim(directory, { resume: true, signal });
   try {
     stages.begin({
-      export: { dtype: storedDType(model, dtype), maxShardBytes },
+      export: { dtype: storedDType(model, dtype), ...(maxShardBytes !== undefined && { maxShardBytes }) },
       model: await modelHashes(model, onProgress),
       versions: { ...versions() },
     });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { CarriedFile } from "./model.ts";
-import { Tokenizer } from "./tokenizer.ts";
+import { isSameTokenizer, Tokenizer } from "./tokenizer.ts";
 
 function file(name: string, value: unknown): CarriedFile {
   return { name, bytes: Buffer.from(JSON.stringify(value)) };
@@ -313,4 +313,46 @@ describe("corrections of the library", () => {
     ]);
     expect([...tokenizer.encode("axb")]).toEqual([0]);
   });
+
+  it.each([
+    ["MergedWithPrevious", false],
+    ["MergedWithNext", false],
+    ["MergedWithNext", true],
+    ["Isolated", false],
+  ])("cuts at matches without width: %s, inverted %s", (behavior, invert) => {
+    const words = ["a", "Bc", "De", "F)"];
+    const vocab = Object.fromEntries(words.map((word, id) => [word, id]));
+    const step = { type: "Split", pattern: { Regex: "(?=[A-Z(])" }, behavior, invert };
+    const model = { type: "WordLevel", vocab };
+    const tokenizer = Tokenizer.fromFiles([file("tokenizer.json", { pre_tokenizer: step, model })]);
+    expect([...tokenizer.encode("aBcDeF)")].map((id) => words[id])).toEqual(words);
+  });
+
+  it.each(["(-|_)\\1", "(?<q>-)\\k<q>"])("refuses to merge by %s, which cannot stand twice", (regex) => {
+    const step = { type: "Split", pattern: { Regex: regex }, behavior: "MergedWithNext" };
+    const model = { type: "WordLevel", vocab: { a: 0 } };
+    expect(() => Tokenizer.fromFiles([file("tokenizer.json", { pre_tokenizer: step, model })])).toThrow(
+      /expected a Split step of MergedWithNext without references to groups/,
+    );
+  });
+
+  it("decodes dollar signs that Replace puts in", () => {
+    const decoder = {
+      type: "Sequence",
+      decoders: [{ type: "Replace", pattern: { String: "_" }, content: "$$" }],
+    };
+    const model = { type: "WordLevel", vocab: { a_b: 0 } };
+    expect(Tokenizer.fromFiles([file("tokenizer.json", { decoder, model })]).decode([0])).toBe("a$$b");
+  });
+});
+
+it("takes tokenizers for the same whose configurations name other classes, and no others", () => {
+  const tokenizer = file("tokenizer.json", { model: { type: "WordLevel", vocab: { a: 0 } } });
+  const configured = (config: object) => [tokenizer, file("tokenizer_config.json", config)];
+  const llama = configured({ bos_token: "a", tokenizer_class: "LlamaTokenizer" });
+  expect(
+    isSameTokenizer(llama, configured({ tokenizer_class: "PreTrainedTokenizerFast", bos_token: "a" })),
+  ).toBe(true);
+  expect(isSameTokenizer(llama, configured({ tokenizer_class: "LlamaTokenizer" }))).toBe(false);
+  expect(isSameTokenizer(llama, [tokenizer])).toBe(false);
 });

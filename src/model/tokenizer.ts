@@ -5,12 +5,13 @@
  * Text is data: no BOS or EOS is added, but a special token that is spelled out in a text becomes that token, as in
  * transformers.
  */
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import {
-  correctedNormalizer,
+  correctedReplace,
   correctedStep,
   isolate,
   sequence,
@@ -145,14 +146,23 @@ export class Tokenizer {
 }
 
 /** Files that decide about tokens. */
-const FILES = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] as const;
+const CONFIG = "tokenizer_config.json";
+const FILES = ["tokenizer.json", CONFIG, "generation_config.json"] as const;
 
-/** Whether two models' tokenizers are the same, byte by byte. */
+/** Whether two models' tokenizers are the same: their files byte by byte, or in all that the configurations say to us. */
 export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFile[]): boolean {
   return FILES.every((name) => {
-    const [own, other] = [a, b].map((files) => files.find((file) => file.name === name)?.bytes);
-    return own === other || (own !== undefined && other !== undefined && Buffer.compare(own, other) === 0);
+    const [own, other] = [a, b].map((files) => files.find((file) => file.name === name));
+    if (own === undefined || other === undefined) return own === other;
+    if (Buffer.compare(own.bytes, other.bytes) === 0) return true;
+    return name === CONFIG && isDeepStrictEqual(settingsIn(own), settingsIn(other));
   });
+}
+
+/** What a configuration says, but for the class that others load it with. */
+function settingsIn(file: CarriedFile): unknown {
+  const { tokenizer_class: _, ...settings } = parse([file], CONFIG, z.looseObject({})) ?? {};
+  return settings;
 }
 
 function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): number | undefined {
@@ -177,7 +187,11 @@ function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): Tokeniz
 
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */
 function tuned(file: TokenizerJson): TokenizerJson {
-  const json = { ...file, normalizer: file.normalizer && correctedNormalizer(file.normalizer) };
+  const json = {
+    ...file,
+    normalizer: file.normalizer && correctedReplace(file.normalizer),
+    decoder: file.decoder && correctedReplace(file.decoder),
+  };
   const step = json.pre_tokenizer && correctedStep(json.pre_tokenizer);
   const pieces = unigramPieces(json.model);
   const cut = cutsWords(step) && pieces === null ? null : spaceCut(json, pieces);

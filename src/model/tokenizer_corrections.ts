@@ -1,5 +1,7 @@
 /** Steps of tokenizers that the library computes otherwise than tokenizers (Rust), as steps that it computes alike. */
 import { z } from "zod";
+import { GpruneError } from "../errors.ts";
+import { plainName } from "../plain_text.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
 
 /** A step of tokenizer.json, with what is looked at. */
@@ -7,6 +9,7 @@ export interface TokenizerStep {
   readonly type: string;
   readonly pretokenizers?: readonly unknown[] | undefined;
   readonly normalizers?: readonly unknown[] | undefined;
+  readonly decoders?: readonly unknown[] | undefined;
   readonly use_regex?: boolean | undefined;
   readonly add_prefix_space?: boolean | undefined;
   readonly individual_digits?: boolean | undefined;
@@ -23,6 +26,7 @@ export const stepSchema: z.ZodType<TokenizerStep> = z.looseObject({
   type: z.string(),
   pretokenizers: z.array(z.unknown()).optional(),
   normalizers: z.array(z.unknown()).optional(),
+  decoders: z.array(z.unknown()).optional(),
   use_regex: z.boolean().optional(),
   add_prefix_space: z.boolean().optional(),
   individual_digits: z.boolean().optional(),
@@ -64,11 +68,17 @@ export function correctedStep(step: TokenizerStep): TokenizerStep {
   return Object.hasOwn(CORRECTIONS, step.type) ? CORRECTIONS[step.type]!(step) : step;
 }
 
-/** A normalizer likewise: what Replace puts in is text, and `$1` in it no part of the match. */
-export function correctedNormalizer(step: TokenizerStep): TokenizerStep {
-  const { type, content, normalizers } = step;
+/** A normalizer or decoder likewise: what Replace puts in is text, and `$1` in it no part of the match. */
+export function correctedReplace(step: TokenizerStep): TokenizerStep {
+  const { type, content, normalizers, decoders } = step;
+  const corrected = (steps: readonly unknown[]): readonly TokenizerStep[] =>
+    z.array(stepSchema).parse(steps).map(correctedReplace);
   if (type === "Sequence") {
-    return { ...step, normalizers: z.array(stepSchema).parse(normalizers).map(correctedNormalizer) };
+    return {
+      ...step,
+      ...(normalizers && { normalizers: corrected(normalizers) }),
+      ...(decoders && { decoders: corrected(decoders) }),
+    };
   }
   if (type !== "Replace" || typeof content !== "string") return step;
   return { ...step, content: content.replaceAll("$", "$$$$") };
@@ -87,8 +97,33 @@ function split(step: TokenizerStep): TokenizerStep {
   if (behavior === "Contiguous") return isolate(`(?:${regexOf(step)})+`);
   if (behavior === undefined || merges[behavior] === undefined) return { ...step, invert: false };
   const regex = regexOf(step);
+  // Between two characters nothing can be merged.
+  if (isLookaround(regex)) return isolate(regex);
+  requireNoReferences(regex, behavior);
   const withNext = `(?:${regex})[\\s\\S]*?(?=(?:${regex})|(?![\\s\\S]))`;
   return isolate(merges[behavior] ? withNext : `[\\s\\S]*?(?:${regex})|[\\s\\S]+`);
+}
+
+/** Whether an expression is one group that looks ahead or behind, and so matches no character. */
+function isLookaround(regex: string): boolean {
+  if (!/^\(\?<?[=!]/.test(regex)) return false;
+  let depth = 0;
+  // Brackets in classes and after a backslash open and close nothing.
+  const brackets = regex.replaceAll(/\\.|\[(?:\\.|[^\]\\])*\]/gs, (part) => "x".repeat(part.length));
+  for (const [place, letter] of [...brackets].entries()) {
+    if (letter === "(") depth++;
+    if (letter === ")" && --depth === 0) return place === [...brackets].length - 1;
+  }
+  return false;
+}
+
+/** @throws GpruneError UNSUPPORTED for an expression that cannot stand twice in another */
+function requireNoReferences(regex: string, behavior: string): void {
+  if (!/\\[1-9]|\\k<|\(\?<[^=!]/.test(regex)) return;
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `tokenizer.json: expected a Split step of ${behavior} without references to groups, got ${plainName(regex)}`,
+  );
 }
 
 function regexOf({ pattern }: TokenizerStep): string {

@@ -17,8 +17,6 @@ import type { ModelSpec } from "./spec.ts";
 const BUFFER =
   /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(self_)?attn\.(bias|masked_bias)|position_ids)$/;
 
-/** It is the embedding where it is not used (stored_head.ts). */
-
 const LAYER_NAME = /^model\.layers\.(\d+)\./;
 
 /** Names in one message. */
@@ -54,6 +52,7 @@ export function unusedTensors(
   stored: TensorSource,
   spec: ModelSpec,
 ): readonly string[] {
+  // A head that is not used is the embedding (stored_head.ts).
   const used = new Set([HEAD, ...weightsOf(spec).map(({ name }) => name)]);
   const unused = source.names.filter((name) => !used.has(name) && !BUFFER.test(name));
   return unused.map((name) => (stored.info(name) === undefined ? name.replace(/^model\./, "") : name));

@@ -32,7 +32,7 @@ export function range(values: readonly number[]): string {
 }
 
 /** Numbers from here on are written as `1.2e+9`: nobody counts their digits. */
-const UNCOUNTED = 1e9;
+export const UNCOUNTED = 1e9;
 
 /** A perplexity with as many digits as are worth reading. */
 export function perplexity(value: number): string {

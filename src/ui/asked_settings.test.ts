@@ -25,6 +25,13 @@ function recorded(given: RunConfigInput, spec = SPEC): Settings {
   return JSON.parse(JSON.stringify(settings)) as Settings;
 }
 
+/** The sets of a record, the one that the model wrote among them, without what is a default of theirs. */
+function written({ calibration }: Settings): readonly unknown[] {
+  return (calibration as readonly { readonly weight: number }[]).map(({ weight, ...set }) => {
+    return weight === 1 ? set : { ...set, weight };
+  });
+}
+
 test("what nobody said is said by nobody again", () => {
   const asked: readonly RunConfigInput[] = [
     { calibration: sets(1) },
@@ -37,7 +44,8 @@ test("what nobody said is said by nobody again", () => {
     { calibration: sets(5), ownText: "always", shape: "uniform", report: false },
   ];
   for (const given of asked) {
-    expect(askedSettings(recorded(given))).toEqual({ model: "in", ...given });
+    const record = recorded(given);
+    expect(askedSettings(record)).toEqual({ model: "in", ...given, calibration: written(record) });
   }
 });
 
@@ -45,17 +53,27 @@ test("what is the default however it came about is left out, and the same run co
   const calibration = [...sets(1), { name: "own", path: "self" }];
   const given = { calibration, samples: 40, allocation: "learned", recover: "lstsq", rounds: 8 } as const;
   const asked = askedSettings(recorded(given));
-  expect(asked).toEqual({ model: "in", calibration: sets(1) });
+  expect(asked).toEqual({ model: "in", calibration });
   expect(recorded(asked as RunConfigInput)).toEqual(recorded(given));
 });
 
-test("a set of the model's own stays where it would not come by itself", () => {
-  const calibration = [...sets(5), { name: "own", path: "self" }];
-  expect(askedSettings(recorded({ calibration }))).toEqual({ model: "in", calibration });
+test("a set of the model's own stays, since it may not come by itself", () => {
+  const own = { name: "own", path: "self" };
+  for (const count of [2, 5]) {
+    const calibration = [...sets(count), own];
+    expect(askedSettings(recorded({ calibration }))).toEqual({ model: "in", calibration });
+  }
+  // Of a small model it came by itself.
+  expect(askedSettings(recorded({ calibration: sets(2) }))).toEqual({
+    model: "in",
+    calibration: [...sets(2), own],
+  });
   const layers = Array.from({ length: 8 }, () => ({ neurons: 11_008, kvGroups: 32, groupSize: 1 }));
   const large = tinySpec({ hiddenSize: 4096, headDim: 128, maxPositions: 4096, layers });
-  const few = { calibration: sets(2) };
-  expect(askedSettings(recorded(few, large))).toEqual({ model: "in", ...few });
+  for (const calibration of [sets(2), [...sets(1), own]]) {
+    const first = recorded({ calibration }, large);
+    expect(recorded(askedSettings(first) as RunConfigInput, large)).toEqual(first);
+  }
 });
 
 test("settings of another version, and of a given plan, are kept", () => {

@@ -2,8 +2,7 @@
 import { windowLength } from "../calibrate/windows.ts";
 import { RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
-import { isOwnText } from "../evaluate/own_text.ts";
-import { allocationOf, hasOwnText, settleWindows } from "../run_inputs.ts";
+import { allocationOf, settleWindows } from "../run_inputs.ts";
 import { metricByName } from "../score/registry.ts";
 import type { Settings } from "./api.ts";
 
@@ -14,8 +13,8 @@ const DEFAULTS: RunConfig = resolveRunConfig(NAMED, "internal");
 const DERIVED = ["recover", "allocation", "refine", "gradientWindows", "refitSamples", "samples"] as const;
 
 /**
- * Records of runs have every setting as it came out: windows by the number of sets, an allocation by the method, a set that
- * the model wrote. What would come out as well if nothing were said is left out, so that it follows what somebody changes.
+ * Records of runs have every setting as it came out: windows by the number of sets, an allocation by the method. What would come out as well if nothing were said is left out, so that it follows what somebody changes. A set
+ * that the model wrote unasked stays, since whether it would come again depends on the model.
  * @returns the settings as they are where they are not those of a run of this version
  */
 export function askedSettings(settings: Settings): Settings {
@@ -29,7 +28,6 @@ export function askedSettings(settings: Settings): Settings {
 
 /** @param config - what the settings say */
 function unsettled(settings: Settings, config: RunConfig): Settings {
-  const calibration = namedSets(config);
   const idle = new Set<string>(
     DERIVED.filter((name) => isSame(config, { ...config, [name]: usual(config, name) })),
   );
@@ -37,7 +35,11 @@ function unsettled(settings: Settings, config: RunConfig): Settings {
   const said = Object.entries(settings).filter(
     ([name, value]) => !(idle.has(name) || name === "calibration" || isDefault(name, value)),
   );
-  const sets = calibration.map(({ name, path, weight }) => ({ name, path, ...(weight !== 1 && { weight }) }));
+  const sets = config.calibration.map(({ name, path, weight }) => ({
+    name,
+    path,
+    ...(weight !== 1 && { weight }),
+  }));
   return { ...Object.fromEntries(said), ...(sets.length > 0 && { calibration: sets }) };
 }
 
@@ -53,19 +55,10 @@ function usual({ method }: RunConfig, name: (typeof DERIVED)[number]): unknown {
   return name === "recover" ? RECOVERY[method] : undefined;
 }
 
-/** The sets without one that is there because nothing was said against it. */
-function namedSets(config: RunConfig): RunConfig["calibration"] {
-  const { calibration } = config;
-  const last = calibration.at(-1);
-  if (last === undefined || !isOwnText(last)) return calibration;
-  const others = calibration.slice(0, -1);
-  return isSame(config, { ...config, calibration: others }) ? others : calibration;
-}
-
-/** Whether a run does the same with both; a model that wrote no set unasked was too large for it. */
+/** Whether a run of the same sets does the same with both; a set that the model is to write is among them already. */
 function isSame(config: RunConfig, other: RunConfig): boolean {
   const ends = [config, other].map((one) => {
-    const settled = settleWindows(one, hasOwnText(config));
+    const settled = settleWindows(one, false);
     return JSON.stringify({ ...settled, allocation: allocationOf(one, metricByName(one.metric)) });
   });
   return ends[0] === ends[1];

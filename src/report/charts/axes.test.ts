@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { linearTicks, logTicks, spanOf } from "./axes.ts";
+import { linearScale, linearTicks, logScale, logTicks, type Span, spanOf } from "./axes.ts";
 
 describe("ticks", () => {
   it.each([
@@ -38,7 +38,41 @@ describe("ticks", () => {
     );
   });
 
-  test("have room where all values are equal", () => {
+  const labelsOf = (scaleOf: typeof linearScale, span: Span): readonly string[] => {
+    const { values, labelExpr } = (scaleOf(span) as { axis: { values: number[]; labelExpr: string } }).axis;
+    const decimals = Number(/,\.(\d+)~f/.exec(labelExpr)![1]);
+    return values.map((value) =>
+      value >= 1e9
+        ? Number(value.toPrecision(7)).toExponential()
+        : value.toLocaleString("en", { maximumFractionDigits: decimals }),
+    );
+  };
+
+  test("have labels that differ", () => {
+    fc.assert(
+      fc.property(spans, fc.constantFrom(logScale, linearScale), (span, scaleOf) => {
+        const labels = labelsOf(scaleOf, span);
+        expect(new Set(labels).size).toBe(labels.length);
+      }),
+    );
+    expect(labelsOf(linearScale, { min: 2.314152, max: 2.314158 })[0]).toMatch(/^2\.31415\d$/);
+    expect(new Set(labelsOf(linearScale, { min: 3.0000001, max: 3.0000002 })).size).toBeGreaterThan(1);
+  });
+
+  test("are drawn where values reach what no scale does", () => {
+    for (const span of [
+      { min: 0, max: 0 },
+      { min: 0, max: 1.9 },
+      { min: 3, max: Number.POSITIVE_INFINITY },
+    ]) {
+      expect(labelsOf(logScale, span).length).toBeLessThan(8);
+    }
+  });
+
+  test("have room where all values are equal, but for rounding", () => {
+    const { min, max } = spanOf([12, 12.000000000000002], 0.1);
+    expect(linearTicks({ min, max }).length).toBeGreaterThan(1);
+
     expect(spanOf([0, 0], 0.1)).toEqual({ min: -0.1, max: 0.1 });
     expect(spanOf([2, 2], 0.1)).toEqual({ min: 1.8, max: 2.2 });
   });

@@ -1,13 +1,17 @@
 /** Axes whose ticks are round numbers with labels, at least two of them, however close or far the values lie. */
+import { clamp } from "../../tensor/statistics.ts";
+import { UNCOUNTED } from "../format.ts";
 import type { Chart } from "../pictures.ts";
 
-/** Room of a horizontal axis for its labels, in units of the SVG, and what a character of them takes. */
+/** Room of an axis for its labels, in units of the SVG, and what a character of them takes; a vertical one has more. */
 const ROOM = 300;
 const CHARACTER = 7;
 /** Ticks at most. */
 const MOST = 7;
-/** From here on a number is written as `1e+9`, as in tables. */
-const UNCOUNTED = 1e9;
+/** Differences of values below this share of them are rounding. */
+const ROUNDING = 1e-9;
+/** What is drawn lies between these; a scale cannot reach zero or infinity. */
+const [LEAST, LARGEST] = [1e-300, 1e300];
 
 export interface Span {
   readonly min: number;
@@ -17,12 +21,14 @@ export interface Span {
 /** The values' span, a little wider; never empty. @param pad - share of the span, or of the value where there is one alone */
 export function spanOf(values: readonly number[], pad: number): Span {
   const [min, max] = [Math.min(...values), Math.max(...values)];
-  const more = pad * (max > min ? max - min : Math.abs(max) || 1);
+  const size = Math.max(Math.abs(min), Math.abs(max));
+  const more = pad * (max - min > ROUNDING * size ? max - min : size || 1);
   return { min: min - more, max: max + more };
 }
 
 /** A logarithmic scale over a span, and its axis. */
-export function logScale({ min, max }: Span): Chart {
+export function logScale(span: Span): Chart {
+  const [min, max] = [clamp(span.min, LEAST, LARGEST), clamp(span.max, 2 * LEAST, LARGEST)];
   return { scale: { type: "log", domain: [min, max], nice: false }, axis: ticked(logTicks({ min, max })) };
 }
 
@@ -32,17 +38,27 @@ export function linearScale({ min, max }: Span): Chart {
 }
 
 function ticked(values: readonly number[]): Chart {
+  const plain = `format(datum.value, ',.${decimalsOf(values)}~f')`;
   return {
     ...{ grid: true, values },
-    labelExpr: `datum.value >= ${UNCOUNTED} ? format(datum.value, '.0e') : format(datum.value, ',~r')`,
+    labelExpr: `datum.value >= ${UNCOUNTED} ? format(datum.value, '.6~e') : ${plain}`,
   };
 }
 
-/** A tick's label, as `ticked` has it drawn. */
-function label(value: number): string {
+/** A tick's label, about as `ticked` has it drawn. */
+function label(value: number, decimals: number): string {
   return value >= UNCOUNTED
-    ? value.toExponential(0)
-    : value.toLocaleString("en", { maximumSignificantDigits: 6 });
+    ? Number(value.toPrecision(7)).toExponential()
+    : value.toLocaleString("en", { maximumFractionDigits: decimals });
+}
+
+/** Digits after the point that all ticks need. */
+function decimalsOf(ticks: readonly number[]): number {
+  const decimals = ticks.map((tick) => {
+    const [digits = "", exponent = "0"] = `${tick}`.split("e");
+    return (digits.split(".")[1]?.length ?? 0) - Number(exponent);
+  });
+  return clamp(Math.max(...decimals), 0, 20);
 }
 
 /**
@@ -98,9 +114,11 @@ function densest(
 }
 
 function haveRoom(ticks: readonly number[], place: (tick: number) => number): boolean {
+  const decimals = decimalsOf(ticks);
   return ticks.every((tick, index) => {
     if (index === 0) return true;
-    const width = (CHARACTER * (label(tick).length + label(ticks[index - 1]!).length)) / 2 + 10;
+    const width =
+      (CHARACTER * (label(tick, decimals).length + label(ticks[index - 1]!, decimals).length)) / 2 + 10;
     return ROOM * (place(tick) - place(ticks[index - 1]!)) >= width;
   });
 }

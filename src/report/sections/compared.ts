@@ -138,7 +138,8 @@ function whyOtherTask(task: string, runs: readonly NamedFacts[]): string | null 
     return found === undefined ? [] : [{ found, how: taskSettings(found, evaluation!.settings.tasks) }];
   });
   const several = (values: readonly string[]): boolean => new Set(values).size > 1;
-  const reasons = Object.keys(asked[0]!.how).flatMap((what) => {
+  const settings = new Set(asked.flatMap(({ how }) => Object.keys(how)));
+  const reasons = [...settings].flatMap((what) => {
     const values = asked.map(({ how }) => how[what] ?? "not known");
     return several(values) ? [`${what} ${[...new Set(values)].join(" and ")}`] : [];
   });
