@@ -269,6 +269,24 @@ describe("renderComparison", () => {
     );
   });
 
+  it("tells how tasks were asked, whichever run does not say it", async () => {
+    const files = reportFiles();
+    const asked = (num_fewshot: number | null): RunFiles => {
+      const tasks =
+        num_fewshot === null ? null : { limit: null, num_fewshot, seed: null, chat: false, system: null };
+      const evaluation = files.evaluation!;
+      return { ...files, evaluation: { ...evaluation, settings: { ...evaluation.settings, tasks } } };
+    };
+    const [older, none, five] = [asked(null), asked(0), asked(5)];
+    for (const runs of [
+      [older, none, five],
+      [none, older, five],
+      [five, none, older],
+    ] as const) {
+      expect(await renderComparison(runs)).toMatch(/not for certain: web \(solved questions before each /);
+    }
+  });
+
   it("has means in one column of texts alone that compare", async () => {
     const files = reportFiles();
     const { record } = files;
