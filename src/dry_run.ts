@@ -41,7 +41,7 @@ export async function dryRun(
   const { model, config, given, sets } = ready;
   try {
     const { spec } = model;
-    for (const text of warningsOf(given, { model, where: config.plan, weights: null })) onWarning(text);
+    for (const text of warningsOf(given, { model, config, weights: null })) onWarning(text);
     const room = await planRoom({ ...ready, kept: 0 });
     const sparsity = given === null ? config.sparsity : achievedSparsity(given, spec);
     const before = parameterCount(spec);

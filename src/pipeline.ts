@@ -142,7 +142,7 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
   try {
     const facts = await runFacts(config, { ...ready, plan: given, maxShardBytes }, onProgress);
     const hashes = modelHashesIn(facts);
-    const source = { model, where: config.plan, weights: weightsHash(hashes) };
+    const source = { model, config, weights: weightsHash(hashes) };
     for (const text of warningsOf(given, source)) options.onWarning?.(text);
     const done = await finishedResult({ config, device: ready.device, record }, facts);
     if (done !== null) return done;

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../test/file_faults.ts";
 import { letterModel } from "../test/letter_model.ts";
-import { tinySpec } from "../test/tiny_model.ts";
+import { tinyModel, tinySpec } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "./config.ts";
-import { loadCalibration, settle } from "./run_inputs.ts";
+import { loadCalibration, settle, warningsOf } from "./run_inputs.ts";
 import { metricByName } from "./score/registry.ts";
 
 /** @param sets - how many are named */
@@ -128,4 +128,14 @@ describe("loadCalibration", () => {
       expect.stringMatching(/has 2 windows of 32 tokens, .*; give more text or a smaller --seq-len$/),
     ]);
   });
+});
+
+it("says when sets of several names are one text", () => {
+  const set = (name: string, path: string) => ({ name, path, weight: 1 });
+  const told = (...calibration: readonly ReturnType<typeof set>[]) =>
+    warningsOf(null, { model: tinyModel(), config: { calibration: [...calibration] }, weights: null });
+  expect(told(set("a", "a.txt"), set("b", "b.txt"), set("c", "a.txt"))).toEqual([
+    "sets a, c: the same text, a.txt, 2 times",
+  ]);
+  expect(told(set("a", "a.jsonl#x"), set("b", "a.jsonl#y"))).toEqual([]);
 });

@@ -25,6 +25,7 @@ import { layersParameters } from "./model/spaces.ts";
 import type { ModelSpec } from "./model/spec.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
 import { unusedText } from "./model/unused_tensors.ts";
+import { plainName } from "./plain_text.ts";
 import type { OnProgress } from "./progress.ts";
 import type { Sharing } from "./prune/allocation.ts";
 import { badPlan, type PruningPlan, validatePlan } from "./prune/plan.ts";
@@ -58,27 +59,40 @@ export function requireFit(
   if (!check.ok) throw badPlan(where, check.problems);
 }
 
-/**
- * What the user should know about the model and the plan that is carried out, a sentence each.
- * @param weights - the hash of the model's weights; null when it is in no file
- */
+/** What `warningsOf` looks at besides a plan. */
+interface WarningFacts {
+  readonly model: Model;
+  readonly config: Pick<RunConfig, "plan" | "calibration">;
+  /** The hash of the model's weights; null when it is in no file, or not known yet. */
+  readonly weights: string | null;
+}
+
+/** What the user should know about the model, the sets and the plan that is carried out, a sentence each. */
 export function warningsOf(
   plan: PruningPlan | null,
-  {
-    model,
-    where = "plan",
-    weights,
-  }: { readonly model: Model; readonly where: string | undefined; readonly weights: string | null },
+  { model, config: { plan: where = "plan", calibration }, weights }: WarningFacts,
 ): readonly string[] {
   const unused = unusedText(model);
   const planned = plan?.provenance[PLANNED_WEIGHTS];
   const isOther = typeof planned === "string" && weights !== null && planned !== weights;
   return [
     ...(unused === null ? [] : [unused]),
+    ...sameTexts(calibration),
     ...(isOther
       ? [`${where}: the plan was made for a model with other weights than ${model.origin.name} has`]
       : []),
   ];
+}
+
+/** Sets under several names; weights say better what is to count more. */
+function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
+  const names = new Map<string, readonly string[]>();
+  for (const { name, path } of sets) names.set(path, [...(names.get(path) ?? []), name]);
+  return Array.from(names).flatMap(([path, own]) =>
+    own.length === 1
+      ? []
+      : [`sets ${own.map(plainName).join(", ")}: the same text, ${plainName(path)}, ${own.length} times`],
+  );
 }
 
 /** Who will load the result; refuses what nothing could. */
