@@ -6,6 +6,7 @@ import type { LiveRun, LiveState, Problem, RunSummary } from "../src/ui/api.ts";
 import { CurveChart } from "./curve_chart.tsx";
 import { clock, rate } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
+import { ReportLink } from "./report_link.tsx";
 import { post } from "./server.ts";
 import { type StageRow, stageRows } from "./stages.ts";
 
@@ -87,7 +88,7 @@ function Actions({ live, listed, isFollowed, title }: ActionsProps) {
   return (
     <div class="actions">
       {problem !== null && <ProblemNote problem={problem} />}
-      {live.state === "finished" && <OpenReport id={live.id} />}
+      {live.state === "finished" && <ReportLink id={live.id} text="Open report" isPrimary />}
       {isActive && (
         <button type="button" class="action" onClick={() => ask("/api/stop")}>
           {live.state === "stopping" ? "Stop at once" : "Stop"}
@@ -104,19 +105,6 @@ function Actions({ live, listed, isFollowed, title }: ActionsProps) {
         </a>
       )}
     </div>
-  );
-}
-
-function OpenReport({ id }: { id: string }) {
-  return (
-    <a
-      class="action primary"
-      href={`/runs/report?${new URLSearchParams({ run: id })}`}
-      target="_blank"
-      rel="noopener"
-    >
-      Open report<span class="unseen"> of {id} in a new tab</span>
-    </a>
   );
 }
 

@@ -4,6 +4,7 @@ import { perplexity as amount, bytes, duration, percent, short, times } from "..
 import type { Problem, RunFigures, RunSummary } from "../src/ui/api.ts";
 import { lastPart, moment } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
+import { ReportLink } from "./report_link.tsx";
 import { post } from "./server.ts";
 
 /** So many runs are seen at a glance, without a filter. */
@@ -128,7 +129,7 @@ function Run({ run, isBusy, isSelected, onToggle, onResume }: RunProps) {
             Compare<span class="unseen"> {run.id}</span>
           </label>
         )}
-        {isFinished && <Report id={run.id} />}
+        {isFinished && <ReportLink id={run.id} text="Report" />}
         {run.state === "unfinished" && <Resume id={run.id} isBusy={isBusy} onResume={onResume} />}
         {run.settings !== null && (
           <a class="action" href={`#new?${new URLSearchParams({ like: run.id })}`}>
@@ -168,19 +169,6 @@ function Figure({ name, value, note }: { name: string; value: string; note: stri
         <span class="amount">{value}</span> <span class="note">{note}</span>
       </dd>
     </div>
-  );
-}
-
-function Report({ id }: { id: string }) {
-  return (
-    <a
-      class="action"
-      href={`/runs/report?${new URLSearchParams({ run: id })}`}
-      target="_blank"
-      rel="noopener"
-    >
-      Report<span class="unseen"> of {id} in a new tab</span>
-    </a>
   );
 }
 

@@ -3,11 +3,12 @@
  * score is found again by the hash of all it depends on: models, tokens, device, versions, instruction sets. What has changed is
  * therefore computed anew, and nothing else; names and paths do not matter.
  */
-import { createHash } from "node:crypto";
+
 import { GpruneError } from "../errors.ts";
 import type { Device } from "../graph/device.ts";
 import { processor } from "../io/machine.ts";
 import { RunDirectory } from "../io/run_directory.ts";
+import { sha256Hex } from "../io/sha256.ts";
 import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
 import { versions } from "../package.ts";
@@ -98,7 +99,7 @@ function requireFiles(model: Model): Model {
 function hashOf(value: unknown): string {
   const json = JSON.stringify(value, (key, item: unknown) => {
     if (key === "where") return undefined;
-    return item instanceof Int32Array ? createHash("sha256").update(item).digest("hex") : item;
+    return item instanceof Int32Array ? sha256Hex(item) : item;
   });
-  return createHash("sha256").update(json).digest("hex");
+  return sha256Hex(json);
 }

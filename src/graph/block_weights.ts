@@ -5,10 +5,12 @@
  * order of its own that is made when a session is opened; all others are fed, as everywhere. On the CPU alone, for one sequence
  * with a cache.
  */
+
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/spaces.ts";
 import type { Projection } from "../model/spec.ts";
+import { queryHeads } from "../model/spec.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../tensor/blocks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { inTwoTerms, TWO_TERMS } from "../tensor/two_terms.ts";
@@ -60,11 +62,11 @@ export async function loadBlockLayer(
   if (spec === undefined) throw internalError(`no layer ${index}`);
   const bytes = heldBytes(layerWeightsOf(model.spec, index), blocks);
   if (bytes === 0 || bytes > MOST_BYTES) return runner.loadLayer(index);
-  const { kvGroups, groupSize, neurons } = spec;
+  const { kvGroups, neurons } = spec;
   const b = new GraphBuilder();
   const held = new HeldBlocks(b, blocks);
   const weights = new BlockInputs(b, held, index);
-  const sizes = { kvGroups, heads: kvGroups * groupSize, neurons };
+  const sizes = { kvGroups, heads: queryHeads(spec), neurons };
   const layer = buildCached(b, layerStructure(model.spec, spec), { sizes, weights });
   const program = await held.open(runtime, b.finish());
   const fed: Record<string, Tensor> = {};

@@ -7,7 +7,7 @@
  * Positions and masks are computed in the graph: a query sees the keys up to its own place in the sequence, within the
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
  */
-import type { LayerSpec, ModelSpec, RopeSpec } from "../model/spec.ts";
+import { type LayerSpec, type ModelSpec, queryHeads, type RopeSpec } from "../model/spec.ts";
 import {
   addLayer,
   type LayerSizes,
@@ -57,7 +57,7 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   const maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
   for (const [index, layer] of spec.layers.entries()) {
     const { kvGroups, groupSize, neurons, window, rope } = layer;
-    const sizes: LayerSizes = { kvGroups, heads: kvGroups * groupSize, neurons };
+    const sizes: LayerSizes = { kvGroups, heads: queryHeads(layer), neurons };
     const past = (kind: string): Value => {
       const shape = [DIMS.batch, kvGroups, DIMS.past, spec.headDim];
       return b.input(`past_key_values.${index}.${kind}`, shape, weights.cacheType);

@@ -5,7 +5,8 @@
  * Credentials and region are those of the AWS command line's variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
  * AWS_SESSION_TOKEN, AWS_REGION; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names another server.
  */
-import { createHash, randomUUID } from "node:crypto";
+
+import { randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,6 +15,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { AwsClient } from "aws4fetch";
 import { GpruneError } from "../errors.ts";
+import { sha256Hex } from "./sha256.ts";
 import type { Digest } from "./stage_file.ts";
 import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
 
@@ -105,7 +107,7 @@ export class S3Store implements Store {
     const body = new TextEncoder().encode(text);
     const headers = {
       "if-none-match": "*",
-      "x-amz-content-sha256": createHash("sha256").update(body).digest("hex"),
+      "x-amz-content-sha256": sha256Hex(body),
     };
     const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, [412]);
     return answer.status !== 412;

@@ -87,12 +87,12 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
  * without its head.
  */
 function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, configClass }: Family): Json {
-  const widths = layers.map(({ neurons, kvGroups, groupSize }, index) => [
+  const widths = layers.map((layer, index) => [
     String(index),
     {
-      intermediate_size: neurons,
-      num_attention_heads: kvGroups * groupSize,
-      num_key_value_heads: kvGroups,
+      intermediate_size: layer.neurons,
+      num_attention_heads: queryHeads(layer),
+      num_key_value_heads: layer.kvGroups,
     },
   ]);
   const module = MODELLING_FILE.replace(/[.]py$/, "");

@@ -1,6 +1,7 @@
 /** What a model is, by the SHA-256 of its files. */
-import { createHash } from "node:crypto";
+
 import { basename } from "node:path";
+import { sha256Hex } from "../io/sha256.ts";
 import { digestFile } from "../io/stage_file.ts";
 import type { OnProgress } from "../progress.ts";
 import { modelFiles } from "./checkpoint.ts";
@@ -26,7 +27,7 @@ export async function modelHashes(
     hashes.push([basename(path), digest.sha256]);
   }
   const carried = model.files.map(({ name, bytes }) => {
-    return [name, createHash("sha256").update(bytes).digest("hex")] as const;
+    return [name, sha256Hex(bytes)] as const;
   });
   return Object.fromEntries([...hashes, ...carried]);
 }

@@ -81,16 +81,22 @@ function whyOther(all: readonly (Told | null)[]): string | null {
   const told = all.filter((one) => one !== null);
   if (told.length < all.length) return "not in all runs";
   const models = [...new Set(told.map(({ model }) => shortName(model)))];
-  const different = Object.keys(told[0]!.how).flatMap((what) => {
-    const values = [...new Set(told.map(({ how }) => how[what]))];
-    return values.length === 1 ? [] : [`${what} ${values.join(" and ")}`];
-  });
+  const different = whatDiffers(told.map(({ how }) => how));
   const [first, ...rest] = told as [Told, ...Told[]];
   const isOther = rest.some((one) => !isSameMeasure(first, one));
   if (different.length === 0 && !isOther) return null;
   if (models.length > 1) return `other models, ${models.join(" and ")}`;
   if (different.length > 0) return different.join("; ");
   return "the model before pruning has other perplexities on it";
+}
+
+/** What several were not measured alike with: `windows 4 and 8`. */
+export function whatDiffers(all: readonly Told["how"][]): readonly string[] {
+  const names = new Set(all.flatMap((how) => Object.keys(how)));
+  return [...names].flatMap((what) => {
+    const values = [...new Set(all.map((how) => how[what] ?? "not known"))];
+    return values.length === 1 ? [] : [`${what} ${values.join(" and ")}`];
+  });
 }
 
 function isSameMeasure(a: Told, b: Told): boolean {

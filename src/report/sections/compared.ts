@@ -5,7 +5,7 @@ import { bytes, duration, percent, perplexity, short, times } from "../format.ts
 import type { Html } from "../html.ts";
 import { type NamedFacts, referenceOf } from "../references.ts";
 import { type SavedTask, taskSettings } from "../saved_evaluation.ts";
-import { sharedTexts, type TextKind } from "../shared_texts.ts";
+import { sharedTexts, type TextKind, whatDiffers } from "../shared_texts.ts";
 import { accuracy } from "./quality.ts";
 import { methodSentence, moment } from "./summary.ts";
 
@@ -137,14 +137,9 @@ function whyOtherTask(task: string, runs: readonly NamedFacts[]): string | null 
     const found = evaluation?.tasks.find(({ name }) => name === task);
     return found === undefined ? [] : [{ found, how: taskSettings(found, evaluation!.settings.tasks) }];
   });
-  const several = (values: readonly string[]): boolean => new Set(values).size > 1;
-  const settings = new Set(asked.flatMap(({ how }) => Object.keys(how)));
-  const reasons = [...settings].flatMap((what) => {
-    const values = asked.map(({ how }) => how[what] ?? "not known");
-    return several(values) ? [`${what} ${[...new Set(values)].join(" and ")}`] : [];
-  });
-  const baselines = asked.map(({ found: { baseline } }) => `${baseline?.acc} ${baseline?.acc_norm}`);
-  if (reasons.length === 0 && several(baselines)) reasons.push("baselines have other accuracies on it");
+  const reasons = [...whatDiffers(asked.map(({ how }) => how))];
+  const baselines = new Set(asked.map(({ found: { baseline } }) => `${baseline?.acc} ${baseline?.acc_norm}`));
+  if (reasons.length === 0 && baselines.size > 1) reasons.push("baselines have other accuracies on it");
   if (asked.length < runs.length) reasons.push("not in all runs");
   return reasons.length === 0 ? null : reasons.join("; ");
 }
