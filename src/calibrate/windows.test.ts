@@ -131,6 +131,26 @@ describe("inPieces", () => {
       [0, 9],
     ]);
   });
+
+  it.each([
+    [512, 4, 128],
+    [300, 3, 100],
+    [255, 2, 127],
+    [192, 2, 96],
+    [129, 1, 128],
+    [128, 1, 128],
+  ])("makes of a window of %i tokens %i pieces of %i, so that hardly any are lost", (length, count, size) => {
+    const windows = [Int32Array.from({ length }, (_, i) => i + 1)];
+    const pieces = (first: number | null): readonly number[] =>
+      inPieces({ name: "a", windows }, 128, first).windows.map((piece) => piece.length);
+    expect(pieces(null)).toEqual(Array(count).fill(size));
+    const led = { name: "a", windows: [Int32Array.from({ length }, (_, i) => i)] };
+    const kept = inPieces(led, 128, 0).windows;
+    expect(kept.every((piece) => piece[0] === 0 && piece.length <= 128)).toBe(true);
+    expect(kept.reduce((sum, piece) => sum + piece.length - 1, 0)).toBeGreaterThanOrEqual(
+      (31 / 32) * (length - 1) - 1,
+    );
+  });
 });
 
 describe("chooseWindows", () => {

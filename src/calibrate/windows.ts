@@ -85,13 +85,25 @@ export function cutWindows(
   });
 }
 
+/** One piece more is cut where it keeps more than this share of a window's tokens from being left out. */
+const WORTH_A_PIECE = 1 / 32;
+
 /**
- * Windows in pieces of at most `length` tokens, all of which begin with BOS where windows do.
+ * Windows in equal pieces of at most `length` tokens, all of which begin with BOS where windows do: as few as hold nearly all of the
+ * windows' tokens.
  * @param first - BOS, null where the tokenizer puts none before a text
  */
 export function inPieces<Tokens extends TokenSet>(set: Tokens, length: number, first: number | null): Tokens {
-  const cut = (window: Int32Array): readonly Int32Array[] =>
-    window.length <= length ? [window] : cutWindows(window, length, { where: set.name, first });
+  const lead = first === null ? 0 : 1;
+  const cut = (window: Int32Array): readonly Int32Array[] => {
+    if (window.length <= length) return [window];
+    const tokens = window.length - (window[0] === first ? 1 : 0);
+    const sizeOf = (pieces: number): number => Math.min(length - lead, Math.floor(tokens / pieces));
+    const few = Math.floor(tokens / (length - lead));
+    const gained = (few + 1) * sizeOf(few + 1) - few * sizeOf(few);
+    const own = sizeOf(gained > WORTH_A_PIECE * tokens ? few + 1 : few);
+    return cutWindows(window, lead + own, { where: set.name, first });
+  };
   return { ...set, windows: set.windows.flatMap(cut) };
 }
 

@@ -159,6 +159,37 @@ describe("movedWidths", () => {
     expect(keptUnits(careful.keep, going.space)).toEqual(going.present);
   });
 
+  it("fills no rest of the budget with KV groups that nobody asked for, where blocks of neurons are dearer than they", () => {
+    const own = { neurons: 128, kvGroups: 3 };
+    const dear = tinySpec({ layers: Array.from({ length: 8 }, () => own) });
+    const [kv, ffn] = spacesOf(dear) as [Space, Space];
+    const roundTo = 32;
+    expect(roundTo * ffn.unitParameters).toBeGreaterThan(kv.unitParameters);
+    for (const sparsity of [0.25, 0.3, 0.35, 0.4, 0.45, 0.5]) {
+      const request = requestFor(dear, { sparsity, roundTo });
+      const choices = widthChoices(request);
+      const back = choices.find(({ alternatives }) => alternatives.some(({ more }) => more === 1))!;
+      const slopes = slopesOf(
+        choices,
+        ({ kind, unitParameters }) => (kind === "ffn" ? unitParameters : 0),
+        1e9,
+      );
+      const index = back.alternatives.findLastIndex(({ more }) => more === 1);
+      const paying = new Map(slopes).set(
+        back.space.id,
+        slopes.get(back.space.id)!.with(index, { first: -1e9, square: 0 }),
+      );
+      const { keep, moves } = movedWidths(request, choices, paying);
+      expect(moves.filter(({ space }) => space.endsWith("kv"))).toEqual([
+        expect.objectContaining({ space: back.space.id, to: back.present.length + 1 }),
+      ]);
+      const block = (roundTo * ffn.unitParameters) / prunableParameters(dear);
+      const achieved = achievedSparsity(makePlan(dear, keep), dear);
+      expect(achieved).toBeLessThanOrEqual(sparsity + 1e-9);
+      expect(achieved).toBeGreaterThan(sparsity - block);
+    }
+  });
+
   it("meets the budget whatever the slopes are, in the given order", () => {
     const layers = fc.array(
       fc.record({ neurons: fc.integer({ min: 24, max: 60 }), kvGroups: fc.integer({ min: 1, max: 5 }) }),

@@ -11,10 +11,11 @@
  * Related: EvoPress (arXiv 2410.14649) and Tyr-the-Pruner (arXiv 2503.09657) search such moves by the losses of whole models.
  */
 
-import { type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
+import { prunableParameters, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
-import { removeRanked } from "../prune/ranked.ts";
+import { canRemove, removeRanked } from "../prune/ranked.ts";
+import type { RankedSpace } from "../prune/removal.ts";
 import { clamp, quantile } from "../tensor/statistics.ts";
 
 /** All units of every space by id, the first to go first. */
@@ -121,8 +122,8 @@ function stepOf({ units }: Space, roundTo: number): number {
 }
 
 /**
- * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of `roundTo`. The order
- * need not be that of the choices.
+ * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of `roundTo`; no KV group
+ * fills a rest of the budget as long as neurons are enough for it. The order need not be that of the choices.
  * @param slopes - of the alternatives of every space with choices, in their order, by space id
  */
 export function movedWidths(
@@ -143,17 +144,11 @@ export function movedWidths(
     [...worths].map(([id, worth]) => [id, isBetter ? Math.log(Math.max(worth, LEAST_WORTH * price)) : 0]),
   );
   const mean = [...logs.values()].reduce((sum, log) => sum + log, 0) / Math.max(1, logs.size);
-  const ranked = spacesOf(request.spec).map((space) => {
-    const list = toggles.get(space.id)?.units ?? keptUnits(request.keep, space);
-    if (space.kind === "kv") return { space, values: settledValues(space, list) };
+  const groups = new Map(Array.from(toggles, ([id, { units }]) => [id, units]));
+  const keep = keptAround(request, groups, (space, present) => {
     const log = logs.get(space.id) ?? mean;
-    const move = clamp(log - mean, -1, 1) * stepOf(space, request.roundTo);
-    return {
-      space,
-      values: shiftedPlaces(space, request.order.get(space.id)!, space.units - list.length - move),
-    };
+    return present + clamp(log - mean, -1, 1) * stepOf(space, request.roundTo);
   });
-  const keep = removeRanked(ranked, request);
   const moves = choices.map(({ space, present }): WidthMove => {
     const worth = worths.get(space.id);
     const kept = keptUnits(keep, space);
@@ -164,6 +159,41 @@ export function movedWidths(
     return { ...move, exchanged: Math.min(move.from, move.to) - both, worth: 1e6 * worth };
   });
   return { keep, moves: moves.filter(({ from, to, worth }) => worth !== undefined || from !== to) };
+}
+
+/**
+ * The units that stay when exactly these KV groups do: neurons meet the budget. Only where they cannot do groups go as well, or stay.
+ * @param groups - by space id, where they are not the present ones
+ * @param widthOf - where a space's width is to be, of its present one
+ */
+function keptAround(
+  request: WidthRequest,
+  groups: ReadonlyMap<string, readonly number[]>,
+  widthOf: (space: Space, present: number) => number,
+): Keep {
+  const { spec, order } = request;
+  const spaces = spacesOf(spec);
+  const listOf = (space: Space): readonly number[] => groups.get(space.id) ?? keptUnits(request.keep, space);
+  const ranked = spaces.map((space): RankedSpace => {
+    const list = listOf(space);
+    const own = order.get(space.id)!;
+    return space.kind === "kv"
+      ? { space, values: settledValues(space, list), ties: shiftedPlaces(own, 0) }
+      : { space, values: shiftedPlaces(own, space.units - widthOf(space, list.length)) };
+  });
+  const short = spaces.filter((space) => space.kind === "kv" && listOf(space).length < space.units);
+  const gone = short.reduce(
+    (sum, space) => sum + (space.units - listOf(space).length) * space.unitParameters,
+    0,
+  );
+  const neurons = ranked.filter(({ space }) => space.kind === "ffn");
+  const rest = { ...request, sparsity: request.sparsity - gone / prunableParameters(spec) };
+  if (rest.sparsity < 0 || !canRemove(neurons, rest)) return removeRanked(ranked, request);
+  const kept = {
+    ...Object.fromEntries(short.map((space) => [space.id, listOf(space)])),
+    ...removeRanked(neurons, rest),
+  };
+  return Object.fromEntries(spaces.flatMap(({ id }) => (kept[id] ? [[id, kept[id]]] : [])));
 }
 
 /** What a parameter of a space's neurons is worth, nats. */
@@ -208,8 +238,8 @@ function settledValues({ units }: Space, list: readonly number[]): Float64Array 
 }
 
 /** Every unit's place in the order, counted from where the width is to be: what lies below 0 goes, if the budget is met so. */
-function shiftedPlaces({ units }: Space, order: readonly number[], from: number): Float64Array {
-  const values = new Float64Array(units);
+function shiftedPlaces(order: readonly number[], from: number): Float64Array {
+  const values = new Float64Array(order.length);
   for (const [place, unit] of order.entries()) values[unit] = place + 0.5 - from;
   return values;
 }

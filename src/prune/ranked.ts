@@ -2,9 +2,11 @@
  * One ranking of all units of a model by values that can be compared across spaces: what the `global` and the learned
  * allocation have in common. Ascending, a unit goes while its parameters still fit the budget.
  */
+import { prunableParameters } from "../model/spaces.ts";
 import { checkedRoundTo, type RemovalRequest, removalBudget, type Shape } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import {
+  capacity,
   type RankedSpace,
   RemovalLedger,
   type RemovalQueue,
@@ -31,16 +33,22 @@ export function removeRanked(ranked: readonly RankedSpace[], request: RemovalReq
   return REMOVALS[request.shape ?? "per-layer"](ranked, request);
 }
 
-function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
+/** Whether enough units may go, in layers that may differ. */
+export function canRemove(ranked: readonly RankedSpace[], request: RemovalRequest): boolean {
+  const given = queuesOf(ranked, request).reduce((sum, queue) => sum + capacity(queue), 0);
+  return given + 0.5 >= request.sparsity * prunableParameters(request.spec);
+}
+
+function queuesOf(ranked: readonly RankedSpace[], request: RemovalRequest): readonly RemovalQueue[] {
   const roundTo = checkedRoundTo(request);
-  const queued = ranked.map(({ space, values, ties }) => ({
-    values,
-    queue: removalQueue(space, values, { roundTo, ties }),
-  }));
-  const queues = queued.map(({ queue }) => queue);
+  return ranked.map(({ space, values, ties }) => removalQueue(space, values, { roundTo, ties }));
+}
+
+function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
+  const queues = queuesOf(ranked, request);
   const ledger = new RemovalLedger(queues);
   ledger.grant(removalBudget(request, queues));
-  const turns = queued.flatMap(({ queue, values }) => valuedTurns(queue, values));
+  const turns = queues.flatMap((queue, index) => valuedTurns(queue, ranked[index]!.values));
   spend(
     ledger,
     turns.sort((a, b) => a.value - b.value),
