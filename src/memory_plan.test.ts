@@ -152,12 +152,12 @@ describe("planMemory", () => {
     expect(found).toThrow(expect.objectContaining({ hint: expect.stringMatching(hint) }));
   });
 
-  it("lets what grows with tokens and layers wait in files, so that only statistics grow with the layers", () => {
+  it("lets what grows with tokens and layers wait in files, so that only statistics and gradients of gates grow with the layers", () => {
     const shape = { tokens: 1_000_000 };
     const budget = { maxMemory: "5GB" };
     const peaks = [8, 16, 32].map((layers) => {
       const { peak, stages } = plan(budget, { ...shape, layers });
-      return peak - stages.learn!.statistics!;
+      return peak - stages.learn!.statistics! - stages.learn!.gates!;
     });
     expect(new Set(peaks).size).toBe(1);
     expect(plan(budget, shape).places).toMatchObject({ spillHidden: true, spillInputs: true });
@@ -204,6 +204,19 @@ describe("planMemory", () => {
       const found = Object.keys(plan({ recover: "lstsq", ...settings }).stages);
       expect(found.filter((stage) => refining.includes(stage))).toEqual([]);
     }
+  });
+
+  it("counts gradients of gates of all windows that go there and back together", () => {
+    const { gates } = plan({ recover: "lstsq", seqLen: 64 }, { tokens: 1_000_000 }).stages.learn!;
+    // Two of each set.
+    expect(gates).toBe(10 * 4 * 32 * (4096 + 11_008));
+  });
+
+  it("counts right-hand sides of alternatives where they are more than the outputs", () => {
+    const stages = plan({ recover: "lstsq" }).stages;
+    const [alone, both] = [stages.solve!, stages["refine: solve"]!];
+    const changed = 2 * Math.round(0.08 * 11_008);
+    expect(both.factor).toBe(Math.max(alone.factor!, 8 * 11_008 * (11_008 / 2 + 3 * changed)));
   });
 
   it("counts what training holds while a step is at the layers and while it is at the head", () => {

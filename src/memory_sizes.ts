@@ -171,9 +171,21 @@ export class RunSizes {
       statistics: this.statistics,
       "hidden states": this.hidden,
       "Gram matrices": this.moments,
-      // The factor and what is beside it (graph/cholesky.ts).
-      factor: 8 * this.widest * (this.widest / 2 + 2 * this.hiddenSize),
+      factor: this.#factorWith(this.hiddenSize),
     };
+  }
+
+  /** What solving for an output projection and its alternatives holds; their right-hand sides are beside the factor. */
+  get solvingAlternatives(): Items {
+    const each = spacesOf(this.#run.spec).map((space) => CHANGES[space.kind] * this.#changedChannels(space));
+    const changed = Math.max(...each);
+    const factor = this.#factorWith(changed) + 8 * this.widest * changed;
+    return { ...this.solving, factor: Math.max(factor, this.#factorWith(this.hiddenSize)) };
+  }
+
+  /** The factor for so many right-hand sides, and what is beside it (graph/cholesky.ts). */
+  #factorWith(sides: number): number {
+    return 8 * this.widest * (this.widest / 2 + 2 * sides);
   }
 
   /** Sums in float64 of the inputs of the widest space and of the residuals. */
@@ -194,6 +206,13 @@ export class RunSizes {
   /** Layer inputs for the way back that are in memory. */
   get inputs(): number {
     return this.#places.spillInputs ? this.#waiting : this.#lotInputs;
+  }
+
+  /** Gradients of the gates of all channels, of the windows that go there and back together. */
+  get gates(): number {
+    const { spec, config } = this.#run;
+    const channels = total(spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels));
+    return (this.lotHidden / (4 * this.hiddenSize * config.seqLen)) * 4 * channels;
   }
 
   /** Sums per channel and set, of halves and wholes, and the scores made of them. */

@@ -83,6 +83,7 @@ const STAGES: readonly Stage[] = [
       ...run.passing(["forward", "backward"]),
       "hidden states": run.lotHidden,
       "layer inputs": run.inputs,
+      gates: run.gates,
     }),
   },
   {
@@ -103,7 +104,7 @@ const STAGES: readonly Stage[] = [
     name: "refine: solve",
     runs: refinesWidths,
     // And those of the layer at hand.
-    items: (run) => ({ ...run.solving, alternatives: run.alternatives + run.layerAlternatives }),
+    items: (run) => ({ ...run.solvingAlternatives, alternatives: run.alternatives + run.layerAlternatives }),
   },
   {
     name: "slopes",
@@ -113,6 +114,7 @@ const STAGES: readonly Stage[] = [
       ...run.passing(["forward", "slopes"]),
       "hidden states": run.lotHidden,
       "layer inputs": run.inputs,
+      gates: run.gates,
       alternatives: run.alternatives + run.changes,
     }),
   },

@@ -11,6 +11,7 @@ import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
+import { eachOf } from "./window_gradients.ts";
 import { type LotsState, sumsBySet } from "./window_lots.ts";
 
 /** Moments of one space's unit gradients, summed over windows; shape [units] each. */
@@ -68,15 +69,18 @@ export async function gateStatistics(
   });
 }
 
-/** Gate statistics of every window by itself, in order. The windows' layer inputs are held at once. */
+/**
+ * Gate statistics of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at once, and then
+ * their gates' gradients.
+ */
 export async function windowStatistics(
   runner: DecoderRunner,
   batches: readonly TokenBatch[],
   { damped = false, ...options }: GateGradientOptions & Pick<GateStatsOptions, "damped">,
-): Promise<readonly GateStats[]> {
+): Promise<Iterable<GateStats>> {
   const spaces = spacesOf(runner.model.spec);
   const gradients = await batchGradients(runner, batches, options);
-  return gradients.map((window) => statsOfWindow(window, { spaces, damped }));
+  return eachOf(gradients, (window) => statsOfWindow(window, { spaces, damped }));
 }
 
 /** Statistics of two disjoint lots of windows taken together. */

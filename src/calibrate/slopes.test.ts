@@ -116,7 +116,7 @@ describe("slopeStatistics", () => {
     )!;
     expect([...together.spaces.keys()].sort()).toEqual(["layers.1.ffn", "layers.1.kv"]);
     expect(together.windows).toBe(3);
-    const alone = await windowSlopes({ runner, dense: model }, microBatches(windows));
+    const alone = [...(await windowSlopes({ runner, dense: model }, microBatches(windows)))];
     for (const [index, window] of windows.entries()) {
       const [own] = await windowSlopes({ runner, dense: model }, microBatches([window]));
       const [batched, single] = [alone[index]!, own!].map(({ neurons }) => neurons.get("layers.1.ffn")!);

@@ -25,7 +25,7 @@ import type { Stash } from "../tensor/stash.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { centerOf } from "./gate_gradients.ts";
-import { windowValues } from "./window_gradients.ts";
+import { eachOf, windowValues } from "./window_gradients.ts";
 import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
 /** Of the changes of one output projection, [V] each, summed over windows. */
@@ -86,7 +86,7 @@ export async function slopeStatistics(
   });
 }
 
-/** Slopes of every window by itself, in order. The windows' layer inputs are held at once. */
+/** Slopes of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at once, and then their values. */
 export async function windowSlopes(
   { runner, dense }: ChangedModel,
   batches: readonly TokenBatch[],
@@ -96,7 +96,7 @@ export async function windowSlopes(
     stage = "slopes",
     onProgress = silent,
   }: SlopeOptions & { stash?: Stash } = {},
-): Promise<readonly SlopeStats[]> {
+): Promise<Iterable<SlopeStats>> {
   const values = await windowValues(runner, batches, {
     program: "slopes",
     stash,
@@ -110,11 +110,11 @@ export async function windowSlopes(
     take: ({ kind, units }, outputs, window): SpaceValues => {
       const slopes = slopesOfWindow(outputs[`${kind}.slopes`]!, window);
       if (kind !== "ffn") return { slopes };
-      const squares = outputs["ffn.gateSquares"]!.data.subarray(window * units, (window + 1) * units);
-      return { slopes, squares: Float64Array.from(squares) };
+      const squares = outputs["ffn.gateSquares"]!.data.slice(window * units, (window + 1) * units);
+      return { slopes, squares };
     },
   });
-  return values.map(({ loss, spaces }) => {
+  return eachOf(values, ({ loss, spaces }) => {
     const slopes = Array.from(spaces, ([id, own]) => [id, own.slopes] as const);
     return { windows: 1, loss, spaces: new Map(slopes), neurons: dampedSquares(spaces) };
   });
@@ -123,7 +123,7 @@ export async function windowSlopes(
 /** What one window says of a space. */
 interface SpaceValues {
   readonly slopes: ChangeSlopes;
-  readonly squares?: Float64Array;
+  readonly squares?: Float32Array;
 }
 
 /** The squares of a window, by the inverse root of their sum over the model. */
@@ -134,7 +134,7 @@ function dampedSquares(spaces: ReadonlyMap<string, SpaceValues>): ReadonlyMap<st
   let total = 0;
   for (const [, own] of squares) for (const square of own) total += square;
   const share = total > 0 ? 1 / Math.sqrt(total) : 1;
-  return new Map(squares.map(([id, own]) => [id, own.map((square) => share * square)]));
+  return new Map(squares.map(([id, own]) => [id, Float64Array.from(own, (square) => share * square)]));
 }
 
 /** Sums of no windows. */

@@ -19,6 +19,11 @@ export interface WindowValueOptions<T> extends Omit<LossGradientOptions, "onOutp
   readonly wanted?: (space: Space) => boolean;
 }
 
+/** What is made of every window, one at a time. */
+export function* eachOf<T, S>(windows: readonly T[], make: (window: T) => S): Generator<S> {
+  for (const window of windows) yield make(window);
+}
+
 /** Values of every window, in order. The windows' layer inputs are held at once. */
 export async function windowValues<T>(
   runner: DecoderRunner,

@@ -30,7 +30,7 @@ export interface WindowWork<S extends WindowSums> {
   readonly compute: (
     batches: readonly TokenBatch[],
     options: { readonly stash: Stash; readonly stage: string; readonly onProgress: OnProgress },
-  ) => Promise<readonly S[]>;
+  ) => Promise<Iterable<S>>;
   /** Adds a window to sums, which it may change. */
   readonly add: (sums: S, window: S) => S;
   readonly stage: string;
@@ -60,8 +60,10 @@ export async function sumsBySet<S extends WindowSums>(
     const windows = await compute(lot, { stash, stage, onProgress: report });
     await stash.close();
     const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
-    for (const [window, name] of owners.entries()) {
-      result.set(name, add(result.get(name)!, windows[window]!));
+    let place = 0;
+    for (const window of windows) {
+      const name = owners[place++]!;
+      result.set(name, add(result.get(name)!, window));
     }
     start += lot.length;
     done += 2 * tokensOf(lot.map(({ ids }) => ids));

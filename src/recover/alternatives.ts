@@ -123,8 +123,7 @@ export async function fitAlternatives(
   const fitted = onWideChannels(wide, present, change);
   const lambda = lambdaOf(own, ridge);
   const fit: Fit = { runtime, products, name, present, own, lambda, dense, fitted: fitted.weight };
-  const rows = steps.map((step, index) => parts[index]?.between ?? unitRows(fit, step));
-  const solved = await solveTogether(fit, rows);
+  const solved = await solveTogether(fit, steps, parts);
   const changes: Change[] = [];
   for (const [index, step] of steps.entries()) {
     const part = parts[index] ?? null;
@@ -220,24 +219,25 @@ function partsOf(
   };
 }
 
-/** Rows of the unit matrix for the channels of a step, [t, k]. */
-function unitRows({ present }: Fit, { channels }: Step): Float64Array {
-  const result = new Float64Array(channels.length * present.length);
-  for (const [i, place] of placesIn(present, channels).entries()) result[i * present.length + place] = 1;
-  return result;
-}
-
-/** X M = each of the given rows, [t, k], by one factorisation. */
+/** What every step needs of M^-1, [t, k], by one factorisation: (M^-1)_T where T goes, cov(x_T, x_K) M^-1 where it comes. */
 async function solveTogether(
-  { runtime, own, lambda, name }: Fit,
-  parts: readonly Float64Array[],
+  { runtime, own, lambda, name, present }: Fit,
+  steps: readonly Step[],
+  parts: readonly (Parts | null)[],
 ): Promise<readonly Float64Array[]> {
+  const k = present.length;
   const starts = [0];
-  for (const { length } of parts) starts.push(starts.at(-1)! + length);
+  for (const { channels } of steps) starts.push(starts.at(-1)! + channels.length * k);
   const rows = new Float64Array(starts.at(-1)!);
-  for (const [index, part] of parts.entries()) rows.set(part, starts[index]!);
+  for (const [index, { channels }] of steps.entries()) {
+    const part = parts[index];
+    if (part) rows.set(part.between, starts[index]!);
+    else
+      for (const [i, place] of placesIn(present, channels).entries())
+        rows[starts[index]! + i * k + place] = 1;
+  }
   const solved = (await solveSpd(runtime, { matrix: own.inputs, rows, ridge: lambda, name })).rows;
-  return parts.map((_, index) => solved.subarray(starts[index]!, starts[index + 1]!));
+  return steps.map((_, index) => solved.subarray(starts[index]!, starts[index + 1]!));
 }
 
 /** @param inverse - (M^-1)_TK, [t, k] */

@@ -134,7 +134,7 @@ export class UnitComputer {
     const from = centers && ((await requireValue(store, centers)) as ReadonlyMap<string, Float32Array>);
     const batches = microBatches(windows, `calibration set ${set}`);
     const gates = await windowStatistics(runner, batches, { damped, ...(from && { centers: from }) });
-    return { windows: await keepValue(store, gates) };
+    return { windows: await keepValue(store, [...gates]) };
   }
 
   async #slopes(
@@ -147,7 +147,7 @@ export class UnitComputer {
     const from = (await requireValue(store, centers)) as ReadonlyMap<string, Float32Array>;
     const batches = microBatches(windows, `calibration set ${set}`);
     const slopes = await windowSlopes({ runner, dense }, batches, { centers: from });
-    return { windows: await keepValue(store, slopes) };
+    return { windows: await keepValue(store, [...slopes]) };
   }
 
   async #losses(dense: Model, { recipe }: LossesUnit, { windows }: Windows): Promise<UnitResult> {
