@@ -76,6 +76,20 @@ describe("consensus", () => {
     }
   });
 
+  it("is no accident of rounding where one set is nearly all there is", () => {
+    for (const rest of [1e-6, 1e-15, 1.2e-16, 1e-16, 1e-17, 1e-40]) {
+      const unlike = seeds.map((seed) => {
+        const shares = [1 - rest, rest].map((share, d) =>
+          opinion(rising, { share, noise: 9, seed: `${seed}${d}` }),
+        );
+        return alphasOf(shares)[1]!;
+      });
+      expect(Math.max(...unlike)).toBeLessThan(0.3);
+      const alike = [1 - rest, rest].map((share) => opinion(falling, { share }));
+      for (const alpha of alphasOf(alike)) expect(alpha).toBeCloseTo(1, 9);
+    }
+  });
+
   it("is none of a single set, which agrees with itself, nor of one that is all there is", () => {
     expect(new Set(alphasOf([opinion(falling)]))).toEqual(new Set([0]));
     expect(new Set(alphasOf([opinion(falling), opinion(falling, { share: 0 })]))).toEqual(new Set([0]));

@@ -9,10 +9,10 @@
  * centred over the module's units. How much of the pooled deviations is more than noise of one set or another is Cronbach's
  * alpha of the sets' (shares w_d):
  *
- *   alpha = (1 - sum over d of var(w_d e^d) / var(sum over d of w_d e^d)) / (1 - sum over d of w_d^2),   in 0..1
+ *   alpha = sum over d != d' of cov(w_d e^d, w_d' e^d') / (sum over d != d' of w_d w_d' * var(sum over d of w_d e^d)),   in 0..1
  *
- * (with equal shares the divisor is Cronbach's (D - 1) / D; sets that say the same have alpha 1 with any), and a unit's value
- * is the curve's, moved by that share of its own deviation (marginals.ts). With alpha 0 the order alone decides, with 1 a
+ * (with equal shares the first divisor is Cronbach's (D - 1) / D; sets that say the same have alpha 1 with any, and what little a set
+ * counts for makes what it says about the others' noise no less sure), and a unit's value is the curve's, moved by that share of its own deviation (marginals.ts). With alpha 0 the order alone decides, with 1 a
  * unit's whole deviation counts: a metric whose order is right keeps it, and one whose order is not is corrected.
  * Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set agrees with itself
  * about everything, so its alpha is 0.
@@ -44,7 +44,7 @@ export type Consensus = ReadonlyMap<string, readonly number[]>;
 const OWN_UNITS = 64;
 /** Values below this share of their mean count as much: the logarithm of nothing would decide alone. */
 const FLOOR = 1e-6;
-/** Deviations whose squares add up to less are none. */
+/** Pooled deviations whose squares add up to less are none. */
 const ROUNDING = 1e-18;
 
 /** The sets' marginals as one. */
@@ -61,11 +61,11 @@ export function pooledMarginals(opinions: readonly Opinion[]): Marginals {
   return first ?? new Map();
 }
 
-/** Variances of the deviations of one or more modules, times their units. */
+/** Of the deviations of one or more modules, times their units. */
 interface Variances {
-  /** Of the sets', added up. */
-  readonly own: number;
-  /** Of the pooled ones. */
+  /** Covariances of every set's with every other's, added up. */
+  readonly between: number;
+  /** Variance of the pooled ones. */
   readonly pooled: number;
 }
 
@@ -82,7 +82,7 @@ interface Subject {
 export function consensusOf(opinions: readonly Opinion[], { analyses, keep, pooled }: Subject): Consensus {
   const variances = new Map<string, Variances>();
   const total = opinions.reduce((sum, { share }) => sum + share, 0);
-  const concentration = opinions.reduce((sum, { share }) => sum + (share / total) ** 2, 0);
+  const pairs = productsOfPairs(opinions.map(({ share }) => share / total));
   for (const { space, orders } of analyses) {
     const present = new Set(keptUnits(keep, space));
     for (const order of orders) {
@@ -100,7 +100,7 @@ export function consensusOf(opinions: readonly Opinion[], { analyses, keep, pool
   return new Map(
     analyses.map(({ space, orders }) => [
       space.id,
-      orders.map((order) => alphaOf(variances.get(estimatedWith(space, order))!, concentration)),
+      orders.map((order) => alphaOf(variances.get(estimatedWith(space, order))!, pairs)),
     ]),
   );
 }
@@ -110,8 +110,8 @@ function estimatedWith({ kind }: Space, { spaceId, module, units }: ModuleOrder)
   return units.length < OWN_UNITS ? kind : `${spaceId} ${module}`;
 }
 
-function added(a: Variances = { own: 0, pooled: 0 }, b: Variances): Variances {
-  return { own: a.own + b.own, pooled: a.pooled + b.pooled };
+function added(a: Variances = { between: 0, pooled: 0 }, b: Variances): Variances {
+  return { between: a.between + b.between, pooled: a.pooled + b.pooled };
 }
 
 /** The isotonic fit of the logarithms of a module's marginals along its order, and what counts as nothing. */
@@ -139,21 +139,27 @@ export function deviations(marginals: Float64Array, { fit, floor }: LogCurve): F
 }
 
 function variancesOf(sets: readonly Float64Array[]): Variances {
-  let own = 0;
+  let between = 0;
   let pooled = 0;
   for (let u = 0; u < (sets[0]?.length ?? 0); u++) {
-    let sum = 0;
-    for (const set of sets) {
-      own += set[u]! ** 2;
-      sum += set[u]!;
-    }
-    pooled += sum ** 2;
+    const values = sets.map((set) => set[u]!);
+    between += productsOfPairs(values);
+    pooled += values.reduce((sum, value) => sum + value, 0) ** 2;
   }
-  return { own, pooled };
+  return { between, pooled };
 }
 
-/** @param concentration - sum of the squares of the sets' shares, 1 when one set is all there is */
-function alphaOf({ own, pooled }: Variances, concentration: number): number {
-  if (1 - concentration < ROUNDING || pooled < ROUNDING) return 0;
-  return clamp((1 - own / pooled) / (1 - concentration), 0, 1);
+/** Products of every value with every other one, added up: nothing is lost where one of them is nearly all. */
+function productsOfPairs(values: readonly number[]): number {
+  let [sum, products] = [0, 0];
+  for (const value of values) {
+    products += 2 * sum * value;
+    sum += value;
+  }
+  return products;
+}
+
+/** @param pairs - products of every set's share with every other's, 0 when one set is all there is */
+function alphaOf({ between, pooled }: Variances, pairs: number): number {
+  return pairs === 0 || pooled < ROUNDING ? 0 : clamp(between / pooled / pairs, 0, 1);
 }
