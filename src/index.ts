@@ -29,6 +29,12 @@ export {
   calibrate,
   type TokenSet,
 } from "./calibrate/calibrate.ts";
+export {
+  type Evidence,
+  gatherEvidence,
+  poolEvidence,
+  type SplitEvidence,
+} from "./calibrate/evidence.ts";
 export { type GateGradientOptions, gateGradients, type WindowGradients } from "./calibrate/gate_gradients.ts";
 export {
   type GateStats,
@@ -61,6 +67,7 @@ export { type CalibrationStats, type ChannelStats, mergeStats, poolStats } from 
 export type { LotsState, WindowSums } from "./calibrate/window_lots.ts";
 export {
   cutWindows,
+  learnable,
   loadTokenSet,
   parseTextSet,
   type SampledSet,
@@ -124,6 +131,23 @@ export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./expor
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
 export type { OnnxDType } from "./export/onnx_formats.ts";
 export { type Runtimes, runtimesOf } from "./export/runtimes.ts";
+// The method
+export type { Consensus } from "./gprune/consensus.ts";
+export { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";
+export type { Round } from "./gprune/learned.ts";
+export {
+  measureSensitivity,
+  type SensitivityReport,
+  type SensitivityRequest,
+} from "./gprune/measure_sensitivity.ts";
+export type { CountEvidence } from "./gprune/module_count.ts";
+export type { BehaviourModule, UnitModules } from "./gprune/modules.ts";
+export type { ModuleOrder } from "./gprune/ordering.ts";
+export type { ModuleVerdict, SetReliability, Verdict } from "./gprune/reliability.ts";
+export type { Sensitivity } from "./gprune/sensitivity.ts";
+export type { SensitivitySummary, SpaceSensitivity } from "./gprune/sensitivity_summary.ts";
+export type { SpaceAnalysis } from "./gprune/units.ts";
+export type { WidthMove } from "./gprune/width_moves.ts";
 // Running them
 export {
   DecoderRunner,
@@ -196,7 +220,14 @@ export { type PruneOptions, prune } from "./pipeline.ts";
 export type { NamedValue, OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
-export type { Allocation, AllocationRequest, RemovalRequest, Shape } from "./prune/allocation.ts";
+export {
+  type Allocation,
+  type AllocationRequest,
+  type RemovalRequest,
+  SHARINGS,
+  type Shape,
+  type Sharing,
+} from "./prune/allocation.ts";
 export {
   achievedSparsity,
   composePlans,
@@ -226,7 +257,7 @@ export {
   type WeightedTokenSet,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
-export type { OpenRunPasses, RefitOrder } from "./recover/passes.ts";
+export { type OpenRunPasses, type RefitOrder, type RunPasses, runPasses } from "./recover/passes.ts";
 export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 // Reports
 export { renderComparison } from "./report/comparison.ts";
@@ -260,7 +291,7 @@ export type {
 } from "./score/metric.ts";
 export { METRICS, metricByName } from "./score/registry.ts";
 // Progress that is kept
-export type { Checkpoints } from "./stages.ts";
+export { type Checkpoints, NO_STAGES, type Stages } from "./stages.ts";
 export type { BlockLayout, BlockSource, BlockTensor } from "./tensor/blocks.ts";
 export {
   type AnyTensor,

@@ -29,8 +29,8 @@ export interface OpenRunPasses extends OpenPasses {
   refit(order: RefitOrder): Promise<Refitted | null>;
 }
 
-/** Passes that this process computes, or that others do. @param dense - the model that is pruned */
-export function runPasses(dense: Model, runtime: Runtime, opened: OpenRunPasses | undefined): RunPasses {
+/** Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned */
+export function runPasses(dense: Model, runtime: Runtime, opened?: OpenRunPasses): RunPasses {
   const refit = (order: RefitOrder): Promise<Refitted> => refitProjections({ dense, runtime, ...order });
   if (opened === undefined) return { ...localPasses(dense, runtime), refit };
   return {

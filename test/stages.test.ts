@@ -1,0 +1,77 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import {
+  applyPlan,
+  decideGprune,
+  exportHuggingFace,
+  gatherEvidence,
+  learnable,
+  loadTokenSet,
+  makePlan,
+  measureSensitivity,
+  metricByName,
+  openModel,
+  parsePlan,
+  poolEvidence,
+  prune,
+  Runtime,
+  refitLeastSquares,
+  resolveRunConfig,
+  runPasses,
+  Tokenizer,
+} from "../src/index.ts";
+import { hashes } from "./run_cli.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+
+let root: string;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "gprune-stages-"));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+it("a program that does the stages one by one gets what prune makes", async () => {
+  const directory = await writeTinyCheckpoint(join(root, "model"));
+  const texts = await writeTinyTexts(root);
+  const calibration = Object.entries(texts).map(([name, path]) => ({ name, path, weight: 1 }));
+  const sampling = { samples: 4, refitSamples: 8, seqLen: 16, seed: 3 };
+  const numbers = { sparsity: 0.3, roundTo: 1, rounds: 3, gradientWindows: 2, maxModules: 3, seed: 3 };
+  const switches = { allocation: "learned", shape: "per-layer", robust: false, refine: true } as const;
+
+  const model = await openModel(directory);
+  const tokenizer = Tokenizer.of(model);
+  const runtime = new Runtime({ threads: 2 });
+  const all = await Promise.all(calibration.map((set) => loadTokenSet(set, tokenizer, sampling)));
+  const passes = runPasses(model, runtime);
+  const evidence = await gatherEvidence({ model, passes }, all);
+  const weights = new Map(calibration.map(({ name, weight }) => [name, weight]));
+  const { keep, analyses } = await decideGprune({
+    ...{ model, runtime, passes, sets: all, weights, evidence, ...numbers, ...switches },
+    pooled: poolEvidence(
+      Array.from(evidence.values(), ({ whole }) => whole),
+      [...weights.values()],
+    ),
+    metric: metricByName("flap-wifv"),
+    fallback: metricByName("magnitude"),
+    onProgress: () => {},
+  });
+  const plan = makePlan(model.spec, keep);
+  const fitted = all.map((set) => ({ ...learnable(set, sampling.refitSamples), weight: 1 }));
+  const refitted = await refitLeastSquares({ dense: model, plan, runtime, sets: fitted });
+  await exportHuggingFace(refitted, join(root, "by-stages"), { dtype: "f32" });
+  const sensitivity = await measureSensitivity({
+    ...{ model, runtime, sets: all, metric: metricByName("flap-wifv"), seed: 3 },
+  });
+  await runtime.close();
+
+  const settings = { ...sampling, ...numbers, ...switches, calibration, ownText: "never" } as const;
+  const output = join(root, "by-prune");
+  await prune(resolveRunConfig({ model: directory, output, dtype: "f32", ...settings }, "test"));
+  expect(keep).toEqual(parsePlan(await readFile(join(output, "plan.json"), "utf8"), "plan").keep);
+  const weightsOf = (name: string): Promise<unknown> => hashes(join(root, name), ["model.safetensors"]);
+  expect(await weightsOf("by-stages")).toEqual(await weightsOf("by-prune"));
+  expect(Object.keys(sensitivity.units)).toEqual(analyses.map(({ space }) => space.id));
+  expect(applyPlan(model, plan).spec.layers).toHaveLength(model.spec.layers.length);
+});
