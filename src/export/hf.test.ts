@@ -74,6 +74,24 @@ describe("exportHuggingFace", () => {
     expect(written).toEqual({ ...config, tokenizer_class: expected });
   });
 
+  it("writes an output again as it is, whose tokenizer is another than its stand-in's", async () => {
+    const config = { tokenizer_class: "LlamaTokenizer" };
+    const files = [{ name: "tokenizer_config.json", bytes: Buffer.from(JSON.stringify(config)) }];
+    const model = { ...tinyModel({ family: "mistral", layers: [{}, { window: 8 }] }), files };
+    const parent = await temporaryDirectory();
+    await exportHuggingFace(model, join(parent, "first"));
+    const opened = await openModel(join(parent, "first"));
+    await exportHuggingFace(opened, join(parent, "second"));
+    await opened.weights.close();
+    const written = async (directory: string): Promise<readonly string[]> =>
+      Promise.all(
+        ["config.json", "tokenizer_config.json", "model.safetensors"].map((name) =>
+          readFile(join(parent, directory, name), "latin1"),
+        ),
+      );
+    expect(await written("second")).toEqual(await written("first"));
+  });
+
   it("carries a model's card where it gets no other, and files in directories", async () => {
     const files = [{ name: "additional_chat_templates/tool_use.jinja", bytes: Buffer.from("{{ x }}") }];
     const model = { ...tinyModel(), files, card: Buffer.from("# base") };

@@ -15,10 +15,9 @@ import { INDEX_FILE, openCheckpointTensors, SINGLE_FILE, shardNames } from "../i
 import { elementCount, type TensorSource } from "../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "./card_fields.ts";
 import { MAX_TEMPLATE_BYTES } from "./chat_template.ts";
-import { familyByName } from "./families.ts";
 import { splitFused } from "./fused.ts";
 import { openGgufModel } from "./gguf_model.ts";
-import { readConfig } from "./hf_config.ts";
+import { familyOfConfig, readConfig } from "./hf_config.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "./model.ts";
 import { weightsOf } from "./spaces.ts";
 import type { ModelSpec } from "./spec.ts";
@@ -166,12 +165,13 @@ async function openHuggingFace(directory: string): Promise<Model> {
     const message = `${directory}: expected a model, got a directory without config.json`;
     throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
   }
-  const declared = readConfig(await readJsonFile(configPath, CONFIG_JSON_LIMITS), configPath);
+  const config = await readJsonFile(configPath, CONFIG_JSON_LIMITS);
+  const declared = readConfig(config, configPath);
   const stored = await openCheckpointTensors(directory);
   const tensors = withFullNames(stored);
   try {
     requireCountedLayers(tensors, declared, directory);
-    const fused = familyByName(declared.family, configPath).fusedProjections;
+    const fused = familyOfConfig(config, configPath).fusedProjections;
     const { spec, weights } = await withStoredHead({
       spec: declared,
       weights: fused ? splitFused(tensors, declared) : tensors,

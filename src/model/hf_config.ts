@@ -77,6 +77,7 @@ const schema = carried.extend({
     .optional(),
   per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
   projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
+  source_model_type: z.string().optional(),
 });
 type Config = z.infer<typeof schema> & { readonly max_position_embeddings: number };
 
@@ -93,22 +94,35 @@ const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
  * @throws GpruneError UNSUPPORTED for an unknown family or feature, BAD_CONFIG for values out of range
  */
 export function readConfig(config: unknown, where: string): ModelSpec {
-  const modelType = z.looseObject({ model_type: z.string() }).safeParse(config);
-  if (!modelType.success) {
-    throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);
-  }
-  const name = modelType.data.model_type;
-  const family = familyByName(
-    name.startsWith(REMOTE_CODE_PREFIX) ? name.slice(REMOTE_CODE_PREFIX.length) : name,
-    where,
-    () => unsupportedHint(modelType.data),
-  );
+  const family = familyOfConfig(config, where);
   const result = schema.safeParse(config);
   if (!result.success) {
     throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
   }
   const { max_position_embeddings = family.defaults.positions } = result.data;
-  return specOf({ ...result.data, max_position_embeddings }, { family, where });
+  const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
+  const { model_type: name, source_model_type: source } = result.data;
+  if (source === undefined || !name.startsWith(REMOTE_CODE_PREFIX)) return spec;
+  return { ...spec, family: familyByName(source, where).modelType };
+}
+
+/**
+ * The family under whose name a configuration goes, which says how it and its tensors are stored.
+ * @param config - parsed config.json
+ * @param where - the file, for messages
+ * @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one
+ */
+export function familyOfConfig(config: unknown, where: string): Family {
+  const modelType = z.looseObject({ model_type: z.string() }).safeParse(config);
+  if (!modelType.success) {
+    throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);
+  }
+  const name = modelType.data.model_type;
+  return familyByName(
+    name.startsWith(REMOTE_CODE_PREFIX) ? name.slice(REMOTE_CODE_PREFIX.length) : name,
+    where,
+    () => unsupportedHint(modelType.data),
+  );
 }
 
 function specOf(config: Config, context: Context): ModelSpec {

@@ -84,9 +84,12 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
 /**
  * What our own modelling file (resources/modeling_gprune.py) reads: the widths of every layer under `per_layer_config`
  * (transformers' heterogeneous configurations), and exactly the biases there are. vLLM asks for `AutoModel`, the decoder
- * without its head.
+ * without its head. What a model is that goes under another family's name is said for whoever writes it again.
  */
-function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, configClass }: Family): Json {
+function remoteCodeKeys(
+  { layers, family }: ModelSpec,
+  { modelType, architecture, configClass }: Family,
+): Json {
   const widths = layers.map((layer, index) => [
     String(index),
     {
@@ -99,6 +102,7 @@ function remoteCodeKeys({ layers }: ModelSpec, { modelType, architecture, config
   return {
     architectures: [`Gprune${architecture}`],
     model_type: `${REMOTE_CODE_PREFIX}${modelType}`,
+    ...(family === modelType ? {} : { source_model_type: family }),
     auto_map: {
       AutoConfig: `${module}.Gprune${configClass}`,
       AutoModel: `${module}.Gprune${configClass.replace(/Config$/, "Model")}`,

@@ -31,6 +31,26 @@ describe("writeConfig", () => {
     );
   });
 
+  it("says what a model is that goes under another family's name with our modelling file, so that it is written so again", () => {
+    const spec = tinySpec({ family: "mistral", layers: [{}, { window: 8 }] });
+    const config = writeConfig(spec, "float32");
+    expect(config).toMatchObject({ model_type: "gprune_qwen2", source_model_type: "mistral" });
+    expect(read(config)).toEqual(spec);
+    expect(writeConfig(read(config), "float32")).toEqual(config);
+    expect(() => read({ ...config, source_model_type: "x" })).toThrow("expected one of the model types");
+  });
+
+  it.each<[string, TinyModelOptions]>([
+    ["of its own family with our modelling file", { layers: [{ neurons: 3 }, {}] }],
+    ["of a stock class", { family: "phi3", layers: [{ biases: ["o_proj"] }] }],
+  ])("says so of no model %s", (_, options) => {
+    expect(writeConfig(tinySpec(options), "float32")).not.toHaveProperty("source_model_type");
+  });
+
+  it("reads only our own configurations as another family's", () => {
+    expect(read({ ...LLAMA, source_model_type: "mistral" }).family).toBe("llama");
+  });
+
   it("loses no bias, and adds one only where the class has a flag for several", () => {
     fc.assert(
       fc.property(layers, fc.array(biases, { minLength: 5, maxLength: 5 }), (widthsOfLayers, wanted) => {
