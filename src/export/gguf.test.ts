@@ -290,6 +290,28 @@ describe("metadata", () => {
   });
 });
 
+describe("the name", () => {
+  const withTokens = (name: string, tokens: readonly string[]): Model => {
+    const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+    const json = { model: { type: "BPE", vocab, merges: [], unk_token: tokens[0], byte_fallback: true } };
+    const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }];
+    return { ...tinyModel(), files, origin: { name, format: "memory", dtype: "F32" } };
+  };
+  const phi3 = ["<unk>", "<s>", "</s>", "<|endoftext|>"];
+
+  it.each([
+    ["some/where/my-Phi-3.5", phi3, "my-Phi-3.5"],
+    ["my-Phi-3.5", phi3.slice(0, 3), "my-Phi 3.5"],
+    ["phi3 of phi-3", ["<unk>", "a"], "phi 3 of phi 3"],
+    ["llama3", ["<unk>", "a"], "llama3"],
+  ])("%s with tokens %j is one that llama.cpp loads: %s", async (name, tokens, expected) => {
+    const { path } = await exported(withTokens(name, tokens));
+    const file = await openGguf(path);
+    expect(file.metadata.get("general.name")).toBe(expected);
+    await file.source.close();
+  });
+});
+
 describe("refusals and faults", () => {
   it("names the tensor that is not finite", async () => {
     const model = tinyModel();

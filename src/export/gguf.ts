@@ -29,6 +29,9 @@ const QUANTIZATION_VERSION = 2;
 /** Tokens named in a warning. */
 const MAX_LISTED = 5;
 
+/** Tokens that a model called Phi-3 must have in llama.cpp. */
+const PHI3_TOKENS = ["<unk>", "<s>", "</s>", "<|endoftext|>"] as const;
+
 export interface ExportGgufOptions {
   /** `auto` keeps the dtype of a float checkpoint and writes a quantised one as f32. */
   readonly dtype?: "auto" | GgufDType;
@@ -86,7 +89,7 @@ function ownDType({ origin }: Model): GgufDType {
 /** The vocabulary as made from tokenizer.json; nothing for a model that brings that of a GGUF file. */
 function vocabularyOf(model: Model, pre: string | undefined): GgufVocabulary {
   const { files, spec, ggufMetadata } = model;
-  if (ggufMetadata?.has("tokenizer.ggml.model")) return { metadata: new Map(), leftOut: [] };
+  if (ggufMetadata?.has("tokenizer.ggml.model")) return { metadata: new Map(), tokens: [], leftOut: [] };
   const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre };
   return ofModel(model, () => ggufVocabularyOf(files, options));
 }
@@ -108,7 +111,7 @@ function metadataOf(
   return new Map<string, EncodedValue>([
     ["general.architecture", text(target.name)],
     ["general.type", text("model")],
-    ["general.name", text(basename(origin.name).replace(/\.gguf$/i, ""))],
+    ["general.name", text(nameOf(origin.name, vocabulary))],
     ["general.file_type", u32(fileTypeOf(dtype))],
     ...licenceOf(card),
     ["general.quantization_version", u32(QUANTIZATION_VERSION)],
@@ -117,6 +120,16 @@ function metadataOf(
     ...ggufMetadata,
     ...(pre === undefined ? [] : [["tokenizer.ggml.pre", text(pre)] as const]),
   ]);
+}
+
+/**
+ * The name of the file or directory. llama.cpp looks up tokens of Microsoft's vocabulary for every model that is called Phi-3, and
+ * ends where it lacks one (llama-vocab.cpp); the name of such a model is spelled otherwise.
+ */
+function nameOf(path: string, { tokens }: GgufVocabulary): string {
+  const name = basename(path).replace(/\.gguf$/i, "");
+  const known = new Set(tokens);
+  return PHI3_TOKENS.every((token) => known.has(token)) ? name : name.replaceAll(/(phi)-?(3)/gi, "$1 $2");
 }
 
 /** What the card says of licence and languages, as llama.cpp's conversion writes it (gguf-py/gguf/metadata.py). */

@@ -65,6 +65,8 @@ type Entries = readonly (readonly [string, EncodedValue])[];
 /** A tokenizer as metadata. */
 export interface GgufVocabulary {
   readonly metadata: ReadonlyMap<string, EncodedValue>;
+  /** The tokens, as texts. */
+  readonly tokens: readonly string[];
   /** Added tokens that the embedding has no row for, which no model can compute. */
   readonly leftOut: readonly string[];
 }
@@ -88,7 +90,7 @@ export function ggufVocabularyOf(
 ): GgufVocabulary {
   const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
   if (json === undefined) {
-    return { metadata: new Map([["tokenizer.ggml.model", text("none")]]), leftOut: [] };
+    return { metadata: new Map([["tokenizer.ggml.model", text("none")]]), tokens: [], leftOut: [] };
   }
   const config = parseTokenizerFile(files, "tokenizer_config.json", specialTokens) ?? {};
   const kind = kindOf(json);
@@ -105,7 +107,7 @@ export function ggufVocabularyOf(
     ["tokenizer.ggml.add_eos_token", flag(addsEos)],
     ...(template === undefined ? [] : [["tokenizer.chat_template", text(template)] as const]),
   ]);
-  return { metadata, leftOut: vocabulary.leftOut };
+  return { metadata, tokens: vocabulary.tokens, leftOut: vocabulary.leftOut };
 }
 
 /**
