@@ -291,21 +291,29 @@ describe("metadata", () => {
 });
 
 describe("the name", () => {
-  const withTokens = (name: string, tokens: readonly string[]): Model => {
+  const withTokens = (name: string, tokens: readonly string[], stripping: readonly string[]): Model => {
     const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
-    const json = { model: { type: "BPE", vocab, merges: [], unk_token: tokens[0], byte_fallback: true } };
+    const json = {
+      added_tokens: tokens.map((content, id) => {
+        return { id, content, special: content.startsWith("<"), rstrip: stripping.includes(content) };
+      }),
+      model: { type: "BPE", vocab, merges: [], unk_token: tokens[0], byte_fallback: true },
+    };
     const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }];
     return { ...tinyModel(), files, origin: { name, format: "memory", dtype: "F32" } };
   };
-  const phi3 = ["<unk>", "<s>", "</s>", "<|endoftext|>"];
+  const phi3 = ["<unk>", "<s>", "</s>", "<|endoftext|>", "<|user|>"];
+  const stripping = ["</s>", "<|user|>"];
 
-  it.each([
-    ["some/where/my-Phi-3.5", phi3, "my-Phi-3.5"],
-    ["my-Phi-3.5", phi3.slice(0, 3), "my-Phi 3.5"],
-    ["phi3 of phi-3", ["<unk>", "a"], "phi 3 of phi 3"],
-    ["llama3", ["<unk>", "a"], "llama3"],
-  ])("%s with tokens %j is one that llama.cpp loads: %s", async (name, tokens, expected) => {
-    const { path } = await exported(withTokens(name, tokens));
+  it.each<[string, string, readonly string[], readonly string[], string]>([
+    ["stays of a Phi-3", "some/where/my-Phi-3.5", phi3, stripping, "my-Phi-3.5"],
+    ["says that a model is a Phi-3", "some/where/out", phi3, stripping, "out (Phi-3)"],
+    ["says so of no model whose special tokens take no spaces along", "out", phi3, [], "out"],
+    ["nor of one that is called so", "my-Phi-3.5", phi3, [], "my-Phi 3.5"],
+    ["nor of one that lacks a token", "phi3 of phi-3", phi3.toSpliced(3, 1), stripping, "phi 3 of phi 3"],
+    ["stays of others", "llama3.gguf", ["<unk>", "a"], [], "llama3"],
+  ])("%s", async (_, name, tokens, strip, expected) => {
+    const { path } = await exported(withTokens(name, tokens, strip));
     const file = await openGguf(path);
     expect(file.metadata.get("general.name")).toBe(expected);
     await file.source.close();

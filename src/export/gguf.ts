@@ -29,9 +29,6 @@ const QUANTIZATION_VERSION = 2;
 /** Tokens named in a warning. */
 const MAX_LISTED = 5;
 
-/** Tokens that a model called Phi-3 must have in llama.cpp. */
-const PHI3_TOKENS = ["<unk>", "<s>", "</s>", "<|endoftext|>"] as const;
-
 export interface ExportGgufOptions {
   /** `auto` keeps the dtype of a float checkpoint and writes a quantised one as f32. */
   readonly dtype?: "auto" | GgufDType;
@@ -89,7 +86,8 @@ function ownDType({ origin }: Model): GgufDType {
 /** The vocabulary as made from tokenizer.json; nothing for a model that brings that of a GGUF file. */
 function vocabularyOf(model: Model, pre: string | undefined): GgufVocabulary {
   const { files, spec, ggufMetadata } = model;
-  if (ggufMetadata?.has("tokenizer.ggml.model")) return { metadata: new Map(), tokens: [], leftOut: [] };
+  if (ggufMetadata?.has("tokenizer.ggml.model"))
+    return { metadata: new Map(), stripsAsPhi3: false, leftOut: [] };
   const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre };
   return ofModel(model, () => ggufVocabularyOf(files, options));
 }
@@ -123,13 +121,13 @@ function metadataOf(
 }
 
 /**
- * The name of the file or directory. llama.cpp looks up tokens of Microsoft's vocabulary for every model that is called Phi-3, and
- * ends where it lacks one (llama-vocab.cpp); the name of such a model is spelled otherwise.
+ * The name of the file or directory. Of a model that is called Phi-3 llama.cpp lets special tokens take the spaces behind them along, and
+ * it ends where the vocabulary lacks one that it expects (llama-vocab.cpp): so those that are to be treated so are called that, and no others.
  */
-function nameOf(path: string, { tokens }: GgufVocabulary): string {
+function nameOf(path: string, { stripsAsPhi3 }: GgufVocabulary): string {
   const name = basename(path).replace(/\.gguf$/i, "");
-  const known = new Set(tokens);
-  return PHI3_TOKENS.every((token) => known.has(token)) ? name : name.replaceAll(/(phi)-?(3)/gi, "$1 $2");
+  if (!stripsAsPhi3) return name.replaceAll(/(phi)-?(3)/gi, "$1 $2");
+  return /phi-?3/i.test(name) ? name : `${name} (Phi-3)`;
 }
 
 /** What the card says of licence and languages, as llama.cpp's conversion writes it (gguf-py/gguf/metadata.py). */

@@ -33,7 +33,14 @@ export interface GgufVocabularyOptions {
 const pair = z.tuple([z.string(), z.string()]);
 const tokenizerSchema = z.looseObject({
   added_tokens: z
-    .array(z.looseObject({ id: tokenId, content: z.string(), special: z.boolean().default(false) }))
+    .array(
+      z.looseObject({
+        id: tokenId,
+        content: z.string(),
+        special: z.boolean().default(false),
+        rstrip: z.boolean().default(false),
+      }),
+    )
     .default([]),
   normalizer: z.looseObject({ type: z.string() }).nullish(),
   pre_tokenizer: z.looseObject({ type: z.string() }).nullish(),
@@ -58,6 +65,8 @@ const ROLES = [
   ["pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"],
 ] as const;
 
+const PHI3_UNSTRIPPED: readonly string[] = ["<unk>", "<s>", "<|endoftext|>"];
+
 /** tokenizer.ggml.model. */
 type Kind = "gpt2" | "llama";
 type Entries = readonly (readonly [string, EncodedValue])[];
@@ -65,8 +74,8 @@ type Entries = readonly (readonly [string, EncodedValue])[];
 /** A tokenizer as metadata. */
 export interface GgufVocabulary {
   readonly metadata: ReadonlyMap<string, EncodedValue>;
-  /** The tokens, as texts. */
-  readonly tokens: readonly string[];
+  /** Whether special tokens take the spaces behind them along, as llama.cpp has it of models that are called Phi-3. */
+  readonly stripsAsPhi3: boolean;
   /** Added tokens that the embedding has no row for, which no model can compute. */
   readonly leftOut: readonly string[];
 }
@@ -90,7 +99,7 @@ export function ggufVocabularyOf(
 ): GgufVocabulary {
   const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
   if (json === undefined) {
-    return { metadata: new Map([["tokenizer.ggml.model", text("none")]]), tokens: [], leftOut: [] };
+    return { metadata: new Map([["tokenizer.ggml.model", text("none")]]), stripsAsPhi3: false, leftOut: [] };
   }
   const config = parseTokenizerFile(files, "tokenizer_config.json", specialTokens) ?? {};
   const kind = kindOf(json);
@@ -107,7 +116,14 @@ export function ggufVocabularyOf(
     ["tokenizer.ggml.add_eos_token", flag(addsEos)],
     ...(template === undefined ? [] : [["tokenizer.chat_template", text(template)] as const]),
   ]);
-  return { metadata, tokens: vocabulary.tokens, leftOut: vocabulary.leftOut };
+  return { metadata, stripsAsPhi3: stripsAsPhi3(json, vocabulary), leftOut: vocabulary.leftOut };
+}
+
+/** It needs four tokens for that (llama-vocab.cpp), of which three take nothing along. */
+function stripsAsPhi3({ added_tokens }: TokenizerJson, { idOf }: Vocabulary): boolean {
+  const others = added_tokens.filter(({ content, special }) => special && !PHI3_UNSTRIPPED.includes(content));
+  const stripping = others.filter(({ rstrip }) => rstrip).length;
+  return [...PHI3_UNSTRIPPED, "</s>"].every((token) => idOf.has(token)) && stripping > others.length / 2;
 }
 
 /**
