@@ -16,7 +16,7 @@ import type { Shape } from "../../src/prune/allocation.ts";
 import { makePlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
-import { GOLDEN_FAMILIES, openGolden } from "../../test/golden_model.ts";
+import { GOLDEN_FAMILIES, openGolden, READ_AS_OTHERS } from "../../test/golden_model.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 
 export interface Subject {
@@ -33,6 +33,8 @@ export interface Subject {
   /** Nobody promised that every format holds it. */
   readonly mayBeRefused: boolean;
 }
+
+const FAMILIES = [...GOLDEN_FAMILIES, ...READ_AS_OTHERS];
 
 export const SHAPES: readonly Shape[] = ["per-layer", "uniform"];
 
@@ -111,7 +113,7 @@ async function subjectOf(
 /** The models of test/golden in both shapes, with and without biases, and tiny ones that take unusual classes. */
 export async function fixtureSubjects(root: string): Promise<readonly Subject[]> {
   const subjects: Subject[] = [];
-  for (const family of GOLDEN_FAMILIES) {
+  for (const family of FAMILIES) {
     for (const shape of SHAPES) {
       for (const biased of [true, false]) {
         const name = biased ? `${family} with biases` : family;
@@ -136,7 +138,7 @@ const WIDE_HEAD = 32;
 /** Random models of every family of test/golden with heads of 32, in both shapes, with and without biases. */
 export async function wideSubjects(root: string): Promise<readonly Subject[]> {
   const subjects: Subject[] = [];
-  for (const family of GOLDEN_FAMILIES) {
+  for (const family of FAMILIES) {
     for (const shape of SHAPES) {
       for (const biased of [true, false]) {
         const name = `${family} of wide heads${biased ? " with biases" : ""}`;
