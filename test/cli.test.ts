@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { METRICS, resolveRunConfig, versions } from "../src/index.ts";
-import { type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
+import { type CliResult, gprune, hashes, json, lines } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let root: string;
@@ -385,23 +385,4 @@ describe("prune, inspect, report, eval and compare", () => {
       expect.stringMatching(/^once( +[01]\.\d{3} ±0\.\d{3}){4} +4$/),
     ]);
   });
-});
-
-test("names with terminal escapes are printed harmlessly", async () => {
-  const output = join(root, "e\u001b[31mvil\u009b");
-  const exported = await gprune("export", model, "-o", output);
-  expect(exported.code).toBe(0);
-  expect(lines(exported).at(-1)).toBe(join(root, "e\\x1b[31mvil\\x9b"));
-  const inspected = await gprune("inspect", output);
-  expect(inspected.stdout).toContain("e\\x1b[31mvil\\x9b");
-  const refused = await gprune("inspect", `${output}/\u001b]0;x`);
-  for (const control of ["\u001b", "\u009b"])
-    expect(refused.stderr + inspected.stdout).not.toContain(control);
-});
-
-test("a reader that stops reading is no error", async () => {
-  const { child, result } = startCli(["inspect", model, "--json"]);
-  child.stdout!.destroy();
-  const { code, stderr } = await result;
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
 });

@@ -268,3 +268,22 @@ describe("help", () => {
     });
   });
 });
+
+test("names with terminal escapes are printed harmlessly", async () => {
+  const output = join(root, "e\u001b[31mvil\u009b");
+  const exported = await gprune("export", first, "-o", output);
+  expect(exported.code).toBe(0);
+  expect(lines(exported).at(-1)).toBe(join(root, "e\\x1b[31mvil\\x9b"));
+  const inspected = await gprune("inspect", output);
+  expect(inspected.stdout).toContain("e\\x1b[31mvil\\x9b");
+  const refused = await gprune("inspect", `${output}/\u001b]0;x`);
+  for (const control of ["\u001b", "\u009b"])
+    expect(refused.stderr + inspected.stdout).not.toContain(control);
+});
+
+test("a reader that stops reading is no error", async () => {
+  const { child, result } = startCli(["inspect", first, "--json"]);
+  child.stdout!.destroy();
+  const { code, stderr } = await result;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+});
