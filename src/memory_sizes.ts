@@ -15,6 +15,7 @@ import {
 } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
+  channelCount,
   layerParameters,
   layersParameters,
   layerWeightsOf,
@@ -77,7 +78,7 @@ export function leftInLayers(spec: ModelSpec, sparsity: number): number {
  */
 export function leftInOutputs(spec: ModelSpec, sparsity: number): number {
   const spaces = spacesOf(spec);
-  const channels = total(spaces.map(({ units, unitChannels }) => units * unitChannels));
+  const channels = total(spaces.map(channelCount));
   const prunable = total(spaces.map(({ units, unitParameters }) => units * unitParameters));
   const shares = spaces.map(({ unitChannels, unitParameters }) => unitChannels / unitParameters);
   return spec.hiddenSize * (channels - sparsity * prunable * Math.min(...shares));
@@ -101,7 +102,7 @@ export class RunSizes {
       Math.max(
         ...spacesOf(run.spec)
           .filter((space) => space.kind === kind)
-          .map(({ units, unitChannels }) => units * unitChannels),
+          .map(channelCount),
       );
     this.channels = [channels("kv"), channels("ffn")];
     this.widest = Math.max(...this.channels);
@@ -211,14 +212,14 @@ export class RunSizes {
   /** Gradients of the gates of all channels, of the windows that go there and back together. */
   get gates(): number {
     const { spec, config } = this.#run;
-    const channels = total(spacesOf(spec).map(({ units, unitChannels }) => units * unitChannels));
+    const channels = total(spacesOf(spec).map(channelCount));
     return (this.lotHidden / (4 * this.hiddenSize * config.seqLen)) * 4 * channels;
   }
 
   /** Sums per channel and set, of halves and wholes, and the scores made of them. */
   get statistics(): number {
     if (!calibrates(this.#run)) return 0;
-    const channels = total(spacesOf(this.#run.spec).map(({ units, unitChannels }) => units * unitChannels));
+    const channels = total(spacesOf(this.#run.spec).map(channelCount));
     return 8 * channels * (this.#run.config.calibration.length + 1) * (3 * 4 + 3);
   }
 
@@ -235,7 +236,7 @@ export class RunSizes {
   /** Of one output projection while it is fitted, and covariances of what comes, in float64. */
   get layerAlternatives(): number {
     const each = spacesOf(this.#run.spec).map((space) => {
-      const [changed, n] = [this.#changedChannels(space), space.units * space.unitChannels];
+      const [changed, n] = [this.#changedChannels(space), channelCount(space)];
       const coming = (CHANGES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
       return this.#alternativesOf(space) + 8 * coming;
     });
@@ -310,13 +311,12 @@ export class RunSizes {
 
   /** A projection with the ways to other widths. */
   #alternativesOf(space: Space): number {
-    return 4 * (this.hiddenSize * space.units * space.unitChannels + this.#changesOf(space));
+    return 4 * (this.hiddenSize * channelCount(space) + this.#changesOf(space));
   }
 
   /** Numbers of a space's changes. */
   #changesOf(space: Space): number {
-    const { kind, units, unitChannels } = space;
-    return CHANGES[kind] * this.#changedChannels(space) * (units * unitChannels + this.hiddenSize + 1);
+    return CHANGES[space.kind] * this.#changedChannels(space) * (channelCount(space) + this.hiddenSize + 1);
   }
 
   #changedChannels(space: Space): number {

@@ -86,7 +86,10 @@ export async function slopeStatistics(
   });
 }
 
-/** Slopes of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at once, and then their values. */
+/**
+ * Slopes of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at once, and then
+ * their values.
+ */
 export async function windowSlopes(
   { runner, dense }: ChangedModel,
   batches: readonly TokenBatch[],

@@ -1,10 +1,9 @@
 /** What can be said before a run about who will load its result: enough to refuse early what cannot become anything. */
 import { hfForm } from "../model/hf_form.ts";
-import { spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
-import { checkedRoundTo, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
+import { queuesOf, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
 import { badPlan, type PruningPlan, prunedSpec } from "../prune/plan.ts";
-import { RemovalLedger, removalQueue } from "../prune/removal.ts";
+import { RemovalLedger, unranked } from "../prune/removal.ts";
 import { uniformOutcomes } from "../prune/uniform_shape.ts";
 import { type Runtimes, runtimesOf } from "./runtimes.ts";
 
@@ -35,10 +34,7 @@ export function foreseeRuntimes(run: ForeseenRun): Runtimes {
 function outcomesOf(run: ForeseenRun): readonly ModelSpec[] {
   if (run.plan !== null) return [plannedSpec(run, run.plan)];
   if (run.shape === "uniform") return uniformOutcomes(run);
-  const roundTo = checkedRoundTo(run);
-  const queues = spacesOf(run.spec).map((space) =>
-    removalQueue(space, new Float64Array(space.units), { roundTo }),
-  );
+  const queues = queuesOf(unranked(run.spec), run);
   const ledger = new RemovalLedger(queues);
   ledger.grant(removalBudget(run, queues));
   // Nothing goes where the budget is less than the cheapest block.

@@ -11,9 +11,9 @@
  *
  *   alpha = sum over d != d' of cov(w_d e^d, w_d' e^d') / (sum over d != d' of w_d w_d' * var(sum over d of w_d e^d)),   in 0..1
  *
- * (with equal shares the first divisor is Cronbach's (D - 1) / D; sets that say the same have alpha 1 with any, and what little a set
- * counts for makes what it says about the others' noise no less sure), and a unit's value is the curve's, moved by that share of its own deviation (marginals.ts). With alpha 0 the order alone decides, with 1 a
- * unit's whole deviation counts: a metric whose order is right keeps it, and one whose order is not is corrected.
+ * (with equal shares the first divisor is Cronbach's (D - 1) / D; sets that say the same have alpha 1 with any, and a set that
+ * counts for little says as much about the others' noise), and a unit's value is the curve's, moved by that share of its own
+ * deviation (marginals.ts). With alpha 0 the order alone decides, with 1 a unit's whole deviation counts: a metric whose order is right keeps it, and one whose order is not is corrected.
  * Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set agrees with itself
  * about everything, so its alpha is 0.
  *

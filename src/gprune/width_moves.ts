@@ -144,8 +144,7 @@ export function movedWidths(
     [...worths].map(([id, worth]) => [id, isBetter ? Math.log(Math.max(worth, LEAST_WORTH * price)) : 0]),
   );
   const mean = [...logs.values()].reduce((sum, log) => sum + log, 0) / Math.max(1, logs.size);
-  const groups = new Map(Array.from(toggles, ([id, { units }]) => [id, units]));
-  const keep = keptAround(request, groups, (space, present) => {
+  const keep = keptAround(request, toggles, (space, present) => {
     const log = logs.get(space.id) ?? mean;
     return present + clamp(log - mean, -1, 1) * stepOf(space, request.roundTo);
   });
@@ -163,17 +162,18 @@ export function movedWidths(
 
 /**
  * The units that stay when exactly these KV groups do: neurons meet the budget. Only where they cannot do groups go as well, or stay.
- * @param groups - by space id, where they are not the present ones
+ * @param toggles - the groups of spaces, by id, where they are not the present ones
  * @param widthOf - where a space's width is to be, of its present one
  */
 function keptAround(
   request: WidthRequest,
-  groups: ReadonlyMap<string, readonly number[]>,
+  toggles: ReadonlyMap<string, Alternative>,
   widthOf: (space: Space, present: number) => number,
 ): Keep {
   const { spec, order } = request;
   const spaces = spacesOf(spec);
-  const listOf = (space: Space): readonly number[] => groups.get(space.id) ?? keptUnits(request.keep, space);
+  const listOf = (space: Space): readonly number[] =>
+    toggles.get(space.id)?.units ?? keptUnits(request.keep, space);
   const ranked = spaces.map((space): RankedSpace => {
     const list = listOf(space);
     const own = order.get(space.id)!;

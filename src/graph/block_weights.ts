@@ -5,12 +5,10 @@
  * order of its own that is made when a session is opened; all others are fed, as everywhere. On the CPU alone, for one sequence
  * with a cache.
  */
-
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/spaces.ts";
-import type { Projection } from "../model/spec.ts";
-import { queryHeads } from "../model/spec.ts";
+import { type Projection, queryHeads } from "../model/spec.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../tensor/blocks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { inTwoTerms, TWO_TERMS } from "../tensor/two_terms.ts";

@@ -207,8 +207,8 @@ function sumOverTokens(b: GraphBuilder, x: Value): Value {
 const SMALLEST_SQUARE = 1e-30;
 
 /**
- * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the micro-batch. Whatever reads
- * the stream normalises it first, so large tokens matter less than their size; and the few with massive activations (arXiv
+ * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
+ * micro-batch. Whatever reads the stream normalises it first, so large tokens matter less than their size; and the few with massive activations (arXiv
  * 2402.17762) would otherwise decide alone. A token whose hidden state is zero, as that of an unused word may be, has no size
  * and does not count.
  */

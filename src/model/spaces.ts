@@ -77,6 +77,11 @@ export function spacesOf(spec: ModelSpec): readonly Space[] {
   });
 }
 
+/** Channels of a space at the input of its output projection. */
+export function channelCount({ units, unitChannels }: Space): number {
+  return units * unitChannels;
+}
+
 /** The channels of units, in their order. */
 export function channelsOf(units: readonly number[], unitChannels: number): Int32Array {
   return Int32Array.from({ length: units.length * unitChannels }, (_, i) => {

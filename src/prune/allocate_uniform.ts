@@ -14,7 +14,7 @@ import { unitScores } from "../score/importance.ts";
 import {
   type Allocation,
   type AllocationRequest,
-  checkedRoundTo,
+  queuesOf,
   removalBudget,
   requestedSpaces,
   scoresOf,
@@ -36,10 +36,10 @@ export const uniform: Allocation = {
   summary: "the same fraction of every layer",
   allocate(request: AllocationRequest): Keep {
     if (request.shape === "uniform") return removeRanked(quantiles(request), request);
-    const roundTo = checkedRoundTo(request);
-    const queues = requestedSpaces(request).map((space) =>
-      removalQueue(space, unitScores(scoresOf(request, space), space), { roundTo }),
-    );
+    const scored = requestedSpaces(request).map((space): RankedSpace => {
+      return { space, values: unitScores(scoresOf(request, space), space) };
+    });
+    const queues = queuesOf(scored, request);
     const budget = removalBudget(request, queues);
     const layers = layersOf(queues);
     const fractions = layerFractions(layers, budget);

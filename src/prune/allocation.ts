@@ -8,7 +8,7 @@ import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Importance } from "../score/importance.ts";
 import type { Keep } from "./plan.ts";
-import { capacity, type RemovalQueue } from "./removal.ts";
+import { canGive, capacity, type RankedSpace, type RemovalQueue, removalQueue } from "./removal.ts";
 
 /** Whether layers end up with widths of their own or all with the same. */
 export type Shape = "per-layer" | "uniform";
@@ -67,10 +67,16 @@ export function scoresOf(
   throw internalError(`importance of ${id}: expected ${units * unitChannels} scores, got ${scores?.length}`);
 }
 
-/** `roundTo` of a request. @throws GpruneError BAD_ARGUMENT unless it is a positive whole number */
-export function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
+/** `roundTo` of a request. */
+function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
   if (Number.isSafeInteger(roundTo) && roundTo >= 1) return roundTo;
   throw new GpruneError("BAD_ARGUMENT", `round-to: expected a positive whole number, got ${roundTo}`);
+}
+
+/** The queues of ranked spaces, in their order. @throws GpruneError BAD_ARGUMENT unless `roundTo` is a positive whole number */
+export function queuesOf(ranked: readonly RankedSpace[], request: RemovalRequest): readonly RemovalQueue[] {
+  const roundTo = checkedRoundTo(request);
+  return ranked.map(({ space, values, ties }) => removalQueue(space, values, { roundTo, ties }));
 }
 
 /**
@@ -82,9 +88,9 @@ export function removalBudget({ spec, sparsity }: RemovalRequest, queues: readon
     throw new GpruneError("BAD_ARGUMENT", `sparsity: expected a fraction 0 <= s < 1, got ${sparsity}`);
   }
   const prunable = prunableParameters(spec);
-  const removable = queues.reduce((sum, queue) => sum + capacity(queue), 0);
   const budget = sparsity * prunable;
-  if (budget > removable + 0.5) {
+  if (!canGive(queues, budget)) {
+    const removable = queues.reduce((sum, queue) => sum + capacity(queue), 0);
     const largest = Math.floor((removable / prunable) * 10_000) / 10_000;
     throw new GpruneError("BAD_ARGUMENT", `sparsity: expected at most ${largest}, got ${sparsity}`, {
       hint: "Every layer keeps at least one KV group and one neuron, or as many neurons as widths are rounded to.",

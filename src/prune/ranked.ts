@@ -3,14 +3,13 @@
  * allocation have in common. Ascending, a unit goes while its parameters still fit the budget.
  */
 import { prunableParameters } from "../model/spaces.ts";
-import { checkedRoundTo, type RemovalRequest, removalBudget, type Shape } from "./allocation.ts";
+import { queuesOf, type RemovalRequest, removalBudget, type Shape } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import {
-  capacity,
+  canGive,
   type RankedSpace,
   RemovalLedger,
   type RemovalQueue,
-  removalQueue,
   spend,
   type Turn,
   turnsOf,
@@ -35,13 +34,7 @@ export function removeRanked(ranked: readonly RankedSpace[], request: RemovalReq
 
 /** Whether enough units may go, in layers that may differ. */
 export function canRemove(ranked: readonly RankedSpace[], request: RemovalRequest): boolean {
-  const given = queuesOf(ranked, request).reduce((sum, queue) => sum + capacity(queue), 0);
-  return given + 0.5 >= request.sparsity * prunableParameters(request.spec);
-}
-
-function queuesOf(ranked: readonly RankedSpace[], request: RemovalRequest): readonly RemovalQueue[] {
-  const roundTo = checkedRoundTo(request);
-  return ranked.map(({ space, values, ties }) => removalQueue(space, values, { roundTo, ties }));
+  return canGive(queuesOf(ranked, request), request.sparsity * prunableParameters(request.spec));
 }
 
 function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {

@@ -3,7 +3,8 @@
  * far every space has got. All allocations are orders of taking from this ledger.
  */
 import { internalError } from "../errors.ts";
-import type { Space } from "../model/spaces.ts";
+import { type Space, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import type { Keep } from "./plan.ts";
 
 /** A space and the values of its units, [units]; smaller goes first. */
@@ -12,6 +13,11 @@ export interface RankedSpace {
   readonly values: Float64Array;
   /** Decides between equal values, [units]; smaller goes first. */
   readonly ties?: Float64Array;
+}
+
+/** All spaces of a model, for questions in which units are alike. */
+export function unranked(spec: ModelSpec): readonly RankedSpace[] {
+  return spacesOf(spec).map((space) => ({ space, values: new Float64Array(space.units) }));
 }
 
 /**
@@ -63,6 +69,11 @@ function blockCost({ space, blockSize }: RemovalQueue): number {
 /** Parameters that a queue can give at most. */
 export function capacity(queue: RemovalQueue): number {
   return unitsInBlocks(queue, queue.blocks) * queue.space.unitParameters;
+}
+
+/** Whether queues have as many parameters to give, to within half of one (below). */
+export function canGive(queues: readonly RemovalQueue[], parameters: number): boolean {
+  return parameters <= queues.reduce((sum, queue) => sum + capacity(queue), 0) + 0.5;
 }
 
 /**

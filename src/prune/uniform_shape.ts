@@ -12,17 +12,11 @@
  * is the removed marginal loss.
  */
 import { GpruneError } from "../errors.ts";
-import { type SpaceKind, spacesOf } from "../model/spaces.ts";
+import type { SpaceKind } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
-import { checkedRoundTo, type RemovalRequest, removalBudget } from "./allocation.ts";
+import { queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
-import {
-  type RankedSpace,
-  RemovalLedger,
-  type RemovalQueue,
-  removalQueue,
-  unitsInBlocks,
-} from "./removal.ts";
+import { type RankedSpace, RemovalLedger, type RemovalQueue, unitsInBlocks, unranked } from "./removal.ts";
 
 /** Blocks that every space of a kind gives. */
 type Split = Readonly<Record<SpaceKind, number>>;
@@ -33,8 +27,7 @@ type Split = Readonly<Record<SpaceKind, number>>;
  *   widths do not allow
  */
 export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
-  const roundTo = checkedRoundTo(request);
-  const queues = ranked.map(({ space, values, ties }) => removalQueue(space, values, { roundTo, ties }));
+  const queues = queuesOf(ranked, request);
   const splits = splitsOf(queues, request);
   const losses = splits.map((split) =>
     queues.reduce(
@@ -52,10 +45,7 @@ export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRe
 
 /** The specs that `removeUniform` may end with, whatever the ranking. @throws as it does */
 export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
-  const roundTo = checkedRoundTo(request);
-  const queues = spacesOf(request.spec).map((space) =>
-    removalQueue(space, new Float64Array(space.units), { roundTo }),
-  );
+  const queues = queuesOf(unranked(request.spec), request);
   return splitsOf(queues, request).map((split) => {
     const removed = (kind: SpaceKind): number =>
       unitsInBlocks(queues.find(({ space }) => space.kind === kind)!, split[kind]);

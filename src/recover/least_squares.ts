@@ -7,8 +7,8 @@
  *
  *   minimise over D, e:  E |W_R x_R - D x_K - e|^2 + lambda |D|^2,   then W' = W_K + D,  b' = b + e
  *
- * E weighs every calibration set by its weight, not its size, and the tokens of a micro-batch by the inverse of their size in the stream;
- * lambda = ridge * mean variance of x_K. Directions that the texts hardly determine stay near W_K; the means of removed
+ * E weighs every calibration set by its weight, not its size, and the tokens of a micro-batch by the inverse of their size in
+ * the stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine stay near W_K; the means of removed
  * units end up in b'.
  *
  * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the stream

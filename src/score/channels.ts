@@ -3,7 +3,7 @@
  * unit's rows in an input projection. Float64 throughout. Metrics combine these and contain no loops over weights.
  */
 import { internalError } from "../errors.ts";
-import type { Space } from "../model/spaces.ts";
+import { channelCount, type Space } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
 
@@ -23,11 +23,6 @@ export function gatesOf({ gates, space }: ScoringView): SetGateStats {
 export function outputWeightOf({ outputWeight, space }: ScoringView): Tensor {
   if (outputWeight === undefined) throw internalError(`no output projection in the view of ${space.id}`);
   return outputWeight;
-}
-
-/** Channels of a space, units * unitChannels. */
-export function channelCount(space: Space): number {
-  return space.units * space.unitChannels;
 }
 
 /** E x^2 of every channel, [channels]. */

@@ -9,6 +9,7 @@ import type { CalibrationStats } from "../calibrate/stats.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import {
+  channelCount,
   INPUT_PROJECTIONS,
   OUTPUT_PROJECTION,
   projectionName,
@@ -17,7 +18,7 @@ import {
 } from "../model/spaces.ts";
 import type { Projection } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { channelCount, sumOverUnits } from "./channels.ts";
+import { sumOverUnits } from "./channels.ts";
 import type { Metric, ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
 
 /** Channel scores by space id, each of shape [channels]. */
