@@ -24,13 +24,19 @@
 
 // Calibration
 export {
+  type Activations,
   type CalibrateOptions,
   type CalibrationState,
   calibrate,
+  type MeasuredSet,
+  measureActivations,
   type TokenSet,
+  type WeightedTokenSet,
 } from "./calibrate/calibrate.ts";
 export {
   type Evidence,
+  type Gathered,
+  type GatheringOptions,
   gatherEvidence,
   poolEvidence,
   type SplitEvidence,
@@ -45,6 +51,7 @@ export {
   poolGateStats,
   type UnitGateStats,
 } from "./calibrate/gate_stats.ts";
+export type { Moments, SpaceMoments } from "./calibrate/moments.ts";
 export type {
   LossOptions,
   LossRequest,
@@ -168,7 +175,7 @@ export type {
 } from "./graph/graph.ts";
 export type { LossSum } from "./graph/loss.ts";
 export { type MemoryPolicy, ROOMY } from "./graph/memory_policy.ts";
-export type { BlockProgram, HeadProgram, LayerProgram } from "./graph/programs.ts";
+export type { HeadProgram, LayerProgram } from "./graph/programs.ts";
 export {
   type DoubleTensor,
   type Feeds,
@@ -251,10 +258,8 @@ export type { Alternatives } from "./recover/alternatives.ts";
 export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
 export {
   type LeastSquaresRequest,
-  type RefitState,
   type Refitted,
   refitLeastSquares,
-  type WeightedTokenSet,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
 export { type OpenRunPasses, type RefitOrder, type RunPasses, runPasses } from "./recover/passes.ts";

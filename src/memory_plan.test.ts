@@ -70,25 +70,30 @@ describe("planMemory", () => {
     const stages = Object.keys(few!).filter(
       (stage) => few![stage]!["hidden states"] !== many![stage]!["hidden states"],
     );
-    expect(stages).toEqual(["refit", "solve"]);
-    expect(many!.refit!["hidden states"]).toBe(4 * few!.refit!["hidden states"]!);
+    expect(stages).toEqual(["calibrate"]);
+    expect(many!.calibrate!["hidden states"]).toBe(4 * few!.calibrate!["hidden states"]!);
+    // Statistics may be of more windows than moments.
+    const { calibrate } = plan(refit, { tokens: 40_960, refitTokens: 10_240 }).stages;
+    expect(calibrate!["hidden states"]).toBe(many!.calibrate!["hidden states"]);
     const { spilled } = plan({ ...refit, maxMemory: "5GB" }, { refitTokens: 400_960 });
     expect(spilled).toBeGreaterThan(4 * 400_960 * 4096);
   });
 
   it("counts the micro-batches of least squares and of the check, which have other windows", () => {
     const activations = (settings: RunConfigInput): readonly number[] => {
-      const { calibrate, refit, check } = plan({ recover: "lstsq", seqLen: 256, ...settings }).stages;
-      return [calibrate, refit, check].map((stage) => stage!.activations!);
+      const { calibrate, check } = plan({ recover: "lstsq", seqLen: 256, ...settings }).stages;
+      return [calibrate, check].map((stage) => stage!.activations!);
     };
     // Four windows of 256 tokens are a micro-batch; two of each set are held out.
     const [few, many] = [activations({ samples: 1, refitSamples: 4 }), activations({ samples: 4 })];
-    expect(few[1]).toBe(many[1]);
-    expect(few[2]).toBe(activations({ samples: 2 })[2]);
-    expect(few[0]).toBeLessThan(0.3 * many[0]!);
-    const refits = [1, 2, 4].map((refitSamples) => activations({ samples: 4, refitSamples })[1]!);
+    expect(few[0]).toBe(many[0]);
+    expect(few[1]).toBe(activations({ samples: 2 })[1]);
+    const refits = [1, 2, 4].map((refitSamples) => activations({ samples: 1, refitSamples })[0]!);
     expect(refits).toEqual(refits.toSorted((a, b) => a - b));
     expect(new Set(refits).size).toBe(3);
+    const plain = [1, 2, 4].map((samples) => activations({ samples, recover: "bias" })[0]!);
+    expect(plain[2]).toBeLessThan(refits[2]!);
+    expect(activations({ samples: 4, refitSamples: 1 })[0]).toBe(refits[2]);
   });
 
   it("stays within the budget, or says how small one would do", () => {
@@ -119,7 +124,7 @@ describe("planMemory", () => {
         message: expect.stringMatching(
           /^max-memory: expected at least [\d.]+ GB for this run, got 1\.00 GB$/,
         ),
-        hint: expect.stringMatching(/^(refit|refine: solve) alone takes .*Gram matrices/),
+        hint: expect.stringMatching(/^(calibrate|refine) alone takes .*Gram matrices/),
       }),
     );
   });
@@ -128,17 +133,12 @@ describe("planMemory", () => {
     [
       { recover: "lstsq" },
       5120,
-      /^refine: solve .* Give more memory, learned widths as they are \(--no-refine\) or a recovery that needs less/,
+      /^refine .* Give more memory, learned widths as they are \(--no-refine\) or a recovery that needs less/,
     ],
     [
       { recover: "lstsq", refine: false },
       5120,
       /^refit .* Give more memory or a recovery that needs less \(--recover bias\)\.$/,
-    ],
-    [
-      { recover: "lstsq", refine: false, refitSamples: 2 },
-      5120,
-      /^refit .* shorter windows \(--seq-len\), fewer windows for least squares \(--refit-samples\) or a recovery/,
     ],
     [{ recover: "bias" }, 5120, /memory, shorter windows \(--seq-len\) or fewer windows \(--samples\)\.$/],
     [{ recover: "none" }, 0, /^save .* Give more memory\.$/],
@@ -177,23 +177,24 @@ describe("planMemory", () => {
       ).stages;
     expect(Object.keys(given({}))).toEqual(["calibrate", "check", "score", "save"]);
     const refit = given({ recover: "lstsq" });
-    expect(Object.keys(refit)).toEqual(["refit", "solve", "check", "score", "save"]);
-    expect(refit.refit).not.toHaveProperty("statistics");
+    expect(Object.keys(refit)).toEqual(["calibrate", "refit", "check", "score", "save"]);
+    expect(refit.calibrate).not.toHaveProperty("statistics");
   });
 
   it("counts the ways to other widths where learned ones are refined", () => {
     const { stages } = plan({ recover: "lstsq", shape: "per-layer" });
-    const refining = ["refine", "refine: solve", "slopes", "slopes: head"];
+    const refining = ["refine", "slopes", "slopes: head"];
     expect(Object.keys(stages)).toEqual(expect.arrayContaining(refining));
     // The present projections, and of 11,008 neurons two changes by 881, of 32 heads of 128 four by one.
     const changes = { ffn: 2 * 881 * (11_008 + 4097), kv: 4 * 128 * (4096 + 4097) };
     const all = 32 * 4 * (4096 * (11_008 + 4096) + changes.ffn + changes.kv);
-    expect(stages.refine!.alternatives).toBe(all);
+    expect(stages["slopes: head"]!.alternatives).toBe(all);
     const solving = 4 * (4096 * 11_008 + changes.ffn) + 8 * 881 * (11_008 + 4096 + 881);
-    expect(stages["refine: solve"]!.alternatives).toBe(all + solving);
+    expect(stages.refine!.alternatives).toBe(all + solving);
     expect(stages.slopes!.alternatives).toBe(all + 4 * 2 * (4096 * 11_008 + changes.ffn));
     const spilled = plan({ recover: "lstsq", maxMemory: "6GB" });
-    expect(spilled.stages.refine).not.toHaveProperty("alternatives");
+    expect(spilled.stages["slopes: head"]).not.toHaveProperty("alternatives");
+    expect(spilled.stages.refine).not.toHaveProperty("moments");
     expect(spilled.spilled).toBeGreaterThan(all);
     for (const settings of [
       { refine: false },
@@ -206,6 +207,18 @@ describe("planMemory", () => {
     }
   });
 
+  it("counts moments from when they are gathered to the end, and on the disk", () => {
+    const { stages, moments } = plan({ recover: "lstsq" });
+    const triangle = (n: number): number => (n * (n + 1)) / 2;
+    const each = 4 * (triangle(4096) + triangle(11_008)) + 16 * (4096 + 11_008);
+    expect(moments).toBe(32 * each);
+    for (const [stage, items] of Object.entries(stages))
+      expect([stage, items.moments]).toEqual([stage, 32 * each]);
+    const sums = 2048 ** 2 + 2048 * 4096 + 5504 ** 2 + 5504 * 11_008;
+    expect(stages.calibrate!["Gram matrices"]).toBe(8 * sums + 4 * triangle(11_008));
+    expect(plan({ recover: "bias" }).moments).toBe(0);
+  });
+
   it("counts gradients of gates of all windows that go there and back together", () => {
     const { gates } = plan({ recover: "lstsq", seqLen: 64 }, { tokens: 1_000_000 }).stages.learn!;
     // Two of each set.
@@ -214,7 +227,7 @@ describe("planMemory", () => {
 
   it("counts right-hand sides of alternatives where they are more than the outputs", () => {
     const stages = plan({ recover: "lstsq" }).stages;
-    const [alone, both] = [stages.solve!, stages["refine: solve"]!];
+    const [alone, both] = [stages.refit!, stages.refine!];
     const changed = 2 * Math.round(0.08 * 11_008);
     expect(both.factor).toBe(Math.max(alone.factor!, 8 * 11_008 * (11_008 / 2 + 3 * changed)));
   });

@@ -19,6 +19,8 @@ export interface MemoryPlan {
   readonly places: Places;
   /** Bytes that wait in files beside the output, at most at one time. */
   readonly spilled: number;
+  /** Bytes of the moments that least squares needs, which the run's progress keeps on the disk; 0 without it. */
+  readonly moments: number;
   /** Bytes of the projections of all widths that refining asks for, which its progress keeps on the disk; 0 without it. */
   readonly refined: number;
 }

@@ -1,4 +1,5 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
+import { partsOf } from "./calibrate/moments.ts";
 import { refits, type SettledConfig } from "./config.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
@@ -27,6 +28,7 @@ import {
 } from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
 import { TEACHER_BYTES } from "./recover/distill.ts";
+import { triangleLength } from "./tensor/symmetric.ts";
 import { elementCount } from "./tensor/tensor.ts";
 
 /** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
@@ -56,9 +58,10 @@ export interface PlannedRun {
 }
 
 /** Whether a run has statistics of activations, refits, trains, learns with gradients. */
-export const calibrates = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
+export const hasStatistics = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
   tokens > 0 && (decidesByText || recover === "bias");
 export const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
+export const calibrates = (run: PlannedRun): boolean => hasStatistics(run) || fits(run);
 export const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
 export const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
   tokens > 0 && (allocation === "learned" || gradients);
@@ -66,6 +69,11 @@ export const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =
 /** Whether learned widths are refined. */
 export const refinesWidths = (run: PlannedRun): boolean =>
   run.config.refine && run.allocation === "learned" && fits(run);
+
+/** Tokens that calibration sends through the dense model, all sets together. */
+export function measuredTokens(run: PlannedRun): number {
+  return Math.max(hasStatistics(run) ? run.tokens : 0, fits(run) ? run.refitTokens : 0);
+}
 
 /** Parameters of all layers that are left, when `sparsity` of the prunable ones goes. */
 export function leftInLayers(spec: ModelSpec, sparsity: number): number {
@@ -114,8 +122,13 @@ export class RunSizes {
     return {
       ...this.layers(),
       activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
-      statistics: this.statistics,
+      ...this.known,
     };
+  }
+
+  /** What calibration found. */
+  get known(): Items {
+    return { statistics: this.statistics, moments: this.#places.spillHidden ? 0 : this.moments };
   }
 
   /** Layers in memory. */
@@ -136,7 +149,7 @@ export class RunSizes {
       base: BASE_BYTES,
       head: 4 * vocabSize * this.hiddenSize,
       activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), { M: rows, V: vocabSize, A: 1 }),
-      statistics: this.statistics,
+      ...this.known,
     };
   }
 
@@ -154,34 +167,37 @@ export class RunSizes {
     };
   }
 
-  /** What gathering moments holds besides the fitted weights. */
-  get refitting(): Items {
+  /** What gathering statistics, and perhaps moments, of one layer after the other holds. */
+  get measuring(): Items {
+    if (!fits(this.#run)) return this.passing(["statistics"]);
+    const sums = total(this.channels.map((n) => partsOf(n).first ** 2 + partsOf(n).rest * n));
     return {
-      ...this.passing(["attention", "ffn", "attentionMoments", "ffnMoments"]),
-      "hidden states": this.hidden,
-      // Columns that stay and columns that go.
-      "output projection": 4 * this.widest * this.hiddenSize,
-      "Gram matrices": this.moments,
+      ...this.passing(["statistics", "moments"]),
+      // Sums of both kinds of spaces in float64, and the covariances of one.
+      "Gram matrices": 8 * sums + 4 * triangleLength(this.widest),
     };
   }
 
-  /** What solving for an output projection holds. */
+  /** What solving for an output projection holds: the dense one, what of it is lost, covariances in float64, and the factor. */
   get solving(): Items {
+    const projection = this.widest * this.hiddenSize;
     return {
-      ...this.layers(),
-      statistics: this.statistics,
-      "hidden states": this.hidden,
-      "Gram matrices": this.moments,
+      base: BASE_BYTES,
+      "output projection": (4 + 8) * projection,
+      "Gram matrices": 8 * (this.widest ** 2 + projection) + 4 * triangleLength(this.widest),
       factor: this.#factorWith(this.hiddenSize),
+      ...this.known,
     };
   }
 
   /** What solving for an output projection and its alternatives holds; their right-hand sides are beside the factor. */
   get solvingAlternatives(): Items {
     const each = spacesOf(this.#run.spec).map((space) => CHANGES[space.kind] * this.#changedChannels(space));
-    const changed = Math.max(...each);
-    const factor = this.#factorWith(changed) + 8 * this.widest * changed;
-    return { ...this.solving, factor: Math.max(factor, this.#factorWith(this.hiddenSize)) };
+    const rows = 8 * this.widest * Math.max(...each);
+    const { "Gram matrices": matrices = 0, factor = 0, ...solving } = this.solving;
+    const all = Math.max(factor, this.#factorWith(Math.max(...each)) + rows);
+    // Channels that come are fitted and, as long as they are not there, lost.
+    return { ...solving, "Gram matrices": matrices + rows, factor: all };
   }
 
   /** The factor for so many right-hand sides, and what is beside it (graph/cholesky.ts). */
@@ -189,9 +205,11 @@ export class RunSizes {
     return 8 * this.widest * (this.widest / 2 + 2 * sides);
   }
 
-  /** Sums in float64 of the inputs of the widest space and of the residuals. */
+  /** Moments of all spaces (calibrate/moments.ts). */
   get moments(): number {
-    return 8 * this.widest * (this.widest + this.hiddenSize);
+    if (!fits(this.#run)) return 0;
+    const channels = spacesOf(this.#run.spec).map(channelCount);
+    return total(channels.map((n) => 4 * triangleLength(n) + 16 * n));
   }
 
   /** Hidden states between two layers that are in memory. */
@@ -218,7 +236,7 @@ export class RunSizes {
 
   /** Sums per channel and set, of halves and wholes, and the scores made of them. */
   get statistics(): number {
-    if (!calibrates(this.#run)) return 0;
+    if (!hasStatistics(this.#run)) return 0;
     const channels = total(spacesOf(this.#run.spec).map(channelCount));
     return 8 * channels * (this.#run.config.calibration.length + 1) * (3 * 4 + 3);
   }
@@ -279,8 +297,8 @@ export class RunSizes {
   /** In files, at most at one time. */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
-    const refitted = fits(this.#run) ? this.#hiddenOf(this.#run.refitTokens) + this.#allRefitted : 0;
-    const hidden = spillHidden ? this.refined + Math.max(this.#hiddenOf(this.#run.tokens), refitted) : 0;
+    const most = Math.max(this.#hiddenOf(measuredTokens(this.#run)), this.refined + this.#allRefitted);
+    const hidden = spillHidden ? this.moments + most : 0;
     return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
   }
 
@@ -365,9 +383,9 @@ export class RunSizes {
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
     const { kvGroups: K, groupSize, neurons: F } = layer;
     const [N, H] = [K * groupSize, spec.headDim];
-    // Channels that stay and that go: all of them, where it is not known yet.
-    const k = program === "attentionMoments" ? N * H : F;
-    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, k, m: k, ...this.#slopeSizes });
+    const [kv, ffn] = [partsOf(N * H), partsOf(F)];
+    const rows = { "kv.first": kv.first, "kv.rest": kv.rest, "ffn.first": ffn.first, "ffn.rest": ffn.rest };
+    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, ...rows, ...this.#slopeSizes });
   }
 }
 

@@ -11,8 +11,10 @@ import {
   calibrates,
   distills,
   fits,
+  hasStatistics,
   type Items,
   learns,
+  measuredTokens,
   type Places,
   type PlannedRun,
   RunSizes,
@@ -27,13 +29,13 @@ export function stageItems(run: PlannedRun, places: Places): Readonly<Record<str
   return Object.fromEntries(stages.map((stage) => [stage.name, present(stage.items(sizes(stage)))]));
 }
 
-/** Bytes that wait in files, at most at one time, and of the projections that refining asks for. */
+/** Bytes that wait in files, at most at one time, and of what the run's progress keeps for long. */
 export function fileBytes(
   run: PlannedRun,
   places: Places,
-): { readonly spilled: number; readonly refined: number } {
-  const { spilled, refined } = new RunSizes(run, places);
-  return { spilled, refined };
+): { readonly spilled: number; readonly moments: number; readonly refined: number } {
+  const { spilled, moments, refined } = new RunSizes(run, places);
+  return { spilled, moments, refined };
 }
 
 interface Stage {
@@ -46,6 +48,13 @@ interface Stage {
 
 const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): PlannedRun => {
   return { ...run, tokens, config: { ...run.config, samples } };
+};
+
+/** Calibration sees what least squares wants to know of as well. */
+const withMeasuredWindows = (run: PlannedRun): PlannedRun => {
+  const { samples, refitSamples } = run.config;
+  const most = fits(run) ? Math.max(hasStatistics(run) ? samples : 0, refitSamples) : samples;
+  return withWindows(run, most, measuredTokens(run));
 };
 
 /** Slopes are measured on the windows of several rounds. */
@@ -71,10 +80,8 @@ const STAGES: readonly Stage[] = [
   {
     name: "calibrate",
     runs: calibrates,
-    items: (run) => ({
-      ...run.passing(["statistics"]),
-      "hidden states": run.hidden,
-    }),
+    sees: withMeasuredWindows,
+    items: (run) => ({ ...run.measuring, "hidden states": run.hidden }),
   },
   {
     name: "learn",
@@ -97,11 +104,6 @@ const STAGES: readonly Stage[] = [
   },
   {
     name: "refine",
-    runs: refinesWidths,
-    items: (run) => ({ ...run.refitting, alternatives: run.alternatives }),
-  },
-  {
-    name: "refine: solve",
     runs: refinesWidths,
     // And those of the layer at hand.
     items: (run) => ({ ...run.solvingAlternatives, alternatives: run.alternatives + run.layerAlternatives }),
@@ -142,13 +144,6 @@ const STAGES: readonly Stage[] = [
   {
     name: "refit",
     runs: fits,
-    sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
-    items: (run) => ({ ...run.refitting, "refitted weights": run.refitted }),
-  },
-  {
-    name: "solve",
-    runs: fits,
-    sees: (run) => withWindows(run, run.config.refitSamples, run.refitTokens),
     items: (run) => ({ ...run.solving, "refitted weights": run.refitted }),
   },
   {
@@ -182,7 +177,7 @@ const STAGES: readonly Stage[] = [
       base: BASE_BYTES,
       // As it is stored, with what is cut away and without.
       "one tensor": 2 * run.largestTensor,
-      statistics: run.statistics,
+      ...run.known,
       "new weights": run.newWeights,
     }),
   },

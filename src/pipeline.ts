@@ -1,9 +1,11 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
 import { join } from "node:path";
+import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
+import type { Moments } from "./calibrate/moments.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
 import { learnable } from "./calibrate/windows.ts";
-import type { RunConfig, SettledConfig } from "./config.ts";
+import { type RunConfig, refits, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
 import { writtenSpec } from "./export/hf.ts";
@@ -25,7 +27,7 @@ import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import { achievedSparsity, type Keep, makePlan, type PruningPlan, widths } from "./prune/plan.ts";
 import { trainTensors } from "./recover/distill.ts";
-import type { RefitState, WeightedTokenSet } from "./recover/least_squares.ts";
+import type { Refitted } from "./recover/least_squares.ts";
 import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
@@ -54,7 +56,6 @@ import {
   type PruneResult,
   type RunOutcome,
   Stopwatch,
-  tokensOf,
   usesOf,
 } from "./run_result.ts";
 import { scoreModel } from "./score/importance.ts";
@@ -179,9 +180,9 @@ async function closeAll(opened: readonly ({ close(): Promise<void> } | undefined
 
 async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const { config, given, model, passes, sets, stages, onProgress } = run;
-  const knowledge = await clock.time("calibrate", () => learnFromSets(run));
-  const plan = given ?? (await clock.time("decide", () => decide(run, knowledge)));
-  const { made, curve } = await clock.time("recover", () => recover(run, plan, knowledge));
+  const learned = await clock.time("calibrate", () => learnFromSets(run));
+  const plan = given ?? (await clock.time("decide", () => decide(run, learned)));
+  const { made, curve } = await clock.time("recover", () => recover(run, plan, learned));
   const { model: pruned } = made;
   const achieved = achievedSparsity(plan, model.spec);
   const pair = { dense: { model, recipe: {} }, pruned: made };
@@ -196,7 +197,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
     held_out: heldOut,
     calibration: usesOf(sets, config),
   };
-  const speed = knowledge === null ? null : tokensOf(outcome.calibration) / clock.seconds.calibrate!;
+  const speed = learned.tokens === 0 ? null : learned.tokens / clock.seconds.calibrate!;
   const measured = (): Measurements =>
     measurements(config, { timings: clock.secondsSoFar(), speed, memory: run.memory, device: run.device });
   const findings = { plan, curve, outcome, measured };
@@ -216,29 +217,43 @@ interface Run extends OpenedRun {
   readonly maxShardBytes: number | undefined;
 }
 
-/** What the sets say, each for itself and pooled by their weights; null without sets. */
+/** What the sets say of the model. */
+interface Learned {
+  /** Tokens that went through it; 0 where nobody wants to know anything. */
+  readonly tokens: number;
+  /** Null where nobody asks for it. */
+  readonly knowledge: Knowledge | null;
+  /** What least squares needs; empty without it. */
+  readonly moments: Moments;
+}
+
+/** What the sets say of its units, each for itself and pooled by their weights. */
 interface Knowledge {
   readonly sets: ReadonlyMap<string, SplitEvidence>;
   readonly pooled: Evidence;
 }
 
 /** Nothing is learned that nobody asks for: what is decided without texts needs statistics for mean compensation alone. */
-async function learnFromSets(run: Run): Promise<Knowledge | null> {
+async function learnFromSets(run: Run): Promise<Learned> {
   const { config, given, model, passes, sets, metric, stages, onProgress } = run;
-  if (learnsNothing(sets) || !(decidesByText(config, metric) || config.recover === "bias")) return null;
+  const known = decidesByText(config, metric) || config.recover === "bias" ? sets : [];
+  const fitted = refits(config.recover) ? weightedSets(run, config.refitSamples) : [];
+  if (learnsNothing(sets) || known.length + fitted.length === 0)
+    return { tokens: 0, knowledge: null, moments: new Map() };
   const gradients = metric.input === "gradients" && given === null;
-  const options = { gradients, onProgress, stages };
-  const evidence = await gatherEvidence({ model, passes }, sets, options);
+  const options = { gradients, fitted, onProgress, stages };
+  const { evidence, moments, tokens } = await gatherEvidence({ model, passes }, known, options);
+  if (known.length === 0) return { tokens, knowledge: null, moments };
   const weights = config.calibration.map(({ weight }) => weight);
   const pooled = poolEvidence(
     Array.from(evidence.values(), ({ whole }) => whole),
     weights,
   );
-  return { sets: evidence, pooled };
+  return { tokens, knowledge: { sets: evidence, pooled }, moments };
 }
 
 /** The plan, decided by the method. */
-async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPlan> {
+async function decide(run: Run, { knowledge, moments }: Learned): Promise<PruningPlan> {
   const { config, model } = run;
   const { method, sparsity, shape, seed } = config;
   const sets = config.calibration.map(({ name, weight }) => ({ name, weight }));
@@ -253,7 +268,7 @@ async function decide(run: Run, knowledge: Knowledge | null): Promise<PruningPla
     [PLANNED_WEIGHTS]: weightsHash(modelHashesIn(run.facts)) ?? undefined,
   };
   if (method === "gprune" && knowledge !== null) {
-    const decision = await decideGprune(gpruneRequest(run, knowledge));
+    const decision = await decideGprune({ ...gpruneRequest(run, knowledge), moments });
     return makePlan(
       model.spec,
       decision.keep,
@@ -282,7 +297,10 @@ async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep>
   return allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo, shape });
 }
 
-function gpruneRequest({ config, ...run }: Run, { sets: evidence, pooled }: Knowledge): GpruneRequest {
+function gpruneRequest(
+  { config, ...run }: Run,
+  { sets: evidence, pooled }: Knowledge,
+): Omit<GpruneRequest, "moments"> {
   const { sparsity, roundTo, shape, rounds, robust, refine, gradientWindows, maxModules, seed } = config;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
   return {
@@ -309,16 +327,15 @@ interface Recovered {
   readonly curve?: readonly TrainingStep[];
 }
 
-async function recover(run: Run, plan: PruningPlan, knowledge: Knowledge | null): Promise<Recovered> {
+async function recover(run: Run, plan: PruningPlan, { knowledge, moments }: Learned): Promise<Recovered> {
   const { config, model, passes, stages, onProgress } = run;
   const { keep } = plan;
   if (config.recover === "none" || learnsNothing(run.sets)) return { made: makeModel(model, { keep }) };
   if (config.recover === "bias") {
     return { made: await makeCompensated(model, keep, knowledge!.pooled.stats) };
   }
-  const sets = weightedSets(run, config.refitSamples);
-  const refitted = await stages.run("refit", (checkpoints: Checkpoints<RefitState>) =>
-    passes.refit({ plan, sets, onProgress, checkpoints }),
+  const refitted = await stages.run("refit", (checkpoints: Checkpoints<Refitted>) =>
+    passes.refit({ plan, moments, stage: "recover", onProgress, checkpoints }),
   );
   const student = makeModel(model, { keep, ...refitted });
   return config.recover === "lstsq" ? { made: student } : train(run, student);

@@ -12,7 +12,7 @@ import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import { leftInLayers, leftInOutputs } from "./memory_sizes.ts";
 import type { Model } from "./model/model.ts";
-import { parameterCount, prunableParameters } from "./model/spaces.ts";
+import { channelCount, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { decidesByText } from "./run_inputs.ts";
 import { calibrationSummary, tokensOf } from "./run_result.ts";
@@ -90,6 +90,9 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
   return { memory: plan, output: needs.output, disk: needs.disk };
 }
 
+/** Statistics of a channel: four sums in float64, of both halves of a set. */
+const CHANNEL_BYTES = 2 * 4 * 8;
+
 /** What the run needs, erring upwards. */
 export function estimateNeeds(
   model: Model,
@@ -107,15 +110,19 @@ export function estimateNeeds(
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
   const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
   // A state is there twice while it takes the place of the one before: hidden states, new weights and both their moments.
+  const { moments, refined } = plan;
+  const channels = spacesOf(spec).reduce((sum, space) => sum + channelCount(space), 0);
+  const statistics = CHANNEL_BYTES * config.calibration.length * channels;
   const uses: readonly (readonly [number, string | null])[] = [
-    [output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
-    [2 * hiddenOf(tokens), "fewer windows (--samples) need less"],
-    [plan.refined > 0 ? 2 * (plan.refined + hiddenOf(tokens)) : 0, "--no-refine needs less"],
+    [moments + output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
+    [2 * (hiddenOf(tokens) + statistics), "fewer windows (--samples) need less"],
     [
-      fits ? 2 * (refitted + hiddenOf(refitTokens)) : 0,
+      fits ? 2 * (moments + hiddenOf(refitTokens) + statistics) : 0,
       "fewer windows for least squares (--refit-samples) need less",
     ],
-    [recover === "distill" ? 6 * trained + refitted : 0, "--recover lstsq needs less"],
+    [refined > 0 ? moments + 2 * refined : 0, "--no-refine needs less"],
+    [fits ? moments + 2 * refitted : 0, "--recover bias needs less"],
+    [recover === "distill" ? moments + 6 * trained + refitted : 0, "--recover lstsq needs less"],
   ];
   const [most, lessDisk] = uses.reduce((a, b) => (b[0] > a[0] ? b : a));
   const disk = plan.spilled + most;

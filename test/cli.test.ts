@@ -89,7 +89,7 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(printed.stderr).toMatch(
       /^the result will run in gprune: yes; transformers: with trust_remote_code /,
     );
-    expect(printed.stderr).toContain("calibrate: done, 144 tokens");
+    expect(printed.stderr).toContain("calibrate: done, 288 tokens");
     expect(printed.stderr).not.toContain("\u001b");
     expect((await readdir(first)).sort()).toEqual([
       "README.md",
@@ -184,7 +184,7 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(await hashes(replayed)).toEqual(await hashes(original));
     const refitted = ["--recover", "lstsq", "--refit-samples", "9", ...SMALL.slice(0, 4), ...calib];
     const fitted = await gprune("prune", model, "-o", join(root, "refitted"), "--plan", plan, ...refitted);
-    const used = "windows of stories (3, least squares 9), code (3, least squares 9); 144 tokens\n";
+    const used = "windows of stories (3, least squares 9), code (3, least squares 9); 144 tokens, ";
     expect(fitted.stdout).toContain(used);
     const byFile = join(root, "replayed-by-file");
     const config = join(replayed, "gprune.yaml");

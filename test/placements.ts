@@ -34,7 +34,8 @@ const STRUCTURE: LayerStructure = {
 const HEAD = { hiddenSize: 12, normEps: 1e-5, normOffset: 0, logitDivisor: 2, logitSoftcap: 30 } as ModelSpec;
 /** Of the graphs' symbolic dimensions; none a multiple of a tile. */
 const SIZES: Readonly<Record<string, number>> = {
-  ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37, k: 9, m: 5 },
+  ...{ B: 2, T: 19, gT: 38, P: 4, S: 23, K: 3, N: 6, F: 37 },
+  ...{ "kv.first": 24, "kv.rest": 24, "ffn.first": 19, "ffn.rest": 18 },
   ...{ M: 21, V: 67, A: 1, "kv.V": 3, "ffn.V": 2, "kv.r": 7, "ffn.r": 5 },
 };
 

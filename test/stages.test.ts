@@ -45,10 +45,11 @@ it("a program that does the stages one by one gets what prune makes", async () =
   const runtime = new Runtime({ threads: 2 });
   const all = await Promise.all(calibration.map((set) => loadTokenSet(set, tokenizer, sampling)));
   const passes = runPasses(model, runtime);
-  const evidence = await gatherEvidence({ model, passes }, all);
+  const fitted = all.map((set) => ({ ...learnable(set, sampling.refitSamples), weight: 1 }));
+  const { evidence, moments } = await gatherEvidence({ model, passes }, all, { fitted });
   const weights = new Map(calibration.map(({ name, weight }) => [name, weight]));
   const { keep, analyses } = await decideGprune({
-    ...{ model, runtime, passes, sets: all, weights, evidence, ...numbers, ...switches },
+    ...{ model, runtime, passes, sets: all, weights, evidence, moments, ...numbers, ...switches },
     pooled: poolEvidence(
       Array.from(evidence.values(), ({ whole }) => whole),
       [...weights.values()],
@@ -58,8 +59,7 @@ it("a program that does the stages one by one gets what prune makes", async () =
     onProgress: () => {},
   });
   const plan = makePlan(model.spec, keep);
-  const fitted = all.map((set) => ({ ...learnable(set, sampling.refitSamples), weight: 1 }));
-  const refitted = await refitLeastSquares({ dense: model, plan, runtime, sets: fitted });
+  const refitted = await refitLeastSquares({ dense: model, plan, runtime, moments });
   await exportHuggingFace(refitted, join(root, "by-stages"), { dtype: "f32" });
   const sensitivity = await measureSensitivity({
     ...{ model, runtime, sets: all, metric: metricByName("flap-wifv"), seed: 3 },

@@ -195,7 +195,9 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     const kinds = workers.flatMap(({ events }) =>
       events.flatMap((event) => (event.event === "started" ? [event.what.split(" ")[0]] : [])),
     );
-    expect(new Set(kinds)).toEqual(new Set(["statistics", "gradients", "slopes", "losses", "refit"]));
+    expect(new Set(kinds)).toEqual(
+      new Set(["statistics", "moments", "gradients", "slopes", "losses", "refit"]),
+    );
     const before = await records(store);
     expect(done[0]! + done[1]! + 1).toBe(Object.keys(before).length);
     await damageObjects(store, Object.values(before));

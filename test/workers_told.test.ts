@@ -56,29 +56,36 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
     return hashes(config.output, ["model.safetensors", "plan.json"]);
   }
 
-  test("says how far least squares is while its windows go through the layers, up to the last unit", async () => {
+  test("says how far calibration is while windows go through the layers, up to the last unit", async () => {
     const started: string[] = [];
-    let [told, before] = [0, -1];
+    let [told, before, layersRefitted] = [0, -1, 0];
+    // A metric that wants no statistics.
+    const config: RunConfig = { ...configOf(model), metric: "magnitude" };
     await pruned(
-      configOf(model),
+      config,
       {
         onProgress: ({ stage, done, total }) => {
-          if (stage === "recover") told = done / total;
+          if (stage === "calibrate") told = done / total;
+          if (stage === "recover") layersRefitted = done;
         },
       },
       (event) => {
         if (event.event !== "started") return;
         started.push(event.what);
-        if (event.what.startsWith("refit") && before < 0) before = told;
+        if (event.what.startsWith("moments") && before < 0) before = told;
       },
     );
-    // Two of three layers in units of statistics, then three in those that refit.
+    // Two of three layers in units of statistics, then three in those of moments.
     expect(before).toBeCloseTo(0.4, 9);
     expect(told).toBeCloseTo(1, 9);
-    const count = (layer: number): number =>
-      started.filter((what) => what === `statistics of layers ${layer}-${layer}`).length;
-    expect(count(2)).toBe(count(1));
-    expect(count(3)).toBeLessThan(count(2));
+    expect(layersRefitted).toBe(3);
+    const count = (what: string): number => started.filter((own) => own === what).length;
+    expect(count("statistics of layers 2-2")).toBe(count("statistics of layers 1-1"));
+    expect(count("statistics of layers 3-3")).toBeLessThan(count("statistics of layers 2-2"));
+    for (const layer of [1, 2, 3]) {
+      expect(count(`moments of layers ${layer}-${layer}`)).toBe(1);
+      expect(count(`refit of layers ${layer}-${layer}`)).toBe(1);
+    }
   });
 
   test("names a model of the hub so that workers find it there, whichever way it was named", async () => {

@@ -2,12 +2,16 @@
  * Prunes one model in many ways without saving it, and evaluates what comes out. What does not depend on the way is kept:
  * tokens, activation statistics and gate gradients of every set, so that a row costs what only it needs.
  */
+
+import type { WeightedTokenSet } from "../../src/calibrate/calibrate.ts";
 import {
   type Evidence,
   gatherEvidence,
   poolEvidence,
   type SplitEvidence,
 } from "../../src/calibrate/evidence.ts";
+import { measuredSets } from "../../src/calibrate/measured_sets.ts";
+import type { Moments } from "../../src/calibrate/moments.ts";
 import { learnable, type SampledSet, type TextSet } from "../../src/calibrate/windows.ts";
 import type { SettledConfig } from "../../src/config.ts";
 import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
@@ -23,7 +27,7 @@ import { allocationByName } from "../../src/prune/allocate.ts";
 import { type Keep, makePlan, type PruningPlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
 import { distill } from "../../src/recover/distill.ts";
-import { refitLeastSquares, type WeightedTokenSet } from "../../src/recover/least_squares.ts";
+import { refitLeastSquares } from "../../src/recover/least_squares.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
 import { runPasses } from "../../src/recover/passes.ts";
 import { scoreModel } from "../../src/score/importance.ts";
@@ -46,6 +50,8 @@ export class Lab {
   readonly #tokenizer: Tokenizer;
   readonly #sets = new Map<string, SampledSet>();
   readonly #evidence = new Map<string, SplitEvidence>();
+  /** Of one choice of sets, since they are large. */
+  readonly #momentsOf = new Map<string, Moments>();
 
   private constructor(dense: Model) {
     this.dense = dense;
@@ -85,8 +91,8 @@ export class Lab {
   }
 
   async #refitted(plan: PruningPlan, config: SettledConfig): Promise<Model> {
-    const sets = await this.#weightedSets(config, config.refitSamples);
-    return refitLeastSquares({ dense: this.dense, plan, runtime: this.#runtime, sets });
+    const moments = await this.#moments(config);
+    return refitLeastSquares({ dense: this.dense, plan, runtime: this.#runtime, moments });
   }
 
   async #trained(student: Model, config: SettledConfig): Promise<Model> {
@@ -125,12 +131,27 @@ export class Lab {
       weights: new Map(config.calibration.map(({ name, weight }) => [name, weight])),
       evidence,
       pooled,
+      moments: config.refine ? await this.#moments(config) : new Map(),
       metric: metricByName(config.metric),
       fallback: metricByName(config.fallback),
       allocation: config.allocation ?? "learned",
       onProgress: silent,
     });
     return keep;
+  }
+
+  /** What least squares needs of a configuration's texts. */
+  async #moments(config: SettledConfig): Promise<Moments> {
+    const sets = await this.#weightedSets(config, config.refitSamples);
+    const named = config.calibration.map((set) => [set.name, set.weight, keyOf(set, config)]);
+    const key = JSON.stringify([named, config.refitSamples]);
+    const known = this.#momentsOf.get(key);
+    if (known !== undefined) return known;
+    const passes = runPasses(this.dense, this.#runtime, undefined);
+    const { moments } = await passes.activations(measuredSets([], sets));
+    this.#momentsOf.clear();
+    this.#momentsOf.set(key, moments);
+    return moments;
   }
 
   async #weightedSets(config: SettledConfig, count: number): Promise<readonly WeightedTokenSet[]> {
@@ -163,7 +184,7 @@ export class Lab {
       if (own === undefined || (gradients && own.whole.gates === undefined)) {
         const sampled = await this.#sampled(set, config);
         const dense = { model: this.dense, passes: runPasses(this.dense, this.#runtime, undefined) };
-        own = (await gatherEvidence(dense, [sampled], { gradients })).get(set.name)!;
+        own = (await gatherEvidence(dense, [sampled], { gradients })).evidence.get(set.name)!;
         this.#evidence.set(key, own);
       }
       evidence.set(set.name, own);

@@ -70,14 +70,17 @@ const HELD_OUT = 2;
 /** Windows of slopes in rounds' (gprune/gprune.ts), and neurons of an alternative as a fraction (gprune/width_moves.ts). */
 const SLOPE_ROUNDS = 3;
 const STEP = 0.08;
+/** Share of the products of all channels with each other that is computed; the rest follows by symmetry. */
+const PRODUCTS = 0.75;
 const NOTHING: UnitCost = { compute: 0, move: 0 };
 
 /** The phases of a run, in order. */
 export function phasesOf(work: Work, rates: Rates): readonly Phase[] {
   const model = new Costs(work, rates);
   const rounds = Array.from({ length: work.rounds }, (_, round) => model.round(round + 1));
-  const recovery = work.recovery === "lstsq" ? [model.refine(), model.slopes(), model.refit()] : [];
-  return [model.statistics(), ...rounds, ...recovery, model.check()];
+  const fits = work.recovery === "lstsq";
+  const recovery = fits ? [model.refine(), model.slopes(), model.refit()] : [];
+  return [model.statistics(), ...(fits ? [model.moments()] : []), ...rounds, ...recovery, model.check()];
 }
 
 class Costs {
@@ -103,15 +106,12 @@ class Costs {
 
   statistics(): Phase {
     const { sets, windows, seqLen } = this.#work;
-    const half = windows / 2;
     const perShard = Math.max(1, Math.floor(SHARD_TOKENS / seqLen));
-    const chains = Array.from({ length: 2 * sets }, (_, set) =>
-      set % 2 === 0 ? Math.ceil(half) : Math.floor(half),
-    );
+    const shards = Array.from({ length: sets }, () => sizes(windows, perShard)).flat();
     return {
       name: "statistics",
       before: NOTHING,
-      chains: chains.flatMap((count) => sizes(count, perShard).map((own) => this.#shard(own * seqLen))),
+      chains: shards.map((own) => this.#shard(own * seqLen)),
     };
   }
 
@@ -119,7 +119,8 @@ class Costs {
   #shard(tokens: number): Chain {
     const { add, runStore } = this.#rates;
     const hidden = 4 * tokens * this.#work.shape.hiddenSize;
-    const sums = 4 * 8 * this.#channels;
+    // Of two halves.
+    const sums = 2 * 4 * 8 * this.#channels;
     const units = this.#ranges().map((layers, range, all) => {
       const ends = (range > 0 ? 1 : 0) + (range < all.length - 1 ? 1 : 0);
       return this.#unit(this.#forward(tokens, layers), ends * hidden + sums * layers);
@@ -127,8 +128,37 @@ class Costs {
     const { layers } = this.#work.shape;
     return {
       units,
-      reduce: { compute: (4 * this.#channels * layers) / add, move: (sums * layers) / runStore },
+      reduce: { compute: (2 * 4 * this.#channels * layers) / add, move: (sums * layers) / runStore },
     };
+  }
+
+  /** A unit for each range of layers, which takes all windows. The run keeps what they give. */
+  moments(): Phase {
+    const { sets, windows, seqLen, shape } = this.#work;
+    const { forward, runStore } = this.#rates;
+    const tokens = sets * windows * seqLen;
+    const states = 4 * tokens * shape.hiddenSize;
+    const products = 2 * tokens * PRODUCTS * this.#squares;
+    const chains = this.#ranges().map((layers): Chain => {
+      const { compute, move } = this.#unit(
+        (layers * products) / forward,
+        2 * states + layers * this.#covariances,
+      );
+      // One machine alone has statistics and moments of one pass.
+      const unit = { compute, move: move + this.#forward(tokens, layers) };
+      return { units: [unit], reduce: { compute: 0, move: (layers * this.#covariances) / runStore } };
+    });
+    return { name: "moments", before: NOTHING, chains };
+  }
+
+  /** Squares of a layer's numbers of channels. */
+  get #squares(): number {
+    return this.#work.shape.neurons ** 2 + this.#work.shape.hiddenSize ** 2;
+  }
+
+  /** Bytes of a layer's covariances. */
+  get #covariances(): number {
+    return (4 * this.#squares) / 2;
   }
 
   round(round: number): Phase {
@@ -191,7 +221,7 @@ class Costs {
     return Array.from({ length: sets }, () => sizes(windows, perUnit).map(chain)).flat();
   }
 
-  /** A unit for each range of layers, which takes all windows. */
+  /** A unit for each range of layers, which takes its moments. */
   refit(): Phase {
     return { name: "refit", before: NOTHING, chains: this.#refits(0) };
   }
@@ -202,22 +232,19 @@ class Costs {
   }
 
   #refits(step: number): readonly Chain[] {
-    const { sets, windows, seqLen, sparsity, shape } = this.#work;
-    const { forward, solve, runStore } = this.#rates;
-    const tokens = sets * windows * seqLen;
+    const { sparsity, shape } = this.#work;
+    const { solve, runStore } = this.#rates;
     const c = shape.hiddenSize;
     const perLayer = [shape.neurons, c].map((n) => {
-      const [kept, wide] = [(1 - sparsity) * n, (1 - sparsity + step) * n];
-      const moments = 2 * tokens * (wide * wide + c * wide + c * (n - wide));
+      const kept = (1 - sparsity) * n;
+      const lost = 2 * c * (n - kept) * (kept + step * n);
       // Changes take a factorisation of their own, with as many rows as channels that go and come.
       const changes = step === 0 ? 0 : kept ** 3 / 3 + 4 * kept * kept * step * n;
-      return moments / forward + (kept ** 3 / 3 + 2 * kept * kept * c + changes) / solve;
+      return (lost + kept ** 3 / 3 + 2 * kept * kept * c + changes) / solve;
     });
     const weights = this.#projected(step) + this.#changes(step);
-    const states = 4 * tokens * c;
     return this.#ranges().map((layers): Chain => {
-      const compute = this.#forward(tokens, layers) + layers * (perLayer[0]! + perLayer[1]!);
-      const unit = this.#unit(compute, 2 * states + layers * weights);
+      const unit = this.#unit(layers * (perLayer[0]! + perLayer[1]!), layers * (this.#covariances + weights));
       return { units: [unit], reduce: { compute: 0, move: (layers * weights) / runStore } };
     });
   }

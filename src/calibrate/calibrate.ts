@@ -1,4 +1,7 @@
-/** Runs calibration sets through a model layer by layer and gathers the statistics that metrics need. */
+/**
+ * Runs calibration sets through the dense model layer by layer, once, and gathers all that anybody wants to know of what goes into
+ * its output projections: the statistics that metrics need, and the moments that least squares needs.
+ */
 import { GpruneError, internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import {
@@ -7,16 +10,17 @@ import {
   forwardState,
   forwardStream,
   microBatches,
-  type TokenBatch,
 } from "../graph/forward.ts";
-import { hiddenStash } from "../graph/memory_policy.ts";
-import { type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
+import { hiddenStash, tidy } from "../graph/memory_policy.ts";
+import { channelCount, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { LayerSums, type MeasuredBatch } from "./layer_sums.ts";
+import { type Moments, StashedMoments } from "./moments.ts";
 import { shardsOf } from "./shards.ts";
-import { type CalibrationStats, CHANNEL_SUMS, type ChannelStats, emptyChannelStats } from "./stats.ts";
+import { type CalibrationStats, CHANNEL_SUMS, emptyChannelStats } from "./stats.ts";
 
 /** A named set of token windows. */
 export interface TokenSet {
@@ -27,92 +31,157 @@ export interface TokenSet {
   readonly partOf?: string;
 }
 
+/** A set and how much it counts. */
+export interface WeightedTokenSet extends TokenSet {
+  /** > 0, relative to the other sets. */
+  readonly weight: number;
+}
+
+/** A set, and what its windows are measured for. */
+export interface MeasuredSet extends TokenSet {
+  /** Whose statistics each window belongs to, by name; null for nobody's. All are the set's own when absent. */
+  readonly owners?: readonly (string | null)[];
+  /** How many windows, the first ones, count in the moments, and what each of their tokens counts; none when absent. */
+  readonly moments?: { readonly windows: number; readonly tokenWeight: number };
+}
+
 export interface CalibrateOptions {
   readonly onProgress?: OnProgress;
   /** Keeps its state between layers. */
   readonly checkpoints?: Checkpoints<CalibrationState>;
-  /** The layer before which calibration ends; statistics are those of the layers it went through. */
+  /** The layer before which calibration ends; what it gives is that of the layers it went through. */
   readonly end?: number;
 }
 
-/** Where calibration stands between two layers. */
-export interface CalibrationState extends ForwardState {
+/** What goes into the output projections. */
+export interface Activations {
+  /** Statistics of every owner of windows, by name. */
   readonly stats: ReadonlyMap<string, CalibrationStats>;
+  /** Moments over all windows that count in them; none where none do. */
+  readonly moments: Moments;
 }
+
+/** Where calibration stands between two layers. */
+export interface CalibrationState extends ForwardState, Activations {}
 
 /**
  * Statistics of every set at the inputs of every output projection.
  * @returns one entry per set, by name
- * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set
+ * @throws GpruneError as `measureActivations`
  */
 export async function calibrate(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
-  { onProgress = silent, checkpoints = NO_CHECKPOINTS, end }: CalibrateOptions = {},
+  options: CalibrateOptions = {},
 ): Promise<ReadonlyMap<string, CalibrationStats>> {
-  const batches: TokenBatch[] = [];
-  const places: BatchPlace[] = [];
+  return (await measureActivations(runner, sets, options)).stats;
+}
+
+/**
+ * One pass. Holds one layer, perhaps the next one, the sums of that layer, and the hidden states and the moments of all layers unless
+ * the memory policy puts them elsewhere.
+ * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set
+ */
+export async function measureActivations(
+  runner: DecoderRunner,
+  sets: readonly MeasuredSet[],
+  { onProgress = silent, checkpoints = NO_CHECKPOINTS, end }: CalibrateOptions = {},
+): Promise<Activations> {
+  const { spec } = runner.model;
+  const batches = sets.flatMap(measuredBatches);
   const kept = await checkpoints.restore();
-  const stats = new Map<string, CalibrationStats>(kept?.stats);
-  const seen = new Set<string>();
-  for (const set of sets) {
-    if (seen.has(set.name)) throw internalError(`two calibration sets named ${set.name}`);
-    seen.add(set.name);
-    if (!stats.has(set.name)) stats.set(set.name, emptyStats(runner, set, [kept?.next ?? 0, end]));
-    for (const shard of shardsOf(set.windows)) {
-      const own = microBatches(shard, textsOf(set));
-      batches.push(...own);
-      places.push(...own.map((_, index) => ({ set: set.name, endsShard: index === own.length - 1 })));
-    }
-  }
+  const stats = new Map([...emptyStats(spec, sets, [kept?.next ?? 0, end]), ...(kept?.stats ?? [])]);
+  const hasMoments = batches.some(({ tokenWeight }) => tokenWeight > 0);
+  const moments = await StashedMoments.open(runner.memory, kept?.moments);
+  const sums = new LayerSums(spec, stats);
   const stream = { batches, states: await hiddenStash(runner.memory, "calibrate") };
-  const partial = new PartialSums();
   await forwardStream(runner, stream, {
-    program: "statistics",
+    program: (batch) => (batches[batch]!.tokenWeight > 0 ? "moments" : "statistics"),
+    feeds: (layer) => sums.begin(layer, hasMoments),
     stage: "calibrate",
     onProgress,
     from: await beginForward(runner, stream, kept),
     end,
-    onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, stream), stats })),
-    onOutputs: (layer, batch, outputs) => {
-      const { set, endsShard } = places[batch]!;
-      for (const kind of ["kv", "ffn"] as const) {
-        const sums = stats.get(set)!.spaces.get(spaceId(layer.index, kind))!;
-        addOutputs(partial.of(kind, sums), outputs, { kind, tokens: batches[batch]!.tokens });
-        if (endsShard) partial.flush(kind, sums);
-      }
+    onOutputs: (_, place, outputs) => {
+      const batch = batches[place]!;
+      sums.add(batch, outputs);
+      if (batch.tokenWeight > 0) tidy(runner.memory);
+    },
+    onLayer: async (next) => {
+      for (const [id, own] of sums.takeMoments()) await moments.set(id, own);
+      await checkpoints.reached(() => ({ ...forwardState(next, stream), stats, moments: moments.spaces }));
     },
   });
   await stream.states.close();
-  for (const set of sets) requireFiniteStats(set, stats.get(set.name)!);
-  return stats;
-}
-
-/** Whose micro-batch it is, and whether it is the last one of its shard. */
-interface BatchPlace {
-  readonly set: string;
-  readonly endsShard: boolean;
-}
-
-/** Sums of the shard at hand in one layer: shards are added up apart, as machines do that have one each. */
-class PartialSums {
-  readonly #sums = new Map<SpaceKind, ChannelStats>();
-
-  /** @param total - what they will be added to */
-  of(kind: SpaceKind, total: ChannelStats): ChannelStats {
-    const sums = this.#sums.get(kind) ?? emptyChannelStats(total.sum.length);
-    this.#sums.set(kind, sums);
-    return sums;
+  for (const set of sets) {
+    for (const owner of ownersOf(set)) requireFiniteStats(set, stats.get(owner)!);
   }
+  return { stats, moments: moments.spaces };
+}
 
-  /** Adds the shard's sums to those of its set and forgets them. */
-  flush(kind: SpaceKind, total: ChannelStats): void {
-    const sums = this.of(kind, total);
-    this.#sums.delete(kind);
-    for (const key of CHANNEL_SUMS) {
-      for (let j = 0; j < sums[key].length; j++) total[key][j]! += sums[key][j]!;
+/** Windows of a set that are added up apart (shards.ts), and what they are measured for. */
+export interface MeasuredShard {
+  readonly windows: readonly Int32Array[];
+  /** Whose statistics each window belongs to; null for nobody's. */
+  readonly owners: readonly (string | null)[];
+  /** What each token counts in the moments; 0 for windows that have no part in them. */
+  readonly tokenWeight: number;
+}
+
+/** A set's shards; windows that count in the moments do not share one with others. */
+export function measuredShards({ name, windows, owners, moments }: MeasuredSet): readonly MeasuredShard[] {
+  const counted = moments?.windows ?? 0;
+  let next = 0;
+  const shardsAs = (some: readonly Int32Array[], tokenWeight: number): readonly MeasuredShard[] =>
+    shardsOf(some).map((shard) => {
+      next += shard.length;
+      const own = owners?.slice(next - shard.length, next) ?? shard.map(() => name);
+      return { windows: shard, owners: own, tokenWeight };
+    });
+  return [
+    ...shardsAs(windows.slice(0, counted), moments?.tokenWeight ?? 0),
+    ...shardsAs(windows.slice(counted), 0),
+  ];
+}
+
+function measuredBatches(set: MeasuredSet): readonly MeasuredBatch[] {
+  return measuredShards(set).flatMap(({ windows, owners, tokenWeight }) => {
+    const batches = microBatches(windows, textsOf(set));
+    let next = 0;
+    return batches.map((batch, index): MeasuredBatch => {
+      next += batch.batch;
+      const rows = owners.slice(next - batch.batch, next);
+      return { ...batch, owners: rows, tokenWeight, endsShard: index === batches.length - 1 };
+    });
+  });
+}
+
+/** Everybody whose statistics a set adds to. */
+function ownersOf({ name, owners = [name] }: MeasuredSet): readonly string[] {
+  return [...new Set(owners)].filter((owner) => owner !== null);
+}
+
+/** Zero sums of every owner, of the spaces of layers `first` to `end` (exclusive). */
+function emptyStats(
+  spec: ModelSpec,
+  sets: readonly MeasuredSet[],
+  [first, end = spec.layers.length]: readonly [number, number | undefined],
+): ReadonlyMap<string, CalibrationStats> {
+  const spaces = spacesOf(spec).filter(({ layer }) => layer >= first && layer < end);
+  const result = new Map<string, CalibrationStats>();
+  for (const set of sets) {
+    const { name, windows, owners = windows.map(() => name) } = set;
+    for (const owner of ownersOf(set)) {
+      if (result.has(owner)) throw internalError(`two calibration sets named ${owner}`);
+      const own = windows.filter((_, place) => owners[place] === owner);
+      result.set(owner, {
+        tokens: own.reduce((sum, window) => sum + window.length, 0),
+        sequences: own.length,
+        spaces: new Map(spaces.map((space) => [space.id, emptyChannelStats(channelCount(space))])),
+      });
     }
   }
+  return result;
 }
 
 /** `calibration set web` */
@@ -132,38 +201,4 @@ function requireFiniteStats(set: TokenSet, { spaces }: CalibrationStats): void {
       },
     );
   }
-}
-
-/** Zero sums of the spaces of layers `first` to `end` (exclusive). */
-function emptyStats(
-  { model: { spec } }: DecoderRunner,
-  { windows }: TokenSet,
-  [first, end = spec.layers.length]: readonly [number, number | undefined],
-): CalibrationStats {
-  const spaces = spacesOf(spec)
-    .filter(({ layer }) => layer >= first && layer < end)
-    .map(({ id, units, unitChannels }) => [id, emptyChannelStats(units * unitChannels)] as const);
-  const tokens = windows.reduce((sum, window) => sum + window.length, 0);
-  return { tokens, sequences: windows.length, spaces: new Map(spaces) };
-}
-
-/** Adds one micro-batch's per-sequence sums, [B, 1, channels] each, in float64. */
-function addOutputs(
-  sums: ChannelStats,
-  outputs: Readonly<Record<string, Tensor>>,
-  { kind, tokens }: { readonly kind: SpaceKind; readonly tokens: number },
-): void {
-  const channels = sums.sum.length;
-  const add = (
-    target: Float64Array,
-    name: string,
-    map: (value: number) => number = (value) => value,
-  ): void => {
-    const { data } = outputs[`${kind}.${name}`]!;
-    for (let i = 0; i < data.length; i++) target[i % channels]! += map(data[i]!);
-  };
-  add(sums.sum, "sum");
-  add(sums.sumSquares, "squares");
-  add(sums.sumMeanAbsSquared, "abs", (sum) => (sum / tokens) ** 2);
-  add(sums.fired, "fired");
 }

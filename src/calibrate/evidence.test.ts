@@ -18,12 +18,13 @@ describe("gatherEvidence", () => {
       { name: "several", windows },
       { name: "single", windows: window },
     ];
-    const evidence = await gatherEvidence({ model, passes: localPasses(model, runtime) }, sets);
+    const { evidence, moments } = await gatherEvidence({ model, passes: localPasses(model, runtime) }, sets);
     const tokens = evidence.get("several")!.halves?.map(({ stats }) => stats.tokens);
     expect(tokens).toEqual([16, 8]);
     const { whole, halves } = evidence.get("single")!;
     expect(halves).toBeNull();
     const stats = await calibrate(new DecoderRunner(model, runtime), sets);
     expect(whole.stats).toEqual(stats.get("single"));
+    expect(moments.size).toBe(0);
   });
 });

@@ -1,14 +1,18 @@
 /**
  * All that calibration tells about a model: activation statistics of every set and, when asked for, gate gradients,
- * each from the whole set and from two disjoint halves of it, by which their reliability is judged.
+ * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments that least
+ * squares needs, from the same pass.
  */
 import type { Model } from "../model/model.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
-import type { CalibrationState, TokenSet } from "./calibrate.ts";
+import type { CalibrationState, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 import { type GateStats, type GateStatsState, mergeGateStats, poolGateStats } from "./gate_stats.ts";
+import { halvesOf, measuredSets } from "./measured_sets.ts";
+import type { Moments } from "./moments.ts";
 import type { Passes } from "./passes.ts";
 import { type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
+import { tokensOf } from "./window_lots.ts";
 
 /** What some windows say. */
 export interface Evidence {
@@ -24,19 +28,35 @@ export interface SplitEvidence {
   readonly halves: readonly [Evidence, Evidence] | null;
 }
 
-/** Evidence of every set, by name, in the order given. */
+/** What is gathered besides statistics, and how. */
+export interface GatheringOptions {
+  readonly gradients?: boolean;
+  /** Sets that moments are gathered over, of the same windows and perhaps more; none when absent. */
+  readonly fitted?: readonly WeightedTokenSet[];
+  readonly onProgress?: OnProgress;
+  readonly stages?: Stages;
+}
+
+/** What calibration found. */
+export interface Gathered {
+  /** Evidence of every set, by name, in the order given. */
+  readonly evidence: ReadonlyMap<string, SplitEvidence>;
+  /** Over all fitted sets; empty where there are none. */
+  readonly moments: Moments;
+  /** Tokens of all windows together. */
+  readonly tokens: number;
+}
+
+/** Evidence of every set, and moments over some. @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or weight */
 export async function gatherEvidence(
   { model, passes }: { readonly model: Model; readonly passes: Passes },
   sets: readonly TokenSet[],
-  {
-    gradients = false,
-    onProgress = silent,
-    stages = NO_STAGES,
-  }: { readonly gradients?: boolean; readonly onProgress?: OnProgress; readonly stages?: Stages } = {},
-): Promise<ReadonlyMap<string, SplitEvidence>> {
+  { gradients = false, fitted = [], onProgress = silent, stages = NO_STAGES }: GatheringOptions = {},
+): Promise<Gathered> {
   const halves = sets.flatMap(halvesOf);
-  const stats = await stages.run("calibrate", (checkpoints: Checkpoints<CalibrationState>) =>
-    passes.statistics(halves, { onProgress, checkpoints }),
+  const measured = measuredSets(sets, fitted);
+  const { stats, moments } = await stages.run("calibrate", (checkpoints: Checkpoints<CalibrationState>) =>
+    passes.activations(measured, { onProgress, checkpoints }),
   );
   const gates = gradients
     ? await stages.run("gradients", (checkpoints: Checkpoints<GateStatsState>) =>
@@ -57,7 +77,8 @@ export async function gatherEvidence(
         : { whole: mergeEvidence(first, second), halves: [first, second] },
     );
   }
-  return evidence;
+  const tokens = tokensOf(measured.flatMap(({ windows }) => windows));
+  return { evidence, moments, tokens };
 }
 
 /** Several sets as one, each counting by its weight. */
@@ -73,20 +94,4 @@ export function poolEvidence(sets: readonly Evidence[], weights: readonly number
 function mergeEvidence(a: Evidence, b: Evidence): Evidence {
   const stats = mergeStats(a.stats, b.stats);
   return a.gates && b.gates ? { stats, gates: mergeGateStats(a.gates, b.gates) } : { stats };
-}
-
-/** Even and odd windows as two sets; one set when there is a single window. */
-export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
-  const all = [...windows.keys()];
-  const halves = all.length < 2 ? [all] : [0, 1].map((rest) => all.filter((place) => place % 2 === rest));
-  return halves.map((places, half) => {
-    const own = places.map((place) => windows[place]!);
-    return { name: `${name}/${half + 1}`, partOf: name, windows: own, places };
-  });
-}
-
-/** A part of a set. */
-interface HalfSet extends TokenSet {
-  /** Indices of its windows among those of the set. */
-  readonly places: readonly number[];
 }

@@ -10,10 +10,15 @@ import type { Model } from "../model/model.ts";
 import type { LayerSpec } from "../model/spec.ts";
 import type { OnProgress } from "../progress.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
-import { type CalibrateOptions, calibrate, type TokenSet } from "./calibrate.ts";
+import {
+  type Activations,
+  type CalibrateOptions,
+  type MeasuredSet,
+  measureActivations,
+  type TokenSet,
+} from "./calibrate.ts";
 import { type GateStats, type GateStatsOptions, gateStatistics } from "./gate_stats.ts";
 import { type SlopeOptions, type SlopeStats, slopeStatistics } from "./slopes.ts";
-import type { CalibrationStats } from "./stats.ts";
 
 /** How a model comes from the one that is pruned, as a plain value: recover/recipe.ts makes it. */
 export interface ModelRecipe {
@@ -39,11 +44,8 @@ export interface LossRequest {
 
 /** Everything that is computed from many windows. */
 export interface Passes {
-  /** As `calibrate`, on the model that is pruned. */
-  statistics(
-    sets: readonly TokenSet[],
-    options?: CalibrateOptions,
-  ): Promise<ReadonlyMap<string, CalibrationStats>>;
+  /** As `measureActivations`, on the model that is pruned. */
+  activations(sets: readonly MeasuredSet[], options?: CalibrateOptions): Promise<Activations>;
   /** As `gateStatistics`. */
   gateStatistics(
     made: MadeModel,
@@ -82,7 +84,7 @@ export interface OpenPasses extends Passes {
 /** Passes that this process computes. @param dense - the model that is pruned */
 export function localPasses(dense: Model, runtime: Runtime): Passes {
   return {
-    statistics: (sets, options) => calibrate(new DecoderRunner(dense, runtime), sets, options),
+    activations: (sets, options) => measureActivations(new DecoderRunner(dense, runtime), sets, options),
     gateStatistics: ({ model }, sets, options) =>
       gateStatistics(new DecoderRunner(model, runtime), sets, options),
     slopes: ({ model }, sets, options) =>

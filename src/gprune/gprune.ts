@@ -5,6 +5,7 @@
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
+import type { Moments } from "../calibrate/moments.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime.ts";
@@ -38,6 +39,8 @@ export interface GpruneRequest {
   readonly weights: ReadonlyMap<string, number>;
   readonly evidence: ReadonlyMap<string, SplitEvidence>;
   readonly pooled: Evidence;
+  /** What least squares will refit the result by; needed where widths are refined. */
+  readonly moments: Moments;
   readonly metric: Metric;
   /** The activation-independent metric of modules that fall back. */
   readonly fallback: Metric;

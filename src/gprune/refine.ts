@@ -1,10 +1,11 @@
 /**
  * Measures what other widths and every neuron are worth to the refitted model, moves the learned widths (width_moves.ts) and orders
- * neurons anew (neuron_order.ts): least squares of the present widths and of the alternatives from the same moments, one pass through
- * the dense model, and the loss's slopes along the ways between them, one pass there and back through a model that has all neurons and
+ * neurons anew (neuron_order.ts): least squares of the present widths and of the alternatives, from the moments that the result will be
+ * refitted by, and the loss's slopes along the ways between them, one pass there and back through a model that has all neurons and
  * the KV groups of the widest alternatives.
  */
 import type { TokenSet } from "../calibrate/calibrate.ts";
+import type { Moments } from "../calibrate/moments.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import { internalError } from "../errors.ts";
@@ -12,7 +13,7 @@ import type { Model } from "../model/model.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Keep, makePlan } from "../prune/plan.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
-import type { RefitState } from "../recover/least_squares.ts";
+import type { Refitted } from "../recover/least_squares.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeModel } from "../recover/recipe.ts";
 import type { Checkpoints, Stages } from "../stages.ts";
@@ -30,6 +31,8 @@ export interface RefineRequest {
   readonly model: Model;
   readonly passes: RunPasses;
   readonly sets: readonly TokenSet[];
+  /** What least squares will refit the result by. */
+  readonly moments: Moments;
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
   /** What was learned. */
@@ -54,7 +57,7 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
   const { widths, stages } = request;
   const choices = widthChoices(widths);
   if (choices.length === 0) return { keep: widths.keep, moves: [] };
-  const measured = await stages.run("refine neurons", (checkpoints: Checkpoints<RefitState>) =>
+  const measured = await stages.run("refine neurons", (checkpoints: Checkpoints<Refitted>) =>
     measureSlopes(request, choices, checkpoints),
   );
   const order = reorderedNeurons(widths.order, measured, request.weights);
@@ -62,9 +65,9 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
 }
 
 async function measureSlopes(
-  { model, passes, sets, weights, widths, centers, turnOf, seed, onProgress }: RefineRequest,
+  { model, passes, sets, moments, widths, centers, turnOf, seed, onProgress }: RefineRequest,
   choices: readonly SpaceChoices[],
-  checkpoints: Checkpoints<RefitState>,
+  checkpoints: Checkpoints<Refitted>,
 ): Promise<ReadonlyMap<string, SlopeStats>> {
   const keep: Record<string, readonly number[]> = { ...widths.keep };
   const alternatives: Record<string, Alternatives[string]> = {};
@@ -77,9 +80,10 @@ async function measureSlopes(
   }
   const refitted = await passes.refit({
     plan: makePlan(model.spec, keep),
-    sets: sets.map((set) => ({ ...set, weight: weights.get(set.name) ?? 1 })),
+    moments,
     alternatives,
-    onProgress: (event) => onProgress({ ...event, stage: "refine" }),
+    stage: "refine",
+    onProgress,
     checkpoints,
   });
   const chosen = setsInTurn(sets, turnOf, seed);

@@ -37,6 +37,8 @@ export interface LayerValues {
   readonly taps: Readonly<Record<SpaceKind, Value>>;
   /** Outputs of the output projections with their biases, before norms that follow them, [B, T, C]. */
   readonly projected: Readonly<Record<SpaceKind, Value>>;
+  /** The residual stream after each half of the layer, [B, T, C]. */
+  readonly streams: Readonly<Record<SpaceKind, Value>>;
   /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past, and with a cache. */
   readonly keys: Value;
   readonly values: Value;
@@ -154,27 +156,20 @@ export function addLayer(
     output: ffn.output,
     taps: { kv: attention.tap, ffn: ffn.tap },
     projected: { kv: attention.projected, ffn: ffn.projected },
+    streams: { kv: attention.output, ffn: ffn.output },
     keys: attention.keys,
     values: attention.values,
   };
 }
 
 /** One half of a layer: attention (kv) or FFN with its norms and its residual connection. */
-export interface BlockValues {
+interface BlockValues {
   /** The residual stream after the block, [B, T, C]. */
   readonly output: Value;
   /** Input of the output projection, [B, T, channels]. */
   readonly tap: Value;
   /** Output of the output projection with its bias, before a norm that follows it, [B, T, C]. */
   readonly projected: Value;
-}
-
-/** Adds one half of a layer; inputs as those of `buildLayer`, where `hidden` is the stream before the block. */
-export function buildBlock(b: GraphBuilder, structure: LayerStructure, kind: SpaceKind): BlockValues {
-  const layer = new LayerBuilder(b, { structure, weights: new WeightInputs(b), sizes: ANY_SIZES });
-  const input = streamInput(b, structure);
-  if (kind === "ffn") return layer.ffnBlock(input);
-  return layer.attentionBlock(input, attentionInputs(b, structure, {}));
 }
 
 /** `self_attn.q_proj`. */

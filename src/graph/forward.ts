@@ -12,6 +12,7 @@ import { naming } from "./finite.ts";
 import { hasSameFrequencies } from "./frequencies.ts";
 import { MAX_FOREST_TOKENS, type TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
+import type { Feeds } from "./runtime.ts";
 
 /** Windows of equal length that go through the graphs together. */
 export interface TokenBatch {
@@ -186,9 +187,14 @@ function lotsOfEqualLength(
   return lots;
 }
 
+/** Layer programs that run over sequences and give the next layer's `hidden`. */
+export type ForwardProgram = Exclude<LayerProgram, "forest" | "cached" | "backward" | "train" | "slopes">;
+
 export interface ForwardOptions {
-  /** Which layer program runs over sequences; it must give `hidden`. Forests have their own. */
-  readonly program?: Exclude<LayerProgram, "forest" | "cached" | "backward" | "train" | "slopes">;
+  /** Which program runs, one for all or one for each micro-batch; forests have their own. */
+  readonly program?: ForwardProgram | ((batch: number) => ForwardProgram);
+  /** What programs take besides `buildLayer`'s inputs; those that do not want it leave it. */
+  readonly feeds?: (layer: LoadedLayer) => Feeds;
   /** Called with every output of every layer and micro-batch, before `hidden` is replaced; waited for. */
   readonly onOutputs?: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
   /** Called with the input of every layer and micro-batch, before it is computed; waited for. */
@@ -216,17 +222,32 @@ export async function forwardLayers(
 export async function forwardStream(
   runner: DecoderRunner,
   { batches, states }: Stream,
-  { program = "forward", onOutputs, onInput, from = 0, end, onLayer, stage, onProgress }: ForwardOptions,
+  options: ForwardOptions,
 ): Promise<void> {
+  const {
+    program = "forward",
+    feeds,
+    onOutputs,
+    onInput,
+    from = 0,
+    end,
+    onLayer,
+    stage,
+    onProgress,
+  } = options;
+  const programOf = typeof program === "function" ? program : (): ForwardProgram => program;
   const layers = runner.model.spec.layers.length;
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
   let tokenLayers = from * total;
   for await (const layer of runner.loadLayers(from, end ?? layers)) {
+    const others = feeds?.(layer) ?? {};
     for (const [position, { ids, parents, texts }] of batches.entries()) {
       const hidden = await states.get(position, (position + 1) % batches.length);
       await onInput?.(layer.index, position, hidden);
-      const own = parents === undefined ? program : "forest";
-      const outputs = await naming(texts, () => runner.runLayer(own, layer, { hidden, parents }));
+      const own = parents === undefined ? programOf(position) : "forest";
+      const outputs = await naming(texts, () =>
+        runner.runLayer(own, layer, { hidden, parents, feeds: others }),
+      );
       await onOutputs?.(layer, position, outputs);
       await states.put(position, outputs.hidden!);
       tokenLayers += ids.length;

@@ -2,13 +2,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { momentsOver } from "../../test/moments.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { calibrate } from "../calibrate/calibrate.ts";
 import { gateStatistics } from "../calibrate/gate_stats.ts";
+import { type Moments, momentsOf } from "../calibrate/moments.ts";
 import { RunDirectory } from "../io/run_directory.ts";
 import { makePlan } from "../prune/plan.ts";
-import { type RefitState, refitProjections } from "../recover/least_squares.ts";
+import { type Refitted, refitProjections } from "../recover/least_squares.ts";
 import type { Checkpoints } from "../stages.ts";
 import { loaded, StoredFloats } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -31,6 +33,7 @@ const roomy = new Runtime({ threads: 1 });
 let root: string;
 let run: RunDirectory;
 let tight: Runtime;
+let moments: Moments;
 
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "gprune-policy-"));
@@ -44,6 +47,7 @@ beforeAll(async () => {
     collect: true,
   };
   tight = new Runtime({ threads: 1, memory: { ...places, scratch: run } });
+  moments = await momentsOver(model, roomy, SETS);
 });
 afterAll(async () => {
   await roomy.close();
@@ -54,7 +58,7 @@ afterAll(async () => {
 });
 
 /** All tensors of a refit, in memory. */
-async function tensorsOf(tensors: RefitState["tensors"]): Promise<ReadonlyMap<string, Tensor>> {
+async function tensorsOf(tensors: Refitted["tensors"]): Promise<ReadonlyMap<string, Tensor>> {
   const read = Array.from(tensors, async ([name, tensor]) => [name, await loaded(tensor)] as const);
   return new Map(await Promise.all(read));
 }
@@ -65,6 +69,15 @@ describe("with everything in files, to the bit, as in memory", () => {
       calibrate(new DecoderRunner(model, runtime), SETS),
     );
     expect(await spilled).toEqual(await free);
+  });
+
+  it("moments are the same, and are read when they are asked for", async () => {
+    const spilled = await momentsOver(model, tight, SETS);
+    for (const [id, { covariance, ...own }] of moments) {
+      const { covariance: other, ...rest } = momentsOf(spilled, id);
+      expect(other.data).toBeInstanceOf(StoredFloats);
+      expect({ ...rest, covariance: await loaded(other) }).toEqual({ ...own, covariance });
+    }
   });
 
   it("losses and their gradients are the same whatever the vocabulary", async () => {
@@ -93,7 +106,7 @@ describe("with everything in files, to the bit, as in memory", () => {
   });
 
   it("refitted weights are the same, and are read when they are asked for", async () => {
-    const request = { dense: model, plan: PLAN, sets: SETS };
+    const request = { dense: model, plan: PLAN, moments };
     const free = await refitProjections({ ...request, runtime: roomy });
     const spilled = await refitProjections({ ...request, runtime: tight });
     for (const { data } of spilled.tensors.values()) expect(data).toBeInstanceOf(StoredFloats);
@@ -107,9 +120,9 @@ describe("with everything in files, to the bit, as in memory", () => {
     ["files", "files"],
   ])("a stage that was cut off in %s goes on in %s", async (first, second) => {
     const runtimeOf = (place: string): Runtime => (place === "files" ? tight : roomy);
-    const request = { dense: model, plan: PLAN, sets: SETS };
-    const stage = (place: string, layers: number): Promise<{ readonly tensors: RefitState["tensors"] }> =>
-      run.run(`refit ${first} ${second}`, (checkpoints: Checkpoints<RefitState>) => {
+    const request = { dense: model, plan: PLAN, moments };
+    const stage = (place: string, layers: number): Promise<{ readonly tensors: Refitted["tensors"] }> =>
+      run.run(`refit ${first} ${second}`, (checkpoints: Checkpoints<Refitted>) => {
         const reached: typeof checkpoints.reached = async (state) => {
           await checkpoints.reached(state);
           if (state().layers.length === layers) throw new Error("cut off");

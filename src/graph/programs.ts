@@ -2,16 +2,9 @@
  * The graphs that are run, one entry each: what a decoder layer or the head computes for calibration, evaluation,
  * gradients and generation. Every layer program takes the inputs of `buildLayer` and gives `hidden` or its gradient.
  */
-import type { SpaceKind } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
-import {
-  buildBlock,
-  buildLayer,
-  type LayerInputs,
-  type LayerStructure,
-  type LayerValues,
-} from "./decoder.ts";
+import { buildLayer, type LayerInputs, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { addLogits, buildLogits } from "./head.ts";
@@ -25,12 +18,10 @@ export type LayerProgram =
   | "cached"
   | "statistics"
   | "gram"
+  | "moments"
   | "backward"
   | "train"
-  | "slopes"
-  | BlockProgram;
-/** Programs of one half of a decoder layer. */
-export type BlockProgram = "attention" | "ffn" | "attentionMoments" | "ffnMoments";
+  | "slopes";
 /** Programs of the head. */
 export type HeadProgram =
   | "logits"
@@ -62,6 +53,10 @@ export function structureFor(
  *   as inputs, of which the first `offset` places are taken
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
+ * - `moments`: what `statistics` gives and, with int32 `KIND.first` [f] and `KIND.rest` [r], the channels of a kind in two parts,
+ *   what a weighted regression on them needs: of the sum over tokens of w x x^T what does not follow by symmetry, `KIND.upper`
+ *   [f, f], `KIND.between` [r, f] and `KIND.lower` [r, r], and `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root
+ *   mean square of the stream after this half of the layer, with mean 1
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is center + (x - center) * g
@@ -72,12 +67,6 @@ export function structureFor(
  *   layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each change, by tokens; and with
  *   `ffn.gateWeight` [C, units] and `ffn.center` [units] `ffn.gateSquares` [B, 1, units], the sum over tokens of the squared derivatives
  *   by gates, as in `backward`, of a projection that has that weight
- * - `attention`, `ffn`: one half of the layer; hidden, and `projected` [B, T, C], the output projection's output
- * - `attentionMoments`, `ffnMoments`: with int32 `kept` [k] and `removed` [m], channels of the output projection's input x,
- *   and `removedWeight` [C, m], the columns of the latter, as inputs: hidden, and what a weighted regression of the lost
- *   output r = removedWeight x[removed] on x[kept] needs: `gram` = sum over tokens of w x x^T [k, k], `cross` = sum of
- *   w r x^T [C, k], `inputSum` [B, 1, k], `residualSum` [B, 1, C]; w is the inverse root mean square of the token's
- *   hidden, with mean 1
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
@@ -93,13 +82,10 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   },
   statistics: (structure) => layerGraph(structure, addStatistics),
   gram: (structure) => layerGraph(structure, addGrams),
+  moments: (structure) => layerGraph(structure, addMoments),
   backward: buildBackward,
   train: buildTrain,
   slopes: buildSlopes,
-  attention: (structure) => blockGraph(structure, "kv"),
-  ffn: (structure) => blockGraph(structure, "ffn"),
-  attentionMoments: (structure) => momentsGraph(structure, "kv"),
-  ffnMoments: (structure) => momentsGraph(structure, "ffn"),
 };
 
 /** Adds what `cached` computes to a graph, of any layer or of one. */
@@ -170,31 +156,6 @@ function layerGraph(
   return b.finish();
 }
 
-function blockGraph(structure: LayerStructure, kind: SpaceKind): Graph {
-  const b = new GraphBuilder();
-  const { output, projected } = buildBlock(b, structure, kind);
-  b.output("hidden", output);
-  b.output("projected", projected);
-  return b.finish();
-}
-
-function momentsGraph(structure: LayerStructure, kind: SpaceKind): Graph {
-  const b = new GraphBuilder();
-  const { output, tap } = buildBlock(b, structure, kind);
-  const kept = gatherLast(b, tap, b.input("kept", ["k"], "int32"));
-  const removed = gatherLast(b, tap, b.input("removed", ["m"], "int32"));
-  const lost = b.matmul(removed, b.input("removedWeight", [structure.hiddenSize, "m"]), { transB: true });
-  const importance = tokenImportance(b, output);
-  const weighted = b.mul(kept, importance);
-  const rows = b.flatten(weighted);
-  b.output("hidden", output);
-  b.output("gram", b.matmul(rows, b.flatten(kept), { transA: true }));
-  b.output("cross", b.matmul(b.flatten(lost), rows, { transA: true }));
-  b.output("inputSum", sumOverTokens(b, weighted));
-  b.output("residualSum", sumOverTokens(b, b.mul(lost, importance)));
-  return b.finish();
-}
-
 /**
  * The sum over tokens of [B, T, N], as [B, 1, N]: a product with ones, since ONNX Runtime reduces an axis in the middle in
  * an order that depends on the number of threads.
@@ -235,6 +196,23 @@ function addGrams(b: GraphBuilder, layer: LayerValues): void {
   for (const kind of KINDS) {
     const rows = b.flatten(layer.taps[kind]);
     b.output(`${kind}.gram`, b.matmul(rows, rows, { transA: true }));
+  }
+}
+
+function addMoments(b: GraphBuilder, layer: LayerValues): void {
+  addStatistics(b, layer);
+  for (const kind of KINDS) {
+    const x = layer.taps[kind];
+    const importance = tokenImportance(b, layer.streams[kind]);
+    const root = b.sqrt(importance);
+    const [first, rest] = ["first", "rest"].map((part) => {
+      const channels = b.input(`${kind}.${part}`, [`${kind}.${part}`], "int32");
+      return b.flatten(b.mul(gatherLast(b, x, channels), root));
+    }) as [Value, Value];
+    b.output(`${kind}.upper`, b.matmul(first, first, { transA: true }));
+    b.output(`${kind}.between`, b.matmul(rest, first, { transA: true }));
+    b.output(`${kind}.lower`, b.matmul(rest, rest, { transA: true }));
+    b.output(`${kind}.weighted`, b.matmul(importance, x, { transA: true }));
   }
 }
 

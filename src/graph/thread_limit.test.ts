@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it, test } from "vitest";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
+import { momentFeeds } from "../calibrate/moments.ts";
 import { PROJECTIONS } from "../model/spec.ts";
 import { solveSpd } from "./cholesky.ts";
 import { DecoderRunner, type Outputs } from "./decoder_runner.ts";
@@ -130,14 +131,9 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     const past = (name: string): ReturnType<typeof randomTensor> => {
       return randomTensor([batch, kvGroups, 256, headDim], { name });
     };
-    const moments = (channels: number): Feeds => {
-      const all = Array.from({ length: channels }, (_, index) => index);
-      const [kept, removed] = [all.filter((j) => j % 3 !== 1), all.filter((j) => j % 3 === 1)];
-      return {
-        kept: { shape: [kept.length], data: Int32Array.from(kept) },
-        removed: { shape: [removed.length], data: Int32Array.from(removed) },
-        removedWeight: randomTensor([hiddenSize, removed.length], { name: "removed" }),
-      };
+    const moments = {
+      ...momentFeeds("kv", kvGroups * groupSize * headDim),
+      ...momentFeeds("ffn", neurons),
     };
     const programs: readonly (readonly [LayerProgram, Feeds])[] = [
       ["forward", {}],
@@ -145,8 +141,7 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
       ["gram", {}],
       ["backward", { upstream: stream("upstream"), ...centers }],
       ["train", { upstream: stream("upstream") }],
-      ["attentionMoments", moments(kvGroups * groupSize * headDim)],
-      ["ffnMoments", moments(neurons)],
+      ["moments", moments],
       ["cached", { past_keys: past("keys"), past_values: past("values") }],
     ];
     for (const [program, feeds] of programs) {

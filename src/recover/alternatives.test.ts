@@ -1,7 +1,9 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { momentsOver } from "../../test/moments.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
+import type { Moments } from "../calibrate/moments.ts";
 import { changeNames } from "../calibrate/slopes.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { OUTPUT_PROJECTION, projectionName, spacesOf } from "../model/spaces.ts";
@@ -12,6 +14,10 @@ import type { Alternatives } from "./alternatives.ts";
 import { type Refitted, refitProjections } from "./least_squares.ts";
 
 const runtime = new Runtime({ threads: 1 });
+let moments: Moments;
+beforeAll(async () => {
+  moments = await momentsOver(dense, runtime, sets);
+});
 afterAll(() => runtime.close());
 
 const dense = tinyModel({
@@ -51,7 +57,7 @@ async function tensorOf({ tensors }: Refitted, name: string): Promise<Tensor> {
 describe("fitAlternatives", () => {
   it("fits every width as least squares of that width alone does", async () => {
     const wide = await refitProjections({
-      ...{ dense, runtime, sets, alternatives, ridge: RIDGE },
+      ...{ dense, runtime, moments, alternatives, ridge: RIDGE },
       plan: makePlan(dense.spec, widest),
     });
     for (const space of spacesOf(dense.spec)) {
@@ -100,7 +106,9 @@ describe("fitAlternatives", () => {
       for (const [v, kept] of lists.entries()) {
         const plan = makePlan(dense.spec, { [space.id]: kept });
         const isWhole = kept.length === space.units;
-        const alone = isWhole ? null : await refitProjections({ dense, runtime, sets, plan, ridge: RIDGE });
+        const alone = isWhole
+          ? null
+          : await refitProjections({ dense, runtime, moments, plan, ridge: RIDGE });
         const weight = alone === null ? await dense.weights.read(name) : await tensorOf(alone, name);
         const bias = alone === null ? null : await tensorOf(alone, biasName);
         for (let row = 0; row < size; row++) {
@@ -119,7 +127,7 @@ describe("fitAlternatives", () => {
 
   it("has zeros for units of the plan that are in no list", async () => {
     const tensorsOf = (keep: typeof widest): Promise<Refitted> =>
-      refitProjections({ dense, runtime, sets, alternatives, plan: makePlan(dense.spec, keep) });
+      refitProjections({ dense, runtime, moments, alternatives, plan: makePlan(dense.spec, keep) });
     const [narrow, whole] = [await tensorsOf(widest), await tensorsOf({ "layers.0.kv": [0, 2] })];
     expect([...whole.tensors.keys()]).toEqual([...narrow.tensors.keys()]);
     const units = widest["layers.0.ffn"]!;
@@ -145,7 +153,7 @@ describe("fitAlternatives", () => {
   it("refuses units in place of others", async () => {
     const swapped = { "layers.0.kv": [[0], [2]] };
     const plan = makePlan(dense.spec, widest);
-    await expect(refitProjections({ dense, runtime, sets, plan, alternatives: swapped })).rejects.toThrow(
+    await expect(refitProjections({ dense, runtime, moments, plan, alternatives: swapped })).rejects.toThrow(
       "neither more nor fewer",
     );
   });
@@ -153,7 +161,7 @@ describe("fitAlternatives", () => {
   it("refuses units that are removed", async () => {
     const wrong = { "layers.0.kv": [[0, 1], [0]] };
     const plan = makePlan(dense.spec, widest);
-    await expect(refitProjections({ dense, runtime, sets, plan, alternatives: wrong })).rejects.toThrow(
+    await expect(refitProjections({ dense, runtime, moments, plan, alternatives: wrong })).rejects.toThrow(
       "unit 1 of an alternative is removed",
     );
   });

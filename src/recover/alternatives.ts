@@ -13,20 +13,21 @@
  * x about its means throughout, lambda that of K. The first is what optimal brain surgeon (Hassibi & Stork 1992) does to a group of
  * weights, the second its reverse; both are block elimination. So a change takes as much memory as its channels have rows and columns.
  */
+import type { SpaceMoments } from "../calibrate/moments.ts";
 import { type ChangeNames, changeNames } from "../calibrate/slopes.ts";
 import { internalError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
 import { compileProducts, matrixOf, type Products } from "../graph/double_products.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import { channelsOf, OUTPUT_PROJECTION, projectionName, type Space } from "../model/spaces.ts";
-import { type Tensor, zeros } from "../tensor/tensor.ts";
+import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import {
   type Covariances,
-  centred,
+  covariancesOf,
+  type DenseProjection,
   gather,
   type LinearChange,
   lambdaOf,
-  type Moments,
   ofSomeInputs,
   ROUNDING,
   regress,
@@ -39,7 +40,7 @@ import {
 export type Alternatives = Readonly<Record<string, readonly (readonly number[])[]>>;
 
 /** An output projection on the units of the widest alternative. */
-export interface WideProjection {
+interface WideProjection {
   readonly space: Space;
   /** Units, ascending. */
   readonly units: readonly number[];
@@ -90,7 +91,9 @@ interface Fit {
 }
 
 export interface AlternativesRequest {
-  readonly wide: WideProjection;
+  readonly space: Space;
+  /** The dense model's. */
+  readonly projection: DenseProjection;
   readonly alternatives: Alternatives[string];
   /** The units that the results have columns for, ascending: those of the widest alternative, and perhaps others. */
   readonly onto: readonly number[];
@@ -104,10 +107,11 @@ export interface AlternativesRequest {
  */
 export async function fitAlternatives(
   runtime: Runtime,
-  moments: Moments,
-  { wide, alternatives, onto, ridge }: AlternativesRequest,
+  moments: SpaceMoments,
+  { space, projection: whole, alternatives, onto, ridge }: AlternativesRequest,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const { space, weight: dense } = wide;
+  const wide = wideProjection(space, whole, alternatives);
+  const { weight: dense } = wide;
   const stays = new Set(onto);
   const removed = wide.units.find((unit) => !stays.has(unit));
   if (removed !== undefined) throw internalError(`${space.id}: unit ${removed} of an alternative is removed`);
@@ -116,7 +120,13 @@ export async function fitAlternatives(
   const present = channelsAmong(wide, alternatives[0] ?? []);
   const steps = alternatives.slice(1).map((units) => stepFrom(present, channelsAmong(wide, units)));
   const products = await compileProducts(runtime);
-  const all = await withLost(products, centred(moments), { present, dense });
+  const channels = (units: readonly number[]): Int32Array => channelsOf(units, space.unitChannels);
+  const every = Array.from({ length: space.units }, (_, unit) => unit);
+  const all = await covariancesOf(products, moments, {
+    projection: whole,
+    kept: channels(wide.units),
+    lost: without(channels(every), channels(alternatives[0] ?? [])),
+  });
   const parts = steps.map((step) => (step.comes ? partsOf(all, step, present) : null));
   const own = ofSomeInputs(all, present);
   const change = await regress(runtime, own, { ridge, name });
@@ -142,6 +152,17 @@ export async function fitAlternatives(
     [names.outputs, outputs],
     [names.centers, centers],
   ]);
+}
+
+/** The dense projection on the units that any of the lists has. */
+function wideProjection(
+  space: Space,
+  { weight, bias }: DenseProjection,
+  lists: Alternatives[string],
+): WideProjection {
+  const units = [...new Set(lists.flat())].sort((a, b) => a - b);
+  const columns = gatherBlocks(weight, 1, { keep: units, blockSize: space.unitChannels });
+  return { space, units, weight: columns, bias };
 }
 
 /** A tensor [..., channels of the widest alternative] with columns for other units as well, zeros. */
@@ -177,29 +198,6 @@ function stepFrom(present: Int32Array, other: Int32Array): Step {
 function without(list: Int32Array, others: Int32Array): Int32Array {
   const found = new Set(others);
   return list.filter((place) => !found.has(place));
-}
-
-/** The covariances where only what is present puts anything out: in the same arrays. */
-async function withLost(
-  { multiply }: Products,
-  all: Covariances,
-  { present, dense }: { readonly present: Int32Array; readonly dense: Tensor },
-): Promise<Covariances> {
-  const columns = all.inputMean.length;
-  const every = Int32Array.from({ length: columns }, (_, channel) => channel);
-  const lost = without(every, present);
-  if (lost.length === 0) return all;
-  const rows = Int32Array.from(all.residualMean.keys());
-  const map = gather(dense.data, { columns, rows, chosen: lost });
-  const between = gather(all.inputs, { columns, rows: lost, chosen: every });
-  const added = await multiply(matrixOf(map, lost.length), matrixOf(between, columns));
-  for (let i = 0; i < added.length; i++) all.cross[i]! += added[i]!;
-  for (const row of rows) {
-    for (const [i, channel] of lost.entries()) {
-      all.residualMean[row]! += map[row * lost.length + i]! * all.inputMean[channel]!;
-    }
-  }
-  return all;
 }
 
 function partsOf(

@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
+import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { makePlan } from "../prune/plan.ts";
@@ -11,7 +12,6 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { type DistillRequest, distill } from "./distill.ts";
 import { planBatches } from "./distill_batches.ts";
-import type { WeightedTokenSet } from "./least_squares.ts";
 import { restoreSnapshot, type TrainingSnapshot, type TrainingStep } from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
 

@@ -13,6 +13,7 @@
  * Based on knowledge distillation (Hinton et al., arXiv 1503.02531) with hints from hidden layers (FitNets, arXiv
  * 1412.6550), as Minitron (arXiv 2407.14679) retrains pruned models.
  */
+import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { inPieces } from "../calibrate/windows.ts";
 import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
 import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
@@ -25,7 +26,6 @@ import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { planBatches } from "./distill_batches.ts";
-import type { WeightedTokenSet } from "./least_squares.ts";
 import {
   restoreSnapshot,
   snapshotOf,

@@ -2,9 +2,10 @@
  * Which windows every training step sees: a pure function of sets and seed, so that a run that was interrupted goes on
  * with exactly the windows it would have had.
  */
+
+import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import type { WeightedTokenSet } from "./least_squares.ts";
 
 /**
  * The windows of `steps` batches of `size`. The next window is always of the set that is furthest behind its share, and a

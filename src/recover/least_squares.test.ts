@@ -1,8 +1,10 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { layerValues } from "../../test/layer_values.ts";
+import { momentsOver } from "../../test/moments.ts";
 import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
-import { calibrate } from "../calibrate/calibrate.ts";
+import { calibrate, type WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { poolStats } from "../calibrate/stats.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { embedWindows, forwardLayers } from "../graph/forward.ts";
@@ -14,8 +16,8 @@ import { silent } from "../progress.ts";
 import { keepAll, makePlan, type PruningPlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { randomStream } from "../tensor/random.ts";
-import { type Tensor, zeros } from "../tensor/tensor.ts";
-import { refitLeastSquares, type WeightedTokenSet } from "./least_squares.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type LeastSquaresRequest, refitLeastSquares } from "./least_squares.ts";
 import { compensateMeans } from "./mean_compensation.ts";
 import { withTensors } from "./with_tensors.ts";
 
@@ -35,6 +37,16 @@ const sets: readonly WeightedTokenSet[] = [
   { name: "a", weight: 3, windows: randomWindows(5, 24, 1) },
   { name: "b", weight: 1, windows: [...randomWindows(2, 24, 2), ...randomWindows(1, 9, 3)] },
 ];
+
+/** The model refitted on all sets. */
+async function refit(
+  dense: Model,
+  plan: PruningPlan,
+  options: Partial<LeastSquaresRequest> = {},
+): Promise<Model> {
+  const moments = await momentsOver(dense, runtime, sets);
+  return refitLeastSquares({ dense, plan, runtime, moments, ...options });
+}
 
 /** Hidden states after the last layer, for windows that no fit saw. */
 async function outputsOf(model: Model): Promise<Float32Array> {
@@ -65,7 +77,7 @@ describe("refitLeastSquares", () => {
     await fc.assert(
       fc.asyncProperty(everything, async (options) => {
         const dense = tinyModel(options);
-        const untouched = await refitLeastSquares({ dense, plan: keepAll(dense.spec), runtime, sets });
+        const untouched = await refit(dense, keepAll(dense.spec));
         expect(untouched.spec).toEqual(dense.spec);
         expect(await tensorsOf(untouched)).toEqual(await tensorsOf(dense));
       }),
@@ -80,7 +92,7 @@ describe("refitLeastSquares", () => {
     await fc.assert(
       fc.asyncProperty(cases, async ({ dense, plan }) => {
         const pruned = applyPlan(dense, plan);
-        const refitted = await refitLeastSquares({ dense, plan, runtime, sets });
+        const refitted = await refit(dense, plan);
         for (const { name, shape } of weightsOf(refitted.spec)) {
           expect((await refitted.weights.read(name)).shape).toEqual(shape);
         }
@@ -105,7 +117,7 @@ describe("refitLeastSquares", () => {
         "layers.1.ffn": [1, 2, 3, 4, 5],
       });
       const pruned = applyPlan(dense, plan);
-      const refitted = await refitLeastSquares({ dense, plan, runtime, sets, ridge: 1e-6 });
+      const refitted = await refit(dense, plan, { ridge: 1e-6 });
       const expected = await outputsOf(dense);
       expect(largestDifference(await outputsOf(pruned), expected)).toBeGreaterThan(0.1);
       expect(largestDifference(await outputsOf(refitted), expected)).toBeLessThan(2e-3);
@@ -116,7 +128,7 @@ describe("refitLeastSquares", () => {
     const projection = kind === "kv" ? "o_proj" : "down_proj";
     const dense = tinyModel({ layers: [{}, { biases: [projection] }], seed: 5 });
     const plan = makePlan(dense.spec, { [`layers.1.${kind}`]: [1] });
-    const refitted = await refitLeastSquares({ dense, plan, runtime, sets, ridge: 1e12 });
+    const refitted = await refit(dense, plan, { ridge: 1e12 });
     const pruned = applyPlan(dense, plan);
     expect(refitted.spec).toEqual(pruned.spec);
     const samples = await samplesOf(dense, kind);
@@ -143,7 +155,7 @@ describe("refitLeastSquares", () => {
     const dense = tinyModel({ layers: [{ biases: ["down_proj"] }, {}], seed: 7 });
     const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 2, 5], [`layers.1.${kind}`]: [1] });
     const ridge = 0.05;
-    const refitted = await refitLeastSquares({ dense, plan, runtime, sets, ridge });
+    const refitted = await refit(dense, plan, { ridge });
     const objective = await objectiveOf({ dense, plan, refitted, kind, ridge });
     const smallest = objective(0, 0);
     expect(smallest).toBeGreaterThan(0);
@@ -164,7 +176,7 @@ describe("refitLeastSquares", () => {
     );
     const stats = await calibrate(new DecoderRunner(dense, runtime), sets);
     const compensated = await compensateMeans(dense, plan, poolStats([...stats.values()], [3, 1]));
-    const refitted = await refitLeastSquares({ dense, plan, runtime, sets });
+    const refitted = await refit(dense, plan);
     const expected = await outputsOf(dense);
     const before = meanSquare(await outputsOf(compensated), expected);
     expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(before);
@@ -186,18 +198,17 @@ describe("refitLeastSquares", () => {
     }
     const dense = withTensors(model, tensors);
     const plan = makePlan(dense.spec, { "layers.1.ffn": [0, 1, 2, 3] });
-    const refitted = await refitLeastSquares({ dense, plan, runtime, sets });
+    const refitted = await refit(dense, plan);
     const expected = await outputsOf(dense);
     const lost = meanSquare(await outputsOf(applyPlan(dense, plan)), expected);
     expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(lost);
   });
 
   it("reports progress up to the end", async () => {
-    // Sevenths of tokens do not add up to whole ones.
     const dense = tinyModel({ layers: Array.from({ length: 7 }, () => ({ neurons: 8 })) });
     const events: number[] = [];
     const onProgress = ({ done, total }: { done: number; total: number }) => events.push(done / total);
-    await refitLeastSquares({ dense, plan: keepAll(dense.spec), runtime, sets, onProgress });
+    await refit(dense, keepAll(dense.spec), { onProgress });
     expect(events).toEqual([...events].sort((a, b) => a - b));
     expect(events.at(-1)).toBe(1);
   });
@@ -205,13 +216,10 @@ describe("refitLeastSquares", () => {
   it.each([
     ["a ridge of zero", { ridge: 0 }],
     ["a ridge that is no number", { ridge: Number.NaN }],
-    ["no sets", { sets: [] }],
-    ["an empty set", { sets: [{ name: "a", weight: 1, windows: [] }] }],
-    ["a set without weight", { sets: [{ ...sets[0]!, weight: 0 }] }],
   ])("refuses %s", async (_, change) => {
     const dense = tinyModel();
     const plan = keepAll(dense.spec);
-    const refused = refitLeastSquares({ dense, plan, runtime, sets, ...change });
+    const refused = refit(dense, plan, change);
     await expect(refused).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
   });
 
@@ -229,7 +237,7 @@ describe("refitLeastSquares", () => {
     }
     const dense = withTensors(model, scaled);
     const plan = makePlan(dense.spec, { "layers.1.ffn": [0, 1] });
-    await expect(refitLeastSquares({ dense, plan, runtime, sets })).rejects.toMatchObject({
+    await expect(refit(dense, plan)).rejects.toMatchObject({
       code: "NOT_FINITE",
       message: expect.stringContaining("model.layers.1.mlp.down_proj.weight"),
     });
@@ -343,53 +351,14 @@ async function tokensOf(
   window: Int32Array,
   kind: "kv" | "ffn",
 ): Promise<readonly (Omit<Sample, "tokenWeight"> & { readonly inverse: number })[]> {
-  const program = kind === "kv" ? "attention" : "ffn";
-  const { runner, layer, hidden } = await blockOf(dense, window, kind);
-  const block = await runner.runLayer(program, layer, { hidden });
-  const { kvGroups, groupSize, neurons } = layer.spec;
-  const columns: Float32Array[] = [];
-  for (let j = 0; j < (kind === "kv" ? kvGroups * groupSize * dense.spec.headDim : neurons); j++) {
-    const probed = await blockOf(await probing(dense, kind, j), window, kind);
-    columns.push((await probed.runner.runLayer(program, probed.layer, { hidden })).projected!.data);
-  }
-  const row = ({ data }: Tensor, t: number): readonly number[] =>
-    Array.from(data.subarray(t * 8, (t + 1) * 8));
-  return Array.from(window, (_, t) => {
-    const squares = row(block.hidden!, t).reduce((sum, value) => sum + value ** 2, 0);
-    const x = columns.map((column) => column[t * 8]!);
-    return { x, y: row(block.projected!, t), inverse: 1 / Math.sqrt(squares / 8) };
-  });
-}
-
-/** The stream before one block of layer 1. */
-async function blockOf(
-  model: Model,
-  window: Int32Array,
-  kind: "kv" | "ffn",
-): Promise<{
-  runner: DecoderRunner;
-  layer: Awaited<ReturnType<DecoderRunner["loadLayer"]>>;
-  hidden: Tensor;
-}> {
-  const runner = new DecoderRunner(model, runtime);
+  const runner = new DecoderRunner(dense, runtime);
   const embedded = await runner.embed(window, [1, window.length]);
   const first = await runner.runLayer("forward", await runner.loadLayer(0), { hidden: embedded });
   const layer = await runner.loadLayer(1);
-  if (kind === "kv") return { runner, layer, hidden: first.hidden! };
-  const { hidden } = await runner.runLayer("attention", layer, { hidden: first.hidden! });
-  return { runner, layer, hidden: hidden! };
-}
-
-/** The model whose layer 1 puts channel `j` of the projection's input out as channel 0. */
-async function probing(model: Model, kind: "kv" | "ffn", j: number): Promise<Model> {
-  const projection = kind === "kv" ? "o_proj" : "down_proj";
-  const name = projectionName(1, projection);
-  const { shape, data } = await model.weights.read(name);
-  const weight = new Float32Array(data.length);
-  weight[j] = 1;
-  const tensors = new Map<string, Tensor>([[name, { shape, data: weight }]]);
-  if (model.spec.layers[1]!.biases.includes(projection)) {
-    tensors.set(projectionName(1, projection, "bias"), zeros([shape[0]!]));
-  }
-  return withTensors(model, tensors);
+  const values = await layerValues(runtime, dense, { layer, hidden: first.hidden! });
+  const { inputs, projected, stream } = values[kind];
+  return inputs.map((x, t) => {
+    const square = stream[t]!.reduce((sum, value) => sum + value ** 2, 0) / 8;
+    return { x, y: projected[t]!, inverse: 1 / Math.sqrt(square) };
+  });
 }

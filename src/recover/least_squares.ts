@@ -9,7 +9,8 @@
  *
  * E weighs every calibration set by its weight, not its size, and the tokens of a micro-batch by the inverse of their size in
  * the stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine stay near W_K; the means of removed
- * units end up in b'.
+ * units end up in b'. All that is needed of the texts are the moments of x (calibrate/moments.ts), whatever K is:
+ * cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
  *
  * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the stream
  * of the layers refitted before it, to repair what those got wrong as well, looks a little better on unseen windows of the
@@ -19,24 +20,14 @@
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
-import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
+import { type Moments, momentsOf } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
-import { DecoderRunner, type LoadedLayer } from "../graph/decoder_runner.ts";
-import { naming } from "../graph/finite.ts";
-import { beginForward, forwardState, microBatches, type Stream, type TokenBatch } from "../graph/forward.ts";
+import { compileProducts } from "../graph/double_products.ts";
 import { hiddenStash, tidy } from "../graph/memory_policy.ts";
-import type { BlockProgram } from "../graph/programs.ts";
-import type { Feeds, Runtime } from "../graph/runtime.ts";
+import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import {
-  channelsOf,
-  OUTPUT_PROJECTION,
-  projectionName,
-  type Space,
-  type SpaceKind,
-  spacesOf,
-} from "../model/spaces.ts";
-import { type LayerSpec, PROJECTION_MODULE, withBiases } from "../model/spec.ts";
+import { channelsOf, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import { type LayerSpec, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -44,20 +35,15 @@ import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";
-import { centred, Moments, regress } from "./regression.ts";
+import { covariancesOf, type DenseProjection, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
-
-/** A calibration set and how much it counts. */
-export interface WeightedTokenSet extends TokenSet {
-  /** > 0, relative to the other sets. */
-  readonly weight: number;
-}
 
 export interface LeastSquaresRequest {
   readonly dense: Model;
   readonly plan: PruningPlan;
   readonly runtime: Runtime;
-  readonly sets: readonly WeightedTokenSet[];
+  /** Of all spaces that lose units, or have alternatives. */
+  readonly moments: Moments;
   /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
   readonly ridge?: number;
   /**
@@ -66,37 +52,25 @@ export interface LeastSquaresRequest {
    */
   readonly alternatives?: Alternatives | undefined;
   readonly onProgress?: OnProgress;
+  /** The stage for progress; `recover` when absent. */
+  readonly stage?: string | undefined;
   /** Keeps its state between layers. */
-  readonly checkpoints?: Checkpoints<RefitState>;
+  readonly checkpoints?: Checkpoints<Refitted>;
   /** The layer before which it ends; all layers when absent. */
   readonly end?: number;
 }
 
-/** The refitted projections: their tensors by name, and the layers with the biases they gained. */
+/** The refitted projections: their tensors by name, and the layers so far with the biases they gained. */
 export interface Refitted {
   readonly layers: readonly LayerSpec[];
   readonly tensors: ReadonlyMap<string, AnyTensor>;
 }
 
-/** The layers so far, and the input of the next one of every micro-batch. */
-export interface RefitState extends Refitted {
-  readonly hidden: readonly AnyTensor[];
-}
-
-/** The layer programs of each half of a layer. */
-const BLOCKS: Readonly<Record<SpaceKind, { readonly plain: BlockProgram; readonly moments: BlockProgram }>> =
-  {
-    kv: { plain: "attention", moments: "attentionMoments" },
-    ffn: { plain: "ffn", moments: "ffnMoments" },
-  };
-
-const BLOCKS_OF_LAYER = Object.keys(BLOCKS).length;
-
 /**
- * The pruned model with refitted output projections, each with a bias. Holds one layer and one Gram matrix at a time,
- * perhaps the next layer, and the hidden states and the new weights unless the memory policy puts them elsewhere.
- * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for unusable settings or sets, NOT_FINITE
- *   naming the tensor or layer that is not finite
+ * The pruned model with refitted output projections, each with a bias. Holds one projection and one matrix of covariances at a
+ * time, and the new weights unless the memory policy puts them elsewhere.
+ * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge, NOT_FINITE naming the
+ *   tensor that is not finite
  */
 export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
   const { layers, tensors } = await refitProjections(request);
@@ -105,18 +79,29 @@ export async function refitLeastSquares(request: LeastSquaresRequest): Promise<M
 
 /** What `refitLeastSquares` puts into the model, as plain values. */
 export async function refitProjections(request: LeastSquaresRequest): Promise<Refitted> {
-  const { checkpoints = NO_CHECKPOINTS } = request;
-  const refit = await Refit.open(request);
+  const { dense, plan, runtime, ridge = 0.1, alternatives = {}, stage = "recover" } = request;
+  const { onProgress = silent, checkpoints = NO_CHECKPOINTS, end = dense.spec.layers.length } = request;
+  if (!(ridge > 0 && Number.isFinite(ridge))) throw badRidge(ridge);
+  const pruned = applyPlan(dense, plan).spec.layers;
   const kept = await checkpoints.restore();
   const layers = [...(kept?.layers ?? [])];
-  const fitted = new FittedTensors(await hiddenStash(request.runtime.memory, "refitted weights"));
+  const fitted = new FittedTensors(await hiddenStash(runtime.memory, "refitted weights"));
   for (const [name, tensor] of kept?.tensors ?? []) await fitted.set(name, await loaded(tensor));
-  await refit.begin(kept);
-  for await (const layer of refit.loadLayers(layers.length, request.end)) {
-    layers.push(await refit.layer(layer, fitted));
-    await checkpoints.reached(() => ({ layers, tensors: fitted.tensors, hidden: refit.hidden }));
+  for (let index = layers.length; index < end; index++) {
+    let spec = pruned[index]!;
+    for (const space of spacesOf(dense.spec).filter(({ layer }) => layer === index)) {
+      const lists = alternatives[space.id];
+      if (lists === undefined && removedUnits(plan, space).length === 0) continue;
+      for (const [name, tensor] of await fitSpace({ ...request, ridge }, space, lists))
+        await fitted.set(name, tensor);
+      spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
+      tidy(runtime.memory);
+    }
+    layers.push(spec);
+    const detail = `layer ${layers.length}/${pruned.length}`;
+    onProgress({ stage, done: layers.length, total: pruned.length, unit: "layers", detail });
+    await checkpoints.reached(() => ({ layers, tensors: fitted.tensors }));
   }
-  await refit.close();
   return { layers, tensors: fitted.tensors };
 }
 
@@ -136,215 +121,47 @@ class FittedTensors {
   }
 }
 
-/** A micro-batch in the dense model. */
-interface WeightedBatch extends TokenBatch {
-  /** What one of its tokens counts; over all batches the tokens' weights sum to 1. */
-  readonly tokenWeight: number;
+/** The kept columns changed by what the moments say, and the bias; or those of several widths. */
+async function fitSpace(
+  { dense, plan, runtime, moments, ridge }: LeastSquaresRequest & { readonly ridge: number },
+  space: Space,
+  alternatives: Alternatives[string] | undefined,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const projection = await denseProjection(dense, space);
+  const own = momentsOf(moments, space.id);
+  const keep = keptUnits(plan.keep, space);
+  if (alternatives !== undefined) {
+    return fitAlternatives(runtime, own, { space, projection, alternatives, onto: keep, ridge });
+  }
+  const { unitChannels: blockSize } = space;
+  const name = projectionName(space.layer, OUTPUT_PROJECTION[space.kind]);
+  const covariances = await covariancesOf(await compileProducts(runtime), own, {
+    projection,
+    kept: channelsOf(keep, blockSize),
+    lost: channelsOf(removedUnits(plan, space), blockSize),
+  });
+  const change = await regress(runtime, covariances, { ridge, name });
+  return new Map([
+    [name, sumOf(gatherBlocks(projection.weight, 1, { keep, blockSize }), change.weight)],
+    [projectionName(space.layer, OUTPUT_PROJECTION[space.kind], "bias"), sumOf(projection.bias, change.bias)],
+  ]);
 }
 
-/** All of them, and the inputs of the next block, [B, T, C] each. */
-interface WeightedStream extends Stream {
-  readonly batches: readonly WeightedBatch[];
-}
-
-/** An output projection that loses inputs. */
-interface Cut {
-  readonly space: Space;
-  /** Units that stay. */
-  readonly units: readonly number[];
-  /** Channels, ascending; together all of the projection's inputs, but that `removed` has one where none goes. */
-  readonly kept: Int32Array;
-  readonly removed: Int32Array;
-  /** Their columns of the dense weight, [C, k] and [C, m]. */
-  readonly keptWeight: Tensor;
-  readonly removedWeight: Tensor;
-  /** [C] */
-  readonly bias: Tensor;
-}
-
-class Refit {
-  readonly #runner: DecoderRunner;
-  readonly #runtime: Runtime;
-  readonly #plan: PruningPlan;
-  readonly #ridge: number;
-  readonly #alternatives: Alternatives;
-  readonly #pruned: readonly LayerSpec[];
-  readonly #spaces: readonly Space[];
-  readonly #stream: WeightedStream;
-  readonly #onProgress: OnProgress;
-  /** Tokens that went through a block, once for each. */
-  #passed = 0;
-
-  private constructor(request: LeastSquaresRequest, runner: DecoderRunner, stream: WeightedStream) {
-    const { dense, plan, runtime, ridge = 0.1, alternatives = {}, onProgress = silent } = request;
-    if (!(ridge > 0 && Number.isFinite(ridge))) throw badSetting("ridge", "a positive number", ridge);
-    this.#runner = runner;
-    this.#runtime = runtime;
-    this.#plan = plan;
-    this.#ridge = ridge;
-    this.#alternatives = alternatives;
-    this.#pruned = applyPlan(dense, plan).spec.layers;
-    this.#spaces = spacesOf(dense.spec);
-    this.#stream = stream;
-    this.#onProgress = onProgress;
-  }
-
-  static async open(request: LeastSquaresRequest): Promise<Refit> {
-    const runner = new DecoderRunner(request.dense, request.runtime);
-    const batches = weightedBatches(request.sets);
-    return new Refit(request, runner, { batches, states: await hiddenStash(runner.memory, "refit") });
-  }
-
-  /** Input of the next layer of every micro-batch. */
-  get hidden(): readonly AnyTensor[] {
-    return forwardState(0, this.#stream).hidden;
-  }
-
-  /** Puts the stream to the input of the first layer that has not been refitted. */
-  async begin(kept: RefitState | undefined): Promise<void> {
-    const state = kept && { next: kept.layers.length, hidden: kept.hidden };
-    const next = await beginForward(this.#runner, this.#stream, state);
-    this.#passed = this.#tokens * next * BLOCKS_OF_LAYER;
-  }
-
-  /** The layers that are left. */
-  loadLayers(next: number, end: number = this.#pruned.length): AsyncGenerator<LoadedLayer> {
-    return this.#runner.loadLayers(next, end);
-  }
-
-  close(): Promise<void> {
-    return this.#stream.states.close();
-  }
-
-  /** Refits a layer, adds its new tensors to `fitted` and moves the stream past it. */
-  async layer(layer: LoadedLayer, fitted: FittedTensors): Promise<LayerSpec> {
-    const { index } = layer;
-    let spec = this.#pruned[index]!;
-    for (const space of this.#spaces.filter((candidate) => candidate.layer === index)) {
-      const alternatives = this.#alternatives[space.id];
-      const removed = alternatives ? unitsInNone(alternatives, space) : removedUnits(this.#plan, space);
-      const cut = alternatives || removed.length > 0 ? cutOf(layer, space, removed) : undefined;
-      const moments = await this.#pass(layer, space.kind, cut);
-      if (cut === undefined || moments === undefined) continue;
-      for (const [name, tensor] of await this.#solve(cut, moments, alternatives))
-        await fitted.set(name, tensor);
-      spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
-    }
-    return spec;
-  }
-
-  /** Moves the stream past one block; moments for its output projection where that is cut. */
-  async #pass(layer: LoadedLayer, kind: SpaceKind, cut: Cut | undefined): Promise<Moments | undefined> {
-    const moments = cut && new Moments(cut.kept.length, this.#runner.model.spec.hiddenSize);
-    const program = BLOCKS[kind][cut === undefined ? "plain" : "moments"];
-    const feeds: Feeds = cut === undefined ? {} : feedsOf(cut);
-    const { batches, states } = this.#stream;
-    for (const [place, { ids, texts, tokenWeight }] of batches.entries()) {
-      const hidden = await states.get(place, (place + 1) % batches.length);
-      const outputs = await naming(texts, () => this.#runner.runLayer(program, layer, { hidden, feeds }));
-      moments?.add(outputs, tokenWeight);
-      await states.put(place, outputs.hidden!);
-      if (moments !== undefined) tidy(this.#runner.memory);
-      await this.#report(ids.length, layer.index);
-    }
-    return moments;
-  }
-
-  /** The kept columns changed by what the moments say, and the bias; or those of several widths. */
-  async #solve(
-    { space, units, keptWeight, bias }: Cut,
-    moments: Moments,
-    alternatives: Alternatives[string] | undefined,
-  ): Promise<ReadonlyMap<string, Tensor>> {
-    const ridge = this.#ridge;
-    if (alternatives !== undefined) {
-      const wide = { space, units, weight: keptWeight, bias };
-      const onto = keptUnits(this.#plan.keep, space);
-      return fitAlternatives(this.#runtime, moments, { wide, alternatives, onto, ridge });
-    }
-    const projection = OUTPUT_PROJECTION[space.kind];
-    const name = projectionName(space.layer, projection);
-    const change = await regress(this.#runtime, centred(moments), { ridge, name });
-    return new Map([
-      [name, sumOf(keptWeight, change.weight)],
-      [projectionName(space.layer, projection, "bias"), sumOf(bias, change.bias)],
-    ]);
-  }
-
-  get #tokens(): number {
-    return this.#stream.batches.reduce((sum, { ids }) => sum + ids.length, 0);
-  }
-
-  async #report(tokens: number, index: number): Promise<void> {
-    const layers = this.#pruned.length;
-    const total = this.#tokens;
-    this.#passed += tokens;
-    const done = this.#passed / (layers * BLOCKS_OF_LAYER);
-    const detail = `layer ${index + 1}/${layers}`;
-    this.#onProgress({ stage: "recover", done, total, unit: "tokens", detail });
-    // The event loop stands still during a run; let timers and signals in between two of them.
-    await new Promise(setImmediate);
-  }
-}
-
-/** The units of a space that no list has, ascending. */
-function unitsInNone(lists: Alternatives[string], { units }: Space): readonly number[] {
-  const listed = new Set(lists.flat());
-  return Array.from({ length: units }, (_, unit) => unit).filter((unit) => !listed.has(unit));
-}
-
-/** What becomes of a space's output projection. */
-function cutOf({ weights }: LoadedLayer, space: Space, removed: readonly number[]): Cut {
-  const { kind, units, unitChannels: blockSize } = space;
-  const gone = new Set(removed);
-  const kept = Array.from({ length: units }, (_, unit) => unit).filter((unit) => !gone.has(unit));
+/** A space's output projection in the dense model; a bias of zeros where it has none. */
+async function denseProjection({ spec, weights }: Model, { layer, kind }: Space): Promise<DenseProjection> {
   const projection = OUTPUT_PROJECTION[kind];
-  const name = `${PROJECTION_MODULE[projection]}.${projection}`;
-  const weight = weights[`${name}.weight`] as Tensor;
-  const [size = 0] = weight.shape;
-  return {
-    space,
-    units: kept,
-    kept: channelsOf(kept, blockSize),
-    keptWeight: gatherBlocks(weight, 1, { keep: kept, blockSize }),
-    bias: (weights[`${name}.bias`] as Tensor | undefined) ?? zeros([size]),
-    // Programs want something: a channel that nothing is lost with.
-    ...(removed.length === 0
-      ? { removed: Int32Array.of(0), removedWeight: zeros([size, 1]) }
-      : {
-          removed: channelsOf(removed, blockSize),
-          removedWeight: gatherBlocks(weight, 1, { keep: removed, blockSize }),
-        }),
-  };
-}
-
-function feedsOf({ kept, removed, removedWeight }: Cut): Feeds {
-  return {
-    kept: { shape: [kept.length], data: kept },
-    removed: { shape: [removed.length], data: removed },
-    removedWeight,
-  };
-}
-
-/** The windows of every set in micro-batches. */
-function weightedBatches(sets: readonly WeightedTokenSet[]): readonly WeightedBatch[] {
-  const total = sets.reduce((sum, { weight }) => sum + weight, 0);
-  const batches: WeightedBatch[] = [];
-  for (const { name, weight, windows } of sets) {
-    const tokens = windows.reduce((sum, window) => sum + window.length, 0);
-    if (tokens === 0) throw badSetting(`calibration set ${name}`, "at least one token", 0);
-    if (!(weight > 0)) throw badSetting(`weight of calibration set ${name}`, "a positive number", weight);
-    const tokenWeight = weight / total / tokens;
-    for (const batch of microBatches(windows, textsOf({ name }))) batches.push({ ...batch, tokenWeight });
-  }
-  if (batches.length === 0) throw badSetting("calibration sets", "at least one", 0);
-  return batches;
+  const weight = await weights.read(projectionName(layer, projection));
+  const hasBias = spec.layers[layer]!.biases.includes(projection);
+  const bias = hasBias
+    ? await weights.read(projectionName(layer, projection, "bias"))
+    : zeros([weight.shape[0]!]);
+  return { weight, bias };
 }
 
 function sumOf({ shape, data }: Tensor, change: Float64Array): Tensor {
   return { shape, data: data.map((value, i) => value + change[i]!) };
 }
 
-function badSetting(what: string, expected: string, got: number): GpruneError {
-  return new GpruneError("BAD_ARGUMENT", `${what}: expected ${expected}, got ${got}`);
+function badRidge(ridge: number): GpruneError {
+  return new GpruneError("BAD_ARGUMENT", `ridge: expected a positive number, got ${ridge}`);
 }

@@ -1,4 +1,6 @@
-/** All passes over texts that a run asks for: those of calibration and evaluation, and refitting. */
+/** All passes over texts that a run asks for: those of calibration and evaluation, and refitting from what they found. */
+import type { Activations, CalibrateOptions, MeasuredSet } from "../calibrate/calibrate.ts";
+import type { Moments } from "../calibrate/moments.ts";
 import { localPasses, type OpenPasses, type Passes } from "../calibrate/passes.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
@@ -6,16 +8,17 @@ import type { OnProgress } from "../progress.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Checkpoints } from "../stages.ts";
 import type { Alternatives } from "./alternatives.ts";
-import { type RefitState, type Refitted, refitProjections, type WeightedTokenSet } from "./least_squares.ts";
+import { type Refitted, refitProjections } from "./least_squares.ts";
 
 /** What is to be refitted, on the model that is pruned. */
 export interface RefitOrder {
   readonly plan: PruningPlan;
-  readonly sets: readonly WeightedTokenSet[];
+  readonly moments: Moments;
   /** Other widths, to be fitted as well. */
   readonly alternatives?: Alternatives | undefined;
+  readonly stage: string;
   readonly onProgress: OnProgress;
-  readonly checkpoints: Checkpoints<RefitState>;
+  readonly checkpoints: Checkpoints<Refitted>;
 }
 
 export interface RunPasses extends Passes {
@@ -23,21 +26,29 @@ export interface RunPasses extends Passes {
   refit(order: RefitOrder): Promise<Refitted>;
 }
 
-/** Passes that hold connections, of which refitting may be left to the run itself. */
-export interface OpenRunPasses extends OpenPasses {
-  /** Null when whoever computes cannot give the bits that one process gives. */
-  refit(order: RefitOrder): Promise<Refitted | null>;
+/** Passes that hold connections, of which one may be left to the run itself. */
+export interface OpenRunPasses extends Omit<OpenPasses, "activations"> {
+  /** Moments are null when whoever computes cannot give the bits that one process gives. */
+  activations(
+    sets: readonly MeasuredSet[],
+    options?: CalibrateOptions,
+  ): Promise<Omit<Activations, "moments"> & { readonly moments: Moments | null }>;
+  refit(order: RefitOrder): Promise<Refitted>;
 }
 
 /** Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned */
 export function runPasses(dense: Model, runtime: Runtime, opened?: OpenRunPasses): RunPasses {
-  const refit = (order: RefitOrder): Promise<Refitted> => refitProjections({ dense, runtime, ...order });
-  if (opened === undefined) return { ...localPasses(dense, runtime), refit };
+  const local = localPasses(dense, runtime);
+  if (opened === undefined)
+    return { ...local, refit: (order) => refitProjections({ dense, runtime, ...order }) };
   return {
-    statistics: (...given) => opened.statistics(...given),
+    activations: async (...given) => {
+      const { stats, moments } = await opened.activations(...given);
+      return { stats, moments: moments ?? (await local.activations(...given)).moments };
+    },
     gateStatistics: (...given) => opened.gateStatistics(...given),
     slopes: (...given) => opened.slopes(...given),
     losses: (...given) => opened.losses(...given),
-    refit: async (order) => (await opened.refit(order)) ?? refit(order),
+    refit: (order) => opened.refit(order),
   };
 }

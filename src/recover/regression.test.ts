@@ -1,45 +1,109 @@
 import { afterAll, describe, expect, it } from "vitest";
+import { maxDifference } from "../../test/numbers.ts";
+import { MomentSums, momentFeeds, partsOf, type SpaceMoments } from "../calibrate/moments.ts";
+import { compileProducts } from "../graph/double_products.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { randomStream } from "../tensor/random.ts";
-import { centred, lambdaOf, Moments, ofSomeInputs, regress } from "./regression.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type Covariances, covariancesOf, lambdaOf, ofSomeInputs, regress } from "./regression.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
 
 const [TOKENS, INPUTS] = [2048, 24];
+/** Of the inputs, the last of which are the sum of the others in a dense map that loses them. */
+const ALL = Int32Array.from({ length: INPUTS + 1 }, (_, j) => j);
+const KEPT = ALL.subarray(0, INPUTS);
 
 /**
- * Moments of random inputs, the first of which lies around `constant`, and of the sum of the others as residual; sums rounded to
+ * Moments of random inputs, the first of which lies around `constant`, and of the sum of the others, an input as well; sums rounded to
  * float32, as programs give them.
  */
-function momentsAround(constant: number): Moments {
+function momentsAround(constant: number): SpaceMoments {
   const random = randomStream(1, "inputs");
-  const sums = { gram: INPUTS * INPUTS, cross: INPUTS, inputSum: INPUTS, residualSum: 1 };
-  const { gram, cross, inputSum, residualSum } = Object.fromEntries(
-    Object.entries(sums).map(([name, size]) => [name, new Float32Array(size)]),
-  ) as Record<keyof typeof sums, Float32Array>;
+  const n = ALL.length;
+  const { first } = partsOf(n);
+  const products = new Float32Array(n * n);
+  const weighted = new Float32Array(n);
   for (let token = 0; token < TOKENS; token++) {
-    const x = Array.from({ length: INPUTS }, (_, j) => random() - 0.5 + (j === 0 ? constant : 0));
-    const residual = x.slice(1).reduce((sum, value) => sum + value, 0);
+    const x = Array.from(KEPT, (j) => random() - 0.5 + (j === 0 ? constant : 0));
+    x.push(x.slice(1).reduce((sum, value) => sum + value, 0));
     for (const [i, a] of x.entries()) {
-      for (const [j, b] of x.entries()) gram[i * INPUTS + j]! += a * b;
-      cross[i]! += residual * a;
-      inputSum[i]! += a;
+      for (const [j, b] of x.entries()) products[i * n + j]! += a * b;
+      weighted[i]! += a;
     }
-    residualSum[0]! += residual;
   }
-  const moments = new Moments(INPUTS, 1);
-  const tensors = { gram, cross, inputSum, residualSum };
-  const outputs = Object.fromEntries(
-    Object.entries(tensors).map(([name, data]) => [name, { shape: [data.length], data }]),
+  const part = (rows: Int32Array, columns: Int32Array): Tensor => {
+    const data = Float32Array.from(
+      [...rows].flatMap((i) => Array.from(columns, (j) => products[i * n + j]!)),
+    );
+    return { shape: [rows.length, columns.length], data };
+  };
+  const [before, behind] = [ALL.subarray(0, first), ALL.subarray(first)];
+  const sums = new MomentSums("ffn", n);
+  sums.add(
+    {
+      "ffn.upper": part(before, before),
+      "ffn.between": part(behind, before),
+      "ffn.lower": part(behind, behind),
+      "ffn.weighted": { shape: [1, 1, n], data: weighted },
+    },
+    1 / TOKENS,
   );
-  moments.add(outputs, 1 / TOKENS);
-  return moments;
+  return sums.finish();
 }
+
+/** What is lost is the last input. */
+async function covariancesAround(constant: number): Promise<Covariances> {
+  const weight = { shape: [1, ALL.length], data: new Float32Array(ALL.length).fill(1) };
+  return covariancesOf(await compileProducts(runtime), momentsAround(constant), {
+    projection: { weight, bias: { shape: [1], data: new Float32Array(1) } },
+    kept: KEPT,
+    lost: ALL.subarray(INPUTS),
+  });
+}
+
+describe("covariancesOf", () => {
+  it("knows what any channels lose by the dense map", async () => {
+    const moments = momentsAround(2);
+    const [kept, lost] = [Int32Array.of(1, 4, 5), Int32Array.of(0, 4, 24)];
+    const data = Float32Array.from({ length: 2 * ALL.length }, (_, i) => Math.sin(i));
+    const projection = {
+      weight: { shape: [2, ALL.length], data },
+      bias: { shape: [2], data: new Float32Array(2) },
+    };
+    const found = await covariancesOf(await compileProducts(runtime), moments, { projection, kept, lost });
+    const triangle = (moments.covariance as Tensor).data;
+    const between = (i: number, j: number): number => {
+      const [row, column] = [Math.max(i, j), Math.min(i, j)];
+      return triangle[(row * (row + 1)) / 2 + column]!;
+    };
+    const weight = (row: number, j: number): number => data[row * ALL.length + j]!;
+    const cross = [0, 1].flatMap((row) =>
+      Array.from(kept, (k) => lost.reduce((sum, j) => sum + weight(row, j) * between(j, k), 0)),
+    );
+    expect(maxDifference(found.cross, cross)).toBeLessThan(1e-12);
+    expect([...found.inputs]).toEqual([...kept].flatMap((i) => Array.from(kept, (j) => between(i, j))));
+    expect(found.residualMean[1]).toBeCloseTo(
+      lost.reduce((sum, j) => sum + weight(1, j) * moments.mean[j]!, 0),
+      12,
+    );
+    const none = await covariancesOf(await compileProducts(runtime), moments, {
+      ...{ projection, kept },
+      lost: Int32Array.of(),
+    });
+    expect([...none.cross, ...none.residualMean]).toEqual(new Array(8).fill(0));
+  });
+
+  it("asks for channels that the parts of the program have together", () => {
+    const { "kv.first": first, "kv.rest": rest } = momentFeeds("kv", 5);
+    expect([...first!.data, ...rest!.data]).toEqual([0, 1, 2, 3, 4]);
+  });
+});
 
 describe("regress", () => {
   it.each([0, 100, 1e4, 1e5])("finds a map whatever one input lies around, %d", async (constant) => {
-    const { weight, bias } = await regress(runtime, centred(momentsAround(constant)), {
+    const { weight, bias } = await regress(runtime, await covariancesAround(constant), {
       ridge: 0.01,
       name: "w",
     });
@@ -47,9 +111,9 @@ describe("regress", () => {
     expect(Math.abs(bias[0]! + weight[0]! * constant)).toBeLessThan(0.5);
   });
 
-  it("pulls no less where some inputs hardly vary", () => {
+  it("pulls no less where some inputs hardly vary", async () => {
     const others = Int32Array.from({ length: INPUTS - 1 }, (_, j) => j + 1);
-    const alone = lambdaOf(ofSomeInputs(centred(momentsAround(1e5)), others), 0.1);
-    expect(lambdaOf(centred(momentsAround(1e5)), 0.1)).toBeCloseTo(alone, 12);
+    const alone = lambdaOf(ofSomeInputs(await covariancesAround(1e5), others), 0.1);
+    expect(lambdaOf(await covariancesAround(1e5), 0.1)).toBeCloseTo(alone, 12);
   });
 });

@@ -1,6 +1,5 @@
 /**
- * Ridge regression from moments: which change of a linear map's weight and bias removes most of a residual. Moments are
- * sums over micro-batches in float64, so the tokens themselves are never held.
+ * Ridge regression from second moments: which change of a linear map's weight and bias removes most of a residual.
  *
  * minimise over D [C, n], e [C]:  E ||r - D x - e||^2 + lambda ||D||^2
  * D = cov(r, x) (cov(x, x) + lambda I)^-1,   e = E r - D E x,   lambda = ridge * mean diagonal of cov(x, x)
@@ -9,43 +8,17 @@
  * counts as that much and has no part in lambda: an input that hardly varies changes nothing for the others. Inputs that are
  * always zero determine nothing: D = 0.
  */
+import type { SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { solveSpd } from "../graph/cholesky.ts";
-import type { Outputs } from "../graph/decoder_runner.ts";
+import { matrixOf, type Products } from "../graph/double_products.ts";
 import type { Runtime } from "../graph/runtime.ts";
+import { loaded } from "../tensor/stash.ts";
+import { gatherSymmetric } from "../tensor/symmetric.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 
 /** Variances are not known better than to this fraction of their mean squares: a thousand tokens times 2^-24. */
 export const ROUNDING = 1e-4;
-
-/** Moments of inputs x [n] and residuals r [C]: weighted sums over tokens, the weights of all tokens sum to 1. */
-export class Moments {
-  /** E x x^T, [n, n]. */
-  readonly gram: Float64Array;
-  /** E r x^T, [C, n]. */
-  readonly cross: Float64Array;
-  /** E x, [n]. */
-  readonly inputMean: Float64Array;
-  /** E r, [C]. */
-  readonly residualMean: Float64Array;
-
-  constructor(inputs: number, outputs: number) {
-    this.gram = new Float64Array(inputs * inputs);
-    this.cross = new Float64Array(outputs * inputs);
-    this.inputMean = new Float64Array(inputs);
-    this.residualMean = new Float64Array(outputs);
-  }
-
-  /**
-   * @param sums - `gram`, `cross`, `inputSum` and `residualSum` of the programs `attentionMoments` and `ffnMoments`
-   * @param tokenWeight - of each of the tokens summed over
-   */
-  add(sums: Outputs, tokenWeight: number): void {
-    addScaled(this.gram, sums.gram!.data, tokenWeight);
-    addScaled(this.cross, sums.cross!.data, tokenWeight);
-    addScaled(this.inputMean, sums.inputSum!.data, tokenWeight);
-    addScaled(this.residualMean, sums.residualSum!.data, tokenWeight);
-  }
-}
 
 /** Second moments about the means, and the means, of inputs x [n] and residuals r [C]. */
 export interface Covariances {
@@ -61,13 +34,48 @@ export interface Covariances {
   readonly residualMean: Float64Array;
 }
 
-/** Centres moments, in place. */
-export function centred({ gram, cross, inputMean, residualMean }: Moments): Covariances {
-  const n = inputMean.length;
-  const inputSquares = inputMean.map((_, j) => gram[j * n + j]!);
-  subtractOuter(gram, inputMean, inputMean);
-  subtractOuter(cross, residualMean, inputMean);
-  return { inputs: gram, cross, inputMean, inputSquares, residualMean };
+/** A linear map from n channels to C, in the dense model. */
+export interface DenseProjection {
+  /** [C, n] */
+  readonly weight: Tensor;
+  /** [C] */
+  readonly bias: Tensor;
+}
+
+/** Which of a projection's inputs do what. */
+export interface Loss {
+  readonly projection: DenseProjection;
+  /** Channels x that a map is fitted on, ascending. */
+  readonly kept: Int32Array;
+  /** Channels whose part of the output is the residual r; they may be among those. */
+  readonly lost: Int32Array;
+}
+
+/** The covariances of the inputs that are kept and of what is lost with others: cov(W x_lost, x_kept) = W cov(x_lost, x_kept). */
+export async function covariancesOf(
+  { multiply }: Products,
+  { mean, squares, covariance }: SpaceMoments,
+  { projection: { weight }, kept, lost }: Loss,
+): Promise<Covariances> {
+  const [size = 0, columns = 0] = weight.shape;
+  const rows = Int32Array.from({ length: size }, (_, row) => row);
+  const { data: triangle } = await loaded(covariance);
+  const map = gather(weight.data, { columns, rows, chosen: lost });
+  const cross =
+    lost.length === 0
+      ? new Float64Array(size * kept.length)
+      : await multiply(
+          matrixOf(map, lost.length),
+          matrixOf(gatherSymmetric(triangle, lost, kept), kept.length),
+        );
+  const lostMean = Float64Array.from(lost, (j) => mean[j]!);
+  return {
+    inputs: gatherSymmetric(triangle, kept, kept),
+    cross,
+    inputMean: Float64Array.from(kept, (j) => mean[j]!),
+    inputSquares: Float64Array.from(kept, (j) => squares[j]!),
+    residualMean: Float64Array.from(rows, (row) => dotRow(map, row, lostMean)),
+  };
 }
 
 /** Those of some of the inputs, ascending; the matrices are in the place of what they come from, which is gone then. */
@@ -132,22 +140,6 @@ export async function regress(
   const bad = bias.find((value) => !Number.isFinite(value));
   if (bad !== undefined) throw new GpruneError("NOT_FINITE", `${name}: expected finite numbers, got ${bad}`);
   return { weight, bias };
-}
-
-/** target += factor * values; several rows of values are added up in the target's one. */
-function addScaled(target: Float64Array, values: Float32Array, factor: number): void {
-  const { length } = target;
-  for (let start = 0; start < values.length; start += length) {
-    for (let i = 0; i < length; i++) target[i]! += factor * values[start + i]!;
-  }
-}
-
-/** matrix -= a b^T. */
-function subtractOuter(matrix: Float64Array, a: Float64Array, b: Float64Array): void {
-  const columns = b.length;
-  for (let i = 0; i < a.length; i++) {
-    for (let j = 0; j < columns; j++) matrix[i * columns + j]! -= a[i]! * b[j]!;
-  }
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Computes units: reads what a unit names from the store, runs the pass, keeps what comes out. */
-import { type CalibrationState, calibrate } from "../calibrate/calibrate.ts";
+import { type CalibrationState, measureActivations } from "../calibrate/calibrate.ts";
 import { windowStatistics } from "../calibrate/gate_stats.ts";
 import { windowSlopes } from "../calibrate/slopes.ts";
 import { GpruneError } from "../errors.ts";
@@ -16,11 +16,13 @@ import { modelHashes } from "../model/model_hashes.ts";
 import { silent } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { momentsUnit } from "./compute_moments.ts";
 import { refitUnit } from "./compute_refit.ts";
 import { LastMadeModel } from "./made_model.ts";
 import type {
   GradientsUnit,
   LossesUnit,
+  OwnedWindows,
   SlopesUnit,
   StatisticsUnit,
   UnitJob,
@@ -84,15 +86,16 @@ export class UnitComputer {
   async #compute({ model, unit }: UnitJob): Promise<UnitResult> {
     const { store } = this.#options;
     const dense = await this.#verified(this.#options.model ?? model, unit.hashes);
-    if (unit.kind === "refit") {
-      // It takes more memory than any other.
+    const place = { dense, runtime: this.#runtime, store };
+    if (unit.kind === "moments" || unit.kind === "refit") {
+      // They take more memory than any other.
       this.#made.forget();
-      return refitUnit(unit, { dense, runtime: this.#runtime, store });
+      return unit.kind === "moments" ? momentsUnit(unit, place) : refitUnit(unit, place);
     }
     const windows = (await requireValue(store, unit.windows)) as Windows;
     switch (unit.kind) {
       case "statistics":
-        return this.#statistics(dense, unit, windows);
+        return this.#statistics(dense, unit, windows as OwnedWindows);
       case "gradients":
         return this.#gradients(dense, unit, windows);
       case "slopes":
@@ -105,23 +108,23 @@ export class UnitComputer {
   async #statistics(
     dense: Model,
     { first, end, hidden }: StatisticsUnit,
-    { set, windows }: Windows,
+    { set, windows, owners }: OwnedWindows,
   ): Promise<UnitResult> {
     const { store } = this.#options;
     const from = hidden && ((await requireValue(store, hidden)) as readonly Tensor[]);
     let after: Digest | undefined;
     const checkpoints: Checkpoints<CalibrationState> = {
-      restore: async () => (from ? { next: first, hidden: from, stats: new Map() } : undefined),
+      restore: async () =>
+        from ? { next: first, hidden: from, stats: new Map(), moments: new Map() } : undefined,
       reached: async (state) => {
         const { next, hidden: output } = state();
         if (next === end && end < dense.spec.layers.length) after = await keepValue(store, output);
       },
     };
-    const stats = await calibrate(new DecoderRunner(dense, this.#runtime), [{ name: set, windows }], {
-      checkpoints,
-      end,
-    });
-    return { stats: await keepValue(store, stats.get(set)), ...(after && { hidden: after }) };
+    const sets = [{ name: set, windows, owners }];
+    const runner = new DecoderRunner(dense, this.#runtime);
+    const { stats } = await measureActivations(runner, sets, { checkpoints, end });
+    return { stats: await keepValue(store, stats), ...(after && { hidden: after }) };
   }
 
   async #gradients(

@@ -11,17 +11,17 @@ import type { Digest } from "../io/stage_file.ts";
 import { requireValue } from "../io/store.ts";
 import { distributed, runWorker } from "./index.ts";
 
-/** The objects that units of refitting gave. */
-async function refittedObjects(store: string): Promise<readonly Digest[]> {
+/** The objects of a name that units gave. */
+async function objectsOf(store: string, name: string): Promise<readonly Digest[]> {
   const records = join(store, "records");
   const texts = await Promise.all(
     (await readdir(records)).map((name) => readFile(join(records, name), "utf8")),
   );
-  return texts.flatMap((text) => (text.includes('"refitted"') ? JSON.parse(text).objects.refitted : []));
+  return texts.flatMap((text) => (text.includes(`"${name}"`) ? JSON.parse(text).objects[name] : []));
 }
 
 test.skipIf(!hasRedis)(
-  "makes again what units of refitting gave and is damaged or gone",
+  "makes again what units gave and is damaged or gone",
   { timeout: 120_000 },
   async () => {
     const { server, root } = await redisForTest();
@@ -43,12 +43,14 @@ test.skipIf(!hasRedis)(
     };
     const pathOf = ({ sha256 }: Digest): string => join(store, "objects", sha256.slice(0, 2), sha256);
     const expected = await pruned("first");
-    const [damaged, incomplete] = await refittedObjects(store);
-    await writeFile(pathOf(damaged!), "damaged");
-    const { kept } = (await requireValue(await openStore(store), incomplete!)) as {
-      readonly kept: ReadonlyMap<string, { readonly object: Digest }>;
-    };
-    for (const { object } of kept.values()) await rm(pathOf(object), { force: true });
-    expect(await pruned("second")).toEqual(expected);
+    for (const name of ["moments", "refitted"]) {
+      const [damaged, incomplete] = await objectsOf(store, name);
+      await writeFile(pathOf(damaged!), "damaged");
+      const { kept } = (await requireValue(await openStore(store), incomplete!)) as {
+        readonly kept: ReadonlyMap<string, { readonly object: Digest }>;
+      };
+      for (const { object } of kept.values()) await rm(pathOf(object), { force: true });
+      expect(await pruned(`without ${name}`)).toEqual(expected);
+    }
   },
 );

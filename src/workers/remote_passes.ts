@@ -4,8 +4,7 @@
  */
 
 import { resolve } from "node:path";
-import type { CalibrateOptions, TokenSet } from "../calibrate/calibrate.ts";
-import { halvesOf } from "../calibrate/evidence.ts";
+import type { CalibrateOptions, MeasuredSet, TokenSet } from "../calibrate/calibrate.ts";
 import {
   addedInPlace,
   emptyGateStats,
@@ -15,32 +14,25 @@ import {
 import type { LossOptions, LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
 import { shardsOf } from "../calibrate/shards.ts";
 import { addedSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
-import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
 import { tokensOf } from "../calibrate/window_lots.ts";
 import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
 import { type LossSum, lossSum } from "../graph/loss.ts";
 import { isHubAddress } from "../io/hub_address.ts";
 import { openStore } from "../io/open_store.ts";
 import type { Digest } from "../io/stage_file.ts";
-import { keepValue, type Store, storeIdentity } from "../io/store.ts";
+import { keepValue, storeIdentity } from "../io/store.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import type { PruningPlan } from "../prune/plan.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { hasTensors, keepRecipe, recipeOf } from "./recipes.ts";
-import { joinedParts, type RefitPart } from "./refit_parts.ts";
-import {
-  queueName,
-  type RefitRecipe,
-  type RefitSet,
-  type RefitUnit,
-  type StatisticsUnit,
-  type Unit,
-} from "./unit.ts";
+import { keepRecipe } from "./recipes.ts";
+import { handled, keepWindows, type Remote } from "./remote.ts";
+import { type RemoteActivations, remoteActivations } from "./remote_activations.ts";
+import { remoteRefit } from "./remote_refit.ts";
+import { queueName, type Unit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** Where a run's units are computed. */
@@ -51,7 +43,7 @@ export interface Distribution {
   readonly store: string;
   /** Threads of one operator, on processors where results may depend on it. */
   readonly threads?: number | undefined;
-  /** Layers of a unit of statistics or refitting; an eighth, or as many as have a billion parameters, when absent. */
+  /** Layers of a unit of statistics, moments or refitting; an eighth, or as many as have a billion parameters, when absent. */
   readonly layersPerUnit?: number | undefined;
 }
 
@@ -89,15 +81,6 @@ function layersOfUnit(spec: ModelSpec): number {
   return Math.max(1, Math.min(most, Math.ceil(layers / MIN_RANGES)));
 }
 
-interface Remote {
-  readonly store: Store;
-  readonly dispatcher: Dispatcher;
-  readonly spec: ModelSpec;
-  readonly hashes: Readonly<Record<string, string>>;
-  /** Layers of a unit of statistics. */
-  readonly range: number;
-}
-
 class RemotePasses implements OpenRunPasses {
   readonly #remote: Remote;
   /** Recipes that were kept already. */
@@ -107,82 +90,11 @@ class RemotePasses implements OpenRunPasses {
     this.#remote = remote;
   }
 
-  async statistics(
-    sets: readonly TokenSet[],
+  activations(
+    sets: readonly MeasuredSet[],
     { onProgress = silent }: CalibrateOptions = {},
-  ): Promise<ReadonlyMap<string, CalibrationStats>> {
-    const shards = sets.map(({ windows }) => shardsOf(windows));
-    const total = tokensOf(sets.flatMap(({ windows }) => windows));
-    const progress = new UnitProgress(this.#remote.dispatcher, {
-      stage: "calibrate",
-      total,
-      unit: "tokens",
-      onProgress,
-    });
-    const { length: layers } = this.#remote.spec.layers;
-    const onPassed = (tokens: number): void => progress.advance(tokens / layers);
-    return progress.during(async () => {
-      const chains = sets.map((set, d) =>
-        shards[d]!.map((windows) => handled(this.#shard(set, windows, { onPassed }))),
-      );
-      const result = new Map<string, CalibrationStats>();
-      for (const [d, { name }] of sets.entries()) {
-        let sum: CalibrationStats | undefined;
-        for (const shard of chains[d]!) {
-          const own = await this.#joined(await shard);
-          sum = sum === undefined ? own : mergeStats(sum, own);
-        }
-        result.set(name, sum!);
-      }
-      return result;
-    });
-  }
-
-  /**
-   * A shard's way through the layers, a range of them after the other.
-   * @param options - `onPassed` hears how many tokens went through how many layers, their product; `skipsLast`: the last
-   *   range is not computed, for whoever wants its input alone
-   */
-  async #shard(
-    { name, partOf = name }: TokenSet,
-    windows: readonly Int32Array[],
-    { onPassed, skipsLast = false }: { onPassed: (tokens: number) => void; skipsLast?: boolean },
-  ): Promise<readonly StatisticsUnit[]> {
-    const { spec, hashes, range } = this.#remote;
-    const layers = spec.layers.length;
-    const given = await this.#windows(partOf, windows);
-    const units: StatisticsUnit[] = [];
-    let hidden: Digest | null = null;
-    for (let first = 0; first < layers; first += range) {
-      const end = Math.min(layers, first + range);
-      const unit: StatisticsUnit = { kind: "statistics", hashes, windows: given, first, end, hidden };
-      units.push(unit);
-      if (skipsLast && end === layers) break;
-      hidden = await this.#hiddenAfter(unit);
-      onPassed(tokensOf(windows) * (end - first));
-    }
-    return units;
-  }
-
-  /** What the next unit goes on with; computed anew when an earlier run's is gone. */
-  async #hiddenAfter(unit: StatisticsUnit): Promise<Digest | null> {
-    const { dispatcher, store } = this.#remote;
-    const { hidden } = await dispatcher.result(unit);
-    if (hidden === undefined || (await store.has(hidden))) return hidden ?? null;
-    await dispatcher.forget(unit);
-    return (await dispatcher.result(unit)).hidden ?? null;
-  }
-
-  /** Statistics of ranges of layers as one. */
-  async #joined(units: readonly StatisticsUnit[]): Promise<CalibrationStats> {
-    const spaces = new Map<string, ChannelStats>();
-    let counts = { tokens: 0, sequences: 0 };
-    for (const unit of units) {
-      const own = (await this.#remote.dispatcher.value(unit, "stats")) as CalibrationStats;
-      counts = { tokens: own.tokens, sequences: own.sequences };
-      for (const [id, sums] of own.spaces) spaces.set(id, sums);
-    }
-    return { ...counts, spaces };
+  ): Promise<RemoteActivations> {
+    return remoteActivations(this.#remote, sets, onProgress);
   }
 
   async gateStatistics(
@@ -280,67 +192,8 @@ class RemotePasses implements OpenRunPasses {
     });
   }
 
-  /** On the hidden states that units of statistics have, as long as those are what refitting itself has. */
-  async refit({ plan, sets, alternatives, onProgress }: RefitOrder): Promise<Refitted | null> {
-    const { dispatcher, store, hashes } = this.#remote;
-    const total = tokensOf(sets.flatMap(({ windows }) => windows));
-    const progress = new UnitProgress(dispatcher, { stage: "recover", total, unit: "tokens", onProgress });
-    const { range: size, spec } = this.#remote;
-    const layers = spec.layers.length;
-    // Layers that a token goes through in units of statistics, up to the last range, and in those that refit.
-    const passed = layers - 1 - ((layers - 1) % size) + layers;
-    const onPassed = (tokens: number): void => progress.advance(tokens / passed);
-    return progress.during(async () => {
-      const recipe = await keepRecipe(store, refitRecipe(plan, alternatives));
-      const ways = await Promise.all(sets.map((set) => this.#waysOf(set, onPassed)));
-      const ranges = ways[0]![0]!.units;
-      const parts = await Promise.all(
-        ranges.map(async ({ first, end }, range): Promise<RefitPart> => {
-          const given = sets.map(({ name, weight, windows }, d): RefitSet => {
-            const shards = ways[d]!.map(({ places, units }) => ({ places, hidden: units[range]!.hidden }));
-            return { name, weight, windows, shards };
-          });
-          const unit = {
-            kind: "refit",
-            hashes,
-            recipe,
-            sets: await keepValue(store, given),
-            first,
-            end,
-          } as const;
-          const part = await this.#refitted(unit);
-          onPassed(total * (end - first));
-          return part;
-        }),
-      );
-      const known = ranges.map((_, range) => ways.flat().map(({ units }) => units[range]!.hidden));
-      return joinedParts(parts, known);
-    });
-  }
-
-  /** What a unit of refitting gave; computed anew when tensors of an earlier run's are gone. */
-  async #refitted(unit: RefitUnit): Promise<RefitPart> {
-    const { dispatcher, store } = this.#remote;
-    const after = (await dispatcher.value(unit, "after")) as readonly Digest[];
-    let recipe = await dispatcher.value(unit, "refitted");
-    if (!(await hasTensors(store, recipe))) {
-      await dispatcher.forget(unit);
-      recipe = await dispatcher.value(unit, "refitted");
-    }
-    return { ...recipeOf(store, recipe), after };
-  }
-
-  /** The shards of a set's halves, and their units. */
-  async #waysOf(set: TokenSet, onPassed: (tokens: number) => void): Promise<readonly ShardWay[]> {
-    const ways = halvesOf(set).flatMap((half) => {
-      let next = 0;
-      return shardsOf(half.windows).map(async (windows): Promise<ShardWay> => {
-        next += windows.length;
-        const places = half.places.slice(next - windows.length, next);
-        return { places, units: await this.#shard(half, windows, { onPassed, skipsLast: true }) };
-      });
-    });
-    return Promise.all(ways);
+  refit(order: RefitOrder): Promise<Refitted> {
+    return remoteRefit(this.#remote, order);
   }
 
   close(): Promise<void> {
@@ -348,7 +201,7 @@ class RemotePasses implements OpenRunPasses {
   }
 
   #windows(set: string, windows: readonly Int32Array[]): Promise<Digest> {
-    return keepValue(this.#remote.store, { set, windows });
+    return keepWindows(this.#remote.store, { set, windows });
   }
 
   /** Null for the dense model, which workers have. */
@@ -369,20 +222,4 @@ interface RemoteWork<S> {
   readonly add: (sums: S, window: S) => S;
   readonly stage: string;
   readonly onProgress: OnProgress;
-}
-
-function refitRecipe({ keep }: PruningPlan, alternatives: RefitOrder["alternatives"]): RefitRecipe {
-  return { keep, ...(alternatives && { alternatives }) };
-}
-
-/** A shard's windows among those of its set, and its units of statistics, one for each range of layers. */
-interface ShardWay {
-  readonly places: readonly number[];
-  readonly units: readonly StatisticsUnit[];
-}
-
-/** A promise whose failure is heard later, or not at all when another one fails first. */
-function handled<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {});
-  return promise;
 }

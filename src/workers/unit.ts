@@ -14,7 +14,7 @@ import { versions } from "../package.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 
 /** Changes whenever units or their results mean something else. */
-const FORMAT = 3;
+const FORMAT = 4;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const object: z.ZodType<Digest> = z.strictObject({ bytes: z.int().nonnegative(), sha256 });
@@ -29,6 +29,8 @@ interface AnyUnit {
 /** Statistics of a shard of a set in a range of layers. */
 export interface StatisticsUnit extends AnyUnit {
   readonly kind: "statistics";
+  /** A value `OwnedWindows`. */
+  readonly windows: Digest;
   readonly first: number;
   /** Exclusive. */
   readonly end: number;
@@ -61,41 +63,42 @@ export interface LossesUnit extends AnyUnit {
   readonly recipe: Digest | null;
 }
 
+/** Moments of a range of layers over all sets. */
+export interface MomentsUnit extends Omit<AnyUnit, "windows"> {
+  readonly kind: "moments";
+  /** A value `readonly MomentShard[]`. */
+  readonly shards: Digest;
+  readonly first: number;
+  /** Exclusive. */
+  readonly end: number;
+}
+
+/** A shard that counts in the moments, and where its windows stand before the first layer. */
+export interface MomentShard extends Windows {
+  readonly tokenWeight: number;
+  /** A value `readonly Tensor[]`, as the units of statistics had it; null before layer 0. */
+  readonly hidden: Digest | null;
+}
+
 /** Refitted projections of a range of layers. */
 export interface RefitUnit extends Omit<AnyUnit, "windows"> {
   readonly kind: "refit";
   /** A value `RefitRecipe`. */
   readonly recipe: Digest;
-  /** A value `readonly RefitSet[]`. */
-  readonly sets: Digest;
+  /** Moments of the range, as kept_moments.ts keeps them. */
+  readonly moments: Digest;
   readonly first: number;
   /** Exclusive. */
   readonly end: number;
 }
 
 /** What is refitted: kept units, and perhaps other widths. */
-export interface RefitRecipe extends Pick<ModelRecipe, "keep"> {
+export interface RefitRecipe extends Required<Pick<ModelRecipe, "keep">> {
   readonly alternatives?: Alternatives;
 }
 
-/** A set as it is refitted on, and where its windows stand before the first layer. */
-export interface RefitSet {
-  readonly name: string;
-  readonly weight: number;
-  readonly windows: readonly Int32Array[];
-  readonly shards: readonly RefitShard[];
-}
-
-/** A shard of a half of a set, as it went through the units of statistics. */
-export interface RefitShard {
-  /** Indices of its windows among those of the set. */
-  readonly places: readonly number[];
-  /** A value `readonly Tensor[]`, its hidden states before the first layer; null before layer 0. */
-  readonly hidden: Digest | null;
-}
-
 /** A unit of work. */
-export type Unit = StatisticsUnit | GradientsUnit | SlopesUnit | LossesUnit | RefitUnit;
+export type Unit = StatisticsUnit | GradientsUnit | SlopesUnit | LossesUnit | MomentsUnit | RefitUnit;
 
 const shared = { hashes: z.record(z.string(), sha256), windows: object };
 const layer = z.int().nonnegative();
@@ -118,10 +121,17 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("slopes"), ...shared, recipe: object, centers: object }),
   z.strictObject({ kind: z.literal("losses"), ...shared, recipe: object.nullable() }),
   z.strictObject({
+    kind: z.literal("moments"),
+    hashes: shared.hashes,
+    shards: object,
+    first: layer,
+    end: layer,
+  }),
+  z.strictObject({
     kind: z.literal("refit"),
     hashes: shared.hashes,
     recipe: object,
-    sets: object,
+    moments: object,
     first: layer,
     end: layer,
   }),
@@ -131,6 +141,11 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
 export interface Windows {
   readonly set: string;
   readonly windows: readonly Int32Array[];
+}
+
+/** The same with whose statistics each belongs to; null for nobody's. */
+export interface OwnedWindows extends Windows {
+  readonly owners: readonly (string | null)[];
 }
 
 const jobSchema = z.strictObject({

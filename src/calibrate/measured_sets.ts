@@ -1,0 +1,61 @@
+/** What is measured of the windows of calibration sets in one pass: statistics of halves of some, moments over some. */
+import { GpruneError } from "../errors.ts";
+import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
+import { tokensOf } from "./window_lots.ts";
+
+/** A part of a set. */
+export interface HalfSet extends TokenSet {
+  /** Indices of its windows among those of the set. */
+  readonly places: readonly number[];
+}
+
+/** Even and odd windows as two sets; one set when there is a single window. */
+export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
+  const all = [...windows.keys()];
+  const halves = all.length < 2 ? [all] : [0, 1].map((rest) => all.filter((place) => place % 2 === rest));
+  return halves.map((places, half) => {
+    const own = places.map((place) => windows[place]!);
+    return { name: `${name}/${half + 1}`, partOf: name, windows: own, places };
+  });
+}
+
+/**
+ * The windows that one pass is to measure.
+ * @param known - sets whose halves statistics are wanted of
+ * @param fitted - sets that moments are wanted over; of a set that is among the others as well, more or fewer of the same windows
+ * @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or weight
+ */
+export function measuredSets(
+  known: readonly TokenSet[],
+  fitted: readonly WeightedTokenSet[],
+): readonly MeasuredSet[] {
+  const total = fitted.reduce((sum, { weight }) => sum + weight, 0);
+  const sets = new Map<string, MeasuredSet>();
+  for (const set of known) {
+    const owners = new Array<string | null>(set.windows.length).fill(null);
+    for (const { name, places } of halvesOf(set)) for (const place of places) owners[place] = name;
+    sets.set(set.name, { name: set.name, windows: set.windows, owners });
+  }
+  for (const set of fitted) {
+    const { name, weight, windows } = set;
+    requireCounting(set);
+    const { windows: seen, owners = [] } = sets.get(name) ?? { windows: [] };
+    sets.set(name, {
+      name,
+      windows: windows.length > seen.length ? windows : seen,
+      owners: [...owners, ...windows.slice(seen.length).map(() => null)],
+      moments: { windows: windows.length, tokenWeight: weight / total / tokensOf(windows) },
+    });
+  }
+  return [...sets.values()];
+}
+
+/** @throws GpruneError BAD_ARGUMENT */
+function requireCounting({ name, weight, windows }: WeightedTokenSet): void {
+  if (tokensOf(windows) === 0) throw badSet(`calibration set ${name}`, "at least one token", 0);
+  if (!(weight > 0)) throw badSet(`weight of calibration set ${name}`, "a positive number", weight);
+}
+
+function badSet(what: string, expected: string, got: number): GpruneError {
+  return new GpruneError("BAD_ARGUMENT", `${what}: expected ${expected}, got ${got}`);
+}

@@ -1,0 +1,133 @@
+/**
+ * Second moments of what goes into an output projection, over weighted texts in the dense model: all that least squares of any
+ * choice of units needs to know, so one pass over the texts serves every fit.
+ *
+ * Sums over micro-batches are float64; what is kept are covariances about the means, as float32, of which only the lower triangle is
+ * there. Tokens of a micro-batch count by the inverse of their size in the stream (the program `moments`).
+ */
+import { internalError } from "../errors.ts";
+import type { Outputs } from "../graph/decoder_runner.ts";
+import { hiddenStash, type MemoryPolicy } from "../graph/memory_policy.ts";
+import type { Feeds } from "../graph/runtime.ts";
+import type { SpaceKind } from "../model/spaces.ts";
+import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
+import { triangleLength, triangleRow } from "../tensor/symmetric.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+
+/** Moments of the n channels x of one space. */
+export interface SpaceMoments {
+  /** E x, [n]. */
+  readonly mean: Float64Array;
+  /** E x^2, [n]. */
+  readonly squares: Float64Array;
+  /** cov(x, x), its lower triangle (tensor/symmetric.ts), [n (n + 1) / 2]. */
+  readonly covariance: AnyTensor;
+}
+
+/** By space id. */
+export type Moments = ReadonlyMap<string, SpaceMoments>;
+
+/** How many channels are in each of the two parts whose products are summed up by themselves. */
+export function partsOf(channels: number): { readonly first: number; readonly rest: number } {
+  const first = Math.ceil(channels / 2);
+  return { first, rest: channels - first };
+}
+
+/** What the program `moments` wants to know of a space's channels. */
+export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
+  const { first, rest } = partsOf(channels);
+  const from = (start: number, length: number): Feeds[string] => {
+    return { shape: [length], data: Int32Array.from({ length }, (_, j) => start + j) };
+  };
+  return { [`${kind}.first`]: from(0, first), [`${kind}.rest`]: from(first, rest) };
+}
+
+/** Sums over the micro-batches of one space; the weights of all tokens sum to 1. */
+export class MomentSums {
+  readonly #kind: SpaceKind;
+  /** E x x^T: of the first channels, of the rest with the first, of the rest. */
+  readonly #upper: Float64Array;
+  readonly #between: Float64Array;
+  readonly #lower: Float64Array;
+  readonly #mean: Float64Array;
+
+  constructor(kind: SpaceKind, channels: number) {
+    const { first, rest } = partsOf(channels);
+    this.#kind = kind;
+    this.#upper = new Float64Array(first * first);
+    this.#between = new Float64Array(rest * first);
+    this.#lower = new Float64Array(rest * rest);
+    this.#mean = new Float64Array(channels);
+  }
+
+  /** @param outputs - of the program `moments`; @param tokenWeight - of each of the tokens summed over */
+  add(outputs: Outputs, tokenWeight: number): void {
+    const sums = { upper: this.#upper, between: this.#between, lower: this.#lower, weighted: this.#mean };
+    for (const [name, sum] of Object.entries(sums)) {
+      addScaled(sum, outputs[`${this.#kind}.${name}`]!.data, tokenWeight);
+    }
+  }
+
+  /** The moments about the means. */
+  finish(): SpaceMoments & { readonly covariance: Tensor } {
+    const mean = this.#mean;
+    const channels = mean.length;
+    const { first, rest } = partsOf(channels);
+    const squares = new Float64Array(channels);
+    const data = new Float32Array(triangleLength(channels));
+    for (let i = 0; i < channels; i++) {
+      const row = triangleRow(i);
+      for (let j = 0; j <= i; j++) {
+        const product =
+          i < first
+            ? this.#upper[i * first + j]!
+            : j < first
+              ? this.#between[(i - first) * first + j]!
+              : this.#lower[(i - first) * rest + j - first]!;
+        data[row + j] = product - mean[i]! * mean[j]!;
+        if (j === i) squares[i] = product;
+      }
+    }
+    return { mean, squares, covariance: { shape: [data.length], data } };
+  }
+}
+
+/** Moments whose covariances are in a stash. */
+export class StashedMoments {
+  readonly spaces: Map<string, SpaceMoments> = new Map();
+  readonly #memory: MemoryPolicy;
+  #stash: Stash | undefined;
+
+  private constructor(memory: MemoryPolicy) {
+    this.#memory = memory;
+  }
+
+  /** @param known - moments that are there already */
+  static async open(memory: MemoryPolicy, known: Moments = new Map()): Promise<StashedMoments> {
+    const moments = new StashedMoments(memory);
+    for (const [id, own] of known) await moments.set(id, own);
+    return moments;
+  }
+
+  async set(id: string, { covariance, ...rest }: SpaceMoments): Promise<void> {
+    const slot = this.spaces.size;
+    this.#stash ??= await hiddenStash(this.#memory, "moments");
+    await this.#stash.put(slot, await loaded(covariance));
+    this.spaces.set(id, { ...rest, covariance: this.#stash.entry(slot) });
+  }
+}
+
+/** Those of a space. */
+export function momentsOf(moments: Moments, id: string): SpaceMoments {
+  const own = moments.get(id);
+  if (own === undefined) throw internalError(`no moments of ${id}`);
+  return own;
+}
+
+/** target += factor * values; several rows of values are added up in the target's one. */
+function addScaled(target: Float64Array, values: Float32Array, factor: number): void {
+  const { length } = target;
+  for (let start = 0; start < values.length; start += length) {
+    for (let i = 0; i < length; i++) target[i]! += factor * values[start + i]!;
+  }
+}

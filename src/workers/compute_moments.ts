@@ -1,0 +1,72 @@
+/** Computes units of moments. */
+import { type CalibrationState, type MeasuredSet, measureActivations } from "../calibrate/calibrate.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { microBatches } from "../graph/forward.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import type { Digest } from "../io/stage_file.ts";
+import { keepValue, requireValue, type Store } from "../io/store.ts";
+import type { Model } from "../model/model.ts";
+import type { Checkpoints } from "../stages.ts";
+import { loaded } from "../tensor/stash.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { keepMoments } from "./kept_moments.ts";
+import type { MomentShard, MomentsUnit, UnitResult } from "./unit.ts";
+
+/** Where a unit is computed. */
+export interface UnitPlace {
+  readonly dense: Model;
+  readonly runtime: Runtime;
+  readonly store: Store;
+}
+
+/**
+ * Moments of a range of layers. @returns `moments`; `after`: the objects that the hidden states of every shard are after the range,
+ * by which the run sees that the units of statistics had the same
+ */
+export async function momentsUnit(
+  { shards: object, first, end }: MomentsUnit,
+  { dense, runtime, store }: UnitPlace,
+): Promise<UnitResult> {
+  const shards = (await requireValue(store, object)) as readonly MomentShard[];
+  const before = first === 0 ? null : await statesOf(store, shards);
+  let after: readonly Tensor[] = [];
+  const checkpoints: Checkpoints<CalibrationState> = {
+    restore: async () =>
+      before === null ? undefined : { next: first, hidden: before, stats: new Map(), moments: new Map() },
+    reached: async (state) => {
+      const { next, hidden } = state();
+      if (next === end && end < dense.spec.layers.length) after = await Promise.all(hidden.map(loaded));
+    },
+  };
+  const sets = shards.map(({ set, windows, tokenWeight }, index): MeasuredSet => {
+    const owners = windows.map(() => null);
+    const moments = { windows: windows.length, tokenWeight };
+    return { name: `${index}`, partOf: set, windows, owners, moments };
+  });
+  const { moments } = await measureActivations(new DecoderRunner(dense, runtime), sets, { checkpoints, end });
+  const digests = after.length === 0 ? [] : await keepStates(store, shards, after);
+  return { moments: await keepMoments(store, moments), after: await keepValue(store, digests) };
+}
+
+async function statesOf(store: Store, shards: readonly MomentShard[]): Promise<readonly Tensor[]> {
+  const states: Tensor[] = [];
+  for (const { hidden } of shards)
+    states.push(...((await requireValue(store, hidden!)) as readonly Tensor[]));
+  return states;
+}
+
+/** @param states - of the micro-batches of all shards */
+async function keepStates(
+  store: Store,
+  shards: readonly MomentShard[],
+  states: readonly Tensor[],
+): Promise<readonly Digest[]> {
+  const digests: Digest[] = [];
+  let next = 0;
+  for (const { windows } of shards) {
+    const count = microBatches(windows).length;
+    digests.push(await keepValue(store, states.slice(next, next + count)));
+    next += count;
+  }
+  return digests;
+}

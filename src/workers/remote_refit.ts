@@ -1,0 +1,52 @@
+/** Refitting that other processes do, a range of layers each. */
+import type { Moments } from "../calibrate/moments.ts";
+import { keepValue } from "../io/store.ts";
+import { spacesOf } from "../model/spaces.ts";
+import type { Refitted } from "../recover/least_squares.ts";
+import type { RefitOrder } from "../recover/passes.ts";
+import type { AnyTensor } from "../tensor/stash.ts";
+import { keepMoments, momentsAmong } from "./kept_moments.ts";
+import { recipeOf } from "./recipes.ts";
+import { type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
+import type { RefitRecipe, RefitUnit } from "./unit.ts";
+import { UnitProgress } from "./unit_progress.ts";
+
+/** As `refitProjections`. */
+export function remoteRefit(
+  remote: Remote,
+  { plan: { keep }, moments, alternatives, stage, onProgress }: RefitOrder,
+): Promise<Refitted> {
+  const { dispatcher, store, spec } = remote;
+  const facts = { stage, total: spec.layers.length, unit: "layers", onProgress };
+  const progress = new UnitProgress(dispatcher, facts);
+  return progress.during(async () => {
+    const order: RefitRecipe = { keep, ...(alternatives && { alternatives }) };
+    const recipe = await keepValue(store, order);
+    const parts = await Promise.all(
+      rangesOf(remote).map(async (range) => {
+        const own = momentsAmong(moments, idsOf(remote, range, moments));
+        const unit: RefitUnit = {
+          kind: "refit",
+          hashes: remote.hashes,
+          recipe,
+          moments: await keepMoments(store, own),
+          ...range,
+        };
+        const part = recipeOf(store, await valueWithTensors(remote, unit, "refitted"));
+        progress.advance(range.end - range.first);
+        return part;
+      }),
+    );
+    return {
+      layers: parts.flatMap(({ layers = [] }) => layers),
+      tensors: new Map(parts.flatMap(({ tensors = new Map<string, AnyTensor>() }) => [...tensors])),
+    };
+  });
+}
+
+/** The spaces of a range of layers that there are moments of. */
+function idsOf({ spec }: Remote, { first, end }: LayerRange, moments: Moments): readonly string[] {
+  return spacesOf(spec)
+    .filter(({ id, layer }) => layer >= first && layer < end && moments.has(id))
+    .map(({ id }) => id);
+}

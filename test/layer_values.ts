@@ -1,0 +1,53 @@
+/** What happens inside a decoder layer, as tests look at it. */
+import { buildLayer, layerStructure } from "../src/graph/decoder.ts";
+import type { LoadedLayer } from "../src/graph/decoder_runner.ts";
+import { type Graph, GraphBuilder } from "../src/graph/graph.ts";
+import { causalMask, rotaryTables, spanPositions } from "../src/graph/positions.ts";
+import type { Runtime } from "../src/graph/runtime.ts";
+import type { Model } from "../src/model/model.ts";
+import type { SpaceKind } from "../src/model/spaces.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+
+/** Of one half of a layer: what its output projection reads and puts out, and the stream after it, by tokens. */
+export interface HalfValues {
+  readonly inputs: readonly (readonly number[])[];
+  readonly projected: readonly (readonly number[])[];
+  readonly stream: readonly (readonly number[])[];
+}
+
+/** @param hidden - input of the layer, [B, T, C] */
+export async function layerValues(
+  runtime: Runtime,
+  { spec }: Model,
+  { layer, hidden }: { readonly layer: LoadedLayer; readonly hidden: Tensor },
+): Promise<Readonly<Record<SpaceKind, HalfValues>>> {
+  const structure = layerStructure(spec, layer.spec);
+  const program = await runtime.program(`values ${JSON.stringify(structure)}`, (): Graph => {
+    const b = new GraphBuilder();
+    const { taps, projected, streams } = buildLayer(b, structure);
+    for (const kind of ["kv", "ffn"] as const) {
+      b.output(`${kind}.inputs`, taps[kind]);
+      b.output(`${kind}.projected`, projected[kind]);
+      b.output(`${kind}.stream`, streams[kind]);
+    }
+    return b.finish();
+  });
+  const { rope, groupSize, window } = layer.spec;
+  const tokens = hidden.shape[1]!;
+  const angles = rope === null ? {} : rotaryTables(rope, spanPositions({ tokens, offset: 0 }), tokens);
+  const mask = causalMask(tokens, groupSize, window);
+  const outputs = await program.run({ ...layer.weights, ...angles, mask, hidden });
+  const rows = (name: string): readonly (readonly number[])[] => {
+    const { shape, data } = outputs[name]!;
+    const size = shape.at(-1)!;
+    return Array.from({ length: data.length / size }, (_, t) => [...data.subarray(t * size, (t + 1) * size)]);
+  };
+  const half = (kind: SpaceKind): HalfValues => {
+    return {
+      inputs: rows(`${kind}.inputs`),
+      projected: rows(`${kind}.projected`),
+      stream: rows(`${kind}.stream`),
+    };
+  };
+  return { kv: half("kv"), ffn: half("ffn") };
+}
