@@ -320,6 +320,32 @@ describe("the name", () => {
   });
 });
 
+it("says which added tokens take spaces along that they will not take in llama.cpp", async () => {
+  const added = (content: string, id: number, strips: object): object => ({
+    id,
+    content,
+    special: true,
+    ...strips,
+  });
+  const tokens = ["<unk>", "<s>", "</s>", "<|user|>", "<mask>"];
+  const json = {
+    added_tokens: [
+      added("<s>", 1, {}),
+      added("<|user|>", 3, { rstrip: true }),
+      added("<mask>", 4, { lstrip: true }),
+    ],
+    model: {
+      ...{ type: "BPE", merges: [], unk_token: "<unk>", byte_fallback: true },
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+    },
+  };
+  const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }];
+  const { warnings } = await exported({ ...tinyModel(), files });
+  expect(warnings).toEqual([
+    "llama.cpp leaves spaces beside added tokens that take them along in tokenizer.json: <|user|>, <mask>",
+  ]);
+});
+
 describe("refusals and faults", () => {
   it("names the tensor that is not finite", async () => {
     const model = tinyModel();

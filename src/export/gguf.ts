@@ -75,7 +75,7 @@ export async function exportGguf(
     architecture: target.name,
     dtype,
     tensorBytes,
-    warnings: warningsOf(model, target, { tensors, dtype, leftOut: vocabulary.leftOut }),
+    warnings: warningsOf(model, target, { tensors, dtype, vocabulary }),
   };
 }
 
@@ -87,7 +87,7 @@ function ownDType({ origin }: Model): GgufDType {
 function vocabularyOf(model: Model, pre: string | undefined): GgufVocabulary {
   const { files, spec, ggufMetadata } = model;
   if (ggufMetadata?.has("tokenizer.ggml.model"))
-    return { metadata: new Map(), stripsAsPhi3: false, leftOut: [] };
+    return { metadata: new Map(), stripsAsPhi3: false, unstripped: [], leftOut: [] };
   const options = { vocabSize: spec.vocabSize, fallbackIds: spec.extra, pre };
   return ofModel(model, () => ggufVocabularyOf(files, options));
 }
@@ -182,17 +182,23 @@ function storedPart({ permutedHeadDim, normOffset }: GgufPlace, tensor: Tensor):
   return { shape: rows.shape, data: rows.data.map((value) => value + normOffset) };
 }
 
+/** The first few. */
+function listed(tokens: readonly string[]): string {
+  const rest = tokens.length - MAX_LISTED;
+  return plainName(tokens.slice(0, MAX_LISTED).join(", ")) + (rest > 0 ? ` and ${rest} more` : "");
+}
+
 function warningsOf(
   { files, ggufMetadata }: Model,
   { name, zeros, ignoredWindow, contextSwitch, spec: written }: GgufTarget,
   {
     tensors,
     dtype,
-    leftOut,
+    vocabulary: { leftOut, unstripped },
   }: {
     readonly tensors: readonly GgufTensorToWrite[];
     readonly dtype: GgufDType;
-    readonly leftOut: readonly string[];
+    readonly vocabulary: GgufVocabulary;
   },
 ): readonly string[] {
   const widest = written.layers[0]!;
@@ -214,9 +220,10 @@ function warningsOf(
     hasVocabulary ? null : "there is no tokenizer.json beside the weights, so the file has no vocabulary",
     leftOut.length === 0
       ? null
-      : "the file leaves out added tokens of tokenizer.json that the embedding has no rows for: " +
-        plainName(leftOut.slice(0, MAX_LISTED).join(", ")) +
-        (leftOut.length > MAX_LISTED ? ` and ${leftOut.length - MAX_LISTED} more` : ""),
+      : `the file leaves out added tokens of tokenizer.json that the embedding has no rows for: ${listed(leftOut)}`,
+    unstripped.length === 0
+      ? null
+      : `llama.cpp leaves spaces beside added tokens that take them along in tokenizer.json: ${listed(unstripped)}`,
     fallbackWarning(tensors, dtype),
   ];
   return warnings.filter((warning) => warning !== null);

@@ -38,6 +38,7 @@ const tokenizerSchema = z.looseObject({
         id: tokenId,
         content: z.string(),
         special: z.boolean().default(false),
+        lstrip: z.boolean().default(false),
         rstrip: z.boolean().default(false),
       }),
     )
@@ -76,6 +77,8 @@ export interface GgufVocabulary {
   readonly metadata: ReadonlyMap<string, EncodedValue>;
   /** Whether special tokens take the spaces behind them along, as llama.cpp has it of models that are called Phi-3. */
   readonly stripsAsPhi3: boolean;
+  /** Added tokens that take spaces beside them along in tokenizer.json, which cannot be said of them in the file. */
+  readonly unstripped: readonly string[];
   /** Added tokens that the embedding has no row for, which no model can compute. */
   readonly leftOut: readonly string[];
 }
@@ -99,7 +102,8 @@ export function ggufVocabularyOf(
 ): GgufVocabulary {
   const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
   if (json === undefined) {
-    return { metadata: new Map([["tokenizer.ggml.model", text("none")]]), stripsAsPhi3: false, leftOut: [] };
+    const metadata = new Map([["tokenizer.ggml.model", text("none")]]);
+    return { metadata, stripsAsPhi3: false, unstripped: [], leftOut: [] };
   }
   const config = parseTokenizerFile(files, "tokenizer_config.json", specialTokens) ?? {};
   const kind = kindOf(json);
@@ -116,7 +120,9 @@ export function ggufVocabularyOf(
     ["tokenizer.ggml.add_eos_token", flag(addsEos)],
     ...(template === undefined ? [] : [["tokenizer.chat_template", text(template)] as const]),
   ]);
-  return { metadata, stripsAsPhi3: stripsAsPhi3(json, vocabulary), leftOut: vocabulary.leftOut };
+  const strips = stripsAsPhi3(json, vocabulary);
+  const { leftOut } = vocabulary;
+  return { metadata, stripsAsPhi3: strips, unstripped: unstripped(json, { strips, leftOut }), leftOut };
 }
 
 /** It needs four tokens for that (llama-vocab.cpp), of which three take nothing along. */
@@ -124,6 +130,20 @@ function stripsAsPhi3({ added_tokens }: TokenizerJson, { idOf }: Vocabulary): bo
   const others = added_tokens.filter(({ content, special }) => special && !PHI3_UNSTRIPPED.includes(content));
   const stripping = others.filter(({ rstrip }) => rstrip).length;
   return [...PHI3_UNSTRIPPED, "</s>"].every((token) => idOf.has(token)) && stripping > others.length / 2;
+}
+
+/** @param strips - whether special tokens take the spaces behind them along */
+function unstripped(
+  { added_tokens }: TokenizerJson,
+  { strips, leftOut }: { readonly strips: boolean; readonly leftOut: readonly string[] },
+): readonly string[] {
+  const isSaid = ({ content, special, lstrip, rstrip }: TokenizerJson["added_tokens"][number]): boolean => {
+    const takesBehind = strips && special && !PHI3_UNSTRIPPED.includes(content);
+    return !lstrip && (!rstrip || takesBehind);
+  };
+  return added_tokens
+    .filter((token) => !isSaid(token) && !leftOut.includes(token.content))
+    .map(({ content }) => content);
 }
 
 /**
