@@ -2,6 +2,7 @@
 import { partsOf } from "./calibrate/moments.ts";
 import { refits, type SettledConfig } from "./config.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
+import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
 import { layerStructure } from "./graph/decoder.ts";
 import { footprint } from "./graph/footprint.ts";
@@ -18,15 +19,14 @@ import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
   channelCount,
   layerParameters,
-  layersParameters,
   layerWeightsOf,
-  prunableParameters,
   type Space,
   type SpaceKind,
   spacesOf,
   weightsOf,
 } from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
+import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { TEACHER_BYTES } from "./recover/distill.ts";
 import { triangleLength } from "./tensor/symmetric.ts";
 import { elementCount } from "./tensor/tensor.ts";
@@ -73,23 +73,6 @@ export const refinesWidths = (run: PlannedRun): boolean =>
 /** Tokens that calibration sends through the dense model, all sets together. */
 export function measuredTokens(run: PlannedRun): number {
   return Math.max(hasStatistics(run) ? run.tokens : 0, fits(run) ? run.refitTokens : 0);
-}
-
-/** Parameters of all layers that are left, when `sparsity` of the prunable ones goes. */
-export function leftInLayers(spec: ModelSpec, sparsity: number): number {
-  return layersParameters(spec) - sparsity * prunableParameters(spec);
-}
-
-/**
- * Parameters of all output projections that are left, at most: a KV group and a neuron have different shares of theirs in the
- * projection, and what goes may all be of the kind that has less.
- */
-export function leftInOutputs(spec: ModelSpec, sparsity: number): number {
-  const spaces = spacesOf(spec);
-  const channels = total(spaces.map(channelCount));
-  const prunable = total(spaces.map(({ units, unitParameters }) => units * unitParameters));
-  const shares = spaces.map(({ unitChannels, unitParameters }) => unitChannels / unitParameters);
-  return spec.hiddenSize * (channels - sparsity * prunable * Math.min(...shares));
 }
 
 /** Bytes of what a run holds, in its places. */
@@ -149,7 +132,6 @@ export class RunSizes {
       base: BASE_BYTES,
       head: 4 * vocabSize * this.hiddenSize,
       activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), { M: rows, V: vocabSize, A: 1 }),
-      ...this.known,
     };
   }
 
@@ -294,12 +276,14 @@ export class RunSizes {
     return 4 * leftInLayers(this.#run.spec, this.#run.config.sparsity);
   }
 
-  /** In files, at most at one time. */
+  /** In files, at most at one time: moments are there from calibration on, refined projections while slopes are measured. */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
-    const most = Math.max(this.#hiddenOf(measuredTokens(this.#run)), this.refined + this.#allRefitted);
-    const hidden = spillHidden ? this.moments + most : 0;
-    return Math.max(hidden, spillInputs && learns(this.#run) ? this.#lotInputs : 0);
+    const inputs = spillInputs && learns(this.#run) ? this.#lotInputs : 0;
+    const forSlopes = spillInputs && refinesWidths(this.#run) ? this.#inputsFor(SLOPE_ROUNDS) : 0;
+    if (!spillHidden) return Math.max(inputs, forSlopes);
+    const refined = this.refined + Math.max(this.#allRefitted, forSlopes);
+    return this.moments + Math.max(this.#hiddenOf(measuredTokens(this.#run)), inputs, refined);
   }
 
   /** Projections of all widths that refining asks for. */
@@ -348,12 +332,19 @@ export class RunSizes {
 
   /** Inputs of all layers for the windows that go there and back together. */
   get #lotInputs(): number {
-    const { spec, config, tokens, gradients } = this.#run;
-    const perToken = 4 * spec.layers.length * this.hiddenSize;
-    const perRound =
-      config.calibration.length * Math.min(config.gradientWindows, config.samples) * config.seqLen;
+    return this.#run.gradients ? this.#inputsOf(this.#run.tokens) : this.#inputsFor(1);
+  }
+
+  /** The same for those of so many rounds. */
+  #inputsFor(rounds: number): number {
+    const { calibration, gradientWindows, samples, seqLen } = this.#run.config;
+    return this.#inputsOf(calibration.length * Math.min(rounds * gradientWindows, samples) * seqLen);
+  }
+
+  #inputsOf(tokens: number): number {
+    const perToken = 4 * this.#run.spec.layers.length * this.hiddenSize;
     const most = this.#places.spillInputs ? INPUT_BYTES.file : INPUT_BYTES.memory;
-    const wanted = perToken * (gradients ? tokens : Math.min(tokens, perRound));
+    const wanted = perToken * Math.min(tokens, this.#run.tokens);
     return Math.min(wanted, Math.max(most, perToken * this.#batch.B * this.#batch.T));
   }
 

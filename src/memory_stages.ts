@@ -98,6 +98,7 @@ const STAGES: readonly Stage[] = [
     runs: learns,
     items: (run) => ({
       ...run.head("lossBackward"),
+      ...run.known,
       "hidden states": 2 * run.lotHidden,
       "layer inputs": run.inputs,
     }),
@@ -126,6 +127,7 @@ const STAGES: readonly Stage[] = [
     sees: withSlopeWindows,
     items: (run) => ({
       ...run.head("lossBackward"),
+      ...run.known,
       "hidden states": 2 * run.lotHidden,
       "layer inputs": run.inputs,
       alternatives: run.alternatives,
@@ -156,7 +158,7 @@ const STAGES: readonly Stage[] = [
     name: "distill head",
     runs: distills,
     sees: withTrainingWindows,
-    items: (run) => ({ ...run.head("divergenceBackward"), ...run.training }),
+    items: (run) => ({ ...run.head("divergenceBackward"), ...run.known, ...run.training }),
   },
   {
     name: "check",
@@ -168,7 +170,7 @@ const STAGES: readonly Stage[] = [
     name: "score",
     runs: ({ checks }) => checks,
     sees: (run) => withWindows(run, Math.max(run.config.samples, HELD_OUT_WINDOWS)),
-    items: (run) => ({ ...run.head("loss"), "new weights": run.newWeights }),
+    items: (run) => ({ ...run.head("loss"), ...run.known, "new weights": run.newWeights }),
   },
   {
     name: "save",

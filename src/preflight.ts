@@ -10,10 +10,10 @@ import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
-import { leftInLayers, leftInOutputs } from "./memory_sizes.ts";
 import type { Model } from "./model/model.ts";
 import { channelCount, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
+import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { decidesByText } from "./run_inputs.ts";
 import { calibrationSummary, tokensOf } from "./run_result.ts";
 import type { Metric } from "./score/metric.ts";
@@ -112,13 +112,15 @@ export function estimateNeeds(
   // A state is there twice while it takes the place of the one before: hidden states, new weights and both their moments.
   const { moments, refined } = plan;
   const channels = spacesOf(spec).reduce((sum, space) => sum + channelCount(space), 0);
+  const hidden = hiddenOf(fits ? Math.max(tokens, refitTokens) : tokens);
   const statistics = CHANNEL_BYTES * config.calibration.length * channels;
   const uses: readonly (readonly [number, string | null])[] = [
     [moments + output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
-    [2 * (hiddenOf(tokens) + statistics), "fewer windows (--samples) need less"],
     [
-      fits ? 2 * (moments + hiddenOf(refitTokens) + statistics) : 0,
-      "fewer windows for least squares (--refit-samples) need less",
+      2 * (hidden + moments + statistics),
+      moments > hidden
+        ? "--recover bias needs less"
+        : `fewer windows ${fits && refitTokens > tokens ? "for least squares (--refit-samples)" : "(--samples)"} need less`,
     ],
     [refined > 0 ? moments + 2 * refined : 0, "--no-refine needs less"],
     [fits ? moments + 2 * refitted : 0, "--recover bias needs less"],

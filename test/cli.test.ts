@@ -184,7 +184,7 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(await hashes(replayed)).toEqual(await hashes(original));
     const refitted = ["--recover", "lstsq", "--refit-samples", "9", ...SMALL.slice(0, 4), ...calib];
     const fitted = await gprune("prune", model, "-o", join(root, "refitted"), "--plan", plan, ...refitted);
-    const used = "windows of stories (3, least squares 9), code (3, least squares 9); 144 tokens, ";
+    const used = "windows of stories (3, least squares 9), code (3, least squares 9); 432 tokens, ";
     expect(fitted.stdout).toContain(used);
     const byFile = join(root, "replayed-by-file");
     const config = join(replayed, "gprune.yaml");

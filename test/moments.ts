@@ -1,10 +1,11 @@
-/** Moments over sets, as a pass of their own. */
+/** Moments over sets, as a pass of their own; and in memory, so that they can be compared. */
 import { measureActivations, type WeightedTokenSet } from "../src/calibrate/calibrate.ts";
 import { measuredSets } from "../src/calibrate/measured_sets.ts";
 import type { Moments } from "../src/calibrate/moments.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import type { Runtime } from "../src/graph/runtime.ts";
 import type { Model } from "../src/model/model.ts";
+import { loaded } from "../src/tensor/stash.ts";
 
 export async function momentsOver(
   model: Model,
@@ -12,4 +13,12 @@ export async function momentsOver(
   sets: readonly WeightedTokenSet[],
 ): Promise<Moments> {
   return (await measureActivations(new DecoderRunner(model, runtime), measuredSets([], sets))).moments;
+}
+
+/** The same with all covariances read. */
+export async function inMemory(moments: Moments): Promise<Moments> {
+  const read = Array.from(moments, async ([id, { covariance, ...own }]) => {
+    return [id, { ...own, covariance: await loaded(covariance) }] as const;
+  });
+  return new Map(await Promise.all(read));
 }

@@ -2,7 +2,6 @@
  * Prunes one model in many ways without saving it, and evaluates what comes out. What does not depend on the way is kept:
  * tokens, activation statistics and gate gradients of every set, so that a row costs what only it needs.
  */
-
 import type { WeightedTokenSet } from "../../src/calibrate/calibrate.ts";
 import {
   type Evidence,

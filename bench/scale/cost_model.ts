@@ -40,7 +40,7 @@ export interface Work {
   readonly recovery: "lstsq" | "bias";
 }
 
-/** A unit: what it takes a worker, and what of that is computing, which one machine alone would have to do as well. */
+/** Seconds that a unit takes: computing, which one machine alone would have to do as well, and moving bytes and whatever else it would not. */
 export interface UnitCost {
   readonly compute: number;
   readonly move: number;

@@ -10,6 +10,7 @@ import {
   forwardState,
   forwardStream,
   microBatches,
+  type Stream,
 } from "../graph/forward.ts";
 import { hiddenStash, tidy } from "../graph/memory_policy.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
@@ -87,20 +88,17 @@ export async function measureActivations(
   sets: readonly MeasuredSet[],
   { onProgress = silent, checkpoints = NO_CHECKPOINTS, end }: CalibrateOptions = {},
 ): Promise<Activations> {
-  const { spec } = runner.model;
   const batches = sets.flatMap(measuredBatches);
-  const kept = await checkpoints.restore();
-  const stats = new Map([...emptyStats(spec, sets, [kept?.next ?? 0, end]), ...(kept?.stats ?? [])]);
-  const hasMoments = batches.some(({ tokenWeight }) => tokenWeight > 0);
-  const moments = await StashedMoments.open(runner.memory, kept?.moments);
-  const sums = new LayerSums(spec, stats);
   const stream = { batches, states: await hiddenStash(runner.memory, "calibrate") };
+  const { stats, moments, from } = await begin(runner, { sets, stream, end }, checkpoints);
+  const hasMoments = batches.some(({ tokenWeight }) => tokenWeight > 0);
+  const sums = new LayerSums(runner.model.spec, stats);
   await forwardStream(runner, stream, {
     program: (batch) => (batches[batch]!.tokenWeight > 0 ? "moments" : "statistics"),
     feeds: (layer) => sums.begin(layer, hasMoments),
     stage: "calibrate",
     onProgress,
-    from: await beginForward(runner, stream, kept),
+    from,
     end,
     onOutputs: (_, place, outputs) => {
       const batch = batches[place]!;
@@ -117,6 +115,29 @@ export async function measureActivations(
     for (const owner of ownersOf(set)) requireFiniteStats(set, stats.get(owner)!);
   }
   return { stats, moments: moments.spaces };
+}
+
+/** Sums that nothing has been added to, or what was kept, whose hidden states go into the stream and stay nowhere else. */
+async function begin(
+  runner: DecoderRunner,
+  {
+    sets,
+    stream,
+    end,
+  }: { readonly sets: readonly MeasuredSet[]; readonly stream: Stream; readonly end: number | undefined },
+  checkpoints: Checkpoints<CalibrationState>,
+): Promise<{
+  readonly stats: ReadonlyMap<string, CalibrationStats>;
+  readonly moments: StashedMoments;
+  readonly from: number;
+}> {
+  const kept = await checkpoints.restore();
+  const empty = emptyStats(runner.model.spec, sets, [kept?.next ?? 0, end]);
+  return {
+    stats: new Map([...empty, ...(kept?.stats ?? [])]),
+    moments: await StashedMoments.open(runner.memory, kept?.moments),
+    from: await beginForward(runner, stream, kept),
+  };
 }
 
 /** Windows of a set that are added up apart (shards.ts), and what they are measured for. */

@@ -31,7 +31,7 @@ export interface SplitEvidence {
 /** What is gathered besides statistics, and how. */
 export interface GatheringOptions {
   readonly gradients?: boolean;
-  /** Sets that moments are gathered over, of the same windows and perhaps more; none when absent. */
+  /** Sets that moments are gathered over, the first ones of the same windows, or all and more; none when absent. */
   readonly fitted?: readonly WeightedTokenSet[];
   readonly onProgress?: OnProgress;
   readonly stages?: Stages;

@@ -1,5 +1,5 @@
 /** What is measured of the windows of calibration sets in one pass: statistics of halves of some, moments over some. */
-import { GpruneError } from "../errors.ts";
+import { GpruneError, internalError } from "../errors.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 import { tokensOf } from "./window_lots.ts";
 
@@ -22,24 +22,22 @@ export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
 /**
  * The windows that one pass is to measure.
  * @param known - sets whose halves statistics are wanted of
- * @param fitted - sets that moments are wanted over; of a set that is among the others as well, more or fewer of the same windows
- * @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or weight
+ * @param fitted - sets that moments are wanted over; of a set that is among the others as well, the first ones of its windows, or
+ *   all of them and more
+ * @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or weight, or with other windows than it has among the others
  */
 export function measuredSets(
   known: readonly TokenSet[],
   fitted: readonly WeightedTokenSet[],
 ): readonly MeasuredSet[] {
+  for (const sets of [known, fitted]) requireDifferentNames(sets);
+  const sets = new Map(known.map((set) => [set.name, withHalves(set)]));
   const total = fitted.reduce((sum, { weight }) => sum + weight, 0);
-  const sets = new Map<string, MeasuredSet>();
-  for (const set of known) {
-    const owners = new Array<string | null>(set.windows.length).fill(null);
-    for (const { name, places } of halvesOf(set)) for (const place of places) owners[place] = name;
-    sets.set(set.name, { name: set.name, windows: set.windows, owners });
-  }
   for (const set of fitted) {
     const { name, weight, windows } = set;
     requireCounting(set);
     const { windows: seen, owners = [] } = sets.get(name) ?? { windows: [] };
+    requireSameBeginning(name, seen, windows);
     sets.set(name, {
       name,
       windows: windows.length > seen.length ? windows : seen,
@@ -48,6 +46,34 @@ export function measuredSets(
     });
   }
   return [...sets.values()];
+}
+
+function withHalves(set: TokenSet): MeasuredSet {
+  const { name, windows } = set;
+  const owners = new Array<string | null>(windows.length).fill(null);
+  for (const half of halvesOf(set)) for (const place of half.places) owners[place] = half.name;
+  return { name, windows, owners };
+}
+
+function requireDifferentNames(sets: readonly TokenSet[]): void {
+  const names = sets.map(({ name }) => name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw internalError(`two calibration sets named ${twice}`);
+}
+
+/** @throws GpruneError BAD_ARGUMENT */
+function requireSameBeginning(
+  name: string,
+  seen: readonly Int32Array[],
+  fitted: readonly Int32Array[],
+): void {
+  const count = Math.min(seen.length, fitted.length);
+  for (let place = 0; place < count; place++) {
+    const [own, other] = [seen[place]!, fitted[place]!];
+    if (own === other || (own.length === other.length && own.every((id, t) => id === other[t]))) continue;
+    const expected = `windows of calibration set ${name}: expected the same for statistics and for least squares`;
+    throw new GpruneError("BAD_ARGUMENT", `${expected}, got others from window ${place + 1} on`);
+  }
 }
 
 /** @throws GpruneError BAD_ARGUMENT */

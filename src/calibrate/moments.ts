@@ -10,7 +10,7 @@ import type { Outputs } from "../graph/decoder_runner.ts";
 import { hiddenStash, type MemoryPolicy } from "../graph/memory_policy.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import type { SpaceKind } from "../model/spaces.ts";
-import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
+import { type AnyTensor, loaded, type Stash, StoredFloats } from "../tensor/stash.ts";
 import { triangleLength, triangleRow } from "../tensor/symmetric.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -27,10 +27,13 @@ export interface SpaceMoments {
 /** By space id. */
 export type Moments = ReadonlyMap<string, SpaceMoments>;
 
-/** How many channels are in each of the two parts whose products are summed up by themselves. */
+/**
+ * How many channels are in each of the two parts whose products are summed up by themselves. Neither is empty, which a device may
+ * refuse: a single channel is in both.
+ */
 export function partsOf(channels: number): { readonly first: number; readonly rest: number } {
   const first = Math.ceil(channels / 2);
-  return { first, rest: channels - first };
+  return { first, rest: Math.max(1, channels - first) };
 }
 
 /** What the program `moments` wants to know of a space's channels. */
@@ -39,7 +42,7 @@ export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
   const from = (start: number, length: number): Feeds[string] => {
     return { shape: [length], data: Int32Array.from({ length }, (_, j) => start + j) };
   };
-  return { [`${kind}.first`]: from(0, first), [`${kind}.rest`]: from(first, rest) };
+  return { [`${kind}.first`]: from(0, first), [`${kind}.rest`]: from(channels - rest, rest) };
 }
 
 /** Sums over the micro-batches of one space; the weights of all tokens sum to 1. */
@@ -92,7 +95,7 @@ export class MomentSums {
   }
 }
 
-/** Moments whose covariances are in a stash. */
+/** Moments whose covariances are in a stash, and are read when they are asked for, whoever keeps them meanwhile. */
 export class StashedMoments {
   readonly spaces: Map<string, SpaceMoments> = new Map();
   readonly #memory: MemoryPolicy;
@@ -112,8 +115,11 @@ export class StashedMoments {
   async set(id: string, { covariance, ...rest }: SpaceMoments): Promise<void> {
     const slot = this.spaces.size;
     this.#stash ??= await hiddenStash(this.#memory, "moments");
-    await this.#stash.put(slot, await loaded(covariance));
-    this.spaces.set(id, { ...rest, covariance: this.#stash.entry(slot) });
+    const stash = this.#stash;
+    await stash.put(slot, await loaded(covariance));
+    const { shape, data } = stash.entry(slot);
+    const read = async (): Promise<Float32Array> => (await stash.get(slot)).data;
+    this.spaces.set(id, { ...rest, covariance: { shape, data: new StoredFloats(data.length, read) } });
   }
 }
 

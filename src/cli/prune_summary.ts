@@ -107,7 +107,10 @@ function calibrationOf({
   if (sets.length === 0) {
     return Object.keys(heldOut).length === 0 ? "none" : "none; nothing here learns from texts";
   }
-  const tokens = sets.reduce((sum, [, set]) => sum + set.tokens, 0);
+  // Windows are alike, so those of least squares have as many tokens each.
+  const tokens = sets.reduce((sum, [, { tokens: own, windows, refit_windows: refit = 0 }]) => {
+    return sum + (own * Math.max(windows, refit)) / windows;
+  }, 0);
   const named = sets.map(([name, { windows, refit_windows: refit }]) => {
     return `${plainText(name)} (${windows}${refit === undefined ? "" : `, least squares ${refit}`})`;
   });

@@ -45,7 +45,7 @@ export const pruneCommand: Command = new Command("prune")
     "--refine",
     "move learned widths by what others are worth to the refitted model (so it is by default)",
   )
-  .option("--no-refine", "leave learned widths as they are, which decides in about half the time")
+  .option("--no-refine", "leave learned widths as they are, which decides in about two thirds of the time")
   .option("--robust", "when learning, let the sets that suffer most count more")
   .addOption(
     choiceOption(

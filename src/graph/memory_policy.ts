@@ -9,7 +9,7 @@ import { MemoryStash, type Scratch, type Stash } from "../tensor/stash.ts";
 export interface MemoryPolicy {
   /** Whether the next layer's weights are read while one is computed: two layers in memory. */
   readonly prefetch: boolean;
-  /** Whether hidden states of all texts, and new weights, wait in `scratch` between two layers. */
+  /** Whether hidden states of all texts, moments and new weights wait in `scratch`. */
   readonly spillHidden: boolean;
   /** Whether layer inputs that the way back needs wait in `scratch`. */
   readonly spillInputs: boolean;

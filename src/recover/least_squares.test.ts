@@ -223,6 +223,24 @@ describe("refitLeastSquares", () => {
     await expect(refused).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
   });
 
+  it.each([
+    ["none", new Map(), 0],
+    ["a narrower model's", new Map([["layers.0.ffn", { channels: 3 }]]), 3],
+  ] as const)("refuses moments that are not the model's, %s", async (_, given, got) => {
+    const dense = tinyModel();
+    const moments = new Map(
+      Array.from(given, ([id, { channels }]) => {
+        const covariance = { shape: [6], data: new Float32Array(6) };
+        return [id, { mean: new Float64Array(channels), squares: new Float64Array(channels), covariance }];
+      }),
+    );
+    const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 1] });
+    await expect(refitLeastSquares({ dense, plan, runtime, moments })).rejects.toMatchObject({
+      code: "BAD_ARGUMENT",
+      message: `moments of layers.0.ffn: expected those of 6 channels, got ${got}`,
+    });
+  });
+
   it("names the projection whose moments are not finite", async () => {
     const model = tinyModel();
     // The layer's output is finite; the squares of down_proj's inputs are not, in float32.

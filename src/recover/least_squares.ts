@@ -20,13 +20,20 @@
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
-import { type Moments, momentsOf } from "../calibrate/moments.ts";
+import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { compileProducts } from "../graph/double_products.ts";
 import { hiddenStash, tidy } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { channelsOf, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import {
+  channelCount,
+  channelsOf,
+  OUTPUT_PROJECTION,
+  projectionName,
+  type Space,
+  spacesOf,
+} from "../model/spaces.ts";
 import { type LayerSpec, withBiases } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
@@ -69,8 +76,8 @@ export interface Refitted {
 /**
  * The pruned model with refitted output projections, each with a bias. Holds one projection and one matrix of covariances at a
  * time, and the new weights unless the memory policy puts them elsewhere.
- * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge, NOT_FINITE naming the
- *   tensor that is not finite
+ * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of other spaces,
+ *   NOT_FINITE naming the tensor that is not finite
  */
 export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
   const { layers, tensors } = await refitProjections(request);
@@ -128,7 +135,7 @@ async function fitSpace(
   alternatives: Alternatives[string] | undefined,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const projection = await denseProjection(dense, space);
-  const own = momentsOf(moments, space.id);
+  const own = requireMoments(moments, space);
   const keep = keptUnits(plan.keep, space);
   if (alternatives !== undefined) {
     return fitAlternatives(runtime, own, { space, projection, alternatives, onto: keep, ridge });
@@ -145,6 +152,17 @@ async function fitSpace(
     [name, sumOf(gatherBlocks(projection.weight, 1, { keep, blockSize }), change.weight)],
     [projectionName(space.layer, OUTPUT_PROJECTION[space.kind], "bias"), sumOf(projection.bias, change.bias)],
   ]);
+}
+
+/** @throws GpruneError BAD_ARGUMENT when there are none of the space, or of another number of channels */
+function requireMoments(moments: Moments, space: Space): SpaceMoments {
+  const own = moments.get(space.id);
+  const [expected, found] = [channelCount(space), own?.mean.length ?? 0];
+  if (own !== undefined && found === expected) return own;
+  const message = `moments of ${space.id}: expected those of ${expected} channels, got ${found}`;
+  throw new GpruneError("BAD_ARGUMENT", message, {
+    hint: "Gather them on the model that is refitted, with every set that is to count (gatherEvidence, fitted).",
+  });
 }
 
 /** A space's output projection in the dense model; a bias of zeros where it has none. */

@@ -44,7 +44,7 @@ export function runPasses(dense: Model, runtime: Runtime, opened?: OpenRunPasses
   return {
     activations: async (...given) => {
       const { stats, moments } = await opened.activations(...given);
-      return { stats, moments: moments ?? (await local.activations(...given)).moments };
+      return moments === null ? local.activations(...given) : { stats, moments };
     },
     gateStatistics: (...given) => opened.gateStatistics(...given),
     slopes: (...given) => opened.slopes(...given),

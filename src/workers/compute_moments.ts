@@ -28,11 +28,15 @@ export async function momentsUnit(
   { dense, runtime, store }: UnitPlace,
 ): Promise<UnitResult> {
   const shards = (await requireValue(store, object)) as readonly MomentShard[];
-  const before = first === 0 ? null : await statesOf(store, shards);
+  let before = first === 0 ? null : await statesOf(store, shards);
   let after: readonly Tensor[] = [];
   const checkpoints: Checkpoints<CalibrationState> = {
-    restore: async () =>
-      before === null ? undefined : { next: first, hidden: before, stats: new Map(), moments: new Map() },
+    restore: async () => {
+      const hidden = before;
+      // They are as large as all texts, and given away.
+      before = null;
+      return hidden === null ? undefined : { next: first, hidden, stats: new Map(), moments: new Map() };
+    },
     reached: async (state) => {
       const { next, hidden } = state();
       if (next === end && end < dense.spec.layers.length) after = await Promise.all(hidden.map(loaded));

@@ -28,7 +28,7 @@ export async function keepRecipe(store: Store, { tensors, ...rest }: ModelRecipe
   return keepValue(store, { ...rest, kept: await keepTensors(store, tensors) });
 }
 
-/** Where tensors are that came from a store: they need not be read to be kept there again. */
+/** Where tensors are that came from a store, or went there: they need not be read to be kept there again. */
 const KNOWN = new WeakMap<AnyTensor, { readonly store: Store; readonly kept: KeptTensor }>();
 
 /** Keeps tensors, each by itself. @throws GpruneError STORE_FAILED */
@@ -45,7 +45,9 @@ async function keepTensor(store: Store, tensor: AnyTensor): Promise<KeptTensor> 
   const known = KNOWN.get(tensor);
   if (known?.store === store && (await store.has(known.kept.object))) return known.kept;
   const { shape, data } = await loaded(tensor);
-  return { shape, length: data.length, object: await keepValue(store, data) };
+  const kept = { shape, length: data.length, object: await keepValue(store, data) };
+  KNOWN.set(tensor, { store, kept });
+  return kept;
 }
 
 /** A recipe that was kept; its tensors are read when they are asked for. @throws GpruneError STORE_FAILED */

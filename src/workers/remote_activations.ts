@@ -14,7 +14,7 @@ import { handled, keepWindows, type LayerRange, type Remote, rangesOf, valueWith
 import type { MomentShard, MomentsUnit, StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
-/** What other processes found; moments are null when their bits may not be those of one process. */
+/** What other processes found; moments are null when bits may not be those of one process. */
 export interface RemoteActivations {
   readonly stats: ReadonlyMap<string, CalibrationStats>;
   readonly moments: Moments | null;

@@ -22,18 +22,16 @@ export function remoteRefit(
   return progress.during(async () => {
     const order: RefitRecipe = { keep, ...(alternatives && { alternatives }) };
     const recipe = await keepValue(store, order);
+    const units: RefitUnit[] = [];
+    // One after another: of moments that are not in the store yet, one covariance is in memory at a time.
+    for (const range of rangesOf(remote)) {
+      const own = await keepMoments(store, momentsAmong(moments, idsOf(remote, range, moments)));
+      units.push({ kind: "refit", hashes: remote.hashes, recipe, moments: own, ...range });
+    }
     const parts = await Promise.all(
-      rangesOf(remote).map(async (range) => {
-        const own = momentsAmong(moments, idsOf(remote, range, moments));
-        const unit: RefitUnit = {
-          kind: "refit",
-          hashes: remote.hashes,
-          recipe,
-          moments: await keepMoments(store, own),
-          ...range,
-        };
+      units.map(async (unit) => {
         const part = recipeOf(store, await valueWithTensors(remote, unit, "refitted"));
-        progress.advance(range.end - range.first);
+        progress.advance(unit.end - unit.first);
         return part;
       }),
     );

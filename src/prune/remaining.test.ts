@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { tinySpec } from "../test/tiny_model.ts";
-import { leftInLayers, leftInOutputs } from "./memory_sizes.ts";
-import { layersParameters, spacesOf } from "./model/spaces.ts";
-import type { ModelSpec } from "./model/spec.ts";
-import { achievedSparsity, makePlan, prunedSpec } from "./prune/plan.ts";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { layersParameters, spacesOf } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { achievedSparsity, makePlan, prunedSpec } from "./plan.ts";
+import { leftInLayers, leftInOutputs } from "./remaining.ts";
 
 function outputsOf(spec: ModelSpec): number {
   return spacesOf(spec).reduce(
