@@ -134,6 +134,7 @@ export function momentsOf(moments: Moments, id: string): SpaceMoments {
 function addScaled(target: Float64Array, values: Float32Array, factor: number): void {
   const { length } = target;
   for (let start = 0; start < values.length; start += length) {
-    for (let i = 0; i < length; i++) target[i]! += factor * values[start + i]!;
+    const row = values.subarray(start, start + length);
+    for (let i = 0; i < length; i++) target[i]! += factor * row[i]!;
   }
 }
