@@ -133,16 +133,8 @@ export const HEAD_PROGRAMS: Readonly<Record<HeadProgram, (spec: ModelSpec) => Gr
     return b.finish();
   },
   divergence: buildDivergence,
-  lossBackward: (spec) => {
-    const b = new GraphBuilder();
-    addBackward(b, addLoss(b, spec, 1));
-    return b.finish();
-  },
-  divergenceBackward: (spec) => {
-    const b = new GraphBuilder();
-    addBackward(b, addDivergence(b, spec));
-    return b.finish();
-  },
+  lossBackward: buildLossBackward,
+  divergenceBackward: buildDivergenceBackward,
 };
 
 function layerGraph(
@@ -276,29 +268,53 @@ function perChange(b: GraphBuilder, x: Value): Value {
   return b.operator("Unsqueeze", [x, axes], { shape: [batch, 1, tokens, size] });
 }
 
-/** Losses by row and the hidden states they are differentiated by. */
-interface HeadLoss {
-  readonly input: Value;
-  readonly nll: Value;
-}
+/** Hidden states, and logits and log-probabilities that come of them. */
+type HeadLogs = Readonly<Record<"input" | "logits" | "logs", Value>>;
 
 function addLoss(
   b: GraphBuilder,
   spec: ModelSpec,
   alternatives: Dim,
-): HeadLoss & { readonly logits: Value; readonly logs: Value } {
+): HeadLogs & Readonly<Record<"targets" | "nll", Value>> {
   const [{ input, logits }] = buildLogits(b, spec) as [{ input: Value; logits: Value }];
   const targets = b.input("targets", ["M", alternatives], "int32");
   const logs = b.logSoftmax(logits);
-  return { input, logits, logs, nll: b.neg(b.gatherElements(logs, targets)) };
+  return { input, logits, logs, targets, nll: b.neg(b.gatherElements(logs, targets)) };
 }
 
-/** The divergence of the own distribution from that of `teacher`, by one head. */
-function addDivergence(b: GraphBuilder, spec: ModelSpec): HeadLoss {
+/** The gradient of -log p(target) by logits is p, but p - 1 at the target. */
+function buildLossBackward(spec: ModelSpec): Graph {
+  const b = new GraphBuilder();
+  const { targets, ...loss } = addLoss(b, spec, 1);
+  const upstream = b.input("upstream", ["M", 1]);
+  const minusOne = b.sub(b.zerosLike(upstream), b.scalar(1));
+  addBackward(b, { ...loss, upstream, pull: b.scatterAdd(b.exp(loss.logs), targets, minusOne) });
+  return b.finish();
+}
+
+/** The gradient of KL(q || p) by the logits of p is p - q. */
+function buildDivergenceBackward(spec: ModelSpec): Graph {
+  const b = new GraphBuilder();
   const [own, teacher] = buildLogits(b, spec, ["hidden", "teacher"]).map(({ input, logits }) => {
-    return { input, logs: b.logSoftmax(logits) };
-  }) as [{ input: Value; logs: Value }, { input: Value; logs: Value }];
-  return { input: own.input, nll: divergence(b, own.logs, teacher.logs) };
+    return { input, logits, logs: b.logSoftmax(logits) };
+  }) as [HeadLogs, HeadLogs];
+  const nll = divergence(b, own.logs, teacher.logs);
+  const upstream = b.input("upstream", ["M", 1]);
+  addBackward(b, { ...own, nll, upstream, pull: b.sub(b.exp(own.logs), b.exp(teacher.logs)) });
+  return b.finish();
+}
+
+/**
+ * @param pull - gradient of `nll` by logits, [M, V]: written down, since what differentiating its operators gives goes over all words
+ *   twice as often. What a row counts comes in at the end, where rows are short
+ */
+function addBackward(
+  b: GraphBuilder,
+  { input, logits, nll, upstream, pull }: HeadLogs & Readonly<Record<"nll" | "upstream" | "pull", Value>>,
+): void {
+  const [gradient] = gradients(b, new Map([[logits, pull]]), [input]);
+  b.output("nll", nll);
+  b.output("hidden", b.mul(gradient!, upstream));
 }
 
 /** Compares two heads of equal structure; both distributions exist only inside the graph. */
@@ -323,11 +339,4 @@ function buildDivergence(spec: ModelSpec): Graph {
 /** sum over words of p_teacher * (log p_teacher - log p), from logarithms of both [M, V]: [M, 1]. */
 function divergence(b: GraphBuilder, own: Value, teacher: Value): Value {
   return b.reduceSum(b.mul(b.exp(teacher), b.sub(teacher, own)), [-1]);
-}
-
-function addBackward(b: GraphBuilder, { input, nll }: HeadLoss): void {
-  const upstream = b.input("upstream", ["M", 1]);
-  const [gradient] = gradients(b, new Map([[nll, upstream]]), [input]);
-  b.output("nll", nll);
-  b.output("hidden", gradient!);
 }
