@@ -53,14 +53,13 @@ export async function gatherEvidence(
   sets: readonly TokenSet[],
   { gradients = false, fitted = [], onProgress = silent, stages = NO_STAGES }: GatheringOptions = {},
 ): Promise<Gathered> {
-  const halves = sets.flatMap(halvesOf);
   const measured = measuredSets(sets, fitted);
   const { stats, moments } = await stages.run("calibrate", (checkpoints: Checkpoints<CalibrationState>) =>
     passes.activations(measured, { onProgress, checkpoints }),
   );
   const gates = gradients
     ? await stages.run("gradients", (checkpoints: Checkpoints<GateStatsState>) =>
-        passes.gateStatistics({ model, recipe: {} }, halves, { onProgress, checkpoints }),
+        passes.gateStatistics({ model, recipe: {} }, sets.flatMap(halvesOf), { onProgress, checkpoints }),
       )
     : undefined;
   const evidence = new Map<string, SplitEvidence>();

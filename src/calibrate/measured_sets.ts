@@ -2,6 +2,7 @@
 import { GpruneError, internalError } from "../errors.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 import { tokensOf } from "./window_lots.ts";
+import { nameOfTwo } from "./windows.ts";
 
 /** A part of a set. */
 export interface HalfSet extends TokenSet {
@@ -30,7 +31,8 @@ export function measuredSets(
   known: readonly TokenSet[],
   fitted: readonly WeightedTokenSet[],
 ): readonly MeasuredSet[] {
-  for (const sets of [known, fitted]) requireDifferentNames(sets);
+  const twice = nameOfTwo(known) ?? nameOfTwo(fitted);
+  if (twice !== undefined) throw internalError(`two calibration sets named ${twice}`);
   const sets = new Map(known.map((set) => [set.name, withHalves(set)]));
   const total = fitted.reduce((sum, { weight }) => sum + weight, 0);
   for (const set of fitted) {
@@ -53,12 +55,6 @@ function withHalves(set: TokenSet): MeasuredSet {
   const owners = new Array<string | null>(windows.length).fill(null);
   for (const half of halvesOf(set)) for (const place of half.places) owners[place] = half.name;
   return { name, windows, owners };
-}
-
-function requireDifferentNames(sets: readonly TokenSet[]): void {
-  const names = sets.map(({ name }) => name);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) throw internalError(`two calibration sets named ${twice}`);
 }
 
 /** @throws GpruneError BAD_ARGUMENT */

@@ -1,10 +1,9 @@
 /** What passes that others compute share. */
-import type { Digest } from "../io/stage_file.ts";
-import { keepValue, type Store } from "../io/store.ts";
+import type { Store } from "../io/store.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { hasTensors } from "./recipes.ts";
-import type { OwnedWindows, Unit, Windows } from "./unit.ts";
+import type { Unit } from "./unit.ts";
 
 /** Where a run's units are computed. */
 export interface Remote {
@@ -30,10 +29,6 @@ export function rangesOf({ spec, range }: Remote): readonly LayerRange[] {
   return Array.from({ length: Math.ceil(length / range) }, (_, index) => {
     return { first: index * range, end: Math.min(length, (index + 1) * range) };
   });
-}
-
-export function keepWindows(store: Store, windows: Windows | OwnedWindows): Promise<Digest> {
-  return keepValue(store, windows);
 }
 
 /** A value with tensors that a unit gave; computed anew when tensors of an earlier run's are gone. */

@@ -10,8 +10,8 @@ import type { Digest } from "../io/stage_file.ts";
 import { keepValue } from "../io/store.ts";
 import type { OnProgress } from "../progress.ts";
 import { momentsFrom } from "./kept_moments.ts";
-import { handled, keepWindows, type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
-import type { MomentShard, MomentsUnit, StatisticsUnit } from "./unit.ts";
+import { handled, type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
+import type { MomentShard, MomentsUnit, OwnedWindows, StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** What other processes found; moments are null when bits may not be those of one process. */
@@ -71,7 +71,8 @@ async function wayOf(
 ): Promise<ShardWay> {
   const { name, partOf = name } = set;
   const { windows, owners } = shard;
-  const given = await keepWindows(remote.store, { set: partOf, windows, owners });
+  const owned: OwnedWindows = { set: partOf, windows, owners };
+  const given = await keepValue(remote.store, owned);
   const units: StatisticsUnit[] = [];
   const ranges = rangesOf(remote);
   let hidden: Digest | null = null;
@@ -143,14 +144,9 @@ async function moments(
       return part;
     }),
   );
+  const after = parts.map((part) => part.after);
   const known = ranges.map((_, range) => ways.map(({ units }) => units[range]!.hidden));
-  if (
-    !isSameStream(
-      parts.map(({ after }) => after),
-      known,
-    )
-  )
-    return null;
+  if (!isSameStream(after, known)) return null;
   return new Map(parts.flatMap(({ moments: own }) => [...own]));
 }
 

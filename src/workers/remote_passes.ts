@@ -29,10 +29,10 @@ import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { keepRecipe } from "./recipes.ts";
-import { handled, keepWindows, type Remote } from "./remote.ts";
+import { handled, type Remote } from "./remote.ts";
 import { type RemoteActivations, remoteActivations } from "./remote_activations.ts";
 import { remoteRefit } from "./remote_refit.ts";
-import { queueName, type Unit } from "./unit.ts";
+import { queueName, type Unit, type Windows } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** Where a run's units are computed. */
@@ -201,7 +201,8 @@ class RemotePasses implements OpenRunPasses {
   }
 
   #windows(set: string, windows: readonly Int32Array[]): Promise<Digest> {
-    return keepWindows(this.#remote.store, { set, windows });
+    const own: Windows = { set, windows };
+    return keepValue(this.#remote.store, own);
   }
 
   /** Null for the dense model, which workers have. */
