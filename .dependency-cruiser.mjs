@@ -28,6 +28,7 @@ const LAYERS = [
   "report",
   "config.ts",
   "run_inputs.ts",
+  "planned_run.ts",
   "memory_sizes.ts",
   "memory_stages.ts",
   "memory_plan.ts",

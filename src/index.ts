@@ -173,9 +173,10 @@ export type {
   Value as GraphValue,
   ValueType as GraphValueType,
 } from "./graph/graph.ts";
+export type { HeadProgram } from "./graph/head_programs.ts";
 export type { LossSum } from "./graph/loss.ts";
 export { type MemoryPolicy, ROOMY } from "./graph/memory_policy.ts";
-export type { HeadProgram, LayerProgram } from "./graph/programs.ts";
+export type { LayerProgram } from "./graph/programs.ts";
 export {
   type DoubleTensor,
   type Feeds,

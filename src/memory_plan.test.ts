@@ -7,8 +7,8 @@ import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts"
 import { tinySpec } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
 import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
-import type { PlannedRun } from "./memory_sizes.ts";
 import { prune } from "./pipeline.ts";
+import type { PlannedRun } from "./planned_run.ts";
 import { leftInOutputs } from "./prune/remaining.ts";
 import { settle } from "./run_inputs.ts";
 

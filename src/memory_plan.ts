@@ -5,8 +5,9 @@
 import { decimalSize, enoughGigabytes, gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
-import type { Items, Places, PlannedRun } from "./memory_sizes.ts";
+import type { Items, Places } from "./memory_sizes.ts";
 import { fileBytes, stageItems } from "./memory_stages.ts";
+import type { PlannedRun } from "./planned_run.ts";
 
 /** A run's use of memory. */
 export interface MemoryPlan {

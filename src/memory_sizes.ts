@@ -1,20 +1,14 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
 import { partsOf } from "./calibrate/moments.ts";
-import { refits, type SettledConfig } from "./config.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
 import { layerStructure } from "./graph/decoder.ts";
 import { footprint } from "./graph/footprint.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
+import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
 import { headRows, INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
-import {
-  HEAD_PROGRAMS,
-  type HeadProgram,
-  LAYER_PROGRAMS,
-  type LayerProgram,
-  structureFor,
-} from "./graph/programs.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
   channelCount,
@@ -26,6 +20,14 @@ import {
   weightsOf,
 } from "./model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "./model/spec.ts";
+import {
+  fits,
+  hasStatistics,
+  learns,
+  measuredTokens,
+  type PlannedRun,
+  refinesWidths,
+} from "./planned_run.ts";
 import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { TEACHER_BYTES } from "./recover/distill.ts";
 import { triangleLength } from "./tensor/symmetric.ts";
@@ -39,41 +41,6 @@ export type Items = Readonly<Record<string, number>>;
 
 /** Where things are; the bytes of the output do not depend on it. */
 export type Places = Omit<MemoryPolicy, "scratch">;
-
-/** What a plan is made for. */
-export interface PlannedRun {
-  readonly spec: ModelSpec;
-  readonly config: SettledConfig;
-  /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
-  readonly tokens: number;
-  /** Likewise of the windows for least squares. */
-  readonly refitTokens: number;
-  /** Whether there are windows for the check. */
-  readonly checks: boolean;
-  /** By name; `given` where a plan is carried out. */
-  readonly allocation: string;
-  /** Whether the metric looks at gradients, and whether what is removed depends on the texts at all. */
-  readonly gradients: boolean;
-  readonly decidesByText: boolean;
-}
-
-/** Whether a run has statistics of activations, refits, trains, learns with gradients. */
-export const hasStatistics = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (decidesByText || recover === "bias");
-export const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
-export const calibrates = (run: PlannedRun): boolean => hasStatistics(run) || fits(run);
-export const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
-export const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (allocation === "learned" || gradients);
-
-/** Whether learned widths are refined. */
-export const refinesWidths = (run: PlannedRun): boolean =>
-  run.config.refine && run.allocation === "learned" && fits(run);
-
-/** Tokens that calibration sends through the dense model, all sets together. */
-export function measuredTokens(run: PlannedRun): number {
-  return Math.max(hasStatistics(run) ? run.tokens : 0, fits(run) ? run.refitTokens : 0);
-}
 
 /** Bytes of what a run holds, in its places. */
 export class RunSizes {

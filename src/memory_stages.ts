@@ -6,20 +6,17 @@
 import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
+import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts";
 import {
-  BASE_BYTES,
   calibrates,
   distills,
   fits,
   hasStatistics,
-  type Items,
   learns,
   measuredTokens,
-  type Places,
   type PlannedRun,
-  RunSizes,
   refinesWidths,
-} from "./memory_sizes.ts";
+} from "./planned_run.ts";
 import { BATCH_WINDOWS, TRAINING_TOKENS } from "./recover/distill.ts";
 
 /** Items of the stages that a run has, in bytes, by stage. */

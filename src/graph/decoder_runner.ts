@@ -11,16 +11,11 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
 import { headStructure } from "./head.ts";
+import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
 import { headRows, type MemoryPolicy, tidy } from "./memory_policy.ts";
 import { cacheMask, causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
 import { depths } from "./prefix_forest.ts";
-import {
-  HEAD_PROGRAMS,
-  type HeadProgram,
-  LAYER_PROGRAMS,
-  type LayerProgram,
-  structureFor,
-} from "./programs.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 import type { Feeds, FilledProgram, Runtime } from "./runtime.ts";
 
 /** A layer's weights, ready to be fed. */

@@ -3,7 +3,8 @@ import { tinySpec } from "../../test/tiny_model.ts";
 import { layerStructure } from "./decoder.ts";
 import { footprint } from "./footprint.ts";
 import { GraphBuilder } from "./graph.ts";
-import { HEAD_PROGRAMS, LAYER_PROGRAMS } from "./programs.ts";
+import { HEAD_PROGRAMS } from "./head_programs.ts";
+import { LAYER_PROGRAMS } from "./programs.ts";
 
 describe("footprint", () => {
   it("is what is alive together, and outputs twice", () => {

@@ -7,7 +7,8 @@ import { PROJECTIONS } from "../model/spec.ts";
 import { solveSpd } from "./cholesky.ts";
 import { DecoderRunner, type Outputs } from "./decoder_runner.ts";
 import { type Graph, GraphBuilder } from "./graph.ts";
-import type { HeadProgram, LayerProgram } from "./programs.ts";
+import type { HeadProgram } from "./head_programs.ts";
+import type { LayerProgram } from "./programs.ts";
 import { type Feeds, Runtime } from "./runtime.ts";
 import { addsAlike, threadLimit } from "./thread_limit.ts";
 

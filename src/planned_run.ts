@@ -1,0 +1,38 @@
+/** What a run is to do, as far as memory goes. */
+import { refits, type SettledConfig } from "./config.ts";
+import type { ModelSpec } from "./model/spec.ts";
+
+/** What a plan is made for. */
+export interface PlannedRun {
+  readonly spec: ModelSpec;
+  readonly config: SettledConfig;
+  /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
+  readonly tokens: number;
+  /** Likewise of the windows for least squares. */
+  readonly refitTokens: number;
+  /** Whether there are windows for the check. */
+  readonly checks: boolean;
+  /** By name; `given` where a plan is carried out. */
+  readonly allocation: string;
+  /** Whether the metric looks at gradients, and whether what is removed depends on the texts at all. */
+  readonly gradients: boolean;
+  readonly decidesByText: boolean;
+}
+
+/** Whether a run has statistics of activations, refits, trains, learns with gradients. */
+export const hasStatistics = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (decidesByText || recover === "bias");
+export const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
+export const calibrates = (run: PlannedRun): boolean => hasStatistics(run) || fits(run);
+export const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
+export const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
+  tokens > 0 && (allocation === "learned" || gradients);
+
+/** Whether learned widths are refined. */
+export const refinesWidths = (run: PlannedRun): boolean =>
+  run.config.refine && run.allocation === "learned" && fits(run);
+
+/** Tokens that calibration sends through the dense model, all sets together. */
+export function measuredTokens(run: PlannedRun): number {
+  return Math.max(hasStatistics(run) ? run.tokens : 0, fits(run) ? run.refitTokens : 0);
+}
