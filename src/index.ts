@@ -176,7 +176,7 @@ export type {
 export type { HeadProgram } from "./graph/head_programs.ts";
 export type { LossSum } from "./graph/loss.ts";
 export { type MemoryPolicy, ROOMY } from "./graph/memory_policy.ts";
-export type { LayerProgram } from "./graph/programs.ts";
+export type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
 export {
   type DoubleTensor,
   type Feeds,

@@ -46,8 +46,14 @@ const plan = (settings: RunConfigInput, shape: Shape = {}): MemoryPlan =>
 describe("planMemory", () => {
   it("holds everything in memory when nothing is said", () => {
     const { places, budget, spilled } = plan({});
-    const roomy = { prefetch: true, spillHidden: false, spillInputs: false, wideHead: true };
-    expect(places).toEqual({ ...roomy, collect: false });
+    const files = { spillHidden: false, spillInputs: false };
+    expect(places).toEqual({
+      ...files,
+      prefetch: true,
+      keepActivations: true,
+      wideHead: true,
+      collect: false,
+    });
     expect({ budget, spilled }).toEqual({ budget: null, spilled: 0 });
   });
 
@@ -222,9 +228,25 @@ describe("planMemory", () => {
   });
 
   it("counts gradients of gates of all windows that go there and back together", () => {
-    const { gates } = plan({ recover: "lstsq", seqLen: 64 }, { tokens: 1_000_000 }).stages.learn!;
+    const learning = (settings: RunConfigInput) =>
+      plan({ recover: "lstsq", seqLen: 64, ...settings }, { tokens: 1_000_000 }).stages.learn!;
     // Two of each set.
-    expect(gates).toBe(10 * 4 * 32 * (4096 + 11_008));
+    expect(learning({ maxMemory: "20GB" }).gates).toBe(10 * 4 * 32 * (4096 + 11_008));
+    // A micro-batch, where more is kept of it.
+    expect(learning({}).gates).toBe(2 * 4 * 32 * (4096 + 11_008));
+  });
+
+  it("keeps activations of a lot and all weights where there is room", () => {
+    const room = plan({ recover: "lstsq", seqLen: 64 }).stages;
+    const less = plan({ recover: "lstsq", seqLen: 64, maxMemory: "20GB" }).stages;
+    const weights = 32 * (4 * 4096 ** 2 + 3 * 4096 * 11_008 + 2 * 4096) + 32_000 * 4096;
+    // Queries, keys, values, what attention gives, the stream after it, gate and up.
+    const activations = 32 * (5 * 4096 + 2 * 11_008);
+    for (const stage of ["learn", "head", "slopes", "slopes: head"]) {
+      expect([stage, room[stage]!["kept weights"]]).toEqual([stage, 4 * weights]);
+      expect([stage, room[stage]!["kept activations"]]).toEqual([stage, 4 * 2 * 64 * activations]);
+      expect([stage, less[stage]!["kept weights"]]).toEqual([stage, undefined]);
+    }
   });
 
   it("counts right-hand sides of alternatives where they are more than the outputs", () => {

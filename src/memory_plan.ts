@@ -26,13 +26,22 @@ export interface MemoryPlan {
   readonly refined: number;
 }
 
+const LEAST = {
+  prefetch: false,
+  spillHidden: false,
+  spillInputs: false,
+  keepActivations: false,
+  wideHead: false,
+};
+
 /** From everything in memory to as little as will do. */
 const CHOICES: readonly Omit<Places, "collect">[] = [
-  { prefetch: true, spillHidden: false, spillInputs: false, wideHead: true },
-  { prefetch: true, spillHidden: false, spillInputs: false, wideHead: false },
-  { prefetch: true, spillHidden: false, spillInputs: true, wideHead: false },
-  { prefetch: true, spillHidden: true, spillInputs: true, wideHead: false },
-  { prefetch: false, spillHidden: true, spillInputs: true, wideHead: false },
+  { ...LEAST, prefetch: true, wideHead: true, keepActivations: true },
+  { ...LEAST, prefetch: true, wideHead: true },
+  { ...LEAST, prefetch: true },
+  { ...LEAST, prefetch: true, spillInputs: true },
+  { ...LEAST, prefetch: true, spillInputs: true, spillHidden: true },
+  { ...LEAST, spillInputs: true, spillHidden: true },
 ];
 
 /**

@@ -7,8 +7,9 @@ import { layerStructure } from "./graph/decoder.ts";
 import { footprint } from "./graph/footprint.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
+import { keptBytes } from "./graph/kept_activations.ts";
 import { headRows, INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
-import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
+import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
   channelCount,
@@ -74,6 +75,11 @@ export class RunSizes {
       activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
       ...this.known,
     };
+  }
+
+  /** What a pass through the layers and back holds, besides what is kept in between. */
+  passingBack(program: BackwardProgram): Items {
+    return this.passing(this.#places.keepActivations ? ["keeping", `${program}Kept`] : ["forward", program]);
   }
 
   /** What calibration found. */
@@ -168,19 +174,28 @@ export class RunSizes {
 
   /** Hidden states of the windows that go to the head and back together. */
   get lotHidden(): number {
-    return this.#lotInputs / this.#run.spec.layers.length;
+    return this.#hiddenOf(this.#lotTokens());
   }
 
-  /** Layer inputs for the way back that are in memory. */
-  get inputs(): number {
-    return this.#places.spillInputs ? this.#waiting : this.#lotInputs;
+  /** What is in memory for the way back: layer inputs, and perhaps what layers computed and the weights of all. */
+  get kept(): Items {
+    const { spillInputs, keepActivations } = this.#places;
+    const inputs = { "layer inputs": spillInputs ? this.#waiting : this.#lotInputs() };
+    if (!keepActivations) return inputs;
+    const { spec } = this.#run;
+    const matrices = (spec.tiedEmbeddings ? 1 : 2) * spec.vocabSize * this.hiddenSize;
+    return {
+      ...inputs,
+      "kept activations": this.#keptBytes * this.#lotTokens(),
+      "kept weights": total(this.#layerBytes) + 4 * matrices,
+    };
   }
 
   /** Gradients of the gates of all channels, of the windows that go there and back together. */
   get gates(): number {
     const { spec, config } = this.#run;
     const channels = total(spacesOf(spec).map(channelCount));
-    return (this.lotHidden / (4 * this.hiddenSize * config.seqLen)) * 4 * channels;
+    return (this.#lotTokens() / config.seqLen) * 4 * channels;
   }
 
   /** Sums per channel and set, of halves and wholes, and the scores made of them. */
@@ -234,6 +249,7 @@ export class RunSizes {
       "hidden states": Math.max(TEACHER_BYTES, layers * state),
       // And the last layer's output and its gradient.
       "layer inputs": (layers + 2) * state,
+      "kept activations": this.#keptBytes * config.samples * config.seqLen,
       "refitted weights": this.refitted,
     };
   }
@@ -246,8 +262,8 @@ export class RunSizes {
   /** In files, at most at one time: moments are there from calibration on, refined projections while slopes are measured. */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
-    const inputs = spillInputs && learns(this.#run) ? this.#lotInputs : 0;
-    const forSlopes = spillInputs && refinesWidths(this.#run) ? this.#inputsFor(SLOPE_ROUNDS) : 0;
+    const inputs = spillInputs && learns(this.#run) ? this.#lotInputs() : 0;
+    const forSlopes = spillInputs && refinesWidths(this.#run) ? this.#lotInputs(SLOPE_ROUNDS) : 0;
     if (!spillHidden) return Math.max(inputs, forSlopes);
     const refined = this.refined + Math.max(this.#allRefitted, forSlopes);
     return this.moments + Math.max(this.#hiddenOf(measuredTokens(this.#run)), inputs, refined);
@@ -297,22 +313,29 @@ export class RunSizes {
     return (2 + WRITES_BEHIND) * 4 * this.#batch.B * this.#batch.T * this.hiddenSize;
   }
 
-  /** Inputs of all layers for the windows that go there and back together. */
-  get #lotInputs(): number {
-    return this.#run.gradients ? this.#inputsOf(this.#run.tokens) : this.#inputsFor(1);
+  /** Inputs of all layers for the windows that go there and back together, those of so many rounds at most. */
+  #lotInputs(rounds = 1): number {
+    return this.#inputBytes * this.#lotTokens(rounds);
   }
 
-  /** The same for those of so many rounds. */
-  #inputsFor(rounds: number): number {
-    const { calibration, gradientWindows, samples, seqLen } = this.#run.config;
-    return this.#inputsOf(calibration.length * Math.min(rounds * gradientWindows, samples) * seqLen);
-  }
-
-  #inputsOf(tokens: number): number {
-    const perToken = 4 * this.#run.spec.layers.length * this.hiddenSize;
+  #lotTokens(rounds = 1): number {
+    const { gradients, tokens, config } = this.#run;
+    const { calibration, gradientWindows, samples, seqLen } = config;
+    const ofRounds = calibration.length * Math.min(rounds * gradientWindows, samples) * seqLen;
     const most = this.#places.spillInputs ? INPUT_BYTES.file : INPUT_BYTES.memory;
-    const wanted = perToken * Math.min(tokens, this.#run.tokens);
-    return Math.min(wanted, Math.max(most, perToken * this.#batch.B * this.#batch.T));
+    const fitting = most / (this.#inputBytes + this.#keptBytes);
+    const wanted = gradients ? tokens : Math.min(tokens, ofRounds);
+    return Math.min(wanted, Math.max(fitting, this.#batch.B * this.#batch.T));
+  }
+
+  /** Of a token's inputs of all layers. */
+  get #inputBytes(): number {
+    return this.#run.spec.layers.length * this.#hiddenOf(1);
+  }
+
+  /** Of what is kept of a token beside them. */
+  get #keptBytes(): number {
+    return this.#places.keepActivations ? keptBytes(this.#run.spec) : 0;
   }
 
   get #batch(): { readonly B: number; readonly T: number } {

@@ -5,7 +5,7 @@ import { type Graph, GraphBuilder } from "../src/graph/graph.ts";
 import { causalMask, rotaryTables, spanPositions } from "../src/graph/positions.ts";
 import type { Runtime } from "../src/graph/runtime.ts";
 import type { Model } from "../src/model/model.ts";
-import type { SpaceKind } from "../src/model/spaces.ts";
+import { OUTPUT_PROJECTION, type SpaceKind } from "../src/model/spaces.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
 /** Of one half of a layer: what its output projection reads and puts out, and the stream after it, by tokens. */
@@ -27,7 +27,7 @@ export async function layerValues(
     const { taps, projected, streams } = buildLayer(b, structure);
     for (const kind of ["kv", "ffn"] as const) {
       b.output(`${kind}.inputs`, taps[kind]);
-      b.output(`${kind}.projected`, projected[kind]);
+      b.output(`${kind}.projected`, projected[OUTPUT_PROJECTION[kind]]);
       b.output(`${kind}.stream`, streams[kind]);
     }
     return b.finish();

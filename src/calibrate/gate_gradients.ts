@@ -1,11 +1,11 @@
 /**
  * Gradients of the loss with respect to one gate per channel, by our own backward graphs (graph/backward.ts).
  */
+import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import type { Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { windowValues } from "./window_gradients.ts";
 
@@ -20,11 +20,9 @@ export interface WindowGradients {
   readonly gates: ReadonlyMap<string, Float32Array>;
 }
 
-export interface GateGradientOptions {
+export interface GateGradientOptions extends Keeping {
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
   readonly centers?: ReadonlyMap<string, Float32Array>;
-  /** Where layer inputs wait for the way back; in memory when absent. */
-  readonly stash?: Stash | undefined;
   readonly stage?: string;
   readonly onProgress?: OnProgress;
 }
@@ -42,12 +40,12 @@ export async function gateGradients(
 export async function batchGradients(
   runner: DecoderRunner,
   tokens: readonly TokenBatch[],
-  { centers = new Map(), stash, stage = "gradients", onProgress = silent }: GateGradientOptions = {},
+  { centers = new Map(), stage = "gradients", onProgress = silent, ...keeping }: GateGradientOptions = {},
 ): Promise<readonly WindowGradients[]> {
   const spaces = spacesOf(runner.model.spec);
   const windows = await windowValues(runner, tokens, {
     program: "backward",
-    stash,
+    ...keeping,
     stage,
     onProgress,
     feeds: ({ index }) =>

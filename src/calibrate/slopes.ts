@@ -14,6 +14,7 @@
  * squared token by token, since sums over a window are few. For that the model has all neurons of the dense one, those that are gone
  * with zeros in the projection.
  */
+import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import type { Feeds } from "../graph/runtime.ts";
@@ -21,7 +22,6 @@ import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { NO_CHECKPOINTS } from "../stages.ts";
-import type { Stash } from "../tensor/stash.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { centerOf } from "./gate_gradients.ts";
@@ -93,16 +93,11 @@ export async function slopeStatistics(
 export async function windowSlopes(
   { runner, dense }: ChangedModel,
   batches: readonly TokenBatch[],
-  {
-    centers = new Map(),
-    stash,
-    stage = "slopes",
-    onProgress = silent,
-  }: SlopeOptions & { stash?: Stash } = {},
+  { centers = new Map(), stage = "slopes", onProgress = silent, ...keeping }: SlopeOptions & Keeping = {},
 ): Promise<Iterable<SlopeStats>> {
   const values = await windowValues(runner, batches, {
     program: "slopes",
-    stash,
+    ...keeping,
     stage,
     onProgress,
     feeds: async ({ index }) => ({

@@ -2,12 +2,13 @@
  * Windows of several sets on their way forward and back: as many at once as there is room for the inputs of all layers, and what
  * comes of each window added up by set, one after the other.
  */
+import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
+import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
 import { inputStash } from "../graph/memory_policy.ts";
 import type { OnProgress, ProgressEvent } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
-import type { Stash } from "../tensor/stash.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
 
 /** What comes of windows: how many they are, and the sum of their mean next-token cross entropies, nats. */
@@ -22,15 +23,18 @@ export interface LotsState<S> {
   readonly sets: ReadonlyMap<string, S>;
 }
 
+/** How a lot goes through the model. */
+interface LotOptions extends Keeping {
+  readonly stage: string;
+  readonly onProgress: OnProgress;
+}
+
 /** What is computed of windows, and how. */
 export interface WindowWork<S extends WindowSums> {
   /** Sums of no windows. */
   readonly empty: () => S;
-  /** What comes of every window of some micro-batches, in order, whose layer inputs wait in the stash. */
-  readonly compute: (
-    batches: readonly TokenBatch[],
-    options: { readonly stash: Stash; readonly stage: string; readonly onProgress: OnProgress },
-  ) => Promise<Iterable<S>>;
+  /** What comes of every window of some micro-batches, in order. */
+  readonly compute: (batches: readonly TokenBatch[], options: LotOptions) => Promise<Iterable<S>>;
   /** Adds a window to sums, which it may change. */
   readonly add: (sums: S, window: S) => S;
   readonly stage: string;
@@ -48,16 +52,18 @@ export async function sumsBySet<S extends WindowSums>(
   const result = new Map((await checkpoints.restore())?.sets);
   const queue = sets.flatMap((set) => batchesLeft(set, result.get(set.name)));
   for (const { name } of sets) if (!result.has(name)) result.set(name, empty());
+  const activations = keepsActivations(runner.runtime);
+  const tokenBytes = inputBytes(runner) + (activations ? keptBytes(runner.model.spec) : 0);
   const total = 2 * sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
   let done = total - 2 * tokensOf(queue.map(({ ids }) => ids));
   for (let start = 0; start < queue.length; ) {
     const { stash, bytes } = await inputStash(runner.memory, "layer inputs");
-    const lot = lotFrom(queue.slice(start), bytes / inputBytes(runner));
+    const lot = lotFrom(queue.slice(start), bytes / tokenBytes);
     // The end is said below, with what came out.
     const report: OnProgress = (event) => {
       if (done + event.done < total) onProgress({ ...event, done: done + event.done, total });
     };
-    const windows = await compute(lot, { stash, stage, onProgress: report });
+    const windows = await compute(lot, { stash, activations, stage, onProgress: report });
     await stash.close();
     const owners = lot.flatMap(({ batch, set }) => new Array<string>(batch).fill(set));
     let place = 0;

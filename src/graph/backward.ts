@@ -1,6 +1,6 @@
 /**
  * The way back through a model: forward through all layers keeping layer inputs, the head in chunks, then backwards
- * layer by layer with recomputation. Memory holds one layer's weights and the layer inputs of the windows at hand.
+ * layer by layer. What layers computed is kept as well where there is room for it, or computed again, which gives the same bits.
  */
 import type { OnProgress } from "../progress.ts";
 import { MemoryStash, type Stash } from "../tensor/stash.ts";
@@ -15,6 +15,7 @@ import {
   nextTokens,
   type TokenBatch,
 } from "./forward.ts";
+import type { BackwardProgram } from "./programs.ts";
 import type { Feeds } from "./runtime.ts";
 
 interface Reporting {
@@ -22,10 +23,11 @@ interface Reporting {
   readonly onProgress: OnProgress;
 }
 
-/** The input of every layer of every micro-batch, [B, T, C] each, in a stash. */
+/** The input of every layer of every micro-batch, [B, T, C] each, in a stash, and in memory what was kept beside it. */
 export class LayerInputs {
   readonly #stash: Stash;
   readonly #batches: number;
+  readonly #kept = new Map<number, Feeds>();
 
   /** @param batches - number of micro-batches */
   constructor(stash: Stash, batches: number) {
@@ -37,6 +39,19 @@ export class LayerInputs {
     return this.#stash.put(layer * this.#batches + batch, hidden);
   }
 
+  /** @param values - outputs of the program `keeping` */
+  keep(layer: number, batch: number, values: Feeds): void {
+    this.#kept.set(layer * this.#batches + batch, values);
+  }
+
+  /** What was kept, which is gone afterwards; undefined where nothing was. */
+  takeKept(layer: number, batch: number): Feeds | undefined {
+    const slot = layer * this.#batches + batch;
+    const values = this.#kept.get(slot);
+    this.#kept.delete(slot);
+    return values;
+  }
+
   /** Reads ahead in the order of the way back: all micro-batches of a layer, then those of the layer before it. */
   get(layer: number, batch: number): Promise<Tensor> {
     const slot = layer * this.#batches + batch;
@@ -45,16 +60,31 @@ export class LayerInputs {
   }
 }
 
-/** Moves the micro-batches through all layers. @param stash - where the inputs of layers are kept */
+/** What is kept on the way forward. */
+export interface Keeping {
+  /** Where the inputs of layers wait; in memory when absent. */
+  readonly stash?: Stash | undefined;
+  /** Whether what the way back would compute again stays in memory. */
+  readonly activations?: boolean | undefined;
+}
+
+/** Moves the micro-batches through all layers. */
 export async function forwardKeepingInputs(
   runner: DecoderRunner,
   batches: readonly MicroBatch[],
-  { stash = new MemoryStash(), ...reporting }: Reporting & { readonly stash?: Stash },
+  { stash = new MemoryStash(), activations = false, ...reporting }: Reporting & Keeping,
 ): Promise<LayerInputs> {
   const inputs = new LayerInputs(stash, batches.length);
   const onInput = (layer: number, batch: number, hidden: Tensor): Promise<void> =>
     inputs.put(layer, batch, hidden);
-  await forwardLayers(runner, batches, { ...reporting, onInput });
+  await forwardLayers(runner, batches, {
+    ...reporting,
+    onInput,
+    ...(activations && {
+      program: "keeping",
+      onOutputs: ({ index }, batch, { hidden: _, ...kept }) => inputs.keep(index, batch, kept),
+    }),
+  });
   return inputs;
 }
 
@@ -115,7 +145,7 @@ export async function headBackward(
 }
 
 export interface BackwardOptions extends Reporting {
-  readonly program: "backward" | "train" | "slopes";
+  readonly program: BackwardProgram;
   /** Layer inputs as `forwardKeepingInputs` gives them. */
   readonly inputs: LayerInputs;
   /** What the program takes besides the layer input and `upstream`. */
@@ -142,8 +172,10 @@ export async function backwardLayers(
     const fixed = await feeds?.(layer);
     for (const [position, batch] of batches.entries()) {
       const hidden = await inputs.get(layer.index, position);
-      const feeds = { ...fixed, upstream: batch.hidden };
-      const outputs = await naming(batch.texts, () => runner.runLayer(program, layer, { hidden, feeds }));
+      const kept = inputs.takeKept(layer.index, position);
+      const feeds = { ...fixed, ...kept, upstream: batch.hidden };
+      const own = kept === undefined ? program : (`${program}Kept` as const);
+      const outputs = await naming(batch.texts, () => runner.runLayer(own, layer, { hidden, feeds }));
       batch.hidden = outputs.hidden!;
       await onOutputs(layer, position, outputs);
       tokenLayers += batch.ids.length;
@@ -156,12 +188,10 @@ export async function backwardLayers(
 }
 
 /** What is asked of the way back from the loss of windows. */
-export interface LossGradientOptions extends Pick<BackwardOptions, "program" | "feeds" | "onOutputs"> {
-  /** Where layer inputs wait for the way back; in memory when absent. */
-  readonly stash?: Stash | undefined;
-  readonly stage: string;
-  readonly onProgress: OnProgress;
-}
+export interface LossGradientOptions
+  extends Pick<BackwardOptions, "program" | "feeds" | "onOutputs">,
+    Keeping,
+    Reporting {}
 
 /**
  * Windows in micro-batches forward, and the gradients of each window's mean next-token cross entropy back through all layers,
@@ -171,7 +201,7 @@ export interface LossGradientOptions extends Pick<BackwardOptions, "program" | "
 export async function lossGradients(
   runner: DecoderRunner,
   tokens: readonly TokenBatch[],
-  { stash, stage, onProgress, ...backward }: LossGradientOptions,
+  { stash, activations, stage, onProgress, ...backward }: LossGradientOptions,
 ): Promise<readonly number[]> {
   const batches = await embedMicroBatches(runner, tokens);
   const total = 2 * batches.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -179,8 +209,8 @@ export async function lossGradients(
     (base: number): OnProgress =>
     (event) =>
       onProgress({ ...event, done: base + event.done, total });
-  const reporting = { stage, onProgress: report(0), ...(stash && { stash }) };
-  const inputs = await forwardKeepingInputs(runner, batches, reporting);
+  const keeping = { stash, activations, stage, onProgress: report(0) };
+  const inputs = await forwardKeepingInputs(runner, batches, keeping);
   const losses = await headBackward(runner, batches);
   await backwardLayers(runner, batches, { ...backward, inputs, stage, onProgress: report(total / 2) });
   return losses;

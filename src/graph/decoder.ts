@@ -35,8 +35,8 @@ export interface LayerValues {
   readonly output: Value;
   /** Inputs of the output projections, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
   readonly taps: Readonly<Record<SpaceKind, Value>>;
-  /** Outputs of the output projections with their biases, before norms that follow them, [B, T, C]. */
-  readonly projected: Readonly<Record<SpaceKind, Value>>;
+  /** What every projection puts out, with its bias, before anything that follows it, [B, T, outputs]. */
+  readonly projected: Readonly<Record<Projection, Value>>;
   /** The residual stream after each half of the layer, [B, T, C]. */
   readonly streams: Readonly<Record<SpaceKind, Value>>;
   /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past, and with a cache. */
@@ -155,7 +155,7 @@ export function addLayer(
     input,
     output: ffn.output,
     taps: { kv: attention.tap, ffn: ffn.tap },
-    projected: { kv: attention.projected, ffn: ffn.projected },
+    projected: layer.projected,
     streams: { kv: attention.output, ffn: ffn.output },
     keys: attention.keys,
     values: attention.values,
@@ -168,8 +168,6 @@ interface BlockValues {
   readonly output: Value;
   /** Input of the output projection, [B, T, channels]. */
   readonly tap: Value;
-  /** Output of the output projection with its bias, before a norm that follows it, [B, T, C]. */
-  readonly projected: Value;
 }
 
 /** `self_attn.q_proj`. */
@@ -236,6 +234,7 @@ function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly D
  * the past; norms, softmax and the stream are float32. Casts to a format that a value has already add nothing.
  */
 class LayerBuilder {
+  readonly #projected = new Map<Projection, Value>();
   readonly #b: GraphBuilder;
   readonly #structure: LayerStructure;
   readonly #weights: WeightSupply;
@@ -248,10 +247,15 @@ class LayerBuilder {
     this.#sizes = sizes;
   }
 
+  /** See `LayerValues`; to be asked when both blocks are there. */
+  get projected(): LayerValues["projected"] {
+    return Object.fromEntries(this.#projected) as Record<Projection, Value>;
+  }
+
   attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
     const { postNorms } = this.#structure;
     const attention = this.#attention(this.#norm(input, "input_layernorm"), inputs);
-    const { projected } = attention;
+    const projected = this.#linear(attention.tap, "o_proj", this.#structure.hiddenSize);
     const attended = postNorms ? this.#norm(projected, "post_attention_layernorm") : projected;
     return { ...attention, output: this.#residual(input, attended) };
   }
@@ -259,9 +263,10 @@ class LayerBuilder {
   ffnBlock(input: Value): BlockValues {
     const { postNorms } = this.#structure;
     const norm = postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
-    const ffn = this.#ffn(this.#norm(input, norm));
-    const fed = postNorms ? this.#norm(ffn.projected, "post_feedforward_layernorm") : ffn.projected;
-    return { ...ffn, output: this.#residual(input, fed) };
+    const tap = this.#neurons(this.#norm(input, norm));
+    const projected = this.#linear(tap, "down_proj", this.#structure.hiddenSize);
+    const fed = postNorms ? this.#norm(projected, "post_feedforward_layernorm") : projected;
+    return { tap, output: this.#residual(input, fed) };
   }
 
   /** The stream with the output of a block, scaled as the family does. */
@@ -283,7 +288,7 @@ class LayerBuilder {
     { mask, past, cache = null, angles }: AttentionInputs,
   ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
     const b = this.#b;
-    const { hiddenSize, headDim, groupSize } = this.#structure;
+    const { headDim, groupSize } = this.#structure;
     const { kvGroups } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
     const queries = this.#rotate(this.#headsOf(x, "q_proj", "q_norm"), angles);
@@ -303,23 +308,27 @@ class LayerBuilder {
       tokens,
       this.#channels(this.#sizes.heads),
     ]);
-    const projected = this.#linear(tap, "o_proj", hiddenSize);
-    return { projected, tap, keys, values };
+    return { tap, keys, values };
   }
 
-  /** down(act(gate(x)) * up(x)); the tap is down's input. */
-  #ffn(x: Value): Omit<BlockValues, "output"> {
+  /** act(gate(x)) * up(x), [B, T, F]. */
+  #neurons(x: Value): Value {
     const b = this.#b;
     const gate = this.#linear(x, "gate_proj", this.#sizes.neurons);
     const activated = this.#structure.activation === "silu" ? b.mul(gate, b.sigmoid(gate)) : gelu(b, gate);
-    const tap = b.mul(activated, this.#linear(x, "up_proj", this.#sizes.neurons));
-    return { projected: this.#linear(tap, "down_proj", this.#structure.hiddenSize), tap };
+    return b.mul(activated, this.#linear(x, "up_proj", this.#sizes.neurons));
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {
     const product = this.#weights.product(x, projection, outputs);
+    const projected = this.#withBias(product, projection);
+    this.#projected.set(projection, projected);
+    return projected;
+  }
+
+  #withBias(product: Value, projection: Projection): Value {
     if (!this.#structure.biases.includes(projection)) return product;
-    const bias = this.#weights.tensor(`${moduleOf(projection)}.bias`, [outputs]);
+    const bias = this.#weights.tensor(`${moduleOf(projection)}.bias`, [product.shape.at(-1)!]);
     return this.#b.add(product, this.#b.cast(bias, product.type));
   }
 

@@ -37,8 +37,12 @@ export function footprint(graph: Graph, sizes: Readonly<Record<string, number>>)
     peak = Math.max(peak, alive);
     alive -= ends[index]!;
   }
-  const copied = outputs.reduce((sum, output) => sum + bytesOf(output, sizes), 0);
-  return Math.max(peak, alive + copied);
+  return Math.max(peak, alive + outputBytes(outputs, sizes));
+}
+
+/** Bytes of values. @param sizes - of their symbolic dimensions */
+export function outputBytes(values: readonly Value[], sizes: Readonly<Record<string, number>>): number {
+  return values.reduce((sum, value) => sum + bytesOf(value, sizes), 0);
 }
 
 function bytesOf({ name, type, shape }: Value, sizes: Readonly<Record<string, number>>): number {

@@ -43,6 +43,7 @@ beforeAll(async () => {
     prefetch: false,
     spillHidden: true,
     spillInputs: true,
+    keepActivations: false,
     wideHead: false,
     collect: true,
   };

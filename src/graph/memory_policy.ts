@@ -13,6 +13,8 @@ export interface MemoryPolicy {
   readonly spillHidden: boolean;
   /** Whether layer inputs that the way back needs wait in `scratch`. */
   readonly spillInputs: boolean;
+  /** Whether what layers compute on the way forward stays in memory for the way back, and with it the weights of all of them. */
+  readonly keepActivations: boolean;
   /** Whether the head takes enough rows at a time to be fast whatever the vocabulary. */
   readonly wideHead: boolean;
   /** Whether garbage is collected where large arrays have just been dropped; V8 would wait until there is more of it. */
@@ -26,12 +28,13 @@ export const ROOMY: MemoryPolicy = {
   prefetch: true,
   spillHidden: false,
   spillInputs: false,
+  keepActivations: true,
   wideHead: true,
   collect: false,
   scratch: null,
 };
 
-/** Layer inputs of one lot of windows, bytes: in memory, and in a file, where reading the weights once is worth more. */
+/** Layer inputs of one lot of windows, and what is kept beside them, bytes: in memory, and in a file, where reading the weights once is worth more. */
 export const INPUT_BYTES: { readonly memory: number; readonly file: number } = {
   memory: 2 ** 29,
   file: 2 ** 32,

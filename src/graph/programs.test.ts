@@ -66,6 +66,58 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
   );
 });
 
+describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (_, options) => {
+  const model = tinyModel(options);
+  const { hiddenSize, headDim } = model.spec;
+
+  test.each([7, TOKENS])(
+    "gives the way back the bits that it has without, through %i tokens",
+    async (tokens) => {
+      const runner = new DecoderRunner(model, runtime);
+      for (const index of model.spec.layers.keys()) {
+        const layer = await runner.loadLayer(index);
+        const { neurons, kvGroups, groupSize } = layer.spec;
+        const channels = { kv: kvGroups * groupSize * headDim, ffn: neurons };
+        const change = (kind: "kv" | "ffn"): Feeds => ({
+          [`${kind}.center`]: randomTensor([channels[kind]], { name: kind }),
+          [`${kind}.changeInputs`]: randomTensor([2, 3, channels[kind]], { name: `${kind} inputs` }),
+          [`${kind}.changeOutputs`]: randomTensor([2, hiddenSize, 3], { name: `${kind} outputs` }),
+          [`${kind}.changeCenters`]: randomTensor([2, 1, 3], { name: `${kind} centers` }),
+        });
+        const feeds = {
+          upstream: randomTensor([2, tokens, hiddenSize], { name: "upstream" }),
+          "ffn.gateWeight": randomTensor([hiddenSize, neurons], { name: "gate weight" }),
+          ...change("kv"),
+          ...change("ffn"),
+        };
+        const hidden = randomTensor([2, tokens, hiddenSize], { name: "hidden" });
+        const forward = await runner.runLayer("forward", layer, { hidden });
+        const { hidden: output, ...kept } = await runner.runLayer("keeping", layer, { hidden });
+        expect(output).toEqual(forward.hidden);
+        for (const program of ["backward", "train", "slopes"] as const) {
+          const expected = await runner.runLayer(program, layer, { hidden, feeds });
+          const got = await runner.runLayer(`${program}Kept`, layer, {
+            hidden,
+            feeds: { ...feeds, ...kept },
+          });
+          expect(got, `${program} of layer ${index}`).toEqual(expected);
+        }
+      }
+    },
+  );
+
+  test("leaves it no product of the way forward but scores and what they mix", () => {
+    const structure = layerStructure(model.spec, model.spec.layers[0]!);
+    const products = (program: LayerProgram): number =>
+      LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
+    const { outputs } = LAYER_PROGRAMS.keeping(structure);
+    const projections = [...outputs.keys()].filter((name) => name.endsWith("_proj")).length;
+    // And what attention gives.
+    expect(products("backward") - products("backwardKept")).toBeGreaterThanOrEqual(projections + 1);
+    expect([...outputs.keys()]).toEqual(expect.arrayContaining(["kept.tap", "kept.stream", "kept.up_proj"]));
+  });
+});
+
 test("short sequences, forests and caches have graphs for any length", () => {
   const { spec } = tinyModel({});
   const structure = layerStructure(spec, spec.layers[0]!);

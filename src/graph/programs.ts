@@ -3,11 +3,13 @@
  * generation. Every program takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in
  * head_programs.ts.
  */
+import { OUTPUT_PROJECTION } from "../model/spaces.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
 import { buildLayer, type LayerInputs, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { gatherLast } from "./operators.ts";
+import { graphGiven } from "./rewrite.ts";
 import type { Dim } from "./shapes.ts";
 
 /** Programs of a decoder layer. */
@@ -18,9 +20,11 @@ export type LayerProgram =
   | "statistics"
   | "gram"
   | "moments"
-  | "backward"
-  | "train"
-  | "slopes";
+  | "keeping"
+  | BackwardProgram
+  | `${BackwardProgram}Kept`;
+/** Programs of the way back. */
+export type BackwardProgram = "backward" | "train" | "slopes";
 const KINDS = ["kv", "ffn"] as const;
 
 /** Programs whose positions are not those of whole sequences. */
@@ -47,6 +51,7 @@ export function structureFor(
  *   what a weighted regression on them needs: of the sum over tokens of w x x^T what does not follow by symmetry, `KIND.upper`
  *   [f, f], `KIND.between` [r, f] and `KIND.lower` [r, r], and `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root
  *   mean square of the stream after this half of the layer, with mean 1
+ * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is center + (x - center) * g
@@ -57,6 +62,7 @@ export function structureFor(
  *   layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each change, by tokens; and with
  *   `ffn.gateWeight` [C, units] and `ffn.center` [units] `ffn.gateSquares` [B, 1, units], the sum over tokens of the squared derivatives
  *   by gates, as in `backward`, of a projection that has that weight
+ * - `backwardKept`, `trainKept`, `slopesKept`: the same, with what `keeping` kept as inputs
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
   forward: (structure) => layerGraph(structure),
@@ -73,9 +79,13 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   statistics: (structure) => layerGraph(structure, addStatistics),
   gram: (structure) => layerGraph(structure, addGrams),
   moments: (structure) => layerGraph(structure, addMoments),
-  backward: buildBackward,
-  train: buildTrain,
-  slopes: buildSlopes,
+  keeping: (structure) => layerGraph(structure, (b, layer) => addKept(b, layer, structure)),
+  backward: (structure) => backwardGraph(structure, addBackward),
+  backwardKept: (structure) => backwardGraph(structure, addBackward, keptValues),
+  train: (structure) => backwardGraph(structure, addTrain),
+  trainKept: (structure) => backwardGraph(structure, addTrain, keptValues),
+  slopes: (structure) => backwardGraph(structure, addSlopes),
+  slopesKept: (structure) => backwardGraph(structure, addSlopes, keptValues),
 };
 
 /** Adds what `cached` computes to a graph, of any layer or of one. */
@@ -162,57 +172,78 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
   }
 }
 
-function buildBackward(structure: LayerStructure): Graph {
+/** What costs a product, by name: with it and the layer's input, the way back has only cheap operators to repeat. */
+function keptValues({ projected, taps, streams }: LayerValues): ReadonlyMap<string, Value> {
+  const values = { ...projected, tap: taps.kv, stream: streams.kv };
+  return new Map(Object.entries(values).map(([name, value]) => [`kept.${name}`, value]));
+}
+
+/** Of those, the ones that the way back looks at; training looks at most. */
+function addKept(b: GraphBuilder, layer: LayerValues, structure: LayerStructure): void {
+  const wanted = new Set(LAYER_PROGRAMS.trainKept(structure).inputs.map(({ name }) => name));
+  for (const [name, value] of keptValues(layer)) if (wanted.has(name)) b.output(name, value);
+}
+
+/** @param kept - what of the layer the graph is given; nothing when absent */
+function backwardGraph(
+  structure: LayerStructure,
+  extend: (b: GraphBuilder, layer: LayerValues, upstream: Value) => void,
+  kept: (layer: LayerValues) => ReadonlyMap<string, Value> = () => new Map(),
+): Graph {
   const b = new GraphBuilder();
-  const { input, output, taps } = buildLayer(b, structure);
-  const upstream = b.input("upstream", output.shape);
-  const seeds = new Map([[output, upstream]]);
-  const [hidden, ...tapGradients] = gradients(b, seeds, [input, ...KINDS.map((kind) => taps[kind])]);
+  const layer = buildLayer(b, structure);
+  extend(b, layer, b.input("upstream", layer.output.shape));
+  return graphGiven(b.finish(), kept(layer));
+}
+
+/** Adds the gradients of the layer's output times `upstream`: that of the layer's input as `hidden`, the others it returns. */
+function addGradients(
+  b: GraphBuilder,
+  { input, output }: LayerValues,
+  { upstream, targets }: { readonly upstream: Value; readonly targets: readonly Value[] },
+): readonly Value[] {
+  const [hidden, ...others] = gradients(b, new Map([[output, upstream]]), [input, ...targets]);
   b.output("hidden", hidden!);
+  return others;
+}
+
+function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
+  const inputs = KINDS.map((kind) => layer.taps[kind]);
+  const pulls = addGradients(b, layer, { upstream, targets: inputs });
   for (const [index, kind] of KINDS.entries()) {
-    const x = taps[kind];
+    const x = inputs[index]!;
     const deviation = b.sub(x, b.input(`${kind}.center`, [x.shape[2]!]));
-    b.output(`${kind}.gate`, sumOverTokens(b, b.mul(tapGradients[index]!, deviation)));
+    b.output(`${kind}.gate`, sumOverTokens(b, b.mul(pulls[index]!, deviation)));
   }
-  return b.finish();
 }
 
 /** The gradients of everything that can be learned in a layer. */
-function buildTrain(structure: LayerStructure): Graph {
-  const b = new GraphBuilder();
-  const { input, output, weights } = buildLayer(b, structure);
-  const upstream = b.input("upstream", output.shape);
-  const [hidden, ...rest] = gradients(b, new Map([[output, upstream]]), [input, ...weights.values()]);
-  b.output("hidden", hidden!);
-  for (const [index, name] of [...weights.keys()].entries()) b.output(name, rest[index]!);
-  return b.finish();
+function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
+  const names = [...layer.weights.keys()];
+  const pulls = addGradients(b, layer, { upstream, targets: [...layer.weights.values()] });
+  for (const [index, name] of names.entries()) b.output(name, pulls[index]!);
 }
 
 /** The derivatives along changes of the output projections. */
-function buildSlopes(structure: LayerStructure): Graph {
-  const b = new GraphBuilder();
-  const { input, output, taps, projected } = buildLayer(b, structure);
-  const upstream = b.input("upstream", output.shape);
-  const seeds = new Map([[output, upstream]]);
-  const [hidden, ...gradientsOf] = gradients(b, seeds, [input, ...KINDS.map((kind) => projected[kind])]);
-  b.output("hidden", hidden!);
+function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
+  const { taps, projected, input } = layer;
+  const targets = KINDS.map((kind) => projected[OUTPUT_PROJECTION[kind]]);
+  const pulls = addGradients(b, layer, { upstream, targets });
+  const size = input.shape[2]!;
   for (const [index, kind] of KINDS.entries()) {
     const [count, rank] = [`${kind}.V`, `${kind}.r`];
     const inputs = b.input(`${kind}.changeInputs`, [count, rank, taps[kind].shape[2]!]);
-    const outputs = b.input(`${kind}.changeOutputs`, [count, structure.hiddenSize, rank]);
+    const outputs = b.input(`${kind}.changeOutputs`, [count, size, rank]);
     const centers = b.input(`${kind}.changeCenters`, [count, 1, rank]);
     const deviation = b.sub(b.matmul(perChange(b, taps[kind]), inputs, { transB: true }), centers);
-    const pull = b.matmul(perChange(b, gradientsOf[index]!), outputs);
+    const pull = b.matmul(perChange(b, pulls[index]!), outputs);
     b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, pull), [-1]));
   }
   const units = taps.ffn.shape[2]!;
-  const pull = b.matmul(
-    gradientsOf[KINDS.indexOf("ffn")]!,
-    b.input("ffn.gateWeight", [structure.hiddenSize, units]),
-  );
+  const weight = b.input("ffn.gateWeight", [size, units]);
+  const pull = b.matmul(pulls[KINDS.indexOf("ffn")]!, weight);
   const gates = b.mul(b.sub(taps.ffn, b.input("ffn.center", [units])), pull);
   b.output("ffn.gateSquares", sumOverTokens(b, b.mul(gates, gates)));
-  return b.finish();
 }
 
 /** [B, T, N] as [B, 1, T, N], the same for all changes. */

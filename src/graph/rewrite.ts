@@ -31,3 +31,31 @@ export function rewriteGraph(
   for (const [name, { name: value }] of graph.outputs) b.output(name, values.get(value)!);
   return b.finish();
 }
+
+/**
+ * The graph with some of its values given to it: they are inputs by those names where they are needed, and nodes and inputs that
+ * only they needed are gone.
+ */
+export function graphGiven(graph: Graph, values: ReadonlyMap<string, Value>): Graph {
+  const given = new Map(Array.from(values, ([name, value]) => [value.name, { ...value, name }]));
+  const needed = new Set<string>();
+  for (const { name } of graph.outputs.values()) needed.add(name);
+  for (const { inputs, output } of graph.nodes.toReversed()) {
+    if (!needed.has(output.name) || given.has(output.name)) continue;
+    for (const { name } of inputs) needed.add(name);
+  }
+  const present = ({ name }: Value): boolean => needed.has(name);
+  const renamed = (value: Value): Value => given.get(value.name) ?? value;
+  return {
+    ...graph,
+    inputs: graph.inputs
+      .concat([...values.values()])
+      .filter(present)
+      .map(renamed),
+    nodes: graph.nodes
+      .filter(({ output }) => present(output) && !given.has(output.name))
+      .map((node) => ({ ...node, inputs: node.inputs.map(renamed) })),
+    constants: graph.constants.filter(({ value }) => present(value)),
+    outputs: new Map(Array.from(graph.outputs, ([name, value]) => [name, renamed(value)])),
+  };
+}

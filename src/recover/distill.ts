@@ -18,6 +18,7 @@ import { inPieces } from "../calibrate/windows.ts";
 import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
 import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
 import { embedWindows, forwardLayers, type MicroBatch } from "../graph/forward.ts";
+import { keepsActivations } from "../graph/kept_activations.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf } from "../model/spaces.ts";
@@ -189,7 +190,8 @@ class Training {
     const rate = this.#learningRate * schedule(step, steps);
     const reporting = { stage: "distill", onProgress: silent };
     const batches = await embedWindows(this.#student, windows);
-    const inputs = await forwardKeepingInputs(this.#student, batches, reporting);
+    const activations = keepsActivations(this.#student.runtime);
+    const inputs = await forwardKeepingInputs(this.#student, batches, { ...reporting, activations });
     const last = batches.map((batch) => batch.hidden);
     const targets = hidden.map((states) => states.at(-1)!);
     const losses = await headBackward(this.#student, batches, divergenceFrom(targets));

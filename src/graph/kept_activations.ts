@@ -1,0 +1,41 @@
+/**
+ * Where there is room, what layers compute on the way forward stays in memory for the way back. That is much for every token, so few
+ * windows go through the model at a time, and its weights stay as well, or they would be read for each few.
+ */
+import type { Model } from "../model/model.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { heldSource } from "../tensor/held.ts";
+import { type LayerStructure, layerStructure } from "./decoder.ts";
+import { keepsTensors } from "./device.ts";
+import { outputBytes } from "./footprint.ts";
+import type { Value } from "./graph.ts";
+import { LAYER_PROGRAMS } from "./programs.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** Whether a runtime keeps activations: not where they would leave the device. */
+export function keepsActivations({ memory, device }: Runtime): boolean {
+  return memory.keepActivations && !keepsTensors(device);
+}
+
+/** A model that lots of windows go through one after the other. */
+export function modelForLots(model: Model, runtime: Runtime): Model {
+  return keepsActivations(runtime) ? { ...model, weights: heldSource(model.weights) } : model;
+}
+
+/** Bytes that the program `keeping` leaves of a token in all layers. */
+export function keptBytes(spec: ModelSpec): number {
+  const graphs = new Map<string, readonly Value[]>();
+  return spec.layers.reduce((sum, layer) => {
+    const structure = layerStructure(spec, layer);
+    const key = JSON.stringify(structure);
+    const kept = graphs.get(key) ?? keptOutputs(structure);
+    graphs.set(key, kept);
+    const { kvGroups: K, groupSize, neurons: F } = layer;
+    return sum + outputBytes(kept, { B: 1, T: 1, K, N: K * groupSize, F });
+  }, 0);
+}
+
+function keptOutputs(structure: LayerStructure): readonly Value[] {
+  const { outputs } = LAYER_PROGRAMS.keeping(structure);
+  return [...outputs].flatMap(([name, value]) => (name === "hidden" ? [] : [value]));
+}
