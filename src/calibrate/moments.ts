@@ -10,7 +10,7 @@ import type { Outputs } from "../graph/decoder_runner.ts";
 import { hiddenStash, type MemoryPolicy } from "../graph/memory_policy.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import type { SpaceKind } from "../model/spaces.ts";
-import { type AnyTensor, loaded, type Stash, StoredFloats } from "../tensor/stash.ts";
+import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
 import { triangleLength, triangleRow } from "../tensor/symmetric.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -95,14 +95,13 @@ export class MomentSums {
   }
 }
 
-/** Moments whose covariances are in a stash, and are read when they are asked for, whoever keeps them meanwhile. */
+/** Moments whose covariances are in a stash. */
 export class StashedMoments {
   readonly spaces: Map<string, SpaceMoments> = new Map();
-  readonly #memory: MemoryPolicy;
-  #stash: Stash | undefined;
+  readonly #covariances: StashedTensors;
 
   private constructor(memory: MemoryPolicy) {
-    this.#memory = memory;
+    this.#covariances = new StashedTensors(() => hiddenStash(memory, "moments"));
   }
 
   /** @param known - moments that are there already */
@@ -113,13 +112,8 @@ export class StashedMoments {
   }
 
   async set(id: string, { covariance, ...rest }: SpaceMoments): Promise<void> {
-    const slot = this.spaces.size;
-    this.#stash ??= await hiddenStash(this.#memory, "moments");
-    const stash = this.#stash;
-    await stash.put(slot, await loaded(covariance));
-    const { shape, data } = stash.entry(slot);
-    const read = async (): Promise<Float32Array> => (await stash.get(slot)).data;
-    this.spaces.set(id, { ...rest, covariance: { shape, data: new StoredFloats(data.length, read) } });
+    await this.#covariances.set(id, covariance);
+    this.spaces.set(id, { ...rest, covariance: this.#covariances.tensors.get(id)! });
   }
 }
 

@@ -39,7 +39,7 @@ import { type OnProgress, silent } from "../progress.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
-import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
+import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";
 import { covariancesOf, type DenseProjection, regress } from "./regression.ts";
@@ -92,8 +92,8 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
   const pruned = applyPlan(dense, plan).spec.layers;
   const kept = await checkpoints.restore();
   const layers = [...(kept?.layers ?? [])];
-  const fitted = new FittedTensors(await hiddenStash(runtime.memory, "refitted weights"));
-  for (const [name, tensor] of kept?.tensors ?? []) await fitted.set(name, await loaded(tensor));
+  const fitted = new StashedTensors(() => hiddenStash(runtime.memory, "refitted weights"));
+  for (const [name, tensor] of kept?.tensors ?? []) await fitted.set(name, tensor);
   for (let index = layers.length; index < end; index++) {
     let spec = pruned[index]!;
     for (const space of spacesOf(dense.spec).filter(({ layer }) => layer === index)) {
@@ -110,22 +110,6 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
     await checkpoints.reached(() => ({ layers, tensors: fitted.tensors }));
   }
   return { layers, tensors: fitted.tensors };
-}
-
-/** The new tensors by name, in a stash. */
-class FittedTensors {
-  readonly tensors: Map<string, AnyTensor> = new Map();
-  readonly #stash: Stash;
-
-  constructor(stash: Stash) {
-    this.#stash = stash;
-  }
-
-  async set(name: string, tensor: Tensor): Promise<void> {
-    const slot = this.tensors.size;
-    await this.#stash.put(slot, tensor);
-    this.tensors.set(name, this.#stash.entry(slot));
-  }
 }
 
 /** The kept columns changed by what the moments say, and the bias; or those of several widths. */

@@ -66,6 +66,30 @@ export class MemoryStash implements Stash {
   }
 }
 
+/** Tensors by name in a stash, each read when somebody asks for it, also where whoever keeps the map keeps it for later. */
+export class StashedTensors {
+  readonly tensors: Map<string, StoredTensor> = new Map();
+  readonly #open: () => Promise<Stash>;
+  #stash: Stash | undefined;
+
+  /** @param open - opens the stash, once there is something to put there */
+  constructor(open: () => Promise<Stash>) {
+    this.#open = open;
+  }
+
+  /** @throws GpruneError INTERNAL for a name that is there already */
+  async set(name: string, tensor: AnyTensor): Promise<void> {
+    if (this.tensors.has(name)) throw internalError(`two tensors ${name}`);
+    const slot = this.tensors.size;
+    this.#stash ??= await this.#open();
+    const stash = this.#stash;
+    await stash.put(slot, await loaded(tensor));
+    const { shape, data } = stash.entry(slot);
+    const read = async (): Promise<Float32Array> => (await stash.get(slot)).data;
+    this.tensors.set(name, { shape, data: new StoredFloats(data.length, read) });
+  }
+}
+
 /** The tensor, read if it is somewhere else. */
 export async function loaded(tensor: AnyTensor): Promise<Tensor> {
   return isStored(tensor) ? { shape: tensor.shape, data: await tensor.data.read() } : tensor;
