@@ -13,7 +13,7 @@ import { gatherSymmetric } from "../tensor/symmetric.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type CalibrationState, calibrate, measureActivations, type WeightedTokenSet } from "./calibrate.ts";
 import { measuredSets } from "./measured_sets.ts";
-import { MomentSums, type Moments, momentFeeds, momentsOf } from "./moments.ts";
+import { MomentSums, type Moments, momentFeeds } from "./moments.ts";
 import { CHANNEL_SUMS } from "./stats.ts";
 
 const runtime = new Runtime({ threads: 1 });
@@ -39,7 +39,7 @@ async function found(
   readonly mean: Float64Array;
   readonly squares: Float64Array;
 }> {
-  const { covariance, mean, squares } = momentsOf(moments, id);
+  const { covariance, mean, squares } = moments.get(id)!;
   const all = Int32Array.from({ length: channels }, (_, j) => j);
   return { covariance: gatherSymmetric((await loaded(covariance)).data, all, all), mean, squares };
 }
@@ -136,10 +136,8 @@ describe("one pass", () => {
     const [a, b] = await Promise.all(sets.map((set) => momentsOver(model, runtime, [set])));
     const both = await momentsOver(model, runtime, sets);
     for (const { id } of spacesOf(model.spec)) {
-      const expected = momentsOf(a!, id).squares.map(
-        (square, j) => (3 * square + momentsOf(b!, id).squares[j]!) / 4,
-      );
-      expect(maxDifference(momentsOf(both, id).squares, expected)).toBeLessThan(1e-6);
+      const expected = a!.get(id)!.squares.map((square, j) => (3 * square + b!.get(id)!.squares[j]!) / 4);
+      expect(maxDifference(both.get(id)!.squares, expected)).toBeLessThan(1e-6);
     }
   });
 

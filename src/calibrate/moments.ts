@@ -5,7 +5,6 @@
  * Sums over micro-batches are float64; what is kept are covariances about the means, as float32, of which only the lower triangle is
  * there. Tokens of a micro-batch count by the inverse of their size in the stream (the program `moments`).
  */
-import { internalError } from "../errors.ts";
 import type { Outputs } from "../graph/decoder_runner.ts";
 import { hiddenStash, type MemoryPolicy } from "../graph/memory_policy.ts";
 import type { Feeds } from "../graph/runtime.ts";
@@ -115,13 +114,6 @@ export class StashedMoments {
     await this.#covariances.set(id, covariance);
     this.spaces.set(id, { ...rest, covariance: this.#covariances.tensors.get(id)! });
   }
-}
-
-/** Those of a space. */
-export function momentsOf(moments: Moments, id: string): SpaceMoments {
-  const own = moments.get(id);
-  if (own === undefined) throw internalError(`no moments of ${id}`);
-  return own;
 }
 
 /** target += factor * values; several rows of values are added up in the target's one. */

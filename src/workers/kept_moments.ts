@@ -1,5 +1,5 @@
 /** Moments in a store, each covariance by itself, since together they may be as much as a model. */
-import { type Moments, momentsOf, type SpaceMoments } from "../calibrate/moments.ts";
+import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue, requireValue, type Store } from "../io/store.ts";
 import { type KeptTensors, keepTensors, tensorsOf } from "./recipes.ts";
@@ -33,9 +33,4 @@ export function momentsFrom(store: Store, value: unknown): Moments {
   return new Map(
     Array.from(means, ([id, own]) => [id, { ...own, covariance: covariances.get(id)! }] as const),
   );
-}
-
-/** Those of some spaces. */
-export function momentsAmong(moments: Moments, ids: readonly string[]): Moments {
-  return new Map(ids.map((id) => [id, momentsOf(moments, id)] as const));
 }

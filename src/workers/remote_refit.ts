@@ -5,7 +5,7 @@ import { spacesOf } from "../model/spaces.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { RefitOrder } from "../recover/passes.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
-import { keepMoments, momentsAmong } from "./kept_moments.ts";
+import { keepMoments } from "./kept_moments.ts";
 import { recipeOf } from "./recipes.ts";
 import { type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
 import type { RefitRecipe, RefitUnit } from "./unit.ts";
@@ -25,7 +25,7 @@ export function remoteRefit(
     const units: RefitUnit[] = [];
     // One after another: of moments that are not in the store yet, one covariance is in memory at a time.
     for (const range of rangesOf(remote)) {
-      const own = await keepMoments(store, momentsAmong(moments, idsOf(remote, range, moments)));
+      const own = await keepMoments(store, momentsIn(remote, range, moments));
       units.push({ kind: "refit", hashes: remote.hashes, recipe, moments: own, ...range });
     }
     const parts = await Promise.all(
@@ -42,9 +42,9 @@ export function remoteRefit(
   });
 }
 
-/** The spaces of a range of layers that there are moments of. */
-function idsOf({ spec }: Remote, { first, end }: LayerRange, moments: Moments): readonly string[] {
-  return spacesOf(spec)
-    .filter(({ id, layer }) => layer >= first && layer < end && moments.has(id))
-    .map(({ id }) => id);
+/** Those of a range of layers. */
+function momentsIn({ spec }: Remote, { first, end }: LayerRange, moments: Moments): Moments {
+  const spaces = spacesOf(spec).filter(({ layer }) => layer >= first && layer < end);
+  const ids = new Set(spaces.map(({ id }) => id));
+  return new Map([...moments].filter(([id]) => ids.has(id)));
 }
