@@ -236,6 +236,15 @@ describe("planMemory", () => {
     expect(learning({}).gates).toBe(2 * 4 * 32 * (4096 + 11_008));
   });
 
+  it("keeps activations in half of the machine, or in all of a budget", () => {
+    const run = planned({ recover: "lstsq" });
+    const { peak } = planMemory(run, Number.POSITIVE_INFINITY);
+    const keeps = (limit: number, settings: RunConfigInput = {}): boolean =>
+      planMemory(planned({ recover: "lstsq", ...settings }), limit).places.keepActivations;
+    expect([keeps(2 * peak), keeps(2 * peak - 2)]).toEqual([true, false]);
+    expect([keeps(0, { maxMemory: peak }), keeps(0, { maxMemory: peak - 1 })]).toEqual([true, false]);
+  });
+
   it("keeps activations of a lot and all weights where there is room", () => {
     const room = plan({ recover: "lstsq", seqLen: 64 }).stages;
     const less = plan({ recover: "lstsq", seqLen: 64, maxMemory: "20GB" }).stages;

@@ -44,6 +44,9 @@ const CHOICES: readonly Omit<Places, "collect">[] = [
   { ...LEAST, spillInputs: true, spillHidden: true },
 ];
 
+/** Share of the machine's memory that what is merely faster may have: other processes are there as well. */
+const LUXURY = 1 / 2;
+
 /**
  * The plan that holds most in memory within the budget.
  * @param limit - bytes that the machine has, when no budget is named
@@ -54,7 +57,9 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const budget = maxMemory ?? limit;
   // Whoever names a budget pays for it with the time that collecting garbage takes.
   const collect = maxMemory !== undefined;
-  const plan = candidatesFor(run, collect).find(({ peak }) => peak <= budget);
+  const allowed = ({ keepActivations }: Places): number =>
+    keepActivations && maxMemory === undefined ? LUXURY * limit : budget;
+  const plan = candidatesFor(run, collect).find(({ peak, places }) => peak <= allowed(places));
   if (plan !== undefined) return plan;
   const least = leastPlan(run, collect);
   // What the machine cannot hold is refused by whoever knows the machine (preflight.ts).
