@@ -6,6 +6,7 @@
 import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
+import { runnerForLots } from "../graph/kept_activations.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
@@ -61,9 +62,10 @@ export async function gateStatistics(
   }: GateStatsOptions = {},
 ): Promise<ReadonlyMap<string, GateStats>> {
   const spaces = spacesOf(runner.model.spec);
-  return sumsBySet(runner, sets, {
+  const own = runnerForLots(runner);
+  return sumsBySet(own, sets, {
     empty: () => emptyGateStats(spaces),
-    compute: (batches, options) => windowStatistics(runner, batches, { damped, centers, ...options }),
+    compute: (batches, options) => windowStatistics(own, batches, { damped, centers, ...options }),
     add: addedInPlace,
     ...{ stage, onProgress, checkpoints },
   });

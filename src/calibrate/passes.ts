@@ -4,7 +4,6 @@
  * same bits.
  */
 import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { modelForLots } from "../graph/kept_activations.ts";
 import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
@@ -87,11 +86,9 @@ export function localPasses(dense: Model, runtime: Runtime): Passes {
   return {
     activations: (sets, options) => measureActivations(new DecoderRunner(dense, runtime), sets, options),
     gateStatistics: ({ model }, sets, options) =>
-      gateStatistics(new DecoderRunner(modelForLots(model, runtime), runtime), sets, options),
-    slopes: ({ model }, sets, options) => {
-      const runner = new DecoderRunner(modelForLots(model, runtime), runtime);
-      return slopeStatistics({ runner, dense: modelForLots(dense, runtime) }, sets, options);
-    },
+      gateStatistics(new DecoderRunner(model, runtime), sets, options),
+    slopes: ({ model }, sets, options) =>
+      slopeStatistics({ runner: new DecoderRunner(model, runtime), dense }, sets, options),
     losses: async (requests, { stage, onProgress }) => {
       const sums: LossSum[] = [];
       for (const { made, windows } of requests) {

@@ -17,6 +17,7 @@
 import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
+import { modelForLots, runnerForLots } from "../graph/kept_activations.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
@@ -78,9 +79,11 @@ export async function slopeStatistics(
   sets: readonly TokenSet[],
   { centers = new Map(), stage = "slopes", onProgress = silent }: SlopeOptions = {},
 ): Promise<ReadonlyMap<string, SlopeStats>> {
-  return sumsBySet(changed.runner, sets, {
-    empty: () => emptySlopes(changed.runner),
-    compute: (batches, options) => windowSlopes(changed, batches, { centers, ...options }),
+  const runner = runnerForLots(changed.runner);
+  const dense = modelForLots(changed.dense, runner.runtime);
+  return sumsBySet(runner, sets, {
+    empty: () => emptySlopes(runner),
+    compute: (batches, options) => windowSlopes({ runner, dense }, batches, { centers, ...options }),
     add: addedSlopes,
     ...{ stage, onProgress, checkpoints: NO_CHECKPOINTS },
   });

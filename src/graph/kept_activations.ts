@@ -6,6 +6,7 @@ import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { heldSource } from "../tensor/held.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
+import { DecoderRunner } from "./decoder_runner.ts";
 import { keepsTensors } from "./device.ts";
 import { outputBytes } from "./footprint.ts";
 import type { Value } from "./graph.ts";
@@ -20,6 +21,11 @@ export function keepsActivations({ memory, device }: Runtime): boolean {
 /** A model that lots of windows go through one after the other. */
 export function modelForLots(model: Model, runtime: Runtime): Model {
   return keepsActivations(runtime) ? { ...model, weights: heldSource(model.weights) } : model;
+}
+
+/** The same for its runner. */
+export function runnerForLots({ model, runtime }: DecoderRunner): DecoderRunner {
+  return new DecoderRunner(modelForLots(model, runtime), runtime);
 }
 
 /** Bytes that the program `keeping` leaves of a token in all layers. */

@@ -104,11 +104,14 @@ describe("with everything in files, to the bit, as in memory", () => {
     expect(await spilled).toEqual(await free);
   });
 
-  it("gate statistics are the same", async () => {
-    const [free, spilled] = [roomy, tight].map((runtime) =>
+  it("gate statistics are the same, and with what layers computed kept", async () => {
+    const fast = new Runtime({ threads: 1, memory: { ...ROOMY, keepActivations: true } });
+    const [free, spilled, kept] = [roomy, tight, fast].map((runtime) =>
       gateStatistics(new DecoderRunner(model, runtime), SETS, { damped: true }),
     );
     expect(await spilled).toEqual(await free);
+    expect(await kept).toEqual(await free);
+    await fast.close();
   });
 
   it("refitted weights are the same, and are read when they are asked for", async () => {

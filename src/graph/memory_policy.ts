@@ -23,12 +23,12 @@ export interface MemoryPolicy {
   readonly scratch: Scratch | null;
 }
 
-/** Everything in memory, as far as it goes. */
+/** Nothing in files, but not the whole model in memory: how much that is nobody has asked. */
 export const ROOMY: MemoryPolicy = {
   prefetch: true,
   spillHidden: false,
   spillInputs: false,
-  keepActivations: true,
+  keepActivations: false,
   wideHead: true,
   collect: false,
   scratch: null,

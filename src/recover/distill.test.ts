@@ -4,6 +4,7 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
+import { ROOMY } from "../graph/memory_policy.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -49,6 +50,13 @@ describe("distill", () => {
     expect(mean("hidden", 54)).toBeLessThan(0.8 * mean("hidden", 0));
     expect(model.spec).toEqual(student.spec);
     for (const [name, { data }] of before) expect((await student.weights.read(name)).data).toEqual(data);
+  });
+
+  it("learns the same, to the bit, from activations that were kept", async () => {
+    const keeping = new Runtime({ threads: 1, memory: { ...ROOMY, keepActivations: true } });
+    const [again, kept] = [runtime, keeping].map((own) => distill({ ...request, steps: 3, runtime: own }));
+    expect(await tensorsOf((await kept!).model)).toEqual(await tensorsOf((await again!).model));
+    await keeping.close();
   });
 
   it.each<[string, Partial<DistillRequest>]>([
