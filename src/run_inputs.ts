@@ -113,11 +113,11 @@ export function foresee(
 /** Where a plan's provenance has the hash of the weights that it was made for; older plans lack it. */
 export const PLANNED_WEIGHTS = "model_sha256";
 
-/** Fewer sets than this gain from the model's own text beside them; five did not (docs/METHODS.md). */
+/** Fewer sets than this gain from the model's own text beside them; five did not (docs/EXPERIMENTS.md). */
 const MANY_SETS = 5;
 /** Windows of each set when nothing is said; fewer sets have as many together as `MANY_SETS` would. */
 const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
-/** Least squares has so many times as many, while all sets together have no more than `MANY_WINDOWS` (docs/METHODS.md). */
+/** Least squares has so many times as many, while all sets together have no more than `MANY_WINDOWS` (docs/EXPERIMENTS.md). */
 const REFIT_TIMES = 2;
 const MANY_WINDOWS = 240;
 /** Bytes of a model's layers in float32, all of which are in memory while it writes, up to which it does unasked. */

@@ -151,7 +151,7 @@ export function chooseWindows<T>(
  * `count` different windows, at most all, from place `start` on of an endless row in which every window comes once, in random
  * order, before any comes again; where it comes to one that is there already, the next takes its place. The row depends on
  * the seed and the label alone. What is measured on a few windows at a time sees as many different ones as there are
- * (docs/METHODS.md).
+ * (docs/EXPERIMENTS.md).
  */
 export function windowsInTurn<T>(
   windows: readonly T[],
@@ -235,7 +235,7 @@ export async function loadTokenSet(
 
 /**
  * Cuts a set's text into windows and chooses among them. Windows begin with BOS where the tokenizer puts it first: the model
- * is going to see it, and some can do little without (docs/METHODS.md).
+ * is going to see it, and some can do little without (docs/EXPERIMENTS.md).
  * @throws GpruneError BAD_TEXT for a text without a whole window
  */
 export function sampledSet(

@@ -73,7 +73,7 @@ export const CHANGES: Readonly<Record<SpaceKind, number>> = { ffn: 2, kv: 2 * GR
 const MOVED_GROUPS = 1 / 16;
 /**
  * What a mean squared slope adds to a slope. Half of it would be a Gauss-Newton step's curvature; the losses of SmolLM2 without or
- * with one of its KV groups, 21 of them measured one by one, want 0.08 to 0.39 and 0.15 in the middle (docs/METHODS.md).
+ * with one of its KV groups, 21 of them measured one by one, want 0.08 to 0.39 and 0.15 in the middle (docs/EXPERIMENTS.md).
  */
 const CURVATURE = 0.15;
 /** A width is worth this share of the median at least, so that noise around nothing does not count. */

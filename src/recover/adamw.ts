@@ -14,7 +14,7 @@ export interface AdamMoments {
   readonly second: Float32Array;
 }
 
-/** How much of each moment a step keeps; docs/METHODS.md compares others. */
+/** How much of each moment a step keeps; docs/EXPERIMENTS.md compares others. */
 const BETA1 = 0.9;
 const BETA2 = 0.95;
 const EPSILON = 1e-8;

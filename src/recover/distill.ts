@@ -73,7 +73,7 @@ const WARMUP = 0.05;
 const FINAL_RATE = 0.1;
 /**
  * Tokens of a training window, at most. Gradients of a step have less noise where its tokens come from many places, and windows of 128 tokens
- * train better than longer and shorter ones, for texts of 2048 tokens as well (docs/METHODS.md).
+ * train better than longer and shorter ones, for texts of 2048 tokens as well (docs/EXPERIMENTS.md).
  */
 export const TRAINING_TOKENS = 128;
 /** Windows of a step, when nothing is said; together one micro-batch. */

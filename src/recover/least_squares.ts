@@ -15,7 +15,7 @@
  * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the stream
  * of the layers refitted before it, to repair what those got wrong as well, looks a little better on unseen windows of the
  * calibration texts and is far worse on other kinds of text: the errors of a damaged model belong to the texts it was
- * fitted on; docs/METHODS.md has the numbers. A ridge of 10 % of the variance is what kinds of text that the fit did not see
+ * fitted on; docs/EXPERIMENTS.md has the numbers. A ridge of 10 % of the variance is what kinds of text that the fit did not see
  * want, too.
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
