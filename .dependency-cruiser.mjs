@@ -29,6 +29,7 @@ const LAYERS = [
   "config.ts",
   "run_inputs.ts",
   "planned_run.ts",
+  "planned_graphs.ts",
   "memory_sizes.ts",
   "memory_stages.ts",
   "memory_plan.ts",

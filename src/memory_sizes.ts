@@ -2,25 +2,22 @@
 import { partsOf } from "./calibrate/moments.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
-import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
-import { layerStructure } from "./graph/decoder.ts";
+import { CHANGES } from "./gprune/width_moves.ts";
 import { footprint } from "./graph/footprint.ts";
-import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
-import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
+import type { HeadProgram } from "./graph/head_programs.ts";
 import { keptBytes } from "./graph/kept_activations.ts";
 import { headRows, INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
-import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
+import type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
   channelCount,
   layerParameters,
   layerWeightsOf,
   type Space,
-  type SpaceKind,
   spacesOf,
   weightsOf,
 } from "./model/spaces.ts";
-import type { LayerSpec, ModelSpec } from "./model/spec.ts";
+import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
   fits,
   hasStatistics,
@@ -52,9 +49,11 @@ export class RunSizes {
   readonly largestTensor: number;
   readonly #run: PlannedRun;
   readonly #places: Places;
+  readonly #graphs: PlannedGraphs;
 
   constructor(run: PlannedRun, places: Places) {
     this.#run = run;
+    this.#graphs = new PlannedGraphs(run);
     this.#places = places;
     this.hiddenSize = run.spec.hiddenSize;
     const channels = (kind: string): number =>
@@ -100,11 +99,12 @@ export class RunSizes {
   /** What a program of the head holds. */
   head(program: HeadProgram): Items {
     const { vocabSize } = this.#run.spec;
-    const rows = Math.min(this.#batch.B * this.#batch.T, headRows(vocabSize, this.#places));
+    const { B, T } = this.#graphs.batch;
+    const { graph, sizes } = this.#graphs.head(program, Math.min(B * T, headRows(vocabSize, this.#places)));
     return {
       base: BASE_BYTES,
       head: 4 * vocabSize * this.hiddenSize,
-      activations: footprint(HEAD_PROGRAMS[program](this.#run.spec), { M: rows, V: vocabSize, A: 1 }),
+      activations: footprint(graph, sizes),
     };
   }
 
@@ -304,13 +304,9 @@ export class RunSizes {
     return CHANGES[space.kind] * this.#changedChannels(space) * (channelCount(space) + this.hiddenSize + 1);
   }
 
-  #changedChannels(space: Space): number {
-    return changedChannels(space, this.#run.config.roundTo);
-  }
-
   /** Micro-batches of a file that are in memory: one that is computed, one read ahead, some to be written. */
   get #waiting(): number {
-    return (2 + WRITES_BEHIND) * 4 * this.#batch.B * this.#batch.T * this.hiddenSize;
+    return (2 + WRITES_BEHIND) * 4 * this.#graphs.batch.B * this.#graphs.batch.T * this.hiddenSize;
   }
 
   /** Inputs of all layers for the windows that go there and back together, those of so many rounds at most. */
@@ -325,7 +321,7 @@ export class RunSizes {
     const most = this.#places.spillInputs ? INPUT_BYTES.file : INPUT_BYTES.memory;
     const fitting = most / (this.#inputBytes + this.#keptBytes);
     const wanted = gradients ? tokens : Math.min(tokens, ofRounds);
-    return Math.min(wanted, Math.max(fitting, this.#batch.B * this.#batch.T));
+    return Math.min(wanted, Math.max(fitting, this.#graphs.batch.B * this.#graphs.batch.T));
   }
 
   /** Of a token's inputs of all layers. */
@@ -338,41 +334,14 @@ export class RunSizes {
     return this.#places.keepActivations ? keptBytes(this.#run.spec) : 0;
   }
 
-  get #batch(): { readonly B: number; readonly T: number } {
-    const { seqLen, samples } = this.#run.config;
-    return { B: Math.max(1, Math.min(samples, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
+  #changedChannels(space: Space): number {
+    return this.#graphs.changedChannels(space);
   }
 
-  /** Sizes of the program `slopes`. */
-  get #slopeSizes(): Readonly<Record<string, number>> {
-    const most = (kind: SpaceKind): number =>
-      Math.max(
-        ...spacesOf(this.#run.spec).map((space) => (space.kind === kind ? this.#changedChannels(space) : 1)),
-      );
-    return { "kv.V": CHANGES.kv, "ffn.V": CHANGES.ffn, "kv.r": most("kv"), "ffn.r": most("ffn") };
+  #layerFootprint(program: LayerProgram, batch?: BatchSizes): number {
+    const layers = this.#graphs.layers(program, batch);
+    return Math.max(...layers.map(({ graph, sizes }) => footprint(graph, sizes)));
   }
-
-  #layerFootprint(program: LayerProgram, batch: Readonly<Record<string, number>> = this.#batch): number {
-    const { spec } = this.#run;
-    return Math.max(...distinctLayers(spec).map((layer) => this.#footprintOf(program, layer, batch)));
-  }
-
-  #footprintOf(program: LayerProgram, layer: LayerSpec, batch: Readonly<Record<string, number>>): number {
-    const { spec, config } = this.#run;
-    // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
-    const whole = { tokens: config.seqLen, window: layer.window };
-    const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
-    const { kvGroups: K, groupSize, neurons: F } = layer;
-    const [N, H] = [K * groupSize, spec.headDim];
-    const [kv, ffn] = [partsOf(N * H), partsOf(F)];
-    const rows = { "kv.first": kv.first, "kv.rest": kv.rest, "ffn.first": ffn.first, "ffn.rest": ffn.rest };
-    return footprint(graph, { ...batch, K, N, F, H, gT: groupSize * batch.T!, ...rows, ...this.#slopeSizes });
-  }
-}
-
-/** Layers of different shapes. */
-function distinctLayers({ layers }: ModelSpec): readonly LayerSpec[] {
-  return [...new Map(layers.map((layer) => [JSON.stringify(layer), layer])).values()];
 }
 
 function total(numbers: readonly number[]): number {

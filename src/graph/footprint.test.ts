@@ -39,7 +39,7 @@ describe("footprint", () => {
   it("refuses sizes that nobody gave", () => {
     const b = new GraphBuilder();
     b.output("y", b.exp(b.input("x", ["M", "Q"])));
-    expect(() => footprint(b.finish(), { M: 1 })).toThrow("internal: no size of Q in ");
+    expect(() => footprint(b.finish(), { M: 1 })).toThrow("internal: the size Q of Exp_0 is not known");
   });
 
   it("knows every program's dimensions, and grows with each of them", () => {

@@ -3,9 +3,9 @@
  * order and every value goes after its last use. ONNX Runtime joins operators and reuses memory in place, so it takes a
  * little less.
  */
-import { internalError } from "../errors.ts";
+import { elementCount } from "../tensor/tensor.ts";
 import { type Graph, VALUE_BYTES, type Value } from "./graph.ts";
-import type { Dim } from "./shapes.ts";
+import { type Sizes, shapeOf } from "./product_sizes.ts";
 
 /** Operators whose result is their first input in another shape, and takes no memory. */
 const VIEWS: ReadonlySet<string> = new Set(["Reshape", "Flatten"]);
@@ -14,7 +14,7 @@ const VIEWS: ReadonlySet<string> = new Set(["Reshape", "Flatten"]);
  * Bytes of a run besides its inputs, at most at one time; outputs count twice, since they are copied out.
  * @param sizes - of the graph's symbolic dimensions: `B`, `T`, ...
  */
-export function footprint(graph: Graph, sizes: Readonly<Record<string, number>>): number {
+export function footprint(graph: Graph, sizes: Sizes): number {
   const outputs = [...graph.outputs.values()];
   const owner = new Map<string, string>();
   const ownerOf = ({ name }: Value): string => owner.get(name) ?? name;
@@ -41,18 +41,10 @@ export function footprint(graph: Graph, sizes: Readonly<Record<string, number>>)
 }
 
 /** Bytes of values. @param sizes - of their symbolic dimensions */
-export function outputBytes(values: readonly Value[], sizes: Readonly<Record<string, number>>): number {
+export function outputBytes(values: readonly Value[], sizes: Sizes): number {
   return values.reduce((sum, value) => sum + bytesOf(value, sizes), 0);
 }
 
-function bytesOf({ name, type, shape }: Value, sizes: Readonly<Record<string, number>>): number {
-  const size = (dim: Dim): number => {
-    if (typeof dim === "number") return dim;
-    return dim.split("*").reduce((product, part) => {
-      const factor = sizes[part] ?? Number(part);
-      if (!Number.isFinite(factor)) throw internalError(`no size of ${part} in ${name}`);
-      return product * factor;
-    }, 1);
-  };
-  return shape.reduce((product: number, dim) => product * size(dim), VALUE_BYTES[type]);
+function bytesOf(value: Value, sizes: Sizes): number {
+  return VALUE_BYTES[value.type] * elementCount(shapeOf(value, sizes));
 }

@@ -6,10 +6,8 @@
  * (`MlasGemmBatch`, `MlasSgemmOperation`, the same from 1.9 to 1.30), so that a number of threads can be found whose slices
  * all add as the uncut product does. Nothing here knows what is being computed.
  */
-import { internalError } from "../errors.ts";
-import { elementCount } from "../tensor/tensor.ts";
-import type { Graph, Node, Value } from "./graph.ts";
-import type { Dim } from "./shapes.ts";
+import type { Graph } from "./graph.ts";
+import { type ProductSizes, productsOf, type Sizes } from "./product_sizes.ts";
 
 /** Multiplications for which one more thread is taken (MLAS_SGEMM_THREAD_COMPLEXITY). */
 const THREAD_COMPLEXITY = 2 ** 16;
@@ -20,18 +18,6 @@ const STRIDE = 128;
 /** Narrower slices do not lengthen the stride along K further. */
 const NARROWEST_STRIDE = 16;
 
-/** Sizes of a product [M, K] x [K, N], or of a batch of such. */
-export interface ProductSizes {
-  readonly batch: number;
-  readonly rows: number;
-  readonly inner: number;
-  readonly columns: number;
-  /** Whether the left operand is read transposed. */
-  readonly transA: boolean;
-  /** Whether the product is multiplied by a factor. */
-  readonly scaled: boolean;
-}
-
 /** Shapes of what a graph is fed, by input name. */
 export type FedShapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;
 
@@ -40,7 +26,7 @@ export type FedShapes = Readonly<Record<string, { readonly shape: readonly numbe
  * @throws GpruneError INTERNAL when a size of a product does not follow from the inputs
  */
 export function threadLimit(graph: Graph, feeds: FedShapes, threads: number): number {
-  const products = productsOf(graph, feeds);
+  const products = productsOf(graph, sizesByName(graph, feeds));
   let limit = threads;
   while (limit > 1 && !products.every((product) => addsAlike(product, limit))) limit--;
   return limit;
@@ -78,71 +64,16 @@ function summands(columns: number, inner: number): number {
   return Math.min(along, inner);
 }
 
-/** The float32 products of a graph with the sizes they have for some inputs. */
-function productsOf(graph: Graph, feeds: FedShapes): readonly ProductSizes[] {
-  const sizes = sizesByName(graph, feeds);
-  return graph.nodes.flatMap((node) => {
-    const isProduct = node.op === "MatMul" || node.op === "FusedMatMul";
-    return isProduct && node.output.type === "float32" ? [productSizes(node, sizes)] : [];
-  });
-}
-
-function productSizes(
-  { inputs, output, attributes }: Node,
-  sizes: ReadonlyMap<string, number>,
-): ProductSizes {
-  const [left, right] = inputs.map((value) => shapeOf(value, sizes)) as [
-    readonly number[],
-    readonly number[],
-  ];
-  const transA = attributes.transA === 1;
-  const shape = shapeOf(output, sizes);
-  const [rows, columns] = shape.slice(-2) as [number, number];
-  const inner = left.at(transA ? -2 : -1)!;
-  const leading = elementCount(shape.slice(0, -2));
-  // All rows by one matrix are one product.
-  const joined = right.length === 2 && !transA;
-  const { alpha } = attributes;
-  const scaled = typeof alpha === "object" && "float" in alpha && alpha.float !== 1;
-  return {
-    batch: joined ? 1 : leading,
-    rows: joined ? leading * rows : rows,
-    inner,
-    columns,
-    transA,
-    scaled,
-  };
-}
-
-function shapeOf({ name, shape }: Value, sizes: ReadonlyMap<string, number>): readonly number[] {
-  return shape.map((dim) => {
-    const size = sizeOf(dim, sizes);
-    if (size === undefined) throw internalError(`the size ${dim} of ${name} does not follow from the inputs`);
-    return size;
-  });
-}
-
-/** A size: a number, a name, or a product of such (`B*T`); undefined when a name of it is not known. */
-function sizeOf(dim: Dim, sizes: ReadonlyMap<string, number>): number | undefined {
-  if (typeof dim === "number") return dim;
-  const known = sizes.get(dim);
-  if (known !== undefined || !dim.includes("*")) return known;
-  return dim.split("*").reduce<number | undefined>((product, factor) => {
-    const size = /^\d+$/.test(factor) ? Number(factor) : sizes.get(factor);
-    return product === undefined || size === undefined ? undefined : product * size;
-  }, 1);
-}
-
 /** What the inputs say about the names in their shapes. Of `K*64` both the product and K are known. */
-function sizesByName({ inputs }: Graph, feeds: FedShapes): ReadonlyMap<string, number> {
-  const sizes = new Map<string, number>();
+function sizesByName({ inputs }: Graph, feeds: FedShapes): Sizes {
+  const sizes: Record<string, number> = {};
   for (const { name, shape } of inputs) {
     for (const [axis, dim] of shape.entries()) {
       const size = feeds[name]?.shape[axis];
       if (typeof dim === "number" || size === undefined) continue;
-      sizes.set(dim, size);
+      sizes[dim] = size;
       const [factor, count] = dim.split("*");
-      if (count !== undefined && /^\d+$/.test(count)) sizes.set(factor!, size / Number(count));
+      if (count !== undefined && /^\d+$/.test(count)) sizes[factor!] = size / Number(count);
     }
   }
   return sizes;

@@ -1,0 +1,91 @@
+/** The graphs that a planned run computes with, and the sizes of their symbolic dimensions. */
+import { partsOf } from "./calibrate/moments.ts";
+import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
+import { layerStructure } from "./graph/decoder.ts";
+import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
+import type { Graph } from "./graph/graph.ts";
+import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
+import type { Sizes } from "./graph/product_sizes.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
+import { type SpaceKind, spacesOf } from "./model/spaces.ts";
+import type { LayerSpec } from "./model/spec.ts";
+import type { PlannedRun } from "./planned_run.ts";
+
+/** A graph with the sizes that it runs with. */
+export interface SizedGraph {
+  readonly graph: Graph;
+  readonly sizes: Sizes;
+}
+
+/** Sequences that go through a graph together, and their tokens. */
+export interface BatchSizes {
+  readonly B: number;
+  readonly T: number;
+  /** Places for past tokens, where there are any. */
+  readonly P?: number;
+}
+
+export class PlannedGraphs {
+  readonly #run: PlannedRun;
+
+  constructor(run: PlannedRun) {
+    this.#run = run;
+  }
+
+  /** A micro-batch of the run's windows. */
+  get batch(): BatchSizes {
+    const { seqLen, samples } = this.#run.config;
+    return { B: Math.max(1, Math.min(samples, Math.floor(MICRO_BATCH_TOKENS / seqLen))), T: seqLen };
+  }
+
+  /** What a program runs on layers, one for those that are alike; `count` is how many they are. */
+  layers(
+    program: LayerProgram,
+    batch: BatchSizes = this.batch,
+  ): readonly (SizedGraph & { readonly count: number })[] {
+    const alike = new Map<string, { readonly layer: LayerSpec; count: number }>();
+    for (const layer of this.#run.spec.layers) {
+      const key = JSON.stringify(layer);
+      const known = alike.get(key) ?? { layer, count: 0 };
+      known.count++;
+      alike.set(key, known);
+    }
+    return Array.from(alike.values(), ({ layer, count }) => ({
+      ...this.#layer(program, layer, batch),
+      count,
+    }));
+  }
+
+  /** What a program runs on the head for so many rows. */
+  head(program: HeadProgram, rows: number): SizedGraph {
+    const { spec } = this.#run;
+    return { graph: HEAD_PROGRAMS[program](spec), sizes: { M: rows, V: spec.vocabSize, A: 1 } };
+  }
+
+  /** Channels of an alternative of a space that are not in the present width. */
+  changedChannels(space: Parameters<typeof changedChannels>[0]): number {
+    return changedChannels(space, this.#run.config.roundTo);
+  }
+
+  #layer(program: LayerProgram, layer: LayerSpec, batch: BatchSizes): SizedGraph {
+    const { spec, config } = this.#run;
+    // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
+    const whole = { tokens: config.seqLen, window: layer.window };
+    const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
+    const { kvGroups: K, groupSize, neurons: F } = layer;
+    const [N, H] = [K * groupSize, spec.headDim];
+    const [kv, ffn] = [partsOf(N * H), partsOf(F)];
+    const parts = { "kv.first": kv.first, "kv.rest": kv.rest, "ffn.first": ffn.first, "ffn.rest": ffn.rest };
+    const sizes = { K, N, F, H, gT: groupSize * batch.T, ...parts, ...this.#slopeSizes };
+    return { graph, sizes: { ...batch, ...sizes } };
+  }
+
+  /** Sizes of the program `slopes`. */
+  get #slopeSizes(): Sizes {
+    const most = (kind: SpaceKind): number =>
+      Math.max(
+        ...spacesOf(this.#run.spec).map((space) => (space.kind === kind ? this.changedChannels(space) : 1)),
+      );
+    return { "kv.V": CHANGES.kv, "ffn.V": CHANGES.ffn, "kv.r": most("kv"), "ffn.r": most("ffn") };
+  }
+}
