@@ -33,6 +33,7 @@ const LAYERS = [
   "memory_sizes.ts",
   "memory_stages.ts",
   "memory_plan.ts",
+  "time_plan.ts",
   "run_facts.ts",
   "run_result.ts",
   "run_output.ts",

@@ -1,17 +1,22 @@
 /** What a run would do, without doing it: everything is read and checked as before a run, and nothing computed or written. */
 import type { RunConfig, SettledConfig } from "./config.ts";
+import { CPU } from "./graph/device.ts";
+import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
+import { productSpeed } from "./graph/product_speed.ts";
+import { Runtime } from "./graph/runtime.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
 import { requireNothingKept } from "./io/run_directory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { parameterCount, prunableParameters } from "./model/spaces.ts";
 import { askedRun, type OpeningOptions, openRun } from "./opened_run.ts";
 import type { PruneOptions } from "./pipeline.ts";
-import { planRoom } from "./preflight.ts";
+import { planRoom, type Room } from "./preflight.ts";
 import { silent } from "./progress.ts";
 import { achievedSparsity } from "./prune/plan.ts";
 import { warningsOf } from "./run_inputs.ts";
 import { type PruneResult, usesOf } from "./run_result.ts";
 import { interruptible } from "./stages.ts";
+import { planTime, type TimePlan } from "./time_plan.ts";
 
 /** What a run would take and give; plain JSON, as `gprune prune --dry-run --json` prints it. */
 export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "calibration" | "output"> {
@@ -20,9 +25,25 @@ export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "c
   /** Windows that nothing is learned from, for perplexities before and after, by set. */
   readonly held_out_windows: Readonly<Record<string, number>>;
   readonly memory: MemoryPlan;
+  /** Seconds, about, of all and by stage; null for other devices than the CPU, and where nothing is computed. */
+  readonly time: TimePlan | null;
   /** Bytes of the output's weights, and those that output and progress take on the disk at most at one time. */
   readonly disk: { readonly output: number; readonly most: number };
   readonly settings: SettledConfig;
+}
+
+/** How long it would take here. */
+async function timeOf({ run, memory, output }: Room, config: SettledConfig): Promise<TimePlan | null> {
+  if (config.device !== CPU.name) return null;
+  const runtime = new Runtime({ threads: config.threads });
+  try {
+    const { hiddenSize: inner, layers } = run.spec;
+    const columns = Math.max(...layers.map(({ neurons }) => neurons));
+    const speed = await productSpeed(runtime, { rows: MICRO_BATCH_TOKENS, inner, columns });
+    return planTime(run, memory.places, { speed, bytes: output });
+  } finally {
+    await runtime.close();
+  }
 }
 
 /**
@@ -53,6 +74,7 @@ export async function dryRun(
       calibration: usesOf(sets, config),
       held_out_windows: Object.fromEntries(sets.map(({ name, heldOut }) => [name, heldOut.length])),
       memory: room.memory,
+      time: await timeOf(room, config),
       disk: { output: room.output, most: room.disk },
       settings: config,
     };

@@ -308,3 +308,4 @@ export {
 } from "./tensor/stash.ts";
 export type { Spread } from "./tensor/statistics.ts";
 export type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor/tensor.ts";
+export type { TimePlan } from "./time_plan.ts";

@@ -12,6 +12,7 @@ import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
 import { channelCount, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
+import type { PlannedRun } from "./planned_run.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { decidesByText } from "./run_inputs.ts";
@@ -58,6 +59,8 @@ export interface UpcomingRun {
 /** The room that a run takes. */
 export interface Room extends Pick<Needs, "output" | "disk"> {
   readonly memory: MemoryPlan;
+  /** What it was planned for. */
+  readonly run: PlannedRun;
 }
 
 /**
@@ -74,7 +77,7 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
   const refitTokens = tokensIn(sets.map((set) => learnable(set, config.refitSamples)));
   const checks = sets.some(({ heldOut }) => heldOut.length > 0);
   const decides = decidesByText(config, metric);
-  const planned = {
+  const planned: PlannedRun = {
     spec,
     config,
     tokens,
@@ -87,7 +90,7 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
   const plan = planMemory(planned, memoryLimit());
   const needs = estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));
-  return { memory: plan, output: needs.output, disk: needs.disk };
+  return { run: planned, memory: plan, output: needs.output, disk: needs.disk };
 }
 
 /** Statistics of a channel: four sums in float64, of both halves of a set. */

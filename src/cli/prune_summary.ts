@@ -39,7 +39,7 @@ export function summaryOf(
 }
 
 /** What a run would take and give. */
-export function dryRunText({ sparsity, parameters, memory, disk, ...found }: DryRun): string {
+export function dryRunText({ sparsity, parameters, memory, time, disk, ...found }: DryRun): string {
   const held = Object.values(found.held_out_windows);
   const rows: (readonly [string, string])[] = [
     ["to remove", `${percent(sparsity.asked)} of attention and FFN`],
@@ -47,10 +47,29 @@ export function dryRunText({ sparsity, parameters, memory, disk, ...found }: Dry
     ...runtimeRows(found.runtimes),
     ["calibration", calibrationOf({ ...found, held_out: found.held_out_windows, tokens_per_second: null })],
     ["held out", held.length === 0 ? "nothing" : `${range(held)} windows of each set`],
+    ...(time === null ? [] : [["time", aboutTime(time)] as const]),
     ["disk", `${gigabytes(disk.output)} for the output, ${gigabytes(disk.most)} at most meanwhile`],
   ];
   const closing = "Nothing was computed or written. Without --dry-run the same command does it.";
   return [pairs(rows), planText(memory), closing].join("\n");
+}
+
+/** `about 8 min on this machine: calibrate 3 min, learn 2 min, ...` */
+function aboutTime({ seconds, stages }: NonNullable<DryRun["time"]>): string {
+  const each = Object.entries(stages)
+    .filter(([, own]) => own >= 0.5)
+    .map(([stage, own]) => `${stage} ${about(own)}`);
+  const parts = each.length > 1 ? `: ${each.join(", ")}` : "";
+  return `about ${about(seconds)} on this machine${parts}`;
+}
+
+/** `1 s`, `40 s`, `8 min`, `3 h 20 min`: as much as an estimate is worth. */
+function about(seconds: number): string {
+  if (seconds < 90)
+    return `${Math.max(1, seconds < 20 ? Math.round(seconds) : 10 * Math.round(seconds / 10))} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${10 * Math.floor((minutes % 60) / 10)} min`;
 }
 
 function parametersOf({ before, after }: PruneResult["parameters"]): string {
