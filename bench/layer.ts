@@ -20,6 +20,7 @@ const { values } = parseArgs({
 const runtime = new Runtime({ threads: Number(values.threads) });
 const LAYER = { neurons: 1536, kvGroups: 3, groupSize: 3 };
 const { spec } = tinyModel({ hiddenSize: 576, headDim: 64, layers: [LAYER], vocabSize: 2 });
+const PROGRAMS = ["forward", "statistics", "keeping", "backward", "backwardKept"] as const;
 const STRUCTURE = layerStructure(spec, spec.layers[0]!);
 
 for (const [batch, tokens] of [
@@ -27,7 +28,7 @@ for (const [batch, tokens] of [
   [1, 1024],
   [1, 2048],
 ] as const) {
-  for (const program of ["statistics", "backward"] as const) await compare(program, batch, tokens);
+  for (const program of PROGRAMS) await compare(program, batch, tokens);
 }
 await runtime.close();
 

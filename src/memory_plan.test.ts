@@ -6,6 +6,7 @@ import { hashes } from "../test/run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
 import { tinySpec } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
+import { LOT_BYTES } from "./graph/memory_policy.ts";
 import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
 import { prune } from "./pipeline.ts";
 import type { PlannedRun } from "./planned_run.ts";
@@ -46,7 +47,7 @@ const plan = (settings: RunConfigInput, shape: Shape = {}): MemoryPlan =>
 describe("planMemory", () => {
   it("holds everything in memory when nothing is said", () => {
     const { places, budget, spilled } = plan({});
-    const files = { spillHidden: false, spillInputs: false };
+    const files = { spillHidden: false, spillInputs: false, lotBytes: LOT_BYTES.memory };
     expect(places).toEqual({
       ...files,
       prefetch: true,
@@ -243,6 +244,7 @@ describe("planMemory", () => {
       planMemory(planned({ recover: "lstsq", ...settings }), limit).places.keepActivations;
     expect([keeps(2 * peak), keeps(2 * peak - 2)]).toEqual([true, false]);
     expect([keeps(0, { maxMemory: peak }), keeps(0, { maxMemory: peak - 1 })]).toEqual([true, false]);
+    expect(keeps(Number.POSITIVE_INFINITY, { device: "webgpu" })).toBe(false);
   });
 
   it("keeps activations of a lot and all weights where there is room", () => {
@@ -255,6 +257,8 @@ describe("planMemory", () => {
       expect([stage, room[stage]!["kept weights"]]).toEqual([stage, 4 * weights]);
       expect([stage, room[stage]!["kept activations"]]).toEqual([stage, 4 * 2 * 64 * activations]);
       expect([stage, less[stage]!["kept weights"]]).toEqual([stage, undefined]);
+      // The head's are among them, and those of layers but for a tensor that is read.
+      expect([stage, room[stage]!.head, room[stage]!.layers]).toEqual([stage, undefined, 4 * 32_000 * 4096]);
     }
   });
 

@@ -5,6 +5,8 @@
 import { decimalSize, enoughGigabytes, gigabytes } from "./byte_size.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
+import { CPU } from "./graph/device.ts";
+import { LOT_BYTES } from "./graph/memory_policy.ts";
 import type { Items, Places } from "./memory_sizes.ts";
 import { fileBytes, stageItems } from "./memory_stages.ts";
 import type { PlannedRun } from "./planned_run.ts";
@@ -30,18 +32,20 @@ const LEAST = {
   prefetch: false,
   spillHidden: false,
   spillInputs: false,
+  lotBytes: LOT_BYTES.memory,
   keepActivations: false,
   wideHead: false,
 };
+const INPUTS_IN_FILE = { spillInputs: true, lotBytes: LOT_BYTES.file };
 
 /** From everything in memory to as little as will do. */
 const CHOICES: readonly Omit<Places, "collect">[] = [
   { ...LEAST, prefetch: true, wideHead: true, keepActivations: true },
   { ...LEAST, prefetch: true, wideHead: true },
   { ...LEAST, prefetch: true },
-  { ...LEAST, prefetch: true, spillInputs: true },
-  { ...LEAST, prefetch: true, spillInputs: true, spillHidden: true },
-  { ...LEAST, spillInputs: true, spillHidden: true },
+  { ...LEAST, prefetch: true, ...INPUTS_IN_FILE },
+  { ...LEAST, prefetch: true, ...INPUTS_IN_FILE, spillHidden: true },
+  { ...LEAST, ...INPUTS_IN_FILE, spillHidden: true },
 ];
 
 /** Share of the machine's memory that what is merely faster may have: other processes are there as well. */
@@ -137,7 +141,8 @@ export function planText({ budget, peak, stages, places, spilled }: MemoryPlan):
 }
 
 function candidatesFor(run: PlannedRun, collect: boolean): readonly MemoryPlan[] {
-  return CHOICES.map((places) => planOf(run, { ...places, collect }));
+  const choices = CHOICES.filter(({ keepActivations }) => !keepActivations || run.config.device === CPU.name);
+  return choices.map((places) => planOf(run, { ...places, collect }));
 }
 
 function leastPlan(run: PlannedRun, collect: boolean): MemoryPlan {

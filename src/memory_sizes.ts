@@ -6,7 +6,7 @@ import { CHANGES } from "./gprune/width_moves.ts";
 import { footprint } from "./graph/footprint.ts";
 import type { HeadProgram } from "./graph/head_programs.ts";
 import { keptBytes } from "./graph/kept_activations.ts";
-import { headRows, INPUT_BYTES, type MemoryPolicy } from "./graph/memory_policy.ts";
+import { headRows, type MemoryPolicy } from "./graph/memory_policy.ts";
 import type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
@@ -50,6 +50,7 @@ export class RunSizes {
   readonly #run: PlannedRun;
   readonly #places: Places;
   readonly #graphs: PlannedGraphs;
+  #kept: number | undefined;
 
   constructor(run: PlannedRun, places: Places) {
     this.#run = run;
@@ -182,12 +183,13 @@ export class RunSizes {
     const { spillInputs, keepActivations } = this.#places;
     const inputs = { "layer inputs": spillInputs ? this.#waiting : this.#lotInputs() };
     if (!keepActivations) return inputs;
-    const { spec } = this.#run;
-    const matrices = (spec.tiedEmbeddings ? 1 : 2) * spec.vocabSize * this.hiddenSize;
     return {
       ...inputs,
       "kept activations": this.#keptBytes * this.#lotTokens(),
-      "kept weights": total(this.#layerBytes) + 4 * matrices,
+      // Those of the head and of the layer at hand are among them. Embeddings are read by rows.
+      "kept weights": total(this.#layerBytes) + 4 * this.#run.spec.vocabSize * this.hiddenSize,
+      layers: this.largestTensor,
+      head: 0,
     };
   }
 
@@ -309,7 +311,7 @@ export class RunSizes {
     return (2 + WRITES_BEHIND) * 4 * this.#graphs.batch.B * this.#graphs.batch.T * this.hiddenSize;
   }
 
-  /** Inputs of all layers for the windows that go there and back together, those of so many rounds at most. */
+  /** Inputs of all layers for the windows that go there and back together: of so many rounds, or the metric's, which come first. */
   #lotInputs(rounds = 1): number {
     return this.#inputBytes * this.#lotTokens(rounds);
   }
@@ -318,9 +320,8 @@ export class RunSizes {
     const { gradients, tokens, config } = this.#run;
     const { calibration, gradientWindows, samples, seqLen } = config;
     const ofRounds = calibration.length * Math.min(rounds * gradientWindows, samples) * seqLen;
-    const most = this.#places.spillInputs ? INPUT_BYTES.file : INPUT_BYTES.memory;
-    const fitting = most / (this.#inputBytes + this.#keptBytes);
-    const wanted = gradients ? tokens : Math.min(tokens, ofRounds);
+    const fitting = this.#places.lotBytes / (this.#inputBytes + this.#keptBytes);
+    const wanted = gradients && rounds === 1 ? tokens : Math.min(tokens, ofRounds);
     return Math.min(wanted, Math.max(fitting, this.#graphs.batch.B * this.#graphs.batch.T));
   }
 
@@ -331,7 +332,9 @@ export class RunSizes {
 
   /** Of what is kept of a token beside them. */
   get #keptBytes(): number {
-    return this.#places.keepActivations ? keptBytes(this.#run.spec) : 0;
+    if (!this.#places.keepActivations) return 0;
+    this.#kept ??= keptBytes(this.#run.spec);
+    return this.#kept;
   }
 
   #changedChannels(space: Space): number {

@@ -1,12 +1,12 @@
 /**
- * Windows of several sets on their way forward and back: as many at once as there is room for the inputs of all layers, and what
+ * Windows of several sets on their way forward and back: as many at once as there is room for what they leave in memory, and what
  * comes of each window added up by set, one after the other.
  */
 import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
-import { inputStash } from "../graph/memory_policy.ts";
+import { inputStash, tidy } from "../graph/memory_policy.ts";
 import type { OnProgress, ProgressEvent } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
@@ -57,8 +57,8 @@ export async function sumsBySet<S extends WindowSums>(
   const total = 2 * sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
   let done = total - 2 * tokensOf(queue.map(({ ids }) => ids));
   for (let start = 0; start < queue.length; ) {
-    const { stash, bytes } = await inputStash(runner.memory, "layer inputs");
-    const lot = lotFrom(queue.slice(start), bytes / tokenBytes);
+    const stash = await inputStash(runner.memory, "layer inputs");
+    const lot = lotFrom(queue.slice(start), runner.memory.lotBytes / tokenBytes);
     // The end is said below, with what came out.
     const report: OnProgress = (event) => {
       if (done + event.done < total) onProgress({ ...event, done: done + event.done, total });
@@ -72,6 +72,7 @@ export async function sumsBySet<S extends WindowSums>(
       result.set(name, add(result.get(name)!, window));
     }
     start += lot.length;
+    tidy(runner.memory);
     done += 2 * tokensOf(lot.map(({ ids }) => ids));
     await checkpoints.reached(() => ({ sets: result }));
   }

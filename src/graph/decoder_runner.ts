@@ -56,11 +56,18 @@ const EMBEDDING_ROWS = 1024;
 export class DecoderRunner {
   readonly model: Model;
   readonly runtime: Runtime;
+  readonly #holdsWeights: boolean;
   readonly #positions = new Map<string, Feeds>();
 
-  constructor(model: Model, runtime: Runtime) {
+  /** @param options - `holdsWeights`: whether the model's weights stay in memory, so that a layer that is done leaves nothing to collect */
+  constructor(
+    model: Model,
+    runtime: Runtime,
+    { holdsWeights = false }: { readonly holdsWeights?: boolean } = {},
+  ) {
     this.model = model;
     this.runtime = runtime;
+    this.#holdsWeights = holdsWeights;
   }
 
   /**
@@ -113,7 +120,7 @@ export class DecoderRunner {
       this.runtime.release(layer.weights);
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];
-      tidy(this.memory);
+      if (!this.#holdsWeights) tidy(this.memory);
       next ??= load(index + step);
     }
   }

@@ -7,15 +7,15 @@ import type { ModelSpec } from "../model/spec.ts";
 import { heldSource } from "../tensor/held.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { keepsTensors } from "./device.ts";
+import { CPU } from "./device.ts";
 import { outputBytes } from "./footprint.ts";
 import type { Value } from "./graph.ts";
 import { LAYER_PROGRAMS } from "./programs.ts";
 import type { Runtime } from "./runtime.ts";
 
-/** Whether a runtime keeps activations: not where they would leave the device. */
-export function keepsActivations({ memory, device }: Runtime): boolean {
-  return memory.keepActivations && !keepsTensors(device);
+/** Whether a runtime keeps activations: not where they would come from a device, which is faster to compute them again. */
+export function keepsActivations({ memory, device }: Pick<Runtime, "memory" | "device">): boolean {
+  return memory.keepActivations && device.name === CPU.name;
 }
 
 /** A model that lots of windows go through one after the other. */
@@ -25,7 +25,9 @@ export function modelForLots(model: Model, runtime: Runtime): Model {
 
 /** The same for its runner. */
 export function runnerForLots({ model, runtime }: DecoderRunner): DecoderRunner {
-  return new DecoderRunner(modelForLots(model, runtime), runtime);
+  return new DecoderRunner(modelForLots(model, runtime), runtime, {
+    holdsWeights: keepsActivations(runtime),
+  });
 }
 
 /** Bytes that the program `keeping` leaves of a token in all layers. */

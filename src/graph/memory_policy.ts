@@ -13,6 +13,8 @@ export interface MemoryPolicy {
   readonly spillHidden: boolean;
   /** Whether layer inputs that the way back needs wait in `scratch`. */
   readonly spillInputs: boolean;
+  /** Bytes of layer inputs that windows may have together on their way there and back, with what is kept beside them. */
+  readonly lotBytes: number;
   /** Whether what layers compute on the way forward stays in memory for the way back, and with it the weights of all of them. */
   readonly keepActivations: boolean;
   /** Whether the head takes enough rows at a time to be fast whatever the vocabulary. */
@@ -23,21 +25,22 @@ export interface MemoryPolicy {
   readonly scratch: Scratch | null;
 }
 
+/** `lotBytes` in memory, and in a file, where reading the weights once is worth more. */
+export const LOT_BYTES: { readonly memory: number; readonly file: number } = {
+  memory: 2 ** 29,
+  file: 2 ** 32,
+};
+
 /** Nothing in files, but not the whole model in memory: how much that is nobody has asked. */
 export const ROOMY: MemoryPolicy = {
   prefetch: true,
   spillHidden: false,
   spillInputs: false,
+  lotBytes: LOT_BYTES.memory,
   keepActivations: false,
   wideHead: true,
   collect: false,
   scratch: null,
-};
-
-/** Layer inputs of one lot of windows, and what is kept beside them, bytes: in memory, and in a file, where reading the weights once is worth more. */
-export const INPUT_BYTES: { readonly memory: number; readonly file: number } = {
-  memory: 2 ** 29,
-  file: 2 ** 32,
 };
 
 /** Logits computed at once, elements, where the vocabulary is small or memory is scarce. */
@@ -60,12 +63,7 @@ export async function hiddenStash({ spillHidden, scratch }: MemoryPolicy, name: 
   return spillHidden && scratch !== null ? scratch.openStash(name) : new MemoryStash();
 }
 
-/** A stash for layer inputs, and how many bytes of them go through the model at a time. */
-export async function inputStash(
-  { spillInputs, scratch }: MemoryPolicy,
-  name: string,
-): Promise<{ readonly stash: Stash; readonly bytes: number }> {
-  return spillInputs && scratch !== null
-    ? { stash: await scratch.openStash(name), bytes: INPUT_BYTES.file }
-    : { stash: new MemoryStash(), bytes: INPUT_BYTES.memory };
+/** A stash for layer inputs. @param name - what is kept there */
+export async function inputStash({ spillInputs, scratch }: MemoryPolicy, name: string): Promise<Stash> {
+  return spillInputs && scratch !== null ? scratch.openStash(name) : new MemoryStash();
 }

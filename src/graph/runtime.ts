@@ -54,7 +54,7 @@ export interface FilledProgram extends Pick<Program, "run"> {
 export interface RuntimeOptions {
   /** Threads of one operator at most; the number of cores when absent. */
   readonly threads?: number | undefined;
-  /** What whoever computes may hold in memory; everything when absent. */
+  /** What whoever computes may hold in memory; `ROOMY` when absent. */
   readonly memory?: MemoryPolicy;
   /** Where graphs run; the CPU when absent. A device that may not be there is found by device_check.ts. */
   readonly device?: Device;

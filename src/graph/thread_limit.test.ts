@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it, test } from "vitest";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
 import { momentFeeds } from "../calibrate/moments.ts";
+import type { SpaceKind } from "../model/spaces.ts";
 import { PROJECTIONS } from "../model/spec.ts";
 import { solveSpd } from "./cholesky.ts";
 import { DecoderRunner, type Outputs } from "./decoder_runner.ts";
@@ -118,6 +119,16 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     "kv.center": randomTensor([kvGroups * groupSize * headDim], { name: "kv" }),
     "ffn.center": randomTensor([neurons], { name: "ffn" }),
   };
+  const changesOf = (kind: SpaceKind, channels: number): Feeds => ({
+    [`${kind}.changeInputs`]: randomTensor([2, 21, channels], { name: `${kind} inputs` }),
+    [`${kind}.changeOutputs`]: randomTensor([2, hiddenSize, 21], { name: `${kind} outputs` }),
+    [`${kind}.changeCenters`]: randomTensor([2, 1, 21], { name: `${kind} centers` }),
+  });
+  const changes = {
+    ...changesOf("kv", kvGroups * groupSize * headDim),
+    ...changesOf("ffn", neurons),
+    "ffn.gateWeight": randomTensor([hiddenSize, neurons], { name: "gate weight" }),
+  };
 
   test.each([
     [1, 7],
@@ -136,12 +147,19 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
       ...momentFeeds("kv", kvGroups * groupSize * headDim),
       ...momentFeeds("ffn", neurons),
     };
+    const keeping = new DecoderRunner(model, runtimes[0]!);
+    const { hidden: _, ...kept } = await keeping.runLayer("keeping", await keeping.loadLayer(0), { hidden });
+    const upstream = stream("upstream");
     const programs: readonly (readonly [LayerProgram, Feeds])[] = [
       ["forward", {}],
       ["forest", {}],
       ["gram", {}],
-      ["backward", { upstream: stream("upstream"), ...centers }],
-      ["train", { upstream: stream("upstream") }],
+      ["keeping", {}],
+      ["backward", { upstream, ...centers }],
+      ["backwardKept", { upstream, ...centers, ...kept }],
+      ["train", { upstream }],
+      ["trainKept", { upstream, ...kept }],
+      ["slopesKept", { upstream, ...centers, ...changes, ...kept }],
       ["moments", moments],
       ["cached", { past_keys: past("keys"), past_values: past("values") }],
     ];

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
@@ -54,8 +54,10 @@ describe("distill", () => {
 
   it("learns the same, to the bit, from activations that were kept", async () => {
     const keeping = new Runtime({ threads: 1, memory: { ...ROOMY, keepActivations: true } });
+    const programs = vi.spyOn(keeping, "program");
     const [again, kept] = [runtime, keeping].map((own) => distill({ ...request, steps: 3, runtime: own }));
     expect(await tensorsOf((await kept!).model)).toEqual(await tensorsOf((await again!).model));
+    expect(programs.mock.calls.some(([key]) => key.startsWith("trainKept"))).toBe(true);
     await keeping.close();
   });
 
