@@ -27,6 +27,8 @@ it("foresees what the run will give, and leaves nothing behind", async () => {
   expect(found).toMatchObject({ output, runtimes, calibration });
   expect(found.memory).toMatchObject(result.memory!);
   expect(found.held_out_windows).toEqual({ stories: 2, code: 2 });
+  expect(Object.keys(found.time!.stages)).toEqual(["calibrate", "check", "save"]);
+  for (const seconds of Object.values(found.time!.stages)) expect(seconds).toBeGreaterThan(0);
   // One neuron of so small a model is a percent.
   expect(Math.abs(found.parameters.after / parameters.after - 1)).toBeLessThan(0.02);
   expect(found.disk.most).toBeGreaterThanOrEqual(found.disk.output);

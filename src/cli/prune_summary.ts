@@ -50,7 +50,7 @@ export function dryRunText({ sparsity, parameters, memory, time, disk, ...found 
     ...(time === null ? [] : [["time", aboutTime(time)] as const]),
     ["disk", `${gigabytes(disk.output)} for the output, ${gigabytes(disk.most)} at most meanwhile`],
   ];
-  const closing = "Nothing was computed or written. Without --dry-run the same command does it.";
+  const closing = "Nothing was pruned or written. Without --dry-run the same command does it.";
   return [pairs(rows), planText(memory), closing].join("\n");
 }
 
