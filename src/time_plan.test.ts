@@ -52,7 +52,7 @@ describe("planTime", () => {
     const none = { tokens: 0, refitTokens: 0, checks: false, decidesByText: false };
     expect(stages({ metric: "magnitude", method: "none", recover: "none" }, none)).toEqual(["save"]);
     const own = [...CALIBRATION, { name: "self", path: "self" }];
-    expect(stages({ calibration: own })[0]).toBe("self");
+    expect(stages({ calibration: own })[0]).toBe("own text");
   });
 
   it("grows with rounds, windows and steps", () => {

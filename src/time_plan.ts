@@ -3,7 +3,7 @@
  * machine. What is beside them goes into shares of that speed, which were measured with SmolLM2-135M (docs/PERFORMANCE.md).
  */
 import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
-import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
+import { isOwnText } from "./evaluate/own_text.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import { CHANGES } from "./gprune/width_moves.ts";
@@ -44,7 +44,7 @@ export function planTime(
   const passes = speed * SHARES.passes;
   const solving = speed * SHARES.solving;
   const all: Readonly<Record<string, number>> = {
-    [OWN_TEXT]: work.ownText / (speed * SHARES.decoding),
+    "own text": work.ownText / (speed * SHARES.decoding),
     calibrate: work.measuring / passes,
     learn: work.learning / passes,
     refine: work.refining / solving + work.slopes / passes,
@@ -69,9 +69,9 @@ class Work {
   }
 
   get ownText(): number {
-    const { calibration, samples, refitSamples, seqLen } = this.#run.config;
+    const { calibration, samples, seqLen } = this.#run.config;
     if (!calibration.some(isOwnText)) return 0;
-    const windows = Math.max(samples, refitSamples) + HELD_OUT_WINDOWS;
+    const windows = samples + HELD_OUT_WINDOWS;
     // The past grows to a whole window.
     const step: BatchSizes = { B: SAMPLE_BATCH, T: 1, P: Math.ceil(seqLen / 2) };
     return windows * seqLen * (this.#layers(["cached"], step) + this.#head("logits", SAMPLE_BATCH));
