@@ -25,12 +25,15 @@ export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "c
   /** Windows that nothing is learned from, for perplexities before and after, by set. */
   readonly held_out_windows: Readonly<Record<string, number>>;
   readonly memory: MemoryPlan;
-  /** Seconds, about, of all and by stage; null for other devices than the CPU, and where nothing is computed. */
+  /** Seconds, about, of all and by stage; null for other devices than the CPU. */
   readonly time: TimePlan | null;
   /** Bytes of the output's weights, and those that output and progress take on the disk at most at one time. */
   readonly disk: { readonly output: number; readonly most: number };
   readonly settings: SettledConfig;
 }
+
+/** Of the product that is timed, at most: wider ones are no faster. */
+const TIMED_WEIGHTS = 2 ** 24;
 
 /** How long it would take here. */
 async function timeOf({ run, memory, output }: Room, config: SettledConfig): Promise<TimePlan | null> {
@@ -38,7 +41,8 @@ async function timeOf({ run, memory, output }: Room, config: SettledConfig): Pro
   const runtime = new Runtime({ threads: config.threads });
   try {
     const { hiddenSize: inner, layers } = run.spec;
-    const columns = Math.max(...layers.map(({ neurons }) => neurons));
+    const widest = Math.max(...layers.map(({ neurons }) => neurons));
+    const columns = Math.min(widest, Math.ceil(TIMED_WEIGHTS / inner));
     const speed = await productSpeed(runtime, { rows: MICRO_BATCH_TOKENS, inner, columns });
     return planTime(run, memory.places, { speed, bytes: output });
   } finally {
