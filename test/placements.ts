@@ -43,9 +43,14 @@ const SIZES: Readonly<Record<string, number>> = {
 /** Longer than one block of queries, and than the layer's window. */
 const LONG = { tokens: 259, window: 100 };
 
+/** Programs of layers that devices run: activations are kept on the CPU alone (graph/kept_activations.ts). */
+const LAYERS = Object.entries(LAYER_PROGRAMS).filter(
+  ([name]) => name !== "keeping" && !name.endsWith("Kept"),
+);
+
 /** Every program by name, and those that go through attention in blocks. */
 export const PROGRAMS: Readonly<Record<string, Graph>> = {
-  ...Object.fromEntries(Object.entries(LAYER_PROGRAMS).map(([name, make]) => [name, make(STRUCTURE)])),
+  ...Object.fromEntries(LAYERS.map(([name, make]) => [name, make(STRUCTURE)])),
   ...Object.fromEntries(
     (["forward", "backward", "train", "slopes"] as const).map((program) => {
       return [`${program} in blocks`, LAYER_PROGRAMS[program](structureFor(program, STRUCTURE, LONG))];
