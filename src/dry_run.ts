@@ -1,4 +1,4 @@
-/** What a run would do, without doing it: everything is read and checked as before a run, and nothing computed or written. */
+/** What a run would do, without doing it: everything is read and checked as before a run, and nothing pruned or written. */
 import type { RunConfig, SettledConfig } from "./config.ts";
 import { CPU } from "./graph/device.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";

@@ -63,8 +63,7 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const collect = maxMemory !== undefined;
   const allowed = ({ keepActivations }: Places): number =>
     keepActivations && maxMemory === undefined ? LUXURY * limit : budget;
-  const plan = candidatesFor(run, collect).find(({ peak, places }) => peak <= allowed(places));
-  if (plan !== undefined) return plan;
+  for (const plan of candidatesFor(run, collect)) if (plan.peak <= allowed(plan.places)) return plan;
   const least = leastPlan(run, collect);
   // What the machine cannot hold is refused by whoever knows the machine (preflight.ts).
   if (maxMemory === undefined) return least;
@@ -140,13 +139,16 @@ export function planText({ budget, peak, stages, places, spilled }: MemoryPlan):
   return [`memory: at most ${gigabytes(peak)}${within}${where}; ${layers}`, ...lines].join("\n");
 }
 
-function candidatesFor(run: PlannedRun, collect: boolean): readonly MemoryPlan[] {
-  const choices = CHOICES.filter(({ keepActivations }) => !keepActivations || run.config.device === CPU.name);
-  return choices.map((places) => planOf(run, { ...places, collect }));
+/** Each planned when it is asked for: mostly the first will do. */
+function* candidatesFor(run: PlannedRun, collect: boolean): Generator<MemoryPlan> {
+  for (const places of CHOICES) {
+    if (places.keepActivations && run.config.device !== CPU.name) continue;
+    yield planOf(run, { ...places, collect });
+  }
 }
 
 function leastPlan(run: PlannedRun, collect: boolean): MemoryPlan {
-  return candidatesFor(run, collect).reduce((a, b) => (b.peak < a.peak ? b : a));
+  return [...candidatesFor(run, collect)].reduce((a, b) => (b.peak < a.peak ? b : a));
 }
 
 function planOf(run: PlannedRun, places: Places): MemoryPlan {

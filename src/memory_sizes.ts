@@ -5,7 +5,7 @@ import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import { CHANGES } from "./gprune/width_moves.ts";
 import { footprint } from "./graph/footprint.ts";
 import type { HeadProgram } from "./graph/head_programs.ts";
-import { keptBytes } from "./graph/kept_activations.ts";
+import { keptBytes, programsThereAndBack } from "./graph/kept_activations.ts";
 import { headRows, type MemoryPolicy } from "./graph/memory_policy.ts";
 import type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
@@ -25,6 +25,7 @@ import {
   measuredTokens,
   type PlannedRun,
   refinesWidths,
+  roundTokens,
 } from "./planned_run.ts";
 import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { TEACHER_BYTES } from "./recover/distill.ts";
@@ -79,7 +80,7 @@ export class RunSizes {
 
   /** What a pass through the layers and back holds, besides what is kept in between. */
   passingBack(program: BackwardProgram): Items {
-    return this.passing(this.#places.keepActivations ? ["keeping", `${program}Kept`] : ["forward", program]);
+    return this.passing(programsThereAndBack(this.#places, program));
   }
 
   /** What calibration found. */
@@ -148,7 +149,9 @@ export class RunSizes {
 
   /** What solving for an output projection and its alternatives holds; their right-hand sides are beside the factor. */
   get solvingAlternatives(): Items {
-    const each = spacesOf(this.#run.spec).map((space) => CHANGES[space.kind] * this.#changedChannels(space));
+    const each = spacesOf(this.#run.spec).map(
+      (space) => CHANGES[space.kind] * this.#graphs.changedChannels(space),
+    );
     const rows = 8 * this.widest * Math.max(...each);
     const { "Gram matrices": matrices = 0, factor = 0, ...solving } = this.solving;
     const all = Math.max(factor, this.#factorWith(Math.max(...each)) + rows);
@@ -220,7 +223,7 @@ export class RunSizes {
   /** Of one output projection while it is fitted, and covariances of what comes, in float64. */
   get layerAlternatives(): number {
     const each = spacesOf(this.#run.spec).map((space) => {
-      const [changed, n] = [this.#changedChannels(space), channelCount(space)];
+      const [changed, n] = [this.#graphs.changedChannels(space), channelCount(space)];
       const coming = (CHANGES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
       return this.#alternativesOf(space) + 8 * coming;
     });
@@ -265,7 +268,8 @@ export class RunSizes {
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
     const inputs = spillInputs && learns(this.#run) ? this.#lotInputs() : 0;
-    const forSlopes = spillInputs && refinesWidths(this.#run) ? this.#lotInputs(SLOPE_ROUNDS) : 0;
+    const forSlopes =
+      spillInputs && refinesWidths(this.#run) ? this.#lotInputs(roundTokens(this.#run, SLOPE_ROUNDS)) : 0;
     if (!spillHidden) return Math.max(inputs, forSlopes);
     const refined = this.refined + Math.max(this.#allRefitted, forSlopes);
     return this.moments + Math.max(this.#hiddenOf(measuredTokens(this.#run)), inputs, refined);
@@ -303,7 +307,9 @@ export class RunSizes {
 
   /** Numbers of a space's changes. */
   #changesOf(space: Space): number {
-    return CHANGES[space.kind] * this.#changedChannels(space) * (channelCount(space) + this.hiddenSize + 1);
+    return (
+      CHANGES[space.kind] * this.#graphs.changedChannels(space) * (channelCount(space) + this.hiddenSize + 1)
+    );
   }
 
   /** Micro-batches of a file that are in memory: one that is computed, one read ahead, some to be written. */
@@ -311,17 +317,14 @@ export class RunSizes {
     return (2 + WRITES_BEHIND) * 4 * this.#graphs.batch.B * this.#graphs.batch.T * this.hiddenSize;
   }
 
-  /** Inputs of all layers for the windows that go there and back together: of so many rounds, or the metric's, which come first. */
-  #lotInputs(rounds = 1): number {
-    return this.#inputBytes * this.#lotTokens(rounds);
+  /** Inputs of all layers for the windows, of so many tokens, that go there and back together. */
+  #lotInputs(wanted?: number): number {
+    return this.#inputBytes * this.#lotTokens(wanted);
   }
 
-  #lotTokens(rounds = 1): number {
-    const { gradients, tokens, config } = this.#run;
-    const { calibration, gradientWindows, samples, seqLen } = config;
-    const ofRounds = calibration.length * Math.min(rounds * gradientWindows, samples) * seqLen;
+  /** @param wanted - those of the metric's gradients, or else of a round, when absent */
+  #lotTokens(wanted: number = this.#run.gradients ? this.#run.tokens : roundTokens(this.#run, 1)): number {
     const fitting = this.#places.lotBytes / (this.#inputBytes + this.#keptBytes);
-    const wanted = gradients && rounds === 1 ? tokens : Math.min(tokens, ofRounds);
     return Math.min(wanted, Math.max(fitting, this.#graphs.batch.B * this.#graphs.batch.T));
   }
 
@@ -335,10 +338,6 @@ export class RunSizes {
     if (!this.#places.keepActivations) return 0;
     this.#kept ??= keptBytes(this.#run.spec);
     return this.#kept;
-  }
-
-  #changedChannels(space: Space): number {
-    return this.#graphs.changedChannels(space);
   }
 
   #layerFootprint(program: LayerProgram, batch?: BatchSizes): number {

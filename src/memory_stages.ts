@@ -16,8 +16,8 @@ import {
   measuredTokens,
   type PlannedRun,
   refinesWidths,
+  withTrainingWindows,
 } from "./planned_run.ts";
-import { BATCH_WINDOWS, TRAINING_TOKENS } from "./recover/distill.ts";
 
 /** Items of the stages that a run has, in bytes, by stage. */
 export function stageItems(run: PlannedRun, places: Places): Readonly<Record<string, Items>> {
@@ -58,12 +58,6 @@ const withMeasuredWindows = (run: PlannedRun): PlannedRun => {
 const withSlopeWindows = (run: PlannedRun): PlannedRun => {
   const gradientWindows = SLOPE_ROUNDS * run.config.gradientWindows;
   return { ...run, config: { ...run.config, gradientWindows } };
-};
-
-/** A step of training has windows of its own. */
-const withTrainingWindows = (run: PlannedRun): PlannedRun => {
-  const seqLen = Math.min(run.config.seqLen, TRAINING_TOKENS);
-  return { ...run, config: { ...run.config, seqLen, samples: BATCH_WINDOWS } };
 };
 
 /** What every stage holds. */

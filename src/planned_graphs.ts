@@ -7,7 +7,7 @@ import type { Graph } from "./graph/graph.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
 import type { Sizes } from "./graph/product_sizes.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
-import { type SpaceKind, spacesOf } from "./model/spaces.ts";
+import { type Space, type SpaceKind, spacesOf } from "./model/spaces.ts";
 import type { LayerSpec } from "./model/spec.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
@@ -63,7 +63,7 @@ export class PlannedGraphs {
   }
 
   /** Channels of an alternative of a space that are not in the present width. */
-  changedChannels(space: Parameters<typeof changedChannels>[0]): number {
+  changedChannels(space: Space): number {
     return changedChannels(space, this.#run.config.roundTo);
   }
 

@@ -1,6 +1,7 @@
-/** What a run is to do, as far as memory goes. */
+/** What a run is to do, as far as memory and time go. */
 import { refits, type SettledConfig } from "./config.ts";
 import type { ModelSpec } from "./model/spec.ts";
+import { BATCH_WINDOWS, TRAINING_TOKENS } from "./recover/distill.ts";
 
 /** What a plan is made for. */
 export interface PlannedRun {
@@ -35,4 +36,16 @@ export const refinesWidths = (run: PlannedRun): boolean =>
 /** Tokens that calibration sends through the dense model, all sets together. */
 export function measuredTokens(run: PlannedRun): number {
   return Math.max(hasStatistics(run) ? run.tokens : 0, fits(run) ? run.refitTokens : 0);
+}
+
+/** Tokens of the windows that so many rounds have gradients of, all sets together. */
+export function roundTokens({ tokens, config }: PlannedRun, rounds: number): number {
+  const { calibration, gradientWindows, samples, seqLen } = config;
+  return Math.min(tokens, calibration.length * Math.min(rounds * gradientWindows, samples) * seqLen);
+}
+
+/** The run with the windows of a step of training, which has its own. */
+export function withTrainingWindows(run: PlannedRun): PlannedRun {
+  const seqLen = Math.min(run.config.seqLen, TRAINING_TOKENS);
+  return { ...run, config: { ...run.config, seqLen, samples: BATCH_WINDOWS } };
 }

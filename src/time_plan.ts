@@ -8,14 +8,23 @@ import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import { CHANGES } from "./gprune/width_moves.ts";
 import type { HeadProgram } from "./graph/head_programs.ts";
+import { programsThereAndBack } from "./graph/kept_activations.ts";
 import { operationsOf } from "./graph/product_sizes.ts";
 import type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
 import type { Places } from "./memory_sizes.ts";
-import { channelCount, spacesOf } from "./model/spaces.ts";
+import { channelCount, type Space, spacesOf } from "./model/spaces.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
-import { distills, fits, learns, measuredTokens, type PlannedRun, refinesWidths } from "./planned_run.ts";
+import {
+  distills,
+  fits,
+  learns,
+  measuredTokens,
+  type PlannedRun,
+  refinesWidths,
+  roundTokens,
+  withTrainingWindows,
+} from "./planned_run.ts";
 import { leftInLayers } from "./prune/remaining.ts";
-import { BATCH_WINDOWS, TRAINING_TOKENS } from "./recover/distill.ts";
 
 /** Seconds, of all and of each stage that takes any. */
 export interface TimePlan {
@@ -90,7 +99,7 @@ class Work {
   get learning(): number {
     const { allocation, gradients, tokens, config } = this.#run;
     if (!learns(this.#run)) return 0;
-    const rounds = allocation === "learned" ? config.rounds * this.#roundTokens(1) : 0;
+    const rounds = allocation === "learned" ? config.rounds * roundTokens(this.#run, 1) : 0;
     const metric = gradients ? tokens : 0;
     const layers = this.#thereAndBack("backward");
     const head = this.#head("lossBackward");
@@ -105,7 +114,7 @@ class Work {
 
   get slopes(): number {
     if (!refinesWidths(this.#run)) return 0;
-    return this.#roundTokens(SLOPE_ROUNDS) * (this.#thereAndBack("slopes") + this.#head("lossBackward"));
+    return roundTokens(this.#run, SLOPE_ROUNDS) * (this.#thereAndBack("slopes") + this.#head("lossBackward"));
   }
 
   get refitting(): number {
@@ -114,11 +123,7 @@ class Work {
 
   /** The dense model forward, the pruned one there and back. */
   get training(): number {
-    const { config } = this.#run;
-    if (!distills(this.#run)) return 0;
-    const seqLen = Math.min(config.seqLen, TRAINING_TOKENS);
-    const pieces = { ...this.#run, config: { ...config, seqLen, samples: BATCH_WINDOWS } };
-    return new Work(pieces, this.#places).#steps();
+    return distills(this.#run) ? new Work(withTrainingWindows(this.#run), this.#places).#steps() : 0;
   }
 
   #steps(): number {
@@ -141,17 +146,8 @@ class Work {
     return tokens * ((2 - sparsity) * this.#layers(["forward"]) + 2 * this.#head("loss"));
   }
 
-  /** Tokens of the windows of so many rounds. */
-  #roundTokens(rounds: number): number {
-    const { calibration, gradientWindows, samples, seqLen } = this.#run.config;
-    return Math.min(
-      this.#run.tokens,
-      calibration.length * Math.min(rounds * gradientWindows, samples) * seqLen,
-    );
-  }
-
   #thereAndBack(program: BackwardProgram): number {
-    return this.#layers(this.#places.keepActivations ? ["keeping", `${program}Kept`] : ["forward", program]);
+    return this.#layers(programsThereAndBack(this.#places, program));
   }
 
   /** Of a token in all layers. */
@@ -168,7 +164,7 @@ class Work {
   }
 
   /** Factors of the covariances of what stays, and a solution for every output and others. */
-  #solving(factors: number, sidesOf: (space: ReturnType<typeof spacesOf>[number]) => number): number {
+  #solving(factors: number, sidesOf: (space: Space) => number): number {
     const { spec, config } = this.#run;
     return spacesOf(spec).reduce((sum, space) => {
       const channels = (1 - config.sparsity) * channelCount(space);

@@ -2,7 +2,7 @@
  * Windows of several sets on their way forward and back: as many at once as there is room for what they leave in memory, and what
  * comes of each window added up by set, one after the other.
  */
-import type { Keeping } from "../graph/backward.ts";
+import type { Keeping, Reporting } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
@@ -23,18 +23,12 @@ export interface LotsState<S> {
   readonly sets: ReadonlyMap<string, S>;
 }
 
-/** How a lot goes through the model. */
-interface LotOptions extends Keeping {
-  readonly stage: string;
-  readonly onProgress: OnProgress;
-}
-
 /** What is computed of windows, and how. */
 export interface WindowWork<S extends WindowSums> {
   /** Sums of no windows. */
   readonly empty: () => S;
   /** What comes of every window of some micro-batches, in order. */
-  readonly compute: (batches: readonly TokenBatch[], options: LotOptions) => Promise<Iterable<S>>;
+  readonly compute: (batches: readonly TokenBatch[], options: Keeping & Reporting) => Promise<Iterable<S>>;
   /** Adds a window to sums, which it may change. */
   readonly add: (sums: S, window: S) => S;
   readonly stage: string;

@@ -18,7 +18,8 @@ import {
 import type { BackwardProgram } from "./programs.ts";
 import type { Feeds } from "./runtime.ts";
 
-interface Reporting {
+/** Where progress is told. */
+export interface Reporting {
   readonly stage: string;
   readonly onProgress: OnProgress;
 }

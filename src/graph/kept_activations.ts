@@ -10,7 +10,8 @@ import { DecoderRunner } from "./decoder_runner.ts";
 import { CPU } from "./device.ts";
 import { outputBytes } from "./footprint.ts";
 import type { Value } from "./graph.ts";
-import { LAYER_PROGRAMS } from "./programs.ts";
+import type { MemoryPolicy } from "./memory_policy.ts";
+import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** Whether a runtime keeps activations: not where they would come from a device, which is faster to compute them again. */
@@ -28,6 +29,14 @@ export function runnerForLots({ model, runtime }: DecoderRunner): DecoderRunner 
   return new DecoderRunner(modelForLots(model, runtime), runtime, {
     holdsWeights: keepsActivations(runtime),
   });
+}
+
+/** The programs of the way forward and back. */
+export function programsThereAndBack(
+  { keepActivations }: Pick<MemoryPolicy, "keepActivations">,
+  program: BackwardProgram,
+): readonly LayerProgram[] {
+  return keepActivations ? ["keeping", `${program}Kept`] : ["forward", program];
 }
 
 /** Bytes that the program `keeping` leaves of a token in all layers. */

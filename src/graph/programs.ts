@@ -25,6 +25,7 @@ export type LayerProgram =
   | `${BackwardProgram}Kept`;
 /** Programs of the way back. */
 export type BackwardProgram = "backward" | "train" | "slopes";
+
 const KINDS = ["kv", "ffn"] as const;
 
 /** Programs whose positions are not those of whole sequences. */
