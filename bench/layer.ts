@@ -6,8 +6,9 @@
  * Shapes are SmolLM2-135M's. Both take turns; the fastest round of each counts, in milliseconds.
  */
 import { parseArgs } from "node:util";
-import { layerStructure } from "../src/graph/decoder.ts";
+import { layerSizes, layerStructure } from "../src/graph/decoder.ts";
 import type { Graph } from "../src/graph/graph.ts";
+import { shapeOf } from "../src/graph/product_sizes.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/programs.ts";
 import { type Feeds, type Program, Runtime } from "../src/graph/runtime.ts";
 import { elementCount } from "../src/tensor/tensor.ts";
@@ -59,13 +60,11 @@ async function time({ compiled, feeds }: { compiled: Program; feeds: Feeds }): P
 
 /** Random numbers for every input, but causal masks. */
 function feedsOf({ inputs }: Graph, span: { readonly B: number; readonly T: number }): Feeds {
-  const { neurons: F, kvGroups: K, groupSize } = LAYER;
-  const sizes: Readonly<Record<string, number>> = { ...span, K, F, N: K * groupSize, gT: groupSize * span.T };
-  const sizeOf = (dim: number | string): number =>
-    `${dim}`.split("*").reduce((product, factor) => product * (sizes[factor] ?? Number(factor)), 1);
+  const sizes = { ...span, ...layerSizes(spec.layers[0]!), gT: LAYER.groupSize * span.T };
   return Object.fromEntries(
-    inputs.map(({ name, shape }) => {
-      const sized = shape.map(sizeOf);
+    inputs.map((input) => {
+      const { name } = input;
+      const sized = shapeOf(input, sizes);
       if (name !== "mask") return [name, randomTensor(sized, { name })];
       const keys = sized.at(-1)!;
       const visible = (at: number): boolean => at % keys <= Math.floor(at / keys) % span.T;

@@ -43,7 +43,7 @@ async function timeOf({ run, memory, output }: Room, config: SettledConfig): Pro
     const { hiddenSize: inner, layers } = run.spec;
     const widest = Math.max(...layers.map(({ neurons }) => neurons));
     const columns = Math.min(widest, Math.ceil(TIMED_WEIGHTS / inner));
-    const speed = await productSpeed(runtime, { rows: MICRO_BATCH_TOKENS, inner, columns });
+    const speed = await productSpeed(runtime, { batch: 1, rows: MICRO_BATCH_TOKENS, inner, columns });
     return planTime(run, memory.places, { speed, bytes: output });
   } finally {
     await runtime.close();

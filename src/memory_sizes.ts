@@ -181,13 +181,13 @@ export class RunSizes {
     return this.#hiddenOf(this.#lotTokens());
   }
 
-  /** What is in memory for the way back: layer inputs, and perhaps what layers computed and the weights of all. */
-  get kept(): Items {
+  /** What a stage holds together with what waits for the way back: layer inputs, and perhaps what layers computed and the weights of all. */
+  withKept(stage: Items): Items {
     const { spillInputs, keepActivations } = this.#places;
-    const inputs = { "layer inputs": spillInputs ? this.#waiting : this.#lotInputs() };
-    if (!keepActivations) return inputs;
+    const items = { ...stage, "layer inputs": spillInputs ? this.#waiting : this.#lotInputs() };
+    if (!keepActivations) return items;
     return {
-      ...inputs,
+      ...items,
       "kept activations": this.#keptBytes * this.#lotTokens(),
       // Those of the head and of the layer at hand are among them. Embeddings are read by rows.
       "kept weights": total(this.#layerBytes) + 4 * this.#run.spec.vocabSize * this.hiddenSize,

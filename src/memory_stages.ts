@@ -60,6 +60,13 @@ const withSlopeWindows = (run: PlannedRun): PlannedRun => {
   return { ...run, config: { ...run.config, gradientWindows } };
 };
 
+/** What the head holds on the way back from the loss, without what is kept. */
+const lossBackward = (run: RunSizes): Items => ({
+  ...run.head("lossBackward"),
+  ...run.known,
+  "hidden states": 2 * run.lotHidden,
+});
+
 /** What every stage holds. */
 const STAGES: readonly Stage[] = [
   {
@@ -77,22 +84,15 @@ const STAGES: readonly Stage[] = [
   {
     name: "learn",
     runs: learns,
-    items: (run) => ({
-      ...run.passingBack("backward"),
-      "hidden states": run.lotHidden,
-      ...run.kept,
-      gates: run.gates,
-    }),
+    items: (run) => {
+      const there = { ...run.passingBack("backward"), "hidden states": run.lotHidden };
+      return { ...run.withKept(there), gates: run.gates };
+    },
   },
   {
     name: "head",
     runs: learns,
-    items: (run) => ({
-      ...run.head("lossBackward"),
-      ...run.known,
-      "hidden states": 2 * run.lotHidden,
-      ...run.kept,
-    }),
+    items: (run) => run.withKept(lossBackward(run)),
   },
   {
     name: "refine",
@@ -104,25 +104,16 @@ const STAGES: readonly Stage[] = [
     name: "slopes",
     runs: refinesWidths,
     sees: withSlopeWindows,
-    items: (run) => ({
-      ...run.passingBack("slopes"),
-      "hidden states": run.lotHidden,
-      ...run.kept,
-      gates: run.gates,
-      alternatives: run.alternatives + run.changes,
-    }),
+    items: (run) => {
+      const there = { ...run.passingBack("slopes"), "hidden states": run.lotHidden };
+      return { ...run.withKept(there), gates: run.gates, alternatives: run.alternatives + run.changes };
+    },
   },
   {
     name: "slopes: head",
     runs: refinesWidths,
     sees: withSlopeWindows,
-    items: (run) => ({
-      ...run.head("lossBackward"),
-      ...run.known,
-      "hidden states": 2 * run.lotHidden,
-      ...run.kept,
-      alternatives: run.alternatives,
-    }),
+    items: (run) => ({ ...run.withKept(lossBackward(run)), alternatives: run.alternatives }),
   },
   {
     name: "curves",

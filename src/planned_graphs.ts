@@ -1,7 +1,7 @@
 /** The graphs that a planned run computes with, and the sizes of their symbolic dimensions. */
 import { partsOf } from "./calibrate/moments.ts";
 import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
-import { layerStructure } from "./graph/decoder.ts";
+import { layerSizes, layerStructure } from "./graph/decoder.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
 import type { Graph } from "./graph/graph.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
@@ -72,11 +72,11 @@ export class PlannedGraphs {
     // Recovery adds biases; they cost nothing here, but the graph that has them has one operator more.
     const whole = { tokens: config.seqLen, window: layer.window };
     const graph = LAYER_PROGRAMS[program](structureFor(program, layerStructure(spec, layer), whole));
-    const { kvGroups: K, groupSize, neurons: F } = layer;
-    const [N, H] = [K * groupSize, spec.headDim];
-    const [kv, ffn] = [partsOf(N * H), partsOf(F)];
+    const { headDim: H } = spec;
+    const own = layerSizes(layer);
+    const [kv, ffn] = [partsOf(own.N * H), partsOf(own.F)];
     const parts = { "kv.first": kv.first, "kv.rest": kv.rest, "ffn.first": ffn.first, "ffn.rest": ffn.rest };
-    const sizes = { K, N, F, H, gT: groupSize * batch.T, ...parts, ...this.#slopeSizes };
+    const sizes = { ...own, H, gT: layer.groupSize * batch.T, ...parts, ...this.#slopeSizes };
     return { graph, sizes: { ...batch, ...sizes } };
   }
 

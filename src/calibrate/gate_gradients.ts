@@ -4,7 +4,7 @@
 import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
-import { type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { windowValues } from "./window_gradients.ts";
@@ -54,19 +54,16 @@ export async function batchGradients(
           .filter(({ layer }) => layer === index)
           .map((space) => [`${space.kind}.center`, centerOf(space, centers)]),
       ),
-    take: ({ kind, units, unitChannels }, outputs, window) => {
-      const channels = units * unitChannels;
-      return outputs[`${kind}.gate`]!.data.slice(window * channels, (window + 1) * channels);
+    take: (space, outputs, window) => {
+      const channels = channelCount(space);
+      return outputs[`${space.kind}.gate`]!.data.slice(window * channels, (window + 1) * channels);
     },
   });
   return windows.map(({ loss, spaces: gates }) => ({ loss, gates }));
 }
 
 /** What the channels of a space are replaced by when they go, [channels]. */
-export function centerOf(
-  { id, units, unitChannels }: Space,
-  centers: ReadonlyMap<string, Float32Array>,
-): Tensor {
-  const data = centers.get(id) ?? new Float32Array(units * unitChannels);
+export function centerOf(space: Space, centers: ReadonlyMap<string, Float32Array>): Tensor {
+  const data = centers.get(space.id) ?? new Float32Array(channelCount(space));
   return { shape: [data.length], data };
 }

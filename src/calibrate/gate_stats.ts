@@ -7,7 +7,7 @@ import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import { runnerForLots } from "../graph/kept_activations.ts";
-import { type Space, spacesOf } from "../model/spaces.ts";
+import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { TokenSet } from "./calibrate.ts";
@@ -165,7 +165,7 @@ function statsOfWindow(
   { loss, gates }: WindowGradients,
   { spaces, damped }: { readonly spaces: readonly Space[]; readonly damped: boolean },
 ): GateStats {
-  const gradients = spaces.map((space) => unitGradients(gates.get(space.id)!, space));
+  const gradients = spaces.map((space) => sumOverUnits(gates.get(space.id)!, space));
   let total = 0;
   for (const own of gradients) for (const gradient of own) total += gradient * gradient;
   const share = damped && total > 0 ? 1 / Math.sqrt(total) : 1;
@@ -175,11 +175,4 @@ function statsOfWindow(
     return [id, { absolute: own.map(Math.abs), squares }] as const;
   });
   return { windows: 1, loss, spaces: new Map(moments) };
-}
-
-/** Gradients of units from those of their channels. */
-function unitGradients(channels: Float32Array, { units, unitChannels }: Space): Float64Array {
-  const gradients = new Float64Array(units);
-  for (let j = 0; j < units * unitChannels; j++) gradients[Math.floor(j / unitChannels)]! += channels[j]!;
-  return gradients;
 }

@@ -20,7 +20,7 @@ import type { TokenBatch } from "../graph/forward.ts";
 import { modelForLots, runnerForLots } from "../graph/kept_activations.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { NO_CHECKPOINTS } from "../stages.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
@@ -177,11 +177,11 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
   const feeds: Record<string, Tensor> = {};
   for (const space of spacesOf(spec)) {
     if (space.layer !== layer) continue;
-    const { kind, units, unitChannels } = space;
+    const { kind } = space;
     const names = changeNames(space);
     const read = async (name: string, shape: readonly number[]): Promise<Tensor> =>
       hasChanges({ model }, space) ? weights.read(name) : zeros(shape);
-    feeds[`${kind}.changeInputs`] = await read(names.inputs, [1, 1, units * unitChannels]);
+    feeds[`${kind}.changeInputs`] = await read(names.inputs, [1, 1, channelCount(space)]);
     feeds[`${kind}.changeOutputs`] = await read(names.outputs, [1, spec.hiddenSize, 1]);
     feeds[`${kind}.changeCenters`] = await read(names.centers, [1, 1, 1]);
   }

@@ -27,7 +27,7 @@ import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { hiddenStash } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
+import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
@@ -226,12 +226,10 @@ function increases(
 }
 
 /** Sums over the channels of every two units, [units, units]. */
-function unitInteractions(
-  interactions: Float32Array,
-  { units, unitChannels }: Space,
-): Float32Array | Float64Array {
+function unitInteractions(interactions: Float32Array, space: Space): Float32Array | Float64Array {
+  const { units, unitChannels } = space;
   if (unitChannels === 1) return interactions;
-  const channels = units * unitChannels;
+  const channels = channelCount(space);
   const result = new Float64Array(units * units);
   for (let i = 0; i < channels; i++) {
     const row = Math.floor(i / unitChannels) * units;

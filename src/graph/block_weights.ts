@@ -8,12 +8,12 @@
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../model/spaces.ts";
-import { type Projection, queryHeads } from "../model/spec.ts";
+import type { Projection } from "../model/spec.ts";
 import { type BlockSource, type BlockTensor, blockBytes } from "../tensor/blocks.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { inTwoTerms, TWO_TERMS } from "../tensor/two_terms.ts";
 import { BLOCK_PARTS, type BlockPart, BlockProducts, blockWeight } from "./block_products.ts";
-import { layerStructure, WeightInputs } from "./decoder.ts";
+import { layerSizes, layerStructure, WeightInputs } from "./decoder.ts";
 import { type DecoderRunner, headWeights, type LoadedHead, type LoadedLayer } from "./decoder_runner.ts";
 import { requireFiniteBlocks, requireFiniteWeight } from "./finite.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
@@ -60,12 +60,10 @@ export async function loadBlockLayer(
   if (spec === undefined) throw internalError(`no layer ${index}`);
   const bytes = heldBytes(layerWeightsOf(model.spec, index), blocks);
   if (bytes === 0 || bytes > MOST_BYTES) return runner.loadLayer(index);
-  const { kvGroups, neurons } = spec;
   const b = new GraphBuilder();
   const held = new HeldBlocks(b, blocks);
   const weights = new BlockInputs(b, held, index);
-  const sizes = { kvGroups, heads: queryHeads(spec), neurons };
-  const layer = buildCached(b, layerStructure(model.spec, spec), { sizes, weights });
+  const layer = buildCached(b, layerStructure(model.spec, spec), { sizes: layerSizes(spec), weights });
   const program = await held.open(runtime, b.finish());
   const fed: Record<string, Tensor> = {};
   for (const name of layer.weights.keys())

@@ -6,7 +6,13 @@
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
  */
 import type { SpaceKind } from "../model/spaces.ts";
-import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "../model/spec.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  PROJECTION_MODULE,
+  type Projection,
+  queryHeads,
+} from "../model/spec.ts";
 import { type AttentionCache, type AttentionRule, type AttentionSpan, addAttention } from "./attention.ts";
 import { gelu, rmsNorm } from "./formulas.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
@@ -94,11 +100,16 @@ export interface AttentionInputs {
   readonly cache?: AttentionCache | null;
 }
 
-/** Sizes that pruning changes: K, N and F. */
-export interface LayerSizes {
-  readonly kvGroups: Dim;
-  readonly heads: Dim;
-  readonly neurons: Dim;
+/** Sizes that pruning changes, by their names in shapes: KV groups, query heads and neurons. */
+export interface LayerSizes<Size extends Dim = Dim> {
+  readonly K: Size;
+  readonly N: Size;
+  readonly F: Size;
+}
+
+/** Those of one layer. */
+export function layerSizes(layer: LayerSpec): LayerSizes<number> {
+  return { K: layer.kvGroups, N: queryHeads(layer), F: layer.neurons };
 }
 
 /** What a layer is made of. */
@@ -108,7 +119,7 @@ export interface LayerParts {
   readonly sizes: LayerSizes;
 }
 
-const ANY_SIZES: LayerSizes = { kvGroups: "K", heads: "N", neurons: "F" };
+const ANY_SIZES: LayerSizes = { K: "K", N: "N", F: "F" };
 
 /** What inputs of a layer's graph there are. */
 export interface LayerInputs {
@@ -213,7 +224,7 @@ function attentionInputs(
   const angles = (name: string): Value =>
     b.reshape(b.input(name, [...own, tokens, half]), [...own, tokens, 1, half]);
   const past = (name: string): Value =>
-    b.input(name, [sizes ? 1 : "B", (sizes ?? ANY_SIZES).kvGroups, "P", headDim]);
+    b.input(name, [sizes ? 1 : "B", (sizes ?? ANY_SIZES).K, "P", headDim]);
   return {
     angles: rotaryDim === 0 ? null : { cos: angles("cos"), sin: angles("sin") },
     mask: b.input("mask", maskShape(forest, span)),
@@ -289,7 +300,7 @@ class LayerBuilder {
   ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
     const b = this.#b;
     const { headDim, groupSize } = this.#structure;
-    const { kvGroups } = this.#sizes;
+    const { K } = this.#sizes;
     const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
     const queries = this.#rotate(this.#headsOf(x, "q_proj", "q_norm"), angles);
     const newKeys = this.#rotate(this.#headsOf(x, "k_proj", "k_norm"), angles);
@@ -297,16 +308,13 @@ class LayerBuilder {
     const total = mask.shape.at(-1)!;
     const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
     const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total);
-    const grouped = b.transpose(
-      b.reshape(queries, [batch, tokens, kvGroups, groupSize, headDim]),
-      [0, 2, 3, 1, 4],
-    );
+    const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
     const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
     const perHead = addAttention(b, sources, this.#structure);
     const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
       batch,
       tokens,
-      this.#channels(this.#sizes.heads),
+      this.#channels(this.#sizes.N),
     ]);
     return { tap, keys, values };
   }
@@ -314,9 +322,9 @@ class LayerBuilder {
   /** act(gate(x)) * up(x), [B, T, F]. */
   #neurons(x: Value): Value {
     const b = this.#b;
-    const gate = this.#linear(x, "gate_proj", this.#sizes.neurons);
+    const gate = this.#linear(x, "gate_proj", this.#sizes.F);
     const activated = this.#structure.activation === "silu" ? b.mul(gate, b.sigmoid(gate)) : gelu(b, gate);
-    return b.mul(activated, this.#linear(x, "up_proj", this.#sizes.neurons));
+    return b.mul(activated, this.#linear(x, "up_proj", this.#sizes.F));
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {
@@ -334,7 +342,7 @@ class LayerBuilder {
 
   /** Outputs of a projection by heads, normed where the family does: [B, T, heads, H]. */
   #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj", norm?: "q_norm" | "k_norm"): Value {
-    const count = projection === "q_proj" ? this.#sizes.heads : this.#sizes.kvGroups;
+    const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
     const product = this.#linear(x, projection, this.#channels(count));
     const heads = this.#b.reshape(product, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
     return norm !== undefined && this.#structure.qkNorm ? this.#norm(heads, `self_attn.${norm}`) : heads;

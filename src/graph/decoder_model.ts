@@ -7,14 +7,8 @@
  * Positions and masks are computed in the graph: a query sees the keys up to its own place in the sequence, within the
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
  */
-import { type LayerSpec, type ModelSpec, queryHeads, type RopeSpec } from "../model/spec.ts";
-import {
-  addLayer,
-  type LayerSizes,
-  layerStructure,
-  type RotaryAngles,
-  type WeightSupply,
-} from "./decoder.ts";
+import type { LayerSpec, ModelSpec, RopeSpec } from "../model/spec.ts";
+import { addLayer, layerSizes, layerStructure, type RotaryAngles, type WeightSupply } from "./decoder.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies } from "./frequencies.ts";
 import type { Graph, GraphBuilder, Value, ValueType } from "./graph.ts";
 import { addLogits } from "./head.ts";
@@ -56,10 +50,10 @@ export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderW
   const masks = new MaskBuilder(b, ids, attentionMask);
   const maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
   for (const [index, layer] of spec.layers.entries()) {
-    const { kvGroups, groupSize, neurons, window, rope } = layer;
-    const sizes: LayerSizes = { kvGroups, heads: queryHeads(layer), neurons };
+    const { groupSize, window, rope } = layer;
+    const sizes = layerSizes(layer);
     const past = (kind: string): Value => {
-      const shape = [DIMS.batch, kvGroups, DIMS.past, spec.headDim];
+      const shape = [DIMS.batch, sizes.K, DIMS.past, spec.headDim];
       return b.input(`past_key_values.${index}.${kind}`, shape, weights.cacheType);
     };
     const parts = { structure: layerStructure(spec, layer), weights: weights.layer(index), sizes };

@@ -5,7 +5,7 @@
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { heldSource } from "../tensor/held.ts";
-import { type LayerStructure, layerStructure } from "./decoder.ts";
+import { type LayerStructure, layerSizes, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { CPU } from "./device.ts";
 import { outputBytes } from "./footprint.ts";
@@ -47,8 +47,7 @@ export function keptBytes(spec: ModelSpec): number {
     const key = JSON.stringify(structure);
     const kept = graphs.get(key) ?? keptOutputs(structure);
     graphs.set(key, kept);
-    const { kvGroups: K, groupSize, neurons: F } = layer;
-    return sum + outputBytes(kept, { B: 1, T: 1, K, N: K * groupSize, F });
+    return sum + outputBytes(kept, { B: 1, T: 1, ...layerSizes(layer) });
   }, 0);
 }
 

@@ -1,4 +1,6 @@
 /** How fast this machine multiplies matrices. */
+
+import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { GraphBuilder } from "./graph.ts";
 import { operationsOf, type ProductSizes } from "./product_sizes.ts";
 import type { Runtime } from "./runtime.ts";
@@ -7,21 +9,27 @@ import type { Runtime } from "./runtime.ts";
 const SECONDS = 0.25;
 const RUNS = 3;
 
-/** Multiplications and additions a second of a float32 product by a weight [columns, inner], in the fastest of some runs. */
+/** Of a product of [batch, rows, inner] by the transpose of [batch, columns, inner]. */
+export type PlainProduct = Pick<ProductSizes, "batch" | "rows" | "inner" | "columns">;
+
+/** Multiplications and additions a second of a float32 product, in the fastest of some runs. */
 export async function productSpeed(
   runtime: Runtime,
-  { rows, inner, columns }: Pick<ProductSizes, "rows" | "inner" | "columns">,
+  { batch, rows, inner, columns }: PlainProduct,
 ): Promise<number> {
   const b = new GraphBuilder();
-  const weight = b.input("weight", [columns, inner]);
-  b.output("y", b.matmul(b.input("x", [rows, inner]), weight, { transB: true }));
+  const lead = batch === 1 ? [] : [batch];
+  const [left, right] = [
+    [...lead, rows, inner],
+    [...lead, columns, inner],
+  ];
+  b.output("product", b.matmul(b.input("left", left), b.input("right", right), { transB: true }));
   const graph = b.finish();
-  const program = await runtime.program(`product ${rows} ${inner} ${columns}`, () => graph);
-  const ones = (shape: readonly [number, number]) => ({
-    shape,
-    data: new Float32Array(shape[0] * shape[1]).fill(1),
-  });
-  const feeds = { x: ones([rows, inner]), weight: ones([columns, inner]) };
+  const program = await runtime.program(`product ${[batch, rows, inner, columns]}`, () => graph);
+  const ones = (shape: readonly number[]): Tensor => {
+    return { shape, data: new Float32Array(elementCount(shape)).fill(1) };
+  };
+  const feeds = { left: ones(left), right: ones(right) };
   let fastest = Number.POSITIVE_INFINITY;
   const start = performance.now();
   for (let run = 0; run < RUNS || performance.now() - start < 1000 * SECONDS; run++) {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { wayBackFeeds } from "../../test/layer_feeds.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
@@ -25,12 +26,10 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
       const runner = new DecoderRunner(model, runtime);
       for (const index of model.spec.layers.keys()) {
         const layer = await runner.loadLayer(index);
-        const { neurons, kvGroups, groupSize, rope, window } = layer.spec;
+        const { groupSize, rope, window } = layer.spec;
         const inputs = {
           hidden: randomTensor([2, TOKENS, 8], { name: "hidden" }),
-          upstream: randomTensor([2, TOKENS, 8], { name: "upstream" }),
-          "kv.center": randomTensor([kvGroups * groupSize * model.spec.headDim], { name: "kv" }),
-          "ffn.center": randomTensor([neurons], { name: "ffn" }),
+          ...wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens: TOKENS }),
         };
         const span = { tokens: TOKENS, offset: 0 };
         const whole = layerStructure(model.spec, layer.spec);
@@ -68,7 +67,7 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
 
 describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (_, options) => {
   const model = tinyModel(options);
-  const { hiddenSize, headDim } = model.spec;
+  const { hiddenSize } = model.spec;
 
   test.each([7, TOKENS])(
     "gives the way back the bits that it has without, through %i tokens",
@@ -76,20 +75,7 @@ describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (
       const runner = new DecoderRunner(model, runtime);
       for (const index of model.spec.layers.keys()) {
         const layer = await runner.loadLayer(index);
-        const { neurons, kvGroups, groupSize } = layer.spec;
-        const channels = { kv: kvGroups * groupSize * headDim, ffn: neurons };
-        const change = (kind: "kv" | "ffn"): Feeds => ({
-          [`${kind}.center`]: randomTensor([channels[kind]], { name: kind }),
-          [`${kind}.changeInputs`]: randomTensor([2, 3, channels[kind]], { name: `${kind} inputs` }),
-          [`${kind}.changeOutputs`]: randomTensor([2, hiddenSize, 3], { name: `${kind} outputs` }),
-          [`${kind}.changeCenters`]: randomTensor([2, 1, 3], { name: `${kind} centers` }),
-        });
-        const feeds = {
-          upstream: randomTensor([2, tokens, hiddenSize], { name: "upstream" }),
-          "ffn.gateWeight": randomTensor([hiddenSize, neurons], { name: "gate weight" }),
-          ...change("kv"),
-          ...change("ffn"),
-        };
+        const feeds = wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens });
         const hidden = randomTensor([2, tokens, hiddenSize], { name: "hidden" });
         const forward = await runner.runLayer("forward", layer, { hidden });
         const { hidden: output, ...kept } = await runner.runLayer("keeping", layer, { hidden });

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it, test } from "vitest";
+import { wayBackFeeds } from "../../test/layer_feeds.ts";
 import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES } from "../../test/tiny_variants.ts";
 import { momentFeeds } from "../calibrate/moments.ts";
-import type { SpaceKind } from "../model/spaces.ts";
 import { PROJECTIONS } from "../model/spec.ts";
 import { solveSpd } from "./cholesky.ts";
 import { DecoderRunner, type Outputs } from "./decoder_runner.ts";
@@ -115,20 +115,6 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
   const model = tinyModel({ vocabSize: 997, ...options });
   const { hiddenSize, layers, headDim, vocabSize } = model.spec;
   const { neurons, kvGroups, groupSize } = layers[0]!;
-  const centers = {
-    "kv.center": randomTensor([kvGroups * groupSize * headDim], { name: "kv" }),
-    "ffn.center": randomTensor([neurons], { name: "ffn" }),
-  };
-  const changesOf = (kind: SpaceKind, channels: number): Feeds => ({
-    [`${kind}.changeInputs`]: randomTensor([2, 21, channels], { name: `${kind} inputs` }),
-    [`${kind}.changeOutputs`]: randomTensor([2, hiddenSize, 21], { name: `${kind} outputs` }),
-    [`${kind}.changeCenters`]: randomTensor([2, 1, 21], { name: `${kind} centers` }),
-  });
-  const changes = {
-    ...changesOf("kv", kvGroups * groupSize * headDim),
-    ...changesOf("ffn", neurons),
-    "ffn.gateWeight": randomTensor([hiddenSize, neurons], { name: "gate weight" }),
-  };
 
   test.each([
     [1, 7],
@@ -136,10 +122,7 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     [2, 150],
     [2, 300],
   ])("%i texts of %i tokens", { timeout: 120_000 }, async (batch, tokens) => {
-    const stream = (name: string): ReturnType<typeof randomTensor> => {
-      return randomTensor([batch, tokens, hiddenSize], { name });
-    };
-    const hidden = stream("hidden");
+    const hidden = randomTensor([batch, tokens, hiddenSize], { name: "hidden" });
     const past = (name: string): ReturnType<typeof randomTensor> => {
       return randomTensor([batch, kvGroups, 256, headDim], { name });
     };
@@ -149,17 +132,17 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
     };
     const keeping = new DecoderRunner(model, runtimes[0]!);
     const { hidden: _, ...kept } = await keeping.runLayer("keeping", await keeping.loadLayer(0), { hidden });
-    const upstream = stream("upstream");
+    const back = wayBackFeeds(model.spec, layers[0]!, { batch, tokens });
     const programs: readonly (readonly [LayerProgram, Feeds])[] = [
       ["forward", {}],
       ["forest", {}],
       ["gram", {}],
       ["keeping", {}],
-      ["backward", { upstream, ...centers }],
-      ["backwardKept", { upstream, ...centers, ...kept }],
-      ["train", { upstream }],
-      ["trainKept", { upstream, ...kept }],
-      ["slopesKept", { upstream, ...centers, ...changes, ...kept }],
+      ["backward", back],
+      ["backwardKept", { ...back, ...kept }],
+      ["train", back],
+      ["trainKept", { ...back, ...kept }],
+      ["slopesKept", { ...back, ...kept }],
       ["moments", moments],
       ["cached", { past_keys: past("keys"), past_values: past("values") }],
     ];

@@ -82,6 +82,14 @@ export function channelCount({ units, unitChannels }: Space): number {
   return units * unitChannels;
 }
 
+/** Sum of channel values over every unit's channels, [units]. */
+export function sumOverUnits(channels: Float32Array | Float64Array, space: Space): Float64Array {
+  const { units, unitChannels } = space;
+  const sums = new Float64Array(units);
+  for (let j = 0; j < channelCount(space); j++) sums[Math.floor(j / unitChannels)]! += channels[j]!;
+  return sums;
+}
+
 /** The channels of units, in their order. */
 export function channelsOf(units: readonly number[], unitChannels: number): Int32Array {
   return Int32Array.from({ length: units.length * unitChannels }, (_, i) => {

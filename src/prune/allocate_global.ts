@@ -13,8 +13,8 @@
  * and ties at the threshold go all together; at least one unit stays in each space, there whole blocks may
  * vanish.
  */
-import type { Space, SpaceKind } from "../model/spaces.ts";
-import { square, sumOverUnits } from "../score/channels.ts";
+import { type Space, type SpaceKind, sumOverUnits } from "../model/spaces.ts";
+import { square } from "../score/channels.ts";
 import { type Allocation, type AllocationRequest, requestedSpaces, scoresOf } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import { removeRanked } from "./ranked.ts";

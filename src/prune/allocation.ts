@@ -4,7 +4,7 @@
  * allocate.ts lists them.
  */
 import { GpruneError, internalError } from "../errors.ts";
-import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Importance } from "../score/importance.ts";
 import type { Keep } from "./plan.ts";
@@ -57,14 +57,12 @@ export function requestedSpaces({ spec, spaces }: AllocationRequest): readonly S
   return spaces ?? spacesOf(spec);
 }
 
-/** Channel scores of one space, [units * unitChannels]. */
-export function scoresOf(
-  { importance }: AllocationRequest,
-  { id, units, unitChannels }: Space,
-): Float64Array {
-  const scores = importance.get(id);
-  if (scores?.length === units * unitChannels) return scores;
-  throw internalError(`importance of ${id}: expected ${units * unitChannels} scores, got ${scores?.length}`);
+/** Channel scores of one space, [channels]. */
+export function scoresOf({ importance }: AllocationRequest, space: Space): Float64Array {
+  const scores = importance.get(space.id);
+  const expected = channelCount(space);
+  if (scores?.length === expected) return scores;
+  throw internalError(`importance of ${space.id}: expected ${expected} scores, got ${scores?.length}`);
 }
 
 /** `roundTo` of a request. */

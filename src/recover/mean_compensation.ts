@@ -11,7 +11,7 @@
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
-import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { type LayerSpec, withBiases } from "../model/spec.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -83,7 +83,7 @@ async function compensatedBias(model: Model, { space, removed, means }: Removal)
 
 function channelMeans(stats: CalibrationStats, space: Space): Float64Array {
   const sums = stats.spaces.get(space.id)?.sum;
-  const expected = space.units * space.unitChannels;
+  const expected = channelCount(space);
   if (sums?.length !== expected) {
     throw internalError(`statistics of ${space.id}: expected ${expected} channels, got ${sums?.length}`);
   }

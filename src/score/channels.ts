@@ -72,13 +72,6 @@ export function unitRowSums(
   return sums;
 }
 
-/** Sum of channel values over every unit's channels, [units]. */
-export function sumOverUnits(channels: Float64Array, { units, unitChannels }: Space): Float64Array {
-  const sums = new Float64Array(units);
-  for (let j = 0; j < units * unitChannels; j++) sums[Math.floor(j / unitChannels)]! += channels[j]!;
-  return sums;
-}
-
 /** Channel scores of a metric that knows only units: each unit's value in equal parts, so that the sum is the value. */
 export function spreadOverChannels(values: Float64Array, space: Space): Float64Array {
   const { unitChannels } = space;

@@ -15,10 +15,10 @@ import {
   projectionName,
   type Space,
   spacesOf,
+  sumOverUnits,
 } from "../model/spaces.ts";
 import type { Projection } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { sumOverUnits } from "./channels.ts";
 import type { Metric, ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
 
 /** Channel scores by space id, each of shape [channels]. */

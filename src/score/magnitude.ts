@@ -8,15 +8,8 @@
  * each of these weights, so the product does not change when a factor is moved from one to another (as LayerNorm
  * folding or quantisation scaling do); the sum of norms of Torch-Pruning and Mag-sp does. Ours, no published code.
  */
-import {
-  columnSums,
-  outputWeightOf,
-  product,
-  spreadOverChannels,
-  square,
-  sumOverUnits,
-  unitRowSums,
-} from "./channels.ts";
+import { sumOverUnits } from "../model/spaces.ts";
+import { columnSums, outputWeightOf, product, spreadOverChannels, square, unitRowSums } from "./channels.ts";
 import type { Metric, ScoringView } from "./metric.ts";
 
 export const magnitude: Metric = {

@@ -11,7 +11,8 @@
  * compare; the published code ranks query heads inside their group, here the group is the unit and one score
  * covers its heads.
  */
-import { statsOf, sumOverUnits } from "./channels.ts";
+import { sumOverUnits } from "../model/spaces.ts";
+import { statsOf } from "./channels.ts";
 import type { Metric, ScoringView } from "./metric.ts";
 
 export const minitron: Metric = {

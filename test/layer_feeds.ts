@@ -1,0 +1,30 @@
+/** Random numbers for the programs of the way back. */
+import { layerSizes } from "../src/graph/decoder.ts";
+import type { Feeds } from "../src/graph/runtime.ts";
+import type { SpaceKind } from "../src/model/spaces.ts";
+import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
+import { randomTensor } from "./tiny_model.ts";
+
+/** Changes of each output projection, and their rank. */
+const [CHANGES, RANK] = [2, 21];
+
+/** What `backward`, `train` and `slopes` take besides the layer's input and what was kept. */
+export function wayBackFeeds(
+  { hiddenSize, headDim }: ModelSpec,
+  layer: LayerSpec,
+  { batch, tokens }: { readonly batch: number; readonly tokens: number },
+): Feeds {
+  const { N, F } = layerSizes(layer);
+  const ofSpace = (kind: SpaceKind, channels: number): Feeds => ({
+    [`${kind}.center`]: randomTensor([channels], { name: kind }),
+    [`${kind}.changeInputs`]: randomTensor([CHANGES, RANK, channels], { name: `${kind} inputs` }),
+    [`${kind}.changeOutputs`]: randomTensor([CHANGES, hiddenSize, RANK], { name: `${kind} outputs` }),
+    [`${kind}.changeCenters`]: randomTensor([CHANGES, 1, RANK], { name: `${kind} centers` }),
+  });
+  return {
+    upstream: randomTensor([batch, tokens, hiddenSize], { name: "upstream" }),
+    "ffn.gateWeight": randomTensor([hiddenSize, F], { name: "gate weight" }),
+    ...ofSpace("kv", N * headDim),
+    ...ofSpace("ffn", F),
+  };
+}
