@@ -9,7 +9,7 @@ import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
-import { SHARINGS, type Sharing } from "./prune/allocation.ts";
+import { ALLOCATION_NAMES, type AllocationName } from "./prune/allocation.ts";
 import { mostSimilar } from "./similar.ts";
 
 const textSet = z.strictObject({
@@ -35,8 +35,10 @@ const size = z.union([z.int().positive(), z.string()]).transform((value, context
   return z.NEVER;
 });
 
-/** Windows of a set, at most: a slip of the pen is no order. */
+/** Largest number of windows of a set; larger ones are taken for typing errors. */
 const MAX_WINDOWS = 1_000_000;
+/** Largest number of training steps, for the same reason. */
+const MAX_STEPS = 1_000_000;
 
 const fields = z.strictObject({
   model: z
@@ -48,7 +50,7 @@ const fields = z.strictObject({
   method: z.enum(["gprune", "none"]).default("gprune").describe("gprune, or the metric alone"),
   metric: z.string().default("flap-wifv").describe("importance metric"),
   allocation: z
-    .enum(SHARINGS)
+    .enum(ALLOCATION_NAMES)
     .optional()
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
   robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
@@ -57,11 +59,12 @@ const fields = z.strictObject({
     .boolean()
     .optional()
     .describe(
-      "whether learned widths are moved by what others are worth to the refitted model; so they are with learned allocation, widths per layer and least squares",
+      "whether learned widths are adjusted by measuring the refitted model; on by default with learned allocation, widths per layer and least squares",
     ),
   gradientWindows: z
     .int()
     .min(1)
+    .max(MAX_WINDOWS)
     .optional()
     .describe(
       "windows of every set for gradients, in each round; 2, with fewer than five sets so many that all have 10",
@@ -103,7 +106,12 @@ const fields = z.strictObject({
     .enum(["none", "bias", "lstsq", "distill"])
     .optional()
     .describe("how removed units are made up for; lstsq with gprune, else bias"),
-  steps: z.int().positive().default(300).describe("training steps of recovery by distillation"),
+  steps: z
+    .int()
+    .positive()
+    .max(MAX_STEPS)
+    .default(300)
+    .describe("training steps of recovery by distillation"),
   learningRate: z.number().positive().default(4e-4).describe("highest learning rate of distillation"),
   shape: z
     .enum(["per-layer", "uniform"])
@@ -134,7 +142,7 @@ export interface RunConfig {
   readonly method: "gprune" | "none";
   readonly metric: string;
   /** Absent: learned with gprune, else the allocation the metric was published with. */
-  readonly allocation?: Sharing | undefined;
+  readonly allocation?: AllocationName | undefined;
   readonly robust: boolean;
   readonly rounds: number;
   /** Absent: where there are learned widths per layer and least squares. */
@@ -201,7 +209,7 @@ const runConfigSchema = fields.refine(
 export const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
 /** How layers share the budget when nothing is said and GPrune decides. */
-export const GPRUNE_SHARING: Sharing = "learned";
+export const GPRUNE_ALLOCATION: AllocationName = "learned";
 
 /** Whether a recovery begins with least squares. */
 export function refits(recover: RunConfig["recover"]): boolean {
@@ -211,7 +219,7 @@ export function refits(recover: RunConfig["recover"]): boolean {
 /** Whether widths are learned that can be refined: each layer's own, for a model that least squares refits. */
 export function refines({
   method,
-  allocation = GPRUNE_SHARING,
+  allocation = GPRUNE_ALLOCATION,
   recover,
   shape,
   refine = true,

@@ -50,13 +50,16 @@ async function timeOf({ run, memory, output }: Room, config: SettledConfig): Pro
   }
 }
 
+/** Whom to tell, and the signal to stop. */
+export type DryRunOptions = Pick<PruneOptions, "onProgress" | "onDevice" | "onWarning" | "signal">;
+
 /**
  * Checks a run and says what it would do.
  * @throws GpruneError as `prune` would before it computes anything
  */
 export async function dryRun(
   asked: RunConfig,
-  { onProgress = silent, onDevice = () => {}, onWarning = () => {}, signal }: PruneOptions = {},
+  { onProgress = silent, onDevice = () => {}, onWarning = () => {}, signal }: DryRunOptions = {},
 ): Promise<DryRun> {
   const run = await askedRun(asked, onDevice);
   await requireFreeDirectory(run.config.output);

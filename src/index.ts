@@ -93,7 +93,7 @@ export {
   runConfigJsonSchema,
   type SettledConfig,
 } from "./config.ts";
-export { type DryRun, dryRun } from "./dry_run.ts";
+export { type DryRun, type DryRunOptions, dryRun } from "./dry_run.ts";
 // Errors, progress, versions
 export {
   type ErrorCode,
@@ -193,6 +193,7 @@ export type { HubOptions } from "./io/hub.ts";
 export type { HubClientOptions } from "./io/hub_client.ts";
 export { type Pushed, type PushOptions, pushDirectory } from "./io/hub_push.ts";
 export type { Environment } from "./io/hub_settings.ts";
+export type { JsonValue } from "./io/json_document.ts";
 export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
 export type { MemoryPlan } from "./memory_plan.ts";
 export type { Items, Places } from "./memory_sizes.ts";
@@ -229,17 +230,16 @@ export type { NamedValue, OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
 export {
+  ALLOCATION_NAMES,
   type Allocation,
+  type AllocationName,
   type AllocationRequest,
   type RemovalRequest,
-  SHARINGS,
   type Shape,
-  type Sharing,
 } from "./prune/allocation.ts";
 export {
   achievedSparsity,
   composePlans,
-  type Json,
   type Keep,
   keepAll,
   makePlan,

@@ -1,8 +1,9 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
 import { partsOf } from "./calibrate/moments.ts";
+import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
-import { CHANGES } from "./gprune/width_moves.ts";
+import { MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
 import { footprint } from "./graph/footprint.ts";
 import type { HeadProgram } from "./graph/head_programs.ts";
 import { keptBytes, programsThereAndBack } from "./graph/kept_activations.ts";
@@ -19,12 +20,12 @@ import {
 } from "./model/spaces.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
-  fits,
   hasStatistics,
   learns,
   measuredTokens,
   type PlannedRun,
   refinesWidths,
+  refitsOutputs,
   roundTokens,
 } from "./planned_run.ts";
 import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
@@ -34,6 +35,9 @@ import { elementCount } from "./tensor/tensor.ts";
 
 /** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
 export const BASE_BYTES = 400e6;
+
+/** What there are statistics of: a set, and each of its halves. */
+const WHOLE_AND_HALVES = 3;
 
 /** Bytes by what they are for. */
 export type Items = Readonly<Record<string, number>>;
@@ -126,7 +130,7 @@ export class RunSizes {
 
   /** What gathering statistics, and perhaps moments, of one layer after the other holds. */
   get measuring(): Items {
-    if (!fits(this.#run)) return this.passing(["statistics"]);
+    if (!refitsOutputs(this.#run)) return this.passing(["statistics"]);
     const sums = total(this.channels.map((n) => partsOf(n).first ** 2 + partsOf(n).rest * n));
     return {
       ...this.passing(["statistics", "moments"]),
@@ -150,7 +154,7 @@ export class RunSizes {
   /** What solving for an output projection and its alternatives holds; their right-hand sides are beside the factor. */
   get solvingAlternatives(): Items {
     const each = spacesOf(this.#run.spec).map(
-      (space) => CHANGES[space.kind] * this.#graphs.changedChannels(space),
+      (space) => MAX_ALTERNATIVES[space.kind] * this.#graphs.changedChannels(space),
     );
     const rows = 8 * this.widest * Math.max(...each);
     const { "Gram matrices": matrices = 0, factor = 0, ...solving } = this.solving;
@@ -166,7 +170,7 @@ export class RunSizes {
 
   /** Moments of all spaces (calibrate/moments.ts). */
   get moments(): number {
-    if (!fits(this.#run)) return 0;
+    if (!refitsOutputs(this.#run)) return 0;
     const channels = spacesOf(this.#run.spec).map(channelCount);
     return total(channels.map((n) => 4 * triangleLength(n) + 16 * n));
   }
@@ -207,7 +211,8 @@ export class RunSizes {
   get statistics(): number {
     if (!hasStatistics(this.#run)) return 0;
     const channels = total(spacesOf(this.#run.spec).map(channelCount));
-    return 8 * channels * (this.#run.config.calibration.length + 1) * (3 * 4 + 3);
+    const lots = this.#run.config.calibration.length + 1;
+    return WHOLE_AND_HALVES * (CHANNEL_STATS_BYTES + 8) * channels * lots;
   }
 
   /** Refitted projections that are in memory while they are made. */
@@ -224,7 +229,7 @@ export class RunSizes {
   get layerAlternatives(): number {
     const each = spacesOf(this.#run.spec).map((space) => {
       const [changed, n] = [this.#graphs.changedChannels(space), channelCount(space)];
-      const coming = (CHANGES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
+      const coming = (MAX_ALTERNATIVES[space.kind] / 2) * changed * (n + this.hiddenSize + changed);
       return this.#alternativesOf(space) + 8 * coming;
     });
     return Math.max(...each);
@@ -293,7 +298,7 @@ export class RunSizes {
   /** Output projections of the pruned model. */
   get #allRefitted(): number {
     const { spec, config } = this.#run;
-    return fits(this.#run) ? 4 * leftInOutputs(spec, config.sparsity) : 0;
+    return refitsOutputs(this.#run) ? 4 * leftInOutputs(spec, config.sparsity) : 0;
   }
 
   get #allAlternatives(): number {
@@ -308,7 +313,9 @@ export class RunSizes {
   /** Numbers of a space's changes. */
   #changesOf(space: Space): number {
     return (
-      CHANGES[space.kind] * this.#graphs.changedChannels(space) * (channelCount(space) + this.hiddenSize + 1)
+      MAX_ALTERNATIVES[space.kind] *
+      this.#graphs.changedChannels(space) *
+      (channelCount(space) + this.hiddenSize + 1)
     );
   }
 

@@ -10,12 +10,12 @@ import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts
 import {
   calibrates,
   distills,
-  fits,
   hasStatistics,
   learns,
   measuredTokens,
   type PlannedRun,
   refinesWidths,
+  refitsOutputs,
   withTrainingWindows,
 } from "./planned_run.ts";
 
@@ -50,7 +50,7 @@ const withWindows = (run: PlannedRun, samples: number, tokens = run.tokens): Pla
 /** Calibration sees what least squares wants to know of as well. */
 const withMeasuredWindows = (run: PlannedRun): PlannedRun => {
   const { samples, refitSamples } = run.config;
-  const most = fits(run) ? Math.max(hasStatistics(run) ? samples : 0, refitSamples) : samples;
+  const most = refitsOutputs(run) ? Math.max(hasStatistics(run) ? samples : 0, refitSamples) : samples;
   return withWindows(run, most, measuredTokens(run));
 };
 
@@ -127,7 +127,7 @@ const STAGES: readonly Stage[] = [
   },
   {
     name: "refit",
-    runs: fits,
+    runs: refitsOutputs,
     items: (run) => ({ ...run.solving, "refitted weights": run.refitted }),
   },
   {

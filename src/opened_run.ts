@@ -7,7 +7,7 @@ import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import type { OnProgress } from "./progress.ts";
-import type { Sharing } from "./prune/allocation.ts";
+import type { AllocationName } from "./prune/allocation.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import {
   allocationOf,
@@ -58,7 +58,7 @@ export interface OpenedRun extends AskedRun {
   readonly runtimes: Runtimes;
   /** One that the model is yet to write is as large as it will be. */
   readonly sets: readonly SampledSet[];
-  readonly allocation: Sharing;
+  readonly allocation: AllocationName;
 }
 
 export interface OpeningOptions {

@@ -25,7 +25,14 @@ import { type AskedRun, askedRun, type OpenedRun, type OpeningOptions, openRun }
 import { planRoom } from "./preflight.ts";
 import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
-import { achievedSparsity, type Keep, makePlan, type PruningPlan, widths } from "./prune/plan.ts";
+import {
+  achievedSparsity,
+  type Keep,
+  makePlan,
+  PLANNED_WEIGHTS,
+  type PruningPlan,
+  widths,
+} from "./prune/plan.ts";
 import { trainTensors } from "./recover/distill.ts";
 import type { Refitted } from "./recover/least_squares.ts";
 import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
@@ -41,14 +48,7 @@ import {
   toJson,
   weightsHash,
 } from "./run_facts.ts";
-import {
-  decidesByText,
-  hasOwnText,
-  learnsNothing,
-  PLANNED_WEIGHTS,
-  warningsOf,
-  withOwnText,
-} from "./run_inputs.ts";
+import { decidesByText, hasOwnText, learnsNothing, warningsOf, withOwnText } from "./run_inputs.ts";
 import { type Findings, finishedResult, saveRun } from "./run_output.ts";
 import {
   type Measurements,
@@ -233,7 +233,7 @@ interface Knowledge {
   readonly pooled: Evidence;
 }
 
-/** Nothing is learned that nobody asks for: what is decided without texts needs statistics for mean compensation alone. */
+/** Gathers what later stages use and no more: a plan, or a metric of weights alone, needs statistics only for `--recover bias`. */
 async function learnFromSets(run: Run): Promise<Learned> {
   const { config, given, model, passes, sets, metric, stages, onProgress } = run;
   const known = decidesByText(config, metric) || config.recover === "bias" ? sets : [];

@@ -1,6 +1,6 @@
 /** The graphs that a planned run computes with, and the sizes of their symbolic dimensions. */
 import { partsOf } from "./calibrate/moments.ts";
-import { CHANGES, changedChannels } from "./gprune/width_moves.ts";
+import { changedChannels, MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
 import { layerSizes, layerStructure } from "./graph/decoder.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
 import type { Graph } from "./graph/graph.ts";
@@ -86,6 +86,11 @@ export class PlannedGraphs {
       Math.max(
         ...spacesOf(this.#run.spec).map((space) => (space.kind === kind ? this.changedChannels(space) : 1)),
       );
-    return { "kv.V": CHANGES.kv, "ffn.V": CHANGES.ffn, "kv.r": most("kv"), "ffn.r": most("ffn") };
+    return {
+      "kv.V": MAX_ALTERNATIVES.kv,
+      "ffn.V": MAX_ALTERNATIVES.ffn,
+      "kv.r": most("kv"),
+      "ffn.r": most("ffn"),
+    };
   }
 }

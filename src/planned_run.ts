@@ -15,27 +15,48 @@ export interface PlannedRun {
   readonly checks: boolean;
   /** By name; `given` where a plan is carried out. */
   readonly allocation: string;
-  /** Whether the metric looks at gradients, and whether what is removed depends on the texts at all. */
+  /** Whether the metric looks at gradients. */
   readonly gradients: boolean;
+  /** Whether which units go depends on the texts. */
   readonly decidesByText: boolean;
 }
 
-/** Whether a run has statistics of activations, refits, trains, learns with gradients. */
-export const hasStatistics = ({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (decidesByText || recover === "bias");
-export const fits = ({ config: { recover }, tokens }: PlannedRun): boolean => tokens > 0 && refits(recover);
-export const calibrates = (run: PlannedRun): boolean => hasStatistics(run) || fits(run);
-export const distills = (run: PlannedRun): boolean => fits(run) && run.config.recover === "distill";
-export const learns = ({ allocation, gradients, tokens }: PlannedRun): boolean =>
-  tokens > 0 && (allocation === "learned" || gradients);
+/** Whether statistics of activations are gathered: for scores, or for biases. */
+export function hasStatistics({ decidesByText, config: { recover }, tokens }: PlannedRun): boolean {
+  return tokens > 0 && (decidesByText || recover === "bias");
+}
+
+/** Whether output projections are refitted by least squares. */
+export function refitsOutputs({
+  config: { recover },
+  tokens,
+}: Pick<PlannedRun, "config" | "tokens">): boolean {
+  return tokens > 0 && refits(recover);
+}
+
+/** Whether texts go through the dense model, for statistics or moments. */
+export function calibrates(run: PlannedRun): boolean {
+  return hasStatistics(run) || refitsOutputs(run);
+}
+
+/** Whether the pruned model is trained. */
+export function distills(run: PlannedRun): boolean {
+  return refitsOutputs(run) && run.config.recover === "distill";
+}
+
+/** Whether gradients decide. */
+export function learns({ allocation, gradients, tokens }: PlannedRun): boolean {
+  return tokens > 0 && (allocation === "learned" || gradients);
+}
 
 /** Whether learned widths are refined. */
-export const refinesWidths = (run: PlannedRun): boolean =>
-  run.config.refine && run.allocation === "learned" && fits(run);
+export function refinesWidths(run: PlannedRun): boolean {
+  return run.config.refine && run.allocation === "learned" && refitsOutputs(run);
+}
 
 /** Tokens that calibration sends through the dense model, all sets together. */
 export function measuredTokens(run: PlannedRun): number {
-  return Math.max(hasStatistics(run) ? run.tokens : 0, fits(run) ? run.refitTokens : 0);
+  return Math.max(hasStatistics(run) ? run.tokens : 0, refitsOutputs(run) ? run.refitTokens : 0);
 }
 
 /** Tokens of the windows that so many rounds have gradients of, all sets together. */

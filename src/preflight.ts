@@ -2,21 +2,23 @@
  * What a run will need, said before it begins: an estimate from the shapes of the model, the settings and the number of
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
+
 import { contrastedSizes } from "./byte_size.ts";
 import type { TokenSet } from "./calibrate/calibrate.ts";
+import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
+import { tokensOf } from "./calibrate/window_lots.ts";
 import { learnable, type SampledSet } from "./calibrate/windows.ts";
-import { refits, type SettledConfig } from "./config.ts";
+import type { SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
 import { channelCount, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
-import type { PlannedRun } from "./planned_run.ts";
+import { type PlannedRun, refitsOutputs } from "./planned_run.ts";
 import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { decidesByText } from "./run_inputs.ts";
-import { calibrationSummary, tokensOf } from "./run_result.ts";
 import type { Metric } from "./score/metric.ts";
 
 /** Bytes. */
@@ -72,7 +74,8 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
   const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
   const allocation = given === null ? run.allocation : "given";
   const gradients = given === null && metric.input === "gradients";
-  const tokensIn = (learned: readonly TokenSet[]): number => tokensOf(calibrationSummary(learned));
+  const tokensIn = (learned: readonly TokenSet[]): number =>
+    tokensOf(learned.flatMap(({ windows }) => windows));
   const tokens = tokensIn(sets);
   const refitTokens = tokensIn(sets.map((set) => learnable(set, config.refitSamples)));
   const checks = sets.some(({ heldOut }) => heldOut.length > 0);
@@ -93,9 +96,6 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
   return { run: planned, memory: plan, output: needs.output, disk: needs.disk };
 }
 
-/** Statistics of a channel: four sums in float64, of both halves of a set. */
-const CHANNEL_BYTES = 2 * 4 * 8;
-
 /** What the run needs, erring upwards. */
 export function estimateNeeds(
   model: Model,
@@ -107,7 +107,7 @@ export function estimateNeeds(
   const hiddenOf = (count: number): number => 4 * count * spec.hiddenSize;
   const refitted = 4 * leftInOutputs(spec, config.sparsity);
   const { recover } = config;
-  const fits = tokens > 0 && refits(recover);
+  const fits = refitsOutputs({ config, tokens });
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType(model, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
@@ -116,7 +116,8 @@ export function estimateNeeds(
   const { moments, refined } = plan;
   const channels = spacesOf(spec).reduce((sum, space) => sum + channelCount(space), 0);
   const hidden = hiddenOf(fits ? Math.max(tokens, refitTokens) : tokens);
-  const statistics = CHANNEL_BYTES * config.calibration.length * channels;
+  // Of both halves of every set.
+  const statistics = 2 * CHANNEL_STATS_BYTES * config.calibration.length * channels;
   const uses: readonly (readonly [number, string | null])[] = [
     [moments + output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
     [

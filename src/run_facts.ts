@@ -11,7 +11,7 @@ import { countingSettings, type SettledConfig } from "./config.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
-import type { JsonValue } from "./io/json_difference.ts";
+import type { JsonValue } from "./io/json_document.ts";
 import { processor } from "./io/machine.ts";
 import { sha256Hex } from "./io/sha256.ts";
 import { cardFields } from "./model/card_fields.ts";

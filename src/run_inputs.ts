@@ -9,7 +9,7 @@ import {
   type TextSet,
   windowLength,
 } from "./calibrate/windows.ts";
-import { GPRUNE_SHARING, type RunConfig, refines, type SettledConfig } from "./config.ts";
+import { GPRUNE_ALLOCATION, type RunConfig, refines, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
 import type { SampleState } from "./evaluate/sample.ts";
@@ -27,8 +27,8 @@ import { Tokenizer } from "./model/tokenizer.ts";
 import { unusedText } from "./model/unused_tensors.ts";
 import { plainName } from "./plain_text.ts";
 import type { OnProgress } from "./progress.ts";
-import type { Sharing } from "./prune/allocation.ts";
-import { badPlan, type PruningPlan, validatePlan } from "./prune/plan.ts";
+import type { AllocationName } from "./prune/allocation.ts";
+import { badPlan, PLANNED_WEIGHTS, type PruningPlan, validatePlan } from "./prune/plan.ts";
 import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import type { Metric } from "./score/metric.ts";
 import { METRICS, metricByName } from "./score/registry.ts";
@@ -110,9 +110,6 @@ export function foresee(
   });
 }
 
-/** Where a plan's provenance has the hash of the weights that it was made for; older plans lack it. */
-export const PLANNED_WEIGHTS = "model_sha256";
-
 /** Fewer sets than this gain from the model's own text beside them; five did not (docs/EXPERIMENTS.md). */
 const MANY_SETS = 5;
 /** Windows of each set when nothing is said; fewer sets have as many together as `MANY_SETS` would. */
@@ -172,8 +169,8 @@ function addsOwnText(config: RunConfig, mayWrite: boolean): boolean {
 }
 
 /** How layers share the budget: as it is said, else learned with GPrune, else as the metric was published. */
-export function allocationOf({ method, allocation }: RunConfig, metric: Metric): Sharing {
-  return allocation ?? (method === "gprune" ? GPRUNE_SHARING : metric.allocation);
+export function allocationOf({ method, allocation }: RunConfig, metric: Metric): AllocationName {
+  return allocation ?? (method === "gprune" ? GPRUNE_ALLOCATION : metric.allocation);
 }
 
 /** Whether what is removed depends on the texts: not where a plan says it, or a metric of the weights alone. */

@@ -7,6 +7,7 @@ import {
   type RunConfig,
   type SettledConfig,
 } from "./config.ts";
+import { GpruneError } from "./errors.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
@@ -14,7 +15,6 @@ import type { DeviceFound } from "./graph/device_check.ts";
 import { kindOfPath } from "./io/file.ts";
 import { isHubAddress, parseHubAddress } from "./io/hub_address.ts";
 import { differences } from "./io/json_difference.ts";
-import { requireFreeDirectory } from "./io/output_place.ts";
 import { cardFields } from "./model/card_fields.ts";
 import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
@@ -127,6 +127,13 @@ function hubId({ origin }: Model, name: string): string | null {
 }
 
 /** The loss curve as JSON, one step a line. */
+function otherRun(output: string, changes: readonly string[]): GpruneError {
+  const list = changes.map((change) => `\n  ${change}`).join("");
+  return new GpruneError("OUTPUT_EXISTS", `${output}: expected the output of the same run, got${list}`, {
+    hint: "Choose another directory, or repeat the command that made this one.",
+  });
+}
+
 function formatCurve(curve: readonly TrainingStep[]): string {
   return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
 }
@@ -139,13 +146,17 @@ interface FinishedRun {
   readonly record: FactsRecord | null;
 }
 
-/** The result of a run that was interrupted after its output was there; null when there is none. */
+/**
+ * The result of a run that was interrupted after its output was there; null when there is none.
+ * @throws GpruneError OUTPUT_EXISTS when the output is that of another run
+ */
 export async function finishedResult(
   { config, device, record }: FinishedRun,
   facts: RunFacts,
 ): Promise<PruneResult | null> {
   if (record === null) return null;
-  if (differences(record.facts, recordedFacts(facts)).length > 0) await requireFreeDirectory(config.output);
+  const changes = differences(record.facts, recordedFacts(facts));
+  if (changes.length > 0) throw otherRun(config.output, changes);
   const result = record.result as unknown as RunOutcome;
   const report = await reportOf(config.output);
   return {

@@ -83,7 +83,7 @@ function pickPlan({ budget, peak, spilled, stages }: MemoryPlan): PruneResult["m
 }
 
 /** Windows and tokens of every set that something is learned from. */
-export function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
+function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
   return Object.fromEntries(
     sets
       .filter(({ windows }) => windows.length > 0)
@@ -103,11 +103,6 @@ export function usesOf(
   if (!refits(recover)) return used;
   const refit = new Map(sets.map((set) => [set.name, learnable(set, refitSamples).windows.length]));
   return mapValues(used, (own, name) => ({ ...own, refit_windows: refit.get(name) }));
-}
-
-/** Tokens of all sets. */
-export function tokensOf(calibration: PruneResult["calibration"]): number {
-  return Object.values(calibration).reduce((sum, { tokens }) => sum + tokens, 0);
 }
 
 /** Seconds by stage, those that an interrupted run spent on it included. */

@@ -44,8 +44,9 @@ export function interrupted(signal: AbortSignal, hint: string): GpruneError {
 }
 
 /**
- * Progress events that end a run which was told to stop and does not come to the end of a unit of work. Where the state is
- * kept in time, this never happens; where none is kept, 0 seconds of grace end it at the next event.
+ * Progress events that end a run which was told to stop and does not come to the end of a unit of work, some time after the first
+ * event that knows of it. Where the state is kept in time, this never happens; where none is kept, 0 seconds of grace end it at
+ * that event.
  * @throws GpruneError INTERRUPTED, from the event
  */
 export function interruptible(
@@ -54,14 +55,12 @@ export function interruptible(
   graceSeconds: number = GRACE_SECONDS,
 ): OnProgress {
   if (signal === undefined) return onProgress;
-  let stop = Number.POSITIVE_INFINITY;
-  const begin = (): void => {
-    stop = performance.now() + 1000 * graceSeconds;
-  };
-  if (signal.aborted) begin();
-  else signal.addEventListener("abort", begin, { once: true });
+  let told: number | null = null;
   return (event) => {
     onProgress(event);
-    if (performance.now() >= stop) throw interrupted(signal, "The step that was being computed is dropped.");
+    if (!signal.aborted) return;
+    told ??= performance.now();
+    if (performance.now() - told >= 1000 * graceSeconds)
+      throw interrupted(signal, "The step that was being computed is dropped.");
   };
 }

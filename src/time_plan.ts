@@ -6,7 +6,7 @@ import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
-import { CHANGES } from "./gprune/width_moves.ts";
+import { MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
 import type { HeadProgram } from "./graph/head_programs.ts";
 import { programsThereAndBack } from "./graph/kept_activations.ts";
 import { operationsOf } from "./graph/product_sizes.ts";
@@ -16,11 +16,11 @@ import { channelCount, type Space, spacesOf } from "./model/spaces.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
   distills,
-  fits,
   learns,
   measuredTokens,
   type PlannedRun,
   refinesWidths,
+  refitsOutputs,
   roundTokens,
   withTrainingWindows,
 } from "./planned_run.ts";
@@ -88,7 +88,7 @@ class Work {
 
   /** Windows of least squares have moments, the others statistics alone. */
   get measuring(): number {
-    const fitted = fits(this.#run) ? this.#run.refitTokens : 0;
+    const fitted = refitsOutputs(this.#run) ? this.#run.refitTokens : 0;
     const others = Math.max(0, measuredTokens(this.#run) - fitted);
     const { allocation, tokens } = this.#run;
     const curves = allocation === "curves" ? tokens * this.#layers(["gram"]) : 0;
@@ -109,7 +109,7 @@ class Work {
   /** Least squares of all widths that are asked for: two factors, and as many right-hand sides as channels change. */
   get refining(): number {
     if (!refinesWidths(this.#run)) return 0;
-    return this.#solving(2, (space) => CHANGES[space.kind] * this.#graphs.changedChannels(space));
+    return this.#solving(2, (space) => MAX_ALTERNATIVES[space.kind] * this.#graphs.changedChannels(space));
   }
 
   get slopes(): number {
@@ -118,7 +118,7 @@ class Work {
   }
 
   get refitting(): number {
-    return fits(this.#run) ? this.#solving(1, () => 0) : 0;
+    return refitsOutputs(this.#run) ? this.#solving(1, () => 0) : 0;
   }
 
   /** The dense model forward, the pruned one there and back. */

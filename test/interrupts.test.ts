@@ -211,6 +211,11 @@ test("a run that has ended takes no time when it is resumed", async () => {
   const { code, stdout } = await gprune(...small, "--resume");
   expect(code).toBe(0);
   expect(stdout).toMatch(/^time +none, the run had ended and its output is whole$/m);
+  const other = await gprune(...small, "--resume", "--sparsity", "0.1");
+  expect(other.code).toBe(1);
+  expect(other.stderr).toMatch(
+    /^error OUTPUT_EXISTS: .*ended: expected the output of the same run, got\n {2}settings\.sparsity: 0\.1 instead of 0\.\d+\n/,
+  );
 });
 
 test("a directory that is not ours is left alone", async () => {

@@ -2,8 +2,9 @@
 
 import { explainDecision } from "../src/gprune/explanation.ts";
 import { analyseUnits, type SplitImportance } from "../src/gprune/units.ts";
+import type { JsonValue } from "../src/io/json_document.ts";
 import { spacesOf } from "../src/model/spaces.ts";
-import { type Json, makePlan } from "../src/prune/plan.ts";
+import { makePlan } from "../src/prune/plan.ts";
 import type { RunFiles } from "../src/report/facts.ts";
 import { runRecord } from "../src/report/run_record.ts";
 import { savedEvaluation } from "../src/report/saved_evaluation.ts";
@@ -70,7 +71,7 @@ export function reportFiles({
     plan: makePlan(
       model.spec,
       keep,
-      JSON.parse(JSON.stringify(provenance(names, keep))) as Readonly<Record<string, Json>>,
+      JSON.parse(JSON.stringify(provenance(names, keep))) as Readonly<Record<string, JsonValue>>,
     ),
     evaluation: evaluation(names, baseline),
     curve: trained

@@ -48,23 +48,28 @@ export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
 export class MomentSums {
   readonly #kind: SpaceKind;
   /** E x x^T: of the first channels, of the rest with the first, of the rest. */
-  readonly #upper: Float64Array;
-  readonly #between: Float64Array;
-  readonly #lower: Float64Array;
+  readonly #firstFirst: Float64Array;
+  readonly #restFirst: Float64Array;
+  readonly #restRest: Float64Array;
   readonly #mean: Float64Array;
 
   constructor(kind: SpaceKind, channels: number) {
     const { first, rest } = partsOf(channels);
     this.#kind = kind;
-    this.#upper = new Float64Array(first * first);
-    this.#between = new Float64Array(rest * first);
-    this.#lower = new Float64Array(rest * rest);
+    this.#firstFirst = new Float64Array(first * first);
+    this.#restFirst = new Float64Array(rest * first);
+    this.#restRest = new Float64Array(rest * rest);
     this.#mean = new Float64Array(channels);
   }
 
   /** @param outputs - of the program `moments`; @param tokenWeight - of each of the tokens summed over */
   add(outputs: Outputs, tokenWeight: number): void {
-    const sums = { upper: this.#upper, between: this.#between, lower: this.#lower, weighted: this.#mean };
+    const sums = {
+      firstFirst: this.#firstFirst,
+      restFirst: this.#restFirst,
+      restRest: this.#restRest,
+      weighted: this.#mean,
+    };
     for (const [name, sum] of Object.entries(sums)) {
       addScaled(sum, outputs[`${this.#kind}.${name}`]!.data, tokenWeight);
     }
@@ -82,10 +87,10 @@ export class MomentSums {
       for (let j = 0; j <= i; j++) {
         const product =
           i < first
-            ? this.#upper[i * first + j]!
+            ? this.#firstFirst[i * first + j]!
             : j < first
-              ? this.#between[(i - first) * first + j]!
-              : this.#lower[(i - first) * rest + j - first]!;
+              ? this.#restFirst[(i - first) * first + j]!
+              : this.#restRest[(i - first) * rest + j - first]!;
         data[row + j] = product - mean[i]! * mean[j]!;
         if (j === i) squares[i] = product;
       }

@@ -33,7 +33,7 @@ import { sumsBySet, type WindowSums } from "./window_lots.ts";
 export interface ChangeSlopes {
   /** Derivatives of the window's mean loss. */
   readonly sums: Float64Array;
-  /** Means over its predictions of the squared derivatives of their number times s_t. */
+  /** Means over the window's T - 1 predictions of ((T - 1) s_t)^2: T - 1 makes of a share of the mean loss the loss of one token. */
   readonly squares: Float64Array;
 }
 

@@ -27,6 +27,9 @@ export interface CalibrationStats {
 /** Names of the sums, in storage order. */
 export const CHANNEL_SUMS = ["sum", "sumSquares", "sumMeanAbsSquared", "fired"] as const;
 
+/** Bytes of a channel's sums. */
+export const CHANNEL_STATS_BYTES: number = 8 * CHANNEL_SUMS.length;
+
 /** Zero sums for `channels` channels. */
 export function emptyChannelStats(channels: number): ChannelStats {
   const zero = (): Float64Array => new Float64Array(channels);

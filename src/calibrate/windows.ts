@@ -148,10 +148,9 @@ export function chooseWindows<T>(
 }
 
 /**
- * `count` different windows, at most all, from place `start` on of an endless row in which every window comes once, in random
- * order, before any comes again; where it comes to one that is there already, the next takes its place. The row depends on
- * the seed and the label alone. What is measured on a few windows at a time sees as many different ones as there are
- * (docs/EXPERIMENTS.md).
+ * Takes `count` distinct windows, at most all, from position `start` of an endless sequence of shuffled passes over the windows; one
+ * that would repeat is skipped. The sequence depends on the seed and the label alone. Rounds that take turns see as many different
+ * windows as there are (docs/EXPERIMENTS.md).
  */
 export function windowsInTurn<T>(
   windows: readonly T[],
@@ -188,8 +187,8 @@ export interface SamplingOptions extends TextOptions {
   /** Windows. */
   readonly samples: number;
   /**
-   * Windows that the text is to have, at least; `samples` when absent. Of a text longer than 8 MB so many that need more
-   * than that have more read, in other pieces, from which other windows are chosen.
+   * Windows that the text is to have, at least; `samples` when absent. If these need more than 8 MB of a longer text, more of it is
+   * read, and other windows are drawn.
    */
   readonly refitSamples?: number;
   /** Tokens in a window. */

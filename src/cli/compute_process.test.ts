@@ -39,6 +39,18 @@ describe("a computing process", () => {
     expect(text.length).toBe("first\n".length + 2 ** 24 + 1);
   });
 
+  it("has failed when it could not be started", async () => {
+    const node = process.execPath;
+    process.execPath = join(await temporaryDirectory(), "node");
+    try {
+      const { outcome } = await heard("");
+      expect(outcome).toMatchObject({ kind: "failed", exitCode: 1, failure: { code: "OUT_OF_MEMORY" } });
+      expect(outcome).toHaveProperty("failure.message", expect.stringContaining("ENOENT"));
+    } finally {
+      process.execPath = node;
+    }
+  });
+
   it("has failed when it ends before it has said so", async () => {
     const { outcome } = await heard("process.disconnect();");
     expect(outcome).toMatchObject({ kind: "failed", exitCode: 2 });

@@ -93,11 +93,15 @@ export class ComputeProcess {
       stdio: [stdin, "ignore", "pipe", "ipc"],
     });
     this.#child.on("message", (message) => this.#receive(childMessageSchema.parse(message)));
-    this.#child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+    // One that could not be started may have no stderr.
+    this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.#tail = (this.#tail + text).slice(-TAIL_LENGTH);
       listener.onErr(text);
     });
-    this.outcome = ended(this.#child).then((ending) => this.#conclude(ending));
+    this.outcome = ended(this.#child).then(
+      (ending) => this.#conclude(ending),
+      (cause: unknown) => ({ kind: "failed", ...failureOf(notStarted(cause)) }),
+    );
   }
 
   get pid(): number | undefined {
@@ -193,7 +197,15 @@ export class ComputeProcess {
   }
 }
 
-/** Resolves when the child is gone and all it sent has been received. */
+function notStarted(cause: unknown): GpruneError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new GpruneError("OUT_OF_MEMORY", `the computing process could not be started: ${reason}`, {
+    hint: "Close other programs; the machine may have no more memory or processes to give.",
+    cause,
+  });
+}
+
+/** Resolves when the child is gone and all it sent has been received. @throws the system's error when it could not be started */
 async function ended(child: ChildProcess): Promise<Ending> {
   const closed = new Promise<Ending>((resolve, reject) => {
     child.once("error", reject);

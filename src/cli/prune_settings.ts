@@ -2,7 +2,7 @@
 import { isAbsolute } from "node:path";
 import {
   DECIDED_BY_PLAN,
-  GPRUNE_SHARING,
+  GPRUNE_ALLOCATION,
   parseRunConfig,
   type RunConfig,
   refits,
@@ -105,7 +105,7 @@ const USES: readonly {
   {
     settings: ["robust", "rounds", "refine", "gradientWindows"],
     needed: "--allocation learned",
-    instead: ({ allocation = GPRUNE_SHARING }) =>
+    instead: ({ allocation = GPRUNE_ALLOCATION }) =>
       allocation === "learned" ? null : `--allocation ${allocation}`,
   },
   {

@@ -1,7 +1,7 @@
 /** The commands that decide and prune. */
 
 import { Command } from "commander";
-import { SHARINGS } from "../prune/allocation.ts";
+import { ALLOCATION_NAMES } from "../prune/allocation.ts";
 import { METRICS } from "../score/registry.ts";
 import {
   computing,
@@ -38,7 +38,7 @@ export const pruneCommand: Command = new Command("prune")
     choiceOption(
       "--allocation <name>",
       "how layers share the budget; learned with gprune, else the metric's own. curves needs no gradients",
-      SHARINGS,
+      ALLOCATION_NAMES,
     ),
   )
   .option(

@@ -56,7 +56,8 @@ function evaluating(models: readonly Model[], options: EvaluateOptions): Evaluat
  * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts.
  * Everything is read before anything is computed.
  * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens
- *   or more than the model takes, a limit below one, or two texts or tasks of one name, INTERRUPTED after the signal, and what `readTask`, `encodeDocument` and `withKeptScores` throw
+ *   or more than the model takes, a limit below one, or two texts or tasks of one name, INTERRUPTED after the signal, and what
+ *   `readTask`, `encodeDocument` and `withKeptScores` throw
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
@@ -87,8 +88,8 @@ export type FromFirst =
     };
 
 /**
- * Evaluates several models, each as `evaluate` does but on texts that are read once, and says how far the later ones are from the first. Those that can be
- * compared token by token go through the texts together with the first one; the others alone.
+ * Evaluates several models as `evaluate` does, on texts that are read once, and says how far the later ones are from the first. Models
+ * that can be compared token by token go through the texts together with the first one, the others alone.
  * @returns an evaluation of every model; `fromFirst` is absent in the first and without texts
  * @throws GpruneError as `evaluate`
  */

@@ -1,7 +1,7 @@
 /**
  * How fast models answer, and what they hold in memory meanwhile: the prompt in one pass, or a few where it is long
- * (decoding.ts), then token after token with a key/value cache. Models take turns, so that a busy machine slows all of them alike, and a round that compiles comes first
- * and does not count. Memory is measured before, in a process for each model (peak_memory.ts).
+ * (decoding.ts), then token after token with a key/value cache. Models take turns, so that a busy machine slows all of them alike. A
+ * first round, which compiles, does not count. Memory is measured before, in a process for each model (peak_memory.ts).
  */
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";

@@ -11,10 +11,11 @@
  *
  *   alpha = sum over d != d' of cov(w_d e^d, w_d' e^d') / (sum over d != d' of w_d w_d' * var(sum over d of w_d e^d)),   in 0..1
  *
- * (with equal shares the first divisor is Cronbach's (D - 1) / D; sets that say the same have alpha 1 with any, and a set that
- * counts for little says as much about the others' noise), and a unit's value is the curve's, moved by that share of its own
- * deviation (marginals.ts). With alpha 0 the order alone decides, with 1 a unit's whole deviation counts: a metric whose order is right keeps it, and one whose order is not is corrected.
- * Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set agrees with itself
+ * With equal shares this is Cronbach's alpha, whose divisor is (D - 1) / D. Sets that say the same have alpha 1 whatever their shares,
+ * and a set that counts for little tells as much about the others' noise as one that counts for much.
+ *
+ * A unit's value is the curve's, moved by alpha times the unit's own deviation (marginals.ts). With alpha 0 the order alone decides,
+ * with 1 the whole deviation counts: a metric whose order is right keeps it, and one whose order is wrong is corrected. Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set agrees with itself
  * about everything, so its alpha is 0.
  *
  * Source: Cronbach, Coefficient alpha and the internal structure of tests (1951); moving an observation towards what is
@@ -87,11 +88,11 @@ export function consensusOf(opinions: readonly Opinion[], { analyses, keep, pool
     const present = new Set(keptUnits(keep, space));
     for (const order of orders) {
       const remaining = order.units.filter((unit) => present.has(unit));
-      const of = (marginals: Marginals): Float64Array =>
+      const valuesOf = (marginals: Marginals): Float64Array =>
         Float64Array.from(remaining, (unit) => marginals.get(space.id)![unit]!);
-      const curve = logCurve(of(pooled));
+      const curve = logCurve(valuesOf(pooled));
       const sets = opinions.map(({ share, marginals }) =>
-        deviations(of(marginals), curve).map((value) => share * value),
+        deviations(valuesOf(marginals), curve).map((value) => share * value),
       );
       const key = estimatedWith(space, order);
       variances.set(key, added(variances.get(key), variancesOf(sets)));

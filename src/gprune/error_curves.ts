@@ -1,10 +1,10 @@
 /**
  * Marginals without gradients: how much the block's output moves when units go in their module's order.
  *
- *   E_k = sum over d of w_d * E |W[:, R_k] (x[R_k] - mean x[R_k])|^2 * E 1 / |h|^2,   R_k the first k units of the module
+ *   E_k = E |W[:, R_k] (x[R_k] - E x[R_k])|^2 * E 1 / |h|^2,   R_k the first k units of the module
  *
- * W is down_proj or o_proj, x its input, h the residual stream after the layer: the error is relative to the stream,
- * since whatever reads the stream normalises it first. The unit at position k counts E_k+1 - E_k. Where a norm with weight v
+ * W is down_proj or o_proj, x its input, h the residual stream after the layer; E is the mean over the tokens of all sets, each set
+ * counting by its weight. The error is relative to the stream, since every layer normalises the stream before it reads it. The unit at position k counts E_k+1 - E_k. Where a norm with weight v
  * stands between W and the stream, the scale of W means nothing, and every E_k is multiplied by what the norm does to small
  * errors:
  *

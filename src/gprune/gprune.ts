@@ -13,7 +13,7 @@ import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
-import type { Shape, Sharing } from "../prune/allocation.ts";
+import type { AllocationName, Shape } from "../prune/allocation.ts";
 import type { Keep } from "../prune/plan.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
@@ -44,7 +44,7 @@ export interface GpruneRequest {
   readonly metric: Metric;
   /** The activation-independent metric of modules that fall back. */
   readonly fallback: Metric;
-  readonly allocation: Sharing;
+  readonly allocation: AllocationName;
   /** Whether learning makes sets count more the more they suffer. */
   readonly robust: boolean;
   readonly sparsity: number;
@@ -150,14 +150,14 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
   const parts = Array.from(evidence.values(), ({ whole, halves }) => [whole, ...(halves ?? [])]).flat();
   const inputs = [pooled, ...parts];
   const scores = await score(metric, inputs, 0);
-  const of = (input: Evidence): Importance => scores[inputs.indexOf(input)]!;
+  const scoresOf = (input: Evidence): Importance => scores[inputs.indexOf(input)]!;
   const [byFallback] = await score(fallback, [pooled], 1);
   const sets = new Map(
     Array.from(evidence, ([name, { whole, halves }]): readonly [string, SplitImportance] => {
-      return [name, { whole: of(whole), halves: halves && [of(halves[0]), of(halves[1])] }];
+      return [name, { whole: scoresOf(whole), halves: halves && [scoresOf(halves[0]), scoresOf(halves[1])] }];
     }),
   );
-  return analyseUnits({ spaces, sets, pooled: of(pooled), fallback: byFallback!, seed, maxModules });
+  return analyseUnits({ spaces, sets, pooled: scoresOf(pooled), fallback: byFallback!, seed, maxModules });
 }
 
 /** Windows of some rounds after the first `from`; a set with fewer windows than a round has gives all of them in each. */

@@ -1,9 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import type { GateStats } from "../calibrate/gate_stats.ts";
-import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import { prunableParameters, type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.ts";
-import { unitScores } from "../score/importance.ts";
 import { randomStream } from "../tensor/random.ts";
 import { type LearnedRequest, learnAllocation, type Measured } from "./learned.ts";
 import { analyseUnits, type SpaceAnalysis } from "./units.ts";
@@ -32,7 +31,7 @@ function analyses(of = spaces): readonly SpaceAnalysis[] {
 /** Units' scores of one space, [units]. */
 function scoresOf(id: string): Float64Array {
   const { space, importance } = analyses().find((own) => own.space.id === id)!;
-  return unitScores(importance, space);
+  return sumOverUnits(importance, space);
 }
 
 /** Gate statistics that `value` gives each dense unit, for the units that are kept. */

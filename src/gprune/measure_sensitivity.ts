@@ -4,9 +4,9 @@ import { gateStatistics } from "../calibrate/gate_stats.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { spacesOf } from "../model/spaces.ts";
+import { spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { type OnProgress, silent } from "../progress.ts";
-import { scoreEach, unitScores } from "../score/importance.ts";
+import { scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import { modelSensitivity } from "./sensitivity.ts";
 import { type SensitivitySummary, summariseSensitivity } from "./sensitivity_summary.ts";
@@ -45,7 +45,9 @@ export async function measureSensitivity(request: SensitivityRequest): Promise<S
   const scores = new Map(
     sets.map(({ name }, d) => {
       const importance = importances[d]!;
-      const units = spaces.map((space) => [space.id, unitScores(importance.get(space.id)!, space)] as const);
+      const units = spaces.map(
+        (space) => [space.id, sumOverUnits(importance.get(space.id)!, space)] as const,
+      );
       return [name, new Map(units)] as const;
     }),
   );

@@ -50,13 +50,15 @@ export interface ValuedModule {
 
 /** The same modules with values moved towards the prior. */
 export function towardsPrior(modules: readonly ValuedModule[], prior: Prior): readonly ValuedModule[] {
-  const of = (each: (module: ValuedModule) => Float64Array): Float64Array =>
+  const flattened = (each: (module: ValuedModule) => Float64Array): Float64Array =>
     Float64Array.from(modules.flatMap((module) => [...each(module)]));
-  const values = of((module) => module.values);
+  const values = flattened((module) => module.values);
   const floor = logFloor(values);
   const logs = values.map((value) => Math.log(Math.max(value, floor)));
-  const opinions = of(({ space, units }) => Float64Array.from(units, (unit) => prior.get(space.id)![unit]!));
-  const masses = of(({ space, units }) => new Float64Array(units.length).fill(space.unitParameters));
+  const opinions = flattened(({ space, units }) =>
+    Float64Array.from(units, (unit) => prior.get(space.id)![unit]!),
+  );
+  const masses = flattened(({ space, units }) => new Float64Array(units.length).fill(space.unitParameters));
   const matched = matchedQuantiles(opinions, logs, masses);
   let start = 0;
   return modules.map((module) => {

@@ -21,10 +21,10 @@ import { reorderedNeurons } from "./neuron_order.ts";
 import {
   movedWidths,
   type Slope,
-  type SpaceChoices,
+  type SpaceAlternatives,
   type WidthMove,
   type WidthRequest,
-  widthChoices,
+  widthAlternatives,
 } from "./width_moves.ts";
 
 export interface RefineRequest {
@@ -55,7 +55,7 @@ export interface Refined {
 /** Moves widths and orders neurons anew; where nothing can be moved, all stays as it was learned. */
 export async function refineWidths(request: RefineRequest): Promise<Refined> {
   const { widths, stages } = request;
-  const choices = widthChoices(widths);
+  const choices = widthAlternatives(widths);
   if (choices.length === 0) return { keep: widths.keep, moves: [] };
   const measured = await stages.run("refine neurons", (checkpoints: Checkpoints<Refitted>) =>
     measureSlopes(request, choices, checkpoints),
@@ -66,7 +66,7 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
 
 async function measureSlopes(
   { model, passes, sets, moments, widths, centers, turnOf, seed, onProgress }: RefineRequest,
-  choices: readonly SpaceChoices[],
+  choices: readonly SpaceAlternatives[],
   checkpoints: Checkpoints<Refitted>,
 ): Promise<ReadonlyMap<string, SlopeStats>> {
   const keep: Record<string, readonly number[]> = { ...widths.keep };
@@ -93,7 +93,7 @@ async function measureSlopes(
 
 /** Means over the windows of every set, averaged by the sets' weights. */
 function pooledSlopes(
-  choices: readonly SpaceChoices[],
+  choices: readonly SpaceAlternatives[],
   measured: ReadonlyMap<string, SlopeStats>,
   weights: ReadonlyMap<string, number>,
 ): ReadonlyMap<string, readonly Slope[]> {

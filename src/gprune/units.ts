@@ -3,8 +3,8 @@
  * importance of each set and its halves.
  */
 import { internalError } from "../errors.ts";
-import type { Space } from "../model/spaces.ts";
-import { type Importance, unitScores } from "../score/importance.ts";
+import { type Space, sumOverUnits } from "../model/spaces.ts";
+import type { Importance } from "../score/importance.ts";
 import { behaviourModules, type UnitModules } from "./modules.ts";
 import { type ModuleOrder, moduleOrders } from "./ordering.ts";
 import { judgeModules, type ModuleVerdict, type SplitScores } from "./reliability.ts";
@@ -51,17 +51,18 @@ function analyseSpace(
   { sets, pooled, fallback, seed, maxModules }: AnalysisRequest,
   space: Space,
 ): SpaceAnalysis {
-  const of = (importance: Importance): Float64Array => unitScores(channelsOf(importance, space), space);
+  const unitSums = (importance: Importance): Float64Array =>
+    sumOverUnits(channelsOf(importance, space), space);
   const split = new Map(
     Array.from(sets, ([name, { whole, halves }]): [string, SplitScores] => {
-      return [name, { whole: of(whole), halves: halves && [of(halves[0]), of(halves[1])] }];
+      return [name, { whole: unitSums(whole), halves: halves && [unitSums(halves[0]), unitSums(halves[1])] }];
     }),
   );
   const wholes = new Map(Array.from(split, ([name, { whole }]) => [name, whole]));
   const sensitivity = unitSensitivity(wholes);
   const modules = behaviourModules(space.id, sensitivity, { seed, maxModules });
   const verdicts = judgeModules(modules, split);
-  const orders = moduleOrders({ modules, verdicts, scores: of(pooled), fallback: of(fallback) });
+  const orders = moduleOrders({ modules, verdicts, scores: unitSums(pooled), fallback: unitSums(fallback) });
   const importance = dealt(channelsOf(pooled, space), space, orders);
   return { space, sensitivity, modules, verdicts, orders, importance };
 }
@@ -72,7 +73,7 @@ function analyseSpace(
  */
 function dealt(channels: Float64Array, space: Space, orders: readonly ModuleOrder[]): Float64Array {
   const { unitChannels: size } = space;
-  const sums = unitScores(channels, space);
+  const sums = sumOverUnits(channels, space);
   const result = new Float64Array(channels.length);
   for (const { units } of orders) {
     const donors = units.toSorted((a, b) => sums[a]! - sums[b]! || a - b);

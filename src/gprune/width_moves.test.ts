@@ -9,9 +9,9 @@ import { randomStream } from "../tensor/random.ts";
 import {
   movedWidths,
   type Slope,
-  type SpaceChoices,
+  type SpaceAlternatives,
   type WidthRequest,
-  widthChoices,
+  widthAlternatives,
 } from "./width_moves.ts";
 
 const layer = { neurons: 100, kvGroups: 4 };
@@ -37,7 +37,7 @@ function requestFor(
 
 /** Slopes as if a space's units were worth so much each, whichever they are. */
 function slopesOf(
-  choices: readonly SpaceChoices[],
+  choices: readonly SpaceAlternatives[],
   worth: (space: Space) => number,
   square = 0,
 ): ReadonlyMap<string, readonly Slope[]> {
@@ -52,10 +52,10 @@ function widthOf(keep: Keep, id: string): number {
   return keptUnits(keep, spacesOf(spec).find((space) => space.id === id)!).length;
 }
 
-describe("widthChoices", () => {
+describe("widthAlternatives", () => {
   it("offers the units that would come back last gone first, and those that would go next", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
-    for (const { space, present, alternatives } of widthChoices(request)) {
+    for (const { space, present, alternatives } of widthAlternatives(request)) {
       const order = request.order.get(space.id)!;
       const gone = space.units - present.length;
       for (const { units, more } of alternatives) {
@@ -81,16 +81,16 @@ describe("widthChoices", () => {
       ],
     });
     const request = { ...requestFor(narrow, { sparsity: 0, roundTo: 16 }), keep: {} };
-    expect(widthChoices(request).map(({ space, alternatives }) => [space.id, alternatives[0]!.more])).toEqual(
-      [["layers.1.ffn", -16]],
-    );
+    expect(
+      widthAlternatives(request).map(({ space, alternatives }) => [space.id, alternatives[0]!.more]),
+    ).toEqual([["layers.1.ffn", -16]]);
   });
 });
 
 describe("movedWidths", () => {
   it("leaves widths alone that are worth the same, and everything where more is not better", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
-    const choices = widthChoices(request);
+    const choices = widthAlternatives(request);
     const cost = (space: Space): number => space.unitParameters;
     const same = movedWidths(request, choices, slopesOf(choices, cost));
     for (const { from, to } of same.moves) expect(to).toBe(from);
@@ -99,7 +99,7 @@ describe("movedWidths", () => {
 
   it("leaves widths as they are where more is not better, and exchanges neurons all the same", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
-    const choices = widthChoices(request);
+    const choices = widthAlternatives(request);
     const nothing = slopesOf(choices, () => 0);
     const same = movedWidths(request, choices, nothing);
     expect(same.keep).toEqual(request.keep);
@@ -119,7 +119,7 @@ describe("movedWidths", () => {
 
   it("widens what is worth more, by eight in a hundred at most, at the cost of the others", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
-    const choices = widthChoices(request);
+    const choices = widthAlternatives(request);
     const worth = ({ layer: index, unitParameters }: Space): number =>
       unitParameters * (index === 3 ? 20 : 1);
     const { keep } = movedWidths(request, choices, slopesOf(choices, worth, 1e9));
@@ -134,13 +134,13 @@ describe("movedWidths", () => {
 
   it("lets the KV group go that costs least below its price, and takes back the one worth most above it", () => {
     const request = requestFor(spec, { sparsity: 0.4, seed: 3 });
-    const choices = widthChoices(request);
+    const choices = widthAlternatives(request);
     const groups = choices.filter(({ space }) => space.kind === "kv");
     const going = groups.find(({ alternatives }) => alternatives.some(({ more }) => more < 0))!;
     const coming = groups.find((own) => own !== going && own.alternatives.some(({ more }) => more > 0))!;
     const slopes = new Map(slopesOf(choices, ({ unitParameters }) => unitParameters));
     const price = going.space.unitParameters;
-    const set = ({ space, alternatives }: SpaceChoices, sign: number, first: number): number => {
+    const set = ({ space, alternatives }: SpaceAlternatives, sign: number, first: number): number => {
       const index = alternatives.findLastIndex(({ more }) => more === sign);
       slopes.set(space.id, slopes.get(space.id)!.with(index, { first, square: 0.1 * price }));
       return index;
@@ -167,7 +167,7 @@ describe("movedWidths", () => {
     expect(roundTo * ffn.unitParameters).toBeGreaterThan(kv.unitParameters);
     for (const sparsity of [0.25, 0.3, 0.35, 0.4, 0.45, 0.5]) {
       const request = requestFor(dear, { sparsity, roundTo });
-      const choices = widthChoices(request);
+      const choices = widthAlternatives(request);
       const back = choices.find(({ alternatives }) => alternatives.some(({ more }) => more === 1))!;
       const slopes = slopesOf(
         choices,
@@ -208,7 +208,7 @@ describe("movedWidths", () => {
         (own, { sparsity, seed, scale }, roundTo) => {
           const tiny = tinySpec({ layers: own });
           const request = requestFor(tiny, { sparsity, seed, roundTo });
-          const choices = widthChoices(request);
+          const choices = widthAlternatives(request);
           const random = randomStream(seed, "slopes");
           const slopes = slopesOf(choices, () => scale * (random() - 0.3), random());
           const { keep } = movedWidths(request, choices, slopes);

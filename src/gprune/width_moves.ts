@@ -39,7 +39,7 @@ export interface Alternative {
 }
 
 /** The ways on from a space's present units. */
-export interface SpaceChoices {
+export interface SpaceAlternatives {
   readonly space: Space;
   /** Ascending. */
   readonly present: readonly number[];
@@ -68,7 +68,7 @@ const STEP = 0.08;
 /** KV groups of a space that may go, and that may come back. */
 const GROUPS = 2;
 /** Alternatives of a space, at most. */
-export const CHANGES: Readonly<Record<SpaceKind, number>> = { ffn: 2, kv: 2 * GROUPS };
+export const MAX_ALTERNATIVES: Readonly<Record<SpaceKind, number>> = { ffn: 2, kv: 2 * GROUPS };
 /** Share of all KV groups that go or come back at most: what they cost together is more than the sum. */
 const MOVED_GROUPS = 1 / 16;
 /**
@@ -80,13 +80,15 @@ const CURVATURE = 0.15;
 const LEAST_WORTH = 1 / 16;
 
 /** The alternatives of every space that has some. */
-export function widthChoices(request: WidthRequest): readonly SpaceChoices[] {
+export function widthAlternatives(request: WidthRequest): readonly SpaceAlternatives[] {
   return spacesOf(request.spec)
-    .map((space) => (space.kind === "ffn" ? neuronChoices(space, request) : groupChoices(space, request)))
+    .map((space) =>
+      space.kind === "ffn" ? neuronAlternatives(space, request) : groupAlternatives(space, request),
+    )
     .filter(({ alternatives }) => alternatives.length > 0);
 }
 
-function neuronChoices(space: Space, { keep, order, roundTo }: WidthRequest): SpaceChoices {
+function neuronAlternatives(space: Space, { keep, order, roundTo }: WidthRequest): SpaceAlternatives {
   const present = keptUnits(keep, space);
   const step = stepOf(space, roundTo);
   const widths = [Math.min(space.units, present.length + step), Math.max(roundTo, present.length - step)];
@@ -99,7 +101,7 @@ function neuronChoices(space: Space, { keep, order, roundTo }: WidthRequest): Sp
   return { space, present, alternatives };
 }
 
-function groupChoices(space: Space, { keep, order }: WidthRequest): SpaceChoices {
+function groupAlternatives(space: Space, { keep, order }: WidthRequest): SpaceAlternatives {
   const present = keptUnits(keep, space);
   const all = order.get(space.id)!;
   const gone = all.slice(0, space.units - present.length);
@@ -123,12 +125,12 @@ function stepOf({ units }: Space, roundTo: number): number {
 
 /**
  * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of `roundTo`; no KV group
- * fills a rest of the budget as long as neurons are enough for it. The order need not be that of the choices.
- * @param slopes - of the alternatives of every space with choices, in their order, by space id
+ * fills a rest of the budget as long as neurons are enough for it. The order need not be that of the spaces.
+ * @param slopes - of the alternatives of every such space, in their order, by space id
  */
 export function movedWidths(
   request: WidthRequest,
-  choices: readonly SpaceChoices[],
+  choices: readonly SpaceAlternatives[],
   slopes: ReadonlyMap<string, readonly Slope[]>,
 ): { readonly keep: Keep; readonly moves: readonly WidthMove[] } {
   const worths = new Map(
@@ -197,7 +199,7 @@ function keptAround(
 }
 
 /** What a parameter of a space's neurons is worth, nats. */
-function worthOfNeurons({ space, alternatives }: SpaceChoices, slopes: readonly Slope[]): number {
+function worthOfNeurons({ space, alternatives }: SpaceAlternatives, slopes: readonly Slope[]): number {
   let [gained, parameters] = [0, 0];
   for (const [index, { more }] of alternatives.entries()) {
     gained -= Math.sign(more) * slopes[index]!.first;
@@ -208,7 +210,7 @@ function worthOfNeurons({ space, alternatives }: SpaceChoices, slopes: readonly 
 
 /** The KV groups that go or come back, by space id. */
 function bestToggles(
-  choices: readonly SpaceChoices[],
+  choices: readonly SpaceAlternatives[],
   { slopes, price }: { readonly slopes: ReadonlyMap<string, readonly Slope[]>; readonly price: number },
 ): ReadonlyMap<string, Alternative> {
   const groups = choices.filter(({ space }) => space.kind === "kv");

@@ -25,7 +25,10 @@ export interface SpdSystem {
 export interface SpdSolution {
   /** X [m, n]. */
   readonly rows: Float64Array;
-  /** The ridge that was used: the one asked for, or 10, 100 or 1000 times as much; where none was asked for, 1e-12, 1e-11 or 1e-10 of the mean diagonal. */
+  /**
+   * The ridge that was used: the one asked for, or 10, 100 or 1000 times as much; where none was asked for, 1e-12, 1e-11 or 1e-10 of
+   * the mean diagonal.
+   */
   readonly ridge: number;
 }
 

@@ -122,7 +122,7 @@ export interface LayerParts {
 const ANY_SIZES: LayerSizes = { K: "K", N: "N", F: "F" };
 
 /** What inputs of a layer's graph there are. */
-export interface LayerInputs {
+export interface LayerGraphOptions {
   readonly cached?: boolean;
   readonly forest?: boolean;
   /** Those of one layer, for one sequence; any when absent. */
@@ -141,7 +141,7 @@ export interface LayerInputs {
 export function buildLayer(
   b: GraphBuilder,
   structure: LayerStructure,
-  inputs: LayerInputs = {},
+  inputs: LayerGraphOptions = {},
 ): LayerValues {
   const { weights = new WeightInputs(b), sizes = ANY_SIZES } = inputs;
   const input = streamInput(b, structure, inputs.sizes && 1);
@@ -216,7 +216,7 @@ function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure, batc
 function attentionInputs(
   b: GraphBuilder,
   { headDim, rotaryDim, span }: LayerStructure,
-  { cached = false, forest = false, sizes }: LayerInputs,
+  { cached = false, forest = false, sizes }: LayerGraphOptions,
 ): AttentionInputs {
   const half = rotaryDim / 2;
   const own: readonly Dim[] = forest ? ["B"] : [];

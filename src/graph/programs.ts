@@ -5,7 +5,7 @@
  */
 import { OUTPUT_PROJECTION } from "../model/spaces.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
-import { buildLayer, type LayerInputs, type LayerStructure, type LayerValues } from "./decoder.ts";
+import { buildLayer, type LayerGraphOptions, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
 import { gatherLast } from "./operators.ts";
@@ -49,8 +49,8 @@ export function structureFor(
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
  * - `moments`: what `statistics` gives and, with int32 `KIND.first` [f] and `KIND.rest` [r], the channels of a kind in two parts,
- *   what a weighted regression on them needs: of the sum over tokens of w x x^T what does not follow by symmetry, `KIND.upper`
- *   [f, f], `KIND.between` [r, f] and `KIND.lower` [r, r], and `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root
+ *   what a weighted regression on them needs: of the sum over tokens of w x x^T what does not follow by symmetry, `KIND.firstFirst`
+ *   [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root
  *   mean square of the stream after this half of the layer, with mean 1
  * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
@@ -93,7 +93,7 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
 export function buildCached(
   b: GraphBuilder,
   structure: LayerStructure,
-  inputs: Pick<LayerInputs, "sizes" | "weights"> = {},
+  inputs: Pick<LayerGraphOptions, "sizes" | "weights"> = {},
 ): LayerValues {
   const layer = buildLayer(b, structure, { ...inputs, cached: true });
   b.output("hidden", layer.output);
@@ -121,14 +121,14 @@ function sumOverTokens(b: GraphBuilder, x: Value): Value {
   return b.matmul(b.onesAlong(x, 1), x, { transA: true });
 }
 
-/** Mean square up to which a hidden state is zero; keeps inverses finite, and is lost in rounding where it is added to others. */
+/** Mean square up to which a hidden state counts as zero. It keeps inverses finite, and is too small to change other sums. */
 const SMALLEST_SQUARE = 1e-30;
 
 /**
  * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
- * micro-batch. Whatever reads the stream normalises it first, so large tokens matter less than their size; and the few with massive activations (arXiv
- * 2402.17762) would otherwise decide alone. A token whose hidden state is zero, as that of an unused word may be, has no size
- * and does not count.
+ * micro-batch. Every layer normalises the stream before it reads it, so a large token matters no more than a small one, and the few
+ * with massive activations (arXiv 2402.17762) would otherwise decide alone. A token whose hidden state is zero, as that of an unused
+ * word may be, does not count.
  */
 function tokenImportance(b: GraphBuilder, hidden: Value): Value {
   const smallest = b.scalar(SMALLEST_SQUARE);
@@ -166,9 +166,9 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
       const channels = b.input(`${kind}.${part}`, [`${kind}.${part}`], "int32");
       return b.flatten(b.mul(gatherLast(b, x, channels), root));
     }) as [Value, Value];
-    b.output(`${kind}.upper`, b.matmul(first, first, { transA: true }));
-    b.output(`${kind}.between`, b.matmul(rest, first, { transA: true }));
-    b.output(`${kind}.lower`, b.matmul(rest, rest, { transA: true }));
+    b.output(`${kind}.firstFirst`, b.matmul(first, first, { transA: true }));
+    b.output(`${kind}.restFirst`, b.matmul(rest, first, { transA: true }));
+    b.output(`${kind}.restRest`, b.matmul(rest, rest, { transA: true }));
     b.output(`${kind}.weighted`, b.matmul(importance, x, { transA: true }));
   }
 }

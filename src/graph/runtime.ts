@@ -88,7 +88,7 @@ export class Runtime {
   readonly #resident: ResidentTensors<OrtTensor> | null;
   readonly #programs = new Map<string, Promise<Program>>();
   readonly #sessions: InferenceSession[] = [];
-  readonly #running = new Set<Readonly<Record<string, AnyTensor>>>();
+  readonly #running = new Set<Readonly<Record<string, FedTensor>>>();
   readonly #uploaders = new Map<string, Promise<InferenceSession>>();
   readonly #options: RuntimeOptions;
 
@@ -163,7 +163,7 @@ export class Runtime {
     const placed = graphFor(device, graph);
     const encoded = encodeOnnx(placed);
     const sessions = new Map<number | undefined, Promise<InferenceSession>>();
-    const sessionFor = async (feeds: Readonly<Record<string, AnyTensor>>): Promise<InferenceSession> => {
+    const sessionFor = async (feeds: Readonly<Record<string, FedTensor>>): Promise<InferenceSession> => {
       const missing = graph.inputs.find(({ name }) => feeds[name] === undefined);
       if (missing !== undefined) throw internalError(`graph input ${missing.name} was not fed`);
       const threads = device.name === "cpu" ? this.#threadsFor(graph, feeds) : this.threads;
@@ -171,7 +171,7 @@ export class Runtime {
       sessions.set(threads, session);
       return session;
     };
-    const run = async (feeds: Readonly<Record<string, AnyTensor>>): Promise<OrtOutputs> => {
+    const run = async (feeds: Readonly<Record<string, FedTensor>>): Promise<OrtOutputs> => {
       const session = await sessionFor(feeds);
       // Tensors that nobody has any more lose their copies, and these are being read.
       this.#running.add(feeds);
@@ -191,7 +191,7 @@ export class Runtime {
   }
 
   /** What a graph is fed, and what of it is on the device for this run alone. */
-  async #feed({ inputs: values }: Graph, feeds: Readonly<Record<string, AnyTensor>>): Promise<Fed> {
+  async #feed({ inputs: values }: Graph, feeds: Readonly<Record<string, FedTensor>>): Promise<Fed> {
     const inputs: Record<string, OrtTensor> = {};
     const passing: OrtTensor[] = [];
     for (const { name, type } of values) {
@@ -217,7 +217,7 @@ export class Runtime {
   }
 
   /** Undefined leaves the number to ONNX Runtime, which takes no more than there are cores. */
-  #threadsFor(graph: Graph, feeds: Readonly<Record<string, AnyTensor>>): number | undefined {
+  #threadsFor(graph: Graph, feeds: Readonly<Record<string, FedTensor>>): number | undefined {
     const { threads } = this.#options;
     const most = threads ?? availableParallelism();
     const limit = threadLimit(graph, feeds, most);
@@ -271,7 +271,7 @@ function copyGraph(rank: number, type: ValueType): Graph {
   return b.finish();
 }
 
-type AnyTensor = Tensor | IntegerTensor | DoubleTensor;
+type FedTensor = Tensor | IntegerTensor | DoubleTensor;
 type OrtOutputs = Readonly<Record<string, OrtTensor>>;
 
 async function runSession(
@@ -305,11 +305,11 @@ function mapOutputs<T>(outputs: OrtOutputs, map: (name: string, tensor: OrtTenso
   );
 }
 
-function isFloat32(tensor: AnyTensor): tensor is Tensor {
+function isFloat32(tensor: FedTensor): tensor is Tensor {
   return tensor.data instanceof Float32Array;
 }
 
-function toOrt({ data, shape }: AnyTensor): OrtTensor {
+function toOrt({ data, shape }: FedTensor): OrtTensor {
   if (data instanceof Float32Array) return new OrtTensor("float32", data, shape);
   return data instanceof Float64Array
     ? new OrtTensor("float64", data, shape)

@@ -1,6 +1,5 @@
 /** How two JSON values differ, for people. */
-
-export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue };
+import type { JsonValue } from "./json_document.ts";
 
 /** Differences listed, and characters shown of each value. */
 const MAX_LISTED = 8;
@@ -22,7 +21,8 @@ function leaves(value: JsonValue, path = "", found: Map<string, string> = new Ma
   const isLeaf =
     typeof value !== "object" || value === null || (path !== "" && Object.keys(value).length === 0);
   if (isLeaf) return found.set(path, JSON.stringify(value));
-  for (const [key, item] of Object.entries(value)) leaves(item, path === "" ? key : `${path}.${key}`, found);
+  for (const [key, item] of Object.entries(value))
+    if (item !== undefined) leaves(item, path === "" ? key : `${path}.${key}`, found);
   return found;
 }
 

@@ -20,7 +20,8 @@ import { type Checkpoints, interrupted, type Stages } from "../stages.ts";
 import type { Scratch, Stash } from "../tensor/stash.ts";
 import { removeMade, syncMade } from "./durable.ts";
 import { kindOfPath } from "./file.ts";
-import { differences, type JsonValue } from "./json_difference.ts";
+import { differences } from "./json_difference.ts";
+import type { JsonValue } from "./json_document.ts";
 import {
   directoryPath,
   type KeptFiles,
@@ -120,8 +121,8 @@ export class RunDirectory implements Stages, Scratch {
 
   /**
    * Says what the run depends on; nothing may be kept before.
-   * @param beside - `written`: what only the files of its output depend on besides; those that are kept of others are forgotten.
-   *   `limits`: what it makes do with and nothing depends on, for whoever goes on with it
+   * @param beside - `written`: settings that only the output's files depend on; if they have changed, output files that were kept are
+   *   dropped. `limits`: limits of resources, on which no result depends; a resumed run can read them
    * @throws GpruneError BAD_CHECKPOINT naming what differs when something is kept that depends on something else
    */
   begin(

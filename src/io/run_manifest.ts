@@ -5,7 +5,8 @@ import { GpruneError } from "../errors.ts";
 import { failPoint } from "./fail_points.ts";
 import { kindOfPath } from "./file.ts";
 import { readJsonFile } from "./json.ts";
-import { differences, type JsonValue } from "./json_difference.ts";
+import { differences } from "./json_difference.ts";
+import type { JsonValue } from "./json_document.ts";
 import { writeFileAtomically } from "./output_directory.ts";
 import { errnoOf, outputFailed } from "./output_file.ts";
 

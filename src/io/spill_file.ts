@@ -82,6 +82,7 @@ export class SpillFile implements Stash {
   async close(): Promise<void> {
     await Promise.all(Array.from(this.#pending.values(), ({ written }) => written));
     await this.#ahead?.tensor.catch(() => {});
+    this.#ahead = null;
     this.#places.clear();
     await this.#handle.close().catch(() => {});
     await rm(this.#path, { force: true }).catch(() => {});

@@ -94,9 +94,9 @@ async function mayHoldDocuments(path: string): Promise<boolean> {
 }
 
 /**
- * A text; documents and files of a directory are joined by an empty line, files in the order of their paths. Documents that are
- * conversations become text by the renderer, and follow each other as it ends them. A column of a directory is that of its Parquet and JSON files; other texts beside them are read as they are. Progress tells of files of a
- * directory that are left out, because there are too many or because they are no texts.
+ * Reads a text. Documents, and files of a directory in the order of their paths, are joined by an empty line; conversations become text
+ * by the renderer and follow each other as it ends them. `column` is meant for the Parquet and JSON files of a directory; other texts
+ * there are read as they are. Progress tells of files that are left out, because there are too many or because they are no texts.
  * @param name - as of `textPlace`
  * @param maxBytes - bytes read in all
  * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and as

@@ -1,12 +1,10 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
 import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
-import { maxPositionKey, ropeKeys } from "./hf_rope_writer.ts";
+import { type ConfigKeys, maxPositionKey, ropeKeys } from "./hf_rope_writer.ts";
 import { type LayerSpec, type ModelSpec, queryHeads } from "./spec.ts";
 
 /** The modelling file that lies beside a config.json which needs it. */
 export const MODELLING_FILE = "modeling_gprune.py";
-
-type Json = Record<string, unknown>;
 
 const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
   silu: "silu",
@@ -35,7 +33,7 @@ const FLOAT_KEYS = [
 const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
 
 /** config.json as text: what is a float in Python has a decimal point. */
-export function configText(config: Json): string {
+export function configText(config: ConfigKeys): string {
   return `${JSON.stringify(config, null, 2).replaceAll(WHOLE_FLOATS, "$1.0$2")}\n`;
 }
 
@@ -51,7 +49,7 @@ export interface HfForm {
  * Of widths that differ between layers the usual keys hold the largest.
  * @param dtype - transformers' name of the stored dtype, e.g. `float16`
  */
-export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): Json {
+export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): ConfigKeys {
   const widest = (width: (layer: LayerSpec) => number): number => Math.max(...spec.layers.map(width));
   return {
     architectures: [family.architecture],
@@ -89,7 +87,7 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
 function remoteCodeKeys(
   { layers, family }: ModelSpec,
   { modelType, architecture, configClass }: Family,
-): Json {
+): ConfigKeys {
   const widths = layers.map((layer, index) => [
     String(index),
     {
@@ -115,9 +113,9 @@ function remoteCodeKeys(
 }
 
 /** A flag is set as soon as one projection under it has a bias; the others are then stored as zeros. */
-function biasFlags({ layers }: ModelSpec, { biases }: Family): Json {
+function biasFlags({ layers }: ModelSpec, { biases }: Family): ConfigKeys {
   const present = layers.flatMap((layer) => layer.biases);
-  const flags: Json = {};
+  const flags: ConfigKeys = {};
   for (const part of ["qkv", "o", "mlp"] as const) {
     const flag = biases[part];
     if (flag === "never" || flag === "always") continue;
@@ -126,8 +124,8 @@ function biasFlags({ layers }: ModelSpec, { biases }: Family): Json {
   return flags;
 }
 
-function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): Json {
-  const scores: Readonly<Record<Family["scoreScale"], Json>> = {
+function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): ConfigKeys {
+  const scores: Readonly<Record<Family["scoreScale"], ConfigKeys>> = {
     head_dim: {},
     query_pre_attn_scalar: { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 },
     attention_multiplier: { attention_multiplier: spec.attentionScale },
@@ -141,7 +139,7 @@ function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): Json {
 }
 
 /** A cap that is absent is said where the class would assume one. */
-function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Family): Json {
+function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Family): ConfigKeys {
   const scores = scoreSoftcap !== null || defaults.scoreSoftcap !== undefined;
   const logits = logitSoftcap !== null || defaults.logitSoftcap !== undefined;
   return {
@@ -150,7 +148,7 @@ function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Fa
   };
 }
 
-function windowKeys({ layers }: ModelSpec, { windows, defaults }: Family): Json {
+function windowKeys({ layers }: ModelSpec, { windows, defaults }: Family): ConfigKeys {
   if (windows === "none") return {};
   const window = layers.find((layer) => layer.window !== null)?.window ?? null;
   if (windows !== "layer_types") return { sliding_window: window };

@@ -19,10 +19,16 @@ import {
 } from "./spec.ts";
 
 /**
- * The form of a model: its own family's stock class, else another's (Mistral for a Llama whose heads do not divide its
- * hidden size, Llama for a Qwen2 with biases on its output projections), else its own family's with our modelling file, or
- * another's with that (Qwen2 for a Mistral some of whose layers have windows, as a Ministral's have, whose tokenizer the stock class
- * of Qwen2 would not take). Among stock classes one that vLLM builds in the same shapes goes first. Null when config.json has no keys for what the spec says.
+ * The form of a model, the first of these that can hold it:
+ *
+ * 1. its own family's stock class;
+ * 2. another family's: Mistral for a Llama whose heads do not divide its hidden size, Llama for a Qwen2 with biases on its output
+ *    projections; one that vLLM builds in the same shapes goes first;
+ * 3. its own family's with our modelling file;
+ * 4. another family's with that: Qwen2 for a Mistral some of whose layers have windows (a Ministral), whose tokenizer the stock class
+ *    of Qwen2 would not take.
+ *
+ * Null when config.json has no keys for what the spec says.
  */
 export function findHfForm(spec: ModelSpec): HfForm | null {
   const own = familyByName(spec.family, "spec");

@@ -12,10 +12,11 @@ import {
   type YarnScaling,
 } from "./spec.ts";
 
-type Json = Record<string, unknown>;
+/** Keys of a config.json. */
+export type ConfigKeys = Record<string, unknown>;
 
 /** The longest sequence as config.json says it: what dynamic scaling starts from where there is such. */
-export function maxPositionKey(spec: ModelSpec): Json {
+export function maxPositionKey(spec: ModelSpec): ConfigKeys {
   const scaled = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "dynamic" ? [scaling] : []));
   return { max_position_embeddings: scaled[0]?.originalMaxPositions ?? spec.maxPositions };
 }
@@ -24,7 +25,7 @@ export function maxPositionKey(spec: ModelSpec): Json {
 export function ropeKeys(
   { layers, headDim, maxPositions }: ModelSpec,
   { ropeByLayerType, defaults }: Family,
-): Json {
+): ConfigKeys {
   const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
   const full = mainRope({ layers }) ?? unused;
   if (!ropeByLayerType) {
@@ -59,7 +60,7 @@ function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
   return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
 }
 
-function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Json {
+function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): ConfigKeys {
   const type = { rope_type: scaling?.type ?? "default", rope_theta: theta };
   return { ...type, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
 }
@@ -68,20 +69,20 @@ function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Jso
  * What transformers 4 reads, and version 5, too. Version 4 wants three keys for the longrope of Phi-3, and for that of every
  * family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
  */
-function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): Json {
+function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): ConfigKeys {
   if (scaling === null) return {};
   const keys = scalingKeys(scaling, maxPositions);
   if (scaling.type === "longrope") return { rope_scaling: { type: scaling.type, ...keys } };
   return { rope_scaling: { rope_type: scaling.type, ...keys, ...originalLength({ scaling }) } };
 }
 
-function originalLength({ scaling }: Pick<RopeSpec, "scaling">): Json {
+function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
   if (scaling === null || scaling.type === "linear" || scaling.type === "dynamic") return {};
   return { original_max_position_embeddings: scaling.originalMaxPositions };
 }
 
 /** All keys of a scaling but its type and the original length. */
-function scalingKeys(scaling: RopeScaling | null, maxPositions: number): Json {
+function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigKeys {
   switch (scaling?.type) {
     case undefined:
       return {};
@@ -106,13 +107,13 @@ function scalingKeys(scaling: RopeScaling | null, maxPositions: number): Json {
 }
 
 /** Left out, as those below, where it is what others assume: programs differ in which of these keys they know. */
-function attentionKey(scaling: YarnScaling | LongropeScaling, maxPositions: number): Json {
+function attentionKey(scaling: YarnScaling | LongropeScaling, maxPositions: number): ConfigKeys {
   const { attentionFactor } = scaling;
   const isUsual = attentionFactor === usualAttentionFactor(scaling, maxPositions);
   return isUsual ? {} : { attention_factor: attentionFactor };
 }
 
-function turnKeys(scaling: YarnScaling): Json {
+function turnKeys(scaling: YarnScaling): ConfigKeys {
   const { betaFast, betaSlow, truncate } = YARN_DEFAULTS;
   return {
     ...(scaling.betaFast === betaFast ? {} : { beta_fast: scaling.betaFast }),

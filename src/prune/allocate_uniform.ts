@@ -10,7 +10,7 @@
  * Source: FLAP (arXiv 2312.11983) lib/prune.py `prune_wanda_sp` and structure UL-UM @3bb57db, which cut the
  * same fraction of heads and of neurons and so round twice.
  */
-import { unitScores } from "../score/importance.ts";
+import { sumOverUnits } from "../model/spaces.ts";
 import {
   type Allocation,
   type AllocationRequest,
@@ -37,7 +37,7 @@ export const uniform: Allocation = {
   allocate(request: AllocationRequest): Keep {
     if (request.shape === "uniform") return removeRanked(quantiles(request), request);
     const scored = requestedSpaces(request).map((space): RankedSpace => {
-      return { space, values: unitScores(scoresOf(request, space), space) };
+      return { space, values: sumOverUnits(scoresOf(request, space), space) };
     });
     const queues = queuesOf(scored, request);
     const budget = removalBudget(request, queues);
@@ -56,7 +56,7 @@ export const uniform: Allocation = {
  */
 function quantiles(request: AllocationRequest): readonly RankedSpace[] {
   return requestedSpaces(request).map((space) => {
-    const { order } = removalQueue(space, unitScores(scoresOf(request, space), space), { roundTo: 1 });
+    const { order } = removalQueue(space, sumOverUnits(scoresOf(request, space), space), { roundTo: 1 });
     const values = new Float64Array(space.units);
     for (const [position, unit] of order.entries()) values[unit] = (position + 0.5) / space.units;
     return { space, values };

@@ -14,8 +14,8 @@ import { canGive, capacity, type RankedSpace, type RemovalQueue, removalQueue } 
 export type Shape = "per-layer" | "uniform";
 
 /** How layers may share the budget: as GPrune learns it or by its error curves, or by a rule (allocate.ts). */
-export const SHARINGS = ["learned", "curves", "global", "uniform"] as const;
-export type Sharing = (typeof SHARINGS)[number];
+export const ALLOCATION_NAMES = ["learned", "curves", "global", "uniform"] as const;
+export type AllocationName = (typeof ALLOCATION_NAMES)[number];
 
 /** How much goes. */
 export interface RemovalRequest {

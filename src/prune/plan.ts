@@ -5,18 +5,10 @@
  * Not here: how plans are decided (allocation) and carried out (surgery.ts), and their text form (plan_json.ts).
  */
 import { GpruneError } from "../errors.ts";
+import type { JsonValue } from "../io/json_document.ts";
 import { prunableParameters, type Space, type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import { plainName } from "../plain_text.ts";
-
-/** Any value that JSON can hold. */
-export type Json =
-  | string
-  | number
-  | boolean
-  | null
-  | readonly Json[]
-  | { readonly [key: string]: Json | undefined };
 
 /** Kept unit indices by space id, ascending and never empty; a space that is absent is kept whole. */
 export type Keep = Readonly<Record<string, readonly number[]>>;
@@ -31,13 +23,19 @@ export interface PlanBase {
   readonly groupSizes: readonly number[];
 }
 
+/** Where a plan's provenance has the hash of the weights that it was made for; older plans lack it. */
+export const PLANNED_WEIGHTS = "model_sha256";
+
 export interface PruningPlan {
   readonly format: "gprune-plan";
   readonly version: 1;
   readonly base: PlanBase;
   readonly keep: Keep;
-  /** How the plan came about: metric, allocation, sparsity asked for, seed, sets. Nothing reads it back. */
-  readonly provenance: Readonly<Record<string, Json>>;
+  /**
+   * How the plan came about: metric, allocation, sparsity asked for, seed, sets. No decision depends on it; warnings and the report
+   * show what they find.
+   */
+  readonly provenance: Readonly<Record<string, JsonValue>>;
 }
 
 /** Whether a plan fits, and if not, why: one sentence for each problem. */
@@ -53,7 +51,7 @@ const WIDTH_FIELD = { ffn: "neurons", kv: "kvGroups" } as const satisfies Record
 export function makePlan(
   spec: ModelSpec,
   keep: Keep,
-  provenance: Readonly<Record<string, Json>> = {},
+  provenance: Readonly<Record<string, JsonValue>> = {},
 ): PruningPlan {
   return { format: "gprune-plan", version: 1, base: planBase(spec), keep, provenance };
 }
@@ -166,12 +164,10 @@ export function achievedSparsity(plan: PruningPlan, spec: ModelSpec): number {
   return removedParameters(plan, spec) / prunableParameters(spec);
 }
 
+const WRONG_SHAPE = "A plan fits only models of the shape it was made for.";
+
 /** The error for a plan that cannot be used. */
-export function badPlan(
-  where: string,
-  problems: readonly string[],
-  hint = "A plan fits only models of the shape it was made for.",
-): GpruneError {
+export function badPlan(where: string, problems: readonly string[], hint: string = WRONG_SHAPE): GpruneError {
   const shown = problems.slice(0, 5).join("; ");
   const more = problems.length > 5 ? `; and ${problems.length - 5} more` : "";
   return new GpruneError("BAD_PLAN", `${where}: ${shown}${more}`, { hint });

@@ -4,11 +4,14 @@
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { type JsonLimits, OWN_JSON_LIMITS, parseJson as parseLimited } from "../io/json.ts";
+import { formatDocument } from "../io/json_document.ts";
 import { plainName } from "../plain_text.ts";
-import { badPlan, type Json, keepProblems, type PruningPlan } from "./plan.ts";
+import { badPlan, keepProblems, type PruningPlan } from "./plan.ts";
 
 /** The largest plan.json. */
 export const PLAN_LIMITS: JsonLimits = OWN_JSON_LIMITS;
+
+const NOT_OURS = "Give the plan.json that gprune prune wrote.";
 
 /** As in configurations of models. */
 const MAX_LAYERS = 4096;
@@ -43,45 +46,17 @@ export function parsePlan(text: string, where: string): PruningPlan {
     const problems = result.error.issues.map(
       ({ path, message }) => `${plainName(path.join(".")) || "plan"}: ${message}`,
     );
-    throw badPlan(where, problems);
+    throw badPlan(where, problems, NOT_OURS);
   }
   const plan: PruningPlan = result.data;
   const problems = keepProblems(plan);
-  if (problems.length > 0) throw badPlan(where, problems);
+  if (problems.length > 0) throw badPlan(where, problems, NOT_OURS);
   return plan;
 }
 
 /** A plan as JSON text: keys sorted, arrays of numbers on one line, the same bytes for equal plans. */
 export function formatPlan(plan: PruningPlan): string {
   return formatDocument({ ...plan, base: { ...plan.base } });
-}
-
-/** Any JSON value as the text of a file, laid out as plans are. */
-export function formatDocument(value: Json): string {
-  return `${formatJson(value, "")}\n`;
-}
-
-function formatJson(value: Json, indent: string): string {
-  const inner = `${indent}  `;
-  if (Array.isArray(value)) {
-    const items = (value as readonly Json[]).map((item) => formatJson(item, inner));
-    return value.some(isContainer) ? block(items, indent, "[]") : `[${items.join(",")}]`;
-  }
-  if (value === null || typeof value !== "object") return JSON.stringify(value);
-  const entries = Object.entries(value).filter((entry): entry is [string, Json] => entry[1] !== undefined);
-  const lines = entries
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, item]) => `${JSON.stringify(key)}: ${formatJson(item, inner)}`);
-  return lines.length === 0 ? "{}" : block(lines, indent, "{}");
-}
-
-function block(lines: readonly string[], indent: string, brackets: "[]" | "{}"): string {
-  const body = lines.map((line) => `${indent}  ${line}`).join(",\n");
-  return `${brackets[0]}\n${body}\n${indent}${brackets[1]}`;
-}
-
-function isContainer(value: Json): boolean {
-  return value !== null && typeof value === "object";
 }
 
 function parseJson(text: string, where: string): unknown {

@@ -125,7 +125,7 @@ export async function fitAlternatives(
   const all = await covariancesOf(products, moments, {
     projection: whole,
     kept: channels(wide.units),
-    lost: without(channels(every), channels(alternatives[0] ?? [])),
+    removed: without(channels(every), channels(alternatives[0] ?? [])),
   });
   const parts = steps.map((step) => (step.comes ? partsOf(all, step, present) : null));
   const own = ofSomeInputs(all, present);

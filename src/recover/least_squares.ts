@@ -129,7 +129,7 @@ async function fitSpace(
   const covariances = await covariancesOf(await compileProducts(runtime), own, {
     projection,
     kept: channelsOf(keep, blockSize),
-    lost: channelsOf(removedUnits(plan, space), blockSize),
+    removed: channelsOf(removedUnits(plan, space), blockSize),
   });
   const change = await regress(runtime, covariances, { ridge, name });
   return new Map([

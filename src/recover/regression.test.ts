@@ -53,26 +53,26 @@ function momentsAround(constant: number): SpaceMoments {
   return sums.finish();
 }
 
-/** What is lost is the last input. */
+/** What is removed is the last input. */
 async function covariancesAround(constant: number): Promise<Covariances> {
   const weight = { shape: [1, ALL.length], data: new Float32Array(ALL.length).fill(1) };
   return covariancesOf(await compileProducts(runtime), momentsAround(constant), {
     projection: { weight, bias: { shape: [1], data: new Float32Array(1) } },
     kept: KEPT,
-    lost: ALL.subarray(INPUTS),
+    removed: ALL.subarray(INPUTS),
   });
 }
 
 describe("covariancesOf", () => {
   it("knows what any channels lose by the dense map", async () => {
     const moments = momentsAround(2);
-    const [kept, lost] = [Int32Array.of(1, 4, 5), Int32Array.of(0, 4, 24)];
+    const [kept, removed] = [Int32Array.of(1, 4, 5), Int32Array.of(0, 4, 24)];
     const data = Float32Array.from({ length: 2 * ALL.length }, (_, i) => Math.sin(i));
     const projection = {
       weight: { shape: [2, ALL.length], data },
       bias: { shape: [2], data: new Float32Array(2) },
     };
-    const found = await covariancesOf(await compileProducts(runtime), moments, { projection, kept, lost });
+    const found = await covariancesOf(await compileProducts(runtime), moments, { projection, kept, removed });
     const triangle = (moments.covariance as Tensor).data;
     const between = (i: number, j: number): number => {
       const [row, column] = [Math.max(i, j), Math.min(i, j)];
@@ -80,17 +80,17 @@ describe("covariancesOf", () => {
     };
     const weight = (row: number, j: number): number => data[row * ALL.length + j]!;
     const cross = [0, 1].flatMap((row) =>
-      Array.from(kept, (k) => lost.reduce((sum, j) => sum + weight(row, j) * between(j, k), 0)),
+      Array.from(kept, (k) => removed.reduce((sum, j) => sum + weight(row, j) * between(j, k), 0)),
     );
     expect(maxDifference(found.cross, cross)).toBeLessThan(1e-12);
     expect([...found.inputs]).toEqual([...kept].flatMap((i) => Array.from(kept, (j) => between(i, j))));
     expect(found.residualMean[1]).toBeCloseTo(
-      lost.reduce((sum, j) => sum + weight(1, j) * moments.mean[j]!, 0),
+      removed.reduce((sum, j) => sum + weight(1, j) * moments.mean[j]!, 0),
       12,
     );
     const none = await covariancesOf(await compileProducts(runtime), moments, {
       ...{ projection, kept },
-      lost: Int32Array.of(),
+      removed: Int32Array.of(),
     });
     expect([...none.cross, ...none.residualMean]).toEqual(new Array(8).fill(0));
   });

@@ -43,38 +43,38 @@ export interface DenseProjection {
 }
 
 /** Which of a projection's inputs do what. */
-export interface Loss {
+export interface InputSplit {
   readonly projection: DenseProjection;
   /** Channels x that a map is fitted on, ascending. */
   readonly kept: Int32Array;
   /** Channels whose part of the output is the residual r; they may be among those. */
-  readonly lost: Int32Array;
+  readonly removed: Int32Array;
 }
 
-/** The covariances of the inputs that are kept and of what is lost with others: cov(W x_lost, x_kept) = W cov(x_lost, x_kept). */
+/** The covariances of the inputs that are kept and of what is removed with others: cov(W x_lost, x_kept) = W cov(x_lost, x_kept). */
 export async function covariancesOf(
   { multiply }: Products,
   { mean, squares, covariance }: SpaceMoments,
-  { projection: { weight }, kept, lost }: Loss,
+  { projection: { weight }, kept, removed }: InputSplit,
 ): Promise<Covariances> {
   const [size = 0, columns = 0] = weight.shape;
   const rows = Int32Array.from({ length: size }, (_, row) => row);
   const { data: triangle } = await loaded(covariance);
-  const map = gather(weight.data, { columns, rows, chosen: lost });
+  const map = gather(weight.data, { columns, rows, chosen: removed });
   const cross =
-    lost.length === 0
+    removed.length === 0
       ? new Float64Array(size * kept.length)
       : await multiply(
-          matrixOf(map, lost.length),
-          matrixOf(gatherSymmetric(triangle, lost, kept), kept.length),
+          matrixOf(map, removed.length),
+          matrixOf(gatherSymmetric(triangle, removed, kept), kept.length),
         );
-  const lostMean = Float64Array.from(lost, (j) => mean[j]!);
+  const removedMean = Float64Array.from(removed, (j) => mean[j]!);
   return {
     inputs: gatherSymmetric(triangle, kept, kept),
     cross,
     inputMean: Float64Array.from(kept, (j) => mean[j]!),
     inputSquares: Float64Array.from(kept, (j) => squares[j]!),
-    residualMean: Float64Array.from(rows, (row) => dotRow(map, row, lostMean)),
+    residualMean: Float64Array.from(rows, (row) => dotRow(map, row, removedMean)),
   };
 }
 

@@ -7,10 +7,10 @@ import { z } from "zod";
 import type { SetUse } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { isJsonObject, parseJson } from "../io/json.ts";
+import { formatDocument, type JsonValue } from "../io/json_document.ts";
 import type { Model } from "../model/model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
-import type { Json, Widths } from "../prune/plan.ts";
-import { formatDocument } from "../prune/plan_json.ts";
+import type { Widths } from "../prune/plan.ts";
 
 /** What a run was asked, and what came out. */
 export interface RunRecord {
@@ -28,7 +28,7 @@ export interface RunRecord {
   /** Words of the base's vocabulary; absent in records of versions before. */
   readonly vocab_size?: number | undefined;
   /** The resolved configuration. */
-  readonly settings: Readonly<Record<string, Json>>;
+  readonly settings: Readonly<Record<string, JsonValue>>;
   /** Fractions of the prunable parameters. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
@@ -177,7 +177,7 @@ export function outputOf({ name, settings }: Pick<RunRecord, "name" | "settings"
 
 /** A record as JSON text. */
 export function formatRunRecord(record: RunRecord): string {
-  return formatDocument(record as unknown as Json);
+  return formatDocument(record as unknown as JsonValue);
 }
 
 /**

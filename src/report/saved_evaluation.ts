@@ -9,8 +9,7 @@ import type { Evaluation, FromFirst } from "../evaluate/evaluate.ts";
 import type { TaskShots } from "../evaluate/material.ts";
 import type { ChatOptions } from "../evaluate/prompts.ts";
 import { parseJson } from "../io/json.ts";
-import type { Json } from "../prune/plan.ts";
-import { formatDocument } from "../prune/plan_json.ts";
+import { formatDocument, type JsonValue } from "../io/json_document.ts";
 
 /** Accuracy of a model on a task. */
 export interface SavedAccuracy {
@@ -264,7 +263,7 @@ export function taskSettings(
 
 /** An evaluation as JSON text. */
 export function formatEvaluation(evaluation: SavedEvaluation): string {
-  return formatDocument(evaluation as unknown as Json);
+  return formatDocument(evaluation as unknown as JsonValue);
 }
 
 /** @throws GpruneError BAD_FILE */

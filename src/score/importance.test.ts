@@ -3,9 +3,9 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import type { Model } from "../model/model.ts";
-import { spacesOf } from "../model/spaces.ts";
+import { spacesOf, sumOverUnits } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { scoreEach, scoreModel, unitScores } from "./importance.ts";
+import { scoreEach, scoreModel } from "./importance.ts";
 import { metricByName } from "./registry.ts";
 
 const model = tinyModel();
@@ -99,9 +99,9 @@ describe("scoreEach", () => {
   });
 });
 
-describe("unitScores", () => {
+describe("sumOverUnits", () => {
   it("sums over the channels of each unit", () => {
     const [kv] = spacesOf(tinyModel({ headDim: 2, layers: [{ groupSize: 1 }] }).spec);
-    expect([...unitScores(Float64Array.of(1, 2, 3, 4), kv!)]).toEqual([3, 7]);
+    expect([...sumOverUnits(Float64Array.of(1, 2, 3, 4), kv!)]).toEqual([3, 7]);
   });
 });

@@ -15,7 +15,6 @@ import {
   projectionName,
   type Space,
   spacesOf,
-  sumOverUnits,
 } from "../model/spaces.ts";
 import type { Projection } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -79,11 +78,6 @@ export async function scoreEach(
     if (spaces[index + 1]?.layer !== space.layer) onLayer?.(space.layer + 1, layers);
   }
   return importances;
-}
-
-/** Score of every unit of a space: the sum over its channels, [units]. */
-export function unitScores(scores: Float64Array, space: Space): Float64Array {
-  return sumOverUnits(scores, space);
 }
 
 function requireInput({ name, input }: Metric, { stats, gates }: ScoreInputs): void {

@@ -7,9 +7,9 @@ import { randomUnitGradients, statsOfUnitGradients } from "../../test/tiny_gates
 import { tinyModel } from "../../test/tiny_model.ts";
 import { type Activations, randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
-import { projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import { projectionName, type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import type { Projection } from "../model/spec.ts";
-import { scoreModel, unitScores } from "./importance.ts";
+import { scoreModel } from "./importance.ts";
 import { METRICS, metricByName } from "./registry.ts";
 
 type Matrix = readonly (readonly number[])[];
@@ -96,7 +96,7 @@ describe("unit scores equal the naive formula", () => {
     const importance = await scoreModel({ model, metric: metricByName(name), stats, gates, seed: 0 });
     for (const space of spaces) {
       const expected = await formula(space);
-      const got = unitScores(importance.get(space.id)!, space);
+      const got = sumOverUnits(importance.get(space.id)!, space);
       for (const [u, value] of expected.entries()) expect(got[u]! / value).toBeCloseTo(1, 10);
     }
   });

@@ -66,7 +66,7 @@ export class MemoryStash implements Stash {
   }
 }
 
-/** Tensors by name in a stash, each read when somebody asks for it, also where whoever keeps the map keeps it for later. */
+/** Tensors by name, kept in a stash and read when they are asked for. A state that holds the map holds references, not values. */
 export class StashedTensors {
   readonly tensors: Map<string, StoredTensor> = new Map();
   readonly #open: () => Promise<Stash>;

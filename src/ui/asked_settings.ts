@@ -1,4 +1,4 @@
-/** Of the settings of a run, those that have to be said for a new one to be like it. */
+/** Reduces the settings of a finished run to those that a user has to give for a similar one, without defaults and what follows from others. */
 import { windowLength } from "../calibrate/windows.ts";
 import { RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
@@ -13,9 +13,10 @@ const DEFAULTS: RunConfig = resolveRunConfig(NAMED, "internal");
 const DERIVED = ["recover", "allocation", "refine", "gradientWindows", "refitSamples", "samples"] as const;
 
 /**
- * Records of runs have every setting as it came out: windows by the number of sets, an allocation by the method. What would come out as well if nothing were said is left out, so that it follows what somebody changes. A set
- * that the model wrote unasked stays, since whether it would come again depends on the model.
- * @returns the settings as they are where they are not those of a run of this version
+ * A run's record has every setting as it was settled: windows by the number of sets, an allocation by the method. A setting that would
+ * be settled the same way again is left out, so that it follows when the user changes another. A set that the model wrote unasked
+ * stays, since whether it would come again depends on the model.
+ * @returns the same settings where they are not those of a run of this version
  */
 export function askedSettings(settings: Settings): Settings {
   try {

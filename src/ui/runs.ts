@@ -16,8 +16,8 @@ import { LiveRunRecorder } from "./live_run.ts";
 import { listRuns } from "./run_list.ts";
 import type { RunHandle, StartRun } from "./start_run.ts";
 
-/** A directory name that every file system takes and that leads nowhere else. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+/** A directory name that every file system takes, that leads nowhere else, and that no run's progress has. */
+const NAME = /^(?!.*\.run$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/i;
 const MAX_REPORT_BYTES = 2 ** 27;
 /** Milliseconds for which the list of runs is taken as it is. */
 const LIST_AGE = 3000;
@@ -25,7 +25,9 @@ const LIST_AGE = 3000;
 const MAX_COMPARED = 12;
 
 const startSchema: z.ZodType<StartRequest> = z.strictObject({
-  name: z.string().regex(NAME, "expected letters, digits, dots, dashes and underscores"),
+  name: z
+    .string()
+    .regex(NAME, "expected letters, digits, dots, dashes and underscores, and no .run at the end"),
   settings: z.record(z.string(), z.unknown()),
 });
 const resumeSchema: z.ZodType<ResumeRequest> = z.strictObject({ id: z.string() });
@@ -112,7 +114,7 @@ export class Runs {
   async #find(id: string, state: RunSummary["state"]): Promise<RunSummary> {
     const found = (await listRuns(this.#directory)).find((run) => run.id === id && run.state === state);
     if (found === undefined)
-      throw new GpruneError("NOT_FOUND", `run: expected one that is ${state}, got none`);
+      throw new GpruneError("NOT_FOUND", `run: expected one that is ${state}, got ${id}`);
     return found;
   }
 

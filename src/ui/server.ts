@@ -130,7 +130,11 @@ function appOf({ runs, token, port, page }: AppParts): Hono {
     }
     if (error instanceof HTTPException) {
       return c.json(
-        { code: "BAD_ARGUMENT", message: "body: expected a form, got more", hint: null },
+        {
+          code: "BAD_ARGUMENT",
+          message: `body: expected at most ${MAX_BODY_BYTES / 1024} KiB, got more`,
+          hint: null,
+        },
         error.status,
       );
     }

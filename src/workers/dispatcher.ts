@@ -1,7 +1,7 @@
 /**
- * Has units computed by whoever listens to the queue. What is true lies in the store: a unit is done when a record says what it
- * gave and every object is there with the right hash. Events of the queue, and a look at it every few seconds in case one was
- * lost, only say when to look.
+ * Sends units to the queue and waits for their results. The store is what counts: a unit is done when its record is there and every
+ * object that the record names has the right hash. Events of the queue, and a poll every few seconds in case one was lost, only say
+ * when to look.
  */
 import { GpruneError } from "../errors.ts";
 import { keptValue, type Store } from "../io/store.ts";

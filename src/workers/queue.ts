@@ -130,8 +130,14 @@ export class JobWorker {
     });
     // It connects again by itself; a lost lock does not matter, since results are the same whoever gives them.
     worker.on("error", () => {});
-    await worker.waitUntilReady();
-    return new JobWorker(worker, server);
+    const started = new JobWorker(worker, server);
+    try {
+      await worker.waitUntilReady();
+      return started;
+    } catch (error) {
+      await started.close(async () => {});
+      throw error;
+    }
   }
 
   /**

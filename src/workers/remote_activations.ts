@@ -42,7 +42,15 @@ export function remoteActivations(
   const work = shards.reduce((sum, shard) => sum + tokensOf(shard.windows) * layersFor(remote, shard), 0);
   const onPassed: OnPassed = (tokenLayers) => progress.advance((tokenLayers * total) / work);
   return progress.during(async () => {
-    const ways = shards.map(({ set, ...shard }) => handled(wayOf(remote, { set, shard, onPassed })));
+    const ways: Promise<ShardWay>[] = [];
+    for (const { set, ...shard } of shards) {
+      const { name, partOf = name } = set;
+      const { windows, owners } = shard;
+      const owned: OwnedWindows = { set: partOf, windows, owners };
+      // One after another: every one is a file or an upload of its own.
+      const kept = await keepValue(remote.store, owned);
+      ways.push(handled(wayOf(remote, { shard: { ...shard, set: partOf }, kept, onPassed })));
+    }
     const stats = await joinedStats(remote, ways);
     const known = (await Promise.all(ways)).filter(({ tokenWeight }) => tokenWeight > 0);
     return { stats, moments: known.length === 0 ? new Map() : await moments(remote, known, onPassed) };
@@ -60,19 +68,16 @@ function isOwned(owners: MeasuredShard["owners"]): boolean {
   return owners.some((owner) => owner !== null);
 }
 
+interface ShardOrder {
+  readonly shard: Omit<ShardWay, "units">;
+  /** Its windows, in the store. */
+  readonly kept: Digest;
+  readonly onPassed: OnPassed;
+}
+
 /** A shard's way through the layers, a range of them after the other; not the last one where only its input is wanted. */
-async function wayOf(
-  remote: Remote,
-  {
-    set,
-    shard,
-    onPassed,
-  }: { readonly set: MeasuredSet; readonly shard: MeasuredShard; readonly onPassed: OnPassed },
-): Promise<ShardWay> {
-  const { name, partOf = name } = set;
+async function wayOf(remote: Remote, { shard, kept, onPassed }: ShardOrder): Promise<ShardWay> {
   const { windows, owners } = shard;
-  const owned: OwnedWindows = { set: partOf, windows, owners };
-  const given = await keepValue(remote.store, owned);
   const units: StatisticsUnit[] = [];
   const ranges = rangesOf(remote);
   let hidden: Digest | null = null;
@@ -80,7 +85,7 @@ async function wayOf(
     const unit: StatisticsUnit = {
       kind: "statistics",
       hashes: remote.hashes,
-      windows: given,
+      windows: kept,
       first,
       end,
       hidden,
@@ -90,7 +95,7 @@ async function wayOf(
     hidden = await hiddenAfter(remote, unit);
     onPassed(tokensOf(windows) * (end - first));
   }
-  return { ...shard, set: partOf, units };
+  return { ...shard, units };
 }
 
 /** What the next unit goes on with; computed anew when an earlier run's is gone. */

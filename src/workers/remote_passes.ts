@@ -49,8 +49,8 @@ export interface Distribution {
 
 /** Parameters that the layers of one unit of statistics have together: some minutes for one machine. */
 const UNIT_PARAMETERS = 2 ** 30;
-/** Ranges of layers at least, where there are layers: as many units refit at once. */
-const MIN_RANGES = 8;
+/** Ranges of layers, about, where there are layers for them: as many units refit at once. */
+const TARGET_RANGES = 8;
 
 /**
  * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same server and have the same store.
@@ -78,7 +78,7 @@ function addressOf({ origin: { name, path = name } }: Model): string {
 function layersOfUnit(spec: ModelSpec): number {
   const layers = spec.layers.length;
   const most = Math.floor((UNIT_PARAMETERS * layers) / parameterCount(spec));
-  return Math.max(1, Math.min(most, Math.ceil(layers / MIN_RANGES)));
+  return Math.max(1, Math.min(most, Math.ceil(layers / TARGET_RANGES)));
 }
 
 class RemotePasses implements OpenRunPasses {
