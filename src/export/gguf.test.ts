@@ -17,6 +17,9 @@ import { type ExportGgufOptions, exportGguf, type GgufExport } from "./gguf.ts";
 import type { GgufDType } from "./gguf_types.ts";
 import { runtimesOf } from "./runtimes.ts";
 
+/** The step of tokenizers whose spaces are signs. */
+const SIGNS = { type: "Replace", pattern: { String: " " }, content: "▁" };
+
 const rope = (theta: number): RopeSpec => ({ theta, rotaryDim: 4, scaling: null });
 const LLAMA3 = {
   theta: 10_000,
@@ -160,6 +163,7 @@ it("names added tokens that it leaves out because the embedding has no rows for 
   const { vocabSize } = model.spec;
   const tokenizer = {
     added_tokens: [{ id: vocabSize, content: "<image_soft_token>", special: true }],
+    normalizer: SIGNS,
     model: { type: "BPE", byte_fallback: true, vocab: { a: 0 }, merges: [] },
   };
   const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(tokenizer)) }];
@@ -297,6 +301,7 @@ describe("the name", () => {
       added_tokens: tokens.map((content, id) => {
         return { id, content, special: content.startsWith("<"), rstrip: stripping.includes(content) };
       }),
+      normalizer: SIGNS,
       model: { type: "BPE", vocab, merges: [], unk_token: tokens[0], byte_fallback: true },
     };
     const files = [{ name: "tokenizer.json", bytes: Buffer.from(JSON.stringify(json)) }];
@@ -334,6 +339,7 @@ it("says which added tokens take spaces along that they will not take in llama.c
       added("<|user|>", 3, { rstrip: true }),
       added("<mask>", 4, { lstrip: true }),
     ],
+    normalizer: SIGNS,
     model: {
       ...{ type: "BPE", merges: [], unk_token: "<unk>", byte_fallback: true },
       vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),

@@ -77,6 +77,13 @@ function withCut(pre_tokenizer: Json, ignore_merges = false): readonly CarriedFi
   ];
 }
 
+/** A tokenizer with byte fallback. */
+function bytes(normalizer: Json | null, cut: Json | null, tokens: readonly string[]): readonly CarriedFile[] {
+  const vocab = Object.fromEntries(["a", ...tokens].map((token, id) => [token, id]));
+  const model = { type: "BPE", byte_fallback: true, vocab, merges: [] };
+  return [file("tokenizer.json", { ...SMALL, added_tokens: [], normalizer, pre_tokenizer: cut, model })];
+}
+
 function same(entries: ReadonlyMap<string, EncodedValue>, key: string, value: EncodedValue): void {
   expect(Buffer.from(entries.get(key)!).toString("hex"), key).toBe(Buffer.from(value).toString("hex"));
 }
@@ -189,7 +196,7 @@ describe("entries", () => {
   });
 
   it.each([
-    [{ prepend_scheme: "first" }, true],
+    [{ prepend_scheme: "first", split: false }, true],
     [{ prepend_scheme: "never" }, false],
     [{}, true],
     [{ add_prefix_space: true }, true],
@@ -200,6 +207,50 @@ describe("entries", () => {
       const entries = convert([file("tokenizer.json", { ...SMALL, pre_tokenizer, model })]);
       same(entries, "tokenizer.ggml.add_space_prefix", flag(adds));
     }
+  });
+
+  const signs = { type: "Replace", pattern: { String: " " }, content: "▁" };
+  const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: false };
+  it.each([
+    [signs, null],
+    [{ type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, signs] }, null],
+    [signs, { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false }],
+    [{ type: "NFC" }, metaspace],
+  ])("are made with byte fallback where steps make signs of spaces: %j, %j", (normalizer, cut) => {
+    expect(convert(bytes(normalizer, cut, ["▁a▁"])).get("tokenizer.ggml.model")).toEqual(text("llama"));
+  });
+
+  it.each([
+    [{ type: "Sequence", normalizers: [signs, { type: "Lowercase" }] }, null, '{"type":"Lowercase"}'],
+    [{ type: "NFKC" }, metaspace, '{"type":"NFKC"}'],
+    [{ type: "Prepend", prepend: "x" }, metaspace, '"prepend":"x"'],
+    [
+      null,
+      {
+        type: "Sequence",
+        pretokenizers: [{ type: "Digits", individual_digits: true }, metaspace],
+      },
+      '"type":"Digits"',
+    ],
+    [null, { ...metaspace, split: true }, '"split":true'],
+    [null, { ...metaspace, replacement: "_" }, '"replacement":"_"'],
+    [null, null, "expected a step that makes ▁ of spaces, as llama.cpp does, got none"],
+  ])("are not made with byte fallback and other steps: %j, %j", (normalizer, cut, got) => {
+    expect(() => convert(bytes(normalizer, cut, ["▁a▁"]))).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(got) }) as GpruneError,
+    );
+  });
+
+  it("are made of words that Metaspace splits where no token goes on behind a sign", () => {
+    const cut = { ...metaspace, split: true };
+    expect(convert(bytes(null, cut, ["▁a", "▁"])).get("tokenizer.ggml.model")).toEqual(text("llama"));
+  });
+
+  it.each(["NFKC", "NFD", "Lowercase", "StripAccents"])("are not made of bytes after %s", (type) => {
+    const normalizer = { type: "Sequence", normalizers: [{ type: "NFC" }, { type }] };
+    expect(() => convert([file("tokenizer.json", { ...SMALL, normalizer })])).toThrow(
+      `expected steps that llama.cpp has, got {"type":"${type}"}`,
+    );
   });
 
   it("take roles from tokenizer_config.json, then from the configuration", () => {

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { type EncodedValue, f32s, flag, i32s, text, texts, u32 } from "../io/gguf_values.ts";
 import { chatTemplateIn } from "./chat_template.ts";
+import { type GgufTokenizerKind, requireGgufSteps, stepsOf } from "./gguf_steps.ts";
 import { SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
 import type { CarriedFile } from "./model.ts";
 import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
@@ -68,8 +69,6 @@ const ROLES = [
 
 const PHI3_UNSTRIPPED: readonly string[] = ["<unk>", "<s>", "<|endoftext|>"];
 
-/** tokenizer.ggml.model. */
-type Kind = "gpt2" | "llama";
 type Entries = readonly (readonly [string, EncodedValue])[];
 
 /** A tokenizer as metadata. */
@@ -93,8 +92,8 @@ interface Vocabulary {
 
 /**
  * Metadata of a tokenizer; that of a file without one when there is no tokenizer.json.
- * @throws GpruneError UNSUPPORTED for kinds of tokenizers and cuts into words that llama.cpp does not have, BAD_FILE for
- *   a malformed file or one whose own vocabulary, added tokens aside, is larger than the model's
+ * @throws GpruneError UNSUPPORTED for kinds of tokenizers, their steps and cuts into words that llama.cpp does not have, BAD_FILE
+ *   for a malformed file or one whose own vocabulary, added tokens aside, is larger than the model's
  */
 export function ggufVocabularyOf(
   files: readonly CarriedFile[],
@@ -107,6 +106,7 @@ export function ggufVocabularyOf(
   }
   const config = parseTokenizerFile(files, "tokenizer_config.json", specialTokens) ?? {};
   const kind = kindOf(json);
+  requireGgufSteps(kind, json, Object.keys(json.model.vocab));
   const vocabulary = vocabularyOf(json, kind, options.vocabSize);
   const { addsBos, addsEos } = Tokenizer.fromFiles(files);
   const template = chatTemplateIn(files);
@@ -150,7 +150,11 @@ function unstripped(
  * Tokens of the model and added ones, with names for the rows that have none. Added ones beyond the last row are left
  * out, as llama.cpp's converter does: the small Gemma 3 share a tokenizer with those that see pictures.
  */
-function vocabularyOf({ model, added_tokens }: TokenizerJson, kind: Kind, size: number): Vocabulary {
+function vocabularyOf(
+  { model, added_tokens }: TokenizerJson,
+  kind: GgufTokenizerKind,
+  size: number,
+): Vocabulary {
   const idOf = new Map(Object.entries(model.vocab));
   const added = added_tokens.filter(({ id }) => id < size);
   const leftOut = added_tokens.filter(({ id }) => id >= size).map(({ content }) => content);
@@ -178,7 +182,7 @@ function vocabularyOf({ model, added_tokens }: TokenizerJson, kind: Kind, size: 
 }
 
 /** tokenizer.ggml.model. @throws GpruneError UNSUPPORTED */
-function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): Kind {
+function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): GgufTokenizerKind {
   if (model.type === "BPE" && model.byte_fallback === true) return "llama";
   if (model.type === "BPE" && JSON.stringify(cut ?? null).includes('"ByteLevel"')) return "gpt2";
   throw new GpruneError(
@@ -189,7 +193,7 @@ function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): Kind {
 
 /** What distinguishes the two kinds. */
 const KIND_ENTRIES: Readonly<
-  Record<Kind, (json: TokenizerJson, vocabulary: Vocabulary, pre: string | undefined) => Entries>
+  Record<GgufTokenizerKind, (json: TokenizerJson, vocabulary: Vocabulary, pre: string | undefined) => Entries>
 > = {
   gpt2: ({ model, pre_tokenizer: cut }, _, pre) => [
     ["tokenizer.ggml.pre", text(pre ?? cutName(cut as TokenizerNode, model.ignore_merges === true))],
@@ -249,14 +253,6 @@ function addsSpace({ normalizer, pre_tokenizer: cut }: TokenizerJson): boolean {
   return [normalizer, cut].flatMap(stepsOf).some(({ type, prepend_scheme: scheme }) => {
     return type === "Prepend" || (type === "Metaspace" && scheme !== "never");
   });
-}
-
-/** A step, or those of a sequence. */
-function stepsOf(step: unknown): readonly TokenizerNode[] {
-  if (typeof step !== "object" || step === null) return [];
-  const { type, normalizers, pretokenizers } = step as TokenizerNode;
-  if (type !== "Sequence") return [step as TokenizerNode];
-  return [normalizers ?? pretokenizers ?? []].flat().flatMap(stepsOf);
 }
 
 function roleEntries(

@@ -31,7 +31,9 @@ import { judgeSteps } from "./tokenizer_steps.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
 
 const tokenizerSchema = z.looseObject({
-  added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string() })).default([]),
+  added_tokens: z
+    .array(z.looseObject({ id: tokenId, content: z.string(), single_word: z.boolean().nullish() }))
+    .default([]),
   normalizer: stepSchema.nullish().default(null),
   pre_tokenizer: stepSchema.nullish().default(null),
   post_processor: stepSchema.nullish().default(null),
@@ -111,6 +113,7 @@ export class Tokenizer {
     const config = parse(files, "tokenizer_config.json", configSchema) ?? {};
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
     requireKnownMerges(json);
+    requireFoundAnywhere(json);
     const { known } = judgeSteps([json.normalizer, json.pre_tokenizer, json.decoder]);
     try {
       const files = { json: tuned(json), config: withUnknown(config, json) };
@@ -178,6 +181,16 @@ function requireKnownMerges({ model }: TokenizerJson): void {
     "UNSUPPORTED",
     `tokenizer.json: expected BPE without a prefix of continued words, got ${plainName(prefix)}`,
   );
+}
+
+/** @throws GpruneError UNSUPPORTED for added tokens that are none inside a word, where the library finds them as well */
+function requireFoundAnywhere({ added_tokens: added }: TokenizerJson): void {
+  const token = added.find(({ single_word: alone }) => alone === true);
+  if (token === undefined) return;
+  const message = `tokenizer.json: expected added tokens without single_word, got ${plainName(token.content)}`;
+  throw new GpruneError("UNSUPPORTED", message, {
+    hint: "Set its single_word to false, if texts may have the token inside words.",
+  });
 }
 
 /** The library takes the token for unknown words of whole-word vocabularies from the configuration alone. */

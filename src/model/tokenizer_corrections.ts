@@ -20,6 +20,8 @@ export interface TokenizerStep {
     | { readonly Regex?: string | undefined; readonly String?: string | undefined }
     | undefined;
   readonly content?: unknown;
+  readonly strip_left?: boolean | undefined;
+  readonly strip_right?: boolean | undefined;
 }
 
 export const stepSchema: z.ZodType<TokenizerStep> = z.looseObject({
@@ -35,6 +37,8 @@ export const stepSchema: z.ZodType<TokenizerStep> = z.looseObject({
   invert: z.boolean().optional(),
   pattern: z.looseObject({ Regex: z.string().optional(), String: z.string().optional() }).optional(),
   content: z.unknown().optional(),
+  strip_left: z.boolean().optional(),
+  strip_right: z.boolean().optional(),
 });
 
 /** Pre-tokenizers of the library that disagree with tokenizers, as steps that do not. */
@@ -68,7 +72,10 @@ export function correctedStep(step: TokenizerStep): TokenizerStep {
   return Object.hasOwn(CORRECTIONS, step.type) ? CORRECTIONS[step.type]!(step) : step;
 }
 
-/** A normalizer or decoder likewise: what Replace puts in is text, and `$1` in it no part of the match. */
+/**
+ * A normalizer or decoder likewise: what Replace puts in is text, and `$1` in it no part of the match; what Strip takes off is white
+ * space as Unicode has it.
+ */
 export function correctedReplace(step: TokenizerStep): TokenizerStep {
   const { type, content, normalizers, decoders } = step;
   const corrected = (steps: readonly unknown[]): readonly TokenizerStep[] =>
@@ -80,8 +87,19 @@ export function correctedReplace(step: TokenizerStep): TokenizerStep {
       ...(decoders && { decoders: corrected(decoders) }),
     };
   }
+  if (type === "Strip" && content === undefined) return strippedSpaces(step);
   if (type !== "Replace" || typeof content !== "string") return step;
   return { ...step, content: content.replaceAll("$", "$$$$") };
+}
+
+/** The normalizer of that name; the decoder has a `content`. */
+function strippedSpaces({
+  strip_left: left = true,
+  strip_right: right = true,
+}: TokenizerStep): TokenizerStep {
+  // Behind a space no search for the end begins, so that long gaps take no longer.
+  const ends = [...(left ? ["\\A\\s+"] : []), ...(right ? ["(?<!\\s)\\s+\\z"] : [])];
+  return { type: "Replace", pattern: { Regex: ends.join("|") || "(?!)" }, content: "" };
 }
 
 /**
