@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { RunLock } from "./run_lock.ts";
 
@@ -49,6 +49,31 @@ test("of many at once one gets it", async () => {
   expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   expect(await readdir(join(path, ".."))).toEqual(["lock"]);
 });
+
+test.runIf(process.platform === "linux")(
+  "a holder whose parent was killed is waited for",
+  async () => {
+    const path = await lockFile();
+    const module = JSON.stringify(join(import.meta.dirname, "run_lock.ts"));
+    const holder = join(await temporaryDirectory(), "holder.mts");
+    await writeFile(
+      holder,
+      `import { RunLock } from ${module};
+    const parent = process.ppid;
+    await RunLock.take(${JSON.stringify(path)});
+    // Ends a second after its parent.
+    setInterval(() => process.ppid !== parent && setTimeout(() => process.exit(), 1000), 50);`,
+    );
+    const start = `require("child_process").spawn(process.execPath, ["--import", "tsx", ${JSON.stringify(holder)}])`;
+    const parent = spawn(process.execPath, ["-e", `${start}; setInterval(() => {}, 1000)`]);
+    await vi.waitFor(() => readFile(path), { timeout: 20_000 });
+    await expect(RunLock.take(path)).rejects.toMatchObject({ code: "LOCKED" });
+    parent.kill("SIGKILL");
+    await once(parent, "exit");
+    await (await RunLock.take(path)).release();
+  },
+  40_000,
+);
 
 test("a lock is taken over from a process that is gone, and of many one gets it", async () => {
   const path = await lockFile();

@@ -1,7 +1,8 @@
 /**
  * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but no
  * byte depends on it: whoever writes does so under names of its own and publishes by renaming. A lock whose holder is
- * gone from this machine is taken over.
+ * gone from this machine is taken over, and one whose holder has lost its parent is waited for: a computing process whose
+ * command line was killed ends by itself at its next step.
  */
 
 import { randomBytes } from "node:crypto";
@@ -9,6 +10,7 @@ import { constants } from "node:fs";
 import { copyFile, link, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath } from "./file.ts";
@@ -22,6 +24,8 @@ const holderSchema = z.strictObject({
   /** Of the machine's start, and of the process's: a process number alone may be somebody else's by now. */
   boot: z.string(),
   started: z.string(),
+  /** The process that started it; absent in locks of older versions. */
+  parent: z.int().optional(),
   /** ISO 8601, for people. */
   since: z.string(),
   /** Tells two holders apart. */
@@ -35,7 +39,12 @@ const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP",
 /** Attempts when others come and go at the same time. */
 const MAX_ATTEMPTS = 20;
 
-/** Ticks from the machine's start to the process's: field 22 of proc_pid_stat(5), where the state is field 3. */
+/** Seconds that an orphan has to end, and between two looks at it. */
+const ORPHAN_SECONDS = 60;
+const LOOK_SECONDS = 0.2;
+
+/** Fields of proc_pid_stat(5), counted from the state: the parent, and ticks from the machine's start to the process's. */
+const PARENT_FIELD = 1;
 const START_FIELD = 19;
 
 /** A lock that is held. */
@@ -60,7 +69,7 @@ export class RunLock {
         // Somebody who tidies up may have removed it.
         await writeFile(temporary, JSON.stringify(own));
         if (await linked(temporary, path)) return await RunLock.#taken(path, own);
-        requireGone(path, await readHolder(path));
+        await whenGone(path, await readHolder(path));
         if (await takenOver(temporary, path)) return await RunLock.#taken(path, own);
       }
     } catch (cause) {
@@ -145,6 +154,15 @@ async function takenOver(temporary: string, path: string): Promise<boolean> {
   }
 }
 
+/** Waits for an orphan to end. @throws GpruneError LOCKED unless the holder is gone, or nobody */
+async function whenGone(path: string, holder: Holder | null): Promise<void> {
+  const start = performance.now();
+  while (holder !== null && isAlive(holder)) {
+    if (!isOrphan(holder) || performance.now() - start > 1000 * ORPHAN_SECONDS) throw locked(path, holder);
+    await setTimeout(1000 * LOOK_SECONDS);
+  }
+}
+
 /** @throws GpruneError LOCKED unless the holder is gone, or nobody */
 function requireGone(path: string, holder: Holder | null): void {
   if (holder !== null && isAlive(holder)) throw locked(path, holder);
@@ -175,6 +193,12 @@ function isAlive({ pid, host, boot, started }: Holder): boolean {
   return !isGone && started === (stat[START_FIELD] ?? "");
 }
 
+/** Whether a living process of this machine has another parent than it had; known of Linux alone. */
+function isOrphan({ pid, host, parent }: Holder): boolean {
+  const now = host === hostname() ? statOf(pid)[PARENT_FIELD] : undefined;
+  return parent !== undefined && now !== undefined && now !== String(parent);
+}
+
 function locked(path: string, { pid, host, since }: Holder): GpruneError {
   const message = `${path}: expected no other run there, got process ${pid} on ${host} since ${since}`;
   const hint =
@@ -184,10 +208,10 @@ function locked(path: string, { pid, host, since }: Holder): GpruneError {
   return new GpruneError("LOCKED", message, { hint });
 }
 
-function self(): Pick<Holder, "pid" | "host" | "boot" | "started"> {
-  const { pid } = process;
+function self(): Pick<Holder, "pid" | "host" | "boot" | "started" | "parent"> {
+  const { pid, ppid: parent } = process;
   const boot = systemText("/proc/sys/kernel/random/boot_id").trim();
-  return { pid, host: hostname(), boot, started: statOf(pid)[START_FIELD] ?? "" };
+  return { pid, host: hostname(), boot, started: statOf(pid)[START_FIELD] ?? "", parent };
 }
 
 /** What Linux says about a process, from its state on; a single empty field elsewhere. */
