@@ -1,4 +1,5 @@
 /** What a run would do, without doing it: everything is read and checked as before a run, and nothing pruned or written. */
+import { availableParallelism, loadavg } from "node:os";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import { CPU } from "./graph/device.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
@@ -35,9 +36,20 @@ export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "c
 /** Of the product that is timed, at most: wider ones are no faster. */
 const TIMED_WEIGHTS = 2 ** 24;
 
-/** How long it would take here. */
-async function timeOf({ run, memory, output }: Room, config: SettledConfig): Promise<TimePlan | null> {
+/** Processes that want a core, for each that there is, from which on others are in the way. */
+const BUSY = 1.25;
+
+/** How long it would take here, beside what else the machine does. */
+async function timeOf(
+  { run, memory, output }: Room,
+  { config, onWarning }: { readonly config: SettledConfig; readonly onWarning: (text: string) => void },
+): Promise<TimePlan | null> {
   if (config.device !== CPU.name) return null;
+  const [load, cores] = [loadavg()[0]!, availableParallelism()];
+  if (load > BUSY * cores) {
+    const facts = `load ${load.toFixed(1)} on ${cores} cores`;
+    onWarning(`other programs keep this machine busy (${facts}), so the time says little`);
+  }
   const runtime = new Runtime({ threads: config.threads });
   try {
     const { hiddenSize: inner, layers } = run.spec;
@@ -81,7 +93,7 @@ export async function dryRun(
       calibration: usesOf(sets, config),
       held_out_windows: Object.fromEntries(sets.map(({ name, heldOut }) => [name, heldOut.length])),
       memory: room.memory,
-      time: await timeOf(room, config),
+      time: await timeOf(room, { config, onWarning }),
       disk: { output: room.output, most: room.disk },
       settings: config,
     };

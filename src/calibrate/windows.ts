@@ -47,7 +47,8 @@ export function parseTextSet(argument: string, option: string): TextSet {
 }
 
 function expectedSet(argument: string, option: string): string {
-  return `${option}: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`;
+  const weight = option === "--calib" ? "[:WEIGHT]" : "";
+  return `${option}: expected NAME=PATH${weight}, got ${JSON.stringify(argument)}`;
 }
 
 /** The first name that two sets have; undefined when all are different. */

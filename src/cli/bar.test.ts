@@ -30,7 +30,7 @@ test("draws the stage under way on one line, and leaves a line for each that has
   onProgress(event(1000));
   stop();
   expect(written).toEqual([
-    "\u001b[?25l\r\u001b[2K  calibrate   ──────────────────────────    0 %  0.0 tokens/s",
+    "\u001b[?25l\r\u001b[2K  calibrate   ──────────────────────────    0 %",
     "\r\u001b[2K  calibrate   ━━━━━━━━━━━━━─────────────   50 %  50 tokens/s  0:10 left  layer 2/4",
     "\r\u001b[2K\u001b[?25h",
     "✓ calibrate   20.0 s  50 tokens/s\n",
@@ -40,14 +40,37 @@ test("draws the stage under way on one line, and leaves a line for each that has
 test("says what was measured, and that a stage has ended when the next begins", () => {
   const written: string[] = [];
   const { onProgress } = barDisplay(screen(100, written));
-  onProgress(event(500));
+  onProgress(event(0));
   vi.advanceTimersByTime(2000);
+  onProgress(event(500));
   onProgress(event(10, { stage: "check", total: 10, unit: "sets", detail: "loss web 2.10", values: [] }));
   const lines = written.filter((text) => text.endsWith("\n"));
   expect(lines).toEqual([
     "✓ calibrate   2.0 s  250 tokens/s\n",
-    expect.stringMatching(/^✓ check {7}0\.0 s {2}\d+ sets\/s {2}loss web 2\.10\n$/),
+    expect.stringMatching(/^✓ check {7}0\.0 s {2}loss web 2\.10\n$/),
   ]);
+});
+
+test("counts what was done before a resumed run went on for no speed", () => {
+  const written: string[] = [];
+  const { onProgress } = barDisplay(screen(100, written));
+  onProgress(event(800));
+  vi.advanceTimersByTime(2000);
+  onProgress(event(900));
+  vi.advanceTimersByTime(2000);
+  onProgress(event(1000));
+  expect(written[0]).toMatch(/80 %$/);
+  expect(written[1]).toMatch(/90 % {2}50 tokens\/s {2}0:02 left$/);
+  expect(written.at(-1)).toBe("✓ calibrate   4.0 s  50 tokens/s\n");
+});
+
+test("shortens the bar before the text", () => {
+  const written: string[] = [];
+  const { onProgress } = barDisplay(screen(60, written));
+  onProgress(event(0));
+  vi.advanceTimersByTime(10_000);
+  onProgress(event(500));
+  expect(written[1]).toMatch(/ ━{7}─{7} {3}50 % {2}50 tokens\/s {2}0:10 left$/);
 });
 
 test("goes on with its rate after something else was printed", () => {

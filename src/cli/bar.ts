@@ -22,6 +22,7 @@ export interface Screen {
 const FRAME = 80;
 const NAME_WIDTH = 11;
 const BAR_WIDTH = 26;
+const MIN_BAR_WIDTH = 8;
 
 const CLEAR_LINE = "\r\u001b[2K";
 const HIDE_CURSOR = "\u001b[?25l";
@@ -29,29 +30,27 @@ const SHOW_CURSOR = "\u001b[?25h";
 
 /** Signals are handled in exit.ts, which stops the display and so shows the cursor again. */
 export function barDisplay(screen: Screen = standardError()): ProgressDisplay {
-  /** The last event of the stage under way. */
-  let current: ProgressEvent | null = null;
-  let rate = new Rate();
+  /** The stage under way: its last event, and its speed. */
+  let current: { readonly event: ProgressEvent; readonly rate: Rate } | null = null;
   let isDrawn = false;
   let due = 0;
   const erase = (): void => {
     if (isDrawn) screen.write(CLEAR_LINE + SHOW_CURSOR);
     isDrawn = false;
   };
-  const leave = (event: ProgressEvent): void => {
+  const leave = (event: ProgressEvent, rate: Rate): void => {
     erase();
     screen.write(`${endedLine(event, rate, screen)}\n`);
     current = null;
   };
   const onProgress: OnProgress = (event) => {
-    if (event.stage !== current?.stage) {
-      // A stage that never said so has ended when the next one begins.
-      if (current !== null) leave(current);
-      rate = new Rate();
-      due = 0;
-    }
-    current = event;
-    if (event.done >= event.total) return leave(event);
+    const isSame = event.stage === current?.event.stage;
+    // A stage that never said so has ended when the next one begins.
+    if (current !== null && !isSame) leave(current.event, current.rate);
+    const rate = current?.rate ?? new Rate(event);
+    current = { event, rate };
+    if (event.done >= event.total) return leave(event, rate);
+    if (!isSame) due = 0;
     const now = performance.now();
     if (now < due) return;
     due = now + FRAME;
@@ -76,7 +75,8 @@ function runningLine(event: ProgressEvent, rate: Rate, { columns, paint }: Scree
   const parts = [`${percent} %`, rate.text(event), rate.timeLeft(event), plainText(event.detail ?? "")];
   const tail = parts.filter((part) => part !== "").join("  ");
   const room = columns() - head.length - 1;
-  const width = Math.max(0, Math.min(BAR_WIDTH, room - 8));
+  // What is said goes before the bar where both have no room.
+  const width = Math.max(0, Math.min(BAR_WIDTH, Math.max(MIN_BAR_WIDTH, room - 2 - tail.length), room - 8));
   return `${paint.bold(head)}${bar(share, width, paint)}  ${paint.dim(cut(tail, room - width - 2))}`;
 }
 
@@ -100,7 +100,7 @@ function nameOf({ stage }: ProgressEvent): string {
 
 /** On one line and not beyond its end: what is wrapped cannot be drawn again. */
 function cut(text: string, length: number): string {
-  const characters = [...text.replaceAll(/\s+/g, " ")];
+  const characters = [...text.replaceAll(/[\r\n\t]+/g, " ")];
   const isLong = characters.length > Math.max(0, length);
-  return isLong ? `${characters.slice(0, Math.max(0, length - 1)).join("")}…` : text;
+  return isLong ? `${characters.slice(0, Math.max(0, length - 1)).join("")}…` : characters.join("");
 }

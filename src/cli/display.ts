@@ -7,22 +7,31 @@ export interface ProgressDisplay {
   stop(): void;
 }
 
-/** Speed since a stage began. */
+/** Seconds that say something about a speed. */
+const MIN_SECONDS = 0.01;
+
+/** Speed since the first event of a stage, which a resumed run begins in the middle. */
 export class Rate {
   readonly #start = performance.now();
+  readonly #done: number;
 
-  /** `810 tokens/s` */
+  constructor(first: ProgressEvent) {
+    this.#done = first.done;
+  }
+
+  /** `810 tokens/s`; empty while too little is done. */
   text({ done, unit }: ProgressEvent): string {
-    const perSecond = done / this.#seconds();
+    if (!this.#isKnown(done)) return "";
+    const perSecond = this.#perSecond(done);
     return unit === "bytes"
       ? `${(perSecond / 1e6).toFixed(0)} MB/s`
       : `${perSecond.toFixed(perSecond < 10 ? 1 : 0)} ${unit}/s`;
   }
 
-  /** `1:05 left`; empty while nothing is done. */
+  /** `1:05 left`; empty while too little is done. */
   timeLeft({ done, total }: ProgressEvent): string {
-    if (done === 0) return "";
-    const seconds = Math.ceil(((total - done) / done) * this.#seconds());
+    if (!this.#isKnown(done)) return "";
+    const seconds = Math.ceil((total - done) / this.#perSecond(done));
     return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")} left`;
   }
 
@@ -34,7 +43,15 @@ export class Rate {
     return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
   }
 
+  #isKnown(done: number): boolean {
+    return done > this.#done && this.#seconds() >= MIN_SECONDS;
+  }
+
+  #perSecond(done: number): number {
+    return (done - this.#done) / this.#seconds();
+  }
+
   #seconds(): number {
-    return Math.max(1e-3, (performance.now() - this.#start) / 1000);
+    return (performance.now() - this.#start) / 1000;
   }
 }

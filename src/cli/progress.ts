@@ -54,27 +54,27 @@ function noDisplay(): ProgressDisplay {
 
 /** A line when a stage begins, every ten seconds, and when it ends. */
 export function lineDisplay(print: (line: string) => void): ProgressDisplay {
-  let rate = new Rate();
-  let stage = "";
+  /** The stage under way, and its speed. */
+  let current: { readonly stage: string; readonly rate: Rate } | null = null;
   let last = 0;
   const onProgress: OnProgress = (event) => {
     const now = performance.now() / 1000;
     const ended = event.done >= event.total;
     const say = (text: string): void => print(plainText(`${event.stage}: ${text}`));
-    if (event.stage !== stage) {
-      stage = event.stage;
-      rate = new Rate();
+    if (event.stage !== current?.stage) {
+      current = { stage: event.stage, rate: new Rate(event) };
       last = now;
       if (!ended) say(count(event.total, event.unit));
     }
+    const { rate } = current;
+    const sayAll = (parts: readonly string[]): void => say(parts.filter((part) => part !== "").join(", "));
     if (ended) {
-      say(`done, ${count(event.total, event.unit)}, ${rate.text(event)}`);
-      stage = "";
+      sayAll(["done", count(event.total, event.unit), rate.text(event)]);
+      current = null;
     } else if (now - last >= LINE_INTERVAL) {
       last = now;
       const percent = Math.floor((100 * event.done) / event.total);
-      const parts = [`${percent} %`, rate.text(event), rate.timeLeft(event), event.detail ?? ""];
-      say(parts.filter((part) => part !== "").join(", "));
+      sayAll([`${percent} %`, rate.text(event), rate.timeLeft(event), event.detail ?? ""]);
     }
   };
   return { onProgress, stop: () => {} };

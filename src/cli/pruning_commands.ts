@@ -19,6 +19,10 @@ import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.t
 import { choiceOption, countOption, sizeOption, textSetsOption } from "./options.ts";
 import { pairs } from "./terminal.ts";
 
+const TEXT_METRICS = METRICS.filter(({ input }) => input !== "weights")
+  .map(({ name }) => name)
+  .join(", ");
+
 export const pruneCommand: Command = new Command("prune")
   .summary("remove FFN neurons and attention KV groups, and save the smaller model")
   .description(
@@ -186,7 +190,7 @@ export const sensitivityCommand: Command = new Command("sensitivity")
       "NAME=PATH each, at least two, as for gprune prune --calib",
     ).makeOptionMandatory(),
   )
-  .option("--metric <name>", "importance metric", "flap-wifv")
+  .option("--metric <name>", `importance metric: ${TEXT_METRICS}`, "flap-wifv")
   .addOption(countOption("--samples <n>", "windows of every set", { min: 1, default: 16 }))
   .addOption(seqLenOption(8))
   .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))

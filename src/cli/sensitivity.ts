@@ -30,6 +30,11 @@ interface SensitivityOptions extends ComputingOptions {
 export async function sensitivityCommand(path: string, options: SensitivityOptions): Promise<void> {
   const { samples, seed } = options;
   const metric = metricByName(options.metric, "--metric");
+  if (metric.input === "weights") {
+    throw new GpruneError("BAD_ARGUMENT", `--metric: expected one that looks at texts, got ${metric.name}`, {
+      hint: "Ranks by weights alone are the same for every set.",
+    });
+  }
   if (options.picture !== undefined) await requirePicture(options.picture);
   const texts = parseMeasuredSets(options.calib, "--calib");
   if (texts.length < 2) {

@@ -15,9 +15,10 @@ interface WorkerOptions {
 /** Works until a signal comes, which is how it ends well. A second one leaves at once. */
 export async function workerCommand(options: WorkerOptions): Promise<void> {
   const end = new AbortController();
+  let isComputing = false;
   onSignals((signal) => {
     if (end.signal.aborted) process.exit(EXIT_CODES[signal]);
-    say("giving the unit back and leaving");
+    say(isComputing ? "giving the unit back and leaving" : "leaving");
     end.abort();
   });
   const { redis, store, model, threads, unitLimit: unitSeconds } = options;
@@ -28,7 +29,11 @@ export async function workerCommand(options: WorkerOptions): Promise<void> {
     threads,
     unitSeconds,
     signal: end.signal,
-    onEvent: (event) => (options.json ? printJsonLine(event) : say(lineOf(event))),
+    onEvent: (event) => {
+      isComputing = event.event === "started";
+      if (options.json) printJsonLine(event);
+      else say(lineOf(event));
+    },
   });
 }
 

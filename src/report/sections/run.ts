@@ -16,7 +16,7 @@ export function runSection(facts: Facts, figures: Figures): Section | null {
     row(
       figures,
       html`<div class="stack">${figures.get("timings") ?? null}<div class="facts"><h3>Who loads the result</h3>${runtimes}</div></div>`,
-      html`<div class="facts"><h3>What was asked</h3>${given(facts)}<p class="aside">Options that are not listed have their defaults, or do not count here.</p></div>`,
+      html`<div class="facts"><h3>Settings</h3>${given(facts)}<p class="aside">As they came out: some follow from the sets. Options that are not listed have their defaults, or do not count here.</p></div>`,
     ),
     calibrationTable(facts),
     again(record),
