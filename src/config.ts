@@ -268,7 +268,7 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   });
 }
 
-/** The key that is most like the first one that nobody knows; undefined without one, or where none is like it. */
+/** The known key that is most like the first unknown one; undefined without one, or where none is like it. */
 function meantKey({ issues }: z.ZodError): string | undefined {
   const unknown = issues.find((issue) => issue.code === "unrecognized_keys");
   const [key] = unknown?.keys ?? [];

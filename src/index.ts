@@ -1,6 +1,6 @@
 /**
  * The public API of gprune. `prune` does the whole job; the stages it is made of stand below it in the order in which
- * they run, each a function from plain values to plain values, for whoever wants to do one of them differently.
+ * they run, each a function from plain values to plain values, so that a program can do one of them differently.
  *
  * ```ts
  * import { prune, resolveRunConfig } from "gprune";

@@ -59,13 +59,13 @@ const LUXURY = 1 / 2;
 export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
   const { maxMemory } = run.config;
   const budget = maxMemory ?? limit;
-  // Whoever names a budget pays for it with the time that collecting garbage takes.
+  // A budget is paid for with the time that collecting garbage takes.
   const collect = maxMemory !== undefined;
   const allowed = ({ keepActivations }: Places): number =>
     keepActivations && maxMemory === undefined ? LUXURY * limit : budget;
   for (const plan of candidatesFor(run, collect)) if (plan.peak <= allowed(plan.places)) return plan;
   const least = leastPlan(run, collect);
-  // What the machine cannot hold is refused by whoever knows the machine (preflight.ts).
+  // What the machine cannot hold is refused in preflight.ts.
   if (maxMemory === undefined) return least;
   const [stage, items] = largestStage(least);
   throw new GpruneError(

@@ -52,7 +52,7 @@ export async function askedRun(
 /** A run whose model is open and whose texts are read. */
 export interface OpenedRun extends AskedRun {
   readonly config: SettledConfig;
-  /** Its weights are to be closed by whoever opened the run. */
+  /** The opener closes its weights. */
   readonly model: Model;
   /** Who will load the result. */
   readonly runtimes: Runtimes;

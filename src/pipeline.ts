@@ -219,9 +219,9 @@ interface Run extends OpenedRun {
 
 /** What the sets say of the model. */
 interface Learned {
-  /** Tokens that went through it; 0 where nobody wants to know anything. */
+  /** Tokens that went through it; 0 where nothing was measured. */
   readonly tokens: number;
-  /** Null where nobody asks for it. */
+  /** Null where it is not needed. */
   readonly knowledge: Knowledge | null;
   /** What least squares needs; empty without it. */
   readonly moments: Moments;

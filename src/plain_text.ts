@@ -1,5 +1,5 @@
 /**
- * Text that somebody else wrote, made harmless for terminals and for messages: the one place that decides what may
+ * Text from outside, made harmless for terminals and for messages: the one place that decides what may
  * reach a screen. Tensor names, keys, paths, document texts and model output all pass through here.
  */
 

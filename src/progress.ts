@@ -13,7 +13,7 @@ export interface ProgressEvent {
   readonly detail?: string;
   /** What was measured up to here, for curves: the loss of every set, or the divergence of a training step. */
   readonly values?: readonly NamedValue[];
-  /** What whoever started the run should know, and do if it matters; displays give it a line in place of the event. */
+  /** What the user should know, and do if it matters; displays give it a line in place of the event. */
   readonly hint?: string;
 }
 

@@ -98,7 +98,7 @@ export async function saveRun(
   return { report: await reportOf(settings.output), report_problem: problem };
 }
 
-/** A configuration for a card, which others read: where files lie on this machine is nobody's business. */
+/** A configuration for a card, which others read: where files lie on this machine is private. */
 function withoutDirectories(config: CountingSettings, hub: string | null): Partial<RunConfig> {
   const { model, output, plan, calibration } = config;
   return {

@@ -1,4 +1,4 @@
-/** Words that somebody may have meant. */
+/** Words that a misspelt one may mean. */
 
 /** Letters that may be wrong, as a share of the word, and at most. */
 const SHARE_WRONG = 0.4;

@@ -40,7 +40,7 @@ export interface WeightedTokenSet extends TokenSet {
 
 /** A set, and what its windows are measured for. */
 export interface MeasuredSet extends TokenSet {
-  /** Whose statistics each window belongs to, by name; null for nobody's. All are the set's own when absent. */
+  /** Whose statistics each window belongs to, by name; null for none. All are the set's own when absent. */
   readonly owners?: readonly (string | null)[];
   /** How many windows, the first ones, count in the moments, and what each of their tokens counts; none when absent. */
   readonly moments?: { readonly windows: number; readonly tokenWeight: number };
@@ -143,7 +143,7 @@ async function begin(
 /** Windows of a set that are added up apart (shards.ts), and what they are measured for. */
 export interface MeasuredShard {
   readonly windows: readonly Int32Array[];
-  /** Whose statistics each window belongs to; null for nobody's. */
+  /** Whose statistics each window belongs to; null for none. */
   readonly owners: readonly (string | null)[];
   /** What each token counts in the moments; 0 for windows that have no part in them. */
   readonly tokenWeight: number;

@@ -9,7 +9,7 @@ import { type CalibrationStats, CHANNEL_SUMS, type ChannelStats, emptyChannelSta
 
 /** A micro-batch, and what it is measured for. */
 export interface MeasuredBatch extends TokenBatch {
-  /** Whose statistics each of its sequences belongs to; null for nobody's. */
+  /** Whose statistics each of its sequences belongs to; null for none. */
   readonly owners: readonly (string | null)[];
   /** What each of its tokens counts in the moments; 0 when it has no part in them. */
   readonly tokenWeight: number;

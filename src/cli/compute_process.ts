@@ -1,5 +1,5 @@
 /**
- * A child process that computes: the command line once more, which sends what it has to say as messages. Whoever starts
+ * A child process that computes: the command line once more, which sends what it has to say as messages. The process that starts
  * one hears its progress, may ask it to stop, and learns how it ended.
  */
 import { type ChildProcess, fork } from "node:child_process";
@@ -108,7 +108,7 @@ export class ComputeProcess {
     return this.#child.pid;
   }
 
-  /** Why it is to stop; null while nobody asked. */
+  /** Why it is to stop; null while it was not asked to. */
   get stopped(): StopSignal | null {
     return this.#stopped;
   }

@@ -44,7 +44,7 @@ export function onSignals(handler: (signal: StopSignal) => void): void {
 }
 
 /**
- * On Ctrl-C, termination and errors that nobody caught: remove what is half written, then leave. The handlers stay, so
+ * On Ctrl-C, termination and uncaught errors: remove what is half written, then leave. The handlers stay, so
  * a second Ctrl-C does no harm.
  */
 export function handleExits(): void {

@@ -18,7 +18,7 @@ export interface DistantEvent {
 
 /** Why a command failed. */
 export interface Failure {
-  /** A code of `GpruneError`; absent for an error that nobody expected. */
+  /** A code of `GpruneError`; absent for an unexpected error. */
   readonly code?: string | undefined;
   readonly message: string;
   readonly hint?: string | undefined;

@@ -9,7 +9,7 @@ interface NumberRange {
   readonly max?: number;
   readonly whole?: boolean;
   readonly default?: number;
-  /** The next step for somebody whose number is refused. */
+  /** What to do when a number is refused. */
   readonly hint?: string;
 }
 

@@ -120,7 +120,7 @@ async function saidWhatIsKept(error: unknown, { output }: RunConfig): Promise<un
   return error.inOtherWords({ hint: code === "INTERRUPTED" ? goOn : `${hint} ${goOn}`.trim() });
 }
 
-/** On stderr before the work: who will load the result, and what it is calibrated on that nobody asked for. */
+/** On stderr before the work: who will load the result, and what it is calibrated on besides what was asked for. */
 function sayForeseen(asked: RunConfig): (runtimes: Runtimes, config: SettledConfig) => void {
   return (runtimes, { calibration }) => {
     say(`the result will run in ${runtimesText(runtimes)}`);

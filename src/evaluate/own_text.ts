@@ -25,7 +25,7 @@ export const OWN_TEXT = "self";
 /** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */
 const SPARE_WINDOWS = 1;
 
-/** What helps where the model writes nothing to calibrate on: nobody can give it more text. */
+/** What helps where the model writes nothing to calibrate on. */
 const HINT =
   "What this model writes is no text to calibrate on. Name texts instead; prune takes --own-text never.";
 

@@ -8,7 +8,7 @@ import type { Runtimes } from "./runtimes.ts";
 
 /** What a card tells. */
 export interface CardFacts {
-  /** The base model: its name on the hub, or that of its directory or file, since paths are nobody's business. */
+  /** The base model: its name on the hub, or that of its directory or file, since paths are private. */
   readonly base: string;
   /** `ORG/NAME` of the base model; null for one that is not from the hub, which takes no card that names a path. */
   readonly hub: string | null;

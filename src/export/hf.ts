@@ -68,7 +68,7 @@ export async function exportHuggingFace(
   const tensors = tensorsToWrite(model, stored);
   const bytesPerElement = stored === "F32" ? 4 : 2;
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
-  // Whoever writes in a way of their own knows what is there already.
+  // A caller with a `write` of its own knows what is there already.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   let done = 0;
   await write(directory, async (temporary, kept) => {

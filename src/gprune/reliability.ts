@@ -11,7 +11,7 @@
  * corrected_d = observed_d / max(sqrt(max(0, own_d) max(0, others_d)), 1/2), clipped to [-1, 1]
  * r = mean over d of corrected_d;   with one set r = own_d, all that can be measured
  *
- * Only sets that have halves are among the d and e: of one window nobody knows how much of its scores is noise.
+ * Only sets that have halves are among the d and e: one window does not tell how much of its scores is noise.
  *
  * The division is Spearman's correction for attenuation (1904): it undoes what the small number of tokens hides, so r
  * tells whether the sets disagree and not whether they are small. It at most doubles the observed value: where the

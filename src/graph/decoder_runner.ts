@@ -107,7 +107,7 @@ export class DecoderRunner {
     const load = (index: number): Promise<LoadedLayer> | null => {
       if (index === end) return null;
       const layer = this.loadLayer(index);
-      // Whoever takes the layer hears of it.
+      // The call that takes the layer gets the error.
       layer.catch(() => {});
       return layer;
     };
@@ -116,7 +116,7 @@ export class DecoderRunner {
       const layer = await next;
       next = this.memory.prefetch ? load(index + step) : null;
       yield layer;
-      // Whoever asks for the next layer still has this one in hand.
+      // The caller still holds this layer when it asks for the next one.
       this.runtime.release(layer.weights);
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];

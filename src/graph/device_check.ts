@@ -1,10 +1,10 @@
-/** Whether the device that somebody asked for is there and computes, and what is used when it is not. */
+/** Whether the device that was asked for is there and computes, and what is used when it is not. */
 import { GpruneError } from "../errors.ts";
 import { CPU, type Device, type DeviceDtype, type DeviceName, deviceText } from "./device.ts";
 import { GraphBuilder } from "./graph.ts";
 import { Runtime } from "./runtime.ts";
 
-/** What somebody asked for. */
+/** What was asked for. */
 export interface DeviceRequest {
   readonly device: DeviceName;
   readonly deviceDtype: DeviceDtype;

@@ -72,7 +72,7 @@ export class ResidentTensors<D extends DeviceTensor> {
 
   async #dispose(copy: Promise<D>): Promise<void> {
     if (!this.#live.delete(copy)) return;
-    // Whoever asked for the copy has heard why there is none.
+    // The call that asked for the copy has got the error.
     const tensor = await copy.catch(() => undefined);
     tensor?.dispose();
   }

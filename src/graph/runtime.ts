@@ -7,7 +7,7 @@
  * columns or at least 80 columns for each thread.
  *
  * All that holds of the CPU. On another device (device.ts) a graph is said in what its provider can do, weights are
- * copied there once while somebody keeps them, and bits are whatever the device gives.
+ * copied there once while they are kept, and bits are whatever the device gives.
  */
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
@@ -54,7 +54,7 @@ export interface FilledProgram extends Pick<Program, "run"> {
 export interface RuntimeOptions {
   /** Threads of one operator at most; the number of cores when absent. */
   readonly threads?: number | undefined;
-  /** What whoever computes may hold in memory; `ROOMY` when absent. */
+  /** What computations may hold in memory; `ROOMY` when absent. */
   readonly memory?: MemoryPolicy;
   /** Where graphs run; the CPU when absent. A device that may not be there is found by device_check.ts. */
   readonly device?: Device;
@@ -100,7 +100,7 @@ export class Runtime {
     this.#resident = keepsTensors(this.device) ? new ResidentTensors(upload) : null;
   }
 
-  /** Threads of one operator at most; undefined where nobody said it. */
+  /** Threads of one operator at most; undefined where it was not set. */
   get threads(): number | undefined {
     return this.#options.threads;
   }
@@ -140,7 +140,7 @@ export class Runtime {
     for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.keep(tensor);
   }
 
-  /** Undoes one `keep`. Tensors that nobody has any more are released in any case. */
+  /** Undoes one `keep`. Unreferenced tensors are released in any case. */
   release(weights: Feeds): void {
     for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.release(tensor);
   }
@@ -173,7 +173,7 @@ export class Runtime {
     };
     const run = async (feeds: Readonly<Record<string, FedTensor>>): Promise<OrtOutputs> => {
       const session = await sessionFor(feeds);
-      // Tensors that nobody has any more lose their copies, and these are being read.
+      // Unreferenced tensors lose their copies, and these are being read.
       this.#running.add(feeds);
       try {
         const { inputs, passing } = await this.#feed(placed, feeds);

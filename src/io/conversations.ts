@@ -14,7 +14,7 @@ export type ConversationRenderer = (
   where: (conversation: number) => string,
 ) => Promise<readonly string[]>;
 
-/** Fields and columns that hold a conversation when nobody says which. */
+/** Fields and columns that hold a conversation when none is named. */
 export const CONVERSATION_FIELDS = ["messages", "conversations"] as const;
 
 /** Names of roles in ShareGPT and what was made after it. */

@@ -1,6 +1,6 @@
 /**
  * GGUF files as tensor sources: the header is parsed at once, tensors are read by position and dequantised to float32
- * when somebody asks. Not a writer (gguf_writer.ts), and it knows nothing about models (src/model/gguf_model.ts).
+ * on demand. Not a writer (gguf_writer.ts), and it knows nothing about models (src/model/gguf_model.ts).
  */
 import { GpruneError, internalError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";

@@ -18,7 +18,7 @@ export interface HubRepo {
 export interface HubAddress extends HubRepo {
   /** A file of the repository; undefined when the repository itself is meant. */
   readonly file: string | undefined;
-  /** The column or field that holds the text; undefined when nobody said. */
+  /** The column or field that holds the text; undefined when none was named. */
   readonly column: string | undefined;
 }
 

@@ -93,7 +93,7 @@ export class RepoCache {
   }
 }
 
-/** The last guard before a name becomes a path; whoever calls has refused bad names with a better message. */
+/** The last guard before a name becomes a path; callers have refused bad names with a better message. */
 function requireName(name: string, isGood: (name: string) => boolean): string {
   if (isGood(name)) return name;
   throw internalError(`expected a name for the cache, got ${JSON.stringify(name)}`);

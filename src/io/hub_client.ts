@@ -27,7 +27,7 @@ export interface HubClientOptions {
 export const MAX_ATTEMPTS = 4;
 /** Milliseconds before the second attempt; doubled before each further one. */
 const FIRST_PAUSE = 500;
-/** Somebody who is told to wait longer than this is told so at once. */
+/** A longer wait than this that the hub asks for is reported to the user at once. */
 const MAX_PAUSE = 60_000;
 const MAX_REDIRECTS = 5;
 /** Milliseconds until the answer to a request without a body begins. */
@@ -144,7 +144,7 @@ export class HubClient {
 async function fetchAnswer(url: URL, init: RequestInit): Promise<Response> {
   const controller = new AbortController();
   const streams = init.body !== undefined && typeof init.body !== "string";
-  // How long a body takes to send nobody knows.
+  // A body may take any time to send.
   const timer =
     init.body === undefined ? setTimeout(() => controller.abort(timeout()), ANSWER_TIMEOUT) : undefined;
   try {

@@ -1,5 +1,5 @@
 /**
- * Files of a directory that somebody else packed. A link in it may point anywhere, and what it points to would be read,
+ * Files of a directory from elsewhere. A link in it may point anywhere, and what it points to would be read,
  * carried to the output and perhaps uploaded, so it must stay inside. The cache of huggingface_hub is the exception: its
  * snapshots are links to its blobs.
  *

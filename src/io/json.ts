@@ -1,5 +1,5 @@
 /**
- * JSON from files that nobody vouches for. Size, depth and number of items are checked by a linear scan before
+ * JSON from untrusted files. Size, depth and number of items are checked by a linear scan before
  * `JSON.parse` may allocate anything, and the two things `JSON.parse` lets through are refused: repeated keys, of
  * which it silently keeps the last, and the key `__proto__`, which pollutes prototypes when objects are merged.
  *
@@ -19,7 +19,7 @@ export interface JsonLimits {
   readonly maxDepth: number;
   /** Commas and brackets; ten million when absent. */
   readonly maxItems?: number;
-  /** Whether keys may be repeated or named `__proto__`, as tokens of a vocabulary may; nobody may merge the result. */
+  /** Whether keys may be repeated or named `__proto__`, as tokens of a vocabulary may; the result must not be merged into objects. */
   readonly anyKeys?: boolean;
 }
 

@@ -114,7 +114,7 @@ async function requireEmpty(target: string, real: string): Promise<void> {
 }
 
 /**
- * A directory that was replaced is gone for whoever stands in it.
+ * A shell in a directory that was replaced is nowhere.
  * @throws GpruneError OUTPUT_EXISTS for the current directory, and for what it lies in
  */
 async function requireAway(target: string, real: string): Promise<void> {

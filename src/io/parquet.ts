@@ -11,7 +11,7 @@ import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
 import type { PositionalFile } from "./file.ts";
 
-/** Columns that hold the text when nobody says which, in order of preference; else conversations, or the first column of texts. */
+/** Columns that hold the text when none is named, in order of preference; else conversations, or the first column of texts. */
 const TEXT_COLUMNS = ["text", "content"] as const;
 /** Row groups that are read of a file that is too large. */
 const MAX_GROUPS = 32;

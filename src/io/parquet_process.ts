@@ -29,7 +29,7 @@ const JSON_FRAME = 2 ** 20;
 const MAX_ROW_BYTES = 2 ** 28;
 
 /**
- * As `readParquetTexts`, for files that nobody vouches for.
+ * As `readParquetTexts`, for untrusted files.
  * @throws GpruneError as `readParquetTexts`; BAD_FILE when unpacking exceeds a limit, OUT_OF_MEMORY when the machine ends it,
  *   INTERNAL when it ends in another way
  */
@@ -41,7 +41,7 @@ export async function parquetTexts(
 }
 
 /**
- * As `readParquetRows`, for files that nobody vouches for.
+ * As `readParquetRows`, for untrusted files.
  * @param options - `maxBytes`: of all rows as JSON
  * @throws GpruneError as `readParquetRows` and `parquetTexts`, and BAD_FILE for more than `maxBytes`
  */

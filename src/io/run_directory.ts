@@ -40,7 +40,7 @@ const WRITING_SHARE = 0.05;
 
 const LOCK = "lock";
 
-/** Everything of ours that can be in the directory, and what macOS leaves in one that somebody looks at. */
+/** Everything of ours that can be in the directory, and what macOS leaves in one that was opened. */
 const OWN_NAME =
   /^(\.DS_Store|manifest\.json|lock(\.([0-9a-f]+|takeover))?|output|[^.].*\.(stage|spill)|\..+\.tmp-[0-9a-f]{12})$/;
 
@@ -340,6 +340,6 @@ function removeEmpty(path: string, madeFrom: string | null): void {
     rmdirSync(path);
     removeMade(dirname(path), madeFrom === path ? null : madeFrom);
   } catch {
-    // Somebody else is there by now.
+    // Another process is there by now.
   }
 }

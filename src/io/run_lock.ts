@@ -1,6 +1,6 @@
 /**
  * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but no
- * byte depends on it: whoever writes does so under names of its own and publishes by renaming. A lock whose holder is
+ * byte depends on it: every process writes under names of its own and publishes by renaming. A lock whose holder is
  * gone from this machine is taken over, and one whose holder has lost its parent is waited for: a computing process whose
  * command line was killed ends by itself at its next step.
  */
@@ -21,7 +21,7 @@ import { errnoOf, outputFailed } from "./output_file.ts";
 const holderSchema = z.strictObject({
   pid: z.int().positive(),
   host: z.string(),
-  /** Of the machine's start, and of the process's: a process number alone may be somebody else's by now. */
+  /** Of the machine's start, and of the process's: a process number alone may be another process's by now. */
   boot: z.string(),
   started: z.string(),
   /** The process that started it; absent in locks of older versions. */
@@ -66,7 +66,7 @@ export class RunLock {
     const temporary = `${path}.${own.token}`;
     try {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        // Somebody who tidies up may have removed it.
+        // A process that tidies up may have removed it.
         await writeFile(temporary, JSON.stringify(own));
         if (await linked(temporary, path)) return await RunLock.#taken(path, own);
         await whenGone(path, await readHolder(path));
@@ -93,13 +93,13 @@ export class RunLock {
     return new RunLock(path, own);
   }
 
-  /** Gives it back, unless somebody has taken it over. */
+  /** Gives it back, unless it was taken over. */
   async release(): Promise<void> {
     if ((await readHolder(this.#path))?.token === this.#own.token) await rm(this.#path, { force: true });
   }
 }
 
-/** Who holds a lock now: the process, and since when, ISO 8601. Null when nobody does. */
+/** Who holds a lock now: the process, and since when, ISO 8601. Null when none does. */
 export async function holderOf(
   path: string,
 ): Promise<{ readonly pid: number; readonly since: string } | null> {
@@ -120,7 +120,7 @@ async function linked(temporary: string, path: string): Promise<boolean> {
   }
 }
 
-/** The same where there are no hard links; somebody may see a lock that does not say yet who holds it. */
+/** The same where there are no hard links; others may see a lock that does not name its holder yet. */
 async function copied(temporary: string, path: string): Promise<boolean> {
   try {
     await copyFile(temporary, path, constants.COPYFILE_EXCL);
@@ -154,7 +154,7 @@ async function takenOver(temporary: string, path: string): Promise<boolean> {
   }
 }
 
-/** Waits for an orphan to end. @throws GpruneError LOCKED unless the holder is gone, or nobody */
+/** Waits for an orphan to end. @throws GpruneError LOCKED unless the holder is gone, or there is none */
 async function whenGone(path: string, holder: Holder | null): Promise<void> {
   const start = performance.now();
   while (holder !== null && isAlive(holder)) {
@@ -163,7 +163,7 @@ async function whenGone(path: string, holder: Holder | null): Promise<void> {
   }
 }
 
-/** @throws GpruneError LOCKED unless the holder is gone, or nobody */
+/** @throws GpruneError LOCKED unless the holder is gone, or there is none */
 function requireGone(path: string, holder: Holder | null): void {
   if (holder !== null && isAlive(holder)) throw locked(path, holder);
 }
@@ -178,7 +178,7 @@ async function readHolder(path: string): Promise<Holder | null> {
   }
 }
 
-/** Processes of other machines count as alive, for nobody here can know. */
+/** Processes of other machines count as alive, since it cannot be known here. */
 function isAlive({ pid, host, boot, started }: Holder): boolean {
   const own = self();
   if (host !== own.host) return true;

@@ -65,7 +65,7 @@ export class SpillFile implements Stash {
     this.#ahead = null;
     if (next !== undefined && next !== slot && this.#places.has(next) && !this.#pending.has(next)) {
       const ahead = this.#read(next);
-      // Whoever asks for the slot hears of it.
+      // The call that asks for the slot gets the error.
       ahead.catch(() => {});
       this.#ahead = { slot: next, tensor: ahead };
     }

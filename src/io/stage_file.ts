@@ -3,7 +3,7 @@
  * come back as they were. They are read on the machine that wrote them, so numbers lie in its own byte order.
  *
  * Floats that are not in memory (tensor/stash.ts) are written one array at a time, and come back as what is read from this
- * file when somebody asks, as long as it is there.
+ * file on demand, as long as it is there.
  *
  * Layout: magic (8 bytes), length of the header (8 bytes), header (JSON: the value with its typed arrays as references,
  * and their types and lengths), then the arrays, each at a multiple of 8 bytes.

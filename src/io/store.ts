@@ -1,6 +1,6 @@
 /**
  * Where processes on several machines keep what they give each other: objects that are named by the SHA-256 of their bytes,
- * and short records, of which the first one of a name stays. What comes back is checked by whoever reads it.
+ * and short records, of which the first one of a name stays. What comes back is checked by its reader.
  */
 import { randomUUID } from "node:crypto";
 import { GpruneError } from "../errors.ts";

@@ -1,4 +1,4 @@
-/** YAML from files that nobody vouches for: the core schema, no repeated keys, no tags, few aliases, a bounded size. */
+/** YAML from untrusted files: the core schema, no repeated keys, no tags, few aliases, a bounded size. */
 import { parseDocument, stringify } from "yaml";
 import { type ErrorCode, GpruneError } from "../errors.ts";
 import { plainText } from "../plain_text.ts";

@@ -1,5 +1,5 @@
 /**
- * Jinja templates from files that nobody vouches for. A template is a program that may loop for ever or fill the memory, so
+ * Jinja templates from untrusted files. A template is a program that may loop for ever or fill the memory, so
  * they are rendered in a worker thread that is ended when it takes too long.
  *
  * Operators, filters, methods and printing are Python's (interpreter.ts) in both dialects. Templates of tasks are rendered as

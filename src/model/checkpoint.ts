@@ -59,7 +59,7 @@ const MODEL_HINT =
 const MAX_LISTED = 8;
 
 /**
- * Opens a checkpoint; weights are read when somebody asks for them. What is on the hub is downloaded into its cache
+ * Opens a checkpoint; weights are read on demand. What is on the hub is downloaded into its cache
  * first, unless it is there.
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
@@ -132,7 +132,7 @@ async function fetchModel(address: HubAddress, options: HubOptions): Promise<str
   });
 }
 
-/** Somebody who mistyped a path is told that the hub was asked because there is no such path. */
+/** A user who mistyped a path learns that the hub was asked because there is no such path. */
 function notHereEither(name: string, error: unknown): unknown {
   if (!(error instanceof GpruneError)) return error;
   const what = `There is no file or directory ${name} either.`;

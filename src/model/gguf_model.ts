@@ -26,7 +26,7 @@ const CARRIED_KEYS =
   /^tokenizer\.|^general\.(?!architecture$|file_type$|quantization_version$|alignment$|size_label$)/;
 
 /**
- * Opens a GGUF file as a model. Weights are read and dequantised when somebody asks; the model's source owns the file.
+ * Opens a GGUF file as a model. Weights are read and dequantised on demand; the model's source owns the file.
  * Shapes are not checked here (checkWeights in checkpoint.ts does that for every format).
  * @throws GpruneError NOT_FOUND, BAD_FILE, or UNSUPPORTED for architectures, tensor types and tokenizers that are not
  *   read

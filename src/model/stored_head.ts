@@ -27,7 +27,7 @@ export async function withStoredHead({ spec, weights }: Read): Promise<Read> {
   return { spec: { ...spec, tiedEmbeddings: await areEqual({ spec, weights }) }, weights };
 }
 
-/** Whether both matrices are as they should be, and the same; NaN is like nothing, and somebody else names it. */
+/** Whether both matrices are as they should be, and the same; NaN equals nothing; reading the weights reports it. */
 async function areEqual({ spec, weights }: Read): Promise<boolean> {
   const { vocabSize: rows, hiddenSize: columns } = spec;
   const hasShape = (name: string): boolean => weights.info(name)!.shape.join() === `${rows},${columns}`;

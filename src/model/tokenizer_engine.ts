@@ -66,7 +66,7 @@ const TIMES: ThreadTimes = { build: 60_000, call: 10_000, character: 0.02 };
 /** Of the thread's heap; the largest vocabularies need a third. */
 const MAX_HEAP_MB = 2048;
 
-/** The thread's program: answers one request after the other and wakes whoever waits for the answer. */
+/** The thread's program: answers one request after the other and wakes the thread that waits for the answer. */
 const PROGRAM = `
 const { workerData } = require("node:worker_threads");
 const { library, json, config, port, answered } = workerData;
@@ -94,7 +94,7 @@ const requests = {
 };
 port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...parameters)));`;
 
-/** Ends the threads of engines that nobody holds any more. */
+/** Ends the threads of engines that are no longer referenced. */
 const ABANDONED = new FinalizationRegistry<Worker>((worker) => void worker.terminate());
 
 /**

@@ -1,6 +1,6 @@
 /**
  * The steps of a tokenizer.json that change or cut text, judged before any text goes through them: which regular
- * expressions there are that nobody has looked at, and how much longer a text can become.
+ * expressions there are that were not reviewed, and how much longer a text can become.
  */
 import { GpruneError } from "../errors.ts";
 import { isKnownExpression } from "./pretokenizers.ts";

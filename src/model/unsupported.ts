@@ -1,4 +1,4 @@
-/** What somebody can do whose model is of a family that is not supported. */
+/** What the user of a model of an unsupported family can do. */
 import { isJsonObject } from "../io/json.ts";
 import { FAMILY_NAMES } from "./families.ts";
 

@@ -1,6 +1,6 @@
 /**
  * Carries out a plan: a lazy gather along every axis that carries a pruned space. It knows spaces and axes, never the
- * names of projections, so a new kind of space or a bias needs no change here. Nothing is read until somebody reads.
+ * names of projections, so a new kind of space or a bias needs no change here. Tensors are read on demand.
  */
 import { inheritedCard } from "../model/card_fields.ts";
 import type { Model } from "../model/model.ts";

@@ -28,7 +28,7 @@ export interface RunPasses extends Passes {
 
 /** Passes that hold connections, of which one may be left to the run itself. */
 export interface OpenRunPasses extends Omit<OpenPasses, "activations"> {
-  /** Moments are null when whoever computes cannot give the bits that one process gives. */
+  /** Moments are null when other machines cannot give the bits that one process gives. */
   activations(
     sets: readonly MeasuredSet[],
     options?: CalibrateOptions,

@@ -1,5 +1,5 @@
 /**
- * What a plan says of its grounds, as far as it can be read: provenance is nobody's contract, older plans have less of it
+ * What a plan says of its grounds, as far as it can be read: provenance is no contract, older plans have less of it
  * and people edit them. What cannot be read is absent, and the report leaves out what it would have shown.
  */
 import { z } from "zod";

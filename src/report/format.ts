@@ -31,7 +31,7 @@ export function range(values: readonly number[]): string {
   return min === max ? `${min}` : `${min} to ${max}`;
 }
 
-/** Numbers from here on are written as `1.2e+9`: nobody counts their digits. */
+/** Numbers from here on are written as `1.2e+9`: their digits are too many to count. */
 export const UNCOUNTED = 1e9;
 
 /** A perplexity with as many digits as are worth reading. */

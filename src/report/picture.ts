@@ -79,7 +79,7 @@ function ordinaryKey(text: string): string {
 
 /**
  * Without what does nothing on a page: empty paths, attributes that repeat defaults, roles inside of an image, the font
- * that the style sheet gives, digits that nobody can see.
+ * that the style sheet gives, digits too fine to be seen.
  */
 function compact(svg: string): string {
   return svg

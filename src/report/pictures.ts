@@ -1,6 +1,6 @@
 /**
  * Draws charts: a vega-lite specification in, an SVG or a PNG out, without a browser. The one importer of the plotting
- * libraries; they are loaded when somebody wants a picture.
+ * libraries; they are loaded when a picture is asked for.
  */
 
 /** A vega-lite specification: plain JSON. */

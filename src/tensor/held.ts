@@ -11,7 +11,7 @@ export function heldSource(source: TensorSource): TensorSource {
   const whole = (name: string): Promise<Tensor> => {
     const reading = source.read(name);
     held.set(name, reading);
-    // What could not be read is asked for again, and whoever asked first hears of it.
+    // What could not be read is asked for again; the first caller gets the error.
     reading.catch(() => held.delete(name));
     return reading;
   };

@@ -1,5 +1,5 @@
 /**
- * Tensors that somebody has made, as a `TensorSource`. Not a cache: each is where its maker put it.
+ * Tensors in memory, as a `TensorSource`. Not a cache: each is where its maker put it.
  */
 import { GpruneError } from "../errors.ts";
 import { type AnyTensor, loaded } from "./stash.ts";

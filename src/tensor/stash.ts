@@ -1,11 +1,11 @@
 /**
- * Places where tensors wait until they are needed again: in memory, or wherever whoever opens a stash puts them
+ * Places where tensors wait until they are needed again: in memory, or where the opener of a stash puts them
  * (io/spill_file.ts). Float32 goes in and the same bits come out, so no result depends on the place.
  */
 import { internalError } from "../errors.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** Numbers that are not in memory and are read whenever somebody asks. */
+/** Numbers that are not in memory and are read on demand, each time anew. */
 export class StoredFloats {
   readonly length: number;
   readonly read: () => Promise<Float32Array>;

@@ -24,7 +24,7 @@ export interface TensorInfo {
 }
 
 /**
- * Tensors that are read one at a time, as float32, when somebody asks. Implemented by checkpoint files
+ * Tensors that are read one at a time, as float32, on demand. Implemented by checkpoint files
  * (src/io) and by views over another source (surgery, renaming, replaced tensors).
  */
 export interface TensorSource {

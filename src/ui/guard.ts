@@ -44,7 +44,7 @@ const HEADERS: Readonly<Record<string, string>> = {
 const TOKEN_BYTES = 24;
 const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
-/** A token that nobody can guess. */
+/** A token that cannot be guessed. */
 export function newToken(): string {
   return randomBytes(TOKEN_BYTES).toString("base64url");
 }

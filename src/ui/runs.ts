@@ -121,7 +121,7 @@ export class Runs {
   async #recentList(): Promise<readonly RunSummary[]> {
     const now = performance.now();
     if (now >= this.#list.until) {
-      // Whoever asks meanwhile gets the list before, and a change makes it old again.
+      // Requests meanwhile get the list before; a change makes it old again.
       this.#list = { ...this.#list, until: now + LIST_AGE };
       const runs = (await listRuns(this.#directory)).map((run) => ({
         ...run,

@@ -1,4 +1,4 @@
-/** How runs are started: by whoever serves the page, in processes of their own. */
+/** How runs are started: by the server of the page, each in a process of its own. */
 import type { RunConfig } from "../config.ts";
 import type { ProgressEvent } from "../progress.ts";
 import type { Problem } from "./api.ts";

@@ -44,13 +44,13 @@ const OWN_CODES: ReadonlySet<string> = new Set([
   "BAD_ARGUMENT",
 ]);
 
-/** A unit that somebody waits for. */
+/** A unit that is waited for. */
 class Waiting {
   readonly unit: Unit;
   readonly promise: Promise<UnitResult>;
   settle!: (result: UnitResult) => void;
   reject!: (error: unknown) => void;
-  /** Whether somebody is looking what has become of it, and whether to look once more then. */
+  /** Whether its state is being looked up, and whether to look once more afterwards. */
   looking = false;
   again = false;
   /** Records that were there and not the unit's. */
@@ -102,7 +102,7 @@ export class Dispatcher {
     }
   }
 
-  /** Workers that listened when somebody last looked. */
+  /** Workers that listened at the last look. */
   get workers(): number {
     return this.#workers;
   }
@@ -117,7 +117,7 @@ export class Dispatcher {
     const key = unitKey(unit, this.#options.name);
     const known = this.#waiting.get(key);
     if (known !== undefined) return known.promise;
-    // Nobody asks the server while nothing is waited for.
+    // The server is left alone while nothing is waited for.
     if (this.#waiting.size === 0) this.#answered = performance.now();
     const waiting = new Waiting(unit);
     this.#waiting.set(key, waiting);
@@ -149,7 +149,7 @@ export class Dispatcher {
     this.#waiting.clear();
   }
 
-  /** Units that nobody waits for any more stay in the queue: their results serve the run when it is resumed. */
+  /** Units that are no longer waited for stay in the queue: their results serve the run when it is resumed. */
   async close(): Promise<void> {
     this.#rest();
     this.fail(new GpruneError("INTERRUPTED", "stopped before the units were finished"));

@@ -82,7 +82,7 @@ export class JobQueue {
     return job.failedReason ? { kind: "failed", reason: job.failedReason } : { kind: "completed" };
   }
 
-  /** Removes a job; one that somebody computes stays. */
+  /** Removes a job; one that is being computed stays. */
   async remove(key: string): Promise<void> {
     await this.#server.patiently(() => this.#queue.remove(key)).catch(() => {});
   }
@@ -99,13 +99,13 @@ export class JobQueue {
   }
 }
 
-/** Thrown by whoever computes a job that would fail again. */
+/** Thrown by `compute` for a job that would fail again. */
 export class HopelessJob extends Error {}
-/** Thrown by whoever gives a job back uncomputed, so that it counts as never begun. */
+/** Thrown by `compute` when it gives a job back, which then counts as never begun. */
 export class JobGivenBack extends Error {}
 
 export interface JobWorkerOptions extends QueueAddress {
-  /** Seconds after which a job goes to somebody else when nothing was heard of whoever computes it. */
+  /** Seconds without a sign of life after which a job goes to another worker. */
   readonly lockSeconds: number;
   readonly compute: (key: string, data: unknown) => Promise<void>;
 }
@@ -128,7 +128,7 @@ export class JobWorker {
       stalledInterval: 500 * lockSeconds,
       maxStalledCount: ATTEMPTS,
     });
-    // It connects again by itself; a lost lock does not matter, since results are the same whoever gives them.
+    // It connects again by itself; a lost lock does not matter, since every worker gives the same results.
     worker.on("error", () => {});
     const started = new JobWorker(worker, server);
     try {
@@ -142,7 +142,7 @@ export class JobWorker {
 
   /**
    * Takes no further job, and ends once the one at hand has been given back. A server that is away does not get it back: it
-   * gives the job to somebody else when the lock is over.
+   * gives the job to another worker when the lock is over.
    * @param stop - stops what is computed for it
    */
   async close(stop: () => Promise<void>): Promise<void> {

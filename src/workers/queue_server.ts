@@ -169,7 +169,7 @@ async function answered(
     timer = setTimeout(() => reject(new Error(`no answer in ${CONNECT_SECONDS} s`)), 1000 * CONNECT_SECONDS);
   });
   const answer = ask();
-  // It may fail after the time is over, when nobody listens.
+  // It may fail after the time is over, when no one waits.
   answer.catch(() => {});
   try {
     await Promise.race([answer, late]);

@@ -143,14 +143,14 @@ export interface Windows {
   readonly windows: readonly Int32Array[];
 }
 
-/** The same with whose statistics each belongs to; null for nobody's. */
+/** The same with the owner of the statistics of each; null for none. */
 export interface OwnedWindows extends Windows {
   readonly owners: readonly (string | null)[];
 }
 
 const jobSchema = z.strictObject({
   format: z.literal(FORMAT),
-  /** Where whoever asks has the model: a path, or a name on the hub. */
+  /** Where the run has the model: a path, or a name on the hub. */
   model: z.string().min(1),
   unit: unitSchema,
 });
