@@ -137,7 +137,7 @@ export type { GgufDType } from "./export/gguf_types.ts";
 export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
 export type { OnnxDType } from "./export/onnx_formats.ts";
-export { type Runtimes, runtimesOf } from "./export/runtimes.ts";
+export { type LoadingFacts, type Runtimes, runtimesOf } from "./export/runtimes.ts";
 // The method
 export type { Consensus } from "./gprune/consensus.ts";
 export { decideGprune, type GpruneDecision, type GpruneRequest } from "./gprune/gprune.ts";

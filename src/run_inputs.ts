@@ -20,6 +20,7 @@ import { tidy } from "./graph/memory_policy.ts";
 import type { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import { chatRendererOf } from "./model/chat_template.ts";
+import { ggufTokenizerObstacle } from "./model/gguf_vocabulary.ts";
 import type { Model } from "./model/model.ts";
 import { layersParameters } from "./model/spaces.ts";
 import type { ModelSpec } from "./model/spec.ts";
@@ -107,6 +108,7 @@ export function foresee(
     shape,
     plan,
     addsBiases: recovery !== "none",
+    tokenizer: ggufTokenizerObstacle(model),
   });
 }
 

@@ -1,6 +1,7 @@
 /** What a model is, without running it. */
 
 import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
+import { ggufTokenizerObstacle } from "../model/gguf_vocabulary.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { queryHeads } from "../model/spec.ts";
@@ -32,7 +33,8 @@ export interface Inspection {
 }
 
 /** Reads no tensor. */
-export function inspectModel({ spec, origin, files }: Model): Inspection {
+export function inspectModel(model: Model): Inspection {
+  const { spec, origin, files } = model;
   const { layers } = spec;
   return {
     model: origin.name,
@@ -53,6 +55,6 @@ export function inspectModel({ spec, origin, files }: Model): Inspection {
     },
     output_biases: layers.filter(({ biases }) => biases.includes("o_proj") || biases.includes("down_proj"))
       .length,
-    runtimes: runtimesOf(spec, origin),
+    runtimes: runtimesOf(spec, { ...origin, tokenizer: ggufTokenizerObstacle(model) }),
   };
 }

@@ -13,6 +13,8 @@ export interface ForeseenRun extends RemovalRequest {
   readonly plan: PruningPlan | null;
   /** Whether recovery puts biases on output projections. */
   readonly addsBiases: boolean;
+  /** Why llama.cpp cannot have the tokenizer (model/gguf_vocabulary.ts); null or absent where it can. */
+  readonly tokenizer?: string | null;
 }
 
 /**
@@ -23,7 +25,7 @@ export interface ForeseenRun extends RemovalRequest {
 export function foreseeRuntimes(run: ForeseenRun): Runtimes {
   const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? recovered(spec) : spec));
   for (const spec of outcomes) hfForm(spec);
-  const answers = outcomes.map((spec) => runtimesOf(spec));
+  const answers = outcomes.map((spec) => runtimesOf(spec, { tokenizer: run.tokenizer ?? null }));
   const joined = (program: keyof Runtimes): string =>
     [...new Set(answers.map((answer) => answer[program]))].join(" or ");
   const programs = Object.keys(answers[0]!) as (keyof Runtimes)[];

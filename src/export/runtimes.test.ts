@@ -17,6 +17,12 @@ describe("runtimesOf", () => {
     expect(answers({ layers: [{ kvGroups: 3, groupSize: 1 }] })).toEqual(same("yes (MistralForCausalLM)"));
   });
 
+  it("has no answer but no of llama.cpp where it cannot have the tokenizer", () => {
+    const tokenizer = "tokenizer.json: expected steps that llama.cpp has, got others";
+    expect(runtimesOf(tinySpec({}), { tokenizer })["llama.cpp"]).toBe(`no (${tokenizer})`);
+    expect(runtimesOf(tinySpec({}))["llama.cpp"]).toMatch(/^after gprune export/);
+  });
+
   it("asks for our modelling file where layers differ or no stock class has the biases", () => {
     expect(answers({ layers: [{}, { neurons: 5 }] })).toEqual(
       same("with trust_remote_code (layers differ in width)"),

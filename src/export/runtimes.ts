@@ -15,21 +15,23 @@ export type Runtimes = Readonly<
 /** The graph that an export writes is built for the shapes, whatever they are. */
 const ONNX = "after gprune export --format onnx";
 
+/** What besides the shape decides who loads a model. */
+export interface LoadingFacts extends Pick<ModelOrigin, "architecture"> {
+  /** Why llama.cpp cannot have the tokenizer (model/gguf_vocabulary.ts); null or absent where it can. */
+  readonly tokenizer?: string | null;
+}
+
 /**
- * Who loads the directory that a model of this shape becomes.
- * @param architecture - of the GGUF file that the model is instead
+ * Who loads the directory that a model of this shape becomes, or the GGUF file that it is instead, where an architecture is given.
  */
-export function runtimesOf(
-  spec: ModelSpec,
-  { architecture }: Pick<ModelOrigin, "architecture"> = {},
-): Runtimes {
+export function runtimesOf(spec: ModelSpec, { architecture, tokenizer = null }: LoadingFacts = {}): Runtimes {
   const isFile = architecture !== undefined;
   const { transformers, vllm } = directoryAnswers(spec);
   return {
     gprune: "yes",
     transformers: isFile ? afterExport(transformers) : transformers,
     vllm: isFile ? afterExport(vllm) : vllm,
-    "llama.cpp": isFile ? fileAnswer(spec, architecture) : llamaCppAnswer(spec),
+    "llama.cpp": isFile ? fileAnswer(spec, architecture) : llamaCppAnswer(spec, tokenizer),
     onnx: ONNX,
     "transformers.js": ONNX,
   };
@@ -87,9 +89,10 @@ function sameAnswer(answer: string): Pick<Runtimes, "transformers" | "vllm"> {
 }
 
 /** As `gprune export` writes it for llama.cpp. */
-function llamaCppAnswer(spec: ModelSpec): string {
+function llamaCppAnswer(spec: ModelSpec, tokenizer: string | null = null): string {
   const answer = findGgufTarget(spec);
   if (answer.target === null) return `no (${answer.reason})`;
+  if (tokenizer !== null) return `no (${tokenizer})`;
   const { name, zeros } = answer.target;
   const percent = Math.max(1, Math.round((100 * zeros) / parameterCount(spec)));
   const notes = [

@@ -5,7 +5,7 @@ import type { GgufValue } from "../io/gguf_header.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
 import { type EncodedValue, flag, text, texts, u32 } from "../io/gguf_values.ts";
 import { tokenizerFilesOfGguf } from "./gguf_tokenizer.ts";
-import { type GgufVocabularyOptions, ggufVocabularyOf } from "./gguf_vocabulary.ts";
+import { type GgufVocabularyOptions, ggufTokenizerObstacle, ggufVocabularyOf } from "./gguf_vocabulary.ts";
 import type { CarriedFile } from "./model.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
@@ -239,6 +239,17 @@ describe("entries", () => {
     expect(() => convert(bytes(normalizer, cut, ["▁a▁"]))).toThrow(
       expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(got) }) as GpruneError,
     );
+  });
+
+  it("and that is said beforehand", () => {
+    const refused = { files: bytes({ type: "NFKC" }, metaspace, []) };
+    expect(ggufTokenizerObstacle(refused)).toMatch(
+      /expected steps that llama.cpp has, got \{"type":"NFKC"\}/,
+    );
+    expect(ggufTokenizerObstacle({ files: bytes(null, metaspace, []) })).toBeNull();
+    expect(ggufTokenizerObstacle({ files: [] })).toBeNull();
+    const metadata = new Map([["tokenizer.ggml.model", text("gpt2")]]);
+    expect(ggufTokenizerObstacle({ ...refused, ggufMetadata: metadata })).toBeNull();
   });
 
   it("are made of words that Metaspace splits where no token goes on behind a sign", () => {

@@ -11,7 +11,7 @@ import { type EncodedValue, f32s, flag, i32s, text, texts, u32 } from "../io/ggu
 import { chatTemplateIn } from "./chat_template.ts";
 import { type GgufTokenizerKind, requireGgufSteps, stepsOf } from "./gguf_steps.ts";
 import { SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
-import type { CarriedFile } from "./model.ts";
+import type { CarriedFile, Model } from "./model.ts";
 import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import {
@@ -123,6 +123,22 @@ export function ggufVocabularyOf(
   const strips = stripsAsPhi3(json, vocabulary);
   const { leftOut } = vocabulary;
   return { metadata, stripsAsPhi3: strips, unstripped: unstripped(json, { strips, leftOut }), leftOut };
+}
+
+/** Why llama.cpp cannot have a model's tokenizer; null where it can, where it brings that of a GGUF file, or none. */
+export function ggufTokenizerObstacle({
+  files,
+  ggufMetadata,
+}: Pick<Model, "files" | "ggufMetadata">): string | null {
+  if (ggufMetadata?.has("tokenizer.ggml.model")) return null;
+  try {
+    const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
+    if (json !== undefined) requireGgufSteps(kindOf(json), json, Object.keys(json.model.vocab));
+    return null;
+  } catch (error) {
+    if (error instanceof GpruneError) return error.message;
+    throw error;
+  }
 }
 
 /** It needs four tokens for that (llama-vocab.cpp), of which three take nothing along. */
