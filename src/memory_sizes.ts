@@ -133,7 +133,7 @@ export class RunSizes {
     if (!refitsOutputs(this.#run)) return this.passing(["statistics"]);
     const sums = total(this.channels.map((n) => partsOf(n).first ** 2 + partsOf(n).rest * n));
     return {
-      ...this.passing(["statistics", "moments"]),
+      ...this.passing([hasStatistics(this.#run) ? "statisticsAndMoments" : "moments"]),
       // Sums of both kinds of spaces in float64, and the covariances of one.
       "Gram matrices": 8 * sums + 4 * triangleLength(this.widest),
     };

@@ -16,8 +16,8 @@ import { channelCount, type Space, spacesOf } from "./model/spaces.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
   distills,
+  hasStatistics,
   learns,
-  measuredTokens,
   type PlannedRun,
   refinesWidths,
   refitsOutputs,
@@ -86,13 +86,19 @@ class Work {
     return windows * seqLen * (this.#layers(["cached"], step) + this.#head("logits", SAMPLE_BATCH));
   }
 
-  /** Windows of least squares have moments, the others statistics alone. */
+  /** Windows that decide have statistics, those of least squares moments; many are both. */
   get measuring(): number {
-    const fitted = refitsOutputs(this.#run) ? this.#run.refitTokens : 0;
-    const others = Math.max(0, measuredTokens(this.#run) - fitted);
-    const { allocation, tokens } = this.#run;
+    const { allocation, tokens, refitTokens } = this.#run;
+    const known = hasStatistics(this.#run) ? tokens : 0;
+    const fitted = refitsOutputs(this.#run) ? refitTokens : 0;
+    const both = Math.min(known, fitted);
     const curves = allocation === "curves" ? tokens * this.#layers(["gram"]) : 0;
-    return fitted * this.#layers(["moments"]) + others * this.#layers(["statistics"]) + curves;
+    return (
+      both * this.#layers(["statisticsAndMoments"]) +
+      (fitted - both) * this.#layers(["moments"]) +
+      (known - both) * this.#layers(["statistics"]) +
+      curves
+    );
   }
 
   /** Gradients of the metric, in the dense model, and those of the rounds, in models that get smaller. */

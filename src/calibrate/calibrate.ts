@@ -6,6 +6,7 @@ import { GpruneError, internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import {
   beginForward,
+  type ForwardProgram,
   type ForwardState,
   forwardState,
   forwardStream,
@@ -94,7 +95,7 @@ export async function measureActivations(
   const hasMoments = batches.some(({ tokenWeight }) => tokenWeight > 0);
   const sums = new LayerSums(runner.model.spec, stats);
   await forwardStream(runner, stream, {
-    program: (batch) => (batches[batch]!.tokenWeight > 0 ? "moments" : "statistics"),
+    program: (batch) => programFor(batches[batch]!),
     feeds: (layer) => sums.begin(layer, hasMoments),
     stage: "calibrate",
     onProgress,
@@ -175,6 +176,11 @@ function measuredBatches(set: MeasuredSet): readonly MeasuredBatch[] {
       return { ...batch, owners: rows, tokenWeight, endsShard: index === batches.length - 1 };
     });
   });
+}
+
+function programFor({ owners, tokenWeight }: MeasuredBatch): ForwardProgram {
+  if (tokenWeight === 0) return "statistics";
+  return owners.every((owner) => owner === null) ? "moments" : "statisticsAndMoments";
 }
 
 /** Everybody whose statistics a set adds to. */

@@ -68,7 +68,9 @@ describe.each(models)("moments of a layer, %s", (_, options) => {
       const layer = await runner.loadLayer(index);
       const spaces = spacesOf(model.spec).filter((space) => space.layer === index);
       const feeds = Object.assign({}, ...spaces.map((space) => momentFeeds(space.kind, channelCount(space))));
-      const outputs = await runner.runLayer("moments", layer, { hidden, feeds });
+      const outputs = await runner.runLayer("statisticsAndMoments", layer, { hidden, feeds });
+      const alone = await runner.runLayer("moments", layer, { hidden, feeds });
+      expect(outputs).toMatchObject(alone);
       const values = await layerValues(runtime, model, { layer, hidden });
       for (const space of spaces) {
         const channels = channelCount(space);

@@ -188,7 +188,10 @@ function lotsOfEqualLength(
 }
 
 /** Layer programs that run over sequences and give the next layer's `hidden`. */
-export type ForwardProgram = Extract<LayerProgram, "forward" | "statistics" | "gram" | "moments" | "keeping">;
+export type ForwardProgram = Extract<
+  LayerProgram,
+  "forward" | "statistics" | "gram" | "moments" | "statisticsAndMoments" | "keeping"
+>;
 
 export interface ForwardOptions {
   /** Which program runs, one for all or one for each micro-batch; forests have their own. */

@@ -20,6 +20,7 @@ export type LayerProgram =
   | "statistics"
   | "gram"
   | "moments"
+  | "statisticsAndMoments"
   | "keeping"
   | BackwardProgram
   | `${BackwardProgram}Kept`;
@@ -48,10 +49,11 @@ export function structureFor(
  *   as inputs, of which the first `offset` places are taken
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
- * - `moments`: what `statistics` gives and, with int32 `KIND.first` [f] and `KIND.rest` [r], the channels of a kind in two parts,
+ * - `moments`: hidden and, with int32 `KIND.first` [f] and `KIND.rest` [r], the channels of a kind in two parts,
  *   what a weighted regression on them needs: of the sum over tokens of w x x^T what does not follow by symmetry, `KIND.firstFirst`
  *   [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root
  *   mean square of the stream after this half of the layer, with mean 1
+ * - `statisticsAndMoments`: what both give
  * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
@@ -80,6 +82,11 @@ export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStru
   statistics: (structure) => layerGraph(structure, addStatistics),
   gram: (structure) => layerGraph(structure, addGrams),
   moments: (structure) => layerGraph(structure, addMoments),
+  statisticsAndMoments: (structure) =>
+    layerGraph(structure, (b, layer) => {
+      addStatistics(b, layer);
+      addMoments(b, layer);
+    }),
   keeping: (structure) => layerGraph(structure, (b, layer) => addKept(b, layer, structure)),
   backward: (structure) => backwardGraph(structure, addBackward),
   backwardKept: (structure) => backwardGraph(structure, addBackward, keptValues),
@@ -157,7 +164,6 @@ function addGrams(b: GraphBuilder, layer: LayerValues): void {
 }
 
 function addMoments(b: GraphBuilder, layer: LayerValues): void {
-  addStatistics(b, layer);
   for (const kind of KINDS) {
     const x = layer.taps[kind];
     const importance = tokenImportance(b, layer.streams[kind]);

@@ -144,6 +144,7 @@ describe.each(WIDE)("a wide layer, %s", (_, options) => {
       ["trainKept", { ...back, ...kept }],
       ["slopesKept", { ...back, ...kept }],
       ["moments", moments],
+      ["statisticsAndMoments", moments],
       ["cached", { past_keys: past("keys"), past_values: past("values") }],
     ];
     for (const [program, feeds] of programs) {

@@ -43,9 +43,9 @@ function momentsAround(constant: number): SpaceMoments {
   const sums = new MomentSums("ffn", n);
   sums.add(
     {
-      "ffn.upper": part(before, before),
-      "ffn.between": part(behind, before),
-      "ffn.lower": part(behind, behind),
+      "ffn.firstFirst": part(before, before),
+      "ffn.restFirst": part(behind, before),
+      "ffn.restRest": part(behind, behind),
       "ffn.weighted": { shape: [1, 1, n], data: weighted },
     },
     1 / TOKENS,
