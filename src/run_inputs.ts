@@ -89,10 +89,10 @@ export function warningsOf(
 function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
   const names = new Map<string, readonly string[]>();
   for (const { name, path } of sets) names.set(path, [...(names.get(path) ?? []), name]);
-  return Array.from(names).flatMap(([path, own]) =>
-    own.length === 1
+  return Array.from(names).flatMap(([path, sets]) =>
+    sets.length === 1
       ? []
-      : [`sets ${own.map(plainName).join(", ")}: the same text, ${plainName(path)}, ${own.length} times`],
+      : [`sets ${sets.map(plainName).join(", ")}: the same text, ${plainName(path)}, ${sets.length} times`],
   );
 }
 

@@ -116,7 +116,7 @@ export async function windowSlopes(
     },
   });
   return eachOf(values, ({ loss, spaces }) => {
-    const slopes = Array.from(spaces, ([id, own]) => [id, own.slopes] as const);
+    const slopes = Array.from(spaces, ([id, values]) => [id, values.slopes] as const);
     return { windows: 1, loss, spaces: new Map(slopes), neurons: dampedSquares(spaces) };
   });
 }
@@ -129,13 +129,13 @@ interface SpaceValues {
 
 /** The squares of a window, by the inverse root of their sum over the model. */
 function dampedSquares(spaces: ReadonlyMap<string, SpaceValues>): ReadonlyMap<string, Float64Array> {
-  const squares = Array.from(spaces).flatMap(([id, own]) =>
-    own.squares ? [[id, own.squares] as const] : [],
+  const squares = Array.from(spaces).flatMap(([id, values]) =>
+    values.squares ? [[id, values.squares] as const] : [],
   );
   let total = 0;
-  for (const [, own] of squares) for (const square of own) total += square;
+  for (const [, each] of squares) for (const square of each) total += square;
   const share = total > 0 ? 1 / Math.sqrt(total) : 1;
-  return new Map(squares.map(([id, own]) => [id, Float64Array.from(own, (square) => share * square)]));
+  return new Map(squares.map(([id, each]) => [id, Float64Array.from(each, (square) => share * square)]));
 }
 
 /** Sums of no windows. */
@@ -153,16 +153,16 @@ export function emptySlopes(runner: Pick<DecoderRunner, "model">): SlopeStats {
 
 /** Adds a window in place of the sums and returns them with the counts moved on. */
 export function addedSlopes(sums: SlopeStats, window: SlopeStats): SlopeStats {
-  for (const [id, own] of sums.spaces) {
+  for (const [id, total] of sums.spaces) {
     const added = window.spaces.get(id)!;
-    for (let v = 0; v < own.sums.length; v++) {
-      own.sums[v]! += added.sums[v]!;
-      own.squares[v]! += added.squares[v]!;
+    for (let v = 0; v < total.sums.length; v++) {
+      total.sums[v]! += added.sums[v]!;
+      total.squares[v]! += added.squares[v]!;
     }
   }
-  for (const [id, own] of sums.neurons) {
+  for (const [id, total] of sums.neurons) {
     const added = window.neurons.get(id)!;
-    for (let unit = 0; unit < own.length; unit++) own[unit]! += added[unit]!;
+    for (let unit = 0; unit < total.length; unit++) total[unit]! += added[unit]!;
   }
   return { ...sums, windows: sums.windows + window.windows, loss: sums.loss + window.loss };
 }

@@ -32,7 +32,7 @@ interface EvalOptions extends MaterialCommandOptions, ComputingOptions {
 
 /** The model, what it is compared with when there is something, and how they were measured. */
 interface Evaluated {
-  readonly own: Evaluation & { readonly fromFirst?: FromFirst };
+  readonly measured: Evaluation & { readonly fromFirst?: FromFirst };
   readonly baseline: Evaluation | undefined;
   readonly settings: MeasuringSettings;
 }
@@ -40,12 +40,12 @@ interface Evaluated {
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
   const run = options.save ? await savable(path) : null;
-  const { own, baseline, settings } = await evaluateAll(path, options);
+  const { measured, baseline, settings } = await evaluateAll(path, options);
   // Printed first, so that it is not lost where it cannot be saved.
-  const { fromFirst, ...evaluation } = own;
+  const { fromFirst, ...evaluation } = measured;
   const compared = baseline === undefined ? {} : { ...fromFirst, baseline };
   if (options.json) printJson({ ...evaluation, ...compared, settings });
-  else print(report(own, { baseline, settings }));
+  else print(report(measured, { baseline, settings }));
   if (run === null) return;
   const counts = new Set(Object.values(settings.tasks).map(({ num_fewshot }) => num_fewshot));
   const told = {
@@ -54,7 +54,7 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
     fewShot: { count: counts.size === 1 ? [...counts][0] : undefined, seed: options.seed },
     chat: chatOf(options),
   };
-  await save(path, savedEvaluation(own, spelledAsBase(baseline, run), told));
+  await save(path, savedEvaluation(measured, spelledAsBase(baseline, run), told));
 }
 
 /** The files that `--save` leaves in an output. */
@@ -80,7 +80,7 @@ async function evaluateAll(path: string, { baseline, resume, ...options }: EvalO
     const told = { ...material, ...heard.listeners, seqLen, onProgress, ...keeping(resume) };
     const evaluations = await evaluateTogether({ models, runtime }, texts, told);
     return {
-      own: evaluations.at(-1)!,
+      measured: evaluations.at(-1)!,
       baseline: baseline === undefined ? undefined : evaluations[0],
       settings: settingsOf({ texts, ...material, seqLen }, device.used, heard),
     };
@@ -123,11 +123,16 @@ async function keepBeside(directory: string, evaluation: SavedEvaluation): Promi
   }
 }
 
-function report(own: Evaluated["own"], { baseline, settings }: Omit<Evaluated, "own">): string {
-  const names = [own, baseline].flatMap((evaluation) => (evaluation ? [plainText(evaluation.model)] : []));
-  const all = [textRows(own, baseline), divergenceRows(own), taskRows(own, baseline)];
+function report(
+  measured: Evaluated["measured"],
+  { baseline, settings }: Omit<Evaluated, "measured">,
+): string {
+  const names = [measured, baseline].flatMap((evaluation) =>
+    evaluation ? [plainText(evaluation.model)] : [],
+  );
+  const all = [textRows(measured, baseline), divergenceRows(measured), taskRows(measured, baseline)];
   const tables = all.filter(({ length }) => length > 1).map(table);
-  const { incomparable, other_tokens: others } = own.fromFirst ?? {};
+  const { incomparable, other_tokens: others } = measured.fromFirst ?? {};
   const isChat = Object.values(settings.tasks).some(({ chat }) => chat);
   const notes = [
     ...(isChat ? ["Questions were put as messages of a chat."] : []),
@@ -138,7 +143,7 @@ function report(own: Evaluated["own"], { baseline, settings }: Omit<Evaluated, "
 }
 
 /** A head and one row for each text: how far the model is from its baseline. */
-function divergenceRows({ fromFirst }: Evaluated["own"]): readonly (readonly string[])[] {
+function divergenceRows({ fromFirst }: Evaluated["measured"]): readonly (readonly string[])[] {
   const rows = Object.entries(fromFirst?.divergence ?? {}).map(([name, divergence]) => [
     plainText(name),
     divergence.loss_difference.toFixed(4),
@@ -150,31 +155,34 @@ function divergenceRows({ fromFirst }: Evaluated["own"]): readonly (readonly str
 }
 
 /** A head and one row for each text. */
-function textRows(own: Evaluated["own"], baseline: Evaluation | undefined): readonly (readonly string[])[] {
+function textRows(
+  measured: Evaluated["measured"],
+  baseline: Evaluation | undefined,
+): readonly (readonly string[])[] {
   const ppl = (value: number): string => value.toFixed(3);
-  const hasRatio = own.fromFirst?.other_tokens === undefined;
+  const hasRatio = measured.fromFirst?.other_tokens === undefined;
   const line = (name: string, [value, base]: readonly [number, number | undefined]): string[] => [
     name,
     ...(base === undefined ? [] : [ppl(base)]),
     ppl(value),
     ...(base === undefined || !hasRatio ? [] : [ppl(value / base)]),
   ];
-  const scores = Object.entries(own.texts);
+  const scores = Object.entries(measured.texts);
   const rows = scores.map(([name, score]) => [
     ...line(plainText(name), [score.ppl, baseline?.texts[name]?.ppl]),
     `${score.windows}`,
   ]);
   const mean = (evaluation: Evaluation): number => geometricMean(Object.values(evaluation.texts));
   if (scores.length > 1) {
-    rows.push(line("geometric mean", [mean(own), baseline && mean(baseline)]));
+    rows.push(line("geometric mean", [mean(measured), baseline && mean(baseline)]));
   }
   const beside = ["text", "baseline", "ppl", ...(hasRatio ? ["ratio"] : [])];
   return [[...(baseline === undefined ? ["text", "ppl"] : beside), "windows"], ...rows];
 }
 
 /** A head and one row for each task; every accuracy with its standard error. */
-function taskRows(own: Evaluation, baseline: Evaluation | undefined): readonly (readonly string[])[] {
-  const columns = [baseline, own].filter((evaluation) => evaluation !== undefined);
+function taskRows(measured: Evaluation, baseline: Evaluation | undefined): readonly (readonly string[])[] {
+  const columns = [baseline, measured].filter((evaluation) => evaluation !== undefined);
   const row = (name: string): string[] => {
     const scores = columns.map(({ tasks }) => tasks[name]!);
     return [
@@ -186,7 +194,7 @@ function taskRows(own: Evaluation, baseline: Evaluation | undefined): readonly (
   };
   const accuracies = ["acc", "acc_norm"];
   const header = accuracies.flatMap((name) => (baseline === undefined ? [name] : [`baseline ${name}`, name]));
-  return [["task", ...header, "documents"], ...Object.keys(own.tasks).map(row)];
+  return [["task", ...header, "documents"], ...Object.keys(measured.tasks).map(row)];
 }
 
 function accuracy(mean: number, standardError: number | null): string {

@@ -158,13 +158,13 @@ class Sums {
     this.#layers = new Float64Array(layers);
   }
 
-  /** @param own - output of layer `index`, [B, T, C]; @param first - that of the first model */
-  addLayer(index: number, own: Tensor, first: Tensor): void {
-    const size = own.shape.at(-1)!;
-    for (let start = 0; start < own.data.length; start += size) {
-      this.#layers[index]! += relativeError(own.data, first.data, { start, end: start + size });
+  /** @param other - output of layer `index`, [B, T, C]; @param first - that of the first model */
+  addLayer(index: number, other: Tensor, first: Tensor): void {
+    const size = other.shape.at(-1)!;
+    for (let start = 0; start < other.data.length; start += size) {
+      this.#layers[index]! += relativeError(other.data, first.data, { start, end: start + size });
     }
-    if (index === 0) this.#tokens += own.data.length / size;
+    if (index === 0) this.#tokens += other.data.length / size;
   }
 
   /** The last token of a window of `tokens` tokens predicts nothing. */
@@ -183,26 +183,26 @@ class Sums {
     return { ppl: perplexityOf(nll), nll, windows, tokens: this.#predictions };
   }
 
-  divergence(own: TextScore, first: TextScore): Divergence {
+  divergence(other: TextScore, first: TextScore): Divergence {
     return {
       // Rounding may leave a divergence of nothing just below zero.
       kl: Math.max(0, this.#kl / this.#predictions),
       agreement: this.#agreed / this.#predictions,
-      loss_difference: own.nll - first.nll,
+      loss_difference: other.nll - first.nll,
       layers: Array.from(this.#layers, (sum) => sum / this.#tokens),
     };
   }
 }
 
-/** |own - first| / |first| of some elements; 1 where only `first` is zero. */
+/** |other - first| / |first| of some elements; 1 where only `first` is zero. */
 function relativeError(
-  own: Float32Array,
+  other: Float32Array,
   first: Float32Array,
   { start, end }: { readonly start: number; readonly end: number },
 ): number {
   let [difference, size] = [0, 0];
   for (let i = start; i < end; i++) {
-    difference += (own[i]! - first[i]!) ** 2;
+    difference += (other[i]! - first[i]!) ** 2;
     size += first[i]! ** 2;
   }
   if (size === 0) return difference === 0 ? 0 : 1;

@@ -53,8 +53,8 @@ export function pooledMarginals(opinions: readonly Opinion[]): Marginals {
   const [first, ...rest] = opinions.map(({ share, marginals }) => {
     return new Map(Array.from(marginals, ([id, values]) => [id, values.map((value) => share * value)]));
   });
-  for (const own of rest) {
-    for (const [id, values] of own) {
+  for (const marginals of rest) {
+    for (const [id, values] of marginals) {
       const sum = first!.get(id)!;
       for (const [unit, value] of values.entries()) sum[unit]! += value;
     }

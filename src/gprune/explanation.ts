@@ -93,13 +93,13 @@ function explainModules(
 
 function agreementOf(analyses: readonly SpaceAnalysis[], kind: "ffn" | "kv"): readonly (readonly number[])[] {
   // A space of two units has one order or the other, which says little.
-  const own = analyses.filter(({ space }) => space.kind === kind && space.units > 2);
+  const alike = analyses.filter(({ space }) => space.kind === kind && space.units > 2);
   const sets = analyses[0]?.sensitivity.ranks.length ?? 0;
-  if (own.length === 0) return [];
+  if (alike.length === 0) return [];
   const rows = Array.from({ length: sets }, () => new Array<number>(sets).fill(1));
   for (let a = 0; a < sets; a++) {
     for (let b = 0; b < a; b++) {
-      const value = mean(own.map(({ sensitivity: { ranks } }) => spearman(ranks[a]!, ranks[b]!)));
+      const value = mean(alike.map(({ sensitivity: { ranks } }) => spearman(ranks[a]!, ranks[b]!)));
       rows[a]![b] = value;
       rows[b]![a] = value;
     }

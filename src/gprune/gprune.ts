@@ -100,7 +100,9 @@ async function allocate(
       return { keep: removeByMarginals(marginals, { ...budget, analyses, keep: {} }) };
     }
     default: {
-      const importance = new Map(analyses.map((own) => [own.space.id, own.importance] as const));
+      const importance = new Map(
+        analyses.map(({ space, importance: scores }) => [space.id, scores] as const),
+      );
       return { keep: allocationByName(allocation).allocate({ ...budget, importance }) };
     }
   }

@@ -114,7 +114,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus, ...(prior && { prior }) };
     ranked = rankByMarginals(pooled, removal);
     const after = removeRanked(ranked, removal);
-    for (const own of ranked) gone.set(own.space.id, goneInOrder(own, { gone, keep, after }));
+    for (const values of ranked) gone.set(values.space.id, goneInOrder(values, { gone, keep, after }));
     keep = after;
     rounds.push({
       sparsity,
@@ -123,7 +123,10 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     });
   }
   const order = new Map(
-    ranked.map((own) => [own.space.id, [...gone.get(own.space.id)!, ...presentInOrder(own, keep)]]),
+    ranked.map((values) => {
+      const { id } = values.space;
+      return [id, [...gone.get(id)!, ...presentInOrder(values, keep)]];
+    }),
   );
   return { keep, order, rounds, weights, consensus };
 }
@@ -133,12 +136,12 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
  * unit may come back.
  */
 function goneInOrder(
-  own: RankedSpace,
+  ranked: RankedSpace,
   round: Pick<Learned, "keep"> & { readonly gone: Learned["order"]; readonly after: Keep },
 ): readonly number[] {
-  const stays = new Set(keptUnits(round.after, own.space));
-  const before = round.gone.get(own.space.id) ?? [];
-  return [...before, ...presentInOrder(own, round.keep)].filter((unit) => !stays.has(unit));
+  const stays = new Set(keptUnits(round.after, ranked.space));
+  const before = round.gone.get(ranked.space.id) ?? [];
+  return [...before, ...presentInOrder(ranked, round.keep)].filter((unit) => !stays.has(unit));
 }
 
 /** A space's units that are still there, the first to go first. */

@@ -40,13 +40,13 @@ export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval
 /** The values by which units go. */
 export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval): readonly RankedSpace[] {
   const { analyses, keep, consensus, prior } = removal;
-  const own = analyses.flatMap((analysis) => {
+  const measured = analyses.flatMap((analysis) => {
     const { space } = analysis;
     const kept = keptUnits(keep, space);
     const alphas = consensus?.get(space.id);
     return valuedModules(analysis, { marginal: marginals.get(space.id)!, kept, alphas });
   });
-  const modules = prior === undefined ? own : towardsPrior(own, prior);
+  const modules = prior === undefined ? measured : towardsPrior(measured, prior);
   // Units that are gone already stay below all others, and do not drown them where values are added up.
   const gone = -(largestOf(modules.map(({ values }) => values)) || 1);
   const values = new Map(analyses.map(({ space }) => [space.id, new Float64Array(space.units).fill(gone)]));
@@ -76,8 +76,8 @@ function valuedModules(
   const present = new Set(kept);
   return orders.map(({ units: order }, module) => {
     const units = order.filter((unit) => present.has(unit));
-    const own = Float64Array.from(units, (unit) => marginal[unit]!);
-    const costs = moved(own, alphas?.[module] ?? 0);
+    const marginals = Float64Array.from(units, (unit) => marginal[unit]!);
+    const costs = moved(marginals, alphas?.[module] ?? 0);
     return { space, units, values: costs.map((cost) => cost / space.unitParameters) };
   });
 }
@@ -87,8 +87,8 @@ function moved(marginals: Float64Array, alpha: number): Float64Array {
   const curve = isotonic(marginals);
   const total = sum(curve);
   if (alpha === 0 || total === 0) return curve;
-  const own = deviations(marginals, logCurve(marginals));
-  const values = curve.map((value, position) => value * Math.exp(alpha * own[position]!));
+  const apart = deviations(marginals, logCurve(marginals));
+  const values = curve.map((value, position) => value * Math.exp(alpha * apart[position]!));
   const scale = total / sum(values);
   return values.map((value) => scale * value);
 }

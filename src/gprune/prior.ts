@@ -64,9 +64,9 @@ export function towardsPrior(modules: readonly ValuedModule[], prior: Prior): re
   return modules.map((module) => {
     const end = start + module.units.length;
     const curve = isotonic(matched.subarray(start, end));
-    const own = logs.subarray(start, end);
+    const measured = logs.subarray(start, end);
     start = end;
-    return { ...module, values: own.map((log, u) => Math.exp((1 - SHARE) * log + SHARE * curve[u]!)) };
+    return { ...module, values: measured.map((log, u) => Math.exp((1 - SHARE) * log + SHARE * curve[u]!)) };
   });
 }
 

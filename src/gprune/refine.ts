@@ -71,8 +71,8 @@ async function measureSlopes(
 ): Promise<ReadonlyMap<string, SlopeStats>> {
   const keep: Record<string, readonly number[]> = { ...widths.keep };
   const alternatives: Record<string, Alternatives[string]> = {};
-  for (const { space, present, alternatives: own } of choices) {
-    const lists = [present, ...own.map(({ units }) => units)];
+  for (const { space, present, alternatives: others } of choices) {
+    const lists = [present, ...others.map(({ units }) => units)];
     alternatives[space.id] = lists;
     // All neurons are measured, those that are gone as well.
     if (space.kind === "ffn") delete keep[space.id];
@@ -100,18 +100,18 @@ function pooledSlopes(
   const total = [...measured.keys()].reduce((sum, name) => sum + (weights.get(name) ?? 1), 0);
   return new Map(
     choices.map(({ space: { id }, alternatives }) => {
-      const slopes = alternatives.map((_, index): Slope => {
+      const pooled = alternatives.map((_, index): Slope => {
         let [first, square] = [0, 0];
         for (const [name, { windows, spaces }] of measured) {
-          const own = spaces.get(id);
-          if (own === undefined) throw internalError(`no slopes of ${id}`);
+          const slopes = spaces.get(id);
+          if (slopes === undefined) throw internalError(`no slopes of ${id}`);
           const share = (weights.get(name) ?? 1) / total / windows;
-          first += share * own.sums[index]!;
-          square += share * own.squares[index]!;
+          first += share * slopes.sums[index]!;
+          square += share * slopes.squares[index]!;
         }
         return { first, square };
       });
-      return [id, slopes] as const;
+      return [id, pooled] as const;
     }),
   );
 }

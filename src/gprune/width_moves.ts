@@ -136,7 +136,10 @@ export function movedWidths(
   const worths = new Map(
     choices
       .filter(({ space }) => space.kind === "ffn")
-      .map((own): [string, number] => [own.space.id, worthOfNeurons(own, slopes.get(own.space.id)!)]),
+      .map((choice): [string, number] => {
+        const { id } = choice.space;
+        return [id, worthOfNeurons(choice, slopes.get(id)!)];
+      }),
   );
   const price = worths.size === 0 ? 0 : quantile(Float64Array.from(worths.values()).sort(), 0.5);
   // Where more is not better, widths stay, and only neurons are exchanged.
@@ -178,10 +181,10 @@ function keptAround(
     toggles.get(space.id)?.units ?? keptUnits(request.keep, space);
   const ranked = spaces.map((space): RankedSpace => {
     const list = listOf(space);
-    const own = order.get(space.id)!;
+    const places = order.get(space.id)!;
     return space.kind === "kv"
-      ? { space, values: settledValues(space, list), ties: shiftedPlaces(own, 0) }
-      : { space, values: shiftedPlaces(own, space.units - widthOf(space, list.length)) };
+      ? { space, values: settledValues(space, list), ties: shiftedPlaces(places, 0) }
+      : { space, values: shiftedPlaces(places, space.units - widthOf(space, list.length)) };
   });
   const short = spaces.filter((space) => space.kind === "kv" && listOf(space).length < space.units);
   const gone = short.reduce(
@@ -215,11 +218,11 @@ function bestToggles(
 ): ReadonlyMap<string, Alternative> {
   const groups = choices.filter(({ space }) => space.kind === "kv");
   const best = groups.flatMap(({ space, alternatives }) => {
-    const own = alternatives.map((alternative, index) => {
+    const gains = alternatives.map((alternative, index) => {
       const cost = price * space.unitParameters * -alternative.more;
       return { id: space.id, alternative, gain: cost - lossOf(alternative, slopes.get(space.id)![index]!) };
     });
-    const [first] = own.sort((a, b) => b.gain - a.gain);
+    const [first] = gains.sort((a, b) => b.gain - a.gain);
     return first !== undefined && first.gain > 0 ? [first] : [];
   });
   const most = Math.floor(MOVED_GROUPS * groups.reduce((sum, { space }) => sum + space.units, 0));

@@ -4,7 +4,7 @@
  * others, so that it can hold the present projection, with zeros for those that are not present.
  *
  * With K the channels that are present, M = cov(x_K, x_K) + lambda I, P the projection that is fitted on K, V the dense one and c =
- * cov(what is lost, x), the exact ridge solutions for other channels differ from P by products of a few columns:
+ * cov(what is removed, x), the exact ridge solutions for other channels differ from P by products of a few columns:
  *
  *   T goes:   P_T (B x_K\T - x_T),   B = cov(x_T, x_K\T) (M without T)^-1 = - (M^-1)_TT^-1 (M^-1)_T,K\T
  *   T comes:  Q (x_T - B x_K),        B = cov(x_T, x_K) M^-1,  S = cov(x_T, x_T) + lambda I - B cov(x_K, x_T),
@@ -83,7 +83,7 @@ interface Fit {
   /** K, ascending. */
   readonly present: Int32Array;
   /** Of K. */
-  readonly own: Covariances;
+  readonly covariances: Covariances;
   readonly lambda: number;
   /** V and P, [C, n]. */
   readonly dense: Tensor;
@@ -128,11 +128,11 @@ export async function fitAlternatives(
     removed: without(channels(every), channels(alternatives[0] ?? [])),
   });
   const parts = steps.map((step) => (step.comes ? partsOf(all, step, present) : null));
-  const own = ofSomeInputs(all, present);
-  const change = await regress(runtime, own, { ridge, name });
+  const covariances = ofSomeInputs(all, present);
+  const change = await regress(runtime, covariances, { ridge, name });
   const fitted = onWideChannels(wide, present, change);
-  const lambda = lambdaOf(own, ridge);
-  const fit: Fit = { runtime, products, name, present, own, lambda, dense, fitted: fitted.weight };
+  const lambda = lambdaOf(covariances, ridge);
+  const fit: Fit = { runtime, products, name, present, covariances, lambda, dense, fitted: fitted.weight };
   const solved = await solveTogether(fit, steps, parts);
   const changes: Change[] = [];
   for (const [index, step] of steps.entries()) {
@@ -219,7 +219,7 @@ function partsOf(
 
 /** What every step needs of M^-1, [t, k], by one factorisation: (M^-1)_T where T goes, cov(x_T, x_K) M^-1 where it comes. */
 async function solveTogether(
-  { runtime, own, lambda, name, present }: Fit,
+  { runtime, covariances, lambda, name, present }: Fit,
   steps: readonly Step[],
   parts: readonly (Parts | null)[],
 ): Promise<readonly Float64Array[]> {
@@ -234,7 +234,7 @@ async function solveTogether(
       for (const [i, place] of placesIn(present, channels).entries())
         rows[starts[index]! + i * k + place] = 1;
   }
-  const solved = (await solveSpd(runtime, { matrix: own.inputs, rows, ridge: lambda, name })).rows;
+  const solved = (await solveSpd(runtime, { matrix: covariances.inputs, rows, ridge: lambda, name })).rows;
   return steps.map((_, index) => solved.subarray(starts[index]!, starts[index + 1]!));
 }
 
@@ -246,9 +246,9 @@ async function whenGone(
 ): Promise<Change> {
   const [t, columns] = [channels.length, present.length];
   const rows = Int32Array.from(channels.keys());
-  const own = placesIn(present, channels);
+  const places = placesIn(present, channels);
   const rest = placesIn(present, without(present, channels));
-  const square = gather(inverse, { columns, rows, chosen: own });
+  const square = gather(inverse, { columns, rows, chosen: places });
   const beside = transposed(gather(inverse, { columns, rows, chosen: rest }), rest.length);
   const solved = (await solveSpd(runtime, { matrix: square, rows: beside, ridge: 0, name })).rows;
   const inputs = eachItself(channels, fitted.shape[1]!);
@@ -260,7 +260,7 @@ async function whenGone(
 
 /** @param parts - with `regression`, cov(x_T, x_K) M^-1, [t, k] */
 async function whenBack(
-  { runtime, products, name, present, own, lambda, dense }: Fit,
+  { runtime, products, name, present, covariances, lambda, dense }: Fit,
   { channels }: Step,
   { square, between, cross, regression }: Parts & { readonly regression: Float64Array },
 ): Promise<Change> {
@@ -268,7 +268,7 @@ async function whenBack(
   const { multiplyTransposed } = products;
   const explained = await multiplyTransposed(matrixOf(regression, k), matrixOf(between, k));
   const matrix = square.map((value, i) => value - explained[i]! + (i % (t + 1) === 0 ? lambda : 0));
-  const known = await multiplyTransposed(matrixOf(own.cross, k), matrixOf(regression, k));
+  const known = await multiplyTransposed(matrixOf(covariances.cross, k), matrixOf(regression, k));
   const columns = columnsOf(dense, channels);
   const rows = cross.map((value, i) => value - known[i]! + lambda * columns[i]!);
   const outputs = (await solveSpd(runtime, { matrix, rows, ridge: 0, name })).rows;
@@ -338,12 +338,12 @@ function stacked(
   const outputs = zeros([changes.length, size, t]);
   const centers = zeros([changes.length, 1, t]);
   for (const [v, change] of changes.entries()) {
-    const own = change.inputs.length / n;
+    const rank = change.inputs.length / n;
     inputs.data.set(change.inputs, v * t * n);
     for (let row = 0; row < size; row++) {
-      outputs.data.set(change.outputs.subarray(row * own, (row + 1) * own), (v * size + row) * t);
+      outputs.data.set(change.outputs.subarray(row * rank, (row + 1) * rank), (v * size + row) * t);
     }
-    for (let i = 0; i < own; i++) {
+    for (let i = 0; i < rank; i++) {
       centers.data[v * t + i] = means.reduce((sum, mean, j) => sum + mean * change.inputs[i * n + j]!, 0);
     }
   }
