@@ -19,6 +19,11 @@ import { type PruneResult, usesOf } from "./run_result.ts";
 import { interruptible } from "./stages.ts";
 import { planTime, type TimePlan } from "./time_plan.ts";
 
+/** A time plan, and whether other programs kept the machine busy when its speed was measured. */
+export interface TimeHere extends TimePlan {
+  readonly busy: boolean;
+}
+
 /** What a run would take and give; plain JSON, as `gprune prune --dry-run --json` prints it. */
 export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "calibration" | "output"> {
   /** Of attention and FFN, as asked or as the plan to be carried out has it. */
@@ -27,7 +32,7 @@ export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "c
   readonly held_out_windows: Readonly<Record<string, number>>;
   readonly memory: MemoryPlan;
   /** Seconds, about, of all and by stage; null for other devices than the CPU. */
-  readonly time: TimePlan | null;
+  readonly time: TimeHere | null;
   /** Bytes of the output's weights, and those that output and progress take on the disk at most at one time. */
   readonly disk: { readonly output: number; readonly most: number };
   readonly settings: SettledConfig;
@@ -40,23 +45,16 @@ const TIMED_WEIGHTS = 2 ** 24;
 const BUSY = 1.25;
 
 /** How long it would take here, beside what else the machine does. */
-async function timeOf(
-  { run, memory, output }: Room,
-  { config, onWarning }: { readonly config: SettledConfig; readonly onWarning: (text: string) => void },
-): Promise<TimePlan | null> {
+async function timeOf({ run, memory, output }: Room, config: SettledConfig): Promise<TimeHere | null> {
   if (config.device !== CPU.name) return null;
-  const [load, cores] = [loadavg()[0]!, availableParallelism()];
-  if (load > BUSY * cores) {
-    const facts = `load ${load.toFixed(1)} on ${cores} cores`;
-    onWarning(`other programs keep this machine busy (${facts}), so the time says little`);
-  }
+  const busy = loadavg()[0]! > BUSY * availableParallelism();
   const runtime = new Runtime({ threads: config.threads });
   try {
     const { hiddenSize: inner, layers } = run.spec;
     const widest = Math.max(...layers.map(({ neurons }) => neurons));
     const columns = Math.min(widest, Math.ceil(TIMED_WEIGHTS / inner));
     const speed = await productSpeed(runtime, { batch: 1, rows: MICRO_BATCH_TOKENS, inner, columns });
-    return planTime(run, memory.places, { speed, bytes: output });
+    return { ...planTime(run, memory.places, { speed, bytes: output }), busy };
   } finally {
     await runtime.close();
   }
@@ -93,7 +91,7 @@ export async function dryRun(
       calibration: usesOf(sets, config),
       held_out_windows: Object.fromEntries(sets.map(({ name, heldOut }) => [name, heldOut.length])),
       memory: room.memory,
-      time: await timeOf(room, { config, onWarning }),
+      time: await timeOf(room, config),
       disk: { output: room.output, most: room.disk },
       settings: config,
     };

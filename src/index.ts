@@ -93,7 +93,7 @@ export {
   runConfigJsonSchema,
   type SettledConfig,
 } from "./config.ts";
-export { type DryRun, type DryRunOptions, dryRun } from "./dry_run.ts";
+export { type DryRun, type DryRunOptions, dryRun, type TimeHere } from "./dry_run.ts";
 // Errors, progress, versions
 export {
   type ErrorCode,

@@ -55,12 +55,13 @@ export function dryRunText({ sparsity, parameters, memory, time, disk, ...found 
 }
 
 /** `about 8 min on this machine: calibrate 3 min, learn 2 min, ...` */
-function aboutTime({ seconds, stages }: NonNullable<DryRun["time"]>): string {
+function aboutTime({ seconds, stages, busy }: NonNullable<DryRun["time"]>): string {
   const each = Object.entries(stages)
     .filter(([, own]) => own >= 0.5)
     .map(([stage, own]) => `${stage} ${about(own)}`);
   const parts = each.length > 1 ? `: ${each.join(", ")}` : "";
-  return `about ${about(seconds)} on this machine${parts}`;
+  const where = busy ? "on this machine, which other programs keep busy" : "on this machine";
+  return `about ${about(seconds)} ${where}${parts}`;
 }
 
 /** `1 s`, `40 s`, `8 min`, `3 h 20 min`: as much as an estimate is worth. */
