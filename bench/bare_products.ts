@@ -3,7 +3,7 @@
  * products of the same shapes: what no pass can be faster than.
  */
 import { MICRO_BATCH_TOKENS } from "../src/graph/forward.ts";
-import { type PlainProduct, productSpeed } from "../src/graph/product_speed.ts";
+import { type PlainProduct, productSeconds } from "../src/graph/product_speed.ts";
 import type { Runtime } from "../src/graph/runtime.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 
@@ -39,7 +39,7 @@ async function bareLayers(
 ): Promise<number> {
   let total = 0;
   for (const product of products) {
-    total += (await bareSeconds(runtime, product)) * spec.layers.length * (tokens / (WINDOWS * seqLen));
+    total += (await productSeconds(runtime, product)) * spec.layers.length * (tokens / (WINDOWS * seqLen));
   }
   return total;
 }
@@ -49,12 +49,7 @@ async function bareHead(runtime: Runtime, { spec, tokens }: Pass, count: number)
   const { vocabSize, hiddenSize } = spec;
   const rows = Math.min(MICRO_BATCH_TOKENS, Math.floor(2 ** 24 / vocabSize));
   const product = { batch: 1, rows, inner: hiddenSize, columns: vocabSize };
-  return ((await bareSeconds(runtime, product)) * count * tokens) / rows;
-}
-
-async function bareSeconds(runtime: Runtime, product: PlainProduct): Promise<number> {
-  const { batch, rows, inner, columns } = product;
-  return (2 * batch * rows * inner * columns) / (await productSpeed(runtime, product));
+  return ((await productSeconds(runtime, product)) * count * tokens) / rows;
 }
 
 /** Products of one layer's forward pass on a micro-batch; every layer counts as wide as the first. */

@@ -6,6 +6,7 @@
 import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
 import { isOwnText } from "./evaluate/own_text.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
+import type { BackwardProgram } from "./graph/programs.ts";
 import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts";
 import {
   calibrates,
@@ -60,6 +61,12 @@ const withSlopeWindows = (run: PlannedRun): PlannedRun => {
   return { ...run, config: { ...run.config, gradientWindows } };
 };
 
+/** What the layers hold on the way there and back, without what is kept. */
+const layersBack = (run: RunSizes, program: BackwardProgram): Items => ({
+  ...run.passingBack(program),
+  "hidden states": run.lotHidden,
+});
+
 /** What the head holds on the way back from the loss, without what is kept. */
 const lossBackward = (run: RunSizes): Items => ({
   ...run.head("lossBackward"),
@@ -84,10 +91,7 @@ const STAGES: readonly Stage[] = [
   {
     name: "learn",
     runs: learns,
-    items: (run) => {
-      const there = { ...run.passingBack("backward"), "hidden states": run.lotHidden };
-      return { ...run.withKept(there), gates: run.gates };
-    },
+    items: (run) => ({ ...run.withKept(layersBack(run, "backward")), gates: run.gates }),
   },
   {
     name: "head",
@@ -104,10 +108,11 @@ const STAGES: readonly Stage[] = [
     name: "slopes",
     runs: refinesWidths,
     sees: withSlopeWindows,
-    items: (run) => {
-      const there = { ...run.passingBack("slopes"), "hidden states": run.lotHidden };
-      return { ...run.withKept(there), gates: run.gates, alternatives: run.alternatives + run.changes };
-    },
+    items: (run) => ({
+      ...run.withKept(layersBack(run, "slopes")),
+      gates: run.gates,
+      alternatives: run.alternatives + run.changes,
+    }),
   },
   {
     name: "slopes: head",

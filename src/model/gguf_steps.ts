@@ -3,7 +3,6 @@
  * With others it would cut texts otherwise, without a word. What it leaves out and docs/FORMATS.md says is allowed: NFC, and where
  * `prepend_scheme: first` differs from `always`.
  */
-import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import { SPACE } from "./gguf_tokenizer.ts";
@@ -80,8 +79,7 @@ function isWholeMetaspace(step: TokenizerNode, tokens: readonly string[]): boole
 }
 
 function named(step: TokenizerNode): string {
-  const keys = z.record(z.string(), z.unknown()).catch({}).parse(step);
-  return plainName(JSON.stringify(keys));
+  return plainName(JSON.stringify(step));
 }
 
 function unsupported(expected: string, got: string): GpruneError {

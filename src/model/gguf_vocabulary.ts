@@ -105,8 +105,7 @@ export function ggufVocabularyOf(
     return { metadata, stripsAsPhi3: false, unstripped: [], leftOut: [] };
   }
   const config = parseTokenizerFile(files, "tokenizer_config.json", specialTokens) ?? {};
-  const kind = kindOf(json);
-  requireGgufSteps(kind, json, Object.keys(json.model.vocab));
+  const kind = requireKind(json);
   const vocabulary = vocabularyOf(json, kind, options.vocabSize);
   const { addsBos, addsEos } = Tokenizer.fromFiles(files);
   const template = chatTemplateIn(files);
@@ -133,7 +132,7 @@ export function ggufTokenizerObstacle({
   if (ggufMetadata?.has("tokenizer.ggml.model")) return null;
   try {
     const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
-    if (json !== undefined) requireGgufSteps(kindOf(json), json, Object.keys(json.model.vocab));
+    if (json !== undefined) requireKind(json);
     return null;
   } catch (error) {
     if (error instanceof GpruneError) return error.message;
@@ -197,7 +196,13 @@ function vocabularyOf(
   return { tokens, types, idOf, leftOut };
 }
 
-/** tokenizer.ggml.model. @throws GpruneError UNSUPPORTED */
+/** tokenizer.ggml.model. @throws GpruneError UNSUPPORTED for another kind of tokenizer, and for steps that this kind does not take */
+function requireKind(json: TokenizerJson): GgufTokenizerKind {
+  const kind = kindOf(json);
+  requireGgufSteps(kind, json, Object.keys(json.model.vocab));
+  return kind;
+}
+
 function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): GgufTokenizerKind {
   if (model.type === "BPE" && model.byte_fallback === true) return "llama";
   if (model.type === "BPE" && JSON.stringify(cut ?? null).includes('"ByteLevel"')) return "gpt2";
