@@ -101,7 +101,7 @@ async function measure(
     const evaluation = await evaluate({ model, runtime }, texts, {
       seqLen: SEQ_LEN,
       limit: EVALUATION_WINDOWS,
-      onProgress: (event) => onProgress({ ...event, stage: "evaluate" }),
+      onProgress: (event) => onProgress({ ...event, stage: `evaluate ${title}` }),
     });
     const tokenizer = Tokenizer.of(model);
     const runner = new DecoderRunner(model, runtime);

@@ -16,10 +16,10 @@ export function wayBackFeeds(
 ): Feeds {
   const { N, F } = layerSizes(layer);
   const ofSpace = (kind: SpaceKind, channels: number): Feeds => ({
-    [`${kind}.center`]: randomTensor([channels], { name: kind }),
+    [`${kind}.centre`]: randomTensor([channels], { name: kind }),
     [`${kind}.changeInputs`]: randomTensor([CHANGES, RANK, channels], { name: `${kind} inputs` }),
     [`${kind}.changeOutputs`]: randomTensor([CHANGES, hiddenSize, RANK], { name: `${kind} outputs` }),
-    [`${kind}.changeCenters`]: randomTensor([CHANGES, 1, RANK], { name: `${kind} centers` }),
+    [`${kind}.changeCentres`]: randomTensor([CHANGES, 1, RANK], { name: `${kind} centres` }),
   });
   return {
     upstream: randomTensor([batch, tokens, hiddenSize], { name: "upstream" }),

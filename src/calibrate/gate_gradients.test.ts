@@ -16,11 +16,11 @@ beforeAll(() => {
 });
 afterAll(() => runtime.close());
 
-/** Puts center + (x - center) * gate in place of one channel. */
-function gated(space: string, channel: number, { center, gate }: { center: number; gate: number }): EditTap {
+/** Puts centre + (x - centre) * gate in place of one channel. */
+function gated(space: string, channel: number, { centre, gate }: { centre: number; gate: number }): EditTap {
   return (id, rows) => {
     if (id !== space) return rows;
-    return rows.map((row) => row.with(channel, center + (row[channel]! - center) * gate));
+    return rows.map((row) => row.with(channel, centre + (row[channel]! - centre) * gate));
   };
 }
 
@@ -30,16 +30,16 @@ describe("gateGradients", () => {
     async (_, options) => {
       const model = tinyModel(options);
       const windows = randomWindows([7, 7, 4], { seed: 5 });
-      const centers = new Map(
+      const centres = new Map(
         spacesOf(model.spec)
-          // A space without centers counts from zero.
+          // A space without centres counts from zero.
           .filter(({ layer }) => layer !== 2)
           .map(({ id, units, unitChannels }) => [
             id,
             randomTensor([units * unitChannels], { name: id }).data,
           ]),
       );
-      const found = await gateGradients(new DecoderRunner(model, runtime), windows, { centers });
+      const found = await gateGradients(new DecoderRunner(model, runtime), windows, { centres });
       const reference = await referenceDecoder(model);
       const step = 1e-4;
       for (const [w, { loss, gates }] of found.entries()) {
@@ -51,9 +51,9 @@ describe("gateGradients", () => {
         );
         for (const [id, gradient] of gates) {
           const expected = [...gradient.keys()].map((channel) => {
-            const center = centers.get(id)?.[channel] ?? 0;
+            const centre = centres.get(id)?.[channel] ?? 0;
             const lossAt = (gate: number): number =>
-              reference(windows[w]!, gated(id, channel, { center, gate })).loss;
+              reference(windows[w]!, gated(id, channel, { centre, gate })).loss;
             return (lossAt(1 + step) - lossAt(1 - step)) / (2 * step);
           });
           expect(maxDifference(gradient, expected), id).toBeLessThan(1e-6 + 1e-4 * maxAbs(expected));

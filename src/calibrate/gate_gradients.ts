@@ -14,7 +14,7 @@ export interface WindowGradients {
   /** Mean next-token cross entropy of the window, nats. */
   readonly loss: number;
   /**
-   * d loss / d g by space id, shape [channels], where the channel's activation is center + (x - center) * g and
+   * d loss / d g by space id, shape [channels], where the channel's activation is centre + (x - centre) * g and
    * g = 1.
    */
   readonly gates: ReadonlyMap<string, Float32Array>;
@@ -22,7 +22,7 @@ export interface WindowGradients {
 
 export interface GateGradientOptions extends Keeping {
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
-  readonly centers?: ReadonlyMap<string, Float32Array>;
+  readonly centres?: ReadonlyMap<string, Float32Array>;
   readonly stage?: string;
   readonly onProgress?: OnProgress;
 }
@@ -40,7 +40,7 @@ export async function gateGradients(
 export async function batchGradients(
   runner: DecoderRunner,
   tokens: readonly TokenBatch[],
-  { centers = new Map(), stage = "gradients", onProgress = silent, ...keeping }: GateGradientOptions = {},
+  { centres = new Map(), stage = "gradients", onProgress = silent, ...keeping }: GateGradientOptions = {},
 ): Promise<readonly WindowGradients[]> {
   const spaces = spacesOf(runner.model.spec);
   const windows = await windowValues(runner, tokens, {
@@ -52,7 +52,7 @@ export async function batchGradients(
       Object.fromEntries(
         spaces
           .filter(({ layer }) => layer === index)
-          .map((space) => [`${space.kind}.center`, centerOf(space, centers)]),
+          .map((space) => [`${space.kind}.centre`, centreOf(space, centres)]),
       ),
     take: (space, outputs, window) => {
       const channels = channelCount(space);
@@ -63,7 +63,7 @@ export async function batchGradients(
 }
 
 /** What the channels of a space are replaced by when they go, [channels]. */
-export function centerOf(space: Space, centers: ReadonlyMap<string, Float32Array>): Tensor {
-  const data = centers.get(space.id) ?? new Float32Array(channelCount(space));
+export function centreOf(space: Space, centres: ReadonlyMap<string, Float32Array>): Tensor {
+  const data = centres.get(space.id) ?? new Float32Array(channelCount(space));
   return { shape: [data.length], data };
 }

@@ -39,7 +39,7 @@ export interface GateStatsOptions {
    */
   readonly damped?: boolean;
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
-  readonly centers?: ReadonlyMap<string, Float32Array>;
+  readonly centres?: ReadonlyMap<string, Float32Array>;
   readonly stage?: string;
   readonly onProgress?: OnProgress;
   /** Keeps its state between lots of windows. */
@@ -55,7 +55,7 @@ export async function gateStatistics(
   sets: readonly TokenSet[],
   {
     damped = false,
-    centers = new Map(),
+    centres = new Map(),
     stage = "gradients",
     onProgress = silent,
     checkpoints = NO_CHECKPOINTS,
@@ -65,7 +65,7 @@ export async function gateStatistics(
   const own = runnerForLots(runner);
   return sumsBySet(own, sets, {
     empty: () => emptyGateStats(spaces),
-    compute: (batches, options) => windowStatistics(own, batches, { damped, centers, ...options }),
+    compute: (batches, options) => windowStatistics(own, batches, { damped, centres, ...options }),
     add: addedInPlace,
     ...{ stage, onProgress, checkpoints },
   });

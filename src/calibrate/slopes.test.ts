@@ -39,12 +39,12 @@ function changesFor({ spec }: Model, without?: number): Map<string, Tensor> {
     spacesOf(spec)
       .filter(({ layer }) => layer !== without)
       .flatMap((space) => {
-        const { inputs, outputs, centers } = changeNames(space);
+        const { inputs, outputs, centres } = changeNames(space);
         const channels = space.units * space.unitChannels;
         return [
           [inputs, randomTensor([2, 3, channels], { name: inputs })],
           [outputs, randomTensor([2, size, 3], { name: outputs })],
-          [centers, randomTensor([2, 1, 3], { name: centers })],
+          [centres, randomTensor([2, 1, 3], { name: centres })],
         ] as const;
       }),
   );
@@ -58,7 +58,7 @@ function moved(
 ): Map<string, Tensor> {
   const projection = OUTPUT_PROJECTION[space.kind];
   const names = changeNames(space);
-  const [inputs, outputs, centers] = [names.inputs, names.outputs, names.centers].map((name) => {
+  const [inputs, outputs, centres] = [names.inputs, names.outputs, names.centres].map((name) => {
     const { shape, data } = changes.get(name)!;
     const size = data.length / shape[0]!;
     return data.subarray(change * size, (change + 1) * size);
@@ -74,7 +74,7 @@ function moved(
   put(projectionName(space.layer, projection), (i) =>
     sum(Math.floor(i / channels), (r) => inputs[r * channels + (i % channels)]!),
   );
-  put(projectionName(space.layer, projection, "bias"), (i) => sum(i, (r) => -centers[r]!));
+  put(projectionName(space.layer, projection, "bias"), (i) => sum(i, (r) => -centres[r]!));
   return result;
 }
 
@@ -143,13 +143,13 @@ describe("slopeStatistics", () => {
       const spaces = spacesOf(model.spec).filter(({ kind }) => kind === "ffn");
       const present = new Map(tensors);
       const changes = new Map<string, Tensor>();
-      const centers = new Map<string, Float32Array>();
+      const centres = new Map<string, Float32Array>();
       for (const space of spaces) {
         const { id, layer, units } = space;
         const name = projectionName(layer, OUTPUT_PROJECTION.ffn);
         const { shape, data: dense } = tensors.get(name)!;
-        const center = randomTensor([units], { name: id }).data;
-        centers.set(id, center);
+        const centre = randomTensor([units], { name: id }).data;
+        centres.set(id, centre);
         // Every third neuron is gone.
         present.set(name, { shape, data: dense.map((value, i) => ((i % units) % 3 === 0 ? 0 : value)) });
         const names = changeNames(space);
@@ -161,11 +161,11 @@ describe("slopeStatistics", () => {
         });
         const chosen = Float32Array.from({ length: units ** 2 }, (__, i) => (i % (units + 1) === 0 ? 1 : 0));
         changes.set(names.inputs, { shape: [units, 1, units], data: chosen });
-        changes.set(names.centers, { shape: [units, 1, 1], data: center });
+        changes.set(names.centres, { shape: [units, 1, 1], data: centre });
       }
       const runner = new DecoderRunner(withWeights(model, new Map([...present, ...changes])), runtime);
       const windows = randomWindows([9], { seed: 3 });
-      const [own] = await windowSlopes({ runner, dense: model }, microBatches(windows), { centers });
+      const [own] = await windowSlopes({ runner, dense: model }, microBatches(windows), { centres });
       const expected = spaces.map(({ id }) => own!.spaces.get(id)!.squares.map((square) => square / 8));
       const total = expected.reduce((sum, values) => values.reduce((other, value) => other + value, sum), 0);
       for (const [index, { id }] of spaces.entries()) {

@@ -25,7 +25,7 @@ import { type OnProgress, silent } from "../progress.ts";
 import { NO_CHECKPOINTS } from "../stages.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
-import { centerOf } from "./gate_gradients.ts";
+import { centreOf } from "./gate_gradients.ts";
 import { eachOf, windowValues } from "./window_gradients.ts";
 import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
@@ -47,7 +47,7 @@ export interface SlopeStats extends WindowSums {
 
 export interface SlopeOptions {
   /** What a removed neuron is replaced by, [units] by space id; zero where absent. */
-  readonly centers?: ReadonlyMap<string, Float32Array>;
+  readonly centres?: ReadonlyMap<string, Float32Array>;
   readonly stage?: string;
   readonly onProgress?: OnProgress;
 }
@@ -65,25 +65,25 @@ export interface ChangeNames {
   /** A, [V, C, r]. */
   readonly outputs: string;
   /** c, [V, 1, r]. */
-  readonly centers: string;
+  readonly centres: string;
 }
 
 /** The names of a space's tensors. */
 export function changeNames({ id }: Space): ChangeNames {
-  return { inputs: `${id}.change_inputs`, outputs: `${id}.change_outputs`, centers: `${id}.change_centers` };
+  return { inputs: `${id}.change_inputs`, outputs: `${id}.change_outputs`, centres: `${id}.change_centres` };
 }
 
 /** Slopes of every set, by name. */
 export async function slopeStatistics(
   changed: ChangedModel,
   sets: readonly TokenSet[],
-  { centers = new Map(), stage = "slopes", onProgress = silent }: SlopeOptions = {},
+  { centres = new Map(), stage = "slopes", onProgress = silent }: SlopeOptions = {},
 ): Promise<ReadonlyMap<string, SlopeStats>> {
   const runner = runnerForLots(changed.runner);
   const dense = modelForLots(changed.dense, runner.runtime);
   return sumsBySet(runner, sets, {
     empty: () => emptySlopes(runner),
-    compute: (batches, options) => windowSlopes({ runner, dense }, batches, { centers, ...options }),
+    compute: (batches, options) => windowSlopes({ runner, dense }, batches, { centres, ...options }),
     add: addedSlopes,
     ...{ stage, onProgress, checkpoints: NO_CHECKPOINTS },
   });
@@ -96,7 +96,7 @@ export async function slopeStatistics(
 export async function windowSlopes(
   { runner, dense }: ChangedModel,
   batches: readonly TokenBatch[],
-  { centers = new Map(), stage = "slopes", onProgress = silent, ...keeping }: SlopeOptions & Keeping = {},
+  { centres = new Map(), stage = "slopes", onProgress = silent, ...keeping }: SlopeOptions & Keeping = {},
 ): Promise<Iterable<SlopeStats>> {
   const values = await windowValues(runner, batches, {
     program: "slopes",
@@ -105,7 +105,7 @@ export async function windowSlopes(
     onProgress,
     feeds: async ({ index }) => ({
       ...(await changesOf(runner, index)),
-      ...(await gatesOf(dense, index, centers)),
+      ...(await gatesOf(dense, index, centres)),
     }),
     wanted: (space) => hasChanges(runner, space),
     take: ({ kind, units }, outputs, window): SpaceValues => {
@@ -142,7 +142,7 @@ function dampedSquares(spaces: ReadonlyMap<string, SpaceValues>): ReadonlyMap<st
 export function emptySlopes(runner: Pick<DecoderRunner, "model">): SlopeStats {
   const changed = spacesOf(runner.model.spec).filter((space) => hasChanges(runner, space));
   const spaces = changed.map((space): readonly [string, ChangeSlopes] => {
-    const [count = 0] = runner.model.weights.info(changeNames(space).centers)!.shape;
+    const [count = 0] = runner.model.weights.info(changeNames(space).centres)!.shape;
     return [space.id, { sums: new Float64Array(count), squares: new Float64Array(count) }];
   });
   const neurons = changed
@@ -183,7 +183,7 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
       hasChanges({ model }, space) ? weights.read(name) : zeros(shape);
     feeds[`${kind}.changeInputs`] = await read(names.inputs, [1, 1, channelCount(space)]);
     feeds[`${kind}.changeOutputs`] = await read(names.outputs, [1, spec.hiddenSize, 1]);
-    feeds[`${kind}.changeCenters`] = await read(names.centers, [1, 1, 1]);
+    feeds[`${kind}.changeCentres`] = await read(names.centres, [1, 1, 1]);
   }
   return feeds;
 }
@@ -192,12 +192,12 @@ async function changesOf({ model }: DecoderRunner, layer: number): Promise<Feeds
 async function gatesOf(
   { spec, weights }: Model,
   layer: number,
-  centers: ReadonlyMap<string, Float32Array>,
+  centres: ReadonlyMap<string, Float32Array>,
 ): Promise<Feeds> {
   const space = spacesOf(spec).find((candidate) => candidate.layer === layer && candidate.kind === "ffn")!;
   return {
     "ffn.gateWeight": await weights.read(projectionName(layer, OUTPUT_PROJECTION.ffn)),
-    "ffn.center": centerOf(space, centers),
+    "ffn.centre": centreOf(space, centres),
   };
 }
 

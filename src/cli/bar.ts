@@ -84,7 +84,8 @@ function endedLine(event: ProgressEvent, rate: Rate, { columns, paint }: Screen)
   const measured = event.values === undefined ? "" : plainText(event.detail ?? "");
   const facts = [rate.elapsed(), rate.text(event), measured];
   const text = facts.filter((part) => part !== "").join("  ");
-  return `${paint.green("✓")} ${nameOf(event)} ${paint.dim(cut(text, columns() - NAME_WIDTH - 4))}`;
+  const name = nameOf(event);
+  return `${paint.green("✓")} ${name} ${paint.dim(cut(text, columns() - name.length - 4))}`;
 }
 
 /** `━━━━━━╸──────` */

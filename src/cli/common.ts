@@ -1,5 +1,5 @@
 /** What several commands share: how the model is named, common options, and computing in a child process. */
-import { Option } from "commander";
+import { Help, Option } from "commander";
 import { choiceOption, countOption, directoryOption, numberOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";
 
@@ -13,6 +13,17 @@ export function computing<A extends unknown[]>(
   return async (...given) => {
     if (!isComputeChild()) return (await import("./compute_parent.ts")).computeInChild();
     return (await import("./compute_child.ts")).computeForParent(() => action(...given));
+  };
+}
+
+/** What follows the options in a help text: paragraphs wrap as those do, lines that start with a space stay whole. */
+export function notes(text: string): () => string {
+  const paragraphs = text.replaceAll(/(?<=\S)\n(?=\S)/g, " ").split("\n");
+  return () => {
+    const width = process.stdout.columns ?? 80;
+    return paragraphs
+      .map((line) => (line.startsWith(" ") ? line : new Help().boxWrap(line, width)))
+      .join("\n");
   };
 }
 

@@ -1,6 +1,6 @@
 /** The commands that hand a model on. */
 import { Command } from "commander";
-import { computing, jsonOption, MODEL, quietOption } from "./common.ts";
+import { computing, jsonOption, MODEL, notes, quietOption } from "./common.ts";
 import { choiceOption } from "./options.ts";
 
 export const exportCommand: Command = new Command("export")
@@ -39,7 +39,7 @@ export const exportCommand: Command = new Command("export")
   .addOption(quietOption())
   .addHelpText(
     "after",
-    `
+    notes(`
 auto keeps the dtype of a float checkpoint and writes a quantised one as f32; ONNX files of bf16 checkpoints are f32.
 hf is a Hugging Face directory (f32, f16, bf16); gguf a file for llama.cpp (f32, f16, bf16 and the q types; rows that do not
 fill their blocks are stored as Q8_0 or F16, and a warning counts them); onnx a directory for transformers.js and ONNX
@@ -49,7 +49,7 @@ Examples:
   $ gprune export model.Q4_1.gguf -o model-hf
   $ gprune export model.Q4_1.gguf -o model-bf16 --dtype bf16
   $ gprune export PRUNED -o pruned.gguf --dtype q8_0
-  $ gprune export PRUNED -o model-onnx --format onnx --dtype int4`,
+  $ gprune export PRUNED -o model-onnx --format onnx --dtype int4`),
   )
   .action(computing(async (model, options) => (await import("./export.ts")).exportCommand(model, options)));
 
@@ -65,10 +65,10 @@ export const pushCommand: Command = new Command("push")
   .addOption(quietOption())
   .addHelpText(
     "after",
-    `
+    notes(`
 Uploads every file but hidden ones in one commit and prints the address. HF_TOKEN must be allowed to write.
 
 Example:
-  $ gprune push OUT my-org/my-model --private`,
+  $ gprune push OUT my-org/my-model --private`),
   )
   .action(async (dir, repo, options) => (await import("./push.ts")).pushCommand(dir, repo, options));

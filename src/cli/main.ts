@@ -2,6 +2,7 @@
 /** The command line. Everything that computes is imported when it is needed. */
 import { Command, CommanderError } from "commander";
 import { versions } from "../package.ts";
+import { notes } from "./common.ts";
 import { fail, handleExits } from "./exit.ts";
 import { exportCommand, pushCommand } from "./giving_commands.ts";
 import {
@@ -29,11 +30,12 @@ const program = new Command("gprune")
   .version(versions().gprune, "-V, --version", "print the version")
   .showSuggestionAfterError()
   .showHelpAfterError("`gprune --help` shows all commands.")
+  .configureHelp({ subcommandTerm: (command) => command.name() })
   .exitOverride()
   .configureOutput({ writeOut, writeErr })
   .addHelpText(
     "after",
-    `
+    notes(`
 Progress goes to stderr, results to stdout. Exit codes: 0 good, 1 the input was wrong, 2 a bug in gprune,
 130 and 143 interrupted. An output directory appears complete or not at all; an interrupted prune can be resumed.
 
@@ -43,7 +45,7 @@ Examples:
   $ gprune demo
   $ gprune prune MODEL -o SMALLER --sparsity 0.3 --calib web=web.txt code=code.jsonl
   $ gprune eval SMALLER --text news=news.txt --baseline MODEL
-  $ gprune prune --help`,
+  $ gprune prune --help`),
   );
 
 for (const command of [

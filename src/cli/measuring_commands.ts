@@ -4,6 +4,7 @@ import {
   computing,
   jsonOption,
   MODEL,
+  notes,
   quietOption,
   resumeOption,
   seqLenOption,
@@ -70,7 +71,7 @@ export const evalCommand: Command = materialOptions(
   .addOption(quietOption())
   .addHelpText(
     "after",
-    `
+    notes(`
 Perplexity is over consecutive windows that do not overlap; the last partial one is dropped. acc is the share of
 documents whose right answer is the most probable one, acc_norm the same with log-probabilities divided by the answers'
 lengths in characters, both as in lm-evaluation-harness and with their standard errors.
@@ -78,9 +79,9 @@ lengths in characters, both as in lm-evaluation-harness and with their standard 
 Tasks may be in the published layouts of arc_easy, arc_challenge, boolq, hellaswag, lambada, openbook_qa, piqa and
 winogrande, with the harness's prompts; have records {query, choices, gold} or {contexts, continuation, gold}; or be a YAML
 file as the harness has them, with Jinja templates (doc_to_text, doc_to_choice, doc_to_target).
+
 Against a baseline of the same vocabulary and layers: KL(baseline || model) in nats per token, how often both put the
-same token first, and the relative error of the hidden states after the last layer (of all layers in --json).
---json also has how everything was measured, as settings.
+same token first, and the relative error of the hidden states after the last layer (of all layers in --json). --json also has how everything was measured, as settings.
 
 With --resume DIR a command that was cut off by Ctrl-C, a crash or a power failure goes on when it is repeated, after the last
 text or task that was finished. What depends on a changed model, text or setting is computed anew. Remove DIR in the end.
@@ -96,7 +97,7 @@ Examples:
   $ gprune eval PRUNED --tasks arc=hf://datasets/allenai/ai2_arc/ARC-Easy/test-00000-of-00001.parquet --num-fewshot 5
   $ gprune eval PRUNED --tasks arc_easy=arc_easy.jsonl --chat --num-fewshot 5 --baseline MODEL
   $ gprune eval OUT --text news=news.txt --baseline MODEL --save
-  $ gprune eval MODEL --text news=news.txt wiki=wiki.txt --tasks piqa=piqa.jsonl --resume scores`,
+  $ gprune eval MODEL --text news=news.txt wiki=wiki.txt --tasks piqa=piqa.jsonl --resume scores`),
   )
   .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
 
@@ -126,14 +127,14 @@ export const compareCommand: Command = materialOptions(
   .addOption(quietOption())
   .addHelpText(
     "after",
-    `
+    notes(`
 With --speed models take turns, and a cell has the median and the range of the rounds, and how many times as fast as the
 first model it is: the median over rounds of the ratio within a round, which need not be that of the medians. Peak memory is that of a process of its own for each model, Node and ONNX Runtime included. Weights are
 float32 for that, also of quantised files, whose integers gprune generate multiplies by.
 
 Examples:
   $ gprune compare MODEL OUT1 OUT2 --text news=news.txt --limit 24 > table.md
-  $ gprune compare MODEL OUT --speed --prompt-tokens 256 --repeats 9`,
+  $ gprune compare MODEL OUT --speed --prompt-tokens 256 --repeats 9`),
   )
   .action(
     computing(async (a, b, others, options) =>
@@ -205,13 +206,13 @@ export const generateCommand: Command = new Command("generate")
   .addOption(quietOption())
   .addHelpText(
     "after",
-    `
+    notes(`
 The last line end of a prompt from the standard input is not part of it.
 
 Examples:
   $ gprune generate PRUNED --prompt "Once upon a time" --max-tokens 64
   $ gprune generate PRUNED --prompt - < prompt.txt
-  $ gprune generate MODEL --sample --count 64 -o own.jsonl && gprune prune MODEL -o SMALLER --calib own=own.jsonl`,
+  $ gprune generate MODEL --sample --count 64 -o own.jsonl && gprune prune MODEL -o SMALLER --calib own=own.jsonl`),
   )
   .action(
     computing(async (model, options) => (await import("./generate.ts")).generateCommand(model, options)),

@@ -8,6 +8,7 @@ import {
   dtypeOption,
   jsonOption,
   MODEL,
+  notes,
   quietOption,
   redisOption,
   seqLenOption,
@@ -137,8 +138,8 @@ export const pruneCommand: Command = new Command("prune")
   .addOption(quietOption())
   .addHelpText(
     "after",
-    `
-Metrics:
+    notes(`
+Metrics, from activations or gradients on the calibration sets or from the weights alone:
 ${metricLines()}
 
 PATH is a text, JSON, JSON Lines or Parquet file, a directory, or hf://datasets/ORG/NAME[@REVISION]/FILE on the hub. Of a
@@ -173,7 +174,7 @@ Examples:
   $ gprune prune hf://ORG/NAME -o OUT --method none --metric magnitude --recover none
   $ gprune prune MODEL -o OUT2 --plan OUT/plan.json --recover none --dtype bf16
   $ gprune prune -o OUT3 --config OUT/gprune.yaml --seed 1
-  $ gprune prune MODEL -o OUT --calib web=web.txt code=src.jsonl --redis redis://HOST --store /mnt/shared`,
+  $ gprune prune MODEL -o OUT --calib web=web.txt code=src.jsonl --redis redis://HOST --store /mnt/shared`),
   )
   .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
 
@@ -227,12 +228,12 @@ export const workerCommand: Command = new Command("worker")
   .option("--json", "print a line of JSON on stdout for everything that happens")
   .addHelpText(
     "after",
-    `
+    notes(`
 Whoever can write to the queue's server or to the store decides what workers compute: keep both inside your network.
 
 Examples:
   $ gprune worker --redis redis://HOST --store /mnt/shared
-  $ gprune worker --redis redis://HOST --store /mnt/shared --model /models/MODEL --threads 8`,
+  $ gprune worker --redis redis://HOST --store /mnt/shared --model /models/MODEL --threads 8`),
   )
   .action(async (options) => (await import("./worker.ts")).workerCommand(options));
 
@@ -264,14 +265,11 @@ export const demoCommand: Command = new Command("demo")
 
 /** The metrics by what they are made from. */
 function metricLines(): string {
-  const sources = {
-    activations: "from activations on the calibration sets",
-    gradients: "from gradients on the calibration sets",
-    weights: "from the weights alone",
-  } as const;
-  const rows = Object.entries(sources).map(([input, source]): readonly [string, string] => {
-    const names = METRICS.filter((metric) => metric.input === input).map(({ name }) => name);
-    return [`  ${names.join(", ")}`, ` ${source}`];
-  });
-  return pairs(rows);
+  const sources = ["activations", "gradients", "weights"] as const;
+  return pairs(
+    sources.map((source) => {
+      const names = METRICS.filter(({ input }) => input === source).map(({ name }) => name);
+      return [`  ${source}`, names.join(", ")];
+    }),
+  );
 }

@@ -130,7 +130,7 @@ async function learn(
     ...request,
     weights,
     widths: { spec: model.spec, keep, order, sparsity, roundTo },
-    centers: centersOf(
+    centres: centresOf(
       spacesOf(model.spec).filter(({ kind }) => kind === "ffn"),
       {},
       pooled.stats,
@@ -185,7 +185,7 @@ async function measureRound(
   const chosen = setsInTurn(sets, turnOf({ gradientWindows, from: round - 1, rounds: 1 }), seed);
   const gates = await passes.gateStatistics(masked, chosen, {
     damped: true,
-    centers: centersOf(spacesOf(model.spec), keep, pooled.stats),
+    centres: centresOf(spacesOf(model.spec), keep, pooled.stats),
     stage: `learn ${round}/${rounds}`,
     onProgress,
     checkpoints,
@@ -204,7 +204,7 @@ async function measureRound(
 }
 
 /** Mean activation of every channel that is still there: what a unit is replaced by when it goes. */
-function centersOf(
+function centresOf(
   spaces: readonly Space[],
   keep: Keep,
   { spaces: sums, tokens }: CalibrationStats,
@@ -214,10 +214,10 @@ function centersOf(
       const means = Float32Array.from(sums.get(id)!.sum, (sum) => sum / tokens);
       const kept = keep[id];
       if (kept === undefined) return [id, means];
-      const centers = kept.flatMap((unit) =>
+      const centres = kept.flatMap((unit) =>
         Array.from(means.subarray(unit * unitChannels, (unit + 1) * unitChannels)),
       );
-      return [id, Float32Array.from(centers)];
+      return [id, Float32Array.from(centres)];
     }),
   );
 }

@@ -38,7 +38,7 @@ export interface RefineRequest {
   /** What was learned. */
   readonly widths: WidthRequest;
   /** What removed neurons are replaced by, by space id. */
-  readonly centers: ReadonlyMap<string, Float32Array>;
+  readonly centres: ReadonlyMap<string, Float32Array>;
   /** Windows for slopes, of a set of so many: those that come after the rounds'. */
   readonly turnOf: TurnOf;
   readonly seed: number;
@@ -65,7 +65,7 @@ export async function refineWidths(request: RefineRequest): Promise<Refined> {
 }
 
 async function measureSlopes(
-  { model, passes, sets, moments, widths, centers, turnOf, seed, onProgress }: RefineRequest,
+  { model, passes, sets, moments, widths, centres, turnOf, seed, onProgress }: RefineRequest,
   choices: readonly SpaceAlternatives[],
   checkpoints: Checkpoints<Refitted>,
 ): Promise<ReadonlyMap<string, SlopeStats>> {
@@ -88,7 +88,7 @@ async function measureSlopes(
   });
   const chosen = setsInTurn(sets, turnOf, seed);
   const changed = makeModel(model, { keep, ...refitted });
-  return passes.slopes(changed, chosen, { centers, stage: "slopes", onProgress });
+  return passes.slopes(changed, chosen, { centres, stage: "slopes", onProgress });
 }
 
 /** Means over the windows of every set, averaged by the sets' weights. */

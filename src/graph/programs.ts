@@ -55,15 +55,15 @@ export function structureFor(
  *   mean square of the stream after this half of the layer, with mean 1
  * - `statisticsAndMoments`: what both give
  * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need (`keptValues`)
- * - `backward`: with `upstream` [B, T, C], `kv.center` and `ffn.center` [channels] as inputs: gradient of the layer
+ * - `backward`: with `upstream` [B, T, C], `kv.centre` and `ffn.centre` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
- *   is center + (x - center) * g
+ *   is centre + (x - centre) * g
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
  *   under its own name
  * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as inputs
- *   `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCenters` c [V, 1, r]: gradient of the
+ *   `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCentres` c [V, 1, r]: gradient of the
  *   layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each change, by tokens; and with
- *   `ffn.gateWeight` [C, units] and `ffn.center` [units] `ffn.gateSquares` [B, 1, units], the sum over tokens of the squared derivatives
+ *   `ffn.gateWeight` [C, units] and `ffn.centre` [units] `ffn.gateSquares` [B, 1, units], the sum over tokens of the squared derivatives
  *   by gates, as in `backward`, of a projection that has that weight
  * - `backwardKept`, `trainKept`, `slopesKept`: the same, with what `keeping` kept as inputs
  */
@@ -219,7 +219,7 @@ function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void
   const pulls = addGradients(b, layer, { upstream, targets: inputs });
   for (const [index, kind] of KINDS.entries()) {
     const x = inputs[index]!;
-    const deviation = b.sub(x, b.input(`${kind}.center`, [x.shape[2]!]));
+    const deviation = b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!]));
     b.output(`${kind}.gate`, sumOverTokens(b, b.mul(pulls[index]!, deviation)));
   }
 }
@@ -241,15 +241,15 @@ function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
     const [count, rank] = [`${kind}.V`, `${kind}.r`];
     const inputs = b.input(`${kind}.changeInputs`, [count, rank, taps[kind].shape[2]!]);
     const outputs = b.input(`${kind}.changeOutputs`, [count, size, rank]);
-    const centers = b.input(`${kind}.changeCenters`, [count, 1, rank]);
-    const deviation = b.sub(b.matmul(perChange(b, taps[kind]), inputs, { transB: true }), centers);
+    const centres = b.input(`${kind}.changeCentres`, [count, 1, rank]);
+    const deviation = b.sub(b.matmul(perChange(b, taps[kind]), inputs, { transB: true }), centres);
     const pull = b.matmul(perChange(b, pulls[index]!), outputs);
     b.output(`${kind}.slopes`, b.reduceSum(b.mul(deviation, pull), [-1]));
   }
   const units = taps.ffn.shape[2]!;
   const weight = b.input("ffn.gateWeight", [size, units]);
   const pull = b.matmul(pulls[KINDS.indexOf("ffn")]!, weight);
-  const gates = b.mul(b.sub(taps.ffn, b.input("ffn.center", [units])), pull);
+  const gates = b.mul(b.sub(taps.ffn, b.input("ffn.centre", [units])), pull);
   b.output("ffn.gateSquares", sumOverTokens(b, b.mul(gates, gates)));
 }
 

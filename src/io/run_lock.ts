@@ -140,13 +140,13 @@ async function copied(temporary: string, path: string): Promise<boolean> {
 async function takenOver(temporary: string, path: string): Promise<boolean> {
   const guard = `${path}.takeover`;
   if (!(await linked(temporary, guard))) {
-    requireGone(path, await readHolder(guard));
+    await whenGone(path, await readHolder(guard));
     await rm(guard, { force: true });
     return false;
   }
   try {
     if ((await kindOfPath(path)) === "missing") return false;
-    requireGone(path, await readHolder(path));
+    await whenGone(path, await readHolder(path));
     await rename(temporary, path);
     return true;
   } finally {
@@ -161,11 +161,6 @@ async function whenGone(path: string, holder: Holder | null): Promise<void> {
     if (!isOrphan(holder) || performance.now() - start > 1000 * ORPHAN_SECONDS) throw locked(path, holder);
     await setTimeout(1000 * LOOK_SECONDS);
   }
-}
-
-/** @throws GpruneError LOCKED unless the holder is gone, or there is none */
-function requireGone(path: string, holder: Holder | null): void {
-  if (holder !== null && isAlive(holder)) throw locked(path, holder);
 }
 
 /** Null when there is no lock, or one that says nothing. */

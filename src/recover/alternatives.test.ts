@@ -76,7 +76,7 @@ describe("fitAlternatives", () => {
       const units = widest[space.id] ?? lists[0]!;
       const present = { weight: await tensorOf(wide, name), bias: await tensorOf(wide, biasName) };
       const changes = await Promise.all(
-        [names.outputs, names.inputs, names.centers].map((each) => tensorOf(wide, each)),
+        [names.outputs, names.inputs, names.centres].map((each) => tensorOf(wide, each)),
       );
       const [size, columns] = present.weight.shape as [number, number];
       const [count, , r] = changes[0]!.shape as [number, number, number];
@@ -90,14 +90,14 @@ describe("fitAlternatives", () => {
         const weights = present.weight.data.subarray(row * columns, (row + 1) * columns);
         const own = [...weights, present.bias.data[row]!];
         if (v === 0) return own;
-        const [outputs, inputs, centers] = changes.map(({ data }) => {
+        const [outputs, inputs, centres] = changes.map(({ data }) => {
           const length = data.length / count;
           return data.subarray((v - 1) * length, v * length);
         }) as [Float32Array, Float32Array, Float32Array];
         return own.map((value, j) => {
           let sum = value;
           for (let i = 0; i < r; i++) {
-            const factor = j === columns ? -centers[i]! : inputs[i * columns + j]!;
+            const factor = j === columns ? -centres[i]! : inputs[i * columns + j]!;
             sum += outputs[row * r + i]! * factor;
           }
           return sum;

@@ -143,14 +143,14 @@ export async function fitAlternatives(
         : await whenBack(fit, step, { ...part, regression: solved[index]! }),
     );
   }
-  const { inputs, outputs, centers } = stacked(wide, changes, all.inputMean);
+  const { inputs, outputs, centres } = stacked(wide, changes, all.inputMean);
   const names = changeNames(space);
   return new Map([
     [name, spread(fitted.weight, wide, onto)],
     [projectionName(space.layer, projection, "bias"), fitted.bias],
     [names.inputs, spread(inputs, wide, onto)],
     [names.outputs, outputs],
-    [names.centers, centers],
+    [names.centres, centres],
   ]);
 }
 
@@ -336,7 +336,7 @@ function stacked(
   const t = Math.max(...changes.map(({ inputs }) => inputs.length / n));
   const inputs = zeros([changes.length, t, n]);
   const outputs = zeros([changes.length, size, t]);
-  const centers = zeros([changes.length, 1, t]);
+  const centres = zeros([changes.length, 1, t]);
   for (const [v, change] of changes.entries()) {
     const rank = change.inputs.length / n;
     inputs.data.set(change.inputs, v * t * n);
@@ -344,8 +344,8 @@ function stacked(
       outputs.data.set(change.outputs.subarray(row * rank, (row + 1) * rank), (v * size + row) * t);
     }
     for (let i = 0; i < rank; i++) {
-      centers.data[v * t + i] = means.reduce((sum, mean, j) => sum + mean * change.inputs[i * n + j]!, 0);
+      centres.data[v * t + i] = means.reduce((sum, mean, j) => sum + mean * change.inputs[i * n + j]!, 0);
     }
   }
-  return { inputs, outputs, centers };
+  return { inputs, outputs, centres };
 }

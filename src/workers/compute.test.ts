@@ -45,13 +45,13 @@ async function tinyPlace() {
 /** A recipe with an output projection of its own in every layer, and a change of one channel of each. */
 function refittedRecipe(spec: ModelSpec): { readonly tensors: ReadonlyMap<string, Tensor> } {
   const own = spacesOf(spec).flatMap((space) => {
-    const { inputs, outputs, centers } = changeNames(space);
+    const { inputs, outputs, centres } = changeNames(space);
     const channels = space.units * space.unitChannels;
     const shapes: readonly (readonly [string, readonly number[]])[] = [
       [projectionName(space.layer, OUTPUT_PROJECTION[space.kind]), [spec.hiddenSize, channels]],
       [inputs, [1, 1, channels]],
       [outputs, [1, spec.hiddenSize, 1]],
-      [centers, [1, 1, 1]],
+      [centres, [1, 1, 1]],
     ];
     return shapes.map(([name, shape]) => [name, randomTensor(shape, { name })] as const);
   });
@@ -105,10 +105,10 @@ test("units of one recipe read its tensors once, and again when nothing came for
   const { model, hashes, spec, store, keepWindows } = await tinyPlace();
   const recipe = await keepRecipe(store, refittedRecipe(spec));
   const [first, second] = [await keepWindows(1, 2, 3, 4), await keepWindows(5, 6, 7)];
-  const centers = await keepValue(store, new Map());
+  const centres = await keepValue(store, new Map());
   const job = (windows: Digest): UnitJob => ({
     model,
-    unit: { kind: "slopes", hashes, windows, recipe, centers },
+    unit: { kind: "slopes", hashes, windows, recipe, centres },
   });
   const readsWith = (hasRoom: boolean) => {
     const { reads, store: own } = heard(store);

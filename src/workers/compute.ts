@@ -129,27 +129,27 @@ export class UnitComputer {
 
   async #gradients(
     dense: Model,
-    { recipe, damped, centers }: GradientsUnit,
+    { recipe, damped, centres }: GradientsUnit,
     { set, windows }: Windows,
   ): Promise<UnitResult> {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
-    const from = centers && ((await requireValue(store, centers)) as ReadonlyMap<string, Float32Array>);
+    const from = centres && ((await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>);
     const batches = microBatches(windows, `calibration set ${set}`);
-    const gates = await windowStatistics(runner, batches, { damped, ...(from && { centers: from }) });
+    const gates = await windowStatistics(runner, batches, { damped, ...(from && { centres: from }) });
     return { windows: await keepValue(store, [...gates]) };
   }
 
   async #slopes(
     dense: Model,
-    { recipe, centers }: SlopesUnit,
+    { recipe, centres }: SlopesUnit,
     { set, windows }: Windows,
   ): Promise<UnitResult> {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
-    const from = (await requireValue(store, centers)) as ReadonlyMap<string, Float32Array>;
+    const from = (await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>;
     const batches = microBatches(windows, `calibration set ${set}`);
-    const slopes = await windowSlopes({ runner, dense }, batches, { centers: from });
+    const slopes = await windowSlopes({ runner, dense }, batches, { centres: from });
     return { windows: await keepValue(store, [...slopes]) };
   }
 

@@ -100,14 +100,14 @@ class RemotePasses implements OpenRunPasses {
   async gateStatistics(
     made: MadeModel,
     sets: readonly TokenSet[],
-    { damped = false, centers, stage = "gradients", onProgress = silent }: GateStatsOptions = {},
+    { damped = false, centres, stage = "gradients", onProgress = silent }: GateStatsOptions = {},
   ): Promise<ReadonlyMap<string, GateStats>> {
     const { hashes, store } = this.#remote;
     const recipe = await this.#recipe(made.recipe);
-    const from = centers === undefined ? null : await keepValue(store, centers);
+    const from = centres === undefined ? null : await keepValue(store, centres);
     return this.#sumsBySet<GateStats>(sets, {
       ...{ stage, onProgress },
-      unit: (windows) => ({ kind: "gradients", hashes, windows, recipe, damped, centers: from }),
+      unit: (windows) => ({ kind: "gradients", hashes, windows, recipe, damped, centres: from }),
       empty: () => emptyGateStats(spacesOf(made.model.spec)),
       add: addedInPlace,
     });
@@ -116,14 +116,14 @@ class RemotePasses implements OpenRunPasses {
   async slopes(
     made: MadeModel,
     sets: readonly TokenSet[],
-    { centers = new Map(), stage = "slopes", onProgress = silent }: SlopeOptions = {},
+    { centres = new Map(), stage = "slopes", onProgress = silent }: SlopeOptions = {},
   ): Promise<ReadonlyMap<string, SlopeStats>> {
     const { hashes, store } = this.#remote;
     const recipe = (await this.#recipe(made.recipe))!;
-    const from = await keepValue(store, centers);
+    const from = await keepValue(store, centres);
     return this.#sumsBySet<SlopeStats>(sets, {
       ...{ stage, onProgress },
-      unit: (windows) => ({ kind: "slopes", hashes, windows, recipe, centers: from }),
+      unit: (windows) => ({ kind: "slopes", hashes, windows, recipe, centres: from }),
       empty: () => emptySlopes(made),
       add: addedSlopes,
     });

@@ -45,7 +45,7 @@ export interface GradientsUnit extends AnyUnit {
   readonly recipe: Digest | null;
   readonly damped: boolean;
   /** A value `ReadonlyMap<string, Float32Array>`. */
-  readonly centers: Digest | null;
+  readonly centres: Digest | null;
 }
 
 /** Slopes of some windows, each by itself. */
@@ -54,7 +54,7 @@ export interface SlopesUnit extends AnyUnit {
   /** A value `ModelRecipe` whose tensors hold the changes. */
   readonly recipe: Digest;
   /** A value `ReadonlyMap<string, Float32Array>`. */
-  readonly centers: Digest;
+  readonly centres: Digest;
 }
 
 /** Losses of every prediction in some windows. */
@@ -116,9 +116,9 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
     ...shared,
     recipe: object.nullable(),
     damped: z.boolean(),
-    centers: object.nullable(),
+    centres: object.nullable(),
   }),
-  z.strictObject({ kind: z.literal("slopes"), ...shared, recipe: object, centers: object }),
+  z.strictObject({ kind: z.literal("slopes"), ...shared, recipe: object, centres: object }),
   z.strictObject({ kind: z.literal("losses"), ...shared, recipe: object.nullable() }),
   z.strictObject({
     kind: z.literal("moments"),
