@@ -6,10 +6,27 @@
 import { z } from "zod";
 import { lacksUnit, parseSize } from "./byte_size.ts";
 import type { TextSet } from "./calibrate/windows.ts";
+import {
+  ALLOCATION_NAMES,
+  type AllocationName,
+  DTYPE_CHOICES,
+  type DTypeChoice,
+  MAX_MODULES,
+  MAX_ROUNDS,
+  METHODS,
+  type Method,
+  MIN_SEQ_LEN,
+  OWN_TEXT_CHOICES,
+  type OwnTextChoice,
+  RECOVERIES,
+  type RecoveryName,
+  SHAPES,
+  type Shape,
+} from "./choices.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
-import { ALLOCATION_NAMES, type AllocationName } from "./prune/allocation.ts";
+
 import { mostSimilar } from "./similar.ts";
 
 const textSet = z.strictObject({
@@ -47,14 +64,14 @@ const fields = z.strictObject({
     .describe("Hugging Face directory, .gguf file or hf://ORG/NAME[@REVISION][/FILE.gguf]"),
   output: z.string().min(1).describe("directory to be made"),
   sparsity: z.number().min(0).lt(1).default(0.3).describe("fraction of the prunable parameters to remove"),
-  method: z.enum(["gprune", "none"]).default("gprune").describe("gprune, or the metric alone"),
+  method: z.enum(METHODS).default("gprune").describe("gprune, or the metric alone"),
   metric: z.string().default("flap-wifv").describe("importance metric"),
   allocation: z
     .enum(ALLOCATION_NAMES)
     .optional()
     .describe("how layers share the budget; learned with gprune, else the metric's own"),
   robust: z.boolean().default(false).describe("whether sets count more the more they suffer, when learning"),
-  rounds: z.int().min(1).max(64).default(8).describe("rounds of learned allocation"),
+  rounds: z.int().min(1).max(MAX_ROUNDS).default(8).describe("rounds of learned allocation"),
   refine: z
     .boolean()
     .optional()
@@ -70,14 +87,14 @@ const fields = z.strictObject({
       "windows of every set for gradients, in each round; 2, with fewer than five sets so many that all have 10",
     ),
   fallback: z.string().default("magnitude").describe("metric of modules whose activation scores do not hold"),
-  maxModules: z.int().min(1).max(16).default(4).describe("most modules in one space"),
+  maxModules: z.int().min(1).max(MAX_MODULES).default(4).describe("most modules in one space"),
   calibration: z
     .array(textSet)
     .refine((sets) => new Set(sets.map(({ name }) => name)).size === sets.length, "two sets of the same name")
     .default([])
     .describe("calibration sets"),
   ownText: z
-    .enum(["auto", "always", "never"])
+    .enum(OWN_TEXT_CHOICES)
     .default("auto")
     .describe(
       "whether text that the model writes becomes one more set; auto: beside fewer than five, with gprune, no plan, and layers of up to 4 GiB in float32",
@@ -98,12 +115,12 @@ const fields = z.strictObject({
     ),
   seqLen: z
     .int()
-    .min(8)
+    .min(MIN_SEQ_LEN)
     .optional()
     .describe("tokens in a window; 512, or as many as the model takes if that is fewer"),
   seed: z.int().min(0).default(0).describe("drives every random choice"),
   recover: z
-    .enum(["none", "bias", "lstsq", "distill"])
+    .enum(RECOVERIES)
     .optional()
     .describe("how removed units are made up for; lstsq with gprune, else bias"),
   steps: z
@@ -114,11 +131,11 @@ const fields = z.strictObject({
     .describe("training steps of recovery by distillation"),
   learningRate: z.number().positive().default(4e-4).describe("highest learning rate of distillation"),
   shape: z
-    .enum(["per-layer", "uniform"])
+    .enum(SHAPES)
     .default("per-layer")
     .describe("widths: every layer its own, or the same in all layers"),
   roundTo: z.int().positive().default(1).describe("FFN widths that change become multiples of this"),
-  dtype: z.enum(["auto", "f32", "f16", "bf16"]).default("auto").describe("dtype of the output"),
+  dtype: z.enum(DTYPE_CHOICES).default("auto").describe("dtype of the output"),
   report: z.boolean().default(true).describe("whether report.html is written beside the model"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
   threads: z.int().positive().optional().describe("threads of one operator"),
@@ -134,12 +151,17 @@ const fields = z.strictObject({
   maxMemory: size.optional().describe("memory that the computing process may take: 4GB, 512MiB, or bytes"),
 });
 
+/** What settings are when nothing is said, but for those that depend on others or on the run. */
+export const DEFAULTS: Readonly<Record<string, unknown>> = fields
+  .omit({ model: true, output: true })
+  .parse({});
+
 /** Settings with what they are when nothing is said; the schema holds ranges, defaults and descriptions. */
 export interface RunConfig {
   readonly model: string;
   readonly output: string;
   readonly sparsity: number;
-  readonly method: "gprune" | "none";
+  readonly method: Method;
   readonly metric: string;
   /** Absent: learned with gprune, else the allocation the metric was published with. */
   readonly allocation?: AllocationName | undefined;
@@ -153,7 +175,7 @@ export interface RunConfig {
   readonly maxModules: number;
   readonly calibration: readonly TextSet[];
   /** Whether a set of the model's own text is added. */
-  readonly ownText: "auto" | "always" | "never";
+  readonly ownText: OwnTextChoice;
   /** Windows of every set. Absent: by the number of sets. */
   readonly samples?: number | undefined;
   /** Windows of every set for least squares. Absent: twice as many, up to 240 of all sets. */
@@ -161,12 +183,12 @@ export interface RunConfig {
   /** Tokens in a window. Absent: 512, or as many as the model takes if that is fewer. */
   readonly seqLen?: number | undefined;
   readonly seed: number;
-  readonly recover: "none" | "bias" | "lstsq" | "distill";
+  readonly recover: RecoveryName;
   readonly steps: number;
   readonly learningRate: number;
-  readonly shape: "per-layer" | "uniform";
+  readonly shape: Shape;
   readonly roundTo: number;
-  readonly dtype: "auto" | "f32" | "f16" | "bf16";
+  readonly dtype: DTypeChoice;
   readonly report: boolean;
   readonly plan?: string | undefined;
   readonly threads?: number | undefined;
@@ -212,7 +234,7 @@ export const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 export const GPRUNE_ALLOCATION: AllocationName = "learned";
 
 /** Whether a recovery begins with least squares. */
-export function refits(recover: RunConfig["recover"]): boolean {
+export function refits(recover: RecoveryName): boolean {
   return recover === "lstsq" || recover === "distill";
 }
 

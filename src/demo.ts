@@ -43,20 +43,12 @@ export interface DemoOptions {
   /** Beginnings of texts to be continued, by kind. */
   readonly prompts: Readonly<Record<string, string>>;
   readonly onProgress?: OnProgress;
-  /** Called with every finished row. */
-  readonly onRow?: (row: DemoRow) => void;
 }
 
 /** Prunes and measures; the first row is the dense model. */
 export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]> {
   const model = join(packageDirectory(), "demo", "model");
-  const rows: DemoRow[] = [];
-  const add = async (title: string, path: string): Promise<void> => {
-    const row = await measure(title, path, options);
-    rows.push(row);
-    options.onRow?.(row);
-  };
-  await add("dense", model);
+  const rows = [await measure("dense", model, options)];
   for (const [title, settings] of Object.entries(VARIANTS)) {
     const output = join(options.output, title.replaceAll(/[^a-z0-9]+/g, "-"));
     const { sparsity, device = CPU, onProgress = silent } = options;
@@ -64,7 +56,7 @@ export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]>
     const input = { ...SHARED_SETTINGS, ...settings, ...place, model, output, sparsity };
     const config = resolveRunConfig(input, "demo");
     await prune(config, { onProgress });
-    await add(title, output);
+    rows.push(await measure(title, output, options));
   }
   return rows;
 }

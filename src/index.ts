@@ -84,6 +84,15 @@ export {
 } from "./calibrate/windows.ts";
 // The whole path
 export {
+  ALLOCATION_NAMES,
+  type AllocationName,
+  type DTypeChoice,
+  type Method,
+  type OwnTextChoice,
+  type RecoveryName,
+  type Shape,
+} from "./choices.ts";
+export {
   type ConfigSource,
   formatRunConfig,
   parseRunConfig,
@@ -120,7 +129,7 @@ export {
 } from "./evaluate/evaluate.ts";
 export { type FewShot, type ShotDocument, withShots } from "./evaluate/few_shot.ts";
 export { type GenerateOptions, generate } from "./evaluate/generate.ts";
-export { compareHeldOut, type HeldOutScore, type ModelPair } from "./evaluate/held_out.ts";
+export type { HeldOutScore } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";
 export { type Continuation, type LogLikelihood, logLikelihoods } from "./evaluate/log_likelihood.ts";
@@ -134,7 +143,7 @@ export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from 
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
 export type { GgufDType } from "./export/gguf_types.ts";
-export { type DTypeChoice, type ExportOptions, exportHuggingFace } from "./export/hf.ts";
+export { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
 export type { OnnxDType } from "./export/onnx_formats.ts";
 export { type LoadingFacts, type Runtimes, runtimesOf } from "./export/runtimes.ts";
@@ -229,14 +238,7 @@ export { type PruneOptions, prune } from "./pipeline.ts";
 export type { NamedValue, OnProgress, ProgressEvent } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
-export {
-  ALLOCATION_NAMES,
-  type Allocation,
-  type AllocationName,
-  type AllocationRequest,
-  type RemovalRequest,
-  type Shape,
-} from "./prune/allocation.ts";
+export type { Allocation, AllocationRequest, RemovalRequest } from "./prune/allocation.ts";
 export {
   achievedSparsity,
   composePlans,

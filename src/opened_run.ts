@@ -1,13 +1,13 @@
 /** The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of. */
 
 import type { SampledSet } from "./calibrate/windows.ts";
+import type { AllocationName } from "./choices.ts";
 import type { RunConfig, SettledConfig } from "./config.ts";
 import type { Runtimes } from "./export/runtimes.ts";
 import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { openModel } from "./model/checkpoint.ts";
 import type { Model } from "./model/model.ts";
 import type { OnProgress } from "./progress.ts";
-import type { AllocationName } from "./prune/allocation.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import {
   allocationOf,

@@ -302,23 +302,8 @@ function gpruneRequest(
   { config, ...run }: Run,
   { sets: evidence, pooled }: Knowledge,
 ): Omit<GpruneRequest, "moments"> {
-  const { sparsity, roundTo, shape, rounds, robust, refine, gradientWindows, maxModules, seed } = config;
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
-  return {
-    ...run,
-    evidence,
-    pooled,
-    weights,
-    sparsity,
-    roundTo,
-    shape,
-    rounds,
-    robust,
-    refine,
-    gradientWindows,
-    maxModules,
-    seed,
-  };
+  return { ...config, ...run, evidence, pooled, weights };
 }
 
 /** A model that makes up for what it lost. */

@@ -9,6 +9,7 @@ import {
   type TextSet,
   windowLength,
 } from "./calibrate/windows.ts";
+import type { AllocationName } from "./choices.ts";
 import { GPRUNE_ALLOCATION, type RunConfig, refines, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
@@ -28,7 +29,6 @@ import { Tokenizer } from "./model/tokenizer.ts";
 import { unusedText } from "./model/unused_tensors.ts";
 import { plainName } from "./plain_text.ts";
 import type { OnProgress } from "./progress.ts";
-import type { AllocationName } from "./prune/allocation.ts";
 import { badPlan, PLANNED_WEIGHTS, type PruningPlan, validatePlan } from "./prune/plan.ts";
 import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
 import type { Metric } from "./score/metric.ts";

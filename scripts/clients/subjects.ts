@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { calibrate } from "../../src/calibrate/calibrate.ts";
+import type { Shape } from "../../src/choices.ts";
 import { type RunConfigInput, resolveRunConfig } from "../../src/config.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
@@ -12,7 +13,6 @@ import { type ModelSpec, PROJECTIONS, type Projection } from "../../src/model/sp
 import { Tokenizer } from "../../src/model/tokenizer.ts";
 import { packageDirectory } from "../../src/package.ts";
 import { prune } from "../../src/pipeline.ts";
-import type { Shape } from "../../src/prune/allocation.ts";
 import { makePlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";

@@ -1,5 +1,6 @@
 /** What several commands share: how the model is named, common options, and computing in a child process. */
 import { Help, Option } from "commander";
+import { DTYPE_CHOICES } from "../choices.ts";
 import { choiceOption, countOption, directoryOption, numberOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";
 
@@ -37,13 +38,8 @@ export function sparsityOption(note: string, preset?: number): Option {
 }
 
 export function dtypeOption(further: readonly string[] = []): Option {
-  return choiceOption("--dtype <name>", "dtype of the output (default: auto)", [
-    "auto",
-    "f32",
-    "f16",
-    "bf16",
-    ...further,
-  ]);
+  const choices = [...DTYPE_CHOICES, ...further];
+  return choiceOption("--dtype <name>", "dtype of the output (default: auto)", choices);
 }
 
 export function threadsOption(): Option {

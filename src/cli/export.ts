@@ -1,10 +1,11 @@
 /** `gprune export` */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { DTYPE_CHOICES, type DTypeChoice } from "../choices.ts";
 import { GpruneError } from "../errors.ts";
 import { exportGguf } from "../export/gguf.ts";
 import { GGUF_DTYPES, type GgufDType } from "../export/gguf_types.ts";
-import { type DTypeChoice, exportHuggingFace } from "../export/hf.ts";
+import { exportHuggingFace } from "../export/hf.ts";
 import { exportOnnx } from "../export/onnx.ts";
 import type { OnnxDType } from "../export/onnx_formats.ts";
 import { exportResumably } from "../export/resumed_export.ts";
@@ -42,7 +43,7 @@ interface Format {
 
 const FORMATS: Readonly<Record<string, Format>> = {
   hf: {
-    dtypes: ["auto", "f32", "f16", "bf16"],
+    dtypes: DTYPE_CHOICES,
     require: (output) => requireDirectoryFor("hf", output),
     write: async (model, { output, dtype = "auto", resume }, onProgress) => {
       const settings = { dtype: dtype as DTypeChoice, onProgress };

@@ -1,6 +1,6 @@
 /** The commands that hand a model on. */
 import { Command } from "commander";
-import { computing, jsonOption, MODEL, notes, quietOption } from "./common.ts";
+import { computing, dtypeOption, jsonOption, MODEL, notes, quietOption } from "./common.ts";
 import { choiceOption } from "./options.ts";
 
 export const exportCommand: Command = new Command("export")
@@ -16,20 +16,7 @@ export const exportCommand: Command = new Command("export")
       "onnx",
     ]),
   )
-  .addOption(
-    choiceOption("--dtype <name>", "dtype of the output (default: auto)", [
-      "auto",
-      "f32",
-      "f16",
-      "bf16",
-      "q8_0",
-      "q4_0",
-      "q4_k",
-      "q6_k",
-      "int8",
-      "int4",
-    ]),
-  )
+  .addOption(dtypeOption(["q8_0", "q4_0", "q4_k", "q6_k", "int8", "int4"]))
   .option(
     "--pre <name>",
     "gguf: llama.cpp's name for the tokenizer's cut into words, when it is not recognised",

@@ -5,10 +5,13 @@ import { pairs, plainText, print, printJson } from "./terminal.ts";
 
 export async function inspectCommand(path: string, { json }: { readonly json?: boolean }): Promise<void> {
   const model = await openForCommand(path);
-  const facts = inspectModel(model);
-  await model.weights.close();
-  if (json) printJson(facts);
-  else print(report(facts));
+  try {
+    const facts = inspectModel(model);
+    if (json) printJson(facts);
+    else print(report(facts));
+  } finally {
+    await model.weights.close();
+  }
 }
 
 function report(facts: Inspection): string {

@@ -1,7 +1,16 @@
 /** The commands that decide and prune. */
 
 import { Command } from "commander";
-import { ALLOCATION_NAMES } from "../prune/allocation.ts";
+import {
+  ALLOCATION_NAMES,
+  MAX_MODULES,
+  MAX_ROUNDS,
+  METHODS,
+  MIN_SEQ_LEN,
+  OWN_TEXT_CHOICES,
+  RECOVERIES,
+  SHAPES,
+} from "../choices.ts";
 import { METRICS } from "../score/registry.ts";
 import {
   computing,
@@ -35,9 +44,7 @@ export const pruneCommand: Command = new Command("prune")
   .option("-o, --output <dir>", "directory to be made")
   .addOption(sparsityOption("(default: 0.3)"))
   .optionsGroup("What decides:")
-  .addOption(
-    choiceOption("--method <name>", "gprune, or the metric alone (default: gprune)", ["gprune", "none"]),
-  )
+  .addOption(choiceOption("--method <name>", "gprune, or the metric alone (default: gprune)", METHODS))
   .option("--metric <name>", "importance metric, see below (default: flap-wifv)")
   .addOption(
     choiceOption(
@@ -56,12 +63,15 @@ export const pruneCommand: Command = new Command("prune")
     choiceOption(
       "--recover <how>",
       "how removed units are made up for: least squares with gprune, else biases; distill trains after least squares",
-      ["none", "bias", "lstsq", "distill"],
+      RECOVERIES,
     ),
   )
   .addOption(countOption("--steps <n>", "training steps of --recover distill (default: 300)", { min: 1 }))
   .addOption(
-    countOption("--rounds <n>", "rounds of learned allocation, up to 64 (default: 8)", { min: 1, max: 64 }),
+    countOption("--rounds <n>", `rounds of learned allocation, up to ${MAX_ROUNDS} (default: 8)`, {
+      min: 1,
+      max: MAX_ROUNDS,
+    }),
   )
   .addOption(
     countOption(
@@ -73,16 +83,17 @@ export const pruneCommand: Command = new Command("prune")
   .addOption(
     countOption(
       "--max-modules <n>",
-      "most behaviour modules in one space, up to 16; 1 switches them off (default: 4)",
-      { min: 1, max: 16 },
+      `most behaviour modules in one space, up to ${MAX_MODULES}; 1 switches them off (default: 4)`,
+      { min: 1, max: MAX_MODULES },
     ),
   )
   .option("--fallback <name>", "metric of modules with unreliable scores (default: magnitude)")
   .addOption(
-    choiceOption("--shape <name>", "widths: every layer its own, or the same in all (default: per-layer)", [
-      "per-layer",
-      "uniform",
-    ]),
+    choiceOption(
+      "--shape <name>",
+      "widths: every layer its own, or the same in all (default: per-layer)",
+      SHAPES,
+    ),
   )
   .addOption(
     countOption("--round-to <n>", "FFN widths that change become multiples of this (default: 1)", { min: 1 }),
@@ -109,12 +120,12 @@ export const pruneCommand: Command = new Command("prune")
       },
     ),
   )
-  .addOption(seqLenOption(8))
+  .addOption(seqLenOption(MIN_SEQ_LEN))
   .addOption(
     choiceOption(
       "--own-text <when>",
       "whether the model writes one more set; auto: beside fewer than five sets, see below (default: auto)",
-      ["auto", "always", "never"],
+      OWN_TEXT_CHOICES,
     ),
   )
   .optionsGroup("Output and running:")
@@ -193,7 +204,7 @@ export const sensitivityCommand: Command = new Command("sensitivity")
   )
   .option("--metric <name>", `importance metric: ${TEXT_METRICS}`, "flap-wifv")
   .addOption(countOption("--samples <n>", "windows of every set", { min: 1, default: 16 }))
-  .addOption(seqLenOption(8))
+  .addOption(seqLenOption(MIN_SEQ_LEN))
   .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
   .option("--picture <file>", "heat map and histogram as .svg or .png")
   .addOption(threadsOption())

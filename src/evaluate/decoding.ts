@@ -168,8 +168,6 @@ export class Decoding {
       values.append(outputs.values!);
       pieces[place] = outputs.hidden!;
       offset += hidden.shape[1]!;
-      // The event loop stands still during a run; let timers and signals in between two of them.
-      if (pieces.length > 1) await new Promise(setImmediate);
     }
   }
 }

@@ -113,9 +113,8 @@ async function passLayers(
         const outputs = await runner.runLayer("forward", layer, { hidden: batch.hidden });
         batch.hidden = outputs.hidden!;
         if (place > 0) sums[place]!.addLayer(index, batch.hidden, streams[0]![position]!.hidden);
-        // The event loop stands still during a run; let timers and signals in between two of them.
-        await new Promise(setImmediate);
       }
+      runner.runtime.release(layer.weights);
     }
     onLayer(index + 1);
   }

@@ -2,10 +2,8 @@
  * A first look at what pruning did: perplexity of the dense and the pruned model on windows of the calibration texts that
  * were not used. It says whether a run went well; how the model does on other texts is for `gprune eval` to say.
  */
-import { localPasses, type MadeModel, type Passes } from "../calibrate/passes.ts";
-import type { Runtime } from "../graph/runtime.ts";
-import type { Model } from "../model/model.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import type { MadeModel, Passes } from "../calibrate/passes.ts";
+import type { OnProgress } from "../progress.ts";
 import { textScore } from "./perplexity.ts";
 
 /** Perplexities on the unused windows of one set. */
@@ -15,30 +13,12 @@ export interface HeldOutScore {
   readonly pruned: number;
 }
 
-/** Two states of one model. */
-export interface ModelPair {
-  readonly dense: Model;
-  readonly pruned: Model;
-  readonly runtime: Runtime;
-}
-
-/** Scores by set name; sets without unused windows are left out. */
-export async function compareHeldOut(
-  { dense, pruned, runtime }: ModelPair,
-  sets: readonly { readonly name: string; readonly heldOut: readonly Int32Array[] }[],
-  onProgress: OnProgress = silent,
-): Promise<Readonly<Record<string, HeldOutScore>>> {
-  const made = (model: Model): MadeModel => ({ model, recipe: {} });
-  const pair = { dense: made(dense), pruned: made(pruned) };
-  return heldOutScores(localPasses(dense, runtime), pair, { sets, onProgress });
-}
-
 interface HeldOutRequest {
   readonly sets: readonly { readonly name: string; readonly heldOut: readonly Int32Array[] }[];
   readonly onProgress: OnProgress;
 }
 
-/** The same, wherever the passes are computed. */
+/** Scores by set name; sets without unused windows are left out. */
 export async function heldOutScores(
   passes: Passes,
   { dense, pruned }: { readonly dense: MadeModel; readonly pruned: MadeModel },

@@ -3,7 +3,6 @@ import { cutWindows, nameOfTwo, requireWindowsFit, type TextSet } from "../calib
 import { GpruneError } from "../errors.ts";
 import { requireKnownTokens } from "../graph/decoder_runner.ts";
 import type { HubOptions } from "../io/hub.ts";
-import type { Environment } from "../io/hub_settings.ts";
 import { readText } from "../io/texts.ts";
 import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "../model/chat_template.ts";
 import type { Model } from "../model/model.ts";
@@ -34,8 +33,6 @@ export interface MaterialOptions {
   readonly onCut?: ((task: string, count: number) => void) | undefined;
   /** At most this many windows of each text, and documents of each task. */
   readonly limit?: number | undefined;
-  /** Where HF_HOME and the like are looked up; the process's own variables when absent. */
-  readonly environment?: Environment;
 }
 
 /** The same with tokens of a window, and where progress is told. */
@@ -76,13 +73,13 @@ export interface ReadMaterial {
 export async function readMaterial(
   models: readonly Model[],
   sets: readonly TextSet[],
-  { seqLen, tasks: taskSets = [], fewShot = OWN_SHOTS, limit, onProgress, onShots, environment }: Measuring,
+  { seqLen, tasks: taskSets = [], fewShot = OWN_SHOTS, limit, onProgress, onShots }: Measuring,
 ): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
   for (const named of [sets, taskSets]) requireOwnNames(named);
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
-  const hub = { onProgress, environment };
+  const hub = { onProgress };
   // All models get the same text: conversations as the first one's template has them.
   const renderer = () => models[0] && chatRendererOf(models[0]);
   const texts: { name: string; path: string; text: string }[] = [];

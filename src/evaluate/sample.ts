@@ -117,8 +117,6 @@ async function fillLanes(
     }
     fresh = Int32Array.from(lanes, ({ ids }) => ids.at(-1)!);
     report(length + 1);
-    // The event loop stands still during a run; let timers and signals in between two of them.
-    await new Promise(setImmediate);
   }
 }
 

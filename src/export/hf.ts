@@ -2,7 +2,9 @@
  * Writes a model as a Hugging Face directory: config.json derived from the spec, safetensors, the carried tokenizer
  * files, and whatever documents belong to it. The directory appears complete or not at all.
  */
+
 import { join } from "node:path";
+import type { DTypeChoice } from "../choices.ts";
 import { readSmallFile } from "../io/file.ts";
 import {
   type WriteDirectory,
@@ -33,9 +35,6 @@ const CONFIG_DTYPES: Readonly<Record<FloatDType, string>> = {
 };
 
 const MAX_MODELLING_BYTES = 2 ** 20;
-
-/** The choice of `--dtype`. */
-export type DTypeChoice = "auto" | "f32" | "f16" | "bf16";
 
 export interface ExportOptions {
   readonly dtype?: DTypeChoice;

@@ -1,38 +1,37 @@
 /**
  * Isotonic regression by pooling adjacent violators: the non-decreasing sequence nearest to the given one.
  *
- * minimise sum_i w_i (y_i - x_i)^2   subject to y_1 <= y_2 <= ... <= y_n
+ * minimise sum_i (y_i - x_i)^2   subject to y_1 <= y_2 <= ... <= y_n
  *
  * O(n): every value enters a stack of blocks once, and a block that lies above its successor is merged with it into
- * their weighted mean. Equal to the min-max formula y_i = min over b >= i of max over a <= i of the weighted mean of
- * x_a..x_b. Source: Barlow, Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972),
+ * their mean. Equal to the min-max formula y_i = min over b >= i of max over a <= i of the mean of x_a..x_b. Source: Barlow, Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972),
  * section 1.2.
  */
 import { internalError } from "../errors.ts";
 
 /**
  * @param values - finite, [n]
- * @param weights - finite and > 0, [n]; all 1 when absent
  * @returns the non-decreasing fit, [n]; exactly `values` where those already are non-decreasing
  */
-export function isotonic(values: Float64Array, weights?: Float64Array): Float64Array {
-  checkInput(values, weights);
+export function isotonic(values: Float64Array): Float64Array {
+  const odd = values.findIndex((value) => !Number.isFinite(value));
+  if (odd >= 0) throw internalError(`isotonic: value ${odd} is ${values[odd]}`);
   const n = values.length;
   const means = new Float64Array(n);
-  const masses = new Float64Array(n);
+  const lengths = new Float64Array(n);
   const ends = new Uint32Array(n);
   let blocks = 0;
   for (let i = 0; i < n; i++) {
     let level = values[i]!;
-    let mass = weights?.[i] ?? 1;
+    let length = 1;
     while (blocks > 0 && means[blocks - 1]! > level) {
       blocks--;
-      const merged = mass + masses[blocks]!;
-      level += (means[blocks]! - level) * (masses[blocks]! / merged);
-      mass = merged;
+      const merged = length + lengths[blocks]!;
+      level += (means[blocks]! - level) * (lengths[blocks]! / merged);
+      length = merged;
     }
     means[blocks] = level;
-    masses[blocks] = mass;
+    lengths[blocks] = length;
     ends[blocks] = i + 1;
     blocks++;
   }
@@ -42,17 +41,4 @@ export function isotonic(values: Float64Array, weights?: Float64Array): Float64A
     at = ends[block]!;
   }
   return fit;
-}
-
-function checkInput(values: Float64Array, weights: Float64Array | undefined): void {
-  if (weights !== undefined && weights.length !== values.length) {
-    throw internalError(`isotonic: expected ${values.length} weights, got ${weights.length}`);
-  }
-  for (let i = 0; i < values.length; i++) {
-    if (!Number.isFinite(values[i])) throw internalError(`isotonic: value ${i} is ${values[i]}`);
-    const weight = weights?.[i] ?? 1;
-    if (!(weight > 0 && weight < Number.POSITIVE_INFINITY)) {
-      throw internalError(`isotonic: weight ${i} is ${weight}`);
-    }
-  }
 }

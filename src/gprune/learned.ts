@@ -15,9 +15,9 @@
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
  */
 import { type GateStats, poolGateStats } from "../calibrate/gate_stats.ts";
+import type { Shape } from "../choices.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import type { Shape } from "../prune/allocation.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type RankedSpace, removalQueue } from "../prune/removal.ts";

@@ -14,7 +14,7 @@
  * Not here: the summary for people (sensitivity_summary.ts), the grouping of units (modules.ts).
  */
 import { GpruneError, internalError } from "../errors.ts";
-import { averageRanks } from "../tensor/statistics.ts";
+import { averageRanks, mean, populationDeviation } from "../tensor/statistics.ts";
 
 /** Scores of the units of one space by set name, each [units]. */
 export type SetScores = ReadonlyMap<string, Float64Array>;
@@ -49,13 +49,9 @@ export function unitSensitivity(scores: SetScores): Sensitivity {
   const meanRank = new Float64Array(units);
   const sigma = new Float64Array(units);
   for (let u = 0; u < units; u++) {
-    let sum = 0;
-    for (const rho of ranks) sum += rho[u]!;
-    const centre = sum / ranks.length;
-    let squares = 0;
-    for (const rho of ranks) squares += (rho[u]! - centre) ** 2;
-    meanRank[u] = centre;
-    sigma[u] = Math.sqrt(squares / ranks.length);
+    const own = ranks.map((rho) => rho[u]!);
+    meanRank[u] = mean(own);
+    sigma[u] = populationDeviation(own);
   }
   return { sets: named.map(([set]) => set), ranks, meanRank, sigma, kendallW: kendallW(rankings) };
 }

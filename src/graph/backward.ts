@@ -182,7 +182,6 @@ export async function backwardLayers(
       tokenLayers += batch.ids.length;
       const detail = `backward, layer ${layer.index + 1}/${layers}`;
       onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
-      await new Promise(setImmediate);
     }
     onLayer?.(layer);
   }

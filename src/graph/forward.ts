@@ -256,8 +256,6 @@ export async function forwardStream(
       tokenLayers += ids.length;
       const detail = `layer ${layer.index + 1}/${layers}`;
       onProgress({ stage, done: tokenLayers / layers, total, unit: "tokens", detail });
-      // The event loop stands still during a run; let timers and signals in between two of them.
-      await new Promise(setImmediate);
     }
     await onLayer?.(layer.index + 1);
   }

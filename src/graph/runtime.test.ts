@@ -61,6 +61,18 @@ describe("Runtime", () => {
     }
   });
 
+  it("lets timers and signals in between two runs, as long passes need it", async () => {
+    const program = await runtime.program("product", productGraph);
+    let fired = 0;
+    for (let run = 0; run < 5; run++) {
+      setTimeout(() => fired++, 1);
+      for (const start = performance.now(); performance.now() < start + 3; );
+      await program.run(feeds(2));
+    }
+    // The first run may come before its timer.
+    expect(fired).toBeGreaterThanOrEqual(4);
+  });
+
   it("names an input that was not fed", async () => {
     const program = await runtime.program("product", productGraph);
     await expect(program.run({ x: feeds(1).x })).rejects.toMatchObject({

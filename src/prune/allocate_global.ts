@@ -13,9 +13,9 @@
  * and ties at the threshold go all together; at least one unit stays in each space, there whole blocks may
  * vanish.
  */
-import { type Space, type SpaceKind, sumOverUnits } from "../model/spaces.ts";
+import { type Space, type SpaceKind, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { square } from "../score/channels.ts";
-import { type Allocation, type AllocationRequest, requestedSpaces, scoresOf } from "./allocation.ts";
+import { type Allocation, type AllocationRequest, scoresOf } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import { removeRanked } from "./ranked.ts";
 
@@ -29,7 +29,7 @@ export const global: Allocation = {
   name: "global",
   summary: "FLAP: one ranking of standardised scores over all spaces",
   allocate(request: AllocationRequest): Keep {
-    const ranked = requestedSpaces(request).map((space) => {
+    const ranked = spacesOf(request.spec).map((space) => {
       return { space, values: standardisedUnits(scoresOf(request, space), space) };
     });
     return removeRanked(ranked, request);

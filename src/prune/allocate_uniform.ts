@@ -10,15 +10,8 @@
  * Source: FLAP (arXiv 2312.11983) lib/prune.py `prune_wanda_sp` and structure UL-UM @3bb57db, which cut the
  * same fraction of heads and of neurons and so round twice.
  */
-import { sumOverUnits } from "../model/spaces.ts";
-import {
-  type Allocation,
-  type AllocationRequest,
-  queuesOf,
-  removalBudget,
-  requestedSpaces,
-  scoresOf,
-} from "./allocation.ts";
+import { spacesOf, sumOverUnits } from "../model/spaces.ts";
+import { type Allocation, type AllocationRequest, queuesOf, removalBudget, scoresOf } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import { removeRanked } from "./ranked.ts";
 import {
@@ -36,7 +29,7 @@ export const uniform: Allocation = {
   summary: "the same fraction of every layer",
   allocate(request: AllocationRequest): Keep {
     if (request.shape === "uniform") return removeRanked(quantiles(request), request);
-    const scored = requestedSpaces(request).map((space): RankedSpace => {
+    const scored = spacesOf(request.spec).map((space): RankedSpace => {
       return { space, values: sumOverUnits(scoresOf(request, space), space) };
     });
     const queues = queuesOf(scored, request);
@@ -55,7 +48,7 @@ export const uniform: Allocation = {
  * is left to share out, since no layer gives more than another.
  */
 function quantiles(request: AllocationRequest): readonly RankedSpace[] {
-  return requestedSpaces(request).map((space) => {
+  return spacesOf(request.spec).map((space) => {
     const { order } = removalQueue(space, sumOverUnits(scoresOf(request, space), space), { roundTo: 1 });
     const values = new Float64Array(space.units);
     for (const [position, unit] of order.entries()) values[unit] = (position + 0.5) / space.units;

@@ -3,19 +3,13 @@
  * stay. The interface and what all allocations check alike; implementations are the files allocate_*.ts,
  * allocate.ts lists them.
  */
+import type { Shape } from "../choices.ts";
 import { GpruneError, internalError } from "../errors.ts";
-import { channelCount, prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
+import { channelCount, prunableParameters, type Space } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Importance } from "../score/importance.ts";
 import type { Keep } from "./plan.ts";
 import { canGive, capacity, type RankedSpace, type RemovalQueue, removalQueue } from "./removal.ts";
-
-/** Whether layers end up with widths of their own or all with the same. */
-export type Shape = "per-layer" | "uniform";
-
-/** How layers may share the budget: as GPrune learns it or by its error curves, or by a rule (allocate.ts). */
-export const ALLOCATION_NAMES = ["learned", "curves", "global", "uniform"] as const;
-export type AllocationName = (typeof ALLOCATION_NAMES)[number];
 
 /** How much goes. */
 export interface RemovalRequest {
@@ -29,9 +23,7 @@ export interface RemovalRequest {
 }
 
 export interface AllocationRequest extends RemovalRequest {
-  /** Spaces that may lose units; all of the model's when absent. */
-  readonly spaces?: readonly Space[];
-  /** Channel scores of at least those spaces. */
+  /** Channel scores of every space. */
   readonly importance: Importance;
 }
 
@@ -50,11 +42,6 @@ export interface Allocation {
    * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow
    */
   allocate(request: AllocationRequest): Keep;
-}
-
-/** Spaces that a request lets lose units. */
-export function requestedSpaces({ spec, spaces }: AllocationRequest): readonly Space[] {
-  return spaces ?? spacesOf(spec);
 }
 
 /** Channel scores of one space, [channels]. */

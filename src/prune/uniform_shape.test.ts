@@ -46,17 +46,6 @@ function unspent({ spec, sparsity }: RemovalRequest, keep: Keep): number {
 }
 
 describe("removeUniform", () => {
-  it("takes spaces of a kind from all layers or from none", () => {
-    const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 40 }] });
-    const [ranked, request] = [randomRanking(spec, 0), requestFor(spec, 0.2, 1)];
-    const ffn = ranked.filter(({ space }) => space.kind === "ffn");
-    const keep = removeUniform(ffn, request);
-    expect(Object.keys(keep)).toEqual(["layers.0.ffn", "layers.1.ffn"]);
-    expect(() => removeUniform(ffn.slice(1), request)).toThrow(
-      expect.objectContaining({ code: "BAD_ARGUMENT", message: expect.stringContaining("all 2 layers") }),
-    );
-  });
-
   it("gives every layer the same widths and never removes more than the budget", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, roundings, (spec, seed, part, roundTo) => {

@@ -64,7 +64,6 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
   const budget = removalBudget(request, queues);
   const ofKind = (kind: SpaceKind): readonly RemovalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
-  for (const kind of ["kv", "ffn"] as const) requireEveryLayer(ofKind(kind).length, request.spec);
   const neurons = costs(ofKind("ffn"));
   const block = ofKind("ffn").reduce(
     (sum, { space, blockSize }) => sum + blockSize * space.unitParameters,
@@ -82,7 +81,7 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
 /** Parameters that go when every queue gives 0, 1, 2, ... blocks. */
 function costs(queues: readonly RemovalQueue[]): readonly number[] {
   const blocks = Math.min(...queues.map((queue) => queue.blocks));
-  return Array.from({ length: queues.length === 0 ? 1 : blocks + 1 }, (_, count) =>
+  return Array.from({ length: blocks + 1 }, (_, count) =>
     queues.reduce((sum, queue) => sum + unitsInBlocks(queue, count) * queue.space.unitParameters, 0),
   );
 }
@@ -91,13 +90,6 @@ function costs(queues: readonly RemovalQueue[]): readonly number[] {
 function lossOf(queue: RemovalQueue, blocks: number, values: Float64Array): number {
   const units = queue.order.slice(0, unitsInBlocks(queue, blocks));
   return units.reduce((sum, unit) => sum + values[unit]!, 0) * queue.space.unitParameters;
-}
-
-/** @param spaces - those of one kind that may lose units */
-function requireEveryLayer(spaces: number, { layers }: ModelSpec): void {
-  if (spaces === 0 || spaces === layers.length) return;
-  const expected = `those of all ${layers.length} layers for shape uniform`;
-  throw new GpruneError("BAD_ARGUMENT", `spaces: expected ${expected}, got ${spaces} of a kind`);
 }
 
 function requireAlike(spec: ModelSpec): void {

@@ -2,7 +2,7 @@
  * Distillation: trains the pruned model, all weights of its layers, to answer as the dense one does, through our own
  * backward graphs. Loss of a batch of windows, means over tokens t:
  *
- *   KL(p_dense(t) || p(t)) + hiddenWeight * mean over layers l of huber(|h_l(t) - h_dense,l(t)| / |h_dense,l(t)|)
+ *   KL(p_dense(t) || p(t)) + mean over layers l of huber(|h_l(t) - h_dense,l(t)| / |h_dense,l(t)|)
  *
  * h_l is the residual stream after layer l; relative to its own size, because a few tokens have massive activations
  * (arXiv 2402.17762). A token that has them in the pruned model alone is thousands of times as far off as others. Squared, that
@@ -49,7 +49,6 @@ export interface DistillRequest {
   /** Windows of a step. */
   readonly batchWindows?: number;
   readonly learningRate?: number;
-  readonly hiddenWeight?: number;
   readonly seed: number;
   /** Keeps its state between steps. */
   readonly checkpoints?: Checkpoints<TrainingSnapshot>;
@@ -137,15 +136,13 @@ class Training {
   readonly state: TrainingState;
   readonly #teacher: DecoderRunner;
   readonly #student: DecoderRunner;
-  readonly #hiddenWeight: number;
   readonly #learningRate: number;
 
   private constructor(request: DistillRequest, tensors: ReadonlyMap<string, Tensor>) {
-    const { dense, student, runtime, hiddenWeight = 1, learningRate = 4e-4 } = request;
+    const { dense, student, runtime, learningRate = 4e-4 } = request;
     this.state = { tensors, optimizer: new AdamW(), curve: [] };
     this.#teacher = new DecoderRunner(dense, runtime);
     this.#student = new DecoderRunner(withTensors(student, tensors), runtime);
-    this.#hiddenWeight = hiddenWeight;
     this.#learningRate = learningRate;
   }
 
@@ -196,7 +193,7 @@ class Training {
     const targets = hidden.map((states) => states.at(-1)!);
     const losses = await headBackward(this.#student, batches, divergenceFrom(targets));
     const layers = this.#student.model.spec.layers.length;
-    const weight = this.#hiddenWeight / layers;
+    const weight = 1 / layers;
     let hiddenLoss = 0;
     const pull = (batch: number, layer: number, state: Tensor): void => {
       const gradient = batches[batch]!.hidden;

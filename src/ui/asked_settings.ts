@@ -1,6 +1,6 @@
 /** Reduces the settings of a finished run to those that a user has to give for a similar one, without defaults and what follows from others. */
 import { windowLength } from "../calibrate/windows.ts";
-import { RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
+import { DEFAULTS, RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import { allocationOf, settleWindows } from "../run_inputs.ts";
 import { metricByName } from "../score/registry.ts";
@@ -8,7 +8,6 @@ import type { Settings } from "./api.ts";
 
 /** What the schema wants and no form shows as a default. */
 const NAMED = { model: "model", output: "output" } as const;
-const DEFAULTS: RunConfig = resolveRunConfig(NAMED, "internal");
 /** Settings whose default depends on others. */
 const DERIVED = ["recover", "allocation", "refine", "gradientWindows", "refitSamples", "samples"] as const;
 
@@ -45,10 +44,7 @@ function unsettled(settings: Settings, config: RunConfig): Settings {
 }
 
 function isDefault(name: string, value: unknown): boolean {
-  return (
-    !(name in NAMED || DERIVED.some((derived) => derived === name)) &&
-    DEFAULTS[name as keyof RunConfig] === value
-  );
+  return !(name in NAMED || DERIVED.some((derived) => derived === name)) && DEFAULTS[name] === value;
 }
 
 /** What stands for a setting that is not said. */

@@ -1,9 +1,8 @@
 import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
-import { resolveRunConfig } from "../../config.ts";
 import { type Facts, factsOf } from "../facts.ts";
 import type { RunRecord } from "../run_record.ts";
-import { DEFAULTS, runSection } from "./run.ts";
+import { runSection } from "./run.ts";
 
 /** The section of a run with these settings. */
 function sectionOf(settings: object): string {
@@ -35,17 +34,4 @@ test("lists what was asked as the command line has it, and no defaults", () => {
   expect(section).toContain("<code>--robust</code></dt><dd></dd>");
   expect(section).toContain("<code>--no-refine</code></dt><dd></dd>");
   expect(section).not.toMatch(/require|metric<|deviceDtype/);
-});
-
-test("knows the defaults of the command line", () => {
-  const {
-    model: _,
-    output: __,
-    calibration: ___,
-    sparsity: ____,
-    recover,
-    ...rest
-  } = resolveRunConfig({ model: "m", output: "o" }, "test");
-  expect(recover).toBe("lstsq");
-  expect(DEFAULTS).toEqual(rest);
 });

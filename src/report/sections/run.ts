@@ -1,5 +1,6 @@
 /** The run itself: what it was given, what it took, who loads the result. */
 import { join } from "node:path";
+import { DEFAULTS } from "../../config.ts";
 import { isOwnText } from "../../evaluate/own_text.ts";
 import { shellWord } from "../../plain_text.ts";
 import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
@@ -35,28 +36,6 @@ function again(record: Facts["record"]): Html {
 
 /** Settings that the report shows elsewhere. */
 const SHOWN_ELSEWHERE: readonly string[] = ["model", "output", "sparsity", "report"];
-
-/** What the command line does when nothing is said; what differs was asked. Others depend on the run, and are shown. */
-export const DEFAULTS: Readonly<Record<string, string | number | boolean>> = {
-  ...{
-    method: "gprune",
-    metric: "flap-wifv",
-    robust: false,
-    rounds: 8,
-    fallback: "magnitude",
-    maxModules: 4,
-  },
-  ...{
-    ownText: "auto",
-    seed: 0,
-    steps: 300,
-    learningRate: 4e-4,
-    shape: "per-layer",
-    roundTo: 1,
-    dtype: "auto",
-  },
-  ...{ report: true, device: "cpu", deviceDtype: "f32", requireDevice: false },
-};
 
 function given({ record }: Facts): Html {
   const { recover, method } = record.settings;

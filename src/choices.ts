@@ -1,0 +1,30 @@
+/** What settings of a run may be, for the schema and for the command line, which says so without loading the schema. */
+
+/** GPrune, or the metric alone. */
+export const METHODS = ["gprune", "none"] as const;
+export type Method = (typeof METHODS)[number];
+
+/** How layers may share the budget: as GPrune learns it or by its error curves, or by a rule (prune/allocate.ts). */
+export const ALLOCATION_NAMES = ["learned", "curves", "global", "uniform"] as const;
+export type AllocationName = (typeof ALLOCATION_NAMES)[number];
+
+/** How removed units are made up for. */
+export const RECOVERIES = ["none", "bias", "lstsq", "distill"] as const;
+export type RecoveryName = (typeof RECOVERIES)[number];
+
+/** Whether layers end up with widths of their own or all with the same. */
+export const SHAPES = ["per-layer", "uniform"] as const;
+export type Shape = (typeof SHAPES)[number];
+
+/** Whether the model writes one more set. */
+export const OWN_TEXT_CHOICES = ["auto", "always", "never"] as const;
+export type OwnTextChoice = (typeof OWN_TEXT_CHOICES)[number];
+
+/** Number formats of a Hugging Face directory. */
+export const DTYPE_CHOICES = ["auto", "f32", "f16", "bf16"] as const;
+export type DTypeChoice = (typeof DTYPE_CHOICES)[number];
+
+export const MAX_ROUNDS = 64;
+export const MAX_MODULES = 16;
+/** Tokens in a window, at least. */
+export const MIN_SEQ_LEN = 8;
