@@ -1,6 +1,6 @@
 /** What a run would do, without doing it: everything is read and checked as before a run, and nothing pruned or written. */
 import { availableParallelism, loadavg } from "node:os";
-import type { RunConfig, SettledConfig } from "./config.ts";
+import { type RunConfig, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { CPU } from "./graph/device.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
 import { productSpeed } from "./graph/product_speed.ts";
@@ -71,7 +71,7 @@ export async function dryRun(
   asked: RunConfig,
   { onProgress = silent, onDevice = () => {}, onWarning = () => {}, signal }: DryRunOptions = {},
 ): Promise<DryRun> {
-  const run = await askedRun(asked, onDevice);
+  const run = await askedRun(resolveRunConfig(asked, "configuration"), onDevice);
   await requireFreeDirectory(run.config.output);
   await requireNothingKept(run.config.output);
   const time: OpeningOptions["time"] = (_stage, work) => work();

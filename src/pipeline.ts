@@ -5,7 +5,7 @@ import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from 
 import type { Moments } from "./calibrate/moments.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
 import { learnable } from "./calibrate/windows.ts";
-import { type RunConfig, refits, type SettledConfig } from "./config.ts";
+import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
 import { writtenSpec } from "./export/hf.ts";
@@ -95,8 +95,9 @@ export interface PruneOptions {
  */
 export async function prune(asked: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
-  if (options.openPasses !== undefined) requireCpu(asked);
-  const run = await askedRun(asked, options.onDevice);
+  const config = resolveRunConfig(asked, "configuration");
+  if (options.openPasses !== undefined) requireCpu(config);
+  const run = await askedRun(config, options.onDevice);
   const { output } = run.config;
   const record = resume ? await readRecord(join(output, RECORD_FILE)) : null;
   if (record === null) await requireFreeDirectory(output);

@@ -3,11 +3,12 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DTYPE_CHOICES, type DTypeChoice } from "../choices.ts";
 import { GpruneError } from "../errors.ts";
+import { requireDtype } from "../export/dtype_choice.ts";
 import { exportGguf } from "../export/gguf.ts";
-import { GGUF_DTYPES, type GgufDType } from "../export/gguf_types.ts";
+import { GGUF_CHOICES, type GgufDType } from "../export/gguf_types.ts";
 import { exportHuggingFace } from "../export/hf.ts";
 import { exportOnnx } from "../export/onnx.ts";
-import type { OnnxDType } from "../export/onnx_formats.ts";
+import { ONNX_CHOICES, type OnnxDType } from "../export/onnx_formats.ts";
 import { exportResumably } from "../export/resumed_export.ts";
 import { requireFreeDirectory, requireFreeFile } from "../io/output_place.ts";
 import type { Model } from "../model/model.ts";
@@ -53,7 +54,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
     },
   },
   onnx: {
-    dtypes: ["auto", "f32", "f16", "int8", "int4"],
+    dtypes: ONNX_CHOICES,
     require: (output) => requireDirectoryFor("onnx", output),
     write: async (model, { output, dtype = "auto" }, onProgress) => {
       await exportOnnx(model, output, { dtype: dtype as "auto" | OnnxDType, onProgress });
@@ -61,7 +62,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
     },
   },
   gguf: {
-    dtypes: ["auto", ...GGUF_DTYPES],
+    dtypes: GGUF_CHOICES,
     require: async (output) => {
       if (!isGgufName(output)) {
         throw new GpruneError("BAD_ARGUMENT", `--output: expected a file named *.gguf, got ${output}`, {
@@ -81,10 +82,7 @@ export async function exportCommand(path: string, options: ExportCommandOptions)
   const { output, dtype = "auto" } = options;
   const name = options.format ?? (isGgufName(output) ? "gguf" : "hf");
   const format = FORMATS[name]!;
-  if (!format.dtypes.includes(dtype)) {
-    const message = `--dtype: expected one of ${format.dtypes.join(", ")} for the format ${name}, got ${dtype}`;
-    throw new GpruneError("BAD_ARGUMENT", message);
-  }
+  requireDtype(dtype, format.dtypes, name);
   if (options.resume && name !== "hf") {
     throw new GpruneError("BAD_ARGUMENT", `--resume: expected the format hf, got ${name}`, {
       hint: "Files of other formats are written in one piece.",

@@ -35,12 +35,16 @@ export async function workerCommand(options: WorkerOptions): Promise<void> {
       else say(lineOf(event));
     },
   });
+  // The queue goes on looking for a server that is away.
+  process.exit();
 }
 
 function lineOf(event: WorkerEvent): string {
   switch (event.event) {
     case "listening":
       return `listening at ${event.queue}; Ctrl-C ends it`;
+    case "moved":
+      return "the store was emptied: its runs have another queue now";
     case "started":
       return `${nameOf(event.unit)} started: ${event.what}`;
     case "finished":

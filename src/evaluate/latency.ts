@@ -56,7 +56,7 @@ export async function measureLatency(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
   { onProgress = silent, ...options }: LatencyOptions,
 ): Promise<readonly Latency[]> {
-  for (const model of models) requireRoom(model, options);
+  requireTokensFit(models, options);
   const peaks: (number | null)[] = [];
   for (const model of models) {
     peaks.push(await peakMemory(model, { ...options, threads: runtime.threads, device: runtime.device }));
@@ -121,12 +121,17 @@ function memoryOf(
   return { weights: 4 * parameterCount(spec), cache };
 }
 
-function requireRoom({ spec, origin }: Model, { promptTokens, newTokens }: LatencyOptions): void {
+/** @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens */
+export function requireTokensFit(
+  models: readonly Model[],
+  { promptTokens, newTokens }: Pick<LatencyOptions, "promptTokens" | "newTokens">,
+): void {
   const tokens = promptTokens + newTokens;
-  if (tokens <= spec.maxPositions) return;
+  const small = models.find(({ spec }) => tokens > spec.maxPositions);
+  if (small === undefined) return;
   throw new GpruneError(
     "BAD_ARGUMENT",
-    `speed of ${origin.name}: expected at most ${spec.maxPositions} tokens, got ${tokens}`,
+    `speed of ${small.origin.name}: expected at most ${small.spec.maxPositions} tokens, got ${tokens}`,
     { hint: "Ask for shorter prompts or fewer tokens with --prompt-tokens and --new-tokens." },
   );
 }

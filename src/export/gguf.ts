@@ -18,9 +18,10 @@ import { plainName } from "../plain_text.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
 import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
-import { fallbackWarning, fileTypeOf, type GgufDType, ggmlTypeOf } from "./gguf_types.ts";
+import { fallbackWarning, fileTypeOf, GGUF_CHOICES, type GgufDType, ggmlTypeOf } from "./gguf_types.ts";
 import { requireExportRoom } from "./room.ts";
 import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 
@@ -58,6 +59,7 @@ export async function exportGguf(
   path: string,
   { dtype: choice = "auto", pre, onProgress = silent }: ExportGgufOptions = {},
 ): Promise<GgufExport> {
+  requireDtype(choice, GGUF_CHOICES, "gguf");
   const dtype = choice === "auto" ? ownDType(model) : choice;
   const target = requireGgufTarget(model.spec, model.origin.name);
   const vocabulary = vocabularyOf(model, pre);

@@ -29,7 +29,7 @@ const RECIPES: Readonly<Record<GgufDType, Recipe>> = {
 };
 
 /** Every choice of `--dtype` for GGUF files. */
-export const GGUF_DTYPES: readonly GgufDType[] = Object.keys(RECIPES) as GgufDType[];
+export const GGUF_CHOICES: readonly string[] = ["auto", ...Object.keys(RECIPES)];
 
 const EMBEDDINGS: ReadonlySet<string> = new Set(["token_embd.weight", "output.weight"]);
 

@@ -4,7 +4,7 @@
  */
 
 import { join } from "node:path";
-import type { DTypeChoice } from "../choices.ts";
+import { DTYPE_CHOICES, type DTypeChoice } from "../choices.ts";
 import { readSmallFile } from "../io/file.ts";
 import {
   type WriteDirectory,
@@ -24,6 +24,7 @@ import { type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
+import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
 import { requireExportRoom } from "./room.ts";
 
@@ -96,8 +97,12 @@ async function modellingFile(): Promise<string> {
   return new TextDecoder().decode(await readSmallFile(path, MAX_MODELLING_BYTES));
 }
 
-/** `auto` keeps the dtype of a float checkpoint; a quantised one becomes F32, so that nothing is rounded. */
+/**
+ * `auto` keeps the dtype of a float checkpoint; a quantised one becomes F32, so that nothing is rounded.
+ * @throws GpruneError BAD_ARGUMENT for a dtype that such directories do not have
+ */
 export function storedDType({ origin }: Model, choice: DTypeChoice): FloatDType {
+  requireDtype(choice, DTYPE_CHOICES, "hf");
   if (choice === "auto") return isFloatDType(origin.dtype) ? origin.dtype : "F32";
   return choice.toUpperCase() as FloatDType;
 }

@@ -13,8 +13,15 @@ import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { writeCarried } from "./carried.ts";
+import { requireDtype } from "./dtype_choice.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
-import { ONNX_FORMATS, type OnnxDType, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
+import {
+  ONNX_CHOICES,
+  ONNX_FORMATS,
+  type OnnxDType,
+  type OnnxFormat,
+  StoredWeights,
+} from "./onnx_formats.ts";
 import { requireExportRoom } from "./room.ts";
 
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
@@ -32,6 +39,7 @@ export async function exportOnnx(
   directory: string,
   { dtype = "auto", onProgress = silent, ...options }: OnnxExportOptions = {},
 ): Promise<void> {
+  requireDtype(dtype, ONNX_CHOICES, "onnx");
   const automatic = model.origin.dtype === "F16" ? "f16" : "f32";
   const format = ONNX_FORMATS[dtype === "auto" ? automatic : dtype];
   const onnx = onnxModel(model.spec, format);

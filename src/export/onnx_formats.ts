@@ -68,6 +68,9 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
   },
 };
 
+/** Every choice of `--dtype` for ONNX files. */
+export const ONNX_CHOICES: readonly string[] = ["auto", ...Object.keys(ONNX_FORMATS)];
+
 /** The weights of a model as initializers of a graph. */
 export class StoredWeights implements DecoderWeights {
   readonly cacheType: ValueType;

@@ -92,7 +92,12 @@ export class Runtime {
   readonly #uploaders = new Map<string, Promise<InferenceSession>>();
   readonly #options: RuntimeOptions;
 
+  /** @throws GpruneError BAD_ARGUMENT unless `threads` is a whole number of at least 1 */
   constructor(options: RuntimeOptions = {}) {
+    const { threads = 1 } = options;
+    if (!Number.isSafeInteger(threads) || threads < 1) {
+      throw new GpruneError("BAD_ARGUMENT", `threads: expected a whole number of at least 1, got ${threads}`);
+    }
     this.#options = options;
     this.memory = options.memory ?? ROOMY;
     this.device = options.device ?? CPU;

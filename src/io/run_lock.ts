@@ -198,7 +198,9 @@ function locked(path: string, { pid, host, since }: Holder): GpruneError {
   const message = `${path}: expected no other run there, got process ${pid} on ${host} since ${since}`;
   const hint =
     host === hostname()
-      ? "Wait for it, stop it, or choose another output."
+      ? pid === process.pid
+        ? `Wait for it; remove ${path} when it was a thread of this process that is gone.`
+        : "Wait for it, stop it, or choose another output."
       : `Wait for it, or remove ${path} when it is gone.`;
   return new GpruneError("LOCKED", message, { hint });
 }

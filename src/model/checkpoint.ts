@@ -59,7 +59,7 @@ const MODEL_HINT =
 const MAX_LISTED = 8;
 
 /**
- * Opens a checkpoint; weights are read on demand. What is on the hub is downloaded into its cache
+ * Opens a checkpoint; weights are read on demand, until `model.weights.close()`. What is on the hub is downloaded into its cache
  * first, unless it is there.
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk

@@ -9,7 +9,7 @@ import { GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
 import { Decoding, loadDecoder } from "../evaluate/decoding.ts";
 import { generate } from "../evaluate/generate.ts";
 import { exportGguf } from "../export/gguf.ts";
-import { GGUF_DTYPES, type GgufDType } from "../export/gguf_types.ts";
+import type { GgufDType } from "../export/gguf_types.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { openModel } from "./checkpoint.ts";
@@ -96,7 +96,7 @@ describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
   });
 });
 
-it.each(GGUF_DTYPES.filter((dtype) => !dtype.startsWith("q")))("a file of %s gives none", async (dtype) => {
+it.each(["f32", "f16", "bf16"] as const)("a file of %s gives none", async (dtype) => {
   await withExport({ layers: LAYERS }, dtype, async ({ spec, weights }) => {
     for (const { name } of weightsOf(spec)) expect(weights.blocks!.layout(name)).toBeUndefined();
     await expect(weights.blocks!.read("lm_head.weight")).rejects.toMatchObject({ code: "BAD_TENSOR" });

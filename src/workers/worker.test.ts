@@ -86,3 +86,25 @@ test.skipIf(!hasRedis)(
     await queue.close();
   },
 );
+
+test.skipIf(!hasRedis)(
+  "a worker whose store is emptied listens where the next run asks",
+  { timeout: 120_000 },
+  async () => {
+    const { store, queue, worker } = await withJob();
+    await queue.close();
+    const end = new AbortController();
+    const queues: string[] = [];
+    const onEvent = async (event: WorkerEvent): Promise<void> => {
+      if (event.event === "moved") queues.push("moved");
+      if (event.event !== "listening") return;
+      queues.push(event.queue);
+      if (queues.length > 1) end.abort();
+      else await store.forget("store");
+    };
+    await runWorker({ ...worker, lockSeconds: 3, signal: end.signal, onEvent });
+    const now = queueName(await storeIdentity(store), 1);
+    expect(queues).toEqual([expect.stringMatching(/^gprune-/), "moved", now]);
+    expect(queues[0]).not.toBe(now);
+  },
+);

@@ -2,6 +2,7 @@
  * A worker: takes units from the queue, has a child compute them, and records what they gave. Whatever happens to it, its unit
  * goes to another one; the first record of a unit's result stays, and others are not looked at.
  */
+import { setInterval } from "node:timers/promises";
 import { type ErrorCode, GpruneError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";
 import { type Store, storeIdentity } from "../io/store.ts";
@@ -22,6 +23,8 @@ import { UnitProcess } from "./unit_process.ts";
 /** What happens to a worker. */
 export type WorkerEvent =
   | { readonly event: "listening"; readonly queue: string }
+  /** The store was emptied; the worker listens at another queue from now on. */
+  | { readonly event: "moved" }
   | {
       readonly event: "started";
       readonly unit: string;
@@ -53,6 +56,9 @@ export interface WorkerSettings {
   readonly unitSeconds?: number | undefined;
 }
 
+/** Looks at the store's identity within the time of a lock. */
+const STORE_LOOKS = 6;
+
 /** Refitting a layer of 70 billion parameters' shape on a million tokens takes a machine of 16 cores more than two hours. */
 const UNIT_SECONDS = 6 * 3600;
 
@@ -74,20 +80,30 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
  *   when this machine has not the model that a run prunes
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
-  const { redis, store: address, threads, signal, lockSeconds = 30 } = settings;
-  const store = await openStore(address);
-  const name = queueName(await storeIdentity(store), threads);
+  const store = await openStore(settings.store);
+  while ((await listen(settings, store)) === "moved") await settings.onEvent?.({ event: "moved" });
+}
+
+/** Serves the queue of a store until the worker is told to stop, or the store has been emptied and so has another queue. */
+async function listen(settings: WorkerSettings, store: Store): Promise<"told" | "moved"> {
+  const { redis, threads, signal, lockSeconds = 30 } = settings;
+  const identity = await storeIdentity(store);
+  const name = queueName(identity, threads);
   const worker = new UnitWorker(settings, { store, queue: name });
-  const queue = await JobWorker.start({
-    redis,
-    name,
-    lockSeconds,
-    compute: (key, data) => worker.compute(key, data),
-  });
+  const compute = (key: string, data: unknown): Promise<void> => worker.compute(key, data);
+  const queue = await JobWorker.start({ redis, name, lockSeconds, compute });
+  const closing = new AbortController();
+  const looks = setInterval((1000 * lockSeconds) / STORE_LOOKS, undefined, { signal: closing.signal });
+  const moved = async (): Promise<"moved"> => {
+    // A store that does not answer may be the same when it does.
+    for await (const _ of looks) if ((await storeIdentity(store).catch(() => identity)) !== identity) break;
+    return "moved";
+  };
   try {
     await settings.onEvent?.({ event: "listening", queue: name });
-    await worker.ended(signal);
+    return await Promise.race([worker.ended(signal), moved()]);
   } finally {
+    closing.abort();
     await queue.close(() => worker.stop());
   }
 }
@@ -118,12 +134,12 @@ class UnitWorker {
   }
 
   /** Resolves when the signal says so. @throws GpruneError when this machine turns out to be unfit */
-  async ended(signal: AbortSignal | undefined): Promise<void> {
-    const told = new Promise<void>((resolve) => {
-      if (signal?.aborted) resolve();
-      else signal?.addEventListener("abort", () => resolve(), { once: true });
+  async ended(signal: AbortSignal | undefined): Promise<"told"> {
+    const told = new Promise<"told">((resolve) => {
+      if (signal?.aborted) resolve("told");
+      else signal?.addEventListener("abort", () => resolve("told"), { once: true });
     });
-    await Promise.race([told, this.#unfit]);
+    return await Promise.race([told, this.#unfit]);
   }
 
   /** Ends the child; the unit that it is at is given back. */
