@@ -43,6 +43,15 @@ async function run(settings: RunConfigInput): Promise<PruneResult> {
   return prune(resolveRunConfig(input, "test"));
 }
 
+test("checks the configuration that it is given", async () => {
+  const asked = resolveRunConfig({ model, output: join(root, "unmade") }, "test");
+  for (const wrong of [{ rounds: 0 }, { threads: -1 }, { samples: 2.5 }, { method: "x" }, { shape: "x" }]) {
+    const given = { ...asked, ...wrong } as typeof asked;
+    const message = expect.stringMatching(new RegExp(`^configuration: [^]*${Object.keys(wrong)[0]}`));
+    await expect(prune(given)).rejects.toMatchObject({ code: "BAD_CONFIG", message });
+  }
+});
+
 /** What holds of every output. A model so small that one neuron is more than half a point needs a wider tolerance. */
 async function expectSound({ output, sparsity, widths }: PruneResult, tolerance = 0.005): Promise<void> {
   expect(Math.abs(sparsity.achieved - sparsity.asked)).toBeLessThanOrEqual(tolerance);

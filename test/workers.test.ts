@@ -331,8 +331,11 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
     const command = ["prune", model, "-o", output, ...settings, ...place, ...rest];
     expect(await startCli(command, s3.environment).result).toMatchObject({ code: 0 });
     expect(await hashes(output, FILES)).toEqual(expected);
+    // A worker that waits for a server that is away ends, too.
+    await server.kill();
     worker.child.kill("SIGTERM");
     const { code, stdout } = await worker.result;
+    await server.start();
     expect(code).toBe(0);
     const events = stdout.split("\n").filter((line) => line !== "");
     expect(events.map((line) => JSON.parse(line).event)).toContain("finished");
