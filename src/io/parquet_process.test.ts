@@ -1,8 +1,12 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parquetWriteBuffer } from "hyparquet-writer";
+import { setTimeout } from "node:timers/promises";
+import { type ColumnSource, parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
+import { ownProgram } from "./own_program.ts";
 import { parquetRows, parquetTexts } from "./parquet_process.ts";
 
 async function fileOf(bytes: Uint8Array): Promise<string> {
@@ -32,6 +36,17 @@ function runBomb(): Uint8Array {
   const at = bytes.indexOf(Uint8Array.of(3, 0xfe, 0xb8, 0x01, 1));
   if (at < 0) throw new Error("expected the levels of a page, got another layout");
   bytes.set([0xfe, 0xff, 0xff, 0xff, 0x07, 1], at + 2);
+  return bytes;
+}
+
+/** A page that says how long it is nowhere, and of one value only: what comes after it is looked for without end. */
+function endlessPage(): Uint8Array {
+  const columnData: ColumnSource[] = [{ name: "text", data: [..."abc"], type: "STRING" }];
+  const bytes = Buffer.from(parquetWriteBuffer({ columnData, codec: "UNCOMPRESSED" }));
+  const header = [0x15, 0x06, 0x15, 0x22, 0x15, 0x22, 0x5c, 0x15, 0x06];
+  if (bytes.indexOf(Uint8Array.from(header)) !== 4) throw new Error("expected another header of a page");
+  // The third field becomes the fourth, and the structure after it stays the eighth.
+  bytes.set([0x15, 0x06, 0x15, 0x22, 0x25, 0x22, 0x4c, 0x15, 0x02], 4);
   return bytes;
 }
 
@@ -70,11 +85,28 @@ describe("parquetTexts", () => {
   });
 
   test("ends what takes too long", async () => {
-    const path = await fileOf(good());
-    const limits = { seconds: 0.01, heapMegabytes: 128 };
+    const path = await fileOf(endlessPage());
+    const limits = { seconds: 3, heapMegabytes: 128 };
     await expect(parquetTexts({ path, maxBytes: 1e6, column: undefined }, limits)).rejects.toThrow(
-      "expected a Parquet file that unpacks in 0.01 seconds",
+      "expected a Parquet file that unpacks in 3 seconds",
     );
+  });
+
+  test("ends with its parent, whatever it is at", { timeout: 60_000 }, async () => {
+    const request = JSON.stringify({ path: await fileOf(endlessPage()), maxBytes: 1e6 });
+    const { path, nodeOptions } = ownProgram("parquet_child", import.meta.url);
+    const args = JSON.stringify([...nodeOptions, path, request]);
+    const start = `const { spawn } = require("node:child_process");
+      console.log(spawn(process.execPath, ${args}, { stdio: "ignore" }).pid);
+      setInterval(() => {}, 1000);`;
+    const parent = spawn(process.execPath, ["-e", start]);
+    const [said] = await once(parent.stdout, "data");
+    const pid = Number(String(said));
+    // Long enough for it to be at the page.
+    await setTimeout(5000);
+    expect(process.kill(pid, 0)).toBe(true);
+    parent.kill("SIGKILL");
+    await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow("ESRCH"), { timeout: 20_000 });
   });
 });
 

@@ -3,6 +3,7 @@
  * and neither a catch nor a thread survives the memory they take; a process ends alone.
  */
 import { type ExecFileException, execFile } from "node:child_process";
+import { stat } from "node:fs/promises";
 import { GpruneError, type PlainError } from "../errors.ts";
 import { isOutOfMemory, ownProgram } from "./own_program.ts";
 import type { ColumnRequest } from "./parquet.ts";
@@ -19,8 +20,12 @@ export interface ProcessLimits {
   readonly heapMegabytes: number;
 }
 
+/** Damaged pages can keep the unpacking from ending. A file gets ten times and more what it should take. */
+const SECONDS = 30;
+const SECONDS_PER_MB = 5;
 /** Row groups of a gigabyte take some seconds each. */
-const LIMITS: ProcessLimits = { seconds: 300, heapMegabytes: 4096 };
+const MOST_SECONDS = 300;
+const HEAP_MEGABYTES = 4096;
 /** Bytes of JSON for one character of text at most: a control character is written with six, quotes and comma of a text are three. */
 const JSON_FACTOR = 9;
 /** Bytes of JSON around the values. */
@@ -35,7 +40,7 @@ const MAX_ROW_BYTES = 2 ** 28;
  */
 export async function parquetTexts(
   request: Extract<ParquetRequest, { readonly maxBytes: number }>,
-  limits: ProcessLimits = LIMITS,
+  limits?: ProcessLimits,
 ): Promise<readonly unknown[]> {
   return answerTo(request, JSON_FACTOR * request.maxBytes, limits);
 }
@@ -50,15 +55,21 @@ export async function parquetRows(
   rows: number,
   { maxBytes = MAX_ROW_BYTES }: { readonly maxBytes?: number } = {},
 ): Promise<readonly unknown[]> {
-  return answerTo({ path, rows: Math.min(rows, Number.MAX_SAFE_INTEGER) }, maxBytes, LIMITS);
+  return answerTo({ path, rows: Math.min(rows, Number.MAX_SAFE_INTEGER) }, maxBytes);
+}
+
+async function limitsFor(path: string): Promise<ProcessLimits> {
+  const megabytes = (await stat(path).catch(() => ({ size: 0 }))).size / 1e6;
+  const seconds = Math.min(MOST_SECONDS, Math.ceil(SECONDS + SECONDS_PER_MB * megabytes));
+  return { seconds, heapMegabytes: HEAP_MEGABYTES };
 }
 
 async function answerTo(
   request: ParquetRequest,
   maxBytes: number,
-  limits: ProcessLimits,
+  limits?: ProcessLimits,
 ): Promise<readonly unknown[]> {
-  const answer = await run(request, maxBytes, limits);
+  const answer = await run(request, maxBytes, limits ?? (await limitsFor(request.path)));
   if ("values" in answer) return answer.values;
   const { code, message, hint } = answer.error;
   throw new GpruneError(code, message, { hint });

@@ -119,6 +119,16 @@ describe("who may ask", () => {
     expect((await ask("/api/state", { headers: named })).status).toBe(200);
   });
 
+  it("answers what names no place", async () => {
+    const answered = (method: string): Promise<number | undefined> =>
+      new Promise((resolve, reject) => {
+        const asked = request({ host: "127.0.0.1", port: server.port, method, path: "*" });
+        asked.on("response", ({ statusCode }) => resolve(statusCode)).on("error", reject);
+        asked.end();
+      });
+    expect(await Promise.all(["GET", "OPTIONS"].map(answered))).toEqual([400, 400]);
+  });
+
   it("gives the page to everybody, and nothing else without the token", async () => {
     expect((await ask("/")).status).toBe(200);
     const paths = ["/api/state", "/api/schema", "/api/events", "/runs/report?run=first", "/runs/compare"];

@@ -1,7 +1,7 @@
 /** The local page: hono on the loopback interface, JSON and server-sent events; what may be asked is decided in guard.ts. */
-import type { Server } from "node:http";
+import { createServer, type Server } from "node:http";
 import { join, resolve } from "node:path";
-import { serve } from "@hono/node-server";
+import { getRequestListener } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
@@ -216,9 +216,15 @@ function listen(app: Hono, port: number): Promise<Server> {
         new GpruneError("BAD_ARGUMENT", message, { hint: "Leave --port away for any free one.", cause }),
       );
     };
+    const answer = getRequestListener(app.fetch);
+    const server = createServer((request, response) => {
+      // What names no place, as `OPTIONS *` does, is nothing that the listener answers.
+      if (!/^(\/|https?:)/.test(request.url ?? "")) return response.writeHead(400).end();
+      return answer(request, response);
+    });
     try {
-      const server = serve({ fetch: app.fetch, hostname: HOST, port }, () => resolve(server)) as Server;
       server.once("error", refuse);
+      server.listen(port, HOST, () => resolve(server));
     } catch (cause) {
       // A number that no port has.
       refuse(cause as NodeJS.ErrnoException);
