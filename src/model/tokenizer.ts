@@ -29,6 +29,7 @@ import {
 } from "./tokenizer_files.ts";
 import { judgeSteps } from "./tokenizer_steps.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
+import { hasLongWord, isQuick, WORD_CUT } from "./word_limits.ts";
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z
@@ -70,9 +71,11 @@ export class Tokenizer {
   /** One more than the largest id. */
   readonly vocabSize: number;
   readonly #engine: TokenizerEngine;
+  readonly #cutter: () => TokenizerEngine;
 
-  private constructor(engine: TokenizerEngine, config: TokenizerConfig, generation: GenerationConfig) {
+  private constructor({ engine, cutter }: Engines, config: TokenizerConfig, generation: GenerationConfig) {
     this.#engine = engine;
+    this.#cutter = cutter;
     const [bos, eos] = [idOf(engine, config.bos_token), idOf(engine, config.eos_token)];
     const ends = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
     const added = engine.encode("", true);
@@ -115,10 +118,18 @@ export class Tokenizer {
     requireKnownMerges(json);
     requireFoundAnywhere(json);
     const { known } = judgeSteps([json.normalizer, json.pre_tokenizer, json.decoder]);
+    const pieces = unigramPieces(json.model);
+    const run = known && isQuick(json, pieces) ? directEngine : guardedEngine;
+    const open = (file: TokenizerJson): TokenizerEngine =>
+      withByteFallback(run({ json: file, config: withUnknown(config, json) }), json.model);
     try {
-      const files = { json: tuned(json), config: withUnknown(config, json) };
-      const engine = (known ? directEngine : guardedEngine)(files);
-      return new Tokenizer(withByteFallback(engine, json.model), config, generation);
+      const file = tuned(json, pieces);
+      let cutting: TokenizerEngine | undefined;
+      const cutter = (): TokenizerEngine => {
+        cutting ??= open(withCut(file, WORD_CUT));
+        return cutting;
+      };
+      return new Tokenizer({ engine: open(file), cutter }, config, generation);
     } catch (cause) {
       if (cause instanceof GpruneError) throw cause;
       const reason = cause instanceof Error ? cause.message : String(cause);
@@ -129,12 +140,13 @@ export class Tokenizer {
   }
 
   /**
-   * Token ids of a text, without tokens that the text does not contain.
+   * Token ids of a text, without tokens that the text does not contain. Words of more than 2^18 characters are cut.
    * @throws GpruneError UNSUPPORTED when regular expressions of the file's own do not come to an end in time, BAD_TEXT for
    *   a part of the text that no token stands for
    */
   encode(text: string): Int32Array {
-    const ids = this.#engine.encode(text, false);
+    const engine = hasLongWord(text) ? this.#cutter() : this.#engine;
+    const ids = engine.encode(text, false);
     if (ids.every(Number.isInteger)) return Int32Array.from(ids);
     throw new GpruneError("BAD_TEXT", "text: expected words of the vocabulary, got one that has no token", {
       hint: "The tokenizer has no token for unknown words; use that of the original model.",
@@ -146,6 +158,12 @@ export class Tokenizer {
     if (ids.length === 0) return "";
     return this.#engine.decode(Array.from(ids));
   }
+}
+
+/** The library with a tokenizer, and with one that cuts long words, which is built when a text has some. */
+interface Engines {
+  readonly engine: TokenizerEngine;
+  readonly cutter: () => TokenizerEngine;
 }
 
 /** Files that decide about tokens. */
@@ -199,17 +217,22 @@ function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): Tokeniz
 }
 
 /** The tokenizer as the library should read it: the same tokens for every text as in tokenizers (Rust), sooner. */
-function tuned(file: TokenizerJson): TokenizerJson {
+function tuned(file: TokenizerJson, pieces: readonly string[] | null): TokenizerJson {
   const json = {
     ...file,
     normalizer: file.normalizer && correctedReplace(file.normalizer),
     decoder: file.decoder && correctedReplace(file.decoder),
   };
   const step = json.pre_tokenizer && correctedStep(json.pre_tokenizer);
-  const pieces = unigramPieces(json.model);
-  const cut = cutsWords(step) && pieces === null ? null : spaceCut(json, pieces);
-  if (cut === null) return { ...json, pre_tokenizer: step };
-  return { ...json, pre_tokenizer: sequence(step === null ? [cut] : [step, cut]) };
+  const correct = { ...json, pre_tokenizer: step };
+  if (cutsWords(step) && pieces === null) return correct;
+  // Without a cut the text is one word.
+  return withCut(correct, spaceCut(json, pieces) ?? WORD_CUT);
+}
+
+function withCut(json: TokenizerJson, cut: TokenizerStep): TokenizerJson {
+  const { pre_tokenizer: step } = json;
+  return { ...json, pre_tokenizer: sequence(step == null ? [cut] : [step, cut]) };
 }
 
 /** Whether a text falls into short words already, as it does in all byte-level tokenizers. */

@@ -156,7 +156,7 @@ function tooSlow(milliseconds: number): GpruneError {
     "UNSUPPORTED",
     `tokenizer.json: expected a text to be cut into words within ${seconds} s, got no end`,
     {
-      hint: "It has regular expressions of its own, which take too long on this text. Use the tokenizer of the original model.",
+      hint: "It has regular expressions or tokens of its own, which take too long on this text. Use the tokenizer of the original model.",
     },
   );
 }
