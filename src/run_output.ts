@@ -21,6 +21,7 @@ import type { Model } from "./model/model.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import { formatPlan } from "./prune/plan_json.ts";
 import type { TrainingStep } from "./recover/training_state.ts";
+import { RUN_FILES } from "./report/run_directory.ts";
 import { runDocuments } from "./report/run_documents.ts";
 import { runRecord } from "./report/run_record.ts";
 import {
@@ -77,10 +78,10 @@ export async function saveRun(
   });
   const documents = new Map([
     ["README.md", card],
-    ["gprune.yaml", formatRunConfig(config)],
-    ["plan.json", formatPlan(plan)],
+    [RUN_FILES.config, formatRunConfig(config)],
+    [RUN_FILES.plan, formatPlan(plan)],
     [RECORD_FILE, formatRecord({ facts: recordedFacts(facts), result: toJson(outcome) })],
-    ...(curve === undefined ? [] : [["training.json", formatCurve(curve)] as const]),
+    ...(curve === undefined ? [] : [[RUN_FILES.curve, formatCurve(curve)] as const]),
   ]);
   let problem: string | null = null;
   const lastDocuments = async (): Promise<ReadonlyMap<string, string>> => {
@@ -117,7 +118,7 @@ function lastName(path: string): string {
 
 /** The report of a finished run; null when there is none. */
 async function reportOf(output: string): Promise<string | null> {
-  const path = join(output, "report.html");
+  const path = join(output, RUN_FILES.report);
   return (await kindOfPath(path)) === "file" ? path : null;
 }
 
@@ -126,7 +127,6 @@ function hubId({ origin }: Model, name: string): string | null {
   return origin.path === name ? null : (parseHubAddress(name)?.id ?? null);
 }
 
-/** The loss curve as JSON, one step a line. */
 function otherRun(output: string, changes: readonly string[]): GpruneError {
   const list = changes.map((change) => `\n  ${change}`).join("");
   return new GpruneError("OUTPUT_EXISTS", `${output}: expected the output of the same run, got${list}`, {
@@ -134,6 +134,7 @@ function otherRun(output: string, changes: readonly string[]): GpruneError {
   });
 }
 
+/** The loss curve as JSON, one step a line. */
 function formatCurve(curve: readonly TrainingStep[]): string {
   return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
 }

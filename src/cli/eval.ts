@@ -10,7 +10,7 @@ import { requireReplaceableFile } from "../io/output_place.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
-import { readRun } from "../report/run_directory.ts";
+import { RUN_FILES, readRun } from "../report/run_directory.ts";
 import {
   addedTo,
   formatEvaluation,
@@ -57,14 +57,11 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
   await save(path, savedEvaluation(measured, spelledAsBase(baseline, run), told));
 }
 
-/** The files that `--save` leaves in an output. */
-const EVALUATION = "evaluation.json";
-const REPORT = "report.html";
-
 /** The run whose output the evaluation is left in. @throws GpruneError where none is, or nothing can be written */
 async function savable(directory: string): Promise<RunFiles> {
   const run = await readRun(directory);
-  for (const name of [EVALUATION, REPORT]) await requireReplaceableFile(join(directory, name));
+  for (const name of [RUN_FILES.evaluation, RUN_FILES.report])
+    await requireReplaceableFile(join(directory, name));
   return run;
 }
 
@@ -95,7 +92,7 @@ function spelledAsBase(baseline: Evaluation | undefined, { record }: RunFiles): 
 
 /** Adds the evaluation to what is beside the model, and makes its report again. */
 async function save(directory: string, now: SavedEvaluation): Promise<void> {
-  const path = join(directory, EVALUATION);
+  const path = join(directory, RUN_FILES.evaluation);
   // Another command may have saved something since this one began.
   const run = await readRun(directory);
   const { evaluation, dropped } = addedTo(run.evaluation, now);
@@ -109,7 +106,7 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   }
   await writeFileAtomically(path, formatEvaluation(evaluation));
   const page = await renderReport({ ...run, evaluation });
-  await writeFileAtomically(join(directory, REPORT), page);
+  await writeFileAtomically(join(directory, RUN_FILES.report), page);
 }
 
 /** Keeps an evaluation under a name of its own. @returns its file's name */

@@ -8,7 +8,7 @@ import { factsOf, type RunFiles } from "../report/facts.ts";
 import { picturesOf } from "../report/gallery.ts";
 import { pictureFile } from "../report/picture.ts";
 import { renderReport } from "../report/report.ts";
-import { readRun } from "../report/run_directory.ts";
+import { RUN_FILES, readRun } from "../report/run_directory.ts";
 import { plainText, print, printJson } from "./terminal.ts";
 
 interface ReportOptions {
@@ -33,7 +33,7 @@ export async function reportCommand(
   if (runs.length > 1 && pictures !== undefined) {
     throw new GpruneError("BAD_ARGUMENT", `--pictures: expected one run, got ${runs.length}`);
   }
-  const path = output ?? join(directories[0]!, "report.html");
+  const path = output ?? join(directories[0]!, RUN_FILES.report);
   if (pictures !== undefined) await requireDirectory(pictures);
   await writeFileAtomically(path, runs.length === 1 ? await renderReport(run) : await renderComparison(runs));
   const written = pictures === undefined ? [] : await writePictures(run, pictures);

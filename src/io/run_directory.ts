@@ -38,7 +38,7 @@ import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts"
 const INTERVAL_SECONDS = 60;
 const WRITING_SHARE = 0.05;
 
-const LOCK = "lock";
+export const LOCK = "lock";
 
 /** Everything of ours that can be in the directory, and what macOS leaves in one that was opened. */
 const OWN_NAME =

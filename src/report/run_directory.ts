@@ -1,14 +1,26 @@
-/** Reads the files of a run from its output directory. */
-import { join } from "node:path";
+/** The files that a run has in its output beside the model, and their reader. */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import { kindOfPath, readSmallFile } from "../io/file.ts";
+import { kindOfPath, readSmallText } from "../io/file.ts";
+import { fileInside } from "../io/inside.ts";
 import { parseJson } from "../io/json.ts";
 import { parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import type { RunFiles } from "./facts.ts";
-import { parseRunRecord } from "./run_record.ts";
-import { parseEvaluation } from "./saved_evaluation.ts";
+import { parseRunRecord, type RunRecord } from "./run_record.ts";
+import { parseEvaluation, type SavedEvaluation } from "./saved_evaluation.ts";
+
+/** Their names. */
+export const RUN_FILES = {
+  config: "gprune.yaml",
+  plan: "plan.json",
+  /** The loss curve of a run that trained. */
+  curve: "training.json",
+  record: "run.json",
+  report: "report.html",
+  /** What `gprune eval --save` adds. */
+  evaluation: "evaluation.json",
+} as const;
 
 /** plan.json of 126 layers with 53 thousand neurons has about 50 MB; the others are small. */
 const MAX_BYTES = 2 ** 28;
@@ -24,21 +36,36 @@ const curveSchema: z.ZodType<readonly TrainingStep[]> = z.array(
  *   something else
  */
 export async function readRun(directory: string): Promise<RunFiles> {
-  const read = async <T>(name: string, parse: (text: string, where: string) => T): Promise<T | null> => {
-    const path = join(directory, name);
-    if ((await kindOfPath(path)) === "missing") return null;
-    return parse(new TextDecoder().decode(await readSmallFile(path, MAX_BYTES)), path);
-  };
-  const record = await read("run.json", parseRunRecord);
-  if (record === null) {
-    throw new GpruneError("NOT_FOUND", `${directory}: expected an output of gprune prune, got no run.json`, {
-      hint: "It is the directory that gprune prune -o RUN wrote.",
-    });
-  }
-  const plan = await read("plan.json", parsePlan);
-  const evaluation = await read("evaluation.json", parseEvaluation);
-  const curve = await read("training.json", parseCurve);
+  const record = await readRecord(directory);
+  const plan = await read(directory, RUN_FILES.plan, parsePlan);
+  const evaluation = await readEvaluation(directory);
+  const curve = await read(directory, RUN_FILES.curve, parseCurve);
   return { record, plan, evaluation, curve, directory };
+}
+
+/** run.json. @throws GpruneError as `readRun` */
+export async function readRecord(directory: string): Promise<RunRecord> {
+  const record = await read(directory, RUN_FILES.record, parseRunRecord);
+  if (record !== null) return record;
+  const message = `${directory}: expected an output of gprune prune, got no ${RUN_FILES.record}`;
+  const hint = "It is the directory that gprune prune -o RUN wrote.";
+  throw new GpruneError("NOT_FOUND", message, { hint });
+}
+
+/** evaluation.json; null when there is none. @throws GpruneError BAD_FILE */
+export function readEvaluation(directory: string): Promise<SavedEvaluation | null> {
+  return read(directory, RUN_FILES.evaluation, parseEvaluation);
+}
+
+/** Null when there is no such file. */
+async function read<T>(
+  directory: string,
+  name: string,
+  parse: (text: string, where: string) => T,
+): Promise<T | null> {
+  const path = await fileInside(directory, name);
+  if ((await kindOfPath(path)) === "missing") return null;
+  return parse(await readSmallText(path, MAX_BYTES), path);
 }
 
 function parseCurve(text: string, where: string): readonly TrainingStep[] {

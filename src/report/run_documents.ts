@@ -3,6 +3,7 @@ import type { PruningPlan } from "../prune/plan.ts";
 import { formatPlan, parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import { renderReport } from "./report.ts";
+import { RUN_FILES } from "./run_directory.ts";
 import { formatRunRecord, parseRunRecord, type RunRecord } from "./run_record.ts";
 
 export interface RunDocuments {
@@ -25,17 +26,17 @@ export interface FinishedRun {
 /** Never throws: a report that cannot be drawn is no reason to lose hours of work. */
 export async function runDocuments({ record, plan, curve, report }: FinishedRun): Promise<RunDocuments> {
   const text = formatRunRecord(record);
-  const documents = new Map([["run.json", text]]);
+  const documents = new Map<string, string>([[RUN_FILES.record, text]]);
   if (!report) return { documents, problem: null };
   try {
     // Through the text of the files, as `gprune report` reads them.
     const page = await renderReport({
-      record: parseRunRecord(text, "run.json"),
-      plan: parsePlan(formatPlan(plan), "plan.json"),
+      record: parseRunRecord(text, RUN_FILES.record),
+      plan: parsePlan(formatPlan(plan), RUN_FILES.plan),
       evaluation: null,
       curve: curve ?? null,
     });
-    return { documents: documents.set("report.html", page), problem: null };
+    return { documents: documents.set(RUN_FILES.report, page), problem: null };
   } catch (cause) {
     return { documents, problem: cause instanceof Error ? cause.message : String(cause) };
   }

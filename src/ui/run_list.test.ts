@@ -1,8 +1,9 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
+import { readRun } from "../report/run_directory.ts";
 import { formatRunRecord } from "../report/run_record.ts";
 import { formatEvaluation } from "../report/saved_evaluation.ts";
 import { listRuns } from "./run_list.ts";
@@ -71,5 +72,31 @@ test("shows the perplexity that a run's report shows, and says of which texts it
   expect(runs.get("odd")).toMatchObject({
     state: "finished",
     note: expect.stringContaining("evaluation.json"),
+  });
+});
+
+test("the list and the report read the same records and refuse the same ones", async () => {
+  const root = await temporaryDirectory();
+  const text = formatRunRecord(reportFiles().record);
+  await writeFile(join(root, "record"), text);
+  for (const name of ["whole", "bytes", "large", "link"]) await mkdir(join(root, name));
+  await writeFile(join(root, "whole", "run.json"), text);
+  await writeFile(
+    join(root, "bytes", "run.json"),
+    Buffer.from(text.replace('"base": "', '"base": "\xff'), "latin1"),
+  );
+  await writeFile(join(root, "large", "run.json"), text.padEnd(2 ** 24 + 1));
+  await symlink(join(root, "record"), join(root, "link", "run.json"));
+  const notes: Record<string, string | null> = {};
+  for (const { id, note } of await listRuns(root)) {
+    notes[id] = note;
+    const read = readRun(join(root, id));
+    await (note === null ? read : expect(read).rejects.toThrow(note));
+  }
+  expect(notes).toEqual({
+    whole: null,
+    bytes: expect.stringContaining("expected text in UTF-8"),
+    large: expect.stringContaining("bytes"),
+    link: expect.stringContaining("got a link to"),
   });
 });

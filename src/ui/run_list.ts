@@ -2,21 +2,21 @@
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import { kindOfPath, readSmallText } from "../io/file.ts";
-import { fileInside } from "../io/inside.ts";
+import { kindOfPath } from "../io/file.ts";
 import { directoriesIn } from "../io/listing.ts";
+import { LOCK } from "../io/run_directory.ts";
 import { holderOf } from "../io/run_lock.ts";
-import { MANIFEST, RunManifest } from "../io/run_manifest.ts";
+import { MANIFEST, OUTPUT, RunManifest } from "../io/run_manifest.ts";
 import { baselineWords, factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
-import { parseRunRecord, type RunRecord } from "../report/run_record.ts";
-import { parseEvaluation, type SavedEvaluation } from "../report/saved_evaluation.ts";
+import { RUN_FILES, readEvaluation, readRecord } from "../report/run_directory.ts";
+import type { RunRecord } from "../report/run_record.ts";
+import type { SavedEvaluation } from "../report/saved_evaluation.ts";
 import type { RunFigures, RunPerplexity, RunSummary, Settings } from "./api.ts";
 
 /** Runs that are shown; a directory of more is no list to look at. */
 const MAX_RUNS = 500;
 /** Levels of directories that are looked into: OUT, and DIR/OUT as `gprune demo -o DIR` leaves them. */
 const DEPTH = 2;
-const MAX_RECORD_BYTES = 2 ** 24;
 const SUFFIX = ".run";
 
 /** The newest first. Directories that hold no run are left out, and what cannot be read is there with its reason. */
@@ -39,7 +39,7 @@ async function runsBelow(root: string, prefix: string, depth: number): Promise<r
 /** Null when the directory is no run. */
 async function summaryOf(path: string, id: string): Promise<RunSummary | null> {
   try {
-    if ((await kindOfPath(join(path, "run.json"))) === "file") return await finished(path, id);
+    if ((await kindOfPath(join(path, RUN_FILES.record))) === "file") return await finished(path, id);
     if (path.endsWith(SUFFIX) && (await kindOfPath(join(path, MANIFEST))) === "file") {
       return await unfinished(path, id.slice(0, -SUFFIX.length));
     }
@@ -51,8 +51,7 @@ async function summaryOf(path: string, id: string): Promise<RunSummary | null> {
 }
 
 async function finished(path: string, id: string): Promise<RunSummary> {
-  const file = await fileInside(path, "run.json");
-  const record = parseRunRecord(await readSmallText(file, MAX_RECORD_BYTES), file);
+  const record = await readRecord(path);
   const { base, started, settings, calibration } = record;
   const sets = calibration.map(({ name, path: text, weight }) => ({ name, path: text, weight }));
   const { evaluation, problem } = await evaluationIn(path);
@@ -77,12 +76,7 @@ interface FoundEvaluation {
 /** What `gprune eval --save` left beside a run; without it there is still a run to show. */
 async function evaluationIn(path: string): Promise<FoundEvaluation> {
   try {
-    const file = await fileInside(path, "evaluation.json");
-    if ((await kindOfPath(file)) !== "file") return { evaluation: null, problem: null };
-    return {
-      evaluation: parseEvaluation(await readSmallText(file, MAX_RECORD_BYTES), file),
-      problem: null,
-    };
+    return { evaluation: await readEvaluation(path), problem: null };
   } catch (error) {
     return { evaluation: null, problem: error instanceof Error ? error.message : String(error) };
   }
@@ -122,7 +116,7 @@ const limitsSchema = z.object({ maxMemory: z.number().optional(), threads: z.num
 
 /** Null when something else keeps its progress there. */
 async function unfinished(path: string, id: string): Promise<RunSummary | null> {
-  const holder = await holderOf(join(path, "lock"));
+  const holder = await holderOf(join(path, LOCK));
   const manifest = await RunManifest.open(path);
   if (otherSchema.safeParse(manifest.facts).success) return null;
   const kept = keptSchema.safeParse(manifest.facts);
@@ -131,7 +125,7 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
     throw new GpruneError("BAD_CHECKPOINT", `${basename(path)}: expected the settings of a run`, { hint });
   }
   const { settings } = kept.data;
-  const stages = [...manifest.entries.keys()].filter((name) => !name.startsWith("output/"));
+  const stages = [...manifest.entries.keys()].filter((name) => !name.startsWith(`${OUTPUT}/`));
   return {
     id,
     state: holder === null ? "unfinished" : "running elsewhere",

@@ -8,7 +8,7 @@ import { fileInside } from "../io/inside.ts";
 import { versions } from "../package.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { renderReport } from "../report/report.ts";
-import { readRun } from "../report/run_directory.ts";
+import { RUN_FILES, readRun } from "../report/run_directory.ts";
 import type { Problem, ResumeRequest, RunSummary, Settings, StartRequest, UiState } from "./api.ts";
 import { askedSettings } from "./asked_settings.ts";
 import { checked, requireStartable, wrongFields } from "./form_check.ts";
@@ -96,7 +96,7 @@ export class Runs {
   async report(id: string): Promise<string> {
     await this.#find(id, "finished");
     const path = join(this.#directory, id);
-    const file = await fileInside(path, "report.html");
+    const file = await fileInside(path, RUN_FILES.report);
     if ((await kindOfPath(file)) === "file") return readSmallText(file, MAX_REPORT_BYTES);
     return renderReport(await readRun(path));
   }
