@@ -6,11 +6,11 @@
 import { contrastedSizes } from "./byte_size.ts";
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
-import { tokensOf } from "./calibrate/window_lots.ts";
 import { learnable, type SampledSet } from "./calibrate/windows.ts";
 import type { SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
+import { tokensOf } from "./graph/forward.ts";
 import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";

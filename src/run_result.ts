@@ -6,6 +6,7 @@ import type { HeldOutScore } from "./evaluate/held_out.ts";
 import type { Runtimes } from "./export/runtimes.ts";
 import { deviceText } from "./graph/device.ts";
 import type { DeviceFound } from "./graph/device_check.ts";
+import { tokensOf } from "./graph/forward.ts";
 import { peakResidentBytes } from "./io/machine.ts";
 import { mapValues } from "./map_values.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
@@ -87,10 +88,7 @@ function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration
   return Object.fromEntries(
     sets
       .filter(({ windows }) => windows.length > 0)
-      .map(({ name, windows }) => [
-        name,
-        { windows: windows.length, tokens: windows.reduce((sum, window) => sum + window.length, 0) },
-      ]),
+      .map(({ name, windows }) => [name, { windows: windows.length, tokens: tokensOf(windows) }]),
   );
 }
 

@@ -12,6 +12,7 @@ import {
   forwardStream,
   microBatches,
   type Stream,
+  tokensOf,
 } from "../graph/forward.ts";
 import { hiddenStash, tidy } from "../graph/memory_policy.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
@@ -202,7 +203,7 @@ function emptyStats(
       if (result.has(owner)) throw internalError(`two calibration sets named ${owner}`);
       const own = windows.filter((_, place) => owners[place] === owner);
       result.set(owner, {
-        tokens: own.reduce((sum, window) => sum + window.length, 0),
+        tokens: tokensOf(own),
         sequences: own.length,
         spaces: new Map(spaces.map((space) => [space.id, emptyChannelStats(channelCount(space))])),
       });

@@ -3,6 +3,8 @@
  * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments that least
  * squares needs, from the same pass.
  */
+
+import { tokensOf } from "../graph/forward.ts";
 import type { Model } from "../model/model.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
@@ -12,7 +14,6 @@ import { halvesOf, measuredSets } from "./measured_sets.ts";
 import type { Moments } from "./moments.ts";
 import type { Passes } from "./passes.ts";
 import { type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
-import { tokensOf } from "./window_lots.ts";
 
 /** What some windows say. */
 export interface Evidence {

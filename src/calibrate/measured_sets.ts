@@ -1,7 +1,7 @@
 /** What is measured of the windows of calibration sets in one pass: statistics of halves of some, moments over some. */
 import { GpruneError, internalError } from "../errors.ts";
+import { tokensOf } from "../graph/forward.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
-import { tokensOf } from "./window_lots.ts";
 import { nameOfTwo } from "./windows.ts";
 
 /** A part of a set. */

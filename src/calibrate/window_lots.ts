@@ -4,7 +4,7 @@
  */
 import type { Keeping, Reporting } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { microBatches, type TokenBatch } from "../graph/forward.ts";
+import { microBatches, type TokenBatch, tokensOf } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
 import { inputStash, tidy } from "../graph/memory_policy.ts";
 import type { OnProgress, ProgressEvent } from "../progress.ts";
@@ -113,9 +113,4 @@ function lossesOf(sets: ReadonlyMap<string, WindowSums>): Pick<ProgressEvent, "d
     detail: `loss ${values.map(({ name, value }) => `${name} ${value.toFixed(2)}`).join(", ")}`,
     values,
   };
-}
-
-/** Tokens of windows together. */
-export function tokensOf(windows: readonly Int32Array[]): number {
-  return windows.reduce((sum, window) => sum + window.length, 0);
 }

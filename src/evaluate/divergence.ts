@@ -5,7 +5,14 @@
  */
 
 import type { DecoderRunner, Outputs } from "../graph/decoder_runner.ts";
-import { embedWindows, hiddenRows, MAX_HIDDEN_BYTES, type MicroBatch, nextTokens } from "../graph/forward.ts";
+import {
+  embedWindows,
+  hiddenRows,
+  MAX_HIDDEN_BYTES,
+  type MicroBatch,
+  nextTokens,
+  tokensOf,
+} from "../graph/forward.ts";
 import { headStructure } from "../graph/head.ts";
 import { tidy } from "../graph/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -72,12 +79,12 @@ export async function compareOnWindows(
   const layers = spec.layers.length;
   const perWindow = windows[0]!.length * spec.hiddenSize * 4 * runners.length;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
-  const total = windows.reduce((sum, { length }) => sum + length, 0);
+  const total = tokensOf(windows);
   const sums = runners.map(() => new Sums(layers));
   let seen = 0;
   for (let start = 0; start < windows.length; start += lot) {
     const part = windows.slice(start, start + lot);
-    const tokens = part.reduce((sum, { length }) => sum + length, 0);
+    const tokens = tokensOf(part);
     const streams: (readonly MicroBatch[])[] = [];
     for (const runner of runners) streams.push(await embedWindows(runner, part));
     const passage = { runners, streams, sums };

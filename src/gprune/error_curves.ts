@@ -22,6 +22,7 @@ import {
   forwardState,
   forwardStream,
   microBatches,
+  tokensOf,
 } from "../graph/forward.ts";
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { hiddenStash } from "../graph/memory_policy.ts";
@@ -59,7 +60,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
   const total = sets.reduce((sum, { name }) => sum + (weights.get(name) ?? 1), 0);
   const groups = sets.map((set) => microBatches(set.windows, textsOf(set)));
   const tokenWeights = groups.flatMap((batches, d) => {
-    const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+    const tokens = tokensOf(batches.map(({ ids }) => ids));
     return batches.map(() => (weights.get(sets[d]!.name) ?? 1) / total / tokens);
   });
   const batches = groups.flat();

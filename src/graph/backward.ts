@@ -14,6 +14,7 @@ import {
   type MicroBatch,
   nextTokens,
   type TokenBatch,
+  tokensOf,
 } from "./forward.ts";
 import type { BackwardProgram } from "./programs.ts";
 import type { Feeds } from "./runtime.ts";
@@ -167,7 +168,7 @@ export async function backwardLayers(
   { program, inputs, feeds, onOutputs, onLayer, stage, onProgress }: BackwardOptions,
 ): Promise<void> {
   const layers = runner.model.spec.layers.length;
-  const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  const total = tokensOf(batches.map(({ ids }) => ids));
   let tokenLayers = 0;
   for await (const layer of runner.loadLayers(layers - 1, -1)) {
     const fixed = await feeds?.(layer);
@@ -204,7 +205,7 @@ export async function lossGradients(
   { stash, activations, stage, onProgress, ...backward }: LossGradientOptions,
 ): Promise<readonly number[]> {
   const batches = await embedMicroBatches(runner, tokens);
-  const total = 2 * batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  const total = 2 * tokensOf(batches.map(({ ids }) => ids));
   const report =
     (base: number): OnProgress =>
     (event) =>

@@ -102,13 +102,18 @@ export function microBatches(windows: readonly Int32Array[], texts?: string): re
 }
 
 function joined(windows: readonly Int32Array[]): Int32Array {
-  const ids = new Int32Array(windows.reduce((sum, { length }) => sum + length, 0));
+  const ids = new Int32Array(tokensOf(windows));
   let start = 0;
   for (const window of windows) {
     ids.set(window, start);
     start += window.length;
   }
   return ids;
+}
+
+/** Tokens of windows together. */
+export function tokensOf(windows: readonly Int32Array[]): number {
+  return windows.reduce((sum, window) => sum + window.length, 0);
 }
 
 /** Where a forest is: row of a micro-batch. */
@@ -240,7 +245,7 @@ export async function forwardStream(
   } = options;
   const programOf = typeof program === "function" ? program : (): ForwardProgram => program;
   const layers = runner.model.spec.layers.length;
-  const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  const total = tokensOf(batches.map(({ ids }) => ids));
   let tokenLayers = from * total;
   for await (const layer of runner.loadLayers(from, end ?? layers)) {
     const others = feeds?.(layer) ?? {};

@@ -1,7 +1,14 @@
 /** The loss of a model on windows of text. */
 import { type OnProgress, silent } from "../progress.ts";
 import type { DecoderRunner } from "./decoder_runner.ts";
-import { embedWindows, forwardLayers, hiddenRows, MAX_HIDDEN_BYTES, nextTokens } from "./forward.ts";
+import {
+  embedWindows,
+  forwardLayers,
+  hiddenRows,
+  MAX_HIDDEN_BYTES,
+  nextTokens,
+  tokensOf,
+} from "./forward.ts";
 
 /** Sums over the predictions of some windows, T - 1 in a window of T tokens. */
 export interface LossSum {
@@ -39,7 +46,7 @@ export async function predictionLosses(
 ): Promise<Float32Array> {
   const perWindow = windows[0]!.length * runner.model.spec.hiddenSize * 4;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));
-  const total = windows.reduce((sum, window) => sum + window.length, 0);
+  const total = tokensOf(windows);
   const losses = new Float32Array(total - windows.length);
   let predictions = 0;
   let seen = 0;

@@ -17,7 +17,7 @@ import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { inPieces } from "../calibrate/windows.ts";
 import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
 import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
-import { embedWindows, forwardLayers, type MicroBatch } from "../graph/forward.ts";
+import { embedWindows, forwardLayers, type MicroBatch, tokensOf } from "../graph/forward.ts";
 import { keepsActivations } from "../graph/kept_activations.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
@@ -99,7 +99,7 @@ export async function trainTensors(request: DistillRequest): Promise<TrainedTens
   const kept = await checkpoints.restore();
   if (kept !== undefined) restoreSnapshot(training.state, kept);
   const { curve, tensors } = training.state;
-  const perStep = batches[0]!.reduce((sum, { length }) => sum + length, 0) * 4 * dense.spec.hiddenSize;
+  const perStep = tokensOf(batches[0]!) * 4 * dense.spec.hiddenSize;
   const lot = Math.max(1, Math.floor(TEACHER_BYTES / (perStep * dense.spec.layers.length)));
   while (curve.length < steps) {
     const lessons = await training.teach(batches.slice(curve.length, curve.length + lot));

@@ -5,7 +5,7 @@
 import { type MeasuredSet, type MeasuredShard, measuredShards } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
-import { tokensOf } from "../calibrate/window_lots.ts";
+import { tokensOf } from "../graph/forward.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue } from "../io/store.ts";
 import type { OnProgress } from "../progress.ts";

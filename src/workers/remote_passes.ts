@@ -14,8 +14,7 @@ import {
 import type { LossOptions, LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
 import { shardsOf } from "../calibrate/shards.ts";
 import { addedSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
-import { tokensOf } from "../calibrate/window_lots.ts";
-import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
+import { MICRO_BATCH_TOKENS, tokensOf } from "../graph/forward.ts";
 import { type LossSum, lossSum } from "../graph/loss.ts";
 import { isHubAddress } from "../io/hub_address.ts";
 import { openStore } from "../io/open_store.ts";
