@@ -3,8 +3,8 @@
  * budget.
  */
 import { decimalSize, enoughGigabytes, gigabytes } from "./byte_size.ts";
+import { isOwnText, OWN_TEXT } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
-import { isOwnText, OWN_TEXT } from "./evaluate/own_text.ts";
 import { CPU } from "./graph/device.ts";
 import { LOT_BYTES } from "./graph/memory_policy.ts";
 import type { Items, Places } from "./memory_sizes.ts";

@@ -3,8 +3,7 @@
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole, and of all layers' new weights there are
  * as many as the sparsity can leave. Biases that recovery adds do not count.
  */
-import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
-import { isOwnText } from "./evaluate/own_text.ts";
+import { HELD_OUT_WINDOWS, hasOwnText } from "./calibrate/windows.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import type { BackwardProgram } from "./graph/programs.ts";
 import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts";
@@ -78,7 +77,7 @@ const lossBackward = (run: RunSizes): Items => ({
 const STAGES: readonly Stage[] = [
   {
     name: "own text",
-    runs: ({ config: { calibration } }) => calibration.some(isOwnText),
+    runs: ({ config }) => hasOwnText(config),
     // The head has one row of each window, so its activations are small beside a layer's.
     items: (run) => ({ ...run.head("logits"), ...run.decoding }),
   },

@@ -4,7 +4,7 @@ import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { Moments } from "./calibrate/moments.ts";
 import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
-import { learnable } from "./calibrate/windows.ts";
+import { hasOwnText, learnable } from "./calibrate/windows.ts";
 import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
@@ -49,7 +49,7 @@ import {
   toJson,
   weightsHash,
 } from "./run_facts.ts";
-import { decidesByText, hasOwnText, learnsNothing, warningsOf, withOwnText } from "./run_inputs.ts";
+import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run_inputs.ts";
 import { type Findings, finishedResult, saveRun } from "./run_output.ts";
 import {
   type Measurements,

@@ -6,9 +6,8 @@
 import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
-import type { SampledSet } from "./calibrate/windows.ts";
+import { isOwnText, type SampledSet } from "./calibrate/windows.ts";
 import { countingSettings, type SettledConfig } from "./config.ts";
-import { isOwnText } from "./evaluate/own_text.ts";
 import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
 import type { JsonValue } from "./io/json_document.ts";

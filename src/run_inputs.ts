@@ -3,7 +3,11 @@
 import {
   forCheckAlone,
   HELD_OUT_WINDOWS,
+  hasOwnText,
+  isOwnText,
   loadTokenSet,
+  OWN_TEXT,
+  requireOneOwnText,
   requireWindowsFit,
   type SampledSet,
   type TextSet,
@@ -12,7 +16,7 @@ import {
 import type { AllocationName } from "./choices.ts";
 import { GPRUNE_ALLOCATION, type RunConfig, refines, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { isOwnText, OWN_TEXT, ownTextToCome, requireOneOwnText, writeOwnText } from "./evaluate/own_text.ts";
+import { ownTextToCome, writeOwnText } from "./evaluate/own_text.ts";
 import type { SampleState } from "./evaluate/sample.ts";
 import { foreseeRuntimes } from "./export/foresee.ts";
 import type { Runtimes } from "./export/runtimes.ts";
@@ -228,11 +232,6 @@ function sayIfUsedUp(
     ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
     hint: `${name} has ${count} windows of ${seqLen} tokens, ${samples} were asked for, so ${kept} held out for the check; give more text or ${instead}`,
   });
-}
-
-/** Whether the model is to write one of the sets. */
-export function hasOwnText({ calibration }: Pick<RunConfig, "calibration">): boolean {
-  return calibration.some(isOwnText);
 }
 
 /** The sets, when the model has written its own. @param sets - as `loadCalibration` gives them */

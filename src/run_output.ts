@@ -1,5 +1,6 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
 import { basename, join, resolve } from "node:path";
+import { isOwnText } from "./calibrate/windows.ts";
 import {
   type CountingSettings,
   countingSettings,
@@ -8,7 +9,6 @@ import {
   type SettledConfig,
 } from "./config.ts";
 import { GpruneError } from "./errors.ts";
-import { isOwnText } from "./evaluate/own_text.ts";
 import { modelCard } from "./export/card.ts";
 import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 import type { DeviceFound } from "./graph/device_check.ts";

@@ -2,8 +2,7 @@
  * How long a run will take, about: the operations of its graphs' products, by their shapes, at the speed that products have on this
  * machine. What is beside them goes into shares of that speed, which were measured with SmolLM2-135M (docs/PERFORMANCE.md).
  */
-import { HELD_OUT_WINDOWS } from "./calibrate/windows.ts";
-import { isOwnText } from "./evaluate/own_text.ts";
+import { HELD_OUT_WINDOWS, hasOwnText } from "./calibrate/windows.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
@@ -78,8 +77,8 @@ class Work {
   }
 
   get ownText(): number {
-    const { calibration, samples, seqLen } = this.#run.config;
-    if (!calibration.some(isOwnText)) return 0;
+    if (!hasOwnText(this.#run.config)) return 0;
+    const { samples, seqLen } = this.#run.config;
     const windows = samples + HELD_OUT_WINDOWS;
     // The past grows to a whole window.
     const step: BatchSizes = { B: SAMPLE_BATCH, T: 1, P: Math.ceil(seqLen / 2) };

@@ -19,6 +19,32 @@ export interface TextSet {
   readonly weight: number;
 }
 
+/** The path of a set that the model writes; a file of that name is `./self`. */
+export const OWN_TEXT = "self";
+
+/** Whether the model is to write a set. */
+export function isOwnText({ path }: Pick<TextSet, "path">): boolean {
+  return path === OWN_TEXT;
+}
+
+/** Whether the model is to write one of the sets. */
+export function hasOwnText({ calibration }: { readonly calibration: readonly TextSet[] }): boolean {
+  return calibration.some(isOwnText);
+}
+
+/**
+ * @param where - what gave the sets, for messages
+ * @throws GpruneError BAD_ARGUMENT for two sets of own text, which would be the same
+ */
+export function requireOneOwnText(sets: readonly TextSet[], where: string): void {
+  const own = sets.filter(isOwnText);
+  if (own.length < 2) return;
+  const names = own.map(({ name }) => name).join(" and ");
+  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one set of the model's own text, got ${names}`, {
+    hint: `Give one of them a larger weight instead: ${own[0]!.name}=${OWN_TEXT}:2.`,
+  });
+}
+
 /** Bytes of text read for a set, at least; and for every token that is asked for. */
 const MIN_TEXT_BYTES = 2 ** 23;
 const TEXT_BYTES_PER_TOKEN = 16;

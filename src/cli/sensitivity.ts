@@ -1,8 +1,8 @@
 /** `gprune sensitivity` */
 import type { TokenSet } from "../calibrate/calibrate.ts";
-import { requireWindowsFit, windowLength } from "../calibrate/windows.ts";
+import { requireOneOwnText, requireWindowsFit, windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { gatherTokenSet, requireOneOwnText } from "../evaluate/own_text.ts";
+import { gatherTokenSet } from "../evaluate/own_text.ts";
 import { measureSensitivity, type SensitivityReport } from "../gprune/measure_sensitivity.ts";
 import type { SpaceSensitivity } from "../gprune/sensitivity_summary.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";

@@ -1,7 +1,6 @@
 /** Named texts as the command line gives them. */
-import { nameOfTwo, parseTextSet, type TextSet } from "../calibrate/windows.ts";
+import { isOwnText, nameOfTwo, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { isOwnText, OWN_TEXT } from "../evaluate/own_text.ts";
 import { kindOfPath } from "../io/file.ts";
 import { mayBeText } from "../io/texts.ts";
 

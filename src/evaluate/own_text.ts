@@ -4,7 +4,9 @@
  */
 import {
   HELD_OUT_WINDOWS,
+  isOwnText,
   loadTokenSet,
+  OWN_TEXT,
   type SampledSet,
   type SamplingOptions,
   sampledSet,
@@ -19,9 +21,6 @@ import type { OnProgress } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
 import { type SampleState, sampleTexts } from "./sample.ts";
 
-/** The path of a set that the model writes; a file of that name is `./self`. */
-export const OWN_TEXT = "self";
-
 /** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */
 const SPARE_WINDOWS = 1;
 
@@ -31,24 +30,6 @@ const HINT =
 
 /** Number of the first window for a check alone: no set that a plan was decided on has so many. */
 const FIRST_CHECKED = 2 ** 30;
-
-/** Whether the model is to write a set. */
-export function isOwnText({ path }: Pick<TextSet, "path">): boolean {
-  return path === OWN_TEXT;
-}
-
-/**
- * @param where - what gave the sets, for messages
- * @throws GpruneError BAD_ARGUMENT for two sets of own text, which would be the same
- */
-export function requireOneOwnText(sets: readonly TextSet[], where: string): void {
-  const own = sets.filter(isOwnText);
-  if (own.length < 2) return;
-  const names = own.map(({ name }) => name).join(" and ");
-  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one set of the model's own text, got ${names}`, {
-    hint: `Give one of them a larger weight instead: ${own[0]!.name}=${OWN_TEXT}:2.`,
-  });
-}
 
 /** A set as large as the one that the model is to write. */
 export function ownTextToCome(

@@ -1,9 +1,9 @@
 /** What can be said of a form before a run is started: whether everything that it names is there, and its name is free. */
 import { join } from "node:path";
 import { z } from "zod";
+import { isOwnText } from "../calibrate/windows.ts";
 import type { RunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
-import { isOwnText } from "../evaluate/own_text.ts";
 import { kindOfPath } from "../io/file.ts";
 import { parseHubAddress } from "../io/hub_address.ts";
 import { mayBeText } from "../io/texts.ts";

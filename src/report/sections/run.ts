@@ -1,7 +1,7 @@
 /** The run itself: what it was given, what it took, who loads the result. */
 import { join } from "node:path";
+import { isOwnText } from "../../calibrate/windows.ts";
 import { DEFAULTS } from "../../config.ts";
-import { isOwnText } from "../../evaluate/own_text.ts";
 import { shellWord } from "../../plain_text.ts";
 import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
 import { type Facts, hasGivenPlan } from "../facts.ts";
