@@ -7,7 +7,7 @@ import { type NamedFacts, referenceOf } from "../references.ts";
 import { sharedTexts } from "../shared_texts.ts";
 import { linearScale, logScale } from "./axes.ts";
 import { layerLines, seriesMarks } from "./parts.ts";
-import { accuracyAxis, accuracySpan, interval } from "./quality.ts";
+import { interval, intervalLayers } from "./quality.ts";
 
 export function comparisonPictures(runs: readonly NamedFacts[]): readonly Picture[] {
   const neurons = Math.max(1, ...runs.flatMap(({ facts }) => facts.layers.map(({ ffn }) => ffn.after)));
@@ -91,7 +91,6 @@ function tasksPicture(runs: readonly NamedFacts[]): Picture | null {
   if (values.length === 0) return null;
   const names = runs.map(({ name }) => name);
   const best = values.reduce((a, b) => (b.value > a.value ? b : a));
-  const axis = accuracyAxis(accuracySpan(values));
   return {
     id: "compare-tasks",
     title: "Accuracy on tasks",
@@ -110,16 +109,7 @@ function tasksPicture(runs: readonly NamedFacts[]): Picture | null {
           yOffset: { field: "model", type: "nominal", scale: { domain: names } },
           color,
         },
-        layer: [
-          {
-            mark: { type: "rule", strokeWidth: 1.5 },
-            encoding: { x: { field: "low", ...axis }, x2: { field: "high" } },
-          },
-          {
-            mark: { type: "point", filled: true, size: 60, opacity: 1 },
-            encoding: { x: { field: "value", ...axis }, ...shape },
-          },
-        ],
+        layer: intervalLayers(values, shape),
       };
     },
   };

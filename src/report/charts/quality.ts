@@ -89,7 +89,6 @@ export function tasksPicture(facts: Facts): Picture | null {
     ...(baseline === null ? [] : [interval(from, own.name, baseline)]),
     interval("pruned", own.name, own),
   ]);
-  const span = accuracySpan(values);
   const words = tasks.map(({ name, acc_norm, baseline }) => {
     const from = baseline === null ? "" : `${baseline.acc_norm.toFixed(3)} to `;
     return `${name} ${from}${acc_norm.toFixed(3)}`;
@@ -112,16 +111,7 @@ export function tasksPicture(facts: Facts): Picture | null {
           scale: { domain: [from, "pruned"], range: [palette.muted, palette.loss] },
         },
       },
-      layer: [
-        {
-          mark: { type: "rule", strokeWidth: 1.5 },
-          encoding: { x: { field: "low", ...accuracyAxis(span) }, x2: { field: "high" } },
-        },
-        {
-          mark: { type: "point", filled: true, size: 60, opacity: 1 },
-          encoding: { x: { field: "value", ...accuracyAxis(span) } },
-        },
-      ],
+      layer: intervalLayers(values),
     }),
   };
 }
@@ -144,18 +134,29 @@ export function interval(
   return { name, model, value, low: value - (error ?? 0), high: value + (error ?? 0) };
 }
 
+/** A rule and a point for each of the intervals. @param shape - encodings of the points alone */
+export function intervalLayers(values: readonly Interval[], shape: Chart = {}): readonly Chart[] {
+  const axis = { type: "quantitative", title: "acc_norm", ...linearScale(accuracySpan(values)) };
+  return [
+    {
+      mark: { type: "rule", strokeWidth: 1.5 },
+      encoding: { x: { field: "low", ...axis }, x2: { field: "high" } },
+    },
+    {
+      mark: { type: "point", filled: true, size: 60, opacity: 1 },
+      encoding: { x: { field: "value", ...axis }, ...shape },
+    },
+  ];
+}
+
 /** Around all of them, and not far beyond 0 and 1. */
-export function accuracySpan(values: readonly { readonly low: number; readonly high: number }[]): Span {
+function accuracySpan(values: readonly Interval[]): Span {
   const lowest = Math.min(...values.map(({ low }) => low));
   const { min, max } = spanOf(
     values.flatMap(({ low, high }) => [low, high]),
     0.08,
   );
   return { min: Math.max(min, Math.min(lowest, -0.01)), max: Math.min(max, 1.05) };
-}
-
-export function accuracyAxis(span: Span): Chart {
-  return { type: "quantitative", title: "acc_norm", ...linearScale(span) };
 }
 
 /** How far the residual stream is from the baseline's, layer by layer. */
