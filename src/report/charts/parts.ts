@@ -1,6 +1,11 @@
 /** Parts that several charts have. */
+import type { SpaceKind } from "../../model/spaces.ts";
 import type { Palette } from "../palette.ts";
 import type { Chart } from "../pictures.ts";
+
+/** What charts call the kinds of spaces, and their units. */
+export const KIND_NAMES: Readonly<Record<SpaceKind, string>> = { ffn: "FFN", kv: "attention" };
+export const UNIT_NAMES: Readonly<Record<SpaceKind, string>> = { ffn: "FFN neurons", kv: "KV groups" };
 
 /** Layers from left to right. */
 export function layerAxis(): Chart {
@@ -95,6 +100,11 @@ function legendColumns(names: readonly string[]): number {
 export function namedColor(field: string, colors: Readonly<Record<string, string>>): Chart {
   const scale = { domain: Object.keys(colors), range: Object.values(colors) };
   return { field, type: "nominal", title: null, scale };
+}
+
+/** A colour for each kind of spaces. */
+export function kindColor(palette: Palette): Chart {
+  return namedColor("kind", { [KIND_NAMES.ffn]: palette.accent, [KIND_NAMES.kv]: palette.second });
 }
 
 interface RampOptions {

@@ -7,10 +7,8 @@ import { whole, withMinus } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { layerLines, namedColor, rampColor } from "./parts.ts";
+import { KIND_NAMES, kindColor, layerLines, namedColor, rampColor } from "./parts.ts";
 import { type SigmaSpace, sigmaHistogram, sigmaMap } from "./sigma.ts";
-
-const KIND = { ffn: "FFN", kv: "attention" } as const;
 
 /** What is known of every layer's FFN. */
 function neuronSpaces({ grounds }: Facts): readonly SigmaSpace[] {
@@ -58,9 +56,9 @@ export function histogramPicture(facts: Facts): Picture | null {
 export function agreementPicture(facts: Facts): Picture | null {
   const values = facts.grounds.spaces.map(({ space, kendallW }) => {
     const { layer, kind } = placeOf(space);
-    return { layer, kind: KIND[kind], w: kendallW };
+    return { layer, kind: KIND_NAMES[kind], w: kendallW };
   });
-  const ffn = values.filter(({ kind }) => kind === KIND.ffn);
+  const ffn = values.filter(({ kind }) => kind === KIND_NAMES.ffn);
   if (ffn.length === 0) return null;
   const lowest = ffn.reduce((a, b) => (b.w < a.w ? b : a));
   return {
@@ -73,7 +71,7 @@ export function agreementPicture(facts: Facts): Picture | null {
       layerLines({
         values,
         y: { field: "w", title: "Kendall's W", scale: { domain: [0, 1] }, axis: { tickCount: 5 } },
-        marks: { color: namedColor("kind", { FFN: palette.accent, attention: palette.second }) },
+        marks: { color: kindColor(palette) },
         points: true,
       }),
   };

@@ -5,9 +5,7 @@ import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { countAxis, layerAxis } from "./parts.ts";
-
-const UNITS = { ffn: "FFN neurons", kv: "KV groups" } as const;
+import { countAxis, KIND_NAMES, kindColor, layerAxis, UNIT_NAMES } from "./parts.ts";
 
 /** Kept units of every layer in front of what there was. */
 export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
@@ -17,9 +15,9 @@ export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
   const narrowest = values.reduce((a, b) => (b.after < a.after ? b : a));
   return {
     id: `widths-${kind}`,
-    title: `${UNITS[kind]} of every layer`,
+    title: `${UNIT_NAMES[kind]} of every layer`,
     words:
-      `${whole(left)} of ${whole(all)} ${UNITS[kind]} stay. ` +
+      `${whole(left)} of ${whole(all)} ${UNIT_NAMES[kind]} stay. ` +
       `Layer ${narrowest.layer} is the narrowest with ${whole(narrowest.after)} of ${whole(narrowest.before)}.`,
     caption: "Solid: what stays. Faint: what was removed. Layer 0 reads the embeddings.",
     chart: (palette) => ({
@@ -27,8 +25,8 @@ export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
       data: { values },
       encoding: { x: layerAxis() },
       layer: [
-        bars("before", { color: palette.gone, title: UNITS[kind] }),
-        bars("after", { color: palette.accent, title: UNITS[kind] }),
+        bars("before", { color: palette.gone, title: UNIT_NAMES[kind] }),
+        bars("after", { color: palette.accent, title: UNIT_NAMES[kind] }),
       ],
     }),
   };
@@ -96,8 +94,8 @@ function bars(field: string, { color, title }: { readonly color: string; readonl
 export function sparsityPicture(facts: Facts): Picture {
   const { layers, record } = facts;
   const values = layers.flatMap(({ layer, ffn, kv }) => [
-    { layer, kind: "FFN", removed: ffn.removed },
-    { layer, kind: "attention", removed: kv.removed },
+    { layer, kind: KIND_NAMES.ffn, removed: ffn.removed },
+    { layer, kind: KIND_NAMES.kv, removed: kv.removed },
   ]);
   const modules = moduleValues(facts);
   const deepest = layers.reduce((a, b) => (b.removed > a.removed ? b : a));
@@ -152,7 +150,7 @@ function moduleValues({ grounds }: Facts): readonly ModuleValue[] {
     if (modules.length < 2) return [];
     return modules.map(({ size, kept }) => ({
       layer,
-      kind: kind === "ffn" ? "FFN" : "attention",
+      kind: KIND_NAMES[kind],
       removed: 1 - kept / size,
       units: size,
     }));
@@ -180,12 +178,7 @@ function sparsityEncoding(palette: Palette): Chart {
       scale: { domain: [0, 1] },
       axis: { format: "~%", tickCount: 5 },
     },
-    color: {
-      field: "kind",
-      type: "nominal",
-      title: null,
-      scale: { domain: ["FFN", "attention"], range: [palette.accent, palette.second] },
-    },
+    color: kindColor(palette),
   };
 }
 

@@ -3,7 +3,7 @@ import { RANK_BINS, SIGMA_BINS, type SpaceSensitivity } from "../../gprune/sensi
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { countAxis, rampColor } from "./parts.ts";
+import { countAxis, rampColor, UNIT_NAMES } from "./parts.ts";
 
 /** What the charts show of a space. */
 export type SigmaSpace = Pick<
@@ -13,8 +13,6 @@ export type SigmaSpace = Pick<
 
 /** A standard deviation inside [0, 1] is at most this. */
 const MAX_SIGMA = 0.5;
-
-const KINDS = { ffn: "FFN neurons", kv: "KV groups" } as const;
 
 /** Mean sigma by layer and rank of the units; the colours reach as far as `all` need. @param spaces - one kind */
 export function sigmaMap(
@@ -95,7 +93,7 @@ export function sensitivityPicture(
   const most = spaces.reduce((a, b) => (b.meanSigma > a.meanSigma ? b : a));
   const least = spaces.reduce((a, b) => (b.meanSigma < a.meanSigma ? b : a));
   const kinds = (["ffn", "kv"] as const)
-    .map((kind) => ({ unit: KINDS[kind], own: spaces.filter((space) => space.kind === kind) }))
+    .map((kind) => ({ unit: UNIT_NAMES[kind], own: spaces.filter((space) => space.kind === kind) }))
     .filter(({ own }) => own.length > 0);
   return {
     id: "sensitivity",
