@@ -10,6 +10,7 @@ import { LOT_BYTES } from "./graph/memory_policy.ts";
 import type { Items, Places } from "./memory_sizes.ts";
 import { fileBytes, stageItems } from "./memory_stages.ts";
 import type { PlannedRun } from "./planned_run.ts";
+import { largestBy, smallestBy } from "./tensor/statistics.ts";
 
 /** A run's use of memory. */
 export interface MemoryPlan {
@@ -148,7 +149,7 @@ function* candidatesFor(run: PlannedRun, collect: boolean): Generator<MemoryPlan
 }
 
 function leastPlan(run: PlannedRun, collect: boolean): MemoryPlan {
-  return [...candidatesFor(run, collect)].reduce((a, b) => (b.peak < a.peak ? b : a));
+  return smallestBy([...candidatesFor(run, collect)], ({ peak }) => peak);
 }
 
 function planOf(run: PlannedRun, places: Places): MemoryPlan {
@@ -158,7 +159,7 @@ function planOf(run: PlannedRun, places: Places): MemoryPlan {
 }
 
 function largestStage({ stages }: MemoryPlan): readonly [string, Items] {
-  return Object.entries(stages).reduce((a, b) => (sum(b[1]) > sum(a[1]) ? b : a));
+  return largestBy(Object.entries(stages), ([, items]) => sum(items));
 }
 
 /** Items of ten megabytes and more, largest first. */

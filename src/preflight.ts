@@ -20,6 +20,7 @@ import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { decidesByText } from "./run_inputs.ts";
 import type { Metric } from "./score/metric.ts";
+import { largestBy } from "./tensor/statistics.ts";
 
 /** Bytes. */
 export interface Needs {
@@ -130,7 +131,7 @@ export function estimateNeeds(
     [fits ? moments + 2 * refitted : 0, "--recover bias needs less"],
     [recover === "distill" ? moments + 6 * trained + refitted : 0, "--recover lstsq needs less"],
   ];
-  const [most, lessDisk] = uses.reduce((a, b) => (b[0] > a[0] ? b : a));
+  const [most, lessDisk] = largestBy(uses, ([size]) => size);
   const disk = plan.spilled + most;
   return { memory: plan.peak, output, disk: Math.max(0, disk - kept), lessDisk };
 }

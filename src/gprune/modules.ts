@@ -15,6 +15,7 @@
  */
 import { internalError } from "../errors.ts";
 import { randomStream } from "../tensor/random.ts";
+import { smallestBy } from "../tensor/statistics.ts";
 import { type Behaviour, behaviourPoints } from "./behaviour.ts";
 import { type CountEvidence, chooseModules } from "./module_count.ts";
 import type { Sensitivity } from "./sensitivity.ts";
@@ -131,7 +132,7 @@ function mergedSmall(
   behaviour: Behaviour,
   minModuleSize: number,
 ): readonly (readonly number[])[] {
-  const smallest = groups.reduce((a, b) => (b.length < a.length ? b : a));
+  const smallest = smallestBy(groups, ({ length }) => length);
   if (groups.length === 1 || smallest.length >= minModuleSize) return groups;
   const others = groups.filter((group) => group !== smallest);
   const centre = centreOf(smallest, behaviour);

@@ -4,9 +4,11 @@ import {
   ascendingOrder,
   averageRanks,
   clamp,
+  largestBy,
   mean,
   populationDeviation,
   quantile,
+  smallestBy,
   spearman,
   spread,
 } from "./statistics.ts";
@@ -86,6 +88,12 @@ describe("moments and quantiles", () => {
   it("gives the median between the ends of values in any order", () => {
     expect(spread([10, 1, 2, 4])).toEqual({ median: 3, min: 1, max: 10 });
     expect(spread([7])).toEqual({ median: 7, min: 7, max: 7 });
+  });
+
+  it("finds the first of the largest and of the smallest", () => {
+    const items = ["bb", "a", "cc", "d"];
+    expect(largestBy(items, ({ length }) => length)).toBe("bb");
+    expect(smallestBy(items, ({ length }) => length)).toBe("a");
   });
 
   it("clamps", () => {

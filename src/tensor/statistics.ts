@@ -92,6 +92,16 @@ export function spread(values: readonly number[]): Spread {
   return { median: quantile(sorted, 0.5), min: sorted[0]!, max: sorted.at(-1)! };
 }
 
+/** The item of which `of` is largest, the first of equals. @throws TypeError for no items */
+export function largestBy<T>(items: readonly T[], of: (item: T) => number): T {
+  return items.reduce((a, b) => (of(b) > of(a) ? b : a));
+}
+
+/** The item of which `of` is smallest, as `largestBy`. */
+export function smallestBy<T>(items: readonly T[], of: (item: T) => number): T {
+  return largestBy(items, (item) => -of(item));
+}
+
 /** The nearest number in [low, high]. */
 export function clamp(value: number, low: number, high: number): number {
   return Math.min(high, Math.max(low, value));

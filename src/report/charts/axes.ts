@@ -1,5 +1,5 @@
 /** Axes whose ticks are round numbers with labels, at least two of them, however close or far the values lie. */
-import { clamp } from "../../tensor/statistics.ts";
+import { clamp, largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { UNCOUNTED } from "../format.ts";
 import type { Chart } from "../pictures.ts";
 
@@ -108,9 +108,8 @@ function densest(
   const usable = candidates.filter((ticks) => ticks.length >= 2);
   if (usable.length === 0) return [];
   const fitting = usable.filter((ticks) => ticks.length <= MOST && haveRoom(ticks, place));
-  const best = (lists: typeof usable, sign: number): readonly number[] =>
-    lists.reduce((a, b) => (sign * b.length > sign * a.length ? b : a));
-  return fitting.length > 0 ? best(fitting, 1) : best(usable, -1);
+  const sizeOf = ({ length }: readonly number[]): number => length;
+  return fitting.length > 0 ? largestBy(fitting, sizeOf) : smallestBy(usable, sizeOf);
 }
 
 function haveRoom(ticks: readonly number[], place: (tick: number) => number): boolean {

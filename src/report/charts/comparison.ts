@@ -1,4 +1,5 @@
 /** Charts of several runs at once. */
+import { largestBy } from "../../tensor/statistics.ts";
 import type { Facts } from "../facts.ts";
 import { percent, times } from "../format.ts";
 import type { Picture } from "../picture.ts";
@@ -46,7 +47,7 @@ function ratioPicture(runs: readonly NamedFacts[], { which, id, title }: RatioOp
   if (values.length === 0) return null;
   const { whose, isDense } = referenceOf(runs, which);
   const { names: shared, others } = sharedTexts(runs, which);
-  const worst = values.reduce((a, b) => (b.ratio > a.ratio ? b : a));
+  const worst = largestBy(values, ({ ratio }) => ratio);
   const names = runs.map(({ name }) => name);
   const ends = values.map(({ ratio }) => ratio);
   const span = { min: Math.min(1, ...ends) / 1.04, max: Math.max(1, ...ends) * 1.08 };
@@ -90,7 +91,7 @@ function tasksPicture(runs: readonly NamedFacts[]): Picture | null {
   );
   if (values.length === 0) return null;
   const names = runs.map(({ name }) => name);
-  const best = values.reduce((a, b) => (b.value > a.value ? b : a));
+  const best = largestBy(values, ({ value }) => value);
   return {
     id: "compare-tasks",
     title: "Accuracy on tasks",

@@ -1,4 +1,5 @@
 /** Charts of how a run went: rounds, training, time. */
+import { largestBy } from "../../tensor/statistics.ts";
 import type { Facts } from "../facts.ts";
 import { duration, percent } from "../format.ts";
 import type { Picture } from "../picture.ts";
@@ -91,7 +92,7 @@ export function timingsPicture({ record }: Facts): Picture | null {
   const total = record.timings.reduce((sum, { seconds }) => sum + seconds, 0);
   if (total === 0) return null;
   const values = record.timings.map(({ stage, seconds }) => ({ stage, seconds, label: duration(seconds) }));
-  const longest = record.timings.reduce((a, b) => (b.seconds > a.seconds ? b : a));
+  const longest = largestBy(record.timings, ({ seconds }) => seconds);
   return {
     id: "timings",
     title: "Where the time went",

@@ -1,6 +1,7 @@
 /** Charts of why: how much the calibration sets agree about the units, and which scores were trusted. */
 import type { RankProfile } from "../../gprune/explanation.ts";
 import { MAGNITUDE_THRESHOLD, RELIABILITY_THRESHOLD } from "../../gprune/reliability.ts";
+import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts } from "../facts.ts";
 import { whole, withMinus } from "../format.ts";
@@ -22,8 +23,8 @@ function neuronSpaces({ grounds }: Facts): readonly SigmaSpace[] {
 export function heatMapPicture(facts: Facts): Picture | null {
   const spaces = neuronSpaces(facts);
   if (spaces.every(({ sigmaByRank }) => sigmaByRank.every((sigma) => sigma === null))) return null;
-  const most = spaces.reduce((a, b) => (b.meanSigma > a.meanSigma ? b : a));
-  const least = spaces.reduce((a, b) => (b.meanSigma < a.meanSigma ? b : a));
+  const most = largestBy(spaces, ({ meanSigma }) => meanSigma);
+  const least = smallestBy(spaces, ({ meanSigma }) => meanSigma);
   return {
     id: "sensitivity",
     title: "Where ranks move from set to set",
@@ -60,7 +61,7 @@ export function agreementPicture(facts: Facts): Picture | null {
   });
   const ffn = values.filter(({ kind }) => kind === KIND_NAMES.ffn);
   if (ffn.length === 0) return null;
-  const lowest = ffn.reduce((a, b) => (b.w < a.w ? b : a));
+  const lowest = smallestBy(ffn, ({ w }) => w);
   return {
     id: "kendall",
     title: "Agreement of the sets, layer by layer",
@@ -100,8 +101,8 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
     ),
   );
   const shown = shownInCells(setOrder.length);
-  const most = values.reduce((x, y) => (y.value > x.value ? y : x));
-  const least = values.reduce((x, y) => (y.value < x.value ? y : x));
+  const most = largestBy(values, ({ value }) => value);
+  const least = smallestBy(values, ({ value }) => value);
   const axis = { ticks: false, domain: false };
   return {
     id: "sets",

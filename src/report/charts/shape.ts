@@ -1,4 +1,5 @@
 /** Charts of what is left: widths of the layers, and how much of each was removed. */
+import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts, LayerFacts } from "../facts.ts";
 import { percent, short, whole } from "../format.ts";
@@ -12,7 +13,7 @@ export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
   const values = layers.map(({ layer, [kind]: { before, after } }) => ({ layer, before, after }));
   const left = values.reduce((sum, { after }) => sum + after, 0);
   const all = values.reduce((sum, { before }) => sum + before, 0);
-  const narrowest = values.reduce((a, b) => (b.after < a.after ? b : a));
+  const narrowest = smallestBy(values, ({ after }) => after);
   return {
     id: `widths-${kind}`,
     title: `${UNIT_NAMES[kind]} of every layer`,
@@ -98,8 +99,8 @@ export function sparsityPicture(facts: Facts): Picture {
     { layer, kind: KIND_NAMES.kv, removed: kv.removed },
   ]);
   const modules = moduleValues(facts);
-  const deepest = layers.reduce((a, b) => (b.removed > a.removed ? b : a));
-  const lightest = layers.reduce((a, b) => (b.removed < a.removed ? b : a));
+  const deepest = largestBy(layers, ({ removed }) => removed);
+  const lightest = smallestBy(layers, ({ removed }) => removed);
   const points = modules.length === 0 ? "" : " Points: behaviour modules, larger ones with more units.";
   return {
     id: "sparsity",

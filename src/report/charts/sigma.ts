@@ -1,5 +1,6 @@
 /** Charts of sensitivity sigma: the standard deviation of a unit's rank, 0 to 1, over the calibration sets. */
 import { RANK_BINS, SIGMA_BINS, type SpaceSensitivity } from "../../gprune/sensitivity_summary.ts";
+import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
@@ -90,8 +91,8 @@ export function sensitivityPicture(
   spaces: readonly SpaceSensitivity[],
   { title }: { readonly title: string },
 ): Picture {
-  const most = spaces.reduce((a, b) => (b.meanSigma > a.meanSigma ? b : a));
-  const least = spaces.reduce((a, b) => (b.meanSigma < a.meanSigma ? b : a));
+  const most = largestBy(spaces, ({ meanSigma }) => meanSigma);
+  const least = smallestBy(spaces, ({ meanSigma }) => meanSigma);
   const kinds = (["ffn", "kv"] as const)
     .map((kind) => ({ unit: UNIT_NAMES[kind], own: spaces.filter((space) => space.kind === kind) }))
     .filter(({ own }) => own.length > 0);

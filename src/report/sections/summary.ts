@@ -1,4 +1,5 @@
 /** The top of a report: what a person should know after ten seconds. */
+import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { deepestLayers } from "../charts/shape.ts";
 import {
   baselineWords,
@@ -126,7 +127,7 @@ function card({ label, value, note, mark = "" }: Card): Html {
 }
 
 function mostHarmed(rows: readonly Quality[]): Quality {
-  return rows.reduce((a, b) => (b.ratio > a.ratio ? b : a));
+  return largestBy(rows, ({ ratio }) => ratio);
 }
 
 /** What stands out, in sentences. */
@@ -150,7 +151,7 @@ function qualityFinding(facts: Facts): string | null {
   const rows = texts.length > 0 ? texts : heldOut;
   if (rows.length < 2) return null;
   const worst = mostHarmed(rows);
-  const best = rows.reduce((a, b) => (b.ratio < a.ratio ? b : a));
+  const best = smallestBy(rows, ({ ratio }) => ratio);
   const beside = texts.length > 0 ? against(facts) : "";
   const [most, least] =
     worst.ratio < 1 ? ["falls least", "most"] : ["rises most", best.ratio < 1 ? "falls most" : "least"];
