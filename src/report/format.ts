@@ -15,7 +15,9 @@ export function short(count: number): string {
     [1e6, "M"],
     [1e3, "K"],
   ] as const) {
-    if (count >= size) return `${(count / size).toFixed(count >= 100 * size ? 1 : 2)}${UNIT}${unit}`;
+    // What four digits round up to it: 999,950 is 1.00 M.
+    const from = 0.99995 * size;
+    if (count >= from) return `${(count / size).toFixed(count >= 100 * from ? 1 : 2)}${UNIT}${unit}`;
   }
   return `${count}`;
 }
