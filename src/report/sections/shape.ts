@@ -61,8 +61,6 @@ export function decimal(value: number | null | undefined, digits = 2): Cell {
 }
 
 /** For numbers of any size: `0.00001234`, `12.34`. */
-export function significant(value: number | null | undefined, digits = 4): Cell {
-  return value === null || value === undefined
-    ? null
-    : { text: String(Number(value.toPrecision(digits))), value };
+export function significant(value: number | null | undefined): Cell {
+  return value === null || value === undefined ? null : { text: String(Number(value.toPrecision(4))), value };
 }
