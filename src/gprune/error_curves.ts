@@ -28,7 +28,7 @@ import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { hiddenStash } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { channelCount, OUTPUT_PROJECTION, type Space } from "../model/spaces.ts";
+import { channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
 import type { OnProgress } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
@@ -98,7 +98,7 @@ class LayerMoments {
   inverseSquare = 0;
 
   add(outputs: Outputs, tokenWeight: number): void {
-    for (const kind of ["kv", "ffn"] as const) {
+    for (const kind of SPACE_KINDS) {
       this.#addTo(`${kind}.gram`, outputs[`${kind}.gram`]!, tokenWeight);
       const { shape, data } = outputs[`${kind}.sum`]!;
       const channels = shape.at(-1)!;

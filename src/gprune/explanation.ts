@@ -2,6 +2,7 @@
  * The grounds of a decision as a JSON value of a few numbers for each space, however wide the model is: what plan.json
  * keeps of them and the report draws. Fractions are rounded to four significant digits; nothing is computed from them again.
  */
+import type { SpaceKind } from "../model/spaces.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { mean, spearman } from "../tensor/statistics.ts";
 import type { GpruneDecision } from "./gprune.ts";
@@ -39,7 +40,7 @@ export interface RankProfile {
 }
 
 /** How well one set's ranking of the units predicts another's: Spearman's correlation, mean over the spaces of a kind. */
-export type SetAgreement = Readonly<Record<"ffn" | "kv", readonly (readonly number[])[]>>;
+export type SetAgreement = Readonly<Record<SpaceKind, readonly (readonly number[])[]>>;
 
 /** Plain JSON. */
 export interface Explanation {
@@ -91,7 +92,7 @@ function explainModules(
   });
 }
 
-function agreementOf(analyses: readonly SpaceAnalysis[], kind: "ffn" | "kv"): readonly (readonly number[])[] {
+function agreementOf(analyses: readonly SpaceAnalysis[], kind: SpaceKind): readonly (readonly number[])[] {
   // A space of two units has one order or the other, which says little.
   const alike = analyses.filter(({ space }) => space.kind === kind && space.units > 2);
   const sets = analyses[0]?.sensitivity.ranks.length ?? 0;
@@ -107,11 +108,7 @@ function agreementOf(analyses: readonly SpaceAnalysis[], kind: "ffn" | "kv"): re
   return rows;
 }
 
-function profilesOf(
-  analyses: readonly SpaceAnalysis[],
-  kind: "ffn" | "kv",
-  keep: Keep,
-): readonly RankProfile[] {
+function profilesOf(analyses: readonly SpaceAnalysis[], kind: SpaceKind, keep: Keep): readonly RankProfile[] {
   const top: { readonly analysis: SpaceAnalysis; readonly unit: number; readonly sigma: number }[] = [];
   for (const analysis of analyses.filter(({ space }) => space.kind === kind)) {
     for (const [unit, sigma] of analysis.sensitivity.sigma.entries()) {

@@ -3,7 +3,7 @@
  * generation. Every program takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in
  * head_programs.ts.
  */
-import { OUTPUT_PROJECTION } from "../model/spaces.ts";
+import { OUTPUT_PROJECTION, SPACE_KINDS } from "../model/spaces.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
 import { buildLayer, type LayerGraphOptions, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
@@ -26,8 +26,6 @@ export type LayerProgram =
   | `${BackwardProgram}Kept`;
 /** Programs of the way back. */
 export type BackwardProgram = "backward" | "train" | "slopes";
-
-const KINDS = ["kv", "ffn"] as const;
 
 /** Programs whose positions are not those of whole sequences. */
 const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
@@ -145,7 +143,7 @@ function tokenImportance(b: GraphBuilder, hidden: Value): Value {
 }
 
 function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
-  for (const kind of KINDS) {
+  for (const kind of SPACE_KINDS) {
     const x = taps[kind];
     const squares = b.mul(x, x);
     b.output(`${kind}.sum`, sumOverTokens(b, x));
@@ -157,14 +155,14 @@ function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
 
 function addGrams(b: GraphBuilder, layer: LayerValues): void {
   addStatistics(b, layer);
-  for (const kind of KINDS) {
+  for (const kind of SPACE_KINDS) {
     const rows = b.flatten(layer.taps[kind]);
     b.output(`${kind}.gram`, b.matmul(rows, rows, { transA: true }));
   }
 }
 
 function addMoments(b: GraphBuilder, layer: LayerValues): void {
-  for (const kind of KINDS) {
+  for (const kind of SPACE_KINDS) {
     const x = layer.taps[kind];
     const importance = tokenImportance(b, layer.streams[kind]);
     const root = b.sqrt(importance);
@@ -215,9 +213,9 @@ function addGradients(
 }
 
 function addBackward(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
-  const inputs = KINDS.map((kind) => layer.taps[kind]);
+  const inputs = SPACE_KINDS.map((kind) => layer.taps[kind]);
   const pulls = addGradients(b, layer, { upstream, targets: inputs });
-  for (const [index, kind] of KINDS.entries()) {
+  for (const [index, kind] of SPACE_KINDS.entries()) {
     const x = inputs[index]!;
     const deviation = b.sub(x, b.input(`${kind}.centre`, [x.shape[2]!]));
     b.output(`${kind}.gate`, sumOverTokens(b, b.mul(pulls[index]!, deviation)));
@@ -234,10 +232,10 @@ function addTrain(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
 /** The derivatives along changes of the output projections. */
 function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   const { taps, projected, input } = layer;
-  const targets = KINDS.map((kind) => projected[OUTPUT_PROJECTION[kind]]);
+  const targets = SPACE_KINDS.map((kind) => projected[OUTPUT_PROJECTION[kind]]);
   const pulls = addGradients(b, layer, { upstream, targets });
   const size = input.shape[2]!;
-  for (const [index, kind] of KINDS.entries()) {
+  for (const [index, kind] of SPACE_KINDS.entries()) {
     const [count, rank] = [`${kind}.V`, `${kind}.r`];
     const inputs = b.input(`${kind}.changeInputs`, [count, rank, taps[kind].shape[2]!]);
     const outputs = b.input(`${kind}.changeOutputs`, [count, size, rank]);
@@ -248,7 +246,7 @@ function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
   }
   const units = taps.ffn.shape[2]!;
   const weight = b.input("ffn.gateWeight", [size, units]);
-  const pull = b.matmul(pulls[KINDS.indexOf("ffn")]!, weight);
+  const pull = b.matmul(pulls[SPACE_KINDS.indexOf("ffn")]!, weight);
   const gates = b.mul(b.sub(taps.ffn, b.input("ffn.centre", [units])), pull);
   b.output("ffn.gateSquares", sumOverTokens(b, b.mul(gates, gates)));
 }

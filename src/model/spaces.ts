@@ -12,6 +12,9 @@ import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } fr
 
 export type SpaceKind = "ffn" | "kv";
 
+/** Both of them, as a layer has them: attention before FFN. */
+export const SPACE_KINDS = ["kv", "ffn"] as const;
+
 /** A list of units that can be removed together with everything that belongs to them. */
 export interface Space {
   /** `layers.3.ffn`, the key in plans. */
@@ -68,7 +71,7 @@ export function projectionName(
 export function spacesOf(spec: ModelSpec): readonly Space[] {
   return spec.layers.flatMap((layer, index) => {
     const weights = projectionWeights(spec, layer, index);
-    return (["kv", "ffn"] as const).map((kind): Space => {
+    return SPACE_KINDS.map((kind): Space => {
       const id = spaceId(index, kind);
       const units = kind === "ffn" ? layer.neurons : layer.kvGroups;
       const unitChannels = kind === "ffn" ? 1 : layer.groupSize * spec.headDim;

@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { RankProfile, SetAgreement, SpaceExplanation } from "../gprune/explanation.ts";
 import type { Round } from "../gprune/learned.ts";
 import type { WidthMove } from "../gprune/width_moves.ts";
+import type { SpaceKind } from "../model/spaces.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 
 /** The grounds of a plan; what is missing is empty. */
@@ -136,7 +137,7 @@ function reordered<T extends Pick<Explained, "setOrder" | "agreement" | "profile
 }
 
 /** Layer and kind of a space's id, `layers.3.ffn`. */
-export function placeOf(space: string): { readonly layer: number; readonly kind: "ffn" | "kv" } {
+export function placeOf(space: string): { readonly layer: number; readonly kind: SpaceKind } {
   const [, layer, kind] = space.split(".");
   return { layer: Number(layer), kind: kind === "kv" ? "kv" : "ffn" };
 }

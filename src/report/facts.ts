@@ -1,5 +1,6 @@
 /** What a report is made of: the files of a run, and what follows from them. */
 import { normalize } from "node:path";
+import type { SpaceKind } from "../model/spaces.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import { type Explained, explained } from "./explained.ts";
@@ -117,7 +118,7 @@ function quality(name: string, dense: number, pruned: number): Quality {
 
 function layerFacts({ widths, unit_parameters: cost }: RunRecord): readonly LayerFacts[] {
   return widths.before.ffn.map((_, layer) => {
-    const space = (kind: "ffn" | "kv"): SpaceFacts => {
+    const space = (kind: SpaceKind): SpaceFacts => {
       const [before, after] = [widths.before[kind][layer]!, widths.after[kind][layer]!];
       return { before, after, removed: 1 - after / before };
     };
@@ -128,7 +129,7 @@ function layerFacts({ widths, unit_parameters: cost }: RunRecord): readonly Laye
   });
 }
 
-function removedOf({ widths, unit_parameters: cost }: RunRecord, kind: "ffn" | "kv"): number {
+function removedOf({ widths, unit_parameters: cost }: RunRecord, kind: SpaceKind): number {
   const total = (all: readonly number[]): number =>
     all.reduce((sum, units, layer) => sum + units * cost[kind][layer]!, 0);
   return 1 - total(widths.after[kind]) / total(widths.before[kind]);

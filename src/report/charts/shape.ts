@@ -1,4 +1,5 @@
 /** Charts of what is left: widths of the layers, and how much of each was removed. */
+import type { SpaceKind } from "../../model/spaces.ts";
 import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import { placeOf } from "../explained.ts";
 import type { Facts, LayerFacts } from "../facts.ts";
@@ -9,7 +10,7 @@ import type { Chart } from "../pictures.ts";
 import { countAxis, KIND_NAMES, kindColor, layerAxis, UNIT_NAMES } from "./parts.ts";
 
 /** Kept units of every layer in front of what there was. */
-export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
+export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
   const values = layers.map(({ layer, [kind]: { before, after } }) => ({ layer, before, after }));
   const left = values.reduce((sum, { after }) => sum + after, 0);
   const all = values.reduce((sum, { before }) => sum + before, 0);
@@ -35,7 +36,7 @@ export function widthsPicture({ layers }: Facts, kind: "ffn" | "kv"): Picture {
 
 /** Parameters by what they belong to, before and after. */
 export function compositionPicture({ record, removed }: Facts): Picture {
-  const prunable = (kind: "ffn" | "kv"): number =>
+  const prunable = (kind: SpaceKind): number =>
     record.widths.before[kind].reduce(
       (sum, units, layer) => sum + units * record.unit_parameters[kind][layer]!,
       0,

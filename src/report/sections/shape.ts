@@ -1,4 +1,5 @@
 /** What is left: widths, and what every layer gave up. */
+import { SPACE_KINDS } from "../../model/spaces.ts";
 import {
   type Cell,
   type Column,
@@ -29,7 +30,7 @@ function layerTable({ layers, grounds }: Facts) {
     ...(known ? [...numbers(["FFN", "KV"], "Kendall's W"), ...numbers(["FFN"], "Mean σ")] : []),
   ];
   const rows = layers.map(({ layer, removed, ffn, kv }): readonly Cell[] => {
-    const [ofFfn, ofKv] = (["ffn", "kv"] as const).map((kind) =>
+    const [ofKv, ofFfn] = SPACE_KINDS.map((kind) =>
       grounds.spaces.find(({ space }) => placeOf(space).layer === layer && placeOf(space).kind === kind),
     );
     return [
