@@ -235,7 +235,7 @@ export {
 export { Tokenizer } from "./model/tokenizer.ts";
 export { versions } from "./package.ts";
 export { type PruneOptions, prune } from "./pipeline.ts";
-export type { NamedValue, OnProgress, ProgressEvent } from "./progress.ts";
+export type { NamedValue, OnProgress, ProgressEvent, Reporting } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
 export type { Allocation, AllocationRequest, RemovalRequest } from "./prune/allocation.ts";

@@ -25,5 +25,11 @@ export interface NamedValue {
 
 export type OnProgress = (event: ProgressEvent) => void;
 
+/** Where a stage tells its progress. */
+export interface Reporting {
+  readonly stage: string;
+  readonly onProgress: OnProgress;
+}
+
 /** Ignores progress. */
 export const silent: OnProgress = () => {};

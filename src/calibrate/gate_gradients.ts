@@ -5,7 +5,7 @@ import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch } from "../graph/forward.ts";
 import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type Reporting, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { windowValues } from "./window_gradients.ts";
 
@@ -20,11 +20,9 @@ export interface WindowGradients {
   readonly gates: ReadonlyMap<string, Float32Array>;
 }
 
-export interface GateGradientOptions extends Keeping {
+export interface GateGradientOptions extends Keeping, Partial<Reporting> {
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;
-  readonly stage?: string;
-  readonly onProgress?: OnProgress;
 }
 
 /** Gate gradients of every window, one after the other, in order. */

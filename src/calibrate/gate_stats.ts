@@ -8,7 +8,7 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import { runnerForLots } from "../graph/kept_activations.ts";
 import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type Reporting, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
@@ -32,7 +32,7 @@ export interface GateStats {
   readonly spaces: ReadonlyMap<string, UnitGateStats>;
 }
 
-export interface GateStatsOptions {
+export interface GateStatsOptions extends Partial<Reporting> {
   /**
    * Whether the squares of a window count by the inverse root of their sum over the model, so that a few windows with
    * large gradients do not decide alone.
@@ -40,8 +40,6 @@ export interface GateStatsOptions {
   readonly damped?: boolean;
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;
-  readonly stage?: string;
-  readonly onProgress?: OnProgress;
   /** Keeps its state between lots of windows. */
   readonly checkpoints?: Checkpoints<GateStatsState>;
 }

@@ -8,7 +8,7 @@ import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import type { LayerSpec } from "../model/spec.ts";
-import type { OnProgress } from "../progress.ts";
+import type { Reporting } from "../progress.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
 import {
   type Activations,
@@ -62,10 +62,7 @@ export interface Passes {
   losses(requests: readonly LossRequest[], options: LossOptions): Promise<readonly LossSum[]>;
 }
 
-export interface LossOptions {
-  readonly stage: string;
-  readonly onProgress: OnProgress;
-}
+export type LossOptions = Reporting;
 
 /** What passes are opened for. */
 export interface PassesBase {

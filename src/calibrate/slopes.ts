@@ -21,7 +21,7 @@ import { modelForLots, runnerForLots } from "../graph/kept_activations.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type Reporting, silent } from "../progress.ts";
 import { NO_CHECKPOINTS } from "../stages.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
@@ -45,11 +45,9 @@ export interface SlopeStats extends WindowSums {
   readonly neurons: ReadonlyMap<string, Float64Array>;
 }
 
-export interface SlopeOptions {
+export interface SlopeOptions extends Partial<Reporting> {
   /** What a removed neuron is replaced by, [units] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;
-  readonly stage?: string;
-  readonly onProgress?: OnProgress;
 }
 
 /** A model that has changes among its tensors (`changeNames`), and the one it was made of. */

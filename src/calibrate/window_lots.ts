@@ -2,12 +2,12 @@
  * Windows of several sets on their way forward and back: as many at once as there is room for what they leave in memory, and what
  * comes of each window added up by set, one after the other.
  */
-import type { Keeping, Reporting } from "../graph/backward.ts";
+import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches, type TokenBatch, tokensOf } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
 import { inputStash, tidy } from "../graph/memory_policy.ts";
-import type { OnProgress, ProgressEvent } from "../progress.ts";
+import type { OnProgress, ProgressEvent, Reporting } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
 import { type TokenSet, textsOf } from "./calibrate.ts";
 
@@ -24,15 +24,13 @@ export interface LotsState<S> {
 }
 
 /** What is computed of windows, and how. */
-export interface WindowWork<S extends WindowSums> {
+export interface WindowWork<S extends WindowSums> extends Reporting {
   /** Sums of no windows. */
   readonly empty: () => S;
   /** What comes of every window of some micro-batches, in order. */
   readonly compute: (batches: readonly TokenBatch[], options: Keeping & Reporting) => Promise<Iterable<S>>;
   /** Adds a window to sums, which it may change. */
   readonly add: (sums: S, window: S) => S;
-  readonly stage: string;
-  readonly onProgress: OnProgress;
   /** Keeps its state between lots. */
   readonly checkpoints: Checkpoints<LotsState<S>>;
 }

@@ -16,7 +16,7 @@ import {
 import { headStructure } from "../graph/head.ts";
 import { tidy } from "../graph/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type Reporting, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";
 
@@ -69,10 +69,7 @@ function headSettings(spec: ModelSpec): string {
 export async function compareOnWindows(
   runners: readonly DecoderRunner[],
   windows: readonly Int32Array[],
-  {
-    stage = "evaluate",
-    onProgress = silent,
-  }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
+  { stage = "evaluate", onProgress = silent }: Partial<Reporting> = {},
 ): Promise<ComparedText> {
   requirePredictions(windows);
   const { spec } = runners[0]!.model;

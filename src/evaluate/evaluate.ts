@@ -6,7 +6,7 @@ import type { Runtime } from "../graph/runtime.ts";
 import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { plainName } from "../plain_text.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type OnProgress, type Reporting, silent } from "../progress.ts";
 import { interruptible } from "../stages.ts";
 import { type ComparedText, compareOnWindows, type Divergence, incomparable } from "./divergence.ts";
 import { type ScoreKeeper, withKeptScores } from "./kept_scores.ts";
@@ -173,10 +173,7 @@ function fromFirst(
 async function scoresOf<Content, Score>(
   sets: readonly (readonly [string, Content])[],
   onProgress: OnProgress,
-  score: (
-    content: Content,
-    options: { readonly stage: string; readonly onProgress: OnProgress },
-  ) => Promise<Score>,
+  score: (content: Content, options: Reporting) => Promise<Score>,
 ): Promise<Readonly<Record<string, Score>>> {
   const scores: [string, Score][] = [];
   for (const [name, content] of sets) {

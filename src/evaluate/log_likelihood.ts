@@ -9,7 +9,7 @@ import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.
 import { hasSameFrequencies } from "../graph/frequencies.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type Reporting, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** Tokens whose last ones are to be predicted. */
@@ -52,10 +52,7 @@ const PACK_TOKENS = 256;
 export async function logLikelihoods(
   runner: DecoderRunner,
   continuations: readonly Continuation[],
-  {
-    stage = "evaluate",
-    onProgress = silent,
-  }: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
+  { stage = "evaluate", onProgress = silent }: Partial<Reporting> = {},
 ): Promise<readonly LogLikelihood[]> {
   for (const continuation of continuations) {
     requireBothParts(continuation);

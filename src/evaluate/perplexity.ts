@@ -6,7 +6,7 @@
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
-import type { OnProgress } from "../progress.ts";
+import type { Reporting } from "../progress.ts";
 
 /** How well a model predicts a text. */
 export interface TextScore {
@@ -26,7 +26,7 @@ export interface TextScore {
 export async function perplexity(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
-  options: { readonly stage?: string; readonly onProgress?: OnProgress } = {},
+  options: Partial<Reporting> = {},
 ): Promise<TextScore> {
   requirePredictions(windows);
   return textScore(await nextTokenLoss(runner, windows, options), windows.length);

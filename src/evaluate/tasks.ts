@@ -5,7 +5,7 @@
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import type { OnProgress } from "../progress.ts";
+import type { Reporting } from "../progress.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
 import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
 
@@ -67,7 +67,7 @@ function withoutContext(where: string): GpruneError {
 export async function scoreTask(
   runner: DecoderRunner,
   documents: readonly EncodedDocument[],
-  options: { readonly stage: string; readonly onProgress: OnProgress },
+  options: Reporting,
 ): Promise<TaskScore> {
   const likelihoods = await logLikelihoods(
     runner,

@@ -2,7 +2,7 @@
  * The way back through a model: forward through all layers keeping layer inputs, the head in chunks, then backwards
  * layer by layer. What layers computed is kept as well where there is room for it, or computed again, which gives the same bits.
  */
-import type { OnProgress } from "../progress.ts";
+import type { OnProgress, Reporting } from "../progress.ts";
 import { MemoryStash, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
@@ -18,12 +18,6 @@ import {
 } from "./forward.ts";
 import type { BackwardProgram } from "./programs.ts";
 import type { Feeds } from "./runtime.ts";
-
-/** Where progress is told. */
-export interface Reporting {
-  readonly stage: string;
-  readonly onProgress: OnProgress;
-}
 
 /** The input of every layer of every micro-batch, [B, T, C] each, in a stash, and in memory what was kept beside it. */
 export class LayerInputs {

@@ -4,7 +4,7 @@
  */
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import type { OnProgress } from "../progress.ts";
+import type { Reporting } from "../progress.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
@@ -198,7 +198,7 @@ export type ForwardProgram = Extract<
   "forward" | "statistics" | "gram" | "moments" | "statisticsAndMoments" | "keeping"
 >;
 
-export interface ForwardOptions {
+export interface ForwardOptions extends Reporting {
   /** Which program runs, one for all or one for each micro-batch; forests have their own. */
   readonly program?: ForwardProgram | ((batch: number) => ForwardProgram);
   /** What programs take besides `buildLayer`'s inputs; those that do not want it leave it. */
@@ -213,8 +213,6 @@ export interface ForwardOptions {
   readonly end?: number | undefined;
   /** Called after each layer with the index of the next one; waited for. */
   readonly onLayer?: (next: number) => Promise<void>;
-  readonly stage: string;
-  readonly onProgress: OnProgress;
 }
 
 /** Moves every micro-batch's hidden states through all layers. */

@@ -1,5 +1,5 @@
 /** The loss of a model on windows of text. */
-import { type OnProgress, silent } from "../progress.ts";
+import { type Reporting, silent } from "../progress.ts";
 import type { DecoderRunner } from "./decoder_runner.ts";
 import {
   embedWindows,
@@ -17,16 +17,11 @@ export interface LossSum {
   readonly predictions: number;
 }
 
-interface LossOptions {
-  readonly stage?: string;
-  readonly onProgress?: OnProgress;
-}
-
 /** @param windows - token ids, each [T], T >= 2 */
 export async function nextTokenLoss(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
-  options: LossOptions = {},
+  options: Partial<Reporting> = {},
 ): Promise<LossSum> {
   return lossSum([await predictionLosses(runner, windows, options)]);
 }
@@ -42,7 +37,7 @@ export function lossSum(lots: readonly Float32Array[]): LossSum {
 export async function predictionLosses(
   runner: DecoderRunner,
   windows: readonly Int32Array[],
-  { stage = "evaluate", onProgress = silent }: LossOptions = {},
+  { stage = "evaluate", onProgress = silent }: Partial<Reporting> = {},
 ): Promise<Float32Array> {
   const perWindow = windows[0]!.length * runner.model.spec.hiddenSize * 4;
   const lot = Math.max(1, Math.floor(MAX_HIDDEN_BYTES / perWindow));

@@ -4,20 +4,18 @@ import type { Moments } from "../calibrate/moments.ts";
 import { localPasses, type OpenPasses, type Passes } from "../calibrate/passes.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import type { OnProgress } from "../progress.ts";
+import type { Reporting } from "../progress.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Checkpoints } from "../stages.ts";
 import type { Alternatives } from "./alternatives.ts";
 import { type Refitted, refitProjections } from "./least_squares.ts";
 
 /** What is to be refitted, on the model that is pruned. */
-export interface RefitOrder {
+export interface RefitOrder extends Reporting {
   readonly plan: PruningPlan;
   readonly moments: Moments;
   /** Other widths, to be fitted as well. */
   readonly alternatives?: Alternatives | undefined;
-  readonly stage: string;
-  readonly onProgress: OnProgress;
   readonly checkpoints: Checkpoints<Refitted>;
 }
 

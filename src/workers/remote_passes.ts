@@ -23,7 +23,7 @@ import { keepValue, storeIdentity } from "../io/store.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { type Reporting, silent } from "../progress.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -214,12 +214,10 @@ class RemotePasses implements OpenRunPasses {
 }
 
 /** What is computed of every window by itself. */
-interface RemoteWork<S> {
+interface RemoteWork<S> extends Reporting {
   /** The unit that computes windows. */
   readonly unit: (windows: Digest) => Unit;
   /** Sums of no windows. */
   readonly empty: () => S;
   readonly add: (sums: S, window: S) => S;
-  readonly stage: string;
-  readonly onProgress: OnProgress;
 }

@@ -1,14 +1,8 @@
 /** Progress of a pass that others compute: it is told again and again while nothing happens, so that a run can be stopped. */
-import type { OnProgress } from "../progress.ts";
+import type { ProgressEvent, Reporting } from "../progress.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
-interface PassFacts {
-  readonly stage: string;
-  readonly total: number;
-  /** Plural noun. */
-  readonly unit: string;
-  readonly onProgress: OnProgress;
-}
+interface PassFacts extends Reporting, Pick<ProgressEvent, "total" | "unit"> {}
 
 /** Seconds between two events. */
 const TELL_SECONDS = 1;
