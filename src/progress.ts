@@ -33,3 +33,15 @@ export interface Reporting {
 
 /** Ignores progress. */
 export const silent: OnProgress = () => {};
+
+/** Counts work as it is done. @returns what hears of every amount */
+export function counting(
+  onProgress: OnProgress,
+  { stage, total, unit }: Pick<ProgressEvent, "stage" | "total" | "unit">,
+): (amount: number) => void {
+  let done = 0;
+  return (amount) => {
+    done += amount;
+    onProgress({ stage, done, total, unit });
+  };
+}

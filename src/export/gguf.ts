@@ -15,7 +15,7 @@ import { type GgufVocabulary, ggufVocabularyOf } from "../model/gguf_vocabulary.
 import type { Model } from "../model/model.ts";
 import { ofModel } from "../model/tokenizer_files.ts";
 import { plainName } from "../plain_text.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { counting, type OnProgress, silent } from "../progress.ts";
 import { isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { requireDtype } from "./dtype_choice.ts";
@@ -67,11 +67,7 @@ export async function exportGguf(
   const tensors = tensorsToWrite(model, target, dtype);
   const tensorBytes = tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
   await requireExportRoom(model, { output: path, bytes: tensorBytes });
-  let done = 0;
-  const onBytes = (bytes: number): void => {
-    done += bytes;
-    onProgress({ stage: "save", done, total: tensorBytes, unit: "bytes" });
-  };
+  const onBytes = counting(onProgress, { stage: "save", total: tensorBytes, unit: "bytes" });
   await writeNewFileAtomically(path, (file) => writeGguf(file, { metadata, tensors }, { onBytes }));
   return {
     architecture: target.name,

@@ -20,7 +20,7 @@ import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { packageDirectory } from "../package.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { counting, type OnProgress, silent } from "../progress.ts";
 import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
@@ -70,21 +70,14 @@ export async function exportHuggingFace(
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
   // A caller with a `write` of its own knows what is there already.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
-  let done = 0;
+  const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
   await write(directory, async (temporary, kept) => {
     const files = new Map(documents);
     files.set("config.json", configText(config));
     if (form.remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
     await writeCarried({ ...model, files: carriedFiles(model, form) }, temporary, new Set(files.keys()));
-    await writeSafetensors(temporary, tensors, {
-      kept,
-      ...(maxShardBytes && { maxShardBytes }),
-      onBytes: (bytes) => {
-        done += bytes;
-        onProgress({ stage: "save", done, total, unit: "bytes" });
-      },
-    });
+    await writeSafetensors(temporary, tensors, { kept, ...(maxShardBytes && { maxShardBytes }), onBytes });
     for (const [name, text] of (await lastDocuments?.()) ?? []) {
       await writeFileAtomically(join(temporary, name), text);
     }

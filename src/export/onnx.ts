@@ -11,7 +11,7 @@ import { familyByName } from "../model/families.ts";
 import { configOf, configText } from "../model/hf_config_writer.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { type OnProgress, silent } from "../progress.ts";
+import { counting, type OnProgress, silent } from "../progress.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
@@ -45,11 +45,7 @@ export async function exportOnnx(
   const onnx = onnxModel(model.spec, format);
   const total = weightBytes(onnx);
   await requireExportRoom(model, { output: directory, bytes: total });
-  let done = 0;
-  const onBytes = (bytes: number): void => {
-    done += bytes;
-    onProgress({ stage: "save", done, total, unit: "bytes" });
-  };
+  const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
   await writeDirectoryAtomically(directory, async (temporary) => {
     const path = join(temporary, "onnx", `model${format.suffix}.onnx`);
     await makeDirectory(dirname(path));

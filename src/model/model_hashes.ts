@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import { sha256Hex } from "../io/sha256.ts";
 import { digestFile } from "../io/stage_file.ts";
-import type { OnProgress } from "../progress.ts";
+import { counting, type OnProgress } from "../progress.ts";
 import { modelFiles } from "./checkpoint.ts";
 import type { Model } from "./model.ts";
 
@@ -17,13 +17,10 @@ export async function modelHashes(
 ): Promise<Readonly<Record<string, string>>> {
   const files = await modelFiles(model);
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  let done = 0;
+  const onBytes = counting(onProgress, { stage: "check files", total, unit: "bytes" });
   const hashes: [string, string][] = [];
   for (const { path } of files) {
-    const digest = await digestFile(path, (bytes) => {
-      done += bytes;
-      onProgress({ stage: "check files", done, total, unit: "bytes" });
-    });
+    const digest = await digestFile(path, onBytes);
     hashes.push([basename(path), digest.sha256]);
   }
   const carried = model.files.map(({ name, bytes }) => {
