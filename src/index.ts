@@ -265,7 +265,13 @@ export {
   refitLeastSquares,
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
-export { type OpenRunPasses, type RefitOrder, type RunPasses, runPasses } from "./recover/passes.ts";
+export {
+  type OpenRunPasses,
+  type RefitOrder,
+  type RemoteActivations,
+  type RunPasses,
+  runPasses,
+} from "./recover/passes.ts";
 export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 // Reports
 export { renderComparison } from "./report/comparison.ts";

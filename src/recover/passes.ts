@@ -24,14 +24,14 @@ export interface RunPasses extends Passes {
   refit(order: RefitOrder): Promise<Refitted>;
 }
 
+/** What other machines found; moments are null when they cannot give the bits that one process gives. */
+export interface RemoteActivations extends Pick<Activations, "stats"> {
+  readonly moments: Moments | null;
+}
+
 /** Passes that hold connections, of which one may be left to the run itself. */
-export interface OpenRunPasses extends Omit<OpenPasses, "activations"> {
-  /** Moments are null when other machines cannot give the bits that one process gives. */
-  activations(
-    sets: readonly MeasuredSet[],
-    options?: CalibrateOptions,
-  ): Promise<Omit<Activations, "moments"> & { readonly moments: Moments | null }>;
-  refit(order: RefitOrder): Promise<Refitted>;
+export interface OpenRunPasses extends Omit<OpenPasses, "activations">, Pick<RunPasses, "refit"> {
+  activations(sets: readonly MeasuredSet[], options?: CalibrateOptions): Promise<RemoteActivations>;
 }
 
 /** Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned */

@@ -9,16 +9,11 @@ import { tokensOf } from "../graph/forward.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue } from "../io/store.ts";
 import type { OnProgress } from "../progress.ts";
+import type { RemoteActivations } from "../recover/passes.ts";
 import { momentsFrom } from "./kept_moments.ts";
 import { handled, type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
 import type { MomentShard, MomentsUnit, OwnedWindows, StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
-
-/** What other processes found; moments are null when bits may not be those of one process. */
-export interface RemoteActivations {
-  readonly stats: ReadonlyMap<string, CalibrationStats>;
-  readonly moments: Moments | null;
-}
 
 /** A shard, the set it is of, and its units of statistics, one for each range of layers. */
 interface ShardWay extends MeasuredShard {
