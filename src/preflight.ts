@@ -3,15 +3,14 @@
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
 
-import { contrastedSizes } from "./byte_size.ts";
 import type { TokenSet } from "./calibrate/calibrate.ts";
 import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
 import { learnable, type SampledSet } from "./calibrate/windows.ts";
 import type { SettledConfig } from "./config.ts";
-import { GpruneError } from "./errors.ts";
 import { storedDType } from "./export/hf.ts";
+import { requireDisk, requireMemory } from "./export/room.ts";
 import { tokensOf } from "./graph/forward.ts";
-import { freeDiskBytes, memoryLimit } from "./io/machine.ts";
+import { memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
 import { channelCount, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
@@ -146,21 +145,10 @@ export async function requireRoom(
   output: string,
   ways: () => readonly string[] = () => [],
 ): Promise<void> {
-  const limit = memoryLimit();
-  if (memory > limit) {
+  requireMemory(memory, "this run", () => {
     const lower = ways();
-    const [needed, found] = contrastedSizes(memory, limit);
-    throw new GpruneError(
-      "OUT_OF_MEMORY",
-      `memory: expected ${needed} for this run, got ${found}`,
-      lower.length === 0 ? {} : { hint: `Give ${oneOf(lower)}.` },
-    );
-  }
-  const free = await freeDiskBytes(output);
-  if (disk > free) {
-    const [needed, found] = contrastedSizes(disk, free);
-    throw new GpruneError("OUTPUT_FAILED", `${output}: expected ${needed} of free space, got ${found}`, {
-      hint: `Free some space, or write to another disk${lessDisk === null ? "" : `; ${lessDisk}`}.`,
-    });
-  }
+    return lower.length === 0 ? undefined : `Give ${oneOf(lower)}.`;
+  });
+  const instead = lessDisk === null ? "" : `; ${lessDisk}`;
+  await requireDisk(output, disk, `Free some space, or write to another disk${instead}.`);
 }

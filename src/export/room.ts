@@ -1,4 +1,4 @@
-/** What writing a model needs, checked before any of it is written. */
+/** Whether the machine has the room that something needs, asked before it begins; and what writing a model needs. */
 import { contrastedSizes } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/machine.ts";
@@ -20,18 +20,30 @@ export async function requireExportRoom(
   { spec }: Pick<Model, "spec">,
   { output, bytes }: { readonly output: string; readonly bytes: number },
 ): Promise<void> {
-  const free = await freeDiskBytes(output);
-  if (bytes > free) {
-    const [needed, found] = contrastedSizes(bytes, free);
-    const message = `${output}: expected ${needed} of free space, got ${found}`;
-    throw new GpruneError("OUTPUT_FAILED", message, {
-      hint: "Free some space, write to another disk, or choose a --dtype of fewer bits.",
-    });
-  }
+  const fewer = "Free some space, write to another disk, or choose a --dtype of fewer bits.";
+  await requireDisk(output, bytes, fewer);
   const largest = Math.max(...weightsOf(spec).map(({ shape }) => elementCount(shape)));
   const needed = BASE_BYTES + COPIES * 4 * largest;
-  if (needed <= memoryLimit()) return;
-  const [most, found] = contrastedSizes(needed, memoryLimit());
-  const message = `memory: expected ${most} for the largest tensor, got ${found}`;
-  throw new GpruneError("OUT_OF_MEMORY", message, { hint: "Use a machine with more memory." });
+  requireMemory(needed, "the largest tensor", () => "Use a machine with more memory.");
+}
+
+/** @throws GpruneError OUTPUT_FAILED when the disk of `output` has not so many bytes free */
+export async function requireDisk(output: string, bytes: number, hint: string): Promise<void> {
+  const free = await freeDiskBytes(output);
+  if (bytes <= free) return;
+  const [needed, found] = contrastedSizes(bytes, free);
+  const message = `${output}: expected ${needed} of free space, got ${found}`;
+  throw new GpruneError("OUTPUT_FAILED", message, { hint });
+}
+
+/**
+ * @param what - what needs so many bytes, for the message
+ * @throws GpruneError OUT_OF_MEMORY when the machine has less
+ */
+export function requireMemory(bytes: number, what: string, hint: () => string | undefined): void {
+  const limit = memoryLimit();
+  if (bytes <= limit) return;
+  const [needed, found] = contrastedSizes(bytes, limit);
+  const message = `memory: expected ${needed} for ${what}, got ${found}`;
+  throw new GpruneError("OUT_OF_MEMORY", message, { hint: hint() });
 }
