@@ -27,10 +27,7 @@ export function hasStatistics({ decidesByText, config: { recover }, tokens }: Pl
 }
 
 /** Whether output projections are refitted by least squares. */
-export function refitsOutputs({
-  config: { recover },
-  tokens,
-}: Pick<PlannedRun, "config" | "tokens">): boolean {
+export function refitsOutputs({ config: { recover }, tokens }: PlannedRun): boolean {
   return tokens > 0 && refits(recover);
 }
 

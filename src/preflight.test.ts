@@ -9,6 +9,7 @@ import { armFailPoints } from "./io/fail_points.ts";
 import { type MemoryPlan, planMemory } from "./memory_plan.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { prune } from "./pipeline.ts";
+import type { PlannedRun } from "./planned_run.ts";
 import { estimateNeeds, type Needs, requireRoom } from "./preflight.ts";
 import { settle } from "./run_inputs.ts";
 
@@ -18,19 +19,13 @@ function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
   const calibration = [{ name: "web", path: "web.txt" }];
   const input = { model: "m", output: "o", calibration, ownText: "never", ...settings } as const;
   const config = settle(resolveRunConfig(input, "test"), model.spec);
-  const refitTokens = 3 * tokens;
-  const run = {
-    spec: model.spec,
-    config,
-    tokens,
-    refitTokens,
-    checks: true,
-    allocation: "learned",
-    gradients: false,
-    decidesByText: true,
-  };
+  const run = planned({ spec: model.spec, config, tokens, refitTokens: 3 * tokens });
   const plan = planMemory(run, Number.POSITIVE_INFINITY);
-  return estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
+  return estimateNeeds(model, run, { plan, kept });
+}
+
+function planned(run: Pick<PlannedRun, "spec" | "config" | "tokens" | "refitTokens">): PlannedRun {
+  return { ...run, checks: true, allocation: "learned", gradients: false, decidesByText: true };
 }
 
 /** Of all files below a directory. */
@@ -78,8 +73,9 @@ describe("estimateNeeds", () => {
       },
     }).finally(() => armFailPoints(null));
     const demo = await openModel(DEMO_MODEL);
-    const known = { plan: plan!, tokens: 2 * 8 * 128, refitTokens: 2 * 48 * 128 };
-    const { disk } = estimateNeeds(demo, settle(config, demo.spec), known);
+    const tokens = { tokens: 2 * 8 * 128, refitTokens: 2 * 48 * 128 };
+    const run = planned({ spec: demo.spec, config: settle(config, demo.spec), ...tokens });
+    const { disk } = estimateNeeds(demo, run, { plan: plan! });
     await demo.weights.close();
     expect(disk).toBeGreaterThan(most);
     expect(disk).toBeLessThan(1.5 * most);

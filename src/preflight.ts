@@ -33,18 +33,6 @@ export interface Needs {
   readonly lessDisk: string | null;
 }
 
-/** What is known of a run before it begins. */
-interface Known {
-  /** What the run holds in memory. */
-  readonly plan: MemoryPlan;
-  /** Of the calibration windows, all sets together. */
-  readonly tokens: number;
-  /** Likewise of the windows for least squares. */
-  readonly refitTokens: number;
-  /** Bytes on the disk already, of a run that is resumed. */
-  readonly kept?: number;
-}
-
 /** A run that is about to begin. */
 export interface UpcomingRun {
   readonly model: Model;
@@ -76,38 +64,38 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
   const gradients = given === null && metric.input === "gradients";
   const tokensIn = (learned: readonly TokenSet[]): number =>
     tokensOf(learned.flatMap(({ windows }) => windows));
-  const tokens = tokensIn(sets);
-  const refitTokens = tokensIn(sets.map((set) => learnable(set, config.refitSamples)));
-  const checks = sets.some(({ heldOut }) => heldOut.length > 0);
-  const decides = decidesByText(config, metric);
   const planned: PlannedRun = {
     spec,
     config,
-    tokens,
-    refitTokens,
-    checks,
+    tokens: tokensIn(sets),
+    refitTokens: tokensIn(sets.map((set) => learnable(set, config.refitSamples))),
+    checks: sets.some(({ heldOut }) => heldOut.length > 0),
     allocation,
     gradients,
-    decidesByText: decides,
+    decidesByText: decidesByText(config, metric),
   };
   const plan = planMemory(planned, memoryLimit());
-  const needs = estimateNeeds(model, config, { plan, tokens, refitTokens, kept });
+  const needs = estimateNeeds(model, planned, { plan, kept });
   await requireRoom(needs, config.output, () => waysToNeedLess(planned));
   return { run: planned, memory: plan, output: needs.output, disk: needs.disk };
 }
 
-/** What the run needs, erring upwards. */
+/**
+ * What the run needs, erring upwards.
+ * @param plan - what it holds in memory
+ * @param kept - bytes on the disk already, of a run that is resumed
+ */
 export function estimateNeeds(
   model: Model,
-  config: SettledConfig,
-  { plan, tokens, refitTokens, kept = 0 }: Known,
+  run: PlannedRun,
+  { plan, kept = 0 }: { readonly plan: MemoryPlan; readonly kept?: number },
 ): Needs {
-  const { spec } = model;
+  const { spec, config, tokens, refitTokens } = run;
   const trained = 4 * leftInLayers(spec, config.sparsity);
   const hiddenOf = (count: number): number => 4 * count * spec.hiddenSize;
   const refitted = 4 * leftInOutputs(spec, config.sparsity);
   const { recover } = config;
-  const fits = refitsOutputs({ config, tokens });
+  const fits = refitsOutputs(run);
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType(model, config.dtype);
   const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
