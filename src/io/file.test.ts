@@ -22,6 +22,21 @@ describe("PositionalFile", () => {
     await opened.close();
   });
 
+  it("is closed after its use, also when that failed", async () => {
+    const used: PositionalFile[] = [];
+    const size = await PositionalFile.use(file, async (opened) => {
+      used.push(opened);
+      return opened.size;
+    });
+    expect(size).toBe(10);
+    const failing = PositionalFile.use(file, (opened) => {
+      used.push(opened);
+      return opened.read(8, 3);
+    });
+    await expect(failing).rejects.toThrow("expected 3 bytes at offset 8");
+    for (const closed of used) await expect(closed.read(0, 1)).rejects.toThrow("expected to read it");
+  });
+
   it.each([
     [8, 3],
     [-1, 2],

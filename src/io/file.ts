@@ -41,6 +41,16 @@ export class PositionalFile {
     return new PositionalFile(path, stat.size, handle);
   }
 
+  /** Opens a file for as long as `work` takes. @throws GpruneError as `open`; errors of `work` pass through */
+  static async use<T>(path: string, work: (file: PositionalFile) => Promise<T>): Promise<T> {
+    const file = await PositionalFile.open(path);
+    try {
+      return await work(file);
+    } finally {
+      await file.close();
+    }
+  }
+
   /**
    * Exactly `length` bytes from `offset`. The span is checked against the file's size before memory is allocated.
    * @throws GpruneError BAD_FILE when the span is outside the file, the file shrank or the disk reports an error
@@ -113,13 +123,10 @@ export function endingOf(name: string): string {
  * @throws GpruneError NOT_FOUND when it cannot be opened, BAD_FILE when it is larger
  */
 export async function readSmallFile(path: string, maxBytes: number): Promise<Uint8Array> {
-  const file = await PositionalFile.open(path);
-  try {
-    if (file.size <= maxBytes) return await file.read(0, file.size);
+  return PositionalFile.use(path, async (file) => {
+    if (file.size <= maxBytes) return file.read(0, file.size);
     throw new GpruneError("BAD_FILE", `${path}: expected at most ${maxBytes} bytes, got ${file.size}`);
-  } finally {
-    await file.close();
-  }
+  });
 }
 
 /**

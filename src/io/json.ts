@@ -84,14 +84,11 @@ export function parseJson(
  * @throws GpruneError NOT_FOUND when there is no such file, else as `parseJson`
  */
 export async function readJsonFile(path: string, limits: JsonLimits): Promise<unknown> {
-  const file = await PositionalFile.open(path);
-  try {
+  return PositionalFile.use(path, async (file) => {
     await refuseLfsPointerFile(file, "JSON");
     if (file.size > limits.maxBytes) throw tooLarge(path, file.size, limits.maxBytes);
     return parseJson(await file.read(0, file.size), { ...limits, where: path });
-  } finally {
-    await file.close();
-  }
+  });
 }
 
 /** Whether a parsed value is an object: not null, not an array. */

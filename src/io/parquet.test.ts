@@ -23,12 +23,7 @@ async function read(
 ): Promise<Awaited<ReturnType<typeof readParquetTexts>>> {
   const path = join(await temporaryDirectory(), "a.parquet");
   await writeFile(path, new Uint8Array(bytes));
-  const file = await PositionalFile.open(path);
-  try {
-    return await readParquetTexts(file, { maxBytes, column });
-  } finally {
-    await file.close();
-  }
+  return PositionalFile.use(path, (file) => readParquetTexts(file, { maxBytes, column }));
 }
 
 describe("readParquetTexts", () => {
@@ -112,9 +107,7 @@ describe("readParquetTexts", () => {
     expect(await read(bytes, { maxBytes: 1e7 })).toEqual(lines);
     const path = join(await temporaryDirectory(), "a.parquet");
     await writeFile(path, new Uint8Array(bytes));
-    const file = await PositionalFile.open(path);
-    expect(await readParquetRows(file, 150_000)).toHaveLength(150_000);
-    await file.close();
+    expect(await PositionalFile.use(path, (file) => readParquetRows(file, 150_000))).toHaveLength(150_000);
   });
 
   test("refuses what is no Parquet file, and every truncation and damage without another error", async () => {

@@ -10,15 +10,10 @@ import { readParquetRows, readParquetTexts } from "./parquet.ts";
 import type { ParquetAnswer, ParquetRequest } from "./parquet_process.ts";
 
 async function answerTo(request: ParquetRequest): Promise<ParquetAnswer> {
-  const file = await PositionalFile.open(request.path);
-  try {
-    const isRows = "rows" in request;
-    return {
-      values: isRows ? await readParquetRows(file, request.rows) : await readParquetTexts(file, request),
-    };
-  } finally {
-    await file.close();
-  }
+  const values = await PositionalFile.use<readonly unknown[]>(request.path, (file) =>
+    "rows" in request ? readParquetRows(file, request.rows) : readParquetTexts(file, request),
+  );
+  return { values };
 }
 
 function failure(error: unknown): ParquetAnswer {

@@ -106,23 +106,18 @@ class HashingWriter {
  * @throws GpruneError NOT_FOUND, or BAD_FILE when it cannot be read
  */
 export async function readValue(path: string, { bytes, sha256 }: Digest): Promise<unknown> {
-  const file = await PositionalFile.open(path);
-  try {
+  return PositionalFile.use(path, async (file) => {
     if (file.size !== bytes || (await digestOf(file)) !== sha256) return undefined;
-    return await decode(file);
-  } finally {
-    await file.close();
-  }
+    return decode(file);
+  });
 }
 
 /** Size and hash of a file. @param onBytes - hears how many more bytes were read */
 export async function digestFile(path: string, onBytes: (bytes: number) => void = () => {}): Promise<Digest> {
-  const file = await PositionalFile.open(path);
-  try {
-    return { bytes: file.size, sha256: await digestOf(file, onBytes) };
-  } finally {
-    await file.close();
-  }
+  return PositionalFile.use(path, async (file) => ({
+    bytes: file.size,
+    sha256: await digestOf(file, onBytes),
+  }));
 }
 
 async function digestOf(file: PositionalFile, onBytes: (bytes: number) => void = () => {}): Promise<string> {
@@ -157,12 +152,8 @@ async function decode(file: PositionalFile): Promise<unknown> {
 
 /** Floats of a file that was checked before. */
 async function floatsAt(path: string, offset: number, size: number): Promise<Float32Array> {
-  const file = await PositionalFile.open(path);
-  try {
-    return new Float32Array((await file.read(offset, size)).buffer as ArrayBuffer);
-  } finally {
-    await file.close();
-  }
+  const bytes = await PositionalFile.use(path, (file) => file.read(offset, size));
+  return new Float32Array(bytes.buffer as ArrayBuffer);
 }
 
 function notOurs(path: string): GpruneError {

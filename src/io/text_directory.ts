@@ -225,11 +225,5 @@ function textAtStart(bytes: Uint8Array): string | null {
 
 /** The first bytes of a file, at most `length`; null when it cannot be read. */
 async function startOf(path: string, length: number): Promise<Uint8Array | null> {
-  const file = await PositionalFile.open(path).catch(() => null);
-  if (file === null) return null;
-  try {
-    return await file.read(0, Math.min(file.size, length)).catch(() => null);
-  } finally {
-    await file.close();
-  }
+  return PositionalFile.use(path, (file) => file.read(0, Math.min(file.size, length))).catch(() => null);
 }

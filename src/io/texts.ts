@@ -197,18 +197,16 @@ const READERS: ReadonlyMap<
 
 /** Null for a file that was taken for text and is none. */
 async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions): Promise<string | null> {
-  const file = await PositionalFile.open(path);
-  try {
+  const text = PositionalFile.use(path, async (file) => {
     const documents = await READERS.get(endingOf(path))?.(file, options);
-    if (documents !== undefined) return await joined(documents, options);
+    if (documents !== undefined) return joined(documents, options);
     const found = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
     return found.map((piece) => decodeText(piece.bytes, path)).join("\n");
-  } catch (error) {
+  });
+  return text.catch((error: unknown) => {
     if (guessed && error instanceof GpruneError && error.code === "BAD_TEXT") return null;
     throw error;
-  } finally {
-    await file.close();
-  }
+  });
 }
 
 /** Texts with empty lines between them, and conversations that follow each other. */

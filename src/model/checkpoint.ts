@@ -88,9 +88,7 @@ export async function modelFiles({
   const names = (await kindOfPath(path)) === "directory" ? await checkpointFiles(path) : [path];
   const files: { path: string; bytes: number }[] = [];
   for (const name of names) {
-    const file = await PositionalFile.open(name);
-    files.push({ path: name, bytes: file.size });
-    await file.close();
+    files.push({ path: name, bytes: await PositionalFile.use(name, async ({ size }) => size) });
   }
   return files;
 }
@@ -217,12 +215,9 @@ async function furtherTemplates(directory: string): Promise<readonly string[]> {
 async function cardOf(directory: string): Promise<Pick<Model, "card">> {
   const path = await fileInside(directory, CARD_FILE);
   if ((await kindOfPath(path)) !== "file") return {};
-  const file = await PositionalFile.open(path);
-  try {
-    return file.size > MAX_CARD_BYTES ? {} : { card: await file.read(0, file.size) };
-  } finally {
-    await file.close();
-  }
+  return PositionalFile.use(path, async (file) =>
+    file.size > MAX_CARD_BYTES ? {} : { card: await file.read(0, file.size) },
+  );
 }
 
 /** The dtype that holds most parameters. */
