@@ -5,8 +5,8 @@
  *
  * Format: docs/gguf.md of ggml-org/ggml.
  */
-import { GpruneError } from "../errors.ts";
-import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { elementCount } from "../tensor/tensor.ts";
+import { badTensor, type DeclaredTensor, writeElements } from "./element_writer.ts";
 import { encodeGgml, type WrittenGgmlType, writtenGgmlType } from "./ggml_encode.ts";
 import { alignUp, GGUF_LIMITS } from "./gguf_header.ts";
 import { type EncodedValue, encodeText, encodeU32, encodeU64 } from "./gguf_values.ts";
@@ -18,14 +18,9 @@ const ALIGNMENT = 32;
 /** Elements that are encoded at a time, whole blocks of every type. */
 const CHUNK_ELEMENTS = 2 ** 20;
 
-/** A tensor to be written; `read` is called once, when its turn comes. */
-export interface GgufTensorToWrite {
-  readonly name: string;
-  /** Outermost axis first. */
-  readonly shape: readonly number[];
+/** A tensor to be written, finite in its type. */
+export interface GgufTensorToWrite extends DeclaredTensor {
   readonly type: WrittenGgmlType;
-  /** Must give a tensor of `shape`, finite in `type`. */
-  readonly read: () => Promise<Tensor>;
 }
 
 /** What a file holds. */
@@ -54,7 +49,11 @@ export async function writeGguf(
   await file.write(header);
   await file.write(padding(header.length));
   for (const tensor of content.tensors) {
-    await writeTensor(file, tensor, onBytes);
+    await writeElements(file, tensor, {
+      encode: (values) => encodeGgml(tensor.type, values),
+      chunk: CHUNK_ELEMENTS,
+      onBytes,
+    });
     await file.write(padding(ggufBytes(tensor)));
   }
 }
@@ -85,10 +84,6 @@ function checkTensors(tensors: readonly GgufTensorToWrite[]): void {
   }
 }
 
-function badTensor(name: string, expected: string, got: string): GpruneError {
-  return new GpruneError("BAD_TENSOR", `${name}: expected ${expected}, got ${got}`);
-}
-
 function headerOf({ metadata, tensors }: GgufContent): Uint8Array {
   const parts: Uint8Array[] = [
     Buffer.from("GGUF"),
@@ -110,22 +105,4 @@ function headerOf({ metadata, tensors }: GgufContent): Uint8Array {
 /** Zeros up to the next multiple of the alignment. */
 function padding(length: number): Uint8Array {
   return new Uint8Array(alignUp(length, ALIGNMENT) - length);
-}
-
-async function writeTensor(
-  file: OutputFile,
-  tensor: GgufTensorToWrite,
-  onBytes: (bytes: number) => void,
-): Promise<void> {
-  const { name, type } = tensor;
-  const { shape, data } = await tensor.read();
-  const declared = tensor.shape.join(", ");
-  if (shape.join(", ") !== declared || data.length !== elementCount(shape)) {
-    throw badTensor(name, `shape [${declared}]`, `[${shape.join(", ")}] with ${data.length} elements`);
-  }
-  for (let done = 0; done < data.length; done += CHUNK_ELEMENTS) {
-    const bytes = encodeGgml(type, data.subarray(done, done + CHUNK_ELEMENTS));
-    await file.write(bytes);
-    onBytes(bytes.length);
-  }
 }

@@ -9,9 +9,10 @@
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { encode, FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
-import { elementCount, type Tensor } from "../tensor/tensor.ts";
+import { elementCount } from "../tensor/tensor.ts";
+import { badTensor, type DeclaredTensor, writeElements } from "./element_writer.ts";
 import type { KeptFiles } from "./output_directory.ts";
-import { type OutputFile, writeNewFile } from "./output_file.ts";
+import { writeNewFile } from "./output_file.ts";
 import { HEADER_LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY } from "./safetensors.ts";
 import { INDEX_FILE, SINGLE_FILE } from "./safetensors_shards.ts";
 
@@ -27,14 +28,10 @@ const CHUNK_ELEMENTS = 2 ** 24;
 /** Names a header cannot carry: the entry that is no tensor, and the key that readers in JavaScript must refuse. */
 const RESERVED_NAMES: ReadonlySet<string> = new Set([METADATA_KEY, "__proto__"]);
 
-/** A tensor to be written; `read` is called once, when its turn comes. */
-export interface TensorToWrite {
-  readonly name: string;
-  readonly shape: readonly number[];
+/** A tensor to be written. */
+export interface TensorToWrite extends DeclaredTensor {
   /** What it is stored as; values are rounded to nearest, ties to even. */
   readonly dtype: FloatDType;
-  /** Must give a tensor of `shape`. */
-  readonly read: () => Promise<Tensor>;
 }
 
 export interface WriteSafetensorsOptions {
@@ -108,10 +105,6 @@ function checkTensors(sorted: readonly TensorToWrite[]): void {
   }
 }
 
-function badTensor(name: string, expected: string, got: string): GpruneError {
-  return new GpruneError("BAD_TENSOR", `${name}: expected ${expected}, got ${got}`);
-}
-
 /** Fills shards in turn; a tensor that does not fit opens the next one. There is always at least one shard. */
 function splitIntoShards(
   tensors: readonly TensorToWrite[],
@@ -161,7 +154,13 @@ async function writeShard(
   );
   await writeNewFile(path, async (file) => {
     await file.write(headerOf(ordered));
-    for (const tensor of ordered) await writeTensor(file, tensor, onBytes);
+    for (const tensor of ordered) {
+      await writeElements(file, tensor, {
+        encode: (values) => encode(tensor.dtype, values),
+        chunk: CHUNK_ELEMENTS,
+        onBytes,
+      });
+    }
   });
 }
 
@@ -185,22 +184,4 @@ function headerOf(tensors: readonly TensorToWrite[]): Uint8Array {
   header.writeBigUInt64LE(BigInt(length));
   json.copy(header, HEADER_LENGTH_BYTES);
   return header;
-}
-
-async function writeTensor(
-  file: OutputFile,
-  tensor: TensorToWrite,
-  onBytes: (bytes: number) => void,
-): Promise<void> {
-  const { name, dtype } = tensor;
-  const { shape, data } = await tensor.read();
-  const declared = tensor.shape.join(", ");
-  if (shape.join(", ") !== declared || data.length !== elementCount(shape)) {
-    throw badTensor(name, `shape [${declared}]`, `[${shape.join(", ")}] with ${data.length} elements`);
-  }
-  for (let done = 0; done < data.length; done += CHUNK_ELEMENTS) {
-    const bytes = encode(dtype, data.subarray(done, done + CHUNK_ELEMENTS));
-    await file.write(bytes);
-    onBytes(bytes.length);
-  }
 }
