@@ -44,6 +44,28 @@ export function outputFailed(path: string, cause: unknown): GpruneError {
   return new GpruneError("OUTPUT_FAILED", message, { hint, cause });
 }
 
+/**
+ * Writes all of `bytes`, however many calls it takes.
+ * @param place - the file's path for messages, and the offset; where the file's position is when absent
+ * @throws GpruneError OUTPUT_FAILED
+ */
+export async function writeAll(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  { path, offset }: { readonly path: string; readonly offset?: number },
+): Promise<void> {
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const point = done === 0 ? "before-write" : "mid-write";
+      const length = bytesToMove(point, path, Math.min(MAX_WRITE_BYTES, bytes.length - done));
+      const position = offset === undefined ? null : offset + done;
+      done += (await handle.write(bytes, done, length, position)).bytesWritten;
+    }
+  } catch (cause) {
+    throw outputFailed(path, cause);
+  }
+}
+
 /** A new file, written from front to back. */
 export class OutputFile {
   readonly path: string;
@@ -64,15 +86,7 @@ export class OutputFile {
 
   /** Appends all of `bytes`, however many calls it takes. @throws GpruneError OUTPUT_FAILED */
   async write(bytes: Uint8Array): Promise<void> {
-    try {
-      for (let done = 0; done < bytes.length; ) {
-        const point = done === 0 ? "before-write" : "mid-write";
-        const length = bytesToMove(point, this.path, Math.min(MAX_WRITE_BYTES, bytes.length - done));
-        done += (await this.#handle.write(bytes, done, length)).bytesWritten;
-      }
-    } catch (cause) {
-      throw outputFailed(this.path, cause);
-    }
+    await writeAll(this.#handle, bytes, { path: this.path });
   }
 
   /** Returns when the bytes are on the disk and not only in the kernel. @throws GpruneError OUTPUT_FAILED */

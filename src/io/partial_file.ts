@@ -7,7 +7,7 @@ import { createHash, type Hash, randomBytes } from "node:crypto";
 import { existsSync, renameSync } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { errnoOf, outputFailed } from "./output_file.ts";
+import { errnoOf, outputFailed, writeAll } from "./output_file.ts";
 
 /** Bytes read at a time of what is already there. */
 const READ_BYTES = 2 ** 20;
@@ -66,19 +66,7 @@ export class PartialFile {
 
   /** @throws GpruneError OUTPUT_FAILED */
   async append(bytes: Uint8Array): Promise<void> {
-    try {
-      for (let done = 0; done < bytes.length; ) {
-        const { bytesWritten } = await this.#handle.write(
-          bytes,
-          done,
-          bytes.length - done,
-          this.#size + done,
-        );
-        done += bytesWritten;
-      }
-    } catch (cause) {
-      throw outputFailed(this.#own, cause);
-    }
+    await writeAll(this.#handle, bytes, { path: this.#own, offset: this.#size });
     this.#size += bytes.length;
     this.#hash.update(bytes);
   }

@@ -7,13 +7,12 @@ import { type FileHandle, open, rm } from "node:fs/promises";
 import { GpruneError, internalError } from "../errors.ts";
 import { type Stash, StoredFloats, type StoredTensor } from "../tensor/stash.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
-import { bytesToMove } from "./fail_points.ts";
-import { outputFailed } from "./output_file.ts";
+import { outputFailed, writeAll } from "./output_file.ts";
 
 /** Tensors that may wait to be written before `put` waits, too. */
 export const WRITES_BEHIND = 2;
-/** Bytes moved by one system call, at most. */
-const MAX_MOVE_BYTES = 2 ** 30;
+/** Bytes read by one system call, at most. */
+const MAX_READ_BYTES = 2 ** 30;
 
 /** Where a tensor lies. */
 interface Place {
@@ -112,15 +111,9 @@ export class SpillFile implements Stash {
   /** Never rejects: the next call says what went wrong. */
   async #write({ offset }: Place, { data }: Tensor): Promise<void> {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    try {
-      for (let done = 0; done < bytes.length; ) {
-        const point = done === 0 ? "before-write" : "mid-write";
-        const length = bytesToMove(point, this.#path, Math.min(MAX_MOVE_BYTES, bytes.length - done));
-        done += (await this.#handle.write(bytes, done, length, offset + done)).bytesWritten;
-      }
-    } catch (cause) {
-      this.#failure ??= outputFailed(this.#path, cause);
-    }
+    await writeAll(this.#handle, bytes, { path: this.#path, offset }).catch((cause: GpruneError) => {
+      this.#failure ??= cause;
+    });
   }
 
   async #read(slot: number): Promise<Tensor> {
@@ -131,7 +124,7 @@ export class SpillFile implements Stash {
     const target = new Uint8Array(data.buffer);
     try {
       for (let done = 0; done < bytes; ) {
-        const length = Math.min(MAX_MOVE_BYTES, bytes - done);
+        const length = Math.min(MAX_READ_BYTES, bytes - done);
         const { bytesRead } = await this.#handle.read(target, done, length, offset + done);
         if (bytesRead === 0)
           throw new GpruneError("OUTPUT_FAILED", `${this.#path}: ended while it was being read`);
