@@ -2,6 +2,7 @@
  * Positional reads of files of any size. One read call takes at most 1 GiB (Node aborts the process at 2 GiB and
  * returns short reads below that), so reads loop until the bytes are there or the file ends.
  */
+import { createHash } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { extname } from "node:path";
 import { GpruneError } from "../errors.ts";
@@ -10,6 +11,8 @@ import { decodeUtf8 } from "./utf8.ts";
 
 /** Bytes asked for in one system call. */
 const MAX_READ_BYTES = 2 ** 30;
+/** Bytes hashed at a time. */
+const HASH_BYTES = 2 ** 26;
 
 /** A regular file opened for reading at any offset. */
 export class PositionalFile {
@@ -78,6 +81,17 @@ export class PositionalFile {
       done += bytesRead;
     }
     return bytes;
+  }
+
+  /** SHA-256 of the whole file, hexadecimal. @param onBytes - hears how many more bytes were read */
+  async sha256(onBytes: (bytes: number) => void = () => {}): Promise<string> {
+    const hash = createHash("sha256");
+    for (let start = 0; start < this.size; start += HASH_BYTES) {
+      const chunk = await this.read(start, Math.min(HASH_BYTES, this.size - start));
+      hash.update(chunk);
+      onBytes(chunk.length);
+    }
+    return hash.digest("hex");
   }
 
   async close(): Promise<void> {

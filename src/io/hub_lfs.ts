@@ -2,7 +2,6 @@
  * Large files to the storage behind the hub, by the batch protocol of Git LFS with its basic transfer and the multipart
  * transfer of the hub. https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
  */
-import { createHash } from "node:crypto";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { PositionalFile } from "./file.ts";
@@ -32,15 +31,6 @@ const batch = z.object({
   ),
 });
 type Action = z.infer<typeof action>;
-
-/** SHA-256 of a file, hexadecimal. */
-export async function sha256Of(file: PositionalFile): Promise<string> {
-  const hash = createHash("sha256");
-  for (let start = 0; start < file.size; start += READ_BYTES) {
-    hash.update(await file.read(start, Math.min(READ_BYTES, file.size - start)));
-  }
-  return hash.digest("hex");
-}
 
 /** Tells how many bytes of all files the storage has. */
 type OnBytes = (done: number, path: string) => void;

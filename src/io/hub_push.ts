@@ -8,7 +8,7 @@ import { PositionalFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
 import { type HubRepo, hubName, isSafeFile, parseHubAddress } from "./hub_address.ts";
 import { HubClient, readJson } from "./hub_client.ts";
-import { type LargeFile, sha256Of, uploadLarge } from "./hub_lfs.ts";
+import { type LargeFile, uploadLarge } from "./hub_lfs.ts";
 import { hubSettings } from "./hub_settings.ts";
 
 export interface PushOptions extends HubOptions {
@@ -186,7 +186,7 @@ async function largeFiles(
       const mode = modes.find((reply) => reply.path === path)?.uploadMode;
       if (mode === undefined) throw badReply(repo, `where ${path} belongs`);
       const file = files.get(path)!;
-      if (mode === "lfs" || size > MAX_REGULAR_BYTES) large.push({ path, file, oid: await sha256Of(file) });
+      if (mode === "lfs" || size > MAX_REGULAR_BYTES) large.push({ path, file, oid: await file.sha256() });
     }
   }
   return large;

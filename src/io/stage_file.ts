@@ -18,7 +18,7 @@ import type { OutputFile } from "./output_file.ts";
 
 const MAGIC = Buffer.from("GPRUNEv1");
 const ALIGNMENT = 8;
-/** Bytes written, read or hashed at a time. */
+/** Bytes written and hashed at a time. */
 const CHUNK_BYTES = 2 ** 26;
 /** Small pieces are joined up to this size. */
 const BUFFER_BYTES = 2 ** 20;
@@ -107,27 +107,17 @@ class HashingWriter {
  */
 export async function readValue(path: string, { bytes, sha256 }: Digest): Promise<unknown> {
   return PositionalFile.use(path, async (file) => {
-    if (file.size !== bytes || (await digestOf(file)) !== sha256) return undefined;
+    if (file.size !== bytes || (await file.sha256()) !== sha256) return undefined;
     return decode(file);
   });
 }
 
 /** Size and hash of a file. @param onBytes - hears how many more bytes were read */
-export async function digestFile(path: string, onBytes: (bytes: number) => void = () => {}): Promise<Digest> {
+export async function digestFile(path: string, onBytes?: (bytes: number) => void): Promise<Digest> {
   return PositionalFile.use(path, async (file) => ({
     bytes: file.size,
-    sha256: await digestOf(file, onBytes),
+    sha256: await file.sha256(onBytes),
   }));
-}
-
-async function digestOf(file: PositionalFile, onBytes: (bytes: number) => void = () => {}): Promise<string> {
-  const hash = createHash("sha256");
-  for (let start = 0; start < file.size; start += CHUNK_BYTES) {
-    const chunk = await file.read(start, Math.min(CHUNK_BYTES, file.size - start));
-    hash.update(chunk);
-    onBytes(chunk.length);
-  }
-  return hash.digest("hex");
 }
 
 async function decode(file: PositionalFile): Promise<unknown> {
