@@ -83,6 +83,16 @@ function shortened(message: string): string {
   return rest <= 0 ? message : `${message.slice(0, MAX_MESSAGE)} ... (${rest} characters more)`;
 }
 
+/** What is said of a failure by whatever was thrown. */
+export function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+/** The code of an error that has one, as those of Node do. */
+export function codeOf(cause: unknown): string | undefined {
+  return cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
+}
+
 /** An error that reports a bug of ours; the message gets the prefix `internal:`. */
 export function internalError(message: string): GpruneError {
   return new GpruneError("INTERNAL", `internal: ${message}`);

@@ -3,7 +3,7 @@
  * one hears its progress, may ask it to stop, and learns how it ended.
  */
 import { type ChildProcess, fork } from "node:child_process";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { computingProcess, memoryLimit } from "../io/machine.ts";
 import { removeTemporary, type Temporary } from "../io/output_directory.ts";
 import { isOutOfMemory } from "../io/own_program.ts";
@@ -198,7 +198,7 @@ export class ComputeProcess {
 }
 
 function notStarted(cause: unknown): GpruneError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = reasonOf(cause);
   return new GpruneError("OUT_OF_MEMORY", `the computing process could not be started: ${reason}`, {
     hint: "Close other programs; the machine may have no more memory or processes to give.",
     cause,

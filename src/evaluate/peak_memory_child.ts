@@ -2,7 +2,7 @@
  * The program of the process that peak_memory.ts measures: takes a request as a message, answers with its own peak, and
  * ends with whoever asked.
  */
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { peakResidentBytes } from "../io/machine.ts";
@@ -19,7 +19,7 @@ async function answerTo({ path, spec, threads, device, ...workload }: PeakReques
 
 function problemOf(error: unknown): PeakProblem {
   if (error instanceof GpruneError) return error.plain;
-  return { message: error instanceof Error ? error.message : String(error) };
+  return { message: reasonOf(error) };
 }
 
 process.once("disconnect", () => process.exit());

@@ -12,7 +12,7 @@
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
-import { GpruneError, internalError } from "../errors.ts";
+import { GpruneError, internalError, reasonOf } from "../errors.ts";
 import { mapValues } from "../map_values.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
@@ -294,7 +294,7 @@ function refusal(
   cause: unknown,
   { device, what }: { readonly device: Device; readonly what: string },
 ): GpruneError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = reasonOf(cause);
   if (device.name === "cpu") {
     return new GpruneError("INTERNAL", `internal: ONNX Runtime refused ${what}: ${reason}`, { cause });
   }

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { extname } from "node:path";
-import { GpruneError } from "../errors.ts";
+import { codeOf, GpruneError } from "../errors.ts";
 import { bytesToMove } from "./fail_points.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
@@ -33,7 +33,7 @@ export class PositionalFile {
     const kind = await kindOfPath(path);
     if (kind === "directory" || kind === "other") throw notRegular(path, kind === "directory");
     const handle = await open(path, "r").catch((cause: unknown) => {
-      const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown reason";
+      const reason = codeOf(cause) ?? "unknown reason";
       throw new GpruneError("NOT_FOUND", `${path}: expected a readable file, got ${reason}`, { cause });
     });
     const stat = await handle.stat();
@@ -107,7 +107,7 @@ export class PositionalFile {
       const length = bytesToMove("before-read", this.path, chunk);
       return (await this.#handle.read(bytes, done, length, offset + done)).bytesRead;
     } catch (cause) {
-      const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+      const reason = codeOf(cause) ?? String(cause);
       const hint = "Check the disk, and that the file is still there; then repeat the command.";
       throw new GpruneError("BAD_FILE", `${this.path}: expected to read it, got ${reason}`, { hint, cause });
     }

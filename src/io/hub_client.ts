@@ -3,7 +3,7 @@
  * retries with growing pauses; failures as errors that say what to do.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { GpruneError } from "../errors.ts";
+import { codeOf, GpruneError, reasonOf } from "../errors.ts";
 import { versions } from "../package.ts";
 import type { HubSettings } from "./hub_settings.ts";
 import { MAX_JSON_DEPTH, parseJson } from "./json.ts";
@@ -221,12 +221,7 @@ async function readLimited(answer: Response, what: string): Promise<Uint8Array> 
 export function networkError(what: string, cause: unknown): GpruneError {
   if (cause instanceof GpruneError) return cause;
   const inner = cause instanceof Error ? cause.cause : undefined;
-  const reason =
-    inner instanceof Error && "code" in inner
-      ? String(inner.code)
-      : cause instanceof Error
-        ? cause.message
-        : String(cause);
+  const reason = codeOf(inner) ?? reasonOf(cause);
   return new GpruneError("NETWORK", `${what}: expected to reach the hub, got ${reason}`, {
     hint: "Check the network and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only the cache is used.",
     cause,

@@ -5,7 +5,7 @@
  *
  * The scan is not a second parser: of text that is not JSON it makes what it can, and `JSON.parse` decides.
  */
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import { PositionalFile } from "./file.ts";
 import { refuseLfsPointerFile } from "./lfs_pointer.ts";
@@ -74,7 +74,7 @@ export function parseJson(
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : "something else";
+    const reason = reasonOf(cause);
     throw new GpruneError("BAD_FILE", `${where}: expected JSON, got ${reason}`, { cause });
   }
 }

@@ -3,7 +3,7 @@
  * refuses into errors a user can act on. Atomicity is not here but in output_directory.ts.
  */
 import { type FileHandle, mkdir, open } from "node:fs/promises";
-import { GpruneError } from "../errors.ts";
+import { codeOf, GpruneError } from "../errors.ts";
 import { bytesToMove, failPoint } from "./fail_points.ts";
 
 /** Bytes given to one system call; Node refuses 2 GiB, and the kernel writes less than asked just below that. */
@@ -28,7 +28,7 @@ const WRITE_HINTS: ReadonlyMap<string, string> = new Map([
 
 /** The errno name of a failed file system call, or undefined when `cause` is something else. */
 export function errnoOf(cause: unknown): string | undefined {
-  return cause instanceof Error && "errno" in cause && "code" in cause ? String(cause.code) : undefined;
+  return cause instanceof Error && "errno" in cause ? codeOf(cause) : undefined;
 }
 
 /** What the user can do about a failed call; undefined where nothing is known. */

@@ -5,7 +5,7 @@
  */
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
@@ -272,7 +272,7 @@ async function guarded<T>(path: string, read: () => Promise<T>): Promise<T> {
     return await read();
   } catch (cause) {
     if (cause instanceof GpruneError) throw cause;
-    throw badParquet(path, "a Parquet file", cause instanceof Error ? cause.message : String(cause));
+    throw badParquet(path, "a Parquet file", reasonOf(cause));
   }
 }
 

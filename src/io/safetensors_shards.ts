@@ -6,7 +6,7 @@
  * What an index names must be a plain file name in the directory, and no link may lead out of it (inside.ts).
  */
 import { readdir } from "node:fs/promises";
-import { GpruneError } from "../errors.ts";
+import { codeOf, GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import { unknownTensor } from "../tensor/memory.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
@@ -40,7 +40,7 @@ const PICKLED = /\.(bin|pt|pth|ckpt|h5|msgpack)$/;
  */
 export async function openCheckpointTensors(directory: string): Promise<TensorSource> {
   const files = await readdir(directory).catch((cause: unknown) => {
-    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown reason";
+    const reason = codeOf(cause) ?? "unknown reason";
     throw new GpruneError("NOT_FOUND", `${directory}: expected a checkpoint directory, got ${reason}`, {
       cause,
     });

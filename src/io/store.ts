@@ -3,7 +3,7 @@
  * and short records, of which the first one of a name stays. What comes back is checked by its reader.
  */
 import { randomUUID } from "node:crypto";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { writeNewFile } from "./output_file.ts";
 import { type Digest, readValue, writeValue } from "./stage_file.ts";
 
@@ -79,7 +79,7 @@ export async function storeIdentity(store: Store): Promise<string> {
 /** The error of a store that cannot be used. */
 export function storeFailed(name: string, cause: unknown): GpruneError {
   const code = (cause as { readonly code?: unknown } | null)?.code;
-  const reason = typeof code === "string" ? code : cause instanceof Error ? cause.message : String(cause);
+  const reason = typeof code === "string" ? code : reasonOf(cause);
   return new GpruneError("STORE_FAILED", `${name}: expected a store that can be written, got ${reason}`, {
     hint: "All machines need to read and write it: a directory that they share, or s3://BUCKET/PREFIX.",
     cause,

@@ -1,6 +1,6 @@
 /** YAML from untrusted files: the core schema, no repeated keys, no tags, few aliases, a bounded size. */
 import { parseDocument, stringify } from "yaml";
-import { type ErrorCode, GpruneError } from "../errors.ts";
+import { type ErrorCode, GpruneError, reasonOf } from "../errors.ts";
 import { plainText } from "../plain_text.ts";
 
 /** Bytes of a document. A configuration of a thousand sets has about 60 KB; checking keys takes time with their square. */
@@ -27,7 +27,7 @@ export function parseYaml(text: string, where: string, code: ErrorCode): unknown
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASED });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = reasonOf(cause);
     throw new GpruneError(code, `${where}: ${reason}`, { cause });
   }
 }

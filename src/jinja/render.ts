@@ -8,7 +8,7 @@
  * is printed as nothing.
  */
 import { Worker } from "node:worker_threads";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { isOutOfMemory, ownThread } from "../io/own_program.ts";
 import { parse, tokenize } from "./library.ts";
 
@@ -56,7 +56,7 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
     collectNames(parse(tokenize(text)), used, bound);
     return new Set([...used].filter((name) => !bound.has(name)));
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = reasonOf(cause);
     throw new GpruneError("BAD_FILE", `${where}: expected a Jinja template: ${reason}`, { cause });
   }
 }

@@ -1,5 +1,6 @@
 /** The program of the thread that renders templates for render.ts. It answers for each record, up to one that fails. */
 import { parentPort, workerData } from "node:worker_threads";
+import { reasonOf } from "../errors.ts";
 import { compileChat } from "./chat.ts";
 import type { RenderAnswer, RenderRequest } from "./render.ts";
 import { compileTemplate } from "./template.ts";
@@ -12,6 +13,6 @@ parentPort?.on("message", (records: readonly unknown[]) => {
     compiled ??= templates.map(dialect === "chat" ? compileChat : compileTemplate);
     for (const record of records) answer({ texts: compiled.map((render) => render(record)) });
   } catch (error) {
-    answer({ problem: error instanceof Error ? error.message : String(error) });
+    answer({ problem: reasonOf(error) });
   }
 });

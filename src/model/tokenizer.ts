@@ -7,7 +7,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import {
@@ -132,7 +132,7 @@ export class Tokenizer {
       return new Tokenizer({ engine: open(file), cutter }, config, generation);
     } catch (cause) {
       if (cause instanceof GpruneError) throw cause;
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = reasonOf(cause);
       throw new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
         cause,
       });

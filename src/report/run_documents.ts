@@ -1,4 +1,5 @@
 /** The documents about itself that a run leaves in its output: run.json and report.html. */
+import { reasonOf } from "../errors.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import { formatPlan, parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
@@ -38,6 +39,6 @@ export async function runDocuments({ record, plan, curve, report }: FinishedRun)
     });
     return { documents: documents.set(RUN_FILES.report, page), problem: null };
   } catch (cause) {
-    return { documents, problem: cause instanceof Error ? cause.message : String(cause) };
+    return { documents, problem: reasonOf(cause) };
   }
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { isOwnText } from "../calibrate/windows.ts";
 import type { RunConfig } from "../config.ts";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath } from "../io/file.ts";
 import { parseHubAddress } from "../io/hub_address.ts";
 import { mayBeText } from "../io/texts.ts";
@@ -25,7 +25,7 @@ export async function requireStartable(directory: string, name: string, config: 
     ...(plan === undefined ? [] : [[["plan"], () => whyNoFile(plan)] satisfies FieldCheck]),
   ];
   const found = await Promise.all(
-    checks.map(async ([path, check]) => ({ path, message: await check().catch(said) })),
+    checks.map(async ([path, check]) => ({ path, message: await check().catch(reasonOf) })),
   );
   const issues = found.flatMap(({ path, message }) =>
     message === null ? [] : [{ code: "custom" as const, path: [...path], message, input: undefined }],
@@ -74,9 +74,4 @@ async function whyNoText(set: RunConfig["calibration"][number]): Promise<string 
 
 async function whyNoFile(path: string): Promise<string | null> {
   return (await kindOfPath(path)) === "file" ? null : `expected a plan.json, got no such file: ${path}`;
-}
-
-/** What is wrong with an address. */
-function said(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,7 +1,7 @@
 /** The runs below a directory: finished outputs, and what OUT.run keeps of those that are not. */
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath } from "../io/file.ts";
 import { directoriesIn } from "../io/listing.ts";
 import { LOCK } from "../io/run_directory.ts";
@@ -45,7 +45,7 @@ async function summaryOf(path: string, id: string): Promise<RunSummary | null> {
     }
     return null;
   } catch (error) {
-    const note = error instanceof Error ? error.message : String(error);
+    const note = reasonOf(error);
     return { id, state: "damaged", base: "", started: null, how: "", outcome: null, settings: null, note };
   }
 }
@@ -78,7 +78,7 @@ async function evaluationIn(path: string): Promise<FoundEvaluation> {
   try {
     return { evaluation: await readEvaluation(path), problem: null };
   } catch (error) {
-    return { evaluation: null, problem: error instanceof Error ? error.message : String(error) };
+    return { evaluation: null, problem: reasonOf(error) };
   }
 }
 

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { type RunConfig, resolveRunConfig } from "../config.ts";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/file.ts";
 import { fileInside } from "../io/inside.ts";
 import { versions } from "../package.ts";
@@ -178,5 +178,5 @@ export function problemOf(error: unknown): Problem {
     const fields = wrongFields(error);
     return { hint: null, ...error.plain, ...(fields !== undefined && { fields }) };
   }
-  return { code: "INTERNAL", message: error instanceof Error ? error.message : String(error), hint: null };
+  return { code: "INTERNAL", message: reasonOf(error), hint: null };
 }

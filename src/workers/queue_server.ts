@@ -12,7 +12,7 @@ import {
 } from "bullmq";
 import { Redis } from "ioredis";
 import pg from "pg";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 
 /** Seconds in which a server has to answer when a queue is opened. */
 const CONNECT_SECONDS = 5;
@@ -174,7 +174,7 @@ async function answered(
   try {
     await Promise.race([answer, late]);
   } catch (cause) {
-    const reason = heard ?? (cause instanceof Error ? cause.message : String(cause));
+    const reason = heard ?? reasonOf(cause);
     const message = `${withoutSecrets(url)}: expected a ${kind} server, got ${reason}`;
     const hungUp = kind === "Redis" && /closed|EPIPE|ECONNRESET/.test(reason);
     const hint = hungUp
