@@ -59,6 +59,11 @@ export class GpruneError extends Error {
     return { code, message, ...(hint !== undefined && { hint }) };
   }
 
+  /** The error that was made plain, in another process. */
+  static fromPlain({ code, message, hint }: PlainError): GpruneError {
+    return new GpruneError(code, message, { hint });
+  }
+
   /** The same error in other words, whose cause it is; what is not given stays. */
   inOtherWords({ message = this.message, hint = this.hint }: Partial<ErrorWords>): GpruneError {
     return new GpruneError(this.code, message, { hint, cause: this });

@@ -71,8 +71,7 @@ async function answerTo(
 ): Promise<readonly unknown[]> {
   const answer = await run(request, maxBytes, limits ?? (await limitsFor(request.path)));
   if ("values" in answer) return answer.values;
-  const { code, message, hint } = answer.error;
-  throw new GpruneError(code, message, { hint });
+  throw GpruneError.fromPlain(answer.error);
 }
 
 function run(request: ParquetRequest, maxBytes: number, limits: ProcessLimits): Promise<ParquetAnswer> {

@@ -224,15 +224,14 @@ export class Dispatcher {
 
   #failed(unit: Unit, reason: string): GpruneError {
     const failure = parseFailure(reason);
-    const { code, message, hint } = failure ?? { code: "UNIT_FAILED" as const, message: reason };
-    if (OWN_CODES.has(code)) return new GpruneError(code, message, { hint });
+    if (failure !== null && OWN_CODES.has(failure.code)) return GpruneError.fromPlain(failure);
     const key = unitKey(unit, this.#options.name);
     return new GpruneError(
       "UNIT_FAILED",
-      `${describeUnit(unit)} (unit ${key}): expected a result, got: ${message}`,
+      `${describeUnit(unit)} (unit ${key}): expected a result, got: ${failure?.message ?? reason}`,
       {
         hint:
-          hint ??
+          failure?.hint ??
           "Workers tried it several times; what they say on stderr may tell more. --resume tries it again.",
       },
     );

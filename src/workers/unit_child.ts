@@ -2,11 +2,11 @@
  * The program of the process that computes units for a worker (unit_process.ts): takes settings as its only argument and jobs as
  * messages, and answers each. It ends when its worker does.
  */
-import { GpruneError } from "../errors.ts";
+import { GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";
 import { UnitComputer } from "./compute.ts";
 import type { UnitJob } from "./unit.ts";
-import type { ChildSettings, UnitAnswer, UnitFailure } from "./unit_messages.ts";
+import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
 const { store, ...settings } = JSON.parse(process.argv[2]!) as ChildSettings;
 let computer: UnitComputer | null = null;
@@ -20,7 +20,7 @@ async function answerTo(job: UnitJob): Promise<UnitAnswer> {
   }
 }
 
-function failureOf(error: unknown): UnitFailure {
+function failureOf(error: unknown): PlainError {
   if (error instanceof GpruneError) return error.plain;
   return {
     code: "INTERNAL",

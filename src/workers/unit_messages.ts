@@ -1,6 +1,6 @@
 /** What a worker and the child that computes for it tell each other. */
 import { z } from "zod";
-import type { ErrorCode } from "../errors.ts";
+import type { PlainError } from "../errors.ts";
 import type { UnitResult } from "./unit.ts";
 
 /** What the child is started with. */
@@ -10,18 +10,10 @@ export interface ChildSettings {
   readonly threads?: number | undefined;
 }
 
-/** Why a unit could not be computed. */
-export interface UnitFailure {
-  /** A code of `GpruneError`. */
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint?: string | undefined;
-}
-
 /** The child's answer to a job. */
 export type UnitAnswer =
   | { readonly type: "done"; readonly objects: UnitResult }
-  | { readonly type: "failed"; readonly failure: UnitFailure };
+  | { readonly type: "failed"; readonly failure: PlainError };
 
 const failureSchema = z.strictObject({
   code: z.string(),
@@ -30,14 +22,14 @@ const failureSchema = z.strictObject({
 });
 
 /** A failure as one line, which is all that the queue keeps of an error. */
-export function formatFailure(failure: UnitFailure): string {
+export function formatFailure(failure: PlainError): string {
   return JSON.stringify(failure);
 }
 
 /** The failure in a line; null when it is something else, such as what the queue itself says. */
-export function parseFailure(text: string): UnitFailure | null {
+export function parseFailure(text: string): PlainError | null {
   try {
-    return failureSchema.parse(JSON.parse(text)) as UnitFailure;
+    return failureSchema.parse(JSON.parse(text)) as PlainError;
   } catch {
     return null;
   }

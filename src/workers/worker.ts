@@ -3,7 +3,7 @@
  * goes to another one; the first record of a unit's result stays, and others are not looked at.
  */
 import { setInterval } from "node:timers/promises";
-import { type ErrorCode, GpruneError } from "../errors.ts";
+import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";
 import { type Store, storeIdentity } from "../io/store.ts";
 import { HopelessJob, JobGivenBack, JobWorker } from "./queue.ts";
@@ -17,7 +17,7 @@ import {
   type UnitJob,
   type UnitResult,
 } from "./unit.ts";
-import { formatFailure, type UnitFailure } from "./unit_messages.ts";
+import { formatFailure } from "./unit_messages.ts";
 import { UnitProcess } from "./unit_process.ts";
 
 /** What happens to a worker. */
@@ -164,7 +164,7 @@ class UnitWorker {
   }
 
   async #objectsOf(key: string, job: UnitJob): Promise<UnitResult> {
-    let failure: UnitFailure;
+    let failure: PlainError;
     try {
       const answer = await this.#process.compute(job, this.#settings.unitSeconds ?? UNIT_SECONDS);
       if (answer.type === "done") return answer.objects;
@@ -178,11 +178,11 @@ class UnitWorker {
   }
 
   /** What the queue is told about a failure. */
-  async #judged(key: string, failure: UnitFailure): Promise<Error> {
-    const { code, message, hint } = failure;
+  async #judged(key: string, failure: PlainError): Promise<Error> {
+    const { code, message } = failure;
     if (this.#stopping || UNFIT.has(code)) {
       await this.#tell({ event: "dropped", unit: key });
-      if (!this.#stopping) this.#refuse(new GpruneError(code, message, { hint }));
+      if (!this.#stopping) this.#refuse(GpruneError.fromPlain(failure));
       return new JobGivenBack();
     }
     await this.#tell({ event: "failed", unit: key, reason: message });
