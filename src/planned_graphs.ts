@@ -1,4 +1,5 @@
 /** The graphs that a planned run computes with, and the sizes of their symbolic dimensions. */
+
 import { partsOf } from "./calibrate/moments.ts";
 import { changedChannels, MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
 import { layerSizes, layerStructure } from "./graph/decoder.ts";
@@ -7,6 +8,7 @@ import type { Graph } from "./graph/graph.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
 import type { Sizes } from "./graph/product_sizes.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
+import { getOrMake } from "./map_values.ts";
 import { type Space, type SpaceKind, spacesOf } from "./model/spaces.ts";
 import type { LayerSpec } from "./model/spec.ts";
 import type { PlannedRun } from "./planned_run.ts";
@@ -45,10 +47,7 @@ export class PlannedGraphs {
   ): readonly (SizedGraph & { readonly count: number })[] {
     const alike = new Map<string, { readonly layer: LayerSpec; count: number }>();
     for (const layer of this.#run.spec.layers) {
-      const key = JSON.stringify(layer);
-      const known = alike.get(key) ?? { layer, count: 0 };
-      known.count++;
-      alike.set(key, known);
+      getOrMake(alike, JSON.stringify(layer), () => ({ layer, count: 0 })).count++;
     }
     return Array.from(alike.values(), ({ layer, count }) => ({
       ...this.#layer(program, layer, batch),

@@ -1,7 +1,9 @@
 /** Sums of what micro-batches give in the layer that they are going through: statistics by owner, and moments of all together. */
+
 import type { LoadedLayer, Outputs } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import type { Feeds } from "../graph/runtime.ts";
+import { getOrMake } from "../map_values.ts";
 import { channelCount, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { MomentSums, momentFeeds, type SpaceMoments } from "./moments.ts";
@@ -71,11 +73,8 @@ export class LayerSums {
   }
 
   #partialOf(owner: string, kind: SpaceKind, channels: number): ChannelStats {
-    const own = this.#partial.get(owner) ?? new Map<SpaceKind, ChannelStats>();
-    this.#partial.set(owner, own);
-    const sums = own.get(kind) ?? emptyChannelStats(channels);
-    own.set(kind, sums);
-    return sums;
+    const own = getOrMake(this.#partial, owner, () => new Map<SpaceKind, ChannelStats>());
+    return getOrMake(own, kind, () => emptyChannelStats(channels));
   }
 
   /** Adds the shard's sums to those of their owners and forgets them. */

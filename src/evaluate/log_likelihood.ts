@@ -3,11 +3,13 @@
  * packed into forests of prefixes (graph/prefix_forest.ts), and a continuation's last token, which predicts nothing,
  * is not computed at all. The head sees only the positions that something is predicted from.
  */
+
 import { GpruneError } from "../errors.ts";
 import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
 import { hasSameFrequencies } from "../graph/frequencies.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
+import { getOrMake } from "../map_values.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type Reporting, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -193,10 +195,11 @@ function predictionsOf(members: readonly Member[]): ReadonlyMap<number, Predicti
   const predictions = new Map<number, Prediction>();
   for (const { ids, context, nodes } of members) {
     for (let t = context; t < ids.length; t++) {
-      const node = nodes[t - 1]!;
-      const known = predictions.get(node) ?? { row: predictions.size, targets: new Map<number, number>() };
-      predictions.set(node, known);
-      if (!known.targets.has(ids[t]!)) known.targets.set(ids[t]!, known.targets.size);
+      const { targets } = getOrMake(predictions, nodes[t - 1]!, () => ({
+        row: predictions.size,
+        targets: new Map<number, number>(),
+      }));
+      getOrMake(targets, ids[t]!, () => targets.size);
     }
   }
   return predictions;

@@ -14,6 +14,7 @@
  *
  * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers react.
  */
+
 import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
 import {
@@ -27,6 +28,7 @@ import {
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { hiddenStash } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
+import { getOrMake } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
@@ -131,8 +133,7 @@ class LayerMoments {
   }
 
   #addTo(name: string, { data }: Tensor, weight: number): void {
-    const sum = this.#sums.get(name) ?? new Float64Array(data.length);
-    this.#sums.set(name, sum);
+    const sum = getOrMake(this.#sums, name, () => new Float64Array(data.length));
     for (let i = 0; i < data.length; i++) sum[i]! += weight * data[i]!;
   }
 }

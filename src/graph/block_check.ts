@@ -4,6 +4,7 @@
  * float32 weights are; and sums of such products could overflow where there are no instructions for them. Both show
  * in results: the first in that nothing is rounded, the second in that they are wrong.
  */
+import { getOrMake } from "../map_values.ts";
 import { type BlockLayout, type BlockTensor, blockCode, emptyBlocks } from "../tensor/blocks.ts";
 import { randomStream } from "../tensor/random.ts";
 import { BlockProducts, blockWeight } from "./block_products.ts";
@@ -27,9 +28,7 @@ const answers = new WeakMap<Runtime, Promise<boolean>>();
 
 /** Whether products with 4 and 8 bits, in blocks of 16, 32 and 64, are computed from integers, and right; tried once a runtime. */
 export function multipliesBlocks(runtime: Runtime): Promise<boolean> {
-  const answer = answers.get(runtime) ?? triesBlocks(runtime);
-  answers.set(runtime, answer);
-  return answer;
+  return getOrMake(answers, runtime, () => triesBlocks(runtime));
 }
 
 async function triesBlocks(runtime: Runtime): Promise<boolean> {

@@ -7,7 +7,9 @@
  * hardly longer than one row, since the weights are read once. Weights in two terms are exact enough for three. Offsets are
  * multiplied by the sums of the blocks of x, in float32.
  */
+
 import { internalError } from "../errors.ts";
+import { getOrMake } from "../map_values.ts";
 import { type BlockLayout, blocksOfRow } from "../tensor/blocks.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { type BlockMatrix, blockProduct } from "./operators.ts";
@@ -71,10 +73,10 @@ export class BlockProducts {
     if (x.shape[0] !== 1) throw internalError(`product of [${x.shape.join(", ")}] with blocks`);
     const count = terms + 1;
     const key = `${x.name} ${blockSize}`;
-    const rows = computedOnce(this.#rows, `${key} ${count}`, () => this.#roundedRows(x, blockSize, count));
+    const rows = getOrMake(this.#rows, `${key} ${count}`, () => this.#roundedRows(x, blockSize, count));
     const product = this.#sumOfTerms(blockProduct(b, rows, matrix), terms);
     if (offsets === null) return product;
-    const sums = computedOnce(this.#sums, key, () => this.#blockSums(x, blockSize));
+    const sums = getOrMake(this.#sums, key, () => this.#blockSums(x, blockSize));
     return b.add(product, b.matmul(sums, offsets, { transB: true }));
   }
 
@@ -118,10 +120,4 @@ export class BlockProducts {
     const whole = after === 0 ? x : this.#b.pad(x, x.shape.length - 1, { before: 0, after });
     return this.#b.reshape(whole, [...x.shape.slice(0, -1), blocks, blockSize]);
   }
-}
-
-function computedOnce<T>(results: Map<string, T>, key: string, compute: () => T): T {
-  const result = results.get(key) ?? compute();
-  results.set(key, result);
-  return result;
 }

@@ -7,6 +7,7 @@
  * Positions and masks are computed in the graph: a query sees the keys up to its own place in the sequence, within the
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
  */
+import { getOrMake } from "../map_values.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../model/spec.ts";
 import { addLayer, layerSizes, layerStructure, type RotaryAngles, type WeightSupply } from "./decoder.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies } from "./frequencies.ts";
@@ -136,10 +137,5 @@ class MaskBuilder {
 /** A function of a JSON value that computes every result once. */
 function memoized<A, R>(compute: (argument: A) => R): (argument: A) => R {
   const results = new Map<string, R>();
-  return (argument) => {
-    const key = JSON.stringify(argument);
-    const result = results.get(key) ?? compute(argument);
-    results.set(key, result);
-    return result;
-  };
+  return (argument) => getOrMake(results, JSON.stringify(argument), () => compute(argument));
 }

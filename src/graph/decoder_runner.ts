@@ -3,7 +3,7 @@
  * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
  */
 import { GpruneError, internalError } from "../errors.ts";
-import { mapValues } from "../map_values.ts";
+import { getOrMake, mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { EMBEDDING, FINAL_NORM, HEAD, layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
@@ -291,9 +291,7 @@ function placesByBlock(ids: Int32Array, vocabSize: number): readonly (readonly n
   requireKnownTokens(ids, vocabSize);
   for (const [place, id] of ids.entries()) {
     const block = Math.floor(id / EMBEDDING_ROWS);
-    const list = places.get(block);
-    if (list === undefined) places.set(block, [place]);
-    else list.push(place);
+    getOrMake(places, block, () => []).push(place);
   }
   return [...places].sort(([a], [b]) => a - b).map(([, list]) => list);
 }

@@ -2,6 +2,7 @@
  * Where there is room, what layers compute on the way forward stays in memory for the way back. That is much for every token, so few
  * windows go through the model at a time, and its weights stay as well, or they would be read for each few.
  */
+import { getOrMake } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { heldSource } from "../tensor/held.ts";
@@ -44,9 +45,7 @@ export function keptBytes(spec: ModelSpec): number {
   const graphs = new Map<string, readonly Value[]>();
   return spec.layers.reduce((sum, layer) => {
     const structure = layerStructure(spec, layer);
-    const key = JSON.stringify(structure);
-    const kept = graphs.get(key) ?? keptOutputs(structure);
-    graphs.set(key, kept);
+    const kept = getOrMake(graphs, JSON.stringify(structure), () => keptOutputs(structure));
     return sum + outputBytes(kept, { B: 1, T: 1, ...layerSizes(layer) });
   }, 0);
 }

@@ -13,7 +13,7 @@ import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
 import { GpruneError, internalError, reasonOf } from "../errors.ts";
-import { mapValues } from "../map_values.ts";
+import { getOrMake, mapValues } from "../map_values.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
 import { type Graph, GraphBuilder, type Value, type ValueType } from "./graph.ts";
@@ -112,12 +112,7 @@ export class Runtime {
 
   /** The program for `key`, built by `build` the first time. Equal keys must mean equal graphs. */
   program(key: string, build: () => Graph): Promise<Program> {
-    let program = this.#programs.get(key);
-    if (program === undefined) {
-      program = this.#compile(build());
-      this.#programs.set(key, program);
-    }
-    return program;
+    return getOrMake(this.#programs, key, () => this.#compile(build()));
   }
 
   /**
@@ -172,9 +167,7 @@ export class Runtime {
       const missing = graph.inputs.find(({ name }) => feeds[name] === undefined);
       if (missing !== undefined) throw internalError(`graph input ${missing.name} was not fed`);
       const threads = device.name === "cpu" ? this.#threadsFor(graph, feeds) : this.threads;
-      const session = sessions.get(threads) ?? this.#open(encoded, { device, threads });
-      sessions.set(threads, session);
-      return session;
+      return getOrMake(sessions, threads, () => this.#open(encoded, { device, threads }));
     };
     const run = async (feeds: Readonly<Record<string, FedTensor>>): Promise<OrtOutputs> => {
       const session = await sessionFor(feeds);
@@ -215,9 +208,9 @@ export class Runtime {
   async #upload(tensor: Tensor, type: CopyType): Promise<OrtTensor> {
     const rank = tensor.shape.length;
     const key = `copy ${type} ${rank}`;
-    const session = this.#uploaders.get(key) ?? this.#open(encodeOnnx(copyGraph(rank, type)), COPIED);
-    this.#uploaders.set(key, session);
-    const outputs = await runSession(await session, { x: toOrt(tensor) }, this.device);
+    const open = (): Promise<InferenceSession> => this.#open(encodeOnnx(copyGraph(rank, type)), COPIED);
+    const session = await getOrMake(this.#uploaders, key, open);
+    const outputs = await runSession(session, { x: toOrt(tensor) }, this.device);
     return Object.values(outputs)[0]!;
   }
 

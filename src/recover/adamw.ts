@@ -6,7 +6,9 @@
  *
  * Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2 with lambda = 0.
  */
+
 import { internalError } from "../errors.ts";
+import { getOrMake } from "../map_values.ts";
 
 /** First and second moments of one tensor's gradients. */
 export interface AdamMoments {
@@ -47,11 +49,7 @@ export class AdamW {
   }
 
   #momentsOf(name: string, size: number): AdamMoments {
-    let moments = this.moments.get(name);
-    if (moments === undefined) {
-      moments = { first: new Float32Array(size), second: new Float32Array(size) };
-      this.moments.set(name, moments);
-    }
-    return moments;
+    const zeros = (): Float32Array => new Float32Array(size);
+    return getOrMake(this.moments, name, () => ({ first: zeros(), second: zeros() }));
   }
 }

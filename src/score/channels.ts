@@ -2,7 +2,9 @@
  * The sums that metrics are made of: moments of a channel, norms of a column of the output projection, norms of a
  * unit's rows in an input projection. Float64 throughout. Metrics combine these and contain no loops over weights.
  */
+
 import { internalError } from "../errors.ts";
+import { getOrMake } from "../map_values.ts";
 import { channelCount, type Space } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
@@ -43,11 +45,8 @@ const knownSums = new WeakMap<Tensor, Map<(value: number) => number, Float64Arra
 
 /** sum over rows of term(W_ij) for every column j of a [rows, columns] weight, [columns]; not to be changed. */
 export function columnSums(weight: Tensor, term: (value: number) => number): Float64Array {
-  const known = knownSums.get(weight) ?? new Map<(value: number) => number, Float64Array>();
-  knownSums.set(weight, known);
-  const sums = known.get(term) ?? sumColumns(weight, term);
-  known.set(term, sums);
-  return sums;
+  const known = getOrMake(knownSums, weight, () => new Map<(value: number) => number, Float64Array>());
+  return getOrMake(known, term, () => sumColumns(weight, term));
 }
 
 function sumColumns(weight: Tensor, term: (value: number) => number): Float64Array {

@@ -20,6 +20,7 @@ import { isHubAddress } from "../io/hub_address.ts";
 import { openStore } from "../io/open_store.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue, storeIdentity } from "../io/store.ts";
+import { getOrMake } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -207,9 +208,7 @@ class RemotePasses implements OpenRunPasses {
   /** Null for the dense model, which workers have. */
   async #recipe(recipe: ModelRecipe): Promise<Digest | null> {
     if (Object.keys(recipe).length === 0) return null;
-    const known = this.#recipes.get(recipe) ?? keepRecipe(this.#remote.store, recipe);
-    this.#recipes.set(recipe, known);
-    return known;
+    return getOrMake(this.#recipes, recipe, () => keepRecipe(this.#remote.store, recipe));
   }
 }
 
