@@ -1,4 +1,4 @@
-/** Numbers of bytes as people write them: `4GB`, `512MiB`, `4000000000`. GB are decimal, GiB binary. */
+/** Numbers of bytes, as people write them: `4GB`, `512MiB`, `4000000000`. GB are decimal, GiB binary. */
 
 const UNITS: Readonly<Record<string, number>> = {
   B: 1,
@@ -60,6 +60,11 @@ export function binarySize(bytes: number): string {
 export function contrastedSizes(needed: number, found: number): readonly [string, string] {
   const [a, b] = [binarySize(needed), binarySize(found)];
   return a === b ? [wholeBytes(needed), wholeBytes(found)] : [a, b];
+}
+
+/** Smallest multiple of `alignment` that is not below `bytes`; arithmetic, since `&` would cut at 32 bits. */
+export function alignUp(bytes: number, alignment: number): number {
+  return Math.ceil(bytes / alignment) * alignment;
 }
 
 /** @param units - largest first */

@@ -4,6 +4,7 @@
  * `NAME_data_1` and so on, as transformers.js calls them. Nothing here is atomic, see io/output_directory.ts.
  */
 import { basename } from "node:path";
+import { alignUp } from "../byte_size.ts";
 import { internalError } from "../errors.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { byteLength, type ExternalPlace, onnxPieces } from "../graph/onnx.ts";
@@ -73,7 +74,7 @@ export async function writeOnnxFile(
     await writeNewFile(dataName(path, index), async (file) => {
       for (const value of values) {
         await append(file, value);
-        await file.write(new Uint8Array(aligned(byteLength(value)) - byteLength(value)));
+        await file.write(new Uint8Array(alignUp(byteLength(value), ALIGNMENT) - byteLength(value)));
       }
     });
   }
@@ -97,7 +98,7 @@ function splitIntoFiles(stored: readonly StoredTensor[], maxBytes: number): read
   const files: Value[][] = [];
   let room = 0;
   for (const value of initializersOf(stored)) {
-    const bytes = aligned(byteLength(value));
+    const bytes = alignUp(byteLength(value), ALIGNMENT);
     if (files.length === 0 || bytes > room) {
       files.push([]);
       room = maxBytes;
@@ -112,13 +113,9 @@ function placesOf(values: readonly Value[], file: string): readonly (readonly [s
   let offset = 0;
   return values.map((value) => {
     const place = { file, offset, length: byteLength(value) };
-    offset += aligned(place.length);
+    offset += alignUp(place.length, ALIGNMENT);
     return [value.name, place] as const;
   });
-}
-
-function aligned(bytes: number): number {
-  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
 function dataName(model: string, index: number): string {

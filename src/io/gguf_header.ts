@@ -4,6 +4,7 @@
  *
  * Format: docs/gguf.md of ggml-org/ggml; what is refused follows gguf.cpp and tests/test-gguf.cpp of llama.cpp.
  */
+import { alignUp } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import { elementCount } from "../tensor/tensor.ts";
@@ -99,11 +100,6 @@ const SCALAR_TYPES: ReadonlyMap<number, ScalarType> = new Map<number, ScalarType
  */
 export async function readGgufHeader(cursor: ByteCursor, path: string): Promise<GgufHeader> {
   return new HeaderReader(cursor, path).read();
-}
-
-/** Smallest multiple of `alignment` that is not below `offset`; arithmetic, since `&` would cut at 32 bits. */
-export function alignUp(offset: number, alignment: number): number {
-  return Math.ceil(offset / alignment) * alignment;
 }
 
 function narrow(value: bigint): number | bigint {

@@ -5,10 +5,11 @@
  *
  * Format: docs/gguf.md of ggml-org/ggml.
  */
+import { alignUp } from "../byte_size.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { badTensor, type DeclaredTensor, writeElements } from "./element_writer.ts";
 import { encodeGgml, type WrittenGgmlType, writtenGgmlType } from "./ggml_encode.ts";
-import { alignUp, GGUF_LIMITS } from "./gguf_header.ts";
+import { GGUF_LIMITS } from "./gguf_header.ts";
 import { type EncodedValue, encodeText, encodeU32, encodeU64 } from "./gguf_values.ts";
 import type { OutputFile } from "./output_file.ts";
 

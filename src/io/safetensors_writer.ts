@@ -7,6 +7,7 @@
  * that write into the directory of `writeDirectoryAtomically`.
  */
 import { join } from "node:path";
+import { alignUp } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { encode, FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
@@ -175,7 +176,7 @@ function headerOf(tensors: readonly TensorToWrite[]): Uint8Array {
     offset = end;
   }
   const json = Buffer.from(`{${entries.join(",")}}`);
-  const length = Math.ceil(json.length / HEADER_ALIGNMENT) * HEADER_ALIGNMENT;
+  const length = alignUp(json.length, HEADER_ALIGNMENT);
   if (length > MAX_HEADER_BYTES) {
     const message = `safetensors header: expected at most ${MAX_HEADER_BYTES} bytes, got ${length}`;
     throw new GpruneError("BAD_TENSOR", message, { hint: "Write smaller shards." });

@@ -10,6 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { alignUp } from "../byte_size.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import { StoredFloats } from "../tensor/stash.ts";
 import { PositionalFile } from "./file.ts";
@@ -48,7 +49,7 @@ export async function writeValue(file: OutputFile, value: unknown): Promise<Dige
   const tree = toJson(value, arrays);
   const types = arrays.map((array) => [nameOf(array), array.length]);
   const header = Buffer.from(JSON.stringify({ value: tree, arrays: types }));
-  const padded = Buffer.alloc(aligned(header.length), " ");
+  const padded = Buffer.alloc(alignUp(header.length, ALIGNMENT), " ");
   header.copy(padded);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
@@ -56,7 +57,7 @@ export async function writeValue(file: OutputFile, value: unknown): Promise<Dige
   for (const entry of arrays) {
     const array = entry instanceof StoredFloats ? await entry.read() : entry;
     await writer.add(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-    await writer.add(new Uint8Array(aligned(array.byteLength) - array.byteLength));
+    await writer.add(new Uint8Array(alignUp(array.byteLength, ALIGNMENT) - array.byteLength));
   }
   return writer.finish();
 }
@@ -135,7 +136,7 @@ async function decode(file: PositionalFile): Promise<unknown> {
     const size = count * ARRAYS[typed].BYTES_PER_ELEMENT;
     if (type === "StoredFloats") arrays.push(new StoredFloats(count, () => floatsAt(file.path, at, size)));
     else arrays.push(new ARRAYS[typed]((await file.read(at, size)).buffer as ArrayBuffer, 0, count));
-    offset += aligned(size);
+    offset += alignUp(size, ALIGNMENT);
   }
   return fromJson(header.data.value, arrays);
 }
@@ -201,8 +202,4 @@ function nameOf(array: AnyArray): ArrayName {
   // A Buffer is a Uint8Array.
   if (array instanceof Uint8Array) return "Uint8Array";
   throw internalError(`a value of type ${name} is not plain`);
-}
-
-function aligned(bytes: number): number {
-  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
