@@ -12,7 +12,7 @@ import { CONFIG_JSON_LIMITS, readJsonFile } from "../io/json.ts";
 import { refuseLfsPointer } from "../io/lfs_pointer.ts";
 import { namesIn } from "../io/listing.ts";
 import { INDEX_FILE, openCheckpointTensors, SINGLE_FILE, shardNames } from "../io/safetensors_shards.ts";
-import { elementCount, type TensorSource } from "../tensor/tensor.ts";
+import { commonDType } from "../tensor/tensor.ts";
 import { MAX_CARD_BYTES } from "./card_fields.ts";
 import { MAX_TEMPLATE_BYTES } from "./chat_template.ts";
 import { splitFused } from "./fused.ts";
@@ -20,7 +20,6 @@ import { openGgufModel } from "./gguf_model.ts";
 import { familyOfConfig, readConfig } from "./hf_config.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "./model.ts";
 import { weightsOf } from "./spaces.ts";
-import type { ModelSpec } from "./spec.ts";
 import { withStoredHead } from "./stored_head.ts";
 import { withFullNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
@@ -175,13 +174,17 @@ async function openHuggingFace(directory: string): Promise<Model> {
       weights: fused ? splitFused(tensors, declared) : tensors,
     });
     const unused = unusedTensors(weights, stored, spec);
+    const wanted = weightsOf(spec).map(({ name, shape }) => ({
+      dtype: weights.info(name)?.dtype ?? "none",
+      shape,
+    }));
     return {
       spec,
       weights,
       files: await carriedFiles(directory),
       ...(await cardOf(directory)),
       ...(unused.length > 0 && { unusedTensors: unused }),
-      origin: { name: directory, format: "hf", dtype: commonDType(weights, spec) },
+      origin: { name: directory, format: "hf", dtype: commonDType(wanted) },
     };
   } catch (error) {
     await tensors.close();
@@ -218,14 +221,4 @@ async function cardOf(directory: string): Promise<Pick<Model, "card">> {
   return PositionalFile.use(path, async (file) =>
     file.size > MAX_CARD_BYTES ? {} : { card: await file.read(0, file.size) },
   );
-}
-
-/** The dtype that holds most parameters. */
-function commonDType(weights: TensorSource, spec: ModelSpec): string {
-  const counts = new Map<string, number>();
-  for (const { name, shape } of weightsOf(spec)) {
-    const dtype = weights.info(name)?.dtype ?? "none";
-    counts.set(dtype, (counts.get(dtype) ?? 0) + elementCount(shape));
-  }
-  return [...counts].sort((a, b) => b[1] - a[1])[0]![0];
 }

@@ -8,7 +8,7 @@ import { dequantizerOf, GGML_TYPES } from "../io/ggml_types.ts";
 import { type GgufFile, openGguf } from "../io/gguf.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
 import { plainName } from "../plain_text.ts";
-import { elementCount, type TensorSource } from "../tensor/tensor.ts";
+import { commonDType } from "../tensor/tensor.ts";
 import { frontMatterLines, inheritedCard } from "./card_fields.ts";
 import { architectureByName, type GgufArchitecture } from "./gguf_architectures.ts";
 import { ggufPlaces } from "./gguf_places.ts";
@@ -39,6 +39,7 @@ export async function openGgufModel(path: string): Promise<Model> {
     const architecture = architectureByName(name, path);
     const spec = await specOfGguf(file, architecture);
     const stored = placeTensors(file, spec, architecture);
+    const infos = file.source.names.map((tensor) => file.source.info(tensor)!);
     return {
       spec,
       weights: storedWeights(file.source, stored),
@@ -49,7 +50,7 @@ export async function openGgufModel(path: string): Promise<Model> {
       }),
       ggufMetadata: await carriedMetadata(file),
       ...cardOf(file),
-      origin: { name: path, format: "gguf", architecture: name, dtype: commonType(file.source) },
+      origin: { name: path, format: "gguf", architecture: name, dtype: commonDType(infos) },
     };
   } catch (error) {
     await file.source.close();
@@ -121,14 +122,4 @@ function checkTensor(
     );
   }
   dequantizerOf(GGML_TYPES.get(dtype)!, `${path}: tensor ${name}`);
-}
-
-/** The type that holds most parameters. */
-function commonType(source: TensorSource): string {
-  const parameters = new Map<string, number>();
-  for (const name of source.names) {
-    const { dtype, shape } = source.info(name)!;
-    parameters.set(dtype, (parameters.get(dtype) ?? 0) + elementCount(shape));
-  }
-  return [...parameters].reduce((most, entry) => (entry[1] > most[1] ? entry : most), ["F32", 0])[0];
 }

@@ -23,6 +23,13 @@ export interface TensorInfo {
   readonly shape: readonly number[];
 }
 
+/** The dtype that holds most elements; F32 of none. */
+export function commonDType(tensors: readonly TensorInfo[]): string {
+  const counts = new Map<string, number>();
+  for (const { dtype, shape } of tensors) counts.set(dtype, (counts.get(dtype) ?? 0) + elementCount(shape));
+  return [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most), ["F32", 0])[0];
+}
+
 /**
  * Tensors that are read one at a time, as float32, on demand. Implemented by checkpoint files
  * (src/io) and by views over another source (surgery, renaming, replaced tensors).
