@@ -3,7 +3,7 @@
  * expressions there are that were not reviewed, and how much longer a text can become.
  */
 import { GpruneError } from "../errors.ts";
-import { isKnownExpression } from "./pretokenizers.ts";
+import { isKnownExpression, type TokenizerNode } from "./pretokenizers.ts";
 
 /** Steps of real tokenizers replace characters one by one and put one before the text. */
 const MAX_GROWTH = 16;
@@ -32,13 +32,11 @@ export function judgeSteps(steps: readonly unknown[]): StepsVerdict {
   return { known: patterns.every(({ Regex: regex }) => regex === undefined || isKnownExpression(regex)) };
 }
 
-type Node = Readonly<Record<string, unknown>>;
-
 /** Every object inside a value, itself included. */
-function nodesOf(value: unknown): readonly Node[] {
+function nodesOf(value: unknown): readonly TokenizerNode[] {
   if (typeof value !== "object" || value === null) return [];
   const inner = Object.values(value).flatMap(nodesOf);
-  return Array.isArray(value) ? inner : [value as Node, ...inner];
+  return Array.isArray(value) ? inner : [value as TokenizerNode, ...inner];
 }
 
 interface Pattern {
@@ -50,7 +48,7 @@ interface Pattern {
 const PATTERN_STEPS: ReadonlySet<unknown> = new Set(["Split", "Replace"]);
 
 /** The pattern of a node that has one. */
-function patternOf({ type, pattern }: Node): readonly Pattern[] {
+function patternOf({ type, pattern }: TokenizerNode): readonly Pattern[] {
   if (pattern === undefined && !PATTERN_STEPS.has(type)) return [];
   const { Regex: regex, String: text } = Object(pattern) as Record<string, unknown>;
   if (typeof regex === "string") return [{ Regex: regex }];
@@ -59,7 +57,7 @@ function patternOf({ type, pattern }: Node): readonly Pattern[] {
 }
 
 /** How many times as long a step can make a text: the new characters for each place that it may find. */
-function growthOf(node: Node): number {
+function growthOf(node: TokenizerNode): number {
   const { content, prepend } = node;
   if (typeof prepend === "string") return 1 + prepend.length;
   const [pattern] = patternOf(node);
