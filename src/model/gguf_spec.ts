@@ -11,17 +11,14 @@ import type { GgufArchitecture } from "./gguf_architectures.ts";
 import { GgufKeys } from "./gguf_keys.ts";
 import { ggufName } from "./gguf_names.ts";
 import { ropeScalingOf } from "./gguf_rope_scaling.ts";
+import { ROLE_KEYS } from "./gguf_tokenizer.ts";
 import { projectionName } from "./spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "./spec.ts";
 
 /** Far above every model; keeps a lying header from being expanded into as many layers. */
 const MAX_LAYERS = 4096;
 /** Token ids that travel to config.json. */
-const TOKEN_IDS: Readonly<Record<string, string>> = {
-  bos_token_id: "tokenizer.ggml.bos_token_id",
-  eos_token_id: "tokenizer.ggml.eos_token_id",
-  pad_token_id: "tokenizer.ggml.padding_token_id",
-};
+const TOKEN_IDS = ["bos", "eos", "pad"] as const;
 
 /**
  * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for mixtures of experts, layers without
@@ -248,7 +245,9 @@ class SpecReader {
   }
 
   #extra(): Readonly<Record<string, unknown>> {
-    const ids = Object.entries(TOKEN_IDS).map(([name, key]) => [name, this.#metadata.optionalNumber(key)]);
+    const ids = TOKEN_IDS.map((role) => {
+      return [`${role}_token_id`, this.#metadata.optionalNumber(ROLE_KEYS[role])] as const;
+    });
     return Object.fromEntries(ids.filter(([, id]) => id !== undefined));
   }
 }

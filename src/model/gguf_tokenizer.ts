@@ -36,7 +36,8 @@ export const TOKEN_TYPE = {
 export const SPACE = "▁";
 
 type SpecialRole = "bos" | "eos" | "unk" | "pad";
-const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
+/** Where special tokens stand by their roles; config.json has them under `ROLE_token_id`, tokenizer_config.json under `ROLE_token`. */
+export const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
   bos: "tokenizer.ggml.bos_token_id",
   eos: "tokenizer.ggml.eos_token_id",
   unk: "tokenizer.ggml.unknown_token_id",

@@ -10,7 +10,7 @@ import { GpruneError } from "../errors.ts";
 import { type EncodedValue, f32s, flag, i32s, text, texts, u32 } from "../io/gguf_values.ts";
 import { chatTemplateIn } from "./chat_template.ts";
 import { type GgufTokenizerKind, requireGgufSteps, stepsOf } from "./gguf_steps.ts";
-import { SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
+import { ROLE_KEYS, SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -59,13 +59,8 @@ type TokenizerJson = z.infer<typeof tokenizerSchema>;
 
 type TokenizerConfig = z.infer<typeof specialTokens>;
 
-/** Roles of tokens: key in tokenizer_config.json, key in config.json, key in GGUF files. */
-const ROLES = [
-  ["bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id"],
-  ["eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id"],
-  ["unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id"],
-  ["pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id"],
-] as const;
+/** Roles of tokens. */
+const ROLES = ["bos", "eos", "unk", "pad"] as const;
 
 const PHI3_UNSTRIPPED: readonly string[] = ["<unk>", "<s>", "<|endoftext|>"];
 
@@ -281,10 +276,10 @@ function roleEntries(
   config: TokenizerConfig,
   { fallbackIds }: GgufVocabularyOptions,
 ): Entries {
-  return ROLES.flatMap(([name, idName, key]) => {
-    const content = specialTokenText(config[name]);
-    const fallback = [fallbackIds[idName]].flat()[0];
+  return ROLES.flatMap((role) => {
+    const content = specialTokenText(config[`${role}_token` as const]);
+    const fallback = [fallbackIds[`${role}_token_id`]].flat()[0];
     const id = idOf.get(content ?? "") ?? fallback;
-    return typeof id === "number" && id < tokens.length ? [[key, u32(id)] as const] : [];
+    return typeof id === "number" && id < tokens.length ? [[ROLE_KEYS[role], u32(id)] as const] : [];
   });
 }
