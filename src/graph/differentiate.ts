@@ -6,6 +6,7 @@
  */
 import { internalError } from "../errors.ts";
 import type { GraphBuilder, Node, Value } from "./graph.ts";
+import { productOptions } from "./product_sizes.ts";
 import type { Dim } from "./shapes.ts";
 
 /** The vector-Jacobian product of one node: a gradient for each input that has one, made when it is wanted. */
@@ -105,12 +106,9 @@ function dependents(nodes: readonly Node[], targets: readonly Value[]): Readonly
 }
 
 /** y = alpha * op(A) op(B), where op transposes or not. */
-function matmulRule(b: GraphBuilder, { inputs, attributes }: Node, g: Value): readonly (() => Value)[] {
-  const [left, right] = inputs as readonly [Value, Value];
-  const transA = attributes.transA === 1;
-  const transB = attributes.transB === 1;
-  const scale = attributes.alpha;
-  const alpha = typeof scale === "object" && "float" in scale ? scale.float : 1;
+function matmulRule(b: GraphBuilder, node: Node, g: Value): readonly (() => Value)[] {
+  const [left, right] = node.inputs as readonly [Value, Value];
+  const { transA, transB, alpha } = productOptions(node);
   const dLeft = (): Value =>
     transA
       ? b.matmul(right, g, { transA: transB, transB: true, alpha })

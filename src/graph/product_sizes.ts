@@ -1,7 +1,7 @@
-/** The sizes of a graph's values and matrix products, once those of its symbolic dimensions are known. */
+/** How matrix products read their operands, and the sizes of a graph's values and products, once those of its symbolic dimensions are known. */
 import { internalError } from "../errors.ts";
 import { elementCount } from "../tensor/tensor.ts";
-import type { Graph, Node, Value } from "./graph.ts";
+import type { Graph, MatMulOptions, Node, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
 
 /** By the names of symbolic dimensions: `B`, `T`, ... */
@@ -17,6 +17,12 @@ export interface ProductSizes {
   readonly transA: boolean;
   /** Whether the product is multiplied by a factor. */
   readonly scaled: boolean;
+}
+
+/** What a product does besides multiplying. */
+export function productOptions({ attributes: { transA, transB, alpha } }: Node): Required<MatMulOptions> {
+  const scaled = typeof alpha === "object" && "float" in alpha;
+  return { transA: transA === 1, transB: transB === 1, alpha: scaled ? alpha.float : 1 };
 }
 
 /** The float32 products of a graph. */
@@ -35,27 +41,26 @@ export function operationsOf(graph: Graph, sizes: Sizes): number {
   );
 }
 
-function productSizes({ inputs, output, attributes }: Node, sizes: Sizes): ProductSizes {
+function productSizes(node: Node, sizes: Sizes): ProductSizes {
+  const { inputs, output } = node;
   const [left, right] = inputs.map((value) => shapeOf(value, sizes)) as [
     readonly number[],
     readonly number[],
   ];
-  const transA = attributes.transA === 1;
+  const { transA, alpha } = productOptions(node);
   const shape = shapeOf(output, sizes);
   const [rows, columns] = shape.slice(-2) as [number, number];
   const inner = left.at(transA ? -2 : -1)!;
   const leading = elementCount(shape.slice(0, -2));
   // All rows by one matrix are one product.
   const joined = right.length === 2 && !transA;
-  const { alpha } = attributes;
-  const scaled = typeof alpha === "object" && "float" in alpha && alpha.float !== 1;
   return {
     batch: joined ? 1 : leading,
     rows: joined ? leading * rows : rows,
     inner,
     columns,
     transA,
-    scaled,
+    scaled: alpha !== 1,
   };
 }
 

@@ -6,6 +6,7 @@
  * Observed with onnxruntime-node 1.30.0; test/webgpu.test.ts looks where every node of every program runs.
  */
 import type { Graph, GraphBuilder, MatMulOptions, Node, Value } from "./graph.ts";
+import { productOptions } from "./product_sizes.ts";
 import { type Rewrite, rewriteGraph } from "./rewrite.ts";
 
 /**
@@ -32,20 +33,14 @@ export function forWebGpu(graph: Graph): Graph {
  * A product that reads its operands transposed. `Gemm` can do that, for matrices alone; in a product with a weight all
  * leading axes of the other operand are rows. Where both have leading axes, as in attention, the operands are transposed.
  */
-function product(b: GraphBuilder, { attributes }: Node, [left, right]: readonly Value[]): Value {
-  const options = optionsOf(attributes);
-  const { transA = false } = options;
+function product(b: GraphBuilder, node: Node, [left, right]: readonly Value[]): Value {
+  const options = productOptions(node);
   const [x, weight] = [left!, right!];
   if (weight.shape.length > 2) return b.matmul(x, weight, options);
   if (x.shape.length === 2) return gemm(b, [x, weight], options);
-  if (transA) return b.matmul(x, weight, options);
+  if (options.transA) return b.matmul(x, weight, options);
   const rows = gemm(b, [b.flatten(x), weight], options);
   return unflattened(b, rows, x);
-}
-
-function optionsOf({ transA, transB, alpha }: Node["attributes"]): Required<MatMulOptions> {
-  const scaled = typeof alpha === "object" && "float" in alpha;
-  return { transA: transA === 1, transB: transB === 1, alpha: scaled ? alpha.float : 1 };
 }
 
 function gemm(
