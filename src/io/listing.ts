@@ -2,7 +2,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 
-/** Entries of one directory that are looked at. */
+/** Entries of one directory that are looked at, the first by name. */
 const MAX_ENTRIES = 10_000;
 
 /** Names of the directories in a directory, links to directories included and hidden ones not; sorted. */
@@ -19,5 +19,5 @@ export async function directoriesIn(path: string): Promise<readonly string[]> {
 
 /** Names of what is in a directory, sorted; none where there is no such directory. */
 export async function namesIn(path: string): Promise<readonly string[]> {
-  return (await readdir(path).catch(() => [])).slice(0, MAX_ENTRIES).sort();
+  return (await readdir(path).catch(() => [])).sort().slice(0, MAX_ENTRIES);
 }
