@@ -86,10 +86,15 @@ export {
 export {
   ALLOCATION_NAMES,
   type AllocationName,
+  DTYPE_CHOICES,
   type DTypeChoice,
+  METHODS,
   type Method,
+  OWN_TEXT_CHOICES,
   type OwnTextChoice,
+  RECOVERIES,
   type RecoveryName,
+  SHAPES,
   type Shape,
 } from "./choices.ts";
 export {

@@ -114,17 +114,24 @@ export class PositionalFile {
   }
 }
 
+const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
+
 function notRegular(path: string, isDirectory: boolean): GpruneError {
   const got = isDirectory ? "a directory" : "something else";
   return new GpruneError("NOT_FOUND", `${path}: expected a regular file, got ${got}`);
 }
 
-/** What is at a path; links are followed. */
-export async function kindOfPath(path: string): Promise<"file" | "directory" | "other" | "missing"> {
-  const found = await stat(path).catch(() => null);
-  if (found === null) return "missing";
-  if (found.isDirectory()) return "directory";
-  return found.isFile() ? "file" : "other";
+/** What is at a path; links are followed. What may not be looked at is there, for all that is known. */
+export async function kindOfPath(
+  path: string,
+): Promise<"file" | "directory" | "other" | "missing" | "forbidden"> {
+  try {
+    const found = await stat(path);
+    if (found.isDirectory()) return "directory";
+    return found.isFile() ? "file" : "other";
+  } catch (cause) {
+    return FORBIDDEN.has(codeOf(cause) ?? "") ? "forbidden" : "missing";
+  }
 }
 
 /** The ending of a file's name with its dot, in lower case: `.txt` of `NOTES.TXT`. */

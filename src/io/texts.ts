@@ -173,7 +173,8 @@ async function textFiles(
       hint: "Texts are read in pieces from all over a file, which a pipe cannot give: write it to a file first.",
     });
   }
-  throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got none`);
+  const got = kind === "forbidden" ? "one that may not be read" : "none";
+  throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got ${got}`);
 }
 
 /** How much is read of a file, and of which column or field. */

@@ -53,6 +53,19 @@ describe("files that are something else", () => {
     expect(() => parseRunRecord(text, "run.json")).toThrow(`run.json: ${message}`);
   });
 
+  it("run.json of other layers than its widths have, and of units from nowhere", () => {
+    const { widths, unit_parameters: cost } = files.record;
+    for (const wrong of [
+      { widths: { ...widths, before: { ...widths.before, kv: widths.before.kv.slice(1) } } },
+      { unit_parameters: { ...cost, ffn: cost.ffn.slice(1) } },
+      { widths: { ...widths, after: { ...widths.after, ffn: widths.before.ffn.map((units) => units + 1) } } },
+      { widths: { ...widths, before: { ...widths.before, kv: widths.before.kv.map(() => 0) } } },
+    ]) {
+      const text = formatRunRecord({ ...files.record, ...wrong });
+      expect(() => parseRunRecord(text, "run.json")).toThrow("widths: expected widths before and after");
+    }
+  });
+
   it("evaluation.json", () => {
     expect(() => parseEvaluation("{}", "evaluation.json")).toThrow(
       "evaluation.json: expected a saved evaluation, got something else (format: ",

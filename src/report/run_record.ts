@@ -9,7 +9,7 @@ import { GpruneError } from "../errors.ts";
 import { isJsonObject, parseJson } from "../io/json.ts";
 import { formatDocument, type JsonValue } from "../io/json_document.ts";
 import type { Model } from "../model/model.ts";
-import { type Space, spacesOf } from "../model/spaces.ts";
+import { SPACE_KINDS, type Space, spacesOf } from "../model/spaces.ts";
 import type { Widths } from "../prune/plan.ts";
 
 /** What a run was asked, and what came out. */
@@ -101,6 +101,17 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   versions: z.array(z.object({ name: z.string(), version: z.string() })),
 });
 
+/** All lists by layer are of the same layers, which had units and have no more of them than before. */
+const soundSchema = recordSchema.refine(
+  ({ widths: { before, after }, unit_parameters: cost }) =>
+    SPACE_KINDS.every((kind) => {
+      const [had, has, costs] = [before[kind], after[kind], cost[kind]];
+      const isOfAll = [had, has, costs].every(({ length }) => length === before.ffn.length);
+      return isOfAll && had.every((units, layer) => units > 0 && has[layer]! <= units);
+    }),
+  { path: ["widths"], error: "expected widths before and after, and costs, of the same layers" },
+);
+
 /** A run of a few hundred layers and sets has about 100 kB. */
 const MAX_BYTES = 2 ** 24;
 const MAX_DEPTH = 16;
@@ -187,7 +198,7 @@ export function formatRunRecord(record: RunRecord): string {
  */
 export function parseRunRecord(text: string, where: string): RunRecord {
   const value = parseJson(text, { maxBytes: MAX_BYTES, maxDepth: MAX_DEPTH, where });
-  const result = recordSchema.safeParse(value);
+  const result = soundSchema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const got = isJsonObject(value) && value.format === "gprune-run" ? `version ${value.version}` : "no record";
