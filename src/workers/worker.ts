@@ -75,7 +75,8 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /**
- * Computes units until it is told to stop.
+ * Computes units until it is told to stop. Where the queue's server is away then, its client goes on looking for it, which keeps a
+ * process from ending by itself.
  * @throws GpruneError QUEUE_FAILED and STORE_FAILED when they cannot be reached at the beginning; MODEL_DIFFERS and NOT_FOUND
  *   when this machine has not the model that a run prunes
  */
