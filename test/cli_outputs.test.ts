@@ -264,7 +264,7 @@ describe("help", () => {
     expect(all).toEqual(same);
     expect(all).toMatchObject({
       code: 0,
-      stdout: expect.stringMatching(/^ {2}help \[command\] +display help for command$/m),
+      stdout: expect.stringMatching(/^ {2}help +display help for command$/m),
     });
   });
 });
