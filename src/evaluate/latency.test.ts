@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { Runtime } from "../graph/runtime.ts";
 import type { ProgressEvent } from "../progress.ts";
+import { compareModels } from "./compare.ts";
 import { measureLatency } from "./latency.ts";
 
 let runtime: Runtime;
@@ -52,5 +53,9 @@ describe("measureLatency", () => {
       code: "BAD_ARGUMENT",
       message: expect.stringContaining(`expected at most ${promptTokens} tokens, got ${promptTokens + 3}`),
     });
+    const unread = [{ name: "a", path: "no such text", weight: 1 }];
+    await expect(
+      compareModels({ models: [model], runtime }, unread, { speed: { ...OPTIONS, promptTokens } }),
+    ).rejects.toThrow(`expected at most ${promptTokens} tokens`);
   });
 });

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { temporaryDirectory } from "../../test/file_faults.ts";
 import { tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
@@ -11,7 +11,9 @@ import type { Model } from "../model/model.ts";
 import type { Projection } from "../model/spec.ts";
 import type { ProgressEvent } from "../progress.ts";
 import { memorySource } from "../tensor/memory.ts";
+import { exportGguf } from "./gguf.ts";
 import { exportHuggingFace, storedDType } from "./hf.ts";
+import { exportOnnx } from "./onnx.ts";
 
 /** The model with the first element of one tensor replaced. */
 async function withValue(model: Model, name: string, value: number): Promise<Model> {
@@ -25,6 +27,21 @@ async function withValue(model: Model, name: string, value: number): Promise<Mod
 function recoverable(biases: readonly Projection[] = []): readonly Projection[] {
   return biases.filter((projection) => projection === "o_proj" || projection === "down_proj");
 }
+
+test.each([
+  ["hf", exportHuggingFace],
+  ["gguf", exportGguf],
+  ["onnx", exportOnnx],
+] as const)("%s refuses a dtype that it does not have, before it writes", async (format, write) => {
+  const output = join(await temporaryDirectory(), "out");
+  await expect(write(tinyModel(), output, { dtype: "q9" as "auto" })).rejects.toMatchObject({
+    code: "BAD_ARGUMENT",
+    message: expect.stringMatching(
+      `^--dtype: expected one of auto, f32, .* for the format ${format}, got q9$`,
+    ),
+  });
+  expect(await readdir(dirname(output))).toEqual([]);
+});
 
 describe("exportHuggingFace", () => {
   it("writes configuration, weights, carried files and documents", async () => {

@@ -51,6 +51,10 @@ describe("Runtime", () => {
     expect(built).toBe(2);
   });
 
+  it.each([0, -1, 1.5, Number.NaN])("refuses %s threads", (threads) => {
+    expect(() => new Runtime({ threads })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
+  });
+
   it("serves inputs of any size with one program", async () => {
     const program = await runtime.program("product", productGraph);
     for (const rows of [1, 2, 700]) {
