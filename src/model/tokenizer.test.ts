@@ -41,6 +41,24 @@ const PIECE_MERGES = [
   ["\n", "\n"],
 ] as const;
 
+describe("words of more than 2^18 characters", () => {
+  const merges = [["a", "b"]] as const;
+  const tokenizer = Tokenizer.fromFiles([tokenizerJson({ tokens: ["a", "b", "ab", " "], merges })]);
+
+  it("are cut, and lose nothing", () => {
+    const text = (pairs: number): string => `b${"ab".repeat(pairs)}`;
+    expect(tokenizer.encode(text(2 ** 16))).toHaveLength(2 ** 16 + 1);
+    // One pair lies on both sides of the cut.
+    const ids = tokenizer.encode(text(2 ** 17));
+    expect(ids).toHaveLength(2 ** 17 + 2);
+    expect(tokenizer.decode(ids).replaceAll(" ", "")).toBe(text(2 ** 17));
+  });
+
+  it("are none where there is white space between", () => {
+    expect(tokenizer.encode(`b${"ab".repeat(2 ** 16)} ${"ab".repeat(2 ** 16)}`)).toHaveLength(2 ** 17 + 2);
+  });
+});
+
 describe("Tokenizer.fromFiles", () => {
   const tokens = ["a", "b", "<s>", "</s>", "<end>"];
   const json = tokenizerJson({ tokens, added: tokens.slice(2) });
