@@ -1,8 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { kindOfPath, PositionalFile, readSmallFile } from "./file.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "gprune-file-"));
@@ -55,6 +57,37 @@ describe("PositionalFile", () => {
       await expect(PositionalFile.open(path)).rejects.toMatchObject({ code: "NOT_FOUND" });
     }
     await expect(PositionalFile.open(join(directory, "nothing"))).rejects.toThrow(/ENOENT/);
+  });
+});
+
+/** Where a descriptor of this process leads; that of the list itself is gone by now. */
+function pathOf(fd: string): string {
+  try {
+    return readlinkSync(join("/proc/self/fd", fd));
+  } catch {
+    return "";
+  }
+}
+
+describe("a file that is forgotten", () => {
+  it.skipIf(process.platform !== "linux")("is closed, without a warning", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const path = join(directory, "forgotten");
+    writeFileSync(path, "");
+    const warned = vi.fn();
+    process.on("warning", warned);
+    const isOpen = (): boolean => readdirSync("/proc/self/fd").some((fd) => pathOf(fd) === path);
+    await (async () => void (await PositionalFile.open(path)))();
+    expect(isOpen()).toBe(true);
+    await vi.waitFor(() => {
+      collect();
+      expect(isOpen()).toBe(false);
+    }, 10_000);
+    // Node warns a little later.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    process.off("warning", warned);
+    expect(warned).not.toHaveBeenCalled();
   });
 });
 

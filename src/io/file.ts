@@ -14,6 +14,9 @@ const MAX_READ_BYTES = 2 ** 30;
 /** Bytes hashed at a time. */
 const HASH_BYTES = 2 ** 26;
 
+/** Closes files that nothing refers to any more. Node would warn, and from version 25 on end the process. */
+const FORGOTTEN = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
+
 /** A regular file opened for reading at any offset. */
 export class PositionalFile {
   readonly path: string;
@@ -25,6 +28,7 @@ export class PositionalFile {
     this.path = path;
     this.size = size;
     this.#handle = handle;
+    FORGOTTEN.register(this, handle, this);
   }
 
   /** @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened */
@@ -95,6 +99,7 @@ export class PositionalFile {
   }
 
   async close(): Promise<void> {
+    FORGOTTEN.unregister(this);
     await this.#handle.close();
   }
 
