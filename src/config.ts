@@ -26,7 +26,6 @@ import {
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
-
 import { mostSimilar } from "./similar.ts";
 
 const textSet = z.strictObject({

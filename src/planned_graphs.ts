@@ -1,5 +1,4 @@
 /** The graphs that a planned run computes with, and the sizes of their symbolic dimensions. */
-
 import { partsOf } from "./calibrate/moments.ts";
 import { changedChannels, MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
 import { layerSizes, layerStructure } from "./graph/decoder.ts";

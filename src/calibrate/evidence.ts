@@ -3,7 +3,6 @@
  * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments that least
  * squares needs, from the same pass.
  */
-
 import { tokensOf } from "../graph/forward.ts";
 import type { Model } from "../model/model.ts";
 import { type OnProgress, silent } from "../progress.ts";

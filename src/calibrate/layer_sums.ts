@@ -1,5 +1,4 @@
 /** Sums of what micro-batches give in the layer that they are going through: statistics by owner, and moments of all together. */
-
 import type { LoadedLayer, Outputs } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import type { Feeds } from "../graph/runtime.ts";

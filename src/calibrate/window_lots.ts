@@ -4,7 +4,7 @@
  */
 import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { microBatches, type TokenBatch, tokensOf } from "../graph/forward.ts";
+import { microBatches, type TokenBatch, tokensIn, tokensOf } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
 import { inputStash, tidy } from "../graph/memory_policy.ts";
 import type { OnProgress, ProgressEvent, Reporting } from "../progress.ts";
@@ -47,7 +47,7 @@ export async function sumsBySet<S extends WindowSums>(
   const activations = keepsActivations(runner.runtime);
   const tokenBytes = inputBytes(runner) + (activations ? keptBytes(runner.model.spec) : 0);
   const total = 2 * sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
-  let done = total - 2 * tokensOf(queue.map(({ ids }) => ids));
+  let done = total - 2 * tokensIn(queue);
   for (let start = 0; start < queue.length; ) {
     const stash = await inputStash(runner.memory, "layer inputs");
     const lot = lotFrom(queue.slice(start), runner.memory.lotBytes / tokenBytes);
@@ -65,7 +65,7 @@ export async function sumsBySet<S extends WindowSums>(
     }
     start += lot.length;
     tidy(runner.memory);
-    done += 2 * tokensOf(lot.map(({ ids }) => ids));
+    done += 2 * tokensIn(lot);
     await checkpoints.reached(() => ({ sets: result }));
   }
   onProgress({ stage, done: total, total, unit: "tokens", ...lossesOf(result) });

@@ -21,10 +21,8 @@ export function computing<A extends unknown[]>(
 export function notes(text: string): () => string {
   const paragraphs = text.replaceAll(/(?<=\S)\n(?=\S)/g, " ").split("\n");
   return () => {
-    const width = process.stdout.columns ?? 80;
-    return paragraphs
-      .map((line) => (line.startsWith(" ") ? line : new Help().boxWrap(line, width)))
-      .join("\n");
+    const [help, width] = [new Help(), process.stdout.columns ?? 80];
+    return paragraphs.map((line) => (line.startsWith(" ") ? line : help.boxWrap(line, width))).join("\n");
   };
 }
 

@@ -81,7 +81,8 @@ winogrande, with the harness's prompts; have records {query, choices, gold} or {
 file as the harness has them, with Jinja templates (doc_to_text, doc_to_choice, doc_to_target).
 
 Against a baseline of the same vocabulary and layers: KL(baseline || model) in nats per token, how often both put the
-same token first, and the relative error of the hidden states after the last layer (of all layers in --json). --json also has how everything was measured, as settings.
+same token first, and the relative error of the hidden states after the last layer (of all layers in --json). --json also
+has how everything was measured, as settings.
 
 With --resume DIR a command that was cut off by Ctrl-C, a crash or a power failure goes on when it is repeated, after the last
 text or task that was finished. What depends on a changed model, text or setting is computed anew. Remove DIR in the end.

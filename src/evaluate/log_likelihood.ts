@@ -3,7 +3,6 @@
  * packed into forests of prefixes (graph/prefix_forest.ts), and a continuation's last token, which predicts nothing,
  * is not computed at all. The head sees only the positions that something is predicted from.
  */
-
 import { GpruneError } from "../errors.ts";
 import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";

@@ -2,7 +2,6 @@
  * Writes a model as a Hugging Face directory: config.json derived from the spec, safetensors, the carried tokenizer
  * files, and whatever documents belong to it. The directory appears complete or not at all.
  */
-
 import { join } from "node:path";
 import { DTYPE_CHOICES, type DTypeChoice } from "../choices.ts";
 import { readSmallFile } from "../io/file.ts";

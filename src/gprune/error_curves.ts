@@ -14,7 +14,6 @@
  *
  * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers react.
  */
-
 import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
 import {
@@ -23,7 +22,7 @@ import {
   forwardState,
   forwardStream,
   microBatches,
-  tokensOf,
+  tokensIn,
 } from "../graph/forward.ts";
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { hiddenStash } from "../graph/memory_policy.ts";
@@ -62,7 +61,7 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
   const total = sets.reduce((sum, { name }) => sum + (weights.get(name) ?? 1), 0);
   const groups = sets.map((set) => microBatches(set.windows, textsOf(set)));
   const tokenWeights = groups.flatMap((batches, d) => {
-    const tokens = tokensOf(batches.map(({ ids }) => ids));
+    const tokens = tokensIn(batches);
     return batches.map(() => (weights.get(sets[d]!.name) ?? 1) / total / tokens);
   });
   const batches = groups.flat();

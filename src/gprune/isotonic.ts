@@ -4,8 +4,8 @@
  * minimise sum_i (y_i - x_i)^2   subject to y_1 <= y_2 <= ... <= y_n
  *
  * O(n): every value enters a stack of blocks once, and a block that lies above its successor is merged with it into
- * their mean. Equal to the min-max formula y_i = min over b >= i of max over a <= i of the mean of x_a..x_b. Source: Barlow, Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972),
- * section 1.2.
+ * their mean. Equal to the min-max formula y_i = min over b >= i of max over a <= i of the mean of x_a..x_b.
+ * Source: Barlow, Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972), section 1.2.
  */
 import { internalError } from "../errors.ts";
 

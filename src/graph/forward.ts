@@ -116,6 +116,11 @@ export function tokensOf(windows: readonly Int32Array[]): number {
   return windows.reduce((sum, window) => sum + window.length, 0);
 }
 
+/** Tokens of micro-batches together. */
+export function tokensIn(batches: readonly TokenBatch[]): number {
+  return tokensOf(batches.map(({ ids }) => ids));
+}
+
 /** Where a forest is: row of a micro-batch. */
 export interface ForestPlace {
   readonly batch: number;
@@ -243,7 +248,7 @@ export async function forwardStream(
   } = options;
   const programOf = typeof program === "function" ? program : (): ForwardProgram => program;
   const layers = runner.model.spec.layers.length;
-  const total = tokensOf(batches.map(({ ids }) => ids));
+  const total = tokensIn(batches);
   let tokenLayers = from * total;
   for await (const layer of runner.loadLayers(from, end ?? layers)) {
     const others = feeds?.(layer) ?? {};

@@ -13,6 +13,8 @@ import { decodeUtf8 } from "./utf8.ts";
 const MAX_READ_BYTES = 2 ** 30;
 /** Bytes hashed at a time. */
 const HASH_BYTES = 2 ** 26;
+/** What the system says of a path that may not be looked at. */
+const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
 
 /** Closes files that nothing refers to any more. Node would warn, and from version 25 on end the process. */
 const FORGOTTEN = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
@@ -118,8 +120,6 @@ export class PositionalFile {
     }
   }
 }
-
-const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
 
 function notRegular(path: string, isDirectory: boolean): GpruneError {
   const got = isDirectory ? "a directory" : "something else";

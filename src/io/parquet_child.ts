@@ -21,6 +21,7 @@ function failure(error: unknown): ParquetAnswer {
   return { error: error.plain };
 }
 
+/** The thread's program. */
 const WATCH = `
 const { ppid } = process;
 setInterval(() => process.ppid === ppid || process.kill(process.pid, "SIGKILL"), 500);`;

@@ -196,13 +196,13 @@ function isOrphan({ pid, host, parent }: Holder): boolean {
 
 function locked(path: string, { pid, host, since }: Holder): GpruneError {
   const message = `${path}: expected no other run there, got process ${pid} on ${host} since ${since}`;
-  const hint =
-    host === hostname()
-      ? pid === process.pid
-        ? `Wait for it; remove ${path} when it was a thread of this process that is gone.`
-        : "Wait for it, stop it, or choose another output."
-      : `Wait for it, or remove ${path} when it is gone.`;
-  return new GpruneError("LOCKED", message, { hint });
+  return new GpruneError("LOCKED", message, { hint: whatToDo(path, { pid, host }) });
+}
+
+function whatToDo(path: string, { pid, host }: Pick<Holder, "pid" | "host">): string {
+  if (host !== hostname()) return `Wait for it, or remove ${path} when it is gone.`;
+  if (pid !== process.pid) return "Wait for it, stop it, or choose another output.";
+  return `Wait for it; remove ${path} when it was a thread of this process that is gone.`;
 }
 
 function self(): Pick<Holder, "pid" | "host" | "boot" | "started" | "parent"> {

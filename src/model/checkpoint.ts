@@ -58,8 +58,8 @@ const MODEL_HINT =
 const MAX_LISTED = 8;
 
 /**
- * Opens a checkpoint; weights are read on demand, until `model.weights.close()`. What is on the hub is downloaded into its cache
- * first, unless it is there.
+ * Opens a checkpoint; weights are read on demand, until `model.weights.close()`. What is on the hub is downloaded into
+ * its cache first, unless it is there.
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
  * @throws GpruneError NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or BAD_TENSOR listing what

@@ -29,7 +29,7 @@ import {
 } from "./tokenizer_files.ts";
 import { judgeSteps } from "./tokenizer_steps.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
-import { hasLongWord, isQuick, WORD_CUT } from "./word_limits.ts";
+import { cuttingLongWords, isQuick, WORD_CUT } from "./word_limits.ts";
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z
@@ -71,11 +71,9 @@ export class Tokenizer {
   /** One more than the largest id. */
   readonly vocabSize: number;
   readonly #engine: TokenizerEngine;
-  readonly #cutter: () => TokenizerEngine;
 
-  private constructor({ engine, cutter }: Engines, config: TokenizerConfig, generation: GenerationConfig) {
+  private constructor(engine: TokenizerEngine, config: TokenizerConfig, generation: GenerationConfig) {
     this.#engine = engine;
-    this.#cutter = cutter;
     const [bos, eos] = [idOf(engine, config.bos_token), idOf(engine, config.eos_token)];
     const ends = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
     const added = engine.encode("", true);
@@ -124,12 +122,8 @@ export class Tokenizer {
       withByteFallback(run({ json: file, config: withUnknown(config, json) }), json.model);
     try {
       const file = tuned(json, pieces);
-      let cutting: TokenizerEngine | undefined;
-      const cutter = (): TokenizerEngine => {
-        cutting ??= open(withCut(file, WORD_CUT));
-        return cutting;
-      };
-      return new Tokenizer({ engine: open(file), cutter }, config, generation);
+      const engine = cuttingLongWords(open(file), () => open(withCut(file, WORD_CUT)));
+      return new Tokenizer(engine, config, generation);
     } catch (cause) {
       if (cause instanceof GpruneError) throw cause;
       const reason = reasonOf(cause);
@@ -145,8 +139,7 @@ export class Tokenizer {
    *   a part of the text that no token stands for
    */
   encode(text: string): Int32Array {
-    const engine = hasLongWord(text) ? this.#cutter() : this.#engine;
-    const ids = engine.encode(text, false);
+    const ids = this.#engine.encode(text, false);
     if (ids.every(Number.isInteger)) return Int32Array.from(ids);
     throw new GpruneError("BAD_TEXT", "text: expected words of the vocabulary, got one that has no token", {
       hint: "The tokenizer has no token for unknown words; use that of the original model.",
@@ -158,12 +151,6 @@ export class Tokenizer {
     if (ids.length === 0) return "";
     return this.#engine.decode(Array.from(ids));
   }
-}
-
-/** The library with a tokenizer, and with one that cuts long words, which is built when a text has some. */
-interface Engines {
-  readonly engine: TokenizerEngine;
-  readonly cutter: () => TokenizerEngine;
 }
 
 /** Files that decide about tokens. */

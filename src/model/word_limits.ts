@@ -3,6 +3,7 @@
  * character of a word that BPE merges, and other models take a word's length times that of their longest token, or its square.
  */
 import { isolate, type TokenizerStep } from "./tokenizer_corrections.ts";
+import type { TokenizerEngine } from "./tokenizer_engine.ts";
 
 /** Characters of a word, at most: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
 const MAX_WORD = 2 ** 18;
@@ -13,6 +14,21 @@ const MAX_WORDPIECE = 200;
 
 /** Cuts what is longer. */
 export const WORD_CUT: TokenizerStep = isolate(`[\\s\\S]{1,${MAX_WORD}}`);
+
+/** An engine that leaves texts with words that are too long to another. @param open - one with `WORD_CUT`, when it is needed */
+export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerEngine): TokenizerEngine {
+  let cutting: TokenizerEngine | undefined;
+  const engineFor = (text: string): TokenizerEngine => {
+    if (!hasLongWord(text)) return engine;
+    cutting ??= open();
+    return cutting;
+  };
+  return {
+    ...engine,
+    encode: (text, special) => engineFor(text).encode(text, special),
+    encodePieces: (text, special) => engineFor(text).encodePieces(text, special),
+  };
+}
 
 /**
  * Whether a text may have a word that is too long, for tokenizers that cut at white space: as long a stretch of white space, or
@@ -46,10 +62,6 @@ export function isQuick(
 ): boolean {
   const { type, max_input_chars_per_word: longest = 100 } = model;
   const fits = type !== "WordPiece" || (typeof longest === "number" && longest <= MAX_WORDPIECE);
-  const isShort = (token: string, most: number): boolean => token.length <= most;
-  return (
-    fits &&
-    added.every(({ content }) => isShort(content, MAX_ADDED)) &&
-    (pieces ?? []).every((piece) => isShort(piece, MAX_PIECE))
-  );
+  const areShort = added.every(({ content }) => content.length <= MAX_ADDED);
+  return fits && areShort && (pieces ?? []).every(({ length }) => length <= MAX_PIECE);
 }

@@ -6,7 +6,6 @@
  *
  * Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2 with lambda = 0.
  */
-
 import { internalError } from "../errors.ts";
 import { getOrMake } from "../map_values.ts";
 
