@@ -10,6 +10,7 @@ const config: ViteUserConfig = defineConfig({
       "bench/**/*.test.ts",
       "web/**/*.test.ts",
     ],
+    globalSetup: ["test/compile.ts"],
     setupFiles: ["test/setup.ts"],
     // ONNX Runtime is native: ending a worker thread while a session runs aborts the whole process.
     pool: "forks",

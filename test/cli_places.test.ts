@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CLI } from "./compile.ts";
 import { type CliResult, gprune } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
@@ -28,7 +29,7 @@ const SMALL = ["--seq-len", "24"];
 /** `gprune ARGUMENTS` that may write no file of more than 2 or, by some shells, 4 kB. */
 function gpruneOfSmallFiles(...commandLine: readonly string[]): CliResult {
   const limit = 'ulimit -f 4; exec "$0" "$@"';
-  const program = [process.execPath, "--import", "tsx", "src/cli/main.ts"];
+  const program = [process.execPath, CLI];
   const { status, stdout, stderr } = spawnSync("sh", ["-c", limit, ...program, ...commandLine], {
     cwd: join(import.meta.dirname, ".."),
     encoding: "utf8",

@@ -1,9 +1,10 @@
-/** Runs the command line as a user does: in a process of its own, from the sources. */
+/** Runs the command line as a user does: in a process of its own, compiled. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect } from "vitest";
+import { CLI } from "./compile.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 
@@ -37,7 +38,7 @@ export function startCli(
 ): CliRun {
   const { stdin = "ignore", outputs = ["pipe", "pipe"] } = streams;
   const inherited = Object.entries(process.env).filter(([name]) => !/^(?:HF|ORT)_/.test(name));
-  const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...commandLine], {
+  const child = spawn(process.execPath, [CLI, ...commandLine], {
     cwd: ROOT,
     env: { ...Object.fromEntries(inherited), ...environment, NO_COLOR: "1" },
     stdio: [stdin, ...outputs],

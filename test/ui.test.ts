@@ -14,6 +14,7 @@ import { pruneStarter } from "../src/cli/ui_process.ts";
 import { formatRunRecord } from "../src/report/run_record.ts";
 import { serveUi, type UiServer } from "../src/ui/server.ts";
 import { CHROMIUM, fits, THEMES, violations } from "./browser.ts";
+import { CLI } from "./compile.ts";
 import { reportFiles } from "./report_files.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
@@ -38,7 +39,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     model = await writeTinyCheckpoint(join(root, "model"));
     texts = await writeTinyTexts(root);
     await build({ configFile: join(ROOT, "web", "vite.config.ts"), build: { outDir: built } });
-    const start = pruneStarter(join(ROOT, "src", "cli", "main.ts"), ["--import", "tsx"]);
+    const start = pruneStarter(CLI, []);
     server = await serveUi({ directory: runs, page: built, start });
     browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
     context = await browser.newContext({ viewport: { width: 390, height: 800 } });
@@ -266,9 +267,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
 });
 
 test("gprune ui prints its address and leaves when it is told to", async () => {
-  const child = spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", "ui", tmpdir()], {
-    cwd: ROOT,
-  });
+  const child = spawn(process.execPath, [CLI, "ui", tmpdir()], { cwd: ROOT });
   const address = await new Promise<string>((resolve) => {
     child.stdout.setEncoding("utf8").once("data", (text: string) => resolve(text));
   });

@@ -248,7 +248,10 @@ export function learnable({ name, windows, unused }: SampledSet, count: number):
   return { name, windows: [...windows, ...unused].slice(0, count) };
 }
 
-/** Reads, perhaps downloads, tokenises and samples a calibration set. */
+/**
+ * Reads, perhaps downloads, tokenises and samples a calibration set.
+ * @throws GpruneError BAD_TEXT for a text without a whole window; and as `readText` and `Tokenizer.encode`
+ */
 export async function loadTokenSet(
   { name, path }: TextSet,
   tokenizer: Tokenizer,

@@ -40,6 +40,7 @@ Progress goes to stderr, results to stdout. Exit codes: 0 good, 1 the input was 
 130 and 143 interrupted. An output directory appears complete or not at all; an interrupted prune can be resumed.
 
 Models on the hub go into its usual cache; HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected.
+NO_COLOR and FORCE_COLOR decide about colours.
 
 Examples:
   $ gprune demo

@@ -87,8 +87,8 @@ has how everything was measured, as settings.
 With --resume DIR a command that was cut off by Ctrl-C, a crash or a power failure goes on when it is repeated, after the last
 text or task that was finished. What depends on a changed model, text or setting is computed anew. Remove DIR in the end.
 
---save keeps what earlier ones saved: texts measured with the same --baseline, --seq-len and --limit, tasks measured with the
-same --baseline, --limit, solved questions and --chat. What does not go with the new result moves to a file
+--save keeps what earlier ones saved: texts measured with the same --baseline, --seq-len, --limit and --bos, tasks measured with
+the same --baseline, --limit, solved questions, --chat and --system. What does not go with the new result moves to a file
 of its own, evaluation.1.json and so on, which the report does not show.
 
 Examples:

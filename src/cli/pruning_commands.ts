@@ -165,7 +165,8 @@ Several calibration sets of different kinds are what keeps the model general. --
 follows it, so MODEL goes before it. The last line on stdout is the output directory.
 
 Who loads the result is said before the run. Layers of their own widths (the default) are smaller at the same quality and
-need trust_remote_code in transformers; --shape uniform gives what stock classes and vLLM build.
+need trust_remote_code in transformers; --shape uniform with --recover none gives what stock classes build, with few exceptions:
+the line "runs in" says it of a run.
 
 With --max-memory what does not fit waits in files beside the output. The plan is printed first; a run that cannot stay
 within it is refused with what would do.

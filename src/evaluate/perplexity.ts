@@ -20,6 +20,7 @@ export interface TextScore {
 }
 
 /**
+ * Perplexity of a text: exp of the mean next-token cross entropy in nats, over the T - 1 predictions of every window.
  * @param windows - token ids, each [T], T >= 2
  * @throws GpruneError BAD_TEXT for no windows, or one that predicts nothing
  */

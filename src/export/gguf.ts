@@ -50,9 +50,11 @@ export interface GgufExport {
 }
 
 /**
+ * Writes a GGUF file.
  * @param path - must not exist
- * @throws GpruneError UNSUPPORTED for a model or tokenizer that llama.cpp cannot hold, OUTPUT_EXISTS, OUTPUT_FAILED;
- *   NOT_FINITE naming a tensor that is not finite in the stored type
+ * @throws GpruneError UNSUPPORTED for a model or tokenizer that llama.cpp cannot hold; OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for
+ *   a type that such files do not have; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming a tensor that is not finite,
+ *   OUT_OF_RANGE one with a value beyond the stored type
  */
 export async function exportGguf(
   model: Model,

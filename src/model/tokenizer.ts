@@ -54,6 +54,7 @@ type GenerationConfig = z.infer<typeof generationSchema>;
 /** Files of tokenizers that transformers turns into a tokenizer.json. */
 const SLOW_FILES: ReadonlySet<string> = new Set(["tokenizer.model", "vocab.json"]);
 
+/** A model's tokenizer: text to token ids and back. */
 export class Tokenizer {
   /** Ids that end a text, from tokenizer_config.json and generation_config.json, ascending. */
   readonly eosIds: readonly number[];

@@ -9,7 +9,7 @@ import type { Allocation } from "./allocation.ts";
 /** In the order of `--help`. */
 export const ALLOCATIONS: readonly Allocation[] = [uniform, global];
 
-/** @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones */
+/** The allocation of that name. @throws GpruneError BAD_ARGUMENT for an unknown one, listing the known ones */
 export function allocationByName(name: string): Allocation {
   const allocation = ALLOCATIONS.find((candidate) => candidate.name === name);
   if (allocation !== undefined) return allocation;
