@@ -110,7 +110,7 @@ interface ProfileEvent {
 function operatorOf({ args }: ProfileEvent): string {
   const [first = {}] = args!.input_type_shape ?? [];
   const [type = ""] = Object.keys(first);
-  return args!.op_name === "Concat" && type === "int64" ? "Concat of int64" : args!.op_name!;
+  return type === "int64" ? `${args!.op_name!} of int64` : args!.op_name!;
 }
 
 async function runOnce(

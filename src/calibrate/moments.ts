@@ -35,13 +35,11 @@ export function partsOf(channels: number): { readonly first: number; readonly re
   return { first, rest: Math.max(1, channels - first) };
 }
 
-/** What the program `moments` wants to know of a space's channels. */
+/** What the program `moments` wants to know of a space's channels: the lengths of the parts. */
 export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
   const { first, rest } = partsOf(channels);
-  const from = (start: number, length: number): Feeds[string] => {
-    return { shape: [length], data: Int32Array.from({ length }, (_, j) => start + j) };
-  };
-  return { [`${kind}.first`]: from(0, first), [`${kind}.rest`]: from(channels - rest, rest) };
+  const ofLength = (length: number): Feeds[string] => ({ shape: [length], data: new Int32Array(length) });
+  return { [`${kind}.first`]: ofLength(first), [`${kind}.rest`]: ofLength(rest) };
 }
 
 /** Sums over the micro-batches of one space; the weights of all tokens sum to 1. */

@@ -133,6 +133,10 @@ export class GraphBuilder {
     return this.constant([], { type: "int64", data: BigInt64Array.of(BigInt(number)) });
   }
 
+  integers(list: readonly number[]): Value {
+    return this.constant([list.length], { type: "int64", data: BigInt64Array.from(list, BigInt) });
+  }
+
   constant(shape: readonly number[], { type, data }: Pick<Constant, "data"> & Pick<Value, "type">): Value {
     const value: Value = { name: `constant_${this.#constants.length}`, type, shape };
     this.#constants.push({ value, data });
@@ -259,7 +263,7 @@ export class GraphBuilder {
         `reshape of ${describe(x)} to [${shape.join(", ")}] changes the number of elements`,
       );
     }
-    return this.#node("Reshape", [x, this.#integers(target)], { shape });
+    return this.#node("Reshape", [x, this.integers(target)], { shape });
   }
 
   /** All axes but the last folded into one: [.., C] gives a matrix. */
@@ -300,7 +304,7 @@ export class GraphBuilder {
     if (typeof size !== "number" || !(0 <= start && start < end && end <= size)) {
       throw internalError(`slice of ${describe(x)} along axis ${axis} from ${start} to ${end}`);
     }
-    const inputs = [x, ...[[start], [end], [axis]].map((list) => this.#integers(list))];
+    const inputs = [x, ...[[start], [end], [axis]].map((list) => this.integers(list))];
     return this.#node("Slice", inputs, { shape: x.shape.with(axis, end - start) });
   }
 
@@ -311,7 +315,7 @@ export class GraphBuilder {
     );
     const size = x.shape[axis];
     if (typeof size !== "number") throw internalError(`pad of ${describe(x)} along axis ${axis}`);
-    return this.#node("Pad", [x, this.#integers(pads)], { shape: x.shape.with(axis, size + before + after) });
+    return this.#node("Pad", [x, this.integers(pads)], { shape: x.shape.with(axis, size + before + after) });
   }
 
   /** x[i, index[i, j]] of a matrix: [M, V] and int32 [M, A] give [M, A]. */
@@ -339,7 +343,7 @@ export class GraphBuilder {
   onesAlong(like: Value, axis: number): Value {
     const attributes = { start: axis, end: axis + 1 };
     const size = this.#node("Shape", [like], { shape: [1], type: "int64", attributes });
-    const shape = this.concat([size, this.#integers([1])], 0, 2);
+    const shape = this.concat([size, this.integers([1])], 0, 2);
     return this.#node("Expand", [this.scalar(1), shape], { shape: [like.shape[axis]!, 1] });
   }
 
@@ -361,17 +365,13 @@ export class GraphBuilder {
   #reduce(op: string, x: Value, axes: readonly number[]): Value {
     const positive = axes.map((axis) => (axis < 0 ? axis + x.shape.length : axis));
     const shape = x.shape.map((dim, axis) => (positive.includes(axis) ? 1 : dim));
-    return this.#node(op, [x, this.#integers(positive)], { shape, attributes: { keepdims: 1 } });
+    return this.#node(op, [x, this.integers(positive)], { shape, attributes: { keepdims: 1 } });
   }
 
   /** The last two axes exchanged. */
   #turned(x: Value): Value {
     const axes = x.shape.map((_, axis) => axis);
     return this.transpose(x, [...axes.slice(0, -2), ...axes.slice(-2).reverse()]);
-  }
-
-  #integers(list: readonly number[]): Value {
-    return this.constant([list.length], { type: "int64", data: BigInt64Array.from(list, BigInt) });
   }
 
   #node(op: string, inputs: readonly Value[], result: NodeResult): Value {

@@ -20,10 +20,20 @@ export function gatherRows(b: GraphBuilder, x: Value, indices: Value): Value {
   return b.operator("Gather", [x, indices], { shape: [...indices.shape, ...x.shape.slice(1)] });
 }
 
-/** Entries of the last axis of x by index: [.., N] and indices [k] give [.., k]. */
-export function gatherLast(b: GraphBuilder, x: Value, indices: Value): Value {
-  const shape = [...x.shape.slice(0, -1), ...indices.shape];
-  return b.operator("Gather", [x, indices], { shape, attributes: { axis: x.shape.length - 1 } });
+/**
+ * The first entries along the last axis of x, or the last ones: as many as `like` has, [.., N] and [k] give [.., k]. A slice copies whole
+ * rows, where a gather copies one entry after the other.
+ */
+export function endOfLast(
+  b: GraphBuilder,
+  x: Value,
+  { like, end }: { like: Value; end: "first" | "last" },
+): Value {
+  const count = b.operator("Shape", [like], { shape: [1], type: "int64" });
+  const bounds =
+    end === "first" ? [b.integers([0]), count] : [b.neg(count), b.integers([Number.MAX_SAFE_INTEGER])];
+  const shape = [...x.shape.slice(0, -1), ...like.shape];
+  return b.operator("Slice", [x, ...bounds, b.integers([x.shape.length - 1])], { shape });
 }
 
 /** The size of an axis when the graph runs, an int64 scalar. */

@@ -8,7 +8,7 @@ import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
 import { buildLayer, type LayerGraphOptions, type LayerStructure, type LayerValues } from "./decoder.ts";
 import { gradients } from "./differentiate.ts";
 import { type Graph, GraphBuilder, type Value } from "./graph.ts";
-import { gatherLast } from "./operators.ts";
+import { endOfLast } from "./operators.ts";
 import { graphGiven } from "./rewrite.ts";
 import type { Dim } from "./shapes.ts";
 
@@ -47,10 +47,10 @@ export function structureFor(
  *   as inputs, of which the first `offset` places are taken
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
- * - `moments`: hidden and, with int32 `KIND.first` [f] and `KIND.rest` [r], the channels of a kind in two parts,
- *   what a weighted regression on them needs: of the sum over tokens of w x x^T what does not follow by symmetry, `KIND.firstFirst`
- *   [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root
- *   mean square of the stream after this half of the layer, with mean 1
+ * - `moments`: hidden and what a weighted regression on the channels of a kind needs: of the sum over tokens of w x x^T what does not
+ *   follow by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and `KIND.weighted` [B, 1, channels],
+ *   sums of w x; w is the inverse root mean square of the stream after this half of the layer, with mean 1. How many channels are in the
+ *   first part and in the rest is how long the int32 inputs `KIND.first` [f] and `KIND.rest` [r] are; what they hold does not matter
  * - `statisticsAndMoments`: what both give
  * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.centre` and `ffn.centre` [channels] as inputs: gradient of the layer
@@ -166,10 +166,12 @@ function addMoments(b: GraphBuilder, layer: LayerValues): void {
     const x = layer.taps[kind];
     const importance = tokenImportance(b, layer.streams[kind]);
     const root = b.sqrt(importance);
-    const [first, rest] = ["first", "rest"].map((part) => {
-      const channels = b.input(`${kind}.${part}`, [`${kind}.${part}`], "int32");
-      return b.flatten(b.mul(gatherLast(b, x, channels), root));
-    }) as [Value, Value];
+    const weighted = b.mul(x, root);
+    const part = (name: "first" | "rest", end: "first" | "last"): Value => {
+      const like = b.input(`${kind}.${name}`, [`${kind}.${name}`], "int32");
+      return b.flatten(endOfLast(b, weighted, { like, end }));
+    };
+    const [first, rest] = [part("first", "first"), part("rest", "last")];
     b.output(`${kind}.firstFirst`, b.matmul(first, first, { transA: true }));
     b.output(`${kind}.restFirst`, b.matmul(rest, first, { transA: true }));
     b.output(`${kind}.restRest`, b.matmul(rest, rest, { transA: true }));

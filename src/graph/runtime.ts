@@ -232,6 +232,8 @@ export class Runtime {
       logSeverityLevel: device.name === "cpu" ? LOG_ERRORS_ONLY : LOG_NOTHING,
       // An arena doubles in size whenever it has to grow, each session has one, and none gives anything back.
       enableCpuMemArena: false,
+      // One block for all of a run's activations: beyond what glibc keeps it would be mapped, zeroed and unmapped in every run.
+      enableMemPattern: false,
       extra: {
         optimization: { disable_specified_optimizers: KEPT_APART },
         session: DO_NOT_SPIN,

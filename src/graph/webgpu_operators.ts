@@ -13,7 +13,7 @@ import { type Rewrite, rewriteGraph } from "./rewrite.ts";
  * Operators that stay on the CPU, and may: sizes of tensors, which are there in any case, and the comparison of two columns
  * of token ids.
  */
-export const CPU_OPERATORS: readonly string[] = ["Concat of int64", "Equal"];
+export const CPU_OPERATORS: readonly string[] = ["Concat of int64", "Neg of int64", "Equal of int64"];
 
 const REWRITES: Readonly<Record<string, Rewrite>> = {
   FusedMatMul: product,
