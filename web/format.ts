@@ -22,9 +22,9 @@ export function moment(iso: string): string {
   return new Intl.DateTimeFormat("en-GB", options).format(new Date(iso));
 }
 
-/** `810 tokens/s`, `12 MB/s` */
-export function rate(done: number, seconds: number, unit: string): string {
-  const perSecond = done / Math.max(seconds, 1e-3);
+/** `810 tokens/s`, `12 MB/s`; a dash for a speed that is not known. */
+export function rate(perSecond: number | null, unit: string): string {
+  if (perSecond === null) return "–";
   if (unit === "bytes") return `${(perSecond / 1e6).toFixed(0)}${UNIT}MB/s`;
   return `${perSecond.toFixed(perSecond < 10 ? 1 : 0)}${UNIT}${unit}/s`;
 }

@@ -8,7 +8,7 @@ import { clock, rate } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
 import { ReportLink } from "./report_link.tsx";
 import { post } from "./server.ts";
-import { type StageRow, stageRows } from "./stages.ts";
+import { type StageRow, secondsLeft, speedOf, stageRows } from "./stages.ts";
 
 const STATES: Readonly<Record<LiveState, string>> = {
   running: "Running",
@@ -130,7 +130,7 @@ function Figures({
       </li>
       <li>
         <span class="label">Speed</span>
-        <span class="value">{last === undefined ? "–" : rate(last.done, last.seconds, last.unit)}</span>
+        <span class="value">{last === undefined ? "–" : rate(speedOf(last), last.unit)}</span>
         <span class="note">{last !== undefined && "of this stage"}</span>
       </li>
       <li>
@@ -198,7 +198,6 @@ function share({ done, total }: StageRow): string {
 
 /** `62 %, 0:12 left` */
 function left(row: StageRow): string {
-  const { done, total, seconds } = row;
-  if (done === 0 || seconds < 1) return share(row);
-  return `${share(row)}, ${clock((seconds * (total - done)) / done)} left`;
+  const seconds = secondsLeft(row);
+  return seconds === null ? share(row) : `${share(row)}, ${clock(seconds)} left`;
 }

@@ -62,6 +62,8 @@ export interface LiveRun {
 
 export interface LiveStage {
   readonly name: string;
+  /** What was done when it was first heard of: a resumed run begins in the middle. */
+  readonly begun: number;
   readonly done: number;
   readonly total: number;
   readonly unit: string;

@@ -40,3 +40,18 @@ it("counts rounds as the run does, and goes on with the curves of a run that goe
   const other = new LiveRunRecorder({ ...about, id: "b" }, { onChange: () => {}, before: first });
   expect(other.snapshot().curves).toEqual([]);
 });
+
+it("keeps what was done when a stage was first heard of", () => {
+  const recorder = new LiveRunRecorder({ id: "a", base: "model", settings: {} }, { onChange: () => {} });
+  const tell = (stage: string, done: number): void =>
+    recorder.onProgress({ stage, done, total: 300, unit: "steps" });
+  for (const done of [201, 202]) tell("distill", done);
+  tell("own text", 1);
+  tell("distill", 203);
+  const shown = recorder.snapshot().stages.map(({ name, begun, done }) => [name, begun, done]);
+  expect(shown).toEqual([
+    ["distill", 201, 202],
+    ["own text", 1, 1],
+    ["distill", 203, 203],
+  ]);
+});

@@ -62,8 +62,8 @@ export class LiveRunRecorder implements RunListener {
     const last = this.#stages.at(-1);
     // Work that takes up again what another stage interrupted is a stage of its own, as in the terminal.
     const isSame = last?.name === name && (!last.ended || ended);
-    const start = isSame ? last.start : now;
-    const stage: Stage = { name, done, total, unit, detail: detail ?? null, ended, start, end: now };
+    const { start, begun } = isSame ? last : { start: now, begun: done };
+    const stage: Stage = { name, begun, done, total, unit, detail: detail ?? null, ended, start, end: now };
     const before = (isSame ? this.#stages.slice(0, -1) : this.#stages).map((s) => ({ ...s, ended: true }));
     this.#stages = [...before, stage];
     const [, base = name, round] = ROUND.exec(name) ?? [];
