@@ -1,7 +1,7 @@
 /** All runs of the directory, and what can be done with them. */
 import { useState } from "preact/hooks";
 import { perplexity as amount, bytes, duration, percent, short, times } from "../src/report/format.ts";
-import type { Problem, RunFigures, RunSummary } from "../src/ui/api.ts";
+import { MAX_COMPARED, type Problem, type RunFigures, type RunSummary } from "../src/ui/api.ts";
 import { lastPart, moment } from "./format.ts";
 import { ProblemNote } from "./problem_note.tsx";
 import { ReportLink } from "./report_link.tsx";
@@ -191,13 +191,18 @@ function Resume({ id, isBusy, onResume }: { id: string } & Pick<RunListProps, "i
 
 function CompareBar({ ids, onClear }: { ids: readonly string[]; onClear: () => void }) {
   const query = ids.map((id) => `run=${encodeURIComponent(id)}`).join("&");
+  const isTooFew = ids.length < 2;
+  const isTooMany = ids.length > MAX_COMPARED;
   return (
     <section class="compare" aria-label="Comparison">
-      <p role="status">{ids.length === 1 ? "1 run chosen; choose another" : `${ids.length} runs chosen`}</p>
+      <p role="status">
+        {isTooFew ? "1 run chosen; choose another" : `${ids.length} runs chosen`}
+        {isTooMany && `; at most ${MAX_COMPARED} can be compared`}
+      </p>
       <button type="button" class="action" onClick={onClear}>
         Clear
       </button>
-      {ids.length > 1 && (
+      {!isTooFew && !isTooMany && (
         <a class="action primary" href={`/runs/compare?${query}`} target="_blank" rel="noopener">
           Compare<span class="unseen"> in a new tab</span>
         </a>

@@ -1,5 +1,8 @@
 /** What the page and its server tell each other, as JSON. The page imports this file, and how the report writes numbers. */
 
+/** Runs on one page of comparison. */
+export const MAX_COMPARED = 12;
+
 /** A run in the directory that is shown. */
 export interface RunSummary {
   /** Path below the directory, with slashes: `small`, `demo-out/gprune-all-kinds`. */

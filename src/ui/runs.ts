@@ -9,7 +9,15 @@ import { versions } from "../package.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { renderReport } from "../report/report.ts";
 import { RUN_FILES, readRun } from "../report/run_directory.ts";
-import type { Problem, ResumeRequest, RunSummary, Settings, StartRequest, UiState } from "./api.ts";
+import {
+  MAX_COMPARED,
+  type Problem,
+  type ResumeRequest,
+  type RunSummary,
+  type Settings,
+  type StartRequest,
+  type UiState,
+} from "./api.ts";
 import { askedSettings } from "./asked_settings.ts";
 import { checked, requireStartable, wrongFields } from "./form_check.ts";
 import { LiveRunRecorder } from "./live_run.ts";
@@ -21,8 +29,6 @@ const NAME = /^(?!.*\.run$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/i;
 const MAX_REPORT_BYTES = 2 ** 27;
 /** Milliseconds for which the list of runs is taken as it is. */
 const LIST_AGE = 3000;
-/** Runs on one page. */
-const MAX_COMPARED = 12;
 
 const startSchema: z.ZodType<StartRequest> = z.strictObject({
   name: z
