@@ -7,13 +7,14 @@ import {
   type Entries,
   type Entry,
   entriesOf,
+  type FieldProblems,
   GROUPS,
   otherFields,
   type RunSchema,
   settingsOf,
   withoutField,
 } from "./schema.ts";
-import { post, schema as readSchema } from "./server.ts";
+import { type Answer, post, schema as readSchema } from "./server.ts";
 
 interface NewRunProps {
   readonly state: UiState;
@@ -22,10 +23,12 @@ interface NewRunProps {
 }
 
 export function NewRun({ state, like }: NewRunProps) {
-  const [schema, setSchema] = useState<RunSchema | null>(null);
+  const [answer, setAnswer] = useState<Answer<RunSchema> | null>(null);
   const [start] = useState(() => startOf(state, like));
-  useEffect(() => void readSchema().then(setSchema), []);
-  if (schema === null) return <p class="aside">Loading…</p>;
+  useEffect(() => void readSchema().then(setAnswer), []);
+  if (answer === null) return <p class="aside">Loading…</p>;
+  if (answer.problem !== null) return <ProblemNote problem={answer.problem} />;
+  const schema = answer.value;
   const isBusy = state.live?.state === "running" || state.live?.state === "stopping";
   return (
     <>
@@ -106,18 +109,7 @@ function Form({ schema, start, name: firstName, workingDirectory, isBusy }: Form
     if (refused === null) location.hash = "#runs";
     else setRefusals((count) => count + 1);
   };
-  const fieldsOf = (fields: readonly string[]) =>
-    fields.map((field) => (
-      <Field
-        key={field}
-        name={field}
-        property={schema.properties[field]!}
-        isRequired={schema.required?.includes(field) ?? false}
-        entry={entries[field] ?? ""}
-        problems={problems}
-        onChange={(entry) => set(field, entry)}
-      />
-    ));
+  const shared = { schema, entries, problems, onChange: set };
   return (
     <form ref={form} onSubmit={submit} onInvalidCapture={openGroup} class="form">
       <p class="aside">
@@ -127,24 +119,56 @@ function Form({ schema, start, name: firstName, workingDirectory, isBusy }: Form
         <fieldset key={title}>
           <legend>{title}</legend>
           {index === 0 && <NameField name={name} problem={problems.get("name")} onChange={rename} />}
-          {fieldsOf(fields)}
+          <Fields names={fields} {...shared} />
         </fieldset>
       ))}
       <details class="more">
         <summary>More settings</summary>
         <fieldset>
           <legend class="unseen">More settings</legend>
-          {fieldsOf(otherFields(schema))}
+          <Fields names={otherFields(schema)} {...shared} />
         </fieldset>
       </details>
       {problem !== null && <ProblemNote problem={problem} />}
-      <div class="submit">
-        <button type="submit" class="action primary" disabled={isBusy}>
-          Start pruning
-        </button>
-        {isBusy && <p class="note">A run is under way; one at a time.</p>}
-      </div>
+      <SubmitRow isBusy={isBusy} />
     </form>
+  );
+}
+
+interface FieldsProps {
+  readonly names: readonly string[];
+  readonly schema: RunSchema;
+  readonly entries: Entries;
+  readonly problems: FieldProblems;
+  readonly onChange: (field: string, entry: Entry) => void;
+}
+
+function Fields({ names, schema, entries, problems, onChange }: FieldsProps) {
+  return (
+    <>
+      {names.map((name) => (
+        <Field
+          key={name}
+          name={name}
+          property={schema.properties[name]!}
+          isRequired={schema.required?.includes(name) ?? false}
+          entry={entries[name] ?? ""}
+          problems={problems}
+          onChange={(entry) => onChange(name, entry)}
+        />
+      ))}
+    </>
+  );
+}
+
+function SubmitRow({ isBusy }: { isBusy: boolean }) {
+  return (
+    <div class="submit">
+      <button type="submit" class="action primary" disabled={isBusy}>
+        Start pruning
+      </button>
+      {isBusy && <p class="note">A run is under way; one at a time.</p>}
+    </div>
   );
 }
 

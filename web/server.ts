@@ -3,6 +3,11 @@ import { useEffect, useState } from "preact/hooks";
 import type { Problem, UiState } from "../src/ui/api.ts";
 import type { RunSchema } from "./schema.ts";
 
+/** Milliseconds until a connection that the browser gave up is opened again. */
+const RETRY = 3000;
+/** Code of the problem that there is no server. */
+const NO_ANSWER = "NETWORK";
+
 /** What the page knows of its server. */
 export type Connection =
   | { readonly kind: "waiting" }
@@ -12,22 +17,39 @@ export type Connection =
 /** Follows the server's state for as long as the page is open. */
 export function useConnection(): Connection {
   const [connection, setConnection] = useState<Connection>({ kind: "waiting" });
-  useEffect(() => {
-    const source = new EventSource("/api/events");
-    source.addEventListener("state", (event: MessageEvent<string>) => {
-      setConnection({ kind: "open", state: JSON.parse(event.data) as UiState, isLost: false });
-    });
-    source.addEventListener("error", () => {
-      setConnection((now) => (now.kind === "open" ? { ...now, isLost: true } : now));
-      if (source.readyState === EventSource.CLOSED) {
-        void asked<UiState>("/api/state").then(({ problem }) => {
-          if (problem !== null) setConnection({ kind: "refused", problem });
-        });
-      }
-    });
-    return () => source.close();
-  }, []);
+  useEffect(() => followed(setConnection), []);
   return connection;
+}
+
+/** Tells of the server's state. @returns ends it */
+function followed(tell: (next: (now: Connection) => Connection) => void): () => void {
+  let source: EventSource;
+  let retry: ReturnType<typeof setTimeout>;
+  let isOver = false;
+  const open = (): void => {
+    source = new EventSource("/api/events");
+    source.addEventListener("state", (event: MessageEvent<string>) => {
+      const state = JSON.parse(event.data) as UiState;
+      tell(() => ({ kind: "open", state, isLost: false }));
+    });
+    source.addEventListener("error", () => void lost());
+  };
+  // A browser tries again by itself unless it was refused, or has given up.
+  const lost = async (): Promise<void> => {
+    tell((now) => (now.kind === "open" ? { ...now, isLost: true } : now));
+    if (source.readyState !== EventSource.CLOSED) return;
+    const { problem } = await asked<UiState>("/api/state");
+    if (isOver) return;
+    const isAway = problem?.code === NO_ANSWER;
+    tell((now) => (problem === null || (isAway && now.kind === "open") ? now : { kind: "refused", problem }));
+    if (problem === null || isAway) retry = setTimeout(open, RETRY);
+  };
+  open();
+  return () => {
+    isOver = true;
+    clearTimeout(retry);
+    source.close();
+  };
 }
 
 /** Asks for a change. @returns why it was refused; null when it was accepted */
@@ -37,11 +59,12 @@ export async function post(path: string, body: unknown = {}): Promise<Problem | 
 }
 
 /** What a new run can be told. */
-export async function schema(): Promise<RunSchema | null> {
-  return (await asked<RunSchema>("/api/schema")).value;
+export function schema(): Promise<Answer<RunSchema>> {
+  return asked("/api/schema");
 }
 
-type Answer<T> =
+/** What was asked for, or why there is none. */
+export type Answer<T> =
   | { readonly value: T; readonly problem: null }
   | { readonly value: null; readonly problem: Problem };
 
@@ -52,6 +75,6 @@ async function asked<T>(path: string, init: RequestInit = {}): Promise<Answer<T>
     return response.ok ? { value: value as T, problem: null } : { value: null, problem: value as Problem };
   } catch {
     const message = "The server does not answer.";
-    return { value: null, problem: { code: "NETWORK", message, hint: "Is gprune ui still running?" } };
+    return { value: null, problem: { code: NO_ANSWER, message, hint: "Is gprune ui still running?" } };
   }
 }

@@ -1,0 +1,94 @@
+/** What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium. */
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { build } from "vite";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pruneStarter } from "../src/cli/ui_process.ts";
+import { formatRunRecord } from "../src/report/run_record.ts";
+import { MAX_COMPARED } from "../src/ui/api.ts";
+import { serveUi, type UiServer } from "../src/ui/server.ts";
+import { CHROMIUM, violations } from "./browser.ts";
+import { CLI } from "./compile.ts";
+import { reportFiles } from "./report_files.ts";
+
+/** A machine that does other things too takes its time. */
+const PATIENCE = 120_000;
+
+describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PATIENCE }, () => {
+  let root: string;
+  let server: UiServer;
+  let browser: Browser;
+  let page: Page;
+
+  beforeAll(async () => {
+    root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
+    const built = join(root, "page");
+    const config = join(import.meta.dirname, "..", "web", "vite.config.ts");
+    await build({ configFile: config, build: { outDir: built } });
+    for (let run = 0; run <= MAX_COMPARED; run++) {
+      const directory = join(root, "runs", `run-${run}`);
+      await mkdir(directory, { recursive: true });
+      await writeFile(join(directory, "run.json"), formatRunRecord(reportFiles().record));
+    }
+    server = await serveUi({ directory: join(root, "runs"), page: built, start: pruneStarter(CLI, []) });
+    browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
+    page = await browser.newPage();
+    page.setDefaultTimeout(PATIENCE);
+    await page.goto(server.address);
+  }, PATIENCE);
+  afterAll(async () => {
+    await browser?.close();
+    await server?.close();
+    await rm(root, { recursive: true, force: true });
+  }, PATIENCE);
+
+  test("compares at most so many runs as there is room for", async () => {
+    const boxes = page.getByRole("checkbox");
+    await expect.poll(() => boxes.count()).toBe(MAX_COMPARED + 1);
+    for (const box of await boxes.all()) await box.check();
+    await page
+      .getByText(`${MAX_COMPARED + 1} runs chosen; at most ${MAX_COMPARED} can be compared`)
+      .waitFor();
+    expect(await violations(page)).toEqual([]);
+    const link = page.getByRole("link", { name: /^Compare/ });
+    expect(await link.count()).toBe(0);
+    await boxes.first().uncheck();
+    await page.getByText(`${MAX_COMPARED} runs chosen`, { exact: true }).waitFor();
+    const opened = page.context().waitForEvent("page");
+    await link.click();
+    const comparison = await opened;
+    await comparison.getByText(`Comparison of ${MAX_COMPARED} pruning runs`).waitFor();
+    await comparison.close();
+  });
+
+  test("says why there is no form", async () => {
+    const problem = { code: "INTERNAL", message: "schema: expected one, got none", hint: "Try again." };
+    await page.route("**/api/schema", (route) => route.fulfill({ status: 500, json: problem }));
+    await page.getByRole("link", { name: "New run" }).click();
+    await page.getByRole("alert").getByText(problem.message).waitFor();
+    expect(await page.getByText("Loading").count()).toBe(0);
+    expect(await violations(page)).toEqual([]);
+    await page.unroute("**/api/schema");
+    await page.getByRole("link", { name: "All runs" }).click();
+    await page.getByRole("link", { name: "New run" }).click();
+    await page.getByRole("button", { name: "Start pruning" }).waitFor();
+  });
+
+  test("tries again by itself when the browser has given up", async () => {
+    const state = await (await page.request.get(new URL("/api/state", server.address).href)).text();
+    const ending = { contentType: "text/event-stream", body: `retry: 10\nevent: state\ndata: ${state}\n\n` };
+    let asked = 0;
+    // A stream that ends, then an answer after which a browser asks no more.
+    await page.route("**/api/events", (route) => {
+      asked += 1;
+      if (asked === 1) return route.fulfill(ending);
+      return asked === 2 ? route.fulfill({ status: 503 }) : route.continue();
+    });
+    await page.reload();
+    await page.getByText("The connection is lost.").waitFor();
+    await page.getByText("The connection is lost.").waitFor({ state: "detached" });
+    expect(asked).toBe(3);
+  });
+});
