@@ -18,7 +18,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import ts from "typescript";
 
-const FOLDERS = ["src", "test", "scripts", "bench", "demo"] as const;
+const FOLDERS = ["src", "web", "test", "scripts", "bench", "demo"] as const;
 const SKIPPED = new Set(["node_modules", "dist", "golden", "model", "results", "texts"]);
 const FILE_WARN = 400;
 const FILE_LIMIT = 600;
@@ -50,7 +50,7 @@ function filesOf(root: string, folder: string): string[] {
       if (!SKIPPED.has(entry.name) || path.startsWith(join(root, "src"))) {
         found.push(...filesOf(root, path));
       }
-    } else if (entry.name.endsWith(".ts") && !entry.name.endsWith(".d.ts")) {
+    } else if (/[.]tsx?$/.test(entry.name) && !entry.name.endsWith(".d.ts")) {
       found.push(path);
     }
   }

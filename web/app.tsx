@@ -1,4 +1,5 @@
 /** The page: which view is shown, and what is said aloud. */
+import type { RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LiveRun, UiState } from "../src/ui/api.ts";
 import { LivePanel } from "./live_panel.tsx";
@@ -14,6 +15,8 @@ interface Route {
   /** Run whose settings a new one begins with. */
   readonly like: string | null;
 }
+
+const HEADINGS: Readonly<Record<Route["view"], string>> = { runs: "Runs", new: "New run" };
 
 export function App() {
   const connection = useConnection();
@@ -38,8 +41,7 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
   const main = useRef<HTMLElement>(null);
   const title = useRef<HTMLHeadingElement>(null);
   const isFirst = useRef(true);
-  const [resumed, setResumed] = useState<string | null>(null);
-  const heading = route.view === "new" ? "New run" : "Runs";
+  const heading = HEADINGS[route.view];
   useEffect(() => {
     document.title = `${heading} · gprune`;
     if (!isFirst.current) title.current?.focus();
@@ -50,26 +52,7 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
       <button type="button" class="skip action" onClick={() => main.current?.focus()}>
         Skip to the content
       </button>
-      <header>
-        <p class="kicker">
-          <span>gprune {state.version}</span>
-          <code>{state.directory}</code>
-        </p>
-        <div class="bar">
-          <h1 ref={title} tabIndex={-1}>
-            {heading}
-          </h1>
-          {route.view === "new" ? (
-            <a class="action" href="#runs">
-              All runs
-            </a>
-          ) : (
-            <a class="action primary" href="#new">
-              New run
-            </a>
-          )}
-        </div>
-      </header>
+      <Header state={state} route={route} title={title} />
       <main ref={main} tabIndex={-1}>
         {isLost && (
           <p class="problem" role="status">
@@ -80,20 +63,59 @@ function Page({ state, isLost, route }: { state: UiState; isLost: boolean; route
         {route.view === "new" ? (
           <NewRun state={state} like={route.like} key={route.like} />
         ) : (
-          <>
-            {state.live !== null && (
-              <LivePanel
-                live={state.live}
-                listed={state.runs.find(({ id }) => id === state.live?.id)?.state}
-                isFollowed={state.live.id === resumed}
-              />
-            )}
-            {(state.runs.length > 0 || state.live === null) && (
-              <RunList runs={state.runs} isBusy={isActive(state.live)} onResume={setResumed} />
-            )}
-          </>
+          <Runs state={state} />
         )}
       </main>
+    </>
+  );
+}
+
+interface HeaderProps {
+  readonly state: UiState;
+  readonly route: Route;
+  readonly title: RefObject<HTMLHeadingElement | null>;
+}
+
+function Header({ state, route, title }: HeaderProps) {
+  return (
+    <header>
+      <p class="kicker">
+        <span>gprune {state.version}</span>
+        <code>{state.directory}</code>
+      </p>
+      <div class="bar">
+        <h1 ref={title} tabIndex={-1}>
+          {HEADINGS[route.view]}
+        </h1>
+        {route.view === "new" ? (
+          <a class="action" href="#runs">
+            All runs
+          </a>
+        ) : (
+          <a class="action primary" href="#new">
+            New run
+          </a>
+        )}
+      </div>
+    </header>
+  );
+}
+
+/** The run that was started last, and all others. */
+function Runs({ state: { runs, live } }: { state: UiState }) {
+  const [resumed, setResumed] = useState<string | null>(null);
+  return (
+    <>
+      {live !== null && (
+        <LivePanel
+          live={live}
+          listed={runs.find(({ id }) => id === live.id)?.state}
+          isFollowed={live.id === resumed}
+        />
+      )}
+      {(runs.length > 0 || live === null) && (
+        <RunList runs={runs} isBusy={isActive(live)} onResume={setResumed} />
+      )}
     </>
   );
 }
