@@ -14,6 +14,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
+import { spread } from "../../src/tensor/statistics.ts";
 import { RedisServer } from "../../test/redis_server.ts";
 import { SHAPES } from "./shapes.ts";
 import { writeSynthetic } from "./synthetic.ts";
@@ -33,8 +34,9 @@ const { values } = parseArgs({
 });
 
 const scratch = await mkdtemp(join(tmpdir(), "gprune-workers-"));
-const redis = await RedisServer.start(scratch);
+let redis: RedisServer | undefined;
 try {
+  redis = await RedisServer.start(join(scratch, "redis"));
   const model = await modelOf(values.size);
   // Two more windows of every set are held out.
   const windows = Number(values.windows) + 2;
@@ -43,16 +45,16 @@ try {
   console.log("| one process, s | two workers, s | ratio |\n| --- | --- | --- |");
   for (let run = 0; run < Number(values.repeat); run++) {
     const one = await prune(model, texts, ["--threads", `${WORKERS}`]);
-    const two = await withWorkers((place) => prune(model, texts, place), `${run}`);
+    const place = ["--redis", redis.url, "--store", join(scratch, `${run}`)];
+    const two = await withWorkers(place, () => prune(model, texts, place));
     if (one.plan !== two.plan) throw new Error("expected the same bytes, got others");
     ratios.push(two.seconds / one.seconds);
     console.log(`| ${one.seconds.toFixed(1)} | ${two.seconds.toFixed(1)} | ${ratios.at(-1)!.toFixed(3)} |`);
     console.log(`one process: ${one.stages}; two workers: ${two.stages}`);
   }
-  const median = ratios.sort((a, b) => a - b)[Math.floor(ratios.length / 2)]!;
-  console.log(`median ratio ${median.toFixed(3)}; the bytes are the same`);
+  console.log(`median ratio ${spread(ratios).median.toFixed(3)}; the bytes are the same`);
 } finally {
-  await redis.kill();
+  await redis?.kill();
   await rm(scratch, { recursive: true, force: true });
 }
 
@@ -90,9 +92,8 @@ async function prune(model: string, texts: readonly string[], more: readonly str
   return { seconds, stages: stages.join(", "), plan: hash.digest("hex") };
 }
 
-/** Has something done while workers listen. @param name - of a store that is not there yet */
-async function withWorkers<T>(act: (place: readonly string[]) => Promise<T>, name: string): Promise<T> {
-  const place = ["--redis", redis.url, "--store", join(scratch, name)];
+/** Has something done while workers listen. @param place - a server, and a store that is not there yet */
+async function withWorkers<T>(place: readonly string[], act: () => Promise<T>): Promise<T> {
   const workers = Array.from({ length: WORKERS }, () => {
     return spawn(process.execPath, [...CLI, "worker", ...place, "--threads", "1", "--json"], {
       stdio: ["ignore", "pipe", "inherit"],
@@ -101,7 +102,7 @@ async function withWorkers<T>(act: (place: readonly string[]) => Promise<T>, nam
   try {
     await Promise.all(workers.map(({ stdout }) => once(stdout!, "data")));
     for (const { stdout } of workers) stdout!.resume();
-    return await act(place);
+    return await act();
   } finally {
     await Promise.all(workers.map(ended));
   }
