@@ -22,16 +22,22 @@ const { values } = parseArgs({
   },
 });
 
+const asked = wholeNumber("--inputs", values.inputs, 1);
+const seed = wholeNumber("--seed", values.seed, 0);
 const targets = FUZZ_TARGETS.filter(({ name }) => values.only === undefined || name === values.only);
+if (targets.length === 0) {
+  const names = FUZZ_TARGETS.map(({ name }) => name).join(", ");
+  throw new Error(`--only: expected one of ${names}, got ${values.only}`);
+}
 const shares = targets.reduce((sum, { share }) => sum + share, 0);
 const directory = mkdtempSync(join(tmpdir(), "gprune-fuzz-"));
 let total = 0;
 let failures = 0;
 try {
   for (const target of targets) {
-    const inputs = Math.ceil((Number(values.inputs) * target.share) / shares);
+    const inputs = Math.ceil((asked * target.share) / shares);
     const start = performance.now();
-    const result = await fuzz(target, { inputs, seed: Number(values.seed), directory });
+    const result = await fuzz(target, { inputs, seed, directory });
     const seconds = ((performance.now() - start) / 1000).toFixed(0);
     const { inputs: done, accepted, slowest, failure } = result;
     console.log(
@@ -46,3 +52,9 @@ try {
 }
 console.log(`${total} inputs, ${failures === 0 ? "no failure" : `${failures} readers failed`}`);
 if (failures > 0) process.exitCode = 1;
+
+/** @throws Error for what is no whole number from `least` */
+function wholeNumber(name: string, text: string, least: number): number {
+  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
+  throw new Error(`${name}: expected a whole number from ${least} to 999999999, got ${text}`);
+}

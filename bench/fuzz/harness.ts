@@ -96,11 +96,9 @@ async function judge(target: FuzzTarget, { files, directory, meter, tally }: Tri
     meter.reset();
     const read = await target.open(directory).catch(refusal);
     check("open");
-    if (read !== "refused") {
-      await read?.().catch(refusal);
-      check("read");
-      tally.accepted += 1;
-    }
+    const data = read === "refused" ? read : await read?.().catch(refusal);
+    check("read");
+    if (data !== "refused") tally.accepted += 1;
     const { user, system } = process.cpuUsage(start);
     const time = (user + system) / 1000;
     if (time > MAX_TIME) throw new Error(`${time.toFixed(0)} ms`);
