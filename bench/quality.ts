@@ -6,8 +6,8 @@
  *       [--metrics flap-wifv,wanda-sp] [--sparsities 0.5,0.35,0.2] [--recover bias,lstsq]
  *       [--variants single,base,gprune] [--samples 24] [--limit 24] [--task-limit 200] [--leave-out] [--tag NAME]
  *
- * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again;
- * bench/results/TAG.md has the tables. Both sides of a comparison see the same number of calibration tokens: a single set
+ * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again, which is of one model,
+ * --single and number of windows, documents and tokens; bench/results/TAG.md has the tables. Both sides of a comparison see the same number of calibration tokens: a single set
  * gets as many windows as all sets together, and with one set more each gets fewer. A plan is decided once and carried out with every
  * recovery, but that only plans for least squares are refined; nothing is saved, so weights are float32 where they change. Seconds are those of deciding and recovering, without calibration statistics,
  * which rows share.
@@ -21,8 +21,8 @@
  *
  * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import type { TextSet } from "../src/calibrate/windows.ts";
 import { OWN_TEXT } from "../src/calibrate/windows.ts";
@@ -35,6 +35,7 @@ import { settle } from "../src/run_inputs.ts";
 import { metricByName } from "../src/score/registry.ts";
 import { namedFiles } from "./named_files.ts";
 import { Lab } from "./quality/lab.ts";
+import { readRows, type Settings, writeRows } from "./quality/results.ts";
 import { type Key, markdown, type Row } from "./quality/table.ts";
 
 const { values, positionals } = parseArgs({
@@ -79,11 +80,21 @@ mkdirSync(results, { recursive: true });
 const calibration = namedFiles(values.calib, ".txt");
 const texts = namedFiles(values.texts, ".txt");
 const tasks = values.tasks === undefined ? [] : namedFiles(values.tasks, ".jsonl");
-const seqLen = Number(values["seq-len"]);
-const rows: Row[] = finishedRows();
+const leftOuts = values["leave-out"] ? calibration.map(({ name }) => name) : [""];
+requireSingle();
+const settings: Settings = {
+  model: basename(model),
+  single: values.single,
+  samples: Number(values.samples),
+  limit: Number(values.limit),
+  taskLimit: Number(values["task-limit"]),
+  seqLen: Number(values["seq-len"]),
+};
+const { seqLen } = settings;
+const kept = join(results, `${values.tag}.json`);
+const rows = readRows(kept, settings);
 const lab = await Lab.open(model);
 
-const leftOuts = values["leave-out"] ? calibration.map(({ name }) => name) : [""];
 for (const leftOut of leftOuts) {
   const key = { sparsity: 0, recover: "none", metric: "dense", variant: "dense", leftOut };
   if (!isFinished(key)) keep({ ...key, achieved: 0, seconds: 0, ...(await measure(lab.dense, leftOut)) });
@@ -151,8 +162,8 @@ async function measure(
     texts: isLeftOut ? calibration.filter(({ name }) => name === leftOut) : texts,
     tasks: isLeftOut ? [] : tasks,
     seqLen,
-    windows: Number(values.limit),
-    documents: Number(values["task-limit"]),
+    windows: settings.limit,
+    documents: settings.taskLimit,
   });
   return {
     ppl: mapValues(scores, ({ ppl }) => ppl),
@@ -161,11 +172,17 @@ async function measure(
   };
 }
 
-function finishedRows(): Row[] {
-  try {
-    return JSON.parse(readFileSync(join(results, `${values.tag}.json`), "utf8")) as Row[];
-  } catch {
-    return [];
+/** @throws Error when variant `single` would calibrate on nothing */
+function requireSingle(): void {
+  if (!list(values.variants).includes("single")) return;
+  const names = calibration.map(({ name }) => name);
+  if (!names.includes(values.single)) {
+    throw new Error(`--single: expected one of ${names.join(", ")}, got ${values.single}`);
+  }
+  if (leftOuts.includes(values.single)) {
+    throw new Error(
+      `--leave-out: expected --variants without single, whose set ${values.single} is left out`,
+    );
   }
 }
 
@@ -188,7 +205,7 @@ function keep(row: Row): void {
   const place = placeOf(row);
   if (place < 0) rows.push(row);
   else rows[place] = row;
-  writeFileSync(join(results, `${values.tag}.json`), `${JSON.stringify(rows, null, 1)}\n`);
+  writeRows(kept, settings, rows);
   writeFileSync(join(results, `${values.tag}.md`), markdown(rows));
   const { sparsity, recover, metric, variant, leftOut } = row;
   console.log(`${sparsity} ${recover} ${metric} ${variant} ${leftOut}: ${row.geometricMean.toFixed(2)}`);
