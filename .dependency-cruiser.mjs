@@ -119,10 +119,10 @@ export default {
     },
     {
       name: "inside-src",
-      comment: "what is shipped does not import tests, benchmarks, scripts or demo sources",
+      comment: "what is shipped does not import tests, benchmarks, scripts, demo sources or the page",
       severity: "error",
       from: { path: "^src/", pathNot: TEST },
-      to: { path: ["^(test|bench|scripts|demo)/", TEST] },
+      to: { path: ["^(test|bench|scripts|demo|web)/", TEST] },
     },
     {
       name: "page",
