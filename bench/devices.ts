@@ -16,12 +16,9 @@ import { DEVICE_DTYPES, DEVICE_NAMES, deviceText } from "../src/graph/device.ts"
 import { findDevice } from "../src/graph/device_check.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
-import type { Model } from "../src/model/model.ts";
-import { memorySource } from "../src/tensor/memory.ts";
-import { randomStream } from "../src/tensor/random.ts";
-import type { Tensor } from "../src/tensor/tensor.ts";
 import { maxAbs, maxDifference } from "../test/numbers.ts";
-import { tinyModel } from "../test/tiny_model.ts";
+import { randomWindows } from "../test/random_windows.ts";
+import { smolLikeModel } from "./smol_like_model.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -40,9 +37,15 @@ const { used, problem } = await findDevice({
   deviceDtype: DEVICE_DTYPES.find((name) => name === values["device-dtype"])!,
   requireDevice: true,
 });
-const model = positionals[0] === undefined ? await smallModel() : await openModel(positionals[0]);
+const model =
+  positionals[0] === undefined
+    ? await smolLikeModel({ layers: 2, vocabSize: 2048 })
+    : await openModel(positionals[0]);
 const runtimes = { cpu: new Runtime(), device: new Runtime({ device: used }) };
-const windows = randomWindows(Number(values.windows), Number(values["seq-len"]));
+const { vocabSize } = model.spec;
+const windows = randomWindows(Array<number>(Number(values.windows)).fill(Number(values["seq-len"])), {
+  vocabSize,
+});
 
 /** Work by name, which gives its numbers by name. */
 const WORK: Readonly<Record<string, (runner: DecoderRunner) => Promise<Numbers>>> = {
@@ -86,24 +89,4 @@ async function compared(name: string, work: (runner: DecoderRunner) => Promise<N
   );
   const cells = [best.cpu.toFixed(2), best.device.toFixed(2), (best.cpu / best.device).toFixed(2)];
   return `| ${[name, ...cells, Math.max(...apart).toExponential(1)].join(" | ")} |`;
-}
-
-/** Two layers of SmolLM2-135M's shape, with weights as small as trained ones. */
-async function smallModel(): Promise<Model> {
-  const layer = { neurons: 1536, kvGroups: 3, groupSize: 3 };
-  const large = tinyModel({ vocabSize: 2048, hiddenSize: 576, headDim: 64, layers: [layer, layer] });
-  const tensors = new Map<string, Tensor>();
-  for (const name of large.weights.names) {
-    const { shape, data } = await large.weights.read(name);
-    tensors.set(name, { shape, data: name.includes("norm") ? data : data.map((value) => value * 0.05) });
-  }
-  return { ...large, weights: memorySource(tensors) };
-}
-
-function randomWindows(count: number, tokens: number): readonly Int32Array[] {
-  const random = randomStream(0, "devices");
-  const { vocabSize } = model.spec;
-  return Array.from({ length: count }, () =>
-    Int32Array.from({ length: tokens }, () => Math.floor(random() * vocabSize)),
-  );
 }

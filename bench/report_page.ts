@@ -17,7 +17,7 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { positiveInteger } from "../scripts/clients/options.ts";
-import { machine, markdownTable } from "../scripts/clients/table.ts";
+import { machine, markdownTable, rangeCell } from "../scripts/clients/table.ts";
 import { spread } from "../src/tensor/statistics.ts";
 import { CHROMIUM, fits, THEMES, violations } from "../test/browser.ts";
 
@@ -110,9 +110,7 @@ function write(): void {
     openings.map(({ firstContents, loaded }) => Math.max(firstContents, loaded)),
   ].map(spread);
   const holds = size < MAX_BYTES && columns.at(-1)!.median < MAX_MILLISECONDS && problems.length === 0;
-  const cells = columns.map(
-    ({ median, min, max }) => `${median.toFixed(0)} (${min.toFixed(0)} to ${max.toFixed(0)})`,
-  );
+  const cells = columns.map((column) => rangeCell(column, 0));
   const table = markdownTable(
     ["kB", "first contents, ms", "loaded, ms", "open, ms", "axe, both themes, three widths"],
     [[(size / 1000).toFixed(0), ...cells, problems.length === 0 ? "nothing found" : problems.join("; ")]],

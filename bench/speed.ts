@@ -30,14 +30,13 @@ import {
   installNodeClients,
 } from "../scripts/clients/clients.ts";
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
-import { machine, markdownTable, type Speed } from "../scripts/clients/table.ts";
+import { machine, markdownTable, rangeCell, type Speed } from "../scripts/clients/table.ts";
 import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import type { GgufDType } from "../src/export/gguf_types.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import { parameterCount } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
-import type { Spread } from "../src/tensor/statistics.ts";
 import {
   type DecodingCost,
   decodingCost,
@@ -171,20 +170,16 @@ const COLUMNS: Readonly<Record<string, (row: Row) => string>> = {
   "parameters, million": ({ parameters }) => (parameters / 1e6).toFixed(1),
   removed: ({ removed }) => percent(removed),
   MB: ({ bytes }) => (bytes / 1e6).toFixed(1),
-  "prompt tokens/s": ({ prompt }) => spreadCell(prompt.speed, 0),
+  "prompt tokens/s": ({ prompt }) => rangeCell(prompt.speed, 0),
   "prompt speed-up": ({ prompt }) => gainCell(prompt),
-  "decoding tokens/s": ({ decode }) => spreadCell(decode.speed, 1),
+  "decoding tokens/s": ({ decode }) => rangeCell(decode.speed, 1),
   "decoding speed-up": ({ decode }) => gainCell(decode),
-  "after the prompt, tokens/s": ({ late }) => spreadCell(late.speed, 1),
+  "after the prompt, tokens/s": ({ late }) => rangeCell(late.speed, 1),
   "after the prompt, speed-up": ({ late }) => gainCell(late),
 };
 
-function spreadCell({ median, min, max }: Spread, digits: number): string {
-  return `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
-}
-
 function gainCell({ speedUp, promised, kept }: Gain): string {
-  return `${spreadCell(speedUp, 2)} of ${promised.toFixed(2)}: ${percent(kept)}`;
+  return `${rangeCell(speedUp, 2)} of ${promised.toFixed(2)}: ${percent(kept)}`;
 }
 
 function percent(fraction: number): string {

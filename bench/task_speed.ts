@@ -17,7 +17,7 @@ import { loadavg } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
-import { machine, markdownTable } from "../scripts/clients/table.ts";
+import { machine, markdownTable, rangeCell } from "../scripts/clients/table.ts";
 import { evaluate } from "../src/evaluate/evaluate.ts";
 import type { Continuation } from "../src/evaluate/log_likelihood.ts";
 import { readTask } from "../src/evaluate/task_file.ts";
@@ -184,8 +184,8 @@ function write(): void {
     ["time by", "evaluation, s", "bare passes, s", "ratio", "over the layers alone"],
     times.map(({ by, evaluation, passes, ratio, overLayers }) => [
       by,
-      ...[evaluation, passes].map((of) => cell(of, 1)),
-      ...[ratio, overLayers].map((of) => cell(of, 2)),
+      ...[evaluation, passes].map((of) => rangeCell(of, 1)),
+      ...[ratio, overLayers].map((of) => rangeCell(of, 2)),
     ]),
   );
   const text =
@@ -209,8 +209,4 @@ function summaryBy(
     ratio: spread(evaluation.map((time, round) => time / passes[round]!)),
     overLayers: spread(evaluation.map((time, round) => time / measured[round]!.layers[by])),
   };
-}
-
-function cell({ median, min, max }: Spread, digits: number): string {
-  return `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
 }

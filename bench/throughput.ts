@@ -13,12 +13,9 @@ import { gateGradients } from "../src/calibrate/gate_gradients.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
-import type { Model } from "../src/model/model.ts";
-import { memorySource } from "../src/tensor/memory.ts";
-import { randomStream } from "../src/tensor/random.ts";
-import type { Tensor } from "../src/tensor/tensor.ts";
-import { tinyModel } from "../test/tiny_model.ts";
+import { randomWindows } from "../test/random_windows.ts";
 import { bareBackward, bareForward } from "./bare_products.ts";
+import { smolLikeModel } from "./smol_like_model.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -30,10 +27,14 @@ const windowCount = Number(values.windows);
 /** Rounds of pass and bare products in turn; the fastest of each counts. */
 const REPEATS = 3;
 
-const model = positionals[0] === undefined ? await smolLikeModel() : await openModel(positionals[0]);
+const model =
+  positionals[0] === undefined
+    ? await smolLikeModel({ layers: 4, vocabSize: 49152 })
+    : await openModel(positionals[0]);
 const runtime = new Runtime();
 const runner = new DecoderRunner(model, runtime);
-const windows = randomWindows();
+const { vocabSize } = model.spec;
+const windows = randomWindows(Array<number>(windowCount).fill(seqLen), { vocabSize });
 
 const pass = { spec: model.spec, seqLen, tokens: windowCount * seqLen };
 
@@ -68,28 +69,4 @@ async function seconds(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await work();
   return (performance.now() - start) / 1000;
-}
-
-function randomWindows(): readonly Int32Array[] {
-  const random = randomStream(0, "throughput");
-  const id = (): number => Math.floor(random() * model.spec.vocabSize);
-  return Array.from({ length: windowCount }, () => Int32Array.from({ length: seqLen }, id));
-}
-
-/** Four layers of SmolLM2-135M's shape with random weights. */
-async function smolLikeModel(): Promise<Model> {
-  const rope = { theta: 100_000, rotaryDim: 64, scaling: null };
-  const layer = { neurons: 1536, kvGroups: 3, groupSize: 3, rope };
-  const small = tinyModel({
-    hiddenSize: 576,
-    headDim: 64,
-    vocabSize: 49152,
-    layers: [layer, layer, layer, layer],
-  });
-  const tensors = new Map<string, Tensor>();
-  for (const name of small.weights.names) {
-    const { shape, data } = await small.weights.read(name);
-    tensors.set(name, { shape, data: name.includes("norm") ? data : data.map((value) => value * 0.05) });
-  }
-  return { ...small, weights: memorySource(tensors) };
 }

@@ -1,14 +1,13 @@
 /** The summary as text. */
-import { markdownTable } from "../../scripts/clients/table.ts";
-import type { Spread } from "../../src/tensor/statistics.ts";
+import { markdownTable, rangeCell } from "../../scripts/clients/table.ts";
 import { type Row, type Target, verdict } from "./summary.ts";
 
 const COLUMNS: Readonly<Record<string, (row: Row) => string>> = {
   job: ({ job }) => job,
   program: ({ side }) => side,
-  seconds: ({ seconds }) => cell(seconds, 2),
+  seconds: ({ seconds }) => rangeCell(seconds, 2),
   "tokens/s": ({ tokens, seconds }) => (tokens / seconds.median).toFixed(0),
-  "gprune is so many times as fast": ({ timesSlower }) => (timesSlower ? cell(timesSlower, 2) : ""),
+  "gprune is so many times as fast": ({ timesSlower }) => (timesSlower ? rangeCell(timesSlower, 2) : ""),
   "peak memory, MB": ({ peakBytes }) => (peakBytes.median / 1e6).toFixed(0),
   "before the clock starts": ({ startBytes }) => (startBytes.median / 1e6).toFixed(0),
   "gprune's results differ by": ({ differences = {} }) =>
@@ -34,12 +33,8 @@ export function targetTable(targets: readonly Target[]): string {
     targets.map((target) => [
       target.what,
       `at ${target.at} ${target.wanted}`,
-      cell(target.got, 2),
+      rangeCell(target.got, 2),
       verdict(target),
     ]),
   );
-}
-
-function cell({ median, min, max }: Spread, digits: number): string {
-  return `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
 }

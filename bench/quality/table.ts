@@ -1,5 +1,6 @@
 /** What the quality benchmark found, as Markdown: one line a row, and what GPrune changes over all metrics. */
 import { markdownTable } from "../../scripts/clients/table.ts";
+import { mean } from "../../src/tensor/statistics.ts";
 
 /** What a row is about. */
 export interface Key {
@@ -129,10 +130,6 @@ function namesIn(rows: readonly Row[], of: (row: Row) => object): readonly strin
 function meanAccuracy({ tasks }: Row): number | null {
   const accuracies = Object.values(tasks).map(({ acc_norm }) => acc_norm);
   return accuracies.length === 0 ? null : mean(accuracies);
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 function signed(value: number, unit: string): string {

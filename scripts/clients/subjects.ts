@@ -11,12 +11,12 @@ import { openModel } from "../../src/model/checkpoint.ts";
 import { spacesOf } from "../../src/model/spaces.ts";
 import { type ModelSpec, PROJECTIONS, type Projection } from "../../src/model/spec.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
-import { packageDirectory } from "../../src/package.ts";
 import { prune } from "../../src/pipeline.ts";
 import { makePlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";
 import { compensateMeans } from "../../src/recover/mean_compensation.ts";
 import { GOLDEN_FAMILIES, openGolden, READ_AS_OTHERS } from "../../test/golden_model.ts";
+import { DEMO_MODEL, demoText } from "../../test/tiny_checkpoint.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 
 export interface Subject {
@@ -69,8 +69,8 @@ const TINY: Readonly<Record<string, TinyModelOptions & { readonly shape: Shape }
 
 /** The demo model in a shape, with biases that make up for what is gone. */
 export async function demoSubject(root: string, shape: Shape): Promise<Subject> {
-  const model = join(packageDirectory(), "demo", "model");
-  const directory = await prunedDirectory({ model, shape, recover: "bias" }, join(root, `demo-${shape}`));
+  const config = { model: DEMO_MODEL, shape, recover: "bias" } as const;
+  const directory = await prunedDirectory(config, join(root, `demo-${shape}`));
   return subjectOf(directory, { name: "demo", shape, mayBeRefused: false });
 }
 
@@ -210,8 +210,4 @@ async function writeGolden(
 function promptText(): string {
   const beginning = (kind: string): string => readFileSync(demoText("heldout", kind), "utf8").slice(0, 150);
   return ["stories", "code", "tongue"].map(beginning).join("\n");
-}
-
-function demoText(part: "calibration" | "heldout", kind: string): string {
-  return join(packageDirectory(), "demo", "texts", part, `${kind}.txt`);
 }

@@ -1,6 +1,7 @@
 /** What the comparison found, as one table and as JSON. */
 import { cpus } from "node:os";
 import { basename } from "node:path";
+import type { Spread } from "../../src/tensor/statistics.ts";
 import type { Comparison } from "./compare.ts";
 
 /** Tokens per second. */
@@ -135,4 +136,9 @@ export function markdownTable(head: readonly string[], lines: readonly (readonly
   const rule = head.flatMap((title) => title.split(" | ")).map(() => "---");
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   return [line(head), line(rule), ...lines.map(line)].join("\n");
+}
+
+/** `1.23 (1.10 to 1.35)`: the median and the range of repeated measurements. */
+export function rangeCell({ median, min, max }: Spread, digits: number): string {
+  return `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`;
 }
