@@ -2,7 +2,7 @@ import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type CliRun, gprune, hashes, startCli } from "./run_cli.ts";
+import { type CliResult, type CliRun, gprune, hashes, startCli } from "./run_cli.ts";
 import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 
 const TEXTS = ["code", "stories"].map((kind) => `${kind}=${demoText("calibration", kind)}`);
@@ -87,7 +87,7 @@ describe.each([
   });
 });
 
-test("Ctrl-C before anything was kept leaves nothing", async () => {
+test("Ctrl-C before anything was kept leaves nothing, or says how the run is resumed", async () => {
   const { run, parent } = await runUntil("the result will run in");
   run.child.kill("SIGINT");
   const { code, stderr } = await run.result;
@@ -135,14 +135,11 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** Commands that keep nothing, what they say when they compute, and the file or directory they would leave. */
-const COMMANDS: readonly (readonly [string, (parent: string) => readonly string[], string])[] = [
-  ["export", (parent) => ["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"], "save: "],
-  [
-    "export to GGUF",
-    (parent) => ["export", DEMO_MODEL, "-o", join(parent, "out.gguf"), "--dtype", "q6_k"],
-    "save: ",
-  ],
+/** A command that keeps nothing, and what it says when it computes. */
+type Command = readonly [title: string, commandLine: (parent: string) => readonly string[], says: string];
+
+/** Commands that have many steps left when they say so. */
+const LONG: readonly Command[] = [
   ["eval", () => ["eval", DEMO_MODEL, "--text", ...TEXTS, "--threads", "1"], "evaluate code: "],
   ["compare", () => ["compare", DEMO_MODEL, DEMO_MODEL, "--text", ...TEXTS], "evaluate code: "],
   ["sensitivity", () => ["sensitivity", DEMO_MODEL, "--calib", ...TEXTS, "--samples", "99"], "calibrate: "],
@@ -153,19 +150,41 @@ const COMMANDS: readonly (readonly [string, (parent: string) => readonly string[
   ],
 ];
 
-describe.each(COMMANDS)("Ctrl-C while %s is at work", (_, commandLine, text) => {
-  test("ends it after the step it is at, and leaves all of its output or nothing", {
-    timeout: 180_000,
-  }, async () => {
-    const parent = await mkdtemp(join(root, "parent-"));
-    const run = startCli(commandLine(parent));
-    await run.said(text);
-    run.child.kill("SIGINT");
-    const { code, stdout, stderr } = await run.result;
-    expect([0, 130]).toContain(code);
-    expect(await readdir(parent)).toHaveLength(code === 130 ? 0 : Number(stdout.startsWith(parent)));
-    if (code === 130)
-      expect({ stdout, stderr }).toMatchObject({ stdout: "", stderr: /interrupted by SIGINT/ });
+/** Commands that may have written everything before they hear of it. */
+const SHORT: readonly Command[] = [
+  ["export", (parent) => ["export", DEMO_MODEL, "-o", join(parent, "out"), "--dtype", "f32"], "save: "],
+  [
+    "export to GGUF",
+    (parent) => ["export", DEMO_MODEL, "-o", join(parent, "out.gguf"), "--dtype", "q6_k"],
+    "save: ",
+  ],
+];
+
+/** How the command ends after Ctrl-C, and what is then in the directory it writes into. */
+async function interrupted([, commandLine, says]: Command): Promise<CliResult & { left: readonly string[] }> {
+  const parent = await mkdtemp(join(root, "parent-"));
+  const run = startCli(commandLine(parent));
+  await run.said(says);
+  run.child.kill("SIGINT");
+  return { ...(await run.result), left: await readdir(parent) };
+}
+
+const INTERRUPTED = {
+  code: 130,
+  stdout: "",
+  stderr: expect.stringContaining("interrupted by SIGINT"),
+  left: [],
+};
+
+describe("Ctrl-C while a command is at work", { timeout: 180_000 }, () => {
+  test.each(LONG)("ends it after the step it is at, and leaves nothing: %s", async (...command) => {
+    expect(await interrupted(command)).toEqual(INTERRUPTED);
+  });
+
+  test.each(SHORT)("leaves all of its output or nothing: %s", async (...command) => {
+    const result = await interrupted(command);
+    if (result.code !== 0) expect(result).toEqual(INTERRUPTED);
+    else expect(result.left).toEqual([expect.stringMatching(/^out(?:[.]gguf)?$/)]);
   });
 });
 
