@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { chownSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
-import { freePort } from "./redis_server.ts";
+import { freePort, hasEnded } from "./redis_server.ts";
 
 /** Where Debian's package puts the programs, by version. */
 const INSTALLED = "/usr/lib/postgresql";
@@ -31,10 +31,6 @@ function owner(): { readonly uid?: number; readonly gid?: number } {
   if (process.getuid?.() !== 0) return {};
   const id = (flag: string): number => Number(execFileSync("id", [flag, USER], { encoding: "utf8" }));
   return { uid: id("-u"), gid: id("-g") };
-}
-
-function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
-  return exitCode !== null || signalCode !== null;
 }
 
 export class PostgresServer {

@@ -32,15 +32,19 @@ export class RedisServer {
   async start(): Promise<void> {
     const durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
     const place = ["--port", String(this.#port), "--bind", "127.0.0.1", "--dir", this.#directory];
-    this.#process = spawn(PROGRAM, [...place, ...durable], { stdio: "ignore" });
-    while (!(await answers(this.#port))) await new Promise((resolve) => setTimeout(resolve, 50));
+    const server = spawn(PROGRAM, [...place, ...durable], { stdio: "ignore" });
+    this.#process = server;
+    while (!(await answers(this.#port))) {
+      if (hasEnded(server)) throw new Error(`${PROGRAM} ended with ${server.exitCode ?? server.signalCode}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   /** Ends it as a power failure would. */
   async kill(): Promise<void> {
     const process = this.#process;
     this.#process = null;
-    if (process === null) return;
+    if (process === null || hasEnded(process)) return;
     const gone = once(process, "exit");
     process.kill("SIGKILL");
     await gone;
@@ -53,6 +57,11 @@ export class RedisServer {
   resume(): void {
     this.#process!.kill("SIGCONT");
   }
+}
+
+/** Whether a process has ended, by itself or by a signal. */
+export function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
 }
 
 /** A port of this machine that nobody listens at. */
