@@ -246,9 +246,10 @@ describe.each(SERVERS)("with a $name server", { timeout: 300_000 }, ({ isHere, t
         setTimeout(() => server.resume(), 1500 * LOCK_SECONDS);
       }
     };
-    work(store, { onEvent });
-    work(store);
+    for (let worker = 0; worker < 2; worker++) work(store, { onEvent });
     expect(await pruned(store)).toEqual(expected);
+    // It was killed and has stood still.
+    expect(started).toBeGreaterThanOrEqual(5);
   });
 
   test("a worker that comes too late changes nothing", async () => {
