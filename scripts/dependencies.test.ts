@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { dependencyProblems, type LockedPackage, type Manifest } from "../scripts/dependencies.ts";
+import { dependencyProblems, type LockedPackage, type Manifest } from "./dependencies.ts";
 
 const problemsOf = (entry: LockedPackage, manifest: Manifest = {}, name = "x"): readonly string[] =>
   dependencyProblems(manifest, { "": {}, [`node_modules/y/node_modules/${name}`]: entry });
