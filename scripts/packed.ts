@@ -15,10 +15,18 @@ const REQUIRED = [
   "dist/index.d.ts",
   "dist/workers/index.js",
   "dist/workers/index.d.ts",
+  // Programs of their own, which nothing imports.
   "dist/workers/unit_child.js",
+  "dist/io/parquet_child.js",
+  "dist/evaluate/peak_memory_child.js",
   "dist/jinja/thread.js",
+  // What is read at run time.
   "dist/page/index.html",
   "resources/modeling_gprune.py",
+  "resources/report.css",
+  "resources/report.js",
+  "demo/model/model.safetensors",
+  "demo/texts/heldout/code.txt",
 ];
 const FORBIDDEN = /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench|scripts|docs|node_modules)[/]/;
 
