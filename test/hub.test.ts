@@ -193,6 +193,9 @@ test("push uploads an output and prints its address; the token is never printed"
     url: `${hub.endpoint}/org/mine`,
     commit: hub.repos.get("models/org/mine")?.commit,
   });
+  const branch = await run("push", ["push", out, "org/mine", "--revision", "small", "-q"], token);
+  expect(branch).toMatchObject({ code: 0, stdout: `${hub.endpoint}/org/mine/tree/small\n` });
+  expect(hub.uploads.branches).toEqual(["small"]);
   const wrong = await run("push", ["push", out, "org/mine"], { HF_TOKEN: "hf_wrong" });
   expect(wrong).toMatchObject({ code: 1, stdout: "" });
   expect(wrong.stderr).toMatch(/^error FORBIDDEN: hf:\/\/org\/mine: .*\nhint: .*your token/);
