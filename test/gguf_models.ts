@@ -1,3 +1,4 @@
+/** Models in memory as GGUF files hold them: with the names, order and layouts of llama.cpp's tensors and its metadata. */
 import type { Model } from "../src/model/model.ts";
 import { weightsOf } from "../src/model/spaces.ts";
 import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf } from "../src/model/spec.ts";
@@ -63,7 +64,6 @@ const POST_NORMS = [
   [/post_feedforward_layernorm/, "post_ffw_norm"],
 ] as const;
 
-/** The model's tensors as llama.cpp would store them. */
 /** The model's tensors as files hold them. */
 export async function storedTensors({ spec, weights }: Model, layout: Layout): Promise<BuiltTensor[]> {
   const renames = [...NAMES, ...(layout.postNorms ? POST_NORMS : PLAIN_NORMS)];
