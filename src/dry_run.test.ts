@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { temporaryDirectory } from "../test/file_faults.ts";
+import { temporaryDirectory } from "../test/directories.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
 import { type RunConfig, resolveRunConfig } from "./config.ts";
 import { dryRun } from "./dry_run.ts";

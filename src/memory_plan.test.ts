@@ -1,7 +1,7 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
+import { suiteDirectory } from "../test/directories.ts";
 import { hashes } from "../test/run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
 import { tinySpec } from "../test/tiny_model.ts";
@@ -304,23 +304,21 @@ describe("planMemory", () => {
 });
 
 describe("a run with a budget", () => {
-  let root: string;
+  const root = suiteDirectory("memory");
   let model: string;
   let texts: { readonly stories: string; readonly code: string };
   let runs = 0;
 
   beforeAll(async () => {
-    root = await mkdtemp(join(tmpdir(), "gprune-memory-"));
-    model = await writeTinyCheckpoint(join(root, "model"));
-    texts = await writeTinyTexts(root);
+    model = await writeTinyCheckpoint(join(root(), "model"));
+    texts = await writeTinyTexts(root());
   });
-  afterAll(() => rm(root, { recursive: true, force: true }));
 
   function configOf(settings: RunConfigInput): ReturnType<typeof resolveRunConfig> {
     const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
     const small = { samples: 5, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 3, report: false };
     runs += 1;
-    const output = join(root, `run-${runs}`);
+    const output = join(root(), `run-${runs}`);
     return resolveRunConfig({ model, output, calibration, ...small, ...settings }, "test");
   }
 
@@ -348,7 +346,7 @@ describe("a run with a budget", () => {
       await expect(prune(configOf({ ...settings, maxMemory: "100MB" }))).rejects.toMatchObject({
         code: "OUT_OF_MEMORY",
       });
-      expect((await readdir(root)).filter((name) => name.endsWith(".run"))).toEqual([]);
+      expect((await readdir(root())).filter((name) => name.endsWith(".run"))).toEqual([]);
     },
   );
 });

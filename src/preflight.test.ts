@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { temporaryDirectory } from "../test/file_faults.ts";
+import { temporaryDirectory } from "../test/directories.ts";
 import { DEMO_MODEL, demoText } from "../test/tiny_checkpoint.ts";
 import { tinyModel } from "../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";

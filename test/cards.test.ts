@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { exportGguf, openModel, prune, resolveRunConfig } from "../src/index.ts";
 import { openGguf } from "../src/io/gguf.ts";
-import { temporaryDirectory } from "./file_faults.ts";
+import { temporaryDirectory } from "./directories.ts";
 import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 
 const CARD = `---

@@ -1,24 +1,22 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { METRICS, resolveRunConfig, versions } from "../src/index.ts";
-import { type CliResult, gprune, hashes, json, lines } from "./run_cli.ts";
+import { suiteDirectory } from "./directories.ts";
+import { BY_WEIGHTS, type CliResult, gprune, hashes, json, lines } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
-let root: string;
+const root = suiteDirectory("cli");
 let model: string;
 let calib: readonly string[];
 let heldout: readonly string[];
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-cli-"));
-  model = await writeTinyCheckpoint(join(root, "model"));
-  const texts = await writeTinyTexts(root);
+  model = await writeTinyCheckpoint(join(root(), "model"));
+  const texts = await writeTinyTexts(root());
   calib = ["--calib", `stories=${texts.stories}`, `code=${texts.code}:2`];
   heldout = ["--text", `stories=${texts.stories}`, `code=${texts.code}`];
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 const FEW = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--gradient-windows", "2"];
 const SMALL = [...FEW, "--own-text", "never"];
@@ -82,7 +80,7 @@ describe("prune, inspect, report, eval and compare", () => {
   let printed: CliResult;
 
   beforeAll(async () => {
-    first = join(root, "first");
+    first = join(root(), "first");
     printed = await gprune("prune", model, "-o", first, "--sparsity", "0.3", ...SMALL, ...calib);
   });
 
@@ -108,14 +106,14 @@ describe("prune, inspect, report, eval and compare", () => {
       "tokenizer.json",
       "tokenizer_config.json",
     ]);
-    expect((await readdir(root)).filter((name) => name.startsWith("."))).toEqual([]);
+    expect((await readdir(root())).filter((name) => name.startsWith("."))).toEqual([]);
     expect(printed.stdout).toMatch(/^report +\S+report\.html$/m);
   });
 
   test("the report can be made again with the same bytes, and its figures as pictures", async () => {
     const written = await readFile(join(first, "report.html"), "utf8");
-    const again = join(root, "again.html");
-    const figures = join(root, "figures");
+    const again = join(root(), "again.html");
+    const figures = join(root(), "figures");
     const result = await gprune("report", first, "-o", again, "--pictures", figures);
     expect(result).toMatchObject({ code: 0, stdout: `${again}\n`, stderr: "" });
     expect(await readFile(again, "utf8")).toBe(written);
@@ -130,7 +128,7 @@ describe("prune, inspect, report, eval and compare", () => {
   });
 
   test("several runs are compared on one page, which needs a name", async () => {
-    const page = join(root, "both.html");
+    const page = join(root(), "both.html");
     expect(await gprune("report", first, first)).toMatchObject({
       code: 1,
       stderr: expect.stringContaining("report: expected -o FILE with several runs, got none"),
@@ -148,20 +146,20 @@ describe("prune, inspect, report, eval and compare", () => {
   });
 
   test("no report is written when none is wanted, and no width refined where none would be", async () => {
-    const output = join(root, "without");
-    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none", "--no-refine"];
+    const output = join(root(), "without");
+    const settings = [...BY_WEIGHTS, "--no-refine"];
     const result = json(await gprune("prune", model, "-o", output, "--no-report", "--json", ...settings));
     expect(result).toMatchObject({ report: null, report_problem: null, held_out: {} });
     expect(await readdir(output)).not.toContain("report.html");
-    const byFile = join(root, "without-by-file");
+    const byFile = join(root(), "without-by-file");
     await gprune("prune", "-o", byFile, "--config", join(output, "gprune.yaml"), "-q");
     expect(await readdir(byFile)).not.toContain("report.html");
     expect(await readdir(byFile)).toContain("run.json");
   });
 
   test("the same seed and settings give the same bytes, from options or from the output's configuration", async () => {
-    const byOptions = join(root, "by-options");
-    const byFile = join(root, "by-file");
+    const byOptions = join(root(), "by-options");
+    const byFile = join(root(), "by-file");
     const [one, two] = await Promise.all([
       gprune("prune", model, "-o", byOptions, "--sparsity", "0.3", ...SMALL, "-q", ...calib),
       gprune("prune", "-o", byFile, "--config", join(first, "gprune.yaml"), "-q"),
@@ -173,10 +171,9 @@ describe("prune, inspect, report, eval and compare", () => {
   });
 
   test("the plan is replayed to the same bits", async () => {
-    const original = join(root, "original");
-    const replayed = join(root, "re played");
-    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none"];
-    const decided = await gprune("prune", model, "-o", original, "--sparsity", "0.4", ...settings);
+    const original = join(root(), "original");
+    const replayed = join(root(), "re played");
+    const decided = await gprune("prune", model, "-o", original, "--sparsity", "0.4", ...BY_WEIGHTS);
     expect(decided.code).toBe(0);
     expect(decided.stdout).toMatch(/^calibration +none$/m);
     expect(decided.stdout).toMatch(/^held out +nothing; no texts were given$/m);
@@ -187,10 +184,10 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(again.stdout).toContain(`gprune eval '${replayed}' --text NAME=FILE --baseline ${model} --save\n`);
     expect(await hashes(replayed)).toEqual(await hashes(original));
     const refitted = ["--recover", "lstsq", "--refit-samples", "9", ...SMALL.slice(0, 4), ...calib];
-    const fitted = await gprune("prune", model, "-o", join(root, "refitted"), "--plan", plan, ...refitted);
+    const fitted = await gprune("prune", model, "-o", join(root(), "refitted"), "--plan", plan, ...refitted);
     const used = "windows of stories (3, least squares 9), code (3, least squares 9); 432 tokens, ";
     expect(fitted.stdout).toContain(used);
-    const byFile = join(root, "replayed-by-file");
+    const byFile = join(root(), "replayed-by-file");
     const config = join(replayed, "gprune.yaml");
     expect(await gprune("prune", "-o", byFile, "--config", config, "-q")).toMatchObject({
       code: 0,
@@ -200,7 +197,7 @@ describe("prune, inspect, report, eval and compare", () => {
   });
 
   test("prune --json has the keys that scripts rely on", async () => {
-    const output = join(root, "second");
+    const output = join(root(), "second");
     const options = ["-o", output, "--sparsity", "0.2", "--json", "--seed", "3"];
     const result = json(await gprune("prune", first, ...options, ...SMALL, ...calib));
     expect(Object.keys(result).sort()).toEqual([
@@ -282,8 +279,8 @@ describe("prune, inspect, report, eval and compare", () => {
   });
 
   test("eval --save adds what it measured to the report", async () => {
-    const output = join(root, "saved");
-    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none", "-q"];
+    const output = join(root(), "saved");
+    const settings = [...BY_WEIGHTS, "-q"];
     await gprune("prune", model, "-o", output, ...settings);
     const before = await readFile(join(output, "report.html"), "utf8");
     // The model that was pruned by another spelling, which the evaluation has under the run's name.
@@ -299,8 +296,8 @@ describe("prune, inspect, report, eval and compare", () => {
   });
 
   test("eval --save keeps what was saved with the same settings, and names what it drops", async () => {
-    const output = join(root, "saved-twice");
-    const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none", "-q"];
+    const output = join(root(), "saved-twice");
+    const settings = [...BY_WEIGHTS, "-q"];
     await gprune("prune", model, "-o", output, ...settings);
     const save = (...more: readonly string[]): Promise<CliResult> =>
       gprune("eval", output, "--seq-len", "24", "-q", "--save", ...more);
@@ -348,7 +345,7 @@ describe("prune, inspect, report, eval and compare", () => {
   });
 
   test("eval scores tasks, alone or beside a baseline", async () => {
-    const path = join(root, "task.jsonl");
+    const path = join(root(), "task.jsonl");
     const choices = ["a time", "a", "the", "every time"];
     const questions = ["Once", "Twice", "Often", "Never", "Only once"].map((word) => {
       return JSON.stringify({ query: `${word} upon`, choices, gold: 1 });

@@ -1,33 +1,31 @@
 import { existsSync } from "node:fs";
-import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cp, mkdir, open, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type CliResult, gprune, startCli } from "./run_cli.ts";
+import { beforeAll, describe, expect, test } from "vitest";
+import { suiteDirectory } from "./directories.ts";
+import { BY_WEIGHTS, type CliResult, gprune, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
-let root: string;
+const root = suiteDirectory("errors");
 /** The parent of all outputs; stays empty. */
 let outputs: string;
 let calib: string;
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-errors-"));
-  outputs = join(root, "outputs");
+  outputs = join(root(), "outputs");
   await mkdir(outputs);
-  await writeTinyCheckpoint(join(root, "model"));
-  calib = `stories=${(await writeTinyTexts(root)).stories}`;
-  await writeFile(join(root, "empty.txt"), " \n");
-  await writeFile(join(root, "file"), "not a directory");
-  await writeFile(join(root, "corrupt.json"), '{"format": "gprune-plan", "version": 1');
-  await writeFile(join(root, "typo.yaml"), "sparsty: 0.3\n");
+  await writeTinyCheckpoint(join(root(), "model"));
+  calib = `stories=${(await writeTinyTexts(root())).stories}`;
+  await writeFile(join(root(), "empty.txt"), " \n");
+  await writeFile(join(root(), "file"), "not a directory");
+  await writeFile(join(root(), "corrupt.json"), '{"format": "gprune-plan", "version": 1');
+  await writeFile(join(root(), "typo.yaml"), "sparsty: 0.3\n");
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 /** A copy of the model with one file changed. */
 async function damaged(name: string, change: (directory: string) => Promise<void>): Promise<void> {
-  const directory = join(root, name);
-  await cp(join(root, "model"), directory, { recursive: true });
+  const directory = join(root(), name);
+  await cp(join(root(), "model"), directory, { recursive: true });
   await change(directory);
 }
 
@@ -39,9 +37,9 @@ async function editConfig(directory: string, change: Record<string, unknown>): P
 
 /** Expects exit code 1, this on stderr, nothing on stdout, and nothing left behind. Paths are relative to the test's. */
 async function expectRefused(commandLine: readonly string[], message: string | RegExp): Promise<void> {
-  const given = commandLine.map((word) => word.replaceAll("@", `${root}/`));
+  const given = commandLine.map((word) => word.replaceAll("@", `${root()}/`));
   const { code, stdout, stderr } = await gprune(...given);
-  expect(stderr.replaceAll(`${root}/`, "@")).toMatch(message);
+  expect(stderr.replaceAll(`${root()}/`, "@")).toMatch(message);
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
   expect(stderr).not.toMatch(/\n\s+at |node:internal/);
   expect(await readdir(outputs)).toEqual([]);
@@ -189,12 +187,12 @@ describe("settings", () => {
   });
 
   test("the command line over a good configuration file is what is blamed", async () => {
-    await writeFile(join(root, "good.yaml"), "method: none\n");
+    await writeFile(join(root(), "good.yaml"), "method: none\n");
     await expectRefused(
       pruneOf("@model", "--config", "@good.yaml", "--allocation", "learned"),
       /^error BAD_CONFIG: command line: learned and curves need method gprune/,
     );
-    await writeFile(join(root, "odd.yaml"), "method: none\nallocation: learned\n");
+    await writeFile(join(root(), "odd.yaml"), "method: none\nallocation: learned\n");
     await expectRefused(pruneOf("@model", "--config", "@odd.yaml"), /^error BAD_CONFIG: @odd\.yaml: learned/);
   });
 
@@ -244,7 +242,7 @@ describe("settings", () => {
 
   test("an output or a text that is taken for another kind", async () => {
     await expectRefused(
-      ["prune", "@model", "-o", "x.gguf", "--method", "none", "--metric", "magnitude", "--recover", "none"],
+      ["prune", "@model", "-o", "x.gguf", ...BY_WEIGHTS],
       "error BAD_ARGUMENT: output: expected the name of a directory, got x.gguf\nhint: Prune into a directory",
     );
     await expectRefused(
@@ -271,10 +269,9 @@ describe("plans", () => {
       pruneOf("@model", "--plan", "@corrupt.json"),
       "error BAD_PLAN: @corrupt.json: expected JSON",
     );
-    await writeTinyCheckpoint(join(root, "other"), { layers: [{ neurons: 32 }, { neurons: 32 }] });
-    const decided = join(root, "decided");
-    const magnitude = ["--method", "none", "--metric", "magnitude", "--recover", "none"];
-    expect(await gprune("prune", `${root}/other`, "-o", decided, ...magnitude)).toMatchObject({ code: 0 });
+    await writeTinyCheckpoint(join(root(), "other"), { layers: [{ neurons: 32 }, { neurons: 32 }] });
+    const decided = join(root(), "decided");
+    expect(await gprune("prune", `${root()}/other`, "-o", decided, ...BY_WEIGHTS)).toMatchObject({ code: 0 });
     await expectRefused(
       pruneOf("@model", "--plan", "@decided/plan.json"),
       "error BAD_PLAN: @decided/plan.json: base neurons: expected 3 layers of 64, got 2 layers of 32",
@@ -288,7 +285,7 @@ describe("plans", () => {
       pruneOf("@model", ...plan, "--sparsity", "0.9", "--max-modules", "1", "--robust"),
       `${refused}--sparsity, --robust, --max-modules`,
     );
-    await writeFile(join(root, "planned.yaml"), `sparsity: 0.3\nplan: ${root}/corrupt.json\n`);
+    await writeFile(join(root(), "planned.yaml"), `sparsity: 0.3\nplan: ${root()}/corrupt.json\n`);
     await expectRefused(
       pruneOf("@model", "--config", "@planned.yaml", "--metric", "pon"),
       `${refused}--metric`,
@@ -357,7 +354,7 @@ describe("outputs", () => {
       ["generate", "@model", "--sample", "-o", "@file/own.jsonl"],
       /^error OUTPUT_FAILED: @file\/own\.jsonl: /,
     );
-    expect(await readFile(join(root, "file"), "utf8")).toBe("not a directory");
+    expect(await readFile(join(root(), "file"), "utf8")).toBe("not a directory");
   });
 });
 
@@ -374,11 +371,11 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
   }
 
   const evaluation = (): readonly string[] => {
-    return ["eval", `${root}/model`, "--text", calib, "--seq-len", "24", "--limit", "1"];
+    return ["eval", `${root()}/model`, "--text", calib, "--seq-len", "24", "--limit", "1"];
   };
 
   test("under the standard output is named", async () => {
-    for (const command of [["inspect", `${root}/model`], [...evaluation(), "-q"], ["--help"]]) {
+    for (const command of [["inspect", `${root()}/model`], [...evaluation(), "-q"], ["--help"]]) {
       expect(await onFullDisk(1, ...command)).toEqual({
         code: 1,
         stdout: "",
@@ -394,7 +391,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
       code: 0,
       stdout: expect.stringMatching(/^stories +\d+\.\d+ +1$/m),
     });
-    expect(await onFullDisk(2, "inspect", `${root}/nowhere`)).toMatchObject({ code: 1, stdout: "" });
+    expect(await onFullDisk(2, "inspect", `${root()}/nowhere`)).toMatchObject({ code: 1, stdout: "" });
     expect(await onFullDisk(2, "inspect")).toMatchObject({ code: 1, stdout: "" });
   });
 });

@@ -1,13 +1,13 @@
-import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, open, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { versions } from "../src/index.ts";
 import { plainText } from "../src/plain_text.ts";
-import { type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
+import { suiteDirectory } from "./directories.ts";
+import { BY_WEIGHTS, type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
-let root: string;
+const root = suiteDirectory("cli");
 /** A pruned model. */
 let first: string;
 let printed: CliResult;
@@ -15,16 +15,14 @@ let calibration: readonly string[];
 let heldout: readonly string[];
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-cli-"));
-  const model = await writeTinyCheckpoint(join(root, "model"));
-  const { stories, code } = await writeTinyTexts(root);
+  const model = await writeTinyCheckpoint(join(root(), "model"));
+  const { stories, code } = await writeTinyTexts(root());
   heldout = ["--text", `stories=${stories}`, `code=${code}`];
-  first = join(root, "first");
+  first = join(root(), "first");
   const few = ["--samples", "3", "--seq-len", "24", "--rounds", "2", "--own-text", "never"];
   calibration = ["--calib", `stories=${stories}`, `code=${code}`];
   printed = await gprune("prune", model, "-o", first, ...few, ...calibration);
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 describe("windows that are held out", () => {
   test("are said to be two of each set", () => {
@@ -36,7 +34,7 @@ describe("windows that are held out", () => {
 
   test("are missed before the work where a text is used up", async () => {
     const many = ["--samples", "500", "--seq-len", "24", "--method", "none", "--own-text", "never"];
-    const run = await gprune("prune", first, "-o", join(root, "many"), ...many, ...calibration);
+    const run = await gprune("prune", first, "-o", join(root(), "many"), ...many, ...calibration);
     expect(run.code).toBe(0);
     expect(run.stderr).toMatch(
       /^hint: stories has \d+ windows of 24 tokens, 500 were asked for, so none are held out for the check;/m,
@@ -56,7 +54,7 @@ describe("generate and export, from what a prune wrote", () => {
     const told = json(await gprune("generate", first, "--prompt", "Once", "--max-tokens", "5", "--json"));
     expect(`${plainText(`Once${told.text}`)}\n`).toBe(one.stdout);
     expect(told).toMatchObject({ model: first, prompt: "Once", tokens: 5, finish_reason: "length" });
-    const input = join(root, "prompt.txt");
+    const input = join(root(), "prompt.txt");
     await writeFile(input, "Once\n");
     const file = await open(input);
     const piped = startCli(["generate", first, "--prompt", "-", "--max-tokens", "5"], {}, { stdin: file.fd });
@@ -65,7 +63,7 @@ describe("generate and export, from what a prune wrote", () => {
   });
 
   test("ONNX Runtime tells nobody of it, and leaves nothing in the home directory", async () => {
-    const home = join(root, "home");
+    const home = join(root(), "home");
     await mkdir(home);
     // Its telemetry, whose files show that it is on, is off under CI.
     const environment = { HOME: home, XDG_CACHE_HOME: join(home, "cache"), CI: "" };
@@ -75,7 +73,7 @@ describe("generate and export, from what a prune wrote", () => {
   });
 
   test("generate samples texts that a prune can calibrate on", async () => {
-    const own = join(root, "samples", "own.jsonl");
+    const own = join(root(), "samples", "own.jsonl");
     const options = ["--sample", "--count", "2", "--max-tokens", "40", "--seed", "3"];
     const shown = await gprune("generate", first, ...options, "-q");
     const sampled = await gprune("generate", first, ...options, "-q", "-o", own);
@@ -83,12 +81,12 @@ describe("generate and export, from what a prune wrote", () => {
     expect(await readFile(own, "utf8")).toBe(shown.stdout);
     for (const line of lines(shown)) expect(JSON.parse(line)).toEqual({ text: expect.stringMatching(/\w/) });
     const calibration = ["--calib", `own=${own}`, "--samples", "1", "--seq-len", "16"];
-    const output = join(root, "from-own");
+    const output = join(root(), "from-own");
     expect(await gprune("prune", first, "-o", output, ...calibration, "-q")).toMatchObject({ code: 0 });
   });
 
   test.each(["f16", "bf16", "f32"])("export as %s can be opened again", async (dtype) => {
-    const output = join(root, `as-${dtype}`);
+    const output = join(root(), `as-${dtype}`);
     const exported = await gprune("export", first, "-o", output, "--dtype", dtype);
     expect(exported.code).toBe(0);
     expect(lines(exported)).toEqual([output]);
@@ -98,7 +96,7 @@ describe("generate and export, from what a prune wrote", () => {
   });
 
   test("export as ONNX writes what transformers.js loads", async () => {
-    const output = join(root, "as-onnx");
+    const output = join(root(), "as-onnx");
     const exported = await gprune("export", first, "-o", output, "--format", "onnx", "--dtype", "int4");
     expect(exported.code).toBe(0);
     expect(lines(exported)).toEqual([output]);
@@ -109,7 +107,7 @@ describe("generate and export, from what a prune wrote", () => {
   });
 
   test("export writes a GGUF with the tokenizer, which can be opened, evaluated and exported again", async () => {
-    const output = join(root, "ggufs", "pruned.gguf");
+    const output = join(root(), "ggufs", "pruned.gguf");
     const exported = await gprune("export", first, "-o", output, "--dtype", "q8_0");
     expect(exported).toMatchObject({ code: 0, stdout: `${output}\n` });
     expect(exported.stderr).toMatch(
@@ -119,9 +117,9 @@ describe("generate and export, from what a prune wrote", () => {
     expect(inspected).toMatchObject({ format: "gguf", family: "llama", layers: 3 });
     expect(inspected.runtimes).toMatchObject({ "llama.cpp": "yes (as deci)" });
     expect(inspected.widths).toEqual(json(await gprune("inspect", first, "--json")).widths);
-    const same = join(root, "ggufs", "same.gguf");
+    const same = join(root(), "ggufs", "same.gguf");
     expect((await gprune("export", first, "-o", same)).code).toBe(0);
-    const again = join(root, "ggufs", "again.gguf");
+    const again = join(root(), "ggufs", "again.gguf");
     const told = json(await gprune("export", same, "-o", again, "--format", "gguf", "--json"));
     const { size } = await stat(again);
     expect(told).toEqual({ output: again, format: "gguf", bytes: size, warnings: [] });
@@ -132,17 +130,17 @@ describe("generate and export, from what a prune wrote", () => {
   });
 
   test("export never writes over a file, nor in a dtype that the format does not have", async () => {
-    const taken = join(root, "taken.gguf");
+    const taken = join(root(), "taken.gguf");
     await writeFile(taken, "mine");
     const cases: readonly (readonly [readonly string[], string])[] = [
       [["-o", taken], "error OUTPUT_EXISTS"],
-      [["-o", join(root, "plain"), "--format", "gguf"], "expected a file named *.gguf"],
+      [["-o", join(root(), "plain"), "--format", "gguf"], "expected a file named *.gguf"],
       [
-        ["-o", join(root, "plain"), "--dtype", "q4_k"],
+        ["-o", join(root(), "plain"), "--dtype", "q4_k"],
         "expected one of auto, f32, f16, bf16 for the format hf",
       ],
       [
-        ["-o", join(root, "plain"), "--format", "onnx", "--dtype", "bf16"],
+        ["-o", join(root(), "plain"), "--format", "onnx", "--dtype", "bf16"],
         "expected one of auto, f32, f16, int8, int4 for the format onnx",
       ],
     ];
@@ -157,7 +155,7 @@ describe("generate and export, from what a prune wrote", () => {
 
 describe("eval", () => {
   test("says how it measured, and saves how many solved questions there were", async () => {
-    const path = join(root, "questions.jsonl");
+    const path = join(root(), "questions.jsonl");
     const questions = ["Once", "Twice", "Often", "Never"].map((query) => {
       return JSON.stringify({ query, choices: ["a", "b"], gold: 0 });
     });
@@ -190,7 +188,7 @@ test("windows are no longer than the model takes when nothing is said, and what 
     expect(result).toMatchObject({ code: 0, stderr: "" });
     return result;
   };
-  const output = join(root, "short");
+  const output = join(root(), "short");
   const few = ["--samples", "2", "--method", "none", "--no-report"];
   const measure = ["eval", first, ...heldout, "--limit", "2", "--json"];
   const [asked, unsaid] = await Promise.all([
@@ -220,7 +218,7 @@ test("generate writes no more than the model takes when nothing is said", async 
 
 describe("prune", () => {
   test("says what a run would take and give, and does nothing else", async () => {
-    const output = join(root, "never");
+    const output = join(root(), "never");
     const settings = ["--seq-len", "24", "--samples", "3", "--own-text", "never", "--dry-run"];
     const found = await gprune("prune", first, "-o", output, ...settings, ...calibration);
     expect(found).toMatchObject({ code: 0, stderr: "" });
@@ -230,22 +228,22 @@ describe("prune", () => {
     expect(found.stdout).toMatch(/^calibration +windows of stories \(3, least squares 6\), code/m);
     expect(found.stdout).toMatch(/^held out +2 windows of each set$/m);
     expect(found.stdout).toMatch(/^memory: at most \d\.\d\d GB/m);
-    expect((await readdir(root)).filter((name) => name.startsWith("never"))).toEqual([]);
+    expect((await readdir(root())).filter((name) => name.startsWith("never"))).toEqual([]);
   });
 
   test("says when the widths that are allowed leave nothing near what was asked", async () => {
-    const plain = ["--method", "none", "--metric", "magnitude", "--recover", "none", "--no-report"];
+    const plain = [...BY_WEIGHTS, "--no-report"];
     const widths = ["--shape", "uniform", "--round-to", "40", "--sparsity", "0.1"];
-    const far = await gprune("prune", join(root, "model"), "-o", join(root, "far"), ...plain, ...widths);
+    const far = await gprune("prune", join(root(), "model"), "-o", join(root(), "far"), ...plain, ...widths);
     const ways = "a smaller --round-to or --shape per-layer";
     expect(far.stderr).toMatch(
       new RegExp(`^hint: \\d+\\.\\d\\d % went where 10\\.00 % was asked; ${ways} comes closer$`, "m"),
     );
     const near = await gprune(
       "prune",
-      join(root, "model"),
+      join(root(), "model"),
       "-o",
-      join(root, "near"),
+      join(root(), "near"),
       ...plain,
       "--sparsity",
       "0.2",
@@ -270,10 +268,10 @@ describe("help", () => {
 });
 
 test("names with terminal escapes are printed harmlessly", async () => {
-  const output = join(root, "e\u001b[31mvil\u009b");
+  const output = join(root(), "e\u001b[31mvil\u009b");
   const exported = await gprune("export", first, "-o", output);
   expect(exported.code).toBe(0);
-  expect(lines(exported).at(-1)).toBe(join(root, "e\\x1b[31mvil\\x9b"));
+  expect(lines(exported).at(-1)).toBe(join(root(), "e\\x1b[31mvil\\x9b"));
   const inspected = await gprune("inspect", output);
   expect(inspected.stdout).toContain("e\\x1b[31mvil\\x9b");
   const refused = await gprune("inspect", `${output}/\u001b]0;x`);

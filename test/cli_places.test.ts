@@ -1,28 +1,26 @@
 import { spawnSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { CLI } from "./compile.ts";
-import { type CliResult, gprune } from "./run_cli.ts";
+import { suiteDirectory } from "./directories.ts";
+import { BY_WEIGHTS, type CliResult, gprune } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
-let root: string;
+const root = suiteDirectory("kept");
 let model: string;
 /** An output of prune. */
 let output: string;
 let texts: readonly string[];
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-kept-"));
-  model = await writeTinyCheckpoint(join(root, "model"));
-  const { stories, code } = await writeTinyTexts(root);
+  model = await writeTinyCheckpoint(join(root(), "model"));
+  const { stories, code } = await writeTinyTexts(root());
   texts = [`stories=${stories}`, `code=${code}`];
-  output = join(root, "out");
-  const settings = ["--metric", "magnitude", "--method", "none", "--recover", "none", "--no-report", "-q"];
+  output = join(root(), "out");
+  const settings = [...BY_WEIGHTS, "--no-report", "-q"];
   await gprune("prune", model, "-o", output, ...settings);
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 const SMALL = ["--seq-len", "24"];
 
@@ -47,27 +45,27 @@ describe("places that are refused", () => {
   test("of export named like files where the format is a directory, or the other way round", async () => {
     const directory = "error BAD_ARGUMENT: --output: expected the name of a directory for the format";
     const cases: readonly (readonly [string, readonly string[], string])[] = [
-      ["x.onnx", [], `${directory} hf, got ${root}/x.onnx\nhint: .* -o ${root}/x --format onnx\n`],
-      ["x.ONNX", ["--format", "onnx"], `${directory} onnx, got ${root}/x.ONNX\nhint: .* -o ${root}/x `],
-      ["x.safetensors", [], `${directory} hf, got ${root}/x.safetensors\nhint: .* -o ${root}/x\n`],
+      ["x.onnx", [], `${directory} hf, got ${root()}/x.onnx\nhint: .* -o ${root()}/x --format onnx\n`],
+      ["x.ONNX", ["--format", "onnx"], `${directory} onnx, got ${root()}/x.ONNX\nhint: .* -o ${root()}/x `],
+      ["x.safetensors", [], `${directory} hf, got ${root()}/x.safetensors\nhint: .* -o ${root()}/x\n`],
       [
         "x.gguf",
         ["--format", "hf"],
-        `${directory} hf, got ${root}/x.gguf\nhint: Leave --format out for a GGUF file, or name a directory: -o ${root}/x\n`,
+        `${directory} hf, got ${root()}/x.gguf\nhint: Leave --format out for a GGUF file, or name a directory: -o ${root()}/x\n`,
       ],
       [
         "x",
         ["--format", "gguf"],
-        `error BAD_ARGUMENT: --output: expected a file named \\*\\.gguf, got ${root}/x\nhint: Name it -o ${root}/x.gguf\n`,
+        `error BAD_ARGUMENT: --output: expected a file named \\*\\.gguf, got ${root()}/x\nhint: Name it -o ${root()}/x.gguf\n`,
       ],
     ];
     for (const [name, format, message] of cases) {
-      await expectRefused(["export", model, "-o", `${root}/${name}`, ...format], `^${message}`);
+      await expectRefused(["export", model, "-o", `${root()}/${name}`, ...format], `^${message}`);
     }
   });
 
   test("paths of a configuration file that are not there, with where they start", async () => {
-    const paths = join(root, "paths.yaml");
+    const paths = join(root(), "paths.yaml");
     const start = `hint: ${paths} names it, and paths in a configuration start at the current directory, ${process.cwd()}. Run gprune where `;
     const cases = [
       ["model: no/such/model", "no/such/model: expected a model, got no such file or directory"],
@@ -80,13 +78,13 @@ describe("places that are refused", () => {
     for (const [line, message] of cases) {
       await writeFile(paths, `${line}\n`);
       const given = line.startsWith("model") ? [] : [model];
-      const command = ["prune", ...given, "-o", join(root, "other"), "--config", paths];
+      const command = ["prune", ...given, "-o", join(root(), "other"), "--config", paths];
       const set = line.startsWith("calibration") ? [] : ["--calib", ...texts];
       await expectRefused([...command, ...set], `^error NOT_FOUND: ${message}\n${start}`);
     }
     // Who named it on the command line knows where.
     await expectRefused(
-      ["prune", model, "-o", join(root, "other"), "--config", paths, "--plan", "no/other.json"],
+      ["prune", model, "-o", join(root(), "other"), "--config", paths, "--plan", "no/other.json"],
       "^error NOT_FOUND: no/other.json: expected a readable file, got ENOENT\n$",
     );
   });
@@ -94,7 +92,7 @@ describe("places that are refused", () => {
 
 describe("what is written in the end", () => {
   test("is known to have a place before anything is computed", async () => {
-    const picture = join(root, "taken.svg");
+    const picture = join(root(), "taken.svg");
     await mkdir(picture);
     const sensitivity = await gprune(
       "sensitivity",
@@ -129,7 +127,7 @@ describe("what is written in the end", () => {
   test("is printed all the same when it cannot be written, and the error names the file", async () => {
     const refused = (path: string): RegExp =>
       new RegExp(`^error OUTPUT_FAILED: ${path}: expected to write it, got EFBIG\n`);
-    const picture = join(root, "sigma.svg");
+    const picture = join(root(), "sigma.svg");
     const sensitivity = gpruneOfSmallFiles(
       "sensitivity",
       model,
@@ -155,11 +153,11 @@ describe("what is written in the end", () => {
     const report = join(output, "report.html");
     expect(evaluated).toMatchObject({ code: 1, stderr: expect.stringMatching(refused(report)) });
     expect(JSON.parse(evaluated.stdout)).toMatchObject({ model: output, texts: { stories: {}, code: {} } });
-    const own = join(root, "own.jsonl");
+    const own = join(root(), "own.jsonl");
     const sample = ["--sample", "--count", "8", "--max-tokens", "60"];
     const sampled = gpruneOfSmallFiles("generate", model, ...sample, "-q", "-o", own);
     expect(sampled).toMatchObject({ code: 1, stderr: expect.stringMatching(refused(own)) });
     expect(sampled.stdout).toMatch(/^\{"text":/);
-    expect((await readdir(root)).filter((name) => /^\.|sigma|own/.test(name))).toEqual([]);
+    expect((await readdir(root())).filter((name) => /^\.|sigma|own/.test(name))).toEqual([]);
   });
 });

@@ -2,7 +2,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { temporaryDirectory } from "./file_faults.ts";
+import { temporaryDirectory } from "./directories.ts";
 import { gprune, json } from "./run_cli.ts";
 import { DEMO_MODEL } from "./tiny_checkpoint.ts";
 

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { prune, type RunConfigInput, resolveRunConfig, versions } from "../src/index.ts";
-import { temporaryDirectory } from "./file_faults.ts";
+import { temporaryDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 

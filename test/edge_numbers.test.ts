@@ -1,6 +1,5 @@
 /** Numbers and shapes at their edges, through the public API: each run must mean something, or say why it cannot. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -16,28 +15,27 @@ import {
   renderReport,
   resolveRunConfig,
 } from "../src/index.ts";
+import { suiteDirectory } from "./directories.ts";
 import { poisonTensor } from "./poison.ts";
 import { hashes } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 import type { TinyModelOptions } from "./tiny_model.ts";
 
 const runtime = new Runtime({ threads: 1 });
-let root: string;
+const root = suiteDirectory("edges");
 let texts: { readonly stories: string; readonly code: string };
 let made = 0;
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-edges-"));
-  texts = await writeTinyTexts(root);
+  texts = await writeTinyTexts(root());
 });
 afterAll(async () => {
   await runtime.close();
-  await rm(root, { recursive: true, force: true });
 });
 
 function fresh(): string {
   made += 1;
-  return join(root, `${made}`);
+  return join(root(), `${made}`);
 }
 
 /** A checkpoint of a model of this shape; `change` gives tensors other values, by name. */
@@ -98,7 +96,7 @@ describe("weights that are not finite stop the run", () => {
         ),
       });
     }
-    const made = (await readdir(root)).filter((entry) => entry.startsWith(output.slice(root.length + 1)));
+    const made = (await readdir(root())).filter((entry) => entry.startsWith(output.slice(root().length + 1)));
     expect(made).toEqual([]);
   });
 
@@ -137,7 +135,7 @@ describe("texts with too little in them", () => {
     ["white space", " \n\t\n", /expected text, got none/],
     ["one word", "Exercise", /calibration set tiny .*: expected at least 16 tokens, got \d/],
   ])("%s", async (_, content, message) => {
-    const path = join(root, "tiny.txt");
+    const path = join(root(), "tiny.txt");
     await writeFile(path, content);
     const model = await checkpoint({ layers: LAYERS });
     const calibration = [
@@ -277,7 +275,7 @@ describe("numbers of sets", () => {
     const contents = (await readFile(texts.stories, "utf8")).slice(0, 2000);
     const calibration = await Promise.all(
       Array.from({ length: 20 }, async (_, i) => {
-        const path = join(root, `same-${i}.txt`);
+        const path = join(root(), `same-${i}.txt`);
         // One window each, so that every set is the same sample of the text.
         await writeFile(path, contents.slice(0, 100));
         return { name: `set${i}`, path };

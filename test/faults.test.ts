@@ -1,24 +1,19 @@
-/** A sample of the places at which bench/faults.ts lets a run fail. */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { suiteDirectory } from "./directories.ts";
 import { type FaultRun, prepareFaultRun } from "./fault_run.ts";
 import { chainErrors, chainKills, KINDS, undisturbed, walkErrors, walkShortCalls } from "./fault_walk.ts";
 
-let root: string;
+const root = suiteDirectory("faults");
 let run: FaultRun;
 let expected: Readonly<Record<string, string>>;
 let survived = 0;
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-faults-"));
-  run = await prepareFaultRun(root);
+  run = await prepareFaultRun(root());
   expected = await undisturbed(run);
 });
 afterAll(async () => {
   process.stdout.write(`${survived} faults survived\n`);
-  await rm(root, { recursive: true, force: true });
 });
 
 /** Expects that there were faults at all. */

@@ -3,23 +3,13 @@
  * under the real system calls of this process, for the time of one function.
  */
 import { constants, existsSync } from "node:fs";
-import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { type FileHandle, open } from "node:fs/promises";
 
 /** A device that answers every write with ENOSPC. */
 const FULL_DEVICE = "/dev/full";
 
 /** Whether `withFullDisk` works here. */
 export const CAN_FILL_DISK: boolean = existsSync(FULL_DEVICE);
-
-/** A new directory, removed when the test ends. */
-export async function temporaryDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), "gprune-test-"));
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
-  return directory;
-}
 
 /** Runs with reads and writes that move at most `maxBytes` bytes a call. */
 export async function withShortCalls<T>(maxBytes: number, run: () => Promise<T>): Promise<T> {

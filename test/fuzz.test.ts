@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from "vitest";
 import { type FuzzTarget, fuzz } from "../bench/fuzz/harness.ts";
 import { FUZZ_TARGETS } from "../bench/fuzz/targets.ts";
 import { GpruneError } from "../src/index.ts";
-import { temporaryDirectory } from "./file_faults.ts";
+import { temporaryDirectory } from "./directories.ts";
 
 const INPUTS = 200;
 

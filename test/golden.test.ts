@@ -8,7 +8,7 @@ import { writeConfig } from "../src/model/hf_form.ts";
 import { weightsOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { decode, encode, type FloatDType } from "../src/tensor/dtype.ts";
-import { temporaryDirectory } from "./file_faults.ts";
+import { temporaryDirectory } from "./directories.ts";
 import { goldenNumbers } from "./golden_contract.ts";
 import { GOLDEN_FAMILIES, type GoldenModel, openGolden, READ_AS_OTHERS } from "./golden_model.ts";
 

@@ -1,8 +1,8 @@
 /** What files of strangers can make the command line print. */
-import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { suiteDirectory } from "./directories.ts";
 import { buildGguf, floatTensor, text } from "./gguf_builder.ts";
 import { type CliResult, gprune } from "./run_cli.ts";
 import { safetensorsBytes } from "./safetensors_builder.ts";
@@ -12,12 +12,7 @@ import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 const STEERING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
 const EVIL = "\u001b]0;owned\u0007\u009b31m\u202e\nhint: run this";
 
-let root: string;
-beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-hostile-"));
-});
-afterAll(() => rm(root, { recursive: true, force: true }));
-
+const root = suiteDirectory("hostile");
 function expectHarmless({ stdout, stderr }: CliResult): void {
   expect(stdout + stderr).not.toMatch(STEERING);
   expect(stderr).not.toMatch(/^hint: run this/m);
@@ -25,7 +20,7 @@ function expectHarmless({ stdout, stderr }: CliResult): void {
 
 describe("names that steer terminals", () => {
   test("of tensors in a GGUF file", async () => {
-    const path = join(root, "x.gguf");
+    const path = join(root(), "x.gguf");
     const tensor = { ...floatTensor(EVIL, [1], Float32Array.of(1)), dimensions: [1, 1, 1, 1, 1] };
     await writeFile(path, buildGguf({ metadata: [["general.name", text(EVIL)]], tensors: [tensor] }));
     const result = await gprune("inspect", path);
@@ -37,7 +32,7 @@ describe("names that steer terminals", () => {
   });
 
   test("of tensors and keys in a checkpoint", async () => {
-    const model = await writeTinyCheckpoint(join(root, "model"));
+    const model = await writeTinyCheckpoint(join(root(), "model"));
     const header = { [EVIL]: { dtype: EVIL, shape: [1], data_offsets: [0, 4] } };
     await writeFile(join(model, "model.safetensors"), safetensorsBytes(header, 4));
     const result = await gprune("inspect", model);
@@ -48,8 +43,8 @@ describe("names that steer terminals", () => {
   });
 
   test("of directories and sets, in results and in JSON", async () => {
-    const plain = await writeTinyCheckpoint(join(root, "named"));
-    const model = join(root, "m\u009b31m\u202e");
+    const plain = await writeTinyCheckpoint(join(root(), "named"));
+    const model = join(root(), "m\u009b31m\u202e");
     await rename(plain, model);
     const shown = await gprune("inspect", model);
     expect(shown).toMatchObject({ code: 0, stdout: expect.stringContaining("m\\x9b31m\\u202e") });

@@ -1,23 +1,22 @@
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { openModel } from "../src/index.ts";
+import { suiteDirectory } from "./directories.ts";
 import { COMMIT, MockHub } from "./mock_hub.ts";
 import { type MockFile, TOKEN } from "./mock_repo.ts";
-import { type CliResult, type CliRun, startCli } from "./run_cli.ts";
+import { BY_WEIGHTS, type CliResult, type CliRun, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 let hub: MockHub;
-let root: string;
+const root = suiteDirectory("hub-cli");
 let files: Map<string, MockFile>;
 
 beforeAll(async () => {
   hub = await MockHub.start();
-  root = await mkdtemp(join(tmpdir(), "gprune-hub-cli-"));
-  const model = await writeTinyCheckpoint(join(root, "model"));
+  const model = await writeTinyCheckpoint(join(root(), "model"));
   files = new Map(
     await Promise.all(
       (await readdir(model)).map(async (name) => {
@@ -30,7 +29,6 @@ beforeAll(async () => {
 beforeEach(() => hub.reset());
 afterAll(async () => {
   await hub.close();
-  await rm(root, { recursive: true, force: true });
 });
 
 /** Starts the command line with a cache in `home` and, unless it is offline, this hub. */
@@ -39,7 +37,7 @@ function start(
   commandLine: readonly string[],
   more: Readonly<Record<string, string>> = {},
 ): CliRun {
-  return startCli(commandLine, { HF_ENDPOINT: hub.endpoint, HF_HOME: join(root, home), ...more });
+  return startCli(commandLine, { HF_ENDPOINT: hub.endpoint, HF_HOME: join(root(), home), ...more });
 }
 
 function run(...args: Parameters<typeof start>): Promise<CliResult> {
@@ -49,7 +47,7 @@ function run(...args: Parameters<typeof start>): Promise<CliResult> {
 test("models are opened by their names on the hub, and keep them", async () => {
   hub.add({ name: "models/org/tiny", files });
   for (const name of ["hf://org/tiny", "org/tiny", `hf://org/tiny@${COMMIT}`]) {
-    const model = await openModel(name, hub.options(join(root, "open")));
+    const model = await openModel(name, hub.options(join(root(), "open")));
     expect(model.origin).toMatchObject({ name, format: "hf" });
     expect(model.files.map((file) => file.name)).toContain("tokenizer.json");
     await model.weights.close();
@@ -57,8 +55,8 @@ test("models are opened by their names on the hub, and keep them", async () => {
 });
 
 test("a GGUF file of a repository is fetched alone", async () => {
-  const path = join(root, "tiny.gguf");
-  expect(await run("gguf", ["export", join(root, "model"), "-o", path])).toMatchObject({ code: 0 });
+  const path = join(root(), "tiny.gguf");
+  expect(await run("gguf", ["export", join(root(), "model"), "-o", path])).toMatchObject({ code: 0 });
   hub.add({
     name: "models/org/tiny-GGUF",
     files: new Map([["q/tiny.gguf", { bytes: await readFile(path), lfs: true }]]),
@@ -74,21 +72,20 @@ test("a GGUF file of a repository is fetched alone", async () => {
 });
 
 test("a directory of the same name goes first; what is nowhere is said to be nowhere", async () => {
-  await expect(openModel("org/none", hub.options(join(root, "none")))).rejects.toMatchObject({
+  await expect(openModel("org/none", hub.options(join(root(), "none")))).rejects.toMatchObject({
     code: "NOT_FOUND",
     hint: expect.stringMatching(/^There is no file or directory org\/none either\. /),
   });
   hub.reset();
-  await openModel("demo/model", hub.options(join(root, "none"))).then(({ weights }) => weights.close());
+  await openModel("demo/model", hub.options(join(root(), "none"))).then(({ weights }) => weights.close());
   expect(hub.seen).toEqual([]);
-  await expect(openModel("hf://org/tiny/README.md", hub.options(root))).rejects.toThrow("expected a model");
+  await expect(openModel("hf://org/tiny/README.md", hub.options(root()))).rejects.toThrow("expected a model");
 });
 
 test("prune takes a model from the hub, shows the download, and names the base in the card", async () => {
   hub.add({ name: "models/org/tiny", files });
-  const out = join(root, "out");
-  const magnitude = ["--method", "none", "--metric", "magnitude", "--recover", "none"];
-  const { code, stderr } = await run("prune", ["prune", "hf://org/tiny", "-o", out, ...magnitude]);
+  const out = join(root(), "out");
+  const { code, stderr } = await run("prune", ["prune", "hf://org/tiny", "-o", out, ...BY_WEIGHTS]);
   expect(stderr).toMatch(/^download org\/tiny: \d+\.\d MB\n/);
   expect(code).toBe(0);
   expect(await readFile(join(out, "README.md"), "utf8")).toContain('base_model: "org/tiny"');
@@ -97,7 +94,7 @@ test("prune takes a model from the hub, shows the download, and names the base i
 });
 
 test("texts and tasks of data sets are read wherever a path may stand", async () => {
-  const { stories, code } = await writeTinyTexts(root);
+  const { stories, code } = await writeTinyTexts(root());
   const lines = (await readFile(code, "utf8")).split("\n").map((line) => JSON.stringify({ body: line }));
   const title = { name: "title", data: ["no", "no"], type: "STRING" as const };
   const text = {
@@ -125,7 +122,7 @@ test("texts and tasks of data sets are read wherever a path may stand", async ()
     "prune",
     "org/tiny",
     "-o",
-    join(root, "cut"),
+    join(root(), "cut"),
     ...small,
     "--calib",
     ...sets,
@@ -158,7 +155,7 @@ test("an interrupted download is left for the next one to go on with", async () 
   hub.faults.stallAfter = 50_000;
   const { child, said, result } = start("interrupted", ["inspect", "org/tiny"]);
   await said("download org/tiny: ");
-  const blobs = join(root, "interrupted", "hub", "models--org--tiny", "blobs");
+  const blobs = join(root(), "interrupted", "hub", "models--org--tiny", "blobs");
   const partSizes = async (): Promise<readonly number[]> => {
     const names = (await readdir(blobs)).filter((name) => name.endsWith(".incomplete"));
     // One that was just completed has another name by now.
@@ -182,8 +179,8 @@ test("an interrupted download is left for the next one to go on with", async () 
 });
 
 test("push uploads an output and prints its address; the token is never printed", async () => {
-  const out = join(root, "pushed");
-  await run("push", ["export", join(root, "model"), "-o", out]);
+  const out = join(root(), "pushed");
+  await run("push", ["export", join(root(), "model"), "-o", out]);
   const token = { HF_TOKEN: TOKEN };
   const pushed = await run("push", ["push", out, "org/mine", "--private"], token);
   expect(pushed).toMatchObject({ code: 0, stdout: `${hub.endpoint}/org/mine\n` });
@@ -199,7 +196,7 @@ test("push uploads an output and prints its address; the token is never printed"
   const wrong = await run("push", ["push", out, "org/mine"], { HF_TOKEN: "hf_wrong" });
   expect(wrong).toMatchObject({ code: 1, stdout: "" });
   expect(wrong.stderr).toMatch(/^error FORBIDDEN: hf:\/\/org\/mine: .*\nhint: .*your token/);
-  const empty = await run("push", ["push", join(root, "push"), "org/mine"], token);
+  const empty = await run("push", ["push", join(root(), "push"), "org/mine"], token);
   expect(empty.stderr).toMatch(/^error NOT_FOUND: /);
   expect([pushed, again, wrong, empty].map(({ stderr }) => stderr).join("")).not.toMatch(
     /hf_mockToken|hf_wrong/,

@@ -1,8 +1,8 @@
-import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { access, mkdir, mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type CliResult, type CliRun, gprune, hashes, startCli } from "./run_cli.ts";
+import { beforeAll, describe, expect, test } from "vitest";
+import { suiteDirectory } from "./directories.ts";
+import { BY_WEIGHTS, type CliResult, type CliRun, gprune, hashes, startCli } from "./run_cli.ts";
 import { DEMO_MODEL, demoText } from "./tiny_checkpoint.ts";
 
 const TEXTS = ["code", "stories"].map((kind) => `${kind}=${demoText("calibration", kind)}`);
@@ -20,17 +20,15 @@ const SETTINGS = [
 ];
 const FILES = ["config.json", "model.safetensors", "plan.json", "facts.json"];
 
-let root: string;
+const root = suiteDirectory("interrupts");
 /** Hashes of an output that nothing interrupted. */
 let expected: Record<string, string>;
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-interrupts-"));
-  const output = join(root, "whole");
+  const output = join(root(), "whole");
   expect(await gprune(...pruneTo(output))).toMatchObject({ code: 0 });
   expected = await hashes(output, FILES);
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 function pruneTo(output: string, ...more: readonly string[]): readonly string[] {
   return ["prune", DEMO_MODEL, "-o", output, ...SETTINGS, ...more, ...CALIBRATION];
@@ -38,7 +36,7 @@ function pruneTo(output: string, ...more: readonly string[]): readonly string[] 
 
 /** A run into a new directory of a new parent, once it has said something. */
 async function runUntil(text: string): Promise<{ run: CliRun; parent: string; output: string }> {
-  const parent = await mkdtemp(join(root, "parent-"));
+  const parent = await mkdtemp(join(root(), "parent-"));
   const output = join(parent, "made", "out");
   const run = startCli(pruneTo(output));
   await run.said(text);
@@ -162,7 +160,7 @@ const SHORT: readonly Command[] = [
 
 /** How the command ends after Ctrl-C, and what is then in the directory it writes into. */
 async function interrupted([, commandLine, says]: Command): Promise<CliResult & { left: readonly string[] }> {
-  const parent = await mkdtemp(join(root, "parent-"));
+  const parent = await mkdtemp(join(root(), "parent-"));
   const run = startCli(commandLine(parent));
   await run.said(says);
   run.child.kill("SIGINT");
@@ -192,7 +190,7 @@ describe("an evaluation", () => {
   test.each(["SIGKILL", "SIGINT"] as const)(
     "that %s ends goes on with --resume and says the same",
     async (signal) => {
-      const parent = await mkdtemp(join(root, "parent-"));
+      const parent = await mkdtemp(join(root(), "parent-"));
       const small = ["eval", DEMO_MODEL, "--text", ...TEXTS, "--limit", "20", "--seq-len", "128", "--json"];
       const commandLine = [...small, "--resume", join(parent, "scores")];
       const run = startCli(commandLine);
@@ -223,9 +221,8 @@ test("what a run depends on must not have changed", async () => {
 });
 
 test("a run that has ended takes no time when it is resumed", async () => {
-  const output = join(root, "ended");
-  const run = ["prune", DEMO_MODEL, "-o", output, "--method", "none", "--metric", "magnitude"];
-  const small = [...run, "--recover", "none", "--no-report", "-q"];
+  const output = join(root(), "ended");
+  const small = ["prune", DEMO_MODEL, "-o", output, ...BY_WEIGHTS, "--no-report", "-q"];
   expect((await gprune(...small)).stdout).toMatch(/^time +\d+\.\d s \(/m);
   const { code, stdout } = await gprune(...small, "--resume");
   expect(code).toBe(0);
@@ -238,7 +235,7 @@ test("a run that has ended takes no time when it is resumed", async () => {
 });
 
 test("a directory that is not ours is left alone", async () => {
-  const output = join(root, "foreign");
+  const output = join(root(), "foreign");
   await mkdir(`${output}.run`);
   await writeFile(join(`${output}.run`, "thesis.txt"), "mine");
   const { code, stderr } = await gprune(...pruneTo(output, "--resume"));

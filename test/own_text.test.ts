@@ -1,7 +1,6 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { forCheckAlone } from "../src/calibrate/windows.ts";
 import { ownTextToCome, writeOwnText } from "../src/evaluate/own_text.ts";
 import { sampleTexts } from "../src/evaluate/sample.ts";
@@ -16,27 +15,31 @@ import {
   resolveRunConfig,
 } from "../src/index.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
+import { suiteDirectory } from "./directories.ts";
 import { poisonTensor } from "./poison.ts";
-import { gprune, hashes } from "./run_cli.ts";
+import { BY_WEIGHTS, gprune, hashes } from "./run_cli.ts";
 import { DEMO_MODEL, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const SHAPE = { samples: 3, seqLen: 24, seed: 4 };
 const OWN = { name: "own", path: "self" };
 
-let root: string;
+const root = suiteDirectory("own");
 let code: string;
 let runs = 0;
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-own-"));
-  ({ code } = await writeTinyTexts(root));
+  ({ code } = await writeTinyTexts(root()));
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 /** Prunes the demo model with the model's own text, or as `settings` say. */
 async function run(settings: RunConfigInput = {}, options: PruneOptions = {}): Promise<PruneResult> {
   runs += 1;
-  const shared = { model: DEMO_MODEL, output: join(root, `run-${runs}`), sparsity: 0.3, calibration: [OWN] };
+  const shared = {
+    model: DEMO_MODEL,
+    output: join(root(), `run-${runs}`),
+    sparsity: 0.3,
+    calibration: [OWN],
+  };
   const small = { ...SHAPE, threads: 1, rounds: 2, report: false };
   return prune(resolveRunConfig({ ...shared, ...small, ...settings }, "test"), options);
 }
@@ -50,7 +53,7 @@ async function sampled(): Promise<string> {
   const windows = await sampleTexts(new DecoderRunner(model, runtime), tokenizer, options);
   await runtime.close();
   await model.weights.close();
-  const path = join(root, "own.jsonl");
+  const path = join(root(), "own.jsonl");
   const lines = windows.flat().map((text) => `${JSON.stringify({ text })}\n`);
   await writeFile(path, lines.join(""));
   return path;
@@ -93,7 +96,7 @@ describe("a set of the model's own text", () => {
 
   it("is written once, whatever interrupts the run after it", async () => {
     const whole = await run();
-    const output = join(root, "interrupted");
+    const output = join(root(), "interrupted");
     const stop = new AbortController();
     const interrupted = run(
       { output },
@@ -145,7 +148,7 @@ describe("a set of the model's own text", () => {
   it("says what to do where the model writes next to no text", async () => {
     // Nearly all of its tokens are none of the tokenizer's.
     const options = { vocabSize: 2 ** 16, layers: [{ neurons: 8 }] };
-    const model = await writeTinyCheckpoint(join(root, "wordless"), options);
+    const model = await writeTinyCheckpoint(join(root(), "wordless"), options);
     const failing = run({ model, calibration: [{ name: "code", path: code }] });
     await expect(failing).rejects.toMatchObject({
       code: "BAD_TEXT",
@@ -155,7 +158,7 @@ describe("a set of the model's own text", () => {
   });
 
   it("is named where the model's numbers are not finite", async () => {
-    const model = await writeTinyCheckpoint(join(root, "poisoned"));
+    const model = await writeTinyCheckpoint(join(root(), "poisoned"));
     await poisonTensor(join(model, "model.safetensors"), "model.layers.1.mlp.up_proj.weight", Number.NaN);
     await expect(run({ model, calibration: [{ name: "code", path: code }] })).rejects.toThrow(
       /up_proj.weight: .*got NaN at row 0, column 0 \(cached of layer 1\), on calibration set own$/,
@@ -165,26 +168,25 @@ describe("a set of the model's own text", () => {
   it("serves the command line, for sensitivity as well", async () => {
     const small = ["--samples", "2", "--seq-len", "16", "--threads", "1"];
     const sets = ["--calib", "own=self", `code=${code}`];
-    const output = join(root, "by-command");
+    const output = join(root(), "by-command");
     const command = ["prune", DEMO_MODEL, ...small, "--rounds", "1", "--no-report"];
     const pruned = await gprune(...command, "-o", output, ...sets);
     expect(pruned).toMatchObject({ code: 0 });
     const said = "a set of the model's own text stands beside few sets";
     expect(pruned.stderr).not.toContain(said);
     expect(pruned.stdout).toMatch(/calibration .*own/);
-    const unasked = join(root, "unasked");
+    const unasked = join(root(), "unasked");
     const added = await gprune(...command, "-o", unasked, "--calib", `code=${code}`);
     expect(added.stderr).toContain(said);
-    const named = join(root, "named");
+    const named = join(root(), "named");
     await gprune(...command, "-o", named, "--calib", `code=${code}`, "own=self");
     expect(await bytes(unasked)).toEqual(await bytes(named));
-    const without = [...command, "-o", join(root, "without"), "--own-text", "never"];
+    const without = [...command, "-o", join(root(), "without"), "--own-text", "never"];
     const alone = await gprune(...without, "--calib", `code=${code}`);
     expect(alone.stderr).not.toContain(said);
     expect(alone.stdout).not.toMatch(/calibration .*own/);
-    const weightsAlone = ["--method", "none", "--metric", "magnitude", "--recover", "none"];
-    const always = ["-o", join(root, "always"), "--no-report", "--own-text", "always"];
-    const asked = await gprune("prune", DEMO_MODEL, ...small, ...weightsAlone, ...always);
+    const always = ["-o", join(root(), "always"), "--no-report", "--own-text", "always"];
+    const asked = await gprune("prune", DEMO_MODEL, ...small, ...BY_WEIGHTS, ...always);
     expect(asked.stderr).not.toContain(said);
     expect(asked.stdout).toMatch(/held out .*own/);
     const sensitivity = await gprune("sensitivity", DEMO_MODEL, ...small, ...sets);

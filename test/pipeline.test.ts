@@ -1,5 +1,4 @@
-import { access, mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import {
@@ -14,37 +13,36 @@ import {
   resolveRunConfig,
   validatePlan,
 } from "../src/index.ts";
+import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { DEMO_MODEL, demoText, writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const runtime = new Runtime({ threads: 1 });
-let root: string;
+const root = suiteDirectory("pipeline");
 let model: string;
 let texts: { readonly stories: string; readonly code: string };
 let runs = 0;
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-pipeline-"));
-  model = await writeTinyCheckpoint(join(root, "model"));
-  texts = await writeTinyTexts(root);
+  model = await writeTinyCheckpoint(join(root(), "model"));
+  texts = await writeTinyTexts(root());
 });
 afterAll(async () => {
   await runtime.close();
-  await rm(root, { recursive: true, force: true });
 });
 
 /** Prunes the tiny model by 30 % with few windows, one thread, and what `settings` say. */
 async function run(settings: RunConfigInput): Promise<PruneResult> {
   runs += 1;
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
-  const shared = { model, output: join(root, `run-${runs}`), sparsity: 0.3, calibration };
+  const shared = { model, output: join(root(), `run-${runs}`), sparsity: 0.3, calibration };
   const small = { samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2, report: false };
   const input = { ...shared, ...small, ownText: "never", ...settings } as const;
   return prune(resolveRunConfig(input, "test"));
 }
 
 test("checks the configuration that it is given", async () => {
-  const asked = resolveRunConfig({ model, output: join(root, "unmade") }, "test");
+  const asked = resolveRunConfig({ model, output: join(root(), "unmade") }, "test");
   for (const wrong of [{ rounds: 0 }, { threads: -1 }, { samples: 2.5 }, { method: "x" }, { shape: "x" }]) {
     const given = { ...asked, ...wrong } as typeof asked;
     const message = expect.stringMatching(new RegExp(`^configuration: [^]*${Object.keys(wrong)[0]}`));
@@ -171,7 +169,7 @@ describe("prune", () => {
 
   test("what nothing could hold is refused before anything is computed", async () => {
     const uneven = await run({ sparsity: 0.4, recover: "none" });
-    const calibration = [{ name: "missing", path: join(root, "missing.txt") }];
+    const calibration = [{ name: "missing", path: join(root(), "missing.txt") }];
     const act = (settings: RunConfigInput): Promise<unknown> => run({ ...settings, calibration });
     await expect(act({ sparsity: 0.99 })).rejects.toThrow("sparsity: expected at most");
     await expect(act({ model: uneven.output, shape: "uniform" })).rejects.toThrow(
@@ -283,12 +281,12 @@ test("least squares learns from more windows than the decision, and not from tho
 });
 
 test("weights that the stored format does not hold are kept for another one", async () => {
-  const large = await writeTinyCheckpoint(join(root, "large"), {}, (name, data) =>
+  const large = await writeTinyCheckpoint(join(root(), "large"), {}, (name, data) =>
     name === "model.norm.weight" ? data.with(0, 70_000) : data,
   );
   const calibration = [{ name: "code", path: texts.code }];
   const small = { sparsity: 0.3, samples: 3, seqLen: 24, threads: 1, rounds: 2, gradientWindows: 2 } as const;
-  const output = join(root, "large-out");
+  const output = join(root(), "large-out");
   const shared = { model: large, output, calibration, ...small, report: false, ownText: "never" } as const;
   const attempt = async (dtype: "f16" | "bf16", stages: Set<string>): Promise<PruneResult> =>
     prune(resolveRunConfig({ ...shared, dtype }, "test"), {

@@ -2,7 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { formatPlan, parsePlan, prune, resolveRunConfig } from "../src/index.ts";
-import { temporaryDirectory } from "./file_faults.ts";
+import { temporaryDirectory } from "./directories.ts";
 import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 
 test("a plan knows the weights it was made for, and is carried out on others with a warning", async () => {

@@ -9,7 +9,7 @@ import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
-import { temporaryDirectory } from "./file_faults.ts";
+import { temporaryDirectory } from "./directories.ts";
 import { maxDifference } from "./numbers.ts";
 import { OnnxDecoder } from "./onnx_session.ts";
 import { runModel } from "./run_model.ts";

@@ -8,6 +8,13 @@ import { CLI } from "./compile.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 
+/** Settings of the quickest prune: weights alone decide, and nothing makes up for what is removed. */
+export const BY_WEIGHTS: readonly string[] = [
+  ...["--method", "none"],
+  ...["--metric", "magnitude"],
+  ...["--recover", "none"],
+];
+
 export interface CliResult {
   readonly code: number | null;
   readonly stdout: string;

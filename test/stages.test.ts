@@ -1,7 +1,6 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import {
   applyPlan,
   decideGprune,
@@ -22,19 +21,15 @@ import {
   runPasses,
   Tokenizer,
 } from "../src/index.ts";
+import { suiteDirectory } from "./directories.ts";
 import { hashes } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
-let root: string;
-
-beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-stages-"));
-});
-afterAll(() => rm(root, { recursive: true, force: true }));
+const root = suiteDirectory("stages");
 
 it("a program that does the stages one by one gets what prune makes", async () => {
-  const directory = await writeTinyCheckpoint(join(root, "model"));
-  const texts = await writeTinyTexts(root);
+  const directory = await writeTinyCheckpoint(join(root(), "model"));
+  const texts = await writeTinyTexts(root());
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path, weight: 1 }));
   const sampling = { samples: 4, refitSamples: 8, seqLen: 16, seed: 3 };
   const numbers = { sparsity: 0.3, roundTo: 1, rounds: 3, gradientWindows: 2, maxModules: 3, seed: 3 };
@@ -60,17 +55,18 @@ it("a program that does the stages one by one gets what prune makes", async () =
   });
   const plan = makePlan(model.spec, keep);
   const refitted = await refitLeastSquares({ dense: model, plan, runtime, moments });
-  await exportHuggingFace(refitted, join(root, "by-stages"), { dtype: "f32" });
+  await exportHuggingFace(refitted, join(root(), "by-stages"), { dtype: "f32" });
   const sensitivity = await measureSensitivity({
     ...{ model, runtime, sets: all, metric: metricByName("flap-wifv"), seed: 3 },
   });
   await runtime.close();
+  await model.weights.close();
 
   const settings = { ...sampling, ...numbers, ...switches, calibration, ownText: "never" } as const;
-  const output = join(root, "by-prune");
+  const output = join(root(), "by-prune");
   await prune(resolveRunConfig({ model: directory, output, dtype: "f32", ...settings }, "test"));
   expect(keep).toEqual(parsePlan(await readFile(join(output, "plan.json"), "utf8"), "plan").keep);
-  const weightsOf = (name: string): Promise<unknown> => hashes(join(root, name), ["model.safetensors"]);
+  const weightsOf = (name: string): Promise<unknown> => hashes(join(root(), name), ["model.safetensors"]);
   expect(await weightsOf("by-stages")).toEqual(await weightsOf("by-prune"));
   expect(Object.keys(sensitivity.units)).toEqual(analyses.map(({ space }) => space.id));
   expect(applyPlan(model, plan).spec.layers).toHaveLength(model.spec.layers.length);

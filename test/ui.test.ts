@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
@@ -15,6 +15,7 @@ import { formatRunRecord } from "../src/report/run_record.ts";
 import { serveUi, type UiServer } from "../src/ui/server.ts";
 import { CHROMIUM, fits, THEMES, violations } from "./browser.ts";
 import { CLI } from "./compile.ts";
+import { suiteDirectory } from "./directories.ts";
 import { reportFiles } from "./report_files.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
@@ -23,7 +24,7 @@ const ROOT = join(import.meta.dirname, "..");
 const PATIENCE = 120_000;
 
 describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * PATIENCE }, () => {
-  let root: string;
+  const root = suiteDirectory("ui");
   let server: UiServer;
   let browser: Browser;
   let context: BrowserContext;
@@ -33,11 +34,10 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
   const problems: string[] = [];
 
   beforeAll(async () => {
-    root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
-    const [runs, built] = [join(root, "runs"), join(root, "page")];
+    const [runs, built] = [join(root(), "runs"), join(root(), "page")];
     await mkdir(runs);
-    model = await writeTinyCheckpoint(join(root, "model"));
-    texts = await writeTinyTexts(root);
+    model = await writeTinyCheckpoint(join(root(), "model"));
+    texts = await writeTinyTexts(root());
     await build({ configFile: join(ROOT, "web", "vite.config.ts"), build: { outDir: built } });
     const start = pruneStarter(CLI, []);
     server = await serveUi({ directory: runs, page: built, start });
@@ -58,7 +58,6 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
   afterAll(async () => {
     await browser?.close();
     await server?.close();
-    await rm(root, { recursive: true, force: true });
   }, PATIENCE);
 
   /** Of both themes at the width of a phone and of a screen: nothing that axe finds, and nothing that sticks out. */
@@ -118,11 +117,11 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
       Rounds: "3",
       "Gradient windows": "2",
     };
-    await startRun("first", { Model: join(root, "none"), Sparsity: "0.3", ...small });
+    await startRun("first", { Model: join(root(), "none"), Sparsity: "0.3", ...small });
     // Refused before it is left, with the field that is wrong.
     await page.getByRole("alert").getByText("Model: expected a model").waitFor();
     expect(await wrongField()).toMatch(/^Model [|] .* [|] expected a model, got no such file or directory: /);
-    await page.getByLabel("Model", { exact: true }).fill(join(root, "runs"));
+    await page.getByLabel("Model", { exact: true }).fill(join(root(), "runs"));
     await page.getByRole("alert").waitFor({ state: "detached" });
     await sets.nth(1).getByLabel("Path").fill("nope.txt");
     await startRun("first", {});
@@ -145,7 +144,7 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await page.getByRole("link", { name: "All runs" }).click();
     await page.getByRole("link", { name: "New run" }).first().click();
     await expect.poll(() => page.getByRole("button", { name: "Start pruning" }).isEnabled()).toBe(true);
-    expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(join(root, "runs"));
+    expect(await page.getByLabel("Model", { exact: true }).inputValue()).toBe(join(root(), "runs"));
     for (const [index, [name, path]] of Object.entries(Object.entries(texts))) {
       expect(await sets.nth(Number(index)).getByLabel("Name").inputValue()).toBe(name);
       expect(await sets.nth(Number(index)).getByLabel("Path").inputValue()).toBe(path);
@@ -243,14 +242,14 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     await live.getByText("As a table").click();
     expect(await live.getByRole("row").nth(-1).textContent()).toMatch(/^64/);
     expect(await live.locator("polyline").first().getAttribute("points")).toMatch(/^(\S+ ){63}\S+$/);
-    expect(existsSync(join(root, "runs", "long", "report.html"))).toBe(true);
+    expect(existsSync(join(root(), "runs", "long", "report.html"))).toBe(true);
   });
 
   test("finds runs in a long list", async () => {
     const { record } = reportFiles();
     for (const name of ["web-1", "web-2", "code-1"]) {
-      await mkdir(join(root, "runs", name));
-      await writeFile(join(root, "runs", name, "run.json"), formatRunRecord(record));
+      await mkdir(join(root(), "runs", name));
+      await writeFile(join(root(), "runs", name, "run.json"), formatRunRecord(record));
     }
     const filter = page.getByRole("searchbox", { name: "Filter" });
     await filter.fill("web- flap");

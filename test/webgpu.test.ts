@@ -2,8 +2,7 @@
  * The whole way on ONNX Runtime's WebGPU provider, with SwiftShader in place of a graphics card (swiftshader.ts). Skipped where
  * Chromium does not bring it; .ci/run installs Chromium, and counts what is skipped as failed.
  */
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type RunConfig, resolveRunConfig } from "../src/config.ts";
@@ -13,6 +12,7 @@ import { Runtime } from "../src/graph/runtime.ts";
 import { CPU_OPERATORS } from "../src/graph/webgpu_operators.ts";
 import { prune } from "../src/pipeline.ts";
 import type { OnProgress } from "../src/progress.ts";
+import { suiteDirectory, temporaryDirectory } from "./directories.ts";
 import { goldenNumbers } from "./golden_contract.ts";
 import { GOLDEN_FAMILIES, openGolden } from "./golden_model.ts";
 import { maxDifference } from "./numbers.ts";
@@ -63,45 +63,41 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
   );
 
   it("prunes nearly as on the CPU, and goes on there alone", async () => {
-    const root = await mkdtemp(join(tmpdir(), "gprune-webgpu-"));
-    try {
-      const model = await writeTinyCheckpoint(join(root, "model"), {
-        layers: [{ neurons: 64 }, { neurons: 64 }],
-      });
-      const calibration = Object.entries(await writeTinyTexts(root)).map(([name, path]) => ({ name, path }));
-      const settings = {
-        model,
-        calibration,
-        samples: 2,
-        seqLen: 32,
-        rounds: 1,
-        ownText: "never",
-        gradientWindows: 1,
-        threads: 1,
-      };
-      const configOf = (device: "cpu" | "webgpu", output: string): RunConfig =>
-        resolveRunConfig({ ...settings, device, output: join(root, output), report: false }, "test");
-      const cpu = await prune(configOf("cpu", "cpu"));
-      const stop = new AbortController();
-      const webgpu = configOf("webgpu", "webgpu");
-      const onProgress: OnProgress = ({ stage }) => stage === "calibrate" && stop.abort();
-      const stopped = prune(webgpu, { signal: stop.signal, onProgress });
-      await expect(stopped).rejects.toMatchObject({ code: "INTERRUPTED" });
-      await expect(prune({ ...webgpu, device: "cpu" }, { resume: true })).rejects.toMatchObject({
-        code: "BAD_CHECKPOINT",
-        message: expect.stringContaining("device"),
-      });
-      const result = await prune(webgpu, { resume: true });
-      expect(result.device).toEqual({ used: "webgpu", asked: "webgpu", problem: null });
-      expect(result.parameters).toEqual(cpu.parameters);
-      for (const [name, { dense, pruned }] of Object.entries(result.held_out)) {
-        expect(dense / cpu.held_out[name]!.dense).toBeCloseTo(1, 4);
-        expect(pruned / cpu.held_out[name]!.pruned).toBeCloseTo(1, 2);
-      }
-      expect(await readFile(join(webgpu.output, "gprune.yaml"), "utf8")).toContain("device: webgpu");
-    } finally {
-      await rm(root, { recursive: true, force: true });
+    const root = await temporaryDirectory();
+    const model = await writeTinyCheckpoint(join(root, "model"), {
+      layers: [{ neurons: 64 }, { neurons: 64 }],
+    });
+    const calibration = Object.entries(await writeTinyTexts(root)).map(([name, path]) => ({ name, path }));
+    const settings = {
+      model,
+      calibration,
+      samples: 2,
+      seqLen: 32,
+      rounds: 1,
+      ownText: "never",
+      gradientWindows: 1,
+      threads: 1,
+    };
+    const configOf = (device: "cpu" | "webgpu", output: string): RunConfig =>
+      resolveRunConfig({ ...settings, device, output: join(root, output), report: false }, "test");
+    const cpu = await prune(configOf("cpu", "cpu"));
+    const stop = new AbortController();
+    const webgpu = configOf("webgpu", "webgpu");
+    const onProgress: OnProgress = ({ stage }) => stage === "calibrate" && stop.abort();
+    const stopped = prune(webgpu, { signal: stop.signal, onProgress });
+    await expect(stopped).rejects.toMatchObject({ code: "INTERRUPTED" });
+    await expect(prune({ ...webgpu, device: "cpu" }, { resume: true })).rejects.toMatchObject({
+      code: "BAD_CHECKPOINT",
+      message: expect.stringContaining("device"),
+    });
+    const result = await prune(webgpu, { resume: true });
+    expect(result.device).toEqual({ used: "webgpu", asked: "webgpu", problem: null });
+    expect(result.parameters).toEqual(cpu.parameters);
+    for (const [name, { dense, pruned }] of Object.entries(result.held_out)) {
+      expect(dense / cpu.held_out[name]!.dense).toBeCloseTo(1, 4);
+      expect(pruned / cpu.held_out[name]!.pruned).toBeCloseTo(1, 2);
     }
+    expect(await readFile(join(webgpu.output, "gprune.yaml"), "utf8")).toContain("device: webgpu");
   });
 
   it("computes in float32 where the adapter has no float16, and says so", async () => {
@@ -111,19 +107,17 @@ describe.skipIf(SWIFTSHADER === undefined)("on WebGPU", { timeout: PATIENCE }, (
 });
 
 describe("--device on the command line", { timeout: PATIENCE }, () => {
-  let root: string;
+  const root = suiteDirectory("webgpu");
   let model: string;
   let texts: { readonly stories: string; readonly code: string };
 
   beforeAll(async () => {
-    root = await mkdtemp(join(tmpdir(), "gprune-webgpu-"));
-    model = await writeTinyCheckpoint(join(root, "model"));
-    texts = await writeTinyTexts(root);
+    model = await writeTinyCheckpoint(join(root(), "model"));
+    texts = await writeTinyTexts(root());
   });
-  afterAll(() => rm(root, { recursive: true, force: true }));
 
   const command = (name: string): string[] => [
-    ...["prune", model, "-o", join(root, name), "--sparsity", "0.3", "--samples", "2", "--seq-len", "32"],
+    ...["prune", model, "-o", join(root(), name), "--sparsity", "0.3", "--samples", "2", "--seq-len", "32"],
     ...["--rounds", "1", "--gradient-windows", "1", "--no-report", "--threads", "1", "--json"],
     ...["--calib", `stories=${texts.stories}`, `code=${texts.code}`],
   ];
@@ -141,14 +135,14 @@ describe("--device on the command line", { timeout: PATIENCE }, () => {
       asked: "webgpu",
       problem: expect.stringContaining("adapter"),
     });
-    expect(await readdir(join(root, "fallback"))).toContain("run.json");
-    const record = JSON.parse(await readFile(join(root, "fallback", "run.json"), "utf8"));
+    expect(await readdir(join(root(), "fallback"))).toContain("run.json");
+    const record = JSON.parse(await readFile(join(root(), "fallback", "run.json"), "utf8"));
     expect(record.device).toEqual(device);
     expect(record.settings).toMatchObject({ device: "cpu" });
   });
 
   it("refuses a distributed run, whose workers have the CPU", async () => {
-    const config = resolveRunConfig({ model, output: join(root, "distributed"), device: "webgpu" }, "test");
+    const config = resolveRunConfig({ model, output: join(root(), "distributed"), device: "webgpu" }, "test");
     const openPasses = (): never => expect.fail("no passes are opened");
     await expect(prune(config, { openPasses })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",

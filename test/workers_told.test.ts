@@ -1,34 +1,32 @@
 /** What a distributed run tells whoever watches it, and whoever works for it. Servers and failures: workers.test.ts. */
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
 import { distributed, runWorker, type WorkerEvent } from "../src/workers/index.ts";
+import { suiteDirectory } from "./directories.ts";
 import { MockHub } from "./mock_hub.ts";
 import { hasRedis, RedisServer } from "./redis_server.ts";
 import { hashes } from "./run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 
 describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
-  let root: string;
+  const root = suiteDirectory("told");
   let server: RedisServer;
   let model: string;
   let names = 0;
 
   beforeAll(async () => {
-    root = await mkdtemp(join(tmpdir(), "gprune-told-"));
-    server = await RedisServer.start(join(root, "server"));
-    model = await writeTinyCheckpoint(join(root, "model"));
+    server = await RedisServer.start(join(root(), "server"));
+    model = await writeTinyCheckpoint(join(root(), "model"));
   });
   afterAll(async () => {
     await server?.kill();
-    await rm(root, { recursive: true, force: true });
   });
 
   function freshName(): string {
     names += 1;
-    return join(root, `${names}`);
+    return join(root(), `${names}`);
   }
 
   function configOf(name: string): RunConfig {

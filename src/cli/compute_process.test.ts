@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { type ComputeListener, ComputeProcess, type Outcome } from "./compute_process.ts";
 
 const CHILD = join(import.meta.dirname, "compute_child.ts");

@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";

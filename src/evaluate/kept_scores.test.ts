@@ -1,7 +1,7 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { suiteDirectory } from "../../test/directories.ts";
 import { failingAt, KINDS } from "../../test/fault_walk.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
@@ -13,28 +13,26 @@ import type { ProgressEvent } from "../progress.ts";
 import { type EvaluateOptions, type Evaluation, evaluate, evaluateTogether } from "./evaluate.ts";
 
 const runtime = new Runtime({ threads: 1 });
-let root: string;
+const root = suiteDirectory("scores");
 let model: Model;
 let other: Model;
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-scores-"));
-  model = await openModel(await writeTinyCheckpoint(join(root, "model"), {}));
-  other = await openModel(await writeTinyCheckpoint(join(root, "other"), { seed: 1 }));
+  model = await openModel(await writeTinyCheckpoint(join(root(), "model"), {}));
+  other = await openModel(await writeTinyCheckpoint(join(root(), "other"), { seed: 1 }));
   await writeText("one", "a b c d e f g h i j");
   await writeText("two", "j i h g f e d c b a a b c d");
-  await writeFile(join(root, "task"), '{"query": "a b", "choices": ["c", "d"], "gold": 0}\n');
+  await writeFile(join(root(), "task"), '{"query": "a b", "choices": ["c", "d"], "gold": 0}\n');
 });
 afterAll(async () => {
   await runtime.close();
-  await rm(root, { recursive: true, force: true });
 });
 
 async function writeText(name: string, text: string): Promise<void> {
-  await writeFile(join(root, name), text);
+  await writeFile(join(root(), name), text);
 }
 
 function set(name: string): { readonly name: string; readonly path: string; readonly weight: number } {
-  return { name, path: join(root, name), weight: 1 };
+  return { name, path: join(root(), name), weight: 1 };
 }
 
 /** Evaluates on both texts and the task. @returns what, and the stages that were computed */
@@ -50,7 +48,7 @@ async function run(
 
 describe("evaluate with keep", () => {
   it("computes nothing twice, and anew what depends on something else", async () => {
-    const keep = join(root, "scores");
+    const keep = join(root(), "scores");
     const plain = await run();
     const first = await run({ keep });
     expect(first).toEqual(plain);
@@ -65,7 +63,7 @@ describe("evaluate with keep", () => {
   });
 
   it("keeps several models apart from one", async () => {
-    const keep = join(root, "together");
+    const keep = join(root(), "together");
     await run({ keep });
     const models = [model, other];
     const options = { seqLen: 4, keep };
@@ -81,7 +79,7 @@ describe("evaluate with keep", () => {
     const { evaluation } = await run();
     let faults = 0;
     for (let n = 1; ; n += 4) {
-      const keep = join(root, `failing-${n}`);
+      const keep = join(root(), `failing-${n}`);
       const { hook, passed } = failingAt(n, KINDS["failing writes"], () => {
         throw Object.assign(new Error("EIO: injected"), { code: "EIO", errno: -5, syscall: "write" });
       });
@@ -96,7 +94,7 @@ describe("evaluate with keep", () => {
   });
 
   it("stops at the signal, says how to go on, and does", async () => {
-    const keep = join(root, "stopped");
+    const keep = join(root(), "stopped");
     const stop = new AbortController();
     const seen: string[] = [];
     const onProgress = ({ stage }: ProgressEvent): void => {
@@ -116,9 +114,9 @@ describe("evaluate with keep", () => {
   it("refuses models in memory, and directories with something else in them", async () => {
     const inMemory = evaluate({ model: letterModel(), runtime }, [set("one")], {
       seqLen: 4,
-      keep: join(root, "memory"),
+      keep: join(root(), "memory"),
     });
     await expect(inMemory).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
-    await expect(run({ keep: root })).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+    await expect(run({ keep: root() })).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
   });
 });

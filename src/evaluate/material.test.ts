@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import type { Model } from "../model/model.ts";
 import { silent } from "../progress.ts";

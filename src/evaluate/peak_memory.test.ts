@@ -1,7 +1,6 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { suiteDirectory } from "../../test/directories.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { CPU, type Device } from "../graph/device.ts";
@@ -13,20 +12,18 @@ import { peakMemory } from "./peak_memory.ts";
 
 const WORKLOAD = { batch: 1, promptTokens: 8, newTokens: 2, threads: 1, device: CPU };
 
-let directory: string;
+const directory = suiteDirectory("peak");
 const models: Record<string, Model> = {};
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "gprune-peak-"));
   for (const [name, neurons] of Object.entries({ small: 64, large: 400_000 })) {
-    const path = join(directory, name);
+    const path = join(directory(), name);
     await writeTinyCheckpoint(path, { layers: [{ neurons }, { neurons }] });
     models[name] = await openModel(path);
   }
 });
 afterAll(async () => {
   for (const { weights } of Object.values(models)) await weights.close();
-  await rm(directory, { recursive: true });
 });
 
 describe("the peak memory of a process with one model", () => {
@@ -50,7 +47,7 @@ describe("the peak memory of a process with one model", () => {
 
   it("names the model whose process failed, and why", async () => {
     const { origin, ...rest } = models.small!;
-    const gone: Model = { ...rest, origin: { ...origin, name: "gone", path: join(directory, "gone") } };
+    const gone: Model = { ...rest, origin: { ...origin, name: "gone", path: join(directory(), "gone") } };
     await expect(peakMemory(gone, WORKLOAD)).rejects.toMatchObject({
       code: "NOT_FOUND",
       message: expect.stringMatching(/^memory of gone: .*gone: expected a /),

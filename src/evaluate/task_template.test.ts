@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { MockHub } from "../../test/mock_hub.ts";
 import { readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";

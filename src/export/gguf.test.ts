@@ -1,7 +1,8 @@
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { CAN_FILL_DISK, withFullDisk } from "../../test/file_faults.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { longrope } from "../../test/scaled_ropes.ts";

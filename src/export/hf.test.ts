@@ -2,7 +2,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { openModel } from "../model/checkpoint.ts";

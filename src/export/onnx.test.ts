@@ -1,7 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { CAN_FILL_DISK, withFullDisk } from "../../test/file_faults.ts";
 import { GOLDEN_FAMILIES, openGolden } from "../../test/golden_model.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { OnnxDecoder } from "../../test/onnx_session.ts";

@@ -1,7 +1,7 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
+import { suiteDirectory } from "../../test/directories.ts";
 import { hashes } from "../../test/run_cli.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { openModel } from "../model/checkpoint.ts";
@@ -11,21 +11,19 @@ import { exportResumably } from "./resumed_export.ts";
 
 const SHARDS = { maxShardBytes: 20_000 };
 
-let root: string;
+const root = suiteDirectory("exports");
 let model: Model;
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-exports-"));
-  model = await openModel(await writeTinyCheckpoint(join(root, "model")));
+  model = await openModel(await writeTinyCheckpoint(join(root(), "model")));
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 test("an export that is cut off after any shard goes on, reads nothing twice, and ends with the same bytes", async () => {
-  const plain = join(root, "plain");
+  const plain = join(root(), "plain");
   await exportHuggingFace(model, plain, SHARDS);
   const names = await readdir(plain);
   const expected = await hashes(plain, names);
   expect(names.length).toBeGreaterThan(6);
-  const output = join(root, "made", "out");
+  const output = join(root(), "made", "out");
   let attempts = 0;
   for (let ended = false; !ended; attempts++) {
     const stop = new AbortController();
@@ -39,18 +37,18 @@ test("an export that is cut off after any shard goes on, reads nothing twice, an
         return false;
       },
     );
-    if (!ended) expect(await readdir(join(root, "made"))).toEqual(["out.run"]);
+    if (!ended) expect(await readdir(join(root(), "made"))).toEqual(["out.run"]);
   }
   expect(attempts).toBeGreaterThan(3);
   expect(await hashes(output, names)).toEqual(expected);
-  expect(await readdir(join(root, "made"))).toEqual(["out"]);
+  expect(await readdir(join(root(), "made"))).toEqual(["out"]);
 });
 
 test.each([
   [{ ...SHARDS, dtype: "bf16" }, "export.dtype"],
   [{ maxShardBytes: 22_000 }, "export.maxShardBytes"],
 ] as const)("shards made otherwise are refused: %j", async (others, named) => {
-  const output = join(root, named);
+  const output = join(root(), named);
   const signal = AbortSignal.abort("SIGINT");
   const stop = new AbortController();
   const onProgress = ({ stage }: { readonly stage: string }): void => {

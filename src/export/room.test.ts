@@ -1,7 +1,8 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { exportGguf } from "./gguf.ts";
 import { exportHuggingFace } from "./hf.ts";
@@ -19,7 +20,7 @@ test("what does not fit onto the disk is refused, with what is there", async () 
 });
 
 test("a tensor that cannot be held is refused before anything is written, in every format", async () => {
-  const parent = await mkdtemp(join(tmpdir(), "gprune-room-"));
+  const parent = await temporaryDirectory();
   const { constrainedMemory } = process;
   process.constrainedMemory = () => 1e6;
   try {
@@ -33,6 +34,5 @@ test("a tensor that cannot be held is refused before anything is written, in eve
     expect(await readdir(parent)).toEqual([]);
   } finally {
     process.constrainedMemory = constrainedMemory;
-    await rm(parent, { recursive: true });
   }
 });

@@ -1,7 +1,6 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { suiteDirectory } from "../../test/directories.ts";
 import { inMemory, momentsOver } from "../../test/moments.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
@@ -30,14 +29,13 @@ const PLAN = makePlan(model.spec, {
   "layers.3.kv": [0, 2],
 });
 const roomy = new Runtime({ threads: 1 });
-let root: string;
+const root = suiteDirectory("policy");
 let run: RunDirectory;
 let tight: Runtime;
 let moments: Moments;
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-policy-"));
-  run = await RunDirectory.claim(join(root, "out"), { interval: 0 });
+  run = await RunDirectory.claim(join(root(), "out"), { interval: 0 });
   run.begin({});
   const places = {
     prefetch: false,
@@ -56,7 +54,6 @@ afterAll(async () => {
   await tight.close();
   run.clear();
   await run.leave();
-  await rm(root, { recursive: true, force: true });
 });
 
 /** All tensors of a refit, in memory. */

@@ -1,7 +1,7 @@
-import { lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { lstat, mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { suiteDirectory } from "../../test/directories.ts";
 import { COMMIT, etagOf, MockHub } from "../../test/mock_hub.ts";
 import { type MockFile, TOKEN } from "../../test/mock_repo.ts";
 import type { ProgressEvent } from "../progress.ts";
@@ -9,21 +9,19 @@ import { type HubOptions, hubFile, hubModelDirectory } from "./hub.ts";
 import { parseHubAddress } from "./hub_address.ts";
 
 let hub: MockHub;
-let root: string;
+const root = suiteDirectory("hub");
 let home: string;
 let homes = 0;
 
 beforeAll(async () => {
   hub = await MockHub.start();
-  root = await mkdtemp(join(tmpdir(), "gprune-hub-"));
 });
 beforeEach(() => {
   hub.reset();
-  home = join(root, `${homes++}`);
+  home = join(root(), `${homes++}`);
 });
 afterAll(async () => {
   await hub.close();
-  await rm(root, { recursive: true, force: true });
 });
 
 const CARRIED = ["tokenizer.json", "generation_config.json"];
@@ -289,7 +287,7 @@ describe("names from the hub never become paths elsewhere", () => {
     );
     hub.faults.commit = "../../../evil";
     await expect(fetchModel()).rejects.toThrow("hf://org/name: expected a commit and a list of files");
-    expect(await readdir(root)).not.toContain("evil");
+    expect(await readdir(root())).not.toContain("evil");
   });
 });
 

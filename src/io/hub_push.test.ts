@@ -1,7 +1,7 @@
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { suiteDirectory } from "../../test/directories.ts";
 import { etagOf, MockHub } from "../../test/mock_hub.ts";
 import { TOKEN } from "../../test/mock_repo.ts";
 import type { ProgressEvent } from "../progress.ts";
@@ -10,15 +10,14 @@ import { parseHubAddress } from "./hub_address.ts";
 import { type PushOptions, pushDirectory } from "./hub_push.ts";
 
 let hub: MockHub;
-let root: string;
+const root = suiteDirectory("push");
 let directory: string;
 const WEIGHTS = Buffer.from(Uint8Array.from({ length: 2_500_000 }, (_, i) => (i * i) >> 9));
 const OID = etagOf({ bytes: WEIGHTS, lfs: true });
 
 beforeAll(async () => {
   hub = await MockHub.start();
-  root = await mkdtemp(join(tmpdir(), "gprune-push-"));
-  directory = join(root, "out");
+  directory = join(root(), "out");
   await mkdir(join(directory, "onnx"), { recursive: true });
   await writeFile(join(directory, "config.json"), "{}");
   await writeFile(join(directory, "model.safetensors"), WEIGHTS);
@@ -29,11 +28,10 @@ beforeAll(async () => {
 beforeEach(() => hub.reset());
 afterAll(async () => {
   await hub.close();
-  await rm(root, { recursive: true, force: true });
 });
 
 function options(more: Readonly<Record<string, string>> = {}): PushOptions {
-  return hub.options(join(root, "home"), { HF_TOKEN: TOKEN, ...more });
+  return hub.options(join(root(), "home"), { HF_TOKEN: TOKEN, ...more });
 }
 
 function filesOf(name: string): Record<string, string> {
@@ -95,7 +93,7 @@ test("sends parts when the storage wants parts, and sends a part that failed aga
 });
 
 test("a directory of GGUF files needs nothing else", async () => {
-  const gguf = join(root, "gguf");
+  const gguf = join(root(), "gguf");
   await mkdir(gguf);
   await writeFile(join(gguf, "model.Q4_K.gguf"), WEIGHTS);
   await pushDirectory(gguf, "org/gguf", options());
@@ -122,14 +120,14 @@ test("private means private", async () => {
 
 describe("nothing is sent", () => {
   test("of a directory without a model, or with links", async () => {
-    const other = join(root, "other");
+    const other = join(root(), "other");
     await mkdir(other);
     await writeFile(join(other, "config.json"), "{}");
     await expect(pushDirectory(other, "org/new", options())).rejects.toMatchObject({
       code: "NOT_FOUND",
       message: `${other}: expected a directory that gprune wrote, got no model`,
     });
-    await expect(pushDirectory(join(root, "none"), "org/new", options())).rejects.toThrow(
+    await expect(pushDirectory(join(root(), "none"), "org/new", options())).rejects.toThrow(
       "expected a directory",
     );
     await writeFile(join(other, "model.safetensors"), "");
@@ -139,7 +137,7 @@ describe("nothing is sent", () => {
   });
 
   test("without a token, offline, or to what is no repository", async () => {
-    const anonymous = hub.options(join(root, "home"));
+    const anonymous = hub.options(join(root(), "home"));
     await expect(pushDirectory(directory, "org/new", anonymous)).rejects.toMatchObject({ code: "FORBIDDEN" });
     await expect(pushDirectory(directory, "org/new", options({ HF_HUB_OFFLINE: "1" }))).rejects.toThrow(
       "expected a network, got HF_HUB_OFFLINE",

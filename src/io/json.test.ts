@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson, readJsonFile } from "./json.ts";
 
 const LIMITS = { maxBytes: 1000, maxDepth: 3 };

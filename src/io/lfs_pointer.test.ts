@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { openModel } from "../model/checkpoint.ts";
 import { refuseLfsPointer } from "./lfs_pointer.ts";

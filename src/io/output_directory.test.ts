@@ -1,7 +1,8 @@
 import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { CAN_FILL_DISK, temporaryDirectory, withFullDisk } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { CAN_FILL_DISK, withFullDisk } from "../../test/file_faults.ts";
 import {
   removeTemporaries,
   writeDirectoryAtomically,

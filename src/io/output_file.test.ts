@@ -1,7 +1,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { CAN_FILL_DISK, temporaryDirectory, withFullDisk, withShortCalls } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { CAN_FILL_DISK, withFullDisk, withShortCalls } from "../../test/file_faults.ts";
 import { GpruneError } from "../errors.ts";
 import { outputFailed, writeNewFile } from "./output_file.ts";
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { PositionalFile } from "./file.ts";
 import { readParquetRows, readParquetTexts } from "./parquet.ts";
 

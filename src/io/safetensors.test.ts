@@ -2,7 +2,8 @@ import { mkdir, open, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { temporaryDirectory, withShortCalls } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { withShortCalls } from "../../test/file_faults.ts";
 import { safetensorsBytes } from "../../test/safetensors_builder.ts";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
 

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { loaded } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { armFailPoints } from "./fail_points.ts";

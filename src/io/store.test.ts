@@ -2,7 +2,7 @@ import { chmod, readdir, readFile, rm, symlink, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { CREDENTIALS, MockS3 } from "../../test/mock_s3.ts";
 import { openStore } from "./open_store.ts";
 import { S3Store } from "./s3_store.ts";

@@ -1,7 +1,7 @@
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { writeSafetensors } from "../io/safetensors_writer.ts";

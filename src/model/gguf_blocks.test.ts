@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { blockWeightAt } from "../../test/stored_blocks.ts";

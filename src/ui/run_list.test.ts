@@ -1,7 +1,7 @@
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
 import { readRun } from "../report/run_directory.ts";
 import { formatRunRecord } from "../report/run_record.ts";

@@ -1,15 +1,14 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { reportFiles } from "../../test/report_files.ts";
 import { formatRunRecord } from "../report/run_record.ts";
 import { problemOf, Runs } from "./runs.ts";
 import type { RunEnding } from "./start_run.ts";
 
 test("a run that failed keeps the settings that were asked for, and says where their paths lead from", async () => {
-  const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
-  onTestFinished(() => rm(root, { recursive: true, force: true }));
+  const root = await temporaryDirectory();
   const problem = { code: "NOT_FOUND", message: "none", hint: null };
   const ending = Promise.resolve({ state: "failed", problem } as const);
   const runs = new Runs(root, () => ({ ending, stop: () => {} }));
@@ -23,8 +22,7 @@ test("a run that failed keeps the settings that were asked for, and says where t
 });
 
 test("a run that ends while the directory is looked at is in the list when somebody asks again", async () => {
-  const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
-  onTestFinished(() => rm(root, { recursive: true, force: true }));
+  const root = await temporaryDirectory();
   let end: (ending: RunEnding) => void = () => {};
   const ending = new Promise<RunEnding>((resolve) => {
     end = resolve;
@@ -41,8 +39,7 @@ test("a run that ends while the directory is looked at is in the list when someb
 });
 
 test("a form that names what is not there is refused with every field that is wrong, and nothing is started", async () => {
-  const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
-  onTestFinished(() => rm(root, { recursive: true, force: true }));
+  const root = await temporaryDirectory();
   const runs = new Runs(root, () => {
     throw new Error("started");
   });
@@ -87,8 +84,7 @@ test("a form that names what is not there is refused with every field that is wr
 });
 
 test("a new run like another begins with what is no default", async () => {
-  const root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
-  onTestFinished(() => rm(root, { recursive: true, force: true }));
+  const root = await temporaryDirectory();
   const { record } = reportFiles();
   const settings = {
     model: "m",

@@ -1,8 +1,8 @@
-import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { suiteDirectory } from "../../test/directories.ts";
 import { reportFiles } from "../../test/report_files.ts";
 import { formatRunRecord } from "../report/run_record.ts";
 import type { UiState } from "./api.ts";
@@ -18,7 +18,7 @@ interface Puppet {
   end(ending: RunEnding): void;
 }
 
-let root: string;
+const root = suiteDirectory("ui");
 let server: UiServer;
 const puppets: Puppet[] = [];
 
@@ -39,13 +39,12 @@ const start: StartRun = ({ config, resume }, listener) => {
 };
 
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
-  const page = join(root, "page");
+  const page = join(root(), "page");
   await mkdir(join(page, "assets"), { recursive: true });
   await writeFile(join(page, "index.html"), "<!doctype html><title>gprune</title>");
   await writeFile(join(page, "assets", "index.js"), "0");
-  await writeFile(join(root, "secret.txt"), "secret");
-  const runs = join(root, "runs");
+  await writeFile(join(root(), "secret.txt"), "secret");
+  const runs = join(root(), "runs");
   const { record } = reportFiles();
   const ofPlan = { ...record, settings: { ...record.settings, plan: "first/plan.json" } };
   for (const [name, found] of [
@@ -60,12 +59,11 @@ beforeAll(async () => {
   await writeFile(join(runs, "broken", "run.json"), "{");
   await mkdir(join(runs, "sly"));
   await writeFile(join(runs, "sly", "run.json"), formatRunRecord(record));
-  await symlink(join(root, "secret.txt"), join(runs, "sly", "report.html"));
+  await symlink(join(root(), "secret.txt"), join(runs, "sly", "report.html"));
   server = await serveUi({ directory: runs, start, page });
 });
 afterAll(async () => {
   await server.close();
-  await rm(root, { recursive: true, force: true });
 });
 
 interface Asked {
@@ -188,7 +186,7 @@ describe("who may ask", () => {
       "/secret.txt",
       "/runs/report?run=..",
       "/runs/report?run=..%2fsecret.txt",
-      `/runs/report?run=${encodeURIComponent(root)}`,
+      `/runs/report?run=${encodeURIComponent(root())}`,
       "/runs/report?run=first%2f..%2ffirst",
       "/runs/report?run=__proto__",
       "/runs/report",
@@ -220,7 +218,7 @@ describe("who may ask", () => {
 describe("runs", () => {
   it("are listed with what came out; what cannot be read says why", async () => {
     const { runs, live, directory } = await state();
-    expect([live, directory]).toEqual([null, join(root, "runs")]);
+    expect([live, directory]).toEqual([null, join(root(), "runs")]);
     expect(runs.map(({ id, state: is }) => `${id} ${is}`).sort()).toEqual([
       "broken damaged",
       "first finished",
@@ -261,7 +259,7 @@ describe("runs", () => {
     const [puppet] = puppets as [Puppet];
     expect(puppet).toMatchObject({
       resume: false,
-      config: { model: "hf://a/m", output: join(root, "runs", "new") },
+      config: { model: "hf://a/m", output: join(root(), "runs", "new") },
     });
     const twice = await post("/api/runs", { name: "other", settings: { model: "hf://a/m" } });
     expect([twice.status, twice.text]).toEqual([
@@ -323,21 +321,21 @@ describe("runs", () => {
 
 describe("serveUi", () => {
   it("needs a directory and a free port", async () => {
-    const nowhere = serveUi({ directory: join(root, "none"), start });
+    const nowhere = serveUi({ directory: join(root(), "none"), start });
     await expect(nowhere).rejects.toMatchObject({ code: "NOT_FOUND" });
-    const taken = serveUi({ directory: root, start, port: server.port });
+    const taken = serveUi({ directory: root(), start, port: server.port });
     await expect(taken).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
       message: expect.stringContaining("--port"),
     });
-    await expect(serveUi({ directory: root, start, port: 70_000 })).rejects.toMatchObject({
+    await expect(serveUi({ directory: root(), start, port: 70_000 })).rejects.toMatchObject({
       code: "BAD_ARGUMENT",
       message: expect.stringContaining("--port: expected a free port, got 70000"),
     });
   });
 
   it("says what to do when the page is not built", async () => {
-    const bare = await serveUi({ directory: root, start, page: join(root, "none") });
+    const bare = await serveUi({ directory: root(), start, page: join(root(), "none") });
     const answer = await fetch(bare.address);
     expect([answer.status, await answer.text()]).toEqual([404, expect.stringContaining("npm run build")]);
     await bare.close();

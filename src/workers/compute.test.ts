@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { randomTensor } from "../../test/tiny_model.ts";
 import { changeNames } from "../calibrate/slopes.ts";

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { redisForTest } from "../../test/redis_for_test.ts";
 import { hasRedis } from "../../test/redis_server.ts";
 import { openStore } from "../io/open_store.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { inMemory } from "../../test/moments.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { openStore } from "../io/open_store.ts";

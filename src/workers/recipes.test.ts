@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { openStore } from "../io/open_store.ts";
 import type { Store } from "../io/store.ts";
 import { loaded } from "../tensor/stash.ts";
