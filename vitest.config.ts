@@ -8,6 +8,7 @@ const config: ViteUserConfig = defineConfig({
       "demo/**/*.test.ts",
       "scripts/**/*.test.ts",
       "bench/**/*.test.ts",
+      "web/**/*.test.ts",
     ],
     globalSetup: ["test/compile.ts"],
     setupFiles: ["test/setup.ts"],

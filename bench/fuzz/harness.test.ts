@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { GpruneError } from "../../src/errors.ts";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { fuzz } from "./harness.ts";
 
 test("an input whose data is refused was not read", async () => {

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
-import { temporaryDirectory } from "../../test/file_faults.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
 import { readRows, type Settings, writeRows } from "./results.ts";
 import type { Row } from "./table.ts";
 

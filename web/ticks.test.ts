@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { stepTicks, ticksAround } from "../web/ticks.ts";
+import { stepTicks, ticksAround } from "./ticks.ts";
 
 test("numbers of a vertical axis are round and lie around the values", () => {
   expect(ticksAround(7.62, 12.13, 4)).toEqual({ at: [6, 8, 10, 12, 14], digits: 0 });
