@@ -3,7 +3,7 @@
  * so would each process that it starts.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, statSync, utimesSync } from "node:fs";
+import { readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -14,6 +14,9 @@ export const COMPILED: string = join(ROOT, ".compiled");
 /** What `gprune` runs. */
 export const CLI: string = join(COMPILED, "cli", "main.js");
 
+/** Written when all is compiled, so that what was cut off is compiled again; its time is when that began. */
+const STAMP = join(COMPILED, "compiled");
+
 /** Without types, which `npm run check` looks at. */
 const OPTIONS = ["--noCheck", "--declaration", "false", "--isolatedDeclarations", "false"];
 
@@ -21,16 +24,16 @@ const OPTIONS = ["--noCheck", "--declaration", "false", "--isolatedDeclarations"
 export function setup(): void {
   const started = new Date();
   if (compiledAt() > lastChange()) return;
-  mkdirSync(COMPILED, { recursive: true });
   const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
   const project = ["-p", join(ROOT, "tsconfig.build.json"), "--outDir", COMPILED];
   execFileSync(process.execPath, [tsc, ...project, ...OPTIONS], { stdio: "inherit" });
-  utimesSync(COMPILED, started, started);
+  writeFileSync(STAMP, "");
+  utimesSync(STAMP, started, started);
 }
 
 /** When the sources that are compiled were read; milliseconds. */
 function compiledAt(): number {
-  return statSync(COMPILED, { throwIfNoEntry: false })?.mtimeMs ?? Number.NEGATIVE_INFINITY;
+  return statSync(STAMP, { throwIfNoEntry: false })?.mtimeMs ?? Number.NEGATIVE_INFINITY;
 }
 
 /** When a source was last written, or one of their directories changed; milliseconds. */

@@ -1,6 +1,5 @@
 /** What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium. */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { build } from "vite";
@@ -11,28 +10,28 @@ import { MAX_COMPARED } from "../src/ui/api.ts";
 import { serveUi, type UiServer } from "../src/ui/server.ts";
 import { CHROMIUM, violations } from "./browser.ts";
 import { CLI } from "./compile.ts";
+import { suiteDirectory } from "./directories.ts";
 import { reportFiles } from "./report_files.ts";
 
 /** A machine that does other things too takes its time. */
 const PATIENCE = 120_000;
 
 describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PATIENCE }, () => {
-  let root: string;
+  const root = suiteDirectory("ui");
   let server: UiServer;
   let browser: Browser;
   let page: Page;
 
   beforeAll(async () => {
-    root = await mkdtemp(join(tmpdir(), "gprune-ui-"));
-    const built = join(root, "page");
+    const built = join(root(), "page");
     const config = join(import.meta.dirname, "..", "web", "vite.config.ts");
     await build({ configFile: config, build: { outDir: built } });
     for (let run = 0; run <= MAX_COMPARED; run++) {
-      const directory = join(root, "runs", `run-${run}`);
+      const directory = join(root(), "runs", `run-${run}`);
       await mkdir(directory, { recursive: true });
       await writeFile(join(directory, "run.json"), formatRunRecord(reportFiles().record));
     }
-    server = await serveUi({ directory: join(root, "runs"), page: built, start: pruneStarter(CLI, []) });
+    server = await serveUi({ directory: join(root(), "runs"), page: built, start: pruneStarter(CLI, []) });
     browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
     page = await browser.newPage();
     page.setDefaultTimeout(PATIENCE);
@@ -41,7 +40,6 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
   afterAll(async () => {
     await browser?.close();
     await server?.close();
-    await rm(root, { recursive: true, force: true });
   }, PATIENCE);
 
   test("compares at most so many runs as there is room for", async () => {

@@ -255,7 +255,7 @@ function addSlopes(b: GraphBuilder, layer: LayerValues, upstream: Value): void {
 
 /** [B, T, N] as [B, 1, T, N], the same for all changes. */
 function perChange(b: GraphBuilder, x: Value): Value {
-  const axes = b.constant([1], { type: "int64", data: BigInt64Array.of(1n) });
+  const axes = b.integers([1]);
   const [batch, tokens, size] = x.shape as readonly [Dim, Dim, Dim];
   return b.operator("Unsqueeze", [x, axes], { shape: [batch, 1, tokens, size] });
 }

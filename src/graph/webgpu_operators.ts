@@ -62,7 +62,7 @@ function unflattened(b: GraphBuilder, rows: Value, x: Value): Value {
     type: "int64",
     attributes: { start: 0, end: last },
   });
-  const rest = b.constant([1], { type: "int64", data: BigInt64Array.of(-1n) });
+  const rest = b.integers([-1]);
   const shape = b.concat([leading, rest], 0, last + 1);
   return b.operator("Reshape", [rows, shape], { shape: [...x.shape.slice(0, last), rows.shape[1]!] });
 }
