@@ -27,7 +27,7 @@ import {
   specialTokenText,
   tokenId,
 } from "./tokenizer_files.ts";
-import { judgeSteps } from "./tokenizer_steps.ts";
+import { haveKnownExpressions } from "./tokenizer_steps.ts";
 import { unigramPieces, withByteFallback } from "./unigram.ts";
 import { cuttingLongWords, isQuick, WORD_CUT } from "./word_limits.ts";
 
@@ -116,7 +116,7 @@ export class Tokenizer {
     const generation = parse(files, "generation_config.json", generationSchema) ?? {};
     requireKnownMerges(json);
     requireFoundAnywhere(json);
-    const { known } = judgeSteps([json.normalizer, json.pre_tokenizer, json.decoder]);
+    const known = haveKnownExpressions([json.normalizer, json.pre_tokenizer, json.decoder]);
     const pieces = unigramPieces(json.model);
     const run = known && isQuick(json, pieces) ? directEngine : guardedEngine;
     const open = (file: TokenizerJson): TokenizerEngine =>

@@ -8,18 +8,13 @@ import { isKnownExpression, type TokenizerNode } from "./pretokenizers.ts";
 /** Steps of real tokenizers replace characters one by one and put one before the text. */
 const MAX_GROWTH = 16;
 
-/** What the steps of a tokenizer ask for. */
-export interface StepsVerdict {
-  /** Whether every regular expression is one of pretokenizers.ts; others can take for ever on some text. */
-  readonly known: boolean;
-}
-
 /**
- * Looks at normalizer, pre-tokenizer and decoder, steps inside steps included.
+ * Whether every regular expression of normalizer, pre-tokenizer and decoder, steps inside steps included, is one of
+ * pretokenizers.ts; others can take for ever on some text.
  * @throws GpruneError BAD_FILE for a pattern that is none, UNSUPPORTED when together they can make a text more than 16
  *   times as long
  */
-export function judgeSteps(steps: readonly unknown[]): StepsVerdict {
+export function haveKnownExpressions(steps: readonly unknown[]): boolean {
   const nodes = steps.flatMap(nodesOf);
   const patterns = nodes.flatMap(patternOf);
   const growth = nodes.reduce((product: number, node) => product * growthOf(node), 1);
@@ -29,7 +24,7 @@ export function judgeSteps(steps: readonly unknown[]): StepsVerdict {
       `tokenizer.json: expected steps that make a text at most ${MAX_GROWTH} times as long, got ${growth} times`,
     );
   }
-  return { known: patterns.every(({ Regex: regex }) => regex === undefined || isKnownExpression(regex)) };
+  return patterns.every(({ Regex: regex }) => regex === undefined || isKnownExpression(regex));
 }
 
 /** Every object inside a value, itself included. */
