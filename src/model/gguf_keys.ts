@@ -44,6 +44,13 @@ export class GgufKeys {
     throw new GpruneError("BAD_FILE", this.message(name, "a positive number", value));
   }
 
+  /** A number that may be 0. */
+  notNegative(name: string): number {
+    const value = this.metadata.number(this.key(name));
+    if (Number.isFinite(value) && value >= 0) return decimal(value);
+    throw new GpruneError("BAD_FILE", this.message(name, "a number of at least 0", value));
+  }
+
   message(where: string, expected: string, got: string | number): string {
     return `${this.file.path}: ${where}: expected ${expected}, got ${got}`;
   }

@@ -86,6 +86,14 @@ describe("caps", () => {
   );
 });
 
+it("takes a norm's epsilon of 0", async () => {
+  const { model } = CASES.llama!;
+  const spec = { ...model.spec, normEps: 0 };
+  await withModel({ ...CASES.llama!, model: { ...model, spec } }, async (read) => {
+    expect(read.spec.normEps).toBe(0);
+  });
+});
+
 describe("sliding windows", () => {
   const [on, off] = [16, null];
   const flags = (value: readonly boolean[]): BuiltValue => ({ type: "array", of: "bool", value });
@@ -266,7 +274,11 @@ describe("refusals", () => {
       { ...CASES.gemma2!, extra: [["gemma2.attention.sliding_window_pattern", i32s([1, 0])]] },
       "expected 3 times true or false, got 2 values",
     ],
-    ["a norm's epsilon of zero", { extra: [["llama.attention.layer_norm_rms_epsilon", f32(0)]] }, "epsilon"],
+    [
+      "a norm's negative epsilon",
+      { extra: [["llama.attention.layer_norm_rms_epsilon", f32(-1)]] },
+      "epsilon",
+    ],
     ["a negative rotary base", { extra: [["llama.rope.freq_base", f32(-1)]] }, "rope.freq_base"],
     ["a base that is no number", { extra: [["llama.rope.freq_base", f32(Number.NaN)]] }, "rope.freq_base"],
     ["a negative stretch", { extra: [["llama.rope.scaling.factor", f32(-4)]] }, "rope.scaling.factor"],

@@ -59,10 +59,7 @@ class SpecReader {
       layers,
       tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
       activation: this.#architecture.activation,
-      normEps: this.#keys.positive(
-        "attention.layer_norm_rms_epsilon",
-        this.#metadata.number(this.#keys.key("attention.layer_norm_rms_epsilon")),
-      ),
+      normEps: this.#keys.notNegative("attention.layer_norm_rms_epsilon"),
       normOffset: family.normOffset,
       qkNorm: family.qkNorm,
       postNorms: family.postNorms,

@@ -63,6 +63,10 @@ describe("readConfig", () => {
     expect(read({ ...qwen3, head_dim: null }).headDim).toBe(8);
   });
 
+  it("takes a norm's epsilon of 0", () => {
+    expect(read({ ...LLAMA, rms_norm_eps: 0 }).normEps).toBe(0);
+  });
+
   it("caps scores and logits as Gemma 2 does, logits as Gemma 3 does, and nothing in other families", () => {
     const { attn_logit_softcapping: _a, final_logit_softcapping: _f, ...silent } = GEMMA2;
     const caps = { attn_logit_softcapping: 7, final_logit_softcapping: 9 };

@@ -48,7 +48,7 @@ const schema = carried.extend({
   num_attention_heads: size,
   num_key_value_heads: size.nullish(),
   head_dim: size.nullish(),
-  rms_norm_eps: z.number().positive().optional(),
+  rms_norm_eps: z.number().nonnegative().optional(),
   hidden_act: z.string().optional(),
   hidden_activation: z.string().nullish(),
   max_position_embeddings: size.optional(),
