@@ -27,17 +27,18 @@ interface Shape {
   readonly layers?: number;
   readonly tokens?: number;
   readonly refitTokens?: number;
+  readonly encodingBytes?: number;
 }
 
 function planned(
   settings: RunConfigInput,
-  { layers = 32, tokens = 5120, refitTokens = tokens }: Shape = {},
+  { layers = 32, tokens = 5120, refitTokens = tokens, encodingBytes = 0 }: Shape = {},
 ): PlannedRun {
   const base = { model: "m", output: "o", calibration: CALIBRATION, samples: 2, recover: "bias" } as const;
   const spec = bigSpec(layers);
   const config = settle(resolveRunConfig({ ...base, ...settings }, "test"), spec);
   const allocation = config.allocation ?? "learned";
-  const texts = { tokens, refitTokens, checks: tokens > 0, decidesByText: true };
+  const texts = { tokens, refitTokens, encodingBytes, checks: tokens > 0, decidesByText: true };
   return { spec, config, ...texts, allocation, gradients: false };
 }
 
@@ -170,6 +171,12 @@ describe("planMemory", () => {
     expect(new Set(peaks).size).toBe(1);
     expect(plan(budget, shape).places).toMatchObject({ spillHidden: true, spillInputs: true });
     expect(plan(budget, shape).spilled).toBe(4 * 1_000_000 * 4096);
+  });
+
+  it("counts what making tokens of a text takes", () => {
+    const { peak, stages } = plan({}, { layers: 1, encodingBytes: 1e11 });
+    expect(stages.tokenize).toEqual({ base: 400e6, text: 1e11 });
+    expect(peak).toBe(400e6 + 1e11);
   });
 
   it("plans only stages that run", () => {

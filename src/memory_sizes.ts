@@ -92,6 +92,11 @@ export class RunSizes {
     return { statistics: this.statistics, moments: this.#places.spillHidden ? 0 : this.moments };
   }
 
+  /** A text that becomes tokens. */
+  get encoding(): Items {
+    return { base: BASE_BYTES, text: this.#run.encodingBytes };
+  }
+
   /** Layers in memory. */
   layers(): Items {
     const count = this.#places.prefetch ? 2 : 1;

@@ -76,6 +76,11 @@ const lossBackward = (run: RunSizes): Items => ({
 /** What every stage holds. */
 const STAGES: readonly Stage[] = [
   {
+    name: "tokenize",
+    runs: ({ encodingBytes }) => encodingBytes > 0,
+    items: (run) => run.encoding,
+  },
+  {
     name: "own text",
     runs: ({ config }) => hasOwnText(config),
     // The head has one row of each window, so its activations are small beside a layer's.

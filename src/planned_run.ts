@@ -11,6 +11,8 @@ export interface PlannedRun {
   readonly tokens: number;
   /** Likewise of the windows for least squares. */
   readonly refitTokens: number;
+  /** Bytes of memory that making tokens of a text took, at most; 0 where no text was read. */
+  readonly encodingBytes: number;
   /** Whether there are windows for the check. */
   readonly checks: boolean;
   /** By name; `given` where a plan is carried out. */

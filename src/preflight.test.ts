@@ -25,7 +25,14 @@ function needs(settings: RunConfigInput, tokens = 1000, kept = 0): Needs {
 }
 
 function planned(run: Pick<PlannedRun, "spec" | "config" | "tokens" | "refitTokens">): PlannedRun {
-  return { ...run, checks: true, allocation: "learned", gradients: false, decidesByText: true };
+  return {
+    ...run,
+    encodingBytes: 0,
+    checks: true,
+    allocation: "learned",
+    gradients: false,
+    decidesByText: true,
+  };
 }
 
 /** Of all files below a directory. */

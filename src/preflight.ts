@@ -69,6 +69,7 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
     config,
     tokens: tokensIn(sets),
     refitTokens: tokensIn(sets.map((set) => learnable(set, config.refitSamples))),
+    encodingBytes: Math.max(0, ...sets.map((set) => set.encodingBytes ?? 0)),
     checks: sets.some(({ heldOut }) => heldOut.length > 0),
     allocation,
     gradients,

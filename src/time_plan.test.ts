@@ -16,7 +16,7 @@ function planned(settings: RunConfigInput, changes: Partial<PlannedRun> = {}): P
   const base = { model: "m", output: "o", calibration: CALIBRATION, samples: 4, seqLen: T } as const;
   const config = settle(resolveRunConfig({ ...base, ownText: "never", ...settings }, "test"), spec);
   const tokens = 2 * 4 * T;
-  const texts = { tokens, refitTokens: 2 * tokens, checks: true, decidesByText: true };
+  const texts = { tokens, refitTokens: 2 * tokens, encodingBytes: 0, checks: true, decidesByText: true };
   return { spec, config, ...texts, allocation: config.allocation ?? "learned", gradients: false, ...changes };
 }
 

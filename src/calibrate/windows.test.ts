@@ -279,7 +279,8 @@ describe("loadTokenSet", () => {
 
   it("reads, cuts and samples a set, independently of other sets", async () => {
     const path = join(await temporaryDirectory(), "a.txt");
-    await writeFile(path, `${"a b c d e f g h ".repeat(10)}a b`);
+    const text = `${"a b c d e f g h ".repeat(10)}a b`;
+    await writeFile(path, text);
     const options = { samples: 3, seqLen: 5, seed: 7 };
     const set = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), options);
     const all = cutWindows(
@@ -293,6 +294,7 @@ describe("loadTokenSet", () => {
       windows: chosen.slice(0, 3),
       heldOut: chosen.slice(3, 5),
       unused: chosen.slice(5),
+      encodingBytes: text.length * letterTokenizer().characterBytes,
     });
     expect(set.windows).toEqual(chooseWindows(all, 3, { seed: 7, label: "web" }));
     const whole = await loadTokenSet({ name: "web", path, weight: 1 }, letterTokenizer(), {

@@ -208,6 +208,8 @@ export interface SampledSet extends TokenSet {
   readonly heldOut: readonly Int32Array[];
   /** All others, in random order. */
   readonly unused: readonly Int32Array[];
+  /** Bytes of memory that making tokens of its text took, about; absent where no text was read. */
+  readonly encodingBytes?: number;
 }
 
 export interface SamplingOptions extends TextOptions {
@@ -230,9 +232,9 @@ export const HELD_OUT_WINDOWS = 2;
  * What is left of a set where nothing learns from it: the windows held out, or the last ones of a text without more. Whatever
  * decided had the first ones, and may have had fewer.
  */
-export function forCheckAlone({ name, windows, heldOut }: SampledSet): SampledSet {
+export function forCheckAlone({ windows, heldOut, ...set }: SampledSet): SampledSet {
   const checked = heldOut.length > 0 ? heldOut : windows.slice(-HELD_OUT_WINDOWS);
-  return { name, windows: [], heldOut: checked, unused: [] };
+  return { ...set, windows: [], heldOut: checked, unused: [] };
 }
 
 /** What a run learned from of one set. */
@@ -281,5 +283,6 @@ export function sampledSet(
     windows: shuffled.slice(0, samples),
     heldOut: shuffled.slice(samples, heldOutEnd),
     unused: shuffled.slice(heldOutEnd),
+    encodingBytes: text.length * tokenizer.characterBytes,
   };
 }

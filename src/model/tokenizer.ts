@@ -10,6 +10,7 @@ import { z } from "zod";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
 import type { CarriedFile, Model } from "./model.ts";
+import { CHARACTER_BYTES, type Parting, partingOf, partsOf } from "./text_parts.ts";
 import {
   correctedReplace,
   correctedStep,
@@ -72,9 +73,15 @@ export class Tokenizer {
   /** One more than the largest id. */
   readonly vocabSize: number;
   readonly #engine: TokenizerEngine;
+  readonly #parting: Parting | null;
 
-  private constructor(engine: TokenizerEngine, config: TokenizerConfig, generation: GenerationConfig) {
+  private constructor(
+    { engine, parting }: { readonly engine: TokenizerEngine; readonly parting: Parting | null },
+    config: TokenizerConfig,
+    generation: GenerationConfig,
+  ) {
     this.#engine = engine;
+    this.#parting = parting;
     const [bos, eos] = [idOf(engine, config.bos_token), idOf(engine, config.eos_token)];
     const ends = [generation.eos_token_id, eos].flat().filter((id) => typeof id === "number");
     const added = engine.encode("", true);
@@ -86,6 +93,11 @@ export class Tokenizer {
     this.addsBos = this.bosId !== null && added[0] === this.bosId;
     this.addsEos = this.eosIds.includes(added.slice(this.addsBos ? 1 : 0).at(-1) ?? -1);
     this.vocabSize = engine.largestId + 1;
+  }
+
+  /** Bytes of memory that `encode` holds for each character of a long text, about. */
+  get characterBytes(): number {
+    return this.#parting === null ? CHARACTER_BYTES.whole : CHARACTER_BYTES.inParts;
   }
 
   /** Id that transformers puts before a text by default; null for none. */
@@ -124,7 +136,8 @@ export class Tokenizer {
     try {
       const file = tuned(json, pieces);
       const engine = cuttingLongWords(open(file), () => open(withCut(file, WORD_CUT)));
-      return new Tokenizer(engine, config, generation);
+      const parting = partingOf(json, () => splitsAtSpaces(json) || endsAtSpaces(json, pieces));
+      return new Tokenizer({ engine, parting }, config, generation);
     } catch (cause) {
       if (cause instanceof GpruneError) throw cause;
       const reason = reasonOf(cause);
@@ -140,6 +153,11 @@ export class Tokenizer {
    *   a part of the text that no token stands for
    */
   encode(text: string): Int32Array {
+    if (this.#parting === null) return this.#encodePart(text);
+    return concatenated(Array.from(partsOf(text, this.#parting), (part) => this.#encodePart(part)));
+  }
+
+  #encodePart(text: string): Int32Array {
     const ids = this.#engine.encode(text, false);
     if (ids.every(Number.isInteger)) return Int32Array.from(ids);
     throw new GpruneError("BAD_TEXT", "text: expected words of the vocabulary, got one that has no token", {
@@ -234,18 +252,35 @@ function cutsWords(step: TokenizerStep | null): boolean {
  * and cutting there changes nothing; nor does it around the line ends of Unigram that are no part of other tokens.
  * @returns null when a cut could change tokens
  */
-function spaceCut(
-  { model, pre_tokenizer: step, added_tokens: added }: TokenizerJson,
-  pieces: readonly string[] | null,
-): TokenizerStep | null {
+function spaceCut(json: TokenizerJson, pieces: readonly string[] | null): TokenizerStep | null {
   const line = pieces?.every((piece) => piece === "\n" || !piece.includes("\n")) ? "\\n" : "";
   const lines = line === "" ? "" : "|\\n+";
-  const splitsAtSpaces = step?.type === "Metaspace" && step.split !== false;
-  if (splitsAtSpaces) return isolate(`▁[^▁${line}]*|[^▁${line}]+${lines}`);
-  if (pieces === null && model.type !== "BPE") return null;
+  if (splitsAtSpaces(json)) return isolate(`▁[^▁${line}]*|[^▁${line}]+${lines}`);
+  if (endsAtSpaces(json, pieces)) return isolate(`▁*[^▁${line}]+|▁+${lines}`);
+  return line === "" ? null : isolate(`[^${line}]+${lines}`);
+}
+
+function splitsAtSpaces({ pre_tokenizer: step }: TokenizerJson): boolean {
+  return step?.type === "Metaspace" && step.split !== false;
+}
+
+/** Whether tokens are made of a whole text, and none goes on before a space sign and behind it. */
+function endsAtSpaces(
+  { model, added_tokens: added }: TokenizerJson,
+  pieces: readonly string[] | null,
+): boolean {
+  if (pieces === null && model.type !== "BPE") return false;
   const whole = new Set(added.map((token) => token.content));
   const tokens = pieces ?? Object.keys(Object(model.vocab));
-  const crosses = tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
-  if (!crosses) return isolate(`▁*[^▁${line}]+|▁+${lines}`);
-  return line === "" ? null : isolate(`[^${line}]+${lines}`);
+  return !tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
+}
+
+function concatenated(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let start = 0;
+  for (const part of parts) {
+    all.set(part, start);
+    start += part.length;
+  }
+  return all;
 }
