@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
+import { strippingSpaces, withoutStripping } from "./added_spaces.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { CHARACTER_BYTES, type Parting, partingOf, partsOf } from "./text_parts.ts";
 import {
@@ -34,7 +35,17 @@ import { cuttingLongWords, isQuick, WORD_CUT } from "./word_limits.ts";
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z
-    .array(z.looseObject({ id: tokenId, content: z.string(), single_word: z.boolean().nullish() }))
+    .array(
+      z.looseObject({
+        id: tokenId,
+        content: z.string(),
+        single_word: z.boolean().nullish(),
+        special: z.boolean().nullish(),
+        normalized: z.boolean().nullish(),
+        lstrip: z.boolean().nullish(),
+        rstrip: z.boolean().nullish(),
+      }),
+    )
     .default([]),
   normalizer: stepSchema.nullish().default(null),
   pre_tokenizer: stepSchema.nullish().default(null),
@@ -135,7 +146,8 @@ export class Tokenizer {
       withByteFallback(run({ json: file, config: withUnknown(config, json) }), json.model);
     try {
       const file = tuned(json, pieces);
-      const engine = cuttingLongWords(open(file), () => open(withCut(file, WORD_CUT)));
+      const whole = cuttingLongWords(open(file), () => open(withCut(file, WORD_CUT)));
+      const engine = strippingSpaces(whole, json.added_tokens);
       const parting = partingOf(json, () => splitsAtSpaces(json) || endsAtSpaces(json, pieces));
       return new Tokenizer({ engine, parting }, config, generation);
     } catch (cause) {
@@ -226,6 +238,7 @@ function withUnknown(config: TokenizerConfig, { model }: TokenizerJson): Tokeniz
 function tuned(file: TokenizerJson, pieces: readonly string[] | null): TokenizerJson {
   const json = {
     ...file,
+    added_tokens: withoutStripping(file.added_tokens),
     normalizer: file.normalizer && correctedReplace(file.normalizer),
     decoder: file.decoder && correctedReplace(file.decoder),
   };

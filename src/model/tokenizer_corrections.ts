@@ -44,12 +44,15 @@ export const stepSchema: z.ZodType<TokenizerStep> = z.looseObject({
 /** Pre-tokenizers of the library that disagree with tokenizers, as steps that do not. */
 const CORRECTIONS: Readonly<Record<string, (step: TokenizerStep) => TokenizerStep>> = {
   Sequence: (step) => sequence(z.array(stepSchema).parse(step.pretokenizers).map(correctedStep)),
-  // The library's step has JavaScript's \s, with U+FEFF and without U+0085, its Split step has Unicode's. With a
-  // prefix space the text must stay whole until the prefix is there.
+  // The library's step has JavaScript's \s, with U+FEFF and without U+0085, its Split step has Unicode's.
   ByteLevel: (step) =>
-    step.use_regex === false || step.add_prefix_space === true
+    step.use_regex === false
       ? step
-      : sequence([isolate(GPT2_WORDS), { ...step, use_regex: false }]),
+      : sequence([
+          ...(step.add_prefix_space === true ? [PREFIX_SPACE] : []),
+          isolate(GPT2_WORDS),
+          { ...step, use_regex: false, add_prefix_space: false },
+        ]),
   // The library's step knows 0 to 9, tokenizers' every number character.
   Digits: (step) => isolate(step.individual_digits === true ? "\\p{N}" : "\\p{N}+"),
   // The library's words have the letters of English alone, and its spaces those of JavaScript.
@@ -60,6 +63,9 @@ const CORRECTIONS: Readonly<Record<string, (step: TokenizerStep) => TokenizerSte
   Punctuation: ({ behavior = "Isolated" }) => split({ ...isolate(PUNCTUATION), behavior }),
   Split: split,
 };
+
+/** A step of the library that tokenizers does not have. */
+const PREFIX_SPACE: TokenizerStep = { type: "Replace", pattern: { Regex: "\\A(?! )" }, content: " " };
 
 /** \w of tokenizers' Whitespace step (crate regex), which the library has without joiners. */
 const WORD_CHARACTERS = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d";
