@@ -77,6 +77,18 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{{ messages[0]['content'] | replace('Be', 'Do') | indent(2) }} {{ [3,1,2] | sort }} {{ ['b','A'] | sort }} {{ [1,2,3] | first }} {{ [1,2,3]|last }} {{ [1,2]|reverse|list }} {{ 'a'|safe }} {{ 5|string + '6' }} {{ '7'|int + 1 }} {{ -3|abs }} {{ 'x-y'|title }}",
     "  Do brief.\n [1, 2, 3] ['A', 'b'] 1 3 [2, 1] a 56 8 3 X-Y",
   ],
+  [
+    "{{ 2.0|tojson }} {{ [1, -0.0, 0.00001, 7 / 2, true] | tojson }} {{ 'é<\\u2028' | tojson }} {{ {'é': ['😀'] } | tojson(ensure_ascii=true) }} {{ {'b': 1.0, 'Z': [] } | tojson(sort_keys=true, separators=(',', ':')) }}",
+    '2.0 [1, -0.0, 1e-05, 3.5, true] "é< " {"\\u00e9": ["\\ud83d\\ude00"]} {"Z":[],"b":1.0}',
+  ],
+  [
+    "{{ {'b': {'x': [1.5, {}], 'y': []}, 'a': none} | tojson(indent=4) }}{{ [1, 2] | tojson(false, 1) }}",
+    '{\n    "b": {\n        "x": [\n            1.5,\n            {}\n        ],\n        "y": []\n    },\n    "a": null\n}[\n 1,\n 2\n]',
+  ],
+  [
+    "{{ {'b': 1, 'A': 2.0} | dictsort }} {{ {'b': 1, 'a': 2} | dictsort(by='value', reverse=true) }}{% for k, v in {'b': 1, 'a': 2} | dictsort %} {{ k }}{{ v }}{% endfor %} {{ ({'b': 1} | dictsort)[0] == ('b', 1) }}",
+    "[('A', 2.0), ('b', 1)] [('a', 2), ('b', 1)] a2 b1 True",
+  ],
 ];
 
 it.each(RENDERED)("%j is rendered as transformers renders it", (template, text) => {

@@ -1,15 +1,11 @@
 /** Chat templates, rendered as transformers does it, but for the day: what is made of a text must not depend on it. */
-import { FILTERS } from "./filters.ts";
+import { FILTERS, PLAIN_JSON } from "./filters.ts";
 import { type Dialect, PythonInterpreter } from "./interpreter.ts";
 import { Environment, parse } from "./library.ts";
 import { str } from "./printing.ts";
 import { CONSTANTS, printing, range } from "./template.ts";
 
-/** The library's `tojson` is that of transformers. */
-const CHAT: Dialect = {
-  isStrict: false,
-  filters: new Map([...FILTERS].filter(([name]) => name !== "tojson")),
-};
+const CHAT: Dialect = { isStrict: false, filters: new Map([...FILTERS, ["tojson", PLAIN_JSON]]) };
 
 /** The day that templates which ask for none have, Llama 3.2's among them: Friday, 26 July 2024, by the letters of `strftime`. */
 const DAY: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 /** Filters of jinja2, and methods of Python's values, that the library has not or computes in another way. */
 import type { Value } from "./library.ts";
-import { json, str } from "./printing.ts";
+import { json, quotedAs, SAFE_JSON, str } from "./printing.ts";
 import { capitalize, type Side, strip, titleLetters, titleWords } from "./text.ts";
 import { equal, Float, Int, isNumber, itemsOf, List, Str, Tuple } from "./values.ts";
 
@@ -72,9 +72,29 @@ const unique = operation((value) => {
   return new List(kept);
 });
 
+/** `tojson` of transformers (`_compile_jinja_template` of utils/chat_template_utils.py). */
+export const PLAIN_JSON: Operation = operation(
+  (value, { ensure_ascii: ascii, indent, separators, sort_keys: sorted }) => {
+    if (value.type === "UndefinedValue") return;
+    const isIndented = indent?.type === "IntegerValue";
+    const given = separators?.type === "ArrayValue" ? separators.value.map(str) : [];
+    const style = {
+      quoted: quotedAs(ascii?.value === true),
+      sortKeys: sorted?.value === true,
+      indent: isIndented ? indent.value : null,
+      separators: [given[0] ?? (isIndented ? "," : ", "), given[1] ?? ": "],
+    } as const;
+    return new Str(json(value, style));
+  },
+  "ensure_ascii",
+  "indent",
+  "separators",
+  "sort_keys",
+);
+
 export const FILTERS: ReadonlyMap<string, Operation> = new Map([
   ["string", operation((value) => new Str(str(value)))],
-  ["tojson", operation((value) => new Str(json(value)))],
+  ["tojson", operation((value) => new Str(json(value, SAFE_JSON)))],
   ["list", operation((value) => new List(itemsOf(value)))],
   ["length", operation((value) => new Int(itemsOf(value).length))],
   [

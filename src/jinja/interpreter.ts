@@ -89,7 +89,8 @@ export class PythonInterpreter extends library.Interpreter {
     const operand = evaluated(OF_UNDEFINED.has(name) ? value : withoutUndefined(value));
     const operation = this.#dialect.filters.get(name);
     const own = operation?.apply(operand.value, this.#arguments(operation, args, scope));
-    return own ?? super.evaluate({ ...node, operand }, scope);
+    const result = own ?? super.evaluate({ ...node, operand }, scope);
+    return name === "dictsort" ? new List(itemsOf(result).map((pair) => new Tuple(itemsOf(pair)))) : result;
   }
 
   /** @throws Error for an undefined value, where those are errors */

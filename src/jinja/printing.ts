@@ -20,15 +20,47 @@ function repr(value: Value): string {
   return value.value.length === 1 ? `(${items},)` : `(${items})`;
 }
 
+/** How `json.dumps` of Python is told to write. */
+export interface JsonStyle {
+  readonly quoted: (text: string) => string;
+  readonly sortKeys: boolean;
+  /** Spaces for each level; null for one line. */
+  readonly indent: number | null;
+  /** Between items, and behind a key. */
+  readonly separators: readonly [string, string];
+}
+
 /** As `htmlsafe_json_dumps` of jinja2 writes it: ASCII, sorted keys, no marks of HTML. */
-export function json(value: Value): string {
-  if (value.type === "StringValue") return quotedJson(value.value);
+export const SAFE_JSON: JsonStyle = {
+  quoted: (text) => JSON.stringify(text).replace(/[<>&'\u0080-\uffff]/g, escapedUnit),
+  sortKeys: true,
+  indent: null,
+  separators: [", ", ": "],
+};
+
+/** The same with letters beyond ASCII and marks of HTML as they are, or with the latter alone. */
+export function quotedAs(isAscii: boolean): JsonStyle["quoted"] {
+  if (!isAscii) return JSON.stringify;
+  return (text) => JSON.stringify(text).replace(/[\u007f-\uffff]/g, escapedUnit);
+}
+
+/** Python's `json.dumps`. @throws Error as `str` */
+export function json(value: Value, style: JsonStyle, depth = 0): string {
+  const { quoted, sortKeys, indent, separators } = style;
+  if (value.type === "StringValue") return quoted(value.value);
   if (value.type === "BooleanValue") return String(value.value);
   if (value.type === "NullValue") return "null";
-  if (value.type === "ArrayValue") return `[${value.value.map(json).join(", ")}]`;
+  const line = (level: number): string => (indent === null ? "" : `\n${" ".repeat(indent * level)}`);
+  const inside = (items: readonly string[]): string => {
+    if (items.length === 0) return "";
+    return line(depth + 1) + items.join(separators[0] + line(depth + 1)) + line(depth);
+  };
+  const inner = (item: Value): string => json(item, style, depth + 1);
+  if (value.type === "ArrayValue") return `[${inside(value.value.map(inner))}]`;
   if (value.type !== "ObjectValue") return printedNumber(value);
-  const entries = [...value.value].sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${entries.map(([key, item]) => `${quotedJson(key)}: ${json(item)}`).join(", ")}}`;
+  const entries = [...value.value];
+  if (sortKeys) entries.sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${inside(entries.map(([key, item]) => quoted(key) + separators[1] + inner(item)))}}`;
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
@@ -39,9 +71,8 @@ function quoted(text: string): string {
   return mark + inner.replaceAll(mark, `\\${mark}`) + mark;
 }
 
-function quotedJson(text: string): string {
-  const escaped = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(text).replace(/[<>&'\u0080-\uffff]/g, escaped);
+function escapedUnit(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** Of records, 1.0 is 1: JSON has one kind of numbers here. */
