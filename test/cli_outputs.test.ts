@@ -80,6 +80,22 @@ describe("generate and export, from what a prune wrote", () => {
     expect([sampled.code, sampled.stderr, lines(sampled)]).toEqual([0, "", [own]]);
     expect(await readFile(own, "utf8")).toBe(shown.stdout);
     for (const line of lines(shown)) expect(JSON.parse(line)).toEqual({ text: expect.stringMatching(/\w/) });
+    const texts = lines(shown).map((line) => (JSON.parse(line) as { text: string }).text);
+    const document = {
+      output: null,
+      model: first,
+      count: 2,
+      tokens: 40,
+      temperature: 1,
+      top_p: 1,
+      seed: 3,
+      texts,
+    };
+    expect(json(await gprune("generate", first, ...options, "-q", "--json"))).toEqual(document);
+    const other = join(root(), "samples", "other.jsonl");
+    const kept = await gprune("generate", first, ...options, "-q", "--json", "-o", other);
+    expect(json(kept)).toEqual({ ...document, output: other });
+    expect(await readFile(other, "utf8")).toBe(shown.stdout);
     const calibration = ["--calib", `own=${own}`, "--samples", "1", "--seq-len", "16"];
     const output = join(root(), "from-own");
     expect(await gprune("prune", first, "-o", output, ...calibration, "-q")).toMatchObject({ code: 0 });

@@ -47,19 +47,13 @@ export async function generateCommand(path: string, options: GenerateCommandOpti
     const got = sample ? "both" : "neither";
     throw new GpruneError("BAD_ARGUMENT", `generate: expected --prompt or --sample, got ${got}`);
   }
-  if (sample && options.json) {
-    throw new GpruneError("BAD_ARGUMENT", "--json: expected it with --prompt, got it with --sample", {
-      hint: "Samples are JSON Lines anyway.",
-    });
-  }
   if (!sample) refuseOfSamples(options);
   refuseOfChats(options);
   // A wrong place is reported before anything is computed.
   if (output !== undefined) await requireFreeFile(output);
   const prompt = options.prompt === STANDARD_INPUT ? await readPrompt() : options.prompt;
   if (prompt === undefined) {
-    const texts = await withWriter(path, options, (writer) => sampled(writer, options));
-    await giveLines(texts, output);
+    await give(await withWriter(path, options, (writer) => sampled(writer, options)), options);
   } else {
     tell(await withWriter(path, options, (writer) => continued(writer, prompt, options)), options);
   }
@@ -177,20 +171,35 @@ function refuseOfChats({ chat = false, system, sample = false }: GenerateCommand
   }
 }
 
+/** Texts drawn from the model; plain JSON, as `--json` prints it. */
+interface Sampled {
+  readonly model: string;
+  readonly count: number;
+  /** Of every window. */
+  readonly tokens: number;
+  readonly temperature: number;
+  readonly top_p: number;
+  readonly seed: number;
+  readonly texts: readonly string[];
+}
+
 /** Texts drawn from the model, window by window. */
 async function sampled(
   { runner, tokenizer, onProgress }: Writer,
   { count = 16, temperature = 1, topP = 1, seed = 0, ...options }: GenerateCommandOptions,
-): Promise<readonly string[]> {
+): Promise<Sampled> {
   const { maxTokens: tokens = Math.min(SAMPLED_TOKENS, runner.model.spec.maxPositions) } = options;
   const sampling = { count, temperature, topP, seed, tokens, onProgress };
-  return (await sampleTexts(runner, tokenizer, sampling)).flat();
+  const texts = (await sampleTexts(runner, tokenizer, sampling)).flat();
+  return { model: runner.model.origin.name, count, tokens, temperature, top_p: topP, seed, texts };
 }
 
-/** JSON Lines of texts, to a file or the standard output. */
-async function giveLines(texts: readonly string[], output: string | undefined): Promise<void> {
+/** JSON Lines of texts, to a file or the standard output; there one document instead with `--json`, which names the file. */
+async function give(found: Sampled, { output, json }: GenerateCommandOptions): Promise<void> {
+  const { texts } = found;
   const show = (): void => {
-    for (const text of texts) printJsonLine({ text });
+    if (json) printJson({ output: null, ...found });
+    else for (const text of texts) printJsonLine({ text });
   };
   if (output === undefined) return show();
   const lines = texts.map((text) => `${JSON.stringify({ text })}\n`).join("");
@@ -199,5 +208,6 @@ async function giveLines(texts: readonly string[], output: string | undefined): 
     show();
     throw error;
   });
-  print(output);
+  if (json) printJson({ output, ...found });
+  else print(output);
 }
