@@ -37,7 +37,7 @@ const program = new Command("gprune")
     "after",
     notes(`
 Progress goes to stderr, results to stdout. Exit codes: 0 good, 1 the input was wrong, 2 a bug in gprune,
-130 and 143 interrupted. An output directory appears complete or not at all; an interrupted prune can be resumed.
+130 and 143 interrupted; ui and worker end with 0 when they are told to. An output directory appears complete or not at all; an interrupted prune can be resumed.
 
 Models on the hub go into its usual cache; HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected.
 NO_COLOR and FORCE_COLOR decide about colours.

@@ -8,7 +8,10 @@ interface UiOptions {
   readonly port: number;
 }
 
-/** Serves until a signal comes. The first one stops the run under way where it can be resumed, the second one leaves. */
+/**
+ * Serves until a signal comes. The first one stops the run under way where it can be resumed, and is how it ends well, as
+ * `gprune worker` does; the second one leaves.
+ */
 export async function uiCommand(directory: string, { port }: UiOptions): Promise<void> {
   const server = await serveUi({ directory, port, start: pruneStarter(process.argv[1]!) });
   let isLeaving = false;
@@ -16,7 +19,7 @@ export async function uiCommand(directory: string, { port }: UiOptions): Promise
     if (isLeaving) process.exit(EXIT_CODES[signal]);
     isLeaving = true;
     say("\nstopping; Ctrl-C again leaves at once");
-    void server.close().then(() => process.exit(EXIT_CODES[signal]));
+    void server.close().then(() => process.exit(0));
   });
   say("The page is open to this machine only, and to whoever has this address. Ctrl-C ends it.");
   print(server.address);
