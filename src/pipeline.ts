@@ -143,7 +143,8 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
   let runtime: Runtime | undefined;
   let opened: OpenRunPasses | undefined;
   try {
-    const facts = await runFacts(config, { ...ready, plan: given, maxShardBytes }, onProgress);
+    const depends = { ...ready, plan: given, maxShardBytes };
+    const facts = await time("hash", () => runFacts(config, depends, onProgress));
     const hashes = modelHashesIn(facts);
     const source = { model, config, weights: weightsHash(hashes) };
     for (const text of warningsOf(given, source)) options.onWarning?.(text);

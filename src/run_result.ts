@@ -25,7 +25,7 @@ export interface PruneResult {
   readonly runtimes: Runtimes;
   /** Perplexity before and after on windows of the calibration texts that were not used, by set. */
   readonly held_out: Readonly<Record<string, HeldOutScore>>;
-  /** Seconds per stage. */
+  /** Seconds per stage; in run.json those until the report was drawn. */
   readonly timings: Readonly<Record<string, number>>;
   readonly calibration: Readonly<Record<string, SetUse>>;
   /** Calibration tokens per second of the calibration stage; null without one. */

@@ -106,6 +106,12 @@ describe("prune", () => {
     expect(await bytes({ seed: 8 })).not.toEqual(first);
   });
 
+  test("says how long each stage took, hashing the model among them", async () => {
+    const { timings } = await run({ method: "none", metric: "magnitude" });
+    const stages = ["open", "tokenize", "hash", "calibrate", "decide", "recover", "check", "save"];
+    expect(Object.keys(timings)).toEqual(stages);
+  });
+
   test("metrics of the weights need no text without recovery", async () => {
     const result = await run({ method: "none", metric: "magnitude", recover: "none", calibration: [] });
     await expectSound(result);

@@ -96,7 +96,7 @@ export function timingsPicture({ record }: Facts): Picture | null {
   return {
     id: "timings",
     title: "Where the time went",
-    words: `${duration(total)} in all; the longest stage is ${longest.stage} with ${percent(longest.seconds / total, 0)}.`,
+    words: `${duration(total)} until this report was drawn; the longest stage is ${longest.stage} with ${percent(longest.seconds / total, 0)}.`,
     caption: "Wall-clock time of each stage.",
     chart: (palette) => ({
       height: { step: 24 },
