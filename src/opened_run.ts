@@ -6,6 +6,7 @@ import type { RunConfig, SettledConfig } from "./config.ts";
 import type { Runtimes } from "./export/runtimes.ts";
 import { type DeviceFound, findDevice } from "./graph/device_check.ts";
 import { openModel } from "./model/checkpoint.ts";
+import { ggufTokenizerObstacle } from "./model/gguf_vocabulary.ts";
 import type { Model } from "./model/model.ts";
 import type { OnProgress } from "./progress.ts";
 import type { PruningPlan } from "./prune/plan.ts";
@@ -54,6 +55,8 @@ export interface OpenedRun extends AskedRun {
   readonly config: SettledConfig;
   /** The opener closes its weights. */
   readonly model: Model;
+  /** Why llama.cpp cannot have the tokenizer; null where it can. */
+  readonly tokenizerObstacle: string | null;
   /** Who will load the result. */
   readonly runtimes: Runtimes;
   /** One that the model is yet to write is as large as it will be. */
@@ -81,10 +84,12 @@ export async function openRun(
   try {
     const config = settle(asked.config, model.spec);
     requireFit(given, { model, where: config.plan });
-    const runtimes = foresee(config, { model, plan: given });
+    const tokenizerObstacle = ggufTokenizerObstacle(model);
+    const runtimes = foresee(config, { model, plan: given, tokenizerObstacle });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
-    return { ...asked, config, model, runtimes, sets, allocation: allocationOf(config, metric) };
+    const allocation = allocationOf(config, metric);
+    return { ...asked, config, model, tokenizerObstacle, runtimes, sets, allocation };
   } catch (error) {
     await model.weights.close();
     throw error;

@@ -18,7 +18,6 @@ import type { WriteDirectory } from "./io/output_directory.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
 import { RunDirectory } from "./io/run_directory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
-import { ggufTokenizerObstacle } from "./model/gguf_vocabulary.ts";
 import type { Model } from "./model/model.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
@@ -196,7 +195,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
     sparsity: { asked: given === null ? config.sparsity : achieved, achieved },
     parameters: { before: parameterCount(model.spec), after: parameterCount(writtenSpec(pruned.spec)) },
     widths: widths(plan, model.spec),
-    runtimes: runtimesOf(pruned.spec, { tokenizer: ggufTokenizerObstacle(model) }),
+    runtimes: runtimesOf(pruned.spec, { tokenizer: run.tokenizerObstacle }),
     held_out: heldOut,
     calibration: usesOf(sets, config),
   };

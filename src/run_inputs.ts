@@ -25,7 +25,6 @@ import { tidy } from "./graph/memory_policy.ts";
 import type { Runtime } from "./graph/runtime.ts";
 import { readSmallText } from "./io/file.ts";
 import { chatRendererOf } from "./model/chat_template.ts";
-import { ggufTokenizerObstacle } from "./model/gguf_vocabulary.ts";
 import type { Model } from "./model/model.ts";
 import { layersParameters } from "./model/spaces.ts";
 import type { ModelSpec } from "./model/spec.ts";
@@ -103,7 +102,16 @@ function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
 /** Who will load the result; refuses what nothing could. */
 export function foresee(
   { sparsity, roundTo, shape, recover: recovery }: RunConfig,
-  { model, plan }: { readonly model: Model; readonly plan: PruningPlan | null },
+  {
+    model,
+    plan,
+    tokenizerObstacle,
+  }: {
+    readonly model: Model;
+    readonly plan: PruningPlan | null;
+    /** As `ggufTokenizerObstacle` says it. */
+    readonly tokenizerObstacle: string | null;
+  },
 ): Runtimes {
   return foreseeRuntimes({
     spec: model.spec,
@@ -112,7 +120,7 @@ export function foresee(
     shape,
     plan,
     addsBiases: recovery !== "none",
-    tokenizer: ggufTokenizerObstacle(model),
+    tokenizer: tokenizerObstacle,
   });
 }
 
