@@ -102,3 +102,16 @@ export function codeOf(cause: unknown): string | undefined {
 export function internalError(message: string): GpruneError {
   return new GpruneError("INTERNAL", `internal: ${message}`);
 }
+
+/**
+ * Refuses what is no word, as a caller has it of a variable that is not set.
+ * @param where - what the caller gives
+ * @throws GpruneError BAD_ARGUMENT
+ */
+export function requireWord(value: unknown, where: string, hint?: string): void {
+  if (typeof value === "string" && value !== "") return;
+  const got = value === "" ? '""' : String(value);
+  throw new GpruneError("BAD_ARGUMENT", `${where}: expected a name or a path, got ${got}`, {
+    hint: hint ?? "A variable may not be set.",
+  });
+}

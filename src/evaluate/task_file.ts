@@ -4,7 +4,7 @@
  * (task_template.ts).
  */
 import type { z } from "zod";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, requireWord } from "../errors.ts";
 import { endingOf } from "../io/file.ts";
 import type { HubOptions } from "../io/hub.ts";
 import { isJsonObject } from "../io/json.ts";
@@ -27,6 +27,7 @@ export async function readTask(
   limit: number = Number.POSITIVE_INFINITY,
   options: HubOptions = {},
 ): Promise<readonly TaskDocument[]> {
+  requireWord(name, "task");
   if ([".yaml", ".yml"].includes(endingOf(name))) return readTemplatedTask(name, limit, options);
   const records = await readRecords(name, limit, options);
   const { question } = layoutOf(records[0]!);

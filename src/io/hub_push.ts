@@ -2,7 +2,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, requireWord } from "../errors.ts";
 import { silent } from "../progress.ts";
 import { PositionalFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
@@ -63,6 +63,8 @@ export async function pushDirectory(
   name: string,
   options: PushOptions = {},
 ): Promise<Pushed> {
+  requireWord(directory, "directory");
+  requireWord(name, "repository");
   const { environment = process.env, onProgress = silent, private: isPrivate = false, revision } = options;
   const repo = parseTarget(name, revision);
   const names = await modelFiles(directory);

@@ -3,7 +3,7 @@
  * asks for is there in the right shape before anything is computed.
  */
 import { join } from "node:path";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, requireWord } from "../errors.ts";
 import { kindOfPath, PositionalFile, readSmallFile } from "../io/file.ts";
 import { type HubOptions, hubFile, hubModelDirectory } from "../io/hub.ts";
 import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../io/hub_address.ts";
@@ -62,10 +62,11 @@ const MAX_LISTED = 8;
  * its cache first, unless it is there.
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
- * @throws GpruneError NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or BAD_TENSOR listing what
+ * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or BAD_TENSOR listing what
  *   is missing or has the wrong shape; FORBIDDEN and NETWORK from the hub
  */
 export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
+  requireWord(name, "model", MODEL_HINT);
   const path = await localModel(name, options);
   const opened =
     (await kindOfPath(path)) === "directory" ? await openHuggingFace(path) : await openGgufModel(path);

@@ -1,6 +1,6 @@
 /** The files that a run has in its output beside the model, and their reader. */
 import { z } from "zod";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, requireWord } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/file.ts";
 import { fileInside } from "../io/inside.ts";
 import { parseJson } from "../io/json.ts";
@@ -36,6 +36,7 @@ const curveSchema: z.ZodType<readonly TrainingStep[]> = z.array(
  *   something else
  */
 export async function readRun(directory: string): Promise<RunFiles> {
+  requireWord(directory, "run");
   const record = await readRecord(directory);
   const plan = await read(directory, RUN_FILES.plan, parsePlan);
   const evaluation = await readEvaluation(directory);

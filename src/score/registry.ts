@@ -1,7 +1,7 @@
 /**
  * Every importance metric. To add one: a file beside this one, a row here, a case in metrics.test.ts.
  */
-import { GpruneError } from "../errors.ts";
+import { GpruneError, requireWord } from "../errors.ts";
 import { mostSimilar } from "../similar.ts";
 import { fisher } from "./fisher.ts";
 import { flapIfv } from "./flap_ifv.ts";
@@ -37,12 +37,13 @@ export const METRICS: readonly Metric[] = [
  * @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones
  */
 export function metricByName(name: string, where: string = "metric"): Metric {
+  requireWord(name, where);
   const metric = METRICS.find((candidate) => simplified(candidate.name) === simplified(name));
   if (metric !== undefined) return metric;
   const names = METRICS.map((candidate) => candidate.name);
   const meant = names.find((known) => known.startsWith(name.toLowerCase())) ?? mostSimilar(name, names);
   throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names.join(", ")}, got "${name}"`, {
-    hint: meant === undefined || name === "" ? undefined : `Did you mean ${meant}?`,
+    hint: meant === undefined ? undefined : `Did you mean ${meant}?`,
   });
 }
 
