@@ -51,6 +51,15 @@ describe("a computing process", () => {
     }
   });
 
+  it.each(["SIGKILL", "SIGSEGV"])("has failed as it has said when %s ends it after that", async (signal) => {
+    const { outcome } = await heard(`
+      const failure = { code: "OUTPUT_FAILED", message: "out: expected to write it, got ENOSPC" };
+      process.send({ type: "failed", failure }, () => process.kill(process.pid, "${signal}"));
+      setInterval(() => {}, 1000);
+    `);
+    expect(outcome).toMatchObject({ kind: "failed", exitCode: 1, failure: { code: "OUTPUT_FAILED" } });
+  });
+
   it("has failed when it ends before it has said so", async () => {
     const { outcome } = await heard("process.disconnect();");
     expect(outcome).toMatchObject({ kind: "failed", exitCode: 2 });

@@ -8,7 +8,7 @@ import { computingProcess, memoryLimit } from "../io/machine.ts";
 import { removeTemporary, type Temporary } from "../io/output_directory.ts";
 import { isOutOfMemory } from "../io/own_program.ts";
 import type { ProgressEvent } from "../progress.ts";
-import { failureOf } from "./exit.ts";
+import { exitCodeOf, failureOf } from "./exit.ts";
 import {
   type ChildMessage,
   childMessageSchema,
@@ -174,7 +174,8 @@ export class ComputeProcess {
         hint: atOnce && this.#canResume ? RESUME_HINT : failure?.hint,
       };
     }
-    if (failure !== null) return { kind: "failed", failure, exitCode: code ?? 2 };
+    // One that has said why may be ended by a signal while it leaves, with ONNX Runtime's threads still there.
+    if (failure !== null) return { kind: "failed", failure, exitCode: code || exitCodeOf(failure) };
     if (code === 0 && this.#isDone) return { kind: "exited", code };
     return { kind: "failed", ...failureOf(this.#death(code, signal)) };
   }

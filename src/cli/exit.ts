@@ -20,11 +20,15 @@ export function fail(error: unknown): void {
 
 /** What went wrong, in words, and the exit code. Only bugs show a stack. */
 export function failureOf(error: unknown): { readonly failure: Failure; readonly exitCode: number } {
-  if (error instanceof GpruneError && error.code !== "INTERNAL") {
-    return { failure: error.plain, exitCode: 1 };
-  }
+  const isExpected = error instanceof GpruneError && error.code !== "INTERNAL";
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return { failure: { message }, exitCode: 2 };
+  const failure = isExpected ? error.plain : { message };
+  return { failure, exitCode: exitCodeOf(failure) };
+}
+
+/** Only bugs have no code. */
+export function exitCodeOf({ code }: Failure): number {
+  return code === undefined ? 2 : 1;
 }
 
 export function printFailure({ code, message, hint }: Failure): void {
