@@ -28,7 +28,10 @@ const REQUIRED = [
   "demo/model/model.safetensors",
   "demo/texts/heldout/code.txt",
 ];
-const FORBIDDEN = /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench|scripts|docs|node_modules)[/]/;
+const FORBIDDEN =
+  /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench[/](?!results[/])|scripts|docs[/]api|node_modules)[/]/;
+/** What README.md may name that is of the repository alone. */
+const OF_REPOSITORY = /^(ARCHITECTURE|CONTRIBUTING)[.]md$|^(src|test|bench)[/].*[.]ts$/;
 
 interface Packed {
   readonly unpackedSize: number;
@@ -47,10 +50,15 @@ function pack(): Packed {
   return packed;
 }
 
-/** Paths that package.json promises to users. */
+/** Paths that package.json promises to users, and those that README.md sends them to. */
 function promised(): string[] {
   const { bin } = JSON.parse(readFileSync("package.json", "utf8")) as { bin: Record<string, string> };
-  return [...REQUIRED, ...Object.values(bin)];
+  return [...REQUIRED, ...Object.values(bin), ...linked()];
+}
+
+function linked(): string[] {
+  const links = readFileSync("README.md", "utf8").matchAll(/\]\((?!https?:|#)([^)#]+)/g);
+  return [...new Set(Array.from(links, ([, path]) => path!))].filter((path) => !OF_REPOSITORY.test(path));
 }
 
 function main(): number {
@@ -58,7 +66,7 @@ function main(): number {
   const paths = files.map((file) => file.path);
   const problems = [
     ...promised()
-      .filter((path) => !paths.includes(path))
+      .filter((path) => !paths.some((packed) => packed === path || packed.startsWith(`${path}/`)))
       .map((path) => `${path}: expected in the package`),
     ...paths.filter((path) => FORBIDDEN.test(path)).map((path) => `${path}: expected not in the package`),
   ];
