@@ -1,11 +1,20 @@
 /** What several commands share: how the model is named, common options, and computing in a child process. */
-import { Help, Option } from "commander";
+import { Command, Help, Option } from "commander";
 import { DTYPE_CHOICES } from "../choices.ts";
+import { deviceOptions } from "./device.ts";
 import { choiceOption, countOption, directoryOption, numberOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";
 
 export const MODEL: string =
   "Hugging Face directory, .gguf file, or hf://ORG/NAME[@REVISION][/FILE.gguf] on the hub";
+
+/** A command that takes options by lists. */
+export class GpruneCommand extends Command {
+  addOptions(options: readonly Option[]): this {
+    for (const option of options) this.addOption(option);
+    return this;
+  }
+}
 
 /** A command whose work is done by a child of this process, which is this process when it is the child. */
 export function computing<A extends unknown[]>(
@@ -71,10 +80,16 @@ export function storeOption(): Option {
   );
 }
 
+/** Of commands that compute. */
+export function computingOptions(): readonly Option[] {
+  return [threadsOption(), ...deviceOptions()];
+}
+
 export function jsonOption(): Option {
   return new Option("--json", "print one JSON document on stdout and nothing else");
 }
 
-export function quietOption(): Option {
-  return new Option("-q, --quiet", "no progress");
+/** Of commands that take a while. */
+export function tellingOptions(): readonly Option[] {
+  return [jsonOption(), new Option("-q, --quiet", "no progress")];
 }

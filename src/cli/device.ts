@@ -12,21 +12,16 @@ export interface DeviceOptions {
   readonly requireDevice?: boolean;
 }
 
-export function deviceOption(): Option {
-  return choiceOption(
-    "--device <name>",
-    "where to compute: cpu, webgpu or cuda (default: cpu)",
-    DEVICE_NAMES,
-  );
-}
-
-export function deviceDtypeOption(): Option {
-  const description = "format of products with weights on a device: f32, or f16 (default: f32)";
-  return choiceOption("--device-dtype <name>", description, DEVICE_DTYPES);
-}
-
-export function requireDeviceOption(): Option {
-  return new Option("--require-device", "fail without the device, in place of computing on the CPU");
+export function deviceOptions(): readonly Option[] {
+  return [
+    choiceOption("--device <name>", "where to compute: cpu, webgpu or cuda (default: cpu)", DEVICE_NAMES),
+    choiceOption(
+      "--device-dtype <name>",
+      "format of products with weights on a device: f32, or f16 (default: f32)",
+      DEVICE_DTYPES,
+    ),
+    new Option("--require-device", "fail without the device, in place of computing on the CPU"),
+  ];
 }
 
 /** The device to compute on; says on stderr when it is not the one that was asked for. */

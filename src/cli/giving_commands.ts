@@ -1,9 +1,9 @@
 /** The commands that hand a model on. */
-import { Command } from "commander";
-import { computing, dtypeOption, jsonOption, MODEL, notes, quietOption } from "./common.ts";
+import type { Command } from "commander";
+import { computing, dtypeOption, GpruneCommand, MODEL, notes, tellingOptions } from "./common.ts";
 import { choiceOption } from "./options.ts";
 
-export const exportCommand: Command = new Command("export")
+export const exportCommand: Command = new GpruneCommand("export")
   .summary("write a model in another format or dtype")
   .description("Writes a model in another format or dtype.")
   .usage("MODEL -o OUT [options]")
@@ -22,8 +22,7 @@ export const exportCommand: Command = new Command("export")
     "gguf: llama.cpp's name for the tokenizer's cut into words, when it is not recognised",
   )
   .option("--resume", "hf: keep finished shards in OUT.run until all are there, and go on with those")
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
@@ -40,7 +39,7 @@ Examples:
   )
   .action(computing(async (model, options) => (await import("./export.ts")).exportCommand(model, options)));
 
-export const pushCommand: Command = new Command("push")
+export const pushCommand: Command = new GpruneCommand("push")
   .summary("upload the output of prune or export to the hub")
   .description("Uploads the output of prune or export to the hub.")
   .usage("DIR ORG/NAME [options]")
@@ -48,8 +47,7 @@ export const pushCommand: Command = new Command("push")
   .argument("<repo>", "ORG/NAME on the hub; made when there is none")
   .option("--private", "make it private; one that exists must be")
   .option("--revision <branch>", "branch to commit to, made when there is none (default: main)")
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`

@@ -1,74 +1,59 @@
 /** The commands that look at models. */
-import { Command } from "commander";
+import { type Command, Option } from "commander";
 import {
   computing,
+  computingOptions,
+  GpruneCommand,
   jsonOption,
   MODEL,
   notes,
-  quietOption,
   resumeOption,
   seqLenOption,
-  threadsOption,
+  tellingOptions,
 } from "./common.ts";
-import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.ts";
 import { countOption, numberOption, textSetsOption } from "./options.ts";
 
-/** Gives a command the options that say what models are evaluated on. @param formats - where formats of tasks are listed */
-function materialOptions(command: Command, formats: string): Command {
-  return command
-    .addOption(textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"))
-    .addOption(
-      textSetsOption(
-        "--tasks <tasks...>",
-        `NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats ${formats}`,
-      ),
-    )
-    .addOption(
-      countOption(
-        "--num-fewshot <n>",
-        "solved questions before each question of a task (default: what a YAML file says, or 0)",
-        {
-          min: 0,
-        },
-      ),
-    )
-    .addOption(
-      textSetsOption(
-        "--fewshot <tasks...>",
-        "NAME=PATH each: where a task's solved questions come from, not its own",
-      ),
-    )
-    .option("--chat", "put the questions of tasks as messages, by the model's chat template")
-    .option("--system <text>", "with --chat: what a system message says before them")
-    .addOption(countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }))
-    .addOption(seqLenOption(2))
-    .option("--bos", "begin every window with BOS, without which Gemma and a few others can do little")
-    .addOption(
-      countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
-        min: 1,
-      }),
-    );
+/** Options that say what models are evaluated on. @param formats - where formats of tasks are listed */
+function materialOptions(formats: string): readonly Option[] {
+  return [
+    textSetsOption("--text <texts...>", "NAME=PATH each, as for gprune prune --calib"),
+    textSetsOption(
+      "--tasks <tasks...>",
+      `NAME=PATH each: JSON Lines, JSON, Parquet or YAML file, or hf://datasets/ORG/NAME/FILE; formats ${formats}`,
+    ),
+    countOption(
+      "--num-fewshot <n>",
+      "solved questions before each question of a task (default: what a YAML file says, or 0)",
+      { min: 0 },
+    ),
+    textSetsOption(
+      "--fewshot <tasks...>",
+      "NAME=PATH each: where a task's solved questions come from, not its own",
+    ),
+    new Option("--chat", "put the questions of tasks as messages, by the model's chat template"),
+    new Option("--system <text>", "with --chat: what a system message says before them"),
+    countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }),
+    seqLenOption(2),
+    new Option("--bos", "begin every window with BOS, without which Gemma and a few others can do little"),
+    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
+      min: 1,
+    }),
+  ];
 }
 
-export const evalCommand: Command = materialOptions(
-  new Command("eval")
-    .summary("perplexity of a model on texts, and accuracy on tasks")
-    .description(
-      "Measures perplexity on texts, accuracy on tasks, or both, of a model alone or beside a baseline.",
-    )
-    .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
-    .argument("<model>", MODEL),
-  "below",
-)
+export const evalCommand: Command = new GpruneCommand("eval")
+  .summary("perplexity of a model on texts, and accuracy on tasks")
+  .description(
+    "Measures perplexity on texts, accuracy on tasks, or both, of a model alone or beside a baseline.",
+  )
+  .usage("MODEL [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
+  .argument("<model>", MODEL)
+  .addOptions(materialOptions("below"))
   .option("--baseline <model>", "second model to be shown beside it, and how far the first is from it")
   .option("--save", "leave the result in MODEL, an output of gprune prune, and add it to its report")
   .addOption(resumeOption())
-  .addOption(threadsOption())
-  .addOption(deviceOption())
-  .addOption(deviceDtypeOption())
-  .addOption(requireDeviceOption())
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(computingOptions())
+  .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
@@ -102,16 +87,14 @@ Examples:
   )
   .action(computing(async (model, options) => (await import("./eval.ts")).evalCommand(model, options)));
 
-export const compareCommand: Command = materialOptions(
-  new Command("compare")
-    .summary("several models in one table; the first is what the others are compared with")
-    .description("Compares parameters, size and widths of models, and with --text and --tasks how they do.")
-    .usage("A B [C...] [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
-    .argument("<a>", MODEL)
-    .argument("<b>", "another model")
-    .argument("[others...]", "further models"),
-  "in gprune eval --help",
-)
+export const compareCommand: Command = new GpruneCommand("compare")
+  .summary("several models in one table; the first is what the others are compared with")
+  .description("Compares parameters, size and widths of models, and with --text and --tasks how they do.")
+  .usage("A B [C...] [--text NAME=PATH...] [--tasks NAME=PATH...] [options]")
+  .argument("<a>", MODEL)
+  .argument("<b>", "another model")
+  .argument("[others...]", "further models")
+  .addOptions(materialOptions("in gprune eval --help"))
   .addOption(resumeOption())
   .option("--speed", "also how fast they answer with this runtime, and in how much memory")
   .addOption(countOption("--batch <n>", "with --speed: sequences at once (default: 1)", { min: 1 }))
@@ -120,12 +103,8 @@ export const compareCommand: Command = materialOptions(
   )
   .addOption(countOption("--new-tokens <n>", "with --speed: tokens to go on with (default: 32)", { min: 1 }))
   .addOption(countOption("--repeats <n>", "with --speed: rounds that count (default: 5)", { min: 1 }))
-  .addOption(threadsOption())
-  .addOption(deviceOption())
-  .addOption(deviceDtypeOption())
-  .addOption(requireDeviceOption())
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(computingOptions())
+  .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
@@ -143,7 +122,7 @@ Examples:
     ),
   );
 
-export const reportCommand: Command = new Command("report")
+export const reportCommand: Command = new GpruneCommand("report")
   .summary("make the report of a run, or compare several runs")
   .description(
     "Makes report.html of an output of gprune prune again, with what gprune eval --save has added; with several outputs, " +
@@ -163,7 +142,7 @@ export const reportCommand: Command = new Command("report")
   )
   .action(async (runs, options) => (await import("./report.ts")).reportCommand(runs, options));
 
-export const inspectCommand: Command = new Command("inspect")
+export const inspectCommand: Command = new GpruneCommand("inspect")
   .summary("parameters, widths and shapes of a model")
   .description("Shows parameters, size, widths and shapes of a model, and which programs load it.")
   .usage("MODEL [options]")
@@ -172,7 +151,7 @@ export const inspectCommand: Command = new Command("inspect")
   .addHelpText("after", "\nExample:\n  $ gprune inspect PRUNED --json")
   .action(async (model, options) => (await import("./inspect.ts")).inspectCommand(model, options));
 
-export const generateCommand: Command = new Command("generate")
+export const generateCommand: Command = new GpruneCommand("generate")
   .summary("continue a prompt, the most probable token each time; or write texts to calibrate on")
   .description(
     "Continues a prompt or answers it, the most probable token each time; or writes texts to calibrate on.",
@@ -199,12 +178,8 @@ export const generateCommand: Command = new Command("generate")
   )
   .addOption(countOption("--seed <n>", "draws the samples (default: 0)", { min: 0 }))
   .option("-o, --output <file>", "with --sample: file to be made; the standard output when absent")
-  .addOption(threadsOption())
-  .addOption(deviceOption())
-  .addOption(deviceDtypeOption())
-  .addOption(requireDeviceOption())
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(computingOptions())
+  .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`

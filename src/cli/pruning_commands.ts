@@ -1,6 +1,6 @@
 /** The commands that decide and prune. */
 
-import { Command } from "commander";
+import type { Command } from "commander";
 import {
   ALLOCATION_NAMES,
   MAX_MODULES,
@@ -14,18 +14,19 @@ import {
 import { METRICS } from "../score/registry.ts";
 import {
   computing,
+  computingOptions,
   dtypeOption,
-  jsonOption,
+  GpruneCommand,
   MODEL,
   notes,
-  quietOption,
   redisOption,
   seqLenOption,
   sparsityOption,
   storeOption,
+  tellingOptions,
   threadsOption,
 } from "./common.ts";
-import { deviceDtypeOption, deviceOption, requireDeviceOption } from "./device.ts";
+import { deviceOptions } from "./device.ts";
 import { choiceOption, countOption, sizeOption, textSetsOption } from "./options.ts";
 import { pairs } from "./terminal.ts";
 
@@ -33,7 +34,7 @@ const TEXT_METRICS = METRICS.filter(({ input }) => input !== "weights")
   .map(({ name }) => name)
   .join(", ");
 
-export const pruneCommand: Command = new Command("prune")
+export const pruneCommand: Command = new GpruneCommand("prune")
   .summary("remove FFN neurons and attention KV groups, and save the smaller model")
   .description(
     "Removes whole FFN neurons and whole attention KV groups (a key/value head with the query heads that read it), " +
@@ -131,10 +132,7 @@ export const pruneCommand: Command = new Command("prune")
   .optionsGroup("Output and running:")
   .addOption(dtypeOption())
   .option("--no-report", "write no report.html")
-  .addOption(threadsOption())
-  .addOption(deviceOption())
-  .addOption(deviceDtypeOption())
-  .addOption(requireDeviceOption())
+  .addOptions(computingOptions())
   .addOption(
     sizeOption(
       "--max-memory <size>",
@@ -145,8 +143,7 @@ export const pruneCommand: Command = new Command("prune")
   .option("--resume", "go on with a run that was interrupted, with the same bytes in the end")
   .addOption(redisOption("have `gprune worker`s compute the passes over the texts; needs --store"))
   .addOption(storeOption())
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(tellingOptions())
   .addHelpText(
     "after",
     notes(`
@@ -190,7 +187,7 @@ Examples:
   )
   .action(computing(async (model, options) => (await import("./prune.ts")).pruneCommand(model, options)));
 
-export const sensitivityCommand: Command = new Command("sensitivity")
+export const sensitivityCommand: Command = new GpruneCommand("sensitivity")
   .summary("how much each unit's importance moves from calibration set to calibration set, without pruning")
   .description(
     "Measures how much each unit's importance moves from calibration set to calibration set, without pruning.",
@@ -208,12 +205,8 @@ export const sensitivityCommand: Command = new Command("sensitivity")
   .addOption(seqLenOption(MIN_SEQ_LEN))
   .addOption(countOption("--seed <n>", "drives the choice of windows", { min: 0, default: 0 }))
   .option("--picture <file>", "heat map and histogram as .svg or .png")
-  .addOption(threadsOption())
-  .addOption(deviceOption())
-  .addOption(deviceDtypeOption())
-  .addOption(requireDeviceOption())
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(computingOptions())
+  .addOptions(tellingOptions())
   .addHelpText(
     "after",
     "\nExample:\n  $ gprune sensitivity MODEL --calib web=web.txt code=code.txt wiki=wiki.txt --picture sigma.svg",
@@ -224,7 +217,7 @@ export const sensitivityCommand: Command = new Command("sensitivity")
     ),
   );
 
-export const workerCommand: Command = new Command("worker")
+export const workerCommand: Command = new GpruneCommand("worker")
   .summary("compute units of work of distributed prunes, on this machine")
   .description(
     "Computes units of work of every `gprune prune` that has the same queue and store, until a signal comes. " +
@@ -249,7 +242,7 @@ Examples:
   )
   .action(async (options) => (await import("./worker.ts")).workerCommand(options));
 
-export const uiCommand: Command = new Command("ui")
+export const uiCommand: Command = new GpruneCommand("ui")
   .summary("a local page: runs, live progress, new runs, comparisons, reports")
   .description(
     "Serves a page on this machine that lists the runs below a directory, starts, shows, stops and resumes prunes, " +
@@ -261,17 +254,14 @@ export const uiCommand: Command = new Command("ui")
   .addHelpText("after", "\nExample:\n  $ gprune ui runs --port 4747")
   .action(async (directory, options) => (await import("./ui.ts")).uiCommand(directory, options));
 
-export const demoCommand: Command = new Command("demo")
+export const demoCommand: Command = new GpruneCommand("demo")
   .summary("the whole job on the embedded model, in about a minute")
   .description("Runs the whole job on the embedded model, which takes about a minute.")
   .usage("[options]")
   .option("-o, --output <dir>", "where the pruned demo models go (default: a new temporary directory)")
   .addOption(sparsityOption("", 0.4))
-  .addOption(deviceOption())
-  .addOption(deviceDtypeOption())
-  .addOption(requireDeviceOption())
-  .addOption(jsonOption())
-  .addOption(quietOption())
+  .addOptions(deviceOptions())
+  .addOptions(tellingOptions())
   .addHelpText("after", "\nExample:\n  $ gprune demo --sparsity 0.5 -o demo-out")
   .action(computing(async (options) => (await import("./demo.ts")).demoCommand(options)));
 
