@@ -110,7 +110,7 @@ async function judge(target: FuzzTarget, { files, directory, meter, tally }: Tri
 }
 
 /** A proper refusal; throws everything else on. */
-function refusal(error: unknown): "refused" {
+export function refusal(error: unknown): "refused" {
   const isProper = error instanceof GpruneError && error.code !== "INTERNAL";
   if (!isProper) throw error;
   if (error.message.length > 10_000) throw new Error(`a message of ${error.message.length} characters`);

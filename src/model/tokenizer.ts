@@ -171,16 +171,21 @@ export class Tokenizer {
 
   #encodePart(text: string): Int32Array {
     const ids = this.#engine.encode(text, false);
-    if (ids.every(Number.isInteger)) return Int32Array.from(ids);
+    // The id for unknown words is what the file says, which may be none.
+    if (ids.every((id) => Number.isInteger(id) && id >= 0 && id < this.vocabSize))
+      return Int32Array.from(ids);
     throw new GpruneError("BAD_TEXT", "text: expected words of the vocabulary, got one that has no token", {
       hint: "The tokenizer has no token for unknown words; use that of the original model.",
     });
   }
 
-  /** Text of token ids, special tokens included. The library loses a U+FEFF that is spelled in byte tokens. */
+  /**
+   * Text of token ids, special tokens included; ids beyond the last token are nothing, as in tokenizers (Rust). The library loses a
+   * U+FEFF that is spelled in byte tokens.
+   */
   decode(ids: ArrayLike<number>): string {
-    if (ids.length === 0) return "";
-    return this.#engine.decode(Array.from(ids));
+    const known = Array.from(ids).filter((id) => id < this.vocabSize);
+    return known.length === 0 ? "" : this.#engine.decode(known);
   }
 }
 

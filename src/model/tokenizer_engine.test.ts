@@ -119,6 +119,35 @@ test("a word without a token is refused, not taken for another, where there is n
   );
 });
 
+test.each([-1, 100])("neither is an id for unknown words that the vocabulary does not have: %s", (unk_id) => {
+  const model = { type: "Unigram", vocab: Object.keys(LETTERS).map((letter) => [letter, -1]), unk_id };
+  const tokenizer = letters({ pre_tokenizer: null, model });
+  expect([...tokenizer.encode("ab")]).toEqual([0, 1]);
+  expect(() => tokenizer.encode("z")).toThrow(expect.objectContaining({ code: "BAD_TEXT" }));
+});
+
+test("ids of no token are no text", () => {
+  const decoder = replace({ String: "a" }, "b");
+  const tokenizer = letters({ decoder, model: { type: "WordLevel", vocab: LETTERS } });
+  expect(tokenizer.decode([0, 16, 1, 2 ** 24])).toBe("bb");
+  expect(tokenizer.decode([16])).toBe("");
+});
+
+test("what the library fails at is not supported, in a thread as in the process", () => {
+  const decoder = replace({ String: "a" }, "b");
+  const strange = { ...json, decoder, model: { ...json.model, type: "BPE", merges: [], unk_token: {} } };
+  for (const engine of [directEngine, guardedEngine]) {
+    const { decode } = engine({ json: strange, config: {} });
+    expect(decode([0, 1])).toBe("bb");
+    expect(() => decode([16])).toThrow(
+      expect.objectContaining({
+        code: "UNSUPPORTED",
+        message: expect.stringMatching(/^tokenizer\.json: expected a known tokenizer, got .*replaceAll/),
+      }),
+    );
+  }
+});
+
 describe("steps that lengthen texts", () => {
   test.each([
     ["replace nothing by something long", [replace({ String: "" }, "x".repeat(1000))], "1001 times"],

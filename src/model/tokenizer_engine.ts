@@ -5,7 +5,7 @@
 import { createRequire } from "node:module";
 import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
-import { GpruneError } from "../errors.ts";
+import { GpruneError, reasonOf } from "../errors.ts";
 
 /** Ids of a text and their parts of it, as many. */
 export interface Pieces {
@@ -32,17 +32,32 @@ export interface EngineFiles {
 
 /** Runs in this process: for tokenizers whose every step is known. */
 export function directEngine({ json, config }: EngineFiles): TokenizerEngine {
-  const library = new LibraryTokenizer(json, config);
+  const library = attempt(() => new LibraryTokenizer(json, config));
   return {
-    encode: (text, special) => library.encode(text, { add_special_tokens: special }).ids,
+    encode: (text, special) => attempt(() => library.encode(text, { add_special_tokens: special })).ids,
     encodePieces: (text, special) => {
-      const { ids, tokens } = library.encode(text, { add_special_tokens: special });
+      const { ids, tokens } = attempt(() => library.encode(text, { add_special_tokens: special }));
       return { ids, pieces: tokens };
     },
-    decode: (ids) => library.decode([...ids], { clean_up_tokenization_spaces: false }),
+    decode: (ids) => attempt(() => library.decode([...ids], { clean_up_tokenization_spaces: false })),
     idOf: (token) => library.token_to_id(token),
     largestId: largest(library.get_vocab().values()),
   };
+}
+
+/** What the library throws means that it does not know the tokenizer: it checks little beforehand. */
+function attempt<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (cause) {
+    throw unknown(reasonOf(cause), cause);
+  }
+}
+
+function unknown(reason: string, cause?: unknown): GpruneError {
+  return new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
+    cause,
+  });
 }
 
 function largest(ids: Iterable<number>): number {
@@ -127,7 +142,7 @@ export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): T
     }
     const { value, error } = receiveMessageOnPort(port)!.message as { value?: unknown; error?: string };
     if (error === undefined) return value;
-    throw new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${error}`);
+    throw unknown(error);
   };
   const ask = (characters: number, ...request: readonly unknown[]): unknown => {
     if (!isOver) port.postMessage(request);
