@@ -95,17 +95,24 @@ const kept = join(results, `${values.tag}.json`);
 const rows = readRows(kept, settings);
 const lab = await Lab.open(model);
 
+const wanted: readonly Omit<Key, "recover">[] = list(values.sparsities).flatMap((sparsity) =>
+  list(values.metrics).flatMap((metric) =>
+    list(values.variants).flatMap((variant) =>
+      leftOuts.map((leftOut) => ({ sparsity: Number(sparsity), metric, variant, leftOut })),
+    ),
+  ),
+);
+// What is no variant, metric, recovery or sparsity is said before hours are spent on others.
+for (const about of wanted) {
+  metricByName(about.metric);
+  for (const recover of list(values.recover)) configOf({ ...about, recover });
+}
+
 for (const leftOut of leftOuts) {
   const key = { sparsity: 0, recover: "none", metric: "dense", variant: "dense", leftOut };
   if (!isFinished(key)) keep({ ...key, achieved: 0, seconds: 0, ...(await measure(lab.dense, leftOut)) });
 }
-for (const sparsity of list(values.sparsities).map(Number)) {
-  for (const metric of list(values.metrics)) {
-    for (const variant of list(values.variants)) {
-      for (const leftOut of leftOuts) await addRows({ sparsity, metric, variant, leftOut });
-    }
-  }
-}
+for (const about of wanted) await addRows(about);
 await lab.close();
 console.log(markdown(rows));
 
