@@ -1,13 +1,18 @@
-/** What a distributed run tells whoever watches it, and whoever works for it. Servers and failures: workers.test.ts. */
+/**
+ * What a distributed run tells whoever watches it and whoever works for it, and what workers are told on the command line. Servers
+ * and failures: workers.test.ts.
+ */
+import { spawnSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type PruneOptions, prune, type RunConfig, resolveRunConfig } from "../src/index.ts";
 import { distributed, runWorker, type WorkerEvent } from "../src/workers/index.ts";
 import { suiteDirectory } from "./directories.ts";
 import { MockHub } from "./mock_hub.ts";
 import { hasRedis, RedisServer } from "./redis_server.ts";
-import { hashes } from "./run_cli.ts";
+import { type CliRun, hashes, startCli } from "./run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 
 describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
@@ -104,5 +109,41 @@ describe.runIf(hasRedis)("a distributed run", { timeout: 120_000 }, () => {
     const found = await pruned(configOf("org/tiny"), { onForeseen });
     expect(await readdir(join(others, "hub"))).toEqual(["models--org--tiny"]);
     expect(found).toEqual(await pruned(configOf(model), {}));
+  });
+
+  /** A worker that the command line starts. @returns it and the store */
+  function commanded(...options: readonly string[]): { readonly worker: CliRun; readonly store: string } {
+    const store = freshName();
+    const worker = startCli(["worker", "--redis", server.url, "--store", store, "--json", ...options]);
+    onTestFinished(() => void worker.child.kill("SIGKILL"));
+    return { worker, store };
+  }
+
+  test("leaves a worker whose --model is another one", async () => {
+    const other = await writeTinyCheckpoint(freshName(), { hiddenSize: 8 });
+    const { worker, store } = commanded("--model", other);
+    const end = new AbortController();
+    const openPasses = distributed({ redis: server.url, store });
+    const run = prune(configOf(model), { openPasses, signal: end.signal }).catch(({ code }) => code);
+    const { code, stderr } = await worker.result;
+    end.abort();
+    expect([code, await run]).toEqual([1, "INTERRUPTED"]);
+    expect(stderr).toContain(other);
+  });
+
+  test("gives up a unit that takes longer than --unit-limit", async () => {
+    const { worker, store } = commanded("--unit-limit", "1");
+    // What computes units stands still.
+    createInterface(worker.child.stdout!).on("line", (line) => {
+      const { pid } = JSON.parse(line) as { readonly pid?: number };
+      if (pid !== undefined) spawnSync("kill", ["-STOP", `${pid}`]);
+    });
+    const openPasses = distributed({ redis: server.url, store });
+    await expect(prune(configOf(model), { openPasses })).rejects.toMatchObject({
+      code: "UNIT_FAILED",
+      message: expect.stringContaining("ended by the limit of 1 s"),
+    });
+    worker.child.kill("SIGTERM");
+    expect(await worker.result).toMatchObject({ code: 0 });
   });
 });
