@@ -11,6 +11,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { positiveInteger } from "../scripts/clients/options.ts";
 import { fuzz } from "./fuzz/harness.ts";
 import { FUZZ_TARGETS } from "./fuzz/targets.ts";
 
@@ -22,8 +23,8 @@ const { values } = parseArgs({
   },
 });
 
-const asked = wholeNumber("--inputs", values.inputs, 1);
-const seed = wholeNumber("--seed", values.seed, 0);
+const asked = positiveInteger("inputs", values.inputs);
+const seed = positiveInteger("seed", values.seed);
 const targets = FUZZ_TARGETS.filter(({ name }) => values.only === undefined || name === values.only);
 if (targets.length === 0) {
   const names = FUZZ_TARGETS.map(({ name }) => name).join(", ");
@@ -52,9 +53,3 @@ try {
 }
 console.log(`${total} inputs, ${failures === 0 ? "no failure" : `${failures} readers failed`}`);
 if (failures > 0) process.exitCode = 1;
-
-/** @throws Error for what is no whole number from `least` */
-function wholeNumber(name: string, text: string, least: number): number {
-  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
-  throw new Error(`${name}: expected a whole number from ${least} to 999999999, got ${text}`);
-}

@@ -1,9 +1,12 @@
 /** A small sample of what bench/fuzz.ts does. */
+import { join } from "node:path";
 import fc from "fast-check";
 import { beforeEach, expect, test } from "vitest";
 import { type FuzzTarget, fuzz } from "../bench/fuzz/harness.ts";
+import { readInProcess } from "../bench/fuzz/parquet_process.ts";
 import { FUZZ_TARGETS } from "../bench/fuzz/targets.ts";
 import { GpruneError } from "../src/index.ts";
+import type { ParquetRequest } from "../src/io/parquet_process.ts";
 import { temporaryDirectory } from "./directories.ts";
 
 const INPUTS = 200;
@@ -40,6 +43,12 @@ test("a reader that crashes is found", async () => {
 test("a reader that reports a bug of ours is found", async () => {
   const target = opening(() => Promise.reject(new GpruneError("INTERNAL", "internal: x")));
   expect((await fuzz(target, { inputs: 5, seed: 1, directory })).failure).toContain("internal: x");
+});
+
+test("a reader that crashes in the process for Parquet is found, and reads on", async () => {
+  await expect(readInProcess(null as unknown as ParquetRequest)).rejects.toThrow(/^TypeError/);
+  const missing = readInProcess({ path: join(directory, "missing"), rows: 1 });
+  await expect(missing).rejects.toMatchObject({ code: "NOT_FOUND" });
 });
 
 test("a reader that allocates too much is found", async () => {

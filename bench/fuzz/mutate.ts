@@ -112,6 +112,17 @@ function applyEdit(bytes: Uint8Array, { at, removed, inserted }: Edit): Uint8Arr
   return Buffer.concat([bytes.subarray(0, start), inserted, bytes.subarray(start + removed)]);
 }
 
+/** Bytes of which up to three are others, so that everything stays in its place. */
+export function overwritten(bytes: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8Array> {
+  const place = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true });
+  const value = fc.oneof(fc.constantFrom(0, 1, 2, 0x7f, 0x80, 0xff), fc.nat(255));
+  return fc.tuple(bytes, fc.array(fc.tuple(place, value), { maxLength: 3 })).map(([whole, changes]) => {
+    const changed = Uint8Array.from(whole);
+    for (const [at, byte] of changes) changed[Math.floor(at * whole.length)] = byte;
+    return changed;
+  });
+}
+
 /** A JSON value with up to three of its parts replaced by hostile values, left out or joined by new keys. */
 export function tamperedJson(value: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
   const change = fc.record({

@@ -3,6 +3,7 @@ import type { FuzzTarget } from "./harness.ts";
 import { ggufModelTarget, ggufTarget } from "./targets/gguf.ts";
 import { indexTarget } from "./targets/index.ts";
 import { modelConfigTarget } from "./targets/model_config.ts";
+import { parquetTarget } from "./targets/parquet.ts";
 import { planTarget } from "./targets/plan.ts";
 import { runConfigTarget } from "./targets/run_config.ts";
 import { safetensorsTarget } from "./targets/safetensors.ts";
@@ -19,4 +20,5 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   runConfigTarget,
   tokenizerTarget,
   textsTarget,
+  parquetTarget,
 ];

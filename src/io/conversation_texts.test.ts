@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import { parquetOf } from "../../test/parquet_builder.ts";
 import type { ConversationRenderer } from "./conversations.ts";
 import { readText } from "./texts.ts";
 
@@ -29,26 +30,6 @@ function lines(...documents: readonly unknown[]): string {
 }
 
 type SchemaElement = NonNullable<Parameters<typeof parquetWriteBuffer>[0]["schema"]>[number];
-
-function parquetOf(columns: Readonly<Record<string, readonly unknown[]>>): Uint8Array {
-  const message = [
-    { name: "role", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
-    { name: "content", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
-  ] as const;
-  const schema = Object.entries(columns).flatMap(([name, [first]]): readonly SchemaElement[] =>
-    typeof first === "string"
-      ? [{ name, type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" } as const]
-      : [
-          { name, converted_type: "LIST", repetition_type: "OPTIONAL", num_children: 1 } as const,
-          { name: "list", repetition_type: "REPEATED", num_children: 1 } as const,
-          { name: "element", repetition_type: "OPTIONAL", num_children: 2 } as const,
-          ...message,
-        ],
-  );
-  const root = { name: "root", num_children: Object.keys(columns).length };
-  const columnData = Object.entries(columns).map(([name, data]) => ({ name, data: [...data] }));
-  return new Uint8Array(parquetWriteBuffer({ columnData, schema: [root, ...schema] }));
-}
 
 describe("readText of conversations", () => {
   it("has them rendered, of messages as of ShareGPT's, and lets one follow the other", async () => {
