@@ -24,6 +24,14 @@ export type OwnTextChoice = (typeof OWN_TEXT_CHOICES)[number];
 export const DTYPE_CHOICES = ["auto", "f32", "f16", "bf16"] as const;
 export type DTypeChoice = (typeof DTYPE_CHOICES)[number];
 
+/** Number formats of GGUF files (export/gguf_types.ts). */
+export const GGUF_CHOICES = ["auto", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"] as const;
+export type GgufDType = Exclude<(typeof GGUF_CHOICES)[number], "auto">;
+
+/** Number formats of ONNX files (export/onnx_formats.ts). */
+export const ONNX_CHOICES = ["auto", "f32", "f16", "int8", "int4"] as const;
+export type OnnxDType = Exclude<(typeof ONNX_CHOICES)[number], "auto">;
+
 export const MAX_ROUNDS = 64;
 export const MAX_MODULES = 16;
 /** Tokens in a window, at least. */

@@ -88,8 +88,12 @@ export {
   type AllocationName,
   DTYPE_CHOICES,
   type DTypeChoice,
+  GGUF_CHOICES,
+  type GgufDType,
   METHODS,
   type Method,
+  ONNX_CHOICES,
+  type OnnxDType,
   OWN_TEXT_CHOICES,
   type OwnTextChoice,
   RECOVERIES,
@@ -147,10 +151,8 @@ export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
-export type { GgufDType } from "./export/gguf_types.ts";
 export { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
 export { exportOnnx, type OnnxExportOptions } from "./export/onnx.ts";
-export type { OnnxDType } from "./export/onnx_formats.ts";
 export { type LoadingFacts, type Runtimes, runtimesOf } from "./export/runtimes.ts";
 // The method
 export type { Consensus } from "./gprune/consensus.ts";

@@ -1,10 +1,8 @@
 /** Everything that gprune writes, as a table, and who loads it. */
-import type { DTypeChoice } from "../../src/choices.ts";
+import type { DTypeChoice, GgufDType, OnnxDType } from "../../src/choices.ts";
 import { exportGguf } from "../../src/export/gguf.ts";
-import type { GgufDType } from "../../src/export/gguf_types.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import { exportOnnx } from "../../src/export/onnx.ts";
-import type { OnnxDType } from "../../src/export/onnx_formats.ts";
 import type { Model } from "../../src/model/model.ts";
 import type { ClientName } from "./clients.ts";
 

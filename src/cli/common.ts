@@ -44,8 +44,8 @@ export function sparsityOption(note: string, preset?: number): Option {
   });
 }
 
-export function dtypeOption(further: readonly string[] = []): Option {
-  const choices = [...DTYPE_CHOICES, ...further];
+/** @param choices - of all formats that the output may have */
+export function dtypeOption(choices: readonly string[] = DTYPE_CHOICES): Option {
   return choiceOption("--dtype <name>", "dtype of the output (default: auto)", choices);
 }
 

@@ -1,14 +1,19 @@
 /** `gprune export` */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { DTYPE_CHOICES, type DTypeChoice } from "../choices.ts";
+import {
+  DTYPE_CHOICES,
+  type DTypeChoice,
+  GGUF_CHOICES,
+  type GgufDType,
+  ONNX_CHOICES,
+  type OnnxDType,
+} from "../choices.ts";
 import { GpruneError } from "../errors.ts";
 import { requireDtype } from "../export/dtype_choice.ts";
 import { exportGguf } from "../export/gguf.ts";
-import { GGUF_CHOICES, type GgufDType } from "../export/gguf_types.ts";
 import { exportHuggingFace } from "../export/hf.ts";
 import { exportOnnx } from "../export/onnx.ts";
-import { ONNX_CHOICES, type OnnxDType } from "../export/onnx_formats.ts";
 import { exportResumably } from "../export/resumed_export.ts";
 import { requireFreeDirectory, requireFreeFile } from "../io/output_place.ts";
 import type { Model } from "../model/model.ts";

@@ -1,5 +1,6 @@
 /** The commands that hand a model on. */
 import type { Command } from "commander";
+import { DTYPE_CHOICES, GGUF_CHOICES, ONNX_CHOICES } from "../choices.ts";
 import { computing, dtypeOption, GpruneCommand, MODEL, notes, tellingOptions } from "./common.ts";
 import { choiceOption } from "./options.ts";
 
@@ -16,7 +17,7 @@ export const exportCommand: Command = new GpruneCommand("export")
       "onnx",
     ]),
   )
-  .addOption(dtypeOption(["q8_0", "q4_0", "q4_k", "q6_k", "int8", "int4"]))
+  .addOption(dtypeOption([...new Set([...DTYPE_CHOICES, ...GGUF_CHOICES, ...ONNX_CHOICES])]))
   .option(
     "--pre <name>",
     "gguf: llama.cpp's name for the tokenizer's cut into words, when it is not recognised",

@@ -8,6 +8,7 @@ import { tensorsOf } from "../../test/plans.ts";
 import { longrope } from "../../test/scaled_ropes.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA_SWITCHES, GEMMA1_SWITCHES, GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
+import type { GgufDType } from "../choices.ts";
 import { openGguf } from "../io/gguf.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
@@ -15,7 +16,6 @@ import { PROJECTIONS, type RopeSpec, YARN_DEFAULTS, yarnAttentionFactor } from "
 import type { ProgressEvent } from "../progress.ts";
 import { memorySource } from "../tensor/memory.ts";
 import { type ExportGgufOptions, exportGguf, type GgufExport } from "./gguf.ts";
-import type { GgufDType } from "./gguf_types.ts";
 import { runtimesOf } from "./runtimes.ts";
 
 /** The step of tokenizers whose spaces are signs. */

@@ -4,6 +4,7 @@
  * or not at all, and never in place of another.
  */
 import { basename } from "node:path";
+import { GGUF_CHOICES, type GgufDType } from "../choices.ts";
 import { type EncodedValue, text, texts, u32 } from "../io/gguf_values.ts";
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/gguf_writer.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
@@ -21,7 +22,7 @@ import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { requireFinite } from "./finite.ts";
 import { type GgufTarget, requireGgufTarget } from "./gguf_target.ts";
-import { fallbackWarning, fileTypeOf, GGUF_CHOICES, type GgufDType, ggmlTypeOf } from "./gguf_types.ts";
+import { fallbackWarning, fileTypeOf, ggmlTypeOf } from "./gguf_types.ts";
 import { requireExportRoom } from "./room.ts";
 import { type WeightReader, zeroFilled } from "./zero_fill.ts";
 

@@ -1,8 +1,6 @@
 /** Which ggml type each tensor of a file gets, decided from names and shapes alone. */
+import type { GgufDType } from "../choices.ts";
 import { type WrittenGgmlType, writtenGgmlType } from "../io/ggml_encode.ts";
-
-/** A choice of `--dtype` for GGUF files. */
-export type GgufDType = "f32" | "f16" | "bf16" | "q8_0" | "q4_0" | "q4_k" | "q6_k";
 
 interface Recipe {
   /** general.file_type, enum llama_ftype of llama.h. */
@@ -27,9 +25,6 @@ const RECIPES: Readonly<Record<GgufDType, Recipe>> = {
   q4_k: { fileType: 14, matrices: ["Q4_K", "Q8_0", "F16"], embeddings: ["Q6_K", "Q8_0", "F16"] },
   q6_k: { fileType: 18, matrices: ["Q6_K", "Q8_0", "F16"], embeddings: ["Q6_K", "Q8_0", "F16"] },
 };
-
-/** Every choice of `--dtype` for GGUF files. */
-export const GGUF_CHOICES: readonly string[] = ["auto", ...Object.keys(RECIPES)];
 
 const EMBEDDINGS: ReadonlySet<string> = new Set(["token_embd.weight", "output.weight"]);
 

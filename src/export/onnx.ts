@@ -2,7 +2,9 @@
  * Writes a model as ONNX in the layout that transformers.js loads: `onnx/model*.onnx`, one decoder with a key/value
  * cache, and beside it config.json and the carried tokenizer files. The directory appears complete or not at all.
  */
+
 import { basename, dirname, join } from "node:path";
+import { ONNX_CHOICES, type OnnxDType } from "../choices.ts";
 import { buildDecoder } from "../graph/decoder_model.ts";
 import { GraphBuilder } from "../graph/graph.ts";
 import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
@@ -15,13 +17,7 @@ import { counting, type OnProgress, silent } from "../progress.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";
-import {
-  ONNX_CHOICES,
-  ONNX_FORMATS,
-  type OnnxDType,
-  type OnnxFormat,
-  StoredWeights,
-} from "./onnx_formats.ts";
+import { ONNX_FORMATS, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
 import { requireExportRoom } from "./room.ts";
 
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {

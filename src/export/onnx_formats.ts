@@ -1,4 +1,5 @@
 /** The number formats of ONNX exports as data, and the supply of a decoder's weights in one of them. */
+import type { OnnxDType } from "../choices.ts";
 import type { DecoderWeights } from "../graph/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/graph.ts";
 import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/spaces.ts";
@@ -12,9 +13,6 @@ import {
   plainTensor,
   type StoredTensor,
 } from "./onnx_matrices.ts";
-
-/** The number format of an ONNX file. */
-export type OnnxDType = "f32" | "f16" | "int8" | "int4";
 
 export interface OnnxFormat {
   /** transformers.js's name of the dtype. */
@@ -67,9 +65,6 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     head: blocks(8),
   },
 };
-
-/** Every choice of `--dtype` for ONNX files. */
-export const ONNX_CHOICES: readonly string[] = ["auto", ...Object.keys(ONNX_FORMATS)];
 
 /** The weights of a model as initializers of a graph. */
 export class StoredWeights implements DecoderWeights {
