@@ -7,26 +7,23 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { build } from "vite";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { pruneStarter } from "../src/cli/ui_process.ts";
+import type { BrowserContext, Page } from "playwright-core";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { formatRunRecord } from "../src/report/run_record.ts";
-import { serveUi, type UiServer } from "../src/ui/server.ts";
+import type { UiServer } from "../src/ui/server.ts";
 import { CHROMIUM, fits, THEMES, violations } from "./browser.ts";
 import { CLI } from "./compile.ts";
 import { suiteDirectory } from "./directories.ts";
 import { reportFiles } from "./report_files.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
+import { PATIENCE, UiInBrowser } from "./ui_in_browser.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-/** A machine that does other things too takes its time. */
-const PATIENCE = 120_000;
 
 describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * PATIENCE }, () => {
   const root = suiteDirectory("ui");
+  const ui = new UiInBrowser();
   let server: UiServer;
-  let browser: Browser;
   let context: BrowserContext;
   let page: Page;
   let model: string;
@@ -34,15 +31,11 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
   const problems: string[] = [];
 
   beforeAll(async () => {
-    const [runs, built] = [join(root(), "runs"), join(root(), "page")];
-    await mkdir(runs);
     model = await writeTinyCheckpoint(join(root(), "model"));
     texts = await writeTinyTexts(root());
-    await build({ configFile: join(ROOT, "web", "vite.config.ts"), build: { outDir: built } });
-    const start = pruneStarter(CLI, []);
-    server = await serveUi({ directory: runs, page: built, start });
-    browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
-    context = await browser.newContext({ viewport: { width: 390, height: 800 } });
+    await ui.start(root());
+    server = ui.server;
+    context = await ui.browser.newContext({ viewport: { width: 390, height: 800 } });
     context.setDefaultTimeout(PATIENCE);
     page = await context.newPage();
     page.on("pageerror", (error) => problems.push(error.message));
@@ -55,10 +48,6 @@ describe.skipIf(CHROMIUM === undefined)("the page in Chromium", { timeout: 2 * P
     });
   }, PATIENCE);
   afterEach(() => expect(problems.splice(0)).toEqual([]));
-  afterAll(async () => {
-    await browser?.close();
-    await server?.close();
-  }, PATIENCE);
 
   /** Of both themes at the width of a phone and of a screen: nothing that axe finds, and nothing that sticks out. */
   async function expectGoodLooks(): Promise<void> {

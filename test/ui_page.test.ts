@@ -1,45 +1,30 @@
 /** What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Browser, chromium, type Page } from "playwright-core";
-import { build } from "vite";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { pruneStarter } from "../src/cli/ui_process.ts";
+import type { Page } from "playwright-core";
+import { beforeAll, describe, expect, test } from "vitest";
 import { formatRunRecord } from "../src/report/run_record.ts";
 import { MAX_COMPARED } from "../src/ui/api.ts";
-import { serveUi, type UiServer } from "../src/ui/server.ts";
 import { CHROMIUM, violations } from "./browser.ts";
-import { CLI } from "./compile.ts";
 import { suiteDirectory } from "./directories.ts";
 import { reportFiles } from "./report_files.ts";
-
-/** A machine that does other things too takes its time. */
-const PATIENCE = 120_000;
+import { PATIENCE, UiInBrowser } from "./ui_in_browser.ts";
 
 describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PATIENCE }, () => {
   const root = suiteDirectory("ui");
-  let server: UiServer;
-  let browser: Browser;
+  const ui = new UiInBrowser();
   let page: Page;
 
   beforeAll(async () => {
-    const built = join(root(), "page");
-    const config = join(import.meta.dirname, "..", "web", "vite.config.ts");
-    await build({ configFile: config, build: { outDir: built } });
     for (let run = 0; run <= MAX_COMPARED; run++) {
       const directory = join(root(), "runs", `run-${run}`);
       await mkdir(directory, { recursive: true });
       await writeFile(join(directory, "run.json"), formatRunRecord(reportFiles().record));
     }
-    server = await serveUi({ directory: join(root(), "runs"), page: built, start: pruneStarter(CLI, []) });
-    browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
-    page = await browser.newPage();
+    await ui.start(root());
+    page = await ui.browser.newPage();
     page.setDefaultTimeout(PATIENCE);
-    await page.goto(server.address);
-  }, PATIENCE);
-  afterAll(async () => {
-    await browser?.close();
-    await server?.close();
+    await page.goto(ui.server.address);
   }, PATIENCE);
 
   test("compares at most so many runs as there is room for", async () => {
@@ -75,7 +60,7 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
   });
 
   test("tries again by itself when the browser has given up", async () => {
-    const state = await (await page.request.get(new URL("/api/state", server.address).href)).text();
+    const state = await (await page.request.get(new URL("/api/state", ui.server.address).href)).text();
     const ending = { contentType: "text/event-stream", body: `retry: 10\nevent: state\ndata: ${state}\n\n` };
     let asked = 0;
     // A stream that ends, then an answer after which a browser asks no more.

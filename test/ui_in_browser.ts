@@ -1,0 +1,37 @@
+/** `gprune ui` with its page built, and a browser beside it. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type Browser, chromium } from "playwright-core";
+import { build } from "vite";
+import { afterAll } from "vitest";
+import { pruneStarter } from "../src/cli/ui_process.ts";
+import { serveUi, type UiServer } from "../src/ui/server.ts";
+import { CHROMIUM } from "./browser.ts";
+import { CLI } from "./compile.ts";
+
+/** Milliseconds: a machine that does other things too takes its time. */
+export const PATIENCE = 120_000;
+
+const CONFIG = join(import.meta.dirname, "..", "web", "vite.config.ts");
+
+/** A server of the runs in a directory's `runs`, and a browser, both there from `start` until the tests of a file or group are over. */
+export class UiInBrowser {
+  server!: UiServer;
+  browser!: Browser;
+
+  /** Registers the end of both. */
+  constructor() {
+    afterAll(async () => {
+      await this.browser?.close();
+      await this.server?.close();
+    }, PATIENCE);
+  }
+
+  async start(root: string): Promise<void> {
+    const [directory, page] = [join(root, "runs"), join(root, "page")];
+    await mkdir(directory, { recursive: true });
+    await build({ configFile: CONFIG, build: { outDir: page } });
+    this.server = await serveUi({ directory, page, start: pruneStarter(CLI, []) });
+    this.browser = await chromium.launch({ executablePath: CHROMIUM!, args: ["--no-sandbox"] });
+  }
+}
