@@ -60,7 +60,7 @@ describe("planMemory", () => {
   });
 
   it("names a budget that is enough when it is given", () => {
-    for (let seqLen = 300; seqLen < 420; seqLen += 8) {
+    for (let seqLen = 300; seqLen < 420; seqLen += 24) {
       const attempt = (maxMemory: string) =>
         plan({ recover: "lstsq", maxMemory, seqLen }, { tokens: 40_960 });
       let least = "";
