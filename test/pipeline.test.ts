@@ -128,7 +128,7 @@ describe("prune", () => {
     const checked = await run(settings);
     expect(without.held_out).toEqual({});
     expect(checked).toMatchObject({ calibration: {}, tokens_per_second: null });
-    expect(Object.keys(checked.memory!.stages)).toEqual(["check", "score", "save"]);
+    expect(Object.keys(checked.memory!.stages)).toEqual(["tokenize", "check", "score", "save"]);
     const weights = ({ output }: PruneResult) => hashes(output, ["model.safetensors"]);
     expect(await weights(checked)).toEqual(await weights(without));
     // The windows are those that other runs of the seed hold out; a text that is used up there is checked all the same.
@@ -142,13 +142,19 @@ describe("prune", () => {
   test("metrics of the weights gather no statistics for a recovery that uses none", async () => {
     const settings = { method: "none", metric: "magnitude" } as const;
     const fitted = await run({ ...settings, recover: "lstsq" });
-    const fitting = ["calibrate", "refit", "check", "score", "save"];
+    const fitting = ["tokenize", "calibrate", "refit", "check", "score", "save"];
     expect(Object.keys(fitted.memory!.stages)).toEqual(fitting);
     const again = await run({ plan: join(fitted.output, "plan.json"), recover: "lstsq" });
     const weights = ({ output }: PruneResult) => hashes(output, ["model.safetensors"]);
     expect(await weights(again)).toEqual(await weights(fitted));
     const compensated = await run({ ...settings, recover: "bias" });
-    expect(Object.keys(compensated.memory!.stages)).toEqual(["calibrate", "check", "score", "save"]);
+    expect(Object.keys(compensated.memory!.stages)).toEqual([
+      "tokenize",
+      "calibrate",
+      "check",
+      "score",
+      "save",
+    ]);
     expect(compensated.tokens_per_second).toEqual(expect.any(Number));
   });
 
@@ -201,6 +207,7 @@ describe("prune", () => {
     const [little, much] = [await stages({ plan, sparsity: 0.1 }), await stages({ plan, sparsity: 0.6 })];
     expect(little).toEqual(much);
     expect(Object.keys(little)).toEqual([
+      "tokenize",
       "calibrate",
       "refit",
       "distill",
