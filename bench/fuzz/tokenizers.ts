@@ -1,6 +1,7 @@
 /** Sound tokenizers of every kind of model, with small vocabularies. */
 import fc from "fast-check";
 import { wordCutByName } from "../../src/model/pretokenizers.ts";
+import { CUT_NAMES } from "../../test/word_cuts.ts";
 
 /** The special tokens of them all. */
 export const SPECIAL = ["<s>", "</s>", "<unk>"] as const;
@@ -102,19 +103,9 @@ const BYTE_TOKENS = Array.from({ length: 256 }, (_, byte) => {
 });
 const LETTERS = ["▁", "a", "b", "c", "1", "\n", "é", "__proto__"];
 
-const cutNames = [
-  "gpt-2",
-  "smollm",
-  "llama-bpe",
-  "qwen2",
-  "gpt-4o",
-  "tekken",
-  "deepseek-coder",
-  "deepseek-v3",
-];
 const byteLevelCuts = fc.constantFrom<unknown>(
   ...[byteLevel, { ...byteLevel, use_regex: true }],
-  ...cutNames.map((name) => {
+  ...CUT_NAMES.map((name) => {
     return { type: "Sequence", pretokenizers: [...wordCutByName(name, "x").steps, byteLevel] };
   }),
 );

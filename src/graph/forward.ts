@@ -5,6 +5,7 @@
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Reporting } from "../progress.ts";
+import { concatenated } from "../tensor/integers.ts";
 import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
@@ -64,7 +65,7 @@ export async function embedMicroBatches(
   batches: readonly TokenBatch[],
 ): Promise<readonly MicroBatch[]> {
   for (const { ids, texts } of batches) requireKnownTokens(ids, runner.model.spec.vocabSize, texts);
-  const all = joined(batches.map(({ ids }) => ids));
+  const all = concatenated(batches.map(({ ids }) => ids));
   const { data } = await runner.embed(all, [1, all.length]);
   const size = runner.model.spec.hiddenSize;
   let offset = 0;
@@ -95,20 +96,10 @@ async function embedStream(runner: DecoderRunner, { batches, states }: Stream): 
 export function microBatches(windows: readonly Int32Array[], texts?: string): readonly TokenBatch[] {
   let next = 0;
   return lotsOfEqualLength(windows).map(({ batch, tokens }) => {
-    const ids = joined(windows.slice(next, next + batch));
+    const ids = concatenated(windows.slice(next, next + batch));
     next += batch;
     return { ids, batch, tokens, ...(texts !== undefined && { texts }) };
   });
-}
-
-function joined(windows: readonly Int32Array[]): Int32Array {
-  const ids = new Int32Array(tokensOf(windows));
-  let start = 0;
-  for (const window of windows) {
-    ids.set(window, start);
-    start += window.length;
-  }
-  return ids;
 }
 
 /** Tokens of windows together. */

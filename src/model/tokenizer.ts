@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { plainName } from "../plain_text.ts";
+import { concatenated } from "../tensor/integers.ts";
 import { strippingSpaces, withoutStripping } from "./added_spaces.ts";
 import type { CarriedFile, Model } from "./model.ts";
 import { CHARACTER_BYTES, type Parting, partingOf, partsOf } from "./text_parts.ts";
@@ -291,14 +292,4 @@ function endsAtSpaces(
   const whole = new Set(added.map((token) => token.content));
   const tokens = pieces ?? Object.keys(Object(model.vocab));
   return !tokens.some((token) => /[^▁]▁/u.test(token) && !whole.has(token));
-}
-
-function concatenated(parts: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let start = 0;
-  for (const part of parts) {
-    all.set(part, start);
-    start += part.length;
-  }
-  return all;
 }

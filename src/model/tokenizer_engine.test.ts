@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { letterModel } from "../../test/letter_model.ts";
+import { CUT_NAMES } from "../../test/word_cuts.ts";
 import { isKnownExpression, wordCutByName } from "./pretokenizers.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { directEngine, guardedEngine } from "./tokenizer_engine.ts";
@@ -93,16 +94,7 @@ test.each(["a", "\u3042", " ", "\n", "'", "1", "-", "a1", " \n", "A", "\u0301", 
   "the known expressions come to an end on a long text of %j",
   (unit) => {
     const text = `${unit.repeat(20_000)}!`;
-    for (const name of [
-      "gpt-2",
-      "smollm",
-      "llama-bpe",
-      "qwen2",
-      "gpt-4o",
-      "tekken",
-      "deepseek-coder",
-      "deepseek-v3",
-    ]) {
+    for (const name of CUT_NAMES) {
       const { steps, normalizer } = wordCutByName(name, "x");
       const pre_tokenizer = { type: "Sequence", pretokenizers: steps };
       const engine = directEngine({ json: { ...json, normalizer, pre_tokenizer }, config: {} });
