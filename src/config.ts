@@ -128,7 +128,11 @@ const fields = z.strictObject({
     .max(MAX_STEPS)
     .default(300)
     .describe("training steps of recovery by distillation"),
-  learningRate: z.number().positive().default(4e-4).describe("highest learning rate of distillation"),
+  learningRate: z
+    .number()
+    .positive()
+    .optional()
+    .describe("highest learning rate of distillation; by the model's width and what was removed"),
   shape: z
     .enum(SHAPES)
     .default("per-layer")
@@ -184,7 +188,8 @@ export interface RunConfig {
   readonly seed: number;
   readonly recover: RecoveryName;
   readonly steps: number;
-  readonly learningRate: number;
+  /** Absent: by the model's width and what was removed. */
+  readonly learningRate?: number | undefined;
   readonly shape: Shape;
   readonly roundTo: number;
   readonly dtype: DTypeChoice;

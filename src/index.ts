@@ -265,7 +265,7 @@ export { applyPlan } from "./prune/surgery.ts";
 // Recovery
 export { type AdamMoments, AdamW } from "./recover/adamw.ts";
 export type { Alternatives } from "./recover/alternatives.ts";
-export { type Distilled, type DistillRequest, distill } from "./recover/distill.ts";
+export { type Distilled, type DistillRequest, defaultLearningRate, distill } from "./recover/distill.ts";
 export {
   type LeastSquaresRequest,
   type Refitted,

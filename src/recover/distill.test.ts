@@ -6,12 +6,13 @@ import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 import { ROOMY } from "../graph/memory_policy.ts";
 import { Runtime } from "../graph/runtime.ts";
+import type { Model } from "../model/model.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import type { Checkpoints } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
-import { type DistillRequest, distill } from "./distill.ts";
+import { type DistillRequest, defaultLearningRate, distill } from "./distill.ts";
 import { planBatches } from "./distill_batches.ts";
 import { restoreSnapshot, type TrainingSnapshot, type TrainingStep } from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
@@ -69,6 +70,31 @@ describe("distill", () => {
     ["half a window", { batchWindows: 0.5 }],
   ])("refuses %s", async (_, change) => {
     await expect(distill({ ...request, ...change })).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+  });
+
+  it("takes a learning rate by the hidden size and by the share of prunable parameters that is missing", async () => {
+    const rate = (hiddenSize: number, neurons: number): number => {
+      const sized = (kept: number): Model =>
+        tinyModel({ hiddenSize, layers: [{ neurons: kept, kvGroups: 1, groupSize: 2 }] });
+      return defaultLearningRate({ dense: sized(8), student: sized(neurons) });
+    };
+    expect(rate(16, 8)).toBe(0);
+    expect(rate(16, 6)).toBeGreaterThan(0);
+    expect(rate(16, 4)).toBeCloseTo(2 * rate(16, 6), 10);
+    expect(rate(32, 4)).toBeCloseTo(rate(16, 4) / 2, 10);
+    const curve = async (change: Partial<DistillRequest>): Promise<readonly number[]> =>
+      (await distill({ ...request, steps: 4, ...change })).curve.map(({ learningRate }) => learningRate);
+    const unsaid = await curve({ learningRate: undefined });
+    expect(unsaid).toEqual(await curve({ learningRate: defaultLearningRate(request) }));
+    expect(Math.max(...unsaid)).toBe(defaultLearningRate(request));
+  });
+
+  it("takes no higher learning rate for more than half removed", () => {
+    const sized = (neurons: number): Model => tinyModel({ layers: [{ neurons, kvGroups: 1 }] });
+    const rate = (neurons: number): number =>
+      defaultLearningRate({ dense: sized(60), student: sized(neurons) });
+    expect(rate(10)).toBe(rate(2));
+    expect(rate(50)).toBeLessThan(rate(10));
   });
 
   it("has nothing to learn from itself", async () => {

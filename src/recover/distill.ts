@@ -21,7 +21,7 @@ import { embedWindows, forwardLayers, type MicroBatch, tokensOf } from "../graph
 import { keepsActivations } from "../graph/kept_activations.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { layerWeightsOf } from "../model/spaces.ts";
+import { layerWeightsOf, prunableParameters } from "../model/spaces.ts";
 import { type OnProgress, type ProgressEvent, silent } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -48,7 +48,8 @@ export interface DistillRequest {
   readonly steps: number;
   /** Windows of a step. */
   readonly batchWindows?: number;
-  readonly learningRate?: number;
+  /** Highest learning rate. Absent: `defaultLearningRate`. */
+  readonly learningRate?: number | undefined;
   readonly seed: number;
   /** Keeps its state between steps. */
   readonly checkpoints?: Checkpoints<TrainingSnapshot>;
@@ -66,6 +67,8 @@ export interface TrainedTensors {
   readonly curve: readonly TrainingStep[];
 }
 
+/** A learning rate, and of which model it was found to be good: its hidden size, and the share of the prunable parameters that it lacked. */
+const KNOWN_RATE = { rate: 4e-4, removed: 0.5, hiddenSize: 576 } as const;
 /** Share of the steps in which the learning rate rises. */
 const WARMUP = 0.05;
 /** What is left of the learning rate at the end. */
@@ -79,6 +82,18 @@ export const TRAINING_TOKENS = 128;
 export const BATCH_WINDOWS = 8;
 /** Dense hidden states held at once, bytes; more where those of a single step are more. */
 export const TEACHER_BYTES: number = 2 ** 28;
+
+/**
+ * The highest learning rate when nothing is said: in proportion to the share of the prunable parameters that the student
+ * lacks, up to half, since weights from which less was taken have less far to go and lose more to the noise of the
+ * gradients; and in inverse proportion to the hidden size, since a step of Adam changes every weight by as much however many a
+ * projection adds up (Tensor Programs V, arXiv 2203.03466). docs/EXPERIMENTS.md has what both rest on.
+ */
+export function defaultLearningRate({ dense, student }: Pick<DistillRequest, "dense" | "student">): number {
+  const { rate, removed, hiddenSize } = KNOWN_RATE;
+  const missing = 1 - prunableParameters(student.spec) / prunableParameters(dense.spec);
+  return (rate * Math.min(1, missing / removed) * hiddenSize) / dense.spec.hiddenSize;
+}
 
 /**
  * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps.
@@ -139,7 +154,7 @@ class Training {
   readonly #learningRate: number;
 
   private constructor(request: DistillRequest, tensors: ReadonlyMap<string, Tensor>) {
-    const { dense, student, runtime, learningRate = 4e-4 } = request;
+    const { dense, student, runtime, learningRate = defaultLearningRate(request) } = request;
     this.state = { tensors, optimizer: new AdamW(), curve: [] };
     this.#teacher = new DecoderRunner(dense, runtime);
     this.#student = new DecoderRunner(withTensors(student, tensors), runtime);
