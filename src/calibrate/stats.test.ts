@@ -57,14 +57,16 @@ describe("mergeStats", () => {
 describe("poolStats", () => {
   it("counts sets by their weights and not by their sizes", () => {
     const small = statsOfActivations(randomActivations(SPEC, { seed: 1, sequences: 1 }));
-    const large = statsOfActivations(randomActivations(SPEC, { seed: 2, sequences: 4 }));
+    const large = statsOfActivations(randomActivations(SPEC, { seed: 2, sequences: 4, tokens: 9 }));
     const pooled = poolStats([small, large], [3, 1]);
     expect(pooled.tokens).toBeCloseTo(small.tokens + large.tokens, 10);
+    expect(pooled.sequences).toBeCloseTo(5, 10);
     for (const [id, sums] of pooled.spaces) {
       for (const key of CHANNEL_SUMS) {
         for (const [j, sum] of sums[key].entries()) {
-          const perToken = (set: CalibrationStats): number => set.spaces.get(id)![key][j]! / set.tokens;
-          expect(sum / pooled.tokens).toBeCloseTo(0.75 * perToken(small) + 0.25 * perToken(large), 10);
+          const over = key === "sumMeanAbsSquared" ? "sequences" : "tokens";
+          const mean = (set: CalibrationStats): number => set.spaces.get(id)![key][j]! / set[over];
+          expect(sum / pooled[over]).toBeCloseTo(0.75 * mean(small) + 0.25 * mean(large), 10);
         }
       }
     }

@@ -38,24 +38,31 @@ export function emptyChannelStats(channels: number): ChannelStats {
 
 /** Statistics of two disjoint lots of sequences taken together. Neither argument is changed. */
 export function mergeStats(a: CalibrationStats, b: CalibrationStats): CalibrationStats {
-  return combine([a, b], [1, 1]);
+  return combine([a, b], { tokens: [1, 1], sequences: [1, 1] });
 }
 
 /**
- * Several sets as one, each counting by its weight and not by its size: set d is scaled by w_d * T / T_d, where
- * T is the number of tokens of all sets, T_d its own, and the weights are normalised to sum 1.
+ * Several sets as one, each counting by its weight and not by its size: what is summed over tokens is scaled by w_d * T / T_d
+ * for set d, where T is the number of tokens of all sets, T_d its own, and the weights are normalised to sum 1; what is summed
+ * over sequences in the same way by their numbers.
  * @param weights - positive, one per set
  */
 export function poolStats(sets: readonly CalibrationStats[], weights: readonly number[]): CalibrationStats {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
-  const tokens = sets.reduce((sum, set) => sum + set.tokens, 0);
-  return combine(
-    sets,
-    sets.map((set, d) => ((weights[d]! / total) * tokens) / set.tokens),
-  );
+  const scales = (count: (set: CalibrationStats) => number): readonly number[] => {
+    const all = sets.reduce((sum, set) => sum + count(set), 0);
+    return sets.map((set, d) => ((weights[d]! / total) * all) / count(set));
+  };
+  return combine(sets, { tokens: scales((set) => set.tokens), sequences: scales((set) => set.sequences) });
 }
 
-function combine(sets: readonly CalibrationStats[], factors: readonly number[]): CalibrationStats {
+/** What every set's sums are multiplied by, those over tokens and those over sequences. */
+interface Factors {
+  readonly tokens: readonly number[];
+  readonly sequences: readonly number[];
+}
+
+function combine(sets: readonly CalibrationStats[], factors: Factors): CalibrationStats {
   const first = sets[0];
   if (first === undefined) throw internalError("no statistics to combine");
   const spaces = new Map<string, ChannelStats>();
@@ -63,20 +70,17 @@ function combine(sets: readonly CalibrationStats[], factors: readonly number[]):
     const parts = sets.map((set) => channelsOf(set, id));
     spaces.set(id, combineChannels(parts, factors, sum.length));
   }
-  const scaled = (count: (set: CalibrationStats) => number): number =>
-    sets.reduce((total, set, d) => total + count(set) * factors[d]!, 0);
-  return { tokens: scaled((set) => set.tokens), sequences: scaled((set) => set.sequences), spaces };
+  const scaled = (count: keyof Factors): number =>
+    sets.reduce((total, set, d) => total + set[count] * factors[count][d]!, 0);
+  return { tokens: scaled("tokens"), sequences: scaled("sequences"), spaces };
 }
 
-function combineChannels(
-  parts: readonly ChannelStats[],
-  factors: readonly number[],
-  channels: number,
-): ChannelStats {
+function combineChannels(parts: readonly ChannelStats[], factors: Factors, channels: number): ChannelStats {
   const result = emptyChannelStats(channels);
   for (const key of CHANNEL_SUMS) {
+    const own = key === "sumMeanAbsSquared" ? factors.sequences : factors.tokens;
     for (const [d, part] of parts.entries()) {
-      const [sums, added, factor] = [result[key], part[key], factors[d]!];
+      const [sums, added, factor] = [result[key], part[key], own[d]!];
       if (added.length !== channels) throw internalError("statistics of models with different widths");
       for (let j = 0; j < channels; j++) sums[j]! += added[j]! * factor;
     }

@@ -181,19 +181,33 @@ describe("learnAllocation", () => {
     }
   });
 
-  it("remembers earlier rounds the longer the less was removed in between", async () => {
-    // In the first round layer 0 seems to be cheap, then layer 2.
-    const keptAt = async (sparsity: number): Promise<Keep> => {
-      const measure = async (keep: Keep, round: number): Promise<ReadonlyMap<string, Measured>> => {
-        const cheap = round === 1 ? 0 : 2;
-        const value = ({ kind, layer }: Space): number => (kind === "kv" ? 1e6 : layer === cheap ? 1 : 3);
-        return new Map([["a", { gates: statsOf(keep, value) }]]);
-      };
-      return (await learnAllocation(request({ sparsity, rounds: 2, measure }))).keep;
+  /** Kept neurons of layers 0 and 2 after eight rounds: layer 0 seems to be cheap until `turn`, then layer 2. */
+  const keptWhere = async (turn: number, sparsity: number): Promise<readonly number[]> => {
+    const measure = async (keep: Keep, round: number): Promise<ReadonlyMap<string, Measured>> => {
+      const cheap = round <= turn ? 0 : 2;
+      const value = ({ kind, layer }: Space): number => (kind === "kv" ? 1e6 : layer === cheap ? 1 : 3);
+      return new Map([["a", { gates: statsOf(keep, value) }]]);
     };
-    // A past of 1/64 counts 0.84 in the second round, one of 1/8 a quarter.
-    expect((await keptAt(1 / 32))["layers.2.ffn"]).toBeUndefined();
-    expect((await keptAt(1 / 4))["layers.2.ffn"]!.length).toBeLessThan(50);
+    const { keep } = await learnAllocation(request({ sparsity, rounds: 8, measure }));
+    return [0, 2].map((layer) => (keep[`layers.${layer}.ffn`] ?? neuronsOf(layer)).length);
+  };
+  const neuronsOf = (layer: number): readonly number[] => {
+    const { units } = spaces.find(({ id }) => id === `layers.${layer}.ffn`)!;
+    return Array.from({ length: units }, (_, unit) => unit);
+  };
+
+  it("remembers earlier rounds the longer the less was removed in between", async () => {
+    // A round counts 0.92 of the next at 1/16, and half of it at 1/2.
+    const [, slow] = await keptWhere(6, 1 / 16);
+    const [, fast] = await keptWhere(6, 1 / 2);
+    expect(slow).toBe(neuronsOf(2).length);
+    expect(fast).toBeLessThan(neuronsOf(2).length);
+  });
+
+  it("counts the first round as one of many", async () => {
+    const [first, later] = await keptWhere(1, 1 / 16);
+    const removed = [neuronsOf(0).length - first!, neuronsOf(2).length - later!];
+    expect(removed[1]!).toBeGreaterThan(5 * removed[0]!);
   });
 
   it("weighs sets, whatever the size of their gradients", async () => {

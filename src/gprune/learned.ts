@@ -7,8 +7,8 @@
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
  * every window's squares divided by the root of their sum over the model first (calibrate/gate_stats.ts),
- * smoothed over rounds, the past with weight 2^(-16 s / R): the more has gone in between, the less it says about the model as
- * it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior that knows of no loss (prior.ts);
+ * averaged over rounds, each with 2^(-16 s / R) times the weight of the next: the more has gone in between, the less a round says
+ * about the model as it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior that knows of no loss (prior.ts);
  * marginals.ts makes them kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
@@ -88,7 +88,8 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
   const rounds: Round[] = [];
   let { weights } = request;
   let keep: Keep = {};
-  let smoothed: ReadonlyMap<string, Marginals> = new Map();
+  let averaged: ReadonlyMap<string, Marginals> = new Map();
+  let total = 0;
   let consensus: Consensus = new Map();
   let ranked: readonly RankedSpace[] = [];
   const gone = new Map<string, readonly number[]>();
@@ -97,16 +98,17 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     if (robust) weights = robustWeights(weights, measured);
     const names = [...measured.keys()];
     const shares = names.map((name) => weights.get(name) ?? 1);
-    smoothed = new Map(
+    total = memory * total + 1;
+    averaged = new Map(
       Array.from(measured, ([name, { gates }]) => {
         // Pooled alone, a set is normalised.
-        const present = marginalsOf(poolGateStats([gates], [1]), analyses, keep);
-        return [name, smooth(smoothed.get(name), present, memory)];
+        const present = poolGateStats([gates], [1]);
+        return [name, averagedWith(averaged.get(name), { present, analyses, keep, share: 1 / total })];
       }),
     );
-    const total = shares.reduce((sum, share) => sum + share, 0);
+    const allShares = shares.reduce((sum, share) => sum + share, 0);
     const opinions = names.map((name, d): Opinion => {
-      return { share: shares[d]! / total, marginals: smoothed.get(name)! };
+      return { share: shares[d]! / allShares, marginals: averaged.get(name)! };
     });
     const pooled = pooledMarginals(opinions);
     consensus = consensusOf(opinions, { analyses, keep, pooled });
@@ -175,26 +177,31 @@ function robustWeights(
   );
 }
 
-/** Marginals in the dense model's unit numbers; 0 for units that are gone. */
-function marginalsOf(stats: GateStats, analyses: readonly SpaceAnalysis[], keep: Keep): Marginals {
+/** What a round says, and how much of the average it makes up. */
+interface RoundMarginals {
+  readonly present: GateStats;
+  readonly analyses: readonly SpaceAnalysis[];
+  /** Units that the round found there. */
+  readonly keep: Keep;
+  readonly share: number;
+}
+
+/** Marginals in the dense model's unit numbers; units that are gone keep those they went with, in case they come back. */
+function averagedWith(
+  past: Marginals | undefined,
+  { present, analyses, keep, share }: RoundMarginals,
+): Marginals {
   return new Map(
     analyses.map(({ space }) => {
       const kept = keptUnits(keep, space);
-      const squares = stats.spaces.get(space.id)?.squares;
+      const squares = present.spaces.get(space.id)?.squares;
       if (squares?.length !== kept.length) throw internalError(`gate statistics of ${space.id}`);
-      const result = new Float64Array(space.units);
-      for (const [position, unit] of kept.entries()) result[unit] = squares[position]!;
+      const before = past?.get(space.id);
+      const result = before === undefined ? new Float64Array(space.units) : before.slice();
+      for (const [position, unit] of kept.entries()) {
+        result[unit] = (1 - share) * result[unit]! + share * squares[position]!;
+      }
       return [space.id, result];
-    }),
-  );
-}
-
-function smooth(past: Marginals | undefined, present: Marginals, memory: number): Marginals {
-  if (past === undefined) return present;
-  return new Map(
-    Array.from(present, ([id, values]) => {
-      const before = past.get(id)!;
-      return [id, values.map((value, u) => memory * before[u]! + (1 - memory) * value)];
     }),
   );
 }

@@ -213,6 +213,23 @@ describe("global", () => {
     expect([...standardise(new Float64Array(2))]).toEqual([0, 0]);
   });
 
+  it("takes first what adds nothing to the stream, of which no score tells from another", () => {
+    const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 40 }] });
+    const importance = new Map(
+      spacesOf(spec).map(({ id, units, unitChannels }): [string, Float64Array] => {
+        const { data } = randomTensor([units * unitChannels], { name: id });
+        return [
+          id,
+          id.startsWith("layers.1") ? new Float64Array(data.length) : Float64Array.from(data, Math.abs),
+        ];
+      }),
+    );
+    const keep = allocate({ spec, importance, sparsity: 0.5, roundTo: 1, shape: "per-layer" });
+    expect(keep["layers.1.ffn"]).toHaveLength(1);
+    expect(keep["layers.1.kv"]).toHaveLength(1);
+    expect([...standardisedUnits(new Float64Array(1), space("kv", 1, 1))]).toEqual([-1]);
+  });
+
   it("squares attention scores, and only those, before standardising", () => {
     const scores = Float64Array.of(1, 2, 3, 5);
     const squared = standardise(Float64Array.of(1, 4, 9, 25));

@@ -1,7 +1,8 @@
 /**
  * Global: FLAP's AL-AM, one ranking of all units of all spaces.
  *
- * z_j = (s_j - mean s) / std s over the channels of a space, attention scores squared first; std 0 gives zeros
+ * z_j = (s_j - mean s) / std s over the channels of a space, attention scores squared first; std 0 gives zeros,
+ * or the lowest z there is when all scores are 0: such a space adds nothing
  * unit value = mean of z over its channels; ascending, a unit goes while its parameters still fit the budget
  *
  * Source: FLAP (arXiv 2312.11983) lib/prune.py `prune_flap`, structure AL-AM @3bb57db. Standard deviation with
@@ -11,7 +12,7 @@
  * Differs from the published code: a unit costs its own parameters, (2 g + 2) H C for a KV group, there 512/3
  * neurons per head (MHA with H = 128); the budget is met to within one neuron, there by the nearest threshold,
  * and ties at the threshold go all together; at least one unit stays in each space, there whole blocks may
- * vanish.
+ * vanish; a space that adds nothing goes first, there after all units with less than mean scores.
  */
 import { type Space, type SpaceKind, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { square } from "../score/channels.ts";
@@ -38,8 +39,14 @@ export const global: Allocation = {
 
 /** Mean standardised score of every unit, [units]. */
 export function standardisedUnits(scores: Float64Array, space: Space): Float64Array {
+  if (scores.every((score) => score === 0)) return new Float64Array(space.units).fill(lowest(scores.length));
   const standardised = standardise(scores.map(TRANSFORM[space.kind]));
   return sumOverUnits(standardised, space).map((sum) => sum / space.unitChannels);
+}
+
+/** No score of n can lie further below their mean, in standard deviations with n - 1: all but one equal, and that one below. */
+function lowest(n: number): number {
+  return -(n - 1) / Math.sqrt(n) || -1;
 }
 
 /**

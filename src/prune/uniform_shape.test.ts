@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { randomTensor, tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters, spacesOf } from "../model/spaces.ts";
-import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
+import { hasUniformWidths, type LayerSpec, type ModelSpec } from "../model/spec.ts";
 import { ALLOCATIONS } from "./allocate.ts";
 import { uniform } from "./allocate_uniform.ts";
 import type { RemovalRequest } from "./allocation.ts";
@@ -40,6 +40,22 @@ function requestFor(spec: ModelSpec, part: number, roundTo: number): RemovalRequ
   return { spec, roundTo, shape: "uniform", sparsity: (part * removable) / prunableParameters(spec) };
 }
 
+/** Prunable parameters that every number of groups and of neurons would leave. */
+function groupsAndBlocks(spec: ModelSpec, roundTo: number): readonly number[] {
+  const { neurons, kvGroups } = spec.layers[0]!;
+  const widths = [neurons];
+  for (let width = (Math.ceil(neurons / roundTo) - 1) * roundTo; width >= 1; width -= roundTo)
+    widths.push(width);
+  return widths.flatMap((width) =>
+    Array.from({ length: kvGroups }, (_, gone) =>
+      prunableParameters({
+        ...spec,
+        layers: spec.layers.map((layer) => ({ ...layer, neurons: width, kvGroups: kvGroups - gone })),
+      }),
+    ),
+  );
+}
+
 /** What is asked for and not removed, in parameters. */
 function unspent({ spec, sparsity }: RemovalRequest, keep: Keep): number {
   return sparsity * prunableParameters(spec) - removedParameters(makePlan(spec, keep), spec);
@@ -75,34 +91,58 @@ describe("removeUniform", () => {
     );
   });
 
-  it("loses the least value times parameters of all splits, and the least units of every space", () => {
+  it("loses the least value times parameters of all splits, as if the rest were spent on neurons, and the least units of every space", () => {
     fc.assert(
-      fc.property(specs, fc.nat(), fractions, (spec, seed, part) => {
-        const request = requestFor(spec, part, 1);
+      fc.property(specs, fc.nat(), fractions, roundings, (spec, seed, part, roundTo) => {
+        const request = requestFor(spec, part, roundTo);
         const ranked = randomRanking(spec, seed);
-        const lost = (keep: Keep): number =>
-          ranked.reduce((sum, { space, values }) => {
-            const kept = new Set(keep[space.id] ?? values.keys());
-            return (
-              sum + values.reduce((s, v, unit) => s + (kept.has(unit) ? 0 : v), 0) * space.unitParameters
-            );
-          }, 0);
-        const naive = uniformOutcomes(request).map(({ layers: [layer] }) =>
-          lost(
-            Object.fromEntries(
-              ranked.map(({ space, values }) => {
-                const order = [...values.keys()].sort((a, b) => values[a]! - values[b]! || a - b);
-                return [
-                  space.id,
-                  order.slice(space.units - (space.kind === "ffn" ? layer!.neurons : layer!.kvGroups)),
-                ];
-              }),
-            ),
-          ),
-        );
-        expect(lost(removeUniform(ranked, request))).toBeCloseTo(Math.min(...naive), 6);
+        /** Value times parameters of the units of one kind that are missing in every layer. */
+        const lost = (kind: string, kept: number): number =>
+          ranked
+            .filter(({ space }) => space.kind === kind)
+            .reduce((sum, { space, values }) => {
+              const gone = values.toSorted().slice(0, space.units - kept);
+              return sum + gone.reduce((all, value) => all + value, 0) * space.unitParameters;
+            }, 0);
+        const loss = ({ neurons, kvGroups }: LayerSpec): number => {
+          const layers = spec.layers.map((layer) => ({ ...layer, neurons, kvGroups }));
+          const left =
+            prunableParameters({ ...spec, layers }) - (1 - request.sparsity) * prunableParameters(spec);
+          // The first block takes what is no multiple of the others.
+          const fewer = (Math.ceil(neurons / roundTo) - 1) * roundTo;
+          const cost = (neurons - fewer) * NEURON * layers.length;
+          const more =
+            fewer < 1 ? 0 : (lost("ffn", fewer) - lost("ffn", neurons)) * (Math.max(0, left) / cost);
+          return lost("ffn", neurons) + lost("kv", kvGroups) + more;
+        };
+        const least = Math.min(...uniformOutcomes(request).map(({ layers: [layer] }) => loss(layer!)));
+        const keep = removeUniform(ranked, request);
+        expect(loss(prunedSpec(spec, makePlan(spec, keep)).layers[0]!)).toBeCloseTo(least, 6);
+        for (const { space, values } of ranked) {
+          const kept = new Set(keep[space.id] ?? values.keys());
+          const gone = [...values.keys()].filter((unit) => !kept.has(unit));
+          const stays = Math.min(...Array.from(kept, (unit) => values[unit]!));
+          for (const unit of gone) expect(values[unit]!).toBeLessThanOrEqual(stays);
+        }
       }),
     );
+  });
+
+  it("comes within half a block a layer of the nearest it could, and removes groups where no block of neurons fits", () => {
+    fc.assert(
+      fc.property(specs, fc.nat(), fractions, fc.constantFrom(8, 16, 64), (spec, seed, part, roundTo) => {
+        const request = requestFor(spec, part, roundTo);
+        const rests = groupsAndBlocks(spec, roundTo)
+          .map((left) => left - (1 - request.sparsity) * prunableParameters(spec))
+          .filter((rest) => rest > -0.5);
+        const rest = unspent(request, removeUniform(randomRanking(spec, seed), request));
+        const half = (spec.layers.length * roundTo * NEURON) / 2;
+        expect(rest).toBeLessThanOrEqual(Math.min(...rests) + half + 1e-6);
+      }),
+    );
+    const spec = tinySpec({ layers: [{ neurons: 16, kvGroups: 4 }] });
+    const request: RemovalRequest = { spec, roundTo: 64, shape: "uniform", sparsity: 0.25 };
+    expect(removeUniform(randomRanking(spec, 0), request)["layers.0.kv"]).toHaveLength(3);
   });
 
   it("refuses layers that differ, and more than can go", () => {

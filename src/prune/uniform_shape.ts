@@ -4,12 +4,13 @@
  * between attention and FFN.
  *
  * A split takes g groups and then as many neurons (blocks of `roundTo`) from every layer as the budget lasts. Of the splits
- * that leave less than one neuron (block) a layer unspent the one with the smallest
+ * that leave less than one neuron a layer unspent, or at most half a block a layer more than the one that comes nearest to the
+ * budget, the one with the smallest
  *
- *   sum of value * parameters over the units that go
+ *   sum of value * parameters over the units that go, and over the part of the next neurons that the rest would pay for
  *
  * wins, fewer groups first: the sum that the same ranking without this constraint makes smallest. For learned sparsity it
- * is the removed marginal loss.
+ * is the removed marginal loss. Without the rest, splits that remove less would win for that alone.
  */
 import { GpruneError } from "../errors.ts";
 import type { SpaceKind } from "../model/spaces.ts";
@@ -19,7 +20,10 @@ import type { Keep } from "./plan.ts";
 import { type RankedSpace, RemovalLedger, type RemovalQueue, unitsInBlocks, unranked } from "./removal.ts";
 
 /** Blocks that every space of a kind gives. */
-type Split = Readonly<Record<SpaceKind, number>>;
+interface Split extends Readonly<Record<SpaceKind, number>> {
+  /** Part of one more block of neurons that the unspent rest of the budget would pay for; 0 where there is none. */
+  readonly rest: number;
+}
 
 /**
  * Kept units of every space that loses some.
@@ -30,10 +34,7 @@ export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRe
   const queues = queuesOf(ranked, request);
   const splits = splitsOf(queues, request);
   const losses = splits.map((split) =>
-    queues.reduce(
-      (sum, queue, index) => sum + lossOf(queue, split[queue.space.kind], ranked[index]!.values),
-      0,
-    ),
+    queues.reduce((sum, queue, index) => sum + lossOf(queue, split, ranked[index]!.values), 0),
   );
   const chosen = splits[losses.indexOf(Math.min(...losses))]!;
   const ledger = new RemovalLedger(queues);
@@ -58,24 +59,25 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
   });
 }
 
-/** The splits that meet the budget to within a block in every layer; where none does, the one that comes nearest. */
+/** The splits that come near to the budget. */
 function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): readonly Split[] {
   requireAlike(request.spec);
   const budget = removalBudget(request, queues);
   const ofKind = (kind: SpaceKind): readonly RemovalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
+  const neuron = ofKind("ffn").reduce((sum, { space }) => sum + space.unitParameters, 0);
   const neurons = costs(ofKind("ffn"));
-  const block = ofKind("ffn").reduce(
-    (sum, { space, blockSize }) => sum + blockSize * space.unitParameters,
-    0,
-  );
   const splits = costs(ofKind("kv")).flatMap((cost, kv) => {
     const ffn = neurons.findLastIndex((more) => cost + more <= budget + 0.5);
-    return ffn < 0 ? [] : [{ kv, ffn, unspent: budget - cost - neurons[ffn]! }];
+    if (ffn < 0) return [];
+    const unspent = budget - cost - neurons[ffn]!;
+    const next = neurons[ffn + 1];
+    const rest = next === undefined ? 0 : Math.max(0, unspent) / (next - neurons[ffn]!);
+    return [{ kv, ffn, rest, unspent, last: next === undefined }];
   });
-  const exact = splits.filter(({ unspent }) => unspent < block);
   const least = Math.min(...splits.map(({ unspent }) => unspent));
-  return exact.length > 0 ? exact : splits.filter(({ unspent }) => unspent === least);
+  const near = Math.max(neuron, least + (neuron * (request.roundTo ?? 1)) / 2);
+  return splits.filter(({ unspent, last }) => unspent === least || unspent < (last ? neuron : near));
 }
 
 /** Parameters that go when every queue gives 0, 1, 2, ... blocks. */
@@ -86,10 +88,15 @@ function costs(queues: readonly RemovalQueue[]): readonly number[] {
   );
 }
 
-/** Sum of value * parameters over the units of a queue's first blocks. */
-function lossOf(queue: RemovalQueue, blocks: number, values: Float64Array): number {
-  const units = queue.order.slice(0, unitsInBlocks(queue, blocks));
-  return units.reduce((sum, unit) => sum + values[unit]!, 0) * queue.space.unitParameters;
+/** Sum of value * parameters over the units that a split takes of a queue, and over its rest. */
+function lossOf(queue: RemovalQueue, split: Split, values: Float64Array): number {
+  const { kind, unitParameters } = queue.space;
+  const upTo = (blocks: number): number =>
+    queue.order.slice(0, unitsInBlocks(queue, blocks)).reduce((sum, unit) => sum + values[unit]!, 0);
+  const blocks = split[kind];
+  const taken = upTo(blocks);
+  const rest = kind === "ffn" && split.rest > 0 ? split.rest * (upTo(blocks + 1) - taken) : 0;
+  return (taken + rest) * unitParameters;
 }
 
 function requireAlike(spec: ModelSpec): void {
