@@ -16,6 +16,7 @@ import { kindOfPath } from "./io/file.ts";
 import { isHubAddress, parseHubAddress } from "./io/hub_address.ts";
 import { differences } from "./io/json_difference.ts";
 import { cardFields } from "./model/card_fields.ts";
+import { openModel } from "./model/checkpoint.ts";
 import { hfForm } from "./model/hf_form.ts";
 import type { Model } from "./model/model.ts";
 import type { PruningPlan } from "./prune/plan.ts";
@@ -147,9 +148,25 @@ interface FinishedRun {
   readonly record: FactsRecord | null;
 }
 
+/** @throws GpruneError OUTPUT_EXISTS when an output that is there is no model, for what of its files is missing or cut off */
+async function requireWhole(output: string): Promise<void> {
+  try {
+    const { weights } = await openModel(output);
+    await weights.close();
+  } catch (error) {
+    if (!(error instanceof GpruneError)) throw error;
+    const message = `${output}: expected the whole output of this run, got one that cannot be read (${error.message})`;
+    throw new GpruneError("OUTPUT_EXISTS", message, {
+      cause: error,
+      hint: "Remove the directory, then the same command makes it anew.",
+    });
+  }
+}
+
 /**
- * The result of a run that was interrupted after its output was there; null when there is none.
- * @throws GpruneError OUTPUT_EXISTS when the output is that of another run
+ * The result of a run that was interrupted after its output was there; null when there is none. The output is opened,
+ * which finds files that are missing or too short, and not values that differ.
+ * @throws GpruneError OUTPUT_EXISTS when the output is that of another run, or not whole
  */
 export async function finishedResult(
   { config, device, record }: FinishedRun,
@@ -158,6 +175,7 @@ export async function finishedResult(
   if (record === null) return null;
   const changes = differences(record.facts, recordedFacts(facts));
   if (changes.length > 0) throw otherRun(config.output, changes);
+  await requireWhole(config.output);
   const result = record.result as unknown as RunOutcome;
   const report = await reportOf(config.output);
   return {

@@ -1,4 +1,4 @@
-import { access, mkdir, mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { suiteDirectory } from "./directories.ts";
@@ -232,6 +232,25 @@ test("a run that has ended takes no time when it is resumed", async () => {
   expect(other.stderr).toMatch(
     /^error OUTPUT_EXISTS: .*ended: expected the output of the same run, got\n {2}settings\.sparsity: 0\.1 instead of 0\.\d+\n/,
   );
+});
+
+test.each([
+  ["missing", (path: string) => rm(path), "got neither"],
+  ["empty", (path: string) => writeFile(path, ""), "a file of 0 bytes"],
+] as const)("a run that has ended is not whole when its weights are %s", async (title, damage, reason) => {
+  const output = join(root(), title);
+  const small = ["prune", DEMO_MODEL, "-o", output, ...BY_WEIGHTS, "--no-report", "-q", "--resume"];
+  expect(await gprune(...small)).toMatchObject({ code: 0 });
+  await damage(join(output, "model.safetensors"));
+  const { code, stdout, stderr } = await gprune(...small);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  expect(stderr).toContain(
+    `error OUTPUT_EXISTS: ${output}: expected the whole output of this run, got one that cannot be read (`,
+  );
+  expect(stderr).toContain(reason);
+  expect(stderr).toMatch(/\nhint: Remove the directory, then the same command makes it anew\./);
+  await rm(output, { recursive: true });
+  expect(await gprune(...small)).toMatchObject({ code: 0 });
 });
 
 test("a directory that is not ours is left alone", async () => {
