@@ -43,19 +43,24 @@ export interface DemoOptions {
   /** Beginnings of texts to be continued, by kind. */
   readonly prompts: Readonly<Record<string, string>>;
   readonly onProgress?: OnProgress;
+  /** Ends the demo after the unit of work it is at, or in ten seconds. Nothing goes on with what is there by then. */
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** Prunes and measures; the first row is the dense model. */
+/**
+ * Prunes and measures; the first row is the dense model.
+ * @throws GpruneError INTERRUPTED after the signal, and what `prune` and `evaluate` throw
+ */
 export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]> {
   const model = join(packageDirectory(), "demo", "model");
   const rows = [await measure("dense", model, options)];
   for (const [title, settings] of Object.entries(VARIANTS)) {
-    const output = join(options.output, title.replaceAll(/[^a-z0-9]+/g, "-"));
-    const { sparsity, device = CPU, onProgress = silent } = options;
+    const output = join(options.output, directoryName(title));
+    const { sparsity, device = CPU, onProgress = silent, signal } = options;
     const place = { device: device.name, deviceDtype: device.dtype };
     const input = { ...SHARED_SETTINGS, ...settings, ...place, model, output, sparsity };
     const config = resolveRunConfig(input, "demo");
-    await prune(config, { onProgress });
+    await prune(config, { onProgress, ...(signal && { signal }) });
     rows.push(await measure(title, output, options));
   }
   return rows;
@@ -73,6 +78,13 @@ const VARIANTS: Readonly<Record<string, RunConfigInput>> = {
   "gprune, all kinds": { method: "gprune", calibration: calibrationOf(DEMO_KINDS), samples: 8 },
 };
 
+/** Names of the directories that the pruned models get. */
+export const DEMO_OUTPUTS: readonly string[] = Object.keys(VARIANTS).map(directoryName);
+
+function directoryName(title: string): string {
+  return title.replaceAll(/[^a-z0-9]+/g, "-");
+}
+
 function calibrationOf(kinds: readonly string[]): { name: string; path: string }[] {
   return kinds.map((name) => ({ name, path: textPath("calibration", name) }));
 }
@@ -84,7 +96,7 @@ function textPath(part: "calibration" | "heldout", kind: string): string {
 async function measure(
   title: string,
   path: string,
-  { device = CPU, prompts, onProgress = silent }: DemoOptions,
+  { device = CPU, prompts, onProgress = silent, signal }: DemoOptions,
 ): Promise<DemoRow> {
   const model = await openModel(path);
   const runtime = new Runtime({ device });
@@ -93,6 +105,7 @@ async function measure(
     const evaluation = await evaluate({ model, runtime }, texts, {
       seqLen: SEQ_LEN,
       limit: EVALUATION_WINDOWS,
+      signal,
       onProgress: (event) => onProgress({ ...event, stage: `evaluate ${title}` }),
     });
     const tokenizer = Tokenizer.of(model);

@@ -85,6 +85,21 @@ describe.each([
   });
 });
 
+test("Ctrl-C in the demo leaves nothing of it, and a directory that was there", async () => {
+  const parent = await mkdtemp(join(root(), "demo-"));
+  const there = join(parent, "there");
+  await mkdir(there);
+  for (const output of [join(parent, "made", "out"), there]) {
+    const run = startCli(["demo", "-o", output]);
+    await run.said("calibrate: ");
+    run.child.kill("SIGINT");
+    const { code, stderr } = await run.result;
+    expect(code).toBe(130);
+    expect(stderr).toMatch(/\ninterrupted by SIGINT; nothing unfinished is left behind\n$/);
+    expect(await readdir(parent, { recursive: true })).toEqual(["there"]);
+  }
+});
+
 test("Ctrl-C before anything was kept leaves nothing, or says how the run is resumed", async () => {
   const { run, parent } = await runUntil("the result will run in");
   run.child.kill("SIGINT");

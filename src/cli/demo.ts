@@ -1,10 +1,12 @@
 /** `gprune demo`: the table and the texts that src/demo.ts produces. */
-import { rmSync } from "node:fs";
+import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { DEMO_KINDS, type DemoRow, runDemo } from "../demo.ts";
+import { dirname, join, resolve } from "node:path";
+import { DEMO_KINDS, DEMO_OUTPUTS, type DemoRow, runDemo } from "../demo.ts";
+import { GpruneError } from "../errors.ts";
 import { requireEmptyDirectory } from "../io/output_place.ts";
+import { stopSignal } from "./compute_child.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { withProgress } from "./progress.ts";
@@ -25,9 +27,13 @@ const PROMPTS = {
 };
 
 export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
-  if (output === undefined) return inTemporaryDirectory((directory) => demo(directory, options));
+  if (output === undefined) {
+    const directory = await mkdtemp(join(tmpdir(), "gprune-demo-"));
+    return keptWhenDone([directory], () => demo(directory, options));
+  }
   await requireEmptyDirectory(output);
-  await demo(output, options);
+  const made = DEMO_OUTPUTS.flatMap((name) => [join(output, name), join(output, `${name}.run`)]);
+  await keptWhenDone(made, () => demo(output, options), missingDirectories(resolve(output)));
 }
 
 async function demo(
@@ -36,26 +42,50 @@ async function demo(
 ): Promise<void> {
   const { used: device } = await findDeviceFor(options);
   const rows = await withProgress({ quiet }, (onProgress) =>
-    runDemo({ output, sparsity, device, prompts: PROMPTS, onProgress }),
+    runDemo({ output, sparsity, device, prompts: PROMPTS, onProgress, signal: stopSignal() }),
   );
   if (json) return printJson({ sparsity, models: rows.map(plainRow) });
   print(report(rows, sparsity));
   print(plainText(rows.at(-1)!.path));
 }
 
-/** The directory stays when `run` succeeds, and only then. */
-async function inTemporaryDirectory(run: (directory: string) => Promise<void>): Promise<void> {
-  const directory = await mkdtemp(join(tmpdir(), "gprune-demo-"));
-  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+/** A directory and those above it that are not there yet, the deepest first. */
+function missingDirectories(path: string): readonly string[] {
+  return existsSync(path) ? [] : [path, ...missingDirectories(dirname(path))];
+}
+
+/**
+ * What `run` makes stays when it succeeds, and only then.
+ * @param above - directories that are removed with it if nothing else is in them
+ */
+async function keptWhenDone(
+  made: readonly string[],
+  run: () => Promise<void>,
+  above: readonly string[] = [],
+): Promise<void> {
+  const remove = (): void => {
+    for (const path of made)
+      unlessRefused(() => rmSync(path, { recursive: true, force: true, maxRetries: 3 }));
+    for (const path of above) unlessRefused(() => rmdirSync(path));
+  };
   const forget = onInterrupt(remove);
   try {
-    await run(directory);
+    await run();
   } catch (error) {
     remove();
-    throw error;
+    const isInterrupted = error instanceof GpruneError && error.code === "INTERRUPTED";
+    // A run of its own may be resumed, those of the demo are gone.
+    throw isInterrupted ? new GpruneError("INTERRUPTED", error.message, { cause: error }) : error;
   } finally {
     forget();
   }
+}
+
+/** Whatever ended the demo is the error worth reporting. */
+function unlessRefused(work: () => void): void {
+  try {
+    work();
+  } catch {}
 }
 
 /** A row as `--json` prints it. */
