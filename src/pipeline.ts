@@ -19,6 +19,7 @@ import { requireFreeDirectory } from "./io/output_place.ts";
 import { RunDirectory } from "./io/run_directory.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
+import { weightsHash } from "./model/model_hashes.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
 import { type AskedRun, askedRun, type OpenedRun, type OpeningOptions, openRun } from "./opened_run.ts";
@@ -46,7 +47,6 @@ import {
   readRecord,
   runFacts,
   toJson,
-  weightsHash,
 } from "./run_facts.ts";
 import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run_inputs.ts";
 import { type Findings, finishedResult, saveRun } from "./run_output.ts";

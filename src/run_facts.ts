@@ -20,9 +20,10 @@ import { versions } from "./package.ts";
 import type { OnProgress } from "./progress.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import { formatPlan } from "./prune/plan_json.ts";
+import { RUN_FILES } from "./report/run_directory.ts";
 
 /** File of an output that holds the facts. */
-export const RECORD_FILE: string = "facts.json";
+export const RECORD_FILE: string = RUN_FILES.facts;
 const RECORD_LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
 
 const recordSchema = z.strictObject({
@@ -100,14 +101,6 @@ export function recordedFacts({ computed, written }: RunFacts): JsonValue {
 export function modelHashesIn({ computed }: RunFacts): Readonly<Record<string, string>> {
   const inputs = z.object({ model: z.record(z.string(), z.string()) });
   return z.object({ inputs }).parse(computed).inputs.model;
-}
-
-const WEIGHTS_FILE = /\.(safetensors|gguf)$/;
-
-/** One SHA-256 of the files that hold a model's weights, whatever their names; null for a model that is in no file. */
-export function weightsHash(hashes: Readonly<Record<string, string>>): string | null {
-  const files = Object.entries(hashes).filter(([name]) => WEIGHTS_FILE.test(name));
-  return files.length === 0 ? null : sha256Hex(JSON.stringify(files.map(([, hash]) => hash).sort()));
 }
 
 /** The text of an output's record. */

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { METRICS, resolveRunConfig, versions } from "../src/index.ts";
@@ -293,6 +293,13 @@ describe("prune, inspect, report, eval and compare", () => {
     const after = await readFile(join(output, "report.html"), "utf8");
     expect([before, after].map((page) => page.includes('<figure id="texts">'))).toEqual([false, true]);
     expect(await gprune("eval", model, ...options, "--save")).toMatchObject({ code: 1 });
+    // The same weights elsewhere are the same baseline.
+    const copy = join(root(), "copy");
+    await cp(model, copy, { recursive: true });
+    const one = ["--seq-len", "24", "--limit", "2", "-q", "--baseline", copy, "--text", heldout[1]!];
+    expect(await gprune("eval", output, ...one, "--save")).toMatchObject({ code: 0, stderr: "" });
+    const added = JSON.parse(await readFile(join(output, "evaluation.json"), "utf8"));
+    expect(added).toMatchObject({ baseline: model, texts: [{ name: "stories" }, { name: "code" }] });
   });
 
   test("eval --save keeps what was saved with the same settings, and names what it drops", async () => {

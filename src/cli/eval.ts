@@ -7,6 +7,7 @@ import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from
 import { kindOfPath } from "../io/file.ts";
 import { writeFileAtomically, writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
+import { modelHashes, weightsHash } from "../model/model_hashes.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
@@ -14,6 +15,7 @@ import { RUN_FILES, readRun } from "../report/run_directory.ts";
 import {
   addedTo,
   formatEvaluation,
+  isSameBaseline,
   type SavedEvaluation,
   savedEvaluation,
 } from "../report/saved_evaluation.ts";
@@ -35,12 +37,14 @@ interface Evaluated {
   readonly measured: Evaluation & { readonly fromFirst?: FromFirst };
   readonly baseline: Evaluation | undefined;
   readonly settings: MeasuringSettings;
+  /** SHA-256 of the baseline's weights, where it is saved. */
+  readonly baselineHash: string | null;
 }
 
 export async function evalCommand(path: string, options: EvalOptions): Promise<void> {
   // A wrong directory is reported before anything is computed.
   const run = options.save ? await savable(path) : null;
-  const { measured, baseline, settings } = await evaluateAll(path, options);
+  const { measured, baseline, settings, baselineHash } = await evaluateAll(path, options);
   // Printed first, so that it is not lost where it cannot be saved.
   const { fromFirst, ...evaluation } = measured;
   const compared = baseline === undefined ? {} : { ...fromFirst, baseline };
@@ -53,8 +57,9 @@ export async function evalCommand(path: string, options: EvalOptions): Promise<v
     seqLen: settings.seq_len,
     fewShot: { count: counts.size === 1 ? [...counts][0] : undefined, seed: options.seed },
     chat: chatOf(options),
+    baselineHash,
   };
-  await save(path, savedEvaluation(measured, spelledAsBase(baseline, run), told));
+  await save(path, savedEvaluation(measured, spelledAsBase(baseline, run, baselineHash), told));
 }
 
 /** The run whose output the evaluation is left in. @throws GpruneError where none is, or nothing can be written */
@@ -65,7 +70,10 @@ async function savable(directory: string): Promise<RunFiles> {
   return run;
 }
 
-async function evaluateAll(path: string, { baseline, resume, ...options }: EvalOptions): Promise<Evaluated> {
+async function evaluateAll(
+  path: string,
+  { baseline, resume, save, ...options }: EvalOptions,
+): Promise<Evaluated> {
   const { texts, ...material } = await namedMaterial(options);
   if (texts.length + material.tasks.length === 0) {
     throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
@@ -75,19 +83,27 @@ async function evaluateAll(path: string, { baseline, resume, ...options }: EvalO
     const seqLen = windowLength(models, material.seqLen);
     const heard = hearing(options.quiet);
     const told = { ...material, ...heard.listeners, seqLen, onProgress, ...keeping(resume) };
+    const hashed = save && baseline !== undefined ? models[0]! : null;
+    const baselineHash = hashed && weightsHash(await modelHashes(hashed, onProgress));
     const evaluations = await evaluateTogether({ models, runtime }, texts, told);
     return {
       measured: evaluations.at(-1)!,
       baseline: baseline === undefined ? undefined : evaluations[0],
       settings: settingsOf({ texts, ...material, seqLen }, device.used, heard),
+      baselineHash,
     };
   });
 }
 
 /** A baseline that is the model the run pruned, under the name that the run has for it. */
-function spelledAsBase(baseline: Evaluation | undefined, { record }: RunFiles): Evaluation | undefined {
-  if (baseline === undefined || resolve(baseline.model) !== resolve(record.base)) return baseline;
-  return { ...baseline, model: record.base };
+function spelledAsBase(
+  baseline: Evaluation | undefined,
+  { record, baseHash }: RunFiles,
+  hash: string | null,
+): Evaluation | undefined {
+  if (baseline === undefined) return baseline;
+  const isBase = hash && baseHash ? hash === baseHash : resolve(baseline.model) === resolve(record.base);
+  return isBase ? { ...baseline, model: record.base } : baseline;
 }
 
 /** Adds the evaluation to what is beside the model, and makes its report again. */
@@ -98,7 +114,9 @@ async function save(directory: string, now: SavedEvaluation): Promise<void> {
   const { evaluation, dropped } = addedTo(run.evaluation, now);
   if (dropped.length > 0) {
     const other =
-      run.evaluation?.baseline === now.baseline ? "other settings" : "another baseline, or with none";
+      run.evaluation && isSameBaseline(run.evaluation, now)
+        ? "other settings"
+        : "another baseline, or with none";
     const kept = await keepBeside(directory, run.evaluation!);
     say(
       `${path}: no longer has ${dropped.map(plainName).join(", ")}, measured with ${other}; ${kept} has that`,
@@ -122,7 +140,7 @@ async function keepBeside(directory: string, evaluation: SavedEvaluation): Promi
 
 function report(
   measured: Evaluated["measured"],
-  { baseline, settings }: Omit<Evaluated, "measured">,
+  { baseline, settings }: Pick<Evaluated, "baseline" | "settings">,
 ): string {
   const names = [measured, baseline].flatMap((evaluation) =>
     evaluation ? [plainText(evaluation.model)] : [],

@@ -9,7 +9,6 @@ import type { Device } from "../graph/device.ts";
 import { processor } from "../io/machine.ts";
 import { RunDirectory } from "../io/run_directory.ts";
 import { sha256Hex } from "../io/sha256.ts";
-import { getOrMake } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
 import { versions } from "../package.ts";
@@ -68,9 +67,8 @@ function sayingHowToGoOn(error: GpruneError, keep: string): GpruneError {
 }
 
 function keeperOf(stages: Stages, device: Device, onProgress: OnProgress): ScoreKeeper {
-  const hashes = new Map<Model, Promise<Readonly<Record<string, string>>>>();
   const hashesOf = (model: Model): Promise<Readonly<Record<string, string>>> =>
-    getOrMake(hashes, model, () => modelHashes(requireFiles(model), onProgress));
+    modelHashes(requireFiles(model), onProgress);
   return async ({ kind, models, content }, compute) => {
     const facts = {
       kind,

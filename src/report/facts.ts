@@ -17,6 +17,8 @@ export interface RunFiles {
   readonly evaluation: SavedEvaluation | null;
   /** The loss curve of a distillation. */
   readonly curve: readonly TrainingStep[] | null;
+  /** SHA-256 of the weights of the model that was pruned, as of the evaluation's baseline; absent or null when it is not known. */
+  readonly baseHash?: string | null | undefined;
   /** Where they were read. */
   readonly directory?: string | undefined;
 }
@@ -107,9 +109,18 @@ export function meanQuality(rows: readonly Quality[]): Quality {
   return quality("geometric mean", dense!, pruned!);
 }
 
-function otherBaselineOf({ record, evaluation }: RunFiles): string | null {
+function otherBaselineOf({ evaluation, ...run }: RunFiles): string | null {
   const baseline = evaluation?.baseline ?? null;
-  return baseline === null || isSamePath(baseline, record.base) ? null : baseline;
+  return baseline === null || isBase(baseline, evaluation?.baseline_sha256, run) ? null : baseline;
+}
+
+/** Whether a baseline is the model that was pruned: by the weights, or by name where one of them is not known. */
+function isBase(
+  baseline: string,
+  hash: string | null | undefined,
+  { record, baseHash }: Pick<RunFiles, "record" | "baseHash">,
+): boolean {
+  return hash && baseHash ? hash === baseHash : isSamePath(baseline, record.base);
 }
 
 function quality(name: string, dense: number, pruned: number): Quality {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
 import { renderComparison } from "./comparison.ts";
-import type { RunFiles } from "./facts.ts";
+import { factsOf, type RunFiles } from "./facts.ts";
 import { renderReport } from "./report.ts";
 
 const render = (options: ReportFilesOptions = {}): Promise<string> => renderReport(reportFiles(options));
@@ -96,6 +96,16 @@ describe("renderReport", () => {
     expect(other).toContain("The most probable next token is b1&#39;s in");
     expect(other).toContain("how many times higher than b1&#39;s.");
     expect(other).toContain("Perplexity from baseline to pruned: ");
+  });
+
+  it("knows the model the run pruned by its weights, whatever a baseline is called", () => {
+    const by = (baseline: string, baseline_sha256: string): string | null => {
+      const { evaluation, ...files } = reportFiles({ baseline });
+      return factsOf({ ...files, evaluation: { ...evaluation!, baseline_sha256 }, baseHash: "f00d" })
+        .otherBaseline;
+    };
+    expect(by("elsewhere/copy", "f00d")).toBeNull();
+    expect(by("models/web", "beef")).toBe("models/web");
   });
 
   it("says where perplexity falls least when it falls everywhere", async () => {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { reportFiles } from "../../test/report_files.ts";
+import { weightsHash } from "../model/model_hashes.ts";
 import { formatPlan } from "../prune/plan_json.ts";
 import { renderReport } from "./report.ts";
 import { readRun } from "./run_directory.ts";
@@ -26,10 +27,15 @@ describe("readRun", () => {
     for (const [name, text] of documents) await writeFile(join(directory, name), text);
     await writeFile(join(directory, "plan.json"), formatPlan(plan!));
     const read = await readRun(directory);
-    expect(read).toEqual({ record, plan, evaluation: null, curve: null, directory });
+    expect(read).toEqual({ record, plan, evaluation: null, curve: null, baseHash: null, directory });
     expect(await renderReport(read)).toBe(documents.get("report.html"));
     await writeFile(join(directory, "evaluation.json"), formatEvaluation(evaluation!));
     expect((await readRun(directory)).evaluation).toEqual(evaluation);
+    const model = { "config.json": "c", "model.safetensors": "w" };
+    await writeFile(join(directory, "facts.json"), JSON.stringify({ facts: { inputs: { model } } }));
+    expect((await readRun(directory)).baseHash).toBe(weightsHash(model));
+    await writeFile(join(directory, "facts.json"), "{}");
+    expect((await readRun(directory)).baseHash).toBeNull();
   });
 
   it("says what is missing or something else", async () => {

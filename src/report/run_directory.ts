@@ -4,6 +4,7 @@ import { GpruneError, requireWord } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/file.ts";
 import { fileInside } from "../io/inside.ts";
 import { parseJson } from "../io/json.ts";
+import { weightsHash } from "../model/model_hashes.ts";
 import { parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import type { RunFiles } from "./facts.ts";
@@ -20,11 +21,19 @@ export const RUN_FILES = {
   report: "report.html",
   /** What `gprune eval --save` adds. */
   evaluation: "evaluation.json",
+  /** What the bytes of the output depend on. */
+  facts: "facts.json",
 } as const;
 
 /** plan.json of 126 layers with 53 thousand neurons has about 50 MB; the others are small. */
 const MAX_BYTES = 2 ** 28;
 const CURVE_LIMITS = { maxBytes: 2 ** 26, maxDepth: 4 };
+
+const FACTS_LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
+
+const factsSchema = z.object({
+  facts: z.object({ inputs: z.object({ model: z.record(z.string(), z.string()) }) }),
+});
 
 const curveSchema: z.ZodType<readonly TrainingStep[]> = z.array(
   z.object({ step: z.number(), divergence: z.number(), hidden: z.number(), learningRate: z.number() }),
@@ -41,7 +50,13 @@ export async function readRun(directory: string): Promise<RunFiles> {
   const plan = await read(directory, RUN_FILES.plan, parsePlan);
   const evaluation = await readEvaluation(directory);
   const curve = await read(directory, RUN_FILES.curve, parseCurve);
-  return { record, plan, evaluation, curve, directory };
+  const baseHash = await readBaseHash(directory);
+  return { record, plan, evaluation, curve, baseHash, directory };
+}
+
+/** Of the weights of the model that was pruned, by facts.json; null when it does not say. @throws GpruneError BAD_FILE */
+export function readBaseHash(directory: string): Promise<string | null> {
+  return read(directory, RUN_FILES.facts, parseBaseHash);
 }
 
 /** run.json. @throws GpruneError as `readRun` */
@@ -67,6 +82,11 @@ async function read<T>(
   const path = await fileInside(directory, name);
   if ((await kindOfPath(path)) === "missing") return null;
   return parse(await readSmallText(path, MAX_BYTES), path);
+}
+
+function parseBaseHash(text: string, where: string): string | null {
+  const found = factsSchema.safeParse(parseJson(text, { ...FACTS_LIMITS, where }));
+  return found.success ? weightsHash(found.data.facts.inputs.model) : null;
 }
 
 function parseCurve(text: string, where: string): readonly TrainingStep[] {

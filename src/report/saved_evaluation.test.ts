@@ -74,6 +74,16 @@ describe("addedTo", () => {
     expect(namesOf(earlier, now)).toEqual(result);
   });
 
+  it("knows a baseline by its weights, and by its name where those were not saved", () => {
+    const by = (baseline: string, baselineHash: string | null, text: string): SavedEvaluation =>
+      saved({ texts: [text], baseline, settings: { seqLen: 64, baselineHash } });
+    const now = by("tw", "f00d", "b");
+    expect(namesOf(by("./tw/", "f00d", "a"), now)).toEqual([["a 10", "b 10"], [], []]);
+    expect(namesOf(by("tw", "beef", "a"), now)).toEqual([["b 10"], [], ["a"]]);
+    expect(namesOf(by("tw", null, "a"), now)).toEqual([["a 10", "b 10"], [], []]);
+    expect(namesOf(by("other", null, "a"), now)).toEqual([["b 10"], [], ["a"]]);
+  });
+
   it("keeps texts when only tasks are measured, with whatever settings, and the other way round", () => {
     const texts = saved({ texts: ["a"], settings: { seqLen: 128, limit: 3 } });
     const tasks = saved({ tasks: ["t"], settings: { seqLen: 64, limit: 9, fewShot: { count: 2, seed: 1 } } });

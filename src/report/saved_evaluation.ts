@@ -59,6 +59,8 @@ export interface SavedEvaluation {
   readonly model: string;
   /** What it is compared with; null when it was evaluated alone. */
   readonly baseline: string | null;
+  /** SHA-256 of the baseline's weights; null without one, and where a version before saved it. */
+  readonly baseline_sha256: string | null;
   /** Tokens in a window. */
   readonly seq_len: number;
   readonly settings: SavedSettings;
@@ -100,6 +102,7 @@ const evaluationSchema: z.ZodType<SavedEvaluation> = z.object({
   version: z.literal(1),
   model: z.string(),
   baseline: z.string().nullable(),
+  baseline_sha256: z.string().nullable().default(null),
   seq_len: count,
   settings: settings.default({ texts: null, tasks: null }),
   texts: z.array(
@@ -123,13 +126,15 @@ export interface MeasuredWith {
   readonly limit?: number | undefined;
   readonly fewShot?: Pick<TaskShots, "count" | "seed"> | undefined;
   readonly chat?: ChatOptions | undefined;
+  /** SHA-256 of the baseline's weights. */
+  readonly baselineHash?: string | null | undefined;
 }
 
 /** What `gprune eval` measured, as it is saved. */
 export function savedEvaluation(
   own: Evaluation & { readonly fromFirst?: FromFirst },
   baseline: Evaluation | undefined,
-  { seqLen, bos = false, limit, fewShot, chat }: MeasuredWith,
+  { seqLen, bos = false, limit, fewShot, chat, baselineHash = null }: MeasuredWith,
 ): SavedEvaluation {
   const divergences = new Map<string, Divergence>(Object.entries(own.fromFirst?.divergence ?? {}));
   const [texts, tasks] = [baseline?.texts, baseline?.tasks].map((all) => new Map(Object.entries(all ?? {})));
@@ -138,6 +143,7 @@ export function savedEvaluation(
     version: 1,
     model: own.model,
     baseline: baseline?.model ?? null,
+    baseline_sha256: baseline === undefined ? null : baselineHash,
     seq_len: seqLen,
     settings: {
       texts: isEmpty(own.texts) ? null : { limit: limit ?? null, bos },
@@ -193,7 +199,7 @@ export interface AddedEvaluation {
  */
 export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): AddedEvaluation {
   if (earlier === null) return { evaluation: now, dropped: [] };
-  if (earlier.baseline !== now.baseline) {
+  if (!isSameBaseline(earlier, now)) {
     return { evaluation: now, dropped: [...namesOf(earlier.texts), ...namesOf(earlier.tasks)] };
   }
   const texts = added(textsOf(earlier), textsOf(now));
@@ -209,6 +215,12 @@ export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): 
     },
     dropped: [...texts.dropped, ...tasks.dropped],
   };
+}
+
+/** Whether two are compared with the same weights, or with none; where those are not known, with a model of the same name. */
+export function isSameBaseline(a: SavedEvaluation, b: SavedEvaluation): boolean {
+  if (a.baseline_sha256 === null || b.baseline_sha256 === null) return a.baseline === b.baseline;
+  return a.baseline_sha256 === b.baseline_sha256;
 }
 
 /** Texts or tasks, and what they were measured with. */

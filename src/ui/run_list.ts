@@ -8,7 +8,7 @@ import { LOCK } from "../io/run_directory.ts";
 import { holderOf } from "../io/run_lock.ts";
 import { MANIFEST, OUTPUT, RunManifest } from "../io/run_manifest.ts";
 import { baselineWords, factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
-import { RUN_FILES, readEvaluation, readRecord } from "../report/run_directory.ts";
+import { RUN_FILES, readBaseHash, readEvaluation, readRecord } from "../report/run_directory.ts";
 import type { RunRecord } from "../report/run_record.ts";
 import type { SavedEvaluation } from "../report/saved_evaluation.ts";
 import type { RunFigures, RunPerplexity, RunSummary, Settings } from "./api.ts";
@@ -54,14 +54,14 @@ async function finished(path: string, id: string): Promise<RunSummary> {
   const record = await readRecord(path);
   const { base, started, settings, calibration } = record;
   const sets = calibration.map(({ name, path: text, weight }) => ({ name, path: text, weight }));
-  const { evaluation, problem } = await evaluationIn(path);
+  const { problem, ...evaluated } = await evaluationIn(path);
   return {
     id,
     state: "finished",
     base,
     started,
     how: howOf(settings),
-    outcome: figuresOf(record, evaluation),
+    outcome: figuresOf({ record, ...evaluated }),
     settings: withoutOutput({ ...settings, calibration: sets }),
     note: problem,
   };
@@ -69,6 +69,8 @@ async function finished(path: string, id: string): Promise<RunSummary> {
 
 interface FoundEvaluation {
   readonly evaluation: SavedEvaluation | null;
+  /** Of the weights of the model that was pruned. */
+  readonly baseHash: string | null;
   /** Why one that is there cannot be read. */
   readonly problem: string | null;
 }
@@ -76,25 +78,29 @@ interface FoundEvaluation {
 /** What `gprune eval --save` left beside a run; without it there is still a run to show. */
 async function evaluationIn(path: string): Promise<FoundEvaluation> {
   try {
-    return { evaluation: await readEvaluation(path), problem: null };
+    const evaluation = await readEvaluation(path);
+    return { evaluation, baseHash: evaluation && (await readBaseHash(path)), problem: null };
   } catch (error) {
-    return { evaluation: null, problem: reasonOf(error) };
+    return { evaluation: null, baseHash: null, problem: reasonOf(error) };
   }
 }
 
-function figuresOf(record: RunRecord, evaluation: SavedEvaluation | null): RunFigures {
+/** What numbers of a run are made of. */
+type Measured = Omit<FoundEvaluation, "problem"> & { readonly record: RunRecord };
+
+function figuresOf({ record, ...evaluated }: Measured): RunFigures {
   return {
     removed: record.sparsity.achieved,
     parameters: record.parameters,
-    perplexity: perplexityOf(record, evaluation),
+    perplexity: perplexityOf({ record, ...evaluated }),
     seconds: record.timings.reduce((sum, { seconds }) => sum + seconds, 0),
     peakBytes: record.peak_rss_bytes,
   };
 }
 
 /** Of the evaluation's texts where there are any, as in the report; else of those that calibration held out. */
-function perplexityOf(record: RunRecord, evaluation: SavedEvaluation | null): RunPerplexity | null {
-  const facts = factsOf({ record, plan: null, evaluation, curve: null });
+function perplexityOf(measured: Measured): RunPerplexity | null {
+  const facts = factsOf({ ...measured, plan: null, curve: null });
   const isEvaluated = facts.texts.length > 0;
   const rows = isEvaluated ? facts.texts : facts.heldOut;
   const [first] = rows;
