@@ -1,7 +1,14 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { exportGguf, openModel, prune, resolveRunConfig } from "../src/index.ts";
+import {
+  exportGguf,
+  exportHuggingFace,
+  exportOnnx,
+  openModel,
+  prune,
+  resolveRunConfig,
+} from "../src/index.ts";
 import { openGguf } from "../src/io/gguf.ts";
 import { temporaryDirectory } from "./directories.ts";
 import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
@@ -62,4 +69,40 @@ test("a pruned model keeps licence, languages and chat templates, and tells nobo
   const opened = await openModel(file);
   await opened.weights.close();
   expect(Buffer.from(opened.card!).toString().split("\n")).toEqual(["---", ...front.slice(0, 4), "---", ""]);
+});
+
+test("copies of a pruned model have cards that hold for them, and other cards are carried as they are", async () => {
+  const root = await temporaryDirectory();
+  const base = await writeTinyCheckpoint(join(root, "base"));
+  await writeFile(join(base, "README.md"), CARD);
+  const output = join(root, "pruned");
+  const plain = {
+    method: "none",
+    metric: "magnitude",
+    recover: "none",
+    ownText: "never",
+    allocation: "global",
+  };
+  await prune(resolveRunConfig({ model: base, output, ...plain }, "test"));
+  const cardOf = (directory: string): Promise<string> => readFile(join(directory, "README.md"), "utf8");
+  const copies = async (path: string): Promise<readonly string[]> => {
+    const model = await openModel(path);
+    await exportOnnx(model, `${path}-onnx`);
+    await exportHuggingFace(model, `${path}-hf`, { dtype: "f32" });
+    await model.weights.close();
+    return Promise.all([cardOf(`${path}-onnx`), cardOf(`${path}-hf`)]);
+  };
+  const original = await cardOf(output);
+  expect(original).toContain("modeling_gprune.py");
+  const [onnx, hf] = (await copies(output)) as [string, string];
+  expect(original).toContain("`plan.json` holds");
+  expect(hf).toBe(original.replace(/`plan\.json` holds .*? The/, "The"));
+  for (const word of ["modeling_gprune", "plan.json", "gprune eval", "trust_remote_code", "after gprune"])
+    expect(onnx).not.toContain(word);
+  expect(onnx).toContain("\nlibrary_name: transformers.js\ntags: [gprune, ");
+  expect(onnx).toMatch(
+    /\n## Loading\n\ntransformers\.js loads it:\n[^#]*`onnx\/model\.onnx`[^#]*\n\n## Evaluation\n\n/,
+  );
+  expect(onnx.split("The configuration was:")[1]).toBe(original.split("The configuration was:")[1]);
+  expect(await copies(base)).toEqual([CARD, CARD]);
 });

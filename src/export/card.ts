@@ -40,6 +40,17 @@ export interface CardFacts {
   readonly config: string;
 }
 
+/** What tells a card of ours from others, in the front matter. */
+export const CARD_TAG = "gprune";
+
+/** Of cards of directories that have the plan. */
+export const PLAN_SENTENCE =
+  "`plan.json` holds the kept units and can be carried out again with `gprune prune --plan`. ";
+
+/** Of cards of directories that we can read. */
+export const EVALUATION_HINT =
+  "`gprune eval PATH --text NAME=FILE --baseline BASE` prints dense and pruned perplexities on other texts.";
+
 const LOAD_STOCK = `The stock classes of transformers load it:
 
     from transformers import AutoModelForCausalLM
@@ -64,7 +75,7 @@ export function modelCard(facts: CardFacts): string {
   const percent = (fraction: number): string => `${(100 * fraction).toFixed(2)} %`;
   return `---
 ${frontMatterLines({ ...facts.inherited, ...(facts.hub !== null && { base_model: facts.hub }) })}library_name: transformers
-tags: [gprune, pruning, structured-pruning]
+tags: [${CARD_TAG}, pruning, structured-pruning]
 ---
 
 # ${lastPart(facts.base)}, ${percent(sparsity.achieved)} pruned
@@ -99,11 +110,11 @@ ${Object.entries(facts.runtimes)
 
 ${heldOutTable(facts)}
 
-\`gprune eval PATH --text NAME=FILE --baseline BASE\` prints dense and pruned perplexities on other texts.
+${EVALUATION_HINT}
 
 ## The run
 
-\`plan.json\` holds the kept units and can be carried out again with \`gprune prune --plan\`. The configuration was:
+${PLAN_SENTENCE}The configuration was:
 
 ${indented(facts.config.trimEnd())}
 `;

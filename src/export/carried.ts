@@ -5,7 +5,9 @@ import { writeFileAtomically } from "../io/output_directory.ts";
 import { familyByName } from "../model/families.ts";
 import type { HfForm } from "../model/hf_config_writer.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model/model.ts";
+import { type CopiedCard, copiedCard } from "./carried_card.ts";
 
+const PLAN_FILE = "plan.json";
 const TOKENIZER_CONFIG = "tokenizer_config.json";
 
 /**
@@ -35,13 +37,19 @@ function objectIn(bytes: Uint8Array): Readonly<Record<string, unknown>> | null {
   }
 }
 
-/** Writes them, but for those that the directory has of its own. @param own - names of the latter */
+export interface CarryingOptions extends Pick<CopiedCard, "loading" | "library"> {
+  /** Names of files that the directory has of its own. */
+  readonly own?: ReadonlySet<string>;
+}
+
+/** Writes them, but for those that the directory has of its own. */
 export async function writeCarried(
   { files, card }: Model,
   directory: string,
-  own: ReadonlySet<string> = new Set(),
+  { own = new Set(), ...copied }: CarryingOptions = {},
 ): Promise<void> {
-  const all = [...files, ...(card === undefined ? [] : [{ name: CARD_FILE, bytes: card }])];
+  const bytes = card && copiedCard(card, { ...copied, hasPlan: own.has(PLAN_FILE) });
+  const all = [...files, ...(bytes === undefined ? [] : [{ name: CARD_FILE, bytes }])];
   for (const { name, bytes } of all) {
     if (!own.has(name)) await writeFileAtomically(join(directory, name), bytes);
   }

@@ -78,7 +78,8 @@ export async function exportHuggingFace(
     files.set("config.json", configText(config));
     if (form.remoteCode) files.set(MODELLING_FILE, await modellingFile());
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
-    await writeCarried({ ...model, files: carriedFiles(model, form) }, temporary, new Set(files.keys()));
+    const own = new Set(files.keys());
+    await writeCarried({ ...model, files: carriedFiles(model, form) }, temporary, { own });
     await writeSafetensors(temporary, tensors, { kept, ...(maxShardBytes && { maxShardBytes }), onBytes });
     for (const [name, text] of (await lastDocuments?.()) ?? []) {
       await writeFileAtomically(join(temporary, name), text);

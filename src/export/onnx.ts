@@ -51,8 +51,26 @@ export async function exportOnnx(
     const dataFiles = await writeOnnxFile(path, { ...onnx, weights }, { ...options, onBytes });
     const config = clientConfig(model.spec, format, { name: basename(path), dataFiles });
     await writeFileAtomically(join(temporary, "config.json"), configText(config));
-    await writeCarried(model, temporary);
+    await writeCarried(model, temporary, {
+      library: "transformers.js",
+      loading: loadingText(basename(path)),
+    });
   });
+}
+
+/** How the directory is loaded, for its card; docs/ONNX.md says more. @param name - of the decoder's file */
+function loadingText(name: string): string {
+  return `transformers.js loads it:
+
+    import { pipeline } from "@huggingface/transformers";
+    const generator = await pipeline("text-generation", "PATH");
+
+Other programs run \`onnx/${name}\`, a decoder with a key/value cache, by ONNX Runtime.
+
+| program | loads it |
+|---|---|
+| onnx | yes |
+| transformers.js | yes, from version 4 on where layers have different numbers of KV heads |`;
 }
 
 function onnxModel(spec: ModelSpec, format: OnnxFormat): OnnxModel {

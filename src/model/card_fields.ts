@@ -42,6 +42,12 @@ export function cardFields(card: Uint8Array | undefined): CardFields {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
+/** Whether a card's front matter has a tag. */
+export function cardHasTag(card: Uint8Array, tag: string): boolean {
+  const { tags } = frontMatter(new TextDecoder().decode(card));
+  return Array.isArray(tags) && tags.includes(tag);
+}
+
 /** Lines of front matter; JSON is YAML in which no string is taken for something else, as `no` is for false. */
 export function frontMatterLines(fields: Readonly<Record<string, unknown>>): string {
   return Object.entries(fields)
