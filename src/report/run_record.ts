@@ -27,7 +27,7 @@ export interface RunRecord {
   readonly dtype: string;
   /** Words of the base's vocabulary; absent in records of versions before. */
   readonly vocab_size?: number | undefined;
-  /** The resolved configuration. */
+  /** The resolved configuration; in records of versions before without `calibration`. */
   readonly settings: Readonly<Record<string, JsonValue>>;
   /** Fractions of the prunable parameters. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
@@ -36,6 +36,7 @@ export interface RunRecord {
   /** Parameters that go with a unit, by layer. */
   readonly unit_parameters: Widths;
   readonly runtimes: readonly { readonly program: string; readonly answer: string }[];
+  /** Sets that something was learned from; those that only checked the result are in the settings alone. */
   readonly calibration: readonly {
     readonly name: string;
     readonly path: string;
@@ -151,7 +152,6 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     ffn: spaces.filter(({ kind }) => kind === "ffn").map(of),
     kv: spaces.filter(({ kind }) => kind === "kv").map(of),
   });
-  const { calibration, ...rest } = settings;
   const used = new Map(Object.entries(outcome.calibration));
   return {
     format: "gprune-run",
@@ -162,13 +162,13 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     family: spec.family,
     dtype: origin.dtype,
     vocab_size: spec.vocabSize,
-    settings: JSON.parse(JSON.stringify(rest)) as RunRecord["settings"],
+    settings: JSON.parse(JSON.stringify(settings)) as RunRecord["settings"],
     sparsity: outcome.sparsity,
     parameters: outcome.parameters,
     widths: { before: byLayer(({ units }) => units), after: outcome.widths },
     unit_parameters: byLayer(({ unitParameters }) => unitParameters),
     runtimes: Object.entries(outcome.runtimes).map(([program, answer]) => ({ program, answer })),
-    calibration: calibration.flatMap(({ name, path, weight }) => {
+    calibration: settings.calibration.flatMap(({ name, path, weight }) => {
       const found = used.get(name);
       return found === undefined ? [] : [{ name, path, weight, ...found }];
     }),

@@ -47,6 +47,23 @@ test("lists unfinished runs, but no exports and evaluations that keep their prog
   ]);
 });
 
+test("a new run like one whose sets only checked the result has them, too", async () => {
+  const root = await temporaryDirectory();
+  const { record } = reportFiles();
+  const unlearned = { ...record, calibration: [] };
+  const { calibration: _, ...before } = record.settings;
+  for (const [name, one] of Object.entries({ now: unlearned, old: { ...record, settings: before } })) {
+    await mkdir(join(root, name));
+    await writeFile(join(root, name, "run.json"), formatRunRecord(one));
+  }
+  const sets = ["web", "code"].map((name) => ({ name, path: `texts/${name}`, weight: 2 }));
+  const runs = await listRuns(root);
+  expect(Object.fromEntries(runs.map(({ id, settings }) => [id, settings!.calibration]))).toEqual({
+    now: sets,
+    old: sets,
+  });
+});
+
 test("shows the perplexity that a run's report shows, and says of which texts it is", async () => {
   const root = await temporaryDirectory();
   const write = async (name: string, evaluation: string | null, options: ReportFilesOptions = {}) => {

@@ -52,8 +52,9 @@ async function summaryOf(path: string, id: string): Promise<RunSummary | null> {
 
 async function finished(path: string, id: string): Promise<RunSummary> {
   const record = await readRecord(path);
-  const { base, started, settings, calibration } = record;
-  const sets = calibration.map(({ name, path: text, weight }) => ({ name, path: text, weight }));
+  const { base, started, settings } = record;
+  // Those that were learned from, in a record that has no others.
+  const sets = setsSchema.catch([...record.calibration]).parse(settings.calibration);
   const { problem, ...evaluated } = await evaluationIn(path);
   return {
     id,
@@ -62,10 +63,16 @@ async function finished(path: string, id: string): Promise<RunSummary> {
     started,
     how: howOf(settings),
     outcome: figuresOf({ record, ...evaluated }),
-    settings: withoutOutput({ ...settings, calibration: sets }),
+    settings: withoutOutput({
+      ...settings,
+      calibration: sets.map(({ name, path: text, weight }) => ({ name, path: text, weight })),
+    }),
     note: problem,
   };
 }
+
+/** Sets as a configuration has them. */
+const setsSchema = z.array(z.object({ name: z.string(), path: z.string(), weight: z.number() }));
 
 interface FoundEvaluation {
   readonly evaluation: SavedEvaluation | null;
