@@ -159,3 +159,15 @@ describe("export", () => {
     await source.close();
   });
 });
+
+test.each([
+  ["compare A B --seq-len 24", "--seq-len: expected --text beside it"],
+  ["eval A --tasks a=package.json --seq-len 24", "--seq-len: expected --text beside it"],
+  ["eval A --tasks a=package.json --bos", "--bos: expected --text beside it"],
+  ["compare A B --limit 3", "--limit: expected --text or --tasks beside it"],
+  ["compare A B --resume scores", "--resume: expected --text or --tasks beside it"],
+])("%s is refused, since it would change nothing", async (commandLine, message) => {
+  const { code, stderr } = await gprune(...commandLine.split(" "));
+  expect(code).toBe(1);
+  expect(stderr).toContain(`error BAD_ARGUMENT: ${message}, got none\nhint: It would change nothing. `);
+});

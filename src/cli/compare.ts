@@ -4,7 +4,7 @@ import { compareModels } from "../evaluate/compare.ts";
 import type { LatencyOptions } from "../evaluate/latency.ts";
 import { comparisonTable } from "../report/comparison_table.ts";
 import { keeping } from "./keeping.ts";
-import { type MaterialCommandOptions, namedMaterial } from "./material.ts";
+import { type MaterialCommandOptions, namedMaterial, requireMaterial } from "./material.ts";
 import { hearing, settingsOf } from "./measuring_settings.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { idleOption } from "./options.ts";
@@ -27,6 +27,7 @@ export async function compareCommand(
 ): Promise<void> {
   const timing = timingOf(options);
   const { texts, ...material } = await namedMaterial(options);
+  if (resume !== undefined) requireMaterial("resume", { texts, ...material });
   const paths = [first, second, ...others];
   const found = await withModels(paths, options, async ({ models, runtime, device, onProgress }) => {
     const speed = timing && { ...timing, onProgress };

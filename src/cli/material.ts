@@ -35,7 +35,7 @@ export interface NamedMaterial {
 
 /**
  * The texts and tasks, all of which are there.
- * @throws GpruneError BAD_ARGUMENT or NOT_FOUND naming the option or the path
+ * @throws GpruneError BAD_ARGUMENT or NOT_FOUND naming the option or the path, options that would change nothing as well
  */
 export async function namedMaterial({
   text = [],
@@ -58,10 +58,24 @@ export async function namedMaterial({
   }
   if (chat && tasks.length === 0) throw idleOption("chat", { needed: "--tasks", got: "none" });
   if (system !== undefined && !chat) throw idleOption("system", { needed: "--chat", got: "none" });
+  if (texts.length === 0) {
+    if (seqLen !== undefined) throw idleOption("seqLen", { needed: "--text", got: "none" });
+    if (bos) throw idleOption("bos", { needed: "--text", got: "none" });
+  }
+  if (limit !== undefined) requireMaterial("limit", { texts, tasks });
   const pools = poolsOf(fewshot, tasks);
   await requireTexts(pools, "solved questions of task");
   const fewShot = { count: numFewshot, seed, pools };
   return { texts, tasks, fewShot, chat: chatOf({ chat, system }), seqLen, bos, limit };
+}
+
+/** @throws GpruneError BAD_ARGUMENT for an option that would change nothing where there are neither texts nor tasks */
+export function requireMaterial(
+  setting: string,
+  { texts, tasks }: Pick<NamedMaterial, "texts" | "tasks">,
+): void {
+  if (texts.length + tasks.length === 0)
+    throw idleOption(setting, { needed: "--text or --tasks", got: "none" });
 }
 
 /** How questions are put as messages; undefined when they are put as texts. */
