@@ -136,7 +136,7 @@ describe("generate and export, from what a prune wrote", () => {
     const same = join(root(), "ggufs", "same.gguf");
     expect((await gprune("export", first, "-o", same)).code).toBe(0);
     const again = join(root(), "ggufs", "again.gguf");
-    const told = json(await gprune("export", same, "-o", again, "--format", "gguf", "--json"));
+    const told = json(await gprune("export", same, "-o", `${again}/`, "--json"));
     const { size } = await stat(again);
     expect(told).toEqual({ output: again, format: "gguf", bytes: size, warnings: [] });
     const options = ["--seq-len", "24", "--limit", "2", "--json", ...heldout];

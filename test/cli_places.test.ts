@@ -53,6 +53,7 @@ describe("places that are refused", () => {
         ["--format", "hf"],
         `${directory} hf, got ${root()}/x.gguf\nhint: Leave --format out for a GGUF file, or name a directory: -o ${root()}/x\n`,
       ],
+      ["y.safetensors/", [], `${directory} hf, got ${root()}/y.safetensors\nhint: .* -o ${root()}/y\n`],
       [
         "x",
         ["--format", "gguf"],

@@ -71,7 +71,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
     require: async (output) => {
       if (!isGgufName(output)) {
         throw new GpruneError("BAD_ARGUMENT", `--output: expected a file named *.gguf, got ${output}`, {
-          hint: `Name it -o ${output.replace(/\/+$/, "")}.gguf`,
+          hint: `Name it -o ${output}.gguf`,
         });
       }
       await requireFreeFile(output);
@@ -83,7 +83,8 @@ const FORMATS: Readonly<Record<string, Format>> = {
   },
 };
 
-export async function exportCommand(path: string, options: ExportCommandOptions): Promise<void> {
+export async function exportCommand(path: string, asked: ExportCommandOptions): Promise<void> {
+  const options = { ...asked, output: withoutLastSlash(asked.output) };
   const { output, dtype = "auto" } = options;
   const name = options.format ?? (isGgufName(output) ? "gguf" : "hf");
   const format = FORMATS[name]!;
@@ -141,6 +142,11 @@ async function requireDirectoryFor(format: string, output: string): Promise<void
     throw new GpruneError("BAD_ARGUMENT", message, { hint });
   }
   await requireFreeDirectory(output);
+}
+
+/** The name of a file is one with a slash behind it as well. */
+function withoutLastSlash(path: string): string {
+  return path.replace(/(?<=[^/])\/+$/, "");
 }
 
 function isGgufName(output: string): boolean {

@@ -280,14 +280,15 @@ describe("metadata", () => {
     };
     const first = await exported(model, { dtype: "q8_0" });
     const opened = await openModel(first.path);
-    const second = await exported(opened, { dtype: "f16", pre: "smollm" });
+    const second = await exported(opened, { dtype: "f16", pre: "smolm" });
+    expect(second.warnings).toContainEqual(expect.stringContaining("--pre: no cut into words called smolm"));
     const file = await openGguf(second.path);
     expect(Object.fromEntries(file.metadata)).toMatchObject({
       "general.architecture": "llama",
       "general.name": "tiny",
       "general.file_type": 1,
       "tokenizer.ggml.model": "none",
-      "tokenizer.ggml.pre": "smollm",
+      "tokenizer.ggml.pre": "smolm",
       "llama.attention.head_count": 4,
     });
     await file.source.close();

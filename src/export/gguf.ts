@@ -12,7 +12,7 @@ import { cardFields } from "../model/card_fields.ts";
 import { type GgufPlace, type GgufTensorPlan, ggufTensors } from "../model/gguf_places.ts";
 import { storedRows } from "../model/gguf_rotary.ts";
 import { ggufMetadataOf, rotaryFactors } from "../model/gguf_spec_writer.ts";
-import { type GgufVocabulary, ggufVocabularyOf } from "../model/gguf_vocabulary.ts";
+import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf_vocabulary.ts";
 import type { Model } from "../model/model.ts";
 import { ofModel } from "../model/tokenizer_files.ts";
 import { plainName } from "../plain_text.ts";
@@ -66,6 +66,7 @@ export async function exportGguf(
   const dtype = choice === "auto" ? ownDType(model) : choice;
   const target = requireGgufTarget(model.spec, model.origin.name);
   const vocabulary = vocabularyOf(model, pre);
+  const cut = pre === undefined ? null : ofModel(model, () => cutWarning(model.files, pre));
   const metadata = metadataOf(model, target, { dtype, pre, vocabulary });
   const tensors = tensorsToWrite(model, target, dtype);
   const tensorBytes = tensors.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
@@ -76,7 +77,7 @@ export async function exportGguf(
     architecture: target.name,
     dtype,
     tensorBytes,
-    warnings: warningsOf(model, target, { tensors, dtype, vocabulary }),
+    warnings: warningsOf(model, target, { tensors, dtype, vocabulary, cut }),
   };
 }
 
@@ -196,10 +197,13 @@ function warningsOf(
     tensors,
     dtype,
     vocabulary: { leftOut, unstripped },
+    cut,
   }: {
     readonly tensors: readonly GgufTensorToWrite[];
     readonly dtype: GgufDType;
     readonly vocabulary: GgufVocabulary;
+    /** What to know about the name of the cut into words. */
+    readonly cut: string | null;
   },
 ): readonly string[] {
   const widest = written.layers[0]!;
@@ -225,6 +229,7 @@ function warningsOf(
     unstripped.length === 0
       ? null
       : `llama.cpp leaves spaces beside added tokens that take them along in tokenizer.json: ${listed(unstripped)}`,
+    cut,
     fallbackWarning(tensors, dtype),
   ];
   return warnings.filter((warning) => warning !== null);

@@ -5,7 +5,12 @@ import type { GgufValue } from "../io/gguf_header.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
 import { type EncodedValue, flag, text, texts, u32 } from "../io/gguf_values.ts";
 import { tokenizerFilesOfGguf } from "./gguf_tokenizer.ts";
-import { type GgufVocabularyOptions, ggufTokenizerObstacle, ggufVocabularyOf } from "./gguf_vocabulary.ts";
+import {
+  cutWarning,
+  type GgufVocabularyOptions,
+  ggufTokenizerObstacle,
+  ggufVocabularyOf,
+} from "./gguf_vocabulary.ts";
 import type { CarriedFile } from "./model.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
@@ -181,6 +186,18 @@ describe("the cut into words", () => {
       }) as GpruneError,
     );
     same(convert(files, { pre: "viking" }), "tokenizer.ggml.pre", text("viking"));
+  });
+
+  it.each<[string, readonly CarriedFile[], string | null]>([
+    ["smollm", withCut(digits), null],
+    ["starcoder", withCut(digits), null],
+    ["llama-bpe", withCut(digits), "cuts words as smollm does, not as llama-bpe"],
+    ["smolm", withCut(digits), "no cut into words called smolm is known here"],
+    ["llama-bpe", withCut({ type: "Sequence", pretokenizers: [{ type: "Digits" }, BYTE_LEVEL] }), null],
+    ["llama-bpe", [], null],
+  ])("given as %s is warned of where it is not the tokenizer's", (name, files, warning) => {
+    if (warning === null) expect(cutWarning(files, name)).toBeNull();
+    else expect(cutWarning(files, name)).toContain(warning);
   });
 
   it("is another one with a space before texts", () => {

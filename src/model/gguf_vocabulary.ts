@@ -12,7 +12,7 @@ import { chatTemplateIn } from "./chat_template.ts";
 import { type GgufTokenizerKind, requireGgufSteps, stepsOf } from "./gguf_steps.ts";
 import { ROLE_KEYS, SPACE, TOKEN_TYPE } from "./gguf_tokenizer.ts";
 import type { CarriedFile, Model } from "./model.ts";
-import { expressionsOf, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
+import { expressionsOf, isSameCut, isWordCutName, type TokenizerNode, wordCutName } from "./pretokenizers.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import {
   hasSmallIds,
@@ -198,13 +198,18 @@ function requireKind(json: TokenizerJson): GgufTokenizerKind {
   return kind;
 }
 
-function kindOf({ model, pre_tokenizer: cut }: TokenizerJson): GgufTokenizerKind {
-  if (model.type === "BPE" && model.byte_fallback === true) return "llama";
-  if (model.type === "BPE" && JSON.stringify(cut ?? null).includes('"ByteLevel"')) return "gpt2";
+function kindOf(json: TokenizerJson): GgufTokenizerKind {
+  const kind = knownKind(json);
+  if (kind !== null) return kind;
   throw new GpruneError(
     "UNSUPPORTED",
-    `tokenizer.json: expected byte-level BPE or BPE with byte fallback for llama.cpp, got ${model.type}`,
+    `tokenizer.json: expected byte-level BPE or BPE with byte fallback for llama.cpp, got ${json.model.type}`,
   );
+}
+
+function knownKind({ model, pre_tokenizer: cut }: TokenizerJson): GgufTokenizerKind | null {
+  if (model.type === "BPE" && model.byte_fallback === true) return "llama";
+  return model.type === "BPE" && JSON.stringify(cut ?? null).includes('"ByteLevel"') ? "gpt2" : null;
 }
 
 /** What distinguishes the two kinds. */
@@ -221,6 +226,28 @@ const KIND_ENTRIES: Readonly<
     ["tokenizer.ggml.add_space_prefix", flag(addsSpace(json))],
   ],
 };
+
+/**
+ * What to know about a name for the cut into words that was given: that it is not known, or not what the tokenizer does.
+ * @returns null when there is nothing
+ * @throws GpruneError BAD_FILE for a malformed tokenizer.json
+ */
+export function cutWarning(files: readonly CarriedFile[], pre: string): string | null {
+  if (!isWordCutName(pre)) {
+    return `--pre: no cut into words called ${pre} is known here, and llama.cpp loads the file only if it knows one`;
+  }
+  const json = parseTokenizerFile(files, "tokenizer.json", tokenizerSchema);
+  const kind = json === undefined ? null : knownKind(json);
+  if (json === undefined || kind === null) return null;
+  if (kind === "llama") {
+    return pre === "default"
+      ? null
+      : "--pre: llama.cpp cuts no words for a tokenizer of this kind, so it changes nothing";
+  }
+  const found = wordCutName(json.pre_tokenizer as TokenizerNode, json.model.ignore_merges === true);
+  if (found === undefined || isSameCut(found, pre)) return null;
+  return `--pre: tokenizer.json cuts words as ${found} does, not as ${pre}, so that llama.cpp will make other tokens`;
+}
 
 function mergesOf({ merges }: TokenizerJson["model"]): readonly (readonly [string, string])[] {
   return merges.map((merge) => (typeof merge === "string" ? splitMerge(merge) : merge));

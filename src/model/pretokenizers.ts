@@ -120,6 +120,20 @@ export function wordCutByName(name: string, where: string): WordCut {
   });
 }
 
+/** Whether a name is in the table. */
+export function isWordCutName(name: string): boolean {
+  return WORD_CUTS.has(name);
+}
+
+/** Whether two names stand for the same words; normalisation is not compared. */
+export function isSameCut(a: string, b: string): boolean {
+  const [one, other] = [a, b].map((name) => {
+    const { steps = [], ignoreMerges } = WORD_CUTS.get(name) ?? {};
+    return JSON.stringify([ignoreMerges, steps.flatMap(expressionsOf)]);
+  });
+  return one === other;
+}
+
 /**
  * The name llama.cpp has for the cut of a tokenizer.json, undefined when it has none. Normalisation is not compared,
  * for llama.cpp does none.
