@@ -17,6 +17,7 @@ import { type Evaluation, evaluate } from "../../src/evaluate/evaluate.ts";
 import { gatherTokenSet } from "../../src/evaluate/own_text.ts";
 import { decideGprune } from "../../src/gprune/gprune.ts";
 import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
+import { ROOMY } from "../../src/graph/memory_policy.ts";
 import { Runtime } from "../../src/graph/runtime.ts";
 import { openModel } from "../../src/model/checkpoint.ts";
 import type { Model } from "../../src/model/model.ts";
@@ -45,7 +46,7 @@ export interface Examination {
 
 export class Lab {
   readonly dense: Model;
-  readonly #runtime = new Runtime();
+  readonly #runtime = new Runtime({ memory: { ...ROOMY, keepActivations: true } });
   readonly #tokenizer: Tokenizer;
   readonly #sets = new Map<string, SampledSet>();
   readonly #evidence = new Map<string, SplitEvidence>();
