@@ -171,3 +171,23 @@ test.each([
   expect(code).toBe(1);
   expect(stderr).toContain(`error BAD_ARGUMENT: ${message}, got none\nhint: It would change nothing. `);
 });
+
+test("--own-text never does without the own text that an output's configuration names", async () => {
+  const config = join(root(), "own.yaml");
+  const named = texts.map((text) => {
+    const [name, path] = text.split("=");
+    return { name, path };
+  });
+  const file = { model, sparsity: 0.3, calibration: [...named, { name: "own", path: "self" }] };
+  await writeFile(config, JSON.stringify(file));
+  const setsWith = async (...options: readonly string[]): Promise<readonly string[]> => {
+    const output = join(root(), "without-own");
+    const asked = ["prune", "--config", config, "-o", output, "--dry-run", "--json", ...SMALL, ...options];
+    const { settings } = json(await gprune(...asked)) as {
+      readonly settings: { readonly calibration: readonly { readonly name: string }[] };
+    };
+    return settings.calibration.map(({ name }) => name);
+  };
+  expect(await setsWith()).toEqual(["stories", "code", "own"]);
+  expect(await setsWith("--own-text", "never")).toEqual(["stories", "code"]);
+});

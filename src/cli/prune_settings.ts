@@ -1,5 +1,6 @@
 /** The settings of `gprune prune`: those of the configuration file, overridden by what the command line says. */
 import { isAbsolute } from "node:path";
+import { isOwnText } from "../calibrate/windows.ts";
 import {
   DECIDED_BY_PLAN,
   GPRUNE_ALLOCATION,
@@ -40,7 +41,7 @@ export interface Configured {
 export async function configOf(model: string | undefined, options: PruneCommandOptions): Promise<Configured> {
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
   const { redis: _redis, store: _store, dryRun: _dryRun, ...settings } = rest;
-  const file = path === undefined ? {} : parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
+  const file = withoutOwnText(path === undefined ? {} : await settingsIn(path), settings);
   // What the command line says is named as it is written there.
   if (typeof settings.metric === "string") metricByName(settings.metric, "--metric");
   if (typeof settings.fallback === "string") fallbackByName(settings.fallback, "--fallback");
@@ -64,6 +65,20 @@ export async function configOf(model: string | undefined, options: PruneCommandO
     ...(byFile("calibration") ? config.calibration.map(({ path: text }) => text) : []),
   ];
   return { config, named };
+}
+
+async function settingsIn(path: string): Promise<Partial<RunConfig>> {
+  return parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
+}
+
+/** A file's settings, without the set of own text where the command line says that there is none: an output's file names it. */
+function withoutOwnText(
+  file: Partial<RunConfig>,
+  { ownText }: Readonly<Record<string, unknown>>,
+): Partial<RunConfig> {
+  const { calibration } = file;
+  if (ownText !== "never" || calibration === undefined) return file;
+  return { ...file, calibration: calibration.filter((set) => !isOwnText(set)) };
 }
 
 /** An error about a path that is not there, with who named it and where it was looked up. */
