@@ -67,7 +67,7 @@ describe("places that are refused", () => {
 
   test("paths of a configuration file that are not there, with where they start", async () => {
     const paths = join(root(), "paths.yaml");
-    const start = `hint: ${paths} names it, and paths in a configuration start at the current directory, ${process.cwd()}. Run gprune where `;
+    const start = `hint: ${paths} names it. Relative paths start at the current directory, ${process.cwd()}. Run gprune where `;
     const cases = [
       ["model: no/such/model", "no/such/model: expected a model, got no such file or directory"],
       [

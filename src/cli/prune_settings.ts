@@ -90,7 +90,7 @@ export function saidWhereNamed(
   const { message, hint = "" } = error;
   const path = paths.find((name) => !isAbsolute(name) && message.startsWith(`${name}: `));
   if (path === undefined) return error;
-  const where = `${file} names it, and paths in a configuration start at the current directory, ${process.cwd()}.`;
+  const where = `${file} names it. Relative paths start at the current directory, ${process.cwd()}.`;
   const next = "Run gprune where they lead to the files, or name the files anew on the command line.";
   return error.inOtherWords({ hint: `${where} ${next} ${hint}`.trim() });
 }
