@@ -20,11 +20,10 @@ import { versions } from "./package.ts";
 import type { OnProgress } from "./progress.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import { formatPlan } from "./prune/plan_json.ts";
-import { RUN_FILES } from "./report/run_directory.ts";
+import { FACTS_LIMITS, RUN_FILES } from "./report/run_directory.ts";
 
 /** File of an output that holds the facts. */
 export const RECORD_FILE: string = RUN_FILES.facts;
-const RECORD_LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
 
 const recordSchema = z.strictObject({
   format: z.literal("gprune-facts"),
@@ -111,7 +110,7 @@ export function formatRecord({ facts, result }: FactsRecord): string {
 /** The record of an output; null when there is none. @throws GpruneError BAD_FILE when it cannot be read */
 export async function readRecord(path: string): Promise<FactsRecord | null> {
   if ((await kindOfPath(path)) !== "file") return null;
-  const record = recordSchema.safeParse(await readJsonFile(path, RECORD_LIMITS));
+  const record = recordSchema.safeParse(await readJsonFile(path, FACTS_LIMITS));
   return record.success ? record.data : null;
 }
 

@@ -49,11 +49,11 @@ export function mergeStats(a: CalibrationStats, b: CalibrationStats): Calibratio
  */
 export function poolStats(sets: readonly CalibrationStats[], weights: readonly number[]): CalibrationStats {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
-  const scales = (count: (set: CalibrationStats) => number): readonly number[] => {
-    const all = sets.reduce((sum, set) => sum + count(set), 0);
-    return sets.map((set, d) => ((weights[d]! / total) * all) / count(set));
+  const scales = (count: keyof Factors): readonly number[] => {
+    const all = sets.reduce((sum, set) => sum + set[count], 0);
+    return sets.map((set, d) => ((weights[d]! / total) * all) / set[count]);
   };
-  return combine(sets, { tokens: scales((set) => set.tokens), sequences: scales((set) => set.sequences) });
+  return combine(sets, { tokens: scales("tokens"), sequences: scales("sequences") });
 }
 
 /** What every set's sums are multiplied by, those over tokens and those over sequences. */

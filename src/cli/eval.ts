@@ -7,7 +7,7 @@ import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from
 import { kindOfPath } from "../io/file.ts";
 import { writeFileAtomically, writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
-import { modelHashes, weightsHash } from "../model/model_hashes.ts";
+import { isSameWeights, modelHashes, weightsHash } from "../model/model_hashes.ts";
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
@@ -102,7 +102,7 @@ function spelledAsBase(
   hash: string | null,
 ): Evaluation | undefined {
   if (baseline === undefined) return baseline;
-  const isBase = hash && baseHash ? hash === baseHash : resolve(baseline.model) === resolve(record.base);
+  const isBase = isSameWeights(hash, baseHash) ?? resolve(baseline.model) === resolve(record.base);
   return isBase ? { ...baseline, model: record.base } : baseline;
 }
 

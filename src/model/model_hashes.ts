@@ -36,6 +36,14 @@ export function weightsHash(hashes: Readonly<Record<string, string>>): string | 
   return files.length === 0 ? null : sha256Hex(JSON.stringify(files.map(([, hash]) => hash).sort()));
 }
 
+/** Whether two hashes of weights are the same; undefined where one of them is not known. */
+export function isSameWeights(
+  a: string | null | undefined,
+  b: string | null | undefined,
+): boolean | undefined {
+  return a && b ? a === b : undefined;
+}
+
 async function hashFiles(model: Model, onProgress: OnProgress): Promise<Readonly<Record<string, string>>> {
   const files = await modelFiles(model);
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);

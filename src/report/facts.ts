@@ -1,5 +1,7 @@
 /** What a report is made of: the files of a run, and what follows from them. */
+
 import { normalize } from "node:path";
+import { isSameWeights } from "../model/model_hashes.ts";
 import type { SpaceKind } from "../model/spaces.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
@@ -109,18 +111,12 @@ export function meanQuality(rows: readonly Quality[]): Quality {
   return quality("geometric mean", dense!, pruned!);
 }
 
-function otherBaselineOf({ evaluation, ...run }: RunFiles): string | null {
+/** A baseline that is not the model that was pruned: by the weights, or by name where one of them is not known. */
+function otherBaselineOf({ record, evaluation, baseHash }: RunFiles): string | null {
   const baseline = evaluation?.baseline ?? null;
-  return baseline === null || isBase(baseline, evaluation?.baseline_sha256, run) ? null : baseline;
-}
-
-/** Whether a baseline is the model that was pruned: by the weights, or by name where one of them is not known. */
-function isBase(
-  baseline: string,
-  hash: string | null | undefined,
-  { record, baseHash }: Pick<RunFiles, "record" | "baseHash">,
-): boolean {
-  return hash && baseHash ? hash === baseHash : isSamePath(baseline, record.base);
+  if (baseline === null) return null;
+  const isBase = isSameWeights(evaluation?.baseline_sha256, baseHash) ?? isSamePath(baseline, record.base);
+  return isBase ? null : baseline;
 }
 
 function quality(name: string, dense: number, pruned: number): Quality {

@@ -28,8 +28,11 @@ export const RUN_FILES = {
 /** plan.json of 126 layers with 53 thousand neurons has about 50 MB; the others are small. */
 const MAX_BYTES = 2 ** 28;
 const CURVE_LIMITS = { maxBytes: 2 ** 26, maxDepth: 4 };
-
-const FACTS_LIMITS = { maxBytes: 2 ** 26, maxDepth: 64 };
+/** Of facts.json. */
+export const FACTS_LIMITS: { readonly maxBytes: number; readonly maxDepth: number } = {
+  maxBytes: 2 ** 26,
+  maxDepth: 64,
+};
 
 const factsSchema = z.object({
   facts: z.object({ inputs: z.object({ model: z.record(z.string(), z.string()) }) }),

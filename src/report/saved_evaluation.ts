@@ -2,6 +2,7 @@
  * The evaluation that `gprune eval --save` leaves beside a model, evaluation.json, for its report: scores of the model and
  * of its baseline, and how far they are apart. Texts and tasks are lists and not keys, so that no name can mean anything.
  */
+
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { Divergence } from "../evaluate/divergence.ts";
@@ -10,6 +11,7 @@ import type { TaskShots } from "../evaluate/material.ts";
 import type { ChatOptions } from "../evaluate/prompts.ts";
 import { parseJson } from "../io/json.ts";
 import { formatDocument, type JsonValue } from "../io/json_document.ts";
+import { isSameWeights } from "../model/model_hashes.ts";
 
 /** Accuracy of a model on a task. */
 export interface SavedAccuracy {
@@ -219,8 +221,7 @@ export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): 
 
 /** Whether two are compared with the same weights, or with none; where those are not known, with a model of the same name. */
 export function isSameBaseline(a: SavedEvaluation, b: SavedEvaluation): boolean {
-  if (a.baseline_sha256 === null || b.baseline_sha256 === null) return a.baseline === b.baseline;
-  return a.baseline_sha256 === b.baseline_sha256;
+  return isSameWeights(a.baseline_sha256, b.baseline_sha256) ?? a.baseline === b.baseline;
 }
 
 /** Texts or tasks, and what they were measured with. */
