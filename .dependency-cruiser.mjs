@@ -3,7 +3,7 @@
  * before it, type-only imports included. Only *.test.ts files are free. A new folder in src/ must be added to LAYERS.
  */
 
-/** Lowest first. index.ts stands before cli: it exports everything but the command line, which is its first user. */
+/** Lowest first. index.ts stands before cli and ui: it exports everything but them, and they do not need it. */
 const LAYERS = [
   "errors.ts",
   "plain_text.ts",

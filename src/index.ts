@@ -53,11 +53,9 @@ export {
 } from "./calibrate/gate_stats.ts";
 export type { Moments, SpaceMoments } from "./calibrate/moments.ts";
 export type {
-  LossOptions,
   LossRequest,
   MadeModel,
   ModelRecipe,
-  OpenPasses,
   Passes,
   PassesBase,
 } from "./calibrate/passes.ts";
@@ -284,7 +282,7 @@ export type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts
 export { renderComparison } from "./report/comparison.ts";
 export type { RunFiles } from "./report/facts.ts";
 export { renderReport } from "./report/report.ts";
-export { readRun } from "./report/run_directory.ts";
+export { readRun } from "./report/run_files.ts";
 export type { RunRecord } from "./report/run_record.ts";
 export type {
   SavedAccuracy,

@@ -14,6 +14,7 @@ import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
 import type { DeviceFound } from "./graph/device_check.ts";
 import { Runtime } from "./graph/runtime.ts";
+import { toJson } from "./io/json_document.ts";
 import type { WriteDirectory } from "./io/output_directory.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
 import { RunDirectory } from "./io/run_directory.ts";
@@ -39,15 +40,8 @@ import type { Refitted } from "./recover/least_squares.ts";
 import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
-import {
-  type FactsRecord,
-  modelHashesIn,
-  RECORD_FILE,
-  type RunFacts,
-  readRecord,
-  runFacts,
-  toJson,
-} from "./run_facts.ts";
+import { RUN_FILES } from "./report/run_files.ts";
+import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run_facts.ts";
 import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run_inputs.ts";
 import { type Findings, finishedResult, saveRun } from "./run_output.ts";
 import {
@@ -98,12 +92,12 @@ export async function prune(asked: RunConfig, options: PruneOptions = {}): Promi
   if (options.openPasses !== undefined) requireCpu(config);
   const run = await askedRun(config, options.onDevice);
   const { output } = run.config;
-  const record = resume ? await readRecord(join(output, RECORD_FILE)) : null;
-  if (record === null) await requireFreeDirectory(output);
+  const recorded = resume ? await readFacts(join(output, RUN_FILES.facts)) : null;
+  if (recorded === null) await requireFreeDirectory(output);
   const stages = await RunDirectory.claim(output, { resume, signal, interval });
   try {
     const told = { ...options, onProgress: interruptible(onProgress, signal) };
-    const result = await pruneModel({ ...run, stages, record }, told);
+    const result = await pruneModel({ ...run, stages, recorded }, told);
     stages.clear();
     return result;
   } catch (error) {
@@ -127,11 +121,11 @@ function requireCpu({ device }: RunConfig): void {
 interface KeptRun extends AskedRun {
   readonly stages: RunDirectory;
   /** Of an output that is there already. */
-  readonly record: FactsRecord | null;
+  readonly recorded: FactsRecord | null;
 }
 
 async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneResult> {
-  const { stages, record } = asked;
+  const { stages, recorded } = asked;
   const { onProgress = silent, onForeseen, onPlanned = () => {} } = options;
   const { maxShardBytes, openPasses, signal } = options;
   const started = new Date();
@@ -147,7 +141,7 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
     const hashes = modelHashesIn(facts);
     const source = { model, config, weights: weightsHash(hashes) };
     for (const text of warningsOf(given, source)) options.onWarning?.(text);
-    const done = await finishedResult({ config, device: ready.device, record }, facts);
+    const done = await finishedResult({ config, device: ready.device, recorded }, facts);
     if (done !== null) return done;
     const { maxMemory, threads } = config;
     stages.begin(facts.computed, { written: facts.written, limits: toJson({ maxMemory, threads }) });

@@ -3,13 +3,12 @@
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
 
-import type { TokenSet } from "./calibrate/calibrate.ts";
 import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
 import { learnable, type SampledSet } from "./calibrate/windows.ts";
 import type { SettledConfig } from "./config.ts";
 import { storedDType } from "./export/hf.ts";
 import { requireDisk, requireMemory } from "./export/room.ts";
-import { tokensOf } from "./graph/forward.ts";
+import { tokensOfSets } from "./graph/forward.ts";
 import { memoryLimit } from "./io/machine.ts";
 import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
@@ -19,6 +18,7 @@ import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
 import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
 import { decidesByText } from "./run_inputs.ts";
 import type { Metric } from "./score/metric.ts";
+import { FLOAT_BYTES } from "./tensor/dtype.ts";
 import { largestBy } from "./tensor/statistics.ts";
 
 /** Bytes. */
@@ -62,13 +62,11 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
   const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
   const allocation = given === null ? run.allocation : "given";
   const gradients = given === null && metric.input === "gradients";
-  const tokensIn = (learned: readonly TokenSet[]): number =>
-    tokensOf(learned.flatMap(({ windows }) => windows));
   const planned: PlannedRun = {
     spec,
     config,
-    tokens: tokensIn(sets),
-    refitTokens: tokensIn(sets.map((set) => learnable(set, config.refitSamples))),
+    tokens: tokensOfSets(sets),
+    refitTokens: tokensOfSets(sets.map((set) => learnable(set, config.refitSamples))),
     encodingBytes: Math.max(0, ...sets.map((set) => set.encodingBytes ?? 0)),
     checks: sets.some(({ heldOut }) => heldOut.length > 0),
     allocation,
@@ -99,7 +97,7 @@ export function estimateNeeds(
   const fits = refitsOutputs(run);
   const removed = config.sparsity * prunableParameters(spec);
   const dtype = storedDType(model, config.dtype);
-  const output = (parameterCount(spec) - removed) * (dtype === "F32" ? 4 : 2);
+  const output = (parameterCount(spec) - removed) * FLOAT_BYTES[dtype];
   const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
   // A state is there twice while it takes the place of the one before: hidden states, new weights and both their moments.
   const { moments, refined } = plan;

@@ -10,7 +10,7 @@ import { isOwnText, type SampledSet } from "./calibrate/windows.ts";
 import { countingSettings, type SettledConfig } from "./config.ts";
 import { kindOfPath } from "./io/file.ts";
 import { readJsonFile } from "./io/json.ts";
-import type { JsonValue } from "./io/json_document.ts";
+import { type JsonValue, toJson } from "./io/json_document.ts";
 import { processor } from "./io/machine.ts";
 import { sha256Hex } from "./io/sha256.ts";
 import { cardFields } from "./model/card_fields.ts";
@@ -20,10 +20,7 @@ import { versions } from "./package.ts";
 import type { OnProgress } from "./progress.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import { formatPlan } from "./prune/plan_json.ts";
-import { FACTS_LIMITS, RUN_FILES } from "./report/run_directory.ts";
-
-/** File of an output that holds the facts. */
-export const RECORD_FILE: string = RUN_FILES.facts;
+import { FACTS_LIMITS } from "./report/run_files.ts";
 
 const recordSchema = z.strictObject({
   format: z.literal("gprune-facts"),
@@ -91,7 +88,7 @@ export async function runFacts(
   return { computed, written: toJson({ dtype, maxShardBytes, ...(hasCard && { card: inherited }) }) };
 }
 
-/** Both as one value, for the output's record. */
+/** Both as one value, for the output's facts.json. */
 export function recordedFacts({ computed, written }: RunFacts): JsonValue {
   return { ...(computed as Record<string, JsonValue>), written };
 }
@@ -102,21 +99,16 @@ export function modelHashesIn({ computed }: RunFacts): Readonly<Record<string, s
   return z.object({ inputs }).parse(computed).inputs.model;
 }
 
-/** The text of an output's record. */
-export function formatRecord({ facts, result }: FactsRecord): string {
+/** The text of an output's facts.json. */
+export function formatFacts({ facts, result }: FactsRecord): string {
   return `${JSON.stringify({ format: "gprune-facts", version: 1, facts, result }, null, 1)}\n`;
 }
 
-/** The record of an output; null when there is none. @throws GpruneError BAD_FILE when it cannot be read */
-export async function readRecord(path: string): Promise<FactsRecord | null> {
+/** What the facts.json of an output says; null when there is none. @throws GpruneError BAD_FILE when it cannot be read */
+export async function readFacts(path: string): Promise<FactsRecord | null> {
   if ((await kindOfPath(path)) !== "file") return null;
   const record = recordSchema.safeParse(await readJsonFile(path, FACTS_LIMITS));
   return record.success ? record.data : null;
-}
-
-/** A value as JSON holds it. */
-export function toJson(value: unknown): JsonValue {
-  return JSON.parse(JSON.stringify(value)) as JsonValue;
 }
 
 /** Hash of the token ids of a set, window by window. */

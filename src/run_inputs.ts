@@ -42,10 +42,20 @@ import type { Checkpoints, Stages } from "./stages.ts";
 export function fallbackByName(name: string, where: string = "fallback"): Metric {
   const metric = metricByName(name, where);
   if (metric.input === "weights") return metric;
-  const names = METRICS.filter(({ input }) => input === "weights").map((candidate) => candidate.name);
-  throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names.join(", ")}, got ${metric.name}`, {
-    hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
-  });
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `${where}: expected one of ${metricsOfWeights()}, got ${metric.name}`,
+    {
+      hint: "Modules fall back because their activation scores do not hold, so the weights alone must score them.",
+    },
+  );
+}
+
+/** Names of the metrics that need no text. */
+function metricsOfWeights(): string {
+  return METRICS.filter(({ input }) => input === "weights")
+    .map(({ name }) => name)
+    .join(", ");
 }
 
 /** The plan to be carried out; null when one is to be made. */
@@ -204,8 +214,9 @@ export async function loadCalibration(
   const decided = !decidesByText(config, metric);
   const learns = !decided || config.recover !== "none";
   if (learns && config.calibration.length === 0) {
+    const decides = decided ? "" : `--method none with a metric of weights (${metricsOfWeights()}) and `;
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
-      hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${decided ? "" : "--method none with a metric of weights (magnitude, pon, maw, random) and "}--recover none needs no text.`,
+      hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${decides}--recover none needs no text.`,
     });
   }
   if (config.calibration.length === 0) return [];

@@ -15,6 +15,7 @@ import type { DeviceFound } from "./graph/device_check.ts";
 import { kindOfPath } from "./io/file.ts";
 import { isHubAddress, parseHubAddress } from "./io/hub_address.ts";
 import { differences } from "./io/json_difference.ts";
+import { toJson } from "./io/json_document.ts";
 import { cardFields } from "./model/card_fields.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { hfForm } from "./model/hf_form.ts";
@@ -22,17 +23,10 @@ import type { Model } from "./model/model.ts";
 import type { PruningPlan } from "./prune/plan.ts";
 import { formatPlan } from "./prune/plan_json.ts";
 import type { TrainingStep } from "./recover/training_state.ts";
-import { RUN_FILES } from "./report/run_directory.ts";
 import { runDocuments } from "./report/run_documents.ts";
+import { RUN_FILES } from "./report/run_files.ts";
 import { runRecord } from "./report/run_record.ts";
-import {
-  type FactsRecord,
-  formatRecord,
-  RECORD_FILE,
-  type RunFacts,
-  recordedFacts,
-  toJson,
-} from "./run_facts.ts";
+import { type FactsRecord, formatFacts, type RunFacts, recordedFacts } from "./run_facts.ts";
 import { type Measurements, measurements, type PruneResult, type RunOutcome } from "./run_result.ts";
 
 /** A run that is to be saved, and how. */
@@ -81,7 +75,7 @@ export async function saveRun(
     ["README.md", card],
     [RUN_FILES.config, formatRunConfig(config)],
     [RUN_FILES.plan, formatPlan(plan)],
-    [RECORD_FILE, formatRecord({ facts: recordedFacts(facts), result: toJson(outcome) })],
+    [RUN_FILES.facts, formatFacts({ facts: recordedFacts(facts), result: toJson(outcome) })],
     ...(curve === undefined ? [] : [[RUN_FILES.curve, formatCurve(curve)] as const]),
   ]);
   let problem: string | null = null;
@@ -145,7 +139,7 @@ interface FinishedRun {
   readonly config: SettledConfig;
   readonly device: DeviceFound;
   /** Of an output that is there already. */
-  readonly record: FactsRecord | null;
+  readonly recorded: FactsRecord | null;
 }
 
 /** @throws GpruneError OUTPUT_EXISTS when an output that is there is no model, for what of its files is missing or cut off */
@@ -169,14 +163,14 @@ async function requireWhole(output: string): Promise<void> {
  * @throws GpruneError OUTPUT_EXISTS when the output is that of another run, or not whole
  */
 export async function finishedResult(
-  { config, device, record }: FinishedRun,
+  { config, device, recorded }: FinishedRun,
   facts: RunFacts,
 ): Promise<PruneResult | null> {
-  if (record === null) return null;
-  const changes = differences(record.facts, recordedFacts(facts));
+  if (recorded === null) return null;
+  const changes = differences(recorded.facts, recordedFacts(facts));
   if (changes.length > 0) throw otherRun(config.output, changes);
   await requireWhole(config.output);
-  const result = record.result as unknown as RunOutcome;
+  const result = recorded.result as unknown as RunOutcome;
   const report = await reportOf(config.output);
   return {
     output: config.output,

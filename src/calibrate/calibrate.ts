@@ -14,7 +14,7 @@ import {
   type Stream,
   tokensOf,
 } from "../graph/forward.ts";
-import { hiddenStash, tidy } from "../graph/memory_policy.ts";
+import { stashFor, tidy } from "../graph/memory_policy.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { plainName } from "../plain_text.ts";
@@ -91,7 +91,7 @@ export async function measureActivations(
   { onProgress = silent, checkpoints = NO_CHECKPOINTS, end }: CalibrateOptions = {},
 ): Promise<Activations> {
   const batches = sets.flatMap(measuredBatches);
-  const stream = { batches, states: await hiddenStash(runner.memory, "calibrate") };
+  const stream = { batches, states: await stashFor(runner.memory, "calibrate") };
   const { stats, moments, from } = await begin(runner, { sets, stream, end }, checkpoints);
   const hasMoments = batches.some(({ tokenWeight }) => tokenWeight > 0);
   const sums = new LayerSums(runner.model.spec, stats);
@@ -169,7 +169,7 @@ export function measuredShards({ name, windows, owners, moments }: MeasuredSet):
 
 function measuredBatches(set: MeasuredSet): readonly MeasuredBatch[] {
   return measuredShards(set).flatMap(({ windows, owners, tokenWeight }) => {
-    const batches = microBatches(windows, textsOf(set));
+    const batches = microBatches(windows, textsOfSet(set));
     let next = 0;
     return batches.map((batch, index): MeasuredBatch => {
       next += batch.batch;
@@ -213,7 +213,7 @@ function emptyStats(
 }
 
 /** `calibration set web` */
-export function textsOf({ name, partOf = name }: Pick<TokenSet, "name" | "partOf">): string {
+export function textsOfSet({ name, partOf = name }: Pick<TokenSet, "name" | "partOf">): string {
   return `calibration set ${plainName(partOf)}`;
 }
 
@@ -223,7 +223,7 @@ function requireFiniteStats(set: TokenSet, { spaces }: CalibrationStats): void {
     if (CHANNEL_SUMS.every((key) => sums[key].every(Number.isFinite))) continue;
     throw new GpruneError(
       "NOT_FINITE",
-      `statistics of ${id}: expected finite sums, got NaN or infinity, on ${textsOf(set)}`,
+      `statistics of ${id}: expected finite sums, got NaN or infinity, on ${textsOfSet(set)}`,
       {
         hint: "Its activations are so large that their squares exceed float32; check the checkpoint and the texts.",
       },

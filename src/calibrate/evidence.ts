@@ -3,7 +3,7 @@
  * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments that least
  * squares needs, from the same pass.
  */
-import { tokensOf } from "../graph/forward.ts";
+import { tokensOfSets } from "../graph/forward.ts";
 import type { Model } from "../model/model.ts";
 import { type OnProgress, silent } from "../progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
@@ -76,7 +76,7 @@ export async function gatherEvidence(
         : { whole: mergeEvidence(first, second), halves: [first, second] },
     );
   }
-  const tokens = tokensOf(measured.flatMap(({ windows }) => windows));
+  const tokens = tokensOfSets(measured);
   return { evidence, moments, tokens };
 }
 

@@ -72,12 +72,12 @@ function requireSameBeginning(
   }
 }
 
-/** @throws GpruneError BAD_ARGUMENT */
-function requireCounting({ name, weight, windows }: WeightedTokenSet): void {
-  if (tokensOf(windows) === 0) throw badSet(`calibration set ${name}`, "at least one token", 0);
-  if (!(weight > 0)) throw badSet(`weight of calibration set ${name}`, "a positive number", weight);
+/** @throws GpruneError BAD_ARGUMENT for a set without tokens or without weight */
+export function requireCounting({ name, weight, windows }: WeightedTokenSet): void {
+  if (tokensOf(windows) === 0) throw badArgument(`calibration set ${name}`, "at least one token", 0);
+  if (!(weight > 0)) throw badArgument(`weight of calibration set ${name}`, "a positive number", weight);
 }
 
-function badSet(what: string, expected: string, got: number): GpruneError {
+export function badArgument(what: string, expected: string, got: number): GpruneError {
   return new GpruneError("BAD_ARGUMENT", `${what}: expected ${expected}, got ${got}`);
 }

@@ -6,7 +6,7 @@
  * there. Tokens of a micro-batch count by the inverse of their size in the stream (the program `moments`).
  */
 import type { Outputs } from "../graph/decoder_runner.ts";
-import { hiddenStash, type MemoryPolicy } from "../graph/memory_policy.ts";
+import { type MemoryPolicy, stashFor } from "../graph/memory_policy.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import type { SpaceKind } from "../model/spaces.ts";
 import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
@@ -103,7 +103,7 @@ export class StashedMoments {
   readonly #covariances: StashedTensors;
 
   private constructor(memory: MemoryPolicy) {
-    this.#covariances = new StashedTensors(() => hiddenStash(memory, "moments"));
+    this.#covariances = new StashedTensors(() => stashFor(memory, "moments"));
   }
 
   /** @param known - moments that are there already */

@@ -42,7 +42,10 @@ export interface LossRequest {
   readonly windows: readonly Int32Array[];
 }
 
-/** Everything that is computed from many windows. */
+/**
+ * What may be computed on other machines. Distillation, error curves and the model's own text are always computed by the process that
+ * prunes.
+ */
 export interface Passes {
   /** As `measureActivations`, on the model that is pruned. */
   activations(sets: readonly MeasuredSet[], options?: CalibrateOptions): Promise<Activations>;
@@ -59,10 +62,8 @@ export interface Passes {
     options?: SlopeOptions,
   ): Promise<ReadonlyMap<string, SlopeStats>>;
   /** As `nextTokenLoss`, one sum for each request. */
-  losses(requests: readonly LossRequest[], options: LossOptions): Promise<readonly LossSum[]>;
+  losses(requests: readonly LossRequest[], options: Reporting): Promise<readonly LossSum[]>;
 }
-
-export type LossOptions = Reporting;
 
 /** What passes are opened for. */
 export interface PassesBase {
@@ -71,11 +72,6 @@ export interface PassesBase {
   readonly hashes: Readonly<Record<string, string>>;
   /** Ends the passes that are waited for. */
   readonly signal?: AbortSignal | undefined;
-}
-
-/** Passes that hold connections. */
-export interface OpenPasses extends Passes {
-  close(): Promise<void>;
 }
 
 /** Passes that this process computes. @param dense - the model that is pruned */

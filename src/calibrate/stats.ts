@@ -3,6 +3,7 @@
  * o_proj) a few sums in float64. Sums merge, so a set can be split over time, processes or machines.
  */
 import { internalError } from "../errors.ts";
+import { channelCount, type Space } from "../model/spaces.ts";
 
 /** Sums over the tokens of a set, one value per channel of a space; all arrays have shape [channels]. */
 export interface ChannelStats {
@@ -34,6 +35,16 @@ export const CHANNEL_STATS_BYTES: number = 8 * CHANNEL_SUMS.length;
 export function emptyChannelStats(channels: number): ChannelStats {
   const zero = (): Float64Array => new Float64Array(channels);
   return { sum: zero(), sumSquares: zero(), sumMeanAbsSquared: zero(), fired: zero() };
+}
+
+/** Mean activation of every channel of a space, [channels]. */
+export function channelMeans(stats: CalibrationStats, space: Space): Float64Array {
+  const sums = stats.spaces.get(space.id)?.sum;
+  const expected = channelCount(space);
+  if (sums?.length !== expected) {
+    throw internalError(`statistics of ${space.id}: expected ${expected} channels, got ${sums?.length}`);
+  }
+  return sums.map((sum) => sum / stats.tokens);
 }
 
 /** Statistics of two disjoint lots of sequences taken together. Neither argument is changed. */

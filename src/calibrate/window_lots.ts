@@ -4,12 +4,12 @@
  */
 import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { microBatches, type TokenBatch, tokensIn, tokensOf } from "../graph/forward.ts";
+import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
 import { inputStash, tidy } from "../graph/memory_policy.ts";
 import type { OnProgress, ProgressEvent, Reporting } from "../progress.ts";
 import type { Checkpoints } from "../stages.ts";
-import { type TokenSet, textsOf } from "./calibrate.ts";
+import { type TokenSet, textsOfSet } from "./calibrate.ts";
 
 /** What comes of windows: how many they are, and the sum of their mean next-token cross entropies, nats. */
 export interface WindowSums {
@@ -46,8 +46,8 @@ export async function sumsBySet<S extends WindowSums>(
   for (const { name } of sets) if (!result.has(name)) result.set(name, empty());
   const activations = keepsActivations(runner.runtime);
   const tokenBytes = inputBytes(runner) + (activations ? keptBytes(runner.model.spec) : 0);
-  const total = 2 * sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
-  let done = total - 2 * tokensIn(queue);
+  const total = 2 * tokensOfSets(sets);
+  let done = total - 2 * batchTokens(queue);
   for (let start = 0; start < queue.length; ) {
     const stash = await inputStash(runner.memory, "layer inputs");
     const lot = lotFrom(queue.slice(start), runner.memory.lotBytes / tokenBytes);
@@ -65,7 +65,7 @@ export async function sumsBySet<S extends WindowSums>(
     }
     start += lot.length;
     tidy(runner.memory);
-    done += 2 * tokensIn(lot);
+    done += 2 * batchTokens(lot);
     await checkpoints.reached(() => ({ sets: result }));
   }
   onProgress({ stage, done: total, total, unit: "tokens", ...lossesOf(result) });
@@ -80,7 +80,7 @@ interface OwnedBatch extends TokenBatch {
 /** Micro-batches of a set without those that its sums have. */
 function batchesLeft(set: TokenSet, sums: WindowSums | undefined): readonly OwnedBatch[] {
   let seen = 0;
-  return microBatches(set.windows, textsOf(set))
+  return microBatches(set.windows, textsOfSet(set))
     .filter(({ batch }) => {
       seen += batch;
       return seen > (sums?.windows ?? 0);

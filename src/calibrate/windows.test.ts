@@ -39,7 +39,7 @@ describe("parseTextSet", () => {
   it.each(["", "web", "=web.txt", "web=", "a=b:0", "a=b:0.0", "a b=c.txt", "web.txt:2"])(
     "refuses %j",
     (argument) => {
-      expect(() => parseTextSet(argument, "--calib")).toThrow(
+      expect(() => parseTextSet(argument, "--calib", { weighted: true })).toThrow(
         expect.objectContaining({
           code: "BAD_ARGUMENT",
           message: `--calib: expected NAME=PATH[:WEIGHT], got ${JSON.stringify(argument)}`,

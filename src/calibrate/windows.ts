@@ -52,29 +52,30 @@ const TEXT_BYTES_PER_TOKEN = 16;
 /**
  * `NAME=PATH[:WEIGHT]`.
  * @param option - the option's name, for messages
+ * @param how - `weighted`: whether a weight counts for something there, so that messages name it
  * @throws GpruneError BAD_ARGUMENT
  */
-export function parseTextSet(argument: string, option: string): TextSet {
+export function parseTextSet(
+  argument: string,
+  option: string,
+  { weighted = false }: { readonly weighted?: boolean } = {},
+): TextSet {
   const match = /^(?<name>[^=\s]+)=(?<path>.+?)(?::(?<weight>\d+(?:\.\d+)?))?$/.exec(argument);
   const { name, path, weight = "1" } = match?.groups ?? {};
   if (name === undefined || path === undefined || !(Number(weight) > 0)) {
+    const form = weighted ? "NAME=PATH[:WEIGHT]" : "NAME=PATH";
+    const message = `${option}: expected ${form}, got ${JSON.stringify(argument)}`;
     const swapped = /^(?<word>[^=:/.\s]+):(?<rest>[^=]*[./][^=]*)$/.exec(argument)?.groups;
     if (swapped !== undefined) {
       const hint = `Did you mean ${option} ${swapped.word}=${swapped.rest}?`;
-      throw new GpruneError("BAD_ARGUMENT", expectedSet(argument, option), { hint });
+      throw new GpruneError("BAD_ARGUMENT", message, { hint });
     }
-    const weighted =
-      option === "--calib" ? ` or ${option} code=src.jsonl:2, where 2 is a weight above 0` : "";
-    throw new GpruneError("BAD_ARGUMENT", expectedSet(argument, option), {
-      hint: `For example ${option} web=texts/web.txt${weighted}. Names have no spaces.`,
+    const heavy = weighted ? ` or ${option} code=src.jsonl:2, where 2 is a weight above 0` : "";
+    throw new GpruneError("BAD_ARGUMENT", message, {
+      hint: `For example ${option} web=texts/web.txt${heavy}. Names have no spaces.`,
     });
   }
   return { name, path, weight: Number(weight) };
-}
-
-function expectedSet(argument: string, option: string): string {
-  const weight = option === "--calib" ? "[:WEIGHT]" : "";
-  return `${option}: expected NAME=PATH${weight}, got ${JSON.stringify(argument)}`;
 }
 
 /** The first name that two sets have; undefined when all are different. */

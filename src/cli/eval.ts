@@ -11,7 +11,7 @@ import { isSameWeights, modelHashes, weightsHash } from "../model/model_hashes.t
 import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
-import { RUN_FILES, readRun } from "../report/run_directory.ts";
+import { RUN_FILES, readRun } from "../report/run_files.ts";
 import {
   addedTo,
   formatEvaluation,

@@ -33,10 +33,18 @@ interface ExportCommandOptions {
   readonly quiet?: boolean;
 }
 
+/** Options that one format has, and why the others do not. */
+const OWN_OPTIONS = {
+  resume: "Files of other formats are written in one piece.",
+  pre: "Other formats hold the tokenizer itself.",
+} as const;
+
 /** A format of the output. */
 interface Format {
   /** Choices of `--dtype`. */
   readonly dtypes: readonly string[];
+  /** Options that only this format has. */
+  readonly own: readonly (keyof typeof OWN_OPTIONS)[];
   /** Before the model is opened. @throws GpruneError when the output cannot be written */
   readonly require: (output: string) => Promise<void>;
   /** @returns what the user should know about the output */
@@ -50,6 +58,7 @@ interface Format {
 const FORMATS: Readonly<Record<string, Format>> = {
   hf: {
     dtypes: DTYPE_CHOICES,
+    own: ["resume"],
     require: (output) => requireDirectoryFor("hf", output),
     write: async (model, { output, dtype = "auto", resume }, onProgress) => {
       const settings = { dtype: dtype as DTypeChoice, onProgress };
@@ -60,6 +69,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   },
   onnx: {
     dtypes: ONNX_CHOICES,
+    own: [],
     require: (output) => requireDirectoryFor("onnx", output),
     write: async (model, { output, dtype = "auto" }, onProgress) => {
       await exportOnnx(model, output, { dtype: dtype as "auto" | OnnxDType, onProgress });
@@ -68,6 +78,7 @@ const FORMATS: Readonly<Record<string, Format>> = {
   },
   gguf: {
     dtypes: GGUF_CHOICES,
+    own: ["pre"],
     require: async (output) => {
       if (!isGgufName(output)) {
         throw new GpruneError("BAD_ARGUMENT", `--output: expected a file named *.gguf, got ${output}`, {
@@ -83,22 +94,24 @@ const FORMATS: Readonly<Record<string, Format>> = {
   },
 };
 
+/** @throws GpruneError BAD_ARGUMENT for an option of another format */
+function requireOwnOptions(name: string, options: ExportCommandOptions): void {
+  for (const [owner, { own }] of Object.entries(FORMATS)) {
+    const foreign = owner === name ? undefined : own.find((option) => options[option] !== undefined);
+    if (foreign === undefined) continue;
+    throw new GpruneError("BAD_ARGUMENT", `--${foreign}: expected the format ${owner}, got ${name}`, {
+      hint: OWN_OPTIONS[foreign],
+    });
+  }
+}
+
 export async function exportCommand(path: string, asked: ExportCommandOptions): Promise<void> {
   const options = { ...asked, output: withoutLastSlash(asked.output) };
   const { output, dtype = "auto" } = options;
   const name = options.format ?? (isGgufName(output) ? "gguf" : "hf");
   const format = FORMATS[name]!;
   requireDtype(dtype, format.dtypes, name);
-  if (options.resume && name !== "hf") {
-    throw new GpruneError("BAD_ARGUMENT", `--resume: expected the format hf, got ${name}`, {
-      hint: "Files of other formats are written in one piece.",
-    });
-  }
-  if (options.pre !== undefined && name !== "gguf") {
-    throw new GpruneError("BAD_ARGUMENT", `--pre: expected the format gguf, got ${name}`, {
-      hint: "Other formats hold the tokenizer itself.",
-    });
-  }
+  requireOwnOptions(name, options);
   await format.require(output);
   const model = await openForCommand(path, options);
   try {

@@ -103,7 +103,7 @@ const USES: readonly {
   readonly instead: (config: RunConfig) => string | null;
 }[] = [
   {
-    settings: ["steps", "learningRate"],
+    settings: ["steps"],
     needed: "--recover distill",
     instead: ({ recover }) => (recover === "distill" ? null : `--recover ${recover}`),
   },

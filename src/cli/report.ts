@@ -8,7 +8,7 @@ import { factsOf, type RunFiles } from "../report/facts.ts";
 import { picturesOf } from "../report/gallery.ts";
 import { pictureFile } from "../report/picture.ts";
 import { renderReport } from "../report/report.ts";
-import { RUN_FILES, readRun } from "../report/run_directory.ts";
+import { RUN_FILES, readRun } from "../report/run_files.ts";
 import { plainText, print, printJson } from "./terminal.ts";
 
 interface ReportOptions {

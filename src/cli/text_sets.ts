@@ -10,7 +10,13 @@ import { mayBeText } from "../io/texts.ts";
  * @throws GpruneError BAD_ARGUMENT also when two sets have the same name
  */
 export function parseTextSets(values: readonly string[], option: string): readonly TextSet[] {
-  const sets = values.map((value) => parseTextSet(value, option));
+  return differentSets(
+    values.map((value) => parseTextSet(value, option, { weighted: true })),
+    option,
+  );
+}
+
+function differentSets(sets: readonly TextSet[], option: string): readonly TextSet[] {
   const twice = nameOfTwo(sets);
   if (twice === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected different names, got ${twice} twice`, {
@@ -23,7 +29,10 @@ export function parseTextSets(values: readonly string[], option: string): readon
  * @throws GpruneError BAD_ARGUMENT as `parseTextSets`, and for a weight, which would change nothing
  */
 export function parseMeasuredSets(values: readonly string[], option: string): readonly TextSet[] {
-  const sets = parseTextSets(values, option);
+  const sets = differentSets(
+    values.map((value) => parseTextSet(value, option)),
+    option,
+  );
   const heavy = sets.find(({ weight }) => weight !== 1);
   if (heavy === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected NAME=PATH, got a weight of ${heavy.name}`, {

@@ -2,6 +2,7 @@
  * Calibration sets that the model writes by itself (sample.ts), where there are no texts, or not of the kinds that the
  * model will meet. Until it is written, zeros stand for such a set, so that a run can be planned.
  */
+import { textsOfSet } from "../calibrate/calibrate.ts";
 import {
   HELD_OUT_WINDOWS,
   isOwnText,
@@ -62,7 +63,7 @@ export async function writeOwnText(
   const count = windows.length + heldOut.length + SPARE_WINDOWS;
   const first = windows.length === 0 ? FIRST_CHECKED : 0;
   const how = { count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
-  const own = await naming(`calibration set ${name}`, () =>
+  const own = await naming(textsOfSet({ name }), () =>
     sampleTexts(runner, tokenizer, { ...options, ...how }),
   );
   const text = own.flat().join("\n\n");

@@ -20,7 +20,7 @@ import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { packageDirectory } from "../package.ts";
 import { counting, type OnProgress, silent } from "../progress.ts";
-import { type FloatDType, isFloatDType } from "../tensor/dtype.ts";
+import { FLOAT_BYTES, type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
@@ -68,8 +68,7 @@ export async function exportHuggingFace(
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
   const form = hfForm(model.spec);
   const tensors = tensorsToWrite(model, stored);
-  const bytesPerElement = stored === "F32" ? 4 : 2;
-  const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * bytesPerElement, 0);
+  const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * FLOAT_BYTES[stored], 0);
   // A caller with a `write` of its own knows what is there already.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });

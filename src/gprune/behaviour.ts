@@ -26,7 +26,7 @@ const EXPLAINED_VARIANCE = 0.8;
 const MAX_COMPONENTS = 3;
 
 /** A standard deviation of ranks below this is rounding. */
-const SMALLEST_DEVIATION = 1e-9;
+export const SMALLEST_DEVIATION = 1e-9;
 
 /** Points of one space. */
 export interface Behaviour {

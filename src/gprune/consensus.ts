@@ -15,8 +15,8 @@
  * and a set that counts for little tells as much about the others' noise as one that counts for much.
  *
  * A unit's value is the curve's, moved by alpha times the unit's own deviation (marginals.ts). With alpha 0 the order alone decides,
- * with 1 the whole deviation counts: a metric whose order is right keeps it, and one whose order is wrong is corrected. Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set agrees with itself
- * about everything, so its alpha is 0.
+ * with 1 the whole deviation counts: a metric whose order is right keeps it, and one whose order is wrong is corrected. Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set cannot show
+ * how much of it is noise, so its alpha is 0.
  *
  * Source: Cronbach, Coefficient alpha and the internal structure of tests (1951); moving an observation towards what is
  * expected by its unreliability is Kelley's regressed score (Interpretation of educational measurements, 1927).
@@ -121,20 +121,24 @@ export interface LogCurve {
   readonly floor: number;
 }
 
-/** What is least among values before logarithms are taken of them. */
-export function logFloor(values: Float64Array): number {
+/** Logarithms of values, of which none counts as less than the floor. */
+export function logsOf(values: Float64Array, floor: number = logFloor(values)): Float64Array {
+  return values.map((value) => Math.log(Math.max(value, floor)));
+}
+
+function logFloor(values: Float64Array): number {
   return Math.max(FLOOR * mean(values), Number.MIN_VALUE);
 }
 
 /** @param marginals - along the module's order, not negative */
 export function logCurve(marginals: Float64Array): LogCurve {
   const floor = logFloor(marginals);
-  return { fit: isotonic(marginals.map((value) => Math.log(Math.max(value, floor)))), floor };
+  return { fit: isotonic(logsOf(marginals, floor)), floor };
 }
 
 /** How far marginals lie from a curve, as logarithms, centred: [units of the module that remain]. */
 export function deviations(marginals: Float64Array, { fit, floor }: LogCurve): Float64Array {
-  const raw = marginals.map((value, position) => Math.log(Math.max(value, floor)) - fit[position]!);
+  const raw = logsOf(marginals, floor).map((log, position) => log - fit[position]!);
   const centre = mean(raw);
   return raw.map((value) => value - centre);
 }

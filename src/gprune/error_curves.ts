@@ -14,18 +14,18 @@
  *
  * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers react.
  */
-import { type TokenSet, textsOf } from "../calibrate/calibrate.ts";
+import { type TokenSet, textsOfSet } from "../calibrate/calibrate.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
 import {
+  batchTokens,
   beginForward,
   type ForwardState,
   forwardState,
   forwardStream,
   microBatches,
-  tokensIn,
 } from "../graph/forward.ts";
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
-import { hiddenStash } from "../graph/memory_policy.ts";
+import { stashFor } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import { getOrMake } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
@@ -35,6 +35,7 @@ import type { OnProgress } from "../progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Marginals } from "./consensus.ts";
+import { weightOf } from "./marginals.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 export interface ErrorCurvesRequest {
@@ -58,17 +59,17 @@ export interface ErrorCurvesState extends ForwardState {
 export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginals> {
   const { model, runtime, sets, weights, analyses, onProgress, checkpoints = NO_CHECKPOINTS } = request;
   const runner = new DecoderRunner(model, runtime);
-  const total = sets.reduce((sum, { name }) => sum + (weights.get(name) ?? 1), 0);
-  const groups = sets.map((set) => microBatches(set.windows, textsOf(set)));
+  const total = sets.reduce((sum, { name }) => sum + weightOf(weights, name), 0);
+  const groups = sets.map((set) => microBatches(set.windows, textsOfSet(set)));
   const tokenWeights = groups.flatMap((batches, d) => {
-    const tokens = tokensIn(batches);
-    return batches.map(() => (weights.get(sets[d]!.name) ?? 1) / total / tokens);
+    const tokens = batchTokens(batches);
+    return batches.map(() => weightOf(weights, sets[d]!.name) / total / tokens);
   });
   const batches = groups.flat();
   const kept = await checkpoints.restore();
   const curves = new Map(kept?.curves);
   let moments = new LayerMoments();
-  const stream = { batches, states: await hiddenStash(runner.memory, "curves") };
+  const stream = { batches, states: await stashFor(runner.memory, "curves") };
   await forwardStream(runner, stream, {
     program: "gram",
     stage: "curves",

@@ -6,15 +6,15 @@ import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Moments } from "../calibrate/moments.ts";
-import type { CalibrationStats } from "../calibrate/stats.ts";
+import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import type { AllocationName, Shape } from "../choices.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { type Space, spacesOf } from "../model/spaces.ts";
+import { channelsOf, type Space, spacesOf } from "../model/spaces.ts";
 import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
-import type { Keep } from "../prune/plan.ts";
+import { type Keep, keptUnits } from "../prune/plan.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
 import { type Importance, scoreEach } from "../score/importance.ts";
@@ -32,6 +32,7 @@ import type { WidthMove } from "./width_moves.ts";
 /** What the method is told. */
 export interface GpruneRequest {
   readonly model: Model;
+  /** For error curves, which no pass covers. */
   readonly runtime: Runtime;
   readonly passes: RunPasses;
   readonly sets: readonly TokenSet[];
@@ -207,17 +208,13 @@ async function measureRound(
 function centresOf(
   spaces: readonly Space[],
   keep: Keep,
-  { spaces: sums, tokens }: CalibrationStats,
+  stats: CalibrationStats,
 ): ReadonlyMap<string, Float32Array> {
   return new Map(
-    spaces.map(({ id, unitChannels }) => {
-      const means = Float32Array.from(sums.get(id)!.sum, (sum) => sum / tokens);
-      const kept = keep[id];
-      if (kept === undefined) return [id, means];
-      const centres = kept.flatMap((unit) =>
-        Array.from(means.subarray(unit * unitChannels, (unit + 1) * unitChannels)),
-      );
-      return [id, Float32Array.from(centres)];
+    spaces.map((space) => {
+      const means = channelMeans(stats, space);
+      const channels = channelsOf(keptUnits(keep, space), space.unitChannels);
+      return [space.id, Float32Array.from(channels, (channel) => means[channel]!)];
     }),
   );
 }

@@ -53,7 +53,7 @@ const request = (changes: Partial<LearnedRequest> = {}): LearnedRequest => ({
   roundTo: 1,
   shape: "per-layer",
   rounds: 3,
-  weights: new Map([["a", 1]]),
+  weights: new Map(["a", "b", "c"].map((name) => [name, 1])),
   robust: false,
   measure: async (keep) => new Map([["a", { gates: statsOf(keep, ({ layer }) => layer + 1) }]]),
   ...changes,

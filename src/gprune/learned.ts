@@ -22,7 +22,7 @@ import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type RankedSpace, removalQueue } from "../prune/removal.ts";
 import { type Consensus, consensusOf, type Marginals, type Opinion, pooledMarginals } from "./consensus.ts";
-import { rankByMarginals } from "./marginals.ts";
+import { rankByMarginals, weightOf } from "./marginals.ts";
 import type { Prior } from "./prior.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
@@ -97,7 +97,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
     const measured = await request.measure(keep, round);
     if (robust) weights = robustWeights(weights, measured);
     const names = [...measured.keys()];
-    const shares = names.map((name) => weights.get(name) ?? 1);
+    const shares = names.map((name) => weightOf(weights, name));
     total = memory * total + 1;
     averaged = new Map(
       Array.from(measured, ([name, { gates }]) => {
@@ -168,9 +168,9 @@ function robustWeights(
   const most = Math.max(...exponents.map(([, exponent]) => exponent));
   const shift = most - Math.min(Math.max(most, -LARGEST_EXPONENT), LARGEST_EXPONENT);
   const raised = exponents.map(([name, exponent]): readonly [string, number] => {
-    return [name, (weights.get(name) ?? 1) * Math.exp(exponent - shift)];
+    return [name, weightOf(weights, name) * Math.exp(exponent - shift)];
   });
-  const before = raised.reduce((sum, [name]) => sum + (weights.get(name) ?? 1), 0);
+  const before = raised.reduce((sum, [name]) => sum + weightOf(weights, name), 0);
   const after = raised.reduce((sum, [, weight]) => sum + weight, 0);
   return new Map(
     raised.map(([name, weight]) => [name, Math.max((weight * before) / after, SMALLEST_SHARE * before)]),

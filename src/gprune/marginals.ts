@@ -9,6 +9,7 @@
  * removed until the budget is met exactly, which is the bisection for one multiplier carried to the last unit.
  */
 import type { Shape } from "../choices.ts";
+import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
@@ -30,6 +31,13 @@ export interface MarginalRemoval {
   readonly consensus?: Consensus;
   /** What values are moved towards; they stay when absent. */
   readonly prior?: Prior;
+}
+
+/** The weight of a set. @throws Error when there is none, since a set that is not known must not count as one that is */
+export function weightOf(weights: ReadonlyMap<string, number>, set: string): number {
+  const weight = weights.get(set);
+  if (weight === undefined) throw internalError(`no weight of set ${set}`);
+  return weight;
 }
 
 /** @returns kept units of every space that loses some */

@@ -28,7 +28,8 @@ function scoresOf(behaviour: Behaviour, { units, sets, seed }: Planted): Map<str
 const modulesOf = (
   scores: ReadonlyMap<string, Float64Array>,
   options: Partial<ModuleOptions> = {},
-): UnitModules => behaviourModules("layers.0.ffn", unitSensitivity(scores), { seed: 0, ...options });
+): UnitModules =>
+  behaviourModules("layers.0.ffn", unitSensitivity(scores), { seed: 0, maxModules: 4, ...options });
 
 /** Units 3i keep their rank, units 3i+1 matter on set 0 only, units 3i+2 everywhere but on set 0. */
 const three: Behaviour = (u, d, { t, noise }) => {

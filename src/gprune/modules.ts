@@ -16,14 +16,14 @@
 import { internalError } from "../errors.ts";
 import { randomStream } from "../tensor/random.ts";
 import { smallestBy } from "../tensor/statistics.ts";
-import { type Behaviour, behaviourPoints } from "./behaviour.ts";
+import { type Behaviour, behaviourPoints, SMALLEST_DEVIATION } from "./behaviour.ts";
 import { type CountEvidence, chooseModules } from "./module_count.ts";
 import type { Sensitivity } from "./sensitivity.ts";
 
 export interface ModuleOptions {
   readonly seed: number;
-  /** Most modules of a space, 1..255; default 4. */
-  readonly maxModules?: number;
+  /** Most modules of a space, 1..255. */
+  readonly maxModules: number;
 }
 
 /** Spaces with fewer units are one module. */
@@ -63,7 +63,7 @@ export interface UnitModules {
 export function behaviourModules(
   spaceId: string,
   sensitivity: Sensitivity,
-  { seed, maxModules = 4 }: ModuleOptions,
+  { seed, maxModules }: ModuleOptions,
 ): UnitModules {
   const units = sensitivity.sigma.length;
   if (!(Number.isInteger(maxModules) && maxModules >= 1 && maxModules <= 255)) {
@@ -96,15 +96,12 @@ function oneModule(spaceId: string, sensitivity: Sensitivity, reason: string): U
   return { spaceId, ...result, evidence: [], components: 0, explained: 1, reason };
 }
 
-/** A standard deviation of ranks below this is rounding. */
-const SMALLEST_SIGMA = 1e-9;
-
 function undividedReason({ sets, sigma }: Sensitivity, maxModules: number): string | undefined {
   const units = sigma.length;
   if (maxModules === 1) return "One module: no more were asked for.";
   if (units < MIN_UNITS) return `One module: units can be grouped from ${MIN_UNITS} on, there are ${units}.`;
   if (sets.length < 2) return "One module: one calibration set cannot show how ranks change between sets.";
-  if (sigma.every((value) => value < SMALLEST_SIGMA))
+  if (sigma.every((value) => value < SMALLEST_DEVIATION))
     return "One module: no unit changes its rank between sets.";
   return undefined;
 }

@@ -10,7 +10,8 @@
  */
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
-import { logFloor, type Marginals, pooledMarginals } from "./consensus.ts";
+import { logsOf, type Marginals, pooledMarginals } from "./consensus.ts";
+import { weightOf } from "./marginals.ts";
 import type { UnitOrder } from "./width_moves.ts";
 
 /**
@@ -32,8 +33,8 @@ export function reorderedNeurons(
 }
 
 function reordered(order: readonly number[], values: Float64Array): readonly number[] {
-  const floor = logFloor(values);
-  const logs = Float64Array.from(order, (unit) => Math.log(Math.max(values[unit]!, floor)));
+  const all = logsOf(values);
+  const logs = Float64Array.from(order, (unit) => all[unit]!);
   const quantiles = logs.toSorted();
   const places = ascendingOrder(logs.map((log, place) => log + quantiles[place]!));
   return Array.from(places, (place) => order[place]!);
@@ -48,7 +49,7 @@ function pooledNeurons(
     Array.from(measured, ([name, { neurons }]) => {
       let total = 0;
       for (const values of neurons.values()) for (const value of values) total += value;
-      return { share: total > 0 ? (weights.get(name) ?? 1) / total : 0, marginals: neurons };
+      return { share: total > 0 ? weightOf(weights, name) / total : 0, marginals: neurons };
     }),
   );
 }

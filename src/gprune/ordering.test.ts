@@ -37,8 +37,13 @@ describe("moduleOrders", () => {
     ]);
   });
 
-  it("breaks ties by index and needs no fallback that no verdict names", () => {
-    const orders = moduleOrders({ modules: split, verdicts: judged("activation", "activation"), scores });
+  it("breaks ties by index", () => {
+    const orders = moduleOrders({
+      modules: split,
+      verdicts: judged("activation", "activation"),
+      scores,
+      fallback,
+    });
     expect(orders.map(({ units }) => units)).toEqual([
       [5, 2, 0],
       [3, 4, 1],
@@ -51,11 +56,11 @@ describe("moduleOrders", () => {
       fc.property(values, (base) => {
         const given = Float64Array.from(base);
         const sensitivity = unitSensitivity(new Map([["wiki", given]]));
-        const modules = behaviourModules("layers.0.kv", sensitivity, { seed: 0 });
+        const modules = behaviourModules("layers.0.kv", sensitivity, { seed: 0, maxModules: 4 });
         const halves = [given, given] as const;
         const verdicts = judgeModules(modules, new Map([["wiki", { whole: given, halves }]]));
         const ranking = Array.from(base.keys()).sort((a, b) => base[a]! - base[b]! || a - b);
-        expect(moduleOrders({ modules, verdicts, scores: given })).toEqual([
+        expect(moduleOrders({ modules, verdicts, scores: given, fallback: given })).toEqual([
           { spaceId: "layers.0.kv", module: 0, verdict: "activation", units: ranking },
         ]);
       }),
@@ -64,10 +69,15 @@ describe("moduleOrders", () => {
 
   it.each([
     ["verdicts of other modules", { verdicts: judged("activation") }, "expected 2 verdicts, got 1"],
-    ["no fallback scores", { verdicts: judged("fallback", "activation") }, "module 0 needs fallback scores"],
     ["scores of another length", { scores: Float64Array.of(1) }, "expected 6 units, got 1"],
   ])("refuses %s", (_, change, message) => {
-    const request = { modules: split, verdicts: judged("activation", "activation"), scores, ...change };
+    const request = {
+      modules: split,
+      verdicts: judged("activation", "activation"),
+      scores,
+      fallback,
+      ...change,
+    };
     expect(() => moduleOrders(request)).toThrow(message);
   });
 });

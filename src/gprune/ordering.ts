@@ -27,8 +27,8 @@ export interface OrderingRequest {
   readonly verdicts: readonly ModuleVerdict[];
   /** Base metric on the pooled statistics, [units]. */
   readonly scores: Float64Array;
-  /** Activation-independent metric, [units]; needed when a verdict is `fallback`. */
-  readonly fallback?: Float64Array;
+  /** Activation-independent metric, [units]. */
+  readonly fallback: Float64Array;
 }
 
 /** The orders of a space's modules, by module number. Together they hold every unit once. */
@@ -38,14 +38,12 @@ export function moduleOrders(request: OrderingRequest): readonly ModuleOrder[] {
   if (verdicts.length !== modules.length) {
     throw internalError(`${spaceId}: expected ${modules.length} verdicts, got ${verdicts.length}`);
   }
-  const rankings: Readonly<Record<Verdict, Uint32Array | undefined>> = {
+  const rankings: Readonly<Record<Verdict, Uint32Array>> = {
     activation: ranking(request.scores, unitModules),
-    fallback: request.fallback && ranking(request.fallback, unitModules),
+    fallback: ranking(request.fallback, unitModules),
   };
   return verdicts.map(({ verdict }, module) => {
-    const order = rankings[verdict];
-    if (order === undefined) throw internalError(`${spaceId}: module ${module} needs fallback scores`);
-    const units = Array.from(order).filter((u) => assignment[u] === module);
+    const units = Array.from(rankings[verdict]).filter((u) => assignment[u] === module);
     return { spaceId, module, verdict, units };
   });
 }

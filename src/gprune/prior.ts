@@ -23,7 +23,7 @@ import { standardisedUnits } from "../prune/allocate_global.ts";
 import { scoreModel } from "../score/importance.ts";
 import { metricByName } from "../score/registry.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
-import { logFloor } from "./consensus.ts";
+import { logsOf } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
 
 /** Values that can be compared between the units of all spaces, by space id, [units]. */
@@ -53,8 +53,7 @@ export function towardsPrior(modules: readonly ValuedModule[], prior: Prior): re
   const flattened = (each: (module: ValuedModule) => Float64Array): Float64Array =>
     Float64Array.from(modules.flatMap((module) => [...each(module)]));
   const values = flattened((module) => module.values);
-  const floor = logFloor(values);
-  const logs = values.map((value) => Math.log(Math.max(value, floor)));
+  const logs = logsOf(values);
   const opinions = flattened(({ space, units }) =>
     Float64Array.from(units, (unit) => prior.get(space.id)![unit]!),
   );

@@ -17,6 +17,7 @@ import type { Refitted } from "../recover/least_squares.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeModel } from "../recover/recipe.ts";
 import type { Checkpoints, Stages } from "../stages.ts";
+import { weightOf } from "./marginals.ts";
 import { reorderedNeurons } from "./neuron_order.ts";
 import {
   movedWidths,
@@ -97,7 +98,7 @@ function pooledSlopes(
   measured: ReadonlyMap<string, SlopeStats>,
   weights: ReadonlyMap<string, number>,
 ): ReadonlyMap<string, readonly Slope[]> {
-  const total = [...measured.keys()].reduce((sum, name) => sum + (weights.get(name) ?? 1), 0);
+  const total = [...measured.keys()].reduce((sum, name) => sum + weightOf(weights, name), 0);
   return new Map(
     choices.map(({ space: { id }, alternatives }) => {
       const pooled = alternatives.map((_, index): Slope => {
@@ -105,7 +106,7 @@ function pooledSlopes(
         for (const [name, { windows, spaces }] of measured) {
           const slopes = spaces.get(id);
           if (slopes === undefined) throw internalError(`no slopes of ${id}`);
-          const share = (weights.get(name) ?? 1) / total / windows;
+          const share = weightOf(weights, name) / total / windows;
           first += share * slopes.sums[index]!;
           square += share * slopes.squares[index]!;
         }

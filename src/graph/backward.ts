@@ -8,13 +8,13 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
 import { naming } from "./finite.ts";
 import {
+  batchTokens,
   embedMicroBatches,
   forwardLayers,
   hiddenRows,
   type MicroBatch,
   nextTokens,
   type TokenBatch,
-  tokensIn,
 } from "./forward.ts";
 import type { BackwardProgram } from "./programs.ts";
 import type { Feeds } from "./runtime.ts";
@@ -162,7 +162,7 @@ export async function backwardLayers(
   { program, inputs, feeds, onOutputs, onLayer, stage, onProgress }: BackwardOptions,
 ): Promise<void> {
   const layers = runner.model.spec.layers.length;
-  const total = tokensIn(batches);
+  const total = batchTokens(batches);
   let tokenLayers = 0;
   for await (const layer of runner.loadLayers(layers - 1, -1)) {
     const fixed = await feeds?.(layer);
@@ -199,7 +199,7 @@ export async function lossGradients(
   { stash, activations, stage, onProgress, ...backward }: LossGradientOptions,
 ): Promise<readonly number[]> {
   const batches = await embedMicroBatches(runner, tokens);
-  const total = 2 * tokensIn(batches);
+  const total = 2 * batchTokens(batches);
   const report =
     (base: number): OnProgress =>
     (event) =>

@@ -107,8 +107,13 @@ export function tokensOf(windows: readonly Int32Array[]): number {
   return windows.reduce((sum, window) => sum + window.length, 0);
 }
 
+/** Tokens of the windows of sets together. */
+export function tokensOfSets(sets: readonly { readonly windows: readonly Int32Array[] }[]): number {
+  return sets.reduce((sum, { windows }) => sum + tokensOf(windows), 0);
+}
+
 /** Tokens of micro-batches together. */
-export function tokensIn(batches: readonly TokenBatch[]): number {
+export function batchTokens(batches: readonly TokenBatch[]): number {
   return tokensOf(batches.map(({ ids }) => ids));
 }
 
@@ -239,7 +244,7 @@ export async function forwardStream(
   } = options;
   const programOf = typeof program === "function" ? program : (): ForwardProgram => program;
   const layers = runner.model.spec.layers.length;
-  const total = tokensIn(batches);
+  const total = batchTokens(batches);
   let tokenLayers = from * total;
   for await (const layer of runner.loadLayers(from, end ?? layers)) {
     const others = feeds?.(layer) ?? {};

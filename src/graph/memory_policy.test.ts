@@ -14,7 +14,7 @@ import type { Checkpoints } from "../stages.ts";
 import { loaded, StoredFloats } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { headRows, hiddenStash, inputStash, LOT_BYTES, ROOMY } from "./memory_policy.ts";
+import { headRows, inputStash, LOT_BYTES, ROOMY, stashFor } from "./memory_policy.ts";
 import { Runtime } from "./runtime.ts";
 
 const model = tinyModel({ layers: [{}, { neurons: 9 }, {}, { kvGroups: 3 }] });
@@ -149,7 +149,7 @@ describe("with everything in files, to the bit, as in memory", () => {
 it("without scratch everything stays in memory", async () => {
   const memory = { ...ROOMY, spillHidden: true, spillInputs: true };
   const tensor = { shape: [1], data: Float32Array.of(1) };
-  for (const open of [hiddenStash, inputStash]) {
+  for (const open of [stashFor, inputStash]) {
     const stash = await open(memory, "x");
     await stash.put(0, tensor);
     expect(stash.entry(0)).toBe(tensor);

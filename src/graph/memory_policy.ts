@@ -58,8 +58,8 @@ export function tidy({ collect }: MemoryPolicy): void {
   if (collect) collectGarbage();
 }
 
-/** A stash for hidden states between layers. @param name - what is kept there */
-export async function hiddenStash({ spillHidden, scratch }: MemoryPolicy, name: string): Promise<Stash> {
+/** A stash for hidden states between layers, for moments or for new weights. @param name - what is kept there */
+export async function stashFor({ spillHidden, scratch }: MemoryPolicy, name: string): Promise<Stash> {
   return spillHidden && scratch !== null ? scratch.openStash(name) : new MemoryStash();
 }
 

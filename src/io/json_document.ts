@@ -9,6 +9,11 @@ export type JsonValue =
   | readonly JsonValue[]
   | { readonly [key: string]: JsonValue | undefined };
 
+/** A value as JSON holds it. */
+export function toJson(value: unknown): JsonValue {
+  return JSON.parse(JSON.stringify(value)) as JsonValue;
+}
+
 /** Any JSON value as the text of a file, keys sorted, arrays of numbers on one line: the same bytes for equal values. */
 export function formatDocument(value: JsonValue): string {
   return `${formatJson(value, "")}\n`;

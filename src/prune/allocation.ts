@@ -52,8 +52,8 @@ export function scoresOf({ importance }: AllocationRequest, space: Space): Float
   throw internalError(`importance of ${space.id}: expected ${expected} scores, got ${scores?.length}`);
 }
 
-/** `roundTo` of a request. */
-function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
+/** `roundTo` of a request, 1 without one. @throws GpruneError BAD_ARGUMENT unless it is a positive whole number */
+export function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
   if (Number.isSafeInteger(roundTo) && roundTo >= 1) return roundTo;
   throw new GpruneError("BAD_ARGUMENT", `round-to: expected a positive whole number, got ${roundTo}`);
 }

@@ -15,7 +15,7 @@
 import { GpruneError } from "../errors.ts";
 import type { SpaceKind } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
-import { queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
+import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
 import { type RankedSpace, RemovalLedger, type RemovalQueue, unitsInBlocks, unranked } from "./removal.ts";
 
@@ -76,7 +76,7 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
     return [{ kv, ffn, rest, unspent, last: next === undefined }];
   });
   const least = Math.min(...splits.map(({ unspent }) => unspent));
-  const near = Math.max(neuron, least + (neuron * (request.roundTo ?? 1)) / 2);
+  const near = Math.max(neuron, least + (neuron * checkedRoundTo(request)) / 2);
   return splits.filter(({ unspent, last }) => unspent === least || unspent < (last ? neuron : near));
 }
 

@@ -67,7 +67,6 @@ describe("distill", () => {
     ["a set without windows", { sets: [...sets, { name: "c", weight: 1, windows: [] }] }],
     ["a set without weight", { sets: [{ ...sets[0]!, weight: 0 }] }],
     ["no steps", { steps: 0 }],
-    ["half a window", { batchWindows: 0.5 }],
   ])("refuses %s", async (_, change) => {
     await expect(distill({ ...request, ...change })).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
   });

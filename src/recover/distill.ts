@@ -46,8 +46,6 @@ export interface DistillRequest {
   /** BOS, with which pieces begin as windows do; null where the tokenizer puts none before a text. */
   readonly leadingId: number | null;
   readonly steps: number;
-  /** Windows of a step. */
-  readonly batchWindows?: number;
   /** Highest learning rate. Absent: `defaultLearningRate`. */
   readonly learningRate?: number | undefined;
   readonly seed: number;
@@ -78,7 +76,7 @@ const FINAL_RATE = 0.1;
  * train better than longer and shorter ones, for texts of 2048 tokens as well (docs/EXPERIMENTS.md).
  */
 export const TRAINING_TOKENS = 128;
-/** Windows of a step, when nothing is said; together one micro-batch. */
+/** Windows of a step; together one micro-batch. */
 export const BATCH_WINDOWS = 8;
 /** Dense hidden states held at once, bytes; more where those of a single step are more. */
 export const TEACHER_BYTES: number = 2 ** 28;
@@ -106,10 +104,10 @@ export async function distill(request: DistillRequest): Promise<Distilled> {
 
 /** What `distill` puts into the model, as plain values. */
 export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
-  const { dense, steps, batchWindows = BATCH_WINDOWS, seed, leadingId } = request;
+  const { dense, steps, seed, leadingId } = request;
   const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
   const sets = request.sets.map((set) => inPieces(set, TRAINING_TOKENS, leadingId));
-  const batches = planBatches(sets, { steps, size: batchWindows, seed });
+  const batches = planBatches(sets, { steps, size: BATCH_WINDOWS, seed });
   const training = await Training.start(request);
   const kept = await checkpoints.restore();
   if (kept !== undefined) restoreSnapshot(training.state, kept);

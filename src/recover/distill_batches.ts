@@ -4,21 +4,22 @@
  */
 
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
+import { badArgument, requireCounting } from "../calibrate/measured_sets.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
-import { GpruneError } from "../errors.ts";
 
 /**
  * The windows of `steps` batches of `size`. The next window is always of the set that is furthest behind its share, and a
  * set's windows come in a new random order each time round.
- * @throws GpruneError BAD_ARGUMENT for no sets, a set without windows or weight, or numbers that are not whole and positive
+ * @throws GpruneError BAD_ARGUMENT for no sets, a set without tokens or weight, or numbers that are not whole and positive
  */
 export function planBatches(
   sets: readonly WeightedTokenSet[],
   { steps, size, seed }: { readonly steps: number; readonly size: number; readonly seed: number },
 ): readonly (readonly Int32Array[])[] {
   checkSets(sets);
-  for (const [what, value] of Object.entries({ steps, batchWindows: size })) {
-    if (!(Number.isSafeInteger(value) && value > 0)) throw bad(what, "a positive whole number", value);
+  for (const [what, value] of Object.entries({ steps, windows: size })) {
+    if (!(Number.isSafeInteger(value) && value > 0))
+      throw badArgument(what, "a positive whole number", value);
   }
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
   const queues = sets.map((set) => ({ share: set.weight / total, drawn: 0, next: turnsOf(set, seed) }));
@@ -44,13 +45,6 @@ function turnsOf({ name, windows }: WeightedTokenSet, seed: number): (place: num
 }
 
 function checkSets(sets: readonly WeightedTokenSet[]): void {
-  if (sets.length === 0) throw bad("calibration sets", "at least one", 0);
-  for (const { name, weight, windows } of sets) {
-    if (windows.length === 0) throw bad(`calibration set ${name}`, "at least one window", 0);
-    if (!(weight > 0)) throw bad(`weight of calibration set ${name}`, "a positive number", weight);
-  }
-}
-
-function bad(what: string, expected: string, got: number): GpruneError {
-  return new GpruneError("BAD_ARGUMENT", `${what}: expected ${expected}, got ${got}`);
+  if (sets.length === 0) throw badArgument("calibration sets", "at least one", 0);
+  for (const set of sets) requireCounting(set);
 }

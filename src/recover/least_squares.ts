@@ -23,7 +23,7 @@
 import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { compileProducts } from "../graph/double_products.ts";
-import { hiddenStash, tidy } from "../graph/memory_policy.ts";
+import { stashFor, tidy } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import {
@@ -92,7 +92,7 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
   const pruned = applyPlan(dense, plan).spec.layers;
   const kept = await checkpoints.restore();
   const layers = [...(kept?.layers ?? [])];
-  const fitted = new StashedTensors(() => hiddenStash(runtime.memory, "refitted weights"));
+  const fitted = new StashedTensors(() => stashFor(runtime.memory, "refitted weights"));
   for (const [name, tensor] of kept?.tensors ?? []) await fitted.set(name, tensor);
   for (let index = layers.length; index < end; index++) {
     let spec = pruned[index]!;

@@ -8,10 +8,10 @@
  * lib/prune.py `compress` @3bb57db, which stores the means in half precision; here they are float64 and the bias
  * is rounded once, to float32.
  */
-import type { CalibrationStats } from "../calibrate/stats.ts";
-import { GpruneError, internalError } from "../errors.ts";
+import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
+import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
-import { channelCount, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
+import { OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { type LayerSpec, withBiases } from "../model/spec.ts";
 import { type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
@@ -79,13 +79,4 @@ async function compensatedBias(model: Model, { space, removed, means }: Removal)
   if (bad >= 0)
     throw new GpruneError("NOT_FINITE", `${name}: expected finite numbers, got ${rounded[bad]} at ${bad}`);
   return { shape: [rows], data: rounded };
-}
-
-function channelMeans(stats: CalibrationStats, space: Space): Float64Array {
-  const sums = stats.spaces.get(space.id)?.sum;
-  const expected = channelCount(space);
-  if (sums?.length !== expected) {
-    throw internalError(`statistics of ${space.id}: expected ${expected} channels, got ${sums?.length}`);
-  }
-  return sums.map((sum) => sum / stats.tokens);
 }

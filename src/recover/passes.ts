@@ -1,7 +1,7 @@
 /** All passes over texts that a run asks for: those of calibration and evaluation, and refitting from what they found. */
 import type { Activations, CalibrateOptions, MeasuredSet } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
-import { localPasses, type OpenPasses, type Passes } from "../calibrate/passes.ts";
+import { localPasses, type Passes } from "../calibrate/passes.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import type { Reporting } from "../progress.ts";
@@ -30,8 +30,9 @@ export interface RemoteActivations extends Pick<Activations, "stats"> {
 }
 
 /** Passes that hold connections, of which one may be left to the run itself. */
-export interface OpenRunPasses extends Omit<OpenPasses, "activations">, Pick<RunPasses, "refit"> {
+export interface OpenRunPasses extends Omit<RunPasses, "activations"> {
   activations(sets: readonly MeasuredSet[], options?: CalibrateOptions): Promise<RemoteActivations>;
+  close(): Promise<void>;
 }
 
 /** Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned */

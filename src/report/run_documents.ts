@@ -4,7 +4,7 @@ import type { PruningPlan } from "../prune/plan.ts";
 import { formatPlan, parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import { renderReport } from "./report.ts";
-import { RUN_FILES } from "./run_directory.ts";
+import { RUN_FILES } from "./run_files.ts";
 import { formatRunRecord, parseRunRecord, type RunRecord } from "./run_record.ts";
 
 export interface RunDocuments {

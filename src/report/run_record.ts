@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { SetUse } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { isJsonObject, parseJson } from "../io/json.ts";
-import { formatDocument, type JsonValue } from "../io/json_document.ts";
+import { formatDocument, type JsonValue, toJson } from "../io/json_document.ts";
 import type { Model } from "../model/model.ts";
 import { SPACE_KINDS, type Space, spacesOf } from "../model/spaces.ts";
 import type { Widths } from "../prune/plan.ts";
@@ -162,7 +162,7 @@ export function runRecord(outcome: RecordedOutcome, { model, started, settings }
     family: spec.family,
     dtype: origin.dtype,
     vocab_size: spec.vocabSize,
-    settings: JSON.parse(JSON.stringify(settings)) as RunRecord["settings"],
+    settings: toJson(settings) as RunRecord["settings"],
     sparsity: outcome.sparsity,
     parameters: outcome.parameters,
     widths: { before: byLayer(({ units }) => units), after: outcome.widths },

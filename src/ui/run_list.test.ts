@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts";
-import { readRun } from "../report/run_directory.ts";
+import { readRun } from "../report/run_files.ts";
 import { formatRunRecord } from "../report/run_record.ts";
 import { formatEvaluation } from "../report/saved_evaluation.ts";
 import { listRuns } from "./run_list.ts";

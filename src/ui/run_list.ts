@@ -8,7 +8,7 @@ import { LOCK } from "../io/run_directory.ts";
 import { holderOf } from "../io/run_lock.ts";
 import { MANIFEST, OUTPUT, RunManifest } from "../io/run_manifest.ts";
 import { baselineWords, factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
-import { RUN_FILES, readBaseHash, readEvaluation, readRecord } from "../report/run_directory.ts";
+import { RUN_FILES, readBaseHash, readEvaluation, readRecord } from "../report/run_files.ts";
 import type { RunRecord } from "../report/run_record.ts";
 import type { SavedEvaluation } from "../report/saved_evaluation.ts";
 import type { RunFigures, RunPerplexity, RunSummary, Settings } from "./api.ts";

@@ -8,7 +8,7 @@ import { fileInside } from "../io/inside.ts";
 import { versions } from "../package.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { renderReport } from "../report/report.ts";
-import { RUN_FILES, readRun } from "../report/run_directory.ts";
+import { RUN_FILES, readRun } from "../report/run_files.ts";
 import {
   MAX_COMPARED,
   type Problem,

@@ -1,5 +1,5 @@
 /** Computes units: reads what a unit names from the store, runs the pass, keeps what comes out. */
-import { type CalibrationState, measureActivations } from "../calibrate/calibrate.ts";
+import { measureActivations, textsOfSet } from "../calibrate/calibrate.ts";
 import { windowStatistics } from "../calibrate/gate_stats.ts";
 import { windowSlopes } from "../calibrate/slopes.ts";
 import { GpruneError } from "../errors.ts";
@@ -14,10 +14,10 @@ import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
 import { silent } from "../progress.ts";
-import type { Checkpoints } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { momentsUnit } from "./compute_moments.ts";
 import { refitUnit } from "./compute_refit.ts";
+import { overLayers } from "./layer_range.ts";
 import { LastMadeModel } from "./made_model.ts";
 import type {
   GradientsUnit,
@@ -113,14 +113,13 @@ export class UnitComputer {
     const { store } = this.#options;
     const from = hidden && ((await requireValue(store, hidden)) as readonly Tensor[]);
     let after: Digest | undefined;
-    const checkpoints: Checkpoints<CalibrationState> = {
-      restore: async () =>
-        from ? { next: first, hidden: from, stats: new Map(), moments: new Map() } : undefined,
-      reached: async (state) => {
-        const { next, hidden: output } = state();
-        if (next === end && end < dense.spec.layers.length) after = await keepValue(store, output);
+    const range = { first, end, layers: dense.spec.layers.length };
+    const checkpoints = overLayers(range, {
+      before: () => from ?? null,
+      after: async (output) => {
+        after = await keepValue(store, output);
       },
-    };
+    });
     const sets = [{ name: set, windows, owners }];
     const runner = new DecoderRunner(dense, this.#runtime);
     const { stats } = await measureActivations(runner, sets, { checkpoints, end });
@@ -135,7 +134,7 @@ export class UnitComputer {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
     const from = centres && ((await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>);
-    const batches = microBatches(windows, `calibration set ${set}`);
+    const batches = microBatches(windows, textsOfSet({ name: set }));
     const gates = await windowStatistics(runner, batches, { damped, ...(from && { centres: from }) });
     return { windows: await keepValue(store, [...gates]) };
   }
@@ -148,7 +147,7 @@ export class UnitComputer {
     const { store } = this.#options;
     const runner = new DecoderRunner(await this.#makeModel(dense, recipe), this.#runtime);
     const from = (await requireValue(store, centres)) as ReadonlyMap<string, Float32Array>;
-    const batches = microBatches(windows, `calibration set ${set}`);
+    const batches = microBatches(windows, textsOfSet({ name: set }));
     const slopes = await windowSlopes({ runner, dense }, batches, { centres: from });
     return { windows: await keepValue(store, [...slopes]) };
   }

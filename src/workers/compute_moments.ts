@@ -1,15 +1,15 @@
 /** Computes units of moments. */
-import { type CalibrationState, type MeasuredSet, measureActivations } from "../calibrate/calibrate.ts";
+import { type MeasuredSet, measureActivations } from "../calibrate/calibrate.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { microBatches } from "../graph/forward.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue, requireValue, type Store } from "../io/store.ts";
 import type { Model } from "../model/model.ts";
-import type { Checkpoints } from "../stages.ts";
 import { loaded } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { keepMoments } from "./kept_moments.ts";
+import { overLayers } from "./layer_range.ts";
 import type { MomentShard, MomentsUnit, UnitResult } from "./unit.ts";
 
 /** Where a unit is computed. */
@@ -30,18 +30,17 @@ export async function momentsUnit(
   const shards = (await requireValue(store, object)) as readonly MomentShard[];
   let before = first === 0 ? null : await statesOf(store, shards);
   let after: readonly Tensor[] = [];
-  const checkpoints: Checkpoints<CalibrationState> = {
-    restore: async () => {
+  const range = { first, end, layers: dense.spec.layers.length };
+  const checkpoints = overLayers(range, {
+    before: () => {
       const hidden = before;
-      // They are as large as all texts, and given away.
       before = null;
-      return hidden === null ? undefined : { next: first, hidden, stats: new Map(), moments: new Map() };
+      return hidden;
     },
-    reached: async (state) => {
-      const { next, hidden } = state();
-      if (next === end && end < dense.spec.layers.length) after = await Promise.all(hidden.map(loaded));
+    after: async (hidden) => {
+      after = await Promise.all(hidden.map(loaded));
     },
-  };
+  });
   const sets = shards.map(({ set, windows, tokenWeight }, index): MeasuredSet => {
     const owners = windows.map(() => null);
     const moments = { windows: windows.length, tokenWeight };

@@ -5,7 +5,7 @@
 import { type MeasuredSet, type MeasuredShard, measuredShards } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
-import { tokensOf } from "../graph/forward.ts";
+import { tokensOf, tokensOfSets } from "../graph/forward.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue } from "../io/store.ts";
 import type { OnProgress } from "../progress.ts";
@@ -31,7 +31,7 @@ export function remoteActivations(
   onProgress: OnProgress,
 ): Promise<RemoteActivations> {
   const shards = sets.flatMap((set) => measuredShards(set).map((shard) => ({ ...shard, set })));
-  const total = tokensOf(shards.flatMap(({ windows }) => windows));
+  const total = tokensOfSets(shards);
   const facts = { stage: "calibrate", total, unit: "tokens", onProgress };
   const progress = new UnitProgress(remote.dispatcher, facts);
   const work = shards.reduce((sum, shard) => sum + tokensOf(shard.windows) * layersFor(remote, shard), 0);
@@ -136,7 +136,7 @@ async function moments(
   onPassed: OnPassed,
 ): Promise<Moments | null> {
   const ranges = rangesOf(remote);
-  const tokens = tokensOf(ways.flatMap(({ windows }) => windows));
+  const tokens = tokensOfSets(ways);
   const parts = await Promise.all(
     ranges.map(async (range, index) => {
       const part = await momentsOfRange(remote, { range, index }, ways);

@@ -11,10 +11,10 @@ import {
   type GateStats,
   type GateStatsOptions,
 } from "../calibrate/gate_stats.ts";
-import type { LossOptions, LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
+import type { LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
 import { shardsOf } from "../calibrate/shards.ts";
 import { addedSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
-import { MICRO_BATCH_TOKENS, tokensOf } from "../graph/forward.ts";
+import { MICRO_BATCH_TOKENS, tokensOf, tokensOfSets } from "../graph/forward.ts";
 import { type LossSum, lossSum } from "../graph/loss.ts";
 import { isHubAddress } from "../io/hub_address.ts";
 import { openStore } from "../io/open_store.ts";
@@ -135,7 +135,7 @@ class RemotePasses implements OpenRunPasses {
     { unit, empty, add, stage, onProgress }: RemoteWork<S>,
   ): Promise<ReadonlyMap<string, S>> {
     const { dispatcher } = this.#remote;
-    const total = tokensOf(sets.flatMap(({ windows }) => windows));
+    const total = tokensOfSets(sets);
     const progress = new UnitProgress(dispatcher, { stage, total, unit: "tokens", onProgress });
     return progress.during(async () => {
       const compute = async (set: string, windows: readonly Int32Array[]): Promise<readonly S[]> => {
@@ -158,7 +158,7 @@ class RemotePasses implements OpenRunPasses {
 
   async losses(
     requests: readonly LossRequest[],
-    { stage, onProgress }: LossOptions,
+    { stage, onProgress }: Reporting,
   ): Promise<readonly LossSum[]> {
     const { dispatcher, hashes } = this.#remote;
     const progress = new UnitProgress(dispatcher, {

@@ -6,8 +6,8 @@ import { reportFiles } from "../../test/report_files.ts";
 import { weightsHash } from "../model/model_hashes.ts";
 import { formatPlan } from "../prune/plan_json.ts";
 import { renderReport } from "./report.ts";
-import { readRun } from "./run_directory.ts";
 import { runDocuments } from "./run_documents.ts";
+import { readRun } from "./run_files.ts";
 import { formatRunRecord, parseRunRecord } from "./run_record.ts";
 import { formatEvaluation, parseEvaluation } from "./saved_evaluation.ts";
 
