@@ -130,7 +130,9 @@ describe.each(Object.entries(CASES))("a GGUF of %s", (_, { readAs, ...options })
   it("is read back as the model it was made of", async () => {
     const { path, warnings } = await exported(model);
     const opened = await openModel(path);
-    expect(opened.spec).toEqual({ ...model.spec, family: readAs ?? model.spec.family });
+    const noIds = { bos_token_id: null, eos_token_id: null, pad_token_id: null };
+    const extra = { ...noIds, ...model.spec.extra };
+    expect(opened.spec).toEqual({ ...model.spec, family: readAs ?? model.spec.family, extra });
     const runtimes = runtimesOf(opened.spec, opened.origin);
     expect(runtimes["llama.cpp"]).toMatch(/^yes \(as \w+/);
     expect(runtimes.transformers).toMatch(/^after gprune export --format hf/);

@@ -14,9 +14,11 @@ function membership(isWanted: boolean): Operator {
   };
 }
 
-/** With the divisor's sign. */
+/** With the divisor's sign. Python formats texts with it; the library would write NaN. */
 const remainder: Operator = (left, right) => {
-  if (!isNumber(left) || !isNumber(right)) return;
+  if (!isNumber(left) || !isNumber(right)) {
+    throw new Error(`expected two numbers for %, got ${left.type} and ${right.type}`);
+  }
   const divisor = Number(right.value);
   const rest = Number(left.value) % divisor;
   const value = rest !== 0 && rest < 0 !== divisor < 0 ? rest + divisor : rest;

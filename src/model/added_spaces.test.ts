@@ -71,6 +71,13 @@ describe("white space as Unicode has it", () => {
     expect(piecesOf("a  <m>", { lstrip: true }, { spaces: true })).toEqual(["a", "  ", "<m>"]);
   });
 
+  it("is put before the text alone, not between the halves of a character", () => {
+    const step = { ...BYTE_LEVEL, add_prefix_space: true };
+    // Its bytes are in no token of this vocabulary.
+    expect(piecesOf("a😀a", {}, { step })).toEqual(["Ġa", "a"]);
+    expect(piecesOf("😀 a", {}, { step })).toEqual(["Ġ", "Ġa"]);
+  });
+
   it("ends words behind a space that is put before the text", () => {
     const step = { ...BYTE_LEVEL, add_prefix_space: true };
     expect(piecesOf("a\ufeff a", {}, { step })).toEqual(["Ġa", ...NO_BREAK, "Ġa"]);

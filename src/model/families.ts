@@ -15,6 +15,9 @@ type ActivationKey = "hidden_act" | "hidden_activation";
 /** Projections that get their biases together. */
 export type BiasPart = "qkv" | "o" | "mlp";
 
+/** Ids of special tokens, as config.json has them; null for none. */
+export type TokenIds = Readonly<Record<"bos_token_id" | "eos_token_id" | "pad_token_id", number | null>>;
+
 export interface Family {
   /** `model_type` in config.json. */
   readonly modelType: string;
@@ -98,6 +101,8 @@ export interface Family {
     readonly kvHeads?: number;
     /** The length before scaling, whatever is said among the scaling's parameters; of classes with a default for that alone. */
     readonly originalPositions?: number;
+    /** Of tokens that begin and end texts and fill batches. */
+    readonly tokenIds: TokenIds;
     /** Its name in config.json. */
     readonly activation: string;
     /** Where absent, C / N. */
@@ -157,6 +162,7 @@ const LLAMA: Family = {
     normEps: 1e-6,
     ropeTheta: 10_000,
     positions: 2048,
+    tokenIds: { bos_token_id: 1, eos_token_id: 2, pad_token_id: null },
     activation: "silu",
     window: null,
   },
@@ -166,6 +172,7 @@ const QWEN_DEFAULTS = {
   ...LLAMA.defaults,
   positions: 32_768,
   kvHeads: 32,
+  tokenIds: { bos_token_id: null, eos_token_id: null, pad_token_id: null },
   window: 4096,
   firstWindowed: 28,
 } as const;
@@ -174,6 +181,7 @@ const GEMMA_DEFAULTS = {
   tiedEmbeddings: true,
   positions: 8192,
   kvHeads: 4,
+  tokenIds: { bos_token_id: 2, eos_token_id: 1, pad_token_id: 0 },
   activation: "gelu_pytorch_tanh",
   headDim: 256,
 } as const;
@@ -294,7 +302,13 @@ export const FAMILIES: readonly Family[] = [
     scalingNames: { su: "longrope", yarn: "longrope" },
     headsDivideHidden: false,
     tokenizer: "file",
-    defaults: { ...LLAMA.defaults, normEps: 1e-5, positions: 4096, originalPositions: 4096 },
+    defaults: {
+      ...LLAMA.defaults,
+      normEps: 1e-5,
+      positions: 4096,
+      originalPositions: 4096,
+      tokenIds: { bos_token_id: 1, eos_token_id: 32_000, pad_token_id: 32_000 },
+    },
   },
   {
     ...LLAMA,
@@ -323,6 +337,7 @@ export const FAMILIES: readonly Family[] = [
       ropeTheta: 2_000_000,
       positions: 32_768,
       kvHeads: 4,
+      tokenIds: { bos_token_id: 128_000, eos_token_id: 128_001, pad_token_id: 128_004 },
       unrotatedEvery: 4,
     },
   },

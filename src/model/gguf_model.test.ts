@@ -39,7 +39,10 @@ async function withModel(test: Case, use: (model: Model) => Promise<void>): Prom
 describe.each(Object.entries(CASES))("a GGUF of %s", (_, test) => {
   it("has the spec and the weights of the model it was made from", async () => {
     await withModel(test, async ({ spec, weights, files, origin }) => {
-      expect(spec).toEqual({ ...test.model.spec, extra: { eos_token_id: 3 } });
+      expect(spec).toEqual({
+        ...test.model.spec,
+        extra: { bos_token_id: null, eos_token_id: 3, pad_token_id: null },
+      });
       expect(weights.names).toEqual(weightsOf(spec).map(({ name }) => name));
       for (const { name, shape } of weightsOf(spec)) {
         const expected = await test.model.weights.read(name);

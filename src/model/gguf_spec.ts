@@ -11,7 +11,7 @@ import type { GgufArchitecture } from "./gguf_architectures.ts";
 import { GgufKeys } from "./gguf_keys.ts";
 import { ggufName } from "./gguf_names.ts";
 import { ropeScalingOf } from "./gguf_rope_scaling.ts";
-import { ROLE_KEYS } from "./gguf_tokenizer.ts";
+import { ROLE_KEYS, specialTokenId } from "./gguf_tokenizer.ts";
 import { projectionName } from "./spaces.ts";
 import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "./spec.ts";
 
@@ -63,8 +63,10 @@ class SpecReader {
       normOffset: family.normOffset,
       qkNorm: family.qkNorm,
       postNorms: family.postNorms,
-      ...this.#scales(family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1),
-      attentionScale: this.#keys.factor("attention.scale", scoreWidth ** -0.5),
+      ...this.#scales({
+        embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
+        attentionScale: scoreWidth ** -0.5,
+      }),
       ...this.#softcaps(),
       maxPositions: this.#maxPositions(layers),
       extra: this.#extra(),
@@ -78,11 +80,14 @@ class SpecReader {
     throw new GpruneError("BAD_FILE", this.#keys.message(name, "at most 2^31 positions", stretched));
   }
 
-  /** Factors that the file gives, or those of the family. */
-  #scales(embeddingScale: number): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
-    if (!this.#architecture.multipliers) return { embeddingScale, residualScale: 1, logitDivisor: 1 };
+  /** Factors that the file gives where llama.cpp reads such keys, or those of the family. */
+  #scales(
+    usual: Pick<ModelSpec, "embeddingScale" | "attentionScale">,
+  ): Pick<ModelSpec, "embeddingScale" | "attentionScale" | "residualScale" | "logitDivisor"> {
+    if (!this.#architecture.multipliers) return { ...usual, residualScale: 1, logitDivisor: 1 };
     return {
-      embeddingScale: this.#keys.factor("embedding_scale", embeddingScale),
+      embeddingScale: this.#keys.factor("embedding_scale", usual.embeddingScale),
+      attentionScale: this.#keys.factor("attention.scale", usual.attentionScale),
       residualScale: this.#keys.factor("residual_scale", 1),
       logitDivisor: this.#keys.factor("logit_scale", 1),
     };
@@ -233,7 +238,7 @@ class SpecReader {
         this.#keys.message("token_embd.weight", "a matrix", "no such tensor"),
       );
     }
-    const tokens = this.#metadata.optionalTexts("tokenizer.ggml.tokens")?.length ?? rows;
+    const tokens = this.#tokenCount() ?? rows;
     if (tokens <= rows) return rows;
     throw new GpruneError(
       "BAD_FILE",
@@ -241,10 +246,17 @@ class SpecReader {
     );
   }
 
+  /** Null where there is none, so that no reader takes the one that its class has. */
   #extra(): Readonly<Record<string, unknown>> {
-    const ids = TOKEN_IDS.map((role) => {
-      return [`${role}_token_id`, this.#metadata.optionalNumber(ROLE_KEYS[role])] as const;
-    });
-    return Object.fromEntries(ids.filter(([, id]) => id !== undefined));
+    const tokens = this.#tokenCount() ?? this.#vocabSize();
+    return Object.fromEntries(
+      TOKEN_IDS.map((role) => {
+        return [`${role}_token_id`, specialTokenId(this.#metadata, ROLE_KEYS[role], tokens) ?? null] as const;
+      }),
+    );
+  }
+
+  #tokenCount(): number | undefined {
+    return this.#metadata.optionalTexts("tokenizer.ggml.tokens")?.length;
   }
 }

@@ -47,6 +47,12 @@ export const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
 /** Of the token that ends a turn; llama.cpp ends there as well. */
 const END_OF_TURN_KEY = "tokenizer.ggml.eot_token_id";
 
+/** The id under a key; undefined where there is none or no token has it, as llama.cpp takes it (4294967295 is -1 there). */
+export function specialTokenId(metadata: GgufMetadata, key: string, tokens: number): number | undefined {
+  const id = metadata.optionalNumber(key);
+  return id !== undefined && id >= 0 && id < tokens ? id : undefined;
+}
+
 /** A vocabulary with what both kinds of tokenizers need to know of it. */
 interface Vocabulary {
   readonly path: string;
@@ -124,22 +130,10 @@ function readVocabulary(metadata: GgufMetadata, { path, mergeOrder }: GgufTokeni
     throw new GpruneError("BAD_FILE", `${path}: tokenizer.ggml.tokens: expected unique tokens, got ${got}`);
   }
   const roles = Object.entries(ROLE_KEYS).flatMap(([role, key]) => {
-    const id = metadata.optionalNumber(key);
-    if (id === undefined) return [];
-    return [[role, requireToken({ path, tokens }, key, id)] as const];
+    const id = specialTokenId(metadata, key, tokens.length);
+    return id === undefined ? [] : [[role, tokens[id]!] as const];
   });
   return { path, metadata, tokens, types, special: Object.fromEntries(roles) };
-}
-
-/** @throws GpruneError BAD_FILE for an id that no token has */
-function requireToken(
-  { path, tokens }: Pick<Vocabulary, "path" | "tokens">,
-  key: string,
-  id: number,
-): string {
-  const token = tokens[id];
-  if (token !== undefined) return token;
-  throw new GpruneError("BAD_FILE", `${path}: ${key}: expected an id below ${tokens.length}, got ${id}`);
 }
 
 function spellSpaces(token: string): string {
@@ -278,11 +272,11 @@ function tokenizerConfig(
  * generation_config.json where a second token ends what the model says, as the one that ends a turn of a chat does: a
  * tokenizer's configuration has room for one. None where the file names no such token.
  */
-function generationConfig({ path, metadata, tokens }: Vocabulary): readonly CarriedFile[] {
-  const turn = metadata.optionalNumber(END_OF_TURN_KEY);
-  const { bos, eos, pad } = mapValues(ROLE_KEYS, (key) => metadata.optionalNumber(key));
+function generationConfig({ metadata, tokens }: Vocabulary): readonly CarriedFile[] {
+  const idOf = (key: string): number | undefined => specialTokenId(metadata, key, tokens.length);
+  const turn = idOf(END_OF_TURN_KEY);
+  const { bos, eos, pad } = mapValues(ROLE_KEYS, idOf);
   if (turn === undefined || turn === eos) return [];
-  requireToken({ path, tokens }, END_OF_TURN_KEY, turn);
   const ends = eos === undefined ? turn : [eos, turn];
   return [jsonFile("generation_config.json", { bos_token_id: bos, eos_token_id: ends, pad_token_id: pad })];
 }

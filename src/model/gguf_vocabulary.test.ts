@@ -291,6 +291,11 @@ describe("entries", () => {
     same(entries, "tokenizer.ggml.add_bos_token", flag(false));
   });
 
+  it("take an id of -1 for none", () => {
+    const entries = convert([file("tokenizer.json", SMALL)], { fallbackIds: { pad_token_id: -1 } });
+    expect(entries.has("tokenizer.ggml.padding_token_id")).toBe(false);
+  });
+
   it("prefer the template of its own file, and of several the default", () => {
     const json = file("tokenizer.json", SMALL);
     const one = file("tokenizer_config.json", { chat_template: "one" });

@@ -307,6 +307,8 @@ function roleEntries(
     const content = specialTokenText(config[`${role}_token` as const]);
     const fallback = [fallbackIds[`${role}_token_id`]].flat()[0];
     const id = idOf.get(content ?? "") ?? fallback;
-    return typeof id === "number" && id < tokens.length ? [[ROLE_KEYS[role], u32(id)] as const] : [];
+    return typeof id === "number" && id >= 0 && id < tokens.length
+      ? [[ROLE_KEYS[role], u32(id)] as const]
+      : [];
   });
 }

@@ -1,5 +1,5 @@
 /** config.json derived from a `ModelSpec`, complete and never patched from another file. */
-import { biasPart, type Family, REMOTE_CODE_PREFIX } from "./families.ts";
+import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX, type TokenIds } from "./families.ts";
 import { type ConfigKeys, maxPositionKey, ropeKeys } from "./hf_rope_writer.ts";
 import { type LayerSpec, type ModelSpec, queryHeads } from "./spec.ts";
 
@@ -75,8 +75,16 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
     ...scaleKeys(spec, family),
     ...softcapKeys(spec, family),
     ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
+    ...tokenIdKeys(spec, family),
     ...spec.extra,
   };
+}
+
+/** Ids of special tokens that the model's own family assumes where config.json is silent, and the one whose name it gets does not. */
+function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
+  const own = familyByName(spec.family, "model").defaults.tokenIds;
+  const others = Object.entries(own).filter(([key, id]) => id !== defaults.tokenIds[key as keyof TokenIds]);
+  return Object.fromEntries(others);
 }
 
 /**

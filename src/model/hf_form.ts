@@ -121,9 +121,9 @@ function isForPhi3(
   return scaling.type === "longrope" && (remoteCode || keepsHeads);
 }
 
-/** A spec without what may differ between two families that compute the same. */
+/** A spec without what may differ between two families that compute the same, and what is only carried along. */
 function computation({ layers, ...spec }: ModelSpec): unknown {
-  return { ...spec, family: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
+  return { ...spec, family: null, extra: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
 }
 
 /** Whether a projection is part of a joined one where there are such; joined ones carry no bias. */

@@ -64,8 +64,11 @@ const CORRECTIONS: Readonly<Record<string, (step: TokenizerStep) => TokenizerSte
   Split: split,
 };
 
-/** A step of the library that tokenizers does not have. */
-const PREFIX_SPACE: TokenizerStep = { type: "Replace", pattern: { Regex: "\\A(?! )" }, content: " " };
+/**
+ * A step of the library that tokenizers does not have. It matches a whole character: the library's own words for \A hold between the
+ * halves of those beyond U+FFFF too.
+ */
+const PREFIX_SPACE: TokenizerStep = { type: "Replace", pattern: { Regex: "\\A[^ ]" }, content: " $&" };
 
 /** \w of tokenizers' Whitespace step (crate regex), which the library has without joiners. */
 const WORD_CHARACTERS = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d";
