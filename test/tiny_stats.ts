@@ -46,12 +46,7 @@ function channelSums(sequences: readonly (readonly Float32Array[])[]): ReturnTyp
       stats.sum[j]! += column.reduce((sum, x) => sum + x, 0);
       stats.sumSquares[j]! += column.reduce((sum, x) => sum + x * x, 0);
       stats.sumMeanAbsSquared[j]! += (column.reduce((sum, x) => sum + Math.abs(x), 0) / rows.length) ** 2;
-      stats.fired[j]! += rows.filter((row) => Math.abs(row[j]!) > rootMeanSquare(row)).length;
     }
   }
   return stats;
-}
-
-function rootMeanSquare(row: Float32Array): number {
-  return Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / row.length);
 }

@@ -67,7 +67,6 @@ export class LayerSums {
       add(sums.sum, "sum");
       add(sums.sumSquares, "squares");
       add(sums.sumMeanAbsSquared, "abs", (sum) => (sum / tokens) ** 2);
-      add(sums.fired, "fired");
     }
   }
 

@@ -13,8 +13,6 @@ export interface ChannelStats {
   readonly sumSquares: Float64Array;
   /** sum over sequences of (mean over the sequence's tokens of |x|)^2, Minitron's statistic */
   readonly sumMeanAbsSquared: Float64Array;
-  /** tokens at which |x| exceeds the root mean square over the channels of the same token */
-  readonly fired: Float64Array;
 }
 
 /** Statistics of one set over all spaces. */
@@ -26,7 +24,7 @@ export interface CalibrationStats {
 }
 
 /** Names of the sums, in storage order. */
-export const CHANNEL_SUMS = ["sum", "sumSquares", "sumMeanAbsSquared", "fired"] as const;
+export const CHANNEL_SUMS = ["sum", "sumSquares", "sumMeanAbsSquared"] as const;
 
 /** Bytes of a channel's sums. */
 export const CHANNEL_STATS_BYTES: number = 8 * CHANNEL_SUMS.length;
@@ -34,7 +32,7 @@ export const CHANNEL_STATS_BYTES: number = 8 * CHANNEL_SUMS.length;
 /** Zero sums for `channels` channels. */
 export function emptyChannelStats(channels: number): ChannelStats {
   const zero = (): Float64Array => new Float64Array(channels);
-  return { sum: zero(), sumSquares: zero(), sumMeanAbsSquared: zero(), fired: zero() };
+  return { sum: zero(), sumSquares: zero(), sumMeanAbsSquared: zero() };
 }
 
 /** Mean activation of every channel of a space, [channels]. */

@@ -41,7 +41,7 @@ export const SAMPLE_BATCH = 24;
 
 /**
  * Texts by the windows they are from; a window holds several when the model ended one. The same seed gives the same
- * texts, whatever `count`.
+ * texts, whatever `count` (a single window may round otherwise than several do, which may change a draw).
  * @throws GpruneError BAD_ARGUMENT when the model cannot hold so many tokens
  */
 export async function sampleTexts(

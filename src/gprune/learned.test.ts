@@ -89,7 +89,7 @@ describe("learnAllocation", () => {
   it.each([
     { shape: "per-layer", roundTo: 16 },
     { shape: "uniform", roundTo: 1 },
-  ] as const)("lists every unit once, though some come back: %j", async ({ shape, roundTo }) => {
+  ] as const)("lists every unit once, also where some come back: %j", async ({ shape, roundTo }) => {
     const of = analyses(evenSpaces);
     let returns = 0;
     for (let seed = 0; seed < 24; seed++) {
@@ -115,7 +115,40 @@ describe("learnAllocation", () => {
         expect(ascending(own.slice(space.units - kept.length))).toEqual(kept);
       }
     }
-    expect(returns).toBeGreaterThan(0);
+    expect(returns > 0).toBe(shape === "uniform");
+  });
+
+  it.each([
+    { shape: "uniform", roundTo: 1 },
+    { shape: "uniform", roundTo: 16 },
+    { shape: "per-layer", roundTo: 1 },
+    { shape: "per-layer", roundTo: 16 },
+  ] as const)("comes to the same widths in several rounds as in one: %j", async ({ shape, roundTo }) => {
+    for (const kvWorth of [0.1, 1, 10, 100]) {
+      const value = ({ kind, unitParameters }: Space, unit: number): number =>
+        unitParameters * (kind === "kv" ? kvWorth : 1 + unit / 1000);
+      const measure: LearnedRequest["measure"] = async (keep) =>
+        new Map([["a", { gates: statsOf(keep, value, evenSpaces) }]]);
+      const widths = async (rounds: number): Promise<readonly number[]> => {
+        const settings = { spec: even, analyses: analyses(evenSpaces), sparsity: 0.45 };
+        const { keep } = await learnAllocation(request({ ...settings, rounds, shape, roundTo, measure }));
+        return evenSpaces.map((space) => keptUnits(keep, space).length);
+      };
+      expect(await widths(6), `KV groups worth ${kvWorth}`).toEqual(await widths(1));
+    }
+  });
+
+  it("fills no rest that a block of neurons does not fit with KV groups, whatever they are worth", async () => {
+    const spec = tinySpec({ layers: [0, 1, 2].map(() => ({ neurons: 256, kvGroups: 8 })) });
+    const of = spacesOf(spec);
+    const value = ({ kind, unitParameters }: Space): number => unitParameters * (kind === "kv" ? 100 : 1);
+    const measure: LearnedRequest["measure"] = async (keep) =>
+      new Map([["a", { gates: statsOf(keep, value, of) }]]);
+    for (const sparsity of [0.05, 0.1, 0.2, 0.3, 0.4]) {
+      const settings = { spec, analyses: analyses(of), sparsity, roundTo: 64, measure };
+      const { keep } = await learnAllocation(request(settings));
+      expect(Object.keys(keep).filter((id) => id.endsWith(".kv"))).toEqual([]);
+    }
   });
 
   it("takes from the spaces that lose least, in the order of the metric's scores", async () => {

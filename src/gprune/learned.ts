@@ -134,8 +134,7 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
 }
 
 /**
- * A space's units that a round leaves gone, the first that went first. Where blocks differ in size or all layers keep as much, a
- * unit may come back.
+ * A space's units that a round leaves gone, the first that went first. Where all layers keep as much, a unit may come back.
  */
 function goneInOrder(
   ranked: RankedSpace,
@@ -186,24 +185,35 @@ interface RoundMarginals {
   readonly share: number;
 }
 
-/** Marginals in the dense model's unit numbers; units that are gone keep those they went with, in case they come back. */
+/**
+ * Marginals in the dense model's unit numbers. Those of units that are gone stay what they were beside those of the units that are
+ * there, which add up to 1 in every round: they grow as these do.
+ */
 function averagedWith(
   past: Marginals | undefined,
   { present, analyses, keep, share }: RoundMarginals,
 ): Marginals {
-  return new Map(
-    analyses.map(({ space }) => {
-      const kept = keptUnits(keep, space);
-      const squares = present.spaces.get(space.id)?.squares;
-      if (squares?.length !== kept.length) throw internalError(`gate statistics of ${space.id}`);
-      const before = past?.get(space.id);
-      const result = before === undefined ? new Float64Array(space.units) : before.slice();
-      for (const [position, unit] of kept.entries()) {
-        result[unit] = (1 - share) * result[unit]! + share * squares[position]!;
-      }
-      return [space.id, result];
-    }),
-  );
+  const averaged = new Map<string, Float64Array>();
+  let [before, after] = [0, 0];
+  for (const { space } of analyses) {
+    const kept = keptUnits(keep, space);
+    const squares = present.spaces.get(space.id)?.squares;
+    if (squares?.length !== kept.length) throw internalError(`gate statistics of ${space.id}`);
+    const result = past?.get(space.id)?.slice() ?? new Float64Array(space.units);
+    for (const [position, unit] of kept.entries()) {
+      before += result[unit]!;
+      result[unit] = (1 - share) * result[unit]! + share * squares[position]!;
+      after += result[unit]!;
+    }
+    averaged.set(space.id, result);
+  }
+  const growth = before > 0 ? after / before : 1;
+  for (const { space } of analyses) {
+    const there = new Set(keptUnits(keep, space));
+    const values = averaged.get(space.id)!;
+    for (const unit of values.keys()) if (!there.has(unit)) values[unit]! *= growth;
+  }
+  return averaged;
 }
 
 function meanLoss({ loss, windows }: GateStats): number {

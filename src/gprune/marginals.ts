@@ -47,7 +47,7 @@ export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval
 
 /** The values by which units go. */
 export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval): readonly RankedSpace[] {
-  const { analyses, keep, consensus, prior } = removal;
+  const { analyses, keep, shape, consensus, prior } = removal;
   const measured = analyses.flatMap((analysis) => {
     const { space } = analysis;
     const kept = keptUnits(keep, space);
@@ -63,8 +63,29 @@ export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval):
   }
   return analyses.map((analysis) => {
     const { space } = analysis;
-    return { space, values: values.get(space.id)!, ties: positions(analysis) };
+    const ranked = { space, values: values.get(space.id)!, ties: positions(analysis) };
+    if (shape === "per-layer") return ranked;
+    return withCostsOfGone(ranked, { marginal: marginals.get(space.id)!, kept: keptUnits(keep, space) });
   });
+}
+
+/**
+ * Where all layers give as much, units that are gone are weighed against others again in every round: they cost what they did when
+ * they were last there, and no more than the cheapest unit that is, so that they stay first in the order.
+ */
+function withCostsOfGone(
+  { space, values, ties }: Required<RankedSpace>,
+  { marginal, kept }: Pick<SpaceMarginals, "marginal" | "kept">,
+): RankedSpace {
+  const present = new Set(kept);
+  const least = kept.reduce((least, unit) => Math.min(least, values[unit]!), Number.POSITIVE_INFINITY);
+  return {
+    space,
+    values: values.map((value, unit) => {
+      return present.has(unit) ? value : Math.min(marginal[unit]! / space.unitParameters, least);
+    }),
+    ties: ties.map((tie, unit) => (present.has(unit) ? tie : tie - 1)),
+  };
 }
 
 /** What is known of one space. */

@@ -45,7 +45,7 @@ export function structureFor(
  * - `forest`: the same of token forests, with angles and a mask for each
  * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K, P, H]
  *   as inputs, of which the first `offset` places are taken
- * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares`, `.abs`, `.fired`, [B, 1, channels]
+ * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
  * - `moments`: hidden and what a weighted regression on the channels of a kind needs: of the sum over tokens of w x x^T what does not
  *   follow by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and `KIND.weighted` [B, 1, channels],
@@ -145,11 +145,9 @@ function tokenImportance(b: GraphBuilder, hidden: Value): Value {
 function addStatistics(b: GraphBuilder, { taps }: LayerValues): void {
   for (const kind of SPACE_KINDS) {
     const x = taps[kind];
-    const squares = b.mul(x, x);
     b.output(`${kind}.sum`, sumOverTokens(b, x));
-    b.output(`${kind}.squares`, sumOverTokens(b, squares));
+    b.output(`${kind}.squares`, sumOverTokens(b, b.mul(x, x)));
     b.output(`${kind}.abs`, sumOverTokens(b, b.abs(x)));
-    b.output(`${kind}.fired`, sumOverTokens(b, b.greater(squares, b.reduceMean(squares, [-1]))));
   }
 }
 

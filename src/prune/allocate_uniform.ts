@@ -21,6 +21,7 @@ import {
   type RemovalQueue,
   removalQueue,
   spend,
+  spendRest,
   turnsOf,
 } from "./removal.ts";
 
@@ -38,7 +39,7 @@ export const uniform: Allocation = {
     const fractions = layerFractions(layers, budget);
     const ledger = new RemovalLedger(queues);
     for (const [index, layer] of layers.entries()) spendOnLayer(ledger, layer, fractions[index]!);
-    spend(ledger, queues.flatMap(turnsOf));
+    spendRest(ledger, queues.flatMap(turnsOf));
     return ledger.keep();
   },
 };

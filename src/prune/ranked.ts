@@ -11,7 +11,7 @@ import {
   type RankedSpace,
   RemovalLedger,
   type RemovalQueue,
-  spend,
+  spendRest,
   type Turn,
   turnsOf,
   unitsInBlocks,
@@ -42,11 +42,15 @@ function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest)
   const queues = queuesOf(ranked, request);
   const ledger = new RemovalLedger(queues);
   ledger.grant(removalBudget(request, queues));
-  const turns = queues.flatMap((queue, index) => valuedTurns(queue, ranked[index]!.values));
-  spend(
-    ledger,
-    turns.sort((a, b) => a.value - b.value),
-  );
+  const valued = queues.flatMap((queue, index) => valuedTurns(queue, ranked[index]!.values));
+  const turns = valued.sort((a, b) => a.value - b.value);
+  for (const { queue, block } of turns) {
+    if (ledger.taken(queue) !== block) continue;
+    if (ledger.fits(queue)) ledger.take(queue);
+    // What no block of neurons fits is a rest; a larger group may be passed over before.
+    else if (queue.space.kind === "ffn") break;
+  }
+  spendRest(ledger, turns);
   return ledger.keep();
 }
 

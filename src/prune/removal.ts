@@ -179,6 +179,16 @@ export function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
 }
 
 /**
+ * Spends the rest of a budget on neurons, and on KV groups where those have run out alone: a group that goes to fill a rest goes
+ * whatever it is worth.
+ */
+export function spendRest(ledger: RemovalLedger, turns: readonly Turn[]): void {
+  const neurons = turns.filter(({ queue }) => queue.space.kind === "ffn");
+  spend(ledger, neurons);
+  if (neurons.every(({ queue }) => !ledger.hasMore(queue))) spend(ledger, turns);
+}
+
+/**
  * @returns whether a block was traded. Only cheaper blocks come back for it, so the numbers of blocks taken,
  *   dearest first, grow lexicographically and trading ends.
  */

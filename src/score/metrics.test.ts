@@ -161,7 +161,6 @@ function degenerateStats(): CalibrationStats {
         sum: fill((j) => (j === 0 ? 0 : 3)),
         sumSquares: fill((j) => (j === 0 ? 0 : 3 * (1 - 1e-15))),
         sumMeanAbsSquared: fill(() => 0),
-        fired: fill(() => 0),
       };
       return [id, sums] as const;
     }),
