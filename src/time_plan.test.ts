@@ -37,7 +37,7 @@ describe("planTime", () => {
     const expected = 2 * 2 * T * (1.5 * layers + 2 * 2 * C * V);
     expect(check! * 1e9).toBeCloseTo(expected / 0.62, -3);
     // Statistics add up columns, by products with a vector each.
-    const sums = LAYERS * 4 * 2 * (C + F);
+    const sums = LAYERS * 3 * 2 * (C + F);
     expect(calibrate! * 1e9).toBeCloseTo((2 * 4 * T * (layers + sums)) / 0.62, -3);
   });
 

@@ -82,6 +82,7 @@ describe("renderTemplates", () => {
 
   it.each([
     ["{{ 7 % 0 }}", "expected finite numbers, whole ones below 2^53, got NaN"],
+    ["{{ '%s' % 'a' }}", "expected two numbers for %, got StringValue and StringValue"],
     ["{{ 2 ** 64 }}", "expected finite numbers, whole ones below 2^53, got 18446744073709552000"],
     ["{{ range(100001) }}", "range: expected at most 100000 numbers, got 100001"],
     ["{{ words.upper }}", "expected a value to print, got FunctionValue"],
