@@ -10,13 +10,15 @@ import { mayBeText } from "../io/texts.ts";
  * @throws GpruneError BAD_ARGUMENT also when two sets have the same name
  */
 export function parseTextSets(values: readonly string[], option: string): readonly TextSet[] {
-  return differentSets(
-    values.map((value) => parseTextSet(value, option, { weighted: true })),
-    option,
-  );
+  return parsedSets(values, option, { weighted: true });
 }
 
-function differentSets(sets: readonly TextSet[], option: string): readonly TextSet[] {
+function parsedSets(
+  values: readonly string[],
+  option: string,
+  how?: { readonly weighted: boolean },
+): readonly TextSet[] {
+  const sets = values.map((value) => parseTextSet(value, option, how));
   const twice = nameOfTwo(sets);
   if (twice === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected different names, got ${twice} twice`, {
@@ -29,10 +31,7 @@ function differentSets(sets: readonly TextSet[], option: string): readonly TextS
  * @throws GpruneError BAD_ARGUMENT as `parseTextSets`, and for a weight, which would change nothing
  */
 export function parseMeasuredSets(values: readonly string[], option: string): readonly TextSet[] {
-  const sets = differentSets(
-    values.map((value) => parseTextSet(value, option)),
-    option,
-  );
+  const sets = parsedSets(values, option);
   const heavy = sets.find(({ weight }) => weight !== 1);
   if (heavy === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected NAME=PATH, got a weight of ${heavy.name}`, {

@@ -20,7 +20,6 @@ import {
   RemovalLedger,
   type RemovalQueue,
   removalQueue,
-  spend,
   spendRest,
   turnsOf,
 } from "./removal.ts";
@@ -101,7 +100,5 @@ function spendOnLayer(ledger: RemovalLedger, { queues, parameters }: LayerQueues
     const groups = Math.min(queue.blocks, Math.floor(fraction * queue.space.units + 1e-9));
     while (ledger.taken(queue) < groups && ledger.fits(queue)) ledger.take(queue);
   }
-  const ffn = queues.filter(({ space }) => space.kind === "ffn");
-  for (const queue of ffn) while (ledger.fits(queue)) ledger.take(queue);
-  if (ffn.every((queue) => !ledger.hasMore(queue))) spend(ledger, queues.flatMap(turnsOf));
+  spendRest(ledger, queues.flatMap(turnsOf));
 }

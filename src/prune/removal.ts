@@ -170,7 +170,7 @@ export function turnsOf(queue: RemovalQueue): readonly Turn[] {
  * goes and the cheap blocks that went last come back, as few as make room for it.
  * @param turns - every block that may go; blocks of one queue in the queue's order
  */
-export function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
+function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
   do {
     for (const { queue, block } of turns) {
       if (ledger.taken(queue) === block && ledger.fits(queue)) ledger.take(queue);

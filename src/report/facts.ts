@@ -1,5 +1,4 @@
 /** What a report is made of: the files of a run, and what follows from them. */
-
 import { normalize } from "node:path";
 import { isSameWeights } from "../model/model_hashes.ts";
 import type { SpaceKind } from "../model/spaces.ts";

@@ -2,7 +2,6 @@
  * The evaluation that `gprune eval --save` leaves beside a model, evaluation.json, for its report: scores of the model and
  * of its baseline, and how far they are apart. Texts and tasks are lists and not keys, so that no name can mean anything.
  */
-
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import type { Divergence } from "../evaluate/divergence.ts";
