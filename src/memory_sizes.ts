@@ -4,10 +4,11 @@ import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
 import { SAMPLE_BATCH } from "./evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
-import { footprint } from "./graph/footprint.ts";
+import { footprint, valueBytes } from "./graph/footprint.ts";
 import type { HeadProgram } from "./graph/head_programs.ts";
 import { keptBytes, programsThereAndBack } from "./graph/kept_activations.ts";
 import { headRows, type MemoryPolicy } from "./graph/memory_policy.ts";
+import { keptPositionBytes, POSITION_INPUTS } from "./graph/position_feeds.ts";
 import type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
 import { WRITES_BEHIND } from "./io/spill_file.ts";
 import {
@@ -78,6 +79,7 @@ export class RunSizes {
     return {
       ...this.layers(),
       activations: Math.max(...programs.map((program) => this.#layerFootprint(program))),
+      positions: this.#positions,
       ...this.known,
     };
   }
@@ -338,6 +340,17 @@ export class RunSizes {
   #lotTokens(wanted: number = this.#run.gradients ? this.#run.tokens : roundTokens(this.#run, 1)): number {
     const fitting = this.#places.lotBytes / (this.#inputBytes + this.#keptBytes);
     return Math.min(wanted, Math.max(fitting, this.#graphs.batch.B * this.#graphs.batch.T));
+  }
+
+  /** Angles and masks of a window, for the dense and for the pruned model. */
+  get #positions(): number {
+    const sizes = this.#graphs.layers("forward").map(({ graph, sizes }) =>
+      valueBytes(
+        graph.inputs.filter(({ name }) => POSITION_INPUTS.has(name)),
+        sizes,
+      ),
+    );
+    return 2 * keptPositionBytes(sizes);
   }
 
   /** Of a token's inputs of all layers. */

@@ -35,6 +35,25 @@ describe("withShots", () => {
     expect(new Set(draws).size).toBeGreaterThan(1);
   });
 
+  it("takes the first ones where the task says so", () => {
+    const documents = POOL.map((document) => ({ ...document, firstShots: true }));
+    const prompts = contexts(withShots(documents, SETTINGS));
+    expect(prompts[5]).toBe("Q0? no\n\nQ1? yes\n\nQ5?");
+    expect(prompts[0]).toBe("Q1? yes\n\nQ2? no\n\nQ0?");
+  });
+
+  it("puts what stands before the answers of solved questions alone", () => {
+    const documents = POOL.map(({ candidates, ...document }) => ({
+      ...document,
+      candidates: candidates.map((each) => ({ ...each, solvedDelimiter: ": " })),
+    }));
+    const [first] = asTexts(withShots(documents, { ...SETTINGS, pool: documents }));
+    expect(first!.candidates[0]).toMatchObject({
+      context: expect.stringMatching(/^(Q\d\?: (no|yes)\n\n){2}Q0\?$/),
+      delimiter: " ",
+    });
+  });
+
   it("puts the description first and once", () => {
     const described = POOL.map((document) => ({ ...document, description: "Answer.\n" }));
     expect(contexts(withShots(described, { ...SETTINGS, pool: described }))[0]).toMatch(

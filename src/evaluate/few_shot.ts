@@ -3,11 +3,11 @@
  *
  * All questions get the same ones, drawn by the seed, so that the prompt is computed once for many questions; a question
  * among them gets one more, behind the others. What makes it that question are its words, wherever they stand. (The harness
- * draws anew for every question unless its `fewshot_config` names a sampler.)
+ * draws anew for every question unless its `fewshot_config` names a sampler, of which `first_n` is known here.)
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
+import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
 
 export interface FewShot {
   /** Solved questions before each one. */
@@ -33,7 +33,10 @@ export function withShots(
   { count, seed, name, pool }: FewShot,
 ): readonly ShotDocument[] {
   const different = new Map(pool.map((document) => [wordsOf(document), solvedOf(document)]));
-  const drawn = chooseWindows([...different.keys()], count + 1, { seed, label: `few-shot ${name}` });
+  const all = [...different.keys()];
+  const drawn = documents[0]?.firstShots
+    ? all.slice(0, count + 1)
+    : chooseWindows(all, count + 1, { seed, label: `few-shot ${name}` });
   return documents.map((document) => {
     const own = wordsOf(document);
     const shots = drawn.filter((shot) => shot !== own).slice(0, count);
@@ -47,7 +50,7 @@ function solvedOf({ candidates, gold }: TaskDocument): Candidate {
 }
 
 function wordsOf(document: TaskDocument): string {
-  return candidateText(solvedOf(document));
+  return solvedText(solvedOf(document));
 }
 
 function tooFew(name: string, count: number, available: number): GpruneError {

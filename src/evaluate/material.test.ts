@@ -13,6 +13,22 @@ function chatting(template: string): Model {
   return { ...model, files: [...model.files, { name: "tokenizer_config.json", bytes }] };
 }
 
+it("puts before a question the solved ones of the split that its YAML file names", async () => {
+  const directory = await temporaryDirectory();
+  for (const split of ["test", "dev"]) {
+    await writeFile(join(directory, `${split}.jsonl`), JSON.stringify({ q: split }));
+  }
+  const path = join(directory, "task.yaml");
+  const files = "dataset_path: json\ndataset_kwargs: {data_files: {test: test.jsonl, dev: dev.jsonl}}\n";
+  const shots = "fewshot_split: dev\nnum_fewshot: 1\n";
+  await writeFile(path, `${files}${shots}doc_to_text: q\ndoc_to_choice: [no, yes]\ndoc_to_target: 0\n`);
+  const told = { seqLen: 4, onProgress: silent, tasks: [{ name: "t", path, weight: 1 }] };
+  const { tasks } = await readMaterial([letterModel()], [], told);
+  expect(tasks[0]![1].map(({ candidates, solved }) => [candidates[0]!.context, solved[0]!.context])).toEqual([
+    ["test", "dev"],
+  ]);
+});
+
 describe("questions as messages", () => {
   /** Contexts and answers in letters, of two questions with two choices each, the first after one solved question. */
   async function asked(model: Model, options: MaterialOptions): Promise<readonly string[]> {

@@ -12,7 +12,7 @@ import { plainName } from "../plain_text.ts";
 import type { OnProgress } from "../progress.ts";
 import { type ShotDocument, withShots } from "./few_shot.ts";
 import { asChats, asTexts, type ChatOptions } from "./prompts.ts";
-import { readTask } from "./task_file.ts";
+import { isTemplated, readPool, readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument } from "./tasks.ts";
 
@@ -158,8 +158,10 @@ async function readQuestions(
   onShots?.(name, count);
   const own = pools.find((pool) => pool.name === name);
   if (own !== undefined && count === 0) throw idlePool(name, fewShot.count);
-  const isWholePool = count === 0 || (own === undefined && limit === undefined);
-  const pool = isWholePool ? documents : await readTask(own?.path ?? path, undefined, hub);
+  const isWholePool = count === 0 || (own === undefined && limit === undefined && !isTemplated(path));
+  const pool = isWholePool
+    ? documents
+    : await (own ? readTask(own.path, undefined, hub) : readPool(path, hub));
   return withShots(documents, { count, seed, name, pool });
 }
 

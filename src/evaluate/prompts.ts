@@ -5,7 +5,7 @@
  */
 import type { ConversationRenderer, Message } from "../io/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
-import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
+import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
 
 /** How messages are put. */
 export interface ChatOptions {
@@ -16,7 +16,7 @@ export interface ChatOptions {
 /** Documents whose contexts begin with description and solved questions, an empty line after each. */
 export function asTexts(documents: readonly ShotDocument[]): readonly TaskDocument[] {
   return documents.map(({ solved, ...document }) => {
-    const shots = solved.map((shot) => `${candidateText(shot)}\n\n`);
+    const shots = solved.map((shot) => `${solvedText(shot)}\n\n`);
     const before = [document.description ?? "", ...shots].join("");
     return {
       ...document,

@@ -11,7 +11,7 @@ import { isJsonObject } from "../io/json.ts";
 import type { JsonLine } from "../io/json_lines.ts";
 import { readRecords } from "../io/records.ts";
 import { TASK_LAYOUTS, type TaskDocument, type TaskLayout } from "./task_layouts.ts";
-import { readTemplatedTask } from "./task_template.ts";
+import { readTemplatedPool, readTemplatedTask } from "./task_template.ts";
 
 /** Characters of a wrong value that a message shows. */
 const SHOWN = 60;
@@ -28,7 +28,7 @@ export async function readTask(
   options: HubOptions = {},
 ): Promise<readonly TaskDocument[]> {
   requireWord(name, "task");
-  if ([".yaml", ".yml"].includes(endingOf(name))) return readTemplatedTask(name, limit, options);
+  if (isTemplated(name)) return readTemplatedTask(name, limit, options);
   const records = await readRecords(name, limit, options);
   const { question } = layoutOf(records[0]!);
   return records.map((record) => {
@@ -36,6 +36,16 @@ export async function readTask(
     if (!result.success) throw mismatch(record, result.error.issues[0]!);
     return { where: record.where, ...result.data };
   });
+}
+
+/** The questions that a task draws solved ones from: of its own file, or of one that its YAML file names. @throws as `readTask` */
+export async function readPool(name: string, options: HubOptions): Promise<readonly TaskDocument[]> {
+  return isTemplated(name) ? readTemplatedPool(name, options) : readTask(name, undefined, options);
+}
+
+/** Whether a task is a YAML file, whose solved questions may be others than those that are scored. */
+export function isTemplated(name: string): boolean {
+  return [".yaml", ".yml"].includes(endingOf(name));
 }
 
 function layoutOf({ where, value }: JsonLine): TaskLayout {

@@ -11,6 +11,8 @@ export interface Candidate {
   readonly context: string;
   /** What stands between context and answer in a text; messages of a chat need none. */
   readonly delimiter: string;
+  /** The same where this is a solved question before another one; `delimiter` when absent. */
+  readonly solvedDelimiter?: string;
   readonly answer: string;
 }
 
@@ -29,6 +31,8 @@ export interface TaskDocument extends Question {
   readonly description?: string;
   /** How many solved questions the task itself wants before each; none when absent. */
   readonly shots?: number;
+  /** Whether those are the first ones there are; drawn when absent. */
+  readonly firstShots?: boolean;
 }
 
 /** How records of one kind become questions. The schema's messages say what is expected. */
@@ -136,7 +140,9 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
       .object({ text: text.regex(/\S \S+$/, { error: "a text of two words or more that ends with one" }) })
       .transform(({ text: passage }) => {
         const gap = passage.lastIndexOf(" ");
-        return { candidates: [candidate(passage.slice(0, gap), passage.slice(gap), "")], gold: 0 };
+        const whole = candidate(passage.slice(0, gap), passage.slice(gap), "");
+        // Its target begins with a space, and the harness puts one before the targets of all solved questions.
+        return { candidates: [{ ...whole, solvedDelimiter: " " }], gold: 0 };
       }),
   },
 ];
@@ -144,6 +150,11 @@ export const TASK_LAYOUTS: readonly TaskLayout[] = [
 /** A candidate as one text. */
 export function candidateText({ context, delimiter, answer }: Candidate): string {
   return context + delimiter + answer;
+}
+
+/** The same where it is a solved question before another one. */
+export function solvedText({ context, delimiter, solvedDelimiter = delimiter, answer }: Candidate): string {
+  return context + solvedDelimiter + answer;
 }
 
 /** A context and an answer, a space between them unless said otherwise. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { MockHub } from "../../test/mock_hub.ts";
-import { readTask } from "./task_file.ts";
+import { readPool, readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 
 const ARC = [
@@ -91,6 +91,45 @@ target_delimiter: ""
     expect(await descriptions("topic")).toEqual(["law ", "art"]);
     await expect(descriptions("On {{subject}}.")).rejects.toMatchObject({
       message: "task.yaml: description: expected a field of the records, got subject",
+    });
+  });
+
+  it("may name fields that only later records have, however few are read", async () => {
+    const yaml = `${HEAD}doc_to_text: "{% if hint %}{{hint}}: {% endif %}{{q}}"\ndoc_to_choice: [no, yes]\ndoc_to_target: 0\n`;
+    const [first, ...more] = await readYaml(yaml, [{ q: "a" }, { q: "b", hint: "h" }], 1);
+    expect([first!.candidates[0]!.context, more]).toEqual(["a", []]);
+  });
+
+  it.each([
+    ["fewshot_split: dev\ntraining_split: train\n", "dev"],
+    ["fewshot_config: {sampler: first_n, split: dev}\ntraining_split: train\n", "dev"],
+    ["training_split: train\nvalidation_split: dev\n", "train"],
+    ["validation_split: dev\n", "dev"],
+    ["", "test"],
+  ])("draw solved questions from the split that the harness takes: %j", async (splits, taken) => {
+    const directory = await temporaryDirectory();
+    for (const split of ["test", "dev", "train"]) {
+      await writeFile(join(directory, `${split}.jsonl`), JSON.stringify({ q: split }));
+    }
+    const path = join(directory, "task.yaml");
+    const files = "{test: test.jsonl, dev: dev.jsonl, train: train.jsonl}";
+    const yaml = `dataset_path: json\ndataset_kwargs: {data_files: ${files}}\ntest_split: test\n${splits}`;
+    await writeFile(path, `${yaml}doc_to_text: q\ndoc_to_choice: [no, yes]\ndoc_to_target: 0\n`);
+    const asked = async (documents: Promise<readonly TaskDocument[]>) =>
+      (await documents).map(({ candidates }) => candidates[0]!.context);
+    expect(await asked(readTask(path))).toEqual(["test"]);
+    expect(await asked(readPool(path, {}))).toEqual([taken]);
+  });
+
+  it("have no solved questions that are to look different", async () => {
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, "a.jsonl"), ARC.map((record) => JSON.stringify(record)).join("\n"));
+    const path = join(directory, "task.yaml");
+    await writeFile(path, `${HEAD}fewshot_config: {doc_to_text: "{{question}}"}${TEMPLATES}`);
+    expect(await readTask(path)).toHaveLength(2);
+    await expect(readPool(path, {})).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: `${path}: fewshot_config: expected sampler and split, no other is read and it would change prompts, got doc_to_text`,
     });
   });
 

@@ -1,8 +1,8 @@
 /**
  * Tasks from a YAML file as lm-evaluation-harness has them: where the records are, and Jinja templates that make a question
- * of each. Read are `dataset_path`, `dataset_kwargs.data_files`, `test_split`, `validation_split`, `doc_to_text`,
- * `doc_to_choice`, `doc_to_target`, `target_delimiter`, `description` and `num_fewshot`; only `output_type: multiple_choice`, which is also
- * what is assumed. Templates that are functions of Python are refused, as every unknown YAML tag is.
+ * of each. Read are `dataset_path`, `dataset_kwargs.data_files`, the splits, `doc_to_text`, `doc_to_choice`, `doc_to_target`,
+ * `target_delimiter`, `description`, `num_fewshot` and `fewshot_config.sampler`; only `output_type: multiple_choice`, which is also what is
+ * assumed. Templates that are functions of Python are refused, as every unknown YAML tag is.
  */
 import { dirname, posix, resolve } from "node:path";
 import { z } from "zod";
@@ -32,6 +32,16 @@ const schema = z.object({
   dataset_kwargs: z.object({ data_files: dataFiles }).optional(),
   test_split: z.string().nullish(),
   validation_split: z.string().nullish(),
+  training_split: z.string().nullish(),
+  fewshot_split: z.string().nullish(),
+  fewshot_config: z
+    .looseObject({
+      sampler: z
+        .enum(["default", "first_n"], { error: "expected default or first_n, no other is known" })
+        .optional(),
+      split: z.string().nullish(),
+    })
+    .nullish(),
   output_type: z
     .literal("multiple_choice", { error: "expected multiple_choice, no other is scored" })
     .default("multiple_choice"),
@@ -51,6 +61,15 @@ const schema = z.object({
 });
 type TaskTemplate = z.infer<typeof schema>;
 
+/** A task's file. */
+interface TemplateFile {
+  /** As it was named, which other files are beside. */
+  readonly name: string;
+  readonly path: string;
+  readonly task: TaskTemplate;
+  readonly options: HubOptions;
+}
+
 /**
  * The first `limit` questions.
  * @param name - a YAML file, or `hf://datasets/ORG/NAME[@REVISION]/FILE.yaml`
@@ -62,18 +81,54 @@ export async function readTemplatedTask(
   limit: number,
   options: HubOptions,
 ): Promise<readonly TaskDocument[]> {
+  const file = await readTemplate(name, options);
+  return questionsOf(file, scoredSplit(file.task), limit);
+}
+
+/**
+ * The questions that solved ones come from, of the split that the harness takes (`fewshot_docs` of lm_eval/api/task.py).
+ * @throws GpruneError BAD_FILE where solved questions are to look different, and as `readTemplatedTask`
+ */
+export async function readTemplatedPool(name: string, options: HubOptions): Promise<readonly TaskDocument[]> {
+  const file = await readTemplate(name, options);
+  const { fewshot_config: config, ...task } = file.task;
+  const { sampler: _, split, ...unread } = config ?? {};
+  const [key] = Object.keys(unread);
+  if (key !== undefined) {
+    const expected = "expected sampler and split, no other is read and it would change prompts";
+    throw new GpruneError("BAD_FILE", `${file.path}: fewshot_config: ${expected}, got ${key}`, {
+      hint: "Name a file of solved questions with --fewshot.",
+    });
+  }
+  const own = [split, task.fewshot_split, task.training_split, task.validation_split];
+  return questionsOf(
+    file,
+    own.find((name) => name != null) ?? scoredSplit(file.task),
+    Number.POSITIVE_INFINITY,
+  );
+}
+
+async function readTemplate(name: string, options: HubOptions): Promise<TemplateFile> {
   const { path } = await textPlace(name, options);
   const value = parseYaml(decodeText(await readSmallFile(path, MAX_YAML_BYTES), path), path, "BAD_FILE");
   const { data, error } = schema.safeParse(value);
-  if (error) {
-    throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`, {
-      hint: "It needs dataset_path, dataset_kwargs, doc_to_text, doc_to_choice and doc_to_target, as docs/TASKS.md shows.",
-    });
-  }
-  const file = besides(isHubAddress(name) ? name : path, dataFile(data, path));
-  const records = await readRecords(file, limit, options);
-  const fields = fieldsOf(records);
-  const templates = templatesOf(data, path, fields);
+  if (error === undefined) return { name, path, task: data, options };
+  throw new GpruneError("BAD_FILE", `${path}: ${z.prettifyError(error).replaceAll("✖ ", "")}`, {
+    hint: "It needs dataset_path, dataset_kwargs, doc_to_text, doc_to_choice and doc_to_target, as docs/TASKS.md shows.",
+  });
+}
+
+async function questionsOf(
+  { name, path, task, options }: TemplateFile,
+  split: string,
+  limit: number,
+): Promise<readonly TaskDocument[]> {
+  const file = besides(isHubAddress(name) ? name : path, dataFile(task, { path, split }));
+  // Fields are those of all records, as columns of a data set are.
+  const all = await readRecords(file, Number.POSITIVE_INFINITY, options);
+  const fields = fieldsOf(all);
+  const records = all.slice(0, limit);
+  const templates = templatesOf(task, path, fields);
   const values = records.map(({ value }) => withAllFields(value, fields));
   const rendered = await renderTemplates(templates, values, (index) => records[index]!.where);
   return records.map((record, index) => {
@@ -81,8 +136,9 @@ export async function readTemplatedTask(
     return {
       where: record.where,
       description: texts[DESCRIPTION]!,
-      shots: data.num_fewshot ?? 0,
-      ...questionOf(record, { texts, task: data }),
+      shots: task.num_fewshot ?? 0,
+      firstShots: task.fewshot_config?.sampler === "first_n",
+      ...questionOf(record, { texts, task }),
     };
   });
 }
@@ -98,9 +154,15 @@ function withAllFields(value: unknown, fields: ReadonlySet<string>): unknown {
   return { ...Object.fromEntries(Array.from(fields, (field) => [field, null])), ...value };
 }
 
-/** The file of the split that is scored, as the YAML file names it. */
-function dataFile({ dataset_kwargs: kwargs, ...task }: TaskTemplate, path: string): string {
-  const split = task.test_split ?? task.validation_split ?? "test";
+function scoredSplit({ test_split, validation_split }: TaskTemplate): string {
+  return test_split ?? validation_split ?? "test";
+}
+
+/** The file of a split, as the YAML file at `path` names it. */
+function dataFile(
+  { dataset_kwargs: kwargs }: TaskTemplate,
+  { path, split }: { readonly path: string; readonly split: string },
+): string {
   const files = kwargs?.data_files;
   const file = typeof files === "string" ? files : [files?.[split] ?? []].flat()[0];
   if (file === undefined) {

@@ -18,7 +18,7 @@ export interface AttentionSources {
   /** [B, K, S, H] */
   readonly keys: Value;
   readonly values: Value;
-  /** Broadcasting to [B, K, g*T, S]; with a span [T, T]. */
+  /** Broadcasting to [B, K, g*T, S]; with a span that of a block (`blockSizes`). */
   readonly mask: Value;
   /** Others that queries see as well. */
   readonly cache?: AttentionCache | null;
@@ -46,6 +46,18 @@ export interface AttentionRule extends Pick<ModelSpec, "attentionScale" | "score
  * all scores of a long sequence. Blocks of 64 and of 128 were tried and no faster than these.
  */
 export const BLOCK_QUERIES = 256;
+
+/**
+ * What the mask of a block has room for: its queries, and keys from so many before the first query on. What a query sees depends
+ * on how far before it a key is, so one mask serves all blocks of a span, and grows with its length alone.
+ */
+export function blockSizes(span: AttentionSpan): { readonly queries: number; readonly before: number } {
+  const blocks = queryBlocks(span);
+  return {
+    queries: Math.max(...blocks.map(({ start, end }) => end - start)),
+    before: Math.max(...blocks.map(({ start, firstKey }) => start - firstKey)),
+  };
+}
 
 /** Blocks of about as many queries each, and the first key that one of them sees. */
 function queryBlocks({ tokens, window }: AttentionSpan): readonly {
@@ -128,9 +140,11 @@ function mixedInBlocks(
   rule: AttentionRule & { readonly span: AttentionSpan },
 ): Value {
   const { groupSize, span } = rule;
+  const { before } = blockSizes(span);
   const parts = queryBlocks(span).map(({ start, end, firstKey }) => {
     const seen = { start: firstKey, end };
-    const rows = b.slice(b.slice(mask, 0, { start, end }), 1, seen);
+    const queriesOfMask = b.slice(mask, 0, { start: 0, end: end - start });
+    const rows = b.slice(queriesOfMask, 1, { start: before + firstKey - start, end: before + end - start });
     const block = {
       queries: b.slice(queries, 3, { start, end }),
       keys: b.slice(keys, 2, seen),

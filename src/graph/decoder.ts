@@ -13,7 +13,13 @@ import {
   type Projection,
   queryHeads,
 } from "../model/spec.ts";
-import { type AttentionCache, type AttentionRule, type AttentionSpan, addAttention } from "./attention.ts";
+import {
+  type AttentionCache,
+  type AttentionRule,
+  type AttentionSpan,
+  addAttention,
+  blockSizes,
+} from "./attention.ts";
 import { gelu, rmsNorm } from "./formulas.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import type { Dim } from "./shapes.ts";
@@ -90,8 +96,8 @@ export interface AttentionInputs {
   /** Null where nothing is rotated. */
   readonly angles: RotaryAngles | null;
   /**
-   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span [T, T], the
-   * same for all heads.
+   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span that of a
+   * block, the same for all heads and blocks (`blockSizes`).
    */
   readonly mask: Value;
   /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
@@ -134,7 +140,7 @@ export interface LayerGraphOptions {
 /**
  * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if that is not 0,
  * `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
- * span [T, T]), and with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may
+ * span that of a block, `blockSizes`), and with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may
  * be more than there are, and `past_mask` [g*T, P] that hides those. With `forest` every sequence has angles and a mask of its own:
  * [B, T, rotaryDim / 2] and [B, 1, g*T, T].
  */
@@ -236,7 +242,10 @@ function attentionInputs(
 }
 
 function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly Dim[] {
-  if (span !== undefined) return [span.tokens, span.tokens];
+  if (span !== undefined) {
+    const { queries, before } = blockSizes(span);
+    return [queries, before + queries];
+  }
   return forest ? ["B", 1, "gT", "T"] : ["gT", "T"];
 }
 

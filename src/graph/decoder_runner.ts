@@ -8,13 +8,12 @@ import type { Model } from "../model/model.ts";
 import { EMBEDDING, FINAL_NORM, HEAD, layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { type LayerStructure, layerStructure } from "./decoder.ts";
+import { layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
 import { headStructure } from "./head.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
 import { headRows, type MemoryPolicy, tidy } from "./memory_policy.ts";
-import { cacheMask, causalMask, forestMask, rotaryTables, type Span, spanPositions } from "./positions.ts";
-import { depths } from "./prefix_forest.ts";
+import { forestFeeds, PositionFeeds } from "./position_feeds.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 import type { Feeds, FilledProgram, Runtime } from "./runtime.ts";
 
@@ -57,7 +56,7 @@ export class DecoderRunner {
   readonly model: Model;
   readonly runtime: Runtime;
   readonly #holdsWeights: boolean;
-  readonly #positions = new Map<string, Feeds>();
+  readonly #positions: PositionFeeds;
 
   /** @param options - `holdsWeights`: whether the model's weights stay in memory, so that a layer that is done leaves nothing to collect */
   constructor(
@@ -68,6 +67,7 @@ export class DecoderRunner {
     this.model = model;
     this.runtime = runtime;
     this.#holdsWeights = holdsWeights;
+    this.#positions = new PositionFeeds(runtime);
   }
 
   /**
@@ -155,7 +155,7 @@ export class DecoderRunner {
       (await this.runtime.program(key, () => LAYER_PROGRAMS[program](structure)));
     const positions =
       parents === undefined
-        ? this.#spanFeeds(
+        ? this.#positions.of(
             layer.spec,
             { tokens, offset, sequence, places: feeds.past_keys?.shape[2] },
             structure,
@@ -214,28 +214,6 @@ export class DecoderRunner {
     }
     return joinRows(parts, count);
   }
-
-  /** @param span - in a sequence of so many tokens; with `places`, those of a cache that the tokens before it are in */
-  #spanFeeds(
-    { rope, window, ...layer }: LayerSpec,
-    { places, sequence, ...span }: Span & { readonly sequence: number; readonly places: number | undefined },
-    structure: LayerStructure,
-  ): Feeds {
-    const groupSize = structure.span === undefined ? layer.groupSize : 1;
-    const key = JSON.stringify([rope, groupSize, window, span, sequence, places]);
-    let feeds = this.#positions.get(key);
-    if (feeds === undefined) {
-      const angles = rope === null ? {} : rotaryTables(rope, spanPositions(span), sequence);
-      const past = places === undefined ? {} : { past_mask: cacheMask(span, places, { groupSize, window }) };
-      feeds = { ...angles, ...past, mask: causalMask(span.tokens, groupSize, window) };
-      // Generation asks for every offset once; only whole windows are worth keeping.
-      if (span.offset === 0) {
-        this.#positions.set(key, feeds);
-        this.runtime.keep(feeds);
-      }
-    }
-    return feeds;
-  }
 }
 
 /** The own program of what is loaded, which can be one program alone. */
@@ -246,30 +224,6 @@ function filledFor<P extends string>(
 ): FilledProgram | undefined {
   if (program !== undefined && wanted !== only) throw internalError(`${wanted} with weights for ${only}`);
   return program;
-}
-
-/** @param parents - of the forests one after another, as many nodes in each */
-function forestFeeds({ rope, groupSize, window }: LayerSpec, parents: Int32Array, forests: number): Feeds {
-  const tokens = parents.length / forests;
-  const own = Array.from({ length: forests }, (_, f) => parents.subarray(f * tokens, (f + 1) * tokens));
-  const masks = stacked(own.map((nodes) => forestMask(nodes, groupSize, window)));
-  const mask = { shape: masks.shape.toSpliced(1, 0, 1), data: masks.data };
-  if (rope === null) return { mask };
-  const angles = own.map((nodes) => {
-    const positions = depths(nodes);
-    const longest = positions.reduce((most, position) => Math.max(most, position), 0);
-    return rotaryTables(rope, positions, longest + 1);
-  });
-  const [cos, sin] = [stacked(angles.map((table) => table.cos)), stacked(angles.map((table) => table.sin))];
-  return { cos, sin, mask };
-}
-
-/** Tensors of one shape as one with an axis more, in front. */
-function stacked(tensors: readonly Tensor[]): Tensor {
-  const { shape, data } = tensors[0]!;
-  const joined = new Float32Array(tensors.length * data.length);
-  for (const [index, tensor] of tensors.entries()) joined.set(tensor.data, index * data.length);
-  return { shape: [tensors.length, ...shape], data: joined };
 }
 
 /**

@@ -37,11 +37,11 @@ export function footprint(graph: Graph, sizes: Sizes): number {
     peak = Math.max(peak, alive);
     alive -= ends[index]!;
   }
-  return Math.max(peak, alive + outputBytes(outputs, sizes));
+  return Math.max(peak, alive + valueBytes(outputs, sizes));
 }
 
 /** Bytes of values. @param sizes - of their symbolic dimensions */
-export function outputBytes(values: readonly Value[], sizes: Sizes): number {
+export function valueBytes(values: readonly Value[], sizes: Sizes): number {
   return values.reduce((sum, value) => sum + bytesOf(value, sizes), 0);
 }
 

@@ -9,7 +9,7 @@ import { heldSource } from "../tensor/held.ts";
 import { type LayerStructure, layerSizes, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
 import { CPU } from "./device.ts";
-import { outputBytes } from "./footprint.ts";
+import { valueBytes } from "./footprint.ts";
 import type { Value } from "./graph.ts";
 import type { MemoryPolicy } from "./memory_policy.ts";
 import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
@@ -46,7 +46,7 @@ export function keptBytes(spec: ModelSpec): number {
   return spec.layers.reduce((sum, layer) => {
     const structure = layerStructure(spec, layer);
     const kept = getOrMake(graphs, JSON.stringify(structure), () => keptOutputs(structure));
-    return sum + outputBytes(kept, { B: 1, T: 1, ...layerSizes(layer) });
+    return sum + valueBytes(kept, { B: 1, T: 1, ...layerSizes(layer) });
   }, 0);
 }
 

@@ -1,6 +1,7 @@
 /** Rotary angles and attention masks: the inputs of a layer's graph that depend on positions alone. */
 import type { RopeSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { type AttentionSpan, blockSizes } from "./attention.ts";
 import { attentionFactor, inverseFrequencies } from "./frequencies.ts";
 
 /** Positions `offset` to `offset + tokens` of a sequence. */
@@ -58,6 +59,22 @@ export function causalMask(tokens: number, groupSize: number, window: number | n
     row.fill(INVISIBLE, t + 1);
   }
   return forEveryHead(data, { rows: tokens, keys: tokens, groupSize });
+}
+
+/**
+ * The causal mask of a block of queries, for all blocks of a span.
+ * @returns shape [queries, before + queries] (`blockSizes`): 0 for visible keys, -1e30 for the others
+ */
+export function blockMask(span: AttentionSpan): Tensor {
+  const { queries, before } = blockSizes(span);
+  const keys = before + queries;
+  const data = new Float32Array(queries * keys);
+  for (let query = 0; query < queries; query++) {
+    const row = data.subarray(query * keys, (query + 1) * keys);
+    row.fill(INVISIBLE, 0, span.window === null ? 0 : Math.max(0, before + query - span.window + 1));
+    row.fill(INVISIBLE, before + query + 1);
+  }
+  return { shape: [queries, keys], data };
 }
 
 /**

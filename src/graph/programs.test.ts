@@ -5,7 +5,7 @@ import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import { type LayerStructure, layerStructure } from "./decoder.ts";
 import { DecoderRunner } from "./decoder_runner.ts";
-import { causalMask, rotaryTables, spanPositions } from "./positions.ts";
+import { blockMask, causalMask, rotaryTables, spanPositions } from "./positions.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 import { type Feeds, Runtime } from "./runtime.ts";
 
@@ -39,7 +39,8 @@ describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s
             `${name} ${JSON.stringify([program, structure])}`,
             () => graph,
           );
-          const mask = causalMask(span.tokens, structure.span === undefined ? groupSize : 1, window);
+          const mask =
+            structure.span === undefined ? causalMask(TOKENS, groupSize, window) : blockMask(structure.span);
           const feeds: Feeds = {
             ...layer.weights,
             ...(rope === null ? {} : rotaryTables(rope, spanPositions(span), span.offset + span.tokens)),
