@@ -46,6 +46,16 @@ const plan = (settings: RunConfigInput, shape: Shape = {}): MemoryPlan =>
   planMemory(planned(settings, shape), Number.POSITIVE_INFINITY);
 
 describe("planMemory", () => {
+  it("counts angles and masks, which grow with the length of windows and no faster", () => {
+    const positions = (seqLen: number): number => {
+      const { stages } = plan({ seqLen, method: "none", recover: "none" });
+      return Math.max(...Object.values(stages).map((items) => items.positions ?? 0));
+    };
+    // Two models, float32: cos and sin of half the 128 rotated dimensions each, and 256 queries of a mask
+    expect(positions(32_768)).toBe(2 * 4 * 32_768 * (128 + 256));
+    expect(positions(65_536)).toBe(2 * positions(32_768));
+  });
+
   it("holds everything in memory when nothing is said", () => {
     const { places, budget, spilled } = plan({});
     const files = { spillHidden: false, spillInputs: false, lotBytes: LOT_BYTES.memory };
