@@ -2,7 +2,8 @@
  * Evaluates graphs in plain float64 JavaScript, element by element: the naive twin of ONNX Runtime. Every operator is
  * written from its definition in the ONNX documentation and shares no code with the builder.
  */
-import type { Attribute, Graph, Node } from "../src/graph/graph.ts";
+import type { Attribute, Constant, Graph, Node, Value } from "../src/graph/graph.ts";
+import { float16Pattern, float16Value } from "../src/tensor/dtype.ts";
 
 /** A dense array of any element type, row-major. */
 export interface Array64 {
@@ -14,21 +15,29 @@ type Index = readonly number[];
 type Attributes = Node["attributes"];
 type Operator = (inputs: readonly Array64[], attributes: Attributes) => Array64;
 
-/** @returns the outputs by name */
+/** @param feeds - inputs and initializers, by name @returns the outputs by name; what is float16 is rounded to it */
 export function evaluateGraph(
   graph: Graph,
   feeds: Readonly<Record<string, Array64>>,
 ): Readonly<Record<string, Array64>> {
   const values = new Map<string, Array64>();
-  for (const { name } of graph.inputs) values.set(name, feeds[name]!);
-  for (const { value, data } of graph.constants) {
-    values.set(value.name, { shape: value.shape.map(Number), data: Float64Array.from(data, Number) });
-  }
+  for (const { name } of [...graph.inputs, ...(graph.initializers ?? [])]) values.set(name, feeds[name]!);
+  for (const constant of graph.constants) values.set(constant.value.name, constantArray(constant));
   for (const { op, inputs, output, attributes } of graph.nodes) {
     const operands = inputs.map(({ name }) => values.get(name)!);
-    values.set(output.name, OPERATORS[op]!(operands, attributes));
+    values.set(output.name, asTyped(output, OPERATORS[op]!(operands, attributes)));
   }
   return Object.fromEntries([...graph.outputs].map(([name, value]) => [name, values.get(value.name)!]));
+}
+
+function constantArray({ value: { shape, type }, data }: Constant): Array64 {
+  const number = (x: number | bigint): number => (type === "float16" ? float16Value(Number(x)) : Number(x));
+  return { shape: shape.map(Number), data: Float64Array.from(data, number) };
+}
+
+function asTyped({ type }: Value, { shape, data }: Array64): Array64 {
+  if (type !== "float16") return { shape, data };
+  return { shape, data: data.map((x) => float16Value(float16Pattern(x))) };
 }
 
 const OPERATORS: Readonly<Record<string, Operator>> = {

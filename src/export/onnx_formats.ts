@@ -28,6 +28,12 @@ export interface OnnxFormat {
 }
 
 /**
+ * What goes into and comes out of output projections is no norm's result: in Gemma 3 it is beyond float16's 65,504, in
+ * SmolLM2-135M half of that (microsoft/onnxruntime#26732). Values below 0.004 are subnormal then.
+ */
+const HEADROOM = 64;
+
+/**
  * With four bits the matrices that suffer most from them keep eight: v_proj and down_proj, to which llama.cpp's mixtures
  * give more bits too (`llama_tensor_get_type`), and those of the vocabulary.
  */
@@ -44,7 +50,11 @@ export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
     dtype: "fp16",
     suffix: "_fp16",
     cacheType: "float16",
-    projections: alike(floatColumns("float16")),
+    projections: {
+      ...alike(floatColumns("float16")),
+      o_proj: floatColumns("float16", HEADROOM),
+      down_proj: floatColumns("float16", HEADROOM),
+    },
     embeddings: floatRows("float16"),
     head: floatColumns("float16"),
   },

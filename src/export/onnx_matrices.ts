@@ -59,8 +59,11 @@ export function floatRows(type: FloatType): MatrixFormat {
   };
 }
 
-/** Floats as [I, N], as MatMul reads them without a copy. */
-export function floatColumns(type: FloatType): MatrixFormat {
+/**
+ * Floats as [I, N], as MatMul reads them without a copy.
+ * @param headroom - a power of 2 that what is multiplied is divided by, and the product, float32 then, multiplied with
+ */
+export function floatColumns(type: FloatType, headroom = 1): MatrixFormat {
   return (b, name, [rows, columns]) => {
     const value = b.initializer(name, [columns, rows], type);
     return {
@@ -69,7 +72,11 @@ export function floatColumns(type: FloatType): MatrixFormat {
         initializers: [value],
         encode: (tensor) => [floatBytes(name, transposed(tensor), type)],
       },
-      product: (x) => b.matmul(b.cast(x, type), value),
+      product: (x) => {
+        if (headroom === 1) return b.matmul(b.cast(x, type), value);
+        const small = b.mul(b.cast(x, "float32"), b.scalar(1 / headroom));
+        return b.mul(b.cast(b.matmul(b.cast(small, type), value), "float32"), b.scalar(headroom));
+      },
       rows: (indices) => b.cast(gatherRows(b, b.transpose(value, [1, 0]), indices), "float32"),
     };
   };

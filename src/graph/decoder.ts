@@ -251,7 +251,7 @@ function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly D
 
 /**
  * Number formats follow from the weights: a product has the format that its supply gives it, keys and values that of
- * the past; norms, softmax and the stream are float32. Casts to a format that a value has already add nothing.
+ * the past; neurons, norms, softmax and the stream are float32. Casts to a format that a value has already add nothing.
  */
 class LayerBuilder {
   readonly #projected = new Map<Projection, Value>();
@@ -328,12 +328,14 @@ class LayerBuilder {
     return { tap, keys, values };
   }
 
-  /** act(gate(x)) * up(x), [B, T, F]. */
+  /** act(gate(x)) * up(x), [B, T, F], in float32: Gemma 3's go beyond what float16 can be. */
   #neurons(x: Value): Value {
     const b = this.#b;
-    const gate = this.#linear(x, "gate_proj", this.#sizes.F);
+    const [gate, up] = (["gate_proj", "up_proj"] as const).map((projection) =>
+      b.cast(this.#linear(x, projection, this.#sizes.F), "float32"),
+    ) as [Value, Value];
     const activated = this.#structure.activation === "silu" ? b.mul(gate, b.sigmoid(gate)) : gelu(b, gate);
-    return b.mul(activated, this.#linear(x, "up_proj", this.#sizes.F));
+    return b.mul(activated, up);
   }
 
   #linear(x: Value, projection: Projection, outputs: Dim): Value {

@@ -1,0 +1,68 @@
+import { expect, it } from "vitest";
+import { type Array64, evaluateGraph } from "../../test/evaluate_graph.ts";
+import { maxAbs, relativeDifference } from "../../test/numbers.ts";
+import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import { addLayer, layerSizes, layerStructure } from "../graph/decoder.ts";
+import { GraphBuilder } from "../graph/graph.ts";
+import type { Model } from "../model/model.ts";
+import { decode } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { ONNX_FORMATS, StoredWeights } from "./onnx_formats.ts";
+
+const TOKENS = 5;
+
+/** The first layer with weights in a format, evaluated as runtimes with arithmetic in that format do; and its FFN's neurons. */
+async function layerIn(
+  model: Model,
+  format: "f16" | "f32",
+): Promise<Record<"output" | "neurons", Float64Array>> {
+  const { spec } = model;
+  const b = new GraphBuilder({ fused: false });
+  const supply = new StoredWeights(b, spec, ONNX_FORMATS[format]);
+  const [layer] = spec.layers;
+  const hidden = randomTensor([1, TOKENS, spec.hiddenSize], { name: "hidden" });
+  const mask = {
+    shape: [layer!.groupSize * TOKENS, TOKENS],
+    data: new Float32Array(layer!.groupSize * TOKENS ** 2),
+  };
+  const { output, taps } = addLayer(
+    b,
+    { structure: layerStructure(spec, layer!), weights: supply.layer(0), sizes: layerSizes(layer!) },
+    { input: b.input("hidden", hidden.shape), mask: b.input("mask", mask.shape), past: null, angles: null },
+  );
+  b.output("output", output);
+  b.output("neurons", taps.ffn);
+  const feeds: Record<string, Array64> = { hidden: doubles(hidden), mask: doubles(mask) };
+  for (const { source, initializers, encode } of supply.stored) {
+    const [bytes] = encode(await model.weights.read(source));
+    const [{ name, shape, type }] = initializers as [(typeof initializers)[0]];
+    const data = decode(type === "float16" ? "F16" : "F32", bytes!);
+    feeds[name] = doubles({ shape: shape.map(Number), data });
+  }
+  const { output: last, neurons } = evaluateGraph(b.finish(), feeds);
+  return { output: last!.data, neurons: neurons!.data };
+}
+
+function doubles({ shape, data }: Tensor): Array64 {
+  return { shape, data: Float64Array.from(data) };
+}
+
+it("keeps float16 finite where neurons and what is made of them go beyond it", async () => {
+  const model = tinyModel({ ...Object.values(TINY_VARIANTS)[0] });
+  const { read } = model.weights;
+  const grown: Model = {
+    ...model,
+    weights: {
+      ...model.weights,
+      read: async (name, range) => {
+        const tensor = await read.call(model.weights, name, range);
+        const factor = /(gate|up)_proj/.test(name) ? 700 : 1;
+        return { ...tensor, data: tensor.data.map((x) => factor * x) };
+      },
+    },
+  };
+  const [half, whole] = [await layerIn(grown, "f16"), await layerIn(grown, "f32")];
+  expect(maxAbs(whole.neurons)).toBeGreaterThan(65_504);
+  expect(relativeDifference(half.output, whole.output)).toBeLessThan(0.01);
+});
