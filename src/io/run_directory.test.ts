@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
@@ -152,6 +152,26 @@ describe("a claim", () => {
       await expect(RunDirectory.claim(output)).rejects.toMatchObject({ code: "BAD_CHECKPOINT" });
       expect(await readdir(`${output}.run`)).toEqual(["manifest.json"]);
     }
+  });
+
+  test("keeps everything when the manifest cannot be looked at", async () => {
+    const output = await target();
+    const run = await claimed(output);
+    await sum(run, []);
+    await run.leave();
+    const manifest = join(`${output}.run`, "manifest.json");
+    await rename(manifest, `${output}.manifest`);
+    // Stands for a disk that fails for a moment.
+    await symlink("manifest.json", manifest);
+    const kept = (await readdir(`${output}.run`)).sort();
+    await expect(RunDirectory.claim(output, { resume: true })).rejects.toMatchObject({ code: "BAD_FILE" });
+    expect((await readdir(`${output}.run`)).sort()).toEqual(kept);
+    await rename(`${output}.manifest`, manifest);
+    const computed: number[] = [];
+    const next = await claimed(output);
+    expect(await sum(next, computed)).toBe(111);
+    expect(computed).toEqual([]);
+    await next.leave();
   });
 
   test("removes what a killed run left half written", async () => {
