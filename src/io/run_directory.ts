@@ -249,7 +249,7 @@ export class RunDirectory implements Stages, Scratch {
     const file = fileName(name, "stage");
     let digest: Digest = { bytes: 0, sha256: "" };
     await replaceFileAtomically(join(this.path, file), async (output) => {
-      digest = await writeValue(output, value);
+      digest = await writeValue(output, value, { onDemand: true });
     });
     const { entries } = this.#manifest;
     const entry = { file, ...digest, seconds: Math.round(seconds * 1000) / 1000 };
