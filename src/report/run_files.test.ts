@@ -72,6 +72,17 @@ describe("files that are something else", () => {
     }
   });
 
+  it.each(["metric", "allocation", "seed"])(
+    "run.json with a record for %s, which would become no word",
+    (name) => {
+      const settings = { ...files.record.settings, [name]: { toString: 1 } };
+      const text = formatRunRecord({ ...files.record, settings });
+      expect(() => parseRunRecord(text, "run.json")).toThrow(
+        `run.json: expected the record of a run, got version 1 (settings.${name}: expected a word or a number)`,
+      );
+    },
+  );
+
   it("evaluation.json", () => {
     expect(() => parseEvaluation("{}", "evaluation.json")).toThrow(
       "evaluation.json: expected a saved evaluation, got something else (format: ",
