@@ -54,6 +54,7 @@ describe("files that are something else", () => {
   it.each([
     ["{}", "expected the record of a run, got no record"],
     ['{"format": "gprune-run", "version": 2}', "expected the record of a run, got version 2"],
+    ['{"format": "gprune-run", "version": {"toString": 1}}', "expected the record of a run, got version {"],
     ["[", "expected JSON"],
   ])("run.json: %s", (text, message) => {
     expect(() => parseRunRecord(text, "run.json")).toThrow(`run.json: ${message}`);

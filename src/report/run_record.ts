@@ -213,7 +213,10 @@ export function parseRunRecord(text: string, where: string): RunRecord {
   const result = soundSchema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  const got = isJsonObject(value) && value.format === "gprune-run" ? `version ${value.version}` : "no record";
+  const got =
+    isJsonObject(value) && value.format === "gprune-run"
+      ? `version ${JSON.stringify(value.version)}`
+      : "no record";
   throw new GpruneError(
     "BAD_FILE",
     `${where}: expected the record of a run, got ${got} (${issue?.path.join(".")}: ${issue?.message})`,
