@@ -2,6 +2,7 @@
  * Which process somebody is, so that others can tell later whether it is gone. A process number means something in one
  * namespace of process numbers alone, from one start of the machine to the next, and may be another process's by then.
  */
+import { createHash } from "node:crypto";
 import { readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { systemText } from "./machine.ts";
@@ -25,6 +26,8 @@ export interface ProcessIdentity {
 /** Fields of proc_pid_stat(5), counted from the state: the parent, and ticks from the machine's start to the process's. */
 const PARENT_FIELD = 1;
 const START_FIELD = 19;
+
+const MARK = /^([0-9a-f]{8})-([0-9a-f]{8})-([0-9]+)-([0-9]*)$/;
 
 /** This process. */
 export function ownIdentity(): ProcessIdentity {
@@ -56,10 +59,40 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return !isGone && started === (stat[START_FIELD] ?? "");
 }
 
+/** This process in letters, digits and `-`, for names of files. */
+export function ownMark(): string {
+  const { pid, boot, started, ...place } = ownIdentity();
+  return [digest(place), digest({ boot }), pid, started].join("-");
+}
+
+/** What is known of the process that has a mark. */
+export interface MarkedProcess {
+  /** Null where that cannot be known. */
+  readonly isGone: boolean | null;
+  /** Whether the machine that this process runs on has not been started since. */
+  readonly isOfThisStart: boolean;
+}
+
+/** What a mark says; nothing is known where it is none. */
+export function processOfMark(mark: string): MarkedProcess {
+  const [, place, boot, pid, started = ""] = MARK.exec(mark) ?? [];
+  const { boot: ownBoot, host, namespace } = ownIdentity();
+  const isOfThisStart = boot === digest({ boot: ownBoot });
+  if (place !== digest({ host, namespace })) return { isGone: null, isOfThisStart };
+  return {
+    isGone: !isOfThisStart || !isAlive({ pid: Number(pid), host, boot: ownBoot, started }),
+    isOfThisStart,
+  };
+}
+
 /** The parent that a process has now; undefined where that cannot be known. */
 export function parentOf(identity: ProcessIdentity): number | undefined {
   const parent = isElsewhere(identity) ? undefined : statOf(identity.pid)[PARENT_FIELD];
   return parent === undefined ? undefined : Number(parent);
+}
+
+function digest(value: object): string {
+  return createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 8);
 }
 
 /** As `pid:[4026531836]`; undefined where there are none, or none can be read. */
