@@ -52,7 +52,12 @@ async function demo(
   const { used: device } = await findDeviceFor(options);
   const rows = await withProgress({ quiet }, (onProgress) =>
     runDemo({
-      ...{ output, sparsity, device, prompts: PROMPTS, onProgress, signal: stopSignal() },
+      output,
+      sparsity,
+      device,
+      prompts: PROMPTS,
+      onProgress,
+      signal: stopSignal(),
       ...(onOutput && { onOutput }),
     }),
   );
