@@ -43,12 +43,16 @@ test("an export that can be resumed needs room for what is not kept yet", async 
   const parent = await temporaryDirectory();
   const { spec, ...rest } = tinyModel();
   const model = { ...rest, spec: { ...spec, vocabSize: 2 ** 31, hiddenSize: 2 ** 18 } };
-  await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({ code: "OUTPUT_FAILED" });
+  await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({
+    code: "OUTPUT_FAILED",
+  });
   expect(await readdir(parent)).toEqual([]);
   const shard = { file: "output/a", bytes: Number.MAX_SAFE_INTEGER, sha256: "0".repeat(64), seconds: 0 };
   const manifest = { format: "gprune-run", version: 1, facts: {}, written: {}, entries: { a: shard } };
   await mkdir(join(parent, "out.run"));
   await writeFile(join(parent, "out.run", "manifest.json"), JSON.stringify(manifest));
   // The disk is no reason any more, but the largest tensor is too large for any memory.
-  await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
+  await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({
+    code: "OUT_OF_MEMORY",
+  });
 });
