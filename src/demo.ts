@@ -43,6 +43,8 @@ export interface DemoOptions {
   /** Beginnings of texts to be continued, by kind. */
   readonly prompts: Readonly<Record<string, string>>;
   readonly onProgress?: OnProgress;
+  /** Hears of the directories that a model's pruning writes, once nobody else can be writing them. */
+  readonly onOutput?: (paths: readonly string[]) => void;
   /** Ends the demo after the unit of work it is at, or in ten seconds. Nothing goes on with what is there by then. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -56,11 +58,16 @@ export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]>
   const rows = [await measure("dense", model, options)];
   for (const [title, settings] of Object.entries(VARIANTS)) {
     const output = join(options.output, directoryName(title));
-    const { sparsity, device = CPU, onProgress = silent, signal } = options;
+    const { sparsity, device = CPU, onProgress = silent, onOutput = () => {}, signal } = options;
     const place = { device: device.name, deviceDtype: device.dtype };
     const input = { ...SHARED_SETTINGS, ...settings, ...place, model, output, sparsity };
     const config = resolveRunConfig(input, "demo");
-    await prune(config, { onProgress, ...(signal && { signal }) });
+    const heard: OnProgress = (event) => {
+      // A run that is refused because of another one makes no progress.
+      onOutput([output, `${output}.run`]);
+      onProgress(event);
+    };
+    await prune(config, { onProgress: heard, ...(signal && { signal }) });
     rows.push(await measure(title, output, options));
   }
   return rows;
@@ -77,9 +84,6 @@ const VARIANTS: Readonly<Record<string, RunConfigInput>> = {
   "flap, all kinds": { method: "none", calibration: calibrationOf(DEMO_KINDS), samples: 8 },
   "gprune, all kinds": { method: "gprune", calibration: calibrationOf(DEMO_KINDS), samples: 8 },
 };
-
-/** Names of the directories that the pruned models get. */
-export const DEMO_OUTPUTS: readonly string[] = Object.keys(VARIANTS).map(directoryName);
 
 function directoryName(title: string): string {
   return title.replaceAll(/[^a-z0-9]+/g, "-");

@@ -1,5 +1,6 @@
 import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { suiteDirectory } from "./directories.ts";
 import { BY_WEIGHTS, type CliResult, type CliRun, gprune, hashes, startCli } from "./run_cli.ts";
@@ -79,6 +80,9 @@ describe.each([
   test("twice stops at once, and there is no output", async () => {
     const { run, output } = await runUntil("calibrate: ");
     run.child.kill(signal);
+    await run.said("stopping at the end of this step");
+    // What comes within a second is part of the first one.
+    await setTimeout(1100);
     run.child.kill(signal);
     expect(await run.result).toMatchObject({ code, stdout: "" });
     await expect(access(output)).rejects.toMatchObject({ code: "ENOENT" });

@@ -6,18 +6,23 @@ import { type ComputeListener, ComputeProcess, type Outcome } from "./compute_pr
 
 const CHILD = join(import.meta.dirname, "compute_child.ts");
 
+const SILENT: ComputeListener = {
+  onProgress: () => {},
+  onProgressEnd: () => {},
+  onOut: () => {},
+  onErr: () => {},
+};
+
 /** What a child that runs `body` says, and how it ends; this process is busy for half a second after the first word. */
 async function heard(body: string): Promise<{ readonly text: string; readonly outcome: Outcome }> {
   const script = join(await temporaryDirectory(), "child.mts");
   await writeFile(script, body);
   const texts: string[] = [];
   const listener: ComputeListener = {
-    onProgress: () => {},
-    onProgressEnd: () => {},
+    ...SILENT,
     onOut: (text) => {
       if (texts.push(text) === 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
     },
-    onErr: () => {},
   };
   const child = new ComputeProcess({ script, args: [], execArgv: ["--import", "tsx"] }, listener);
   const outcome = await child.outcome;
@@ -64,5 +69,35 @@ describe("a computing process", () => {
     const { outcome } = await heard("process.disconnect();");
     expect(outcome).toMatchObject({ kind: "failed", exitCode: 2 });
     expect(outcome).toHaveProperty("failure.message", expect.stringContaining("ended by exit code 0"));
+  });
+
+  it.each([
+    ["goes on to the end of its step when a signal comes twice within a second", [0, 999], false],
+    ["is ended by a second signal after that", [0, 999, 1000], true],
+  ])("%s", async (_, times, atOnce) => {
+    const script = join(await temporaryDirectory(), "child.mts");
+    // At work until it is asked to stop, or for as long as the test waits.
+    await writeFile(
+      script,
+      `import { computeForParent, stopSignal } from ${JSON.stringify(CHILD)};
+      import { interrupted } from ${JSON.stringify(join(import.meta.dirname, "../stages.ts"))};
+      import { print as say } from ${JSON.stringify(join(import.meta.dirname, "terminal.ts"))};
+      await computeForParent(async () => {
+        const signal = stopSignal();
+        say("at work");
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        ${atOnce ? "await new Promise((resolve) => setTimeout(resolve, 2 ** 30));" : ""}
+        throw interrupted(signal, "Progress is kept.");
+      });`,
+    );
+    let now = 0;
+    const command = { script, args: ["prune"], execArgv: ["--import", "tsx"], clock: () => now };
+    const child: ComputeProcess = new ComputeProcess(command, {
+      ...SILENT,
+      onOut: () => {
+        for (now of times) child.stop("SIGTERM");
+      },
+    });
+    expect(await child.outcome).toMatchObject({ kind: "interrupted", by: "SIGTERM", atOnce });
   });
 });

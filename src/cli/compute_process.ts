@@ -21,6 +21,12 @@ import { CHILD_VARIABLE } from "./role.ts";
 /** Characters of the child's stderr that are looked at when it has died. */
 const TAIL_LENGTH = 8192;
 
+/**
+ * Milliseconds after the first signal in which another one means the same: timeout(1) sends one to its command and one to the
+ * group of processes, and some terminals and schedulers do so too.
+ */
+const SAME_SIGNAL_MS = 1000;
+
 /** The next step for a run whose progress is kept. */
 const RESUME_HINT = "What had been kept stays; --resume goes on with it.";
 
@@ -33,6 +39,8 @@ export interface ComputeCommand {
   readonly execArgv?: readonly string[];
   /** What the child has for its standard input; nothing when absent. */
   readonly stdin?: "inherit" | "ignore";
+  /** Milliseconds that have passed since some moment; this process's own clock when absent. */
+  readonly clock?: () => number;
 }
 
 /** Hears what the child says. */
@@ -73,7 +81,10 @@ export class ComputeProcess {
   /** Whether the command keeps what it has computed. */
   readonly #canResume: boolean;
   readonly #temporaries = new Map<string, Temporary>();
+  readonly #clock: () => number;
   #stopped: StopSignal | null = null;
+  /** When it was asked to, by the clock. */
+  #stoppedAt = 0;
   #failure: Failure | null = null;
   #isDone = false;
   #tail = "";
@@ -81,10 +92,17 @@ export class ComputeProcess {
   #heard = performance.now();
 
   constructor(
-    { script, args, execArgv = process.execArgv, stdin = "ignore" }: ComputeCommand,
+    {
+      script,
+      args,
+      execArgv = process.execArgv,
+      stdin = "ignore",
+      clock = () => performance.now(),
+    }: ComputeCommand,
     listener: ComputeListener,
   ) {
     this.#listener = listener;
+    this.#clock = clock;
     this.#canResume = args[0] === "prune" || args.some((word) => /^--resume(=|$)/.test(word));
     const { env, ...options } = computingProcess(execArgv);
     this.#child = fork(script, args, {
@@ -118,13 +136,14 @@ export class ComputeProcess {
     return (performance.now() - this.#heard) / 1000;
   }
 
-  /** The first time asks it to stop where it can be resumed, the second time ends it. */
+  /** The first time asks it to stop where it can be resumed, the second time, unless that is part of the first, ends it. */
   stop(signal: StopSignal): void {
     if (this.#stopped !== null) {
-      this.#child.kill("SIGKILL");
+      if (this.#clock() - this.#stoppedAt >= SAME_SIGNAL_MS) this.#child.kill("SIGKILL");
       return;
     }
     this.#stopped = signal;
+    this.#stoppedAt = this.#clock();
     if (this.#child.connected) this.#child.send({ type: "stop", signal }, () => {});
   }
 

@@ -3,7 +3,7 @@ import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { DEMO_KINDS, DEMO_OUTPUTS, type DemoRow, runDemo } from "../demo.ts";
+import { DEMO_KINDS, type DemoOptions, type DemoRow, runDemo } from "../demo.ts";
 import { GpruneError } from "../errors.ts";
 import { requireEmptyDirectory } from "../io/output_place.ts";
 import { stopSignal } from "./compute_child.ts";
@@ -29,20 +29,37 @@ const PROMPTS = {
 export async function demoCommand({ output, ...options }: DemoCommandOptions): Promise<void> {
   if (output === undefined) {
     const directory = await mkdtemp(join(tmpdir(), "gprune-demo-"));
-    return keptWhenDone([directory], () => demo(directory, options));
+    return keptWhenDone(async (makes) => {
+      makes([directory]);
+      await demo(directory, options);
+    });
   }
   await requireEmptyDirectory(output);
-  const made = DEMO_OUTPUTS.flatMap((name) => [join(output, name), join(output, `${name}.run`)]);
-  await keptWhenDone(made, () => demo(output, options), missingDirectories(resolve(output)));
+  const above = missingDirectories(resolve(output));
+  await keptWhenDone((makes) => demo(output, { ...options, onOutput: makes }), above);
 }
 
 async function demo(
   output: string,
-  { sparsity, quiet, json, ...options }: Omit<DemoCommandOptions, "output">,
+  {
+    sparsity,
+    quiet,
+    json,
+    onOutput,
+    ...options
+  }: Omit<DemoCommandOptions, "output"> & Pick<DemoOptions, "onOutput">,
 ): Promise<void> {
   const { used: device } = await findDeviceFor(options);
   const rows = await withProgress({ quiet }, (onProgress) =>
-    runDemo({ output, sparsity, device, prompts: PROMPTS, onProgress, signal: stopSignal() }),
+    runDemo({
+      output,
+      sparsity,
+      device,
+      prompts: PROMPTS,
+      onProgress,
+      signal: stopSignal(),
+      ...(onOutput && { onOutput }),
+    }),
   );
   if (json) return printJson({ sparsity, models: rows.map(plainRow) });
   print(report(rows, sparsity));
@@ -56,13 +73,14 @@ function missingDirectories(path: string): readonly string[] {
 
 /**
  * What `run` makes stays when it succeeds, and only then.
+ * @param run - says what it makes: another process may be at work in the same place, whose outputs are its own
  * @param above - directories that are removed with it if nothing else is in them
  */
-async function keptWhenDone(
-  made: readonly string[],
-  run: () => Promise<void>,
+export async function keptWhenDone(
+  run: (makes: (paths: readonly string[]) => void) => Promise<void>,
   above: readonly string[] = [],
 ): Promise<void> {
+  const made = new Set<string>();
   const remove = (): void => {
     for (const path of made)
       unlessRefused(() => rmSync(path, { recursive: true, force: true, maxRetries: 3 }));
@@ -70,7 +88,9 @@ async function keptWhenDone(
   };
   const forget = onInterrupt(remove);
   try {
-    await run();
+    await run((paths) => {
+      for (const path of paths) made.add(path);
+    });
   } catch (error) {
     remove();
     const isInterrupted = error instanceof GpruneError && error.code === "INTERRUPTED";

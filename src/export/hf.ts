@@ -68,7 +68,7 @@ export async function exportHuggingFace(
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
   const form = hfForm(model.spec);
   const tensors = tensorsToWrite(model, stored);
-  const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape) * FLOAT_BYTES[stored], 0);
+  const total = bytesOf(tensors);
   // A caller with a `write` of its own knows what is there already.
   if (options.write === undefined) await requireExportRoom(model, { output: directory, bytes: total });
   const onBytes = counting(onProgress, { stage: "save", total, unit: "bytes" });
@@ -84,6 +84,15 @@ export async function exportHuggingFace(
       await writeFileAtomically(join(temporary, name), text);
     }
   });
+}
+
+/** Bytes of the tensors that an export writes. @throws GpruneError BAD_ARGUMENT for a dtype that such directories do not have */
+export function exportedBytes(model: Model, dtype: DTypeChoice): number {
+  return bytesOf(tensorsToWrite(model, storedDType(model, dtype)));
+}
+
+function bytesOf(tensors: readonly TensorToWrite[]): number {
+  return tensors.reduce((sum, { shape, dtype }) => sum + elementCount(shape) * FLOAT_BYTES[dtype], 0);
 }
 
 /** Our modelling file for transformers, as it lies in the package. */

@@ -4,7 +4,8 @@ import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
 import { versions } from "../package.ts";
 import { silent } from "../progress.ts";
-import { type ExportOptions, exportHuggingFace, storedDType } from "./hf.ts";
+import { type ExportOptions, exportedBytes, exportHuggingFace, storedDType } from "./hf.ts";
+import { requireExportRoom } from "./room.ts";
 
 /**
  * Does what `exportHuggingFace` does, but keeps every finished shard in OUT.run until the output is there, and takes those
@@ -20,6 +21,8 @@ export async function exportResumably(
   const { dtype = "auto", maxShardBytes, signal, onProgress = silent } = options;
   const stages = await RunDirectory.claim(directory, { resume: true, signal });
   try {
+    const bytes = exportedBytes(model, dtype) - stages.keptBytes;
+    await requireExportRoom(model, { output: directory, bytes });
     stages.begin({
       export: { dtype: storedDType(model, dtype), ...(maxShardBytes !== undefined && { maxShardBytes }) },
       model: await modelHashes(model, onProgress),

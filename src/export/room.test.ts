@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -7,6 +7,7 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import { exportGguf } from "./gguf.ts";
 import { exportHuggingFace } from "./hf.ts";
 import { exportOnnx } from "./onnx.ts";
+import { exportResumably } from "./resumed_export.ts";
 import { requireExportRoom } from "./room.ts";
 
 const output = join(tmpdir(), "gprune-not-there", "out");
@@ -31,8 +32,27 @@ test("a tensor that cannot be held is refused before anything is written, in eve
     await expect(exportHuggingFace(tinyModel(), join(parent, "hf"))).rejects.toMatchObject(refused);
     await expect(exportOnnx(tinyModel(), join(parent, "onnx"))).rejects.toMatchObject(refused);
     await expect(exportGguf(tinyModel(), join(parent, "out.gguf"))).rejects.toMatchObject(refused);
+    await expect(exportResumably(tinyModel(), join(parent, "resumed"), {})).rejects.toMatchObject(refused);
     expect(await readdir(parent)).toEqual([]);
   } finally {
     process.constrainedMemory = constrainedMemory;
   }
+});
+
+test("an export that can be resumed needs room for what is not kept yet", async () => {
+  const parent = await temporaryDirectory();
+  const { spec, ...rest } = tinyModel();
+  const model = { ...rest, spec: { ...spec, vocabSize: 2 ** 31, hiddenSize: 2 ** 18 } };
+  await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({
+    code: "OUTPUT_FAILED",
+  });
+  expect(await readdir(parent)).toEqual([]);
+  const shard = { file: "output/a", bytes: Number.MAX_SAFE_INTEGER, sha256: "0".repeat(64), seconds: 0 };
+  const manifest = { format: "gprune-run", version: 1, facts: {}, written: {}, entries: { a: shard } };
+  await mkdir(join(parent, "out.run"));
+  await writeFile(join(parent, "out.run", "manifest.json"), JSON.stringify(manifest));
+  // The disk is no reason any more, but the largest tensor is too large for any memory.
+  await expect(exportResumably(model, join(parent, "out"), {})).rejects.toMatchObject({
+    code: "OUT_OF_MEMORY",
+  });
 });

@@ -6,7 +6,7 @@ import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Reporting } from "../progress.ts";
 import { concatenated } from "../tensor/integers.ts";
-import { type AnyTensor, loaded, type Stash } from "../tensor/stash.ts";
+import { type AnyTensor, loaded, type Stash, stored } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
 import { naming } from "./finite.ts";
@@ -294,9 +294,9 @@ export interface ForwardState {
   readonly hidden: readonly AnyTensor[];
 }
 
-/** Where micro-batches stand before layer `next`. */
+/** Where micro-batches stand before layer `next`. What is kept of it comes back one micro-batch at a time, wherever it was. */
 export function forwardState(next: number, { batches, states }: Stream): ForwardState {
-  return { next, hidden: batches.map((_, place) => states.entry(place)) };
+  return { next, hidden: batches.map((_, place) => stored(states.entry(place))) };
 }
 
 /** Begins a pass: with the embeddings, or where it stood. @returns the next layer */

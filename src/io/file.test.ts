@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
@@ -102,5 +103,18 @@ describe("readSmallFile and kindOfPath", () => {
     expect(await kindOfPath(directory)).toBe("directory");
     expect(await kindOfPath("/dev/zero")).toBe("other");
     expect(await kindOfPath(join(directory, "nothing"))).toBe("missing");
+    expect(await kindOfPath(join(file, "nothing"))).toBe("missing");
+    expect(await kindOfPath(join(directory, "long".repeat(100)))).toBe("missing");
+    expect(await kindOfPath(join(directory, "\0"))).toBe("missing");
+  });
+
+  it("take what the system cannot tell for no missing file", async () => {
+    // The one failure that can be had from every file system: a link that leads to itself.
+    const link = join(directory, "circle");
+    await symlink("circle", link);
+    await expect(kindOfPath(link)).rejects.toMatchObject({
+      code: "BAD_FILE",
+      message: `${link}: expected to learn what is there, got ELOOP`,
+    });
   });
 });

@@ -15,6 +15,10 @@ const MAX_READ_BYTES = 2 ** 30;
 const HASH_BYTES = 2 ** 26;
 /** What the system says of a path that may not be looked at. */
 const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
+/** And of one at which nothing is or can be. A disk or a network that fails says something else. */
+const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"]);
+/** The next step when the system fails at a file. */
+const CHECK_DISK = "Check the disk, and that the file is still there; then repeat the command.";
 
 /** Closes files that nothing refers to any more. Node would warn, and from version 25 on end the process. */
 const FORGOTTEN = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
@@ -33,7 +37,7 @@ export class PositionalFile {
     FORGOTTEN.register(this, handle, this);
   }
 
-  /** @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened */
+  /** @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened, BAD_FILE as `kindOfPath` */
   static async open(path: string): Promise<PositionalFile> {
     // Asked before opening, because opening a named pipe waits for a writer.
     const kind = await kindOfPath(path);
@@ -115,8 +119,8 @@ export class PositionalFile {
       return (await this.#handle.read(bytes, done, length, offset + done)).bytesRead;
     } catch (cause) {
       const reason = codeOf(cause) ?? String(cause);
-      const hint = "Check the disk, and that the file is still there; then repeat the command.";
-      throw new GpruneError("BAD_FILE", `${this.path}: expected to read it, got ${reason}`, { hint, cause });
+      const message = `${this.path}: expected to read it, got ${reason}`;
+      throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
     }
   }
 }
@@ -126,7 +130,10 @@ function notRegular(path: string, isDirectory: boolean): GpruneError {
   return new GpruneError("NOT_FOUND", `${path}: expected a regular file, got ${got}`);
 }
 
-/** What is at a path; links are followed. What may not be looked at is there, for all that is known. */
+/**
+ * What is at a path; links are followed. What may not be looked at is there, for all that is known.
+ * @throws GpruneError BAD_FILE when the system cannot say: nobody is to take a failing disk for a missing file
+ */
 export async function kindOfPath(
   path: string,
 ): Promise<"file" | "directory" | "other" | "missing" | "forbidden"> {
@@ -135,7 +142,11 @@ export async function kindOfPath(
     if (found.isDirectory()) return "directory";
     return found.isFile() ? "file" : "other";
   } catch (cause) {
-    return FORBIDDEN.has(codeOf(cause) ?? "") ? "forbidden" : "missing";
+    const reason = codeOf(cause) ?? String(cause);
+    if (FORBIDDEN.has(reason)) return "forbidden";
+    if (MISSING.has(reason)) return "missing";
+    const message = `${path}: expected to learn what is there, got ${reason}`;
+    throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
   }
 }
 

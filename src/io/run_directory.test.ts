@@ -1,10 +1,16 @@
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { existsSync, statSync } from "node:fs";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { RunDirectory, type RunOptions } from "./run_directory.ts";
 
 const FACTS = { seed: 0 };
+
+/** A directory on another file system than temporary files; null where there is none. */
+const OTHER_DISK =
+  ["/dev/shm"].find((path) => existsSync(path) && statSync(path).dev !== statSync(tmpdir()).dev) ?? null;
 
 async function target(): Promise<string> {
   return join(await temporaryDirectory(), "out");
@@ -152,6 +158,45 @@ describe("a claim", () => {
       await expect(RunDirectory.claim(output)).rejects.toMatchObject({ code: "BAD_CHECKPOINT" });
       expect(await readdir(`${output}.run`)).toEqual(["manifest.json"]);
     }
+  });
+
+  test.runIf(OTHER_DISK !== null)(
+    "refuses a directory on another file system than the output's",
+    async () => {
+      const output = await target();
+      const elsewhere = await mkdtemp(join(OTHER_DISK!, "gprune-"));
+      onTestFinished(() => rm(elsewhere, { recursive: true }));
+      await symlink(elsewhere, `${output}.run`);
+      await expect(RunDirectory.claim(output)).rejects.toMatchObject({
+        code: "OUTPUT_FAILED",
+        message: `${elsewhere}: expected a directory on the file system of ${dirname(output)}, where the output goes, got one on another`,
+        hint: expect.stringContaining("Choose an output on that file system"),
+      });
+      expect(await readdir(elsewhere)).toEqual([]);
+      const run = await RunDirectory.claim(join(elsewhere, "out"));
+      await run.leave();
+      expect(await readdir(elsewhere)).toEqual([]);
+    },
+  );
+
+  test("keeps everything when the manifest cannot be looked at", async () => {
+    const output = await target();
+    const run = await claimed(output);
+    await sum(run, []);
+    await run.leave();
+    const manifest = join(`${output}.run`, "manifest.json");
+    await rename(manifest, `${output}.manifest`);
+    // Stands for a disk that fails for a moment.
+    await symlink("manifest.json", manifest);
+    const kept = (await readdir(`${output}.run`)).sort();
+    await expect(RunDirectory.claim(output, { resume: true })).rejects.toMatchObject({ code: "BAD_FILE" });
+    expect((await readdir(`${output}.run`)).sort()).toEqual(kept);
+    await rename(`${output}.manifest`, manifest);
+    const computed: number[] = [];
+    const next = await claimed(output);
+    expect(await sum(next, computed)).toBe(111);
+    expect(computed).toEqual([]);
+    await next.leave();
   });
 
   test("removes what a killed run left half written", async () => {

@@ -13,7 +13,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { rmdirSync } from "node:fs";
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { type Checkpoints, interrupted, type Stages } from "../stages.ts";
@@ -22,6 +22,7 @@ import { removeMade, syncMade } from "./durable.ts";
 import { kindOfPath } from "./file.ts";
 import { differences } from "./json_difference.ts";
 import type { JsonValue } from "./json_document.ts";
+import { isMountPoint } from "./mount_point.ts";
 import {
   directoryPath,
   type KeptFiles,
@@ -86,10 +87,13 @@ export class RunDirectory implements Stages, Scratch {
   /**
    * Makes or takes over the directory of the run that writes `output`.
    * @throws GpruneError LOCKED when another run holds it; OUTPUT_EXISTS when it is not ours, or holds a run that is not to
-   *   be resumed; BAD_CHECKPOINT when its manifest is damaged; OUTPUT_FAILED
+   *   be resumed; BAD_CHECKPOINT when its manifest is damaged; OUTPUT_FAILED, also when it is on another file system than the output
    */
   static async claim(output: string, options: RunOptions = {}): Promise<RunDirectory> {
-    return RunDirectory.claimAt(`${await directoryPath(output)}.run`, options);
+    const path = await directoryPath(output);
+    const directory = await directoryPath(`${path}.run`);
+    await requireSameFileSystem(directory, dirname(path));
+    return RunDirectory.claimAt(directory, options);
   }
 
   /**
@@ -249,7 +253,7 @@ export class RunDirectory implements Stages, Scratch {
     const file = fileName(name, "stage");
     let digest: Digest = { bytes: 0, sha256: "" };
     await replaceFileAtomically(join(this.path, file), async (output) => {
-      digest = await writeValue(output, value);
+      digest = await writeValue(output, value, { onDemand: true });
     });
     const { entries } = this.#manifest;
     const entry = { file, ...digest, seconds: Math.round(seconds * 1000) / 1000 };
@@ -321,6 +325,20 @@ async function requireOurs(path: string): Promise<void> {
   if (foreign === undefined) return;
   const message = `${path}: expected a directory for the progress of a run, got one with ${foreign} in it`;
   throw new GpruneError("OUTPUT_EXISTS", message, { hint: "Choose another output, or move it away." });
+}
+
+/**
+ * The output is renamed from a run's directory to its place, which no file system does for another one.
+ * @param directory - of the run; what is not there yet is made beside the output
+ * @throws GpruneError OUTPUT_FAILED
+ */
+async function requireSameFileSystem(directory: string, place: string): Promise<void> {
+  const [own, other] = await Promise.all([directory, place].map((path) => stat(path).catch(() => null)));
+  if (!own?.isDirectory() || !other) return;
+  if (own.dev === other.dev && !(await isMountPoint(directory))) return;
+  const message = `${directory}: expected a directory on the file system of ${place}, where the output goes, got one on another`;
+  const hint = "Choose an output on that file system, or move what is in the directory beside this one.";
+  throw new GpruneError("OUTPUT_FAILED", message, { hint });
 }
 
 function unfinished(path: string): GpruneError {

@@ -86,6 +86,7 @@ test("a lock is taken over from a process that is gone, and of many one gets it"
 test.each([
   ["whose process number is another's by now", { started: "1" }],
   ["of an earlier start of the machine", { boot: "earlier" }],
+  ["of a container before that start", { boot: "earlier", namespace: "pid:[1]" }],
 ])("a lock %s is taken over", async (_, changes) => {
   const path = await lockFile();
   await leave(path, changes);
@@ -101,6 +102,25 @@ test("a lock that says nothing is taken over, one of another machine is not", as
     code: "LOCKED",
     hint: `Wait for it, or remove ${path} when it is gone.`,
   });
+});
+
+test.runIf(process.platform === "linux")(
+  "a lock of another container that has this machine's name is not taken over",
+  async () => {
+    const path = await lockFile();
+    await leave(path, { namespace: "pid:[1]", pid: await deadProcess() });
+    await expect(RunLock.take(path)).rejects.toMatchObject({
+      code: "LOCKED",
+      message: expect.stringContaining(`on ${hostname()}, in another container, since`),
+      hint: `Wait for it, or remove ${path} when it is gone.`,
+    });
+  },
+);
+
+test("a lock of an older version, which does not say its container, is taken over from a process that is gone", async () => {
+  const path = await lockFile();
+  await leave(path, { namespace: undefined, pid: await deadProcess() });
+  await (await RunLock.take(path)).release();
 });
 
 test("releasing a lock that somebody has taken over leaves theirs", async () => {

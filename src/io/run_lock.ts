@@ -1,8 +1,8 @@
 /**
  * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but no
- * byte depends on it: every process writes under names of its own and publishes by renaming. A lock whose holder is
- * gone from this machine is taken over, and one whose holder has lost its parent is waited for: a computing process whose
- * command line was killed ends by itself at its next step.
+ * byte depends on it: every process writes under names of its own and publishes by renaming. A lock whose holder is gone
+ * from this machine is taken over, unless it was in another container, of which nothing can be known here. One whose holder
+ * has lost its parent is waited for: a computing process whose command line was killed ends by itself at its next step.
  */
 
 import { randomBytes } from "node:crypto";
@@ -14,13 +14,15 @@ import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath } from "./file.ts";
-import { systemText } from "./machine.ts";
 import { errnoOf, outputFailed } from "./output_file.ts";
+import { isAlive, isElsewhere, ownIdentity, parentOf } from "./process_identity.ts";
 
 /** Who holds a lock. */
 const holderSchema = z.strictObject({
   pid: z.int().positive(),
   host: z.string(),
+  /** Absent in locks of older versions. */
+  namespace: z.string().optional(),
   /** Of the machine's start, and of the process's: a process number alone may be another process's by now. */
   boot: z.string(),
   started: z.string(),
@@ -43,10 +45,6 @@ const MAX_ATTEMPTS = 20;
 const ORPHAN_SECONDS = 60;
 const LOOK_SECONDS = 0.2;
 
-/** Fields of proc_pid_stat(5), counted from the state: the parent, and ticks from the machine's start to the process's. */
-const PARENT_FIELD = 1;
-const START_FIELD = 19;
-
 /** A lock that is held. */
 export class RunLock {
   readonly #path: string;
@@ -62,7 +60,12 @@ export class RunLock {
    * @throws GpruneError LOCKED naming the process that holds it, OUTPUT_FAILED
    */
   static async take(path: string): Promise<RunLock> {
-    const own = { ...self(), since: new Date().toISOString(), token: randomBytes(8).toString("hex") };
+    const own = {
+      ...ownIdentity(),
+      parent: process.ppid,
+      since: new Date().toISOString(),
+      token: randomBytes(8).toString("hex"),
+    };
     const temporary = `${path}.${own.token}`;
     try {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
@@ -173,47 +176,21 @@ async function readHolder(path: string): Promise<Holder | null> {
   }
 }
 
-/** Processes of other machines count as alive, since it cannot be known here. */
-function isAlive({ pid, host, boot, started }: Holder): boolean {
-  const own = self();
-  if (host !== own.host) return true;
-  if (boot !== own.boot) return false;
-  try {
-    process.kill(pid, 0);
-  } catch (cause) {
-    if (errnoOf(cause) === "ESRCH") return false;
-  }
-  const stat = statOf(pid);
-  const isGone = stat[0] === "Z" || stat[0] === "X";
-  return !isGone && started === (stat[START_FIELD] ?? "");
-}
-
 /** Whether a living process of this machine has another parent than it had; known of Linux alone. */
-function isOrphan({ pid, host, parent }: Holder): boolean {
-  const now = host === hostname() ? statOf(pid)[PARENT_FIELD] : undefined;
-  return parent !== undefined && now !== undefined && now !== String(parent);
+function isOrphan(holder: Holder): boolean {
+  const now = parentOf(holder);
+  return holder.parent !== undefined && now !== undefined && now !== holder.parent;
 }
 
-function locked(path: string, { pid, host, since }: Holder): GpruneError {
-  const message = `${path}: expected no other run there, got process ${pid} on ${host} since ${since}`;
-  return new GpruneError("LOCKED", message, { hint: whatToDo(path, { pid, host }) });
+function locked(path: string, holder: Holder): GpruneError {
+  const { pid, host, since } = holder;
+  const container = isElsewhere(holder) && host === hostname() ? ", in another container," : "";
+  const message = `${path}: expected no other run there, got process ${pid} on ${host}${container} since ${since}`;
+  return new GpruneError("LOCKED", message, { hint: whatToDo(path, holder) });
 }
 
-function whatToDo(path: string, { pid, host }: Pick<Holder, "pid" | "host">): string {
-  if (host !== hostname()) return `Wait for it, or remove ${path} when it is gone.`;
-  if (pid !== process.pid) return "Wait for it, stop it, or choose another output.";
+function whatToDo(path: string, holder: Holder): string {
+  if (isElsewhere(holder)) return `Wait for it, or remove ${path} when it is gone.`;
+  if (holder.pid !== process.pid) return "Wait for it, stop it, or choose another output.";
   return `Wait for it; remove ${path} when it was a thread of this process that is gone.`;
-}
-
-function self(): Pick<Holder, "pid" | "host" | "boot" | "started" | "parent"> {
-  const { pid, ppid: parent } = process;
-  const boot = systemText("/proc/sys/kernel/random/boot_id").trim();
-  return { pid, host: hostname(), boot, started: statOf(pid)[START_FIELD] ?? "", parent };
-}
-
-/** What Linux says about a process, from its state on; a single empty field elsewhere. */
-function statOf(pid: number): readonly string[] {
-  const stat = systemText(`/proc/${pid}/stat`);
-  // The command before it stands in parentheses and may hold anything.
-  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }

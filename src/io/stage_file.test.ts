@@ -8,10 +8,10 @@ import { StoredFloats } from "../tensor/stash.ts";
 import { writeNewFile } from "./output_file.ts";
 import { type Digest, digestFile, readValue, writeValue } from "./stage_file.ts";
 
-async function written(path: string, value: unknown): Promise<Digest> {
+async function written(path: string, value: unknown, onDemand = true): Promise<Digest> {
   let digest: Digest | undefined;
   await writeNewFile(path, async (file) => {
-    digest = await writeValue(file, value);
+    digest = await writeValue(file, value, { onDemand });
   });
   return digest!;
 }
@@ -56,6 +56,13 @@ describe("values", () => {
     expect(await found.c.read()).toEqual(new Float32Array(0));
     // What was read back can be kept again.
     expect((await written(`${path}-again`, found)).sha256).toBe(digest.sha256);
+    // From a file that may not stay it comes back in memory.
+    const whole = await readValue(`${path}-whole`, await written(`${path}-whole`, found, false));
+    expect(whole).toEqual({
+      ...value,
+      a: { shape: [3], data: Float32Array.of(1, 2, 3) },
+      c: new Float32Array(0),
+    });
   });
 
   test("of more items than a stranger's JSON may have come back, too", async () => {

@@ -165,7 +165,7 @@ async function reasonToSkip(
   path: string,
   { column, chats }: Omit<Wanted, "onProgress">,
 ): Promise<SkipReason | null> {
-  const kind = await kindOfPath(path);
+  const kind = await kindOfPath(path).catch(() => null);
   if (kind === "directory") return "linked directories";
   if (column === undefined && kind === "file" && endingOf(path) === ".json")
     return reasonToSkipJson(path, chats);

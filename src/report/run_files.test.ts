@@ -54,6 +54,7 @@ describe("files that are something else", () => {
   it.each([
     ["{}", "expected the record of a run, got no record"],
     ['{"format": "gprune-run", "version": 2}', "expected the record of a run, got version 2"],
+    ['{"format": "gprune-run", "version": {"toString": 1}}', "expected the record of a run, got version {"],
     ["[", "expected JSON"],
   ])("run.json: %s", (text, message) => {
     expect(() => parseRunRecord(text, "run.json")).toThrow(`run.json: ${message}`);
@@ -71,6 +72,17 @@ describe("files that are something else", () => {
       expect(() => parseRunRecord(text, "run.json")).toThrow("widths: expected widths before and after");
     }
   });
+
+  it.each(["metric", "allocation", "seed"])(
+    "run.json with a record for %s, which would become no word",
+    (name) => {
+      const settings = { ...files.record.settings, [name]: { toString: 1 } };
+      const text = formatRunRecord({ ...files.record, settings });
+      expect(() => parseRunRecord(text, "run.json")).toThrow(
+        `run.json: expected the record of a run, got version 1 (settings.${name}: expected a word or a number)`,
+      );
+    },
+  );
 
   it("evaluation.json", () => {
     expect(() => parseEvaluation("{}", "evaluation.json")).toThrow(

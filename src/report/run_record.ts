@@ -69,6 +69,18 @@ const fraction = z.number().min(0).max(1);
 const perplexity = z.number().positive();
 const widths = z.object({ ffn: z.array(count).min(1), kv: z.array(count).min(1) });
 
+/** Settings that pages say in words. */
+const SAID = ["method", "metric", "allocation", "recover", "seqLen", "samples", "seed"] as const;
+
+/** No run has lists or records there, and a record with a `toString` of its own becomes no word. */
+const settingsSchema = z.record(z.string(), z.json()).superRefine((all, context) => {
+  for (const name of SAID) {
+    const value = all[name] ?? null;
+    if (value === null || typeof value !== "object") continue;
+    context.addIssue({ code: "custom", path: [name], message: "expected a word or a number" });
+  }
+});
+
 const recordSchema: z.ZodType<RunRecord> = z.object({
   format: z.literal("gprune-run"),
   version: z.literal(1),
@@ -78,7 +90,7 @@ const recordSchema: z.ZodType<RunRecord> = z.object({
   family: z.string(),
   dtype: z.string(),
   vocab_size: count.min(1).optional(),
-  settings: z.record(z.string(), z.json()),
+  settings: settingsSchema,
   sparsity: z.object({ asked: fraction, achieved: fraction }),
   parameters: z.object({ before: count.min(1), after: count.min(1) }),
   widths: z.object({ before: widths, after: widths }),
@@ -201,7 +213,10 @@ export function parseRunRecord(text: string, where: string): RunRecord {
   const result = soundSchema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  const got = isJsonObject(value) && value.format === "gprune-run" ? `version ${value.version}` : "no record";
+  const got =
+    isJsonObject(value) && value.format === "gprune-run"
+      ? `version ${JSON.stringify(value.version)}`
+      : "no record";
   throw new GpruneError(
     "BAD_FILE",
     `${where}: expected the record of a run, got ${got} (${issue?.path.join(".")}: ${issue?.message})`,

@@ -95,6 +95,13 @@ export async function loaded(tensor: AnyTensor): Promise<Tensor> {
   return isStored(tensor) ? { shape: tensor.shape, data: await tensor.data.read() } : tensor;
 }
 
+/** The tensor as one that is read on demand, though it may be in memory. */
+export function stored(tensor: AnyTensor): StoredTensor {
+  if (isStored(tensor)) return tensor;
+  const { shape, data } = tensor;
+  return { shape, data: new StoredFloats(data.length, async () => data) };
+}
+
 function isStored(tensor: AnyTensor): tensor is StoredTensor {
   return tensor.data instanceof StoredFloats;
 }

@@ -102,3 +102,21 @@ test("a new run like another begins with what is no default", async () => {
   const calibration = ["web", "code"].map((name) => ({ name, path: `texts/${name}`, weight: 2 }));
   expect(run?.settings).toEqual({ model: "m", sparsity: 0.4, calibration });
 });
+
+test.each([
+  ["allocation", {}],
+  ["metric", { plan: "plan.json" }],
+])(
+  "a run whose record has something odd for %s is shown as damaged and has no report",
+  async (name, also) => {
+    const root = await temporaryDirectory();
+    const { record } = reportFiles();
+    const settings = { ...record.settings, ...also, [name]: { toString: 1 } };
+    await mkdir(join(root, "odd"));
+    await writeFile(join(root, "odd", "run.json"), formatRunRecord({ ...record, settings }));
+    const runs = new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} }));
+    const note = expect.stringContaining(`settings.${name}: expected a word or a number`);
+    expect((await runs.state()).runs).toMatchObject([{ id: "odd", state: "damaged", note }]);
+    await expect(runs.report("odd")).rejects.toMatchObject({ code: "NOT_FOUND" });
+  },
+);
