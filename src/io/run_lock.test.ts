@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
-import { RunLock } from "./run_lock.ts";
+import { holderOf, RunLock } from "./run_lock.ts";
 
 async function lockFile(): Promise<string> {
   return join(await temporaryDirectory(), "lock");
@@ -112,10 +112,38 @@ test.runIf(process.platform === "linux")(
     await expect(RunLock.take(path)).rejects.toMatchObject({
       code: "LOCKED",
       message: expect.stringContaining(`on ${hostname()}, in another container, since`),
-      hint: `Wait for it, or remove ${path} when it is gone.`,
+      hint: `Wait for it; if it is gone, its lock counts no more in 10 minutes, or remove ${path}.`,
     });
   },
 );
+
+test.runIf(process.platform === "linux")(
+  "a lock of another container that nobody has touched for long is taken over",
+  async () => {
+    const path = await lockFile();
+    await leave(path, { namespace: "pid:[1]", pid: await deadProcess() });
+    const left = new Date(Date.now() - 11 * 60_000);
+    await utimes(path, left, left);
+    expect(await holderOf(path)).toBeNull();
+    await (await RunLock.take(path)).release();
+  },
+);
+
+test("whoever holds a lock touches it", async () => {
+  const path = await lockFile();
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    const lock = await RunLock.take(path);
+    const old = new Date(0);
+    await utimes(path, old, old);
+    vi.advanceTimersByTime(60_000);
+    await vi.waitFor(async () => expect((await stat(path)).mtimeMs).toBeGreaterThan(0));
+    await lock.release();
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
+});
 
 test("a lock of an older version, which does not say its container, is taken over from a process that is gone", async () => {
   const path = await lockFile();

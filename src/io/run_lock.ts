@@ -1,13 +1,14 @@
 /**
  * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but no
  * byte depends on it: every process writes under names of its own and publishes by renaming. A lock whose holder is gone
- * from this machine is taken over, unless it was in another container, of which nothing can be known here. One whose holder
- * has lost its parent is waited for: a computing process whose command line was killed ends by itself at its next step.
+ * from this machine is taken over. Of a holder in another container it is not known whether it is gone, so every holder touches its
+ * lock, and one that was not touched for long is taken over as well. A holder that has lost its parent is waited for: a computing
+ * process whose command line was killed ends by itself at its next step.
  */
 
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, link, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -45,14 +46,23 @@ const MAX_ATTEMPTS = 20;
 const ORPHAN_SECONDS = 60;
 const LOOK_SECONDS = 0.2;
 
+/** Seconds from one touch of a lock to the next; a run of a graph may hold up a few of them. */
+const TOUCH_SECONDS = 20;
+
+/** Seconds after which a lock of another container that nobody has touched is left. */
+const LEFT_SECONDS = 600;
+
 /** A lock that is held. */
 export class RunLock {
   readonly #path: string;
   readonly #own: Holder;
+  readonly #touches: NodeJS.Timeout;
 
   private constructor(path: string, own: Holder) {
     this.#path = path;
     this.#own = own;
+    const touch = (): void => void utimes(path, new Date(), new Date()).catch(() => {});
+    this.#touches = setInterval(touch, 1000 * TOUCH_SECONDS).unref();
   }
 
   /**
@@ -72,7 +82,7 @@ export class RunLock {
         // A process that tidies up may have removed it.
         await writeFile(temporary, JSON.stringify(own));
         if (await linked(temporary, path)) return await RunLock.#taken(path, own);
-        await whenGone(path, await readHolder(path));
+        await whenGone(path);
         if (await takenOver(temporary, path)) return await RunLock.#taken(path, own);
       }
     } catch (cause) {
@@ -91,13 +101,14 @@ export class RunLock {
     for (const name of beside) {
       const other = join(dirname(path), name);
       const holder = await readHolder(other);
-      if (holder === null || !isAlive(holder)) await rm(other, { force: true });
+      if (holder === null || !(await isHeld(other, holder))) await rm(other, { force: true });
     }
     return new RunLock(path, own);
   }
 
   /** Gives it back, unless it was taken over. */
   async release(): Promise<void> {
+    clearInterval(this.#touches);
     if ((await readHolder(this.#path))?.token === this.#own.token) await rm(this.#path, { force: true });
   }
 }
@@ -107,7 +118,8 @@ export async function holderOf(
   path: string,
 ): Promise<{ readonly pid: number; readonly since: string } | null> {
   const holder = await readHolder(path);
-  return holder !== null && isAlive(holder) ? { pid: holder.pid, since: holder.since } : null;
+  if (holder === null || !(await isHeld(path, holder))) return null;
+  return { pid: holder.pid, since: holder.since };
 }
 
 /** A hard link is made by one process only. @returns whether it was this one */
@@ -143,13 +155,13 @@ async function copied(temporary: string, path: string): Promise<boolean> {
 async function takenOver(temporary: string, path: string): Promise<boolean> {
   const guard = `${path}.takeover`;
   if (!(await linked(temporary, guard))) {
-    await whenGone(path, await readHolder(guard));
+    await whenGone(path, guard);
     await rm(guard, { force: true });
     return false;
   }
   try {
     if ((await kindOfPath(path)) === "missing") return false;
-    await whenGone(path, await readHolder(path));
+    await whenGone(path);
     await rename(temporary, path);
     return true;
   } finally {
@@ -157,13 +169,34 @@ async function takenOver(temporary: string, path: string): Promise<boolean> {
   }
 }
 
-/** Waits for an orphan to end. @throws GpruneError LOCKED unless the holder is gone, or there is none */
-async function whenGone(path: string, holder: Holder | null): Promise<void> {
+/**
+ * Waits for an orphan to end.
+ * @param file - that names the holder, the lock or what is beside it
+ * @throws GpruneError LOCKED unless the holder is gone, or there is none
+ */
+async function whenGone(path: string, file: string = path): Promise<void> {
   const start = performance.now();
-  while (holder !== null && isAlive(holder)) {
+  const holder = await readHolder(file);
+  while (holder !== null && (await isHeld(file, holder))) {
     if (!isOrphan(holder) || performance.now() - start > 1000 * ORPHAN_SECONDS) throw locked(path, holder);
     await setTimeout(1000 * LOOK_SECONDS);
   }
+}
+
+/** Whether a holder is there, as far as that can be known; one on another machine counts as there. */
+async function isHeld(file: string, holder: Holder): Promise<boolean> {
+  if (!isAlive(holder)) return false;
+  if (!isInContainer(holder)) return true;
+  const touched = await stat(file).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
+  return Date.now() - touched < 1000 * LEFT_SECONDS;
+}
+
+/** Whether a holder is in another container of this machine. */
+function isInContainer(holder: Holder): boolean {
+  return isElsewhere(holder) && holder.host === hostname();
 }
 
 /** Null when there is no lock, or one that says nothing. */
@@ -184,12 +217,15 @@ function isOrphan(holder: Holder): boolean {
 
 function locked(path: string, holder: Holder): GpruneError {
   const { pid, host, since } = holder;
-  const container = isElsewhere(holder) && host === hostname() ? ", in another container," : "";
+  const container = isInContainer(holder) ? ", in another container," : "";
   const message = `${path}: expected no other run there, got process ${pid} on ${host}${container} since ${since}`;
   return new GpruneError("LOCKED", message, { hint: whatToDo(path, holder) });
 }
 
 function whatToDo(path: string, holder: Holder): string {
+  if (isInContainer(holder)) {
+    return `Wait for it; if it is gone, its lock counts no more in ${LEFT_SECONDS / 60} minutes, or remove ${path}.`;
+  }
   if (isElsewhere(holder)) return `Wait for it, or remove ${path} when it is gone.`;
   if (holder.pid !== process.pid) return "Wait for it, stop it, or choose another output.";
   return `Wait for it; remove ${path} when it was a thread of this process that is gone.`;
