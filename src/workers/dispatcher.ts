@@ -3,6 +3,7 @@
  * object that the record names has the right hash. Events of the queue, and a poll every few seconds in case one was lost, only say
  * when to look.
  */
+import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../errors.ts";
 import { keptValue, type Store } from "../io/store.ts";
 import { interrupted } from "../stages.ts";
@@ -182,7 +183,12 @@ export class Dispatcher {
     const { unit, settle } = waiting;
     const state = await this.#queue.state(key);
     this.#answered = performance.now();
-    if (state.kind === "open") return;
+    const job = formatJob({ model: this.#options.model, unit });
+    if (state.kind === "open") {
+      // An earlier run may have had the model elsewhere, which the unit's key does not say.
+      if (isNew && !isDeepStrictEqual(state.data, job)) await this.#queue.update(key, job);
+      return;
+    }
     const result = await this.#known(key, waiting);
     if (result !== null) {
       this.#waiting.delete(key);
@@ -190,7 +196,7 @@ export class Dispatcher {
     }
     if (state.kind === "failed" && !isNew) throw this.#failed(unit, state.reason);
     if (state.kind !== "none") await this.#queue.remove(key);
-    await this.#queue.add(key, formatJob({ model: this.#options.model, unit }));
+    await this.#queue.add(key, job);
   }
 
   /** The unit's result. A record that is not the unit's is forgotten: it would keep the name from the one that is. */
