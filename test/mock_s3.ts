@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { Readable } from "node:stream";
 
 const BUCKET = "bucket";
 export const CREDENTIALS = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "secret" } as const;
@@ -12,6 +13,8 @@ export class MockS3 {
   failures = 0;
   /** Downloads that break off in the middle. */
   cuts = 0;
+  /** Whether downloads never end. */
+  endless = false;
   /** What stands below status 404. */
   missing: Buffer = Buffer.from("<Error><Code>NoSuchKey</Code></Error>");
   readonly #server: Server;
@@ -50,6 +53,7 @@ export class MockS3 {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = Buffer.concat(await request.toArray());
+    if (this.endless) return void Readable.from(endlessBytes()).pipe(response);
     const [status, content] = this.#decide(request, body);
     if (request.method === "HEAD" && content !== undefined)
       response.setHeader("content-length", content.length);
@@ -86,4 +90,8 @@ export class MockS3 {
         return known === undefined ? [404, this.missing] : [200, known];
     }
   }
+}
+
+function* endlessBytes(): Generator<Buffer> {
+  for (;;) yield Buffer.alloc(2 ** 15);
 }

@@ -37,6 +37,24 @@ interface S3Request {
   readonly body?: Uint8Array<ArrayBuffer>;
 }
 
+/** What is made of answers. */
+interface Handling<T> {
+  /** Statuses that are answers, besides good ones. */
+  readonly accept?: readonly number[];
+  /** Reads the body of a good answer, once more from the beginning when it breaks off. */
+  readonly take?: (answer: Response) => Promise<T>;
+}
+
+interface Answer<T> {
+  readonly status: number;
+  readonly headers: Headers;
+  /** What was read of a good answer. */
+  readonly taken?: T;
+}
+
+/** An answer that would be the same another time. */
+class FinalAnswer extends Error {}
+
 export class S3Store implements Store {
   readonly name: string;
   readonly #client: AwsClient;
@@ -98,7 +116,7 @@ export class S3Store implements Store {
   }
 
   async has(object: Digest): Promise<boolean> {
-    const answer = await this.#send(objectPath(object), { method: "HEAD" }, [404]);
+    const answer = await this.#send(objectPath(object), { method: "HEAD" }, { accept: [404] });
     return answer.status !== 404 && answer.headers.get("content-length") === String(object.bytes);
   }
 
@@ -108,60 +126,51 @@ export class S3Store implements Store {
       "if-none-match": "*",
       "x-amz-content-sha256": sha256Hex(body),
     };
-    const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, [412]);
+    const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, { accept: [412] });
     return answer.status !== 412;
   }
 
   async record(name: string): Promise<string | null> {
-    const answer = await this.#send(`records/${name}`, { method: "GET" }, [404]);
-    if (answer.status === 404) return null;
-    const bytes = await answer.arrayBuffer();
-    if (bytes.byteLength > MAX_RECORD)
-      throw storeFailed(this.name, new Error(`a record of ${bytes.byteLength} bytes`));
-    return new TextDecoder().decode(bytes);
+    const { taken } = await this.#send(
+      `records/${name}`,
+      { method: "GET" },
+      { accept: [404], take: recordText },
+    );
+    return taken ?? null;
   }
 
   async forget(name: string): Promise<void> {
-    await this.#send(`records/${name}`, { method: "DELETE" }, [404]);
+    await this.#send(`records/${name}`, { method: "DELETE" }, { accept: [404] });
   }
 
   /** @returns whether there was something to be downloaded */
   async #download(key: string, path: string): Promise<boolean> {
-    for (let attempt = 1; ; attempt++) {
-      const answer = await this.#send(key, { method: "GET" }, [404]);
-      if (answer.status === 404) return false;
-      try {
-        await pipeline(Readable.fromWeb(answer.body! as never), createWriteStream(path));
-        return true;
-      } catch (error) {
-        if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, error);
-        await pause(attempt);
-      }
-    }
+    const take = ({ body }: Response): Promise<void> =>
+      pipeline(Readable.fromWeb(body! as never), createWriteStream(path));
+    const { status } = await this.#send(key, { method: "GET" }, { accept: [404], take });
+    return status !== 404;
   }
 
-  /**
-   * Sends until there is an answer that says something. Only what was got has a body that is left to be read: one that nobody
-   * reads holds its connection.
-   * @param accept - statuses that are answers, besides good ones
-   */
-  async #send(key: string, request: S3Request, accept: readonly number[] = []): Promise<Response> {
+  /** Sends until there is an answer that says something and was read to its end. @throws GpruneError STORE_FAILED */
+  async #send<T = never>(
+    key: string,
+    request: S3Request,
+    { accept = [], take }: Handling<T> = {},
+  ): Promise<Answer<T>> {
     for (let attempt = 1; ; attempt++) {
-      const answer = await this.#client
-        .fetch(`${this.#root}/${key}`, request as RequestInit)
-        .catch((error: unknown) => {
-          return error instanceof Error ? error : new Error(String(error));
-        });
-      if (answer instanceof Response && (answer.ok || accept.includes(answer.status))) {
-        if (request.method !== "GET" || !answer.ok) await discard(answer);
-        return answer;
+      try {
+        const answer = await this.#client.fetch(`${this.#root}/${key}`, request as RequestInit);
+        const { status, headers, ok } = answer;
+        if (ok && take !== undefined) return { status, headers, taken: await take(answer) };
+        // A body that nobody reads holds its connection.
+        await discard(answer);
+        if (ok || accept.includes(status)) return { status, headers };
+        throw TEMPORARY.has(status) ? new Error(`status ${status}`) : new FinalAnswer(`status ${status}`);
+      } catch (error) {
+        const isFinal = error instanceof FinalAnswer;
+        if (isFinal || attempt === MAX_ATTEMPTS) throw storeFailed(this.name, causeOf(error));
+        await pause(attempt);
       }
-      const isFinal = answer instanceof Response && !TEMPORARY.has(answer.status);
-      const reason =
-        answer instanceof Response ? new Error(`status ${answer.status}`) : (answer.cause ?? answer);
-      if (answer instanceof Response) await discard(answer);
-      if (isFinal || attempt === MAX_ATTEMPTS) throw storeFailed(this.name, reason);
-      await pause(attempt);
     }
   }
 }
@@ -202,6 +211,23 @@ function regionOf(environment: Environment): string {
 
 function objectPath({ sha256 }: Digest): string {
   return `objects/${sha256.slice(0, 2)}/${sha256}`;
+}
+
+/** The text of a record. What is no text is no record of anybody's, which whoever reads it sees. */
+async function recordText({ body }: Response): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of body ?? []) {
+    bytes += piece.length;
+    if (bytes > MAX_RECORD) throw new FinalAnswer(`a record of more than ${MAX_RECORD} bytes`);
+    pieces.push(piece);
+  }
+  return new TextDecoder().decode(Buffer.concat(pieces));
+}
+
+/** What an error is about: those of `fetch` only say that it failed. */
+function causeOf(error: unknown): unknown {
+  return (error instanceof Error && error.cause) || error;
 }
 
 /** Lets go of a body, and of what may have broken it off. */

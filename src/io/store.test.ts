@@ -160,6 +160,28 @@ test("a bucket that fails now and then is asked again, and nothing is left on th
   expect(await own()).toEqual(before);
 });
 
+test("a record whose download breaks off is asked for again, and then said to be the store's failure", async () => {
+  const own = await MockS3.start();
+  onTestFinished(() => own.close());
+  const store = await S3Store.open("s3://bucket", own.environment);
+  await store.claim("unit-1", "the text of a record");
+  own.cuts = 1;
+  expect(await store.record("unit-1")).toBe("the text of a record");
+  own.cuts = 100;
+  await expect(store.record("unit-1")).rejects.toMatchObject({ code: "STORE_FAILED" });
+});
+
+test("a record that has no end is not read to it", { timeout: 30_000 }, async () => {
+  const own = await MockS3.start();
+  onTestFinished(() => own.close());
+  const store = await S3Store.open("s3://bucket", own.environment);
+  own.endless = true;
+  await expect(store.record("unit-1")).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    message: expect.stringContaining("a record of more than 65536 bytes"),
+  });
+});
+
 test("connections are free again when a bucket says at length that something is missing", async () => {
   const own = await MockS3.start();
   onTestFinished(() => own.close());
