@@ -62,6 +62,10 @@ export class DirectoryStore implements Store {
     });
   }
 
+  discard(object: Digest): Promise<void> {
+    return this.#guard(() => rm(this.#object(object), { force: true }));
+  }
+
   claim(name: string, text: string): Promise<boolean> {
     return this.#guard(async () => {
       const own = this.#temporary();

@@ -120,6 +120,10 @@ export class S3Store implements Store {
     return answer.status !== 404 && answer.headers.get("content-length") === String(object.bytes);
   }
 
+  async discard(object: Digest): Promise<void> {
+    await this.#send(objectPath(object), { method: "DELETE" }, { accept: [404] });
+  }
+
   async claim(name: string, text: string): Promise<boolean> {
     const body = new TextEncoder().encode(text);
     const headers = {

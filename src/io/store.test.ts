@@ -95,6 +95,7 @@ describe.each([
     for (const harmed of [flipped, bytes.subarray(0, -8), null]) {
       await here.set(object.sha256, harmed);
       expect(await keptValue(store, object)).toBeUndefined();
+      expect(await store.has(object)).toBe(false);
       await expect(requireValue(store, object)).rejects.toMatchObject({ code: "STORE_FAILED" });
       await keepValue(store, VALUE);
       expect(await keptValue(store, object)).toEqual(VALUE);

@@ -23,6 +23,8 @@ export interface Store {
   read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null>;
   /** Whether an object is there, as far as that can be told without reading it. */
   has(object: Digest): Promise<boolean>;
+  /** Removes an object, if there is one: whoever finds that it is damaged has it made again so. */
+  discard(object: Digest): Promise<void>;
   /** Writes a record unless there is one of the name. @returns whether it was written */
   claim(name: string, text: string): Promise<boolean>;
   /** A record; null when there is none. */
@@ -46,12 +48,14 @@ export function keepValue(store: Store, value: unknown): Promise<Digest> {
 }
 
 /**
- * A value that was kept.
+ * A value that was kept. What turns out not to be what was kept is removed, so that nobody takes it for the object any more.
  * @returns undefined when it is not there, or not what was kept
  * @throws GpruneError STORE_FAILED
  */
 export async function keptValue(store: Store, object: Digest): Promise<unknown> {
-  return (await store.read(object, (path) => readValue(path, object))) ?? undefined;
+  const value = await store.read(object, (path) => readValue(path, object));
+  if (value === undefined) await store.discard(object);
+  return value ?? undefined;
 }
 
 /** @throws GpruneError STORE_FAILED when it is not there, or not what was kept */
