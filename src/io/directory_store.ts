@@ -46,7 +46,16 @@ export class DirectoryStore implements Store {
   }
 
   async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
-    return (await this.has(object)) ? use(this.#object(object)) : null;
+    if (!(await this.has(object))) return null;
+    const path = this.#object(object);
+    try {
+      return await use(path);
+    } catch (error) {
+      if (!(error instanceof GpruneError && error.code === "NOT_FOUND")) throw error;
+      // Somebody removed it meanwhile, or it cannot be opened.
+      if (errnoOf(error.cause) === "ENOENT") return null;
+      throw unreadable(path, error, "an object");
+    }
   }
 
   has(object: Digest): Promise<boolean> {
@@ -90,7 +99,7 @@ export class DirectoryStore implements Store {
       return new TextDecoder().decode(await readSmallFile(path, MAX_RECORD));
     } catch (error) {
       if (errnoOf((error as GpruneError).cause) === "ENOENT") return null;
-      throw unreadable(path, error as GpruneError);
+      throw unreadable(path, error as GpruneError, "a record");
     }
   }
 
@@ -119,11 +128,11 @@ export class DirectoryStore implements Store {
   }
 }
 
-/** The error of a record that is there and cannot be read. */
-function unreadable(path: string, error: GpruneError): GpruneError {
+/** The error of what is there and cannot be read. */
+function unreadable(path: string, error: GpruneError, what: string): GpruneError {
   const reason = errnoOf(error.cause);
   const message =
-    reason === undefined ? error.message : `${path}: expected a record that can be read, got ${reason}`;
+    reason === undefined ? error.message : `${path}: expected ${what} that can be read, got ${reason}`;
   const hint =
     reason === "EACCES"
       ? "Runs and workers read each other's files: start them as one user, or let all of them read the store (umask, chmod)."

@@ -6,6 +6,7 @@ import { temporaryDirectory } from "../../test/directories.ts";
 import { CREDENTIALS, MockS3 } from "../../test/mock_s3.ts";
 import { openStore } from "./open_store.ts";
 import { S3Store } from "./s3_store.ts";
+import { readValue } from "./stage_file.ts";
 import { keepValue, keptValue, requireValue, type Store, storeIdentity } from "./store.ts";
 
 const VALUE = { numbers: Float64Array.of(1, -0, Number.NaN), names: new Map([["a", Int32Array.of(3)]]) };
@@ -121,6 +122,23 @@ test("a record that is there and cannot be read is not taken for none", async ()
   await rm(record);
   await writeFile(record, Buffer.of(0xff, 0xfe));
   expect(await store.record("unit-1")).toBe("\ufffd\ufffd");
+});
+
+test("an object that is removed before it is opened is none, and one that cannot be opened is the store's failure", async () => {
+  const store = await openStore(await temporaryDirectory());
+  const object = await keepValue(store, VALUE);
+  const readAfter = (act: (path: string) => Promise<void>): Promise<unknown> =>
+    store.read(object, async (path) => {
+      await rm(path);
+      await act(path);
+      return readValue(path, object);
+    });
+  expect(await readAfter(async () => {})).toBeNull();
+  await keepValue(store, VALUE);
+  await expect(readAfter((path) => symlink(path, path))).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    message: expect.stringMatching(/: expected an object that can be read, got ELOOP$/),
+  });
 });
 
 test.skipIf(process.getuid?.() === 0)("a record of another user's is said to be one", async () => {

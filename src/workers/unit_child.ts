@@ -12,11 +12,15 @@ const { store, ...settings } = JSON.parse(process.argv[2]!) as ChildSettings;
 let computer: UnitComputer | null = null;
 
 async function answerTo(job: UnitJob): Promise<UnitAnswer> {
+  let atModel = false;
   try {
     computer ??= new UnitComputer({ store: await openStore(store), ...settings });
+    atModel = true;
+    await computer.open(job);
+    atModel = false;
     return { type: "done", objects: await computer.compute(job) };
   } catch (error) {
-    return { type: "failed", failure: failureOf(error) };
+    return { type: "failed", failure: failureOf(error), atModel };
   }
 }
 

@@ -13,7 +13,12 @@ export interface ChildSettings {
 /** The child's answer to a job. */
 export type UnitAnswer =
   | { readonly type: "done"; readonly objects: UnitResult }
-  | { readonly type: "failed"; readonly failure: PlainError };
+  | {
+      readonly type: "failed";
+      readonly failure: PlainError;
+      /** Whether it is the model that could not be opened here, before anything was computed. */
+      readonly atModel: boolean;
+    };
 
 const failureSchema = z.strictObject({
   code: z.string(),

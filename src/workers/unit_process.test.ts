@@ -1,6 +1,10 @@
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { modelHashes } from "../model/model_hashes.ts";
+import { silent } from "../progress.ts";
 import type { UnitJob } from "./unit.ts";
 import { UnitProcess } from "./unit_process.ts";
 
@@ -38,6 +42,18 @@ test("a limit of more days than a timer takes is not over at once", { timeout: 6
     model: "/not/there/model",
   });
   const answer = await unit.compute(job, 1e9);
-  expect(answer).toMatchObject({ type: "failed", failure: { code: "NOT_FOUND" } });
+  expect(answer).toMatchObject({ type: "failed", failure: { code: "NOT_FOUND" }, atModel: true });
   await unit.stop();
+});
+
+test("what a unit lacks is told from what the machine lacks", { timeout: 60_000 }, async () => {
+  const root = await temporaryDirectory();
+  const model = await writeTinyCheckpoint(join(root, "model"));
+  const opened = await openModel(model);
+  const hashes = await modelHashes(opened, silent);
+  await opened.weights.close();
+  const unit = new UnitProcess({ store: join(root, "store") });
+  onTestFinished(() => unit.stop());
+  const answer = await unit.compute({ model, unit: { ...job.unit, hashes } }, 60);
+  expect(answer).toMatchObject({ type: "failed", failure: { code: "STORE_FAILED" }, atModel: false });
 });

@@ -62,7 +62,7 @@ const STORE_LOOKS = 6;
 /** Refitting a layer of 70 billion parameters' shape on a million tokens takes a machine of 16 cores more than two hours. */
 const UNIT_SECONDS = 6 * 3600;
 
-/** Errors that say something about this machine, so that it must not have more units. */
+/** Errors of opening the model that say something about this machine, so that it must not have more units. */
 const UNFIT: ReadonlySet<ErrorCode> = new Set(["MODEL_DIFFERS", "NOT_FOUND", "FORBIDDEN", "UNSUPPORTED"]);
 /** Errors that another attempt may not have. */
 const PASSING: ReadonlySet<ErrorCode> = new Set([
@@ -71,6 +71,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   "OUT_OF_MEMORY",
   "NETWORK",
   "BAD_FILE",
+  "NOT_FOUND",
   "INTERNAL",
 ]);
 
@@ -166,22 +167,23 @@ class UnitWorker {
 
   async #objectsOf(key: string, job: UnitJob): Promise<UnitResult> {
     let failure: PlainError;
+    let atModel = false;
     try {
       const answer = await this.#process.compute(job, this.#settings.unitSeconds ?? UNIT_SECONDS);
       if (answer.type === "done") return answer.objects;
-      failure = answer.failure;
+      ({ failure, atModel } = answer);
     } catch (error) {
       const { code, message } =
         error instanceof GpruneError ? error : { code: "INTERNAL" as const, message: String(error) };
       failure = { code, message };
     }
-    throw await this.#judged(key, failure);
+    throw await this.#judged(key, failure, atModel);
   }
 
-  /** What the queue is told about a failure. */
-  async #judged(key: string, failure: PlainError): Promise<Error> {
+  /** What the queue is told about a failure. @param atModel - whether it was the model that could not be opened */
+  async #judged(key: string, failure: PlainError, atModel: boolean): Promise<Error> {
     const { code, message } = failure;
-    if (this.#stopping || UNFIT.has(code)) {
+    if (this.#stopping || (atModel && UNFIT.has(code))) {
       await this.#tell({ event: "dropped", unit: key });
       if (!this.#stopping) this.#refuse(GpruneError.fromPlain(failure));
       return new JobGivenBack();
