@@ -148,3 +148,29 @@ test.skipIf(!hasRedis)(
     await expect.poll(() => jobs.state(key), { timeout: 30_000 }).toEqual(asked);
   },
 );
+
+test.skipIf(!hasRedis)(
+  "a run that stood still for longer than it has patience goes on when it can",
+  { timeout: 60_000 },
+  async () => {
+    const { server, root } = await redisForTest();
+    const queue = { redis: server.url, name: NAME };
+    const store = await openStore(join(root, "store"));
+    const jobs = await JobQueue.open(queue, () => {});
+    const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
+    onTestFinished(async () => {
+      vi.restoreAllMocks();
+      await dispatcher.close();
+      await jobs.close();
+    });
+    const key = unitKey(UNIT, NAME);
+    const result = dispatcher.result(UNIT);
+    result.catch(() => {});
+    await expect.poll(() => jobs.state(key), { timeout: 30_000 }).toMatchObject({ kind: "open" });
+    await store.claim(recordName(key), formatResult(key, {}));
+    const now = performance.now.bind(performance);
+    vi.spyOn(performance, "now").mockImplementation(() => now() + 1e7);
+    await jobs.remove(key);
+    await expect(result).resolves.toEqual({});
+  },
+);

@@ -77,6 +77,7 @@ export class Dispatcher {
   /** Looks at the queue, once there is one. */
   #timer: NodeJS.Timeout | undefined;
   #answered = performance.now();
+  #swept = performance.now();
   #workers = 0;
   #sweeping = false;
   #failure: unknown;
@@ -214,7 +215,11 @@ export class Dispatcher {
 
   async #sweep(): Promise<void> {
     const { patienceSeconds: patience = PATIENCE_SECONDS } = this.#options;
-    if (performance.now() - this.#answered > 1000 * patience && this.#waiting.size > 0) {
+    const now = performance.now();
+    // A process that stood still has asked nobody, and heard of nobody, for as long.
+    if (now - this.#swept > 2000 * SWEEP_SECONDS) this.#answered = now;
+    this.#swept = now;
+    if (now - this.#answered > 1000 * patience && this.#waiting.size > 0) {
       this.fail(
         new GpruneError("QUEUE_FAILED", `the queue: expected an answer in ${patience} s, got none`, {
           hint: "Units that were finished are in the store; resume the run when the server is back.",
