@@ -9,7 +9,7 @@ import { GpruneError } from "../errors.ts";
 import { readSmallFile } from "./file.ts";
 import { errnoOf } from "./output_file.ts";
 import type { Digest } from "./stage_file.ts";
-import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
+import { MAX_RECORD, type Store, storeError, storeFailed } from "./store.ts";
 
 /** Layout: `objects/` by the first two digits of their hashes, `records/`, `tmp/`. */
 export class DirectoryStore implements Store {
@@ -137,5 +137,6 @@ function unreadable(path: string, error: GpruneError, what: string): GpruneError
     reason === "EACCES"
       ? "Runs and workers read each other's files: start them as one user, or let all of them read the store (umask, chmod)."
       : "Check the disk that the machines share; what gprune has not written there can be removed.";
-  return new GpruneError("STORE_FAILED", message, { hint, cause: error });
+  const type = reason === undefined ? GpruneError : storeError(reason);
+  return new type("STORE_FAILED", message, { hint, cause: error });
 }

@@ -171,8 +171,8 @@ export class S3Store implements Store {
         if (ok || accept.includes(status)) return { status, headers };
         throw TEMPORARY.has(status) ? new Error(`status ${status}`) : new FinalAnswer(`status ${status}`);
       } catch (error) {
-        const isFinal = error instanceof FinalAnswer;
-        if (isFinal || attempt === MAX_ATTEMPTS) throw storeFailed(this.name, causeOf(error));
+        if (error instanceof FinalAnswer) throw storeFailed(this.name, error, GpruneError);
+        if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, causeOf(error));
         await pause(attempt);
       }
     }

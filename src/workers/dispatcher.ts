@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../errors.ts";
 import { keptValue, type Store } from "../io/store.ts";
 import { interrupted } from "../stages.ts";
+import { PATIENCE_SECONDS } from "./patient_store.ts";
 import { JobQueue, type QueueAddress } from "./queue.ts";
 import {
   describeUnit,
@@ -21,12 +22,11 @@ import { parseFailure } from "./unit_messages.ts";
 
 /** Seconds between two looks at the queue. */
 const SWEEP_SECONDS = 3;
-/** Seconds for which a server is waited for that does not answer. */
-const PATIENCE_SECONDS = 900;
 /** Times that a result which is not what its record says, or whose record is none, is computed anew. */
 const MAX_DAMAGED = 3;
 
 export interface DispatcherOptions extends QueueAddress {
+  /** One that waits while it is away. */
   readonly store: Store;
   /** Where the model is, for workers that are not told. */
   readonly model: string;
@@ -191,6 +191,8 @@ export class Dispatcher {
       return;
     }
     const result = await this.#known(key, waiting);
+    // The store may have been waited for, and the run be over.
+    if (this.#failure !== undefined) return;
     if (result !== null) {
       this.#waiting.delete(key);
       return settle(result);
@@ -228,8 +230,14 @@ export class Dispatcher {
     }
     if (this.#sweeping) return;
     this.#sweeping = true;
-    this.#workers = await this.#queue.workers().catch(() => this.#workers);
-    for (const key of [...this.#waiting.keys()]) await this.#look(key, false);
+    try {
+      this.#workers = await this.#queue.workers();
+      this.#answered = performance.now();
+    } catch {
+      // It is asked again with the next sweep.
+    }
+    // One of them may wait for the store.
+    for (const key of [...this.#waiting.keys()]) void this.#look(key, false);
     this.#sweeping = false;
   }
 

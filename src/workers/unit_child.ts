@@ -4,7 +4,9 @@
  */
 import { GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";
+import type { Store } from "../io/store.ts";
 import { UnitComputer } from "./compute.ts";
+import { patiently, patientStore } from "./patient_store.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
@@ -14,7 +16,8 @@ let computer: UnitComputer | null = null;
 async function answerTo(job: UnitJob): Promise<UnitAnswer> {
   let atModel = false;
   try {
-    computer ??= new UnitComputer({ store: await openStore(store), ...settings });
+    const open = (): Promise<Store> => openStore(store);
+    computer ??= new UnitComputer({ store: patientStore(await patiently(open)), ...settings });
     atModel = true;
     await computer.open(job);
     atModel = false;

@@ -6,6 +6,7 @@ import { setInterval } from "node:timers/promises";
 import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";
 import { type Store, storeIdentity } from "../io/store.ts";
+import { patientStore } from "./patient_store.ts";
 import { HopelessJob, JobGivenBack, JobWorker } from "./queue.ts";
 import {
   describeUnit,
@@ -82,7 +83,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
  *   when this machine has not the model that a run prunes
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
-  const store = await openStore(settings.store);
+  const store = patientStore(await openStore(settings.store));
   while ((await listen(settings, store)) === "moved") await settings.onEvent?.({ event: "moved" });
 }
 
