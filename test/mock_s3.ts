@@ -13,8 +13,8 @@ export class MockS3 {
   failures = 0;
   /** Downloads that break off in the middle. */
   cuts = 0;
-  /** Whether downloads never end. */
-  endless = false;
+  /** Folder whose downloads never end. */
+  endless: "objects/" | "records/" | undefined;
   /** What stands below status 404. */
   missing: Buffer = Buffer.from("<Error><Code>NoSuchKey</Code></Error>");
   readonly #server: Server;
@@ -53,7 +53,8 @@ export class MockS3 {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = Buffer.concat(await request.toArray());
-    if (this.endless) return void Readable.from(endlessBytes()).pipe(response);
+    if (this.endless !== undefined && request.url!.includes(this.endless))
+      return void Readable.from(endlessBytes()).pipe(response);
     const [status, content] = this.#decide(request, body);
     if (request.method === "HEAD" && content !== undefined)
       response.setHeader("content-length", content.length);
@@ -92,6 +93,10 @@ export class MockS3 {
   }
 }
 
-function* endlessBytes(): Generator<Buffer> {
-  for (;;) yield Buffer.alloc(2 ** 15);
+/** Slow enough to fill no disk while somebody waits for the end. */
+async function* endlessBytes(): AsyncGenerator<Buffer> {
+  for (;;) {
+    yield Buffer.alloc(2 ** 15);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }

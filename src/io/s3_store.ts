@@ -7,7 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { readFile, rm } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -52,6 +52,14 @@ interface Answer<T> {
   readonly taken?: T;
 }
 
+/** Where a store is. */
+interface Place {
+  readonly client: AwsClient;
+  /** URL of the bucket and the prefix. */
+  readonly root: string;
+  readonly scratch: string;
+}
+
 /** An answer that would be the same another time. */
 class FinalAnswer extends Error {}
 
@@ -60,31 +68,38 @@ export class S3Store implements Store {
   readonly #client: AwsClient;
   /** URL of the bucket and the prefix. */
   readonly #root: string;
+  readonly #scratch: string;
 
-  private constructor(name: string, root: string, client: AwsClient) {
+  private constructor(name: string, { client, root, scratch }: Place) {
     this.name = name;
     this.#root = root;
     this.#client = client;
+    this.#scratch = scratch;
   }
 
   /**
    * @param address - `s3://BUCKET[/PREFIX]`
+   * @param scratch - a directory of this machine for objects on their way, which is made when there is one
    * @throws GpruneError BAD_ARGUMENT for another address or without credentials; STORE_FAILED when the bucket does not answer
    */
-  static async open(address: string, environment: Environment = process.env): Promise<S3Store> {
+  static async open(
+    address: string,
+    environment: Environment = process.env,
+    scratch: string = tmpdir(),
+  ): Promise<S3Store> {
     const { bucket, prefix = "" } = ADDRESS.exec(address)?.groups ?? {};
     if (bucket === undefined) {
       throw new GpruneError("BAD_ARGUMENT", `--store: expected s3://BUCKET[/PREFIX], got ${address}`);
     }
     const client = clientOf(environment);
     const root = `${addressOf(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
-    const store = new S3Store(address, root, client);
+    const store = new S3Store(address, { client, root, scratch });
     await store.record("store");
     return store;
   }
 
   async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
-    const path = scratchFile();
+    const path = await this.#scratchFile();
     try {
       const digest = await fill(path);
       if (digest.bytes > MAX_OBJECT_BYTES) {
@@ -106,7 +121,7 @@ export class S3Store implements Store {
   }
 
   async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
-    const path = scratchFile();
+    const path = await this.#scratchFile();
     try {
       if (!(await this.#download(objectPath(object), path))) return null;
       return await use(path);
@@ -153,6 +168,14 @@ export class S3Store implements Store {
       pipeline(Readable.fromWeb(body! as never), createWriteStream(path));
     const { status } = await this.#send(key, { method: "GET" }, { accept: [404], take });
     return status !== 404;
+  }
+
+  /** A path on this machine for an object on its way. @throws GpruneError STORE_FAILED */
+  async #scratchFile(): Promise<string> {
+    await mkdir(this.#scratch, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw storeFailed(this.#scratch, error);
+    });
+    return join(this.#scratch, `gprune-store-${randomUUID()}`);
   }
 
   /** Sends until there is an answer that says something and was read to its end. @throws GpruneError STORE_FAILED */
@@ -237,11 +260,6 @@ function causeOf(error: unknown): unknown {
 /** Lets go of a body, and of what may have broken it off. */
 async function discard({ body }: Response): Promise<void> {
   await body?.cancel().catch(() => {});
-}
-
-/** A file of this machine, for an object on its way. */
-function scratchFile(): string {
-  return join(tmpdir(), `gprune-store-${randomUUID()}`);
 }
 
 function pause(attempt: number): Promise<void> {
