@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { Readable } from "node:stream";
 
 const BUCKET = "bucket";
 export const CREDENTIALS = { AWS_ACCESS_KEY_ID: "key", AWS_SECRET_ACCESS_KEY: "secret" } as const;
@@ -12,6 +13,8 @@ export class MockS3 {
   failures = 0;
   /** Downloads that break off in the middle. */
   cuts = 0;
+  /** Folder whose downloads never end. */
+  endless: "objects/" | "records/" | undefined;
   /** What stands below status 404. */
   missing: Buffer = Buffer.from("<Error><Code>NoSuchKey</Code></Error>");
   readonly #server: Server;
@@ -50,6 +53,8 @@ export class MockS3 {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = Buffer.concat(await request.toArray());
+    if (this.endless !== undefined && request.url!.includes(this.endless))
+      return void Readable.from(endlessBytes()).pipe(response);
     const [status, content] = this.#decide(request, body);
     if (request.method === "HEAD" && content !== undefined)
       response.setHeader("content-length", content.length);
@@ -85,5 +90,13 @@ export class MockS3 {
       default:
         return known === undefined ? [404, this.missing] : [200, known];
     }
+  }
+}
+
+/** Slow enough to fill no disk while somebody waits for the end. */
+async function* endlessBytes(): AsyncGenerator<Buffer> {
+  for (;;) {
+    yield Buffer.alloc(2 ** 15);
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

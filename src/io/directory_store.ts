@@ -9,7 +9,7 @@ import { GpruneError } from "../errors.ts";
 import { readSmallFile } from "./file.ts";
 import { errnoOf } from "./output_file.ts";
 import type { Digest } from "./stage_file.ts";
-import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
+import { MAX_RECORD, type Store, storeError, storeFailed } from "./store.ts";
 
 /** Layout: `objects/` by the first two digits of their hashes, `records/`, `tmp/`. */
 export class DirectoryStore implements Store {
@@ -46,7 +46,16 @@ export class DirectoryStore implements Store {
   }
 
   async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
-    return (await this.has(object)) ? use(this.#object(object)) : null;
+    if (!(await this.has(object))) return null;
+    const path = this.#object(object);
+    try {
+      return await use(path);
+    } catch (error) {
+      if (!(error instanceof GpruneError && error.code === "NOT_FOUND")) throw error;
+      // Somebody removed it meanwhile, or it cannot be opened.
+      if (errnoOf(error.cause) === "ENOENT") return null;
+      throw unreadable(path, error, "an object");
+    }
   }
 
   has(object: Digest): Promise<boolean> {
@@ -60,6 +69,10 @@ export class DirectoryStore implements Store {
       );
       return bytes === object.bytes;
     });
+  }
+
+  discard(object: Digest): Promise<void> {
+    return this.#guard(() => rm(this.#object(object), { force: true }));
   }
 
   claim(name: string, text: string): Promise<boolean> {
@@ -86,7 +99,7 @@ export class DirectoryStore implements Store {
       return new TextDecoder().decode(await readSmallFile(path, MAX_RECORD));
     } catch (error) {
       if (errnoOf((error as GpruneError).cause) === "ENOENT") return null;
-      throw unreadable(path, error as GpruneError);
+      throw unreadable(path, error as GpruneError, "a record");
     }
   }
 
@@ -115,14 +128,15 @@ export class DirectoryStore implements Store {
   }
 }
 
-/** The error of a record that is there and cannot be read. */
-function unreadable(path: string, error: GpruneError): GpruneError {
+/** The error of what is there and cannot be read. */
+function unreadable(path: string, error: GpruneError, what: string): GpruneError {
   const reason = errnoOf(error.cause);
   const message =
-    reason === undefined ? error.message : `${path}: expected a record that can be read, got ${reason}`;
+    reason === undefined ? error.message : `${path}: expected ${what} that can be read, got ${reason}`;
   const hint =
     reason === "EACCES"
       ? "Runs and workers read each other's files: start them as one user, or let all of them read the store (umask, chmod)."
       : "Check the disk that the machines share; what gprune has not written there can be removed.";
-  return new GpruneError("STORE_FAILED", message, { hint, cause: error });
+  const type = reason === undefined ? GpruneError : storeError(reason);
+  return new type("STORE_FAILED", message, { hint, cause: error });
 }

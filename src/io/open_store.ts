@@ -7,8 +7,8 @@ import type { Store } from "./store.ts";
  * @param address - a directory, or `s3://BUCKET[/PREFIX]`
  * @throws GpruneError STORE_FAILED when it cannot be used; BAD_ARGUMENT for a bucket without a name or credentials
  */
-export async function openStore(address: string): Promise<Store> {
+export async function openStore(address: string, scratch?: string): Promise<Store> {
   if (!address.startsWith("s3://")) return DirectoryStore.open(address);
   const { S3Store } = await import("./s3_store.ts");
-  return S3Store.open(address);
+  return S3Store.open(address, process.env, scratch);
 }

@@ -7,7 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { readFile, rm } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -37,36 +37,69 @@ interface S3Request {
   readonly body?: Uint8Array<ArrayBuffer>;
 }
 
+/** What is made of answers. */
+interface Handling<T> {
+  /** Statuses that are answers, besides good ones. */
+  readonly accept?: readonly number[];
+  /** Reads the body of a good answer, once more from the beginning when it breaks off. */
+  readonly take?: (answer: Response) => Promise<T>;
+}
+
+interface Answer<T> {
+  readonly status: number;
+  readonly headers: Headers;
+  /** What was read of a good answer. */
+  readonly taken?: T;
+}
+
+/** Where a store is. */
+interface Place {
+  readonly client: AwsClient;
+  /** URL of the bucket and the prefix. */
+  readonly root: string;
+  readonly scratch: string;
+}
+
+/** An answer that would be the same another time. */
+class FinalAnswer extends Error {}
+
 export class S3Store implements Store {
   readonly name: string;
   readonly #client: AwsClient;
   /** URL of the bucket and the prefix. */
   readonly #root: string;
+  readonly #scratch: string;
 
-  private constructor(name: string, root: string, client: AwsClient) {
+  private constructor(name: string, { client, root, scratch }: Place) {
     this.name = name;
     this.#root = root;
     this.#client = client;
+    this.#scratch = scratch;
   }
 
   /**
    * @param address - `s3://BUCKET[/PREFIX]`
+   * @param scratch - a directory of this machine for objects on their way, which is made when there is one
    * @throws GpruneError BAD_ARGUMENT for another address or without credentials; STORE_FAILED when the bucket does not answer
    */
-  static async open(address: string, environment: Environment = process.env): Promise<S3Store> {
+  static async open(
+    address: string,
+    environment: Environment = process.env,
+    scratch: string = tmpdir(),
+  ): Promise<S3Store> {
     const { bucket, prefix = "" } = ADDRESS.exec(address)?.groups ?? {};
     if (bucket === undefined) {
       throw new GpruneError("BAD_ARGUMENT", `--store: expected s3://BUCKET[/PREFIX], got ${address}`);
     }
     const client = clientOf(environment);
     const root = `${addressOf(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
-    const store = new S3Store(address, root, client);
+    const store = new S3Store(address, { client, root, scratch });
     await store.record("store");
     return store;
   }
 
   async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
-    const path = scratchFile();
+    const path = await this.#scratchFile();
     try {
       const digest = await fill(path);
       if (digest.bytes > MAX_OBJECT_BYTES) {
@@ -88,7 +121,7 @@ export class S3Store implements Store {
   }
 
   async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
-    const path = scratchFile();
+    const path = await this.#scratchFile();
     try {
       if (!(await this.#download(objectPath(object), path))) return null;
       return await use(path);
@@ -98,8 +131,12 @@ export class S3Store implements Store {
   }
 
   async has(object: Digest): Promise<boolean> {
-    const answer = await this.#send(objectPath(object), { method: "HEAD" }, [404]);
+    const answer = await this.#send(objectPath(object), { method: "HEAD" }, { accept: [404] });
     return answer.status !== 404 && answer.headers.get("content-length") === String(object.bytes);
+  }
+
+  async discard(object: Digest): Promise<void> {
+    await this.#send(objectPath(object), { method: "DELETE" }, { accept: [404] });
   }
 
   async claim(name: string, text: string): Promise<boolean> {
@@ -108,60 +145,59 @@ export class S3Store implements Store {
       "if-none-match": "*",
       "x-amz-content-sha256": sha256Hex(body),
     };
-    const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, [412]);
+    const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, { accept: [412] });
     return answer.status !== 412;
   }
 
   async record(name: string): Promise<string | null> {
-    const answer = await this.#send(`records/${name}`, { method: "GET" }, [404]);
-    if (answer.status === 404) return null;
-    const bytes = await answer.arrayBuffer();
-    if (bytes.byteLength > MAX_RECORD)
-      throw storeFailed(this.name, new Error(`a record of ${bytes.byteLength} bytes`));
-    return new TextDecoder().decode(bytes);
+    const { taken } = await this.#send(
+      `records/${name}`,
+      { method: "GET" },
+      { accept: [404], take: recordText },
+    );
+    return taken ?? null;
   }
 
   async forget(name: string): Promise<void> {
-    await this.#send(`records/${name}`, { method: "DELETE" }, [404]);
+    await this.#send(`records/${name}`, { method: "DELETE" }, { accept: [404] });
   }
 
   /** @returns whether there was something to be downloaded */
   async #download(key: string, path: string): Promise<boolean> {
-    for (let attempt = 1; ; attempt++) {
-      const answer = await this.#send(key, { method: "GET" }, [404]);
-      if (answer.status === 404) return false;
-      try {
-        await pipeline(Readable.fromWeb(answer.body! as never), createWriteStream(path));
-        return true;
-      } catch (error) {
-        if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, error);
-        await pause(attempt);
-      }
-    }
+    const take = ({ body }: Response): Promise<void> =>
+      pipeline(Readable.fromWeb(body! as never), createWriteStream(path));
+    const { status } = await this.#send(key, { method: "GET" }, { accept: [404], take });
+    return status !== 404;
   }
 
-  /**
-   * Sends until there is an answer that says something. Only what was got has a body that is left to be read: one that nobody
-   * reads holds its connection.
-   * @param accept - statuses that are answers, besides good ones
-   */
-  async #send(key: string, request: S3Request, accept: readonly number[] = []): Promise<Response> {
+  /** A path on this machine for an object on its way. @throws GpruneError STORE_FAILED */
+  async #scratchFile(): Promise<string> {
+    await mkdir(this.#scratch, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw storeFailed(this.#scratch, error);
+    });
+    return join(this.#scratch, `gprune-store-${randomUUID()}`);
+  }
+
+  /** Sends until there is an answer that says something and was read to its end. @throws GpruneError STORE_FAILED */
+  async #send<T = never>(
+    key: string,
+    request: S3Request,
+    { accept = [], take }: Handling<T> = {},
+  ): Promise<Answer<T>> {
     for (let attempt = 1; ; attempt++) {
-      const answer = await this.#client
-        .fetch(`${this.#root}/${key}`, request as RequestInit)
-        .catch((error: unknown) => {
-          return error instanceof Error ? error : new Error(String(error));
-        });
-      if (answer instanceof Response && (answer.ok || accept.includes(answer.status))) {
-        if (request.method !== "GET" || !answer.ok) await discard(answer);
-        return answer;
+      try {
+        const answer = await this.#client.fetch(`${this.#root}/${key}`, request as RequestInit);
+        const { status, headers, ok } = answer;
+        if (ok && take !== undefined) return { status, headers, taken: await take(answer) };
+        // A body that nobody reads holds its connection.
+        await discard(answer);
+        if (ok || accept.includes(status)) return { status, headers };
+        throw TEMPORARY.has(status) ? new Error(`status ${status}`) : new FinalAnswer(`status ${status}`);
+      } catch (error) {
+        if (error instanceof FinalAnswer) throw storeFailed(this.name, error, GpruneError);
+        if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, causeOf(error));
+        await pause(attempt);
       }
-      const isFinal = answer instanceof Response && !TEMPORARY.has(answer.status);
-      const reason =
-        answer instanceof Response ? new Error(`status ${answer.status}`) : (answer.cause ?? answer);
-      if (answer instanceof Response) await discard(answer);
-      if (isFinal || attempt === MAX_ATTEMPTS) throw storeFailed(this.name, reason);
-      await pause(attempt);
     }
   }
 }
@@ -204,14 +240,26 @@ function objectPath({ sha256 }: Digest): string {
   return `objects/${sha256.slice(0, 2)}/${sha256}`;
 }
 
+/** The text of a record. What is no text is no record of anybody's, which whoever reads it sees. */
+async function recordText({ body }: Response): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of body ?? []) {
+    bytes += piece.length;
+    if (bytes > MAX_RECORD) throw new FinalAnswer(`a record of more than ${MAX_RECORD} bytes`);
+    pieces.push(piece);
+  }
+  return new TextDecoder().decode(Buffer.concat(pieces));
+}
+
+/** What an error is about: those of `fetch` only say that it failed. */
+function causeOf(error: unknown): unknown {
+  return (error instanceof Error && error.cause) || error;
+}
+
 /** Lets go of a body, and of what may have broken it off. */
 async function discard({ body }: Response): Promise<void> {
   await body?.cancel().catch(() => {});
-}
-
-/** A file of this machine, for an object on its way. */
-function scratchFile(): string {
-  return join(tmpdir(), `gprune-store-${randomUUID()}`);
 }
 
 function pause(attempt: number): Promise<void> {

@@ -6,6 +6,7 @@ import { temporaryDirectory } from "../../test/directories.ts";
 import { CREDENTIALS, MockS3 } from "../../test/mock_s3.ts";
 import { openStore } from "./open_store.ts";
 import { S3Store } from "./s3_store.ts";
+import { readValue } from "./stage_file.ts";
 import { keepValue, keptValue, requireValue, type Store, storeIdentity } from "./store.ts";
 
 const VALUE = { numbers: Float64Array.of(1, -0, Number.NaN), names: new Map([["a", Int32Array.of(3)]]) };
@@ -95,6 +96,7 @@ describe.each([
     for (const harmed of [flipped, bytes.subarray(0, -8), null]) {
       await here.set(object.sha256, harmed);
       expect(await keptValue(store, object)).toBeUndefined();
+      expect(await store.has(object)).toBe(false);
       await expect(requireValue(store, object)).rejects.toMatchObject({ code: "STORE_FAILED" });
       await keepValue(store, VALUE);
       expect(await keptValue(store, object)).toEqual(VALUE);
@@ -120,6 +122,23 @@ test("a record that is there and cannot be read is not taken for none", async ()
   await rm(record);
   await writeFile(record, Buffer.of(0xff, 0xfe));
   expect(await store.record("unit-1")).toBe("\ufffd\ufffd");
+});
+
+test("an object that is removed before it is opened is none, and one that cannot be opened is the store's failure", async () => {
+  const store = await openStore(await temporaryDirectory());
+  const object = await keepValue(store, VALUE);
+  const readAfter = (act: (path: string) => Promise<void>): Promise<unknown> =>
+    store.read(object, async (path) => {
+      await rm(path);
+      await act(path);
+      return readValue(path, object);
+    });
+  expect(await readAfter(async () => {})).toBeNull();
+  await keepValue(store, VALUE);
+  await expect(readAfter((path) => symlink(path, path))).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    message: expect.stringMatching(/: expected an object that can be read, got ELOOP$/),
+  });
 });
 
 test.skipIf(process.getuid?.() === 0)("a record of another user's is said to be one", async () => {
@@ -158,6 +177,28 @@ test("a bucket that fails now and then is asked again, and nothing is left on th
   s3.cuts = 1;
   expect(await keptValue(store, object)).toEqual(VALUE);
   expect(await own()).toEqual(before);
+});
+
+test("a record whose download breaks off is asked for again, and then said to be the store's failure", async () => {
+  const own = await MockS3.start();
+  onTestFinished(() => own.close());
+  const store = await S3Store.open("s3://bucket", own.environment);
+  await store.claim("unit-1", "the text of a record");
+  own.cuts = 1;
+  expect(await store.record("unit-1")).toBe("the text of a record");
+  own.cuts = 100;
+  await expect(store.record("unit-1")).rejects.toMatchObject({ code: "STORE_FAILED" });
+});
+
+test("a record that has no end is not read to it", { timeout: 30_000 }, async () => {
+  const own = await MockS3.start();
+  onTestFinished(() => own.close());
+  const store = await S3Store.open("s3://bucket", own.environment);
+  own.endless = "records/";
+  await expect(store.record("unit-1")).rejects.toMatchObject({
+    code: "STORE_FAILED",
+    message: expect.stringContaining("a record of more than 65536 bytes"),
+  });
 });
 
 test("connections are free again when a bucket says at length that something is missing", async () => {

@@ -3,7 +3,7 @@
  * and short records, of which the first one of a name stays. What comes back is checked by its reader.
  */
 import { randomUUID } from "node:crypto";
-import { GpruneError, reasonOf } from "../errors.ts";
+import { codeOf, GpruneError, reasonOf } from "../errors.ts";
 import { writeNewFile } from "./output_file.ts";
 import { type Digest, readValue, writeValue } from "./stage_file.ts";
 
@@ -23,6 +23,8 @@ export interface Store {
   read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null>;
   /** Whether an object is there, as far as that can be told without reading it. */
   has(object: Digest): Promise<boolean>;
+  /** Removes an object, if there is one: whoever finds that it is damaged has it made again so. */
+  discard(object: Digest): Promise<void>;
   /** Writes a record unless there is one of the name. @returns whether it was written */
   claim(name: string, text: string): Promise<boolean>;
   /** A record; null when there is none. */
@@ -46,12 +48,14 @@ export function keepValue(store: Store, value: unknown): Promise<Digest> {
 }
 
 /**
- * A value that was kept.
+ * A value that was kept. What turns out not to be what was kept is removed, so that nobody takes it for the object any more.
  * @returns undefined when it is not there, or not what was kept
  * @throws GpruneError STORE_FAILED
  */
 export async function keptValue(store: Store, object: Digest): Promise<unknown> {
-  return (await store.read(object, (path) => readValue(path, object))) ?? undefined;
+  const value = await store.read(object, (path) => readValue(path, object));
+  if (value === undefined) await store.discard(object);
+  return value ?? undefined;
 }
 
 /** @throws GpruneError STORE_FAILED when it is not there, or not what was kept */
@@ -76,11 +80,31 @@ export async function storeIdentity(store: Store): Promise<string> {
   return (await store.record(IDENTITY))!;
 }
 
-/** The error of a store that cannot be used. */
-export function storeFailed(name: string, cause: unknown): GpruneError {
-  const code = (cause as { readonly code?: unknown } | null)?.code;
-  const reason = typeof code === "string" ? code : reasonOf(cause);
-  return new GpruneError("STORE_FAILED", `${name}: expected a store that can be written, got ${reason}`, {
+/** The failure of a store that may be over when it is asked again later. */
+export class StoreAway extends GpruneError {}
+
+/** What a system says of a place where the same would fail again, until somebody changes something. */
+const LASTING: ReadonlySet<string> = new Set([
+  ...["EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG"],
+  ...["ENOENT", "EEXIST", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG"],
+]);
+
+/** The class of errors of stores for a failure. @param code - of the system, if it has one */
+export function storeError(code: string | undefined): typeof GpruneError {
+  return LASTING.has(code ?? "") ? GpruneError : StoreAway;
+}
+
+/**
+ * The error of a store that cannot be used; a `StoreAway` when that may be over later.
+ * @param type - the class of the error; by what the system says when absent
+ */
+export function storeFailed(
+  name: string,
+  cause: unknown,
+  type: typeof GpruneError = storeError(codeOf(cause)),
+): GpruneError {
+  const reason = codeOf(cause) ?? reasonOf(cause);
+  return new type("STORE_FAILED", `${name}: expected a store that can be written, got ${reason}`, {
     hint: "All machines need to read and write it: a directory that they share, or s3://BUCKET/PREFIX.",
     cause,
   });

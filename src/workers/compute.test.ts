@@ -71,6 +71,7 @@ function heard(store: Store): { readonly store: Store; readonly reads: string[] 
         return store.read(object, use);
       },
       has: (object) => store.has(object),
+      discard: (object) => store.discard(object),
       claim: (name, text) => store.claim(name, text),
       record: (name) => store.record(name),
       forget: (name) => store.forget(name),

@@ -8,8 +8,8 @@ import { hasRedis } from "../../test/redis_server.ts";
 import { openStore } from "../io/open_store.ts";
 import type { Store } from "../io/store.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { JobWorker } from "./queue.ts";
-import { formatResult, recordName, type Unit, unitKey } from "./unit.ts";
+import { JobQueue, JobWorker } from "./queue.ts";
+import { formatJob, formatResult, recordName, type Unit, unitKey } from "./unit.ts";
 
 const NAME = "gprune-test";
 
@@ -125,5 +125,52 @@ test.skipIf(!hasRedis)(
       message: expect.stringContaining(`its record is damaged in ${store.name}`),
     });
     expect(computed).toHaveLength(4);
+  },
+);
+
+test.skipIf(!hasRedis)(
+  "a unit that an earlier run left in the queue says where this run has the model",
+  { timeout: 60_000 },
+  async () => {
+    const { server, root } = await redisForTest();
+    const queue = { redis: server.url, name: NAME };
+    const key = unitKey(UNIT, NAME);
+    const jobs = await JobQueue.open(queue, () => {});
+    await jobs.add(key, formatJob({ model: "/not/there/any/more", unit: UNIT }));
+    const store = await openStore(join(root, "store"));
+    const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
+    onTestFinished(async () => {
+      await dispatcher.close();
+      await jobs.close();
+    });
+    dispatcher.result(UNIT).catch(() => {});
+    const asked = { kind: "open", data: formatJob({ model: "model", unit: UNIT }) };
+    await expect.poll(() => jobs.state(key), { timeout: 30_000 }).toEqual(asked);
+  },
+);
+
+test.skipIf(!hasRedis)(
+  "a run that stood still for longer than it has patience goes on when it can",
+  { timeout: 60_000 },
+  async () => {
+    const { server, root } = await redisForTest();
+    const queue = { redis: server.url, name: NAME };
+    const store = await openStore(join(root, "store"));
+    const jobs = await JobQueue.open(queue, () => {});
+    const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
+    onTestFinished(async () => {
+      vi.restoreAllMocks();
+      await dispatcher.close();
+      await jobs.close();
+    });
+    const key = unitKey(UNIT, NAME);
+    const result = dispatcher.result(UNIT);
+    result.catch(() => {});
+    await expect.poll(() => jobs.state(key), { timeout: 30_000 }).toMatchObject({ kind: "open" });
+    await store.claim(recordName(key), formatResult(key, {}));
+    const now = performance.now.bind(performance);
+    vi.spyOn(performance, "now").mockImplementation(() => now() + 1e7);
+    await jobs.remove(key);
+    await expect(result).resolves.toEqual({});
   },
 );

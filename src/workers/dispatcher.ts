@@ -3,9 +3,11 @@
  * object that the record names has the right hash. Events of the queue, and a poll every few seconds in case one was lost, only say
  * when to look.
  */
+import { isDeepStrictEqual } from "node:util";
 import { GpruneError } from "../errors.ts";
 import { keptValue, type Store } from "../io/store.ts";
 import { interrupted } from "../stages.ts";
+import { PATIENCE_SECONDS } from "./patient_store.ts";
 import { JobQueue, type QueueAddress } from "./queue.ts";
 import {
   describeUnit,
@@ -20,12 +22,11 @@ import { parseFailure } from "./unit_messages.ts";
 
 /** Seconds between two looks at the queue. */
 const SWEEP_SECONDS = 3;
-/** Seconds for which a server is waited for that does not answer. */
-const PATIENCE_SECONDS = 900;
 /** Times that a result which is not what its record says, or whose record is none, is computed anew. */
 const MAX_DAMAGED = 3;
 
 export interface DispatcherOptions extends QueueAddress {
+  /** One that waits while it is away. */
   readonly store: Store;
   /** Where the model is, for workers that are not told. */
   readonly model: string;
@@ -76,6 +77,7 @@ export class Dispatcher {
   /** Looks at the queue, once there is one. */
   #timer: NodeJS.Timeout | undefined;
   #answered = performance.now();
+  #swept = performance.now();
   #workers = 0;
   #sweeping = false;
   #failure: unknown;
@@ -182,15 +184,22 @@ export class Dispatcher {
     const { unit, settle } = waiting;
     const state = await this.#queue.state(key);
     this.#answered = performance.now();
-    if (state.kind === "open") return;
+    const job = formatJob({ model: this.#options.model, unit });
+    if (state.kind === "open") {
+      // An earlier run may have had the model elsewhere, which the unit's key does not say.
+      if (isNew && !isDeepStrictEqual(state.data, job)) await this.#queue.update(key, job);
+      return;
+    }
     const result = await this.#known(key, waiting);
+    // The store may have been waited for, and the run be over.
+    if (this.#failure !== undefined) return;
     if (result !== null) {
       this.#waiting.delete(key);
       return settle(result);
     }
     if (state.kind === "failed" && !isNew) throw this.#failed(unit, state.reason);
     if (state.kind !== "none") await this.#queue.remove(key);
-    await this.#queue.add(key, formatJob({ model: this.#options.model, unit }));
+    await this.#queue.add(key, job);
   }
 
   /** The unit's result. A record that is not the unit's is forgotten: it would keep the name from the one that is. */
@@ -208,7 +217,11 @@ export class Dispatcher {
 
   async #sweep(): Promise<void> {
     const { patienceSeconds: patience = PATIENCE_SECONDS } = this.#options;
-    if (performance.now() - this.#answered > 1000 * patience && this.#waiting.size > 0) {
+    const now = performance.now();
+    // A process that stood still has asked nobody, and heard of nobody, for as long.
+    if (now - this.#swept > 2000 * SWEEP_SECONDS) this.#answered = now;
+    this.#swept = now;
+    if (now - this.#answered > 1000 * patience && this.#waiting.size > 0) {
       this.fail(
         new GpruneError("QUEUE_FAILED", `the queue: expected an answer in ${patience} s, got none`, {
           hint: "Units that were finished are in the store; resume the run when the server is back.",
@@ -217,8 +230,14 @@ export class Dispatcher {
     }
     if (this.#sweeping) return;
     this.#sweeping = true;
-    this.#workers = await this.#queue.workers().catch(() => this.#workers);
-    for (const key of [...this.#waiting.keys()]) await this.#look(key, false);
+    try {
+      this.#workers = await this.#queue.workers();
+      this.#answered = performance.now();
+    } catch {
+      // It is asked again with the next sweep.
+    }
+    // One of them may wait for the store.
+    for (const key of [...this.#waiting.keys()]) void this.#look(key, false);
     this.#sweeping = false;
   }
 

@@ -30,7 +30,7 @@ export interface QueueAddress {
 /** What has become of a job. */
 export type JobState =
   | { readonly kind: "none" }
-  | { readonly kind: "open" }
+  | { readonly kind: "open"; readonly data: unknown }
   | { readonly kind: "completed" }
   | { readonly kind: "failed"; readonly reason: string };
 
@@ -78,8 +78,14 @@ export class JobQueue {
   async state(key: string): Promise<JobState> {
     const job: Job | undefined = await this.#server.patiently(() => this.#queue.getJob(key));
     if (job === undefined) return { kind: "none" };
-    if (job.finishedOn === undefined) return { kind: "open" };
+    if (job.finishedOn === undefined) return { kind: "open", data: job.data };
     return job.failedReason ? { kind: "failed", reason: job.failedReason } : { kind: "completed" };
+  }
+
+  /** Gives a job other data, which whoever takes it from now on is given; nothing when it has ended. */
+  async update(key: string, data: unknown): Promise<void> {
+    const job: Job | undefined = await this.#server.patiently(() => this.#queue.getJob(key));
+    await this.#server.patiently(async () => job?.updateData(data)).catch(() => {});
   }
 
   /** Removes a job; one that is being computed stays. */

@@ -20,6 +20,7 @@ async function countingStore(): Promise<{ readonly store: Store; readonly reads:
       return own.read(object, use);
     },
     has: (object) => own.has(object),
+    discard: (object) => own.discard(object),
     claim: (name, text) => own.claim(name, text),
     record: (name) => own.record(name),
     forget: (name) => own.forget(name),

@@ -28,6 +28,7 @@ import { type Reporting, silent } from "../progress.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder, RemoteActivations } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { patientStore } from "./patient_store.ts";
 import { keepRecipe } from "./recipes.ts";
 import { handled, type Remote } from "./remote.ts";
 import { remoteActivations } from "./remote_activations.ts";
@@ -58,7 +59,7 @@ const TARGET_RANGES = 8;
  */
 export function distributed(distribution: Distribution): (base: PassesBase) => Promise<OpenRunPasses> {
   return async (base) => {
-    const store = await openStore(distribution.store);
+    const store = patientStore(await openStore(distribution.store), { signal: base.signal });
     const name = queueName(await storeIdentity(store), distribution.threads);
     const model = addressOf(base.model);
     const { redis } = distribution;

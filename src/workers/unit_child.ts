@@ -4,19 +4,27 @@
  */
 import { GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";
+import { removeScratch } from "../io/scratch.ts";
+import type { Store } from "../io/store.ts";
 import { UnitComputer } from "./compute.ts";
+import { patiently, patientStore } from "./patient_store.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
-const { store, ...settings } = JSON.parse(process.argv[2]!) as ChildSettings;
+const { store, scratch, ...settings } = JSON.parse(process.argv[2]!) as ChildSettings;
 let computer: UnitComputer | null = null;
 
 async function answerTo(job: UnitJob): Promise<UnitAnswer> {
+  let atModel = false;
   try {
-    computer ??= new UnitComputer({ store: await openStore(store), ...settings });
+    const open = (): Promise<Store> => openStore(store, scratch);
+    computer ??= new UnitComputer({ store: patientStore(await patiently(open)), ...settings });
+    atModel = true;
+    await computer.open(job);
+    atModel = false;
     return { type: "done", objects: await computer.compute(job) };
   } catch (error) {
-    return { type: "failed", failure: failureOf(error) };
+    return { type: "failed", failure: failureOf(error), atModel };
   }
 }
 
@@ -28,7 +36,11 @@ function failureOf(error: unknown): PlainError {
   };
 }
 
-process.on("disconnect", () => process.exit());
+process.on("disconnect", () => {
+  // A worker that was killed removes nothing.
+  removeScratch(scratch);
+  process.exit();
+});
 // Ctrl-C reaches the whole group of processes; the worker decides what it means.
 process.on("SIGINT", () => {});
 process.on("message", async (job) => process.send?.(await answerTo(job as UnitJob)));

@@ -8,12 +8,19 @@ export interface ChildSettings {
   readonly store: string;
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
+  /** A directory of its own for objects on their way, which need not be there yet, and goes when the child has ended. */
+  readonly scratch: string;
 }
 
 /** The child's answer to a job. */
 export type UnitAnswer =
   | { readonly type: "done"; readonly objects: UnitResult }
-  | { readonly type: "failed"; readonly failure: PlainError };
+  | {
+      readonly type: "failed";
+      readonly failure: PlainError;
+      /** Whether it is the model that could not be opened here, before anything was computed. */
+      readonly atModel: boolean;
+    };
 
 const failureSchema = z.strictObject({
   code: z.string(),

@@ -1,6 +1,12 @@
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
+import { MockS3 } from "../../test/mock_s3.ts";
+import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { modelHashes } from "../model/model_hashes.ts";
+import { silent } from "../progress.ts";
 import type { UnitJob } from "./unit.ts";
 import { UnitProcess } from "./unit_process.ts";
 
@@ -38,6 +44,46 @@ test("a limit of more days than a timer takes is not over at once", { timeout: 6
     model: "/not/there/model",
   });
   const answer = await unit.compute(job, 1e9);
-  expect(answer).toMatchObject({ type: "failed", failure: { code: "NOT_FOUND" } });
+  expect(answer).toMatchObject({ type: "failed", failure: { code: "NOT_FOUND" }, atModel: true });
   await unit.stop();
+});
+
+/** The job with a model that is there. */
+async function jobIn(root: string): Promise<UnitJob> {
+  const model = await writeTinyCheckpoint(join(root, "model"));
+  const opened = await openModel(model);
+  const hashes = await modelHashes(opened, silent);
+  await opened.weights.close();
+  return { model, unit: { ...job.unit, hashes } };
+}
+
+test("what a unit lacks is told from what the machine lacks", { timeout: 60_000 }, async () => {
+  const root = await temporaryDirectory();
+  const unit = new UnitProcess({ store: join(root, "store") });
+  onTestFinished(() => unit.stop());
+  const answer = await unit.compute(await jobIn(root), 60);
+  expect(answer).toMatchObject({ type: "failed", failure: { code: "STORE_FAILED" }, atModel: false });
+});
+
+test("a process that is ended in the middle of a download leaves nothing on this machine", {
+  timeout: 120_000,
+}, async () => {
+  const root = await temporaryDirectory();
+  const s3 = await MockS3.start();
+  s3.endless = "objects/";
+  const unit = new UnitProcess({ store: "s3://bucket" });
+  const environment = { ...s3.environment, TMPDIR: await temporaryDirectory() };
+  for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+  onTestFinished(async () => {
+    vi.unstubAllEnvs();
+    await unit.stop();
+    await s3.close();
+  });
+  const downloads = async (): Promise<readonly string[]> =>
+    (await readdir(environment.TMPDIR, { recursive: true })).filter((name) => name.includes("gprune-"));
+  const refused = expect(unit.compute(await jobIn(root), 600)).rejects.toThrow("SIGKILL");
+  await expect.poll(downloads, { timeout: 60_000 }).not.toEqual([]);
+  await unit.stop();
+  await refused;
+  expect(await downloads()).toEqual([]);
 });

@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
 import { computingProcess } from "../io/machine.ts";
 import { ownProgram } from "../io/own_program.ts";
+import { removeScratch, scratchPath } from "../io/scratch.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 
@@ -14,11 +15,11 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** A child, started when there is something to compute and again when it has died, until it is told to stop. */
 export class UnitProcess {
-  readonly #settings: ChildSettings;
+  readonly #settings: Omit<ChildSettings, "scratch">;
   #child: ChildProcess | null = null;
   #isStopped = false;
 
-  constructor(settings: ChildSettings) {
+  constructor(settings: Omit<ChildSettings, "scratch">) {
     this.#settings = settings;
   }
 
@@ -31,7 +32,9 @@ export class UnitProcess {
   start(): void {
     if (this.#child !== null || this.#isStopped) return;
     const { path, nodeOptions } = ownProgram("unit_child", import.meta.url);
-    const child = fork(path, [JSON.stringify(this.#settings)], {
+    const scratch = scratchPath();
+    const settings: ChildSettings = { ...this.#settings, scratch };
+    const child = fork(path, [JSON.stringify(settings)], {
       ...computingProcess(nodeOptions),
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
@@ -39,7 +42,11 @@ export class UnitProcess {
     const forget = (): void => {
       if (this.#child === child) this.#child = null;
     };
-    child.once("exit", forget);
+    child.once("exit", () => {
+      // It may have been ended in the middle of a transfer.
+      removeScratch(scratch);
+      forget();
+    });
     // One that could not be started never exits.
     child.on("error", () => {
       if (child.pid === undefined) forget();

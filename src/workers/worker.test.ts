@@ -58,7 +58,7 @@ test.skipIf(!hasRedis)(
     // Whoever would compute it has time to.
     await new Promise((resolve) => setTimeout(resolve, 3000));
     expect(events).toEqual(["listening", "started", "dropped"]);
-    expect(await queue.state(key)).toEqual({ kind: "open" });
+    expect(await queue.state(key)).toMatchObject({ kind: "open" });
     await queue.close();
   },
 );

@@ -6,6 +6,7 @@ import { setInterval } from "node:timers/promises";
 import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";
 import { type Store, storeIdentity } from "../io/store.ts";
+import { patientStore } from "./patient_store.ts";
 import { HopelessJob, JobGivenBack, JobWorker } from "./queue.ts";
 import {
   describeUnit,
@@ -62,7 +63,7 @@ const STORE_LOOKS = 6;
 /** Refitting a layer of 70 billion parameters' shape on a million tokens takes a machine of 16 cores more than two hours. */
 const UNIT_SECONDS = 6 * 3600;
 
-/** Errors that say something about this machine, so that it must not have more units. */
+/** Errors of opening the model that say something about this machine, so that it must not have more units. */
 const UNFIT: ReadonlySet<ErrorCode> = new Set(["MODEL_DIFFERS", "NOT_FOUND", "FORBIDDEN", "UNSUPPORTED"]);
 /** Errors that another attempt may not have. */
 const PASSING: ReadonlySet<ErrorCode> = new Set([
@@ -71,6 +72,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   "OUT_OF_MEMORY",
   "NETWORK",
   "BAD_FILE",
+  "NOT_FOUND",
   "INTERNAL",
 ]);
 
@@ -81,7 +83,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
  *   when this machine has not the model that a run prunes
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
-  const store = await openStore(settings.store);
+  const store = patientStore(await openStore(settings.store));
   while ((await listen(settings, store)) === "moved") await settings.onEvent?.({ event: "moved" });
 }
 
@@ -166,22 +168,23 @@ class UnitWorker {
 
   async #objectsOf(key: string, job: UnitJob): Promise<UnitResult> {
     let failure: PlainError;
+    let atModel = false;
     try {
       const answer = await this.#process.compute(job, this.#settings.unitSeconds ?? UNIT_SECONDS);
       if (answer.type === "done") return answer.objects;
-      failure = answer.failure;
+      ({ failure, atModel } = answer);
     } catch (error) {
       const { code, message } =
         error instanceof GpruneError ? error : { code: "INTERNAL" as const, message: String(error) };
       failure = { code, message };
     }
-    throw await this.#judged(key, failure);
+    throw await this.#judged(key, failure, atModel);
   }
 
-  /** What the queue is told about a failure. */
-  async #judged(key: string, failure: PlainError): Promise<Error> {
+  /** What the queue is told about a failure. @param atModel - whether it was the model that could not be opened */
+  async #judged(key: string, failure: PlainError, atModel: boolean): Promise<Error> {
     const { code, message } = failure;
-    if (this.#stopping || UNFIT.has(code)) {
+    if (this.#stopping || (atModel && UNFIT.has(code))) {
       await this.#tell({ event: "dropped", unit: key });
       if (!this.#stopping) this.#refuse(GpruneError.fromPlain(failure));
       return new JobGivenBack();

@@ -1,0 +1,77 @@
+import { join } from "node:path";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { openStore } from "../io/open_store.ts";
+import { keepValue, keptValue, type Store, storeFailed } from "../io/store.ts";
+import { patientStore } from "./patient_store.ts";
+
+/** A store that fails, with errors of a code each, before it does anything. */
+async function failingStore(codes: string[]): Promise<Store> {
+  const own = await openStore(join(await temporaryDirectory(), "store"));
+  const after = <T>(act: () => Promise<T>): Promise<T> => {
+    const code = codes.shift();
+    if (code === undefined) return act();
+    return Promise.reject(storeFailed(own.name, Object.assign(new Error("not now"), { code })));
+  };
+  return {
+    name: own.name,
+    keep: (fill) => after(() => own.keep(fill)),
+    read: (object, use) => after(() => own.read(object, use)),
+    has: (object) => after(() => own.has(object)),
+    discard: (object) => after(() => own.discard(object)),
+    claim: (name, text) => after(() => own.claim(name, text)),
+    record: (name) => after(() => own.record(name)),
+    forget: (name) => after(() => own.forget(name)),
+  };
+}
+
+/** Has every pause be over at once. */
+function withoutPauses(): void {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  const clock = setInterval(() => vi.advanceTimersByTime(3000), 1);
+  onTestFinished(() => {
+    clearInterval(clock);
+    vi.useRealTimers();
+  });
+}
+
+test("a store that is away for a while is asked again, whatever is asked of it", async () => {
+  withoutPauses();
+  const codes: string[] = [];
+  const store = patientStore(await failingStore(codes));
+  const twice = <T>(act: () => Promise<T>): Promise<T> => {
+    codes.push("ECONNREFUSED", "ESTALE");
+    return act();
+  };
+  const object = await twice(() => keepValue(store, [1, 2]));
+  expect(await twice(() => keptValue(store, object))).toEqual([1, 2]);
+  expect(await twice(() => store.has(object))).toBe(true);
+  await twice(() => store.discard(object));
+  expect(await store.has(object)).toBe(false);
+  expect(await twice(() => store.claim("name", "text"))).toBe(true);
+  expect(await twice(() => store.record("name"))).toBe("text");
+  await twice(() => store.forget("name"));
+  expect(await store.record("name")).toBeNull();
+  expect(codes).toEqual([]);
+});
+
+test("one that stays away, or says what time does not mend, has failed", async () => {
+  withoutPauses();
+  const away = patientStore(await failingStore(Array.from({ length: 100 }, () => "EIO")), {
+    patienceSeconds: 30,
+  });
+  await expect(away.record("name")).rejects.toMatchObject({ code: "STORE_FAILED" });
+  const codes = ["EACCES", "EIO"];
+  await expect(patientStore(await failingStore(codes)).record("name")).rejects.toMatchObject({
+    code: "STORE_FAILED",
+  });
+  expect(codes).toEqual(["EIO"]);
+});
+
+test("nobody waits for a store once the run is told to stop", async () => {
+  const end = new AbortController();
+  const store = patientStore(await failingStore(["EIO", "EIO"]), { signal: end.signal });
+  const asked = store.record("name");
+  end.abort();
+  await expect(asked).rejects.toMatchObject({ code: "INTERRUPTED" });
+});
