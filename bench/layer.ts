@@ -68,7 +68,8 @@ function feedsOf({ inputs }: Graph, span: { readonly B: number; readonly T: numb
       if (name !== "mask") return [name, randomTensor(sized, { name })];
       const keys = sized.at(-1)!;
       const queries = Math.min(sized.at(-2)!, span.T);
-      const visible = (at: number): boolean => (at % keys) - (keys - queries) <= Math.floor(at / keys) % queries;
+      const visible = (at: number): boolean =>
+        (at % keys) - (keys - queries) <= Math.floor(at / keys) % queries;
       return [
         name,
         {
