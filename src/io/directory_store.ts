@@ -51,8 +51,8 @@ export class DirectoryStore implements Store {
     try {
       return await use(path);
     } catch (error) {
-      if (!(error instanceof GpruneError && error.code === "NOT_FOUND")) throw error;
-      // Somebody removed it meanwhile, or it cannot be opened.
+      if (!isOfSystem(error)) throw error;
+      // Somebody removed it meanwhile, or it cannot be opened or read.
       if (errnoOf(error.cause) === "ENOENT") return null;
       throw unreadable(path, error, "an object");
     }
@@ -126,6 +126,12 @@ export class DirectoryStore implements Store {
       throw error instanceof GpruneError ? error : storeFailed(this.name, error);
     }
   }
+}
+
+/** Whether a file could not be opened or read for a reason of the system's. */
+function isOfSystem(error: unknown): error is GpruneError {
+  if (!(error instanceof GpruneError) || errnoOf(error.cause) === undefined) return false;
+  return error.code === "NOT_FOUND" || error.code === "BAD_FILE";
 }
 
 /** The error of what is there and cannot be read. */
