@@ -1,5 +1,6 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
 
+import { join } from "node:path";
 import {
   forCheckAlone,
   HELD_OUT_WINDOWS,
@@ -23,7 +24,7 @@ import type { Runtimes } from "./export/runtimes.ts";
 import { DecoderRunner } from "./graph/decoder_runner.ts";
 import { tidy } from "./graph/memory_policy.ts";
 import type { Runtime } from "./graph/runtime.ts";
-import { readSmallText } from "./io/file.ts";
+import { kindOfPath, readSmallText } from "./io/file.ts";
 import { chatRendererOf } from "./model/chat_template.ts";
 import type { Model } from "./model/model.ts";
 import { layersParameters } from "./model/spaces.ts";
@@ -61,6 +62,11 @@ function metricsOfWeights(): string {
 /** The plan to be carried out; null when one is to be made. */
 export async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan | null> {
   if (path === undefined) return null;
+  if ((await kindOfPath(path)) === "directory") {
+    throw new GpruneError("BAD_ARGUMENT", `plan: expected a file, got the directory ${path}`, {
+      hint: `An output's plan is ${join(path, "plan.json")}.`,
+    });
+  }
   return parsePlan(await readSmallText(path, PLAN_LIMITS.maxBytes), path);
 }
 

@@ -269,6 +269,10 @@ describe("plans", () => {
       pruneOf("@model", "--plan", "@corrupt.json"),
       "error BAD_PLAN: @corrupt.json: expected JSON",
     );
+    await expectRefused(
+      pruneOf("@model", "--plan", "@outputs"),
+      "error BAD_ARGUMENT: plan: expected a file, got the directory @outputs\nhint: An output's plan is @outputs/plan.json.",
+    );
     await writeTinyCheckpoint(join(root(), "other"), { layers: [{ neurons: 32 }, { neurons: 32 }] });
     const decided = join(root(), "decided");
     expect(await gprune("prune", `${root()}/other`, "-o", decided, ...BY_WEIGHTS)).toMatchObject({ code: 0 });

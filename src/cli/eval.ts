@@ -76,7 +76,9 @@ async function evaluateAll(
 ): Promise<Evaluated> {
   const { texts, ...material } = await namedMaterial(options);
   if (texts.length + material.tasks.length === 0) {
-    throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither");
+    throw new GpruneError("BAD_ARGUMENT", "eval: expected --text or --tasks, got neither", {
+      hint: "For example --text news=news.txt, or --tasks arc_easy=arc_easy.jsonl.",
+    });
   }
   const paths = baseline === undefined ? [path] : [baseline, path];
   return withModels(paths, options, async ({ models, runtime, device, onProgress }) => {

@@ -144,6 +144,10 @@ const FILE_NAMES: ReadonlyMap<string, (stem: string) => string> = new Map([
     (stem) => `model.safetensors goes into a directory, with its configuration beside it: -o ${stem}`,
   ],
   ["gguf", (stem) => `Leave --format out for a GGUF file, or name a directory: -o ${stem}`],
+  ...["bin", "pt", "pth"].map((ending): [string, (stem: string) => string] => [
+    ending,
+    (stem) => `Weights are written as safetensors, into a directory: -o ${stem}`,
+  ]),
 ]);
 
 /** @throws GpruneError BAD_ARGUMENT for the name of a file, and as `requireFreeDirectory` */

@@ -30,7 +30,7 @@ const program = new Command("gprune")
   .version(versions().gprune, "-V, --version", "print the version")
   .showSuggestionAfterError()
   .showHelpAfterError("`gprune --help` shows all commands.")
-  .configureHelp({ subcommandTerm: (command) => command.name() })
+  .configureHelp({ subcommandTerm: (command) => command.name(), minWidthToWrap: 20 })
   .exitOverride()
   .configureOutput({ writeOut, writeErr })
   .addHelpText(

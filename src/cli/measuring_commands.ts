@@ -35,9 +35,13 @@ function materialOptions(formats: string): readonly Option[] {
     countOption("--seed <n>", "draws the solved questions", { min: 0, default: 0 }),
     seqLenOption(2),
     new Option("--bos", "begin every window with BOS, without which Gemma and a few others can do little"),
-    countOption("--limit <n>", "at most this many windows of each text and documents of each task", {
-      min: 1,
-    }),
+    countOption(
+      "--limit <n>",
+      "at most so many windows of each text, the first ones, of a directory from all over it, and documents of each task",
+      {
+        min: 1,
+      },
+    ),
   ];
 }
 

@@ -1,3 +1,4 @@
+import { homedir } from "node:os";
 import { Command, type Option } from "commander";
 import { describe, expect, it } from "vitest";
 import {
@@ -89,13 +90,17 @@ describe("countOption", () => {
 });
 
 describe("choiceOption", () => {
-  it("takes the words it lists", () => {
-    const option = (): Option => choiceOption("--dtype <name>", "", ["f32", "f16"]);
-    expect(parsed(option(), "--dtype", "f16")).toBe("f16");
-    expect(() => parsed(option(), "--dtype", "F16")).toThrowError(
-      '--dtype: expected one of f32, f16, got "F16"',
+  it("takes the words it lists, in large letters as well, and names one that is like another", () => {
+    const option = (): Option => choiceOption("--dtype <name>", "", ["f32", "q4_k"]);
+    expect(parsed(option(), "--dtype", "f32")).toBe("f32");
+    expect(parsed(option(), "--dtype", "F32")).toBe("f32");
+    expect(() => parsed(option(), "--dtype", "Q4_K_M")).toThrowError(
+      expect.objectContaining({
+        message: '--dtype: expected one of f32, q4_k, got "Q4_K_M"',
+        hint: "Did you mean q4_k?",
+      }),
     );
-    expect(new Command().addOption(option()).helpInformation()).toContain('choices: "f32", "f16"');
+    expect(new Command().addOption(option()).helpInformation()).toContain('choices: "f32", "q4_k"');
   });
 });
 
@@ -105,6 +110,16 @@ describe("textSetsOption", () => {
   it("takes several values at once and again", () => {
     expect(parsed(option(), "--text", "a=1", "b=2", "--text", "c=3")).toEqual(["a=1", "b=2", "c=3"]);
     expect(parsed(option())).toBeUndefined();
+  });
+
+  it("goes home where a shell leaves that to it", () => {
+    const home = homedir();
+    expect(parsed(option(), "--text", "a=~/b=c", "d=~e", "f=/~/g")).toEqual([
+      `a=${home}/b=c`,
+      "d=~e",
+      "f=/~/g",
+    ]);
+    expect(parsed(directoryOption("-o, --output <dir>", ""), "--output=~/x")).toBe(`${home}/x`);
   });
 
   it("notices a model that it has swallowed", () => {

@@ -1,7 +1,9 @@
 /** Options that judge their values while the command line is parsed, before anything is opened. */
+import { homedir } from "node:os";
 import { type Command, Option } from "commander";
 import { lacksUnit, parseSize } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
+import { mostSimilar } from "../similar.ts";
 
 interface NumberRange {
   readonly min: number;
@@ -60,26 +62,35 @@ export function sizeOption(flags: string, description: string): Option {
 export function directoryOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
-    if (text !== "" && !text.startsWith("-")) return text;
+    if (text !== "" && !text.startsWith("-")) return atHome(text);
     const hint = `${option.long} takes a directory of your choice; ./${text} is one of that name.`;
     throw badValue(option, { expected: "a directory", got: text, hint });
   });
 }
 
-/** An option with one of a few words. @throws GpruneError BAD_ARGUMENT while parsing */
+/** An option with one of a few words, in small or large letters. @throws GpruneError BAD_ARGUMENT while parsing */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
   const option = new Option(flags, description).choices(choices);
   return option.argParser((text: string) => {
-    if (choices.includes(text)) return text;
-    throw badValue(option, { expected: `one of ${choices.join(", ")}`, got: text });
+    const word = text.toLowerCase();
+    if (choices.includes(word)) return word;
+    const meant = mostSimilar(word, choices);
+    const hint = meant === undefined ? undefined : `Did you mean ${meant}?`;
+    throw badValue(option, { expected: `one of ${choices.join(", ")}`, got: text, hint });
   });
+}
+
+/** A path with the home directory in place of `~`, which shells leave behind a `=`. */
+function atHome(path: string): string {
+  return path.replace(/^~(?=\/)/, homedir());
 }
 
 /** A repeatable option with any number of `NAME=PATH`. @throws GpruneError BAD_ARGUMENT while parsing */
 export function textSetsOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string, previous: readonly string[] | undefined) => {
-    if (text.includes("=")) return [...(previous ?? []), text];
+    const [name = "", ...path] = text.split("=");
+    if (path.length > 0) return [...(previous ?? []), `${name}=${atHome(path.join("="))}`];
     const isFile = /[./]/.test(text);
     const named = isFile ? `name=${text}` : `${text}=PATH`;
     const hint = `Give a name and a path, as in ${named}; ${option.long} takes every value that follows it, so the model goes before it.`;

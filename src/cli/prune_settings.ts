@@ -41,7 +41,10 @@ export interface Configured {
 export async function configOf(model: string | undefined, options: PruneCommandOptions): Promise<Configured> {
   const { config: path, calib, report, json: _json, quiet: _quiet, resume: _resume, ...rest } = options;
   const { redis: _redis, store: _store, dryRun: _dryRun, ...settings } = rest;
-  const file = withoutOwnText(path === undefined ? {} : await settingsIn(path), settings);
+  const file = withoutLearning(
+    withoutOwnText(path === undefined ? {} : await settingsIn(path), settings),
+    settings,
+  );
   // What the command line says is named as it is written there.
   if (typeof settings.metric === "string") metricByName(settings.metric, "--metric");
   if (typeof settings.fallback === "string") fallbackByName(settings.fallback, "--fallback");
@@ -79,6 +82,17 @@ function withoutOwnText(
   const { calibration } = file;
   if (ownText !== "never" || calibration === undefined) return file;
   return { ...file, calibration: calibration.filter((set) => !isOwnText(set)) };
+}
+
+/** A file's settings, without how GPrune shares the budget where the command line wants a metric alone: an output's file says it. */
+function withoutLearning(
+  file: Partial<RunConfig>,
+  { method, allocation }: Readonly<Record<string, unknown>>,
+): Partial<RunConfig> {
+  const isLearned = file.allocation === "learned" || file.allocation === "curves";
+  if (method !== "none" || file.method === "none" || allocation !== undefined || !isLearned) return file;
+  const { allocation: _, ...others } = file;
+  return others;
 }
 
 /** An error about a path that is not there, with who named it and where it was looked up. */

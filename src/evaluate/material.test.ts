@@ -29,6 +29,24 @@ it("puts before a question the solved ones of the split that its YAML file names
   ]);
 });
 
+it("takes few windows of a directory from all of its files, and the first ones of a file", async () => {
+  const directory = await temporaryDirectory();
+  for (const letter of ["a", "b", "c"]) {
+    await writeFile(join(directory, `${letter}.txt`), `${letter} `.repeat(40));
+  }
+  const sets = [
+    { name: "all", path: directory, weight: 1 },
+    { name: "first", path: join(directory, "a.txt"), weight: 1 },
+  ];
+  const told = { seqLen: 4, onProgress: silent, limit: 3 };
+  const model = letterModel();
+  const { windows } = await tokenMaterial(model, await readMaterial([model], sets, told), told);
+  expect(windows.map(([, own]) => own.map((window) => window[3]))).toEqual([
+    [0, 1, 2],
+    [0, 0, 0],
+  ]);
+});
+
 describe("questions as messages", () => {
   /** Contexts and answers in letters, of two questions with two choices each, the first after one solved question. */
   async function asked(model: Model, options: MaterialOptions): Promise<readonly string[]> {

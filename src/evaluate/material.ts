@@ -3,7 +3,7 @@ import { cutWindows, nameOfTwo, requireWindowsFit, type TextSet } from "../calib
 import { GpruneError } from "../errors.ts";
 import { requireKnownTokens } from "../graph/decoder_runner.ts";
 import type { HubOptions } from "../io/hub.ts";
-import { readText } from "../io/texts.ts";
+import { isTextDirectory, readText } from "../io/texts.ts";
 import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "../model/chat_template.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -63,9 +63,17 @@ export interface Material {
   readonly documents: readonly (readonly [string, readonly EncodedDocument[]])[];
 }
 
+interface ReadText {
+  readonly name: string;
+  readonly path: string;
+  readonly text: string;
+  /** Whether few of its windows are taken from all over it: the first ones of a directory are those of one file. */
+  readonly isSpread: boolean;
+}
+
 /** The same as it was read. */
 export interface ReadMaterial {
-  readonly texts: readonly { readonly name: string; readonly path: string; readonly text: string }[];
+  readonly texts: readonly ReadText[];
   readonly tasks: readonly (readonly [string, readonly ShotDocument[]])[];
 }
 
@@ -82,9 +90,10 @@ export async function readMaterial(
   const hub = { onProgress };
   // All models get the same text: conversations as the first one's template has them.
   const renderer = () => models[0] && chatRendererOf(models[0]);
-  const texts: { name: string; path: string; text: string }[] = [];
+  const texts: ReadText[] = [];
   for (const { name, path } of sets) {
-    texts.push({ name, path, text: await readText(path, MAX_TEXT_BYTES, { ...hub, renderer }) });
+    const text = await readText(path, MAX_TEXT_BYTES, { ...hub, renderer });
+    texts.push({ name, path, text, isSpread: await isTextDirectory(path) });
   }
   const tasks: [string, readonly ShotDocument[]][] = [];
   for (const task of taskSets)
@@ -116,14 +125,21 @@ export async function tokenMaterial(
     documents.push([name, encoded]);
   }
   return {
-    windows: texts.map(({ name, path, text }) => {
+    windows: texts.map(({ name, path, text, isSpread }) => {
       const where = `text ${name} (${path})`;
-      const windows = cutWindows(tokenizer.encode(text), seqLen, { where, first }).slice(0, limit);
+      const all = cutWindows(tokenizer.encode(text), seqLen, { where, first });
+      const windows = isSpread ? spread(all, limit) : all.slice(0, limit);
       for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
       return [name, windows];
     }),
     documents,
   };
+}
+
+/** `limit` of many at equal distances, from the first on; all when there are no more. */
+function spread<T>(all: readonly T[], limit: number = all.length): readonly T[] {
+  const count = Math.min(limit, all.length);
+  return Array.from({ length: count }, (_, index) => all[Math.floor((index * all.length) / count)]!);
 }
 
 /** @throws GpruneError BAD_TEXT for a token that the model does not have, and as `encodeDocument` */

@@ -255,7 +255,7 @@ class HeaderReader {
     const got = JSON.stringify(String.fromCharCode(...[0, 8, 16, 24].map((shift) => (magic >> shift) & 255)));
     const message = `${this.#path}: first bytes: expected "GGUF", got ${plainName(got)}`;
     throw new GpruneError("BAD_FILE", message, {
-      hint: "A model is a .gguf file or a Hugging Face directory.",
+      hint: "A model is a .gguf file or a Hugging Face directory; of such a directory name no single file.",
     });
   }
 

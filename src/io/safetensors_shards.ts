@@ -56,6 +56,11 @@ function noCheckpoint(directory: string, files: readonly string[]): GpruneError 
     return new GpruneError(
       "NOT_FOUND",
       `${directory}: expected ${SINGLE_FILE} or ${INDEX_FILE}, got neither`,
+      files.includes("onnx")
+        ? {
+            hint: "It is an ONNX export, for ONNX Runtime and transformers.js: name the model that it was made from.",
+          }
+        : {},
     );
   }
   return new GpruneError("UNSUPPORTED", `${directory}: expected safetensors files, got ${pickled}`, {

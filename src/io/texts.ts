@@ -82,6 +82,11 @@ export async function mayBeText(name: string): Promise<boolean> {
   return STREAM.test(name) || (await kindOfPath((await localPlace(name)).path)) !== "missing";
 }
 
+/** Whether a text is a directory's files. */
+export async function isTextDirectory(name: string): Promise<boolean> {
+  return !isHubAddress(name) && (await kindOfPath((await localPlace(name)).path)) === "directory";
+}
+
 async function localPlace(name: string): Promise<TextPlace> {
   const { path, column } = /^(?<path>.+)#(?<column>[^#/]+)$/.exec(name)?.groups ?? {};
   if (path === undefined || (await kindOfPath(name)) !== "missing") return { path: name, column: undefined };

@@ -1,0 +1,23 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { configOf, type PruneCommandOptions } from "./prune_settings.ts";
+
+/** The allocation of a run whose file says GPrune's, or what else there is, and whose command line says this. */
+async function allocationWith(options: object, allocation = "learned"): Promise<string | undefined> {
+  const config = join(await temporaryDirectory(), "gprune.yaml");
+  await writeFile(config, `model: m\noutput: o\nmethod: gprune\nallocation: ${allocation}\n`);
+  return (await configOf(undefined, { config, ...options } as PruneCommandOptions)).config.allocation;
+}
+
+test("a metric alone leaves out the learned sparsity of a file that is overridden", async () => {
+  expect(await allocationWith({})).toBe("learned");
+  expect(await allocationWith({ method: "none" })).toBeUndefined();
+  expect(await allocationWith({ method: "none" }, "curves")).toBeUndefined();
+  expect(await allocationWith({ method: "none" }, "uniform")).toBe("uniform");
+  await expect(allocationWith({ method: "none", allocation: "learned" })).rejects.toMatchObject({
+    code: "BAD_CONFIG",
+    message: expect.stringContaining("command line"),
+  });
+});
