@@ -89,7 +89,7 @@ describe("prune, inspect, report, eval and compare", () => {
     expect(lines(printed).at(-1)).toBe(first);
     expect(printed.stdout).toMatch(/^removed +\d+\.\d\d % of attention and FFN \(asked: 30\.00 %\)$/m);
     expect(printed.stderr).toMatch(
-      /^the result will run in gprune: yes; transformers: with trust_remote_code /,
+      /^the result will run in gprune: yes; transformers, vllm: with trust_remote_code /,
     );
     expect(printed.stderr).toContain("calibrate: done, 288 tokens");
     expect(printed.stderr).not.toContain("\u001b");

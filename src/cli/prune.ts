@@ -4,6 +4,7 @@ import { dryRun } from "../dry_run.ts";
 import { GpruneError } from "../errors.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { keptProgress } from "../io/run_directory.ts";
+import { getOrMake } from "../map_values.ts";
 import { type MemoryPlan, planText } from "../memory_plan.ts";
 import { type PruneOptions, prune } from "../pipeline.ts";
 import type { PruneResult } from "../run_result.ts";
@@ -132,8 +133,11 @@ function sayForeseen(asked: RunConfig): (runtimes: Runtimes, config: SettledConf
   };
 }
 
+/** Programs of which the same is to be said together. */
 function runtimesText(runtimes: Runtimes): string {
-  return Object.entries(runtimes)
-    .map(([program, answer]) => `${program}: ${answer}`)
-    .join("; ");
+  const alike = new Map<string, string[]>();
+  for (const [program, answer] of Object.entries(runtimes)) {
+    getOrMake(alike, answer, () => []).push(program);
+  }
+  return Array.from(alike, ([answer, programs]) => `${programs.join(", ")}: ${answer}`).join("; ");
 }

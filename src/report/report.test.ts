@@ -88,10 +88,10 @@ describe("renderReport", () => {
       render({ baseline: "./models/web/" }),
       render({ baseline: "runs/b1" }),
     ]);
-    expect(dense).toContain("mean of 2 evaluation texts<");
+    expect(dense).toContain("geometric mean of 2 evaluation texts<");
     expect(dense).not.toContain("against");
     expect(other).not.toContain("dense model&#39;s");
-    expect(other).toContain("mean of 2 evaluation texts against b1<");
+    expect(other).toContain("geometric mean of 2 evaluation texts against b1<");
     expect(other).toContain("Perplexity rises most against b1 on code");
     expect(other).toContain("The most probable next token is b1&#39;s in");
     expect(other).toContain("how many times higher than b1&#39;s.");

@@ -35,7 +35,7 @@ export interface RunFigures {
 export interface RunPerplexity {
   readonly dense: number;
   readonly pruned: number;
-  /** Which texts: `mean of 5 held-out texts`, `evaluation text web`. */
+  /** Which texts: `geometric mean of 5 held-out texts`, `evaluation text web`. */
   readonly on: string;
 }
 

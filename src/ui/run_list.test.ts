@@ -82,9 +82,9 @@ test("shows the perplexity that a run's report shows, and says of which texts it
     const { dense, pruned, on } = runs.get(id)!.outcome!.perplexity!;
     return [(pruned / dense).toFixed(2), on];
   };
-  expect(shown("held-out")).toEqual(["1.52", "mean of 2 held-out texts"]);
-  expect(shown("evaluated")).toEqual(["1.45", "mean of 2 evaluation texts"]);
-  expect(shown("against")).toEqual(["1.45", "mean of 2 evaluation texts against teacher"]);
+  expect(shown("held-out")).toEqual(["1.52", "geometric mean of 2 held-out texts"]);
+  expect(shown("evaluated")).toEqual(["1.45", "geometric mean of 2 evaluation texts"]);
+  expect(shown("against")).toEqual(["1.45", "geometric mean of 2 evaluation texts against teacher"]);
   expect(shown("odd")).toEqual(shown("held-out"));
   expect(runs.get("odd")).toMatchObject({
     state: "finished",

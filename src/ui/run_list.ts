@@ -115,7 +115,7 @@ function perplexityOf(measured: Measured): RunPerplexity | null {
   const { dense, pruned } = meanQuality(rows);
   const kind = isEvaluated ? "evaluation" : "held-out";
   const against = isEvaluated && facts.otherBaseline !== null ? ` against ${baselineWords(facts)}` : "";
-  const which = rows.length === 1 ? `${kind} text ${first.name}` : `mean of ${rows.length} ${kind} texts`;
+  const which = rows.length === 1 ? `${kind} text ${first.name}` : `geometric mean of ${rows.length} ${kind} texts`;
   return { dense, pruned, on: `${which}${against}` };
 }
 
@@ -151,7 +151,7 @@ async function unfinished(path: string, id: string): Promise<RunSummary | null> 
       ...writtenSchema.parse(manifest.written),
       ...limitsSchema.parse(manifest.limits),
     }),
-    note: `kept so far: ${stages.join(", ") || "nothing"}`,
+    note: `kept: ${stages.join(", ") || "nothing"}`,
   };
 }
 

@@ -103,7 +103,7 @@ function qualityCards(rows: readonly Quality[], what: string): readonly Html[] {
     card({
       label: "Perplexity",
       value: times(mean.ratio),
-      note: `${change(mean)}, ${rows.length === 1 ? `on ${rows[0]!.name}` : `mean of ${rows.length} ${what}`}`,
+      note: `${change(mean)}, ${rows.length === 1 ? `on ${rows[0]!.name}` : `geometric mean of ${rows.length} ${what}`}`,
       mark: mean.ratio > 1.005 ? "loss" : "",
     }),
   ];
