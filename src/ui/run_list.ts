@@ -115,7 +115,8 @@ function perplexityOf(measured: Measured): RunPerplexity | null {
   const { dense, pruned } = meanQuality(rows);
   const kind = isEvaluated ? "evaluation" : "held-out";
   const against = isEvaluated && facts.otherBaseline !== null ? ` against ${baselineWords(facts)}` : "";
-  const which = rows.length === 1 ? `${kind} text ${first.name}` : `geometric mean of ${rows.length} ${kind} texts`;
+  const which =
+    rows.length === 1 ? `${kind} text ${first.name}` : `geometric mean of ${rows.length} ${kind} texts`;
   return { dense, pruned, on: `${which}${against}` };
 }
 
