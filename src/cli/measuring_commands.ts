@@ -38,9 +38,7 @@ function materialOptions(formats: string): readonly Option[] {
     countOption(
       "--limit <n>",
       "at most so many windows of each text, the first ones, of a directory from all over it, and documents of each task",
-      {
-        min: 1,
-      },
+      { min: 1 },
     ),
   ];
 }

@@ -1,8 +1,8 @@
 /** Options that judge their values while the command line is parsed, before anything is opened. */
-import { homedir } from "node:os";
 import { type Command, Option } from "commander";
 import { lacksUnit, parseSize } from "../byte_size.ts";
 import { GpruneError } from "../errors.ts";
+import { expandHome } from "../io/home.ts";
 import { mostSimilar } from "../similar.ts";
 
 interface NumberRange {
@@ -62,7 +62,7 @@ export function sizeOption(flags: string, description: string): Option {
 export function directoryOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
-    if (text !== "" && !text.startsWith("-")) return atHome(text);
+    if (text !== "" && !text.startsWith("-")) return expandHome(text);
     const hint = `${option.long} takes a directory of your choice; ./${text} is one of that name.`;
     throw badValue(option, { expected: "a directory", got: text, hint });
   });
@@ -80,17 +80,13 @@ export function choiceOption(flags: string, description: string, choices: readon
   });
 }
 
-/** A path with the home directory in place of `~`, which shells leave behind a `=`. */
-function atHome(path: string): string {
-  return path.replace(/^~(?=\/)/, homedir());
-}
-
 /** A repeatable option with any number of `NAME=PATH`. @throws GpruneError BAD_ARGUMENT while parsing */
 export function textSetsOption(flags: string, description: string): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string, previous: readonly string[] | undefined) => {
-    const [name = "", ...path] = text.split("=");
-    if (path.length > 0) return [...(previous ?? []), `${name}=${atHome(path.join("="))}`];
+    const end = text.indexOf("=") + 1;
+    // Shells leave a ~ behind a = as it is.
+    if (end > 0) return [...(previous ?? []), text.slice(0, end) + expandHome(text.slice(end))];
     const isFile = /[./]/.test(text);
     const named = isFile ? `name=${text}` : `${text}=PATH`;
     const hint = `Give a name and a path, as in ${named}; ${option.long} takes every value that follows it, so the model goes before it.`;

@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, readSmallFile } from "./file.ts";
+import { expandHome } from "./home.ts";
 
 /** Environment variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -58,8 +59,4 @@ async function storedToken(path: string): Promise<string | undefined> {
 function checkToken(token: string | undefined): string | undefined {
   if (token === undefined || /^[\x21-\x7e]+$/.test(token)) return token;
   throw new GpruneError("BAD_ARGUMENT", "HF_TOKEN: expected a token in ASCII, got other characters");
-}
-
-function expandHome(path: string): string {
-  return path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : path;
 }
