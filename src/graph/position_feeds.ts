@@ -37,7 +37,6 @@ export class PositionFeeds {
   readonly #runtime: Runtime;
   /** By what they depend on, the latest last. */
   readonly #kept = new Map<string, Feeds>();
-  #bytes = 0;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -62,14 +61,15 @@ export class PositionFeeds {
     return feeds;
   }
 
+  /** Lets go of the oldest until so many bytes more fit. */
   #makeRoom(bytes: number): void {
+    let all = [...this.#kept.values()].reduce((sum, feeds) => sum + bytesOf(feeds), bytes);
     for (const [key, feeds] of this.#kept) {
-      if (this.#bytes + bytes <= KEPT_BYTES) break;
+      if (all <= KEPT_BYTES) return;
       this.#kept.delete(key);
       this.#runtime.release(feeds);
-      this.#bytes -= bytesOf(feeds);
+      all -= bytesOf(feeds);
     }
-    this.#bytes += bytes;
   }
 }
 

@@ -53,11 +53,7 @@ export function rotaryTables(
  */
 export function causalMask(tokens: number, groupSize: number, window: number | null): Tensor {
   const data = new Float32Array(groupSize * tokens * tokens);
-  for (let t = 0; t < tokens; t++) {
-    const row = data.subarray(t * tokens, (t + 1) * tokens);
-    row.fill(INVISIBLE, 0, window === null ? 0 : Math.max(0, t - window + 1));
-    row.fill(INVISIBLE, t + 1);
-  }
+  hideInvisible(data, { queries: tokens, before: 0, window });
   return forEveryHead(data, { rows: tokens, keys: tokens, groupSize });
 }
 
@@ -69,12 +65,26 @@ export function blockMask(span: AttentionSpan): Tensor {
   const { queries, before } = blockSizes(span);
   const keys = before + queries;
   const data = new Float32Array(queries * keys);
-  for (let query = 0; query < queries; query++) {
-    const row = data.subarray(query * keys, (query + 1) * keys);
-    row.fill(INVISIBLE, 0, span.window === null ? 0 : Math.max(0, before + query - span.window + 1));
-    row.fill(INVISIBLE, before + query + 1);
-  }
+  hideInvisible(data, { queries, before, window: span.window });
   return { shape: [queries, keys], data };
+}
+
+/** Hides from queries what comes after them or has left their window, in rows of `before` keys and theirs. */
+function hideInvisible(
+  data: Float32Array,
+  {
+    queries,
+    before,
+    window,
+  }: { readonly queries: number; readonly before: number; readonly window: number | null },
+): void {
+  const keys = before + queries;
+  for (let query = 0; query < queries; query++) {
+    const own = before + query;
+    const row = data.subarray(query * keys, (query + 1) * keys);
+    row.fill(INVISIBLE, 0, window === null ? 0 : Math.max(0, own - window + 1));
+    row.fill(INVISIBLE, own + 1);
+  }
 }
 
 /**
