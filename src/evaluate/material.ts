@@ -12,7 +12,7 @@ import { plainName } from "../plain_text.ts";
 import type { OnProgress } from "../progress.ts";
 import { type ShotDocument, withShots } from "./few_shot.ts";
 import { asChats, asTexts, type ChatOptions } from "./prompts.ts";
-import { isTemplated, readPool, readTask } from "./task_file.ts";
+import { readPool, readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument } from "./tasks.ts";
 
@@ -174,11 +174,10 @@ async function readQuestions(
   onShots?.(name, count);
   const own = pools.find((pool) => pool.name === name);
   if (own !== undefined && count === 0) throw idlePool(name, fewShot.count);
-  const isWholePool = count === 0 || (own === undefined && limit === undefined && !isTemplated(path));
-  const pool = isWholePool
-    ? documents
-    : await (own ? readTask(own.path, undefined, hub) : readPool(path, hub));
-  return withShots(documents, { count, seed, name, pool });
+  const all = limit === undefined ? documents : null;
+  const pool = (): Promise<readonly TaskDocument[]> =>
+    own === undefined ? readPool(path, all, hub) : readTask(own.path, undefined, hub);
+  return withShots(documents, { count, seed, name, pool: count === 0 ? documents : await pool() });
 }
 
 function idlePool(task: string, asked: number | undefined): GpruneError {

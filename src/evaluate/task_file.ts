@@ -38,13 +38,21 @@ export async function readTask(
   });
 }
 
-/** The questions that a task draws solved ones from: of its own file, or of one that its YAML file names. @throws as `readTask` */
-export async function readPool(name: string, options: HubOptions): Promise<readonly TaskDocument[]> {
-  return isTemplated(name) ? readTemplatedPool(name, options) : readTask(name, undefined, options);
+/**
+ * The questions that a task draws solved ones from: its own, or those of another split that its YAML file names.
+ * @param own - all of its own questions, if they have been read
+ * @throws as `readTask`
+ */
+export async function readPool(
+  name: string,
+  own: readonly TaskDocument[] | null,
+  options: HubOptions,
+): Promise<readonly TaskDocument[]> {
+  if (isTemplated(name)) return readTemplatedPool(name, own, options);
+  return own ?? readTask(name, undefined, options);
 }
 
-/** Whether a task is a YAML file, whose solved questions may be others than those that are scored. */
-export function isTemplated(name: string): boolean {
+function isTemplated(name: string): boolean {
   return [".yaml", ".yml"].includes(endingOf(name));
 }
 

@@ -118,7 +118,7 @@ target_delimiter: ""
     const asked = async (documents: Promise<readonly TaskDocument[]>) =>
       (await documents).map(({ candidates }) => candidates[0]!.context);
     expect(await asked(readTask(path))).toEqual(["test"]);
-    expect(await asked(readPool(path, {}))).toEqual([taken]);
+    expect(await asked(readPool(path, null, {}))).toEqual([taken]);
   });
 
   it("have no solved questions that are to look different", async () => {
@@ -127,7 +127,7 @@ target_delimiter: ""
     const path = join(directory, "task.yaml");
     await writeFile(path, `${HEAD}fewshot_config: {doc_to_text: "{{question}}"}${TEMPLATES}`);
     expect(await readTask(path)).toHaveLength(2);
-    await expect(readPool(path, {})).rejects.toMatchObject({
+    await expect(readPool(path, null, {})).rejects.toMatchObject({
       code: "BAD_FILE",
       message: `${path}: fewshot_config: expected sampler and split, no other is read and it would change prompts, got doc_to_text`,
     });

@@ -87,9 +87,14 @@ export async function readTemplatedTask(
 
 /**
  * The questions that solved ones come from, of the split that the harness takes (`fewshot_docs` of lm_eval/api/task.py).
+ * @param scored - all questions of the split that is scored, if they have been read
  * @throws GpruneError BAD_FILE where solved questions are to look different, and as `readTemplatedTask`
  */
-export async function readTemplatedPool(name: string, options: HubOptions): Promise<readonly TaskDocument[]> {
+export async function readTemplatedPool(
+  name: string,
+  scored: readonly TaskDocument[] | null,
+  options: HubOptions,
+): Promise<readonly TaskDocument[]> {
   const file = await readTemplate(name, options);
   const { fewshot_config: config, ...task } = file.task;
   const { sampler: _, split, ...unread } = config ?? {};
@@ -100,12 +105,9 @@ export async function readTemplatedPool(name: string, options: HubOptions): Prom
       hint: "Name a file of solved questions with --fewshot.",
     });
   }
-  const own = [split, task.fewshot_split, task.training_split, task.validation_split];
-  return questionsOf(
-    file,
-    own.find((name) => name != null) ?? scoredSplit(file.task),
-    Number.POSITIVE_INFINITY,
-  );
+  const own = scoredSplit(file.task);
+  const drawn = split ?? task.fewshot_split ?? task.training_split ?? task.validation_split ?? own;
+  return drawn === own && scored !== null ? scored : questionsOf(file, drawn, Number.POSITIVE_INFINITY);
 }
 
 async function readTemplate(name: string, options: HubOptions): Promise<TemplateFile> {
