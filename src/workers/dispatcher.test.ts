@@ -8,7 +8,7 @@ import { hasRedis } from "../../test/redis_server.ts";
 import { openStore } from "../io/open_store.ts";
 import type { Store } from "../io/store.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { JobQueue, JobWorker } from "./queue.ts";
+import { JobQueue, JobWorker, type QueueAddress } from "./queue.ts";
 import { formatJob, formatResult, recordName, type Unit, unitKey } from "./unit.ts";
 
 const NAME = "gprune-test";
@@ -78,14 +78,31 @@ test("a server that answers nothing is not looked at before its queue is open", 
   expect(unheard).toEqual([]);
 });
 
+/** A dispatcher, and its queue as others see it. @param before - what happens to the queue before there is a dispatcher */
+async function runInQueue(before: (jobs: JobQueue) => Promise<void> = async () => {}): Promise<{
+  readonly queue: QueueAddress;
+  readonly jobs: JobQueue;
+  readonly dispatcher: Dispatcher;
+  readonly store: Store;
+}> {
+  const { server, root } = await redisForTest();
+  const queue = { redis: server.url, name: NAME };
+  const store = await openStore(join(root, "store"));
+  const jobs = await JobQueue.open(queue, () => {});
+  await before(jobs);
+  const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
+  onTestFinished(async () => {
+    await dispatcher.close();
+    await jobs.close();
+  });
+  return { queue, jobs, dispatcher, store };
+}
+
 /** A dispatcher, and workers that leave this as the record of every unit that they compute, if there is none. */
 async function recordedAs(
   record: (key: string) => string,
 ): Promise<{ readonly dispatcher: Dispatcher; readonly store: Store; readonly computed: readonly string[] }> {
-  const { server, root } = await redisForTest();
-  const store = await openStore(join(root, "store"));
-  const queue = { redis: server.url, name: NAME };
-  const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
+  const { queue, dispatcher, store } = await runInQueue();
   const computed: string[] = [];
   const worker = await JobWorker.start({
     ...queue,
@@ -96,10 +113,7 @@ async function recordedAs(
       await store.claim(recordName(key), record(key));
     },
   });
-  onTestFinished(async () => {
-    await worker.close(async () => {});
-    await dispatcher.close();
-  });
+  onTestFinished(() => worker.close(async () => {}));
   return { dispatcher, store, computed };
 }
 
@@ -132,17 +146,9 @@ test.skipIf(!hasRedis)(
   "a unit that an earlier run left in the queue says where this run has the model",
   { timeout: 60_000 },
   async () => {
-    const { server, root } = await redisForTest();
-    const queue = { redis: server.url, name: NAME };
     const key = unitKey(UNIT, NAME);
-    const jobs = await JobQueue.open(queue, () => {});
-    await jobs.add(key, formatJob({ model: "/not/there/any/more", unit: UNIT }));
-    const store = await openStore(join(root, "store"));
-    const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
-    onTestFinished(async () => {
-      await dispatcher.close();
-      await jobs.close();
-    });
+    const left = formatJob({ model: "/not/there/any/more", unit: UNIT });
+    const { jobs, dispatcher } = await runInQueue((before) => before.add(key, left));
     dispatcher.result(UNIT).catch(() => {});
     const asked = { kind: "open", data: formatJob({ model: "model", unit: UNIT }) };
     await expect.poll(() => jobs.state(key), { timeout: 30_000 }).toEqual(asked);
@@ -153,16 +159,8 @@ test.skipIf(!hasRedis)(
   "a run that stood still for longer than it has patience goes on when it can",
   { timeout: 60_000 },
   async () => {
-    const { server, root } = await redisForTest();
-    const queue = { redis: server.url, name: NAME };
-    const store = await openStore(join(root, "store"));
-    const jobs = await JobQueue.open(queue, () => {});
-    const dispatcher = await Dispatcher.open({ ...queue, store, model: "model" });
-    onTestFinished(async () => {
-      vi.restoreAllMocks();
-      await dispatcher.close();
-      await jobs.close();
-    });
+    const { jobs, dispatcher, store } = await runInQueue();
+    onTestFinished(() => void vi.restoreAllMocks());
     const key = unitKey(UNIT, NAME);
     const result = dispatcher.result(UNIT);
     result.catch(() => {});

@@ -184,10 +184,8 @@ export class Dispatcher {
     const { unit, settle } = waiting;
     const state = await this.#queue.state(key);
     this.#answered = performance.now();
-    const job = formatJob({ model: this.#options.model, unit });
     if (state.kind === "open") {
-      // An earlier run may have had the model elsewhere, which the unit's key does not say.
-      if (isNew && !isDeepStrictEqual(state.data, job)) await this.#queue.update(key, job);
+      if (isNew) await this.#correct(key, unit, state.data);
       return;
     }
     const result = await this.#known(key, waiting);
@@ -199,7 +197,17 @@ export class Dispatcher {
     }
     if (state.kind === "failed" && !isNew) throw this.#failed(unit, state.reason);
     if (state.kind !== "none") await this.#queue.remove(key);
-    await this.#queue.add(key, job);
+    await this.#queue.add(key, this.#jobOf(unit));
+  }
+
+  #jobOf(unit: Unit): unknown {
+    return formatJob({ model: this.#options.model, unit });
+  }
+
+  /** Gives a job this run's data: an earlier run may have had the model elsewhere, which the unit's key does not say. */
+  async #correct(key: string, unit: Unit, data: unknown): Promise<void> {
+    const job = this.#jobOf(unit);
+    if (!isDeepStrictEqual(data, job)) await this.#queue.update(key, job);
   }
 
   /** The unit's result. A record that is not the unit's is forgotten: it would keep the name from the one that is. */
