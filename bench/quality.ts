@@ -24,14 +24,14 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
+import { mapValues } from "../src/base/map_values.ts";
 import type { TextSet } from "../src/calibrate/windows.ts";
 import { OWN_TEXT } from "../src/calibrate/windows.ts";
 import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "../src/config.ts";
 import { geometricMean } from "../src/evaluate/evaluate.ts";
-import { mapValues } from "../src/map_values.ts";
 import type { Model } from "../src/model/model.ts";
 import { achievedSparsity } from "../src/prune/plan.ts";
-import { settle } from "../src/run_inputs.ts";
+import { settle } from "../src/run/inputs.ts";
 import { metricByName } from "../src/score/registry.ts";
 import { namedFiles } from "./named_files.ts";
 import { Lab } from "./quality/lab.ts";

@@ -32,7 +32,7 @@ import {
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
 import { machine, markdownTable, rangeCell, type Speed } from "../scripts/clients/table.ts";
 import { bytesOf, speedOf } from "../scripts/clients/trial.ts";
-import type { GgufDType } from "../src/choices.ts";
+import type { GgufDType } from "../src/base/choices.ts";
 import { exportGguf } from "../src/export/gguf.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import { parameterCount } from "../src/model/spaces.ts";

@@ -18,6 +18,8 @@ import { basename, dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
 import { machine, markdownTable, rangeCell } from "../scripts/clients/table.ts";
+import { versions } from "../src/base/package.ts";
+import { silent } from "../src/base/progress.ts";
 import { evaluate } from "../src/evaluate/evaluate.ts";
 import type { Continuation } from "../src/evaluate/log_likelihood.ts";
 import { readTask } from "../src/evaluate/task_file.ts";
@@ -30,8 +32,6 @@ import { Runtime } from "../src/graph/runtime.ts";
 import { openModel } from "../src/model/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
-import { versions } from "../src/package.ts";
-import { silent } from "../src/progress.ts";
 import { type Spread, spread } from "../src/tensor/statistics.ts";
 
 /** A task's tokens without anything that repeats. */

@@ -4,8 +4,7 @@
  */
 
 import { z } from "zod";
-import { lacksUnit, parseSize } from "./byte_size.ts";
-import type { TextSet } from "./calibrate/windows.ts";
+import { lacksUnit, parseSize } from "./base/byte_size.ts";
 import {
   ALLOCATION_NAMES,
   type AllocationName,
@@ -22,11 +21,12 @@ import {
   type RecoveryName,
   SHAPES,
   type Shape,
-} from "./choices.ts";
+} from "./base/choices.ts";
+import { mostSimilar } from "./base/similar.ts";
+import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
 import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
 import { formatYaml, parseYaml } from "./io/yaml.ts";
-import { mostSimilar } from "./similar.ts";
 
 const textSet = z.strictObject({
   name: z

@@ -3,6 +3,8 @@
  * alone and with GPrune, and measure every result on held-out text of every kind.
  */
 import { join } from "node:path";
+import { packageDirectory } from "./base/package.ts";
+import { type OnProgress, silent } from "./base/progress.ts";
 import { type RunConfigInput, resolveRunConfig } from "./config.ts";
 import { endingIds } from "./evaluate/decoding.ts";
 import { evaluate, geometricMean } from "./evaluate/evaluate.ts";
@@ -13,9 +15,7 @@ import { CPU, type Device } from "./graph/device.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { openModel } from "./model/checkpoint.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
-import { packageDirectory } from "./package.ts";
 import { prune } from "./pipeline.ts";
-import { type OnProgress, silent } from "./progress.ts";
 
 /** Kinds of text the demo model was trained on; files of these names lie in demo/texts. */
 export const DEMO_KINDS = ["almanac", "arithmetic", "code", "records", "stories", "tongue"] as const;

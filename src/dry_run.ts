@@ -1,23 +1,23 @@
 /** What a run would do, without doing it: everything is read and checked as before a run, and nothing pruned or written. */
 import { availableParallelism, loadavg } from "node:os";
+import { silent } from "./base/progress.ts";
+import { interruptible } from "./base/stages.ts";
 import { type RunConfig, resolveRunConfig, type SettledConfig } from "./config.ts";
+import type { MemoryPlan } from "./estimate/memory_plan.ts";
+import { planTime, type TimePlan } from "./estimate/time_plan.ts";
 import { CPU } from "./graph/device.ts";
 import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
 import { productSpeed } from "./graph/product_speed.ts";
 import { Runtime } from "./graph/runtime.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
 import { requireNothingKept } from "./io/run_directory.ts";
-import type { MemoryPlan } from "./memory_plan.ts";
 import { parameterCount, prunableParameters } from "./model/spaces.ts";
-import { askedRun, type OpeningOptions, openRun } from "./opened_run.ts";
 import type { PruneOptions } from "./pipeline.ts";
-import { planRoom, type Room } from "./preflight.ts";
-import { silent } from "./progress.ts";
 import { achievedSparsity } from "./prune/plan.ts";
-import { warningsOf } from "./run_inputs.ts";
-import { type PruneResult, usesOf } from "./run_result.ts";
-import { interruptible } from "./stages.ts";
-import { planTime, type TimePlan } from "./time_plan.ts";
+import { warningsOf } from "./run/inputs.ts";
+import { askedRun, type OpeningOptions, openRun } from "./run/opening.ts";
+import { planRoom, type Room } from "./run/preflight.ts";
+import { type PruneResult, usesOf } from "./run/result.ts";
 
 /** A time plan, and whether other programs kept the machine busy when its speed was measured. */
 export interface TimeHere extends TimePlan {

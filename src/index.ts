@@ -22,6 +22,29 @@
  * @packageDocumentation
  */
 
+// The whole path
+export {
+  ALLOCATION_NAMES,
+  type AllocationName,
+  DTYPE_CHOICES,
+  type DTypeChoice,
+  GGUF_CHOICES,
+  type GgufDType,
+  METHODS,
+  type Method,
+  ONNX_CHOICES,
+  type OnnxDType,
+  OWN_TEXT_CHOICES,
+  type OwnTextChoice,
+  RECOVERIES,
+  type RecoveryName,
+  SHAPES,
+  type Shape,
+} from "./base/choices.ts";
+export { versions } from "./base/package.ts";
+export type { NamedValue, OnProgress, ProgressEvent, Reporting } from "./base/progress.ts";
+// Progress that is kept
+export { type Checkpoints, NO_STAGES, type Stages } from "./base/stages.ts";
 // Calibration
 export {
   type Activations,
@@ -80,25 +103,6 @@ export {
   type SetUse,
   type TextSet,
 } from "./calibrate/windows.ts";
-// The whole path
-export {
-  ALLOCATION_NAMES,
-  type AllocationName,
-  DTYPE_CHOICES,
-  type DTypeChoice,
-  GGUF_CHOICES,
-  type GgufDType,
-  METHODS,
-  type Method,
-  ONNX_CHOICES,
-  type OnnxDType,
-  OWN_TEXT_CHOICES,
-  type OwnTextChoice,
-  RECOVERIES,
-  type RecoveryName,
-  SHAPES,
-  type Shape,
-} from "./choices.ts";
 export {
   type ConfigSource,
   formatRunConfig,
@@ -118,6 +122,9 @@ export {
   GpruneError,
   type PlainError,
 } from "./errors.ts";
+export type { MemoryPlan } from "./estimate/memory_plan.ts";
+export type { Items, Places } from "./estimate/memory_sizes.ts";
+export type { TimePlan } from "./estimate/time_plan.ts";
 // Saving and measuring
 export { type ComparedModel, compareModels } from "./evaluate/compare.ts";
 export {
@@ -209,8 +216,6 @@ export { type Pushed, type PushOptions, pushDirectory } from "./io/hub_push.ts";
 export type { Environment } from "./io/hub_settings.ts";
 export type { JsonValue } from "./io/json_document.ts";
 export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
-export type { MemoryPlan } from "./memory_plan.ts";
-export type { Items, Places } from "./memory_sizes.ts";
 export { chatPrompterOf, chatRendererOf } from "./model/chat_template.ts";
 export { openModel } from "./model/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
@@ -238,9 +243,7 @@ export {
   type YarnScaling,
 } from "./model/spec.ts";
 export { Tokenizer } from "./model/tokenizer.ts";
-export { versions } from "./package.ts";
 export { type PruneOptions, prune } from "./pipeline.ts";
-export type { NamedValue, OnProgress, ProgressEvent, Reporting } from "./progress.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
 export type { Allocation, AllocationRequest, RemovalRequest } from "./prune/allocation.ts";
@@ -291,7 +294,7 @@ export type {
   SavedTask,
   SavedText,
 } from "./report/saved_evaluation.ts";
-export type { PruneResult } from "./run_result.ts";
+export type { PruneResult } from "./run/result.ts";
 // Importance
 export {
   type Importance,
@@ -309,8 +312,6 @@ export type {
   WeightSide,
 } from "./score/metric.ts";
 export { METRICS, metricByName } from "./score/registry.ts";
-// Progress that is kept
-export { type Checkpoints, NO_STAGES, type Stages } from "./stages.ts";
 export type { BlockLayout, BlockSource, BlockTensor } from "./tensor/blocks.ts";
 export {
   type AnyTensor,
@@ -321,4 +322,3 @@ export {
 } from "./tensor/stash.ts";
 export type { Spread } from "./tensor/statistics.ts";
 export type { RowRange, Tensor, TensorInfo, TensorSource } from "./tensor/tensor.ts";
-export type { TimePlan } from "./time_plan.ts";

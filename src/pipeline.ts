@@ -1,5 +1,7 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
 import { join } from "node:path";
+import { type OnProgress, silent } from "./base/progress.ts";
+import { type Checkpoints, interruptible } from "./base/stages.ts";
 import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { Moments } from "./calibrate/moments.ts";
@@ -7,6 +9,7 @@ import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
 import { hasOwnText, learnable } from "./calibrate/windows.ts";
 import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
+import type { MemoryPlan } from "./estimate/memory_plan.ts";
 import { heldOutScores } from "./evaluate/held_out.ts";
 import { writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
@@ -18,14 +21,10 @@ import { toJson } from "./io/json_document.ts";
 import type { WriteDirectory } from "./io/output_directory.ts";
 import { requireFreeDirectory } from "./io/output_place.ts";
 import { RunDirectory } from "./io/run_directory.ts";
-import type { MemoryPlan } from "./memory_plan.ts";
 import type { Model } from "./model/model.ts";
 import { weightsHash } from "./model/model_hashes.ts";
 import { parameterCount } from "./model/spaces.ts";
 import { Tokenizer } from "./model/tokenizer.ts";
-import { type AskedRun, askedRun, type OpenedRun, type OpeningOptions, openRun } from "./opened_run.ts";
-import { planRoom } from "./preflight.ts";
-import { type OnProgress, silent } from "./progress.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import {
   achievedSparsity,
@@ -41,9 +40,11 @@ import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { RUN_FILES } from "./report/run_files.ts";
-import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run_facts.ts";
-import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run_inputs.ts";
-import { type Findings, finishedResult, saveRun } from "./run_output.ts";
+import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run/facts.ts";
+import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run/inputs.ts";
+import { type AskedRun, askedRun, type OpenedRun, type OpeningOptions, openRun } from "./run/opening.ts";
+import { type Findings, finishedResult, saveRun } from "./run/output.ts";
+import { planRoom } from "./run/preflight.ts";
 import {
   type Measurements,
   measurements,
@@ -51,9 +52,8 @@ import {
   type RunOutcome,
   Stopwatch,
   usesOf,
-} from "./run_result.ts";
+} from "./run/result.ts";
 import { scoreModel } from "./score/importance.ts";
-import { type Checkpoints, interruptible } from "./stages.ts";
 import type { AnyTensor } from "./tensor/stash.ts";
 
 /** What a caller may want to hear while a run goes on, and to tell it. */

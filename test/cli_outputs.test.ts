@@ -1,8 +1,8 @@
 import { mkdir, open, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { plainText } from "../src/base/plain_text.ts";
 import { versions } from "../src/index.ts";
-import { plainText } from "../src/plain_text.ts";
 import { suiteDirectory } from "./directories.ts";
 import { BY_WEIGHTS, type CliResult, gprune, hashes, json, lines, startCli } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";

@@ -5,13 +5,13 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { OnProgress } from "../src/base/progress.ts";
 import { type RunConfig, resolveRunConfig } from "../src/config.ts";
 import { DecoderRunner } from "../src/graph/decoder_runner.ts";
 import { findDevice } from "../src/graph/device_check.ts";
 import { Runtime } from "../src/graph/runtime.ts";
 import { CPU_OPERATORS } from "../src/graph/webgpu_operators.ts";
 import { prune } from "../src/pipeline.ts";
-import type { OnProgress } from "../src/progress.ts";
 import { suiteDirectory, temporaryDirectory } from "./directories.ts";
 import { goldenNumbers } from "./golden_contract.ts";
 import { GOLDEN_FAMILIES, openGolden } from "./golden_model.ts";

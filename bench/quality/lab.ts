@@ -2,6 +2,8 @@
  * Prunes one model in many ways without saving it, and evaluates what comes out. What does not depend on the way is kept:
  * tokens, activation statistics and gate gradients of every set, so that a row costs what only it needs.
  */
+
+import { silent } from "../../src/base/progress.ts";
 import type { WeightedTokenSet } from "../../src/calibrate/calibrate.ts";
 import {
   type Evidence,
@@ -22,7 +24,6 @@ import { Runtime } from "../../src/graph/runtime.ts";
 import { openModel } from "../../src/model/checkpoint.ts";
 import type { Model } from "../../src/model/model.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
-import { silent } from "../../src/progress.ts";
 import { allocationByName } from "../../src/prune/allocate.ts";
 import { type Keep, makePlan, type PruningPlan } from "../../src/prune/plan.ts";
 import { applyPlan } from "../../src/prune/surgery.ts";

@@ -1,5 +1,5 @@
 /** Everything that gprune writes, as a table, and who loads it. */
-import type { DTypeChoice, GgufDType, OnnxDType } from "../../src/choices.ts";
+import type { DTypeChoice, GgufDType, OnnxDType } from "../../src/base/choices.ts";
 import { exportGguf } from "../../src/export/gguf.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import { exportOnnx } from "../../src/export/onnx.ts";

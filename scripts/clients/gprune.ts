@@ -1,11 +1,12 @@
 /** Hugging Face directories and GGUF files in gprune itself, which the other clients are held against. */
+
+import { silent } from "../../src/base/progress.ts";
 import { type GenerateOptions, generate } from "../../src/evaluate/generate.ts";
 import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
 import { embedWindows, forwardLayers, hiddenRows } from "../../src/graph/forward.ts";
 import { Runtime } from "../../src/graph/runtime.ts";
 import { openModel } from "../../src/model/checkpoint.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
-import { silent } from "../../src/progress.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { answerCases, type Case, type Continuation, type LoadedModel } from "./program.ts";
 

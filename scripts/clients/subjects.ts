@@ -1,8 +1,8 @@
 /** The models that clients are tried with: Hugging Face directories in float32, pruned in two shapes. */
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import type { Shape } from "../../src/base/choices.ts";
 import { calibrate } from "../../src/calibrate/calibrate.ts";
-import type { Shape } from "../../src/choices.ts";
 import { type RunConfigInput, resolveRunConfig } from "../../src/config.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
 import { DecoderRunner } from "../../src/graph/decoder_runner.ts";

@@ -5,9 +5,9 @@ import { expectSameStats } from "../../test/stats_equality.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { statsOfActivations } from "../../test/tiny_stats.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
-import type { ProgressEvent } from "../progress.ts";
 import { calibrate } from "./calibrate.ts";
 import { type CalibrationStats, mergeStats } from "./stats.ts";
 

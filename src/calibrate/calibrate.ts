@@ -2,6 +2,10 @@
  * Runs calibration sets through the dense model layer by layer, once, and gathers all that anybody wants to know of what goes into
  * its output projections: the statistics that metrics need, and the moments that least squares needs.
  */
+
+import { plainName } from "../base/plain_text.ts";
+import { type OnProgress, silent } from "../base/progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import {
@@ -17,9 +21,6 @@ import {
 import { stashFor, tidy } from "../graph/memory_policy.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { plainName } from "../plain_text.ts";
-import { type OnProgress, silent } from "../progress.ts";
-import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { LayerSums, type MeasuredBatch } from "./layer_sums.ts";
 import { type Moments, StashedMoments } from "./moments.ts";
 import { shardsOf } from "./shards.ts";

@@ -3,10 +3,11 @@
  * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments that least
  * squares needs, from the same pass.
  */
+
+import { type OnProgress, silent } from "../base/progress.ts";
+import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
 import { tokensOfSets } from "../graph/forward.ts";
 import type { Model } from "../model/model.ts";
-import { type OnProgress, silent } from "../progress.ts";
-import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
 import type { CalibrationState, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 import { type GateStats, type GateStatsState, mergeGateStats, poolGateStats } from "./gate_stats.ts";
 import { halvesOf, measuredSets } from "./measured_sets.ts";

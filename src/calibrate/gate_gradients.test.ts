@@ -4,10 +4,10 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { type EditTap, referenceDecoder } from "../../test/reference_decoder.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { spacesOf } from "../model/spaces.ts";
-import type { ProgressEvent } from "../progress.ts";
 import { gateGradients } from "./gate_gradients.ts";
 
 let runtime: Runtime;

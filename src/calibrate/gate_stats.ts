@@ -3,13 +3,14 @@
  * the gradients of a KV group's channels are summed first; squaring channels before summing would make groups look
  * cheap, since the gradients of a head's channels are strongly correlated.
  */
+
+import { type Reporting, silent } from "../base/progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { internalError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import { runnerForLots } from "../graph/kept_activations.ts";
 import { type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
-import { type Reporting, silent } from "../progress.ts";
-import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { batchGradients, type GateGradientOptions, type WindowGradients } from "./gate_gradients.ts";
 import { eachOf } from "./window_gradients.ts";

@@ -1,8 +1,9 @@
 /** Sums of what micro-batches give in the layer that they are going through: statistics by owner, and moments of all together. */
+
+import { getOrMake } from "../base/map_values.ts";
 import type { LoadedLayer, Outputs } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
 import type { Feeds } from "../graph/runtime.ts";
-import { getOrMake } from "../map_values.ts";
 import { channelCount, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { MomentSums, momentFeeds, type SpaceMoments } from "./moments.ts";

@@ -3,12 +3,13 @@
  * sums. They are computed here by the process that asks; workers/remote_passes.ts has other processes compute them, and gives the
  * same bits.
  */
+
+import type { Reporting } from "../base/progress.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import type { LayerSpec } from "../model/spec.ts";
-import type { Reporting } from "../progress.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
 import {
   type Activations,

@@ -14,6 +14,9 @@
  * squared token by token, since sums over a window are few. For that the model has all neurons of the dense one, those that are gone
  * with zeros in the projection.
  */
+
+import { type Reporting, silent } from "../base/progress.ts";
+import { NO_CHECKPOINTS } from "../base/stages.ts";
 import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { TokenBatch } from "../graph/forward.ts";
@@ -21,8 +24,6 @@ import { modelForLots, runnerForLots } from "../graph/kept_activations.ts";
 import type { Feeds } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
-import { type Reporting, silent } from "../progress.ts";
-import { NO_CHECKPOINTS } from "../stages.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";
 import type { TokenSet } from "./calibrate.ts";
 import { centreOf } from "./gate_gradients.ts";

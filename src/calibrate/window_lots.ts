@@ -2,13 +2,14 @@
  * Windows of several sets on their way forward and back: as many at once as there is room for what they leave in memory, and what
  * comes of each window added up by set, one after the other.
  */
+
+import type { OnProgress, ProgressEvent, Reporting } from "../base/progress.ts";
+import type { Checkpoints } from "../base/stages.ts";
 import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
 import { inputStash, tidy } from "../graph/memory_policy.ts";
-import type { OnProgress, ProgressEvent, Reporting } from "../progress.ts";
-import type { Checkpoints } from "../stages.ts";
 import { type TokenSet, textsOfSet } from "./calibrate.ts";
 
 /** What comes of windows: how many they are, and the sum of their mean next-token cross entropies, nats. */

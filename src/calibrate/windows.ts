@@ -1,9 +1,10 @@
 /** Windows of tokens cut from texts, and the seeded choice among them. */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import { readText, type TextOptions } from "../io/texts.ts";
 import type { Model } from "../model/model.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { plainName } from "../plain_text.ts";
 import { randomStream } from "../tensor/random.ts";
 import type { TokenSet } from "./calibrate.ts";
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { ProgressEvent } from "../progress.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { barDisplay, type Screen } from "./bar.ts";
 import { paintFor } from "./colour.ts";
 

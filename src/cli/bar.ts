@@ -5,7 +5,7 @@
  *     ✓ calibrate   12.3 s  810 tokens/s
  *       learn 1/8   ━━━━━━━━━━━━━━━╸──────────  62 %  410 tokens/s  0:12 left  backward, layer 19/30
  */
-import type { OnProgress, ProgressEvent } from "../progress.ts";
+import type { OnProgress, ProgressEvent } from "../base/progress.ts";
 import { type Paint, paintFor, wantsColour } from "./colour.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { plainText, writeErr } from "./terminal.ts";

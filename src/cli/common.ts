@@ -1,6 +1,6 @@
 /** What several commands share: how the model is named, common options, and computing in a child process. */
 import { Command, Help, Option } from "commander";
-import { DTYPE_CHOICES } from "../choices.ts";
+import { DTYPE_CHOICES } from "../base/choices.ts";
 import { deviceOptions } from "./device.ts";
 import { choiceOption, countOption, directoryOption, numberOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";

@@ -80,7 +80,7 @@ describe("a computing process", () => {
     await writeFile(
       script,
       `import { computeForParent, stopSignal } from ${JSON.stringify(CHILD)};
-      import { interrupted } from ${JSON.stringify(join(import.meta.dirname, "../stages.ts"))};
+      import { interrupted } from ${JSON.stringify(join(import.meta.dirname, "../base/stages.ts"))};
       import { print as say } from ${JSON.stringify(join(import.meta.dirname, "terminal.ts"))};
       await computeForParent(async () => {
         const signal = stopSignal();

@@ -3,11 +3,11 @@
  * one hears its progress, may ask it to stop, and learns how it ended.
  */
 import { type ChildProcess, fork } from "node:child_process";
+import type { ProgressEvent } from "../base/progress.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { computingProcess, memoryLimit } from "../io/machine.ts";
 import { removeTemporary, type Temporary } from "../io/output_directory.ts";
 import { isOutOfMemory } from "../io/own_program.ts";
-import type { ProgressEvent } from "../progress.ts";
 import { exitCodeOf, failureOf } from "./exit.ts";
 import {
   type ChildMessage,

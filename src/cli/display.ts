@@ -1,5 +1,5 @@
 /** What every display of progress is and measures. */
-import type { OnProgress, ProgressEvent } from "../progress.ts";
+import type { OnProgress, ProgressEvent } from "../base/progress.ts";
 
 /** Shows progress events; `stop` ends the last stage's display. */
 export interface ProgressDisplay {

@@ -1,6 +1,7 @@
 /** `gprune eval` */
 
 import { join, resolve } from "node:path";
+import { plainName } from "../base/plain_text.ts";
 import { windowLength } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Evaluation, evaluateTogether, type FromFirst, geometricMean } from "../evaluate/evaluate.ts";
@@ -8,7 +9,6 @@ import { kindOfPath } from "../io/file.ts";
 import { writeFileAtomically, writeNewFileAtomically } from "../io/output_directory.ts";
 import { requireReplaceableFile } from "../io/output_place.ts";
 import { isSameWeights, modelHashes, weightsHash } from "../model/model_hashes.ts";
-import { plainName } from "../plain_text.ts";
 import type { RunFiles } from "../report/facts.ts";
 import { renderReport } from "../report/report.ts";
 import { RUN_FILES, readRun } from "../report/run_files.ts";

@@ -8,7 +8,8 @@ import {
   type GgufDType,
   ONNX_CHOICES,
   type OnnxDType,
-} from "../choices.ts";
+} from "../base/choices.ts";
+import type { OnProgress } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import { requireDtype } from "../export/dtype_choice.ts";
 import { exportGguf } from "../export/gguf.ts";
@@ -17,7 +18,6 @@ import { exportOnnx } from "../export/onnx.ts";
 import { exportResumably } from "../export/resumed_export.ts";
 import { requireFreeDirectory, requireFreeFile } from "../io/output_place.ts";
 import type { Model } from "../model/model.ts";
-import type { OnProgress } from "../progress.ts";
 import { stopSignal } from "./compute_child.ts";
 import { openForCommand } from "./models.ts";
 import { withProgress } from "./progress.ts";

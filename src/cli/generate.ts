@@ -1,4 +1,6 @@
 /** `gprune generate` */
+
+import type { OnProgress } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import { endingIds } from "../evaluate/decoding.ts";
 import { continuationText, generate, promptTokens } from "../evaluate/generate.ts";
@@ -11,7 +13,6 @@ import { decodeText } from "../io/texts.ts";
 import { chatPrompterOf } from "../model/chat_template.ts";
 import type { Model } from "../model/model.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import type { OnProgress } from "../progress.ts";
 import { type ComputingOptions, withModels } from "./models.ts";
 import { optionOf } from "./options.ts";
 import { plainText, print, printJson, printJsonLine } from "./terminal.ts";

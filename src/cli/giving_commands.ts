@@ -1,6 +1,6 @@
 /** The commands that hand a model on. */
 import type { Command } from "commander";
-import { DTYPE_CHOICES, GGUF_CHOICES, ONNX_CHOICES } from "../choices.ts";
+import { DTYPE_CHOICES, GGUF_CHOICES, ONNX_CHOICES } from "../base/choices.ts";
 import { computing, dtypeOption, GpruneCommand, MODEL, notes, tellingOptions } from "./common.ts";
 import { choiceOption } from "./options.ts";
 

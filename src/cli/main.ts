@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command line. Everything that computes is imported when it is needed. */
 import { Command, CommanderError } from "commander";
-import { versions } from "../package.ts";
+import { versions } from "../base/package.ts";
 import { notes } from "./common.ts";
 import { fail, handleExits } from "./exit.ts";
 import { exportCommand, pushCommand } from "./giving_commands.ts";

@@ -1,8 +1,9 @@
 /** What `gprune eval` and `compare` hear while they measure, and how they measured, for `--json`. */
+
+import { versions } from "../base/package.ts";
 import type { TextSet } from "../calibrate/windows.ts";
 import type { MaterialOptions } from "../evaluate/material.ts";
 import type { Device } from "../graph/device.ts";
-import { versions } from "../package.ts";
 import { type NamedMaterial, sayCut, sayWithoutBos } from "./material.ts";
 
 /** What is heard of tasks and models; hints go to stderr. */

@@ -3,8 +3,8 @@
  * Both check what they receive.
  */
 import { z } from "zod";
+import type { NamedValue } from "../base/progress.ts";
 import type { Temporary } from "../io/output_directory.ts";
-import type { NamedValue } from "../progress.ts";
 
 /** A progress event as it crosses the border. */
 export interface DistantEvent {

@@ -1,9 +1,9 @@
 /** Options that judge their values while the command line is parsed, before anything is opened. */
 import { type Command, Option } from "commander";
-import { lacksUnit, parseSize } from "../byte_size.ts";
+import { lacksUnit, parseSize } from "../base/byte_size.ts";
+import { mostSimilar } from "../base/similar.ts";
 import { GpruneError } from "../errors.ts";
 import { expandHome } from "../io/home.ts";
-import { mostSimilar } from "../similar.ts";
 
 interface NumberRange {
   readonly min: number;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ProgressEvent } from "../progress.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { runCleanups } from "./interrupt.ts";
 import { lineDisplay, sayingHints, withProgress } from "./progress.ts";
 

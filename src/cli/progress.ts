@@ -1,5 +1,5 @@
 /** Progress on stderr: a bar on a terminal, plain lines elsewhere. */
-import type { OnProgress, ProgressEvent } from "../progress.ts";
+import type { OnProgress, ProgressEvent } from "../base/progress.ts";
 import { type ProgressDisplay, Rate } from "./display.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { currentOutlet, plainText, say, writeErr } from "./terminal.ts";

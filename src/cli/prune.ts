@@ -1,13 +1,14 @@
 /** `gprune prune` */
+
+import { getOrMake } from "../base/map_values.ts";
 import type { RunConfig, SettledConfig } from "../config.ts";
 import { dryRun } from "../dry_run.ts";
 import { GpruneError } from "../errors.ts";
+import { type MemoryPlan, planText } from "../estimate/memory_plan.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { keptProgress } from "../io/run_directory.ts";
-import { getOrMake } from "../map_values.ts";
-import { type MemoryPlan, planText } from "../memory_plan.ts";
 import { type PruneOptions, prune } from "../pipeline.ts";
-import type { PruneResult } from "../run_result.ts";
+import type { PruneResult } from "../run/result.ts";
 import { stopSignal } from "./compute_child.ts";
 import { sayFallback } from "./device.ts";
 import { sayWarning } from "./models.ts";

@@ -12,7 +12,7 @@ import {
 import { GpruneError } from "../errors.ts";
 import { readSmallText } from "../io/file.ts";
 import { MAX_YAML_BYTES } from "../io/yaml.ts";
-import { fallbackByName } from "../run_inputs.ts";
+import { fallbackByName } from "../run/inputs.ts";
 import { metricByName } from "../score/registry.ts";
 import { idleOption, optionOf } from "./options.ts";
 import { parseTextSets } from "./text_sets.ts";

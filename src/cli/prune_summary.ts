@@ -1,11 +1,11 @@
 /** What `gprune prune` prints at the end, and `--dry-run` in its place. */
-import { gigabytes } from "../byte_size.ts";
+import { gigabytes } from "../base/byte_size.ts";
 import type { RunConfig } from "../config.ts";
 import type { DryRun } from "../dry_run.ts";
+import { planText } from "../estimate/memory_plan.ts";
 import type { Runtimes } from "../export/runtimes.ts";
-import { planText } from "../memory_plan.ts";
 import { range, short, UNIT } from "../report/format.ts";
-import type { PruneResult } from "../run_result.ts";
+import type { PruneResult } from "../run/result.ts";
 import { pairs, plainText, shellWord } from "./terminal.ts";
 
 export function percent(fraction: number): string {

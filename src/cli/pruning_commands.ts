@@ -10,7 +10,7 @@ import {
   OWN_TEXT_CHOICES,
   RECOVERIES,
   SHAPES,
-} from "../choices.ts";
+} from "../base/choices.ts";
 import { METRICS } from "../score/registry.ts";
 import {
   computing,

@@ -1,10 +1,11 @@
 /** Text for the terminal: results on stdout, tables, names from files made harmless. Results are never coloured. */
+
+import { plainJson, plainText } from "../base/plain_text.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import type { GpruneError } from "../errors.ts";
 import { outputFailed } from "../io/output_file.ts";
-import { plainJson, plainText } from "../plain_text.ts";
-import type { ProgressEvent } from "../progress.ts";
 
-export { plainText, shellWord } from "../plain_text.ts";
+export { plainText, shellWord } from "../base/plain_text.ts";
 
 /** Where text and progress of a command go. */
 export interface Outlet {

@@ -4,6 +4,7 @@
  * the first, so memory holds the weights of one layer of one model, or of two heads, and the hidden states of all.
  */
 
+import { type Reporting, silent } from "../base/progress.ts";
 import type { DecoderRunner, Outputs } from "../graph/decoder_runner.ts";
 import {
   embedWindows,
@@ -16,7 +17,6 @@ import {
 import { headStructure } from "../graph/head.ts";
 import { tidy } from "../graph/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { type Reporting, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";
 

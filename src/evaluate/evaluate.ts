@@ -1,13 +1,14 @@
 /** Evaluates a model on named texts and tasks. */
+
+import { mapValues } from "../base/map_values.ts";
+import { plainName } from "../base/plain_text.ts";
+import { type OnProgress, type Reporting, silent } from "../base/progress.ts";
+import { interruptible } from "../base/stages.ts";
 import { type TextSet, windowLength } from "../calibrate/windows.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
 import type { Runtime } from "../graph/runtime.ts";
-import { mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
-import { plainName } from "../plain_text.ts";
-import { type OnProgress, type Reporting, silent } from "../progress.ts";
-import { interruptible } from "../stages.ts";
 import { type ComparedText, compareOnWindows, type Divergence, incomparable } from "./divergence.ts";
 import { type ScoreKeeper, withKeptScores } from "./kept_scores.ts";
 import {

@@ -2,8 +2,9 @@
  * A first look at what pruning did: perplexity of the dense and the pruned model on windows of the calibration texts that
  * were not used. It says whether a run went well; how the model does on other texts is for `gprune eval` to say.
  */
+
+import type { OnProgress } from "../base/progress.ts";
 import type { MadeModel, Passes } from "../calibrate/passes.ts";
-import type { OnProgress } from "../progress.ts";
 import { textScore } from "./perplexity.ts";
 
 /** Perplexities on the unused windows of one set. */

@@ -5,11 +5,11 @@ import { suiteDirectory } from "../../test/directories.ts";
 import { failingAt, KINDS } from "../../test/fault_walk.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { armFailPoints } from "../io/fail_points.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
-import type { ProgressEvent } from "../progress.ts";
 import { type EvaluateOptions, type Evaluation, evaluate, evaluateTogether } from "./evaluate.ts";
 
 const runtime = new Runtime({ threads: 1 });

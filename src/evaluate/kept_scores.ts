@@ -4,6 +4,9 @@
  * therefore computed anew, and nothing else; names and paths do not matter.
  */
 
+import { versions } from "../base/package.ts";
+import type { OnProgress } from "../base/progress.ts";
+import type { Stages } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
 import type { Device } from "../graph/device.ts";
 import { processor } from "../io/machine.ts";
@@ -11,9 +14,6 @@ import { RunDirectory } from "../io/run_directory.ts";
 import { sha256Hex } from "../io/sha256.ts";
 import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
-import { versions } from "../package.ts";
-import type { OnProgress } from "../progress.ts";
-import type { Stages } from "../stages.ts";
 
 /** What a score is of. */
 export interface Scored {

@@ -3,12 +3,13 @@
  * (decoding.ts), then token after token with a key/value cache. Models take turns, so that a busy machine slows all of them alike. A
  * first round, which compiles, does not count. Memory is measured before, in a process for each model (peak_memory.ts).
  */
+
+import { type OnProgress, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
 import { randomStream } from "../tensor/random.ts";
 import { type Spread, spread } from "../tensor/statistics.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";

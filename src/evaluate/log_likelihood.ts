@@ -3,14 +3,15 @@
  * packed into forests of prefixes (graph/prefix_forest.ts), and a continuation's last token, which predicts nothing,
  * is not computed at all. The head sees only the positions that something is predicted from.
  */
+
+import { getOrMake } from "../base/map_values.ts";
+import { type Reporting, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
 import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
 import { hasSameFrequencies } from "../graph/frequencies.ts";
 import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
-import { getOrMake } from "../map_values.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { type Reporting, silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** Tokens whose last ones are to be predicted. */

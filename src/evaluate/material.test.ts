@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
+import { silent } from "../base/progress.ts";
 import type { Model } from "../model/model.ts";
-import { silent } from "../progress.ts";
 import { type MaterialOptions, readMaterial, tokenMaterial } from "./material.ts";
 
 function chatting(template: string): Model {

@@ -1,4 +1,7 @@
 /** What models are evaluated on: texts and tasks, read once for all models and cut into tokens for each. */
+
+import { plainName } from "../base/plain_text.ts";
+import type { OnProgress } from "../base/progress.ts";
 import { cutWindows, nameOfTwo, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { requireKnownTokens } from "../graph/decoder_runner.ts";
@@ -8,8 +11,6 @@ import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "../model/chat_te
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { isSameTokenizer, Tokenizer } from "../model/tokenizer.ts";
-import { plainName } from "../plain_text.ts";
-import type { OnProgress } from "../progress.ts";
 import { type ShotDocument, withShots } from "./few_shot.ts";
 import { asChats, asTexts, type ChatOptions } from "./prompts.ts";
 import { readPool, readTask } from "./task_file.ts";

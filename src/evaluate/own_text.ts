@@ -2,6 +2,9 @@
  * Calibration sets that the model writes by itself (sample.ts), where there are no texts, or not of the kinds that the
  * model will meet. Until it is written, zeros stand for such a set, so that a run can be planned.
  */
+
+import type { OnProgress } from "../base/progress.ts";
+import type { Checkpoints } from "../base/stages.ts";
 import { textsOfSet } from "../calibrate/calibrate.ts";
 import {
   HELD_OUT_WINDOWS,
@@ -18,8 +21,6 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { naming } from "../graph/finite.ts";
 import { chatRendererOf } from "../model/chat_template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import type { OnProgress } from "../progress.ts";
-import type { Checkpoints } from "../stages.ts";
 import { type SampleState, sampleTexts } from "./sample.ts";
 
 /** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */

@@ -3,10 +3,11 @@
  * ppl = exp(mean next-token cross entropy in nats), T - 1 predictions per window of T tokens; 1e300 where it is more, since files
  * of JSON hold no infinity.
  */
+
+import type { Reporting } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
-import type { Reporting } from "../progress.ts";
 
 /** How well a model predicts a text. */
 export interface TextScore {

@@ -6,11 +6,12 @@
  * tokenizer adds it, and goes on by sampling; one that ends is followed by another, until all tokens are there. Source:
  * LLM-QAT (arXiv 2305.17888), self-calibration (arXiv 2410.17170).
  */
+
+import { type OnProgress, silent } from "../base/progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { type OnProgress, silent } from "../progress.ts";
-import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { randomStream } from "../tensor/random.ts";
 import { Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 

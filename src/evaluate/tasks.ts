@@ -2,10 +2,11 @@
  * Accuracy on tasks with given answers, as lm-evaluation-harness (lm_eval/models/huggingface.py, lm_eval/api/task.py)
  * computes it for `multiple_choice`: the model chooses the answer that is most probable after its context.
  */
+
+import type { Reporting } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import type { Reporting } from "../progress.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
 import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
 

@@ -1,9 +1,9 @@
 /** The model card, README.md of an output: what the model is, how it was made, how it does, how to load it. */
 
+import { plainText } from "../base/plain_text.ts";
 import type { SetUse } from "../calibrate/windows.ts";
 import { type CardFields, frontMatterLines } from "../model/card_fields.ts";
 import { MODELLING_FILE } from "../model/hf_config_writer.ts";
-import { plainText } from "../plain_text.ts";
 import type { Runtimes } from "./runtimes.ts";
 
 /** What a card tells. */

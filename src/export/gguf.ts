@@ -4,7 +4,9 @@
  * or not at all, and never in place of another.
  */
 import { basename } from "node:path";
-import { GGUF_CHOICES, type GgufDType } from "../choices.ts";
+import { GGUF_CHOICES, type GgufDType } from "../base/choices.ts";
+import { plainName } from "../base/plain_text.ts";
+import { counting, type OnProgress, silent } from "../base/progress.ts";
 import { type EncodedValue, text, texts, u32 } from "../io/gguf_values.ts";
 import { type GgufTensorToWrite, ggufBytes, writeGguf } from "../io/gguf_writer.ts";
 import { writeNewFileAtomically } from "../io/output_directory.ts";
@@ -15,8 +17,6 @@ import { ggufMetadataOf, rotaryFactors } from "../model/gguf_spec_writer.ts";
 import { cutWarning, type GgufVocabulary, ggufVocabularyOf } from "../model/gguf_vocabulary.ts";
 import type { Model } from "../model/model.ts";
 import { ofModel } from "../model/tokenizer_files.ts";
-import { plainName } from "../plain_text.ts";
-import { counting, type OnProgress, silent } from "../progress.ts";
 import { isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { requireDtype } from "./dtype_choice.ts";

@@ -1,5 +1,5 @@
 /** Which ggml type each tensor of a file gets, decided from names and shapes alone. */
-import type { GgufDType } from "../choices.ts";
+import type { GgufDType } from "../base/choices.ts";
 import { type WrittenGgmlType, writtenGgmlType } from "../io/ggml_encode.ts";
 
 interface Recipe {

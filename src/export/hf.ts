@@ -3,7 +3,9 @@
  * files, and whatever documents belong to it. The directory appears complete or not at all.
  */
 import { join } from "node:path";
-import { DTYPE_CHOICES, type DTypeChoice } from "../choices.ts";
+import { DTYPE_CHOICES, type DTypeChoice } from "../base/choices.ts";
+import { packageDirectory } from "../base/package.ts";
+import { counting, type OnProgress, silent } from "../base/progress.ts";
 import { readSmallFile } from "../io/file.ts";
 import {
   type WriteDirectory,
@@ -18,8 +20,6 @@ import { hfForm, writeConfig } from "../model/hf_form.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { packageDirectory } from "../package.ts";
-import { counting, type OnProgress, silent } from "../progress.ts";
 import { FLOAT_BYTES, type FloatDType, isFloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor, zeros } from "../tensor/tensor.ts";
 import { carriedFiles, writeCarried } from "./carried.ts";

@@ -4,7 +4,8 @@
  */
 
 import { basename, dirname, join } from "node:path";
-import { ONNX_CHOICES, type OnnxDType } from "../choices.ts";
+import { ONNX_CHOICES, type OnnxDType } from "../base/choices.ts";
+import { counting, type OnProgress, silent } from "../base/progress.ts";
 import { buildDecoder } from "../graph/decoder_model.ts";
 import { GraphBuilder } from "../graph/graph.ts";
 import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
@@ -13,7 +14,6 @@ import { familyByName } from "../model/families.ts";
 import { configOf, configText } from "../model/hf_config_writer.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { counting, type OnProgress, silent } from "../progress.ts";
 import { writeCarried } from "./carried.ts";
 import { requireDtype } from "./dtype_choice.ts";
 import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } from "./onnx_file.ts";

@@ -4,7 +4,7 @@
  * `NAME_data_1` and so on, as transformers.js calls them. Nothing here is atomic, see io/output_directory.ts.
  */
 import { basename } from "node:path";
-import { alignUp } from "../byte_size.ts";
+import { alignUp } from "../base/byte_size.ts";
 import { internalError } from "../errors.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import { byteLength, type ExternalPlace, onnxPieces } from "../graph/onnx.ts";

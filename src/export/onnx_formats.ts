@@ -1,5 +1,5 @@
 /** The number formats of ONNX exports as data, and the supply of a decoder's weights in one of them. */
-import type { OnnxDType } from "../choices.ts";
+import type { OnnxDType } from "../base/choices.ts";
 import type { DecoderWeights } from "../graph/decoder_model.ts";
 import type { GraphBuilder, Value, ValueType } from "../graph/graph.ts";
 import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/spaces.ts";

@@ -1,9 +1,10 @@
 /** Exports of many shards that go on where they were cut off. */
+
+import { versions } from "../base/package.ts";
+import { silent } from "../base/progress.ts";
 import { RunDirectory } from "../io/run_directory.ts";
 import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
-import { versions } from "../package.ts";
-import { silent } from "../progress.ts";
 import { type ExportOptions, exportedBytes, exportHuggingFace, storedDType } from "./hf.ts";
 import { requireExportRoom } from "./room.ts";
 

@@ -1,5 +1,5 @@
 /** Whether the machine has the room that something needs, asked before it begins; and what writing a model needs. */
-import { contrastedSizes } from "../byte_size.ts";
+import { contrastedSizes } from "../base/byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { freeDiskBytes, memoryLimit } from "../io/machine.ts";
 import type { Model } from "../model/model.ts";

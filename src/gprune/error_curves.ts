@@ -14,6 +14,10 @@
  *
  * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers react.
  */
+
+import { getOrMake } from "../base/map_values.ts";
+import type { OnProgress } from "../base/progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { type TokenSet, textsOfSet } from "../calibrate/calibrate.ts";
 import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
 import {
@@ -27,12 +31,9 @@ import {
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { stashFor } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
-import { getOrMake } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
-import type { OnProgress } from "../progress.ts";
-import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Marginals } from "./consensus.ts";
 import { weightOf } from "./marginals.ts";

@@ -2,24 +2,25 @@
  * The method from evidence to a plan: score every set, find behaviour-consistent modules, judge their reliability, order
  * their units, and share the budget among them.
  */
+
+import type { AllocationName, Shape } from "../base/choices.ts";
+import type { OnProgress } from "../base/progress.ts";
+import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
-import type { AllocationName, Shape } from "../choices.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelsOf, type Space, spacesOf } from "../model/spaces.ts";
-import type { OnProgress } from "../progress.ts";
 import { allocationByName } from "../prune/allocate.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
 import { type Importance, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
-import { type Checkpoints, NO_STAGES, type Stages } from "../stages.ts";
 import type { Consensus } from "./consensus.ts";
 import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
 import { learnAllocation, type Measured, type Round } from "./learned.ts";

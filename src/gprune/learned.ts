@@ -14,8 +14,9 @@
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
  */
+
+import type { Shape } from "../base/choices.ts";
 import { type GateStats, poolGateStats } from "../calibrate/gate_stats.ts";
-import type { Shape } from "../choices.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";

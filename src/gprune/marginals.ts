@@ -8,7 +8,7 @@
  * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per parameter and
  * removed until the budget is met exactly, which is the bisection for one multiplier carried to the last unit.
  */
-import type { Shape } from "../choices.ts";
+import type { Shape } from "../base/choices.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";

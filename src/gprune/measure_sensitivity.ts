@@ -1,11 +1,12 @@
 /** Sensitivity of a model's units to the calibration set, without pruning: what `gprune sensitivity` shows. */
+
+import { type OnProgress, silent } from "../base/progress.ts";
 import { calibrate, type TokenSet } from "../calibrate/calibrate.ts";
 import { gateStatistics } from "../calibrate/gate_stats.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { spacesOf, sumOverUnits } from "../model/spaces.ts";
-import { type OnProgress, silent } from "../progress.ts";
 import { scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import { modelSensitivity } from "./sensitivity.ts";

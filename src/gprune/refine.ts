@@ -4,19 +4,20 @@
  * refitted by, and the loss's slopes along the ways between them, one pass there and back through a model that has all neurons and
  * the KV groups of the widest alternatives.
  */
+
+import type { OnProgress } from "../base/progress.ts";
+import type { Checkpoints, Stages } from "../base/stages.ts";
 import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
-import type { OnProgress } from "../progress.ts";
 import { type Keep, makePlan } from "../prune/plan.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeModel } from "../recover/recipe.ts";
-import type { Checkpoints, Stages } from "../stages.ts";
 import { weightOf } from "./marginals.ts";
 import { reorderedNeurons } from "./neuron_order.ts";
 import {

@@ -2,7 +2,7 @@
  * The way back through a model: forward through all layers keeping layer inputs, the head in chunks, then backwards
  * layer by layer. What layers computed is kept as well where there is room for it, or computed again, which gives the same bits.
  */
-import type { OnProgress, Reporting } from "../progress.ts";
+import type { OnProgress, Reporting } from "../base/progress.ts";
 import { MemoryStash, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";

@@ -1,5 +1,5 @@
 import { afterAll, expect, it } from "vitest";
-import { mapValues } from "../map_values.ts";
+import { mapValues } from "../base/map_values.ts";
 import { multipliesBlocks } from "./block_check.ts";
 import { type FilledProgram, Runtime } from "./runtime.ts";
 

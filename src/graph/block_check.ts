@@ -4,7 +4,7 @@
  * float32 weights are; and sums of such products could overflow where there are no instructions for them. Both show
  * in results: the first in that nothing is rounded, the second in that they are wrong.
  */
-import { getOrMake } from "../map_values.ts";
+import { getOrMake } from "../base/map_values.ts";
 import { type BlockLayout, type BlockTensor, blockCode, emptyBlocks } from "../tensor/blocks.ts";
 import { randomStream } from "../tensor/random.ts";
 import { BlockProducts, blockWeight } from "./block_products.ts";

@@ -7,8 +7,9 @@
  * hardly longer than one row, since the weights are read once. Weights in two terms are exact enough for three. Offsets are
  * multiplied by the sums of the blocks of x, in float32.
  */
+
+import { getOrMake } from "../base/map_values.ts";
 import { internalError } from "../errors.ts";
-import { getOrMake } from "../map_values.ts";
 import { type BlockLayout, blocksOfRow } from "../tensor/blocks.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { type BlockMatrix, blockProduct } from "./operators.ts";

@@ -7,7 +7,7 @@
  * Positions and masks are computed in the graph: a query sees the keys up to its own place in the sequence, within the
  * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
  */
-import { getOrMake } from "../map_values.ts";
+import { getOrMake } from "../base/map_values.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../model/spec.ts";
 import { addLayer, layerSizes, layerStructure, type RotaryAngles, type WeightSupply } from "./decoder.ts";
 import { attentionFactor, dynamicExponents, inverseFrequencies } from "./frequencies.ts";

@@ -2,8 +2,9 @@
  * Runs a model's decoder piece by piece: embeddings, one layer at a time, the head in chunks. Holds at most the
  * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
  */
+
+import { getOrMake, mapValues } from "../base/map_values.ts";
 import { GpruneError, internalError } from "../errors.ts";
-import { getOrMake, mapValues } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { EMBEDDING, FINAL_NORM, HEAD, layerWeightsOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";

@@ -2,9 +2,10 @@
  * The layer-by-layer forward pass over many windows of text: all windows go through layer i before any goes through
  * layer i + 1, so weights are read once and memory holds one layer and the hidden states.
  */
+
+import type { Reporting } from "../base/progress.ts";
 import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import type { Reporting } from "../progress.ts";
 import { concatenated } from "../tensor/integers.ts";
 import { type AnyTensor, loaded, type Stash, stored } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";

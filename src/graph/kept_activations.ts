@@ -2,7 +2,7 @@
  * Where there is room, what layers compute on the way forward stays in memory for the way back. That is much for every token, so few
  * windows go through the model at a time, and its weights stay as well, or they would be read for each few.
  */
-import { getOrMake } from "../map_values.ts";
+import { getOrMake } from "../base/map_values.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { heldSource } from "../tensor/held.ts";

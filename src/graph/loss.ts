@@ -1,5 +1,5 @@
 /** The loss of a model on windows of text. */
-import { type Reporting, silent } from "../progress.ts";
+import { type Reporting, silent } from "../base/progress.ts";
 import type { DecoderRunner } from "./decoder_runner.ts";
 import {
   embedWindows,

@@ -12,8 +12,8 @@
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { getOrMake, mapValues } from "../base/map_values.ts";
 import { GpruneError, internalError, reasonOf } from "../errors.ts";
-import { getOrMake, mapValues } from "../map_values.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
 import { type Graph, GraphBuilder, type Value, type ValueType } from "./graph.ts";

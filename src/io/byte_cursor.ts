@@ -2,8 +2,9 @@
  * Sequential reading of a file's beginning through a buffer, for headers whose length is known only once they are
  * parsed. Never holds more than one chunk or one requested item. Numbers are little-endian.
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import type { PositionalFile } from "./file.ts";
 
 /** Bytes fetched at a time: a vocabulary is a few hundred kilobytes, small headers cost one read. */

@@ -2,8 +2,9 @@
  * GGUF files as tensor sources: the header is parsed at once, tensors are read by position and dequantised to float32
  * on demand. Not a writer (gguf_writer.ts), and it knows nothing about models (src/model/gguf_model.ts).
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError, internalError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { type BlockLayout, type BlockSource, type BlockTensor, emptyBlocks } from "../tensor/blocks.ts";
 import { checkRows, unknownTensor } from "../tensor/memory.ts";
 import {

@@ -4,9 +4,9 @@
  *
  * Format: docs/gguf.md of ggml-org/ggml; what is refused follows gguf.cpp and tests/test-gguf.cpp of llama.cpp.
  */
-import { alignUp } from "../byte_size.ts";
+import { alignUp } from "../base/byte_size.ts";
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { ByteCursor } from "./byte_cursor.ts";
 import { type GgmlType, ggmlTypeOfId } from "./ggml_types.ts";

@@ -2,8 +2,9 @@
  * Typed access to the metadata of a GGUF file. A key of the wrong type is as bad as a missing one, and both are
  * reported with the file's name.
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import type { GgufScalar, GgufValue } from "./gguf_header.ts";
 
 export class GgufMetadata {

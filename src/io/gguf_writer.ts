@@ -5,7 +5,7 @@
  *
  * Format: docs/gguf.md of ggml-org/ggml.
  */
-import { alignUp } from "../byte_size.ts";
+import { alignUp } from "../base/byte_size.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { badTensor, type DeclaredTensor, writeElements } from "./element_writer.ts";
 import { encodeGgml, type WrittenGgmlType, writtenGgmlType } from "./ggml_encode.ts";

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { suiteDirectory } from "../../test/directories.ts";
 import { COMMIT, etagOf, MockHub } from "../../test/mock_hub.ts";
 import { type MockFile, TOKEN } from "../../test/mock_repo.ts";
-import type { ProgressEvent } from "../progress.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { type HubOptions, hubFile, hubModelDirectory } from "./hub.ts";
 import { parseHubAddress } from "./hub_address.ts";
 

@@ -3,8 +3,8 @@
  * or when the hub is out of reach. Only the files that are needed are fetched.
  */
 import { z } from "zod";
+import { type OnProgress, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import { type OnProgress, silent } from "../progress.ts";
 import { type HubAddress, hubName, isSafeFile } from "./hub_address.ts";
 import { RepoCache } from "./hub_cache.ts";
 import { HubClient, type HubClientOptions } from "./hub_client.ts";

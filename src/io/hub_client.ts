@@ -3,8 +3,8 @@
  * retries with growing pauses; failures as errors that say what to do.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { versions } from "../base/package.ts";
 import { codeOf, GpruneError, reasonOf } from "../errors.ts";
-import { versions } from "../package.ts";
 import type { HubSettings } from "./hub_settings.ts";
 import { MAX_JSON_DEPTH, parseJson } from "./json.ts";
 

@@ -2,8 +2,8 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { silent } from "../base/progress.ts";
 import { GpruneError, requireWord } from "../errors.ts";
-import { silent } from "../progress.ts";
 import { PositionalFile } from "./file.ts";
 import type { HubOptions } from "./hub.ts";
 import { type HubRepo, hubName, isSafeFile, parseHubAddress } from "./hub_address.ts";

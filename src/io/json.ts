@@ -5,8 +5,9 @@
  *
  * The scan is not a second parser: of text that is not JSON it makes what it can, and `JSON.parse` decides.
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { PositionalFile } from "./file.ts";
 import { refuseLfsPointerFile } from "./lfs_pointer.ts";
 import { decodeUtf8 } from "./utf8.ts";

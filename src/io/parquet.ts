@@ -5,8 +5,8 @@
  */
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
 import type { PositionalFile } from "./file.ts";

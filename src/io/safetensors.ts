@@ -6,8 +6,9 @@
  * safetensors/src/tensor.rs), and repeated names are refused, as the format demands and the reference does not check.
  * Whitespace before the header's `{` is accepted, as there. Values are not looked at: NaN is for the caller.
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { STORED_DTYPES, type StoredDType, unreadableDType } from "../tensor/dtype.ts";
 import { checkRows, unknownTensor } from "../tensor/memory.ts";
 import {

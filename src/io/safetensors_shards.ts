@@ -6,8 +6,8 @@
  * What an index names must be a plain file name in the directory, and no link may lead out of it (inside.ts).
  */
 import { readdir } from "node:fs/promises";
+import { plainName } from "../base/plain_text.ts";
 import { codeOf, GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { unknownTensor } from "../tensor/memory.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
 import { fileInside } from "./inside.ts";

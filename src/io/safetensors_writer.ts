@@ -7,7 +7,7 @@
  * that write into the directory of `writeDirectoryAtomically`.
  */
 import { join } from "node:path";
-import { alignUp } from "../byte_size.ts";
+import { alignUp } from "../base/byte_size.ts";
 import { GpruneError } from "../errors.ts";
 import { encode, FLOAT_BYTES, type FloatDType } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";

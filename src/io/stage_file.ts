@@ -10,7 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { alignUp } from "../byte_size.ts";
+import { alignUp } from "../base/byte_size.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import { StoredFloats } from "../tensor/stash.ts";
 import { PositionalFile } from "./file.ts";

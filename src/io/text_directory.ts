@@ -5,8 +5,8 @@
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { OnProgress } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import type { OnProgress } from "../progress.ts";
 import { asConversation, CONVERSATION_FIELDS } from "./conversations.ts";
 import { endingOf, kindOfPath, PositionalFile } from "./file.ts";
 import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "./json.ts";

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
-import type { ProgressEvent } from "../progress.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import { mayBeText, readText } from "./texts.ts";
 
 const MEBIBYTE = 2 ** 20;

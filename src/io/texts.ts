@@ -7,9 +7,9 @@
  * read.
  */
 import { stat } from "node:fs/promises";
+import { plainName } from "../base/plain_text.ts";
+import { type OnProgress, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
-import { type OnProgress, silent } from "../progress.ts";
 import {
   asConversation,
   CONVERSATION_FIELDS,

@@ -1,7 +1,7 @@
 /** YAML from untrusted files: the core schema, no repeated keys, no tags, few aliases, a bounded size. */
 import { parseDocument, stringify } from "yaml";
+import { plainText } from "../base/plain_text.ts";
 import { type ErrorCode, GpruneError, reasonOf } from "../errors.ts";
-import { plainText } from "../plain_text.ts";
 
 /** Bytes of a document. A configuration of a thousand sets has about 60 KB; checking keys takes time with their square. */
 export const MAX_YAML_BYTES: number = 2 ** 16;

@@ -4,8 +4,9 @@
  *
  * Keys: modelcard.md of huggingface/hub-docs.
  */
+
+import { plainText } from "../base/plain_text.ts";
 import { parseYaml } from "../io/yaml.ts";
-import { plainText } from "../plain_text.ts";
 
 /** Under the keys of the front matter. */
 export interface CardFields {

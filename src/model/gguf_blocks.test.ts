@@ -6,7 +6,7 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { blockWeightAt } from "../../test/stored_blocks.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import { GEMMA2_SWITCHES } from "../../test/tiny_variants.ts";
-import type { GgufDType } from "../choices.ts";
+import type { GgufDType } from "../base/choices.ts";
 import { Decoding, loadDecoder } from "../evaluate/decoding.ts";
 import { generate } from "../evaluate/generate.ts";
 import { exportGguf } from "../export/gguf.ts";

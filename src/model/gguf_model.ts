@@ -3,11 +3,12 @@
  * tokenizer rebuilt as Hugging Face files. Every tensor of the file must have a place in the model, since one that is
  * left out would change what is computed.
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import { dequantizerOf, GGML_TYPES } from "../io/ggml_types.ts";
 import { type GgufFile, openGguf } from "../io/gguf.ts";
 import { GgufMetadata } from "../io/gguf_metadata.ts";
-import { plainName } from "../plain_text.ts";
 import { commonDType } from "../tensor/tensor.ts";
 import { frontMatterLines, inheritedCard } from "./card_fields.ts";
 import { architectureByName, type GgufArchitecture } from "./gguf_architectures.ts";

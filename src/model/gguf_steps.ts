@@ -3,8 +3,9 @@
  * With others it would cut texts otherwise, without a word. What it leaves out and docs/FORMATS.md says is allowed: NFC, and where
  * `prepend_scheme: first` differs from `always`.
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { SPACE } from "./gguf_tokenizer.ts";
 import type { TokenizerNode } from "./pretokenizers.ts";
 

@@ -5,9 +5,10 @@
  * What a GGUF does not say is taken from llama.cpp's behaviour (llama-vocab.cpp) and the shape of the tokenizer.json
  * of the models concerned.
  */
+
+import { mapValues } from "../base/map_values.ts";
 import { GpruneError } from "../errors.ts";
 import type { GgufMetadata } from "../io/gguf_metadata.ts";
-import { mapValues } from "../map_values.ts";
 import { requireTemplate } from "./chat_template.ts";
 import type { CarriedFile } from "./model.ts";
 import { type TokenizerNode, wordCutByName } from "./pretokenizers.ts";

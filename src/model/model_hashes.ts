@@ -1,9 +1,9 @@
 /** What a model is, by the SHA-256 of its files. */
 
 import { basename } from "node:path";
+import { counting, type OnProgress } from "../base/progress.ts";
 import { sha256Hex } from "../io/sha256.ts";
 import { digestFile } from "../io/stage_file.ts";
-import { counting, type OnProgress } from "../progress.ts";
 import { modelFiles } from "./checkpoint.ts";
 import type { Model } from "./model.ts";
 

@@ -7,8 +7,8 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { concatenated } from "../tensor/integers.ts";
 import { strippingSpaces, withoutStripping } from "./added_spaces.ts";
 import type { CarriedFile, Model } from "./model.ts";

@@ -1,7 +1,7 @@
 /** Steps of tokenizers that the library computes otherwise than tokenizers (Rust), as steps that it computes alike. */
 import { z } from "zod";
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import { GPT2_WORDS } from "./pretokenizers.ts";
 
 /** A step of tokenizer.json, with what is looked at. */

@@ -3,8 +3,9 @@
  * since without them it is another model; what else there is, such as a classifier's output, no output will have, and whoever
  * opens the model can say so.
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { plainName } from "../plain_text.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";
 import { HEAD, weightsOf } from "./spaces.ts";

@@ -3,7 +3,7 @@
  * stay. The interface and what all allocations check alike; implementations are the files allocate_*.ts,
  * allocate.ts lists them.
  */
-import type { Shape } from "../choices.ts";
+import type { Shape } from "../base/choices.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import { channelCount, prunableParameters, type Space } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";

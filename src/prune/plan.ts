@@ -4,11 +4,12 @@
  *
  * Not here: how plans are decided (allocation) and carried out (surgery.ts), and their text form (plan_json.ts).
  */
+
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import type { JsonValue } from "../io/json_document.ts";
 import { prunableParameters, type Space, type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
-import { plainName } from "../plain_text.ts";
 
 /** Kept unit indices by space id, ascending and never empty; a space that is absent is kept whole. */
 export type Keep = Readonly<Record<string, readonly number[]>>;

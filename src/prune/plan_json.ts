@@ -2,10 +2,10 @@
  * Plans as text: zod at the border when one is read, deterministic JSON when one is written.
  */
 import { z } from "zod";
+import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import { type JsonLimits, OWN_JSON_LIMITS, parseJson as parseLimited } from "../io/json.ts";
 import { formatDocument } from "../io/json_document.ts";
-import { plainName } from "../plain_text.ts";
 import { badPlan, keepProblems, type PruningPlan } from "./plan.ts";
 
 /** The largest plan.json. */

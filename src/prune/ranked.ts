@@ -2,7 +2,7 @@
  * One ranking of all units of a model by values that can be compared across spaces: what the `global` and the learned
  * allocation have in common. Ascending, a unit goes while its parameters still fit the budget.
  */
-import type { Shape } from "../choices.ts";
+import type { Shape } from "../base/choices.ts";
 import { prunableParameters } from "../model/spaces.ts";
 import { queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";

@@ -6,8 +6,9 @@
  *
  * Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2 with lambda = 0.
  */
+
+import { getOrMake } from "../base/map_values.ts";
 import { internalError } from "../errors.ts";
-import { getOrMake } from "../map_values.ts";
 
 /** First and second moments of one tensor's gradients. */
 export interface AdamMoments {

@@ -13,6 +13,9 @@
  * Based on knowledge distillation (Hinton et al., arXiv 1503.02531) with hints from hidden layers (FitNets, arXiv
  * 1412.6550), as Minitron (arXiv 2407.14679) retrains pruned models.
  */
+
+import { type OnProgress, type ProgressEvent, silent } from "../base/progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { inPieces } from "../calibrate/windows.ts";
 import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
@@ -22,8 +25,6 @@ import { keepsActivations } from "../graph/kept_activations.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf, prunableParameters } from "../model/spaces.ts";
-import { type OnProgress, type ProgressEvent, silent } from "../progress.ts";
-import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { planBatches } from "./distill_batches.ts";

@@ -20,6 +20,9 @@
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
+
+import { type OnProgress, silent } from "../base/progress.ts";
+import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { compileProducts } from "../graph/double_products.ts";
@@ -35,10 +38,8 @@ import {
   spacesOf,
 } from "../model/spaces.ts";
 import { type LayerSpec, withBiases } from "../model/spec.ts";
-import { type OnProgress, silent } from "../progress.ts";
 import { keptUnits, type PruningPlan, removedUnits } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
-import { type Checkpoints, NO_CHECKPOINTS } from "../stages.ts";
 import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import { type Alternatives, fitAlternatives } from "./alternatives.ts";

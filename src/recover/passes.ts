@@ -1,12 +1,13 @@
 /** All passes over texts that a run asks for: those of calibration and evaluation, and refitting from what they found. */
+
+import type { Reporting } from "../base/progress.ts";
+import type { Checkpoints } from "../base/stages.ts";
 import type { Activations, CalibrateOptions, MeasuredSet } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { localPasses, type Passes } from "../calibrate/passes.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
-import type { Reporting } from "../progress.ts";
 import type { PruningPlan } from "../prune/plan.ts";
-import type { Checkpoints } from "../stages.ts";
 import type { Alternatives } from "./alternatives.ts";
 import { type Refitted, refitProjections } from "./least_squares.ts";
 

@@ -2,8 +2,9 @@
  * The sums that metrics are made of: moments of a channel, norms of a column of the output projection, norms of a
  * unit's rows in an input projection. Float64 throughout. Metrics combine these and contain no loops over weights.
  */
+
+import { getOrMake } from "../base/map_values.ts";
 import { internalError } from "../errors.ts";
-import { getOrMake } from "../map_values.ts";
 import { channelCount, type Space } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";

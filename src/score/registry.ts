@@ -1,8 +1,9 @@
 /**
  * Every importance metric. To add one: a file beside this one, a row here, a case in metrics.test.ts.
  */
+
+import { mostSimilar } from "../base/similar.ts";
 import { GpruneError, requireWord } from "../errors.ts";
-import { mostSimilar } from "../similar.ts";
 import { fisher } from "./fisher.ts";
 import { flapIfv } from "./flap_ifv.ts";
 import { flapWifn } from "./flap_wifn.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "../config.ts";
-import { allocationOf, settle } from "../run_inputs.ts";
+import { allocationOf, settle } from "../run/inputs.ts";
 import { metricByName } from "../score/registry.ts";
 import type { Settings } from "./api.ts";
 import { askedSettings } from "./asked_settings.ts";

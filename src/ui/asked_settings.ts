@@ -2,7 +2,7 @@
 import { windowLength } from "../calibrate/windows.ts";
 import { DEFAULTS, RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
-import { allocationOf, settleWindows } from "../run_inputs.ts";
+import { allocationOf, settleWindows } from "../run/inputs.ts";
 import { metricByName } from "../score/registry.ts";
 import type { Settings } from "./api.ts";
 

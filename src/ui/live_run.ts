@@ -1,5 +1,5 @@
 /** What is known of a run under way: progress events in, a snapshot for the page out. */
-import type { NamedValue, ProgressEvent } from "../progress.ts";
+import type { NamedValue, ProgressEvent } from "../base/progress.ts";
 import type { LiveCurve, LiveRun, LiveStage, LiveState, Problem, Settings } from "./api.ts";
 import type { RunListener } from "./start_run.ts";
 

@@ -1,11 +1,11 @@
 /** The runs that a server shows, starts, stops and resumes: one at a time, since each takes what the machine has. */
 import { join } from "node:path";
 import { z } from "zod";
+import { versions } from "../base/package.ts";
 import { type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { kindOfPath, readSmallText } from "../io/file.ts";
 import { fileInside } from "../io/inside.ts";
-import { versions } from "../package.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { renderReport } from "../report/report.ts";
 import { RUN_FILES, readRun } from "../report/run_files.ts";

@@ -1,6 +1,7 @@
 /** How runs are started: by the server of the page, each in a process of its own. */
+
+import type { ProgressEvent } from "../base/progress.ts";
 import type { RunConfig } from "../config.ts";
-import type { ProgressEvent } from "../progress.ts";
 import type { Problem } from "./api.ts";
 
 /** Hears what a run says. */

@@ -1,4 +1,6 @@
 /** Computes units: reads what a unit names from the store, runs the pass, keeps what comes out. */
+
+import { silent } from "../base/progress.ts";
 import { measureActivations, textsOfSet } from "../calibrate/calibrate.ts";
 import { windowStatistics } from "../calibrate/gate_stats.ts";
 import { windowSlopes } from "../calibrate/slopes.ts";
@@ -13,7 +15,6 @@ import { keepValue, requireValue, type Store } from "../io/store.ts";
 import { openModel } from "../model/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { modelHashes } from "../model/model_hashes.ts";
-import { silent } from "../progress.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { momentsUnit } from "./compute_moments.ts";
 import { refitUnit } from "./compute_refit.ts";

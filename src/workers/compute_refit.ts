@@ -1,9 +1,10 @@
 /** Computes units of refitting. */
+
+import type { Checkpoints } from "../base/stages.ts";
 import { requireValue } from "../io/store.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type Refitted, refitProjections } from "../recover/least_squares.ts";
-import type { Checkpoints } from "../stages.ts";
 import type { UnitPlace } from "./compute_moments.ts";
 import { keptMoments } from "./kept_moments.ts";
 import { keepRecipe } from "./recipes.ts";

@@ -4,9 +4,9 @@
  * when to look.
  */
 import { isDeepStrictEqual } from "node:util";
+import { interrupted } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
 import { keptValue, type Store } from "../io/store.ts";
-import { interrupted } from "../stages.ts";
 import { PATIENCE_SECONDS } from "./patient_store.ts";
 import { JobQueue, type QueueAddress } from "./queue.ts";
 import {

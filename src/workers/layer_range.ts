@@ -2,8 +2,9 @@
  * A pass over a range of layers. To the pass it is a run that was interrupted: it goes on from the hidden states before the range, and
  * those after it are handed over where progress would be kept.
  */
+
+import type { Checkpoints } from "../base/stages.ts";
 import type { CalibrationState } from "../calibrate/calibrate.ts";
-import type { Checkpoints } from "../stages.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 

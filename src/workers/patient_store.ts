@@ -1,6 +1,7 @@
 /** A store whose failures are waited out, so that one which is away for some minutes costs nothing but time, as the queue does. */
+
+import { interrupted } from "../base/stages.ts";
 import { type Store, StoreAway } from "../io/store.ts";
-import { interrupted } from "../stages.ts";
 
 /** Seconds for which a store or a queue's server is waited for that does not answer. */
 export const PATIENCE_SECONDS = 900;

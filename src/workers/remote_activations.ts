@@ -2,13 +2,14 @@
  * Statistics and moments that other processes compute: every shard of windows makes its own way through ranges of layers, whose units
  * add up statistics, and then one unit for each range goes through it with all shards that count in the moments.
  */
+
+import type { OnProgress } from "../base/progress.ts";
 import { type MeasuredSet, type MeasuredShard, measuredShards } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { type CalibrationStats, type ChannelStats, mergeStats } from "../calibrate/stats.ts";
 import { tokensOf, tokensOfSets } from "../graph/forward.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue } from "../io/store.ts";
-import type { OnProgress } from "../progress.ts";
 import type { RemoteActivations } from "../recover/passes.ts";
 import { momentsFrom } from "./kept_moments.ts";
 import { handled, type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";

@@ -4,6 +4,8 @@
  */
 
 import { resolve } from "node:path";
+import { getOrMake } from "../base/map_values.ts";
+import { type Reporting, silent } from "../base/progress.ts";
 import type { CalibrateOptions, MeasuredSet, TokenSet } from "../calibrate/calibrate.ts";
 import {
   addedInPlace,
@@ -20,11 +22,9 @@ import { isHubAddress } from "../io/hub_address.ts";
 import { openStore } from "../io/open_store.ts";
 import type { Digest } from "../io/stage_file.ts";
 import { keepValue, storeIdentity } from "../io/store.ts";
-import { getOrMake } from "../map_values.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { type Reporting, silent } from "../progress.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { OpenRunPasses, RefitOrder, RemoteActivations } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";

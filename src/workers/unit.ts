@@ -5,12 +5,12 @@
  */
 import { availableParallelism } from "node:os";
 import { z } from "zod";
+import { versions } from "../base/package.ts";
 import type { ModelRecipe } from "../calibrate/passes.ts";
 import { GpruneError } from "../errors.ts";
 import { processor } from "../io/machine.ts";
 import { sha256Hex } from "../io/sha256.ts";
 import type { Digest } from "../io/stage_file.ts";
-import { versions } from "../package.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 
 /** Changes whenever units or their results mean something else. */
@@ -192,7 +192,7 @@ export function describeUnit(unit: Unit): string {
 
 /**
  * What computes the same bits: versions and instruction sets, and the number of threads where that has not been shown not to
- * matter (run_facts.ts).
+ * matter (run/facts.ts).
  */
 function environment(threads: number = availableParallelism()): string {
   return JSON.stringify([versions(), processor(), ...(process.arch === "x64" ? [] : [threads])]);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { ProgressEvent } from "../progress.ts";
+import type { ProgressEvent } from "../base/progress.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { UnitProgress } from "./unit_progress.ts";
 

@@ -1,5 +1,5 @@
 /** Progress of a pass that others compute: it is told again and again while nothing happens, so that a run can be stopped. */
-import type { ProgressEvent, Reporting } from "../progress.ts";
+import type { ProgressEvent, Reporting } from "../base/progress.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 
 interface PassFacts extends Reporting, Pick<ProgressEvent, "total" | "unit"> {}

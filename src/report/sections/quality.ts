@@ -1,6 +1,6 @@
 /** How the pruned model does beside the dense one. */
 
-import { shellWord } from "../../plain_text.ts";
+import { shellWord } from "../../base/plain_text.ts";
 import { type Cell, type Figures, numbers, row, type Section, section, table } from "../elements.ts";
 import type { Facts } from "../facts.ts";
 import { percent, perplexity, times } from "../format.ts";

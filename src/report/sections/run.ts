@@ -1,8 +1,8 @@
 /** The run itself: what it was given, what it took, who loads the result. */
 import { join } from "node:path";
+import { shellWord } from "../../base/plain_text.ts";
 import { isOwnText } from "../../calibrate/windows.ts";
 import { DEFAULTS } from "../../config.ts";
-import { shellWord } from "../../plain_text.ts";
 import { type Cell, definitions, type Figures, row, type Section, section, table } from "../elements.ts";
 import { type Facts, hasGivenPlan } from "../facts.ts";
 import { bytes, percent, whole } from "../format.ts";

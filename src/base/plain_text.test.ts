@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { GpruneError } from "./errors.ts";
+import { GpruneError } from "../errors.ts";
 import { plainJson, plainName, plainText, shellWord } from "./plain_text.ts";
 
 /** Ways to move a cursor, retitle a window, hide or reverse text. */

@@ -3,9 +3,9 @@
  * upwards: widths of the pruned model are not known yet, so every layer counts as whole, and of all layers' new weights there are
  * as many as the sparsity can leave. Biases that recovery adds do not count.
  */
-import { HELD_OUT_WINDOWS, hasOwnText } from "./calibrate/windows.ts";
-import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
-import type { BackwardProgram } from "./graph/programs.ts";
+import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
+import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
+import type { BackwardProgram } from "../graph/programs.ts";
 import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts";
 import {
   calibrates,

@@ -6,21 +6,21 @@
 import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { z } from "zod";
-import { isOwnText, type SampledSet } from "./calibrate/windows.ts";
-import { countingSettings, type SettledConfig } from "./config.ts";
-import { kindOfPath } from "./io/file.ts";
-import { readJsonFile } from "./io/json.ts";
-import { type JsonValue, toJson } from "./io/json_document.ts";
-import { processor } from "./io/machine.ts";
-import { sha256Hex } from "./io/sha256.ts";
-import { cardFields } from "./model/card_fields.ts";
-import type { Model } from "./model/model.ts";
-import { modelHashes } from "./model/model_hashes.ts";
-import { versions } from "./package.ts";
-import type { OnProgress } from "./progress.ts";
-import type { PruningPlan } from "./prune/plan.ts";
-import { formatPlan } from "./prune/plan_json.ts";
-import { FACTS_LIMITS } from "./report/run_files.ts";
+import { versions } from "../base/package.ts";
+import type { OnProgress } from "../base/progress.ts";
+import { isOwnText, type SampledSet } from "../calibrate/windows.ts";
+import { countingSettings, type SettledConfig } from "../config.ts";
+import { kindOfPath } from "../io/file.ts";
+import { readJsonFile } from "../io/json.ts";
+import { type JsonValue, toJson } from "../io/json_document.ts";
+import { processor } from "../io/machine.ts";
+import { sha256Hex } from "../io/sha256.ts";
+import { cardFields } from "../model/card_fields.ts";
+import type { Model } from "../model/model.ts";
+import { modelHashes } from "../model/model_hashes.ts";
+import type { PruningPlan } from "../prune/plan.ts";
+import { formatPlan } from "../prune/plan_json.ts";
+import { FACTS_LIMITS } from "../report/run_files.ts";
 
 const recordSchema = z.strictObject({
   format: z.literal("gprune-facts"),

@@ -2,15 +2,15 @@
  * What a run will hold in memory, stage by stage (memory_stages.ts), and what waits in files so that it stays within a
  * budget.
  */
-import { decimalSize, enoughGigabytes, gigabytes } from "./byte_size.ts";
-import { isOwnText, OWN_TEXT } from "./calibrate/windows.ts";
-import { GpruneError } from "./errors.ts";
-import { CPU } from "./graph/device.ts";
-import { LOT_BYTES } from "./graph/memory_policy.ts";
+import { decimalSize, enoughGigabytes, gigabytes } from "../base/byte_size.ts";
+import { isOwnText, OWN_TEXT } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
+import { CPU } from "../graph/device.ts";
+import { LOT_BYTES } from "../graph/memory_policy.ts";
+import { largestBy, smallestBy } from "../tensor/statistics.ts";
 import type { Items, Places } from "./memory_sizes.ts";
 import { fileBytes, stageItems } from "./memory_stages.ts";
 import type { PlannedRun } from "./planned_run.ts";
-import { largestBy, smallestBy } from "./tensor/statistics.ts";
 
 /** A run's use of memory. */
 export interface MemoryPlan {

@@ -1,33 +1,33 @@
 /** What a run leaves behind: the checkpoint, and documents about itself beside it. */
 import { basename, join, resolve } from "node:path";
-import { isOwnText } from "./calibrate/windows.ts";
+import { isOwnText } from "../calibrate/windows.ts";
 import {
   type CountingSettings,
   countingSettings,
   formatRunConfig,
   type RunConfig,
   type SettledConfig,
-} from "./config.ts";
-import { GpruneError } from "./errors.ts";
-import { modelCard } from "./export/card.ts";
-import { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
-import type { DeviceFound } from "./graph/device_check.ts";
-import { kindOfPath } from "./io/file.ts";
-import { isHubAddress, parseHubAddress } from "./io/hub_address.ts";
-import { differences } from "./io/json_difference.ts";
-import { toJson } from "./io/json_document.ts";
-import { cardFields } from "./model/card_fields.ts";
-import { openModel } from "./model/checkpoint.ts";
-import { hfForm } from "./model/hf_form.ts";
-import type { Model } from "./model/model.ts";
-import type { PruningPlan } from "./prune/plan.ts";
-import { formatPlan } from "./prune/plan_json.ts";
-import type { TrainingStep } from "./recover/training_state.ts";
-import { runDocuments } from "./report/run_documents.ts";
-import { RUN_FILES } from "./report/run_files.ts";
-import { runRecord } from "./report/run_record.ts";
-import { type FactsRecord, formatFacts, type RunFacts, recordedFacts } from "./run_facts.ts";
-import { type Measurements, measurements, type PruneResult, type RunOutcome } from "./run_result.ts";
+} from "../config.ts";
+import { GpruneError } from "../errors.ts";
+import { modelCard } from "../export/card.ts";
+import { type ExportOptions, exportHuggingFace } from "../export/hf.ts";
+import type { DeviceFound } from "../graph/device_check.ts";
+import { kindOfPath } from "../io/file.ts";
+import { isHubAddress, parseHubAddress } from "../io/hub_address.ts";
+import { differences } from "../io/json_difference.ts";
+import { toJson } from "../io/json_document.ts";
+import { cardFields } from "../model/card_fields.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { hfForm } from "../model/hf_form.ts";
+import type { Model } from "../model/model.ts";
+import type { PruningPlan } from "../prune/plan.ts";
+import { formatPlan } from "../prune/plan_json.ts";
+import type { TrainingStep } from "../recover/training_state.ts";
+import { runDocuments } from "../report/run_documents.ts";
+import { RUN_FILES } from "../report/run_files.ts";
+import { runRecord } from "../report/run_record.ts";
+import { type FactsRecord, formatFacts, type RunFacts, recordedFacts } from "./facts.ts";
+import { type Measurements, measurements, type PruneResult, type RunOutcome } from "./result.ts";
 
 /** A run that is to be saved, and how. */
 export interface SavedRun extends Pick<ExportOptions, "write" | "onProgress" | "maxShardBytes"> {

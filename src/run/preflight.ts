@@ -3,23 +3,23 @@
  * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
  */
 
-import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
-import { learnable, type SampledSet } from "./calibrate/windows.ts";
-import type { SettledConfig } from "./config.ts";
-import { storedDType } from "./export/hf.ts";
-import { requireDisk, requireMemory } from "./export/room.ts";
-import { tokensOfSets } from "./graph/forward.ts";
-import { memoryLimit } from "./io/machine.ts";
-import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "./memory_plan.ts";
-import type { Model } from "./model/model.ts";
-import { channelCount, parameterCount, prunableParameters, spacesOf } from "./model/spaces.ts";
-import { type PlannedRun, refitsOutputs } from "./planned_run.ts";
-import { achievedSparsity, type PruningPlan } from "./prune/plan.ts";
-import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
-import { decidesByText } from "./run_inputs.ts";
-import type { Metric } from "./score/metric.ts";
-import { FLOAT_BYTES } from "./tensor/dtype.ts";
-import { largestBy } from "./tensor/statistics.ts";
+import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
+import { learnable, type SampledSet } from "../calibrate/windows.ts";
+import type { SettledConfig } from "../config.ts";
+import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "../estimate/memory_plan.ts";
+import { type PlannedRun, refitsOutputs } from "../estimate/planned_run.ts";
+import { storedDType } from "../export/hf.ts";
+import { requireDisk, requireMemory } from "../export/room.ts";
+import { tokensOfSets } from "../graph/forward.ts";
+import { memoryLimit } from "../io/machine.ts";
+import type { Model } from "../model/model.ts";
+import { channelCount, parameterCount, prunableParameters, spacesOf } from "../model/spaces.ts";
+import { achievedSparsity, type PruningPlan } from "../prune/plan.ts";
+import { leftInLayers, leftInOutputs } from "../prune/remaining.ts";
+import type { Metric } from "../score/metric.ts";
+import { FLOAT_BYTES } from "../tensor/dtype.ts";
+import { largestBy } from "../tensor/statistics.ts";
+import { decidesByText } from "./inputs.ts";
 
 /** Bytes. */
 export interface Needs {

@@ -1,12 +1,12 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { temporaryDirectory } from "../test/directories.ts";
-import { letterModel } from "../test/letter_model.ts";
-import { tinyModel, tinySpec } from "../test/tiny_model.ts";
-import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "./config.ts";
-import { loadCalibration, settle, warningsOf } from "./run_inputs.ts";
-import { metricByName } from "./score/registry.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { letterModel } from "../../test/letter_model.ts";
+import { tinyModel, tinySpec } from "../../test/tiny_model.ts";
+import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "../config.ts";
+import { metricByName } from "../score/registry.ts";
+import { loadCalibration, settle, warningsOf } from "./inputs.ts";
 
 /** @param sets - how many are named */
 function settled(sets: number, given: RunConfigInput = {}, spec = tinySpec()): SettledConfig {

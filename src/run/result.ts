@@ -1,17 +1,18 @@
 /** What a pruning run gives back: what it made, which settings and inputs determine, and how long that took. */
-import type { TokenSet } from "./calibrate/calibrate.ts";
-import { learnable, type SampledSet, type SetUse } from "./calibrate/windows.ts";
-import { refits, type SettledConfig } from "./config.ts";
-import type { HeldOutScore } from "./evaluate/held_out.ts";
-import type { Runtimes } from "./export/runtimes.ts";
-import { deviceText } from "./graph/device.ts";
-import type { DeviceFound } from "./graph/device_check.ts";
-import { tokensOf } from "./graph/forward.ts";
-import { peakResidentBytes } from "./io/machine.ts";
-import { mapValues } from "./map_values.ts";
-import type { MemoryPlan } from "./memory_plan.ts";
-import { versions } from "./package.ts";
-import type { Widths } from "./prune/plan.ts";
+
+import { mapValues } from "../base/map_values.ts";
+import { versions } from "../base/package.ts";
+import type { TokenSet } from "../calibrate/calibrate.ts";
+import { learnable, type SampledSet, type SetUse } from "../calibrate/windows.ts";
+import { refits, type SettledConfig } from "../config.ts";
+import type { MemoryPlan } from "../estimate/memory_plan.ts";
+import type { HeldOutScore } from "../evaluate/held_out.ts";
+import type { Runtimes } from "../export/runtimes.ts";
+import { deviceText } from "../graph/device.ts";
+import type { DeviceFound } from "../graph/device_check.ts";
+import { tokensOf } from "../graph/forward.ts";
+import { peakResidentBytes } from "../io/machine.ts";
+import type { Widths } from "../prune/plan.ts";
 
 /** What a run did, as `gprune prune --json` prints it. */
 export interface PruneResult {

@@ -1,17 +1,17 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { temporaryDirectory } from "../test/directories.ts";
-import { DEMO_MODEL, demoText } from "../test/tiny_checkpoint.ts";
-import { tinyModel } from "../test/tiny_model.ts";
-import { type RunConfigInput, resolveRunConfig } from "./config.ts";
-import { armFailPoints } from "./io/fail_points.ts";
-import { type MemoryPlan, planMemory } from "./memory_plan.ts";
-import { openModel } from "./model/checkpoint.ts";
-import { prune } from "./pipeline.ts";
-import type { PlannedRun } from "./planned_run.ts";
+import { temporaryDirectory } from "../../test/directories.ts";
+import { DEMO_MODEL, demoText } from "../../test/tiny_checkpoint.ts";
+import { tinyModel } from "../../test/tiny_model.ts";
+import { type RunConfigInput, resolveRunConfig } from "../config.ts";
+import { type MemoryPlan, planMemory } from "../estimate/memory_plan.ts";
+import type { PlannedRun } from "../estimate/planned_run.ts";
+import { armFailPoints } from "../io/fail_points.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { prune } from "../pipeline.ts";
+import { settle } from "./inputs.ts";
 import { estimateNeeds, type Needs, requireRoom } from "./preflight.ts";
-import { settle } from "./run_inputs.ts";
 
 const model = tinyModel({ vocabSize: 1000, hiddenSize: 64, layers: [{ neurons: 256 }, { neurons: 512 }] });
 

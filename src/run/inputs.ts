@@ -1,6 +1,10 @@
 /** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
 
 import { join } from "node:path";
+import type { AllocationName } from "../base/choices.ts";
+import { plainName } from "../base/plain_text.ts";
+import type { OnProgress } from "../base/progress.ts";
+import type { Checkpoints, Stages } from "../base/stages.ts";
 import {
   forCheckAlone,
   HELD_OUT_WINDOWS,
@@ -13,31 +17,27 @@ import {
   type SampledSet,
   type TextSet,
   windowLength,
-} from "./calibrate/windows.ts";
-import type { AllocationName } from "./choices.ts";
-import { GPRUNE_ALLOCATION, type RunConfig, refines, type SettledConfig } from "./config.ts";
-import { GpruneError } from "./errors.ts";
-import { ownTextToCome, writeOwnText } from "./evaluate/own_text.ts";
-import type { SampleState } from "./evaluate/sample.ts";
-import { foreseeRuntimes } from "./export/foresee.ts";
-import type { Runtimes } from "./export/runtimes.ts";
-import { DecoderRunner } from "./graph/decoder_runner.ts";
-import { tidy } from "./graph/memory_policy.ts";
-import type { Runtime } from "./graph/runtime.ts";
-import { kindOfPath, readSmallText } from "./io/file.ts";
-import { chatRendererOf } from "./model/chat_template.ts";
-import type { Model } from "./model/model.ts";
-import { layersParameters } from "./model/spaces.ts";
-import type { ModelSpec } from "./model/spec.ts";
-import { Tokenizer } from "./model/tokenizer.ts";
-import { unusedText } from "./model/unused_tensors.ts";
-import { plainName } from "./plain_text.ts";
-import type { OnProgress } from "./progress.ts";
-import { badPlan, PLANNED_WEIGHTS, type PruningPlan, validatePlan } from "./prune/plan.ts";
-import { PLAN_LIMITS, parsePlan } from "./prune/plan_json.ts";
-import type { Metric } from "./score/metric.ts";
-import { METRICS, metricByName } from "./score/registry.ts";
-import type { Checkpoints, Stages } from "./stages.ts";
+} from "../calibrate/windows.ts";
+import { GPRUNE_ALLOCATION, type RunConfig, refines, type SettledConfig } from "../config.ts";
+import { GpruneError } from "../errors.ts";
+import { ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
+import type { SampleState } from "../evaluate/sample.ts";
+import { foreseeRuntimes } from "../export/foresee.ts";
+import type { Runtimes } from "../export/runtimes.ts";
+import { DecoderRunner } from "../graph/decoder_runner.ts";
+import { tidy } from "../graph/memory_policy.ts";
+import type { Runtime } from "../graph/runtime.ts";
+import { kindOfPath, readSmallText } from "../io/file.ts";
+import { chatRendererOf } from "../model/chat_template.ts";
+import type { Model } from "../model/model.ts";
+import { layersParameters } from "../model/spaces.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { unusedText } from "../model/unused_tensors.ts";
+import { badPlan, PLANNED_WEIGHTS, type PruningPlan, validatePlan } from "../prune/plan.ts";
+import { PLAN_LIMITS, parsePlan } from "../prune/plan_json.ts";
+import type { Metric } from "../score/metric.ts";
+import { METRICS, metricByName } from "../score/registry.ts";
 
 /** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
 export function fallbackByName(name: string, where: string = "fallback"): Metric {

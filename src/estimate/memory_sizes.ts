@@ -1,16 +1,16 @@
 /** Bytes of what stages of a run hold, from the shapes of the model, the settings and the number of tokens. */
-import { partsOf } from "./calibrate/moments.ts";
-import { CHANNEL_STATS_BYTES } from "./calibrate/stats.ts";
-import { SAMPLE_BATCH } from "./evaluate/sample.ts";
-import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
-import { MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
-import { footprint, valueBytes } from "./graph/footprint.ts";
-import type { HeadProgram } from "./graph/head_programs.ts";
-import { keptBytes, programsThereAndBack } from "./graph/kept_activations.ts";
-import { headRows, type MemoryPolicy } from "./graph/memory_policy.ts";
-import { keptPositionBytes, POSITION_INPUTS } from "./graph/position_feeds.ts";
-import type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
-import { WRITES_BEHIND } from "./io/spill_file.ts";
+import { partsOf } from "../calibrate/moments.ts";
+import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
+import { SAMPLE_BATCH } from "../evaluate/sample.ts";
+import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
+import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
+import { footprint, valueBytes } from "../graph/footprint.ts";
+import type { HeadProgram } from "../graph/head_programs.ts";
+import { keptBytes, programsThereAndBack } from "../graph/kept_activations.ts";
+import { headRows, type MemoryPolicy } from "../graph/memory_policy.ts";
+import { keptPositionBytes, POSITION_INPUTS } from "../graph/position_feeds.ts";
+import type { BackwardProgram, LayerProgram } from "../graph/programs.ts";
+import { WRITES_BEHIND } from "../io/spill_file.ts";
 import {
   channelCount,
   layerParameters,
@@ -18,7 +18,11 @@ import {
   type Space,
   spacesOf,
   weightsOf,
-} from "./model/spaces.ts";
+} from "../model/spaces.ts";
+import { leftInLayers, leftInOutputs } from "../prune/remaining.ts";
+import { TEACHER_BYTES } from "../recover/distill.ts";
+import { triangleLength } from "../tensor/symmetric.ts";
+import { elementCount } from "../tensor/tensor.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
   hasStatistics,
@@ -29,10 +33,6 @@ import {
   refitsOutputs,
   roundTokens,
 } from "./planned_run.ts";
-import { leftInLayers, leftInOutputs } from "./prune/remaining.ts";
-import { TEACHER_BYTES } from "./recover/distill.ts";
-import { triangleLength } from "./tensor/symmetric.ts";
-import { elementCount } from "./tensor/tensor.ts";
 
 /** Node, ONNX Runtime, the tokenizer, and what the collector of garbage has not seen yet. */
 export const BASE_BYTES = 400e6;

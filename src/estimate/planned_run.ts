@@ -1,7 +1,7 @@
 /** What a run is to do, as far as memory and time go. */
-import { refits, type SettledConfig } from "./config.ts";
-import type { ModelSpec } from "./model/spec.ts";
-import { BATCH_WINDOWS, TRAINING_TOKENS } from "./recover/distill.ts";
+import { refits, type SettledConfig } from "../config.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { BATCH_WINDOWS, TRAINING_TOKENS } from "../recover/distill.ts";
 
 /** What a plan is made for. */
 export interface PlannedRun {

@@ -1,15 +1,17 @@
 /** The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of. */
 
-import type { SampledSet } from "./calibrate/windows.ts";
-import type { AllocationName } from "./choices.ts";
-import type { RunConfig, SettledConfig } from "./config.ts";
-import type { Runtimes } from "./export/runtimes.ts";
-import { type DeviceFound, findDevice } from "./graph/device_check.ts";
-import { openModel } from "./model/checkpoint.ts";
-import { ggufTokenizerObstacle } from "./model/gguf_vocabulary.ts";
-import type { Model } from "./model/model.ts";
-import type { OnProgress } from "./progress.ts";
-import type { PruningPlan } from "./prune/plan.ts";
+import type { AllocationName } from "../base/choices.ts";
+import type { OnProgress } from "../base/progress.ts";
+import type { SampledSet } from "../calibrate/windows.ts";
+import type { RunConfig, SettledConfig } from "../config.ts";
+import type { Runtimes } from "../export/runtimes.ts";
+import { type DeviceFound, findDevice } from "../graph/device_check.ts";
+import { openModel } from "../model/checkpoint.ts";
+import { ggufTokenizerObstacle } from "../model/gguf_vocabulary.ts";
+import type { Model } from "../model/model.ts";
+import type { PruningPlan } from "../prune/plan.ts";
+import type { Metric } from "../score/metric.ts";
+import { metricByName } from "../score/registry.ts";
 import {
   allocationOf,
   fallbackByName,
@@ -18,9 +20,7 @@ import {
   readPlan,
   requireFit,
   settle,
-} from "./run_inputs.ts";
-import type { Metric } from "./score/metric.ts";
-import { metricByName } from "./score/registry.ts";
+} from "./inputs.ts";
 
 /** What a run is made of before the model is read. */
 export interface AskedRun {

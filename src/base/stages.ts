@@ -4,7 +4,7 @@
  * io/run_directory.ts. Values and states are plain: numbers, strings, arrays, records, maps and typed arrays.
  */
 
-import { GpruneError } from "./errors.ts";
+import { GpruneError } from "../errors.ts";
 import type { OnProgress } from "./progress.ts";
 
 /** Progress inside a stage whose states are of type S. */

@@ -1,17 +1,17 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { suiteDirectory } from "../test/directories.ts";
-import { hashes } from "../test/run_cli.ts";
-import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
-import { tinySpec } from "../test/tiny_model.ts";
-import { type RunConfigInput, resolveRunConfig } from "./config.ts";
-import { LOT_BYTES } from "./graph/memory_policy.ts";
+import { suiteDirectory } from "../../test/directories.ts";
+import { hashes } from "../../test/run_cli.ts";
+import { writeTinyCheckpoint, writeTinyTexts } from "../../test/tiny_checkpoint.ts";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { type RunConfigInput, resolveRunConfig } from "../config.ts";
+import { LOT_BYTES } from "../graph/memory_policy.ts";
+import { prune } from "../pipeline.ts";
+import { leftInOutputs } from "../prune/remaining.ts";
+import { settle } from "../run/inputs.ts";
 import { type MemoryPlan, planMemory, planText } from "./memory_plan.ts";
-import { prune } from "./pipeline.ts";
 import type { PlannedRun } from "./planned_run.ts";
-import { leftInOutputs } from "./prune/remaining.ts";
-import { settle } from "./run_inputs.ts";
 
 /** C 4096, F 11008, 32 heads: the layers of a Llama of 7B. */
 function bigSpec(layers: number): PlannedRun["spec"] {

@@ -2,16 +2,17 @@
  * How long a run will take, about: the operations of its graphs' products, by their shapes, at the speed that products have on this
  * machine. What is beside them goes into shares of that speed, which were measured with SmolLM2-135M (docs/PERFORMANCE.md).
  */
-import { HELD_OUT_WINDOWS, hasOwnText } from "./calibrate/windows.ts";
-import { SAMPLE_BATCH } from "./evaluate/sample.ts";
-import { SLOPE_ROUNDS } from "./gprune/gprune.ts";
-import { MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
-import type { HeadProgram } from "./graph/head_programs.ts";
-import { programsThereAndBack } from "./graph/kept_activations.ts";
-import { operationsOf } from "./graph/product_sizes.ts";
-import type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
+import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
+import { SAMPLE_BATCH } from "../evaluate/sample.ts";
+import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
+import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
+import type { HeadProgram } from "../graph/head_programs.ts";
+import { programsThereAndBack } from "../graph/kept_activations.ts";
+import { operationsOf } from "../graph/product_sizes.ts";
+import type { BackwardProgram, LayerProgram } from "../graph/programs.ts";
+import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
+import { leftInLayers } from "../prune/remaining.ts";
 import type { Places } from "./memory_sizes.ts";
-import { channelCount, type Space, spacesOf } from "./model/spaces.ts";
 import { type BatchSizes, PlannedGraphs } from "./planned_graphs.ts";
 import {
   distills,
@@ -23,7 +24,6 @@ import {
   roundTokens,
   withTrainingWindows,
 } from "./planned_run.ts";
-import { leftInLayers } from "./prune/remaining.ts";
 
 /** Seconds, of all and of each stage that takes any. */
 export interface TimePlan {

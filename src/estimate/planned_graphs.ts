@@ -1,15 +1,16 @@
 /** The graphs that a planned run computes with, and the sizes of their symbolic dimensions. */
-import { partsOf } from "./calibrate/moments.ts";
-import { changedChannels, MAX_ALTERNATIVES } from "./gprune/width_moves.ts";
-import { layerSizes, layerStructure } from "./graph/decoder.ts";
-import { MICRO_BATCH_TOKENS } from "./graph/forward.ts";
-import type { Graph } from "./graph/graph.ts";
-import { HEAD_PROGRAMS, type HeadProgram } from "./graph/head_programs.ts";
-import type { Sizes } from "./graph/product_sizes.ts";
-import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./graph/programs.ts";
-import { getOrMake } from "./map_values.ts";
-import { type Space, type SpaceKind, spacesOf } from "./model/spaces.ts";
-import type { LayerSpec } from "./model/spec.ts";
+
+import { getOrMake } from "../base/map_values.ts";
+import { partsOf } from "../calibrate/moments.ts";
+import { changedChannels, MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
+import { layerSizes, layerStructure } from "../graph/decoder.ts";
+import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
+import type { Graph } from "../graph/graph.ts";
+import { HEAD_PROGRAMS, type HeadProgram } from "../graph/head_programs.ts";
+import type { Sizes } from "../graph/product_sizes.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/programs.ts";
+import { type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
+import type { LayerSpec } from "../model/spec.ts";
 import type { PlannedRun } from "./planned_run.ts";
 
 /** A graph with the sizes that it runs with. */

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { tinySpec } from "../test/tiny_model.ts";
-import { type RunConfigInput, resolveRunConfig } from "./config.ts";
+import { tinySpec } from "../../test/tiny_model.ts";
+import { type RunConfigInput, resolveRunConfig } from "../config.ts";
+import { settle } from "../run/inputs.ts";
 import { planMemory } from "./memory_plan.ts";
 import type { PlannedRun } from "./planned_run.ts";
-import { settle } from "./run_inputs.ts";
 import { planTime, type TimePlan } from "./time_plan.ts";
 
 const [LAYERS, C, F, V, T] = [4, 64, 256, 512, 128];
