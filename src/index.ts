@@ -274,8 +274,8 @@ export {
 } from "./recover/least_squares.ts";
 export { compensateMeans } from "./recover/mean_compensation.ts";
 export {
-  type OpenRunPasses,
-  type RefitOrder,
+  type ConnectedPasses,
+  type RefitRequest,
   type RemoteActivations,
   type RunPasses,
   runPasses,

@@ -5,7 +5,7 @@ import { type Checkpoints, interruptible } from "./base/stages.ts";
 import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
 import { type Evidence, gatherEvidence, poolEvidence, type SplitEvidence } from "./calibrate/evidence.ts";
 import type { Moments } from "./calibrate/moments.ts";
-import type { MadeModel, PassesBase } from "./calibrate/passes.ts";
+import { type MadeModel, type PassesBase, unpruned } from "./calibrate/passes.ts";
 import { hasOwnText, learnable } from "./calibrate/windows.ts";
 import { type RunConfig, refits, resolveRunConfig, type SettledConfig } from "./config.ts";
 import { GpruneError } from "./errors.ts";
@@ -36,7 +36,7 @@ import {
 } from "./prune/plan.ts";
 import { trainTensors } from "./recover/distill.ts";
 import type { Refitted } from "./recover/least_squares.ts";
-import { type OpenRunPasses, type RunPasses, runPasses } from "./recover/passes.ts";
+import { type ConnectedPasses, type RunPasses, runPasses } from "./recover/passes.ts";
 import { makeCompensated, makeModel } from "./recover/recipe.ts";
 import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts";
 import { RUN_FILES } from "./report/run_files.ts";
@@ -76,7 +76,7 @@ export interface PruneOptions {
   /** Bytes of tensors in one file of the output; 5 GB when absent. */
   readonly maxShardBytes?: number;
   /** Where passes over texts are computed; in this process when absent. `gprune/workers` has one for many machines. */
-  readonly openPasses?: (base: PassesBase) => Promise<OpenRunPasses>;
+  readonly openPasses?: (base: PassesBase) => Promise<ConnectedPasses>;
 }
 
 /**
@@ -96,8 +96,8 @@ export async function prune(asked: RunConfig, options: PruneOptions = {}): Promi
   if (recorded === null) await requireFreeDirectory(output);
   const stages = await RunDirectory.claim(output, { resume, signal, interval });
   try {
-    const told = { ...options, onProgress: interruptible(onProgress, signal) };
-    const result = await pruneModel({ ...run, stages, recorded }, told);
+    const reporting = { ...options, onProgress: interruptible(onProgress, signal) };
+    const result = await pruneModel({ ...run, stages, recorded }, reporting);
     stages.clear();
     return result;
   } catch (error) {
@@ -131,41 +131,38 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
   const started = new Date();
   const clock = new Stopwatch(stages);
   const time: OpeningOptions["time"] = (stage, work) => clock.time(stage, work);
-  const ready = await openRun(asked, { onProgress, onForeseen, time });
-  const { model, config, given } = ready;
+  const run = await openRun(asked, { onProgress, onForeseen, time });
+  const { model, config, given } = run;
   let runtime: Runtime | undefined;
-  let opened: OpenRunPasses | undefined;
+  let connected: ConnectedPasses | undefined;
   try {
-    const depends = { ...ready, plan: given, maxShardBytes };
-    const facts = await time("hash", () => runFacts(config, depends, onProgress));
+    const sources = { ...run, plan: given, maxShardBytes };
+    const facts = await time("hash", () => runFacts(config, sources, onProgress));
     const hashes = modelHashesIn(facts);
-    const source = { model, config, weights: weightsHash(hashes) };
-    for (const text of warningsOf(given, source)) options.onWarning?.(text);
-    const done = await finishedResult({ config, device: ready.device, recorded }, facts);
-    if (done !== null) return done;
+    const weighed = { model, config, weights: weightsHash(hashes) };
+    for (const text of warningsOf(given, weighed)) options.onWarning?.(text);
+    const finished = await finishedResult({ config, device: run.device, recorded }, facts);
+    if (finished !== null) return finished;
     const { maxMemory, threads } = config;
     stages.begin(facts.computed, { written: facts.written, limits: toJson({ maxMemory, threads }) });
-    const { memory } = await planRoom({ ...ready, kept: stages.keptBytes });
+    const { memory } = await planRoom({ ...run, kept: stages.keptBytes });
     onPlanned(memory);
     // Before anything is computed, so that a server that is not there is reported at once.
-    opened = await openPasses?.({ model, hashes, signal });
+    connected = await openPasses?.({ model, hashes, signal });
     runtime = new Runtime({
       threads: config.threads,
       memory: { ...memory.places, scratch: stages },
-      device: ready.device.used,
+      device: run.device.used,
     });
     const writing = { model, runtime, stages, onProgress };
     const sets = hasOwnText(config)
-      ? await clock.time("sample", () => withOwnText(config, ready.sets, writing))
-      : ready.sets;
-    const passes = runPasses(model, runtime, opened);
-    const run: Run = {
-      ...ready,
-      ...{ started, runtime, passes, sets, stages, memory, facts, onProgress, maxShardBytes },
-    };
-    return await computeAll(run, clock);
+      ? await clock.time("sample", () => withOwnText(config, run.sets, writing))
+      : run.sets;
+    const passes = runPasses(model, runtime, connected);
+    const computing = { started, runtime, passes, sets, stages, memory, facts, onProgress, maxShardBytes };
+    return await computeAll({ ...run, ...computing }, clock);
   } finally {
-    await closeAll([opened, runtime, model.weights]);
+    await closeAll([connected, runtime, model.weights]);
   }
 }
 
@@ -181,7 +178,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const { made, curve } = await clock.time("recover", () => recover(run, plan, learned));
   const { model: pruned } = made;
   const achieved = achievedSparsity(plan, model.spec);
-  const pair = { dense: { model, recipe: {} }, pruned: made };
+  const pair = { dense: unpruned(model), pruned: made };
   const heldOut = await clock.time("check", () =>
     stages.run("check", () => heldOutScores(passes, pair, { sets, onProgress })),
   );

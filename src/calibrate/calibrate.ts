@@ -18,7 +18,7 @@ import {
   type Stream,
   tokensOf,
 } from "../graph/forward.ts";
-import { stashFor, tidy } from "../graph/memory_policy.ts";
+import { collectIfTight, stashFor } from "../graph/memory_policy.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { LayerSums, type MeasuredBatch } from "./layer_sums.ts";
@@ -106,7 +106,7 @@ export async function measureActivations(
     onOutputs: (_, place, outputs) => {
       const batch = batches[place]!;
       sums.add(batch, outputs);
-      if (batch.tokenWeight > 0) tidy(runner.memory);
+      if (batch.tokenWeight > 0) collectIfTight(runner.memory);
     },
     onLayer: async (next) => {
       for (const [id, own] of sums.takeMoments()) await moments.set(id, own);

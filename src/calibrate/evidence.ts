@@ -12,7 +12,7 @@ import type { CalibrationState, TokenSet, WeightedTokenSet } from "./calibrate.t
 import { type GateStats, type GateStatsState, mergeGateStats, poolGateStats } from "./gate_stats.ts";
 import { halvesOf, measuredSets } from "./measured_sets.ts";
 import type { Moments } from "./moments.ts";
-import type { Passes } from "./passes.ts";
+import { type Passes, unpruned } from "./passes.ts";
 import { type CalibrationStats, mergeStats, poolStats } from "./stats.ts";
 
 /** What some windows say. */
@@ -60,7 +60,7 @@ export async function gatherEvidence(
   );
   const gates = gradients
     ? await stages.run("gradients", (checkpoints: Checkpoints<GateStatsState>) =>
-        passes.gateStatistics({ model, recipe: {} }, sets.flatMap(halvesOf), { onProgress, checkpoints }),
+        passes.gateStatistics(unpruned(model), sets.flatMap(halvesOf), { onProgress, checkpoints }),
       )
     : undefined;
   const evidence = new Map<string, SplitEvidence>();

@@ -65,7 +65,7 @@ export async function gateStatistics(
   return sumsBySet(own, sets, {
     empty: () => emptyGateStats(spaces),
     compute: (batches, options) => windowStatistics(own, batches, { damped, centres, ...options }),
-    add: addedInPlace,
+    add: accumulateGateStats,
     ...{ stage, onProgress, checkpoints },
   });
 }
@@ -148,7 +148,7 @@ export function emptyGateStats(spaces: readonly Space[]): GateStats {
 }
 
 /** Adds statistics in place of the sums and returns them with the counts moved on. */
-export function addedInPlace(sums: GateStats, added: GateStats): GateStats {
+export function accumulateGateStats(sums: GateStats, added: GateStats): GateStats {
   for (const [id, { absolute, squares }] of sums.spaces) {
     const other = added.spaces.get(id);
     if (other?.absolute.length !== absolute.length) throw internalError(`gate statistics of ${id}`);

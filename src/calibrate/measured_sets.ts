@@ -2,7 +2,7 @@
 import { GpruneError, internalError } from "../errors.ts";
 import { tokensOf } from "../graph/forward.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
-import { nameOfTwo } from "./windows.ts";
+import { duplicateName } from "./windows.ts";
 
 /** A part of a set. */
 export interface HalfSet extends TokenSet {
@@ -31,7 +31,7 @@ export function measuredSets(
   known: readonly TokenSet[],
   fitted: readonly WeightedTokenSet[],
 ): readonly MeasuredSet[] {
-  const twice = nameOfTwo(known) ?? nameOfTwo(fitted);
+  const twice = duplicateName(known) ?? duplicateName(fitted);
   if (twice !== undefined) throw internalError(`two calibration sets named ${twice}`);
   const sets = new Map(known.map((set) => [set.name, withHalves(set)]));
   const total = fitted.reduce((sum, { weight }) => sum + weight, 0);

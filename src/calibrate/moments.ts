@@ -30,14 +30,14 @@ export type Moments = ReadonlyMap<string, SpaceMoments>;
  * How many channels are in each of the two parts whose products are summed up by themselves. Neither is empty, which a device may
  * refuse: a single channel is in both.
  */
-export function partsOf(channels: number): { readonly first: number; readonly rest: number } {
+export function gramParts(channels: number): { readonly first: number; readonly rest: number } {
   const first = Math.ceil(channels / 2);
   return { first, rest: Math.max(1, channels - first) };
 }
 
 /** What the program `moments` wants to know of a space's channels: the lengths of the parts. */
 export function momentFeeds(kind: SpaceKind, channels: number): Feeds {
-  const { first, rest } = partsOf(channels);
+  const { first, rest } = gramParts(channels);
   const ofLength = (length: number): Feeds[string] => ({ shape: [length], data: new Int32Array(length) });
   return { [`${kind}.first`]: ofLength(first), [`${kind}.rest`]: ofLength(rest) };
 }
@@ -52,7 +52,7 @@ export class MomentSums {
   readonly #mean: Float64Array;
 
   constructor(kind: SpaceKind, channels: number) {
-    const { first, rest } = partsOf(channels);
+    const { first, rest } = gramParts(channels);
     this.#kind = kind;
     this.#firstFirst = new Float64Array(first * first);
     this.#restFirst = new Float64Array(rest * first);
@@ -77,7 +77,7 @@ export class MomentSums {
   finish(): SpaceMoments & { readonly covariance: Tensor } {
     const mean = this.#mean;
     const channels = mean.length;
-    const { first, rest } = partsOf(channels);
+    const { first, rest } = gramParts(channels);
     const squares = new Float64Array(channels);
     const data = new Float32Array(triangleLength(channels));
     for (let i = 0; i < channels; i++) {

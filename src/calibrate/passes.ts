@@ -36,6 +36,11 @@ export interface MadeModel {
   readonly recipe: ModelRecipe;
 }
 
+/** The model that is pruned, as it is. */
+export function unpruned(model: Model): MadeModel {
+  return { model, recipe: {} };
+}
+
 /** Windows whose losses are asked for. */
 export interface LossRequest {
   readonly made: MadeModel;

@@ -83,7 +83,7 @@ export async function slopeStatistics(
   return sumsBySet(runner, sets, {
     empty: () => emptySlopes(runner),
     compute: (batches, options) => windowSlopes({ runner, dense }, batches, { centres, ...options }),
-    add: addedSlopes,
+    add: accumulateSlopes,
     ...{ stage, onProgress, checkpoints: NO_CHECKPOINTS },
   });
 }
@@ -151,7 +151,7 @@ export function emptySlopes(runner: Pick<DecoderRunner, "model">): SlopeStats {
 }
 
 /** Adds a window in place of the sums and returns them with the counts moved on. */
-export function addedSlopes(sums: SlopeStats, window: SlopeStats): SlopeStats {
+export function accumulateSlopes(sums: SlopeStats, window: SlopeStats): SlopeStats {
   for (const [id, total] of sums.spaces) {
     const added = window.spaces.get(id)!;
     for (let v = 0; v < total.sums.length; v++) {

@@ -9,7 +9,7 @@ import type { Keeping } from "../graph/backward.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/forward.ts";
 import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
-import { inputStash, tidy } from "../graph/memory_policy.ts";
+import { collectIfTight, inputStash } from "../graph/memory_policy.ts";
 import { type TokenSet, textsOfSet } from "./calibrate.ts";
 
 /** What comes of windows: how many they are, and the sum of their mean next-token cross entropies, nats. */
@@ -65,7 +65,7 @@ export async function sumsBySet<S extends WindowSums>(
       result.set(name, add(result.get(name)!, window));
     }
     start += lot.length;
-    tidy(runner.memory);
+    collectIfTight(runner.memory);
     done += 2 * batchTokens(lot);
     await checkpoints.reached(() => ({ sets: result }));
   }

@@ -8,10 +8,10 @@ import {
   chooseWindows,
   cutWindows,
   forCheckAlone,
-  inPieces,
   learnable,
   loadTokenSet,
   parseTextSet,
+  splitWindows,
   windowsInTurn,
 } from "./windows.ts";
 
@@ -110,10 +110,10 @@ describe("cutWindows", () => {
   });
 });
 
-describe("inPieces", () => {
+describe("splitWindows", () => {
   const set = { name: "a", weight: 2, windows: [Int32Array.of(1, 2, 3, 4, 5, 6, 7), Int32Array.of(8, 9)] };
   const pieces = (first: number | null, windows: readonly Int32Array[]): number[][] =>
-    inPieces({ ...set, windows }, 3, first).windows.map((ids) => [...ids]);
+    splitWindows({ ...set, windows }, 3, first).windows.map((ids) => [...ids]);
 
   it("cuts windows that are longer, and keeps all else of the set", () => {
     expect(pieces(null, set.windows)).toEqual([
@@ -121,7 +121,7 @@ describe("inPieces", () => {
       [4, 5, 6],
       [8, 9],
     ]);
-    expect(inPieces(set, 3, null)).toMatchObject({ name: "a", weight: 2 });
+    expect(splitWindows(set, 3, null)).toMatchObject({ name: "a", weight: 2 });
   });
 
   it("begins every piece with BOS where windows begin with it", () => {
@@ -142,10 +142,10 @@ describe("inPieces", () => {
   ])("makes of a window of %i tokens %i pieces of %i, so that hardly any are lost", (length, count, size) => {
     const windows = [Int32Array.from({ length }, (_, i) => i + 1)];
     const pieces = (first: number | null): readonly number[] =>
-      inPieces({ name: "a", windows }, 128, first).windows.map((piece) => piece.length);
+      splitWindows({ name: "a", windows }, 128, first).windows.map((piece) => piece.length);
     expect(pieces(null)).toEqual(Array(count).fill(size));
     const led = { name: "a", windows: [Int32Array.from({ length }, (_, i) => i)] };
-    const kept = inPieces(led, 128, 0).windows;
+    const kept = splitWindows(led, 128, 0).windows;
     expect(kept.every((piece) => piece[0] === 0 && piece.length <= 128)).toBe(true);
     expect(kept.reduce((sum, piece) => sum + piece.length - 1, 0)).toBeGreaterThanOrEqual(
       (31 / 32) * (length - 1) - 1,

@@ -80,7 +80,7 @@ export function parseTextSet(
 }
 
 /** The first name that two sets have; undefined when all are different. */
-export function nameOfTwo(sets: readonly Pick<TextSet, "name">[]): string | undefined {
+export function duplicateName(sets: readonly Pick<TextSet, "name">[]): string | undefined {
   const names = sets.map(({ name }) => name);
   return names.find((name, index) => names.indexOf(name) !== index);
 }
@@ -122,7 +122,11 @@ const WORTH_A_PIECE = 1 / 32;
  * windows' tokens.
  * @param first - BOS, null where the tokenizer puts none before a text
  */
-export function inPieces<Tokens extends TokenSet>(set: Tokens, length: number, first: number | null): Tokens {
+export function splitWindows<Tokens extends TokenSet>(
+  set: Tokens,
+  length: number,
+  first: number | null,
+): Tokens {
   const lead = first === null ? 0 : 1;
   const cut = (window: Int32Array): readonly Int32Array[] => {
     if (window.length <= length) return [window];

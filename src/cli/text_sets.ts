@@ -1,5 +1,5 @@
 /** Named texts as the command line gives them. */
-import { isOwnText, nameOfTwo, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
+import { duplicateName, isOwnText, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath } from "../io/file.ts";
 import { mayBeText } from "../io/texts.ts";
@@ -19,7 +19,7 @@ function parsedSets(
   how?: { readonly weighted: boolean },
 ): readonly TextSet[] {
   const sets = values.map((value) => parseTextSet(value, option, how));
-  const twice = nameOfTwo(sets);
+  const twice = duplicateName(sets);
   if (twice === undefined) return sets;
   throw new GpruneError("BAD_ARGUMENT", `${option}: expected different names, got ${twice} twice`, {
     hint: "Give every set a name of its own; a directory of files is one set.",

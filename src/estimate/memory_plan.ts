@@ -73,7 +73,7 @@ export function planMemory(run: PlannedRun, limit: number): MemoryPlan {
     "OUT_OF_MEMORY",
     `max-memory: expected at least ${enoughGigabytes(least.peak)} for this run, got ${decimalSize(maxMemory)}`,
     {
-      hint: `${stage} alone takes ${itemsText(items)}. Give ${oneOf(["more memory", ...waysToNeedLess(run)])}.`,
+      hint: `${stage} alone takes ${itemsText(items)}. Give ${orList(["more memory", ...waysToNeedLess(run)])}.`,
     },
   );
 }
@@ -124,7 +124,7 @@ export function waysToNeedLess(run: PlannedRun): readonly string[] {
 }
 
 /** `A`, `A or B`, `A, B or C` */
-export function oneOf(words: readonly string[]): string {
+export function orList(words: readonly string[]): string {
   return [words.slice(0, -1).join(", "), ...words.slice(-1)].filter((part) => part !== "").join(" or ");
 }
 

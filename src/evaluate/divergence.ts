@@ -15,7 +15,7 @@ import {
   tokensOf,
 } from "../graph/forward.ts";
 import { headStructure } from "../graph/head.ts";
-import { tidy } from "../graph/memory_policy.ts";
+import { collectIfTight } from "../graph/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";
@@ -143,7 +143,7 @@ async function passHeads({ runners, streams, sums }: Passage): Promise<void> {
       sums[place]!.addPredictions(batch.tokens, outputs);
     }
     if (place > 0) runner.runtime.release(head.weights);
-    tidy(runner.memory);
+    collectIfTight(runner.memory);
   }
   runners[0]!.runtime.release(first.weights);
 }

@@ -6,7 +6,7 @@ import { type OnProgress, type Reporting, silent } from "../base/progress.ts";
 import { interruptible } from "../base/stages.ts";
 import { type TextSet, windowLength } from "../calibrate/windows.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { naming } from "../graph/finite.ts";
+import { withTextsInErrors } from "../graph/finite.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type ComparedText, compareOnWindows, type Divergence, incomparable } from "./divergence.ts";
@@ -179,7 +179,10 @@ async function scoresOf<Content, Score>(
   const scores: [string, Score][] = [];
   for (const [name, content] of sets) {
     const stage = `evaluate ${name}`;
-    scores.push([name, await naming(plainName(name), () => score(content, { stage, onProgress }))]);
+    scores.push([
+      name,
+      await withTextsInErrors(plainName(name), () => score(content, { stage, onProgress })),
+    ]);
   }
   return Object.fromEntries(scores);
 }

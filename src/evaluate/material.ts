@@ -2,9 +2,10 @@
 
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
-import { cutWindows, nameOfTwo, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
+import { cutWindows, duplicateName, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { requireKnownTokens } from "../graph/decoder_runner.ts";
+import { evenly } from "../io/evenly.ts";
 import type { HubOptions } from "../io/hub.ts";
 import { isTextDirectory, readText } from "../io/texts.ts";
 import { chatPrompterOf, chatRendererOf, chatTemplateIn } from "../model/chat_template.ts";
@@ -129,18 +130,12 @@ export async function tokenMaterial(
     windows: texts.map(({ name, path, text, isSpread }) => {
       const where = `text ${name} (${path})`;
       const all = cutWindows(tokenizer.encode(text), seqLen, { where, first });
-      const windows = isSpread ? spread(all, limit) : all.slice(0, limit);
+      const windows = isSpread ? evenly(all, limit ?? all.length) : all.slice(0, limit);
       for (const window of windows) requireKnownTokens(window, spec.vocabSize, where);
       return [name, windows];
     }),
     documents,
   };
-}
-
-/** `limit` of many at equal distances, from the first on; all when there are no more. */
-function spread<T>(all: readonly T[], limit: number = all.length): readonly T[] {
-  const count = Math.min(limit, all.length);
-  return Array.from({ length: count }, (_, index) => all[Math.floor((index * all.length) / count)]!);
 }
 
 /** @throws GpruneError BAD_TEXT for a token that the model does not have, and as `encodeDocument` */
@@ -217,7 +212,7 @@ function requireBos({ bosId }: Tokenizer, model: string): number {
 
 /** Scores are found by the names of texts and tasks. */
 function requireOwnNames(sets: readonly TextSet[]): void {
-  const twice = nameOfTwo(sets);
+  const twice = duplicateName(sets);
   if (twice === undefined) return;
   const got = `${plainName(twice)} twice`;
   throw new GpruneError("BAD_ARGUMENT", `texts and tasks: expected different names, got ${got}`);

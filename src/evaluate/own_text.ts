@@ -18,7 +18,7 @@ import {
 } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { naming } from "../graph/finite.ts";
+import { withTextsInErrors } from "../graph/finite.ts";
 import { chatRendererOf } from "../model/chat_template.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { type SampleState, sampleTexts } from "./sample.ts";
@@ -64,7 +64,7 @@ export async function writeOwnText(
   const count = windows.length + heldOut.length + SPARE_WINDOWS;
   const first = windows.length === 0 ? FIRST_CHECKED : 0;
   const how = { count, first, tokens: seqLen, temperature: 1, topP: 1, seed };
-  const own = await naming(textsOfSet({ name }), () =>
+  const own = await withTextsInErrors(textsOfSet({ name }), () =>
     sampleTexts(runner, tokenizer, { ...options, ...how }),
   );
   const text = own.flat().join("\n\n");

@@ -10,7 +10,7 @@ import type { Graph, Value } from "../graph/graph.ts";
 import { byteLength, type ExternalPlace, onnxPieces } from "../graph/onnx.ts";
 import { type OutputFile, writeNewFile } from "../io/output_file.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
-import type { StoredTensor } from "./onnx_matrices.ts";
+import type { StoredMatrix } from "./onnx_matrices.ts";
 
 /** Bytes of weights in one file: below protobuf's 2^31 - 1 with room for the graph, and what browsers can load. */
 const MAX_FILE_BYTES = 2_000_000_000;
@@ -24,7 +24,7 @@ const CHUNK_BYTES = 2 ** 26;
 /** A graph and the tensors that its initializers are made of, in their order. */
 export interface OnnxModel {
   readonly graph: Graph;
-  readonly stored: readonly StoredTensor[];
+  readonly stored: readonly StoredMatrix[];
 }
 
 export interface WriteOnnxOptions {
@@ -89,12 +89,12 @@ async function* encodedWeights({
   for (const { source, encode } of stored) yield* encode(await weights.read(source));
 }
 
-function initializersOf(stored: readonly StoredTensor[]): readonly Value[] {
+function initializersOf(stored: readonly StoredMatrix[]): readonly Value[] {
   return stored.flatMap(({ initializers }) => initializers);
 }
 
 /** Fills files in turn; a tensor that does not fit opens the next one. */
-function splitIntoFiles(stored: readonly StoredTensor[], maxBytes: number): readonly (readonly Value[])[] {
+function splitIntoFiles(stored: readonly StoredMatrix[], maxBytes: number): readonly (readonly Value[])[] {
   const files: Value[][] = [];
   let room = 0;
   for (const value of initializersOf(stored)) {

@@ -11,7 +11,7 @@ import {
   type Matrix,
   type MatrixFormat,
   plainTensor,
-  type StoredTensor,
+  type StoredMatrix,
 } from "./onnx_matrices.ts";
 
 export interface OnnxFormat {
@@ -83,7 +83,7 @@ export class StoredWeights implements DecoderWeights {
   readonly #spec: ModelSpec;
   readonly #format: OnnxFormat;
   readonly #shapes: ReadonlyMap<string, readonly number[]>;
-  readonly #stored: StoredTensor[] = [];
+  readonly #stored: StoredMatrix[] = [];
   #embeddings: Matrix | undefined;
 
   constructor(b: GraphBuilder, spec: ModelSpec, format: OnnxFormat) {
@@ -95,7 +95,7 @@ export class StoredWeights implements DecoderWeights {
   }
 
   /** What the graph asked for, in the order of its initializers. */
-  get stored(): readonly StoredTensor[] {
+  get stored(): readonly StoredMatrix[] {
     return this.#stored;
   }
 

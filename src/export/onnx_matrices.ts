@@ -7,7 +7,7 @@ import { BLOCK_SIZE, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";
 import { requireFinite } from "./finite.ts";
 
 /** A tensor of the checkpoint and the initializers that it becomes. */
-export interface StoredTensor {
+export interface StoredMatrix {
   /** Checkpoint name. */
   readonly source: string;
   /** In the order of the file. */
@@ -18,7 +18,7 @@ export interface StoredTensor {
 
 /** A matrix [N, I] of the file. */
 export interface Matrix {
-  readonly stored: StoredTensor;
+  readonly stored: StoredMatrix;
   /** x [.., I] times the transposed matrix: [.., N]. */
   product(x: Value): Value;
   /** Rows by index, float32: indices [..] give [.., I]. */
@@ -37,7 +37,7 @@ export function plainTensor(
   b: GraphBuilder,
   name: string,
   shape: readonly number[],
-): { readonly value: Value; readonly stored: StoredTensor } {
+): { readonly value: Value; readonly stored: StoredMatrix } {
   const value = b.initializer(name, shape, "float32");
   const encodeIt = (tensor: Tensor): readonly Uint8Array[] => [floatBytes(name, tensor, "float32")];
   return { value, stored: { source: name, initializers: [value], encode: encodeIt } };

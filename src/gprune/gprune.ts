@@ -10,6 +10,7 @@ import type { TokenSet } from "../calibrate/calibrate.ts";
 import type { Evidence, SplitEvidence } from "../calibrate/evidence.ts";
 import type { GateStatsState } from "../calibrate/gate_stats.ts";
 import type { Moments } from "../calibrate/moments.ts";
+import { unpruned } from "../calibrate/passes.ts";
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
 import type { Runtime } from "../graph/runtime.ts";
@@ -23,7 +24,7 @@ import { type Importance, scoreEach } from "../score/importance.ts";
 import type { Metric } from "../score/metric.ts";
 import type { Consensus } from "./consensus.ts";
 import { type ErrorCurvesState, errorCurves } from "./error_curves.ts";
-import { learnAllocation, type Measured, type Round } from "./learned.ts";
+import { learnAllocation, type Round, type RoundMeasurement } from "./learned.ts";
 import { removeByMarginals } from "./marginals.ts";
 import { fluctuationPrior } from "./prior.ts";
 import { refineWidths } from "./refine.ts";
@@ -181,7 +182,7 @@ async function measureRound(
   request: GpruneRequest,
   keep: Keep,
   { round, checkpoints }: { readonly round: number; readonly checkpoints: Checkpoints<GateStatsState> },
-): Promise<ReadonlyMap<string, Measured>> {
+): Promise<ReadonlyMap<string, RoundMeasurement>> {
   const { model, passes, sets, pooled, gradientWindows, rounds, seed, robust, onProgress } = request;
   const masked = await makeCompensated(model, keep, pooled.stats);
   const chosen = setsInTurn(sets, turnOf({ gradientWindows, from: round - 1, rounds: 1 }), seed);
@@ -193,12 +194,12 @@ async function measureRound(
     checkpoints,
   });
   if (!robust) return new Map(chosen.map(({ name }) => [name, { gates: gates.get(name)! }]));
-  const made = { model, recipe: {} };
+  const made = unpruned(model);
   const losses = await passes.losses(
     chosen.map(({ windows }) => ({ made, windows })),
     { stage: `dense losses ${round}/${rounds}`, onProgress },
   );
-  const measured = chosen.map(({ name }, d): readonly [string, Measured] => {
+  const measured = chosen.map(({ name }, d): readonly [string, RoundMeasurement] => {
     const { nll, predictions } = losses[d]!;
     return [name, { gates: gates.get(name)!, denseLoss: nll / predictions }];
   });

@@ -4,7 +4,7 @@ import type { GateStats } from "../calibrate/gate_stats.ts";
 import { prunableParameters, type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.ts";
 import { randomStream } from "../tensor/random.ts";
-import { type LearnedRequest, learnAllocation, type Measured } from "./learned.ts";
+import { type LearnedRequest, learnAllocation, type RoundMeasurement } from "./learned.ts";
 import { analyseUnits, type SpaceAnalysis } from "./units.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 30, kvGroups: 4 }, { neurons: 50 }] });
@@ -95,7 +95,7 @@ describe("learnAllocation", () => {
     for (let seed = 0; seed < 24; seed++) {
       const random = randomStream(seed, "noise");
       let before: Keep = {};
-      const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> => {
+      const measure = async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> => {
         for (const space of evenSpaces) {
           const was = new Set(keptUnits(before, space));
           returns += keptUnits(keep, space).filter((unit) => !was.has(unit)).length;
@@ -169,7 +169,7 @@ describe("learnAllocation", () => {
     const keptScores = async (cost: (unit: number, set: string) => number): Promise<readonly number[]> => {
       const value = (set: string) => (space: Space, unit: number) =>
         space.id === "layers.2.ffn" ? cost(unit, set) : 1e6;
-      const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
+      const measure = async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> =>
         new Map(["a", "b", "c"].map((set) => [set, { gates: statsOf(keep, value(set)) }]));
       const { keep } = await learnAllocation(request({ sparsity: 0.1, measure }));
       return keep["layers.2.ffn"]!.map((unit) => scores[unit]!).sort((a, b) => a - b);
@@ -186,7 +186,7 @@ describe("learnAllocation", () => {
     const scores = new Map(spaces.map(({ id }) => [id, scoresOf(id)]));
     const value = ({ id }: Space, unit: number): number =>
       id === "layers.1.kv" ? 0 : Math.exp(-scores.get(id)![unit]!);
-    const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
+    const measure = async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> =>
       new Map(["a", "b"].map((set) => [set, { gates: statsOf(keep, value) }]));
     const { units, unitParameters } = spaces.find(({ id }) => id === "layers.1.kv")!;
     const sparsity = ((units - 1) * unitParameters) / prunableParameters(spec);
@@ -216,7 +216,7 @@ describe("learnAllocation", () => {
 
   /** Kept neurons of layers 0 and 2 after eight rounds: layer 0 seems to be cheap until `turn`, then layer 2. */
   const keptWhere = async (turn: number, sparsity: number): Promise<readonly number[]> => {
-    const measure = async (keep: Keep, round: number): Promise<ReadonlyMap<string, Measured>> => {
+    const measure = async (keep: Keep, round: number): Promise<ReadonlyMap<string, RoundMeasurement>> => {
       const cheap = round <= turn ? 0 : 2;
       const value = ({ kind, layer }: Space): number => (kind === "kv" ? 1e6 : layer === cheap ? 1 : 3);
       return new Map([["a", { gates: statsOf(keep, value) }]]);
@@ -246,7 +246,7 @@ describe("learnAllocation", () => {
   it("weighs sets, whatever the size of their gradients", async () => {
     const measure =
       (scale: number) =>
-      async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
+      async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> =>
         new Map([
           ["a", { gates: statsOf(keep, ({ layer }) => layer + 1) }],
           ["b", { gates: statsOf(keep, ({ layer }) => scale * (3 - layer)) }],
@@ -265,7 +265,7 @@ describe("learnAllocation", () => {
       (cheap: number) =>
       ({ kind, layer }: Space): number =>
         kind === "kv" ? 1000 : layer === cheap ? 1 : 10;
-    const measure = async (keep: Keep): Promise<ReadonlyMap<string, Measured>> =>
+    const measure = async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> =>
       new Map([
         ["a", { gates: statsOf(keep, cheapIn(0)), denseLoss: 1.5 }],
         ["b", { gates: statsOf(keep, cheapIn(2)), denseLoss: 0.5 }],

@@ -51,11 +51,11 @@ export interface LearnedRequest {
   /** What the marginals are moved towards. */
   readonly prior?: Prior;
   /** What the model that keeps these units does on fresh windows, by set. */
-  readonly measure: (keep: Keep, round: number) => Promise<ReadonlyMap<string, Measured>>;
+  readonly measure: (keep: Keep, round: number) => Promise<ReadonlyMap<string, RoundMeasurement>>;
 }
 
 /** Gate statistics of one set, and the dense model's loss on the same windows, nats per token, when it is asked for. */
-export interface Measured {
+export interface RoundMeasurement {
   readonly gates: GateStats;
   readonly denseLoss?: number;
 }
@@ -159,7 +159,7 @@ function presentInOrder({ space, values, ties }: RankedSpace, keep: Keep): reado
  */
 function robustWeights(
   weights: ReadonlyMap<string, number>,
-  measured: ReadonlyMap<string, Measured>,
+  measured: ReadonlyMap<string, RoundMeasurement>,
 ): ReadonlyMap<string, number> {
   const exponents = Array.from(measured, ([name, { gates, denseLoss }]): readonly [string, number] => {
     if (denseLoss === undefined) throw internalError(`no dense loss of ${name}`);

@@ -146,16 +146,16 @@ function measure(rankings: readonly SetRanks[], units: readonly number[]): reado
     b: sumOf(local.map(({ b }) => b)),
   };
   return local.map(({ set, whole, a, b }) => {
-    const own = steppedUp(spearman(a, b));
+    const own = spearmanBrown(spearman(a, b));
     if (local.length === 1) return { set, observed: null, own, others: null, corrected: own };
     const observed = spearman(difference(total.whole, whole), whole);
-    const others = steppedUp(spearman(difference(total.a, a), difference(total.b, b)));
+    const others = spearmanBrown(spearman(difference(total.a, a), difference(total.b, b)));
     return { set, observed, own, others, corrected: corrected(observed, own, others) };
   });
 }
 
 /** Spearman-Brown: reliability of a whole from the correlation of its halves. */
-function steppedUp(r: number): number {
+function spearmanBrown(r: number): number {
   return (2 * r) / (1 + Math.abs(r));
 }
 
@@ -176,7 +176,7 @@ function meanNormalised(named: readonly (readonly [string, SplitScores])[]): Flo
   return sums.map((sum) => sum / named.length);
 }
 
-interface Measured {
+interface ModuleEvidence {
   readonly r: number | null;
   readonly magnitude: number;
   /** Numbers of sets, and of those among them that have halves. */
@@ -184,7 +184,7 @@ interface Measured {
   readonly size: number;
 }
 
-function judge({ r, magnitude, sets, size }: Measured): {
+function judge({ r, magnitude, sets, size }: ModuleEvidence): {
   readonly verdict: Verdict;
   readonly reason: string;
 } {

@@ -6,7 +6,7 @@ import type { OnProgress, Reporting } from "../base/progress.ts";
 import { MemoryStash, type Stash } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DecoderRunner, LoadedLayer, Outputs } from "./decoder_runner.ts";
-import { naming } from "./finite.ts";
+import { withTextsInErrors } from "./finite.ts";
 import {
   batchTokens,
   embedMicroBatches,
@@ -129,7 +129,7 @@ export async function headBackward(
     );
     const upstream = { shape: [weights.length, 1], data: weights };
     const rows = { hidden: hiddenRows(batch), ...feeds(batch, index), upstream };
-    const { nll, hidden } = await naming(batch.texts, () => runner.runHead(program, head, rows));
+    const { nll, hidden } = await withTextsInErrors(batch.texts, () => runner.runHead(program, head, rows));
     for (let start = 0; start < weights.length; start += tokens) {
       let loss = 0;
       for (let i = start; i < start + tokens; i++) loss += nll!.data[i]! * weights[i]!;
@@ -171,7 +171,9 @@ export async function backwardLayers(
       const kept = inputs.takeKept(layer.index, position);
       const feeds = { ...fixed, ...kept, upstream: batch.hidden };
       const own = kept === undefined ? program : (`${program}Kept` as const);
-      const outputs = await naming(batch.texts, () => runner.runLayer(own, layer, { hidden, feeds }));
+      const outputs = await withTextsInErrors(batch.texts, () =>
+        runner.runLayer(own, layer, { hidden, feeds }),
+      );
       batch.hidden = outputs.hidden!;
       await onOutputs(layer, position, outputs);
       tokenLayers += batch.ids.length;

@@ -93,7 +93,7 @@ interface Factor {
 
 /** A + ridge I = L L^T and Z = B L^-T; undefined when a pivot is not positive. */
 async function factorise(
-  { subtractTransposed, multiplyTransposed, tidy }: Products,
+  { subtractTransposed, multiplyTransposed, collectIfTight }: Products,
   system: SpdSystem & { readonly n: number; readonly blockSize: number },
 ): Promise<Factor | undefined> {
   const { n, rows, blockSize } = system;
@@ -118,14 +118,14 @@ async function factorise(
       data.set(await multiplyTransposed(matrixOf(below, width), matrixOf(inverse, width)), width * width);
     }
     panels.push({ start, width, data, inverse });
-    tidy();
+    collectIfTight();
   }
   return { n, m, panels };
 }
 
 /** X = Z L^-1, block column by block column from the last: X_k = (Z_k - sum over j > k of X_j L_jk) L_kk^-1. */
 async function substituteBack(
-  { subtract, multiply, tidy }: Products,
+  { subtract, multiply, collectIfTight }: Products,
   { n, m, panels }: Factor,
 ): Promise<Float64Array> {
   const solved = new Float64Array(m * n);
@@ -145,7 +145,7 @@ async function substituteBack(
     const own = await multiply(matrixOf(rest, width), matrixOf(inverse, width));
     columns.push({ start, width, data: own });
     for (let i = 0; i < m; i++) solved.set(own.subarray(i * width, (i + 1) * width), i * n + start);
-    tidy();
+    collectIfTight();
   }
   return solved;
 }

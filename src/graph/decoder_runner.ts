@@ -13,7 +13,7 @@ import { layerStructure } from "./decoder.ts";
 import { requireFiniteResult } from "./finite.ts";
 import { headStructure } from "./head.ts";
 import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
-import { headRows, type MemoryPolicy, tidy } from "./memory_policy.ts";
+import { collectIfTight, headRows, type MemoryPolicy } from "./memory_policy.ts";
 import { forestFeeds, PositionFeeds } from "./position_feeds.ts";
 import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
 import type { Feeds, FilledProgram, Runtime } from "./runtime.ts";
@@ -121,7 +121,7 @@ export class DecoderRunner {
       this.runtime.release(layer.weights);
       const weights = layer.weights as Record<string, Feeds[string]>;
       for (const name of Object.keys(weights)) delete weights[name];
-      if (!this.#holdsWeights) tidy(this.memory);
+      if (!this.#holdsWeights) collectIfTight(this.memory);
       next ??= load(index + step);
     }
   }

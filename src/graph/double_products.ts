@@ -1,6 +1,6 @@
 /** Products of matrices in float64, by ONNX Runtime's `Gemm`: for sums that float32 would not hold. */
 import type { Graph, Value } from "./graph.ts";
-import { tidy } from "./memory_policy.ts";
+import { collectIfTight } from "./memory_policy.ts";
 import type { DoubleTensor, Program, Runtime } from "./runtime.ts";
 
 type Product = (a: DoubleTensor, b: DoubleTensor) => Promise<Float64Array>;
@@ -13,7 +13,7 @@ export interface Products {
   readonly subtractTransposed: Update;
   readonly subtract: Update;
   /** For between two panels: every product is a new array. */
-  readonly tidy: () => void;
+  readonly collectIfTight: () => void;
 }
 
 /** Compiles them, once for a runtime. */
@@ -33,7 +33,7 @@ export async function compileProducts(runtime: Runtime): Promise<Products> {
     multiply: await product(false),
     subtractTransposed: await update(true),
     subtract: await update(false),
-    tidy: () => tidy(runtime.memory),
+    collectIfTight: () => collectIfTight(runtime.memory),
   };
 }
 

@@ -63,7 +63,7 @@ export function requireFiniteBlocks(name: string, { shape, layout, scales, offse
 }
 
 /** Runs; what is not finite is reported with the texts it was met on. @param texts - `calibration set web` */
-export async function naming<T>(texts: string | undefined, run: () => Promise<T>): Promise<T> {
+export async function withTextsInErrors<T>(texts: string | undefined, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {

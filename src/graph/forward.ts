@@ -10,7 +10,7 @@ import { concatenated } from "../tensor/integers.ts";
 import { type AnyTensor, loaded, type Stash, stored } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type DecoderRunner, type LoadedLayer, type Outputs, requireKnownTokens } from "./decoder_runner.ts";
-import { naming } from "./finite.ts";
+import { withTextsInErrors } from "./finite.ts";
 import { hasSameFrequencies } from "./frequencies.ts";
 import { MAX_FOREST_TOKENS, type TokenForest } from "./prefix_forest.ts";
 import type { LayerProgram } from "./programs.ts";
@@ -253,7 +253,7 @@ export async function forwardStream(
       const hidden = await states.get(position, (position + 1) % batches.length);
       await onInput?.(layer.index, position, hidden);
       const own = parents === undefined ? programOf(position) : "forest";
-      const outputs = await naming(texts, () =>
+      const outputs = await withTextsInErrors(texts, () =>
         runner.runLayer(own, layer, { hidden, parents, feeds: others }),
       );
       await onOutputs?.(layer, position, outputs);

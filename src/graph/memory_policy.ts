@@ -53,8 +53,8 @@ export function headRows(vocabSize: number, { wideHead }: Pick<MemoryPolicy, "wi
   return Math.max(wideHead ? WIDE_ROWS : 1, Math.floor(LOGITS / vocabSize));
 }
 
-/** To be called where large arrays have just been dropped. */
-export function tidy({ collect }: MemoryPolicy): void {
+/** Gives memory back where a budget wants it; to be called where large arrays have just been dropped. */
+export function collectIfTight({ collect }: MemoryPolicy): void {
   if (collect) collectGarbage();
 }
 

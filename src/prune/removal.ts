@@ -71,15 +71,16 @@ export function capacity(queue: RemovalQueue): number {
   return unitsInBlocks(queue, queue.blocks) * queue.space.unitParameters;
 }
 
-/** Whether queues have as many parameters to give, to within half of one (below). */
+/** Parameters by which a block may exceed a budget: they are whole numbers, and budgets products of fractions. */
+export const BUDGET_SLACK = 0.5;
+
+/** Whether queues have as many parameters to give. */
 export function canGive(queues: readonly RemovalQueue[], parameters: number): boolean {
-  return parameters <= queues.reduce((sum, queue) => sum + capacity(queue), 0) + 0.5;
+  return parameters <= queues.reduce((sum, queue) => sum + capacity(queue), 0) + BUDGET_SLACK;
 }
 
 /**
- * How many blocks every queue has given, against a budget in parameters. Parameters are whole numbers and
- * budgets are products of fractions, so a block fits when it exceeds what is left by no more than half a
- * parameter.
+ * How many blocks every queue has given, against a budget in parameters.
  */
 export class RemovalLedger {
   readonly #taken: Map<RemovalQueue, number>;
@@ -107,7 +108,7 @@ export class RemovalLedger {
 
   /** Whether a block may still go and the budget pays for it. */
   fits(queue: RemovalQueue): boolean {
-    return this.hasMore(queue) && this.#costOfBlock(queue, this.taken(queue)) <= this.#left + 0.5;
+    return this.hasMore(queue) && this.#costOfBlock(queue, this.taken(queue)) <= this.#left + BUDGET_SLACK;
   }
 
   /** Whether a block may still go, whatever it costs. */
@@ -194,15 +195,15 @@ export function spendRest(ledger: RemovalLedger, turns: readonly Turn[]): void {
  */
 function trade(ledger: RemovalLedger, turns: readonly Turn[]): boolean {
   const queues = [...new Set(turns.map(({ queue }) => queue))];
-  if (ledger.left + 0.5 < Math.min(...queues.map(blockCost))) return false;
+  if (ledger.left + BUDGET_SLACK < Math.min(...queues.map(blockCost))) return false;
   const dear = turns.find(({ queue, block }) => ledger.taken(queue) === block)?.queue;
   if (dear === undefined) return false;
   const cheaper = new Set(queues.filter((queue) => blockCost(queue) < blockCost(dear)));
   const returnable = [...cheaper].reduce((sum, queue) => sum + ledger.spentOn(queue), 0);
-  if (ledger.left + returnable + 0.5 < blockCost(dear)) return false;
+  if (ledger.left + returnable + BUDGET_SLACK < blockCost(dear)) return false;
   ledger.take(dear);
   for (const { queue, block } of turns.toReversed()) {
-    if (ledger.left >= -0.5) break;
+    if (ledger.left >= -BUDGET_SLACK) break;
     if (cheaper.has(queue) && ledger.taken(queue) === block + 1) ledger.giveBack(queue);
   }
   return true;

@@ -17,7 +17,14 @@ import type { SpaceKind } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
 import { checkedRoundTo, queuesOf, type RemovalRequest, removalBudget } from "./allocation.ts";
 import type { Keep } from "./plan.ts";
-import { type RankedSpace, RemovalLedger, type RemovalQueue, unitsInBlocks, unranked } from "./removal.ts";
+import {
+  BUDGET_SLACK,
+  type RankedSpace,
+  RemovalLedger,
+  type RemovalQueue,
+  unitsInBlocks,
+  unranked,
+} from "./removal.ts";
 
 /** Blocks that every space of a kind gives. */
 interface Split extends Readonly<Record<SpaceKind, number>> {
@@ -68,7 +75,7 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
   const neuron = ofKind("ffn").reduce((sum, { space }) => sum + space.unitParameters, 0);
   const neurons = costs(ofKind("ffn"));
   const splits = costs(ofKind("kv")).flatMap((cost, kv) => {
-    const ffn = neurons.findLastIndex((more) => cost + more <= budget + 0.5);
+    const ffn = neurons.findLastIndex((more) => cost + more <= budget + BUDGET_SLACK);
     if (ffn < 0) return [];
     const unspent = budget - cost - neurons[ffn]!;
     const next = neurons[ffn + 1];

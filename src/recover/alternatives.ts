@@ -146,9 +146,9 @@ export async function fitAlternatives(
   const { inputs, outputs, centres } = stacked(wide, changes, all.inputMean);
   const names = changeNames(space);
   return new Map([
-    [name, spread(fitted.weight, wide, onto)],
+    [name, scatterColumns(fitted.weight, wide, onto)],
     [projectionName(space.layer, projection, "bias"), fitted.bias],
-    [names.inputs, spread(inputs, wide, onto)],
+    [names.inputs, scatterColumns(inputs, wide, onto)],
     [names.outputs, outputs],
     [names.centres, centres],
   ]);
@@ -166,7 +166,11 @@ function wideProjection(
 }
 
 /** A tensor [..., channels of the widest alternative] with columns for other units as well, zeros. */
-function spread({ shape, data }: Tensor, { space, units }: WideProjection, onto: readonly number[]): Tensor {
+function scatterColumns(
+  { shape, data }: Tensor,
+  { space, units }: WideProjection,
+  onto: readonly number[],
+): Tensor {
   const { unitChannels } = space;
   const places = placesIn(channelsOf(onto, unitChannels), channelsOf(units, unitChannels));
   const columns = onto.length * unitChannels;
@@ -251,7 +255,7 @@ async function whenGone(
   const square = gather(inverse, { columns, rows, chosen: places });
   const beside = transposed(gather(inverse, { columns, rows, chosen: rest }), rest.length);
   const solved = (await solveSpd(runtime, { matrix: square, rows: beside, ridge: 0, name })).rows;
-  const inputs = eachItself(channels, fitted.shape[1]!);
+  const inputs = selectionRows(channels, fitted.shape[1]!);
   for (const [s, place] of rest.entries()) {
     for (let i = 0; i < t; i++) inputs[i * fitted.shape[1]! + present[place]!] = solved[s * t + i]!;
   }
@@ -272,7 +276,7 @@ async function whenBack(
   const columns = columnsOf(dense, channels);
   const rows = cross.map((value, i) => value - known[i]! + lambda * columns[i]!);
   const outputs = (await solveSpd(runtime, { matrix, rows, ridge: 0, name })).rows;
-  const inputs = eachItself(channels, dense.shape[1]!);
+  const inputs = selectionRows(channels, dense.shape[1]!);
   for (const [j, place] of present.entries()) {
     for (let i = 0; i < t; i++) inputs[i * dense.shape[1]! + place] = -regression[i * k + j]!;
   }
@@ -280,7 +284,7 @@ async function whenBack(
 }
 
 /** [t, n]: rows that take a channel each. */
-function eachItself(channels: Int32Array, columns: number): Float64Array {
+function selectionRows(channels: Int32Array, columns: number): Float64Array {
   const result = new Float64Array(channels.length * columns);
   for (const [i, channel] of channels.entries()) result[i * columns + channel] = 1;
   return result;

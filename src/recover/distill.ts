@@ -17,7 +17,7 @@
 import { type OnProgress, type ProgressEvent, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
-import { inPieces } from "../calibrate/windows.ts";
+import { splitWindows } from "../calibrate/windows.ts";
 import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
 import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
 import { embedWindows, forwardLayers, type MicroBatch, tokensOf } from "../graph/forward.ts";
@@ -107,7 +107,7 @@ export async function distill(request: DistillRequest): Promise<Distilled> {
 export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
   const { dense, steps, seed, leadingId } = request;
   const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
-  const sets = request.sets.map((set) => inPieces(set, TRAINING_TOKENS, leadingId));
+  const sets = request.sets.map((set) => splitWindows(set, TRAINING_TOKENS, leadingId));
   const batches = planBatches(sets, { steps, size: BATCH_WINDOWS, seed });
   const training = await Training.start(request);
   const kept = await checkpoints.restore();

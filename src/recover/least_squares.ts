@@ -26,7 +26,7 @@ import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
 import { compileProducts } from "../graph/double_products.ts";
-import { stashFor, tidy } from "../graph/memory_policy.ts";
+import { collectIfTight, stashFor } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import {
@@ -103,7 +103,7 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
       for (const [name, tensor] of await fitSpace({ ...request, ridge }, space, lists))
         await fitted.set(name, tensor);
       spec = withBiases(spec, [OUTPUT_PROJECTION[space.kind]]);
-      tidy(runtime.memory);
+      collectIfTight(runtime.memory);
     }
     layers.push(spec);
     const detail = `layer ${layers.length}/${pruned.length}`;

@@ -5,7 +5,7 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import type { Activations } from "../calibrate/calibrate.ts";
 import { measuredSets } from "../calibrate/measured_sets.ts";
 import { Runtime } from "../graph/runtime.ts";
-import { type OpenRunPasses, type RemoteActivations, runPasses } from "./passes.ts";
+import { type ConnectedPasses, type RemoteActivations, runPasses } from "./passes.ts";
 
 const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
@@ -15,7 +15,7 @@ const set = { name: "a", weight: 1, windows: randomWindows([8, 8, 8]) };
 const measured = measuredSets([set], [set]);
 
 /** Passes elsewhere, which find this. */
-function elsewhere(found: RemoteActivations): OpenRunPasses {
+function elsewhere(found: RemoteActivations): ConnectedPasses {
   const none = (): never => {
     throw new Error("not asked for");
   };

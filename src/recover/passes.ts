@@ -12,7 +12,7 @@ import type { Alternatives } from "./alternatives.ts";
 import { type Refitted, refitProjections } from "./least_squares.ts";
 
 /** What is to be refitted, on the model that is pruned. */
-export interface RefitOrder extends Reporting {
+export interface RefitRequest extends Reporting {
   readonly plan: PruningPlan;
   readonly moments: Moments;
   /** Other widths, to be fitted as well. */
@@ -22,7 +22,7 @@ export interface RefitOrder extends Reporting {
 
 export interface RunPasses extends Passes {
   /** As `refitProjections`. */
-  refit(order: RefitOrder): Promise<Refitted>;
+  refit(order: RefitRequest): Promise<Refitted>;
 }
 
 /** What other machines found; moments are null when they cannot give the bits that one process gives. */
@@ -31,13 +31,13 @@ export interface RemoteActivations extends Pick<Activations, "stats"> {
 }
 
 /** Passes that hold connections, of which one may be left to the run itself. */
-export interface OpenRunPasses extends Omit<RunPasses, "activations"> {
+export interface ConnectedPasses extends Omit<RunPasses, "activations"> {
   activations(sets: readonly MeasuredSet[], options?: CalibrateOptions): Promise<RemoteActivations>;
   close(): Promise<void>;
 }
 
 /** Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned */
-export function runPasses(dense: Model, runtime: Runtime, opened?: OpenRunPasses): RunPasses {
+export function runPasses(dense: Model, runtime: Runtime, opened?: ConnectedPasses): RunPasses {
   const local = localPasses(dense, runtime);
   if (opened === undefined)
     return { ...local, refit: (order) => refitProjections({ dense, runtime, ...order }) };

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { maxDifference } from "../../test/numbers.ts";
-import { MomentSums, momentFeeds, partsOf, type SpaceMoments } from "../calibrate/moments.ts";
+import { gramParts, MomentSums, momentFeeds, type SpaceMoments } from "../calibrate/moments.ts";
 import { compileProducts } from "../graph/double_products.ts";
 import { Runtime } from "../graph/runtime.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -22,7 +22,7 @@ const KEPT = ALL.subarray(0, INPUTS);
 function momentsAround(constant: number): SpaceMoments {
   const random = randomStream(1, "inputs");
   const n = ALL.length;
-  const { first } = partsOf(n);
+  const { first } = gramParts(n);
   const products = new Float32Array(n * n);
   const weighted = new Float32Array(n);
   for (let token = 0; token < TOKENS; token++) {

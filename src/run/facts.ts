@@ -44,7 +44,7 @@ export interface RunFacts {
 }
 
 /** What a run reads, and how it stores. */
-export interface RunInputs {
+export interface FactSources {
   readonly model: Model;
   readonly sets: readonly SampledSet[];
   /** The plan that is carried out, if one was given. */
@@ -60,7 +60,7 @@ export interface RunInputs {
  */
 export async function runFacts(
   config: SettledConfig,
-  { model, sets, plan, maxShardBytes }: RunInputs,
+  { model, sets, plan, maxShardBytes }: FactSources,
   onProgress: OnProgress,
 ): Promise<RunFacts> {
   const {

@@ -22,10 +22,8 @@ import { GPRUNE_ALLOCATION, type RunConfig, refines, type SettledConfig } from "
 import { GpruneError } from "../errors.ts";
 import { ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
 import type { SampleState } from "../evaluate/sample.ts";
-import { foreseeRuntimes } from "../export/foresee.ts";
-import type { Runtimes } from "../export/runtimes.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { tidy } from "../graph/memory_policy.ts";
+import { collectIfTight } from "../graph/memory_policy.ts";
 import type { Runtime } from "../graph/runtime.ts";
 import { kindOfPath, readSmallText } from "../io/file.ts";
 import { chatRendererOf } from "../model/chat_template.ts";
@@ -113,31 +111,6 @@ function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
       ? []
       : [`sets ${sets.map(plainName).join(", ")}: the same text, ${plainName(path)}, ${sets.length} times`],
   );
-}
-
-/** Who will load the result; refuses what nothing could. */
-export function foresee(
-  { sparsity, roundTo, shape, recover: recovery }: RunConfig,
-  {
-    model,
-    plan,
-    tokenizerObstacle,
-  }: {
-    readonly model: Model;
-    readonly plan: PruningPlan | null;
-    /** As `ggufTokenizerObstacle` says it. */
-    readonly tokenizerObstacle: string | null;
-  },
-): Runtimes {
-  return foreseeRuntimes({
-    spec: model.spec,
-    sparsity,
-    roundTo,
-    shape,
-    plan,
-    addsBiases: recovery !== "none",
-    tokenizer: tokenizerObstacle,
-  });
 }
 
 /** Fewer sets than this gain from the model's own text beside them; five did not (docs/EXPERIMENTS.md). */
@@ -284,7 +257,7 @@ export async function withOwnText(
     return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
   });
   // All layers were in memory, and nothing that follows needs more than two of them.
-  tidy(runner.memory);
+  collectIfTight(runner.memory);
   return sets.with(own, written);
 }
 

@@ -4,6 +4,7 @@ import type { AllocationName } from "../base/choices.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { SampledSet } from "../calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "../config.ts";
+import { foreseeRuntimes } from "../export/foresee.ts";
 import type { Runtimes } from "../export/runtimes.ts";
 import { type DeviceFound, findDevice } from "../graph/device_check.ts";
 import { openModel } from "../model/checkpoint.ts";
@@ -12,15 +13,7 @@ import type { Model } from "../model/model.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
-import {
-  allocationOf,
-  fallbackByName,
-  foresee,
-  loadCalibration,
-  readPlan,
-  requireFit,
-  settle,
-} from "./inputs.ts";
+import { allocationOf, fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
 
 /** What a run is made of before the model is read. */
 export interface AskedRun {
@@ -85,7 +78,15 @@ export async function openRun(
     const config = settle(asked.config, model.spec);
     requireFit(given, { model, where: config.plan });
     const tokenizerObstacle = ggufTokenizerObstacle(model);
-    const runtimes = foresee(config, { model, plan: given, tokenizerObstacle });
+    const runtimes = foreseeRuntimes({
+      ...config,
+      ...{
+        spec: model.spec,
+        plan: given,
+        addsBiases: config.recover !== "none",
+        tokenizer: tokenizerObstacle,
+      },
+    });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
     const allocation = allocationOf(config, metric);

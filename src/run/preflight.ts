@@ -6,7 +6,7 @@
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { learnable, type SampledSet } from "../calibrate/windows.ts";
 import type { SettledConfig } from "../config.ts";
-import { type MemoryPlan, oneOf, planMemory, waysToNeedLess } from "../estimate/memory_plan.ts";
+import { type MemoryPlan, orList, planMemory, waysToNeedLess } from "../estimate/memory_plan.ts";
 import { type PlannedRun, refitsOutputs } from "../estimate/planned_run.ts";
 import { storedDType } from "../export/hf.ts";
 import { requireDisk, requireMemory } from "../export/room.ts";
@@ -134,7 +134,7 @@ export async function requireRoom(
 ): Promise<void> {
   requireMemory(memory, "this run", () => {
     const lower = ways();
-    return lower.length === 0 ? undefined : `Give ${oneOf(lower)}.`;
+    return lower.length === 0 ? undefined : `Give ${orList(lower)}.`;
   });
   const instead = lessDisk === null ? "" : `; ${lessDisk}`;
   await requireDisk(output, disk, `Free some space, or write to another disk${instead}.`);

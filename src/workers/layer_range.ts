@@ -7,21 +7,14 @@ import type { Checkpoints } from "../base/stages.ts";
 import type { CalibrationState } from "../calibrate/calibrate.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-
-export interface LayerRange {
-  readonly first: number;
-  /** Behind the last one. */
-  readonly end: number;
-  /** Of the model. */
-  readonly layers: number;
-}
+import type { LayerRange } from "./unit.ts";
 
 /**
  * @param states - `before`: takes the hidden states of every micro-batch before `first`, as large as all texts, which nothing else
  *   may hold on to; null at the embeddings. `after`: is given those behind the range, unless it reaches the end of the model
  */
 export function overLayers(
-  { first, end, layers }: LayerRange,
+  { first, end, layers }: LayerRange & { /** Of the model. */ readonly layers: number },
   states: {
     readonly before: () => readonly Tensor[] | null;
     readonly after: (hidden: readonly AnyTensor[]) => Promise<void>;

@@ -3,7 +3,7 @@ import type { Store } from "../io/store.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { hasTensors } from "./recipes.ts";
-import type { Unit } from "./unit.ts";
+import type { LayerRange, Unit } from "./unit.ts";
 
 /** Where a run's units are computed. */
 export interface Remote {
@@ -14,13 +14,6 @@ export interface Remote {
   readonly hashes: Readonly<Record<string, string>>;
   /** Layers of a unit that is a range of them. */
   readonly range: number;
-}
-
-/** Layers that one unit computes. */
-export interface LayerRange {
-  readonly first: number;
-  /** Exclusive. */
-  readonly end: number;
 }
 
 /** The ranges of all layers. */

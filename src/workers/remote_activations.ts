@@ -12,8 +12,8 @@ import type { Digest } from "../io/stage_file.ts";
 import { keepValue } from "../io/store.ts";
 import type { RemoteActivations } from "../recover/passes.ts";
 import { momentsFrom } from "./kept_moments.ts";
-import { handled, type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
-import type { MomentShard, MomentsUnit, OwnedWindows, StatisticsUnit } from "./unit.ts";
+import { handled, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
+import type { LayerRange, MomentShard, MomentsUnit, OwnedWindows, StatisticsUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** A shard, the set it is of, and its units of statistics, one for each range of layers. */

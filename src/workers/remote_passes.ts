@@ -8,14 +8,14 @@ import { getOrMake } from "../base/map_values.ts";
 import { type Reporting, silent } from "../base/progress.ts";
 import type { CalibrateOptions, MeasuredSet, TokenSet } from "../calibrate/calibrate.ts";
 import {
-  addedInPlace,
+  accumulateGateStats,
   emptyGateStats,
   type GateStats,
   type GateStatsOptions,
 } from "../calibrate/gate_stats.ts";
 import type { LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
 import { shardsOf } from "../calibrate/shards.ts";
-import { addedSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
+import { accumulateSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
 import { MICRO_BATCH_TOKENS, tokensOf, tokensOfSets } from "../graph/forward.ts";
 import { type LossSum, lossSum } from "../graph/loss.ts";
 import { isHubAddress } from "../io/hub_address.ts";
@@ -26,7 +26,7 @@ import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Refitted } from "../recover/least_squares.ts";
-import type { OpenRunPasses, RefitOrder, RemoteActivations } from "../recover/passes.ts";
+import type { ConnectedPasses, RefitRequest, RemoteActivations } from "../recover/passes.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { patientStore } from "./patient_store.ts";
 import { keepRecipe } from "./recipes.ts";
@@ -57,7 +57,7 @@ const TARGET_RANGES = 8;
  * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same server and have the same store.
  * @throws GpruneError, when opened, QUEUE_FAILED or STORE_FAILED
  */
-export function distributed(distribution: Distribution): (base: PassesBase) => Promise<OpenRunPasses> {
+export function distributed(distribution: Distribution): (base: PassesBase) => Promise<ConnectedPasses> {
   return async (base) => {
     const store = patientStore(await openStore(distribution.store), { signal: base.signal });
     const name = queueName(await storeIdentity(store), distribution.threads);
@@ -82,7 +82,7 @@ function layersOfUnit(spec: ModelSpec): number {
   return Math.max(1, Math.min(most, Math.ceil(layers / TARGET_RANGES)));
 }
 
-class RemotePasses implements OpenRunPasses {
+class RemotePasses implements ConnectedPasses {
   readonly #remote: Remote;
   /** Recipes that were kept already. */
   readonly #recipes = new WeakMap<ModelRecipe, Promise<Digest>>();
@@ -110,7 +110,7 @@ class RemotePasses implements OpenRunPasses {
       ...{ stage, onProgress },
       unit: (windows) => ({ kind: "gradients", hashes, windows, recipe, damped, centres: from }),
       empty: () => emptyGateStats(spacesOf(made.model.spec)),
-      add: addedInPlace,
+      add: accumulateGateStats,
     });
   }
 
@@ -126,7 +126,7 @@ class RemotePasses implements OpenRunPasses {
       ...{ stage, onProgress },
       unit: (windows) => ({ kind: "slopes", hashes, windows, recipe, centres: from }),
       empty: () => emptySlopes(made),
-      add: addedSlopes,
+      add: accumulateSlopes,
     });
   }
 
@@ -193,7 +193,7 @@ class RemotePasses implements OpenRunPasses {
     });
   }
 
-  refit(order: RefitOrder): Promise<Refitted> {
+  refit(order: RefitRequest): Promise<Refitted> {
     return remoteRefit(this.#remote, order);
   }
 

@@ -3,18 +3,18 @@ import type { Moments } from "../calibrate/moments.ts";
 import { keepValue } from "../io/store.ts";
 import { spacesOf } from "../model/spaces.ts";
 import type { Refitted } from "../recover/least_squares.ts";
-import type { RefitOrder } from "../recover/passes.ts";
+import type { RefitRequest } from "../recover/passes.ts";
 import type { AnyTensor } from "../tensor/stash.ts";
 import { keepMoments } from "./kept_moments.ts";
 import { recipeOf } from "./recipes.ts";
-import { type LayerRange, type Remote, rangesOf, valueWithTensors } from "./remote.ts";
-import type { RefitRecipe, RefitUnit } from "./unit.ts";
+import { type Remote, rangesOf, valueWithTensors } from "./remote.ts";
+import type { LayerRange, RefitRecipe, RefitUnit } from "./unit.ts";
 import { UnitProgress } from "./unit_progress.ts";
 
 /** As `refitProjections`. */
 export function remoteRefit(
   remote: Remote,
-  { plan: { keep }, moments, alternatives, stage, onProgress }: RefitOrder,
+  { plan: { keep }, moments, alternatives, stage, onProgress }: RefitRequest,
 ): Promise<Refitted> {
   const { dispatcher, store, spec } = remote;
   const facts = { stage, total: spec.layers.length, unit: "layers", onProgress };

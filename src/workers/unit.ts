@@ -26,14 +26,18 @@ interface AnyUnit {
   readonly windows: Digest;
 }
 
-/** Statistics of a shard of a set in a range of layers. */
-export interface StatisticsUnit extends AnyUnit {
-  readonly kind: "statistics";
-  /** A value `OwnedWindows`. */
-  readonly windows: Digest;
+/** Layers that one unit computes. */
+export interface LayerRange {
   readonly first: number;
   /** Exclusive. */
   readonly end: number;
+}
+
+/** Statistics of a shard of a set in a range of layers. */
+export interface StatisticsUnit extends AnyUnit, LayerRange {
+  readonly kind: "statistics";
+  /** A value `OwnedWindows`. */
+  readonly windows: Digest;
   /** Input of layer `first`, a value `readonly Tensor[]`; null for the embeddings. */
   readonly hidden: Digest | null;
 }
@@ -64,13 +68,10 @@ export interface LossesUnit extends AnyUnit {
 }
 
 /** Moments of a range of layers over all sets. */
-export interface MomentsUnit extends Omit<AnyUnit, "windows"> {
+export interface MomentsUnit extends Omit<AnyUnit, "windows">, LayerRange {
   readonly kind: "moments";
   /** A value `readonly MomentShard[]`. */
   readonly shards: Digest;
-  readonly first: number;
-  /** Exclusive. */
-  readonly end: number;
 }
 
 /** A shard that counts in the moments, and where its windows stand before the first layer. */
@@ -81,15 +82,12 @@ export interface MomentShard extends Windows {
 }
 
 /** Refitted projections of a range of layers. */
-export interface RefitUnit extends Omit<AnyUnit, "windows"> {
+export interface RefitUnit extends Omit<AnyUnit, "windows">, LayerRange {
   readonly kind: "refit";
   /** A value `RefitRecipe`. */
   readonly recipe: Digest;
   /** Moments of the range, as kept_moments.ts keeps them. */
   readonly moments: Digest;
-  readonly first: number;
-  /** Exclusive. */
-  readonly end: number;
 }
 
 /** What is refitted: kept units, and perhaps other widths. */
@@ -102,13 +100,13 @@ export type Unit = StatisticsUnit | GradientsUnit | SlopesUnit | LossesUnit | Mo
 
 const shared = { hashes: z.record(z.string(), sha256), windows: object };
 const layer = z.int().nonnegative();
+const range = { first: layer, end: layer };
 
 const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("statistics"),
     ...shared,
-    first: layer,
-    end: layer,
+    ...range,
     hidden: object.nullable(),
   }),
   z.strictObject({
@@ -124,16 +122,14 @@ const unitSchema: z.ZodType<Unit> = z.discriminatedUnion("kind", [
     kind: z.literal("moments"),
     hashes: shared.hashes,
     shards: object,
-    first: layer,
-    end: layer,
+    ...range,
   }),
   z.strictObject({
     kind: z.literal("refit"),
     hashes: shared.hashes,
     recipe: object,
     moments: object,
-    first: layer,
-    end: layer,
+    ...range,
   }),
 ]);
 
