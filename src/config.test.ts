@@ -48,6 +48,8 @@ describe("resolveRunConfig", () => {
     [{ ...LEAST, dtype: "f64" }, "dtype"],
     [{ ...LEAST, method: "none", allocation: "learned" }, "allocation"],
     [{ ...LEAST, calibration: [{ name: "web", path: "web.txt", weight: 0 }] }, "weight"],
+    [{ ...LEAST, calibration: [{ name: "web", path: "web.txt", weight: 1e160 }] }, "weight"],
+    [{ ...LEAST, threads: 100_000 }, "threads"],
     [{ ...LEAST, calibration: [{ name: "", path: "web.txt" }] }, "name"],
     [{ ...LEAST, calibration: [{ name: "__proto__", path: "web.txt" }] }, "a name that plans cannot hold"],
     [

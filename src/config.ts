@@ -12,6 +12,7 @@ import {
   type DTypeChoice,
   MAX_MODULES,
   MAX_ROUNDS,
+  MAX_THREADS,
   METHODS,
   type Method,
   MIN_SEQ_LEN,
@@ -19,6 +20,7 @@ import {
   type OwnTextChoice,
   RECOVERIES,
   type RecoveryName,
+  SET_WEIGHTS,
   SHAPES,
   type Shape,
 } from "./base/choices.ts";
@@ -40,7 +42,7 @@ const textSet = z.strictObject({
     .describe(
       "text, JSON, JSON Lines or Parquet file, directory of texts or source files, hf://datasets/ORG/NAME/FILE[#COLUMN], or self for text that the model writes",
     ),
-  weight: z.number().positive().default(1).describe("how much the set counts"),
+  weight: z.number().min(SET_WEIGHTS.min).max(SET_WEIGHTS.max).default(1).describe("how much the set counts"),
 });
 
 const size = z.union([z.int().positive(), z.string()]).transform((value, context) => {
@@ -141,7 +143,7 @@ const fields = z.strictObject({
   dtype: z.enum(DTYPE_CHOICES).default("auto").describe("dtype of the output"),
   report: z.boolean().default(true).describe("whether report.html is written beside the model"),
   plan: z.string().optional().describe("plan.json to carry out instead of deciding anew"),
-  threads: z.int().positive().optional().describe("threads of one operator"),
+  threads: z.int().positive().max(MAX_THREADS).optional().describe("threads of one operator"),
   device: z
     .enum(DEVICE_NAMES)
     .default("cpu")
@@ -203,8 +205,9 @@ export interface RunConfig {
   readonly maxMemory?: number | undefined;
 }
 
-/** A configuration with all its sets, and how many windows of how many tokens. */
+/** A configuration in which nothing is left to be decided but what the texts decide: written down, it settles to itself. */
 export interface SettledConfig extends RunConfig {
+  readonly allocation: AllocationName;
   readonly refine: boolean;
   readonly gradientWindows: number;
   readonly samples: number;
@@ -253,6 +256,13 @@ export function refines({
   return (
     refine && method === "gprune" && allocation === "learned" && refits(recover) && shape === "per-layer"
   );
+}
+
+/** The same settings in the schema's order, so that those of a run and of its gprune.yaml are written alike. */
+export function inSchemaOrder<T extends RunConfig>(config: T): T {
+  const places = new Map(Object.keys(fields.shape).map((name, place) => [name, place]));
+  const place = ([name]: readonly [string, unknown]): number => places.get(name) ?? places.size;
+  return Object.fromEntries(Object.entries(config).toSorted((a, b) => place(a) - place(b))) as unknown as T;
 }
 
 /** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */

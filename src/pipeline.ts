@@ -253,7 +253,7 @@ async function decide(run: Run, { knowledge, moments }: Learned): Promise<Prunin
   const provenance = {
     method,
     metric: run.metric.name,
-    allocation: run.allocation,
+    allocation: config.allocation,
     shape,
     sparsity,
     seed,
@@ -277,8 +277,8 @@ async function decide(run: Run, { knowledge, moments }: Learned): Promise<Prunin
 
 /** A metric and an allocation, nothing more. */
 async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep> {
-  const { config, model, metric, allocation } = run;
-  const { sparsity, roundTo, shape, seed } = config;
+  const { config, model, metric } = run;
+  const { allocation, sparsity, roundTo, shape, seed } = config;
   const layers = model.spec.layers.length;
   const importance = await scoreModel({
     model,
@@ -339,10 +339,13 @@ async function train(run: Run, { model: student, recipe }: MadeModel): Promise<R
 }
 
 function save(run: Run, pruned: Model, findings: Findings): ReturnType<typeof saveRun> {
-  const { config, model, metric, allocation, started, stages, facts, onProgress, maxShardBytes } = run;
-  const settings = { ...config, allocation, metric: metric.name };
+  const { config, model, started, stages, facts, onProgress, maxShardBytes } = run;
   const write: WriteDirectory = (directory, fill) => stages.writeOutput(directory, fill);
-  return saveRun({ settings, model, started, facts, write, onProgress, maxShardBytes }, pruned, findings);
+  return saveRun(
+    { settings: config, model, started, facts, write, onProgress, maxShardBytes },
+    pruned,
+    findings,
+  );
 }
 
 /** A record that JSON can hold, for a plan's provenance. */

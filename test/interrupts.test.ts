@@ -99,7 +99,7 @@ test("Ctrl-C in the demo leaves nothing of it, and a directory that was there", 
     run.child.kill("SIGINT");
     const { code, stderr } = await run.result;
     expect(code).toBe(130);
-    expect(stderr).toMatch(/\ninterrupted by SIGINT; nothing unfinished is left behind\n$/);
+    expect(stderr).toMatch(/\ninterrupted by SIGINT; nothing half written is left behind\n$/);
     expect(await readdir(parent, { recursive: true })).toEqual(["there"]);
   }
 });
@@ -109,7 +109,7 @@ test("Ctrl-C before anything was kept leaves nothing, or says how the run is res
   run.child.kill("SIGINT");
   const { code, stderr } = await run.result;
   expect(code).toBe(130);
-  if (stderr.includes("nothing unfinished is left behind")) expect(await readdir(parent)).toEqual([]);
+  if (stderr.includes("nothing half written is left behind")) expect(await readdir(parent)).toEqual([]);
   else expect(stderr).toContain("--resume");
 });
 
@@ -234,7 +234,9 @@ test("what a run depends on must not have changed", async () => {
   const { code, stderr } = await gprune(...pruneTo(output, "--resume", "--seed", "1", "--samples", "23"));
   expect(code).toBe(1);
   expect(stderr).toContain("error BAD_CHECKPOINT: ");
-  expect(stderr).toMatch(/\n {2}settings\.samples: 23 instead of 24\n {2}settings\.seed: 1 instead of 0\n/);
+  expect(stderr).toMatch(
+    /\n {2}settings\.samples: 23 instead of 24\n {2}settings\.refitSamples: 46 instead of 48\n {2}settings\.seed: 1 instead of 0\n/,
+  );
   expect(stderr).toMatch(/\nhint: Repeat the command that began it, or remove .*out\.run to start anew\./);
   await expectResumed(output);
 });

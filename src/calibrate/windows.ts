@@ -1,5 +1,6 @@
 /** Windows of tokens cut from texts, and the seeded choice among them. */
 
+import { SET_WEIGHTS } from "../base/choices.ts";
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
 import { readText, type TextOptions } from "../io/texts.ts";
@@ -16,7 +17,7 @@ export interface TextSet {
    * calibration set also `self`, for text that the model writes (evaluate/own_text.ts).
    */
   readonly path: string;
-  /** Positive; sets count in proportion to it. */
+  /** 1e-6 to 1e6; sets count in proportion to it. */
   readonly weight: number;
 }
 
@@ -63,7 +64,8 @@ export function parseTextSet(
 ): TextSet {
   const match = /^(?<name>[^=\s]+)=(?<path>.+?)(?::(?<weight>\d+(?:\.\d+)?))?$/.exec(argument);
   const { name, path, weight = "1" } = match?.groups ?? {};
-  if (name === undefined || path === undefined || !(Number(weight) > 0)) {
+  const counts = Number(weight) >= SET_WEIGHTS.min && Number(weight) <= SET_WEIGHTS.max;
+  if (name === undefined || path === undefined || !counts) {
     const form = weighted ? "NAME=PATH[:WEIGHT]" : "NAME=PATH";
     const message = `${option}: expected ${form}, got ${JSON.stringify(argument)}`;
     const swapped = /^(?<word>[^=:/.\s]+):(?<rest>[^=]*[./][^=]*)$/.exec(argument)?.groups;
@@ -71,7 +73,9 @@ export function parseTextSet(
       const hint = `Did you mean ${option} ${swapped.word}=${swapped.rest}?`;
       throw new GpruneError("BAD_ARGUMENT", message, { hint });
     }
-    const heavy = weighted ? ` or ${option} code=src.jsonl:2, where 2 is a weight above 0` : "";
+    const heavy = weighted
+      ? ` or ${option} code=src.jsonl:2, where 2 is a weight, ${SET_WEIGHTS.min} to ${SET_WEIGHTS.max}`
+      : "";
     throw new GpruneError("BAD_ARGUMENT", message, {
       hint: `For example ${option} web=texts/web.txt${heavy}. Names have no spaces.`,
     });

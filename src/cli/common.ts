@@ -1,6 +1,6 @@
 /** What several commands share: how the model is named, common options, and computing in a child process. */
 import { Command, Help, Option } from "commander";
-import { DTYPE_CHOICES } from "../base/choices.ts";
+import { DTYPE_CHOICES, MAX_THREADS } from "../base/choices.ts";
 import { deviceOptions } from "./device.ts";
 import { choiceOption, countOption, directoryOption, numberOption } from "./options.ts";
 import { isComputeChild } from "./role.ts";
@@ -50,7 +50,8 @@ export function dtypeOption(choices: readonly string[] = DTYPE_CHOICES): Option 
 }
 
 export function threadsOption(): Option {
-  return countOption("--threads <n>", "threads of one operator (default: one for each core)", { min: 1 });
+  const range = { min: 1, max: MAX_THREADS };
+  return countOption("--threads <n>", "threads of one operator (default: one for each core)", range);
 }
 
 /** @param min - tokens, at least */

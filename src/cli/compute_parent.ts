@@ -91,7 +91,7 @@ function said(outcome: Outcome): number {
       return outcome.exitCode;
     case "interrupted": {
       const { by, atOnce, hint } = outcome;
-      const rest = atOnce || hint !== undefined ? "" : "; nothing unfinished is left behind";
+      const rest = atOnce || hint !== undefined ? "" : "; nothing half written is left behind";
       writeErr(`\ninterrupted by ${by}${rest}\n`);
       if (hint !== undefined) writeErr(`hint: ${plainText(hint)}\n`);
       return EXIT_CODES[by];

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -7,6 +7,7 @@ import { achievedSparsity, type Keep, keptUnits, makePlan } from "../prune/plan.
 import { removeRanked } from "../prune/ranked.ts";
 import { randomStream } from "../tensor/random.ts";
 import {
+  changedChannels,
   movedWidths,
   type Slope,
   type SpaceAlternatives,
@@ -85,6 +86,13 @@ describe("widthAlternatives", () => {
       widthAlternatives(request).map(({ space, alternatives }) => [space.id, alternatives[0]!.more]),
     ).toEqual([["layers.1.ffn", -16]]);
   });
+});
+
+test("no alternative has more channels than its layer, however wide a block", () => {
+  const [ffn] = spacesOf(tinySpec({ layers: [{ neurons: 64, kvGroups: 1 }] })).filter(
+    ({ kind }) => kind === "ffn",
+  );
+  expect([1, 16, 1_000_000].map((roundTo) => changedChannels(ffn!, roundTo))).toEqual([5, 16, 64]);
 });
 
 describe("movedWidths", () => {

@@ -115,7 +115,7 @@ function groupAlternatives(space: Space, { keep, order }: WidthRequest): SpaceAl
 
 /** Channels that an alternative has more or fewer, at most. */
 export function changedChannels(space: Space, roundTo: number): number {
-  return space.kind === "kv" ? space.unitChannels : stepOf(space, roundTo);
+  return space.kind === "kv" ? space.unitChannels : Math.min(space.units, stepOf(space, roundTo));
 }
 
 /** Whole blocks of `roundTo` neurons, at least one. */

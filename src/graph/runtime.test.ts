@@ -51,7 +51,7 @@ describe("Runtime", () => {
     expect(built).toBe(2);
   });
 
-  it.each([0, -1, 1.5, Number.NaN])("refuses %s threads", (threads) => {
+  it.each([0, -1, 1.5, Number.NaN, 100_000])("refuses %s threads", (threads) => {
     expect(() => new Runtime({ threads })).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
   });
 

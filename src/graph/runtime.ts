@@ -12,6 +12,7 @@
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { MAX_THREADS } from "../base/choices.ts";
 import { getOrMake, mapValues } from "../base/map_values.ts";
 import { GpruneError, internalError, reasonOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -92,11 +93,12 @@ export class Runtime {
   readonly #uploaders = new Map<string, Promise<InferenceSession>>();
   readonly #options: RuntimeOptions;
 
-  /** @throws GpruneError BAD_ARGUMENT unless `threads` is a whole number of at least 1 */
+  /** @throws GpruneError BAD_ARGUMENT unless `threads` is a whole number of 1 to 1024 */
   constructor(options: RuntimeOptions = {}) {
     const { threads = 1 } = options;
-    if (!Number.isSafeInteger(threads) || threads < 1) {
-      throw new GpruneError("BAD_ARGUMENT", `threads: expected a whole number of at least 1, got ${threads}`);
+    if (!Number.isSafeInteger(threads) || threads < 1 || threads > MAX_THREADS) {
+      const expected = `a whole number of 1 to ${MAX_THREADS}`;
+      throw new GpruneError("BAD_ARGUMENT", `threads: expected ${expected}, got ${threads}`);
     }
     this.#options = options;
     this.memory = options.memory ?? ROOMY;

@@ -71,8 +71,8 @@ export function capacity(queue: RemovalQueue): number {
   return unitsInBlocks(queue, queue.blocks) * queue.space.unitParameters;
 }
 
-/** Parameters by which a block may exceed a budget: they are whole numbers, and budgets products of fractions. */
-export const BUDGET_SLACK = 0.5;
+/** Parameters by which a block may exceed a budget: they are whole numbers, and budgets products of rounded fractions. */
+export const BUDGET_SLACK = 0.01;
 
 /** Whether queues have as many parameters to give. */
 export function canGive(queues: readonly RemovalQueue[], parameters: number): boolean {

@@ -4,7 +4,13 @@ import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel, tinySpec } from "../../test/tiny_model.ts";
-import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "../config.ts";
+import {
+  formatRunConfig,
+  parseRunConfig,
+  type RunConfigInput,
+  resolveRunConfig,
+  type SettledConfig,
+} from "../config.ts";
 import { metricByName } from "../score/registry.ts";
 import { loadCalibration, settle, warningsOf } from "./inputs.ts";
 
@@ -95,6 +101,20 @@ describe("settle", () => {
     for (const sets of [1, 4, 5]) {
       const once = settled(sets);
       expect(settle(once, tinySpec())).toEqual(once);
+    }
+  });
+
+  it("is written by a gprune.yaml that is settled again as it was, names and order included", () => {
+    const given: readonly RunConfigInput[] = [
+      {},
+      { metric: "WIFV", fallback: "Magnitude", recover: "bias" },
+      { method: "none", metric: "wanda_sp", seqLen: 64 },
+      { allocation: "curves", shape: "uniform", samples: 3, refine: false },
+    ];
+    for (const own of given) {
+      const once = settled(2, own);
+      const again = resolveRunConfig(parseRunConfig(formatRunConfig(once), "gprune.yaml"), "gprune.yaml");
+      expect(JSON.stringify(settle(again, tinySpec()))).toBe(JSON.stringify(once));
     }
   });
 });

@@ -18,7 +18,7 @@ import {
   type TextSet,
   windowLength,
 } from "../calibrate/windows.ts";
-import { GPRUNE_ALLOCATION, type RunConfig, refines, type SettledConfig } from "../config.ts";
+import { GPRUNE_ALLOCATION, inSchemaOrder, type RunConfig, refines, type SettledConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import { ownTextToCome, writeOwnText } from "../evaluate/own_text.ts";
 import type { SampleState } from "../evaluate/sample.ts";
@@ -125,25 +125,36 @@ const WRITING_BYTES = 2 ** 32;
 /** Names for a set that is added, the first that is free. */
 const OWN_NAMES = ["own", "self", "model"] as const;
 
-/** A configuration with the set that the model is to write, if there is to be one, and the number and length of windows. */
+/**
+ * A configuration with the set that the model is to write, if there is to be one, the number and length of windows, and the names
+ * of the metrics and the allocation that are used.
+ * @throws GpruneError BAD_ARGUMENT for metrics that there are not
+ */
 export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
   const mayWrite = 4 * layersParameters(spec) <= WRITING_BYTES;
-  return { ...settleWindows(config, mayWrite), seqLen: windowLength([{ spec }], config.seqLen) };
+  return inSchemaOrder({
+    ...settleButLength(config, mayWrite),
+    seqLen: windowLength([{ spec }], config.seqLen),
+  });
 }
 
 /**
  * The same but for the length of windows, which depends on the model.
  * @param mayWrite - whether the model is small enough to write a set unasked
  */
-export function settleWindows(config: RunConfig, mayWrite: boolean): Omit<SettledConfig, "seqLen"> {
+export function settleButLength(config: RunConfig, mayWrite: boolean): Omit<SettledConfig, "seqLen"> {
   const added = addsOwnText(config, mayWrite) ? [addedSet(config)] : [];
   const calibration = [...config.calibration, ...added];
   const sets = Math.max(1, calibration.length);
   const share = Math.max(1, MANY_SETS / sets);
   const { samples = Math.ceil(WINDOWS.samples * share) } = config;
   const few = Math.min(REFIT_TIMES * samples, Math.ceil(MANY_WINDOWS / sets));
+  const metric = metricByName(config.metric);
   return {
     ...config,
+    metric: metric.name,
+    allocation: allocationOf(config, metric),
+    fallback: fallbackByName(config.fallback).name,
     calibration,
     samples,
     refine: refines(config),
@@ -172,7 +183,7 @@ function addsOwnText(config: RunConfig, mayWrite: boolean): boolean {
 }
 
 /** How layers share the budget: as it is said, else learned with GPrune, else as the metric was published. */
-export function allocationOf({ method, allocation }: RunConfig, metric: Metric): AllocationName {
+function allocationOf({ method, allocation }: RunConfig, metric: Metric): AllocationName {
   return allocation ?? (method === "gprune" ? GPRUNE_ALLOCATION : metric.allocation);
 }
 

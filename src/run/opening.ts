@@ -1,6 +1,5 @@
 /** The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of. */
 
-import type { AllocationName } from "../base/choices.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { SampledSet } from "../calibrate/windows.ts";
 import type { RunConfig, SettledConfig } from "../config.ts";
@@ -13,7 +12,7 @@ import type { Model } from "../model/model.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
-import { allocationOf, fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
+import { fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
 
 /** What a run is made of before the model is read. */
 export interface AskedRun {
@@ -54,7 +53,6 @@ export interface OpenedRun extends AskedRun {
   readonly runtimes: Runtimes;
   /** One that the model is yet to write is as large as it will be. */
   readonly sets: readonly SampledSet[];
-  readonly allocation: AllocationName;
 }
 
 export interface OpeningOptions {
@@ -89,8 +87,7 @@ export async function openRun(
     });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
-    const allocation = allocationOf(config, metric);
-    return { ...asked, config, model, tokenizerObstacle, runtimes, sets, allocation };
+    return { ...asked, config, model, tokenizerObstacle, runtimes, sets };
   } catch (error) {
     await model.weights.close();
     throw error;

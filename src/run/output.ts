@@ -31,8 +31,7 @@ import { type Measurements, measurements, type PruneResult, type RunOutcome } fr
 
 /** A run that is to be saved, and how. */
 export interface SavedRun extends Pick<ExportOptions, "write" | "onProgress" | "maxShardBytes"> {
-  /** With the metric and the allocation that were used. */
-  readonly settings: SettledConfig & { readonly allocation: string };
+  readonly settings: SettledConfig;
   readonly model: Model;
   readonly started: Date;
   /** What the bytes depend on. */

@@ -40,7 +40,6 @@ export interface UpcomingRun {
   readonly sets: readonly SampledSet[];
   /** The plan to be carried out; null when one is to be made. */
   readonly given: PruningPlan | null;
-  readonly allocation: string;
   readonly metric: Metric;
   /** Bytes on the disk already, of a run that is resumed. */
   readonly kept: number;
@@ -60,7 +59,7 @@ export interface Room extends Pick<Needs, "output" | "disk"> {
 export async function planRoom({ model, sets, given, kept, metric, ...run }: UpcomingRun): Promise<Room> {
   const { spec } = model;
   const config = given === null ? run.config : { ...run.config, sparsity: achievedSparsity(given, spec) };
-  const allocation = given === null ? run.allocation : "given";
+  const allocation = given === null ? config.allocation : "given";
   const gradients = given === null && metric.input === "gradients";
   const planned: PlannedRun = {
     spec,

@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig, type SettledConfig } from "../config.ts";
-import { allocationOf, settle } from "../run/inputs.ts";
-import { metricByName } from "../score/registry.ts";
+import { settle } from "../run/inputs.ts";
 import type { Settings } from "./api.ts";
 import { askedSettings } from "./asked_settings.ts";
 
@@ -16,12 +15,7 @@ function recorded(given: RunConfigInput, spec = SPEC): Settings {
     resolveRunConfig({ model: "in", output: "out", ...given }, "test"),
     spec,
   );
-  const metric = metricByName(config.metric);
-  const { output: _, ...settings } = {
-    ...config,
-    allocation: allocationOf(config, metric),
-    metric: metric.name,
-  };
+  const { output: _, ...settings } = config;
   return JSON.parse(JSON.stringify(settings)) as Settings;
 }
 

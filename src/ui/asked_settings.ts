@@ -1,9 +1,8 @@
 /** Reduces the settings of a finished run to those that a user has to give for a similar one, without defaults and what follows from others. */
 import { windowLength } from "../calibrate/windows.ts";
-import { DEFAULTS, RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
+import { DEFAULTS, inSchemaOrder, RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
-import { allocationOf, settleWindows } from "../run/inputs.ts";
-import { metricByName } from "../score/registry.ts";
+import { settleButLength } from "../run/inputs.ts";
 import type { Settings } from "./api.ts";
 
 /** What the schema wants and no form shows as a default. */
@@ -54,9 +53,6 @@ function usual({ method }: RunConfig, name: (typeof DERIVED)[number]): unknown {
 
 /** Whether a run of the same sets does the same with both; a set that the model is to write is among them already. */
 function isSame(config: RunConfig, other: RunConfig): boolean {
-  const ends = [config, other].map((one) => {
-    const settled = settleWindows(one, false);
-    return JSON.stringify({ ...settled, allocation: allocationOf(one, metricByName(one.metric)) });
-  });
+  const ends = [config, other].map((one) => JSON.stringify(inSchemaOrder(settleButLength(one, false))));
   return ends[0] === ends[1];
 }
