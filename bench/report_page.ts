@@ -1,14 +1,14 @@
 /**
  * How large a report is, how fast it opens in Chromium, and what axe finds in it.
  *
- *   node --import tsx bench/report_page.ts REPORT.html [--rounds 7] [--pictures DIR] [--out bench/results/report_page]
+ *   node --import tsx bench/report_page.ts REPORT.html [--rounds 7] [--pictures DIR] [--out PATH]
  *
  * A round opens the file in a browser of its own and takes the time from the start of navigation to the first contents on
  * the screen, for which all of the page has been laid out, and to the end of the load event; the later of the two is when it
  * is open. axe-core and the width of the page are
  * looked at in the light and the dark theme, in windows of a phone, a tablet and a screen; DIR gets a picture of each. Exits
  * with 1 when the file has 2 MB or more, takes a second or more to open (median), asks for anything, sticks out or has a
- * violation. PATH.md and PATH.json hold the figures. Chromium must be there (`apt-get install chromium`).
+ * violation. PATH.md and PATH.json hold the figures (bench/results/report_page those that the README names). Chromium must be there (`apt-get install chromium`).
  */
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -38,7 +38,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: "string", default: "7" },
     pictures: { type: "string" },
-    out: { type: "string", default: join("bench", "results", "report_page") },
+    out: { type: "string" },
   },
 });
 const path = positionals[0];
@@ -118,12 +118,12 @@ function write(): void {
   const text =
     `${machine()}, load ${load.toFixed(2)} at the start; Chromium, a new one in each of ${openings.length} rounds. ` +
     `Median (range).\n\n${table}\n`;
-  mkdirSync(dirname(values.out), { recursive: true });
-  writeFileSync(`${values.out}.md`, text);
-  writeFileSync(
-    `${values.out}.json`,
-    `${JSON.stringify({ machine: machine(), load, bytes: size, openings, problems, holds }, null, 1)}\n`,
-  );
   console.log(text);
+  if (values.out !== undefined) {
+    const figures = { machine: machine(), load, bytes: size, openings, problems, holds };
+    mkdirSync(dirname(values.out), { recursive: true });
+    writeFileSync(`${values.out}.md`, text);
+    writeFileSync(`${values.out}.json`, `${JSON.stringify(figures, null, 1)}\n`);
+  }
   if (!holds) process.exitCode = 1;
 }

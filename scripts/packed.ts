@@ -27,9 +27,11 @@ const REQUIRED = [
   "resources/report.js",
   "demo/model/model.safetensors",
   "demo/texts/heldout/code.txt",
+  // What the tutorial begins with.
+  "scripts/get-smollm2",
 ];
 const FORBIDDEN =
-  /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench[/](?!results[/])|scripts|docs[/]api|node_modules)[/]/;
+  /[.]test[.]|[.]tsbuildinfo$|^(src|test|bench(?![/]results[/])|scripts(?![/]get-smollm2$)|docs[/]api|node_modules)[/]/;
 /** What README.md may name that is of the repository alone. */
 const OF_REPOSITORY = /^(ARCHITECTURE|CONTRIBUTING)[.]md$|^(src|test|bench)[/].*[.]ts$/;
 
