@@ -82,56 +82,87 @@ export interface Learned {
   readonly consensus: Consensus;
 }
 
+/** What the rounds so far have led to. */
+interface Learning extends Omit<Learned, "order"> {
+  /** Of every set by name, averaged over the rounds. */
+  readonly averaged: ReadonlyMap<string, Marginals>;
+  /** How much all rounds count in the average together, the last one counting 1. */
+  readonly total: number;
+  /** What every unit costs per parameter, as the last round ranked them. */
+  readonly ranked: readonly RankedSpace[];
+  /** Units that are gone by space id, the one that went first in front. */
+  readonly gone: ReadonlyMap<string, readonly number[]>;
+}
+
 /** Runs the rounds. */
 export async function learnAllocation(request: LearnedRequest): Promise<Learned> {
-  const { analyses, spec, roundTo, shape, robust, prior } = request;
-  const memory = 2 ** (-request.sparsity / request.rounds / HALF_LIFE);
-  const rounds: Round[] = [];
-  let { weights } = request;
-  let keep: Keep = {};
-  let averaged: ReadonlyMap<string, Marginals> = new Map();
-  let total = 0;
-  let consensus: Consensus = new Map();
-  let ranked: readonly RankedSpace[] = [];
-  const gone = new Map<string, readonly number[]>();
+  let learning: Learning = {
+    ...{ keep: {}, rounds: [], weights: request.weights, consensus: new Map() },
+    ...{ averaged: new Map(), total: 0, ranked: [], gone: new Map() },
+  };
   for (let round = 1; round <= request.rounds; round++) {
-    const measured = await request.measure(keep, round);
-    if (robust) weights = robustWeights(weights, measured);
-    const names = [...measured.keys()];
-    const shares = names.map((name) => weightOf(weights, name));
-    total = memory * total + 1;
-    averaged = new Map(
-      Array.from(measured, ([name, { gates }]) => {
-        // Pooled alone, a set is normalised.
-        const present = poolGateStats([gates], [1]);
-        return [name, averagedWith(averaged.get(name), { present, analyses, keep, share: 1 / total })];
-      }),
-    );
-    const allShares = shares.reduce((sum, share) => sum + share, 0);
-    const opinions = names.map((name, d): Opinion => {
-      return { share: shares[d]! / allShares, marginals: averaged.get(name)! };
-    });
-    const pooled = pooledMarginals(opinions);
-    consensus = consensusOf(opinions, { analyses, keep, pooled });
-    const sparsity = (request.sparsity * round) / request.rounds;
-    const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus, ...(prior && { prior }) };
-    ranked = rankByMarginals(pooled, removal);
-    const after = removeRanked(ranked, removal);
-    for (const values of ranked) gone.set(values.space.id, goneInOrder(values, { gone, keep, after }));
-    keep = after;
-    rounds.push({
-      sparsity,
-      losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),
-      weights: Object.fromEntries(names.map((name, d) => [name, shares[d]!])),
-    });
+    const measured = await request.measure(learning.keep, round);
+    learning = afterRound(learning, measured, request);
   }
-  const order = new Map(
+  const { keep, rounds, weights, consensus } = learning;
+  return { keep, order: orderOf(learning), rounds, weights, consensus };
+}
+
+/** @param measured - of the model that keeps what the rounds before have left */
+function afterRound(
+  before: Learning,
+  measured: ReadonlyMap<string, RoundMeasurement>,
+  request: LearnedRequest,
+): Learning {
+  const { analyses, spec, roundTo, shape, robust, prior } = request;
+  const { keep } = before;
+  const weights = robust ? robustWeights(before.weights, measured) : before.weights;
+  const total = 2 ** (-request.sparsity / request.rounds / HALF_LIFE) * before.total + 1;
+  const averaged = new Map(
+    Array.from(measured, ([name, { gates }]) => {
+      // Pooled alone, a set is normalised.
+      const present = poolGateStats([gates], [1]);
+      return [name, averagedWith(before.averaged.get(name), { present, analyses, keep, share: 1 / total })];
+    }),
+  );
+  const opinions = opinionsOf(averaged, weights);
+  const pooled = pooledMarginals(opinions);
+  const consensus = consensusOf(opinions, { analyses, keep, pooled });
+  const sparsity = (request.sparsity * (before.rounds.length + 1)) / request.rounds;
+  const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus, ...(prior && { prior }) };
+  const ranked = rankByMarginals(pooled, removal);
+  const after = removeRanked(ranked, removal);
+  const gone = ranked.map((values): readonly [string, readonly number[]] => {
+    return [values.space.id, goneInOrder(values, { gone: before.gone, keep, after })];
+  });
+  const round: Round = {
+    sparsity,
+    losses: Object.fromEntries(Array.from(measured, ([name, { gates }]) => [name, meanLoss(gates)])),
+    weights: Object.fromEntries(Array.from(measured.keys(), (name) => [name, weightOf(weights, name)])),
+  };
+  return {
+    ...{ keep: after, rounds: [...before.rounds, round], weights, consensus },
+    ...{ averaged, total, ranked, gone: new Map([...before.gone, ...gone]) },
+  };
+}
+
+/** What every set says, and its share of all weights. */
+function opinionsOf(
+  marginals: ReadonlyMap<string, Marginals>,
+  weights: ReadonlyMap<string, number>,
+): readonly Opinion[] {
+  const sum = [...marginals.keys()].reduce((all, name) => all + weightOf(weights, name), 0);
+  return Array.from(marginals, ([name, own]) => ({ share: weightOf(weights, name) / sum, marginals: own }));
+}
+
+/** All units of every space: those that are gone, then those that stay, the next to go in front. */
+function orderOf({ ranked, gone, keep }: Learning): Learned["order"] {
+  return new Map(
     ranked.map((values) => {
       const { id } = values.space;
       return [id, [...gone.get(id)!, ...presentInOrder(values, keep)]];
     }),
   );
-  return { keep, order, rounds, weights, consensus };
 }
 
 /**
