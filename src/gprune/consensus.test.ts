@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { randomStream } from "../tensor/random.ts";
-import { consensusOf, type Opinion, pooledMarginals } from "./consensus.ts";
+import { consensusOf } from "./consensus.ts";
+import { type Opinion, pooledMarginals } from "./marginals.ts";
 import { analyseUnits, type SpaceAnalysis } from "./units.ts";
 
 const spec = tinySpec({ layers: [{ neurons: 400, kvGroups: 4 }, { neurons: 80 }, { neurons: 20 }] });

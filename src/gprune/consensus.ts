@@ -14,7 +14,7 @@
  * With equal shares this is Cronbach's alpha, whose divisor is (D - 1) / D. Sets that say the same have alpha 1 whatever their shares,
  * and a set that counts for little tells as much about the others' noise as one that counts for much.
  *
- * A unit's value is the curve's, moved by alpha times the unit's own deviation (marginals.ts). With alpha 0 the order alone decides,
+ * A unit's value is the curve's, moved by alpha times the unit's own deviation (ranking.ts). With alpha 0 the order alone decides,
  * with 1 the whole deviation counts: a metric whose order is right keeps it, and one whose order is wrong is corrected. Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set cannot show
  * how much of it is noise, so its alpha is 0.
  *
@@ -23,44 +23,18 @@
  */
 import type { Space } from "../model/spaces.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
-import { clamp, mean } from "../tensor/statistics.ts";
-import { isotonic } from "./isotonic.ts";
+import { clamp } from "../tensor/statistics.ts";
+import { deviations, logCurve, type Marginals, type Opinion } from "./marginals.ts";
 import type { ModuleOrder } from "./ordering.ts";
 import type { SpaceAnalysis } from "./units.ts";
-
-/** What the model loses with every unit by space id, [units]; units that are gone have none. */
-export type Marginals = ReadonlyMap<string, Float64Array>;
-
-/** What one set says. */
-export interface Opinion {
-  /** Of all sets' weight. */
-  readonly share: number;
-  readonly marginals: Marginals;
-}
 
 /** Alpha of every module by space id, [modules]. */
 export type Consensus = ReadonlyMap<string, readonly number[]>;
 
 /** Units that a module has at least to have an alpha of its own. */
 const OWN_UNITS = 64;
-/** Values below this share of their mean count as much: the logarithm of nothing would decide alone. */
-const FLOOR = 1e-6;
 /** Pooled deviations whose squares add up to less are none. */
 const ROUNDING = 1e-18;
-
-/** The sets' marginals as one. */
-export function pooledMarginals(opinions: readonly Opinion[]): Marginals {
-  const [first, ...rest] = opinions.map(({ share, marginals }) => {
-    return new Map(Array.from(marginals, ([id, values]) => [id, values.map((value) => share * value)]));
-  });
-  for (const marginals of rest) {
-    for (const [id, values] of marginals) {
-      const sum = first!.get(id)!;
-      for (const [unit, value] of values.entries()) sum[unit]! += value;
-    }
-  }
-  return first ?? new Map();
-}
 
 /** Of the deviations of one or more modules, times their units. */
 interface Variances {
@@ -113,34 +87,6 @@ function estimatedWith({ kind }: Space, { spaceId, module, units }: ModuleOrder)
 
 function added(a: Variances = { between: 0, pooled: 0 }, b: Variances): Variances {
   return { between: a.between + b.between, pooled: a.pooled + b.pooled };
-}
-
-/** The isotonic fit of the logarithms of a module's marginals along its order, and what counts as nothing. */
-export interface LogCurve {
-  readonly fit: Float64Array;
-  readonly floor: number;
-}
-
-/** Logarithms of values, of which none counts as less than the floor. */
-export function logsOf(values: Float64Array, floor: number = logFloor(values)): Float64Array {
-  return values.map((value) => Math.log(Math.max(value, floor)));
-}
-
-function logFloor(values: Float64Array): number {
-  return Math.max(FLOOR * mean(values), Number.MIN_VALUE);
-}
-
-/** @param marginals - along the module's order, not negative */
-export function logCurve(marginals: Float64Array): LogCurve {
-  const floor = logFloor(marginals);
-  return { fit: isotonic(logsOf(marginals, floor)), floor };
-}
-
-/** How far marginals lie from a curve, as logarithms, centred: [units of the module that remain]. */
-export function deviations(marginals: Float64Array, { fit, floor }: LogCurve): Float64Array {
-  const raw = logsOf(marginals, floor).map((log, position) => log - fit[position]!);
-  const centre = mean(raw);
-  return raw.map((value) => value - centre);
 }
 
 function variancesOf(sets: readonly Float64Array[]): Variances {

@@ -35,8 +35,8 @@ import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Marginals } from "./consensus.ts";
-import { weightOf } from "./marginals.ts";
+import type { Marginals } from "./marginals.ts";
+import { weightOf } from "./set_weights.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 export interface ErrorCurvesRequest {

@@ -9,7 +9,7 @@
  * every window's squares divided by the root of their sum over the model first (calibrate/gate_stats.ts),
  * averaged over rounds, each with 2^(-16 s / R) times the weight of the next: the more has gone in between, the less a round says
  * about the model as it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior that knows of no loss (prior.ts);
- * marginals.ts makes them kept units.
+ * ranking.ts makes them kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
@@ -22,9 +22,11 @@ import type { ModelSpec } from "../model/spec.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import { removeRanked } from "../prune/ranked.ts";
 import { type RankedSpace, removalQueue } from "../prune/removal.ts";
-import { type Consensus, consensusOf, type Marginals, type Opinion, pooledMarginals } from "./consensus.ts";
-import { rankByMarginals, weightOf } from "./marginals.ts";
+import { type Consensus, consensusOf } from "./consensus.ts";
+import { type Marginals, type Opinion, pooledMarginals } from "./marginals.ts";
 import type { Prior } from "./prior.ts";
+import { rankByMarginals } from "./ranking.ts";
+import { weightOf } from "./set_weights.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
 /** What one round did. */

@@ -10,8 +10,8 @@
  */
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
-import { logsOf, type Marginals, pooledMarginals } from "./consensus.ts";
-import { weightOf } from "./marginals.ts";
+import { logsOf, type Marginals, pooledMarginals } from "./marginals.ts";
+import { weightOf } from "./set_weights.ts";
 import type { UnitOrder } from "./width_moves.ts";
 
 /**

@@ -23,8 +23,8 @@ import { standardisedUnits } from "../prune/allocate_global.ts";
 import { scoreModel } from "../score/importance.ts";
 import { metricByName } from "../score/registry.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
-import { logsOf } from "./consensus.ts";
 import { isotonic } from "./isotonic.ts";
+import { logsOf } from "./marginals.ts";
 
 /** Values that can be compared between the units of all spaces, by space id, [units]. */
 export type Prior = ReadonlyMap<string, Float64Array>;

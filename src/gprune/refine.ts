@@ -18,8 +18,8 @@ import type { Alternatives } from "../recover/alternatives.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeModel } from "../recover/recipe.ts";
-import { weightOf } from "./marginals.ts";
 import { reorderedNeurons } from "./neuron_order.ts";
+import { weightOf } from "./set_weights.ts";
 import {
   movedWidths,
   type Slope,

@@ -3,7 +3,7 @@ import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import type { Keep } from "../prune/plan.ts";
 import { randomStream } from "../tensor/random.ts";
-import { removeByMarginals } from "./marginals.ts";
+import { removeByMarginals } from "./ranking.ts";
 import { analyseUnits } from "./units.ts";
 
 const layer = { neurons: 60, kvGroups: 4 };
