@@ -25,7 +25,7 @@ export class LayerSums {
   readonly #stats: ReadonlyMap<string, CalibrationStats>;
   #spaces: readonly Space[] = [];
   #moments: readonly MomentSums[] = [];
-  /** Of the shard at hand by owner and kind: shards are added up apart, as machines do that have one each. */
+  /** Sums of the shard at hand by owner and kind: shards are added up apart, as machines do that have one each. */
   readonly #partial = new Map<string, Map<SpaceKind, ChannelStats>>();
 
   /** @param stats - of every owner, which shards are added to */

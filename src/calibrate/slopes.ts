@@ -30,7 +30,7 @@ import { centreOf } from "./gate_gradients.ts";
 import { eachOf, windowValues } from "./window_gradients.ts";
 import { sumsBySet, type WindowSums } from "./window_lots.ts";
 
-/** Of the changes of one output projection, [V] each, summed over windows. */
+/** Slopes of the changes of one output projection, [V] each, summed over windows. */
 export interface ChangeSlopes {
   /** Derivatives of the window's mean loss. */
   readonly sums: Float64Array;
@@ -42,7 +42,7 @@ export interface ChangeSlopes {
 export interface SlopeStats extends WindowSums {
   /** By space id, for spaces whose output projection has changes. */
   readonly spaces: ReadonlyMap<string, ChangeSlopes>;
-  /** Of those of neurons, what every neuron is worth, [units]; every window counts by the inverse root of its sum over the model. */
+  /** Squared derivatives of the loss by every neuron's gate by space id, [units]; every window counts by the inverse root of its sum over the model. */
   readonly neurons: ReadonlyMap<string, Float64Array>;
 }
 
@@ -200,7 +200,7 @@ async function gatesOf(
   };
 }
 
-/** Of one window of a micro-batch. @param slopes - [B, V, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding */
+/** The slopes of one window of a micro-batch. @param slopes - [B, V, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding */
 function slopesOfWindow({ shape, data }: Tensor, window: number): ChangeSlopes {
   const [, count = 0, tokens = 0] = shape;
   const sums = new Float64Array(count);

@@ -20,7 +20,7 @@ export interface WindowSums {
 
 /** What is known between two lots of windows. */
 export interface LotsState<S> {
-  /** Of every set, as far as its windows are through, which are taken in order. */
+  /** Sums of every set by name, as far as its windows are through, which are taken in order. */
   readonly sets: ReadonlyMap<string, S>;
 }
 

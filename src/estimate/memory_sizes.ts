@@ -232,7 +232,7 @@ export class RunSizes {
     return this.#places.spillHidden ? 0 : this.#allAlternatives;
   }
 
-  /** Of one output projection while it is fitted, and covariances of what comes, in float64. */
+  /** Bytes of one output projection while it is fitted, and of covariances of what comes, in float64. */
   get layerAlternatives(): number {
     const each = spacesOf(this.#run.spec).map((space) => {
       const [changed, n] = [this.#graphs.changedChannels(space), channelCount(space)];
@@ -242,7 +242,7 @@ export class RunSizes {
     return Math.max(...each);
   }
 
-  /** Of one layer, on their way through the graph, and the dense projection beside them. */
+  /** Bytes of one layer's changes on their way through the graph, and of the dense projection beside them. */
   get changes(): number {
     return 2 * Math.max(...spacesOf(this.#run.spec).map((space) => this.#alternativesOf(space)));
   }
@@ -353,12 +353,12 @@ export class RunSizes {
     return 2 * keptPositionBytes(sizes);
   }
 
-  /** Of a token's inputs of all layers. */
+  /** Bytes of a token's inputs of all layers. */
   get #inputBytes(): number {
     return this.#run.spec.layers.length * this.#hiddenOf(1);
   }
 
-  /** Of what is kept of a token beside them. */
+  /** Bytes of what is kept of a token beside its inputs. */
   get #keptBytes(): number {
     if (!this.#places.keepActivations) return 0;
     this.#kept ??= keptBytes(this.#run.spec);

@@ -7,7 +7,7 @@ import { BATCH_WINDOWS, TRAINING_TOKENS } from "../recover/distill.ts";
 export interface PlannedRun {
   readonly spec: ModelSpec;
   readonly config: SettledConfig;
-  /** Of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
+  /** Tokens of the calibration windows, all sets together; 0 without sets, and where nothing learns from them. */
   readonly tokens: number;
   /** Likewise of the windows for least squares. */
   readonly refitTokens: number;

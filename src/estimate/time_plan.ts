@@ -31,7 +31,7 @@ export interface TimePlan {
   readonly stages: Readonly<Record<string, number>>;
 }
 
-/** Of the speed of such a product: passes over many windows, decoding a token at a time, solving in double precision. */
+/** Shares of the speed of a bare product that work of other kinds has: passes over many windows, decoding a token at a time, solving in double precision. */
 const SHARES = { passes: 0.62, decoding: 0.12, solving: 0.07 };
 /** Seconds that the optimiser takes for a weight in a step. */
 const OPTIMISER_SECONDS = 5e-9;
@@ -155,14 +155,14 @@ class Work {
     return this.#layers(programsThereAndBack(this.#places, program));
   }
 
-  /** Of a token in all layers. */
+  /** Operations of all layers for one token. */
   #layers(programs: readonly LayerProgram[], batch: BatchSizes = this.#graphs.batch): number {
     const sized = programs.flatMap((program) => this.#graphs.layers(program, batch));
     const operations = sized.map(({ graph, sizes, count }) => count * operationsOf(graph, sizes));
     return operations.reduce((sum, own) => sum + own, 0) / (batch.B * batch.T);
   }
 
-  /** Of a token in the head. */
+  /** Operations of the head for one token. */
   #head(program: HeadProgram, rows = 1): number {
     const { graph, sizes } = this.#graphs.head(program, rows);
     return operationsOf(graph, sizes) / rows;

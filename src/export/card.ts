@@ -43,11 +43,11 @@ export interface CardFacts {
 /** What tells a card of ours from others, in the front matter. */
 export const CARD_TAG = "gprune";
 
-/** Of cards of directories that have the plan. */
+/** A sentence of cards of directories that have the plan. */
 export const PLAN_SENTENCE =
   "`plan.json` holds the kept units and can be carried out again with `gprune prune --plan`. ";
 
-/** Of cards of directories that we can read. */
+/** A sentence of cards of directories that we can read. */
 export const EVALUATION_HINT =
   "`gprune eval PATH --text NAME=FILE --baseline BASE` prints dense and pruned perplexities on other texts.";
 

@@ -9,7 +9,7 @@ import { CARD_TAG, EVALUATION_HINT, PLAN_SENTENCE } from "./card.ts";
 export interface CopiedCard {
   /** How it is loaded, Markdown; absent in a copy that is loaded as the original. */
   readonly loading?: string;
-  /** Of the front matter; absent in a copy of the same library. */
+  /** `library_name` of the front matter; absent in a copy of the same library. */
   readonly library?: string;
   /** Whether plan.json is there. */
   readonly hasPlan: boolean;

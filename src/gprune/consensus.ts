@@ -36,7 +36,7 @@ const OWN_UNITS = 64;
 /** Pooled deviations whose squares add up to less are none. */
 const ROUNDING = 1e-18;
 
-/** Of the deviations of one or more modules, times their units. */
+/** Variances of the deviations of one or more modules, times their units. */
 interface Variances {
   /** Covariances of every set's with every other's, added up. */
   readonly between: number;

@@ -80,13 +80,13 @@ export interface Learned {
   readonly rounds: readonly Round[];
   /** Weight of every set by name in the last round. */
   readonly weights: ReadonlyMap<string, number>;
-  /** Of the last round. */
+  /** Alphas of the last round. */
   readonly consensus: Consensus;
 }
 
 /** What the rounds so far have led to. */
 interface Learning extends Omit<Learned, "order"> {
-  /** Of every set by name, averaged over the rounds. */
+  /** Marginals of every set by name, averaged over the rounds. */
   readonly averaged: ReadonlyMap<string, Marginals>;
   /** How much all rounds count in the average together, the last one counting 1. */
   readonly total: number;

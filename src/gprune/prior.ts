@@ -44,7 +44,7 @@ export async function fluctuationPrior(model: Model, stats: CalibrationStats): P
 export interface ValuedModule {
   readonly space: Space;
   readonly units: readonly number[];
-  /** Of those units, not negative. */
+  /** What each of those units costs per parameter, [units], not negative. */
   readonly values: Float64Array;
 }
 

@@ -86,7 +86,7 @@ interface SpaceMarginals {
   readonly marginal: Float64Array;
   /** Units that are still there. */
   readonly kept: readonly number[];
-  /** Of every module. */
+  /** Alpha of every module; undefined where nothing is known of consensus. */
   readonly alphas: readonly number[] | undefined;
 }
 

@@ -68,7 +68,7 @@ export interface ModuleVerdict {
   readonly module: number;
   /** Reliability, -1..1; null when the module is too small to measure, or the sets are. */
   readonly r: number | null;
-  /** Of sets that have halves, in the order of their names; empty when r is null. */
+  /** Reliabilities of the sets that have halves, in the order of their names; empty when r is null. */
   readonly perSet: readonly SetReliability[];
   /** Mean over the sets of `own`; null when r is null. */
   readonly splitHalf: number | null;
@@ -123,7 +123,7 @@ interface SetRanks {
   readonly halves: readonly [Float64Array, Float64Array];
 }
 
-/** Of the sets that have halves. */
+/** Ranks of the sets that have halves. */
 function rankSets(named: readonly (readonly [string, SplitScores])[]): readonly SetRanks[] {
   return named.flatMap(([set, { whole, halves }]): readonly SetRanks[] => {
     if (halves === null) return [];

@@ -22,7 +22,7 @@ import { buildCached } from "./programs.ts";
 import type { FilledProgram, Runtime } from "./runtime.ts";
 import type { Dim } from "./shapes.ts";
 
-/** Of weights that one program holds: below protobuf's 2^31 - 1, with room for the graph. */
+/** Bytes of weights that one program holds, at most: below protobuf's 2^31 - 1, with room for the graph. */
 const MOST_BYTES = 2_000_000_000;
 
 /** Whether there is a matrix of a model among some that are in blocks. */

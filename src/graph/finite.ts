@@ -15,7 +15,7 @@ export interface Computation {
   readonly weights: Feeds;
   /** The name of a weight in the model, by its name in the graph. */
   readonly nameOf: (feed: string) => string;
-  /** Of its products. */
+  /** Number format of its products. */
   readonly dtype: DeviceDtype;
 }
 

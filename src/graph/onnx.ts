@@ -95,7 +95,7 @@ export interface ExternalPlace {
 }
 
 export interface PieceOptions {
-  /** Of initializers that lie in other files. */
+  /** Where initializers lie that are in other files, by name. */
   readonly places?: ReadonlyMap<string, ExternalPlace>;
   /** Before the names of outputs in `graph.outputs`; nothing when absent. */
   readonly outputPrefix?: string;

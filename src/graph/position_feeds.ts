@@ -42,7 +42,7 @@ export class PositionFeeds {
     this.#runtime = runtime;
   }
 
-  /** Of a span of every sequence of a micro-batch. @param structure - of the graph that they are for */
+  /** Feeds of a span of every sequence of a micro-batch. @param structure - of the graph that they are for */
   of(layer: LayerSpec, span: SequenceSpan, structure: LayerStructure): Feeds {
     const { rope, window } = layer;
     const key = JSON.stringify([rope, structure.span ?? layer.groupSize, window, span]);

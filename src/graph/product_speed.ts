@@ -9,7 +9,7 @@ import type { Runtime } from "./runtime.ts";
 const SECONDS = 0.25;
 const RUNS = 3;
 
-/** Of a product of [batch, rows, inner] by the transpose of [batch, columns, inner]. */
+/** Sizes of a product of [batch, rows, inner] by the transpose of [batch, columns, inner]. */
 export type PlainProduct = Pick<ProductSizes, "batch" | "rows" | "inner" | "columns">;
 
 /** Multiplications and additions a second of a float32 product, in the fastest of some runs. */

@@ -183,7 +183,7 @@ function keptValues({ projected, taps, streams }: LayerValues): ReadonlyMap<stri
   return new Map(Object.entries(values).map(([name, value]) => [`kept.${name}`, value]));
 }
 
-/** Of those, the ones that the way back looks at; training looks at most. */
+/** Adds outputs for the values that the way back looks at; training looks at most. */
 function addKept(b: GraphBuilder, layer: LayerValues, structure: LayerStructure): void {
   const wanted = new Set(LAYER_PROGRAMS.trainKept(structure).inputs.map(({ name }) => name));
   for (const [name, value] of keptValues(layer)) if (wanted.has(name)) b.output(name, value);

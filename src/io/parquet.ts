@@ -15,13 +15,13 @@ import type { PositionalFile } from "./file.ts";
 const TEXT_COLUMNS = ["text", "content"] as const;
 /** Row groups that are read of a file that is too large. */
 const MAX_GROUPS = 32;
-/** Of the footer; one with ten thousand row groups of ten columns has some 10 MB. */
+/** Bytes of the footer, at most; one with ten thousand row groups of ten columns has some 10 MB. */
 const MAX_FOOTER_BYTES = 2 ** 26;
-/** Of what is read of one row group, packed or not. Writers aim at 128 MB to 1 GB for all columns together. */
+/** Bytes of what is read of one row group, at most, packed or not. Writers aim at 128 MB to 1 GB for all columns together. */
 const MAX_COLUMN_BYTES = 2 ** 29;
-/** Of one page, unpacked; writers aim at 1 MB. */
+/** Bytes of one page, at most, unpacked; writers aim at 1 MB. */
 const MAX_PAGE_BYTES = 2 ** 28;
-/** Of one row group. */
+/** Rows of one row group, at most. */
 const MAX_ROWS = 2 ** 24;
 /** `PAR1`, which ends every Parquet file. */
 const MAGIC = 0x31524150;

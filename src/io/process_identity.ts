@@ -17,9 +17,9 @@ export interface ProcessIdentity {
    * and where there are none.
    */
   readonly namespace?: string | undefined;
-  /** Of the machine's start. */
+  /** What tells this start of the machine from another. */
   readonly boot: string;
-  /** Of the process's start; empty where that cannot be known. */
+  /** What tells this start of a process from another; empty where that cannot be known. */
   readonly started: string;
 }
 

@@ -7,7 +7,7 @@ import { type JsonLine, jsonLines } from "./json_lines.ts";
 import { parquetRows } from "./parquet_process.ts";
 import { decodeText, textPlace } from "./texts.ts";
 
-/** Of a file that is read whole. */
+/** Bytes of a file that is read whole, at most. */
 const MAX_BYTES = 2 ** 28;
 
 /**

@@ -24,7 +24,7 @@ const holderSchema = z.strictObject({
   host: z.string(),
   /** Absent in locks of older versions. */
   namespace: z.string().optional(),
-  /** Of the machine's start, and of the process's: a process number alone may be another process's by now. */
+  /** What tells starts of the machine and of the process apart: a process number alone may be another process's by now. */
   boot: z.string(),
   started: z.string(),
   /** The process that started it; absent in locks of older versions. */

@@ -137,9 +137,9 @@ export async function readText(name: string, maxBytes: number, options: TextOpti
 /** What is read of each of these files. */
 interface Share {
   readonly files: readonly FoundFile[];
-  /** Of one file. */
+  /** Bytes of one file, at most. */
   readonly maxBytes: number;
-  /** Of a file that is larger. */
+  /** Pieces that are read of a file that is larger. */
   readonly pieces: number;
 }
 

@@ -101,15 +101,15 @@ export interface Family {
     readonly kvHeads?: number;
     /** The length before scaling, whatever is said among the scaling's parameters; of classes with a default for that alone. */
     readonly originalPositions?: number;
-    /** Of tokens that begin and end texts and fill batches. */
+    /** Ids of tokens that begin and end texts and fill batches. */
     readonly tokenIds: TokenIds;
     /** Its name in config.json. */
     readonly activation: string;
     /** Where absent, C / N. */
     readonly headDim?: number;
-    /** Of `scoreScale`. */
+    /** Where the class has `scoreScale`: its scalar. */
     readonly scoreScalar?: number;
-    /** Of scores and logits, where the class caps any. */
+    /** Caps of scores and logits, where the class has any. */
     readonly scoreSoftcap?: number;
     readonly logitSoftcap?: number;
     /** Tokens that layers with a window see; null for none. */

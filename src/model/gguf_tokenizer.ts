@@ -45,7 +45,7 @@ export const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
   pad: "tokenizer.ggml.padding_token_id",
 };
 
-/** Of the token that ends a turn; llama.cpp ends there as well. */
+/** Key of the token that ends a turn; llama.cpp ends there as well. */
 const END_OF_TURN_KEY = "tokenizer.ggml.eot_token_id";
 
 /** The id under a key; undefined where there is none or no token has it, as llama.cpp takes it (4294967295 is -1 there). */

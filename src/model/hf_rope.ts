@@ -74,7 +74,7 @@ interface RopeByLayerType extends RopeParameters {
   readonly sliding_attention?: RopeParameters | null | undefined;
 }
 
-/** Of transformers 5: the same for all layers, or by type of layer. */
+/** `rope_parameters` of transformers 5: the same for all layers, or by type of layer. */
 const byLayerType = parameters.extend({
   full_attention: parameters.nullish(),
   sliding_attention: parameters.nullish(),

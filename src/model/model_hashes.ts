@@ -9,7 +9,7 @@ import type { Model } from "./model.ts";
 
 const WEIGHTS_FILE = /\.(safetensors|gguf)$/;
 
-/** Of models that are open, so that whoever asks again does not read gigabytes again. */
+/** Hashes of models that are open, so that whoever asks again does not read gigabytes again. */
 const known = new WeakMap<Model, Promise<Readonly<Record<string, string>>>>();
 
 /**

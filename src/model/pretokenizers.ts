@@ -56,7 +56,7 @@ const LLAMA3: WordCut = { ...GPT2, steps: [split(LLAMA3_WORDS)], ignoreMerges: t
 const QWEN2: WordCut = { ...GPT2, steps: [split(QWEN2_WORDS)], normalizer: { type: "NFC" } };
 const GPT4O: WordCut = { ...GPT2, steps: [split(GPT4O_WORDS)] };
 
-/** Of several names for one cut the most usual one stands first. */
+/** Cuts by their names in GGUF; of several names for one the most usual stands first. */
 const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ["gpt-2", GPT2],
   // Files from before April 2024 say "default" or nothing.

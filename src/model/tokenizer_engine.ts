@@ -78,7 +78,7 @@ export interface ThreadTimes {
 
 /** Ten times and more what real tokenizers take: other programs may keep the processor busy. */
 const TIMES: ThreadTimes = { build: 60_000, call: 10_000, character: 0.02 };
-/** Of the thread's heap; the largest vocabularies need a third. */
+/** Megabytes of the thread's heap, at most; the largest vocabularies need a third. */
 const MAX_HEAP_MB = 2048;
 
 /** The thread's program: answers one request after the other and wakes the thread that waits for the answer. */

@@ -82,7 +82,7 @@ interface Fit {
   readonly name: string;
   /** K, ascending. */
   readonly present: Int32Array;
-  /** Of K. */
+  /** Covariances of the inputs at K. */
   readonly covariances: Covariances;
   readonly lambda: number;
   /** V and P, [C, n]. */

@@ -50,7 +50,7 @@ export interface LeastSquaresRequest {
   readonly dense: Model;
   readonly plan: PruningPlan;
   readonly runtime: Runtime;
-  /** Of all spaces that lose units, or have alternatives. */
+  /** Moments of all spaces that lose units, or have alternatives. */
   readonly moments: Moments;
   /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
   readonly ridge?: number;

@@ -6,7 +6,7 @@
 
 /** How the weights of a matrix are held. */
 export interface BlockLayout {
-  /** Of a code. */
+  /** Bits of a code. */
   readonly bits: 4 | 8;
   /** Neighbours that share a scale. */
   readonly blockSize: 16 | 32 | 64;

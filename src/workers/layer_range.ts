@@ -14,7 +14,7 @@ import type { LayerRange } from "./unit.ts";
  *   may hold on to; null at the embeddings. `after`: is given those behind the range, unless it reaches the end of the model
  */
 export function overLayers(
-  { first, end, layers }: LayerRange & { /** Of the model. */ readonly layers: number },
+  { first, end, layers }: LayerRange & { /** Layers of the model. */ readonly layers: number },
   states: {
     readonly before: () => readonly Tensor[] | null;
     readonly after: (hidden: readonly AnyTensor[]) => Promise<void>;
