@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { renderTemplates } from "./render.ts";
+import { renderTemplates, templateNames } from "./render.ts";
 
 const RECORD = {
   half: 2.5,
@@ -95,5 +95,23 @@ describe("renderTemplates", () => {
       code: "BAD_TEXT",
       message: `here: template: ${problem}`,
     });
+  });
+});
+
+describe("templateNames", () => {
+  it.each([
+    ["{{ a in b }} {{ a not in c }}", "a b c"],
+    ["{{ a and b or not c }} {{ -d }} {{ a if e else f }}", "a b c d e f"],
+    ["{{ a|join(b) }} {{ c|replace('x', d)|trim }} {{ e|map(attribute='f')|list }}", "a b c d e"],
+    ["{% macro show(x, y=a) %}{{ x }}{{ y }}{{ b }}{{ varargs }}{% endmacro %}{{ show(c, y=d) }}", "a b c d"],
+    ["{% macro box() %}{{ caller(1) }}{% endmacro %}{% call(x) box() %}{{ x }}{{ a }}{% endcall %}", "a"],
+    ["{% if a %}{% endif %}{% for x in b if c %}{{ x.d[e] }}{{ loop.index }}{% endfor %}", "a b c e"],
+    ["{% if a is defined and a is not none %}{% endif %}{% set x = b %}{{ x }}{{ c.d() }}", "a b c"],
+    [
+      "{{ {a: b} }} {{ [c, (d, a)] }} {{ e[f:g] }} {{ none }} {% filter upper %}{{ h }}{% endfilter %}",
+      "a b c d e f g h",
+    ],
+  ])("are those of values that a record is to have: %j", (template, names) => {
+    expect([...templateNames(template, "here")].sort().join(" ")).toBe(names);
   });
 });

@@ -10,7 +10,7 @@
 import { Worker } from "node:worker_threads";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { isOutOfMemory, ownThread } from "../io/own_program.ts";
-import { parse, tokenize } from "./library.ts";
+import { type Name, parse, tokenize } from "./library.ts";
 
 /** Characters of one template. */
 const MAX_LENGTH = 2 ** 16;
@@ -23,7 +23,7 @@ const MAX_CHARACTERS = 2 ** 28;
 /** Names that a template may use and a record need not have. */
 const BUILT_IN: ReadonlySet<string> = new Set([
   ...["true", "false", "none", "True", "False", "None"],
-  ...["range", "loop", "namespace"],
+  ...["range", "loop", "namespace", "caller", "varargs", "kwargs"],
 ]);
 
 /** What the thread renders. It is told records in lots: of all of them it has not the room. */
@@ -61,21 +61,37 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
   }
 }
 
-/** Parts of a syntax tree that hold names of no variable. */
-const NAMELESS: ReadonlySet<string> = new Set(["filter", "test", "key"]);
+/** The part of a node that holds the name of no variable, by the node's type. */
+const NAMELESS: Readonly<Record<string, string>> = {
+  ...{ BinaryExpression: "operator", UnaryExpression: "operator", TestExpression: "test" },
+  ...{ FilterExpression: "filter", FilterStatement: "filter", KeywordArgumentExpression: "key" },
+};
 /** Parts that give variables a value. */
 const BINDING: ReadonlySet<string> = new Set(["loopvar", "assignee", "name"]);
+
+/** What is read of any node. */
+interface NamingNode {
+  readonly type?: string;
+  readonly value?: unknown;
+  readonly computed?: boolean;
+  readonly key?: Name;
+  readonly args?: readonly NamingNode[];
+  readonly callerArgs?: readonly NamingNode[] | null;
+}
 
 function collectNames(node: unknown, used: Set<string>, bound: Set<string>): void {
   if (Array.isArray(node)) for (const item of node) collectNames(item, used, bound);
   if (node instanceof Map) for (const pair of node) collectNames([...pair], used, bound);
   if (typeof node !== "object" || node === null || Array.isArray(node)) return;
-  const { type, value, computed } = node as { type?: string; value?: unknown; computed?: boolean };
+  const { type = "", value, computed, args = [], callerArgs } = node as NamingNode;
   if (type === "Identifier" && typeof value === "string") used.add(value);
+  const parameters = type === "Macro" ? args : (callerArgs ?? []);
+  // With a default, a parameter is a named argument.
+  for (const parameter of parameters) bound.add(String(parameter.key?.value ?? parameter.value));
   for (const [part, child] of Object.entries(node)) {
-    const isName = NAMELESS.has(part) && (child as { type?: string } | null)?.type === "Identifier";
-    if (isName || (part === "property" && computed === false)) continue;
-    collectNames(child, BINDING.has(part) ? bound : used, bound);
+    if (part === "property" && computed === false) continue;
+    if (part === NAMELESS[type]) collectNames((child as NamingNode).args, used, bound);
+    else collectNames(child, BINDING.has(part) ? bound : used, bound);
   }
 }
 
