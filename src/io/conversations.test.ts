@@ -6,9 +6,23 @@ describe("asConversation", () => {
     const call = { name: "weather", arguments: { city: "Ulm" } };
     const messages = [
       { role: "user", content: "Rain?" },
-      { role: "assistant", content: null, tool_calls: [call] },
+      { role: "assistant", tool_calls: [call] },
     ];
     expect(asConversation(messages)).toEqual(messages);
+  });
+
+  it("leaves out what is null, content as well, as transformers does", () => {
+    const messages = [
+      { role: "user", content: "Rain?", tool_calls: null },
+      { role: "assistant", content: null, tool_calls: [{ id: null }], name: null },
+      { from: "gpt", value: null },
+    ];
+    const said = [
+      { role: "user", content: "Rain?" },
+      { role: "assistant", tool_calls: [{ id: null }] },
+      { role: "assistant" },
+    ];
+    expect(asConversation(messages)).toStrictEqual(said);
   });
 
   it("gives ShareGPT's messages the names that templates know", () => {
