@@ -25,6 +25,25 @@ describe("asConversation", () => {
     expect(asConversation(messages)).toStrictEqual(said);
   });
 
+  it("gives reasoning the names that templates know, as transformers does", () => {
+    const said = { role: "assistant", content: "4" };
+    const fields = [
+      { thinking: "2 + 2" },
+      { reasoning: "2 + 2" },
+      { reasoning_content: "2 + 2", thinking: "so", reasoning: null },
+      { reasoning_content: null, thinking: "", reasoning: "so" },
+    ];
+    const given = [
+      { reasoning_content: "2 + 2", thinking: "2 + 2" },
+      { reasoning_content: "2 + 2", thinking: "2 + 2", reasoning: "2 + 2" },
+      { reasoning_content: "2 + 2", thinking: "so" },
+      { reasoning_content: "", thinking: "", reasoning: "so" },
+    ];
+    expect(asConversation(fields.map((field) => ({ ...said, ...field })))).toStrictEqual(
+      given.map((field) => ({ ...said, ...field })),
+    );
+  });
+
   it("gives ShareGPT's messages the names that templates know", () => {
     const names = ["system", "human", "gpt", "tool", "Human", "chatgpt", "bot", "model"];
     const roles = ["system", "user", "assistant", "tool", "user", "assistant", "assistant", "assistant"];

@@ -37,7 +37,18 @@ function asMessage(value: unknown): Message | null {
   const { from, value: said, ...rest } = given;
   const { role = roleOf(from), content = said } = rest;
   if (typeof role !== "string") return null;
-  return { ...rest, role, ...(content === undefined ? {} : { content: joinedParts(content) }) };
+  return withReasoning({
+    ...rest,
+    role,
+    ...(content === undefined ? {} : { content: joinedParts(content) }),
+  });
+}
+
+/** With reasoning under the names that templates look for it (`_alias_reasoning_fields` of transformers' utils/chat_template_utils.py). */
+function withReasoning(message: Message): Message {
+  const reasoning = message.reasoning_content ?? message.thinking ?? message.reasoning;
+  if (reasoning === undefined) return message;
+  return { thinking: reasoning, ...message, reasoning_content: reasoning };
 }
 
 function roleOf(from: unknown): unknown {
