@@ -55,6 +55,7 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ["{{ ['a', 'A', 'b']|unique|list }} {{ [2, 1]|reverse|list }}", "['a', 'b'] [1, 2]"],
   ["{{ rows|selectattr('b')|map(attribute='a')|list }} {{ range(3)|list }}", "[1] [0, 1, 2]"],
   ["{{ list|length }} {{ words|length }} {{ dict|length }} {{ words|list|first }}", "2 16 2 i"],
+  ["a\r\n{{ 'b\r\nc' }}\r\r\n{{ 'd\\r' }}\r", "a\nb\nc\n\nd\r\n"],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
