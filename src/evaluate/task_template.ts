@@ -133,6 +133,7 @@ async function questionsOf(
   const templates = templatesOf(task, path, fields);
   const values = records.map(({ value }) => withAllFields(value, fields));
   const rendered = await renderTemplates(templates, values, (index) => records[index]!.where);
+  const hasContexts = records.length > 0 && choosesContexts(records[0]!, rendered[0]![0]!, task);
   return records.map((record, index) => {
     const texts = rendered[index]!;
     return {
@@ -140,7 +141,7 @@ async function questionsOf(
       description: texts[DESCRIPTION]!,
       shots: task.num_fewshot ?? 0,
       firstShots: task.fewshot_config?.sampler === "first_n",
-      ...questionOf(record, { texts, task }),
+      ...questionOf(record, { texts, task, hasContexts }),
     };
   });
 }
@@ -233,12 +234,22 @@ function positionTemplate(template: string): string {
   return list === undefined ? template : `{{ [${list}, ${item}] | tojson }}`;
 }
 
+/**
+ * Whether choices are contexts and the target goes on after each: where the prompt is a number, that of the right choice (`multiple_input`
+ * of lm_eval/api/task.py, which the first record decides).
+ */
+function choosesContexts({ value }: JsonLine, prompt: string, { doc_to_text: field }: TaskTemplate): boolean {
+  const named = isJsonObject(value) ? value[field] : undefined;
+  return named === undefined ? /^\d+$/.test(prompt) : ["number", "boolean"].includes(typeof named);
+}
+
 function questionOf(
   { where, value }: JsonLine,
   {
-    texts: [query, target, , listed],
+    texts: [prompt, target, , listed],
     task,
-  }: { readonly texts: readonly string[]; readonly task: TaskTemplate },
+    hasContexts,
+  }: { readonly texts: readonly string[]; readonly task: TaskTemplate; readonly hasContexts: boolean },
 ): Question {
   const choices = listed === undefined ? (task.doc_to_choice as readonly string[]) : parseList(listed);
   if (choices === undefined || choices.length < 2) {
@@ -247,13 +258,21 @@ function questionOf(
       `${where}: expected doc_to_choice to give two texts or more, got ${listed}`,
     );
   }
-  const named = isJsonObject(value) ? value[task.doc_to_target] : undefined;
-  const gold = namedGold(named, choices) ?? goldOf(target!, choices);
+  const [part, right] = hasContexts
+    ? (["doc_to_text", prompt!] as const)
+    : (["doc_to_target", target!] as const);
+  const named = isJsonObject(value) ? value[task[part]] : undefined;
+  const gold = namedGold(named, choices) ?? goldOf(right, choices);
   if (gold < 0 || gold >= choices.length) {
     const expected = `a choice or its number, 0 to ${choices.length - 1}`;
-    throw new GpruneError("BAD_TEXT", `${where}: expected doc_to_target to give ${expected}, got ${target}`);
+    throw new GpruneError("BAD_TEXT", `${where}: expected ${part} to give ${expected}, got ${right}`);
   }
-  return { candidates: choices.map((choice) => candidate(query!, choice, task.target_delimiter)), gold };
+  const candidates = choices.map((choice) =>
+    hasContexts
+      ? candidate(choice, target!, task.target_delimiter)
+      : candidate(prompt!, choice, task.target_delimiter),
+  );
+  return { candidates, gold };
 }
 
 /** The index of the right choice that a field names itself: a choice, even one of digits, or true or false. */
