@@ -81,6 +81,18 @@ describe("renderTemplates", () => {
     await expect(renderTemplates(["{{ n }}"], short, where)).rejects.toThrow(/^record 150: template: /);
   });
 
+  it("passes on what fails to name a record, and what cannot be sent", async () => {
+    const nowhere = (record: number): string => {
+      throw new Error(`no name for ${record}`);
+    };
+    await expect(renderTemplates(["{{ n }}"], [{ n: 1 }, {}], nowhere)).rejects.toThrow("no name for 1");
+    await expect(renderTemplates(["{{ n }}"], [{ n: () => 1 }], () => "here")).rejects.toThrow(
+      "could not be cloned",
+    );
+    const many = Array.from({ length: 65 }, (_, n) => (n < 64 ? { n } : { n: () => n }));
+    await expect(renderTemplates(["{{ n }}"], many, () => "here")).rejects.toThrow("could not be cloned");
+  });
+
   it.each([
     ["{{ 7 % 0 }}", "expected finite numbers, whole ones below 2^53, got NaN"],
     ["{{ '%s' % 'a' }}", "expected two numbers for %, got StringValue and StringValue"],

@@ -141,25 +141,40 @@ async function rendered(
     );
   const ask = (): void => worker.postMessage(records.slice(texts.length, texts.length + LOT));
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => finish(tooLong()), MAX_SECONDS * 1000);
-    const finish = (error?: Error): void => {
+    const end = (settle: () => void): void => {
       clearTimeout(timer);
       void worker.terminate();
-      if (error === undefined) resolve(texts);
-      else reject(error);
+      settle();
     };
-    worker.on("message", (answer: RenderAnswer) => {
+    /** What throws in an event would end the process: `where` may, and so may what cannot be sent. */
+    const guarded = <T>(handle: (event: T) => void): ((event: T) => void) => {
+      return (event) => {
+        try {
+          handle(event);
+        } catch (error) {
+          end(() => reject(error));
+        }
+      };
+    };
+    const overdue = guarded(() => {
+      throw tooLong();
+    });
+    const timer = setTimeout(overdue, MAX_SECONDS * 1000, undefined);
+    const take = (answer: RenderAnswer): void => {
       timer.refresh();
       if ("problem" in answer) {
-        finish(new GpruneError("BAD_TEXT", `${where(texts.length)}: ${answer.problem}`));
-        return;
+        throw new GpruneError("BAD_TEXT", `${where(texts.length)}: ${answer.problem}`);
       }
       characters += answer.texts.reduce((sum, { length }) => sum + length, 0);
-      if (characters > MAX_CHARACTERS) finish(tooLong());
-      else if (texts.push(answer.texts) === records.length) finish();
+      if (characters > MAX_CHARACTERS) throw tooLong();
+      if (texts.push(answer.texts) === records.length) end(() => resolve(texts));
       else if (texts.length % LOT === 0) ask();
-    });
-    worker.on("error", (error) => finish(isOutOfMemory(error.message) ? tooLong() : error));
-    ask();
+    };
+    const fail = (error: Error): never => {
+      throw isOutOfMemory(error.message) ? tooLong() : error;
+    };
+    worker.on("message", guarded(take));
+    worker.on("error", guarded(fail));
+    guarded(ask)(undefined);
   });
 }
