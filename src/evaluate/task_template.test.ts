@@ -240,7 +240,7 @@ target_delimiter: ""
       "a value that is not there",
       HEAD + TEMPLATES.replace("question.strip()", "choices.texts"),
       "BAD_TEXT",
-      "a.jsonl line 1: template: expected a value, got an undefined one",
+      "a.jsonl line 1: doc_to_text: expected a value, got an undefined one",
     ],
     [
       "an unknown field",
@@ -300,7 +300,7 @@ target_delimiter: ""
       "what fails at a record",
       HEAD + TEMPLATES.replace("question.strip()", "question.nothing()"),
       "BAD_TEXT",
-      "a.jsonl line 1: template: ",
+      "a.jsonl line 1: doc_to_text: ",
     ],
   ])("refuse %s", async (_, yaml, code, message) => {
     await expect(readYaml(yaml)).rejects.toMatchObject({

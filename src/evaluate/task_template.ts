@@ -133,12 +133,12 @@ async function questionsOf(
   const templates = templatesOf(task, path, fields);
   const values = records.map(({ value }) => withAllFields(value, fields));
   const rendered = await renderTemplates(templates, values, (index) => records[index]!.where);
-  const hasContexts = records.length > 0 && choosesContexts(records[0]!, rendered[0]![0]!, task);
+  const hasContexts = records.length > 0 && choosesContexts(records[0]!, rendered[0]!.doc_to_text, task);
   return records.map((record, index) => {
     const texts = rendered[index]!;
     return {
       where: record.where,
-      description: texts[DESCRIPTION]!,
+      description: texts.description,
       shots: task.num_fewshot ?? 0,
       firstShots: task.fewshot_config?.sampler === "first_n",
       ...questionOf(record, { texts, task, hasContexts }),
@@ -188,28 +188,30 @@ function besides(yaml: string, file: string): string {
   return yaml.slice(0, start) + posix.join(posix.dirname(yaml.slice(start)), file);
 }
 
-/** Place of the description among what is rendered. */
-const DESCRIPTION = 2;
+/** Templates of a task, or what they give for a record, by their keys in its file. */
+type Templated = Readonly<{
+  doc_to_text: string;
+  doc_to_target: string;
+  description: string;
+  /** The choices as JSON, unless they are the same for all records. */
+  doc_to_choice?: string;
+}>;
 
-/**
- * Templates of the prompt, of the right answer, of what stands before everything and, unless they are the same for all
- * records, of the choices as JSON.
- */
 function templatesOf(
   { doc_to_text, doc_to_choice, doc_to_target, description }: TaskTemplate,
   path: string,
   fields: ReadonlySet<string>,
-): readonly string[] {
+): Templated {
   // A template that is the name of a field stands for its value.
   const ofField = (template: string): string => (fields.has(template) ? `{{ ${template} }}` : template);
-  const templates: Record<string, string> = {
+  const templates: Templated = {
     doc_to_text: ofField(doc_to_text),
     doc_to_target: positionTemplate(ofField(String(doc_to_target))),
     description: ofField(description),
+    ...(typeof doc_to_choice === "string" && {
+      doc_to_choice: listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`),
+    }),
   };
-  if (typeof doc_to_choice === "string") {
-    templates.doc_to_choice = listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`);
-  }
   for (const [part, template] of Object.entries(templates)) {
     const missing = [...templateNames(template, `${path}: ${part}`)].find((name) => !fields.has(name));
     if (missing === undefined) continue;
@@ -217,7 +219,7 @@ function templatesOf(
       hint: `They have ${[...fields].join(", ")}.`,
     });
   }
-  return Object.values(templates);
+  return templates;
 }
 
 /** `{{ expression }}` as `{{ (expression) | tojson }}`: a list is read, not Python's way of writing one. */
@@ -246,10 +248,10 @@ function choosesContexts({ value }: JsonLine, prompt: string, { doc_to_text: fie
 function questionOf(
   { where, value }: JsonLine,
   {
-    texts: [prompt, target, , listed],
+    texts: { doc_to_text: prompt, doc_to_target: target, doc_to_choice: listed },
     task,
     hasContexts,
-  }: { readonly texts: readonly string[]; readonly task: TaskTemplate; readonly hasContexts: boolean },
+  }: { readonly texts: Templated; readonly task: TaskTemplate; readonly hasContexts: boolean },
 ): Question {
   const choices = listed === undefined ? (task.doc_to_choice as readonly string[]) : parseList(listed);
   if (choices === undefined || choices.length < 2) {
@@ -259,8 +261,8 @@ function questionOf(
     );
   }
   const [part, right] = hasContexts
-    ? (["doc_to_text", prompt!] as const)
-    : (["doc_to_target", target!] as const);
+    ? (["doc_to_text", prompt] as const)
+    : (["doc_to_target", target] as const);
   const named = isJsonObject(value) ? value[task[part]] : undefined;
   const gold = namedGold(named, choices) ?? goldOf(right, choices);
   if (gold < 0 || gold >= choices.length) {
@@ -269,8 +271,8 @@ function questionOf(
   }
   const candidates = choices.map((choice) =>
     hasContexts
-      ? candidate(choice, target!, task.target_delimiter)
-      : candidate(prompt!, choice, task.target_delimiter),
+      ? candidate(choice, target, task.target_delimiter)
+      : candidate(prompt, choice, task.target_delimiter),
   );
   return { candidates, gold };
 }

@@ -61,36 +61,40 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
 
 describe("renderTemplates", () => {
   it("computes and prints as jinja2 does", async () => {
-    const templates = RENDERED.map(([template]) => template);
+    const templates = Object.fromEntries(RENDERED.map(([template]) => [template, template]));
     const [texts] = await renderTemplates(templates, [RECORD], () => "here");
-    expect(texts).toEqual(RENDERED.map(([, text]) => text));
+    expect(texts).toEqual(Object.fromEntries(RENDERED));
   });
 
   it("takes fields for themselves that are called as functions of templates are", async () => {
     const record = { range: [0, 5], namespace: "n", none: "x", True: 0 };
     const template = "{{ range[1] }} {{ namespace }} {{ none }} {{ True }}";
-    expect(await renderTemplates([template], [record], () => "here")).toEqual([["5 n None True"]]);
+    expect(await renderTemplates({ template }, [record], () => "here")).toEqual([
+      { template: "5 n None True" },
+    ]);
   });
 
   it("renders any number of records in their order, up to one that fails", async () => {
     const records = Array.from({ length: 200 }, (_, n) => ({ n }));
     const where = (record: number): string => `record ${record}`;
-    const texts = await renderTemplates(["{{ n }}"], records, where);
-    expect(texts).toEqual(records.map(({ n }) => [`${n}`]));
+    const texts = await renderTemplates({ t: "{{ n }}" }, records, where);
+    expect(texts).toEqual(records.map(({ n }) => ({ t: `${n}` })));
     const short = records.map(({ n }) => (n === 150 ? {} : { n }));
-    await expect(renderTemplates(["{{ n }}"], short, where)).rejects.toThrow(/^record 150: template: /);
+    await expect(renderTemplates({ t: "{{ n }}" }, short, where)).rejects.toThrow(/^record 150: t: /);
   });
 
   it("passes on what fails to name a record, and what cannot be sent", async () => {
     const nowhere = (record: number): string => {
       throw new Error(`no name for ${record}`);
     };
-    await expect(renderTemplates(["{{ n }}"], [{ n: 1 }, {}], nowhere)).rejects.toThrow("no name for 1");
-    await expect(renderTemplates(["{{ n }}"], [{ n: () => 1 }], () => "here")).rejects.toThrow(
+    await expect(renderTemplates({ t: "{{ n }}" }, [{ n: 1 }, {}], nowhere)).rejects.toThrow("no name for 1");
+    await expect(renderTemplates({ t: "{{ n }}" }, [{ n: () => 1 }], () => "here")).rejects.toThrow(
       "could not be cloned",
     );
     const many = Array.from({ length: 65 }, (_, n) => (n < 64 ? { n } : { n: () => n }));
-    await expect(renderTemplates(["{{ n }}"], many, () => "here")).rejects.toThrow("could not be cloned");
+    await expect(renderTemplates({ t: "{{ n }}" }, many, () => "here")).rejects.toThrow(
+      "could not be cloned",
+    );
   });
 
   it.each([
@@ -104,7 +108,7 @@ describe("renderTemplates", () => {
     ["{{ words.title(1) }}", "expected arguments (), got more"],
     ["{% filter upper %}a{% endfilter %}", "expected filters of values, got one of a block"],
   ])("refuses %s", async (template, problem) => {
-    await expect(renderTemplates([template], [RECORD], () => "here")).rejects.toMatchObject({
+    await expect(renderTemplates({ template }, [RECORD], () => "here")).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: `here: template: ${problem}`,
     });

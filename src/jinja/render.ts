@@ -29,14 +29,17 @@ const BUILT_IN: ReadonlySet<string> = new Set([
 /** What the thread renders. It is told records in lots: of all of them it has not the room. */
 export interface RenderRequest {
   readonly dialect: "harness" | "chat";
-  readonly templates: readonly string[];
+  /** By their names. */
+  readonly templates: Readonly<Record<string, string>>;
 }
 
 /** Records in a lot. */
 const LOT = 64;
 
 /** What it answers for each record of a lot, up to one that fails. */
-export type RenderAnswer = { readonly texts: readonly string[] } | { readonly problem: string };
+export type RenderAnswer =
+  | { readonly texts: Readonly<Record<string, string>> }
+  | { readonly template: string; readonly problem: string };
 
 /**
  * Checks the syntax of a template.
@@ -97,16 +100,18 @@ function collectNames(node: unknown, used: Set<string>, bound: Set<string>): voi
 
 /**
  * Renders all templates for every record.
+ * @param templates - by the names that messages call them
  * @param where - what a message calls a record by its index
- * @returns texts [records][templates]
+ * @returns texts [records], by the templates' names
  * @throws GpruneError BAD_TEXT for a record that a template fails on, BAD_FILE when the templates take too long
  */
-export function renderTemplates(
-  templates: readonly string[],
+export async function renderTemplates<T extends Readonly<Record<string, string>>>(
+  templates: T,
   records: readonly unknown[],
   where: (record: number) => string,
-): Promise<readonly (readonly string[])[]> {
-  return rendered({ dialect: "harness", templates }, records, (record) => `${where(record)}: template`);
+): Promise<readonly T[]> {
+  const place = (record: number, template = "templates"): string => `${where(record)}: ${template}`;
+  return rendered({ dialect: "harness", templates }, records, place) as Promise<readonly T[]>;
 }
 
 /**
@@ -119,20 +124,21 @@ export async function renderChats(
   conversations: readonly unknown[],
   where: (conversation: number) => string,
 ): Promise<readonly string[]> {
-  return (await rendered({ dialect: "chat", templates: [template] }, conversations, where)).flat();
+  const texts = await rendered({ dialect: "chat", templates: { chat: template } }, conversations, where);
+  return texts.map(({ chat }) => chat!);
 }
 
 async function rendered(
   request: RenderRequest,
   records: readonly unknown[],
-  where: (record: number) => string,
-): Promise<readonly (readonly string[])[]> {
+  where: (record: number, template?: string) => string,
+): Promise<readonly Readonly<Record<string, string>>[]> {
   if (records.length === 0) return [];
   const worker = new Worker(ownThread("thread", import.meta.url), {
     workerData: request,
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });
-  const texts: (readonly string[])[] = [];
+  const texts: Readonly<Record<string, string>>[] = [];
   let characters = 0;
   const tooLong = (): GpruneError =>
     new GpruneError(
@@ -163,9 +169,9 @@ async function rendered(
     const take = (answer: RenderAnswer): void => {
       timer.refresh();
       if ("problem" in answer) {
-        throw new GpruneError("BAD_TEXT", `${where(texts.length)}: ${answer.problem}`);
+        throw new GpruneError("BAD_TEXT", `${where(texts.length, answer.template)}: ${answer.problem}`);
       }
-      characters += answer.texts.reduce((sum, { length }) => sum + length, 0);
+      characters += Object.values(answer.texts).reduce((sum, { length }) => sum + length, 0);
       if (characters > MAX_CHARACTERS) throw tooLong();
       if (texts.push(answer.texts) === records.length) end(() => resolve(texts));
       else if (texts.length % LOT === 0) ask();
