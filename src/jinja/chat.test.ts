@@ -61,6 +61,7 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{% if true %}\r\n  {%- if true %}\r\n a\r\n{% endif %}{% endif %}\r{{ messages[1].role }}\r\n",
     " a\nuser",
   ],
+  ["{{ missing|trim }}|{{ none|trim }}|{{ missing|upper }}|{{ 1.0|trim }}", "|None||1.0"],
   [
     "{{ messages[2].content.startswith('<think>') and not messages[2].content.endswith('\\n') }} {{ 'a,b'.split(',') }} {{ 'a  b'.split() }} {{ 'aXbX'.replace('X', '-') }} {{ 'ab'.title() }} {{ 'AB'.lower() }} {{ 'ab'|upper|lower }}",
     "False ['a', 'b'] ['a', 'b'] a-b- Ab ab ab",

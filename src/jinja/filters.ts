@@ -1,7 +1,7 @@
 /** Filters of jinja2, and methods of Python's values, that the library has not or computes in another way. */
 import type { Value } from "./library.ts";
 import { json, quotedAs, SAFE_JSON, str } from "./printing.ts";
-import { capitalize, type Side, strip, titleLetters, titleWords } from "./text.ts";
+import { capitalize, replaced, type Side, strip, titleLetters, titleWords } from "./text.ts";
 import { equal, Float, Int, isNumber, itemsOf, List, Str, Tuple } from "./values.ts";
 
 /** A filter or a method. */
@@ -18,6 +18,11 @@ function operation(apply: Operation["apply"], ...parameters: readonly string[]):
 
 function ofText(change: (text: string) => string): Operation {
   return operation((value) => (value.type === "StringValue" ? new Str(change(value.value)) : undefined));
+}
+
+/** An operation of texts on what is none as well, which is printed first. */
+function printed({ parameters, apply }: Operation): Operation {
+  return operation((value, args) => apply(new Str(str(value)), args), ...parameters);
 }
 
 function stripping(...sides: readonly Side[]): Operation {
@@ -72,6 +77,19 @@ const unique = operation((value) => {
   return new List(kept);
 });
 
+const replacing = operation(
+  (value, { old, new: other, count }) => {
+    if (value.type !== "StringValue") return;
+    if (old === undefined || other === undefined)
+      throw new Error("expected arguments old and new, got fewer");
+    const times = count?.type === "IntegerValue" && count.value >= 0 ? count.value : undefined;
+    return new Str(replaced(value.value, { old: str(old), new: str(other), times }));
+  },
+  "old",
+  "new",
+  "count",
+);
+
 /** `tojson` of transformers (`_compile_jinja_template` of utils/chat_template_utils.py). */
 export const PLAIN_JSON: Operation = operation(
   (value, { ensure_ascii: ascii, indent, separators, sort_keys: sorted }) => {
@@ -114,7 +132,10 @@ export const FILTERS: ReadonlyMap<string, Operation> = new Map([
   ["default", withDefault],
   ["unique", unique],
   ["items", items],
-  ["trim", stripping("start", "end")],
-  ["capitalize", ofText(capitalize)],
-  ["title", ofText(titleWords)],
+  ["trim", printed(stripping("start", "end"))],
+  ["upper", printed(ofText((text) => text.toUpperCase()))],
+  ["lower", printed(ofText((text) => text.toLowerCase()))],
+  ["capitalize", printed(ofText(capitalize))],
+  ["title", printed(ofText(titleWords))],
+  ["replace", printed(replacing)],
 ]);

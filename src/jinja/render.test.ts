@@ -56,6 +56,14 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ["{{ rows|selectattr('b')|map(attribute='a')|list }} {{ range(3)|list }}", "[1] [0, 1, 2]"],
   ["{{ list|length }} {{ words|length }} {{ dict|length }} {{ words|list|first }}", "2 16 2 i"],
   ["a\r\n{{ 'b\r\nc' }}\r\r\n{{ 'd\\r' }}\r", "a\nb\nc\n\nd\r\n"],
+  [
+    "{{ nothing|trim }} {{ 5|trim }} {{ list|trim('[') }} {{ yes|upper }} {{ nothing|lower }} {{ list|title }} {{ dict|capitalize }}",
+    "None 5 'a', 'b'] TRUE none ['a', 'b'] {'k': 1, 'a': none}",
+  ],
+  [
+    "{{ half|replace('.', ',') }} {{ 'aXbXc'|replace('X', 1, 1) }} {{ 'ab'|replace('', '-') }} {{ 'ab'|replace('', '-', 2) }} {{ numbers|replace(2, 'x') }} {{ 'aa'|replace('a', 'b', count=1) }}",
+    "2,5 a1bXc -a-b- -a-b [x, 1] ba",
+  ],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
