@@ -206,7 +206,7 @@ function templatesOf(
   const ofField = (template: string): string => (fields.has(template) ? `{{ ${template} }}` : template);
   const templates: Templated = {
     doc_to_text: ofField(doc_to_text),
-    doc_to_target: positionTemplate(ofField(String(doc_to_target))),
+    doc_to_target: ofField(String(doc_to_target)),
     description: ofField(description),
     ...(typeof doc_to_choice === "string" && {
       doc_to_choice: listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`),
@@ -227,13 +227,6 @@ function listTemplate(template: string, where: string): string {
   const { expression } = /^\s*\{\{(?<expression>(?:(?!\}\}).)+)\}\}\s*$/s.exec(template)?.groups ?? {};
   if (expression !== undefined) return `{{ (${expression}) | tojson }}`;
   throw new GpruneError("BAD_FILE", `${where}: expected {{ a list }}, a field or a list, got ${template}`);
-}
-
-/** `{{ list.index(item) }}`, which our Jinja does not have, as the list and the item. */
-function positionTemplate(template: string): string {
-  const { list, item } =
-    /^\s*\{\{(?<list>[^{}]+)\.index\((?<item>[^(){}]+)\)\s*\}\}\s*$/.exec(template)?.groups ?? {};
-  return list === undefined ? template : `{{ [${list}, ${item}] | tojson }}`;
 }
 
 /**
@@ -287,22 +280,12 @@ function namedGold(value: unknown, choices: readonly string[]): number | undefin
 function goldOf(target: string, choices: readonly string[]): number {
   const trimmed = target.trim();
   if (/^\d+$/.test(trimmed)) return Number(trimmed);
-  const [list, item] = parsed(trimmed) as [unknown, unknown];
-  if (Array.isArray(list)) return list.indexOf(item);
   return choices.indexOf(choices.includes(target) ? target : trimmed);
 }
 
+/** A list of texts as JSON; undefined for anything else. */
 function parseList(json: string): readonly string[] | undefined {
-  const list = parsed(json);
-  return list.every((item) => typeof item === "string" && item !== "") ? (list as string[]) : undefined;
-}
-
-/** A JSON list; empty for anything else. */
-function parsed(json: string): readonly unknown[] {
-  try {
-    const value: unknown = JSON.parse(json);
-    return Array.isArray(value) ? value : [];
-  } catch {
-    return [];
-  }
+  const list: unknown = JSON.parse(json);
+  const isList = Array.isArray(list) && list.every((item) => typeof item === "string" && item !== "");
+  return isList ? list : undefined;
 }

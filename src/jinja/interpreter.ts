@@ -5,7 +5,7 @@
 import { METHODS, type Operation } from "./filters.ts";
 import * as library from "./library.ts";
 import { OPERATORS } from "./operators.ts";
-import { itemsOf, List, Str, Tuple } from "./values.ts";
+import { itemsOf, kindOf, List, Str, Tuple } from "./values.ts";
 
 type Node = library.Node;
 type Value = library.Value;
@@ -73,11 +73,20 @@ export class PythonInterpreter extends library.Interpreter {
 
   #call(node: library.CallExpression, scope: Scope): Value {
     const { callee, args } = node;
-    if (callee.type !== "MemberExpression" || callee.computed) return super.evaluate(node, scope);
-    const object = evaluated(this.evaluate(callee.object, scope));
-    const method = METHODS.get(callee.property.value);
-    const own = method?.apply(object.value, this.#arguments(method, args, scope));
-    return own ?? super.evaluate({ ...node, callee: { ...callee, object } }, scope);
+    if (callee.type !== "MemberExpression" || callee.computed) {
+      const called = evaluated(this.evaluate(callee, scope));
+      const name = callee.type === "Identifier" ? callee.value : kindOf(called.value);
+      requireFunction(called.value, `a known function, got ${name}`);
+      return super.evaluate({ ...node, callee: called }, scope);
+    }
+    const object = this.evaluate(callee.object, scope);
+    const { value: name } = callee.property;
+    const method = METHODS.get(name);
+    const own = method?.apply(object, this.#arguments(method, args, scope));
+    if (own !== undefined) return own;
+    const called = evaluated(super.evaluate({ ...callee, object: evaluated(object) }, scope));
+    requireFunction(called.value, `a known method of ${kindOf(object)}, got ${name}`);
+    return super.evaluate({ ...node, callee: called }, scope);
   }
 
   #filter(node: library.FilterExpression, scope: Scope): Value {
@@ -111,6 +120,11 @@ export class PythonInterpreter extends library.Interpreter {
     });
     return Object.fromEntries(values);
   }
+}
+
+/** @throws Error for what cannot be called */
+function requireFunction({ type }: Value, expectation: string): void {
+  if (type !== "FunctionValue") throw new Error(`expected ${expectation}`);
 }
 
 function evaluated(value: Value): library.Evaluated {

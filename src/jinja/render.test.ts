@@ -64,6 +64,23 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{{ half|replace('.', ',') }} {{ 'aXbXc'|replace('X', 1, 1) }} {{ 'ab'|replace('', '-') }} {{ 'ab'|replace('', '-', 2) }} {{ numbers|replace(2, 'x') }} {{ 'aa'|replace('a', 'b', count=1) }}",
     "2,5 a1bXc -a-b- -a-b [x, 1] ba",
   ],
+  ["{{ ', '.join(list) }} {{ ''.join('ab') }} {{ '-'.join(dict) }}|{{ ','.join([]) }}", "a, b ab k-a|"],
+  [
+    "{{ list.index('b') }} {{ numbers.index(1.0) }} {{ (1, 2).index(2) }} {{ words.index('s') }} {{ '😀a'.find('a') }} {{ 'a'.find('z') }} {{ 'ab'.find('') }}",
+    "1 1 1 3 1 -1 0",
+  ],
+  [
+    "{{ list.count('a') }} {{ 'aaa'.count('aa') }} {{ 'ab'.count('') }} {{ [1, 1.0, true].count(1) }}",
+    "1 1 3 3",
+  ],
+  [
+    "{{ 'abc'.removeprefix('a') }} {{ 'abc'.removesuffix('c') }} {{ 'abc'.removesuffix('') }} {{ 'abc'.removeprefix('b') }}",
+    "bc ab abc abc",
+  ],
+  [
+    "{{ '12'.isdigit() }} {{ ''.isdigit() }} {{ '1a'.isdigit() }} {{ '٣'.isdigit() }}",
+    "True False False True",
+  ],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
@@ -107,13 +124,20 @@ describe("renderTemplates", () => {
 
   it.each([
     ["{{ 7 % 0 }}", "expected finite numbers, whole ones below 2^53, got NaN"],
-    ["{{ '%s' % 'a' }}", "expected two numbers for %, got StringValue and StringValue"],
+    ["{{ '%s' % 'a' }}", "expected two numbers for %, got a text and a text"],
     ["{{ 2 ** 64 }}", "expected finite numbers, whole ones below 2^53, got 18446744073709552000"],
     ["{{ range(100001) }}", "range: expected at most 100000 numbers, got 100001"],
-    ["{{ words.upper }}", "expected a value to print, got FunctionValue"],
+    ["{{ words.upper }}", "expected a value to print, got a function"],
     ["{{ dict.b == 1 }}", "expected a value, got an undefined one"],
     ["{{ rows|join(',', attribute='a') }}", "expected arguments (d), got attribute"],
     ["{{ words.title(1) }}", "expected arguments (), got more"],
+    ["{{ words.swapcase() }}", "expected a known method of a text, got swapcase"],
+    ["{{ rows[0].a() }}", "expected a known method of a dict, got a"],
+    ["{{ lipsum() }}", "expected a known function, got lipsum"],
+    ["{{ list.index('c') }}", "index: expected something in a list, got c"],
+    ["{{ words.index('z') }}", "index: expected something in a text, got z"],
+    ["{{ ','.join(numbers) }}", "expected a text, got a number"],
+    ["{{ ','.join(5) }}", "expected a list, got a number"],
     ["{% filter upper %}a{% endfilter %}", "expected filters of values, got one of a block"],
   ])("refuses %s", async (template, problem) => {
     await expect(renderTemplates({ template }, [RECORD], () => "here")).rejects.toMatchObject({
