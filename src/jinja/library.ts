@@ -3,6 +3,7 @@
  * syntax trees. The one importer of it.
  */
 import * as library from "@huggingface/jinja";
+import { reasonOf } from "../errors.ts";
 
 type Typed<Type, T> = Readonly<{ type: Type; value: T; __bool__(): Readonly<{ value: boolean }> }>;
 export type StringValue = Typed<"StringValue", string>;
@@ -74,4 +75,30 @@ export type Token = Readonly<{ type: string; value: string }>;
 /** Whether line breaks after blocks and white space before them go. */
 export type TokenizeOptions = Readonly<{ lstrip_blocks?: boolean; trim_blocks?: boolean }>;
 export const tokenize: (template: string, options?: TokenizeOptions) => readonly Token[] = library.tokenize;
-export const parse: (tokens: readonly Token[]) => Node = library.parse;
+
+/** Tokens before a wrong one that a message shows, and characters of them all. */
+const NEAR = 3;
+const SHOWN = 60;
+
+/**
+ * The syntax tree.
+ * @throws Error that says near what the parser gave up
+ */
+export function parse(tokens: readonly Token[]): Node {
+  let last = 0;
+  const read = new Proxy(tokens, {
+    get(all, key) {
+      if (typeof key === "string" && /^\d+$/.test(key)) last = Math.max(last, Number(key));
+      return Reflect.get(all, key);
+    },
+  });
+  try {
+    return library.parse(read);
+  } catch (cause) {
+    // Beyond the last token, the library reads of undefined. It leaves a placeholder in one message.
+    const reason = cause instanceof TypeError ? "Unexpected end" : reasonOf(cause);
+    const shown = reason.replace(/^Parser Error: |, got \$\{.+?\} instead\.|\.$/g, "");
+    const near = tokens.slice(Math.max(0, last - NEAR), last + 1).map(({ value }) => value.trim());
+    throw new Error(`${shown}, near ${JSON.stringify(near.join(" ").slice(-SHOWN))}`, { cause });
+  }
+}

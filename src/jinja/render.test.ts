@@ -164,3 +164,17 @@ describe("templateNames", () => {
     expect([...templateNames(template, "here")].sort().join(" ")).toBe(names);
   });
 });
+
+describe("what is no template", () => {
+  it.each([
+    [
+      "{{ a is sameas b }}",
+      'Expected closing expression token. Identifier !== CloseExpression, near "a is sameas b"',
+    ],
+    ["{{ (a, b c) }}", 'Expected closing parenthesis. Identifier !== CloseParen, near "a , b c"'],
+    ["some {% foo %} text", 'Unknown statement type: foo, near "some {% foo"'],
+    ["{% if a %} text", 'Unexpected end, near "a %} text"'],
+  ])("is refused with the place: %s", (template, reason) => {
+    expect(() => templateNames(template, "here")).toThrow(`here: expected a Jinja template: ${reason}`);
+  });
+});
