@@ -63,6 +63,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ],
   ["{{ missing|trim }}|{{ none|trim }}|{{ missing|upper }}|{{ 1.0|trim }}", "|None||1.0"],
   [
+    "{{ missing is iterable }} {{ missing is sequence }} {{ messages[0] is iterable }} {{ none is iterable }} {{ missing or 'x' }}{{ 'a' if missing }} {{ ('a' if missing) is defined }}",
+    "True True True False x False",
+  ],
+  [
     "{{ messages[2].content.startswith('<think>') and not messages[2].content.endswith('\\n') }} {{ 'a,b'.split(',') }} {{ 'a  b'.split() }} {{ 'aXbX'.replace('X', '-') }} {{ 'ab'.title() }} {{ 'AB'.lower() }} {{ 'ab'|upper|lower }}",
     "False ['a', 'b'] ['a', 'b'] a-b- Ab ab ab",
   ],
@@ -108,4 +112,13 @@ it("refuses sums of what is no text, as transformers does", () => {
     );
   }
   expect(() => compileChat("{{ missing + 'a' }}")(VALUES)).toThrow("got an undefined value and a text");
+});
+
+it.each([
+  ["{{ messages[0].x.y }}", "expected a value with y, got an undefined one"],
+  ["{{ messages[9].role is defined }}", "expected a value with role, got an undefined one"],
+  ["{{ messages[0].x['y'] }}", "expected a value with parts, got an undefined one"],
+  ["{{ missing.strip() }}", "expected a value with strip, got an undefined one"],
+])("refuses parts of what is undefined, as transformers does: %s", (template, problem) => {
+  expect(() => compileChat(template)(VALUES)).toThrow(problem);
 });

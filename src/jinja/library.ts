@@ -25,7 +25,7 @@ export type BinaryExpression = Readonly<{
   right: Node;
 }>;
 /** `object.property`, or `object[property]` when it is computed. */
-type MemberExpression = Readonly<{
+export type MemberExpression = Readonly<{
   type: "MemberExpression";
   object: Node;
   property: Name;
@@ -39,8 +39,22 @@ export type FilterExpression = Readonly<{ type: "FilterExpression"; operand: Nod
 /** What a loop goes over with a condition. */
 export type SelectExpression = Readonly<{ type: "SelectExpression"; lhs: Node; test: Node }>;
 export type For = Readonly<{ type: "For"; iterable: Node }>;
+/** What depends on whether something holds. */
+type If = Readonly<{ type: "If"; test: Node }>;
+type Ternary = Readonly<{ type: "Ternary"; condition: Node }>;
+/** `not`, or a sign. */
+type UnaryExpression = Readonly<{ type: "UnaryExpression"; argument: Node }>;
+/** `operand is test`. */
+export type TestExpression = Readonly<{
+  type: "TestExpression";
+  operand: Node;
+  negate: boolean;
+  test: Name;
+}>;
 /** Not the parser's: what has its value. */
 export type Evaluated = Readonly<{ type: "Evaluated"; value: Value }>;
+/** Not the parser's: what must have a value. */
+export type Required = Readonly<{ type: "Required"; part: Node }>;
 type OtherNode = Readonly<{ type: "Program" | "FilterStatement" }>;
 /** A part of a syntax tree, of the types that are read here. */
 export type Node =
@@ -53,7 +67,12 @@ export type Node =
   | FilterExpression
   | SelectExpression
   | For
+  | If
+  | Ternary
+  | UnaryExpression
+  | TestExpression
   | Evaluated
+  | Required
   | OtherNode;
 
 /** Variables. */

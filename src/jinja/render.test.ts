@@ -81,6 +81,15 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{{ '12'.isdigit() }} {{ ''.isdigit() }} {{ '1a'.isdigit() }} {{ '٣'.isdigit() }}",
     "True False False True",
   ],
+  [
+    "{{ 'a' if yes else dict.b }} {{ true or dict.b }} {{ dict.b is defined }} {{ dict.b|default('x') }}",
+    "a True False x",
+  ],
+  ["{{ 'a' if half }}|{{ 'a' if false }}|{% for x in list if x != 'b' %}{{ x }}{% endfor %}", "a||a"],
+  [
+    "{{ dict is iterable }} {{ half is not iterable }} {{ none is iterable }} {{ (1, 2) is sequence }}",
+    "True True False True",
+  ],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
@@ -129,6 +138,16 @@ describe("renderTemplates", () => {
     ["{{ range(100001) }}", "range: expected at most 100000 numbers, got 100001"],
     ["{{ words.upper }}", "expected a value to print, got a function"],
     ["{{ dict.b == 1 }}", "expected a value, got an undefined one"],
+    ["{{ dict.b or 'x' }}", "expected a value, got an undefined one"],
+    ["{{ dict.b and 'x' }}", "expected a value, got an undefined one"],
+    ["{{ not dict.b }}", "expected a value, got an undefined one"],
+    ["{{ 'a' if dict.b else 'c' }}", "expected a value, got an undefined one"],
+    ["{{ 'a' if dict.b }}", "expected a value, got an undefined one"],
+    ["{{ dict.b if yes }}", "expected a value, got an undefined one"],
+    ["{% if false %}{% elif dict.b %}{% endif %}", "expected a value, got an undefined one"],
+    ["{% for x in list if x.b %}{% endfor %}", "expected a value, got an undefined one"],
+    ["{{ dict.b is iterable }}", "expected a value, got an undefined one"],
+    ["{{ dict.b.c is defined }}", "expected a value with c, got an undefined one"],
     ["{{ rows|join(',', attribute='a') }}", "expected arguments (d), got attribute"],
     ["{{ words.title(1) }}", "expected arguments (), got more"],
     ["{{ words.swapcase() }}", "expected a known method of a text, got swapcase"],
