@@ -42,6 +42,18 @@ describe("withShots", () => {
     expect(prompts[0]).toBe("Q1? yes\n\nQ2? no\n\nQ0?");
   });
 
+  it("takes the first ones as they are, with equal ones among them, but the question itself", () => {
+    const documents = POOL.map((document) => ({ ...document, firstShots: true }));
+    const pool = [POOL[0]!, POOL[0]!, ...POOL];
+    const prompts = contexts(withShots(documents, { ...SETTINGS, count: 3, pool }));
+    expect(prompts[5]).toBe("Q0? no\n\nQ0? no\n\nQ0? no\n\nQ5?");
+    expect(prompts[0]).toBe("Q1? yes\n\nQ2? no\n\nQ3? yes\n\nQ0?");
+    expect(prompts[1]).toBe("Q0? no\n\nQ0? no\n\nQ0? no\n\nQ1?");
+    expect(() => withShots(documents, { ...SETTINGS, count: 3, pool: pool.slice(0, 3) })).toThrow(
+      "task t: expected more than 3 questions to show 3 before each, got 1 different ones",
+    );
+  });
+
   it("puts what stands before the answers of solved questions alone", () => {
     const documents = POOL.map(({ candidates, ...document }) => ({
       ...document,

@@ -2,8 +2,9 @@
  * Few-shot questions: solved ones that come before each.
  *
  * All questions get the same ones, drawn by the seed, so that the prompt is computed once for many questions; a question
- * among them gets one more, behind the others. What makes it that question are its words, wherever they stand. (The harness
- * draws anew for every question unless its `fewshot_config` names a sampler, of which `first_n` is known here.)
+ * among them gets one more, behind the others. What makes it that question are its words, wherever they stand. No two that are drawn have
+ * the same words; the first ones may. (The harness draws anew for every question unless its `fewshot_config` names a sampler, of which `first_n`
+ * is known here, and leaves a question out where it is the same record of the same split.)
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
@@ -32,16 +33,19 @@ export function withShots(
   documents: readonly TaskDocument[],
   { count, seed, name, pool }: FewShot,
 ): readonly ShotDocument[] {
-  const different = new Map(pool.map((document) => [wordsOf(document), solvedOf(document)]));
-  const all = [...different.keys()];
+  const shots = pool.map((document) => ({ words: wordsOf(document), solved: solvedOf(document) }));
+  const different = [...new Map(shots.map((shot) => [shot.words, shot])).values()];
   const drawn = documents[0]?.firstShots
-    ? all.slice(0, count + 1)
-    : chooseWindows(all, count + 1, { seed, label: `few-shot ${name}` });
+    ? shots
+    : chooseWindows(different, count + 1, { seed, label: `few-shot ${name}` });
   return documents.map((document) => {
     const own = wordsOf(document);
-    const shots = drawn.filter((shot) => shot !== own).slice(0, count);
-    if (shots.length < count) throw tooFew(name, count, different.size);
-    return { ...document, solved: shots.map((shot) => different.get(shot)!) };
+    const solved: Candidate[] = [];
+    for (let i = 0; i < drawn.length && solved.length < count; i++) {
+      if (drawn[i]!.words !== own) solved.push(drawn[i]!.solved);
+    }
+    if (solved.length < count) throw tooFew(name, count, different.length);
+    return { ...document, solved };
   });
 }
 

@@ -195,6 +195,41 @@ target_delimiter: ""
     expect(documents.map(({ gold }) => gold)).toEqual([2, 3, 1, 3, 1]);
   });
 
+  it.each(["n", "{{n}}", "{{n|int}}"])(
+    "choose from contexts where the prompt is a number: %s",
+    async (prompt) => {
+      const yaml = `${HEAD}doc_to_text: "${prompt}"\ndoc_to_choice: "{{[a, b]}}"\ndoc_to_target: rest\n`;
+      const records = [
+        { n: 1, a: "The cat", b: "The dog", rest: "barks." },
+        { n: 0, a: "The sun", b: "The moon", rest: "2" },
+      ];
+      // As `fewshot_context` and `construct_requests` of lm-evaluation-harness 0.4.13 have them.
+      expect(await readYaml(yaml, records)).toMatchObject([
+        {
+          gold: 1,
+          candidates: [
+            { context: "The cat", delimiter: " ", answer: "barks." },
+            { context: "The dog", delimiter: " ", answer: "barks." },
+          ],
+        },
+        { gold: 0, candidates: [{ context: "The sun", answer: "2" }, { context: "The moon" }] },
+      ]);
+      await expect(readYaml(yaml, [...records, { ...records[0], n: 2 }])).rejects.toMatchObject({
+        message: "a.jsonl line 3: expected doc_to_text to give a choice or its number, 0 to 1, got 2",
+      });
+    },
+  );
+
+  it("take a field of digits, and a number behind a first text, for prompts", async () => {
+    const rest = "\ndoc_to_choice: [x, y]\ndoc_to_target: 0\n";
+    const contexts = async (prompt: string, records: readonly unknown[]) =>
+      (await readYaml(`${HEAD}doc_to_text: "${prompt}"${rest}`, records)).map(
+        ({ candidates }) => candidates[0]!.context,
+      );
+    expect(await contexts("q", [{ q: "1" }])).toEqual(["1"]);
+    expect(await contexts("{{q}}", [{ q: "a" }, { q: 1 }])).toEqual(["a", "1"]);
+  });
+
   it("take a choice with spaces for itself", async () => {
     const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: [" no", " yes"]\ndoc_to_target: "{{' ' + a}}"\n`;
     expect(await readYaml(yaml, [{ q: "?", a: "yes" }])).toMatchObject([{ gold: 1 }]);
@@ -205,7 +240,7 @@ target_delimiter: ""
       "a value that is not there",
       HEAD + TEMPLATES.replace("question.strip()", "choices.texts"),
       "BAD_TEXT",
-      "a.jsonl line 1: template: expected a value, got an undefined one",
+      "a.jsonl line 1: doc_to_text: expected a value, got an undefined one",
     ],
     [
       "an unknown field",
@@ -265,7 +300,7 @@ target_delimiter: ""
       "what fails at a record",
       HEAD + TEMPLATES.replace("question.strip()", "question.nothing()"),
       "BAD_TEXT",
-      "a.jsonl line 1: template: ",
+      "a.jsonl line 1: doc_to_text: ",
     ],
   ])("refuse %s", async (_, yaml, code, message) => {
     await expect(readYaml(yaml)).rejects.toMatchObject({

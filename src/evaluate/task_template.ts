@@ -133,14 +133,15 @@ async function questionsOf(
   const templates = templatesOf(task, path, fields);
   const values = records.map(({ value }) => withAllFields(value, fields));
   const rendered = await renderTemplates(templates, values, (index) => records[index]!.where);
+  const hasContexts = records.length > 0 && choosesContexts(records[0]!, rendered[0]!.doc_to_text, task);
   return records.map((record, index) => {
     const texts = rendered[index]!;
     return {
       where: record.where,
-      description: texts[DESCRIPTION]!,
+      description: texts.description,
       shots: task.num_fewshot ?? 0,
       firstShots: task.fewshot_config?.sampler === "first_n",
-      ...questionOf(record, { texts, task }),
+      ...questionOf(record, { texts, task, hasContexts }),
     };
   });
 }
@@ -187,28 +188,30 @@ function besides(yaml: string, file: string): string {
   return yaml.slice(0, start) + posix.join(posix.dirname(yaml.slice(start)), file);
 }
 
-/** Place of the description among what is rendered. */
-const DESCRIPTION = 2;
+/** Templates of a task, or what they give for a record, by their keys in its file. */
+type Templated = Readonly<{
+  doc_to_text: string;
+  doc_to_target: string;
+  description: string;
+  /** The choices as JSON, unless they are the same for all records. */
+  doc_to_choice?: string;
+}>;
 
-/**
- * Templates of the prompt, of the right answer, of what stands before everything and, unless they are the same for all
- * records, of the choices as JSON.
- */
 function templatesOf(
   { doc_to_text, doc_to_choice, doc_to_target, description }: TaskTemplate,
   path: string,
   fields: ReadonlySet<string>,
-): readonly string[] {
+): Templated {
   // A template that is the name of a field stands for its value.
   const ofField = (template: string): string => (fields.has(template) ? `{{ ${template} }}` : template);
-  const templates: Record<string, string> = {
+  const templates: Templated = {
     doc_to_text: ofField(doc_to_text),
-    doc_to_target: positionTemplate(ofField(String(doc_to_target))),
+    doc_to_target: ofField(String(doc_to_target)),
     description: ofField(description),
+    ...(typeof doc_to_choice === "string" && {
+      doc_to_choice: listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`),
+    }),
   };
-  if (typeof doc_to_choice === "string") {
-    templates.doc_to_choice = listTemplate(ofField(doc_to_choice), `${path}: doc_to_choice`);
-  }
   for (const [part, template] of Object.entries(templates)) {
     const missing = [...templateNames(template, `${path}: ${part}`)].find((name) => !fields.has(name));
     if (missing === undefined) continue;
@@ -216,7 +219,7 @@ function templatesOf(
       hint: `They have ${[...fields].join(", ")}.`,
     });
   }
-  return Object.values(templates);
+  return templates;
 }
 
 /** `{{ expression }}` as `{{ (expression) | tojson }}`: a list is read, not Python's way of writing one. */
@@ -226,19 +229,22 @@ function listTemplate(template: string, where: string): string {
   throw new GpruneError("BAD_FILE", `${where}: expected {{ a list }}, a field or a list, got ${template}`);
 }
 
-/** `{{ list.index(item) }}`, which our Jinja does not have, as the list and the item. */
-function positionTemplate(template: string): string {
-  const { list, item } =
-    /^\s*\{\{(?<list>[^{}]+)\.index\((?<item>[^(){}]+)\)\s*\}\}\s*$/.exec(template)?.groups ?? {};
-  return list === undefined ? template : `{{ [${list}, ${item}] | tojson }}`;
+/**
+ * Whether choices are contexts and the target goes on after each: where the prompt is a number, that of the right choice (`multiple_input`
+ * of lm_eval/api/task.py, which the first record decides).
+ */
+function choosesContexts({ value }: JsonLine, prompt: string, { doc_to_text: field }: TaskTemplate): boolean {
+  const named = isJsonObject(value) ? value[field] : undefined;
+  return named === undefined ? /^\d+$/.test(prompt) : ["number", "boolean"].includes(typeof named);
 }
 
 function questionOf(
   { where, value }: JsonLine,
   {
-    texts: [query, target, , listed],
+    texts: { doc_to_text: prompt, doc_to_target: target, doc_to_choice: listed },
     task,
-  }: { readonly texts: readonly string[]; readonly task: TaskTemplate },
+    hasContexts,
+  }: { readonly texts: Templated; readonly task: TaskTemplate; readonly hasContexts: boolean },
 ): Question {
   const choices = listed === undefined ? (task.doc_to_choice as readonly string[]) : parseList(listed);
   if (choices === undefined || choices.length < 2) {
@@ -247,13 +253,21 @@ function questionOf(
       `${where}: expected doc_to_choice to give two texts or more, got ${listed}`,
     );
   }
-  const named = isJsonObject(value) ? value[task.doc_to_target] : undefined;
-  const gold = namedGold(named, choices) ?? goldOf(target!, choices);
+  const [part, right] = hasContexts
+    ? (["doc_to_text", prompt] as const)
+    : (["doc_to_target", target] as const);
+  const named = isJsonObject(value) ? value[task[part]] : undefined;
+  const gold = namedGold(named, choices) ?? goldOf(right, choices);
   if (gold < 0 || gold >= choices.length) {
     const expected = `a choice or its number, 0 to ${choices.length - 1}`;
-    throw new GpruneError("BAD_TEXT", `${where}: expected doc_to_target to give ${expected}, got ${target}`);
+    throw new GpruneError("BAD_TEXT", `${where}: expected ${part} to give ${expected}, got ${right}`);
   }
-  return { candidates: choices.map((choice) => candidate(query!, choice, task.target_delimiter)), gold };
+  const candidates = choices.map((choice) =>
+    hasContexts
+      ? candidate(choice, target, task.target_delimiter)
+      : candidate(prompt, choice, task.target_delimiter),
+  );
+  return { candidates, gold };
 }
 
 /** The index of the right choice that a field names itself: a choice, even one of digits, or true or false. */
@@ -266,22 +280,12 @@ function namedGold(value: unknown, choices: readonly string[]): number | undefin
 function goldOf(target: string, choices: readonly string[]): number {
   const trimmed = target.trim();
   if (/^\d+$/.test(trimmed)) return Number(trimmed);
-  const [list, item] = parsed(trimmed) as [unknown, unknown];
-  if (Array.isArray(list)) return list.indexOf(item);
   return choices.indexOf(choices.includes(target) ? target : trimmed);
 }
 
+/** A list of texts as JSON; undefined for anything else. */
 function parseList(json: string): readonly string[] | undefined {
-  const list = parsed(json);
-  return list.every((item) => typeof item === "string" && item !== "") ? (list as string[]) : undefined;
-}
-
-/** A JSON list; empty for anything else. */
-function parsed(json: string): readonly unknown[] {
-  try {
-    const value: unknown = JSON.parse(json);
-    return Array.isArray(value) ? value : [];
-  } catch {
-    return [];
-  }
+  const list: unknown = JSON.parse(json);
+  const isList = Array.isArray(list) && list.every((item) => typeof item === "string" && item !== "");
+  return isList ? list : undefined;
 }

@@ -6,9 +6,42 @@ describe("asConversation", () => {
     const call = { name: "weather", arguments: { city: "Ulm" } };
     const messages = [
       { role: "user", content: "Rain?" },
-      { role: "assistant", content: null, tool_calls: [call] },
+      { role: "assistant", tool_calls: [call] },
     ];
     expect(asConversation(messages)).toEqual(messages);
+  });
+
+  it("leaves out what is null, content as well, as transformers does", () => {
+    const messages = [
+      { role: "user", content: "Rain?", tool_calls: null },
+      { role: "assistant", content: null, tool_calls: [{ id: null }], name: null },
+      { from: "gpt", value: null },
+    ];
+    const said = [
+      { role: "user", content: "Rain?" },
+      { role: "assistant", tool_calls: [{ id: null }] },
+      { role: "assistant" },
+    ];
+    expect(asConversation(messages)).toStrictEqual(said);
+  });
+
+  it("gives reasoning the names that templates know, as transformers does", () => {
+    const said = { role: "assistant", content: "4" };
+    const fields = [
+      { thinking: "2 + 2" },
+      { reasoning: "2 + 2" },
+      { reasoning_content: "2 + 2", thinking: "so", reasoning: null },
+      { reasoning_content: null, thinking: "", reasoning: "so" },
+    ];
+    const given = [
+      { reasoning_content: "2 + 2", thinking: "2 + 2" },
+      { reasoning_content: "2 + 2", thinking: "2 + 2", reasoning: "2 + 2" },
+      { reasoning_content: "2 + 2", thinking: "so" },
+      { reasoning_content: "", thinking: "", reasoning: "so" },
+    ];
+    expect(asConversation(fields.map((field) => ({ ...said, ...field })))).toStrictEqual(
+      given.map((field) => ({ ...said, ...field })),
+    );
   });
 
   it("gives ShareGPT's messages the names that templates know", () => {

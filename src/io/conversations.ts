@@ -4,7 +4,7 @@
  */
 import { isJsonObject } from "./json.ts";
 
-/** What a template is given: `role` is a text, `content` mostly one; others stay as they are. */
+/** What a template is given: `role` is a text, `content`, where there is one, mostly one; others stay as they are. */
 export type Message = Readonly<Record<string, unknown>>;
 export type Conversation = readonly Message[];
 
@@ -30,14 +30,25 @@ export function asConversation(value: unknown): Conversation | null {
   return messages.every((message) => message !== null) ? messages : null;
 }
 
+/** A message without what is null, as transformers gives it to templates: Parquet has null for all that a message has not. */
 function asMessage(value: unknown): Message | null {
   if (!isJsonObject(value)) return null;
-  const { from, value: said, ...rest } = value;
-  // Parquet has null for fields that a message has not.
-  const role = rest.role ?? roleOf(from);
-  return typeof role === "string"
-    ? { ...rest, role, content: joinedParts(rest.content ?? said ?? null) }
-    : null;
+  const given = Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null));
+  const { from, value: said, ...rest } = given;
+  const { role = roleOf(from), content = said } = rest;
+  if (typeof role !== "string") return null;
+  return withReasoning({
+    ...rest,
+    role,
+    ...(content === undefined ? {} : { content: joinedParts(content) }),
+  });
+}
+
+/** With reasoning under the names that templates look for it (`_alias_reasoning_fields` of transformers' utils/chat_template_utils.py). */
+function withReasoning(message: Message): Message {
+  const reasoning = message.reasoning_content ?? message.thinking ?? message.reasoning;
+  if (reasoning === undefined) return message;
+  return { thinking: reasoning, ...message, reasoning_content: reasoning };
 }
 
 function roleOf(from: unknown): unknown {

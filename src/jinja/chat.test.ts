@@ -58,6 +58,15 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "  x user\n  x user\nend",
   ],
   [
+    "{% if true %}\r\n  {%- if true %}\r\n a\r\n{% endif %}{% endif %}\r{{ messages[1].role }}\r\n",
+    " a\nuser",
+  ],
+  ["{{ missing|trim }}|{{ none|trim }}|{{ missing|upper }}|{{ 1.0|trim }}", "|None||1.0"],
+  [
+    "{{ missing is iterable }} {{ missing is sequence }} {{ messages[0] is iterable }} {{ none is iterable }} {{ missing or 'x' }}{{ 'a' if missing }} {{ ('a' if missing) is defined }}",
+    "True True True False x False",
+  ],
+  [
     "{{ messages[2].content.startswith('<think>') and not messages[2].content.endswith('\\n') }} {{ 'a,b'.split(',') }} {{ 'a  b'.split() }} {{ 'aXbX'.replace('X', '-') }} {{ 'ab'.title() }} {{ 'AB'.lower() }} {{ 'ab'|upper|lower }}",
     "False ['a', 'b'] ['a', 'b'] a-b- Ab ab ab",
   ],
@@ -99,8 +108,17 @@ it("refuses sums of what is no text, as transformers does", () => {
   for (const content of [1, true, { a: 1 }, [{ type: "image" }]]) {
     const values = { ...VALUES, messages: [{ role: "user", content }] };
     expect(() => compileChat("{{ 'User: ' + messages[0].content }}")(values)).toThrow(
-      "to add, got StringValue",
+      "to add, got a text and",
     );
   }
-  expect(() => compileChat("{{ missing + 'a' }}")(VALUES)).toThrow("got UndefinedValue and StringValue");
+  expect(() => compileChat("{{ missing + 'a' }}")(VALUES)).toThrow("got an undefined value and a text");
+});
+
+it.each([
+  ["{{ messages[0].x.y }}", "expected a value with y, got an undefined one"],
+  ["{{ messages[9].role is defined }}", "expected a value with role, got an undefined one"],
+  ["{{ messages[0].x['y'] }}", "expected a value with parts, got an undefined one"],
+  ["{{ missing.strip() }}", "expected a value with strip, got an undefined one"],
+])("refuses parts of what is undefined, as transformers does: %s", (template, problem) => {
+  expect(() => compileChat(template)(VALUES)).toThrow(problem);
 });

@@ -1,8 +1,17 @@
 /** Filters of jinja2, and methods of Python's values, that the library has not or computes in another way. */
 import type { Value } from "./library.ts";
 import { json, quotedAs, SAFE_JSON, str } from "./printing.ts";
-import { capitalize, type Side, strip, titleLetters, titleWords } from "./text.ts";
-import { equal, Float, Int, isNumber, itemsOf, List, Str, Tuple } from "./values.ts";
+import {
+  capitalize,
+  codePointIndex,
+  occurrences,
+  replaced,
+  type Side,
+  strip,
+  titleLetters,
+  titleWords,
+} from "./text.ts";
+import { Bool, equal, Float, Int, isNumber, itemsOf, kindOf, List, Str, Tuple } from "./values.ts";
 
 /** A filter or a method. */
 export interface Operation {
@@ -20,6 +29,11 @@ function ofText(change: (text: string) => string): Operation {
   return operation((value) => (value.type === "StringValue" ? new Str(change(value.value)) : undefined));
 }
 
+/** An operation of texts on what is none as well, which is printed first. */
+function printed({ parameters, apply }: Operation): Operation {
+  return operation((value, args) => apply(new Str(str(value)), args), ...parameters);
+}
+
 function stripping(...sides: readonly Side[]): Operation {
   return operation((value, { chars }) => {
     if (value.type !== "StringValue") return;
@@ -32,6 +46,50 @@ const items = operation((value) => {
   return new List(Array.from(value.value, ([key, item]) => new Tuple([new Str(key), item])));
 });
 
+/** A method of a text that takes texts. */
+function withTexts(
+  apply: (text: string, ...others: readonly string[]) => Value,
+  ...parameters: readonly string[]
+): Operation {
+  return operation(
+    (value, args) => {
+      if (value.type !== "StringValue") return;
+      return apply(value.value, ...parameters.map((name) => requireText(args[name])));
+    },
+    ...parameters,
+  );
+}
+
+function requireText(value: Value | undefined): string {
+  if (value?.type === "StringValue") return value.value;
+  throw new Error(`expected a text, got ${value === undefined ? "none" : kindOf(value)}`);
+}
+
+const joining = operation((value, { iterable }) => {
+  if (value.type !== "StringValue" || iterable === undefined) return;
+  return new Str(itemsOf(iterable).map(requireText).join(value.value));
+}, "iterable");
+
+/** Of an item in a list, or of a text in another, the latter in code points; -1 for none. */
+function positionIn(value: Value, sought: Value): number {
+  if (value.type === "StringValue") return codePointIndex(value.value, requireText(sought));
+  return itemsOf(value).findIndex((item) => equal(item, sought));
+}
+
+const position = operation((value, { value: sought }) => {
+  if (value.type === "ObjectValue" || sought === undefined) return;
+  const found = positionIn(value, sought);
+  if (found >= 0) return new Int(found);
+  throw new Error(`index: expected something in ${kindOf(value)}, got ${str(sought)}`);
+}, "value");
+
+const counting = operation((value, { value: sought }) => {
+  if (sought === undefined) return;
+  if (value.type === "StringValue") return new Int(occurrences(value.value, requireText(sought)));
+  if (value.type !== "ArrayValue") return;
+  return new Int(value.value.filter((item) => equal(item, sought)).length);
+}, "value");
+
 export const METHODS: ReadonlyMap<string, Operation> = new Map([
   ["strip", stripping("start", "end")],
   ["lstrip", stripping("start")],
@@ -39,6 +97,22 @@ export const METHODS: ReadonlyMap<string, Operation> = new Map([
   ["capitalize", ofText(capitalize)],
   ["title", ofText(titleLetters)],
   ["items", items],
+  ["join", joining],
+  ["index", position],
+  ["count", counting],
+  ["find", withTexts((text, part) => new Int(codePointIndex(text, part)), "sub")],
+  [
+    "removeprefix",
+    withTexts((text, part) => new Str(text.startsWith(part) ? text.slice(part.length) : text), "prefix"),
+  ],
+  [
+    "removesuffix",
+    withTexts(
+      (text, part) => new Str(text.endsWith(part) ? text.slice(0, text.length - part.length) : text),
+      "suffix",
+    ),
+  ],
+  ["isdigit", withTexts((text) => new Bool(/^\p{Nd}+$/u.test(text)))],
 ]);
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
@@ -71,6 +145,19 @@ const unique = operation((value) => {
   }
   return new List(kept);
 });
+
+const replacing = operation(
+  (value, { old, new: other, count }) => {
+    if (value.type !== "StringValue") return;
+    if (old === undefined || other === undefined)
+      throw new Error("expected arguments old and new, got fewer");
+    const times = count?.type === "IntegerValue" && count.value >= 0 ? count.value : undefined;
+    return new Str(replaced(value.value, { old: str(old), new: str(other), times }));
+  },
+  "old",
+  "new",
+  "count",
+);
 
 /** `tojson` of transformers (`_compile_jinja_template` of utils/chat_template_utils.py). */
 export const PLAIN_JSON: Operation = operation(
@@ -114,7 +201,10 @@ export const FILTERS: ReadonlyMap<string, Operation> = new Map([
   ["default", withDefault],
   ["unique", unique],
   ["items", items],
-  ["trim", stripping("start", "end")],
-  ["capitalize", ofText(capitalize)],
-  ["title", ofText(titleWords)],
+  ["trim", printed(stripping("start", "end"))],
+  ["upper", printed(ofText((text) => text.toUpperCase()))],
+  ["lower", printed(ofText((text) => text.toLowerCase()))],
+  ["capitalize", printed(ofText(capitalize))],
+  ["title", printed(ofText(titleWords))],
+  ["replace", printed(replacing)],
 ]);

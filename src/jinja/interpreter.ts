@@ -5,7 +5,7 @@
 import { METHODS, type Operation } from "./filters.ts";
 import * as library from "./library.ts";
 import { OPERATORS } from "./operators.ts";
-import { itemsOf, List, Str, Tuple } from "./values.ts";
+import { Bool, itemsOf, kindOf, List, Str, Tuple, toValue } from "./values.ts";
 
 type Node = library.Node;
 type Value = library.Value;
@@ -33,6 +33,20 @@ export class PythonInterpreter extends library.Interpreter {
     switch (node?.type) {
       case "Evaluated":
         return node.value;
+      case "Required":
+        return this.#checked(this.evaluate(node.part, scope));
+      case "If":
+        return super.evaluate({ ...node, test: required(node.test) }, scope);
+      case "Ternary":
+        return super.evaluate({ ...node, condition: required(node.condition) }, scope);
+      case "UnaryExpression":
+        return super.evaluate({ ...node, argument: required(node.argument) }, scope);
+      case "SelectExpression":
+        return this.#select(node, scope);
+      case "TestExpression":
+        return this.#test(node, scope);
+      case "MemberExpression":
+        return super.evaluate({ ...node, object: this.#whole(node, scope) }, scope);
       case "TupleLiteral":
         return new Tuple(node.value.map((item) => this.evaluate(item, scope)));
       case "BinaryExpression":
@@ -53,7 +67,9 @@ export class PythonInterpreter extends library.Interpreter {
 
   #operate(node: library.BinaryExpression, scope: Scope): Value {
     const operator = node.operator.value;
-    if (operator === "and" || operator === "or") return super.evaluate(node, scope);
+    if (operator === "and" || operator === "or") {
+      return super.evaluate({ ...node, left: required(node.left) }, scope);
+    }
     const side = (part: Node): library.Evaluated => {
       const value = this.#checked(this.evaluate(part, scope));
       return evaluated(operator === "~" ? withoutUndefined(value) : value);
@@ -65,19 +81,53 @@ export class PythonInterpreter extends library.Interpreter {
 
   /** What a loop goes over: the library's know no texts, and nothing of what is undefined. */
   #iterable(node: Node, scope: Scope): Node {
-    if (node.type === "SelectExpression") return { ...node, lhs: this.#iterable(node.lhs, scope) };
+    if (node.type === "SelectExpression") {
+      return { ...node, lhs: this.#iterable(node.lhs, scope), test: required(node.test) };
+    }
     const value = this.#checked(this.evaluate(node, scope));
     const isText = value.type === "StringValue" || value.type === "UndefinedValue";
     return evaluated(isText ? new List(itemsOf(withoutUndefined(value))) : value);
   }
 
+  /** What a part is taken of. @throws Error for an undefined value, which has none in any dialect */
+  #whole({ object, property, computed }: library.MemberExpression, scope: Scope): library.Evaluated {
+    const value = this.evaluate(object, scope);
+    if (value.type !== "UndefinedValue") return evaluated(value);
+    throw new Error(`expected a value with ${computed ? "parts" : property.value}, got an undefined one`);
+  }
+
+  /** `value if test` without an else, which gives nothing otherwise; that alone is no error in any dialect. */
+  #select({ lhs, test }: library.SelectExpression, scope: Scope): Value {
+    if (this.evaluate(required(test), scope).__bool__().value) return this.evaluate(lhs, scope);
+    return this.#dialect.isStrict ? new Str("") : toValue(undefined);
+  }
+
+  /** The library's tests of what can be gone over know neither dicts nor what is undefined. */
+  #test(node: library.TestExpression, scope: Scope): Value {
+    const value = this.evaluate(node.operand, scope);
+    if (!["iterable", "sequence"].includes(node.test.value)) {
+      return super.evaluate({ ...node, operand: evaluated(value) }, scope);
+    }
+    const { type } = withoutUndefined(this.#checked(value));
+    return new Bool(["ArrayValue", "ObjectValue", "StringValue"].includes(type) !== node.negate);
+  }
+
   #call(node: library.CallExpression, scope: Scope): Value {
     const { callee, args } = node;
-    if (callee.type !== "MemberExpression" || callee.computed) return super.evaluate(node, scope);
-    const object = evaluated(this.evaluate(callee.object, scope));
-    const method = METHODS.get(callee.property.value);
+    if (callee.type !== "MemberExpression" || callee.computed) {
+      const called = evaluated(this.evaluate(callee, scope));
+      const name = callee.type === "Identifier" ? callee.value : kindOf(called.value);
+      requireFunction(called.value, `a known function, got ${name}`);
+      return super.evaluate({ ...node, callee: called }, scope);
+    }
+    const object = this.#whole(callee, scope);
+    const { value: name } = callee.property;
+    const method = METHODS.get(name);
     const own = method?.apply(object.value, this.#arguments(method, args, scope));
-    return own ?? super.evaluate({ ...node, callee: { ...callee, object } }, scope);
+    if (own !== undefined) return own;
+    const called = evaluated(super.evaluate({ ...callee, object }, scope));
+    requireFunction(called.value, `a known method of ${kindOf(object.value)}, got ${name}`);
+    return super.evaluate({ ...node, callee: called }, scope);
   }
 
   #filter(node: library.FilterExpression, scope: Scope): Value {
@@ -113,8 +163,17 @@ export class PythonInterpreter extends library.Interpreter {
   }
 }
 
+/** @throws Error for what cannot be called */
+function requireFunction({ type }: Value, expectation: string): void {
+  if (type !== "FunctionValue") throw new Error(`expected ${expectation}`);
+}
+
 function evaluated(value: Value): library.Evaluated {
   return { type: "Evaluated", value };
+}
+
+function required(part: Node): library.Required {
+  return { type: "Required", part };
 }
 
 /** What is undefined is as good as an empty text. */

@@ -3,6 +3,7 @@
  * syntax trees. The one importer of it.
  */
 import * as library from "@huggingface/jinja";
+import { reasonOf } from "../errors.ts";
 
 type Typed<Type, T> = Readonly<{ type: Type; value: T; __bool__(): Readonly<{ value: boolean }> }>;
 export type StringValue = Typed<"StringValue", string>;
@@ -24,7 +25,7 @@ export type BinaryExpression = Readonly<{
   right: Node;
 }>;
 /** `object.property`, or `object[property]` when it is computed. */
-type MemberExpression = Readonly<{
+export type MemberExpression = Readonly<{
   type: "MemberExpression";
   object: Node;
   property: Name;
@@ -38,8 +39,22 @@ export type FilterExpression = Readonly<{ type: "FilterExpression"; operand: Nod
 /** What a loop goes over with a condition. */
 export type SelectExpression = Readonly<{ type: "SelectExpression"; lhs: Node; test: Node }>;
 export type For = Readonly<{ type: "For"; iterable: Node }>;
+/** What depends on whether something holds. */
+type If = Readonly<{ type: "If"; test: Node }>;
+type Ternary = Readonly<{ type: "Ternary"; condition: Node }>;
+/** `not`, or a sign. */
+type UnaryExpression = Readonly<{ type: "UnaryExpression"; argument: Node }>;
+/** `operand is test`. */
+export type TestExpression = Readonly<{
+  type: "TestExpression";
+  operand: Node;
+  negate: boolean;
+  test: Name;
+}>;
 /** Not the parser's: what has its value. */
 export type Evaluated = Readonly<{ type: "Evaluated"; value: Value }>;
+/** Not the parser's: what must have a value. */
+export type Required = Readonly<{ type: "Required"; part: Node }>;
 type OtherNode = Readonly<{ type: "Program" | "FilterStatement" }>;
 /** A part of a syntax tree, of the types that are read here. */
 export type Node =
@@ -52,7 +67,12 @@ export type Node =
   | FilterExpression
   | SelectExpression
   | For
+  | If
+  | Ternary
+  | UnaryExpression
+  | TestExpression
   | Evaluated
+  | Required
   | OtherNode;
 
 /** Variables. */
@@ -74,4 +94,30 @@ export type Token = Readonly<{ type: string; value: string }>;
 /** Whether line breaks after blocks and white space before them go. */
 export type TokenizeOptions = Readonly<{ lstrip_blocks?: boolean; trim_blocks?: boolean }>;
 export const tokenize: (template: string, options?: TokenizeOptions) => readonly Token[] = library.tokenize;
-export const parse: (tokens: readonly Token[]) => Node = library.parse;
+
+/** Tokens before a wrong one that a message shows, and characters of them all. */
+const NEAR = 3;
+const SHOWN = 60;
+
+/**
+ * The syntax tree.
+ * @throws Error that says near what the parser gave up
+ */
+export function parse(tokens: readonly Token[]): Node {
+  let last = 0;
+  const read = new Proxy(tokens, {
+    get(all, key) {
+      if (typeof key === "string" && /^\d+$/.test(key)) last = Math.max(last, Number(key));
+      return Reflect.get(all, key);
+    },
+  });
+  try {
+    return library.parse(read);
+  } catch (cause) {
+    // Beyond the last token, the library reads of undefined. It leaves a placeholder in one message.
+    const reason = cause instanceof TypeError ? "Unexpected end" : reasonOf(cause);
+    const shown = reason.replace(/^Parser Error: |, got \$\{.+?\} instead\.|\.$/g, "");
+    const near = tokens.slice(Math.max(0, last - NEAR), last + 1).map(({ value }) => value.trim());
+    throw new Error(`${shown}, near ${JSON.stringify(near.join(" ").slice(-SHOWN))}`, { cause });
+  }
+}

@@ -1,7 +1,7 @@
 /** Operators that Python and the library compute in different ways. */
 import type { Value } from "./library.ts";
 import { str } from "./printing.ts";
-import { Bool, equal, Float, Int, isNumber, Str } from "./values.ts";
+import { Bool, equal, Float, Int, isNumber, kindOf, Str } from "./values.ts";
 
 /** Nothing for values that the library is right for. */
 type Operator = (left: Value, right: Value) => Value | undefined;
@@ -17,7 +17,7 @@ function membership(isWanted: boolean): Operator {
 /** With the divisor's sign. Python formats texts with it; the library would write NaN. */
 const remainder: Operator = (left, right) => {
   if (!isNumber(left) || !isNumber(right)) {
-    throw new Error(`expected two numbers for %, got ${left.type} and ${right.type}`);
+    throw new Error(`expected two numbers for %, got ${kindOf(left)} and ${kindOf(right)}`);
   }
   const divisor = Number(right.value);
   const rest = Number(left.value) % divisor;
@@ -29,7 +29,7 @@ const remainder: Operator = (left, right) => {
 const sum: Operator = (left, right) => {
   const kinds = [left, right].map((value) => (isNumber(value) ? "number" : value.type));
   if (kinds[0] === kinds[1] && ["number", "StringValue", "ArrayValue"].includes(kinds[0]!)) return;
-  throw new Error(`expected two texts, numbers or lists to add, got ${left.type} and ${right.type}`);
+  throw new Error(`expected two texts, numbers or lists to add, got ${kindOf(left)} and ${kindOf(right)}`);
 };
 
 export const OPERATORS: ReadonlyMap<string, Operator> = new Map<string, Operator>([

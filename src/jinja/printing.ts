@@ -1,6 +1,6 @@
 /** Values as texts: Python's `str` and `repr`, and jinja2's `tojson`. Control characters stay as they are. */
 import type { Value } from "./library.ts";
-import { isNumber, Tuple } from "./values.ts";
+import { isNumber, kindOf, Tuple } from "./values.ts";
 
 /** @throws Error for what is no value of JSON, and for numbers that are not exact */
 export function str(value: Value): string {
@@ -77,7 +77,7 @@ function escapedUnit(unit: string): string {
 
 /** Of records, 1.0 is 1: JSON has one kind of numbers here. */
 function printedNumber(value: Value): string {
-  if (!isNumber(value)) throw new Error(`expected a value to print, got ${value.type}`);
+  if (!isNumber(value)) throw new Error(`expected a value to print, got ${kindOf(value)}`);
   const number = Number(value.value);
   const isFloat = value.type === "FloatValue";
   if (isFloat ? !Number.isFinite(number) : !Number.isSafeInteger(number)) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { renderTemplates } from "./render.ts";
+import { renderTemplates, templateNames } from "./render.ts";
 
 const RECORD = {
   half: 2.5,
@@ -55,45 +55,145 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
   ["{{ ['a', 'A', 'b']|unique|list }} {{ [2, 1]|reverse|list }}", "['a', 'b'] [1, 2]"],
   ["{{ rows|selectattr('b')|map(attribute='a')|list }} {{ range(3)|list }}", "[1] [0, 1, 2]"],
   ["{{ list|length }} {{ words|length }} {{ dict|length }} {{ words|list|first }}", "2 16 2 i"],
+  ["a\r\n{{ 'b\r\nc' }}\r\r\n{{ 'd\\r' }}\r", "a\nb\nc\n\nd\r\n"],
+  [
+    "{{ nothing|trim }} {{ 5|trim }} {{ list|trim('[') }} {{ yes|upper }} {{ nothing|lower }} {{ list|title }} {{ dict|capitalize }}",
+    "None 5 'a', 'b'] TRUE none ['a', 'b'] {'k': 1, 'a': none}",
+  ],
+  [
+    "{{ half|replace('.', ',') }} {{ 'aXbXc'|replace('X', 1, 1) }} {{ 'ab'|replace('', '-') }} {{ 'ab'|replace('', '-', 2) }} {{ numbers|replace(2, 'x') }} {{ 'aa'|replace('a', 'b', count=1) }}",
+    "2,5 a1bXc -a-b- -a-b [x, 1] ba",
+  ],
+  ["{{ ', '.join(list) }} {{ ''.join('ab') }} {{ '-'.join(dict) }}|{{ ','.join([]) }}", "a, b ab k-a|"],
+  [
+    "{{ list.index('b') }} {{ numbers.index(1.0) }} {{ (1, 2).index(2) }} {{ words.index('s') }} {{ '😀a'.find('a') }} {{ 'a'.find('z') }} {{ 'ab'.find('') }}",
+    "1 1 1 3 1 -1 0",
+  ],
+  [
+    "{{ list.count('a') }} {{ 'aaa'.count('aa') }} {{ 'ab'.count('') }} {{ [1, 1.0, true].count(1) }}",
+    "1 1 3 3",
+  ],
+  [
+    "{{ 'abc'.removeprefix('a') }} {{ 'abc'.removesuffix('c') }} {{ 'abc'.removesuffix('') }} {{ 'abc'.removeprefix('b') }}",
+    "bc ab abc abc",
+  ],
+  [
+    "{{ '12'.isdigit() }} {{ ''.isdigit() }} {{ '1a'.isdigit() }} {{ '٣'.isdigit() }}",
+    "True False False True",
+  ],
+  [
+    "{{ 'a' if yes else dict.b }} {{ true or dict.b }} {{ dict.b is defined }} {{ dict.b|default('x') }}",
+    "a True False x",
+  ],
+  ["{{ 'a' if half }}|{{ 'a' if false }}|{% for x in list if x != 'b' %}{{ x }}{% endfor %}", "a||a"],
+  [
+    "{{ dict is iterable }} {{ half is not iterable }} {{ none is iterable }} {{ (1, 2) is sequence }}",
+    "True True False True",
+  ],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
 describe("renderTemplates", () => {
   it("computes and prints as jinja2 does", async () => {
-    const templates = RENDERED.map(([template]) => template);
+    const templates = Object.fromEntries(RENDERED.map(([template]) => [template, template]));
     const [texts] = await renderTemplates(templates, [RECORD], () => "here");
-    expect(texts).toEqual(RENDERED.map(([, text]) => text));
+    expect(texts).toEqual(Object.fromEntries(RENDERED));
   });
 
   it("takes fields for themselves that are called as functions of templates are", async () => {
     const record = { range: [0, 5], namespace: "n", none: "x", True: 0 };
     const template = "{{ range[1] }} {{ namespace }} {{ none }} {{ True }}";
-    expect(await renderTemplates([template], [record], () => "here")).toEqual([["5 n None True"]]);
+    expect(await renderTemplates({ template }, [record], () => "here")).toEqual([
+      { template: "5 n None True" },
+    ]);
   });
 
   it("renders any number of records in their order, up to one that fails", async () => {
     const records = Array.from({ length: 200 }, (_, n) => ({ n }));
     const where = (record: number): string => `record ${record}`;
-    const texts = await renderTemplates(["{{ n }}"], records, where);
-    expect(texts).toEqual(records.map(({ n }) => [`${n}`]));
+    const texts = await renderTemplates({ t: "{{ n }}" }, records, where);
+    expect(texts).toEqual(records.map(({ n }) => ({ t: `${n}` })));
     const short = records.map(({ n }) => (n === 150 ? {} : { n }));
-    await expect(renderTemplates(["{{ n }}"], short, where)).rejects.toThrow(/^record 150: template: /);
+    await expect(renderTemplates({ t: "{{ n }}" }, short, where)).rejects.toThrow(/^record 150: t: /);
+  });
+
+  it("passes on what fails to name a record, and what cannot be sent", async () => {
+    const nowhere = (record: number): string => {
+      throw new Error(`no name for ${record}`);
+    };
+    await expect(renderTemplates({ t: "{{ n }}" }, [{ n: 1 }, {}], nowhere)).rejects.toThrow("no name for 1");
+    await expect(renderTemplates({ t: "{{ n }}" }, [{ n: () => 1 }], () => "here")).rejects.toThrow(
+      "could not be cloned",
+    );
+    const many = Array.from({ length: 65 }, (_, n) => (n < 64 ? { n } : { n: () => n }));
+    await expect(renderTemplates({ t: "{{ n }}" }, many, () => "here")).rejects.toThrow(
+      "could not be cloned",
+    );
   });
 
   it.each([
     ["{{ 7 % 0 }}", "expected finite numbers, whole ones below 2^53, got NaN"],
-    ["{{ '%s' % 'a' }}", "expected two numbers for %, got StringValue and StringValue"],
+    ["{{ '%s' % 'a' }}", "expected two numbers for %, got a text and a text"],
     ["{{ 2 ** 64 }}", "expected finite numbers, whole ones below 2^53, got 18446744073709552000"],
     ["{{ range(100001) }}", "range: expected at most 100000 numbers, got 100001"],
-    ["{{ words.upper }}", "expected a value to print, got FunctionValue"],
+    ["{{ words.upper }}", "expected a value to print, got a function"],
     ["{{ dict.b == 1 }}", "expected a value, got an undefined one"],
+    ["{{ dict.b or 'x' }}", "expected a value, got an undefined one"],
+    ["{{ dict.b and 'x' }}", "expected a value, got an undefined one"],
+    ["{{ not dict.b }}", "expected a value, got an undefined one"],
+    ["{{ 'a' if dict.b else 'c' }}", "expected a value, got an undefined one"],
+    ["{{ 'a' if dict.b }}", "expected a value, got an undefined one"],
+    ["{{ dict.b if yes }}", "expected a value, got an undefined one"],
+    ["{% if false %}{% elif dict.b %}{% endif %}", "expected a value, got an undefined one"],
+    ["{% for x in list if x.b %}{% endfor %}", "expected a value, got an undefined one"],
+    ["{{ dict.b is iterable }}", "expected a value, got an undefined one"],
+    ["{{ dict.b.c is defined }}", "expected a value with c, got an undefined one"],
     ["{{ rows|join(',', attribute='a') }}", "expected arguments (d), got attribute"],
     ["{{ words.title(1) }}", "expected arguments (), got more"],
+    ["{{ words.swapcase() }}", "expected a known method of a text, got swapcase"],
+    ["{{ rows[0].a() }}", "expected a known method of a dict, got a"],
+    ["{{ lipsum() }}", "expected a known function, got lipsum"],
+    ["{{ list.index('c') }}", "index: expected something in a list, got c"],
+    ["{{ words.index('z') }}", "index: expected something in a text, got z"],
+    ["{{ ','.join(numbers) }}", "expected a text, got a number"],
+    ["{{ ','.join(5) }}", "expected a list, got a number"],
     ["{% filter upper %}a{% endfilter %}", "expected filters of values, got one of a block"],
   ])("refuses %s", async (template, problem) => {
-    await expect(renderTemplates([template], [RECORD], () => "here")).rejects.toMatchObject({
+    await expect(renderTemplates({ template }, [RECORD], () => "here")).rejects.toMatchObject({
       code: "BAD_TEXT",
       message: `here: template: ${problem}`,
     });
+  });
+});
+
+describe("templateNames", () => {
+  it.each([
+    ["{{ a in b }} {{ a not in c }}", "a b c"],
+    ["{{ a and b or not c }} {{ -d }} {{ a if e else f }}", "a b c d e f"],
+    ["{{ a|join(b) }} {{ c|replace('x', d)|trim }} {{ e|map(attribute='f')|list }}", "a b c d e"],
+    ["{% macro show(x, y=a) %}{{ x }}{{ y }}{{ b }}{{ varargs }}{% endmacro %}{{ show(c, y=d) }}", "a b c d"],
+    ["{% macro box() %}{{ caller(1) }}{% endmacro %}{% call(x) box() %}{{ x }}{{ a }}{% endcall %}", "a"],
+    ["{% if a %}{% endif %}{% for x in b if c %}{{ x.d[e] }}{{ loop.index }}{% endfor %}", "a b c e"],
+    ["{% if a is defined and a is not none %}{% endif %}{% set x = b %}{{ x }}{{ c.d() }}", "a b c"],
+    [
+      "{{ {a: b} }} {{ [c, (d, a)] }} {{ e[f:g] }} {{ none }} {% filter upper %}{{ h }}{% endfilter %}",
+      "a b c d e f g h",
+    ],
+  ])("are those of values that a record is to have: %j", (template, names) => {
+    expect([...templateNames(template, "here")].sort().join(" ")).toBe(names);
+  });
+});
+
+describe("what is no template", () => {
+  it.each([
+    [
+      "{{ a is sameas b }}",
+      'Expected closing expression token. Identifier !== CloseExpression, near "a is sameas b"',
+    ],
+    ["{{ (a, b c) }}", 'Expected closing parenthesis. Identifier !== CloseParen, near "a , b c"'],
+    ["some {% foo %} text", 'Unknown statement type: foo, near "some {% foo"'],
+    ["{% if a %} text", 'Unexpected end, near "a %} text"'],
+  ])("is refused with the place: %s", (template, reason) => {
+    expect(() => templateNames(template, "here")).toThrow(`here: expected a Jinja template: ${reason}`);
   });
 });

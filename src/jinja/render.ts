@@ -10,7 +10,7 @@
 import { Worker } from "node:worker_threads";
 import { GpruneError, reasonOf } from "../errors.ts";
 import { isOutOfMemory, ownThread } from "../io/own_program.ts";
-import { parse, tokenize } from "./library.ts";
+import { type Name, parse, tokenize } from "./library.ts";
 
 /** Characters of one template. */
 const MAX_LENGTH = 2 ** 16;
@@ -23,20 +23,23 @@ const MAX_CHARACTERS = 2 ** 28;
 /** Names that a template may use and a record need not have. */
 const BUILT_IN: ReadonlySet<string> = new Set([
   ...["true", "false", "none", "True", "False", "None"],
-  ...["range", "loop", "namespace"],
+  ...["range", "loop", "namespace", "caller", "varargs", "kwargs"],
 ]);
 
 /** What the thread renders. It is told records in lots: of all of them it has not the room. */
 export interface RenderRequest {
   readonly dialect: "harness" | "chat";
-  readonly templates: readonly string[];
+  /** By their names. */
+  readonly templates: Readonly<Record<string, string>>;
 }
 
 /** Records in a lot. */
 const LOT = 64;
 
 /** What it answers for each record of a lot, up to one that fails. */
-export type RenderAnswer = { readonly texts: readonly string[] } | { readonly problem: string };
+export type RenderAnswer =
+  | { readonly texts: Readonly<Record<string, string>> }
+  | { readonly template: string; readonly problem: string };
 
 /**
  * Checks the syntax of a template.
@@ -61,36 +64,54 @@ export function templateNames(text: string, where: string): ReadonlySet<string> 
   }
 }
 
-/** Parts of a syntax tree that hold names of no variable. */
-const NAMELESS: ReadonlySet<string> = new Set(["filter", "test", "key"]);
+/** The part of a node that holds the name of no variable, by the node's type. */
+const NAMELESS: Readonly<Record<string, string>> = {
+  ...{ BinaryExpression: "operator", UnaryExpression: "operator", TestExpression: "test" },
+  ...{ FilterExpression: "filter", FilterStatement: "filter", KeywordArgumentExpression: "key" },
+};
 /** Parts that give variables a value. */
 const BINDING: ReadonlySet<string> = new Set(["loopvar", "assignee", "name"]);
+
+/** What is read of any node. */
+interface NamingNode {
+  readonly type?: string;
+  readonly value?: unknown;
+  readonly computed?: boolean;
+  readonly key?: Name;
+  readonly args?: readonly NamingNode[];
+  readonly callerArgs?: readonly NamingNode[] | null;
+}
 
 function collectNames(node: unknown, used: Set<string>, bound: Set<string>): void {
   if (Array.isArray(node)) for (const item of node) collectNames(item, used, bound);
   if (node instanceof Map) for (const pair of node) collectNames([...pair], used, bound);
   if (typeof node !== "object" || node === null || Array.isArray(node)) return;
-  const { type, value, computed } = node as { type?: string; value?: unknown; computed?: boolean };
+  const { type = "", value, computed, args = [], callerArgs } = node as NamingNode;
   if (type === "Identifier" && typeof value === "string") used.add(value);
+  const parameters = type === "Macro" ? args : (callerArgs ?? []);
+  // With a default, a parameter is a named argument.
+  for (const parameter of parameters) bound.add(String(parameter.key?.value ?? parameter.value));
   for (const [part, child] of Object.entries(node)) {
-    const isName = NAMELESS.has(part) && (child as { type?: string } | null)?.type === "Identifier";
-    if (isName || (part === "property" && computed === false)) continue;
-    collectNames(child, BINDING.has(part) ? bound : used, bound);
+    if (part === "property" && computed === false) continue;
+    if (part === NAMELESS[type]) collectNames((child as NamingNode).args, used, bound);
+    else collectNames(child, BINDING.has(part) ? bound : used, bound);
   }
 }
 
 /**
  * Renders all templates for every record.
+ * @param templates - by the names that messages call them
  * @param where - what a message calls a record by its index
- * @returns texts [records][templates]
+ * @returns texts [records], by the templates' names
  * @throws GpruneError BAD_TEXT for a record that a template fails on, BAD_FILE when the templates take too long
  */
-export function renderTemplates(
-  templates: readonly string[],
+export async function renderTemplates<T extends Readonly<Record<string, string>>>(
+  templates: T,
   records: readonly unknown[],
   where: (record: number) => string,
-): Promise<readonly (readonly string[])[]> {
-  return rendered({ dialect: "harness", templates }, records, (record) => `${where(record)}: template`);
+): Promise<readonly T[]> {
+  const place = (record: number, template = "templates"): string => `${where(record)}: ${template}`;
+  return rendered({ dialect: "harness", templates }, records, place) as Promise<readonly T[]>;
 }
 
 /**
@@ -103,20 +124,21 @@ export async function renderChats(
   conversations: readonly unknown[],
   where: (conversation: number) => string,
 ): Promise<readonly string[]> {
-  return (await rendered({ dialect: "chat", templates: [template] }, conversations, where)).flat();
+  const texts = await rendered({ dialect: "chat", templates: { chat: template } }, conversations, where);
+  return texts.map(({ chat }) => chat!);
 }
 
 async function rendered(
   request: RenderRequest,
   records: readonly unknown[],
-  where: (record: number) => string,
-): Promise<readonly (readonly string[])[]> {
+  where: (record: number, template?: string) => string,
+): Promise<readonly Readonly<Record<string, string>>[]> {
   if (records.length === 0) return [];
   const worker = new Worker(ownThread("thread", import.meta.url), {
     workerData: request,
     resourceLimits: { maxOldGenerationSizeMb: MAX_MEGABYTES },
   });
-  const texts: (readonly string[])[] = [];
+  const texts: Readonly<Record<string, string>>[] = [];
   let characters = 0;
   const tooLong = (): GpruneError =>
     new GpruneError(
@@ -125,25 +147,40 @@ async function rendered(
     );
   const ask = (): void => worker.postMessage(records.slice(texts.length, texts.length + LOT));
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => finish(tooLong()), MAX_SECONDS * 1000);
-    const finish = (error?: Error): void => {
+    const end = (settle: () => void): void => {
       clearTimeout(timer);
       void worker.terminate();
-      if (error === undefined) resolve(texts);
-      else reject(error);
+      settle();
     };
-    worker.on("message", (answer: RenderAnswer) => {
+    /** What throws in an event would end the process: `where` may, and so may what cannot be sent. */
+    const guarded = <T>(handle: (event: T) => void): ((event: T) => void) => {
+      return (event) => {
+        try {
+          handle(event);
+        } catch (error) {
+          end(() => reject(error));
+        }
+      };
+    };
+    const overdue = guarded(() => {
+      throw tooLong();
+    });
+    const timer = setTimeout(overdue, MAX_SECONDS * 1000, undefined);
+    const take = (answer: RenderAnswer): void => {
       timer.refresh();
       if ("problem" in answer) {
-        finish(new GpruneError("BAD_TEXT", `${where(texts.length)}: ${answer.problem}`));
-        return;
+        throw new GpruneError("BAD_TEXT", `${where(texts.length, answer.template)}: ${answer.problem}`);
       }
-      characters += answer.texts.reduce((sum, { length }) => sum + length, 0);
-      if (characters > MAX_CHARACTERS) finish(tooLong());
-      else if (texts.push(answer.texts) === records.length) finish();
+      characters += Object.values(answer.texts).reduce((sum, { length }) => sum + length, 0);
+      if (characters > MAX_CHARACTERS) throw tooLong();
+      if (texts.push(answer.texts) === records.length) end(() => resolve(texts));
       else if (texts.length % LOT === 0) ask();
-    });
-    worker.on("error", (error) => finish(isOutOfMemory(error.message) ? tooLong() : error));
-    ask();
+    };
+    const fail = (error: Error): never => {
+      throw isOutOfMemory(error.message) ? tooLong() : error;
+    };
+    worker.on("message", guarded(take));
+    worker.on("error", guarded(fail));
+    guarded(ask)(undefined);
   });
 }

@@ -18,7 +18,7 @@ const MAX_RANGE = 100_000;
  * @throws Error for what is no template
  */
 export function compileTemplate(text: string): (record: unknown) => string {
-  const program = parse(printing(wholeTemplate(text)));
+  const program = parse(printing(text, { keepsEnd: true }));
   return (record) => {
     const scope = new Environment();
     scope.set("range", range);
@@ -30,15 +30,23 @@ export function compileTemplate(text: string): (record: unknown) => string {
   };
 }
 
-/** The library takes one line break from a template's end. */
-function wholeTemplate(text: string): string {
-  return text.endsWith("\n") ? `${text}\n` : text;
+/** How a template is read. */
+interface ReadingOptions extends TokenizeOptions {
+  /** Whether a line break at its end is one of the text's. */
+  readonly keepsEnd?: boolean;
 }
 
-/** `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as Python does. */
-export function printing(text: string, options: TokenizeOptions = {}): readonly Token[] {
+/**
+ * Tokens of a template with `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as Python
+ * does. Nor does it take all line breaks for one and the same; one at the end it removes.
+ */
+export function printing(
+  text: string,
+  { keepsEnd = false, ...options }: ReadingOptions = {},
+): readonly Token[] {
   const [, open, ...rest] = tokenize("{{ () | string }}");
-  return tokenize(text, options).flatMap((token) => {
+  const lines = text.replace(/\r\n?/g, "\n") + (keepsEnd ? "\n" : "");
+  return tokenize(lines, options).flatMap((token) => {
     if (token.type === "OpenExpression") return [token, open!];
     return token.type === "CloseExpression" ? rest : [token];
   });

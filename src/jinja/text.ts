@@ -30,3 +30,27 @@ export function titleLetters(text: string): string {
 export function titleWords(text: string): string {
   return text.replace(/[^-\s({[<]+/g, capitalize);
 }
+
+/** `str.replace`: an empty text is found before and after every character. @param times - at most; any number if absent */
+export function replaced(
+  text: string,
+  {
+    old,
+    new: other,
+    times = Number.POSITIVE_INFINITY,
+  }: { readonly old: string; readonly new: string; readonly times: number | undefined },
+): string {
+  const [first = "", ...pieces] = old === "" ? ["", ...text, ""] : text.split(old);
+  return first + pieces.map((piece, index) => (index < times ? other : old) + piece).join("");
+}
+
+/** `str.find`: the first code point of a part, -1 where there is none. */
+export function codePointIndex(text: string, part: string): number {
+  const unit = text.indexOf(part);
+  return unit < 0 ? unit : Array.from(text.slice(0, unit)).length;
+}
+
+/** `str.count`: without overlaps; an empty text is found before and after every character. */
+export function occurrences(text: string, part: string): number {
+  return (part === "" ? ["", ...text, ""] : text.split(part)).length - 1;
+}

@@ -7,12 +7,34 @@ import { compileTemplate } from "./template.ts";
 
 const { dialect, templates } = workerData as RenderRequest;
 const answer = (message: RenderAnswer): void => parentPort?.postMessage(message);
-let compiled: readonly ((record: unknown) => string)[] | undefined;
+const compile = dialect === "chat" ? compileChat : compileTemplate;
+const renderers = Object.entries(templates).map(([name, text]) => {
+  let render: ((record: unknown) => string) | undefined;
+  return {
+    name,
+    render: (record: unknown): string => {
+      render ??= compile(text);
+      return render(record);
+    },
+  };
+});
+
+function answerFor(record: unknown): RenderAnswer {
+  const texts: Record<string, string> = {};
+  for (const { name, render } of renderers) {
+    try {
+      texts[name] = render(record);
+    } catch (error) {
+      return { template: name, problem: reasonOf(error) };
+    }
+  }
+  return { texts };
+}
+
 parentPort?.on("message", (records: readonly unknown[]) => {
-  try {
-    compiled ??= templates.map(dialect === "chat" ? compileChat : compileTemplate);
-    for (const record of records) answer({ texts: compiled.map((render) => render(record)) });
-  } catch (error) {
-    answer({ problem: reasonOf(error) });
+  for (const record of records) {
+    const message = answerFor(record);
+    answer(message);
+    if ("problem" in message) return;
   }
 });

@@ -21,6 +21,22 @@ export const List: ClassOf<library.ArrayValue> = classOf([]);
 /** The library's own is not taken to pieces by loops. */
 export class Tuple extends List {}
 
+const KINDS: Readonly<Record<Value["type"], string>> = {
+  ...{ StringValue: "a text", IntegerValue: "a number", FloatValue: "a number", BooleanValue: "a truth" },
+  ...{
+    ArrayValue: "a list",
+    ObjectValue: "a dict",
+    NamespaceValue: "a namespace",
+    FunctionValue: "a function",
+  },
+  ...{ NullValue: "None", UndefinedValue: "an undefined value" },
+};
+
+/** What messages call a value. */
+export function kindOf({ type }: Value): string {
+  return KINDS[type];
+}
+
 /** Whether arithmetic takes it: True is 1. */
 export function isNumber(value: Value): value is library.NumberValue {
   return ["IntegerValue", "FloatValue", "BooleanValue"].includes(value.type);
@@ -34,7 +50,7 @@ export function itemsOf(value: Value): readonly Value[] {
   if (value.type === "ArrayValue") return value.value;
   if (value.type === "ObjectValue") return Array.from(value.value.keys(), (key) => new Str(key));
   if (value.type === "StringValue") return Array.from(value.value, (character) => new Str(character));
-  throw new Error(`expected a list, got ${value.type}`);
+  throw new Error(`expected a list, got ${kindOf(value)}`);
 }
 
 /** Whether Python's `==` holds. */
