@@ -31,23 +31,29 @@ export const PLOT_HEIGHT = 150;
 
 interface LayerLines {
   /** Records with `layer`, and the fields of y and color. */
-  readonly values: readonly object[];
+  readonly values: readonly { readonly layer: number }[];
   /** Field, title, scale and axis. */
   readonly y: Chart;
   /** Encodings that tell lines apart. */
   readonly marks: Chart;
-  /** Whether every layer has a point; not when absent. */
+  /** Whether every layer has a point; when absent, where one of the lines has a single layer. */
   readonly points?: boolean;
 }
 
 /** A line over the layers for each colour. */
-export function layerLines({ values, y, marks, points = false }: LayerLines): Chart {
+export function layerLines({ values, y, marks, points = hasLoneLayer(values) }: LayerLines): Chart {
   return {
     height: PLOT_HEIGHT,
     data: { values },
     mark: { type: "line", strokeWidth: 1.75, point: points && { size: 26, filled: true } },
     encoding: { x: layerAxis(), y: { type: "quantitative", ...y }, ...marks },
   };
+}
+
+/** Whether one of several models ends after its first layer, which no line shows. */
+function hasLoneLayer(values: LayerLines["values"]): boolean {
+  const [first, second] = [0, 1].map((index) => values.filter(({ layer }) => layer === index).length);
+  return first! > second!;
 }
 
 /** Shapes and dashes of the first things side by side, and of those for which colours begin anew. */
