@@ -1,7 +1,7 @@
 /** What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Page } from "playwright-core";
+import type { Page, Request } from "playwright-core";
 import { beforeAll, describe, expect, test } from "vitest";
 import { formatRunRecord } from "../src/report/run_record.ts";
 import { MAX_COMPARED } from "../src/ui/api.ts";
@@ -73,5 +73,23 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
     await page.getByText("The connection is lost.").waitFor();
     await page.getByText("The connection is lost.").waitFor({ state: "detached" });
     expect(asked).toBe(3);
+  });
+
+  test("holds a connection only while it is seen", async () => {
+    const isEvents = (request: Request): boolean => request.url().endsWith("/api/events");
+    const show = (visibilityState: "hidden" | "visible"): Promise<void> =>
+      page.evaluate(`Object.defineProperty(document, "visibilityState", { configurable: true, value: "${visibilityState}" });
+        document.dispatchEvent(new Event("visibilitychange"))`);
+    const opened: Request[] = [];
+    page.on("request", (request) => void (isEvents(request) && opened.push(request)));
+    for (const _ of [1, 2]) {
+      const closed = page.waitForEvent("requestfailed", isEvents);
+      await show("hidden");
+      await closed;
+      const again = page.waitForRequest(isEvents);
+      await show("visible");
+      await again;
+    }
+    expect(opened).toHaveLength(2);
   });
 });
