@@ -5,6 +5,8 @@ import type { RunSchema } from "./schema.ts";
 
 /** Milliseconds until a connection that the browser gave up is opened again. */
 const RETRY = 3000;
+/** Name of the token in the address, and where it is kept: for all tabs of this host and port, and no others. */
+const TOKEN = "token";
 /** Code of the problem that there is no server. */
 const NO_ANSWER = "NETWORK";
 
@@ -78,9 +80,18 @@ export type Answer<T> =
   | { readonly value: T; readonly problem: null }
   | { readonly value: null; readonly problem: Problem };
 
+/** Takes the token out of the address, which gave it to this page once. */
+export function keepToken(): void {
+  const token = new URLSearchParams(location.hash.slice(1)).get(TOKEN);
+  if (token === null) return;
+  localStorage.setItem(TOKEN, token);
+  history.replaceState(null, "", "/");
+}
+
 async function asked<T>(path: string, init: RequestInit = {}): Promise<Answer<T>> {
   try {
-    const response = await fetch(path, init);
+    const headers = { ...init.headers, Authorization: `Bearer ${localStorage.getItem(TOKEN)}` };
+    const response = await fetch(path, { ...init, headers });
     const value: unknown = await response.json();
     return response.ok ? { value: value as T, problem: null } : { value: null, problem: value as Problem };
   } catch {
