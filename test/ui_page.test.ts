@@ -90,6 +90,20 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
     await page.unroute("**/api/events");
   });
 
+  test("does not hide below the bar of a comparison what has the focus", async () => {
+    await page.goto(ui.server.address);
+    await page.setViewportSize({ width: 1000, height: 500 });
+    const boxes = page.getByRole("checkbox");
+    await boxes.first().check();
+    const bar = page.getByRole("region", { name: "Comparison" });
+    for (const box of await boxes.all()) {
+      await box.focus();
+      const [own, over] = [(await box.boundingBox())!, (await bar.boundingBox())!];
+      expect(own.y + own.height).toBeLessThanOrEqual(over.y);
+    }
+    await page.setViewportSize({ width: 1280, height: 720 });
+  });
+
   test("tries again by itself when the browser has given up", async () => {
     const state = await (await ask("/api/state")).text();
     const ending = { contentType: "text/event-stream", body: `retry: 10\nevent: state\ndata: ${state}\n\n` };
