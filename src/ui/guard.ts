@@ -9,6 +9,7 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { setCookie } from "hono/cookie";
+import { problemAnswer } from "./answers.ts";
 
 /** Nothing from anywhere else, nothing inline, no frame around it. */
 const PAGE_POLICY = [
@@ -110,5 +111,5 @@ function equal(a: string, b: string): boolean {
 }
 
 function refusal(c: Context, status: 401 | 403 | 421, message: string): Response {
-  return c.json({ code: "FORBIDDEN", message, hint: null }, status);
+  return problemAnswer(c, { code: "FORBIDDEN", message, hint: null }, status);
 }
