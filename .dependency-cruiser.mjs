@@ -47,7 +47,11 @@ const SOLE_IMPORTERS = [
   { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/parquet.ts"] },
   { name: "s3", to: "node_modules/aws4fetch/", from: ["src/io/s3_store.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
-  { name: "hono", to: "node_modules/(hono|@hono)/", from: ["src/ui/server.ts", "src/ui/guard.ts"] },
+  {
+    name: "hono",
+    to: "node_modules/(hono|@hono)/",
+    from: ["src/ui/server.ts", "src/ui/guard.ts", "src/ui/answers.ts"],
+  },
   {
     name: "bullmq",
     to: "node_modules/(bullmq|ioredis|redis|pg)/",

@@ -1,11 +1,11 @@
 /** What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Page } from "playwright-core";
+import type { APIResponse, Page, Request } from "playwright-core";
 import { beforeAll, describe, expect, test } from "vitest";
 import { formatRunRecord } from "../src/report/run_record.ts";
-import { MAX_COMPARED } from "../src/ui/api.ts";
-import { CHROMIUM, violations } from "./browser.ts";
+import { type LiveRun, MAX_COMPARED, type UiState } from "../src/ui/api.ts";
+import { CHROMIUM, fits, violations } from "./browser.ts";
 import { suiteDirectory } from "./directories.ts";
 import { reportFiles } from "./report_files.ts";
 import { PATIENCE, UiInBrowser } from "./ui_in_browser.ts";
@@ -14,6 +14,7 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
   const root = suiteDirectory("ui");
   const ui = new UiInBrowser();
   let page: Page;
+  const ask = (path: string): Promise<APIResponse> => page.request.get(new URL(path, ui.server.address).href);
 
   beforeAll(async () => {
     for (let run = 0; run <= MAX_COMPARED; run++) {
@@ -59,8 +60,52 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
     await page.getByRole("button", { name: "Start pruning" }).waitFor();
   });
 
+  test("tells the curves of many sets apart, and their table keeps to a narrow page", async () => {
+    const { live: _, ...state } = (await (await ask("/api/state")).json()) as UiState;
+    const points = [1, 2, 3].map((step): [number, number] => [step, 10 / step]);
+    const curves = Array.from({ length: 12 }, (_, set) => ({
+      stage: "learn",
+      name: `of kind ${set}`,
+      points,
+    }));
+    const live: LiveRun = {
+      ...{ id: "new", base: "model", settings: {}, state: "running", elapsed: 1, curves },
+      ...{ stages: [], memory: null, log: [], failure: null },
+    };
+    const body = `event: state\ndata: ${JSON.stringify({ ...state, live })}\n\n`;
+    await page.route("**/api/events", (route) => route.fulfill({ contentType: "text/event-stream", body }));
+    await page.goto(ui.server.address);
+    await page.getByText("As a table").click();
+    await page.getByRole("columnheader", { name: "of kind 11" }).waitFor();
+    for (const lines of ["figure > svg polyline", ".legend polyline"]) {
+      const looks = await page.evaluate<readonly string[]>(
+        `[...document.querySelectorAll("${lines}")].map((line) => getComputedStyle(line)).map((style) => style.stroke + style.strokeDasharray)`,
+      );
+      expect(new Set(looks).size).toBe(12);
+    }
+    await page.setViewportSize({ width: 360, height: 900 });
+    expect(await fits(page)).toBe(true);
+    expect(await violations(page)).toEqual([]);
+    await page.setViewportSize({ width: 1280, height: 720 });
+    await page.unroute("**/api/events");
+  });
+
+  test("does not hide below the bar of a comparison what has the focus", async () => {
+    await page.goto(ui.server.address);
+    await page.setViewportSize({ width: 1000, height: 500 });
+    const boxes = page.getByRole("checkbox");
+    await boxes.first().check();
+    const bar = page.getByRole("region", { name: "Comparison" });
+    for (const box of await boxes.all()) {
+      await box.focus();
+      const [own, over] = [(await box.boundingBox())!, (await bar.boundingBox())!];
+      expect(own.y + own.height).toBeLessThanOrEqual(over.y);
+    }
+    await page.setViewportSize({ width: 1280, height: 720 });
+  });
+
   test("tries again by itself when the browser has given up", async () => {
-    const state = await (await page.request.get(new URL("/api/state", ui.server.address).href)).text();
+    const state = await (await ask("/api/state")).text();
     const ending = { contentType: "text/event-stream", body: `retry: 10\nevent: state\ndata: ${state}\n\n` };
     let asked = 0;
     // A stream that ends, then an answer after which a browser asks no more.
@@ -73,5 +118,23 @@ describe.skipIf(CHROMIUM === undefined)("the page and its server", { timeout: PA
     await page.getByText("The connection is lost.").waitFor();
     await page.getByText("The connection is lost.").waitFor({ state: "detached" });
     expect(asked).toBe(3);
+  });
+
+  test("holds a connection only while it is seen", async () => {
+    const isEvents = (request: Request): boolean => request.url().endsWith("/api/events");
+    const show = (visibilityState: "hidden" | "visible"): Promise<void> =>
+      page.evaluate(`Object.defineProperty(document, "visibilityState", { configurable: true, value: "${visibilityState}" });
+        document.dispatchEvent(new Event("visibilitychange"))`);
+    const opened: Request[] = [];
+    page.on("request", (request) => void (isEvents(request) && opened.push(request)));
+    for (const _ of [1, 2]) {
+      const closed = page.waitForEvent("requestfailed", isEvents);
+      await show("hidden");
+      await closed;
+      const again = page.waitForRequest(isEvents);
+      await show("visible");
+      await again;
+    }
+    expect(opened).toHaveLength(2);
   });
 });

@@ -102,7 +102,7 @@ function Header({ state, route, title }: HeaderProps) {
 }
 
 /** The run that was started last, and all others. */
-function Runs({ state: { runs, live } }: { state: UiState }) {
+function Runs({ state: { runs, total, live } }: { state: UiState }) {
   const [resumed, setResumed] = useState<string | null>(null);
   return (
     <>
@@ -114,7 +114,7 @@ function Runs({ state: { runs, live } }: { state: UiState }) {
         />
       )}
       {(runs.length > 0 || live === null) && (
-        <RunList runs={runs} isBusy={isActive(live)} onResume={setResumed} />
+        <RunList runs={runs} total={total} isBusy={isActive(live)} onResume={setResumed} />
       )}
     </>
   );

@@ -17,6 +17,13 @@ const SPACES = { across: 8, up: 4 };
 /** Rows of the table at most; long curves are thinned. */
 const MAX_ROWS = 20;
 
+/** Colours, and dashes of the lines for which colours begin anew, that the style sheet has. */
+const [COLORS, DASHES] = [8, 4];
+
+function looksOf(index: number): string {
+  return `series-${index % COLORS} dash-${Math.floor(index / COLORS) % DASHES}`;
+}
+
 export function CurveChart({ curves, title, unit }: CurveChartProps) {
   const { x, y, steps, ticks, digits } = scales(curves);
   return (
@@ -40,7 +47,7 @@ export function CurveChart({ curves, title, unit }: CurveChartProps) {
           {unit}
         </text>
         {curves.map(({ name, points }, index) => (
-          <g key={name} class={`series-${index % 8}`}>
+          <g key={name} class={looksOf(index)}>
             <polyline points={points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ")} />
             <circle cx={x(points.at(-1)![0])} cy={y(points.at(-1)![1])} r="3.5" />
           </g>
@@ -48,18 +55,20 @@ export function CurveChart({ curves, title, unit }: CurveChartProps) {
       </svg>
       <ul class="legend">
         {curves.map(({ name, points }, index) => (
-          <li key={name} class={`series-${index % 8}`}>
-            <span class="swatch" aria-hidden="true" />
+          <li key={name} class={looksOf(index)}>
+            <svg class="swatch" viewBox="0 0 18 4" aria-hidden="true">
+              <polyline points="0,2 18,2" />
+            </svg>
             {name} {points.at(-1)![1].toFixed(2)}
           </li>
         ))}
       </ul>
-      <Numbers curves={curves} unit={unit} />
+      <Numbers curves={curves} title={title} unit={unit} />
     </figure>
   );
 }
 
-function Numbers({ curves, unit }: Omit<CurveChartProps, "title">) {
+function Numbers({ curves, title, unit }: CurveChartProps) {
   const all = [...new Set(curves.flatMap(({ points }) => points.map(([step]) => step)))].sort(
     (a, b) => a - b,
   );
@@ -68,30 +77,33 @@ function Numbers({ curves, unit }: Omit<CurveChartProps, "title">) {
   return (
     <details>
       <summary>As a table</summary>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">{unit}</th>
-            {curves.map(({ name }) => (
-              <th key={name} scope="col" class="number">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {steps.map((step) => (
-            <tr key={step}>
-              <th scope="row">{step}</th>
-              {curves.map(({ name, points }) => (
-                <td key={name} class="number">
-                  {points.find(([own]) => own === step)?.[1].toFixed(3)}
-                </td>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keyboard */}
+      <section class="scroll" tabIndex={0} aria-label={title}>
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">{unit}</th>
+              {curves.map(({ name }) => (
+                <th key={name} scope="col" class="number">
+                  {name}
+                </th>
               ))}
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {steps.map((step) => (
+              <tr key={step}>
+                <th scope="row">{step}</th>
+                {curves.map(({ name, points }) => (
+                  <td key={name} class="number">
+                    {points.find(([own]) => own === step)?.[1].toFixed(3)}
+                  </td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
     </details>
   );
 }

@@ -1,5 +1,7 @@
 /** Puts the page where it belongs. */
 import { render } from "preact";
 import { App } from "./app.tsx";
+import { keepToken } from "./server.ts";
 
+keepToken();
 render(<App />, document.getElementById("app")!);

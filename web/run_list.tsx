@@ -12,13 +12,15 @@ const FEW = 5;
 
 interface RunListProps {
   readonly runs: readonly RunSummary[];
+  /** How many there are, with those that are not here. */
+  readonly total: number;
   /** Whether a run is under way, so that none can be resumed. */
   readonly isBusy: boolean;
   /** Hears of a run that goes on. */
   readonly onResume: (id: string) => void;
 }
 
-export function RunList({ runs, isBusy, onResume }: RunListProps) {
+export function RunList({ runs, total, isBusy, onResume }: RunListProps) {
   const [selected, setSelected] = useState<readonly string[]>([]);
   const [wanted, setWanted] = useState("");
   const shown = runs.filter((run) => isWanted(run, wanted));
@@ -32,7 +34,7 @@ export function RunList({ runs, isBusy, onResume }: RunListProps) {
         All runs
       </h2>
       {runs.length > FEW && (
-        <Filter text={wanted} onChange={setWanted} count={shown.length} of={runs.length} />
+        <Filter text={wanted} onChange={setWanted} count={shown.length} of={amountOf(runs.length, total)} />
       )}
       <ul class="runs">
         {shown.map((run) => (
@@ -65,7 +67,13 @@ interface FilterProps {
   readonly text: string;
   readonly onChange: (text: string) => void;
   readonly count: number;
-  readonly of: number;
+  /** All that there are to filter. */
+  readonly of: string;
+}
+
+/** `newest 500 of 600 runs` where not all are here. */
+function amountOf(count: number, total: number): string {
+  return count < total ? `newest ${count} of ${total} runs` : `${count} runs`;
 }
 
 function Filter({ text, onChange, count, of }: FilterProps) {
@@ -82,7 +90,7 @@ function Filter({ text, onChange, count, of }: FilterProps) {
         onInput={(event) => onChange(event.currentTarget.value)}
       />
       <p class="note" role="status">
-        {text.trim() === "" ? `${of} runs` : `${count} of ${of} runs`}
+        {text.trim() === "" ? of : `${count} of ${of}`}
       </p>
     </search>
   );

@@ -150,6 +150,12 @@ export async function kindOfPath(
   }
 }
 
+/** What differs when the file at a path has been written or replaced; links are followed. Empty where nothing can be found. */
+export async function stampOf(path: string): Promise<string> {
+  const found = await stat(path, { bigint: true }).catch(() => null);
+  return found === null ? "" : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(" ");
+}
+
 /** The ending of a file's name with its dot, in lower case: `.txt` of `NOTES.TXT`. */
 export function endingOf(name: string): string {
   return extname(name).toLowerCase();

@@ -90,7 +90,7 @@ export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
     labelFontSize: 12,
     titleFontSize: 12,
     symbolStrokeWidth: 2,
-    labelLimit: 180,
+    labelLimit: 250,
     columnPadding: 14,
     symbolSize: 70,
     gradientLength: 160,
@@ -100,7 +100,7 @@ export function framed(chart: Chart, { ink, muted, line }: Palette): Chart {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     background: null,
     width: WIDTH,
-    autosize: { type: "fit", contains: "padding" },
+    autosize: { type: "fit-x", contains: "padding" },
     padding: 4,
     ...chart,
     config: {

@@ -57,7 +57,7 @@ export function requirePictureName(path: string): void {
 }
 
 function ofItsOwn({ title, chart }: Picture): Chart {
-  // As large as title and legend need: a fitted height would cut them off.
+  // As wide as title and legend need: a fitted width would cut them off.
   const own = { title, background: "white", padding: 12, autosize: "pad" };
   return harmless(framed({ ...own, ...chart(PAPER) }, PAPER));
 }

@@ -106,7 +106,10 @@ export interface UiState {
   readonly directory: string;
   /** The directory from which relative paths of a new run lead. */
   readonly workingDirectory: string;
+  /** The newest; of very many not all. */
   readonly runs: readonly RunSummary[];
+  /** How many runs there are. */
+  readonly total: number;
   readonly live: LiveRun | null;
 }
 

@@ -1,12 +1,15 @@
 /**
  * Who may talk to the server. It listens on the loopback interface only, but every page in a browser can send requests
  * there, so a request must name this server as its host (against DNS rebinding), come from the server's own page if it says
- * where it comes from, and carry the token: in the printed address once, then in a cookie that scripts cannot read, or in a
- * header. The page and its script hold nothing secret and are given to everybody.
+ * where it comes from, and carry a secret. The token of the printed address, in a header, allows everything; the page keeps it
+ * where pages of this host and port alone can look. A cookie is for what browsers ask without headers, and allows reading only:
+ * cookies know no ports, so that a browser shows it to every server of this machine. The page and its script hold nothing
+ * secret and are given to everybody.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
-import { getCookie, setCookie } from "hono/cookie";
+import { setCookie } from "hono/cookie";
+import { problemAnswer } from "./answers.ts";
 
 /** Nothing from anywhere else, nothing inline, no frame around it. */
 const PAGE_POLICY = [
@@ -52,15 +55,16 @@ export function newToken(): string {
 export interface Guard {
   /** Refuses what is not meant for this server or comes from another page, and says what a browser may do. */
   readonly everything: MiddlewareHandler;
-  /** Refuses who does not have the token. */
+  /** Refuses who does not have the token, or for reading the cookie. */
   readonly secrets: MiddlewareHandler;
-  /** Takes the token out of the address into a cookie. */
+  /** Gives a cookie for the token of the address, and to the page the token in a part of the address that is sent nowhere. */
   readonly entrance: MiddlewareHandler;
 }
 
 /** @param port - asked for when a request comes, since it is known only after listening */
 export function guardOf(token: string, port: () => number): Guard {
   const cookie = (): string => `gprune-${port()}`;
+  const pass = newToken();
   const hasToken = (given: string | undefined): boolean => given !== undefined && equal(given, token);
   return {
     everything: async (c, next) => {
@@ -79,24 +83,25 @@ export function guardOf(token: string, port: () => number): Guard {
     secrets: async (c, next) => {
       const [, bearer] = /^Bearer (\S+)$/.exec(c.req.header("Authorization") ?? "") ?? [];
       if (hasToken(bearer)) return next();
-      if (!hasToken(getCookie(c, cookie()))) {
-        return refusal(c, 401, "token: expected the one of the address that gprune ui printed");
-      }
-      // Browsers say where a request that changes something comes from.
-      if (!READING.has(c.req.method) && c.req.header("Origin") === undefined) {
-        return refusal(c, 403, "origin: expected this server's page, got none");
-      }
-      return next();
+      const isReading = READING.has(c.req.method);
+      const given = cookiesOf(c.req.header("Cookie") ?? "", cookie());
+      if (isReading && given.some((value) => equal(value, pass))) return next();
+      return refusal(c, 401, "token: expected the one of the address that gprune ui printed");
     },
     entrance: async (c, next) => {
       const given = c.req.query("token");
       if (given === undefined) return next();
-      if (hasToken(given)) {
-        setCookie(c, cookie(), token, { httpOnly: true, sameSite: "Strict", path: "/" });
-      }
-      return c.redirect("/", 303);
+      if (!hasToken(given)) return c.redirect("/", 303);
+      setCookie(c, cookie(), pass, { httpOnly: true, sameSite: "Strict", path: "/" });
+      return c.redirect(`/#token=${token}`, 303);
     },
   };
+}
+
+/** Values of the cookies of a name: other servers of this machine may have set some, too. */
+function cookiesOf(header: string, name: string): readonly string[] {
+  const pairs = header.split(";").map((pair) => pair.trim());
+  return pairs.filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1));
 }
 
 /** Compared in a time that says nothing about the token, its length included. */
@@ -106,5 +111,5 @@ function equal(a: string, b: string): boolean {
 }
 
 function refusal(c: Context, status: 401 | 403 | 421, message: string): Response {
-  return c.json({ code: "FORBIDDEN", message, hint: null }, status);
+  return problemAnswer(c, { code: "FORBIDDEN", message, hint: null }, status);
 }

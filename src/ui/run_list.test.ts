@@ -6,7 +6,7 @@ import { type ReportFilesOptions, reportFiles } from "../../test/report_files.ts
 import { readRun } from "../report/run_files.ts";
 import { formatRunRecord } from "../report/run_record.ts";
 import { formatEvaluation } from "../report/saved_evaluation.ts";
-import { listRuns } from "./run_list.ts";
+import { type KnownRuns, listRuns } from "./run_list.ts";
 
 /** A directory with the progress of something that depends on these facts. */
 async function withProgress(
@@ -45,6 +45,26 @@ test("lists unfinished runs, but no exports and evaluations that keep their prog
     ["odd.run", "damaged", ""],
     ["run", "unfinished", "models/a"],
   ]);
+});
+
+test("reads a finished run again only when one of its files has changed", async () => {
+  const root = await temporaryDirectory();
+  const { record, evaluation } = reportFiles();
+  for (const name of ["a", "b"]) {
+    await mkdir(join(root, name));
+    await writeFile(join(root, name, "run.json"), formatRunRecord(record));
+  }
+  const known: KnownRuns = new Map();
+  const list = async (): Promise<ReadonlyMap<string, unknown>> =>
+    new Map((await listRuns(root, known)).map((run) => [run.id, run]));
+  const first = await list();
+  await writeFile(join(root, "b", "evaluation.json"), formatEvaluation(evaluation!));
+  const second = await list();
+  expect(second.get("a")).toBe(first.get("a"));
+  expect(second.get("b")).not.toEqual(first.get("b"));
+  // As many bytes as before.
+  await writeFile(join(root, "a", "run.json"), formatRunRecord({ ...record, base: "models/mob" }));
+  expect((await list()).get("a")).toMatchObject({ base: "models/mob" });
 });
 
 test("a new run like one whose sets only checked the result has them, too", async () => {

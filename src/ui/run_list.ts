@@ -2,7 +2,7 @@
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { kindOfPath } from "../io/file.ts";
+import { kindOfPath, stampOf } from "../io/file.ts";
 import { directoriesIn } from "../io/listing.ts";
 import { LOCK } from "../io/run_directory.ts";
 import { holderOf } from "../io/run_lock.ts";
@@ -13,33 +13,46 @@ import type { RunRecord } from "../report/run_record.ts";
 import type { SavedEvaluation } from "../report/saved_evaluation.ts";
 import type { RunFigures, RunPerplexity, RunSummary, Settings } from "./api.ts";
 
-/** Runs that are shown; a directory of more is no list to look at. */
-const MAX_RUNS = 500;
 /** Levels of directories that are looked into: OUT, and DIR/OUT as `gprune demo -o DIR` leaves them. */
 const DEPTH = 2;
 const SUFFIX = ".run";
 
-/** The newest first. Directories that hold no run are left out, and what cannot be read is there with its reason. */
-export async function listRuns(directory: string): Promise<readonly RunSummary[]> {
-  const runs = await runsBelow(directory, "", DEPTH);
-  return runs.toSorted((a, b) => (b.started ?? "9").localeCompare(a.started ?? "9")).slice(0, MAX_RUNS);
+/** Finished runs as they were read, with the state of their files then. */
+export type KnownRuns = Map<string, { readonly stamp: string; readonly run: RunSummary }>;
+
+interface Place {
+  readonly root: string;
+  readonly known: KnownRuns;
 }
 
-async function runsBelow(root: string, prefix: string, depth: number): Promise<readonly RunSummary[]> {
+/**
+ * The newest first. Directories that hold no run are left out, and what cannot be read is there with its reason.
+ * @param known - from the list before: finished runs whose files are as they were are not read again, and are the same objects
+ */
+export async function listRuns(
+  directory: string,
+  known: KnownRuns = new Map(),
+): Promise<readonly RunSummary[]> {
+  const runs = await runsBelow("", { root: directory, known }, DEPTH);
+  return runs.toSorted((a, b) => (b.started ?? "9").localeCompare(a.started ?? "9"));
+}
+
+async function runsBelow(prefix: string, place: Place, depth: number): Promise<readonly RunSummary[]> {
   const runs: RunSummary[] = [];
-  for (const name of await directoriesIn(join(root, prefix))) {
+  for (const name of await directoriesIn(join(place.root, prefix))) {
     const id = prefix === "" ? name : `${prefix}/${name}`;
-    const run = await summaryOf(join(root, id), id);
+    const run = await summaryOf(id, place);
     if (run !== null) runs.push(run);
-    else if (depth > 1 && !name.endsWith(SUFFIX)) runs.push(...(await runsBelow(root, id, depth - 1)));
+    else if (depth > 1 && !name.endsWith(SUFFIX)) runs.push(...(await runsBelow(id, place, depth - 1)));
   }
   return runs;
 }
 
 /** Null when the directory is no run. */
-async function summaryOf(path: string, id: string): Promise<RunSummary | null> {
+async function summaryOf(id: string, { root, known }: Place): Promise<RunSummary | null> {
+  const path = join(root, id);
   try {
-    if ((await kindOfPath(join(path, RUN_FILES.record))) === "file") return await finished(path, id);
+    if ((await kindOfPath(join(path, RUN_FILES.record))) === "file") return await knownOr(path, id, known);
     if (path.endsWith(SUFFIX) && (await kindOfPath(join(path, MANIFEST))) === "file") {
       return await unfinished(path, id.slice(0, -SUFFIX.length));
     }
@@ -48,6 +61,18 @@ async function summaryOf(path: string, id: string): Promise<RunSummary | null> {
     const note = reasonOf(error);
     return { id, state: "damaged", base: "", started: null, how: "", outcome: null, settings: null, note };
   }
+}
+
+/** A finished run, read where its files are not those of the list before. */
+async function knownOr(path: string, id: string, known: KnownRuns): Promise<RunSummary> {
+  const { record, evaluation, facts } = RUN_FILES;
+  const stamps = await Promise.all([record, evaluation, facts].map((name) => stampOf(join(path, name))));
+  const stamp = stamps.join("\n");
+  const before = known.get(id);
+  if (before?.stamp === stamp) return before.run;
+  const run = await finished(path, id);
+  known.set(id, { stamp, run });
+  return run;
 }
 
 async function finished(path: string, id: string): Promise<RunSummary> {

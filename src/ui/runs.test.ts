@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { reportFiles } from "../../test/report_files.ts";
 import { formatRunRecord } from "../report/run_record.ts";
@@ -36,6 +36,33 @@ test("a run that ends while the directory is looked at is in the list when someb
   await mkdir(join(root, "small"));
   await writeFile(join(root, "small", "run.json"), formatRunRecord(reportFiles().record));
   expect((await runs.state()).runs).toMatchObject([{ id: "small", state: "finished" }]);
+});
+
+test("a list that has aged is answered with at once, and whoever listens hears of the new one", async () => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const root = await temporaryDirectory();
+  const runs = new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} }));
+  await runs.state();
+  await mkdir(join(root, "small"));
+  await writeFile(join(root, "small", "run.json"), formatRunRecord(reportFiles().record));
+  vi.advanceTimersByTime(60_000);
+  const heard = new Promise<void>((resolve) => void runs.onChange(resolve));
+  expect((await runs.state()).runs).toEqual([]);
+  await heard;
+  expect((await runs.state()).runs).toMatchObject([{ id: "small", state: "finished" }]);
+});
+
+test("of more runs than a list has, their number is known", async () => {
+  const root = await temporaryDirectory();
+  const record = formatRunRecord(reportFiles().record);
+  for (let index = 0; index < 502; index += 1) {
+    await mkdir(join(root, `r${index}`));
+    await writeFile(join(root, `r${index}`, "run.json"), record);
+  }
+  const runs = new Runs(root, () => ({ ending: new Promise(() => {}), stop: () => {} }));
+  const { runs: shown, total } = await runs.state();
+  expect([shown.length, total]).toEqual([500, 502]);
 });
 
 test("a form that names what is not there is refused with every field that is wrong, and nothing is started", async () => {

@@ -21,7 +21,7 @@ import {
 import { askedSettings } from "./asked_settings.ts";
 import { checked, requireStartable, wrongFields } from "./form_check.ts";
 import { LiveRunRecorder } from "./live_run.ts";
-import { listRuns } from "./run_list.ts";
+import { type KnownRuns, listRuns } from "./run_list.ts";
 import type { RunHandle, StartRun } from "./start_run.ts";
 
 /** A directory name that every file system takes, that leads nowhere else, and that no run's progress has. */
@@ -29,6 +29,8 @@ const NAME = /^(?!.*\.run$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/i;
 const MAX_REPORT_BYTES = 2 ** 27;
 /** Milliseconds for which the list of runs is taken as it is. */
 const LIST_AGE = 3000;
+/** Runs that are shown; a directory of more is no list to look at. */
+const MAX_RUNS = 500;
 
 const startSchema: z.ZodType<StartRequest> = z.strictObject({
   name: z
@@ -44,7 +46,11 @@ export class Runs {
   readonly #listeners = new Set<() => void>();
   #live: LiveRunRecorder | null = null;
   #handle: RunHandle | null = null;
+  /** Until 0: what happened since is not in it. */
   #list: { readonly runs: readonly RunSummary[]; readonly until: number } = { runs: [], until: 0 };
+  readonly #known: KnownRuns = new Map();
+  /** The runs of the list as the page is told. */
+  readonly #shown = new WeakMap<RunSummary, RunSummary>();
 
   constructor(directory: string, start: StartRun) {
     this.#directory = directory;
@@ -60,11 +66,18 @@ export class Runs {
   async state(): Promise<UiState> {
     const live = this.#live?.snapshot() ?? null;
     const isActive = this.#live !== null && !this.#live.isOver;
-    const runs = (await this.#recentList()).filter(
+    const all = (await this.#recentList()).filter(
       ({ id, state }) => !(isActive && id === live?.id && state !== "finished"),
     );
-    const directory = this.#directory;
-    return { version: versions().gprune, directory, workingDirectory: process.cwd(), runs, live };
+    const runs = all.slice(0, MAX_RUNS).map((run) => this.#asShown(run));
+    return {
+      version: versions().gprune,
+      directory: this.#directory,
+      workingDirectory: process.cwd(),
+      runs,
+      total: all.length,
+      live,
+    };
   }
 
   /** @throws GpruneError BAD_CONFIG and BAD_ARGUMENT with the fields that are wrong, LOCKED when a run is under way */
@@ -118,24 +131,39 @@ export class Runs {
 
   /** A run that the list has: what is not in it cannot be named. */
   async #find(id: string, state: RunSummary["state"]): Promise<RunSummary> {
-    const found = (await listRuns(this.#directory)).find((run) => run.id === id && run.state === state);
+    const found = (await listRuns(this.#directory, this.#known)).find(
+      (run) => run.id === id && run.state === state,
+    );
     if (found === undefined)
       throw new GpruneError("NOT_FOUND", `run: expected one that is ${state}, got ${id}`);
     return found;
   }
 
+  /** A list that has only aged is made anew beside the answers. */
   async #recentList(): Promise<readonly RunSummary[]> {
-    const now = performance.now();
-    if (now >= this.#list.until) {
-      // Requests meanwhile get the list before; a change makes it old again.
-      this.#list = { ...this.#list, until: now + LIST_AGE };
-      const runs = (await listRuns(this.#directory)).map((run) => ({
-        ...run,
-        settings: run.settings && askedSettings(run.settings),
-      }));
-      this.#list = { ...this.#list, runs };
-    }
+    const { until } = this.#list;
+    if (until === 0) await this.#renewList();
+    // Where that fails, whoever asks next waits for it and is told why.
+    else if (performance.now() >= until) void this.#renewList().catch(() => this.#outdate());
     return this.#list.runs;
+  }
+
+  async #renewList(): Promise<void> {
+    // Requests meanwhile get the list before; a change makes it old again.
+    this.#list = { ...this.#list, until: performance.now() + LIST_AGE };
+    const runs = await listRuns(this.#directory, this.#known);
+    this.#list = { ...this.#list, runs };
+    this.#changed();
+  }
+
+  #outdate(): void {
+    this.#list = { ...this.#list, until: 0 };
+  }
+
+  #asShown(run: RunSummary): RunSummary {
+    const shown = this.#shown.get(run) ?? { ...run, settings: run.settings && askedSettings(run.settings) };
+    this.#shown.set(run, shown);
+    return shown;
   }
 
   /** @param how - `where`: what gave the settings, for messages */
@@ -154,10 +182,10 @@ export class Runs {
     const handle = this.#start({ config, resume }, live);
     this.#live = live;
     this.#handle = handle;
-    this.#list = { ...this.#list, until: 0 };
+    this.#outdate();
     void handle.ending.then((ending) => {
       this.#handle = null;
-      this.#list = { ...this.#list, until: 0 };
+      this.#outdate();
       live.end(ending.state, ending.state === "failed" ? ending.problem : null);
     });
     this.#changed();

@@ -11,6 +11,8 @@ import { runConfigJsonSchema } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, readSmallFile } from "../io/file.ts";
 import { METRICS } from "../score/registry.ts";
+import { problemAnswer } from "./answers.ts";
+import type { Problem } from "./api.ts";
 import { guardOf, newToken, REPORT_POLICY } from "./guard.ts";
 import { problemOf, Runs } from "./runs.ts";
 import type { StartRun } from "./start_run.ts";
@@ -120,28 +122,28 @@ function appOf({ runs, token, port, page }: AppParts): Hono {
   accepts("/api/stop", () => runs.stop());
   app.get("/runs/report", async (c) => document(c, await runs.report(c.req.query("run") ?? "")));
   app.get("/runs/compare", async (c) => document(c, await runs.comparison(c.req.queries("run") ?? [])));
-  app.notFound((c) => c.json({ code: "NOT_FOUND", message: "expected a page of gprune", hint: null }, 404));
+  app.notFound((c) => {
+    return problemAnswer(c, { code: "NOT_FOUND", message: "expected a page of gprune", hint: null }, 404);
+  });
   app.onError((error, c) => {
     if (error instanceof SyntaxError) {
-      return c.json(
-        { code: "BAD_ARGUMENT", message: "body: expected JSON, got something else", hint: null },
-        400,
-      );
+      return problemAnswer(c, badBody("expected JSON, got something else"), 400);
     }
     if (error instanceof HTTPException) {
-      return c.json(
-        {
-          code: "BAD_ARGUMENT",
-          message: `body: expected at most ${MAX_BODY_BYTES / 1024} KiB, got more`,
-          hint: null,
-        },
+      return problemAnswer(
+        c,
+        badBody(`expected at most ${MAX_BODY_BYTES / 1024} KiB, got more`),
         error.status,
       );
     }
     const problem = problemOf(error);
-    return c.json(problem, STATUS[problem.code as keyof typeof STATUS] ?? 500);
+    return problemAnswer(c, problem, STATUS[problem.code as keyof typeof STATUS] ?? 500);
   });
   return app;
+}
+
+function badBody(what: string): Problem {
+  return { code: "BAD_ARGUMENT", message: `body: ${what}`, hint: null };
 }
 
 /** The schema of a run, with the names that the registry knows. */

@@ -138,7 +138,7 @@ function layerPicture(runs: readonly NamedFacts[], { id, title, caption, y, of }
     caption,
     chart: (palette) =>
       layerLines({
-        ...{ values, names },
+        values,
         y: { field: "value", ...y },
         marks: seriesMarks({ field: "run", names, palette, mark: "line" }),
       }),

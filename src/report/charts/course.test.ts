@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
 import { factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
-import { trainingPicture } from "./course.ts";
+import { roundsPicture, trainingPicture } from "./course.ts";
 
 /** The picture of a training with these divergences. */
 function pictureOf(divergences: readonly number[]): ReturnType<typeof trainingPicture> {
@@ -28,4 +28,24 @@ test("steps without divergence, which have no logarithm, do not flatten the othe
   );
   expect(heights.some(([first, , last]) => first !== last)).toBe(true);
   expect(pictureOf([0, 0])).toBeNull();
+});
+
+/** Losses of so many sets over three rounds. */
+function roundsOf(sets: number): ReturnType<typeof roundsPicture> {
+  const facts = factsOf(reportFiles());
+  const roundSets = Array.from({ length: sets }, (_, index) => `set ${index}`);
+  const rounds = [0.1, 0.2, 0.3].map((sparsity) => ({
+    ...facts.grounds.rounds[0]!,
+    sparsity,
+    losses: Object.fromEntries(roundSets.map((set, index) => [set, 2 + index + sparsity])),
+  }));
+  return roundsPicture({ ...facts, grounds: { ...facts.grounds, rounds, roundSets } });
+}
+
+test.each([2, 9, 24, 40])("the lines of %i sets have their room, and the legend its own", async (sets) => {
+  const { markup } = await pictureMarkup(roundsOf(sets)!);
+  const lines = Array.from(markup.matchAll(/d="(M0,[\d.]+(?:L[\d.]+,[\d.]+)+)" stroke=/g), ([, d]) => d!);
+  const heights = lines.flatMap((d) => Array.from(d.matchAll(/,([\d.]+)/g), ([, y]) => Number(y)));
+  expect(lines).toHaveLength(sets);
+  expect(Math.max(...heights) - Math.min(...heights)).toBeGreaterThan(120);
 });

@@ -4,7 +4,7 @@ import type { Facts } from "../facts.ts";
 import { duration, percent } from "../format.ts";
 import type { Picture } from "../picture.ts";
 import { linearScale, logScale, spanOf } from "./axes.ts";
-import { linesHeight, seriesMarks } from "./parts.ts";
+import { PLOT_HEIGHT, seriesMarks } from "./parts.ts";
 
 /** Loss of every set while the budget rises. */
 export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts): Picture | null {
@@ -23,7 +23,7 @@ export function roundsPicture({ grounds: { rounds, roundSets: names } }: Facts):
     caption:
       "Next-token loss before each round, on windows of each set in turn, with what was removed until then.",
     chart: (palette) => ({
-      height: linesHeight(names),
+      height: PLOT_HEIGHT,
       data: { values },
       mark: { type: "line", point: { size: 30, filled: true }, strokeWidth: 1.75 },
       encoding: {
@@ -71,7 +71,7 @@ export function trainingPicture({ curve }: Facts): Picture | null {
     words: `Divergence from the dense model went from ${first.divergence.toFixed(3)} to ${last.divergence.toFixed(3)} nats per token in ${last.step} steps.`,
     caption: "KL divergence from the dense model on each step's windows, logarithmic.",
     chart: (palette) => ({
-      height: 210,
+      height: PLOT_HEIGHT,
       data: { values },
       mark: { type: "line", strokeWidth: 1.5, color: palette.accent },
       encoding: {

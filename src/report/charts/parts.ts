@@ -26,27 +26,34 @@ export function countAxis(): Chart {
   };
 }
 
+/** Height of a chart's plot in units of its SVG, whatever axes and legend take. */
+export const PLOT_HEIGHT = 150;
+
 interface LayerLines {
   /** Records with `layer`, and the fields of y and color. */
-  readonly values: readonly object[];
+  readonly values: readonly { readonly layer: number }[];
   /** Field, title, scale and axis. */
   readonly y: Chart;
   /** Encodings that tell lines apart. */
   readonly marks: Chart;
-  /** Names in the legend, for which there must be room. */
-  readonly names?: readonly string[];
-  /** Whether every layer has a point; not when absent. */
+  /** Whether every layer has a point; when absent, where one of the lines has a single layer. */
   readonly points?: boolean;
 }
 
 /** A line over the layers for each colour. */
-export function layerLines({ values, y, marks, names = [], points = false }: LayerLines): Chart {
+export function layerLines({ values, y, marks, points = hasLoneLayer(values) }: LayerLines): Chart {
   return {
-    height: linesHeight(names),
+    height: PLOT_HEIGHT,
     data: { values },
     mark: { type: "line", strokeWidth: 1.75, point: points && { size: 26, filled: true } },
     encoding: { x: layerAxis(), y: { type: "quantitative", ...y }, ...marks },
   };
+}
+
+/** Whether one of several models ends after its first layer, which no line shows. */
+function hasLoneLayer(values: LayerLines["values"]): boolean {
+  const [first, second] = [0, 1].map((index) => values.filter(({ layer }) => layer === index).length);
+  return first! > second!;
 }
 
 /** Shapes and dashes of the first things side by side, and of those for which colours begin anew. */
@@ -57,6 +64,9 @@ const DASHES = [
   [2, 2],
   [8, 2, 2, 2],
 ] as const;
+
+/** A piece of a line in a legend, as long as a row is high: enough for a pattern of dashes. */
+const LINE_SYMBOL = { symbolType: "stroke", symbolSize: 300 };
 
 interface Series {
   readonly field: string;
@@ -69,11 +79,9 @@ interface Series {
 export function seriesMarks({ field, names, palette, mark }: Series): Chart {
   const colors = palette.series;
   const round = (index: number): number => Math.floor(index / colors.length);
-  const isLong = mark === "line" && names.length > colors.length;
   const encoding = (range: readonly unknown[]): Chart => ({
     ...{ field, type: "nominal", title: null, scale: { domain: names, range } },
-    // Long enough for a pattern of dashes.
-    legend: { columns: legendColumns(names), ...(isLong && { symbolSize: 500 }) },
+    legend: { columns: legendColumns(names), ...(mark === "line" && LINE_SYMBOL) },
   });
   const color = encoding(names.map((_, index) => colors[index % colors.length]!));
   if (names.length <= colors.length) return { color };
@@ -84,12 +92,6 @@ export function seriesMarks({ field, names, palette, mark }: Series): Chart {
 
 /** Characters of a row of a legend. */
 const LEGEND_CHARACTERS = 44;
-
-/** Height of a chart of lines with these names in its legend. */
-export function linesHeight(names: readonly string[]): number {
-  const rows = names.length === 0 ? 1 : Math.ceil(names.length / legendColumns(names));
-  return 210 + 17 * (rows - 1);
-}
 
 function legendColumns(names: readonly string[]): number {
   const longest = Math.max(...names.map(({ length }) => Math.min(26, length)));

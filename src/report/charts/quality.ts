@@ -176,7 +176,7 @@ export function layerErrorPicture(facts: Facts): Picture | null {
     caption: `Mean over tokens of |h − h₀| / |h₀| after every layer; h₀ is ${baselineWords(facts)}'s.`,
     chart: (palette) =>
       layerLines({
-        ...{ values, names },
+        values,
         y: { field: "error", title: "relative error", ...linearScale({ min: 0, max: highest * 1.05 || 1 }) },
         marks: seriesMarks({ field: "name", names, palette, mark: "line" }),
       }),

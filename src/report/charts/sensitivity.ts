@@ -8,7 +8,7 @@ import { whole, withMinus } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { KIND_NAMES, kindColor, layerLines, namedColor, rampColor } from "./parts.ts";
+import { KIND_NAMES, kindColor, layerLines, namedColor, PLOT_HEIGHT, rampColor } from "./parts.ts";
 import { type SigmaSpace, sigmaHistogram, sigmaMap } from "./sigma.ts";
 
 /** What is known of every layer's FFN. */
@@ -160,7 +160,7 @@ export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Pic
     words: `Ranks of the ${own.length} most sensitive FFN neurons on every set; ${kept} of them stay.`,
     caption: `Each line is one of the ${own.length} most sensitive FFN neurons: its rank in its layer on every set, 1 the most important.`,
     chart: (palette) => ({
-      height: 250,
+      height: 195,
       data: { values },
       mark: { type: "line", strokeWidth: 1.5, opacity: 0.8, point: { size: 22, filled: true } },
       encoding: {
@@ -227,7 +227,7 @@ export function reliabilityPicture({ grounds }: Facts): Picture | null {
       "A point is a module. r: how well scores from the other sets rank its units on a set held out. Left of and below " +
       `both dashed lines, weights decide instead of activations.${isWhole ? " A module that is a whole space has quantile 0.50 and never falls back." : ""}`,
     chart: (palette) => ({
-      height: 210,
+      height: PLOT_HEIGHT,
       layer: [
         rule({ r: RELIABILITY_THRESHOLD }, { field: "r", channel: "x", palette }),
         rule({ magnitude: MAGNITUDE_THRESHOLD }, { field: "magnitude", channel: "y", palette }),

@@ -7,7 +7,7 @@ import { percent, short, whole } from "../format.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { countAxis, KIND_NAMES, kindColor, layerAxis, UNIT_NAMES } from "./parts.ts";
+import { countAxis, KIND_NAMES, kindColor, layerAxis, PLOT_HEIGHT, UNIT_NAMES } from "./parts.ts";
 
 /** Kept units of every layer in front of what there was. */
 export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
@@ -23,7 +23,7 @@ export function widthsPicture({ layers }: Facts, kind: SpaceKind): Picture {
       `Layer ${narrowest.layer} is the narrowest with ${whole(narrowest.after)} of ${whole(narrowest.before)}.`,
     caption: "Solid: what stays. Faint: what was removed. Layer 0 reads the embeddings.",
     chart: (palette) => ({
-      height: 190,
+      height: PLOT_HEIGHT,
       data: { values },
       encoding: { x: layerAxis() },
       layer: [
@@ -111,7 +111,7 @@ export function sparsityPicture(facts: Facts): Picture {
       `least from layer ${lightest.layer} (${percent(lightest.removed)}); ${percent(record.sparsity.achieved)} overall.`,
     caption: `Share of the units that is gone. Dashed: the whole model.${points}`,
     chart: (palette) => ({
-      height: 210,
+      height: PLOT_HEIGHT,
       layer: [
         overallRule(record.sparsity.achieved, palette),
         {

@@ -4,7 +4,7 @@ import { largestBy, smallestBy } from "../../tensor/statistics.ts";
 import type { Palette } from "../palette.ts";
 import type { Picture } from "../picture.ts";
 import type { Chart } from "../pictures.ts";
-import { countAxis, rampColor, UNIT_NAMES } from "./parts.ts";
+import { countAxis, PLOT_HEIGHT, rampColor, UNIT_NAMES } from "./parts.ts";
 
 /** What the charts show of a space. */
 export type SigmaSpace = Pick<
@@ -66,7 +66,7 @@ export function sigmaHistogram(
     units: spaces.reduce((sum, { sigmaHistogram: counts }) => sum + (counts[bin] ?? 0), 0),
   }));
   return {
-    height: 210,
+    height: PLOT_HEIGHT,
     data: { values },
     mark: { type: "bar", color: palette.accent },
     encoding: {

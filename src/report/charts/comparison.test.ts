@@ -1,0 +1,23 @@
+import { expect, test } from "vitest";
+import { reportFiles } from "../../../test/report_files.ts";
+import { type Facts, factsOf } from "../facts.ts";
+import { pictureMarkup } from "../picture.ts";
+import { comparisonPictures } from "./comparison.ts";
+
+const two: Facts = factsOf(reportFiles());
+const one: Facts = { ...two, layers: two.layers.slice(0, 1) };
+
+/** Points in the plot of every chart of layers, which a legend of lines has none of. */
+async function pointsOf(facts: readonly Facts[]): Promise<readonly number[]> {
+  const pictures = comparisonPictures(facts.map((own, index) => ({ name: `run ${index}`, facts: own })));
+  const drawn = await Promise.all(
+    pictures.filter(({ id }) => /sparsity|ffn/.test(id)).map(async (picture) => pictureMarkup(picture)),
+  );
+  return drawn.map(({ markup }) => (markup.match(/ d="M[\d.]+,0A/g) ?? []).length);
+}
+
+test("a model of one layer, which makes no line, has points", async () => {
+  expect(await pointsOf([one, one])).toEqual([2, 2]);
+  expect(await pointsOf([one, two])).toEqual([3, 3]);
+  expect(await pointsOf([two, two])).toEqual([0, 0]);
+});
