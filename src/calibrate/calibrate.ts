@@ -3,10 +3,11 @@
  * its output projections: the statistics that metrics need, and the moments that least squares needs.
  */
 
+import { badArgument } from "../base/arguments.ts";
 import { plainName } from "../base/plain_text.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import { GpruneError, internalError } from "../errors.ts";
+import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import {
   beginForward,
@@ -201,7 +202,7 @@ function emptyStats(
   for (const set of sets) {
     const { name, windows, owners = windows.map(() => name) } = set;
     for (const owner of ownersOf(set)) {
-      if (result.has(owner)) throw internalError(`two calibration sets named ${owner}`);
+      if (result.has(owner)) throw badArgument("calibration sets", "different names", `${owner} twice`);
       const own = windows.filter((_, place) => owners[place] === owner);
       result.set(owner, {
         tokens: tokensOf(own),

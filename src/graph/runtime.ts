@@ -12,6 +12,7 @@
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { requireCount } from "../base/arguments.ts";
 import { getOrMake, mapValues } from "../base/map_values.ts";
 import { GpruneError, internalError, reasonOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -95,9 +96,7 @@ export class Runtime {
   /** @throws GpruneError BAD_ARGUMENT unless `threads` is a whole number of at least 1 */
   constructor(options: RuntimeOptions = {}) {
     const { threads = 1 } = options;
-    if (!Number.isSafeInteger(threads) || threads < 1) {
-      throw new GpruneError("BAD_ARGUMENT", `threads: expected a whole number of at least 1, got ${threads}`);
-    }
+    requireCount("threads", threads);
     this.#options = options;
     this.memory = options.memory ?? ROOMY;
     this.device = options.device ?? CPU;

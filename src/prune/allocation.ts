@@ -3,6 +3,7 @@
  * stay. The interface and what all allocations check alike; implementations are the files allocate_*.ts,
  * allocate.ts lists them.
  */
+import { requireCount } from "../base/arguments.ts";
 import type { Shape } from "../base/choices.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import { channelCount, prunableParameters, type Space } from "../model/spaces.ts";
@@ -54,8 +55,8 @@ export function scoresOf({ importance }: AllocationRequest, space: Space): Float
 
 /** `roundTo` of a request, 1 without one. @throws GpruneError BAD_ARGUMENT unless it is a positive whole number */
 export function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
-  if (Number.isSafeInteger(roundTo) && roundTo >= 1) return roundTo;
-  throw new GpruneError("BAD_ARGUMENT", `round-to: expected a positive whole number, got ${roundTo}`);
+  requireCount("round-to", roundTo);
+  return roundTo;
 }
 
 /** The queues of ranked spaces, in their order. @throws GpruneError BAD_ARGUMENT unless `roundTo` is a positive whole number */
