@@ -26,6 +26,12 @@ export function requireSome(where: string, { length }: readonly unknown[]): void
   if (length === 0) throw badArgument(where, "at least one", "none");
 }
 
+/** @throws GpruneError BAD_ARGUMENT unless each of `count` sets has a weight above 0 */
+export function requireWeights(weights: readonly number[], count: number): void {
+  if (weights.length !== count) throw badArgument("weights", `${count}, one for each set`, weights.length);
+  for (const [place, weight] of weights.entries()) requirePositive(`weight ${place + 1}`, weight);
+}
+
 /** The first name that two of a list have; undefined when all are different. */
 export function duplicateName(named: readonly { readonly name: string }[]): string | undefined {
   const names = named.map(({ name }) => name);
