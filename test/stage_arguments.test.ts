@@ -4,23 +4,38 @@ import {
   allocationByName,
   type CalibrationStats,
   calibrate,
+  compareModels,
+  compareOnWindows,
   compensateMeans,
   DecoderRunner,
+  type DeviceRequest,
   decideGprune,
   type Evidence,
+  evaluateTogether,
+  exportHuggingFace,
+  findDevice,
   type GpruneRequest,
   gateStatistics,
   gatherEvidence,
+  generate,
+  loadTokenSet,
   makePlan,
+  measureLatency,
   measureSensitivity,
   mergeStats,
   metricByName,
   poolEvidence,
   poolGateStats,
   poolStats,
+  prune,
   Runtime,
+  resolveRunConfig,
   runPasses,
+  type SamplingOptions,
+  sampleTexts,
+  Tokenizer,
 } from "../src/index.ts";
+import { letterModel } from "./letter_model.ts";
 import { randomWindows } from "./random_windows.ts";
 import { tinyModel } from "./tiny_model.ts";
 
@@ -28,6 +43,9 @@ const model = tinyModel();
 const wider = tinyModel({ layers: [{ neurons: 9 }, {}] });
 const runtime = new Runtime({ threads: 1 });
 const runner = new DecoderRunner(model, runtime);
+const letters = letterModel({ seed: 3 });
+const writer = new DecoderRunner(letters, runtime);
+const tokenizer = Tokenizer.of(letters);
 const passes = runPasses(model, runtime);
 const sets = ["a", "b"].map((name, seed) => ({ name, windows: randomWindows([4, 4, 4], { seed }) }));
 const [a, b] = sets as [(typeof sets)[0], (typeof sets)[0]];
@@ -179,5 +197,90 @@ describe("allocate", () => {
     const { spec } = model;
     const asked = () => allocationByName(name).allocate({ spec, importance: new Map(), sparsity: 0.2 });
     await expectRefusal(asked, "importance of layers.0.kv: expected 16 scores, got none");
+  });
+});
+
+describe("loadTokenSet", () => {
+  const sampling = { samples: 2, seqLen: 8, seed: 0 };
+  const load = (change: Partial<SamplingOptions>) => () =>
+    loadTokenSet({ name: "a", path: "no such text", weight: 1 }, tokenizer, { ...sampling, ...change });
+
+  it.each([0, -3, 1.5, Number.NaN])("refuses %d windows or tokens, before it reads", async (count) => {
+    for (const name of ["samples", "refitSamples", "seqLen"]) {
+      const message = `${name}: expected a whole number of at least 1, got ${count}`;
+      await expectRefusal(load({ [name]: count }), message);
+    }
+  });
+});
+
+describe("sampleTexts", () => {
+  const options = { count: 1, tokens: 4, temperature: 1, topP: 1, seed: 0 };
+
+  it.each([
+    [{ temperature: 0 }, "temperature: expected a positive number, got 0"],
+    [{ temperature: Number.NaN }, "temperature: expected a positive number, got NaN"],
+    [{ topP: 0 }, "topP: expected a number above 0, at most 1, got 0"],
+    [{ topP: 2 }, "topP: expected a number above 0, at most 1, got 2"],
+    [{ tokens: 0 }, "tokens: expected a whole number of at least 1, got 0"],
+    [{ count: 1.5 }, "count: expected a whole number of at least 1, got 1.5"],
+  ])("refuses %j", async (wrong, message) => {
+    await expectRefusal(() => sampleTexts(writer, tokenizer, { ...options, ...wrong }), message);
+  });
+});
+
+describe("generate", () => {
+  it.each([-1, 1.5, Number.NaN])("refuses %d tokens", async (maxTokens) => {
+    const message = `maxTokens: expected a whole number of at least 0, got ${maxTokens}`;
+    await expectRefusal(() => generate(runner, Int32Array.of(1), { maxTokens, stopIds: [] }), message);
+  });
+});
+
+describe("measureLatency", () => {
+  const options = { batch: 1, promptTokens: 2, newTokens: 2, repeats: 1 };
+
+  it.each(Object.keys(options))("refuses a %s of 0", async (name) => {
+    const message = `${name}: expected a whole number of at least 1, got 0`;
+    const wrong = { ...options, [name]: 0 };
+    await expectRefusal(() => measureLatency({ models: [model], runtime }, wrong), message);
+    await expectRefusal(() => compareModels({ models: [model], runtime }, [], { speed: wrong }), message);
+  });
+});
+
+describe("no models", () => {
+  it("are refused", async () => {
+    const message = "models: expected at least one, got none";
+    await expectRefusal(() => evaluateTogether({ models: [], runtime }, [], {}), message);
+    await expectRefusal(() => compareOnWindows([], a.windows), message);
+  });
+});
+
+describe("findDevice", () => {
+  it.each([
+    [{}, "device: expected one of cpu, webgpu, cuda, got undefined"],
+    [{ device: "cpu" }, "deviceDtype: expected one of f32, f16, got undefined"],
+  ])("refuses %j", async (wrong, message) => {
+    await expectRefusal(() => findDevice(wrong as DeviceRequest), message);
+  });
+});
+
+describe("prune", () => {
+  const calibration = [{ name: "a", path: "no such text" }];
+  const config = resolveRunConfig(
+    { model: "no such model", output: "out", sparsity: 0.3, calibration },
+    "test",
+  );
+
+  it.each([0, -5, 1.5, Number.NaN])(
+    "refuses files of %d bytes, before it opens the model",
+    async (maxShardBytes) => {
+      const message = `maxShardBytes: expected a whole number of at least 1, got ${maxShardBytes}`;
+      await expectRefusal(() => prune(config, { maxShardBytes }), message);
+      await expectRefusal(() => exportHuggingFace(model, "out", { maxShardBytes }), message);
+    },
+  );
+
+  it.each([-1, Number.NaN])("refuses to keep states every %d seconds", async (checkpointInterval) => {
+    const message = `checkpointInterval: expected seconds from 0 on, got ${checkpointInterval}`;
+    await expectRefusal(() => prune(config, { checkpointInterval }), message);
   });
 });

@@ -21,6 +21,11 @@ export function requirePositive(where: string, value: number): void {
   if (!(Number.isFinite(value) && value > 0)) throw badArgument(where, "a positive number", value);
 }
 
+/** @throws GpruneError BAD_ARGUMENT for what is not among the words that may be said */
+export function requireOneOf(where: string, word: unknown, known: readonly string[]): void {
+  if (!known.some((each) => each === word)) throw badArgument(where, `one of ${known.join(", ")}`, word);
+}
+
 /** @throws GpruneError BAD_ARGUMENT for a list of nothing */
 export function requireSome(where: string, { length }: readonly unknown[]): void {
   if (length === 0) throw badArgument(where, "at least one", "none");

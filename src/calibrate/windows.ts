@@ -250,13 +250,15 @@ export function learnable({ name, windows, unused }: SampledSet, count: number):
 
 /**
  * Reads, perhaps downloads, tokenises and samples a calibration set.
- * @throws GpruneError BAD_TEXT for a text without a whole window; and as `readText` and `Tokenizer.encode`
+ * @throws GpruneError BAD_TEXT for a text without a whole window, BAD_ARGUMENT for numbers of windows or tokens that are not whole and
+ *   positive; and as `readText` and `Tokenizer.encode`
  */
 export async function loadTokenSet(
   { name, path }: TextSet,
   tokenizer: Tokenizer,
   { samples, refitSamples = samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
+  for (const [name, count] of Object.entries({ samples, refitSamples, seqLen })) requireCount(name, count);
   const tokens = Math.max(samples, refitSamples) * seqLen;
   const text = await readText(path, Math.max(MIN_TEXT_BYTES, tokens * TEXT_BYTES_PER_TOKEN), hub);
   return sampledSet({ name, path, text }, tokenizer, { samples, seqLen, seed });
