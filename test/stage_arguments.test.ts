@@ -1,7 +1,9 @@
 /** Settings and values that a program gives to a stage wrongly: each is refused by its name before it can do harm. */
+import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
   allocationByName,
+  applyPlan,
   type CalibrationStats,
   calibrate,
   compareModels,
@@ -24,6 +26,7 @@ import {
   measureSensitivity,
   mergeStats,
   metricByName,
+  openModel,
   poolEvidence,
   poolGateStats,
   poolStats,
@@ -35,9 +38,13 @@ import {
   sampleTexts,
   Tokenizer,
 } from "../src/index.ts";
+import { suiteDirectory } from "./directories.ts";
 import { letterModel } from "./letter_model.ts";
 import { randomWindows } from "./random_windows.ts";
+import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 import { tinyModel } from "./tiny_model.ts";
+
+const root = suiteDirectory("stage-arguments");
 
 const model = tinyModel();
 const wider = tinyModel({ layers: [{ neurons: 9 }, {}] });
@@ -282,5 +289,20 @@ describe("prune", () => {
   it.each([-1, Number.NaN])("refuses to keep states every %d seconds", async (checkpointInterval) => {
     const message = `checkpointInterval: expected seconds from 0 on, got ${checkpointInterval}`;
     await expectRefusal(() => prune(config, { checkpointInterval }), message);
+  });
+});
+
+describe("a model that was closed", () => {
+  it("is refused, and so is the one that it was made from", async () => {
+    const dense = await openModel(await writeTinyCheckpoint(join(root(), "model")));
+    const pruned = applyPlan(dense, makePlan(dense.spec, { "layers.0.ffn": [0, 1] }));
+    await pruned.weights.close();
+    for (const closed of [pruned, dense]) {
+      await expect(closed.weights.read("model.norm.weight")).rejects.toMatchObject({
+        code: "BAD_ARGUMENT",
+        message: expect.stringMatching(/model\.safetensors: expected an open file, got one that was closed$/),
+        hint: expect.stringContaining("reads its files"),
+      });
+    }
   });
 });

@@ -98,7 +98,8 @@ export function defaultLearningRate({ dense, student }: Pick<DistillRequest, "de
 }
 
 /**
- * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps.
+ * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps. What is not trained is
+ * read from the files of `student`: closing the weights of either closes both.
  * @throws GpruneError NOT_FINITE when training diverges, or where a model is not finite; BAD_ARGUMENT for unusable settings or sets
  */
 export async function distill(request: DistillRequest): Promise<Distilled> {

@@ -77,7 +77,8 @@ export interface Refitted {
 
 /**
  * The pruned model with refitted output projections, each with a bias. Holds one projection and one matrix of covariances at a
- * time, and the new weights unless the memory policy puts them elsewhere.
+ * time, and the new weights unless the memory policy puts them elsewhere. It reads the files of `dense`: closing the weights of either
+ * closes both.
  * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of other spaces,
  *   NOT_FINITE naming the tensor that is not finite
  */
