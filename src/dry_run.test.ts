@@ -60,3 +60,9 @@ it.each([
   await expect(dryRun(config)).rejects.toMatchObject({ code });
   await expect(prune(config)).rejects.toMatchObject({ code });
 });
+
+it("does not begin after the signal to stop", async () => {
+  const { config } = await tinyRun({ method: "none" });
+  const stopped = { code: "INTERRUPTED", message: "stopped before the run was finished" };
+  await expect(dryRun(config, { signal: AbortSignal.abort() })).rejects.toMatchObject(stopped);
+});

@@ -65,17 +65,18 @@ export type DryRunOptions = Pick<PruneOptions, "onProgress" | "onDevice" | "onWa
 
 /**
  * Checks a run and says what it would do.
- * @throws GpruneError as `prune` would before it computes anything
+ * @throws GpruneError as `prune` would before it computes anything; INTERRUPTED after the signal
  */
 export async function dryRun(
   asked: RunConfig,
   { onProgress = silent, onDevice = () => {}, onWarning = () => {}, signal }: DryRunOptions = {},
 ): Promise<DryRun> {
+  const told = interruptible(onProgress, signal, 0);
   const run = await askedRun(resolveRunConfig(asked, "configuration"), onDevice);
   await requireFreeDirectory(run.config.output);
   await requireNothingKept(run.config.output);
   const time: OpeningOptions["time"] = (_stage, work) => work();
-  const ready = await openRun(run, { onProgress: interruptible(onProgress, signal), time });
+  const ready = await openRun(run, { onProgress: told, time });
   const { model, config, given, sets } = ready;
   try {
     const { spec } = model;

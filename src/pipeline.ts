@@ -1,5 +1,6 @@
 /** The whole path from a model and texts to a smaller model, read top to bottom. */
 import { join } from "node:path";
+import { badArgument, requireCount } from "./base/arguments.ts";
 import { type OnProgress, silent } from "./base/progress.ts";
 import { type Checkpoints, interruptible } from "./base/stages.ts";
 import type { WeightedTokenSet } from "./calibrate/calibrate.ts";
@@ -88,6 +89,7 @@ export interface PruneOptions {
  */
 export async function prune(asked: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
+  requireUsable(options);
   const config = resolveRunConfig(asked, "configuration");
   if (options.openPasses !== undefined) requireCpu(config);
   const run = await askedRun(config, options.onDevice);
@@ -107,6 +109,13 @@ export async function prune(asked: RunConfig, options: PruneOptions = {}): Promi
   } finally {
     await stages.leave();
   }
+}
+
+/** @throws GpruneError BAD_ARGUMENT for numbers out of their bounds */
+function requireUsable({ checkpointInterval = 0, maxShardBytes = 1 }: PruneOptions): void {
+  requireCount("maxShardBytes", maxShardBytes);
+  if (!(checkpointInterval >= 0))
+    throw badArgument("checkpointInterval", "seconds from 0 on", checkpointInterval);
 }
 
 /** @throws GpruneError BAD_ARGUMENT when a distributed run is to compute elsewhere than its workers do */

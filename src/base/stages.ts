@@ -46,8 +46,8 @@ export function interrupted(signal: AbortSignal, hint: string): GpruneError {
 /**
  * Progress events that end a run which was told to stop and does not come to the end of a unit of work, some time after the first
  * event that knows of it. Where the state is kept in time, this never happens; where none is kept, 0 seconds of grace end it at
- * that event.
- * @throws GpruneError INTERRUPTED, from the event
+ * that event, or before it begins.
+ * @throws GpruneError INTERRUPTED, from the event; at once without grace
  */
 export function interruptible(
   onProgress: OnProgress,
@@ -56,11 +56,15 @@ export function interruptible(
 ): OnProgress {
   if (signal === undefined) return onProgress;
   let told: number | null = null;
-  return (event) => {
-    onProgress(event);
+  const stopInTime = (): void => {
     if (!signal.aborted) return;
     told ??= performance.now();
     if (performance.now() - told >= 1000 * graceSeconds)
       throw interrupted(signal, "The step that was being computed is dropped.");
+  };
+  stopInTime();
+  return (event) => {
+    onProgress(event);
+    stopInTime();
   };
 }

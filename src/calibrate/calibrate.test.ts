@@ -95,6 +95,8 @@ describe("calibrate", () => {
   it("refuses two sets of one name", async () => {
     const runner = new DecoderRunner(tinyModel(), runtime);
     const sets = [1, 2].map((seed) => ({ name: "x", windows: randomWindows([4], { seed }) }));
-    await expect(calibrate(runner, sets)).rejects.toThrow("internal: two calibration sets named x");
+    await expect(calibrate(runner, sets)).rejects.toThrow(
+      "calibration sets: expected different names, got x twice",
+    );
   });
 });

@@ -3,10 +3,11 @@
  * its output projections: the statistics that metrics need, and the moments that least squares needs.
  */
 
+import { badArgument, requireCount } from "../base/arguments.ts";
 import { plainName } from "../base/plain_text.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
-import { GpruneError, internalError } from "../errors.ts";
+import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import {
   beginForward,
@@ -84,13 +85,18 @@ export async function calibrate(
 /**
  * One pass. Holds one layer, perhaps the next one, the sums of that layer, and the hidden states and the moments of all layers unless
  * the memory policy puts them elsewhere.
- * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set
+ * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set; BAD_ARGUMENT for two sets
+ *   of one name, a window without tokens, as many owners as there are no windows, or an end that is none of the model's
  */
 export async function measureActivations(
   runner: DecoderRunner,
   sets: readonly MeasuredSet[],
   { onProgress = silent, checkpoints = NO_CHECKPOINTS, end }: CalibrateOptions = {},
 ): Promise<Activations> {
+  const { layers } = runner.model.spec;
+  if (end !== undefined) requireCount("end", end, 0);
+  if (end !== undefined && end > layers.length)
+    throw badArgument("end", `at most ${layers.length} layers`, end);
   const batches = sets.flatMap(measuredBatches);
   const stream = { batches, states: await stashFor(runner.memory, "calibrate") };
   const { stats, moments, from } = await begin(runner, { sets, stream, end }, checkpoints);
@@ -200,8 +206,14 @@ function emptyStats(
   const result = new Map<string, CalibrationStats>();
   for (const set of sets) {
     const { name, windows, owners = windows.map(() => name) } = set;
+    if (owners.length !== windows.length)
+      throw badArgument(
+        `owners of ${textsOfSet(set)}`,
+        `one for each of ${windows.length} windows`,
+        owners.length,
+      );
     for (const owner of ownersOf(set)) {
-      if (result.has(owner)) throw internalError(`two calibration sets named ${owner}`);
+      if (result.has(owner)) throw badArgument("calibration sets", "different names", `${owner} twice`);
       const own = windows.filter((_, place) => owners[place] === owner);
       result.set(owner, {
         tokens: tokensOf(own),

@@ -4,6 +4,7 @@
  * cheap, since the gradients of a head's channels are strongly correlated.
  */
 
+import { badArgument, requireSome, requireWeights } from "../base/arguments.ts";
 import { type Reporting, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { internalError } from "../errors.ts";
@@ -84,12 +85,23 @@ export async function windowStatistics(
   return eachOf(gradients, (window) => statsOfWindow(window, { spaces, damped }));
 }
 
-/** Statistics of two disjoint lots of windows taken together. */
+/** Every set's own of a space. @throws GpruneError BAD_ARGUMENT for statistics of different models */
+function partsOf(sets: readonly GateStats[], id: string): readonly UnitGateStats[] {
+  const parts = sets.flatMap(({ spaces }) => spaces.get(id) ?? []);
+  const units = [...new Set(parts.map(({ squares }) => squares.length))];
+  if (parts.length === sets.length && units.length === 1) return parts;
+  const got = parts.length === sets.length ? `${units.join(" and ")} units` : "none in some";
+  throw badArgument(`gate statistics of ${id}`, "those of one model", got);
+}
+
+/**
+ * Statistics of two disjoint lots of windows taken together.
+ * @throws GpruneError BAD_ARGUMENT for statistics of different models
+ */
 export function mergeGateStats(a: GateStats, b: GateStats): GateStats {
   const spaces = new Map(
-    Array.from(a.spaces, ([id, stats]) => {
-      const other = b.spaces.get(id);
-      if (other === undefined) throw internalError(`no gate statistics of ${id}`);
+    Array.from(a.spaces.keys(), (id) => {
+      const [stats, other] = partsOf([a, b], id) as [UnitGateStats, UnitGateStats];
       const absolute = stats.absolute.map((value, u) => value + other.absolute[u]!);
       const squares = stats.squares.map((value, u) => value + other.squares[u]!);
       return [id, { absolute, squares }] as const;
@@ -101,10 +113,12 @@ export function mergeGateStats(a: GateStats, b: GateStats): GateStats {
 /**
  * Several sets as one. Each set's squares are first normalised to sum 1 over the whole model (its absolute values
  * likewise), so that a set with large gradients does not outvote the others; then averaged by the sets' weights.
+ * @param weights - positive, one per set
+ * @throws GpruneError BAD_ARGUMENT for other weights, no sets, or statistics of different models
  */
 export function poolGateStats(sets: readonly GateStats[], weights: readonly number[]): GateStats {
-  const first = sets[0];
-  if (first === undefined) throw internalError("no gate statistics to pool");
+  requireSome("gate statistics", sets);
+  requireWeights(weights, sets.length);
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const share = weights.map((weight) => weight / total);
   const factorsOf = (key: keyof UnitGateStats): readonly number[] =>
@@ -114,16 +128,16 @@ export function poolGateStats(sets: readonly GateStats[], weights: readonly numb
     });
   const factors = { absolute: factorsOf("absolute"), squares: factorsOf("squares") };
   const pooled = (key: keyof UnitGateStats, id: string): Float64Array => {
-    const result = new Float64Array(first.spaces.get(id)![key].length);
-    for (const [d, set] of sets.entries()) {
+    const parts = partsOf(sets, id);
+    const result = new Float64Array(parts[0]![key].length);
+    for (const [d, { [key]: values }] of parts.entries()) {
       const factor = factors[key][d]!;
-      const values = set.spaces.get(id)![key];
       for (let u = 0; u < result.length; u++) result[u]! += factor * values[u]!;
     }
     return result;
   };
   const spaces = new Map(
-    Array.from(first.spaces.keys(), (id) => {
+    Array.from(sets[0]!.spaces.keys(), (id) => {
       return [id, { absolute: pooled("absolute", id), squares: pooled("squares", id) }] as const;
     }),
   );

@@ -1,8 +1,7 @@
 /** What is measured of the windows of calibration sets in one pass: statistics of halves of some, moments over some. */
-import { GpruneError, internalError } from "../errors.ts";
+import { badArgument, requireOwnNames, requirePositive } from "../base/arguments.ts";
 import { tokensOf } from "../graph/forward.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
-import { duplicateName } from "./windows.ts";
 
 /** A part of a set. */
 export interface HalfSet extends TokenSet {
@@ -25,14 +24,14 @@ export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
  * @param known - sets whose halves statistics are wanted of
  * @param fitted - sets that moments are wanted over; of a set that is among the others as well, the first ones of its windows, or
  *   all of them and more
- * @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or weight, or with other windows than it has among the others
+ * @throws GpruneError BAD_ARGUMENT for two sets of one name, a fitted set without tokens or weight, or with other windows than it has
+ *   among the others
  */
 export function measuredSets(
   known: readonly TokenSet[],
   fitted: readonly WeightedTokenSet[],
 ): readonly MeasuredSet[] {
-  const twice = duplicateName(known) ?? duplicateName(fitted);
-  if (twice !== undefined) throw internalError(`two calibration sets named ${twice}`);
+  for (const named of [known, fitted]) requireOwnNames("calibration sets", named);
   const sets = new Map(known.map((set) => [set.name, withHalves(set)]));
   const total = fitted.reduce((sum, { weight }) => sum + weight, 0);
   for (const set of fitted) {
@@ -67,17 +66,13 @@ function requireSameBeginning(
   for (let place = 0; place < count; place++) {
     const [own, other] = [seen[place]!, fitted[place]!];
     if (own === other || (own.length === other.length && own.every((id, t) => id === other[t]))) continue;
-    const expected = `windows of calibration set ${name}: expected the same for statistics and for least squares`;
-    throw new GpruneError("BAD_ARGUMENT", `${expected}, got others from window ${place + 1} on`);
+    const expected = "the same for statistics and for least squares";
+    throw badArgument(`windows of calibration set ${name}`, expected, `others from window ${place + 1} on`);
   }
 }
 
 /** @throws GpruneError BAD_ARGUMENT for a set without tokens or without weight */
 export function requireCounting({ name, weight, windows }: WeightedTokenSet): void {
   if (tokensOf(windows) === 0) throw badArgument(`calibration set ${name}`, "at least one token", 0);
-  if (!(weight > 0)) throw badArgument(`weight of calibration set ${name}`, "a positive number", weight);
-}
-
-export function badArgument(what: string, expected: string, got: number): GpruneError {
-  return new GpruneError("BAD_ARGUMENT", `${what}: expected ${expected}, got ${got}`);
+  requirePositive(`weight of calibration set ${name}`, weight);
 }

@@ -48,9 +48,11 @@ describe("mergeStats", () => {
     const own = statsOfActivations(randomActivations(SPEC));
     const wider = statsOfActivations(randomActivations(tinySpec({ layers: [{ neurons: 7 }, {}] })));
     const shorter = statsOfActivations(randomActivations(tinySpec({ layers: [{}] })));
-    expect(() => mergeStats(own, wider)).toThrow("internal: statistics of models with different widths");
-    expect(() => mergeStats(own, shorter)).toThrow("internal: no statistics of space layers.1.kv");
-    expect(() => poolStats([], [])).toThrow("internal: no statistics to combine");
+    const wide = "statistics of layers.0.ffn: expected those of one model, got 6 and 7 channels";
+    expect(() => mergeStats(own, wider)).toThrow(wide);
+    const short = "statistics of layers.1.kv: expected those of one model, got 16 and 0 channels";
+    expect(() => mergeStats(own, shorter)).toThrow(short);
+    expect(() => mergeStats(shorter, own)).toThrow("got 0 and 16 channels");
   });
 });
 

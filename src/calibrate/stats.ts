@@ -2,7 +2,8 @@
  * Activation statistics of one calibration set: for every channel at the input of an output projection (down_proj,
  * o_proj) a few sums in float64. Sums merge, so a set can be split over time, processes or machines.
  */
-import { internalError } from "../errors.ts";
+import { badArgument, requireSome, requireWeights } from "../base/arguments.ts";
+import { GpruneError } from "../errors.ts";
 import { channelCount, type Space } from "../model/spaces.ts";
 
 /** Sums over the tokens of a set, one value per channel of a space; all arrays have shape [channels]. */
@@ -35,17 +36,33 @@ export function emptyChannelStats(channels: number): ChannelStats {
   return { sum: zero(), sumSquares: zero(), sumMeanAbsSquared: zero() };
 }
 
-/** Mean activation of every channel of a space, [channels]. */
-export function channelMeans(stats: CalibrationStats, space: Space): Float64Array {
-  const sums = stats.spaces.get(space.id)?.sum;
+/** The sums of one space. @throws GpruneError BAD_ARGUMENT for statistics of another model, or of no tokens */
+export function sumsOf(stats: CalibrationStats, space: Space): ChannelStats {
+  const sums = stats.spaces.get(space.id);
   const expected = channelCount(space);
-  if (sums?.length !== expected) {
-    throw internalError(`statistics of ${space.id}: expected ${expected} channels, got ${sums?.length}`);
+  if (sums?.sum.length !== expected) {
+    const got = sums === undefined ? "none" : sums.sum.length;
+    const message = `statistics of ${space.id}: expected ${expected} channels, got ${got}`;
+    throw new GpruneError("BAD_ARGUMENT", message, { hint: "Calibrate on the model that is being pruned." });
   }
-  return sums.map((sum) => sum / stats.tokens);
+  requireTokens(stats);
+  return sums;
 }
 
-/** Statistics of two disjoint lots of sequences taken together. Neither argument is changed. */
+function requireTokens({ tokens, sequences }: CalibrationStats): void {
+  if (!(tokens > 0 && sequences > 0))
+    throw badArgument("calibration", "at least one window of tokens", "none");
+}
+
+/** Mean activation of every channel of a space, [channels]. @throws GpruneError as `sumsOf` */
+export function channelMeans(stats: CalibrationStats, space: Space): Float64Array {
+  return sumsOf(stats, space).sum.map((sum) => sum / stats.tokens);
+}
+
+/**
+ * Statistics of two disjoint lots of sequences taken together. Neither argument is changed.
+ * @throws GpruneError BAD_ARGUMENT for statistics of different models
+ */
 export function mergeStats(a: CalibrationStats, b: CalibrationStats): CalibrationStats {
   return combine([a, b], { tokens: [1, 1], sequences: [1, 1] });
 }
@@ -55,8 +72,12 @@ export function mergeStats(a: CalibrationStats, b: CalibrationStats): Calibratio
  * for set d, where T is the number of tokens of all sets, T_d its own, and the weights are normalised to sum 1; what is summed
  * over sequences in the same way by their numbers.
  * @param weights - positive, one per set
+ * @throws GpruneError BAD_ARGUMENT for other weights, no sets, a set of no tokens, or statistics of different models
  */
 export function poolStats(sets: readonly CalibrationStats[], weights: readonly number[]): CalibrationStats {
+  requireSome("statistics", sets);
+  requireWeights(weights, sets.length);
+  for (const set of sets) requireTokens(set);
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const scales = (count: keyof Factors): readonly number[] => {
     const all = sets.reduce((sum, set) => sum + set[count], 0);
@@ -72,12 +93,13 @@ interface Factors {
 }
 
 function combine(sets: readonly CalibrationStats[], factors: Factors): CalibrationStats {
-  const first = sets[0];
-  if (first === undefined) throw internalError("no statistics to combine");
   const spaces = new Map<string, ChannelStats>();
-  for (const [id, { sum }] of first.spaces) {
-    const parts = sets.map((set) => channelsOf(set, id));
-    spaces.set(id, combineChannels(parts, factors, sum.length));
+  for (const id of new Set(sets.flatMap((set) => [...set.spaces.keys()]))) {
+    const parts = sets.map((set) => set.spaces.get(id) ?? emptyChannelStats(0));
+    const widths = [...new Set(parts.map(({ sum }) => sum.length))];
+    if (widths.length > 1)
+      throw badArgument(`statistics of ${id}`, "those of one model", `${widths.join(" and ")} channels`);
+    spaces.set(id, combineChannels(parts, factors, widths[0]!));
   }
   const scaled = (count: keyof Factors): number =>
     sets.reduce((total, set, d) => total + set[count] * factors[count][d]!, 0);
@@ -90,15 +112,8 @@ function combineChannels(parts: readonly ChannelStats[], factors: Factors, chann
     const own = key === "sumMeanAbsSquared" ? factors.sequences : factors.tokens;
     for (const [d, part] of parts.entries()) {
       const [sums, added, factor] = [result[key], part[key], own[d]!];
-      if (added.length !== channels) throw internalError("statistics of models with different widths");
       for (let j = 0; j < channels; j++) sums[j]! += added[j]! * factor;
     }
   }
   return result;
-}
-
-function channelsOf(stats: CalibrationStats, id: string): ChannelStats {
-  const channels = stats.spaces.get(id);
-  if (channels === undefined) throw internalError(`no statistics of space ${id}`);
-  return channels;
 }

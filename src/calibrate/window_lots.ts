@@ -3,6 +3,7 @@
  * comes of each window added up by set, one after the other.
  */
 
+import { requireOwnNames } from "../base/arguments.ts";
 import type { OnProgress, ProgressEvent, Reporting } from "../base/progress.ts";
 import type { Checkpoints } from "../base/stages.ts";
 import type { Keeping } from "../graph/backward.ts";
@@ -36,12 +37,13 @@ export interface WindowWork<S extends WindowSums> extends Reporting {
   readonly checkpoints: Checkpoints<LotsState<S>>;
 }
 
-/** The sums of every set, by name. */
+/** The sums of every set, by name. @throws GpruneError BAD_ARGUMENT for two sets of one name */
 export async function sumsBySet<S extends WindowSums>(
   runner: DecoderRunner,
   sets: readonly TokenSet[],
   { empty, compute, add, stage, onProgress, checkpoints }: WindowWork<S>,
 ): Promise<ReadonlyMap<string, S>> {
+  requireOwnNames("calibration sets", sets);
   const result = new Map((await checkpoints.restore())?.sets);
   const queue = sets.flatMap((set) => batchesLeft(set, result.get(set.name)));
   for (const { name } of sets) if (!result.has(name)) result.set(name, empty());

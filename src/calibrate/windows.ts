@@ -1,5 +1,6 @@
 /** Windows of tokens cut from texts, and the seeded choice among them. */
 
+import { requireCount } from "../base/arguments.ts";
 import { SET_WEIGHTS } from "../base/choices.ts";
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
@@ -83,12 +84,6 @@ export function parseTextSet(
   return { name, path, weight: Number(weight) };
 }
 
-/** The first name that two sets have; undefined when all are different. */
-export function duplicateName(sets: readonly Pick<TextSet, "name">[]): string | undefined {
-  const names = sets.map(({ name }) => name);
-  return names.find((name, index) => names.indexOf(name) !== index);
-}
-
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
  * @param options - `where`: the text, for messages; `first`: a token that every window begins with, before one token less of
@@ -102,10 +97,7 @@ export function cutWindows(
 ): readonly Int32Array[] {
   const { where, first = null } = options;
   const least = first === null ? 1 : 2;
-  if (!(Number.isSafeInteger(length) && length >= least)) {
-    const expected = `a whole number of tokens from ${least}`;
-    throw new GpruneError("BAD_ARGUMENT", `windows of ${where}: expected ${expected}, got ${length}`);
-  }
+  requireCount(`tokens in a window of ${where}`, length, least);
   const own = first === null ? length : length - 1;
   const text = ids[0] === first ? ids.subarray(1) : ids;
   const count = Math.floor(text.length / own);
@@ -262,13 +254,15 @@ export function learnable({ name, windows, unused }: SampledSet, count: number):
 
 /**
  * Reads, perhaps downloads, tokenises and samples a calibration set.
- * @throws GpruneError BAD_TEXT for a text without a whole window; and as `readText` and `Tokenizer.encode`
+ * @throws GpruneError BAD_TEXT for a text without a whole window, BAD_ARGUMENT for numbers of windows or tokens that are not whole and
+ *   positive; and as `readText` and `Tokenizer.encode`
  */
 export async function loadTokenSet(
   { name, path }: TextSet,
   tokenizer: Tokenizer,
   { samples, refitSamples = samples, seqLen, seed, ...hub }: SamplingOptions,
 ): Promise<SampledSet> {
+  for (const [name, count] of Object.entries({ samples, refitSamples, seqLen })) requireCount(name, count);
   const tokens = Math.max(samples, refitSamples) * seqLen;
   const text = await readText(path, Math.max(MIN_TEXT_BYTES, tokens * TEXT_BYTES_PER_TOKEN), hub);
   return sampledSet({ name, path, text }, tokenizer, { samples, seqLen, seed });

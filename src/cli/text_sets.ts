@@ -1,5 +1,6 @@
 /** Named texts as the command line gives them. */
-import { duplicateName, isOwnText, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
+import { duplicateName } from "../base/arguments.ts";
+import { isOwnText, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath } from "../io/file.ts";
 import { mayBeText } from "../io/texts.ts";

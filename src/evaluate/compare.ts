@@ -5,7 +5,7 @@ import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { storedBytes } from "../model/stored_size.ts";
 import { type EvaluateOptions, type Evaluation, evaluateTogether, type FromFirst } from "./evaluate.ts";
-import { type Latency, type LatencyOptions, measureLatency, requireTokensFit } from "./latency.ts";
+import { type Latency, type LatencyOptions, measureLatency, requireAnswerable } from "./latency.ts";
 
 /** One model of a comparison; plain JSON, as `gprune compare --json` prints it. */
 export interface ComparedModel extends Evaluation {
@@ -33,7 +33,7 @@ export async function compareModels(
   texts: readonly TextSet[],
   { speed, ...options }: EvaluateOptions & { readonly speed?: LatencyOptions | undefined },
 ): Promise<readonly ComparedModel[]> {
-  if (speed !== undefined) requireTokensFit(models, speed);
+  if (speed !== undefined) requireAnswerable(models, speed);
   const evaluations =
     texts.length + (options.tasks?.length ?? 0) === 0
       ? models.map(({ origin }) => ({ model: origin.name, texts: {}, tasks: {} }))

@@ -4,6 +4,7 @@
  * the first, so memory holds the weights of one layer of one model, or of two heads, and the hidden states of all.
  */
 
+import { requireSome } from "../base/arguments.ts";
 import { type Reporting, silent } from "../base/progress.ts";
 import type { DecoderRunner, Outputs } from "../graph/decoder_runner.ts";
 import {
@@ -64,13 +65,14 @@ function headSettings(spec: ModelSpec): string {
  * Sends windows through all models.
  * @param runners - the first one is what the others are compared with; `incomparable` must be null for each of them
  * @param windows - token ids, each [T], T >= 2
- * @throws GpruneError BAD_TEXT for no windows, or one that predicts nothing
+ * @throws GpruneError BAD_TEXT for no windows, or one that predicts nothing; BAD_ARGUMENT without a model
  */
 export async function compareOnWindows(
   runners: readonly DecoderRunner[],
   windows: readonly Int32Array[],
   { stage = "evaluate", onProgress = silent }: Partial<Reporting> = {},
 ): Promise<ComparedText> {
+  requireSome("models", runners);
   requirePredictions(windows);
   const { spec } = runners[0]!.model;
   const layers = spec.layers.length;

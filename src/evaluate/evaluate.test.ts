@@ -196,9 +196,9 @@ describe("evaluate", () => {
   });
 
   it.each([
-    [{ seqLen: 1 }, "--seq-len: expected a whole number from 2, got 1"],
-    [{ seqLen: 2.5 }, "--seq-len: expected a whole number from 2, got 2.5"],
-    [{ seqLen: 4, limit: 0 }, "--limit: expected a whole number from 1, got 0"],
+    [{ seqLen: 1 }, "--seq-len: expected a whole number of at least 2, got 1"],
+    [{ seqLen: 2.5 }, "--seq-len: expected a whole number of at least 2, got 2.5"],
+    [{ seqLen: 4, limit: 0 }, "--limit: expected a whole number of at least 1, got 0"],
   ])("refuses %j", async (options, message) => {
     await expect(evaluate({ model: letterModel(), runtime }, [], options)).rejects.toMatchObject({
       code: "BAD_ARGUMENT",

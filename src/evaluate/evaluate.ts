@@ -1,5 +1,6 @@
 /** Evaluates a model on named texts and tasks. */
 
+import { requireSome } from "../base/arguments.ts";
 import { mapValues } from "../base/map_values.ts";
 import { plainName } from "../base/plain_text.ts";
 import { type OnProgress, type Reporting, silent } from "../base/progress.ts";
@@ -92,13 +93,14 @@ export type FromFirst =
  * Evaluates several models as `evaluate` does, on texts that are read once, and says how far the later ones are from the first. Models
  * that can be compared token by token go through the texts together with the first one, the others alone.
  * @returns an evaluation of every model; `fromFirst` is absent in the first and without texts
- * @throws GpruneError as `evaluate`
+ * @throws GpruneError as `evaluate`, and BAD_ARGUMENT without a model
  */
 export async function evaluateTogether(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
   texts: readonly TextSet[],
   options: EvaluateOptions,
 ): Promise<readonly (Evaluation & { readonly fromFirst?: FromFirst })[]> {
+  requireSome("models", models);
   const told = evaluating(models, options);
   const read = await readMaterial(models, texts, told);
   const materials: Material[] = [];

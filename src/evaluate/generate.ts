@@ -1,4 +1,5 @@
 /** Greedy text generation. */
+import { requireCount } from "../base/arguments.ts";
 import { GpruneError } from "../errors.ts";
 import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
@@ -28,7 +29,8 @@ export function continuationText(ids: Int32Array, prompt: Int32Array, tokenizer:
  * Continues a prompt with the most probable token each time; ties go to the lowest id.
  * @param prompt - token ids, at least one
  * @returns the new ids
- * @throws GpruneError BAD_TEXT without a prompt, BAD_ARGUMENT when the model cannot hold it and so many tokens more
+ * @throws GpruneError BAD_TEXT without a prompt, BAD_ARGUMENT when the model cannot hold it and so many tokens more, or for a number of
+ *   them that is not whole
  */
 export async function generate(
   runner: DecoderRunner,
@@ -36,6 +38,7 @@ export async function generate(
   options: GenerateOptions,
 ): Promise<Int32Array> {
   if (prompt.length === 0) throw new GpruneError("BAD_TEXT", "prompt: expected at least one token, got none");
+  requireCount("maxTokens", options.maxTokens, 0);
   requireRoomFor(runner, prompt.length, options.maxTokens);
   const decoder = await loadFastDecoder(runner, options.maxTokens);
   try {

@@ -4,6 +4,7 @@
  * first round, which compiles, does not count. Memory is measured before, in a process for each model (peak_memory.ts).
  */
 
+import { requireCount } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
 import { DecoderRunner } from "../graph/decoder_runner.ts";
@@ -51,13 +52,13 @@ interface Times {
 
 /**
  * Measures models in turns. One model's weights are in memory at a time.
- * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens
+ * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and positive
  */
 export async function measureLatency(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
   { onProgress = silent, ...options }: LatencyOptions,
 ): Promise<readonly Latency[]> {
-  requireTokensFit(models, options);
+  requireAnswerable(models, options);
   const peaks: (number | null)[] = [];
   for (const model of models) {
     peaks.push(await peakMemory(model, { ...options, threads: runtime.threads, device: runtime.device }));
@@ -122,11 +123,13 @@ function memoryOf(
   return { weights: 4 * parameterCount(spec), cache };
 }
 
-/** @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens */
-export function requireTokensFit(
+/** @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and positive */
+export function requireAnswerable(
   models: readonly Model[],
-  { promptTokens, newTokens }: Pick<LatencyOptions, "promptTokens" | "newTokens">,
+  { repeats, batch, promptTokens, newTokens }: LatencyOptions,
 ): void {
+  const counts = { repeats, batch, promptTokens, newTokens };
+  for (const [name, count] of Object.entries(counts)) requireCount(name, count);
   const tokens = promptTokens + newTokens;
   const small = models.find(({ spec }) => tokens > spec.maxPositions);
   if (small === undefined) return;

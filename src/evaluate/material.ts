@@ -1,9 +1,10 @@
 /** What models are evaluated on: texts and tasks, read once for all models and cut into tokens for each. */
 
+import { badArgument, requireCount, requireOwnNames } from "../base/arguments.ts";
 import { plainName } from "../base/plain_text.ts";
 import type { OnProgress } from "../base/progress.ts";
-import { cutWindows, duplicateName, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
-import { GpruneError } from "../errors.ts";
+import { cutWindows, requireWindowsFit, type TextSet } from "../calibrate/windows.ts";
+import type { GpruneError } from "../errors.ts";
 import { requireKnownTokens } from "../graph/decoder_runner.ts";
 import { evenly } from "../io/evenly.ts";
 import type { HubOptions } from "../io/hub.ts";
@@ -87,7 +88,7 @@ export async function readMaterial(
 ): Promise<ReadMaterial> {
   requireCount("--seq-len", seqLen, MIN_WINDOW);
   if (limit !== undefined) requireCount("--limit", limit, 1);
-  for (const named of [sets, taskSets]) requireOwnNames(named);
+  for (const named of [sets, taskSets]) requireOwnNames("texts and tasks", named);
   if (sets.length > 0) for (const model of models) requireWindowsFit(model, seqLen);
   const hub = { onProgress };
   // All models get the same text: conversations as the first one's template has them.
@@ -179,7 +180,7 @@ async function readQuestions(
 function idlePool(task: string, asked: number | undefined): GpruneError {
   const expected = "--num-fewshot, or num_fewshot in the task's file, beside solved questions";
   const got = asked === undefined ? "neither" : `--num-fewshot ${asked}`;
-  return new GpruneError("BAD_ARGUMENT", `task ${plainName(task)}: expected ${expected}, got ${got}`);
+  return badArgument(`task ${plainName(task)}`, expected, got);
 }
 
 /** Whether two models make the same tokens of everything. */
@@ -207,18 +208,5 @@ function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Buffer {
 function requireBos({ bosId }: Tokenizer, model: string): number {
   if (bosId !== null) return bosId;
   const expected = `${plainName(model)}'s tokenizer to have a token that begins texts`;
-  throw new GpruneError("BAD_ARGUMENT", `--bos: expected ${expected}, got one without`);
-}
-
-/** Scores are found by the names of texts and tasks. */
-function requireOwnNames(sets: readonly TextSet[]): void {
-  const twice = duplicateName(sets);
-  if (twice === undefined) return;
-  const got = `${plainName(twice)} twice`;
-  throw new GpruneError("BAD_ARGUMENT", `texts and tasks: expected different names, got ${got}`);
-}
-
-function requireCount(option: string, count: number, least: number): void {
-  if (Number.isSafeInteger(count) && count >= least) return;
-  throw new GpruneError("BAD_ARGUMENT", `${option}: expected a whole number from ${least}, got ${count}`);
+  throw badArgument("--bos", expected, "one without");
 }

@@ -7,6 +7,7 @@
  * LLM-QAT (arXiv 2305.17888), self-calibration (arXiv 2410.17170).
  */
 
+import { badArgument, requireCount, requirePositive } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
@@ -43,7 +44,7 @@ export const SAMPLE_BATCH = 24;
 /**
  * Texts by the windows they are from; a window holds several when the model ended one. The same seed gives the same
  * texts, whatever `count` (a single window may round otherwise than several do, which may change a draw).
- * @throws GpruneError BAD_ARGUMENT when the model cannot hold so many tokens
+ * @throws GpruneError BAD_ARGUMENT when the model cannot hold so many tokens, or for numbers out of their bounds
  */
 export async function sampleTexts(
   runner: DecoderRunner,
@@ -51,6 +52,12 @@ export async function sampleTexts(
   { count, first = 0, onProgress = silent, checkpoints = NO_CHECKPOINTS, ...options }: SampleOptions,
 ): Promise<readonly (readonly string[])[]> {
   const { maxPositions } = runner.model.spec;
+  requireCount("count", count);
+  requireCount("first", first, 0);
+  requireCount("tokens", options.tokens);
+  requirePositive("temperature", options.temperature);
+  if (!(options.topP > 0 && options.topP <= 1))
+    throw badArgument("topP", "a number above 0, at most 1", options.topP);
   if (options.tokens > maxPositions) {
     const expected = `at most the model's ${maxPositions} tokens`;
     throw new GpruneError("BAD_ARGUMENT", `--max-tokens: expected ${expected}, got ${options.tokens}`);

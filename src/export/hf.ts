@@ -3,6 +3,7 @@
  * files, and whatever documents belong to it. The directory appears complete or not at all.
  */
 import { join } from "node:path";
+import { requireCount } from "../base/arguments.ts";
 import { DTYPE_CHOICES, type DTypeChoice } from "../base/choices.ts";
 import { packageDirectory } from "../base/package.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
@@ -52,7 +53,7 @@ export interface ExportOptions {
 /**
  * Writes a Hugging Face directory: config.json, safetensors, the files that the model carries, and `documents`.
  * @param directory - must not exist, or be empty
- * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that such directories do not have; UNSUPPORTED when
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that such directories do not have, or files of no bytes; UNSUPPORTED when
  *   config.json has no keys for what the spec says; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming a tensor that is
  *   not finite, OUT_OF_RANGE one with a value beyond the stored dtype
  */
@@ -63,6 +64,7 @@ export async function exportHuggingFace(
 ): Promise<void> {
   const { dtype = "auto", documents = new Map(), lastDocuments, onProgress = silent } = options;
   const { maxShardBytes } = options;
+  if (maxShardBytes !== undefined) requireCount("maxShardBytes", maxShardBytes);
   const write: WriteDirectory = options.write ?? writeDirectoryAtomically;
   const stored = storedDType(model, dtype);
   const config = writeConfig(model.spec, CONFIG_DTYPES[stored]);
@@ -79,7 +81,11 @@ export async function exportHuggingFace(
     for (const [name, text] of files) await writeFileAtomically(join(temporary, name), text);
     const own = new Set(files.keys());
     await writeCarried({ ...model, files: carriedFiles(model, form) }, temporary, { own });
-    await writeSafetensors(temporary, tensors, { kept, ...(maxShardBytes && { maxShardBytes }), onBytes });
+    await writeSafetensors(temporary, tensors, {
+      kept,
+      ...(maxShardBytes !== undefined && { maxShardBytes }),
+      onBytes,
+    });
     for (const [name, text] of (await lastDocuments?.()) ?? []) {
       await writeFileAtomically(join(temporary, name), text);
     }

@@ -3,6 +3,13 @@
  * their units, and share the budget among them.
  */
 
+import {
+  badArgument,
+  requireCount,
+  requireOwnNames,
+  requirePositive,
+  requireSome,
+} from "../base/arguments.ts";
 import type { AllocationName, Shape } from "../base/choices.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
@@ -17,6 +24,7 @@ import type { Runtime } from "../graph/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelsOf, type Space, spacesOf } from "../model/spaces.ts";
 import { allocationByName } from "../prune/allocate.ts";
+import { requireSparsity } from "../prune/allocation.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
 import type { RunPasses } from "../recover/passes.ts";
 import { makeCompensated } from "../recover/recipe.ts";
@@ -38,7 +46,7 @@ export interface GpruneRequest {
   readonly runtime: Runtime;
   readonly passes: RunPasses;
   readonly sets: readonly TokenSet[];
-  /** Weight of every set by name. */
+  /** Weight of every set by name, above 0. */
   readonly weights: ReadonlyMap<string, number>;
   readonly evidence: ReadonlyMap<string, SplitEvidence>;
   readonly pooled: Evidence;
@@ -50,14 +58,18 @@ export interface GpruneRequest {
   readonly allocation: AllocationName;
   /** Whether learning makes sets count more the more they suffer. */
   readonly robust: boolean;
+  /** Fraction 0 <= s < 1 of the prunable parameters that goes. */
   readonly sparsity: number;
+  /** FFN widths that change become multiples of this; 1 for any. */
   readonly roundTo: number;
   readonly shape: Shape;
+  /** Steps in which learning removes what goes, at least 1. */
   readonly rounds: number;
   /** Whether learned widths are moved by what others are worth to the model refitted by least squares. */
   readonly refine: boolean;
-  /** Windows of every set for gradients in each round. */
+  /** Windows of every set for gradients in each round, at least 1; all where a set has fewer. */
   readonly gradientWindows: number;
+  /** Behaviour-consistent modules of a space, at most. */
   readonly maxModules: number;
   readonly seed: number;
   readonly onProgress: OnProgress;
@@ -80,11 +92,36 @@ export interface GpruneDecision {
 /** Slopes are measured on the windows of so many rounds. */
 export const SLOPE_ROUNDS = 3;
 
-/** Decides which units stay. */
+/**
+ * Decides which units stay.
+ * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, sets that do not all have a weight above 0 and evidence, evidence of
+ *   another model or without what the metric needs, or a sparsity that the minimum widths do not allow; NOT_FINITE as `scoreModel`
+ */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
+  requireUsable(request);
   const { stages = NO_STAGES } = request;
   const analyses = await stages.run("analyse", () => analyse(request));
   return { rounds: [], consensus: new Map(), ...(await allocate(request, analyses)), analyses };
+}
+
+/** @throws GpruneError BAD_ARGUMENT for what no stage could decide by */
+function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: GpruneRequest): void {
+  const { roundTo, rounds, gradientWindows, maxModules } = numbers;
+  const counts = { roundTo, rounds, gradientWindows, maxModules };
+  for (const [name, count] of Object.entries(counts)) requireCount(name, count);
+  requireSparsity(sparsity);
+  requireSome("sets", sets);
+  requireOwnNames("sets", sets);
+  const names = sets.map(({ name }) => name);
+  for (const [what, known] of Object.entries({ weights, evidence })) {
+    if (known.size === names.length && names.every((name) => known.has(name))) continue;
+    throw badArgument(
+      what,
+      `those of ${names.join(", ")}`,
+      `those of ${[...known.keys()].join(", ") || "none"}`,
+    );
+  }
+  for (const [name, weight] of weights) requirePositive(`weight of ${name}`, weight);
 }
 
 async function allocate(

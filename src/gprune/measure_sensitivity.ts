@@ -1,5 +1,6 @@
 /** Sensitivity of a model's units to the calibration set, without pruning: what `gprune sensitivity` shows. */
 
+import { requireSome } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { calibrate, type TokenSet } from "../calibrate/calibrate.ts";
 import { gateStatistics } from "../calibrate/gate_stats.ts";
@@ -31,9 +32,13 @@ export interface SensitivityRequest {
   readonly onProgress?: OnProgress;
 }
 
-/** Calibrates on every set, scores every set alone, and compares the ranks. */
+/**
+ * Calibrates on every set, scores every set alone, and compares the ranks.
+ * @throws GpruneError BAD_ARGUMENT without sets or for two of one name; as `calibrate` and `scoreModel`
+ */
 export async function measureSensitivity(request: SensitivityRequest): Promise<SensitivityReport> {
   const { model, runtime, sets, metric, seed, onProgress = silent } = request;
+  requireSome("sets", sets);
   const runner = new DecoderRunner(model, runtime);
   const spaces = spacesOf(model.spec);
   const stats = await calibrate(runner, sets, { onProgress });

@@ -156,7 +156,7 @@ describe("DecoderRunner", () => {
 
   it("refuses a layer that is not there", async () => {
     await expect(new DecoderRunner(tinyModel(), runtime).loadLayer(2)).rejects.toThrow(
-      "internal: no layer 2",
+      "layer: expected one of 0 to 1, got 2",
     );
   });
 

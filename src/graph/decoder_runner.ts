@@ -3,6 +3,7 @@
  * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
  */
 
+import { badArgument } from "../base/arguments.ts";
 import { getOrMake, mapValues } from "../base/map_values.ts";
 import { GpruneError, internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
@@ -75,11 +76,12 @@ export class DecoderRunner {
    * Token embeddings, scaled as the family does.
    * @param ids - token ids, B*T
    * @returns shape [B, T, C]
-   * @throws GpruneError BAD_TEXT for an id outside the vocabulary, NOT_FINITE for an embedding that is not finite
+   * @throws GpruneError BAD_TEXT for an id outside the vocabulary, BAD_ARGUMENT for another number of ids, NOT_FINITE for an embedding
+   *   that is not finite
    */
   async embed(ids: Int32Array, [batch, tokens]: readonly [number, number]): Promise<Tensor> {
     const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
-    if (ids.length !== batch * tokens) throw internalError(`${ids.length} ids for ${batch} x ${tokens}`);
+    if (ids.length !== batch * tokens) throw badArgument("ids", `${batch} x ${tokens} tokens`, ids.length);
     const data = new Float32Array(ids.length * hiddenSize);
     for (const places of placesByBlock(ids, vocabSize)) {
       const { start, end } = rangeOf(ids, places);
@@ -126,10 +128,11 @@ export class DecoderRunner {
     }
   }
 
-  /** Reads the weights of layer `index` as float32. */
+  /** Reads the weights of layer `index` as float32. @throws GpruneError BAD_ARGUMENT for a layer that the model does not have */
   async loadLayer(index: number): Promise<LoadedLayer> {
-    const spec = this.model.spec.layers[index];
-    if (spec === undefined) throw internalError(`no layer ${index}`);
+    const { layers } = this.model.spec;
+    const spec = layers[index];
+    if (spec === undefined) throw badArgument("layer", `one of 0 to ${layers.length - 1}`, index);
     const prefix = `model.layers.${index}.`;
     const weights: Record<string, Tensor> = {};
     for (const { name } of layerWeightsOf(this.model.spec, index)) {

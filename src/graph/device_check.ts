@@ -1,6 +1,15 @@
 /** Whether the device that was asked for is there and computes, and what is used when it is not. */
+import { requireOneOf } from "../base/arguments.ts";
 import { GpruneError } from "../errors.ts";
-import { CPU, type Device, type DeviceDtype, type DeviceName, deviceText } from "./device.ts";
+import {
+  CPU,
+  DEVICE_DTYPES,
+  DEVICE_NAMES,
+  type Device,
+  type DeviceDtype,
+  type DeviceName,
+  deviceText,
+} from "./device.ts";
 import { GraphBuilder } from "./graph.ts";
 import { Runtime } from "./runtime.ts";
 
@@ -29,13 +38,15 @@ const NEEDS: Readonly<Record<DeviceName, string>> = {
 
 /**
  * The device that is asked for; without it the CPU, or in place of half precision float32, and the reason.
- * @throws GpruneError UNSUPPORTED when nothing else will do
+ * @throws GpruneError UNSUPPORTED when nothing else will do, BAD_ARGUMENT for a device or a number format that is not known
  */
 export async function findDevice({
   device,
   deviceDtype,
   requireDevice,
 }: DeviceRequest): Promise<DeviceFound> {
+  requireOneOf("device", device, DEVICE_NAMES);
+  requireOneOf("deviceDtype", deviceDtype, DEVICE_DTYPES);
   const asked: Device = { name: device, dtype: deviceDtype };
   const candidates = [asked, ...(deviceDtype === "f32" ? [] : [{ ...asked, dtype: "f32" } as const])];
   const problems: string[] = [];

@@ -3,8 +3,8 @@
  * layer i + 1, so weights are read once and memory holds one layer and the hidden states.
  */
 
+import { badArgument } from "../base/arguments.ts";
 import type { Reporting } from "../base/progress.ts";
-import { internalError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { concatenated } from "../tensor/integers.ts";
 import { type AnyTensor, loaded, type Stash, stored } from "../tensor/stash.ts";
@@ -93,7 +93,7 @@ async function embedStream(runner: DecoderRunner, { batches, states }: Stream): 
   }
 }
 
-/** Windows, each [T], as micro-batches of equal length, keeping their order. */
+/** Windows, each [T], as micro-batches of equal length, keeping their order. @throws GpruneError BAD_ARGUMENT for an empty one */
 export function microBatches(windows: readonly Int32Array[], texts?: string): readonly TokenBatch[] {
   let next = 0;
   return lotsOfEqualLength(windows).map(({ batch, tokens }) => {
@@ -185,7 +185,7 @@ function lotsOfEqualLength(
 ): readonly { readonly batch: number; readonly tokens: number }[] {
   const lots: { batch: number; tokens: number }[] = [];
   for (const { length: tokens } of windows) {
-    if (tokens === 0) throw internalError("an empty window");
+    if (tokens === 0) throw badArgument("windows", "at least one token in each", "an empty one");
     const last = lots.at(-1);
     const fits = last?.tokens === tokens && (last.batch + 1) * tokens <= MICRO_BATCH_TOKENS;
     if (fits) last.batch += 1;

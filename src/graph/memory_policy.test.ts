@@ -171,7 +171,7 @@ describe("loadLayers", () => {
       expect(await indices(2, 4)).toEqual([2, 3]);
       expect(await indices(3, -1)).toEqual([3, 2, 1, 0]);
       expect(await indices(4, 4)).toEqual([]);
-      await expect(indices(3, 6)).rejects.toThrow("internal: no layer 4");
+      await expect(indices(3, 6)).rejects.toThrow("layer: expected one of 0 to 3, got 4");
       await runtime.close();
     },
   );

@@ -20,6 +20,8 @@ function feeds(rows: number): { readonly x: Tensor; readonly weight: Tensor } {
   };
 }
 
+const CLOSED = { code: "BAD_ARGUMENT", message: "runtime: expected an open one, got one that was closed" };
+
 /** sum = x + x in float64, which the builder does not make. */
 function doubleGraph(): Graph {
   const value = (name: string): Value => ({ name, type: "float64", shape: ["N"] });
@@ -120,12 +122,21 @@ describe("Runtime", () => {
     await expect(double.run({ x: { shape: [2], data: new Float32Array(2) } })).rejects.toThrow("internal:");
   });
 
-  it("starts anew after it was closed", async () => {
+  it("refuses what comes after it was closed, or is under way then", async () => {
     const closed = new Runtime({ threads: 1 });
-    await closed.program("product", productGraph);
+    const [used, unused] = [
+      await closed.program("product", productGraph),
+      await closed.program("again", productGraph),
+    ];
+    await used.run(feeds(1));
+    const late = [used.run(feeds(1)), unused.run(feeds(1))].map((run) =>
+      expect(run).rejects.toMatchObject(CLOSED),
+    );
     await closed.close();
-    const program = await closed.program("product", productGraph);
-    expect((await program.run(feeds(1))).y!.shape).toEqual([1, 257]);
+    await Promise.all(late);
+    await expect(closed.program("product", productGraph)).rejects.toMatchObject(CLOSED);
+    await expect(used.run(feeds(1))).rejects.toMatchObject(CLOSED);
+    await expect(unused.run(feeds(1))).rejects.toMatchObject(CLOSED);
     await closed.close();
   });
 });

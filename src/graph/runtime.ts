@@ -12,6 +12,7 @@
 import "./no_telemetry.ts";
 import { availableParallelism } from "node:os";
 import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { badArgument, requireCount } from "../base/arguments.ts";
 import { MAX_THREADS } from "../base/choices.ts";
 import { getOrMake, mapValues } from "../base/map_values.ts";
 import { GpruneError, internalError, reasonOf } from "../errors.ts";
@@ -92,14 +93,13 @@ export class Runtime {
   readonly #running = new Set<Readonly<Record<string, FedTensor>>>();
   readonly #uploaders = new Map<string, Promise<InferenceSession>>();
   readonly #options: RuntimeOptions;
+  #closed = false;
 
   /** @throws GpruneError BAD_ARGUMENT unless `threads` is a whole number of 1 to 1024 */
   constructor(options: RuntimeOptions = {}) {
     const { threads = 1 } = options;
-    if (!Number.isSafeInteger(threads) || threads < 1 || threads > MAX_THREADS) {
-      const expected = `a whole number of 1 to ${MAX_THREADS}`;
-      throw new GpruneError("BAD_ARGUMENT", `threads: expected ${expected}, got ${threads}`);
-    }
+    requireCount("threads", threads);
+    if (threads > MAX_THREADS) throw badArgument("threads", `at most ${MAX_THREADS}`, threads);
     this.#options = options;
     this.memory = options.memory ?? ROOMY;
     this.device = options.device ?? CPU;
@@ -112,7 +112,10 @@ export class Runtime {
     return this.#options.threads;
   }
 
-  /** The program for `key`, built by `build` the first time. Equal keys must mean equal graphs. */
+  /**
+   * The program for `key`, built by `build` the first time. Equal keys must mean equal graphs.
+   * @throws GpruneError BAD_ARGUMENT after `close`, from runs as well
+   */
   program(key: string, build: () => Graph): Promise<Program> {
     return getOrMake(this.#programs, key, () => this.#compile(build()));
   }
@@ -132,7 +135,7 @@ export class Runtime {
     const session = await this.#open(encoded, { device: CPU, threads });
     return {
       run: async (feeds) =>
-        mapOutputs(await runSession(session, mapValues(feeds, toOrt), CPU), float32Tensor),
+        mapOutputs(await this.#runSession(session, mapValues(feeds, toOrt), CPU), float32Tensor),
       close: () => this.#release(session),
     };
   }
@@ -147,8 +150,9 @@ export class Runtime {
     for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.release(tensor);
   }
 
-  /** Frees native memory. */
+  /** Frees native memory. What is under way or comes later on this runtime is refused. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#resident?.close();
     this.#programs.clear();
     this.#uploaders.clear();
@@ -161,6 +165,7 @@ export class Runtime {
   }
 
   async #compile(graph: Graph): Promise<Program> {
+    this.#requireOpen();
     const device = placeOf(this.device, graph);
     const placed = graphFor(device, graph);
     const encoded = encodeOnnx(placed);
@@ -177,7 +182,7 @@ export class Runtime {
       this.#running.add(feeds);
       try {
         const { inputs, passing } = await this.#feed(placed, feeds);
-        return await runSession(session, inputs, device).finally(() => {
+        return await this.#runSession(session, inputs, device).finally(() => {
           for (const tensor of passing) tensor.dispose();
         });
       } finally {
@@ -212,7 +217,7 @@ export class Runtime {
     const key = `copy ${type} ${rank}`;
     const open = (): Promise<InferenceSession> => this.#open(encodeOnnx(copyGraph(rank, type)), COPIED);
     const session = await getOrMake(this.#uploaders, key, open);
-    const outputs = await runSession(session, { x: toOrt(tensor) }, this.device);
+    const outputs = await this.#runSession(session, { x: toOrt(tensor) }, this.device);
     return Object.values(outputs)[0]!;
   }
 
@@ -228,6 +233,7 @@ export class Runtime {
     encoded: Uint8Array,
     { device = this.device, threads, keeps }: OpenOptions,
   ): Promise<InferenceSession> {
+    this.#requireOpen();
     const opening = InferenceSession.create(encoded, {
       executionProviders: [device.name],
       graphOptimizationLevel: "all",
@@ -247,7 +253,26 @@ export class Runtime {
       throw refusal(cause, { device, what: "to open a graph" });
     });
     this.#sessions.push(session);
+    // Closing did not know of it.
+    if (this.#closed) await this.#release(session);
+    this.#requireOpen();
     return session;
+  }
+
+  async #runSession(
+    session: InferenceSession,
+    inputs: Readonly<Record<string, OrtTensor>>,
+    device: Device,
+  ): Promise<OrtOutputs> {
+    this.#requireOpen();
+    return session.run(inputs).catch((cause: unknown) => {
+      this.#requireOpen();
+      throw refusal(cause, { device, what: "a run" });
+    });
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw badArgument("runtime", "an open one", "one that was closed");
   }
 }
 
@@ -275,16 +300,6 @@ function copyGraph(rank: number, type: ValueType): Graph {
 
 type FedTensor = Tensor | IntegerTensor | DoubleTensor;
 type OrtOutputs = Readonly<Record<string, OrtTensor>>;
-
-async function runSession(
-  session: InferenceSession,
-  inputs: Readonly<Record<string, OrtTensor>>,
-  device: Device,
-): Promise<OrtOutputs> {
-  return session.run(inputs).catch((cause: unknown) => {
-    throw refusal(cause, { device, what: "a run" });
-  });
-}
 
 /** On the CPU a bug of ours; on another device mostly what it lacks: memory, a number format, a buffer that large. */
 function refusal(

@@ -37,7 +37,9 @@ describe("PositionalFile", () => {
       return opened.read(8, 3);
     });
     await expect(failing).rejects.toThrow("expected 3 bytes at offset 8");
-    for (const closed of used) await expect(closed.read(0, 1)).rejects.toThrow("expected to read it");
+    const code = "BAD_ARGUMENT";
+    const message = `${file}: expected an open file, got one that was closed`;
+    for (const closed of used) await expect(closed.read(0, 1)).rejects.toMatchObject({ code, message });
   });
 
   it.each([

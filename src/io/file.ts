@@ -20,6 +20,10 @@ const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG
 /** The next step when the system fails at a file. */
 const CHECK_DISK = "Check the disk, and that the file is still there; then repeat the command.";
 
+/** The next step when a file is read that its owner has closed. */
+const KEEP_OPEN =
+  "Close a model when nothing that was made of it is used any more: what is pruned of it reads its files.";
+
 /** Closes files that nothing refers to any more. Node would warn, and from version 25 on end the process. */
 const FORGOTTEN = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
 
@@ -29,6 +33,7 @@ export class PositionalFile {
   /** Bytes, as of opening. */
   readonly size: number;
   readonly #handle: FileHandle;
+  #closed = false;
 
   private constructor(path: string, size: number, handle: FileHandle) {
     this.path = path;
@@ -66,9 +71,11 @@ export class PositionalFile {
 
   /**
    * Exactly `length` bytes from `offset`. The span is checked against the file's size before memory is allocated.
-   * @throws GpruneError BAD_FILE when the span is outside the file, the file shrank or the disk reports an error
+   * @throws GpruneError BAD_FILE when the span is outside the file, the file shrank or the disk reports an error; BAD_ARGUMENT after
+   *   `close`
    */
   async read(offset: number, length: number): Promise<Uint8Array> {
+    this.#requireOpen();
     if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
       throw new GpruneError(
         "BAD_FILE",
@@ -105,8 +112,15 @@ export class PositionalFile {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     FORGOTTEN.unregister(this);
     await this.#handle.close();
+  }
+
+  #requireOpen(): void {
+    if (!this.#closed) return;
+    const message = `${this.path}: expected an open file, got one that was closed`;
+    throw new GpruneError("BAD_ARGUMENT", message, { hint: KEEP_OPEN });
   }
 
   /** One system call. @returns bytes read, 0 at the end of the file */
@@ -118,6 +132,7 @@ export class PositionalFile {
       const length = bytesToMove("before-read", this.path, chunk);
       return (await this.#handle.read(bytes, done, length, offset + done)).bytesRead;
     } catch (cause) {
+      this.#requireOpen();
       const reason = codeOf(cause) ?? String(cause);
       const message = `${this.path}: expected to read it, got ${reason}`;
       throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });

@@ -3,8 +3,9 @@
  * stay. The interface and what all allocations check alike; implementations are the files allocate_*.ts,
  * allocate.ts lists them.
  */
+import { badArgument, requireCount } from "../base/arguments.ts";
 import type { Shape } from "../base/choices.ts";
-import { GpruneError, internalError } from "../errors.ts";
+import { GpruneError } from "../errors.ts";
 import { channelCount, prunableParameters, type Space } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Importance } from "../score/importance.ts";
@@ -39,23 +40,30 @@ export interface Allocation {
   readonly summary: string;
   /**
    * @returns kept units of every space that loses some
-   * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow
+   * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or importance of another model
    */
   allocate(request: AllocationRequest): Keep;
 }
 
-/** Channel scores of one space, [channels]. */
+/** Channel scores of one space, [channels]. @throws GpruneError BAD_ARGUMENT without them, or for those of another model */
 export function scoresOf({ importance }: AllocationRequest, space: Space): Float64Array {
   const scores = importance.get(space.id);
   const expected = channelCount(space);
   if (scores?.length === expected) return scores;
-  throw internalError(`importance of ${space.id}: expected ${expected} scores, got ${scores?.length}`);
+  const got = scores === undefined ? "none" : scores.length;
+  throw new GpruneError(
+    "BAD_ARGUMENT",
+    `importance of ${space.id}: expected ${expected} scores, got ${got}`,
+    {
+      hint: "Score the model that is being pruned.",
+    },
+  );
 }
 
 /** `roundTo` of a request, 1 without one. @throws GpruneError BAD_ARGUMENT unless it is a positive whole number */
 export function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
-  if (Number.isSafeInteger(roundTo) && roundTo >= 1) return roundTo;
-  throw new GpruneError("BAD_ARGUMENT", `round-to: expected a positive whole number, got ${roundTo}`);
+  requireCount("round-to", roundTo);
+  return roundTo;
 }
 
 /** The queues of ranked spaces, in their order. @throws GpruneError BAD_ARGUMENT unless `roundTo` is a positive whole number */
@@ -64,14 +72,17 @@ export function queuesOf(ranked: readonly RankedSpace[], request: RemovalRequest
   return ranked.map(({ space, values, ties }) => removalQueue(space, values, { roundTo, ties }));
 }
 
+/** @throws GpruneError BAD_ARGUMENT outside 0 <= s < 1 */
+export function requireSparsity(sparsity: number): void {
+  if (!(sparsity >= 0 && sparsity < 1)) throw badArgument("sparsity", "a fraction 0 <= s < 1", sparsity);
+}
+
 /**
  * Parameters to remove, sparsity * prunable, not rounded.
  * @throws GpruneError BAD_ARGUMENT outside 0 <= s < 1, or beyond what the queues can give
  */
 export function removalBudget({ spec, sparsity }: RemovalRequest, queues: readonly RemovalQueue[]): number {
-  if (!(sparsity >= 0 && sparsity < 1)) {
-    throw new GpruneError("BAD_ARGUMENT", `sparsity: expected a fraction 0 <= s < 1, got ${sparsity}`);
-  }
+  requireSparsity(sparsity);
   const prunable = prunableParameters(spec);
   const budget = sparsity * prunable;
   if (!canGive(queues, budget)) {

@@ -67,8 +67,19 @@ describe("distill", () => {
     ["a set without windows", { sets: [...sets, { name: "c", weight: 1, windows: [] }] }],
     ["a set without weight", { sets: [{ ...sets[0]!, weight: 0 }] }],
     ["no steps", { steps: 0 }],
+    ["a learning rate below 0", { learningRate: -1 }],
+    ["a learning rate that is no number", { learningRate: Number.NaN }],
+    ["a learning rate without end", { learningRate: Number.POSITIVE_INFINITY }],
   ])("refuses %s", async (_, change) => {
     await expect(distill({ ...request, ...change })).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
+  });
+
+  it.each([1, 8])("says that training diverged, in %d steps", async (steps) => {
+    await expect(distill({ ...request, steps, learningRate: 1e39 })).rejects.toMatchObject({
+      code: "NOT_FINITE",
+      message: expect.stringMatching(/, after 1 steps of training$/),
+      hint: "Training diverged: give a learning rate below 1e+39.",
+    });
   });
 
   it("takes a learning rate by the hidden size and by the share of prunable parameters that is missing", async () => {

@@ -14,12 +14,15 @@
  * 1412.6550), as Minitron (arXiv 2407.14679) retrains pruned models.
  */
 
+import { requirePositive } from "../base/arguments.ts";
 import { type OnProgress, type ProgressEvent, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { splitWindows } from "../calibrate/windows.ts";
+import { GpruneError } from "../errors.ts";
 import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
 import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
+import { requireFiniteWeight } from "../graph/finite.ts";
 import { embedWindows, forwardLayers, type MicroBatch, tokensOf } from "../graph/forward.ts";
 import { keepsActivations } from "../graph/kept_activations.ts";
 import type { Runtime } from "../graph/runtime.ts";
@@ -47,7 +50,7 @@ export interface DistillRequest {
   /** BOS, with which pieces begin as windows do; null where the tokenizer puts none before a text. */
   readonly leadingId: number | null;
   readonly steps: number;
-  /** Highest learning rate. Absent: `defaultLearningRate`. */
+  /** Highest learning rate, above 0. Absent: `defaultLearningRate`. */
   readonly learningRate?: number | undefined;
   readonly seed: number;
   /** Keeps its state between steps. */
@@ -95,36 +98,55 @@ export function defaultLearningRate({ dense, student }: Pick<DistillRequest, "de
 }
 
 /**
- * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps.
- * @throws GpruneError NOT_FINITE when training diverges, BAD_ARGUMENT for unusable settings or sets
+ * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps. What is not trained is
+ * read from the files of `student`: closing the weights of either closes both.
+ * @throws GpruneError NOT_FINITE when training diverges, or where a model is not finite; BAD_ARGUMENT for unusable settings or sets
  */
 export async function distill(request: DistillRequest): Promise<Distilled> {
   const { tensors, curve } = await trainTensors(request);
   return { model: withTensors(request.student, tensors), curve };
 }
 
-/** What `distill` puts into the model, as plain values. */
+/** What `distill` puts into the model, as plain values. @throws GpruneError as it does */
 export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
-  const { dense, steps, seed, leadingId } = request;
+  const { dense, steps, seed, leadingId, learningRate = defaultLearningRate(request) } = request;
   const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
+  if (request.learningRate !== undefined) requirePositive("learningRate", learningRate);
   const sets = request.sets.map((set) => splitWindows(set, TRAINING_TOKENS, leadingId));
   const batches = planBatches(sets, { steps, size: BATCH_WINDOWS, seed });
-  const training = await Training.start(request);
+  const training = await Training.start({ ...request, learningRate });
   const kept = await checkpoints.restore();
   if (kept !== undefined) restoreSnapshot(training.state, kept);
   const { curve, tensors } = training.state;
   const perStep = tokensOf(batches[0]!) * 4 * dense.spec.hiddenSize;
   const lot = Math.max(1, Math.floor(TEACHER_BYTES / (perStep * dense.spec.layers.length)));
+  const ofTraining = (error: unknown): never => {
+    throw asDivergence(error, curve.length, learningRate);
+  };
   while (curve.length < steps) {
     const lessons = await training.teach(batches.slice(curve.length, curve.length + lot));
     for (const lesson of lessons) {
-      const measured = await training.step(lesson, { step: curve.length + 1, steps });
+      const measured = await training.step(lesson, { step: curve.length + 1, steps }).catch(ofTraining);
       curve.push(measured);
       onProgress(stepEvent(curve.length, steps, measured));
       await checkpoints.reached(() => snapshotOf(training.state));
     }
   }
+  await requireFiniteTensors(tensors).catch(ofTraining);
   return { tensors, curve };
+}
+
+async function requireFiniteTensors(tensors: ReadonlyMap<string, Tensor>): Promise<void> {
+  for (const [name, tensor] of tensors) requireFiniteWeight(name, tensor, "trained");
+}
+
+/** What is not finite in the student after steps of training has become so in them. @returns the error to throw */
+function asDivergence(error: unknown, steps: number, learningRate: number): unknown {
+  if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || steps === 0) return error;
+  return error.inOtherWords({
+    message: `${error.message}, after ${steps} steps of training`,
+    hint: `Training diverged: give a learning rate below ${learningRate}.`,
+  });
 }
 
 function stepEvent(done: number, total: number, { divergence }: TrainingStep): ProgressEvent {
@@ -146,14 +168,16 @@ interface Lesson {
   readonly hidden: readonly (readonly Tensor[])[];
 }
 
+type RatedRequest = DistillRequest & { readonly learningRate: number };
+
 class Training {
   readonly state: TrainingState;
   readonly #teacher: DecoderRunner;
   readonly #student: DecoderRunner;
   readonly #learningRate: number;
 
-  private constructor(request: DistillRequest, tensors: ReadonlyMap<string, Tensor>) {
-    const { dense, student, runtime, learningRate = defaultLearningRate(request) } = request;
+  private constructor(request: RatedRequest, tensors: ReadonlyMap<string, Tensor>) {
+    const { dense, student, runtime, learningRate } = request;
     this.state = { tensors, optimizer: new AdamW(), curve: [] };
     this.#teacher = new DecoderRunner(dense, runtime);
     this.#student = new DecoderRunner(withTensors(student, tensors), runtime);
@@ -161,7 +185,7 @@ class Training {
   }
 
   /** Copies all layer weights of the student, which will change. */
-  static async start(request: DistillRequest): Promise<Training> {
+  static async start(request: RatedRequest): Promise<Training> {
     const { student } = request;
     const tensors = new Map<string, Tensor>();
     for (const index of student.spec.layers.keys()) {

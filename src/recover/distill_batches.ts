@@ -3,8 +3,9 @@
  * with exactly the windows it would have had.
  */
 
+import { requireCount, requireSome } from "../base/arguments.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
-import { badArgument, requireCounting } from "../calibrate/measured_sets.ts";
+import { requireCounting } from "../calibrate/measured_sets.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 
 /**
@@ -16,11 +17,9 @@ export function planBatches(
   sets: readonly WeightedTokenSet[],
   { steps, size, seed }: { readonly steps: number; readonly size: number; readonly seed: number },
 ): readonly (readonly Int32Array[])[] {
-  checkSets(sets);
-  for (const [what, value] of Object.entries({ steps, windows: size })) {
-    if (!(Number.isSafeInteger(value) && value > 0))
-      throw badArgument(what, "a positive whole number", value);
-  }
+  requireSome("calibration sets", sets);
+  for (const set of sets) requireCounting(set);
+  for (const [what, value] of Object.entries({ steps, windows: size })) requireCount(what, value);
   const total = sets.reduce((sum, { weight }) => sum + weight, 0);
   const queues = sets.map((set) => ({ share: set.weight / total, drawn: 0, next: turnsOf(set, seed) }));
   const draw = (place: number): Int32Array => {
@@ -42,9 +41,4 @@ function turnsOf({ name, windows }: WeightedTokenSet, seed: number): (place: num
     if (at === 0) turn = windowsInTurn(windows, { start: place, count }, { seed, label: `distill ${name}` });
     return turn[at]!;
   };
-}
-
-function checkSets(sets: readonly WeightedTokenSet[]): void {
-  if (sets.length === 0) throw badArgument("calibration sets", "at least one", 0);
-  for (const set of sets) requireCounting(set);
 }

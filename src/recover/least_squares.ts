@@ -21,6 +21,7 @@
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
 
+import { requirePositive } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
@@ -76,7 +77,8 @@ export interface Refitted {
 
 /**
  * The pruned model with refitted output projections, each with a bias. Holds one projection and one matrix of covariances at a
- * time, and the new weights unless the memory policy puts them elsewhere.
+ * time, and the new weights unless the memory policy puts them elsewhere. It reads the files of `dense`: closing the weights of either
+ * closes both.
  * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of other spaces,
  *   NOT_FINITE naming the tensor that is not finite
  */
@@ -89,7 +91,7 @@ export async function refitLeastSquares(request: LeastSquaresRequest): Promise<M
 export async function refitProjections(request: LeastSquaresRequest): Promise<Refitted> {
   const { dense, plan, runtime, ridge = 0.1, alternatives = {}, stage = "recover" } = request;
   const { onProgress = silent, checkpoints = NO_CHECKPOINTS, end = dense.spec.layers.length } = request;
-  if (!(ridge > 0 && Number.isFinite(ridge))) throw badRidge(ridge);
+  requirePositive("ridge", ridge);
   const pruned = applyPlan(dense, plan).spec.layers;
   const kept = await checkpoints.restore();
   const layers = [...(kept?.layers ?? [])];
@@ -163,8 +165,4 @@ async function denseProjection({ spec, weights }: Model, { layer, kind }: Space)
 
 function sumOf({ shape, data }: Tensor, change: Float64Array): Tensor {
   return { shape, data: data.map((value, i) => value + change[i]!) };
-}
-
-function badRidge(ridge: number): GpruneError {
-  return new GpruneError("BAD_ARGUMENT", `ridge: expected a positive number, got ${ridge}`);
 }

@@ -4,12 +4,12 @@
  * Statistics of one set give that set's importance, pooled statistics (calibrate/stats.ts `poolStats`) the pooled one:
  * the choice is the caller's.
  */
+import { badArgument } from "../base/arguments.ts";
 import type { GateStats } from "../calibrate/gate_stats.ts";
-import type { CalibrationStats } from "../calibrate/stats.ts";
-import { GpruneError, internalError } from "../errors.ts";
+import { type CalibrationStats, sumsOf } from "../calibrate/stats.ts";
+import { GpruneError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
 import {
-  channelCount,
   INPUT_PROJECTIONS,
   OUTPUT_PROJECTION,
   projectionName,
@@ -113,25 +113,14 @@ async function readWeights(
 }
 
 function spaceStats(stats: CalibrationStats, space: Space): SetChannelStats {
-  const channels = stats.spaces.get(space.id);
-  const expected = channelCount(space);
-  if (channels?.sum.length !== expected) {
-    const got = channels === undefined ? "none" : `${channels.sum.length}`;
-    const message = `statistics of ${space.id}: expected ${expected} channels, got ${got}`;
-    throw new GpruneError("BAD_ARGUMENT", message, { hint: "Calibrate on the model that is being pruned." });
-  }
-  if (!(stats.tokens > 0 && stats.sequences > 0)) {
-    throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one window of tokens, got none");
-  }
-  return { ...channels, tokens: stats.tokens, sequences: stats.sequences };
+  return { ...sumsOf(stats, space), tokens: stats.tokens, sequences: stats.sequences };
 }
 
 function spaceGates({ spaces, windows }: GateStats, space: Space): SetGateStats {
   const units = spaces.get(space.id);
   if (units?.squares.length === space.units) return { ...units, windows };
-  throw internalError(
-    `gate statistics of ${space.id}: expected ${space.units} units, got ${units?.squares.length}`,
-  );
+  const got = units === undefined ? "none" : units.squares.length;
+  throw badArgument(`gate statistics of ${space.id}`, `${space.units} units`, got);
 }
 
 function requireFinite(values: Float32Array | Float64Array, where: string): void {
