@@ -51,7 +51,7 @@ function pruneOf(model: string, ...more: readonly string[]): readonly string[] {
   return ["prune", model, "-o", "@outputs/made/out", ...small, ...more];
 }
 
-describe("models", () => {
+describe("refuses models", () => {
   test("that are not there", async () => {
     await expectRefused(pruneOf("@nowhere"), "error NOT_FOUND: @nowhere: expected a model, got no such file");
     await expectRefused(["inspect", "@nowhere"], /^error NOT_FOUND: .*\nhint: Give a Hugging Face directory/);
@@ -95,7 +95,7 @@ describe("models", () => {
   });
 });
 
-describe("texts", () => {
+describe("refuses texts", () => {
   test("that are empty, too short or not there", async () => {
     await expectRefused(
       pruneOf("@model", "--calib", "blank=@empty.txt"),
@@ -161,7 +161,7 @@ describe("texts", () => {
   });
 });
 
-describe("settings", () => {
+describe("refuses settings", () => {
   test.each([
     [
       ["--sparsity", "1"],
@@ -178,15 +178,15 @@ describe("settings", () => {
     [["--metric", "wandering"], "--metric: expected one of flap-wifv, flap-ifv, "],
     [["--fallback", "fisher"], "--fallback: expected one of magnitude, pon, maw, random, got fisher"],
     [["--recover", "all"], '--recover: expected one of none, bias, lstsq, distill, got "all"'],
-  ])("%j is refused", async (options, message) => {
+  ])("such as %j", async (options, message) => {
     await expectRefused(pruneOf("@model", ...options), `error BAD_ARGUMENT: ${message}`);
   });
 
-  test("more than the minimum widths allow is refused", async () => {
+  test("that want more than the minimum widths allow", async () => {
     await expectRefused(pruneOf("@model", "--sparsity", "0.99"), /^(.*\n)*error BAD_ARGUMENT: .*0\.99/);
   });
 
-  test("the command line over a good configuration file is what is blamed", async () => {
+  test("of the command line over a good configuration file, blaming the command line", async () => {
     await writeFile(join(root(), "good.yaml"), "method: none\n");
     await expectRefused(
       pruneOf("@model", "--config", "@good.yaml", "--allocation", "learned"),
@@ -196,7 +196,7 @@ describe("settings", () => {
     await expectRefused(pruneOf("@model", "--config", "@odd.yaml"), /^error BAD_CONFIG: @odd\.yaml: learned/);
   });
 
-  test("a configuration file with a typo, an unknown option, a missing model or output", async () => {
+  test("with a typo in a file, an unknown option, a missing model or output", async () => {
     await expectRefused(
       pruneOf("@model", "--config", "@typo.yaml"),
       /^error BAD_CONFIG: @typo\.yaml: .*sparsty.*\nhint: Did you mean sparsity\? /s,
@@ -240,7 +240,7 @@ describe("settings", () => {
     await expectRefused(commandLine.split(" "), `error BAD_ARGUMENT: ${message}`);
   });
 
-  test("an output or a text that is taken for another kind", async () => {
+  test("whose output or text is taken for another kind", async () => {
     await expectRefused(
       ["prune", "@model", "-o", "x.gguf", ...BY_WEIGHTS],
       "error BAD_ARGUMENT: output: expected the name of a directory, got x.gguf\nhint: Prune into a directory",
@@ -263,7 +263,7 @@ test("empty words, which may be variables that are not set", async () => {
   await expectRefused(["compare", "@model", ""], message("B"));
 });
 
-describe("plans", () => {
+describe("refuses plans", () => {
   test("that are corrupt or of another model", async () => {
     await expectRefused(
       pruneOf("@model", "--plan", "@corrupt.json"),
@@ -301,7 +301,7 @@ describe("plans", () => {
   });
 });
 
-describe("outputs", () => {
+describe("refuses outputs", () => {
   test("of samples that are to go to a directory", async () => {
     await expectRefused(
       ["generate", "@model", "--sample", "-o", "@outputs/texts/"],
@@ -378,7 +378,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
     return ["eval", `${root()}/model`, "--text", calib, "--seq-len", "24", "--limit", "1"];
   };
 
-  test("under the standard output is named", async () => {
+  test("under the standard output, by name", async () => {
     for (const command of [["inspect", `${root()}/model`], [...evaluation(), "-q"], ["--help"]]) {
       expect(await onFullDisk(1, ...command)).toEqual({
         code: 1,
@@ -390,7 +390,7 @@ describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
     }
   });
 
-  test("under the standard error takes neither the result nor the exit code", async () => {
+  test("under the standard error, and keeps result and exit code", async () => {
     expect(await onFullDisk(2, ...evaluation())).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^stories +\d+\.\d+ +1$/m),
