@@ -40,6 +40,7 @@ import {
 } from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
 
+/** Teacher and student, the texts that the one teaches the other on, and for how long. */
 export interface DistillRequest {
   readonly dense: Model;
   /** A pruned `dense`, with the same embeddings and head. */
@@ -58,6 +59,7 @@ export interface DistillRequest {
   readonly onProgress?: OnProgress;
 }
 
+/** The trained student, and how its loss fell. */
 export interface Distilled {
   readonly model: Model;
   readonly curve: readonly TrainingStep[];
