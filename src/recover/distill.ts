@@ -146,7 +146,7 @@ async function requireFiniteTensors(tensors: ReadonlyMap<string, Tensor>): Promi
 function asDivergence(error: unknown, steps: number, learningRate: number): unknown {
   if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || steps === 0) return error;
   return error.inOtherWords({
-    message: `${error.message}, after ${steps} steps of training`,
+    message: `${error.message}, after step ${steps} of training`,
     hint: `Training diverged: give a learning rate below ${learningRate}.`,
   });
 }
