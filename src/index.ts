@@ -143,7 +143,7 @@ export {
   geometricMean,
 } from "./evaluate/evaluate.ts";
 export { type FewShot, type ShotDocument, withShots } from "./evaluate/few_shot.ts";
-export { type GenerateOptions, generate } from "./evaluate/generate.ts";
+export { continuationText, type GenerateOptions, generate, promptTokens } from "./evaluate/generate.ts";
 export type { HeldOutScore } from "./evaluate/held_out.ts";
 export { type Inspection, inspectModel } from "./evaluate/inspect.ts";
 export { type Latency, type LatencyMemory, type LatencyOptions, measureLatency } from "./evaluate/latency.ts";

@@ -4,8 +4,9 @@
 export interface ProgressEvent {
   /** `calibrate`, `evaluate dense`, ...: a new name starts a new stage. */
   readonly stage: string;
-  /** Work done so far and in all, in `unit`s; a stage ends with done = total. */
+  /** Work done so far, in `unit`s, perhaps a fraction: a token that is through half of the layers is half done. */
   readonly done: number;
+  /** Work in all; a stage ends with done = total. */
   readonly total: number;
   /** Plural noun: `tokens`, `layers`, `bytes`. */
   readonly unit: string;
@@ -23,6 +24,7 @@ export interface NamedValue {
   readonly value: number;
 }
 
+/** Hears of every step, in the order in which they are done. What it throws ends the computation. */
 export type OnProgress = (event: ProgressEvent) => void;
 
 /** Where a stage tells its progress. */

@@ -50,6 +50,7 @@ export interface MeasuredSet extends TokenSet {
   readonly moments?: { readonly windows: number; readonly tokenWeight: number };
 }
 
+/** How far a pass over calibration sets goes, who hears of it, and what keeps it. */
 export interface CalibrateOptions {
   readonly onProgress?: OnProgress;
   /** Keeps its state between layers. */

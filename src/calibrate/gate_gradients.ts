@@ -21,6 +21,7 @@ export interface WindowGradients {
   readonly gates: ReadonlyMap<string, Float32Array>;
 }
 
+/** What gates are measured around, and where the inputs of layers wait on the way back. */
 export interface GateGradientOptions extends Keeping, Partial<Reporting> {
   /** What a removed channel is replaced by, [channels] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;

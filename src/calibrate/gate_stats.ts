@@ -34,6 +34,7 @@ export interface GateStats {
   readonly spaces: ReadonlyMap<string, UnitGateStats>;
 }
 
+/** How gradients of windows become sums of a set. */
 export interface GateStatsOptions extends Partial<Reporting> {
   /**
    * Whether the squares of a window count by the inverse root of their sum over the model, so that a few windows with

@@ -46,6 +46,7 @@ export interface SlopeStats extends WindowSums {
   readonly neurons: ReadonlyMap<string, Float64Array>;
 }
 
+/** What neurons are measured around, and who hears of it. */
 export interface SlopeOptions extends Partial<Reporting> {
   /** What a removed neuron is replaced by, [units] by space id; zero where absent. */
   readonly centres?: ReadonlyMap<string, Float32Array>;

@@ -214,6 +214,7 @@ export interface SampledSet extends TokenSet {
   readonly encodingBytes?: number;
 }
 
+/** How much of a text is read and which of its windows are taken: the same seed takes the same ones. */
 export interface SamplingOptions extends TextOptions {
   /** Windows. */
   readonly samples: number;

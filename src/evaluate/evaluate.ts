@@ -31,6 +31,7 @@ export interface Evaluation {
   readonly tasks: Readonly<Record<string, TaskScore>>;
 }
 
+/** What models are evaluated on, in windows of how many tokens, and what keeps their scores. */
 export interface EvaluateOptions extends MaterialOptions {
   /** Tokens in a window; 512, or as many as all models take if that is fewer, when absent. */
   readonly seqLen?: number | undefined;

@@ -10,6 +10,7 @@ import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
 import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
 
+/** Which solved questions come before each question of a task: drawn from a pool by the seed, the same for all. */
 export interface FewShot {
   /** Solved questions before each one. */
   readonly count: number;

@@ -5,6 +5,7 @@ import type { DecoderRunner } from "../graph/decoder_runner.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { closeDecoder, Decoding, loadFastDecoder } from "./decoding.ts";
 
+/** When generation ends: after so many tokens, or before one that stops it. */
 export interface GenerateOptions {
   readonly maxTokens: number;
   /** Generation ends before any of these. */
@@ -27,7 +28,7 @@ export function continuationText(ids: Int32Array, prompt: Int32Array, tokenizer:
 
 /**
  * Continues a prompt with the most probable token each time; ties go to the lowest id.
- * @param prompt - token ids, at least one
+ * @param prompt - token ids, at least one, BOS included where the tokenizer puts it first: `promptTokens` makes them of a text
  * @returns the new ids
  * @throws GpruneError BAD_TEXT without a prompt, BAD_ARGUMENT when the model cannot hold it and so many tokens more, or for a number of
  *   them that is not whole

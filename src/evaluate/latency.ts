@@ -16,6 +16,7 @@ import { type Spread, spread } from "../tensor/statistics.ts";
 import { Decoding, loadDecoder } from "./decoding.ts";
 import { peakMemory, type Workload } from "./peak_memory.ts";
 
+/** How much every model reads and writes in a round, and how often. */
 export interface LatencyOptions extends Workload {
   /** Rounds that count. */
   readonly repeats: number;

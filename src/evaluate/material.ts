@@ -19,6 +19,7 @@ import { readPool, readTask } from "./task_file.ts";
 import type { TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument } from "./tasks.ts";
 
+/** How texts become windows of tokens and tasks become questions, the same for all models. */
 export interface MaterialOptions {
   /** Whether every window of a text begins with BOS, one of its tokens. */
   readonly bos?: boolean;

@@ -16,6 +16,7 @@ import type { Tokenizer } from "../model/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
 import { Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 
+/** How much a model writes, and how tokens are drawn from its distribution. */
 export interface SampleOptions {
   /** Windows of text. */
   readonly count: number;

@@ -31,6 +31,7 @@ const QUANTIZATION_VERSION = 2;
 /** Tokens named in a warning. */
 const MAX_LISTED = 5;
 
+/** Number format and tokenizer of a GGUF file. */
 export interface ExportGgufOptions {
   /** `auto` keeps the dtype of a float checkpoint and writes a quantised one as f32. */
   readonly dtype?: "auto" | GgufDType;

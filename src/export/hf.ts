@@ -37,6 +37,7 @@ const CONFIG_DTYPES: Readonly<Record<FloatDType, string>> = {
 
 const MAX_MODELLING_BYTES = 2 ** 20;
 
+/** What a Hugging Face directory holds besides the model, in which number format and in how large files. */
 export interface ExportOptions {
   readonly dtype?: DTypeChoice;
   /** Further files of the directory by name: card, plan, resolved run. */

@@ -20,6 +20,7 @@ import { type OnnxModel, type WriteOnnxOptions, weightBytes, writeOnnxFile } fro
 import { ONNX_FORMATS, type OnnxFormat, StoredWeights } from "./onnx_formats.ts";
 import { requireExportRoom } from "./room.ts";
 
+/** Number format and sizes of the files of an ONNX directory. */
 export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"> {
   /** `auto` keeps float16 checkpoints so and writes all others as float32. */
   readonly dtype?: "auto" | OnnxDType;

@@ -23,6 +23,7 @@ export interface SensitivityReport extends SensitivitySummary {
   >;
 }
 
+/** The model, the sets whose rankings of its units are compared, and the metric that ranks them. */
 export interface SensitivityRequest {
   readonly model: Model;
   readonly runtime: Runtime;

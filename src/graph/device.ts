@@ -11,6 +11,7 @@ export const DEVICE_NAMES: readonly DeviceName[] = ["cpu", "webgpu", "cuda"];
 export type DeviceDtype = "f32" | "f16";
 export const DEVICE_DTYPES: readonly DeviceDtype[] = ["f32", "f16"];
 
+/** Where graphs run, and the number format of their products with weights there. */
 export interface Device {
   readonly name: DeviceName;
   readonly dtype: DeviceDtype;

@@ -21,6 +21,7 @@ export interface DeviceRequest {
   readonly requireDevice: boolean;
 }
 
+/** What was asked for beside what is used. */
 export interface DeviceFound {
   readonly asked: Device;
   /** Where the work is done. */

@@ -11,6 +11,7 @@ import { float16Pattern } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import { broadcast, type Dim, fixedSizes } from "./shapes.ts";
 
+/** Element type of a value, as ONNX calls it. */
 export type ValueType = "float32" | "float64" | "float16" | "int32" | "int64" | "uint8" | "bool";
 
 /** Bytes of one element. */
@@ -39,6 +40,7 @@ export type Attribute =
   | { readonly text: string }
   | { readonly type: ValueType };
 
+/** One operation of a graph, by its ONNX operator and with one output. */
 export interface Node {
   readonly op: string;
   readonly inputs: readonly Value[];

@@ -37,6 +37,7 @@ export interface DoubleTensor {
   readonly data: Float64Array;
 }
 
+/** Inputs of a graph by name; integers are token ids, everything else is float32. */
 export type Feeds = Readonly<Record<string, Tensor | IntegerTensor>>;
 
 /** A compiled graph. */
@@ -53,6 +54,7 @@ export interface FilledProgram extends Pick<Program, "run"> {
   close(): Promise<void>;
 }
 
+/** Threads, memory and device of all computations of a runtime. */
 export interface RuntimeOptions {
   /** Threads of one operator at most; the number of cores when absent. */
   readonly threads?: number | undefined;

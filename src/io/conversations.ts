@@ -6,6 +6,7 @@ import { isJsonObject } from "./json.ts";
 
 /** What a template is given: `role` is a text, `content`, where there is one, mostly one; others stay as they are. */
 export type Message = Readonly<Record<string, unknown>>;
+/** Messages in the order in which they were said, for a chat template to make one text of. */
 export type Conversation = readonly Message[];
 
 /** Makes a text of each conversation. @param where - what a message calls one by its index */

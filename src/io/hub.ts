@@ -12,6 +12,7 @@ import { describeFile, download, type RemoteFile } from "./hub_download.ts";
 import { type Environment, hubSettings } from "./hub_settings.ts";
 import { INDEX_FILE, SINGLE_FILE, shardNames } from "./safetensors_shards.ts";
 
+/** How the Hugging Face hub is asked: endpoint, token and cache come from variables such as HF_ENDPOINT. */
 export interface HubOptions extends HubClientOptions {
   /** Where HF_HOME and the others are looked up; the process's own variables when absent. */
   readonly environment?: Environment | undefined;

@@ -18,6 +18,7 @@ export interface HubRequest {
   readonly accept?: readonly number[];
 }
 
+/** How requests that fail for the moment are repeated. */
 export interface HubClientOptions {
   /** Waits between attempts; tests do not wait. */
   readonly pause?: (milliseconds: number) => Promise<unknown>;

@@ -11,6 +11,7 @@ import { HubClient, readJson } from "./hub_client.ts";
 import { type LargeFile, uploadLarge } from "./hub_lfs.ts";
 import { hubSettings } from "./hub_settings.ts";
 
+/** Where in the repository a commit goes, and who may see it. */
 export interface PushOptions extends HubOptions {
   /** Branch; `main` when absent. */
   readonly revision?: string | undefined;

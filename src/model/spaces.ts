@@ -10,6 +10,7 @@
 import { elementCount } from "../tensor/tensor.ts";
 import { type LayerSpec, type ModelSpec, PROJECTION_MODULE, type Projection } from "./spec.ts";
 
+/** What the units of a space are: FFN neurons, or key/value heads with the query heads that read them. */
 export type SpaceKind = "ffn" | "kv";
 
 /** Both of them, as a layer has them: attention before FFN. */

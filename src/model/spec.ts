@@ -16,6 +16,7 @@ export const PROJECTIONS = [
   "up_proj",
   "down_proj",
 ] as const;
+/** One of the seven matrices of a layer. */
 export type Projection = (typeof PROJECTIONS)[number];
 
 /** The sub-module of a layer that holds a projection, as checkpoints name it. */

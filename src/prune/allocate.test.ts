@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { tinyOptions } from "../../test/plans.ts";
 import { randomTensor, tinySpec } from "../../test/tiny_model.ts";
+import { GpruneError } from "../errors.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Importance } from "../score/importance.ts";
@@ -293,8 +294,14 @@ describe("removeRanked", () => {
 });
 
 describe("allocationByName", () => {
-  it("lists the known names", () => {
-    expect(() => allocationByName("fair")).toThrow('allocation: expected one of uniform, global, got "fair"');
+  it.each([
+    ["fair", undefined],
+    ["learned", "learned takes more than importance: decideGprune shares the budget so."],
+    ["curves", "curves takes more than importance: decideGprune shares the budget so."],
+  ])("lists the known names for %s, and says who else can share a budget", (name, hint) => {
+    const message = `allocation: expected one of uniform, global, got "${name}"`;
+    const error = new GpruneError("BAD_ARGUMENT", message, { hint });
+    expect(() => allocationByName(name)).toThrow(error);
   });
 });
 

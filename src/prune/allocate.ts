@@ -1,6 +1,7 @@
 /**
  * Every allocation. To add one: a file beside this one, a row here; the laws in allocate.test.ts then cover it.
  */
+import { ALLOCATION_NAMES } from "../base/choices.ts";
 import { GpruneError } from "../errors.ts";
 import { global } from "./allocate_global.ts";
 import { uniform } from "./allocate_uniform.ts";
@@ -9,10 +10,18 @@ import type { Allocation } from "./allocation.ts";
 /** In the order of `--help`. */
 export const ALLOCATIONS: readonly Allocation[] = [uniform, global];
 
-/** The allocation of that name. @throws GpruneError BAD_ARGUMENT for an unknown one, listing the known ones */
+/**
+ * The allocation of that name.
+ * @throws GpruneError BAD_ARGUMENT for an unknown one, listing the known ones, and for those of `ALLOCATION_NAMES` that only
+ *   `decideGprune` knows
+ */
 export function allocationByName(name: string): Allocation {
   const allocation = ALLOCATIONS.find((candidate) => candidate.name === name);
   if (allocation !== undefined) return allocation;
   const names = ALLOCATIONS.map((candidate) => candidate.name).join(", ");
-  throw new GpruneError("BAD_ARGUMENT", `allocation: expected one of ${names}, got "${name}"`);
+  throw new GpruneError("BAD_ARGUMENT", `allocation: expected one of ${names}, got "${name}"`, {
+    hint: ALLOCATION_NAMES.some((other) => other === name)
+      ? `${name} takes more than importance: decideGprune shares the budget so.`
+      : undefined,
+  });
 }

@@ -27,6 +27,7 @@ export interface PlanBase {
 /** Where a plan's provenance has the hash of the weights that it was made for; older plans lack it. */
 export const PLANNED_WEIGHTS = "model_sha256";
 
+/** Which units of a model stay: `makePlan` makes one, `applyPlan` carries it out, `formatPlan` writes it as plan.json. */
 export interface PruningPlan {
   readonly format: "gprune-plan";
   readonly version: 1;

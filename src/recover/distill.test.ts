@@ -77,7 +77,7 @@ describe("distill", () => {
   it.each([1, 8])("says that training diverged, in %d steps", async (steps) => {
     await expect(distill({ ...request, steps, learningRate: 1e39 })).rejects.toMatchObject({
       code: "NOT_FINITE",
-      message: expect.stringMatching(/, after 1 steps of training$/),
+      message: expect.stringMatching(/, after step 1 of training$/),
       hint: "Training diverged: give a learning rate below 1e+39.",
     });
   });

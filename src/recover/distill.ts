@@ -40,6 +40,7 @@ import {
 } from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
 
+/** Teacher and student, the texts that the one teaches the other on, and for how long. */
 export interface DistillRequest {
   readonly dense: Model;
   /** A pruned `dense`, with the same embeddings and head. */
@@ -58,6 +59,7 @@ export interface DistillRequest {
   readonly onProgress?: OnProgress;
 }
 
+/** The trained student, and how its loss fell. */
 export interface Distilled {
   readonly model: Model;
   readonly curve: readonly TrainingStep[];
@@ -144,7 +146,7 @@ async function requireFiniteTensors(tensors: ReadonlyMap<string, Tensor>): Promi
 function asDivergence(error: unknown, steps: number, learningRate: number): unknown {
   if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || steps === 0) return error;
   return error.inOtherWords({
-    message: `${error.message}, after ${steps} steps of training`,
+    message: `${error.message}, after step ${steps} of training`,
     hint: `Training diverged: give a learning rate below ${learningRate}.`,
   });
 }

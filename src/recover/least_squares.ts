@@ -47,6 +47,7 @@ import { type Alternatives, fitAlternatives } from "./alternatives.ts";
 import { covariancesOf, type DenseProjection, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
+/** The dense model, the plan that it is pruned by, and the moments of its activations that the fit rests on. */
 export interface LeastSquaresRequest {
   readonly dense: Model;
   readonly plan: PruningPlan;

@@ -20,6 +20,7 @@ export interface SavedAccuracy {
   readonly acc_norm_stderr: number | null;
 }
 
+/** Perplexities of one text, and how far the model is from its baseline on it. */
 export interface SavedText {
   readonly name: string;
   readonly windows: number;
@@ -54,6 +55,7 @@ export interface SavedSettings {
   } | null;
 }
 
+/** The content of evaluation.json. */
 export interface SavedEvaluation {
   readonly format: "gprune-evaluation";
   readonly version: 1;

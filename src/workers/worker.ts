@@ -38,6 +38,7 @@ export type WorkerEvent =
   | { readonly event: "failed"; readonly unit: string; readonly reason: string }
   | { readonly event: "dropped"; readonly unit: string };
 
+/** Where a worker gets its units and objects from, and what it may use to compute them. */
 export interface WorkerSettings {
   /** `redis://HOST[:PORT]` or `postgres://HOST[:PORT]/DATABASE` */
   readonly redis: string;
