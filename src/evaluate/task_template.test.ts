@@ -230,6 +230,17 @@ target_delimiter: ""
     expect(await contexts("{{q}}", [{ q: "a" }, { q: 1 }])).toEqual(["a", "1"]);
   });
 
+  it("say that digits of a template are a number, though there is such a choice", async () => {
+    const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: options\ndoc_to_target: "{{a}}"\n`;
+    await expect(readYaml(yaml, [{ q: "?", options: ["8", "9"], a: "8" }])).rejects.toMatchObject({
+      message: "a.jsonl line 1: expected doc_to_target to give a choice or its number, 0 to 1, got 8",
+      hint: "Digits are read as a number, as in lm-evaluation-harness; name the field of the choice itself.",
+    });
+    expect(
+      await readYaml(yaml.replace('"{{a}}"', "a"), [{ q: "?", options: ["8", "9"], a: "9" }]),
+    ).toMatchObject([{ gold: 1 }]);
+  });
+
   it("take a choice with spaces for itself", async () => {
     const yaml = `${HEAD}doc_to_text: q\ndoc_to_choice: [" no", " yes"]\ndoc_to_target: "{{' ' + a}}"\n`;
     expect(await readYaml(yaml, [{ q: "?", a: "yes" }])).toMatchObject([{ gold: 1 }]);

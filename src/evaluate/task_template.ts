@@ -238,6 +238,11 @@ function choosesContexts({ value }: JsonLine, prompt: string, { doc_to_text: fie
   return named === undefined ? /^\d+$/.test(prompt) : ["number", "boolean"].includes(typeof named);
 }
 
+const CONTEXTS_HINT =
+  "Where it is a number for the first record, choices are contexts and it is that of the right one.";
+const DIGITS_HINT =
+  "Digits are read as a number, as in lm-evaluation-harness; name the field of the choice itself.";
+
 function questionOf(
   { where, value }: JsonLine,
   {
@@ -260,7 +265,9 @@ function questionOf(
   const gold = namedGold(named, choices) ?? goldOf(right, choices);
   if (gold < 0 || gold >= choices.length) {
     const expected = `a choice or its number, 0 to ${choices.length - 1}`;
-    throw new GpruneError("BAD_TEXT", `${where}: expected ${part} to give ${expected}, got ${right}`);
+    throw new GpruneError("BAD_TEXT", `${where}: expected ${part} to give ${expected}, got ${right}`, {
+      hint: hasContexts ? CONTEXTS_HINT : choices.includes(right) ? DIGITS_HINT : undefined,
+    });
   }
   const candidates = choices.map((choice) =>
     hasContexts

@@ -90,6 +90,10 @@ const RENDERED: readonly (readonly [template: string, text: string])[] = [
     "{{ dict is iterable }} {{ half is not iterable }} {{ none is iterable }} {{ (1, 2) is sequence }}",
     "True True False True",
   ],
+  [
+    "{{ (3 > 2) == yes }} {{ 1 == 1 and 2 == 2 or 3 == 4 }} {{ 1 if 2 == 2 else 3 == 3 }} {{ {'a': 1 == 1, 'b': 2 in [2 == 3]} }}{% for x in list if x == 'a' %}{{ x in 'a == b' }}{% endfor %}",
+    "True True 1 {'a': True, 'b': False}True",
+  ],
   ["{{ numbers|join(d='-') }} {{ undefined_one|default('x') }}", "2-1 x"],
 ];
 
@@ -157,6 +161,9 @@ describe("renderTemplates", () => {
     ["{{ words.index('z') }}", "index: expected something in a text, got z"],
     ["{{ ','.join(numbers) }}", "expected a text, got a number"],
     ["{{ ','.join(5) }}", "expected a list, got a number"],
+    ["{{ 3 > 2 == true }}", "expected comparisons joined by and, got > before =="],
+    ["{{ 1 if 1 < half < 3 else 2 }}", "expected comparisons joined by and, got < before <"],
+    ["{{ [1 in numbers not in list] }}", "expected comparisons joined by and, got in before in"],
     ["{% filter upper %}a{% endfilter %}", "expected filters of values, got one of a block"],
   ])("refuses %s", async (template, problem) => {
     await expect(renderTemplates({ template }, [RECORD], () => "here")).rejects.toMatchObject({

@@ -39,6 +39,7 @@ interface ReadingOptions extends TokenizeOptions {
 /**
  * Tokens of a template with `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as Python
  * does. Nor does it take all line breaks for one and the same; one at the end it removes.
+ * @throws Error for what is no template
  */
 export function printing(
   text: string,
@@ -46,10 +47,33 @@ export function printing(
 ): readonly Token[] {
   const [, open, ...rest] = tokenize("{{ () | string }}");
   const lines = text.replace(/\r\n?/g, "\n") + (keepsEnd ? "\n" : "");
-  return tokenize(lines, options).flatMap((token) => {
+  const tokens = tokenize(lines, options);
+  requireSingleComparisons(tokens);
+  return tokens.flatMap((token) => {
     if (token.type === "OpenExpression") return [token, open!];
     return token.type === "CloseExpression" ? rest : [token];
   });
+}
+
+/** Words and marks between which comparisons have nothing to do with each other. */
+const APART: ReadonlySet<string> = new Set(["and", "or", "if", "else", ",", ":", "="]);
+
+/** @throws Error for comparisons in a row, `1 < x < 3`, which the library does not tell from `(1 < x) < 3` */
+function requireSingleComparisons(tokens: readonly Token[]): void {
+  /** The last comparison at each depth of brackets. */
+  const last: (string | undefined)[] = [undefined];
+  for (const { type, value } of tokens) {
+    if (type === "Text" || type === "StringLiteral" || type === "Comment") continue;
+    if (type.startsWith("Open")) last.push(undefined);
+    else if (type.startsWith("Close")) last.pop();
+    else if (APART.has(value)) last[last.length - 1] = undefined;
+    else if (type === "ComparisonBinaryOperator" || value === "in") {
+      const before = last.at(-1);
+      if (before !== undefined)
+        throw new Error(`expected comparisons joined by and, got ${before} before ${value}`);
+      last[last.length - 1] = value;
+    }
+  }
 }
 
 /** Python's `range`. @throws Error for a long one */
