@@ -1,6 +1,7 @@
 /** What is in a directory. */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { codeOf, GpruneError } from "../errors.ts";
 
 /** Entries of one directory that are looked at, the first by name. */
 const MAX_ENTRIES = 10_000;
@@ -15,6 +16,17 @@ export async function directoriesIn(path: string): Promise<readonly string[]> {
     }),
   );
   return names.filter((_, index) => kinds[index]);
+}
+
+/** @throws GpruneError NOT_FOUND for a directory whose entries may not be read */
+export async function requireReadable(directory: string): Promise<void> {
+  await readdir(directory).catch((cause: unknown) => {
+    const reason = codeOf(cause) ?? String(cause);
+    throw new GpruneError("NOT_FOUND", `${directory}: expected a directory that can be read, got ${reason}`, {
+      hint: "Check its permissions.",
+      cause,
+    });
+  });
 }
 
 /** Names of what is in a directory, sorted; none where there is no such directory. */

@@ -10,6 +10,7 @@ import { packageDirectory } from "../base/package.ts";
 import { runConfigJsonSchema } from "../config.ts";
 import { GpruneError } from "../errors.ts";
 import { kindOfPath, readSmallFile } from "../io/file.ts";
+import { requireReadable } from "../io/listing.ts";
 import { METRICS } from "../score/registry.ts";
 import { problemAnswer } from "./answers.ts";
 import type { Problem } from "./api.ts";
@@ -61,12 +62,13 @@ const STATUS = {
   LOCKED: 409,
 } as const;
 
-/** @throws GpruneError NOT_FOUND without a built page or a directory, BAD_ARGUMENT for a port that is taken */
+/** @throws GpruneError NOT_FOUND without a directory that can be read, BAD_ARGUMENT for a port that is taken */
 export async function serveUi({ directory, start, port = 0, page }: UiOptions): Promise<UiServer> {
   const root = resolve(directory);
   if ((await kindOfPath(root)) !== "directory") {
     throw new GpruneError("NOT_FOUND", `${directory}: expected a directory of runs, got none`);
   }
+  await requireReadable(root);
   const token = newToken();
   const runs = new Runs(root, start);
   let listening = port;

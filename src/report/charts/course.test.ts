@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { reportFiles } from "../../../test/report_files.ts";
 import { factsOf } from "../facts.ts";
 import { pictureMarkup } from "../picture.ts";
-import { roundsPicture, trainingPicture } from "./course.ts";
+import { roundsPicture, timingsPicture, trainingPicture } from "./course.ts";
 
 /** The picture of a training with these divergences. */
 function pictureOf(divergences: readonly number[]): ReturnType<typeof trainingPicture> {
@@ -48,4 +48,8 @@ test.each([2, 9, 24, 40])("the lines of %i sets have their room, and the legend 
   const heights = lines.flatMap((d) => Array.from(d.matchAll(/,([\d.]+)/g), ([, y]) => Number(y)));
   expect(lines).toHaveLength(sets);
   expect(Math.max(...heights) - Math.min(...heights)).toBeGreaterThan(120);
+});
+
+test("times are said to end before what is written is flushed to the disk", () => {
+  expect(timingsPicture(factsOf(reportFiles()))!.caption).toContain("until this report was drawn");
 });

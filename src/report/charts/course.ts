@@ -97,7 +97,8 @@ export function timingsPicture({ record }: Facts): Picture | null {
     id: "timings",
     title: "Where the time went",
     words: `${duration(total)} until this report was drawn; the longest stage is ${longest.stage} with ${percent(longest.seconds / total, 0)}.`,
-    caption: "Wall-clock time of each stage.",
+    caption:
+      "Wall-clock time of each stage until this report was drawn; what is written is flushed to the disk after it.",
     chart: (palette) => ({
       height: { step: 24 },
       data: { values },

@@ -22,9 +22,9 @@ test("the ratio of a text that became easier stands to the right of both dots", 
 });
 
 /** A report's facts with so many sets, every two of which agree by 0.78. */
-function withSets(count: number): Facts {
+function withSets(count: number, nameOf = (index: number): string => `set ${index}`): Facts {
   const facts = factsOf(reportFiles());
-  const setOrder = Array.from({ length: count }, (_, i) => `set ${i}`);
+  const setOrder = Array.from({ length: count }, (_, index) => nameOf(index));
   const ffn = setOrder.map(() => setOrder.map(() => 0.78));
   return {
     ...facts,
@@ -40,6 +40,17 @@ test.each([
   const { markup } = await pictureMarkup(setsPicture(withSets(count))!);
   const shown = markup.match(/>-?\d?\.78</g) ?? [];
   expect(new Set(shown)).toEqual(new Set(label === undefined ? [] : [label]));
+});
+
+test("many sets have a legend instead of numbers, and names that stand upright without their middles", async () => {
+  const upright = /rotate\(270\)[^>]*>set/;
+  const few = (await pictureMarkup(setsPicture(withSets(5))!)).markup;
+  expect(few).not.toMatch(upright);
+  expect(few).not.toContain(">0.43<");
+  const many = (await pictureMarkup(setsPicture(withSets(30, (i) => `set of a kind ${i}`))!)).markup;
+  expect(many).toMatch(upright);
+  expect(many).toContain(">0.43<");
+  expect(many).toContain(">set of…ind 29<");
 });
 
 /** Numbers at the ticks of an axis of numbers below a chart, left to right. */

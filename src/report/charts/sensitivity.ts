@@ -82,10 +82,10 @@ export function agreementPicture(facts: Facts): Picture | null {
 const FULL_CELLS = 9;
 const NARROW_CELLS = 14;
 
-/** What a cell of so many sets shows of its number, as an expression. */
-function shownInCells(sets: number): string {
+/** What a cell of so many sets shows of its number, as an expression; null where there is no room. */
+function shownInCells(sets: number): string | null {
   if (sets <= FULL_CELLS) return "datum.label";
-  return sets <= NARROW_CELLS ? "replace(datum.label, '0.', '.')" : "''";
+  return sets <= NARROW_CELLS ? "replace(datum.label, '0.', '.')" : null;
 }
 
 /** The first step of the ramp on which ink cannot be read. */
@@ -110,7 +110,7 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
     words: `Most alike: ${most.a} and ${most.b} (${most.label}); least: ${least.a} and ${least.b} (${least.label}).`,
     caption: "Spearman's correlation of the FFN neurons' ranks on two sets, mean over the layers.",
     chart: (palette) => ({
-      height: { step: 32 },
+      height: { step: shown === null ? 14 : 32 },
       data: { values },
       encoding: {
         x: {
@@ -120,31 +120,45 @@ export function setsPicture({ grounds: { setOrder, agreement } }: Facts): Pictur
           scale: { domain: setOrder },
           axis: { ...axis, ...setLabels(setOrder) },
         },
-        y: { field: "b", type: "nominal", title: null, scale: { domain: setOrder }, axis },
+        y: {
+          field: "b",
+          type: "nominal",
+          title: null,
+          scale: { domain: setOrder },
+          axis: { ...axis, labelExpr: SHORT_LABEL },
+        },
       },
       layer: [
         {
           mark: { type: "rect" },
           encoding: {
-            color: { ...rampColor("value", { palette, title: null, domain: [0, 1] }), legend: null },
-          },
-        },
-        {
-          transform: [{ calculate: shown, as: "shown" }],
-          mark: { type: "text" },
-          encoding: {
-            text: { field: "shown", type: "nominal" },
             color: {
-              condition: {
-                test: `datum.value >= ${DARK_STEP / palette.ramp.length}`,
-                value: palette.inverse,
-              },
-              value: palette.ink,
+              ...rampColor("value", { palette, title: null, domain: [0, 1] }),
+              ...(shown !== null && { legend: null }),
             },
           },
         },
+        ...(shown === null ? [] : [cellNumbers(shown, palette)]),
       ],
     }),
+  };
+}
+
+/** The numbers of cells. @param shown - what of them, as an expression */
+function cellNumbers(shown: string, palette: Palette): Chart {
+  return {
+    transform: [{ calculate: shown, as: "shown" }],
+    mark: { type: "text" },
+    encoding: {
+      text: { field: "shown", type: "nominal" },
+      color: {
+        condition: {
+          test: `datum.value >= ${DARK_STEP / palette.ramp.length}`,
+          value: palette.inverse,
+        },
+        value: palette.ink,
+      },
+    },
   };
 }
 
@@ -188,10 +202,15 @@ export function profilesPicture({ grounds: { setOrder, profiles } }: Facts): Pic
 /** Characters that fit beside one another below a figure. */
 const LABEL_CHARACTERS = 44;
 
-/** Names of sets below a figure, slanting where they would touch. */
+/** A name without its middle where it is too long for an axis: ends tell more. */
+const SHORT_LABEL = "truncate(datum.label, 13, 'center')";
+
+/** Names of sets below a figure, slanting where they would touch, and upright where they would still, as many as have room. */
 function setLabels(names: readonly string[]): Chart {
   const longest = Math.max(...names.map(({ length }) => length));
-  return names.length * (longest + 1) <= LABEL_CHARACTERS ? { labelAngle: 0 } : { labelAngle: -35 };
+  const isLevel = names.length * (longest + 1) <= LABEL_CHARACTERS;
+  const labelAngle = isLevel ? 0 : names.length <= NARROW_CELLS ? -35 : -90;
+  return { labelAngle, labelExpr: SHORT_LABEL, labelOverlap: labelAngle === -90 };
 }
 
 function profileValues({ space, unit, kept, ranks }: RankProfile, setOrder: readonly string[]) {

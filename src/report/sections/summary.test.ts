@@ -48,6 +48,12 @@ test.each([
   expect(topWith(perplexities)).toContain(sentence);
 });
 
+test("texts on which nothing differs have no best and no worst", () => {
+  const top = topWith({ a: [10, 10], b: [20, 20], c: [7, 7] });
+  expect(top).toContain("Perplexity is ×1.00 on all 3 texts.");
+  expect(top).not.toMatch(/Hit hardest|Gained least|rises most/);
+});
+
 test("warns where the model was worse than guessing", () => {
   expect(topWith({ a: [99, 120], b: [101, 90], c: [200, 90] })).toContain(
     "On b, c the model's perplexity before pruning is above 100, the size of its vocabulary: worse than guessing.",

@@ -107,7 +107,7 @@ function qualityCards(rows: readonly Quality[], what: string): readonly Html[] {
       mark: mean.ratio > 1.005 ? "loss" : "",
     }),
   ];
-  if (rows.length > 1) {
+  if (new Set(rows.map(({ ratio }) => ratio)).size > 1) {
     const note = `${times(worst.ratio)}: ${change(worst)}`;
     cards.push(card({ label: worst.ratio > 1 ? "Hit hardest" : "Gained least", value: worst.name, note }));
   }
@@ -153,6 +153,9 @@ function qualityFinding(facts: Facts): string | null {
   const worst = mostHarmed(rows);
   const best = smallestBy(rows, ({ ratio }) => ratio);
   const beside = texts.length > 0 ? against(facts) : "";
+  if (worst.ratio === best.ratio) {
+    return `Perplexity is ${times(worst.ratio)}${beside} on all ${rows.length} texts.`;
+  }
   const [most, least] =
     worst.ratio < 1 ? ["falls least", "most"] : ["rises most", best.ratio < 1 ? "falls most" : "least"];
   return `Perplexity ${most}${beside} on ${worst.name} (${times(worst.ratio)}) and ${least} on ${best.name} (${times(best.ratio)}).`;
