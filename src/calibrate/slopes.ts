@@ -42,7 +42,10 @@ export interface ChangeSlopes {
 export interface SlopeStats extends WindowSums {
   /** By space id, for spaces whose output projection has changes. */
   readonly spaces: ReadonlyMap<string, ChangeSlopes>;
-  /** Squared derivatives of the loss by every neuron's gate by space id, [units]; every window counts by the inverse root of its sum over the model. */
+  /**
+   * Squared derivatives of the loss by every neuron's gate by space id, [units]; every window counts by the inverse root of its
+   * sum over the model.
+   */
   readonly neurons: ReadonlyMap<string, Float64Array>;
 }
 
@@ -201,7 +204,10 @@ async function gatesOf(
   };
 }
 
-/** The slopes of one window of a micro-batch. @param slopes - [B, V, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding */
+/**
+ * The slopes of one window of a micro-batch.
+ * @param slopes - [B, V, T, 1]; that of the last token, which predicts nothing, is 0 in all but rounding
+ */
 function slopesOfWindow({ shape, data }: Tensor, window: number): ChangeSlopes {
   const [, count = 0, tokens = 0] = shape;
   const sums = new Float64Array(count);

@@ -19,26 +19,22 @@ import { print, printJson, say } from "./terminal.ts";
 import { requireCalibration } from "./text_sets.ts";
 
 export async function pruneCommand(model: string | undefined, options: PruneCommandOptions): Promise<void> {
-  // From here on a signal ends the run itself, which knows what is kept.
-  const signal = stopSignal();
+  // Asked for at once: from here on a signal is left to the run, which knows what is kept.
+  stopSignal();
   const { config, named } = await configOf(model, options);
   const sayFile = (error: unknown): never => {
     throw saidWhereNamed(error, { paths: named, file: options.config });
   };
   await requireCalibration(config.calibration).catch(sayFile);
-  if (options.dryRun) return tellDryRun(config, { ...options, signal }).catch(sayFile);
-  const result = await pruned(config, { ...options, signal }).catch(sayFile);
+  if (options.dryRun) return tellDryRun(config, options).catch(sayFile);
+  const result = await pruned(config, options).catch(sayFile);
   if (!options.quiet) sayFarFromAsked(result, config);
   if (options.json) printJson(result);
   else print(summaryOf(result, config));
 }
 
-interface StoppableOptions extends PruneCommandOptions {
-  readonly signal: AbortSignal;
-}
-
 /** Prunes, and says on stderr what is known before. */
-function pruned(config: RunConfig, options: StoppableOptions): Promise<PruneResult> {
+function pruned(config: RunConfig, options: PruneCommandOptions): Promise<PruneResult> {
   const onForeseen = options.quiet ? () => {} : sayForeseen(config);
   // Without a budget what the machine has is enough, or the run is refused.
   const tellsPlan = !options.quiet && config.maxMemory !== undefined;
@@ -53,7 +49,7 @@ function pruned(config: RunConfig, options: StoppableOptions): Promise<PruneResu
       onWarning: sayWarning,
       onPlanned,
       resume,
-      signal: options.signal,
+      signal: stopSignal(),
       ...distribution,
     }),
   ).catch(async (error: unknown) => {
@@ -65,7 +61,7 @@ function pruned(config: RunConfig, options: StoppableOptions): Promise<PruneResu
 const OF_COMPUTING = ["resume", "redis", "store"] as const;
 
 /** @throws GpruneError BAD_ARGUMENT for options that mean nothing without computing */
-async function tellDryRun(config: RunConfig, options: StoppableOptions): Promise<void> {
+async function tellDryRun(config: RunConfig, options: PruneCommandOptions): Promise<void> {
   const idle = OF_COMPUTING.find((name) => options[name] !== undefined);
   if (idle !== undefined) {
     throw new GpruneError("BAD_ARGUMENT", `--dry-run: expected it without --${idle}, got both`, {
@@ -73,7 +69,7 @@ async function tellDryRun(config: RunConfig, options: StoppableOptions): Promise
     });
   }
   const found = await withProgress(options, (onProgress) =>
-    dryRun(config, { onProgress, onDevice: sayFallback, onWarning: sayWarning, signal: options.signal }),
+    dryRun(config, { onProgress, onDevice: sayFallback, onWarning: sayWarning, signal: stopSignal() }),
   );
   if (options.json) printJson(found);
   else print(dryRunText(found));

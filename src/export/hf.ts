@@ -54,9 +54,9 @@ export interface ExportOptions {
 /**
  * Writes a Hugging Face directory: config.json, safetensors, the files that the model carries, and `documents`.
  * @param directory - must not exist, or be empty
- * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that such directories do not have, or files of no bytes; UNSUPPORTED when
- *   config.json has no keys for what the spec says; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming a tensor that is
- *   not finite, OUT_OF_RANGE one with a value beyond the stored dtype
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that such directories do not have, or files of no
+ *   bytes; UNSUPPORTED when config.json has no keys for what the spec says; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE
+ *   naming a tensor that is not finite, OUT_OF_RANGE one with a value beyond the stored dtype
  */
 export async function exportHuggingFace(
   model: Model,

@@ -9,12 +9,17 @@ import type { AnyTensor } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { LayerRange } from "./unit.ts";
 
+interface RangeOfModel extends LayerRange {
+  /** Layers of the model. */
+  readonly layers: number;
+}
+
 /**
  * @param states - `before`: takes the hidden states of every micro-batch before `first`, as large as all texts, which nothing else
  *   may hold on to; null at the embeddings. `after`: is given those behind the range, unless it reaches the end of the model
  */
 export function overLayers(
-  { first, end, layers }: LayerRange & { /** Layers of the model. */ readonly layers: number },
+  { first, end, layers }: RangeOfModel,
   states: {
     readonly before: () => readonly Tensor[] | null;
     readonly after: (hidden: readonly AnyTensor[]) => Promise<void>;
