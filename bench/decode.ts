@@ -4,11 +4,11 @@
  *   node --import tsx bench/decode.ts
  *   node --import tsx bench/decode.ts MODEL [--threads 1,2] [--past 8,256] [--turns 7]
  *
- * Without a model: how fast they become float32, for every type that is read, beside a copy of as many float32: one core. With one:
- * how long a decoded token takes with float32 weights, and with matrices in blocks as `gprune generate` has them for a long
- * text, in milliseconds, the median of all and the fastest; before that, how long each takes to be ready. Both take turns of eight
- * tokens in one process, so that what slows the machine down slows both down. After that, how far apart their logits are at the ends of turns: the largest
- * difference over the range of the logits.
+ * Without a model: how fast they become float32, for every type that is read, beside a copy of as many float32: one
+ * core. With one: how long a decoded token takes with float32 weights, and with matrices in blocks as `gprune generate`
+ * has them for a long text, in milliseconds, the median of all and the fastest; before that, how long each takes to be
+ * ready. Both take turns of eight tokens in one process, so that what slows the machine down slows both down. After
+ * that, how far apart their logits are at the ends of turns: the largest difference over the range of the logits.
  */
 import { parseArgs } from "node:util";
 import { positiveInteger } from "../scripts/clients/options.ts";

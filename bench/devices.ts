@@ -1,11 +1,11 @@
 /**
- * The same work on the CPU and on a device, in turns and in one run: seconds of each, their ratio, and how far the numbers are
- * apart.
+ * The same work on the CPU and on a device, in turns and in one run: seconds of each, their ratio, and how far the
+ * numbers are apart.
  *
  *   node --import tsx bench/devices.ts [MODEL] [--device webgpu|cuda] [--device-dtype f32|f16] [--windows 4] [--seq-len 128]
  *
- * Without MODEL a random model of two layers of SmolLM2-135M's width and 2048 words is used. On SwiftShader, which stands in
- * for a graphics card in tests (docs/DEVICES.md), the differences mean something and the seconds nothing.
+ * Without MODEL a random model of two layers of SmolLM2-135M's width and 2048 words is used. On SwiftShader, which
+ * stands in for a graphics card in tests (docs/DEVICES.md), the differences mean something and the seconds nothing.
  */
 import { parseArgs } from "node:util";
 import { calibrate } from "../src/calibrate/calibrate.ts";

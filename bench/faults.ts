@@ -3,9 +3,9 @@
  *
  * Usage: node --import tsx bench/faults.ts [STEP]
  *
- * After every fault there must be the old state or the new one, and the resumed run must end with the bytes of a run that
- * nothing disturbed; the first exception ends the walk. With STEP only every STEP-th place is tried; about a quarter of an
- * hour without.
+ * After every fault there must be the old state or the new one, and the resumed run must end with the bytes of a run
+ * that nothing disturbed; the first exception ends the walk. With STEP only every STEP-th place is tried; about a
+ * quarter of an hour without.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -3,9 +3,9 @@
  *
  *   node --import tsx bench/fuzz.ts [--inputs 100000] [--seed 1] [--only NAME]
  *
- * Each input must be read or refused with a `GpruneError`, within 2 seconds of processor time, without allocating more than 8 times the
- * size of the files (16 times where data is decoded to float32). Exits 1 when one was not; the first failure of each
- * reader is shrunk and printed with the seed that brings it back.
+ * Each input must be read or refused with a `GpruneError`, within 2 seconds of processor time, without allocating more
+ * than 8 times the size of the files (16 times where data is decoded to float32). Exits 1 when one was not; the first
+ * failure of each reader is shrunk and printed with the seed that brings it back.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,6 @@
 /**
- * What attention in blocks of queries gains: one layer at once and in blocks, with statistics and back to its gates, on the CPU.
+ * What attention in blocks of queries gains: one layer at once and in blocks, with statistics and back to its gates, on
+ * the CPU.
  *
  *   node --import tsx bench/layer.ts [--threads 2] [--rounds 8]
  *

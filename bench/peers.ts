@@ -8,11 +8,11 @@
  * DIR holds texts, NAME.txt each, of which the first windows are taken. The model is written in float32 for both. Every
  * round does every job on every side once, each in a process of its own, sides in turns, starting with another one each
  * round; the bare matrix products (bare_products.ts) have a process too. The clock runs for the job alone: programs are
- * started and PyTorch's weights are in memory before; ours are read while it runs. Peak memory is that of the whole process.
- * All keep arrays alike (`withArrayMemory`).
- * bfloat16 casting takes part in the last rounds only, since it is slow on processors without instructions for it. PATH.md and
- * PATH.json hold the tables, after every round. Without --python a virtual environment is made in scripts/clients, of some GB. Measure on a
- * machine that does nothing else: its load at the start is written down.
+ * started and PyTorch's weights are in memory before; ours are read while it runs. Peak memory is that of the whole
+ * process. All keep arrays alike (`withArrayMemory`). bfloat16 casting takes part in the last rounds only, since it is
+ * slow on processors without instructions for it. PATH.md and PATH.json hold the tables, after every round. Without
+ * --python a virtual environment is made in scripts/clients, of some GB. Measure on a machine that does nothing else:
+ * its load at the start is written down.
  */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

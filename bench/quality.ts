@@ -1,23 +1,25 @@
 /**
- * Quality of pruned models: every metric alone on one calibration set, alone on all sets, and with GPrune on all sets, at
- * several sparsities and with several recoveries, as perplexity on held-out texts and accuracy on tasks.
+ * Quality of pruned models: every metric alone on one calibration set, alone on all sets, and with GPrune on all sets,
+ * at several sparsities and with several recoveries, as perplexity on held-out texts and accuracy on tasks.
  *
  *   node --import tsx bench/quality.ts MODEL --calib DIR --texts DIR [--tasks DIR] [--single wiki]
  *       [--metrics flap-wifv,wanda-sp] [--sparsities 0.5,0.35,0.2] [--recover bias,lstsq]
  *       [--variants single,base,gprune] [--samples 24] [--limit 24] [--task-limit 200] [--leave-out] [--tag NAME]
  *
- * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again, which is of one model,
- * --single and number of windows, documents and tokens; bench/results/TAG.md has the tables. Both sides of a comparison see the same number of calibration tokens: a single set
- * gets as many windows as all sets together, and with one set more each gets fewer. A plan is decided once and carried out with every
- * recovery, but that only plans for least squares are refined; nothing is saved, so weights are float32 where they change. Seconds are those of deciding and recovering, without calibration statistics,
- * which rows share.
+ * DIRs hold NAME.txt and NAME.jsonl files. Finished rows are kept in bench/results/TAG.json and not run again, which is
+ * of one model, --single and number of windows, documents and tokens; bench/results/TAG.md has the tables. Both sides
+ * of a comparison see the same number of calibration tokens: a single set gets as many windows as all sets together,
+ * and with one set more each gets fewer. A plan is decided once and carried out with every recovery, but that only
+ * plans for least squares are refined; nothing is saved, so weights are float32 where they change. Seconds are those of
+ * deciding and recovering, without calibration statistics, which rows share.
  *
- * Variants: `single`, `base` (the metric with its own allocation), `modules` (behaviour modules and the fallback on top of
- * it), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves), `gprune` (all), `unrefined` (all
- * but refined widths), `robust` (all, with robust set weights), `own` (all, with the model's own text as one more set).
+ * Variants: `single`, `base` (the metric with its own allocation), `modules` (behaviour modules and the fallback on top
+ * of it), `learned` (learned sparsity without modules and refined widths), `curves` (sparsity from error curves),
+ * `gprune` (all), `unrefined` (all but refined widths), `robust` (all, with robust set weights), `own` (all, with the
+ * model's own text as one more set).
  *
- * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on as many of each set), `distill:48:60` (after that, 60
- * steps of training on all text of the sets but what is held out).
+ * Recoveries: `bias`, `lstsq` (on the windows of the decision), `lstsq:48` (on as many of each set), `distill:48:60`
+ * (after that, 60 steps of training on all text of the sets but what is held out).
  *
  * --leave-out: instead calibrates on all sets but one, and evaluates on the text of that one, for each in turn.
  */

@@ -3,12 +3,12 @@
  *
  *   node --import tsx bench/report_page.ts REPORT.html [--rounds 7] [--pictures DIR] [--out PATH]
  *
- * A round opens the file in a browser of its own and takes the time from the start of navigation to the first contents on
- * the screen, for which all of the page has been laid out, and to the end of the load event; the later of the two is when it
- * is open. axe-core and the width of the page are
- * looked at in the light and the dark theme, in windows of a phone, a tablet and a screen; DIR gets a picture of each. Exits
- * with 1 when the file has 2 MB or more, takes a second or more to open (median), asks for anything, sticks out or has a
- * violation. PATH.md and PATH.json hold the figures (bench/results/report_page those that the README names). Chromium must be there (`apt-get install chromium`).
+ * A round opens the file in a browser of its own and takes the time from the start of navigation to the first contents
+ * on the screen, for which all of the page has been laid out, and to the end of the load event; the later of the two is
+ * when it is open. axe-core and the width of the page are looked at in the light and the dark theme, in windows of a
+ * phone, a tablet and a screen; DIR gets a picture of each. Exits with 1 when the file has 2 MB or more, takes a second
+ * or more to open (median), asks for anything, sticks out or has a violation. PATH.md and PATH.json hold the figures
+ * (bench/results/report_page those that the README names). Chromium must be there (`apt-get install chromium`).
  */
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";

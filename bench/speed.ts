@@ -6,18 +6,19 @@
  *
  * Every round measures every model in every type once, each in a process of its own, the models of one type after one
  * another, so that what slows the machine down for a while slows all of them down; rounds start with different models.
- * Each process runs the model once before the clock starts, and decodes twice: after a few tokens and after the prompt, since
- * attention to the past is work that no parameter stands for. Our own runtime reads the first type; quantised types are decoded
- * from as they are, all others in float32.
+ * Each process runs the model once before the clock starts, and decodes twice: after a few tokens and after the prompt,
+ * since attention to the past is work that no parameter stands for. Our own runtime reads the first type; quantised
+ * types are decoded from as they are, all others in float32.
  *
- * All have as many threads as there are cores, or N: left to itself, llama.cpp's binding takes more than a small machine has,
- * and decodes 200 times slower. Its threads wait for one another in loops after every operator, so anything else on the machine
- * disturbs decoding with as many as there are cores; one thread gives steady times.
+ * All have as many threads as there are cores, or N: left to itself, llama.cpp's binding takes more than a small
+ * machine has, and decodes 200 times slower. Its threads wait for one another in loops after every operator, so
+ * anything else on the machine disturbs decoding with as many as there are cores; one thread gives steady times.
  *
- * Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the same round, and against
- * what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says what a decoded token costs
- * whatever the model's size, and what its past costs. PATH.md and PATH.json hold the tables. Measure on a machine that does
- * nothing else: its load at the start is written down. Temporary files take the room of every model in every type.
+ * Speeds are medians of the rounds with their range; speed-ups are held against the dense model in the same round, and
+ * against what the numbers of parameters promise (speed_summary.ts); a line through the fastest rounds says what a
+ * decoded token costs whatever the model's size, and what its past costs. PATH.md and PATH.json hold the tables.
+ * Measure on a machine that does nothing else: its load at the start is written down. Temporary files take the room of
+ * every model in every type.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";

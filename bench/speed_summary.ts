@@ -38,8 +38,8 @@ export interface Summary {
  * Holds every series against the first one, the dense model's, round by round.
  *
  * A decoded token reads every matrix once, the vocabulary's too: promised is the ratio of all parameters, but for an
- * embedding matrix that is not the output matrix, of which one row is read. Tokens of a prompt go through the layers, and
- * the last one alone through the vocabulary: promised is the ratio of the layers' parameters.
+ * embedding matrix that is not the output matrix, of which one row is read. Tokens of a prompt go through the layers,
+ * and the last one alone through the vocabulary: promised is the ratio of the layers' parameters.
  */
 export function summarise(series: readonly Series[]): readonly Summary[] {
   const dense = series[0]!;

@@ -4,13 +4,14 @@
  *   node --import tsx bench/task_speed.ts MODEL TASK [--limit 200] [--rounds 5] [--lengths 64,128,256,512] [--threads N]
  *       [--out bench/results/task_speed]
  *
- * Evaluation is `evaluate` as `gprune eval --tasks` calls it, from the task's file to its accuracies; the model is open. Bare
- * passes take every different token once: each prompt, and each answer but for its last token, which nothing follows; what
- * several begin with counts once, whichever questions they belong to. These tokens, cut into full windows of one length, go
- * through embeddings and layers with nothing done to what comes out, and as many rows as there are predictions through the
- * head to logits that nobody reads. Of `--lengths` the one that is fastest in the first round, which does not count, is
- * taken. Rounds measure both, in turns who is first. Time is that of the clock, which other work on the machine lengthens, and
- * that of the processor, all threads together, which it does not. PATH.md and PATH.json hold the table.
+ * Evaluation is `evaluate` as `gprune eval --tasks` calls it, from the task's file to its accuracies; the model is
+ * open. Bare passes take every different token once: each prompt, and each answer but for its last token, which nothing
+ * follows; what several begin with counts once, whichever questions they belong to. These tokens, cut into full windows
+ * of one length, go through embeddings and layers with nothing done to what comes out, and as many rows as there are
+ * predictions through the head to logits that nobody reads. Of `--lengths` the one that is fastest in the first round,
+ * which does not count, is taken. Rounds measure both, in turns who is first. Time is that of the clock, which other
+ * work on the machine lengthens, and that of the processor, all threads together, which it does not. PATH.md and
+ * PATH.json hold the table.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";

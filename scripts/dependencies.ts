@@ -36,8 +36,8 @@ const PERMISSIVE: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Licences that are fine for the packages named: MPL-2.0 asks that changes to its own files stay open, and they are used
- * as they are, or only for tests.
+ * Licences that are fine for the packages named: MPL-2.0 asks that changes to its own files stay open, and they are
+ * used as they are, or only for tests.
  */
 const EXCEPTIONS: Readonly<Record<string, RegExp>> = {
   "MPL-2.0": /^(@resvg\/resvg-js|lightningcss|axe-core$)/,

@@ -8,6 +8,7 @@
  * | lines of a file                         | > 400 | > 600 |
  * | lines of a function, its comment aside  |       | > 60  |
  * | positional parameters                   |       | > 3   |
+ * | columns of a comment's line of prose    | > 120 |       |
  *
  * A function may be longer with a reason: a comment `// long: reason` on the line above it (or a line `long: reason`
  * in its doc comment). One options object may follow three positional parameters: a destructured one, or one whose
@@ -24,6 +25,9 @@ const FILE_WARN = 400;
 const FILE_LIMIT = 600;
 const FUNCTION_LIMIT = 60;
 const PARAMETER_LIMIT = 3;
+const COMMENT_COLUMNS = 120;
+/** A line of a comment, but for commands and formulas, which stand two spaces or more to the right. */
+const PROSE = /^ *(?:\/?\*\*?|\/\/) ?\S/;
 
 interface Finding {
   readonly place: string;
@@ -132,6 +136,13 @@ function measure(root: string, path: string): Measured {
     failures.push({ place: name, message: `${lines} lines, at most ${FILE_LIMIT}` });
   } else if (lines > FILE_WARN) {
     warnings.push({ place: name, message: `${lines} lines, better at most ${FILE_WARN}` });
+  }
+
+  for (const [index, line] of text.split("\n").entries()) {
+    if (line.length > COMMENT_COLUMNS && PROSE.test(line)) {
+      const message = `a comment of ${line.length} columns, better at most ${COMMENT_COLUMNS}`;
+      warnings.push({ place: `${name}:${index + 1}`, message });
+    }
   }
 
   const visit = (node: ts.Node): void => {

@@ -8,13 +8,14 @@
  * Without options: the demo model in every format, and fixtures of all families in float32. --demo leaves the fixtures
  * out, --model adds a model in every format, --node-only leaves transformers out. The Node clients are installed in
  * scripts/clients by npm, and so is transformers by pip in a virtual environment there, unless --python names a Python
- * that has it. --vllm adds vLLM, of a Python that has it for CPUs. --threads sets the threads of every client but vLLM; without it the small models get one and given models what
- * each client chooses. PATH.md and PATH.json hold the table; bench/results/clients unless --out says otherwise. Temporary
- * files take the room of a given model in float32 three times.
+ * that has it. --vllm adds vLLM, of a Python that has it for CPUs. --threads sets the threads of every client but vLLM;
+ * without it the small models get one and given models what each client chooses. PATH.md and PATH.json hold the table;
+ * bench/results/clients unless --out says otherwise. Temporary files take the room of a given model in float32 three
+ * times.
  *
  * Exits 1 when a file is not written or does not load, when a text is cut into other tokens, when logits in float32
- * differ by more than 2e-3 or one of 20 greedy tokens does, and when rounded weights give the same first token in
- * less than a quarter of the places. A model that is not there and a client without a binary for this machine are skipped.
+ * differ by more than 2e-3 or one of 20 greedy tokens does, and when rounded weights give the same first token in less
+ * than a quarter of the places. A model that is not there and a client without a binary for this machine are skipped.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

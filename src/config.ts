@@ -205,7 +205,9 @@ export interface RunConfig {
   readonly maxMemory?: number | undefined;
 }
 
-/** A configuration in which nothing is left to be decided but what the texts decide: written down, it settles to itself. */
+/**
+ * A configuration in which nothing is left to be decided but what the texts decide: written down, it settles to itself.
+ */
 export interface SettledConfig extends RunConfig {
   readonly allocation: AllocationName;
   readonly refine: boolean;

@@ -1,4 +1,6 @@
-/** What a run would do, without doing it: everything is read and checked as before a run, and nothing pruned or written. */
+/**
+ * What a run would do, without doing it: everything is read and checked as before a run, and nothing pruned or written.
+ */
 import { availableParallelism, loadavg } from "node:os";
 import { silent } from "./base/progress.ts";
 import { interruptible } from "./base/stages.ts";

@@ -17,8 +17,8 @@
  * const { sparsity, widths } = await prune(config);
  * ```
  *
- * Whatever is wrong with the input is a {@link GpruneError} with a stable `code`. Nothing writes to the console, but for a line of
- * ONNX Runtime's own where WebGPU finds no driver.
+ * Whatever is wrong with the input is a {@link GpruneError} with a stable `code`. Nothing writes to the console, but
+ * for a line of ONNX Runtime's own where WebGPU finds no driver.
  *
  * @packageDocumentation
  */

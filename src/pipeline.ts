@@ -60,7 +60,9 @@ import type { AnyTensor } from "./tensor/stash.ts";
 /** What a caller may want to hear while a run goes on, and to tell it. */
 export interface PruneOptions {
   readonly onProgress?: OnProgress;
-  /** Called before anything is computed with who will load the result, as far as that is known then, and all settings. */
+  /**
+   * Called before anything is computed with who will load the result, as far as that is known then, and all settings.
+   */
   readonly onForeseen?: (runtimes: Runtimes, config: SettledConfig) => void;
   /** Called before anything is computed with where that will be. */
   readonly onDevice?: (device: DeviceFound) => void;
@@ -175,7 +177,10 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
   }
 }
 
-/** Closes what a run has opened. What ended the run is the error worth reporting, and each is closed whatever the others do. */
+/**
+ * Closes what a run has opened. What ended the run is the error worth reporting, and each is closed whatever the others
+ * do.
+ */
 async function closeAll(opened: readonly ({ close(): Promise<void> } | undefined)[]): Promise<void> {
   for (const one of opened) await one?.close().catch(() => {});
 }
@@ -235,7 +240,10 @@ interface Knowledge {
   readonly pooled: Evidence;
 }
 
-/** Gathers what later stages use and no more: a plan, or a metric of weights alone, needs statistics only for `--recover bias`. */
+/**
+ * Gathers what later stages use and no more: a plan, or a metric of weights alone, needs statistics only for
+ * `--recover bias`.
+ */
 async function learnFromSets(run: Run): Promise<Learned> {
   const { config, given, model, passes, sets, metric, stages, onProgress } = run;
   const known = decidesByText(config, metric) || config.recover === "bias" ? sets : [];

@@ -1,9 +1,8 @@
-import { existsSync } from "node:fs";
-import { cp, mkdir, open, readdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { suiteDirectory } from "./directories.ts";
-import { BY_WEIGHTS, type CliResult, gprune, startCli } from "./run_cli.ts";
+import { BY_WEIGHTS, gprune } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";
 
 const root = suiteDirectory("errors");
@@ -35,7 +34,9 @@ async function editConfig(directory: string, change: Record<string, unknown>): P
   await writeFile(path, JSON.stringify({ ...config, ...change }));
 }
 
-/** Expects exit code 1, this on stderr, nothing on stdout, and nothing left behind. Paths are relative to the test's. */
+/**
+ * Expects exit code 1, this on stderr, nothing on stdout, and nothing left behind. Paths are relative to the test's.
+ */
 async function expectRefused(commandLine: readonly string[], message: string | RegExp): Promise<void> {
   const given = commandLine.map((word) => word.replaceAll("@", `${root()}/`));
   const { code, stdout, stderr } = await gprune(...given);
@@ -359,43 +360,5 @@ describe("refuses outputs", () => {
       /^error OUTPUT_FAILED: @file\/own\.jsonl: /,
     );
     expect(await readFile(join(root(), "file"), "utf8")).toBe("not a directory");
-  });
-});
-
-describe.skipIf(!existsSync("/dev/full"))("a full disk", () => {
-  /** `gprune` with one of its streams on a full disk. */
-  async function onFullDisk(stream: 1 | 2, ...commandLine: readonly string[]): Promise<CliResult> {
-    const full = await open("/dev/full", "w");
-    try {
-      const [stdout, stderr] = [1, 2].map((number) => (number === stream ? full.fd : "pipe"));
-      return await startCli(commandLine, {}, { outputs: [stdout!, stderr!] }).result;
-    } finally {
-      await full.close();
-    }
-  }
-
-  const evaluation = (): readonly string[] => {
-    return ["eval", `${root()}/model`, "--text", calib, "--seq-len", "24", "--limit", "1"];
-  };
-
-  test("under the standard output, by name", async () => {
-    for (const command of [["inspect", `${root()}/model`], [...evaluation(), "-q"], ["--help"]]) {
-      expect(await onFullDisk(1, ...command)).toEqual({
-        code: 1,
-        stdout: "",
-        stderr:
-          "error OUTPUT_FAILED: standard output: expected to write it, got ENOSPC\n" +
-          "hint: The disk is full; free some space or write to another disk.\n",
-      });
-    }
-  });
-
-  test("under the standard error, and keeps result and exit code", async () => {
-    expect(await onFullDisk(2, ...evaluation())).toMatchObject({
-      code: 0,
-      stdout: expect.stringMatching(/^stories +\d+\.\d+ +1$/m),
-    });
-    expect(await onFullDisk(2, "inspect", `${root()}/nowhere`)).toMatchObject({ code: 1, stdout: "" });
-    expect(await onFullDisk(2, "inspect")).toMatchObject({ code: 1, stdout: "" });
   });
 });

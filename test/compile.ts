@@ -1,6 +1,6 @@
 /**
- * Compiles the sources before any test, for those that run the command line: from the sources it would start a second later, and
- * so would each process that it starts.
+ * Compiles the sources before any test, for those that run the command line: from the sources it would start a second
+ * later, and so would each process that it starts.
  */
 import { execFileSync } from "node:child_process";
 import { readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";

@@ -12,7 +12,8 @@ export async function temporaryDirectory(): Promise<string> {
 }
 
 /**
- * Makes a directory before the tests of a file or group, and removes it after them: after hooks that are registered later.
+ * Makes a directory before the tests of a file or group, and removes it after them: after hooks that are registered
+ * later.
  * @param name - what its own name has in it
  * @returns its path, from the first hook on that is registered later
  */

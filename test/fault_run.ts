@@ -26,7 +26,9 @@ export async function prepareFaultRun(root: string): Promise<FaultRun> {
   };
 }
 
-/** Prunes, and goes on where the last attempt stopped; every state of every stage is kept, and there are several shards. */
+/**
+ * Prunes, and goes on where the last attempt stopped; every state of every stage is kept, and there are several shards.
+ */
 export async function attempt({ model, texts, output }: FaultRun): Promise<void> {
   const calibration = Object.entries(texts).map(([name, path]) => ({ name, path }));
   const small = {
@@ -52,7 +54,9 @@ export async function startAnew({ output }: FaultRun): Promise<void> {
 /** Files that tell times, so that no two runs have the same bytes. */
 const TIMED: ReadonlySet<string> = new Set(["run.json", "report.html"]);
 
-/** SHA-256 of every file of the output by name, of those with times that they are there; null when there is no output. */
+/**
+ * SHA-256 of every file of the output by name, of those with times that they are there; null when there is no output.
+ */
 export async function outputHashes({ output }: FaultRun): Promise<Readonly<Record<string, string>> | null> {
   const names = await readdir(output).catch(() => null);
   if (names === null) return null;

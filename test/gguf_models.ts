@@ -1,4 +1,6 @@
-/** Models in memory as GGUF files hold them: with the names, order and layouts of llama.cpp's tensors and its metadata. */
+/**
+ * Models in memory as GGUF files hold them: with the names, order and layouts of llama.cpp's tensors and its metadata.
+ */
 import type { Model } from "../src/model/model.ts";
 import { weightsOf } from "../src/model/spaces.ts";
 import { type ModelSpec, PROJECTIONS, type RopeSpec, ropesOf } from "../src/model/spec.ts";

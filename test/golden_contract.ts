@@ -22,7 +22,11 @@ interface Given {
   readonly runner: DecoderRunner;
 }
 
-/** Tests of one family inside a `describe`. @param runtime - called once the tests run; the caller closes what it gives */
+/**
+ * Tests of one family inside a `describe`.
+ *
+ * @param runtime - called once the tests run; the caller closes what it gives
+ */
 export function goldenNumbers(family: string, runtime: () => Runtime): void {
   let given: Given;
   beforeAll(async () => {

@@ -1,4 +1,7 @@
-/** Where the nodes of a graph run on a device, from ONNX Runtime's own profile, and how far its numbers are from the CPU's. */
+/**
+ * Where the nodes of a graph run on a device, from ONNX Runtime's own profile, and how far its numbers are from the
+ * CPU's.
+ */
 import "../src/graph/no_telemetry.ts";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -58,7 +58,10 @@ export class PostgresServer {
     return server;
   }
 
-  /** Tries again while processes of a server that was killed still hold its memory: a busy machine takes its time to end them. */
+  /**
+   * Tries again while processes of a server that was killed still hold its memory: a busy machine takes its time to end
+   * them.
+   */
   async start(): Promise<void> {
     for (let attempt = 1; !(await this.#startOnce()); attempt++) {
       if (attempt === STARTS) throw new Error(`PostgreSQL ended ${STARTS} times: see ${this.#directory}/log`);

@@ -21,7 +21,10 @@ interface Case {
   readonly options: TinyModelOptions;
   /** Logits after so many of the tokens, in float32 by transformers 5.24.0 from what `exportHuggingFace` wrote. */
   readonly expected: Readonly<Record<number, readonly number[]>>;
-  /** Logits after all tokens where half of them are in the cache and the others come one by one; as `expected` when absent. */
+  /**
+   * Logits after all tokens where half of them are in the cache and the others come one by one; as `expected` when
+   * absent.
+   */
   readonly cached?: readonly number[];
   /** Whether a GGUF file holds it. */
   readonly gguf: boolean;

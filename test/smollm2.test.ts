@@ -43,8 +43,8 @@ const TEXTS = ["math", "python", "web", "wikitext2"].slice(ALL ? 0 : -1);
 const SEQ_LEN = 512;
 
 /**
- * Sums of log-probabilities of the candidates of the first documents: lm_eval 0.4.13, transformers 5.24.0 and torch 2.15.0
- * in float32, on what `gprune export` writes for this model. docs/METHODS.md has the whole comparison.
+ * Sums of log-probabilities of the candidates of the first documents: lm_eval 0.4.13, transformers 5.24.0 and torch
+ * 2.15.0 in float32, on what `gprune export` writes for this model. docs/METHODS.md has the whole comparison.
  */
 const LOG_LIKELIHOODS: Readonly<Record<string, readonly (readonly number[])[]>> = {
   arc_easy: [

@@ -1,6 +1,7 @@
 /**
- * SwiftShader, a Vulkan driver that computes on the CPU, as Chromium brings it: with it ONNX Runtime's WebGPU provider finds an
- * adapter on a machine without a graphics card. It says whether graphs are right there, and nothing about speed.
+ * SwiftShader, a Vulkan driver that computes on the CPU, as Chromium brings it: with it ONNX Runtime's WebGPU provider
+ * finds an adapter on a machine without a graphics card. It says whether graphs are right there, and nothing about
+ * speed.
  */
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
@@ -22,8 +23,8 @@ export const SWIFTSHADER: string | undefined = DIRECTORIES.map((directory) => jo
 export const NO_ADAPTER: Readonly<Record<string, string>> = { VK_ICD_FILENAMES: "/no/driver.json" };
 
 /**
- * Makes SwiftShader the adapter of this process. LD_LIBRARY_PATH is read when a process starts; a library that is loaded
- * already is found by its name.
+ * Makes SwiftShader the adapter of this process. LD_LIBRARY_PATH is read when a process starts; a library that is
+ * loaded already is found by its name.
  */
 export function useSwiftShader(): void {
   process.env.VK_ICD_FILENAMES = SWIFTSHADER!;

@@ -14,7 +14,10 @@ export const PATIENCE = 120_000;
 
 const CONFIG = join(import.meta.dirname, "..", "web", "vite.config.ts");
 
-/** A server of the runs in a directory's `runs`, and a browser, both there from `start` until the tests of a file or group are over. */
+/**
+ * A server of the runs in a directory's `runs`, and a browser, both there from `start` until the tests of a file or
+ * group are over.
+ */
 export class UiInBrowser {
   server!: UiServer;
   browser!: Browser;

@@ -1,4 +1,6 @@
-/** What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium. */
+/**
+ * What the page of `gprune ui` says when its server refuses, fails or goes away. Skipped where there is no Chromium.
+ */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { APIResponse, Page, Request } from "playwright-core";

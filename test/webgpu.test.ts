@@ -1,6 +1,6 @@
 /**
- * The whole way on ONNX Runtime's WebGPU provider, with SwiftShader in place of a graphics card (swiftshader.ts). Skipped where
- * Chromium does not bring it; .ci/run installs Chromium, and counts what is skipped as failed.
+ * The whole way on ONNX Runtime's WebGPU provider, with SwiftShader in place of a graphics card (swiftshader.ts).
+ * Skipped where Chromium does not bring it; .ci/run installs Chromium, and counts what is skipped as failed.
  */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /**
- * A worker in a process of its own that says on stdout what happens to it, a JSON line each. It waits at the first event of the
- * kind `hold` until there is something on stdin, and ends by itself after SIGTERM.
+ * A worker in a process of its own that says on stdout what happens to it, a JSON line each. It waits at the first
+ * event of the kind `hold` until there is something on stdin, and ends by itself after SIGTERM.
  */
 import { once } from "node:events";
 import { runWorker, type WorkerSettings } from "../src/workers/index.ts";

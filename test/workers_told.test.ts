@@ -1,6 +1,6 @@
 /**
- * What a distributed run tells whoever watches it and whoever works for it, and what workers are told on the command line. Servers
- * and failures: workers.test.ts.
+ * What a distributed run tells whoever watches it and whoever works for it, and what workers are told on the command
+ * line. Servers and failures: workers.test.ts.
  */
 import { spawnSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";

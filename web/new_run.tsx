@@ -62,7 +62,10 @@ interface Start {
   readonly ended: "failed" | "was stopped" | null;
 }
 
-/** The run that was named; when none was, the last one if it failed or left nothing when it was stopped, since its settings may be nowhere else. */
+/**
+ * The run that was named; when none was, the last one if it failed or left nothing when it was stopped, since its
+ * settings may be nowhere else.
+ */
 function startOf({ runs, live }: UiState, like: string | null): Start | null {
   const names = new Set(runs.map(({ id }) => id));
   const listed = like === null ? undefined : runs.find(({ id }) => id === like);

@@ -13,7 +13,9 @@ const STEPS = [1, 2, 5, 10] as const;
 const ROUNDING = 1e-9;
 const SMALLEST = 1e-15;
 
-/** Multiples of 1, 2 or 5 times a power of ten, `count` spaces or fewer between them, the last ones around all values. */
+/**
+ * Multiples of 1, 2 or 5 times a power of ten, `count` spaces or fewer between them, the last ones around all values.
+ */
 export function ticksAround(min: number, max: number, count: number): Ticks {
   // Values that are all alike, but for rounding, get room around them.
   const large = Math.max(Math.abs(min), Math.abs(max));

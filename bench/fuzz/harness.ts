@@ -1,6 +1,6 @@
 /**
- * Gives generated files to a reader and judges what happens: an answer or a `GpruneError` that is no bug of ours, within
- * two seconds of processor time, with memory in proportion to the files.
+ * Gives generated files to a reader and judges what happens: an answer or a `GpruneError` that is no bug of ours,
+ * within two seconds of processor time, with memory in proportion to the files.
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** The program of the process that reads Parquet files for parquet_process.ts, one after the other, as src/io/parquet_child.ts reads one. */
+/**
+ * The program of the process that reads Parquet files for parquet_process.ts, one after the other, as
+ * src/io/parquet_child.ts reads one.
+ */
 import { GpruneError } from "../../src/errors.ts";
 import { PositionalFile } from "../../src/io/file.ts";
 import { readParquetRows, readParquetTexts } from "../../src/io/parquet.ts";

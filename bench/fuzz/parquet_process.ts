@@ -1,6 +1,6 @@
 /**
- * A process that reads Parquet files and is started anew when one of them ended it or kept it too long, as the product's own would
- * be. One for each file, as the product has it, takes a second.
+ * A process that reads Parquet files and is started anew when one of them ended it or kept it too long, as the
+ * product's own would be. One for each file, as the product has it, takes a second.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import type { Socket } from "node:net";

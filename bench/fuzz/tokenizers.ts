@@ -87,7 +87,9 @@ function numbered(tokens: readonly string[]): Readonly<Record<string, number>> {
   return Object.fromEntries([...SPECIAL, ...tokens].map((token, id) => [token, id]));
 }
 
-/** The 256 letters that byte-level vocabularies write bytes with: printable ones as themselves, the others from U+0100. */
+/**
+ * The 256 letters that byte-level vocabularies write bytes with: printable ones as themselves, the others from U+0100.
+ */
 const BYTE_LETTERS: readonly string[] = byteLetters();
 
 function byteLetters(): readonly string[] {

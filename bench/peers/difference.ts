@@ -3,8 +3,8 @@ import type { Answer } from "./jobs.ts";
 
 export interface Difference {
   /**
-   * The largest |a - b| over the root mean square of b's values at the same place: a measure for numbers of both signs, of
-   * which some are nearly zero.
+   * The largest |a - b| over the root mean square of b's values at the same place: a measure for numbers of both signs,
+   * of which some are nearly zero.
    */
   readonly ofTypical: number;
   /** The largest |a - b| / |b|, value by value. */

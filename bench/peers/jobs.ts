@@ -1,11 +1,11 @@
 /**
- * What the peers are asked and what they answer. A peer is a program with one argument, the path of a request; it does the
- * one job in it, writes an answer, and ends. own_peer.ts is ours, torch_peer.py is PyTorch's.
+ * What the peers are asked and what they answer. A peer is a program with one argument, the path of a request; it does
+ * the one job in it, writes an answer, and ends. own_peer.ts is ours, torch_peer.py is PyTorch's.
  */
 
 /**
- * - `calibrate`: sums of every channel's activations, set by set, layer by layer; then, after the clock has stopped, the
- *   scores of FLAP (WIFV) and Wanda-sp from all sets together
+ * - `calibrate`: sums of every channel's activations, set by set, layer by layer; then, after the clock has stopped,
+ *   the scores of FLAP (WIFV) and Wanda-sp from all sets together
  * - `gradients`: forward and backward; the gradient of each window's mean next-token loss by a gate of every channel
  * - `evaluate`: perplexity of every set
  */
@@ -43,8 +43,9 @@ export interface Answer {
   readonly peakBytes: number;
   readonly startBytes: number;
   /**
-   * Results by name and place. `calibrate`: `flap-wifv` and `wanda-sp` by space. `gradients`: `gates` by space, window after
-   * window, and `loss` of every window. `evaluate`: `ppl` by set. `bare`: `seconds` of `calibrate` and `gradients`.
+   * Results by name and place. `calibrate`: `flap-wifv` and `wanda-sp` by space. `gradients`: `gates` by space, window
+   * after window, and `loss` of every window. `evaluate`: `ppl` by set. `bare`: `seconds` of `calibrate` and
+   * `gradients`.
    */
   readonly values: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
 }

@@ -1,6 +1,6 @@
 /**
- * Prunes one model in many ways without saving it, and evaluates what comes out. What does not depend on the way is kept:
- * tokens, activation statistics and gate gradients of every set, so that a row costs what only it needs.
+ * Prunes one model in many ways without saving it, and evaluates what comes out. What does not depend on the way is
+ * kept: tokens, activation statistics and gate gradients of every set, so that a row costs what only it needs.
  */
 
 import { silent } from "../../src/base/progress.ts";

@@ -1,6 +1,7 @@
 /**
- * What the units of a distributed prune cost, from what one machine was measured to do: as many units as workers/remote_passes.ts
- * makes, with the floating-point operations, bytes and waits of each. Times are seconds, sizes bytes, rates per second.
+ * What the units of a distributed prune cost, from what one machine was measured to do: as many units as
+ * workers/remote_passes.ts makes, with the floating-point operations, bytes and waits of each. Times are seconds, sizes
+ * bytes, rates per second.
  */
 import type { LlamaShape } from "./shapes.ts";
 
@@ -40,7 +41,10 @@ export interface Work {
   readonly recovery: "lstsq" | "bias";
 }
 
-/** Seconds that a unit takes: computing, which one machine alone would have to do as well, and moving bytes and whatever else it would not. */
+/**
+ * Seconds that a unit takes: computing, which one machine alone would have to do as well, and moving bytes and whatever
+ * else it would not.
+ */
 export interface UnitCost {
   readonly compute: number;
   readonly move: number;
@@ -67,7 +71,9 @@ const MICRO_BATCH_TOKENS = 1024;
 const UNIT_PARAMETERS = 2 ** 30;
 const MIN_RANGES = 8;
 const HELD_OUT = 2;
-/** Windows of slopes in rounds' (gprune/gprune.ts), and neurons of an alternative as a fraction (gprune/width_moves.ts). */
+/**
+ * Windows of slopes in rounds' (gprune/gprune.ts), and neurons of an alternative as a fraction (gprune/width_moves.ts).
+ */
 const SLOPE_ROUNDS = 3;
 const STEP = 0.08;
 /** Share of the products of all channels with each other that is computed; the rest follows by symmetry. */

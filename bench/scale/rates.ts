@@ -1,4 +1,6 @@
-/** Measures what the cost model needs to know of this machine, on two layers of a published shape with random weights. */
+/**
+ * Measures what the cost model needs to know of this machine, on two layers of a published shape with random weights.
+ */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { calibrate } from "../../src/calibrate/calibrate.ts";

@@ -4,9 +4,10 @@
  *
  *   node --import tsx bench/scale/scale.ts --data DIR 135Mx10 135M 135M@4 7B:5GB [--learn] [--recover bias]
  *
- * A run is SIZE[xLAYERS][@WINDOWS][:MAX_MEMORY]. Models and texts are made in DIR, unless they are there. Texts hold just
- * the windows that are asked for, so nothing is left to compare the models on, which would take as long as calibrating.
- * Without --learn the metric decides alone; with it, sparsity is learned in one round from one window of every set.
+ * A run is SIZE[xLAYERS][@WINDOWS][:MAX_MEMORY]. Models and texts are made in DIR, unless they are there. Texts hold
+ * just the windows that are asked for, so nothing is left to compare the models on, which would take as long as
+ * calibrating. Without --learn the metric decides alone; with it, sparsity is learned in one round from one window of
+ * every set.
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";

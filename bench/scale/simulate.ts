@@ -4,10 +4,10 @@
  *   node --import tsx bench/scale/simulate.ts [--measure 1B --data DIR] [--rates FILE.json] [--scale 16]
  *       [--size 70B] [--sets 8] [--windows 128] [--seq-len 2048] [--rounds 8] [--gradient-windows 64] [--workers 1,10,100]
  *
- * Rates are those of one core by its processor time. --scale: how many cores a machine has for matrix products, factorisation and
- * reading; what the run adds up and multiplies in JavaScript has one. --store: bytes a second of each machine to the store;
- * --memory: its bytes; --overhead: seconds of a unit besides. Prints rates, and for each number of workers the time, the speed-up
- * over one such machine that does everything itself, and where the time goes.
+ * Rates are those of one core by its processor time. --scale: how many cores a machine has for matrix products,
+ * factorisation and reading; what the run adds up and multiplies in JavaScript has one. --store: bytes a second of each
+ * machine to the store; --memory: its bytes; --overhead: seconds of a unit besides. Prints rates, and for each number
+ * of workers the time, the speed-up over one such machine that does everything itself, and where the time goes.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";

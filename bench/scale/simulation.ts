@@ -1,4 +1,7 @@
-/** Plays a run's units on a number of workers: a queue in which units wait in order, and a run that adds results in order. */
+/**
+ * Plays a run's units on a number of workers: a queue in which units wait in order, and a run that adds results in
+ * order.
+ */
 import type { Phase } from "./cost_model.ts";
 
 /** Seconds that a run takes. */

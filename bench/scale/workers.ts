@@ -1,6 +1,6 @@
 /**
- * What distribution costs: the same prune by one process with two threads, and with two workers of one thread each, one after
- * the other as often as is asked for, and the ratio of their times. Starts a Redis server and workers of its own.
+ * What distribution costs: the same prune by one process with two threads, and with two workers of one thread each, one
+ * after the other as often as is asked for, and the ratio of their times. Starts a Redis server and workers of its own.
  *
  *   node --import tsx bench/scale/workers.ts --data DIR [--size 135Mx10] [--windows 4] [--rounds 2] [--repeat 3]
  *

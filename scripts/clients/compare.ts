@@ -31,9 +31,9 @@ export interface CompareOptions {
 }
 
 /**
- * Holds a client's computation against ours. When it is `exact`, logits agree within 2e-3 and all greedy tokens do; else
- * the most probable token is the same in a quarter of the places, as four bits reach with room to spare and wrong weights
- * do not. Texts are cut into the same tokens either way.
+ * Holds a client's computation against ours. When it is `exact`, logits agree within 2e-3 and all greedy tokens do;
+ * else the most probable token is the same in a quarter of the places, as four bits reach with room to spare and wrong
+ * weights do not. Texts are cut into the same tokens either way.
  */
 export function compare(ours: Computed, theirs: Computed, { places, exact }: CompareOptions): Comparison {
   const { length } = ours.logits;

@@ -82,9 +82,9 @@ export async function givenSubject(model: string, root: string, shape: Shape): P
 }
 
 /**
- * Prunes by 35 %, to neurons in multiples of what quantised formats have in a block. Activations have a say, for in a model
- * that is ruined rounding alone moves logits by more than the comparison allows: SmolLM2-135M pruned by `magnitude` with
- * allocation `global` has float32 logits in PyTorch 2e-3 from its float64 ones, by `flap-wifv` 6e-5.
+ * Prunes by 35 %, to neurons in multiples of what quantised formats have in a block. Activations have a say, for in a
+ * model that is ruined rounding alone moves logits by more than the comparison allows: SmolLM2-135M pruned by
+ * `magnitude` with allocation `global` has float32 logits in PyTorch 2e-3 from its float64 ones, by `flap-wifv` 6e-5.
  */
 async function prunedDirectory(
   settings: Pick<RunConfigInput, "model" | "shape" | "recover">,

@@ -1,6 +1,6 @@
 /**
- * What a caller gives, checked by the name under which it is given. Programs in JavaScript, and variables that are not set, give
- * what the types forbid.
+ * What a caller gives, checked by the name under which it is given. Programs in JavaScript, and variables that are not
+ * set, give what the types forbid.
  */
 import { GpruneError } from "../errors.ts";
 import { plainName } from "./plain_text.ts";

@@ -56,7 +56,10 @@ export function binarySize(bytes: number): string {
   ]);
 }
 
-/** A size that was needed and a smaller one that there was, each in the unit that fits; in bytes where they look alike then. */
+/**
+ * A size that was needed and a smaller one that there was, each in the unit that fits; in bytes where they look alike
+ * then.
+ */
 export function contrastedSizes(needed: number, found: number): readonly [string, string] {
   const [a, b] = [binarySize(needed), binarySize(found)];
   return a === b ? [wholeBytes(needed), wholeBytes(found)] : [a, b];

@@ -45,7 +45,9 @@ export const MAX_MODULES = 16;
 /** Tokens in a window, at least. */
 export const MIN_SEQ_LEN = 8;
 
-/** Weights of calibration sets, of which only the proportions mean anything; what is beyond is taken for a typing error. */
+/**
+ * Weights of calibration sets, of which only the proportions mean anything; what is beyond is taken for a typing error.
+ */
 export const SET_WEIGHTS = { min: 1e-6, max: 1e6 } as const;
 
 /** Threads of one operator, at most; thousands start slowly and stop more slowly. */

@@ -32,7 +32,10 @@ export function plainJson(value: unknown, indent: number = 2): string {
   return JSON.stringify(value, null, indent).replace(STEERING, (character) => `\\u${hex(character, 4)}`);
 }
 
-/** A word of a command for a shell to read: in quotes where it holds more than letters, digits and `_ . / : @ % + = , -`. */
+/**
+ * A word of a command for a shell to read: in quotes where it holds more than letters, digits and
+ * `_ . / : @ % + = , -`.
+ */
 export function shellWord(text: string): string {
   return /^[\w./:@%+=,][\w./:@%+=,-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

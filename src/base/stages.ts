@@ -12,8 +12,8 @@ export interface Checkpoints<S = unknown> {
   /** The last state that was kept; undefined when the stage begins. */
   restore(): Promise<S | undefined>;
   /**
-   * Says that a unit of work is done. The state is asked for when it is to be kept, and is not changed before the promise
-   * resolves.
+   * Says that a unit of work is done. The state is asked for when it is to be kept, and is not changed before the
+   * promise resolves.
    * @throws GpruneError INTERRUPTED when the run is to stop; the state has been kept then
    */
   reached(state: () => S): Promise<void>;
@@ -44,9 +44,9 @@ export function interrupted(signal: AbortSignal, hint: string): GpruneError {
 }
 
 /**
- * Progress events that end a run which was told to stop and does not come to the end of a unit of work, some time after the first
- * event that knows of it. Where the state is kept in time, this never happens; where none is kept, 0 seconds of grace end it at
- * that event, or before it begins.
+ * Progress events that end a run which was told to stop and does not come to the end of a unit of work, some time after
+ * the first event that knows of it. Where the state is kept in time, this never happens; where none is kept, 0 seconds
+ * of grace end it at that event, or before it begins.
  * @throws GpruneError INTERRUPTED, from the event; at once without grace
  */
 export function interruptible(

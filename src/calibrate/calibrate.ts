@@ -1,6 +1,6 @@
 /**
- * Runs calibration sets through the dense model layer by layer, once, and gathers all that anybody wants to know of what goes into
- * its output projections: the statistics that metrics need, and the moments that least squares needs.
+ * Runs calibration sets through the dense model layer by layer, once, and gathers all that anybody wants to know of
+ * what goes into its output projections: the statistics that metrics need, and the moments that least squares needs.
  */
 
 import { badArgument, requireCount } from "../base/arguments.ts";
@@ -84,10 +84,11 @@ export async function calibrate(
 }
 
 /**
- * One pass. Holds one layer, perhaps the next one, the sums of that layer, and the hidden states and the moments of all layers unless
- * the memory policy puts them elsewhere.
- * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set; BAD_ARGUMENT for two sets
- *   of one name, a window without tokens, as many owners as there are no windows, or an end that is none of the model's
+ * One pass. Holds one layer, perhaps the next one, the sums of that layer, and the hidden states and the moments of all
+ * layers unless the memory policy puts them elsewhere.
+ * @throws GpruneError NOT_FINITE when a layer's output is not finite, naming the tensor or layer and the set;
+ *   BAD_ARGUMENT for two sets of one name, a window without tokens, as many owners as there are no windows, or an end
+ *   that is none of the model's
  */
 export async function measureActivations(
   runner: DecoderRunner,
@@ -127,7 +128,9 @@ export async function measureActivations(
   return { stats, moments: moments.spaces };
 }
 
-/** Sums that nothing has been added to, or what was kept, whose hidden states go into the stream and stay nowhere else. */
+/**
+ * Sums that nothing has been added to, or what was kept, whose hidden states go into the stream and stay nowhere else.
+ */
 async function begin(
   runner: DecoderRunner,
   {

@@ -1,7 +1,7 @@
 /**
  * All that calibration tells about a model: activation statistics of every set and, when asked for, gate gradients,
- * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments that least
- * squares needs, from the same pass.
+ * each from the whole set and from two disjoint halves of it, by which their reliability is judged; and the moments
+ * that least squares needs, from the same pass.
  */
 
 import { type OnProgress, silent } from "../base/progress.ts";
@@ -48,7 +48,10 @@ export interface Gathered {
   readonly tokens: number;
 }
 
-/** Evidence of every set, and moments over some. @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or weight */
+/**
+ * Evidence of every set, and moments over some. @throws GpruneError BAD_ARGUMENT for a fitted set without tokens or
+ * weight
+ */
 export async function gatherEvidence(
   { model, passes }: { readonly model: Model; readonly passes: Passes },
   sets: readonly TokenSet[],

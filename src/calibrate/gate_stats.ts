@@ -73,8 +73,8 @@ export async function gateStatistics(
 }
 
 /**
- * Gate statistics of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at once, and then
- * their gates' gradients.
+ * Gate statistics of every window by itself, in order, each made when it is asked for. The windows' layer inputs are
+ * held at once, and then their gates' gradients.
  */
 export async function windowStatistics(
   runner: DecoderRunner,

@@ -1,4 +1,7 @@
-/** Sums of what micro-batches give in the layer that they are going through: statistics by owner, and moments of all together. */
+/**
+ * Sums of what micro-batches give in the layer that they are going through: statistics by owner, and moments of all
+ * together.
+ */
 
 import { getOrMake } from "../base/map_values.ts";
 import type { LoadedLayer, Outputs } from "../graph/decoder_runner.ts";

@@ -22,10 +22,10 @@ export function halvesOf({ name, windows }: TokenSet): readonly HalfSet[] {
 /**
  * The windows that one pass is to measure.
  * @param known - sets whose halves statistics are wanted of
- * @param fitted - sets that moments are wanted over; of a set that is among the others as well, the first ones of its windows, or
- *   all of them and more
- * @throws GpruneError BAD_ARGUMENT for two sets of one name, a fitted set without tokens or weight, or with other windows than it has
- *   among the others
+ * @param fitted - sets that moments are wanted over; of a set that is among the others as well, the first ones of its
+ *   windows, or all of them and more
+ * @throws GpruneError BAD_ARGUMENT for two sets of one name, a fitted set without tokens or weight, or with other
+ *   windows than it has among the others
  */
 export function measuredSets(
   known: readonly TokenSet[],

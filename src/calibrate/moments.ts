@@ -1,9 +1,10 @@
 /**
- * Second moments of what goes into an output projection, over weighted texts in the dense model: all that least squares of any
- * choice of units needs to know, so one pass over the texts serves every fit.
+ * Second moments of what goes into an output projection, over weighted texts in the dense model: all that least squares
+ * of any choice of units needs to know, so one pass over the texts serves every fit.
  *
- * Sums over micro-batches are float64; what is kept are covariances about the means, as float32, of which only the lower triangle is
- * there. Tokens of a micro-batch count by the inverse of their size in the stream (the program `moments`).
+ * Sums over micro-batches are float64; what is kept are covariances about the means, as float32, of which only the
+ * lower triangle is there. Tokens of a micro-batch count by the inverse of their size in the stream (the program
+ * `moments`).
  */
 import type { Outputs } from "../graph/decoder_runner.ts";
 import { type MemoryPolicy, stashFor } from "../graph/memory_policy.ts";
@@ -27,8 +28,8 @@ export interface SpaceMoments {
 export type Moments = ReadonlyMap<string, SpaceMoments>;
 
 /**
- * How many channels are in each of the two parts whose products are summed up by themselves. Neither is empty, which a device may
- * refuse: a single channel is in both.
+ * How many channels are in each of the two parts whose products are summed up by themselves. Neither is empty, which a
+ * device may refuse: a single channel is in both.
  */
 export function gramParts(channels: number): { readonly first: number; readonly rest: number } {
   const first = Math.ceil(channels / 2);

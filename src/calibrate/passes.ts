@@ -1,7 +1,7 @@
 /**
- * The passes over texts that a run spends its time on, as whoever asks for them sees them: which model, which windows, which
- * sums. They are computed here by the process that asks; workers/remote_passes.ts has other processes compute them, and gives the
- * same bits.
+ * The passes over texts that a run spends its time on, as whoever asks for them sees them: which model, which windows,
+ * which sums. They are computed here by the process that asks; workers/remote_passes.ts has other processes compute
+ * them, and gives the same bits.
  */
 
 import type { Reporting } from "../base/progress.ts";
@@ -49,8 +49,8 @@ export interface LossRequest {
 }
 
 /**
- * What may be computed on other machines. Distillation, error curves and the model's own text are always computed by the process that
- * prunes.
+ * What may be computed on other machines. Distillation, error curves and the model's own text are always computed by
+ * the process that prunes.
  */
 export interface Passes {
   /** As `measureActivations`, on the model that is pruned. */

@@ -1,6 +1,7 @@
 /**
- * Parts of a set of windows that are added up apart and then one after another, so that the order of additions, and with it
- * every bit, is the same wherever the parts are computed. A part is whole micro-batches, so those are the same too.
+ * Parts of a set of windows that are added up apart and then one after another, so that the order of additions, and
+ * with it every bit, is the same wherever the parts are computed. A part is whole micro-batches, so those are the same
+ * too.
  */
 import { microBatches } from "../graph/forward.ts";
 

@@ -3,16 +3,16 @@
  *
  *   d loss(output + tau A (B x - c)) / d tau at tau = 0  =  sum over tokens t of s_t,   s_t = (A^T g_t) . (B x_t - c)
  *
- * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output; a change A [C, r], B [r,
- * channels], c [r] is that of the weight by A B and of the bias by -A c. One pass there and back measures all changes of all layers, where
- * the losses of changed models take a pass each.
+ * x the projection's input, g the gradient of the window's mean next-token cross entropy at its output; a change A [C,
+ * r], B [r, channels], c [r] is that of the weight by A B and of the bias by -A c. One pass there and back measures all
+ * changes of all layers, where the losses of changed models take a pass each.
  *
  * The same pass says what every neuron is worth, whether it is present or gone, by a gate on it:
  *
  *   sum over tokens t of ((w . g_t) (x_t - c))^2,   w its column of the dense projection, c its mean
  *
- * squared token by token, since sums over a window are few. For that the model has all neurons of the dense one, those that are gone
- * with zeros in the projection.
+ * squared token by token, since sums over a window are few. For that the model has all neurons of the dense one, those
+ * that are gone with zeros in the projection.
  */
 
 import { type Reporting, silent } from "../base/progress.ts";
@@ -34,7 +34,10 @@ import { sumsBySet, type WindowSums } from "./window_lots.ts";
 export interface ChangeSlopes {
   /** Derivatives of the window's mean loss. */
   readonly sums: Float64Array;
-  /** Means over the window's T - 1 predictions of ((T - 1) s_t)^2: T - 1 makes of a share of the mean loss the loss of one token. */
+  /**
+   * Means over the window's T - 1 predictions of ((T - 1) s_t)^2: T - 1 makes of a share of the mean loss the loss of
+   * one token.
+   */
   readonly squares: Float64Array;
 }
 
@@ -43,8 +46,8 @@ export interface SlopeStats extends WindowSums {
   /** By space id, for spaces whose output projection has changes. */
   readonly spaces: ReadonlyMap<string, ChangeSlopes>;
   /**
-   * Squared derivatives of the loss by every neuron's gate by space id, [units]; every window counts by the inverse root of its
-   * sum over the model.
+   * Squared derivatives of the loss by every neuron's gate by space id, [units]; every window counts by the inverse
+   * root of its sum over the model.
    */
   readonly neurons: ReadonlyMap<string, Float64Array>;
 }
@@ -93,8 +96,8 @@ export async function slopeStatistics(
 }
 
 /**
- * Slopes of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at once, and then
- * their values.
+ * Slopes of every window by itself, in order, each made when it is asked for. The windows' layer inputs are held at
+ * once, and then their values.
  */
 export async function windowSlopes(
   { runner, dense }: ChangedModel,

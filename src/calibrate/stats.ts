@@ -68,9 +68,9 @@ export function mergeStats(a: CalibrationStats, b: CalibrationStats): Calibratio
 }
 
 /**
- * Several sets as one, each counting by its weight and not by its size: what is summed over tokens is scaled by w_d * T / T_d
- * for set d, where T is the number of tokens of all sets, T_d its own, and the weights are normalised to sum 1; what is summed
- * over sequences in the same way by their numbers.
+ * Several sets as one, each counting by its weight and not by its size: what is summed over tokens is scaled by w_d * T
+ * / T_d for set d, where T is the number of tokens of all sets, T_d its own, and the weights are normalised to sum 1;
+ * what is summed over sequences in the same way by their numbers.
  * @param weights - positive, one per set
  * @throws GpruneError BAD_ARGUMENT for other weights, no sets, a set of no tokens, or statistics of different models
  */

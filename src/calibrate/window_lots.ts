@@ -1,6 +1,6 @@
 /**
- * Windows of several sets on their way forward and back: as many at once as there is room for what they leave in memory, and what
- * comes of each window added up by set, one after the other.
+ * Windows of several sets on their way forward and back: as many at once as there is room for what they leave in
+ * memory, and what comes of each window added up by set, one after the other.
  */
 
 import { requireOwnNames } from "../base/arguments.ts";

@@ -86,9 +86,10 @@ export function parseTextSet(
 
 /**
  * Consecutive non-overlapping windows of `length` tokens; the last partial one is dropped.
- * @param options - `where`: the text, for messages; `first`: a token that every window begins with, before one token less of
- *   the text, whose own is left out, none when null or absent
- * @throws GpruneError BAD_TEXT when there is not one whole window, BAD_ARGUMENT for a length that leaves no room for text
+ * @param options - `where`: the text, for messages; `first`: a token that every window begins with, before one token
+ *   less of the text, whose own is left out, none when null or absent
+ * @throws GpruneError BAD_TEXT when there is not one whole window, BAD_ARGUMENT for a length that leaves no room for
+ * text
  */
 export function cutWindows(
   ids: Int32Array,
@@ -114,8 +115,8 @@ export function cutWindows(
 const WORTH_A_PIECE = 1 / 32;
 
 /**
- * Windows in equal pieces of at most `length` tokens, all of which begin with BOS where windows do: as few as hold nearly all of the
- * windows' tokens.
+ * Windows in equal pieces of at most `length` tokens, all of which begin with BOS where windows do: as few as hold
+ * nearly all of the windows' tokens.
  * @param first - BOS, null where the tokenizer puts none before a text
  */
 export function splitWindows<Tokens extends TokenSet>(
@@ -177,9 +178,9 @@ export function chooseWindows<T>(
 }
 
 /**
- * Takes `count` distinct windows, at most all, from position `start` of an endless sequence of shuffled passes over the windows; one
- * that would repeat is skipped. The sequence depends on the seed and the label alone. Rounds that take turns see as many different
- * windows as there are (docs/EXPERIMENTS.md).
+ * Takes `count` distinct windows, at most all, from position `start` of an endless sequence of shuffled passes over the
+ * windows; one that would repeat is skipped. The sequence depends on the seed and the label alone. Rounds that take
+ * turns see as many different windows as there are (docs/EXPERIMENTS.md).
  */
 export function windowsInTurn<T>(
   windows: readonly T[],
@@ -219,8 +220,8 @@ export interface SamplingOptions extends TextOptions {
   /** Windows. */
   readonly samples: number;
   /**
-   * Windows that the text is to have, at least; `samples` when absent. If these need more than 8 MB of a longer text, more of it is
-   * read, and other windows are drawn.
+   * Windows that the text is to have, at least; `samples` when absent. If these need more than 8 MB of a longer text,
+   * more of it is read, and other windows are drawn.
    */
   readonly refitSamples?: number;
   /** Tokens in a window. */
@@ -232,8 +233,8 @@ export interface SamplingOptions extends TextOptions {
 export const HELD_OUT_WINDOWS = 2;
 
 /**
- * What is left of a set where nothing learns from it: the windows held out, or the last ones of a text without more. Whatever
- * decided had the first ones, and may have had fewer.
+ * What is left of a set where nothing learns from it: the windows held out, or the last ones of a text without more.
+ * Whatever decided had the first ones, and may have had fewer.
  */
 export function forCheckAlone({ windows, heldOut, ...set }: SampledSet): SampledSet {
   const checked = heldOut.length > 0 ? heldOut : windows.slice(-HELD_OUT_WINDOWS);
@@ -255,8 +256,8 @@ export function learnable({ name, windows, unused }: SampledSet, count: number):
 
 /**
  * Reads, perhaps downloads, tokenises and samples a calibration set.
- * @throws GpruneError BAD_TEXT for a text without a whole window, BAD_ARGUMENT for numbers of windows or tokens that are not whole and
- *   positive; and as `readText` and `Tokenizer.encode`
+ * @throws GpruneError BAD_TEXT for a text without a whole window, BAD_ARGUMENT for numbers of windows or tokens that
+ *   are not whole and positive; and as `readText` and `Tokenizer.encode`
  */
 export async function loadTokenSet(
   { name, path }: TextSet,
@@ -270,8 +271,8 @@ export async function loadTokenSet(
 }
 
 /**
- * Cuts a set's text into windows and chooses among them. Windows begin with BOS where the tokenizer puts it first: the model
- * is going to see it, and some can do little without (docs/EXPERIMENTS.md).
+ * Cuts a set's text into windows and chooses among them. Windows begin with BOS where the tokenizer puts it first: the
+ * model is going to see it, and some can do little without (docs/EXPERIMENTS.md).
  * @throws GpruneError BAD_TEXT for a text without a whole window
  */
 export function sampledSet(

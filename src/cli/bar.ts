@@ -1,6 +1,6 @@
 /**
- * Progress on a terminal: one line that is drawn again and again for the stage under way, and a line that stays for each
- * that has ended. Loaded only where there is a terminal.
+ * Progress on a terminal: one line that is drawn again and again for the stage under way, and a line that stays for
+ * each that has ended. Loaded only where there is a terminal.
  *
  *     ✓ calibrate   12.3 s  810 tokens/s
  *       learn 1/8   ━━━━━━━━━━━━━━━╸──────────  62 %  410 tokens/s  0:12 left  backward, layer 19/30

@@ -7,8 +7,8 @@ export type Paint = Readonly<Record<"bold" | "dim" | "red" | "green" | "cyan", (
 const CODES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], cyan: [36, 39] } as const;
 
 /**
- * Whether a stream gets colours: NO_COLOR (no-color.org) forbids them, FORCE_COLOR asks for them, and else a terminal that
- * can has them.
+ * Whether a stream gets colours: NO_COLOR (no-color.org) forbids them, FORCE_COLOR asks for them, and else a terminal
+ * that can has them.
  */
 export function wantsColour(
   { isTTY = false }: { readonly isTTY?: boolean },

@@ -1,6 +1,6 @@
 /**
- * The computing process of a command. It has no terminal: what it has to say it sends to its parent, which also tells it
- * to stop. When the parent is gone it stops by itself.
+ * The computing process of a command. It has no terminal: what it has to say it sends to its parent, which also tells
+ * it to stop. When the parent is gone it stops by itself.
  */
 import { GpruneError } from "../errors.ts";
 import { onTemporary, removeTemporaries } from "../io/output_directory.ts";
@@ -73,7 +73,10 @@ function said(): Promise<void> {
   return new Promise((resolve) => send({ type: "done" }, resolve));
 }
 
-/** @param then - called once it is on its way, or has nobody to go to: the parent may be gone, and this process about to notice */
+/**
+ * @param then - called once it is on its way, or has nobody to go to: the parent may be gone, and this process about to
+ * notice
+ */
 function send(message: ChildMessage, then: () => void = () => {}): void {
   if (process.connected) process.send!(message, () => then());
   else then();

@@ -1,7 +1,7 @@
 /**
- * The process in front of the user. It starts the command once more as a child that computes, draws its progress, prints
- * what it says, and answers signals at once: the first one asks the child to stop where it can be resumed, the second one
- * ends it. It restarts nothing.
+ * The process in front of the user. It starts the command once more as a child that computes, draws its progress,
+ * prints what it says, and answers signals at once: the first one asks the child to stop where it can be resumed, the
+ * second one ends it. It restarts nothing.
  */
 import { ComputeProcess, type Outcome } from "./compute_process.ts";
 import type { ProgressDisplay } from "./display.ts";

@@ -1,6 +1,6 @@
 /**
- * A child process that computes: the command line once more, which sends what it has to say as messages. The process that starts
- * one hears its progress, may ask it to stop, and learns how it ended.
+ * A child process that computes: the command line once more, which sends what it has to say as messages. The process
+ * that starts one hears its progress, may ask it to stop, and learns how it ended.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import type { ProgressEvent } from "../base/progress.ts";
@@ -22,8 +22,8 @@ import { CHILD_VARIABLE } from "./role.ts";
 const TAIL_LENGTH = 8192;
 
 /**
- * Milliseconds after the first signal in which another one means the same: timeout(1) sends one to its command and one to the
- * group of processes, and some terminals and schedulers do so too.
+ * Milliseconds after the first signal in which another one means the same: timeout(1) sends one to its command and one
+ * to the group of processes, and some terminals and schedulers do so too.
  */
 const SAME_SIGNAL_MS = 1000;
 
@@ -136,7 +136,9 @@ export class ComputeProcess {
     return (performance.now() - this.#heard) / 1000;
   }
 
-  /** The first time asks it to stop where it can be resumed, the second time, unless that is part of the first, ends it. */
+  /**
+   * The first time asks it to stop where it can be resumed, the second time, unless that is part of the first, ends it.
+   */
   stop(signal: StopSignal): void {
     if (this.#stopped !== null) {
       if (this.#clock() - this.#stoppedAt >= SAME_SIGNAL_MS) this.#child.kill("SIGKILL");
@@ -225,7 +227,10 @@ function notStarted(cause: unknown): GpruneError {
   });
 }
 
-/** Resolves when the child is gone and all it sent has been received. @throws the system's error when it could not be started */
+/**
+ * Resolves when the child is gone and all it sent has been received. @throws the system's error when it could not be
+ * started
+ */
 async function ended(child: ChildProcess): Promise<Ending> {
   const closed = new Promise<Ending>((resolve, reject) => {
     child.once("error", reject);

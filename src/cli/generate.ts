@@ -195,7 +195,10 @@ async function sampled(
   return { model: runner.model.origin.name, count, tokens, temperature, top_p: topP, seed, texts };
 }
 
-/** JSON Lines of texts, to a file or the standard output; there one document instead with `--json`, which names the file. */
+/**
+ * JSON Lines of texts, to a file or the standard output; there one document instead with `--json`, which names the
+ * file.
+ */
 async function give(found: Sampled, { output, json }: GenerateCommandOptions): Promise<void> {
   const { texts } = found;
   const show = (): void => {

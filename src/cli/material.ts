@@ -35,7 +35,8 @@ export interface NamedMaterial {
 
 /**
  * The texts and tasks, all of which are there.
- * @throws GpruneError BAD_ARGUMENT or NOT_FOUND naming the option or the path, options that would change nothing as well
+ * @throws GpruneError BAD_ARGUMENT or NOT_FOUND naming the option or the path, options that would change nothing as
+ * well
  */
 export async function namedMaterial({
   text = [],

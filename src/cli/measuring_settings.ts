@@ -36,7 +36,10 @@ export interface MeasuringSettings {
 
 interface TaskSettings {
   readonly path: string;
-  /** Solved questions before each question; where they come from, when not from the task, and what drew them: null without. */
+  /**
+   * Solved questions before each question; where they come from, when not from the task, and what drew them: null
+   * without.
+   */
   readonly num_fewshot: number;
   readonly fewshot: string | null;
   readonly seed: number | null;

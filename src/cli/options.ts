@@ -24,7 +24,9 @@ export function countOption(
   return numberOption(flags, description, { ...range, whole: true });
 }
 
-/** An option with a number in `min <= x < below`, or `min <= x <= max`. @throws GpruneError BAD_ARGUMENT while parsing */
+/**
+ * An option with a number in `min <= x < below`, or `min <= x <= max`. @throws GpruneError BAD_ARGUMENT while parsing
+ */
 export function numberOption(flags: string, description: string, range: NumberRange): Option {
   const option = new Option(flags, description);
   if (range.default !== undefined) option.default(range.default);

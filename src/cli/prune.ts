@@ -91,7 +91,10 @@ function sayFarFromAsked(
   say(`hint: ${percent(achieved)} went where ${percent(asked)} was asked; ${ways.join(" or ")} comes closer`);
 }
 
-/** Who computes the passes over texts, when it is not this process. @throws GpruneError BAD_ARGUMENT for half of an answer */
+/**
+ * Who computes the passes over texts, when it is not this process. @throws GpruneError BAD_ARGUMENT for half of an
+ * answer
+ */
 function distributionOf(
   { redis, store }: PruneCommandOptions,
   { threads }: RunConfig,

@@ -74,7 +74,10 @@ async function settingsIn(path: string): Promise<Partial<RunConfig>> {
   return parseRunConfig(await readSmallText(path, MAX_YAML_BYTES), path);
 }
 
-/** A file's settings, without the set of own text where the command line says that there is none: an output's file names it. */
+/**
+ * A file's settings, without the set of own text where the command line says that there is none: an output's file names
+ * it.
+ */
 function withoutOwnText(
   file: Partial<RunConfig>,
   { ownText }: Readonly<Record<string, unknown>>,
@@ -84,7 +87,10 @@ function withoutOwnText(
   return { ...file, calibration: calibration.filter((set) => !isOwnText(set)) };
 }
 
-/** A file's settings, without how GPrune shares the budget where the command line wants a metric alone: an output's file says it. */
+/**
+ * A file's settings, without how GPrune shares the budget where the command line wants a metric alone: an output's file
+ * says it.
+ */
 function withoutLearning(
   file: Partial<RunConfig>,
   { method, allocation }: Readonly<Record<string, unknown>>,
@@ -161,8 +167,8 @@ function requireUse(given: Readonly<Record<string, unknown>>, config: RunConfig)
 }
 
 /**
- * Options that would decide something cannot go with a plan; a file's settings may, since it can be of the run that made
- * the plan.
+ * Options that would decide something cannot go with a plan; a file's settings may, since it can be of the run that
+ * made the plan.
  * @throws GpruneError BAD_ARGUMENT naming them
  */
 function refuseDecided(given: Readonly<Record<string, unknown>>): void {

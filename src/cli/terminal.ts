@@ -37,8 +37,8 @@ export function writeErr(text: string): void {
 }
 
 /**
- * What streams report later, where writing did not throw. A reader that has seen enough (`gprune inspect MODEL | head`) is no
- * error: what it no longer wants is dropped.
+ * What streams report later, where writing did not throw. A reader that has seen enough (`gprune inspect MODEL | head`)
+ * is no error: what it no longer wants is dropped.
  */
 export function mindStreams(): void {
   process.stderr.on("error", () => {});

@@ -25,7 +25,9 @@ export interface MemoryPlan {
   readonly spilled: number;
   /** Bytes of the moments that least squares needs, which the run's progress keeps on the disk; 0 without it. */
   readonly moments: number;
-  /** Bytes of the projections of all widths that refining asks for, which its progress keeps on the disk; 0 without it. */
+  /**
+   * Bytes of the projections of all widths that refining asks for, which its progress keeps on the disk; 0 without it.
+   */
   readonly refined: number;
 }
 

@@ -122,8 +122,8 @@ export class RunSizes {
   }
 
   /**
-   * What decoding holds besides the head: all layers, and keys and values of every window, in arrays with a quarter more room beside
-   * those that they grew from.
+   * What decoding holds besides the head: all layers, and keys and values of every window, in arrays with a quarter
+   * more room beside those that they grew from.
    */
   get decoding(): Items {
     const { spec, config } = this.#run;
@@ -146,7 +146,10 @@ export class RunSizes {
     };
   }
 
-  /** What solving for an output projection holds: the dense one, what of it is lost, covariances in float64, and the factor. */
+  /**
+   * What solving for an output projection holds: the dense one, what of it is lost, covariances in float64, and the
+   * factor.
+   */
   get solving(): Items {
     const projection = this.widest * this.hiddenSize;
     return {
@@ -192,7 +195,10 @@ export class RunSizes {
     return this.#hiddenOf(this.#lotTokens());
   }
 
-  /** What a stage holds together with what waits for the way back: layer inputs, and perhaps what layers computed and the weights of all. */
+  /**
+   * What a stage holds together with what waits for the way back: layer inputs, and perhaps what layers computed and
+   * the weights of all.
+   */
   withKept(stage: Items): Items {
     const { spillInputs, keepActivations } = this.#places;
     const items = { ...stage, "layer inputs": spillInputs ? this.#waiting : this.#lotInputs() };
@@ -254,7 +260,10 @@ export class RunSizes {
     return recover === "lstsq" ? this.refitted : 0;
   }
 
-  /** What training holds from step to step, and what a step, whose windows are the run's, holds on the way forward and back. */
+  /**
+   * What training holds from step to step, and what a step, whose windows are the run's, holds on the way forward and
+   * back.
+   */
   get training(): Items {
     const { spec, config } = this.#run;
     const state = 4 * config.samples * config.seqLen * this.hiddenSize;
@@ -276,7 +285,10 @@ export class RunSizes {
     return 4 * leftInLayers(this.#run.spec, this.#run.config.sparsity);
   }
 
-  /** In files, at most at one time: moments are there from calibration on, refined projections while slopes are measured. */
+  /**
+   * In files, at most at one time: moments are there from calibration on, refined projections while slopes are
+   * measured.
+   */
   get spilled(): number {
     const { spillHidden, spillInputs } = this.#places;
     const inputs = spillInputs && learns(this.#run) ? this.#lotInputs() : 0;

@@ -1,7 +1,7 @@
 /**
- * What every stage of a run holds in memory, from the shapes of the model, the settings and the number of tokens. It errs
- * upwards: widths of the pruned model are not known yet, so every layer counts as whole, and of all layers' new weights there are
- * as many as the sparsity can leave. Biases that recovery adds do not count.
+ * What every stage of a run holds in memory, from the shapes of the model, the settings and the number of tokens. It
+ * errs upwards: widths of the pruned model are not known yet, so every layer counts as whole, and of all layers' new
+ * weights there are as many as the sparsity can leave. Biases that recovery adds do not count.
  */
 import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";

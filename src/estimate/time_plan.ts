@@ -1,6 +1,7 @@
 /**
- * How long a run will take, about: the operations of its graphs' products, by their shapes, at the speed that products have on this
- * machine. What is beside them goes into shares of that speed, which were measured with SmolLM2-135M (docs/PERFORMANCE.md).
+ * How long a run will take, about: the operations of its graphs' products, by their shapes, at the speed that products
+ * have on this machine. What is beside them goes into shares of that speed, which were measured with SmolLM2-135M
+ * (docs/PERFORMANCE.md).
  */
 import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
@@ -31,7 +32,10 @@ export interface TimePlan {
   readonly stages: Readonly<Record<string, number>>;
 }
 
-/** Shares of the speed of a bare product that work of other kinds has: passes over many windows, decoding a token at a time, solving in double precision. */
+/**
+ * Shares of the speed of a bare product that work of other kinds has: passes over many windows, decoding a token at a
+ * time, solving in double precision.
+ */
 const SHARES = { passes: 0.62, decoding: 0.12, solving: 0.07 };
 /** Seconds that the optimiser takes for a weight in a step. */
 const OPTIMISER_SECONDS = 5e-9;

@@ -18,7 +18,9 @@ export interface ComparedModel extends Evaluation {
   readonly divergence?: FromFirst["divergence"];
   /** Why not. */
   readonly incomparable?: string;
-  /** Whether its tokenizer cuts the texts into other tokens than the first one's, so that perplexities do not compare. */
+  /**
+   * Whether its tokenizer cuts the texts into other tokens than the first one's, so that perplexities do not compare.
+   */
   readonly other_tokens?: true;
   /** How fast it is, when that was asked. */
   readonly speed?: Latency;

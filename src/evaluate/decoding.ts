@@ -11,8 +11,8 @@ import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**
- * Ids that end what a model says: the tokenizer's and, where there is no generation_config.json, those of config.json, as in
- * transformers (`GenerationConfig.from_model_config`).
+ * Ids that end what a model says: the tokenizer's and, where there is no generation_config.json, those of config.json,
+ * as in transformers (`GenerationConfig.from_model_config`).
  */
 export function endingIds({ spec, files }: Model, { eosIds }: Tokenizer): readonly number[] {
   if (files.some(({ name }) => name === "generation_config.json")) return eosIds;
@@ -31,9 +31,10 @@ export interface LoadedDecoder {
 const LONG_TEXT = 512;
 
 /**
- * Reads all weights of a model as what takes least time: matrices that are stored in blocks of integers as they are, others as
- * integers too where enough tokens make up for the time that takes or float32 takes more than half of the memory, else as float32.
- * Integers on processors that multiply them fast alone. For one sequence, and to be freed with `closeDecoder`.
+ * Reads all weights of a model as what takes least time: matrices that are stored in blocks of integers as they are,
+ * others as integers too where enough tokens make up for the time that takes or float32 takes more than half of the
+ * memory, else as float32. Integers on processors that multiply them fast alone. For one sequence, and to be freed with
+ * `closeDecoder`.
  * @param tokens - to be decoded one by one, at most
  */
 export async function loadFastDecoder(runner: DecoderRunner, tokens: number): Promise<LoadedDecoder> {
@@ -75,8 +76,8 @@ const PIECE_TOKENS = 256;
 const MANY_TOKENS = 256;
 
 /**
- * Sequences of equal length that grow together. Where LongRoPE changes its frequencies for a sequence that has become long,
- * all tokens so far are computed anew, as transformers' Phi-3 does (`prepare_inputs_for_generation`).
+ * Sequences of equal length that grow together. Where LongRoPE changes its frequencies for a sequence that has become
+ * long, all tokens so far are computed anew, as transformers' Phi-3 does (`prepare_inputs_for_generation`).
  */
 export class Decoding {
   readonly #decoder: LoadedDecoder;
@@ -136,7 +137,10 @@ export class Decoding {
     return pieces;
   }
 
-  /** Many tokens at once take less time with float32 weights than with integers, even if those have to be read once more. */
+  /**
+   * Many tokens at once take less time with float32 weights than with integers, even if those have to be read once
+   * more.
+   */
   #layersFor(tokens: number): Iterable<LoadedLayer> | AsyncIterable<LoadedLayer> {
     const { runner, layers } = this.#decoder;
     const inBlocks = layers.some(({ program }) => program !== undefined);
@@ -209,8 +213,8 @@ function lastRows({ shape, data }: Tensor): Tensor {
 const FEWEST_PLACES = 128;
 
 /**
- * Keys or values of one layer, [B, K, P, H], in an array with more places P than there are tokens. New arrays for every token would
- * keep the garbage collector busy, which marks on a core that has to compute.
+ * Keys or values of one layer, [B, K, P, H], in an array with more places P than there are tokens. New arrays for every
+ * token would keep the garbage collector busy, which marks on a core that has to compute.
  */
 class Cache {
   /** B * K, and H. */

@@ -1,7 +1,8 @@
 /**
  * How far models are from a first one, usually the dense one, on the same windows: their predictions, and their hidden
- * states layer by layer. All models take a layer before any takes the next, and one head after the other is compared with that of
- * the first, so memory holds the weights of one layer of one model, or of two heads, and the hidden states of all.
+ * states layer by layer. All models take a layer before any takes the next, and one head after the other is compared
+ * with that of the first, so memory holds the weights of one layer of one model, or of two heads, and the hidden states
+ * of all.
  */
 
 import { requireSome } from "../base/arguments.ts";

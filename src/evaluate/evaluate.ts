@@ -37,8 +37,8 @@ export interface EvaluateOptions extends MaterialOptions {
   readonly seqLen?: number | undefined;
   readonly onProgress?: OnProgress;
   /**
-   * Directory that keeps the score of every text and task that is finished, so that the same call goes on after whatever
-   * cut it off; see kept_scores.ts. Kept nowhere when absent.
+   * Directory that keeps the score of every text and task that is finished, so that the same call goes on after
+   * whatever cut it off; see kept_scores.ts. Kept nowhere when absent.
    */
   readonly keep?: string | undefined;
   /** Ends the evaluation at the next step. */
@@ -58,9 +58,9 @@ function evaluating(models: readonly Model[], options: EvaluateOptions): Evaluat
 /**
  * Perplexity on every text, by the protocol of perplexity.ts, and accuracy on every task, by that of tasks.ts.
  * Everything is read before anything is computed.
- * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens
- *   or more than the model takes, a limit below one, or two texts or tasks of one name, INTERRUPTED after the signal, and what
- *   `readTask`, `encodeDocument` and `withKeptScores` throw
+ * @throws GpruneError BAD_TEXT for a text shorter than one window, BAD_ARGUMENT for windows of less than two tokens or
+ *   more than the model takes, a limit below one, or two texts or tasks of one name, INTERRUPTED after the signal, and
+ *   what `readTask`, `encodeDocument` and `withKeptScores` throw
  */
 export async function evaluate(
   { model, runtime }: { readonly model: Model; readonly runtime: Runtime },
@@ -86,13 +86,16 @@ export type FromFirst =
   | {
       readonly divergence: null;
       readonly incomparable: string;
-      /** Whether texts are cut into other tokens, so that perplexities are of other things; absent when they are not. */
+      /**
+       * Whether texts are cut into other tokens, so that perplexities are of other things; absent when they are not.
+       */
       readonly other_tokens?: true;
     };
 
 /**
- * Evaluates several models as `evaluate` does, on texts that are read once, and says how far the later ones are from the first. Models
- * that can be compared token by token go through the texts together with the first one, the others alone.
+ * Evaluates several models as `evaluate` does, on texts that are read once, and says how far the later ones are from
+ * the first. Models that can be compared token by token go through the texts together with the first one, the others
+ * alone.
  * @returns an evaluation of every model; `fromFirst` is absent in the first and without texts
  * @throws GpruneError as `evaluate`, and BAD_ARGUMENT without a model
  */

@@ -1,10 +1,11 @@
 /**
  * Few-shot questions: solved ones that come before each.
  *
- * All questions get the same ones, drawn by the seed, so that the prompt is computed once for many questions; a question
- * among them gets one more, behind the others. What makes it that question are its words, wherever they stand. No two that are drawn have
- * the same words; the first ones may. (The harness draws anew for every question unless its `fewshot_config` names a sampler, of which `first_n`
- * is known here, and leaves a question out where it is the same record of the same split.)
+ * All questions get the same ones, drawn by the seed, so that the prompt is computed once for many questions; a
+ * question among them gets one more, behind the others. What makes it that question are its words, wherever they stand.
+ * No two that are drawn have the same words; the first ones may. (The harness draws anew for every question unless its
+ * `fewshot_config` names a sampler, of which `first_n` is known here, and leaves a question out where it is the same
+ * record of the same split.)
  */
 import { chooseWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";

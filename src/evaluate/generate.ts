@@ -28,10 +28,11 @@ export function continuationText(ids: Int32Array, prompt: Int32Array, tokenizer:
 
 /**
  * Continues a prompt with the most probable token each time; ties go to the lowest id.
- * @param prompt - token ids, at least one, BOS included where the tokenizer puts it first: `promptTokens` makes them of a text
+ * @param prompt - token ids, at least one, BOS included where the tokenizer puts it first: `promptTokens` makes them of
+ * a text
  * @returns the new ids
- * @throws GpruneError BAD_TEXT without a prompt, BAD_ARGUMENT when the model cannot hold it and so many tokens more, or for a number of
- *   them that is not whole
+ * @throws GpruneError BAD_TEXT without a prompt, BAD_ARGUMENT when the model cannot hold it and so many tokens more, or
+ *   for a number of them that is not whole
  */
 export async function generate(
   runner: DecoderRunner,

@@ -1,6 +1,6 @@
 /**
- * A first look at what pruning did: perplexity of the dense and the pruned model on windows of the calibration texts that
- * were not used. It says whether a run went well; how the model does on other texts is for `gprune eval` to say.
+ * A first look at what pruning did: perplexity of the dense and the pruned model on windows of the calibration texts
+ * that were not used. It says whether a run went well; how the model does on other texts is for `gprune eval` to say.
  */
 
 import type { OnProgress } from "../base/progress.ts";

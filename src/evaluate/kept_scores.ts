@@ -1,7 +1,7 @@
 /**
- * Keeps the score of every text and task that is finished, so that an evaluation that was cut off goes on where it was. A
- * score is found again by the hash of all it depends on: models, tokens, device, versions, instruction sets. What has changed is
- * therefore computed anew, and nothing else; names and paths do not matter.
+ * Keeps the score of every text and task that is finished, so that an evaluation that was cut off goes on where it was.
+ * A score is found again by the hash of all it depends on: models, tokens, device, versions, instruction sets. What has
+ * changed is therefore computed anew, and nothing else; names and paths do not matter.
  */
 
 import { versions } from "../base/package.ts";
@@ -41,8 +41,9 @@ const FACTS = { evaluation: "scores by what they depend on" };
 
 /**
  * Evaluates with a keeper of scores.
- * @throws GpruneError LOCKED when another evaluation is at the directory; OUTPUT_EXISTS and BAD_CHECKPOINT when it holds
- *   something else; OUTPUT_FAILED; BAD_ARGUMENT for a model in memory, of which nobody can tell whether it is the same
+ * @throws GpruneError LOCKED when another evaluation is at the directory; OUTPUT_EXISTS and BAD_CHECKPOINT when it
+ *   holds something else; OUTPUT_FAILED; BAD_ARGUMENT for a model in memory, of which nobody can tell whether it is the
+ *   same
  */
 export async function withKeptScores<T>(
   { keep, signal, device, onProgress }: KeepOptions,
@@ -91,7 +92,10 @@ function requireFiles(model: Model): Model {
   );
 }
 
-/** SHA-256 of a value as JSON, where tokens are hashes as well: all of a long text are no string. Places in files change no score. */
+/**
+ * SHA-256 of a value as JSON, where tokens are hashes as well: all of a long text are no string. Places in files change
+ * no score.
+ */
 function hashOf(value: unknown): string {
   const json = JSON.stringify(value, (key, item: unknown) => {
     if (key === "where") return undefined;

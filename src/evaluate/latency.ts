@@ -1,7 +1,8 @@
 /**
  * How fast models answer, and what they hold in memory meanwhile: the prompt in one pass, or a few where it is long
- * (decoding.ts), then token after token with a key/value cache. Models take turns, so that a busy machine slows all of them alike. A
- * first round, which compiles, does not count. Memory is measured before, in a process for each model (peak_memory.ts).
+ * (decoding.ts), then token after token with a key/value cache. Models take turns, so that a busy machine slows all of
+ * them alike. A first round, which compiles, does not count. Memory is measured before, in a process for each model
+ * (peak_memory.ts).
  */
 
 import { requireCount } from "../base/arguments.ts";
@@ -53,7 +54,8 @@ interface Times {
 
 /**
  * Measures models in turns. One model's weights are in memory at a time.
- * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and positive
+ * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and
+ * positive
  */
 export async function measureLatency(
   { models, runtime }: { readonly models: readonly Model[]; readonly runtime: Runtime },
@@ -124,7 +126,10 @@ function memoryOf(
   return { weights: 4 * parameterCount(spec), cache };
 }
 
-/** @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and positive */
+/**
+ * @throws GpruneError BAD_ARGUMENT when a model cannot hold so many tokens, or for numbers that are not whole and
+ * positive
+ */
 export function requireAnswerable(
   models: readonly Model[],
   { repeats, batch, promptTokens, newTokens }: LatencyOptions,

@@ -95,9 +95,9 @@ function requireBothParts({ ids, context }: Continuation): void {
 }
 
 /**
- * A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. One too long
- * for a forest shares its pack with what is the same but for the last tokens alone. All of a pack are rotated by the same
- * frequencies.
+ * A continuation joins the last pack when it fits, or when most of it is there already and the pack stays small. One
+ * too long for a forest shares its pack with what is the same but for the last tokens alone. All of a pack are rotated
+ * by the same frequencies.
  */
 function packContinuations(spec: ModelSpec, continuations: readonly Continuation[]): readonly Pack[] {
   const packs: Pack[] = [];

@@ -107,8 +107,8 @@ export async function readMaterial(
 
 /**
  * Tokenises all texts and tasks.
- * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, BAD_ARGUMENT where BOS is
- *   asked for and there is none, and as `encodeDocument`
+ * @throws GpruneError BAD_TEXT for a text or question with a token that the model does not have, BAD_ARGUMENT where BOS
+ *   is asked for and there is none, and as `encodeDocument`
  */
 export async function tokenMaterial(
   model: Model,

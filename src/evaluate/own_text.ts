@@ -44,8 +44,8 @@ export function ownTextToCome(
 }
 
 /**
- * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows that no
- * other set has, since a plan that is carried out may have been decided on own text of the same seed.
+ * Writes a set: the one that `gprune generate --sample` and its file would give. One for the check alone has windows
+ * that no other set has, since a plan that is carried out may have been decided on own text of the same seed.
  * @param planned - what stands for it; it gets as many windows
  * @throws GpruneError BAD_TEXT when what the model writes has no whole window, NOT_FINITE naming the set
  */

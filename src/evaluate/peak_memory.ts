@@ -1,7 +1,7 @@
 /**
- * What a process that does nothing but answer with one model holds in memory at most. Every model gets a process of its own:
- * in one that several models go through, the largest would hide the others, and what an allocator keeps for later would count
- * as the next one's.
+ * What a process that does nothing but answer with one model holds in memory at most. Every model gets a process of its
+ * own: in one that several models go through, the largest would hide the others, and what an allocator keeps for later
+ * would count as the next one's.
  */
 import { fork } from "node:child_process";
 import { GpruneError, type PlainError } from "../errors.ts";
@@ -35,12 +35,12 @@ export type PeakAnswer =
 export type PeakProblem = Partial<PlainError> & Pick<PlainError, "message">;
 
 /**
- * Peak memory, bytes, of a process that opens the model, reads all its weights, takes the prompts in and goes on with them:
- * weights in float32, buffers for reading them, cache, activations, and the some 100 MB of Node and ONNX Runtime themselves.
- * On another device than the CPU weights are there too, which is not counted.
+ * Peak memory, bytes, of a process that opens the model, reads all its weights, takes the prompts in and goes on with
+ * them: weights in float32, buffers for reading them, cache, activations, and the some 100 MB of Node and ONNX Runtime
+ * themselves. On another device than the CPU weights are there too, which is not counted.
  * @returns null for a model that does not lie on the disk as it is
- * @throws GpruneError OUT_OF_MEMORY when the process gets no memory, or is killed; what went wrong there; INTERNAL when it ends
- *   for another reason
+ * @throws GpruneError OUT_OF_MEMORY when the process gets no memory, or is killed; what went wrong there; INTERNAL when
+ *   it ends for another reason
  */
 export async function peakMemory(
   { origin, spec }: Model,

@@ -1,7 +1,7 @@
 /**
- * Perplexity: consecutive non-overlapping windows, the last partial one dropped;
- * ppl = exp(mean next-token cross entropy in nats), T - 1 predictions per window of T tokens; 1e300 where it is more, since files
- * of JSON hold no infinity.
+ * Perplexity: consecutive non-overlapping windows, the last partial one dropped; ppl = exp(mean next-token cross
+ * entropy in nats), T - 1 predictions per window of T tokens; 1e300 where it is more, since files of JSON hold no
+ * infinity.
  */
 
 import type { Reporting } from "../base/progress.ts";

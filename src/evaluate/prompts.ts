@@ -72,7 +72,9 @@ function messagesOf(
   ];
 }
 
-/** An empty line between the two, unless one of them has white space there (`maybe_delimit` of lm_eval/api/utils.py). */
+/**
+ * An empty line between the two, unless one of them has white space there (`maybe_delimit` of lm_eval/api/utils.py).
+ */
 function joined(first: string, second: string): string {
   const isApart = first === "" || second === "" || /\s$/.test(first) || /^\s/.test(second);
   return first + (isApart ? "" : "\n\n") + second;

@@ -1,10 +1,10 @@
 /**
- * Text that a model writes by itself, to calibrate on where there is none: it comes from the distribution that the model
- * was trained on, all of it, as far as the model knows it.
+ * Text that a model writes by itself, to calibrate on where there is none: it comes from the distribution that the
+ * model was trained on, all of it, as far as the model knows it.
  *
- * Every text begins with a token drawn uniformly from those that begin a word, the first of a window after BOS where the
- * tokenizer adds it, and goes on by sampling; one that ends is followed by another, until all tokens are there. Source:
- * LLM-QAT (arXiv 2305.17888), self-calibration (arXiv 2410.17170).
+ * Every text begins with a token drawn uniformly from those that begin a word, the first of a window after BOS where
+ * the tokenizer adds it, and goes on by sampling; one that ends is followed by another, until all tokens are there.
+ * Source: LLM-QAT (arXiv 2305.17888), self-calibration (arXiv 2410.17170).
  */
 
 import { badArgument, requireCount, requirePositive } from "../base/arguments.ts";
@@ -39,7 +39,10 @@ export interface SampleState {
   readonly windows: readonly (readonly string[])[];
 }
 
-/** Windows that are decoded at once, at most: every token reads all weights for all of them, but their caches must fit into memory. */
+/**
+ * Windows that are decoded at once, at most: every token reads all weights for all of them, but their caches must fit
+ * into memory.
+ */
 export const SAMPLE_BATCH = 24;
 
 /**

@@ -1,6 +1,6 @@
 /**
- * Layouts of task records, one table entry each: our own two, and those in which well-known data sets are published. Prompts
- * and answers are those of lm-evaluation-harness (lm_eval/tasks of version 0.4.13; the file is named at each).
+ * Layouts of task records, one table entry each: our own two, and those in which well-known data sets are published.
+ * Prompts and answers are those of lm-evaluation-harness (lm_eval/tasks of version 0.4.13; the file is named at each).
  *
  * A record belongs to the first layout all of whose fields it has. Other fields are ignored.
  */

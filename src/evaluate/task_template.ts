@@ -1,8 +1,9 @@
 /**
- * Tasks from a YAML file as lm-evaluation-harness has them: where the records are, and Jinja templates that make a question
- * of each. Read are `dataset_path`, `dataset_kwargs.data_files`, the splits, `doc_to_text`, `doc_to_choice`, `doc_to_target`,
- * `target_delimiter`, `description`, `num_fewshot` and `fewshot_config.sampler`; only `output_type: multiple_choice`, which is also what is
- * assumed. Templates that are functions of Python are refused, as every unknown YAML tag is.
+ * Tasks from a YAML file as lm-evaluation-harness has them: where the records are, and Jinja templates that make a
+ * question of each. Read are `dataset_path`, `dataset_kwargs.data_files`, the splits, `doc_to_text`, `doc_to_choice`,
+ * `doc_to_target`, `target_delimiter`, `description`, `num_fewshot` and `fewshot_config.sampler`; only
+ * `output_type: multiple_choice`, which is also what is assumed. Templates that are functions of Python are refused, as
+ * every unknown YAML tag is.
  */
 import { dirname, posix, resolve } from "node:path";
 import { z } from "zod";
@@ -73,8 +74,8 @@ interface TemplateFile {
 /**
  * The first `limit` questions.
  * @param name - a YAML file, or `hf://datasets/ORG/NAME[@REVISION]/FILE.yaml`
- * @throws GpruneError BAD_FILE for a YAML file that is none or lacks something, BAD_TEXT for a record that does not fit, and
- *   as `readRecords`
+ * @throws GpruneError BAD_FILE for a YAML file that is none or lacks something, BAD_TEXT for a record that does not
+ *   fit, and as `readRecords`
  */
 export async function readTemplatedTask(
   name: string,
@@ -86,7 +87,8 @@ export async function readTemplatedTask(
 }
 
 /**
- * The questions that solved ones come from, of the split that the harness takes (`fewshot_docs` of lm_eval/api/task.py).
+ * The questions that solved ones come from, of the split that the harness takes (`fewshot_docs` of
+ * lm_eval/api/task.py).
  * @param scored - all questions of the split that is scored, if they have been read
  * @throws GpruneError BAD_FILE where solved questions are to look different, and as `readTemplatedTask`
  */
@@ -230,8 +232,8 @@ function listTemplate(template: string, where: string): string {
 }
 
 /**
- * Whether choices are contexts and the target goes on after each: where the prompt is a number, that of the right choice (`multiple_input`
- * of lm_eval/api/task.py, which the first record decides).
+ * Whether choices are contexts and the target goes on after each: where the prompt is a number, that of the right
+ * choice (`multiple_input` of lm_eval/api/task.py, which the first record decides).
  */
 function choosesContexts({ value }: JsonLine, prompt: string, { doc_to_text: field }: TaskTemplate): boolean {
   const named = isJsonObject(value) ? value[field] : undefined;

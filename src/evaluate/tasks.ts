@@ -13,8 +13,8 @@ import { type Candidate, candidateText, type TaskDocument } from "./task_layouts
 /** How often a model chooses the right answer. */
 export interface TaskScore {
   /**
-   * Fraction of documents whose right candidate has the largest sum of log-probabilities, of equals the first; of a single
-   * candidate, whether each of its tokens is the most probable one.
+   * Fraction of documents whose right candidate has the largest sum of log-probabilities, of equals the first; of a
+   * single candidate, whether each of its tokens is the most probable one.
    */
   readonly acc: number;
   /** The same for the largest sum divided by the answer's length in code points; acc for single candidates. */

@@ -1,7 +1,7 @@
 /**
  * Block quantisation of matrices in the layout of ONNX Runtime's MatMulNBits (contrib_ops.md): 32 neighbours of a row
- * share a scale and a zero point, and a weight is (code - zero) * scale. Codes of eight bits are symmetric, zero is 128.
- * Codes of four bits cover the block's own range, after which the scale is fitted to the codes. Not a GGUF format.
+ * share a scale and a zero point, and a weight is (code - zero) * scale. Codes of eight bits are symmetric, zero is
+ * 128. Codes of four bits cover the block's own range, after which the scale is fitted to the codes. Not a GGUF format.
  */
 import type { Tensor } from "../tensor/tensor.ts";
 

@@ -11,8 +11,9 @@ const PLAN_FILE = "plan.json";
 const TOKENIZER_CONFIG = "tokenizer_config.json";
 
 /**
- * The files for a form. What transformers makes a tokenizer of depends on the model type as well: a family whose tokenizer.json it
- * takes as it is, whatever class is declared, has that class declared where another model type stands for it.
+ * The files for a form. What transformers makes a tokenizer of depends on the model type as well: a family whose
+ * tokenizer.json it takes as it is, whatever class is declared, has that class declared where another model type stands
+ * for it.
  */
 export function carriedFiles({ files, spec }: Model, { family, remoteCode }: HfForm): readonly CarriedFile[] {
   const takesFile = (name: string): boolean => familyByName(name, "spec").tokenizer === "file";

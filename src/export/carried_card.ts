@@ -1,6 +1,6 @@
 /**
- * The card that a copy of a model gets: its own, where others wrote it. One of ours tells of the directory that it lies in, so
- * that a copy in another format, or without the plan, has one that tells of the copy.
+ * The card that a copy of a model gets: its own, where others wrote it. One of ours tells of the directory that it lies
+ * in, so that a copy in another format, or without the plan, has one that tells of the copy.
  */
 import { cardHasTag } from "../model/card_fields.ts";
 import { CARD_TAG, EVALUATION_HINT, PLAN_SENTENCE } from "./card.ts";

@@ -14,7 +14,8 @@ const WIDE: Partial<Readonly<Record<WrittenGgmlType, number>>> = {
 
 /**
  * The tensor itself.
- * @throws GpruneError NOT_FINITE for a tensor with a value that its format does not hold, OUT_OF_RANGE where others would
+ * @throws GpruneError NOT_FINITE for a tensor with a value that its format does not hold, OUT_OF_RANGE where others
+ * would
  */
 export function requireFinite(name: string, tensor: Tensor, format: WrittenGgmlType): Tensor {
   const limit = WIDE[format] ?? MAX_F16;

@@ -19,8 +19,8 @@ export interface ForeseenRun extends RemovalRequest {
 
 /**
  * Who will load the result. Where that depends on what the run decides, the answers are joined by "or".
- * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or shape uniform for a model whose
- *   layers differ; BAD_PLAN for a plan that makes them differ; UNSUPPORTED for what no configuration describes
+ * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or shape uniform for a model
+ *   whose layers differ; BAD_PLAN for a plan that makes them differ; UNSUPPORTED for what no configuration describes
  */
 export function foreseeRuntimes(run: ForeseenRun): Runtimes {
   const outcomes = outcomesOf(run).map((spec) => (run.addsBiases ? recovered(spec) : spec));

@@ -1,7 +1,7 @@
 /**
  * Writes a model as a GGUF file for llama.cpp and what is built on it. Which architecture and which tensor types are
- * decided first (gguf_target.ts, gguf_types.ts); then tensors go through memory one at a time. The file appears complete
- * or not at all, and never in place of another.
+ * decided first (gguf_target.ts, gguf_types.ts); then tensors go through memory one at a time. The file appears
+ * complete or not at all, and never in place of another.
  */
 import { basename } from "node:path";
 import { GGUF_CHOICES, type GgufDType } from "../base/choices.ts";
@@ -54,9 +54,9 @@ export interface GgufExport {
 /**
  * Writes a GGUF file.
  * @param path - must not exist
- * @throws GpruneError UNSUPPORTED for a model or tokenizer that llama.cpp cannot hold; OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for
- *   a type that such files do not have; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming a tensor that is not finite,
- *   OUT_OF_RANGE one with a value beyond the stored type
+ * @throws GpruneError UNSUPPORTED for a model or tokenizer that llama.cpp cannot hold; OUTPUT_EXISTS, OUTPUT_FAILED;
+ *   BAD_ARGUMENT for a type that such files do not have; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming
+ *   a tensor that is not finite, OUT_OF_RANGE one with a value beyond the stored type
  */
 export async function exportGguf(
   model: Model,
@@ -124,8 +124,9 @@ function metadataOf(
 }
 
 /**
- * The name of the file or directory. Of a model that is called Phi-3 llama.cpp lets special tokens take the spaces behind them along, and
- * it ends where the vocabulary lacks one that it expects (llama-vocab.cpp): so those that are to be treated so are called that, and no others.
+ * The name of the file or directory. Of a model that is called Phi-3 llama.cpp lets special tokens take the spaces
+ * behind them along, and it ends where the vocabulary lacks one that it expects (llama-vocab.cpp): so those that are to
+ * be treated so are called that, and no others.
  */
 function nameOf(path: string, { stripsAsPhi3 }: GgufVocabulary): string {
   const name = basename(path).replace(/\.gguf$/i, "");

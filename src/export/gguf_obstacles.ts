@@ -140,7 +140,10 @@ function unrotatedObstacle(
     : `other layers not rotated than each ${ordinal(every)}`;
 }
 
-/** One rotary embedding for all layers that have one, and a second base for those with windows where the architecture has one. */
+/**
+ * One rotary embedding for all layers that have one, and a second base for those with windows where the architecture
+ * has one.
+ */
 function rotaryObstacle(spec: ModelSpec, { loads, localRopeTheta }: GgufArchitecture): string | null {
   const main = mainRope(spec);
   if (main === null) return null;

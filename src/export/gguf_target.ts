@@ -19,7 +19,10 @@ export interface GgufTarget {
   readonly zeros: number;
   /** Tokens of a sliding window that llama.cpp does not compute; null where there is none. */
   readonly ignoredWindow: number | null;
-  /** Tokens from which on llama.cpp takes the rotary factors of long texts, by the room in its context; null without such. */
+  /**
+   * Tokens from which on llama.cpp takes the rotary factors of long texts, by the room in its context; null without
+   * such.
+   */
   readonly contextSwitch: number | null;
 }
 
@@ -84,7 +87,10 @@ function ignoredWindow(spec: ModelSpec, { loads }: GgufArchitecture): number | n
   return !loads.windows && shortest < spec.maxPositions ? shortest : null;
 }
 
-/** Tokens of context beyond which llama.cpp takes LongRoPE's long factors whatever the text (llama-model.cpp); else null. */
+/**
+ * Tokens of context beyond which llama.cpp takes LongRoPE's long factors whatever the text (llama-model.cpp); else
+ * null.
+ */
 function contextSwitch(spec: ModelSpec): number | null {
   const length = longropeSwitch(spec);
   return length !== null && length < spec.maxPositions ? length : null;

@@ -54,9 +54,10 @@ export interface ExportOptions {
 /**
  * Writes a Hugging Face directory: config.json, safetensors, the files that the model carries, and `documents`.
  * @param directory - must not exist, or be empty
- * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that such directories do not have, or files of no
- *   bytes; UNSUPPORTED when config.json has no keys for what the spec says; OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE
- *   naming a tensor that is not finite, OUT_OF_RANGE one with a value beyond the stored dtype
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a dtype that such directories do not have, or
+ *   files of no bytes; UNSUPPORTED when config.json has no keys for what the spec says; OUT_OF_MEMORY when a tensor
+ *   cannot be held; NOT_FINITE naming a tensor that is not finite, OUT_OF_RANGE one with a value beyond the stored
+ *   dtype
  */
 export async function exportHuggingFace(
   model: Model,
@@ -93,7 +94,10 @@ export async function exportHuggingFace(
   });
 }
 
-/** Bytes of the tensors that an export writes. @throws GpruneError BAD_ARGUMENT for a dtype that such directories do not have */
+/**
+ * Bytes of the tensors that an export writes. @throws GpruneError BAD_ARGUMENT for a dtype that such directories do not
+ * have
+ */
 export function exportedBytes(model: Model, dtype: DTypeChoice): number {
   return bytesOf(tensorsToWrite(model, storedDType(model, dtype)));
 }

@@ -30,8 +30,9 @@ export interface OnnxExportOptions extends Pick<WriteOnnxOptions, "maxFileBytes"
 /**
  * Writes a directory for transformers.js and ONNX Runtime.
  * @param directory - must not exist, or be empty
- * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a format that such directories do not have; OUT_OF_MEMORY when a
- *   tensor cannot be held; NOT_FINITE naming a tensor that is not finite, OUT_OF_RANGE one with a value beyond the stored format
+ * @throws GpruneError OUTPUT_EXISTS, OUTPUT_FAILED; BAD_ARGUMENT for a format that such directories do not have;
+ *   OUT_OF_MEMORY when a tensor cannot be held; NOT_FINITE naming a tensor that is not finite, OUT_OF_RANGE one with a
+ *   value beyond the stored format
  */
 export async function exportOnnx(
   model: Model,

@@ -1,7 +1,8 @@
 /**
- * Writing of .onnx files, one tensor in memory at a time: what lies where follows from shapes and formats alone. Weights
- * lie in the file itself up to 2 GB, the limit of a protobuf message, and beyond that in files beside it, `NAME_data`,
- * `NAME_data_1` and so on, as transformers.js calls them. Nothing here is atomic, see io/output_directory.ts.
+ * Writing of .onnx files, one tensor in memory at a time: what lies where follows from shapes and formats alone.
+ * Weights lie in the file itself up to 2 GB, the limit of a protobuf message, and beyond that in files beside it,
+ * `NAME_data`, `NAME_data_1` and so on, as transformers.js calls them. Nothing here is atomic, see
+ * io/output_directory.ts.
  */
 import { basename } from "node:path";
 import { alignUp } from "../base/byte_size.ts";

@@ -12,7 +12,10 @@ import { ONNX_FORMATS, StoredWeights } from "./onnx_formats.ts";
 
 const TOKENS = 5;
 
-/** The first layer with weights in a format, evaluated as runtimes with arithmetic in that format do; and its FFN's neurons. */
+/**
+ * The first layer with weights in a format, evaluated as runtimes with arithmetic in that format do; and its FFN's
+ * neurons.
+ */
 async function layerIn(
   model: Model,
   format: "f16" | "f32",

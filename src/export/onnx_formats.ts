@@ -34,8 +34,8 @@ export interface OnnxFormat {
 const HEADROOM = 64;
 
 /**
- * With four bits the matrices that suffer most from them keep eight: v_proj and down_proj, to which llama.cpp's mixtures
- * give more bits too (`llama_tensor_get_type`), and those of the vocabulary.
+ * With four bits the matrices that suffer most from them keep eight: v_proj and down_proj, to which llama.cpp's
+ * mixtures give more bits too (`llama_tensor_get_type`), and those of the vocabulary.
  */
 export const ONNX_FORMATS: Readonly<Record<OnnxDType, OnnxFormat>> = {
   f32: {

@@ -9,10 +9,10 @@ import { type ExportOptions, exportedBytes, exportHuggingFace, storedDType } fro
 import { requireExportRoom } from "./room.ts";
 
 /**
- * Does what `exportHuggingFace` does, but keeps every finished shard in OUT.run until the output is there, and takes those
- * from there that an interrupted export of the same model in the same dtype and shards of the same size has left.
- * @throws GpruneError as `exportHuggingFace`; LOCKED; BAD_CHECKPOINT when the shards are of something else; INTERRUPTED after
- *   the signal
+ * Does what `exportHuggingFace` does, but keeps every finished shard in OUT.run until the output is there, and takes
+ * those from there that an interrupted export of the same model in the same dtype and shards of the same size has left.
+ * @throws GpruneError as `exportHuggingFace`; LOCKED; BAD_CHECKPOINT when the shards are of something else; INTERRUPTED
+ *   after the signal
  */
 export async function exportResumably(
   model: Model,

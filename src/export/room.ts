@@ -8,7 +8,10 @@ import { elementCount } from "../tensor/tensor.ts";
 
 /** Node and the tokenizer's files. */
 const BASE_BYTES = 200e6;
-/** Float32 copies of the largest tensor that are alive at one time: as read, as decoded, turned or joined, and as encoded. */
+/**
+ * Float32 copies of the largest tensor that are alive at one time: as read, as decoded, turned or joined, and as
+ * encoded.
+ */
 const COPIES = 3;
 
 /**

@@ -22,7 +22,8 @@ export interface LoadingFacts extends Pick<ModelOrigin, "architecture"> {
 }
 
 /**
- * Who loads the directory that a model of this shape becomes, or the GGUF file that it is instead, where an architecture is given.
+ * Who loads the directory that a model of this shape becomes, or the GGUF file that it is instead, where an
+ * architecture is given.
  */
 export function runtimesOf(spec: ModelSpec, { architecture, tokenizer = null }: LoadingFacts = {}): Runtimes {
   const isFile = architecture !== undefined;
@@ -79,7 +80,8 @@ function directoryAnswers(spec: ModelSpec): Pick<Runtimes, "transformers" | "vll
   const yes = `yes (${family.architecture})`;
   const obstacle = vllmObstacle(spec, family);
   if (obstacle === null) return sameAnswer(yes);
-  // Its backend for transformers' classes knows no divisor of logits by the name that Granite's configuration has for it.
+  // Its backend for transformers' classes knows no divisor of logits by the name that Granite's configuration has for
+  // it.
   const how = spec.logitDivisor === 1 ? "with --model-impl transformers" : "no";
   return { transformers: yes, vllm: `${how} (its ${family.architecture} ${obstacle})` };
 }

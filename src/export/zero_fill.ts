@@ -1,6 +1,6 @@
 /**
- * A model with more neurons and KV groups, all of them zeros, which computes the same: a neuron of zero gate and up rows
- * gives 0, a KV group of zero values gives 0, and the columns that would read them are zeros besides.
+ * A model with more neurons and KV groups, all of them zeros, which computes the same: a neuron of zero gate and up
+ * rows gives 0, a KV group of zero values gives 0, and the columns that would read them are zeros besides.
  */
 
 import { weightsOf } from "../model/spaces.ts";

@@ -1,22 +1,24 @@
 /**
  * Whether the calibration sets agree that a module's order is wrong, and how far.
  *
- * The order comes from the metric and has no noise, but may say little about the loss; marginals are the loss itself, from
- * a few windows. What a set's marginals c_u^d say beyond the order are their deviations from the module's curve,
+ * The order comes from the metric and has no noise, but may say little about the loss; marginals are the loss itself,
+ * from a few windows. What a set's marginals c_u^d say beyond the order are their deviations from the module's curve,
  *
  *   e_u^d = ln c_u^d - g_u,   g the isotonic fit of ln c_u along the order, c_u pooled over the sets
  *
- * centred over the module's units. How much of the pooled deviations is more than noise of one set or another is Cronbach's
- * alpha of the sets' (shares w_d):
+ * centred over the module's units. How much of the pooled deviations is more than noise of one set or another is
+ * Cronbach's alpha of the sets' (shares w_d):
  *
  *   alpha = sum over d != d' of cov(w_d e^d, w_d' e^d') / (sum over d != d' of w_d w_d' * var(sum over d of w_d e^d)),   in 0..1
  *
- * With equal shares this is Cronbach's alpha, whose divisor is (D - 1) / D. Sets that say the same have alpha 1 whatever their shares,
- * and a set that counts for little tells as much about the others' noise as one that counts for much.
+ * With equal shares this is Cronbach's alpha, whose divisor is (D - 1) / D. Sets that say the same have alpha 1
+ * whatever their shares, and a set that counts for little tells as much about the others' noise as one that counts for
+ * much.
  *
- * A unit's value is the curve's, moved by alpha times the unit's own deviation (ranking.ts). With alpha 0 the order alone decides,
- * with 1 the whole deviation counts: a metric whose order is right keeps it, and one whose order is wrong is corrected. Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One set cannot show
- * how much of it is noise, so its alpha is 0.
+ * A unit's value is the curve's, moved by alpha times the unit's own deviation (ranking.ts). With alpha 0 the order
+ * alone decides, with 1 the whole deviation counts: a metric whose order is right keeps it, and one whose order is
+ * wrong is corrected. Small modules (KV groups) share one alpha, since few units have nothing to estimate it from. One
+ * set cannot show how much of it is noise, so its alpha is 0.
  *
  * Source: Cronbach, Coefficient alpha and the internal structure of tests (1951); moving an observation towards what is
  * expected by its unreliability is Kelley's regressed score (Interpretation of educational measurements, 1927).

@@ -147,8 +147,8 @@ describe("errorCurves", () => {
 });
 
 /**
- * Mean square of what the block puts out too much or too little, times the mean inverse square of the dense stream; on the
- * scale of the stream, where a norm comes after the block.
+ * Mean square of what the block puts out too much or too little, times the mean inverse square of the dense stream; on
+ * the scale of the stream, where a norm comes after the block.
  */
 async function relativeError(
   [runner, pruned]: readonly [DecoderRunner, DecoderRunner],

@@ -3,16 +3,17 @@
  *
  *   E_k = E |W[:, R_k] (x[R_k] - E x[R_k])|^2 * E 1 / |h|^2,   R_k the first k units of the module
  *
- * W is down_proj or o_proj, x its input, h the residual stream after the layer; E is the mean over the tokens of all sets, each set
- * counting by its weight. The error is relative to the stream, since every layer normalises the stream before it reads it. The unit at position k counts E_k+1 - E_k. Where a norm with weight v
- * stands between W and the stream, the scale of W means nothing, and every E_k is multiplied by what the norm does to small
- * errors:
+ * W is down_proj or o_proj, x its input, h the residual stream after the layer; E is the mean over the tokens of all
+ * sets, each set counting by its weight. The error is relative to the stream, since every layer normalises the stream
+ * before it reads it. The unit at position k counts E_k+1 - E_k. Where a norm with weight v stands between W and the
+ * stream, the scale of W means nothing, and every E_k is multiplied by what the norm does to small errors:
  *
  *   mean over C of (offset + v)^2 / (E |W x + b|^2 / C + eps)
  *
  * Where outputs are scaled before they join the stream, every E_k is multiplied by the square of that factor.
  *
- * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers react.
+ * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers
+ * react.
  */
 
 import { getOrMake } from "../base/map_values.ts";

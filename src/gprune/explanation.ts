@@ -1,6 +1,7 @@
 /**
  * The grounds of a decision as a JSON value of a few numbers for each space, however wide the model is: what plan.json
- * keeps of them and the report draws. Fractions are rounded to four significant digits; nothing is computed from them again.
+ * keeps of them and the report draws. Fractions are rounded to four significant digits; nothing is computed from them
+ * again.
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
@@ -39,7 +40,9 @@ export interface RankProfile {
   readonly ranks: readonly number[];
 }
 
-/** How well one set's ranking of the units predicts another's: Spearman's correlation, mean over the spaces of a kind. */
+/**
+ * How well one set's ranking of the units predicts another's: Spearman's correlation, mean over the spaces of a kind.
+ */
 export type SetAgreement = Readonly<Record<SpaceKind, readonly (readonly number[])[]>>;
 
 /** Plain JSON. */

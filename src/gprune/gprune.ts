@@ -1,6 +1,6 @@
 /**
- * The method from evidence to a plan: score every set, find behaviour-consistent modules, judge their reliability, order
- * their units, and share the budget among them.
+ * The method from evidence to a plan: score every set, find behaviour-consistent modules, judge their reliability,
+ * order their units, and share the budget among them.
  */
 
 import {
@@ -94,8 +94,9 @@ export const SLOPE_ROUNDS = 3;
 
 /**
  * Decides which units stay.
- * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, sets that do not all have a weight above 0 and evidence, evidence of
- *   another model or without what the metric needs, or a sparsity that the minimum widths do not allow; NOT_FINITE as `scoreModel`
+ * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, sets that do not all have a weight above 0 and
+ *   evidence, evidence of another model or without what the metric needs, or a sparsity that the minimum widths do not
+ *   allow; NOT_FINITE as `scoreModel`
  */
 export async function decideGprune(request: GpruneRequest): Promise<GpruneDecision> {
   requireUsable(request);
@@ -202,7 +203,9 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
   return analyseUnits({ spaces, sets, pooled: scoresOf(pooled), fallback: byFallback!, seed, maxModules });
 }
 
-/** Windows of some rounds after the first `from`; a set with fewer windows than a round has gives all of them in each. */
+/**
+ * Windows of some rounds after the first `from`; a set with fewer windows than a round has gives all of them in each.
+ */
 function turnOf({
   gradientWindows,
   from,

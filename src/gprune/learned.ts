@@ -2,14 +2,15 @@
  * Learned sparsity: how much every module gives up under one global budget.
  *
  * At the optimum of a budgeted allocation every module has the same marginal loss per parameter. In rounds t = 1..R
- * with budget b_t = s * t / R the gradients of the model as it is then pruned (removed units replaced by their mean) give
+ * with budget b_t = s * t / R the gradients of the model as it is then pruned (removed units replaced by their mean)
+ * give
  *
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
- * every window's squares divided by the root of their sum over the model first (calibrate/gate_stats.ts),
- * averaged over rounds, each with 2^(-16 s / R) times the weight of the next: the more has gone in between, the less a round says
- * about the model as it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior that knows of no loss (prior.ts);
- * ranking.ts makes them kept units.
+ * every window's squares divided by the root of their sum over the model first (calibrate/gate_stats.ts), averaged over
+ * rounds, each with 2^(-16 s / R) times the weight of the next: the more has gone in between, the less a round says
+ * about the model as it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior
+ * that knows of no loss (prior.ts); ranking.ts makes them kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
@@ -75,7 +76,10 @@ const SMALLEST_SHARE = 1e-100;
 export interface Learned {
   /** Kept units of every space that loses some. */
   readonly keep: Keep;
-  /** All units of every space by id, in the order in which they went, and those that stay in that in which they would go. */
+  /**
+   * All units of every space by id, in the order in which they went, and those that stay in that in which they would
+   * go.
+   */
   readonly order: ReadonlyMap<string, readonly number[]>;
   readonly rounds: readonly Round[];
   /** Weight of every set by name in the last round. */
@@ -168,7 +172,8 @@ function orderOf({ ranked, gone, keep }: Learning): Learned["order"] {
 }
 
 /**
- * A space's units that a round leaves gone, the first that went first. Where all layers keep as much, a unit may come back.
+ * A space's units that a round leaves gone, the first that went first. Where all layers keep as much, a unit may come
+ * back.
  */
 function goneInOrder(
   ranked: RankedSpace,
@@ -186,9 +191,9 @@ function presentInOrder({ space, values, ties }: RankedSpace, keep: Keep): reado
 }
 
 /**
- * Group distributionally robust weights: every set's weight times exp(step * its loss increase), sum unchanged. Sets that
- * suffer most count more in the next decision. Source: Sagawa et al., arXiv 1911.08731, algorithm 1, with the increase over
- * the dense model in place of the loss, since texts differ in what can be predicted at all.
+ * Group distributionally robust weights: every set's weight times exp(step * its loss increase), sum unchanged. Sets
+ * that suffer most count more in the next decision. Source: Sagawa et al., arXiv 1911.08731, algorithm 1, with the
+ * increase over the dense model in place of the loss, since texts differ in what can be predicted at all.
  */
 function robustWeights(
   weights: ReadonlyMap<string, number>,
@@ -220,8 +225,8 @@ interface RoundMarginals {
 }
 
 /**
- * Marginals in the dense model's unit numbers. Those of units that are gone stay what they were beside those of the units that are
- * there, which add up to 1 in every round: they grow as these do.
+ * Marginals in the dense model's unit numbers. Those of units that are gone stay what they were beside those of the
+ * units that are there, which add up to 1 in every round: they grow as these do.
  */
 function averagedWith(
   past: Marginals | undefined,

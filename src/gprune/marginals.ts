@@ -1,6 +1,6 @@
 /**
- * Marginals: what the model loses with every unit, as gradients say it, pooled over sets; and their logarithms along a module's order, in
- * which what a set says beyond the order can be told from what it says of all units.
+ * Marginals: what the model loses with every unit, as gradients say it, pooled over sets; and their logarithms along a
+ * module's order, in which what a set says beyond the order can be told from what it says of all units.
  */
 import { mean } from "../tensor/statistics.ts";
 import { isotonic } from "./isotonic.ts";

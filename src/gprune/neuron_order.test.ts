@@ -30,7 +30,8 @@ describe("reorderedNeurons", () => {
 
   it("puts a neuron at the mean of its place in the order and of what the loss says, on the loss's scale", () => {
     const order = new Map([["layers.0.ffn", [0, 1, 2, 3]]]);
-    // Neuron 0 goes first by the order, and is worth most. Sums of logarithms: 0 with 1 and 8, 1 with 2 and 1, 2 with 4 and 2, 3 with 8 and 4.
+    // Neuron 0 goes first by the order, and is worth most. Sums of logarithms: 0 with 1 and 8, 1 with 2 and 1, 2 with 4
+    // and 2, 3 with 8 and 4.
     const own = measured({ "layers.0.ffn": [8, 1, 2, 4] });
     expect(reorderedNeurons(order, own, EQUAL).get("layers.0.ffn")).toEqual([1, 0, 2, 3]);
   });

@@ -1,8 +1,8 @@
 /**
- * Neurons ordered anew by what the refitted model says of each. The learned order is the metric's, moved by the gradients of rounds
- * that saw few windows and a model with compensated means; what the loss loses with each neuron, squared token by token at the model
- * that least squares has refitted (calibrate/slopes.ts), errs in other ways, and it also knows the neurons that are gone. So each
- * neuron's place is that of
+ * Neurons ordered anew by what the refitted model says of each. The learned order is the metric's, moved by the
+ * gradients of rounds that saw few windows and a model with compensated means; what the loss loses with each neuron,
+ * squared token by token at the model that least squares has refitted (calibrate/slopes.ts), errs in other ways, and it
+ * also knows the neurons that are gone. So each neuron's place is that of
  *
  *   ln f_u + ln q_u,   f_u what the loss says, pooled over the sets, q_u the value of f that has the learned order's place
  *

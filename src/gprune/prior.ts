@@ -2,9 +2,9 @@
  * A second opinion on what units cost, which the loss's marginals are moved towards.
  *
  * Marginals are the loss itself, but local: they say what a little less of a unit costs on the kinds of text that were
- * given, not what it costs that the unit is gone, nor what it is worth elsewhere. The fluctuation of what a unit adds to the
- * stream (FLAP's standardised WIFV) knows of no loss, so it errs in other ways. Both are noisy estimates of one quantity,
- * and their geometric mean is nearer to it than either:
+ * given, not what it costs that the unit is gone, nor what it is worth elsewhere. The fluctuation of what a unit adds
+ * to the stream (FLAP's standardised WIFV) knows of no loss, so it errs in other ways. Both are noisy estimates of one
+ * quantity, and their geometric mean is nearer to it than either:
  *
  *   v_u <- v_u^(1 - b) * h_u^b
  *
@@ -12,9 +12,9 @@
  * still there, ranked by fluctuation, get the values of the same ranks of v, counted in parameters. So only its order
  * among all units matters, and inside a module the module's order still decides.
  *
- * Source: the fluctuation is FLAP's AL-AM (arXiv 2312.11983); quantiles are matched as in Bolstad et al., A comparison of
- * normalization methods (2003). That a mean of estimates with different errors is better than each is Bates and Granger, The
- * combination of forecasts (1969).
+ * Source: the fluctuation is FLAP's AL-AM (arXiv 2312.11983); quantiles are matched as in Bolstad et al., A comparison
+ * of normalization methods (2003). That a mean of estimates with different errors is better than each is Bates and
+ * Granger, The combination of forecasts (1969).
  */
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import type { Model } from "../model/model.ts";
@@ -70,8 +70,8 @@ export function towardsPrior(modules: readonly ValuedModule[], prior: Prior): re
 }
 
 /**
- * For every item the value that the item of the same rank has, ranks counted in mass: the item whose share of all mass lies
- * around the middle of this one's. A pure function of the two orders; equal values by index.
+ * For every item the value that the item of the same rank has, ranks counted in mass: the item whose share of all mass
+ * lies around the middle of this one's. A pure function of the two orders; equal values by index.
  * @param by - what items are ranked by, [n]
  * @param values - whose distribution the result has, [n]
  * @param masses - positive, [n]

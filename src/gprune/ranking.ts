@@ -1,12 +1,13 @@
 /**
  * From marginals to kept units. Inside a module units go in the module's own order, so its marginal curve is what its
- * units cost along that order, made non-decreasing; where the calibration sets agree that a unit costs more or less than
- * its place says, its value moves from the curve towards its own (consensus.ts):
+ * units cost along that order, made non-decreasing; where the calibration sets agree that a unit costs more or less
+ * than its place says, its value moves from the curve towards its own (consensus.ts):
  *
  *   v_u = f_u * exp(alpha * e_u),   f the isotonic fit of the marginals, scaled so that the module's sum stays
  *
- * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per parameter and
- * removed until the budget is met exactly, which is the bisection for one multiplier carried to the last unit.
+ * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per
+ * parameter and removed until the budget is met exactly, which is the bisection for one multiplier carried to the last
+ * unit.
  */
 import type { Shape } from "../base/choices.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -63,8 +64,8 @@ export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval):
 }
 
 /**
- * Where all layers give as much, units that are gone are weighed against others again in every round: they cost what they did when
- * they were last there, and no more than the cheapest unit that is, so that they stay first in the order.
+ * Where all layers give as much, units that are gone are weighed against others again in every round: they cost what
+ * they did when they were last there, and no more than the cheapest unit that is, so that they stay first in the order.
  */
 function withCostsOfGone(
   { space, values, ties }: Required<RankedSpace>,
@@ -123,7 +124,9 @@ function sum(values: Float64Array): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-/** Every unit's place in its module's order, 0..1: pooled stretches of a curve are equal, and the order holds in them. */
+/**
+ * Every unit's place in its module's order, 0..1: pooled stretches of a curve are equal, and the order holds in them.
+ */
 function positions({ space, orders }: SpaceAnalysis): Float64Array {
   const result = new Float64Array(space.units);
   for (const { units } of orders) {

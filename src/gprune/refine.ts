@@ -1,8 +1,8 @@
 /**
- * Measures what other widths and every neuron are worth to the refitted model, moves the learned widths (width_moves.ts) and orders
- * neurons anew (neuron_order.ts): least squares of the present widths and of the alternatives, from the moments that the result will be
- * refitted by, and the loss's slopes along the ways between them, one pass there and back through a model that has all neurons and
- * the KV groups of the widest alternatives.
+ * Measures what other widths and every neuron are worth to the refitted model, moves the learned widths
+ * (width_moves.ts) and orders neurons anew (neuron_order.ts): least squares of the present widths and of the
+ * alternatives, from the moments that the result will be refitted by, and the loss's slopes along the ways between
+ * them, one pass there and back through a model that has all neurons and the KV groups of the widest alternatives.
  */
 
 import type { OnProgress } from "../base/progress.ts";

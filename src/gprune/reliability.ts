@@ -25,8 +25,8 @@
  * so a space of one module has exactly 1/2. The mean of the quantiles, not the quantile of the mean: scores have long
  * tails, a few strong units would lift any module above the median.
  *
- * Verdict: `fallback` iff r and magnitude are below their thresholds. A module of fewer than `MIN_UNITS` units
- * stays with `activation` and has r = null: two units have one order or the other, which measures nothing. So does every
+ * Verdict: `fallback` iff r and magnitude are below their thresholds. A module of fewer than `MIN_UNITS` units stays
+ * with `activation` and has r = null: two units have one order or the other, which measures nothing. So does every
  * module where no set has halves.
  *
  * GPrune-LLM (arXiv 2603.13418) judges modules by sensitivity and magnitude; measuring on held-out sets is ours.

@@ -10,7 +10,9 @@ import { type ModuleOrder, moduleOrders } from "./ordering.ts";
 import { judgeModules, type ModuleVerdict, type SplitScores } from "./reliability.ts";
 import { type Sensitivity, unitSensitivity } from "./sensitivity.ts";
 
-/** Importance of one calibration set: from all its windows, and from two disjoint halves of them where there are two. */
+/**
+ * Importance of one calibration set: from all its windows, and from two disjoint halves of them where there are two.
+ */
 export interface SplitImportance {
   readonly whole: Importance;
   readonly halves: readonly [Importance, Importance] | null;
@@ -24,8 +26,8 @@ export interface SpaceAnalysis {
   readonly verdicts: readonly ModuleVerdict[];
   readonly orders: readonly ModuleOrder[];
   /**
-   * Channel scores for allocations that compare scores, [channels]: the base metric's on the pooled sets, and in a module
-   * that fell back the same units' scores dealt out along the fallback's order.
+   * Channel scores for allocations that compare scores, [channels]: the base metric's on the pooled sets, and in a
+   * module that fell back the same units' scores dealt out along the fallback's order.
    */
   readonly importance: Float64Array;
 }
@@ -68,8 +70,8 @@ function analyseSpace(
 }
 
 /**
- * In every module the channels of the module's own units, ascending by their sums, along the module's order: the same channels
- * where that is the order of the sums.
+ * In every module the channels of the module's own units, ascending by their sums, along the module's order: the same
+ * channels where that is the order of the sums.
  */
 function dealt(channels: Float64Array, space: Space, orders: readonly ModuleOrder[]): Float64Array {
   const { unitChannels: size } = space;

@@ -1,14 +1,17 @@
 /**
- * Widths moved to where the refitted model wants them. Learning equalises marginals that are squared gradients of a model with
- * compensated means; what a width is worth once least squares has made up for it is another matter, and can be measured: the
- * loss's slopes (calibrate/slopes.ts) along the ways to a few more and a few fewer units in every space.
+ * Widths moved to where the refitted model wants them. Learning equalises marginals that are squared gradients of a
+ * model with compensated means; what a width is worth once least squares has made up for it is another matter, and can
+ * be measured: the loss's slopes (calibrate/slopes.ts) along the ways to a few more and a few fewer units in every
+ * space.
  *
- * Neurons: m_i = (slope to fewer - slope to more) / (their difference in parameters) is what a parameter of space i is worth; its
- * width moves by step * log(m_i / geometric mean), at most by the step, and all widths by the same number until the budget is met.
- * KV groups: the loss changes by max(slope, 0) + CURVATURE * mean squared slope when one goes, by slope + the same when one comes
- * back; against what its parameters are worth in neurons, the median of m_i. The best few go or come back, one in a layer.
+ * Neurons: m_i = (slope to fewer - slope to more) / (their difference in parameters) is what a parameter of space i is
+ * worth; its width moves by step * log(m_i / geometric mean), at most by the step, and all widths by the same number
+ * until the budget is met. KV groups: the loss changes by max(slope, 0) + CURVATURE * mean squared slope when one goes,
+ * by slope + the same when one comes back; against what its parameters are worth in neurons, the median of m_i. The
+ * best few go or come back, one in a layer.
  *
- * Related: EvoPress (arXiv 2410.14649) and Tyr-the-Pruner (arXiv 2503.09657) search such moves by the losses of whole models.
+ * Related: EvoPress (arXiv 2410.14649) and Tyr-the-Pruner (arXiv 2503.09657) search such moves by the losses of whole
+ * models.
  */
 
 import { prunableParameters, type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
@@ -72,8 +75,9 @@ export const MAX_ALTERNATIVES: Readonly<Record<SpaceKind, number>> = { ffn: 2, k
 /** Share of all KV groups that go or come back at most: what they cost together is more than the sum. */
 const MOVED_GROUPS = 1 / 16;
 /**
- * What a mean squared slope adds to a slope. Half of it would be a Gauss-Newton step's curvature; the losses of SmolLM2 without or
- * with one of its KV groups, 21 of them measured one by one, want 0.08 to 0.39 and 0.15 in the middle (docs/EXPERIMENTS.md).
+ * What a mean squared slope adds to a slope. Half of it would be a Gauss-Newton step's curvature; the losses of SmolLM2
+ * without or with one of its KV groups, 21 of them measured one by one, want 0.08 to 0.39 and 0.15 in the middle
+ * (docs/EXPERIMENTS.md).
  */
 const CURVATURE = 0.15;
 /** A width is worth this share of the median at least, so that noise around nothing does not count. */
@@ -124,8 +128,9 @@ function stepOf({ units }: Space, roundTo: number): number {
 }
 
 /**
- * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of `roundTo`; no KV group
- * fills a rest of the budget as long as neurons are enough for it. The order need not be that of the spaces.
+ * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of
+ * `roundTo`; no KV group fills a rest of the budget as long as neurons are enough for it. The order need not be that of
+ * the spaces.
  * @param slopes - of the alternatives of every such space, in their order, by space id
  */
 export function movedWidths(
@@ -166,7 +171,8 @@ export function movedWidths(
 }
 
 /**
- * The units that stay when exactly these KV groups do: neurons meet the budget. Only where they cannot do groups go as well, or stay.
+ * The units that stay when exactly these KV groups do: neurons meet the budget. Only where they cannot do groups go as
+ * well, or stay.
  * @param toggles - the groups of spaces, by id, where they are not the present ones
  * @param widthOf - where a space's width is to be, of its present one
  */
@@ -242,7 +248,10 @@ function settledValues({ units }: Space, list: readonly number[]): Float64Array 
   return values;
 }
 
-/** Every unit's place in the order, counted from where the width is to be: what lies below 0 goes, if the budget is met so. */
+/**
+ * Every unit's place in the order, counted from where the width is to be: what lies below 0 goes, if the budget is met
+ * so.
+ */
 function shiftedPlaces(order: readonly number[], from: number): Float64Array {
   const values = new Float64Array(order.length);
   for (const [place, unit] of order.entries()) values[unit] = place + 0.5 - from;

@@ -25,8 +25,8 @@ export interface AttentionSources {
 }
 
 /**
- * Keys and values of past tokens with room for more, [B, K, P, H], which are read where they are: joined to the present ones
- * they would be copied for every token.
+ * Keys and values of past tokens with room for more, [B, K, P, H], which are read where they are: joined to the present
+ * ones they would be copied for every token.
  */
 export interface AttentionCache {
   readonly keys: Value;
@@ -42,14 +42,14 @@ export interface AttentionRule extends Pick<ModelSpec, "attentionScale" | "score
 }
 
 /**
- * Queries of a block at most. Scores of one block exist at a time, and keys after its last query are left out, nearly half of
- * all scores of a long sequence. Blocks of 64 and of 128 were tried and no faster than these.
+ * Queries of a block at most. Scores of one block exist at a time, and keys after its last query are left out, nearly
+ * half of all scores of a long sequence. Blocks of 64 and of 128 were tried and no faster than these.
  */
 export const BLOCK_QUERIES = 256;
 
 /**
- * What the mask of a block has room for: its queries, and keys from so many before the first query on. What a query sees depends
- * on how far before it a key is, so one mask serves all blocks of a span, and grows with its length alone.
+ * What the mask of a block has room for: its queries, and keys from so many before the first query on. What a query
+ * sees depends on how far before it a key is, so one mask serves all blocks of a span, and grows with its length alone.
  */
 export function blockSizes(span: AttentionSpan): { readonly queries: number; readonly before: number } {
   const blocks = queryBlocks(span);
@@ -74,8 +74,8 @@ function queryBlocks({ tokens, window }: AttentionSpan): readonly {
 }
 
 /**
- * softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]; with a span in blocks of queries, and with a cache over
- * its keys and values too.
+ * softmax(cap(scale queries keys^T) + mask) values, [B, K, g, T, H]; with a span in blocks of queries, and with a cache
+ * over its keys and values too.
  */
 export function addAttention(b: GraphBuilder, sources: AttentionSources, rule: AttentionRule): Value {
   return rule.span === undefined

@@ -1,6 +1,7 @@
 /**
  * The way back through a model: forward through all layers keeping layer inputs, the head in chunks, then backwards
- * layer by layer. What layers computed is kept as well where there is room for it, or computed again, which gives the same bits.
+ * layer by layer. What layers computed is kept as well where there is room for it, or computed again, which gives the
+ * same bits.
  */
 import type { OnProgress, Reporting } from "../base/progress.ts";
 import { MemoryStash, type Stash } from "../tensor/stash.ts";
@@ -110,8 +111,8 @@ export function divergenceFrom(teacher: readonly Tensor[]): Objective {
 }
 
 /**
- * Runs the head on final hidden states and leaves in each micro-batch's `hidden` the gradient of the sum over windows of
- * each window's mean objective.
+ * Runs the head on final hidden states and leaves in each micro-batch's `hidden` the gradient of the sum over windows
+ * of each window's mean objective.
  * @returns the objective's mean over the tokens of every window, nats
  */
 export async function headBackward(
@@ -147,8 +148,8 @@ export interface BackwardOptions extends Reporting {
   /** What the program takes besides the layer input and `upstream`. */
   readonly feeds?: (layer: LoadedLayer) => Feeds | Promise<Feeds>;
   /**
-   * Called with the outputs of every layer and micro-batch, when its `hidden` is the gradient of the layer's input; waited
-   * for.
+   * Called with the outputs of every layer and micro-batch, when its `hidden` is the gradient of the layer's input;
+   * waited for.
    */
   readonly onOutputs: (layer: LoadedLayer, batch: number, outputs: Outputs) => unknown;
   /** Called when all micro-batches are through a layer. */
@@ -191,8 +192,8 @@ export interface LossGradientOptions
     Reporting {}
 
 /**
- * Windows in micro-batches forward, and the gradients of each window's mean next-token cross entropy back through all layers,
- * reported as one stage.
+ * Windows in micro-batches forward, and the gradients of each window's mean next-token cross entropy back through all
+ * layers, reported as one stage.
  * @returns that mean of every window, nats
  */
 export async function lossGradients(

@@ -1,8 +1,8 @@
 /**
- * Whether products with blocks are fast and right on this processor. ONNX Runtime has kernels of its own for every instruction
- * set. Where it has none that multiplies 8-bit integers, it makes all weights float32 for every product, which is slower than
- * float32 weights are; and sums of such products could overflow where there are no instructions for them. Both show
- * in results: the first in that nothing is rounded, the second in that they are wrong.
+ * Whether products with blocks are fast and right on this processor. ONNX Runtime has kernels of its own for every
+ * instruction set. Where it has none that multiplies 8-bit integers, it makes all weights float32 for every product,
+ * which is slower than float32 weights are; and sums of such products could overflow where there are no instructions
+ * for them. Both show in results: the first in that nothing is rounded, the second in that they are wrong.
  */
 import { getOrMake } from "../base/map_values.ts";
 import { type BlockLayout, type BlockTensor, blockCode, emptyBlocks } from "../tensor/blocks.ts";
@@ -26,7 +26,10 @@ interface Errors {
 
 const answers = new WeakMap<Runtime, Promise<boolean>>();
 
-/** Whether products with 4 and 8 bits, in blocks of 16, 32 and 64, are computed from integers, and right; tried once a runtime. */
+/**
+ * Whether products with 4 and 8 bits, in blocks of 16, 32 and 64, are computed from integers, and right; tried once a
+ * runtime.
+ */
 export function multipliesBlocks(runtime: Runtime): Promise<boolean> {
   return getOrMake(answers, runtime, () => triesBlocks(runtime));
 }

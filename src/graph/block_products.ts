@@ -1,11 +1,11 @@
 /**
  * Products with matrices in blocks of small integers (tensor/blocks.ts) as a graph, in MatMulNBits of com.microsoft.
  *
- * The fast kernels of that operator round what is multiplied to 8 bits for each block of it, off by up to 1/254 of the block's
- * largest value. So x goes in as several rows: its own rounding to 8 bits, which the kernel then finds exact, and what that leaves,
- * which is rounded as well, to 1/254 of 1/254. The sum of two is off by 1.6e-5 of the largest value of a block at most, and takes
- * hardly longer than one row, since the weights are read once. Weights in two terms are exact enough for three. Offsets are
- * multiplied by the sums of the blocks of x, in float32.
+ * The fast kernels of that operator round what is multiplied to 8 bits for each block of it, off by up to 1/254 of the
+ * block's largest value. So x goes in as several rows: its own rounding to 8 bits, which the kernel then finds exact,
+ * and what that leaves, which is rounded as well, to 1/254 of 1/254. The sum of two is off by 1.6e-5 of the largest
+ * value of a block at most, and takes hardly longer than one row, since the weights are read once. Weights in two terms
+ * are exact enough for three. Offsets are multiplied by the sums of the blocks of x, in float32.
  */
 
 import { getOrMake } from "../base/map_values.ts";

@@ -1,9 +1,9 @@
 /**
- * Matrices as small integers, for decoding token by token, where reading weights is nearly all that takes time: those that are
- * stored in blocks are multiplied as such (block_products.ts) and never become float32, and others can become two terms of
- * integers, half the size. They are initializers of a program for their layer alone, since MatMulNBits reads weights in an
- * order of its own that is made when a session is opened; all others are fed, as everywhere. On the CPU alone, for one sequence
- * with a cache.
+ * Matrices as small integers, for decoding token by token, where reading weights is nearly all that takes time: those
+ * that are stored in blocks are multiplied as such (block_products.ts) and never become float32, and others can become
+ * two terms of integers, half the size. They are initializers of a program for their layer alone, since MatMulNBits
+ * reads weights in an order of its own that is made when a session is opened; all others are fed, as everywhere. On the
+ * CPU alone, for one sequence with a cache.
  */
 import { internalError } from "../errors.ts";
 import type { Model } from "../model/model.ts";
@@ -46,8 +46,8 @@ export function everyMatrix({ spec, weights }: Model): BlockSource {
 }
 
 /**
- * Reads the weights of a layer, those in blocks as they are unless they are more than a program can hold. Only `cached` can be
- * run on a layer that has some, one sequence at a time.
+ * Reads the weights of a layer, those in blocks as they are unless they are more than a program can hold. Only `cached`
+ * can be run on a layer that has some, one sequence at a time.
  * @throws GpruneError NOT_FINITE naming a matrix that is not finite
  */
 export async function loadBlockLayer(
@@ -71,7 +71,9 @@ export async function loadBlockLayer(
   return { index, spec, weights: fed, program };
 }
 
-/** Reads final norm and vocabulary projection, this one as it is if it is in blocks. Only `logits` can be run on them. */
+/**
+ * Reads final norm and vocabulary projection, this one as it is if it is in blocks. Only `logits` can be run on them.
+ */
 export async function loadBlockHead(runner: DecoderRunner, blocks: BlockSource): Promise<LoadedHead> {
   const { model, runtime } = runner;
   const { spec, weights } = model;

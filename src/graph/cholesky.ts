@@ -1,7 +1,8 @@
 /**
  * Solves symmetric positive definite systems with many right-hand sides by a blocked left-looking Cholesky
- * factorisation in float64. Products of blocks, all but O(n * block^2) of the work, run in ONNX Runtime's `Gemm`; diagonal
- * blocks are factored and inverted here. Not for small or single systems, where the calls cost more than the arithmetic.
+ * factorisation in float64. Products of blocks, all but O(n * block^2) of the work, run in ONNX Runtime's `Gemm`;
+ * diagonal blocks are factored and inverted here. Not for small or single systems, where the calls cost more than the
+ * arithmetic.
  *
  * Based on Golub & Van Loan, Matrix Computations, 4.2.9, with the right-hand sides as extra rows of the matrix: their
  * forward substitution is then the factorisation itself.
@@ -26,8 +27,8 @@ export interface SpdSolution {
   /** X [m, n]. */
   readonly rows: Float64Array;
   /**
-   * The ridge that was used: the one asked for, or 10, 100 or 1000 times as much; where none was asked for, 1e-12, 1e-11 or 1e-10 of
-   * the mean diagonal.
+   * The ridge that was used: the one asked for, or 10, 100 or 1000 times as much; where none was asked for, 1e-12,
+   * 1e-11 or 1e-10 of the mean diagonal.
    */
   readonly ridge: number;
 }
@@ -37,7 +38,9 @@ export interface SolveOptions {
   readonly blockSize?: number;
 }
 
-/** Measured on 2 busy cores with 576 right-hand sides: n = 1536 takes 0.4 s, n = 4608 3.5 s; 256 takes 0.4 and 4.0 s. */
+/**
+ * Measured on 2 busy cores with 576 right-hand sides: n = 1536 takes 0.4 s, n = 4608 3.5 s; 256 takes 0.4 and 4.0 s.
+ */
 const BLOCK_SIZE = 128;
 /** Attempts with ten times the ridge each when the matrix is not positive definite in float64. */
 const RETRIES = 3;

@@ -1,6 +1,6 @@
 /**
- * A decoder layer as a graph; the head is in head.ts. Families differ by the properties of `LayerStructure` only; widths
- * (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to any width.
+ * A decoder layer as a graph; the head is in head.ts. Families differ by the properties of `LayerStructure` only;
+ * widths (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to any width.
  *
  * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
  * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
@@ -96,8 +96,8 @@ export interface AttentionInputs {
   /** Null where nothing is rotated. */
   readonly angles: RotaryAngles | null;
   /**
-   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span that of a
-   * block, the same for all heads and blocks (`blockSizes`).
+   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span
+   * that of a block, the same for all heads and blocks (`blockSizes`).
    */
   readonly mask: Value;
   /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
@@ -138,11 +138,11 @@ export interface LayerGraphOptions {
 }
 
 /**
- * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if that is not 0,
- * `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then token; with a
- * span that of a block, `blockSizes`), and with `cached` the keys and values of the past, `past_keys` and `past_values` [B, K, P, H], where P may
- * be more than there are, and `past_mask` [g*T, P] that hides those. With `forest` every sequence has angles and a mask of its own:
- * [B, T, rotaryDim / 2] and [B, 1, g*T, T].
+ * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if
+ * that is not 0, `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then
+ * token; with a span that of a block, `blockSizes`), and with `cached` the keys and values of the past, `past_keys` and
+ * `past_values` [B, K, P, H], where P may be more than there are, and `past_mask` [g*T, P] that hides those. With
+ * `forest` every sequence has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1, g*T, T].
  */
 export function buildLayer(
   b: GraphBuilder,

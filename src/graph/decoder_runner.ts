@@ -60,7 +60,10 @@ export class DecoderRunner {
   readonly #holdsWeights: boolean;
   readonly #positions: PositionFeeds;
 
-  /** @param options - `holdsWeights`: whether the model's weights stay in memory, so that a layer that is done leaves nothing to collect */
+  /**
+   * @param options - `holdsWeights`: whether the model's weights stay in memory, so that a layer that is done leaves
+   * nothing to collect
+   */
   constructor(
     model: Model,
     runtime: Runtime,
@@ -76,8 +79,8 @@ export class DecoderRunner {
    * Token embeddings, scaled as the family does.
    * @param ids - token ids, B*T
    * @returns shape [B, T, C]
-   * @throws GpruneError BAD_TEXT for an id outside the vocabulary, BAD_ARGUMENT for another number of ids, NOT_FINITE for an embedding
-   *   that is not finite
+   * @throws GpruneError BAD_TEXT for an id outside the vocabulary, BAD_ARGUMENT for another number of ids, NOT_FINITE
+   *   for an embedding that is not finite
    */
   async embed(ids: Int32Array, [batch, tokens]: readonly [number, number]): Promise<Tensor> {
     const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
@@ -102,8 +105,8 @@ export class DecoderRunner {
   }
 
   /**
-   * Layers `first` to `end` (exclusive), downwards when `end` is smaller; each is read while the one before is computed. A
-   * layer has its weights until the next one is asked for.
+   * Layers `first` to `end` (exclusive), downwards when `end` is smaller; each is read while the one before is
+   * computed. A layer has its weights until the next one is asked for.
    */
   async *loadLayers(first: number, end: number): AsyncGenerator<LoadedLayer> {
     const step = first <= end ? 1 : -1;
@@ -128,7 +131,10 @@ export class DecoderRunner {
     }
   }
 
-  /** Reads the weights of layer `index` as float32. @throws GpruneError BAD_ARGUMENT for a layer that the model does not have */
+  /**
+   * Reads the weights of layer `index` as float32. @throws GpruneError BAD_ARGUMENT for a layer that the model does not
+   * have
+   */
   async loadLayer(index: number): Promise<LoadedLayer> {
     const { layers } = this.model.spec;
     const spec = layers[index];

@@ -39,7 +39,8 @@ const NEEDS: Readonly<Record<DeviceName, string>> = {
 
 /**
  * The device that is asked for; without it the CPU, or in place of half precision float32, and the reason.
- * @throws GpruneError UNSUPPORTED when nothing else will do, BAD_ARGUMENT for a device or a number format that is not known
+ * @throws GpruneError UNSUPPORTED when nothing else will do, BAD_ARGUMENT for a device or a number format that is not
+ * known
  */
 export async function findDevice({
   device,

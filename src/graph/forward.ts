@@ -93,7 +93,10 @@ async function embedStream(runner: DecoderRunner, { batches, states }: Stream): 
   }
 }
 
-/** Windows, each [T], as micro-batches of equal length, keeping their order. @throws GpruneError BAD_ARGUMENT for an empty one */
+/**
+ * Windows, each [T], as micro-batches of equal length, keeping their order. @throws GpruneError BAD_ARGUMENT for an
+ * empty one
+ */
 export function microBatches(windows: readonly Int32Array[], texts?: string): readonly TokenBatch[] {
   let next = 0;
   return lotsOfEqualLength(windows).map(({ batch, tokens }) => {
@@ -125,8 +128,9 @@ export interface ForestPlace {
 }
 
 /**
- * Embeds forests with one pass over the embedding matrix. Those of about the same size share a micro-batch, the smaller ones
- * padded with tokens that nothing follows. One of more than `MAX_FOREST_TOKENS` must be a sequence, and goes on as one.
+ * Embeds forests with one pass over the embedding matrix. Those of about the same size share a micro-batch, the smaller
+ * ones padded with tokens that nothing follows. One of more than `MAX_FOREST_TOKENS` must be a sequence, and goes on as
+ * one.
  * @returns the micro-batches, and the place of every forest
  */
 export async function embedForests(
@@ -170,7 +174,10 @@ function padded(forests: readonly TokenForest[]): TokenBatch & { readonly parent
   return { ids, batch: forests.length, tokens, parents };
 }
 
-/** The padding follows the sequence, whose tokens do not see it. There is none where a longer sequence is rotated otherwise. */
+/**
+ * The padding follows the sequence, whose tokens do not see it. There is none where a longer sequence is rotated
+ * otherwise.
+ */
 function paddedSequence(spec: ModelSpec, { ids }: TokenForest): TokenBatch {
   const longer = Math.ceil(ids.length / LONG_STEP) * LONG_STEP;
   const tokens = hasSameFrequencies(spec, [ids.length, longer]) ? longer : ids.length;
@@ -295,7 +302,10 @@ export interface ForwardState {
   readonly hidden: readonly AnyTensor[];
 }
 
-/** Where micro-batches stand before layer `next`. What is kept of it comes back one micro-batch at a time, wherever it was. */
+/**
+ * Where micro-batches stand before layer `next`. What is kept of it comes back one micro-batch at a time, wherever it
+ * was.
+ */
 export function forwardState(next: number, { batches, states }: Stream): ForwardState {
   return { next, hidden: batches.map((_, place) => stored(states.entry(place))) };
 }

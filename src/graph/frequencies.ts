@@ -43,8 +43,8 @@ function dynamicStretch({ factor, originalMaxPositions }: DynamicScaling, tokens
 }
 
 /**
- * Exponents e of a sequence's stretch s, [rotaryDim / 2]: dynamic scaling multiplies frequencies by s^e, since it multiplies the base
- * by s^(R / (R - 2)) for R rotated channels.
+ * Exponents e of a sequence's stretch s, [rotaryDim / 2]: dynamic scaling multiplies frequencies by s^e, since it
+ * multiplies the base by s^(R / (R - 2)) for R rotated channels.
  */
 export function dynamicExponents({ rotaryDim }: RopeSpec): Float32Array {
   return Float32Array.from({ length: rotaryDim / 2 }, (_, i) => (-2 * i) / (rotaryDim - 2));

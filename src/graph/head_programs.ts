@@ -20,9 +20,10 @@ export type HeadProgram =
  * - `loss`: with targets int32 [M, A], alternatives for the next token: `nll` [M, A] = -log p(target), nats
  * - `ranking`: what `loss` gives, and `best` [M, 1], the smallest -log p of any token
  * - `divergence`: with targets [M, 1], and of another model `teacher` [M, C], `teacherNorm`, `teacherProjection`: `nll`
- *   [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || own), nats; `agreement` [M, 1], 1 where both put the same
- *   token first
- * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of hidden
+ *   [M, 1]; `divergence` [M, 1] = KL(teacher's distribution || own), nats; `agreement` [M, 1], 1 where both put the
+ *   same token first
+ * - `lossBackward`: with targets [M, 1] and `upstream` [M, 1] = d loss / d nll as inputs: nll and the gradient of
+ *   hidden
  * - `divergenceBackward`: with `teacher` [M, C], the dense model's hidden states, and `upstream` [M, 1] = d loss / d
  *   divergence as inputs: `nll` [M, 1] = KL(teacher's distribution || hidden's), nats, and the gradient of hidden. The
  *   head is the same for both, so hidden states stand for log-probabilities and nothing of size V is ever stored.
@@ -87,8 +88,8 @@ function buildDivergenceBackward(spec: ModelSpec): Graph {
 }
 
 /**
- * @param pull - gradient of `nll` by logits, [M, V]: written down, since what differentiating its operators gives goes over all words
- *   twice as often. What a row counts comes in at the end, where rows are short
+ * @param pull - gradient of `nll` by logits, [M, V]: written down, since what differentiating its operators gives goes
+ *   over all words twice as often. What a row counts comes in at the end, where rows are short
  */
 function addBackward(
   b: GraphBuilder,

@@ -1,6 +1,7 @@
 /**
- * Where there is room, what layers compute on the way forward stays in memory for the way back. That is much for every token, so few
- * windows go through the model at a time, and its weights stay as well, or they would be read for each few.
+ * Where there is room, what layers compute on the way forward stays in memory for the way back. That is much for every
+ * token, so few windows go through the model at a time, and its weights stay as well, or they would be read for each
+ * few.
  */
 import { getOrMake } from "../base/map_values.ts";
 import type { Model } from "../model/model.ts";
@@ -15,7 +16,9 @@ import type { MemoryPolicy } from "./memory_policy.ts";
 import { type BackwardProgram, LAYER_PROGRAMS, type LayerProgram } from "./programs.ts";
 import type { Runtime } from "./runtime.ts";
 
-/** Whether a runtime keeps activations: not where they would come from a device, which is faster to compute them again. */
+/**
+ * Whether a runtime keeps activations: not where they would come from a device, which is faster to compute them again.
+ */
 export function keepsActivations({ memory, device }: Pick<Runtime, "memory" | "device">): boolean {
   return memory.keepActivations && device.name === CPU.name;
 }

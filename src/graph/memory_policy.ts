@@ -13,13 +13,20 @@ export interface MemoryPolicy {
   readonly spillHidden: boolean;
   /** Whether layer inputs that the way back needs wait in `scratch`. */
   readonly spillInputs: boolean;
-  /** Bytes of layer inputs that windows may have together on their way there and back, with what is kept beside them. */
+  /**
+   * Bytes of layer inputs that windows may have together on their way there and back, with what is kept beside them.
+   */
   readonly lotBytes: number;
-  /** Whether what layers compute on the way forward stays in memory for the way back, and with it the weights of all of them. */
+  /**
+   * Whether what layers compute on the way forward stays in memory for the way back, and with it the weights of all of
+   * them.
+   */
   readonly keepActivations: boolean;
   /** Whether the head takes enough rows at a time to be fast whatever the vocabulary. */
   readonly wideHead: boolean;
-  /** Whether garbage is collected where large arrays have just been dropped; V8 would wait until there is more of it. */
+  /**
+   * Whether garbage is collected where large arrays have just been dropped; V8 would wait until there is more of it.
+   */
   readonly collect: boolean;
   /** Where things wait; null when everything stays in memory. */
   readonly scratch: Scratch | null;
@@ -45,7 +52,9 @@ export const ROOMY: MemoryPolicy = {
 
 /** Logits computed at once, elements, where the vocabulary is small or memory is scarce. */
 const LOGITS = 2 ** 23;
-/** With fewer rows the product with a large vocabulary takes up to twice as long, since every run reads its matrix once. */
+/**
+ * With fewer rows the product with a large vocabulary takes up to twice as long, since every run reads its matrix once.
+ */
 const WIDE_ROWS = 128;
 
 /** Rows that go through the head at a time. */

@@ -21,8 +21,8 @@ export function gatherRows(b: GraphBuilder, x: Value, indices: Value): Value {
 }
 
 /**
- * The first entries along the last axis of x, or the last ones: as many as `like` has, [.., N] and [k] give [.., k]. A slice copies whole
- * rows, where a gather copies one entry after the other.
+ * The first entries along the last axis of x, or the last ones: as many as `like` has, [.., N] and [k] give [.., k]. A
+ * slice copies whole rows, where a gather copies one entry after the other.
  */
 export function endOfLast(
   b: GraphBuilder,

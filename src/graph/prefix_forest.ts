@@ -1,7 +1,7 @@
 /**
- * Token sequences that share their common beginnings: every different prefix is one node, so that one pass over the nodes
- * computes all sequences and nothing twice. In that pass a token sees its own predecessors alone and sits at its own
- * depth (tree attention as in SpecInfer, arXiv 2305.09781); positions.ts has the mask.
+ * Token sequences that share their common beginnings: every different prefix is one node, so that one pass over the
+ * nodes computes all sequences and nothing twice. In that pass a token sees its own predecessors alone and sits at its
+ * own depth (tree attention as in SpecInfer, arXiv 2305.09781); positions.ts has the mask.
  */
 
 /** The nodes of a forest, predecessors first. */

@@ -1,4 +1,7 @@
-/** How matrix products read their operands, and the sizes of a graph's values and products, once those of its symbolic dimensions are known. */
+/**
+ * How matrix products read their operands, and the sizes of a graph's values and products, once those of its symbolic
+ * dimensions are known.
+ */
 import { internalError } from "../errors.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { Graph, MatMulOptions, Node, Value } from "./graph.ts";

@@ -1,7 +1,7 @@
 /**
- * The graphs that are run on layers, one entry each: what a decoder layer computes for calibration, evaluation, gradients and
- * generation. Every program takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of the head are in
- * head_programs.ts.
+ * The graphs that are run on layers, one entry each: what a decoder layer computes for calibration, evaluation,
+ * gradients and generation. Every program takes the inputs of `buildLayer` and gives `hidden` or its gradient. Those of
+ * the head are in head_programs.ts.
  */
 import { OUTPUT_PROJECTION, SPACE_KINDS } from "../model/spaces.ts";
 import { type AttentionSpan, BLOCK_QUERIES } from "./attention.ts";
@@ -30,7 +30,10 @@ export type BackwardProgram = "backward" | "train" | "slopes";
 /** Programs whose positions are not those of whole sequences. */
 const ANY_POSITIONS: ReadonlySet<LayerProgram> = new Set(["forest", "cached"]);
 
-/** The structure of the graph that a program has for sequences of one length: through long ones attention goes in blocks. */
+/**
+ * The structure of the graph that a program has for sequences of one length: through long ones attention goes in
+ * blocks.
+ */
 export function structureFor(
   program: LayerProgram,
   structure: LayerStructure,
@@ -43,26 +46,28 @@ export function structureFor(
 /**
  * - `forward`: hidden
  * - `forest`: the same of token forests, with angles and a mask for each
- * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K, P, H]
- *   as inputs, of which the first `offset` places are taken
+ * - `cached`: hidden, and `keys` and `values` of its own tokens [B, K, T, H], with `past_keys` and `past_values` [B, K,
+ *   P, H] as inputs, of which the first `offset` places are taken
  * - `statistics`: hidden, and per space kind and sequence `KIND.sum`, `.squares` and `.abs`, [B, 1, channels]
  * - `gram`: what `statistics` gives and `KIND.gram` [channels, channels], the sum over tokens of x x^T
- * - `moments`: hidden and what a weighted regression on the channels of a kind needs: of the sum over tokens of w x x^T what does not
- *   follow by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and `KIND.weighted` [B, 1, channels],
- *   sums of w x; w is the inverse root mean square of the stream after this half of the layer, with mean 1. How many channels are in the
- *   first part and in the rest is how long the int32 inputs `KIND.first` [f] and `KIND.rest` [r] are; what they hold does not matter
+ * - `moments`: hidden and what a weighted regression on the channels of a kind needs: of the sum over tokens of w x x^T
+ *   what does not follow by symmetry, `KIND.firstFirst` [f, f], `KIND.restFirst` [r, f] and `KIND.restRest` [r, r], and
+ *   `KIND.weighted` [B, 1, channels], sums of w x; w is the inverse root mean square of the stream after this half of
+ *   the layer, with mean 1. How many channels are in the first part and in the rest is how long the int32 inputs
+ *   `KIND.first` [f] and `KIND.rest` [r] are; what they hold does not matter
  * - `statisticsAndMoments`: what both give
- * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need (`keptValues`)
+ * - `keeping`: hidden, and what the programs below would have to compute again of it, in as many matrices as they need
+ *   (`keptValues`)
  * - `backward`: with `upstream` [B, T, C], `kv.centre` and `ffn.centre` [channels] as inputs: gradient of the layer
  *   input as `hidden`, and `KIND.gate` [B, 1, channels] = d loss / d g at g = 1 where the output projection's input
  *   is centre + (x - centre) * g
  * - `train`: with `upstream` [B, T, C] as input: gradient of the layer input as `hidden`, and of every weight and bias
  *   under its own name
- * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as inputs
- *   `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCentres` c [V, 1, r]: gradient of the
- *   layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each change, by tokens; and with
- *   `ffn.gateWeight` [C, units] and `ffn.centre` [units] `ffn.gateSquares` [B, 1, units], the sum over tokens of the squared derivatives
- *   by gates, as in `backward`, of a projection that has that weight
+ * - `slopes`: with `upstream` [B, T, C], and for each kind V changes of the output projection's output, A (B x - c), as
+ *   inputs `KIND.changeOutputs` A [V, C, r], `KIND.changeInputs` B [V, r, channels] and `KIND.changeCentres` c [V, 1,
+ *   r]: gradient of the layer input as `hidden`, and `KIND.slopes` [B, V, T, 1], the loss's derivative along each
+ *   change, by tokens; and with `ffn.gateWeight` [C, units] and `ffn.centre` [units] `ffn.gateSquares` [B, 1, units],
+ *   the sum over tokens of the squared derivatives by gates, as in `backward`, of a projection that has that weight
  * - `backwardKept`, `trainKept`, `slopesKept`: the same, with what `keeping` kept as inputs
  */
 export const LAYER_PROGRAMS: Readonly<Record<LayerProgram, (structure: LayerStructure) => Graph>> = {
@@ -119,21 +124,24 @@ function layerGraph(
 }
 
 /**
- * The sum over tokens of [B, T, N], as [B, 1, N]: a product with ones, since ONNX Runtime reduces an axis in the middle in
- * an order that depends on the number of threads.
+ * The sum over tokens of [B, T, N], as [B, 1, N]: a product with ones, since ONNX Runtime reduces an axis in the middle
+ * in an order that depends on the number of threads.
  */
 function sumOverTokens(b: GraphBuilder, x: Value): Value {
   return b.matmul(b.onesAlong(x, 1), x, { transA: true });
 }
 
-/** Mean square up to which a hidden state counts as zero. It keeps inverses finite, and is too small to change other sums. */
+/**
+ * Mean square up to which a hidden state counts as zero. It keeps inverses finite, and is too small to change other
+ * sums.
+ */
 const SMALLEST_SQUARE = 1e-30;
 
 /**
  * How much each token counts, [B, T, 1]: the inverse root mean square of its hidden state, scaled to mean 1 over the
- * micro-batch. Every layer normalises the stream before it reads it, so a large token matters no more than a small one, and the few
- * with massive activations (arXiv 2402.17762) would otherwise decide alone. A token whose hidden state is zero, as that of an unused
- * word may be, does not count.
+ * micro-batch. Every layer normalises the stream before it reads it, so a large token matters no more than a small one,
+ * and the few with massive activations (arXiv 2402.17762) would otherwise decide alone. A token whose hidden state is
+ * zero, as that of an unused word may be, does not count.
  */
 function tokenImportance(b: GraphBuilder, hidden: Value): Value {
   const smallest = b.scalar(SMALLEST_SQUARE);
@@ -201,7 +209,10 @@ function backwardGraph(
   return graphGiven(b.finish(), kept(layer));
 }
 
-/** Adds the gradients of the layer's output times `upstream`: that of the layer's input as `hidden`, the others it returns. */
+/**
+ * Adds the gradients of the layer's output times `upstream`: that of the layer's input as `hidden`, the others it
+ * returns.
+ */
 function addGradients(
   b: GraphBuilder,
   { input, output }: LayerValues,

@@ -1,7 +1,7 @@
 /**
- * Which tensors have a copy on the device. Whoever loads weights says that they are kept; the first run that is fed them
- * copies them, later ones find the copy, and it goes with the last who kept them, or when nobody has the tensor any more.
- * A tensor must not change while it is kept. Knows nothing of ONNX Runtime.
+ * Which tensors have a copy on the device. Whoever loads weights says that they are kept; the first run that is fed
+ * them copies them, later ones find the copy, and it goes with the last who kept them, or when nobody has the tensor
+ * any more. A tensor must not change while it is kept. Knows nothing of ONNX Runtime.
  */
 import type { Tensor } from "../tensor/tensor.ts";
 

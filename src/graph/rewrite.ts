@@ -33,8 +33,8 @@ export function rewriteGraph(
 }
 
 /**
- * The graph with some of its values given to it: they are inputs by those names where they are needed, and nodes and inputs that
- * only they needed are gone.
+ * The graph with some of its values given to it: they are inputs by those names where they are needed, and nodes and
+ * inputs that only they needed are gone.
  */
 export function graphGiven(graph: Graph, values: ReadonlyMap<string, Value>): Graph {
   const given = new Map(Array.from(values, ([name, value]) => [value.name, { ...value, name }]));

@@ -75,13 +75,14 @@ env.logLevel = "fatal";
 /** Products with a factor have other kernels than those without, which thread_limit.ts must be able to tell apart. */
 const KEPT_APART = "MatMulScaleFusion";
 /**
- * Every session has threads of its own, and layers of several structures have several sessions: threads that wait for work in
- * a loop take the cores of those that have some.
+ * Every session has threads of its own, and layers of several structures have several sessions: threads that wait for
+ * work in a loop take the cores of those that have some.
  */
 const DO_NOT_SPIN = { intra_op: { allow_spinning: "0" } };
 /**
- * Threads of a program that holds weights, at most. A model has one for each layer, all with threads of their own: 64 for each of
- * 80 layers are more than many containers let a process have, and weights come from memory no faster for them.
+ * Threads of a program that holds weights, at most. A model has one for each layer, all with threads of their own: 64
+ * for each of 80 layers are more than many containers let a process have, and weights come from memory no faster for
+ * them.
  */
 const MOST_FILLED_THREADS = 16;
 
@@ -123,8 +124,9 @@ export class Runtime {
   }
 
   /**
-   * A program for the CPU that holds the weights of the graph's initializers itself, in the form in which its products read
-   * them. It has the same threads in every run, since each other number would have the weights anew; so bits may depend on them.
+   * A program for the CPU that holds the weights of the graph's initializers itself, in the form in which its products
+   * read them. It has the same threads in every run, since each other number would have the weights anew; so bits may
+   * depend on them.
    * @param bytesOf - the bytes of an initializer; asked for in order, one at a time
    */
   async filledProgram(
@@ -142,7 +144,9 @@ export class Runtime {
     };
   }
 
-  /** Lets weights stay on the device after the first run that is fed them; they must not change until they are released. */
+  /**
+   * Lets weights stay on the device after the first run that is fed them; they must not change until they are released.
+   */
   keep(weights: Feeds): void {
     for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.keep(tensor);
   }
@@ -242,7 +246,8 @@ export class Runtime {
       logSeverityLevel: device.name === "cpu" ? LOG_ERRORS_ONLY : LOG_NOTHING,
       // An arena doubles in size whenever it has to grow, each session has one, and none gives anything back.
       enableCpuMemArena: false,
-      // One block for all of a run's activations: beyond what glibc keeps it would be mapped, zeroed and unmapped in every run.
+      // One block for all of a run's activations: beyond what glibc keeps it would be mapped, zeroed and unmapped in
+      // every run.
       enableMemPattern: false,
       extra: {
         optimization: { disable_specified_optimizers: KEPT_APART },

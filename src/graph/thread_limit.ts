@@ -2,9 +2,10 @@
  * How many threads a run of a graph may have so that its bits are those of one thread.
  *
  * Of all operators that we use only float32 products depend on threads: ONNX Runtime cuts them into slices, and how a
- * slice adds along K follows from its size. Below is what it does, as one reads it in onnxruntime/core/mlas/lib/sgemm.cpp
- * (`MlasGemmBatch`, `MlasSgemmOperation`, the same from 1.9 to 1.30), so that a number of threads can be found whose slices
- * all add as the uncut product does. Nothing here knows what is being computed.
+ * slice adds along K follows from its size. Below is what it does, as one reads it in
+ * onnxruntime/core/mlas/lib/sgemm.cpp (`MlasGemmBatch`, `MlasSgemmOperation`, the same from 1.9 to 1.30), so that a
+ * number of threads can be found whose slices all add as the uncut product does. Nothing here knows what is being
+ * computed.
  */
 import type { Graph } from "./graph.ts";
 import { type ProductSizes, productsOf, type Sizes } from "./product_sizes.ts";

@@ -1,7 +1,7 @@
 /**
- * The operators of our graphs that ONNX Runtime's WebGPU provider does not have, and what says the same there. A node that
- * the provider lacks is not refused: ONNX Runtime runs it on the CPU and copies its operands back and forth, so without
- * this list every product with a transposed weight, which is nearly all work, would be the CPU's.
+ * The operators of our graphs that ONNX Runtime's WebGPU provider does not have, and what says the same there. A node
+ * that the provider lacks is not refused: ONNX Runtime runs it on the CPU and copies its operands back and forth, so
+ * without this list every product with a transposed weight, which is nearly all work, would be the CPU's.
  *
  * Observed with onnxruntime-node 1.30.0; test/webgpu.test.ts looks where every node of every program runs.
  */
@@ -10,8 +10,8 @@ import { productOptions } from "./product_sizes.ts";
 import { type Rewrite, rewriteGraph } from "./rewrite.ts";
 
 /**
- * Operators that stay on the CPU, and may: sizes of tensors, which are there in any case, and the comparison of two columns
- * of token ids.
+ * Operators that stay on the CPU, and may: sizes of tensors, which are there in any case, and the comparison of two
+ * columns of token ids.
  */
 export const CPU_OPERATORS: readonly string[] = ["Concat of int64", "Neg of int64", "Equal of int64"];
 
@@ -31,7 +31,8 @@ export function forWebGpu(graph: Graph): Graph {
 
 /**
  * A product that reads its operands transposed. `Gemm` can do that, for matrices alone; in a product with a weight all
- * leading axes of the other operand are rows. Where both have leading axes, as in attention, the operands are transposed.
+ * leading axes of the other operand are rows. Where both have leading axes, as in attention, the operands are
+ * transposed.
  */
 function product(b: GraphBuilder, node: Node, [left, right]: readonly Value[]): Value {
   const options = productOptions(node);

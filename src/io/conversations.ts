@@ -1,6 +1,7 @@
 /**
- * Conversations in files of texts: lists of messages, as data sets for chat models have them, which become text by a model's chat
- * template. Known are `messages` with `role` and `content`, and what ShareGPT made of it, `conversations` with `from` and `value`.
+ * Conversations in files of texts: lists of messages, as data sets for chat models have them, which become text by a
+ * model's chat template. Known are `messages` with `role` and `content`, and what ShareGPT made of it, `conversations`
+ * with `from` and `value`.
  */
 import { isJsonObject } from "./json.ts";
 
@@ -31,7 +32,10 @@ export function asConversation(value: unknown): Conversation | null {
   return messages.every((message) => message !== null) ? messages : null;
 }
 
-/** A message without what is null, as transformers gives it to templates: Parquet has null for all that a message has not. */
+/**
+ * A message without what is null, as transformers gives it to templates: Parquet has null for all that a message has
+ * not.
+ */
 function asMessage(value: unknown): Message | null {
   if (!isJsonObject(value)) return null;
   const given = Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null));
@@ -45,7 +49,10 @@ function asMessage(value: unknown): Message | null {
   });
 }
 
-/** With reasoning under the names that templates look for it (`_alias_reasoning_fields` of transformers' utils/chat_template_utils.py). */
+/**
+ * With reasoning under the names that templates look for it (`_alias_reasoning_fields` of transformers'
+ * utils/chat_template_utils.py).
+ */
 function withReasoning(message: Message): Message {
   const reasoning = message.reasoning_content ?? message.thinking ?? message.reasoning;
   if (reasoning === undefined) return message;

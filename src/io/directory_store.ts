@@ -1,6 +1,6 @@
 /**
- * A store in a directory that all machines share. Files are written under a name of their own, flushed, and then get the name
- * by which they are found, so half of one is never seen.
+ * A store in a directory that all machines share. Files are written under a name of their own, flushed, and then get
+ * the name by which they are found, so half of one is never seen.
  */
 import { randomUUID } from "node:crypto";
 import { link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";

@@ -45,8 +45,8 @@ export async function syncMade(parent: string, madeFrom: string | null): Promise
 }
 
 /**
- * Removes the directories that were made to have `parent`, from the innermost outwards; throws ENOTEMPTY at one that has
- * other files by now. Synchronous, for handlers of signals.
+ * Removes the directories that were made to have `parent`, from the innermost outwards; throws ENOTEMPTY at one that
+ * has other files by now. Synchronous, for handlers of signals.
  */
 export function removeMade(parent: string, madeFrom: string | null): void {
   if (madeFrom === null) return;

@@ -23,7 +23,8 @@ export interface ElementWriting {
 
 /**
  * Reads a tensor and writes its elements.
- * @throws GpruneError BAD_TENSOR for a tensor of another shape than declared; OUTPUT_FAILED when the file system refuses
+ * @throws GpruneError BAD_TENSOR for a tensor of another shape than declared; OUTPUT_FAILED when the file system
+ * refuses
  */
 export async function writeElements(
   file: OutputFile,

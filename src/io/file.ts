@@ -42,7 +42,9 @@ export class PositionalFile {
     FORGOTTEN.register(this, handle, this);
   }
 
-  /** @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened, BAD_FILE as `kindOfPath` */
+  /**
+   * @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened, BAD_FILE as `kindOfPath`
+   */
   static async open(path: string): Promise<PositionalFile> {
     // Asked before opening, because opening a named pipe waits for a writer.
     const kind = await kindOfPath(path);
@@ -71,8 +73,8 @@ export class PositionalFile {
 
   /**
    * Exactly `length` bytes from `offset`. The span is checked against the file's size before memory is allocated.
-   * @throws GpruneError BAD_FILE when the span is outside the file, the file shrank or the disk reports an error; BAD_ARGUMENT after
-   *   `close`
+   * @throws GpruneError BAD_FILE when the span is outside the file, the file shrank or the disk reports an error;
+   *   BAD_ARGUMENT after `close`
    */
   async read(offset: number, length: number): Promise<Uint8Array> {
     this.#requireOpen();
@@ -165,7 +167,10 @@ export async function kindOfPath(
   }
 }
 
-/** What differs when the file at a path has been written or replaced; links are followed. Empty where nothing can be found. */
+/**
+ * What differs when the file at a path has been written or replaced; links are followed. Empty where nothing can be
+ * found.
+ */
 export async function stampOf(path: string): Promise<string> {
   const found = await stat(path, { bigint: true }).catch(() => null);
   return found === null ? "" : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(" ");

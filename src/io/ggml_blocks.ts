@@ -1,10 +1,11 @@
 /**
  * The block types of ggml as integers, scales and minima instead of float32: the same numbers as the dequantisers in
- * ggml_types.ts give, before they are multiplied. Layouts of the bytes are described there, and read there once more: float32
- * made by way of integers in an array of their own takes twice as long, and every pass over a model waits for it.
+ * ggml_types.ts give, before they are multiplied. Layouts of the bytes are described there, and read there once more:
+ * float32 made by way of integers in an array of their own takes twice as long, and every pass over a model waits for
+ * it.
  *
- * Every type is w = scale q + min for integers q. Codes are q moved to the middle of their range, and what the
- * move takes away is added to the minimum: w = scale (code - 2^(bits - 1)) + (min + scale centre), rounded to float32 once.
+ * Every type is w = scale q + min for integers q. Codes are q moved to the middle of their range, and what the move
+ * takes away is added to the minimum: w = scale (code - 2^(bits - 1)) + (min + scale centre), rounded to float32 once.
  */
 import type { BlockLayout, BlockTensor } from "../tensor/blocks.ts";
 import { float16At } from "../tensor/dtype.ts";
@@ -44,7 +45,10 @@ const TYPES: Readonly<Record<string, BlockType>> = {
   Q6_K: { layout: { ...BYTES, blockSize: 16 }, centre: 32, unpack: unpackQ6K },
 };
 
-/** How weights of a ggml type are held in blocks; undefined for types that are not in blocks, and for those that cannot be read. */
+/**
+ * How weights of a ggml type are held in blocks; undefined for types that are not in blocks, and for those that cannot
+ * be read.
+ */
 export function ggmlBlockLayout(type: string): BlockLayout | undefined {
   return TYPES[type]?.layout;
 }

@@ -230,7 +230,9 @@ function dequantizeQ4K(bytes: Uint8Array, out: Float32Array): void {
   }
 }
 
-/** Q5_K: as Q4_K with q in 0..31; 32 bytes before the nibbles hold the fifth bit of weight 32 k + i in bit k of byte i. */
+/**
+ * Q5_K: as Q4_K with q in 0..31; 32 bytes before the nibbles hold the fifth bit of weight 32 k + i in bit k of byte i.
+ */
 function dequantizeQ5K(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, o = 0; o < out.length; at += 176, o += SUPER_BLOCK) {
     const d = float16At(bytes, at);

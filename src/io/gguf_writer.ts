@@ -1,6 +1,6 @@
 /**
- * Writing of GGUF files, one tensor in memory at a time: the header follows from names, shapes and types alone, so it is
- * written before any value is read. Version 3, tensors in the order given. Atomicity is the caller's
+ * Writing of GGUF files, one tensor in memory at a time: the header follows from names, shapes and types alone, so it
+ * is written before any value is read. Version 3, tensors in the order given. Atomicity is the caller's
  * (output_directory.ts); what the metadata means is not known here.
  *
  * Format: docs/gguf.md of ggml-org/ggml.
@@ -37,8 +37,8 @@ export interface WriteGgufOptions {
 
 /**
  * Writes header and tensors into a new file.
- * @throws GpruneError BAD_TENSOR for a name or shape that files cannot hold, or a tensor of another shape than declared;
- *   OUTPUT_FAILED when the file system refuses
+ * @throws GpruneError BAD_TENSOR for a name or shape that files cannot hold, or a tensor of another shape than
+ *   declared; OUTPUT_FAILED when the file system refuses
  */
 export async function writeGguf(
   file: OutputFile,

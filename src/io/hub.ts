@@ -126,8 +126,8 @@ async function askForRepo({ client, repo }: Access): Promise<z.infer<typeof repo
 }
 
 /**
- * Weights come last, so that a snapshot with weights has everything. Names of the hub's list are only compared; one that
- * matches a pattern must be safe as a path, too.
+ * Weights come last, so that a snapshot with weights has everything. Names of the hub's list are only compared; one
+ * that matches a pattern must be safe as a path, too.
  */
 async function fetchModel(
   access: Access,

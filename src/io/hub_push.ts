@@ -53,8 +53,8 @@ interface Target {
 }
 
 /**
- * Uploads all files of a directory that gprune wrote but hidden ones. Files of the repository that the directory does not
- * have stay.
+ * Uploads all files of a directory that gprune wrote but hidden ones. Files of the repository that the directory does
+ * not have stay.
  * @param name - `ORG/NAME` or `hf://ORG/NAME`
  * @throws GpruneError NOT_FOUND for a directory without a model, FORBIDDEN without a token that may write, BAD_ARGUMENT
  *   for another name and when a public repository was to be private, NETWORK, BAD_FILE

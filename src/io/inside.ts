@@ -1,7 +1,7 @@
 /**
- * Files of a directory from elsewhere. A link in it may point anywhere, and what it points to would be read,
- * carried to the output and perhaps uploaded, so it must stay inside. The cache of huggingface_hub is the exception: its
- * snapshots are links to its blobs.
+ * Files of a directory from elsewhere. A link in it may point anywhere, and what it points to would be read, carried to
+ * the output and perhaps uploaded, so it must stay inside. The cache of huggingface_hub is the exception: its snapshots
+ * are links to its blobs.
  *
  * Links made while gprune runs, and hard links, are not looked for.
  */

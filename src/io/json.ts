@@ -20,7 +20,10 @@ export interface JsonLimits {
   readonly maxDepth: number;
   /** Commas and brackets; ten million when absent. */
   readonly maxItems?: number;
-  /** Whether keys may be repeated or named `__proto__`, as tokens of a vocabulary may; the result must not be merged into objects. */
+  /**
+   * Whether keys may be repeated or named `__proto__`, as tokens of a vocabulary may; the result must not be merged
+   * into objects.
+   */
   readonly anyKeys?: boolean;
 }
 
@@ -34,14 +37,14 @@ export const MAX_JSON_DEPTH = 64;
 export const CONFIG_JSON_LIMITS: JsonLimits = { maxBytes: 10_000_000, maxDepth: MAX_JSON_DEPTH };
 
 /**
- * Commas and brackets of one document, when nothing else is said. A parsed item takes up to about 100 bytes, so this bounds memory near 1 GB;
- * the largest real documents, tokenizers with 500 thousand merges, have about 2 million.
+ * Commas and brackets of one document, when nothing else is said. A parsed item takes up to about 100 bytes, so this
+ * bounds memory near 1 GB; the largest real documents, tokenizers with 500 thousand merges, have about 2 million.
  */
 const MAX_ITEMS = 10_000_000;
 
 /**
- * What gprune itself writes about a model, plans and kept stages: 126 layers of 53 thousand neurons have 7 million numbers and
- * about 50 MB for each list of all units, and a stage may hold several.
+ * What gprune itself writes about a model, plans and kept stages: 126 layers of 53 thousand neurons have 7 million
+ * numbers and about 50 MB for each list of all units, and a stage may hold several.
  */
 export const OWN_JSON_LIMITS: JsonLimits = { maxBytes: 2 ** 28, maxDepth: MAX_JSON_DEPTH, maxItems: 4e7 };
 

@@ -14,7 +14,9 @@ export function toJson(value: unknown): JsonValue {
   return JSON.parse(JSON.stringify(value)) as JsonValue;
 }
 
-/** Any JSON value as the text of a file, keys sorted, arrays of numbers on one line: the same bytes for equal values. */
+/**
+ * Any JSON value as the text of a file, keys sorted, arrays of numbers on one line: the same bytes for equal values.
+ */
 export function formatDocument(value: JsonValue): string {
   return `${formatJson(value, "")}\n`;
 }

@@ -1,6 +1,6 @@
 /**
- * Pointers of Git LFS: what lies in the place of a large file where a repository was cloned without git-lfs, as those of the
- * hub often are.
+ * Pointers of Git LFS: what lies in the place of a large file where a repository was cloned without git-lfs, as those
+ * of the hub often are.
  *
  * Format: docs/spec.md of git-lfs/git-lfs.
  */

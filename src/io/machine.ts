@@ -18,9 +18,9 @@ export function processor(): { readonly arch: string; readonly features: readonl
 }
 
 /**
- * Options of Node for a process that computes. V8 marks its heap for every 64 MiB of arrays, beside the computation and on the same
- * cores; all at once it does so a quarter as often, with pauses that are no longer in all. A tenth of a run's processor time
- * (docs/PERFORMANCE.md).
+ * Options of Node for a process that computes. V8 marks its heap for every 64 MiB of arrays, beside the computation and
+ * on the same cores; all at once it does so a quarter as often, with pauses that are no longer in all. A tenth of a
+ * run's processor time (docs/PERFORMANCE.md).
  */
 const COMPUTING_OPTIONS: readonly string[] = ["--no-incremental-marking"];
 
@@ -31,7 +31,10 @@ export function memoryLimit(): number {
   return allowed > 0 ? Math.min(allowed, totalmem()) : totalmem();
 }
 
-/** Whether at least half of the machine's memory is free, and of what this process may have at least half is not its own yet. */
+/**
+ * Whether at least half of the machine's memory is free, and of what this process may have at least half is not its own
+ * yet.
+ */
 export function isHalfFree(): boolean {
   return freemem() >= totalmem() / 2 && process.memoryUsage.rss() <= memoryLimit() / 2;
 }
@@ -39,8 +42,8 @@ export function isHalfFree(): boolean {
 /**
  * Bytes of memory that this process has held at most, everything in it counted.
  *
- * Where the system says it of the process's own memory (Linux), that is taken: getrusage(2) of a process that another one
- * started also knows the peak of that one.
+ * Where the system says it of the process's own memory (Linux), that is taken: getrusage(2) of a process that another
+ * one started also knows the peak of that one.
  */
 export function peakResidentBytes(): number {
   const own = /^VmHWM:\s*(\d+) kB$/m.exec(systemText("/proc/self/status"))?.[1];
@@ -48,9 +51,10 @@ export function peakResidentBytes(): number {
 }
 
 /**
- * How glibc is to keep memory for arrays that come and go with every product: in pages of 2 MB where they are that large;
- * arrays of up to 32 MiB in places that it gives out again, 256 MiB of which stay when free; and no block is too small to be
- * joined with a free neighbour, or else the place of an aligned array is too small by a few bytes for the next one like it.
+ * How glibc is to keep memory for arrays that come and go with every product: in pages of 2 MB where they are that
+ * large; arrays of up to 32 MiB in places that it gives out again, 256 MiB of which stay when free; and no block is too
+ * small to be joined with a free neighbour, or else the place of an aligned array is too small by a few bytes for the
+ * next one like it.
  */
 const MALLOC: Readonly<Record<string, number>> = {
   "glibc.malloc.hugetlb": 1,
@@ -62,7 +66,8 @@ const MALLOC: Readonly<Record<string, number>> = {
 
 /**
  * An environment in which a child process keeps large arrays well, where it does not say how already. Handing out fresh
- * pages of 4 kB takes a fifth of a run's processor time (docs/PERFORMANCE.md). Only glibc 2.35 and later read all of it.
+ * pages of 4 kB takes a fifth of a run's processor time (docs/PERFORMANCE.md). Only glibc 2.35 and later read all of
+ * it.
  */
 export function withArrayMemory(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const { GLIBC_TUNABLES: given = "" } = environment;

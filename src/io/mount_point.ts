@@ -1,4 +1,6 @@
-/** Places where another file system begins, or a part of one that was bound there: directories that no rename replaces. */
+/**
+ * Places where another file system begins, or a part of one that was bound there: directories that no rename replaces.
+ */
 import { readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 

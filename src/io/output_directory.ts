@@ -15,7 +15,9 @@ import { failPoint } from "./fail_points.ts";
 import { errnoOf, type OutputFile, outputFailed, writeNewFile } from "./output_file.ts";
 import { fileExists, freeDirectory, freeFile, outputExists } from "./output_place.ts";
 
-/** Characters of the destination's name in a temporary's name: file systems allow 255 bytes, UTF-8 takes up to 3 each. */
+/**
+ * Characters of the destination's name in a temporary's name: file systems allow 255 bytes, UTF-8 takes up to 3 each.
+ */
 const MAX_NAME_PREFIX = 64;
 
 /** Something half written. */

@@ -11,7 +11,10 @@ const CAN_MOUNT = spawnSync("unshare", ["-rm", "true"]).status === 0;
 /** A user without rights here; undefined where this process has none itself. */
 const NOBODY = process.getuid?.() === 0 ? 65534 : undefined;
 
-/** What a process of its own says when it asks whether a directory is free. @param before - commands of a shell, and the directory it is to stand in */
+/**
+ * What a process of its own says when it asks whether a directory is free. @param before - commands of a shell, and the
+ * directory it is to stand in
+ */
 function asked(target: string, { before = "true", cwd = "/", uid }: Surroundings): string {
   const module = join(import.meta.dirname, "output_place.ts");
   const code = `import(${JSON.stringify(module)})

@@ -1,6 +1,7 @@
 /**
- * Where an output may go: whether there is nothing yet, whether it could be put there, and whether anything can be written
- * at all. Asked before hours of work for it (`require...`), and once more when it is there (output_directory.ts).
+ * Where an output may go: whether there is nothing yet, whether it could be put there, and whether anything can be
+ * written at all. Asked before hours of work for it (`require...`), and once more when it is there
+ * (output_directory.ts).
  */
 import { existsSync, mkdtempSync, rmdirSync } from "node:fs";
 import { lstat, readdir, realpath } from "node:fs/promises";
@@ -12,8 +13,8 @@ import { errnoOf, outputFailed, writeHint } from "./output_file.ts";
 /**
  * Checks that a directory can be written, before hours of work for it: makes and removes an empty one in the nearest
  * directory that exists.
- * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory that can be replaced, OUTPUT_FAILED when
- *   the file system refuses
+ * @throws GpruneError OUTPUT_EXISTS unless there is nothing or an empty directory that can be replaced, OUTPUT_FAILED
+ *   when the file system refuses
  */
 export async function requireFreeDirectory(target: string): Promise<void> {
   const path = await freeDirectory(target);
@@ -41,7 +42,8 @@ export async function requireFreeFile(target: string): Promise<void> {
 
 /**
  * The same for a file that may take the place of another one.
- * @throws GpruneError OUTPUT_EXISTS when there is something else than a file, OUTPUT_FAILED when the file system refuses
+ * @throws GpruneError OUTPUT_EXISTS when there is something else than a file, OUTPUT_FAILED when the file system
+ * refuses
  */
 export async function requireReplaceableFile(target: string): Promise<void> {
   const path = resolve(target);
@@ -127,7 +129,8 @@ async function requireAway(target: string, real: string): Promise<void> {
 
 /**
  * The absolute path a file will have.
- * @throws GpruneError OUTPUT_EXISTS when there is something, be it a link to nowhere; BAD_ARGUMENT for what names a directory
+ * @throws GpruneError OUTPUT_EXISTS when there is something, be it a link to nowhere; BAD_ARGUMENT for what names a
+ * directory
  */
 export async function freeFile(target: string): Promise<string> {
   const path = resolve(target);

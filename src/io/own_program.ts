@@ -1,6 +1,6 @@
 /**
- * How a program of ours that runs in a process or a thread of its own is started, compiled or from the sources, and what its end
- * says.
+ * How a program of ours that runs in a process or a thread of its own is started, compiled or from the sources, and
+ * what its end says.
  */
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -24,7 +24,8 @@ export function ownProgram(name: string, besides: string): OwnProgram {
 }
 
 /**
- * The module that a thread runs. From the sources that is one that loads tsx first: a thread takes no loader from options of Node.
+ * The module that a thread runs. From the sources that is one that loads tsx first: a thread takes no loader from
+ * options of Node.
  * @param name - its path from the module's folder, without its extension
  * @param besides - `import.meta.url` of the module that starts it
  */

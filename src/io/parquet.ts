@@ -1,7 +1,7 @@
 /**
- * Rows of a Parquet file, or of one of its columns the texts or the lists of messages (conversations.ts). Row groups are read one at a
- * time, of the wanted columns alone, and sizes are checked against limits before anything is unpacked: a few bytes of a page may claim
- * to be gigabytes.
+ * Rows of a Parquet file, or of one of its columns the texts or the lists of messages (conversations.ts). Row groups
+ * are read one at a time, of the wanted columns alone, and sizes are checked against limits before anything is
+ * unpacked: a few bytes of a page may claim to be gigabytes.
  */
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from "hyparquet";
 import { compressors, decompressZstd } from "hyparquet-compressors";
@@ -11,13 +11,19 @@ import { CONVERSATION_FIELDS } from "./conversations.ts";
 import { evenly, evenlyWithin } from "./evenly.ts";
 import type { PositionalFile } from "./file.ts";
 
-/** Columns that hold the text when none is named, in order of preference; else conversations, or the first column of texts. */
+/**
+ * Columns that hold the text when none is named, in order of preference; else conversations, or the first column of
+ * texts.
+ */
 const TEXT_COLUMNS = ["text", "content"] as const;
 /** Row groups that are read of a file that is too large. */
 const MAX_GROUPS = 32;
 /** Bytes of the footer, at most; one with ten thousand row groups of ten columns has some 10 MB. */
 const MAX_FOOTER_BYTES = 2 ** 26;
-/** Bytes of what is read of one row group, at most, packed or not. Writers aim at 128 MB to 1 GB for all columns together. */
+/**
+ * Bytes of what is read of one row group, at most, packed or not. Writers aim at 128 MB to 1 GB for all columns
+ * together.
+ */
 const MAX_COLUMN_BYTES = 2 ** 29;
 /** Bytes of one page, at most, unpacked; writers aim at 1 MB. */
 const MAX_PAGE_BYTES = 2 ** 28;
@@ -40,7 +46,10 @@ type SchemaTree = ReturnType<typeof parquetSchema>;
 export interface ColumnRequest {
   /** Characters of all texts, as JavaScript counts them; an empty one counts as one, a list of messages as its JSON. */
   readonly maxBytes: number;
-  /** When absent: `text`, `content`, conversations if they are wanted (`messages`, `conversations`), or the first column of texts. */
+  /**
+   * When absent: `text`, `content`, conversations if they are wanted (`messages`, `conversations`), or the first column
+   * of texts.
+   */
   readonly column?: string | undefined;
   readonly chats?: boolean | undefined;
 }
@@ -49,8 +58,8 @@ export interface ColumnRequest {
 type ColumnValue = string | readonly unknown[];
 
 /**
- * Texts of a column, or its lists, in the order of the rows; null is left out. When there are more than `maxBytes` of them, some of
- * evenly spaced rows of evenly spaced row groups; and the beginning of one where none fits.
+ * Texts of a column, or its lists, in the order of the rows; null is left out. When there are more than `maxBytes` of
+ * them, some of evenly spaced rows of evenly spaced row groups; and the beginning of one where none fits.
  * @throws GpruneError BAD_FILE for what is no Parquet file or exceeds a limit; BAD_TEXT without such a column
  */
 export async function readParquetTexts(

@@ -1,7 +1,7 @@
 /**
  * The program of the process that unpacks Parquet files for parquet_process.ts: takes a request as its only argument,
- * writes texts, rows or what is wrong as JSON to stdout. The parent ends it when its time is over; where the parent is gone, a
- * thread does, which runs while damaged pages keep the unpacking from ending.
+ * writes texts, rows or what is wrong as JSON to stdout. The parent ends it when its time is over; where the parent is
+ * gone, a thread does, which runs while damaged pages keep the unpacking from ending.
  */
 import { Worker } from "node:worker_threads";
 import { GpruneError } from "../errors.ts";

@@ -1,6 +1,6 @@
 /**
- * Texts or rows from a Parquet file, unpacked in a process of its own. The format lets a few bytes stand for billions of values,
- * and neither a catch nor a thread survives the memory they take; a process ends alone.
+ * Texts or rows from a Parquet file, unpacked in a process of its own. The format lets a few bytes stand for billions
+ * of values, and neither a catch nor a thread survives the memory they take; a process ends alone.
  */
 import { type ExecFileException, execFile } from "node:child_process";
 import { stat } from "node:fs/promises";
@@ -26,7 +26,10 @@ const SECONDS_PER_MB = 5;
 /** Row groups of a gigabyte take some seconds each. */
 const MOST_SECONDS = 300;
 const HEAP_MEGABYTES = 4096;
-/** Bytes of JSON for one character of text at most: a control character is written with six, quotes and comma of a text are three. */
+/**
+ * Bytes of JSON for one character of text at most: a control character is written with six, quotes and comma of a text
+ * are three.
+ */
 const JSON_FACTOR = 9;
 /** Bytes of JSON around the values. */
 const JSON_FRAME = 2 ** 20;
@@ -35,8 +38,8 @@ const MAX_ROW_BYTES = 2 ** 28;
 
 /**
  * As `readParquetTexts`, for untrusted files.
- * @throws GpruneError as `readParquetTexts`; BAD_FILE when unpacking exceeds a limit, OUT_OF_MEMORY when the machine ends it,
- *   INTERNAL when it ends in another way
+ * @throws GpruneError as `readParquetTexts`; BAD_FILE when unpacking exceeds a limit, OUT_OF_MEMORY when the machine
+ *   ends it, INTERNAL when it ends in another way
  */
 export async function parquetTexts(
   request: Extract<ParquetRequest, { readonly maxBytes: number }>,

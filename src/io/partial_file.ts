@@ -1,8 +1,8 @@
 /**
  * A file that is being downloaded, and what an earlier attempt left of it. While somebody writes it has a name of its
- * own, so two processes never write the same bytes; what is given up goes back to a common name. The next attempt takes it by
- * renaming it, which only one can do. A process that is killed gives nothing up: its file's name says who it was, so that the
- * next attempt finds out that it is gone.
+ * own, so two processes never write the same bytes; what is given up goes back to a common name. The next attempt takes
+ * it by renaming it, which only one can do. A process that is killed gives nothing up: its file's name says who it was,
+ * so that the next attempt finds out that it is gone.
  */
 import { createHash, type Hash, randomBytes } from "node:crypto";
 import { existsSync, renameSync } from "node:fs";
@@ -20,7 +20,9 @@ const ENDING = ".incomplete";
 /** The process's mark, and what tells its attempts apart. */
 const OWN_PART = /^-(.*)-[0-9a-f]+$/;
 
-/** Seconds without a byte after which a process of which nothing can be known, as in another container, counts as gone. */
+/**
+ * Seconds without a byte after which a process of which nothing can be known, as in another container, counts as gone.
+ */
 const SILENT_SECONDS = 3600;
 
 /** The first part of a file, growing. */

@@ -13,8 +13,8 @@ export interface ProcessIdentity {
   readonly pid: number;
   readonly host: string;
   /**
-   * The namespace of process numbers; two containers of one machine may share its name. Absent in what older versions wrote,
-   * and where there are none.
+   * The namespace of process numbers; two containers of one machine may share its name. Absent in what older versions
+   * wrote, and where there are none.
    */
   readonly namespace?: string | undefined;
   /** What tells this start of the machine from another. */
@@ -23,7 +23,9 @@ export interface ProcessIdentity {
   readonly started: string;
 }
 
-/** Fields of proc_pid_stat(5), counted from the state: the parent, and ticks from the machine's start to the process's. */
+/**
+ * Fields of proc_pid_stat(5), counted from the state: the parent, and ticks from the machine's start to the process's.
+ */
 const PARENT_FIELD = 1;
 const START_FIELD = 19;
 
@@ -37,7 +39,9 @@ export function ownIdentity(): ProcessIdentity {
   return { pid: process.pid, host: hostname(), ...(namespace !== undefined && { namespace }), boot, started };
 }
 
-/** Whether a process is of another machine, or another container of this one, so that nothing can be known of it here. */
+/**
+ * Whether a process is of another machine, or another container of this one, so that nothing can be known of it here.
+ */
 export function isElsewhere({ host, namespace }: ProcessIdentity): boolean {
   const own = ownNamespace();
   return host !== hostname() || (namespace !== undefined && own !== undefined && namespace !== own);

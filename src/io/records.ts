@@ -13,8 +13,8 @@ const MAX_BYTES = 2 ** 28;
 /**
  * The first `limit` records and their places; what follows them is not looked at.
  * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`
- * @throws GpruneError NOT_FOUND without the file, BAD_FILE for what is too large or neither JSON nor Parquet, BAD_TEXT for
- *   a file without records
+ * @throws GpruneError NOT_FOUND without the file, BAD_FILE for what is too large or neither JSON nor Parquet, BAD_TEXT
+ *   for a file without records
  */
 export async function readRecords(
   name: string,

@@ -1,6 +1,6 @@
 /**
- * The working directory of a run, OUT.run beside its output OUT: what the run has computed so far, so that it can be gone
- * on with after any interruption and ends with the bytes of an uninterrupted one.
+ * The working directory of a run, OUT.run beside its output OUT: what the run has computed so far, so that it can be
+ * gone on with after any interruption and ends with the bytes of an uninterrupted one.
  *
  *     lock              who works on it (run_lock.ts)
  *     manifest.json     what the run depends on, and the size and SHA-256 of every file that counts
@@ -8,8 +8,9 @@
  *     NAME.RANDOM.spill what does not fit into memory, for this process alone (spill_file.ts)
  *     output/           the output while it is being written
  *
- * Every file is written under a temporary name, flushed and renamed, its directory is flushed, and only then the manifest
- * names it, in the same way. What the manifest does not name is nothing, and what does not have its hash is computed anew.
+ * Every file is written under a temporary name, flushed and renamed, its directory is flushed, and only then the
+ * manifest names it, in the same way. What the manifest does not name is nothing, and what does not have its hash is
+ * computed anew.
  */
 import { randomBytes } from "node:crypto";
 import { rmdirSync } from "node:fs";
@@ -86,8 +87,9 @@ export class RunDirectory implements Stages, Scratch {
 
   /**
    * Makes or takes over the directory of the run that writes `output`.
-   * @throws GpruneError LOCKED when another run holds it; OUTPUT_EXISTS when it is not ours, or holds a run that is not to
-   *   be resumed; BAD_CHECKPOINT when its manifest is damaged; OUTPUT_FAILED, also when it is on another file system than the output
+   * @throws GpruneError LOCKED when another run holds it; OUTPUT_EXISTS when it is not ours, or holds a run that is not
+   *   to be resumed; BAD_CHECKPOINT when its manifest is damaged; OUTPUT_FAILED, also when it is on another file system
+   *   than the output
    */
   static async claim(output: string, options: RunOptions = {}): Promise<RunDirectory> {
     const path = await directoryPath(output);
@@ -125,8 +127,8 @@ export class RunDirectory implements Stages, Scratch {
 
   /**
    * Says what the run depends on; nothing may be kept before.
-   * @param beside - `written`: settings that only the output's files depend on; if they have changed, output files that were kept are
-   *   dropped. `limits`: limits of resources, on which no result depends; a resumed run can read them
+   * @param beside - `written`: settings that only the output's files depend on; if they have changed, output files that
+   *   were kept are dropped. `limits`: limits of resources, on which no result depends; a resumed run can read them
    * @throws GpruneError BAD_CHECKPOINT naming what differs when something is kept that depends on something else
    */
   begin(
@@ -352,7 +354,9 @@ function explained(output: string, cause: unknown): unknown {
   return errnoOf(cause) === undefined ? cause : outputFailed(output, cause);
 }
 
-/** Removes an empty directory of a run, and the directories that were made for it. Does nothing where others have files. */
+/**
+ * Removes an empty directory of a run, and the directories that were made for it. Does nothing where others have files.
+ */
 function removeEmpty(path: string, madeFrom: string | null): void {
   try {
     rmdirSync(path);

@@ -1,9 +1,9 @@
 /**
- * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but no
- * byte depends on it: every process writes under names of its own and publishes by renaming. A lock whose holder is gone
- * from this machine is taken over. Of a holder in another container it is not known whether it is gone, so every holder touches its
- * lock, and one that was not touched for long is taken over as well. A holder that has lost its parent is waited for: a computing
- * process whose command line was killed ends by itself at its next step.
+ * One run at a time on one directory. The lock is a file that names its holder; it saves work and explains itself, but
+ * no byte depends on it: every process writes under names of its own and publishes by renaming. A lock whose holder is
+ * gone from this machine is taken over. Of a holder in another container it is not known whether it is gone, so every
+ * holder touches its lock, and one that was not touched for long is taken over as well. A holder that has lost its
+ * parent is waited for: a computing process whose command line was killed ends by itself at its next step.
  */
 
 import { randomBytes } from "node:crypto";
@@ -24,7 +24,9 @@ const holderSchema = z.strictObject({
   host: z.string(),
   /** Absent in locks of older versions. */
   namespace: z.string().optional(),
-  /** What tells starts of the machine and of the process apart: a process number alone may be another process's by now. */
+  /**
+   * What tells starts of the machine and of the process apart: a process number alone may be another process's by now.
+   */
   boot: z.string(),
   started: z.string(),
   /** The process that started it; absent in locks of older versions. */
@@ -147,8 +149,8 @@ async function copied(temporary: string, path: string): Promise<boolean> {
 }
 
 /**
- * Takes the place of a lock whose holder is gone. A second lock lets one process at a time do so; should that be stale too,
- * it is removed.
+ * Takes the place of a lock whose holder is gone. A second lock lets one process at a time do so; should that be stale
+ * too, it is removed.
  * @returns false when the first lock is no longer stale, or the second was
  * @throws GpruneError LOCKED when another process is taking over
  */

@@ -1,4 +1,6 @@
-/** The file that says what in a run's directory counts. It is replaced in one step, after all it names is on the disk. */
+/**
+ * The file that says what in a run's directory counts. It is replaced in one step, after all it names is on the disk.
+ */
 import { join } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";

@@ -1,6 +1,6 @@
 /**
- * A store in an S3 bucket, of Amazon or of whoever speaks the same. Requests are signed with the hash of what they send, so the
- * server refuses what was damaged on its way.
+ * A store in an S3 bucket, of Amazon or of whoever speaks the same. Requests are signed with the hash of what they
+ * send, so the server refuses what was damaged on its way.
  *
  * Credentials and region are those of the AWS command line's variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
  * AWS_SESSION_TOKEN, AWS_REGION; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names another server.
@@ -80,7 +80,8 @@ export class S3Store implements Store {
   /**
    * @param address - `s3://BUCKET[/PREFIX]`
    * @param scratch - a directory of this machine for objects on their way, which is made when there is one
-   * @throws GpruneError BAD_ARGUMENT for another address or without credentials; STORE_FAILED when the bucket does not answer
+   * @throws GpruneError BAD_ARGUMENT for another address or without credentials; STORE_FAILED when the bucket does not
+   * answer
    */
   static async open(
     address: string,

@@ -163,7 +163,9 @@ function isSizes(value: unknown): value is readonly number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
 }
 
-/** The spans must follow each other from the header to the end of the file, so that every byte belongs to one tensor. */
+/**
+ * The spans must follow each other from the header to the end of the file, so that every byte belongs to one tensor.
+ */
 function checkSpans(entries: ReadonlyMap<string, Entry>, file: PositionalFile, dataStart: number): void {
   let end = 0;
   for (const [name, entry] of entries) {

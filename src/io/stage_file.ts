@@ -2,8 +2,8 @@
  * Files that hold one plain value: numbers, strings, booleans, null, arrays, records, maps and typed arrays, whose bits
  * come back as they were. They are read on the machine that wrote them, so numbers lie in its own byte order.
  *
- * Floats that are read on demand (tensor/stash.ts) are written one array at a time, and come back, if the writer says so, as
- * what is read from this file on demand, as long as it is there.
+ * Floats that are read on demand (tensor/stash.ts) are written one array at a time, and come back, if the writer says
+ * so, as what is read from this file on demand, as long as it is there.
  *
  * Layout: magic (8 bytes), length of the header (8 bytes), header (JSON: the value with its typed arrays as references,
  * and their types and lengths), then the arrays, each at a multiple of 8 bytes.
@@ -44,7 +44,8 @@ export interface Digest {
 
 /**
  * Writes a value.
- * @param onDemand - whether floats that are read on demand come back so, which needs a file that stays; else they come back in memory
+ * @param onDemand - whether floats that are read on demand come back so, which needs a file that stays; else they come
+ * back in memory
  * @throws GpruneError OUTPUT_FAILED; INTERNAL for a value that is not plain
  */
 export async function writeValue(

@@ -1,6 +1,6 @@
 /**
- * Where processes on several machines keep what they give each other: objects that are named by the SHA-256 of their bytes,
- * and short records, of which the first one of a name stays. What comes back is checked by its reader.
+ * Where processes on several machines keep what they give each other: objects that are named by the SHA-256 of their
+ * bytes, and short records, of which the first one of a name stays. What comes back is checked by its reader.
  */
 import { randomUUID } from "node:crypto";
 import { codeOf, GpruneError, reasonOf } from "../errors.ts";
@@ -48,7 +48,8 @@ export function keepValue(store: Store, value: unknown): Promise<Digest> {
 }
 
 /**
- * A value that was kept. What turns out not to be what was kept is removed, so that nobody takes it for the object any more.
+ * A value that was kept. What turns out not to be what was kept is removed, so that nobody takes it for the object any
+ * more.
  * @returns undefined when it is not there, or not what was kept
  * @throws GpruneError STORE_FAILED
  */

@@ -178,8 +178,8 @@ async function reasonToSkip(
 }
 
 /**
- * Of settings and the like, as they lie among source files: JSON whose first document has no text. One whose start does not
- * show that is for its reader.
+ * Of settings and the like, as they lie among source files: JSON whose first document has no text. One whose start does
+ * not show that is for its reader.
  */
 async function reasonToSkipJson(path: string, chats: boolean): Promise<SkipReason | null> {
   const start = await startOf(path, JSON_START_BYTES);

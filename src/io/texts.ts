@@ -1,10 +1,9 @@
 /**
- * Text from files: plain text, JSON Lines or a JSON list with a text field, Parquet with a text column, or a directory of
- * files (text_directory.ts says which are read); on the disk or on the hub. A file larger than the
- * limit is sampled in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge
- * corpora cost no more than small ones. The files of a directory share the limit; where pieces would be too short to say
- * much, there are fewer of them, and where there are too many files even for one piece of each, evenly spaced files are
- * read.
+ * Text from files: plain text, JSON Lines or a JSON list with a text field, Parquet with a text column, or a directory
+ * of files (text_directory.ts says which are read); on the disk or on the hub. A file larger than the limit is sampled
+ * in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge corpora cost no more
+ * than small ones. The files of a directory share the limit; where pieces would be too short to say much, there are
+ * fewer of them, and where there are too many files even for one piece of each, evenly spaced files are read.
  */
 import { stat } from "node:fs/promises";
 import { plainName } from "../base/plain_text.ts";
@@ -46,8 +45,8 @@ const MAX_LIST_BYTES = 2 ** 28;
 
 export interface TextOptions extends HubOptions {
   /**
-   * Gives what makes texts of conversations, which are refused without. Asked where there may be some: most texts are plain, and most
-   * models need no template.
+   * Gives what makes texts of conversations, which are refused without. Asked where there may be some: most texts are
+   * plain, and most models need no template.
    */
   readonly renderer?: (() => ConversationRenderer | undefined) | undefined;
 }
@@ -60,8 +59,8 @@ export interface TextPlace {
 }
 
 /**
- * Downloads a text of the hub, unless it is in the cache, and takes `#COLUMN` off the names of Parquet and JSON files and
- * of directories.
+ * Downloads a text of the hub, unless it is in the cache, and takes `#COLUMN` off the names of Parquet and JSON files
+ * and of directories.
  * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`; each perhaps with `#COLUMN`
  * @throws GpruneError BAD_ARGUMENT for an address without a file, and as `hubFile`
  */
@@ -99,13 +98,14 @@ async function mayHoldDocuments(path: string): Promise<boolean> {
 }
 
 /**
- * Reads a text. Documents, and files of a directory in the order of their paths, are joined by an empty line; conversations become text
- * by the renderer and follow each other as it ends them. `column` is meant for the Parquet and JSON files of a directory; other texts
- * there are read as they are. Progress tells of files that are left out, because there are too many or because they are no texts.
+ * Reads a text. Documents, and files of a directory in the order of their paths, are joined by an empty line;
+ * conversations become text by the renderer and follow each other as it ends them. `column` is meant for the Parquet
+ * and JSON files of a directory; other texts there are read as they are. Progress tells of files that are left out,
+ * because there are too many or because they are no texts.
  * @param name - as of `textPlace`
  * @param maxBytes - bytes read in all
- * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and as
- *   `textPlace`
+ * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and
+ *   as `textPlace`
  */
 export async function readText(name: string, maxBytes: number, options: TextOptions = {}): Promise<string> {
   const { onProgress = silent, renderer } = options;
@@ -159,7 +159,10 @@ async function shareOut(files: readonly FoundFile[], maxBytes: number): Promise<
   };
 }
 
-/** An upper bound of the bytes of text in a file; a packed one may hold any number. One that is not there is for its reader. */
+/**
+ * An upper bound of the bytes of text in a file; a packed one may hold any number. One that is not there is for its
+ * reader.
+ */
 async function textBytes(path: string): Promise<number> {
   if (endingOf(path) === PACKED) return Number.POSITIVE_INFINITY;
   return (await stat(path).catch(() => null))?.size ?? 0;
@@ -339,7 +342,8 @@ function fieldHint(document: unknown): string | undefined {
 const MAX_FIELDS = 8;
 
 /**
- * The text or the conversation of a document; none when it is null, as in a row of Parquet, or a conversation without messages.
+ * The text or the conversation of a document; none when it is null, as in a row of Parquet, or a conversation without
+ * messages.
  * @throws GpruneError BAD_TEXT for a document without the field
  */
 function textsOf(

@@ -3,7 +3,9 @@ import { parseDocument, stringify } from "yaml";
 import { plainText } from "../base/plain_text.ts";
 import { type ErrorCode, GpruneError, reasonOf } from "../errors.ts";
 
-/** Bytes of a document. A configuration of a thousand sets has about 60 KB; checking keys takes time with their square. */
+/**
+ * Bytes of a document. A configuration of a thousand sets has about 60 KB; checking keys takes time with their square.
+ */
 export const MAX_YAML_BYTES: number = 2 ** 16;
 /** Values that aliases may stand for; a real file has none. */
 const MAX_ALIASED = 100;

@@ -7,7 +7,10 @@ import { CONSTANTS, printing, range } from "./template.ts";
 
 const CHAT: Dialect = { isStrict: false, filters: new Map([...FILTERS, ["tojson", PLAIN_JSON]]) };
 
-/** The day that templates which ask for none have, Llama 3.2's among them: Friday, 26 July 2024, by the letters of `strftime`. */
+/**
+ * The day that templates which ask for none have, Llama 3.2's among them: Friday, 26 July 2024, by the letters of
+ * `strftime`.
+ */
 const DAY: Readonly<Record<string, string>> = {
   ...{ Y: "2024", y: "24", m: "07", B: "July", b: "Jul", d: "26", j: "208", A: "Friday", a: "Fri" },
   ...{ H: "00", I: "12", M: "00", S: "00", p: "AM", "%": "%" },

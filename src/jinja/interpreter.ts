@@ -1,6 +1,6 @@
 /**
- * The library's interpreter with what Python and jinja2 compute in another way: operators, filters, methods and tuples. All
- * else is the library's, which gets the parts of an expression that have their values already.
+ * The library's interpreter with what Python and jinja2 compute in another way: operators, filters, methods and tuples.
+ * All else is the library's, which gets the parts of an expression that have their values already.
  */
 import { METHODS, type Operation } from "./filters.ts";
 import * as library from "./library.ts";
@@ -13,7 +13,10 @@ type Scope = library.Environment;
 
 /** In what environments of jinja2 differ. */
 export interface Dialect {
-  /** `StrictUndefined`: what is undefined is an error wherever it is used. Else it is printed as nothing, and has nothing in it. */
+  /**
+   * `StrictUndefined`: what is undefined is an error wherever it is used. Else it is printed as nothing, and has
+   * nothing in it.
+   */
   readonly isStrict: boolean;
   readonly filters: ReadonlyMap<string, Operation>;
 }

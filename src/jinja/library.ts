@@ -1,6 +1,6 @@
 /**
- * What is used of @huggingface/jinja, with types: the library's own cannot be resolved from ES modules, and leave out values and
- * syntax trees. The one importer of it.
+ * What is used of @huggingface/jinja, with types: the library's own cannot be resolved from ES modules, and leave out
+ * values and syntax trees. The one importer of it.
  */
 import * as library from "@huggingface/jinja";
 import { reasonOf } from "../errors.ts";

@@ -2,10 +2,10 @@
  * Jinja templates from untrusted files. A template is a program that may loop for ever or fill the memory, so
  * they are rendered in a worker thread that is ended when it takes too long.
  *
- * Operators, filters, methods and printing are Python's (interpreter.ts) in both dialects. Templates of tasks are rendered as
- * lm-evaluation-harness does (`apply_template` in lm_eval/utils.py): white space stays, and what is undefined is an error. Chat templates
- * as transformers does (chat.ts): the line break after a tag goes, so does white space before one and at a template's end, and what is undefined
- * is printed as nothing.
+ * Operators, filters, methods and printing are Python's (interpreter.ts) in both dialects. Templates of tasks are
+ * rendered as lm-evaluation-harness does (`apply_template` in lm_eval/utils.py): white space stays, and what is
+ * undefined is an error. Chat templates as transformers does (chat.ts): the line break after a tag goes, so does white
+ * space before one and at a template's end, and what is undefined is printed as nothing.
  */
 import { Worker } from "node:worker_threads";
 import { GpruneError, reasonOf } from "../errors.ts";

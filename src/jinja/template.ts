@@ -37,8 +37,8 @@ interface ReadingOptions extends TokenizeOptions {
 }
 
 /**
- * Tokens of a template with `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as Python
- * does. Nor does it take all line breaks for one and the same; one at the end it removes.
+ * Tokens of a template with `{{ value }}` as `{{ (value) | string }}`: the library prints neither None nor floats as
+ * Python does. Nor does it take all line breaks for one and the same; one at the end it removes.
  * @throws Error for what is no template
  */
 export function printing(

@@ -2,7 +2,9 @@
 
 export type Side = "start" | "end";
 
-/** What `str.isspace` is true of, which JavaScript's white space is not: it has U+FEFF, and lacks separators and U+0085. */
+/**
+ * What `str.isspace` is true of, which JavaScript's white space is not: it has U+FEFF, and lacks separators and U+0085.
+ */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are white space in Python
 const WHITE_SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
@@ -31,7 +33,9 @@ export function titleWords(text: string): string {
   return text.replace(/[^-\s({[<]+/g, capitalize);
 }
 
-/** `str.replace`: an empty text is found before and after every character. @param times - at most; any number if absent */
+/**
+ * `str.replace`: an empty text is found before and after every character. @param times - at most; any number if absent
+ */
 export function replaced(
   text: string,
   {

@@ -1,6 +1,7 @@
 /**
- * White space beside added tokens that take it up (`lstrip`, `rstrip`), as tokenizers (Rust) has it: by Unicode. The library has JavaScript's,
- * with U+FEFF and without U+0085, and takes a neighbouring token for white space when it is some.
+ * White space beside added tokens that take it up (`lstrip`, `rstrip`), as tokenizers (Rust) has it: by Unicode. The
+ * library has JavaScript's, with U+FEFF and without U+0085, and takes a neighbouring token for white space when it is
+ * some.
  */
 import type { TokenizerEngine } from "./tokenizer_engine.ts";
 

@@ -1,6 +1,7 @@
 /**
- * What a model's card says that holds for models made from it as well: its licence and its languages, from the front matter
- * of README.md. A card is a stranger's text that nothing is computed from, so what is not as expected is left out.
+ * What a model's card says that holds for models made from it as well: its licence and its languages, from the front
+ * matter of README.md. A card is a stranger's text that nothing is computed from, so what is not as expected is left
+ * out.
  *
  * Keys: modelcard.md of huggingface/hub-docs.
  */
@@ -25,7 +26,10 @@ const MAX_VALUES = 1000;
 
 const FRONT_MATTER = /^\ufeff?---[ \t]*\r?\n(?<yaml>[\s\S]*?)\r?\n---[ \t]*(?:\r?\n|$)/;
 
-/** The fields of a card that are plain strings, or plain lists of such where lists are usual; nothing of one that is no YAML. */
+/**
+ * The fields of a card that are plain strings, or plain lists of such where lists are usual; nothing of one that is no
+ * YAML.
+ */
 export function cardFields(card: Uint8Array | undefined): CardFields {
   const found = frontMatter(new TextDecoder().decode(card));
   const one = (key: string): string | undefined => (isPlain(found[key]) ? found[key] : undefined);
@@ -56,7 +60,9 @@ export function frontMatterLines(fields: Readonly<Record<string, unknown>>): str
     .join("");
 }
 
-/** What is left of a card for a model that is made from the card's; nothing when it says nothing that holds for both. */
+/**
+ * What is left of a card for a model that is made from the card's; nothing when it says nothing that holds for both.
+ */
 export function inheritedCard(card: Uint8Array | undefined): { readonly card?: Uint8Array } {
   const lines = frontMatterLines({ ...cardFields(card) });
   return lines === "" ? {} : { card: Buffer.from(`---\n${lines}---\n`) };

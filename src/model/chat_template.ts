@@ -1,7 +1,7 @@
 /**
- * Chat templates: what makes one text of a conversation. They are programs of strangers. gprune carries their text, of a limited size,
- * from the tokenizer of a model to the tokenizer of the output, and runs one only for conversations that it is given, in a thread
- * that is ended when it takes too much (jinja/render.ts).
+ * Chat templates: what makes one text of a conversation. They are programs of strangers. gprune carries their text, of
+ * a limited size, from the tokenizer of a model to the tokenizer of the output, and runs one only for conversations
+ * that it is given, in a thread that is ended when it takes too much (jinja/render.ts).
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
@@ -38,8 +38,8 @@ export function requireTemplate(template: string, where: string): string {
 const JINJA = "chat_template.jinja";
 
 /**
- * chat_template.jinja, which transformers prefers, or the template of tokenizer_config.json, of several the default; undefined where
- * there is none.
+ * chat_template.jinja, which transformers prefers, or the template of tokenizer_config.json, of several the default;
+ * undefined where there is none.
  * @throws GpruneError BAD_FILE when it is too long
  */
 export function chatTemplateIn(files: readonly CarriedFile[]): string | undefined {
@@ -58,8 +58,9 @@ function configOf(files: readonly CarriedFile[]): z.infer<typeof configSchema> {
 }
 
 /**
- * Renders conversations by a model's template, as `apply_chat_template` of transformers does, but for the date; undefined for a
- * model without a template. Errors are BAD_TEXT for a conversation that the template does not take, BAD_FILE when it takes too much.
+ * Renders conversations by a model's template, as `apply_chat_template` of transformers does, but for the date;
+ * undefined for a model without a template. Errors are BAD_TEXT for a conversation that the template does not take,
+ * BAD_FILE when it takes too much.
  * @param toBeAnswered - whether texts end where the model answers (`add_generation_prompt`)
  * @throws GpruneError as `chatTemplateIn`, with the model's name before the file's
  */

@@ -1,6 +1,6 @@
 /**
- * Opens a model wherever it lies: a Hugging Face directory or a GGUF file, on the disk or on the hub. Whatever the format, every tensor the spec
- * asks for is there in the right shape before anything is computed.
+ * Opens a model wherever it lies: a Hugging Face directory or a GGUF file, on the disk or on the hub. Whatever the
+ * format, every tensor the spec asks for is there in the right shape before anything is computed.
  */
 import { join } from "node:path";
 import { GpruneError, requireWord } from "../errors.ts";
@@ -24,7 +24,10 @@ import { withStoredHead } from "./stored_head.ts";
 import { withFullNames } from "./stored_names.ts";
 import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
 
-/** Files that travel to the output unchanged, where there are any: what reads and writes text, and what a copy must come with. */
+/**
+ * Files that travel to the output unchanged, where there are any: what reads and writes text, and what a copy must come
+ * with.
+ */
 const CARRIED_FILES = [
   "tokenizer.json",
   "tokenizer_config.json",
@@ -62,8 +65,8 @@ const MAX_LISTED = 8;
  * its cache first, unless it is there.
  * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
  *   there is nothing of that name on the disk
- * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or BAD_TENSOR listing what
- *   is missing or has the wrong shape; FORBIDDEN and NETWORK from the hub
+ * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or
+ *   BAD_TENSOR listing what is missing or has the wrong shape; FORBIDDEN and NETWORK from the hub
  */
 export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
   requireWord(name, "model", MODEL_HINT);

@@ -27,7 +27,9 @@ export interface Family {
   readonly architecture: string;
   /** Class name of the configuration. */
   readonly configClass: string;
-  /** Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both). */
+  /**
+   * Where config.json keeps the activation's name: the first is read, all are written (vLLM's gemma2.py wants both).
+   */
   readonly activationKeys: readonly [ActivationKey, ...ActivationKey[]];
   /** What config.json calls GELU is its tanh approximation (configuration_gemma.py). */
   readonly geluIsTanh: boolean;
@@ -46,9 +48,9 @@ export interface Family {
   /** config.json gives factors on embeddings, on what is added to the stream, and on logits (Granite). */
   readonly multipliers: boolean;
   /**
-   * Which layers have a sliding window: none, all, those that `layer_types` names, or all but for configurations that have
-   * `layer_types`, which transformers then takes for another family's (configuration_auto.py), so that no class of this one
-   * has layers that differ.
+   * Which layers have a sliding window: none, all, those that `layer_types` names, or all but for configurations that
+   * have `layer_types`, which transformers then takes for another family's (configuration_auto.py), so that no class of
+   * this one has layers that differ.
    */
   readonly windows: "none" | "all" | "layer_types" | "all_but_layer_types";
   /** The class reads `sliding_window_pattern` where `layer_types` is absent. */
@@ -56,8 +58,8 @@ export interface Family {
   /** The class reads `use_sliding_window`; the others have their windows whatever it says. */
   readonly windowSwitch: boolean;
   /**
-   * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, those have them
-   * (configuration_smollm3.py).
+   * `no_rope_layers` says which layers are not rotated; where windows are used and `layer_types` is absent, those have
+   * them (configuration_smollm3.py).
    */
   readonly unrotatedLayers: boolean;
   /** Separate rotary parameters for windowed layers. */
@@ -67,8 +69,8 @@ export interface Family {
   /** The class can rotate a part of each head. */
   readonly partialRotary: boolean;
   /**
-   * Scalings of rotary frequencies that the class takes: any, or longrope alone, for heads of C / N, and in transformers 4 under
-   * the keys `type`, `short_factor` and `long_factor` alone (configuration_phi3.py).
+   * Scalings of rotary frequencies that the class takes: any, or longrope alone, for heads of C / N, and in
+   * transformers 4 under the keys `type`, `short_factor` and `long_factor` alone (configuration_phi3.py).
    */
   readonly scaledRotary: "any" | "longrope";
   /** What the class takes names of scalings for that once meant something else (configuration_phi3.py). */
@@ -80,14 +82,14 @@ export interface Family {
   /** Biases that transformers' class has and vLLM's leaves out without a word (qwen3.py, gemma.py). */
   readonly vllmOmits: readonly BiasPart[];
   /**
-   * The class may load models of other families that compute the same. Not where other readers take more from the name than
-   * config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and llama.cpp leaves
-   * each 4th layer of a SmolLM3 unrotated (smollm3.cpp).
+   * The class may load models of other families that compute the same. Not where other readers take more from the name
+   * than config.json says: llama.cpp's conversion ignores the head size of a Granite (conversion/granite.py), and
+   * llama.cpp leaves each 4th layer of a SmolLM3 unrotated (smollm3.cpp).
    */
   readonly standsIn: boolean;
   /**
-   * What transformers 5 makes the tokenizer of: the class that tokenizer_config.json declares, tokenizer.json as it is whatever
-   * is declared, or a class of the family's own with splitting and decoding of its own (tokenization_auto.py).
+   * What transformers 5 makes the tokenizer of: the class that tokenizer_config.json declares, tokenizer.json as it is
+   * whatever is declared, or a class of the family's own with splitting and decoding of its own (tokenization_auto.py).
    */
   readonly tokenizer: "declared" | "file" | "own";
   /** What the family assumes where config.json is silent. */
@@ -99,7 +101,10 @@ export interface Family {
     readonly positions: number;
     /** `num_key_value_heads`; as many as query heads where there is none. */
     readonly kvHeads?: number;
-    /** The length before scaling, whatever is said among the scaling's parameters; of classes with a default for that alone. */
+    /**
+     * The length before scaling, whatever is said among the scaling's parameters; of classes with a default for that
+     * alone.
+     */
     readonly originalPositions?: number;
     /** Ids of tokens that begin and end texts and fill batches. */
     readonly tokenIds: TokenIds;

@@ -61,8 +61,8 @@ export interface GgufArchitecture {
   /** Number of layers of the one size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2. */
   readonly hiddenScaledLayers: number | null;
   /**
-   * The file gives factors on embeddings, scores, what is added to the stream, and logits; and `rope.scaling.finetuned` says
-   * whether heads are rotated at all.
+   * The file gives factors on embeddings, scores, what is added to the stream, and logits; and `rope.scaling.finetuned`
+   * says whether heads are rotated at all.
    */
   readonly multipliers: boolean;
   readonly loads: GgufLoads;

@@ -1,7 +1,8 @@
 /**
  * How a GGUF file scales rotary frequencies, read: linear scaling and YaRN from keys, LongRoPE from factors, Llama 3's
- * recovered from the factors that llama.cpp stores instead of the setting. What is computed is what llama.cpp computes (llama-context.cpp, rope_yarn in
- * ggml-cpu/ops.cpp); where a file says something that llama.cpp does not look at, it is refused.
+ * recovered from the factors that llama.cpp stores instead of the setting. What is computed is what llama.cpp computes
+ * (llama-context.cpp, rope_yarn in ggml-cpu/ops.cpp); where a file says something that llama.cpp does not look at, it
+ * is refused.
  */
 import { GpruneError } from "../errors.ts";
 import type { GgufKeys } from "./gguf_keys.ts";

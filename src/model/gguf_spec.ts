@@ -191,8 +191,8 @@ class SpecReader {
   }
 
   /**
-   * Which layers have a window. Where layers take turns the file may say otherwise than the architecture: by a number, as
-   * llama.cpp reads it, or by a flag for each layer, as Ollama writes them.
+   * Which layers have a window. Where layers take turns the file may say otherwise than the architecture: by a number,
+   * as llama.cpp reads it, or by a flag for each layer, as Ollama writes them.
    */
   #isWindowed(layerCount: number, usual: number): readonly boolean[] {
     const name = "attention.sliding_window_pattern";

@@ -1,7 +1,7 @@
 /**
- * The steps of a tokenizer.json that llama.cpp takes as well, by its kind of tokenizer (llama-vocab.cpp of ggml-org/llama.cpp).
- * With others it would cut texts otherwise, without a word. What it leaves out and docs/FORMATS.md says is allowed: NFC, and where
- * `prepend_scheme: first` differs from `always`.
+ * The steps of a tokenizer.json that llama.cpp takes as well, by its kind of tokenizer (llama-vocab.cpp of
+ * ggml-org/llama.cpp). With others it would cut texts otherwise, without a word. What it leaves out and docs/FORMATS.md
+ * says is allowed: NFC, and where `prepend_scheme: first` differs from `always`.
  */
 
 import { plainName } from "../base/plain_text.ts";

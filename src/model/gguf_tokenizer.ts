@@ -37,7 +37,10 @@ export const TOKEN_TYPE = {
 export const SPACE = "▁";
 
 type SpecialRole = "bos" | "eos" | "unk" | "pad";
-/** Where special tokens stand by their roles; config.json has them under `ROLE_token_id`, tokenizer_config.json under `ROLE_token`. */
+/**
+ * Where special tokens stand by their roles; config.json has them under `ROLE_token_id`, tokenizer_config.json under
+ * `ROLE_token`.
+ */
 export const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
   bos: "tokenizer.ggml.bos_token_id",
   eos: "tokenizer.ggml.eos_token_id",
@@ -48,7 +51,9 @@ export const ROLE_KEYS: Readonly<Record<SpecialRole, string>> = {
 /** Key of the token that ends a turn; llama.cpp ends there as well. */
 const END_OF_TURN_KEY = "tokenizer.ggml.eot_token_id";
 
-/** The id under a key; undefined where there is none or no token has it, as llama.cpp takes it (4294967295 is -1 there). */
+/**
+ * The id under a key; undefined where there is none or no token has it, as llama.cpp takes it (4294967295 is -1 there).
+ */
 export function specialTokenId(metadata: GgufMetadata, key: string, tokens: number): number | undefined {
   const id = metadata.optionalNumber(key);
   return id !== undefined && id >= 0 && id < tokens ? id : undefined;

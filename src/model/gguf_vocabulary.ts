@@ -87,8 +87,8 @@ interface Vocabulary {
 
 /**
  * Metadata of a tokenizer; that of a file without one when there is no tokenizer.json.
- * @throws GpruneError UNSUPPORTED for kinds of tokenizers, their steps and cuts into words that llama.cpp does not have, BAD_FILE
- *   for a malformed file or one whose own vocabulary, added tokens aside, is larger than the model's
+ * @throws GpruneError UNSUPPORTED for kinds of tokenizers, their steps and cuts into words that llama.cpp does not
+ *   have, BAD_FILE for a malformed file or one whose own vocabulary, added tokens aside, is larger than the model's
  */
 export function ggufVocabularyOf(
   files: readonly CarriedFile[],
@@ -191,7 +191,10 @@ function vocabularyOf(
   return { tokens, types, idOf, leftOut };
 }
 
-/** tokenizer.ggml.model. @throws GpruneError UNSUPPORTED for another kind of tokenizer, and for steps that this kind does not take */
+/**
+ * tokenizer.ggml.model. @throws GpruneError UNSUPPORTED for another kind of tokenizer, and for steps that this kind
+ * does not take
+ */
 function requireKind(json: TokenizerJson): GgufTokenizerKind {
   const kind = kindOf(json);
   requireGgufSteps(kind, json, Object.keys(json.model.vocab));
@@ -228,7 +231,8 @@ const KIND_ENTRIES: Readonly<
 };
 
 /**
- * What to know about a name for the cut into words that was given: that it is not known, or not what the tokenizer does.
+ * What to know about a name for the cut into words that was given: that it is not known, or not what the tokenizer
+ * does.
  * @returns null when there is nothing
  * @throws GpruneError BAD_FILE for a malformed tokenizer.json
  */
@@ -273,8 +277,8 @@ function cutName(cut: TokenizerNode, ignoreMerges: boolean): string {
 }
 
 /**
- * llama.cpp joins the neighbours whose join scores best, so a token scores minus the rank of its first merge; those that
- * nothing is joined to come last.
+ * llama.cpp joins the neighbours whose join scores best, so a token scores minus the rank of its first merge; those
+ * that nothing is joined to come last.
  */
 function scoresOf(
   { tokens, idOf }: Vocabulary,

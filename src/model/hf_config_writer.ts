@@ -80,7 +80,10 @@ export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype:
   };
 }
 
-/** Ids of special tokens that the model's own family assumes where config.json is silent, and the one whose name it gets does not. */
+/**
+ * Ids of special tokens that the model's own family assumes where config.json is silent, and the one whose name it gets
+ * does not.
+ */
 function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
   const own = familyByName(spec.family, "model").defaults.tokenIds;
   const others = Object.entries(own).filter(([key, id]) => id !== defaults.tokenIds[key as keyof TokenIds]);
@@ -89,8 +92,8 @@ function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
 
 /**
  * What our own modelling file (resources/modeling_gprune.py) reads: the widths of every layer under `per_layer_config`
- * (transformers' heterogeneous configurations), and exactly the biases there are. vLLM asks for `AutoModel`, the decoder
- * without its head. What a model is that goes under another family's name is said for whoever writes it again.
+ * (transformers' heterogeneous configurations), and exactly the biases there are. vLLM asks for `AutoModel`, the
+ * decoder without its head. What a model is that goes under another family's name is said for whoever writes it again.
  */
 function remoteCodeKeys(
   { layers, family }: ModelSpec,

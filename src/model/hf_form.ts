@@ -22,11 +22,11 @@ import {
  * The form of a model, the first of these that can hold it:
  *
  * 1. its own family's stock class;
- * 2. another family's: Mistral for a Llama whose heads do not divide its hidden size, Llama for a Qwen2 with biases on its output
- *    projections; one that vLLM builds in the same shapes goes first;
+ * 2. another family's: Mistral for a Llama whose heads do not divide its hidden size, Llama for a Qwen2 with biases on
+ *    its output projections; one that vLLM builds in the same shapes goes first;
  * 3. its own family's with our modelling file;
- * 4. another family's with that: Qwen2 for a Mistral some of whose layers have windows (a Ministral), whose tokenizer the stock class
- *    of Qwen2 would not take.
+ * 4. another family's with that: Qwen2 for a Mistral some of whose layers have windows (a Ministral), whose tokenizer
+ *    the stock class of Qwen2 would not take.
  *
  * Null when config.json has no keys for what the spec says.
  */
@@ -64,9 +64,9 @@ export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unkn
 }
 
 /**
- * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out; none reads the attention factor of
- * YaRN or LongRoPE, and all stretch every text as the longest under dynamic scaling (model_executor/layers/rotary_embedding).
- * Null for nothing.
+ * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out; none reads the attention
+ * factor of YaRN or LongRoPE, and all stretch every text as the longest under dynamic scaling
+ * (model_executor/layers/rotary_embedding). Null for nothing.
  */
 export function vllmObstacle(
   { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
@@ -110,7 +110,9 @@ function holds(spec: ModelSpec, form: HfForm): boolean {
   return hasBiases && isDeepStrictEqual(computation(read), computation(spec));
 }
 
-/** Whether a class that takes longrope alone takes it: the stock one wants as many factors as heads of C / N have pairs. */
+/**
+ * Whether a class that takes longrope alone takes it: the stock one wants as many factors as heads of C / N have pairs.
+ */
 function isForPhi3(
   { scaling }: RopeSpec,
   { hiddenSize, headDim, layers }: ModelSpec,

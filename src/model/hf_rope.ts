@@ -1,6 +1,6 @@
 /**
- * Rotary embedding as config.json has it, read: `rope_scaling` of transformers 4, `rope_parameters` of version 5, and the
- * keys beside them. What is computed from them, as modeling_rope_utils.py of transformers 5 does.
+ * Rotary embedding as config.json has it, read: `rope_scaling` of transformers 4, `rope_parameters` of version 5, and
+ * the keys beside them. What is computed from them, as modeling_rope_utils.py of transformers 5 does.
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
@@ -107,7 +107,8 @@ export const ROPE_KEYS: { readonly [K in keyof RopeKeys]: z.ZodType<RopeKeys[K]>
  * The rotary embedding of one layer.
  * @param headDim - H
  * @param windowed - whether the layer has a sliding window
- * @throws GpruneError UNSUPPORTED for a scaling or a partial rotation that is not computed, BAD_CONFIG for values out of range
+ * @throws GpruneError UNSUPPORTED for a scaling or a partial rotation that is not computed, BAD_CONFIG for values out
+ * of range
  */
 export function ropeOf(
   config: RopeConfig,
@@ -131,8 +132,8 @@ export function ropeOf(
 }
 
 /**
- * Classes that cannot rotate a part of each head do not agree on what to make of one: transformers 5 rotates whole heads,
- * version 4 fails, and vLLM rotates the part.
+ * Classes that cannot rotate a part of each head do not agree on what to make of one: transformers 5 rotates whole
+ * heads, version 4 fails, and vLLM rotates the part.
  * @param part - fraction of the channels of a head, 0..1
  */
 function requireRotation(part: number, { family, where }: Context): void {
@@ -144,10 +145,10 @@ function requireRotation(part: number, { family, where }: Context): void {
 }
 
 /**
- * Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. Where there are
- * both, `rope_scaling` counts, as in either version: people add it to stretch a model (modeling_rope_utils.py); layers
- * without windows that have parameters of their own take it into those. Flat ones say nothing to a class that has them by
- * layer type (configuration_gemma3.py).
+ * Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. Where
+ * there are both, `rope_scaling` counts, as in either version: people add it to stretch a model
+ * (modeling_rope_utils.py); layers without windows that have parameters of their own take it into those. Flat ones say
+ * nothing to a class that has them by layer type (configuration_gemma3.py).
  */
 function ropeParameters(config: RopeConfig, context: Context, local: boolean): RopeParameters {
   const { ropeByLayerType } = context.family;
@@ -206,8 +207,9 @@ function scalingOf(
 }
 
 /**
- * The length that scaling starts from, as `standardize_rope_params` finds it: a key beside the parameters, or what the class
- * has for it, goes before one among them, except where those are by type of layer; else it is the longest sequence.
+ * The length that scaling starts from, as `standardize_rope_params` finds it: a key beside the parameters, or what the
+ * class has for it, goes before one among them, except where those are by type of layer; else it is the longest
+ * sequence.
  */
 function originalLength(
   parameters: RopeParameters,
@@ -219,7 +221,9 @@ function originalLength(
   return beside ?? parameters.original_max_position_embeddings ?? config.max_position_embeddings;
 }
 
-/** `_compute_yarn_parameters`: its own factor where the key is null, and `truncate` by type of layer is not looked at. */
+/**
+ * `_compute_yarn_parameters`: its own factor where the key is null, and `truncate` by type of layer is not looked at.
+ */
 function yarnScaling(
   parameters: RopeParameters,
   { longest, original, context }: Given,
@@ -240,7 +244,9 @@ function yarnScaling(
   };
 }
 
-/** `_compute_longrope_parameters`. @throws GpruneError BAD_CONFIG unless there is a factor for every pair of channels */
+/**
+ * `_compute_longrope_parameters`. @throws GpruneError BAD_CONFIG unless there is a factor for every pair of channels
+ */
 function longropeScaling(
   { short_factor: shortFactors, long_factor: longFactors, ...parameters }: RopeParameters,
   { pairs, longest, original, context }: Given,
@@ -259,7 +265,10 @@ function longropeScaling(
   };
 }
 
-/** `_compute_dynamic_ntk_parameters`: it starts from the longest sequence, and takes two pairs of channels to grow the base. */
+/**
+ * `_compute_dynamic_ntk_parameters`: it starts from the longest sequence, and takes two pairs of channels to grow the
+ * base.
+ */
 function dynamicScaling(
   { factor }: RopeParameters,
   { pairs, longest, context }: Given,

@@ -66,8 +66,8 @@ function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): Con
 }
 
 /**
- * What transformers 4 reads, and version 5, too. Version 4 wants three keys for the longrope of Phi-3, and for that of every
- * family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
+ * What transformers 4 reads, and version 5, too. Version 4 wants three keys for the longrope of Phi-3, and for that of
+ * every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
  */
 function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): ConfigKeys {
   if (scaling === null) return {};

@@ -28,7 +28,9 @@ export interface ModelOrigin {
   readonly path?: string;
 }
 
-/** Shapes of a model and where its tensors are read from, one at a time; whoever opened it closes `weights` at the end. */
+/**
+ * Shapes of a model and where its tensors are read from, one at a time; whoever opened it closes `weights` at the end.
+ */
 export interface Model {
   readonly spec: ModelSpec;
   /** Holds at least every tensor of `weightsOf(spec)`, in those shapes. */

@@ -13,7 +13,8 @@ const WEIGHTS_FILE = /\.(safetensors|gguf)$/;
 const known = new WeakMap<Model, Promise<Readonly<Record<string, string>>>>();
 
 /**
- * SHA-256 by file name, hexadecimal, of configuration, weights and carried files. Reads the weights once, however often it is asked.
+ * SHA-256 by file name, hexadecimal, of configuration, weights and carried files. Reads the weights once, however often
+ * it is asked.
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function modelHashes(

@@ -1,6 +1,7 @@
 /**
- * The one idea of the project: every tensor axis that pruning can shorten carries a named space (hidden size, vocabulary
- * and head size carry none), a space is a list of units, and pruning keeps some units of a space along every axis that carries it.
+ * The one idea of the project: every tensor axis that pruning can shorten carries a named space (hidden size,
+ * vocabulary and head size carry none), a space is a list of units, and pruning keeps some units of a space along every
+ * axis that carries it.
  *
  * | space | unit | axes |
  * |---|---|---|

@@ -1,6 +1,6 @@
 /**
- * Which output matrix a Hugging Face checkpoint has where config.json says that it is the embedding. What is in the file
- * counts, as in transformers 5 (`tie_weights` of modeling_utils.py).
+ * Which output matrix a Hugging Face checkpoint has where config.json says that it is the embedding. What is in the
+ * file counts, as in transformers 5 (`tie_weights` of modeling_utils.py).
  */
 
 import type { TensorSource } from "../tensor/tensor.ts";
@@ -18,8 +18,9 @@ interface Read {
 }
 
 /**
- * Tied as declared, unless there is an output matrix with other numbers, which was trained for itself. One that stands in place
- * of the embedding is both: of tensors that share memory, safetensors' `save_model` keeps the name that comes first.
+ * Tied as declared, unless there is an output matrix with other numbers, which was trained for itself. One that stands
+ * in place of the embedding is both: of tensors that share memory, safetensors' `save_model` keeps the name that comes
+ * first.
  */
 export async function withStoredHead({ spec, weights }: Read): Promise<Read> {
   if (!spec.tiedEmbeddings || weights.info(HEAD) === undefined) return { spec, weights };

@@ -5,8 +5,8 @@ const PREFIX = "model.";
 const HEAD = /^lm_head\./;
 
 /**
- * The same tensors with the prefix of the decoder, which lacks where a model was saved without its head, as embedding models
- * are: transformers loads such a checkpoint into the class with a head as well (`base_model_prefix`).
+ * The same tensors with the prefix of the decoder, which lacks where a model was saved without its head, as embedding
+ * models are: transformers loads such a checkpoint into the class with a head as well (`base_model_prefix`).
  */
 export function withFullNames(source: TensorSource): TensorSource {
   const [own, bare] = [`${PREFIX}norm.weight`, "norm.weight"];

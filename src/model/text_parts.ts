@@ -1,6 +1,7 @@
 /**
- * Long texts in parts whose tokens, one part after the other, are those of the whole. The library holds a hundred bytes for each
- * character of a text that it is given, so parts keep memory small. Only for steps of which that is known: others get the whole.
+ * Long texts in parts whose tokens, one part after the other, are those of the whole. The library holds a hundred bytes
+ * for each character of a text that it is given, so parts keep memory small. Only for steps of which that is known:
+ * others get the whole.
  */
 import { isDeepStrictEqual } from "node:util";
 import { type TokenizerNode, wordCutName } from "./pretokenizers.ts";

@@ -162,8 +162,8 @@ export class Tokenizer {
 
   /**
    * Token ids of a text, without tokens that the text does not contain. Words of more than 2^18 characters are cut.
-   * @throws GpruneError UNSUPPORTED when regular expressions of the file's own do not come to an end in time, BAD_TEXT for
-   *   a part of the text that no token stands for
+   * @throws GpruneError UNSUPPORTED when regular expressions of the file's own do not come to an end in time, BAD_TEXT
+   *   for a part of the text that no token stands for
    */
   encode(text: string): Int32Array {
     if (this.#parting === null) return this.#encodePart(text);
@@ -181,8 +181,8 @@ export class Tokenizer {
   }
 
   /**
-   * Text of token ids, special tokens included; ids beyond the last token are nothing, as in tokenizers (Rust). The library loses a
-   * U+FEFF that is spelled in byte tokens.
+   * Text of token ids, special tokens included; ids beyond the last token are nothing, as in tokenizers (Rust). The
+   * library loses a U+FEFF that is spelled in byte tokens.
    */
   decode(ids: ArrayLike<number>): string {
     const known = Array.from(ids).filter((id) => id < this.vocabSize);
@@ -194,7 +194,9 @@ export class Tokenizer {
 const CONFIG = "tokenizer_config.json";
 const FILES = ["tokenizer.json", CONFIG, "generation_config.json"] as const;
 
-/** Whether two models' tokenizers are the same: their files byte by byte, or in all that the configurations say to us. */
+/**
+ * Whether two models' tokenizers are the same: their files byte by byte, or in all that the configurations say to us.
+ */
 export function isSameTokenizer(a: readonly CarriedFile[], b: readonly CarriedFile[]): boolean {
   return FILES.every((name) => {
     const [own, other] = [a, b].map((files) => files.find((file) => file.name === name));
@@ -215,7 +217,10 @@ function idOf(engine: TokenizerEngine, token: z.infer<typeof specialToken>): num
   return content === undefined ? undefined : engine.idOf(content);
 }
 
-/** @throws GpruneError UNSUPPORTED for merges over words whose later characters are spelled differently, which the library ignores */
+/**
+ * @throws GpruneError UNSUPPORTED for merges over words whose later characters are spelled differently, which the
+ * library ignores
+ */
 function requireKnownMerges({ model }: TokenizerJson): void {
   const { type, continuing_subword_prefix: prefix } = model;
   if (type !== "BPE" || typeof prefix !== "string" || prefix === "") return;
@@ -225,7 +230,9 @@ function requireKnownMerges({ model }: TokenizerJson): void {
   );
 }
 
-/** @throws GpruneError UNSUPPORTED for added tokens that are none inside a word, where the library finds them as well */
+/**
+ * @throws GpruneError UNSUPPORTED for added tokens that are none inside a word, where the library finds them as well
+ */
 function requireFoundAnywhere({ added_tokens: added }: TokenizerJson): void {
   const token = added.find(({ single_word: alone }) => alone === true);
   if (token === undefined) return;
@@ -266,9 +273,10 @@ function cutsWords(step: TokenizerStep | null): boolean {
 }
 
 /**
- * SentencePiece vocabularies merge over the whole text, which is slow and caches nothing, and what Unigram weighs of a long
- * text does not fit on the stack. When no token continues after a word with a space sign, none crosses the border before one,
- * and cutting there changes nothing; nor does it around the line ends of Unigram that are no part of other tokens.
+ * SentencePiece vocabularies merge over the whole text, which is slow and caches nothing, and what Unigram weighs of a
+ * long text does not fit on the stack. When no token continues after a word with a space sign, none crosses the border
+ * before one, and cutting there changes nothing; nor does it around the line ends of Unigram that are no part of other
+ * tokens.
  * @returns null when a cut could change tokens
  */
 function spaceCut(json: TokenizerJson, pieces: readonly string[] | null): TokenizerStep | null {

@@ -65,8 +65,8 @@ const CORRECTIONS: Readonly<Record<string, (step: TokenizerStep) => TokenizerSte
 };
 
 /**
- * A step of the library that tokenizers does not have. It matches a whole character: the library's own words for \A hold between the
- * halves of those beyond U+FFFF too.
+ * A step of the library that tokenizers does not have. It matches a whole character: the library's own words for \A
+ * hold between the halves of those beyond U+FFFF too.
  */
 const PREFIX_SPACE: TokenizerStep = { type: "Replace", pattern: { Regex: "\\A[^ ]" }, content: " $&" };
 
@@ -82,8 +82,8 @@ export function correctedStep(step: TokenizerStep): TokenizerStep {
 }
 
 /**
- * A normalizer or decoder likewise: what Replace puts in is text, and `$1` in it no part of the match; what Strip takes off is white
- * space as Unicode has it.
+ * A normalizer or decoder likewise: what Replace puts in is text, and `$1` in it no part of the match; what Strip takes
+ * off is white space as Unicode has it.
  */
 export function correctedReplace(step: TokenizerStep): TokenizerStep {
   const { type, content, normalizers, decoders } = step;
@@ -112,10 +112,10 @@ function strippedSpaces({
 }
 
 /**
- * A Split step. The library leaves matches by themselves or removes them, or keeps nothing but matches (`invert`). What other
- * behaviours join to one piece is one match here; inverted, pieces between matches are what is joined, which is the same for all
- * but the two that merge, where it is the other way round. Every such expression ends its search somewhere, so that it takes no
- * longer than the one in it.
+ * A Split step. The library leaves matches by themselves or removes them, or keeps nothing but matches (`invert`). What
+ * other behaviours join to one piece is one match here; inverted, pieces between matches are what is joined, which is
+ * the same for all but the two that merge, where it is the other way round. Every such expression ends its search
+ * somewhere, so that it takes no longer than the one in it.
  */
 function split(step: TokenizerStep): TokenizerStep {
   const { behavior, invert = false } = step;

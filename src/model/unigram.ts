@@ -1,6 +1,6 @@
 /**
- * Unigram vocabularies with byte fallback, as SentencePiece has them: characters without a piece become the pieces of their
- * bytes. The library of tokenizer_engine.ts makes them unknown.
+ * Unigram vocabularies with byte fallback, as SentencePiece has them: characters without a piece become the pieces of
+ * their bytes. The library of tokenizer_engine.ts makes them unknown.
  */
 import { z } from "zod";
 import type { TokenizerEngine } from "./tokenizer_engine.ts";

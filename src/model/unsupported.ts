@@ -2,7 +2,9 @@
 import { isJsonObject } from "../io/json.ts";
 import { FAMILY_NAMES } from "./families.ts";
 
-/** How config.json counts experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py). */
+/**
+ * How config.json counts experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py).
+ */
 const EXPERT_KEYS = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"] as const;
 
 const FAMILIES = `gprune prunes the families ${FAMILY_NAMES.join(", ")}, and what is stored as one of them.`;

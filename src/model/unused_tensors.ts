@@ -1,7 +1,7 @@
 /**
- * Tensors of a checkpoint that no weight of the model is read from. Whole layers that config.json does not count are refused,
- * since without them it is another model; what else there is, such as a classifier's output, no output will have, and whoever
- * opens the model can say so.
+ * Tensors of a checkpoint that no weight of the model is read from. Whole layers that config.json does not count are
+ * refused, since without them it is another model; what else there is, such as a classifier's output, no output will
+ * have, and whoever opens the model can say so.
  */
 
 import { plainName } from "../base/plain_text.ts";
@@ -12,8 +12,8 @@ import { HEAD, weightsOf } from "./spaces.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /**
- * Buffers that older transformers saved, which are computed and not learned (`_keys_to_ignore_on_load_unexpected`): tables of
- * rotary angles, masks, positions.
+ * Buffers that older transformers saved, which are computed and not learned (`_keys_to_ignore_on_load_unexpected`):
+ * tables of rotary angles, masks, positions.
  */
 const BUFFER =
   /(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|(self_)?attn\.(bias|masked_bias)|position_ids)$/;

@@ -1,13 +1,17 @@
 /**
- * Bounds on the words that a tokenizer's model gets, and on what it does with them. The library holds some 400 bytes for each
- * character of a word that BPE merges, and other models take a word's length times that of their longest token, or its square.
+ * Bounds on the words that a tokenizer's model gets, and on what it does with them. The library holds some 400 bytes
+ * for each character of a word that BPE merges, and other models take a word's length times that of their longest
+ * token, or its square.
  */
 import { isolate, type TokenizerStep } from "./tokenizer_corrections.ts";
 import type { TokenizerEngine } from "./tokenizer_engine.ts";
 
 /** Characters of a word, at most: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
 const MAX_WORD = 2 ** 18;
-/** Real vocabularies have pieces of up to 50 characters and special tokens of up to 100, and WordPiece gives up on words of 100. */
+/**
+ * Real vocabularies have pieces of up to 50 characters and special tokens of up to 100, and WordPiece gives up on words
+ * of 100.
+ */
 const MAX_PIECE = 128;
 const MAX_ADDED = 512;
 const MAX_WORDPIECE = 200;
@@ -15,7 +19,10 @@ const MAX_WORDPIECE = 200;
 /** Cuts what is longer. */
 export const WORD_CUT: TokenizerStep = isolate(`[\\s\\S]{1,${MAX_WORD}}`);
 
-/** An engine that leaves texts with words that are too long to another. @param open - one with `WORD_CUT`, when it is needed */
+/**
+ * An engine that leaves texts with words that are too long to another. @param open - one with `WORD_CUT`, when it is
+ * needed
+ */
 export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerEngine): TokenizerEngine {
   let cutting: TokenizerEngine | undefined;
   const engineFor = (text: string): TokenizerEngine => {
@@ -31,8 +38,8 @@ export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerE
 }
 
 /**
- * Whether a text may have a word that is too long, for tokenizers that cut at white space: as long a stretch of white space, or
- * without any. It has a character at a multiple of its length, so few are looked at.
+ * Whether a text may have a word that is too long, for tokenizers that cut at white space: as long a stretch of white
+ * space, or without any. It has a character at a multiple of its length, so few are looked at.
  */
 export function hasLongWord(text: string, longest: number = MAX_WORD): boolean {
   for (let place = longest - 1; place < text.length; place += longest) {

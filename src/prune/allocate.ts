@@ -12,8 +12,8 @@ export const ALLOCATIONS: readonly Allocation[] = [uniform, global];
 
 /**
  * The allocation of that name.
- * @throws GpruneError BAD_ARGUMENT for an unknown one, listing the known ones, and for those of `ALLOCATION_NAMES` that only
- *   `decideGprune` knows
+ * @throws GpruneError BAD_ARGUMENT for an unknown one, listing the known ones, and for those of `ALLOCATION_NAMES` that
+ *   only `decideGprune` knows
  */
 export function allocationByName(name: string): Allocation {
   const allocation = ALLOCATIONS.find((candidate) => candidate.name === name);

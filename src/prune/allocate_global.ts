@@ -44,7 +44,10 @@ export function standardisedUnits(scores: Float64Array, space: Space): Float64Ar
   return sumOverUnits(standardised, space).map((sum) => sum / space.unitChannels);
 }
 
-/** No score of n can lie further below their mean, in standard deviations with n - 1: all but one equal, and that one below. */
+/**
+ * No score of n can lie further below their mean, in standard deviations with n - 1: all but one equal, and that one
+ * below.
+ */
 function lowest(n: number): number {
   return -(n - 1) / Math.sqrt(n) || -1;
 }

@@ -44,8 +44,8 @@ export const uniform: Allocation = {
 };
 
 /**
- * Every unit's quantile in its space: ranked by it, all spaces give the same fraction. With shape `uniform` that is what
- * is left to share out, since no layer gives more than another.
+ * Every unit's quantile in its space: ranked by it, all spaces give the same fraction. With shape `uniform` that is
+ * what is left to share out, since no layer gives more than another.
  */
 function quantiles(request: AllocationRequest): readonly RankedSpace[] {
   return spacesOf(request.spec).map((space) => {

@@ -40,12 +40,15 @@ export interface Allocation {
   readonly summary: string;
   /**
    * @returns kept units of every space that loses some
-   * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or importance of another model
+   * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or importance of another
+   * model
    */
   allocate(request: AllocationRequest): Keep;
 }
 
-/** Channel scores of one space, [channels]. @throws GpruneError BAD_ARGUMENT without them, or for those of another model */
+/**
+ * Channel scores of one space, [channels]. @throws GpruneError BAD_ARGUMENT without them, or for those of another model
+ */
 export function scoresOf({ importance }: AllocationRequest, space: Space): Float64Array {
   const scores = importance.get(space.id);
   const expected = channelCount(space);
@@ -66,7 +69,10 @@ export function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
   return roundTo;
 }
 
-/** The queues of ranked spaces, in their order. @throws GpruneError BAD_ARGUMENT unless `roundTo` is a positive whole number */
+/**
+ * The queues of ranked spaces, in their order. @throws GpruneError BAD_ARGUMENT unless `roundTo` is a positive whole
+ * number
+ */
 export function queuesOf(ranked: readonly RankedSpace[], request: RemovalRequest): readonly RemovalQueue[] {
   const roundTo = checkedRoundTo(request);
   return ranked.map(({ space, values, ties }) => removalQueue(space, values, { roundTo, ties }));

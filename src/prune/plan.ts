@@ -27,15 +27,17 @@ export interface PlanBase {
 /** Where a plan's provenance has the hash of the weights that it was made for; older plans lack it. */
 export const PLANNED_WEIGHTS = "model_sha256";
 
-/** Which units of a model stay: `makePlan` makes one, `applyPlan` carries it out, `formatPlan` writes it as plan.json. */
+/**
+ * Which units of a model stay: `makePlan` makes one, `applyPlan` carries it out, `formatPlan` writes it as plan.json.
+ */
 export interface PruningPlan {
   readonly format: "gprune-plan";
   readonly version: 1;
   readonly base: PlanBase;
   readonly keep: Keep;
   /**
-   * How the plan came about: metric, allocation, sparsity asked for, seed, sets. No decision depends on it; warnings and the report
-   * show what they find.
+   * How the plan came about: metric, allocation, sparsity asked for, seed, sets. No decision depends on it; warnings
+   * and the report show what they find.
    */
   readonly provenance: Readonly<Record<string, JsonValue>>;
 }

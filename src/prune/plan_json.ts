@@ -37,8 +37,8 @@ const planSchema = z.strictObject({
 /**
  * Reads a plan. Whether it fits a model is `validatePlan`'s question.
  * @param where - the file's name, for the message
- * @throws GpruneError BAD_PLAN when the text is not JSON or exceeds the limits of json.ts, is not a plan, or names units
- *   that its own shapes do not have
+ * @throws GpruneError BAD_PLAN when the text is not JSON or exceeds the limits of json.ts, is not a plan, or names
+ *   units that its own shapes do not have
  */
 export function parsePlan(text: string, where: string): PruningPlan {
   const result = planSchema.safeParse(parseJson(text, where));

@@ -55,8 +55,8 @@ function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest)
 }
 
 /**
- * A queue's turns, each with the mean value of its block's units. Rounding may put the mean of a block below that of an equal
- * one before it, which is then counted for both: a queue gives its blocks in its own order.
+ * A queue's turns, each with the mean value of its block's units. Rounding may put the mean of a block below that of an
+ * equal one before it, which is then counted for both: a queue gives its blocks in its own order.
  */
 function valuedTurns(
   queue: RemovalQueue,

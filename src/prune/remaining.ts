@@ -8,8 +8,8 @@ export function leftInLayers(spec: ModelSpec, sparsity: number): number {
 }
 
 /**
- * Parameters of all output projections that are left, at most: a KV group and a neuron have different shares of theirs in the
- * projection, and what goes may all be of the kind that has less.
+ * Parameters of all output projections that are left, at most: a KV group and a neuron have different shares of theirs
+ * in the projection, and what goes may all be of the kind that has less.
  */
 export function leftInOutputs(spec: ModelSpec, sparsity: number): number {
   const spaces = spacesOf(spec);

@@ -71,7 +71,9 @@ export function capacity(queue: RemovalQueue): number {
   return unitsInBlocks(queue, queue.blocks) * queue.space.unitParameters;
 }
 
-/** Parameters by which a block may exceed a budget: they are whole numbers, and budgets products of rounded fractions. */
+/**
+ * Parameters by which a block may exceed a budget: they are whole numbers, and budgets products of rounded fractions.
+ */
 export const BUDGET_SLACK = 0.01;
 
 /** Whether queues have as many parameters to give. */
@@ -180,8 +182,8 @@ function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
 }
 
 /**
- * Spends the rest of a budget on neurons, and on KV groups where those have run out alone: a group that goes to fill a rest goes
- * whatever it is worth.
+ * Spends the rest of a budget on neurons, and on KV groups where those have run out alone: a group that goes to fill a
+ * rest goes whatever it is worth.
  */
 export function spendRest(ledger: RemovalLedger, turns: readonly Turn[]): void {
   const neurons = turns.filter(({ queue }) => queue.space.kind === "ffn");

@@ -24,8 +24,8 @@ interface Cut {
 
 /**
  * The pruned model. Tensors without a pruned axis, and tensors that the spec does not know, pass through unchanged; the
- * plan that keeps everything therefore gives back the very tensors of the model. It reads the files of `model`: closing the weights of
- * either closes both.
+ * plan that keeps everything therefore gives back the very tensors of the model. It reads the files of `model`: closing
+ * the weights of either closes both.
  * @throws GpruneError BAD_PLAN when the plan is not for this model
  */
 export function applyPlan(model: Model, plan: PruningPlan): Model {

@@ -1,16 +1,16 @@
 /**
- * Shape uniform: every layer keeps the same number of KV groups and the same number of neurons, as stock classes of other
- * programs build them. Which units go inside a layer is the ranking's; what is decided here is the split of the budget
- * between attention and FFN.
+ * Shape uniform: every layer keeps the same number of KV groups and the same number of neurons, as stock classes of
+ * other programs build them. Which units go inside a layer is the ranking's; what is decided here is the split of the
+ * budget between attention and FFN.
  *
- * A split takes g groups and then as many neurons (blocks of `roundTo`) from every layer as the budget lasts. Of the splits
- * that leave less than one neuron a layer unspent, or at most half a block a layer more than the one that comes nearest to the
- * budget, the one with the smallest
+ * A split takes g groups and then as many neurons (blocks of `roundTo`) from every layer as the budget lasts. Of the
+ * splits that leave less than one neuron a layer unspent, or at most half a block a layer more than the one that comes
+ * nearest to the budget, the one with the smallest
  *
  *   sum of value * parameters over the units that go, and over the part of the next neurons that the rest would pay for
  *
- * wins, fewer groups first: the sum that the same ranking without this constraint makes smallest. For learned sparsity it
- * is the removed marginal loss. Without the rest, splits that remove less would win for that alone.
+ * wins, fewer groups first: the sum that the same ranking without this constraint makes smallest. For learned sparsity
+ * it is the removed marginal loss. Without the rest, splits that remove less would win for that alone.
  */
 import { GpruneError } from "../errors.ts";
 import type { SpaceKind } from "../model/spaces.ts";
@@ -34,8 +34,8 @@ interface Split extends Readonly<Record<SpaceKind, number>> {
 
 /**
  * Kept units of every space that loses some.
- * @throws GpruneError BAD_ARGUMENT for a model whose layers differ, some layers' spaces alone, or a sparsity that the minimum
- *   widths do not allow
+ * @throws GpruneError BAD_ARGUMENT for a model whose layers differ, some layers' spaces alone, or a sparsity that the
+ *   minimum widths do not allow
  */
 export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
   const queues = queuesOf(ranked, request);

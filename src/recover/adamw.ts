@@ -1,5 +1,6 @@
 /**
- * AdamW without weight decay in float32, one tensor at a time, so that gradients need not be held for the whole model at once.
+ * AdamW without weight decay in float32, one tensor at a time, so that gradients need not be held for the whole model
+ * at once.
  *
  * m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,
  * w <- w - rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)

@@ -1,17 +1,20 @@
 /**
- * Least squares for several widths of an output projection from the same moments: what the projection is, and how it would change
- * if a few more or fewer of its units stayed. All is said on the units of a model that has those of all alternatives, and perhaps
- * others, so that it can hold the present projection, with zeros for those that are not present.
+ * Least squares for several widths of an output projection from the same moments: what the projection is, and how it
+ * would change if a few more or fewer of its units stayed. All is said on the units of a model that has those of all
+ * alternatives, and perhaps others, so that it can hold the present projection, with zeros for those that are not
+ * present.
  *
- * With K the channels that are present, M = cov(x_K, x_K) + lambda I, P the projection that is fitted on K, V the dense one and c =
- * cov(what is removed, x), the exact ridge solutions for other channels differ from P by products of a few columns:
+ * With K the channels that are present, M = cov(x_K, x_K) + lambda I, P the projection that is fitted on K, V the dense
+ * one and c = cov(what is removed, x), the exact ridge solutions for other channels differ from P by products of a few
+ * columns:
  *
  *   T goes:   P_T (B x_K\T - x_T),   B = cov(x_T, x_K\T) (M without T)^-1 = - (M^-1)_TT^-1 (M^-1)_T,K\T
  *   T comes:  Q (x_T - B x_K),        B = cov(x_T, x_K) M^-1,  S = cov(x_T, x_T) + lambda I - B cov(x_K, x_T),
  *                                     Q = (c_T - c_K B^T + lambda V_T) S^-1
  *
- * x about its means throughout, lambda that of K. The first is what optimal brain surgeon (Hassibi & Stork 1992) does to a group of
- * weights, the second its reverse; both are block elimination. So a change takes as much memory as its channels have rows and columns.
+ * x about its means throughout, lambda that of K. The first is what optimal brain surgeon (Hassibi & Stork 1992) does
+ * to a group of weights, the second its reverse; both are block elimination. So a change takes as much memory as its
+ * channels have rows and columns.
  */
 import type { SpaceMoments } from "../calibrate/moments.ts";
 import { type ChangeNames, changeNames } from "../calibrate/slopes.ts";
@@ -34,8 +37,8 @@ import {
 } from "./regression.ts";
 
 /**
- * By space id: lists of units that may stay, ascending, the present one first; the others have more than it or fewer, and none has a
- * unit that the plan removes.
+ * By space id: lists of units that may stay, ascending, the present one first; the others have more than it or fewer,
+ * and none has a unit that the plan removes.
  */
 export type Alternatives = Readonly<Record<string, readonly (readonly number[])[]>>;
 
@@ -101,8 +104,8 @@ export interface AlternativesRequest {
 }
 
 /**
- * Fits the present units, and every alternative. @returns by tensor name: the present projection with its bias, and the changes to
- * all others (`changeNames`)
+ * Fits the present units, and every alternative. @returns by tensor name: the present projection with its bias, and the
+ * changes to all others (`changeNames`)
  * @throws GpruneError NOT_FINITE naming the projection
  */
 export async function fitAlternatives(
@@ -221,7 +224,10 @@ function partsOf(
   };
 }
 
-/** What every step needs of M^-1, [t, k], by one factorisation: (M^-1)_T where T goes, cov(x_T, x_K) M^-1 where it comes. */
+/**
+ * What every step needs of M^-1, [t, k], by one factorisation: (M^-1)_T where T goes, cov(x_T, x_K) M^-1 where it
+ * comes.
+ */
 async function solveTogether(
   { runtime, covariances, lambda, name, present }: Fit,
   steps: readonly Step[],

@@ -5,10 +5,11 @@
  *   KL(p_dense(t) || p(t)) + mean over layers l of huber(|h_l(t) - h_dense,l(t)| / |h_dense,l(t)|)
  *
  * h_l is the residual stream after layer l; relative to its own size, because a few tokens have massive activations
- * (arXiv 2402.17762). A token that has them in the pruned model alone is thousands of times as far off as others. Squared, that
- * would decide a step and, in the optimiser's second moments, the length of the hundred steps after it, so beyond 1 distances
- * count as they are (Huber 1964, doi 10.1214/aoms/1177703732). Embeddings, final norm and head are shared with the dense model
- * and stay. The learning rate rises over the first steps and then falls to a tenth along a cosine.
+ * (arXiv 2402.17762). A token that has them in the pruned model alone is thousands of times as far off as others.
+ * Squared, that would decide a step and, in the optimiser's second moments, the length of the hundred steps after it,
+ * so beyond 1 distances count as they are (Huber 1964, doi 10.1214/aoms/1177703732). Embeddings, final norm and head
+ * are shared with the dense model and stay. The learning rate rises over the first steps and then falls to a tenth
+ * along a cosine.
  *
  * Based on knowledge distillation (Hinton et al., arXiv 1503.02531) with hints from hidden layers (FitNets, arXiv
  * 1412.6550), as Minitron (arXiv 2407.14679) retrains pruned models.
@@ -71,15 +72,19 @@ export interface TrainedTensors {
   readonly curve: readonly TrainingStep[];
 }
 
-/** A learning rate, and of which model it was found to be good: its hidden size, and the share of the prunable parameters that it lacked. */
+/**
+ * A learning rate, and of which model it was found to be good: its hidden size, and the share of the prunable
+ * parameters that it lacked.
+ */
 const KNOWN_RATE = { rate: 4e-4, removed: 0.5, hiddenSize: 576 } as const;
 /** Share of the steps in which the learning rate rises. */
 const WARMUP = 0.05;
 /** What is left of the learning rate at the end. */
 const FINAL_RATE = 0.1;
 /**
- * Tokens of a training window, at most. Gradients of a step have less noise where its tokens come from many places, and windows of 128 tokens
- * train better than longer and shorter ones, for texts of 2048 tokens as well (docs/EXPERIMENTS.md).
+ * Tokens of a training window, at most. Gradients of a step have less noise where its tokens come from many places, and
+ * windows of 128 tokens train better than longer and shorter ones, for texts of 2048 tokens as well
+ * (docs/EXPERIMENTS.md).
  */
 export const TRAINING_TOKENS = 128;
 /** Windows of a step; together one micro-batch. */
@@ -88,10 +93,10 @@ export const BATCH_WINDOWS = 8;
 export const TEACHER_BYTES: number = 2 ** 28;
 
 /**
- * The highest learning rate when nothing is said: in proportion to the share of the prunable parameters that the student
- * lacks, up to half, since weights from which less was taken have less far to go and lose more to the noise of the
- * gradients; and in inverse proportion to the hidden size, since a step of Adam changes every weight by as much however many a
- * projection adds up (Tensor Programs V, arXiv 2203.03466). docs/EXPERIMENTS.md has what both rest on.
+ * The highest learning rate when nothing is said: in proportion to the share of the prunable parameters that the
+ * student lacks, up to half, since weights from which less was taken have less far to go and lose more to the noise of
+ * the gradients; and in inverse proportion to the hidden size, since a step of Adam changes every weight by as much
+ * however many a projection adds up (Tensor Programs V, arXiv 2203.03466). docs/EXPERIMENTS.md has what both rest on.
  */
 export function defaultLearningRate({ dense, student }: Pick<DistillRequest, "dense" | "student">): number {
   const { rate, removed, hiddenSize } = KNOWN_RATE;
@@ -100,9 +105,10 @@ export function defaultLearningRate({ dense, student }: Pick<DistillRequest, "de
 }
 
 /**
- * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps. What is not trained is
- * read from the files of `student`: closing the weights of either closes both.
- * @throws GpruneError NOT_FINITE when training diverges, or where a model is not finite; BAD_ARGUMENT for unusable settings or sets
+ * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps. What is
+ * not trained is read from the files of `student`: closing the weights of either closes both.
+ * @throws GpruneError NOT_FINITE when training diverges, or where a model is not finite; BAD_ARGUMENT for unusable
+ * settings or sets
  */
 export async function distill(request: DistillRequest): Promise<Distilled> {
   const { tensors, curve } = await trainTensors(request);
@@ -295,8 +301,8 @@ function huber(distance: number): number {
 }
 
 /**
- * Adds to a gradient [B, T, C] that of weight * sum over sequences of mean over tokens of huber(|state - target| / |target|),
- * to which a token without a size adds nothing.
+ * Adds to a gradient [B, T, C] that of weight * sum over sequences of mean over tokens of huber(|state - target| /
+ * |target|), to which a token without a size adds nothing.
  * @returns that sum for weight 1
  */
 function addHiddenGradient(

@@ -9,9 +9,10 @@ import { requireCounting } from "../calibrate/measured_sets.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 
 /**
- * The windows of `steps` batches of `size`. The next window is always of the set that is furthest behind its share, and a
- * set's windows come in a new random order each time round.
- * @throws GpruneError BAD_ARGUMENT for no sets, a set without tokens or weight, or numbers that are not whole and positive
+ * The windows of `steps` batches of `size`. The next window is always of the set that is furthest behind its share, and
+ * a set's windows come in a new random order each time round.
+ * @throws GpruneError BAD_ARGUMENT for no sets, a set without tokens or weight, or numbers that are not whole and
+ * positive
  */
 export function planBatches(
   sets: readonly WeightedTokenSet[],

@@ -1,22 +1,22 @@
 /**
- * Least squares: o_proj and down_proj of every layer are refitted so that what is left of the layer puts out what the dense
- * one does, without training.
+ * Least squares: o_proj and down_proj of every layer are refitted so that what is left of the layer puts out what the
+ * dense one does, without training.
  *
  * With x the inputs of the output projection in the dense model, K those that are kept, R those that are removed, W its
  * dense columns:
  *
  *   minimise over D, e:  E |W_R x_R - D x_K - e|^2 + lambda |D|^2,   then W' = W_K + D,  b' = b + e
  *
- * E weighs every calibration set by its weight, not its size, and the tokens of a micro-batch by the inverse of their size in
- * the stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine stay near W_K; the means of removed
- * units end up in b'. All that is needed of the texts are the moments of x (calibrate/moments.ts), whatever K is:
- * cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
+ * E weighs every calibration set by its weight, not its size, and the tokens of a micro-batch by the inverse of their
+ * size in the stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine stay near W_K;
+ * the means of removed units end up in b'. All that is needed of the texts are the moments of x (calibrate/moments.ts),
+ * whatever K is: cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
  *
- * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the stream
- * of the layers refitted before it, to repair what those got wrong as well, looks a little better on unseen windows of the
- * calibration texts and is far worse on other kinds of text: the errors of a damaged model belong to the texts it was
- * fitted on; docs/EXPERIMENTS.md has the numbers. A ridge of 10 % of the variance is what kinds of text that the fit did not see
- * want, too.
+ * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the
+ * stream of the layers refitted before it, to repair what those got wrong as well, looks a little better on unseen
+ * windows of the calibration texts and is far worse on other kinds of text: the errors of a damaged model belong to the
+ * texts it was fitted on; docs/EXPERIMENTS.md has the numbers. A ridge of 10 % of the variance is what kinds of text
+ * that the fit did not see want, too.
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
@@ -57,8 +57,9 @@ export interface LeastSquaresRequest {
   /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
   readonly ridge?: number;
   /**
-   * Fits other widths as well: the projections of these spaces have the plan's units and are fitted as if the first list were
-   * all, and beside them are the changes to the other lists (alternatives.ts). The plan may keep units that are in no list.
+   * Fits other widths as well: the projections of these spaces have the plan's units and are fitted as if the first
+   * list were all, and beside them are the changes to the other lists (alternatives.ts). The plan may keep units that
+   * are in no list.
    */
   readonly alternatives?: Alternatives | undefined;
   readonly onProgress?: OnProgress;
@@ -77,11 +78,11 @@ export interface Refitted {
 }
 
 /**
- * The pruned model with refitted output projections, each with a bias. Holds one projection and one matrix of covariances at a
- * time, and the new weights unless the memory policy puts them elsewhere. It reads the files of `dense`: closing the weights of either
- * closes both.
- * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of other spaces,
- *   NOT_FINITE naming the tensor that is not finite
+ * The pruned model with refitted output projections, each with a bias. Holds one projection and one matrix of
+ * covariances at a time, and the new weights unless the memory policy puts them elsewhere. It reads the files of
+ * `dense`: closing the weights of either closes both.
+ * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of
+ *   other spaces, NOT_FINITE naming the tensor that is not finite
  */
 export async function refitLeastSquares(request: LeastSquaresRequest): Promise<Model> {
   const { layers, tensors } = await refitProjections(request);

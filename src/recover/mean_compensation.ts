@@ -19,8 +19,8 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { withTensors } from "./with_tensors.ts";
 
 /**
- * The pruned model with compensated biases. One output projection is read at a time, C numbers of it are kept. It reads the files of
- * `model`: closing the weights of either closes both.
+ * The pruned model with compensated biases. One output projection is read at a time, C numbers of it are kept. It reads
+ * the files of `model`: closing the weights of either closes both.
  * @param model - the dense model, on which the statistics were taken
  * @param stats - one set, or several pooled
  * @throws GpruneError BAD_PLAN when the plan is not for this model, NOT_FINITE naming a bias that is no number

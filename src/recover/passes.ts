@@ -1,4 +1,6 @@
-/** All passes over texts that a run asks for: those of calibration and evaluation, and refitting from what they found. */
+/**
+ * All passes over texts that a run asks for: those of calibration and evaluation, and refitting from what they found.
+ */
 
 import type { Reporting } from "../base/progress.ts";
 import type { Checkpoints } from "../base/stages.ts";
@@ -36,7 +38,9 @@ export interface ConnectedPasses extends Omit<RunPasses, "activations"> {
   close(): Promise<void>;
 }
 
-/** Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned */
+/**
+ * Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned
+ */
 export function runPasses(dense: Model, runtime: Runtime, opened?: ConnectedPasses): RunPasses {
   const local = localPasses(dense, runtime);
   if (opened === undefined)

@@ -7,7 +7,9 @@ import { applyPlan } from "../prune/surgery.ts";
 import { compensatedBiases } from "./mean_compensation.ts";
 import { withTensors } from "./with_tensors.ts";
 
-/** The model that a recipe makes of the dense one. @throws GpruneError BAD_PLAN when the kept units are not the model's */
+/**
+ * The model that a recipe makes of the dense one. @throws GpruneError BAD_PLAN when the kept units are not the model's
+ */
 export function makeModel(dense: Model, recipe: ModelRecipe): MadeModel {
   const { keep, tensors, layers } = recipe;
   const pruned = keep === undefined ? dense : applyPlan(dense, makePlan(dense.spec, keep));

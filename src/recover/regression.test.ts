@@ -16,8 +16,8 @@ const ALL = Int32Array.from({ length: INPUTS + 1 }, (_, j) => j);
 const KEPT = ALL.subarray(0, INPUTS);
 
 /**
- * Moments of random inputs, the first of which lies around `constant`, and of the sum of the others, an input as well; sums rounded to
- * float32, as programs give them.
+ * Moments of random inputs, the first of which lies around `constant`, and of the sum of the others, an input as well;
+ * sums rounded to float32, as programs give them.
  */
 function momentsAround(constant: number): SpaceMoments {
   const random = randomStream(1, "inputs");

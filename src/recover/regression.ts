@@ -4,9 +4,9 @@
  * minimise over D [C, n], e [C]:  E ||r - D x - e||^2 + lambda ||D||^2
  * D = cov(r, x) (cov(x, x) + lambda I)^-1,   e = E r - D E x,   lambda = ridge * mean diagonal of cov(x, x)
  *
- * Moments are sums of float32 products, so an input's variance below 1e-4 of its mean square is rounding, perhaps negative. It
- * counts as that much and has no part in lambda: an input that hardly varies changes nothing for the others. Inputs that are
- * always zero determine nothing: D = 0.
+ * Moments are sums of float32 products, so an input's variance below 1e-4 of its mean square is rounding, perhaps
+ * negative. It counts as that much and has no part in lambda: an input that hardly varies changes nothing for the
+ * others. Inputs that are always zero determine nothing: D = 0.
  */
 import type { SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
@@ -51,7 +51,10 @@ export interface InputSplit {
   readonly removed: Int32Array;
 }
 
-/** The covariances of the inputs that are kept and of what is removed with others: cov(W x_lost, x_kept) = W cov(x_lost, x_kept). */
+/**
+ * The covariances of the inputs that are kept and of what is removed with others: cov(W x_lost, x_kept) = W cov(x_lost,
+ * x_kept).
+ */
 export async function covariancesOf(
   { multiply }: Products,
   { mean, squares, covariance }: SpaceMoments,

@@ -8,7 +8,10 @@ export interface TrainingStep {
   readonly step: number;
   /** KL divergence from the dense model, nats per token. */
   readonly divergence: number;
-  /** Mean over layers and tokens of the hidden states' loss: Huber's of the relative distance d, d^2 up to 1, from there 2 d - 1. */
+  /**
+   * Mean over layers and tokens of the hidden states' loss: Huber's of the relative distance d, d^2 up to 1, from there
+   * 2 d - 1.
+   */
   readonly hidden: number;
   readonly learningRate: number;
 }

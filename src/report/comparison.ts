@@ -52,7 +52,10 @@ ${bestOf(runs, "heldOut")}
 
 const KINDS = { texts: "evaluation texts", heldOut: "held-out text" } as const;
 
-/** The run that lost least on the texts that all runs which have some have alike; null where there is nothing to compare. */
+/**
+ * The run that lost least on the texts that all runs which have some have alike; null where there is nothing to
+ * compare.
+ */
 function bestOf(runs: readonly NamedFacts[], which: TextKind): Html | null {
   const measured = runs.filter(({ facts }) => facts[which].length > 0);
   if (measured.length < 2) return null;

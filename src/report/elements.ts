@@ -49,7 +49,10 @@ export interface Table {
   readonly note?: string | null;
 }
 
-/** A table that can be sorted where scripts run, and read where they do not. A long one scrolls, and says how long it is. */
+/**
+ * A table that can be sorted where scripts run, and read where they do not. A long one scrolls, and says how long it
+ * is.
+ */
 export function table({ caption, columns, rows, note = null }: Table): Html {
   const body = rows.map(
     (row) => html`<tr>${row.map((cell, index) => td(cell, { ...columns[index]!, index }))}</tr>`,

@@ -18,7 +18,10 @@ export interface RunFiles {
   readonly evaluation: SavedEvaluation | null;
   /** The loss curve of a distillation. */
   readonly curve: readonly TrainingStep[] | null;
-  /** SHA-256 of the weights of the model that was pruned, as of the evaluation's baseline; absent or null when it is not known. */
+  /**
+   * SHA-256 of the weights of the model that was pruned, as of the evaluation's baseline; absent or null when it is not
+   * known.
+   */
   readonly baseHash?: string | null | undefined;
   /** Where they were read. */
   readonly directory?: string | undefined;

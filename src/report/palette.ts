@@ -1,6 +1,6 @@
 /**
- * Colours of charts, and the look that all charts share. On a page colours are variables of its style sheet, so that they
- * follow the reader's theme; in a picture of its own they are the light theme's.
+ * Colours of charts, and the look that all charts share. On a page colours are variables of its style sheet, so that
+ * they follow the reader's theme; in a picture of its own they are the light theme's.
  */
 import type { Chart } from "./pictures.ts";
 

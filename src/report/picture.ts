@@ -70,8 +70,8 @@ function harmless(chart: Chart): Chart {
 }
 
 /**
- * The plotting library uses values as keys of objects. `__proto__` and `constructor` are there before it puts anything in;
- * a space without width makes them words like others.
+ * The plotting library uses values as keys of objects. `__proto__` and `constructor` are there before it puts anything
+ * in; a space without width makes them words like others.
  */
 function ordinaryKey(text: string): string {
   return text in Object.prototype ? `${text}\u200b` : text;

@@ -57,7 +57,9 @@ export async function readRun(directory: string): Promise<RunFiles> {
   return { record, plan, evaluation, curve, baseHash, directory };
 }
 
-/** Of the weights of the model that was pruned, by facts.json; null when it does not say. @throws GpruneError BAD_FILE */
+/**
+ * Of the weights of the model that was pruned, by facts.json; null when it does not say. @throws GpruneError BAD_FILE
+ */
 export function readBaseHash(directory: string): Promise<string | null> {
   return read(directory, RUN_FILES.facts, parseBaseHash);
 }

@@ -3,8 +3,8 @@ import { resolve } from "node:path";
 import type { RunFiles } from "./facts.ts";
 
 /**
- * For each run as many of the last parts of its directory as tell it from the others; the name it was given when it was made where
- * no directory is known. What is the same all the same is numbered.
+ * For each run as many of the last parts of its directory as tell it from the others; the name it was given when it was
+ * made where no directory is known. What is the same all the same is numbered.
  */
 export function runNames(runs: readonly Pick<RunFiles, "record" | "directory">[]): readonly string[] {
   const paths = runs.map(({ record, directory }) =>

@@ -57,7 +57,9 @@ export interface RunRecord {
   /** Of the calibration stage; null without one. */
   readonly tokens_per_second: number | null;
   readonly peak_rss_bytes: number;
-  /** Where it computed, where that was to be, and why it is not the same place; absent in records of versions before. */
+  /**
+   * Where it computed, where that was to be, and why it is not the same place; absent in records of versions before.
+   */
   readonly device?:
     | { readonly used: string; readonly asked: string; readonly problem: string | null }
     | undefined;

@@ -1,6 +1,7 @@
 /**
- * The evaluation that `gprune eval --save` leaves beside a model, evaluation.json, for its report: scores of the model and
- * of its baseline, and how far they are apart. Texts and tasks are lists and not keys, so that no name can mean anything.
+ * The evaluation that `gprune eval --save` leaves beside a model, evaluation.json, for its report: scores of the model
+ * and of its baseline, and how far they are apart. Texts and tasks are lists and not keys, so that no name can mean
+ * anything.
  */
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
@@ -42,9 +43,9 @@ export interface SavedSettings {
   /** Windows of each at most, null when all were taken, and whether BOS begins them. Their tokens are `seq_len`. */
   readonly texts: { readonly limit: number | null; readonly bos: boolean } | null;
   /**
-   * Documents of each at most; the solved questions before each, null when tasks have different numbers of them (or, by a version
-   * that did not say more, as many as each task wanted itself), and what drew them, null without; whether questions were put
-   * as messages, and what a system message said.
+   * Documents of each at most; the solved questions before each, null when tasks have different numbers of them (or, by
+   * a version that did not say more, as many as each task wanted itself), and what drew them, null without; whether
+   * questions were put as messages, and what a system message said.
    */
   readonly tasks: {
     readonly limit: number | null;
@@ -197,8 +198,8 @@ export interface AddedEvaluation {
 
 /**
  * Adds what was measured now to what was saved earlier: of the same name in its place, else behind. Against the same
- * baseline earlier texts stay when windows, their beginning and their limit are the same, tasks when limit, solved questions and messages are, and
- * both when none of theirs was measured now.
+ * baseline earlier texts stay when windows, their beginning and their limit are the same, tasks when limit, solved
+ * questions and messages are, and both when none of theirs was measured now.
  */
 export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): AddedEvaluation {
   if (earlier === null) return { evaluation: now, dropped: [] };
@@ -220,7 +221,10 @@ export function addedTo(earlier: SavedEvaluation | null, now: SavedEvaluation): 
   };
 }
 
-/** Whether two are compared with the same weights, or with none; where those are not known, with a model of the same name. */
+/**
+ * Whether two are compared with the same weights, or with none; where those are not known, with a model of the same
+ * name.
+ */
 export function isSameBaseline(a: SavedEvaluation, b: SavedEvaluation): boolean {
   return isSameWeights(a.baseline_sha256, b.baseline_sha256) ?? a.baseline === b.baseline;
 }

@@ -1,6 +1,6 @@
 /**
- * Which texts several runs were measured on alike, so that their numbers can be compared. Runs keep no text, so that it is told by
- * what they say of it, and called the same only where that leaves no doubt.
+ * Which texts several runs were measured on alike, so that their numbers can be compared. Runs keep no text, so that it
+ * is told by what they say of it, and called the same only where that leaves no doubt.
  */
 import { isSamePath } from "./facts.ts";
 import type { NamedFacts } from "./references.ts";
@@ -8,7 +8,9 @@ import { shortName } from "./text.ts";
 
 /** Relative difference of two perplexities of one model on one text, computed on other machines. */
 const SAME = 1e-3;
-/** Where the same path does not say that it is one text, or one model: as far as one machine computes the same twice. */
+/**
+ * Where the same path does not say that it is one text, or one model: as far as one machine computes the same twice.
+ */
 const SURELY_SAME = 1e-6;
 
 export type TextKind = "heldOut" | "texts";

@@ -1,6 +1,6 @@
 /**
- * What the bytes of a run's output depend on: settings, inputs by their hashes, versions, the processor. A run that goes
- * on with kept results must have the same facts, and every output says which they were.
+ * What the bytes of a run's output depend on: settings, inputs by their hashes, versions, the processor. A run that
+ * goes on with kept results must have the same facts, and every output says which they were.
  */
 
 import { createHash } from "node:crypto";
@@ -104,7 +104,9 @@ export function formatFacts({ facts, result }: FactsRecord): string {
   return `${JSON.stringify({ format: "gprune-facts", version: 1, facts, result }, null, 1)}\n`;
 }
 
-/** What the facts.json of an output says; null when there is none. @throws GpruneError BAD_FILE when it cannot be read */
+/**
+ * What the facts.json of an output says; null when there is none. @throws GpruneError BAD_FILE when it cannot be read
+ */
 export async function readFacts(path: string): Promise<FactsRecord | null> {
   if ((await kindOfPath(path)) !== "file") return null;
   const record = recordSchema.safeParse(await readJsonFile(path, FACTS_LIMITS));

@@ -117,7 +117,10 @@ function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
 const MANY_SETS = 5;
 /** Windows of each set when nothing is said; fewer sets have as many together as `MANY_SETS` would. */
 const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
-/** Least squares has so many times as many, while all sets together have no more than `MANY_WINDOWS` (docs/EXPERIMENTS.md). */
+/**
+ * Least squares has so many times as many, while all sets together have no more than `MANY_WINDOWS`
+ * (docs/EXPERIMENTS.md).
+ */
 const REFIT_TIMES = 2;
 const MANY_WINDOWS = 240;
 /** Bytes of a model's layers in float32, all of which are in memory while it writes, up to which it does unasked. */
@@ -126,8 +129,8 @@ const WRITING_BYTES = 2 ** 32;
 const OWN_NAMES = ["own", "self", "model"] as const;
 
 /**
- * A configuration with the set that the model is to write, if there is to be one, the number and length of windows, and the names
- * of the metrics and the allocation that are used.
+ * A configuration with the set that the model is to write, if there is to be one, the number and length of windows, and
+ * the names of the metrics and the allocation that are used.
  * @throws GpruneError BAD_ARGUMENT for metrics that there are not
  */
 export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {

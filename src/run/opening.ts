@@ -1,4 +1,6 @@
-/** The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of. */
+/**
+ * The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of.
+ */
 
 import type { OnProgress } from "../base/progress.ts";
 import type { SampledSet } from "../calibrate/windows.ts";
@@ -27,7 +29,8 @@ export interface AskedRun {
 
 /**
  * Finds what a configuration names, but for the model and the texts.
- * @throws GpruneError UNSUPPORTED when a device that is required is not there, and as `metricByName`, `fallbackByName` and `readPlan`
+ * @throws GpruneError UNSUPPORTED when a device that is required is not there, and as `metricByName`, `fallbackByName`
+ * and `readPlan`
  */
 export async function askedRun(
   asked: RunConfig,

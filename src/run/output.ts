@@ -141,7 +141,10 @@ interface FinishedRun {
   readonly recorded: FactsRecord | null;
 }
 
-/** @throws GpruneError OUTPUT_EXISTS when an output that is there is no model, for what of its files is missing or cut off */
+/**
+ * @throws GpruneError OUTPUT_EXISTS when an output that is there is no model, for what of its files is missing or cut
+ * off
+ */
 async function requireWhole(output: string): Promise<void> {
   try {
     const { weights } = await openModel(output);

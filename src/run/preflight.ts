@@ -98,7 +98,8 @@ export function estimateNeeds(
   const dtype = storedDType(model, config.dtype);
   const output = (parameterCount(spec) - removed) * FLOAT_BYTES[dtype];
   const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
-  // A state is there twice while it takes the place of the one before: hidden states, new weights and both their moments.
+  // A state is there twice while it takes the place of the one before: hidden states, new weights and both their
+  // moments.
   const { moments, refined } = plan;
   const channels = spacesOf(spec).reduce((sum, space) => sum + channelCount(space), 0);
   const hidden = hiddenOf(fits ? Math.max(tokens, refitTokens) : tokens);

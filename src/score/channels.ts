@@ -40,7 +40,10 @@ export function variances({ sum, sumSquares, tokens }: SetChannelStats): Float64
   return sumSquares.map((squares, j) => Math.max(0, squares / tokens - (sum[j]! / tokens) ** 2));
 }
 
-/** Column sums of weights that are still in use, by what was summed: one weight is scored by the statistics of many sets. */
+/**
+ * Column sums of weights that are still in use, by what was summed: one weight is scored by the statistics of many
+ * sets.
+ */
 const knownSums = new WeakMap<Tensor, Map<(value: number) => number, Float64Array>>();
 
 /** sum over rows of term(W_ij) for every column j of a [rows, columns] weight, [columns]; not to be changed. */

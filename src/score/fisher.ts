@@ -3,8 +3,9 @@
  *
  * s_u = mean over windows of (d loss / d gate_u)^2, one gate per unit
  *
- * Source: Molchanov et al., Importance Estimation for Neural Network Pruning (arXiv 1906.10771), eq. 9, and Kwon et al.,
- * A Fast Post-Training Pruning Framework for Transformers (arXiv 2204.09656), section 3; per sequence and not per token.
+ * Source: Molchanov et al., Importance Estimation for Neural Network Pruning (arXiv 1906.10771), eq. 9, and Kwon et
+ * al., A Fast Post-Training Pruning Framework for Transformers (arXiv 2204.09656), section 3; per sequence and not per
+ * token.
  */
 import { gatesOf, spreadOverChannels } from "./channels.ts";
 import type { Metric, ScoringView } from "./metric.ts";

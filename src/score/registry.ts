@@ -33,7 +33,8 @@ export const METRICS: readonly Metric[] = [
 ];
 
 /**
- * The metric of a name; case, hyphens, underscores, spaces and the prefix `flap-` do not matter, so that `wifv` is `flap-wifv`.
+ * The metric of a name; case, hyphens, underscores, spaces and the prefix `flap-` do not matter, so that `wifv` is
+ * `flap-wifv`.
  * @param where - what says it, for messages
  * @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones
  */

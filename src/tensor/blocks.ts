@@ -1,7 +1,7 @@
 /**
  * Matrices in blocks of small integers, as quantised files hold them: neighbours of a row share a scale, and in some
- * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset, or the sum of two such terms. Values only; formats of
- * files are elsewhere (io/ggml_blocks.ts), and so is what multiplies by them (graph/block_products.ts).
+ * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset, or the sum of two such terms. Values only;
+ * formats of files are elsewhere (io/ggml_blocks.ts), and so is what multiplies by them (graph/block_products.ts).
  */
 
 /** How the weights of a matrix are held. */
@@ -21,7 +21,10 @@ export interface BlockTensor {
   /** [N, I] */
   readonly shape: readonly [number, number];
   readonly layout: BlockLayout;
-  /** [terms * N, G, blockSize * bits / 8], all rows of a term together; of two codes in a byte the lower half is the first. */
+  /**
+   * [terms * N, G, blockSize * bits / 8], all rows of a term together; of two codes in a byte the lower half is the
+   * first.
+   */
   readonly codes: Uint8Array;
   /** [terms * N, G] */
   readonly scales: Float32Array;

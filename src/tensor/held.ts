@@ -3,8 +3,8 @@ import { sliceRows } from "./memory.ts";
 import type { RowRange, Tensor, TensorSource } from "./tensor.ts";
 
 /**
- * Keeps every tensor that is read whole, as long as anybody has the source; parts of it are views from then on. Whoever reads one must
- * not change it. Blocks of small integers are not given.
+ * Keeps every tensor that is read whole, as long as anybody has the source; parts of it are views from then on. Whoever
+ * reads one must not change it. Blocks of small integers are not given.
  */
 export function heldSource(source: TensorSource): TensorSource {
   const held = new Map<string, Promise<Tensor>>();

@@ -66,7 +66,10 @@ export class MemoryStash implements Stash {
   }
 }
 
-/** Tensors by name, kept in a stash and read when they are asked for. A state that holds the map holds references, not values. */
+/**
+ * Tensors by name, kept in a stash and read when they are asked for. A state that holds the map holds references, not
+ * values.
+ */
 export class StashedTensors {
   readonly tensors: Map<string, StoredTensor> = new Map();
   readonly #open: () => Promise<Stash>;

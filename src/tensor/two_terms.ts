@@ -1,9 +1,9 @@
 /**
- * A matrix of floating-point numbers as two terms of 8-bit integers in blocks (blocks.ts), so that what multiplies by integers
- * can multiply by it: 2.1 bytes a weight. Scales are powers of two, s and s / 256, with the largest magnitude of the block at most
- * 127 s: the first term is the weight rounded to s, the second what that leaves, rounded to s / 256. So bfloat16 weights are
- * exact down to a 64th of their block's largest, float16 weights down to an eighth, and all others are off by 2^-14 of the largest
- * at most.
+ * A matrix of floating-point numbers as two terms of 8-bit integers in blocks (blocks.ts), so that what multiplies by
+ * integers can multiply by it: 2.1 bytes a weight. Scales are powers of two, s and s / 256, with the largest magnitude
+ * of the block at most 127 s: the first term is the weight rounded to s, the second what that leaves, rounded to s /
+ * 256. So bfloat16 weights are exact down to a 64th of their block's largest, float16 weights down to an eighth, and
+ * all others are off by 2^-14 of the largest at most.
  */
 import { type BlockLayout, type BlockTensor, blocksOfRow, emptyBlocks } from "./blocks.ts";
 import type { Tensor } from "./tensor.ts";

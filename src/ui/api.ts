@@ -1,4 +1,6 @@
-/** What the page and its server tell each other, as JSON. The page imports this file, and how the report writes numbers. */
+/**
+ * What the page and its server tell each other, as JSON. The page imports this file, and how the report writes numbers.
+ */
 
 /** Runs on one page of comparison. */
 export const MAX_COMPARED = 12;

@@ -1,4 +1,7 @@
-/** Reduces the settings of a finished run to those that a user has to give for a similar one, without defaults and what follows from others. */
+/**
+ * Reduces the settings of a finished run to those that a user has to give for a similar one, without defaults and what
+ * follows from others.
+ */
 import { windowLength } from "../calibrate/windows.ts";
 import { DEFAULTS, inSchemaOrder, RECOVERY, type RunConfig, resolveRunConfig } from "../config.ts";
 import { GpruneError } from "../errors.ts";
@@ -11,9 +14,9 @@ const NAMED = { model: "model", output: "output" } as const;
 const DERIVED = ["recover", "allocation", "refine", "gradientWindows", "refitSamples", "samples"] as const;
 
 /**
- * A run's record has every setting as it was settled: windows by the number of sets, an allocation by the method. A setting that would
- * be settled the same way again is left out, so that it follows when the user changes another. A set that the model wrote unasked
- * stays, since whether it would come again depends on the model.
+ * A run's record has every setting as it was settled: windows by the number of sets, an allocation by the method. A
+ * setting that would be settled the same way again is left out, so that it follows when the user changes another. A set
+ * that the model wrote unasked stays, since whether it would come again depends on the model.
  * @returns the same settings where they are not those of a run of this version
  */
 export function askedSettings(settings: Settings): Settings {

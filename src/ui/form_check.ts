@@ -1,4 +1,6 @@
-/** What can be said of a form before a run is started: whether everything that it names is there, and its name is free. */
+/**
+ * What can be said of a form before a run is started: whether everything that it names is there, and its name is free.
+ */
 import { join } from "node:path";
 import { z } from "zod";
 import { isOwnText } from "../calibrate/windows.ts";

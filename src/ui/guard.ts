@@ -1,10 +1,10 @@
 /**
  * Who may talk to the server. It listens on the loopback interface only, but every page in a browser can send requests
- * there, so a request must name this server as its host (against DNS rebinding), come from the server's own page if it says
- * where it comes from, and carry a secret. The token of the printed address, in a header, allows everything; the page keeps it
- * where pages of this host and port alone can look. A cookie is for what browsers ask without headers, and allows reading only:
- * cookies know no ports, so that a browser shows it to every server of this machine. The page and its script hold nothing
- * secret and are given to everybody.
+ * there, so a request must name this server as its host (against DNS rebinding), come from the server's own page if it
+ * says where it comes from, and carry a secret. The token of the printed address, in a header, allows everything; the
+ * page keeps it where pages of this host and port alone can look. A cookie is for what browsers ask without headers,
+ * and allows reading only: cookies know no ports, so that a browser shows it to every server of this machine. The page
+ * and its script hold nothing secret and are given to everybody.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
@@ -57,7 +57,10 @@ export interface Guard {
   readonly everything: MiddlewareHandler;
   /** Refuses who does not have the token, or for reading the cookie. */
   readonly secrets: MiddlewareHandler;
-  /** Gives a cookie for the token of the address, and to the page the token in a part of the address that is sent nowhere. */
+  /**
+   * Gives a cookie for the token of the address, and to the page the token in a part of the address that is sent
+   * nowhere.
+   */
   readonly entrance: MiddlewareHandler;
 }
 

@@ -27,7 +27,8 @@ interface Place {
 
 /**
  * The newest first. Directories that hold no run are left out, and what cannot be read is there with its reason.
- * @param known - from the list before: finished runs whose files are as they were are not read again, and are the same objects
+ * @param known - from the list before: finished runs whose files are as they were are not read again, and are the same
+ * objects
  */
 export async function listRuns(
   directory: string,

@@ -1,4 +1,7 @@
-/** The local page: hono on the loopback interface, JSON and server-sent events; what may be asked is decided in guard.ts. */
+/**
+ * The local page: hono on the loopback interface, JSON and server-sent events; what may be asked is decided in
+ * guard.ts.
+ */
 import { createServer, type Server } from "node:http";
 import { join, resolve } from "node:path";
 import { getRequestListener } from "@hono/node-server";

@@ -66,8 +66,8 @@ export class UnitComputer {
   }
 
   /**
-   * Opens the model of a unit unless it is open. Failures that say something about this machine, and not about the unit, are
-   * failures of this.
+   * Opens the model of a unit unless it is open. Failures that say something about this machine, and not about the
+   * unit, are failures of this.
    * @throws GpruneError as `openModel`; MODEL_DIFFERS when the model here is another one
    */
   async open({ model, unit }: UnitJob): Promise<void> {

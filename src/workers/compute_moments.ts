@@ -20,8 +20,8 @@ export interface UnitPlace {
 }
 
 /**
- * Moments of a range of layers. @returns `moments`; `after`: the objects that the hidden states of every shard are after the range,
- * by which the run sees that the units of statistics had the same
+ * Moments of a range of layers. @returns `moments`; `after`: the objects that the hidden states of every shard are
+ * after the range, by which the run sees that the units of statistics had the same
  */
 export async function momentsUnit(
   { shards: object, first, end }: MomentsUnit,

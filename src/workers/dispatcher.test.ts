@@ -78,7 +78,9 @@ test("a server that answers nothing is not looked at before its queue is open", 
   expect(unheard).toEqual([]);
 });
 
-/** A dispatcher, and its queue as others see it. @param before - what happens to the queue before there is a dispatcher */
+/**
+ * A dispatcher, and its queue as others see it. @param before - what happens to the queue before there is a dispatcher
+ */
 async function runInQueue(before: (jobs: JobQueue) => Promise<void> = async () => {}): Promise<{
   readonly queue: QueueAddress;
   readonly jobs: JobQueue;

@@ -1,7 +1,7 @@
 /**
- * Sends units to the queue and waits for their results. The store is what counts: a unit is done when its record is there and every
- * object that the record names has the right hash. Events of the queue, and a poll every few seconds in case one was lost, only say
- * when to look.
+ * Sends units to the queue and waits for their results. The store is what counts: a unit is done when its record is
+ * there and every object that the record names has the right hash. Events of the queue, and a poll every few seconds in
+ * case one was lost, only say when to look.
  */
 import { isDeepStrictEqual } from "node:util";
 import { interrupted } from "../base/stages.ts";
@@ -111,8 +111,8 @@ export class Dispatcher {
 
   /**
    * The result of a unit, computed unless it is known already.
-   * @throws GpruneError UNIT_FAILED naming the unit and the reason when nobody can compute it; the error of the pass when it is
-   *   one that a run on one machine would have; QUEUE_FAILED when the server stays away; STORE_FAILED
+   * @throws GpruneError UNIT_FAILED naming the unit and the reason when nobody can compute it; the error of the pass
+   *   when it is one that a run on one machine would have; QUEUE_FAILED when the server stays away; STORE_FAILED
    */
   async result(unit: Unit): Promise<UnitResult> {
     if (this.#failure !== undefined) throw this.#failure;
@@ -204,7 +204,9 @@ export class Dispatcher {
     return formatJob({ model: this.#options.model, unit });
   }
 
-  /** Gives a job this run's data: an earlier run may have had the model elsewhere, which the unit's key does not say. */
+  /**
+   * Gives a job this run's data: an earlier run may have had the model elsewhere, which the unit's key does not say.
+   */
   async #correct(key: string, unit: Unit, data: unknown): Promise<void> {
     const job = this.#jobOf(unit);
     if (!isDeepStrictEqual(data, job)) await this.#queue.update(key, job);

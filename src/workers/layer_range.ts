@@ -1,6 +1,6 @@
 /**
- * A pass over a range of layers. To the pass it is a run that was interrupted: it goes on from the hidden states before the range, and
- * those after it are handed over where progress would be kept.
+ * A pass over a range of layers. To the pass it is a run that was interrupted: it goes on from the hidden states before
+ * the range, and those after it are handed over where progress would be kept.
  */
 
 import type { Checkpoints } from "../base/stages.ts";
@@ -15,8 +15,9 @@ interface RangeOfModel extends LayerRange {
 }
 
 /**
- * @param states - `before`: takes the hidden states of every micro-batch before `first`, as large as all texts, which nothing else
- *   may hold on to; null at the embeddings. `after`: is given those behind the range, unless it reaches the end of the model
+ * @param states - `before`: takes the hidden states of every micro-batch before `first`, as large as all texts, which
+ *   nothing else may hold on to; null at the embeddings. `after`: is given those behind the range, unless it reaches
+ *   the end of the model
  */
 export function overLayers(
   { first, end, layers }: RangeOfModel,

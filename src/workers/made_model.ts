@@ -1,6 +1,7 @@
 /**
- * The pruned model of a worker's units. Those that follow one another mostly have the same one: it is made once, and its tensors stay
- * in memory once they were read from the store, as long as there is room. They are the bits that the store has, wherever they are.
+ * The pruned model of a worker's units. Those that follow one another mostly have the same one: it is made once, and
+ * its tensors stay in memory once they were read from the store, as long as there is room. They are the bits that the
+ * store has, wherever they are.
  */
 import type { ModelRecipe } from "../calibrate/passes.ts";
 import { collectGarbage } from "../io/machine.ts";

@@ -1,4 +1,7 @@
-/** A store whose failures are waited out, so that one which is away for some minutes costs nothing but time, as the queue does. */
+/**
+ * A store whose failures are waited out, so that one which is away for some minutes costs nothing but time, as the
+ * queue does.
+ */
 
 import { interrupted } from "../base/stages.ts";
 import { type Store, StoreAway } from "../io/store.ts";
@@ -30,7 +33,8 @@ export function patientStore(store: Store, options: PatientOptions = {}): Store 
 }
 
 /**
- * Asks a store until it is not away. What fails for another reason fails at once. Waiting alone keeps no process from ending.
+ * Asks a store until it is not away. What fails for another reason fails at once. Waiting alone keeps no process from
+ * ending.
  * @throws GpruneError INTERRUPTED when the signal ends the waiting; as `ask`
  */
 export async function patiently<T>(

@@ -1,7 +1,7 @@
 /**
- * The queue between a run and its workers: BullMQ, of which only this file and queue_server.ts know. Jobs have the key of their unit as
- * name, so one that is asked for twice lies there once. The queue only says who computes what; results lie in the store, and are
- * true wherever and however often they were computed.
+ * The queue between a run and its workers: BullMQ, of which only this file and queue_server.ts know. Jobs have the key
+ * of their unit as name, so one that is asked for twice lies there once. The queue only says who computes what; results
+ * lie in the store, and are true wherever and however often they were computed.
  */
 import {
   type Job,
@@ -147,8 +147,8 @@ export class JobWorker {
   }
 
   /**
-   * Takes no further job, and ends once the one at hand has been given back. A server that is away does not get it back: it
-   * gives the job to another worker when the lock is over.
+   * Takes no further job, and ends once the one at hand has been given back. A server that is away does not get it
+   * back: it gives the job to another worker when the lock is over.
    * @param stop - stops what is computed for it
    */
   async close(stop: () => Promise<void>): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * The server that a queue lies on: Redis, or PostgreSQL from version 13. BullMQ does the same on both; what differs is how a
- * server is reached, and how one that is gone is let go.
+ * The server that a queue lies on: Redis, or PostgreSQL from version 13. BullMQ does the same on both; what differs is
+ * how a server is reached, and how one that is gone is let go.
  */
 import {
   createPostgresBackend,
@@ -143,9 +143,9 @@ class PostgresServer implements QueueServer {
 }
 
 /**
- * Whether an error says that PostgreSQL is not there, rather than what it thinks of a question. The classes of SQLSTATE are
- * connection exceptions, too few resources, and interventions of an operator, which restarts are; the rest are errors of the
- * system, and the driver's own, which have no code.
+ * Whether an error says that PostgreSQL is not there, rather than what it thinks of a question. The classes of SQLSTATE
+ * are connection exceptions, too few resources, and interventions of an operator, which restarts are; the rest are
+ * errors of the system, and the driver's own, which have no code.
  */
 function isAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -154,7 +154,10 @@ function isAway(error: unknown): boolean {
   return code === undefined ? /connection|terminated|timeout/i.test(error.message) : /^E[A-Z]+$/.test(code);
 }
 
-/** Waits for the first answer. @throws GpruneError QUEUE_FAILED with what the client last heard when there is none in time */
+/**
+ * Waits for the first answer. @throws GpruneError QUEUE_FAILED with what the client last heard when there is none in
+ * time
+ */
 async function answered(
   client: NodeJS.EventEmitter,
   ask: () => Promise<unknown>,

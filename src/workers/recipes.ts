@@ -1,6 +1,6 @@
 /**
- * Recipes of pruned models in a store: a small value that names the objects of tensors, each of which is read when it is needed,
- * since together they may be most of a model.
+ * Recipes of pruned models in a store: a small value that names the objects of tensors, each of which is read when it
+ * is needed, since together they may be most of a model.
  */
 import type { ModelRecipe } from "../calibrate/passes.ts";
 import type { Digest } from "../io/stage_file.ts";

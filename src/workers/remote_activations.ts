@@ -1,6 +1,7 @@
 /**
- * Statistics and moments that other processes compute: every shard of windows makes its own way through ranges of layers, whose units
- * add up statistics, and then one unit for each range goes through it with all shards that count in the moments.
+ * Statistics and moments that other processes compute: every shard of windows makes its own way through ranges of
+ * layers, whose units add up statistics, and then one unit for each range goes through it with all shards that count in
+ * the moments.
  */
 
 import type { OnProgress } from "../base/progress.ts";
@@ -71,7 +72,9 @@ interface ShardOrder {
   readonly onPassed: OnPassed;
 }
 
-/** A shard's way through the layers, a range of them after the other; not the last one where only its input is wanted. */
+/**
+ * A shard's way through the layers, a range of them after the other; not the last one where only its input is wanted.
+ */
 async function wayOf(remote: Remote, { shard, kept, onPassed }: ShardOrder): Promise<ShardWay> {
   const { windows, owners } = shard;
   const units: StatisticsUnit[] = [];
@@ -166,8 +169,9 @@ async function momentsOfRange(
 }
 
 /**
- * Whether every range ended with the states that the next one began with. Then the first one, which began with the embeddings as a
- * single process does, and all after it have computed what that process computes, whatever programs the units of statistics have.
+ * Whether every range ended with the states that the next one began with. Then the first one, which began with the
+ * embeddings as a single process does, and all after it have computed what that process computes, whatever programs the
+ * units of statistics have.
  * @param known - states of every shard before each range; null before the first
  */
 export function isSameStream(

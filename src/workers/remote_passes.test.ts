@@ -64,7 +64,8 @@ test.skipIf(!hasRedis)(
       for (const { object } of kept.values()) await rm(pathOf(object), { force: true });
       expect(await pruned(`without ${name}`)).toEqual(expected);
     }
-    // Of their size still: workers find it, the run ends, and the one that is repeated has what they removed made again.
+    // Of their size still: workers find it, the run ends, and the one that is repeated has what they removed made
+    // again.
     const states = await objectsOf(store, "hidden");
     for (const object of states) {
       const bytes = await readFile(pathOf(object));

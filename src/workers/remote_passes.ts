@@ -44,7 +44,10 @@ export interface Distribution {
   readonly store: string;
   /** Threads of one operator, on processors where results may depend on it. */
   readonly threads?: number | undefined;
-  /** Layers of a unit of statistics, moments or refitting; an eighth, or as many as have a billion parameters, when absent. */
+  /**
+   * Layers of a unit of statistics, moments or refitting; an eighth, or as many as have a billion parameters, when
+   * absent.
+   */
   readonly layersPerUnit?: number | undefined;
 }
 
@@ -54,7 +57,8 @@ const UNIT_PARAMETERS = 2 ** 30;
 const TARGET_RANGES = 8;
 
 /**
- * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same server and have the same store.
+ * Passes for `prune(config, { openPasses })`, computed by the workers that listen at the same server and have the same
+ * store.
  * @throws GpruneError, when opened, QUEUE_FAILED or STORE_FAILED
  */
 export function distributed(distribution: Distribution): (base: PassesBase) => Promise<ConnectedPasses> {

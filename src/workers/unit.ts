@@ -1,7 +1,7 @@
 /**
- * Units of work as they travel: JSON with names and hashes, while what they read and give lies in the store. A unit's key is the
- * hash of everything that its result depends on, so equal work is done once, whoever asks for it, and as often as somebody
- * happens to do it the result is the same.
+ * Units of work as they travel: JSON with names and hashes, while what they read and give lies in the store. A unit's
+ * key is the hash of everything that its result depends on, so equal work is done once, whoever asks for it, and as
+ * often as somebody happens to do it the result is the same.
  */
 import { availableParallelism } from "node:os";
 import { z } from "zod";
@@ -187,8 +187,8 @@ export function describeUnit(unit: Unit): string {
 }
 
 /**
- * What computes the same bits: versions and instruction sets, and the number of threads where that has not been shown not to
- * matter (run/facts.ts).
+ * What computes the same bits: versions and instruction sets, and the number of threads where that has not been shown
+ * not to matter (run/facts.ts).
  */
 function environment(threads: number = availableParallelism()): string {
   return JSON.stringify([versions(), processor(), ...(process.arch === "x64" ? [] : [threads])]);

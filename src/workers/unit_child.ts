@@ -1,6 +1,6 @@
 /**
- * The program of the process that computes units for a worker (unit_process.ts): takes settings as its only argument and jobs as
- * messages, and answers each. It ends when its worker does.
+ * The program of the process that computes units for a worker (unit_process.ts): takes settings as its only argument
+ * and jobs as messages, and answers each. It ends when its worker does.
  */
 import { GpruneError, type PlainError } from "../errors.ts";
 import { openStore } from "../io/open_store.ts";

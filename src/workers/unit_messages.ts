@@ -8,7 +8,9 @@ export interface ChildSettings {
   readonly store: string;
   readonly model?: string | undefined;
   readonly threads?: number | undefined;
-  /** A directory of its own for objects on their way, which need not be there yet, and goes when the child has ended. */
+  /**
+   * A directory of its own for objects on their way, which need not be there yet, and goes when the child has ended.
+   */
   readonly scratch: string;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The process that computes a worker's units, one at a time. A run of ONNX Runtime blocks a process, and what goes wrong in it
- * may end one: the worker itself stays free to keep its lock and to say what happened.
+ * The process that computes a worker's units, one at a time. A run of ONNX Runtime blocks a process, and what goes
+ * wrong in it may end one: the worker itself stays free to keep its lock and to say what happened.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";

@@ -1,4 +1,7 @@
-/** Progress of a pass that others compute: it is told again and again while nothing happens, so that a run can be stopped. */
+/**
+ * Progress of a pass that others compute: it is told again and again while nothing happens, so that a run can be
+ * stopped.
+ */
 import type { ProgressEvent, Reporting } from "../base/progress.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 

@@ -22,7 +22,10 @@ async function smallJob(directory: string, store: Store): Promise<UnitJob> {
   return { model, unit: { kind: "losses", hashes, windows, recipe: null } };
 }
 
-/** A job in a queue of its own server, and what a worker of it is started with. @param record - that its store has already */
+/**
+ * A job in a queue of its own server, and what a worker of it is started with. @param record - that its store has
+ * already
+ */
 async function withJob({ record }: { readonly record?: string } = {}) {
   const { server, root } = await redisForTest();
   const address = join(root, "store");

@@ -1,6 +1,6 @@
 /**
- * A worker: takes units from the queue, has a child compute them, and records what they gave. Whatever happens to it, its unit
- * goes to another one; the first record of a unit's result stays, and others are not looked at.
+ * A worker: takes units from the queue, has a child compute them, and records what they gave. Whatever happens to it,
+ * its unit goes to another one; the first record of a unit's result stays, and others are not looked at.
  */
 import { setInterval } from "node:timers/promises";
 import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
@@ -61,7 +61,10 @@ export interface WorkerSettings {
 /** Looks at the store's identity within the time of a lock. */
 const STORE_LOOKS = 6;
 
-/** Refitting a layer of 70 billion parameters' shape on a million tokens takes a machine of 16 cores more than two hours. */
+/**
+ * Refitting a layer of 70 billion parameters' shape on a million tokens takes a machine of 16 cores more than two
+ * hours.
+ */
 const UNIT_SECONDS = 6 * 3600;
 
 /** Errors of opening the model that say something about this machine, so that it must not have more units. */
@@ -78,17 +81,19 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /**
- * Computes units until it is told to stop. Where the queue's server is away then, its client goes on looking for it, which keeps a
- * process from ending by itself.
- * @throws GpruneError QUEUE_FAILED and STORE_FAILED when they cannot be reached at the beginning; MODEL_DIFFERS and NOT_FOUND
- *   when this machine has not the model that a run prunes
+ * Computes units until it is told to stop. Where the queue's server is away then, its client goes on looking for it,
+ * which keeps a process from ending by itself.
+ * @throws GpruneError QUEUE_FAILED and STORE_FAILED when they cannot be reached at the beginning; MODEL_DIFFERS and
+ *   NOT_FOUND when this machine has not the model that a run prunes
  */
 export async function runWorker(settings: WorkerSettings): Promise<void> {
   const store = patientStore(await openStore(settings.store));
   while ((await listen(settings, store)) === "moved") await settings.onEvent?.({ event: "moved" });
 }
 
-/** Serves the queue of a store until the worker is told to stop, or the store has been emptied and so has another queue. */
+/**
+ * Serves the queue of a store until the worker is told to stop, or the store has been emptied and so has another queue.
+ */
 async function listen(settings: WorkerSettings, store: Store): Promise<"told" | "moved"> {
   const { redis, threads, signal, lockSeconds = 30 } = settings;
   const identity = await storeIdentity(store);
@@ -195,7 +200,10 @@ class UnitWorker {
     return again ? new Error(formatFailure(failure)) : new HopelessJob(formatFailure(failure));
   }
 
-  /** Whether the unit's result is recorded. A record that is not the unit's is forgotten: it would keep the name from the result. */
+  /**
+   * Whether the unit's result is recorded. A record that is not the unit's is forgotten: it would keep the name from
+   * the result.
+   */
   async #isKnown(key: string): Promise<boolean> {
     const record = await this.#store.record(recordName(key));
     if (record === null) return false;

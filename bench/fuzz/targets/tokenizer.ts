@@ -1,7 +1,7 @@
 /**
- * tokenizer.json and its companion of every kind of model, sound or with one of the two tampered with, and a text. Regular
- * expressions of the file's own are left to tokenizer_engine.test.ts: they run in a thread, of which ten thousand would be
- * too many.
+ * tokenizer.json and its companion of every kind of model, sound or with one of the two tampered with, and a text.
+ * Regular expressions of the file's own are left to tokenizer_engine.test.ts: they run in a thread, of which ten
+ * thousand would be too many.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";

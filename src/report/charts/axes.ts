@@ -18,7 +18,10 @@ export interface Span {
   readonly max: number;
 }
 
-/** The values' span, a little wider; never empty. @param pad - share of the span, or of the value where there is one alone */
+/**
+ * The values' span, a little wider; never empty. @param pad - share of the span, or of the value where there is one
+ * alone
+ */
 export function spanOf(values: readonly number[], pad: number): Span {
   const [min, max] = [Math.min(...values), Math.max(...values)];
   const size = Math.max(Math.abs(min), Math.abs(max));
@@ -62,8 +65,8 @@ function decimalsOf(ticks: readonly number[]): number {
 }
 
 /**
- * Round numbers inside a span for a logarithmic axis: every nth power of ten, or 1, 2, 5 times those, or equal steps where the span
- * is narrow; as many as have room for labels.
+ * Round numbers inside a span for a logarithmic axis: every nth power of ten, or 1, 2, 5 times those, or equal steps
+ * where the span is narrow; as many as have room for labels.
  */
 export function logTicks({ min, max }: Span): readonly number[] {
   const first = Math.floor(Math.log10(min));

@@ -75,7 +75,10 @@ interface Series {
   readonly mark: "line" | "point";
 }
 
-/** Encodings that tell things side by side apart: by colour, and by shape or dash where there are more of them than colours. */
+/**
+ * Encodings that tell things side by side apart: by colour, and by shape or dash where there are more of them than
+ * colours.
+ */
 export function seriesMarks({ field, names, palette, mark }: Series): Chart {
   const colors = palette.series;
   const round = (index: number): number => Math.floor(index / colors.length);

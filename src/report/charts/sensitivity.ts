@@ -205,7 +205,10 @@ const LABEL_CHARACTERS = 44;
 /** A name without its middle where it is too long for an axis: ends tell more. */
 const SHORT_LABEL = "truncate(datum.label, 13, 'center')";
 
-/** Names of sets below a figure, slanting where they would touch, and upright where they would still, as many as have room. */
+/**
+ * Names of sets below a figure, slanting where they would touch, and upright where they would still, as many as have
+ * room.
+ */
 function setLabels(names: readonly string[]): Chart {
   const longest = Math.max(...names.map(({ length }) => length));
   const isLevel = names.length * (longest + 1) <= LABEL_CHARACTERS;

@@ -25,7 +25,9 @@ test("one text has no mean, but a name", () => {
   expect(topOf([0.4, 0.4])).toContain("10.00 → 14.00, on web");
 });
 
-/** The top of a report whose held-out texts have these perplexities before and after, and of a vocabulary of 100 words. */
+/**
+ * The top of a report whose held-out texts have these perplexities before and after, and of a vocabulary of 100 words.
+ */
 function topWith(perplexities: Readonly<Record<string, readonly [number, number]>>): string {
   const { record, ...files } = reportFiles();
   const held_out = Object.entries(perplexities).map(([name, [dense, pruned]]) => {

@@ -31,7 +31,10 @@ const MONTHS = "January February March April May June July August September Octo
   " ",
 );
 
-/** `24 Nov 2026, 13:05 UTC` on one line, or with the month's whole name: the moment as it is written, whatever the time zone. */
+/**
+ * `24 Nov 2026, 13:05 UTC` on one line, or with the month's whole name: the moment as it is written, whatever the time
+ * zone.
+ */
 export function moment(iso: string, month: "short" | "long" = "short"): string {
   const [year, number, date] = iso.slice(0, 10).split("-").map(Number);
   const name = MONTHS[number! - 1] ?? "";

@@ -77,15 +77,17 @@ function moduleRow(
 }
 
 /**
- * Why a module that is a whole space is scored as it is. Its quantile is 0.50 whatever its scores, so that nothing scores high
- * there, though the rule says so.
+ * Why a module that is a whole space is scored as it is. Its quantile is 0.50 whatever its scores, so that nothing
+ * scores high there, though the rule says so.
  */
 function wholeSpaceReason({ r, verdict, reason }: ModuleExplanation): string {
   if (r === null || r >= RELIABILITY_THRESHOLD || verdict === "fallback") return sentence(reason);
   return `r = ${withMinus(r.toFixed(2))}, below ${RELIABILITY_THRESHOLD}, but a module that is a whole space never falls back.`;
 }
 
-/** A reason without the verdict in front of it, which has a column of its own, and with minus signs as in other columns. */
+/**
+ * A reason without the verdict in front of it, which has a column of its own, and with minus signs as in other columns.
+ */
 function sentence(reason: string): string {
   const rest = reason.replace(/^Activation(?:-independent)? scores: /, "").replaceAll(/ -(?=\d)/g, " \u2212");
   return rest.charAt(0).toUpperCase() + rest.slice(1);
