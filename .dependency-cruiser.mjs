@@ -8,10 +8,21 @@ const LAYERS = [
   "errors.ts",
   "base",
   "tensor",
-  "io",
+  "io/files",
+  "io/formats",
+  "io/hub",
+  "io/texts",
+  "io/store",
+  "io/run",
   "jinja",
-  "model",
-  "graph",
+  "model/*.ts",
+  "model/tokenizer",
+  "model/hf",
+  "model/gguf",
+  "model/checkpoint",
+  "graph/ir",
+  "graph/runtime",
+  "graph/decoder",
   "calibrate",
   "score",
   "prune",
@@ -34,18 +45,18 @@ const LAYERS = [
 
 /** Packages and Node modules that one place imports on behalf of all others. */
 const SOLE_IMPORTERS = [
-  { name: "onnxruntime", to: "node_modules/onnxruntime-", from: ["src/graph/runtime.ts"] },
-  { name: "onnx-protobuf", to: "node_modules/(onnx-buf|@bufbuild)/", from: ["src/graph/onnx.ts"] },
+  { name: "onnxruntime", to: "node_modules/onnxruntime-", from: ["src/graph/runtime/runtime.ts"] },
+  { name: "onnx-protobuf", to: "node_modules/(onnx-buf|@bufbuild)/", from: ["src/graph/ir/onnx.ts"] },
   {
     name: "tokenizers",
     to: "node_modules/@huggingface/tokenizers/",
-    from: ["src/model/tokenizer_engine.ts"],
+    from: ["src/model/tokenizer/engine.ts"],
   },
   { name: "plots", to: "node_modules/(vega|vega-lite|@resvg)/", from: ["src/report/pictures.ts"] },
-  { name: "yaml", to: "node_modules/yaml/", from: ["src/io/yaml.ts"] },
+  { name: "yaml", to: "node_modules/yaml/", from: ["src/io/files/yaml.ts"] },
   { name: "jinja", to: "node_modules/@huggingface/jinja/", from: ["src/jinja/library.ts"] },
-  { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/parquet.ts"] },
-  { name: "s3", to: "node_modules/aws4fetch/", from: ["src/io/s3_store.ts"] },
+  { name: "parquet", to: "node_modules/hyparquet", from: ["src/io/texts/parquet.ts"] },
+  { name: "s3", to: "node_modules/aws4fetch/", from: ["src/io/store/s3_store.ts"] },
   { name: "commander", to: "node_modules/commander/", from: ["src/cli/"] },
   {
     name: "hono",
@@ -62,9 +73,9 @@ const SOLE_IMPORTERS = [
 
 const TEST = "[.]test[.]ts$";
 
-/** Anchored pattern of a file or, when the name has no extension, of a folder's content. */
+/** Anchored pattern of a file, of the files right in a folder (`*.ts`), or, without an extension, of a folder's content. */
 function pattern(place) {
-  const escaped = place.replaceAll(".", "[.]");
+  const escaped = place.replaceAll(".", "[.]").replace("*", "[^/]+");
   return place.endsWith(".ts") ? `^${escaped}$` : `^${escaped.replace(/[/]$/, "")}/`;
 }
 

@@ -2,9 +2,9 @@
  * What the matrix products of a pass over a model cost on their own, at the speed that ONNX Runtime has for bare
  * products of the same shapes: what no pass can be faster than.
  */
-import { MICRO_BATCH_TOKENS } from "../src/graph/forward.ts";
-import { type PlainProduct, productSeconds } from "../src/graph/product_speed.ts";
-import type { Runtime } from "../src/graph/runtime.ts";
+import { MICRO_BATCH_TOKENS } from "../src/graph/decoder/forward.ts";
+import { type PlainProduct, productSeconds } from "../src/graph/runtime/product_speed.ts";
+import type { Runtime } from "../src/graph/runtime/runtime.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 
 /** A pass over windows of `seqLen` tokens, two at a time. */

@@ -14,10 +14,10 @@ import { parseArgs } from "node:util";
 import { positiveInteger } from "../scripts/clients/options.ts";
 import { markdownTable } from "../scripts/clients/table.ts";
 import { Decoding, type LoadedDecoder, loadDecoder, loadFastDecoder } from "../src/evaluate/decoding.ts";
-import { DecoderRunner } from "../src/graph/decoder_runner.ts";
-import { Runtime } from "../src/graph/runtime.ts";
-import { GGML_TYPES } from "../src/io/ggml_types.ts";
-import { openModel } from "../src/model/checkpoint.ts";
+import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
+import { Runtime } from "../src/graph/runtime/runtime.ts";
+import { GGML_TYPES } from "../src/io/formats/ggml_types.ts";
+import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
 import { spread } from "../src/tensor/statistics.ts";
 

@@ -7,11 +7,11 @@
  * Shapes are SmolLM2-135M's. Both take turns; the fastest round of each counts, in milliseconds.
  */
 import { parseArgs } from "node:util";
-import { layerSizes, layerStructure } from "../src/graph/decoder.ts";
-import type { Graph } from "../src/graph/graph.ts";
-import { shapeOf } from "../src/graph/product_sizes.ts";
-import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/programs.ts";
-import { type Feeds, type Program, Runtime } from "../src/graph/runtime.ts";
+import { layerSizes, layerStructure } from "../src/graph/decoder/decoder.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../src/graph/decoder/programs.ts";
+import type { Graph } from "../src/graph/ir/graph.ts";
+import { shapeOf } from "../src/graph/ir/product_sizes.ts";
+import { type Feeds, type Program, Runtime } from "../src/graph/runtime/runtime.ts";
 import { elementCount } from "../src/tensor/tensor.ts";
 import { relativeDifference } from "../test/numbers.ts";
 import { randomTensor, tinyModel } from "../test/tiny_model.ts";

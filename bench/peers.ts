@@ -22,7 +22,7 @@ import { parseArgs } from "node:util";
 import { installPython, pythonVersions } from "../scripts/clients/clients.ts";
 import { positiveInteger, threadsOf } from "../scripts/clients/options.ts";
 import { machine } from "../scripts/clients/table.ts";
-import { computingProcess, withArrayMemory } from "../src/io/machine.ts";
+import { computingProcess, withArrayMemory } from "../src/io/files/machine.ts";
 import { type Answer, JOBS, type Precision, type Request } from "./peers/jobs.ts";
 import { type Material, prepare } from "./peers/material.ts";
 import { type Round, rowsOf, SIDES, type Side, targetsOf } from "./peers/summary.ts";

@@ -25,14 +25,14 @@ import { evaluate } from "../src/evaluate/evaluate.ts";
 import type { Continuation } from "../src/evaluate/log_likelihood.ts";
 import { readTask } from "../src/evaluate/task_file.ts";
 import { encodeDocument, type TaskScore } from "../src/evaluate/tasks.ts";
-import { DecoderRunner } from "../src/graph/decoder_runner.ts";
-import { embedMicroBatches, forwardLayers, microBatches } from "../src/graph/forward.ts";
-import { headRows } from "../src/graph/memory_policy.ts";
-import { PrefixForest } from "../src/graph/prefix_forest.ts";
-import { Runtime } from "../src/graph/runtime.ts";
-import { openModel } from "../src/model/checkpoint.ts";
+import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
+import { embedMicroBatches, forwardLayers, microBatches } from "../src/graph/decoder/forward.ts";
+import { PrefixForest } from "../src/graph/decoder/prefix_forest.ts";
+import { headRows } from "../src/graph/runtime/memory_policy.ts";
+import { Runtime } from "../src/graph/runtime/runtime.ts";
+import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
-import { Tokenizer } from "../src/model/tokenizer.ts";
+import { Tokenizer } from "../src/model/tokenizer/tokenizer.ts";
 import { type Spread, spread } from "../src/tensor/statistics.ts";
 
 /** A task's tokens without anything that repeats. */

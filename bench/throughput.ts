@@ -10,9 +10,9 @@
 import { parseArgs } from "node:util";
 import { calibrate } from "../src/calibrate/calibrate.ts";
 import { gateGradients } from "../src/calibrate/gate_gradients.ts";
-import { DecoderRunner } from "../src/graph/decoder_runner.ts";
-import { Runtime } from "../src/graph/runtime.ts";
-import { openModel } from "../src/model/checkpoint.ts";
+import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
+import { Runtime } from "../src/graph/runtime/runtime.ts";
+import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import { randomWindows } from "../test/random_windows.ts";
 import { bareBackward, bareForward } from "./bare_products.ts";
 import { smolLikeModel } from "./smol_like_model.ts";

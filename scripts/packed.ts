@@ -17,7 +17,7 @@ const REQUIRED = [
   "dist/workers/index.d.ts",
   // Programs of their own, which nothing imports.
   "dist/workers/unit_child.js",
-  "dist/io/parquet_child.js",
+  "dist/io/texts/parquet_child.js",
   "dist/evaluate/peak_memory_child.js",
   "dist/jinja/thread.js",
   // What is read at run time.

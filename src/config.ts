@@ -27,8 +27,8 @@ import {
 import { mostSimilar } from "./base/similar.ts";
 import type { TextSet } from "./calibrate/windows.ts";
 import { GpruneError } from "./errors.ts";
-import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/device.ts";
-import { formatYaml, parseYaml } from "./io/yaml.ts";
+import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "./graph/runtime/device.ts";
+import { formatYaml, parseYaml } from "./io/files/yaml.ts";
 
 const textSet = z.strictObject({
   name: z

@@ -10,11 +10,11 @@ import { endingIds } from "./evaluate/decoding.ts";
 import { evaluate, geometricMean } from "./evaluate/evaluate.ts";
 import { generate } from "./evaluate/generate.ts";
 import type { TextScore } from "./evaluate/perplexity.ts";
-import { DecoderRunner } from "./graph/decoder_runner.ts";
-import { CPU, type Device } from "./graph/device.ts";
-import { Runtime } from "./graph/runtime.ts";
-import { openModel } from "./model/checkpoint.ts";
-import { Tokenizer } from "./model/tokenizer.ts";
+import { DecoderRunner } from "./graph/decoder/decoder_runner.ts";
+import { CPU, type Device } from "./graph/runtime/device.ts";
+import { Runtime } from "./graph/runtime/runtime.ts";
+import { openModel } from "./model/checkpoint/checkpoint.ts";
+import { Tokenizer } from "./model/tokenizer/tokenizer.ts";
 import { prune } from "./pipeline.ts";
 
 /** Kinds of text the demo model was trained on; files of these names lie in demo/texts. */

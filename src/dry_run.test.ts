@@ -5,7 +5,7 @@ import { temporaryDirectory } from "../test/directories.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../test/tiny_checkpoint.ts";
 import { type RunConfig, resolveRunConfig } from "./config.ts";
 import { dryRun } from "./dry_run.ts";
-import { RunDirectory } from "./io/run_directory.ts";
+import { RunDirectory } from "./io/run/directory.ts";
 import { prune } from "./pipeline.ts";
 
 async function tinyRun(settings: object): Promise<{ readonly root: string; readonly config: RunConfig }> {

@@ -184,9 +184,10 @@ export {
   type LoadedHead,
   type LoadedLayer,
   type Outputs,
-} from "./graph/decoder_runner.ts";
-export type { Device, DeviceDtype, DeviceName } from "./graph/device.ts";
-export { type DeviceFound, type DeviceRequest, findDevice } from "./graph/device_check.ts";
+} from "./graph/decoder/decoder_runner.ts";
+export type { HeadProgram } from "./graph/decoder/head_programs.ts";
+export type { LossSum } from "./graph/decoder/loss.ts";
+export type { BackwardProgram, LayerProgram } from "./graph/decoder/programs.ts";
 export type {
   Attribute as GraphAttribute,
   Constant as GraphConstant,
@@ -194,11 +195,11 @@ export type {
   Node as GraphNode,
   Value as GraphValue,
   ValueType as GraphValueType,
-} from "./graph/graph.ts";
-export type { HeadProgram } from "./graph/head_programs.ts";
-export type { LossSum } from "./graph/loss.ts";
-export { type MemoryPolicy, ROOMY } from "./graph/memory_policy.ts";
-export type { BackwardProgram, LayerProgram } from "./graph/programs.ts";
+} from "./graph/ir/graph.ts";
+export type { Dim as GraphDim } from "./graph/ir/shapes.ts";
+export type { Device, DeviceDtype, DeviceName } from "./graph/runtime/device.ts";
+export { type DeviceFound, type DeviceRequest, findDevice } from "./graph/runtime/device_check.ts";
+export { type MemoryPolicy, ROOMY } from "./graph/runtime/memory_policy.ts";
 export {
   type DoubleTensor,
   type Feeds,
@@ -207,18 +208,16 @@ export {
   type Program,
   Runtime,
   type RuntimeOptions,
-} from "./graph/runtime.ts";
-export type { Dim as GraphDim } from "./graph/shapes.ts";
-export type { Conversation, ConversationRenderer, Message } from "./io/conversations.ts";
+} from "./graph/runtime/runtime.ts";
+export type { JsonValue } from "./io/files/json_document.ts";
+export type { KeptFiles, WriteDirectory } from "./io/files/output_directory.ts";
+export type { HubClientOptions } from "./io/hub/client.ts";
 // Models
-export type { HubOptions } from "./io/hub.ts";
-export type { HubClientOptions } from "./io/hub_client.ts";
-export { type Pushed, type PushOptions, pushDirectory } from "./io/hub_push.ts";
-export type { Environment } from "./io/hub_settings.ts";
-export type { JsonValue } from "./io/json_document.ts";
-export type { KeptFiles, WriteDirectory } from "./io/output_directory.ts";
-export { chatPrompterOf, chatRendererOf } from "./model/chat_template.ts";
-export { openModel } from "./model/checkpoint.ts";
+export type { HubOptions } from "./io/hub/hub.ts";
+export { type Pushed, type PushOptions, pushDirectory } from "./io/hub/push.ts";
+export type { Environment } from "./io/hub/settings.ts";
+export type { Conversation, ConversationRenderer, Message } from "./io/texts/conversations.ts";
+export { openModel } from "./model/checkpoint/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {
   type Axis,
@@ -243,7 +242,8 @@ export {
   type RopeSpec,
   type YarnScaling,
 } from "./model/spec.ts";
-export { Tokenizer } from "./model/tokenizer.ts";
+export { chatPrompterOf, chatRendererOf } from "./model/tokenizer/chat_template.ts";
+export { Tokenizer } from "./model/tokenizer/tokenizer.ts";
 export { type PruneOptions, prune } from "./pipeline.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";

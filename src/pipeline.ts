@@ -16,16 +16,16 @@ import { writtenSpec } from "./export/hf.ts";
 import { type Runtimes, runtimesOf } from "./export/runtimes.ts";
 import { explainDecision } from "./gprune/explanation.ts";
 import { decideGprune, type GpruneRequest } from "./gprune/gprune.ts";
-import type { DeviceFound } from "./graph/device_check.ts";
-import { Runtime } from "./graph/runtime.ts";
-import { toJson } from "./io/json_document.ts";
-import type { WriteDirectory } from "./io/output_directory.ts";
-import { requireFreeDirectory } from "./io/output_place.ts";
-import { RunDirectory } from "./io/run_directory.ts";
+import type { DeviceFound } from "./graph/runtime/device_check.ts";
+import { Runtime } from "./graph/runtime/runtime.ts";
+import { toJson } from "./io/files/json_document.ts";
+import type { WriteDirectory } from "./io/files/output_directory.ts";
+import { requireFreeDirectory } from "./io/files/output_place.ts";
+import { RunDirectory } from "./io/run/directory.ts";
+import { weightsHash } from "./model/checkpoint/model_hashes.ts";
 import type { Model } from "./model/model.ts";
-import { weightsHash } from "./model/model_hashes.ts";
 import { parameterCount } from "./model/spaces.ts";
-import { Tokenizer } from "./model/tokenizer.ts";
+import { Tokenizer } from "./model/tokenizer/tokenizer.ts";
 import { allocationByName } from "./prune/allocate.ts";
 import {
   achievedSparsity,

@@ -9,7 +9,7 @@ import {
   prune,
   resolveRunConfig,
 } from "../src/index.ts";
-import { openGguf } from "../src/io/gguf.ts";
+import { openGguf } from "../src/io/formats/gguf.ts";
 import { temporaryDirectory } from "./directories.ts";
 import { writeTinyCheckpoint } from "./tiny_checkpoint.ts";
 

@@ -2,7 +2,7 @@
 import { appendFile, cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { openGguf } from "../src/io/gguf.ts";
+import { openGguf } from "../src/io/formats/gguf.ts";
 import { suiteDirectory } from "./directories.ts";
 import { type CliResult, gprune, hashes, json, lines } from "./run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "./tiny_checkpoint.ts";

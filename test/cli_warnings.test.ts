@@ -1,7 +1,7 @@
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { writeSafetensors } from "../src/io/safetensors_writer.ts";
+import { writeSafetensors } from "../src/io/formats/safetensors_writer.ts";
 import { suiteDirectory } from "./directories.ts";
 import { tensorsOf } from "./plans.ts";
 import { gprune, json } from "./run_cli.ts";

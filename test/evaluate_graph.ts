@@ -2,7 +2,7 @@
  * Evaluates graphs in plain float64 JavaScript, element by element: the naive twin of ONNX Runtime. Every operator is
  * written from its definition in the ONNX documentation and shares no code with the builder.
  */
-import type { Attribute, Constant, Graph, Node, Value } from "../src/graph/graph.ts";
+import type { Attribute, Constant, Graph, Node, Value } from "../src/graph/ir/graph.ts";
 import { float16Pattern, float16Value } from "../src/tensor/dtype.ts";
 
 /** A dense array of any element type, row-major. */

@@ -1,5 +1,5 @@
 /** The least config.json of several families, as published ones look. */
-import { readConfig } from "../src/model/hf_config.ts";
+import { readConfig } from "../src/model/hf/config.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 
 /** The least config.json of a Llama. */

@@ -8,7 +8,7 @@ import { deepStrictEqual, notStrictEqual, ok, strictEqual } from "node:assert/st
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { GpruneError } from "../src/errors.ts";
-import { armFailPoints, type FailPoint, type FaultHook } from "../src/io/fail_points.ts";
+import { armFailPoints, type FailPoint, type FaultHook } from "../src/io/files/fail_points.ts";
 import { attempt, type FaultRun, litter, outputHashes, startAnew } from "./fault_run.ts";
 
 type Hashes = Readonly<Record<string, string>>;

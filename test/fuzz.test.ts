@@ -6,7 +6,7 @@ import { type FuzzTarget, fuzz } from "../bench/fuzz/harness.ts";
 import { readInProcess } from "../bench/fuzz/parquet_process.ts";
 import { FUZZ_TARGETS } from "../bench/fuzz/targets.ts";
 import { GpruneError } from "../src/index.ts";
-import type { ParquetRequest } from "../src/io/parquet_process.ts";
+import type { ParquetRequest } from "../src/io/texts/parquet_process.ts";
 import { temporaryDirectory } from "./directories.ts";
 
 const INPUTS = 200;

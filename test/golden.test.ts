@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { exportHuggingFace } from "../src/export/hf.ts";
-import { Runtime } from "../src/graph/runtime.ts";
-import { openModel } from "../src/model/checkpoint.ts";
-import { readConfig } from "../src/model/hf_config.ts";
-import { writeConfig } from "../src/model/hf_form.ts";
+import { Runtime } from "../src/graph/runtime/runtime.ts";
+import { openModel } from "../src/model/checkpoint/checkpoint.ts";
+import { readConfig } from "../src/model/hf/config.ts";
+import { writeConfig } from "../src/model/hf/form.ts";
 import { weightsOf } from "../src/model/spaces.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { decode, encode, type FloatDType } from "../src/tensor/dtype.ts";

@@ -1,7 +1,7 @@
 /** Opens the golden fixtures of test/golden: a tiny checkpoint, and PyTorch's numbers for it. */
 import { join } from "node:path";
-import { openSafetensors } from "../src/io/safetensors.ts";
-import { openModel } from "../src/model/checkpoint.ts";
+import { openSafetensors } from "../src/io/formats/safetensors.ts";
+import { openModel } from "../src/model/checkpoint/checkpoint.ts";
 import type { Model } from "../src/model/model.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 

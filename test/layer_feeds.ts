@@ -1,6 +1,6 @@
 /** Random numbers for the programs of the way back. */
-import { layerSizes } from "../src/graph/decoder.ts";
-import type { Feeds } from "../src/graph/runtime.ts";
+import { layerSizes } from "../src/graph/decoder/decoder.ts";
+import type { Feeds } from "../src/graph/runtime/runtime.ts";
 import type { SpaceKind } from "../src/model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../src/model/spec.ts";
 import { randomTensor } from "./tiny_model.ts";

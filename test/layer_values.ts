@@ -1,9 +1,9 @@
 /** What happens inside a decoder layer, as tests look at it. */
-import { buildLayer, layerStructure } from "../src/graph/decoder.ts";
-import type { LoadedLayer } from "../src/graph/decoder_runner.ts";
-import { type Graph, GraphBuilder } from "../src/graph/graph.ts";
-import { causalMask, rotaryTables, spanPositions } from "../src/graph/positions.ts";
-import type { Runtime } from "../src/graph/runtime.ts";
+import { buildLayer, layerStructure } from "../src/graph/decoder/decoder.ts";
+import type { LoadedLayer } from "../src/graph/decoder/decoder_runner.ts";
+import { causalMask, rotaryTables, spanPositions } from "../src/graph/decoder/positions.ts";
+import { type Graph, GraphBuilder } from "../src/graph/ir/graph.ts";
+import type { Runtime } from "../src/graph/runtime/runtime.ts";
 import type { Model } from "../src/model/model.ts";
 import { OUTPUT_PROJECTION, type SpaceKind } from "../src/model/spaces.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { HubOptions } from "../src/io/hub.ts";
+import type { HubOptions } from "../src/io/hub/hub.ts";
 import { type MockFile, type MockRepo, type Seen, TOKEN } from "./mock_repo.ts";
 import { MockUploads } from "./mock_uploads.ts";
 

@@ -2,8 +2,8 @@
 import { measureActivations, type WeightedTokenSet } from "../src/calibrate/calibrate.ts";
 import { measuredSets } from "../src/calibrate/measured_sets.ts";
 import type { Moments } from "../src/calibrate/moments.ts";
-import { DecoderRunner } from "../src/graph/decoder_runner.ts";
-import type { Runtime } from "../src/graph/runtime.ts";
+import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
+import type { Runtime } from "../src/graph/runtime/runtime.ts";
 import type { Model } from "../src/model/model.ts";
 import { loaded } from "../src/tensor/stash.ts";
 

@@ -1,5 +1,5 @@
 /** Runs exported ONNX files the way transformers.js does, with ONNX Runtime and nothing of src/graph in between. */
-import "../src/graph/no_telemetry.ts";
+import "../src/graph/runtime/no_telemetry.ts";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 
 /** Sequences of equal length that go on where the cache ends. */

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { forCheckAlone } from "../src/calibrate/windows.ts";
 import { ownTextToCome, writeOwnText } from "../src/evaluate/own_text.ts";
 import { sampleTexts } from "../src/evaluate/sample.ts";
-import { DecoderRunner } from "../src/graph/decoder_runner.ts";
+import { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
 import {
   openModel,
   type PruneOptions,
@@ -14,7 +14,7 @@ import {
   Runtime,
   resolveRunConfig,
 } from "../src/index.ts";
-import { Tokenizer } from "../src/model/tokenizer.ts";
+import { Tokenizer } from "../src/model/tokenizer/tokenizer.ts";
 import { suiteDirectory } from "./directories.ts";
 import { poisonTensor } from "./poison.ts";
 import { BY_WEIGHTS, gprune, hashes } from "./run_cli.ts";

@@ -2,20 +2,20 @@
  * Where the nodes of a graph run on a device, from ONNX Runtime's own profile, and how far its numbers are from the
  * CPU's.
  */
-import "../src/graph/no_telemetry.ts";
+import "../src/graph/runtime/no_telemetry.ts";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { mapValues } from "../src/base/map_values.ts";
-import type { LayerStructure } from "../src/graph/decoder.ts";
-import { type Device, graphFor } from "../src/graph/device.ts";
-import type { Graph, Value } from "../src/graph/graph.ts";
-import { HEAD_PROGRAMS } from "../src/graph/head_programs.ts";
-import { encodeOnnx } from "../src/graph/onnx.ts";
-import { LAYER_PROGRAMS, structureFor } from "../src/graph/programs.ts";
-import type { Feeds } from "../src/graph/runtime.ts";
-import type { Dim } from "../src/graph/shapes.ts";
+import type { LayerStructure } from "../src/graph/decoder/decoder.ts";
+import { HEAD_PROGRAMS } from "../src/graph/decoder/head_programs.ts";
+import { LAYER_PROGRAMS, structureFor } from "../src/graph/decoder/programs.ts";
+import type { Graph, Value } from "../src/graph/ir/graph.ts";
+import { encodeOnnx } from "../src/graph/ir/onnx.ts";
+import type { Dim } from "../src/graph/ir/shapes.ts";
+import { type Device, graphFor } from "../src/graph/runtime/device.ts";
+import type { Feeds } from "../src/graph/runtime/runtime.ts";
 import type { ModelSpec } from "../src/model/spec.ts";
 import { randomStream } from "../src/tensor/random.ts";
 import { maxAbs, maxDifference } from "./numbers.ts";
@@ -46,7 +46,7 @@ const SIZES: Readonly<Record<string, number>> = {
 /** Longer than one block of queries, and than the layer's window. */
 const LONG = { tokens: 259, window: 100 };
 
-/** Programs of layers that devices run: activations are kept on the CPU alone (graph/kept_activations.ts). */
+/** Programs of layers that devices run: activations are kept on the CPU alone (graph/decoder/kept_activations.ts). */
 const LAYERS = Object.entries(LAYER_PROGRAMS).filter(
   ([name]) => name !== "keeping" && !name.endsWith("Kept"),
 );

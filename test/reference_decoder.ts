@@ -1,6 +1,6 @@
 /**
  * The decoder in plain float64 JavaScript, one sequence at a time and row by row, as the papers and transformers'
- * modeling files define it. The naive twin of src/graph/decoder.ts; it shares no code with it.
+ * modeling files define it. The naive twin of src/graph/decoder/decoder.ts; it shares no code with it.
  */
 import type { Model } from "../src/model/model.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "../src/model/spec.ts";

@@ -2,7 +2,7 @@
 
 import { explainDecision } from "../src/gprune/explanation.ts";
 import { analyseUnits, type SplitImportance } from "../src/gprune/units.ts";
-import type { JsonValue } from "../src/io/json_document.ts";
+import type { JsonValue } from "../src/io/files/json_document.ts";
 import { spacesOf } from "../src/model/spaces.ts";
 import { makePlan } from "../src/prune/plan.ts";
 import type { RunFiles } from "../src/report/facts.ts";

@@ -1,8 +1,8 @@
 /** A model run from end to end with everything in between kept, as no stage of the library needs it. */
 
 import { silent } from "../src/base/progress.ts";
-import type { DecoderRunner } from "../src/graph/decoder_runner.ts";
-import { embedWindows, forwardLayers, hiddenRows } from "../src/graph/forward.ts";
+import type { DecoderRunner } from "../src/graph/decoder/decoder_runner.ts";
+import { embedWindows, forwardLayers, hiddenRows } from "../src/graph/decoder/forward.ts";
 
 export interface ModelRun {
   /** Output of every layer, all windows one after another: [B*T, C] each. */

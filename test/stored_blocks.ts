@@ -1,6 +1,6 @@
 /** Matrices and models in the block types of ggml, with random integers, for tests of what is computed from them. */
-import { ggmlBlockLayout, unpackGgmlBlocks } from "../src/io/ggml_blocks.ts";
-import { dequantizerOf, GGML_TYPES } from "../src/io/ggml_types.ts";
+import { ggmlBlockLayout, unpackGgmlBlocks } from "../src/io/formats/ggml_blocks.ts";
+import { dequantizerOf, GGML_TYPES } from "../src/io/formats/ggml_types.ts";
 import type { Model } from "../src/model/model.ts";
 import { weightsOf } from "../src/model/spaces.ts";
 import { type BlockTensor, blockCode, emptyBlocks } from "../src/tensor/blocks.ts";

@@ -7,7 +7,7 @@ const ROOT = join(import.meta.dirname, "..");
 /** Packages that load it. */
 const LOADS = /^import (?!type ).* from "(onnxruntime-node|@huggingface\/transformers)";$/m;
 /** What turns it off comes before every other import, which would be evaluated before it. */
-const TURNED_OFF_FIRST = /^(?:(?!import ).*\n)*import "[./]+(?:src\/graph\/)?no_telemetry[.]ts";\n/;
+const TURNED_OFF_FIRST = /^(?:(?!import ).*\n)*import "[./]+(?:src\/graph\/runtime\/)?no_telemetry[.]ts";\n/;
 
 const loaders = ["src", "test", "scripts", "bench"]
   .flatMap((folder) =>
@@ -18,7 +18,7 @@ const loaders = ["src", "test", "scripts", "bench"]
 
 test("there are programs that load it", () => {
   expect(loaders).toEqual(
-    expect.arrayContaining([join("src", "graph", "runtime.ts"), join("test", "onnx_session.ts")]),
+    expect.arrayContaining([join("src", "graph", "runtime", "runtime.ts"), join("test", "onnx_session.ts")]),
   );
 });
 
@@ -27,7 +27,7 @@ test.each(loaders)("%s turns it off first", (path) => {
 });
 
 test("a program that turns it off after another import is found", () => {
-  const off = 'import "../src/graph/no_telemetry.ts";\n';
+  const off = 'import "../src/graph/runtime/no_telemetry.ts";\n';
   const loads = 'import * as ort from "onnxruntime-node";\n';
   expect(`/** A program. */\n${off}${loads}`).toMatch(TURNED_OFF_FIRST);
   expect(`/** A program. */\n${loads}${off}`).not.toMatch(TURNED_OFF_FIRST);

@@ -1,11 +1,11 @@
 /**
  * The program of the process that reads Parquet files for parquet_process.ts, one after the other, as
- * src/io/parquet_child.ts reads one.
+ * src/io/texts/parquet_child.ts reads one.
  */
 import { GpruneError } from "../../src/errors.ts";
-import { PositionalFile } from "../../src/io/file.ts";
-import { readParquetRows, readParquetTexts } from "../../src/io/parquet.ts";
-import type { ParquetRequest } from "../../src/io/parquet_process.ts";
+import { PositionalFile } from "../../src/io/files/file.ts";
+import { readParquetRows, readParquetTexts } from "../../src/io/texts/parquet.ts";
+import type { ParquetRequest } from "../../src/io/texts/parquet_process.ts";
 import type { ParquetVerdict } from "./parquet_process.ts";
 
 async function verdictOn(request: ParquetRequest): Promise<ParquetVerdict> {

@@ -5,8 +5,8 @@
 import { type ChildProcess, fork } from "node:child_process";
 import type { Socket } from "node:net";
 import { GpruneError, type PlainError } from "../../src/errors.ts";
-import { isOutOfMemory, ownProgram } from "../../src/io/own_program.ts";
-import type { ParquetRequest } from "../../src/io/parquet_process.ts";
+import { isOutOfMemory, ownProgram } from "../../src/io/files/own_program.ts";
+import type { ParquetRequest } from "../../src/io/texts/parquet_process.ts";
 
 /** What came of a file; of one that was read nothing. */
 export interface ParquetVerdict {

@@ -1,6 +1,6 @@
 /** Sound tokenizers of every kind of model, with small vocabularies. */
 import fc from "fast-check";
-import { wordCutByName } from "../../src/model/pretokenizers.ts";
+import { wordCutByName } from "../../src/model/tokenizer/pretokenizers.ts";
 import { CUT_NAMES } from "../../test/word_cuts.ts";
 
 /** The special tokens of them all. */

@@ -3,9 +3,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cutWindows } from "../../src/calibrate/windows.ts";
 import { exportHuggingFace } from "../../src/export/hf.ts";
-import { readText } from "../../src/io/texts.ts";
-import { openModel } from "../../src/model/checkpoint.ts";
-import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { readText } from "../../src/io/texts/texts.ts";
+import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
+import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import { namedFiles } from "../named_files.ts";
 import type { Job, Windows } from "./jobs.ts";
 

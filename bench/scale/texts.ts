@@ -1,7 +1,7 @@
 /** Texts for synthetic models: five kinds of the demo's, each with just so many windows. */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 
 const TEXTS = join(import.meta.dirname, "..", "..", "demo", "texts", "calibration");
 const SETS = ["almanac", "code", "records", "stories", "tongue"];

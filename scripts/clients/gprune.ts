@@ -2,11 +2,11 @@
 
 import { silent } from "../../src/base/progress.ts";
 import { type GenerateOptions, generate } from "../../src/evaluate/generate.ts";
-import { DecoderRunner } from "../../src/graph/decoder_runner.ts";
-import { embedWindows, forwardLayers, hiddenRows } from "../../src/graph/forward.ts";
-import { Runtime } from "../../src/graph/runtime.ts";
-import { openModel } from "../../src/model/checkpoint.ts";
-import { Tokenizer } from "../../src/model/tokenizer.ts";
+import { DecoderRunner } from "../../src/graph/decoder/decoder_runner.ts";
+import { embedWindows, forwardLayers, hiddenRows } from "../../src/graph/decoder/forward.ts";
+import { Runtime } from "../../src/graph/runtime/runtime.ts";
+import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
+import { Tokenizer } from "../../src/model/tokenizer/tokenizer.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 import { answerCases, type Case, type Continuation, type LoadedModel } from "./program.ts";
 

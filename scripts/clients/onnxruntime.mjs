@@ -1,5 +1,5 @@
 /** ONNX exports in ONNX Runtime, with nothing but a session around them. They hold no tokenizer for it to read. */
-import "../../src/graph/no_telemetry.ts";
+import "../../src/graph/runtime/no_telemetry.ts";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { InferenceSession, Tensor } from "onnxruntime-node";

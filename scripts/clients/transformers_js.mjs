@@ -1,5 +1,5 @@
 /** ONNX exports in transformers.js. */
-import "../../src/graph/no_telemetry.ts";
+import "../../src/graph/runtime/no_telemetry.ts";
 import { basename, dirname } from "node:path";
 import { AutoModelForCausalLM, AutoTokenizer, BaseStreamer, env, Tensor } from "@huggingface/transformers";
 import { answerCases } from "./program.ts";

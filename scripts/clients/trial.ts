@@ -2,8 +2,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { GpruneError } from "../../src/errors.ts";
-import { openModel } from "../../src/model/checkpoint.ts";
-import { hfForm, vllmObstacle } from "../../src/model/hf_form.ts";
+import { openModel } from "../../src/model/checkpoint/checkpoint.ts";
+import { hfForm, vllmObstacle } from "../../src/model/hf/form.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
 import { type Answers, askClient, type ClientName, type Pythons } from "./clients.ts";
 import { type Computed, compare } from "./compare.ts";

@@ -1,7 +1,7 @@
 /**
  * What a long computation asks of the keeper of its progress. A run is a sequence of named stages; a stage may report
  * states between its units of work, from which it can go on. Where these are kept, if anywhere, is not known here: see
- * io/run_directory.ts. Values and states are plain: numbers, strings, arrays, records, maps and typed arrays.
+ * io/run/directory.ts. Values and states are plain: numbers, strings, arrays, records, maps and typed arrays.
  */
 
 import { GpruneError } from "../errors.ts";

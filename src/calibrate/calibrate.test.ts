@@ -6,8 +6,8 @@ import { tinyModel } from "../../test/tiny_model.ts";
 import { statsOfActivations } from "../../test/tiny_stats.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { ProgressEvent } from "../base/progress.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { calibrate } from "./calibrate.ts";
 import { type CalibrationStats, mergeStats } from "./stats.ts";
 

@@ -8,7 +8,7 @@ import { plainName } from "../base/plain_text.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
 import {
   beginForward,
   type ForwardProgram,
@@ -18,8 +18,8 @@ import {
   microBatches,
   type Stream,
   tokensOf,
-} from "../graph/forward.ts";
-import { collectIfTight, stashFor } from "../graph/memory_policy.ts";
+} from "../graph/decoder/forward.ts";
+import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
 import { channelCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { LayerSums, type MeasuredBatch } from "./layer_sums.ts";

@@ -6,7 +6,7 @@
 
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_STAGES, type Stages } from "../base/stages.ts";
-import { tokensOfSets } from "../graph/forward.ts";
+import { tokensOfSets } from "../graph/decoder/forward.ts";
 import type { Model } from "../model/model.ts";
 import type { CalibrationState, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 import { type GateStats, type GateStatsState, mergeGateStats, poolGateStats } from "./gate_stats.ts";

@@ -5,8 +5,8 @@ import { type EditTap, referenceDecoder } from "../../test/reference_decoder.ts"
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { ProgressEvent } from "../base/progress.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { gateGradients } from "./gate_gradients.ts";
 

@@ -1,11 +1,11 @@
 /**
- * Gradients of the loss with respect to one gate per channel, by our own backward graphs (graph/backward.ts).
+ * Gradients of the loss with respect to one gate per channel, by our own backward graphs (graph/decoder/backward.ts).
  */
 
 import { type Reporting, silent } from "../base/progress.ts";
-import type { Keeping } from "../graph/backward.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { microBatches, type TokenBatch } from "../graph/forward.ts";
+import type { Keeping } from "../graph/decoder/backward.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { microBatches, type TokenBatch } from "../graph/decoder/forward.ts";
 import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { windowValues } from "./window_gradients.ts";

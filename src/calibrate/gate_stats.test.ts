@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { gateGradients } from "./gate_gradients.ts";
 import { gateStatistics, mergeGateStats, poolGateStats } from "./gate_stats.ts";

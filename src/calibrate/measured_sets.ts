@@ -1,6 +1,6 @@
 /** What is measured of the windows of calibration sets in one pass: statistics of halves of some, moments over some. */
 import { badArgument, requireOwnNames, requirePositive } from "../base/arguments.ts";
-import { tokensOf } from "../graph/forward.ts";
+import { tokensOf } from "../graph/decoder/forward.ts";
 import type { MeasuredSet, TokenSet, WeightedTokenSet } from "./calibrate.ts";
 
 /** A part of a set. */

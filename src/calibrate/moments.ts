@@ -6,9 +6,9 @@
  * lower triangle is there. Tokens of a micro-batch count by the inverse of their size in the stream (the program
  * `moments`).
  */
-import type { Outputs } from "../graph/decoder_runner.ts";
-import { type MemoryPolicy, stashFor } from "../graph/memory_policy.ts";
-import type { Feeds } from "../graph/runtime.ts";
+import type { Outputs } from "../graph/decoder/decoder_runner.ts";
+import { type MemoryPolicy, stashFor } from "../graph/runtime/memory_policy.ts";
+import type { Feeds } from "../graph/runtime/runtime.ts";
 import type { SpaceKind } from "../model/spaces.ts";
 import { type AnyTensor, StashedTensors } from "../tensor/stash.ts";
 import { triangleLength, triangleRow } from "../tensor/symmetric.ts";

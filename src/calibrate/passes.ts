@@ -5,9 +5,9 @@
  */
 
 import type { Reporting } from "../base/progress.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { type LossSum, nextTokenLoss } from "../graph/decoder/loss.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import type { LayerSpec } from "../model/spec.ts";
 import type { AnyTensor } from "../tensor/stash.ts";

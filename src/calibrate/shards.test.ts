@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { microBatches } from "../graph/forward.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { microBatches } from "../graph/decoder/forward.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { type CalibrationState, calibrate } from "./calibrate.ts";
 import { SHARD_TOKENS, shardsOf } from "./shards.ts";
 import { mergeStats } from "./stats.ts";

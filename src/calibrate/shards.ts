@@ -3,7 +3,7 @@
  * with it every bit, is the same wherever the parts are computed. A part is whole micro-batches, so those are the same
  * too.
  */
-import { microBatches } from "../graph/forward.ts";
+import { microBatches } from "../graph/decoder/forward.ts";
 
 /** Tokens of a shard at most, unless one micro-batch has more: enough to be worth reading a layer's weights for. */
 export const SHARD_TOKENS = 4096;

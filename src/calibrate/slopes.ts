@@ -17,11 +17,11 @@
 
 import { type Reporting, silent } from "../base/progress.ts";
 import { NO_CHECKPOINTS } from "../base/stages.ts";
-import type { Keeping } from "../graph/backward.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import type { TokenBatch } from "../graph/forward.ts";
-import { modelForLots, runnerForLots } from "../graph/kept_activations.ts";
-import type { Feeds } from "../graph/runtime.ts";
+import type { Keeping } from "../graph/decoder/backward.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import type { TokenBatch } from "../graph/decoder/forward.ts";
+import { modelForLots, runnerForLots } from "../graph/decoder/kept_activations.ts";
+import type { Feeds } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, projectionName, type Space, spacesOf } from "../model/spaces.ts";
 import { type Tensor, zeros } from "../tensor/tensor.ts";

@@ -1,7 +1,7 @@
 /** What the way back from the loss gives for every window and space, by whichever program. */
-import { type LossGradientOptions, lossGradients } from "../graph/backward.ts";
-import type { DecoderRunner, Outputs } from "../graph/decoder_runner.ts";
-import type { TokenBatch } from "../graph/forward.ts";
+import { type LossGradientOptions, lossGradients } from "../graph/decoder/backward.ts";
+import type { DecoderRunner, Outputs } from "../graph/decoder/decoder_runner.ts";
+import type { TokenBatch } from "../graph/decoder/forward.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 
 /** What there is of a space in one window. */

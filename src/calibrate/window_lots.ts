@@ -6,11 +6,11 @@
 import { requireOwnNames } from "../base/arguments.ts";
 import type { OnProgress, ProgressEvent, Reporting } from "../base/progress.ts";
 import type { Checkpoints } from "../base/stages.ts";
-import type { Keeping } from "../graph/backward.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/forward.ts";
-import { keepsActivations, keptBytes } from "../graph/kept_activations.ts";
-import { collectIfTight, inputStash } from "../graph/memory_policy.ts";
+import type { Keeping } from "../graph/decoder/backward.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { batchTokens, microBatches, type TokenBatch, tokensOfSets } from "../graph/decoder/forward.ts";
+import { keepsActivations, keptBytes } from "../graph/decoder/kept_activations.ts";
+import { collectIfTight, inputStash } from "../graph/runtime/memory_policy.ts";
 import { type TokenSet, textsOfSet } from "./calibrate.ts";
 
 /** What comes of windows: how many they are, and the sum of their mean next-token cross entropies, nats. */

@@ -4,9 +4,9 @@ import { requireCount } from "../base/arguments.ts";
 import { SET_WEIGHTS } from "../base/choices.ts";
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { readText, type TextOptions } from "../io/texts.ts";
+import { readText, type TextOptions } from "../io/texts/texts.ts";
 import type { Model } from "../model/model.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
 import type { TokenSet } from "./calibrate.ts";
 

@@ -3,7 +3,7 @@
  * it to stop. When the parent is gone it stops by itself.
  */
 import { GpruneError } from "../errors.ts";
-import { onTemporary, removeTemporaries } from "../io/output_directory.ts";
+import { onTemporary, removeTemporaries } from "../io/files/output_directory.ts";
 import { EXIT_CODES, failureOf } from "./exit.ts";
 import { runCleanups } from "./interrupt.ts";
 import { type ChildMessage, parentMessageSchema, type StopSignal } from "./messages.ts";

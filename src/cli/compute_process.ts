@@ -5,9 +5,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import type { ProgressEvent } from "../base/progress.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { computingProcess, memoryLimit } from "../io/machine.ts";
-import { removeTemporary, type Temporary } from "../io/output_directory.ts";
-import { isOutOfMemory } from "../io/own_program.ts";
+import { computingProcess, memoryLimit } from "../io/files/machine.ts";
+import { removeTemporary, type Temporary } from "../io/files/output_directory.ts";
+import { isOutOfMemory } from "../io/files/own_program.ts";
 import { exitCodeOf, failureOf } from "./exit.ts";
 import {
   type ChildMessage,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { runDemo } from "../demo.ts";
-import { RunDirectory } from "../io/run_directory.ts";
+import { RunDirectory } from "../io/run/directory.ts";
 import { keptWhenDone } from "./demo.ts";
 
 test("a demo that fails removes what it has made, and nothing of another one in the same place", async () => {

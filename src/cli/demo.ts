@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { DEMO_KINDS, type DemoOptions, type DemoRow, runDemo } from "../demo.ts";
 import { GpruneError } from "../errors.ts";
-import { requireEmptyDirectory } from "../io/output_place.ts";
+import { requireEmptyDirectory } from "../io/files/output_place.ts";
 import { stopSignal } from "./compute_child.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { onInterrupt } from "./interrupt.ts";

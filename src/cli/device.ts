@@ -1,7 +1,7 @@
 /** `--device` and what belongs to it, the same for every command that computes. */
 import { Option } from "commander";
-import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "../graph/device.ts";
-import { type DeviceFound, fallbackText, findDevice } from "../graph/device_check.ts";
+import { DEVICE_DTYPES, DEVICE_NAMES, type DeviceDtype, type DeviceName } from "../graph/runtime/device.ts";
+import { type DeviceFound, fallbackText, findDevice } from "../graph/runtime/device_check.ts";
 import { choiceOption } from "./options.ts";
 import { say } from "./terminal.ts";
 

@@ -1,6 +1,6 @@
 /** How the process ends: 0 good, 1 the user's input was wrong, 2 a bug, 130 and 143 interrupted. */
 import { GpruneError } from "../errors.ts";
-import { removeTemporaries } from "../io/output_directory.ts";
+import { removeTemporaries } from "../io/files/output_directory.ts";
 import { paintFor, wantsColour } from "./colour.ts";
 import { runCleanups } from "./interrupt.ts";
 import type { Failure, StopSignal } from "./messages.ts";

@@ -16,7 +16,7 @@ import { exportGguf } from "../export/gguf.ts";
 import { exportHuggingFace } from "../export/hf.ts";
 import { exportOnnx } from "../export/onnx.ts";
 import { exportResumably } from "../export/resumed_export.ts";
-import { requireFreeDirectory, requireFreeFile } from "../io/output_place.ts";
+import { requireFreeDirectory, requireFreeFile } from "../io/files/output_place.ts";
 import type { Model } from "../model/model.ts";
 import { stopSignal } from "./compute_child.ts";
 import { openForCommand } from "./models.ts";

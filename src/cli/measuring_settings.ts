@@ -3,7 +3,7 @@
 import { versions } from "../base/package.ts";
 import type { TextSet } from "../calibrate/windows.ts";
 import type { MaterialOptions } from "../evaluate/material.ts";
-import type { Device } from "../graph/device.ts";
+import type { Device } from "../graph/runtime/device.ts";
 import { type NamedMaterial, sayCut, sayWithoutBos } from "./material.ts";
 
 /** What is heard of tasks and models; hints go to stderr. */

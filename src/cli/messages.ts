@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import type { NamedValue } from "../base/progress.ts";
-import type { Temporary } from "../io/output_directory.ts";
+import type { Temporary } from "../io/files/output_directory.ts";
 
 /** A progress event as it crosses the border. */
 export interface DistantEvent {

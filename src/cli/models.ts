@@ -1,11 +1,11 @@
 /** Opens models for a command and closes them after it. */
 
 import type { OnProgress } from "../base/progress.ts";
-import type { DeviceFound } from "../graph/device_check.ts";
-import { Runtime } from "../graph/runtime.ts";
-import { openModel } from "../model/checkpoint.ts";
+import type { DeviceFound } from "../graph/runtime/device_check.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
+import { openModel } from "../model/checkpoint/checkpoint.ts";
+import { unusedText } from "../model/checkpoint/unused_tensors.ts";
 import type { Model } from "../model/model.ts";
-import { unusedText } from "../model/unused_tensors.ts";
 import { type DeviceOptions, findDeviceFor } from "./device.ts";
 import { withProgress } from "./progress.ts";
 import { say } from "./terminal.ts";

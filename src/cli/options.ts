@@ -3,7 +3,7 @@ import { type Command, Option } from "commander";
 import { lacksUnit, parseSize } from "../base/byte_size.ts";
 import { mostSimilar } from "../base/similar.ts";
 import { GpruneError } from "../errors.ts";
-import { expandHome } from "../io/home.ts";
+import { expandHome } from "../io/files/home.ts";
 
 interface NumberRange {
   readonly min: number;

@@ -6,7 +6,7 @@ import { dryRun } from "../dry_run.ts";
 import { GpruneError } from "../errors.ts";
 import { type MemoryPlan, planText } from "../estimate/memory_plan.ts";
 import type { Runtimes } from "../export/runtimes.ts";
-import { keptProgress } from "../io/run_directory.ts";
+import { keptProgress } from "../io/run/directory.ts";
 import { type PruneOptions, prune } from "../pipeline.ts";
 import type { PruneResult } from "../run/result.ts";
 import { stopSignal } from "./compute_child.ts";

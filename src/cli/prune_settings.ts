@@ -10,8 +10,8 @@ import {
   resolveRunConfig,
 } from "../config.ts";
 import { GpruneError } from "../errors.ts";
-import { readSmallText } from "../io/file.ts";
-import { MAX_YAML_BYTES } from "../io/yaml.ts";
+import { readSmallText } from "../io/files/file.ts";
+import { MAX_YAML_BYTES } from "../io/files/yaml.ts";
 import { fallbackByName } from "../run/inputs.ts";
 import { metricByName } from "../score/registry.ts";
 import { idleOption, optionOf } from "./options.ts";

@@ -1,5 +1,5 @@
 /** `gprune push` */
-import { pushDirectory } from "../io/hub_push.ts";
+import { pushDirectory } from "../io/hub/push.ts";
 import { withProgress } from "./progress.ts";
 import { plainText, print, printJson } from "./terminal.ts";
 

@@ -1,8 +1,8 @@
 /** `gprune report` */
 import { join } from "node:path";
 import { GpruneError } from "../errors.ts";
-import { kindOfPath } from "../io/file.ts";
-import { writeFileAtomically } from "../io/output_directory.ts";
+import { kindOfPath } from "../io/files/file.ts";
+import { writeFileAtomically } from "../io/files/output_directory.ts";
 import { renderComparison } from "../report/comparison.ts";
 import { factsOf, type RunFiles } from "../report/facts.ts";
 import { picturesOf } from "../report/gallery.ts";

@@ -3,7 +3,7 @@
 import { plainJson, plainText } from "../base/plain_text.ts";
 import type { ProgressEvent } from "../base/progress.ts";
 import type { GpruneError } from "../errors.ts";
-import { outputFailed } from "../io/output_file.ts";
+import { outputFailed } from "../io/files/output_file.ts";
 
 export { plainText, shellWord } from "../base/plain_text.ts";
 

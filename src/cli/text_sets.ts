@@ -2,8 +2,8 @@
 import { duplicateName } from "../base/arguments.ts";
 import { isOwnText, OWN_TEXT, parseTextSet, type TextSet } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { kindOfPath } from "../io/file.ts";
-import { mayBeText } from "../io/texts.ts";
+import { kindOfPath } from "../io/files/file.ts";
+import { mayBeText } from "../io/texts/texts.ts";
 
 /**
  * `NAME=PATH[:WEIGHT]`, one for each set.

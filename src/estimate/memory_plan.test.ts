@@ -6,7 +6,7 @@ import { hashes } from "../../test/run_cli.ts";
 import { writeTinyCheckpoint, writeTinyTexts } from "../../test/tiny_checkpoint.ts";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { type RunConfigInput, resolveRunConfig } from "../config.ts";
-import { LOT_BYTES } from "../graph/memory_policy.ts";
+import { LOT_BYTES } from "../graph/runtime/memory_policy.ts";
 import { prune } from "../pipeline.ts";
 import { leftInOutputs } from "../prune/remaining.ts";
 import { settle } from "../run/inputs.ts";

@@ -5,8 +5,8 @@
 import { decimalSize, enoughGigabytes, gigabytes } from "../base/byte_size.ts";
 import { isOwnText, OWN_TEXT } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { CPU } from "../graph/device.ts";
-import { LOT_BYTES } from "../graph/memory_policy.ts";
+import { CPU } from "../graph/runtime/device.ts";
+import { LOT_BYTES } from "../graph/runtime/memory_policy.ts";
 import { largestBy, smallestBy } from "../tensor/statistics.ts";
 import type { Items, Places } from "./memory_sizes.ts";
 import { fileBytes, stageItems } from "./memory_stages.ts";

@@ -4,13 +4,13 @@ import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
-import { footprint, valueBytes } from "../graph/footprint.ts";
-import type { HeadProgram } from "../graph/head_programs.ts";
-import { keptBytes, programsThereAndBack } from "../graph/kept_activations.ts";
-import { headRows, type MemoryPolicy } from "../graph/memory_policy.ts";
-import { keptPositionBytes, POSITION_INPUTS } from "../graph/position_feeds.ts";
-import type { BackwardProgram, LayerProgram } from "../graph/programs.ts";
-import { WRITES_BEHIND } from "../io/spill_file.ts";
+import type { HeadProgram } from "../graph/decoder/head_programs.ts";
+import { keptBytes, programsThereAndBack } from "../graph/decoder/kept_activations.ts";
+import { keptPositionBytes, POSITION_INPUTS } from "../graph/decoder/position_feeds.ts";
+import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts";
+import { footprint, valueBytes } from "../graph/ir/footprint.ts";
+import { headRows, type MemoryPolicy } from "../graph/runtime/memory_policy.ts";
+import { WRITES_BEHIND } from "../io/files/spill_file.ts";
 import {
   channelCount,
   layerParameters,
@@ -173,7 +173,7 @@ export class RunSizes {
     return { ...solving, "Gram matrices": matrices + rows, factor: all };
   }
 
-  /** The factor for so many right-hand sides, and what is beside it (graph/cholesky.ts). */
+  /** The factor for so many right-hand sides, and what is beside it (graph/runtime/cholesky.ts). */
   #factorWith(sides: number): number {
     return 8 * this.widest * (this.widest / 2 + 2 * sides);
   }

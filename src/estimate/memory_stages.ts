@@ -5,7 +5,7 @@
  */
 import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
-import type { BackwardProgram } from "../graph/programs.ts";
+import type { BackwardProgram } from "../graph/decoder/programs.ts";
 import { BASE_BYTES, type Items, type Places, RunSizes } from "./memory_sizes.ts";
 import {
   calibrates,

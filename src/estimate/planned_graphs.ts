@@ -3,12 +3,12 @@
 import { getOrMake } from "../base/map_values.ts";
 import { gramParts } from "../calibrate/moments.ts";
 import { changedChannels, MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
-import { layerSizes, layerStructure } from "../graph/decoder.ts";
-import { MICRO_BATCH_TOKENS } from "../graph/forward.ts";
-import type { Graph } from "../graph/graph.ts";
-import { HEAD_PROGRAMS, type HeadProgram } from "../graph/head_programs.ts";
-import type { Sizes } from "../graph/product_sizes.ts";
-import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/programs.ts";
+import { layerSizes, layerStructure } from "../graph/decoder/decoder.ts";
+import { MICRO_BATCH_TOKENS } from "../graph/decoder/forward.ts";
+import { HEAD_PROGRAMS, type HeadProgram } from "../graph/decoder/head_programs.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "../graph/decoder/programs.ts";
+import type { Graph } from "../graph/ir/graph.ts";
+import type { Sizes } from "../graph/ir/product_sizes.ts";
 import { type Space, type SpaceKind, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec } from "../model/spec.ts";
 import type { PlannedRun } from "./planned_run.ts";

@@ -7,10 +7,10 @@ import { HELD_OUT_WINDOWS, hasOwnText } from "../calibrate/windows.ts";
 import { SAMPLE_BATCH } from "../evaluate/sample.ts";
 import { SLOPE_ROUNDS } from "../gprune/gprune.ts";
 import { MAX_ALTERNATIVES } from "../gprune/width_moves.ts";
-import type { HeadProgram } from "../graph/head_programs.ts";
-import { programsThereAndBack } from "../graph/kept_activations.ts";
-import { operationsOf } from "../graph/product_sizes.ts";
-import type { BackwardProgram, LayerProgram } from "../graph/programs.ts";
+import type { HeadProgram } from "../graph/decoder/head_programs.ts";
+import { programsThereAndBack } from "../graph/decoder/kept_activations.ts";
+import type { BackwardProgram, LayerProgram } from "../graph/decoder/programs.ts";
+import { operationsOf } from "../graph/ir/product_sizes.ts";
 import { channelCount, type Space, spacesOf } from "../model/spaces.ts";
 import { leftInLayers } from "../prune/remaining.ts";
 import type { Places } from "./memory_sizes.ts";
@@ -44,7 +44,7 @@ const SAVING = 2e8;
 
 /**
  * The time that is spent on each stage of a run.
- * @param speed - operations a second of a product as the layers have it (graph/product_speed.ts)
+ * @param speed - operations a second of a product as the layers have it (graph/runtime/product_speed.ts)
  * @param bytes - of the output
  */
 export function planTime(

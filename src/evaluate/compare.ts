@@ -1,6 +1,6 @@
 /** Several models in one table: what they are, how they do, how far they are from the first. */
 import type { TextSet } from "../calibrate/windows.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { storedBytes } from "../model/stored_size.ts";

@@ -4,9 +4,9 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { runModel } from "../../test/run_model.ts";
 import { longrope } from "../../test/scaled_ropes.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { multipliesBlocks } from "../graph/block_check.ts";
-import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder/decoder_runner.ts";
+import { multipliesBlocks } from "../graph/runtime/block_check.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { closeDecoder, Decoding, loadDecoder, loadFastDecoder } from "./decoding.ts";
 
 let runtime: Runtime;

@@ -1,13 +1,14 @@
 /** Decoding token by token with a key/value cache, several sequences at once. All weights stay in memory meanwhile. */
-import { multipliesBlocks } from "../graph/block_check.ts";
-import { everyMatrix, hasBlocks, loadBlockHead, loadBlockLayer } from "../graph/block_weights.ts";
-import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder_runner.ts";
-import { hasSameFrequencies } from "../graph/frequencies.ts";
-import { memoryLimit } from "../io/machine.ts";
+
+import { everyMatrix, hasBlocks, loadBlockHead, loadBlockLayer } from "../graph/decoder/block_weights.ts";
+import type { DecoderRunner, LoadedHead, LoadedLayer } from "../graph/decoder/decoder_runner.ts";
+import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
+import { multipliesBlocks } from "../graph/runtime/block_check.ts";
+import { memoryLimit } from "../io/files/machine.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { longropeSwitch } from "../model/spec.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /**

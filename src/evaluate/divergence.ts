@@ -7,7 +7,7 @@
 
 import { requireSome } from "../base/arguments.ts";
 import { type Reporting, silent } from "../base/progress.ts";
-import type { DecoderRunner, Outputs } from "../graph/decoder_runner.ts";
+import type { DecoderRunner, Outputs } from "../graph/decoder/decoder_runner.ts";
 import {
   embedWindows,
   hiddenRows,
@@ -15,9 +15,9 @@ import {
   type MicroBatch,
   nextTokens,
   tokensOf,
-} from "../graph/forward.ts";
-import { headStructure } from "../graph/head.ts";
-import { collectIfTight } from "../graph/memory_policy.ts";
+} from "../graph/decoder/forward.ts";
+import { headStructure } from "../graph/decoder/head.ts";
+import { collectIfTight } from "../graph/runtime/memory_policy.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { perplexityOf, requirePredictions, type TextScore } from "./perplexity.ts";

@@ -4,9 +4,9 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
-import { armFailPoints } from "../io/fail_points.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
+import { armFailPoints } from "../io/files/fail_points.ts";
 import type { Model } from "../model/model.ts";
 import { compareModels } from "./compare.ts";
 import { evaluate, evaluateTogether, geometricMean } from "./evaluate.ts";

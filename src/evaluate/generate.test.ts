@@ -4,11 +4,11 @@ import { lastArgmax, runModel } from "../../test/run_model.ts";
 import { blockModel } from "../../test/stored_blocks.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
-import { multipliesBlocks } from "../graph/block_check.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { type FilledProgram, Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { multipliesBlocks } from "../graph/runtime/block_check.ts";
+import { type FilledProgram, Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
-import { Tokenizer } from "../model/tokenizer.ts";
+import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { endingIds } from "./decoding.ts";
 import { continuationText, generate, promptTokens } from "./generate.ts";
 

@@ -1,8 +1,8 @@
 /** Greedy text generation. */
 import { requireCount } from "../base/arguments.ts";
 import { GpruneError } from "../errors.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { closeDecoder, Decoding, loadFastDecoder } from "./decoding.ts";
 
 /** When generation ends: after so many tokens, or before one that stops it. */

@@ -1,7 +1,7 @@
 /** What a model is, without running it. */
 
 import { type Runtimes, runtimesOf } from "../export/runtimes.ts";
-import { ggufTokenizerObstacle } from "../model/gguf_vocabulary.ts";
+import { ggufTokenizerObstacle } from "../model/gguf/vocabulary.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, prunableParameters } from "../model/spaces.ts";
 import { queryHeads } from "../model/spec.ts";

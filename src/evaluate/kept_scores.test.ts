@@ -6,9 +6,9 @@ import { failingAt, KINDS } from "../../test/fault_walk.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import type { ProgressEvent } from "../base/progress.ts";
-import { Runtime } from "../graph/runtime.ts";
-import { armFailPoints } from "../io/fail_points.ts";
-import { openModel } from "../model/checkpoint.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
+import { armFailPoints } from "../io/files/fail_points.ts";
+import { openModel } from "../model/checkpoint/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { type EvaluateOptions, type Evaluation, evaluate, evaluateTogether } from "./evaluate.ts";
 

@@ -8,12 +8,12 @@ import { versions } from "../base/package.ts";
 import type { OnProgress } from "../base/progress.ts";
 import type { Stages } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
-import type { Device } from "../graph/device.ts";
-import { processor } from "../io/machine.ts";
-import { RunDirectory } from "../io/run_directory.ts";
-import { sha256Hex } from "../io/sha256.ts";
+import type { Device } from "../graph/runtime/device.ts";
+import { processor } from "../io/files/machine.ts";
+import { RunDirectory } from "../io/run/directory.ts";
+import { sha256Hex } from "../io/store/sha256.ts";
+import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import type { Model } from "../model/model.ts";
-import { modelHashes } from "../model/model_hashes.ts";
 
 /** What a score is of. */
 export interface Scored {

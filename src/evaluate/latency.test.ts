@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { compareModels } from "./compare.ts";
 import { measureLatency } from "./latency.ts";
 

@@ -8,8 +8,8 @@
 import { requireCount } from "../base/arguments.ts";
 import { type OnProgress, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { randomStream } from "../tensor/random.ts";

@@ -8,9 +8,9 @@ import { longrope } from "../../test/scaled_ropes.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { TINY_VARIANTS } from "../../test/tiny_variants.ts";
 import type { ProgressEvent } from "../base/progress.ts";
-import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
-import { predictionLosses } from "../graph/loss.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner, type Outputs } from "../graph/decoder/decoder_runner.ts";
+import { predictionLosses } from "../graph/decoder/loss.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { type Continuation, type LogLikelihood, logLikelihoods } from "./log_likelihood.ts";
 

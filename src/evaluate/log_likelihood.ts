@@ -1,16 +1,16 @@
 /**
  * Log-probabilities of continuations. Continuations that begin alike are computed once up to where they part: they are
- * packed into forests of prefixes (graph/prefix_forest.ts), and a continuation's last token, which predicts nothing,
- * is not computed at all. The head sees only the positions that something is predicted from.
+ * packed into forests of prefixes (graph/decoder/prefix_forest.ts), and a continuation's last token, which predicts
+ * nothing, is not computed at all. The head sees only the positions that something is predicted from.
  */
 
 import { getOrMake } from "../base/map_values.ts";
 import { type Reporting, silent } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder_runner.ts";
-import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/forward.ts";
-import { hasSameFrequencies } from "../graph/frequencies.ts";
-import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/prefix_forest.ts";
+import { type DecoderRunner, type LoadedHead, requireKnownTokens } from "../graph/decoder/decoder_runner.ts";
+import { embedForests, forwardLayers, MAX_HIDDEN_BYTES } from "../graph/decoder/forward.ts";
+import { hasSameFrequencies } from "../graph/decoder/frequencies.ts";
+import { MAX_FOREST_TOKENS, PrefixForest, type TokenForest } from "../graph/decoder/prefix_forest.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 

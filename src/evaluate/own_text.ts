@@ -17,10 +17,10 @@ import {
   type TextSet,
 } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { withTextsInErrors } from "../graph/finite.ts";
-import { chatRendererOf } from "../model/chat_template.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { withTextsInErrors } from "../graph/runtime/finite.ts";
+import { chatRendererOf } from "../model/tokenizer/chat_template.ts";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { type SampleState, sampleTexts } from "./sample.ts";
 
 /** Windows beyond those that are needed: text that is cut and tokenised again has a few tokens less. */

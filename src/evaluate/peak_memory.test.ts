@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "v
 import { suiteDirectory } from "../../test/directories.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
-import { CPU, type Device } from "../graph/device.ts";
-import { peakResidentBytes } from "../io/machine.ts";
-import { openModel } from "../model/checkpoint.ts";
+import { CPU, type Device } from "../graph/runtime/device.ts";
+import { peakResidentBytes } from "../io/files/machine.ts";
+import { openModel } from "../model/checkpoint/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { peakMemory } from "./peak_memory.ts";

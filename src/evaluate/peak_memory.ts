@@ -5,8 +5,8 @@
  */
 import { fork } from "node:child_process";
 import { GpruneError, type PlainError } from "../errors.ts";
-import type { Device } from "../graph/device.ts";
-import { isOutOfMemory, ownProgram } from "../io/own_program.ts";
+import type { Device } from "../graph/runtime/device.ts";
+import { isOutOfMemory, ownProgram } from "../io/files/own_program.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 

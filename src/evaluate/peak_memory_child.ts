@@ -3,10 +3,10 @@
  * ends with whoever asked.
  */
 import { GpruneError, reasonOf } from "../errors.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
-import { peakResidentBytes } from "../io/machine.ts";
-import { openModel } from "../model/checkpoint.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
+import { peakResidentBytes } from "../io/files/machine.ts";
+import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { answerOnce } from "./latency.ts";
 import type { PeakAnswer, PeakProblem, PeakRequest } from "./peak_memory.ts";
 

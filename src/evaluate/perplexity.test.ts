@@ -3,8 +3,8 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { perplexity } from "./perplexity.ts";
 
 let runtime: Runtime;

@@ -6,8 +6,8 @@
 
 import type { Reporting } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import { type LossSum, nextTokenLoss } from "../graph/loss.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { type LossSum, nextTokenLoss } from "../graph/decoder/loss.ts";
 
 /** How well a model predicts a text. */
 export interface TextScore {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ConversationRenderer, Message } from "../io/conversations.ts";
+import type { ConversationRenderer, Message } from "../io/texts/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
 import { asChats, asTexts } from "./prompts.ts";
 import { candidate, type TaskDocument } from "./task_layouts.ts";

@@ -3,7 +3,7 @@
  * conversation, as lm-evaluation-harness does (`fewshot_context` of lm_eval/api/task.py, 0.4.13) without and with
  * `--apply_chat_template`.
  */
-import type { ConversationRenderer, Message } from "../io/conversations.ts";
+import type { ConversationRenderer, Message } from "../io/texts/conversations.ts";
 import type { ShotDocument } from "./few_shot.ts";
 import { type Candidate, solvedText, type TaskDocument } from "./task_layouts.ts";
 

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { letterModel } from "../../test/letter_model.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
-import { Tokenizer } from "../model/tokenizer.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
+import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { sampleTexts } from "./sample.ts";
 
 let runtime: Runtime;

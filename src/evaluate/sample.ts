@@ -11,8 +11,8 @@ import { badArgument, requireCount, requirePositive } from "../base/arguments.ts
 import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { randomStream } from "../tensor/random.ts";
 import { Decoding, endingIds, type LoadedDecoder, loadDecoder } from "./decoding.ts";
 

@@ -5,11 +5,11 @@
  */
 import type { z } from "zod";
 import { GpruneError, requireWord } from "../errors.ts";
-import { endingOf } from "../io/file.ts";
-import type { HubOptions } from "../io/hub.ts";
-import { isJsonObject } from "../io/json.ts";
-import type { JsonLine } from "../io/json_lines.ts";
-import { readRecords } from "../io/records.ts";
+import { endingOf } from "../io/files/file.ts";
+import { isJsonObject } from "../io/files/json.ts";
+import type { HubOptions } from "../io/hub/hub.ts";
+import type { JsonLine } from "../io/texts/json_lines.ts";
+import { readRecords } from "../io/texts/records.ts";
 import { TASK_LAYOUTS, type TaskDocument, type TaskLayout } from "./task_layouts.ts";
 import { readTemplatedPool, readTemplatedTask } from "./task_template.ts";
 

@@ -8,14 +8,14 @@
 import { dirname, posix, resolve } from "node:path";
 import { z } from "zod";
 import { GpruneError } from "../errors.ts";
-import { readSmallFile } from "../io/file.ts";
-import type { HubOptions } from "../io/hub.ts";
-import { isHubAddress } from "../io/hub_address.ts";
-import { isJsonObject } from "../io/json.ts";
-import type { JsonLine } from "../io/json_lines.ts";
-import { readRecords } from "../io/records.ts";
-import { decodeText, textPlace } from "../io/texts.ts";
-import { MAX_YAML_BYTES, parseYaml } from "../io/yaml.ts";
+import { readSmallFile } from "../io/files/file.ts";
+import { isJsonObject } from "../io/files/json.ts";
+import { MAX_YAML_BYTES, parseYaml } from "../io/files/yaml.ts";
+import { isHubAddress } from "../io/hub/address.ts";
+import type { HubOptions } from "../io/hub/hub.ts";
+import type { JsonLine } from "../io/texts/json_lines.ts";
+import { readRecords } from "../io/texts/records.ts";
+import { decodeText, textPlace } from "../io/texts/texts.ts";
 import { renderTemplates, templateNames } from "../jinja/render.ts";
 import { candidate, type Question, type TaskDocument } from "./task_layouts.ts";
 

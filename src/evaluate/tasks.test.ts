@@ -6,10 +6,10 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { referenceDecoder } from "../../test/reference_decoder.ts";
 import { DEMO_MODEL } from "../../test/tiny_checkpoint.ts";
 import { silent } from "../base/progress.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import type { CarriedFile } from "../model/model.ts";
-import { Tokenizer } from "../model/tokenizer.ts";
+import { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { candidate, type TaskDocument } from "./task_layouts.ts";
 import { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./tasks.ts";
 

@@ -5,8 +5,8 @@
 
 import type { Reporting } from "../base/progress.ts";
 import { GpruneError } from "../errors.ts";
-import type { DecoderRunner } from "../graph/decoder_runner.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import type { Tokenizer } from "../model/tokenizer/tokenizer.ts";
 import { type Continuation, logLikelihoods } from "./log_likelihood.ts";
 import { type Candidate, candidateText, type TaskDocument } from "./task_layouts.ts";
 

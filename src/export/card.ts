@@ -3,7 +3,7 @@
 import { plainText } from "../base/plain_text.ts";
 import type { SetUse } from "../calibrate/windows.ts";
 import { type CardFields, frontMatterLines } from "../model/card_fields.ts";
-import { MODELLING_FILE } from "../model/hf_config_writer.ts";
+import { MODELLING_FILE } from "../model/hf/config_writer.ts";
 import type { Runtimes } from "./runtimes.ts";
 
 /** What a card tells. */

@@ -1,9 +1,9 @@
 /** The files that travel with a model into a directory: tokenizer, chat templates, licence, and its card. */
 import { join } from "node:path";
-import { isJsonObject } from "../io/json.ts";
-import { writeFileAtomically } from "../io/output_directory.ts";
+import { isJsonObject } from "../io/files/json.ts";
+import { writeFileAtomically } from "../io/files/output_directory.ts";
 import { familyByName } from "../model/families.ts";
-import type { HfForm } from "../model/hf_config_writer.ts";
+import type { HfForm } from "../model/hf/config_writer.ts";
 import { CARD_FILE, type CarriedFile, type Model } from "../model/model.ts";
 import { type CopiedCard, copiedCard } from "./carried_card.ts";
 

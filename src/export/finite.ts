@@ -1,6 +1,6 @@
 /** What every export demands of a weight: the last check of values before they are stored. */
 import { GpruneError } from "../errors.ts";
-import type { WrittenGgmlType } from "../io/ggml_encode.ts";
+import type { WrittenGgmlType } from "../io/formats/ggml_encode.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** The largest finite float16: of formats that are float16 or have float16 scales. */

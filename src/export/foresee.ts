@@ -1,5 +1,5 @@
 /** What can be said before a run about who will load its result: enough to refuse early what cannot become anything. */
-import { hfForm } from "../model/hf_form.ts";
+import { hfForm } from "../model/hf/form.ts";
 import { hasUniformWidths, type ModelSpec, withBiases } from "../model/spec.ts";
 import { queuesOf, type RemovalRequest, removalBudget } from "../prune/allocation.ts";
 import { badPlan, type PruningPlan, prunedSpec } from "../prune/plan.ts";
@@ -13,7 +13,7 @@ export interface ForeseenRun extends RemovalRequest {
   readonly plan: PruningPlan | null;
   /** Whether recovery puts biases on output projections. */
   readonly addsBiases: boolean;
-  /** Why llama.cpp cannot have the tokenizer (model/gguf_vocabulary.ts); null or absent where it can. */
+  /** Why llama.cpp cannot have the tokenizer (model/gguf/vocabulary.ts); null or absent where it can. */
   readonly tokenizer?: string | null;
 }
 

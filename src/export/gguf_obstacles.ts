@@ -1,11 +1,11 @@
 /**
  * What keeps a model out of an architecture of llama.cpp, as a table. The architectures' side of it is data
- * (gguf_architectures.ts); nothing here asks for a name.
+ * (model/gguf/architectures.ts); nothing here asks for a name.
  */
 import { isDeepStrictEqual } from "node:util";
 import { familyByName } from "../model/families.ts";
-import type { GgufArchitecture } from "../model/gguf_architectures.ts";
-import { isPublishedScaling } from "../model/gguf_rotary.ts";
+import type { GgufArchitecture } from "../model/gguf/architectures.ts";
+import { isPublishedScaling } from "../model/gguf/rotary.ts";
 import {
   hasUniformWidths,
   type ModelSpec,

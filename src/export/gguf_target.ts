@@ -3,7 +3,7 @@
  * computes the same in layers of different widths, or the family's own with every layer filled up with zeros.
  */
 import { GpruneError } from "../errors.ts";
-import { architecturesOfFamily, type GgufArchitecture } from "../model/gguf_architectures.ts";
+import { architecturesOfFamily, type GgufArchitecture } from "../model/gguf/architectures.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { longropeSwitch, type ModelSpec, queryHeads } from "../model/spec.ts";
 import { ggufObstacles } from "./gguf_obstacles.ts";

@@ -1,6 +1,6 @@
 /** Which ggml type each tensor of a file gets, decided from names and shapes alone. */
 import type { GgufDType } from "../base/choices.ts";
-import { type WrittenGgmlType, writtenGgmlType } from "../io/ggml_encode.ts";
+import { type WrittenGgmlType, writtenGgmlType } from "../io/formats/ggml_encode.ts";
 
 interface Recipe {
   /** general.file_type, enum llama_ftype of llama.h. */

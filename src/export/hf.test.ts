@@ -6,7 +6,7 @@ import { temporaryDirectory } from "../../test/directories.ts";
 import { tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { type TinyModelOptions, tinyModel } from "../../test/tiny_model.ts";
 import type { ProgressEvent } from "../base/progress.ts";
-import { openModel } from "../model/checkpoint.ts";
+import { openModel } from "../model/checkpoint/checkpoint.ts";
 import { FAMILIES } from "../model/families.ts";
 import type { Model } from "../model/model.ts";
 import type { Projection } from "../model/spec.ts";

@@ -7,17 +7,17 @@ import { requireCount } from "../base/arguments.ts";
 import { DTYPE_CHOICES, type DTypeChoice } from "../base/choices.ts";
 import { packageDirectory } from "../base/package.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
-import { readSmallFile } from "../io/file.ts";
+import { readSmallFile } from "../io/files/file.ts";
 import {
   type WriteDirectory,
   writeDirectoryAtomically,
   writeFileAtomically,
-} from "../io/output_directory.ts";
-import { type TensorToWrite, writeSafetensors } from "../io/safetensors_writer.ts";
-import { fusedTensors, readFused } from "../model/fused.ts";
-import { readConfig } from "../model/hf_config.ts";
-import { configText, MODELLING_FILE } from "../model/hf_config_writer.ts";
-import { hfForm, writeConfig } from "../model/hf_form.ts";
+} from "../io/files/output_directory.ts";
+import { type TensorToWrite, writeSafetensors } from "../io/formats/safetensors_writer.ts";
+import { fusedTensors, readFused } from "../model/checkpoint/fused.ts";
+import { readConfig } from "../model/hf/config.ts";
+import { configText, MODELLING_FILE } from "../model/hf/config_writer.ts";
+import { hfForm, writeConfig } from "../model/hf/form.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";

@@ -6,12 +6,12 @@
 import { basename, dirname, join } from "node:path";
 import { ONNX_CHOICES, type OnnxDType } from "../base/choices.ts";
 import { counting, type OnProgress, silent } from "../base/progress.ts";
-import { buildDecoder } from "../graph/decoder_model.ts";
-import { GraphBuilder } from "../graph/graph.ts";
-import { writeDirectoryAtomically, writeFileAtomically } from "../io/output_directory.ts";
-import { makeDirectory } from "../io/output_file.ts";
+import { buildDecoder } from "../graph/decoder/decoder_model.ts";
+import { GraphBuilder } from "../graph/ir/graph.ts";
+import { writeDirectoryAtomically, writeFileAtomically } from "../io/files/output_directory.ts";
+import { makeDirectory } from "../io/files/output_file.ts";
 import { familyByName } from "../model/families.ts";
-import { configOf, configText } from "../model/hf_config_writer.ts";
+import { configOf, configText } from "../model/hf/config_writer.ts";
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { writeCarried } from "./carried.ts";

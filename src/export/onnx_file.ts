@@ -2,14 +2,14 @@
  * Writing of .onnx files, one tensor in memory at a time: what lies where follows from shapes and formats alone.
  * Weights lie in the file itself up to 2 GB, the limit of a protobuf message, and beyond that in files beside it,
  * `NAME_data`, `NAME_data_1` and so on, as transformers.js calls them. Nothing here is atomic, see
- * io/output_directory.ts.
+ * io/files/output_directory.ts.
  */
 import { basename } from "node:path";
 import { alignUp } from "../base/byte_size.ts";
 import { internalError } from "../errors.ts";
-import type { Graph, Value } from "../graph/graph.ts";
-import { byteLength, type ExternalPlace, onnxPieces } from "../graph/onnx.ts";
-import { type OutputFile, writeNewFile } from "../io/output_file.ts";
+import type { Graph, Value } from "../graph/ir/graph.ts";
+import { byteLength, type ExternalPlace, onnxPieces } from "../graph/ir/onnx.ts";
+import { type OutputFile, writeNewFile } from "../io/files/output_file.ts";
 import type { TensorSource } from "../tensor/tensor.ts";
 import type { StoredMatrix } from "./onnx_matrices.ts";
 

@@ -1,7 +1,7 @@
 /** The number formats of ONNX exports as data, and the supply of a decoder's weights in one of them. */
 import type { OnnxDType } from "../base/choices.ts";
-import type { DecoderWeights } from "../graph/decoder_model.ts";
-import type { GraphBuilder, Value, ValueType } from "../graph/graph.ts";
+import type { DecoderWeights } from "../graph/decoder/decoder_model.ts";
+import type { GraphBuilder, Value, ValueType } from "../graph/ir/graph.ts";
 import { EMBEDDING, HEAD, projectionName, weightsOf } from "../model/spaces.ts";
 import { type ModelSpec, PROJECTIONS, type Projection } from "../model/spec.ts";
 import {

@@ -1,6 +1,6 @@
 /** How matrices lie in an ONNX file, and how its graph multiplies by them: as floats, or in blocks of few bits. */
-import type { GraphBuilder, Value } from "../graph/graph.ts";
-import { type BlockMatrix, blockProduct, gatherRows } from "../graph/operators.ts";
+import type { GraphBuilder, Value } from "../graph/ir/graph.ts";
+import { type BlockMatrix, blockProduct, gatherRows } from "../graph/ir/operators.ts";
 import { encode, type FloatDType } from "../tensor/dtype.ts";
 import { elementCount, type Tensor } from "../tensor/tensor.ts";
 import { BLOCK_SIZE, BYTE_ZERO, blockCodes, blocksOf } from "./block_codes.ts";

@@ -4,7 +4,7 @@ import { beforeAll, expect, test } from "vitest";
 import { suiteDirectory } from "../../test/directories.ts";
 import { hashes } from "../../test/run_cli.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
-import { openModel } from "../model/checkpoint.ts";
+import { openModel } from "../model/checkpoint/checkpoint.ts";
 import type { Model } from "../model/model.ts";
 import { exportHuggingFace } from "./hf.ts";
 import { exportResumably } from "./resumed_export.ts";

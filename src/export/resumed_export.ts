@@ -2,9 +2,9 @@
 
 import { versions } from "../base/package.ts";
 import { silent } from "../base/progress.ts";
-import { RunDirectory } from "../io/run_directory.ts";
+import { RunDirectory } from "../io/run/directory.ts";
+import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import type { Model } from "../model/model.ts";
-import { modelHashes } from "../model/model_hashes.ts";
 import { type ExportOptions, exportedBytes, exportHuggingFace, storedDType } from "./hf.ts";
 import { requireExportRoom } from "./room.ts";
 

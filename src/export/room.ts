@@ -1,7 +1,7 @@
 /** Whether the machine has the room that something needs, asked before it begins; and what writing a model needs. */
 import { contrastedSizes } from "../base/byte_size.ts";
 import { GpruneError } from "../errors.ts";
-import { freeDiskBytes, memoryLimit } from "../io/machine.ts";
+import { freeDiskBytes, memoryLimit } from "../io/files/machine.ts";
 import type { Model } from "../model/model.ts";
 import { weightsOf } from "../model/spaces.ts";
 import { elementCount } from "../tensor/tensor.ts";

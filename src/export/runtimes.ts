@@ -1,6 +1,6 @@
 /** Which programs can load a model of given shapes, as the directory it becomes or as the GGUF file it is. */
-import { architectureByName } from "../model/gguf_architectures.ts";
-import { findHfForm, vllmObstacle } from "../model/hf_form.ts";
+import { architectureByName } from "../model/gguf/architectures.ts";
+import { findHfForm, vllmObstacle } from "../model/hf/form.ts";
 import type { ModelOrigin } from "../model/model.ts";
 import { parameterCount } from "../model/spaces.ts";
 import { hasUniformWidths, type ModelSpec } from "../model/spec.ts";
@@ -17,7 +17,7 @@ const ONNX = "after gprune export --format onnx";
 
 /** What besides the shape decides who loads a model. */
 export interface LoadingFacts extends Pick<ModelOrigin, "architecture"> {
-  /** Why llama.cpp cannot have the tokenizer (model/gguf_vocabulary.ts); null or absent where it can. */
+  /** Why llama.cpp cannot have the tokenizer (model/gguf/vocabulary.ts); null or absent where it can. */
   readonly tokenizer?: string | null;
 }
 

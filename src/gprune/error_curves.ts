@@ -20,7 +20,7 @@ import { getOrMake } from "../base/map_values.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import { type TokenSet, textsOfSet } from "../calibrate/calibrate.ts";
-import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder_runner.ts";
+import { DecoderRunner, type LoadedLayer, type Outputs } from "../graph/decoder/decoder_runner.ts";
 import {
   batchTokens,
   beginForward,
@@ -28,10 +28,10 @@ import {
   forwardState,
   forwardStream,
   microBatches,
-} from "../graph/forward.ts";
-import { type Graph, GraphBuilder } from "../graph/graph.ts";
-import { stashFor } from "../graph/memory_policy.ts";
-import type { Runtime } from "../graph/runtime.ts";
+} from "../graph/decoder/forward.ts";
+import { type Graph, GraphBuilder } from "../graph/ir/graph.ts";
+import { stashFor } from "../graph/runtime/memory_policy.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, OUTPUT_PROJECTION, SPACE_KINDS, type Space } from "../model/spaces.ts";
 import { PROJECTION_MODULE } from "../model/spec.ts";

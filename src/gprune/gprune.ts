@@ -20,7 +20,7 @@ import type { Moments } from "../calibrate/moments.ts";
 import { unpruned } from "../calibrate/passes.ts";
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { setsInTurn, type TurnOf } from "../calibrate/windows.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { channelsOf, type Space, spacesOf } from "../model/spaces.ts";
 import { allocationByName } from "../prune/allocate.ts";

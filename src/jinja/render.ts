@@ -9,7 +9,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { isOutOfMemory, ownThread } from "../io/own_program.ts";
+import { isOutOfMemory, ownThread } from "../io/files/own_program.ts";
 import { type Name, parse, tokenize } from "./library.ts";
 
 /** Characters of one template. */

@@ -7,7 +7,7 @@
  */
 
 import { plainText } from "../base/plain_text.ts";
-import { parseYaml } from "../io/yaml.ts";
+import { parseYaml } from "../io/files/yaml.ts";
 
 /** Under the keys of the front matter. */
 export interface CardFields {

@@ -1,6 +1,6 @@
 /** How much room a model's weights take where they are stored. */
 import { internalError } from "../errors.ts";
-import { GGML_TYPES } from "../io/ggml_types.ts";
+import { GGML_TYPES } from "../io/formats/ggml_types.ts";
 import { STORED_DTYPES } from "../tensor/dtype.ts";
 import { elementCount } from "../tensor/tensor.ts";
 import type { Model } from "./model.ts";

@@ -7,7 +7,7 @@
 
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import type { JsonValue } from "../io/json_document.ts";
+import type { JsonValue } from "../io/files/json_document.ts";
 import { prunableParameters, type Space, type SpaceKind, spaceId, spacesOf } from "../model/spaces.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 

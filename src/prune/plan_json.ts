@@ -4,8 +4,8 @@
 import { z } from "zod";
 import { plainName } from "../base/plain_text.ts";
 import { GpruneError } from "../errors.ts";
-import { type JsonLimits, OWN_JSON_LIMITS, parseJson as parseLimited } from "../io/json.ts";
-import { formatDocument } from "../io/json_document.ts";
+import { type JsonLimits, OWN_JSON_LIMITS, parseJson as parseLimited } from "../io/files/json.ts";
+import { formatDocument } from "../io/files/json_document.ts";
 import { badPlan, keepProblems, type PruningPlan } from "./plan.ts";
 
 /** The largest plan.json. */

@@ -5,7 +5,7 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { changeNames } from "../calibrate/slopes.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { OUTPUT_PROJECTION, projectionName, spacesOf } from "../model/spaces.ts";
 import { makePlan } from "../prune/plan.ts";
 import { loaded } from "../tensor/stash.ts";

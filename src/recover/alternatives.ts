@@ -19,9 +19,9 @@
 import type { SpaceMoments } from "../calibrate/moments.ts";
 import { type ChangeNames, changeNames } from "../calibrate/slopes.ts";
 import { internalError } from "../errors.ts";
-import { solveSpd } from "../graph/cholesky.ts";
-import { compileProducts, matrixOf, type Products } from "../graph/double_products.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import { solveSpd } from "../graph/runtime/cholesky.ts";
+import { compileProducts, matrixOf, type Products } from "../graph/runtime/double_products.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import { channelsOf, OUTPUT_PROJECTION, projectionName, type Space } from "../model/spaces.ts";
 import { gatherBlocks, type Tensor, zeros } from "../tensor/tensor.ts";
 import {

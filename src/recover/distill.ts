@@ -21,12 +21,17 @@ import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { splitWindows } from "../calibrate/windows.ts";
 import { GpruneError } from "../errors.ts";
-import { backwardLayers, divergenceFrom, forwardKeepingInputs, headBackward } from "../graph/backward.ts";
-import { DecoderRunner, type Outputs } from "../graph/decoder_runner.ts";
-import { requireFiniteWeight } from "../graph/finite.ts";
-import { embedWindows, forwardLayers, type MicroBatch, tokensOf } from "../graph/forward.ts";
-import { keepsActivations } from "../graph/kept_activations.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import {
+  backwardLayers,
+  divergenceFrom,
+  forwardKeepingInputs,
+  headBackward,
+} from "../graph/decoder/backward.ts";
+import { DecoderRunner, type Outputs } from "../graph/decoder/decoder_runner.ts";
+import { embedWindows, forwardLayers, type MicroBatch, tokensOf } from "../graph/decoder/forward.ts";
+import { keepsActivations } from "../graph/decoder/kept_activations.ts";
+import { requireFiniteWeight } from "../graph/runtime/finite.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { layerWeightsOf, prunableParameters } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";

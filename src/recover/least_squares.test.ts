@@ -7,9 +7,9 @@ import { randomTensor, type TinyModelOptions, tinyModel } from "../../test/tiny_
 import { silent } from "../base/progress.ts";
 import { calibrate, type WeightedTokenSet } from "../calibrate/calibrate.ts";
 import { poolStats } from "../calibrate/stats.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { embedWindows, forwardLayers } from "../graph/forward.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { embedWindows, forwardLayers } from "../graph/decoder/forward.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import { projectionName, weightsOf } from "../model/spaces.ts";
 import { PROJECTIONS } from "../model/spec.ts";

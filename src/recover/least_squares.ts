@@ -26,9 +26,9 @@ import { type OnProgress, silent } from "../base/progress.ts";
 import { type Checkpoints, NO_CHECKPOINTS } from "../base/stages.ts";
 import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
-import { compileProducts } from "../graph/double_products.ts";
-import { collectIfTight, stashFor } from "../graph/memory_policy.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import { compileProducts } from "../graph/runtime/double_products.ts";
+import { collectIfTight, stashFor } from "../graph/runtime/memory_policy.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import {
   channelCount,

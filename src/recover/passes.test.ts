@@ -4,7 +4,7 @@ import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import type { Activations } from "../calibrate/calibrate.ts";
 import { measuredSets } from "../calibrate/measured_sets.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { type ConnectedPasses, type RemoteActivations, runPasses } from "./passes.ts";
 
 const runtime = new Runtime({ threads: 1 });

@@ -7,7 +7,7 @@ import type { Checkpoints } from "../base/stages.ts";
 import type { Activations, CalibrateOptions, MeasuredSet } from "../calibrate/calibrate.ts";
 import type { Moments } from "../calibrate/moments.ts";
 import { localPasses, type Passes } from "../calibrate/passes.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import type { Model } from "../model/model.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { Alternatives } from "./alternatives.ts";

@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { maxDifference } from "../../test/numbers.ts";
 import { gramParts, MomentSums, momentFeeds, type SpaceMoments } from "../calibrate/moments.ts";
-import { compileProducts } from "../graph/double_products.ts";
-import { Runtime } from "../graph/runtime.ts";
+import { compileProducts } from "../graph/runtime/double_products.ts";
+import { Runtime } from "../graph/runtime/runtime.ts";
 import { randomStream } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type Covariances, covariancesOf, lambdaOf, ofSomeInputs, regress } from "./regression.ts";

@@ -10,9 +10,9 @@
  */
 import type { SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
-import { solveSpd } from "../graph/cholesky.ts";
-import { matrixOf, type Products } from "../graph/double_products.ts";
-import type { Runtime } from "../graph/runtime.ts";
+import { solveSpd } from "../graph/runtime/cholesky.ts";
+import { matrixOf, type Products } from "../graph/runtime/double_products.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
 import { loaded } from "../tensor/stash.ts";
 import { gatherSymmetric } from "../tensor/symmetric.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -1,6 +1,6 @@
 /** What a report is made of: the files of a run, and what follows from them. */
 import { normalize } from "node:path";
-import { isSameWeights } from "../model/model_hashes.ts";
+import { isSameWeights } from "../model/checkpoint/model_hashes.ts";
 import type { SpaceKind } from "../model/spaces.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import type { TrainingStep } from "../recover/training_state.ts";

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { packageDirectory } from "../base/package.ts";
-import { readSmallFile } from "../io/file.ts";
+import { readSmallFile } from "../io/files/file.ts";
 import type { Section } from "./elements.ts";
 import { type Html, html, trusted } from "./html.ts";
 

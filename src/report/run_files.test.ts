@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { reportFiles } from "../../test/report_files.ts";
-import { weightsHash } from "../model/model_hashes.ts";
+import { weightsHash } from "../model/checkpoint/model_hashes.ts";
 import { formatPlan } from "../prune/plan_json.ts";
 import { renderReport } from "./report.ts";
 import { runDocuments } from "./run_documents.ts";

@@ -1,10 +1,10 @@
 /** The files that a run has in its output beside the model, and their reader. */
 import { z } from "zod";
 import { GpruneError, requireWord } from "../errors.ts";
-import { kindOfPath, readSmallText } from "../io/file.ts";
-import { fileInside } from "../io/inside.ts";
-import { parseJson } from "../io/json.ts";
-import { weightsHash } from "../model/model_hashes.ts";
+import { kindOfPath, readSmallText } from "../io/files/file.ts";
+import { fileInside } from "../io/files/inside.ts";
+import { parseJson } from "../io/files/json.ts";
+import { weightsHash } from "../model/checkpoint/model_hashes.ts";
 import { parsePlan } from "../prune/plan_json.ts";
 import type { TrainingStep } from "../recover/training_state.ts";
 import type { RunFiles } from "./facts.ts";

@@ -9,9 +9,9 @@ import type { Divergence } from "../evaluate/divergence.ts";
 import type { Evaluation, FromFirst } from "../evaluate/evaluate.ts";
 import type { TaskShots } from "../evaluate/material.ts";
 import type { ChatOptions } from "../evaluate/prompts.ts";
-import { parseJson } from "../io/json.ts";
-import { formatDocument, type JsonValue } from "../io/json_document.ts";
-import { isSameWeights } from "../model/model_hashes.ts";
+import { parseJson } from "../io/files/json.ts";
+import { formatDocument, type JsonValue } from "../io/files/json_document.ts";
+import { isSameWeights } from "../model/checkpoint/model_hashes.ts";
 
 /** Accuracy of a model on a task. */
 export interface SavedAccuracy {

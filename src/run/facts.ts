@@ -10,14 +10,14 @@ import { versions } from "../base/package.ts";
 import type { OnProgress } from "../base/progress.ts";
 import { isOwnText, type SampledSet } from "../calibrate/windows.ts";
 import { countingSettings, type SettledConfig } from "../config.ts";
-import { kindOfPath } from "../io/file.ts";
-import { readJsonFile } from "../io/json.ts";
-import { type JsonValue, toJson } from "../io/json_document.ts";
-import { processor } from "../io/machine.ts";
-import { sha256Hex } from "../io/sha256.ts";
+import { kindOfPath } from "../io/files/file.ts";
+import { readJsonFile } from "../io/files/json.ts";
+import { type JsonValue, toJson } from "../io/files/json_document.ts";
+import { processor } from "../io/files/machine.ts";
+import { sha256Hex } from "../io/store/sha256.ts";
 import { cardFields } from "../model/card_fields.ts";
+import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import type { Model } from "../model/model.ts";
-import { modelHashes } from "../model/model_hashes.ts";
 import type { PruningPlan } from "../prune/plan.ts";
 import { formatPlan } from "../prune/plan_json.ts";
 import { FACTS_LIMITS } from "../report/run_files.ts";
@@ -54,8 +54,8 @@ export interface FactSources {
 
 /**
  * The facts of a run. Reads the model's files once. Where the output goes, how much memory there is and the number of
- * threads change no byte (graph/thread_limit.ts; tried on x86-64 alone, so that elsewhere the facts have the number of
- * threads).
+ * threads change no byte (graph/runtime/thread_limit.ts; tried on x86-64 alone, so that elsewhere the facts have the
+ * number of threads).
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(

@@ -10,8 +10,8 @@ import { type MemoryPlan, orList, planMemory, waysToNeedLess } from "../estimate
 import { type PlannedRun, refitsOutputs } from "../estimate/planned_run.ts";
 import { storedDType } from "../export/hf.ts";
 import { requireDisk, requireMemory } from "../export/room.ts";
-import { tokensOfSets } from "../graph/forward.ts";
-import { memoryLimit } from "../io/machine.ts";
+import { tokensOfSets } from "../graph/decoder/forward.ts";
+import { memoryLimit } from "../io/files/machine.ts";
 import type { Model } from "../model/model.ts";
 import { channelCount, parameterCount, prunableParameters, spacesOf } from "../model/spaces.ts";
 import { achievedSparsity, type PruningPlan } from "../prune/plan.ts";

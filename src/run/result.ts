@@ -8,10 +8,10 @@ import { refits, type SettledConfig } from "../config.ts";
 import type { MemoryPlan } from "../estimate/memory_plan.ts";
 import type { HeldOutScore } from "../evaluate/held_out.ts";
 import type { Runtimes } from "../export/runtimes.ts";
-import { deviceText } from "../graph/device.ts";
-import type { DeviceFound } from "../graph/device_check.ts";
-import { tokensOf } from "../graph/forward.ts";
-import { peakResidentBytes } from "../io/machine.ts";
+import { tokensOf } from "../graph/decoder/forward.ts";
+import { deviceText } from "../graph/runtime/device.ts";
+import type { DeviceFound } from "../graph/runtime/device_check.ts";
+import { peakResidentBytes } from "../io/files/machine.ts";
 import type { Widths } from "../prune/plan.ts";
 
 /** What a run did, as `gprune prune --json` prints it. */

@@ -1,7 +1,8 @@
 /**
  * Matrices in blocks of small integers, as quantised files hold them: neighbours of a row share a scale, and in some
  * formats an offset. A weight is scale * (code - 2^(bits - 1)) + offset, or the sum of two such terms. Values only;
- * formats of files are elsewhere (io/ggml_blocks.ts), and so is what multiplies by them (graph/block_products.ts).
+ * formats of files are elsewhere (io/formats/ggml_blocks.ts), and so is what multiplies by them
+ * (graph/runtime/block_products.ts).
  */
 
 /** How the weights of a matrix are held. */

@@ -1,6 +1,6 @@
 /**
  * Places where tensors wait until they are needed again: in memory, or where the opener of a stash puts them
- * (io/spill_file.ts). Float32 goes in and the same bits come out, so no result depends on the place.
+ * (io/files/spill_file.ts). Float32 goes in and the same bits come out, so no result depends on the place.
  */
 import { internalError } from "../errors.ts";
 import type { Tensor } from "./tensor.ts";

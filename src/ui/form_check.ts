@@ -6,9 +6,9 @@ import { z } from "zod";
 import { isOwnText } from "../calibrate/windows.ts";
 import type { RunConfig } from "../config.ts";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { kindOfPath } from "../io/file.ts";
-import { parseHubAddress } from "../io/hub_address.ts";
-import { mayBeText } from "../io/texts.ts";
+import { kindOfPath } from "../io/files/file.ts";
+import { parseHubAddress } from "../io/hub/address.ts";
+import { mayBeText } from "../io/texts/texts.ts";
 import type { FieldProblem } from "./api.ts";
 
 /** Why a field is refused; null when it is not. */

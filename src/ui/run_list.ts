@@ -2,11 +2,11 @@
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { GpruneError, reasonOf } from "../errors.ts";
-import { kindOfPath, stampOf } from "../io/file.ts";
-import { directoriesIn } from "../io/listing.ts";
-import { LOCK } from "../io/run_directory.ts";
-import { holderOf } from "../io/run_lock.ts";
-import { MANIFEST, OUTPUT, RunManifest } from "../io/run_manifest.ts";
+import { kindOfPath, stampOf } from "../io/files/file.ts";
+import { directoriesIn } from "../io/files/listing.ts";
+import { LOCK } from "../io/run/directory.ts";
+import { holderOf } from "../io/run/lock.ts";
+import { MANIFEST, OUTPUT, RunManifest } from "../io/run/manifest.ts";
 import { baselineWords, factsOf, hasGivenPlan, meanQuality } from "../report/facts.ts";
 import { RUN_FILES, readBaseHash, readEvaluation, readRecord } from "../report/run_files.ts";
 import type { RunRecord } from "../report/run_record.ts";

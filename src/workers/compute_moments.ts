@@ -1,10 +1,10 @@
 /** Computes units of moments. */
 import { type MeasuredSet, measureActivations } from "../calibrate/calibrate.ts";
-import { DecoderRunner } from "../graph/decoder_runner.ts";
-import { microBatches } from "../graph/forward.ts";
-import type { Runtime } from "../graph/runtime.ts";
-import type { Digest } from "../io/stage_file.ts";
-import { keepValue, requireValue, type Store } from "../io/store.ts";
+import { DecoderRunner } from "../graph/decoder/decoder_runner.ts";
+import { microBatches } from "../graph/decoder/forward.ts";
+import type { Runtime } from "../graph/runtime/runtime.ts";
+import type { Digest } from "../io/files/stage_file.ts";
+import { keepValue, requireValue, type Store } from "../io/store/store.ts";
 import type { Model } from "../model/model.ts";
 import { loaded } from "../tensor/stash.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -1,7 +1,7 @@
 /** Computes units of refitting. */
 
 import type { Checkpoints } from "../base/stages.ts";
-import { requireValue } from "../io/store.ts";
+import { requireValue } from "../io/store/store.ts";
 import { makePlan } from "../prune/plan.ts";
 import { applyPlan } from "../prune/surgery.ts";
 import { type Refitted, refitProjections } from "../recover/least_squares.ts";

@@ -6,7 +6,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { interrupted } from "../base/stages.ts";
 import { GpruneError } from "../errors.ts";
-import { keptValue, type Store } from "../io/store.ts";
+import { keptValue, type Store } from "../io/store/store.ts";
 import { PATIENCE_SECONDS } from "./patient_store.ts";
 import { JobQueue, type QueueAddress } from "./queue.ts";
 import {

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { inMemory } from "../../test/moments.ts";
 import type { Moments } from "../calibrate/moments.ts";
-import { openStore } from "../io/open_store.ts";
+import { openStore } from "../io/store/open_store.ts";
 import { StoredFloats } from "../tensor/stash.ts";
 import { keepMoments, keptMoments } from "./kept_moments.ts";
 

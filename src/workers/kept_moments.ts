@@ -1,7 +1,7 @@
 /** Moments in a store, each covariance by itself, since together they may be as much as a model. */
 import type { Moments, SpaceMoments } from "../calibrate/moments.ts";
-import type { Digest } from "../io/stage_file.ts";
-import { keepValue, requireValue, type Store } from "../io/store.ts";
+import type { Digest } from "../io/files/stage_file.ts";
+import { keepValue, requireValue, type Store } from "../io/store/store.ts";
 import { type KeptTensors, keepTensors, tensorsOf } from "./recipes.ts";
 
 interface KeptMoments {

@@ -4,9 +4,9 @@
  * store has, wherever they are.
  */
 import type { ModelRecipe } from "../calibrate/passes.ts";
-import { collectGarbage } from "../io/machine.ts";
-import type { Digest } from "../io/stage_file.ts";
-import type { Store } from "../io/store.ts";
+import { collectGarbage } from "../io/files/machine.ts";
+import type { Digest } from "../io/files/stage_file.ts";
+import type { Store } from "../io/store/store.ts";
 import type { Model } from "../model/model.ts";
 import { makeModel } from "../recover/recipe.ts";
 import { type AnyTensor, StoredFloats } from "../tensor/stash.ts";

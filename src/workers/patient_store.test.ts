@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
-import { openStore } from "../io/open_store.ts";
-import { keepValue, keptValue, type Store, storeFailed } from "../io/store.ts";
+import { openStore } from "../io/store/open_store.ts";
+import { keepValue, keptValue, type Store, storeFailed } from "../io/store/store.ts";
 import { patientStore } from "./patient_store.ts";
 
 /** A store that fails, with errors of a code each, before it does anything. */

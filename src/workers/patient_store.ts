@@ -4,7 +4,7 @@
  */
 
 import { interrupted } from "../base/stages.ts";
-import { type Store, StoreAway } from "../io/store.ts";
+import { type Store, StoreAway } from "../io/store/store.ts";
 
 /** Seconds for which a store or a queue's server is waited for that does not answer. */
 export const PATIENCE_SECONDS = 900;

@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
-import { openStore } from "../io/open_store.ts";
-import type { Store } from "../io/store.ts";
+import { openStore } from "../io/store/open_store.ts";
+import type { Store } from "../io/store/store.ts";
 import { loaded } from "../tensor/stash.ts";
 import { keepRecipe, keptRecipe } from "./recipes.ts";
 

@@ -3,8 +3,8 @@
  * is needed, since together they may be most of a model.
  */
 import type { ModelRecipe } from "../calibrate/passes.ts";
-import type { Digest } from "../io/stage_file.ts";
-import { keepValue, requireValue, type Store } from "../io/store.ts";
+import type { Digest } from "../io/files/stage_file.ts";
+import { keepValue, requireValue, type Store } from "../io/store/store.ts";
 import { type AnyTensor, loaded, StoredFloats } from "../tensor/stash.ts";
 
 /** A tensor in the store. */

@@ -1,5 +1,5 @@
 /** What passes that others compute share. */
-import type { Store } from "../io/store.ts";
+import type { Store } from "../io/store/store.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { hasTensors } from "./recipes.ts";

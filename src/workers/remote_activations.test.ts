@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { Digest } from "../io/stage_file.ts";
+import type { Digest } from "../io/files/stage_file.ts";
 import { isSameStream } from "./remote_activations.ts";
 
 function digest(name: string): Digest {

@@ -6,9 +6,9 @@ import { hasRedis } from "../../test/redis_server.ts";
 import { hashes } from "../../test/run_cli.ts";
 import { demoText, writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { prune, resolveRunConfig } from "../index.ts";
-import { openStore } from "../io/open_store.ts";
-import type { Digest } from "../io/stage_file.ts";
-import { requireValue } from "../io/store.ts";
+import type { Digest } from "../io/files/stage_file.ts";
+import { openStore } from "../io/store/open_store.ts";
+import { requireValue } from "../io/store/store.ts";
 import { distributed, runWorker } from "./index.ts";
 
 /** The objects of a name that units gave. */

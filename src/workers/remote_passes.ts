@@ -16,12 +16,12 @@ import {
 import type { LossRequest, MadeModel, ModelRecipe, PassesBase } from "../calibrate/passes.ts";
 import { shardsOf } from "../calibrate/shards.ts";
 import { accumulateSlopes, emptySlopes, type SlopeOptions, type SlopeStats } from "../calibrate/slopes.ts";
-import { MICRO_BATCH_TOKENS, tokensOf, tokensOfSets } from "../graph/forward.ts";
-import { type LossSum, lossSum } from "../graph/loss.ts";
-import { isHubAddress } from "../io/hub_address.ts";
-import { openStore } from "../io/open_store.ts";
-import type { Digest } from "../io/stage_file.ts";
-import { keepValue, storeIdentity } from "../io/store.ts";
+import { MICRO_BATCH_TOKENS, tokensOf, tokensOfSets } from "../graph/decoder/forward.ts";
+import { type LossSum, lossSum } from "../graph/decoder/loss.ts";
+import type { Digest } from "../io/files/stage_file.ts";
+import { isHubAddress } from "../io/hub/address.ts";
+import { openStore } from "../io/store/open_store.ts";
+import { keepValue, storeIdentity } from "../io/store/store.ts";
 import type { Model } from "../model/model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";

@@ -1,6 +1,6 @@
 /** Refitting that other processes do, a range of layers each. */
 import type { Moments } from "../calibrate/moments.ts";
-import { keepValue } from "../io/store.ts";
+import { keepValue } from "../io/store/store.ts";
 import { spacesOf } from "../model/spaces.ts";
 import type { Refitted } from "../recover/least_squares.ts";
 import type { RefitRequest } from "../recover/passes.ts";

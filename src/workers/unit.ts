@@ -8,9 +8,9 @@ import { z } from "zod";
 import { versions } from "../base/package.ts";
 import type { ModelRecipe } from "../calibrate/passes.ts";
 import { GpruneError } from "../errors.ts";
-import { processor } from "../io/machine.ts";
-import { sha256Hex } from "../io/sha256.ts";
-import type { Digest } from "../io/stage_file.ts";
+import { processor } from "../io/files/machine.ts";
+import type { Digest } from "../io/files/stage_file.ts";
+import { sha256Hex } from "../io/store/sha256.ts";
 import type { Alternatives } from "../recover/alternatives.ts";
 
 /** Changes whenever units or their results mean something else. */

@@ -3,9 +3,9 @@
  * and jobs as messages, and answers each. It ends when its worker does.
  */
 import { GpruneError, type PlainError } from "../errors.ts";
-import { openStore } from "../io/open_store.ts";
-import { removeScratch } from "../io/scratch.ts";
-import type { Store } from "../io/store.ts";
+import { removeScratch } from "../io/files/scratch.ts";
+import { openStore } from "../io/store/open_store.ts";
+import type { Store } from "../io/store/store.ts";
 import { UnitComputer } from "./compute.ts";
 import { patiently, patientStore } from "./patient_store.ts";
 import type { UnitJob } from "./unit.ts";

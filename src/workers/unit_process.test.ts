@@ -5,8 +5,8 @@ import { temporaryDirectory } from "../../test/directories.ts";
 import { MockS3 } from "../../test/mock_s3.ts";
 import { writeTinyCheckpoint } from "../../test/tiny_checkpoint.ts";
 import { silent } from "../base/progress.ts";
-import { openModel } from "../model/checkpoint.ts";
-import { modelHashes } from "../model/model_hashes.ts";
+import { openModel } from "../model/checkpoint/checkpoint.ts";
+import { modelHashes } from "../model/checkpoint/model_hashes.ts";
 import type { UnitJob } from "./unit.ts";
 import { UnitProcess } from "./unit_process.ts";
 

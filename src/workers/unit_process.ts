@@ -4,9 +4,9 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { GpruneError } from "../errors.ts";
-import { computingProcess } from "../io/machine.ts";
-import { ownProgram } from "../io/own_program.ts";
-import { removeScratch, scratchPath } from "../io/scratch.ts";
+import { computingProcess } from "../io/files/machine.ts";
+import { ownProgram } from "../io/files/own_program.ts";
+import { removeScratch, scratchPath } from "../io/files/scratch.ts";
 import type { UnitJob } from "./unit.ts";
 import type { ChildSettings, UnitAnswer } from "./unit_messages.ts";
 

@@ -4,8 +4,8 @@
  */
 import { setInterval } from "node:timers/promises";
 import { type ErrorCode, GpruneError, type PlainError } from "../errors.ts";
-import { openStore } from "../io/open_store.ts";
-import { type Store, storeIdentity } from "../io/store.ts";
+import { openStore } from "../io/store/open_store.ts";
+import { type Store, storeIdentity } from "../io/store/store.ts";
 import { patientStore } from "./patient_store.ts";
 import { HopelessJob, JobGivenBack, JobWorker } from "./queue.ts";
 import {

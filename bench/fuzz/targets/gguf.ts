@@ -1,9 +1,9 @@
 /** GGUF files: containers with lies, a small model with tampered metadata, damaged bytes. */
 import { join } from "node:path";
 import fc from "fast-check";
-import { openGguf } from "../../../src/io/gguf.ts";
-import { openGgufModel } from "../../../src/model/gguf_model.ts";
-import { Tokenizer } from "../../../src/model/tokenizer.ts";
+import { openGguf } from "../../../src/io/formats/gguf.ts";
+import { openGgufModel } from "../../../src/model/gguf/model.ts";
+import { Tokenizer } from "../../../src/model/tokenizer/tokenizer.ts";
 import { elementCount } from "../../../src/tensor/tensor.ts";
 import {
   type BuiltTensor,

@@ -1,7 +1,7 @@
 /** Indices of sharded checkpoints that name other files, other tensors, or are no JSON. */
 import { join } from "node:path";
 import fc from "fast-check";
-import { INDEX_FILE, openCheckpointTensors, shardNames } from "../../../src/io/safetensors_shards.ts";
+import { INDEX_FILE, openCheckpointTensors, shardNames } from "../../../src/io/formats/safetensors_shards.ts";
 import { float32File } from "../../../test/safetensors_builder.ts";
 import type { FuzzTarget } from "../harness.ts";
 import { damaged, jsonBytes, tamperedJson } from "../mutate.ts";

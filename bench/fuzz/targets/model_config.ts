@@ -1,9 +1,9 @@
 /** config.json of every family with tampered values. */
 import { join } from "node:path";
 import fc from "fast-check";
-import { CONFIG_JSON_LIMITS, readJsonFile } from "../../../src/io/json.ts";
-import { readConfig } from "../../../src/model/hf_config.ts";
-import { findHfForm, writeConfig } from "../../../src/model/hf_form.ts";
+import { CONFIG_JSON_LIMITS, readJsonFile } from "../../../src/io/files/json.ts";
+import { readConfig } from "../../../src/model/hf/config.ts";
+import { findHfForm, writeConfig } from "../../../src/model/hf/form.ts";
 import { weightsOf } from "../../../src/model/spaces.ts";
 import type { ModelSpec } from "../../../src/model/spec.ts";
 import { tinySpec } from "../../../test/tiny_model.ts";

@@ -1,7 +1,7 @@
 /** Plans for a tiny model, tampered with; what is accepted and fits is carried out. */
 import { join } from "node:path";
 import fc from "fast-check";
-import { readSmallText } from "../../../src/io/file.ts";
+import { readSmallText } from "../../../src/io/files/file.ts";
 import { prunedSpec, validatePlan, widths } from "../../../src/prune/plan.ts";
 import { formatPlan, PLAN_LIMITS, parsePlan } from "../../../src/prune/plan_json.ts";
 import { applyPlan } from "../../../src/prune/surgery.ts";

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { stringify } from "yaml";
 import { parseRunConfig, resolveRunConfig } from "../../../src/config.ts";
-import { readSmallText } from "../../../src/io/file.ts";
-import { MAX_YAML_BYTES } from "../../../src/io/yaml.ts";
+import { readSmallText } from "../../../src/io/files/file.ts";
+import { MAX_YAML_BYTES } from "../../../src/io/files/yaml.ts";
 import type { FuzzTarget } from "../harness.ts";
 import { damaged, tamperedJson } from "../mutate.ts";
 

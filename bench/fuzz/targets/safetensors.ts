@@ -1,7 +1,7 @@
 /** Files of the safetensors format: headers with lies, damaged bytes. */
 import { join } from "node:path";
 import fc from "fast-check";
-import { openSafetensors } from "../../../src/io/safetensors.ts";
+import { openSafetensors } from "../../../src/io/formats/safetensors.ts";
 import { elementCount } from "../../../src/tensor/tensor.ts";
 import { safetensorsBytes } from "../../../test/safetensors_builder.ts";
 import type { FuzzTarget } from "../harness.ts";

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { readTask } from "../../../src/evaluate/task_file.ts";
-import { readText } from "../../../src/io/texts.ts";
+import { readText } from "../../../src/io/texts/texts.ts";
 import type { FuzzTarget } from "../harness.ts";
 import { damaged, jsonBytes, tamperedJson } from "../mutate.ts";
 

@@ -1,14 +1,14 @@
 /**
  * tokenizer.json and its companion of every kind of model, sound or with one of the two tampered with, and a text.
- * Regular expressions of the file's own are left to tokenizer_engine.test.ts: they run in a thread, of which ten
- * thousand would be too many.
+ * Regular expressions of the file's own are left to src/model/tokenizer/engine.test.ts: they run in a thread, of which
+ * ten thousand would be too many.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { ggufVocabularyOf } from "../../../src/model/gguf_vocabulary.ts";
-import { Tokenizer } from "../../../src/model/tokenizer.ts";
-import { haveKnownExpressions } from "../../../src/model/tokenizer_steps.ts";
+import { ggufVocabularyOf } from "../../../src/model/gguf/vocabulary.ts";
+import { haveKnownExpressions } from "../../../src/model/tokenizer/steps.ts";
+import { Tokenizer } from "../../../src/model/tokenizer/tokenizer.ts";
 import { type FuzzTarget, refusal } from "../harness.ts";
 import { damaged, jsonBytes, tamperedJson } from "../mutate.ts";
 import { SPECIAL, soundTokenizers } from "../tokenizers.ts";

@@ -1,0 +1,159 @@
+/**
+ * Matrices as small integers, for decoding token by token, where reading weights is nearly all that takes time: those
+ * that are stored in blocks are multiplied as such (block_products.ts) and never become float32, and others can become
+ * two terms of integers, half the size. They are initializers of a program for their layer alone, since MatMulNBits
+ * reads weights in an order of its own that is made when a session is opened; all others are fed, as everywhere. On the
+ * CPU alone, for one sequence with a cache.
+ */
+import { internalError } from "../../errors.ts";
+import type { Model } from "../../model/model.ts";
+import { layerWeightsOf, projectionName, type WeightSpec, weightsOf } from "../../model/spaces.ts";
+import type { Projection } from "../../model/spec.ts";
+import { type BlockSource, type BlockTensor, blockBytes } from "../../tensor/blocks.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { inTwoTerms, TWO_TERMS } from "../../tensor/two_terms.ts";
+import { type Graph, GraphBuilder, type Value } from "../ir/graph.ts";
+import type { Dim } from "../ir/shapes.ts";
+import { BLOCK_PARTS, type BlockPart, BlockProducts, blockWeight } from "../runtime/block_products.ts";
+import { requireFiniteBlocks, requireFiniteWeight } from "../runtime/finite.ts";
+import type { FilledProgram, Runtime } from "../runtime/runtime.ts";
+import { layerSizes, layerStructure, WeightInputs } from "./decoder.ts";
+import { type DecoderRunner, headWeights, type LoadedHead, type LoadedLayer } from "./decoder_runner.ts";
+import { addLogits } from "./head.ts";
+import { buildCached } from "./programs.ts";
+
+/** Bytes of weights that one program holds, at most: below protobuf's 2^31 - 1, with room for the graph. */
+const MOST_BYTES = 2_000_000_000;
+
+/** Whether there is a matrix of a model among some that are in blocks. */
+export function hasBlocks({ spec }: Model, blocks: BlockSource): boolean {
+  return weightsOf(spec).some(({ name }) => blocks.layout(name) !== undefined);
+}
+
+/** All matrices in blocks: as their file holds them, or in two terms. */
+export function everyMatrix({ spec, weights }: Model): BlockSource {
+  const { blocks: stored } = weights;
+  const matrices = new Set(weightsOf(spec).flatMap(({ name, shape }) => (shape.length === 2 ? [name] : [])));
+  return {
+    layout: (name) => stored?.layout(name) ?? (matrices.has(name) ? TWO_TERMS : undefined),
+    read: async (name) => {
+      if (stored?.layout(name) !== undefined) return stored.read(name);
+      const matrix = await weights.read(name);
+      requireFiniteWeight(name, matrix, "decoding");
+      return inTwoTerms(matrix);
+    },
+  };
+}
+
+/**
+ * Reads the weights of a layer, those in blocks as they are unless they are more than a program can hold. Only `cached`
+ * can be run on a layer that has some, one sequence at a time.
+ * @throws GpruneError NOT_FINITE naming a matrix that is not finite
+ */
+export async function loadBlockLayer(
+  runner: DecoderRunner,
+  blocks: BlockSource,
+  index: number,
+): Promise<LoadedLayer> {
+  const { model, runtime } = runner;
+  const spec = model.spec.layers[index];
+  if (spec === undefined) throw internalError(`no layer ${index}`);
+  const bytes = heldBytes(layerWeightsOf(model.spec, index), blocks);
+  if (bytes === 0 || bytes > MOST_BYTES) return runner.loadLayer(index);
+  const b = new GraphBuilder();
+  const held = new HeldBlocks(b, blocks);
+  const weights = new BlockInputs(b, held, index);
+  const layer = buildCached(b, layerStructure(model.spec, spec), { sizes: layerSizes(spec), weights });
+  const program = await held.open(runtime, b.finish());
+  const fed: Record<string, Tensor> = {};
+  for (const name of layer.weights.keys())
+    fed[name] = await model.weights.read(`model.layers.${index}.${name}`);
+  return { index, spec, weights: fed, program };
+}
+
+/**
+ * Reads final norm and vocabulary projection, this one as it is if it is in blocks. Only `logits` can be run on them.
+ */
+export async function loadBlockHead(runner: DecoderRunner, blocks: BlockSource): Promise<LoadedHead> {
+  const { model, runtime } = runner;
+  const { spec, weights } = model;
+  const names = headWeights(spec);
+  const projection = { name: names.projection, shape: [spec.vocabSize, spec.hiddenSize] };
+  const bytes = heldBytes([projection], blocks);
+  if (bytes === 0 || bytes > MOST_BYTES) return runner.loadHead();
+  const b = new GraphBuilder();
+  const held = new HeldBlocks(b, blocks);
+  const rows = b.input("hidden", ["M", spec.hiddenSize]);
+  const norm = b.input("norm", [spec.hiddenSize]);
+  const logits = addLogits(b, spec, {
+    input: b.reshape(rows, [1, "M", spec.hiddenSize]),
+    norm,
+    project: (x) => held.product(x, names.projection, spec.vocabSize)!,
+  });
+  b.output("logits", b.reshape(logits, ["M", spec.vocabSize]));
+  const program = await held.open(runtime, b.finish());
+  return { weights: { norm: await weights.read(names.norm) }, program };
+}
+
+/** Bytes of those of some weights that are in blocks. */
+function heldBytes(weights: readonly Pick<WeightSpec, "name" | "shape">[], blocks: BlockSource): number {
+  return weights.reduce((sum, { name, shape }) => {
+    const layout = blocks.layout(name);
+    return layout === undefined ? sum : sum + blockBytes(shape as readonly [number, number], layout);
+  }, 0);
+}
+
+/** A layer's weights as inputs but for matrices in blocks. */
+class BlockInputs extends WeightInputs {
+  readonly #held: HeldBlocks;
+  readonly #layer: number;
+
+  constructor(b: GraphBuilder, held: HeldBlocks, layer: number) {
+    super(b);
+    this.#held = held;
+    this.#layer = layer;
+  }
+
+  override product(x: Value, projection: Projection, outputs: Dim): Value {
+    const name = projectionName(this.#layer, projection);
+    return this.#held.product(x, name, outputs as number) ?? super.product(x, projection, outputs);
+  }
+}
+
+/** Matrices in blocks that a graph holds. */
+class HeldBlocks {
+  readonly #b: GraphBuilder;
+  readonly #blocks: BlockSource;
+  readonly #products: BlockProducts;
+  /** By initializer; those of a matrix follow one another. */
+  readonly #parts = new Map<string, { readonly matrix: string; readonly part: BlockPart }>();
+
+  constructor(b: GraphBuilder, blocks: BlockSource) {
+    this.#b = b;
+    this.#blocks = blocks;
+    this.#products = new BlockProducts(b);
+  }
+
+  /** x [1, T, I] times the transpose of a matrix [rows, I], or undefined if that is not in blocks. */
+  product(x: Value, name: string, rows: number): Value | undefined {
+    const layout = this.#blocks.layout(name);
+    if (layout === undefined) return undefined;
+    for (const part of BLOCK_PARTS) this.#parts.set(`${name}.${part}`, { matrix: name, part });
+    const shape = [rows, x.shape.at(-1) as number] as const;
+    return this.#products.product(x, blockWeight(this.#b, name, { shape, layout }));
+  }
+
+  /** Reads the matrices of a finished graph and opens it; one of them is held at a time besides the encoded graph. */
+  open(runtime: Runtime, graph: Graph): Promise<FilledProgram> {
+    let latest: { readonly name: string; readonly matrix: BlockTensor } | undefined;
+    return runtime.filledProgram(graph, async ({ name }) => {
+      const { matrix, part } = this.#parts.get(name)!;
+      if (latest?.name !== matrix) {
+        latest = { name: matrix, matrix: await this.#blocks.read(matrix) };
+        requireFiniteBlocks(matrix, latest.matrix);
+      }
+      const values = latest.matrix[part]!;
+      return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    });
+  }
+}

@@ -1,0 +1,390 @@
+/**
+ * A decoder layer as a graph; the head is in head.ts. Families differ by the properties of `LayerStructure` only;
+ * widths (F neurons, K KV groups) are symbolic, so one compiled graph serves layers pruned to any width.
+ *
+ * Weights enter under their checkpoint names without the `model.layers.i.` prefix, in their stored [out, in] layout.
+ * Based on transformers' modeling_llama.py, modeling_qwen3.py and modeling_gemma2.py (eager attention).
+ */
+import type { SpaceKind } from "../../model/spaces.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  PROJECTION_MODULE,
+  type Projection,
+  queryHeads,
+} from "../../model/spec.ts";
+import type { GraphBuilder, Value } from "../ir/graph.ts";
+import type { Dim } from "../ir/shapes.ts";
+import {
+  type AttentionCache,
+  type AttentionRule,
+  type AttentionSpan,
+  addAttention,
+  blockSizes,
+} from "./attention.ts";
+import { gelu, rmsNorm } from "./formulas.ts";
+
+/** Everything that shapes a layer's graph apart from its widths. */
+export interface LayerStructure extends AttentionRule {
+  readonly hiddenSize: number;
+  readonly headDim: number;
+  /** Channels of a head that are rotated; 0 for none. */
+  readonly rotaryDim: number;
+  readonly biases: readonly Projection[];
+  readonly activation: ModelSpec["activation"];
+  readonly normEps: number;
+  readonly normOffset: 0 | 1;
+  readonly qkNorm: boolean;
+  readonly postNorms: boolean;
+  readonly residualScale: number;
+}
+
+/** The values of a layer that others build upon. */
+export interface LayerValues {
+  /** Layer input, [B, T, C]. */
+  readonly input: Value;
+  /** Layer output, [B, T, C]. */
+  readonly output: Value;
+  /** Inputs of the output projections, where units are gated: kv [B, T, K*g*H], ffn [B, T, F]. */
+  readonly taps: Readonly<Record<SpaceKind, Value>>;
+  /** What every projection puts out, with its bias, before anything that follows it, [B, T, outputs]. */
+  readonly projected: Readonly<Record<Projection, Value>>;
+  /** The residual stream after each half of the layer, [B, T, C]. */
+  readonly streams: Readonly<Record<SpaceKind, Value>>;
+  /** Rotated keys and values of past and present tokens, [B, K, S, H]; S = T without a past, and with a cache. */
+  readonly keys: Value;
+  readonly values: Value;
+  /** The weights and biases that the layer reads, by their names in the graph. */
+  readonly weights: ReadonlyMap<string, Value>;
+}
+
+/** The structure of one layer of a model. */
+export function layerStructure(spec: ModelSpec, layer: LayerSpec): LayerStructure {
+  return {
+    hiddenSize: spec.hiddenSize,
+    headDim: spec.headDim,
+    groupSize: layer.groupSize,
+    rotaryDim: layer.rope?.rotaryDim ?? 0,
+    biases: layer.biases,
+    activation: spec.activation,
+    normEps: spec.normEps,
+    normOffset: spec.normOffset,
+    qkNorm: spec.qkNorm,
+    postNorms: spec.postNorms,
+    attentionScale: spec.attentionScale,
+    scoreSoftcap: spec.scoreSoftcap,
+    residualScale: spec.residualScale,
+  };
+}
+
+/** Where the weights of a layer come from, and how the graph multiplies by them. */
+export interface WeightSupply {
+  /** A norm's weight or a bias, float32, by its name without the layer's prefix. */
+  tensor(name: string, shape: readonly Dim[]): Value;
+  /** x [.., inputs] times the transpose of a projection's weight [outputs, inputs]. */
+  product(x: Value, projection: Projection, outputs: Dim): Value;
+}
+
+/** Cosines and sines of the rotation angles, float32, broadcasting to [B, T, 1, rotaryDim / 2]. */
+export interface RotaryAngles {
+  readonly cos: Value;
+  readonly sin: Value;
+}
+
+/** What attention reads besides the stream and the weights. */
+export interface AttentionInputs {
+  /** Null where nothing is rotated. */
+  readonly angles: RotaryAngles | null;
+  /**
+   * Added to the scores, float32, broadcasting to [B, K, g*T, S]; queries are ordered by head, then token. With a span
+   * that of a block, the same for all heads and blocks (`blockSizes`).
+   */
+  readonly mask: Value;
+  /** Rotated keys and values of the past, [B, K, P, H], to which the present ones are joined; null without a past. */
+  readonly past: { readonly keys: Value; readonly values: Value } | null;
+  /** The same with room for more, which stays where it is; none when absent. */
+  readonly cache?: AttentionCache | null;
+}
+
+/** Sizes that pruning changes, by their names in shapes: KV groups, query heads and neurons. */
+export interface LayerSizes<Size extends Dim = Dim> {
+  readonly K: Size;
+  readonly N: Size;
+  readonly F: Size;
+}
+
+/** Those of one layer. */
+export function layerSizes(layer: LayerSpec): LayerSizes<number> {
+  return { K: layer.kvGroups, N: queryHeads(layer), F: layer.neurons };
+}
+
+/** What a layer is made of. */
+export interface LayerParts {
+  readonly structure: LayerStructure;
+  readonly weights: WeightSupply;
+  readonly sizes: LayerSizes;
+}
+
+const ANY_SIZES: LayerSizes = { K: "K", N: "N", F: "F" };
+
+/** What inputs of a layer's graph there are. */
+export interface LayerGraphOptions {
+  readonly cached?: boolean;
+  readonly forest?: boolean;
+  /** Those of one layer, for one sequence; any when absent. */
+  readonly sizes?: LayerSizes;
+  /** The weights of that layer, of which some may not be inputs; all are when absent. */
+  readonly weights?: WeightInputs;
+}
+
+/**
+ * Adds a decoder layer to a graph. Inputs besides weights: `hidden` [B, T, C], `cos` and `sin` [T, rotaryDim / 2] if
+ * that is not 0, `mask` [g*T, T] (0 where a query sees a key, very negative elsewhere; queries ordered by head, then
+ * token; with a span that of a block, `blockSizes`), and with `cached` the keys and values of the past, `past_keys` and
+ * `past_values` [B, K, P, H], where P may be more than there are, and `past_mask` [g*T, P] that hides those. With
+ * `forest` every sequence has angles and a mask of its own: [B, T, rotaryDim / 2] and [B, 1, g*T, T].
+ */
+export function buildLayer(
+  b: GraphBuilder,
+  structure: LayerStructure,
+  inputs: LayerGraphOptions = {},
+): LayerValues {
+  const { weights = new WeightInputs(b), sizes = ANY_SIZES } = inputs;
+  const input = streamInput(b, structure, inputs.sizes && 1);
+  const layer = addLayer(
+    b,
+    { structure, weights, sizes },
+    { input, ...attentionInputs(b, structure, inputs) },
+  );
+  return { ...layer, weights: weights.inputs };
+}
+
+/** Adds a decoder layer whose inputs are values of a larger graph. */
+export function addLayer(
+  b: GraphBuilder,
+  parts: LayerParts,
+  { input, ...attentionInputs }: AttentionInputs & { readonly input: Value },
+): Omit<LayerValues, "weights"> {
+  const layer = new LayerBuilder(b, parts);
+  const attention = layer.attentionBlock(input, attentionInputs);
+  const ffn = layer.ffnBlock(attention.output);
+  return {
+    input,
+    output: ffn.output,
+    taps: { kv: attention.tap, ffn: ffn.tap },
+    projected: layer.projected,
+    streams: { kv: attention.output, ffn: ffn.output },
+    keys: attention.keys,
+    values: attention.values,
+  };
+}
+
+/** One half of a layer: attention (kv) or FFN with its norms and its residual connection. */
+interface BlockValues {
+  /** The residual stream after the block, [B, T, C]. */
+  readonly output: Value;
+  /** Input of the output projection, [B, T, channels]. */
+  readonly tap: Value;
+}
+
+/** `self_attn.q_proj`. */
+function moduleOf(projection: Projection): string {
+  return `${PROJECTION_MODULE[projection]}.${projection}`;
+}
+
+/** Weights as inputs of the graph, in their stored layout. */
+export class WeightInputs implements WeightSupply {
+  /** By name. */
+  readonly inputs: Map<string, Value> = new Map();
+  readonly #b: GraphBuilder;
+
+  constructor(b: GraphBuilder) {
+    this.#b = b;
+  }
+
+  tensor(name: string, shape: readonly Dim[]): Value {
+    const value = this.inputs.get(name) ?? this.#b.input(name, shape);
+    this.inputs.set(name, value);
+    return value;
+  }
+
+  product(x: Value, projection: Projection, outputs: Dim): Value {
+    const weight = this.tensor(`${moduleOf(projection)}.weight`, [outputs, x.shape.at(-1)!]);
+    return this.#b.matmul(x, weight, { transB: true });
+  }
+}
+
+function streamInput(b: GraphBuilder, { hiddenSize, span }: LayerStructure, batch: Dim = "B"): Value {
+  return b.input("hidden", [batch, span?.tokens ?? "T", hiddenSize]);
+}
+
+/** Attention's inputs as inputs of the graph, see `buildLayer`. */
+function attentionInputs(
+  b: GraphBuilder,
+  { headDim, rotaryDim, span }: LayerStructure,
+  { cached = false, forest = false, sizes }: LayerGraphOptions,
+): AttentionInputs {
+  const half = rotaryDim / 2;
+  const own: readonly Dim[] = forest ? ["B"] : [];
+  const tokens = span?.tokens ?? "T";
+  const angles = (name: string): Value =>
+    b.reshape(b.input(name, [...own, tokens, half]), [...own, tokens, 1, half]);
+  const past = (name: string): Value =>
+    b.input(name, [sizes ? 1 : "B", (sizes ?? ANY_SIZES).K, "P", headDim]);
+  return {
+    angles: rotaryDim === 0 ? null : { cos: angles("cos"), sin: angles("sin") },
+    mask: b.input("mask", maskShape(forest, span)),
+    past: null,
+    cache: cached
+      ? { keys: past("past_keys"), values: past("past_values"), mask: b.input("past_mask", ["gT", "P"]) }
+      : null,
+  };
+}
+
+function maskShape(forest: boolean, span: AttentionSpan | undefined): readonly Dim[] {
+  if (span !== undefined) {
+    const { queries, before } = blockSizes(span);
+    return [queries, before + queries];
+  }
+  return forest ? ["B", 1, "gT", "T"] : ["gT", "T"];
+}
+
+/**
+ * Number formats follow from the weights: a product has the format that its supply gives it, keys and values that of
+ * the past; neurons, norms, softmax and the stream are float32. Casts to a format that a value has already add nothing.
+ */
+class LayerBuilder {
+  readonly #projected = new Map<Projection, Value>();
+  readonly #b: GraphBuilder;
+  readonly #structure: LayerStructure;
+  readonly #weights: WeightSupply;
+  readonly #sizes: LayerSizes;
+
+  constructor(b: GraphBuilder, { structure, weights, sizes }: LayerParts) {
+    this.#b = b;
+    this.#structure = structure;
+    this.#weights = weights;
+    this.#sizes = sizes;
+  }
+
+  /** See `LayerValues`; to be asked when both blocks are there. */
+  get projected(): LayerValues["projected"] {
+    return Object.fromEntries(this.#projected) as Record<Projection, Value>;
+  }
+
+  attentionBlock(input: Value, inputs: AttentionInputs): BlockValues & Pick<LayerValues, "keys" | "values"> {
+    const { postNorms } = this.#structure;
+    const attention = this.#attention(this.#norm(input, "input_layernorm"), inputs);
+    const projected = this.#linear(attention.tap, "o_proj", this.#structure.hiddenSize);
+    const attended = postNorms ? this.#norm(projected, "post_attention_layernorm") : projected;
+    return { ...attention, output: this.#residual(input, attended) };
+  }
+
+  ffnBlock(input: Value): BlockValues {
+    const { postNorms } = this.#structure;
+    const norm = postNorms ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+    const tap = this.#neurons(this.#norm(input, norm));
+    const projected = this.#linear(tap, "down_proj", this.#structure.hiddenSize);
+    const fed = postNorms ? this.#norm(projected, "post_feedforward_layernorm") : projected;
+    return { tap, output: this.#residual(input, fed) };
+  }
+
+  /** The stream with the output of a block, scaled as the family does. */
+  #residual(stream: Value, output: Value): Value {
+    const b = this.#b;
+    const { residualScale } = this.#structure;
+    const change = b.cast(output, stream.type);
+    return b.add(stream, residualScale === 1 ? change : b.mul(change, b.scalar(residualScale, stream.type)));
+  }
+
+  #norm(x: Value, name: string): Value {
+    const weight = this.#weights.tensor(`${name}.weight`, [x.shape.at(-1)!]);
+    return rmsNorm(this.#b, x, { ...this.#structure, weight });
+  }
+
+  /** Grouped-query attention: the g query heads of a group share one [S, H] key and value matrix. */
+  #attention(
+    x: Value,
+    { mask, past, cache = null, angles }: AttentionInputs,
+  ): Omit<BlockValues, "output"> & Pick<LayerValues, "keys" | "values"> {
+    const b = this.#b;
+    const { headDim, groupSize } = this.#structure;
+    const { K } = this.#sizes;
+    const [batch, tokens] = x.shape as readonly [Dim, Dim, Dim];
+    const queries = this.#rotate(this.#headsOf(x, "q_proj", "q_norm"), angles);
+    const newKeys = this.#rotate(this.#headsOf(x, "k_proj", "k_norm"), angles);
+    const newValues = this.#headsOf(x, "v_proj");
+    const total = mask.shape.at(-1)!;
+    const keys = this.#withPast(b.transpose(newKeys, [0, 2, 1, 3]), past?.keys, total);
+    const values = this.#withPast(b.transpose(newValues, [0, 2, 1, 3]), past?.values, total);
+    const grouped = b.transpose(b.reshape(queries, [batch, tokens, K, groupSize, headDim]), [0, 2, 3, 1, 4]);
+    const sources = { queries: b.cast(grouped, keys.type), keys, values, mask, cache };
+    const perHead = addAttention(b, sources, this.#structure);
+    const tap = b.reshape(b.transpose(perHead, [0, 3, 1, 2, 4]), [
+      batch,
+      tokens,
+      this.#channels(this.#sizes.N),
+    ]);
+    return { tap, keys, values };
+  }
+
+  /** act(gate(x)) * up(x), [B, T, F], in float32: Gemma 3's go beyond what float16 can be. */
+  #neurons(x: Value): Value {
+    const b = this.#b;
+    const [gate, up] = (["gate_proj", "up_proj"] as const).map((projection) =>
+      b.cast(this.#linear(x, projection, this.#sizes.F), "float32"),
+    ) as [Value, Value];
+    const activated = this.#structure.activation === "silu" ? b.mul(gate, b.sigmoid(gate)) : gelu(b, gate);
+    return b.mul(activated, up);
+  }
+
+  #linear(x: Value, projection: Projection, outputs: Dim): Value {
+    const product = this.#weights.product(x, projection, outputs);
+    const projected = this.#withBias(product, projection);
+    this.#projected.set(projection, projected);
+    return projected;
+  }
+
+  #withBias(product: Value, projection: Projection): Value {
+    if (!this.#structure.biases.includes(projection)) return product;
+    const bias = this.#weights.tensor(`${moduleOf(projection)}.bias`, [product.shape.at(-1)!]);
+    return this.#b.add(product, this.#b.cast(bias, product.type));
+  }
+
+  /** Outputs of a projection by heads, normed where the family does: [B, T, heads, H]. */
+  #headsOf(x: Value, projection: "q_proj" | "k_proj" | "v_proj", norm?: "q_norm" | "k_norm"): Value {
+    const count = projection === "q_proj" ? this.#sizes.N : this.#sizes.K;
+    const product = this.#linear(x, projection, this.#channels(count));
+    const heads = this.#b.reshape(product, [...x.shape.slice(0, 2), count, this.#structure.headDim]);
+    return norm !== undefined && this.#structure.qkNorm ? this.#norm(heads, `self_attn.${norm}`) : heads;
+  }
+
+  /** Channels of some heads. */
+  #channels(heads: Dim): Dim {
+    const { headDim } = this.#structure;
+    return typeof heads === "number" ? heads * headDim : `${heads}*${headDim}`;
+  }
+
+  /** Rotates channel pairs (i, i + R/2) of the first R channels of the last axis by the token's angles. */
+  #rotate(x: Value, angles: RotaryAngles | null): Value {
+    if (angles === null) return x;
+    const b = this.#b;
+    const { headDim, rotaryDim } = this.#structure;
+    const half = rotaryDim / 2;
+    const axis = x.shape.length - 1;
+    const [cos, sin] = [b.cast(angles.cos, x.type), b.cast(angles.sin, x.type)];
+    const first = b.slice(x, axis, { start: 0, end: half });
+    const second = b.slice(x, axis, { start: half, end: rotaryDim });
+    const turned = [
+      b.sub(b.mul(first, cos), b.mul(second, sin)),
+      b.add(b.mul(second, cos), b.mul(first, sin)),
+    ];
+    const rest = rotaryDim < headDim ? [b.slice(x, axis, { start: rotaryDim, end: headDim })] : [];
+    return b.concat([...turned, ...rest], axis, headDim);
+  }
+
+  #withPast(present: Value, past: Value | undefined, span: Dim): Value {
+    if (past === undefined) return present;
+    return this.#b.concat([past, this.#b.cast(present, past.type)], 2, span);
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * A whole decoder as one graph, in the layout of Optimum and transformers.js: `input_ids`, `attention_mask`,
+ * `position_ids` and the past keys and values of every layer give `logits` and the present keys and values. Every layer
+ * has its own number of KV heads. What is a file here is decided by the weights: they are initializers, in whatever
+ * format their supply chose.
+ *
+ * Positions and masks are computed in the graph: a query sees the keys up to its own place in the sequence, within the
+ * layer's window, where the attention mask is 1. So sequences of a batch may be padded on the left.
+ */
+import { getOrMake } from "../../base/map_values.ts";
+import type { LayerSpec, ModelSpec, RopeSpec } from "../../model/spec.ts";
+import type { Graph, GraphBuilder, Value, ValueType } from "../ir/graph.ts";
+import { cos, powers, range, sin, sizeOf } from "../ir/operators.ts";
+import { addLayer, layerSizes, layerStructure, type RotaryAngles, type WeightSupply } from "./decoder.ts";
+import { attentionFactor, dynamicExponents, inverseFrequencies } from "./frequencies.ts";
+import { addLogits } from "./head.ts";
+import { INVISIBLE } from "./positions.ts";
+
+/** Where the weights of a decoder come from. */
+export interface DecoderWeights {
+  /** The number format of cached keys and values. */
+  readonly cacheType: ValueType;
+  /** Rows of the embedding matrix: ids [B, T] give float32 [B, T, C]. */
+  embed(ids: Value): Value;
+  layer(index: number): WeightSupply;
+  /** The final norm's weight, [C]. */
+  finalNorm(): Value;
+  /** Products with every word's row: [B, T, C] gives [B, T, V]. */
+  project(x: Value): Value;
+}
+
+/** Names of dimensions. transformers.js sizes empty caches by `batch_size` and takes 0 for any other name. */
+const DIMS = {
+  batch: "batch_size",
+  tokens: "sequence_length",
+  past: "past_sequence_length",
+  total: "total_sequence_length",
+} as const;
+
+/**
+ * The graph of a decoder; its inputs and outputs are called as transformers.js expects.
+ * @param b - an empty builder, the one that `weights` adds to
+ */
+export function buildDecoder(b: GraphBuilder, spec: ModelSpec, weights: DecoderWeights): Graph {
+  const ids = b.input("input_ids", [DIMS.batch, DIMS.tokens], "int64");
+  const attentionMask = b.input("attention_mask", [DIMS.batch, DIMS.total], "int64");
+  const positions = b.input("position_ids", [DIMS.batch, DIMS.tokens], "int64");
+  const embedded = weights.embed(ids);
+  let hidden = spec.embeddingScale === 1 ? embedded : b.mul(embedded, b.scalar(spec.embeddingScale));
+  const anglesOf = memoized((rope: RopeSpec) => rotaryAngles(b, positions, rope));
+  const masks = new MaskBuilder(b, ids, attentionMask);
+  const maskOf = memoized((layer: Pick<LayerSpec, "groupSize" | "window">) => masks.maskOf(layer));
+  for (const [index, layer] of spec.layers.entries()) {
+    const { groupSize, window, rope } = layer;
+    const sizes = layerSizes(layer);
+    const past = (kind: string): Value => {
+      const shape = [DIMS.batch, sizes.K, DIMS.past, spec.headDim];
+      return b.input(`past_key_values.${index}.${kind}`, shape, weights.cacheType);
+    };
+    const parts = { structure: layerStructure(spec, layer), weights: weights.layer(index), sizes };
+    const { output, keys, values } = addLayer(b, parts, {
+      input: hidden,
+      angles: rope === null ? null : anglesOf(rope),
+      mask: maskOf({ groupSize, window }),
+      past: { keys: past("key"), values: past("value") },
+    });
+    b.output(`present.${index}.key`, keys);
+    b.output(`present.${index}.value`, values);
+    hidden = output;
+  }
+  const head = { input: hidden, norm: weights.finalNorm(), project: (x: Value) => weights.project(x) };
+  b.output("logits", addLogits(b, spec, head));
+  return b.finish();
+}
+
+/** Cosines and sines of the tokens' angles, times the attention factor, [B, T, 1, rotaryDim / 2] each. */
+function rotaryAngles(b: GraphBuilder, positions: Value, rope: RopeSpec): RotaryAngles {
+  const [batch, tokens] = positions.shape;
+  const places = b.reshape(b.cast(positions, "float32"), [batch!, tokens!, 1, 1]);
+  const angles = b.mul(places, frequenciesOf(b, positions, rope));
+  const factor = attentionFactor(rope);
+  const scaled = (x: Value): Value => (factor === 1 ? x : b.mul(x, b.scalar(factor)));
+  return { cos: scaled(cos(b, angles)), sin: scaled(sin(b, angles)) };
+}
+
+/** Frequencies of rotated channel pairs, [rotaryDim / 2]; those of long sequences where the last position says so. */
+function frequenciesOf(b: GraphBuilder, positions: Value, rope: RopeSpec): Value {
+  const { scaling } = rope;
+  const usual = b.vector(inverseFrequencies(rope, 0));
+  if (scaling?.type !== "longrope" && scaling?.type !== "dynamic") return usual;
+  const { originalMaxPositions: original } = scaling;
+  const last = b.reshape(b.reduceMax(b.cast(positions, "float32"), [0, 1]), [1]);
+  const excess = b.sub(last, b.scalar(original - 1));
+  const isLong = b.greater(excess, b.scalar(0));
+  if (scaling.type === "dynamic") {
+    const growth = b.mul(b.mul(isLong, excess), b.scalar(scaling.factor / original));
+    return b.mul(usual, powers(b, b.add(b.scalar(1), growth), b.vector(dynamicExponents(rope))));
+  }
+  const long = b.vector(inverseFrequencies(rope, original + 1));
+  return b.add(b.mul(b.sub(b.scalar(1), isLong), usual), b.mul(isLong, long));
+}
+
+/** Attention masks from what all layers share: places of queries and keys, and which keys are padding. */
+class MaskBuilder {
+  readonly #b: GraphBuilder;
+  /** Places of the queries in the sequence, [T, 1]. */
+  readonly #queries: Value;
+  /** Places of the keys, [S]. */
+  readonly #keys: Value;
+  /** 1 for keys that are padding, else 0, [B, 1, 1, S]. */
+  readonly #padding: Value;
+
+  constructor(b: GraphBuilder, ids: Value, attentionMask: Value) {
+    this.#b = b;
+    const [batch, total] = attentionMask.shape;
+    const [tokens, span] = [sizeOf(b, ids, 1), sizeOf(b, attentionMask, 1)];
+    const places = (start: Value, dim: string): Value =>
+      b.cast(range(b, { start, end: span, dim }), "float32");
+    this.#queries = b.reshape(places(b.sub(span, tokens), DIMS.tokens), [DIMS.tokens, 1]);
+    this.#keys = places(b.integer(0), DIMS.total);
+    const visible = b.reshape(b.cast(attentionMask, "float32"), [batch!, 1, 1, total!]);
+    this.#padding = b.sub(b.scalar(1), visible);
+  }
+
+  /** What is added to the scores, [B, 1, g*T, S]: the same for every head of a group. */
+  maskOf({ groupSize, window }: Pick<LayerSpec, "groupSize" | "window">): Value {
+    const b = this.#b;
+    const distance = b.sub(this.#queries, this.#keys);
+    const future = b.greater(b.scalar(0), distance);
+    const outside = window === null ? [] : [b.greater(distance, b.scalar(window - 1))];
+    const reasons = [future, ...outside].reduce((sum, reason) => b.add(sum, reason), this.#padding);
+    const mask = b.mul(reasons, b.scalar(INVISIBLE));
+    return b.concat(new Array<Value>(groupSize).fill(mask), 2, "gT");
+  }
+}
+
+/** A function of a JSON value that computes every result once. */
+function memoized<A, R>(compute: (argument: A) => R): (argument: A) => R {
+  const results = new Map<string, R>();
+  return (argument) => getOrMake(results, JSON.stringify(argument), () => compute(argument));
+}

@@ -1,0 +1,315 @@
+/**
+ * Runs a model's decoder piece by piece: embeddings, one layer at a time, the head in chunks. Holds at most the
+ * weights its caller has loaded; nothing is rebuilt when widths change, since weights are inputs of the graphs.
+ */
+
+import { badArgument } from "../../base/arguments.ts";
+import { getOrMake, mapValues } from "../../base/map_values.ts";
+import { GpruneError, internalError } from "../../errors.ts";
+import type { Model } from "../../model/model.ts";
+import { EMBEDDING, FINAL_NORM, HEAD, layerWeightsOf } from "../../model/spaces.ts";
+import type { LayerSpec, ModelSpec } from "../../model/spec.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { requireFiniteResult } from "../runtime/finite.ts";
+import { collectIfTight, headRows, type MemoryPolicy } from "../runtime/memory_policy.ts";
+import type { Feeds, FilledProgram, Runtime } from "../runtime/runtime.ts";
+import { layerStructure } from "./decoder.ts";
+import { headStructure } from "./head.ts";
+import { HEAD_PROGRAMS, type HeadProgram } from "./head_programs.ts";
+import { forestFeeds, PositionFeeds } from "./position_feeds.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
+
+/** A layer's weights, ready to be fed. */
+export interface LoadedLayer {
+  readonly index: number;
+  readonly spec: LayerSpec;
+  readonly weights: Feeds;
+  /** `cached` for this layer alone, where it holds some of the weights itself (block_weights.ts). */
+  readonly program?: FilledProgram;
+}
+
+/** Final norm and vocabulary projection, ready to be fed. */
+export interface LoadedHead {
+  readonly weights: Feeds;
+  /** `logits` for this head alone, where it holds some of the weights itself. */
+  readonly program?: FilledProgram;
+}
+
+/** What goes through a layer. */
+export interface LayerInput {
+  readonly hidden: Tensor;
+  /** Position of the first token in its sequence; 0 when absent. */
+  readonly offset?: number;
+  /** Tokens of the whole sequence, where more follow in other runs. */
+  readonly sequence?: number;
+  /** The token before each one of its row, [B*T], for the program `forest` (prefix_forest.ts). */
+  readonly parents?: Int32Array | undefined;
+  readonly feeds?: Feeds;
+}
+
+/** Results by name. */
+export type Outputs = Readonly<Record<string, Tensor>>;
+
+/** Rows of the embedding matrix read at once, at most. */
+const EMBEDDING_ROWS = 1024;
+
+/** The computations of one model. */
+export class DecoderRunner {
+  readonly model: Model;
+  readonly runtime: Runtime;
+  readonly #holdsWeights: boolean;
+  readonly #positions: PositionFeeds;
+
+  /**
+   * @param options - `holdsWeights`: whether the model's weights stay in memory, so that a layer that is done leaves
+   * nothing to collect
+   */
+  constructor(
+    model: Model,
+    runtime: Runtime,
+    { holdsWeights = false }: { readonly holdsWeights?: boolean } = {},
+  ) {
+    this.model = model;
+    this.runtime = runtime;
+    this.#holdsWeights = holdsWeights;
+    this.#positions = new PositionFeeds(runtime);
+  }
+
+  /**
+   * Token embeddings, scaled as the family does.
+   * @param ids - token ids, B*T
+   * @returns shape [B, T, C]
+   * @throws GpruneError BAD_TEXT for an id outside the vocabulary, BAD_ARGUMENT for another number of ids, NOT_FINITE
+   *   for an embedding that is not finite
+   */
+  async embed(ids: Int32Array, [batch, tokens]: readonly [number, number]): Promise<Tensor> {
+    const { hiddenSize, vocabSize, embeddingScale } = this.model.spec;
+    if (ids.length !== batch * tokens) throw badArgument("ids", `${batch} x ${tokens} tokens`, ids.length);
+    const data = new Float32Array(ids.length * hiddenSize);
+    for (const places of placesByBlock(ids, vocabSize)) {
+      const { start, end } = rangeOf(ids, places);
+      const rows = await this.model.weights.read(EMBEDDING, { start, end });
+      for (const place of places) {
+        const row = (ids[place]! - start) * hiddenSize;
+        data.set(rows.data.subarray(row, row + hiddenSize), place * hiddenSize);
+      }
+    }
+    requireFiniteRows(data, ids, hiddenSize);
+    if (embeddingScale !== 1) for (let i = 0; i < data.length; i++) data[i]! *= embeddingScale;
+    return { shape: [batch, tokens, hiddenSize], data };
+  }
+
+  /** How much may be held in memory. */
+  get memory(): MemoryPolicy {
+    return this.runtime.memory;
+  }
+
+  /**
+   * Layers `first` to `end` (exclusive), downwards when `end` is smaller; each is read while the one before is
+   * computed. A layer has its weights until the next one is asked for.
+   */
+  async *loadLayers(first: number, end: number): AsyncGenerator<LoadedLayer> {
+    const step = first <= end ? 1 : -1;
+    const load = (index: number): Promise<LoadedLayer> | null => {
+      if (index === end) return null;
+      const layer = this.loadLayer(index);
+      // The call that takes the layer gets the error.
+      layer.catch(() => {});
+      return layer;
+    };
+    let next = load(first);
+    for (let index = first; next !== null; index += step) {
+      const layer = await next;
+      next = this.memory.prefetch ? load(index + step) : null;
+      yield layer;
+      // The caller still holds this layer when it asks for the next one.
+      this.runtime.release(layer.weights);
+      const weights = layer.weights as Record<string, Feeds[string]>;
+      for (const name of Object.keys(weights)) delete weights[name];
+      if (!this.#holdsWeights) collectIfTight(this.memory);
+      next ??= load(index + step);
+    }
+  }
+
+  /**
+   * Reads the weights of layer `index` as float32. @throws GpruneError BAD_ARGUMENT for a layer that the model does not
+   * have
+   */
+  async loadLayer(index: number): Promise<LoadedLayer> {
+    const { layers } = this.model.spec;
+    const spec = layers[index];
+    if (spec === undefined) throw badArgument("layer", `one of 0 to ${layers.length - 1}`, index);
+    const prefix = `model.layers.${index}.`;
+    const weights: Record<string, Tensor> = {};
+    for (const { name } of layerWeightsOf(this.model.spec, index)) {
+      weights[name.slice(prefix.length)] = await this.model.weights.read(name);
+    }
+    this.runtime.keep(weights);
+    return { index, spec, weights };
+  }
+
+  /**
+   * Runs one program on one layer.
+   * @param input - `hidden` [B, T, C], where its tokens are, and `feeds`: what else the program takes
+   * @throws GpruneError NOT_FINITE when the layer's output is not finite, naming the tensor that is at fault
+   */
+  async runLayer(program: LayerProgram, layer: LoadedLayer, input: LayerInput): Promise<Outputs> {
+    const { hidden, offset = 0, parents, feeds = {} } = input;
+    const tokens = hidden.shape[1]!;
+    const { sequence = offset + tokens } = input;
+    const { window } = layer.spec;
+    const structure = structureFor(program, layerStructure(this.model.spec, layer.spec), { tokens, window });
+    const key = `${program} ${JSON.stringify(structure)}`;
+    const compiled =
+      filledFor(layer, program, "cached") ??
+      (await this.runtime.program(key, () => LAYER_PROGRAMS[program](structure)));
+    const positions =
+      parents === undefined
+        ? this.#positions.of(
+            layer.spec,
+            { tokens, offset, sequence, places: feeds.past_keys?.shape[2] },
+            structure,
+          )
+        : forestFeeds(layer.spec, parents, hidden.shape[0]!);
+    const outputs = await compiled.run({ ...layer.weights, ...positions, ...feeds, hidden });
+    requireFiniteResult(outputs.hidden!, {
+      what: `${program} of layer ${layer.index}`,
+      weights: layer.weights,
+      dtype: this.runtime.device.dtype,
+      nameOf: (feed) => `model.layers.${layer.index}.${feed}`,
+    });
+    return outputs;
+  }
+
+  /** Reads final norm and vocabulary projection as float32. */
+  async loadHead(): Promise<LoadedHead> {
+    const { spec, weights } = this.model;
+    const names = headWeights(spec);
+    const feeds = { norm: await weights.read(names.norm), projection: await weights.read(names.projection) };
+    this.runtime.keep(feeds);
+    return { weights: feeds };
+  }
+
+  /**
+   * Runs one program of the head over the rows of `hidden` in chunks (`headRows`), so that few logits exist at once.
+   * @param rows - `hidden` [M, C] and what else the program takes, all with M rows
+   * @returns the outputs, joined along the rows
+   * @throws GpruneError NOT_FINITE when logits or losses are not finite, naming the tensor that is at fault
+   */
+  async runHead(
+    program: HeadProgram,
+    head: LoadedHead,
+    rows: { readonly hidden: Tensor } & Feeds,
+  ): Promise<Outputs> {
+    const { spec } = this.model;
+    const key = `head ${program} ${JSON.stringify(headStructure(spec))}`;
+    const compiled =
+      filledFor(head, program, "logits") ??
+      (await this.runtime.program(key, () => HEAD_PROGRAMS[program](spec)));
+    const count = rows.hidden.shape[0]!;
+    const chunk = headRows(spec.vocabSize, this.memory);
+    const parts: Outputs[] = [];
+    for (let start = 0; start < count; start += chunk) {
+      const part: Feeds = mapValues(rows as Feeds, (value) =>
+        sliceRows(value, start, Math.min(count, start + chunk)),
+      );
+      const outputs = await compiled.run({ ...head.weights, ...part });
+      requireFiniteResult((outputs.logits ?? outputs.nll)!, {
+        what: `${program} of the head`,
+        weights: head.weights,
+        dtype: this.runtime.device.dtype,
+        nameOf: (feed) => headWeights(spec)[feed === "norm" ? "norm" : "projection"],
+      });
+      parts.push(outputs);
+    }
+    return joinRows(parts, count);
+  }
+}
+
+/** The own program of what is loaded, which can be one program alone. */
+function filledFor<P extends string>(
+  { program }: LoadedLayer | LoadedHead,
+  wanted: P,
+  only: P,
+): FilledProgram | undefined {
+  if (program !== undefined && wanted !== only) throw internalError(`${wanted} with weights for ${only}`);
+  return program;
+}
+
+/**
+ * @param where - the text, for messages
+ * @throws GpruneError BAD_TEXT for a token that the model has no embedding for
+ */
+export function requireKnownTokens(ids: Int32Array, vocabSize: number, where?: string): void {
+  const place = ids.findIndex((id) => !(id >= 0 && id < vocabSize));
+  if (place < 0) return;
+  const token = `${where === undefined ? "" : `${where}, `}token ${place}`;
+  throw new GpruneError("BAD_TEXT", `${token}: expected an id below ${vocabSize}, got ${ids[place]}`, {
+    hint: "The model has no embedding for it: the tokenizer is another model's, or the text spells out a token of the tokenizer alone.",
+  });
+}
+
+/** Places of `ids` together whose embeddings lie in the same block of rows, blocks ascending. */
+function placesByBlock(ids: Int32Array, vocabSize: number): readonly (readonly number[])[] {
+  const places = new Map<number, number[]>();
+  requireKnownTokens(ids, vocabSize);
+  for (const [place, id] of ids.entries()) {
+    const block = Math.floor(id / EMBEDDING_ROWS);
+    getOrMake(places, block, () => []).push(place);
+  }
+  return [...places].sort(([a], [b]) => a - b).map(([, list]) => list);
+}
+
+/** The rows from the first to the last one that the tokens at some places need. */
+function rangeOf(
+  ids: Int32Array,
+  places: readonly number[],
+): { readonly start: number; readonly end: number } {
+  let start = ids[places[0]!]!;
+  let end = start + 1;
+  for (const place of places) {
+    start = Math.min(start, ids[place]!);
+    end = Math.max(end, ids[place]! + 1);
+  }
+  return { start, end };
+}
+
+/** Names in the model of what the head is fed. */
+export function headWeights({ tiedEmbeddings }: ModelSpec): {
+  readonly norm: string;
+  readonly projection: string;
+} {
+  return {
+    norm: FINAL_NORM,
+    projection: tiedEmbeddings ? EMBEDDING : HEAD,
+  };
+}
+
+/** @throws GpruneError NOT_FINITE naming the token whose embedding is not finite */
+function requireFiniteRows(data: Float32Array, ids: Int32Array, size: number): void {
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  const place = `row ${ids[Math.floor(bad / size)]}, column ${bad % size}`;
+  throw new GpruneError("NOT_FINITE", `${EMBEDDING}: expected finite weights, got ${data[bad]} at ${place}`, {
+    hint: "The checkpoint is damaged; copy or download it again.",
+  });
+}
+
+function sliceRows({ shape, data }: Feeds[string], start: number, end: number): Feeds[string] {
+  const width = data.length / shape[0]!;
+  const rows = data.subarray(start * width, end * width);
+  return { shape: shape.with(0, end - start), data: rows } as Feeds[string];
+}
+
+function joinRows(parts: readonly Outputs[], rows: number): Outputs {
+  if (parts.length === 1) return parts[0]!;
+  return mapValues(parts[0]!, ({ shape, data }, name) => {
+    const joined = new Float32Array((data.length / shape[0]!) * rows);
+    let offset = 0;
+    for (const part of parts) {
+      joined.set(part[name]!.data, offset);
+      offset += part[name]!.data.length;
+    }
+    return { shape: shape.with(0, rows), data: joined };
+  });
+}

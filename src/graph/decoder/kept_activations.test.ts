@@ -1,0 +1,66 @@
+import { describe, expect, it } from "vitest";
+import { randomWindows } from "../../../test/random_windows.ts";
+import { tinyModel } from "../../../test/tiny_model.ts";
+import { gateStatistics } from "../../calibrate/gate_stats.ts";
+import type { Model } from "../../model/model.ts";
+import { CPU, type Device } from "../runtime/device.ts";
+import { LOT_BYTES, ROOMY } from "../runtime/memory_policy.ts";
+import { Runtime } from "../runtime/runtime.ts";
+import { DecoderRunner } from "./decoder_runner.ts";
+import { microBatches } from "./forward.ts";
+import { keepsActivations, keptBytes } from "./kept_activations.ts";
+
+const model = tinyModel({ layers: [{}, { neurons: 9 }, {}, { kvGroups: 3 }] });
+const SETS = [
+  { name: "a", windows: randomWindows([12, 12, 12, 7, 7], { seed: 1 }) },
+  { name: "b", windows: randomWindows([12, 12, 12, 12], { seed: 2 }) },
+];
+
+describe("keeping activations", () => {
+  /** Gate statistics with so many bytes for a lot; how often a tensor was read whole, and how many lots there were. */
+  async function measured(lotBytes: number, keepActivations: boolean) {
+    const runtime = new Runtime({ threads: 1, memory: { ...ROOMY, lotBytes, keepActivations } });
+    const reads = new Map<string, number>();
+    const read: Model["weights"]["read"] = (name, rows) => {
+      if (rows === undefined) reads.set(name, (reads.get(name) ?? 0) + 1);
+      return model.weights.read(name, rows);
+    };
+    const watched = { ...model, weights: { ...model.weights, read } };
+    let lots = 0;
+    const stats = await gateStatistics(new DecoderRunner(watched, runtime), SETS, {
+      damped: true,
+      checkpoints: {
+        restore: async () => undefined,
+        reached: async () => {
+          lots++;
+        },
+      },
+    });
+    await runtime.close();
+    return { stats, lots, most: Math.max(...reads.values()) };
+  }
+
+  it("gives the same bits in lots of any size, and reads a tensor once", async () => {
+    const expected = await measured(LOT_BYTES.memory, false);
+    expect(expected).toMatchObject({ lots: 1, most: 2 });
+    const together = await measured(LOT_BYTES.memory, true);
+    expect(together).toEqual({ ...expected, most: 1 });
+    const batches = SETS.flatMap(({ windows }) => microBatches(windows)).length;
+    const alone = await measured(1, true);
+    expect(alone).toEqual({ ...expected, lots: batches, most: 1 });
+    // What is kept is more than a layer's input.
+    const { hiddenSize, layers } = model.spec;
+    const tokens = SETS.flatMap(({ windows }) => windows).reduce((sum, { length }) => sum + length, 0);
+    const inputs = 4 * hiddenSize * layers.length * tokens;
+    expect(await measured(inputs, false)).toMatchObject({ lots: 1 });
+    const bytes = inputs + keptBytes(model.spec) * tokens;
+    expect(await measured(bytes - 1, true)).toMatchObject({ lots: 2 });
+    expect(await measured(bytes, true)).toMatchObject({ lots: 1 });
+  });
+
+  it("is not what devices do", () => {
+    const keeps = (name: Device["name"]): boolean =>
+      keepsActivations({ memory: { ...ROOMY, keepActivations: true }, device: { ...CPU, name } });
+    expect([keeps("cpu"), keeps("cuda"), keeps("webgpu")]).toEqual([true, false, false]);
+  });
+});

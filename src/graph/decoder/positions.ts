@@ -1,0 +1,132 @@
+/** Rotary angles and attention masks: the inputs of a layer's graph that depend on positions alone. */
+import type { RopeSpec } from "../../model/spec.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { type AttentionSpan, blockSizes } from "./attention.ts";
+import { attentionFactor, inverseFrequencies } from "./frequencies.ts";
+
+/** Positions `offset` to `offset + tokens` of a sequence. */
+export interface Span {
+  readonly tokens: number;
+  /** Tokens before the first one (cached). */
+  readonly offset: number;
+}
+
+/** Added to scores of invisible keys; far below any score, and finite so that sums stay finite. */
+export const INVISIBLE = -1e30;
+
+/** The positions of a span, [T]. */
+export function spanPositions({ tokens, offset }: Span): Int32Array {
+  return Int32Array.from({ length: tokens }, (_, t) => offset + t);
+}
+
+/**
+ * cos and sin of the rotation angles at positions [T], times the attention factor, shape [T, rotaryDim / 2] each.
+ * @param sequence - tokens of the whole sequence
+ */
+export function rotaryTables(
+  rope: RopeSpec,
+  positions: Int32Array,
+  sequence: number,
+): { readonly cos: Tensor; readonly sin: Tensor } {
+  const frequencies = inverseFrequencies(rope, sequence);
+  const factor = attentionFactor(rope);
+  const half = frequencies.length;
+  const tokens = positions.length;
+  const cos = new Float32Array(tokens * half);
+  const sin = new Float32Array(tokens * half);
+  for (let t = 0; t < tokens; t++) {
+    for (let i = 0; i < half; i++) {
+      // float32 products, as the reference forms them
+      const angle = Math.fround(positions[t]! * frequencies[i]!);
+      cos[t * half + i] = factor * Math.cos(angle);
+      sin[t * half + i] = factor * Math.sin(angle);
+    }
+  }
+  const shape = [tokens, half];
+  return { cos: { shape, data: cos }, sin: { shape, data: sin } };
+}
+
+/**
+ * The causal mask of T tokens, repeated for the g heads of a group.
+ * @param window - tokens a query sees, itself included; null for all
+ * @returns shape [g*T, T]: 0 for visible keys, -1e30 for the others
+ */
+export function causalMask(tokens: number, groupSize: number, window: number | null): Tensor {
+  const data = new Float32Array(groupSize * tokens * tokens);
+  hideInvisible(data, { queries: tokens, before: 0, window });
+  return forEveryHead(data, { rows: tokens, keys: tokens, groupSize });
+}
+
+/**
+ * The causal mask of a block of queries, for all blocks of a span.
+ * @returns shape [queries, before + queries] (`blockSizes`): 0 for visible keys, -1e30 for the others
+ */
+export function blockMask(span: AttentionSpan): Tensor {
+  const { queries, before } = blockSizes(span);
+  const keys = before + queries;
+  const data = new Float32Array(queries * keys);
+  hideInvisible(data, { queries, before, window: span.window });
+  return { shape: [queries, keys], data };
+}
+
+/** Hides from queries what comes after them or has left their window, in rows of `before` keys and theirs. */
+function hideInvisible(
+  data: Float32Array,
+  {
+    queries,
+    before,
+    window,
+  }: { readonly queries: number; readonly before: number; readonly window: number | null },
+): void {
+  const keys = before + queries;
+  for (let query = 0; query < queries; query++) {
+    const own = before + query;
+    const row = data.subarray(query * keys, (query + 1) * keys);
+    row.fill(INVISIBLE, 0, window === null ? 0 : Math.max(0, own - window + 1));
+    row.fill(INVISIBLE, own + 1);
+  }
+}
+
+/**
+ * What T tokens see of the tokens before them, which take the first places of a cache of P.
+ * @param window - tokens a query sees, itself included; null for all
+ * @returns shape [g*T, P]: 0 for visible keys, -1e30 for the others and for what is room
+ */
+export function cacheMask(
+  { tokens, offset }: Span,
+  places: number,
+  { groupSize, window }: { readonly groupSize: number; readonly window: number | null },
+): Tensor {
+  const data = new Float32Array(groupSize * tokens * places).fill(INVISIBLE, 0, tokens * places);
+  for (let t = 0; t < tokens; t++) {
+    const first = window === null ? 0 : Math.max(0, offset + t - window + 1);
+    if (first < offset) data.fill(0, t * places + first, t * places + offset);
+  }
+  return forEveryHead(data, { rows: tokens, keys: places, groupSize });
+}
+
+/**
+ * The mask of a forest of T tokens, repeated for the g heads of a group: a token sees itself and its predecessors.
+ * @param parents - index of the token before each one, [T]; -1 where a sequence begins
+ * @param window - tokens a query sees, itself included; null for all
+ * @returns shape [g*T, T]: 0 for visible keys, -1e30 for the others
+ */
+export function forestMask(parents: Int32Array, groupSize: number, window: number | null): Tensor {
+  const tokens = parents.length;
+  const data = new Float32Array(groupSize * tokens * tokens);
+  data.fill(INVISIBLE, 0, tokens * tokens);
+  for (let t = 0; t < tokens; t++) {
+    let left = window ?? tokens;
+    for (let seen = t; seen >= 0 && left > 0; seen = parents[seen]!, left--) data[t * tokens + seen] = 0;
+  }
+  return forEveryHead(data, { rows: tokens, keys: tokens, groupSize });
+}
+
+/** Copies the first head's rows to the other heads of the group. */
+function forEveryHead(
+  data: Float32Array,
+  { rows, keys, groupSize }: { readonly rows: number; readonly keys: number; readonly groupSize: number },
+): Tensor {
+  for (let head = 1; head < groupSize; head++) data.copyWithin(head * rows * keys, 0, rows * keys);
+  return { shape: [groupSize * rows, keys], data };
+}

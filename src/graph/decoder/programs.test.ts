@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { wayBackFeeds } from "../../../test/layer_feeds.ts";
+import { maxDifference } from "../../../test/numbers.ts";
+import { randomTensor, tinyModel } from "../../../test/tiny_model.ts";
+import { TINY_VARIANTS } from "../../../test/tiny_variants.ts";
+import { type Feeds, Runtime } from "../runtime/runtime.ts";
+import { type LayerStructure, layerStructure } from "./decoder.ts";
+import { DecoderRunner } from "./decoder_runner.ts";
+import { blockMask, causalMask, rotaryTables, spanPositions } from "./positions.ts";
+import { LAYER_PROGRAMS, type LayerProgram, structureFor } from "./programs.ts";
+
+let runtime: Runtime;
+beforeAll(() => {
+  runtime = new Runtime({ threads: 1 });
+});
+afterAll(() => runtime.close());
+
+/** Two blocks of queries, of different sizes. */
+const TOKENS = 257;
+
+describe.each(Object.entries(TINY_VARIANTS))("attention in blocks of queries, %s", (name, options) => {
+  test.each<LayerProgram>(["forward", "backward", "train"])(
+    "%s gives what it gives at once",
+    async (program) => {
+      const model = tinyModel(options);
+      const runner = new DecoderRunner(model, runtime);
+      for (const index of model.spec.layers.keys()) {
+        const layer = await runner.loadLayer(index);
+        const { groupSize, rope, window } = layer.spec;
+        const inputs = {
+          hidden: randomTensor([2, TOKENS, 8], { name: "hidden" }),
+          ...wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens: TOKENS }),
+        };
+        const span = { tokens: TOKENS, offset: 0 };
+        const whole = layerStructure(model.spec, layer.spec);
+        const run = async (structure: LayerStructure): Promise<Feeds> => {
+          const graph = LAYER_PROGRAMS[program](structure);
+          const compiled = await runtime.program(
+            `${name} ${JSON.stringify([program, structure])}`,
+            () => graph,
+          );
+          const mask =
+            structure.span === undefined ? causalMask(TOKENS, groupSize, window) : blockMask(structure.span);
+          const feeds: Feeds = {
+            ...layer.weights,
+            ...(rope === null ? {} : rotaryTables(rope, spanPositions(span), span.offset + span.tokens)),
+            mask,
+            ...inputs,
+          };
+          return compiled.run(
+            Object.fromEntries(graph.inputs.map((input) => [input.name, feeds[input.name]!])),
+          );
+        };
+        const blocks = structureFor(program, whole, { tokens: TOKENS, window });
+        expect(blocks.span?.tokens).toBe(TOKENS);
+        const [expected, got] = [await run(whole), await run(blocks)];
+        expect(Object.keys(got)).toEqual(Object.keys(expected));
+        for (const [output, { data }] of Object.entries(expected)) {
+          const scale = Math.max(...data.map(Math.abs), 1);
+          expect(maxDifference(got[output]!.data, data) / scale, `${output} of layer ${index}`).toBeLessThan(
+            1e-5,
+          );
+        }
+      }
+    },
+  );
+});
+
+describe.each(Object.entries(TINY_VARIANTS))("what the way forward keeps, %s", (_, options) => {
+  const model = tinyModel(options);
+  const { hiddenSize } = model.spec;
+
+  test.each([7, TOKENS])(
+    "gives the way back the bits that it has without, through %i tokens",
+    async (tokens) => {
+      const runner = new DecoderRunner(model, runtime);
+      for (const index of model.spec.layers.keys()) {
+        const layer = await runner.loadLayer(index);
+        const feeds = wayBackFeeds(model.spec, layer.spec, { batch: 2, tokens });
+        const hidden = randomTensor([2, tokens, hiddenSize], { name: "hidden" });
+        const forward = await runner.runLayer("forward", layer, { hidden });
+        const { hidden: output, ...kept } = await runner.runLayer("keeping", layer, { hidden });
+        expect(output).toEqual(forward.hidden);
+        for (const program of ["backward", "train", "slopes"] as const) {
+          const expected = await runner.runLayer(program, layer, { hidden, feeds });
+          const got = await runner.runLayer(`${program}Kept`, layer, {
+            hidden,
+            feeds: { ...feeds, ...kept },
+          });
+          expect(got, `${program} of layer ${index}`).toEqual(expected);
+        }
+      }
+    },
+  );
+
+  test("leaves it no product of the way forward but scores and what they mix", () => {
+    const structure = layerStructure(model.spec, model.spec.layers[0]!);
+    const products = (program: LayerProgram): number =>
+      LAYER_PROGRAMS[program](structure).nodes.filter(({ op }) => op.endsWith("MatMul")).length;
+    // Five of projections and what attention mixes, and o_proj, which makes the stream; down_proj where a norm reads
+    // what it gives.
+    expect(products("backward") - products("backwardKept")).toBe(model.spec.postNorms ? 8 : 7);
+    const kept = [...LAYER_PROGRAMS.keeping(structure).outputs.keys()];
+    const needed = ["q", "k", "v", "gate", "up"].map((name) => `kept.${name}_proj`);
+    expect(kept).toEqual(expect.arrayContaining([...needed, "kept.tap", "kept.stream"]));
+  });
+});
+
+test("short sequences, forests and caches have graphs for any length", () => {
+  const { spec } = tinyModel({});
+  const structure = layerStructure(spec, spec.layers[0]!);
+  expect(structureFor("forward", structure, { tokens: 256, window: null })).toBe(structure);
+  expect(structureFor("cached", structure, { tokens: 512, window: null })).toBe(structure);
+  expect(structureFor("forest", structure, { tokens: 512, window: null })).toBe(structure);
+});

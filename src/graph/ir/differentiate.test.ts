@@ -1,0 +1,295 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Array64, evaluateGraph } from "../../../test/evaluate_graph.ts";
+import { maxAbs, maxDifference } from "../../../test/numbers.ts";
+import { randomTensor } from "../../../test/tiny_model.ts";
+import { elementCount } from "../../tensor/tensor.ts";
+import { Runtime } from "../runtime/runtime.ts";
+import { DIFFERENTIABLE_OPERATORS, gradients } from "./differentiate.ts";
+import { type Graph, GraphBuilder, type Value } from "./graph.ts";
+import type { Dim } from "./shapes.ts";
+
+/** Sizes of the axes of one test; an axis written as a letter is symbolic in the graph, one as `s.k` is fixed. */
+interface Sizes {
+  readonly b: number;
+  readonly t: number;
+  readonly k: number;
+  readonly m: number;
+  readonly n: number;
+}
+const size = fc.integer({ min: 1, max: 4 });
+const sizes: fc.Arbitrary<Sizes> = fc.record({ b: size, t: size, k: size, m: size, n: size });
+
+/** A differentiable function of some inputs. */
+interface Case {
+  readonly title: string;
+  readonly shapes: (s: Sizes) => readonly (readonly Dim[])[];
+  readonly build: (b: GraphBuilder, inputs: readonly Value[], s: Sizes) => Value;
+  /** Middle of the interval of length 1 that inputs are drawn from; 0 when absent. */
+  readonly centre?: number;
+}
+
+const CASES: readonly Case[] = [
+  ...(["add", "sub", "mul", "div"] as const).flatMap((op) => [
+    elementwise(op, "same shape", (s) => [
+      ["b", "t", s.k],
+      ["b", "t", s.k],
+    ]),
+    elementwise(op, "vector on the right", (s) => [["b", "t", s.k], [s.k]]),
+    elementwise(op, "scalar on the left", (s) => [[], ["b", s.k]]),
+    elementwise(op, "axes of size 1 on both sides", (s) => [
+      ["b", 1, s.k],
+      [1, "t", 1],
+    ]),
+    elementwise(op, "missing axis on the left", (s) => [
+      [s.t, 1],
+      ["b", s.t, s.k],
+    ]),
+  ]),
+  ...(["neg", "exp", "sqrt", "sigmoid", "tanh", "softmax", "logSoftmax"] as const).map((op) => ({
+    title: op,
+    shapes: (s: Sizes) => [["b", "t", s.k]],
+    build: (b: GraphBuilder, [x]: readonly Value[]) => b[op](x!),
+    centre: 1,
+  })),
+  {
+    title: "mul of a value with itself",
+    shapes: (s) => [["b", s.k]],
+    build: (b, [x]) => b.mul(x!, x!),
+  },
+  {
+    title: "two paths from one value",
+    shapes: (s) => [["b", s.k]],
+    build: (b, [x]) => b.add(b.tanh(x!), b.mul(b.exp(x!), x!)),
+  },
+  ...matmulCases(),
+  {
+    title: "transpose of 4 axes",
+    shapes: (s) => [["b", "t", s.k, s.m]],
+    build: (b, [x]) => b.exp(b.transpose(x!, [2, 0, 3, 1])),
+  },
+  {
+    title: "reshape that splits and joins axes",
+    shapes: (s) => [["b", "t", s.k * s.m]],
+    build: (b, [x], s) => b.exp(b.reshape(b.reshape(x!, ["b", "t", s.k, s.m]), ["b", "rows", s.m])),
+  },
+  {
+    title: "reduceSum over leading and last axes",
+    shapes: (s) => [["b", "t", s.k]],
+    build: (b, [x]) => b.mul(b.exp(b.reduceSum(x!, [0, -1])), x!),
+  },
+  {
+    title: "reduceMean over the last axis",
+    shapes: (s) => [["b", s.t, s.k]],
+    build: (b, [x]) => b.exp(b.reduceMean(x!, [-1])),
+  },
+  {
+    title: "reduceMean over two fixed axes",
+    shapes: (s) => [["b", s.t, s.k]],
+    build: (b, [x]) => b.exp(b.reduceMean(x!, [1, 2])),
+  },
+  {
+    title: "concat along the last axis",
+    shapes: (s) => [
+      ["b", s.k],
+      ["b", s.m],
+      ["b", s.n],
+    ],
+    build: (b, inputs, s) => b.exp(b.concat(inputs, 1, s.k + s.m + s.n)),
+  },
+  {
+    title: "concat of a value with itself along a middle axis",
+    shapes: (s) => [["b", s.k, "t"]],
+    build: (b, [x], s) => b.exp(b.concat([x!, x!], 1, 2 * s.k)),
+  },
+  {
+    title: "slice of a middle axis",
+    shapes: (s) => [["b", s.k + 3, s.m]],
+    build: (b, [x], s) => b.exp(b.slice(x!, 1, { start: 1, end: 1 + s.k })),
+  },
+  {
+    title: "gatherElements",
+    shapes: (s) => [["b", s.k]],
+    build: (b, [x]) => b.exp(b.gatherElements(x!, b.input("places", ["b", 1], "int32"))),
+  },
+  {
+    title: "normalisation as the decoder does it",
+    shapes: (s) => [["b", "t", s.k], [s.k]],
+    build: (b, [x, weight]) => {
+      const meanSquare = b.reduceMean(b.mul(x!, x!), [-1]);
+      return b.mul(b.div(x!, b.sqrt(b.add(meanSquare, b.scalar(0.1)))), weight!);
+    },
+  },
+];
+
+function elementwise(op: "add" | "sub" | "mul" | "div", title: string, shapes: Case["shapes"]): Case {
+  return { title: `${op}: ${title}`, shapes, build: (b, [x, y]) => b.exp(b[op](x!, y!)), centre: 1 };
+}
+
+function matmulCases(): readonly Case[] {
+  const batches: readonly (readonly [string, readonly Dim[], readonly Dim[]])[] = [
+    ["matrices", [], []],
+    ["batch on both sides", ["b"], ["b"]],
+    ["two batch axes on both sides", ["b", "t"], ["b", "t"]],
+    ["right matrix shared", ["b", "t"], []],
+    ["left matrix shared", [], ["b", "t"]],
+    ["batch of one on the left", [1, "t"], ["b", 1]],
+  ];
+  const switches = [false, true].flatMap((transA) => [false, true].map((transB) => ({ transA, transB })));
+  return batches.flatMap(([title, left, right]) =>
+    switches.flatMap(({ transA, transB }) =>
+      [1, 0.7].map((alpha) => ({
+        title: `matmul: ${title}, transA ${transA}, transB ${transB}, alpha ${alpha}`,
+        shapes: (s: Sizes) => [
+          [...left, ...(transA ? [s.k, "m"] : ["m", s.k])],
+          [...right, ...(transB ? ["n", s.k] : [s.k, "n"])],
+        ],
+        build: (b: GraphBuilder, [x, y]: readonly Value[]) => b.matmul(x!, y!, { transA, transB, alpha }),
+      })),
+    ),
+  );
+}
+
+/** A case's forward graph, `value`, and the same with `upstream` as input and the gradients of all inputs. */
+function graphsOf(test: Case, s: Sizes): { readonly forward: Graph; readonly backward: Graph } {
+  const start = (): { b: GraphBuilder; inputs: readonly Value[]; value: Value } => {
+    const b = new GraphBuilder();
+    const inputs = test.shapes(s).map((shape, i) => b.input(`x${i}`, shape));
+    return { b, inputs, value: test.build(b, inputs, s) };
+  };
+  const forward = start();
+  forward.b.output("value", forward.value);
+  const { b, inputs, value } = start();
+  const seeds = new Map([[value, b.input("upstream", value.shape)]]);
+  for (const [i, gradient] of gradients(b, seeds, inputs).entries()) {
+    expect(gradient.shape).toEqual(inputs[i]!.shape);
+    b.output(`d${i}`, gradient);
+  }
+  return { forward: forward.b.finish(), backward: b.finish() };
+}
+
+function concrete(shape: readonly Dim[], s: Sizes): readonly number[] {
+  return shape.map((dim) => (typeof dim === "number" ? dim : s[dim as keyof Sizes]));
+}
+
+/** Central differences of sum(value * upstream) by the elements of one input, float64. */
+function differences(
+  forward: Graph,
+  feeds: Readonly<Record<string, Array64>>,
+  { input, upstream }: { readonly input: string; readonly upstream: Array64 },
+): Float64Array {
+  const step = 1e-5;
+  const { shape, data } = feeds[input]!;
+  const loss = (place: number, shift: number): number => {
+    const moved = { shape, data: data.with(place, data[place]! + shift) };
+    const { value } = evaluateGraph(forward, { ...feeds, [input]: moved });
+    return value!.data.reduce((sum, x, i) => sum + x * upstream.data[i]!, 0);
+  };
+  return data.map((_, place) => (loss(place, step) - loss(place, -step)) / (2 * step));
+}
+
+describe("gradients", () => {
+  let runtime: Runtime;
+  beforeAll(() => {
+    runtime = new Runtime({ threads: 1 });
+  });
+  afterAll(() => runtime.close());
+
+  it.each(CASES)("$title: equal central differences", async (test) => {
+    await fc.assert(
+      fc.asyncProperty(sizes, fc.nat(1000), async (s, seed) => {
+        const { forward, backward } = graphsOf(test, s);
+        const random = (name: string, shape: readonly number[]): Array64 => {
+          const { data } = randomTensor(shape, { seed, name, centre: test.centre ?? 0 });
+          return { shape, data: Float64Array.from(data) };
+        };
+        const feeds: Record<string, Array64> = {};
+        for (const [i, shape] of test.shapes(s).entries())
+          feeds[`x${i}`] = random(`x${i}`, concrete(shape, s));
+        const places = { shape: [s.b, 1], data: new Float64Array(s.b).map((_, row) => row % s.k) };
+        const { value } = evaluateGraph(forward, { ...feeds, places });
+        const upstream = random("upstream", value!.shape);
+        const program = await runtime.program(`${test.title} ${JSON.stringify(s)}`, () => backward);
+        const found = await program.run({
+          ...Object.fromEntries(Object.entries({ ...feeds, upstream }).map(([k, x]) => [k, toFloat32(x)])),
+          places: { shape: places.shape, data: Int32Array.from(places.data) },
+        });
+        for (const input of Object.keys(feeds)) {
+          const expected = differences(forward, { ...feeds, places }, { input, upstream });
+          const gradient = found[input.replace("x", "d")]!;
+          expect(gradient.shape).toEqual(feeds[input]!.shape);
+          expect(maxDifference(gradient.data, expected)).toBeLessThan(2e-5 * (1 + maxAbs(expected)));
+        }
+      }),
+      { seed: 1, numRuns: 3 },
+    );
+  });
+
+  it("has a case for every operator that has a rule", () => {
+    const s = { b: 2, t: 2, k: 2, m: 2, n: 2 };
+    const tested = new Set(CASES.flatMap((test) => graphsOf(test, s).forward.nodes.map(({ op }) => op)));
+    expect(DIFFERENTIABLE_OPERATORS.filter((op) => !tested.has(op))).toEqual([]);
+  });
+
+  it("adds up the gradients of several seeds", async () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", [2]);
+    const [square, triple] = [b.mul(x, x), b.mul(x, b.scalar(3))];
+    const seeds = new Map([
+      [square, b.input("upstreamOfSquare", [2])],
+      [triple, b.input("upstreamOfTriple", [2])],
+    ]);
+    b.output("d", gradients(b, seeds, [x])[0]!);
+    const { d } = evaluateGraph(b.finish(), {
+      x: vector(5, -1),
+      upstreamOfSquare: vector(1, 10),
+      upstreamOfTriple: vector(100, 0),
+    });
+    expect([...d!.data]).toEqual([2 * 5 + 300, -20]);
+  });
+
+  it("differentiates by intermediate values, with all that passes through them", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", [1]);
+    const middle = b.mul(x, x);
+    const value = b.mul(middle, middle);
+    const [dMiddle, dx] = gradients(b, new Map([[value, b.scalar(1)]]), [middle, x]);
+    b.output("dMiddle", dMiddle!);
+    b.output("dx", dx!);
+    const outputs = evaluateGraph(b.finish(), { x: vector(3) });
+    expect(outputs.dMiddle!.data[0]).toBe(2 * 9);
+    expect(outputs.dx!.data[0]).toBe(4 * 27);
+  });
+
+  it("refuses an operator without a rule, a target without influence and a mean of unknown size", () => {
+    const refused = (build: (b: GraphBuilder, x: Value) => Value): (() => unknown) => {
+      const b = new GraphBuilder();
+      const x = b.input("x", ["b", "t"]);
+      const value = build(b, x);
+      return () => gradients(b, new Map([[value, value]]), [x]);
+    };
+    expect(refused((b, x) => b.abs(x))).toThrow("internal: no derivative of Abs");
+    expect(refused((b, x) => b.flatten(x))).toThrow("internal: no derivative of Flatten");
+    expect(refused((b) => b.exp(b.input("y", ["b"])))).toThrow("internal: x does not influence the result");
+    expect(refused((b, x) => b.reduceMean(x, [1]))).toThrow("internal: axis 1 of x has no fixed size");
+  });
+
+  it("does not ask for a rule where no target is concerned", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", [2]);
+    const value = b.mul(x, b.abs(b.input("y", [2])));
+    expect(() => gradients(b, new Map([[value, value]]), [x])).not.toThrow();
+  });
+});
+
+function vector(...values: readonly number[]): Array64 {
+  return { shape: [values.length], data: Float64Array.from(values) };
+}
+
+function toFloat32({ shape, data }: Array64): {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+} {
+  expect(data).toHaveLength(elementCount(shape));
+  return { shape, data: Float32Array.from(data) };
+}

@@ -1,0 +1,156 @@
+/**
+ * Reverse-mode differentiation: appends to a graph the nodes that compute vector-Jacobian products of what it holds.
+ * One rule per operator; a graph is differentiated by walking its nodes backwards and adding up.
+ *
+ * Based on the usual definition (Griewank & Walther, Evaluating Derivatives, ch. 3), as in Autodidax.
+ */
+import { internalError } from "../../errors.ts";
+import type { GraphBuilder, Node, Value } from "./graph.ts";
+import { productOptions } from "./product_sizes.ts";
+import type { Dim } from "./shapes.ts";
+
+/** The vector-Jacobian product of one node: a gradient for each input that has one, made when it is wanted. */
+type Rule = (b: GraphBuilder, node: Node, upstream: Value) => readonly (() => Value)[];
+
+const RULES: Readonly<Record<string, Rule>> = {
+  Add: (_b, _node, g) => [() => g, () => g],
+  Sub: (b, _node, g) => [() => g, () => b.neg(g)],
+  Mul: (b, { inputs: [x, y] }, g) => [() => b.mul(g, y!), () => b.mul(g, x!)],
+  Div: (b, { inputs: [, y], output }, g) => [() => b.div(g, y!), () => b.neg(b.mul(b.div(g, y!), output))],
+  Neg: (b, _node, g) => [() => b.neg(g)],
+  Exp: (b, { output }, g) => [() => b.mul(g, output)],
+  Sqrt: (b, { output }, g) => [() => b.div(b.mul(g, b.scalar(0.5)), output)],
+  Sigmoid: (b, { output }, g) => [() => b.mul(g, b.mul(output, b.sub(b.scalar(1), output)))],
+  Tanh: (b, { output }, g) => [() => b.mul(g, b.sub(b.scalar(1), b.mul(output, output)))],
+  Softmax: (b, { output }, g) => [
+    () => {
+      const weighted = b.mul(g, output);
+      return b.sub(weighted, b.mul(output, b.reduceSum(weighted, [-1])));
+    },
+  ],
+  LogSoftmax: (b, { output }, g) => [() => b.sub(g, b.mul(b.exp(output), b.reduceSum(g, [-1])))],
+  MatMul: matmulRule,
+  FusedMatMul: matmulRule,
+  Transpose: (b, { attributes }, g) => [
+    () => b.transpose(g, inversePermutation(attributes.perm as readonly number[])),
+  ],
+  Reshape: (b, { inputs: [x] }, g) => [() => b.reshape(g, x!.shape)],
+  ReduceSum: (b, { inputs: [x] }, g) => [() => b.expandLike(g, x!)],
+  ReduceMean: (b, { inputs: [x], output }, g) => [
+    () => b.expandLike(b.mul(g, b.scalar(1 / averagedCount(x!, output))), x!),
+  ],
+  Concat: (b, { inputs, attributes }, g) => {
+    const axis = attributes.axis as number;
+    return inputs.map((input, index) => () => {
+      const sizes = inputs.slice(0, index).map((part) => staticSize(part, axis));
+      const start = sizes.reduce((sum, size) => sum + size, 0);
+      return b.slice(g, axis, { start, end: start + staticSize(input, axis) });
+    });
+  },
+  Slice: (b, { inputs: [x, ...bounds] }, g) => [
+    () => {
+      const [start, end, axis] = bounds.map((bound) => b.integersOf(bound)[0]!) as [number, number, number];
+      return b.pad(g, axis, { before: start, after: staticSize(x!, axis) - end });
+    },
+  ],
+  GatherElements: (b, { inputs: [x, index] }, g) => [() => b.scatterAdd(b.zerosLike(x!), index!, g)],
+};
+
+/** ONNX names of the operators that have a rule. */
+export const DIFFERENTIABLE_OPERATORS: readonly string[] = Object.keys(RULES);
+
+/**
+ * Appends the gradients of sum(value * upstream) over all `seeds` to the graph.
+ *
+ * @param seeds - upstream gradient by value, same shapes
+ * @param targets - inputs or intermediate values
+ * @returns one gradient per target, in its shape
+ * @throws GpruneError INTERNAL when a target does not influence any seed or an operator has no rule
+ */
+export function gradients(
+  b: GraphBuilder,
+  seeds: ReadonlyMap<Value, Value>,
+  targets: readonly Value[],
+): readonly Value[] {
+  const nodes = [...b.nodes];
+  const active = dependents(nodes, targets);
+  const gradientOf = new Map<Value, Value>(seeds);
+  for (const node of nodes.reverse()) {
+    const upstream = gradientOf.get(node.output);
+    if (upstream === undefined || !active.has(node.output)) continue;
+    if (!node.inputs.some((input) => active.has(input))) continue;
+    const rule = RULES[node.op];
+    if (rule === undefined) throw internalError(`no derivative of ${node.op}`);
+    for (const [index, gradient] of rule(b, node, upstream).entries()) {
+      const input = node.inputs[index]!;
+      if (!active.has(input)) continue;
+      const reduced = sumToShape(b, gradient(), input.shape);
+      const sofar = gradientOf.get(input);
+      gradientOf.set(input, sofar === undefined ? reduced : b.add(sofar, reduced));
+    }
+  }
+  return targets.map((target) => {
+    const gradient = gradientOf.get(target);
+    if (gradient === undefined) throw internalError(`${target.name} does not influence the result`);
+    return gradient;
+  });
+}
+
+/** The targets and everything computed from them. */
+function dependents(nodes: readonly Node[], targets: readonly Value[]): ReadonlySet<Value> {
+  const active = new Set(targets);
+  for (const node of nodes) {
+    if (node.inputs.some((input) => active.has(input))) active.add(node.output);
+  }
+  return active;
+}
+
+/** y = alpha * op(A) op(B), where op transposes or not. */
+function matmulRule(b: GraphBuilder, node: Node, g: Value): readonly (() => Value)[] {
+  const [left, right] = node.inputs as readonly [Value, Value];
+  const { transA, transB, alpha } = productOptions(node);
+  const dLeft = (): Value =>
+    transA
+      ? b.matmul(right, g, { transA: transB, transB: true, alpha })
+      : b.matmul(g, right, { transB: !transB, alpha });
+  const dRight = (): Value => {
+    // A matrix shared by all sequences: fold the leading axes, so that its gradient is one product.
+    const folded = right.shape.length === 2 && left.shape.length > 2 && !transA;
+    const x = folded ? b.flatten(left) : left;
+    const y = folded ? b.flatten(g) : g;
+    return transB
+      ? b.matmul(y, x, { transA: true, transB: transA, alpha })
+      : b.matmul(x, y, { transA: !transA, alpha });
+  };
+  return [dLeft, dRight];
+}
+
+/** Undoes broadcasting: sums a gradient over the axes along which the input was repeated. */
+function sumToShape(b: GraphBuilder, gradient: Value, shape: readonly Dim[]): Value {
+  const extra = gradient.shape.length - shape.length;
+  const axes = gradient.shape.flatMap((dim, axis) => {
+    const repeated = axis < extra || (shape[axis - extra] === 1 && dim !== 1);
+    return repeated ? [axis] : [];
+  });
+  if (axes.length === 0) return gradient;
+  const summed = b.reduceSum(gradient, axes);
+  return extra === 0 ? summed : b.reshape(summed, shape);
+}
+
+/** How many elements each element of a mean was taken over. */
+function averagedCount(input: Value, output: Value): number {
+  return input.shape.reduce<number>(
+    (product, dim, axis) => (output.shape[axis] === dim ? product : product * staticSize(input, axis)),
+    1,
+  );
+}
+
+function staticSize(value: Value, axis: number): number {
+  const size = value.shape[axis];
+  if (typeof size !== "number") throw internalError(`axis ${axis} of ${value.name} has no fixed size`);
+  return size;
+}
+
+function inversePermutation(permutation: readonly number[]): readonly number[] {
+  return permutation.map((_, axis) => permutation.indexOf(axis));
+}

@@ -1,0 +1,77 @@
+import { describe, expect, it } from "vitest";
+import { tinySpec } from "../../../test/tiny_model.ts";
+import { layerStructure } from "../decoder/decoder.ts";
+import { HEAD_PROGRAMS } from "../decoder/head_programs.ts";
+import { LAYER_PROGRAMS } from "../decoder/programs.ts";
+import { footprint } from "./footprint.ts";
+import { GraphBuilder } from "./graph.ts";
+
+describe("footprint", () => {
+  it("is what is alive together, and outputs twice", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", ["M", 10]);
+    // 40 M bytes each: a and c are needed by the last sum, d is gone by then.
+    const a = b.exp(x);
+    const d = b.neg(a);
+    const c = b.abs(d);
+    b.output("y", b.add(a, c));
+    expect(footprint(b.finish(), { M: 3 })).toBe(3 * 40 * 3);
+  });
+
+  it("the end of a graph counts its outputs and their copies", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", ["M", 10]);
+    b.output("first", b.exp(x));
+    b.output("second", b.neg(x));
+    expect(footprint(b.finish(), { M: 1 })).toBe(4 * 40);
+  });
+
+  it("other shapes of a value are no values of their own, and keep it alive", () => {
+    const b = new GraphBuilder();
+    const x = b.input("x", ["B", "T", 4]);
+    const rows = b.flatten(b.exp(x));
+    const gram = b.matmul(rows, rows, { transA: true });
+    b.output("sum", b.reduceSum(gram, [0]));
+    // exp and gram together: 2 * 3 * 4 and 4 * 4 numbers.
+    expect(footprint(b.finish(), { B: 2, T: 3 })).toBe(4 * (24 + 16));
+  });
+
+  it("refuses sizes that nobody gave", () => {
+    const b = new GraphBuilder();
+    b.output("y", b.exp(b.input("x", ["M", "Q"])));
+    expect(() => footprint(b.finish(), { M: 1 })).toThrow("internal: the size Q of Exp_0 is not known");
+  });
+
+  it("knows every program's dimensions, and grows with each of them", () => {
+    const spec = tinySpec({ vocabSize: 500 });
+    const layer = spec.layers[0]!;
+    const sizes = {
+      B: 2,
+      T: 16,
+      K: 2,
+      N: 4,
+      F: 64,
+      H: 4,
+      gT: 32,
+      P: 0,
+      S: 16,
+      "kv.first": 8,
+      "kv.rest": 8,
+      "ffn.first": 32,
+      "ffn.rest": 32,
+      "kv.V": 2,
+      "kv.r": 4,
+      "ffn.r": 3,
+      "ffn.V": 2,
+    };
+    for (const [program, build] of Object.entries(LAYER_PROGRAMS)) {
+      const graph = build(layerStructure(spec, layer));
+      const bytes = footprint(graph, sizes);
+      expect(bytes, program).toBeGreaterThan(4 * 2 * 16 * 8);
+      expect(footprint(graph, { ...sizes, B: 4 }), program).toBeGreaterThan(bytes);
+    }
+    for (const [program, build] of Object.entries(HEAD_PROGRAMS)) {
+      expect(footprint(build(spec), { M: 8, V: 500, A: 1 }), program).toBeGreaterThanOrEqual(4 * 8 * 500);
+    }
+  });
+});

@@ -1,0 +1,23 @@
+/** Sizes of tensors in a graph, of which some are only known when it runs. */
+import { internalError } from "../../errors.ts";
+
+/** A size known when the graph is built, or the name of one known when it runs. */
+export type Dim = number | string;
+
+/** NumPy broadcasting of two shapes. */
+export function broadcast(a: readonly Dim[], b: readonly Dim[]): readonly Dim[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, axis) => {
+    const left = a[axis - rank + a.length] ?? 1;
+    const right = b[axis - rank + b.length] ?? 1;
+    if (left !== right && left !== 1 && right !== 1) {
+      throw internalError(`shapes [${a.join(", ")}] and [${b.join(", ")}] do not broadcast`);
+    }
+    return left === 1 ? right : left;
+  });
+}
+
+/** Sizes when all are known, else undefined. */
+export function fixedSizes(dims: readonly Dim[]): readonly number[] | undefined {
+  return dims.every((dim) => typeof dim === "number") ? dims : undefined;
+}

@@ -1,0 +1,80 @@
+/**
+ * Numbers that are not finite stop a run, and the message says where they come from: the tensor when a weight is at
+ * fault, else the layer whose activations grew too large, and the texts they were met on.
+ */
+import { GpruneError } from "../../errors.ts";
+import { type BlockTensor, blocksOfRow } from "../../tensor/blocks.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import type { DeviceDtype } from "./device.ts";
+import type { Feeds } from "./runtime.ts";
+
+/** A computation whose result is judged. */
+export interface Computation {
+  /** `forward of layer 3` */
+  readonly what: string;
+  readonly weights: Feeds;
+  /** The name of a weight in the model, by its name in the graph. */
+  readonly nameOf: (feed: string) => string;
+  /** Number format of its products. */
+  readonly dtype: DeviceDtype;
+}
+
+/**
+ * @throws GpruneError NOT_FINITE naming a weight of the computation that is not finite, or the computation when all are
+ */
+export function requireFiniteResult({ data }: Tensor, { what, weights, nameOf, dtype }: Computation): void {
+  if (isAllFinite(data)) return;
+  for (const [feed, weight] of Object.entries(weights)) {
+    if (weight.data instanceof Float32Array) requireFiniteWeight(nameOf(feed), weight as Tensor, what);
+  }
+  throw new GpruneError("NOT_FINITE", `${what}: expected finite activations, got NaN or infinity`, {
+    hint:
+      dtype === "f32"
+        ? "All of its weights are finite, so the activations grow beyond float32; check the checkpoint and the texts."
+        : "All of its weights are finite, so the activations grow beyond float16; try --device-dtype f32.",
+  });
+}
+
+/** @param where - what it is for. @throws GpruneError NOT_FINITE naming the tensor and the place */
+export function requireFiniteWeight(name: string, { shape, data }: Tensor, where: string): void {
+  if (isAllFinite(data)) return;
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  const width = shape.slice(1).reduce((product, size) => product * size, 1);
+  const place = shape.length < 2 ? `${bad}` : `row ${Math.floor(bad / width)}, column ${bad % width}`;
+  throw new GpruneError(
+    "NOT_FINITE",
+    `${name}: expected finite weights, got ${data[bad]} at ${place} (${where})`,
+    {
+      hint: "The checkpoint is damaged; copy or download it again.",
+    },
+  );
+}
+
+/** @throws GpruneError NOT_FINITE naming a matrix of which a scale or an offset is not finite, and the place */
+export function requireFiniteBlocks(name: string, { shape, layout, scales, offsets }: BlockTensor): void {
+  const width = blocksOfRow(shape[1], layout);
+  const blocks = [scales.length / width, width];
+  for (const [what, data] of [
+    ["scales", scales],
+    ["offsets", offsets ?? new Float32Array(0)],
+  ] as const) {
+    requireFiniteWeight(name, { shape: blocks, data }, `${what} of blocks`);
+  }
+}
+
+/** Runs; what is not finite is reported with the texts it was met on. @param texts - `calibration set web` */
+export async function withTextsInErrors<T>(texts: string | undefined, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || texts === undefined) throw error;
+    throw error.inOtherWords({ message: `${error.message}, on ${texts}` });
+  }
+}
+
+/** NaN and infinities survive addition in float64, where finite float32 numbers never overflow, so one sum tells. */
+function isAllFinite(data: Float32Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += data[i]!;
+  return Number.isFinite(sum);
+}

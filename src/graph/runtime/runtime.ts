@@ -1,0 +1,351 @@
+/**
+ * Runs graphs. The one importer of ONNX Runtime: everything above sees tensors in and tensors out.
+ *
+ * Weights are graph inputs, so one session serves every layer of the same structure whatever its widths. The bits of
+ * a result depend on how weights are fed, so there is just this one way. They do not depend on the number of threads: a
+ * run gets no more than give the bits of one (thread_limit.ts). That costs nothing where products have as many rows as
+ * columns or at least 80 columns for each thread.
+ *
+ * All that holds of the CPU. On another device (device.ts) a graph is said in what its provider can do, weights are
+ * copied there once while they are kept, and bits are whatever the device gives.
+ */
+import "./no_telemetry.ts";
+import { availableParallelism } from "node:os";
+import { env, InferenceSession, Tensor as OrtTensor } from "onnxruntime-node";
+import { badArgument, requireCount } from "../../base/arguments.ts";
+import { MAX_THREADS } from "../../base/choices.ts";
+import { getOrMake, mapValues } from "../../base/map_values.ts";
+import { GpruneError, internalError, reasonOf } from "../../errors.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { type Graph, GraphBuilder, type Value, type ValueType } from "../ir/graph.ts";
+import { encodeFilledOnnx, encodeOnnx, OUTPUT_PREFIX } from "../ir/onnx.ts";
+import type { Dim } from "../ir/shapes.ts";
+import { CPU, type Device, deviceText, graphFor, keepsTensors, placeOf } from "./device.ts";
+import { type MemoryPolicy, ROOMY } from "./memory_policy.ts";
+import { type CopyType, ResidentTensors } from "./resident.ts";
+import { threadLimit } from "./thread_limit.ts";
+
+/** Integers that a graph takes as input (token ids). */
+export interface IntegerTensor {
+  readonly shape: readonly number[];
+  readonly data: Int32Array;
+}
+
+/** A tensor of the few graphs that compute in double precision. */
+export interface DoubleTensor {
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+}
+
+/** Inputs of a graph by name; integers are token ids, everything else is float32. */
+export type Feeds = Readonly<Record<string, Tensor | IntegerTensor>>;
+
+/** A compiled graph. */
+export interface Program {
+  /** Runs on the calling thread: the event loop stands still until the result is there. */
+  run(feeds: Feeds): Promise<Readonly<Record<string, Tensor>>>;
+  /** The same for a graph whose inputs and outputs are all float64. */
+  runDouble(feeds: Readonly<Record<string, DoubleTensor>>): Promise<Readonly<Record<string, DoubleTensor>>>;
+}
+
+/** A compiled graph that holds weights itself. */
+export interface FilledProgram extends Pick<Program, "run"> {
+  /** Frees its weights; otherwise the runtime does when it is closed. */
+  close(): Promise<void>;
+}
+
+/** Threads, memory and device of all computations of a runtime. */
+export interface RuntimeOptions {
+  /** Threads of one operator at most; the number of cores when absent. */
+  readonly threads?: number | undefined;
+  /** What computations may hold in memory; `ROOMY` when absent. */
+  readonly memory?: MemoryPolicy;
+  /** Where graphs run; the CPU when absent. A device that may not be there is found by device_check.ts. */
+  readonly device?: Device;
+}
+
+/** ORT's "error" level: warnings about values it cannot infer are not the user's business. */
+const LOG_ERRORS_ONLY = 3;
+/** Its "fatal" level: what a device refuses becomes an error of ours. */
+const LOG_NOTHING = 4;
+
+// What it says outside of sessions, of a device that is not there for one, comes as an error too, which we show.
+env.logLevel = "fatal";
+
+/** Products with a factor have other kernels than those without, which thread_limit.ts must be able to tell apart. */
+const KEPT_APART = "MatMulScaleFusion";
+/**
+ * Every session has threads of its own, and layers of several structures have several sessions: threads that wait for
+ * work in a loop take the cores of those that have some.
+ */
+const DO_NOT_SPIN = { intra_op: { allow_spinning: "0" } };
+/**
+ * Threads of a program that holds weights, at most. A model has one for each layer, all with threads of their own: 64
+ * for each of 80 layers are more than many containers let a process have, and weights come from memory no faster for
+ * them.
+ */
+const MOST_FILLED_THREADS = 16;
+
+/** Compiles graphs once per key and runs them. */
+export class Runtime {
+  readonly memory: MemoryPolicy;
+  readonly device: Device;
+  readonly #resident: ResidentTensors<OrtTensor> | null;
+  readonly #programs = new Map<string, Promise<Program>>();
+  readonly #sessions: InferenceSession[] = [];
+  readonly #running = new Set<Readonly<Record<string, FedTensor>>>();
+  readonly #uploaders = new Map<string, Promise<InferenceSession>>();
+  readonly #options: RuntimeOptions;
+  #closed = false;
+
+  /** @throws GpruneError BAD_ARGUMENT unless `threads` is a whole number of 1 to 1024 */
+  constructor(options: RuntimeOptions = {}) {
+    const { threads = 1 } = options;
+    requireCount("threads", threads);
+    if (threads > MAX_THREADS) throw badArgument("threads", `at most ${MAX_THREADS}`, threads);
+    this.#options = options;
+    this.memory = options.memory ?? ROOMY;
+    this.device = options.device ?? CPU;
+    const upload = (tensor: Tensor, type: CopyType): Promise<OrtTensor> => this.#upload(tensor, type);
+    this.#resident = keepsTensors(this.device) ? new ResidentTensors(upload) : null;
+  }
+
+  /** Threads of one operator at most; undefined where it was not set. */
+  get threads(): number | undefined {
+    return this.#options.threads;
+  }
+
+  /**
+   * The program for `key`, built by `build` the first time. Equal keys must mean equal graphs.
+   * @throws GpruneError BAD_ARGUMENT after `close`, from runs as well
+   */
+  program(key: string, build: () => Graph): Promise<Program> {
+    return getOrMake(this.#programs, key, () => this.#compile(build()));
+  }
+
+  /**
+   * A program for the CPU that holds the weights of the graph's initializers itself, in the form in which its products
+   * read them. It has the same threads in every run, since each other number would have the weights anew; so bits may
+   * depend on them.
+   * @param bytesOf - the bytes of an initializer; asked for in order, one at a time
+   */
+  async filledProgram(
+    graph: Graph,
+    bytesOf: (initializer: Value) => Promise<Uint8Array>,
+  ): Promise<FilledProgram> {
+    const encoded = await encodeFilledOnnx(graph, bytesOf);
+    const many = (this.threads ?? availableParallelism()) > MOST_FILLED_THREADS;
+    const threads = many ? MOST_FILLED_THREADS : this.threads;
+    const session = await this.#open(encoded, { device: CPU, threads });
+    return {
+      run: async (feeds) =>
+        mapOutputs(await this.#runSession(session, mapValues(feeds, toOrt), CPU), float32Tensor),
+      close: () => this.#release(session),
+    };
+  }
+
+  /**
+   * Lets weights stay on the device after the first run that is fed them; they must not change until they are released.
+   */
+  keep(weights: Feeds): void {
+    for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.keep(tensor);
+  }
+
+  /** Undoes one `keep`. Unreferenced tensors are released in any case. */
+  release(weights: Feeds): void {
+    for (const tensor of Object.values(weights)) if (isFloat32(tensor)) this.#resident?.release(tensor);
+  }
+
+  /** Frees native memory. What is under way or comes later on this runtime is refused. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#resident?.close();
+    this.#programs.clear();
+    this.#uploaders.clear();
+    await Promise.all(this.#sessions.splice(0).map((session) => session.release()));
+  }
+
+  async #release(session: InferenceSession): Promise<void> {
+    const index = this.#sessions.indexOf(session);
+    if (index >= 0) await this.#sessions.splice(index, 1)[0]!.release();
+  }
+
+  async #compile(graph: Graph): Promise<Program> {
+    this.#requireOpen();
+    const device = placeOf(this.device, graph);
+    const placed = graphFor(device, graph);
+    const encoded = encodeOnnx(placed);
+    const sessions = new Map<number | undefined, Promise<InferenceSession>>();
+    const sessionFor = async (feeds: Readonly<Record<string, FedTensor>>): Promise<InferenceSession> => {
+      const missing = graph.inputs.find(({ name }) => feeds[name] === undefined);
+      if (missing !== undefined) throw internalError(`graph input ${missing.name} was not fed`);
+      const threads = device.name === "cpu" ? this.#threadsFor(graph, feeds) : this.threads;
+      return getOrMake(sessions, threads, () => this.#open(encoded, { device, threads }));
+    };
+    const run = async (feeds: Readonly<Record<string, FedTensor>>): Promise<OrtOutputs> => {
+      const session = await sessionFor(feeds);
+      // Unreferenced tensors lose their copies, and these are being read.
+      this.#running.add(feeds);
+      try {
+        const { inputs, passing } = await this.#feed(placed, feeds);
+        return await this.#runSession(session, inputs, device).finally(() => {
+          for (const tensor of passing) tensor.dispose();
+        });
+      } finally {
+        this.#running.delete(feeds);
+      }
+    };
+    return {
+      run: async (feeds) => mapOutputs(await run(feeds), float32Tensor),
+      runDouble: async (feeds) => mapOutputs(await run(feeds), float64Tensor),
+    };
+  }
+
+  /** What a graph is fed, and what of it is on the device for this run alone. */
+  async #feed({ inputs: values }: Graph, feeds: Readonly<Record<string, FedTensor>>): Promise<Fed> {
+    const inputs: Record<string, OrtTensor> = {};
+    const passing: OrtTensor[] = [];
+    for (const { name, type } of values) {
+      const tensor = feeds[name]!;
+      const copyType = type === "float16" ? type : "float32";
+      const copy = isFloat32(tensor) ? await this.#resident?.copyOf(tensor, copyType) : undefined;
+      inputs[name] = copy ?? toOrt(tensor);
+      if (copy !== undefined || type !== "float16") continue;
+      inputs[name] = await this.#upload(tensor as Tensor, type);
+      passing.push(inputs[name]);
+    }
+    return { inputs, passing };
+  }
+
+  /** Copies a tensor to the device. */
+  async #upload(tensor: Tensor, type: CopyType): Promise<OrtTensor> {
+    const rank = tensor.shape.length;
+    const key = `copy ${type} ${rank}`;
+    const open = (): Promise<InferenceSession> => this.#open(encodeOnnx(copyGraph(rank, type)), COPIED);
+    const session = await getOrMake(this.#uploaders, key, open);
+    const outputs = await this.#runSession(session, { x: toOrt(tensor) }, this.device);
+    return Object.values(outputs)[0]!;
+  }
+
+  /** Undefined leaves the number to ONNX Runtime, which takes no more than there are cores. */
+  #threadsFor(graph: Graph, feeds: Readonly<Record<string, FedTensor>>): number | undefined {
+    const { threads } = this.#options;
+    const most = threads ?? availableParallelism();
+    const limit = threadLimit(graph, feeds, most);
+    return limit < most ? limit : threads;
+  }
+
+  async #open(
+    encoded: Uint8Array,
+    { device = this.device, threads, keeps }: OpenOptions,
+  ): Promise<InferenceSession> {
+    this.#requireOpen();
+    const opening = InferenceSession.create(encoded, {
+      executionProviders: [device.name],
+      graphOptimizationLevel: "all",
+      logSeverityLevel: device.name === "cpu" ? LOG_ERRORS_ONLY : LOG_NOTHING,
+      // An arena doubles in size whenever it has to grow, each session has one, and none gives anything back.
+      enableCpuMemArena: false,
+      // One block for all of a run's activations: beyond what glibc keeps it would be mapped, zeroed and unmapped in
+      // every run.
+      enableMemPattern: false,
+      extra: {
+        optimization: { disable_specified_optimizers: KEPT_APART },
+        session: DO_NOT_SPIN,
+      },
+      ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+      ...(keeps === undefined ? {} : { preferredOutputLocation: keeps }),
+    });
+    const session = await opening.catch((cause: unknown) => {
+      throw refusal(cause, { device, what: "to open a graph" });
+    });
+    this.#sessions.push(session);
+    // Closing did not know of it.
+    if (this.#closed) await this.#release(session);
+    this.#requireOpen();
+    return session;
+  }
+
+  async #runSession(
+    session: InferenceSession,
+    inputs: Readonly<Record<string, OrtTensor>>,
+    device: Device,
+  ): Promise<OrtOutputs> {
+    this.#requireOpen();
+    return session.run(inputs).catch((cause: unknown) => {
+      this.#requireOpen();
+      throw refusal(cause, { device, what: "a run" });
+    });
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw badArgument("runtime", "an open one", "one that was closed");
+  }
+}
+
+/** How a session is opened: on the runtime's device, outputs in the computer's memory, when nothing else is said. */
+interface OpenOptions {
+  readonly device?: Device;
+  readonly threads?: number | undefined;
+  readonly keeps?: "gpu-buffer";
+}
+
+const COPIED: OpenOptions = { threads: 1, keeps: "gpu-buffer" };
+
+interface Fed {
+  readonly inputs: Readonly<Record<string, OrtTensor>>;
+  readonly passing: readonly OrtTensor[];
+}
+
+/** Takes a float32 tensor `x` and gives it in a number format. */
+function copyGraph(rank: number, type: ValueType): Graph {
+  const b = new GraphBuilder();
+  const shape = Array.from({ length: rank }, (_, axis): Dim => `d${axis}`);
+  b.output("copy", b.cast(b.input("x", shape), type));
+  return b.finish();
+}
+
+type FedTensor = Tensor | IntegerTensor | DoubleTensor;
+type OrtOutputs = Readonly<Record<string, OrtTensor>>;
+
+/** On the CPU a bug of ours; on another device mostly what it lacks: memory, a number format, a buffer that large. */
+function refusal(
+  cause: unknown,
+  { device, what }: { readonly device: Device; readonly what: string },
+): GpruneError {
+  const reason = reasonOf(cause);
+  if (device.name === "cpu") {
+    return new GpruneError("INTERNAL", `internal: ONNX Runtime refused ${what}: ${reason}`, { cause });
+  }
+  return new GpruneError("UNSUPPORTED", `${deviceText(device)}: ONNX Runtime refused ${what}: ${reason}`, {
+    hint: "Leave --device out to compute on the CPU; docs/DEVICES.md says what devices need.",
+    cause,
+  });
+}
+
+function mapOutputs<T>(outputs: OrtOutputs, map: (name: string, tensor: OrtTensor) => T): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(outputs).map(([name, tensor]) => [name.slice(OUTPUT_PREFIX.length), map(name, tensor)]),
+  );
+}
+
+function isFloat32(tensor: FedTensor): tensor is Tensor {
+  return tensor.data instanceof Float32Array;
+}
+
+function toOrt({ data, shape }: FedTensor): OrtTensor {
+  if (data instanceof Float32Array) return new OrtTensor("float32", data, shape);
+  return data instanceof Float64Array
+    ? new OrtTensor("float64", data, shape)
+    : new OrtTensor("int32", data, shape);
+}
+
+function float32Tensor(name: string, { data, dims, type }: OrtTensor): Tensor {
+  if (!(data instanceof Float32Array)) throw internalError(`graph output ${name} is ${type}`);
+  return { shape: dims, data };
+}
+
+function float64Tensor(name: string, { data, dims, type }: OrtTensor): DoubleTensor {
+  if (!(data instanceof Float64Array)) throw internalError(`graph output ${name} is ${type}`);
+  return { shape: dims, data };
+}

@@ -1,0 +1,81 @@
+/**
+ * How many threads a run of a graph may have so that its bits are those of one thread.
+ *
+ * Of all operators that we use only float32 products depend on threads: ONNX Runtime cuts them into slices, and how a
+ * slice adds along K follows from its size. Below is what it does, as one reads it in
+ * onnxruntime/core/mlas/lib/sgemm.cpp (`MlasGemmBatch`, `MlasSgemmOperation`, the same from 1.9 to 1.30), so that a
+ * number of threads can be found whose slices all add as the uncut product does. Nothing here knows what is being
+ * computed.
+ */
+import type { Graph } from "../ir/graph.ts";
+import { type ProductSizes, productsOf, type Sizes } from "../ir/product_sizes.ts";
+
+/** Multiplications for which one more thread is taken (MLAS_SGEMM_THREAD_COMPLEXITY). */
+const THREAD_COMPLEXITY = 2 ** 16;
+/** Columns are given out in such blocks (MLAS_SGEMM_STRIDEN_THREAD_ALIGN). */
+const COLUMN_BLOCK = 16;
+/** Columns and inner elements that are worked through at a time (MLAS_SGEMM_STRIDEN, MLAS_SGEMM_STRIDEK). */
+const STRIDE = 128;
+/** Narrower slices do not lengthen the stride along K further. */
+const NARROWEST_STRIDE = 16;
+
+/** Shapes of what a graph is fed, by input name. */
+export type FedShapes = Readonly<Record<string, { readonly shape: readonly number[] }>>;
+
+/**
+ * The largest number of threads up to `threads` with which a run gives the bits of a run with one.
+ * @throws GpruneError INTERNAL when a size of a product does not follow from the inputs
+ */
+export function threadLimit(graph: Graph, feeds: FedShapes, threads: number): number {
+  const products = productsOf(graph, sizesByName(graph, feeds));
+  let limit = threads;
+  while (limit > 1 && !products.every((product) => addsAlike(product, limit))) limit--;
+  return limit;
+}
+
+/** Whether a product on `threads` threads has the bits of one thread. */
+export function addsAlike(sizes: ProductSizes, threads: number): boolean {
+  const { batch, rows, inner, columns, transA, scaled } = sizes;
+  // Transposing needs panels of a fixed size, so strides are never changed.
+  if (transA) return true;
+  const wanted = Math.floor((rows * inner * columns) / THREAD_COMPLEXITY) + 1;
+  const slices = Math.ceil(Math.min(wanted, threads) / batch);
+  if (columns <= rows) {
+    // A slice of a single row is computed by another kernel.
+    return rows === 1 || Math.floor(rows / Math.min(slices, rows)) > 1;
+  }
+  // On x86-64 a single row has a kernel of its own, which takes each column by itself.
+  if (rows === 1 && !scaled && process.arch === "x64") return true;
+  const blocks = Math.ceil(columns / COLUMN_BLOCK);
+  const fewest = Math.floor(blocks / Math.min(slices, blocks)) * COLUMN_BLOCK;
+  // The last slice ends with the matrix.
+  const narrowest = fewest - (blocks * COLUMN_BLOCK - columns);
+  return summands(narrowest, inner) === summands(columns, inner);
+}
+
+/** How many products a slice of some columns adds up before it adds to the result. Never more for wider slices. */
+function summands(columns: number, inner: number): number {
+  let [along, across] = [STRIDE, STRIDE];
+  if (columns < inner) {
+    while (across > NARROWEST_STRIDE && across / 2 >= columns) {
+      along *= 2;
+      across /= 2;
+    }
+  }
+  return Math.min(along, inner);
+}
+
+/** What the inputs say about the names in their shapes. Of `K*64` both the product and K are known. */
+function sizesByName({ inputs }: Graph, feeds: FedShapes): Sizes {
+  const sizes: Record<string, number> = {};
+  for (const { name, shape } of inputs) {
+    for (const [axis, dim] of shape.entries()) {
+      const size = feeds[name]?.shape[axis];
+      if (typeof dim === "number" || size === undefined) continue;
+      sizes[dim] = size;
+      const [factor, count] = dim.split("*");
+      if (count !== undefined && /^\d+$/.test(count)) sizes[factor!] = size / Number(count);
+    }
+  }
+  return sizes;
+}

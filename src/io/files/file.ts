@@ -1,0 +1,202 @@
+/**
+ * Positional reads of files of any size. One read call takes at most 1 GiB (Node aborts the process at 2 GiB and
+ * returns short reads below that), so reads loop until the bytes are there or the file ends.
+ */
+import { createHash } from "node:crypto";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { extname } from "node:path";
+import { codeOf, GpruneError } from "../../errors.ts";
+import { bytesToMove } from "./fail_points.ts";
+import { decodeUtf8 } from "./utf8.ts";
+
+/** Bytes asked for in one system call. */
+const MAX_READ_BYTES = 2 ** 30;
+/** Bytes hashed at a time. */
+const HASH_BYTES = 2 ** 26;
+/** What the system says of a path that may not be looked at. */
+const FORBIDDEN: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);
+/** And of one at which nothing is or can be. A disk or a network that fails says something else. */
+const MISSING: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ERR_INVALID_ARG_VALUE"]);
+/** The next step when the system fails at a file. */
+const CHECK_DISK = "Check the disk, and that the file is still there; then repeat the command.";
+
+/** The next step when a file is read that its owner has closed. */
+const KEEP_OPEN =
+  "Close a model when nothing that was made of it is used any more: what is pruned of it reads its files.";
+
+/** Closes files that nothing refers to any more. Node would warn, and from version 25 on end the process. */
+const FORGOTTEN = new FinalizationRegistry<FileHandle>((handle) => void handle.close().catch(() => {}));
+
+/** A regular file opened for reading at any offset. */
+export class PositionalFile {
+  readonly path: string;
+  /** Bytes, as of opening. */
+  readonly size: number;
+  readonly #handle: FileHandle;
+  #closed = false;
+
+  private constructor(path: string, size: number, handle: FileHandle) {
+    this.path = path;
+    this.size = size;
+    this.#handle = handle;
+    FORGOTTEN.register(this, handle, this);
+  }
+
+  /**
+   * @throws GpruneError NOT_FOUND when there is no such regular file or it cannot be opened, BAD_FILE as `kindOfPath`
+   */
+  static async open(path: string): Promise<PositionalFile> {
+    // Asked before opening, because opening a named pipe waits for a writer.
+    const kind = await kindOfPath(path);
+    if (kind === "directory" || kind === "other") throw notRegular(path, kind === "directory");
+    const handle = await open(path, "r").catch((cause: unknown) => {
+      const reason = codeOf(cause) ?? "unknown reason";
+      throw new GpruneError("NOT_FOUND", `${path}: expected a readable file, got ${reason}`, { cause });
+    });
+    const stat = await handle.stat();
+    if (!stat.isFile()) {
+      await handle.close();
+      throw notRegular(path, stat.isDirectory());
+    }
+    return new PositionalFile(path, stat.size, handle);
+  }
+
+  /** Opens a file for as long as `work` takes. @throws GpruneError as `open`; errors of `work` pass through */
+  static async use<T>(path: string, work: (file: PositionalFile) => Promise<T>): Promise<T> {
+    const file = await PositionalFile.open(path);
+    try {
+      return await work(file);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /**
+   * Exactly `length` bytes from `offset`. The span is checked against the file's size before memory is allocated.
+   * @throws GpruneError BAD_FILE when the span is outside the file, the file shrank or the disk reports an error;
+   *   BAD_ARGUMENT after `close`
+   */
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    this.#requireOpen();
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+      throw new GpruneError(
+        "BAD_FILE",
+        `${this.path}: expected a valid span, got ${length} bytes at ${offset}`,
+      );
+    }
+    if (offset + length > this.size) {
+      throw new GpruneError(
+        "BAD_FILE",
+        `${this.path}: expected ${length} bytes at offset ${offset}, got a file of ${this.size} bytes`,
+        { hint: "The file is truncated; copy or download it again." },
+      );
+    }
+    const bytes = new Uint8Array(length);
+    let done = 0;
+    while (done < length) {
+      const chunk = Math.min(MAX_READ_BYTES, length - done);
+      const bytesRead = await this.#readSome(bytes, { done, chunk, offset });
+      if (bytesRead === 0) throw new GpruneError("BAD_FILE", `${this.path}: ended while it was being read`);
+      done += bytesRead;
+    }
+    return bytes;
+  }
+
+  /** SHA-256 of the whole file, hexadecimal. @param onBytes - hears how many more bytes were read */
+  async sha256(onBytes: (bytes: number) => void = () => {}): Promise<string> {
+    const hash = createHash("sha256");
+    for (let start = 0; start < this.size; start += HASH_BYTES) {
+      const chunk = await this.read(start, Math.min(HASH_BYTES, this.size - start));
+      hash.update(chunk);
+      onBytes(chunk.length);
+    }
+    return hash.digest("hex");
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    FORGOTTEN.unregister(this);
+    await this.#handle.close();
+  }
+
+  #requireOpen(): void {
+    if (!this.#closed) return;
+    const message = `${this.path}: expected an open file, got one that was closed`;
+    throw new GpruneError("BAD_ARGUMENT", message, { hint: KEEP_OPEN });
+  }
+
+  /** One system call. @returns bytes read, 0 at the end of the file */
+  async #readSome(
+    bytes: Uint8Array,
+    { done, chunk, offset }: { readonly done: number; readonly chunk: number; readonly offset: number },
+  ): Promise<number> {
+    try {
+      const length = bytesToMove("before-read", this.path, chunk);
+      return (await this.#handle.read(bytes, done, length, offset + done)).bytesRead;
+    } catch (cause) {
+      this.#requireOpen();
+      const reason = codeOf(cause) ?? String(cause);
+      const message = `${this.path}: expected to read it, got ${reason}`;
+      throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
+    }
+  }
+}
+
+function notRegular(path: string, isDirectory: boolean): GpruneError {
+  const got = isDirectory ? "a directory" : "something else";
+  return new GpruneError("NOT_FOUND", `${path}: expected a regular file, got ${got}`);
+}
+
+/**
+ * What is at a path; links are followed. What may not be looked at is there, for all that is known.
+ * @throws GpruneError BAD_FILE when the system cannot say: nobody is to take a failing disk for a missing file
+ */
+export async function kindOfPath(
+  path: string,
+): Promise<"file" | "directory" | "other" | "missing" | "forbidden"> {
+  try {
+    const found = await stat(path);
+    if (found.isDirectory()) return "directory";
+    return found.isFile() ? "file" : "other";
+  } catch (cause) {
+    const reason = codeOf(cause) ?? String(cause);
+    if (FORBIDDEN.has(reason)) return "forbidden";
+    if (MISSING.has(reason)) return "missing";
+    const message = `${path}: expected to learn what is there, got ${reason}`;
+    throw new GpruneError("BAD_FILE", message, { hint: CHECK_DISK, cause });
+  }
+}
+
+/**
+ * What differs when the file at a path has been written or replaced; links are followed. Empty where nothing can be
+ * found.
+ */
+export async function stampOf(path: string): Promise<string> {
+  const found = await stat(path, { bigint: true }).catch(() => null);
+  return found === null ? "" : [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(" ");
+}
+
+/** The ending of a file's name with its dot, in lower case: `.txt` of `NOTES.TXT`. */
+export function endingOf(name: string): string {
+  return extname(name).toLowerCase();
+}
+
+/**
+ * A whole file of at most `maxBytes`.
+ * @throws GpruneError NOT_FOUND when it cannot be opened, BAD_FILE when it is larger
+ */
+export async function readSmallFile(path: string, maxBytes: number): Promise<Uint8Array> {
+  return PositionalFile.use(path, async (file) => {
+    if (file.size <= maxBytes) return file.read(0, file.size);
+    throw new GpruneError("BAD_FILE", `${path}: expected at most ${maxBytes} bytes, got ${file.size}`);
+  });
+}
+
+/**
+ * A whole text file of at most `maxBytes`.
+ * @throws GpruneError as `readSmallFile`, and BAD_FILE for bytes that are no UTF-8
+ */
+export async function readSmallText(path: string, maxBytes: number): Promise<string> {
+  const bytes = await readSmallFile(path, maxBytes);
+  return decodeUtf8(bytes, { where: path, code: "BAD_FILE", expected: "text in UTF-8" });
+}

@@ -1,0 +1,40 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { temporaryDirectory } from "../../../test/directories.ts";
+import { writeTinyCheckpoint } from "../../../test/tiny_checkpoint.ts";
+import { openModel } from "../../model/checkpoint/checkpoint.ts";
+import { refuseLfsPointer } from "./lfs_pointer.ts";
+
+const POINTER =
+  "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+
+it.each([
+  ["model.safetensors", "safetensors"],
+  ["config.json", "JSON"],
+  ["tokenizer.json", "the file itself"],
+  ["tokenizer.model", "the file itself"],
+])("%s that is a pointer of Git LFS is named, with what to do", async (name, expected) => {
+  const directory = await writeTinyCheckpoint(join(await temporaryDirectory(), "model"));
+  await writeFile(join(directory, name), POINTER);
+  await expect(openModel(directory)).rejects.toMatchObject({
+    code: "BAD_FILE",
+    message: `${join(directory, name)}: expected ${expected}, got a Git LFS pointer`,
+    hint: "The file itself is not there: run `git lfs pull` in its directory.",
+  });
+});
+
+it("so is a GGUF file", async () => {
+  const directory = join(await temporaryDirectory(), "model");
+  await mkdir(directory);
+  const path = join(directory, "m.gguf");
+  await writeFile(path, POINTER);
+  await expect(openModel(path)).rejects.toThrow(`${path}: expected a GGUF file, got a Git LFS pointer`);
+});
+
+it("a larger file and another text are none", () => {
+  const told = { where: "x", expected: "y" };
+  refuseLfsPointer(Buffer.from(POINTER.padEnd(1024)), told);
+  refuseLfsPointer(Buffer.from("version 2"), told);
+  expect(() => refuseLfsPointer(Buffer.from(POINTER), told)).toThrow("x: expected y, got a Git LFS pointer");
+});

@@ -1,0 +1,126 @@
+/**
+ * Files that are being written: the counterpart of `PositionalFile`, and the translation of what the file system
+ * refuses into errors a user can act on. Atomicity is not here but in output_directory.ts.
+ */
+import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { codeOf, GpruneError } from "../../errors.ts";
+import { bytesToMove, failPoint } from "./fail_points.ts";
+
+/** Bytes given to one system call; Node refuses 2 GiB, and the kernel writes less than asked just below that. */
+const MAX_WRITE_BYTES = 2 ** 30;
+
+/** What the user can do about the reasons for which writing fails (errno names of POSIX). */
+const WRITE_HINTS: ReadonlyMap<string, string> = new Map([
+  ["ENOSPC", "The disk is full; free some space or write to another disk."],
+  ["EDQUOT", "The disk quota is used up; free some space or write to another disk."],
+  ["EFBIG", "The file system or a ulimit does not allow files this large; write to another disk."],
+  ["EACCES", "You may not write there; choose another place or change the permissions."],
+  ["EPERM", "You may not write there; choose another place or change the permissions."],
+  ["EROFS", "The file system is read-only; choose another place."],
+  ["ENAMETOOLONG", "Choose a shorter name."],
+  ["ENOTDIR", "A part of the path is a file; choose another place."],
+  ["EISDIR", "The path is a directory; choose another name."],
+  ["EEXIST", "Choose a name that is not in use."],
+  ["EMFILE", "Too many files are open; raise the limit with `ulimit -n`."],
+  ["EBUSY", "Something is mounted there or uses it; choose another place, such as a directory inside it."],
+  ["EIO", "The disk reports an error; check it and write to another one."],
+]);
+
+/** The errno name of a failed file system call, or undefined when `cause` is something else. */
+export function errnoOf(cause: unknown): string | undefined {
+  return cause instanceof Error && "errno" in cause ? codeOf(cause) : undefined;
+}
+
+/** What the user can do about a failed call; undefined where nothing is known. */
+export function writeHint(cause: unknown): string | undefined {
+  return WRITE_HINTS.get(errnoOf(cause) ?? "");
+}
+
+/** Error OUTPUT_FAILED for a failed file system call on an output; a `GpruneError` is handed back as it is. */
+export function outputFailed(path: string, cause: unknown): GpruneError {
+  if (cause instanceof GpruneError) return cause;
+  const hint = writeHint(cause);
+  const message = `${path}: expected to write it, got ${errnoOf(cause) ?? String(cause)}`;
+  return new GpruneError("OUTPUT_FAILED", message, { hint, cause });
+}
+
+/**
+ * Writes all of `bytes`, however many calls it takes.
+ * @param place - the file's path for messages, and the offset; where the file's position is when absent
+ * @throws GpruneError OUTPUT_FAILED
+ */
+export async function writeAll(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  { path, offset }: { readonly path: string; readonly offset?: number },
+): Promise<void> {
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const point = done === 0 ? "before-write" : "mid-write";
+      const length = bytesToMove(point, path, Math.min(MAX_WRITE_BYTES, bytes.length - done));
+      const position = offset === undefined ? null : offset + done;
+      done += (await handle.write(bytes, done, length, position)).bytesWritten;
+    }
+  } catch (cause) {
+    throw outputFailed(path, cause);
+  }
+}
+
+/** A new file, written from front to back. */
+export class OutputFile {
+  readonly path: string;
+  readonly #handle: FileHandle;
+
+  private constructor(path: string, handle: FileHandle) {
+    this.path = path;
+    this.#handle = handle;
+  }
+
+  /** @throws GpruneError OUTPUT_FAILED when the file exists or cannot be made */
+  static async create(path: string): Promise<OutputFile> {
+    const handle = await open(path, "wx").catch((cause: unknown) => {
+      throw outputFailed(path, cause);
+    });
+    return new OutputFile(path, handle);
+  }
+
+  /** Appends all of `bytes`, however many calls it takes. @throws GpruneError OUTPUT_FAILED */
+  async write(bytes: Uint8Array): Promise<void> {
+    await writeAll(this.#handle, bytes, { path: this.path });
+  }
+
+  /** Returns when the bytes are on the disk and not only in the kernel. @throws GpruneError OUTPUT_FAILED */
+  async sync(): Promise<void> {
+    try {
+      failPoint("before-fsync", this.path);
+      await this.#handle.sync();
+    } catch (cause) {
+      throw outputFailed(this.path, cause);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+/**
+ * Makes a file, lets `fill` write it, and returns when it is on the disk.
+ * @throws GpruneError OUTPUT_FAILED when the file exists or the file system refuses; errors of `fill` pass through
+ */
+export async function writeNewFile(path: string, fill: (file: OutputFile) => Promise<void>): Promise<void> {
+  const file = await OutputFile.create(path);
+  try {
+    await fill(file);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes a directory in one that exists. @throws GpruneError OUTPUT_FAILED when the file system refuses */
+export async function makeDirectory(path: string): Promise<void> {
+  await mkdir(path).catch((cause: unknown) => {
+    throw outputFailed(path, cause);
+  });
+}

@@ -1,0 +1,123 @@
+import { spawnSync } from "node:child_process";
+import { chmod, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../../../test/directories.ts";
+import { requireEmptyDirectory, requireReplaceableFile } from "./output_place.ts";
+
+/** Whether a process of its own can mount something, for itself alone. */
+const CAN_MOUNT = spawnSync("unshare", ["-rm", "true"]).status === 0;
+
+/** A user without rights here; undefined where this process has none itself. */
+const NOBODY = process.getuid?.() === 0 ? 65534 : undefined;
+
+/**
+ * What a process of its own says when it asks whether a directory is free. @param before - commands of a shell, and the
+ * directory it is to stand in
+ */
+function asked(target: string, { before = "true", cwd = "/", uid }: Surroundings): string {
+  const module = join(import.meta.dirname, "output_place.ts");
+  const code = `import(${JSON.stringify(module)})
+    .then(({ requireFreeDirectory }) => requireFreeDirectory(${JSON.stringify(target)}))
+    .then(() => console.log("free"), ({ code, message, hint }) => console.log([code, message, hint].join(" | ")))`;
+  const tsx = import.meta.resolve("tsx");
+  const run = `${before} && exec "$0" --import "$1" --input-type=module -e "$2"`;
+  const shell = ["sh", "-c", run, process.execPath, tsx, code];
+  const [command, ...rest] = before === "true" ? shell : ["unshare", "-rm", ...shell];
+  const { stdout, stderr } = spawnSync(command!, rest, {
+    cwd,
+    encoding: "utf8",
+    ...(uid && { uid, gid: uid }),
+  });
+  return stdout.trim() || stderr;
+}
+
+interface Surroundings {
+  readonly before?: string;
+  readonly cwd?: string;
+  readonly uid?: number | undefined;
+}
+
+describe("requireFreeDirectory", () => {
+  const irreplaceable = "expected a directory that the output can take the place of, got";
+
+  test.skipIf(!CAN_MOUNT)("a mount point, which no rename replaces, is refused", async () => {
+    const root = await temporaryDirectory();
+    const target = join(root, "a volume");
+    await mkdir(target);
+    await mkdir(join(root, "other"));
+    const mounts = [`mount -t tmpfs none "${target}"`, `mount --bind "${join(root, "other")}" "${target}"`];
+    for (const before of mounts) {
+      expect(asked(target, { before })).toBe(
+        `OUTPUT_EXISTS | ${target}: ${irreplaceable} a mount point (a volume or disk of its own) | ` +
+          `Name a directory inside it: -o ${join(target, "model")}`,
+      );
+      expect(asked(join(target, "model"), { before })).toBe("free");
+    }
+    expect(asked(target, {})).toBe("free");
+  });
+
+  test("so is the current directory, and what it lies in", async () => {
+    const root = await temporaryDirectory();
+    const cwd = join(root, "here");
+    await mkdir(cwd);
+    await symlink("here", join(root, "link"));
+    for (const target of [".", cwd, "../link"]) {
+      expect(asked(target, { cwd })).toBe(
+        `OUTPUT_EXISTS | ${target}: ${irreplaceable} the current directory | ` +
+          `Name a directory inside it: -o ${join(target, "model")}`,
+      );
+    }
+    expect(asked("..", { cwd })).toContain(
+      "..: expected a directory that the output can take the place of, got a",
+    );
+    await mkdir(join(root, "..here"));
+    expect(asked("../..here", { cwd })).toBe("free");
+    expect(asked("inside", { cwd })).toBe("free");
+  });
+
+  test("where nothing can be made, the directory that refuses is named", async () => {
+    const root = await temporaryDirectory();
+    const parent = join(root, "par");
+    const target = join(parent, "out");
+    await mkdir(target, { recursive: true });
+    await chmod(root, 0o755);
+    await chmod(target, 0o777);
+    await chmod(parent, 0o555);
+    const refused = `OUTPUT_FAILED | ${parent}: expected to make a directory beside ${target}, where the output begins, got EACCES | You may not write there; choose another place or change the permissions.`;
+    expect(asked(target, { uid: NOBODY })).toBe(
+      `${refused} Name a directory inside it: -o ${join(target, "model")}`,
+    );
+    expect(asked(`${target}2`, { uid: NOBODY })).toBe(refused.replace("par/out,", "par/out2,"));
+    await chmod(parent, 0o755);
+  });
+});
+
+describe("other places that are looked at before hours of work", () => {
+  test("a directory for several outputs may be new or empty, and is left alone", async () => {
+    const root = await temporaryDirectory();
+    await requireEmptyDirectory(join(root, "a", "b"));
+    await requireEmptyDirectory(root);
+    expect(await readdir(root)).toEqual([]);
+    await writeFile(join(root, "file"), "");
+    const refusal = { code: "OUTPUT_EXISTS", hint: expect.any(String) };
+    await expect(requireEmptyDirectory(root)).rejects.toMatchObject(refusal);
+    await expect(requireEmptyDirectory(join(root, "file"))).rejects.toMatchObject(refusal);
+  });
+
+  test("a file may take the place of another, not of a directory", async () => {
+    const root = await temporaryDirectory();
+    await writeFile(join(root, "file"), "");
+    await requireReplaceableFile(join(root, "file"));
+    await requireReplaceableFile(join(root, "a", "b"));
+    expect(await readdir(root)).toEqual(["file"]);
+    await expect(requireReplaceableFile(root)).rejects.toMatchObject({
+      code: "OUTPUT_EXISTS",
+      message: `${root}: expected the name of a file, got a directory`,
+    });
+    await expect(requireReplaceableFile(join(root, "file", "x"))).rejects.toMatchObject({
+      code: "OUTPUT_FAILED",
+      message: `${join(root, "file")}: expected to make the file ${join(root, "file", "x")}, got ENOTDIR`,
+    });
+  });
+});

@@ -1,0 +1,142 @@
+/**
+ * A stash in a file, for what does not fit into memory. Writes go on while the caller computes, and the tensor that is
+ * asked for next is read ahead; a few tensors are in memory at a time. The file means nothing to anybody else and to no
+ * later process.
+ */
+import { type FileHandle, open, rm } from "node:fs/promises";
+import { GpruneError, internalError } from "../../errors.ts";
+import { type Stash, StoredFloats, type StoredTensor } from "../../tensor/stash.ts";
+import { elementCount, type Tensor } from "../../tensor/tensor.ts";
+import { outputFailed, writeAll } from "./output_file.ts";
+
+/** Tensors that may wait to be written before `put` waits, too. */
+export const WRITES_BEHIND = 2;
+/** Bytes read by one system call, at most. */
+const MAX_READ_BYTES = 2 ** 30;
+
+/** Where a tensor lies. */
+interface Place {
+  readonly offset: number;
+  readonly bytes: number;
+  shape: readonly number[];
+}
+
+/** Tensors of one file. */
+export class SpillFile implements Stash {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  readonly #places = new Map<number, Place>();
+  /** Tensors that are being written, by slot. */
+  readonly #pending = new Map<number, { readonly tensor: Tensor; readonly written: Promise<void> }>();
+  #ahead: { readonly slot: number; readonly tensor: Promise<Tensor> } | null = null;
+  #end = 0;
+  #failure: GpruneError | null = null;
+
+  private constructor(path: string, handle: FileHandle) {
+    this.#path = path;
+    this.#handle = handle;
+  }
+
+  /** Makes the file. @throws GpruneError OUTPUT_FAILED when it exists or cannot be made */
+  static async create(path: string): Promise<SpillFile> {
+    const handle = await open(path, "wx+").catch((cause: unknown) => {
+      throw outputFailed(path, cause);
+    });
+    return new SpillFile(path, handle);
+  }
+
+  /** @throws GpruneError OUTPUT_FAILED for this tensor or one that was put before */
+  async put(slot: number, tensor: Tensor): Promise<void> {
+    const place = this.#place(slot, tensor);
+    if (this.#ahead?.slot === slot) this.#ahead = null;
+    // Two writes of one slot could overtake each other.
+    await this.#pending.get(slot)?.written;
+    while (this.#pending.size >= WRITES_BEHIND) await [...this.#pending.values()][0]!.written;
+    this.#requireSound();
+    const written = this.#write(place, tensor).then(() => void this.#pending.delete(slot));
+    this.#pending.set(slot, { tensor, written });
+  }
+
+  /** @throws GpruneError OUTPUT_FAILED when the file cannot be read, or what was put before could not be written */
+  async get(slot: number, next?: number): Promise<Tensor> {
+    this.#requireSound();
+    const tensor = await (this.#ahead?.slot === slot ? this.#ahead.tensor : this.#read(slot));
+    this.#ahead = null;
+    if (next !== undefined && next !== slot && this.#places.has(next) && !this.#pending.has(next)) {
+      const ahead = this.#read(next);
+      // The call that asks for the slot gets the error.
+      ahead.catch(() => {});
+      this.#ahead = { slot: next, tensor: ahead };
+    }
+    return tensor;
+  }
+
+  entry(slot: number): StoredTensor {
+    const { shape } = this.#placeOf(slot);
+    const read = async (): Promise<Float32Array> => (await this.get(slot)).data;
+    return { shape, data: new StoredFloats(elementCount(shape), read) };
+  }
+
+  /** Removes the file. Never throws. */
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#pending.values(), ({ written }) => written));
+    await this.#ahead?.tensor.catch(() => {});
+    this.#ahead = null;
+    this.#places.clear();
+    await this.#handle.close().catch(() => {});
+    await rm(this.#path, { force: true }).catch(() => {});
+  }
+
+  #place(slot: number, { shape, data }: Tensor): Place {
+    const old = this.#places.get(slot);
+    if (old === undefined) {
+      const place = { offset: this.#end, bytes: data.byteLength, shape };
+      this.#places.set(slot, place);
+      this.#end += data.byteLength;
+      return place;
+    }
+    if (old.bytes !== data.byteLength) {
+      throw internalError(`slot ${slot} of ${this.#path} holds ${old.bytes} bytes, got ${data.byteLength}`);
+    }
+    old.shape = shape;
+    return old;
+  }
+
+  #placeOf(slot: number): Place {
+    const place = this.#places.get(slot);
+    if (place === undefined) throw internalError(`nothing in slot ${slot} of ${this.#path}`);
+    return place;
+  }
+
+  /** Never rejects: the next call says what went wrong. */
+  async #write({ offset }: Place, { data }: Tensor): Promise<void> {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    await writeAll(this.#handle, bytes, { path: this.#path, offset }).catch((cause: GpruneError) => {
+      this.#failure ??= cause;
+    });
+  }
+
+  async #read(slot: number): Promise<Tensor> {
+    const pending = this.#pending.get(slot);
+    if (pending !== undefined) return pending.tensor;
+    const { offset, bytes, shape } = this.#placeOf(slot);
+    const data = new Float32Array(bytes / Float32Array.BYTES_PER_ELEMENT);
+    const target = new Uint8Array(data.buffer);
+    try {
+      for (let done = 0; done < bytes; ) {
+        const length = Math.min(MAX_READ_BYTES, bytes - done);
+        const { bytesRead } = await this.#handle.read(target, done, length, offset + done);
+        if (bytesRead === 0)
+          throw new GpruneError("OUTPUT_FAILED", `${this.#path}: ended while it was being read`);
+        done += bytesRead;
+      }
+    } catch (cause) {
+      throw outputFailed(this.#path, cause);
+    }
+    return { shape, data };
+  }
+
+  #requireSound(): void {
+    if (this.#failure !== null) throw this.#failure;
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Typed access to the metadata of a GGUF file. A key of the wrong type is as bad as a missing one, and both are
+ * reported with the file's name.
+ */
+
+import { plainName } from "../../base/plain_text.ts";
+import { GpruneError } from "../../errors.ts";
+import type { GgufScalar, GgufValue } from "./gguf_header.ts";
+
+export class GgufMetadata {
+  readonly #path: string;
+  readonly #entries: ReadonlyMap<string, GgufValue>;
+
+  constructor(path: string, entries: ReadonlyMap<string, GgufValue>) {
+    this.#path = path;
+    this.#entries = entries;
+  }
+
+  has(key: string): boolean {
+    return this.#entries.has(key);
+  }
+
+  /** @throws GpruneError BAD_FILE when the key is missing or no number */
+  number(key: string): number {
+    return this.optionalNumber(key) ?? this.#fail(key, "a number", "nothing");
+  }
+
+  optionalNumber(key: string): number | undefined {
+    return this.#get(key, "a number", isNumber);
+  }
+
+  /** @throws GpruneError BAD_FILE when the key is missing or no string */
+  text(key: string): string {
+    return this.optionalText(key) ?? this.#fail(key, "a string", "nothing");
+  }
+
+  optionalText(key: string): string | undefined {
+    return this.#get(key, "a string", (value) => typeof value === "string");
+  }
+
+  optionalFlag(key: string): boolean | undefined {
+    return this.#get(key, "true or false", (value) => typeof value === "boolean");
+  }
+
+  /** @throws GpruneError BAD_FILE when the key is missing or no array of strings */
+  texts(key: string): readonly string[] {
+    return this.optionalTexts(key) ?? this.#fail(key, "an array of strings", "nothing");
+  }
+
+  optionalTexts(key: string): readonly string[] | undefined {
+    return this.#get(
+      key,
+      "an array of strings",
+      isArrayOf((value) => typeof value === "string"),
+    );
+  }
+
+  /**
+   * @param length - how many elements there must be
+   * @throws GpruneError BAD_FILE when there are more or fewer
+   */
+  optionalNumbers(key: string, length: number): readonly number[] | undefined {
+    const values = this.#get(key, "an array of numbers", isArrayOf(isNumber));
+    if (values !== undefined && values.length !== length) {
+      this.#fail(key, `${length} numbers`, String(values.length));
+    }
+    return values;
+  }
+
+  /**
+   * One number for each of `layers` layers; files write a single number when all layers agree.
+   * @throws GpruneError BAD_FILE unless there is such a number or array
+   */
+  perLayer(key: string, layers: number): readonly number[] {
+    if (Array.isArray(this.#entries.get(key))) return this.optionalNumbers(key, layers) ?? [];
+    return Array.from({ length: layers }, () => this.number(key));
+  }
+
+  /**
+   * The flags of an array, of which 0 is no; undefined for anything else.
+   * @param length - how many elements there must be
+   * @throws GpruneError BAD_FILE for an array of something else, or of another length
+   */
+  optionalFlags(key: string, length: number): readonly boolean[] | undefined {
+    const values = this.#entries.get(key);
+    if (!Array.isArray(values)) return undefined;
+    const isFlag = (value: GgufScalar): boolean => typeof value === "boolean" || typeof value === "number";
+    if (values.length === length && values.every(isFlag)) return values.map(Boolean);
+    return this.#fail(key, `${length} times true or false`, `${values.length} values`);
+  }
+
+  #get<T extends GgufValue>(
+    key: string,
+    expected: string,
+    is: (value: GgufValue) => value is T,
+  ): T | undefined {
+    const value = this.#entries.get(key);
+    if (value === undefined || is(value)) return value;
+    return this.#fail(key, expected, Array.isArray(value) ? "an array" : typeof value);
+  }
+
+  #fail(key: string, expected: string, got: string): never {
+    throw new GpruneError("BAD_FILE", `${this.#path}: ${plainName(key)}: expected ${expected}, got ${got}`);
+  }
+}
+
+function isNumber(value: GgufValue): value is number {
+  return typeof value === "number";
+}
+
+function isArrayOf<T extends GgufScalar>(is: (value: GgufScalar) => value is T) {
+  return (value: GgufValue): value is readonly T[] =>
+    Array.isArray(value) && value.every((item: GgufScalar) => is(item));
+}

@@ -1,0 +1,237 @@
+/**
+ * Reading of .safetensors files: the header is read and checked when a file is opened, tensors when they are asked
+ * for. An open file costs memory by the number of its tensors, not by their size.
+ *
+ * The rules are those of the reference reader (huggingface/safetensors, `read_metadata` and `validate` in
+ * safetensors/src/tensor.rs), and repeated names are refused, as the format demands and the reference does not check.
+ * Whitespace before the header's `{` is accepted, as there. Values are not looked at: NaN is for the caller.
+ */
+
+import { plainName } from "../../base/plain_text.ts";
+import { GpruneError } from "../../errors.ts";
+import { STORED_DTYPES, type StoredDType, unreadableDType } from "../../tensor/dtype.ts";
+import { checkRows, unknownTensor } from "../../tensor/memory.ts";
+import {
+  elementCount,
+  type RowRange,
+  type Tensor,
+  type TensorInfo,
+  type TensorSource,
+} from "../../tensor/tensor.ts";
+import { PositionalFile } from "../files/file.ts";
+import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
+import { refuseLfsPointerFile } from "../files/lfs_pointer.ts";
+
+/** Bytes before the header: its length, an unsigned 64-bit little-endian integer. */
+export const HEADER_LENGTH_BYTES = 8;
+
+/** `MAX_HEADER_SIZE` of the reference reader. */
+export const MAX_HEADER_BYTES = 100_000_000;
+
+/** Axes of a tensor; PyTorch and NumPy have the same limit. */
+const MAX_RANK = 64;
+
+/** The header's entry that is not a tensor. */
+export const METADATA_KEY = "__metadata__";
+
+/**
+ * Bytes of a tensor that are in memory while they are decoded, besides the decoded tensor itself. A multiple of every
+ * element size; larger ones do not read faster.
+ */
+const CHUNK_BYTES = 2 ** 26;
+
+/** A tensor of a file: where its bytes are. */
+interface Entry extends TensorInfo {
+  readonly format: StoredDType;
+  /** Bytes from the end of the header. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** An open .safetensors file; `names` are in the order of the bytes. */
+export interface SafetensorsFile extends TensorSource {
+  readonly path: string;
+  /** Free text of the writer, `format: "pt"` as a rule. */
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/**
+ * Opens one file and checks that its header describes it completely.
+ * @throws GpruneError NOT_FOUND when there is no such file, BAD_FILE when it breaks the format
+ */
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  const file = await PositionalFile.open(path);
+  try {
+    const { header, dataStart } = await readHeader(file);
+    const metadata = parseMetadata(header[METADATA_KEY], path);
+    const entries = parseEntries(header, path);
+    checkSpans(entries, file, dataStart);
+    return {
+      path,
+      metadata,
+      names: [...entries.keys()],
+      info: (name) => infoOf(entries.get(name)),
+      read: (name, rows) => readTensor({ file, entries, dataStart }, name, rows),
+      close: () => file.close(),
+    };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+function badFile(where: string, expected: string, got: string): GpruneError {
+  return new GpruneError("BAD_FILE", `${where}: expected ${expected}, got ${got}`);
+}
+
+/** A value of the header as part of a message. */
+function shown(value: unknown): string {
+  return plainName(typeof value === "string" ? value : String(JSON.stringify(value)));
+}
+
+async function readHeader(
+  file: PositionalFile,
+): Promise<{ readonly header: Readonly<Record<string, unknown>>; readonly dataStart: number }> {
+  const { path, size } = file;
+  await refuseLfsPointerFile(file, "safetensors");
+  if (size < HEADER_LENGTH_BYTES) throw badFile(path, "a safetensors file", `a file of ${size} bytes`);
+  const lengthBytes = await file.read(0, HEADER_LENGTH_BYTES);
+  const length = new DataView(lengthBytes.buffer).getBigUint64(0, true);
+  if (length > MAX_HEADER_BYTES) {
+    throw badFile(path, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`);
+  }
+  const dataStart = HEADER_LENGTH_BYTES + Number(length);
+  if (dataStart > size) throw badFile(path, `a header of ${length} bytes`, `a file of ${size} bytes`);
+  const header = parseJson(await file.read(HEADER_LENGTH_BYTES, Number(length)), {
+    where: path,
+    maxBytes: MAX_HEADER_BYTES,
+    maxDepth: MAX_JSON_DEPTH,
+  });
+  if (!isJsonObject(header)) throw badFile(path, "a header that is a JSON object", shown(header));
+  return { header, dataStart };
+}
+
+function parseMetadata(value: unknown, path: string): ReadonlyMap<string, string> {
+  const where = `${path}: ${METADATA_KEY}`;
+  if (value === undefined || value === null) return new Map();
+  if (!isJsonObject(value)) throw badFile(where, "an object of strings", shown(value));
+  const metadata = new Map<string, string>();
+  for (const [key, text] of Object.entries(value)) {
+    if (typeof text !== "string") throw badFile(`${where}: ${shown(key)}`, "a string", shown(text));
+    metadata.set(key, text);
+  }
+  return metadata;
+}
+
+/** Every tensor of the header, checked by itself, in the order of the bytes. */
+function parseEntries(header: Readonly<Record<string, unknown>>, path: string): ReadonlyMap<string, Entry> {
+  const entries: [string, Entry][] = [];
+  for (const [name, value] of Object.entries(header)) {
+    if (name !== METADATA_KEY) entries.push([name, parseEntry(value, `${path}: ${shown(name)}`)]);
+  }
+  // An empty tensor stands before the one that starts at the same byte.
+  entries.sort(([, a], [, b]) => a.start - b.start || a.end - b.end);
+  return new Map(entries);
+}
+
+function parseEntry(value: unknown, where: string): Entry {
+  if (!isJsonObject(value)) {
+    throw badFile(where, "an object with dtype, shape and data_offsets", shown(value));
+  }
+  const { dtype, shape, data_offsets: offsets } = value;
+  const format = typeof dtype === "string" ? STORED_DTYPES.get(dtype) : undefined;
+  if (typeof dtype !== "string" || format === undefined) {
+    throw badFile(where, `a dtype of ${[...STORED_DTYPES.keys()].join(", ")}`, shown(dtype));
+  }
+  if (!isSizes(shape) || shape.length > MAX_RANK) {
+    throw badFile(where, `a shape of at most ${MAX_RANK} whole numbers`, shown(shape));
+  }
+  if (!isSizes(offsets) || offsets.length !== 2) {
+    throw badFile(where, "data_offsets of two whole numbers", shown(offsets));
+  }
+  const [start, end] = [offsets[0]!, offsets[1]!];
+  const bits = shape.reduce((product, size) => product * BigInt(size), BigInt(format.bits));
+  if (bits !== BigInt(end - start) * 8n) {
+    const expected = `${bits} bits of data for ${dtype} ${shown(shape)}`;
+    throw badFile(where, expected, `data_offsets ${shown(offsets)}`);
+  }
+  return { dtype, format, shape, start, end };
+}
+
+/** Whether a value is an array of counts; JSON gives floats for what does not fit, which are refused. */
+function isSizes(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+/**
+ * The spans must follow each other from the header to the end of the file, so that every byte belongs to one tensor.
+ */
+function checkSpans(entries: ReadonlyMap<string, Entry>, file: PositionalFile, dataStart: number): void {
+  let end = 0;
+  for (const [name, entry] of entries) {
+    if (entry.start !== end) {
+      throw badFile(`${file.path}: ${shown(name)}`, `data that starts at ${end}`, `${entry.start}`);
+    }
+    end = entry.end;
+  }
+  if (dataStart + end === file.size) return;
+  const hint = "The file is damaged or incomplete; copy or download it again.";
+  const message = `${file.path}: expected ${dataStart + end} bytes by its header, got a file of ${file.size}`;
+  throw new GpruneError("BAD_FILE", message, { hint });
+}
+
+function infoOf(entry: Entry | undefined): TensorInfo | undefined {
+  return entry && { dtype: entry.dtype, shape: entry.shape };
+}
+
+/** An open file with its checked header. */
+interface OpenFile {
+  readonly file: PositionalFile;
+  readonly entries: ReadonlyMap<string, Entry>;
+  readonly dataStart: number;
+}
+
+/** Reads and decodes a chunk at a time. */
+async function readTensor(
+  { file, entries, dataStart }: OpenFile,
+  name: string,
+  rows?: RowRange,
+): Promise<Tensor> {
+  const entry = entries.get(name);
+  if (entry === undefined) throw unknownTensor(name);
+  const where = `${file.path}: ${plainName(name)}`;
+  const { bits, decode } = entry.format;
+  if (decode === null) throw unreadableDType(where, entry.dtype);
+  const { shape, firstElement } = selectRows(entry.shape, name, rows);
+  const data = allocate(elementCount(shape), where);
+  const elementBytes = bits / 8;
+  const chunk = CHUNK_BYTES / elementBytes;
+  for (let done = 0; done < data.length; done += chunk) {
+    const target = data.subarray(done, done + chunk);
+    const offset = dataStart + entry.start + (firstElement + done) * elementBytes;
+    decode(await file.read(offset, target.length * elementBytes), target);
+  }
+  return { shape, data };
+}
+
+/** Shape of the selected rows, and the elements of the tensor that stand before them. */
+function selectRows(
+  shape: readonly number[],
+  name: string,
+  rows: RowRange | undefined,
+): { readonly shape: readonly number[]; readonly firstElement: number } {
+  if (rows === undefined) return { shape, firstElement: 0 };
+  checkRows(rows, shape, name);
+  const rowShape = shape.slice(1);
+  return { shape: [rows.end - rows.start, ...rowShape], firstElement: rows.start * elementCount(rowShape) };
+}
+
+/** Zeros. @throws GpruneError BAD_TENSOR when one array of JavaScript cannot hold them */
+function allocate(elements: number, where: string): Float32Array {
+  try {
+    return new Float32Array(elements);
+  } catch (cause) {
+    const message = `${where}: expected a tensor that fits in memory, got ${elements} elements`;
+    throw new GpruneError("BAD_TENSOR", message, { hint: "Read it by rows.", cause });
+  }
+}

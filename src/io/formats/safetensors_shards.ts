@@ -1,0 +1,182 @@
+/**
+ * The tensors of a checkpoint directory in Hugging Face layout: `model.safetensors`, or several files and the index
+ * `model.safetensors.index.json` that says which tensor is in which. Pickled checkpoints are not read: unpickling
+ * runs code.
+ *
+ * What an index names must be a plain file name in the directory, and no link may lead out of it (inside.ts).
+ */
+import { readdir } from "node:fs/promises";
+import { plainName } from "../../base/plain_text.ts";
+import { codeOf, GpruneError } from "../../errors.ts";
+import { unknownTensor } from "../../tensor/memory.ts";
+import type { TensorSource } from "../../tensor/tensor.ts";
+import { fileInside } from "../files/inside.ts";
+import { isJsonObject, type JsonLimits, MAX_JSON_DEPTH, readJsonFile } from "../files/json.ts";
+import { openSafetensors, type SafetensorsFile } from "./safetensors.ts";
+
+/** A checkpoint in one file. */
+export const SINGLE_FILE = "model.safetensors";
+
+/** Says which shard holds which tensor. */
+export const INDEX_FILE = "model.safetensors.index.json";
+
+/** The index of the largest published models is about 60 MB (497 thousand tensors); huggingface.js has the same cap. */
+const INDEX_LIMITS: JsonLimits = { maxBytes: 250_000_000, maxDepth: MAX_JSON_DEPTH };
+
+/** All shards stay open, and 1024 open files is a usual limit; the largest published models have some 200 shards. */
+const MAX_SHARDS = 1000;
+
+/** No separators, drives, schemes or leading dots, whatever the operating system. */
+const SHARD_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors$/;
+
+/** Endings of checkpoints that need PyTorch or TensorFlow. */
+const PICKLED = /\.(bin|pt|pth|ckpt|h5|msgpack)$/;
+
+/**
+ * Opens the tensors of a checkpoint directory; `model.safetensors` is preferred when there is also an index, as in
+ * transformers. Every shard's header is read and checked now, no tensor is.
+ * @throws GpruneError NOT_FOUND when there is no such directory or checkpoint, UNSUPPORTED when it is a pickled one,
+ *   BAD_FILE when a file breaks its format or the index and the shards disagree
+ */
+export async function openCheckpointTensors(directory: string): Promise<TensorSource> {
+  const files = await readdir(directory).catch((cause: unknown) => {
+    const reason = codeOf(cause) ?? "unknown reason";
+    throw new GpruneError("NOT_FOUND", `${directory}: expected a checkpoint directory, got ${reason}`, {
+      cause,
+    });
+  });
+  if (files.includes(SINGLE_FILE)) return openSafetensors(await fileInside(directory, SINGLE_FILE));
+  if (files.includes(INDEX_FILE)) return openIndexed(directory);
+  throw noCheckpoint(directory, files);
+}
+
+function noCheckpoint(directory: string, files: readonly string[]): GpruneError {
+  const pickled = files.find((name) => PICKLED.test(name));
+  if (pickled === undefined) {
+    return new GpruneError(
+      "NOT_FOUND",
+      `${directory}: expected ${SINGLE_FILE} or ${INDEX_FILE}, got neither`,
+      files.includes("onnx")
+        ? {
+            hint: "It is an ONNX export, for ONNX Runtime and transformers.js: name the model that it was made from.",
+          }
+        : {},
+    );
+  }
+  return new GpruneError("UNSUPPORTED", `${directory}: expected safetensors files, got ${pickled}`, {
+    hint: "Convert it once with transformers: AutoModelForCausalLM.from_pretrained(..).save_pretrained(..).",
+  });
+}
+
+async function openIndexed(directory: string): Promise<TensorSource> {
+  const indexPath = await fileInside(directory, INDEX_FILE);
+  const shardOf = parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath);
+  const shards = await openShards(directory, new Set(shardOf.values()));
+  try {
+    const holder = findHolders(shards);
+    for (const [name, file] of shardOf) {
+      if (holder.get(name) !== shards.get(file)) {
+        throw new GpruneError(
+          "BAD_FILE",
+          `${indexPath}: expected ${plainName(name)} in ${file}, got a file without it`,
+        );
+      }
+    }
+    return shardedSource(shards, new Map([...holder].filter(([name]) => shardOf.has(name))));
+  } catch (error) {
+    await closeAll(shards);
+    throw error;
+  }
+}
+
+/**
+ * The files that an index names, in the order of their names.
+ * @throws GpruneError BAD_FILE when it is no index or names something that is no plain file name
+ */
+export async function shardNames(indexPath: string): Promise<readonly string[]> {
+  const names = new Set(parseWeightMap(await readJsonFile(indexPath, INDEX_LIMITS), indexPath).values());
+  if (names.size <= MAX_SHARDS) return [...names].sort();
+  throw new GpruneError("BAD_FILE", `${indexPath}: expected at most ${MAX_SHARDS} shards, got ${names.size}`);
+}
+
+/** File name by tensor name. */
+function parseWeightMap(index: unknown, path: string): ReadonlyMap<string, string> {
+  const weightMap = isJsonObject(index) ? index.weight_map : undefined;
+  if (!isJsonObject(weightMap)) {
+    throw new GpruneError("BAD_FILE", `${path}: expected an object with weight_map, got something else`);
+  }
+  const shardOf = new Map<string, string>();
+  for (const [name, file] of Object.entries(weightMap)) {
+    if (typeof file !== "string" || !SHARD_NAME.test(file)) {
+      const got = plainName(String(JSON.stringify(file)));
+      throw new GpruneError("BAD_FILE", `${path}: expected the name of a .safetensors file, got ${got}`);
+    }
+    shardOf.set(name, file);
+  }
+  return shardOf;
+}
+
+/** Opens the shards in the order of their names; closes them again when one fails. */
+async function openShards(
+  directory: string,
+  files: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, SafetensorsFile>> {
+  if (files.size > MAX_SHARDS) {
+    throw new GpruneError(
+      "BAD_FILE",
+      `${directory}: expected at most ${MAX_SHARDS} shards, got ${files.size}`,
+    );
+  }
+  const shards = new Map<string, SafetensorsFile>();
+  try {
+    for (const file of [...files].sort()) {
+      shards.set(file, await openSafetensors(await fileInside(directory, file)));
+    }
+    return shards;
+  } catch (error) {
+    await closeAll(shards);
+    throw error;
+  }
+}
+
+/**
+ * The shard of every tensor.
+ * @throws GpruneError BAD_FILE when two shards have a tensor of the same name
+ */
+function findHolders(shards: ReadonlyMap<string, SafetensorsFile>): ReadonlyMap<string, SafetensorsFile> {
+  const holder = new Map<string, SafetensorsFile>();
+  for (const shard of shards.values()) {
+    for (const name of shard.names) {
+      const other = holder.get(name);
+      if (other !== undefined) {
+        throw new GpruneError(
+          "BAD_FILE",
+          `${shard.path}: expected ${plainName(name)} in one shard, got it in ${other.path} too`,
+        );
+      }
+      holder.set(name, shard);
+    }
+  }
+  return holder;
+}
+
+/** The tensors of `holder`, which are those that the index lists; what else a shard holds is not part of the model. */
+function shardedSource(
+  shards: ReadonlyMap<string, SafetensorsFile>,
+  holder: ReadonlyMap<string, SafetensorsFile>,
+): TensorSource {
+  return {
+    names: [...holder.keys()],
+    info: (name) => holder.get(name)?.info(name),
+    read: async (name, rows) => {
+      const shard = holder.get(name);
+      if (shard === undefined) throw unknownTensor(name);
+      return shard.read(name, rows);
+    },
+    close: () => closeAll(shards),
+  };
+}
+
+async function closeAll(shards: ReadonlyMap<string, SafetensorsFile>): Promise<void> {
+  await Promise.all([...shards.values()].map((shard) => shard.close()));
+}

@@ -1,0 +1,113 @@
+/**
+ * How models and texts on the hub are named: `hf://ORG/NAME[@REVISION][/FILE]` and
+ * `hf://datasets/ORG/NAME[@REVISION]/FILE[#COLUMN]`, as huggingface_hub writes them. The column stands behind a `#`
+ * because `:` already separates the weight of a text set. Nothing here touches the network or the disk.
+ */
+import { GpruneError } from "../../errors.ts";
+
+/** A repository of the hub. */
+export interface HubRepo {
+  readonly kind: "model" | "dataset";
+  /** `ORG/NAME` */
+  readonly id: string;
+  /** Branch, tag or commit. */
+  readonly revision: string;
+}
+
+/** What a name stands for. */
+export interface HubAddress extends HubRepo {
+  /** A file of the repository; undefined when the repository itself is meant. */
+  readonly file: string | undefined;
+  /** The column or field that holds the text; undefined when none was named. */
+  readonly column: string | undefined;
+}
+
+const SCHEME = "hf://";
+const DEFAULT_REVISION = "main";
+/** Longer names are refused by the hub (96) and by file systems (255). */
+const MAX_PART = 200;
+const MAX_FILE = 1024;
+
+const PART = /^[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?$/;
+const REVISION = /^[A-Za-z0-9][A-Za-z0-9._/-]*$/;
+/** Revisions with slashes that huggingface_hub reads unescaped; in others a slash is written %2F. */
+const ADDRESS =
+  /^(?<id>[^/@]+\/[^/@#]+)(?:@(?<revision>refs\/(?:convert|pr)\/[^/#]+|[^/#]+))?(?:\/(?<file>.+?))?(?:#(?<column>[^#]+))?$/;
+
+/** Whether a name says by itself that the hub is meant. */
+export function isHubAddress(name: string): boolean {
+  return name.startsWith(SCHEME);
+}
+
+/**
+ * Reads `hf://…`, or, for models, `ORG/NAME[@REVISION]` without the scheme.
+ * @returns null for what has no scheme and cannot be such a name: `/tmp/model`, `model`, `../../model`,
+ * `dir/model.gguf`
+ * @throws GpruneError BAD_ARGUMENT for `hf://` followed by something else
+ */
+export function parseHubAddress(name: string): HubAddress | null {
+  if (isHubAddress(name)) return parseAddress(name);
+  if (name.endsWith(".gguf") || name.split("/").length !== 2) return null;
+  try {
+    return parseAddress(SCHEME + name);
+  } catch {
+    return null;
+  }
+}
+
+function parseAddress(name: string): HubAddress {
+  const path = name.slice(SCHEME.length);
+  const dataset = path.startsWith("datasets/");
+  const groups = ADDRESS.exec(dataset ? path.slice("datasets/".length) : path)?.groups;
+  const { id, revision = DEFAULT_REVISION, file, column } = groups ?? {};
+  const decoded = decode(revision);
+  const wellFormed =
+    id?.split("/").every(isRepoPart) &&
+    isRevision(decoded) &&
+    (file === undefined ? !dataset : isSafeFile(file)) &&
+    (column === undefined || dataset);
+  if (wellFormed) return { kind: dataset ? "dataset" : "model", id: id!, revision: decoded, file, column };
+  const expected = dataset
+    ? "hf://datasets/ORG/NAME[@REVISION]/FILE[#COLUMN]"
+    : "hf://ORG/NAME[@REVISION] or hf://ORG/NAME[@REVISION]/FILE.gguf";
+  throw new GpruneError("BAD_ARGUMENT", `${name}: expected ${expected}, got something else`, {
+    hint: dataset
+      ? "Name one .parquet, .jsonl, .json or text file of the dataset."
+      : "A slash in REVISION is %2F.",
+  });
+}
+
+function isRepoPart(part: string): boolean {
+  return part.length <= MAX_PART && PART.test(part) && !part.includes("..") && !part.includes("--");
+}
+
+/** Revisions become file names below `refs`. */
+function isRevision(revision: string): boolean {
+  return REVISION.test(revision) && isSafeFile(revision);
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
+
+/**
+ * Whether a relative path stays below the directory it is joined to, on every operating system: no `.` and `..`, no
+ * empty parts, backslashes, drives, or control characters.
+ */
+export function isSafeFile(path: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  if (path.length > MAX_FILE || /[\\:\u0000-\u001f\u007f]/.test(path)) return false;
+  return path
+    .split("/")
+    .every((part) => part !== "" && part !== "." && part !== ".." && part.length <= MAX_PART);
+}
+
+/** `hf://ORG/NAME@REVISION` for messages; the revision is left out when it is the default. */
+export function hubName({ kind, id, revision }: HubRepo): string {
+  const at = revision === DEFAULT_REVISION ? "" : `@${revision}`;
+  return `${SCHEME}${kind === "dataset" ? "datasets/" : ""}${id}${at}`;
+}

@@ -1,0 +1,172 @@
+/** One file from the hub into the cache: asked about first, gone on with where it stopped, checked, then linked. */
+import { GpruneError } from "../../errors.ts";
+import { kindOfPath } from "../files/file.ts";
+import { PartialFile } from "../files/partial_file.ts";
+import { type HubRepo, hubName } from "./address.ts";
+import { isCommit, isEtag, type RepoCache } from "./cache.ts";
+import { type HubClient, MAX_ATTEMPTS, networkError, pauseBefore } from "./client.ts";
+
+/** A file as the hub describes it. */
+export interface RemoteFile {
+  readonly file: string;
+  readonly commit: string;
+  /** SHA-256 of the bytes for files in LFS, another hash for small ones. */
+  readonly etag: string;
+  /** Bytes. */
+  readonly size: number;
+}
+
+const SHA256 = /^[0-9a-f]{64}$/;
+/** A connection that breaks more often is not worth going on with. */
+const MAX_PIECES = 100;
+
+/** A file of a repository, at a commit when that is known already. */
+export interface Wanted {
+  readonly file: string;
+  readonly commit?: string;
+}
+
+/**
+ * Asks for a file's commit, hash and size.
+ * @throws GpruneError as `HubClient.send`; BAD_FILE when the answer lacks them
+ */
+export async function describeFile(client: HubClient, repo: HubRepo, wanted: Wanted): Promise<RemoteFile> {
+  const { file, commit: known = repo.revision } = wanted;
+  const what = `${hubName(repo)}/${file}`;
+  const { headers } = await client.send(fileUrl({ ...repo, revision: known }, file), what, {
+    method: "HEAD",
+  });
+  const etag = unquoted(headers.get("x-linked-etag") ?? headers.get("etag") ?? "");
+  const size = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? Number.NaN);
+  const commit = headers.get("x-repo-commit") ?? known;
+  if (isCommit(commit) && isEtag(etag) && Number.isSafeInteger(size) && size >= 0) {
+    return { file, commit, etag, size };
+  }
+  throw new GpruneError(
+    "BAD_FILE",
+    `${what}: expected its commit, ETag and size from the hub, got other headers`,
+    {
+      hint: "Is HF_ENDPOINT a hub?",
+    },
+  );
+}
+
+function unquoted(etag: string): string {
+  return etag.replace(/^(?:W\/)?"(.*)"$/, "$1");
+}
+
+function fileUrl({ kind, id, revision }: HubRepo, file: string): string {
+  const path = file.split("/").map(encodeURIComponent).join("/");
+  return `/${kind === "dataset" ? "datasets/" : ""}${id}/resolve/${encodeURIComponent(revision)}/${path}`;
+}
+
+export interface DownloadOptions {
+  /** Hears how many bytes of the file are there. */
+  readonly onSize?: (bytes: number) => void;
+}
+
+/**
+ * Brings a file into the cache, unless its bytes are there.
+ * @returns its path in the snapshot
+ * @throws GpruneError as `HubClient.send`; BAD_FILE for another size or SHA-256 than announced; OUTPUT_FAILED
+ */
+export async function download(
+  { client, repo, cache }: { readonly client: HubClient; readonly repo: HubRepo; readonly cache: RepoCache },
+  remote: RemoteFile,
+  { onSize = () => {} }: DownloadOptions = {},
+): Promise<string> {
+  const { file, commit, etag, size } = remote;
+  if ((await kindOfPath(cache.blob(etag))) !== "file") {
+    const partial = await PartialFile.claim(cache.blob(etag));
+    try {
+      await fill(client, { partial, url: fileUrl({ ...repo, revision: commit }, file), remote, onSize });
+    } catch (error) {
+      const broken = error instanceof GpruneError && error.code === "BAD_FILE";
+      await (broken ? partial.discard() : partial.giveUp());
+      throw error;
+    }
+    await partial.finish();
+  }
+  onSize(size);
+  return cache.place(etag, commit, file);
+}
+
+/** A download under way. */
+interface Transfer {
+  readonly partial: PartialFile;
+  readonly url: string;
+  readonly remote: RemoteFile;
+  readonly onSize: (bytes: number) => void;
+}
+
+/** Fetches until all bytes are there, and checks them. */
+async function fill(client: HubClient, transfer: Transfer): Promise<void> {
+  const { partial, remote } = transfer;
+  if (partial.size > remote.size) await partial.restart();
+  let fruitless = 0;
+  for (let pieces = 1; partial.size < remote.size; pieces++) {
+    const before = partial.size;
+    const cut = await fetchRest(client, transfer);
+    if (cut === null) continue;
+    fruitless = partial.size > before ? 0 : fruitless + 1;
+    if (fruitless >= MAX_ATTEMPTS || pieces >= MAX_PIECES) throw cut;
+    await client.pause(pauseBefore(fruitless + 1));
+  }
+  if (!SHA256.test(remote.etag) || partial.sha256() === remote.etag) return;
+  throw new GpruneError(
+    "BAD_FILE",
+    `${remote.file}: expected SHA-256 ${remote.etag}, got ${partial.sha256()}`,
+    {
+      hint: "The download was damaged on its way; try again.",
+    },
+  );
+}
+
+/**
+ * Appends what is missing, in one answer.
+ * @returns null, or the error that ended the answer early
+ */
+async function fetchRest(
+  client: HubClient,
+  { partial, url, remote, onSize }: Transfer,
+): Promise<GpruneError | null> {
+  const start = partial.size;
+  const headers: Record<string, string> = start === 0 ? {} : { range: `bytes=${start}-` };
+  const answer = await client.send(url, remote.file, { headers, accept: [416] });
+  const continued =
+    answer.status === 206 && answer.headers.get("content-range")?.startsWith(`bytes ${start}-`);
+  if (start > 0 && !continued) await partial.restart();
+  if (answer.status !== 200 && !continued) {
+    await answer.body?.cancel();
+    return networkError(remote.file, new Error(`no answer from byte ${start}`));
+  }
+  const announced = answer.headers.get("content-length");
+  if (announced !== null && partial.size + Number(announced) !== remote.size) {
+    await answer.body?.cancel();
+    throw wrongSize(remote, partial.size + Number(announced));
+  }
+  const chunks = (answer.body ?? new ReadableStream<Uint8Array>()).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await chunks.read().catch((cause: unknown) => {
+        throw networkError(remote.file, cause);
+      });
+      if (done) break;
+      if (partial.size + value.length > remote.size) throw wrongSize(remote, partial.size + value.length);
+      await partial.append(value);
+      onSize(partial.size);
+    }
+  } catch (error) {
+    await chunks.cancel().catch(() => {});
+    if (error instanceof GpruneError && error.code === "NETWORK") return error;
+    throw error;
+  }
+  if (partial.size === remote.size) return null;
+  return networkError(remote.file, new Error(`the end after ${partial.size} of ${remote.size} bytes`));
+}
+
+function wrongSize({ file, size }: RemoteFile, got: number): GpruneError {
+  return new GpruneError("BAD_FILE", `${file}: expected ${size} bytes, got ${got}`, {
+    hint: "The hub or something on the way to it is at fault; try again later.",
+  });
+}

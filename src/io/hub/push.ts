@@ -1,0 +1,246 @@
+/** A model's directory to the hub: the repository made when there is none, large files to its storage, one commit. */
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { silent } from "../../base/progress.ts";
+import { GpruneError, requireWord } from "../../errors.ts";
+import { PositionalFile } from "../files/file.ts";
+import { type HubRepo, hubName, isSafeFile, parseHubAddress } from "./address.ts";
+import { HubClient, readJson } from "./client.ts";
+import type { HubOptions } from "./hub.ts";
+import { type LargeFile, uploadLarge } from "./lfs.ts";
+import { hubSettings } from "./settings.ts";
+
+/** Where in the repository a commit goes, and who may see it. */
+export interface PushOptions extends HubOptions {
+  /** Branch; `main` when absent. */
+  readonly revision?: string | undefined;
+  /** Whether the repository is to be private; one that exists must be then. */
+  readonly private?: boolean | undefined;
+}
+
+/** What was pushed. */
+export interface Pushed {
+  /** The page of the model. */
+  readonly url: string;
+  /** The new commit. */
+  readonly commit: string;
+}
+
+const JSON_BODY = { "content-type": "application/json" };
+/** Files asked about in one request, as in huggingface_hub. */
+const FILES_AT_ONCE = 100;
+/** Bytes of a file by which the hub judges whether it is text. */
+const SAMPLE_BYTES = 512;
+/** The hub wants files from 10 MB on in its storage. */
+const MAX_REGULAR_BYTES = 2 ** 25;
+const MAX_DEPTH = 4;
+const CONFIG_FILE = "config.json";
+/** What shows that a directory holds a model. */
+const GGUF = /^[^/]+\.gguf$/;
+const WEIGHTS = /^(?:model\.safetensors(?:\.index\.json)?|onnx\/.+\.onnx)$/;
+
+const repoState = z.object({ private: z.boolean().optional() });
+const uploadModes = z.object({
+  files: z.array(z.object({ path: z.string(), uploadMode: z.enum(["lfs", "regular"]) })),
+});
+const commitReply = z.object({ commitOid: z.string() });
+
+/** Where to, and as who. */
+interface Target {
+  readonly client: HubClient;
+  readonly repo: HubRepo;
+}
+
+/**
+ * Uploads all files of a directory that gprune wrote but hidden ones. Files of the repository that the directory does
+ * not have stay.
+ * @param name - `ORG/NAME` or `hf://ORG/NAME`
+ * @throws GpruneError NOT_FOUND for a directory without a model, FORBIDDEN without a token that may write, BAD_ARGUMENT
+ *   for another name and when a public repository was to be private, NETWORK, BAD_FILE
+ */
+export async function pushDirectory(
+  directory: string,
+  name: string,
+  options: PushOptions = {},
+): Promise<Pushed> {
+  requireWord(directory, "directory");
+  requireWord(name, "repository");
+  const { environment = process.env, onProgress = silent, private: isPrivate = false, revision } = options;
+  const repo = parseTarget(name, revision);
+  const names = await modelFiles(directory);
+  const target: Target = { client: await writingClient(repo, environment, options), repo };
+  await ensureRepo(target, isPrivate);
+  const files = new Map<string, PositionalFile>();
+  try {
+    for (const file of names) files.set(file, await PositionalFile.open(join(directory, file)));
+    const large = await largeFiles(target, files);
+    const total = large.reduce((sum, { file }) => sum + file.size, 0);
+    await uploadLarge(target, large, (done, detail) =>
+      onProgress({ stage: `upload ${repo.id}`, done, total, unit: "bytes", detail }),
+    );
+    return await commit(target, files, large);
+  } finally {
+    for (const file of files.values()) await file.close();
+  }
+}
+
+function parseTarget(name: string, revision: string | undefined): HubRepo {
+  const at = revision === undefined ? "" : `@${encodeURIComponent(revision)}`;
+  const address = name.includes("@") ? null : parseHubAddress(`${name}${at}`);
+  if (address?.kind === "model" && address.file === undefined) return address;
+  throw new GpruneError("BAD_ARGUMENT", `${name}${at}: expected ORG/NAME and a branch, got something else`, {
+    hint: "For example gprune push OUT my-org/my-model --revision main.",
+  });
+}
+
+/** @throws GpruneError FORBIDDEN without a token, BAD_ARGUMENT offline */
+async function writingClient(
+  repo: HubRepo,
+  environment: NonNullable<HubOptions["environment"]>,
+  options: ConstructorParameters<typeof HubClient>[1],
+): Promise<HubClient> {
+  const settings = await hubSettings(environment);
+  if (settings.offline) {
+    throw new GpruneError("BAD_ARGUMENT", `${hubName(repo)}: expected a network, got HF_HUB_OFFLINE`);
+  }
+  if (settings.token !== undefined) return new HubClient(settings, options);
+  throw new GpruneError("FORBIDDEN", `${hubName(repo)}: expected a token that may write, got none`, {
+    hint: "Set HF_TOKEN, or log in with `hf auth login`.",
+  });
+}
+
+/**
+ * Files of a directory with a model, hidden ones left out.
+ * @throws GpruneError NOT_FOUND without a model; BAD_FILE for links and names that are not the same everywhere
+ */
+async function modelFiles(directory: string): Promise<readonly string[]> {
+  const top = await readdir(directory).catch(() => []);
+  const looksRight = top.some((name) => name === CONFIG_FILE || GGUF.test(name));
+  const files = looksRight ? await listFiles(directory, "", MAX_DEPTH) : [];
+  const complete = files.includes(CONFIG_FILE) && files.some((name) => WEIGHTS.test(name));
+  if (complete || files.some((name) => GGUF.test(name))) return files;
+  throw new GpruneError("NOT_FOUND", `${directory}: expected a directory that gprune wrote, got no model`, {
+    hint: "Give the output of gprune prune or gprune export: config.json with weights, or a directory of GGUF files.",
+  });
+}
+
+async function listFiles(root: string, folder: string, depth: number): Promise<readonly string[]> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true });
+  const files: string[] = [];
+  for (const entry of entries.filter(({ name }) => !name.startsWith("."))) {
+    const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
+    if (entry.isDirectory() && depth > 1) files.push(...(await listFiles(root, path, depth - 1)));
+    else if (entry.isFile() && isSafeFile(path)) files.push(path);
+    else throw new GpruneError("BAD_FILE", `${join(root, path)}: expected a plain file, got something else`);
+  }
+  return files.sort();
+}
+
+/** Makes the repository and the branch when there are none. */
+async function ensureRepo({ client, repo }: Target, isPrivate: boolean): Promise<void> {
+  const what = hubName(repo);
+  const answer = await client.send(`/api/models/${repo.id}`, what, { accept: [404] });
+  const isThere = answer.status !== 404;
+  if (isThere && isPrivate) requirePrivate(await readJson(answer, what), what);
+  else await answer.body?.cancel();
+  if (!isThere) {
+    const [organization, name] = repo.id.split("/");
+    const body = { type: "model", organization, name, ...(isPrivate && { visibility: "private" }) };
+    await make(client, "/api/repos/create", { what, body });
+  }
+  if (repo.revision === "main") return;
+  const branch = `/api/models/${repo.id}/branch/${encodeURIComponent(repo.revision)}`;
+  await make(client, branch, { what, body: {} });
+}
+
+/** Makes something unless it is there. */
+async function make(
+  client: HubClient,
+  url: string,
+  { what, body }: { readonly what: string; readonly body: object },
+): Promise<void> {
+  const request = { method: "POST", headers: JSON_BODY, body: JSON.stringify(body), accept: [409] } as const;
+  const answer = await client.send(url, what, request);
+  await answer.body?.cancel();
+}
+
+function requirePrivate(state: unknown, what: string): void {
+  if (repoState.safeParse(state).data?.private === true) return;
+  throw new GpruneError("BAD_ARGUMENT", `${what}: expected a private repository, got a public one`, {
+    hint: "Make it private on its page, choose another name, or leave --private out.",
+  });
+}
+
+/** Asks which files belong into the storage, and hashes them. */
+async function largeFiles(
+  { client, repo }: Target,
+  files: ReadonlyMap<string, PositionalFile>,
+): Promise<readonly LargeFile[]> {
+  const url = `/api/models/${repo.id}/preupload/${encodeURIComponent(repo.revision)}`;
+  const entries = [...files];
+  const large: LargeFile[] = [];
+  for (let i = 0; i < entries.length; i += FILES_AT_ONCE) {
+    const asked = await Promise.all(entries.slice(i, i + FILES_AT_ONCE).map(describe));
+    const body = JSON.stringify({ files: asked });
+    const answer = await client.json(url, hubName(repo), { method: "POST", headers: JSON_BODY, body });
+    const modes = uploadModes.safeParse(answer).data?.files ?? [];
+    for (const { path, size } of asked) {
+      const mode = modes.find((reply) => reply.path === path)?.uploadMode;
+      if (mode === undefined) throw badReply(repo, `where ${path} belongs`);
+      const file = files.get(path)!;
+      if (mode === "lfs" || size > MAX_REGULAR_BYTES) large.push({ path, file, oid: await file.sha256() });
+    }
+  }
+  return large;
+}
+
+async function describe([path, file]: readonly [string, PositionalFile]): Promise<{
+  readonly path: string;
+  readonly size: number;
+  readonly sample: string;
+}> {
+  const sample = await file.read(0, Math.min(SAMPLE_BYTES, file.size));
+  return { path, size: file.size, sample: Buffer.from(sample).toString("base64") };
+}
+
+/** One commit with the small files and the names of the large ones, in lines of JSON. */
+async function commit(
+  { client, repo }: Target,
+  files: ReadonlyMap<string, PositionalFile>,
+  large: readonly LargeFile[],
+): Promise<Pushed> {
+  const lines: unknown[] = [
+    { key: "header", value: { summary: "Upload a model pruned with gprune", description: "" } },
+  ];
+  for (const { path, file, oid } of large) {
+    lines.push({ key: "lfsFile", value: { path, algo: "sha256", oid, size: file.size } });
+  }
+  const stored = new Set(large.map(({ path }) => path));
+  for (const [path, file] of files) {
+    if (stored.has(path)) continue;
+    const content = Buffer.from(await file.read(0, file.size)).toString("base64");
+    lines.push({ key: "file", value: { path, content, encoding: "base64" } });
+  }
+  const url = `/api/models/${repo.id}/commit/${encodeURIComponent(repo.revision)}`;
+  const answer = await client.json(url, hubName(repo), {
+    method: "POST",
+    headers: { "content-type": "application/x-ndjson" },
+    body: lines.map((line) => JSON.stringify(line)).join("\n"),
+  });
+  const reply = commitReply.safeParse(answer);
+  if (!reply.success) throw badReply(repo, "the new commit");
+  return { url: pageOf({ client, repo }), commit: reply.data.commitOid };
+}
+
+function pageOf({ client, repo: { id, revision } }: Target): string {
+  const tree = revision === "main" ? "" : `/tree/${encodeURIComponent(revision)}`;
+  return `${client.settings.endpoint}/${id}${tree}`;
+}
+
+function badReply(repo: HubRepo, expected: string): GpruneError {
+  return new GpruneError(
+    "BAD_FILE",
+    `${hubName(repo)}: expected the hub to say ${expected}, got something else`,
+  );
+}

@@ -1,0 +1,148 @@
+/**
+ * A store in a directory that all machines share. Files are written under a name of their own, flushed, and then get
+ * the name by which they are found, so half of one is never seen.
+ */
+import { randomUUID } from "node:crypto";
+import { link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { GpruneError } from "../../errors.ts";
+import { readSmallFile } from "../files/file.ts";
+import { errnoOf } from "../files/output_file.ts";
+import type { Digest } from "../files/stage_file.ts";
+import { MAX_RECORD, type Store, storeError, storeFailed } from "./store.ts";
+
+/** Layout: `objects/` by the first two digits of their hashes, `records/`, `tmp/`. */
+export class DirectoryStore implements Store {
+  readonly name: string;
+  readonly #root: string;
+
+  private constructor(root: string) {
+    this.name = root;
+    this.#root = root;
+  }
+
+  /** Makes the directory if there is none. @throws GpruneError STORE_FAILED */
+  static async open(path: string): Promise<DirectoryStore> {
+    const store = new DirectoryStore(resolve(path));
+    await store.#guard(async () => {
+      for (const part of ["objects", "records", "tmp"])
+        await mkdir(join(store.#root, part), { recursive: true });
+    });
+    return store;
+  }
+
+  async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
+    const own = this.#temporary();
+    try {
+      const digest = await fill(own);
+      await this.#guard(async () => {
+        await mkdir(join(this.#root, "objects", digest.sha256.slice(0, 2)), { recursive: true });
+        await rename(own, this.#object(digest));
+      });
+      return digest;
+    } finally {
+      await rm(own, { force: true });
+    }
+  }
+
+  async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
+    if (!(await this.has(object))) return null;
+    const path = this.#object(object);
+    try {
+      return await use(path);
+    } catch (error) {
+      if (!isOfSystem(error)) throw error;
+      // Somebody removed it meanwhile, or it cannot be opened or read.
+      if (errnoOf(error.cause) === "ENOENT") return null;
+      throw unreadable(path, error, "an object");
+    }
+  }
+
+  has(object: Digest): Promise<boolean> {
+    return this.#guard(async () => {
+      const bytes = await stat(this.#object(object)).then(
+        ({ size }) => size,
+        (error: unknown) => {
+          if (errnoOf(error) === "ENOENT") return null;
+          throw error;
+        },
+      );
+      return bytes === object.bytes;
+    });
+  }
+
+  discard(object: Digest): Promise<void> {
+    return this.#guard(() => rm(this.#object(object), { force: true }));
+  }
+
+  claim(name: string, text: string): Promise<boolean> {
+    return this.#guard(async () => {
+      const own = this.#temporary();
+      try {
+        await writeFile(own, text, { flag: "wx", flush: true });
+        // Unlike a rename, a link is refused where there is something.
+        await link(own, this.#record(name));
+        return true;
+      } catch (error) {
+        if (errnoOf(error) === "EEXIST") return false;
+        throw error;
+      } finally {
+        await rm(own, { force: true });
+      }
+    });
+  }
+
+  async record(name: string): Promise<string | null> {
+    const path = this.#record(name);
+    try {
+      // What is no text is no record of anybody's, which whoever reads it sees.
+      return new TextDecoder().decode(await readSmallFile(path, MAX_RECORD));
+    } catch (error) {
+      if (errnoOf((error as GpruneError).cause) === "ENOENT") return null;
+      throw unreadable(path, error as GpruneError, "a record");
+    }
+  }
+
+  forget(name: string): Promise<void> {
+    return this.#guard(() => rm(this.#record(name), { force: true }));
+  }
+
+  #object({ sha256 }: Digest): string {
+    return join(this.#root, "objects", sha256.slice(0, 2), sha256);
+  }
+
+  #record(name: string): string {
+    return join(this.#root, "records", name);
+  }
+
+  #temporary(): string {
+    return join(this.#root, "tmp", randomUUID());
+  }
+
+  async #guard<T>(act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (error) {
+      throw error instanceof GpruneError ? error : storeFailed(this.name, error);
+    }
+  }
+}
+
+/** Whether a file could not be opened or read for a reason of the system's. */
+function isOfSystem(error: unknown): error is GpruneError {
+  if (!(error instanceof GpruneError) || errnoOf(error.cause) === undefined) return false;
+  return error.code === "NOT_FOUND" || error.code === "BAD_FILE";
+}
+
+/** The error of what is there and cannot be read. */
+function unreadable(path: string, error: GpruneError, what: string): GpruneError {
+  const reason = errnoOf(error.cause);
+  const message =
+    reason === undefined ? error.message : `${path}: expected ${what} that can be read, got ${reason}`;
+  const hint =
+    reason === "EACCES"
+      ? "Runs and workers read each other's files: start them as one user, or let all of them read the store (umask, chmod)."
+      : "Check the disk that the machines share; what gprune has not written there can be removed.";
+  const type = reason === undefined ? GpruneError : storeError(reason);
+  return new type("STORE_FAILED", message, { hint, cause: error });
+}

@@ -1,0 +1,268 @@
+/**
+ * A store in an S3 bucket, of Amazon or of whoever speaks the same. Requests are signed with the hash of what they
+ * send, so the server refuses what was damaged on its way.
+ *
+ * Credentials and region are those of the AWS command line's variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+ * AWS_SESSION_TOKEN, AWS_REGION; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names another server.
+ */
+import { randomUUID } from "node:crypto";
+import { createWriteStream } from "node:fs";
+import { mkdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { AwsClient } from "aws4fetch";
+import { GpruneError } from "../../errors.ts";
+import type { Digest } from "../files/stage_file.ts";
+import { sha256Hex } from "./sha256.ts";
+import { MAX_RECORD, type Store, storeFailed } from "./store.ts";
+
+/** `process.env` or a part of it. */
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const ADDRESS =
+  /^s3:\/\/(?<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(?<prefix>[\w-][\w.-]*(?:\/[\w-][\w.-]*)*))?\/?$/;
+/** What goes up in one request; Node reads no larger file at once. */
+const MAX_OBJECT_BYTES = 2 ** 31 - 1;
+const MAX_ATTEMPTS = 5;
+/** Milliseconds before the second attempt; twice as many before each further one. */
+const PAUSE_MS = 200;
+/** Answers after which the same request may succeed. */
+const TEMPORARY: ReadonlySet<number> = new Set([408, 409, 429, 500, 502, 503, 504]);
+
+interface S3Request {
+  readonly method: "GET" | "HEAD" | "PUT" | "DELETE";
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array<ArrayBuffer>;
+}
+
+/** What is made of answers. */
+interface Handling<T> {
+  /** Statuses that are answers, besides good ones. */
+  readonly accept?: readonly number[];
+  /** Reads the body of a good answer, once more from the beginning when it breaks off. */
+  readonly take?: (answer: Response) => Promise<T>;
+}
+
+interface Answer<T> {
+  readonly status: number;
+  readonly headers: Headers;
+  /** What was read of a good answer. */
+  readonly taken?: T;
+}
+
+/** Where a store is. */
+interface Place {
+  readonly client: AwsClient;
+  /** URL of the bucket and the prefix. */
+  readonly root: string;
+  readonly scratch: string;
+}
+
+/** An answer that would be the same another time. */
+class FinalAnswer extends Error {}
+
+export class S3Store implements Store {
+  readonly name: string;
+  readonly #client: AwsClient;
+  /** URL of the bucket and the prefix. */
+  readonly #root: string;
+  readonly #scratch: string;
+
+  private constructor(name: string, { client, root, scratch }: Place) {
+    this.name = name;
+    this.#root = root;
+    this.#client = client;
+    this.#scratch = scratch;
+  }
+
+  /**
+   * @param address - `s3://BUCKET[/PREFIX]`
+   * @param scratch - a directory of this machine for objects on their way, which is made when there is one
+   * @throws GpruneError BAD_ARGUMENT for another address or without credentials; STORE_FAILED when the bucket does not
+   * answer
+   */
+  static async open(
+    address: string,
+    environment: Environment = process.env,
+    scratch: string = tmpdir(),
+  ): Promise<S3Store> {
+    const { bucket, prefix = "" } = ADDRESS.exec(address)?.groups ?? {};
+    if (bucket === undefined) {
+      throw new GpruneError("BAD_ARGUMENT", `--store: expected s3://BUCKET[/PREFIX], got ${address}`);
+    }
+    const client = clientOf(environment);
+    const root = `${addressOf(bucket, environment)}${prefix === "" ? "" : `/${prefix}`}`;
+    const store = new S3Store(address, { client, root, scratch });
+    await store.record("store");
+    return store;
+  }
+
+  async keep(fill: (path: string) => Promise<Digest>): Promise<Digest> {
+    const path = await this.#scratchFile();
+    try {
+      const digest = await fill(path);
+      if (digest.bytes > MAX_OBJECT_BYTES) {
+        throw new GpruneError(
+          "STORE_FAILED",
+          `${this.name}: expected objects below 2 GiB, got ${digest.bytes} bytes`,
+          {
+            hint: "Give shorter windows, or a directory as the store.",
+          },
+        );
+      }
+      const body = await readFile(path);
+      const headers = { "x-amz-content-sha256": digest.sha256 };
+      await this.#send(objectPath(digest), { method: "PUT", headers, body });
+      return digest;
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async read<T>(object: Digest, use: (path: string) => Promise<T>): Promise<T | null> {
+    const path = await this.#scratchFile();
+    try {
+      if (!(await this.#download(objectPath(object), path))) return null;
+      return await use(path);
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async has(object: Digest): Promise<boolean> {
+    const answer = await this.#send(objectPath(object), { method: "HEAD" }, { accept: [404] });
+    return answer.status !== 404 && answer.headers.get("content-length") === String(object.bytes);
+  }
+
+  async discard(object: Digest): Promise<void> {
+    await this.#send(objectPath(object), { method: "DELETE" }, { accept: [404] });
+  }
+
+  async claim(name: string, text: string): Promise<boolean> {
+    const body = new TextEncoder().encode(text);
+    const headers = {
+      "if-none-match": "*",
+      "x-amz-content-sha256": sha256Hex(body),
+    };
+    const answer = await this.#send(`records/${name}`, { method: "PUT", headers, body }, { accept: [412] });
+    return answer.status !== 412;
+  }
+
+  async record(name: string): Promise<string | null> {
+    const { taken } = await this.#send(
+      `records/${name}`,
+      { method: "GET" },
+      { accept: [404], take: recordText },
+    );
+    return taken ?? null;
+  }
+
+  async forget(name: string): Promise<void> {
+    await this.#send(`records/${name}`, { method: "DELETE" }, { accept: [404] });
+  }
+
+  /** @returns whether there was something to be downloaded */
+  async #download(key: string, path: string): Promise<boolean> {
+    const take = ({ body }: Response): Promise<void> =>
+      pipeline(Readable.fromWeb(body! as never), createWriteStream(path));
+    const { status } = await this.#send(key, { method: "GET" }, { accept: [404], take });
+    return status !== 404;
+  }
+
+  /** A path on this machine for an object on its way. @throws GpruneError STORE_FAILED */
+  async #scratchFile(): Promise<string> {
+    await mkdir(this.#scratch, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw storeFailed(this.#scratch, error);
+    });
+    return join(this.#scratch, `gprune-store-${randomUUID()}`);
+  }
+
+  /** Sends until there is an answer that says something and was read to its end. @throws GpruneError STORE_FAILED */
+  async #send<T = never>(
+    key: string,
+    request: S3Request,
+    { accept = [], take }: Handling<T> = {},
+  ): Promise<Answer<T>> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const answer = await this.#client.fetch(`${this.#root}/${key}`, request as RequestInit);
+        const { status, headers, ok } = answer;
+        if (ok && take !== undefined) return { status, headers, taken: await take(answer) };
+        // A body that nobody reads holds its connection.
+        await discard(answer);
+        if (ok || accept.includes(status)) return { status, headers };
+        throw TEMPORARY.has(status) ? new Error(`status ${status}`) : new FinalAnswer(`status ${status}`);
+      } catch (error) {
+        if (error instanceof FinalAnswer) throw storeFailed(this.name, error, GpruneError);
+        if (attempt === MAX_ATTEMPTS) throw storeFailed(this.name, causeOf(error));
+        await pause(attempt);
+      }
+    }
+  }
+}
+
+/** @throws GpruneError BAD_ARGUMENT without credentials */
+function clientOf(environment: Environment): AwsClient {
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = environment;
+  if (!accessKeyId || !secretAccessKey) {
+    throw new GpruneError(
+      "BAD_ARGUMENT",
+      "--store: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, got none",
+      {
+        hint: "A store in a bucket takes the variables of the AWS command line.",
+      },
+    );
+  }
+  const sessionToken = environment.AWS_SESSION_TOKEN;
+  return new AwsClient({
+    accessKeyId,
+    secretAccessKey,
+    ...(sessionToken && { sessionToken }),
+    service: "s3",
+    region: regionOf(environment),
+    // What is tried again is decided here.
+    retries: 0,
+  });
+}
+
+function addressOf(bucket: string, environment: Environment): string {
+  const endpoint = environment.AWS_ENDPOINT_URL_S3 || environment.AWS_ENDPOINT_URL;
+  if (endpoint) return `${endpoint.replace(/\/$/, "")}/${bucket}`;
+  return `https://${bucket}.s3.${regionOf(environment)}.amazonaws.com`;
+}
+
+function regionOf(environment: Environment): string {
+  return environment.AWS_REGION || environment.AWS_DEFAULT_REGION || "us-east-1";
+}
+
+function objectPath({ sha256 }: Digest): string {
+  return `objects/${sha256.slice(0, 2)}/${sha256}`;
+}
+
+/** The text of a record. What is no text is no record of anybody's, which whoever reads it sees. */
+async function recordText({ body }: Response): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of body ?? []) {
+    bytes += piece.length;
+    if (bytes > MAX_RECORD) throw new FinalAnswer(`a record of more than ${MAX_RECORD} bytes`);
+    pieces.push(piece);
+  }
+  return new TextDecoder().decode(Buffer.concat(pieces));
+}
+
+/** What an error is about: those of `fetch` only say that it failed. */
+function causeOf(error: unknown): unknown {
+  return (error instanceof Error && error.cause) || error;
+}
+
+/** Lets go of a body, and of what may have broken it off. */
+async function discard({ body }: Response): Promise<void> {
+  await body?.cancel().catch(() => {});
+}
+
+function pause(attempt: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, PAUSE_MS * 2 ** (attempt - 1)));
+}

@@ -1,0 +1,368 @@
+/**
+ * Text from files: plain text, JSON Lines or a JSON list with a text field, Parquet with a text column, or a directory
+ * of files (text_directory.ts says which are read); on the disk or on the hub. A file larger than the limit is sampled
+ * in evenly spaced pieces cut at line ends, or at spaces where a text has no lines, so that huge corpora cost no more
+ * than small ones. The files of a directory share the limit; where pieces would be too short to say much, there are
+ * fewer of them, and where there are too many files even for one piece of each, evenly spaced files are read.
+ */
+import { stat } from "node:fs/promises";
+import { plainName } from "../../base/plain_text.ts";
+import { type OnProgress, silent } from "../../base/progress.ts";
+import { GpruneError } from "../../errors.ts";
+import { endingOf, kindOfPath, PositionalFile } from "../files/file.ts";
+import { isJsonObject, MAX_JSON_DEPTH, parseJson } from "../files/json.ts";
+import { decodeUtf8 } from "../files/utf8.ts";
+import { isHubAddress, parseHubAddress } from "../hub/address.ts";
+import { type HubOptions, hubFile } from "../hub/hub.ts";
+import {
+  asConversation,
+  CONVERSATION_FIELDS,
+  type Conversation,
+  type ConversationRenderer,
+} from "./conversations.ts";
+import { evenlyWithin } from "./evenly.ts";
+import { jsonLines } from "./json_lines.ts";
+import { parquetTexts } from "./parquet_process.ts";
+import {
+  type FoundFile,
+  type FoundFiles,
+  PACKED,
+  skippedText,
+  TEXT_FIELDS,
+  textFilesIn,
+} from "./text_directory.ts";
+
+/** Pieces that are read of a file that is too large, at most. */
+const MAX_PIECES = 32;
+/** Bytes of a piece, at least, unless a single file had less: room for whole documents, and for windows inside them. */
+const MIN_PIECE_BYTES = 2 ** 16;
+const LINE_FEED = 10;
+const SPACE = 32;
+/** What a shell hands over beside files, `<(COMMAND)` among it; a process started by this one has others, or none. */
+const STREAM = /^\/(?:dev\/stdin|(?:dev|proc\/self)\/fd\/.*)$/;
+/** A JSON list is parsed as one document. */
+const MAX_LIST_BYTES = 2 ** 28;
+
+export interface TextOptions extends HubOptions {
+  /**
+   * Gives what makes texts of conversations, which are refused without. Asked where there may be some: most texts are
+   * plain, and most models need no template.
+   */
+  readonly renderer?: (() => ConversationRenderer | undefined) | undefined;
+}
+
+/** A text where it is on the disk. */
+export interface TextPlace {
+  readonly path: string;
+  /** The column or field that was asked for. */
+  readonly column: string | undefined;
+}
+
+/**
+ * Downloads a text of the hub, unless it is in the cache, and takes `#COLUMN` off the names of Parquet and JSON files
+ * and of directories.
+ * @param name - a path, or `hf://datasets/ORG/NAME[@REVISION]/FILE`; each perhaps with `#COLUMN`
+ * @throws GpruneError BAD_ARGUMENT for an address without a file, and as `hubFile`
+ */
+export async function textPlace(name: string, options: HubOptions = {}): Promise<TextPlace> {
+  if (!isHubAddress(name)) return localPlace(name);
+  const { file, ...repo } = parseHubAddress(name)!;
+  if (file !== undefined) {
+    return { path: await hubFile({ ...repo, file }, options), column: repo.column };
+  }
+  throw new GpruneError("BAD_ARGUMENT", `${name}: expected a file, got a repository`, {
+    hint: "Name one: hf://datasets/ORG/NAME/FILE.",
+  });
+}
+
+/** Whether there is a text, as far as that can be said without asking the hub. @throws GpruneError BAD_ARGUMENT */
+export async function mayBeText(name: string): Promise<boolean> {
+  if (isHubAddress(name)) return parseHubAddress(name) !== null;
+  return STREAM.test(name) || (await kindOfPath((await localPlace(name)).path)) !== "missing";
+}
+
+/** Whether a text is a directory's files. */
+export async function isTextDirectory(name: string): Promise<boolean> {
+  return !isHubAddress(name) && (await kindOfPath((await localPlace(name)).path)) === "directory";
+}
+
+async function localPlace(name: string): Promise<TextPlace> {
+  const { path, column } = /^(?<path>.+)#(?<column>[^#/]+)$/.exec(name)?.groups ?? {};
+  if (path === undefined || (await kindOfPath(name)) !== "missing") return { path: name, column: undefined };
+  return (await mayHoldDocuments(path)) ? { path, column } : { path: name, column: undefined };
+}
+
+/** Whether there are columns or fields, and perhaps conversations in them. */
+async function mayHoldDocuments(path: string): Promise<boolean> {
+  return READERS.has(endingOf(path)) || (await kindOfPath(path)) === "directory";
+}
+
+/**
+ * Reads a text. Documents, and files of a directory in the order of their paths, are joined by an empty line;
+ * conversations become text by the renderer and follow each other as it ends them. `column` is meant for the Parquet
+ * and JSON files of a directory; other texts there are read as they are. Progress tells of files that are left out,
+ * because there are too many or because they are no texts.
+ * @param name - as of `textPlace`
+ * @param maxBytes - bytes read in all
+ * @throws GpruneError NOT_FOUND when there is nothing, BAD_TEXT when it is no UTF-8, has no text field or no text; and
+ *   as `textPlace`
+ */
+export async function readText(name: string, maxBytes: number, options: TextOptions = {}): Promise<string> {
+  const { onProgress = silent, renderer } = options;
+  const place = await textPlace(name, options);
+  const render = (await mayHoldDocuments(place.path)) ? renderer?.() : undefined;
+  const { files: found, skipped } = await textFiles(place, { chats: render !== undefined, onProgress });
+  const { files, ...share } = await shareOut(found, maxBytes);
+  const total = files.length;
+  const of = total < found.length ? ` of ${found.length}` : "";
+  const but = skipped.size === 0 ? "" : `, skipped ${skippedText(skipped)}`;
+  const stage = `read ${total}${of} files of ${place.path}${but}`;
+  const parts: string[] = [];
+  let late = 0;
+  for (const [index, file] of files.entries()) {
+    const part = await readTextFile(file, { column: place.column, render, ...share });
+    if (part === null) late++;
+    else parts.push(part);
+    if (of + but !== "") onProgress({ stage, done: index + 1, total, unit: "files" });
+  }
+  const lateStage = `skipped files of ${place.path} that are not UTF-8 after their start`;
+  if (late > 0) onProgress({ stage: lateStage, done: late, total: late, unit: "files" });
+  const text = parts.filter((part) => part !== "").join("\n\n");
+  if (text.trim() !== "") return text;
+  throw new GpruneError("BAD_TEXT", `${name}: expected text, got none`, {
+    hint: "It is empty, holds only white space, or is one line that is too long to be read whole.",
+  });
+}
+
+/** What is read of each of these files. */
+interface Share {
+  readonly files: readonly FoundFile[];
+  /** Bytes of one file, at most. */
+  readonly maxBytes: number;
+  /** Pieces that are read of a file that is larger. */
+  readonly pieces: number;
+}
+
+/** The files, or evenly spaced ones, and what each may have so that no piece is too short and all together fit. */
+async function shareOut(files: readonly FoundFile[], maxBytes: number): Promise<Share> {
+  const least = Math.min(MIN_PIECE_BYTES, Math.max(1, Math.floor(maxBytes / MAX_PIECES)));
+  const equal = Math.floor(maxBytes / files.length);
+  if (equal >= MAX_PIECES * least) return { files, maxBytes: equal, pieces: MAX_PIECES };
+  const sized = await Promise.all(files.map(async (file) => ({ file, size: await textBytes(file.path) })));
+  if (sized.every(({ size }) => size <= equal)) return { files, maxBytes: equal, pieces: MAX_PIECES };
+  const chosen = evenlyWithin(sized, maxBytes, ({ size }) => Math.min(size, least));
+  const share = Math.max(least, Math.floor(maxBytes / chosen.length));
+  return {
+    files: chosen.map(({ file }) => file),
+    maxBytes: share,
+    pieces: Math.min(MAX_PIECES, Math.floor(share / least)),
+  };
+}
+
+/**
+ * An upper bound of the bytes of text in a file; a packed one may hold any number. One that is not there is for its
+ * reader.
+ */
+async function textBytes(path: string): Promise<number> {
+  if (endingOf(path) === PACKED) return Number.POSITIVE_INFINITY;
+  return (await stat(path).catch(() => null))?.size ?? 0;
+}
+
+/** The file, or those of a directory. */
+async function textFiles(
+  { path, column }: TextPlace,
+  options: { readonly chats: boolean; readonly onProgress: OnProgress },
+): Promise<FoundFiles> {
+  const kind = await kindOfPath(path);
+  if (kind === "directory") return textFilesIn(path, { column, ...options });
+  if (kind === "file") return { files: [{ path, guessed: false }], skipped: new Map() };
+  if (kind === "other" || STREAM.test(path)) {
+    throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got a pipe or device`, {
+      hint: "Texts are read in pieces from all over a file, which a pipe cannot give: write it to a file first.",
+    });
+  }
+  const got = kind === "forbidden" ? "one that may not be read" : "none";
+  throw new GpruneError("NOT_FOUND", `${path}: expected a text file or directory, got ${got}`);
+}
+
+/** How much is read of a file, and of which column or field. */
+interface ReadOptions extends Pick<Share, "maxBytes" | "pieces"> {
+  readonly column: string | undefined;
+  readonly render: ConversationRenderer | undefined;
+}
+
+/** A text, or a conversation and where it stands. */
+type Document = string | { readonly conversation: Conversation; readonly where: string };
+
+/** How the documents of a file are found, by the ending of its name; any other file is one text. */
+const READERS: ReadonlyMap<
+  string,
+  (file: PositionalFile, options: ReadOptions) => Promise<readonly Document[]>
+> = new Map([
+  [".jsonl", readLines],
+  [".json", readJson],
+  [PACKED, readParquet],
+]);
+
+/** Null for a file that was taken for text and is none. */
+async function readTextFile({ path, guessed }: FoundFile, options: ReadOptions): Promise<string | null> {
+  const text = PositionalFile.use(path, async (file) => {
+    const documents = await READERS.get(endingOf(path))?.(file, options);
+    if (documents !== undefined) return joined(documents, options);
+    const found = await readPieces(file, { ...options, separators: [LINE_FEED, SPACE] });
+    return found.map((piece) => decodeText(piece.bytes, path)).join("\n");
+  });
+  return text.catch((error: unknown) => {
+    if (guessed && error instanceof GpruneError && error.code === "BAD_TEXT") return null;
+    throw error;
+  });
+}
+
+/** Texts with empty lines between them, and conversations that follow each other. */
+async function joined(documents: readonly Document[], { render }: ReadOptions): Promise<string> {
+  const found = documents.filter((document) => typeof document !== "string");
+  if (found.length === 0) return documents.join("\n\n");
+  const where = (index: number): string => found[index]!.where;
+  if (render === undefined) {
+    throw new GpruneError("BAD_TEXT", `${where(0)}: expected text, got a conversation`, {
+      hint: "A model's chat template makes a text of one, and there is none here.",
+    });
+  }
+  const conversations = found.map(({ conversation }) => conversation);
+  const rendered = await render(conversations, where);
+  let next = 0;
+  const texts = documents.map((document) => (typeof document === "string" ? document : rendered[next++]!));
+  return texts.join(found.length === documents.length ? "" : "\n\n");
+}
+
+/** Rows are texts, or lists of messages. */
+async function readParquet(
+  { path }: PositionalFile,
+  { maxBytes, column, render }: ReadOptions,
+): Promise<readonly Document[]> {
+  const values = await parquetTexts({ path, maxBytes, column, chats: render !== undefined });
+  return values.flatMap((value, row): readonly Document[] => {
+    if (typeof value === "string") return [value];
+    if (isEmptyList(value)) return [];
+    const conversation = asConversation(value);
+    const where = `${path} item ${row + 1} of those read`;
+    if (conversation !== null) return [{ conversation, where }];
+    throw new GpruneError("BAD_TEXT", `${where}: expected a list of messages, got others`, {
+      hint: MESSAGE_HINT,
+    });
+  });
+}
+
+async function readLines(file: PositionalFile, options: ReadOptions): Promise<readonly Document[]> {
+  const { column } = options;
+  const found = await readPieces(file, { ...options, separators: [LINE_FEED] });
+  return found.flatMap((piece) => {
+    const place = placeOf(file.path, piece);
+    const lines = jsonLines(decodeText(piece.bytes, file.path), (line) => `${place}:${line}`);
+    return Array.from(lines, ({ where, value }) => textsOf(value, { where, column })).flat();
+  });
+}
+
+/** A list of documents, or in spite of its name JSON Lines, as many data sets have it. */
+async function readJson(file: PositionalFile, options: ReadOptions): Promise<readonly Document[]> {
+  const start = new TextDecoder().decode(await file.read(0, Math.min(file.size, 64))).trimStart();
+  if (!start.startsWith("[")) return readLines(file, options);
+  const { path: where, size } = file;
+  const limits = { maxBytes: MAX_LIST_BYTES, maxDepth: MAX_JSON_DEPTH };
+  if (size > limits.maxBytes) {
+    throw new GpruneError("BAD_FILE", `${where}: expected at most ${limits.maxBytes} bytes, got ${size}`, {
+      hint: "Write it as JSON Lines, of which samples are read.",
+    });
+  }
+  const documents = parseJson(await file.read(0, size), { ...limits, where }) as readonly unknown[];
+  const { maxBytes, column } = options;
+  const stride = Math.max(1, Math.ceil(size / maxBytes));
+  return documents
+    .filter((_, index) => index % stride === 0)
+    .flatMap((document, index) =>
+      textsOf(document, { where: `${where} item ${index * stride + 1}`, column }),
+    );
+}
+
+/** A part of a file, from byte `start`. */
+interface Piece {
+  readonly start: number;
+  readonly bytes: Uint8Array;
+}
+
+/** The whole file, or evenly spaced pieces between two bytes of the first separator that a piece has twice. */
+async function readPieces(
+  file: PositionalFile,
+  { maxBytes, pieces, separators }: ReadOptions & { readonly separators: readonly number[] },
+): Promise<readonly Piece[]> {
+  if (file.size <= maxBytes) return [{ start: 0, bytes: await file.read(0, file.size) }];
+  const length = Math.floor(maxBytes / pieces);
+  const stride = Math.floor(file.size / pieces);
+  const found: Piece[] = [];
+  for (let i = 0; i < pieces; i++) {
+    const bytes = await file.read(i * stride, length);
+    for (const separator of separators) {
+      const first = i === 0 ? 0 : bytes.indexOf(separator) + 1;
+      const last = bytes.lastIndexOf(separator);
+      if (last <= first) continue;
+      found.push({ start: i * stride + first, bytes: bytes.subarray(first, last) });
+      break;
+    }
+  }
+  return found;
+}
+
+/** What comes before the number of a line in messages: the lines of a later piece count from its start. */
+function placeOf(path: string, { start }: Piece): string {
+  return start === 0 ? path : `${path} from byte ${start}`;
+}
+
+/** @throws GpruneError BAD_TEXT for other bytes */
+export function decodeText(bytes: Uint8Array, where: string): string {
+  const hint = "Convert the file to UTF-8.";
+  return decodeUtf8(bytes, { where, code: "BAD_TEXT", expected: "UTF-8 text", hint });
+}
+
+const MESSAGE_HINT = "Messages are objects with role and content, or from and value.";
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
+}
+
+/** What of a document could be its text. */
+function fieldHint(document: unknown): string | undefined {
+  if (!isJsonObject(document)) return undefined;
+  const texts = Object.keys(document).filter((name) => typeof document[name] === "string");
+  if (texts.length === 0) return undefined;
+  const named = texts.slice(0, MAX_FIELDS).map(plainName).join(", ");
+  return `It has texts in ${named}; say which behind the path, as in PATH#${plainName(texts[0]!)}.`;
+}
+
+/** Fields in one message. */
+const MAX_FIELDS = 8;
+
+/**
+ * The text or the conversation of a document; none when it is null, as in a row of Parquet, or a conversation without
+ * messages.
+ * @throws GpruneError BAD_TEXT for a document without the field
+ */
+function textsOf(
+  document: unknown,
+  { where, column }: { readonly where: string; readonly column: string | undefined },
+): readonly Document[] {
+  const names = column === undefined ? [...TEXT_FIELDS, ...CONVERSATION_FIELDS] : [column];
+  const fields = isJsonObject(document) ? names.map((name) => document[name]) : [];
+  const found = fields.find((field) => typeof field === "string");
+  if (typeof found === "string") return [found];
+  const conversation = fields.map(asConversation).find((field) => field !== null);
+  if (conversation !== undefined) return [{ conversation, where }];
+  if (fields.some((field) => field === null || isEmptyList(field))) return [];
+  const orMessages =
+    column === undefined ? ` or a list of messages (${CONVERSATION_FIELDS.join(" or ")})` : "";
+  const texts = column ?? TEXT_FIELDS.join(" or ");
+  throw new GpruneError(
+    "BAD_TEXT",
+    `${where}: expected an object with a text field (${texts})${orMessages}, got none`,
+    { hint: fieldHint(document) },
+  );
+}

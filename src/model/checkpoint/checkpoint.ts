@@ -1,0 +1,233 @@
+/**
+ * Opens a model wherever it lies: a Hugging Face directory or a GGUF file, on the disk or on the hub. Whatever the
+ * format, every tensor the spec asks for is there in the right shape before anything is computed.
+ */
+import { join } from "node:path";
+import { GpruneError, requireWord } from "../../errors.ts";
+import { kindOfPath, PositionalFile, readSmallFile } from "../../io/files/file.ts";
+import { fileInside } from "../../io/files/inside.ts";
+import { CONFIG_JSON_LIMITS, readJsonFile } from "../../io/files/json.ts";
+import { refuseLfsPointer } from "../../io/files/lfs_pointer.ts";
+import { namesIn } from "../../io/files/listing.ts";
+import {
+  INDEX_FILE,
+  openCheckpointTensors,
+  SINGLE_FILE,
+  shardNames,
+} from "../../io/formats/safetensors_shards.ts";
+import { type HubAddress, hubName, isHubAddress, parseHubAddress } from "../../io/hub/address.ts";
+import { type HubOptions, hubFile, hubModelDirectory } from "../../io/hub/hub.ts";
+import { commonDType } from "../../tensor/tensor.ts";
+import { MAX_CARD_BYTES } from "../card_fields.ts";
+import { openGgufModel } from "../gguf/model.ts";
+import { familyOfConfig, readConfig } from "../hf/config.ts";
+import { CARD_FILE, type CarriedFile, type Model } from "../model.ts";
+import { weightsOf } from "../spaces.ts";
+import { MAX_TEMPLATE_BYTES } from "../tokenizer/chat_template.ts";
+import { splitFused } from "./fused.ts";
+import { withStoredHead } from "./stored_head.ts";
+import { withFullNames } from "./stored_names.ts";
+import { requireCountedLayers, unusedTensors } from "./unused_tensors.ts";
+
+/**
+ * Files that travel to the output unchanged, where there are any: what reads and writes text, and what a copy must come
+ * with.
+ */
+const CARRIED_FILES = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "tokenizer.model",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "chat_template.jinja",
+  "generation_config.json",
+  "LICENSE",
+  "LICENSE.txt",
+  "LICENSE.md",
+  "NOTICE",
+  "NOTICE.txt",
+  "USE_POLICY.md",
+] as const;
+
+/** Chat templates beside the first one, where transformers has them (`CHAT_TEMPLATE_DIR` of utils/hub.py). */
+const TEMPLATES_DIRECTORY = "additional_chat_templates";
+const TEMPLATE_NAME = /^additional_chat_templates\/\w[\w.-]{0,99}\.jinja$/;
+const MAX_TEMPLATES = 64;
+
+/** Gemma 3's tokenizer.json, the largest known, has 33 MB. */
+const MAX_CARRIED_BYTES = 2 ** 27;
+
+const MODEL_HINT =
+  "Give a Hugging Face directory (config.json and safetensors), a .gguf file, or hf://ORG/NAME.";
+
+/** Problems listed in one message. */
+const MAX_LISTED = 8;
+
+/**
+ * Opens a checkpoint; weights are read on demand, until `model.weights.close()`. What is on the hub is downloaded into
+ * its cache first, unless it is there.
+ * @param name - a Hugging Face directory or a .gguf file; `hf://ORG/NAME[@REVISION][/FILE.gguf]`; or `ORG/NAME` when
+ *   there is nothing of that name on the disk
+ * @throws GpruneError BAD_ARGUMENT for no name, NOT_FOUND, UNSUPPORTED (family, tensor type), BAD_CONFIG, BAD_FILE, or
+ *   BAD_TENSOR listing what is missing or has the wrong shape; FORBIDDEN and NETWORK from the hub
+ */
+export async function openModel(name: string, options: HubOptions = {}): Promise<Model> {
+  requireWord(name, "model", MODEL_HINT);
+  const path = await localModel(name, options);
+  const opened =
+    (await kindOfPath(path)) === "directory" ? await openHuggingFace(path) : await openGgufModel(path);
+  const model = { ...opened, origin: { ...opened.origin, name, path } };
+  try {
+    checkWeights(model);
+  } catch (error) {
+    await model.weights.close();
+    throw error;
+  }
+  return model;
+}
+
+/** The files that hold a model's configuration and weights, and their sizes in bytes; none for a model in memory. */
+export async function modelFiles({
+  origin: { path },
+}: Model): Promise<readonly { readonly path: string; readonly bytes: number }[]> {
+  if (path === undefined) return [];
+  const names = (await kindOfPath(path)) === "directory" ? await checkpointFiles(path) : [path];
+  const files: { path: string; bytes: number }[] = [];
+  for (const name of names) {
+    files.push({ path: name, bytes: await PositionalFile.use(name, async ({ size }) => size) });
+  }
+  return files;
+}
+
+async function checkpointFiles(directory: string): Promise<readonly string[]> {
+  const single = join(directory, SINGLE_FILE);
+  const index = join(directory, INDEX_FILE);
+  const weights =
+    (await kindOfPath(single)) === "file"
+      ? [single]
+      : [index, ...(await shardNames(index)).map((name) => join(directory, name))];
+  return [join(directory, "config.json"), ...weights];
+}
+
+/** Where a model is on the disk, perhaps only now. */
+async function localModel(name: string, options: HubOptions): Promise<string> {
+  if (!isHubAddress(name) && (await kindOfPath(name)) !== "missing") return name;
+  const address = parseHubAddress(name);
+  if (address === null) {
+    throw new GpruneError("NOT_FOUND", `${name}: expected a model, got no such file or directory`, {
+      hint: MODEL_HINT,
+    });
+  }
+  try {
+    return await fetchModel(address, options);
+  } catch (error) {
+    throw isHubAddress(name) ? error : notHereEither(name, error);
+  }
+}
+
+async function fetchModel(address: HubAddress, options: HubOptions): Promise<string> {
+  const { kind, file } = address;
+  if (kind === "model" && file === undefined) {
+    return hubModelDirectory(address, [...CARRIED_FILES, TEMPLATE_NAME, CARD_FILE], options);
+  }
+  if (kind === "model" && file?.endsWith(".gguf")) return hubFile({ ...address, file }, options);
+  throw new GpruneError("BAD_ARGUMENT", `${hubName(address)}/${file}: expected a model, got another file`, {
+    hint: "Give hf://ORG/NAME or hf://ORG/NAME/FILE.gguf.",
+  });
+}
+
+/** A user who mistyped a path learns that the hub was asked because there is no such path. */
+function notHereEither(name: string, error: unknown): unknown {
+  if (!(error instanceof GpruneError)) return error;
+  const what = `There is no file or directory ${name} either.`;
+  return error.inOtherWords({ hint: `${what} ${error.hint ?? ""}`.trim() });
+}
+
+/**
+ * Compares the tensors a model has with those its spec asks for.
+ * @throws GpruneError BAD_TENSOR listing every difference, up to eight
+ */
+function checkWeights({ spec, weights, origin }: Model): void {
+  const problems = weightsOf(spec).flatMap(({ name, shape }) => {
+    const found = weights.info(name)?.shape;
+    if (found !== undefined && found.join() === shape.join()) return [];
+    return [
+      `${name}: expected [${shape.join(", ")}], got ${found ? `[${found.join(", ")}]` : "no such tensor"}`,
+    ];
+  });
+  if (problems.length === 0) return;
+  const more = problems.length > MAX_LISTED ? [`and ${problems.length - MAX_LISTED} more`] : [];
+  const list = [...problems.slice(0, MAX_LISTED), ...more].map((problem) => `\n  ${problem}`).join("");
+  throw new GpruneError("BAD_TENSOR", `${origin.name}: tensors do not fit the configuration:${list}`, {
+    hint: "config.json and the weights must come from the same model.",
+  });
+}
+
+async function openHuggingFace(directory: string): Promise<Model> {
+  const configPath = await fileInside(directory, "config.json");
+  if ((await kindOfPath(configPath)) === "missing") {
+    const message = `${directory}: expected a model, got a directory without config.json`;
+    throw new GpruneError("NOT_FOUND", message, { hint: MODEL_HINT });
+  }
+  const config = await readJsonFile(configPath, CONFIG_JSON_LIMITS);
+  const declared = readConfig(config, configPath);
+  const stored = await openCheckpointTensors(directory);
+  const tensors = withFullNames(stored);
+  try {
+    requireCountedLayers(tensors, declared, directory);
+    const fused = familyOfConfig(config, configPath).fusedProjections;
+    const { spec, weights } = await withStoredHead({
+      spec: declared,
+      weights: fused ? splitFused(tensors, declared) : tensors,
+    });
+    const unused = unusedTensors(weights, stored, spec);
+    const wanted = weightsOf(spec).map(({ name, shape }) => ({
+      dtype: weights.info(name)?.dtype ?? "none",
+      shape,
+    }));
+    return {
+      spec,
+      weights,
+      files: await carriedFiles(directory),
+      ...(await cardOf(directory)),
+      ...(unused.length > 0 && { unusedTensors: unused }),
+      origin: { name: directory, format: "hf", dtype: commonDType(wanted) },
+    };
+  } catch (error) {
+    await tensors.close();
+    throw error;
+  }
+}
+
+async function carriedFiles(directory: string): Promise<readonly CarriedFile[]> {
+  const files: CarriedFile[] = [];
+  for (const name of [...CARRIED_FILES, ...(await furtherTemplates(directory))]) {
+    const path = await fileInside(directory, name);
+    if ((await kindOfPath(path)) !== "file") continue;
+    const isTemplate = name.endsWith(".jinja");
+    const bytes = await readSmallFile(path, isTemplate ? MAX_TEMPLATE_BYTES : MAX_CARRIED_BYTES);
+    refuseLfsPointer(bytes, { where: path, expected: "the file itself" });
+    files.push({ name, bytes });
+  }
+  return files;
+}
+
+/** Paths of chat templates beside the first one, in their order. */
+async function furtherTemplates(directory: string): Promise<readonly string[]> {
+  const found = await namesIn(join(directory, TEMPLATES_DIRECTORY));
+  const names = found
+    .map((name) => `${TEMPLATES_DIRECTORY}/${name}`)
+    .filter((name) => TEMPLATE_NAME.test(name));
+  return names.slice(0, MAX_TEMPLATES);
+}
+
+/** The model's card; nothing for one of a size that no card has. */
+async function cardOf(directory: string): Promise<Pick<Model, "card">> {
+  const path = await fileInside(directory, CARD_FILE);
+  if ((await kindOfPath(path)) !== "file") return {};
+  return PositionalFile.use(path, async (file) =>
+    file.size > MAX_CARD_BYTES ? {} : { card: await file.read(0, file.size) },
+  );
+}

@@ -1,0 +1,84 @@
+import { describe, expect, it } from "vitest";
+import { tensorsOf } from "../../../test/plans.ts";
+import { randomTensor, tinyModel, tinySpec } from "../../../test/tiny_model.ts";
+import { memorySource } from "../../tensor/memory.ts";
+import type { Tensor, TensorSource } from "../../tensor/tensor.ts";
+import { weightsOf } from "../spaces.ts";
+import type { ModelSpec } from "../spec.ts";
+import { fusedTensors, readFused, splitFused } from "./fused.ts";
+
+const LAYERS = [
+  { neurons: 5, kvGroups: 2, groupSize: 3 },
+  { neurons: 7, kvGroups: 1, groupSize: 1 },
+] as const;
+
+/** A tiny Phi-3 and its checkpoint with fused tensors. */
+async function fusedCheckpoint(): Promise<{
+  readonly spec: ModelSpec;
+  readonly separate: ReadonlyMap<string, Tensor>;
+  readonly fused: Map<string, Tensor>;
+}> {
+  const model = tinyModel({ family: "phi3", layers: LAYERS });
+  const separate = await tensorsOf(model);
+  const fused = new Map(separate);
+  for (const tensor of fusedTensors(model.spec)) {
+    fused.set(tensor.name, await readFused(model.weights, tensor));
+    for (const part of tensor.parts) fused.delete(part);
+  }
+  return { spec: model.spec, separate, fused };
+}
+
+describe("splitFused", () => {
+  it("gives back what was joined, whole and by rows", async () => {
+    const { spec, separate, fused } = await fusedCheckpoint();
+    const split = splitFused(memorySource(fused), spec);
+    expect([...split.names].sort()).toEqual([...separate.keys()].sort());
+    for (const { name, shape } of weightsOf(spec)) {
+      expect(split.info(name)).toEqual({ dtype: "F32", shape });
+      expect(await split.read(name)).toEqual(separate.get(name));
+    }
+    const name = "model.layers.0.self_attn.k_proj.weight";
+    const rows = await split.read(name, { start: 2, end: 5 });
+    expect([...rows.data]).toEqual([...separate.get(name)!.data.subarray(2 * 8, 5 * 8)]);
+  });
+
+  it("joins rows in the order q, k, v and gate, up", async () => {
+    const { fused, separate } = await fusedCheckpoint();
+    const data = (...names: readonly string[]): readonly number[] =>
+      names.flatMap((name) => [...separate.get(`model.layers.1.${name}.weight`)!.data]);
+    expect([...fused.get("model.layers.1.self_attn.qkv_proj.weight")!.data]).toEqual(
+      data("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    );
+    expect([...fused.get("model.layers.1.mlp.gate_up_proj.weight")!.data]).toEqual(
+      data("mlp.gate_proj", "mlp.up_proj"),
+    );
+  });
+
+  it("refuses rows outside a part, although the fused tensor has them", async () => {
+    const { spec, fused } = await fusedCheckpoint();
+    const split = splitFused(memorySource(fused), spec);
+    await expect(
+      split.read("model.layers.0.self_attn.k_proj.weight", { start: 0, end: 9 }),
+    ).rejects.toMatchObject({ code: "BAD_TENSOR" });
+  });
+
+  it.each([[[33, 8]], [[31, 8]], [[]]])(
+    "does not pass a fused tensor of shape %j off as its parts",
+    async (shape) => {
+      const { spec, fused } = await fusedCheckpoint();
+      const name = "model.layers.0.self_attn.qkv_proj.weight";
+      expect(fused.get(name)!.shape).toEqual([40, 8]);
+      fused.set(name, randomTensor(shape));
+      const split = splitFused(memorySource(fused), spec);
+      for (const projection of ["q_proj", "k_proj", "v_proj"]) {
+        expect(split.info(`model.layers.0.self_attn.${projection}.weight`)?.shape).toEqual(shape);
+      }
+    },
+  );
+
+  it("knows no part of a tensor that is missing", () => {
+    const empty: TensorSource = memorySource(new Map());
+    const split = splitFused(empty, tinySpec({ family: "phi3" }));
+    expect(split.info("model.layers.0.mlp.up_proj.weight")).toBeUndefined();
+  });
+});

@@ -1,0 +1,97 @@
+/**
+ * Families that store several projections as one tensor (Phi-3: q, k, v as `qkv_proj`, gate and up as
+ * `gate_up_proj`). Reading splits them into the usual seven projections, writing joins them again.
+ */
+import { internalError } from "../../errors.ts";
+import { checkRows } from "../../tensor/memory.ts";
+import { elementCount, type Tensor, type TensorSource } from "../../tensor/tensor.ts";
+import { projectionName } from "../spaces.ts";
+import type { ModelSpec, Projection } from "../spec.ts";
+
+/** Fused tensors and their parts, in the order of rows. */
+const FUSIONS: readonly { readonly fused: string; readonly parts: readonly Projection[] }[] = [
+  { fused: "self_attn.qkv_proj", parts: ["q_proj", "k_proj", "v_proj"] },
+  { fused: "mlp.gate_up_proj", parts: ["gate_proj", "up_proj"] },
+];
+
+/** A tensor made of the rows of others. */
+export interface FusedTensor {
+  readonly name: string;
+  readonly parts: readonly string[];
+}
+
+/** The fused tensors of a whole model. */
+export function fusedTensors(spec: ModelSpec): readonly FusedTensor[] {
+  return spec.layers.flatMap((_, index) =>
+    FUSIONS.map(({ fused, parts }) => ({
+      name: `model.layers.${index}.${fused}.weight`,
+      parts: parts.map((part) => projectionName(index, part)),
+    })),
+  );
+}
+
+/** Rows `start` to `end` of a fused tensor, which has `total`. */
+interface Part {
+  readonly fused: string;
+  readonly start: number;
+  readonly end: number;
+  readonly total: number;
+}
+
+/**
+ * The same tensors with fused ones presented as their parts; reads just the rows of a part. A fused tensor of another
+ * height gives every part its own shape, which is never a part's, so that it is noticed.
+ */
+export function splitFused(source: TensorSource, spec: ModelSpec): TensorSource {
+  const partRows = new Map<string, Part>();
+  const hidden = new Set<string>();
+  for (const { name, parts } of fusedTensors(spec)) {
+    hidden.add(name);
+    const total = parts.reduce((sum, part) => sum + rowsOf(spec, part), 0);
+    let start = 0;
+    for (const part of parts) {
+      const end = start + rowsOf(spec, part);
+      partRows.set(part, { fused: name, start, end, total });
+      start = end;
+    }
+  }
+  return {
+    names: [...source.names.filter((name) => !hidden.has(name)), ...partRows.keys()],
+    info: (name) => {
+      const part = partRows.get(name);
+      if (part === undefined) return source.info(name);
+      const fused = source.info(part.fused);
+      if (fused?.shape[0] !== part.total) return fused;
+      return { dtype: fused.dtype, shape: fused.shape.with(0, part.end - part.start) };
+    },
+    read: async (name, rows) => {
+      const part = partRows.get(name);
+      if (part === undefined) return source.read(name, rows);
+      if (rows !== undefined) checkRows(rows, [part.end - part.start], name);
+      const range = { start: part.start + (rows?.start ?? 0), end: rows ? part.start + rows.end : part.end };
+      return source.read(part.fused, range);
+    },
+    close: () => source.close(),
+  };
+}
+
+/** The rows of several tensors one after another. */
+export async function readFused(source: TensorSource, { name, parts }: FusedTensor): Promise<Tensor> {
+  const tensors = await Promise.all(parts.map((part) => source.read(part)));
+  const width = tensors[0]!.shape[1];
+  if (width === undefined) throw internalError(`${name} is made of vectors`);
+  const rows = tensors.reduce((sum, { shape }) => sum + shape[0]!, 0);
+  const data = new Float32Array(elementCount([rows, width]));
+  let offset = 0;
+  for (const tensor of tensors) {
+    data.set(tensor.data, offset);
+    offset += tensor.data.length;
+  }
+  return { shape: [rows, width], data };
+}
+
+function rowsOf({ layers, headDim }: ModelSpec, name: string): number {
+  const { neurons, kvGroups, groupSize } = layers[Number(name.split(".")[2])]!;
+  if (name.includes(".mlp.")) return neurons;
+  return kvGroups * headDim * (name.includes("q_proj") ? groupSize : 1);
+}

@@ -1,0 +1,240 @@
+/**
+ * The architectures of GGUF files as data: which family they are, how llama.cpp stores them and what it loads. No other
+ * file asks for an architecture by name.
+ *
+ * Facts from conversion/ and src/models/ of ggml-org/llama.cpp; what it loads was tried with its release v0.5.0.
+ */
+import { GpruneError } from "../../errors.ts";
+import { type ModelSpec, PROJECTIONS, type Projection } from "../spec.ts";
+
+/** What llama.cpp can hold under the name of an architecture. */
+export interface GgufLoads {
+  /** Families of ours whose computation it is. */
+  readonly families: readonly string[];
+  /** Layers may have different widths; else llama.cpp builds every layer like the first. */
+  readonly perLayerWidths: boolean;
+  /** Projections that may carry a bias. */
+  readonly biases: readonly Projection[];
+  /** The heads together must be as wide as the hidden state, N * H = C. */
+  readonly fullWidthAttention: boolean;
+  /** There is no output matrix besides the embedding. */
+  readonly tiedOnly: boolean;
+  /** Rotary frequencies may be divided by Llama 3's factors. */
+  readonly rotaryFactors: boolean;
+  /** Rotary frequencies may be divided by LongRoPE's factors. */
+  readonly longrope: boolean;
+  /** A part of each head may stay unrotated. */
+  readonly partialRotation: boolean;
+  /** Sliding windows are computed; else every token sees all before it. */
+  readonly windows: boolean;
+  /** Logits may be capped by a tangent. */
+  readonly logitSoftcap: boolean;
+}
+
+export interface GgufArchitecture {
+  /** Key into the table of families (families.ts). */
+  readonly family: string;
+  readonly activation: ModelSpec["activation"];
+  /** Rows of q_proj and k_proj are interleaved for llama.cpp's rotation of neighbouring channels. */
+  readonly permuted: boolean;
+  /** Norm weights are stored with the family's offset added, 1 + w. */
+  readonly offsetNorms: boolean;
+  /** Tensors that hold the rows of several projections, one after another. */
+  readonly fused: Readonly<Record<string, readonly Projection[]>>;
+  /** How the vocabulary of type "llama" becomes merges: by score, or by position in the file. */
+  readonly mergeOrder: "score" | "position";
+  /**
+   * Layers with a sliding window where the file names a window and no pattern: every layer but each n-th; 0 all
+   * layers, null none.
+   */
+  readonly fullAttentionEvery: number | null;
+  /** Tokens of the window where the file is silent; null: none. */
+  readonly defaultWindow: number | null;
+  /** Cap of the scores where the file is silent, for they always have one; null: they never have. */
+  readonly defaultScoreSoftcap: number | null;
+  /** Cap of the logits where the file is silent, for they always have one; null: they have what the file says. */
+  readonly defaultLogitSoftcap: number | null;
+  /** Each n-th layer is not rotated; null: all are. */
+  readonly unrotatedEvery: number | null;
+  /** Base of the rotation in windowed layers where the file is silent; null: the same as in the others. */
+  readonly localRopeTheta: number | null;
+  /** Number of layers of the one size whose scores are scaled by (C / N)^-1/2 instead of H^-1/2. */
+  readonly hiddenScaledLayers: number | null;
+  /**
+   * The file gives factors on embeddings, scores, what is added to the stream, and logits; and `rope.scaling.finetuned`
+   * says whether heads are rotated at all.
+   */
+  readonly multipliers: boolean;
+  readonly loads: GgufLoads;
+}
+
+const LLAMA_LOADS: GgufLoads = {
+  families: ["llama", "mistral"],
+  perLayerWidths: false,
+  biases: PROJECTIONS,
+  fullWidthAttention: false,
+  tiedOnly: false,
+  rotaryFactors: true,
+  longrope: true,
+  partialRotation: false,
+  windows: false,
+  logitSoftcap: false,
+};
+const NO_EXTRAS: GgufLoads = { ...LLAMA_LOADS, biases: [], rotaryFactors: false, longrope: false };
+
+const QKV = ["q_proj", "k_proj", "v_proj"] as const;
+const FUSED_QKV = { attn_qkv: QKV } as const;
+
+const LLAMA: GgufArchitecture = {
+  family: "llama",
+  activation: "silu",
+  permuted: true,
+  offsetNorms: false,
+  fused: {},
+  mergeOrder: "score",
+  fullAttentionEvery: null,
+  defaultWindow: null,
+  defaultScoreSoftcap: null,
+  defaultLogitSoftcap: null,
+  unrotatedEvery: null,
+  localRopeTheta: null,
+  hiddenScaledLayers: null,
+  multipliers: false,
+  loads: LLAMA_LOADS,
+};
+
+const GEMMA: GgufArchitecture = {
+  ...LLAMA,
+  family: "gemma",
+  activation: "gelu_tanh",
+  permuted: false,
+  offsetNorms: true,
+  mergeOrder: "position",
+};
+
+/** A family's own architecture stands before those that hold it as well: the first one that fits is written. */
+const ARCHITECTURES: ReadonlyMap<string, GgufArchitecture> = new Map<string, GgufArchitecture>([
+  ["llama", LLAMA],
+  [
+    "qwen2",
+    {
+      ...LLAMA,
+      family: "qwen2",
+      permuted: false,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["qwen2"],
+        biases: QKV,
+        fullWidthAttention: true,
+      },
+    },
+  ],
+  [
+    "qwen3",
+    { ...LLAMA, family: "qwen3", permuted: false, loads: { ...NO_EXTRAS, families: ["qwen3"], biases: QKV } },
+  ],
+  [
+    "gemma",
+    {
+      ...GEMMA,
+      loads: { ...NO_EXTRAS, families: ["gemma"], biases: QKV, tiedOnly: true },
+    },
+  ],
+  [
+    "gemma2",
+    {
+      ...GEMMA,
+      family: "gemma2",
+      fullAttentionEvery: 2,
+      defaultWindow: 4096,
+      defaultScoreSoftcap: 50,
+      defaultLogitSoftcap: 30,
+      // Gemma 2 27B.
+      hiddenScaledLayers: 46,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["gemma2"],
+        biases: QKV,
+        tiedOnly: true,
+        windows: true,
+        logitSoftcap: true,
+      },
+    },
+  ],
+  [
+    "gemma3",
+    {
+      ...GEMMA,
+      family: "gemma3_text",
+      fullAttentionEvery: 6,
+      localRopeTheta: 10_000,
+      // Gemma 3 27B.
+      hiddenScaledLayers: 62,
+      loads: { ...NO_EXTRAS, families: ["gemma3_text"], biases: QKV, windows: true, logitSoftcap: true },
+    },
+  ],
+  [
+    "phi3",
+    {
+      ...LLAMA,
+      family: "phi3",
+      permuted: false,
+      fused: { ...FUSED_QKV, ffn_up: ["gate_proj", "up_proj"] },
+      fullAttentionEvery: 0,
+      loads: {
+        ...NO_EXTRAS,
+        families: ["phi3"],
+        fullWidthAttention: true,
+        longrope: true,
+        partialRotation: true,
+      },
+    },
+  ],
+  [
+    "granite",
+    { ...LLAMA, family: "granite", multipliers: true, loads: { ...LLAMA_LOADS, families: ["granite"] } },
+  ],
+  [
+    "smollm3",
+    {
+      ...LLAMA,
+      family: "smollm3",
+      unrotatedEvery: 4,
+      loads: { ...NO_EXTRAS, families: ["smollm3"], biases: QKV },
+    },
+  ],
+  // Llama with widths by layer, made for Nemotron; llama.cpp reads every Llama of uneven layers through it.
+  [
+    "deci",
+    { ...LLAMA, loads: { ...LLAMA_LOADS, families: ["llama", "mistral", "qwen2"], perLayerWidths: true } },
+  ],
+  // Apple's OpenELM is a tied Qwen3 of uneven layers.
+  [
+    "openelm",
+    {
+      ...LLAMA,
+      family: "qwen3",
+      permuted: false,
+      fused: FUSED_QKV,
+      loads: { ...NO_EXTRAS, families: ["qwen3"], perLayerWidths: true, tiedOnly: true },
+    },
+  ],
+]);
+
+/** Architectures that hold a family, by name, best first. */
+export function architecturesOfFamily(family: string): readonly (readonly [string, GgufArchitecture])[] {
+  return [...ARCHITECTURES].filter(([, { loads }]) => loads.families.includes(family));
+}
+
+/**
+ * @param name - general.architecture
+ * @throws GpruneError UNSUPPORTED for architectures that are not in the table
+ */
+export function architectureByName(name: string, where: string): GgufArchitecture {
+  const architecture = ARCHITECTURES.get(name);
+  if (architecture !== undefined) return architecture;
+  const known = [...ARCHITECTURES.keys()].join(", ");
+  throw new GpruneError("UNSUPPORTED", `${where}: expected one of the architectures ${known}, got ${name}`, {
+    hint: "Use the original Hugging Face checkpoint if its family is supported.",
+  });
+}

@@ -1,0 +1,104 @@
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { temporaryDirectory } from "../../../test/directories.ts";
+import { maxDifference } from "../../../test/numbers.ts";
+import { randomWindows } from "../../../test/random_windows.ts";
+import { blockWeightAt } from "../../../test/stored_blocks.ts";
+import { type TinyModelOptions, tinyModel } from "../../../test/tiny_model.ts";
+import { GEMMA2_SWITCHES } from "../../../test/tiny_variants.ts";
+import type { GgufDType } from "../../base/choices.ts";
+import { Decoding, loadDecoder } from "../../evaluate/decoding.ts";
+import { generate } from "../../evaluate/generate.ts";
+import { exportGguf } from "../../export/gguf.ts";
+import { DecoderRunner } from "../../graph/decoder/decoder_runner.ts";
+import { Runtime } from "../../graph/runtime/runtime.ts";
+import { openModel } from "../checkpoint/checkpoint.ts";
+import type { Model } from "../model.ts";
+import { weightsOf } from "../spaces.ts";
+
+const runtime = new Runtime({ threads: 1 });
+afterAll(() => runtime.close());
+
+const SIZES = { hiddenSize: 256, headDim: 64, vocabSize: 96 } as const;
+const rope = { theta: 100, rotaryDim: 64, scaling: null } as const;
+/** The second has rows of down_proj that fill no whole blocks. */
+const LAYERS = [
+  { neurons: 256, rope },
+  { neurons: 72, kvGroups: 1, rope },
+] as const;
+const BIASES = ["q_proj", "k_proj", "v_proj"] as const;
+
+/** By what is particular in how they are stored. */
+const CASES: Readonly<Record<string, TinyModelOptions>> = {
+  "llama, whose heads are permuted": { layers: LAYERS },
+  "phi3, whose projections are fused": { family: "phi3", tiedEmbeddings: false, layers: LAYERS },
+  "qwen2, with biases": { family: "qwen2", layers: LAYERS.map((layer) => ({ ...layer, biases: BIASES })) },
+  "gemma2, whose norms have an offset": {
+    family: "gemma2",
+    ...GEMMA2_SWITCHES,
+    embeddingScale: Math.sqrt(SIZES.hiddenSize),
+    layers: LAYERS.map((layer, index) => ({ ...layer, window: index === 0 ? 4 : null })),
+  },
+};
+
+async function withExport(
+  options: TinyModelOptions,
+  dtype: GgufDType,
+  use: (model: Model) => Promise<void>,
+): Promise<void> {
+  const path = join(await temporaryDirectory(), "model.gguf");
+  await exportGguf(tinyModel({ ...SIZES, ...options }), path, { dtype });
+  const model = await openModel(path);
+  try {
+    await use(model);
+  } finally {
+    await model.weights.close();
+  }
+}
+
+describe.each(Object.entries(CASES))("a file of %s", (_, options) => {
+  it.each(["q8_0", "q4_0", "q4_k", "q6_k"] as const)(
+    "of type %s gives its matrices in blocks",
+    async (dtype) => {
+      await withExport(options, dtype, async ({ spec, weights }) => {
+        let inBlocks = 0;
+        for (const { name, shape } of weightsOf(spec)) {
+          const layout = weights.blocks!.layout(name);
+          const wholeBlocks = shape.length === 2 && shape[1]! % 32 === 0;
+          expect(layout !== undefined, name).toBe(wholeBlocks);
+          if (layout === undefined) continue;
+          inBlocks++;
+          const blocks = await weights.blocks!.read(name);
+          expect(blocks.shape).toEqual(shape);
+          expect(blocks.layout).toEqual(layout);
+          const { data } = await weights.read(name);
+          const weightsInBlocks = Float64Array.from(data, (__, index) => blockWeightAt(blocks, index));
+          expect(maxDifference(weightsInBlocks, data), name).toBeLessThan(1e-6);
+        }
+        expect(inBlocks).toBeGreaterThan(10);
+      });
+    },
+  );
+
+  it("goes on with the tokens that float32 weights give", async () => {
+    await withExport(options, "q4_k", async (model) => {
+      const runner = new DecoderRunner(model, runtime);
+      const prompt = randomWindows([5], { vocabSize: SIZES.vocabSize })[0]!;
+      const decoding = new Decoding(await loadDecoder(runner), 1);
+      const expected: number[] = [];
+      for (let ids = prompt; expected.length < 8; ids = Int32Array.of(expected.at(-1)!)) {
+        const { data } = await decoding.append(ids);
+        expected.push(data.indexOf(Math.max(...data)));
+      }
+      const tokens = await generate(runner, prompt, { maxTokens: 8, stopIds: [] });
+      expect([...tokens]).toEqual(expected);
+    });
+  });
+});
+
+it.each(["f32", "f16", "bf16"] as const)("a file of %s gives none", async (dtype) => {
+  await withExport({ layers: LAYERS }, dtype, async ({ spec, weights }) => {
+    for (const { name } of weightsOf(spec)) expect(weights.blocks!.layout(name)).toBeUndefined();
+    await expect(weights.blocks!.read("lm_head.weight")).rejects.toMatchObject({ code: "BAD_TENSOR" });
+  });
+});

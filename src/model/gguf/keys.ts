@@ -1,0 +1,57 @@
+/** The keys of a GGUF file under its architecture's name, with the checks that all of them share. */
+import { GpruneError } from "../../errors.ts";
+import type { GgufFile } from "../../io/formats/gguf.ts";
+import type { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
+import { decimal } from "./rotary.ts";
+
+export class GgufKeys {
+  readonly file: GgufFile;
+  readonly metadata: GgufMetadata;
+  /** `llama.`. */
+  readonly #prefix: string;
+
+  constructor(file: GgufFile, metadata: GgufMetadata) {
+    this.file = file;
+    this.metadata = metadata;
+    this.#prefix = `${metadata.text("general.architecture")}.`;
+  }
+
+  key(name: string): string {
+    return this.#prefix + name;
+  }
+
+  /** @throws GpruneError BAD_FILE unless it is an integer from 1 to `most` */
+  size(name: string, most: number = 2 ** 31): number {
+    const value = this.metadata.number(this.key(name));
+    if (Number.isInteger(value) && value > 0 && value <= most) return value;
+    throw new GpruneError("BAD_FILE", this.message(name, `an integer from 1 to ${most}`, value));
+  }
+
+  /** A size that may be 0. */
+  count(name: string): number {
+    return this.metadata.number(this.key(name)) === 0 ? 0 : this.size(name);
+  }
+
+  /** A factor, which llama.cpp takes as absent when it is 0. */
+  factor<Absent extends number | null>(name: string, absent: Absent): number | Absent {
+    const value = this.metadata.optionalNumber(this.key(name)) ?? 0;
+    return value === 0 ? absent : this.positive(name, value);
+  }
+
+  /** A setting that nothing can be computed with unless it is positive. */
+  positive(name: string, value: number): number {
+    if (Number.isFinite(value) && value > 0) return decimal(value);
+    throw new GpruneError("BAD_FILE", this.message(name, "a positive number", value));
+  }
+
+  /** A number that may be 0. */
+  notNegative(name: string): number {
+    const value = this.metadata.number(this.key(name));
+    if (Number.isFinite(value) && value >= 0) return decimal(value);
+    throw new GpruneError("BAD_FILE", this.message(name, "a number of at least 0", value));
+  }
+
+  message(where: string, expected: string, got: string | number): string {
+    return `${this.file.path}: ${where}: expected ${expected}, got ${got}`;
+  }
+}

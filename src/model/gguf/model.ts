@@ -1,0 +1,126 @@
+/**
+ * GGUF files as models: tensors under Llama checkpoint names and in their row order, the spec from the metadata, the
+ * tokenizer rebuilt as Hugging Face files. Every tensor of the file must have a place in the model, since one that is
+ * left out would change what is computed.
+ */
+
+import { plainName } from "../../base/plain_text.ts";
+import { GpruneError } from "../../errors.ts";
+import { dequantizerOf, GGML_TYPES } from "../../io/formats/ggml_types.ts";
+import { type GgufFile, openGguf } from "../../io/formats/gguf.ts";
+import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
+import { commonDType } from "../../tensor/tensor.ts";
+import { frontMatterLines, inheritedCard } from "../card_fields.ts";
+import type { Model } from "../model.ts";
+import type { ModelSpec } from "../spec.ts";
+import { architectureByName, type GgufArchitecture } from "./architectures.ts";
+import { ggufPlaces } from "./places.ts";
+import { specOfGguf } from "./spec.ts";
+import { tokenizerFilesOfGguf } from "./tokenizer.ts";
+import { type StoredWeight, storedWeights } from "./weights.ts";
+
+/** Tensors that hold no weights: rotary factors, which the spec has, and obsolete tables of rotary angles. */
+const ROTARY_TABLE = /^(rope_freqs|rope_factors_(long|short)|blk\.\d+\.(attn_rot_embd|rope_freqs))\.weight$/;
+
+/** What a file says that holds for the model in any other form; what it says of its own form is written anew. */
+const CARRIED_KEYS =
+  /^tokenizer\.|^general\.(?!architecture$|file_type$|quantization_version$|alignment$|size_label$)/;
+
+/**
+ * Opens a GGUF file as a model. Weights are read and dequantised on demand; the model's source owns the file.
+ * Shapes are not checked here (checkWeights in checkpoint.ts does that for every format).
+ * @throws GpruneError NOT_FOUND, BAD_FILE, or UNSUPPORTED for architectures, tensor types and tokenizers that are not
+ *   read
+ */
+export async function openGgufModel(path: string): Promise<Model> {
+  const file = await openGguf(path);
+  try {
+    const metadata = new GgufMetadata(path, file.metadata);
+    const name = metadata.text("general.architecture");
+    const architecture = architectureByName(name, path);
+    const spec = await specOfGguf(file, architecture);
+    const stored = placeTensors(file, spec, architecture);
+    const infos = file.source.names.map((tensor) => file.source.info(tensor)!);
+    return {
+      spec,
+      weights: storedWeights(file.source, stored),
+      files: tokenizerFilesOfGguf(metadata, {
+        path,
+        mergeOrder: architecture.mergeOrder,
+        maxLength: spec.maxPositions,
+      }),
+      ggufMetadata: await carriedMetadata(file),
+      ...cardOf(file),
+      origin: { name: path, format: "gguf", architecture: name, dtype: commonDType(infos) },
+    };
+  } catch (error) {
+    await file.source.close();
+    throw error;
+  }
+}
+
+/** The tokenizer, and who made the model under which name and licence. */
+async function carriedMetadata(file: GgufFile): Promise<ReadonlyMap<string, Uint8Array>> {
+  const keys = [...file.metadata.keys()].filter((key) => CARRIED_KEYS.test(key));
+  const entries = keys.map(async (key) => [key, await file.encodedValue(key)] as const);
+  return new Map(await Promise.all(entries));
+}
+
+/** Licence and languages, as a card has them. */
+function cardOf({ metadata }: GgufFile): Pick<Model, "card"> {
+  const fields = Object.entries({
+    license: metadata.get("general.license"),
+    license_name: metadata.get("general.license.name"),
+    license_link: metadata.get("general.license.link"),
+    language: metadata.get("general.languages"),
+  });
+  const texts = fields.filter(([, value]) => [value].flat().every((item) => typeof item === "string"));
+  return inheritedCard(Buffer.from(`---\n${frontMatterLines(Object.fromEntries(texts))}---\n`));
+}
+
+/** Where the file holds each weight of the model; weights it lacks are left out. */
+function placeTensors(
+  { path, source }: GgufFile,
+  spec: ModelSpec,
+  architecture: GgufArchitecture,
+): ReadonlyMap<string, StoredWeight> {
+  const stored = new Map<string, StoredWeight>();
+  /** Rows of each tensor that earlier weights took. */
+  const taken = new Map<string, number>();
+  for (const { weight, tensor, fused, permutedHeadDim, normOffset } of ggufPlaces(spec, architecture)) {
+    const info = source.info(tensor);
+    if (info === undefined) continue;
+    const start = taken.get(tensor) ?? 0;
+    const end = fused ? start + weight.shape[0]! : info.shape[0]!;
+    taken.set(tensor, end);
+    stored.set(weight.name, { tensor, rows: { start, end }, permutedHeadDim, addend: -normOffset });
+  }
+  for (const name of source.names) checkTensor({ path, source }, name, taken.get(name));
+  return stored;
+}
+
+/** A tensor must be taken by weights completely and be of a type that can be read. */
+function checkTensor(
+  { path, source }: Pick<GgufFile, "path" | "source">,
+  name: string,
+  takenRows: number | undefined,
+): void {
+  if (ROTARY_TABLE.test(name)) return;
+  const { shape, dtype } = source.info(name)!;
+  if (takenRows === undefined) {
+    throw new GpruneError(
+      "UNSUPPORTED",
+      `${path}: expected tensors of the model's family, got ${plainName(name)}`,
+      {
+        hint: "The model computes something that is not supported; nothing is pruned rather than dropping it.",
+      },
+    );
+  }
+  if (takenRows !== (shape[0] ?? 1)) {
+    throw new GpruneError(
+      "BAD_FILE",
+      `${path}: ${plainName(name)}: expected ${takenRows} rows, got ${shape[0] ?? 1}`,
+    );
+  }
+  dequantizerOf(GGML_TYPES.get(dtype)!, `${path}: tensor ${name}`);
+}

@@ -1,0 +1,58 @@
+/**
+ * Names of tensors in GGUF files for the Llama checkpoint names that weights have here. As in
+ * gguf-py/gguf/tensor_mapping.py of llama.cpp.
+ */
+
+import { familyByName } from "../families.ts";
+import type { GgufArchitecture } from "./architectures.ts";
+
+const MODEL_TENSORS: Readonly<Record<string, string>> = {
+  "model.embed_tokens.weight": "token_embd.weight",
+  "model.norm.weight": "output_norm.weight",
+  "lm_head.weight": "output.weight",
+};
+
+const LAYER_MODULES: Readonly<Record<string, string>> = {
+  input_layernorm: "attn_norm",
+  post_attention_layernorm: "ffn_norm",
+  "self_attn.q_norm": "attn_q_norm",
+  "self_attn.k_norm": "attn_k_norm",
+  "self_attn.q_proj": "attn_q",
+  "self_attn.k_proj": "attn_k",
+  "self_attn.v_proj": "attn_v",
+  "self_attn.o_proj": "attn_output",
+  "mlp.gate_proj": "ffn_gate",
+  "mlp.up_proj": "ffn_up",
+  "mlp.down_proj": "ffn_down",
+};
+
+/** The four norms of families that also norm the outputs of attention and FFN. */
+const POST_NORM_MODULES: Readonly<Record<string, string>> = {
+  post_attention_layernorm: "post_attention_norm",
+  pre_feedforward_layernorm: "ffn_norm",
+  post_feedforward_layernorm: "post_ffw_norm",
+};
+
+/** The tensor that holds a weight, or undefined for a name that no GGUF has. */
+export function ggufName(name: string, architecture: GgufArchitecture): string | undefined {
+  const { layer, module, part } = layerPart(name);
+  if (layer === undefined || module === undefined) return MODEL_TENSORS[name];
+  const { postNorms } = familyByName(architecture.family, name);
+  const modules = { ...LAYER_MODULES, ...(postNorms ? POST_NORM_MODULES : {}) };
+  const stem = fusedStem(module, architecture) ?? modules[module];
+  return stem && `blk.${layer}.${stem}.${part}`;
+}
+
+/** Whether a weight is some rows of a tensor that holds others as well. */
+export function isFused(name: string, architecture: GgufArchitecture): boolean {
+  return fusedStem(layerPart(name).module ?? "", architecture) !== undefined;
+}
+
+function fusedStem(module: string, { fused }: GgufArchitecture): string | undefined {
+  const holders = Object.entries(fused);
+  return holders.find(([, parts]) => parts.some((part) => module.endsWith(`.${part}`)))?.[0];
+}
+
+function layerPart(name: string): Partial<Record<"layer" | "module" | "part", string>> {
+  return /^model\.layers\.(?<layer>\d+)\.(?<module>.+)\.(?<part>weight|bias)$/.exec(name)?.groups ?? {};
+}

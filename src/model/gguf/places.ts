@@ -1,0 +1,58 @@
+/** Where the weights of a model stand in a GGUF file, for reading and for writing. */
+
+import { type WeightSpec, weightsOf } from "../spaces.ts";
+import type { ModelSpec } from "../spec.ts";
+import type { GgufArchitecture } from "./architectures.ts";
+import { ggufName, isFused } from "./names.ts";
+
+/** The place of one weight. */
+export interface GgufPlace {
+  readonly weight: WeightSpec;
+  /** Name in the file. */
+  readonly tensor: string;
+  /** It is some rows of that tensor, after those of the weights before it. */
+  readonly fused: boolean;
+  /** H when llama.cpp interleaves the rows of each head, else null. */
+  readonly permutedHeadDim: number | null;
+  /** What is added to every element in the file. */
+  readonly normOffset: number;
+}
+
+/** A tensor of a file and the weights whose rows it holds. */
+export interface GgufTensorPlan {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly parts: readonly GgufPlace[];
+}
+
+/** The places of a model's weights, in the order of `weightsOf`. */
+export function ggufPlaces(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufPlace[] {
+  return weightsOf(spec).flatMap((weight) => {
+    const { name } = weight;
+    const tensor = ggufName(name, architecture);
+    if (tensor === undefined) return [];
+    const isNorm = name.endsWith("norm.weight");
+    const isRotated = /\.(q|k)_proj\./.test(name);
+    return [
+      {
+        weight,
+        tensor,
+        fused: isFused(name, architecture),
+        permutedHeadDim: architecture.permuted && isRotated ? spec.headDim : null,
+        normOffset: architecture.offsetNorms && isNorm ? spec.normOffset : 0,
+      },
+    ];
+  });
+}
+
+/** The tensors of a file that holds the model. */
+export function ggufTensors(spec: ModelSpec, architecture: GgufArchitecture): readonly GgufTensorPlan[] {
+  const byName = new Map<string, GgufPlace[]>();
+  for (const place of ggufPlaces(spec, architecture)) {
+    byName.set(place.tensor, [...(byName.get(place.tensor) ?? []), place]);
+  }
+  return [...byName].map(([name, parts]) => {
+    const rows = parts.reduce((sum, { weight }) => sum + weight.shape[0]!, 0);
+    return { name, shape: parts[0]!.weight.shape.with(0, rows), parts };
+  });
+}

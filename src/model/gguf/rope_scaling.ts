@@ -1,0 +1,142 @@
+/**
+ * How a GGUF file scales rotary frequencies, read: linear scaling and YaRN from keys, LongRoPE from factors, Llama 3's
+ * recovered from the factors that llama.cpp stores instead of the setting. What is computed is what llama.cpp computes
+ * (llama-context.cpp, rope_yarn in ggml-cpu/ops.cpp); where a file says something that llama.cpp does not look at, it
+ * is refused.
+ */
+import { GpruneError } from "../../errors.ts";
+import {
+  type LongropeScaling,
+  longropeAttentionFactor,
+  type RopeScaling,
+  type RopeSpec,
+  YARN_DEFAULTS,
+  type YarnScaling,
+  yarnAttentionFactor,
+} from "../spec.ts";
+import type { GgufKeys } from "./keys.ts";
+import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Scaling } from "./rotary.ts";
+
+/** Relative difference of attention factors that the rounding of settings to float32 explains. */
+const FACTOR_TOLERANCE = 1e-6;
+
+const ORIGINAL_LENGTH = "rope.scaling.original_context_length";
+
+const TYPES = ["none", "linear", "yarn", "longrope"] as const;
+
+/**
+ * @param rope - without its scaling
+ * @throws GpruneError BAD_FILE for impossible values, UNSUPPORTED for scalings that are not computed
+ */
+export async function ropeScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScaling | null> {
+  const name = "rope.scaling.type";
+  const type = keys.metadata.optionalText(keys.key(name)) ?? "linear";
+  if (!TYPES.some((known) => known === type)) {
+    throw new GpruneError("UNSUPPORTED", keys.message(name, TYPES.join(", "), type));
+  }
+  const longrope = await longropeScaling(keys, rope, type);
+  const scaling = type === "yarn" ? yarnScaling(keys) : linearScaling(keys, type);
+  const all = [longrope, scaling, await llama3ScalingOf(keys, rope)].filter((found) => found !== null);
+  if (all.length > 1) {
+    const types = all.map((found) => found.type).join(" and ");
+    throw new GpruneError("UNSUPPORTED", keys.message("rope.scaling", "one scaling", types));
+  }
+  if (all[0]?.type !== "yarn" && all[0]?.type !== "longrope")
+    requireValue(keys, "rope.scaling.attn_factor", 1);
+  return all[0] ?? null;
+}
+
+/** llama.cpp's own Phi-3 files have the factors and no type. */
+async function longropeScaling(
+  keys: GgufKeys,
+  { rotaryDim }: RopeSpec,
+  type: string,
+): Promise<LongropeScaling | null> {
+  const { source } = keys.file;
+  const names = Object.values(LONGROPE_FACTORS);
+  if (type !== "longrope" && names.every((name) => source.info(name) === undefined)) return null;
+  const factors = async (name: string): Promise<readonly number[]> => {
+    const length = source.info(name)?.shape[0] ?? "none";
+    if (length !== rotaryDim / 2)
+      throw new GpruneError("BAD_FILE", keys.message(name, `${rotaryDim / 2} numbers`, length));
+    return Array.from((await source.read(name)).data, (value) => keys.positive(name, value));
+  };
+  const longest = keys.size("context_length");
+  const original = originalLength(keys) ?? longest;
+  if (original < 2) throw new GpruneError("BAD_FILE", keys.message(ORIGINAL_LENGTH, "at least 2", original));
+  return {
+    type: "longrope",
+    shortFactors: await factors(LONGROPE_FACTORS.short),
+    longFactors: await factors(LONGROPE_FACTORS.long),
+    originalMaxPositions: original,
+    attentionFactor: closest(
+      keys.factor("rope.scaling.attn_factor", 1),
+      longropeAttentionFactor(longest / original, original),
+    ),
+  };
+}
+
+function linearScaling(keys: GgufKeys, type: string): RopeScaling | null {
+  const factor = type === "linear" ? linearFactor(keys) : 0;
+  return factor === 0 ? null : { type: "linear", factor };
+}
+
+async function llama3ScalingOf(keys: GgufKeys, rope: RopeSpec): Promise<RopeScaling | null> {
+  const { source } = keys.file;
+  if (source.info(LLAMA3_FACTORS) === undefined) return null;
+  const { data } = await source.read(LLAMA3_FACTORS);
+  const scaling = llama3Scaling(data, rope, originalLength(keys));
+  if (scaling !== undefined) return scaling;
+  throw new GpruneError(
+    "UNSUPPORTED",
+    keys.message(LLAMA3_FACTORS, "the rotary factors of Llama 3", "other factors"),
+    { hint: "Use the original Hugging Face checkpoint." },
+  );
+}
+
+/** What positions are divided by, 0 for nothing. Files from before November 2023 have the older key and no type. */
+function linearFactor(keys: GgufKeys): number {
+  const names = ["rope.scaling.factor", "rope.scale_linear"];
+  const given = names.find((name) => keys.metadata.has(keys.key(name)));
+  return given === undefined ? 0 : keys.factor(given, 0);
+}
+
+/** `attn_factor` multiplies what YaRN has by itself. */
+function yarnScaling(keys: GgufKeys): YarnScaling {
+  const factor = linearFactor(keys) || 1;
+  const usual = yarnAttentionFactor(factor);
+  requireValue(keys, "rope.scaling.yarn_ext_factor", 1);
+  requireValue(keys, "rope.scaling.yarn_attn_factor", usual);
+  requireValue(keys, "rope.scaling.yarn_beta_fast", YARN_DEFAULTS.betaFast);
+  requireValue(keys, "rope.scaling.yarn_beta_slow", YARN_DEFAULTS.betaSlow);
+  requireValue(keys, "rope.scaling.yarn_log_multiplier", 0);
+  return {
+    type: "yarn",
+    factor,
+    originalMaxPositions: originalLength(keys) ?? keys.size("context_length"),
+    attentionFactor: closest(keys.factor("rope.scaling.attn_factor", 1) * usual, usual),
+    ...YARN_DEFAULTS,
+  };
+}
+
+function originalLength(keys: GgufKeys): number | undefined {
+  return keys.metadata.has(keys.key(ORIGINAL_LENGTH)) ? keys.size(ORIGINAL_LENGTH) : undefined;
+}
+
+/** The usual value for one that is it but for rounding, else the short decimal number. */
+function closest(value: number, usual: number): number {
+  return isClose(value, usual) ? usual : Number(value.toPrecision(7));
+}
+
+/** llama.cpp reads these keys for other architectures alone. */
+function requireValue(keys: GgufKeys, name: string, usual: number): void {
+  const value = keys.metadata.optionalNumber(keys.key(name)) ?? usual;
+  if (isClose(value, usual)) return;
+  throw new GpruneError("UNSUPPORTED", keys.message(name, String(usual), value), {
+    hint: "llama.cpp does not compute it for this architecture. Use the original Hugging Face checkpoint.",
+  });
+}
+
+function isClose(value: number, usual: number): boolean {
+  return Math.abs(value - usual) <= FACTOR_TOLERANCE * Math.abs(usual);
+}

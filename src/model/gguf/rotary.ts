@@ -1,0 +1,97 @@
+/**
+ * Rotary embedding as GGUF files have it: the order of channels that llama.cpp rotates, and Llama 3's factors on the
+ * frequencies, which it stores in place of the setting. Both ways.
+ */
+import { elementCount, type Tensor } from "../../tensor/tensor.ts";
+import type { Llama3Scaling, RopeScaling, RopeSpec } from "../spec.ts";
+
+/** The tensor that holds Llama 3's factors. */
+export const LLAMA3_FACTORS = "rope_freqs.weight";
+/** The tensors that hold LongRoPE's. */
+export const LONGROPE_FACTORS = {
+  long: "rope_factors_long.weight",
+  short: "rope_factors_short.weight",
+} as const;
+
+/** The published Llama 3.1, 3.2 and 3.3 models share these (their config.json). */
+const LOW_FREQUENCY_FACTOR = 1;
+const HIGH_FREQUENCY_FACTOR = 4;
+/** What files mean that do not say it. */
+const ORIGINAL_MAX_POSITIONS = 8192;
+/** Stored factors are float32 results of float32 arithmetic. */
+const FACTOR_TOLERANCE = 1e-4;
+
+/**
+ * Row of the file that holds row `row` of the checkpoint: llama.cpp rotates channels 2i and 2i + 1 of a head, the
+ * checkpoint i and i + H/2, so row (s, i) of a head, s in 0..1, i in 0..H/2, stands at (i, s).
+ */
+export function storedRow(row: number, headDim: number): number {
+  const channel = row % headDim;
+  const half = headDim / 2;
+  const [side, index] = channel < half ? [0, channel] : [1, channel - half];
+  return row - channel + 2 * index + side;
+}
+
+/** Rows of q_proj or k_proj, weights or biases, in the order of the file. */
+export function storedRows({ shape, data }: Tensor, headDim: number): Tensor {
+  const width = elementCount(shape.slice(1));
+  const stored = new Float32Array(data.length);
+  for (let row = 0; row < shape[0]!; row++) {
+    stored.set(data.subarray(row * width, (row + 1) * width), storedRow(row, headDim) * width);
+  }
+  return { shape, data: stored };
+}
+
+/** Whether the factors of a scaling say enough to tell it from others. */
+export function isPublishedScaling(scaling: Llama3Scaling): boolean {
+  return scaling.lowFreqFactor === LOW_FREQUENCY_FACTOR && scaling.highFreqFactor === HIGH_FREQUENCY_FACTOR;
+}
+
+/**
+ * What Llama 3's scaling divides rotary frequencies by, as conversion/llama.py of llama.cpp computes it.
+ * @returns shape [rotaryDim / 2]
+ */
+export function llama3Factors(rope: RopeSpec, scaling: Llama3Scaling): Float32Array {
+  return Float32Array.from({ length: rope.rotaryDim / 2 }, (_, i) => {
+    const kept = keptShare(rope, scaling, i);
+    return 1 / ((1 - kept) / scaling.factor + kept);
+  });
+}
+
+/**
+ * The scaling that gives these factors on rotary frequencies, null for factors of 1, undefined when it is none of
+ * Llama 3's. Inverse of `_compute_llama3_parameters` in transformers' modeling_rope_utils.py.
+ * @param factors - shape [rotaryDim / 2]: what frequencies were divided by
+ */
+export function llama3Scaling(
+  factors: Float32Array,
+  rope: RopeSpec,
+  originalMaxPositions: number = ORIGINAL_MAX_POSITIONS,
+): RopeScaling | null | undefined {
+  if (factors.length !== rope.rotaryDim / 2) return undefined;
+  if (factors.every((value) => value === 1)) return null;
+  const scaling: Llama3Scaling = {
+    type: "llama3",
+    factor: decimal(factors.reduce((most, value) => Math.max(most, value), 0)),
+    lowFreqFactor: LOW_FREQUENCY_FACTOR,
+    highFreqFactor: HIGH_FREQUENCY_FACTOR,
+    originalMaxPositions,
+  };
+  const expected = llama3Factors(rope, scaling);
+  const matches = factors.every((value, i) => Math.abs(value / expected[i]! - 1) < FACTOR_TOLERANCE);
+  return matches ? scaling : undefined;
+}
+
+/** 1 where a frequency stays as it is, 0 where it is divided by the whole factor. */
+function keptShare({ theta, rotaryDim }: RopeSpec, scaling: Llama3Scaling, i: number): number {
+  const { lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
+  const wavelength = 2 * Math.PI * theta ** ((2 * i) / rotaryDim);
+  const blend = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
+  return Math.min(1, Math.max(0, blend));
+}
+
+/** The short decimal number a float32 was made from, 1e-5 for 9.999999747378752e-6. */
+export function decimal(value: number): number {
+  const short = Number(value.toPrecision(7));
+  return Math.fround(short) === Math.fround(value) ? short : value;
+}

@@ -1,0 +1,262 @@
+/**
+ * The metadata of a GGUF file as a `ModelSpec`. Biases and tied embeddings follow from which tensors there are.
+ *
+ * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
+ */
+import { GpruneError } from "../../errors.ts";
+import type { GgufFile } from "../../io/formats/gguf.ts";
+import { GgufMetadata } from "../../io/formats/gguf_metadata.ts";
+import { familyByName } from "../families.ts";
+import { projectionName } from "../spaces.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type RopeSpec, stretchedPositions } from "../spec.ts";
+import type { GgufArchitecture } from "./architectures.ts";
+import { GgufKeys } from "./keys.ts";
+import { ggufName } from "./names.ts";
+import { ropeScalingOf } from "./rope_scaling.ts";
+import { ROLE_KEYS, specialTokenId } from "./tokenizer.ts";
+
+/** Far above every model; keeps a lying header from being expanded into as many layers. */
+const MAX_LAYERS = 4096;
+/** Token ids that travel to config.json. */
+const TOKEN_IDS = ["bos", "eos", "pad"] as const;
+
+/**
+ * @throws GpruneError BAD_FILE for missing or impossible values, UNSUPPORTED for mixtures of experts, layers without
+ *   attention, rotary scalings that are not computed
+ */
+export async function specOfGguf(file: GgufFile, architecture: GgufArchitecture): Promise<ModelSpec> {
+  return new SpecReader(file, architecture).read();
+}
+
+class SpecReader {
+  readonly #file: GgufFile;
+  readonly #architecture: GgufArchitecture;
+  readonly #metadata: GgufMetadata;
+  readonly #keys: GgufKeys;
+
+  constructor(file: GgufFile, architecture: GgufArchitecture) {
+    this.#file = file;
+    this.#architecture = architecture;
+    this.#metadata = new GgufMetadata(file.path, file.metadata);
+    this.#keys = new GgufKeys(file, this.#metadata);
+  }
+
+  async read(): Promise<ModelSpec> {
+    this.#refuseUnsupported();
+    const family = familyByName(this.#architecture.family, this.#file.path);
+    const hiddenSize = this.#keys.size("embedding_length");
+    const layerCount = this.#keys.size("block_count", MAX_LAYERS);
+    const heads = this.#metadata.perLayer(this.#keys.key("attention.head_count"), layerCount);
+    const headDim = this.#headDim(hiddenSize, heads);
+    const scoreWidth =
+      layerCount === this.#architecture.hiddenScaledLayers ? hiddenSize / heads[0]! : headDim;
+    const layers = await this.#layers(heads, headDim);
+    return {
+      family: family.modelType,
+      vocabSize: this.#vocabSize(),
+      hiddenSize,
+      headDim,
+      layers,
+      tiedEmbeddings: this.#file.source.info("output.weight") === undefined,
+      activation: this.#architecture.activation,
+      normEps: this.#keys.notNegative("attention.layer_norm_rms_epsilon"),
+      normOffset: family.normOffset,
+      qkNorm: family.qkNorm,
+      postNorms: family.postNorms,
+      ...this.#scales({
+        embeddingScale: family.scaledEmbeddings ? Math.sqrt(hiddenSize) : 1,
+        attentionScale: scoreWidth ** -0.5,
+      }),
+      ...this.#softcaps(),
+      maxPositions: this.#maxPositions(layers),
+      extra: this.#extra(),
+    };
+  }
+
+  #maxPositions(layers: readonly LayerSpec[]): number {
+    const stretched = stretchedPositions({ layers });
+    if (stretched < 2 ** 31) return Math.max(this.#keys.size("context_length"), stretched);
+    const name = "rope.scaling.factor";
+    throw new GpruneError("BAD_FILE", this.#keys.message(name, "at most 2^31 positions", stretched));
+  }
+
+  /** Factors that the file gives where llama.cpp reads such keys, or those of the family. */
+  #scales(
+    usual: Pick<ModelSpec, "embeddingScale" | "attentionScale">,
+  ): Pick<ModelSpec, "embeddingScale" | "attentionScale" | "residualScale" | "logitDivisor"> {
+    if (!this.#architecture.multipliers) return { ...usual, residualScale: 1, logitDivisor: 1 };
+    return {
+      embeddingScale: this.#keys.factor("embedding_scale", usual.embeddingScale),
+      attentionScale: this.#keys.factor("attention.scale", usual.attentionScale),
+      residualScale: this.#keys.factor("residual_scale", 1),
+      logitDivisor: this.#keys.factor("logit_scale", 1),
+    };
+  }
+
+  /** llama.cpp reads these keys where the architecture has such caps, and nowhere else. */
+  #softcaps(): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
+    const { defaultScoreSoftcap: score, defaultLogitSoftcap: logit, loads } = this.#architecture;
+    return {
+      scoreSoftcap: score === null ? null : this.#keys.factor("attn_logit_softcapping", score),
+      logitSoftcap: loads.logitSoftcap ? this.#keys.factor("final_logit_softcapping", logit) : null,
+    };
+  }
+
+  #refuseUnsupported(): void {
+    const limits = { [this.#keys.key("expert_count")]: 0, "split.count": 1 };
+    const hints: Readonly<Record<string, string>> = {
+      "split.count": "Join the parts first with llama-gguf-split --merge.",
+    };
+    for (const [key, most] of Object.entries(limits)) {
+      const value = this.#metadata.optionalNumber(key) ?? 0;
+      if (value <= most) continue;
+      const hint = hints[key] ?? "Mixtures of experts are not pruned.";
+      throw new GpruneError("UNSUPPORTED", this.#keys.message(key, `at most ${most}`, value), { hint });
+    }
+    const switched = this.#architecture.multipliers ? this.#keys.key("rope.scaling.finetuned") : null;
+    if (switched !== null && this.#metadata.optionalFlag(switched) === false) {
+      throw new GpruneError("UNSUPPORTED", this.#keys.message(switched, "rotated heads", "false"));
+    }
+  }
+
+  #headDim(hiddenSize: number, heads: readonly number[]): number {
+    const headDim = this.#metadata.has(this.#keys.key("attention.key_length"))
+      ? this.#keys.size("attention.key_length")
+      : hiddenSize / heads[0]!;
+    const valueLength = this.#metadata.optionalNumber(this.#keys.key("attention.value_length")) ?? headDim;
+    if (valueLength !== headDim) {
+      const expected = `the key length ${headDim}`;
+      throw new GpruneError(
+        "UNSUPPORTED",
+        this.#keys.message("attention.value_length", expected, valueLength),
+      );
+    }
+    if (!(Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0)) {
+      throw new GpruneError("BAD_FILE", this.#keys.message("head size", "an even number", headDim));
+    }
+    return headDim;
+  }
+
+  async #layers(heads: readonly number[], headDim: number): Promise<readonly LayerSpec[]> {
+    const count = heads.length;
+    const neurons = this.#metadata.perLayer(this.#keys.key("feed_forward_length"), count);
+    const groupsKey = this.#keys.key("attention.head_count_kv");
+    const groups = this.#metadata.has(groupsKey) ? this.#metadata.perLayer(groupsKey, count) : heads;
+    const windows = this.#windows(count);
+    const rope = await this.#rope(headDim);
+    return heads.map((headCount, layer) => {
+      const sizes = { neurons: neurons[layer]!, kvGroups: groups[layer]!, heads: headCount };
+      this.#checkLayer(sizes, layer);
+      const window = windows[layer] ?? null;
+      return {
+        neurons: sizes.neurons,
+        kvGroups: sizes.kvGroups,
+        groupSize: headCount / sizes.kvGroups,
+        window,
+        rope: this.#isRotated(layer) ? (window === null ? rope.full : rope.windowed) : null,
+        biases: PROJECTIONS.filter((projection) => {
+          const name = ggufName(projectionName(layer, projection, "bias"), this.#architecture);
+          return name !== undefined && this.#file.source.info(name) !== undefined;
+        }),
+      };
+    });
+  }
+
+  #checkLayer(sizes: Readonly<Record<"neurons" | "kvGroups" | "heads", number>>, layer: number): void {
+    if (Object.values(sizes).some((size) => size === 0)) {
+      throw new GpruneError(
+        "UNSUPPORTED",
+        this.#keys.message(`layer ${layer}`, "attention and an FFN", "one of them"),
+      );
+    }
+    const valid = [...Object.values(sizes), sizes.heads / sizes.kvGroups].every(
+      (size) => Number.isSafeInteger(size) && size > 0,
+    );
+    if (valid) return;
+    const got = `${sizes.heads} heads, ${sizes.kvGroups} key/value heads, ${sizes.neurons} neurons`;
+    throw new GpruneError(
+      "BAD_FILE",
+      this.#keys.message(`layer ${layer}`, "positive sizes, heads a multiple", got),
+    );
+  }
+
+  /** Sliding window of every layer; a file without a window length has what the architecture assumes. */
+  #windows(layerCount: number): readonly (number | null)[] {
+    const { fullAttentionEvery: every, defaultWindow } = this.#architecture;
+    const name = "attention.sliding_window";
+    const absent = this.#metadata.has(this.#keys.key(name)) ? null : (defaultWindow ?? 0);
+    const length = absent ?? this.#keys.count(name);
+    if (every === null || length === 0) return Array.from({ length: layerCount }, () => null);
+    return this.#isWindowed(layerCount, every).map((windowed) => (windowed ? length : null));
+  }
+
+  /**
+   * Which layers have a window. Where layers take turns the file may say otherwise than the architecture: by a number,
+   * as llama.cpp reads it, or by a flag for each layer, as Ollama writes them.
+   */
+  #isWindowed(layerCount: number, usual: number): readonly boolean[] {
+    const name = "attention.sliding_window_pattern";
+    const key = this.#keys.key(name);
+    const isSaid = usual > 0 && this.#metadata.has(key);
+    const flags = isSaid ? this.#metadata.optionalFlags(key, layerCount) : undefined;
+    if (flags !== undefined) return flags;
+    const every = isSaid ? this.#keys.count(name) : usual;
+    return Array.from({ length: layerCount }, (_, layer) => every === 0 || (layer + 1) % every !== 0);
+  }
+
+  #isRotated(layer: number): boolean {
+    const { unrotatedEvery } = this.#architecture;
+    return unrotatedEvery === null || (layer + 1) % unrotatedEvery !== 0;
+  }
+
+  /** Rotary embedding of layers that see everything and of layers with a window. */
+  async #rope(headDim: number): Promise<{ readonly full: RopeSpec; readonly windowed: RopeSpec }> {
+    const theta = this.#base("rope.freq_base", 10_000);
+    const rotaryDim = this.#metadata.optionalNumber(this.#keys.key("rope.dimension_count")) ?? headDim;
+    if (!(rotaryDim > 0 && rotaryDim <= headDim && rotaryDim % 2 === 0)) {
+      const expected = `an even number up to ${headDim}`;
+      throw new GpruneError("BAD_FILE", this.#keys.message("rope.dimension_count", expected, rotaryDim));
+    }
+    const plain = { theta, rotaryDim, scaling: null };
+    const full: RopeSpec = { ...plain, scaling: await ropeScalingOf(this.#keys, plain) };
+    const { localRopeTheta } = this.#architecture;
+    if (localRopeTheta === null) return { full, windowed: full };
+    return { full, windowed: { ...plain, theta: this.#base("rope.freq_base_swa", localRopeTheta) } };
+  }
+
+  /** Base of rotary frequencies. */
+  #base(name: string, absent: number): number {
+    return this.#keys.positive(name, this.#metadata.optionalNumber(this.#keys.key(name)) ?? absent);
+  }
+
+  /** The vocabulary is as large as the embedding; the tokenizer's list must not be larger. */
+  #vocabSize(): number {
+    const rows = this.#file.source.info("token_embd.weight")?.shape[0];
+    if (rows === undefined) {
+      throw new GpruneError(
+        "BAD_FILE",
+        this.#keys.message("token_embd.weight", "a matrix", "no such tensor"),
+      );
+    }
+    const tokens = this.#tokenCount() ?? rows;
+    if (tokens <= rows) return rows;
+    throw new GpruneError(
+      "BAD_FILE",
+      this.#keys.message("tokenizer.ggml.tokens", `at most ${rows} tokens`, tokens),
+    );
+  }
+
+  /** Null where there is none, so that no reader takes the one that its class has. */
+  #extra(): Readonly<Record<string, unknown>> {
+    const tokens = this.#tokenCount() ?? this.#vocabSize();
+    return Object.fromEntries(
+      TOKEN_IDS.map((role) => {
+        return [`${role}_token_id`, specialTokenId(this.#metadata, ROLE_KEYS[role], tokens) ?? null] as const;
+      }),
+    );
+  }
+
+  #tokenCount(): number | undefined {
+    return this.#metadata.optionalTexts("tokenizer.ggml.tokens")?.length;
+  }
+}

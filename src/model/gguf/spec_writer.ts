@@ -1,0 +1,143 @@
+/**
+ * The metadata of a GGUF file derived from a `ModelSpec`, complete and never patched from another file. The way back is
+ * in spec.ts.
+ *
+ * Keys: docs/gguf.md of ggml-org/ggml and gguf-py/gguf/constants.py of llama.cpp.
+ */
+import { internalError } from "../../errors.ts";
+import { type EncodedValue, f32, i32s, text, u32 } from "../../io/formats/gguf_values.ts";
+import {
+  type LayerSpec,
+  type ModelSpec,
+  mainRope,
+  queryHeads,
+  type RopeSpec,
+  type YarnScaling,
+  yarnAttentionFactor,
+} from "../spec.ts";
+import type { GgufArchitecture } from "./architectures.ts";
+import { LLAMA3_FACTORS, LONGROPE_FACTORS, llama3Factors } from "./rotary.ts";
+
+/** Everything under the architecture's own prefix. */
+export function ggufMetadataOf(
+  spec: ModelSpec,
+  name: string,
+  architecture: GgufArchitecture,
+): ReadonlyMap<string, EncodedValue> {
+  const rope = mainRope(spec);
+  const entries: readonly (readonly [string, EncodedValue])[] = [
+    ["vocab_size", u32(spec.vocabSize)],
+    ["context_length", u32(spec.maxPositions)],
+    ["embedding_length", u32(spec.hiddenSize)],
+    ["block_count", u32(spec.layers.length)],
+    ["feed_forward_length", perLayer(spec, ({ neurons }) => neurons)],
+    ["attention.head_count", perLayer(spec, queryHeads)],
+    ["attention.head_count_kv", perLayer(spec, ({ kvGroups }) => kvGroups)],
+    ["attention.key_length", u32(spec.headDim)],
+    ["attention.value_length", u32(spec.headDim)],
+    ["attention.layer_norm_rms_epsilon", f32(spec.normEps)],
+    ...(rope === null ? [] : ropeEntries(rope)),
+    ...windowEntries(spec, architecture),
+    ...factorEntries(spec, architecture),
+    ...(spec.scoreSoftcap === null ? [] : [["attn_logit_softcapping", f32(spec.scoreSoftcap)] as const]),
+    ...(spec.logitSoftcap === null ? [] : [["final_logit_softcapping", f32(spec.logitSoftcap)] as const]),
+  ];
+  return new Map(entries.map(([key, value]) => [`${name}.${key}`, value]));
+}
+
+/** What rotary frequencies are divided by, shape [rotaryDim / 2], by the names of the tensors that hold it. */
+export function rotaryFactors(spec: ModelSpec): ReadonlyMap<string, Float32Array> {
+  const rope = mainRope(spec);
+  switch (rope?.scaling?.type) {
+    case "llama3":
+      return new Map([[LLAMA3_FACTORS, llama3Factors(rope, rope.scaling)]]);
+    case "longrope":
+      return new Map([
+        [LONGROPE_FACTORS.long, Float32Array.from(rope.scaling.longFactors)],
+        [LONGROPE_FACTORS.short, Float32Array.from(rope.scaling.shortFactors)],
+      ]);
+    default:
+      return new Map();
+  }
+}
+
+/** A number where all layers agree, else an array. */
+function perLayer({ layers }: ModelSpec, width: (layer: LayerSpec) => number): EncodedValue {
+  const widths = layers.map(width);
+  return widths.every((value) => value === widths[0]) ? u32(widths[0]!) : i32s(widths);
+}
+
+function ropeEntries(rope: RopeSpec): readonly (readonly [string, EncodedValue])[] {
+  return [
+    ["rope.dimension_count", u32(rope.rotaryDim)],
+    ["rope.freq_base", f32(rope.theta)],
+    ...scalingEntries(rope),
+  ];
+}
+
+function scalingEntries({ scaling }: RopeSpec): readonly (readonly [string, EncodedValue])[] {
+  switch (scaling?.type) {
+    case undefined:
+      return [];
+    case "linear":
+      return [
+        ["rope.scaling.type", text("linear")],
+        ["rope.scaling.factor", f32(scaling.factor)],
+      ];
+    // The factors of Llama 3 are a tensor; with the length they can be told from others.
+    case "llama3":
+      return [["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)]];
+    case "yarn":
+      return yarnEntries(scaling);
+    case "dynamic":
+      throw internalError("dynamic scaling in a GGUF");
+    // Its factors are tensors.
+    case "longrope":
+      return [
+        ["rope.scaling.type", text("longrope")],
+        ["rope.scaling.original_context_length", u32(scaling.originalMaxPositions)],
+        ["rope.scaling.attn_factor", f32(scaling.attentionFactor)],
+      ];
+  }
+}
+
+/** llama.cpp multiplies the attention factor that goes with the factor by `attn_factor` (llama-context.cpp). */
+function yarnEntries({
+  factor,
+  originalMaxPositions,
+  attentionFactor,
+}: YarnScaling): readonly (readonly [string, EncodedValue])[] {
+  const usual = yarnAttentionFactor(factor);
+  return [
+    ["rope.scaling.type", text("yarn")],
+    ["rope.scaling.factor", f32(factor)],
+    ["rope.scaling.original_context_length", u32(originalMaxPositions)],
+    ...(attentionFactor === usual
+      ? []
+      : [["rope.scaling.attn_factor", f32(attentionFactor / usual)] as const]),
+  ];
+}
+
+function factorEntries(
+  spec: ModelSpec,
+  { multipliers }: GgufArchitecture,
+): readonly (readonly [string, EncodedValue])[] {
+  if (!multipliers) return [];
+  return [
+    ["attention.scale", f32(spec.attentionScale)],
+    ["embedding_scale", f32(spec.embeddingScale)],
+    ["residual_scale", f32(spec.residualScale)],
+    ["logit_scale", f32(spec.logitDivisor)],
+  ];
+}
+
+function windowEntries(
+  { layers }: ModelSpec,
+  { fullAttentionEvery, localRopeTheta }: GgufArchitecture,
+): readonly (readonly [string, EncodedValue])[] {
+  const windowed = layers.find(({ window }) => window !== null);
+  if (fullAttentionEvery === null || windowed === undefined) return [];
+  const length = ["attention.sliding_window", u32(windowed.window ?? 0)] as const;
+  if (localRopeTheta === null || windowed.rope === null) return [length];
+  return [length, ["rope.freq_base_swa", f32(windowed.rope.theta)]];
+}

@@ -1,0 +1,295 @@
+/**
+ * config.json of a Hugging Face checkpoint: read into a `ModelSpec`, and written from one. Nothing else of the file
+ * is trusted: keys that name code, paths or flags are dropped, a short list of harmless settings is carried along.
+ */
+import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
+import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX } from "../families.ts";
+import { type LayerSpec, type ModelSpec, PROJECTIONS, type Projection, stretchedPositions } from "../spec.ts";
+import { bad, type Context, ROPE_KEYS, ropeOf } from "./rope.ts";
+import { unsupportedHint } from "./unsupported.ts";
+
+/** The largest size or count in a config; real vocabularies and widths are far below. */
+const MAX_SIZE = 2 ** 31;
+const MAX_LAYERS = 4096;
+
+const size = z.int().positive().max(MAX_SIZE);
+/** Anything else that a layer may have for itself would change what it computes. */
+const layerOverride = z.strictObject({
+  intermediate_size: size.optional(),
+  num_attention_heads: size.optional(),
+  num_key_value_heads: size.optional(),
+});
+
+const tokenIds = z.union([z.int(), z.array(z.int()).max(100)]).nullish();
+
+/** Fraction of activations that training sets to zero. */
+const dropout = z.number().min(0).max(1).nullish();
+
+/** Settings carried to the output unchanged. */
+const carried = z.object({
+  bos_token_id: tokenIds,
+  eos_token_id: tokenIds,
+  pad_token_id: tokenIds,
+  initializer_range: z.number().nullish(),
+  attention_dropout: dropout,
+  embd_pdrop: dropout,
+  resid_pdrop: dropout,
+  use_cache: z.boolean().nullish(),
+});
+
+const schema = carried.extend({
+  ...ROPE_KEYS,
+  model_type: z.string(),
+  vocab_size: size,
+  hidden_size: size,
+  intermediate_size: size,
+  num_hidden_layers: size.max(MAX_LAYERS),
+  num_attention_heads: size,
+  num_key_value_heads: size.nullish(),
+  head_dim: size.nullish(),
+  rms_norm_eps: z.number().nonnegative().optional(),
+  hidden_act: z.string().optional(),
+  hidden_activation: z.string().nullish(),
+  max_position_embeddings: size.optional(),
+  tie_word_embeddings: z.boolean().optional(),
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  sliding_window: size.nullish(),
+  use_sliding_window: z.boolean().optional(),
+  layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
+  sliding_window_pattern: size.nullish(),
+  no_rope_layers: z.array(z.int()).max(MAX_LAYERS).nullish(),
+  no_rope_layer_interval: size.optional(),
+  max_window_layers: z.int().nonnegative().optional(),
+  query_pre_attn_scalar: z.number().positive().optional(),
+  embedding_multiplier: z.number().positive().default(1),
+  attention_multiplier: z.number().positive().default(1),
+  residual_multiplier: z.number().positive().default(1),
+  logits_scaling: z.number().positive().default(1),
+  final_logit_softcapping: z.number().positive().nullish(),
+  attn_logit_softcapping: z.number().positive().nullish(),
+  use_bidirectional_attention: z
+    .literal(false, { error: "only models whose tokens see what is before them are read" })
+    .nullish(),
+  quantization_config: z
+    .null({ error: "quantised checkpoints are not read; use the original weights" })
+    .optional(),
+  per_layer_config: z.record(z.string().regex(/^\d+$/), layerOverride).nullish(),
+  projection_biases: z.array(z.array(z.enum(PROJECTIONS))).optional(),
+  source_model_type: z.string().optional(),
+});
+type Config = z.infer<typeof schema> & { readonly max_position_embeddings: number };
+
+const ACTIVATIONS: Readonly<Record<string, ModelSpec["activation"]>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu_pytorch_tanh: "gelu_tanh",
+  gelu_new: "gelu_tanh",
+};
+
+/**
+ * @param config - parsed config.json
+ * @param where - the file, for messages
+ * @throws GpruneError UNSUPPORTED for an unknown family or feature, BAD_CONFIG for values out of range
+ */
+export function readConfig(config: unknown, where: string): ModelSpec {
+  const family = familyOfConfig(config, where);
+  const result = schema.safeParse(config);
+  if (!result.success) {
+    throw new GpruneError("BAD_CONFIG", `${where}: ${z.prettifyError(result.error)}`);
+  }
+  const { max_position_embeddings = family.defaults.positions } = result.data;
+  const spec = specOf({ ...result.data, max_position_embeddings }, { family, where });
+  const { model_type: name, source_model_type: source } = result.data;
+  if (source === undefined || !name.startsWith(REMOTE_CODE_PREFIX)) return spec;
+  return { ...spec, family: familyByName(source, where).modelType };
+}
+
+/**
+ * The family under whose name a configuration goes, which says how it and its tensors are stored.
+ * @param config - parsed config.json
+ * @param where - the file, for messages
+ * @throws GpruneError UNSUPPORTED for an unknown family, BAD_CONFIG without one
+ */
+export function familyOfConfig(config: unknown, where: string): Family {
+  const modelType = z.looseObject({ model_type: z.string() }).safeParse(config);
+  if (!modelType.success) {
+    throw new GpruneError("BAD_CONFIG", `${where}: expected a JSON object with "model_type", got none`);
+  }
+  const name = modelType.data.model_type;
+  return familyByName(
+    name.startsWith(REMOTE_CODE_PREFIX) ? name.slice(REMOTE_CODE_PREFIX.length) : name,
+    where,
+    () => unsupportedHint(modelType.data),
+  );
+}
+
+function specOf(config: Config, context: Context): ModelSpec {
+  const { family } = context;
+  const silent = config.head_dim === undefined ? family.defaults.headDim : undefined;
+  const headDim = config.head_dim ?? silent ?? config.hidden_size / config.num_attention_heads;
+  if (!Number.isInteger(headDim)) {
+    throw bad(context, "head_dim, or hidden_size divisible by num_attention_heads", headDim);
+  }
+  const layers = Array.from({ length: config.num_hidden_layers }, (_, index) =>
+    layerOf(config, context, { index, headDim }),
+  );
+  return {
+    family: family.modelType,
+    vocabSize: config.vocab_size,
+    hiddenSize: config.hidden_size,
+    headDim,
+    layers,
+    tiedEmbeddings: config.tie_word_embeddings ?? family.defaults.tiedEmbeddings,
+    activation: activationOf(config, context),
+    normEps: config.rms_norm_eps ?? family.defaults.normEps,
+    normOffset: family.normOffset,
+    qkNorm: family.qkNorm,
+    postNorms: family.postNorms,
+    ...scalesOf(config, family),
+    attentionScale: attentionScaleOf(config, family, headDim),
+    ...softcapsOf(config, family),
+    maxPositions: maxPositionsOf(config, context, layers),
+    extra: carried.parse(config),
+  };
+}
+
+/** People add YaRN to a config.json and leave the length as it was. */
+function maxPositionsOf(
+  { max_position_embeddings: longest }: Config,
+  context: Context,
+  layers: readonly LayerSpec[],
+): number {
+  const stretched = stretchedPositions({ layers });
+  if (stretched <= MAX_SIZE) return Math.max(longest, stretched);
+  throw bad(context, `a rotary scaling to at most ${MAX_SIZE} positions`, stretched);
+}
+
+/** What embeddings, the outputs of blocks, and logits are multiplied or divided by. */
+function scalesOf(
+  config: Config,
+  { multipliers, scaledEmbeddings }: Family,
+): Pick<ModelSpec, "embeddingScale" | "residualScale" | "logitDivisor"> {
+  if (multipliers) {
+    return {
+      embeddingScale: config.embedding_multiplier,
+      residualScale: config.residual_multiplier,
+      logitDivisor: config.logits_scaling,
+    };
+  }
+  return {
+    embeddingScale: scaledEmbeddings ? Math.sqrt(config.hidden_size) : 1,
+    residualScale: 1,
+    logitDivisor: 1,
+  };
+}
+
+function softcapsOf(
+  { attn_logit_softcapping: scores, final_logit_softcapping: logits }: Config,
+  { capsScores, capsLogits, defaults }: Family,
+): Pick<ModelSpec, "scoreSoftcap" | "logitSoftcap"> {
+  const [score, logit] = [
+    scores === undefined ? defaults.scoreSoftcap : scores,
+    logits === undefined ? defaults.logitSoftcap : logits,
+  ];
+  return {
+    scoreSoftcap: capsScores ? (score ?? null) : null,
+    logitSoftcap: capsLogits ? (logit ?? null) : null,
+  };
+}
+
+function attentionScaleOf(config: Config, { scoreScale, defaults }: Family, headDim: number): number {
+  if (scoreScale === "attention_multiplier") return config.attention_multiplier;
+  const scalar = config.query_pre_attn_scalar ?? defaults.scoreScalar ?? headDim;
+  return (scoreScale === "head_dim" ? headDim : scalar) ** -0.5;
+}
+
+function layerOf(
+  config: Config,
+  context: Context,
+  { index, headDim }: { readonly index: number; readonly headDim: number },
+): LayerSpec {
+  const override = config.per_layer_config?.[String(index)] ?? {};
+  const heads = override.num_attention_heads ?? config.num_attention_heads;
+  const kvGroups = override.num_key_value_heads ?? kvHeadsOf(config, context.family) ?? heads;
+  if (heads % kvGroups !== 0) {
+    throw bad(context, `num_attention_heads divisible by num_key_value_heads in layer ${index}`, heads);
+  }
+  const window = windowOf(config, context, index);
+  return {
+    neurons: override.intermediate_size ?? config.intermediate_size,
+    kvGroups,
+    groupSize: heads / kvGroups,
+    window,
+    rope: isRotated(config, context, index)
+      ? ropeOf(config, context, { headDim, windowed: window !== null })
+      : null,
+    biases: config.projection_biases?.[index] ?? biasesOf(config, context.family),
+  };
+}
+
+/** What the class assumes counts where it divides the heads; no model was made with another. */
+function kvHeadsOf(
+  { num_key_value_heads: given, num_attention_heads: heads }: Config,
+  { defaults: { kvHeads } }: Family,
+): number | null | undefined {
+  return given === undefined && kvHeads !== undefined && heads % kvHeads === 0 ? kvHeads : given;
+}
+
+function windowOf(config: Config, context: Context, index: number): number | null {
+  const { family } = context;
+  const window = config.sliding_window === undefined ? family.defaults.window : config.sliding_window;
+  if (family.windows === "none") return null;
+  const isAll = family.windows === "all" || (family.windows === "all_but_layer_types" && !config.layer_types);
+  if (!isAll && !isWindowed(config, context, index)) return null;
+  if (window !== null && family.windowSwitch && config.use_sliding_window === false) {
+    throw bad(context, `use_sliding_window true, as layer_types gives layer ${index} a window`, false);
+  }
+  return window;
+}
+
+/** As `layer_types` says or, in files older than that key, as transformers derives it. */
+function isWindowed(config: Config, context: Context, index: number): boolean {
+  const { defaults, unrotatedLayers, readsWindowPattern } = context.family;
+  const { layer_types: types, use_sliding_window: used, max_window_layers: firstWindowed } = config;
+  if (types) {
+    if (types[index] === undefined) throw bad(context, "layer_types to name every layer's", types.length);
+    return types[index] === "sliding_attention";
+  }
+  if (unrotatedLayers) return used === true && !isRotated(config, context, index);
+  const pattern = (readsWindowPattern ? config.sliding_window_pattern : null) ?? defaults.windowPattern;
+  if (pattern !== undefined) return (index + 1) % pattern !== 0;
+  return used === true && index >= (firstWindowed ?? defaults.firstWindowed ?? 0);
+}
+
+function isRotated(config: Config, context: Context, index: number): boolean {
+  const { unrotatedLayers, defaults } = context.family;
+  if (!unrotatedLayers) return true;
+  const given = config.no_rope_layers;
+  const every = config.no_rope_layer_interval ?? defaults.unrotatedEvery;
+  if (!given) return every === undefined || (index + 1) % every !== 0;
+  const flag = given[index];
+  if (flag === undefined) throw bad(context, "no_rope_layers to have a number for every layer", given.length);
+  return flag !== 0;
+}
+
+function biasesOf(config: Config, family: Family): readonly Projection[] {
+  const present = {
+    never: false,
+    always: true,
+    attention_bias: config.attention_bias,
+    mlp_bias: config.mlp_bias,
+  };
+  return PROJECTIONS.filter((projection) => present[family.biases[biasPart(projection)]]);
+}
+
+function activationOf(config: Config, context: Context): ModelSpec["activation"] {
+  const { activationKeys, geluIsTanh, defaults } = context.family;
+  const name = config[activationKeys[0]] ?? defaults.activation;
+  if (name === "gelu" && geluIsTanh) return "gelu_tanh";
+  const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
+  if (activation !== undefined) return activation;
+  const known = Object.keys(ACTIVATIONS).join(", ");
+  throw new GpruneError("UNSUPPORTED", `${context.where}: expected activation ${known}, got ${name}`);
+}

@@ -1,0 +1,230 @@
+/** What config.json says of single layers: rotary embedding and windows. */
+import { describe, expect, it } from "vitest";
+import {
+  GEMMA,
+  GEMMA2,
+  GRANITE,
+  LLAMA,
+  PHI3,
+  QWEN,
+  read,
+  SMOLLM3,
+  windowsOf,
+} from "../../../test/family_configs.ts";
+import { writeConfig } from "./form.ts";
+
+describe("rotary parameters", () => {
+  const factors = {
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 8192,
+  };
+  const llama3 = {
+    type: "llama3",
+    factor: 8,
+    lowFreqFactor: 1,
+    highFreqFactor: 4,
+    originalMaxPositions: 8192,
+  };
+
+  it.each([
+    [{ rope_theta: 500 }, { theta: 500, scaling: null }],
+    [
+      { rope_theta: 500, rope_scaling: null },
+      { theta: 500, scaling: null },
+    ],
+    [{ rope_parameters: { rope_theta: 500, rope_type: "default" } }, { theta: 500, scaling: null }],
+    [
+      { rope_scaling: { type: "linear", factor: 2 } },
+      { theta: 10_000, scaling: { type: "linear", factor: 2 } },
+    ],
+    [
+      { rope_theta: 500, rope_scaling: { rope_type: "llama3", ...factors } },
+      { theta: 500, scaling: llama3 },
+    ],
+    [
+      { rope_parameters: { rope_theta: 500, rope_type: "llama3", ...factors } },
+      { theta: 500, scaling: llama3 },
+    ],
+    [
+      { rope_theta: 1, rope_scaling: { type: "linear", factor: 2 }, rope_parameters: { rope_theta: 500 } },
+      { theta: 1, scaling: { type: "linear", factor: 2 } },
+    ],
+    [
+      { rope_theta: 1, rope_scaling: {}, rope_parameters: { rope_theta: 500 } },
+      { theta: 500, scaling: null },
+    ],
+  ])("reads %j", (keys, expected) => {
+    expect(read({ ...LLAMA, ...keys }).layers[0]!.rope).toEqual({ rotaryDim: 8, ...expected });
+  });
+
+  it("start from the longest sequence where Llama 3's scaling says no other", () => {
+    const { original_max_position_embeddings: _, ...silent } = factors;
+    const keys = { rope_scaling: { rope_type: "llama3", ...silent }, max_position_embeddings: 64 };
+    expect(read({ ...LLAMA, ...keys }).layers[0]!.rope?.scaling).toEqual({
+      ...llama3,
+      originalMaxPositions: 64,
+    });
+  });
+
+  describe.each([{ partial_rotary_factor: 0.5 }, { rope_parameters: { partial_rotary_factor: 0.5 } }])(
+    "for a part of a head: %j",
+    (keys) => {
+      it("rotate that part in a Phi-3", () => {
+        expect(read({ ...PHI3, ...keys }).layers[0]!.rope?.rotaryDim).toBe(4);
+      });
+
+      it.each([LLAMA, GEMMA2, QWEN, GRANITE, SMOLLM3])(
+        "are refused in other families: $model_type",
+        (config) => {
+          expect(() => read({ ...config, ...keys })).toThrow(
+            expect.objectContaining({
+              code: "UNSUPPORTED",
+              message: expect.stringContaining("partial_rotary_factor 1, as a"),
+            }),
+          );
+        },
+      );
+    },
+  );
+
+  it.each([
+    { rope_scaling: { type: "yarn" } },
+    { rope_scaling: { type: "toString", factor: 2 } },
+    { rope_scaling: { type: "longrope", short_factor: [1] } },
+    { rope_scaling: { type: "dynamic" } },
+    { rope_scaling: { type: "linear" } },
+    { rope_parameters: { rope_type: "llama3", factor: 8 } },
+  ])("refuses %j", (keys) => {
+    expect(() => read({ ...LLAMA, ...keys })).toThrow(
+      expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining("rope type") }),
+    );
+  });
+
+  it("leaves out flat ones where layers of either type have their own, as configuration_gemma3.py does", () => {
+    const flat = { rope_parameters: { rope_type: "linear", factor: 2, rope_theta: 500 } };
+    expect(read({ ...GEMMA, ...flat })).toEqual(read(GEMMA));
+    expect(read({ ...GEMMA, ...flat, rope_theta: 70 })).toEqual(read({ ...GEMMA, rope_theta: 70 }));
+  });
+
+  it("reads one set for windowed layers and one for the others, before and since transformers 5", () => {
+    const layer_types = ["sliding_attention", "full_attention"];
+    const scaled = { rope_type: "linear", factor: 8 };
+    const config = { ...GEMMA, num_hidden_layers: 2, layer_types };
+    const since = {
+      full_attention: { ...scaled, rope_theta: 500_000 },
+      sliding_attention: { rope_type: "default", rope_theta: 77 },
+    };
+    const before = { rope_theta: 500_000, rope_local_base_freq: 77, rope_scaling: scaled };
+    for (const keys of [{ rope_parameters: since }, before]) {
+      expect(read({ ...config, ...keys }).layers.map(({ rope }) => rope)).toEqual([
+        { theta: 77, rotaryDim: 8, scaling: null },
+        { theta: 500_000, rotaryDim: 8, scaling: { type: "linear", factor: 8 } },
+      ]);
+    }
+    const stretched = { rope_scaling: { rope_type: "linear", factor: 2 }, rope_parameters: since };
+    expect(read({ ...config, ...stretched }).layers.map(({ rope }) => rope)).toEqual([
+      { theta: 77, rotaryDim: 8, scaling: null },
+      { theta: 500_000, rotaryDim: 8, scaling: { type: "linear", factor: 2 } },
+    ]);
+    const written = JSON.parse(JSON.stringify(writeConfig(read({ ...config, ...before }), "float32")));
+    expect(written).toMatchObject({ rope_scaling: scaled, rope_parameters: since });
+    // What transformers before 5 sees of it.
+    expect(read({ ...written, rope_parameters: undefined })).toEqual(read({ ...config, ...before }));
+  });
+});
+
+describe("layers that are not rotated", () => {
+  /** For every layer whether it is rotated. */
+  const rotated = (config: object): readonly boolean[] =>
+    read(config).layers.map(({ rope }) => rope !== null);
+
+  it("are each 4th of a SmolLM3, or as its configuration says", () => {
+    expect(rotated(SMOLLM3)).toEqual([true, true, true, false, true]);
+    expect(rotated({ ...SMOLLM3, no_rope_layers: null })).toEqual([true, true, true, false, true]);
+    expect(rotated({ ...SMOLLM3, no_rope_layer_interval: 2 })).toEqual([true, false, true, false, true]);
+    const given = { ...SMOLLM3, no_rope_layers: [0, 1, 1, 1, 0, 0], no_rope_layer_interval: 2 };
+    expect(rotated(given)).toEqual([false, true, true, true, false]);
+    expect(rotated({ ...given, model_type: "llama" })).toEqual([true, true, true, true, true]);
+    expect(read(SMOLLM3)).toMatchObject({ tiedEmbeddings: true });
+    expect(read(SMOLLM3).layers[0]!.rope).toEqual({ theta: 2_000_000, rotaryDim: 8, scaling: null });
+  });
+
+  it("have the windows where layer_types does not say otherwise", () => {
+    const config = { ...SMOLLM3, use_sliding_window: true, sliding_window: 16 };
+    expect(windowsOf(config)).toEqual([null, null, null, 16, null]);
+    expect(windowsOf({ ...config, use_sliding_window: undefined })).toEqual([null, null, null, null, null]);
+    const layer_types = ["sliding", "full", "full", "full", "full"].map((type) => `${type}_attention`);
+    expect(windowsOf({ ...config, layer_types })).toEqual([16, null, null, null, null]);
+  });
+});
+
+describe("windows", () => {
+  it("are those of all layers in Mistral, of none in Llama", () => {
+    expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: 16 })).toEqual([16, 16]);
+    expect(windowsOf({ ...LLAMA, model_type: "mistral", sliding_window: null })).toEqual([null, null]);
+    // As Ministral, which transformers takes such a configuration for.
+    const layer_types = ["full_attention", "sliding_attention"];
+    for (const model_type of ["mistral", "ministral"]) {
+      expect(windowsOf({ ...LLAMA, model_type, sliding_window: 16, layer_types })).toEqual([null, 16]);
+      expect(windowsOf({ ...LLAMA, model_type })).toEqual([4096, 4096]);
+    }
+    expect(windowsOf({ ...LLAMA, model_type: "phi3", sliding_window: 16, layer_types })).toEqual([16, 16]);
+    expect(windowsOf({ ...LLAMA, sliding_window: 16 })).toEqual([null, null]);
+  });
+
+  it("are those that layer_types names", () => {
+    const types = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"];
+    const config = { ...QWEN, layer_types: types };
+    expect(windowsOf({ ...config, use_sliding_window: true })).toEqual([null, 16, null, 16]);
+    expect(windowsOf({ ...config, sliding_window: null })).toEqual([null, null, null, null]);
+    const off = { use_sliding_window: false };
+    expect(windowsOf({ ...config, ...off, sliding_window: null })).toEqual([null, null, null, null]);
+    expect(windowsOf({ ...config, ...off, layer_types: Array(4).fill(types[0]) })).toEqual([
+      null,
+      null,
+      null,
+      null,
+    ]);
+  });
+
+  it("are refused where layer_types names some and use_sliding_window switches them off", () => {
+    const layer_types = ["full_attention", "full_attention", "full_attention", "sliding_attention"];
+    for (const config of [QWEN, { ...SMOLLM3, num_hidden_layers: 4, sliding_window: 16 }]) {
+      expect(() => read({ ...config, layer_types, use_sliding_window: false })).toThrow(
+        expect.objectContaining({
+          code: "BAD_CONFIG",
+          message: expect.stringContaining("use_sliding_window true, as layer_types gives layer 3 a window"),
+        }),
+      );
+    }
+  });
+
+  it("are not switched off in families whose classes know no switch", () => {
+    const off = { use_sliding_window: false };
+    expect(windowsOf({ ...GEMMA, ...off })).toEqual(windowsOf(GEMMA));
+    const layer_types = ["full_attention", "sliding_attention"];
+    const mistral = { ...LLAMA, model_type: "mistral", sliding_window: 16, layer_types };
+    expect(windowsOf({ ...mistral, ...off })).toEqual([null, 16]);
+    expect(windowsOf({ ...GEMMA, ...off, num_hidden_layers: 2, layer_types })).toEqual([null, 16]);
+  });
+
+  it("are derived as transformers does where layer_types is missing", () => {
+    const gemma = [16, 16, 16, 16, 16, null, 16];
+    expect(windowsOf(GEMMA)).toEqual(gemma);
+    expect(windowsOf({ ...GEMMA, sliding_window_pattern: 6 })).toEqual(gemma);
+    expect(windowsOf({ ...GEMMA, sliding_window_pattern: 2 })).toEqual([16, null, 16, null, 16, null, 16]);
+    // Only the class of Gemma 3 knows the key.
+    expect(windowsOf({ ...GEMMA2, sliding_window_pattern: 3 })).toEqual(windowsOf(GEMMA2));
+    const qwen = { ...QWEN, use_sliding_window: false };
+    expect(windowsOf({ ...qwen, sliding_window_pattern: 2 })).toEqual(windowsOf(qwen));
+    expect(windowsOf({ ...QWEN, max_window_layers: 2 })).toEqual([null, null, null, null]);
+    expect(windowsOf({ ...QWEN, max_window_layers: 2, use_sliding_window: true })).toEqual([
+      null,
+      null,
+      16,
+      16,
+    ]);
+  });
+});

@@ -1,0 +1,173 @@
+/** config.json derived from a `ModelSpec`, complete and never patched from another file. */
+import { biasPart, type Family, familyByName, REMOTE_CODE_PREFIX, type TokenIds } from "../families.ts";
+import { type LayerSpec, type ModelSpec, queryHeads } from "../spec.ts";
+import { type ConfigKeys, maxPositionKey, ropeKeys } from "./rope_writer.ts";
+
+/** The modelling file that lies beside a config.json which needs it. */
+export const MODELLING_FILE = "modeling_gprune.py";
+
+const ACTIVATION_NAMES: Readonly<Record<ModelSpec["activation"], string>> = {
+  silu: "silu",
+  gelu_tanh: "gelu_pytorch_tanh",
+};
+
+/** Keys whose values transformers declares as floats; version 5 refuses a whole number for some, 4 warns. */
+const FLOAT_KEYS = [
+  "attention_dropout",
+  "attention_factor",
+  "attn_logit_softcapping",
+  "beta_fast",
+  "beta_slow",
+  "embd_pdrop",
+  "factor",
+  "final_logit_softcapping",
+  "high_freq_factor",
+  "initializer_range",
+  "low_freq_factor",
+  "partial_rotary_factor",
+  "resid_pdrop",
+  "rms_norm_eps",
+  "rope_local_base_freq",
+  "rope_theta",
+] as const;
+const WHOLE_FLOATS = new RegExp(`^( *"(?:${FLOAT_KEYS.join("|")})": -?\\d+)(,?)$`, "gm");
+
+/** config.json as text: what is a float in Python has a decimal point. */
+export function configText(config: ConfigKeys): string {
+  return `${JSON.stringify(config, null, 2).replaceAll(WHOLE_FLOATS, "$1.0$2")}\n`;
+}
+
+/** How config.json presents a model. */
+export interface HfForm {
+  /** The family under whose name it goes: its own, or another whose stock class computes the same. */
+  readonly family: Family;
+  /** Whether it needs our modelling file, and so `trust_remote_code`. */
+  readonly remoteCode: boolean;
+}
+
+/**
+ * Of widths that differ between layers the usual keys hold the largest.
+ * @param dtype - transformers' name of the stored dtype, e.g. `float16`
+ */
+export function configOf(spec: ModelSpec, { family, remoteCode }: HfForm, dtype: string): ConfigKeys {
+  const widest = (width: (layer: LayerSpec) => number): number => Math.max(...spec.layers.map(width));
+  return {
+    architectures: [family.architecture],
+    model_type: family.modelType,
+    dtype,
+    vocab_size: spec.vocabSize,
+    hidden_size: spec.hiddenSize,
+    head_dim: spec.headDim,
+    num_hidden_layers: spec.layers.length,
+    intermediate_size: widest((layer) => layer.neurons),
+    num_attention_heads: widest(queryHeads),
+    num_key_value_heads: widest((layer) => layer.kvGroups),
+    ...Object.fromEntries(family.activationKeys.map((key) => [key, ACTIVATION_NAMES[spec.activation]])),
+    rms_norm_eps: spec.normEps,
+    ...maxPositionKey(spec),
+    tie_word_embeddings: spec.tiedEmbeddings,
+    ...(remoteCode ? {} : biasFlags(spec, family)),
+    ...ropeKeys(spec, family),
+    ...windowKeys(spec, family),
+    ...(family.unrotatedLayers
+      ? { no_rope_layers: spec.layers.map(({ rope }) => Number(rope !== null)) }
+      : {}),
+    ...scaleKeys(spec, family),
+    ...softcapKeys(spec, family),
+    ...(remoteCode ? remoteCodeKeys(spec, family) : {}),
+    ...tokenIdKeys(spec, family),
+    ...spec.extra,
+  };
+}
+
+/**
+ * Ids of special tokens that the model's own family assumes where config.json is silent, and the one whose name it gets
+ * does not.
+ */
+function tokenIdKeys(spec: ModelSpec, { defaults }: Family): ConfigKeys {
+  const own = familyByName(spec.family, "model").defaults.tokenIds;
+  const others = Object.entries(own).filter(([key, id]) => id !== defaults.tokenIds[key as keyof TokenIds]);
+  return Object.fromEntries(others);
+}
+
+/**
+ * What our own modelling file (resources/modeling_gprune.py) reads: the widths of every layer under `per_layer_config`
+ * (transformers' heterogeneous configurations), and exactly the biases there are. vLLM asks for `AutoModel`, the
+ * decoder without its head. What a model is that goes under another family's name is said for whoever writes it again.
+ */
+function remoteCodeKeys(
+  { layers, family }: ModelSpec,
+  { modelType, architecture, configClass }: Family,
+): ConfigKeys {
+  const widths = layers.map((layer, index) => [
+    String(index),
+    {
+      intermediate_size: layer.neurons,
+      num_attention_heads: queryHeads(layer),
+      num_key_value_heads: layer.kvGroups,
+    },
+  ]);
+  const module = MODELLING_FILE.replace(/[.]py$/, "");
+  return {
+    architectures: [`Gprune${architecture}`],
+    model_type: `${REMOTE_CODE_PREFIX}${modelType}`,
+    ...(family === modelType ? {} : { source_model_type: family }),
+    auto_map: {
+      AutoConfig: `${module}.Gprune${configClass}`,
+      AutoModel: `${module}.Gprune${configClass.replace(/Config$/, "Model")}`,
+      AutoModelForCausalLM: `${module}.Gprune${architecture}`,
+    },
+    allow_global_per_layer_attribute_access: true,
+    per_layer_config: Object.fromEntries(widths),
+    projection_biases: layers.map(({ biases }) => biases),
+  };
+}
+
+/** A flag is set as soon as one projection under it has a bias; the others are then stored as zeros. */
+function biasFlags({ layers }: ModelSpec, { biases }: Family): ConfigKeys {
+  const present = layers.flatMap((layer) => layer.biases);
+  const flags: ConfigKeys = {};
+  for (const part of ["qkv", "o", "mlp"] as const) {
+    const flag = biases[part];
+    if (flag === "never" || flag === "always") continue;
+    flags[flag] = flags[flag] === true || present.some((projection) => biasPart(projection) === part);
+  }
+  return flags;
+}
+
+function scaleKeys(spec: ModelSpec, { scoreScale, multipliers }: Family): ConfigKeys {
+  const scores: Readonly<Record<Family["scoreScale"], ConfigKeys>> = {
+    head_dim: {},
+    query_pre_attn_scalar: { query_pre_attn_scalar: Math.round(spec.attentionScale ** -2 * 1e6) / 1e6 },
+    attention_multiplier: { attention_multiplier: spec.attentionScale },
+  };
+  const factors = {
+    embedding_multiplier: spec.embeddingScale,
+    residual_multiplier: spec.residualScale,
+    logits_scaling: spec.logitDivisor,
+  };
+  return { ...scores[scoreScale], ...(multipliers ? factors : {}) };
+}
+
+/** A cap that is absent is said where the class would assume one. */
+function softcapKeys({ scoreSoftcap, logitSoftcap }: ModelSpec, { defaults }: Family): ConfigKeys {
+  const scores = scoreSoftcap !== null || defaults.scoreSoftcap !== undefined;
+  const logits = logitSoftcap !== null || defaults.logitSoftcap !== undefined;
+  return {
+    ...(scores ? { attn_logit_softcapping: scoreSoftcap } : {}),
+    ...(logits ? { final_logit_softcapping: logitSoftcap } : {}),
+  };
+}
+
+function windowKeys({ layers }: ModelSpec, { windows, defaults }: Family): ConfigKeys {
+  if (windows === "none") return {};
+  const window = layers.find((layer) => layer.window !== null)?.window ?? null;
+  if (windows !== "layer_types") return { sliding_window: window };
+  // Classes of families whose layers take turns make a mask for windows even where no layer has one.
+  const unused = defaults.windowPattern === undefined ? null : defaults.window;
+  return {
+    sliding_window: window ?? unused,
+    use_sliding_window: window !== null,
+    layer_types: layers.map((layer) => (layer.window === null ? "full_attention" : "sliding_attention")),
+  };
+}

@@ -1,0 +1,134 @@
+/**
+ * Which class of transformers is to load a model: a stock class wherever one computes the same, else our own modelling
+ * file. "The same" is not a list of cases: a family can hold a spec if its configuration, read back, is that spec.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { GpruneError } from "../../errors.ts";
+import { biasPart, FAMILIES, type Family, familyByName } from "../families.ts";
+import { INPUT_PROJECTIONS } from "../spaces.ts";
+import {
+  hasUniformWidths,
+  type ModelSpec,
+  type Projection,
+  queryHeads,
+  type RopeSpec,
+  ropesOf,
+  usualAttentionFactor,
+} from "../spec.ts";
+import { readConfig } from "./config.ts";
+import { configOf, type HfForm } from "./config_writer.ts";
+
+/**
+ * The form of a model, the first of these that can hold it:
+ *
+ * 1. its own family's stock class;
+ * 2. another family's: Mistral for a Llama whose heads do not divide its hidden size, Llama for a Qwen2 with biases on
+ *    its output projections; one that vLLM builds in the same shapes goes first;
+ * 3. its own family's with our modelling file;
+ * 4. another family's with that: Qwen2 for a Mistral some of whose layers have windows (a Ministral), whose tokenizer
+ *    the stock class of Qwen2 would not take.
+ *
+ * Null when config.json has no keys for what the spec says.
+ */
+export function findHfForm(spec: ModelSpec): HfForm | null {
+  const own = familyByName(spec.family, "spec");
+  const families = [own, ...FAMILIES.filter(({ standsIn }) => standsIn)];
+  const inVllm = families.filter((family) => vllmObstacle(spec, family) === null);
+  const stock = [...inVllm, ...families].find(
+    (family) => (family === own || family.tokenizer !== "own") && hasStockClass(spec, family),
+  );
+  if (stock !== undefined) return { family: stock, remoteCode: false };
+  return families.map((family) => ({ family, remoteCode: true })).find((form) => holds(spec, form)) ?? null;
+}
+
+/** The form of a model. @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says */
+export function hfForm(spec: ModelSpec): HfForm {
+  const form = findHfForm(spec);
+  if (form !== null) return form;
+  throw new GpruneError(
+    "UNSUPPORTED",
+    `${spec.family}: expected layers that config.json can describe, got others`,
+    {
+      hint: "Their rotary embeddings or windows differ in a way that the family's configuration has no keys for.",
+    },
+  );
+}
+
+/**
+ * config.json of a model in its form.
+ * @param dtype - transformers' name of the stored dtype, e.g. `float16`
+ * @throws GpruneError UNSUPPORTED when config.json has no keys for what the spec says
+ */
+export function writeConfig(spec: ModelSpec, dtype: string): Record<string, unknown> {
+  return configOf(spec, hfForm(spec), dtype);
+}
+
+/**
+ * What vLLM's class of a family gets wrong: some assume heads of C / N, some leave biases out; none reads the attention
+ * factor of YaRN or LongRoPE, and all stretch every text as the longest under dynamic scaling
+ * (model_executor/layers/rotary_embedding). Null for nothing.
+ */
+export function vllmObstacle(
+  { hiddenSize, headDim, layers, maxPositions }: ModelSpec,
+  { vllmReadsHeadDim, vllmOmits }: Family,
+): string | null {
+  const keepsHeads = vllmReadsHeadDim || layers.every((layer) => queryHeads(layer) * headDim === hiddenSize);
+  if (!keepsHeads) return "assumes another head size";
+  const omits = layers.some(({ biases }) =>
+    biases.some((projection) => vllmOmits.includes(biasPart(projection))),
+  );
+  if (omits) return "leaves out biases";
+  const ropes = ropesOf({ layers });
+  if (ropes.some(({ scaling }) => scaling?.type === "dynamic")) return "stretches short texts, too";
+  return ropes.some((rope) => hasOwnAttentionFactor(rope, maxPositions))
+    ? "takes another attention factor"
+    : null;
+}
+
+function hasOwnAttentionFactor({ scaling }: RopeSpec, maxPositions: number): boolean {
+  if (scaling?.type !== "yarn" && scaling?.type !== "longrope") return false;
+  return scaling.attentionFactor !== usualAttentionFactor(scaling, maxPositions);
+}
+
+function hasStockClass(spec: ModelSpec, family: Family): boolean {
+  const divides = spec.layers.every((layer) => spec.hiddenSize % queryHeads(layer) === 0);
+  const fits = hasUniformWidths(spec) && (divides || !family.headsDivideHidden);
+  return fits && holds(spec, { family, remoteCode: false });
+}
+
+/** Whether a configuration says all of a spec; biases that a flag adds are stored as zeros. */
+function holds(spec: ModelSpec, form: HfForm): boolean {
+  const { partialRotary, scaledRotary, fusedProjections } = form.family;
+  const ropes = ropesOf(spec);
+  if (!partialRotary && ropes.some(({ rotaryDim }) => rotaryDim < spec.headDim)) return false;
+  if (scaledRotary === "longrope" && !ropes.every((rope) => isForPhi3(rope, spec, form))) return false;
+  if (fusedProjections && spec.layers.some(({ biases }) => biases.some(isJoined))) return false;
+  const read = readConfig(configOf(spec, form, "float32"), "config.json");
+  const hasBiases = spec.layers.every(({ biases }, index) =>
+    biases.every((projection) => read.layers[index]!.biases.includes(projection)),
+  );
+  return hasBiases && isDeepStrictEqual(computation(read), computation(spec));
+}
+
+/**
+ * Whether a class that takes longrope alone takes it: the stock one wants as many factors as heads of C / N have pairs.
+ */
+function isForPhi3(
+  { scaling }: RopeSpec,
+  { hiddenSize, headDim, layers }: ModelSpec,
+  { remoteCode }: HfForm,
+): boolean {
+  if (scaling === null) return true;
+  const keepsHeads = layers.every((layer) => Math.floor(hiddenSize / queryHeads(layer)) === headDim);
+  return scaling.type === "longrope" && (remoteCode || keepsHeads);
+}
+
+/** A spec without what may differ between two families that compute the same, and what is only carried along. */
+function computation({ layers, ...spec }: ModelSpec): unknown {
+  return { ...spec, family: null, extra: null, layers: layers.map((layer) => ({ ...layer, biases: null })) };
+}
+
+/** Whether a projection is part of a joined one where there are such; joined ones carry no bias. */
+function isJoined(projection: Projection): boolean {
+  return Object.values(INPUT_PROJECTIONS).some((projections) => projections.includes(projection));
+}

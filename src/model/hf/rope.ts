@@ -1,0 +1,294 @@
+/**
+ * Rotary embedding as config.json has it, read: `rope_scaling` of transformers 4, `rope_parameters` of version 5, and
+ * the keys beside them. What is computed from them, as modeling_rope_utils.py of transformers 5 does.
+ */
+import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
+import type { Family } from "../families.ts";
+import {
+  longropeAttentionFactor,
+  type RopeScaling,
+  type RopeSpec,
+  YARN_DEFAULTS,
+  yarnAttentionFactor,
+} from "../spec.ts";
+
+/** Whose config.json is read. */
+export interface Context {
+  readonly family: Family;
+  /** The file, for messages. */
+  readonly where: string;
+}
+
+const length = z
+  .int()
+  .positive()
+  .max(2 ** 31);
+const positive = z.number().positive();
+const factors = z
+  .array(positive)
+  .max(2 ** 16)
+  .nullish();
+const part = z.number().positive().max(1);
+
+/** Null is as good as absent, but for `factor`. */
+const parameters = z.object({
+  rope_type: z.string().nullish(),
+  type: z.string().nullish(),
+  rope_theta: positive.nullish(),
+  factor: positive.nullish(),
+  low_freq_factor: positive.nullish(),
+  high_freq_factor: positive.nullish(),
+  original_max_position_embeddings: length.nullish(),
+  partial_rotary_factor: part.nullish(),
+  attention_factor: positive.nullish(),
+  mscale: z.number().nonnegative().nullish(),
+  mscale_all_dim: z.number().nonnegative().nullish(),
+  beta_fast: z.number().nonnegative().nullish(),
+  beta_slow: z.number().nonnegative().nullish(),
+  truncate: z.boolean().nullish(),
+  short_factor: factors,
+  long_factor: factors,
+});
+type NumberKey =
+  | "rope_theta"
+  | "factor"
+  | "low_freq_factor"
+  | "high_freq_factor"
+  | "original_max_position_embeddings"
+  | "partial_rotary_factor"
+  | "attention_factor"
+  | "mscale"
+  | "mscale_all_dim"
+  | "beta_fast"
+  | "beta_slow";
+interface RopeParameters extends Partial<Readonly<Record<NumberKey, number | null | undefined>>> {
+  readonly rope_type?: string | null | undefined;
+  readonly type?: string | null | undefined;
+  readonly truncate?: boolean | null | undefined;
+  readonly short_factor?: readonly number[] | null | undefined;
+  readonly long_factor?: readonly number[] | null | undefined;
+}
+interface RopeByLayerType extends RopeParameters {
+  readonly full_attention?: RopeParameters | null | undefined;
+  readonly sliding_attention?: RopeParameters | null | undefined;
+}
+
+/** `rope_parameters` of transformers 5: the same for all layers, or by type of layer. */
+const byLayerType = parameters.extend({
+  full_attention: parameters.nullish(),
+  sliding_attention: parameters.nullish(),
+});
+
+/** What config.json says of rotary embedding. */
+export interface RopeConfig {
+  readonly max_position_embeddings: number;
+  readonly rope_theta: number | undefined;
+  readonly rope_local_base_freq: number | undefined;
+  readonly rope_scaling: RopeParameters | null | undefined;
+  readonly rope_parameters: RopeByLayerType | null | undefined;
+  readonly partial_rotary_factor: number | null | undefined;
+  readonly original_max_position_embeddings: number | null | undefined;
+}
+
+type RopeKeys = Omit<RopeConfig, "max_position_embeddings">;
+
+/** The schemas of those keys but the first one. */
+export const ROPE_KEYS: { readonly [K in keyof RopeKeys]: z.ZodType<RopeKeys[K]> } = {
+  rope_theta: positive.optional(),
+  rope_local_base_freq: positive.optional(),
+  rope_scaling: parameters.nullish(),
+  rope_parameters: byLayerType.nullish(),
+  partial_rotary_factor: part.nullish(),
+  original_max_position_embeddings: length.nullish(),
+};
+
+/**
+ * The rotary embedding of one layer.
+ * @param headDim - H
+ * @param windowed - whether the layer has a sliding window
+ * @throws GpruneError UNSUPPORTED for a scaling or a partial rotation that is not computed, BAD_CONFIG for values out
+ * of range
+ */
+export function ropeOf(
+  config: RopeConfig,
+  context: Context,
+  { headDim, windowed }: { readonly headDim: number; readonly windowed: boolean },
+): RopeSpec {
+  const { defaults, ropeByLayerType } = context.family;
+  const local = ropeByLayerType && windowed;
+  const parameters = ropeParameters(config, context, local);
+  const theta = local
+    ? (parameters.rope_theta ?? config.rope_local_base_freq ?? defaults.localRopeTheta)
+    : (parameters.rope_theta ?? config.rope_theta);
+  const part = parameters.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  requireRotation(part, context);
+  const rotaryDim = Math.floor(headDim * part);
+  if (rotaryDim % 2 !== 0 || rotaryDim === 0) {
+    throw bad(context, "an even number of rotated channels", rotaryDim);
+  }
+  const scaling = scalingOf(parameters, config, { ...context, pairs: rotaryDim / 2 });
+  return { theta: theta ?? defaults.ropeTheta, rotaryDim, scaling };
+}
+
+/**
+ * Classes that cannot rotate a part of each head do not agree on what to make of one: transformers 5 rotates whole
+ * heads, version 4 fails, and vLLM rotates the part.
+ * @param part - fraction of the channels of a head, 0..1
+ */
+function requireRotation(part: number, { family, where }: Context): void {
+  if (part === 1 || family.partialRotary) return;
+  const expected = `partial_rotary_factor 1, as a ${family.modelType} rotates whole heads`;
+  throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${part}`, {
+    hint: "Programs differ in what they compute for it. Take the key out if whole heads are rotated.",
+  });
+}
+
+/**
+ * Rotary parameters: `rope_parameters` of transformers 5, flat or by layer type, or `rope_scaling` before it. Where
+ * there are both, `rope_scaling` counts, as in either version: people add it to stretch a model
+ * (modeling_rope_utils.py); layers without windows that have parameters of their own take it into those. Flat ones say
+ * nothing to a class that has them by layer type (configuration_gemma3.py).
+ */
+function ropeParameters(config: RopeConfig, context: Context, local: boolean): RopeParameters {
+  const { ropeByLayerType } = context.family;
+  const given = config.rope_parameters ?? {};
+  const own = given[local ? "sliding_attention" : "full_attention"] ?? (ropeByLayerType ? {} : given);
+  const scaling = config.rope_scaling ?? {};
+  if (local || Object.keys(scaling).length === 0) return own;
+  return ropeByLayerType ? { ...own, ...scaling } : scaling;
+}
+
+/** By type, what reads a scaling; undefined where the parameters lack what it needs. */
+const SCALINGS: Readonly<Record<string, ScalingReader>> = {
+  default: () => null,
+  linear: ({ factor }) => (isNumber(factor) ? { type: "linear", factor } : undefined),
+  llama3: ({ factor, low_freq_factor: lowFreqFactor, high_freq_factor: highFreqFactor }, { original }) =>
+    isNumber(factor) && isNumber(lowFreqFactor) && isNumber(highFreqFactor) && lowFreqFactor < highFreqFactor
+      ? { type: "llama3", factor, lowFreqFactor, highFreqFactor, originalMaxPositions: original }
+      : undefined,
+  yarn: yarnScaling,
+  longrope: longropeScaling,
+  dynamic: dynamicScaling,
+};
+
+type ScalingReader = (parameters: RopeParameters, given: Given) => RopeScaling | null | undefined;
+
+/** What a scaling depends on besides its parameters. */
+interface Given {
+  /** rotaryDim / 2. */
+  readonly pairs: number;
+  /** The longest sequence. */
+  readonly longest: number;
+  /** The longest one before scaling. */
+  readonly original: number;
+  readonly context: Context;
+}
+
+function scalingOf(
+  parameters: RopeParameters,
+  config: RopeConfig,
+  { pairs, ...context }: Context & { readonly pairs: number },
+): RopeSpec["scaling"] {
+  const { family, where } = context;
+  const given = parameters.rope_type ?? parameters.type ?? "default";
+  const type = Object.hasOwn(family.scalingNames, given) ? family.scalingNames[given]! : given;
+  const read = Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
+  const { max_position_embeddings: longest } = config;
+  const original = originalLength(parameters, config, family);
+  const scaling = read?.(parameters, { pairs, longest, original, context });
+  if (scaling !== undefined) return scaling;
+  const expected =
+    "rope type default, linear with factor, llama3 with factor, low_freq_factor and a larger high_freq_factor, yarn with factor, " +
+    "longrope with short_factor and long_factor, or dynamic with a factor of at least 1";
+  throw new GpruneError("UNSUPPORTED", `${where}: expected ${expected}, got ${JSON.stringify(parameters)}`, {
+    hint: "Other scalings of rotary frequencies are not computed.",
+  });
+}
+
+/**
+ * The length that scaling starts from, as `standardize_rope_params` finds it: a key beside the parameters, or what the
+ * class has for it, goes before one among them, except where those are by type of layer; else it is the longest
+ * sequence.
+ */
+function originalLength(
+  parameters: RopeParameters,
+  config: RopeConfig,
+  { ropeByLayerType, defaults }: Family,
+): number {
+  const given = config.original_max_position_embeddings ?? defaults.originalPositions;
+  const beside = ropeByLayerType ? null : given;
+  return beside ?? parameters.original_max_position_embeddings ?? config.max_position_embeddings;
+}
+
+/**
+ * `_compute_yarn_parameters`: its own factor where the key is null, and `truncate` by type of layer is not looked at.
+ */
+function yarnScaling(
+  parameters: RopeParameters,
+  { longest, original, context }: Given,
+): RopeScaling | undefined {
+  const { factor: given, attention_factor: attention, mscale, mscale_all_dim: allDim } = parameters;
+  if (given === undefined) return undefined;
+  const factor = given ?? longest / original;
+  const ratio =
+    mscale && allDim ? yarnAttentionFactor(factor, mscale) / yarnAttentionFactor(factor, allDim) : null;
+  return {
+    type: "yarn",
+    factor,
+    originalMaxPositions: original,
+    attentionFactor: finite(attention ?? ratio ?? yarnAttentionFactor(factor), context),
+    betaFast: parameters.beta_fast || YARN_DEFAULTS.betaFast,
+    betaSlow: parameters.beta_slow || YARN_DEFAULTS.betaSlow,
+    truncate: context.family.ropeByLayerType || (parameters.truncate ?? YARN_DEFAULTS.truncate),
+  };
+}
+
+/**
+ * `_compute_longrope_parameters`. @throws GpruneError BAD_CONFIG unless there is a factor for every pair of channels
+ */
+function longropeScaling(
+  { short_factor: shortFactors, long_factor: longFactors, ...parameters }: RopeParameters,
+  { pairs, longest, original, context }: Given,
+): RopeScaling | undefined {
+  if (!shortFactors || !longFactors) return undefined;
+  for (const { length } of [shortFactors, longFactors]) {
+    if (length !== pairs) throw bad(context, `short_factor and long_factor of ${pairs} numbers`, length);
+  }
+  const usual = longropeAttentionFactor(parameters.factor ?? longest / original, original);
+  return {
+    type: "longrope",
+    shortFactors,
+    longFactors,
+    originalMaxPositions: original,
+    attentionFactor: finite(parameters.attention_factor ?? usual, context),
+  };
+}
+
+/**
+ * `_compute_dynamic_ntk_parameters`: it starts from the longest sequence, and takes two pairs of channels to grow the
+ * base.
+ */
+function dynamicScaling(
+  { factor }: RopeParameters,
+  { pairs, longest, context }: Given,
+): RopeScaling | undefined {
+  if (!isNumber(factor) || factor < 1) return undefined;
+  if (pairs < 2) throw bad(context, "dynamic scaling of at least 4 rotated channels", 2 * pairs);
+  return { type: "dynamic", factor, originalMaxPositions: longest };
+}
+
+/** @throws GpruneError BAD_CONFIG for an attention factor that settings make infinite */
+function finite(attentionFactor: number, context: Context): number {
+  if (Number.isFinite(attentionFactor)) return attentionFactor;
+  throw bad(context, "rotary parameters that give an attention factor", attentionFactor);
+}
+
+function isNumber(value: number | null | undefined): value is number {
+  return typeof value === "number";
+}
+
+/** A value out of range. */
+export function bad({ where }: Context, expected: string, got: unknown): GpruneError {
+  return new GpruneError("BAD_CONFIG", `${where}: expected ${expected}, got ${String(got)}`);
+}

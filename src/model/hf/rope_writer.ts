@@ -1,0 +1,123 @@
+/** Rotary embedding as config.json has it, written. The way back is in rope.ts. */
+import type { Family } from "../families.ts";
+import {
+  type LongropeScaling,
+  type ModelSpec,
+  mainRope,
+  type RopeScaling,
+  type RopeSpec,
+  ropesOf,
+  usualAttentionFactor,
+  YARN_DEFAULTS,
+  type YarnScaling,
+} from "../spec.ts";
+
+/** Keys of a config.json. */
+export type ConfigKeys = Record<string, unknown>;
+
+/** The longest sequence as config.json says it: what dynamic scaling starts from where there is such. */
+export function maxPositionKey(spec: ModelSpec): ConfigKeys {
+  const scaled = ropesOf(spec).flatMap(({ scaling }) => (scaling?.type === "dynamic" ? [scaling] : []));
+  return { max_position_embeddings: scaled[0]?.originalMaxPositions ?? spec.maxPositions };
+}
+
+/** The keys for rotary embedding, as transformers 4 and 5 want them. */
+export function ropeKeys(
+  { layers, headDim, maxPositions }: ModelSpec,
+  { ropeByLayerType, defaults }: Family,
+): ConfigKeys {
+  const unused = { theta: defaults.ropeTheta, rotaryDim: headDim, scaling: null };
+  const full = mainRope({ layers }) ?? unused;
+  if (!ropeByLayerType) {
+    const scaling = {
+      ...scalingOfVersion4(full, maxPositions),
+      ...(full.scaling?.type === "longrope" ? originalLength(full) : {}),
+    };
+    const partial = full.rotaryDim < headDim ? { partial_rotary_factor: rotatedPart(full, headDim) } : {};
+    const parameters = { ...ropeParameters(full, maxPositions), ...partial };
+    return { rope_theta: full.theta, ...scaling, ...partial, rope_parameters: parameters };
+  }
+  const ropes = (isFull: boolean): readonly RopeSpec[] =>
+    ropesOf({ layers: layers.filter(({ window }) => (window === null) === isFull) });
+  const local = ropes(false)[0] ?? full;
+  const global = ropes(true).length > 0 ? full : { ...full, theta: defaults.ropeTheta };
+  // Before transformers 5 layers without a window had the plain keys.
+  const scaling = global.scaling === null ? {} : { rope_scaling: ropeParameters(global, maxPositions) };
+  return {
+    rope_theta: global.theta,
+    rope_local_base_freq: local.theta,
+    ...scaling,
+    rope_parameters: {
+      full_attention: ropeParameters(global, maxPositions),
+      sliding_attention: ropeParameters(local, maxPositions),
+    },
+  };
+}
+
+/** A factor whose product with H, rounded down as readers do, is the number of rotated channels. */
+function rotatedPart({ rotaryDim }: RopeSpec, headDim: number): number {
+  const part = rotaryDim / headDim;
+  return Math.floor(headDim * part) === rotaryDim ? part : part * (1 + Number.EPSILON);
+}
+
+function ropeParameters({ theta, scaling }: RopeSpec, maxPositions: number): ConfigKeys {
+  const type = { rope_type: scaling?.type ?? "default", rope_theta: theta };
+  return { ...type, ...scalingKeys(scaling, maxPositions), ...originalLength({ scaling }) };
+}
+
+/**
+ * What transformers 4 reads, and version 5, too. Version 4 wants three keys for the longrope of Phi-3, and for that of
+ * every family the original length beside them (modeling_rope_utils.py, configuration_phi3.py).
+ */
+function scalingOfVersion4({ scaling }: RopeSpec, maxPositions: number): ConfigKeys {
+  if (scaling === null) return {};
+  const keys = scalingKeys(scaling, maxPositions);
+  if (scaling.type === "longrope") return { rope_scaling: { type: scaling.type, ...keys } };
+  return { rope_scaling: { rope_type: scaling.type, ...keys, ...originalLength({ scaling }) } };
+}
+
+function originalLength({ scaling }: Pick<RopeSpec, "scaling">): ConfigKeys {
+  if (scaling === null || scaling.type === "linear" || scaling.type === "dynamic") return {};
+  return { original_max_position_embeddings: scaling.originalMaxPositions };
+}
+
+/** All keys of a scaling but its type and the original length. */
+function scalingKeys(scaling: RopeScaling | null, maxPositions: number): ConfigKeys {
+  switch (scaling?.type) {
+    case undefined:
+      return {};
+    case "linear":
+    case "dynamic":
+      return { factor: scaling.factor };
+    case "llama3":
+      return {
+        factor: scaling.factor,
+        low_freq_factor: scaling.lowFreqFactor,
+        high_freq_factor: scaling.highFreqFactor,
+      };
+    case "yarn":
+      return { factor: scaling.factor, ...attentionKey(scaling, maxPositions), ...turnKeys(scaling) };
+    case "longrope":
+      return {
+        short_factor: scaling.shortFactors,
+        long_factor: scaling.longFactors,
+        ...attentionKey(scaling, maxPositions),
+      };
+  }
+}
+
+/** Left out, as those below, where it is what others assume: programs differ in which of these keys they know. */
+function attentionKey(scaling: YarnScaling | LongropeScaling, maxPositions: number): ConfigKeys {
+  const { attentionFactor } = scaling;
+  const isUsual = attentionFactor === usualAttentionFactor(scaling, maxPositions);
+  return isUsual ? {} : { attention_factor: attentionFactor };
+}
+
+function turnKeys(scaling: YarnScaling): ConfigKeys {
+  const { betaFast, betaSlow, truncate } = YARN_DEFAULTS;
+  return {
+    ...(scaling.betaFast === betaFast ? {} : { beta_fast: scaling.betaFast }),
+    ...(scaling.betaSlow === betaSlow ? {} : { beta_slow: scaling.betaSlow }),
+    ...(scaling.truncate === truncate ? {} : { truncate: scaling.truncate }),
+  };
+}

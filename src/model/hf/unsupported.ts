@@ -1,0 +1,26 @@
+/** What the user of a model of an unsupported family can do. */
+import { isJsonObject } from "../../io/files/json.ts";
+import { FAMILY_NAMES } from "../families.ts";
+
+/**
+ * How config.json counts experts (configuration_mixtral.py, configuration_qwen3_moe.py, configuration_deepseek_v3.py).
+ */
+const EXPERT_KEYS = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"] as const;
+
+const FAMILIES = `gprune prunes the families ${FAMILY_NAMES.join(", ")}, and what is stored as one of them.`;
+
+/** Parts of models that take pictures or sound as well (configuration_llava.py, configuration_qwen2_vl.py). */
+const PART_KEYS = ["text_config", "vision_config", "audio_config"] as const;
+
+/** @param config - parsed config.json */
+export function unsupportedHint(config: object): string {
+  const entries: Readonly<Record<string, unknown>> = { ...config };
+  const text = isJsonObject(entries.text_config) ? entries.text_config : {};
+  if (hasExperts(entries) || hasExperts(text)) return `Mixtures of experts are not pruned. ${FAMILIES}`;
+  if (!PART_KEYS.some((key) => isJsonObject(entries[key]))) return FAMILIES;
+  return `Of a model that takes more than text, the text model can be pruned if it is saved on its own. ${FAMILIES}`;
+}
+
+function hasExperts(config: Readonly<Record<string, unknown>>): boolean {
+  return EXPERT_KEYS.some((key) => typeof config[key] === "number" && config[key] > 1);
+}

@@ -1,0 +1,104 @@
+/**
+ * Chat templates: what makes one text of a conversation. They are programs of strangers. gprune carries their text, of
+ * a limited size, from the tokenizer of a model to the tokenizer of the output, and runs one only for conversations
+ * that it is given, in a thread that is ended when it takes too much (jinja/render.ts).
+ */
+import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
+import type { ConversationRenderer } from "../../io/texts/conversations.ts";
+import { decodeText } from "../../io/texts/texts.ts";
+import { renderChats } from "../../jinja/render.ts";
+import type { CarriedFile, Model } from "../model.ts";
+import { ofModel, parseTokenizerFile, specialTokens, specialTokenText } from "./files.ts";
+
+/** Bytes of UTF-8; real templates have up to some tens of KB. */
+export const MAX_TEMPLATE_BYTES: number = 2 ** 20;
+
+const CONFIG = "tokenizer_config.json";
+const configSchema = specialTokens.extend({
+  chat_template: z
+    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
+    .nullish(),
+});
+
+/**
+ * The template itself.
+ * @param where - file and key, for the message
+ * @throws GpruneError BAD_FILE when it is too long
+ */
+export function requireTemplate(template: string, where: string): string {
+  const size = Buffer.byteLength(template);
+  if (size <= MAX_TEMPLATE_BYTES) return template;
+  throw new GpruneError(
+    "BAD_FILE",
+    `${where}: expected a chat template of at most ${MAX_TEMPLATE_BYTES} bytes, got ${size}`,
+  );
+}
+
+const JINJA = "chat_template.jinja";
+
+/**
+ * chat_template.jinja, which transformers prefers, or the template of tokenizer_config.json, of several the default;
+ * undefined where there is none.
+ * @throws GpruneError BAD_FILE when it is too long
+ */
+export function chatTemplateIn(files: readonly CarriedFile[]): string | undefined {
+  const file = files.find(({ name }) => name === JINJA);
+  if (file !== undefined) return requireTemplate(decodeText(file.bytes, JINJA), JINJA) || undefined;
+  const configured = configOf(files).chat_template;
+  const found =
+    typeof configured === "string"
+      ? configured
+      : configured?.find(({ name }) => name === "default")?.template;
+  return found ? requireTemplate(found, `${CONFIG}: chat_template`) : undefined;
+}
+
+function configOf(files: readonly CarriedFile[]): z.infer<typeof configSchema> {
+  return parseTokenizerFile(files, CONFIG, configSchema) ?? {};
+}
+
+/**
+ * Renders conversations by a model's template, as `apply_chat_template` of transformers does, but for the date;
+ * undefined for a model without a template. Errors are BAD_TEXT for a conversation that the template does not take,
+ * BAD_FILE when it takes too much.
+ * @param toBeAnswered - whether texts end where the model answers (`add_generation_prompt`)
+ * @throws GpruneError as `chatTemplateIn`, with the model's name before the file's
+ */
+export function chatRendererOf(
+  model: Pick<Model, "files" | "origin">,
+  toBeAnswered: boolean = false,
+): ConversationRenderer | undefined {
+  const template = ofModel(model, () => chatTemplateIn(model.files));
+  if (template === undefined) return undefined;
+  const given = { ...givenBy(model), add_generation_prompt: toBeAnswered };
+  const { name } = model.origin;
+  return (conversations, where) => {
+    const values = conversations.map((messages) => ({ ...given, messages }));
+    return renderChats(template, values, (index) => `${name}: chat template, ${where(index)}`);
+  };
+}
+
+/**
+ * Renders conversations that the model is to answer.
+ * @throws GpruneError BAD_ARGUMENT for a model without a template, and as `chatRendererOf`
+ */
+export function chatPrompterOf(model: Pick<Model, "files" | "origin">): ConversationRenderer {
+  const renderer = chatRendererOf(model, true);
+  if (renderer !== undefined) return renderer;
+  const got = model.origin.name;
+  throw new GpruneError("BAD_ARGUMENT", `--chat: expected a model with a chat template, got ${got}`, {
+    hint: Array.isArray(configOf(model.files).chat_template)
+      ? "It has several, and none of them is called default."
+      : "Without --chat everything is put to it as plain text.",
+  });
+}
+
+/** What transformers gives a template besides the conversation. */
+function givenBy({ files }: Pick<Model, "files">): Readonly<Record<string, unknown>> {
+  const { bos_token, eos_token, unk_token, pad_token } = configOf(files);
+  const tokens = Object.entries({ bos_token, eos_token, unk_token, pad_token }).flatMap(([role, token]) => {
+    const content = specialTokenText(token);
+    return content === undefined ? [] : [[role, content] as const];
+  });
+  return { ...Object.fromEntries(tokens), tools: null, documents: null };
+}

@@ -1,0 +1,177 @@
+/**
+ * The library that tokenises, behind what we ask of it; the one importer of @huggingface/tokenizers. It runs in this
+ * process, or, for tokenizers with regular expressions of strangers, in a thread that can be ended.
+ */
+import { createRequire } from "node:module";
+import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
+import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
+import { GpruneError, reasonOf } from "../../errors.ts";
+
+/** Ids of a text and their parts of it, as many. */
+export interface Pieces {
+  readonly ids: readonly number[];
+  readonly pieces: readonly string[];
+}
+
+/** What a tokenizer of the library can be asked. */
+export interface TokenizerEngine {
+  /** Ids of a text. @param special - whether the tokens that belong around every text are added */
+  encode(text: string, special: boolean): readonly number[];
+  /** The same, with the part of the text that each id stands for. */
+  encodePieces(text: string, special: boolean): Pieces;
+  decode(ids: readonly number[]): string;
+  idOf(token: string): number | undefined;
+  readonly largestId: number;
+}
+
+/** Parts of tokenizer.json and tokenizer_config.json, checked. */
+export interface EngineFiles {
+  readonly json: object;
+  readonly config: object;
+}
+
+/** Runs in this process: for tokenizers whose every step is known. */
+export function directEngine({ json, config }: EngineFiles): TokenizerEngine {
+  const library = attempt(() => new LibraryTokenizer(json, config));
+  return {
+    encode: (text, special) => attempt(() => library.encode(text, { add_special_tokens: special })).ids,
+    encodePieces: (text, special) => {
+      const { ids, tokens } = attempt(() => library.encode(text, { add_special_tokens: special }));
+      return { ids, pieces: tokens };
+    },
+    decode: (ids) => attempt(() => library.decode([...ids], { clean_up_tokenization_spaces: false })),
+    idOf: (token) => library.token_to_id(token),
+    largestId: largest(library.get_vocab().values()),
+  };
+}
+
+/** What the library throws means that it does not know the tokenizer: it checks little beforehand. */
+function attempt<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (cause) {
+    throw unknown(reasonOf(cause), cause);
+  }
+}
+
+function unknown(reason: string, cause?: unknown): GpruneError {
+  return new GpruneError("UNSUPPORTED", `tokenizer.json: expected a known tokenizer, got ${reason}`, {
+    cause,
+  });
+}
+
+function largest(ids: Iterable<number>): number {
+  let most = -1;
+  for (const id of ids) most = Math.max(most, id);
+  return most;
+}
+
+/** What a thread may take, milliseconds of the clock. */
+export interface ThreadTimes {
+  /** To build a tokenizer, of half a million merges perhaps. */
+  readonly build: number;
+  /** For any text. */
+  readonly call: number;
+  /** And more for each of its characters. */
+  readonly character: number;
+}
+
+/** Ten times and more what real tokenizers take: other programs may keep the processor busy. */
+const TIMES: ThreadTimes = { build: 60_000, call: 10_000, character: 0.02 };
+/** Megabytes of the thread's heap, at most; the largest vocabularies need a third. */
+const MAX_HEAP_MB = 2048;
+
+/** The thread's program: answers one request after the other and wakes the thread that waits for the answer. */
+const PROGRAM = `
+const { workerData } = require("node:worker_threads");
+const { library, json, config, port, answered } = workerData;
+const answer = (message) => {
+  port.postMessage(message);
+  Atomics.store(answered, 0, 1);
+  Atomics.notify(answered, 0);
+};
+const attempt = (run) => {
+  try { answer({ value: run() }); } catch (error) { answer({ error: String(error && error.message) }); }
+};
+let tokenizer;
+attempt(() => {
+  tokenizer = new (require(library).Tokenizer)(json, config);
+  return [...tokenizer.get_vocab().values()].reduce((most, id) => Math.max(most, id), -1);
+});
+const requests = {
+  encode: (text, special) => tokenizer.encode(text, { add_special_tokens: special }).ids,
+  encodePieces: (text, special) => {
+    const { ids, tokens } = tokenizer.encode(text, { add_special_tokens: special });
+    return { ids, pieces: tokens };
+  },
+  decode: (ids) => tokenizer.decode(ids, { clean_up_tokenization_spaces: false }),
+  idOf: (token) => tokenizer.token_to_id(token),
+};
+port.on("message", ([name, ...parameters]) => attempt(() => requests[name](...parameters)));`;
+
+/** Ends the threads of engines that are no longer referenced. */
+const ABANDONED = new FinalizationRegistry<Worker>((worker) => void worker.terminate());
+
+/**
+ * Runs in a thread of its own, which is ended when an answer takes longer than 10 seconds and 20 microseconds for each
+ * character. The caller waits, as it would for the library itself.
+ */
+export function guardedEngine(files: EngineFiles, times: ThreadTimes = TIMES): TokenizerEngine {
+  const { port1: port, port2 } = new MessageChannel();
+  const answered = new Int32Array(new SharedArrayBuffer(4));
+  const worker = new Worker(PROGRAM, {
+    eval: true,
+    execArgv: [],
+    stdout: true,
+    stderr: true,
+    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
+    workerData: { library: libraryPath(), ...files, port: port2, answered },
+    transferList: [port2],
+  });
+  // Errors are answers; a thread that dies answers nothing, and the caller's time runs out.
+  worker.on("error", () => {});
+  worker.unref();
+  let isOver = false;
+  const wait = (milliseconds: number): unknown => {
+    const isLate = Atomics.wait(answered, 0, 0, milliseconds) === "timed-out";
+    Atomics.store(answered, 0, 0);
+    if (isLate || isOver) {
+      isOver = true;
+      void worker.terminate();
+      throw tooSlow(milliseconds);
+    }
+    const { value, error } = receiveMessageOnPort(port)!.message as { value?: unknown; error?: string };
+    if (error === undefined) return value;
+    throw unknown(error);
+  };
+  const ask = (characters: number, ...request: readonly unknown[]): unknown => {
+    if (!isOver) port.postMessage(request);
+    return wait(isOver ? 0 : times.call + times.character * characters);
+  };
+  const largestId = wait(times.build) as number;
+  const engine: TokenizerEngine = {
+    encode: (text, special) => ask(text.length, "encode", text, special) as number[],
+    encodePieces: (text, special) => ask(text.length, "encodePieces", text, special) as Pieces,
+    decode: (ids) => ask(ids.length * 16, "decode", [...ids]) as string,
+    idOf: (token) => ask(0, "idOf", token) as number | undefined,
+    largestId,
+  };
+  ABANDONED.register(engine, worker);
+  return engine;
+}
+
+/** The library's file for `require`, which a thread needs no loader for. */
+function libraryPath(): string {
+  return createRequire(import.meta.url).resolve("@huggingface/tokenizers");
+}
+
+function tooSlow(milliseconds: number): GpruneError {
+  const seconds = (milliseconds / 1000).toFixed(1);
+  return new GpruneError(
+    "UNSUPPORTED",
+    `tokenizer.json: expected a text to be cut into words within ${seconds} s, got no end`,
+    {
+      hint: "It has regular expressions or tokens of its own, which take too long on this text. Use the tokenizer of the original model.",
+    },
+  );
+}

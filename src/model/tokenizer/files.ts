@@ -1,0 +1,72 @@
+/** Reading of tokenizer.json and its companions under limits. */
+import { z } from "zod";
+import { GpruneError } from "../../errors.ts";
+import { type JsonLimits, MAX_JSON_DEPTH, parseJson } from "../../io/files/json.ts";
+import type { CarriedFile, Model } from "../model.ts";
+
+/** Gemma 3's file, the largest known, has 33 MB. A vocabulary may hold "__proto__", and nothing here merges objects. */
+const TOKENIZER_LIMITS: JsonLimits = { maxBytes: 2 ** 27, maxDepth: MAX_JSON_DEPTH, anyKeys: true };
+
+/** Arrays are indexed by id; the largest real vocabularies have 262 thousand. */
+const MAX_TOKEN_ID = 2 ** 24;
+export const tokenId: z.ZodInt = z.int().nonnegative().max(MAX_TOKEN_ID);
+
+type TokenObject = z.ZodObject<{ content: z.ZodString }, z.core.$loose>;
+type SpecialToken = z.ZodOptional<z.ZodNullable<z.ZodUnion<readonly [z.ZodString, TokenObject]>>>;
+/** A special token in tokenizer_config.json. */
+export const specialToken: SpecialToken = z
+  .union([z.string(), z.looseObject({ content: z.string() })])
+  .nullish();
+
+type Role = "bos_token" | "eos_token" | "unk_token" | "pad_token";
+/** The special tokens that have a role of their own in GGUF files and in chat templates. */
+export const specialTokens: z.ZodObject<Record<Role, SpecialToken>, z.core.$loose> = z.looseObject({
+  bos_token: specialToken,
+  eos_token: specialToken,
+  unk_token: specialToken,
+  pad_token: specialToken,
+});
+
+/** Its text; undefined for none. */
+export function specialTokenText(token: z.infer<SpecialToken>): string | undefined {
+  return typeof token === "string" ? token : token?.content;
+}
+
+/**
+ * A file's content, undefined when it is not there.
+ * @throws GpruneError BAD_FILE when it exceeds a limit or is no such file
+ */
+export function parseTokenizerFile<T>(
+  files: readonly CarriedFile[],
+  name: string,
+  schema: z.ZodType<T>,
+): T | undefined {
+  const file = files.find((candidate) => candidate.name === name);
+  if (file === undefined) return undefined;
+  const result = schema.safeParse(parseJson(file.bytes, { ...TOKENIZER_LIMITS, where: name }));
+  if (result.success) return result.data;
+  const reason = z.prettifyError(result.error);
+  throw new GpruneError("BAD_FILE", `${name}: expected a Hugging Face tokenizer file, got ${reason}`);
+}
+
+/** A vocabulary by token has ids within the limit; a list (Unigram) has its indices. By hand: zod would copy it. */
+export function hasSmallIds(vocab: unknown): boolean {
+  if (typeof vocab !== "object" || vocab === null) return false;
+  return (
+    Array.isArray(vocab) ||
+    Object.values(vocab).every((id) => Number.isInteger(id) && id >= 0 && id <= MAX_TOKEN_ID)
+  );
+}
+
+/** Messages that begin with a file alone. */
+const FILE_FIRST = /^((tokenizer|tokenizer_config|generation_config)\.json|chat_template\.jinja): /;
+
+/** Reads; what is wrong with a file is reported with the model that it came with. */
+export function ofModel<T>({ origin }: Pick<Model, "origin">, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof GpruneError) || !FILE_FIRST.test(error.message)) throw error;
+    throw error.inOtherWords({ message: `${origin.name}: ${error.message}` });
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Unigram vocabularies with byte fallback, as SentencePiece has them: characters without a piece become the pieces of
+ * their bytes. The library of engine.ts makes them unknown.
+ */
+import { z } from "zod";
+import type { TokenizerEngine } from "./engine.ts";
+
+const unigram = z.looseObject({
+  type: z.literal("Unigram"),
+  vocab: z.array(z.tuple([z.string(), z.number()])),
+  unk_id: z.int().nonnegative().nullish(),
+  byte_fallback: z.boolean().nullish(),
+});
+
+/** The pieces of a Unigram model; null for other models. */
+export function unigramPieces(model: unknown): readonly string[] | null {
+  const result = unigram.safeParse(model);
+  return result.success ? result.data.vocab.map(([piece]) => piece) : null;
+}
+
+/**
+ * The engine of a model, whose unknown characters are bytes where the model says so and has pieces for all of them. As
+ * `tokenize` of tokenizers/src/models/unigram/model.rs.
+ */
+export function withByteFallback(engine: TokenizerEngine, model: unknown): TokenizerEngine {
+  const result = unigram.safeParse(model);
+  if (!result.success || result.data.byte_fallback !== true) return engine;
+  const { vocab, unk_id: unknown } = result.data;
+  const unknownPiece = typeof unknown === "number" ? vocab[unknown]?.[0] : undefined;
+  const byteIds = Array.from({ length: 256 }, (_, byte) =>
+    engine.idOf(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`),
+  );
+  const idsOf = (piece: string): readonly number[] | null => {
+    const ids = Array.from(Buffer.from(piece), (byte) => byteIds[byte]);
+    return ids.every((id) => id !== undefined) ? ids : null;
+  };
+  return {
+    ...engine,
+    encode(text, special) {
+      const { ids, pieces } = engine.encodePieces(text, special);
+      return ids.flatMap((id, i) => {
+        const isUnknown = (id === unknown || !Number.isInteger(id)) && pieces[i] !== unknownPiece;
+        return (isUnknown && idsOf(pieces[i]!)) || id;
+      });
+    },
+  };
+}

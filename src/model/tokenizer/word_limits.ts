@@ -1,0 +1,74 @@
+/**
+ * Bounds on the words that a tokenizer's model gets, and on what it does with them. The library holds some 400 bytes
+ * for each character of a word that BPE merges, and other models take a word's length times that of their longest
+ * token, or its square.
+ */
+import { isolate, type TokenizerStep } from "./corrections.ts";
+import type { TokenizerEngine } from "./engine.ts";
+
+/** Characters of a word, at most: a hundred megabytes. Longer ones are cut, which may change a token at every cut. */
+const MAX_WORD = 2 ** 18;
+/**
+ * Real vocabularies have pieces of up to 50 characters and special tokens of up to 100, and WordPiece gives up on words
+ * of 100.
+ */
+const MAX_PIECE = 128;
+const MAX_ADDED = 512;
+const MAX_WORDPIECE = 200;
+
+/** Cuts what is longer. */
+export const WORD_CUT: TokenizerStep = isolate(`[\\s\\S]{1,${MAX_WORD}}`);
+
+/**
+ * An engine that leaves texts with words that are too long to another. @param open - one with `WORD_CUT`, when it is
+ * needed
+ */
+export function cuttingLongWords(engine: TokenizerEngine, open: () => TokenizerEngine): TokenizerEngine {
+  let cutting: TokenizerEngine | undefined;
+  const engineFor = (text: string): TokenizerEngine => {
+    if (!hasLongWord(text)) return engine;
+    cutting ??= open();
+    return cutting;
+  };
+  return {
+    ...engine,
+    encode: (text, special) => engineFor(text).encode(text, special),
+    encodePieces: (text, special) => engineFor(text).encodePieces(text, special),
+  };
+}
+
+/**
+ * Whether a text may have a word that is too long, for tokenizers that cut at white space: as long a stretch of white
+ * space, or without any. It has a character at a multiple of its length, so few are looked at.
+ */
+export function hasLongWord(text: string, longest: number = MAX_WORD): boolean {
+  for (let place = longest - 1; place < text.length; place += longest) {
+    const kind = isSpace(text, place);
+    let [start, end] = [place, place + 1];
+    while (start > 0 && isSpace(text, start - 1) === kind) start--;
+    while (end < text.length && end - start <= longest && isSpace(text, end) === kind) end++;
+    if (end - start > longest) return true;
+  }
+  return false;
+}
+
+function isSpace(text: string, place: number): boolean {
+  return /\s/.test(text[place]!);
+}
+
+/** What of a tokenizer.json says how long its model may take. */
+interface ModelFile {
+  readonly model: { readonly type?: string | undefined; readonly max_input_chars_per_word?: unknown };
+  readonly added_tokens: readonly { readonly content: string }[];
+}
+
+/** Whether tokens take no longer than those of real vocabularies. @param pieces - of Unigram, else null */
+export function isQuick(
+  { model, added_tokens: added }: ModelFile,
+  pieces: readonly string[] | null,
+): boolean {
+  const { type, max_input_chars_per_word: longest = 100 } = model;
+  const fits = type !== "WordPiece" || (typeof longest === "number" && longest <= MAX_WORDPIECE);
+  const areShort = added.every(({ content }) => content.length <= MAX_ADDED);
+  return fits && areShort && (pieces ?? []).every(({ length }) => length <= MAX_PIECE);
+}
