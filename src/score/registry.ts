@@ -35,7 +35,7 @@ export const METRICS: readonly Metric[] = [
 /**
  * The metric of a name; case, hyphens, underscores, spaces and the prefix `flap-` do not matter, so that `wifv` is
  * `flap-wifv`.
- * @param where - what says it, for messages
+ * @param where - the option or field that has the name, for messages
  * @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones
  */
 export function metricByName(name: string, where: string = "metric"): Metric {
