@@ -1,6 +1,6 @@
 /**
- * The public API of gprune. `prune` does the whole job; the stages it is made of stand below it in the order in which
- * they run, each a function from plain values to plain values, so that a program can do one of them differently.
+ * The public API of gprune. `prune` does the whole job. Its stages are exported too, each a function from plain values
+ * to plain values, so that a program can replace one of them.
  *
  * ```ts
  * import { prune, resolveRunConfig } from "gprune";
@@ -17,8 +17,8 @@
  * const { sparsity, widths } = await prune(config);
  * ```
  *
- * Whatever is wrong with the input is a {@link GpruneError} with a stable `code`. Nothing writes to the console, but
- * for a line of ONNX Runtime's own where WebGPU finds no driver.
+ * Errors in the input are thrown as {@link GpruneError} with a stable `code`. Nothing writes to the console, except for
+ * a line from ONNX Runtime itself when WebGPU finds no driver.
  *
  * @packageDocumentation
  */

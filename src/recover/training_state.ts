@@ -9,7 +9,8 @@ export interface TrainingStep {
   /** KL divergence from the dense model, nats per token. */
   readonly divergence: number;
   /**
-   * Mean over layers and tokens of the Huber loss of the hidden states' relative distance d: d^2 up to 1, 2 d - 1 on.
+   * Mean over layers and tokens of the Huber loss of the hidden states' relative distance d: d^2 up to 1, 2 d - 1
+   * beyond.
    */
   readonly hidden: number;
   readonly learningRate: number;

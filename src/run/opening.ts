@@ -1,5 +1,5 @@
 /**
- * The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of.
+ * The beginning of a run, shared with a dry run: resolves the device, metrics and plan, and opens the model and texts.
  */
 
 import type { OnProgress } from "../base/progress.ts";
@@ -16,21 +16,20 @@ import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
 import { fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
 
-/** What a run is made of before the model is read. */
+/** A requested run, before the model is read. */
 export interface AskedRun {
-  /** With the device that is used. */
+  /** With the device in use. */
   readonly config: RunConfig;
   readonly device: DeviceFound;
   readonly metric: Metric;
   readonly fallback: Metric;
-  /** The plan to be carried out; null when one is to be made. */
+  /** The given plan; null if the run makes one. */
   readonly given: PruningPlan | null;
 }
 
 /**
- * Finds what a configuration names, but for the model and the texts.
- * @throws GpruneError UNSUPPORTED when a device that is required is not there, and as `metricByName`, `fallbackByName`
- * and `readPlan`
+ * Resolves the device, the metrics and the plan of a configuration.
+ * @throws GpruneError UNSUPPORTED when a required device is missing; as `metricByName`, `fallbackByName`, `readPlan`
  */
 export async function askedRun(
   asked: RunConfig,
@@ -38,7 +37,7 @@ export async function askedRun(
 ): Promise<AskedRun> {
   const device = await findDevice(asked);
   onDevice(device);
-  // What was used is what the run depends on.
+  // The run's facts depend on the device in use, not on the one asked for.
   const { name, dtype: deviceDtype } = device.used;
   const config: RunConfig = { ...asked, device: name, deviceDtype, requireDevice: false };
   const [metric, fallback] = [metricByName(config.metric), fallbackByName(config.fallback)];
@@ -50,24 +49,24 @@ export interface OpenedRun extends AskedRun {
   readonly config: SettledConfig;
   /** The opener closes its weights. */
   readonly model: Model;
-  /** Why llama.cpp cannot have the tokenizer; null where it can. */
+  /** Why llama.cpp cannot use the tokenizer; null if it can. */
   readonly tokenizerObstacle: string | null;
-  /** Who will load the result. */
+  /** Which programs will load the result. */
   readonly runtimes: Runtimes;
-  /** One that the model is yet to write is as large as it will be. */
+  /** A set that the model has not written yet already has its final size. */
   readonly sets: readonly SampledSet[];
 }
 
 export interface OpeningOptions {
   readonly onProgress: OnProgress;
   readonly onForeseen?: ((runtimes: Runtimes, config: SettledConfig) => void) | undefined;
-  /** Takes the time of a stage. */
+  /** Runs a stage and measures its time. */
   readonly time: <T>(stage: string, work: () => Promise<T>) => Promise<T>;
 }
 
 /**
  * Opens the model and reads the texts.
- * @throws GpruneError when one of them is wrong, or the plan is of another model
+ * @throws GpruneError if one of them is invalid, or the plan is for another model
  */
 export async function openRun(
   asked: AskedRun,
@@ -79,15 +78,9 @@ export async function openRun(
     const config = settle(asked.config, model.spec);
     requireFit(given, { model, where: config.plan });
     const tokenizerObstacle = ggufTokenizerObstacle(model);
-    const runtimes = foreseeRuntimes({
-      ...config,
-      ...{
-        spec: model.spec,
-        plan: given,
-        addsBiases: config.recover !== "none",
-        tokenizer: tokenizerObstacle,
-      },
-    });
+    const addsBiases = config.recover !== "none";
+    const foreseen = { spec: model.spec, plan: given, addsBiases, tokenizer: tokenizerObstacle };
+    const runtimes = foreseeRuntimes({ ...config, ...foreseen });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
     return { ...asked, config, model, tokenizerObstacle, runtimes, sets };
