@@ -296,8 +296,8 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const sourceOf = typeof where === "string" ? () => where : where;
   const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
   const what = z.prettifyError(error).replaceAll("✖ ", "");
-  const meant = meantKey(error);
-  const question = meant === undefined ? "" : `Did you mean ${meant}? `;
+  const suggestion = suggestedKey(error);
+  const question = suggestion === undefined ? "" : `Did you mean ${suggestion}? `;
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
     hint: `${question}\`gprune prune --help\` says what the options mean.`,
     cause: error,
@@ -305,7 +305,7 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
 }
 
 /** The valid key most similar to the first unknown key; undefined if there is no unknown key, or none is similar. */
-function meantKey({ issues }: z.ZodError): string | undefined {
+function suggestedKey({ issues }: z.ZodError): string | undefined {
   const unknown = issues.find((issue) => issue.code === "unrecognized_keys");
   const [key] = unknown?.keys ?? [];
   if (unknown === undefined || key === undefined) return undefined;

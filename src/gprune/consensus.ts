@@ -9,7 +9,8 @@
  * centred over the module's units. The share of the pooled deviations' variance that is common to the sets, and not
  * noise of single ones, is Cronbach's alpha, here with shares w_d:
  *
- *   alpha = sum over d != d' of cov(w_d e^d, w_d' e^d') / (sum over d != d' of w_d w_d' * var(sum over d of w_d e^d)),   in 0..1
+ *   alpha = sum over d != d' of cov(w_d e^d, w_d' e^d')
+ *           / (sum over d != d' of w_d w_d' * var(sum over d of w_d e^d)),   clipped to 0..1
  *
  * With equal shares the divisor is (D - 1) / D, as in Cronbach's formula. Identical sets have alpha 1 whatever their
  * shares, and a set with a small share tells as much about the others' noise as one with a large share.

@@ -4,7 +4,8 @@
  * the model that least squares refitted (calibrate/slopes.ts), err in other ways and cover removed neurons too. So
  * neurons are sorted by
  *
- *   ln f_u + ln q_u,   f_u these squares, pooled over the sets; q_u the value of sorted f at u's place in the learned order
+ *   ln f_u + ln q_u,   f_u the sum of these squares, pooled over the sets
+ *                      q_u the value of sorted f at u's place in the learned order
  *
  * which averages the two rankings on the scale of f: of the learned order only the ranks count.
  */

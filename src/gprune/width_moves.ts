@@ -158,16 +158,18 @@ export function movedWidths(
     const log = logs.get(space.id) ?? mean;
     return present + clamp(log - mean, -1, 1) * stepOf(space, request.roundTo);
   });
-  const moves = choices.map(({ space, present }): WidthMove => {
-    const worth = worths.get(space.id);
-    const kept = keptUnits(keep, space);
-    const move = { space: space.id, from: present.length, to: kept.length };
-    if (worth === undefined) return move;
-    const isKept = new Set(kept);
-    const shared = present.filter((unit) => isKept.has(unit)).length;
-    return { ...move, exchanged: Math.min(move.from, move.to) - shared, worth: 1e6 * worth };
-  });
+  const moves = choices.map((choice) => widthMove(choice, keep, worths.get(choice.space.id)));
   return { keep, moves: moves.filter(({ from, to, worth }) => worth !== undefined || from !== to) };
+}
+
+/** @param worth - of a parameter in the space's neurons, nats; undefined for KV groups */
+function widthMove({ space, present }: SpaceAlternatives, keep: Keep, worth: number | undefined): WidthMove {
+  const kept = keptUnits(keep, space);
+  const move = { space: space.id, from: present.length, to: kept.length };
+  if (worth === undefined) return move;
+  const isKept = new Set(kept);
+  const shared = present.filter((unit) => isKept.has(unit)).length;
+  return { ...move, exchanged: Math.min(move.from, move.to) - shared, worth: 1e6 * worth };
 }
 
 /**
@@ -231,8 +233,8 @@ function bestToggles(
     const [first] = gains.sort((a, b) => b.gain - a.gain);
     return first !== undefined && first.gain > 0 ? [first] : [];
   });
-  const most = Math.floor(MOVED_GROUPS * groups.reduce((sum, { space }) => sum + space.units, 0));
-  const chosen = best.sort((a, b) => b.gain - a.gain).slice(0, most);
+  const maxMoves = Math.floor(MOVED_GROUPS * groups.reduce((sum, { space }) => sum + space.units, 0));
+  const chosen = best.sort((a, b) => b.gain - a.gain).slice(0, maxMoves);
   return new Map(chosen.map(({ id, alternative }) => [id, alternative]));
 }
 

@@ -29,7 +29,7 @@ import {
 /** Number of blocks that every space of a kind gives. */
 interface Split extends Readonly<Record<SpaceKind, number>> {
   /** Fraction of one more block of neurons that the unspent budget would pay for; 0 if no block is left. */
-  readonly rest: number;
+  readonly fraction: number;
 }
 
 /**
@@ -71,6 +71,7 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
   const budget = removalBudget(request, queues);
   const ofKind = (kind: SpaceKind): readonly RemovalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
+  // Parameters of one neuron in every layer.
   const neuron = ofKind("ffn").reduce((sum, { space }) => sum + space.unitParameters, 0);
   const neurons = costs(ofKind("ffn"));
   const splits = costs(ofKind("kv")).flatMap((cost, kv) => {
@@ -78,12 +79,12 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
     if (ffn < 0) return [];
     const unspent = budget - cost - neurons[ffn]!;
     const next = neurons[ffn + 1];
-    const rest = next === undefined ? 0 : Math.max(0, unspent) / (next - neurons[ffn]!);
-    return [{ kv, ffn, rest, unspent, last: next === undefined }];
+    const fraction = next === undefined ? 0 : Math.max(0, unspent) / (next - neurons[ffn]!);
+    return [{ kv, ffn, fraction, unspent, isLast: next === undefined }];
   });
-  const least = Math.min(...splits.map(({ unspent }) => unspent));
-  const near = Math.max(neuron, least + (neuron * checkedRoundTo(request)) / 2);
-  return splits.filter(({ unspent, last }) => unspent === least || unspent < (last ? neuron : near));
+  const smallest = Math.min(...splits.map(({ unspent }) => unspent));
+  const limit = Math.max(neuron, smallest + (neuron * checkedRoundTo(request)) / 2);
+  return splits.filter(({ unspent, isLast }) => unspent === smallest || unspent < (isLast ? neuron : limit));
 }
 
 /** Parameters that are removed when every queue gives 0, 1, 2, ... blocks. */
@@ -101,8 +102,8 @@ function lossOf(queue: RemovalQueue, split: Split, values: Float64Array): number
     queue.order.slice(0, unitsInBlocks(queue, blocks)).reduce((sum, unit) => sum + values[unit]!, 0);
   const blocks = split[kind];
   const taken = upTo(blocks);
-  const rest = kind === "ffn" && split.rest > 0 ? split.rest * (upTo(blocks + 1) - taken) : 0;
-  return (taken + rest) * unitParameters;
+  const ofNext = kind === "ffn" && split.fraction > 0 ? split.fraction * (upTo(blocks + 1) - taken) : 0;
+  return (taken + ofNext) * unitParameters;
 }
 
 function requireAlike(spec: ModelSpec): void {

@@ -84,13 +84,13 @@ export function ofSomeInputs(
   some: Int32Array,
 ): Covariances {
   const columns = inputMean.length;
-  const every = Int32Array.from(residualMean.keys());
+  const allRows = Int32Array.from(residualMean.keys());
   const into = (matrix: Float64Array, rows: Int32Array): Float64Array =>
     matrix.subarray(0, rows.length * some.length);
   // Every number moves towards the beginning or stays, so a matrix can be gathered into itself.
   return {
     inputs: gather(inputs, { columns, rows: some, chosen: some }, into(inputs, some)),
-    cross: gather(cross, { columns, rows: every, chosen: some }, into(cross, every)),
+    cross: gather(cross, { columns, rows: allRows, chosen: some }, into(cross, allRows)),
     inputMean: Float64Array.from(some, (j) => inputMean[j]!),
     inputSquares: Float64Array.from(some, (j) => inputSquares[j]!),
     residualMean,

@@ -240,9 +240,9 @@ function hintIfUsedUp(
 ): void {
   if (heldOut.length === HELD_OUT_WINDOWS) return;
   const count = windows.length + heldOut.length + unused.length;
-  const most = count - HELD_OUT_WINDOWS;
+  const maxSamples = count - HELD_OUT_WINDOWS;
   const kept = heldOut.length === 0 ? "none are" : `only ${heldOut.length} is`;
-  const instead = most > 0 ? `--samples ${most} at most` : "a smaller --seq-len";
+  const instead = maxSamples > 0 ? `--samples ${maxSamples} at most` : "a smaller --seq-len";
   onProgress({
     ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
     hint: `${name} has ${count} windows of ${seqLen} tokens, ${samples} were asked for, so ${kept} held out for the check; give more text or ${instead}`,
