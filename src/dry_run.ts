@@ -17,7 +17,7 @@ import { parameterCount, prunableParameters } from "./model/spaces.ts";
 import type { PruneOptions } from "./pipeline.ts";
 import { achievedSparsity } from "./prune/plan.ts";
 import { warningsOf } from "./run/inputs.ts";
-import { askedRun, type OpeningOptions, openRun } from "./run/opening.ts";
+import { type OpeningOptions, openRun, prepareRun } from "./run/opening.ts";
 import { planRoom, type Room } from "./run/preflight.ts";
 import { type PruneResult, usesOf } from "./run/result.ts";
 
@@ -70,11 +70,11 @@ export type DryRunOptions = Pick<PruneOptions, "onProgress" | "onDevice" | "onWa
  * @throws GpruneError as `prune` would before it computes anything; INTERRUPTED after the signal
  */
 export async function dryRun(
-  asked: RunConfig,
+  settings: RunConfig,
   { onProgress = silent, onDevice = () => {}, onWarning = () => {}, signal }: DryRunOptions = {},
 ): Promise<DryRun> {
   const reported = interruptible(onProgress, signal, 0);
-  const run = await askedRun(resolveRunConfig(asked, "configuration"), onDevice);
+  const run = await prepareRun(resolveRunConfig(settings, "configuration"), onDevice);
   await requireFreeDirectory(run.config.output);
   await requireNothingKept(run.config.output);
   const time: OpeningOptions["time"] = (_stage, work) => work();

@@ -43,7 +43,7 @@ import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts
 import { RUN_FILES } from "./report/run_files.ts";
 import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run/facts.ts";
 import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run/inputs.ts";
-import { type AskedRun, askedRun, type OpenedRun, type OpeningOptions, openRun } from "./run/opening.ts";
+import { type OpenedRun, type OpeningOptions, openRun, type PreparedRun, prepareRun } from "./run/opening.ts";
 import { type Findings, finishedResult, saveRun } from "./run/output.ts";
 import { planRoom } from "./run/preflight.ts";
 import {
@@ -87,12 +87,12 @@ export interface PruneOptions {
  *   INTERRUPTED after the signal; BAD_CHECKPOINT when the run to be resumed differs, for instance in its device;
  *   UNSUPPORTED when a required device is missing
  */
-export async function prune(asked: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
+export async function prune(settings: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
   requireUsable(options);
-  const config = resolveRunConfig(asked, "configuration");
+  const config = resolveRunConfig(settings, "configuration");
   if (options.openPasses !== undefined) requireCpu(config);
-  const run = await askedRun(config, options.onDevice);
+  const run = await prepareRun(config, options.onDevice);
   const { output } = run.config;
   const recorded = resume ? await readFacts(join(output, RUN_FILES.facts)) : null;
   if (recorded === null) await requireFreeDirectory(output);
@@ -126,21 +126,21 @@ function requireCpu({ device }: RunConfig): void {
   });
 }
 
-/** A requested run with the directory that keeps its stages. */
-interface KeptRun extends AskedRun {
+/** A prepared run with the directory that keeps its stages. */
+interface KeptRun extends PreparedRun {
   readonly stages: RunDirectory;
   /** Facts of an output that exists already; null without one. */
   readonly recorded: FactsRecord | null;
 }
 
-async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneResult> {
-  const { stages, recorded } = asked;
+async function pruneModel(prepared: KeptRun, options: PruneOptions): Promise<PruneResult> {
+  const { stages, recorded } = prepared;
   const { onProgress = silent, onForeseen, onPlanned = () => {} } = options;
   const { maxShardBytes, openPasses, signal } = options;
   const started = new Date();
   const clock = new Stopwatch(stages);
   const time: OpeningOptions["time"] = (stage, work) => clock.time(stage, work);
-  const run = await openRun(asked, { onProgress, onForeseen, time });
+  const run = await openRun(prepared, { onProgress, onForeseen, time });
   const { model, config, given } = run;
   let runtime: Runtime | undefined;
   let connected: ConnectedPasses | undefined;
@@ -236,8 +236,8 @@ interface CalibrationEvidence {
 }
 
 /**
- * Runs the calibration sets through the model, for the evidence and moments that later stages use and no others: with a
- * given plan or a metric of weights alone, only `--recover bias` needs evidence.
+ * Runs the calibration sets through the model, and gathers only the evidence and moments that later stages use: if the
+ * decision does not depend on the texts, only `--recover bias` needs evidence.
  */
 async function calibrateSets(run: Run): Promise<Calibrated> {
   const { config, given, model, passes, sets, metric, stages, onProgress } = run;

@@ -26,7 +26,7 @@ export interface RefitRequest extends Reporting {
 /** Passes over texts, and the refit that follows from them. */
 export interface RunPasses extends Passes {
   /** As `refitProjections`. */
-  refit(order: RefitRequest): Promise<Refitted>;
+  refit(request: RefitRequest): Promise<Refitted>;
 }
 
 /**
@@ -49,7 +49,7 @@ export interface ConnectedPasses extends Omit<RunPasses, "activations"> {
 export function runPasses(dense: Model, runtime: Runtime, opened?: ConnectedPasses): RunPasses {
   const local = localPasses(dense, runtime);
   if (opened === undefined)
-    return { ...local, refit: (order) => refitProjections({ dense, runtime, ...order }) };
+    return { ...local, refit: (request) => refitProjections({ dense, runtime, ...request }) };
   return {
     activations: async (...args) => {
       const { stats, moments } = await opened.activations(...args);
@@ -58,6 +58,6 @@ export function runPasses(dense: Model, runtime: Runtime, opened?: ConnectedPass
     gateStatistics: (...args) => opened.gateStatistics(...args),
     slopes: (...args) => opened.slopes(...args),
     losses: (...args) => opened.losses(...args),
-    refit: (order) => opened.refit(order),
+    refit: (request) => opened.refit(request),
   };
 }

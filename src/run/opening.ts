@@ -16,8 +16,8 @@ import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
 import { fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
 
-/** A requested run, before the model is read. */
-export interface AskedRun {
+/** A run with its device, metrics and plan, before the model is read. */
+export interface PreparedRun {
   /** With the device in use. */
   readonly config: RunConfig;
   readonly device: DeviceFound;
@@ -31,21 +31,21 @@ export interface AskedRun {
  * Resolves the device, the metrics and the plan of a configuration.
  * @throws GpruneError UNSUPPORTED when a required device is missing; as `metricByName`, `fallbackByName`, `readPlan`
  */
-export async function askedRun(
-  asked: RunConfig,
+export async function prepareRun(
+  settings: RunConfig,
   onDevice: (device: DeviceFound) => void = () => {},
-): Promise<AskedRun> {
-  const device = await findDevice(asked);
+): Promise<PreparedRun> {
+  const device = await findDevice(settings);
   onDevice(device);
   // The run's facts depend on the device in use, not on the one asked for.
   const { name, dtype: deviceDtype } = device.used;
-  const config: RunConfig = { ...asked, device: name, deviceDtype, requireDevice: false };
+  const config: RunConfig = { ...settings, device: name, deviceDtype, requireDevice: false };
   const [metric, fallback] = [metricByName(config.metric), fallbackByName(config.fallback)];
   return { config, device, metric, fallback, given: await readPlan(config) };
 }
 
 /** A run whose model is open and whose texts are read. */
-export interface OpenedRun extends AskedRun {
+export interface OpenedRun extends PreparedRun {
   readonly config: SettledConfig;
   /** The opener closes its weights. */
   readonly model: Model;
@@ -69,13 +69,13 @@ export interface OpeningOptions {
  * @throws GpruneError if one of them is invalid, or the plan is for another model
  */
 export async function openRun(
-  asked: AskedRun,
+  prepared: PreparedRun,
   { onProgress, onForeseen, time }: OpeningOptions,
 ): Promise<OpenedRun> {
-  const { given, metric } = asked;
-  const model = await time("open", () => openModel(asked.config.model, { onProgress }));
+  const { given, metric } = prepared;
+  const model = await time("open", () => openModel(prepared.config.model, { onProgress }));
   try {
-    const config = settle(asked.config, model.spec);
+    const config = settle(prepared.config, model.spec);
     requireFit(given, { model, where: config.plan });
     const tokenizerObstacle = ggufTokenizerObstacle(model);
     const addsBiases = config.recover !== "none";
@@ -83,7 +83,7 @@ export async function openRun(
     const runtimes = foreseeRuntimes({ ...config, ...foreseen });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
-    return { ...asked, config, model, tokenizerObstacle, runtimes, sets };
+    return { ...prepared, config, model, tokenizerObstacle, runtimes, sets };
   } catch (error) {
     await model.weights.close();
     throw error;
