@@ -117,8 +117,8 @@ export function estimateNeeds(
     [fits ? moments + 2 * refitted : 0, "--recover bias needs less"],
     [recover === "distill" ? moments + 6 * trained + refitted : 0, "--recover lstsq needs less"],
   ];
-  const [most, lessDisk] = largestBy(uses, ([size]) => size);
-  const disk = plan.spilled + most;
+  const [peak, lessDisk] = largestBy(uses, ([size]) => size);
+  const disk = plan.spilled + peak;
   return { memory: plan.peak, output, disk: Math.max(0, disk - kept), lessDisk };
 }
 
