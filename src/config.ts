@@ -53,7 +53,7 @@ const size = z.union([z.int().positive(), z.string()]).transform((value, context
   return z.NEVER;
 });
 
-/** Largest number of windows of a set; larger ones are taken for typing errors. */
+/** Largest number of windows of a set; larger numbers are taken for typing errors. */
 const MAX_WINDOWS = 1_000_000;
 /** Largest number of training steps, for the same reason. */
 const MAX_STEPS = 1_000_000;
@@ -156,23 +156,23 @@ const fields = z.strictObject({
   maxMemory: size.optional().describe("memory that the computing process may take: 4GB, 512MiB, or bytes"),
 });
 
-/** What settings are when nothing is said, but for those that depend on others or on the run. */
+/** Default settings, except for those that depend on other settings or on the run. */
 export const DEFAULTS: Readonly<Record<string, unknown>> = fields
   .omit({ model: true, output: true })
   .parse({});
 
-/** Settings with what they are when nothing is said; the schema holds ranges, defaults and descriptions. */
+/** Settings of a run with defaults filled in; the schema holds ranges, defaults and descriptions. */
 export interface RunConfig {
   readonly model: string;
   readonly output: string;
   readonly sparsity: number;
   readonly method: Method;
   readonly metric: string;
-  /** Absent: learned with gprune, else the allocation the metric was published with. */
+  /** Absent: learned with gprune, otherwise the allocation that the metric was published with. */
   readonly allocation?: AllocationName | undefined;
   readonly robust: boolean;
   readonly rounds: number;
-  /** Absent: where there are learned widths per layer and least squares. */
+  /** Absent: true with learned widths per layer and least squares. */
   readonly refine?: boolean | undefined;
   /** Absent: by the number of sets. */
   readonly gradientWindows?: number | undefined;
@@ -201,13 +201,11 @@ export interface RunConfig {
   readonly device: DeviceName;
   readonly deviceDtype: DeviceDtype;
   readonly requireDevice: boolean;
-  /** Bytes. Absent: what the machine has. */
+  /** Bytes. Absent: the memory of the machine. */
   readonly maxMemory?: number | undefined;
 }
 
-/**
- * A configuration in which nothing is left to be decided but what the texts decide: written down, it settles to itself.
- */
+/** A configuration with all defaults resolved that do not depend on the texts; it settles to itself. */
 export interface SettledConfig extends RunConfig {
   readonly allocation: AllocationName;
   readonly refine: boolean;
@@ -217,7 +215,7 @@ export interface SettledConfig extends RunConfig {
   readonly seqLen: number;
 }
 
-/** A configuration in which everything with a default may be missing. */
+/** A configuration in which settings with a default may be missing. */
 export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration" | "maxMemory">> {
   /** Bytes, or `4GB`. */
   readonly maxMemory?: number | string | undefined;
@@ -226,7 +224,7 @@ export interface RunConfigInput extends Partial<Omit<RunConfig, "calibration" | 
     | undefined;
 }
 
-/** Everything `gprune prune` can be told. */
+/** The schema of a run configuration, with the rule that spans two fields. */
 const runConfigSchema = fields.refine(
   ({ method, allocation }) => method === "gprune" || !["learned", "curves"].includes(allocation ?? ""),
   {
@@ -236,18 +234,18 @@ const runConfigSchema = fields.refine(
   },
 );
 
-/** Recovery when nothing is said: the better one with GPrune, the published one with a metric alone. */
+/** Default recovery by method: the better one with GPrune, the published one with a metric alone. */
 export const RECOVERY = { gprune: "lstsq", none: "bias" } as const;
 
-/** How layers share the budget when nothing is said and GPrune decides. */
+/** Default allocation with GPrune. */
 export const GPRUNE_ALLOCATION: AllocationName = "learned";
 
-/** Whether a recovery begins with least squares. */
+/** Whether a recovery includes least squares. */
 export function refits(recover: RecoveryName): boolean {
   return recover === "lstsq" || recover === "distill";
 }
 
-/** Whether widths are learned that can be refined: each layer's own, for a model that least squares refits. */
+/** Whether learned widths are refined: only widths per layer, of a model that least squares refits. */
 export function refines({
   method,
   allocation = GPRUNE_ALLOCATION,
@@ -260,14 +258,14 @@ export function refines({
   );
 }
 
-/** The same settings in the schema's order, so that those of a run and of its gprune.yaml are written alike. */
+/** The settings in the schema's order, so that a run and its gprune.yaml write the same text. */
 export function inSchemaOrder<T extends RunConfig>(config: T): T {
   const places = new Map(Object.keys(fields.shape).map((name, place) => [name, place]));
   const place = ([name]: readonly [string, unknown]): number => places.get(name) ?? places.size;
   return Object.fromEntries(Object.entries(config).toSorted((a, b) => place(a) - place(b))) as unknown as T;
 }
 
-/** Where values come from, for messages: `command line` or a file's name; or what says it of a field. */
+/** Origin of values for messages: `command line` or a file's name, or a function that returns it for a field. */
 export type ConfigSource = string | ((field: string) => string);
 
 /**
@@ -285,7 +283,7 @@ export function resolveRunConfig(input: unknown, where: ConfigSource): RunConfig
 
 /**
  * Reads a YAML (or JSON) run configuration; fields may be missing.
- * @throws GpruneError BAD_CONFIG with line and column for what is no YAML, else naming every wrong field
+ * @throws GpruneError BAD_CONFIG with line and column for text that is not YAML, otherwise naming every wrong field
  */
 export function parseRunConfig(text: string, where: string): Readonly<Record<string, unknown>> {
   const value = parseYaml(text, where, "BAD_CONFIG") ?? {};
@@ -298,25 +296,25 @@ function wrongFields(error: z.ZodError, where: ConfigSource): GpruneError {
   const sourceOf = typeof where === "string" ? () => where : where;
   const sources = new Set(error.issues.map(({ path: [field] }) => sourceOf(String(field))));
   const what = z.prettifyError(error).replaceAll("✖ ", "");
-  const meant = meantKey(error);
-  const question = meant === undefined ? "" : `Did you mean ${meant}? `;
+  const suggestion = suggestedKey(error);
+  const question = suggestion === undefined ? "" : `Did you mean ${suggestion}? `;
   return new GpruneError("BAD_CONFIG", `${[...sources].join(" and ")}: ${what}`, {
     hint: `${question}\`gprune prune --help\` says what the options mean.`,
     cause: error,
   });
 }
 
-/** The known key that is most like the first unknown one; undefined without one, or where none is like it. */
-function meantKey({ issues }: z.ZodError): string | undefined {
+/** The valid key most similar to the first unknown key; undefined if there is no unknown key, or none is similar. */
+function suggestedKey({ issues }: z.ZodError): string | undefined {
   const unknown = issues.find((issue) => issue.code === "unrecognized_keys");
   const [key] = unknown?.keys ?? [];
   if (unknown === undefined || key === undefined) return undefined;
   const { shape } = unknown.path.length === 0 ? fields : textSet;
-  // As the command line writes it, or with a slip.
+  // Options of the command line have hyphens; otherwise it is a typing error.
   return mostSimilar(key.replaceAll(/[-_]/g, ""), Object.keys(shape));
 }
 
-/** Settings that do not count where a plan is given, which has decided. */
+/** Settings that have no effect when a plan is given, because the plan has decided them. */
 export const DECIDED_BY_PLAN = [
   "sparsity",
   "method",
@@ -333,11 +331,11 @@ export const DECIDED_BY_PLAN = [
 
 type DecidedByPlan = (typeof DECIDED_BY_PLAN)[number];
 
-/** A configuration that may lack what a given plan has decided. */
+/** A configuration that may lack the settings that a given plan has decided. */
 export type CountingSettings = Omit<SettledConfig, DecidedByPlan> &
   Partial<Pick<SettledConfig, DecidedByPlan>>;
 
-/** What counts of a configuration: all of it or, with a given plan, what that has not decided. */
+/** The settings that have an effect: all or, with a given plan, those that it has not decided. */
 export function countingSettings(config: SettledConfig): CountingSettings {
   if (config.plan === undefined) return config;
   const decided: ReadonlySet<string> = new Set(DECIDED_BY_PLAN);

@@ -17,15 +17,17 @@ import { openModel } from "./model/checkpoint/checkpoint.ts";
 import { Tokenizer } from "./model/tokenizer/tokenizer.ts";
 import { prune } from "./pipeline.ts";
 
-/** Kinds of text the demo model was trained on; files of these names lie in demo/texts. */
+/** Kinds of text that the demo model was trained on; demo/texts has files of these names. */
 export const DEMO_KINDS = ["almanac", "arithmetic", "code", "records", "stories", "tongue"] as const;
 
-/** The kind that calibrates alone, as an example of a narrow calibration set. */
+/** The kind that is used alone, as an example of a narrow calibration set. */
 const SINGLE_KIND = "stories";
 const SEQ_LEN = 256;
 const EVALUATION_WINDOWS = 12;
 
-/** A model of the demo: how it was made, how it predicts each kind, how it continues the prompts. */
+/**
+ * A model of the demo: its settings in words, its scores on each kind of text, and its continuations of the prompts.
+ */
 export interface DemoRow {
   readonly title: string;
   readonly path: string;
@@ -35,17 +37,17 @@ export interface DemoRow {
 }
 
 export interface DemoOptions {
-  /** Directory for the pruned models, one below it for each. */
+  /** Directory for the pruned models, each in a directory of its own. */
   readonly output: string;
   readonly sparsity: number;
   /** Where graphs run; the CPU when absent. */
   readonly device?: Device;
-  /** Beginnings of texts to be continued, by kind. */
+  /** Prompts to continue, by kind of text. */
   readonly prompts: Readonly<Record<string, string>>;
   readonly onProgress?: OnProgress;
-  /** Hears of the directories that a model's pruning writes, once nobody else can be writing them. */
+  /** Called with the directories that pruning a model writes, once no other run can be writing them. */
   readonly onOutput?: (paths: readonly string[]) => void;
-  /** Ends the demo after the unit of work it is at, or in ten seconds. Nothing goes on with what is there by then. */
+  /** Ends the demo after the current unit of work, or in ten seconds. It cannot be resumed. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -62,12 +64,12 @@ export async function runDemo(options: DemoOptions): Promise<readonly DemoRow[]>
     const place = { device: device.name, deviceDtype: device.dtype };
     const input = { ...SHARED_SETTINGS, ...settings, ...place, model, output, sparsity };
     const config = resolveRunConfig(input, "demo");
-    const heard: OnProgress = (event) => {
-      // A run that is refused because of another one makes no progress.
+    const onProgressOfRun: OnProgress = (event) => {
+      // A run that is refused because another one has the output reports no progress.
       onOutput([output, `${output}.run`]);
       onProgress(event);
     };
-    await prune(config, { onProgress: heard, ...(signal && { signal }) });
+    await prune(config, { onProgress: onProgressOfRun, ...(signal && { signal }) });
     rows.push(await measure(title, output, options));
   }
   return rows;

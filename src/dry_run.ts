@@ -1,5 +1,5 @@
 /**
- * What a run would do, without doing it: everything is read and checked as before a run, and nothing pruned or written.
+ * A dry run: reads and checks everything that a run would, estimates its needs, and prunes and writes nothing.
  */
 import { availableParallelism, loadavg } from "node:os";
 import { silent } from "./base/progress.ts";
@@ -17,36 +17,36 @@ import { parameterCount, prunableParameters } from "./model/spaces.ts";
 import type { PruneOptions } from "./pipeline.ts";
 import { achievedSparsity } from "./prune/plan.ts";
 import { warningsOf } from "./run/inputs.ts";
-import { askedRun, type OpeningOptions, openRun } from "./run/opening.ts";
+import { type OpeningOptions, openRun, prepareRun } from "./run/opening.ts";
 import { planRoom, type Room } from "./run/preflight.ts";
 import { type PruneResult, usesOf } from "./run/result.ts";
 
-/** A time plan, and whether other programs kept the machine busy when its speed was measured. */
+/** Estimated times on this machine, and whether other programs kept it busy when its speed was measured. */
 export interface TimeHere extends TimePlan {
   readonly busy: boolean;
 }
 
-/** What a run would take and give; plain JSON, as `gprune prune --dry-run --json` prints it. */
+/** Needs and expected result of a run; plain JSON, as `gprune prune --dry-run --json` prints it. */
 export interface DryRun extends Pick<PruneResult, "parameters" | "runtimes" | "calibration" | "output"> {
-  /** Of attention and FFN, as asked or as the plan to be carried out has it. */
+  /** Fraction of the prunable parameters to remove: the configured one, or that of the given plan. */
   readonly sparsity: { readonly asked: number };
-  /** Windows that nothing is learned from, for perplexities before and after, by set. */
+  /** Number of windows held out for perplexities before and after, by set. */
   readonly held_out_windows: Readonly<Record<string, number>>;
   readonly memory: MemoryPlan;
-  /** Seconds, about, of all and by stage; null for other devices than the CPU. */
+  /** Estimated seconds in total and by stage; null for devices other than the CPU. */
   readonly time: TimeHere | null;
-  /** Bytes of the output's weights, and those that output and progress take on the disk at most at one time. */
+  /** Bytes of the output's weights, and the peak of output and progress on the disk. */
   readonly disk: { readonly output: number; readonly most: number };
   readonly settings: SettledConfig;
 }
 
-/** Of the product that is timed, at most: wider ones are no faster. */
+/** Largest number of weights in the matrix product that is timed; larger products are no faster. */
 const TIMED_WEIGHTS = 2 ** 24;
 
-/** Processes that want a core, for each that there is, from which on others are in the way. */
+/** Load average per core above which the machine counts as busy. */
 const BUSY = 1.25;
 
-/** How long it would take here, beside what else the machine does. */
+/** Estimates the time of a run on this machine under its present load. */
 async function timeOf({ run, memory, output }: Room, config: SettledConfig): Promise<TimeHere | null> {
   if (config.device !== CPU.name) return null;
   const busy = loadavg()[0]! > BUSY * availableParallelism();
@@ -62,35 +62,35 @@ async function timeOf({ run, memory, output }: Room, config: SettledConfig): Pro
   }
 }
 
-/** Whom to tell, and the signal to stop. */
+/** Callbacks, and the signal to stop. */
 export type DryRunOptions = Pick<PruneOptions, "onProgress" | "onDevice" | "onWarning" | "signal">;
 
 /**
- * Checks a run and says what it would do.
+ * Checks a run, and estimates its needs and result.
  * @throws GpruneError as `prune` would before it computes anything; INTERRUPTED after the signal
  */
 export async function dryRun(
-  asked: RunConfig,
+  settings: RunConfig,
   { onProgress = silent, onDevice = () => {}, onWarning = () => {}, signal }: DryRunOptions = {},
 ): Promise<DryRun> {
-  const told = interruptible(onProgress, signal, 0);
-  const run = await askedRun(resolveRunConfig(asked, "configuration"), onDevice);
+  const reported = interruptible(onProgress, signal, 0);
+  const run = await prepareRun(resolveRunConfig(settings, "configuration"), onDevice);
   await requireFreeDirectory(run.config.output);
   await requireNothingKept(run.config.output);
   const time: OpeningOptions["time"] = (_stage, work) => work();
-  const ready = await openRun(run, { onProgress: told, time });
-  const { model, config, given, sets } = ready;
+  const opened = await openRun(run, { onProgress: reported, time });
+  const { model, config, given, sets } = opened;
   try {
     const { spec } = model;
     for (const text of warningsOf(given, { model, config, weights: null })) onWarning(text);
-    const room = await planRoom({ ...ready, kept: 0 });
+    const room = await planRoom({ ...opened, kept: 0 });
     const sparsity = given === null ? config.sparsity : achievedSparsity(given, spec);
     const before = parameterCount(spec);
     return {
       output: config.output,
       sparsity: { asked: sparsity },
       parameters: { before, after: Math.round(before - sparsity * prunableParameters(spec)) },
-      runtimes: ready.runtimes,
+      runtimes: opened.runtimes,
       calibration: usesOf(sets, config),
       held_out_windows: Object.fromEntries(sets.map(({ name, heldOut }) => [name, heldOut.length])),
       memory: room.memory,

@@ -1,6 +1,6 @@
 /**
- * The public API of gprune. `prune` does the whole job; the stages it is made of stand below it in the order in which
- * they run, each a function from plain values to plain values, so that a program can do one of them differently.
+ * The public API of gprune. `prune` does the whole job. Its stages are exported too, each a function from plain values
+ * to plain values, so that a program can replace one of them.
  *
  * ```ts
  * import { prune, resolveRunConfig } from "gprune";
@@ -17,13 +17,13 @@
  * const { sparsity, widths } = await prune(config);
  * ```
  *
- * Whatever is wrong with the input is a {@link GpruneError} with a stable `code`. Nothing writes to the console, but
- * for a line of ONNX Runtime's own where WebGPU finds no driver.
+ * Errors in the input are thrown as {@link GpruneError} with a stable `code`. Nothing writes to the console, except for
+ * a line from ONNX Runtime itself when WebGPU finds no driver.
  *
  * @packageDocumentation
  */
 
-// The whole path
+// Words of settings, versions, progress
 export {
   ALLOCATION_NAMES,
   type AllocationName,
@@ -44,7 +44,7 @@ export {
 } from "./base/choices.ts";
 export { versions } from "./base/package.ts";
 export type { NamedValue, OnProgress, ProgressEvent, Reporting } from "./base/progress.ts";
-// Progress that is kept
+// Stages and their checkpoints
 export { type Checkpoints, NO_STAGES, type Stages } from "./base/stages.ts";
 // Calibration
 export {
@@ -104,6 +104,7 @@ export {
   type SetUse,
   type TextSet,
 } from "./calibrate/windows.ts";
+// Configuration
 export {
   type ConfigSource,
   formatRunConfig,
@@ -115,7 +116,7 @@ export {
   type SettledConfig,
 } from "./config.ts";
 export { type DryRun, type DryRunOptions, dryRun, type TimeHere } from "./dry_run.ts";
-// Errors, progress, versions
+// Errors
 export {
   type ErrorCode,
   type ErrorDetails,
@@ -123,10 +124,11 @@ export {
   GpruneError,
   type PlainError,
 } from "./errors.ts";
+// Estimates
 export type { MemoryPlan } from "./estimate/memory_plan.ts";
 export type { Items, Places } from "./estimate/memory_sizes.ts";
 export type { TimePlan } from "./estimate/time_plan.ts";
-// Saving and measuring
+// Evaluation
 export { type ComparedModel, compareModels } from "./evaluate/compare.ts";
 export {
   type ComparedText,
@@ -155,6 +157,7 @@ export { type SampleOptions, type SampleState, sampleTexts } from "./evaluate/sa
 export { readTask } from "./evaluate/task_file.ts";
 export type { Candidate, TaskDocument } from "./evaluate/task_layouts.ts";
 export { type EncodedDocument, encodeDocument, scoreTask, type TaskScore } from "./evaluate/tasks.ts";
+// Export
 export { type ForeseenRun, foreseeRuntimes } from "./export/foresee.ts";
 export { type ExportGgufOptions, exportGguf, type GgufExport } from "./export/gguf.ts";
 export { type ExportOptions, exportHuggingFace } from "./export/hf.ts";
@@ -177,7 +180,7 @@ export type { Sensitivity } from "./gprune/sensitivity.ts";
 export type { SensitivitySummary, SpaceSensitivity } from "./gprune/sensitivity_summary.ts";
 export type { SpaceAnalysis } from "./gprune/units.ts";
 export type { WidthMove } from "./gprune/width_moves.ts";
-// Running them
+// Decoder, graphs and runtime
 export {
   DecoderRunner,
   type LayerInput,
@@ -209,14 +212,15 @@ export {
   Runtime,
   type RuntimeOptions,
 } from "./graph/runtime/runtime.ts";
+// Files, hub and texts
 export type { JsonValue } from "./io/files/json_document.ts";
 export type { KeptFiles, WriteDirectory } from "./io/files/output_directory.ts";
 export type { HubClientOptions } from "./io/hub/client.ts";
-// Models
 export type { HubOptions } from "./io/hub/hub.ts";
 export { type Pushed, type PushOptions, pushDirectory } from "./io/hub/push.ts";
 export type { Environment } from "./io/hub/settings.ts";
 export type { Conversation, ConversationRenderer, Message } from "./io/texts/conversations.ts";
+// Models
 export { openModel } from "./model/checkpoint/checkpoint.ts";
 export type { CarriedFile, Model, ModelOrigin } from "./model/model.ts";
 export {
@@ -244,6 +248,7 @@ export {
 } from "./model/spec.ts";
 export { chatPrompterOf, chatRendererOf } from "./model/tokenizer/chat_template.ts";
 export { Tokenizer } from "./model/tokenizer/tokenizer.ts";
+// The whole path
 export { type PruneOptions, prune } from "./pipeline.ts";
 // Plans
 export { ALLOCATIONS, allocationByName } from "./prune/allocate.ts";
@@ -313,6 +318,7 @@ export type {
   WeightSide,
 } from "./score/metric.ts";
 export { METRICS, metricByName } from "./score/registry.ts";
+// Tensors
 export type { BlockLayout, BlockSource, BlockTensor } from "./tensor/blocks.ts";
 export {
   type AnyTensor,

@@ -1,4 +1,4 @@
-/** The whole path from a model and texts to a smaller model, read top to bottom. */
+/** The whole path from a model and texts to a smaller model; reads top to bottom. */
 import { join } from "node:path";
 import { badArgument, requireCount } from "./base/arguments.ts";
 import { type OnProgress, silent } from "./base/progress.ts";
@@ -43,7 +43,7 @@ import type { TrainingSnapshot, TrainingStep } from "./recover/training_state.ts
 import { RUN_FILES } from "./report/run_files.ts";
 import { type FactsRecord, modelHashesIn, type RunFacts, readFacts, runFacts } from "./run/facts.ts";
 import { decidesByText, learnsNothing, warningsOf, withOwnText } from "./run/inputs.ts";
-import { type AskedRun, askedRun, type OpenedRun, type OpeningOptions, openRun } from "./run/opening.ts";
+import { type OpenedRun, type OpeningOptions, openRun, type PreparedRun, prepareRun } from "./run/opening.ts";
 import { type Findings, finishedResult, saveRun } from "./run/output.ts";
 import { planRoom } from "./run/preflight.ts";
 import {
@@ -57,44 +57,42 @@ import {
 import { scoreModel } from "./score/importance.ts";
 import type { AnyTensor } from "./tensor/stash.ts";
 
-/** What a caller may want to hear while a run goes on, and to tell it. */
+/** Options of {@link prune}: callbacks, interruption and resuming, and where passes are computed. */
 export interface PruneOptions {
   readonly onProgress?: OnProgress;
-  /**
-   * Called before anything is computed with who will load the result, as far as that is known then, and all settings.
-   */
+  /** Called before anything is computed with all settings and the programs that will load the result, as foreseen. */
   readonly onForeseen?: (runtimes: Runtimes, config: SettledConfig) => void;
-  /** Called before anything is computed with where that will be. */
+  /** Called before anything is computed with the device in use. */
   readonly onDevice?: (device: DeviceFound) => void;
-  /** Called before anything is computed with what the user should know about the model or the plan, a sentence each. */
+  /** Called before anything is computed with every warning about the model, the sets or the plan, a sentence each. */
   readonly onWarning?: (text: string) => void;
-  /** Called before anything is computed with what the run will hold in memory. */
+  /** Called before anything is computed with the memory that the run will hold. */
   readonly onPlanned?: (plan: MemoryPlan) => void;
-  /** Goes on with the unfinished run of the same output, if there is one; otherwise such a run is refused. */
+  /** Resumes an unfinished run of the same output, if there is one. Without it such a run is an error. */
   readonly resume?: boolean;
-  /** Stops the run after the unit of work it is at, or in ten seconds, so that it can be resumed. */
+  /** Stops the run after the current unit of work, or in ten seconds, so that it can be resumed. */
   readonly signal?: AbortSignal;
-  /** Seconds between two states that are kept of a stage, at least; 0 keeps all of them. 60 when absent. */
+  /** Least seconds between two saved states of a stage; 0 saves every state. 60 when absent. */
   readonly checkpointInterval?: number;
-  /** Bytes of tensors in one file of the output; 5 GB when absent. */
+  /** Largest number of bytes of tensors in one shard of the output; 5 GB when absent. */
   readonly maxShardBytes?: number;
   /** Where passes over texts are computed; in this process when absent. `gprune/workers` has one for many machines. */
   readonly openPasses?: (base: PassesBase) => Promise<ConnectedPasses>;
 }
 
 /**
- * Prunes a model: open, calibrate, score, allocate, cut, recover, save. What has been computed is kept in OUT.run until
- * the output is there; whatever ends a run, it can be resumed and writes the same bytes then.
- * @throws GpruneError when the input is wrong or the output cannot be written; LOCKED when another run is at it;
- *   INTERRUPTED after the signal; BAD_CHECKPOINT when what is to be resumed was another run, on another device for one;
- *   UNSUPPORTED when a device that is required is not there
+ * Prunes a model: open, calibrate, score, allocate, cut, recover, save. Finished stages are kept in OUT.run until the
+ * output is written: whatever ends a run, it can be resumed and then writes the same bytes.
+ * @throws GpruneError when the input is wrong or the output cannot be written; LOCKED when another run is writing it;
+ *   INTERRUPTED after the signal; BAD_CHECKPOINT when the run to be resumed differs, for instance in its device;
+ *   UNSUPPORTED when a required device is missing
  */
-export async function prune(asked: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
+export async function prune(settings: RunConfig, options: PruneOptions = {}): Promise<PruneResult> {
   const { onProgress = silent, signal, resume = false, checkpointInterval: interval } = options;
   requireUsable(options);
-  const config = resolveRunConfig(asked, "configuration");
+  const config = resolveRunConfig(settings, "configuration");
   if (options.openPasses !== undefined) requireCpu(config);
-  const run = await askedRun(config, options.onDevice);
+  const run = await prepareRun(config, options.onDevice);
   const { output } = run.config;
   const recorded = resume ? await readFacts(join(output, RUN_FILES.facts)) : null;
   if (recorded === null) await requireFreeDirectory(output);
@@ -105,7 +103,7 @@ export async function prune(asked: RunConfig, options: PruneOptions = {}): Promi
     stages.clear();
     return result;
   } catch (error) {
-    // What led to numbers that are not finite leads there again.
+    // The kept stages would lead to the same values that are not finite.
     if (error instanceof GpruneError && error.code === "NOT_FINITE") stages.clear();
     throw error;
   } finally {
@@ -120,7 +118,7 @@ function requireUsable({ checkpointInterval = 0, maxShardBytes = 1 }: PruneOptio
     throw badArgument("checkpointInterval", "seconds from 0 on", checkpointInterval);
 }
 
-/** @throws GpruneError BAD_ARGUMENT when a distributed run is to compute elsewhere than its workers do */
+/** @throws GpruneError BAD_ARGUMENT for a distributed run on another device than its workers' CPU */
 function requireCpu({ device }: RunConfig): void {
   if (device === "cpu") return;
   throw new GpruneError("BAD_ARGUMENT", `device: expected cpu for a distributed run, got ${device}`, {
@@ -128,21 +126,21 @@ function requireCpu({ device }: RunConfig): void {
   });
 }
 
-/** A run that may go on, and keeps what it computes. */
-interface KeptRun extends AskedRun {
+/** A prepared run with the directory that keeps its stages. */
+interface KeptRun extends PreparedRun {
   readonly stages: RunDirectory;
-  /** Of an output that is there already. */
+  /** Facts of an output that exists already; null without one. */
   readonly recorded: FactsRecord | null;
 }
 
-async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneResult> {
-  const { stages, recorded } = asked;
+async function pruneModel(prepared: KeptRun, options: PruneOptions): Promise<PruneResult> {
+  const { stages, recorded } = prepared;
   const { onProgress = silent, onForeseen, onPlanned = () => {} } = options;
   const { maxShardBytes, openPasses, signal } = options;
   const started = new Date();
   const clock = new Stopwatch(stages);
   const time: OpeningOptions["time"] = (stage, work) => clock.time(stage, work);
-  const run = await openRun(asked, { onProgress, onForeseen, time });
+  const run = await openRun(prepared, { onProgress, onForeseen, time });
   const { model, config, given } = run;
   let runtime: Runtime | undefined;
   let connected: ConnectedPasses | undefined;
@@ -150,15 +148,15 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
     const sources = { ...run, plan: given, maxShardBytes };
     const facts = await time("hash", () => runFacts(config, sources, onProgress));
     const hashes = modelHashesIn(facts);
-    const weighed = { model, config, weights: weightsHash(hashes) };
-    for (const text of warningsOf(given, weighed)) options.onWarning?.(text);
+    const warnings = warningsOf(given, { model, config, weights: weightsHash(hashes) });
+    for (const text of warnings) options.onWarning?.(text);
     const finished = await finishedResult({ config, device: run.device, recorded }, facts);
     if (finished !== null) return finished;
     const { maxMemory, threads } = config;
     stages.begin(facts.computed, { written: facts.written, limits: toJson({ maxMemory, threads }) });
     const { memory } = await planRoom({ ...run, kept: stages.keptBytes });
     onPlanned(memory);
-    // Before anything is computed, so that a server that is not there is reported at once.
+    // Connects before anything is computed, so that a missing server is reported at once.
     connected = await openPasses?.({ model, hashes, signal });
     runtime = new Runtime({
       threads: config.threads,
@@ -177,19 +175,16 @@ async function pruneModel(asked: KeptRun, options: PruneOptions): Promise<PruneR
   }
 }
 
-/**
- * Closes what a run has opened. What ended the run is the error worth reporting, and each is closed whatever the others
- * do.
- */
-async function closeAll(opened: readonly ({ close(): Promise<void> } | undefined)[]): Promise<void> {
-  for (const one of opened) await one?.close().catch(() => {});
+/** Closes the run's resources. Errors of closing are ignored: all are closed, and the error of the run is reported. */
+async function closeAll(resources: readonly ({ close(): Promise<void> } | undefined)[]): Promise<void> {
+  for (const resource of resources) await resource?.close().catch(() => {});
 }
 
 async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   const { config, given, model, passes, sets, stages, onProgress } = run;
-  const learned = await clock.time("calibrate", () => learnFromSets(run));
-  const plan = given ?? (await clock.time("decide", () => decide(run, learned)));
-  const { made, curve } = await clock.time("recover", () => recover(run, plan, learned));
+  const calibrated = await clock.time("calibrate", () => calibrateSets(run));
+  const plan = given ?? (await clock.time("decide", () => decide(run, calibrated)));
+  const { made, curve } = await clock.time("recover", () => recover(run, plan, calibrated));
   const { model: pruned } = made;
   const achieved = achievedSparsity(plan, model.spec);
   const pair = { dense: unpruned(model), pruned: made };
@@ -204,7 +199,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
     held_out: heldOut,
     calibration: usesOf(sets, config),
   };
-  const speed = learned.tokens === 0 ? null : learned.tokens / clock.seconds.calibrate!;
+  const speed = calibrated.tokens === 0 ? null : calibrated.tokens / clock.seconds.calibrate!;
   const measured = (): Measurements =>
     measurements(config, { timings: clock.secondsSoFar(), speed, memory: run.memory, device: run.device });
   const findings = { plan, curve, outcome, measured };
@@ -212,7 +207,7 @@ async function computeAll(run: Run, clock: Stopwatch): Promise<PruneResult> {
   return { output: config.output, ...outcome, ...measured(), ...reported };
 }
 
-/** What the stages of one run share. */
+/** A run with everything that its stages share. */
 interface Run extends OpenedRun {
   readonly started: Date;
   readonly runtime: Runtime;
@@ -224,46 +219,46 @@ interface Run extends OpenedRun {
   readonly maxShardBytes: number | undefined;
 }
 
-/** What the sets say of the model. */
-interface Learned {
-  /** Tokens that went through it; 0 where nothing was measured. */
+/** Results of calibration. */
+interface Calibrated {
+  /** Number of tokens that went through the model; 0 if no pass was needed. */
   readonly tokens: number;
-  /** Null where it is not needed. */
-  readonly knowledge: Knowledge | null;
-  /** What least squares needs; empty without it. */
+  /** Null if neither the decision nor the recovery uses it. */
+  readonly evidence: CalibrationEvidence | null;
+  /** Moments for least squares; empty without it. */
   readonly moments: Moments;
 }
 
-/** What the sets say of its units, each for itself and pooled by their weights. */
-interface Knowledge {
+/** Evidence of every calibration set, and pooled by the sets' weights. */
+interface CalibrationEvidence {
   readonly sets: ReadonlyMap<string, SplitEvidence>;
   readonly pooled: Evidence;
 }
 
 /**
- * Gathers what later stages use and no more: a plan, or a metric of weights alone, needs statistics only for
- * `--recover bias`.
+ * Runs the calibration sets through the model, and gathers only the evidence and moments that later stages use: if the
+ * decision does not depend on the texts, only `--recover bias` needs evidence.
  */
-async function learnFromSets(run: Run): Promise<Learned> {
+async function calibrateSets(run: Run): Promise<Calibrated> {
   const { config, given, model, passes, sets, metric, stages, onProgress } = run;
-  const known = decidesByText(config, metric) || config.recover === "bias" ? sets : [];
+  const measured = decidesByText(config, metric) || config.recover === "bias" ? sets : [];
   const fitted = refits(config.recover) ? weightedSets(run, config.refitSamples) : [];
-  if (learnsNothing(sets) || known.length + fitted.length === 0)
-    return { tokens: 0, knowledge: null, moments: new Map() };
+  if (learnsNothing(sets) || measured.length + fitted.length === 0)
+    return { tokens: 0, evidence: null, moments: new Map() };
   const gradients = metric.input === "gradients" && given === null;
   const options = { gradients, fitted, onProgress, stages };
-  const { evidence, moments, tokens } = await gatherEvidence({ model, passes }, known, options);
-  if (known.length === 0) return { tokens, knowledge: null, moments };
+  const { evidence, moments, tokens } = await gatherEvidence({ model, passes }, measured, options);
+  if (measured.length === 0) return { tokens, evidence: null, moments };
   const weights = config.calibration.map(({ weight }) => weight);
   const pooled = poolEvidence(
     Array.from(evidence.values(), ({ whole }) => whole),
     weights,
   );
-  return { tokens, knowledge: { sets: evidence, pooled }, moments };
+  return { tokens, evidence: { sets: evidence, pooled }, moments };
 }
 
-/** The plan, decided by the method. */
-async function decide(run: Run, { knowledge, moments }: Learned): Promise<PruningPlan> {
+/** Decides on a plan, by the configured method. */
+async function decide(run: Run, { evidence, moments }: Calibrated): Promise<PruningPlan> {
   const { config, model } = run;
   const { method, sparsity, shape, seed } = config;
   const sets = config.calibration.map(({ name, weight }) => ({ name, weight }));
@@ -277,23 +272,16 @@ async function decide(run: Run, { knowledge, moments }: Learned): Promise<Prunin
     sets,
     [PLANNED_WEIGHTS]: weightsHash(modelHashesIn(run.facts)) ?? undefined,
   };
-  if (method === "gprune" && knowledge !== null) {
-    const decision = await decideGprune({ ...gpruneRequest(run, knowledge), moments });
-    return makePlan(
-      model.spec,
-      decision.keep,
-      provenanceOf({
-        ...provenance,
-        rounds: decision.rounds,
-        ...explainDecision(decision),
-      }),
-    );
+  if (method === "gprune" && evidence !== null) {
+    const decision = await decideGprune({ ...gpruneRequest(run, evidence), moments });
+    const reasons = { rounds: decision.rounds, ...explainDecision(decision) };
+    return makePlan(model.spec, decision.keep, provenanceOf({ ...provenance, ...reasons }));
   }
-  return makePlan(model.spec, await decidePlain(run, knowledge), provenanceOf(provenance));
+  return makePlan(model.spec, await decidePlain(run, evidence), provenanceOf(provenance));
 }
 
-/** A metric and an allocation, nothing more. */
-async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep> {
+/** Decides by a metric and an allocation alone, without GPrune. */
+async function decidePlain(run: Run, evidence: CalibrationEvidence | null): Promise<Keep> {
   const { config, model, metric } = run;
   const { allocation, sparsity, roundTo, shape, seed } = config;
   const layers = model.spec.layers.length;
@@ -301,7 +289,7 @@ async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep>
     model,
     metric,
     seed,
-    ...knowledge?.pooled,
+    ...evidence?.pooled,
     onLayer: (done) => run.onProgress({ stage: "score", done, total: layers, unit: "layers" }),
   });
   return allocationByName(allocation).allocate({ spec: model.spec, importance, sparsity, roundTo, shape });
@@ -309,25 +297,25 @@ async function decidePlain(run: Run, knowledge: Knowledge | null): Promise<Keep>
 
 function gpruneRequest(
   { config, ...run }: Run,
-  { sets: evidence, pooled }: Knowledge,
+  { sets: evidence, pooled }: CalibrationEvidence,
 ): Omit<GpruneRequest, "moments"> {
   const weights = new Map(config.calibration.map(({ name, weight }) => [name, weight]));
   return { ...config, ...run, evidence, pooled, weights };
 }
 
-/** A model that makes up for what it lost. */
+/** The pruned model after recovery. */
 interface Recovered {
   readonly made: MadeModel;
   /** The loss curve when it was trained. */
   readonly curve?: readonly TrainingStep[];
 }
 
-async function recover(run: Run, plan: PruningPlan, { knowledge, moments }: Learned): Promise<Recovered> {
+async function recover(run: Run, plan: PruningPlan, { evidence, moments }: Calibrated): Promise<Recovered> {
   const { config, model, passes, stages, onProgress } = run;
   const { keep } = plan;
   if (config.recover === "none" || learnsNothing(run.sets)) return { made: makeModel(model, { keep }) };
   if (config.recover === "bias") {
-    return { made: await makeCompensated(model, keep, knowledge!.pooled.stats) };
+    return { made: await makeCompensated(model, keep, evidence!.pooled.stats) };
   }
   const refitted = await stages.run("refit", (checkpoints: Checkpoints<Refitted>) =>
     passes.refit({ plan, moments, stage: "recover", onProgress, checkpoints }),
@@ -336,12 +324,12 @@ async function recover(run: Run, plan: PruningPlan, { knowledge, moments }: Lear
   return config.recover === "lstsq" ? { made: student } : train(run, student);
 }
 
-/** At most `count` windows of every set. */
+/** At most `count` windows of every set, with the set's weight. */
 function weightedSets({ config, sets }: Run, count: number): readonly WeightedTokenSet[] {
   return sets.map((set, d) => ({ ...learnable(set, count), weight: config.calibration[d]!.weight }));
 }
 
-/** Distills the dense model into the student, on all text of the sets but what is held out. */
+/** Distills the dense model into the student, on all windows of the sets that are not held out. */
 async function train(run: Run, { model: student, recipe }: MadeModel): Promise<Recovered> {
   const { config, model: dense, runtime, stages, onProgress } = run;
   const { leadingId } = Tokenizer.of(dense);
@@ -365,7 +353,7 @@ function save(run: Run, pruned: Model, findings: Findings): ReturnType<typeof sa
   );
 }
 
-/** A record that JSON can hold, for a plan's provenance. */
+/** A record as JSON values, for a plan's provenance. */
 function provenanceOf(value: Readonly<Record<string, unknown>>): PruningPlan["provenance"] {
   return toJson(value) as PruningPlan["provenance"];
 }

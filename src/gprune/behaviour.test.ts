@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomStream } from "../tensor/random.ts";
 import { averageRanks, mean, populationDeviation } from "../tensor/statistics.ts";
 import { BLOCK_WEIGHTS, behaviourPoints } from "./behaviour.ts";
@@ -19,7 +19,7 @@ function column({ points, dimensions }: ReturnType<typeof behaviourPoints>, j: n
 }
 
 describe("behaviourPoints", () => {
-  it.each([
+  test.each([
     [2, 1],
     [3, 2],
     [5, 3],
@@ -32,7 +32,7 @@ describe("behaviourPoints", () => {
     expect(behaviour.explained).toBeLessThanOrEqual(1);
   });
 
-  it("gives every block its weight as variance", () => {
+  test("gives every block its weight as variance", () => {
     const behaviour = behaviourPoints(randomRanks(5));
     const variance = (j: number): number => populationDeviation(column(behaviour, j)) ** 2;
     expect(variance(0)).toBeCloseTo(BLOCK_WEIGHTS.meanRank, 10);
@@ -40,7 +40,7 @@ describe("behaviourPoints", () => {
     expect(variance(2) + variance(3) + variance(4)).toBeCloseTo(BLOCK_WEIGHTS.profile, 10);
   });
 
-  it("has mean rank and sigma up to a factor as its first two columns", () => {
+  test("has mean rank and sigma up to a factor as its first two columns", () => {
     const ranks = randomRanks(4);
     const behaviour = behaviourPoints(ranks);
     const profile = (u: number): number[] => ranks.map((rho) => rho[u]!);
@@ -52,12 +52,12 @@ describe("behaviourPoints", () => {
     }
   });
 
-  it("of two sets finds the one direction there is, exactly", () => {
+  test("of two sets finds the one direction there is, exactly", () => {
     const { components, explained } = behaviourPoints(randomRanks(2));
     expect([components, explained]).toEqual([1, expect.closeTo(1, 12)]);
   });
 
-  it("of equal or constant sets has no profile and no NaN", () => {
+  test("of equal or constant sets has no profile and no NaN", () => {
     const [rho] = randomRanks(1);
     for (const ranks of [[rho!, rho!, rho!], [rho!], [new Float64Array(UNITS).fill(0.5)]]) {
       const behaviour = behaviourPoints(ranks);

@@ -5,30 +5,30 @@
  *
  * A point is (mean rank, sigma, coordinates of p_u along the leading principal components of all p), three blocks. A
  * block is divided by its root total variance over the units and multiplied by the root of its weight, so its total
- * variance is its weight: see `BLOCK_WEIGHTS`. A block that does not vary is 0; nothing is centred, as distances do not
- * care. All ranks of a set average 1/2, so the p average 0 and their second moments are their covariance.
+ * variance is its weight: see `BLOCK_WEIGHTS`. A block that does not vary is 0. Blocks are not centred, since distances
+ * do not depend on it. The ranks of a set average 1/2, so the p average 0 and their second moments are their
+ * covariance.
  *
- * As many components are used as explain `EXPLAINED_VARIANCE` of the profiles' variance, at most min(D - 1, 3): the
- * profile lies in the D - 1 dimensions orthogonal to (1, ..., 1), and k-means finds nothing in many dimensions of
- * noise.
+ * Leading components are used until they explain `EXPLAINED_VARIANCE` of the profiles' variance, at most min(D - 1, 3):
+ * profiles lie in the D - 1 dimensions orthogonal to (1, ..., 1), and k-means finds nothing in many noisy dimensions.
  */
 import { symmetricEigen } from "./eigen.ts";
 
 /**
- * Share of each block in the total variance. Sigma (how much a unit moves) and the profile (where it moves) count
- * alike. The mean rank counts a quarter: it says which units matter, not how they behave, and modules that only slice
- * a space by importance would take away the competition that pruning lives on.
+ * Variance of each block. Sigma (how much a unit's rank moves) and the profile (on which sets) count alike. The mean
+ * rank counts a quarter: it says which units matter, not how they behave, and modules that merely slice a space by
+ * importance would keep weak units from competing with strong ones.
  */
 export const BLOCK_WEIGHTS = { meanRank: 0.25, sigma: 1, profile: 1 } as const;
 
-/** Share of the profiles' variance that the components reach, unless their number ends it. */
+/** Share of the profiles' variance at which no further component is added. */
 const EXPLAINED_VARIANCE = 0.8;
 const MAX_COMPONENTS = 3;
 
-/** A standard deviation of ranks below this is rounding. */
+/** Standard deviations of ranks below this are rounding errors. */
 export const SMALLEST_DEVIATION = 1e-9;
 
-/** Points of one space. */
+/** Feature points of one space's units. */
 export interface Behaviour {
   /** Row-major, [units * dimensions]. */
   readonly points: Float64Array;
@@ -39,7 +39,10 @@ export interface Behaviour {
   readonly explained: number;
 }
 
-/** @param ranks - rho, one array of [units] for each of D >= 1 sets */
+/**
+ * The feature points of one space's units.
+ * @param ranks - rho, one array of [units] for each of D >= 1 sets
+ */
 export function behaviourPoints(ranks: readonly Float64Array[]): Behaviour {
   const units = ranks[0]!.length;
   const profiles = centredProfiles(ranks);
@@ -81,6 +84,7 @@ function centredProfiles(ranks: readonly Float64Array[]): Float64Array {
   return profiles;
 }
 
+/** Unit vectors [D] of the leading principal components, and the share of the variance along them. */
 function leadingComponents(
   profiles: Float64Array,
   sets: number,
@@ -95,10 +99,11 @@ function leadingComponents(
   const { values, vectors } = symmetricEigen(moments, sets);
   const total = values.reduce((sum, value) => sum + Math.max(0, value), 0);
   if (total * sets <= profiles.length * SMALLEST_DEVIATION ** 2) return { axes: [], explained: 1 };
-  const most = Math.min(sets - 1, MAX_COMPONENTS);
+  const maxComponents = Math.min(sets - 1, MAX_COMPONENTS);
   let explained = 0;
   let components = 0;
-  while (components < most && explained < EXPLAINED_VARIANCE) explained += values[components++]! / total;
+  while (components < maxComponents && explained < EXPLAINED_VARIANCE)
+    explained += values[components++]! / total;
   return { axes: vectors.slice(0, components), explained: Math.min(1, explained) };
 }
 

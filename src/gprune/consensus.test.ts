@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -10,7 +10,7 @@ import { analyseUnits, type SpaceAnalysis } from "./units.ts";
 const spec = tinySpec({ layers: [{ neurons: 400, kvGroups: 4 }, { neurons: 80 }, { neurons: 20 }] });
 const spaces = spacesOf(spec);
 
-/** Every space one module, its units in the order of their numbers. */
+/** Analyses in which every space is one module, its units in index order. */
 const analyses: readonly SpaceAnalysis[] = (() => {
   const scores = new Map(
     spaces.map(({ id, units, unitChannels }) => {
@@ -21,7 +21,7 @@ const analyses: readonly SpaceAnalysis[] = (() => {
   return analyseUnits({ spaces, sets, pooled: scores, fallback: scores, seed: 0, maxModules: 1 });
 })();
 
-/** What a set says when unit u of n costs `value(u, n)`, and chance multiplies it by up to e^noise. */
+/** Opinion of a set in which unit u of n costs `value(u, n)` times a random factor of up to e^noise. */
 function opinion(
   value: (unit: number, units: number) => number,
   { share = 1, noise = 0, seed = "" }: { share?: number; noise?: number; seed?: string } = {},
@@ -44,7 +44,7 @@ const alphasOf = (opinions: readonly Opinion[]): readonly number[] =>
   [...consensusOf(opinions, { analyses, keep: {}, pooled: pooledMarginals(opinions) }).values()].flat();
 
 describe("consensus", () => {
-  it("is none where the order is right, nor where sets contradict each other about units", () => {
+  test("is none where the order is right, nor where sets contradict each other about units", () => {
     for (const noise of [0, 3]) {
       const alphas = alphasOf(seeds.map((seed) => opinion(rising, { noise, seed })));
       // 400 and 80 units of their own; few units share one answer.
@@ -52,7 +52,7 @@ describe("consensus", () => {
     }
   });
 
-  it("is full where all say the same that the order does not, and less the noisier they are", () => {
+  test("is full where all say the same that the order does not, and less the noisier they are", () => {
     const [quiet, loud, louder] = [0, 2, 20].map((noise) =>
       alphasOf(seeds.map((seed) => opinion(falling, { noise, seed }))),
     );
@@ -65,7 +65,7 @@ describe("consensus", () => {
     expect(louder![1]).toBeLessThan(0.5);
   });
 
-  it("is full of sets that say the same, however unequal their shares", () => {
+  test("is full of sets that say the same, however unequal their shares", () => {
     for (const shares of [
       [2, 1],
       [55, 1],
@@ -77,7 +77,7 @@ describe("consensus", () => {
     }
   });
 
-  it("is no accident of rounding where one set is nearly all there is", () => {
+  test("is no accident of rounding where one set is nearly all there is", () => {
     for (const rest of [1e-6, 1e-15, 1.2e-16, 1e-16, 1e-17, 1e-40]) {
       const unlike = seeds.map((seed) => {
         const shares = [1 - rest, rest].map((share, d) =>
@@ -91,19 +91,19 @@ describe("consensus", () => {
     }
   });
 
-  it("is none of a single set, which agrees with itself, nor of one that is all there is", () => {
+  test("is none of a single set, which agrees with itself, nor of one that is all there is", () => {
     expect(new Set(alphasOf([opinion(falling)]))).toEqual(new Set([0]));
     expect(new Set(alphasOf([opinion(falling), opinion(falling, { share: 0 })]))).toEqual(new Set([0]));
   });
 
-  it("is one answer for all small modules of a kind", () => {
+  test("is one answer for all small modules of a kind", () => {
     const alphas = alphasOf(["a", "b"].map((seed) => opinion(falling, { noise: 4, seed })));
     const kv = spaces.flatMap(({ kind }, index) => (kind === "kv" ? [alphas[index]!] : []));
     expect(new Set(kv).size).toBe(1);
     expect(alphas[1]).not.toBe(alphas[3]);
   });
 
-  it("lies in 0..1 whatever the marginals, even where they are all zero", () => {
+  test("lies in 0..1 whatever the marginals, even where they are all zero", () => {
     const share = fc.double({ min: 0.01, max: 1, noNaN: true });
     const noise = fc.double({ min: 0, max: 300, noNaN: true });
     const set = fc.record({ share, noise, zero: fc.boolean(), seed: fc.string() });
@@ -120,7 +120,7 @@ describe("consensus", () => {
   });
 });
 
-it("pools marginals by share", () => {
+test("pools marginals by share", () => {
   const pooled = pooledMarginals([opinion(() => 2, { share: 0.25 }), opinion(() => 4, { share: 0.75 })]);
   for (const values of pooled.values()) expect(new Set(values)).toEqual(new Set([3.5]));
 });

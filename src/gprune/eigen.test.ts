@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { symmetricEigen } from "./eigen.ts";
 
 const symmetric = fc.integer({ min: 1, max: 8 }).chain((n) =>
@@ -15,14 +15,14 @@ const symmetric = fc.integer({ min: 1, max: 8 }).chain((n) =>
 );
 
 describe("symmetricEigen", () => {
-  it("knows a matrix by heart", () => {
+  test("knows a matrix by heart", () => {
     const { values, vectors } = symmetricEigen(Float64Array.of(2, 1, 1, 2), 2);
     expect(values[0]).toBeCloseTo(3, 12);
     expect(values[1]).toBeCloseTo(1, 12);
     expect(Math.abs(vectors[0]![0]!)).toBeCloseTo(Math.SQRT1_2, 12);
   });
 
-  it("gives A v = lambda v for orthonormal v, largest lambda first", () => {
+  test("gives A v = lambda v for orthonormal v, largest lambda first", () => {
     fc.assert(
       fc.property(symmetric, ({ n, matrix }) => {
         const { values, vectors } = symmetricEigen(matrix, n);
@@ -41,7 +41,7 @@ describe("symmetricEigen", () => {
     );
   });
 
-  it("accepts zero matrices", () => {
+  test("accepts zero matrices", () => {
     expect([...symmetricEigen(new Float64Array(9), 3).values]).toEqual([0, 0, 0]);
   });
 });

@@ -37,15 +37,15 @@ function offDiagonal(a: Float64Array, n: number): number {
   return sum;
 }
 
-interface Rotated {
-  /** The matrix on its way to diagonal form, and the rotations so far, both [n * n]. */
+interface JacobiState {
+  /** The matrix on its way to diagonal form and the product of the rotations so far, both [n * n]. */
   readonly a: Float64Array;
   readonly v: Float64Array;
   readonly n: number;
 }
 
-/** One rotation that makes a_pq zero. */
-function rotate({ a, v, n }: Rotated, p: number, q: number): void {
+/** Applies the rotation that makes a_pq zero. */
+function rotate({ a, v, n }: JacobiState, p: number, q: number): void {
   const apq = a[p * n + q]!;
   if (apq === 0) return;
   const theta = (a[q * n + q]! - a[p * n + p]!) / (2 * apq);

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { layerValues } from "../../test/layer_values.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
@@ -25,12 +25,12 @@ const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
 
 const model = tinyModel({ layers: [{}, { neurons: 9, kvGroups: 3 }] });
-/** With norms between the output projections, which have biases, and the stream. */
+/** A model with biases in the output projections, and norms between them and the stream. */
 const gemma = tinyModel({
   layers: [{ biases: PROJECTIONS }, { neurons: 9, kvGroups: 3, biases: PROJECTIONS }],
   ...GEMMA_SWITCHES,
 });
-/** Whose outputs join the stream at two fifths of their size. */
+/** A model whose outputs are scaled by 0.4 before they join the stream. */
 const granite = tinyModel({ layers: [{}, { neurons: 9, kvGroups: 3 }], residualScale: 0.4 });
 const EMBEDDING = "model.embed_tokens.weight";
 const sets = [
@@ -42,7 +42,7 @@ const weights = new Map([
   ["b", 3],
 ]);
 
-/** The same model with a word that is all zero, which stays so from layer to layer at the start of a window. */
+/** The model with a token whose embedding is 0; at the start of a window its hidden states stay 0 in all layers. */
 async function withZeroWord(): Promise<Model> {
   const { data, shape } = await model.weights.read(EMBEDDING);
   const rows = { shape, data: data.map((value, i) => (i < model.spec.hiddenSize ? 0 : value)) };
@@ -66,7 +66,7 @@ async function analysesOf(model: Model): Promise<ReturnType<typeof analyseUnits>
 }
 
 describe("errorCurves", () => {
-  it.each([
+  test.each([
     ["Llama", model],
     ["norms after blocks", gemma],
     ["scaled blocks", granite],
@@ -101,7 +101,7 @@ describe("errorCurves", () => {
     },
   );
 
-  it("do not depend on the scale of what a norm comes after", async () => {
+  test("do not depend on the scale of what a norm comes after", async () => {
     const model = tinyModel({ layers: [{}, {}], ...GEMMA_SWITCHES, normEps: 1e-12 });
     const names = ["self_attn.o_proj", "mlp.down_proj"].map((name) => `model.layers.1.${name}.weight`);
     const larger = new Map<string, Tensor>();
@@ -118,7 +118,7 @@ describe("errorCurves", () => {
     }
   });
 
-  it("do not count tokens whose hidden states are zero", async () => {
+  test("do not count tokens whose hidden states are zero", async () => {
     const zero = await withZeroWord();
     const padded = randomWindows([10]).map((ids) =>
       Int32Array.from(ids, (id, i) => (i < 5 ? 0 : Math.max(1, id))),
@@ -140,15 +140,15 @@ describe("errorCurves", () => {
         id,
       ).toBe(true);
     }
-    // Nothing but such tokens.
+    // A set of tokens with hidden states 0 only.
     for (const [, curve] of await curvesOf([new Int32Array(10)]))
       expect([...curve]).toEqual([...curve].fill(0));
   });
 });
 
 /**
- * Mean square of what the block puts out too much or too little, times the mean inverse square of the dense stream; on
- * the scale of the stream, where a norm comes after the block.
+ * Mean squared error of the block's output times the mean inverse square of the dense stream; where a norm follows the
+ * block, the error is taken after it.
  */
 async function relativeError(
   [runner, pruned]: readonly [DecoderRunner, DecoderRunner],
@@ -175,7 +175,7 @@ async function relativeError(
   let output = 0;
   let token = 0;
   for (const [batch, hidden] of before.entries()) {
-    // What is pruned is one space, so the stream before it is the same.
+    // Only one space is pruned, so the stream before it is unchanged.
     const wanted = (await layerValues(runtime, runner.model, { layer: dense, hidden }))[
       kind
     ].projected.flat();

@@ -1,19 +1,18 @@
 /**
- * Marginals without gradients: how much the block's output moves when units go in their module's order.
+ * Marginals without gradients: how much a block's output error grows as units are removed in their module's order.
  *
  *   E_k = E |W[:, R_k] (x[R_k] - E x[R_k])|^2 * E 1 / |h|^2,   R_k the first k units of the module
  *
  * W is down_proj or o_proj, x its input, h the residual stream after the layer; E is the mean over the tokens of all
  * sets, each set counting by its weight. The error is relative to the stream, since every layer normalises the stream
- * before it reads it. The unit at position k counts E_k+1 - E_k. Where a norm with weight v stands between W and the
- * stream, the scale of W means nothing, and every E_k is multiplied by what the norm does to small errors:
+ * before it reads it. The marginal of the unit at position k is E_k+1 - E_k. Where a norm with weight v lies between W
+ * and the stream, the scale of W is irrelevant, and every E_k is multiplied by the norm's squared gain on small errors:
  *
  *   mean over C of (offset + v)^2 / (E |W x + b|^2 / C + eps)
  *
- * Where outputs are scaled before they join the stream, every E_k is multiplied by the square of that factor.
+ * Where the family scales outputs before they join the stream, every E_k is multiplied by the square of that factor.
  *
- * One forward pass gives the curves; they are measured once, on the dense model, and know nothing of how later layers
- * react.
+ * One forward pass through the dense model gives all curves. They ignore how later layers react to the errors.
  */
 
 import { getOrMake } from "../base/map_values.ts";
@@ -52,12 +51,12 @@ export interface ErrorCurvesRequest {
   readonly checkpoints?: Checkpoints<ErrorCurvesState>;
 }
 
-/** Where the pass stands between two layers. */
+/** State of the pass between two layers. */
 export interface ErrorCurvesState extends ForwardState {
   readonly curves: Marginals;
 }
 
-/** Increase of the relative output error by space id, [units]. Holds the Gram matrices of one layer. */
+/** Marginals by space id, [units]: increases of the relative output error. Holds the Gram matrices of one layer. */
 export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginals> {
   const { model, runtime, sets, weights, analyses, onProgress, checkpoints = NO_CHECKPOINTS } = request;
   const runner = new DecoderRunner(model, runtime);
@@ -68,15 +67,15 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
     return batches.map(() => weightOf(weights, sets[d]!.name) / total / tokens);
   });
   const batches = groups.flat();
-  const kept = await checkpoints.restore();
-  const curves = new Map(kept?.curves);
+  const restored = await checkpoints.restore();
+  const curves = new Map(restored?.curves);
   let moments = new LayerMoments();
   const stream = { batches, states: await stashFor(runner.memory, "curves") };
   await forwardStream(runner, stream, {
     program: "gram",
     stage: "curves",
     onProgress,
-    from: await beginForward(runner, stream, kept),
+    from: await beginForward(runner, stream, restored),
     onLayer: (next) => checkpoints.reached(() => ({ ...forwardState(next, stream), curves })),
     onOutputs: async (layer, batch, outputs) => {
       moments.add(outputs, tokenWeights[batch]!);
@@ -84,8 +83,8 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
       for (const analysis of analyses.filter(({ space }) => space.layer === layer.index)) {
         const output = outputOf(model, { layer, space: analysis.space, moments });
         const interactions = await interactionsOf(runtime, output);
-        const joined = moments.inverseSquare * model.spec.residualScale ** 2;
-        const scale = joined * normGain(output, interactions);
+        const relative = moments.inverseSquare * model.spec.residualScale ** 2;
+        const scale = relative * normGain(output, interactions);
         curves.set(analysis.space.id, increases(analysis, interactions, scale));
       }
       moments = new LayerMoments();
@@ -95,10 +94,10 @@ export async function errorCurves(request: ErrorCurvesRequest): Promise<Marginal
   return curves;
 }
 
-/** Weighted means over tokens of what one layer puts out. */
+/** Weighted means over tokens, for one layer: channels' Gram matrices and sums, and 1 / |h|^2. */
 class LayerMoments {
   readonly #sums = new Map<string, Float64Array>();
-  /** E 1 / |h|^2, to which a token without a size adds nothing. */
+  /** E 1 / |h|^2, to which a token with h = 0 adds nothing. */
   inverseSquare = 0;
 
   add(outputs: Outputs, tokenWeight: number): void {
@@ -140,7 +139,7 @@ class LayerMoments {
   }
 }
 
-/** The output projection of a space, what goes into it, and the norm that follows. */
+/** The output projection of a space, moments of its inputs, and the norm that follows it. */
 interface Output {
   readonly weight: Tensor;
   readonly bias: Tensor | undefined;
@@ -148,7 +147,7 @@ interface Output {
   readonly mean: Float64Array;
   /** [channels, channels] */
   readonly covariance: Tensor;
-  /** Null where the output joins the stream as it is. */
+  /** Null where the output joins the stream without a norm. */
   readonly norm: { readonly weight: Tensor; readonly offset: number; readonly eps: number } | null;
 }
 
@@ -177,19 +176,19 @@ function outputOf(
   };
 }
 
-/** cov(x_i, x_j) * <W_i, W_j> of every two channels, W_i a column of the output projection: [channels, channels]. */
+/** cov(x_i, x_j) * <W_i, W_j> for all channels i, j, W_i a column of the output projection: [channels, channels]. */
 async function interactionsOf(runtime: Runtime, { weight, covariance }: Output): Promise<Float32Array> {
   const program = await runtime.program("interactions", interactionsGraph);
   const { interactions } = await program.run({ weight, covariance });
   return interactions!.data;
 }
 
-/** By what the norm after an output multiplies the square of a small error; 1 without one. */
+/** Factor by which the norm after an output multiplies the square of a small error; 1 without a norm. */
 function normGain({ weight, bias, mean, norm }: Output, interactions: Float32Array): number {
   if (norm === null) return 1;
   const [size = 0, channels = 0] = weight.shape;
   let gain = 0;
-  // E |W x + b|^2: the variances, which interactions add up to, and the squares of the means.
+  // E |W x + b|^2 is the total variance, to which the interactions add up, plus the squares of the means.
   let square = interactions.reduce((sum, value) => sum + value, 0);
   for (let c = 0; c < size; c++) {
     gain += (norm.offset + norm.weight.data[c]!) ** 2 / size;
@@ -215,21 +214,21 @@ function increases(
   scale: number,
 ): Float64Array {
   const { units } = space;
-  const between = unitInteractions(interactions, space);
+  const ofUnits = unitInteractions(interactions, space);
   const result = new Float64Array(units);
   for (const order of orders) {
-    const gone: number[] = [];
+    const removed: number[] = [];
     for (const unit of order.units) {
-      let increase = between[unit * units + unit]!;
-      for (const other of gone) increase += 2 * between[unit * units + other]!;
+      let increase = ofUnits[unit * units + unit]!;
+      for (const other of removed) increase += 2 * ofUnits[unit * units + other]!;
       result[unit] = increase * scale;
-      gone.push(unit);
+      removed.push(unit);
     }
   }
   return result;
 }
 
-/** Sums over the channels of every two units, [units, units]. */
+/** Interactions summed over the channels of every two units, [units, units]. */
 function unitInteractions(interactions: Float32Array, space: Space): Float32Array | Float64Array {
   const { units, unitChannels } = space;
   if (unitChannels === 1) return interactions;

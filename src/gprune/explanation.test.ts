@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -33,7 +33,7 @@ const consensus = new Map(
 const explanation = explainDecision({ analyses, keep, rounds: [], consensus });
 
 describe("explainDecision", () => {
-  it("counts what every module keeps", () => {
+  test("counts what every module keeps", () => {
     expect(explanation.spaces.map(({ space }) => space)).toEqual(spaces.map(({ id }) => id));
     const kept = explanation.spaces.map(({ modules }) =>
       modules.reduce((sum, module) => sum + module.kept, 0),
@@ -45,7 +45,7 @@ describe("explainDecision", () => {
     }
   });
 
-  it("says how far the sets agreed that a module's order was wrong, if they were asked", () => {
+  test("says how far the sets agreed that a module's order was wrong, if they were asked", () => {
     for (const [index, { modules }] of explanation.spaces.entries()) {
       for (const { consensus: alpha } of modules) expect(alpha).toBe(index / 8);
     }
@@ -53,7 +53,7 @@ describe("explainDecision", () => {
     for (const { modules } of plain.spaces) expect(modules[0]).not.toHaveProperty("consensus");
   });
 
-  it("gives the agreement of every two sets, over spaces with more than two units", () => {
+  test("gives the agreement of every two sets, over spaces with more than two units", () => {
     const { ranks } = analyses[2]!.sensitivity;
     expect(explanation.setOrder).toEqual(["code", "web", "wiki"]);
     expect(explanation.agreement.kv[0]![2]).toBeCloseTo(spearman(ranks[0]!, ranks[2]!), 3);
@@ -65,7 +65,7 @@ describe("explainDecision", () => {
     }
   });
 
-  it("tells the ranks of the most sensitive units, and whether they stay", () => {
+  test("tells the ranks of the most sensitive units, and whether they stay", () => {
     const sigmas = analyses
       .filter(({ space }) => space.kind === "ffn")
       .flatMap(({ space, sensitivity }) =>
@@ -82,7 +82,7 @@ describe("explainDecision", () => {
     }
   });
 
-  it("is JSON with four significant digits, and whole numbers as they are", () => {
+  test("is JSON with four significant digits, and whole numbers as they are", () => {
     const moves = [
       { space: "layers.0.ffn", from: 123_456, to: 123_457, worth: 0.000_012_345_6 },
       { space: "layers.1.ffn", from: 5, to: 4, worth: -12.345_67 },

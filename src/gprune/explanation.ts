@@ -1,7 +1,6 @@
 /**
- * The grounds of a decision as a JSON value of a few numbers for each space, however wide the model is: what plan.json
- * keeps of them and the report draws. Fractions are rounded to four significant digits; nothing is computed from them
- * again.
+ * The reasons for a decision as a JSON value, a few numbers for each space whatever its width: plan.json stores it and
+ * the report draws it. Fractions are rounded to four significant digits, since nothing is computed from them again.
  */
 import type { SpaceKind } from "../model/spaces.ts";
 import { type Keep, keptUnits } from "../prune/plan.ts";
@@ -13,21 +12,22 @@ import { type SpaceSensitivity, summariseSensitivity } from "./sensitivity_summa
 import type { SpaceAnalysis } from "./units.ts";
 import type { WidthMove } from "./width_moves.ts";
 
-/** Units of each kind whose ranks are told one by one. */
+/** Number of units of each kind whose ranks are listed one by one. */
 const PROFILES = 12;
 
-/** A module, the verdict on it, and what the plan does to it. */
+/** A module, the verdict on it, and how many of its units the plan keeps. */
 export interface ModuleExplanation extends BehaviourModule, ModuleVerdict {
-  /** Units that stay. */
+  /** Number of units that the plan keeps. */
   readonly kept: number;
   /** Mean rank of its units by set, 0..1, in the order of the sets' names. */
   readonly profile: readonly number[];
-  /** How far the sets agreed that its order was wrong, 0..1 (consensus.ts); absent unless sparsity was learned. */
+  /** Alpha, 0..1: how far the sets agree that the order is wrong (consensus.ts); absent unless sparsity was learned. */
   readonly consensus?: number | undefined;
 }
 
+/** Sensitivity and modules of one space. */
 export interface SpaceExplanation extends Omit<SpaceSensitivity, "kind" | "layer"> {
-  /** Why there are as many modules as there are. */
+  /** Why the space has this number of modules. */
   readonly reason: string;
   readonly modules: readonly ModuleExplanation[];
 }
@@ -40,12 +40,10 @@ export interface RankProfile {
   readonly ranks: readonly number[];
 }
 
-/**
- * How well one set's ranking of the units predicts another's: Spearman's correlation, mean over the spaces of a kind.
- */
+/** Spearman's correlation of every two sets' rankings of the units, mean over the spaces of a kind; [sets, sets]. */
 export type SetAgreement = Readonly<Record<SpaceKind, readonly (readonly number[])[]>>;
 
-/** Plain JSON. */
+/** The reasons for a decision; plain JSON. */
 export interface Explanation {
   /** Names of the calibration sets, ascending: the order of profiles, ranks and agreements. */
   readonly setOrder: readonly string[];
@@ -53,11 +51,11 @@ export interface Explanation {
   readonly agreement: SetAgreement;
   /** The units with the largest sigma, `PROFILES` of each kind, most sensitive first. */
   readonly profiles: readonly RankProfile[];
-  /** What refining moved; absent where it did not take place. */
+  /** Width changes by refinement; absent without refinement. */
   readonly moves?: readonly WidthMove[];
 }
 
-/** Why the units that stay do. */
+/** The modules, verdicts and ranks that led to the kept units. */
 export function explainDecision({ analyses, keep, consensus, moves }: GpruneDecision): Explanation {
   const sensitivities = new Map(analyses.map(({ space, sensitivity }) => [space.id, sensitivity]));
   const { sets, spaces } = summariseSensitivity(
@@ -96,14 +94,14 @@ function explainModules(
 }
 
 function agreementOf(analyses: readonly SpaceAnalysis[], kind: SpaceKind): readonly (readonly number[])[] {
-  // A space of two units has one order or the other, which says little.
-  const alike = analyses.filter(({ space }) => space.kind === kind && space.units > 2);
+  // Two units have only two possible orders, which says little about agreement.
+  const compared = analyses.filter(({ space }) => space.kind === kind && space.units > 2);
   const sets = analyses[0]?.sensitivity.ranks.length ?? 0;
-  if (alike.length === 0) return [];
+  if (compared.length === 0) return [];
   const rows = Array.from({ length: sets }, () => new Array<number>(sets).fill(1));
   for (let a = 0; a < sets; a++) {
     for (let b = 0; b < a; b++) {
-      const value = mean(alike.map(({ sensitivity: { ranks } }) => spearman(ranks[a]!, ranks[b]!)));
+      const value = mean(compared.map(({ sensitivity: { ranks } }) => spearman(ranks[a]!, ranks[b]!)));
       rows[a]![b] = value;
       rows[b]![a] = value;
     }
@@ -129,7 +127,7 @@ function profilesOf(analyses: readonly SpaceAnalysis[], kind: SpaceKind, keep: K
   }));
 }
 
-/** The value with four significant digits of every fraction; worths of a large model are far below 1. */
+/** Rounds fractions to four significant digits, not decimals: the `worth` of a large model's widths is far below 1. */
 function rounded<T>(value: T): T {
   const round = (_key: string, part: unknown): unknown =>
     typeof part === "number" && !Number.isInteger(part) ? Number(part.toPrecision(4)) : part;

@@ -1,5 +1,5 @@
 /**
- * The method from evidence to a plan: score every set, find behaviour-consistent modules, judge their reliability,
+ * The method, from evidence to kept units: score every set, find behaviour-consistent modules, judge their reliability,
  * order their units, and share the budget among them.
  */
 
@@ -39,10 +39,10 @@ import { refineWidths } from "./refine.ts";
 import { analyseUnits, type SpaceAnalysis, type SplitImportance } from "./units.ts";
 import type { WidthMove } from "./width_moves.ts";
 
-/** What the method is told. */
+/** Options of {@link decideGprune}. */
 export interface GpruneRequest {
   readonly model: Model;
-  /** For error curves, which no pass covers. */
+  /** Runs the error curves, which `passes` does not compute. */
   readonly runtime: Runtime;
   readonly passes: RunPasses;
   readonly sets: readonly TokenSet[];
@@ -50,50 +50,50 @@ export interface GpruneRequest {
   readonly weights: ReadonlyMap<string, number>;
   readonly evidence: ReadonlyMap<string, SplitEvidence>;
   readonly pooled: Evidence;
-  /** What least squares will refit the result by; needed where widths are refined. */
+  /** Moments that least squares will refit the result from; needed where widths are refined. */
   readonly moments: Moments;
   readonly metric: Metric;
   /** The activation-independent metric of modules that fall back. */
   readonly fallback: Metric;
   readonly allocation: AllocationName;
-  /** Whether learning makes sets count more the more they suffer. */
+  /** Whether learning raises the weights of the sets whose losses increase most. */
   readonly robust: boolean;
-  /** Fraction 0 <= s < 1 of the prunable parameters that goes. */
+  /** Fraction 0 <= s < 1 of the prunable parameters to remove. */
   readonly sparsity: number;
   /** FFN widths that change become multiples of this; 1 for any. */
   readonly roundTo: number;
   readonly shape: Shape;
-  /** Steps in which learning removes what goes, at least 1. */
+  /** Rounds in which learning reaches the sparsity, at least 1. */
   readonly rounds: number;
-  /** Whether learned widths are moved by what others are worth to the model refitted by least squares. */
+  /** Whether learned widths are refined by measuring alternatives on the model refitted by least squares. */
   readonly refine: boolean;
   /** Windows of every set for gradients in each round, at least 1; all where a set has fewer. */
   readonly gradientWindows: number;
-  /** Behaviour-consistent modules of a space, at most. */
+  /** Largest number of behaviour-consistent modules in a space. */
   readonly maxModules: number;
   readonly seed: number;
   readonly onProgress: OnProgress;
-  /** Keeps scores, curves and what each round measured. */
+  /** Keeps scores, curves and the measurements of each round, so that an interrupted run can go on. */
   readonly stages?: Stages;
 }
 
-/** What the method decided, and why. */
+/** Kept units, and the analyses, rounds and width changes that led to them. */
 export interface GpruneDecision {
   readonly keep: Keep;
   readonly analyses: readonly SpaceAnalysis[];
   /** Empty unless the allocation was learned. */
   readonly rounds: readonly Round[];
-  /** What was moved after the rounds. */
+  /** Width changes by refinement after the rounds; absent without refinement. */
   readonly moves?: readonly WidthMove[];
-  /** How far the sets agreed in the last round that modules' orders were wrong; empty likewise. */
+  /** Alphas of the last round; empty unless the allocation was learned. */
   readonly consensus: Consensus;
 }
 
-/** Slopes are measured on the windows of so many rounds. */
+/** Slopes are measured on as many windows as this number of rounds takes. */
 export const SLOPE_ROUNDS = 3;
 
 /**
- * Decides which units stay.
+ * Decides which units are kept.
  * @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, sets that do not all have a weight above 0 and
  *   evidence, evidence of another model or without what the metric needs, or a sparsity that the minimum widths do not
  *   allow; NOT_FINITE as `scoreModel`
@@ -105,7 +105,7 @@ export async function decideGprune(request: GpruneRequest): Promise<GpruneDecisi
   return { rounds: [], consensus: new Map(), ...(await allocate(request, analyses)), analyses };
 }
 
-/** @throws GpruneError BAD_ARGUMENT for what no stage could decide by */
+/** @throws GpruneError BAD_ARGUMENT for numbers out of their bounds, or unless all sets have a weight and evidence */
 function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: GpruneRequest): void {
   const { roundTo, rounds, gradientWindows, maxModules } = numbers;
   const counts = { roundTo, rounds, gradientWindows, maxModules };
@@ -114,12 +114,12 @@ function requireUsable({ sets, weights, evidence, sparsity, ...numbers }: Gprune
   requireSome("sets", sets);
   requireOwnNames("sets", sets);
   const names = sets.map(({ name }) => name);
-  for (const [what, known] of Object.entries({ weights, evidence })) {
-    if (known.size === names.length && names.every((name) => known.has(name))) continue;
+  for (const [what, bySet] of Object.entries({ weights, evidence })) {
+    if (bySet.size === names.length && names.every((name) => bySet.has(name))) continue;
     throw badArgument(
       what,
       `those of ${names.join(", ")}`,
-      `those of ${[...known.keys()].join(", ") || "none"}`,
+      `those of ${[...bySet.keys()].join(", ") || "none"}`,
     );
   }
   for (const [name, weight] of weights) requirePositive(`weight of ${name}`, weight);
@@ -149,7 +149,7 @@ async function allocate(
   }
 }
 
-/** Rounds at the pruned model, and then perhaps at the refitted one. */
+/** Learns the allocation in rounds and, if requested, refines its widths. */
 async function learn(
   request: GpruneRequest,
   analyses: readonly SpaceAnalysis[],
@@ -194,17 +194,25 @@ async function analyse(request: GpruneRequest): Promise<readonly SpaceAnalysis[]
   const inputs = [pooled, ...parts];
   const scores = await score(metric, inputs, 0);
   const scoresOf = (input: Evidence): Importance => scores[inputs.indexOf(input)]!;
-  const [byFallback] = await score(fallback, [pooled], 1);
+  const [fallbackScores] = await score(fallback, [pooled], 1);
   const sets = new Map(
     Array.from(evidence, ([name, { whole, halves }]): readonly [string, SplitImportance] => {
       return [name, { whole: scoresOf(whole), halves: halves && [scoresOf(halves[0]), scoresOf(halves[1])] }];
     }),
   );
-  return analyseUnits({ spaces, sets, pooled: scoresOf(pooled), fallback: byFallback!, seed, maxModules });
+  return analyseUnits({
+    spaces,
+    sets,
+    pooled: scoresOf(pooled),
+    fallback: fallbackScores!,
+    seed,
+    maxModules,
+  });
 }
 
 /**
- * Windows of some rounds after the first `from`; a set with fewer windows than a round has gives all of them in each.
+ * The windows of `rounds` rounds that follow the first `from` rounds; a set with fewer windows than `gradientWindows`
+ * gives all of them in every round.
  */
 function turnOf({
   gradientWindows,
@@ -217,7 +225,7 @@ function turnOf({
   };
 }
 
-/** What the model that keeps these units does on the round's windows: the sets' take turns. */
+/** Gate statistics on a round's windows of the model with only these units, means compensated; with `robust` losses. */
 async function measureRound(
   request: GpruneRequest,
   keep: Keep,
@@ -234,9 +242,9 @@ async function measureRound(
     checkpoints,
   });
   if (!robust) return new Map(chosen.map(({ name }) => [name, { gates: gates.get(name)! }]));
-  const made = unpruned(model);
+  const dense = unpruned(model);
   const losses = await passes.losses(
-    chosen.map(({ windows }) => ({ made, windows })),
+    chosen.map(({ windows }) => ({ made: dense, windows })),
     { stage: `dense losses ${round}/${rounds}`, onProgress },
   );
   const measured = chosen.map(({ name }, d): readonly [string, RoundMeasurement] => {
@@ -246,7 +254,7 @@ async function measureRound(
   return new Map(measured);
 }
 
-/** Mean activation of every channel that is still there: what a unit is replaced by when it goes. */
+/** Mean activations of the kept channels by space id, [channels]: a removed unit is replaced by its mean. */
 function centresOf(
   spaces: readonly Space[],
   keep: Keep,

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { isotonic } from "./isotonic.ts";
 
 const sequences = fc
@@ -22,12 +22,12 @@ function minMax(values: Float64Array): number[] {
 }
 
 describe("isotonic", () => {
-  it("pools violators", () => {
+  test("pools violators", () => {
     expect([...isotonic(Float64Array.of(1, 3, 2, 4, 0))]).toEqual([1, 2.25, 2.25, 2.25, 2.25]);
     expect([...isotonic(new Float64Array(0))]).toEqual([]);
   });
 
-  it("equals the min-max formula", () => {
+  test("equals the min-max formula", () => {
     fc.assert(
       fc.property(sequences, (values) => {
         const fit = isotonic(values);
@@ -36,7 +36,7 @@ describe("isotonic", () => {
     );
   });
 
-  it("never decreases, and leaves alone what does not", () => {
+  test("never decreases, and leaves alone what does not", () => {
     fc.assert(
       fc.property(sequences, (values) => {
         const fit = isotonic(values);
@@ -46,13 +46,13 @@ describe("isotonic", () => {
     );
   });
 
-  it("is linear in time", () => {
+  test("is linear in time", () => {
     const n = 200_000;
     const falling = Float64Array.from({ length: n }, (_, i) => n - i);
     expect(isotonic(falling)[0]).toBeCloseTo((n + 1) / 2, 6);
   });
 
-  it("refuses what is not finite", () => {
+  test("refuses what is not finite", () => {
     expect(() => isotonic(Float64Array.of(1, Number.NaN))).toThrow("internal: isotonic: value 1 is NaN");
   });
 });

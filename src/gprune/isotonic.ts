@@ -1,5 +1,5 @@
 /**
- * Isotonic regression by pooling adjacent violators: the non-decreasing sequence nearest to the given one.
+ * Isotonic regression by pooling adjacent violators: the non-decreasing sequence nearest to the values.
  *
  * minimise sum_i (y_i - x_i)^2   subject to y_1 <= y_2 <= ... <= y_n
  *
@@ -11,11 +11,11 @@ import { internalError } from "../errors.ts";
 
 /**
  * @param values - finite, [n]
- * @returns the non-decreasing fit, [n]; exactly `values` where those already are non-decreasing
+ * @returns the non-decreasing fit, [n]; exactly `values` if they already are non-decreasing
  */
 export function isotonic(values: Float64Array): Float64Array {
-  const odd = values.findIndex((value) => !Number.isFinite(value));
-  if (odd >= 0) throw internalError(`isotonic: value ${odd} is ${values[odd]}`);
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) throw internalError(`isotonic: value ${bad} is ${values[bad]}`);
   const n = values.length;
   const means = new Float64Array(n);
   const lengths = new Float64Array(n);

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomStream } from "../tensor/random.ts";
 import { kMeans } from "./kmeans.ts";
 
@@ -28,7 +28,7 @@ function inertiaOf(points: Float64Array, assignment: Uint8Array, dimensions: num
 }
 
 describe("kMeans", () => {
-  it("finds groups that are far apart", () => {
+  test("finds groups that are far apart", () => {
     const noise = cloud(1, 90);
     const points = noise.map((x, at) => x + 10 * (Math.floor(at / 2) % 3));
     const { assignment, inertia } = kMeans(points, {
@@ -42,13 +42,13 @@ describe("kMeans", () => {
     expect(inertia).toBeCloseTo(inertiaOf(points, assignment, 2), 8);
   });
 
-  it("of one cluster is the total dispersion", () => {
+  test("of one cluster is the total dispersion", () => {
     const points = cloud(2, 40);
     const { inertia } = kMeans(points, { dimensions: 2, k: 1, restarts: 1, random: randomStream(0, "k") });
     expect(inertia).toBeCloseTo(inertiaOf(points, new Uint8Array(20), 2), 10);
   });
 
-  it("repeats for one stream, stays below k, and never exceeds the total dispersion", () => {
+  test("repeats for one stream, stays below k, and never exceeds the total dispersion", () => {
     fc.assert(
       fc.property(clouds, ({ seed, n, dimensions, k }) => {
         const points = cloud(seed, n * dimensions);
@@ -65,7 +65,7 @@ describe("kMeans", () => {
     );
   });
 
-  it("leaves centres empty when fewer points differ", () => {
+  test("leaves centres empty when fewer points differ", () => {
     const { assignment, inertia } = kMeans(Float64Array.of(1, 1, 5, 5, 1), {
       dimensions: 1,
       k: 4,

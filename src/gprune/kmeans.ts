@@ -3,9 +3,9 @@
  *
  * inertia = sum over points of the squared distance to the nearest centre
  *
- * Deterministic: chance comes from the stream given, and equal distances go to the centre with the smaller number.
- * Depends on the order of the points (it draws by index), so callers bring points into an order of their own
- * (modules.ts does). Source: Arthur and Vassilvitskii, k-means++: the advantages of careful seeding (SODA 2007).
+ * Deterministic for a given random stream; ties in distance go to the centre with the smaller number. The result
+ * depends on the order of the points (draws are by index), so modules.ts sorts them first.
+ * Source: Arthur and Vassilvitskii, k-means++: the advantages of careful seeding (SODA 2007).
  */
 
 export interface KMeansOptions {
@@ -18,16 +18,21 @@ export interface KMeansOptions {
 }
 
 export interface Clustering {
-  /** Centre of each point, [points]. A centre may end without points, as when fewer than k points differ. */
+  /** Centre of each point, [points]. A centre may have no points, for instance when fewer than k points differ. */
   readonly assignment: Uint8Array;
   readonly inertia: number;
 }
 
-/** Iterations end when no point moves, when the inertia falls by less than this share, or after so many. */
+/**
+ * Iterations end when no point changes its centre, when inertia falls by less than this share, or after the maximum.
+ */
 const MIN_IMPROVEMENT = 1e-4;
 const MAX_ITERATIONS = 40;
 
-/** @param points - row-major, [n * dimensions], n >= 1 */
+/**
+ * The clustering of smallest inertia among `restarts` runs.
+ * @param points - row-major, [n * dimensions], n >= 1
+ */
 export function kMeans(points: Float64Array, options: KMeansOptions): Clustering {
   let best: Clustering | undefined;
   const runs = options.k === 1 ? 1 : options.restarts;
@@ -38,7 +43,7 @@ export function kMeans(points: Float64Array, options: KMeansOptions): Clustering
   return best!;
 }
 
-/** Draws each next centre from the points, by their squared distance to the nearest centre so far. */
+/** k-means++: draws each next centre from the points with weights D^2, D the distance to the nearest centre so far. */
 function seedCentres(points: Float64Array, { dimensions, k, random }: KMeansOptions): Float64Array {
   const n = points.length / dimensions;
   const centres = new Float64Array(k * dimensions);
@@ -59,7 +64,7 @@ function seedCentres(points: Float64Array, { dimensions, k, random }: KMeansOpti
   return centres;
 }
 
-/** The index at which the running sum of the weights passes `target`; the last weight that is not 0 by default. */
+/** The index at which the running sum of the weights passes `target`, or else of the last weight that is not 0. */
 function drawIndex(weights: Float64Array, target: number): number {
   let running = 0;
   let last = 0;
@@ -85,17 +90,18 @@ function lloyd(points: Float64Array, centres: Float64Array, { dimensions, k }: K
   return { assignment, inertia };
 }
 
-interface State {
+/** Updated in place. */
+interface LloydState {
   readonly centres: Float64Array;
   readonly assignment: Uint8Array;
   readonly dimensions: number;
   readonly k: number;
 }
 
-/** Puts each point with its nearest centre. */
+/** Assigns each point to its nearest centre. */
 function assign(
   points: Float64Array,
-  { centres, assignment, dimensions, k }: State,
+  { centres, assignment, dimensions, k }: LloydState,
 ): { readonly moved: boolean; readonly inertia: number } {
   let inertia = 0;
   let moved = false;
@@ -120,8 +126,8 @@ function assign(
   return { moved, inertia };
 }
 
-/** Puts each centre at the mean of its points; one without points stays. */
-function moveCentres(points: Float64Array, { centres, assignment, dimensions, k }: State): void {
+/** Moves each centre to the mean of its points; a centre without points stays. */
+function moveCentres(points: Float64Array, { centres, assignment, dimensions, k }: LloydState): void {
   const sums = new Float64Array(k * dimensions);
   const counts = new Uint32Array(k);
   for (let i = 0, at = 0; i < assignment.length; i++, at += dimensions) {

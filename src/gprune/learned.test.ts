@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import type { GateStats } from "../calibrate/gate_stats.ts";
 import { prunableParameters, type Space, spacesOf, sumOverUnits } from "../model/spaces.ts";
@@ -60,7 +60,7 @@ const request = (changes: Partial<LearnedRequest> = {}): LearnedRequest => ({
 });
 
 describe("learnAllocation", () => {
-  it("meets the budget to within one neuron and keeps a unit of every space", async () => {
+  test("meets the budget to within one neuron and keeps a unit of every space", async () => {
     for (const sparsity of [0, 0.1, 0.35, 0.6, 0.8]) {
       const { keep, rounds } = await learnAllocation(request({ sparsity }));
       const achieved = achievedSparsity(makePlan(spec, keep), spec);
@@ -73,7 +73,7 @@ describe("learnAllocation", () => {
     }
   });
 
-  it("tells in which order all units went and would go", async () => {
+  test("tells in which order all units went and would go", async () => {
     const { keep, order } = await learnAllocation(request({ sparsity: 0.4 }));
     for (const space of spaces) {
       const own = order.get(space.id)!;
@@ -86,7 +86,7 @@ describe("learnAllocation", () => {
     }
   });
 
-  it.each([
+  test.each([
     { shape: "per-layer", roundTo: 16 },
     { shape: "uniform", roundTo: 1 },
   ] as const)("lists every unit once, also where some come back: %j", async ({ shape, roundTo }) => {
@@ -118,7 +118,7 @@ describe("learnAllocation", () => {
     expect(returns > 0).toBe(shape === "uniform");
   });
 
-  it.each([
+  test.each([
     { shape: "uniform", roundTo: 1 },
     { shape: "uniform", roundTo: 16 },
     { shape: "per-layer", roundTo: 1 },
@@ -138,7 +138,7 @@ describe("learnAllocation", () => {
     }
   });
 
-  it("fills no rest that a block of neurons does not fit with KV groups, whatever they are worth", async () => {
+  test("fills no rest that a block of neurons does not fit with KV groups, whatever they are worth", async () => {
     const spec = tinySpec({ layers: [0, 1, 2].map(() => ({ neurons: 256, kvGroups: 8 })) });
     const of = spacesOf(spec);
     const value = ({ kind, unitParameters }: Space): number => unitParameters * (kind === "kv" ? 100 : 1);
@@ -151,7 +151,7 @@ describe("learnAllocation", () => {
     }
   });
 
-  it("takes from the spaces that lose least, in the order of the metric's scores", async () => {
+  test("takes from the spaces that lose least, in the order of the metric's scores", async () => {
     const { keep } = await learnAllocation(request({ sparsity: 0.2 }));
     const removed = (id: string): number =>
       spaces.find((space) => space.id === id)!.units - (keep[id]?.length ?? Infinity);
@@ -164,7 +164,7 @@ describe("learnAllocation", () => {
     expect(Math.max(...goneScores)).toBeLessThan(Math.min(...keptScores));
   });
 
-  it("corrects the order where the sets agree that it is wrong, and keeps it where they do not", async () => {
+  test("corrects the order where the sets agree that it is wrong, and keeps it where they do not", async () => {
     const scores = scoresOf("layers.2.ffn");
     const keptScores = async (cost: (unit: number, set: string) => number): Promise<readonly number[]> => {
       const value = (set: string) => (space: Space, unit: number) =>
@@ -182,7 +182,7 @@ describe("learnAllocation", () => {
     expect(right).toEqual(all.slice(-right.length));
   });
 
-  it("lets units go first that nothing depends on, whatever the sets agree on elsewhere", async () => {
+  test("lets units go first that nothing depends on, whatever the sets agree on elsewhere", async () => {
     const scores = new Map(spaces.map(({ id }) => [id, scoresOf(id)]));
     const value = ({ id }: Space, unit: number): number =>
       id === "layers.1.kv" ? 0 : Math.exp(-scores.get(id)![unit]!);
@@ -195,7 +195,7 @@ describe("learnAllocation", () => {
     expect(Object.keys(keep)).toEqual(["layers.1.kv"]);
   });
 
-  it("never brings a unit back", async () => {
+  test("never brings a unit back", async () => {
     const keeps: Keep[] = [];
     const random = randomStream(3, "noise");
     const { keep } = await learnAllocation(
@@ -229,7 +229,7 @@ describe("learnAllocation", () => {
     return Array.from({ length: units }, (_, unit) => unit);
   };
 
-  it("remembers earlier rounds the longer the less was removed in between", async () => {
+  test("remembers earlier rounds the longer the less was removed in between", async () => {
     // A round counts 0.92 of the next at 1/16, and half of it at 1/2.
     const [, slow] = await keptWhere(6, 1 / 16);
     const [, fast] = await keptWhere(6, 1 / 2);
@@ -237,13 +237,13 @@ describe("learnAllocation", () => {
     expect(fast).toBeLessThan(neuronsOf(2).length);
   });
 
-  it("counts the first round as one of many", async () => {
+  test("counts the first round as one of many", async () => {
     const [first, later] = await keptWhere(1, 1 / 16);
     const removed = [neuronsOf(0).length - first!, neuronsOf(2).length - later!];
     expect(removed[1]!).toBeGreaterThan(5 * removed[0]!);
   });
 
-  it("weighs sets, whatever the size of their gradients", async () => {
+  test("weighs sets, whatever the size of their gradients", async () => {
     const measure =
       (scale: number) =>
       async (keep: Keep): Promise<ReadonlyMap<string, RoundMeasurement>> =>
@@ -260,7 +260,7 @@ describe("learnAllocation", () => {
     expect(scaled.keep).toEqual(plain.keep);
   });
 
-  it("lets the sets that suffer more count more when it is to be robust, and their weights sum to what they did", async () => {
+  test("lets the sets that suffer more count more when it is to be robust, and their weights sum to what they did", async () => {
     const cheapIn =
       (cheap: number) =>
       ({ kind, layer }: Space): number =>

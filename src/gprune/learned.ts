@@ -2,15 +2,15 @@
  * Learned sparsity: how much every module gives up under one global budget.
  *
  * At the optimum of a budgeted allocation every module has the same marginal loss per parameter. In rounds t = 1..R
- * with budget b_t = s * t / R the gradients of the model as it is then pruned (removed units replaced by their mean)
+ * with budget b_t = s * t / R, gate gradients of the model as pruned so far (removed units replaced by their means)
  * give
  *
  *   c_u = sum over sets d of w_d * mean over windows of (d loss / d gate_u)^2, each set normalised to sum 1
  *
- * every window's squares divided by the root of their sum over the model first (calibrate/gate_stats.ts), averaged over
- * rounds, each with 2^(-16 s / R) times the weight of the next: the more has gone in between, the less a round says
- * about the model as it is. What the sets agree on beyond the modules' orders counts too (consensus.ts), and a prior
- * that knows of no loss (prior.ts); ranking.ts makes them kept units.
+ * where every window's squares are first divided by the root of their sum over the model (calibrate/gate_stats.ts). c
+ * is averaged over rounds, each with 2^(-16 s / R) times the weight of the next: the more was removed in between, the
+ * less a round says about the current model. Where the sets agree that a module's order is wrong (consensus.ts), and a
+ * prior that is independent of the loss (prior.ts), count as well; ranking.ts turns all of it into kept units.
  *
  * Prior work: FLAP (arXiv 2312.11983) ranks globally by scores; Kwon et al. (arXiv 2204.09656) use the Fisher
  * information of gates; the equal-marginal condition is that of optimal brain damage with a cost per parameter.
@@ -30,16 +30,17 @@ import { rankByMarginals } from "./ranking.ts";
 import { weightOf } from "./set_weights.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
-/** What one round did. */
+/** Sparsity, losses and set weights of one round. */
 export interface Round {
   /** Fraction of the prunable parameters removed after it. */
   readonly sparsity: number;
   /** Mean loss of every set before it, nats per token. */
   readonly losses: Readonly<Record<string, number>>;
-  /** How much every set counted. */
+  /** Weight of every set in it. */
   readonly weights: Readonly<Record<string, number>>;
 }
 
+/** Options of {@link learnAllocation}. */
 export interface LearnedRequest {
   readonly spec: ModelSpec;
   readonly analyses: readonly SpaceAnalysis[];
@@ -49,37 +50,34 @@ export interface LearnedRequest {
   readonly rounds: number;
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
-  /** Whether sets count more the more they suffer. */
+  /** Whether the weights of the sets whose losses increase most are raised in every round. */
   readonly robust: boolean;
-  /** What the marginals are moved towards. */
+  /** The marginals are moved towards it; they stay as they are when absent. */
   readonly prior?: Prior;
-  /** What the model that keeps these units does on fresh windows, by set. */
+  /** Measures the model with only these units on the round's windows, by set. */
   readonly measure: (keep: Keep, round: number) => Promise<ReadonlyMap<string, RoundMeasurement>>;
 }
 
-/** Gate statistics of one set, and the dense model's loss on the same windows, nats per token, when it is asked for. */
+/** Gate statistics of one set, and the dense model's loss on the same windows, nats per token; needed for `robust`. */
 export interface RoundMeasurement {
   readonly gates: GateStats;
   readonly denseLoss?: number;
 }
 
-/** Fraction of the prunable parameters after whose removal what was measured before counts half as much. */
+/** Removing this fraction of the prunable parameters halves the weight of earlier measurements. */
 const HALF_LIFE = 1 / 16;
 /** Step of the robust weights, per nat. */
 const ROBUST_STEP = 1;
-/** Largest exponent of a weight; of larger ones only the differences count. */
+/** All exponents are shifted alike until the largest is within +-100; only their differences matter. */
 const LARGEST_EXPONENT = 100;
-/** Share of all weights that every set keeps, so that none is lost in rounding. */
+/** Smallest share of the total weight that a set keeps, so that no weight underflows to 0. */
 const SMALLEST_SHARE = 1e-100;
 
-/** What the rounds led to. */
+/** Result of the rounds. */
 export interface Learned {
   /** Kept units of every space that loses some. */
   readonly keep: Keep;
-  /**
-   * All units of every space by id, in the order in which they went, and those that stay in that in which they would
-   * go.
-   */
+  /** All units of every space by id: removed ones in the order of their removal, then kept ones, least valued first. */
   readonly order: ReadonlyMap<string, readonly number[]>;
   readonly rounds: readonly Round[];
   /** Weight of every set by name in the last round. */
@@ -88,23 +86,29 @@ export interface Learned {
   readonly consensus: Consensus;
 }
 
-/** What the rounds so far have led to. */
+/** State between two rounds. */
 interface Learning extends Omit<Learned, "order"> {
   /** Marginals of every set by name, averaged over the rounds. */
   readonly averaged: ReadonlyMap<string, Marginals>;
-  /** How much all rounds count in the average together, the last one counting 1. */
+  /** Sum of the rounds' weights in the average, the last one's being 1. */
   readonly total: number;
-  /** What every unit costs per parameter, as the last round ranked them. */
+  /** Value of every unit per parameter, as of the last round. */
   readonly ranked: readonly RankedSpace[];
-  /** Units that are gone by space id, the one that went first in front. */
-  readonly gone: ReadonlyMap<string, readonly number[]>;
+  /** Removed units by space id, in the order of their removal. */
+  readonly removed: ReadonlyMap<string, readonly number[]>;
 }
 
 /** Runs the rounds. */
 export async function learnAllocation(request: LearnedRequest): Promise<Learned> {
   let learning: Learning = {
-    ...{ keep: {}, rounds: [], weights: request.weights, consensus: new Map() },
-    ...{ averaged: new Map(), total: 0, ranked: [], gone: new Map() },
+    keep: {},
+    rounds: [],
+    weights: request.weights,
+    consensus: new Map(),
+    averaged: new Map(),
+    total: 0,
+    ranked: [],
+    removed: new Map(),
   };
   for (let round = 1; round <= request.rounds; round++) {
     const measured = await request.measure(learning.keep, round);
@@ -114,7 +118,10 @@ export async function learnAllocation(request: LearnedRequest): Promise<Learned>
   return { keep, order: orderOf(learning), rounds, weights, consensus };
 }
 
-/** @param measured - of the model that keeps what the rounds before have left */
+/**
+ * One round: averages the marginals, ranks the units and removes down to the round's budget.
+ * @param measured - measurements of the model that keeps `before.keep`, by set
+ */
 function afterRound(
   before: Learning,
   measured: ReadonlyMap<string, RoundMeasurement>,
@@ -126,9 +133,10 @@ function afterRound(
   const total = 2 ** (-request.sparsity / request.rounds / HALF_LIFE) * before.total + 1;
   const averaged = new Map(
     Array.from(measured, ([name, { gates }]) => {
-      // Pooled alone, a set is normalised.
-      const present = poolGateStats([gates], [1]);
-      return [name, averagedWith(before.averaged.get(name), { present, analyses, keep, share: 1 / total })];
+      // Pooling a single set normalises it.
+      const normalised = poolGateStats([gates], [1]);
+      const round = { gates: normalised, analyses, keep, share: 1 / total };
+      return [name, averagedWith(before.averaged.get(name), round)];
     }),
   );
   const opinions = opinionsOf(averaged, weights);
@@ -138,8 +146,8 @@ function afterRound(
   const removal = { spec, analyses, keep, sparsity, roundTo, shape, consensus, ...(prior && { prior }) };
   const ranked = rankByMarginals(pooled, removal);
   const after = removeRanked(ranked, removal);
-  const gone = ranked.map((values): readonly [string, readonly number[]] => {
-    return [values.space.id, goneInOrder(values, { gone: before.gone, keep, after })];
+  const removed = ranked.map((values): readonly [string, readonly number[]] => {
+    return [values.space.id, removedInOrder(values, { removed: before.removed, keep, after })];
   });
   const round: Round = {
     sparsity,
@@ -147,53 +155,59 @@ function afterRound(
     weights: Object.fromEntries(Array.from(measured.keys(), (name) => [name, weightOf(weights, name)])),
   };
   return {
-    ...{ keep: after, rounds: [...before.rounds, round], weights, consensus },
-    ...{ averaged, total, ranked, gone: new Map([...before.gone, ...gone]) },
+    keep: after,
+    rounds: [...before.rounds, round],
+    weights,
+    consensus,
+    averaged,
+    total,
+    ranked,
+    removed: new Map([...before.removed, ...removed]),
   };
 }
 
-/** What every set says, and its share of all weights. */
+/** Every set's marginals with its share of the total weight. */
 function opinionsOf(
   marginals: ReadonlyMap<string, Marginals>,
   weights: ReadonlyMap<string, number>,
 ): readonly Opinion[] {
-  const sum = [...marginals.keys()].reduce((all, name) => all + weightOf(weights, name), 0);
-  return Array.from(marginals, ([name, own]) => ({ share: weightOf(weights, name) / sum, marginals: own }));
+  const total = [...marginals.keys()].reduce((sum, name) => sum + weightOf(weights, name), 0);
+  return Array.from(marginals, ([name, ofSet]) => ({
+    share: weightOf(weights, name) / total,
+    marginals: ofSet,
+  }));
 }
 
-/** All units of every space: those that are gone, then those that stay, the next to go in front. */
-function orderOf({ ranked, gone, keep }: Learning): Learned["order"] {
+/** All units of every space: removed ones in the order of their removal, then kept ones, least valued first. */
+function orderOf({ ranked, removed, keep }: Learning): Learned["order"] {
   return new Map(
     ranked.map((values) => {
       const { id } = values.space;
-      return [id, [...gone.get(id)!, ...presentInOrder(values, keep)]];
+      return [id, [...removed.get(id)!, ...keptInOrder(values, keep)]];
     }),
   );
 }
 
-/**
- * A space's units that a round leaves gone, the first that went first. Where all layers keep as much, a unit may come
- * back.
- */
-function goneInOrder(
+/** A space's removed units after a round, in the order of their removal. With shape uniform a unit may come back. */
+function removedInOrder(
   ranked: RankedSpace,
-  round: Pick<Learned, "keep"> & { readonly gone: Learned["order"]; readonly after: Keep },
+  round: Pick<Learned, "keep"> & { readonly removed: Learned["order"]; readonly after: Keep },
 ): readonly number[] {
-  const stays = new Set(keptUnits(round.after, ranked.space));
-  const before = round.gone.get(ranked.space.id) ?? [];
-  return [...before, ...presentInOrder(ranked, round.keep)].filter((unit) => !stays.has(unit));
+  const isKept = new Set(keptUnits(round.after, ranked.space));
+  const before = round.removed.get(ranked.space.id) ?? [];
+  return [...before, ...keptInOrder(ranked, round.keep)].filter((unit) => !isKept.has(unit));
 }
 
-/** A space's units that are still there, the first to go first. */
-function presentInOrder({ space, values, ties }: RankedSpace, keep: Keep): readonly number[] {
+/** A space's kept units, least valued first. */
+function keptInOrder({ space, values, ties }: RankedSpace, keep: Keep): readonly number[] {
   const present = new Set(keptUnits(keep, space));
   return removalQueue(space, values, { roundTo: 1, ties }).order.filter((unit) => present.has(unit));
 }
 
 /**
  * Group distributionally robust weights: every set's weight times exp(step * its loss increase), sum unchanged. Sets
- * that suffer most count more in the next decision. Source: Sagawa et al., arXiv 1911.08731, algorithm 1, with the
- * increase over the dense model in place of the loss, since texts differ in what can be predicted at all.
+ * whose losses increase most count more in the next removal. Source: Sagawa et al., arXiv 1911.08731, algorithm 1, with
+ * the increase over the dense model in place of the loss, since texts differ in how predictable they are.
  */
 function robustWeights(
   weights: ReadonlyMap<string, number>,
@@ -203,8 +217,8 @@ function robustWeights(
     if (denseLoss === undefined) throw internalError(`no dense loss of ${name}`);
     return [name, ROBUST_STEP * (meanLoss(gates) - denseLoss)];
   });
-  const most = Math.max(...exponents.map(([, exponent]) => exponent));
-  const shift = most - Math.min(Math.max(most, -LARGEST_EXPONENT), LARGEST_EXPONENT);
+  const largest = Math.max(...exponents.map(([, exponent]) => exponent));
+  const shift = largest - Math.min(Math.max(largest, -LARGEST_EXPONENT), LARGEST_EXPONENT);
   const raised = exponents.map(([name, exponent]): readonly [string, number] => {
     return [name, weightOf(weights, name) * Math.exp(exponent - shift)];
   });
@@ -215,28 +229,28 @@ function robustWeights(
   );
 }
 
-/** What a round says, and how much of the average it makes up. */
+/** One round's gate statistics, and their weight in the average. */
 interface RoundMarginals {
-  readonly present: GateStats;
+  readonly gates: GateStats;
   readonly analyses: readonly SpaceAnalysis[];
-  /** Units that the round found there. */
+  /** Units of the model that was measured. */
   readonly keep: Keep;
   readonly share: number;
 }
 
 /**
- * Marginals in the dense model's unit numbers. Those of units that are gone stay what they were beside those of the
- * units that are there, which add up to 1 in every round: they grow as these do.
+ * Average of marginals over rounds, indexed by the dense model's units. The kept units' marginals add up to 1 in every
+ * round, so those of removed units are scaled by the growth of the kept units' sum, which keeps them comparable.
  */
 function averagedWith(
   past: Marginals | undefined,
-  { present, analyses, keep, share }: RoundMarginals,
+  { gates, analyses, keep, share }: RoundMarginals,
 ): Marginals {
   const averaged = new Map<string, Float64Array>();
   let [before, after] = [0, 0];
   for (const { space } of analyses) {
     const kept = keptUnits(keep, space);
-    const squares = present.spaces.get(space.id)?.squares;
+    const squares = gates.spaces.get(space.id)?.squares;
     if (squares?.length !== kept.length) throw internalError(`gate statistics of ${space.id}`);
     const result = past?.get(space.id)?.slice() ?? new Float64Array(space.units);
     for (const [position, unit] of kept.entries()) {
@@ -248,9 +262,9 @@ function averagedWith(
   }
   const growth = before > 0 ? after / before : 1;
   for (const { space } of analyses) {
-    const there = new Set(keptUnits(keep, space));
+    const isKept = new Set(keptUnits(keep, space));
     const values = averaged.get(space.id)!;
-    for (const unit of values.keys()) if (!there.has(unit)) values[unit]! *= growth;
+    for (const unit of values.keys()) if (!isKept.has(unit)) values[unit]! *= growth;
   }
   return averaged;
 }

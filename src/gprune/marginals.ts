@@ -1,24 +1,26 @@
 /**
- * Marginals: what the model loses with every unit, as gradients say it, pooled over sets; and their logarithms along a
- * module's order, in which what a set says beyond the order can be told from what it says of all units.
+ * Marginals: estimates of what removing each unit costs, from gradients or error curves, pooled over sets; and their
+ * logarithms along a module's order, whose isotonic fit separates what agrees with the order from what contradicts it.
  */
 import { mean } from "../tensor/statistics.ts";
 import { isotonic } from "./isotonic.ts";
 
-/** What the model loses with every unit by space id, [units]; units that are gone have none. */
+/** Estimated cost of removing each unit by space id, [units] of the dense model, >= 0, up to a common factor. */
 export type Marginals = ReadonlyMap<string, Float64Array>;
 
-/** What one set says. */
+/** Marginals of one calibration set, and how much it counts. */
 export interface Opinion {
   /** The set's share of all sets' weight, 0..1. */
   readonly share: number;
   readonly marginals: Marginals;
 }
 
-/** Values below this share of their mean count as much: the logarithm of nothing would decide alone. */
+/**
+ * Values are raised to at least this share of their mean: the logarithm of a value near 0 would outweigh all others.
+ */
 const FLOOR = 1e-6;
 
-/** The sets' marginals as one. */
+/** Sum of the sets' marginals, each times its share. */
 export function pooledMarginals(opinions: readonly Opinion[]): Marginals {
   const [first, ...rest] = opinions.map(({ share, marginals }) => {
     return new Map(Array.from(marginals, ([id, values]) => [id, values.map((value) => share * value)]));
@@ -32,13 +34,13 @@ export function pooledMarginals(opinions: readonly Opinion[]): Marginals {
   return first ?? new Map();
 }
 
-/** The isotonic fit of the logarithms of a module's marginals along its order, and what counts as nothing. */
+/** Isotonic fit of the logarithms of a module's marginals along its order, and the floor that they were raised to. */
 export interface LogCurve {
   readonly fit: Float64Array;
   readonly floor: number;
 }
 
-/** Logarithms of values, of which none counts as less than the floor. */
+/** Logarithms of values that are raised to at least the floor. */
 export function logsOf(values: Float64Array, floor: number = logFloor(values)): Float64Array {
   return values.map((value) => Math.log(Math.max(value, floor)));
 }
@@ -47,13 +49,16 @@ function logFloor(values: Float64Array): number {
   return Math.max(FLOOR * mean(values), Number.MIN_VALUE);
 }
 
-/** @param marginals - along the module's order, not negative */
+/**
+ * The non-decreasing curve of a module's marginals in the logarithm.
+ * @param marginals - along the module's order, not negative
+ */
 export function logCurve(marginals: Float64Array): LogCurve {
   const floor = logFloor(marginals);
   return { fit: isotonic(logsOf(marginals, floor)), floor };
 }
 
-/** How far marginals lie from a curve, as logarithms, centred: [units of the module that remain]. */
+/** Differences of log marginals from a curve, centred, [remaining units of the module]. */
 export function deviations(marginals: Float64Array, { fit, floor }: LogCurve): Float64Array {
   const raw = logsOf(marginals, floor).map((log, position) => log - fit[position]!);
   const centre = mean(raw);

@@ -35,7 +35,7 @@ export interface SensitivityRequest {
 
 /**
  * Calibrates on every set, scores every set alone, and compares the ranks.
- * @throws GpruneError BAD_ARGUMENT without sets or for two of one name; as `calibrate` and `scoreModel`
+ * @throws GpruneError BAD_ARGUMENT for no sets or two of the same name; as `calibrate` and `scoreModel`
  */
 export async function measureSensitivity(request: SensitivityRequest): Promise<SensitivityReport> {
   const { model, runtime, sets, metric, seed, onProgress = silent } = request;

@@ -1,11 +1,11 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type CountEvidence, chosenCount } from "./module_count.ts";
 
 const evidence = (...rows: readonly (readonly [excess: number, spread: number])[]): CountEvidence[] =>
   rows.map(([excess, spread], index) => ({ k: index + 1, explained: 0, expected: 0, excess, spread }));
 
 describe("chosenCount", () => {
-  it.each([
+  test.each([
     ["no excess", evidence([0, 0], [-0.1, 0.01], [-0.2, 0.01]), 1],
     ["an excess that is small", evidence([0, 0], [0.09, 0.001]), 1],
     ["an excess within its spread", evidence([0, 0], [0.3, 0.16]), 1],

@@ -7,15 +7,15 @@
  * K = the smallest k with excess_k >= excess_k* - max(2 s_k*, `MIN_EXCESS`), k* the k of the largest excess
  *
  * Tibshirani, Walther and Hastie (Estimating the number of clusters via the gap statistic, 2001) draw the references
- * from a uniform box. Ranks need another one: mean ranks are spread evenly and sigma is bent by the ends of [0, 1]
- * even when all units behave alike, and a box would take that for clusters. A reference here is a space whose units
- * are draws from one population, a Gaussian copula with the sets' observed rank correlations (r = 2 sin(pi rho_S / 6)
- * for Spearman's rho_S), in which every set has exactly the observed rank values, ties included. It goes through the
- * same features and the same clustering. So sets that disagree, or agree in pairs, are no reason for modules: only
- * units that differ in how they follow the sets are, such as robust ones beside sensitive ones.
+ * from a uniform box. Ranks need another reference: even when all units behave alike, mean ranks are spread evenly and
+ * the ends of [0, 1] compress sigma, which a box would take for clusters. A reference here is a space whose units are
+ * draws from one population, a Gaussian copula with the sets' observed rank correlations (r = 2 sin(pi rho_S / 6) for
+ * Spearman's rho_S), in which every set has exactly the observed rank values, ties included. It goes through the same
+ * features and the same clustering. So modules do not arise because sets disagree, or agree in pairs, but only because
+ * units differ in how they follow the sets, such as robust units and sensitive ones.
  *
- * `MIN_EXCESS` makes the rule one of size and not of significance: with thousands of units any departure from a
- * Gaussian is significant, and modules are worth their cost only where they explain clearly more.
+ * `MIN_EXCESS` asks for effect size and not for significance: with thousands of units any departure from a Gaussian is
+ * significant, and modules are worth their cost only where they explain clearly more.
  */
 import { averageRanks, mean, populationDeviation, rankCorrelation } from "../tensor/statistics.ts";
 import { type Behaviour, behaviourPoints } from "./behaviour.ts";
@@ -46,7 +46,7 @@ export interface CountEvidence {
   readonly spread: number;
 }
 
-/** The clustering chosen, and why. */
+/** The chosen clustering, and the evidence for every k. */
 export interface CountChoice {
   readonly k: number;
   readonly assignment: Uint8Array;
@@ -64,12 +64,12 @@ export function chooseModules(
 ): CountChoice {
   const { behaviour, maxModules, random } = options;
   const clusterings = clusterAll(behaviour, maxModules, random);
-  const reference = oneBehaviour(ranks);
-  const expected = Array.from({ length: REFERENCES }, () =>
-    gains(clusterAll(behaviourPoints(reference(random)), maxModules, random)),
+  const drawReference = referenceSampler(ranks);
+  const referenceGains = Array.from({ length: REFERENCES }, () =>
+    gains(clusterAll(behaviourPoints(drawReference(random)), maxModules, random)),
   );
   const evidence = gains(clusterings).map((gain, index): CountEvidence => {
-    const ofReferences = expected.map((values) => values[index]!);
+    const ofReferences = referenceGains.map((values) => values[index]!);
     const average = mean(ofReferences);
     const spread = Math.sqrt(1 + 1 / REFERENCES) * populationDeviation(ofReferences);
     const excess = gain - average;
@@ -79,7 +79,7 @@ export function chooseModules(
   return { k, assignment: clusterings[k - 1]!.assignment, evidence };
 }
 
-/** K, by the rule above. */
+/** K, by the rule in the file header. */
 export function chosenCount(evidence: readonly CountEvidence[]): number {
   const best = evidence.reduce((top, candidate) => (candidate.excess > top.excess ? candidate : top));
   const enough = best.excess - Math.max(2 * best.spread, MIN_EXCESS);
@@ -96,7 +96,7 @@ function clusterAll(
   );
 }
 
-/** e_k for k = 1, 2, ...; one that falls below the last (a bad run of k-means) is raised to it. */
+/** e_k for k = 1, 2, ...; a value below its predecessor (a bad run of k-means) is raised to it. */
 function gains(clusterings: readonly Clustering[]): readonly number[] {
   const total = clusterings[0]!.inertia;
   const floor = SMALLEST_INERTIA * total;
@@ -107,8 +107,8 @@ function gains(clusterings: readonly Clustering[]): readonly number[] {
   });
 }
 
-/** A generator of reference ranks: [units] for each set, at most `MAX_REFERENCE_UNITS` units. */
-function oneBehaviour(ranks: readonly Float64Array[]): (random: () => number) => readonly Float64Array[] {
+/** Draws reference ranks: [units] for each set, at most `MAX_REFERENCE_UNITS` units. */
+function referenceSampler(ranks: readonly Float64Array[]): (random: () => number) => readonly Float64Array[] {
   const sets = ranks.length;
   const units = Math.min(ranks[0]!.length, MAX_REFERENCE_UNITS);
   const values = ranks.map((rho) => {
@@ -133,7 +133,7 @@ function oneBehaviour(ranks: readonly Float64Array[]): (random: () => number) =>
   };
 }
 
-/** Smallest eigenvalue of a correlation matrix that is not rounding. */
+/** Eigenvalues of a correlation matrix below this are rounding errors. */
 const SMALLEST_EIGENVALUE = 1e-12;
 
 /** L with L L^T = the copula's correlations, [D * D]; eigenvalues < 0 (no such copula exists) are taken as 0. */

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomStream } from "../tensor/random.ts";
 import { behaviourModules, type ModuleOptions, type UnitModules } from "./modules.ts";
 import { unitSensitivity } from "./sensitivity.ts";
@@ -50,7 +50,7 @@ const alike: Record<string, Behaviour> = {
 const planted = { units: 600, sets: 5, seed: 1 };
 
 describe("behaviourModules", () => {
-  it("separates three planted behaviours", () => {
+  test("separates three planted behaviours", () => {
     const { assignment, modules, evidence } = modulesOf(scoresOf(three, planted));
     expect(modules).toHaveLength(3);
     expect(evidence).toHaveLength(4);
@@ -60,7 +60,7 @@ describe("behaviourModules", () => {
     expect(assignment[0]).toBe(0);
   });
 
-  it("separates robust from sensitive units", () => {
+  test("separates robust from sensitive units", () => {
     const behaviour: Behaviour = (u, _, { t, noise }) => t + (u % 4 === 0 ? 1 : 0.1) * noise;
     const { assignment, modules } = modulesOf(scoresOf(behaviour, planted));
     expect(modules.length).toBeGreaterThanOrEqual(2);
@@ -69,7 +69,7 @@ describe("behaviourModules", () => {
     expect(modules.at(-1)!.meanSigma).toBeGreaterThan(2 * modules[0]!.meanSigma);
   });
 
-  it.each(Object.entries(alike))("is one module for %s", (_, behaviour) => {
+  test.each(Object.entries(alike))("is one module for %s", (_, behaviour) => {
     const counts = [0, 1, 2, 3, 4].flatMap((seed) =>
       [
         { units: 200, sets: 5, seed },
@@ -80,7 +80,7 @@ describe("behaviourModules", () => {
     expect(counts.filter((count) => count === 1).length).toBeGreaterThanOrEqual(13);
   });
 
-  it("numbers modules by ascending sigma and describes them", () => {
+  test("numbers modules by ascending sigma and describes them", () => {
     const scores = scoresOf(three, planted);
     const { sigma, meanRank } = unitSensitivity(scores);
     const { assignment, modules } = modulesOf(scores);
@@ -97,7 +97,7 @@ describe("behaviourModules", () => {
     }
   });
 
-  it("is the same for sets in another order, and repeats byte for byte", () => {
+  test("is the same for sets in another order, and repeats byte for byte", () => {
     const scores = scoresOf(three, planted);
     const json = JSON.stringify(modulesOf(scores));
     expect(JSON.stringify(modulesOf(scores))).toBe(json);
@@ -109,7 +109,7 @@ describe("behaviourModules", () => {
     );
   });
 
-  it("permutes with the units, exactly", () => {
+  test("permutes with the units, exactly", () => {
     const scores = scoresOf(three, planted);
     const { assignment, ...rest } = modulesOf(scores);
     const random = randomStream(3, "order");
@@ -122,7 +122,7 @@ describe("behaviourModules", () => {
     expect(result).toEqual({ ...rest, assignment: order.map((u) => assignment[u]!) });
   });
 
-  it("finds the same modules for any seed and any names of the sets", () => {
+  test("finds the same modules for any seed and any names of the sets", () => {
     const scores = scoresOf(three, planted);
     const { assignment } = modulesOf(scores);
     expect(modulesOf(scores, { seed: 7 }).assignment).toEqual(assignment);
@@ -131,7 +131,7 @@ describe("behaviourModules", () => {
     expect(modulesOf(renamed).assignment).toEqual(assignment);
   });
 
-  it.each([
+  test.each([
     [600, 10, "joins"],
     [600, 30, "keeps"],
     [2000, 30, "joins"],
@@ -147,7 +147,7 @@ describe("behaviourModules", () => {
     expect(reason.includes("Too small ones were joined to others")).toBe(does === "joins");
   });
 
-  it.each<[string, Planted, Partial<ModuleOptions>, string]>([
+  test.each<[string, Planted, Partial<ModuleOptions>, string]>([
     ["few units", { units: 63, sets: 5, seed: 0 }, {}, "from 64 on, there are 63"],
     ["one unit", { units: 1, sets: 5, seed: 0 }, {}, "from 64 on, there are 1"],
     ["one set", { units: 600, sets: 1, seed: 0 }, {}, "one calibration set"],
@@ -160,7 +160,7 @@ describe("behaviourModules", () => {
     expect(result.reason).toContain(reason);
   });
 
-  it("is one module when no unit changes its rank", () => {
+  test("is one module when no unit changes its rank", () => {
     for (const behaviour of [() => 1, (u: number) => u, (_: number, d: number) => d] as Behaviour[]) {
       const result = modulesOf(scoresOf(behaviour, planted));
       expect(result.modules).toHaveLength(1);
@@ -168,7 +168,7 @@ describe("behaviourModules", () => {
     }
   });
 
-  it("has no NaN with constant sets, ties and twenty sets", () => {
+  test("has no NaN with constant sets, ties and twenty sets", () => {
     const shapes: [Behaviour, Planted][] = [
       [(_, d, { noise }) => (d === 0 ? 1 : noise), planted],
       [(u, d) => (u + d) % 2, planted],
@@ -185,7 +185,7 @@ describe("behaviourModules", () => {
     }
   });
 
-  it("refuses an impossible maximum", () => {
+  test("refuses an impossible maximum", () => {
     expect(() => modulesOf(scoresOf(three, planted), { maxModules: 0 })).toThrow("internal:");
   });
 });

@@ -1,17 +1,15 @@
 /**
- * Behaviour-consistent modules: the groups of a space's units that behave alike over the calibration sets, and that
- * alone compete with each other when the space is pruned. GPrune-LLM (arXiv 2603.13418) has the idea; the
- * construction is ours.
+ * Behaviour-consistent modules: groups of a space's units that behave alike over the calibration sets. Units are ranked
+ * against each other only inside their module. The idea is GPrune-LLM's (arXiv 2603.13418), the construction ours.
  *
  * points (behaviour.ts) -> clusterings for k = 1..maxModules (kmeans.ts) -> K (module_count.ts) -> small modules merged
  *
  * A space is one module, unclustered, when it has fewer than `MIN_UNITS` units (KV spaces), when there is one set, or
- * when no unit ever changes its rank.
+ * when no unit changes its rank between sets.
  *
- * Laws: sets in another order give the same modules. Units in another order give the same modules in that order:
- * everything is computed with the units sorted by their ranks, so chance sees no index (units of equal ranks are
- * interchangeable). Modules are numbered by ascending mean sigma, then mean rank, then smallest unit index, not by
- * the clustering.
+ * Laws: the order of the sets changes nothing. Permuting the units permutes the assignment: everything is computed on
+ * units sorted by their ranks, so random draws do not depend on indices (units of equal ranks are interchangeable).
+ * Modules are numbered by ascending mean sigma, then mean rank, then smallest unit index, not by the clustering.
  */
 import { internalError } from "../errors.ts";
 import { randomStream } from "../tensor/random.ts";
@@ -22,7 +20,7 @@ import type { Sensitivity } from "./sensitivity.ts";
 
 export interface ModuleOptions {
   readonly seed: number;
-  /** Most modules of a space, 1..255. */
+  /** Largest number of modules in a space, 1..255. */
   readonly maxModules: number;
 }
 
@@ -32,7 +30,7 @@ const MIN_UNITS = 64;
 const MIN_MODULE_SIZE = 16;
 const MIN_MODULE_SHARE = 0.02;
 
-/** One module in numbers. */
+/** Size, sensitivity and mean rank of one module. */
 export interface BehaviourModule {
   readonly size: number;
   readonly meanSigma: number;
@@ -50,16 +48,16 @@ export interface UnitModules {
   readonly assignment: readonly number[];
   /** Most robust first. */
   readonly modules: readonly BehaviourModule[];
-  /** What spoke for each K; empty when the space was not clustered. */
+  /** Evidence for k = 1, 2, ... modules; empty where the space was not clustered. */
   readonly evidence: readonly CountEvidence[];
-  /** Principal components of the rank profiles that took part, and the share of their variance along them, 0..1. */
+  /** Number of principal components of the rank profiles in use, and the share of the variance along them, 0..1. */
   readonly components: number;
   readonly explained: number;
-  /** Why there are as many modules as there are, one sentence. */
+  /** Why the space has this number of modules, one sentence. */
   readonly reason: string;
 }
 
-/** Modules of one space. */
+/** Clusters the units of one space. */
 export function behaviourModules(
   spaceId: string,
   sensitivity: Sensitivity,
@@ -76,11 +74,11 @@ export function behaviourModules(
   const behaviour = behaviourPoints(ranks);
   const random = randomStream(seed, `modules/${spaceId}`);
   const { k, assignment, evidence } = chooseModules(ranks, { behaviour, maxModules, random });
-  const least = Math.max(MIN_MODULE_SIZE, Math.ceil(MIN_MODULE_SHARE * units));
-  const groups = mergedSmall(groupsOf(assignment, k), behaviour, least);
+  const minModuleSize = Math.max(MIN_MODULE_SIZE, Math.ceil(MIN_MODULE_SHARE * units));
+  const groups = mergeSmallGroups(groupsOf(assignment, k), behaviour, minModuleSize);
   return {
     spaceId,
-    ...numbered(groups, order, sensitivity),
+    ...numberModules(groups, order, sensitivity),
     evidence,
     components: behaviour.components,
     explained: behaviour.explained,
@@ -91,11 +89,12 @@ export function behaviourModules(
 /** A space as one module: every unit competes with every other, as without modules. */
 function oneModule(spaceId: string, sensitivity: Sensitivity, reason: string): UnitModules {
   const order = canonicalOrder(sensitivity.ranks);
-  const all = [Array.from(order.keys())];
-  const result = numbered(all, order, sensitivity);
+  const group = Array.from(order.keys());
+  const result = numberModules([group], order, sensitivity);
   return { spaceId, ...result, evidence: [], components: 0, explained: 1, reason };
 }
 
+/** Why a space is not clustered; undefined where it is. */
 function undividedReason({ sets, sigma }: Sensitivity, maxModules: number): string | undefined {
   const units = sigma.length;
   if (maxModules === 1) return "One module: no more were asked for.";
@@ -123,8 +122,8 @@ function groupsOf(assignment: Uint8Array, k: number): readonly (readonly number[
   return groups.filter((group) => group.length > 0);
 }
 
-/** While the smallest group is below the minimum and not alone, it joins the group with the nearest mean. */
-function mergedSmall(
+/** Merges the smallest group into the one with the nearest mean until no group is below the minimum, or one is left. */
+function mergeSmallGroups(
   groups: readonly (readonly number[])[],
   behaviour: Behaviour,
   minModuleSize: number,
@@ -138,7 +137,7 @@ function mergedSmall(
   const merged = others.map((group, g) => {
     return g === nearest ? [...group, ...smallest].sort((a, b) => a - b) : group;
   });
-  return mergedSmall(merged, behaviour, minModuleSize);
+  return mergeSmallGroups(merged, behaviour, minModuleSize);
 }
 
 function centreOf(group: readonly number[], { points, dimensions }: Behaviour): Float64Array {
@@ -151,15 +150,15 @@ function squaredDistance(a: Float64Array, b: Float64Array): number {
   return a.reduce((sum, value, j) => sum + (value - b[j]!) ** 2, 0);
 }
 
-/** Groups of positions in `order` as numbered modules of units. */
-function numbered(
+/** Turns groups of positions in `order` into modules of units, numbered as the file header says. */
+function numberModules(
   groups: readonly (readonly number[])[],
   order: Uint32Array,
   sensitivity: Sensitivity,
 ): Pick<UnitModules, "assignment" | "modules"> {
   const described = groups.map((positions) => {
     const units = positions.map((i) => order[i]!);
-    return { units, first: units.reduce((a, b) => Math.min(a, b)), module: describe(units, sensitivity) };
+    return { units, first: units.reduce((a, b) => Math.min(a, b)), module: summarise(units, sensitivity) };
   });
   described.sort(
     (a, b) =>
@@ -170,7 +169,7 @@ function numbered(
   return { assignment, modules: described.map(({ module }) => module) };
 }
 
-function describe(units: readonly number[], { sigma, meanRank }: Sensitivity): BehaviourModule {
+function summarise(units: readonly number[], { sigma, meanRank }: Sensitivity): BehaviourModule {
   const [meanSigma, sigmaRange] = meanAndRange(units, sigma);
   const [rank, rankRange] = meanAndRange(units, meanRank);
   return { size: units.length, meanSigma, sigmaRange, meanRank: rank, rankRange };

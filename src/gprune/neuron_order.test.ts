@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { reorderedNeurons } from "./neuron_order.ts";
 
@@ -18,7 +18,7 @@ const EQUAL = new Map([
 ]);
 
 describe("reorderedNeurons", () => {
-  it("keeps an order with which the loss agrees, or of which it knows nothing", () => {
+  test("keeps an order with which the loss agrees, or of which it knows nothing", () => {
     const order = new Map([
       ["layers.0.ffn", [3, 1, 0, 2]],
       ["layers.0.kv", [1, 0]],
@@ -28,7 +28,7 @@ describe("reorderedNeurons", () => {
     expect(reorderedNeurons(order, measured({}), EQUAL)).toEqual(order);
   });
 
-  it("puts a neuron at the mean of its place in the order and of what the loss says, on the loss's scale", () => {
+  test("puts a neuron at the mean of its place in the order and of what the loss says, on the loss's scale", () => {
     const order = new Map([["layers.0.ffn", [0, 1, 2, 3]]]);
     // Neuron 0 goes first by the order, and is worth most. Sums of logarithms: 0 with 1 and 8, 1 with 2 and 1, 2 with 4
     // and 2, 3 with 8 and 4.
@@ -36,7 +36,7 @@ describe("reorderedNeurons", () => {
     expect(reorderedNeurons(order, own, EQUAL).get("layers.0.ffn")).toEqual([1, 0, 2, 3]);
   });
 
-  it("counts sets by their weights, not by how large their gradients are", () => {
+  test("counts sets by their weights, not by how large their gradients are", () => {
     const order = new Map([["layers.0.ffn", [0, 1, 2]]]);
     const sets = measured({ "layers.0.ffn": [100, 1, 2] }, { "layers.0.ffn": [1e6, 2e6, 3e6] });
     const orderWith = (weight: number): readonly number[] | undefined => {
@@ -46,7 +46,7 @@ describe("reorderedNeurons", () => {
     expect(orderWith(50)).toEqual([0, 1, 2]);
   });
 
-  it("is a permutation, and what is last by both stays last, whatever values are", () => {
+  test("is a permutation, and what is last by both stays last, whatever values are", () => {
     const values = fc.array(fc.double({ min: 0, max: 1e9, noNaN: true }), { minLength: 1, maxLength: 40 });
     fc.assert(
       fc.property(values, fc.nat(), (own, seed) => {

@@ -1,12 +1,13 @@
 /**
- * Neurons ordered anew by what the refitted model says of each. The learned order is the metric's, moved by the
- * gradients of rounds that saw few windows and a model with compensated means; what the loss loses with each neuron,
- * squared token by token at the model that least squares has refitted (calibrate/slopes.ts), errs in other ways, and it
- * also knows the neurons that are gone. So each neuron's place is that of
+ * Reorders neurons by their worth to the refitted model. The learned order is the metric's, corrected by gradients of
+ * rounds that saw few windows and a mean-compensated model. The squared gate gradients of single tokens, measured on
+ * the model that least squares refitted (calibrate/slopes.ts), err in other ways and cover removed neurons too. So
+ * neurons are sorted by
  *
- *   ln f_u + ln q_u,   f_u what the loss says, pooled over the sets, q_u the value of f that has the learned order's place
+ *   ln f_u + ln q_u,   f_u the sum of these squares, pooled over the sets
+ *                      q_u the value of sorted f at u's place in the learned order
  *
- * which is the mean of two rankings on the scale of one of them: only ranks of the learned order count.
+ * which averages the two rankings on the scale of f: of the learned order only the ranks count.
  */
 import type { SlopeStats } from "../calibrate/slopes.ts";
 import { ascendingOrder } from "../tensor/statistics.ts";
@@ -15,7 +16,7 @@ import { weightOf } from "./set_weights.ts";
 import type { UnitOrder } from "./width_moves.ts";
 
 /**
- * The learned order with neurons that were measured ordered anew. A pure function; equal values keep their places.
+ * The learned order with the measured neurons reordered. A pure function; neurons of equal values keep their order.
  * @param weights - of every set by name
  */
 export function reorderedNeurons(
@@ -27,20 +28,21 @@ export function reorderedNeurons(
   return new Map(
     Array.from(learned, ([id, order]) => {
       const values = pooled.get(id);
-      return [id, values === undefined ? order : reordered(order, values)];
+      return [id, values === undefined ? order : reorder(order, values)];
     }),
   );
 }
 
-function reordered(order: readonly number[], values: Float64Array): readonly number[] {
-  const all = logsOf(values);
-  const logs = Float64Array.from(order, (unit) => all[unit]!);
+/** @param values - f of one space, [units] */
+function reorder(order: readonly number[], values: Float64Array): readonly number[] {
+  const logsByUnit = logsOf(values);
+  const logs = Float64Array.from(order, (unit) => logsByUnit[unit]!);
   const quantiles = logs.toSorted();
   const places = ascendingOrder(logs.map((log, place) => log + quantiles[place]!));
   return Array.from(places, (place) => order[place]!);
 }
 
-/** Every set's values add up to its weight over the model. */
+/** Sum over the sets, each set's values scaled to add up to its weight over the model. */
 function pooledNeurons(
   measured: ReadonlyMap<string, SlopeStats>,
   weights: ReadonlyMap<string, number>,

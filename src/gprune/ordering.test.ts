@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { behaviourModules, type UnitModules } from "./modules.ts";
 import { moduleOrders } from "./ordering.ts";
 import { judgeModules, type ModuleVerdict, type Verdict } from "./reliability.ts";
@@ -24,7 +24,7 @@ const scores = Float64Array.of(5, 4, 3, 2, 2, 0);
 const fallback = Float64Array.of(0, 7, 1, 9, 8, 2);
 
 describe("moduleOrders", () => {
-  it("ranks each module by the scores its verdict names", () => {
+  test("ranks each module by the scores its verdict names", () => {
     const orders = moduleOrders({
       modules: split,
       verdicts: judged("activation", "fallback"),
@@ -37,7 +37,7 @@ describe("moduleOrders", () => {
     ]);
   });
 
-  it("breaks ties by index", () => {
+  test("breaks ties by index", () => {
     const orders = moduleOrders({
       modules: split,
       verdicts: judged("activation", "activation"),
@@ -50,7 +50,7 @@ describe("moduleOrders", () => {
     ]);
   });
 
-  it("of one reliable module is the base metric's ranking of the space", () => {
+  test("of one reliable module is the base metric's ranking of the space", () => {
     const values = fc.array(fc.integer({ min: 0, max: 5 }), { minLength: 1, maxLength: 30 });
     fc.assert(
       fc.property(values, (base) => {
@@ -67,7 +67,7 @@ describe("moduleOrders", () => {
     );
   });
 
-  it.each([
+  test.each([
     ["verdicts of other modules", { verdicts: judged("activation") }, "expected 2 verdicts, got 1"],
     ["scores of another length", { scores: Float64Array.of(1) }, "expected 6 units, got 1"],
   ])("refuses %s", (_, change, message) => {

@@ -1,6 +1,6 @@
 /**
- * The order in which each module gives up its units: by the base metric, or by the activation-independent one where
- * the verdict is `fallback`. Units compete only inside their module, so the scales of the two metrics never meet.
+ * The order in which each module's units are removed: by the base metric, or by the activation-independent one where
+ * the verdict is `fallback`. Units are ranked only inside their module, so scores of two metrics are never compared.
  *
  * One module with verdict `activation` gives exactly the base metric's ranking of the space.
  */
@@ -14,13 +14,13 @@ import { checkedScores } from "./sensitivity.ts";
 export interface ModuleOrder {
   readonly spaceId: string;
   readonly module: number;
-  /** Which scores decided. */
+  /** Which scores ordered the units. */
   readonly verdict: Verdict;
   /** Unit indices in the space, least important first; equal scores by index. */
   readonly units: readonly number[];
 }
 
-/** What orders one space. */
+/** Modules of one space, the verdicts on them, and the scores of both metrics. */
 export interface OrderingRequest {
   readonly modules: UnitModules;
   /** One for each module, by module number. */

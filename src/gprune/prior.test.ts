@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
 import { spacesOf } from "../model/spaces.ts";
@@ -14,7 +14,7 @@ import { fluctuationPrior, matchedQuantiles, type Prior, towardsPrior, type Valu
 const model = tinyModel({ layers: [{ neurons: 30, kvGroups: 2 }, { neurons: 20 }] });
 const spaces = spacesOf(model.spec);
 
-/** Every space one module of all units in the order of their numbers, with these values. */
+/** Modules of a model in which every space is one module, its units in index order, with these values. */
 function valued(value: (id: string, unit: number) => number): readonly ValuedModule[] {
   return spaces.map((space) => {
     const units = Array.from({ length: space.units }, (_, unit) => unit);
@@ -33,7 +33,7 @@ function rising(seed: number): (id: string, unit: number) => number {
 }
 
 describe("matchedQuantiles", () => {
-  it("gives values back that are ranked by themselves, and deals all out where masses are equal", () => {
+  test("gives values back that are ranked by themselves, and deals all out where masses are equal", () => {
     const numbers = fc.array(fc.tuple(fc.integer(), fc.integer(), fc.integer({ min: 1, max: 9 })), {
       minLength: 1,
     });
@@ -52,7 +52,7 @@ describe("matchedQuantiles", () => {
     );
   });
 
-  it("counts ranks in mass", () => {
+  test("counts ranks in mass", () => {
     const by = Float64Array.of(0, 1, 2, 3);
     const values = Float64Array.of(40, 10, 20, 30);
     // By value the masses 1, 1, 1 and 3 end at 1, 2, 3 and 6; by rank the middles are 1.5, 3.5, 4.5 and 5.5.
@@ -61,7 +61,7 @@ describe("matchedQuantiles", () => {
 });
 
 describe("towardsPrior", () => {
-  it("changes nothing when both say the same, on whatever scale", () => {
+  test("changes nothing when both say the same, on whatever scale", () => {
     const values = rising(1);
     const own = valued(values);
     const moved = valuesOf(
@@ -73,7 +73,7 @@ describe("towardsPrior", () => {
     for (const [place, value] of valuesOf(own).entries()) expect(moved[place]! / value).toBeCloseTo(1, 9);
   });
 
-  it("moves spaces as the prior ranks them, and keeps the order inside a module", () => {
+  test("moves spaces as the prior ranks them, and keeps the order inside a module", () => {
     const own = valued((_, unit) => 1 + unit);
     const away = priorOf((id, unit) => (id === "layers.0.ffn" ? 100 : 0) - unit);
     const moved = towardsPrior(own, away);
@@ -84,7 +84,7 @@ describe("towardsPrior", () => {
     expect(moved.find(({ space }) => space.id === "layers.1.ffn")!.values.at(-1)).toBeLessThan(20);
   });
 
-  it("knows only of units that are still there, and of values that are nothing", () => {
+  test("knows only of units that are still there, and of values that are nothing", () => {
     const few = valued((id) => (id === "layers.1.ffn" ? 0 : 1)).map(({ space, units, values }) => {
       const left = units.filter((unit) => unit % 2 === 0);
       return { space, units: left, values: values.slice(0, left.length) };
@@ -98,7 +98,7 @@ describe("towardsPrior", () => {
 });
 
 describe("fluctuationPrior", () => {
-  it("ranks units as FLAP removes them", async () => {
+  test("ranks units as FLAP removes them", async () => {
     const stats = statsOfActivations(randomActivations(model.spec));
     const metric = metricByName("flap-wifv");
     const importance = await scoreModel({ model, metric, stats, seed: 0 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { spacesOf } from "../model/spaces.ts";
 import type { Keep } from "../prune/plan.ts";
@@ -17,7 +17,7 @@ const scores = new Map(
 const sets = new Map([["a", { whole: scores, halves: [scores, scores] as const }]]);
 const analyses = analyseUnits({ spaces, sets, pooled: scores, fallback: scores, seed: 0, maxModules: 1 });
 
-/** What stays of the model without every third neuron. */
+/** Kept units of the model without every third neuron. */
 function removed(seed: number, { shape, scale }: { shape: "uniform" | "per-layer"; scale: number }): Keep {
   const neurons = Array.from({ length: 60 }, (_, unit) => unit).filter((unit) => unit % 3 > 0);
   const ffn = spaces.filter(({ kind }) => kind === "ffn");
@@ -32,13 +32,13 @@ function removed(seed: number, { shape, scale }: { shape: "uniform" | "per-layer
 }
 
 describe("removeByMarginals", () => {
-  it.each(["uniform", "per-layer"] as const)("knows no scale of marginals, shape %s", (shape) => {
+  test.each(["uniform", "per-layer"] as const)("knows no scale of marginals, shape %s", (shape) => {
     for (let seed = 0; seed < 20; seed++) {
       expect(removed(seed, { shape, scale: 2 ** -80 })).toEqual(removed(seed, { shape, scale: 1 }));
     }
   });
 
-  it("gives nothing back that is gone", () => {
+  test("gives nothing back that is gone", () => {
     for (const kept of Object.values(removed(0, { shape: "per-layer", scale: 1 }))) {
       if (kept.length > 4) expect(kept.every((unit) => unit % 3 > 0)).toBe(true);
     }

@@ -1,13 +1,12 @@
 /**
- * From marginals to kept units. Inside a module units go in the module's own order, so its marginal curve is what its
- * units cost along that order, made non-decreasing; where the calibration sets agree that a unit costs more or less
- * than its place says, its value moves from the curve towards its own (consensus.ts):
+ * From marginals to kept units. A module's units are removed in the module's order, so their values are a marginal
+ * curve that does not decrease along it. Where the calibration sets agree that a unit costs more or less than its place
+ * in the order suggests, its value moves from the curve towards the unit's own marginal (consensus.ts):
  *
  *   v_u = f_u * exp(alpha * e_u),   f the isotonic fit of the marginals, scaled so that the module's sum stays
  *
- * Those values are moved towards a prior, where there is one (prior.ts). All units are then ranked by value per
- * parameter and removed until the budget is met exactly, which is the bisection for one multiplier carried to the last
- * unit.
+ * These values are moved towards a prior, if there is one (prior.ts). All units are then ranked by value per parameter
+ * and removed until the budget is met, which is bisection for the budget's Lagrange multiplier down to the last unit.
  */
 import type { Shape } from "../base/choices.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -20,17 +19,18 @@ import { deviations, logCurve, type Marginals } from "./marginals.ts";
 import { type Prior, towardsPrior, type ValuedModule } from "./prior.ts";
 import type { SpaceAnalysis } from "./units.ts";
 
+/** Modules, budget, and the corrections of marginals. */
 export interface MarginalRemoval {
   readonly spec: ModelSpec;
   readonly analyses: readonly SpaceAnalysis[];
-  /** Units that are still there; the others go first. */
+  /** Units not yet removed; the others rank below them. */
   readonly keep: Keep;
   readonly sparsity: number;
   readonly roundTo: number;
   readonly shape: Shape;
-  /** How far the sets agree that the orders are wrong; not at all when absent. */
+  /** Alpha of every module; 0 for all when absent. */
   readonly consensus?: Consensus;
-  /** What values are moved towards; they stay when absent. */
+  /** Values are moved towards it; they stay as they are when absent. */
   readonly prior?: Prior;
 }
 
@@ -39,7 +39,7 @@ export function removeByMarginals(marginals: Marginals, removal: MarginalRemoval
   return removeRanked(rankByMarginals(marginals, removal), removal);
 }
 
-/** The values by which units go. */
+/** The value of every unit, by which `removeRanked` removes them. */
 export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval): readonly RankedSpace[] {
   const { analyses, keep, shape, consensus, prior } = removal;
   const measured = analyses.flatMap((analysis) => {
@@ -49,9 +49,11 @@ export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval):
     return valuedModules(analysis, { marginal: marginals.get(space.id)!, kept, alphas });
   });
   const modules = prior === undefined ? measured : towardsPrior(measured, prior);
-  // Units that are gone already stay below all others, and do not drown them where values are added up.
-  const gone = -(largestOf(modules.map(({ values }) => values)) || 1);
-  const values = new Map(analyses.map(({ space }) => [space.id, new Float64Array(space.units).fill(gone)]));
+  // Removed units rank below all others, but by a value of their magnitude: sums over both must stay precise.
+  const removed = -(largestOf(modules.map(({ values }) => values)) || 1);
+  const values = new Map(
+    analyses.map(({ space }) => [space.id, new Float64Array(space.units).fill(removed)]),
+  );
   for (const { space, units, values: costs } of modules) {
     for (const [position, unit] of units.entries()) values.get(space.id)![unit] = costs[position]!;
   }
@@ -59,39 +61,40 @@ export function rankByMarginals(marginals: Marginals, removal: MarginalRemoval):
     const { space } = analysis;
     const ranked = { space, values: values.get(space.id)!, ties: positions(analysis) };
     if (shape === "per-layer") return ranked;
-    return withCostsOfGone(ranked, { marginal: marginals.get(space.id)!, kept: keptUnits(keep, space) });
+    return withCostsOfRemoved(ranked, { marginal: marginals.get(space.id)!, kept: keptUnits(keep, space) });
   });
 }
 
 /**
- * Where all layers give as much, units that are gone are weighed against others again in every round: they cost what
- * they did when they were last there, and no more than the cheapest unit that is, so that they stay first in the order.
+ * With shape uniform, removed units are weighed against the others again in every round. They cost what they did when
+ * they were last present, but at most as much as the cheapest present unit, so that they stay first in the order.
  */
-function withCostsOfGone(
+function withCostsOfRemoved(
   { space, values, ties }: Required<RankedSpace>,
   { marginal, kept }: Pick<SpaceMarginals, "marginal" | "kept">,
 ): RankedSpace {
   const present = new Set(kept);
-  const least = kept.reduce((least, unit) => Math.min(least, values[unit]!), Number.POSITIVE_INFINITY);
+  const cheapest = kept.reduce((least, unit) => Math.min(least, values[unit]!), Number.POSITIVE_INFINITY);
   return {
     space,
     values: values.map((value, unit) => {
-      return present.has(unit) ? value : Math.min(marginal[unit]! / space.unitParameters, least);
+      return present.has(unit) ? value : Math.min(marginal[unit]! / space.unitParameters, cheapest);
     }),
     ties: ties.map((tie, unit) => (present.has(unit) ? tie : tie - 1)),
   };
 }
 
-/** What is known of one space. */
+/** Marginals, remaining units and consensus of one space. */
 interface SpaceMarginals {
+  /** [units] */
   readonly marginal: Float64Array;
-  /** Units that are still there. */
+  /** Units not yet removed, ascending. */
   readonly kept: readonly number[];
-  /** Alpha of every module; undefined where nothing is known of consensus. */
+  /** Alpha of every module; undefined without consensus. */
   readonly alphas: readonly number[] | undefined;
 }
 
-/** What a space's units that are still there cost per parameter. */
+/** The modules of a space with the values per parameter of their remaining units. */
 function valuedModules(
   { space, orders }: SpaceAnalysis,
   { marginal, kept, alphas }: SpaceMarginals,
@@ -100,18 +103,18 @@ function valuedModules(
   return orders.map(({ units: order }, module) => {
     const units = order.filter((unit) => present.has(unit));
     const marginals = Float64Array.from(units, (unit) => marginal[unit]!);
-    const costs = moved(marginals, alphas?.[module] ?? 0);
+    const costs = correctedCurve(marginals, alphas?.[module] ?? 0);
     return { space, units, values: costs.map((cost) => cost / space.unitParameters) };
   });
 }
 
-/** The non-decreasing curve of a module's marginals, moved towards each of them. */
-function moved(marginals: Float64Array, alpha: number): Float64Array {
+/** v: the isotonic fit of a module's marginals, moved towards the units' own, sum unchanged. */
+function correctedCurve(marginals: Float64Array, alpha: number): Float64Array {
   const curve = isotonic(marginals);
   const total = sum(curve);
   if (alpha === 0 || total === 0) return curve;
-  const apart = deviations(marginals, logCurve(marginals));
-  const values = curve.map((value, position) => value * Math.exp(alpha * apart[position]!));
+  const errors = deviations(marginals, logCurve(marginals));
+  const values = curve.map((value, position) => value * Math.exp(alpha * errors[position]!));
   const scale = total / sum(values);
   return values.map((value) => scale * value);
 }
@@ -125,7 +128,7 @@ function sum(values: Float64Array): number {
 }
 
 /**
- * Every unit's place in its module's order, 0..1: pooled stretches of a curve are equal, and the order holds in them.
+ * Relative position of every unit in its module's order, 0..1; decides between the equal values of pooled stretches.
  */
 function positions({ space, orders }: SpaceAnalysis): Float64Array {
   const result = new Float64Array(space.units);

@@ -1,8 +1,9 @@
 /**
- * Measures what other widths and every neuron are worth to the refitted model, moves the learned widths
- * (width_moves.ts) and orders neurons anew (neuron_order.ts): least squares of the present widths and of the
- * alternatives, from the moments that the result will be refitted by, and the loss's slopes along the ways between
- * them, one pass there and back through a model that has all neurons and the KV groups of the widest alternatives.
+ * Refines learned widths by measuring the refitted model: solves least squares for the present widths and for
+ * alternatives, from the moments that the result will be refitted from; measures the loss's slopes from the present
+ * projections towards the alternatives and the worth of every neuron, in one forward and backward pass through a model
+ * with all neurons and the KV groups of the widest alternatives; moves the widths (width_moves.ts) and reorders the
+ * neurons (neuron_order.ts).
  */
 
 import type { OnProgress } from "../base/progress.ts";
@@ -29,32 +30,33 @@ import {
   widthAlternatives,
 } from "./width_moves.ts";
 
+/** Options of {@link refineWidths}. */
 export interface RefineRequest {
   readonly model: Model;
   readonly passes: RunPasses;
   readonly sets: readonly TokenSet[];
-  /** What least squares will refit the result by. */
+  /** Moments that least squares will refit the result from. */
   readonly moments: Moments;
   /** Weight of every set by name. */
   readonly weights: ReadonlyMap<string, number>;
-  /** What was learned. */
+  /** Learned widths and order of removal. */
   readonly widths: WidthRequest;
-  /** What removed neurons are replaced by, by space id. */
+  /** Mean activation of every neuron by space id, [units]. */
   readonly centres: ReadonlyMap<string, Float32Array>;
-  /** Windows for slopes, of a set of so many: those that come after the rounds'. */
+  /** The windows that slopes are measured on: those after the rounds' windows. */
   readonly turnOf: TurnOf;
   readonly seed: number;
   readonly onProgress: OnProgress;
   readonly stages: Stages;
 }
 
-/** The units that stay, and what was moved. */
+/** Kept units, and the width changes. */
 export interface Refined {
   readonly keep: Keep;
   readonly moves: readonly WidthMove[];
 }
 
-/** Moves widths and orders neurons anew; where nothing can be moved, all stays as it was learned. */
+/** Moves widths and reorders neurons; where no space has an alternative, everything stays as learned. */
 export async function refineWidths(request: RefineRequest): Promise<Refined> {
   const { widths, stages } = request;
   const choices = widthAlternatives(widths);
@@ -76,7 +78,7 @@ async function measureSlopes(
   for (const { space, present, alternatives: others } of choices) {
     const lists = [present, ...others.map(({ units }) => units)];
     alternatives[space.id] = lists;
-    // All neurons are measured, those that are gone as well.
+    // All neurons are measured, removed ones included.
     if (space.kind === "ffn") delete keep[space.id];
     else keep[space.id] = [...new Set(lists.flat())].sort((a, b) => a - b);
   }

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomStream } from "../tensor/random.ts";
 import type { UnitModules } from "./modules.ts";
 import { judgeModules, type ModuleVerdict, type SplitScores } from "./reliability.ts";
@@ -37,7 +37,7 @@ function normals(seed: number, label: string): Float64Array {
   return Float64Array.from({ length: UNITS }, normal);
 }
 
-/** Of a set of several windows. */
+/** Scores of a set of several windows. */
 type HalvedScores = SplitScores & { readonly halves: readonly [Float64Array, Float64Array] };
 
 /** Sets whose log score is signal(u, d), each half with its own noise. */
@@ -64,7 +64,7 @@ const independent = (u: number, d: number): number => own[d]![u]!;
 const mixed = (u: number, d: number): number => (u < UNITS / 2 ? 2 + shared[u]! : own[d]![u]! - 2);
 
 describe("judgeModules", () => {
-  it("measures r near 1 where scores generalise, and keeps them", () => {
+  test("measures r near 1 where scores generalise, and keeps them", () => {
     const [verdict] = judgeModules(whole, splitSets(5, generalises, 0.1));
     expect(verdict!.r).toBeGreaterThan(0.97);
     expect(verdict!.splitHalf).toBeGreaterThan(0.97);
@@ -72,13 +72,13 @@ describe("judgeModules", () => {
     expect(verdict!.perSet.map(({ set }) => set)).toEqual(["set0", "set1", "set2", "set3", "set4"]);
   });
 
-  it("measures r near 0 where every set ranks for itself", () => {
+  test("measures r near 0 where every set ranks for itself", () => {
     const [verdict] = judgeModules(whole, splitSets(5, independent, 0.1));
     expect(Math.abs(verdict!.r!)).toBeLessThan(0.15);
     expect(verdict!.splitHalf).toBeGreaterThan(0.97);
   });
 
-  it("raises r for the noise of small sets, to about what large ones give", () => {
+  test("raises r for the noise of small sets, to about what large ones give", () => {
     const [noisy] = judgeModules(whole, splitSets(5, generalises, 0.8));
     const [large] = judgeModules(whole, splitSets(5, generalises, 0.01));
     for (const { observed, corrected, own: o, others } of noisy!.perSet) {
@@ -88,7 +88,7 @@ describe("judgeModules", () => {
     expect(Math.abs(noisy!.r! - large!.r!)).toBeLessThan(0.05);
   });
 
-  it("never more than doubles, so pure noise stays near 0", () => {
+  test("never more than doubles, so pure noise stays near 0", () => {
     const [verdict] = judgeModules(
       whole,
       splitSets(5, () => 0, 1),
@@ -99,7 +99,7 @@ describe("judgeModules", () => {
     }
   });
 
-  it("gives up the module that is unreliable and low, and says why", () => {
+  test("gives up the module that is unreliable and low, and says why", () => {
     const [good, bad] = judgeModules(halved, splitSets(4, mixed, 0.1));
     expect(good).toMatchObject({ module: 0, verdict: "activation" });
     expect(bad).toMatchObject({ module: 1, verdict: "fallback" });
@@ -113,14 +113,14 @@ describe("judgeModules", () => {
     );
   });
 
-  it("keeps an unreliable module that scores high", () => {
+  test("keeps an unreliable module that scores high", () => {
     const lifted = (u: number, d: number): number => (u < UNITS / 2 ? shared[u]! - 2 : own[d]![u]! + 2);
     const [, high] = judgeModules(halved, splitSets(4, lifted, 0.1));
     expect(high!.r).toBeLessThan(0.5);
     expect(high).toMatchObject({ verdict: "activation", reason: expect.stringContaining("score high") });
   });
 
-  it("gives a space of one module magnitude 1/2 exactly, so that it never falls back", () => {
+  test("gives a space of one module magnitude 1/2 exactly, so that it never falls back", () => {
     for (const units of [3, 7, 400]) {
       const sets = new Map(
         [...splitSets(3, independent, 0.1)].map(
@@ -141,7 +141,7 @@ describe("judgeModules", () => {
     }
   });
 
-  it("depends neither on the order of sets nor on that of halves", () => {
+  test("depends neither on the order of sets nor on that of halves", () => {
     const sets = splitSets(4, mixed, 0.3);
     const turned = [...sets].reverse().map(
       ([
@@ -157,7 +157,7 @@ describe("judgeModules", () => {
     expect(judgeModules(halved, new Map(turned))).toEqual(judgeModules(halved, sets));
   });
 
-  it("of one set is its split-half reliability, stepped up", () => {
+  test("of one set is its split-half reliability, stepped up", () => {
     const [verdict] = judgeModules(whole, splitSets(1, generalises, 0.5));
     const [row] = verdict!.perSet;
     expect(row).toMatchObject({ observed: null, others: null, corrected: row!.own });
@@ -166,7 +166,7 @@ describe("judgeModules", () => {
     expect(verdict!.reason).toContain("one half of the set predicts the other");
   });
 
-  it("takes no set of one window for reliable in itself", () => {
+  test("takes no set of one window for reliable in itself", () => {
     const sets = splitSets(4, generalises, 0.8);
     const single = (...names: readonly string[]): Map<string, SplitScores> =>
       new Map(
@@ -179,7 +179,7 @@ describe("judgeModules", () => {
       judgeModules(whole, scores)[0]!;
     const only = (...names: readonly string[]): Map<string, SplitScores> =>
       new Map(names.map((name) => [name, sets.get(name)!]));
-    // Those that have halves are judged as if there were no others.
+    // Sets with halves are judged as if there were no others.
     expect(judged(single("set1", "set3"))).toMatchObject({
       r: judged(only("set0", "set2")).r,
       perSet: judged(only("set0", "set2")).perSet,
@@ -194,7 +194,7 @@ describe("judgeModules", () => {
     );
   });
 
-  it("does not measure fewer than three units", () => {
+  test("does not measure fewer than three units", () => {
     const small = modulesFrom([0, 0, 1, 2, 2, 2]);
     const sets = new Map(
       [...splitSets(3, independent, 0.1)].map(
@@ -219,7 +219,7 @@ describe("judgeModules", () => {
     expect(three!.r).not.toBeNull();
   });
 
-  it("falls back for units that never fire", () => {
+  test("falls back for units that never fire", () => {
     const dead = (values: Float64Array): Float64Array => values.map((x, u) => (u < UNITS / 2 ? x : 0));
     const sets = new Map(
       [...splitSets(3, generalises, 0.1)].map(
@@ -236,7 +236,7 @@ describe("judgeModules", () => {
     expect(silent).toMatchObject({ r: 0, magnitude: 0.25, verdict: "fallback" });
   });
 
-  it("is finite and plain JSON for any scores", () => {
+  test("is finite and plain JSON for any scores", () => {
     const values = fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 8, maxLength: 8 });
     const sets = fc.array(fc.tuple(values, values, values), { minLength: 1, maxLength: 20 });
     const modules = modulesFrom([0, 0, 0, 1, 1, 1, 1, 2]);
@@ -257,7 +257,7 @@ describe("judgeModules", () => {
     );
   });
 
-  it("refuses no sets, scores of another length and NaN", () => {
+  test("refuses no sets, scores of another length and NaN", () => {
     expect(() => judgeModules(whole, new Map())).toThrow("internal: reliability of layers.0.ffn");
     const short = Float64Array.of(1);
     expect(() => judgeModules(whole, new Map([["x", { whole: short, halves: [short, short] }]]))).toThrow(

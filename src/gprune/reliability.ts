@@ -1,7 +1,6 @@
 /**
- * Reliability of activation scores, measured for each module: do the scores from some calibration sets rank the
- * module's units as the scores from a set they have not seen do? And the verdict: activation scores, or the
- * activation-independent ones.
+ * Reliability of activation scores, for each module: how well do the scores from the other calibration sets predict the
+ * ranking on a held-out set? The verdict follows from it: activation scores, or activation-independent ones.
  *
  * For a held-out set d, with ranks over the whole space and correlations over the module's units only:
  *
@@ -11,23 +10,23 @@
  * corrected_d = observed_d / max(sqrt(max(0, own_d) max(0, others_d)), 1/2), clipped to [-1, 1]
  * r = mean over d of corrected_d;   with one set r = own_d, all that can be measured
  *
- * Only sets that have halves are among the d and e: one window does not tell how much of its scores is noise.
+ * d and e run over the sets that have halves only: a single window does not show how noisy its scores are.
  *
- * The division is Spearman's correction for attenuation (1904): it undoes what the small number of tokens hides, so r
- * tells whether the sets disagree and not whether they are small. It at most doubles the observed value: where the
- * halves of a set do not agree with each other nothing is known, and noise must not be blown up. SB is the
- * Spearman-Brown formula, from the reliability of a half to that of the whole, odd in r so that it stays in [-1, 1].
- * Spearman is 0 where one side is constant: units that never fire are not ranked at all.
+ * The division is Spearman's correction for attenuation (1904): it compensates for the noise of small sets, so that r
+ * shows whether the sets disagree and not whether they are small. It at most doubles the observed value: where the
+ * halves of a set disagree, nothing is known, and noise must not be amplified. SB is the Spearman-Brown formula, which
+ * steps the reliability of a half up to that of the whole; |r| makes it odd in r, so it stays in [-1, 1]. Spearman is 0
+ * where one side is constant: units that never fire have no ranking.
  *
  * magnitude = mean over the module's units of (rank of g_u in the space + 1/2) / units of the space
  * g_u = mean over d of a_u^d / mean a^d
  *
- * so a space of one module has exactly 1/2. The mean of the quantiles, not the quantile of the mean: scores have long
- * tails, a few strong units would lift any module above the median.
+ * so a module that is its whole space has exactly 1/2. It is the mean of the quantiles, not the quantile of the mean:
+ * scores have long tails, and a few strong units would lift any module above the median.
  *
- * Verdict: `fallback` iff r and magnitude are below their thresholds. A module of fewer than `MIN_UNITS` units stays
- * with `activation` and has r = null: two units have one order or the other, which measures nothing. So does every
- * module where no set has halves.
+ * Verdict: `fallback` iff both r and magnitude are below their thresholds. A module of fewer than `MIN_UNITS` units has
+ * r = null and verdict `activation`, since the order of two units is right by chance half of the time. So does every
+ * module if no set has halves.
  *
  * GPrune-LLM (arXiv 2603.13418) judges modules by sensitivity and magnitude; measuring on held-out sets is ours.
  */
@@ -39,34 +38,34 @@ import { checkedScores, sortedSets } from "./sensitivity.ts";
 /** Scores of a space's units from one calibration set, [units] each. */
 export interface SplitScores {
   readonly whole: Float64Array;
-  /** From disjoint halves of the set's windows; null where there are none. */
+  /** From disjoint halves of the set's windows; null for a set of one window. */
   readonly halves: readonly [Float64Array, Float64Array] | null;
 }
 
-/** r below which scores are unreliable, and the magnitude below which unreliable scores are given up. */
+/** Scores are unreliable below this r, and unreliable scores are replaced below this magnitude. */
 export const RELIABILITY_THRESHOLD = 0.5;
 export const MAGNITUDE_THRESHOLD = 0.5;
 
-/** How the scores of a module hold on one set; all -1..1. */
+/** Reliability of a module's scores on one held-out set; all -1..1. */
 export interface SetReliability {
   readonly set: string;
-  /** Agreement of the other sets' scores with this one's; null with one set that has halves. */
+  /** Spearman's correlation of the other sets' summed ranks with this set's; null if only one set has halves. */
   readonly observed: number | null;
   /** Split-half reliability of this set's scores, stepped up to the whole set. */
   readonly own: number;
-  /** The same of the other sets' summed ranks; null likewise. */
+  /** The same of the other sets' summed ranks; null if only one set has halves. */
   readonly others: number | null;
   /** `observed` corrected for noise; `own` where that is null. */
   readonly corrected: number;
 }
 
-/** What scores a module's units. */
+/** Which scores order a module's units: the base metric's, or those of the activation-independent fallback. */
 export type Verdict = "activation" | "fallback";
 
-/** The judgement on one module; plain JSON. */
+/** Reliability, magnitude and verdict of one module; plain JSON. */
 export interface ModuleVerdict {
   readonly module: number;
-  /** Reliability, -1..1; null when the module is too small to measure, or the sets are. */
+  /** Reliability, -1..1; null if the module has too few units, or no set has halves. */
   readonly r: number | null;
   /** Reliabilities of the sets that have halves, in the order of their names; empty when r is null. */
   readonly perSet: readonly SetReliability[];
@@ -75,14 +74,14 @@ export interface ModuleVerdict {
   /** Quantile of the module's scores in its space, 0..1. */
   readonly magnitude: number;
   readonly verdict: Verdict;
-  /** One sentence for a person. */
+  /** The verdict in one sentence. */
   readonly reason: string;
 }
 
 /** Modules with fewer units are not measured. */
 const MIN_UNITS = 3;
 
-/** The correction for attenuation multiplies by 1 / this at most. */
+/** The correction for attenuation divides by at least this. */
 const SMALLEST_RELIABILITY = 0.5;
 
 /**
@@ -110,8 +109,8 @@ export function judgeModules(
     const perSet = measurable ? measure(rankings, units) : [];
     const r = measurable ? mean(perSet.map(({ corrected }) => corrected)) : null;
     const splitHalf = measurable ? mean(perSet.map(({ own }) => own)) : null;
-    const sets = { all: named.length, halved: rankings.length };
-    const judgement = judge({ r, magnitude, sets, size: units.length });
+    const counts = { all: named.length, halved: rankings.length };
+    const judgement = judge({ r, magnitude, sets: counts, size: units.length });
     return { module, r, perSet, splitHalf, magnitude, ...judgement };
   });
 }
@@ -131,23 +130,23 @@ function rankSets(named: readonly (readonly [string, SplitScores])[]): readonly 
   });
 }
 
-/** Reliability of a module's scores on every set held out in turn. */
+/** Reliability of a module's scores on every set, held out in turn. */
 function measure(rankings: readonly SetRanks[], units: readonly number[]): readonly SetReliability[] {
   const ofModule = (ranks: Float64Array): Float64Array => Float64Array.from(units, (u) => ranks[u]!);
-  const local = rankings.map(({ set, whole, halves: [a, b] }) => ({
+  const sets = rankings.map(({ set, whole, halves: [a, b] }) => ({
     set,
     whole: ofModule(whole),
     a: ofModule(a),
     b: ofModule(b),
   }));
   const total = {
-    whole: sumOf(local.map(({ whole }) => whole)),
-    a: sumOf(local.map(({ a }) => a)),
-    b: sumOf(local.map(({ b }) => b)),
+    whole: sumOf(sets.map(({ whole }) => whole)),
+    a: sumOf(sets.map(({ a }) => a)),
+    b: sumOf(sets.map(({ b }) => b)),
   };
-  return local.map(({ set, whole, a, b }) => {
+  return sets.map(({ set, whole, a, b }) => {
     const own = spearmanBrown(spearman(a, b));
-    if (local.length === 1) return { set, observed: null, own, others: null, corrected: own };
+    if (sets.length === 1) return { set, observed: null, own, others: null, corrected: own };
     const observed = spearman(difference(total.whole, whole), whole);
     const others = spearmanBrown(spearman(difference(total.a, a), difference(total.b, b)));
     return { set, observed, own, others, corrected: corrected(observed, own, others) };
@@ -165,7 +164,7 @@ function corrected(observed: number, own: number, others: number): number {
   return clamp(observed / Math.max(reliability, SMALLEST_RELIABILITY), -1, 1);
 }
 
-/** g: scores divided by their mean in the space, averaged over the sets; a set of zeros counts as zeros, [units]. */
+/** g: scores divided by their mean in the space, averaged over the sets; all-zero scores stay zeros; [units]. */
 function meanNormalised(named: readonly (readonly [string, SplitScores])[]): Float64Array {
   const sums = new Float64Array(named[0]![1].whole.length);
   for (const [, { whole }] of named) {
@@ -179,7 +178,7 @@ function meanNormalised(named: readonly (readonly [string, SplitScores])[]): Flo
 interface ModuleEvidence {
   readonly r: number | null;
   readonly magnitude: number;
-  /** Numbers of sets, and of those among them that have halves. */
+  /** Number of all sets, and of those that have halves. */
   readonly sets: { readonly all: number; readonly halved: number };
   readonly size: number;
 }
@@ -215,7 +214,7 @@ function whyNotMeasured(size: number): string {
   return `${size === 1 ? "one unit is" : `${size} units are`} too few to measure how reliable their scores are`;
 }
 
-/** Sum of the values of some units. */
+/** Sum of the values of these units. */
 function sumOver(units: readonly number[], values: Float64Array): number {
   return units.reduce((sum, u) => sum + values[u]!, 0);
 }

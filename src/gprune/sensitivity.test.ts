@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { averageRanks, mean, populationDeviation, spearman } from "../tensor/statistics.ts";
 import { kendallW, modelSensitivity, type SetScores, unitSensitivity } from "./sensitivity.ts";
 
@@ -34,7 +34,7 @@ function naiveW(rows: readonly (readonly number[])[]): number {
 }
 
 describe("kendallW", () => {
-  it("gives R's value for data set `anxiety` of package irr, 0.54 with tie correction", () => {
+  test("gives R's value for data set `anxiety` of package irr, 0.54 with tie correction", () => {
     const anxiety = [
       [3, 3, 3, 4, 5, 5, 2, 3, 5, 2, 2, 6, 1, 5, 2, 2, 1, 2, 4, 3],
       [3, 6, 4, 6, 2, 4, 2, 4, 3, 3, 2, 3, 3, 3, 2, 2, 1, 3, 3, 4],
@@ -43,7 +43,7 @@ describe("kendallW", () => {
     expect(unitSensitivity(setScores(anxiety)).kendallW).toBeCloseTo(0.5397, 4);
   });
 
-  it("equals a naive transcription", () => {
+  test("equals a naive transcription", () => {
     fc.assert(
       fc.property(tables, (rows) => {
         const expected = naiveW(rows);
@@ -56,7 +56,7 @@ describe("kendallW", () => {
     );
   });
 
-  it("is (1 + Spearman) / 2 for two sets without ties", () => {
+  test("is (1 + Spearman) / 2 for two sets without ties", () => {
     const permutation = fc.shuffledSubarray([0, 1, 2, 3, 4, 5, 6, 7], { minLength: 8 });
     fc.assert(
       fc.property(permutation, permutation, (a, b) => {
@@ -65,7 +65,7 @@ describe("kendallW", () => {
     );
   });
 
-  it.each([
+  test.each([
     ["one set", [[3, 1, 2]], 1],
     ["one unit", [[3], [1]], 1],
     [
@@ -106,7 +106,7 @@ describe("kendallW", () => {
 });
 
 describe("unitSensitivity", () => {
-  it("scales ranks to 0..1 and takes their mean and deviation", () => {
+  test("scales ranks to 0..1 and takes their mean and deviation", () => {
     const { sets, ranks, meanRank, sigma } = unitSensitivity(
       new Map([
         ["b", Float64Array.of(30, 10, 20)],
@@ -122,7 +122,7 @@ describe("unitSensitivity", () => {
     expect([...sigma]).toEqual([0.5, 0.375, 0.125]);
   });
 
-  it("gives the same whatever the order of the sets", () => {
+  test("gives the same whatever the order of the sets", () => {
     fc.assert(
       fc.property(tables, (rows) => {
         const scores = setScores(rows);
@@ -131,7 +131,7 @@ describe("unitSensitivity", () => {
     );
   });
 
-  it("permutes with the units", () => {
+  test("permutes with the units", () => {
     fc.assert(
       fc.property(tables, (rows) => {
         const straight = unitSensitivity(setScores(rows));
@@ -143,7 +143,7 @@ describe("unitSensitivity", () => {
     );
   });
 
-  it("depends on ranks only, and is finite", () => {
+  test("depends on ranks only, and is finite", () => {
     fc.assert(
       fc.property(tables, (rows) => {
         const { meanRank, sigma, ranks, ...rest } = unitSensitivity(setScores(rows));
@@ -163,13 +163,13 @@ describe("unitSensitivity", () => {
     );
   });
 
-  it("of one set or one unit is 0", () => {
+  test("of one set or one unit is 0", () => {
     expect([...unitSensitivity(setScores([[1, 2, 3]])).sigma]).toEqual([0, 0, 0]);
     const { meanRank, sigma } = unitSensitivity(setScores([[1], [9]]));
     expect([meanRank[0], sigma[0]]).toEqual([0.5, 0]);
   });
 
-  it("refuses NaN, naming the set, and scores of different lengths", () => {
+  test("refuses NaN, naming the set, and scores of different lengths", () => {
     const scores = setScores([
       [1, 2],
       [1, Number.NaN],
@@ -189,7 +189,7 @@ describe("modelSensitivity", () => {
       ["layers.0.ffn", Float64Array.of(3, scale, 1)],
     ]);
 
-  it("takes every space by itself", () => {
+  test("takes every space by itself", () => {
     const all = modelSensitivity(
       new Map([
         ["x", spaces(1)],
@@ -204,7 +204,7 @@ describe("modelSensitivity", () => {
     expect(all.get("layers.0.ffn")).toEqual(unitSensitivity(own));
   });
 
-  it("refuses a set that lacks a space", () => {
+  test("refuses a set that lacks a space", () => {
     const scores = new Map([
       ["x", spaces(1)],
       ["y", new Map<string, Float64Array>()],

@@ -7,10 +7,10 @@
  * W = 12 S / (m^2 (n^3 - n) - m sum_d T_d)                                   in [0, 1]; 1: all sets agree
  *
  * where R_u = sum over d of the unscaled ranks, S = sum_u (R_u - mean R)^2, m = number of sets, and T_d = sum over
- * the groups of t equal scores of t^3 - t. Source: Kendall, Rank Correlation Methods (1948), chapter 6; the idea that
- * sensitive units must be told from robust ones is GPrune-LLM's (arXiv 2603.13418).
+ * the groups of t equal scores of t^3 - t. Source: Kendall, Rank Correlation Methods (1948), chapter 6; the idea of
+ * telling sensitive units from robust ones is GPrune-LLM's (arXiv 2603.13418).
  *
- * Sets are taken in the order of their names, so the order in which they are given changes nothing.
+ * Sets are sorted by name, so the order in which they are given changes nothing.
  * Not here: the summary for people (sensitivity_summary.ts), the grouping of units (modules.ts).
  */
 import { GpruneError, internalError } from "../errors.ts";
@@ -49,9 +49,9 @@ export function unitSensitivity(scores: SetScores): Sensitivity {
   const meanRank = new Float64Array(units);
   const sigma = new Float64Array(units);
   for (let u = 0; u < units; u++) {
-    const own = ranks.map((rho) => rho[u]!);
-    meanRank[u] = mean(own);
-    sigma[u] = populationDeviation(own);
+    const unitRanks = ranks.map((rho) => rho[u]!);
+    meanRank[u] = mean(unitRanks);
+    sigma[u] = populationDeviation(unitRanks);
   }
   return { sets: named.map(([set]) => set), ranks, meanRank, sigma, kendallW: kendallW(rankings) };
 }
@@ -81,8 +81,8 @@ export function modelSensitivity(
 /**
  * Kendall's W with the correction for ties, in exact arithmetic up to one division (ranks are multiples of 1/2).
  *
- * One ranking agrees with itself: 1. Nothing to disagree about, because there is one unit or because every ranking
- * ties all units: 1. A ranking that ties all units beside one that does not counts as disagreement, by the formula.
+ * It is 1 for a single ranking, for a single unit, and when every ranking ties all units. A ranking that ties all units
+ * beside one that does not counts as disagreement, by the formula.
  * @param rankings - average ranks, one array of [units] for each set
  */
 export function kendallW(rankings: readonly Float64Array[]): number {
@@ -119,8 +119,8 @@ export function sortedSets<T>(sets: ReadonlyMap<string, T>): readonly (readonly 
 }
 
 /**
- * The scores given, if there is a finite one for each unit.
- * @throws GpruneError NOT_FINITE saying where a NaN or an infinity is
+ * Returns `scores` after checking that there is a finite one for each unit.
+ * @throws GpruneError NOT_FINITE with `where` and the unit of a NaN or an infinity
  */
 export function checkedScores(
   scores: Float64Array,

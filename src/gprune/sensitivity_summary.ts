@@ -1,7 +1,7 @@
 /**
- * What `gprune sensitivity` and the report show of a model's sensitivity: a JSON value with one row for each space,
- * of fixed size however wide the model is. A space's rows hold the table (means, quantiles, W), a row of the heat map
- * (mean sigma by bin of mean rank) and a histogram of sigma.
+ * Summary of a model's sensitivity for `gprune sensitivity` and the report: a JSON value with one row for each space,
+ * of a size that does not grow with width. A row holds a line of the table (means, quantiles, W), a line of the heat
+ * map (mean sigma by bin of mean rank) and a histogram of sigma.
  */
 import { internalError } from "../errors.ts";
 import type { Space, SpaceKind } from "../model/spaces.ts";
@@ -16,7 +16,7 @@ export const SIGMA_BINS = 20;
 
 const MAX_SIGMA = 0.5;
 
-/** Sensitivity of one space in a few numbers. */
+/** Summary of the sensitivity of one space's units. */
 export interface SpaceSensitivity {
   readonly space: string;
   readonly kind: SpaceKind;
@@ -39,7 +39,7 @@ export interface SpaceSensitivity {
   readonly sigmaHistogram: readonly number[];
 }
 
-/** Sensitivity of a model; plain JSON. */
+/** Summary of a model's sensitivity; plain JSON. */
 export interface SensitivitySummary {
   /** Names of the calibration sets, ascending. */
   readonly sets: readonly string[];
@@ -47,7 +47,10 @@ export interface SensitivitySummary {
   readonly spaces: readonly SpaceSensitivity[];
 }
 
-/** @param spaces - those to show, each with an entry in `sensitivities` of as many units */
+/**
+ * Summarises the sensitivity of every space.
+ * @param spaces - each has an entry in `sensitivities` with as many units
+ */
 export function summariseSensitivity(
   spaces: readonly Space[],
   sensitivities: ReadonlyMap<string, Sensitivity>,

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import { allocationByName } from "../prune/allocate.ts";
@@ -34,7 +34,7 @@ function analysesOf(sets: ReadonlyMap<string, SplitImportance>): readonly SpaceA
 }
 
 describe("the importance of an analysis", () => {
-  it("is the pooled one where no module fell back, so that allocations do as without modules", () => {
+  test("is the pooled one where no module fell back, so that allocations do as without modules", () => {
     const same = { whole: pooled, halves: [pooled, pooled] as const };
     const analyses = analysesOf(
       new Map([
@@ -51,7 +51,7 @@ describe("the importance of an analysis", () => {
     }
   });
 
-  it("follows the fallback's order in a module that fell back, with the values that the module had", () => {
+  test("follows the fallback's order in a module that fell back, with the values that the module had", () => {
     // The first half of the neurons is important everywhere, the others here or there.
     const shared = randomStream(1, "shared");
     const order = Array.from({ length: UNITS }, shared);

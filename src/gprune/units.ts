@@ -1,6 +1,6 @@
 /**
- * Who competes with whom, scored by what: sensitivity, modules, reliability and orders of a whole model, from the
- * importance of each set and its halves.
+ * Analysis of a model's units: sensitivity, modules, reliability and orders of every space, from the importance of each
+ * set and its halves.
  */
 import { internalError } from "../errors.ts";
 import { type Space, sumOverUnits } from "../model/spaces.ts";
@@ -10,15 +10,14 @@ import { type ModuleOrder, moduleOrders } from "./ordering.ts";
 import { judgeModules, type ModuleVerdict, type SplitScores } from "./reliability.ts";
 import { type Sensitivity, unitSensitivity } from "./sensitivity.ts";
 
-/**
- * Importance of one calibration set: from all its windows, and from two disjoint halves of them where there are two.
- */
+/** Importance from all windows of one calibration set, and from two disjoint halves of them. */
 export interface SplitImportance {
   readonly whole: Importance;
+  /** Null for a set of one window. */
   readonly halves: readonly [Importance, Importance] | null;
 }
 
-/** What GPrune knows about one space. */
+/** Sensitivity, modules, verdicts and orders of one space. */
 export interface SpaceAnalysis {
   readonly space: Space;
   readonly sensitivity: Sensitivity;
@@ -26,12 +25,13 @@ export interface SpaceAnalysis {
   readonly verdicts: readonly ModuleVerdict[];
   readonly orders: readonly ModuleOrder[];
   /**
-   * Channel scores for allocations that compare scores, [channels]: the base metric's on the pooled sets, and in a
-   * module that fell back the same units' scores dealt out along the fallback's order.
+   * Scores for the allocations `uniform` and `global`, [channels]: the base metric's on the pooled sets; in a module
+   * that fell back, the module's scores reassigned to its units along the fallback's order.
    */
   readonly importance: Float64Array;
 }
 
+/** Options of {@link analyseUnits}. */
 export interface AnalysisRequest {
   readonly spaces: readonly Space[];
   /** By set name. */
@@ -53,8 +53,7 @@ function analyseSpace(
   { sets, pooled, fallback, seed, maxModules }: AnalysisRequest,
   space: Space,
 ): SpaceAnalysis {
-  const unitSums = (importance: Importance): Float64Array =>
-    sumOverUnits(channelsOf(importance, space), space);
+  const unitSums = (importance: Importance): Float64Array => sumOverUnits(scoresOf(importance, space), space);
   const split = new Map(
     Array.from(sets, ([name, { whole, halves }]): [string, SplitScores] => {
       return [name, { whole: unitSums(whole), halves: halves && [unitSums(halves[0]), unitSums(halves[1])] }];
@@ -65,15 +64,15 @@ function analyseSpace(
   const modules = behaviourModules(space.id, sensitivity, { seed, maxModules });
   const verdicts = judgeModules(modules, split);
   const orders = moduleOrders({ modules, verdicts, scores: unitSums(pooled), fallback: unitSums(fallback) });
-  const importance = dealt(channelsOf(pooled, space), space, orders);
+  const importance = alongOrders(scoresOf(pooled, space), space, orders);
   return { space, sensitivity, modules, verdicts, orders, importance };
 }
 
 /**
- * In every module the channels of the module's own units, ascending by their sums, along the module's order: the same
- * channels where that is the order of the sums.
+ * Reassigns channel scores inside every module: sorted by unit sums, they go to the module's units along its order. A
+ * module whose order is that of the sums keeps its scores.
  */
-function dealt(channels: Float64Array, space: Space, orders: readonly ModuleOrder[]): Float64Array {
+function alongOrders(channels: Float64Array, space: Space, orders: readonly ModuleOrder[]): Float64Array {
   const { unitChannels: size } = space;
   const sums = sumOverUnits(channels, space);
   const result = new Float64Array(channels.length);
@@ -87,7 +86,7 @@ function dealt(channels: Float64Array, space: Space, orders: readonly ModuleOrde
   return result;
 }
 
-function channelsOf(importance: Importance, { id }: Space): Float64Array {
+function scoresOf(importance: Importance, { id }: Space): Float64Array {
   const scores = importance.get(id);
   if (scores === undefined) throw internalError(`no importance of ${id}`);
   return scores;

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters, type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -36,7 +36,7 @@ function requestFor(
   return { spec: own, keep, order, sparsity, roundTo };
 }
 
-/** Slopes as if a space's units were worth so much each, whichever they are. */
+/** Slopes as if every unit of a space had the worth `worth(space)`. */
 function slopesOf(
   choices: readonly SpaceAlternatives[],
   worth: (space: Space) => number,
@@ -54,7 +54,7 @@ function widthOf(keep: Keep, id: string): number {
 }
 
 describe("widthAlternatives", () => {
-  it("offers the units that would come back last gone first, and those that would go next", () => {
+  test("offers the units that would come back last gone first, and those that would go next", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
     for (const { space, present, alternatives } of widthAlternatives(request)) {
       const order = request.order.get(space.id)!;
@@ -74,7 +74,7 @@ describe("widthAlternatives", () => {
     }
   });
 
-  it("has none for what cannot change, and whole blocks of neurons", () => {
+  test("has none for what cannot change, and whole blocks of neurons", () => {
     const narrow = tinySpec({
       layers: [
         { neurons: 1, kvGroups: 1 },
@@ -96,7 +96,7 @@ test("no alternative has more channels than its layer, however wide a block", ()
 });
 
 describe("movedWidths", () => {
-  it("leaves widths alone that are worth the same, and everything where more is not better", () => {
+  test("leaves widths alone that are worth the same, and everything where more is not better", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
     const choices = widthAlternatives(request);
     const cost = (space: Space): number => space.unitParameters;
@@ -105,7 +105,7 @@ describe("movedWidths", () => {
     expect(same.moves.every(({ worth }) => Math.abs(worth! - 1e6) < 1)).toBe(true);
   });
 
-  it("leaves widths as they are where more is not better, and exchanges neurons all the same", () => {
+  test("leaves widths as they are where more is not better, and exchanges neurons all the same", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
     const choices = widthAlternatives(request);
     const nothing = slopesOf(choices, () => 0);
@@ -125,7 +125,7 @@ describe("movedWidths", () => {
     }
   });
 
-  it("widens what is worth more, by eight in a hundred at most, at the cost of the others", () => {
+  test("widens what is worth more, by eight in a hundred at most, at the cost of the others", () => {
     const request = requestFor(spec, { sparsity: 0.4 });
     const choices = widthAlternatives(request);
     const worth = ({ layer: index, unitParameters }: Space): number =>
@@ -140,7 +140,7 @@ describe("movedWidths", () => {
     for (const [index, change] of changes.entries()) if (index !== 3) expect(change).toBeLessThanOrEqual(0);
   });
 
-  it("lets the KV group go that costs least below its price, and takes back the one worth most above it", () => {
+  test("lets the KV group go that costs least below its price, and takes back the one worth most above it", () => {
     const request = requestFor(spec, { sparsity: 0.4, seed: 3 });
     const choices = widthAlternatives(request);
     const groups = choices.filter(({ space }) => space.kind === "kv");
@@ -157,7 +157,7 @@ describe("movedWidths", () => {
     const { keep } = movedWidths(request, choices, slopes);
     expect(keptUnits(keep, going.space)).toEqual(going.alternatives[out]!.units);
     expect(keptUnits(keep, coming.space)).toEqual(coming.alternatives[back]!.units);
-    // A slope below nothing is not believed when something goes: it costs its curvature at least.
+    // A negative slope counts as 0 when a group is removed, so removal costs at least its curvature.
     set(going, -1, -price);
     slopes.set(
       going.space.id,
@@ -167,7 +167,7 @@ describe("movedWidths", () => {
     expect(keptUnits(careful.keep, going.space)).toEqual(going.present);
   });
 
-  it("fills no rest of the budget with KV groups that nobody asked for, where blocks of neurons are dearer than they", () => {
+  test("fills no rest of the budget with KV groups that nobody asked for, where blocks of neurons are dearer than they", () => {
     const own = { neurons: 128, kvGroups: 3 };
     const dear = tinySpec({ layers: Array.from({ length: 8 }, () => own) });
     const [kv, ffn] = spacesOf(dear) as [Space, Space];
@@ -198,7 +198,7 @@ describe("movedWidths", () => {
     }
   });
 
-  it("meets the budget whatever the slopes are, in the given order", () => {
+  test("meets the budget whatever the slopes are, in the given order", () => {
     const layers = fc.array(
       fc.record({ neurons: fc.integer({ min: 24, max: 60 }), kvGroups: fc.integer({ min: 1, max: 5 }) }),
       { minLength: 1, maxLength: 6 },
@@ -222,7 +222,7 @@ describe("movedWidths", () => {
           const { keep } = movedWidths(request, choices, slopes);
           const achieved = achievedSparsity(makePlan(tiny, keep), tiny);
           const neuron = spacesOf(tiny).find(({ kind }) => kind === "ffn")!.unitParameters;
-          // Budgets are whole parameters: half a one more is none.
+          // Parameters are whole numbers: half a parameter more changes nothing.
           expect(achieved).toBeLessThanOrEqual(sparsity + 0.6 / prunableParameters(tiny));
           const before = achievedSparsity(makePlan(tiny, request.keep), tiny);
           const slack = (roundTo * neuron * (roundTo === 1 ? 1 : own.length + 1)) / prunableParameters(tiny);

@@ -1,14 +1,14 @@
 /**
- * Widths moved to where the refitted model wants them. Learning equalises marginals that are squared gradients of a
- * model with compensated means; what a width is worth once least squares has made up for it is another matter, and can
- * be measured: the loss's slopes (calibrate/slopes.ts) along the ways to a few more and a few fewer units in every
- * space.
+ * Moves learned widths by their worth to the refitted model. Learning equalises squared gradients of a mean-compensated
+ * model; after least squares a width may be worth something else. That is measured by the loss's slopes
+ * (calibrate/slopes.ts) from the present units of every space towards a few more and a few fewer.
  *
- * Neurons: m_i = (slope to fewer - slope to more) / (their difference in parameters) is what a parameter of space i is
- * worth; its width moves by step * log(m_i / geometric mean), at most by the step, and all widths by the same number
- * until the budget is met. KV groups: the loss changes by max(slope, 0) + CURVATURE * mean squared slope when one goes,
- * by slope + the same when one comes back; against what its parameters are worth in neurons, the median of m_i. The
- * best few go or come back, one in a layer.
+ * Neurons: m_i = (slope to fewer - slope to more) / (their difference in parameters) is the worth of a parameter of
+ * space i; its width moves by step * log(m_i / geometric mean), at most by the step, then all widths by one common
+ * number of units until the budget is met. KV groups: the loss is estimated to change by max(slope, 0) + CURVATURE *
+ * mean squared slope when a group is removed, by slope + CURVATURE * mean squared slope when one comes back; the
+ * estimate is compared with the worth of its parameters in neurons, at the median m_i. The best few are removed or come
+ * back, at most one in a layer.
  *
  * Related: EvoPress (arXiv 2410.14649) and Tyr-the-Pruner (arXiv 2503.09657) search such moves by the losses of whole
  * models.
@@ -21,10 +21,10 @@ import { canRemove, removeRanked } from "../prune/ranked.ts";
 import type { RankedSpace } from "../prune/removal.ts";
 import { clamp, quantile } from "../tensor/statistics.ts";
 
-/** All units of every space by id, the first to go first. */
+/** All units of every space by id, in the order of their removal. */
 export type UnitOrder = ReadonlyMap<string, readonly number[]>;
 
-/** What is there, and in which order units would go. */
+/** Learned units, the order of removal, and the budget. */
 export interface WidthRequest {
   readonly spec: ModelSpec;
   readonly keep: Keep;
@@ -33,15 +33,15 @@ export interface WidthRequest {
   readonly roundTo: number;
 }
 
-/** Another list of units for a space. */
+/** An alternative list of kept units of a space. */
 export interface Alternative {
   /** Ascending. */
   readonly units: readonly number[];
-  /** Units that it has more than the present list; negative for fewer. */
+  /** Number of units beyond those of the present list; negative for fewer. */
   readonly more: number;
 }
 
-/** The ways on from a space's present units. */
+/** Present units of a space, and the alternatives to them. */
 export interface SpaceAlternatives {
   readonly space: Space;
   /** Ascending. */
@@ -49,41 +49,41 @@ export interface SpaceAlternatives {
   readonly alternatives: readonly Alternative[];
 }
 
-/** What the loss says of an alternative, nats: its slope, and the mean of the tokens' squared slopes. */
+/** Slope of the loss towards an alternative, nats, and the mean of the tokens' squared slopes. */
 export interface Slope {
   readonly first: number;
   readonly square: number;
 }
 
-/** What became of a space, and why. */
+/** Width of a space before and after refinement, and the reason. */
 export interface WidthMove {
   readonly space: string;
   readonly from: number;
   readonly to: number;
-  /** Neurons that are there in place of as many others; absent for KV groups. */
+  /** Number of neurons that took the place of as many others; absent for KV groups. */
   readonly exchanged?: number | undefined;
-  /** What a million parameters more of its neurons were worth, nats; absent for KV groups. */
+  /** Worth of a million more parameters in its neurons, nats; absent for KV groups. */
   readonly worth?: number | undefined;
 }
 
-/** Neurons that a width may move by, as a fraction of the dense one. */
+/** Largest move of an FFN width, as a fraction of the dense width. */
 const STEP = 0.08;
-/** KV groups of a space that may go, and that may come back. */
+/** KV groups of a space that are candidates for removal, and for coming back. */
 const GROUPS = 2;
-/** Alternatives of a space, at most. */
+/** Largest number of alternatives of a space. */
 export const MAX_ALTERNATIVES: Readonly<Record<SpaceKind, number>> = { ffn: 2, kv: 2 * GROUPS };
-/** Share of all KV groups that go or come back at most: what they cost together is more than the sum. */
+/** Largest share of all KV groups that moves: together groups cost more than the sum of their single costs. */
 const MOVED_GROUPS = 1 / 16;
 /**
- * What a mean squared slope adds to a slope. Half of it would be a Gauss-Newton step's curvature; the losses of SmolLM2
- * without or with one of its KV groups, 21 of them measured one by one, want 0.08 to 0.39 and 0.15 in the middle
+ * Factor of the mean squared slope. It would be 1/2 for the curvature of a Gauss-Newton step; the losses of SmolLM2
+ * with one KV group more or fewer, measured for 21 groups, fit 0.08 to 0.39 and 0.15 in the middle
  * (docs/EXPERIMENTS.md).
  */
 const CURVATURE = 0.15;
-/** A width is worth this share of the median at least, so that noise around nothing does not count. */
+/** Worths are raised to at least this share of the median, so that noise around 0 does not decide. */
 const LEAST_WORTH = 1 / 16;
 
-/** The alternatives of every space that has some. */
+/** The spaces that have alternatives, with these. */
 export function widthAlternatives(request: WidthRequest): readonly SpaceAlternatives[] {
   return spacesOf(request.spec)
     .map((space) =>
@@ -107,31 +107,31 @@ function neuronAlternatives(space: Space, { keep, order, roundTo }: WidthRequest
 
 function groupAlternatives(space: Space, { keep, order }: WidthRequest): SpaceAlternatives {
   const present = keptUnits(keep, space);
-  const all = order.get(space.id)!;
-  const gone = all.slice(0, space.units - present.length);
-  const going = present.length > 1 ? all.slice(gone.length, gone.length + GROUPS) : [];
+  const units = order.get(space.id)!;
+  const removed = units.slice(0, space.units - present.length);
+  const removable = present.length > 1 ? units.slice(removed.length, removed.length + GROUPS) : [];
   const alternatives = [
-    ...going.map((unit) => ({ units: present.filter((other) => other !== unit), more: -1 })),
-    ...gone.slice(-GROUPS).map((unit) => ({ units: ascending([...present, unit]), more: 1 })),
+    ...removable.map((unit) => ({ units: present.filter((other) => other !== unit), more: -1 })),
+    ...removed.slice(-GROUPS).map((unit) => ({ units: ascending([...present, unit]), more: 1 })),
   ];
   return { space, present, alternatives };
 }
 
-/** Channels that an alternative has more or fewer, at most. */
+/** Largest number of channels by which an alternative differs from the present units. */
 export function changedChannels(space: Space, roundTo: number): number {
   return space.kind === "kv" ? space.unitChannels : Math.min(space.units, stepOf(space, roundTo));
 }
 
-/** Whole blocks of `roundTo` neurons, at least one. */
+/** Step of an FFN width in neurons: whole blocks of `roundTo`, at least one. */
 function stepOf({ units }: Space, roundTo: number): number {
   return Math.max(1, Math.round((STEP * units) / roundTo)) * roundTo;
 }
 
 /**
- * The units that stay after the moves: as many parameters as before, to within one neuron, or to one block of
- * `roundTo`; no KV group fills a rest of the budget as long as neurons are enough for it. The order need not be that of
- * the spaces.
- * @param slopes - of the alternatives of every such space, in their order, by space id
+ * The kept units after the moves: as many parameters as before to within one neuron, or one block of `roundTo`. KV
+ * groups do not fill a remainder of the budget while neurons suffice. `request.order` may differ from the order that
+ * the alternatives were made from.
+ * @param slopes - one for each alternative of a space, by space id
  */
 export function movedWidths(
   request: WidthRequest,
@@ -147,7 +147,7 @@ export function movedWidths(
       }),
   );
   const price = worths.size === 0 ? 0 : quantile(Float64Array.from(worths.values()).sort(), 0.5);
-  // Where more is not better, widths stay, and only neurons are exchanged.
+  // Where more parameters do not help, widths stay and neurons are only exchanged.
   const isBetter = price > 0;
   const toggles = isBetter ? bestToggles(choices, { slopes, price }) : new Map<string, Alternative>();
   const logs = new Map(
@@ -158,23 +158,25 @@ export function movedWidths(
     const log = logs.get(space.id) ?? mean;
     return present + clamp(log - mean, -1, 1) * stepOf(space, request.roundTo);
   });
-  const moves = choices.map(({ space, present }): WidthMove => {
-    const worth = worths.get(space.id);
-    const kept = keptUnits(keep, space);
-    const move = { space: space.id, from: present.length, to: kept.length };
-    if (worth === undefined) return move;
-    const stays = new Set(kept);
-    const both = present.filter((unit) => stays.has(unit)).length;
-    return { ...move, exchanged: Math.min(move.from, move.to) - both, worth: 1e6 * worth };
-  });
+  const moves = choices.map((choice) => widthMove(choice, keep, worths.get(choice.space.id)));
   return { keep, moves: moves.filter(({ from, to, worth }) => worth !== undefined || from !== to) };
 }
 
+/** @param worth - of a parameter in the space's neurons, nats; undefined for KV groups */
+function widthMove({ space, present }: SpaceAlternatives, keep: Keep, worth: number | undefined): WidthMove {
+  const kept = keptUnits(keep, space);
+  const move = { space: space.id, from: present.length, to: kept.length };
+  if (worth === undefined) return move;
+  const isKept = new Set(kept);
+  const shared = present.filter((unit) => isKept.has(unit)).length;
+  return { ...move, exchanged: Math.min(move.from, move.to) - shared, worth: 1e6 * worth };
+}
+
 /**
- * The units that stay when exactly these KV groups do: neurons meet the budget. Only where they cannot do groups go as
- * well, or stay.
- * @param toggles - the groups of spaces, by id, where they are not the present ones
- * @param widthOf - where a space's width is to be, of its present one
+ * The kept units for a choice of KV groups, where neurons meet the budget. If they cannot, other KV groups are removed
+ * or kept as well.
+ * @param toggles - chosen alternatives of KV spaces by id; all other spaces keep their present groups
+ * @param widthOf - target width of an FFN space, from its present width
  */
 function keptAround(
   request: WidthRequest,
@@ -189,25 +191,25 @@ function keptAround(
     const list = listOf(space);
     const places = order.get(space.id)!;
     return space.kind === "kv"
-      ? { space, values: settledValues(space, list), ties: shiftedPlaces(places, 0) }
+      ? { space, values: pinnedValues(space, list), ties: shiftedPlaces(places, 0) }
       : { space, values: shiftedPlaces(places, space.units - widthOf(space, list.length)) };
   });
-  const short = spaces.filter((space) => space.kind === "kv" && listOf(space).length < space.units);
-  const gone = short.reduce(
+  const reduced = spaces.filter((space) => space.kind === "kv" && listOf(space).length < space.units);
+  const removed = reduced.reduce(
     (sum, space) => sum + (space.units - listOf(space).length) * space.unitParameters,
     0,
   );
   const neurons = ranked.filter(({ space }) => space.kind === "ffn");
-  const rest = { ...request, sparsity: request.sparsity - gone / prunableParameters(spec) };
-  if (rest.sparsity < 0 || !canRemove(neurons, rest)) return removeRanked(ranked, request);
+  const ofNeurons = { ...request, sparsity: request.sparsity - removed / prunableParameters(spec) };
+  if (ofNeurons.sparsity < 0 || !canRemove(neurons, ofNeurons)) return removeRanked(ranked, request);
   const kept = {
-    ...Object.fromEntries(short.map((space) => [space.id, listOf(space)])),
-    ...removeRanked(neurons, rest),
+    ...Object.fromEntries(reduced.map((space) => [space.id, listOf(space)])),
+    ...removeRanked(neurons, ofNeurons),
   };
   return Object.fromEntries(spaces.flatMap(({ id }) => (kept[id] ? [[id, kept[id]]] : [])));
 }
 
-/** What a parameter of a space's neurons is worth, nats. */
+/** m: the worth of a parameter in a space's neurons, nats. */
 function worthOfNeurons({ space, alternatives }: SpaceAlternatives, slopes: readonly Slope[]): number {
   let [gained, parameters] = [0, 0];
   for (const [index, { more }] of alternatives.entries()) {
@@ -217,7 +219,7 @@ function worthOfNeurons({ space, alternatives }: SpaceAlternatives, slopes: read
   return gained / parameters;
 }
 
-/** The KV groups that go or come back, by space id. */
+/** The best moves of KV groups by space id: at most one in a space, and `MOVED_GROUPS` of all groups. */
 function bestToggles(
   choices: readonly SpaceAlternatives[],
   { slopes, price }: { readonly slopes: ReadonlyMap<string, readonly Slope[]>; readonly price: number },
@@ -231,27 +233,24 @@ function bestToggles(
     const [first] = gains.sort((a, b) => b.gain - a.gain);
     return first !== undefined && first.gain > 0 ? [first] : [];
   });
-  const most = Math.floor(MOVED_GROUPS * groups.reduce((sum, { space }) => sum + space.units, 0));
-  const chosen = best.sort((a, b) => b.gain - a.gain).slice(0, most);
+  const maxMoves = Math.floor(MOVED_GROUPS * groups.reduce((sum, { space }) => sum + space.units, 0));
+  const chosen = best.sort((a, b) => b.gain - a.gain).slice(0, maxMoves);
   return new Map(chosen.map(({ id, alternative }) => [id, alternative]));
 }
 
-/** By how much the loss grows when a KV group goes (`more` -1) or comes back, nats; below 0 where it falls. */
+/** Estimated increase of the loss when a KV group is removed (`more` -1) or comes back, nats; < 0 where it falls. */
 function lossOf({ more }: Alternative, { first, square }: Slope): number {
   return (more < 0 ? Math.max(first, 0) : first) + CURVATURE * square;
 }
 
-/** Values far below all others for units that go, far above for those of the list. */
-function settledValues({ units }: Space, list: readonly number[]): Float64Array {
+/** Values that keep a list: far above all others for its units, far below for the rest. */
+function pinnedValues({ units }: Space, list: readonly number[]): Float64Array {
   const values = new Float64Array(units).fill(-Number.MAX_SAFE_INTEGER);
   for (const unit of list) values[unit] = Number.MAX_SAFE_INTEGER;
   return values;
 }
 
-/**
- * Every unit's place in the order, counted from where the width is to be: what lies below 0 goes, if the budget is met
- * so.
- */
+/** Every unit's place in the order, counted from place `from`: units below 0 are removed if that meets the budget. */
 function shiftedPlaces(order: readonly number[], from: number): Float64Array {
   const values = new Float64Array(order.length);
   for (const [place, unit] of order.entries()) values[unit] = place + 0.5 - from;

@@ -2,7 +2,7 @@
  * The laws of every allocation, then what is particular to each.
  */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinyOptions } from "../../test/plans.ts";
 import { randomTensor, tinySpec } from "../../test/tiny_model.ts";
 import { GpruneError } from "../errors.ts";
@@ -51,7 +51,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
       spec,
     );
 
-  it("gives valid plans, so at least one unit stays in each space", () => {
+  test("gives valid plans, so at least one unit stays in each space", () => {
     fc.assert(
       fc.property(specs, fractions, (spec, part) => {
         const sparsity = part * largestSparsity(spec);
@@ -61,7 +61,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     );
   });
 
-  it("removes no more than the budget, and less by under one neuron", () => {
+  test("removes no more than the budget, and less by under one neuron", () => {
     fc.assert(
       fc.property(specs, fractions, (spec, part) => {
         fc.pre(hasFineNeurons(spec));
@@ -74,7 +74,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     );
   });
 
-  it("removes at least as many parameters when the budget grows by a neuron or more", () => {
+  test("removes at least as many parameters when the budget grows by a neuron or more", () => {
     fc.assert(
       fc.property(specs, fractions, fractions, (spec, a, b) => {
         fc.pre(hasFineNeurons(spec));
@@ -85,7 +85,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     );
   });
 
-  it("removes nothing at 0 and everything but the minimum at the largest sparsity", () => {
+  test("removes nothing at 0 and everything but the minimum at the largest sparsity", () => {
     fc.assert(
       fc.property(specs, (spec) => {
         expect(allocation.allocate({ spec, importance: randomScores(spec), sparsity: 0 })).toEqual({});
@@ -98,7 +98,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     );
   });
 
-  it("follows the units when they change places", () => {
+  test("follows the units when they change places", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, (spec, seed, part) => {
         fc.pre(spacesOf(spec).every(({ kind, units }) => kind === "kv" || units > 2));
@@ -118,7 +118,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     );
   });
 
-  it("breaks ties by index and then meets the budget as ever", () => {
+  test("breaks ties by index and then meets the budget as ever", () => {
     const spec = tinySpec({ layers: [{ neurons: 10, kvGroups: 1 }] });
     const importance = new Map(
       spacesOf(spec).map((s) => [s.id, new Float64Array(s.units * s.unitChannels).fill(2)]),
@@ -129,7 +129,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     });
   });
 
-  it("rounds FFN widths that change to multiples", () => {
+  test("rounds FFN widths that change to multiples", () => {
     const spec = tinySpec({ layers: [{ neurons: 64 }, { neurons: 61 }, { neurons: 3 }] });
     for (const sparsity of [0.1, 0.3, 0.5, 0.7]) {
       const keep = allocation.allocate({ spec, importance: randomScores(spec), sparsity, roundTo: 8 });
@@ -144,7 +144,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
     }
   });
 
-  it("says the largest possible sparsity when more is asked for", () => {
+  test("says the largest possible sparsity when more is asked for", () => {
     const spec = tinySpec({ layers: [{ neurons: 10, kvGroups: 2, groupSize: 1 }] });
     const importance = randomScores(spec);
     // removable 9 * 24 + 128 = 344 of 10 * 24 + 2 * 128 = 496
@@ -165,7 +165,7 @@ describe.each(ALLOCATIONS)("allocation $name", (allocation) => {
 describe("uniform", () => {
   const { allocate } = allocationByName("uniform");
 
-  it("treats equal layers alike but for one neuron", () => {
+  test("treats equal layers alike but for one neuron", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 30, max: 60 }),
@@ -187,7 +187,7 @@ describe("uniform", () => {
     );
   });
 
-  it("removes the lowest unit sums of a space", () => {
+  test("removes the lowest unit sums of a space", () => {
     const spec = tinySpec({ layers: [{ neurons: 4, kvGroups: 3, groupSize: 1 }], headDim: 2 });
     const importance = new Map([
       ["layers.0.kv", Float64Array.of(3, 3, 0, 5, 1, 9)],
@@ -207,14 +207,14 @@ describe("global", () => {
     return { id: `layers.0.${kind}`, kind, layer: 0, units, unitChannels, unitParameters: 1 };
   };
 
-  it("standardises with n - 1 and gives zeros where nothing varies", () => {
+  test("standardises with n - 1 and gives zeros where nothing varies", () => {
     expect([...standardise(Float64Array.of(1, 2, 3))]).toEqual([-1, 0, 1]);
     expect([...standardise(Float64Array.of(0.1, 0.1, 0.1))]).toEqual([0, 0, 0]);
     expect([...standardise(Float64Array.of(7))]).toEqual([0]);
     expect([...standardise(new Float64Array(2))]).toEqual([0, 0]);
   });
 
-  it("takes first what adds nothing to the stream, of which no score tells from another", () => {
+  test("takes first what adds nothing to the stream, of which no score tells from another", () => {
     const spec = tinySpec({ layers: [{ neurons: 40 }, { neurons: 40 }] });
     const importance = new Map(
       spacesOf(spec).map(({ id, units, unitChannels }): [string, Float64Array] => {
@@ -231,7 +231,7 @@ describe("global", () => {
     expect([...standardisedUnits(new Float64Array(1), space("kv", 1, 1))]).toEqual([-1]);
   });
 
-  it("squares attention scores, and only those, before standardising", () => {
+  test("squares attention scores, and only those, before standardising", () => {
     const scores = Float64Array.of(1, 2, 3, 5);
     const squared = standardise(Float64Array.of(1, 4, 9, 25));
     const expected = [(squared[0]! + squared[1]!) / 2, (squared[2]! + squared[3]!) / 2];
@@ -239,7 +239,7 @@ describe("global", () => {
     expect(standardisedUnits(scores, space("ffn", 4, 1))).toEqual(standardise(scores));
   });
 
-  it("equals a naive ranking of all units while none is too dear", () => {
+  test("equals a naive ranking of all units while none is too dear", () => {
     const spec = tinySpec({
       layers: [
         { neurons: 30, kvGroups: 1 },
@@ -259,7 +259,7 @@ describe("global", () => {
     }
   });
 
-  it("trades neurons back for a KV group when neurons have run out", () => {
+  test("trades neurons back for a KV group when neurons have run out", () => {
     const spec = tinySpec({ layers: [{ neurons: 12, kvGroups: 3, groupSize: 1 }] });
     const importance = new Map([
       ["layers.0.kv", Float64Array.from({ length: 12 }, (_, j) => (j < 8 ? 9 + j / 100 : 1))],
@@ -273,7 +273,7 @@ describe("global", () => {
 });
 
 describe("removeRanked", () => {
-  it("takes blocks of equal values in turn, however their means round", () => {
+  test("takes blocks of equal values in turn, however their means round", () => {
     const spec = tinySpec({
       layers: [
         { neurons: 100, kvGroups: 1 },
@@ -294,7 +294,7 @@ describe("removeRanked", () => {
 });
 
 describe("allocationByName", () => {
-  it.each([
+  test.each([
     ["fair", undefined],
     ["learned", "learned takes more than importance: decideGprune shares the budget so."],
     ["curves", "curves takes more than importance: decideGprune shares the budget so."],

@@ -11,9 +11,9 @@ import type { Allocation } from "./allocation.ts";
 export const ALLOCATIONS: readonly Allocation[] = [uniform, global];
 
 /**
- * The allocation of that name.
- * @throws GpruneError BAD_ARGUMENT for an unknown one, listing the known ones, and for those of `ALLOCATION_NAMES` that
- *   only `decideGprune` knows
+ * The allocation with this name.
+ * @throws GpruneError BAD_ARGUMENT listing the names, for an unknown name and for `learned` and `curves`, which need
+ *   more than importance (`decideGprune`)
  */
 export function allocationByName(name: string): Allocation {
   const allocation = ALLOCATIONS.find((candidate) => candidate.name === name);

@@ -2,17 +2,17 @@
  * Global: FLAP's AL-AM, one ranking of all units of all spaces.
  *
  * z_j = (s_j - mean s) / std s over the channels of a space, attention scores squared first; std 0 gives zeros,
- * or the lowest z there is when all scores are 0: such a space adds nothing
- * unit value = mean of z over its channels; ascending, a unit goes while its parameters still fit the budget
+ * or the lowest possible z when all scores are 0: such a space adds nothing to the stream
+ * unit value = mean of z over its channels; in ascending order, a unit is removed if its parameters fit the budget
  *
  * Source: FLAP (arXiv 2312.11983) lib/prune.py `prune_flap`, structure AL-AM @3bb57db. Standard deviation with
  * n - 1, as torch.std. The published code squares the metric of attention channels (`** 2`) before
- * standardising; that shapes this ranking and nothing else, so it is done here and the scores stay unsquared.
+ * standardising; that affects this ranking only, so it is done here and the scores stay unsquared.
  *
  * Differs from the published code: a unit costs its own parameters, (2 g + 2) H C for a KV group, there 512/3
- * neurons per head (MHA with H = 128); the budget is met to within one neuron, there by the nearest threshold,
- * and ties at the threshold go all together; at least one unit stays in each space, there whole blocks may
- * vanish; a space that adds nothing goes first, there after all units with less than mean scores.
+ * neurons per head (MHA with H = 128); the budget is met to within one neuron, there by the nearest threshold, which
+ * removes all ties together; at least one unit stays in each space, there whole blocks may vanish; a space that adds
+ * nothing to the stream is removed first, there after all units that score below the mean.
  */
 import { type Space, type SpaceKind, spacesOf, sumOverUnits } from "../model/spaces.ts";
 import { square } from "../score/channels.ts";
@@ -20,7 +20,7 @@ import { type Allocation, type AllocationRequest, scoresOf } from "./allocation.
 import type { Keep } from "./plan.ts";
 import { removeRanked } from "./ranked.ts";
 
-/** What happens to a channel score before spaces are compared. */
+/** Transform of a channel score before standardisation. */
 const TRANSFORM: Readonly<Record<SpaceKind, (score: number) => number>> = {
   ffn: (score) => score,
   kv: square,
@@ -44,10 +44,7 @@ export function standardisedUnits(scores: Float64Array, space: Space): Float64Ar
   return sumOverUnits(standardised, space).map((sum) => sum / space.unitChannels);
 }
 
-/**
- * No score of n can lie further below their mean, in standard deviations with n - 1: all but one equal, and that one
- * below.
- */
+/** The smallest z that one of n values can have (standard deviation with n - 1): when all others are equal. */
 function lowest(n: number): number {
   return -(n - 1) / Math.sqrt(n) || -1;
 }

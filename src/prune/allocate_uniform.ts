@@ -1,11 +1,10 @@
 /**
  * Uniform: the same fraction of every layer, UL-UM of FLAP and the allocation of Wanda-sp.
  *
- * A layer gets the budget fraction * (its prunable parameters) and what the layers before it left over. Of K
- * groups floor(fraction * K) go, then whole neurons as the budget lasts; further groups only when neurons run
- * out. So the total is exact to within one neuron, and two equal layers differ by at most one neuron. A layer
- * that cannot give its share (one group and one neuron stay) gives what it can, and the others share the rest
- * by size.
+ * A layer gets the budget fraction * (its prunable parameters) plus whatever the layers before it left unspent. Of K
+ * groups floor(fraction * K) are removed, then whole neurons as the budget lasts; further groups only when neurons run
+ * out. So the total is exact to within one neuron, and two equal layers differ by at most one neuron. A layer that
+ * cannot give its share (one group and one neuron stay) gives what it can, and the others share the remainder by size.
  *
  * Source: FLAP (arXiv 2312.11983) lib/prune.py `prune_wanda_sp` and structure UL-UM @3bb57db, which cut the
  * same fraction of heads and of neurons and so round twice.
@@ -44,8 +43,8 @@ export const uniform: Allocation = {
 };
 
 /**
- * Every unit's quantile in its space: ranked by it, all spaces give the same fraction. With shape `uniform` that is
- * what is left to share out, since no layer gives more than another.
+ * Every unit's quantile in its space. For shape `uniform`, where all layers give alike and only the split between
+ * attention and FFN is open: ranked by quantiles, both give the same fraction.
  */
 function quantiles(request: AllocationRequest): readonly RankedSpace[] {
   return spacesOf(request.spec).map((space) => {
@@ -61,22 +60,23 @@ interface LayerQueues {
   readonly queues: readonly RemovalQueue[];
   /** Parameters of the layer's spaces. */
   readonly parameters: number;
-  /** Parameters that can go. */
+  /** Parameters that can be removed. */
   readonly removable: number;
 }
 
 function layersOf(queues: readonly RemovalQueue[]): readonly LayerQueues[] {
   const layers = [...new Set(queues.map(({ space }) => space.layer))];
   return layers.map((layer) => {
-    const own = queues.filter(({ space }) => space.layer === layer);
-    const parameters = own.reduce((sum, { space }) => sum + space.units * space.unitParameters, 0);
-    return { queues: own, parameters, removable: own.reduce((sum, queue) => sum + capacity(queue), 0) };
+    const ofLayer = queues.filter(({ space }) => space.layer === layer);
+    const parameters = ofLayer.reduce((sum, { space }) => sum + space.units * space.unitParameters, 0);
+    const removable = ofLayer.reduce((sum, queue) => sum + capacity(queue), 0);
+    return { queues: ofLayer, parameters, removable };
   });
 }
 
 /**
- * The fraction of every layer that goes: one fraction for all, found by giving the layers that cannot reach it
- * what they can give and dividing the rest of the budget among the others until all can.
+ * The fraction removed from every layer: the same for all but those that cannot reach it. Those give what they can, and
+ * the others share the remaining budget, until all of the others can.
  */
 function layerFractions(layers: readonly LayerQueues[], budget: number): readonly number[] {
   const full = new Set<LayerQueues>();

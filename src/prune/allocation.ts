@@ -1,7 +1,6 @@
 /**
- * What an allocation is: it decides how much each space loses under one parameter budget, and so which units
- * stay. The interface and what all allocations check alike; implementations are the files allocate_*.ts,
- * allocate.ts lists them.
+ * The interface of allocations, which decide how much each space loses under one parameter budget and so which units
+ * are kept, and the checks that they share. Implementations are the files allocate_*.ts; allocate.ts lists them.
  */
 import { badArgument, requireCount } from "../base/arguments.ts";
 import type { Shape } from "../base/choices.ts";
@@ -12,7 +11,7 @@ import type { Importance } from "../score/importance.ts";
 import type { Keep } from "./plan.ts";
 import { canGive, capacity, type RankedSpace, type RemovalQueue, removalQueue } from "./removal.ts";
 
-/** How much goes. */
+/** A parameter budget for removal, and the shape of the result. */
 export interface RemovalRequest {
   readonly spec: ModelSpec;
   /** Fraction (0 <= s < 1) of `prunableParameters(spec)` to remove. */
@@ -23,16 +22,17 @@ export interface RemovalRequest {
   readonly shape?: Shape;
 }
 
+/** A budget, and the scores that decide what is removed. */
 export interface AllocationRequest extends RemovalRequest {
   /** Channel scores of every space. */
   readonly importance: Importance;
 }
 
 /**
- * A rule for sharing the budget. Laws, whatever the rule: at least one KV group and one neuron (`roundTo`
- * neurons) stay in each layer; never more than the budget is removed, and less by under one neuron (under one
- * block of `roundTo`) wherever neurons are there to fill it, with shape `uniform` one in every layer; equal scores go
- * by space order, then index; the same request gives the same answer.
+ * A rule for sharing the budget. Laws, whatever the rule: at least one KV group and one neuron (`roundTo` neurons) stay
+ * in each layer; never more than the budget is removed; wherever neurons remain to fill it, less than one neuron (one
+ * block of `roundTo`) of it is left, with shape `uniform` one in every layer; ties are broken by space order, then
+ * index; the same request gives the same answer.
  */
 export interface Allocation {
   /** Name on the command line. */
@@ -47,7 +47,8 @@ export interface Allocation {
 }
 
 /**
- * Channel scores of one space, [channels]. @throws GpruneError BAD_ARGUMENT without them, or for those of another model
+ * Channel scores of one space, [channels].
+ * @throws GpruneError BAD_ARGUMENT if they are missing or those of another model
  */
 export function scoresOf({ importance }: AllocationRequest, space: Space): Float64Array {
   const scores = importance.get(space.id);
@@ -70,8 +71,8 @@ export function checkedRoundTo({ roundTo = 1 }: RemovalRequest): number {
 }
 
 /**
- * The queues of ranked spaces, in their order. @throws GpruneError BAD_ARGUMENT unless `roundTo` is a positive whole
- * number
+ * The removal queues of ranked spaces, in their order.
+ * @throws GpruneError BAD_ARGUMENT unless `roundTo` is a positive whole number
  */
 export function queuesOf(ranked: readonly RankedSpace[], request: RemovalRequest): readonly RemovalQueue[] {
   const roundTo = checkedRoundTo(request);

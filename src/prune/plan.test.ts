@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { tinyModel, tinySpec } from "../../test/tiny_model.ts";
 import { parameterCount, spacesOf } from "../model/spaces.ts";
@@ -28,14 +28,14 @@ const spec = tinySpec({
 const plan = makePlan(spec, { "layers.0.ffn": [0, 2, 5], "layers.1.kv": [1] });
 
 describe("validatePlan", () => {
-  it("accepts a plan for its own model, and the plan that keeps all", () => {
+  test("accepts a plan for its own model, and the plan that keeps all", () => {
     expect(validatePlan(plan, spec)).toEqual({ ok: true });
     expect(validatePlan(keepAll(spec), spec)).toEqual({ ok: true });
   });
 
   const keeping = (keep: Keep): PruningPlan => ({ ...plan, keep });
   const onBase = (change: Partial<PlanBase>): PruningPlan => ({ ...plan, base: { ...plan.base, ...change } });
-  it.each<[string, PruningPlan, string]>([
+  test.each<[string, PruningPlan, string]>([
     ["another family", onBase({ family: "qwen3" }), "base family: expected llama, got qwen3"],
     ["another hidden size", onBase({ hiddenSize: 16 }), "base hiddenSize: expected 8, got 16"],
     ["another head size", onBase({ headDim: 8 }), "base headDim: expected 4, got 8"],
@@ -63,14 +63,14 @@ describe("validatePlan", () => {
     expect(check).toMatchObject({ ok: false, problems: [expect.stringContaining(problem)] });
   });
 
-  it("lists every problem", () => {
+  test("lists every problem", () => {
     const bad = { ...onBase({ headDim: 8 }), keep: { "layers.0.kv": [], "layers.9.kv": [0] } };
     expect(validatePlan(bad, spec)).toMatchObject({ ok: false, problems: { length: 3 } });
   });
 });
 
 describe("the size of what a plan does", () => {
-  it("names widths, removed units and removed parameters", () => {
+  test("names widths, removed units and removed parameters", () => {
     expect(widths(plan, spec)).toEqual({ ffn: [3, 4], kv: [2, 1] });
     const [, neurons, groups] = spacesOf(spec);
     expect(removedUnits(plan, neurons!)).toEqual([1, 3, 4]);
@@ -79,7 +79,7 @@ describe("the size of what a plan does", () => {
     expect(removedParameters(plan, spec)).toBe(3 * 24 + 2 * 128);
   });
 
-  it("agrees with the parameter count of the pruned spec", () => {
+  test("agrees with the parameter count of the pruned spec", () => {
     fc.assert(
       fc.property(
         tinyOptions.map(tinySpec).chain((of) => plansFor(of).map((made) => ({ of, made }))),
@@ -94,7 +94,7 @@ describe("the size of what a plan does", () => {
 });
 
 describe("composePlans", () => {
-  it("does what the two plans do one after the other", async () => {
+  test("does what the two plans do one after the other", async () => {
     const cases = tinyOptions.chain((options) =>
       plansFor(tinySpec(options)).chain((first) => {
         const middle = prunedSpec(tinySpec(options), first);
@@ -113,12 +113,12 @@ describe("composePlans", () => {
     );
   });
 
-  it("has keepAll as neutral element", () => {
+  test("has keepAll as neutral element", () => {
     expect(composePlans(plan, keepAll(prunedSpec(spec, plan))).keep).toEqual(plan.keep);
     expect(composePlans(keepAll(spec), plan).keep).toEqual(plan.keep);
   });
 
-  it("keeps both provenances", () => {
+  test("keeps both provenances", () => {
     const second = makePlan(prunedSpec(spec, plan), {}, { metric: "ifv" });
     const first = { ...plan, provenance: { metric: "wifv" } };
     expect(composePlans(first, second).provenance).toEqual({
@@ -126,7 +126,7 @@ describe("composePlans", () => {
     });
   });
 
-  it("refuses a second plan that is not for the model after the first", () => {
+  test("refuses a second plan that is not for the model after the first", () => {
     expect(() => composePlans(plan, plan)).toThrow(/base neurons: expected \[3, 4\], got \[6, 4\]/);
     expect(() => composePlans(plan, plan)).toThrow(expect.objectContaining({ code: "BAD_PLAN" }));
   });

@@ -1,8 +1,8 @@
 /**
- * A pruning plan: which units of each space are kept, as an immutable JSON value. It is what the deciding half of the
- * project gives to the acting half, is written beside every output and can be replayed on the same model.
+ * A pruning plan: which units of each space are kept, as an immutable JSON value. Scores and allocations make it,
+ * surgery carries it out; it is written beside every output and can be replayed on the same model.
  *
- * Not here: how plans are decided (allocation) and carried out (surgery.ts), and their text form (plan_json.ts).
+ * Not here: how plans are decided (allocation.ts) and carried out (surgery.ts), and their text form (plan_json.ts).
  */
 
 import { plainName } from "../base/plain_text.ts";
@@ -14,7 +14,7 @@ import type { LayerSpec, ModelSpec } from "../model/spec.ts";
 /** Kept unit indices by space id, ascending and never empty; a space that is absent is kept whole. */
 export type Keep = Readonly<Record<string, readonly number[]>>;
 
-/** The shapes a plan was made for; widths have one entry per layer. */
+/** Shape of the model that a plan was made for; widths have one entry per layer. */
 export interface PlanBase {
   readonly family: string;
   readonly hiddenSize: number;
@@ -24,11 +24,11 @@ export interface PlanBase {
   readonly groupSizes: readonly number[];
 }
 
-/** Where a plan's provenance has the hash of the weights that it was made for; older plans lack it. */
+/** The key in a plan's provenance for the hash of the weights that it was made for; older plans lack it. */
 export const PLANNED_WEIGHTS = "model_sha256";
 
 /**
- * Which units of a model stay: `makePlan` makes one, `applyPlan` carries it out, `formatPlan` writes it as plan.json.
+ * The kept units of a model: `makePlan` makes a plan, `applyPlan` carries it out, `formatPlan` writes it as plan.json.
  */
 export interface PruningPlan {
   readonly format: "gprune-plan";
@@ -36,8 +36,8 @@ export interface PruningPlan {
   readonly base: PlanBase;
   readonly keep: Keep;
   /**
-   * How the plan came about: metric, allocation, sparsity asked for, seed, sets. No decision depends on it; warnings
-   * and the report show what they find.
+   * How the plan was made: metric, allocation, requested sparsity, seed, sets. No decision depends on it; warnings and
+   * the report show parts of it.
    */
   readonly provenance: Readonly<Record<string, JsonValue>>;
 }
@@ -45,13 +45,13 @@ export interface PruningPlan {
 /** Whether a plan fits, and if not, why: one sentence for each problem. */
 export type PlanCheck = { readonly ok: true } | { readonly ok: false; readonly problems: readonly string[] };
 
-/** Units of every layer, by kind. */
+/** Number of units in every layer, by kind of space. */
 export type Widths = Readonly<Record<SpaceKind, readonly number[]>>;
 
 /** The field of a layer's spec that counts the units of a kind of space. */
 const WIDTH_FIELD = { ffn: "neurons", kv: "kvGroups" } as const satisfies Record<SpaceKind, keyof LayerSpec>;
 
-/** A plan for a model of this shape. `keep` is taken as given: `validatePlan` judges it. */
+/** A plan for a model of this shape. `keep` is not checked; `validatePlan` does that. */
 export function makePlan(
   spec: ModelSpec,
   keep: Keep,
@@ -65,7 +65,7 @@ export function keepAll(spec: ModelSpec): PruningPlan {
   return makePlan(spec, {});
 }
 
-/** What a plan records of the model it is for. */
+/** The base of a plan for a model of this shape. */
 function planBase(spec: ModelSpec): PlanBase {
   const { family, hiddenSize, headDim, layers } = spec;
   return {
@@ -78,15 +78,15 @@ function planBase(spec: ModelSpec): PlanBase {
   };
 }
 
-/** Whether a plan is sound in itself and made for a model of this shape. */
+/** Whether a plan is valid in itself and made for a model of this shape. */
 export function validatePlan(plan: PruningPlan, spec: ModelSpec): PlanCheck {
   const problems = [...baseProblems(plan.base, planBase(spec)), ...keepProblems(plan)];
   return problems.length === 0 ? { ok: true } : { ok: false, problems };
 }
 
 /**
- * What is wrong with a plan's indices for the shapes that the plan itself names: unknown spaces, empty lists,
- * indices out of range, not ascending or repeated.
+ * Problems of a plan's indices, by the shapes in the plan's own base: unknown spaces, empty lists, indices out of
+ * range, not ascending or repeated.
  */
 export function keepProblems({ base, keep }: PruningPlan): readonly string[] {
   const units = unitsOf(base);
@@ -103,8 +103,8 @@ export function keepProblems({ base, keep }: PruningPlan): readonly string[] {
 }
 
 /**
- * One plan that does what `first` and then `second` do; `second` counts the units that `first` left.
- * @throws GpruneError BAD_PLAN when `second` is not for the model after `first`, or either is unsound
+ * One plan equivalent to `first` followed by `second`, whose indices are those of the model after `first`.
+ * @throws GpruneError BAD_PLAN if `second` is not for the model after `first`, or either is invalid
  */
 export function composePlans(first: PruningPlan, second: PruningPlan): PruningPlan {
   const problems = [
@@ -124,7 +124,7 @@ export function composePlans(first: PruningPlan, second: PruningPlan): PruningPl
   };
 }
 
-/** The spec of the model that a plan makes of a model of shape `spec`. The plan must be valid. */
+/** The spec of the model after a plan, which must be valid for `spec`. */
 export function prunedSpec(spec: ModelSpec, plan: PruningPlan): ModelSpec {
   const after = widths(plan, spec);
   const layers = spec.layers.map((layer, i) => ({
@@ -135,14 +135,14 @@ export function prunedSpec(spec: ModelSpec, plan: PruningPlan): ModelSpec {
   return { ...spec, layers };
 }
 
-/** Units of every layer once the plan is carried out. */
+/** Number of units in every layer after the plan. */
 export function widths(plan: PruningPlan, spec: ModelSpec): Widths {
   const ofKind = (kind: SpaceKind): readonly number[] =>
     spec.layers.map((layer, i) => plan.keep[spaceId(i, kind)]?.length ?? layer[WIDTH_FIELD[kind]]);
   return { ffn: ofKind("ffn"), kv: ofKind("kv") };
 }
 
-/** Units of a space that stay, ascending. */
+/** Units of a space that are kept, ascending. */
 export function keptUnits(keep: Keep, { id, units }: Space): readonly number[] {
   return keep[id] ?? Array.from({ length: units }, (_, unit) => unit);
 }
@@ -163,7 +163,7 @@ export function removedParameters(plan: PruningPlan, spec: ModelSpec): number {
   }, 0);
 }
 
-/** Removed parameters as a fraction (0..1) of the prunable ones, the scale of `--sparsity`. */
+/** Removed parameters as a fraction, 0..1, of the prunable ones; the scale of `--sparsity`. */
 export function achievedSparsity(plan: PruningPlan, spec: ModelSpec): number {
   return removedParameters(plan, spec) / prunableParameters(spec);
 }
@@ -177,7 +177,7 @@ export function badPlan(where: string, problems: readonly string[], hint: string
   return new GpruneError("BAD_PLAN", `${where}: ${shown}${more}`, { hint });
 }
 
-/** The base of a plan for the model that `plan` makes. */
+/** The base of a plan for the model after a plan. */
 function baseAfter({ base, keep }: PruningPlan): PlanBase {
   const after = (kind: SpaceKind) => (units: number, layer: number) =>
     keep[spaceId(layer, kind)]?.length ?? units;
@@ -188,10 +188,10 @@ function baseProblems(got: PlanBase, expected: PlanBase): readonly string[] {
   const keys = Object.keys(expected) as (keyof PlanBase)[];
   return keys
     .filter((key) => JSON.stringify(got[key]) !== JSON.stringify(expected[key]))
-    .map((key) => `base ${key}: expected ${shortly(expected[key])}, got ${shortly(got[key])}`);
+    .map((key) => `base ${key}: expected ${shapeText(expected[key])}, got ${shapeText(got[key])}`);
 }
 
-function shortly(value: PlanBase[keyof PlanBase]): string {
+function shapeText(value: PlanBase[keyof PlanBase]): string {
   if (typeof value !== "object") return `${value}`;
   const same = new Set(value).size === 1;
   return same ? `${value.length} layers of ${value[0]}` : `[${value.join(", ")}]`;

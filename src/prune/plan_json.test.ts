@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { plansFor, tinyOptions } from "../../test/plans.ts";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { makePlan } from "./plan.ts";
@@ -13,7 +13,7 @@ const plan = makePlan(
 );
 
 describe("formatPlan", () => {
-  it("sorts keys and writes indices on one line", () => {
+  test("sorts keys and writes indices on one line", () => {
     expect(formatPlan(plan)).toBe(`{
   "base": {
     "family": "llama",
@@ -44,7 +44,7 @@ describe("formatPlan", () => {
 `);
   });
 
-  it("is read back as it was, and writes the same bytes again", () => {
+  test("is read back as it was, and writes the same bytes again", () => {
     const plans = tinyOptions.map(tinySpec).chain(plansFor);
     const cases = fc.tuple(plans, fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 2 })));
     fc.assert(
@@ -67,7 +67,7 @@ function nested(depth: number): unknown {
 
 describe("parsePlan", () => {
   const changed = (change: Record<string, unknown>): string => JSON.stringify({ ...plan, ...change });
-  it.each<[string, string, RegExp]>([
+  test.each<[string, string, RegExp]>([
     ["text that is not JSON", "{", /^plan.json: expected JSON/],
     ["another value", "[1]", /^plan.json: plan: .*expected object/],
     ["another format", changed({ format: "gguf" }), /format/],

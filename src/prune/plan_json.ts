@@ -1,5 +1,5 @@
 /**
- * Plans as text: zod at the border when one is read, deterministic JSON when one is written.
+ * Plans as text: read through a zod schema, written as deterministic JSON.
  */
 import { z } from "zod";
 import { plainName } from "../base/plain_text.ts";
@@ -8,12 +8,12 @@ import { type JsonLimits, OWN_JSON_LIMITS, parseJson as parseLimited } from "../
 import { formatDocument } from "../io/files/json_document.ts";
 import { badPlan, keepProblems, type PruningPlan } from "./plan.ts";
 
-/** The largest plan.json. */
+/** Limits on a plan.json that is read. */
 export const PLAN_LIMITS: JsonLimits = OWN_JSON_LIMITS;
 
 const NOT_OURS = "Give the plan.json that gprune prune wrote.";
 
-/** As in configurations of models. */
+/** The same limit as for model configurations. */
 const MAX_LAYERS = 4096;
 
 const count = z.int().positive();
@@ -35,7 +35,7 @@ const planSchema = z.strictObject({
 });
 
 /**
- * Reads a plan. Whether it fits a model is `validatePlan`'s question.
+ * Reads a plan. `validatePlan` checks whether it fits a model.
  * @param where - the file's name, for the message
  * @throws GpruneError BAD_PLAN when the text is not JSON or exceeds the limits of json.ts, is not a plan, or names
  *   units that its own shapes do not have

@@ -1,6 +1,6 @@
 /**
- * One ranking of all units of a model by values that can be compared across spaces: what the `global` and the learned
- * allocation have in common. Ascending, a unit goes while its parameters still fit the budget.
+ * Removal by one ranking of all units of a model, from values that are comparable across spaces; shared by the `global`
+ * and the learned allocation. In ascending order, a unit is removed if its parameters still fit the budget.
  */
 import type { Shape } from "../base/choices.ts";
 import { prunableParameters } from "../model/spaces.ts";
@@ -18,14 +18,14 @@ import {
 } from "./removal.ts";
 import { removeUniform } from "./uniform_shape.ts";
 
-/** How much the layers of the result may differ. */
+/** Removal by the shape of the result. */
 const REMOVALS: Readonly<Record<Shape, (ranked: readonly RankedSpace[], request: RemovalRequest) => Keep>> = {
   "per-layer": removePerLayer,
   uniform: removeUniform,
 };
 
 /**
- * Kept units of every space that loses some, in the shape that is asked for; the laws of allocation.ts hold.
+ * Kept units of every space that loses some, in the requested shape; the laws of allocation.ts hold.
  * @throws GpruneError BAD_ARGUMENT for a sparsity that the minimum widths do not allow, or shape uniform for a model
  *   whose layers differ
  */
@@ -33,7 +33,7 @@ export function removeRanked(ranked: readonly RankedSpace[], request: RemovalReq
   return REMOVALS[request.shape ?? "per-layer"](ranked, request);
 }
 
-/** Whether enough units may go, in layers that may differ. */
+/** Whether these spaces can give the budget, with shape `per-layer`. */
 export function canRemove(ranked: readonly RankedSpace[], request: RemovalRequest): boolean {
   return canGive(queuesOf(ranked, request), request.sparsity * prunableParameters(request.spec));
 }
@@ -47,7 +47,7 @@ function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest)
   for (const { queue, block } of turns) {
     if (ledger.taken(queue) !== block) continue;
     if (ledger.fits(queue)) ledger.take(queue);
-    // What no block of neurons fits is a rest; a larger group may be passed over before.
+    // A KV group that does not fit is skipped; a block of neurons that does not fit ends the ranking.
     else if (queue.space.kind === "ffn") break;
   }
   spendRest(ledger, turns);
@@ -55,8 +55,8 @@ function removePerLayer(ranked: readonly RankedSpace[], request: RemovalRequest)
 }
 
 /**
- * A queue's turns, each with the mean value of its block's units. Rounding may put the mean of a block below that of an
- * equal one before it, which is then counted for both: a queue gives its blocks in its own order.
+ * A queue's turns, each with the mean value of its block's units. Rounding may put a mean below that of an equal block
+ * before it; it is then raised to that, so that sorting keeps the queue's order.
  */
 function valuedTurns(
   queue: RemovalQueue,

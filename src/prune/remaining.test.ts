@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { tinySpec } from "../../test/tiny_model.ts";
 import { layersParameters, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -13,20 +13,23 @@ function outputsOf(spec: ModelSpec): number {
   );
 }
 
-it.each([1, 2, 4])("no plan leaves more than is counted, with %i query heads in a KV group", (groupSize) => {
-  const layer = { neurons: 12, kvGroups: 4, groupSize };
-  const spec = tinySpec({ layers: [layer, { ...layer, neurons: 7 }] });
-  const spaces = spacesOf(spec);
-  const widths = fc.tuple(...spaces.map(({ units }) => fc.integer({ min: 1, max: units })));
-  fc.assert(
-    fc.property(widths, (kept) => {
-      const keep = spaces.map(({ id }, index) => [id, Array.from({ length: kept[index]! }, (_, u) => u)]);
-      const plan = makePlan(spec, Object.fromEntries(keep));
-      const sparsity = achievedSparsity(plan, spec);
-      const left = prunedSpec(spec, plan);
-      expect(leftInLayers(spec, sparsity)).toBeCloseTo(layersParameters(left), 6);
-      expect(leftInOutputs(spec, sparsity)).toBeGreaterThanOrEqual(outputsOf(left) - 1e-6);
-      expect(leftInOutputs(spec, sparsity)).toBeLessThanOrEqual(outputsOf(spec));
-    }),
-  );
-});
+test.each([1, 2, 4])(
+  "no plan leaves more than is counted, with %i query heads in a KV group",
+  (groupSize) => {
+    const layer = { neurons: 12, kvGroups: 4, groupSize };
+    const spec = tinySpec({ layers: [layer, { ...layer, neurons: 7 }] });
+    const spaces = spacesOf(spec);
+    const widths = fc.tuple(...spaces.map(({ units }) => fc.integer({ min: 1, max: units })));
+    fc.assert(
+      fc.property(widths, (kept) => {
+        const keep = spaces.map(({ id }, index) => [id, Array.from({ length: kept[index]! }, (_, u) => u)]);
+        const plan = makePlan(spec, Object.fromEntries(keep));
+        const sparsity = achievedSparsity(plan, spec);
+        const left = prunedSpec(spec, plan);
+        expect(leftInLayers(spec, sparsity)).toBeCloseTo(layersParameters(left), 6);
+        expect(leftInOutputs(spec, sparsity)).toBeGreaterThanOrEqual(outputsOf(left) - 1e-6);
+        expect(leftInOutputs(spec, sparsity)).toBeLessThanOrEqual(outputsOf(spec));
+      }),
+    );
+  },
+);

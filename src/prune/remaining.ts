@@ -1,15 +1,15 @@
-/** How many parameters pruning leaves, as far as the sparsity alone says it. */
+/** Numbers of parameters that remain after pruning, as far as the sparsity alone determines them. */
 import { channelCount, layersParameters, prunableParameters, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 
-/** Parameters of all layers that are left, when `sparsity` of the prunable ones goes. */
+/** Parameters of all layers that remain when the fraction `sparsity` of the prunable ones is removed. */
 export function leftInLayers(spec: ModelSpec, sparsity: number): number {
   return layersParameters(spec) - sparsity * prunableParameters(spec);
 }
 
 /**
- * Parameters of all output projections that are left, at most: a KV group and a neuron have different shares of theirs
- * in the projection, and what goes may all be of the kind that has less.
+ * Upper bound of the parameters that remain in all output projections: KV groups and neurons have different shares of
+ * their parameters there, and all removed units may be of the kind with the smaller share.
  */
 export function leftInOutputs(spec: ModelSpec, sparsity: number): number {
   const spaces = spacesOf(spec);

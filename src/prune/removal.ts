@@ -1,48 +1,50 @@
 /**
- * Spending a parameter budget unit by unit: in which order each space gives up its units, and a ledger of how
- * far every space has got. All allocations are orders of taking from this ledger.
+ * Spending a parameter budget unit by unit: a queue of each space's units in the order of their removal, and a ledger
+ * of the blocks taken from every queue. Allocations differ in the order in which they take from the ledger.
  */
 import { internalError } from "../errors.ts";
 import { type Space, spacesOf } from "../model/spaces.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { Keep } from "./plan.ts";
 
-/** A space and the values of its units, [units]; smaller goes first. */
+/** A space and the values of its units, [units]; the smallest is removed first. */
 export interface RankedSpace {
   readonly space: Space;
   readonly values: Float64Array;
-  /** Decides between equal values, [units]; smaller goes first. */
+  /** Decides between equal values, [units]; the smallest is removed first. */
   readonly ties?: Float64Array;
 }
 
-/** All spaces of a model, for questions in which units are alike. */
+/** All spaces of a model with equal values, for questions about numbers of units alone. */
 export function unranked(spec: ModelSpec): readonly RankedSpace[] {
   return spacesOf(spec).map((space) => ({ space, values: new Float64Array(space.units) }));
 }
 
 /**
- * Units of a space in the order in which they may go. They go in blocks: of one unit, or, when FFN widths are
- * rounded to R, of R neurons; if F is no multiple of R the first block has F mod R, so that every width after
- * it is one.
+ * Units of a space in the order of their removal. They are removed in blocks: of one unit or, if FFN widths are rounded
+ * to R, of R neurons; if F is no multiple of R, the first block has F mod R, so that every later width is a multiple.
  */
 export interface RemovalQueue {
   readonly space: Space;
   /** All units, least important first. */
   readonly order: readonly number[];
   readonly blockSize: number;
-  /** Blocks that may go; at least one block stays. */
+  /** Number of blocks that may be removed; at least one block stays. */
   readonly blocks: number;
 }
 
-/** How a queue is made. */
+/** Options of {@link removalQueue}. */
 interface QueueOptions {
   /** R; applies to FFN spaces only. */
   readonly roundTo: number;
-  /** Decides between equal values, shape [units]; smaller goes first, equal ones by index. */
+  /** Decides between equal values, [units]; the smallest is removed first, equal ones by index. */
   readonly ties?: Float64Array | undefined;
 }
 
-/** @param unitValues - shape [units]; smaller goes first */
+/**
+ * The queue of a space.
+ * @param unitValues - shape [units]; the smallest is removed first
+ */
 export function removalQueue(
   space: Space,
   unitValues: Float64Array,
@@ -55,7 +57,7 @@ export function removalQueue(
   return { space, order, blockSize, blocks: Math.max(0, Math.ceil(space.units / blockSize) - 1) };
 }
 
-/** Units that the first `blocks` blocks of a queue hold together. */
+/** Number of units in the first `blocks` blocks of a queue. */
 export function unitsInBlocks({ space, blockSize }: RemovalQueue, blocks: number): number {
   const missing = (blockSize - (space.units % blockSize)) % blockSize;
   return blocks === 0 ? 0 : blocks * blockSize - missing;
@@ -66,24 +68,22 @@ function blockCost({ space, blockSize }: RemovalQueue): number {
   return blockSize * space.unitParameters;
 }
 
-/** Parameters that a queue can give at most. */
+/** Largest number of parameters that a queue can give. */
 export function capacity(queue: RemovalQueue): number {
   return unitsInBlocks(queue, queue.blocks) * queue.space.unitParameters;
 }
 
 /**
- * Parameters by which a block may exceed a budget: they are whole numbers, and budgets products of rounded fractions.
+ * Parameters by which a block may exceed a budget: costs are integers, but budgets are products of rounded fractions.
  */
 export const BUDGET_SLACK = 0.01;
 
-/** Whether queues have as many parameters to give. */
+/** Whether the queues together can give this number of parameters. */
 export function canGive(queues: readonly RemovalQueue[], parameters: number): boolean {
   return parameters <= queues.reduce((sum, queue) => sum + capacity(queue), 0) + BUDGET_SLACK;
 }
 
-/**
- * How many blocks every queue has given, against a budget in parameters.
- */
+/** Number of blocks taken from every queue, and the budget left, in parameters. */
 export class RemovalLedger {
   readonly #taken: Map<RemovalQueue, number>;
   #left = 0;
@@ -108,12 +108,12 @@ export class RemovalLedger {
     return this.#taken.get(queue) ?? 0;
   }
 
-  /** Whether a block may still go and the budget pays for it. */
+  /** Whether another block may be taken and the budget pays for it. */
   fits(queue: RemovalQueue): boolean {
     return this.hasMore(queue) && this.#costOfBlock(queue, this.taken(queue)) <= this.#left + BUDGET_SLACK;
   }
 
-  /** Whether a block may still go, whatever it costs. */
+  /** Whether another block may be taken, whatever it costs. */
   hasMore(queue: RemovalQueue): boolean {
     return this.taken(queue) < queue.blocks;
   }
@@ -155,23 +155,23 @@ export class RemovalLedger {
   }
 }
 
-/** One block's place in an order of removal. */
+/** One block in an order of removal. */
 export interface Turn {
   readonly queue: RemovalQueue;
   /** Number of the block in its queue, from 0. */
   readonly block: number;
 }
 
-/** The turns of one queue, in its order. */
+/** All blocks of one queue, in its order. */
 export function turnsOf(queue: RemovalQueue): readonly Turn[] {
   return Array.from({ length: queue.blocks }, (_, block) => ({ queue, block }));
 }
 
 /**
- * Spends what is left of the budget: takes every block that still fits, in the order given, then trades. A trade is
- * needed when cheap blocks have run out while the rest of the budget is less than a dear one: the next dear block
- * goes and the cheap blocks that went last come back, as few as make room for it.
- * @param turns - every block that may go; blocks of one queue in the queue's order
+ * Spends the remaining budget: takes every block that still fits, in the order of `turns`, then trades. A trade is
+ * needed when cheap blocks have run out and the remaining budget is less than the cost of an expensive one: the next
+ * expensive block is taken, and the cheap blocks taken last are given back, as few as make room for it.
+ * @param turns - every block that may be removed; blocks of one queue in the queue's order
  */
 function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
   do {
@@ -182,8 +182,8 @@ function spend(ledger: RemovalLedger, turns: readonly Turn[]): void {
 }
 
 /**
- * Spends the rest of a budget on neurons, and on KV groups where those have run out alone: a group that goes to fill a
- * rest goes whatever it is worth.
+ * Spends the rest of a budget on neurons, and on KV groups only once neurons have run out: a group that fills a rest
+ * would be removed whatever its value.
  */
 export function spendRest(ledger: RemovalLedger, turns: readonly Turn[]): void {
   const neurons = turns.filter(({ queue }) => queue.space.kind === "ffn");
@@ -192,18 +192,19 @@ export function spendRest(ledger: RemovalLedger, turns: readonly Turn[]): void {
 }
 
 /**
- * @returns whether a block was traded. Only cheaper blocks come back for it, so the numbers of blocks taken,
- *   dearest first, grow lexicographically and trading ends.
+ * Takes an expensive block for cheaper ones.
+ * @returns whether a block was traded. Only cheaper blocks are given back, so the numbers of blocks taken, most
+ *   expensive first, grow lexicographically and trading ends.
  */
 function trade(ledger: RemovalLedger, turns: readonly Turn[]): boolean {
   const queues = [...new Set(turns.map(({ queue }) => queue))];
   if (ledger.left + BUDGET_SLACK < Math.min(...queues.map(blockCost))) return false;
-  const dear = turns.find(({ queue, block }) => ledger.taken(queue) === block)?.queue;
-  if (dear === undefined) return false;
-  const cheaper = new Set(queues.filter((queue) => blockCost(queue) < blockCost(dear)));
+  const next = turns.find(({ queue, block }) => ledger.taken(queue) === block)?.queue;
+  if (next === undefined) return false;
+  const cheaper = new Set(queues.filter((queue) => blockCost(queue) < blockCost(next)));
   const returnable = [...cheaper].reduce((sum, queue) => sum + ledger.spentOn(queue), 0);
-  if (ledger.left + returnable + BUDGET_SLACK < blockCost(dear)) return false;
-  ledger.take(dear);
+  if (ledger.left + returnable + BUDGET_SLACK < blockCost(next)) return false;
+  ledger.take(next);
   for (const { queue, block } of turns.toReversed()) {
     if (ledger.left >= -BUDGET_SLACK) break;
     if (cheaper.has(queue) && ledger.taken(queue) === block + 1) ledger.giveBack(queue);

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import type { Model } from "../model/model.ts";
@@ -36,7 +36,7 @@ function naiveGather(
 }
 
 describe("applyPlan", () => {
-  it("equals a naive gather, tensor for tensor, in the shapes of the new spec", async () => {
+  test("equals a naive gather, tensor for tensor, in the shapes of the new spec", async () => {
     await fc.assert(
       fc.asyncProperty(modelsAndPlans, async ({ model, plan }) => {
         const pruned = applyPlan(model, plan);
@@ -50,7 +50,7 @@ describe("applyPlan", () => {
     );
   });
 
-  it("reads rows as it reads the whole", async () => {
+  test("reads rows as it reads the whole", async () => {
     await fc.assert(
       fc.asyncProperty(
         modelsAndPlans,
@@ -73,7 +73,7 @@ describe("applyPlan", () => {
     );
   });
 
-  it("is the identity bit for bit when everything is kept, by absence or by name", async () => {
+  test("is the identity bit for bit when everything is kept, by absence or by name", async () => {
     await fc.assert(
       fc.asyncProperty(tinyOptions.map(tinyModel), async (model) => {
         const units = (count: number): number[] => Array.from({ length: count }, (_, unit) => unit);
@@ -91,14 +91,14 @@ describe("applyPlan", () => {
     );
   });
 
-  it("reads only the stored rows that the wanted rows lie between", async () => {
+  test("reads only the stored rows that the wanted rows lie between", async () => {
     const { model, log } = logged(tinyModel({ layers: [{ neurons: 8 }] }));
     const pruned = applyPlan(model, makePlan(model.spec, { "layers.0.ffn": [1, 2, 5, 7] }));
     await pruned.weights.read("model.layers.0.mlp.up_proj.weight", { start: 1, end: 3 });
     expect(log).toEqual([{ start: 2, end: 6 }]);
   });
 
-  it("passes tensors through that the spec does not know", async () => {
+  test("passes tensors through that the spec does not know", async () => {
     const model = tinyModel();
     const extra = randomTensor([3]);
     const names = [...model.weights.names, "extra"];
@@ -110,7 +110,7 @@ describe("applyPlan", () => {
     expect(await pruned.weights.read("extra")).toBe(extra);
   });
 
-  it("refuses rows outside the pruned tensor", async () => {
+  test("refuses rows outside the pruned tensor", async () => {
     const model = tinyModel();
     const { weights } = applyPlan(model, makePlan(model.spec, { "layers.0.ffn": [0, 1] }));
     const reading = weights.read("model.layers.0.mlp.up_proj.weight", { start: 0, end: 3 });
@@ -120,7 +120,7 @@ describe("applyPlan", () => {
     ]);
   });
 
-  it("refuses a plan for another model", () => {
+  test("refuses a plan for another model", () => {
     const plan = keepAll(tinyModel({ headDim: 8 }).spec);
     expect(() => applyPlan(tinyModel(), plan)).toThrow(/plan for tiny: base headDim: expected 4, got 8/);
     expect(() => applyPlan(tinyModel(), plan)).toThrow(expect.objectContaining({ code: "BAD_PLAN" }));

@@ -1,5 +1,5 @@
 /**
- * Carries out a plan: a lazy gather along every axis that carries a pruned space. It knows spaces and axes, never the
+ * Carries out a plan by a lazy gather along every axis that carries a pruned space. It uses spaces and axes, never
  * names of projections, so a new kind of space or a bias needs no change here. Tensors are read on demand.
  */
 import { inheritedCard } from "../model/card_fields.ts";
@@ -23,10 +23,10 @@ interface Cut {
 }
 
 /**
- * The pruned model. Tensors without a pruned axis, and tensors that the spec does not know, pass through unchanged; the
- * plan that keeps everything therefore gives back the very tensors of the model. It reads the files of `model`: closing
- * the weights of either closes both.
- * @throws GpruneError BAD_PLAN when the plan is not for this model
+ * The pruned model. Tensors without a pruned axis, and tensors that are not in the spec, pass through unchanged, so a
+ * plan that keeps everything returns the model's own tensors. It reads the files of `model`: closing the weights of
+ * either closes both.
+ * @throws GpruneError BAD_PLAN if the plan is not for this model
  */
 export function applyPlan(model: Model, plan: PruningPlan): Model {
   const check = validatePlan(plan, model.spec);
@@ -73,8 +73,8 @@ function gatheredSource(source: TensorSource, cuts: ReadonlyMap<string, readonly
 }
 
 /**
- * Rows of a tensor whose rows are cut: the smallest run of stored rows that holds them is read, then gathered. Row r of
- * the result is row keep[r / b] * b + r mod b of the stored tensor, b the block size.
+ * Rows of a tensor whose rows are cut: reads the smallest run of stored rows that contains them, and gathers. Row r of
+ * the result is row keep[floor(r / b)] * b + r mod b of the stored tensor, b the block size.
  */
 async function readRows(
   source: TensorSource,

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomTensor, tinySpec } from "../../test/tiny_model.ts";
 import { prunableParameters, spacesOf } from "../model/spaces.ts";
 import { hasUniformWidths, type LayerSpec, type ModelSpec } from "../model/spec.ts";
@@ -32,7 +32,7 @@ function randomRanking(spec: ModelSpec, seed: number): readonly RankedSpace[] {
   });
 }
 
-/** A request for a part of what can go at all. */
+/** A request for a fraction of the parameters that can be removed. */
 function requestFor(spec: ModelSpec, part: number, roundTo: number): RemovalRequest {
   const removable = spacesOf(spec).reduce((sum, { kind, units, unitParameters }) => {
     return sum + Math.max(0, units - (kind === "ffn" ? roundTo : 1)) * unitParameters;
@@ -56,13 +56,13 @@ function groupsAndBlocks(spec: ModelSpec, roundTo: number): readonly number[] {
   );
 }
 
-/** What is asked for and not removed, in parameters. */
+/** Unspent budget, in parameters. */
 function unspent({ spec, sparsity }: RemovalRequest, keep: Keep): number {
   return sparsity * prunableParameters(spec) - removedParameters(makePlan(spec, keep), spec);
 }
 
 describe("removeUniform", () => {
-  it("gives every layer the same widths and never removes more than the budget", () => {
+  test("gives every layer the same widths and never removes more than the budget", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, roundings, (spec, seed, part, roundTo) => {
         const request = requestFor(spec, part, roundTo);
@@ -79,7 +79,7 @@ describe("removeUniform", () => {
     );
   });
 
-  it("leaves less than a neuron a layer unspent wherever neurons are there to fill it", () => {
+  test("leaves less than a neuron a layer unspent wherever neurons are there to fill it", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, roundings, (spec, seed, part, roundTo) => {
         const { neurons } = spec.layers[0]!;
@@ -91,7 +91,7 @@ describe("removeUniform", () => {
     );
   });
 
-  it("loses the least value times parameters of all splits, as if the rest were spent on neurons, and the least units of every space", () => {
+  test("loses the least value times parameters of all splits, as if the rest were spent on neurons, and the least units of every space", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, roundings, (spec, seed, part, roundTo) => {
         const request = requestFor(spec, part, roundTo);
@@ -108,7 +108,7 @@ describe("removeUniform", () => {
           const layers = spec.layers.map((layer) => ({ ...layer, neurons, kvGroups }));
           const left =
             prunableParameters({ ...spec, layers }) - (1 - request.sparsity) * prunableParameters(spec);
-          // The first block takes what is no multiple of the others.
+          // The first block has the neurons that fill no whole block.
           const fewer = (Math.ceil(neurons / roundTo) - 1) * roundTo;
           const cost = (neurons - fewer) * NEURON * layers.length;
           const more =
@@ -128,7 +128,7 @@ describe("removeUniform", () => {
     );
   });
 
-  it("comes within half a block a layer of the nearest it could, and removes groups where no block of neurons fits", () => {
+  test("comes within half a block a layer of the nearest it could, and removes groups where no block of neurons fits", () => {
     fc.assert(
       fc.property(specs, fc.nat(), fractions, fc.constantFrom(8, 16, 64), (spec, seed, part, roundTo) => {
         const request = requestFor(spec, part, roundTo);
@@ -145,7 +145,7 @@ describe("removeUniform", () => {
     expect(removeUniform(randomRanking(spec, 0), request)["layers.0.kv"]).toHaveLength(3);
   });
 
-  it("refuses layers that differ, and more than can go", () => {
+  test("refuses layers that differ, and more than can go", () => {
     const uneven = tinySpec({ layers: [{}, { neurons: 5 }] });
     expect(() => removeUniform(randomRanking(uneven, 0), requestFor(uneven, 0.5, 1))).toThrow(
       "shape: expected per-layer for layers that differ in width, got uniform",
@@ -156,7 +156,7 @@ describe("removeUniform", () => {
 });
 
 describe.each(ALLOCATIONS)("allocation $name with shape uniform", ({ allocate }) => {
-  it("gives every layer the same widths within the budget", () => {
+  test("gives every layer the same widths within the budget", () => {
     fc.assert(
       fc.property(specs, fractions, roundings, (spec, part, roundTo) => {
         const request = requestFor(spec, part, roundTo);
@@ -172,7 +172,7 @@ describe.each(ALLOCATIONS)("allocation $name with shape uniform", ({ allocate })
   });
 });
 
-it("allocation uniform takes about the same fraction of attention and FFN", () => {
+test("allocation uniform takes about the same fraction of attention and FFN", () => {
   const spec = tinySpec({ layers: [{ neurons: 80, kvGroups: 10 }] });
   const importance = new Map(
     spacesOf(spec).map(

@@ -1,16 +1,16 @@
 /**
- * Shape uniform: every layer keeps the same number of KV groups and the same number of neurons, as stock classes of
- * other programs build them. Which units go inside a layer is the ranking's; what is decided here is the split of the
- * budget between attention and FFN.
+ * Shape uniform: every layer keeps the same number of KV groups and the same number of neurons, which is all that the
+ * stock classes of other programs support. The ranking decides which units of a layer are removed; here the budget is
+ * split between attention and FFN.
  *
- * A split takes g groups and then as many neurons (blocks of `roundTo`) from every layer as the budget lasts. Of the
- * splits that leave less than one neuron a layer unspent, or at most half a block a layer more than the one that comes
- * nearest to the budget, the one with the smallest
+ * A split takes g groups from every layer, then as many neurons (blocks of `roundTo`) as the budget pays for.
+ * Candidates are the splits that leave less than one neuron a layer unspent, or at most half a block a layer more than
+ * the split nearest to the budget. The one with the smallest
  *
- *   sum of value * parameters over the units that go, and over the part of the next neurons that the rest would pay for
+ *   sum of value * parameters over the removed units, and over the fraction of the next neurons that the rest pays for
  *
- * wins, fewer groups first: the sum that the same ranking without this constraint makes smallest. For learned sparsity
- * it is the removed marginal loss. Without the rest, splits that remove less would win for that alone.
+ * wins, on ties the one with fewer groups. The same ranking without the constraint minimises this sum too; for learned
+ * sparsity it is the removed marginal loss. Without the fraction, splits that remove less would win for that alone.
  */
 import { GpruneError } from "../errors.ts";
 import type { SpaceKind } from "../model/spaces.ts";
@@ -26,16 +26,15 @@ import {
   unranked,
 } from "./removal.ts";
 
-/** Blocks that every space of a kind gives. */
+/** Number of blocks that every space of a kind gives. */
 interface Split extends Readonly<Record<SpaceKind, number>> {
-  /** Part of one more block of neurons that the unspent rest of the budget would pay for; 0 where there is none. */
-  readonly rest: number;
+  /** Fraction of one more block of neurons that the unspent budget would pay for; 0 if no block is left. */
+  readonly fraction: number;
 }
 
 /**
  * Kept units of every space that loses some.
- * @throws GpruneError BAD_ARGUMENT for a model whose layers differ, some layers' spaces alone, or a sparsity that the
- *   minimum widths do not allow
+ * @throws GpruneError BAD_ARGUMENT for a model whose layers differ, or a sparsity that the minimum widths do not allow
  */
 export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRequest): Keep {
   const queues = queuesOf(ranked, request);
@@ -51,7 +50,7 @@ export function removeUniform(ranked: readonly RankedSpace[], request: RemovalRe
   return ledger.keep();
 }
 
-/** The specs that `removeUniform` may end with, whatever the ranking. @throws as it does */
+/** The specs that `removeUniform` may result in, whatever the ranking. @throws GpruneError as `removeUniform` */
 export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
   const queues = queuesOf(unranked(request.spec), request);
   return splitsOf(queues, request).map((split) => {
@@ -66,12 +65,13 @@ export function uniformOutcomes(request: RemovalRequest): readonly ModelSpec[] {
   });
 }
 
-/** The splits that come near to the budget. */
+/** The candidate splits. */
 function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): readonly Split[] {
   requireAlike(request.spec);
   const budget = removalBudget(request, queues);
   const ofKind = (kind: SpaceKind): readonly RemovalQueue[] =>
     queues.filter(({ space }) => space.kind === kind);
+  // Parameters of one neuron in every layer.
   const neuron = ofKind("ffn").reduce((sum, { space }) => sum + space.unitParameters, 0);
   const neurons = costs(ofKind("ffn"));
   const splits = costs(ofKind("kv")).flatMap((cost, kv) => {
@@ -79,15 +79,15 @@ function splitsOf(queues: readonly RemovalQueue[], request: RemovalRequest): rea
     if (ffn < 0) return [];
     const unspent = budget - cost - neurons[ffn]!;
     const next = neurons[ffn + 1];
-    const rest = next === undefined ? 0 : Math.max(0, unspent) / (next - neurons[ffn]!);
-    return [{ kv, ffn, rest, unspent, last: next === undefined }];
+    const fraction = next === undefined ? 0 : Math.max(0, unspent) / (next - neurons[ffn]!);
+    return [{ kv, ffn, fraction, unspent, isLast: next === undefined }];
   });
-  const least = Math.min(...splits.map(({ unspent }) => unspent));
-  const near = Math.max(neuron, least + (neuron * checkedRoundTo(request)) / 2);
-  return splits.filter(({ unspent, last }) => unspent === least || unspent < (last ? neuron : near));
+  const smallest = Math.min(...splits.map(({ unspent }) => unspent));
+  const limit = Math.max(neuron, smallest + (neuron * checkedRoundTo(request)) / 2);
+  return splits.filter(({ unspent, isLast }) => unspent === smallest || unspent < (isLast ? neuron : limit));
 }
 
-/** Parameters that go when every queue gives 0, 1, 2, ... blocks. */
+/** Parameters that are removed when every queue gives 0, 1, 2, ... blocks. */
 function costs(queues: readonly RemovalQueue[]): readonly number[] {
   const blocks = Math.min(...queues.map((queue) => queue.blocks));
   return Array.from({ length: blocks + 1 }, (_, count) =>
@@ -95,15 +95,15 @@ function costs(queues: readonly RemovalQueue[]): readonly number[] {
   );
 }
 
-/** Sum of value * parameters over the units that a split takes of a queue, and over its rest. */
+/** Sum of value * parameters over the units that a split takes from a queue, and over its fraction of a block. */
 function lossOf(queue: RemovalQueue, split: Split, values: Float64Array): number {
   const { kind, unitParameters } = queue.space;
   const upTo = (blocks: number): number =>
     queue.order.slice(0, unitsInBlocks(queue, blocks)).reduce((sum, unit) => sum + values[unit]!, 0);
   const blocks = split[kind];
   const taken = upTo(blocks);
-  const rest = kind === "ffn" && split.rest > 0 ? split.rest * (upTo(blocks + 1) - taken) : 0;
-  return (taken + rest) * unitParameters;
+  const ofNext = kind === "ffn" && split.fraction > 0 ? split.fraction * (upTo(blocks + 1) - taken) : 0;
+  return (taken + ofNext) * unitParameters;
 }
 
 function requireAlike(spec: ModelSpec): void {

@@ -1,6 +1,6 @@
 /**
- * AdamW without weight decay in float32, one tensor at a time, so that gradients need not be held for the whole model
- * at once.
+ * AdamW without weight decay in float32, one tensor at a time, so that the gradients of the whole model need not be in
+ * memory at once.
  *
  * m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,
  * w <- w - rate * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
@@ -17,12 +17,12 @@ export interface AdamMoments {
   readonly second: Float32Array;
 }
 
-/** How much of each moment a step keeps; docs/EXPERIMENTS.md compares others. */
+/** Decay rates of the moments; docs/EXPERIMENTS.md compares others. */
 const BETA1 = 0.9;
 const BETA2 = 0.95;
 const EPSILON = 1e-8;
 
-/** The optimiser's state and step. */
+/** The optimiser: moments of every tensor, and the update of one. */
 export class AdamW {
   readonly moments: Map<string, AdamMoments> = new Map();
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { momentsOver } from "../../test/moments.ts";
 import { maxDifference } from "../../test/numbers.ts";
 import { randomWindows } from "../../test/random_windows.ts";
@@ -32,10 +32,10 @@ const sets = [
   { name: "b", weight: 1, windows: randomWindows([24, 24], { seed: 2 }) },
 ];
 
-/** So little that it does not matter that lambda is that of the present channels. */
+/** So small that lambda, which is that of the present channels, makes no difference. */
 const RIDGE = 1e-6;
 
-/** What stays at most, and in each space what stays now and what might instead. */
+/** A plan, and for each space the present units and alternatives to them. */
 const widest: Readonly<Record<string, readonly number[]>> = {
   "layers.0.ffn": [0, 2, 3, 5, 6, 8, 9, 11],
   "layers.0.kv": [0, 2],
@@ -43,7 +43,7 @@ const widest: Readonly<Record<string, readonly number[]>> = {
 const alternatives: Alternatives = {
   "layers.0.ffn": [[2, 3, 6, 8, 9], widest["layers.0.ffn"]!, [3, 6]],
   "layers.0.kv": [[0, 2], [0], [2]],
-  // Of which the present list may be everything there is.
+  // The present list may have all of the plan's units.
   "layers.1.ffn": [
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     [1, 2, 3, 4, 5, 6, 7, 8],
@@ -55,7 +55,7 @@ async function tensorOf({ tensors }: Refitted, name: string): Promise<Tensor> {
 }
 
 describe("fitAlternatives", () => {
-  it("fits every width as least squares of that width alone does", async () => {
+  test("fits every width as least squares of that width alone does", async () => {
     const wide = await refitProjections({
       ...{ dense, runtime, moments, alternatives, ridge: RIDGE },
       plan: makePlan(dense.spec, widest),
@@ -125,7 +125,7 @@ describe("fitAlternatives", () => {
     }
   });
 
-  it("has zeros for units of the plan that are in no list", async () => {
+  test("has zeros for units of the plan that are in no list", async () => {
     const tensorsOf = (keep: typeof widest): Promise<Refitted> =>
       refitProjections({ dense, runtime, moments, alternatives, plan: makePlan(dense.spec, keep) });
     const [narrow, whole] = [await tensorsOf(widest), await tensorsOf({ "layers.0.kv": [0, 2] })];
@@ -150,7 +150,7 @@ describe("fitAlternatives", () => {
     expect(spread.size).toBe(0);
   });
 
-  it("refuses units in place of others", async () => {
+  test("refuses units in place of others", async () => {
     const swapped = { "layers.0.kv": [[0], [2]] };
     const plan = makePlan(dense.spec, widest);
     await expect(refitProjections({ dense, runtime, moments, plan, alternatives: swapped })).rejects.toThrow(
@@ -158,7 +158,7 @@ describe("fitAlternatives", () => {
     );
   });
 
-  it("refuses units that are removed", async () => {
+  test("refuses units that are removed", async () => {
     const wrong = { "layers.0.kv": [[0, 1], [0]] };
     const plan = makePlan(dense.spec, widest);
     await expect(refitProjections({ dense, runtime, moments, plan, alternatives: wrong })).rejects.toThrow(

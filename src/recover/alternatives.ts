@@ -1,20 +1,18 @@
 /**
- * Least squares for several widths of an output projection from the same moments: what the projection is, and how it
- * would change if a few more or fewer of its units stayed. All is said on the units of a model that has those of all
- * alternatives, and perhaps others, so that it can hold the present projection, with zeros for those that are not
- * present.
+ * Least squares for several widths of an output projection from the same moments: the present projection, and its
+ * change if a few more or fewer units were kept. Results have columns for the units of all alternatives, and perhaps
+ * others; the present projection has zeros for units that are not present.
  *
- * With K the channels that are present, M = cov(x_K, x_K) + lambda I, P the projection that is fitted on K, V the dense
- * one and c = cov(what is removed, x), the exact ridge solutions for other channels differ from P by products of a few
- * columns:
+ * With K the present channels, M = cov(x_K, x_K) + lambda I, P the projection fitted on K, V the dense one and c =
+ * cov(r, x), r the output of the channels outside K, the exact ridge solutions for other channels differ from P by
+ * products of a few columns:
  *
- *   T goes:   P_T (B x_K\T - x_T),   B = cov(x_T, x_K\T) (M without T)^-1 = - (M^-1)_TT^-1 (M^-1)_T,K\T
- *   T comes:  Q (x_T - B x_K),        B = cov(x_T, x_K) M^-1,  S = cov(x_T, x_T) + lambda I - B cov(x_K, x_T),
- *                                     Q = (c_T - c_K B^T + lambda V_T) S^-1
+ *   T removed:  P_T (B x_K\T - x_T),   B = cov(x_T, x_K\T) (M without T)^-1 = - (M^-1)_TT^-1 (M^-1)_T,K\T
+ *   T added:    Q (x_T - B x_K),       B = cov(x_T, x_K) M^-1,  S = cov(x_T, x_T) + lambda I - B cov(x_K, x_T),
+ *                                      Q = (c_T - c_K B^T + lambda V_T) S^-1
  *
- * x about its means throughout, lambda that of K. The first is what optimal brain surgeon (Hassibi & Stork 1992) does
- * to a group of weights, the second its reverse; both are block elimination. So a change takes as much memory as its
- * channels have rows and columns.
+ * x about its means throughout, lambda that of K. The first is optimal brain surgeon (Hassibi & Stork 1992) on a group
+ * of weights, the second its reverse; both are block elimination. A change is stored as two factors of rank |T|.
  */
 import type { SpaceMoments } from "../calibrate/moments.ts";
 import { type ChangeNames, changeNames } from "../calibrate/slopes.ts";
@@ -37,12 +35,12 @@ import {
 } from "./regression.ts";
 
 /**
- * By space id: lists of units that may stay, ascending, the present one first; the others have more than it or fewer,
- * and none has a unit that the plan removes.
+ * Lists of kept units by space id, each ascending. The first is the present list; each of the others has more units or
+ * fewer, and none has a unit that the plan removes.
  */
 export type Alternatives = Readonly<Record<string, readonly (readonly number[])[]>>;
 
-/** An output projection on the units of the widest alternative. */
+/** The dense output projection on the units that any alternative has. */
 interface WideProjection {
   readonly space: Space;
   /** Units, ascending. */
@@ -52,16 +50,16 @@ interface WideProjection {
   readonly bias: Tensor;
 }
 
-/** Channels that go or come, by their places among the widest alternative's n channels. */
+/** Channels that an alternative removes or adds, by their places among the n channels of all alternatives. */
 interface Step {
-  readonly comes: boolean;
+  readonly adds: boolean;
   /** T, ascending. */
   readonly channels: Int32Array;
 }
 
-/** What of the covariances is about channels that come. */
-interface Parts {
-  /** cov(x_T, x_T), [t, t], and what rounding may have taken from its diagonal. */
+/** The covariances that involve added channels. */
+interface AddedCovariances {
+  /** cov(x_T, x_T), [t, t], its diagonal raised by the possible rounding error. */
   readonly square: Float64Array;
   /** cov(x_T, x_K), [t, k]. */
   readonly between: Float64Array;
@@ -69,7 +67,7 @@ interface Parts {
   readonly cross: Float64Array;
 }
 
-/** A change of the projection's output: outputs (inputs x), products of t channels. */
+/** A change of the projection in factors of rank t: its output changes by outputs (inputs x). */
 interface Change {
   /** [C, t] */
   readonly outputs: Float64Array;
@@ -77,11 +75,11 @@ interface Change {
   readonly inputs: Float64Array;
 }
 
-/** What all changes of a projection share. */
+/** The fit of the present channels, which all changes of a projection share. */
 interface Fit {
   readonly runtime: Runtime;
   readonly products: Products;
-  /** The projection, for messages. */
+  /** The projection's tensor, for messages. */
   readonly name: string;
   /** K, ascending. */
   readonly present: Int32Array;
@@ -93,19 +91,19 @@ interface Fit {
   readonly fitted: Tensor;
 }
 
+/** Options of {@link fitAlternatives}. */
 export interface AlternativesRequest {
   readonly space: Space;
-  /** The dense model's. */
   readonly projection: DenseProjection;
   readonly alternatives: Alternatives[string];
-  /** The units that the results have columns for, ascending: those of the widest alternative, and perhaps others. */
+  /** The units that the results have columns for, ascending: those of all alternatives, and perhaps others. */
   readonly onto: readonly number[];
   readonly ridge: number;
 }
 
 /**
- * Fits the present units, and every alternative. @returns by tensor name: the present projection with its bias, and the
- * changes to all others (`changeNames`)
+ * Fits the present units, and every alternative.
+ * @returns tensors by name: the present projection with its bias, and the changes to the alternatives (`changeNames`)
  * @throws GpruneError NOT_FINITE naming the projection
  */
 export async function fitAlternatives(
@@ -115,8 +113,8 @@ export async function fitAlternatives(
 ): Promise<ReadonlyMap<string, Tensor>> {
   const wide = wideProjection(space, whole, alternatives);
   const { weight: dense } = wide;
-  const stays = new Set(onto);
-  const removed = wide.units.find((unit) => !stays.has(unit));
+  const isKept = new Set(onto);
+  const removed = wide.units.find((unit) => !isKept.has(unit));
   if (removed !== undefined) throw internalError(`${space.id}: unit ${removed} of an alternative is removed`);
   const projection = OUTPUT_PROJECTION[space.kind];
   const name = projectionName(space.layer, projection);
@@ -124,29 +122,29 @@ export async function fitAlternatives(
   const steps = alternatives.slice(1).map((units) => stepFrom(present, channelsAmong(wide, units)));
   const products = await compileProducts(runtime);
   const channels = (units: readonly number[]): Int32Array => channelsOf(units, space.unitChannels);
-  const every = Array.from({ length: space.units }, (_, unit) => unit);
-  const all = await covariancesOf(products, moments, {
+  const everyUnit = Array.from({ length: space.units }, (_, unit) => unit);
+  const wideCovariances = await covariancesOf(products, moments, {
     projection: whole,
     kept: channels(wide.units),
-    removed: without(channels(every), channels(alternatives[0] ?? [])),
+    removed: without(channels(everyUnit), channels(alternatives[0] ?? [])),
   });
-  const parts = steps.map((step) => (step.comes ? partsOf(all, step, present) : null));
-  const covariances = ofSomeInputs(all, present);
+  const added = steps.map((step) => (step.adds ? addedCovariances(wideCovariances, step, present) : null));
+  const covariances = ofSomeInputs(wideCovariances, present);
   const change = await regress(runtime, covariances, { ridge, name });
   const fitted = onWideChannels(wide, present, change);
   const lambda = lambdaOf(covariances, ridge);
   const fit: Fit = { runtime, products, name, present, covariances, lambda, dense, fitted: fitted.weight };
-  const solved = await solveTogether(fit, steps, parts);
+  const solved = await solveTogether(fit, steps, added);
   const changes: Change[] = [];
   for (const [index, step] of steps.entries()) {
-    const part = parts[index] ?? null;
+    const ofAdded = added[index] ?? null;
     changes.push(
-      part === null
-        ? await whenGone(fit, step, solved[index]!)
-        : await whenBack(fit, step, { ...part, regression: solved[index]! }),
+      ofAdded === null
+        ? await changeByRemoval(fit, step, solved[index]!)
+        : await changeByAddition(fit, step, { ...ofAdded, regression: solved[index]! }),
     );
   }
-  const { inputs, outputs, centres } = stacked(wide, changes, all.inputMean);
+  const { inputs, outputs, centres } = stackChanges(wide, changes, wideCovariances.inputMean);
   const names = changeNames(space);
   return new Map([
     [name, scatterColumns(fitted.weight, wide, onto)],
@@ -168,7 +166,7 @@ function wideProjection(
   return { space, units, weight: columns, bias };
 }
 
-/** A tensor [..., channels of the widest alternative] with columns for other units as well, zeros. */
+/** Spreads a tensor's last axis, the channels of all alternatives, over the channels of `onto`; the others are 0. */
 function scatterColumns(
   { shape, data }: Tensor,
   { space, units }: WideProjection,
@@ -185,9 +183,9 @@ function scatterColumns(
   return result;
 }
 
-/** The places of units' channels among those of the widest alternative. */
-function channelsAmong({ space, units: all }: WideProjection, units: readonly number[]): Int32Array {
-  const places = new Map(all.map((unit, place) => [unit, place]));
+/** The places of some units' channels among those of all alternatives. */
+function channelsAmong({ space, units: wide }: WideProjection, units: readonly number[]): Int32Array {
+  const places = new Map(wide.map((unit, place) => [unit, place]));
   return channelsOf(
     units.map((unit) => places.get(unit)!),
     space.unitChannels,
@@ -195,10 +193,10 @@ function channelsAmong({ space, units: all }: WideProjection, units: readonly nu
 }
 
 function stepFrom(present: Int32Array, other: Int32Array): Step {
-  const [gone, back] = [without(present, other), without(other, present)];
-  if (gone.length > 0 === back.length > 0)
+  const [removed, added] = [without(present, other), without(other, present)];
+  if (removed.length > 0 === added.length > 0)
     throw internalError("an alternative has neither more nor fewer units");
-  return gone.length > 0 ? { comes: false, channels: gone } : { comes: true, channels: back };
+  return removed.length > 0 ? { adds: false, channels: removed } : { adds: true, channels: added };
 }
 
 /** The numbers of the first list that the second lacks. */
@@ -207,11 +205,11 @@ function without(list: Int32Array, others: Int32Array): Int32Array {
   return list.filter((place) => !found.has(place));
 }
 
-function partsOf(
+function addedCovariances(
   { inputs, cross, inputMean, inputSquares, residualMean }: Covariances,
   { channels }: Step,
   present: Int32Array,
-): Parts {
+): AddedCovariances {
   const columns = inputMean.length;
   const square = gather(inputs, { columns, rows: channels, chosen: channels });
   for (const [i, channel] of channels.entries()) {
@@ -225,21 +223,21 @@ function partsOf(
 }
 
 /**
- * What every step needs of M^-1, [t, k], by one factorisation: (M^-1)_T where T goes, cov(x_T, x_K) M^-1 where it
- * comes.
+ * Solves for all steps with one factorisation of M, [t, k] each: (M^-1)_TK where T is removed, cov(x_T, x_K) M^-1 where
+ * it is added.
  */
 async function solveTogether(
   { runtime, covariances, lambda, name, present }: Fit,
   steps: readonly Step[],
-  parts: readonly (Parts | null)[],
+  added: readonly (AddedCovariances | null)[],
 ): Promise<readonly Float64Array[]> {
   const k = present.length;
   const starts = [0];
   for (const { channels } of steps) starts.push(starts.at(-1)! + channels.length * k);
   const rows = new Float64Array(starts.at(-1)!);
   for (const [index, { channels }] of steps.entries()) {
-    const part = parts[index];
-    if (part) rows.set(part.between, starts[index]!);
+    const ofAdded = added[index];
+    if (ofAdded) rows.set(ofAdded.between, starts[index]!);
     else
       for (const [i, place] of placesIn(present, channels).entries())
         rows[starts[index]! + i * k + place] = 1;
@@ -248,8 +246,8 @@ async function solveTogether(
   return steps.map((_, index) => solved.subarray(starts[index]!, starts[index + 1]!));
 }
 
-/** @param inverse - (M^-1)_TK, [t, k] */
-async function whenGone(
+/** The change when T is removed. @param inverse - (M^-1)_TK, [t, k] */
+async function changeByRemoval(
   { runtime, name, present, fitted }: Fit,
   { channels }: Step,
   inverse: Float64Array,
@@ -257,30 +255,30 @@ async function whenGone(
   const [t, columns] = [channels.length, present.length];
   const rows = Int32Array.from(channels.keys());
   const places = placesIn(present, channels);
-  const rest = placesIn(present, without(present, channels));
+  const others = placesIn(present, without(present, channels));
   const square = gather(inverse, { columns, rows, chosen: places });
-  const beside = transposed(gather(inverse, { columns, rows, chosen: rest }), rest.length);
+  const beside = transposed(gather(inverse, { columns, rows, chosen: others }), others.length);
   const solved = (await solveSpd(runtime, { matrix: square, rows: beside, ridge: 0, name })).rows;
   const inputs = selectionRows(channels, fitted.shape[1]!);
-  for (const [s, place] of rest.entries()) {
+  for (const [s, place] of others.entries()) {
     for (let i = 0; i < t; i++) inputs[i * fitted.shape[1]! + present[place]!] = solved[s * t + i]!;
   }
   return { outputs: columnsOf(fitted, channels).map((value) => -value), inputs };
 }
 
-/** @param parts - with `regression`, cov(x_T, x_K) M^-1, [t, k] */
-async function whenBack(
+/** The change when T is added. `regression` is cov(x_T, x_K) M^-1, [t, k]. */
+async function changeByAddition(
   { runtime, products, name, present, covariances, lambda, dense }: Fit,
   { channels }: Step,
-  { square, between, cross, regression }: Parts & { readonly regression: Float64Array },
+  { square, between, cross, regression }: AddedCovariances & { readonly regression: Float64Array },
 ): Promise<Change> {
   const [t, k] = [channels.length, present.length];
   const { multiplyTransposed } = products;
   const explained = await multiplyTransposed(matrixOf(regression, k), matrixOf(between, k));
   const matrix = square.map((value, i) => value - explained[i]! + (i % (t + 1) === 0 ? lambda : 0));
-  const known = await multiplyTransposed(matrixOf(covariances.cross, k), matrixOf(regression, k));
+  const fittedCross = await multiplyTransposed(matrixOf(covariances.cross, k), matrixOf(regression, k));
   const columns = columnsOf(dense, channels);
-  const rows = cross.map((value, i) => value - known[i]! + lambda * columns[i]!);
+  const rows = cross.map((value, i) => value - fittedCross[i]! + lambda * columns[i]!);
   const outputs = (await solveSpd(runtime, { matrix, rows, ridge: 0, name })).rows;
   const inputs = selectionRows(channels, dense.shape[1]!);
   for (const [j, place] of present.entries()) {
@@ -289,14 +287,14 @@ async function whenBack(
   return { outputs, inputs };
 }
 
-/** [t, n]: rows that take a channel each. */
+/** One-hot rows that select one channel each, [t, n]. */
 function selectionRows(channels: Int32Array, columns: number): Float64Array {
   const result = new Float64Array(channels.length * columns);
   for (const [i, channel] of channels.entries()) result[i * columns + channel] = 1;
   return result;
 }
 
-/** [C, t] */
+/** The chosen columns of a weight, [C, t]. */
 function columnsOf({ shape, data }: Tensor, chosen: Int32Array): Float64Array {
   const [size = 0, columns = 0] = shape;
   return gather(data, { columns, rows: Int32Array.from({ length: size }, (_, row) => row), chosen });
@@ -311,13 +309,13 @@ function transposed(matrix: Float64Array, columns: number): Float64Array {
   return result;
 }
 
-/** Where some channels stand in a list that has them all, both ascending. */
+/** The places of some channels in a list that contains them, both ascending. */
 function placesIn(list: Int32Array, some: Int32Array): Int32Array {
   const places = new Map(Array.from(list, (channel, place) => [channel, place]));
   return some.map((channel) => places.get(channel)!);
 }
 
-/** The present columns with their change, zeros beside them, and the bias. */
+/** The fitted projection and bias: the present columns with their change, zeros for the other channels. */
 function onWideChannels(
   { weight, bias }: WideProjection,
   present: Int32Array,
@@ -336,8 +334,8 @@ function onWideChannels(
   return { weight: { shape, data: result }, bias: { shape: bias.shape, data: biases } };
 }
 
-/** Changes of as many channels as the largest has. @param means - of x, [n] */
-function stacked(
+/** All changes in one tensor for each factor, padded with zeros to the largest rank. @param means - of x, [n] */
+function stackChanges(
   { weight }: WideProjection,
   changes: readonly Change[],
   means: Float64Array,

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { tensorsOf } from "../../test/plans.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
@@ -41,7 +41,7 @@ const request: DistillRequest = {
 };
 
 describe("distill", () => {
-  it("brings the student nearer to the dense model and leaves both models it was given alone", async () => {
+  test("brings the student nearer to the dense model and leaves both models it was given alone", async () => {
     const before = await tensorsOf(student);
     const { model, curve } = await distill({ ...request, steps: 60 });
     expect(curve.map(({ step }) => step)).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
@@ -53,7 +53,7 @@ describe("distill", () => {
     for (const [name, { data }] of before) expect((await student.weights.read(name)).data).toEqual(data);
   });
 
-  it("learns the same, to the bit, from activations that were kept", async () => {
+  test("learns the same, to the bit, from activations that were kept", async () => {
     const keeping = new Runtime({ threads: 1, memory: { ...ROOMY, keepActivations: true } });
     const programs = vi.spyOn(keeping, "program");
     const [again, kept] = [runtime, keeping].map((own) => distill({ ...request, steps: 3, runtime: own }));
@@ -62,7 +62,7 @@ describe("distill", () => {
     await keeping.close();
   });
 
-  it.each<[string, Partial<DistillRequest>]>([
+  test.each<[string, Partial<DistillRequest>]>([
     ["no sets", { sets: [] }],
     ["a set without windows", { sets: [...sets, { name: "c", weight: 1, windows: [] }] }],
     ["a set without weight", { sets: [{ ...sets[0]!, weight: 0 }] }],
@@ -74,7 +74,7 @@ describe("distill", () => {
     await expect(distill({ ...request, ...change })).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
   });
 
-  it.each([1, 8])("says that training diverged, in %d steps", async (steps) => {
+  test.each([1, 8])("says that training diverged, in %d steps", async (steps) => {
     await expect(distill({ ...request, steps, learningRate: 1e39 })).rejects.toMatchObject({
       code: "NOT_FINITE",
       message: expect.stringMatching(/, after step 1 of training$/),
@@ -82,7 +82,7 @@ describe("distill", () => {
     });
   });
 
-  it("takes a learning rate by the hidden size and by the share of prunable parameters that is missing", async () => {
+  test("takes a learning rate by the hidden size and by the share of prunable parameters that is missing", async () => {
     const rate = (hiddenSize: number, neurons: number): number => {
       const sized = (kept: number): Model =>
         tinyModel({ hiddenSize, layers: [{ neurons: kept, kvGroups: 1, groupSize: 2 }] });
@@ -99,7 +99,7 @@ describe("distill", () => {
     expect(Math.max(...unsaid)).toBe(defaultLearningRate(request));
   });
 
-  it("takes no higher learning rate for more than half removed", () => {
+  test("takes no higher learning rate for more than half removed", () => {
     const sized = (neurons: number): Model => tinyModel({ layers: [{ neurons, kvGroups: 1 }] });
     const rate = (neurons: number): number =>
       defaultLearningRate({ dense: sized(60), student: sized(neurons) });
@@ -107,15 +107,15 @@ describe("distill", () => {
     expect(rate(50)).toBeLessThan(rate(10));
   });
 
-  it("has nothing to learn from itself", async () => {
+  test("has nothing to learn from itself", async () => {
     const { curve } = await distill({ ...request, student: dense, steps: 1 });
     expect(curve[0]!.divergence).toBeLessThan(1e-6);
     expect(curve[0]!.hidden).toBeLessThan(1e-10);
   });
 
-  it("learns nothing from tokens whose hidden states are zero in the dense model", async () => {
+  test("learns nothing from tokens whose hidden states are zero in the dense model", async () => {
     const { data, shape } = await dense.weights.read("model.embed_tokens.weight");
-    // Word 0 is all zero, and stays so from layer to layer at the start of a window.
+    // The embedding of token 0 is 0; at the start of a window its hidden states stay 0 in all layers.
     const rows = { shape, data: data.map((value, i) => (i < dense.spec.hiddenSize ? 0 : value)) };
     const embedding = new Map([["model.embed_tokens.weight", rows]]);
     const spec = {
@@ -141,7 +141,7 @@ describe("distill", () => {
     }
   });
 
-  it("counts hidden states that are far off by their distance, not by its square", async () => {
+  test("counts hidden states that are far off by their distance, not by its square", async () => {
     const spec = {
       layers: student.spec.layers.map((layer) => ({ ...layer, biases: ["down_proj"] as const })),
     };
@@ -156,7 +156,7 @@ describe("distill", () => {
     expect(far / near).toBeLessThan(11);
   });
 
-  it("does the same again with the same seed, and something else with another one", async () => {
+  test("does the same again with the same seed, and something else with another one", async () => {
     const tensors = async (seed: number): Promise<unknown> =>
       tensorsOf((await distill({ ...request, steps: 3, seed })).model);
     const first = await tensors(0);
@@ -166,7 +166,7 @@ describe("distill", () => {
 });
 
 describe("checkpoints", () => {
-  it("let an interrupted run end with the bytes of an uninterrupted one", async () => {
+  test("let an interrupted run end with the bytes of an uninterrupted one", async () => {
     let kept: TrainingSnapshot | undefined;
     /** Keeps a copy of the state at `step`, and is cut off there. */
     const until = (step: number): Checkpoints<TrainingSnapshot> => ({
@@ -189,7 +189,7 @@ describe("checkpoints", () => {
 });
 
 describe("restoreSnapshot", () => {
-  it("takes a curve of any length", () => {
+  test("takes a curve of any length", () => {
     const state = { tensors: new Map(), optimizer: new AdamW(), curve: [] as TrainingStep[] };
     const step = { step: 1, divergence: 1, hidden: 1, learningRate: 1 };
     const curve = new Array<TrainingStep>(300_000).fill(step);
@@ -199,7 +199,7 @@ describe("restoreSnapshot", () => {
 });
 
 describe("planBatches", () => {
-  it("gives sets their share and every window once before any comes again", () => {
+  test("gives sets their share and every window once before any comes again", () => {
     const batches = planBatches(sets, { steps: 6, size: 2, seed: 0 });
     const drawn = batches.flat();
     const of = (set: WeightedTokenSet): readonly Int32Array[] =>
@@ -213,7 +213,7 @@ describe("planBatches", () => {
     }
   });
 
-  it("takes a set's windows in turn", () => {
+  test("takes a set's windows in turn", () => {
     const [set] = sets;
     const row = Array.from({ length: 9 }, (_, start) =>
       windowsInTurn(set!.windows, { start, count: 1 }, { seed: 5, label: `distill ${set!.name}` }),
@@ -221,14 +221,14 @@ describe("planBatches", () => {
     expect(planBatches([set!], { steps: 3, size: 3, seed: 5 }).flat()).toEqual(row.flat());
   });
 
-  it("begins alike whatever the number of steps", () => {
+  test("begins alike whatever the number of steps", () => {
     const short = planBatches(sets, { steps: 3, size: 2, seed: 5 });
     expect(planBatches(sets, { steps: 9, size: 2, seed: 5 }).slice(0, 3)).toEqual(short);
   });
 });
 
 describe("AdamW", () => {
-  it("does what algorithm 2 of the paper says, without decay", () => {
+  test("does what algorithm 2 of the paper says, without decay", () => {
     const optimizer = new AdamW();
     const weights = Float32Array.of(1, -2);
     let [w, m, v] = [1, 0, 0];

@@ -1,15 +1,15 @@
 /**
- * Distillation: trains the pruned model, all weights of its layers, to answer as the dense one does, through our own
- * backward graphs. Loss of a batch of windows, means over tokens t:
+ * Distillation: trains all layer weights of the pruned model to match the dense model, through our own backward graphs.
+ * Loss of a batch of windows, means over tokens t:
  *
  *   KL(p_dense(t) || p(t)) + mean over layers l of huber(|h_l(t) - h_dense,l(t)| / |h_dense,l(t)|)
  *
- * h_l is the residual stream after layer l; relative to its own size, because a few tokens have massive activations
- * (arXiv 2402.17762). A token that has them in the pruned model alone is thousands of times as far off as others.
- * Squared, that would decide a step and, in the optimiser's second moments, the length of the hundred steps after it,
- * so beyond 1 distances count as they are (Huber 1964, doi 10.1214/aoms/1177703732). Embeddings, final norm and head
- * are shared with the dense model and stay. The learning rate rises over the first steps and then falls to a tenth
- * along a cosine.
+ * h_l is the residual stream after layer l; distances are relative to its norm, because a few tokens have massive
+ * activations (arXiv 2402.17762). A token that has them in the pruned model alone is thousands of times as far off as
+ * the others. Its square would dominate a step and, in the optimiser's second moments, the sizes of the next hundred
+ * steps, so beyond 1 the loss is linear (Huber 1964, doi 10.1214/aoms/1177703732). Embeddings, final norm and head are
+ * shared with the dense model and not trained. The learning rate warms up linearly and then falls along a cosine to a
+ * tenth.
  *
  * Based on knowledge distillation (Hinton et al., arXiv 1503.02531) with hints from hidden layers (FitNets, arXiv
  * 1412.6550), as Minitron (arXiv 2407.14679) retrains pruned models.
@@ -46,15 +46,15 @@ import {
 } from "./training_state.ts";
 import { withTensors } from "./with_tensors.ts";
 
-/** Teacher and student, the texts that the one teaches the other on, and for how long. */
+/** Teacher, student, training texts and schedule. */
 export interface DistillRequest {
   readonly dense: Model;
   /** A pruned `dense`, with the same embeddings and head. */
   readonly student: Model;
   readonly runtime: Runtime;
-  /** Windows of more than `TRAINING_TOKENS` are cut into pieces. */
+  /** Windows longer than `TRAINING_TOKENS` are cut into pieces. */
   readonly sets: readonly WeightedTokenSet[];
-  /** BOS, with which pieces begin as windows do; null where the tokenizer puts none before a text. */
+  /** The BOS token that pieces begin with, like windows; null if the tokenizer puts none before a text. */
   readonly leadingId: number | null;
   readonly steps: number;
   /** Highest learning rate, above 0. Absent: `defaultLearningRate`. */
@@ -65,7 +65,7 @@ export interface DistillRequest {
   readonly onProgress?: OnProgress;
 }
 
-/** The trained student, and how its loss fell. */
+/** The trained student, and its loss curve. */
 export interface Distilled {
   readonly model: Model;
   readonly curve: readonly TrainingStep[];
@@ -78,49 +78,47 @@ export interface TrainedTensors {
 }
 
 /**
- * A learning rate, and of which model it was found to be good: its hidden size, and the share of the prunable
- * parameters that it lacked.
+ * A tuned learning rate, with the hidden size and the removed share of the prunable parameters that it was tuned for.
  */
-const KNOWN_RATE = { rate: 4e-4, removed: 0.5, hiddenSize: 576 } as const;
-/** Share of the steps in which the learning rate rises. */
+const TUNED_RATE = { rate: 4e-4, removed: 0.5, hiddenSize: 576 } as const;
+/** Share of the steps over which the learning rate rises. */
 const WARMUP = 0.05;
-/** What is left of the learning rate at the end. */
+/** Final learning rate as a fraction of the highest. */
 const FINAL_RATE = 0.1;
 /**
- * Tokens of a training window, at most. Gradients of a step have less noise where its tokens come from many places, and
- * windows of 128 tokens train better than longer and shorter ones, for texts of 2048 tokens as well
- * (docs/EXPERIMENTS.md).
+ * Largest number of tokens in a training window. Gradients are less noisy when a step's tokens come from many places;
+ * windows of 128 tokens train better than longer and shorter ones, also for texts of 2048 tokens (docs/EXPERIMENTS.md).
  */
 export const TRAINING_TOKENS = 128;
 /** Windows of a step; together one micro-batch. */
 export const BATCH_WINDOWS = 8;
-/** Dense hidden states held at once, bytes; more where those of a single step are more. */
+/** Bytes of the teacher's hidden states held at once; more if a single step's exceed it. */
 export const TEACHER_BYTES: number = 2 ** 28;
 
 /**
- * The highest learning rate when nothing is said: in proportion to the share of the prunable parameters that the
- * student lacks, up to half, since weights from which less was taken have less far to go and lose more to the noise of
- * the gradients; and in inverse proportion to the hidden size, since a step of Adam changes every weight by as much
- * however many a projection adds up (Tensor Programs V, arXiv 2203.03466). docs/EXPERIMENTS.md has what both rest on.
+ * The default of the highest learning rate. It is proportional to the share of the prunable parameters that the student
+ * lacks, up to half: a model that lost less has less far to go, and gradient noise costs it more. It is inversely
+ * proportional to the hidden size: a step of Adam changes every weight by the same amount, however many weights a
+ * projection sums over (Tensor Programs V, arXiv 2203.03466). docs/EXPERIMENTS.md has the measurements for both.
  */
 export function defaultLearningRate({ dense, student }: Pick<DistillRequest, "dense" | "student">): number {
-  const { rate, removed, hiddenSize } = KNOWN_RATE;
+  const { rate, removed, hiddenSize } = TUNED_RATE;
   const missing = 1 - prunableParameters(student.spec) / prunableParameters(dense.spec);
   return (rate * Math.min(1, missing / removed) * hiddenSize) / dense.spec.hiddenSize;
 }
 
 /**
- * Trains. Holds the layers' weights and both moments in float32, and the dense hidden states of a few steps. What is
- * not trained is read from the files of `student`: closing the weights of either closes both.
- * @throws GpruneError NOT_FINITE when training diverges, or where a model is not finite; BAD_ARGUMENT for unusable
- * settings or sets
+ * Trains the student. Holds the layers' weights and both moments in float32, and the dense hidden states of a few
+ * steps. Tensors that are not trained are read from the files of `student`: closing the weights of either closes both.
+ * @throws GpruneError NOT_FINITE when training diverges, or if a model is not finite; BAD_ARGUMENT for unusable
+ *   settings or sets
  */
 export async function distill(request: DistillRequest): Promise<Distilled> {
   const { tensors, curve } = await trainTensors(request);
   return { model: withTensors(request.student, tensors), curve };
 }
 
-/** What `distill` puts into the model, as plain values. @throws GpruneError as it does */
+/** The tensors that `distill` puts into the student, and the loss curve. @throws GpruneError as `distill` */
 export async function trainTensors(request: DistillRequest): Promise<TrainedTensors> {
   const { dense, steps, seed, leadingId, learningRate = defaultLearningRate(request) } = request;
   const { checkpoints = NO_CHECKPOINTS, onProgress = silent } = request;
@@ -128,24 +126,24 @@ export async function trainTensors(request: DistillRequest): Promise<TrainedTens
   const sets = request.sets.map((set) => splitWindows(set, TRAINING_TOKENS, leadingId));
   const batches = planBatches(sets, { steps, size: BATCH_WINDOWS, seed });
   const training = await Training.start({ ...request, learningRate });
-  const kept = await checkpoints.restore();
-  if (kept !== undefined) restoreSnapshot(training.state, kept);
+  const restored = await checkpoints.restore();
+  if (restored !== undefined) restoreSnapshot(training.state, restored);
   const { curve, tensors } = training.state;
-  const perStep = tokensOf(batches[0]!) * 4 * dense.spec.hiddenSize;
-  const lot = Math.max(1, Math.floor(TEACHER_BYTES / (perStep * dense.spec.layers.length)));
-  const ofTraining = (error: unknown): never => {
+  const bytesOfLayer = tokensOf(batches[0]!) * 4 * dense.spec.hiddenSize;
+  const lot = Math.max(1, Math.floor(TEACHER_BYTES / (bytesOfLayer * dense.spec.layers.length)));
+  const rethrow = (error: unknown): never => {
     throw asDivergence(error, curve.length, learningRate);
   };
   while (curve.length < steps) {
     const lessons = await training.teach(batches.slice(curve.length, curve.length + lot));
     for (const lesson of lessons) {
-      const measured = await training.step(lesson, { step: curve.length + 1, steps }).catch(ofTraining);
+      const measured = await training.step(lesson, { step: curve.length + 1, steps }).catch(rethrow);
       curve.push(measured);
       onProgress(stepEvent(curve.length, steps, measured));
       await checkpoints.reached(() => snapshotOf(training.state));
     }
   }
-  await requireFiniteTensors(tensors).catch(ofTraining);
+  await requireFiniteTensors(tensors).catch(rethrow);
   return { tensors, curve };
 }
 
@@ -153,7 +151,7 @@ async function requireFiniteTensors(tensors: ReadonlyMap<string, Tensor>): Promi
   for (const [name, tensor] of tensors) requireFiniteWeight(name, tensor, "trained");
 }
 
-/** What is not finite in the student after steps of training has become so in them. @returns the error to throw */
+/** Reports values that are not finite as divergence once there was a step. @returns the error to throw */
 function asDivergence(error: unknown, steps: number, learningRate: number): unknown {
   if (!(error instanceof GpruneError) || error.code !== "NOT_FINITE" || steps === 0) return error;
   return error.inOtherWords({
@@ -174,7 +172,7 @@ function stepEvent(done: number, total: number, { divergence }: TrainingStep): P
   };
 }
 
-/** A batch with what the dense model makes of it. */
+/** A batch of windows with the teacher's hidden states. */
 interface Lesson {
   readonly windows: readonly Int32Array[];
   /** Dense hidden states after every layer by micro-batch, [B, T, C]. */
@@ -183,6 +181,7 @@ interface Lesson {
 
 type RatedRequest = DistillRequest & { readonly learningRate: number };
 
+/** Teacher, student and optimiser during training. */
 class Training {
   readonly state: TrainingState;
   readonly #teacher: DecoderRunner;
@@ -197,7 +196,7 @@ class Training {
     this.#learningRate = learningRate;
   }
 
-  /** Copies all layer weights of the student, which will change. */
+  /** Starts with a copy of all layer weights of the student, which training changes in place. */
   static async start(request: RatedRequest): Promise<Training> {
     const { student } = request;
     const tensors = new Map<string, Tensor>();
@@ -214,9 +213,9 @@ class Training {
   async teach(batches: readonly (readonly Int32Array[])[]): Promise<readonly Lesson[]> {
     const groups: MicroBatch[][] = [];
     for (const windows of batches) groups.push([...(await embedWindows(this.#teacher, windows))]);
-    const all = groups.flat();
-    const hidden: Tensor[][] = all.map(() => []);
-    await forwardLayers(this.#teacher, all, {
+    const microBatches = groups.flat();
+    const hidden: Tensor[][] = microBatches.map(() => []);
+    await forwardLayers(this.#teacher, microBatches, {
       stage: "distill",
       onProgress: silent,
       onOutputs: (_layer, batch, outputs) => hidden[batch]!.push(outputs.hidden!),
@@ -230,7 +229,7 @@ class Training {
     });
   }
 
-  /** One step of training. */
+  /** One training step: forward, backward layer by layer, and the optimiser's update of each layer. */
   async step(
     { windows, hidden }: Lesson,
     { step, steps }: { readonly step: number; readonly steps: number },
@@ -246,12 +245,12 @@ class Training {
     const layers = this.#student.model.spec.layers.length;
     const weight = 1 / layers;
     let hiddenLoss = 0;
-    const pull = (batch: number, layer: number, state: Tensor): void => {
+    const addHiddenLoss = (batch: number, layer: number, state: Tensor): void => {
       const gradient = batches[batch]!.hidden;
       const loss = addHiddenGradient(gradient, { state, target: hidden[batch]![layer]!, weight });
       hiddenLoss += loss / layers;
     };
-    for (const [batch, state] of last.entries()) pull(batch, layers - 1, state);
+    for (const [batch, state] of last.entries()) addHiddenLoss(batch, layers - 1, state);
     const gradients = new GradientSum();
     await backwardLayers(this.#student, batches, {
       ...reporting,
@@ -259,7 +258,7 @@ class Training {
       inputs,
       onOutputs: async ({ index }, batch, outputs) => {
         gradients.add(outputs);
-        if (index > 0) pull(batch, index - 1, await inputs.get(index, batch));
+        if (index > 0) addHiddenLoss(batch, index - 1, await inputs.get(index, batch));
       },
       onLayer: ({ index }) => this.#update(index, gradients.take(), { time: step, rate }),
     });
@@ -300,14 +299,17 @@ class GradientSum {
   }
 }
 
-/** d^2 up to 1, and from there on a straight line with the same slope. */
+/** d^2 up to 1, 2 d - 1 beyond. */
 function huber(distance: number): number {
   return distance <= 1 ? distance ** 2 : 2 * distance - 1;
 }
 
 /**
- * Adds to a gradient [B, T, C] that of weight * sum over sequences of mean over tokens of huber(|state - target| /
- * |target|), to which a token without a size adds nothing.
+ * Adds to `gradient` [B, T, C] the gradient of
+ *
+ *   weight * sum over sequences of mean over tokens of huber(|state - target| / |target|)
+ *
+ * to which a token with target 0 adds nothing.
  * @returns that sum for weight 1
  */
 function addHiddenGradient(

@@ -1,6 +1,6 @@
 /**
- * Which windows every training step sees: a pure function of sets and seed, so that a run that was interrupted goes on
- * with exactly the windows it would have had.
+ * The windows of every training step: a pure function of sets and seed, so that an interrupted run goes on with exactly
+ * the windows it would have had.
  */
 
 import { requireCount, requireSome } from "../base/arguments.ts";
@@ -9,10 +9,10 @@ import { requireCounting } from "../calibrate/measured_sets.ts";
 import { windowsInTurn } from "../calibrate/windows.ts";
 
 /**
- * The windows of `steps` batches of `size`. The next window is always of the set that is furthest behind its share, and
- * a set's windows come in a new random order each time round.
- * @throws GpruneError BAD_ARGUMENT for no sets, a set without tokens or weight, or numbers that are not whole and
- * positive
+ * The windows of `steps` batches of `size`. The next window is always from the set that is furthest behind its share; a
+ * set's windows come in a new random order in every epoch.
+ * @throws GpruneError BAD_ARGUMENT for no sets, a set without tokens or weight, or numbers that are not positive
+ * integers
  */
 export function planBatches(
   sets: readonly WeightedTokenSet[],
@@ -33,13 +33,13 @@ export function planBatches(
   );
 }
 
-/** Gives a set's windows in turn, place by place from 0; all are put in order once for each time that they come. */
+/** Gives a set's windows one after the other, for places 0, 1, 2, ...; every epoch is shuffled when it begins. */
 function turnsOf({ name, windows }: WeightedTokenSet, seed: number): (place: number) => Int32Array {
   const count = windows.length;
-  let turn: readonly Int32Array[] = [];
+  let epoch: readonly Int32Array[] = [];
   return (place) => {
     const at = place % count;
-    if (at === 0) turn = windowsInTurn(windows, { start: place, count }, { seed, label: `distill ${name}` });
-    return turn[at]!;
+    if (at === 0) epoch = windowsInTurn(windows, { start: place, count }, { seed, label: `distill ${name}` });
+    return epoch[at]!;
   };
 }

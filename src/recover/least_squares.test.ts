@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { layerValues } from "../../test/layer_values.ts";
 import { momentsOver } from "../../test/moments.ts";
 import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
@@ -73,7 +73,7 @@ const everything: fc.Arbitrary<TinyModelOptions> = fc
   }));
 
 describe("refitLeastSquares", () => {
-  it("leaves an unpruned model as it is", async () => {
+  test("leaves an unpruned model as it is", async () => {
     await fc.assert(
       fc.asyncProperty(everything, async (options) => {
         const dense = tinyModel(options);
@@ -85,7 +85,7 @@ describe("refitLeastSquares", () => {
     );
   });
 
-  it("changes nothing but output projections, and has every tensor of its spec", async () => {
+  test("changes nothing but output projections, and has every tensor of its spec", async () => {
     const cases = everything
       .map(tinyModel)
       .chain((model) => plansFor(model.spec).map((plan) => ({ dense: model, plan })));
@@ -105,7 +105,7 @@ describe("refitLeastSquares", () => {
     );
   });
 
-  it.each([{ biases: [] }, { biases: PROJECTIONS }])(
+  test.each([{ biases: [] }, { biases: PROJECTIONS }])(
     "recovers duplicate units exactly, $biases",
     async ({ biases }) => {
       const layer = { neurons: 6, kvGroups: 2, groupSize: 2, biases };
@@ -124,34 +124,37 @@ describe("refitLeastSquares", () => {
     },
   );
 
-  it.each(["kv", "ffn"] as const)("with a huge ridge compensates weighted means alone: %s", async (kind) => {
-    const projection = kind === "kv" ? "o_proj" : "down_proj";
-    const dense = tinyModel({ layers: [{}, { biases: [projection] }], seed: 5 });
-    const plan = makePlan(dense.spec, { [`layers.1.${kind}`]: [1] });
-    const refitted = await refit(dense, plan, { ridge: 1e12 });
-    const pruned = applyPlan(dense, plan);
-    expect(refitted.spec).toEqual(pruned.spec);
-    const samples = await samplesOf(dense, kind);
-    const [weight, bias] = await Promise.all(
-      (["weight", "bias"] as const).map((part) => dense.weights.read(projectionName(1, projection, part))),
-    );
-    const { removed } = channelsOf(dense, plan, kind);
-    const expected = bias!.data.map((value, c) => {
-      const lost = removed.map((j) => {
-        const mean = samples.reduce((sum, { x, tokenWeight }) => sum + tokenWeight * x[j]!, 0);
-        return weight!.data[c * weight!.shape[1]! + j]! * mean;
+  test.each(["kv", "ffn"] as const)(
+    "with a huge ridge compensates weighted means alone: %s",
+    async (kind) => {
+      const projection = kind === "kv" ? "o_proj" : "down_proj";
+      const dense = tinyModel({ layers: [{}, { biases: [projection] }], seed: 5 });
+      const plan = makePlan(dense.spec, { [`layers.1.${kind}`]: [1] });
+      const refitted = await refit(dense, plan, { ridge: 1e12 });
+      const pruned = applyPlan(dense, plan);
+      expect(refitted.spec).toEqual(pruned.spec);
+      const samples = await samplesOf(dense, kind);
+      const [weight, bias] = await Promise.all(
+        (["weight", "bias"] as const).map((part) => dense.weights.read(projectionName(1, projection, part))),
+      );
+      const { removed } = channelsOf(dense, plan, kind);
+      const expected = bias!.data.map((value, c) => {
+        const lost = removed.map((j) => {
+          const mean = samples.reduce((sum, { x, tokenWeight }) => sum + tokenWeight * x[j]!, 0);
+          return weight!.data[c * weight!.shape[1]! + j]! * mean;
+        });
+        return lost.reduce((sum, part) => sum + part, value);
       });
-      return lost.reduce((sum, part) => sum + part, value);
-    });
-    const after = await tensorsOf(refitted);
-    const name = projectionName(1, projection, "bias");
-    expect(largestDifference(after.get(name)!.data, expected)).toBeLessThan(1e-5);
-    for (const [other, { data }] of await tensorsOf(pruned)) {
-      if (other !== name) expect(largestDifference(after.get(other)!.data, data)).toBeLessThan(1e-6);
-    }
-  });
+      const after = await tensorsOf(refitted);
+      const name = projectionName(1, projection, "bias");
+      expect(largestDifference(after.get(name)!.data, expected)).toBeLessThan(1e-5);
+      for (const [other, { data }] of await tensorsOf(pruned)) {
+        if (other !== name) expect(largestDifference(after.get(other)!.data, data)).toBeLessThan(1e-6);
+      }
+    },
+  );
 
-  it.each(["kv", "ffn"] as const)("stands where the objective is flat: %s", async (kind) => {
+  test.each(["kv", "ffn"] as const)("stands where the objective is flat: %s", async (kind) => {
     const dense = tinyModel({ layers: [{ biases: ["down_proj"] }, {}], seed: 7 });
     const plan = makePlan(dense.spec, { "layers.0.ffn": [0, 2, 5], [`layers.1.${kind}`]: [1] });
     const ridge = 0.05;
@@ -166,7 +169,7 @@ describe("refitLeastSquares", () => {
     }
   });
 
-  it.each([11, 12, 13])("comes closer to the dense model than mean compensation, seed %i", async (seed) => {
+  test.each([11, 12, 13])("comes closer to the dense model than mean compensation, seed %i", async (seed) => {
     const layers = [{ neurons: 24 }, { neurons: 24 }, { neurons: 24 }];
     const dense = tinyModel({ layers, seed });
     const keep = Array.from({ length: 12 }, (_, i) => 2 * i);
@@ -182,7 +185,7 @@ describe("refitLeastSquares", () => {
     expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(before);
   });
 
-  it.each([0, 1000])("means stand in where the units that stay are always %d", async (constant) => {
+  test.each([0, 1000])("means stand in where the units that stay are always %d", async (constant) => {
     // gelu and silu of a gate without weights are constants, times a constant of up.
     const layer = { biases: ["gate_proj", "up_proj", "down_proj"] } as const;
     const model = tinyModel({ layers: [layer, layer], seed: 2 });
@@ -204,7 +207,7 @@ describe("refitLeastSquares", () => {
     expect(meanSquare(await outputsOf(refitted), expected)).toBeLessThan(lost);
   });
 
-  it("reports progress up to the end", async () => {
+  test("reports progress up to the end", async () => {
     const dense = tinyModel({ layers: Array.from({ length: 7 }, () => ({ neurons: 8 })) });
     const events: number[] = [];
     const onProgress = ({ done, total }: { done: number; total: number }) => events.push(done / total);
@@ -213,7 +216,7 @@ describe("refitLeastSquares", () => {
     expect(events.at(-1)).toBe(1);
   });
 
-  it.each([
+  test.each([
     ["a ridge of zero", { ridge: 0 }],
     ["a ridge that is no number", { ridge: Number.NaN }],
   ])("refuses %s", async (_, change) => {
@@ -223,7 +226,7 @@ describe("refitLeastSquares", () => {
     await expect(refused).rejects.toMatchObject({ code: "BAD_ARGUMENT" });
   });
 
-  it.each([
+  test.each([
     ["none", new Map(), 0],
     ["a narrower model's", new Map([["layers.0.ffn", { channels: 3 }]]), 3],
   ] as const)("refuses moments that are not the model's, %s", async (_, given, got) => {
@@ -241,7 +244,7 @@ describe("refitLeastSquares", () => {
     });
   });
 
-  it("names the projection whose moments are not finite", async () => {
+  test("names the projection whose moments are not finite", async () => {
     const model = tinyModel();
     // The layer's output is finite; the squares of down_proj's inputs are not, in float32.
     const scaled = new Map<string, Tensor>();

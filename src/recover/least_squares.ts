@@ -1,22 +1,22 @@
 /**
- * Least squares: o_proj and down_proj of every layer are refitted so that what is left of the layer puts out what the
- * dense one does, without training.
+ * Least squares: refits o_proj and down_proj of every layer so that the kept units reproduce the output of all, without
+ * training.
  *
- * With x the inputs of the output projection in the dense model, K those that are kept, R those that are removed, W its
- * dense columns:
+ * With x the inputs of the output projection in the dense model, K the kept ones, R the removed ones, W the dense
+ * weight:
  *
  *   minimise over D, e:  E |W_R x_R - D x_K - e|^2 + lambda |D|^2,   then W' = W_K + D,  b' = b + e
  *
- * E weighs every calibration set by its weight, not its size, and the tokens of a micro-batch by the inverse of their
- * size in the stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine stay near W_K;
- * the means of removed units end up in b'. All that is needed of the texts are the moments of x (calibrate/moments.ts),
- * whatever K is: cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
+ * E weighs every calibration set by its weight, not its size, and a micro-batch's tokens by the inverse root mean
+ * square of their residual stream; lambda = ridge * mean variance of x_K. Directions that the texts hardly determine
+ * stay near W_K; the means of removed units end up in b'. The texts enter only by the moments of x
+ * (calibrate/moments.ts), whatever K is: cov(W_R x_R, x_K) = W_R cov(x_R, x_K).
  *
- * Everything is fitted on the dense model's own stream, so that layers are independent. Fitting each layer on the
- * stream of the layers refitted before it, to repair what those got wrong as well, looks a little better on unseen
- * windows of the calibration texts and is far worse on other kinds of text: the errors of a damaged model belong to the
- * texts it was fitted on; docs/EXPERIMENTS.md has the numbers. A ridge of 10 % of the variance is what kinds of text
- * that the fit did not see want, too.
+ * Layers are fitted independently, all on the dense model's residual stream. Fitting each layer on the stream of the
+ * layers refitted before it, so that it also corrects their errors, is a little better on unseen windows of the
+ * calibration texts and far worse on other kinds of text: the errors are specific to the texts that were fitted. A
+ * ridge of 10 % of the variance is best for kinds of text that the fit did not see, too; docs/EXPERIMENTS.md has the
+ * numbers.
  *
  * Based on the output reconstruction of channel pruning (He et al., arXiv 1707.06168), in its symmetric form.
  */
@@ -47,7 +47,7 @@ import { type Alternatives, fitAlternatives } from "./alternatives.ts";
 import { covariancesOf, type DenseProjection, regress } from "./regression.ts";
 import { withTensors } from "./with_tensors.ts";
 
-/** The dense model, the plan that it is pruned by, and the moments of its activations that the fit rests on. */
+/** The dense model, the plan that it is pruned by, and the moments of its activations to fit from. */
 export interface LeastSquaresRequest {
   readonly dense: Model;
   readonly plan: PruningPlan;
@@ -57,30 +57,30 @@ export interface LeastSquaresRequest {
   /** Pull towards the unfitted weights, as a fraction of the mean variance of the projection's inputs; > 0. */
   readonly ridge?: number;
   /**
-   * Fits other widths as well: the projections of these spaces have the plan's units and are fitted as if the first
-   * list were all, and beside them are the changes to the other lists (alternatives.ts). The plan may keep units that
-   * are in no list.
+   * Fits alternative widths of these spaces as well. Their projections have columns for all of the plan's units, but
+   * are fitted on those of the first list; the changes to the other lists are added as tensors (alternatives.ts). The
+   * plan may keep units that are in no list.
    */
   readonly alternatives?: Alternatives | undefined;
   readonly onProgress?: OnProgress;
-  /** The stage for progress; `recover` when absent. */
+  /** Name of the stage in progress events; `recover` when absent. */
   readonly stage?: string | undefined;
   /** Keeps its state between layers. */
   readonly checkpoints?: Checkpoints<Refitted>;
-  /** The layer before which it ends; all layers when absent. */
+  /** Layer before which the fit ends; all layers are fitted when absent. */
   readonly end?: number;
 }
 
-/** The refitted projections: their tensors by name, and the layers so far with the biases they gained. */
+/** The tensors of the refitted projections by name, and the layers so far with the biases that they gained. */
 export interface Refitted {
   readonly layers: readonly LayerSpec[];
   readonly tensors: ReadonlyMap<string, AnyTensor>;
 }
 
 /**
- * The pruned model with refitted output projections, each with a bias. Holds one projection and one matrix of
- * covariances at a time, and the new weights unless the memory policy puts them elsewhere. It reads the files of
- * `dense`: closing the weights of either closes both.
+ * The pruned model with refitted output projections, each with a bias. Holds one projection and one covariance matrix
+ * at a time, and the new weights unless the memory policy stores them in files. It reads the files of `dense`: closing
+ * the weights of either closes both.
  * @throws GpruneError BAD_PLAN when the plan is not for this model, BAD_ARGUMENT for an unusable ridge or moments of
  *   other spaces, NOT_FINITE naming the tensor that is not finite
  */
@@ -89,16 +89,16 @@ export async function refitLeastSquares(request: LeastSquaresRequest): Promise<M
   return withTensors(applyPlan(request.dense, request.plan), tensors, { layers });
 }
 
-/** What `refitLeastSquares` puts into the model, as plain values. */
+/** The tensors that `refitLeastSquares` puts into the model. @throws GpruneError as `refitLeastSquares` */
 export async function refitProjections(request: LeastSquaresRequest): Promise<Refitted> {
   const { dense, plan, runtime, ridge = 0.1, alternatives = {}, stage = "recover" } = request;
   const { onProgress = silent, checkpoints = NO_CHECKPOINTS, end = dense.spec.layers.length } = request;
   requirePositive("ridge", ridge);
   const pruned = applyPlan(dense, plan).spec.layers;
-  const kept = await checkpoints.restore();
-  const layers = [...(kept?.layers ?? [])];
+  const restored = await checkpoints.restore();
+  const layers = [...(restored?.layers ?? [])];
   const fitted = new StashedTensors(() => stashFor(runtime.memory, "refitted weights"));
-  for (const [name, tensor] of kept?.tensors ?? []) await fitted.set(name, tensor);
+  for (const [name, tensor] of restored?.tensors ?? []) await fitted.set(name, tensor);
   for (let index = layers.length; index < end; index++) {
     let spec = pruned[index]!;
     for (const space of spacesOf(dense.spec).filter(({ layer }) => layer === index)) {
@@ -117,21 +117,21 @@ export async function refitProjections(request: LeastSquaresRequest): Promise<Re
   return { layers, tensors: fitted.tensors };
 }
 
-/** The kept columns changed by what the moments say, and the bias; or those of several widths. */
+/** The refitted projection and bias of a space, by tensor name; with alternatives, those of `fitAlternatives`. */
 async function fitSpace(
   { dense, plan, runtime, moments, ridge }: LeastSquaresRequest & { readonly ridge: number },
   space: Space,
   alternatives: Alternatives[string] | undefined,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const projection = await denseProjection(dense, space);
-  const own = requireMoments(moments, space);
+  const spaceMoments = requireMoments(moments, space);
   const keep = keptUnits(plan.keep, space);
   if (alternatives !== undefined) {
-    return fitAlternatives(runtime, own, { space, projection, alternatives, onto: keep, ridge });
+    return fitAlternatives(runtime, spaceMoments, { space, projection, alternatives, onto: keep, ridge });
   }
   const { unitChannels: blockSize } = space;
   const name = projectionName(space.layer, OUTPUT_PROJECTION[space.kind]);
-  const covariances = await covariancesOf(await compileProducts(runtime), own, {
+  const covariances = await covariancesOf(await compileProducts(runtime), spaceMoments, {
     projection,
     kept: channelsOf(keep, blockSize),
     removed: channelsOf(removedUnits(plan, space), blockSize),
@@ -143,18 +143,18 @@ async function fitSpace(
   ]);
 }
 
-/** @throws GpruneError BAD_ARGUMENT when there are none of the space, or of another number of channels */
+/** @throws GpruneError BAD_ARGUMENT if the space has no moments, or those of another number of channels */
 function requireMoments(moments: Moments, space: Space): SpaceMoments {
-  const own = moments.get(space.id);
-  const [expected, found] = [channelCount(space), own?.mean.length ?? 0];
-  if (own !== undefined && found === expected) return own;
+  const spaceMoments = moments.get(space.id);
+  const [expected, found] = [channelCount(space), spaceMoments?.mean.length ?? 0];
+  if (spaceMoments !== undefined && found === expected) return spaceMoments;
   const message = `moments of ${space.id}: expected those of ${expected} channels, got ${found}`;
   throw new GpruneError("BAD_ARGUMENT", message, {
     hint: "Gather them on the model that is refitted, with every set that is to count (gatherEvidence, fitted).",
   });
 }
 
-/** A space's output projection in the dense model; a bias of zeros where it has none. */
+/** A space's output projection in the dense model, with a bias of zeros if it has none. */
 async function denseProjection({ spec, weights }: Model, { layer, kind }: Space): Promise<DenseProjection> {
   const projection = OUTPUT_PROJECTION[kind];
   const weight = await weights.read(projectionName(layer, projection));

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { plansFor, tensorsOf, tinyOptions } from "../../test/plans.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
@@ -13,7 +13,7 @@ const cases = tinyOptions
   .chain((model) => plansFor(model.spec).map((plan) => ({ model, plan })));
 
 describe("compensateMeans", () => {
-  it("keeps the mean output of every output projection", async () => {
+  test("keeps the mean output of every output projection", async () => {
     await fc.assert(
       fc.asyncProperty(cases, async ({ model, plan }) => {
         const activations = randomActivations(model.spec);
@@ -38,7 +38,7 @@ describe("compensateMeans", () => {
     );
   });
 
-  it("changes nothing but biases of output projections, and has every tensor of its spec", async () => {
+  test("changes nothing but biases of output projections, and has every tensor of its spec", async () => {
     await fc.assert(
       fc.asyncProperty(cases, async ({ model, plan }) => {
         const stats = statsOfActivations(randomActivations(model.spec));
@@ -55,7 +55,7 @@ describe("compensateMeans", () => {
     );
   });
 
-  it("adds no bias where nothing is removed", async () => {
+  test("adds no bias where nothing is removed", async () => {
     const model = tinyModel();
     const stats = statsOfActivations(randomActivations(model.spec));
     const whole = await compensateMeans(model, keepAll(model.spec), stats);
@@ -64,7 +64,7 @@ describe("compensateMeans", () => {
     expect(some.spec.layers.map(({ biases }) => biases)).toEqual([[], ["o_proj"]]);
   });
 
-  it("names a bias that overflows", async () => {
+  test("names a bias that overflows", async () => {
     const model = tinyModel();
     const stats = statsOfActivations(randomActivations(model.spec));
     const ffn = stats.spaces.get("layers.0.ffn")!;

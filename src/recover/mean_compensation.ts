@@ -1,12 +1,12 @@
 /**
- * Mean compensation: what the removed units put out on average goes into a bias of the output projection.
+ * Mean compensation: the mean output of the removed units is added to the bias of the output projection.
  *
  * b' = b + W[:, removed] @ mean[removed],   mean_j = sum over tokens of x_j / tokens
  *
  * W is down_proj [C, F] or o_proj [C, N*H] of the dense model, x its input, removed the channels of the removed
- * units. With it the block's output keeps its mean over the calibration data. Source: FLAP (arXiv 2312.11983)
- * lib/prune.py `compress` @3bb57db, which stores the means in half precision; here they are float64 and the bias
- * is rounded once, to float32.
+ * units. So the block's output keeps its mean over the calibration data. Source: FLAP (arXiv 2312.11983) lib/prune.py
+ * `compress` @3bb57db, which stores the means in half precision; here they are float64 and the bias is rounded once, to
+ * float32.
  */
 import { type CalibrationStats, channelMeans } from "../calibrate/stats.ts";
 import { GpruneError } from "../errors.ts";
@@ -19,11 +19,11 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { withTensors } from "./with_tensors.ts";
 
 /**
- * The pruned model with compensated biases. One output projection is read at a time, C numbers of it are kept. It reads
- * the files of `model`: closing the weights of either closes both.
+ * The pruned model with compensated biases. Reads one output projection at a time and keeps one bias [C] of each. It
+ * reads the files of `model`: closing the weights of either closes both.
  * @param model - the dense model, on which the statistics were taken
  * @param stats - one set, or several pooled
- * @throws GpruneError BAD_PLAN when the plan is not for this model, NOT_FINITE naming a bias that is no number
+ * @throws GpruneError BAD_PLAN if the plan is not for this model, NOT_FINITE naming a bias that is not finite
  */
 export async function compensateMeans(
   model: Model,
@@ -34,7 +34,7 @@ export async function compensateMeans(
   return withTensors(applyPlan(model, plan), tensors, { layers });
 }
 
-/** The biases that `compensateMeans` puts into the model, and the layers that have them. @throws as it does */
+/** The biases that `compensateMeans` puts into the model, and its layers. @throws GpruneError as `compensateMeans` */
 export async function compensatedBiases(
   model: Model,
   plan: PruningPlan,

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { inMemory } from "../../test/moments.ts";
 import { randomWindows } from "../../test/random_windows.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
@@ -14,7 +14,7 @@ const model = tinyModel();
 const set = { name: "a", weight: 1, windows: randomWindows([8, 8, 8]) };
 const measured = measuredSets([set], [set]);
 
-/** Passes elsewhere, which find this. */
+/** Remote passes with these results. */
 function elsewhere(found: RemoteActivations): ConnectedPasses {
   const none = (): never => {
     throw new Error("not asked for");
@@ -26,14 +26,14 @@ function elsewhere(found: RemoteActivations): ConnectedPasses {
 }
 
 describe("runPasses", () => {
-  it("takes what was found elsewhere", async () => {
+  test("takes what was found elsewhere", async () => {
     const found: Activations = { stats: new Map(), moments: new Map() };
     const { stats, moments } = await runPasses(model, runtime, elsewhere(found)).activations(measured);
     expect(stats).toBe(found.stats);
     expect(moments).toBe(found.moments);
   });
 
-  it("computes statistics and moments where moments found elsewhere may have other bits", async () => {
+  test("computes statistics and moments where moments found elsewhere may have other bits", async () => {
     const unsure = elsewhere({ stats: new Map(), moments: null });
     const found = await runPasses(model, runtime, unsure).activations(measured);
     const expected = await runPasses(model, runtime).activations(measured);

@@ -1,5 +1,6 @@
 /**
- * All passes over texts that a run asks for: those of calibration and evaluation, and refitting from what they found.
+ * All passes over texts that a run needs: those of calibration and evaluation, and refitting from the moments they
+ * gather.
  */
 
 import type { Reporting } from "../base/progress.ts";
@@ -13,46 +14,50 @@ import type { PruningPlan } from "../prune/plan.ts";
 import type { Alternatives } from "./alternatives.ts";
 import { type Refitted, refitProjections } from "./least_squares.ts";
 
-/** What is to be refitted, on the model that is pruned. */
+/** A refit of the model that is pruned, by least squares. */
 export interface RefitRequest extends Reporting {
   readonly plan: PruningPlan;
   readonly moments: Moments;
-  /** Other widths, to be fitted as well. */
+  /** Alternative widths to fit as well. */
   readonly alternatives?: Alternatives | undefined;
   readonly checkpoints: Checkpoints<Refitted>;
 }
 
+/** Passes over texts, and the refit that follows from them. */
 export interface RunPasses extends Passes {
   /** As `refitProjections`. */
-  refit(order: RefitRequest): Promise<Refitted>;
+  refit(request: RefitRequest): Promise<Refitted>;
 }
 
-/** What other machines found; moments are null when they cannot give the bits that one process gives. */
+/**
+ * Activation statistics from other machines; moments are null if theirs would differ in bits from a single process's.
+ */
 export interface RemoteActivations extends Pick<Activations, "stats"> {
   readonly moments: Moments | null;
 }
 
-/** Passes that hold connections, of which one may be left to the run itself. */
+/** Passes that hold connections. Moments may be left to the run's own process. */
 export interface ConnectedPasses extends Omit<RunPasses, "activations"> {
   activations(sets: readonly MeasuredSet[], options?: CalibrateOptions): Promise<RemoteActivations>;
   close(): Promise<void>;
 }
 
 /**
- * Passes that this process computes, or that others do where some are opened. @param dense - the model that is pruned
+ * The passes of a run: `opened` if given, else those of this process.
+ * @param dense - the model that is pruned
  */
 export function runPasses(dense: Model, runtime: Runtime, opened?: ConnectedPasses): RunPasses {
   const local = localPasses(dense, runtime);
   if (opened === undefined)
-    return { ...local, refit: (order) => refitProjections({ dense, runtime, ...order }) };
+    return { ...local, refit: (request) => refitProjections({ dense, runtime, ...request }) };
   return {
-    activations: async (...given) => {
-      const { stats, moments } = await opened.activations(...given);
-      return moments === null ? local.activations(...given) : { stats, moments };
+    activations: async (...args) => {
+      const { stats, moments } = await opened.activations(...args);
+      return moments === null ? local.activations(...args) : { stats, moments };
     },
-    gateStatistics: (...given) => opened.gateStatistics(...given),
-    slopes: (...given) => opened.slopes(...given),
-    losses: (...given) => opened.losses(...given),
-    refit: (order) => opened.refit(order),
+    gateStatistics: (...args) => opened.gateStatistics(...args),
+    slopes: (...args) => opened.slopes(...args),
+    losses: (...args) => opened.losses(...args),
+    refit: (request) => opened.refit(request),
   };
 }

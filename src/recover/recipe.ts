@@ -1,4 +1,4 @@
-/** Makes models from recipes: what a pruned model has to be elsewhere, in plain values. */
+/** Makes models from recipes, the plain values from which other machines make the same pruned model. */
 import type { MadeModel, ModelRecipe } from "../calibrate/passes.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
 import type { Model } from "../model/model.ts";
@@ -8,7 +8,7 @@ import { compensatedBiases } from "./mean_compensation.ts";
 import { withTensors } from "./with_tensors.ts";
 
 /**
- * The model that a recipe makes of the dense one. @throws GpruneError BAD_PLAN when the kept units are not the model's
+ * The model that a recipe makes of the dense one. @throws GpruneError BAD_PLAN if the kept units are not the model's
  */
 export function makeModel(dense: Model, recipe: ModelRecipe): MadeModel {
   const { keep, tensors, layers } = recipe;
@@ -18,7 +18,7 @@ export function makeModel(dense: Model, recipe: ModelRecipe): MadeModel {
 }
 
 /**
- * The model that keeps these units and has the means of the others in its biases.
+ * The model with only these units, and the mean outputs of the others in its biases.
  * @throws GpruneError as `compensateMeans`
  */
 export async function makeCompensated(dense: Model, keep: Keep, stats: CalibrationStats): Promise<MadeModel> {

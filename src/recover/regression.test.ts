@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { maxDifference } from "../../test/numbers.ts";
 import { gramParts, MomentSums, momentFeeds, type SpaceMoments } from "../calibrate/moments.ts";
 import { compileProducts } from "../graph/runtime/double_products.ts";
@@ -11,13 +11,13 @@ const runtime = new Runtime({ threads: 1 });
 afterAll(() => runtime.close());
 
 const [TOKENS, INPUTS] = [2048, 24];
-/** Of the inputs, the last of which are the sum of the others in a dense map that loses them. */
+/** All inputs; the last one is removed from the dense map, and is the sum of the others but the first. */
 const ALL = Int32Array.from({ length: INPUTS + 1 }, (_, j) => j);
 const KEPT = ALL.subarray(0, INPUTS);
 
 /**
- * Moments of random inputs, the first of which lies around `constant`, and of the sum of the others, an input as well;
- * sums rounded to float32, as programs give them.
+ * Moments of random inputs, the first of which lies around `constant`. Sums are rounded to float32, as those of
+ * compiled programs.
  */
 function momentsAround(constant: number): SpaceMoments {
   const random = randomStream(1, "inputs");
@@ -53,7 +53,7 @@ function momentsAround(constant: number): SpaceMoments {
   return sums.finish();
 }
 
-/** What is removed is the last input. */
+/** The last input is removed. */
 async function covariancesAround(constant: number): Promise<Covariances> {
   const weight = { shape: [1, ALL.length], data: new Float32Array(ALL.length).fill(1) };
   return covariancesOf(await compileProducts(runtime), momentsAround(constant), {
@@ -64,7 +64,7 @@ async function covariancesAround(constant: number): Promise<Covariances> {
 }
 
 describe("covariancesOf", () => {
-  it("knows what any channels lose by the dense map", async () => {
+  test("knows what any channels lose by the dense map", async () => {
     const moments = momentsAround(2);
     const [kept, removed] = [Int32Array.of(1, 4, 5), Int32Array.of(0, 4, 24)];
     const data = Float32Array.from({ length: 2 * ALL.length }, (_, i) => Math.sin(i));
@@ -95,7 +95,7 @@ describe("covariancesOf", () => {
     expect([...none.cross, ...none.residualMean]).toEqual(new Array(8).fill(0));
   });
 
-  it.each([
+  test.each([
     [5, 3, 2],
     [4, 2, 2],
     [2, 1, 1],
@@ -107,7 +107,7 @@ describe("covariancesOf", () => {
 });
 
 describe("regress", () => {
-  it.each([0, 100, 1e4, 1e5])("finds a map whatever one input lies around, %d", async (constant) => {
+  test.each([0, 100, 1e4, 1e5])("finds a map whatever one input lies around, %d", async (constant) => {
     const { weight, bias } = await regress(runtime, await covariancesAround(constant), {
       ridge: 0.01,
       name: "w",
@@ -116,7 +116,7 @@ describe("regress", () => {
     expect(Math.abs(bias[0]! + weight[0]! * constant)).toBeLessThan(0.5);
   });
 
-  it("pulls no less where some inputs hardly vary", async () => {
+  test("pulls no less where some inputs hardly vary", async () => {
     const others = Int32Array.from({ length: INPUTS - 1 }, (_, j) => j + 1);
     const alone = lambdaOf(ofSomeInputs(await covariancesAround(1e5), others), 0.1);
     expect(lambdaOf(await covariancesAround(1e5), 0.1)).toBeCloseTo(alone, 12);

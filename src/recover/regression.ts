@@ -1,12 +1,12 @@
 /**
- * Ridge regression from second moments: which change of a linear map's weight and bias removes most of a residual.
+ * Ridge regression from second moments: the change of a linear map's weight and bias that best fits a residual.
  *
  * minimise over D [C, n], e [C]:  E ||r - D x - e||^2 + lambda ||D||^2
  * D = cov(r, x) (cov(x, x) + lambda I)^-1,   e = E r - D E x,   lambda = ridge * mean diagonal of cov(x, x)
  *
- * Moments are sums of float32 products, so an input's variance below 1e-4 of its mean square is rounding, perhaps
- * negative. It counts as that much and has no part in lambda: an input that hardly varies changes nothing for the
- * others. Inputs that are always zero determine nothing: D = 0.
+ * Moments are sums of float32 products, so a variance below 1e-4 of the input's mean square is a rounding error and may
+ * be negative. It is raised to 1e-4 of the mean square and left out of lambda, so that an input that hardly varies does
+ * not affect the others. If all inputs are always zero, D = 0.
  */
 import type { SpaceMoments } from "../calibrate/moments.ts";
 import { GpruneError } from "../errors.ts";
@@ -17,10 +17,10 @@ import { loaded } from "../tensor/stash.ts";
 import { gatherSymmetric } from "../tensor/symmetric.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** Variances are not known better than to this fraction of their mean squares: a thousand tokens times 2^-24. */
+/** Rounding error of a variance as a fraction of the mean square: about a thousand tokens times 2^-24. */
 export const ROUNDING = 1e-4;
 
-/** Second moments about the means, and the means, of inputs x [n] and residuals r [C]. */
+/** Means of inputs x [n] and residuals r [C], and second moments about them. */
 export interface Covariances {
   /** cov(x, x), [n, n]. */
   readonly inputs: Float64Array;
@@ -34,7 +34,7 @@ export interface Covariances {
   readonly residualMean: Float64Array;
 }
 
-/** A linear map from n channels to C, in the dense model. */
+/** A linear map from n channels to C, of the dense model. */
 export interface DenseProjection {
   /** [C, n] */
   readonly weight: Tensor;
@@ -42,19 +42,16 @@ export interface DenseProjection {
   readonly bias: Tensor;
 }
 
-/** Which of a projection's inputs do what. */
+/** A projection, the inputs to fit on, and those whose output is the residual. */
 export interface InputSplit {
   readonly projection: DenseProjection;
-  /** Channels x that a map is fitted on, ascending. */
+  /** Channels x to fit on, ascending. */
   readonly kept: Int32Array;
-  /** Channels whose part of the output is the residual r; they may be among those. */
+  /** Channels whose contribution to the output is the residual r; `kept` may contain them. */
   readonly removed: Int32Array;
 }
 
-/**
- * The covariances of the inputs that are kept and of what is removed with others: cov(W x_lost, x_kept) = W cov(x_lost,
- * x_kept).
- */
+/** Covariances of the kept inputs and of the residual with them: cov(W_R x_R, x_K) = W_R cov(x_R, x_K). */
 export async function covariancesOf(
   { multiply }: Products,
   { mean, squares, covariance }: SpaceMoments,
@@ -81,19 +78,19 @@ export async function covariancesOf(
   };
 }
 
-/** Those of some of the inputs, ascending; the matrices are in the place of what they come from, which is gone then. */
+/** The covariances of some of the inputs, ascending. The matrices overwrite those of the argument. */
 export function ofSomeInputs(
   { inputs, cross, inputMean, inputSquares, residualMean }: Covariances,
   some: Int32Array,
 ): Covariances {
   const columns = inputMean.length;
-  const every = Int32Array.from(residualMean.keys());
-  const into = (own: Float64Array, rows: Int32Array): Float64Array =>
-    own.subarray(0, rows.length * some.length);
-  // Every number moves towards the beginning or stays, so arrays can be their own targets.
+  const allRows = Int32Array.from(residualMean.keys());
+  const into = (matrix: Float64Array, rows: Int32Array): Float64Array =>
+    matrix.subarray(0, rows.length * some.length);
+  // Every number moves towards the beginning or stays, so a matrix can be gathered into itself.
   return {
     inputs: gather(inputs, { columns, rows: some, chosen: some }, into(inputs, some)),
-    cross: gather(cross, { columns, rows: every, chosen: some }, into(cross, every)),
+    cross: gather(cross, { columns, rows: allRows, chosen: some }, into(cross, allRows)),
     inputMean: Float64Array.from(some, (j) => inputMean[j]!),
     inputSquares: Float64Array.from(some, (j) => inputSquares[j]!),
     residualMean,
@@ -119,13 +116,13 @@ export interface LinearChange {
   readonly bias: Float64Array;
 }
 
-/** lambda. Variances that are rounding are raised in place; that changes nothing when it is done again. */
+/** lambda. Raises variances that are rounding errors in place, which is idempotent. */
 export function lambdaOf({ inputs, inputSquares }: Covariances, ridge: number): number {
-  return ridge * settledVariance(inputs, inputSquares);
+  return ridge * raiseSmallVariances(inputs, inputSquares);
 }
 
 /**
- * Solves the regression. Variances that are rounding are raised in place.
+ * Solves the regression. Raises variances that are rounding errors in place.
  * @param ridge - lambda as a fraction of the mean variance of the inputs, > 0
  * @param name - the tensor that is solved for, in error messages
  * @throws GpruneError NOT_FINITE naming the tensor
@@ -146,25 +143,25 @@ export async function regress(
 }
 
 /**
- * Raises the variances that are rounding to what rounding can be.
+ * Raises the variances that are rounding errors to the size of these errors.
  * @param squares - mean squares of the inputs, [n]
- * @returns the mean of the others, or of all where there are none
+ * @returns the mean of the other variances, or of all if there are no others
  */
-function settledVariance(covariance: Float64Array, squares: Float64Array): number {
+function raiseSmallVariances(covariance: Float64Array, squares: Float64Array): number {
   const n = squares.length;
-  let [known, raised, varying] = [0, 0, 0];
+  let [sum, raised, varying] = [0, 0, 0];
   for (let j = 0; j < n; j++) {
     const least = ROUNDING * squares[j]!;
     const variance = covariance[j * n + j]!;
     if (variance > least) {
-      known += variance;
+      sum += variance;
       varying += 1;
     } else {
       covariance[j * n + j] = least;
       raised += least;
     }
   }
-  return varying > 0 ? known / varying : raised / n;
+  return varying > 0 ? sum / varying : raised / n;
 }
 
 function dotRow(matrix: Float64Array, row: number, vector: Float64Array): number {

@@ -1,22 +1,22 @@
-/** What a training run remembers from step to step. */
+/** The state of a training run between steps, and its snapshot. */
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdamMoments, AdamW } from "./adamw.ts";
 
-/** What one step measured before it changed the weights. */
+/** Losses of one step, measured before it changed the weights, and its learning rate. */
 export interface TrainingStep {
   /** From 1. */
   readonly step: number;
   /** KL divergence from the dense model, nats per token. */
   readonly divergence: number;
   /**
-   * Mean over layers and tokens of the hidden states' loss: Huber's of the relative distance d, d^2 up to 1, from there
-   * 2 d - 1.
+   * Mean over layers and tokens of the Huber loss of the hidden states' relative distance d: d^2 up to 1, 2 d - 1
+   * beyond.
    */
   readonly hidden: number;
   readonly learningRate: number;
 }
 
-/** All that a run has to remember. */
+/** Weights, optimiser and loss curve of a training run. */
 export interface TrainingState {
   /** Weights in training, changed in place. */
   readonly tensors: ReadonlyMap<string, Tensor>;
@@ -24,19 +24,19 @@ export interface TrainingState {
   readonly curve: TrainingStep[];
 }
 
-/** The same as plain values. */
+/** A training state as plain values. */
 export interface TrainingSnapshot {
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly moments: ReadonlyMap<string, AdamMoments>;
   readonly curve: readonly TrainingStep[];
 }
 
-/** A view of the state: it changes when the state does. */
+/** A view of the state, which changes with it. */
 export function snapshotOf({ tensors, optimizer, curve }: TrainingState): TrainingSnapshot {
   return { tensors, moments: optimizer.moments, curve };
 }
 
-/** Brings a state that has not made a step yet to where the snapshot was taken. */
+/** Brings a state before its first step to that of the snapshot. */
 export function restoreSnapshot(
   { tensors, optimizer, curve }: TrainingState,
   snapshot: TrainingSnapshot,

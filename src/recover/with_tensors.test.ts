@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomTensor, tinyModel } from "../../test/tiny_model.ts";
 import { withTensors } from "./with_tensors.ts";
 
@@ -15,7 +15,7 @@ const changed = withTensors(
 );
 
 describe("withTensors", () => {
-  it("replaces and adds, and reads the rest from the model", async () => {
+  test("replaces and adds, and reads the rest from the model", async () => {
     expect(changed.weights.names).toEqual([...model.weights.names, "bias"]);
     expect(await changed.weights.read("model.norm.weight")).toBe(norm);
     expect(changed.weights.info("bias")).toEqual({ dtype: "F32", shape: [8] });
@@ -24,7 +24,7 @@ describe("withTensors", () => {
     expect(await changed.weights.read(other)).toBe(await model.weights.read(other));
   });
 
-  it("changes the named fields of the spec and not the model it was given", async () => {
+  test("changes the named fields of the spec and not the model it was given", async () => {
     expect(changed.spec).toEqual({ ...model.spec, normEps: 1e-3 });
     expect(await model.weights.read("model.norm.weight")).not.toEqual(norm);
     expect(model.weights.info("bias")).toBeUndefined();

@@ -1,5 +1,5 @@
 /**
- * A model with some tensors replaced or added: how every recovery gives its result back without copying the rest.
+ * A model with some tensors replaced or added: recoveries return their results this way, without copying the rest.
  */
 import type { Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -8,7 +8,8 @@ import type { AnyTensor } from "../tensor/stash.ts";
 import type { RowRange, Tensor, TensorInfo } from "../tensor/tensor.ts";
 
 /**
- * @param tensors - by name; those the model has not are added after its own, in the map's order
+ * The model with these tensors in place of, or after, its own.
+ * @param tensors - by name; new names are added after the model's own, in the map's order
  * @param specChange - fields of the spec that change with the tensors, for instance layers that gain a bias
  */
 export function withTensors(
@@ -17,12 +18,12 @@ export function withTensors(
   specChange: Partial<ModelSpec> = {},
 ): Model {
   const { weights: base } = model;
-  const own = memorySource(tensors);
+  const replaced = memorySource(tensors);
   const has = (name: string): boolean => tensors.has(name);
   const weights = {
-    names: [...base.names, ...own.names.filter((name) => base.info(name) === undefined)],
-    info: (name: string): TensorInfo | undefined => (has(name) ? own : base).info(name),
-    read: (name: string, rows?: RowRange): Promise<Tensor> => (has(name) ? own : base).read(name, rows),
+    names: [...base.names, ...replaced.names.filter((name) => base.info(name) === undefined)],
+    info: (name: string): TensorInfo | undefined => (has(name) ? replaced : base).info(name),
+    read: (name: string, rows?: RowRange): Promise<Tensor> => (has(name) ? replaced : base).read(name, rows),
     close: (): Promise<void> => base.close(),
   };
   return { ...model, spec: { ...model.spec, ...specChange }, weights };

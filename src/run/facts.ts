@@ -1,6 +1,6 @@
 /**
- * What the bytes of a run's output depend on: settings, inputs by their hashes, versions, the processor. A run that
- * goes on with kept results must have the same facts, and every output says which they were.
+ * Facts of a run: everything that the bytes of its output depend on, namely settings, hashes of inputs, versions and
+ * the processor. A run that resumes from kept results must have the same facts, and every output records them.
  */
 
 import { createHash } from "node:crypto";
@@ -29,33 +29,33 @@ const recordSchema = z.strictObject({
   result: z.json(),
 });
 
-/** What an output says about the run that made it. */
+/** Content of an output's facts.json: the facts of the run that made it, and its result. */
 export interface FactsRecord {
   readonly facts: JsonValue;
   readonly result: JsonValue;
 }
 
-/** What a run depends on. */
+/** Facts of a run, by what depends on them. */
 export interface RunFacts {
-  /** What is computed: stages are kept for these. */
+  /** Facts that computed results depend on; kept stages are valid for the same ones only. */
   readonly computed: JsonValue;
-  /** What else the files of the output depend on. */
+  /** Further facts that the files of the output depend on. */
   readonly written: JsonValue;
 }
 
-/** What a run reads, and how it stores. */
+/** Model, sets and plan that a run reads, and the shard size that it writes. */
 export interface FactSources {
   readonly model: Model;
   readonly sets: readonly SampledSet[];
-  /** The plan that is carried out, if one was given. */
+  /** The given plan; null if the run makes one. */
   readonly plan: PruningPlan | null;
   readonly maxShardBytes: number | undefined;
 }
 
 /**
- * The facts of a run. Reads the model's files once. Where the output goes, how much memory there is and the number of
- * threads change no byte (graph/runtime/thread_limit.ts; tried on x86-64 alone, so that elsewhere the facts have the
- * number of threads).
+ * The facts of a run. Reads the model's files once. The output's path, the memory limit and the number of threads
+ * change no byte (graph/runtime/thread_limit.ts). For threads this was tested on x86-64 only, so on other processors
+ * their number is a fact.
  * @throws GpruneError BAD_FILE when a file cannot be read
  */
 export async function runFacts(
@@ -70,8 +70,8 @@ export async function runFacts(
     dtype,
     ...settings
   } = countingSettings(config);
-  const own = config.calibration.filter(isOwnText).map(({ name }) => name);
-  const isRead = ({ name }: SampledSet): boolean => !own.includes(name);
+  const ownTexts = config.calibration.filter(isOwnText).map(({ name }) => name);
+  const isRead = ({ name }: SampledSet): boolean => !ownTexts.includes(name);
   const computed = toJson({
     settings: { ...settings, ...(process.arch !== "x64" && { threads }) },
     inputs: {
@@ -88,12 +88,12 @@ export async function runFacts(
   return { computed, written: toJson({ dtype, maxShardBytes, ...(hasCard && { card: inherited }) }) };
 }
 
-/** Both as one value, for the output's facts.json. */
+/** All facts as one value, for the output's facts.json. */
 export function recordedFacts({ computed, written }: RunFacts): JsonValue {
   return { ...(computed as Record<string, JsonValue>), written };
 }
 
-/** The hashes of the model's files that the facts hold, by name. */
+/** The hashes of the model's files in the facts, by file name. */
 export function modelHashesIn({ computed }: RunFacts): Readonly<Record<string, string>> {
   const inputs = z.object({ model: z.record(z.string(), z.string()) });
   return z.object({ inputs }).parse(computed).inputs.model;
@@ -105,7 +105,7 @@ export function formatFacts({ facts, result }: FactsRecord): string {
 }
 
 /**
- * What the facts.json of an output says; null when there is none. @throws GpruneError BAD_FILE when it cannot be read
+ * Reads an output's facts.json; null if it is missing or of another format. @throws GpruneError BAD_FILE if unreadable
  */
 export async function readFacts(path: string): Promise<FactsRecord | null> {
   if ((await kindOfPath(path)) !== "file") return null;

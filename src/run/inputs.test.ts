@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test/directories.ts";
 import { letterModel } from "../../test/letter_model.ts";
 import { tinyModel, tinySpec } from "../../test/tiny_model.ts";
@@ -25,7 +25,7 @@ const written = ({ calibration }: SettledConfig): readonly string[] =>
   calibration.filter(({ path }) => path === "self").map(({ name }) => name);
 
 describe("settle", () => {
-  it("has as many windows for few sets together as for five", () => {
+  test("has as many windows for few sets together as for five", () => {
     const windows = (sets: number, given: RunConfigInput = {}): readonly number[] => {
       const { samples, gradientWindows } = settled(sets, { ownText: "never", ...given });
       return [samples, gradientWindows];
@@ -40,20 +40,20 @@ describe("settle", () => {
     expect(settled(1)).toMatchObject({ samples: 40, refitSamples: 80, gradientWindows: 5 });
   });
 
-  it("has twice as many windows for least squares, up to 240 of all sets", () => {
+  test("has twice as many windows for least squares, up to 240 of all sets", () => {
     expect(settled(5).refitSamples).toBe(32);
     expect([7, 24, 100].map((samples) => settled(5, { samples }).refitSamples)).toEqual([14, 48, 100]);
     expect(settled(2, { ownText: "never", samples: 100 }).refitSamples).toBe(120);
     expect(settled(5, { samples: 7, refitSamples: 4 }).refitSamples).toBe(4);
   });
 
-  it("has windows of 512 tokens, or as long as the model takes, unless a length is given", () => {
+  test("has windows of 512 tokens, or as long as the model takes, unless a length is given", () => {
     expect(settled(1, {}, tinySpec({ maxPositions: 4096 })).seqLen).toBe(512);
     expect(settled(1, {}, tinySpec({ maxPositions: 256 })).seqLen).toBe(256);
     expect(settled(1, { seqLen: 300 }, tinySpec({ maxPositions: 256 })).seqLen).toBe(300);
   });
 
-  it("adds the model's own text to one to four sets", () => {
+  test("adds the model's own text to one to four sets", () => {
     expect([0, 1, 2, 3, 4, 5].map((sets) => written(settled(sets)).length)).toEqual([0, 1, 1, 1, 1, 0]);
     expect(settled(2).calibration).toEqual([
       { name: "set0", path: "web.txt", weight: 1 },
@@ -62,7 +62,7 @@ describe("settle", () => {
     ]);
   });
 
-  it("adds none where it is there, where GPrune decides nothing, and for large models", () => {
+  test("adds none where it is there, where GPrune decides nothing, and for large models", () => {
     const own = { name: "mine", path: "self" };
     expect(written(settled(0, { calibration: [{ name: "web", path: "web.txt" }, own] }))).toEqual(["mine"]);
     expect(written(settled(1, { method: "none" }))).toEqual([]);
@@ -74,20 +74,20 @@ describe("settle", () => {
     expect([5, 6].map((layers) => written(settled(1, {}, deep(layers))))).toEqual([["own"], []]);
   });
 
-  it("does as it is told", () => {
+  test("does as it is told", () => {
     expect([1, 4].map((sets) => written(settled(sets, { ownText: "never" })))).toEqual([[], []]);
     const always = { ownText: "always", method: "none" } as const;
     expect([0, 2, 6].map((sets) => written(settled(sets, always)))).toEqual([["own"], ["own"], ["own"]]);
   });
 
-  it("names the set as no other", () => {
+  test("names the set as no other", () => {
     const calibration = ["own", "self"].map((name) => ({ name, path: "web.txt" }));
     expect(written(settled(0, { calibration }))).toEqual(["model"]);
     const taken = ["own", "self", "model", "own-2"].map((name) => ({ name, path: "web.txt" }));
     expect(written(settled(0, { calibration: taken }))).toEqual(["own-3"]);
   });
 
-  it("weighs the set as the others are weighed on average, since only proportions count", () => {
+  test("weighs the set as the others are weighed on average, since only proportions count", () => {
     const weights = (...given: number[]): readonly number[] => {
       const calibration = given.map((weight, index) => ({ name: `set${index}`, path: "web.txt", weight }));
       return settled(0, { calibration }).calibration.map(({ weight }) => weight);
@@ -97,14 +97,14 @@ describe("settle", () => {
     expect(settled(0, { ownText: "always" }).calibration).toEqual([{ name: "own", path: "self", weight: 1 }]);
   });
 
-  it("settles what is settled as it is", () => {
+  test("settles what is settled as it is", () => {
     for (const sets of [1, 4, 5]) {
       const once = settled(sets);
       expect(settle(once, tinySpec())).toEqual(once);
     }
   });
 
-  it("is written by a gprune.yaml that is settled again as it was, names and order included", () => {
+  test("is written by a gprune.yaml that is settled again as it was, names and order included", () => {
     const given: readonly RunConfigInput[] = [
       {},
       { metric: "WIFV", fallback: "Magnitude", recover: "bias" },
@@ -135,7 +135,7 @@ describe("loadCalibration", () => {
     return hints;
   };
 
-  it("says where a text has no windows left for the check, and what to do", async () => {
+  test("says where a text has no windows left for the check, and what to do", async () => {
     const more = "give more text or --samples 8 at most";
     const hint = (samples: number, kept: string): string =>
       `web has 10 windows of 8 tokens, ${samples} were asked for, so ${kept} held out for the check; ${more}`;
@@ -150,7 +150,7 @@ describe("loadCalibration", () => {
   });
 });
 
-it("says when sets of several names are one text", () => {
+test("says when sets of several names are one text", () => {
   const set = (name: string, path: string) => ({ name, path, weight: 1 });
   const told = (...calibration: readonly ReturnType<typeof set>[]) =>
     warningsOf(null, { model: tinyModel(), config: { calibration: [...calibration] }, weights: null });

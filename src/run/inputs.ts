@@ -1,4 +1,4 @@
-/** What a run is given: a metric to fall back on, perhaps a plan, texts; and whether that fits the model. */
+/** Inputs of a run: the fallback metric, the given plan, calibration texts and settled defaults; and their checks. */
 
 import { join } from "node:path";
 import type { AllocationName } from "../base/choices.ts";
@@ -37,7 +37,7 @@ import { PLAN_LIMITS, parsePlan } from "../prune/plan_json.ts";
 import type { Metric } from "../score/metric.ts";
 import { METRICS, metricByName } from "../score/registry.ts";
 
-/** @throws GpruneError BAD_ARGUMENT for an unknown metric, and for one that looks at more than weights */
+/** The fallback metric. @throws GpruneError BAD_ARGUMENT for an unknown metric, or one that needs more than weights */
 export function fallbackByName(name: string, where: string = "fallback"): Metric {
   const metric = metricByName(name, where);
   if (metric.input === "weights") return metric;
@@ -57,7 +57,7 @@ function metricsOfWeights(): string {
     .join(", ");
 }
 
-/** The plan to be carried out; null when one is to be made. */
+/** Reads the given plan; null if the configuration has none. @throws GpruneError BAD_ARGUMENT, BAD_PLAN, BAD_FILE */
 export async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan | null> {
   if (path === undefined) return null;
   if ((await kindOfPath(path)) === "directory") {
@@ -68,7 +68,7 @@ export async function readPlan({ plan: path }: RunConfig): Promise<PruningPlan |
   return parsePlan(await readSmallText(path, PLAN_LIMITS.maxBytes), path);
 }
 
-/** @throws GpruneError BAD_PLAN when there is a plan and it is for another model */
+/** @throws GpruneError BAD_PLAN if a plan is given and is for another model */
 export function requireFit(
   plan: PruningPlan | null,
   { model, where = "plan" }: { readonly model: Model; readonly where: string | undefined },
@@ -77,15 +77,15 @@ export function requireFit(
   if (!check.ok) throw badPlan(where, check.problems);
 }
 
-/** What `warningsOf` looks at besides a plan. */
+/** Inputs of `warningsOf` besides the plan. */
 interface WarningFacts {
   readonly model: Model;
   readonly config: Pick<RunConfig, "plan" | "calibration">;
-  /** The hash of the model's weights; null when it is in no file, or not known yet. */
+  /** Hash of the model's weights; null if the model is in no file, or not hashed yet. */
   readonly weights: string | null;
 }
 
-/** What the user should know about the model, the sets and the plan that is carried out, a sentence each. */
+/** Warnings about the model, the calibration sets and the given plan, a sentence each. */
 export function warningsOf(
   plan: PruningPlan | null,
   { model, config: { plan: where = "plan", calibration }, weights }: WarningFacts,
@@ -102,7 +102,7 @@ export function warningsOf(
   ];
 }
 
-/** Sets under several names; weights say better what is to count more. */
+/** A warning for every text that has several names: a weight is the way to make it count more. */
 function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
   const names = new Map<string, readonly string[]>();
   for (const { name, path } of sets) names.set(path, [...(names.get(path) ?? []), name]);
@@ -115,23 +115,23 @@ function sameTexts(sets: RunConfig["calibration"]): readonly string[] {
 
 /** Fewer sets than this gain from the model's own text beside them; five did not (docs/EXPERIMENTS.md). */
 const MANY_SETS = 5;
-/** Windows of each set when nothing is said; fewer sets have as many together as `MANY_SETS` would. */
+/** Default windows of each set; fewer sets than `MANY_SETS` have as many together as `MANY_SETS` sets would. */
 const WINDOWS = { samples: 16, gradientWindows: 2 } as const;
-/**
- * Least squares has so many times as many, while all sets together have no more than `MANY_WINDOWS`
- * (docs/EXPERIMENTS.md).
- */
+/** Least squares uses this multiple of `samples`, up to `MANY_WINDOWS` windows of all sets (docs/EXPERIMENTS.md). */
 const REFIT_TIMES = 2;
 const MANY_WINDOWS = 240;
-/** Bytes of a model's layers in float32, all of which are in memory while it writes, up to which it does unasked. */
+/**
+ * Largest size in bytes of a model's layers in float32 up to which the model writes text by default: all layers are in
+ * memory while it writes.
+ */
 const WRITING_BYTES = 2 ** 32;
-/** Names for a set that is added, the first that is free. */
+/** Candidate names for the added set; the first free one is taken. */
 const OWN_NAMES = ["own", "self", "model"] as const;
 
 /**
- * A configuration with the set that the model is to write, if there is to be one, the number and length of windows, and
- * the names of the metrics and the allocation that are used.
- * @throws GpruneError BAD_ARGUMENT for metrics that there are not
+ * Resolves the remaining defaults: adds the set of the model's own text where it applies, and fills in the number and
+ * length of windows and the full names of metrics and allocation.
+ * @throws GpruneError BAD_ARGUMENT for unknown metrics
  */
 export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
   const mayWrite = 4 * layersParameters(spec) <= WRITING_BYTES;
@@ -142,8 +142,8 @@ export function settle(config: RunConfig, spec: ModelSpec): SettledConfig {
 }
 
 /**
- * The same but for the length of windows, which depends on the model.
- * @param mayWrite - whether the model is small enough to write a set unasked
+ * `settle` without the length of windows, which depends on the model.
+ * @param mayWrite - whether the model is small enough to write a set by default
  */
 export function settleButLength(config: RunConfig, mayWrite: boolean): Omit<SettledConfig, "seqLen"> {
   const added = addsOwnText(config, mayWrite) ? [addedSet(config)] : [];
@@ -151,7 +151,7 @@ export function settleButLength(config: RunConfig, mayWrite: boolean): Omit<Sett
   const sets = Math.max(1, calibration.length);
   const share = Math.max(1, MANY_SETS / sets);
   const { samples = Math.ceil(WINDOWS.samples * share) } = config;
-  const few = Math.min(REFIT_TIMES * samples, Math.ceil(MANY_WINDOWS / sets));
+  const refitSamples = Math.min(REFIT_TIMES * samples, Math.ceil(MANY_WINDOWS / sets));
   const metric = metricByName(config.metric);
   return {
     ...config,
@@ -161,21 +161,24 @@ export function settleButLength(config: RunConfig, mayWrite: boolean): Omit<Sett
     calibration,
     samples,
     refine: refines(config),
-    refitSamples: config.refitSamples ?? Math.max(samples, few),
+    refitSamples: config.refitSamples ?? Math.max(samples, refitSamples),
     gradientWindows: config.gradientWindows ?? Math.ceil(WINDOWS.gradientWindows * share),
   };
 }
 
-/** A set that counts as much as the others do on average, since only the proportions of weights mean anything. */
+/** The set of the model's own text, with the mean weight of the others, since only proportions of weights matter. */
 function addedSet({ calibration: sets }: RunConfig): TextSet {
-  // More names than there are sets.
+  // There are more candidates than sets, so one is free.
   const names = [...OWN_NAMES, ...sets.map((_, index) => `own-${index + 2}`)];
   const name = names.find((candidate) => sets.every((set) => set.name !== candidate))!;
   const weight = sets.length === 0 ? 1 : sets.reduce((sum, set) => sum + set.weight, 0) / sets.length;
   return { name, path: OWN_TEXT, weight };
 }
 
-/** By itself only where GPrune decides: a metric alone is as it was published, and a plan's run had its own sets. */
+/**
+ * Whether a set of the model's own text is added. By default only where GPrune decides: a metric alone follows its
+ * publication, and a plan was made with sets of its own.
+ */
 function addsOwnText(config: RunConfig, mayWrite: boolean): boolean {
   const { ownText, calibration, method, plan } = config;
   if (ownText === "never" || hasOwnText(config)) return false;
@@ -185,17 +188,17 @@ function addsOwnText(config: RunConfig, mayWrite: boolean): boolean {
   return isFew && decides && mayWrite;
 }
 
-/** How layers share the budget: as it is said, else learned with GPrune, else as the metric was published. */
+/** The configured allocation, or by default learned with GPrune and the metric's published one without. */
 function allocationOf({ method, allocation }: RunConfig, metric: Metric): AllocationName {
   return allocation ?? (method === "gprune" ? GPRUNE_ALLOCATION : metric.allocation);
 }
 
-/** Whether what is removed depends on the texts: not where a plan says it, or a metric of the weights alone. */
+/** Whether the decision depends on the texts: not with a given plan, nor with a metric of weights alone. */
 export function decidesByText({ plan, method }: RunConfig, { input }: Metric): boolean {
   return plan === undefined && (method !== "none" || input !== "weights");
 }
 
-/** The calibration sets; one that the model is yet to write is as large as it will be. */
+/** Loads the calibration sets. A set that the model has not written yet already has its final size. */
 export async function loadCalibration(
   config: SettledConfig,
   {
@@ -204,10 +207,10 @@ export async function loadCalibration(
     onProgress,
   }: { readonly model: Model; readonly metric: Metric; readonly onProgress: OnProgress },
 ): Promise<readonly SampledSet[]> {
-  const decided = !decidesByText(config, metric);
-  const learns = !decided || config.recover !== "none";
+  const byText = decidesByText(config, metric);
+  const learns = byText || config.recover !== "none";
   if (learns && config.calibration.length === 0) {
-    const decides = decided ? "" : `--method none with a metric of weights (${metricsOfWeights()}) and `;
+    const decides = byText ? `--method none with a metric of weights (${metricsOfWeights()}) and ` : "";
     throw new GpruneError("BAD_ARGUMENT", "calibration: expected at least one set, got none", {
       hint: `Give --calib NAME=PATH, or --calib own=${OWN_TEXT} for text that the model writes; ${decides}--recover none needs no text.`,
     });
@@ -223,30 +226,30 @@ export async function loadCalibration(
     const sampled = isOwnText(set)
       ? ownTextToCome(set.name, sampling)
       : await loadTokenSet(set, tokenizer, sampling);
-    if (learns) sayIfUsedUp(sampled, config, onProgress);
+    if (learns) hintIfUsedUp(sampled, config, onProgress);
     sets.push(learns ? sampled : forCheckAlone(sampled));
   }
   return sets;
 }
 
-/** Says where a text has too few windows for the check to have its own. */
-function sayIfUsedUp(
+/** Reports a hint if a text has too few windows to hold some out for the check. */
+function hintIfUsedUp(
   { name, windows, heldOut, unused }: SampledSet,
   { samples, seqLen }: Pick<SettledConfig, "samples" | "seqLen">,
   onProgress: OnProgress,
 ): void {
   if (heldOut.length === HELD_OUT_WINDOWS) return;
   const count = windows.length + heldOut.length + unused.length;
-  const most = count - HELD_OUT_WINDOWS;
+  const maxSamples = count - HELD_OUT_WINDOWS;
   const kept = heldOut.length === 0 ? "none are" : `only ${heldOut.length} is`;
-  const instead = most > 0 ? `--samples ${most} at most` : "a smaller --seq-len";
+  const instead = maxSamples > 0 ? `--samples ${maxSamples} at most` : "a smaller --seq-len";
   onProgress({
     ...{ stage: "tokenize", done: count, total: count, unit: "windows" },
     hint: `${name} has ${count} windows of ${seqLen} tokens, ${samples} were asked for, so ${kept} held out for the check; give more text or ${instead}`,
   });
 }
 
-/** The sets, when the model has written its own. @param sets - as `loadCalibration` gives them */
+/** Lets the model write its own text, if that is one of the sets. @param sets - as `loadCalibration` returns them */
 export async function withOwnText(
   { calibration, seqLen, seed }: SettledConfig,
   sets: readonly SampledSet[],
@@ -270,12 +273,12 @@ export async function withOwnText(
     const writer = { runner, tokenizer: Tokenizer.of(model) };
     return writeOwnText(planned, writer, { seqLen, seed, onProgress, checkpoints });
   });
-  // All layers were in memory, and nothing that follows needs more than two of them.
+  // All layers were in memory; later stages need at most two at a time.
   collectIfTight(runner.memory);
   return sets.with(own, written);
 }
 
-/** Whether there are no sets, or only such that serve the check. */
+/** Whether nothing is learned from text: there are no sets, or all serve the check alone. */
 export function learnsNothing(sets: readonly SampledSet[]): boolean {
   return sets.every(({ windows }) => windows.length === 0);
 }

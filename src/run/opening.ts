@@ -1,5 +1,5 @@
 /**
- * The beginning of a run, which a dry run has as well: what is asked for, and the model and texts that it is asked of.
+ * The beginning of a run, shared with a dry run: resolves the device, metrics and plan, and opens the model and texts.
  */
 
 import type { OnProgress } from "../base/progress.ts";
@@ -16,81 +16,74 @@ import type { Metric } from "../score/metric.ts";
 import { metricByName } from "../score/registry.ts";
 import { fallbackByName, loadCalibration, readPlan, requireFit, settle } from "./inputs.ts";
 
-/** What a run is made of before the model is read. */
-export interface AskedRun {
-  /** With the device that is used. */
+/** A run with its device, metrics and plan, before the model is read. */
+export interface PreparedRun {
+  /** With the device in use. */
   readonly config: RunConfig;
   readonly device: DeviceFound;
   readonly metric: Metric;
   readonly fallback: Metric;
-  /** The plan to be carried out; null when one is to be made. */
+  /** The given plan; null if the run makes one. */
   readonly given: PruningPlan | null;
 }
 
 /**
- * Finds what a configuration names, but for the model and the texts.
- * @throws GpruneError UNSUPPORTED when a device that is required is not there, and as `metricByName`, `fallbackByName`
- * and `readPlan`
+ * Resolves the device, the metrics and the plan of a configuration.
+ * @throws GpruneError UNSUPPORTED when a required device is missing; as `metricByName`, `fallbackByName`, `readPlan`
  */
-export async function askedRun(
-  asked: RunConfig,
+export async function prepareRun(
+  settings: RunConfig,
   onDevice: (device: DeviceFound) => void = () => {},
-): Promise<AskedRun> {
-  const device = await findDevice(asked);
+): Promise<PreparedRun> {
+  const device = await findDevice(settings);
   onDevice(device);
-  // What was used is what the run depends on.
+  // The run's facts depend on the device in use, not on the one asked for.
   const { name, dtype: deviceDtype } = device.used;
-  const config: RunConfig = { ...asked, device: name, deviceDtype, requireDevice: false };
+  const config: RunConfig = { ...settings, device: name, deviceDtype, requireDevice: false };
   const [metric, fallback] = [metricByName(config.metric), fallbackByName(config.fallback)];
   return { config, device, metric, fallback, given: await readPlan(config) };
 }
 
 /** A run whose model is open and whose texts are read. */
-export interface OpenedRun extends AskedRun {
+export interface OpenedRun extends PreparedRun {
   readonly config: SettledConfig;
   /** The opener closes its weights. */
   readonly model: Model;
-  /** Why llama.cpp cannot have the tokenizer; null where it can. */
+  /** Why llama.cpp cannot use the tokenizer; null if it can. */
   readonly tokenizerObstacle: string | null;
-  /** Who will load the result. */
+  /** Which programs will load the result. */
   readonly runtimes: Runtimes;
-  /** One that the model is yet to write is as large as it will be. */
+  /** A set that the model has not written yet already has its final size. */
   readonly sets: readonly SampledSet[];
 }
 
 export interface OpeningOptions {
   readonly onProgress: OnProgress;
   readonly onForeseen?: ((runtimes: Runtimes, config: SettledConfig) => void) | undefined;
-  /** Takes the time of a stage. */
+  /** Runs a stage and measures its time. */
   readonly time: <T>(stage: string, work: () => Promise<T>) => Promise<T>;
 }
 
 /**
  * Opens the model and reads the texts.
- * @throws GpruneError when one of them is wrong, or the plan is of another model
+ * @throws GpruneError if one of them is invalid, or the plan is for another model
  */
 export async function openRun(
-  asked: AskedRun,
+  prepared: PreparedRun,
   { onProgress, onForeseen, time }: OpeningOptions,
 ): Promise<OpenedRun> {
-  const { given, metric } = asked;
-  const model = await time("open", () => openModel(asked.config.model, { onProgress }));
+  const { given, metric } = prepared;
+  const model = await time("open", () => openModel(prepared.config.model, { onProgress }));
   try {
-    const config = settle(asked.config, model.spec);
+    const config = settle(prepared.config, model.spec);
     requireFit(given, { model, where: config.plan });
     const tokenizerObstacle = ggufTokenizerObstacle(model);
-    const runtimes = foreseeRuntimes({
-      ...config,
-      ...{
-        spec: model.spec,
-        plan: given,
-        addsBiases: config.recover !== "none",
-        tokenizer: tokenizerObstacle,
-      },
-    });
+    const addsBiases = config.recover !== "none";
+    const foreseen = { spec: model.spec, plan: given, addsBiases, tokenizer: tokenizerObstacle };
+    const runtimes = foreseeRuntimes({ ...config, ...foreseen });
     const sets = await time("tokenize", () => loadCalibration(config, { model, metric, onProgress }));
     onForeseen?.(runtimes, config);
-    return { ...asked, config, model, tokenizerObstacle, runtimes, sets };
+    return { ...prepared, config, model, tokenizerObstacle, runtimes, sets };
   } catch (error) {
     await model.weights.close();
     throw error;

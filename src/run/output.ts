@@ -1,4 +1,4 @@
-/** What a run leaves behind: the checkpoint, and documents about itself beside it. */
+/** The output of a run: the checkpoint, and documents about the run beside it. */
 import { basename, join, resolve } from "node:path";
 import { isOwnText } from "../calibrate/windows.ts";
 import {
@@ -29,32 +29,32 @@ import { runRecord } from "../report/run_record.ts";
 import { type FactsRecord, formatFacts, type RunFacts, recordedFacts } from "./facts.ts";
 import { type Measurements, measurements, type PruneResult, type RunOutcome } from "./result.ts";
 
-/** A run that is to be saved, and how. */
+/** A run to be saved, and the options of its export. */
 export interface SavedRun extends Pick<ExportOptions, "write" | "onProgress" | "maxShardBytes"> {
   readonly settings: SettledConfig;
   readonly model: Model;
   readonly started: Date;
-  /** What the bytes depend on. */
+  /** Everything that the bytes depend on. */
   readonly facts: RunFacts;
 }
 
-/** What is saved beside the weights. */
+/** Results of a run that are saved beside the weights. */
 export interface Findings {
   readonly plan: PruningPlan;
   /** The loss curve when the model was trained. */
   readonly curve: readonly TrainingStep[] | undefined;
   readonly outcome: RunOutcome;
-  /** How it went up to now. */
+  /** Measurements up to the call. */
   readonly measured: () => Measurements;
 }
 
-/** Writes the output. @returns where its report is */
+/** Writes the output. @returns the path of the report, or why there is none */
 export async function saveRun(
   { settings, model, started, facts, ...options }: SavedRun,
   pruned: Model,
   { plan, curve, outcome, measured }: Findings,
 ): Promise<Pick<PruneResult, "report" | "report_problem">> {
-  // Threads and memory are matters of the machine and change no byte.
+  // Threads and memory belong to the machine and change no byte.
   const counting = countingSettings(settings);
   const config = { ...counting, threads: undefined, maxMemory: undefined };
   const hub = hubId(model, settings.model);
@@ -93,7 +93,7 @@ export async function saveRun(
   return { report: await reportOf(settings.output), report_problem: problem };
 }
 
-/** A configuration for a card, which others read: where files lie on this machine is private. */
+/** The configuration for the model card, without the paths of this machine, which are private. */
 function withoutDirectories(config: CountingSettings, hub: string | null): Partial<RunConfig> {
   const { model, output, plan, calibration } = config;
   return {
@@ -105,18 +105,18 @@ function withoutDirectories(config: CountingSettings, hub: string | null): Parti
   };
 }
 
-/** Of a path its last part; addresses stay whole. */
+/** The last part of a path; hub addresses stay whole. */
 function lastName(path: string): string {
   return isHubAddress(path) ? path : basename(resolve(path));
 }
 
-/** The report of a finished run; null when there is none. */
+/** Path of the report in an output; null without one. */
 async function reportOf(output: string): Promise<string | null> {
   const path = join(output, RUN_FILES.report);
   return (await kindOfPath(path)) === "file" ? path : null;
 }
 
-/** `ORG/NAME` of a model that came from the hub; null for a path, though it may look like one. */
+/** `ORG/NAME` of a model that came from the hub; null for a local path, even if it looks like a hub address. */
 function hubId({ origin }: Model, name: string): string | null {
   return origin.path === name ? null : (parseHubAddress(name)?.id ?? null);
 }
@@ -133,18 +133,15 @@ function formatCurve(curve: readonly TrainingStep[]): string {
   return `[\n${curve.map((step) => JSON.stringify(step)).join(",\n")}\n]\n`;
 }
 
-/** What a run finds that is asked for once more. */
+/** A run that may have finished before. */
 interface FinishedRun {
   readonly config: SettledConfig;
   readonly device: DeviceFound;
-  /** Of an output that is there already. */
+  /** Facts of an output that exists already; null without one. */
   readonly recorded: FactsRecord | null;
 }
 
-/**
- * @throws GpruneError OUTPUT_EXISTS when an output that is there is no model, for what of its files is missing or cut
- * off
- */
+/** @throws GpruneError OUTPUT_EXISTS if an existing output cannot be opened because files are missing or truncated */
 async function requireWhole(output: string): Promise<void> {
   try {
     const { weights } = await openModel(output);
@@ -160,9 +157,9 @@ async function requireWhole(output: string): Promise<void> {
 }
 
 /**
- * The result of a run that was interrupted after its output was there; null when there is none. The output is opened,
- * which finds files that are missing or too short, and not values that differ.
- * @throws GpruneError OUTPUT_EXISTS when the output is that of another run, or not whole
+ * The result of a run that was interrupted after its output was complete; null if there is no such output. Opening the
+ * output detects files that are missing or too short, but not values that differ.
+ * @throws GpruneError OUTPUT_EXISTS if the output is that of another run, or incomplete
  */
 export async function finishedResult(
   { config, device, recorded }: FinishedRun,

@@ -1,6 +1,6 @@
 /**
- * What a run will need, said before it begins: an estimate from the shapes of the model, the settings and the number of
- * tokens. It leaves out what is small, and errs upwards. What is held in memory, and when, is in memory_plan.ts.
+ * Checks before a run that memory and disk suffice, by estimates from the model's shapes, the settings and the number
+ * of tokens. Estimates ignore small items and err upwards. Not here: the plan of memory by stage (memory_plan.ts).
  */
 
 import { CHANNEL_STATS_BYTES } from "../calibrate/stats.ts";
@@ -21,15 +21,15 @@ import { FLOAT_BYTES } from "../tensor/dtype.ts";
 import { largestBy } from "../tensor/statistics.ts";
 import { decidesByText } from "./inputs.ts";
 
-/** Bytes. */
+/** Memory and disk that a run needs, in bytes. */
 export interface Needs {
-  /** Of memory, at most at one time. */
+  /** Peak of memory. */
   readonly memory: number;
-  /** Of the output's weights, about. */
+  /** Approximate size of the output's weights. */
   readonly output: number;
-  /** On the disk, for the output and for progress, at most at one time, besides what is there. */
+  /** Peak on the disk of the output and progress, besides what a resumed run has there. */
   readonly disk: number;
-  /** What would make it need less of the disk, for messages; null where nothing simple would. */
+  /** Advice on how to need less disk, for messages; null if there is no simple way. */
   readonly lessDisk: string | null;
 }
 
@@ -38,22 +38,23 @@ export interface UpcomingRun {
   readonly model: Model;
   readonly config: SettledConfig;
   readonly sets: readonly SampledSet[];
-  /** The plan to be carried out; null when one is to be made. */
+  /** The given plan; null if the run makes one. */
   readonly given: PruningPlan | null;
   readonly metric: Metric;
-  /** Bytes on the disk already, of a run that is resumed. */
+  /** Bytes that a resumed run has on the disk already. */
   readonly kept: number;
 }
 
-/** The room that a run takes. */
+/** Memory and disk planned for a run. */
 export interface Room extends Pick<Needs, "output" | "disk"> {
   readonly memory: MemoryPlan;
-  /** What it was planned for. */
+  /** The run that the plan is for. */
   readonly run: PlannedRun;
 }
 
 /**
- * The room that the run takes, when the machine has it. A given plan says how much goes, and nothing is learned for it.
+ * Plans the memory and disk of a run, and checks that the machine has them. A given plan determines the sparsity, and
+ * nothing is decided from the texts.
  * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
  */
 export async function planRoom({ model, sets, given, kept, metric, ...run }: UpcomingRun): Promise<Room> {
@@ -79,9 +80,9 @@ export async function planRoom({ model, sets, given, kept, metric, ...run }: Upc
 }
 
 /**
- * What the run needs, erring upwards.
- * @param plan - what it holds in memory
- * @param kept - bytes on the disk already, of a run that is resumed
+ * Estimates the needs of a run, erring upwards.
+ * @param plan - memory by stage
+ * @param kept - bytes that a resumed run has on the disk already
  */
 export function estimateNeeds(
   model: Model,
@@ -98,12 +99,11 @@ export function estimateNeeds(
   const dtype = storedDType(model, config.dtype);
   const output = (parameterCount(spec) - removed) * FLOAT_BYTES[dtype];
   const results = (fits ? refitted : 0) + (recover === "distill" ? trained : 0);
-  // A state is there twice while it takes the place of the one before: hidden states, new weights and both their
-  // moments.
+  // A saved state exists twice while it replaces the one before: hidden states, new weights and both their moments.
   const { moments, refined } = plan;
   const channels = spacesOf(spec).reduce((sum, space) => sum + channelCount(space), 0);
   const hidden = hiddenOf(fits ? Math.max(tokens, refitTokens) : tokens);
-  // Of both halves of every set.
+  // Both halves of every set have statistics.
   const statistics = 2 * CHANNEL_STATS_BYTES * config.calibration.length * channels;
   const uses: readonly (readonly [number, string | null])[] = [
     [moments + output + results, dtype === "F32" ? "--dtype bf16 halves the output" : null],
@@ -117,14 +117,14 @@ export function estimateNeeds(
     [fits ? moments + 2 * refitted : 0, "--recover bias needs less"],
     [recover === "distill" ? moments + 6 * trained + refitted : 0, "--recover lstsq needs less"],
   ];
-  const [most, lessDisk] = largestBy(uses, ([size]) => size);
-  const disk = plan.spilled + most;
+  const [peak, lessDisk] = largestBy(uses, ([size]) => size);
+  const disk = plan.spilled + peak;
   return { memory: plan.peak, output, disk: Math.max(0, disk - kept), lessDisk };
 }
 
 /**
- * Checks that the machine has what a run needs.
- * @param ways - what would make it need less memory
+ * Checks that the machine has the memory and disk that a run needs.
+ * @param ways - settings that would need less memory
  * @throws GpruneError OUT_OF_MEMORY, or OUTPUT_FAILED when the disk is too full
  */
 export async function requireRoom(

@@ -1,4 +1,6 @@
-/** What a pruning run gives back: what it made, which settings and inputs determine, and how long that took. */
+/**
+ * The result of a pruning run: an outcome, which settings and inputs determine, and measurements of time and memory.
+ */
 
 import { mapValues } from "../base/map_values.ts";
 import { versions } from "../base/package.ts";
@@ -14,31 +16,31 @@ import type { DeviceFound } from "../graph/runtime/device_check.ts";
 import { peakResidentBytes } from "../io/files/machine.ts";
 import type { Widths } from "../prune/plan.ts";
 
-/** What a run did, as `gprune prune --json` prints it. */
+/** The result of a run, as `gprune prune --json` prints it. */
 export interface PruneResult {
   /** The directory that was written. */
   readonly output: string;
-  /** Fractions of the prunable parameters that were to be and were removed; the same when a plan was given. */
+  /** Requested and achieved fraction of the prunable parameters removed; equal when a plan was given. */
   readonly sparsity: { readonly asked: number; readonly achieved: number };
   readonly parameters: { readonly before: number; readonly after: number };
   readonly widths: Widths;
   /** Which programs load the output. */
   readonly runtimes: Runtimes;
-  /** Perplexity before and after on windows of the calibration texts that were not used, by set. */
+  /** Perplexity before and after on held-out windows of the calibration texts, by set. */
   readonly held_out: Readonly<Record<string, HeldOutScore>>;
-  /** Seconds per stage; in run.json those until the report was drawn. */
+  /** Seconds by stage; in run.json up to the drawing of the report. */
   readonly timings: Readonly<Record<string, number>>;
   readonly calibration: Readonly<Record<string, SetUse>>;
   /** Calibration tokens per second of the calibration stage; null without one. */
   readonly tokens_per_second: number | null;
   readonly peak_rss_bytes: number;
-  /** What the run was to stay within, and what was planned: bytes at most, and by stage; null when nothing was run. */
+  /** Memory budget and planned peak in bytes, in total and by stage; null when nothing was computed. */
   readonly memory: Pick<MemoryPlan, "budget" | "peak" | "spilled" | "stages"> | null;
-  /** Where it computed, where that was to be, and why it is not the same place. */
+  /** Device used, device asked for, and why they differ; null if they do not. */
   readonly device: { readonly used: string; readonly asked: string; readonly problem: string | null };
   readonly seed: number;
   readonly versions: Readonly<Record<string, string>>;
-  /** The report's file; null when none was asked for or it could not be drawn, and why. */
+  /** Path of the report, null if it was not requested or could not be drawn; the latter has a `report_problem`. */
   readonly report: string | null;
   readonly report_problem: string | null;
 }
@@ -49,7 +51,7 @@ export type RunOutcome = Pick<
   "sparsity" | "parameters" | "widths" | "runtimes" | "held_out" | "calibration"
 >;
 
-/** The part that differs from time to time, and what belongs to it. */
+/** The part of a result that may differ between equal runs, with seed and versions. */
 export type Measurements = Pick<
   PruneResult,
   "timings" | "tokens_per_second" | "peak_rss_bytes" | "memory" | "device" | "seed" | "versions"
@@ -84,7 +86,7 @@ function pickPlan({ budget, peak, spilled, stages }: MemoryPlan): PruneResult["m
   return { budget, peak, spilled, stages };
 }
 
-/** Windows and tokens of every set that something is learned from. */
+/** Windows and tokens of every set that is learned from. */
 function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration"] {
   return Object.fromEntries(
     sets
@@ -93,7 +95,7 @@ function calibrationSummary(sets: readonly TokenSet[]): PruneResult["calibration
   );
 }
 
-/** The same, with the windows that least squares has of each where that is how the run recovers. */
+/** Windows and tokens of every set that is learned from and, if the run refits, the windows for least squares. */
 export function usesOf(
   sets: readonly SampledSet[],
   { recover, refitSamples }: Pick<SettledConfig, "recover" | "refitSamples">,
@@ -101,16 +103,16 @@ export function usesOf(
   const used = calibrationSummary(sets);
   if (!refits(recover)) return used;
   const refit = new Map(sets.map((set) => [set.name, learnable(set, refitSamples).windows.length]));
-  return mapValues(used, (own, name) => ({ ...own, refit_windows: refit.get(name) }));
+  return mapValues(used, (use, name) => ({ ...use, refit_windows: refit.get(name) }));
 }
 
-/** Seconds by stage, those that an interrupted run spent on it included. */
+/** Measures seconds by stage, including those that an interrupted run spent on it. */
 export class Stopwatch {
   readonly seconds: Record<string, number> = {};
   readonly #stages: { readonly restoredSeconds: number };
   #running: { readonly stage: string; readonly start: number; readonly restored: number } | null = null;
 
-  /** @param stages - says how many seconds it has saved so far */
+  /** @param stages - knows the seconds that restored results took so far */
   constructor(stages: { readonly restoredSeconds: number }) {
     this.#stages = stages;
   }
@@ -123,7 +125,7 @@ export class Stopwatch {
     return result;
   }
 
-  /** The stage that is under way included. */
+  /** Seconds by stage, the running stage included. */
   secondsSoFar(): Readonly<Record<string, number>> {
     if (this.#running === null) return { ...this.seconds };
     const { stage, start, restored } = this.#running;

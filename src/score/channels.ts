@@ -1,6 +1,6 @@
 /**
- * The sums that metrics are made of: moments of a channel, norms of a column of the output projection, norms of a
- * unit's rows in an input projection. Float64 throughout. Metrics combine these and contain no loops over weights.
+ * The sums that metrics combine: moments of a channel, norms of a column of the output projection, norms of a unit's
+ * rows in an input projection. Float64 throughout.
  */
 
 import { getOrMake } from "../base/map_values.ts";
@@ -9,19 +9,19 @@ import { channelCount, type Space } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ScoringView, SetChannelStats, SetGateStats } from "./metric.ts";
 
-/** Statistics of a view whose metric has input `activations`. */
+/** Statistics in the view of a metric with input `activations`. */
 export function statsOf({ stats, space }: ScoringView): SetChannelStats {
   if (stats === undefined) throw internalError(`no statistics in the view of ${space.id}`);
   return stats;
 }
 
-/** Gate gradients of a view whose metric has input `gradients`. */
+/** Gate gradients in the view of a metric with input `gradients`. */
 export function gatesOf({ gates, space }: ScoringView): SetGateStats {
   if (gates === undefined) throw internalError(`no gradients in the view of ${space.id}`);
   return gates;
 }
 
-/** Output projection of a view whose metric reads it, [C, channels]. */
+/** Output projection in the view of a metric that reads it, [C, channels]. */
 export function outputWeightOf({ outputWeight, space }: ScoringView): Tensor {
   if (outputWeight === undefined) throw internalError(`no output projection in the view of ${space.id}`);
   return outputWeight;
@@ -33,23 +33,20 @@ export function meanSquares({ sumSquares, tokens }: SetChannelStats): Float64Arr
 }
 
 /**
- * Var x = E x^2 - (E x)^2 of every channel, [channels]. A difference that cancellation makes negative is 0; NaN
- * stays NaN, so that bad statistics are found and not hidden.
+ * Var x = E x^2 - (E x)^2 of every channel, [channels]. Negative differences, from cancellation, become 0; NaN stays
+ * NaN, so that bad statistics are found and not hidden.
  */
 export function variances({ sum, sumSquares, tokens }: SetChannelStats): Float64Array {
   return sumSquares.map((squares, j) => Math.max(0, squares / tokens - (sum[j]! / tokens) ** 2));
 }
 
-/**
- * Column sums of weights that are still in use, by what was summed: one weight is scored by the statistics of many
- * sets.
- */
-const knownSums = new WeakMap<Tensor, Map<(value: number) => number, Float64Array>>();
+/** Column sums by weight and by term, kept while the weight is in use: many sets score the same weight. */
+const sumsOfWeights = new WeakMap<Tensor, Map<(value: number) => number, Float64Array>>();
 
-/** sum over rows of term(W_ij) for every column j of a [rows, columns] weight, [columns]; not to be changed. */
+/** sum over rows i of term(W_ij) for every column j of a [rows, columns] weight, [columns]; cached, so read only. */
 export function columnSums(weight: Tensor, term: (value: number) => number): Float64Array {
-  const known = getOrMake(knownSums, weight, () => new Map<(value: number) => number, Float64Array>());
-  return getOrMake(known, term, () => sumColumns(weight, term));
+  const sums = getOrMake(sumsOfWeights, weight, () => new Map<(value: number) => number, Float64Array>());
+  return getOrMake(sums, term, () => sumColumns(weight, term));
 }
 
 function sumColumns(weight: Tensor, term: (value: number) => number): Float64Array {
@@ -74,7 +71,7 @@ export function unitRowSums(
   return sums;
 }
 
-/** Channel scores of a metric that knows only units: each unit's value in equal parts, so that the sum is the value. */
+/** Channel scores of a metric that scores units: each unit's value in equal parts, which add up to it. */
 export function spreadOverChannels(values: Float64Array, space: Space): Float64Array {
   const { unitChannels } = space;
   const channels = new Float64Array(channelCount(space));

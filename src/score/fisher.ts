@@ -1,5 +1,6 @@
 /**
- * Empirical Fisher information of a unit's gate: what the loss gains, to second order, when the unit goes.
+ * Empirical Fisher information of a unit's gate, which is proportional to the second-order increase of the loss when
+ * the unit is removed.
  *
  * s_u = mean over windows of (d loss / d gate_u)^2, one gate per unit
  *

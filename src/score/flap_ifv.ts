@@ -11,8 +11,8 @@
  *   (x - newMean)^2 and not Welford's (x - newMean)(x - oldMean); and gives the first sequence no weight at all. Ours
  *   is the exact variance, which does not depend on the order of the sequences and merges;
  * - sums over a sequence's tokens; ours is a mean (a constant factor, which standardising removes);
- * - squares the score of attention channels. Scores here are not squared: the allocation that ranks spaces together
- *   does it (prune/allocate_global.ts), since only there it changes anything.
+ * - squares the scores of attention channels. Here the allocation that ranks spaces together squares them
+ *   (prune/allocate_global.ts), the only place where it makes a difference.
  */
 import { statsOf, variances } from "./channels.ts";
 import type { Metric, ScoringView } from "./metric.ts";

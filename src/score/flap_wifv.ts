@@ -1,5 +1,6 @@
 /**
- * FLAP WIFV, weighted input feature variance: the variance of a channel times what the output projection makes of it.
+ * FLAP WIFV, weighted input feature variance: the variance of a channel times its squared norm in the output
+ * projection.
  *
  * s_j = Var x_j * sum over rows i of W_ij^2
  *

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
 import type { CalibrationStats } from "../calibrate/stats.ts";
@@ -11,7 +11,7 @@ import { metricByName } from "./registry.ts";
 const model = tinyModel();
 const stats = statsOfActivations(randomActivations(model.spec));
 
-/** The model with a note of what is read, or with one tensor's first value replaced. */
+/** The model with a record of the tensors read, or with one tensor's first value replaced. */
 function watched(base: Model, change: { log?: string[]; poison?: string; value?: number }): Model {
   const read = async (name: string): Promise<Tensor> => {
     change.log?.push(name);
@@ -23,7 +23,7 @@ function watched(base: Model, change: { log?: string[]; poison?: string; value?:
 }
 
 describe("scoreModel", () => {
-  it.each([
+  test.each([
     ["ifv", []],
     ["random", []],
     ["wifv", ["self_attn.o_proj", "mlp.down_proj"]],
@@ -35,7 +35,7 @@ describe("scoreModel", () => {
     expect(log).toEqual(expected);
   });
 
-  it("reports each layer once", async () => {
+  test("reports each layer once", async () => {
     const calls: [number, number][] = [];
     const onLayer = (done: number, layers: number): number => calls.push([done, layers]);
     await scoreModel({ model, metric: metricByName("random"), seed: 0, onLayer });
@@ -45,7 +45,7 @@ describe("scoreModel", () => {
     ]);
   });
 
-  it.each([Number.NaN, Number.POSITIVE_INFINITY])("names a tensor that holds %s", async (value) => {
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])("names a tensor that holds %s", async (value) => {
     const poison = "model.layers.1.mlp.down_proj.weight";
     const request = {
       model: watched(model, { poison, value }),
@@ -59,7 +59,7 @@ describe("scoreModel", () => {
     });
   });
 
-  it("names a space whose statistics hold NaN", async () => {
+  test("names a space whose statistics hold NaN", async () => {
     const spaces = new Map(stats.spaces);
     const { sum, ...rest } = spaces.get("layers.1.kv")!;
     spaces.set("layers.1.kv", { ...rest, sum: sum.map((x, j) => (j === 2 ? Number.NaN : x)) });
@@ -70,7 +70,7 @@ describe("scoreModel", () => {
     });
   });
 
-  it.each<[string, CalibrationStats | undefined]>([
+  test.each<[string, CalibrationStats | undefined]>([
     ["no statistics", undefined],
     ["statistics of no tokens", { ...stats, tokens: 0, sequences: 0 }],
     ["statistics without a space", { ...stats, spaces: new Map() }],
@@ -82,7 +82,7 @@ describe("scoreModel", () => {
 });
 
 describe("scoreEach", () => {
-  it("reads every weight once for all inputs, and scores by each as if it were alone", async () => {
+  test("reads every weight once for all inputs, and scores by each as if it were alone", async () => {
     const log: string[] = [];
     const others = statsOfActivations(randomActivations(model.spec, { seed: 7 }));
     const inputs = [{ stats }, { stats: others }, { stats }];
@@ -100,7 +100,7 @@ describe("scoreEach", () => {
 });
 
 describe("sumOverUnits", () => {
-  it("sums over the channels of each unit", () => {
+  test("sums over the channels of each unit", () => {
     const [kv] = spacesOf(tinyModel({ headDim: 2, layers: [{ groupSize: 1 }] }).spec);
     expect([...sumOverUnits(Float64Array.of(1, 2, 3, 4), kv!)]).toEqual([3, 7]);
   });

@@ -1,8 +1,8 @@
 /**
- * Scores a whole model with one metric, reading layer by layer only those weights that the metric looks at.
+ * Scores a whole model with one metric, reading, layer by layer, only the weights that the metric uses.
  *
- * Statistics of one set give that set's importance, pooled statistics (calibrate/stats.ts `poolStats`) the pooled one:
- * the choice is the caller's.
+ * Statistics of one set give the importance on that set, pooled statistics (calibrate/stats.ts `poolStats`) the pooled
+ * importance.
  */
 import { badArgument } from "../base/arguments.ts";
 import type { GateStats } from "../calibrate/gate_stats.ts";
@@ -23,7 +23,7 @@ import type { Metric, ScoringView, SetChannelStats, SetGateStats } from "./metri
 /** Channel scores by space id, each of shape [channels]. */
 export type Importance = ReadonlyMap<string, Float64Array>;
 
-/** What some windows say about a model. */
+/** Statistics or gate gradients of a model on some windows. */
 export interface ScoreInputs {
   /** Required by metrics with input `activations`. */
   readonly stats?: CalibrationStats;
@@ -31,7 +31,7 @@ export interface ScoreInputs {
   readonly gates?: GateStats;
 }
 
-/** What to score, by what. */
+/** A model, and the metric to score it with. */
 export interface Scoring {
   readonly model: Model;
   readonly metric: Metric;
@@ -51,14 +51,14 @@ export async function scoreModel({ stats, gates, ...scoring }: Scoring & ScoreIn
 }
 
 /**
- * The same by each of several inputs: every weight is read once for all of them.
+ * Importance by each of several inputs, in their order; every weight is read once for all of them.
  * @throws GpruneError as `scoreModel`
  */
 export async function scoreEach(
   { model, metric, seed, onLayer }: Scoring,
   inputs: readonly ScoreInputs[],
 ): Promise<readonly Importance[]> {
-  for (const each of inputs) requireInput(metric, each);
+  for (const input of inputs) requireInput(metric, input);
   const spaces = spacesOf(model.spec);
   const layers = model.spec.layers.length;
   const importances = inputs.map(() => new Map<string, Float64Array>());
@@ -91,7 +91,7 @@ function requireInput({ name, input }: Metric, { stats, gates }: ScoreInputs): v
   }
 }
 
-/** Those weights around a space that the metric looks at. */
+/** The weights around a space that the metric uses. */
 async function readWeights(
   { weights }: Model,
   { reads }: Metric,
@@ -101,7 +101,7 @@ async function readWeights(
     const name = projectionName(layer, projection);
     const { shape, data } = await weights.read(name);
     requireFinite(data, `tensor ${name}`);
-    // An object of its own: sums are kept by it (channels.ts), and a model's own tensors may be trained.
+    // A new object, because channels.ts caches sums by it and the model's own tensors may be trained.
     return { shape, data };
   };
   const inputWeights: Tensor[] = [];

@@ -1,12 +1,12 @@
 /**
- * Magnitude: the product of the norms of everything that belongs to a unit. Activation-independent.
+ * Magnitude: the product of the norms of all weights of a unit. Activation-independent.
  *
  * neuron j:   s_j = ||gate_j||_2 * ||up_j||_2 * ||down_:j||_2
  * KV group u: s_u = ||Q_u||_F * ||K_u||_F * ||V_u||_F * ||O_:u||_F   (its rows of q, k, v; its columns of o)
  *
- * A group's score is spread evenly over its g*H channels. The unit's contribution is homogeneous of degree one in
- * each of these weights, so the product does not change when a factor is moved from one to another (as LayerNorm
- * folding or quantisation scaling do); the sum of norms of Torch-Pruning and Mag-sp does. Ours, no published code.
+ * A group's score is spread evenly over its g*H channels. The product does not change when a factor moves from one
+ * weight to another, as in LayerNorm folding or quantisation scaling; the sum of norms of Torch-Pruning and Mag-sp
+ * does. Ours, no published code.
  */
 import { sumOverUnits } from "../model/spaces.ts";
 import { columnSums, outputWeightOf, product, spreadOverChannels, square, unitRowSums } from "./channels.ts";

@@ -1,19 +1,19 @@
 /**
- * What an importance metric is. The interface only: implementations are one file each beside it, registry.ts lists
- * them. A score is >= 0 and says what the model loses with a channel; a unit's score is the sum over its channels.
+ * The interface of importance metrics. Implementations are one file each beside it; registry.ts lists them. A channel's
+ * score is >= 0 and larger the more the model needs the channel; a unit's score is the sum over its channels.
  */
 import type { UnitGateStats } from "../calibrate/gate_stats.ts";
 import type { ChannelStats } from "../calibrate/stats.ts";
 import type { Space } from "../model/spaces.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** What a metric needs to know besides weights: nothing, activation statistics, or gradients of the loss. */
+/** Input of a metric besides weights: none, activation statistics, or gradients of the loss by gates. */
 export type MetricInput = "weights" | "activations" | "gradients";
 
-/** Weights around a space: the projections that write its channels, the one projection that reads them. */
+/** Weights around a space: the projections that write its channels, or the one that reads them. */
 export type WeightSide = "input" | "output";
 
-/** One space of a model with what a metric may look at. */
+/** One space of a model with the inputs of a metric. */
 export interface ScoringView {
   readonly space: Space;
   /** down_proj or o_proj weight [C, units * unitChannels]; absent unless the metric reads `output`. */
@@ -24,11 +24,11 @@ export interface ScoringView {
   readonly stats?: SetChannelStats;
   /** Gate gradients of one set, or pooled over sets; absent unless the metric has input `gradients`. */
   readonly gates?: SetGateStats;
-  /** Drives metrics with a random part. */
+  /** For metrics with a random part. */
   readonly seed: number;
 }
 
-/** The sums of one space with the counts they were taken over. */
+/** Channel sums of one space with the numbers of tokens and sequences they were taken over. */
 export type SetChannelStats = ChannelStats & { readonly tokens: number; readonly sequences: number };
 
 /** Moments of unit gradients with the number of windows they were summed over. */
@@ -43,7 +43,7 @@ export interface Metric {
   readonly input: MetricInput;
   /** The allocation it was published with, the default without GPrune. */
   readonly allocation: "global" | "uniform";
-  /** The weights that `score` looks at; nothing else is read from the checkpoint. */
+  /** The weights that `score` uses; no others are read from the checkpoint. */
   readonly reads: readonly WeightSide[];
   /** @returns scores, shape [channels] */
   score(view: ScoringView): Float64Array;

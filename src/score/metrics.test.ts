@@ -2,7 +2,7 @@
  * The contract of every metric, and each metric against a naive transcription of its formula, computed from raw
  * activations and plain nested arrays.
  */
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { randomUnitGradients, statsOfUnitGradients } from "../../test/tiny_gates.ts";
 import { tinyModel } from "../../test/tiny_model.ts";
 import { type Activations, randomActivations, statsOfActivations } from "../../test/tiny_stats.ts";
@@ -25,7 +25,7 @@ const gates = statsOfUnitGradients(gradients);
 const spaces = spacesOf(model.spec);
 
 describe.each(METRICS)("metric $name", (metric) => {
-  it("scores every channel of every space with a finite number >= 0, the same every time", async () => {
+  test("scores every channel of every space with a finite number >= 0, the same every time", async () => {
     const importance = await scoreModel({ model, metric, stats, gates, seed: 3 });
     expect([...importance.keys()]).toEqual(spaces.map(({ id }) => id));
     for (const { id, units, unitChannels } of spaces) {
@@ -36,7 +36,7 @@ describe.each(METRICS)("metric $name", (metric) => {
     expect(await scoreModel({ model, metric, stats, gates, seed: 3 })).toEqual(importance);
   });
 
-  it("gives no NaN on channels that are constant, zero, or of zero variance up to cancellation", async () => {
+  test("gives no NaN on channels that are constant, zero, or of zero variance up to cancellation", async () => {
     const importance = await scoreModel({ model, metric, stats: degenerateStats(), gates, seed: 3 });
     for (const scores of importance.values()) {
       expect(scores.every((score) => Number.isFinite(score) && score >= 0)).toBe(true);
@@ -92,7 +92,7 @@ const UNIT_FORMULAS: Readonly<Record<string, (space: Space) => Promise<number[]>
 };
 
 describe("unit scores equal the naive formula", () => {
-  it.each(Object.entries(UNIT_FORMULAS))("%s", async (name, formula) => {
+  test.each(Object.entries(UNIT_FORMULAS))("%s", async (name, formula) => {
     const importance = await scoreModel({ model, metric: metricByName(name), stats, gates, seed: 0 });
     for (const space of spaces) {
       const expected = await formula(space);
@@ -101,14 +101,14 @@ describe("unit scores equal the naive formula", () => {
     }
   });
 
-  it("has a formula for every metric but random", () => {
+  test("has a formula for every metric but random", () => {
     const names = METRICS.map(({ name }) => name).filter((name) => name !== "random");
     expect(Object.keys(UNIT_FORMULAS).sort()).toEqual(names.sort());
   });
 });
 
 describe("channel scores", () => {
-  it("of wifv are per channel, not spread", async () => {
+  test("of wifv are per channel, not spread", async () => {
     const importance = await scoreModel({ model, metric: metricByName("wifv"), stats, seed: 0 });
     const [space] = spaces as [Space];
     const weight = await matrix(space, "o_proj");
@@ -123,13 +123,13 @@ describe("random", () => {
   const scoreWith = async (seed: number, of = model): Promise<ReadonlyMap<string, Float64Array>> =>
     scoreModel({ model: of, metric: metricByName("random"), seed });
 
-  it("depends on the seed and the space", async () => {
+  test("depends on the seed and the space", async () => {
     const scores = await scoreWith(1);
     expect(await scoreWith(2)).not.toEqual(scores);
     expect(scores.get("layers.0.ffn")![0]).not.toBe(scores.get("layers.1.ffn")![0]);
   });
 
-  it("of a space does not depend on other layers", async () => {
+  test("of a space does not depend on other layers", async () => {
     const wider = tinyModel({
       layers: [
         { neurons: 9, kvGroups: 4 },

@@ -7,9 +7,9 @@
  * Channel j of group u gets a_j^2 / s_u, so that a unit's sum is s_u. Source: Minitron (arXiv 2407.14679), NVIDIA
  * Model-Optimizer modelopt/torch/prune/plugins/mcore_minitron.py @a2fbac7.
  *
- * Differs from the published code: a mean over sequences in place of a sum, so that sets of different length
- * compare; the published code ranks query heads inside their group, here the group is the unit and one score
- * covers its heads.
+ * Differs from the published code: a mean over sequences in place of a sum, so that sets of different length are
+ * comparable; the published code ranks query heads inside their group, here the group is the unit and one score covers
+ * its heads.
  */
 import { sumOverUnits } from "../model/spaces.ts";
 import { statsOf } from "./channels.ts";

@@ -1,6 +1,6 @@
 /**
- * Random: a uniform number in [0, 1) per unit, the control that every metric has to beat. Each space has its own
- * stream, derived from the seed and the space id, so a space's scores depend neither on the order of scoring nor on
+ * Random: a uniform number in [0, 1) per unit, the baseline that every metric has to beat. Each space has its own
+ * random stream, derived from the seed and the space id, so its scores depend neither on the order of scoring nor on
  * the widths of other layers.
  */
 import { randomStream } from "../tensor/random.ts";

@@ -1,13 +1,13 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { METRICS, metricByName } from "./registry.ts";
 
 describe("metricByName", () => {
-  it("finds every metric, and names are unique", () => {
+  test("finds every metric, and names are unique", () => {
     for (const metric of METRICS) expect(metricByName(metric.name)).toBe(metric);
     expect(new Set(METRICS.map(({ name }) => name)).size).toBe(METRICS.length);
   });
 
-  it("lists the known names", () => {
+  test("lists the known names", () => {
     expect(() => metricByName("taste")).toThrow(/expected one of flap-wifv, .*random, got "taste"/);
     expect(() => metricByName("taste")).toThrow(expect.objectContaining({ code: "BAD_ARGUMENT" }));
     for (const [typed, meant] of Object.entries({ flap: "flap-wifv", fischer: "fisher", mawe: "maw" })) {
@@ -15,11 +15,11 @@ describe("metricByName", () => {
     }
   });
 
-  it.each(["fisher1", "maw3", "0random", "pon中"])("takes nothing else for a name: %s", (typed) => {
+  test.each(["fisher1", "maw3", "0random", "pon中"])("takes nothing else for a name: %s", (typed) => {
     expect(() => metricByName(typed)).toThrow(/expected one of/);
   });
 
-  it.each([
+  test.each([
     ["WIFV", "flap-wifv"],
     ["flap_wifn", "flap-wifn"],
     ["wandasp", "wanda-sp"],

@@ -35,7 +35,7 @@ export const METRICS: readonly Metric[] = [
 /**
  * The metric of a name; case, hyphens, underscores, spaces and the prefix `flap-` do not matter, so that `wifv` is
  * `flap-wifv`.
- * @param where - what says it, for messages
+ * @param where - the option or field that has the name, for messages
  * @throws GpruneError BAD_ARGUMENT for an unknown name, listing the known ones
  */
 export function metricByName(name: string, where: string = "metric"): Metric {
@@ -43,9 +43,10 @@ export function metricByName(name: string, where: string = "metric"): Metric {
   const metric = METRICS.find((candidate) => simplified(candidate.name) === simplified(name));
   if (metric !== undefined) return metric;
   const names = METRICS.map((candidate) => candidate.name);
-  const meant = names.find((known) => known.startsWith(name.toLowerCase())) ?? mostSimilar(name, names);
+  const suggestion =
+    names.find((candidate) => candidate.startsWith(name.toLowerCase())) ?? mostSimilar(name, names);
   throw new GpruneError("BAD_ARGUMENT", `${where}: expected one of ${names.join(", ")}, got "${name}"`, {
-    hint: meant === undefined ? undefined : `Did you mean ${meant}?`,
+    hint: suggestion === undefined ? undefined : `Did you mean ${suggestion}?`,
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * First-order Taylor importance of a unit's gate: how much the loss would change, to first order, when the unit goes.
+ * First-order Taylor importance of a unit's gate: the first-order change of the loss when the unit is removed.
  *
  * s_u = mean over windows of |d loss / d gate_u|, one gate per unit
  *
