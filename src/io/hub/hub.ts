@@ -126,8 +126,8 @@ async function requestRepoInfo({ client, repo }: Access): Promise<z.infer<typeof
 }
 
 /**
- * Downloads the files of a model, weights last, so that a snapshot with weights is complete. Names in the hub's file list
- * are only compared with known names; one that matches a pattern must also be safe as a path.
+ * Downloads the files of a model, weights last, so that a snapshot with weights is complete. Names in the hub's file
+ * list are only compared with known names; one that matches a pattern must also be safe as a path.
  */
 async function fetchModel(
   access: Access,

@@ -1,4 +1,6 @@
-/** Upload of a model directory to the hub: creates the repository if needed, uploads large files by LFS, and commits. */
+/**
+ * Upload of a model directory to the hub: creates the repository if needed, uploads large files by LFS, and commits.
+ */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
